@@ -1,0 +1,59 @@
+"""Where the server keeps its data, and where its two programs meet.
+
+Owns: the data folder's place and mode, and the storage link's endpoint.
+Promises: both programs, given the same folder, come to the same endpoint; what is made here is mode 0700.
+Exposure: the folder's owner; a rendezvous folder that belongs to somebody else is refused.
+
+Source: docs/storage-protocol.md, "The link".
+"""
+
+import hashlib
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from common.errors import SettingRejected
+
+DATA_VARIABLE: Final = "MESSAGEU_DATA"
+LONGEST_SOCKET_PATH: Final = 107
+"""Bytes of a Unix socket's path, without the closing NUL (unix(7))."""
+
+
+def data_folder(environment: dict[str, str], working_folder: Path) -> Path:
+    """`MESSAGEU_DATA`, or `data/` in the working folder. Made, mode 0700, where it is missing.
+
+    Raises `SettingRejected` where it can't be made or is no folder.
+    """
+    named = environment.get(DATA_VARIABLE, "")
+    folder = (working_folder / named) if named else working_folder / "data"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder.resolve(strict=True)
+    except OSError as error:
+        raise SettingRejected(f"the data folder {folder} can't be used: {error.strerror}") from error
+
+
+def link_endpoint(folder: Path) -> str:
+    """The ZeroMQ endpoint at which the worker binds and the gateway connects, in a folder of mode 0700.
+
+    A data folder whose path is too long for a Unix socket gets its rendezvous in the temporary folder, named by
+    the data folder's hash. Raises `SettingRejected` where the rendezvous folder is not safely ours.
+    """
+    rendezvous = folder / "link"
+    path = rendezvous / "storage.sock"
+    if len(os.fsencode(path)) > LONGEST_SOCKET_PATH:
+        digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:24]
+        rendezvous = Path(tempfile.gettempdir()) / f"messageu-{os.getuid()}-{digest}"
+        path = rendezvous / "storage.sock"
+    try:
+        rendezvous.mkdir(mode=0o700, exist_ok=True)
+        status = rendezvous.lstat()
+    except OSError as error:
+        raise SettingRejected(f"the folder {rendezvous} can't be used: {error.strerror}") from error
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise SettingRejected(f"{rendezvous} is not a folder of this user")
+    if stat.S_IMODE(status.st_mode) != 0o700:
+        rendezvous.chmod(0o700)
+    return f"ipc://{path}"

@@ -1,0 +1,182 @@
+"""Every exception of the project.
+
+Owns: the exception tree, whole. Promises: nothing else is raised on purpose. Exposure: sentences reach logs and people.
+
+A refusal that is part of normal life (name taken, recipient unknown) is a value, `operations.Refused`; an
+exception means a broken peer, a broken file, a broken disk, or a person who has to be told something.
+
+    MessageUError
+    ├── ValueRejected             a name, id, key or token breaks its rule
+    ├── InfoFileError             myport.info, server.info, me.info, my.info: names file and line
+    ├── SettingRejected           a command-line option or environment variable is unusable
+    ├── PeerError                 the other side broke a protocol
+    │   ├── ResponseMalformed         a server's answer can't be parsed
+    │   └── FrameUndecodable          a frame of the storage protocol can't be decoded
+    ├── StorageError              the storage worker can't go on
+    │   ├── StoreInUse                another worker holds the data folder
+    │   ├── StoreUnusable             not our database, a newer schema, a corrupt file
+    │   ├── StoreFull                 the disk or the page limit is reached; the transaction was rolled back
+    │   └── StoreFailed               a read, write or sync failed: nothing is known, the worker must end
+    ├── GatewaySuperseded         another gateway took this slot, and lives: the process ends
+    └── ClientError               what a person at the client is told; `advice` is the next step
+        ├── ServerUnreachable         no connection
+        ├── ServerSilent              the connection broke or timed out before the answer: outcome unknown
+        ├── ServerAnsweredError       9000 or 9001
+        ├── ServerAnsweredNonsense    an answer that can't be parsed
+        ├── WrongServer               the server is not the one this identity proved itself to
+        ├── NotRegistered             there is no identity in this home
+        ├── AlreadyRegistered         there is one, and it is not replaced
+        ├── NameUnknown               nobody of that name; carries the nearest names
+        ├── NoPublicKey               the contact's public key was not fetched yet
+        ├── NoSharedKey               no symmetric key is shared with the contact
+        ├── FileUnreadable            a file to send can't be read
+        ├── FileUnsaved               a received file can't be written; its message is kept
+        ├── OutboxFull                too many messages wait to be sent
+        ├── HomeInUse                 another process receives for this home
+        ├── StoreBroken               the home's store.db can't be used
+        ├── KeyChanged                another key or account is named for somebody known (defined in client/trust.py)
+        ├── SafetyNumberDiffers       the number the other side sees is not ours (defined in client/trust.py)
+        └── CipherError               decryption failed: wrong key or damaged content
+"""
+
+from pathlib import Path
+
+
+class MessageUError(Exception):
+    """The root: catching it catches everything that this project raises on purpose."""
+
+
+class ValueRejected(MessageUError, ValueError):
+    """A value from outside breaks its rule; the text says which."""
+
+
+class InfoFileError(MessageUError):
+    """An info file can't be used: one sentence that names the file and, where there is one, the line."""
+
+    def __init__(self, path: Path, line: int | None, problem: str) -> None:
+        place = f"{path}, line {line}" if line is not None else str(path)
+        super().__init__(f"{place}: {problem}")
+        self.path = path
+        self.line = line
+        self.problem = problem
+
+
+class SettingRejected(MessageUError):
+    """A command-line option or an environment variable is unusable; the text names it."""
+
+
+class PeerError(MessageUError):
+    """The other side of a connection broke its protocol."""
+
+
+class ResponseMalformed(PeerError):
+    """A server's answer can't be parsed."""
+
+
+class FrameUndecodable(PeerError):
+    """A frame of the storage protocol can't be decoded, and not even its header tells what it was."""
+
+
+class StorageError(MessageUError):
+    """The storage worker can't go on with what it was doing."""
+
+
+class StoreInUse(StorageError):
+    """Another storage worker holds the data folder."""
+
+
+class StoreUnusable(StorageError):
+    """The database is not ours, of a newer schema, or corrupt."""
+
+
+class StoreFull(StorageError):
+    """No room for this transaction; it was rolled back and everything before it stands."""
+
+
+class StoreFailed(StorageError):
+    """A read, write or sync failed. What is on disk is unknown, so the worker ends at once."""
+
+
+class GatewaySuperseded(MessageUError):
+    """The storage worker serves a later gateway on this slot."""
+
+
+class ClientError(MessageUError):
+    """What a person is told. `str(error)` is the sentence, `advice` the next step."""
+
+    def __init__(self, sentence: str, advice: str = "") -> None:
+        super().__init__(sentence)
+        self.advice = advice
+
+
+class ServerUnreachable(ClientError):
+    """There is no connection to the server."""
+
+
+class ServerSilent(ClientError):
+    """The connection broke or timed out before the answer came: whether it was done is unknown."""
+
+
+class ServerAnsweredError(ClientError):
+    """The server answered 9000 or 9001: it was not done. `reason` is 9001's number, None after 9000."""
+
+    def __init__(self, sentence: str, advice: str = "", reason: int | None = None, retry_after: int = 0) -> None:
+        super().__init__(sentence, advice)
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class ServerAnsweredNonsense(ClientError):
+    """The server's answer can't be parsed or does not fit the request."""
+
+
+class WrongServer(ClientError):
+    """The server is not the one this identity proved itself to, or refuses to be."""
+
+
+class NotRegistered(ClientError):
+    """There is no identity in this home."""
+
+
+class AlreadyRegistered(ClientError):
+    """There is an identity in this home and it is not replaced."""
+
+
+class NameUnknown(ClientError):
+    """The server knows nobody of that name. `nearest` holds similar names, best first."""
+
+    def __init__(self, sentence: str, advice: str = "", nearest: tuple[str, ...] = ()) -> None:
+        super().__init__(sentence, advice)
+        self.nearest = nearest
+
+
+class NoPublicKey(ClientError):
+    """The contact's public key was not fetched yet."""
+
+
+class NoSharedKey(ClientError):
+    """No symmetric key is shared with the contact."""
+
+
+class FileUnreadable(ClientError):
+    """A file to send can't be read."""
+
+
+class FileUnsaved(ClientError):
+    """A received file can't be written where it should go; its message is kept."""
+
+
+class OutboxFull(ClientError):
+    """Too many messages wait to be sent; this one was not taken."""
+
+
+class HomeInUse(ClientError):
+    """Another process receives for this home."""
+
+
+class StoreBroken(ClientError):
+    """The home's store.db can't be used."""
+
+
+class CipherError(ClientError):
+    """Decryption failed: another key, or damaged content."""

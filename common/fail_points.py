@@ -1,0 +1,89 @@
+"""Fail points: named places at which a program can be told to die, so that tests see what a death there leaves behind.
+
+Owns: the environment variable MESSAGEU_FAILPOINT, read once when a program starts.
+Promises: where the variable is not set nothing ever happens here. Where it is, the process kills itself as kill -9
+does, without a last word, at the given pass through the named place.
+Exposure: the environment of whoever starts the programs.
+
+    MESSAGEU_FAILPOINT=worker-before-commit:3                 at the third pass
+    MESSAGEU_FAILPOINT=worker-before-commit/StoreMessage:1    at the first pass that concerns a StoreMessage
+"""
+
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from typing import Final
+
+from common.errors import SettingRejected
+
+VARIABLE: Final = "MESSAGEU_FAILPOINT"
+
+
+class FailPoint(StrEnum):
+    """The places. They concern operations, by the name of their type; REPLYING concerns a response's code."""
+
+    WORKER_RECEIVED = "worker-received"
+    """Batches are read from the link, and nothing was done about them."""
+    WORKER_BEFORE_COMMIT = "worker-before-commit"
+    """All is written, inside the transaction."""
+    WORKER_AFTER_COMMIT = "worker-after-commit"
+    """It is on disk, and no answer has left."""
+    WORKER_REPLYING = "worker-replying"
+    """The answer is handed to ZeroMQ: it may be out, or not."""
+    GATEWAY_RECEIVED = "gateway-received"
+    """Requests are read and became a batch, which has not left."""
+    GATEWAY_SENT = "gateway-sent"
+    """The batch is handed to ZeroMQ: it may be out, or not."""
+    GATEWAY_ANSWERED = "gateway-answered"
+    """The worker's answer is here, and no client knows of it."""
+    GATEWAY_REPLYING = "gateway-replying"
+    """Half of a response is with the kernel."""
+    GATEWAY_AFTER_WAITING = "gateway-after-waiting"
+    """A 2104 with mail is with the kernel, whole."""
+    GATEWAY_BEFORE_SETTLE = "gateway-before-settle"
+    """There is proof that a client has its mail, and the worker was not told."""
+
+
+class Countdown:
+    """One armed point."""
+
+    def __init__(self, setting: str) -> None:
+        place, colon, passes = setting.rpartition(":")
+        point, _, self._concern = place.partition("/")
+        if not colon or point not in set(FailPoint) or not (passes.isascii() and passes.isdigit()) or int(passes) < 1:
+            raise SettingRejected(f"{VARIABLE} is POINT:N or POINT/OPERATION:N, not {setting!r}")
+        self._point = FailPoint(point)
+        self._passes_left = int(passes)
+
+    def passes(self, point: FailPoint, concerns: Iterable[str]) -> bool:
+        """Count a pass; whether it is the one."""
+        if point is not self._point or (self._concern and self._concern not in concerns):
+            return False
+        self._passes_left -= 1
+        return self._passes_left == 0
+
+
+_armed = Countdown(os.environ[VARIABLE]) if VARIABLE in os.environ else None
+
+
+def due(point: FailPoint, concerns: Iterable[str] = ()) -> bool:
+    """Whether the process has to die here, now. `concerns` is only gone through where a point is armed."""
+    return _armed is not None and _armed.passes(point, concerns)
+
+
+def die() -> None:
+    """End as kill -9 does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def reach(point: FailPoint, concerns: Iterable[str] = ()) -> None:
+    """Pass a place where the process may have to die."""
+    if due(point, concerns):
+        die()
+
+
+def names(things: Iterable[object]) -> Iterator[str]:
+    """What operations concern: the names of their types, made as they are asked for."""
+    for thing in things:
+        yield type(thing).__name__

@@ -1,0 +1,1 @@
+"""The client protocol, pure: bytes <-> values. No socket, no clock, no log."""

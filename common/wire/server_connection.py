@@ -1,0 +1,322 @@
+"""A client's bytes -> requests: the server's end of one connection.
+
+Owns: where a frame begins and ends, the padded dialect, the lenient size of type 1, what is refused unread.
+Promises: takes any split of the bytes; holds at most one frame of `Limits.inline_content` plus what one
+`receive_data` brought; raises nothing whatever the bytes are. Contents above that size pass through in parts.
+Exposure: the first code that strangers' bytes meet.
+
+The caller feeds bytes with `receive_data` and pulls events with `next_event` until it gives None. It may stop
+pulling at any event (while a response is streamed, say): the rest stays where it is.
+
+    state     what the next byte is               leaves when
+    ───────   ─────────────────────────────────   ────────────────────────────────────────────────────────
+    FRAME     part of a header or a small frame   the frame is whole → event, FRAME (EXAMINE after the first)
+    CONTENT   content of a large 603 or 642       all of it came → ContentEnd, FRAME (EXAMINE)
+    SKIP      payload of a refused frame          all of it came → FRAME (EXAMINE)
+    EXAMINE   behind the first request            zeros up to the 1024 boundary → Padded, IGNORE;
+                                                  any other byte before → FRAME, with the zeros given back
+    IGNORE    nothing that matters                never
+
+Source: docs/client-protocol.md, "Framing" and "The padded dialect".
+"""
+
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+from common.errors import ValueRejected
+from common.values import MESSAGE_KINDS, ClientId, MessageKind, RefusalReason, Token
+from common.wire.codes import PADDED_BLOCK, RequestCode
+from common.wire.fields import REQUEST_HEADER, SEND_HEAD, SEND_ONCE_HEAD
+from common.wire.requests import FIXED_SIZES, LargeSendRequest, Request, SendRequest, decode_fixed
+
+HEADER_SIZE: Final = REQUEST_HEADER.size
+_unpack_header = REQUEST_HEADER.unpack_from
+_unpack_send = SEND_HEAD.unpack_from
+_unpack_send_once = SEND_ONCE_HEAD.unpack_from
+_SEND: Final = int(RequestCode.SEND)
+_SEND_ONCE: Final = int(RequestCode.SEND_ONCE)
+_KEY_REQUEST: Final = int(MessageKind.KEY_REQUEST)
+_SEND_FRAME: Final = HEADER_SIZE + SEND_HEAD.size
+
+
+class Limits(NamedTuple):
+    """Bytes: the largest content that is accepted, and up to which size a content is handed over whole."""
+
+    largest_content: int
+    inline_content: int = 64 * 1024
+
+
+class Malformed(NamedTuple):
+    """A frame that can't be a request. `fatal`: nothing after it will be read."""
+
+    reason: RefusalReason
+    fatal: bool
+
+
+class ContentData(NamedTuple):
+    """The next bytes of the content that a `LargeSendRequest` announced."""
+
+    data: bytes
+
+
+class ContentEnd(NamedTuple):
+    """The content of the `LargeSendRequest` is complete."""
+
+
+class Padded(NamedTuple):
+    """The client speaks the padded dialect: one request, and it reads until the server closes."""
+
+
+Event = Request | ContentData | ContentEnd | Malformed | Padded
+
+
+class Phase(Enum):
+    """What the connection waits for; time-outs depend on it."""
+
+    BETWEEN = auto()
+    """The next request, none of which has come (held zeros are none)."""
+    HEADER = auto()
+    """The rest of a header."""
+    PAYLOAD = auto()
+    """More of a payload."""
+
+
+class _State(Enum):
+    FRAME = auto()
+    CONTENT = auto()
+    SKIP = auto()
+    EXAMINE = auto()
+    IGNORE = auto()
+
+
+class ServerConnection:
+    """The pure core of one client's connection."""
+
+    __slots__ = (
+        "_data", "_first", "_frame_size", "_held", "_left", "_limits", "_need", "_pos", "_state", "_zeros",
+    )  # fmt: skip
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._data = b""
+        self._pos = 0
+        self._held: bytearray | None = None
+        self._need = 0
+        self._state = _State.FRAME
+        self._left = 0
+        self._frame_size = 0
+        self._zeros = 0
+        self._first = True
+
+    def receive_data(self, data: bytes) -> None:
+        """Take in what the socket gave. O(len(data)), amortised."""
+        if self._state is _State.IGNORE:
+            return
+        if self._held is not None:
+            self._held += data
+            if len(self._held) < self._need:
+                return
+            data = bytes(self._held)
+            self._held = None
+        elif self._pos < len(self._data):
+            data = self._data[self._pos :] + data
+        self._data = data
+        self._pos = 0
+
+    @property
+    def phase(self) -> Phase:
+        """What is waited for, once `next_event` has given None."""
+        if self._state is _State.CONTENT or self._state is _State.SKIP:
+            return Phase.PAYLOAD
+        if self._held is None:
+            return Phase.BETWEEN
+        return Phase.HEADER if len(self._held) < HEADER_SIZE else Phase.PAYLOAD
+
+    @property
+    def undigested(self) -> int:
+        """Bytes that came and belong to no event yet that was given out."""
+        return len(self._data) - self._pos + (len(self._held) if self._held is not None else 0) + self._zeros
+
+    def begins_request(self, data: bytes) -> bool:
+        """Whether `data`, coming next, holds a byte of a request: padding, and what may be padding, is none."""
+        if self._state is _State.IGNORE or not data:
+            return False
+        if self._state is not _State.EXAMINE:
+            return True
+        possible_padding = data[: self._left]
+        return possible_padding.count(0) != len(possible_padding)
+
+    def next_event(self) -> Event | None:
+        """The next request, or part of one, or refusal; None where more bytes are needed."""
+        if self._state is not _State.FRAME:
+            event = self._outside_frames()
+            if event is not None or not self._at_frame():
+                return event
+        data = self._data
+        pos = self._pos
+        available = len(data) - pos
+        if available < HEADER_SIZE:
+            return self._wait(HEADER_SIZE)
+        requester, _version, code, size = _unpack_header(data, pos)
+        if code == _SEND:
+            if available < _SEND_FRAME:
+                return self._wait(_SEND_FRAME)
+            recipient, kind, content_size = _unpack_send(data, pos + HEADER_SIZE)
+            if kind == _KEY_REQUEST and content_size == 0:
+                self._end_of_frame(_SEND_FRAME)
+                return SendRequest(requester, recipient, kind, b"")
+            return self._send(requester, recipient, kind, content_size, size, SEND_HEAD.size, None)
+        if code == _SEND_ONCE:
+            if available < HEADER_SIZE + SEND_ONCE_HEAD.size:
+                return self._wait(HEADER_SIZE + SEND_ONCE_HEAD.size)
+            token, recipient, kind, content_size = _unpack_send_once(data, pos + HEADER_SIZE)
+            return self._send(requester, recipient, kind, content_size, size, SEND_ONCE_HEAD.size, Token(token))
+        if size > self._limits.largest_content + SEND_HEAD.size:
+            return self._refuse_for_good()
+        if FIXED_SIZES.get(code) != size:
+            return self._refuse_and_skip(size)
+        frame_size = HEADER_SIZE + size
+        if available < frame_size:
+            return self._wait(frame_size)
+        self._end_of_frame(frame_size)
+        try:
+            return decode_fixed(requester, code, data[pos + HEADER_SIZE : pos + frame_size])
+        except ValueRejected:
+            return Malformed(RefusalReason.MALFORMED, fatal=False)
+
+    def _at_frame(self) -> bool:
+        return self._state is _State.FRAME
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether a 603 or 642 has begun whose payload size can only be right if it is a lenient type 1.
+
+        The first bytes of its payload tell; where they stay away, `event_on_silence` judges without them.
+        """
+        return self._judgeable() is not None
+
+    def event_on_silence(self) -> Event | None:
+        """Judge a suspicious frame as it is: nothing more came for a while, or the client has ended its side."""
+        size = self._judgeable()
+        if size is None or self._held is None:
+            return None
+        self._data, self._pos, self._held = bytes(self._held), 0, None
+        if size > self._limits.largest_content:
+            return self._refuse_for_good()
+        return self._refuse_and_skip(size)
+
+    def _judgeable(self) -> int | None:
+        """The declared size of a held 603 or 642 that is wrong unless a lenient type 1 follows, else None."""
+        held = self._held
+        if self._state is not _State.FRAME or held is None or len(held) < HEADER_SIZE:
+            return None
+        _requester, _version, code, size = _unpack_header(held)
+        if code not in (_SEND, _SEND_ONCE):
+            return None
+        head = SEND_HEAD.size if code == _SEND else SEND_ONCE_HEAD.size
+        too_short = size < head and len(held) >= HEADER_SIZE + size
+        return size if too_short or size > self._limits.largest_content + head else None
+
+    def _send(
+        self,
+        requester: bytes,
+        recipient: bytes,
+        kind: int,
+        content_size: int,
+        size: int,
+        head: int,
+        token: Token | None,
+    ) -> Event | None:
+        if size > self._limits.largest_content + head:
+            return self._refuse_for_good()
+        if content_size != size - head or kind not in MESSAGE_KINDS:
+            return self._refuse_and_skip(size)
+        if content_size > self._limits.inline_content:
+            self._pos += HEADER_SIZE + head
+            self._left = content_size
+            self._frame_size = HEADER_SIZE + size
+            self._state = _State.CONTENT
+            return LargeSendRequest(ClientId(requester), ClientId(recipient), kind, content_size, token)
+        frame_size = HEADER_SIZE + size
+        start = self._pos
+        if len(self._data) - start < frame_size:
+            return self._wait(frame_size)
+        content = self._data[start + HEADER_SIZE + head : start + frame_size]
+        self._end_of_frame(frame_size)
+        return SendRequest(ClientId(requester), ClientId(recipient), kind, content, token)
+
+    def _wait(self, need: int) -> Event | None:
+        """Hold the begun frame until `need` bytes of it are there; None, for `next_event` to give."""
+        rest = self._data[self._pos :]
+        self._data, self._pos = b"", 0
+        if rest:
+            self._held = bytearray(rest)
+            self._need = need
+        return None
+
+    def _end_of_frame(self, frame_size: int) -> None:
+        self._pos += frame_size
+        if self._first:
+            self._leave_frame(frame_size)
+
+    def _leave_frame(self, frame_size: int) -> None:
+        """The next byte begins a frame, or, behind the first frame, perhaps padding."""
+        self._state = _State.FRAME
+        if self._first:
+            self._first = False
+            self._left = -frame_size % PADDED_BLOCK
+            if self._left:
+                self._state = _State.EXAMINE
+
+    def _refuse_for_good(self) -> Malformed:
+        self._state = _State.IGNORE
+        self._data, self._pos, self._held = b"", 0, None
+        return Malformed(RefusalReason.TOO_LARGE, fatal=True)
+
+    def _refuse_and_skip(self, size: int) -> Malformed:
+        self._pos += HEADER_SIZE
+        self._left = size
+        self._frame_size = HEADER_SIZE + size
+        self._state = _State.SKIP
+        return Malformed(RefusalReason.MALFORMED, fatal=False)
+
+    def _outside_frames(self) -> Event | None:
+        """An event of one of the other states. None with state FRAME means: go on with frames."""
+        if self._state is _State.CONTENT:
+            if not self._left:
+                self._leave_frame(self._frame_size)
+                return ContentEnd()
+            data = self._take()
+            return ContentData(data) if data else None
+        if self._state is _State.SKIP:
+            self._take()
+            if self._left:
+                return None
+            self._leave_frame(self._frame_size)
+        if self._state is _State.EXAMINE:
+            return self._examine()
+        return None
+
+    def _take(self) -> bytes:
+        """Up to `_left` of the bytes that are there."""
+        data = self._data[self._pos : self._pos + self._left]
+        self._pos += len(data)
+        self._left -= len(data)
+        if self._pos == len(self._data):
+            self._data, self._pos = b"", 0
+        return data
+
+    def _examine(self) -> Event | None:
+        chunk = self._take()
+        if chunk.count(0) == len(chunk):
+            self._zeros += len(chunk)
+            if self._left:
+                return None
+            self._state = _State.IGNORE
+            self._zeros = 0
+            return Padded()
+        self._data = bytes(self._zeros) + chunk + self._data[self._pos :]
+        self._pos = 0
+        self._zeros = 0
+        self._state = _State.FRAME
+        return None

@@ -1,0 +1,72 @@
+"""docs/storage-protocol.md says what the code does, as far as tables can be compared."""
+
+import re
+from pathlib import Path
+
+from common import operations as ops
+from common.ipc.batches import DEADLINE, RESEND_AFTER
+from common.ipc.schema import HEADER_SIZE, VERSION, FrameType
+from common.values import RefusalReason
+
+TEXT = (Path(__file__).resolve().parents[3] / "docs" / "storage-protocol.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The rows of the table under this header row."""
+    _, _, rest = TEXT.partition(heading + "\n")
+    table, _, _ = rest.partition("\n\n")
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[1:]]
+
+
+def words(fields: str) -> list[str]:
+    """The names of fields, without what is in brackets, types and defaults."""
+    plain = re.sub(r"\(.*?\)", "", fields)
+    names = [re.sub(r" (u8|u32|u63|bin)\b| = .*| \[.*", "", field).strip() for field in plain.split(",")]
+    return [name.removeprefix("array of ").replace(" ", "_") for name in names if name.strip()]
+
+
+def test_frame_types() -> None:
+    found = {int(number): name for number, name, *_ in rows("| type | name | direction | epoch | number | body |")}
+    assert found == {kind.value: "".join(part.title() for part in kind.name.split("_")) for kind in FrameType}
+
+
+def test_operations() -> None:
+    found = {(int(tag), name): words(fields) for tag, name, fields in rows("| tag | operation | fields |")}
+    assert found == {
+        (kind.__struct_config__.tag, kind.__name__): list(kind.__struct_fields__) for kind in ops.Operation.__args__
+    }
+
+
+def test_outcomes() -> None:
+    found = {(int(tag), name): words(fields) for tag, name, fields in rows("| tag | outcome | fields |")}
+    named = {"pieces": "page", "client_id": "users"}
+    for (_, name), fields in found.items():
+        if name in {"UsersPage", "Leased", "Page", "Fetched"}:
+            fields[-1] = named.get(fields[-1], "users")
+    assert found == {
+        (kind.__struct_config__.tag, kind.__name__): list(kind.__struct_fields__) for kind in ops.Outcome.__args__
+    }
+
+
+def test_a_piece() -> None:
+    [fields] = re.findall(r"^A piece: (.*)\.$", TEXT, re.MULTILINE)
+    assert words(fields) == list(ops.Piece.__struct_fields__)
+
+
+def test_reasons() -> None:
+    found = {int(number): name for number, name, _ in rows("| reason | | when |")}
+    # 7, "too fast", is the gateway's own.
+    assert found == {reason.value: reason.name.lower().replace("_", " ") for reason in RefusalReason if reason != 7}
+
+
+def test_what_is_computed_again() -> None:
+    [names] = re.findall(r"only read \(([^)]*)\)", TEXT.replace("\n", " "))
+    assert [name.strip() for name in names.split(",")] == [kind.__name__ for kind in ops.READ_AGAIN]
+
+
+def test_numbers() -> None:
+    plain = TEXT.replace("\n", " ")
+    assert f"Version {VERSION}." in plain
+    assert f"a header of {HEADER_SIZE} bytes" in plain
+    assert f"after {RESEND_AFTER:.0f} s without an answer" in plain
+    assert f"After {DEADLINE:.0f} s the batch is given up" in plain
