@@ -1,0 +1,1 @@
+"""The storage worker: owns users and mail, one writer, one truth."""

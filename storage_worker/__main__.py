@@ -1,0 +1,173 @@
+"""The storage worker as a program: arguments, signals, wiring.
+
+Owns: the process; what ends it, with which code and which last line.
+Promises: SIGTERM and SIGINT end it after the transaction it is in. Codes: 0 asked to end; 78 another try would not
+help (data folder in use or unusable, a bad setting); 1 a read, write or sync failed and nothing is known.
+Exposure: the command line and the environment of whoever starts it.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint
+from common.errors import SettingRejected, StorageError, StoreFull, StoreInUse, StoreUnusable
+from storage_worker.database import CHECKPOINT_PAGES, Database
+from storage_worker.desk import Desk
+from storage_worker.folder import DATABASE_NAME, GENERATION_NAME, folder_lock
+from storage_worker.post_office import Limits, PostOffice
+from storage_worker.room import Room
+from storage_worker.service import Service
+from storage_worker.store_facts import FactsFile, GenerationFile, Reserve, note_end, note_progress, open_store
+
+log = logging.getLogger("storage_worker")
+
+EXIT_FAILED: Final = 1
+EXIT_FINAL: Final = 78
+"""EX_CONFIG: the keeper does not start it again."""
+
+_NOTE_EVERY_MS: Final = 60_000
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="storage_worker", description="Keeps MessageU's users and mail.")
+    parser.add_argument("--data-folder", type=Path, help=f"where the mail is kept (${DATA_VARIABLE}, else data/)")
+    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    parser.add_argument(
+        "--free-space-mark", type=_size, default=64 * 1024**2, help="bytes of free disk below which mail is refused"
+    )
+    defaults = Limits()
+    parser.add_argument("--largest-message", type=_size, default=defaults.largest_message, help="bytes")
+    parser.add_argument("--mailbox-messages", type=_size, default=defaults.mailbox_messages, help="messages that wait")
+    parser.add_argument("--mailbox-bytes", type=_size, default=defaults.mailbox_bytes, help="their contents together")
+    # For tests: a limit that needs no small disk.
+    parser.add_argument("--page-limit", type=_size, help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def _size(text: str) -> int:
+    size = int(text)
+    if size < 0:
+        raise ValueError(text)
+    return size
+
+
+def _unix_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _free_bytes(folder: Path) -> int:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
+
+
+def _serve(settings: argparse.Namespace, folder: Path, wake: int) -> None:
+    """Open the store, serve it until `wake` is readable, close it."""
+    mark: int = settings.free_space_mark
+    # A log of more than a quarter of the mark could fill what the mark keeps free.
+    pages = min(CHECKPOINT_PAGES, max(mark // 4 // 4096, 16))
+    database = Database(folder / DATABASE_NAME, page_limit=settings.page_limit, checkpoint_pages=pages)
+    try:
+        file = GenerationFile(folder / GENERATION_NAME)
+        facts = open_store(database, file, _unix_ms(), os.urandom)
+        keeper = Housekeeper(database, file)
+        room = Room(mark, lambda: _free_bytes(folder), database.unused_bytes, database.take_ballast, keeper.give_back)
+        limits = Limits(settings.largest_message, settings.mailbox_messages, settings.mailbox_bytes)
+        desk = Desk(
+            database,
+            PostOffice(database, limits, os.urandom),
+            room,
+            os.urandom(16),
+            facts.server_id,
+            facts.generation,
+            Reserve(database, file).cover,
+        )
+        endpoint = link_endpoint(folder)
+        service = Service(desk, endpoint, _unix_ms, lambda: keeper.work(_unix_ms()))
+        try:
+            log.info("started: data folder %s, %s, generation %d", folder, endpoint, facts.generation)
+            service.serve(wake)
+        finally:
+            service.close()
+        note_end(database, file)
+        database.close()
+    except BaseException:
+        database.abandon()
+        raise
+
+
+class Housekeeper:
+    """What is to do between transactions: checkpoints, and keeping `store.generation` close behind."""
+
+    def __init__(self, database: Database, file: FactsFile) -> None:
+        self._database = database
+        self._file = file
+        self._noted_at = 0
+
+    def work(self, now_ms: int) -> None:
+        """After every turn; cheap where nothing is due. Raises `StoreFailed`."""
+        if self._database.checkpoint_due:
+            try:
+                self._database.checkpoint()
+            except StoreFull:
+                log.debug("no room for a checkpoint; the log keeps growing until there is")
+        if not 0 <= now_ms - self._noted_at < _NOTE_EVERY_MS:
+            self._noted_at = now_ms
+            note_progress(self._database, self._file)
+
+    def give_back(self) -> None:
+        """Room is short: shrink the log."""
+        try:
+            self._database.checkpoint(truncate=True)
+        except StoreFull:
+            log.debug("no room for a checkpoint")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until a signal comes; the exit code."""
+    settings = _arguments(arguments)
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    # Whatever is made in the data folder is the owner's alone.
+    os.umask(0o077)
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)  # noqa: FBT003
+    # The handlers do nothing; that a signal came is read from the wake-up descriptor, between two transactions.
+    previous = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    handlers = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        environment = dict(os.environ)
+        if settings.data_folder is not None:
+            environment[DATA_VARIABLE] = str(settings.data_folder)
+        folder = data_folder(environment, Path.cwd())
+        with folder_lock(folder):
+            _serve(settings, folder, reader.fileno())
+    except (SettingRejected, StoreInUse, StoreUnusable) as error:
+        log.critical("can't start: %s", error)
+        return EXIT_FINAL
+    except StorageError as error:
+        log.critical("the store failed, nothing more can be promised: %s", error)
+        return EXIT_FAILED
+    except OSError as error:
+        log.critical("the system failed: %s", error)
+        return EXIT_FAILED
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(previous)
+        reader.close()
+        writer.close()
+    log.info("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

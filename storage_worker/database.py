@@ -1,0 +1,352 @@
+"""The SQLite database: its schema, its settings, the transaction, and what its errors mean.
+
+Owns: the one connection; no other module imports apsw.
+Promises: what a transaction wrote is on disk when `transaction` ends without an error (WAL, synchronous=FULL),
+and a transaction that failed left nothing. Checkpoints are made here and by nobody else, for SQLite's own
+ignores a failed sync.
+Exposure: the files in the data folder; whoever can write them owns the mail.
+
+Errors become `StoreFull` (rolled back, go on), `StoreFailed` (end at once), while opening `StoreUnusable`;
+anything else is a bug and passes unchanged.
+"""
+
+import os
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+
+from common.errors import StorageError, StoreFailed, StoreFull, StoreUnusable
+
+SCHEMA_VERSION: Final = 1
+APPLICATION_ID: Final = 0x4D736755
+"""`MsgU` in the database's header: tells our files from other SQLite databases."""
+
+CHECKPOINT_PAGES: Final = 4000
+"""Pages in the write-ahead log after which they are copied into the database: about 16 MiB."""
+
+BUSY_TIMEOUT_MS: Final = 5000
+"""An admin command may hold the write lock for a moment; nobody else ever does."""
+
+_BALLAST_BYTES: Final = 256 * 1024
+
+Value = int | bytes | str | None
+Row = tuple[Any, ...]
+
+_SCHEMA: Final = f"""
+CREATE TABLE store (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    server_id BLOB NOT NULL,
+    generation INTEGER NOT NULL,
+    starts INTEGER NOT NULL,       -- how often a worker opened this store
+    sequence INTEGER NOT NULL,     -- the highest ever given to a message
+    body INTEGER NOT NULL,         -- the highest ever given to a large content
+    filed INTEGER NOT NULL         -- every message up to this sequence is in `mailbox`
+) STRICT;
+
+CREATE TABLE user (
+    row INTEGER PRIMARY KEY,
+    client_id BLOB NOT NULL UNIQUE,
+    name TEXT NOT NULL UNIQUE,
+    public_key BLOB NOT NULL,
+    proven INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- Rows are appended in the order of their sequence, which costs the least; `mailbox` says whose they are.
+-- Content up to 64 KiB is in `content`, anything larger in the chunks of `body`.
+CREATE TABLE message (
+    sequence INTEGER PRIMARY KEY,
+    recipient INTEGER NOT NULL,
+    sender INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    proven INTEGER NOT NULL,
+    accepted_at INTEGER NOT NULL,  -- Unix milliseconds
+    token BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    content BLOB,
+    body INTEGER
+) STRICT;
+
+-- Which messages a mailbox holds, and which messages are in no mailbox any more (sequences, 8 bytes each, in the
+-- machine's byte order). See mailbox_index.py for what is put off.
+CREATE TABLE mailbox (
+    recipient INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    PRIMARY KEY (recipient, sequence)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE dead (row INTEGER PRIMARY KEY, sequences BLOB NOT NULL) STRICT;
+
+CREATE TABLE content_chunk (
+    row INTEGER PRIMARY KEY,
+    body INTEGER NOT NULL,
+    start INTEGER NOT NULL,
+    content BLOB NOT NULL
+) STRICT;
+CREATE INDEX chunk_of_body ON content_chunk (body, start);
+
+CREATE TABLE upload (
+    slot INTEGER NOT NULL,
+    upload INTEGER NOT NULL,
+    body INTEGER NOT NULL,
+    sender BLOB NOT NULL,
+    proven INTEGER NOT NULL,
+    recipient BLOB NOT NULL,
+    kind INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    received INTEGER NOT NULL,
+    token BLOB,
+    PRIMARY KEY (slot, upload)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE sent_token (
+    sequence INTEGER PRIMARY KEY,
+    sender INTEGER NOT NULL,
+    token BLOB NOT NULL,
+    recipient INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    accepted_at INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX token_of_sender ON sent_token (sender, token);
+CREATE INDEX newest_of_sender ON sent_token (sender, sequence);
+
+CREATE TABLE slot (
+    slot INTEGER PRIMARY KEY,
+    epoch INTEGER NOT NULL,
+    incarnation BLOB NOT NULL,
+    earlier BLOB NOT NULL,         -- incarnations that were succeeded, newest first, 16 bytes each
+    number INTEGER NOT NULL,
+    outcomes BLOB                  -- of batch `number`; NULL: it was refused
+) STRICT;
+
+-- Pages that are given up when the database is full, so that deleting and bookkeeping still find room.
+CREATE TABLE ballast (id INTEGER PRIMARY KEY, filler BLOB NOT NULL) STRICT;
+
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+
+_BROKEN: Final = (
+    apsw.IOError,
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.CantOpenError,
+    apsw.ReadOnlyError,
+    apsw.PermissionsError,
+    apsw.BusyError,
+    apsw.ProtocolError,
+    apsw.NoLFSError,
+    apsw.NoMemError,
+)
+
+
+@contextmanager
+def _translated(failure: type[StorageError]) -> Generator[None]:
+    """Turn SQLite's errors into ours."""
+    try:
+        yield
+    except apsw.FullError as error:
+        raise StoreFull(str(error)) from error
+    except _BROKEN as error:
+        raise failure(f"{type(error).__name__}: {error}") from error
+
+
+class Database:
+    """The open database. `vfs` names another file layer, `page_limit` is in pages of 4096 bytes: both for tests.
+
+    `beside`: a worker may be running on it, so it must exist and is left as it is. `synchronous` other than "FULL"
+    loses acknowledged mail when the power goes; it exists to show just that.
+    Raises `StoreUnusable` for what is not our database, is newer, corrupt, or can't be opened.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        vfs: str | None = None,
+        synchronous: str = "FULL",
+        page_limit: int | None = None,
+        checkpoint_pages: int = CHECKPOINT_PAGES,
+        beside: bool = False,
+    ) -> None:
+        self._path = path
+        self._checkpoint_pages = checkpoint_pages
+        self._wal_pages = 0
+        self._has_ballast = True
+        self._closed = False
+        self._beside = beside
+        with _translated(StoreUnusable):
+            try:
+                self._open(path, vfs, synchronous, page_limit)
+            except StoreFull as error:
+                raise StoreUnusable(f"no room to open {path}: {error}") from error
+
+    def _open(self, path: Path, vfs: str | None, synchronous: str, page_limit: int | None) -> None:
+        is_new = not path.exists()
+        if is_new and self._beside:
+            raise StoreUnusable(f"there is no store in {path.parent}")
+        flags = apsw.SQLITE_OPEN_READWRITE | (0 if self._beside else apsw.SQLITE_OPEN_CREATE)
+        self._connection = connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
+        self._run = connection.execute
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        found = self.row("SELECT count(*) FROM sqlite_schema")[0]
+        if (found or self._beside) and self.row("PRAGMA application_id")[0] != APPLICATION_ID:
+            connection.close()
+            raise StoreUnusable(f"{path} is not a database of this program")
+        version = self.row("PRAGMA user_version")[0]
+        if found and version != SCHEMA_VERSION:
+            connection.close()
+            raise StoreUnusable(f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}")
+        self._run("PRAGMA journal_mode = WAL").fetchall()
+        self._run(f"PRAGMA synchronous = {synchronous}")
+        self._run("PRAGMA foreign_keys = ON")
+        self._run("PRAGMA temp_store = MEMORY")
+        self._run("PRAGMA cache_size = -65536")
+        # SQLite's own checkpoint ignores a sync that fails; `checkpoint` does not.
+        connection.wal_autocheckpoint(0)
+        connection.set_wal_hook(self._note_wal_pages)
+        if page_limit is not None:
+            self._run(f"PRAGMA max_page_count = {page_limit}").fetchall()
+        if self._beside:
+            return
+        if not found:
+            with self.transaction():
+                self._run(_SCHEMA).fetchall()
+                self._run("INSERT INTO ballast VALUES (1, zeroblob(?))", (_BALLAST_BYTES,))
+        self._has_ballast = self.find("SELECT 1 FROM ballast") is not None
+        # What a crash left in the log is made safe before anything of it is answered: a failed sync may have left
+        # bytes that can be read and are not on disk.
+        self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        self._wal_pages = 0
+        if is_new and vfs is None:
+            sync_folder(path.parent)
+
+    def _note_wal_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self._wal_pages = pages
+        return 0
+
+    @contextmanager
+    def transaction(self) -> Generator[None]:
+        """All that is written inside becomes true together when it ends; any exception undoes all of it.
+
+        Raises `StoreFull` and `StoreFailed`; other exceptions from inside pass after the rollback.
+        """
+        with _translated(StoreFailed):
+            self._run("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._run("COMMIT")
+            except BaseException:
+                # Some errors make SQLite roll back by itself.
+                if not self._connection.get_autocommit():
+                    self._run("ROLLBACK")
+                raise
+
+    @staticmethod
+    def is_store_error(error: BaseException) -> bool:
+        """Whether an exception from inside a transaction is the store's failure, not the program's."""
+        return isinstance(error, (apsw.FullError, *_BROKEN))
+
+    def execute(self, sql: str, bindings: Sequence[Value] = ()) -> Iterator[Row]:
+        """Run one statement; the rows come as they are asked for."""
+        return self._run(sql, bindings)
+
+    def execute_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
+        """Run one statement for each of `rows`."""
+        self._connection.executemany(sql, rows)
+
+    def find(self, sql: str, bindings: Sequence[Value] = ()) -> Row | None:
+        """The first row, or None."""
+        found: Row | None = self._run(sql, bindings).fetchone()
+        return found
+
+    def row(self, sql: str, bindings: Sequence[Value] = ()) -> Row:
+        """The one row that there must be."""
+        found = self.find(sql, bindings)
+        assert found is not None, sql
+        return found
+
+    def changes(self) -> int:
+        """How many rows the last statement changed."""
+        return self._connection.changes()
+
+    def data_version(self) -> int:
+        """A number that changes when another process has changed the database."""
+        version: int = self.row("PRAGMA data_version")[0]
+        return version
+
+    def unused_bytes(self) -> int:
+        """Room inside the file that deleted rows left."""
+        with _translated(StoreFailed):
+            return int(self.row("PRAGMA freelist_count")[0]) * 4096
+
+    def drop_ballast(self) -> None:
+        """Inside a transaction: give the reserve up, so that this transaction finds pages."""
+        self._run("DELETE FROM ballast")
+        self._has_ballast = False
+
+    def take_ballast(self) -> bool:
+        """In a transaction of its own: set the reserve aside where it was given up; whether it is there now."""
+        if not self._has_ballast:
+            try:
+                with self.transaction():
+                    self._run("INSERT OR REPLACE INTO ballast VALUES (1, zeroblob(?))", (_BALLAST_BYTES,))
+            except StoreFull:
+                return False
+            self._has_ballast = True
+        return True
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether the log has grown enough to be copied into the database."""
+        return self._wal_pages >= self._checkpoint_pages
+
+    def checkpoint(self, *, truncate: bool = False) -> None:
+        """Copy the log into the database. `truncate`: also give the log's room back to the disk.
+
+        Raises `StoreFull` and `StoreFailed`. Outside of transactions only.
+        """
+        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
+        with _translated(StoreFailed):
+            try:
+                self._connection.wal_checkpoint(mode=mode)
+            except apsw.BusyError:
+                # An admin command reads at this moment; the next time will do.
+                return
+        self._wal_pages = 0
+
+    def close(self) -> None:
+        """Checkpoint and close. Raises `StoreFailed` where that does not reach the disk."""
+        if self._beside:
+            self.abandon()
+            return
+        try:
+            self.checkpoint(truncate=True)
+        except StoreFull:
+            # The log keeps what the database has no room for; the next start takes it from there.
+            self.abandon()
+            return
+        self._closed = True
+        self._connection.close()
+
+    def abandon(self) -> None:
+        """After a failure: let go without writing anything more. Does nothing where it is closed."""
+        if not self._closed:
+            self._closed = True
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            self._connection.close()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut. Raises `StoreFailed`."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StoreFailed(f"{folder} can't be synced: {error.strerror}") from error

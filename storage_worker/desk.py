@@ -1,0 +1,249 @@
+"""The desk: decoded messages of gateways in, answers out, one transaction for all that is there.
+
+Owns: the table `slot` (epochs, numbers, kept outcomes), and which gateway was heard last on which slot.
+Promises: no answer is given before its effect is on disk. A batch is applied once, however often it comes. A batch
+that makes the code fail is refused and does not hold up the others. A full disk turns into refusals of new mail.
+Exposure: gateways of this server; who can open the link's socket is trusted.
+
+Pure of sockets: the service gives it letters and sends its answers. Raises `StoreFailed`, after which nothing is known
+and the worker must end.
+
+Source: docs/storage-protocol.md, "Batches".
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from common import fail_points
+from common.errors import StorageError, StoreFailed, StoreFull
+from common.fail_points import FailPoint
+from common.ipc.batches import SlotState, Verdict, judge
+from common.ipc.schema import (
+    Arrived,
+    Batch,
+    BatchRefused,
+    GreetAgain,
+    Hello,
+    Reply,
+    StoreFacts,
+    Superseded,
+    ToGateway,
+    ToWorker,
+    UndecodableBatch,
+    Welcome,
+    decode_outcomes,
+    encode_outcomes,
+)
+from common.operations import READ_AGAIN
+from storage_worker.database import Database
+from storage_worker.post_office import Intake, PostOffice
+from storage_worker.room import Room
+
+log = logging.getLogger("storage_worker")
+
+EARLIER_KEPT: Final = 16
+"""How many past greetings of a slot are remembered, so that a late copy of one takes nothing from its successor."""
+
+
+class Letter(NamedTuple):
+    """What came from a gateway. `peer` is where the answer goes."""
+
+    peer: bytes
+    message: ToWorker
+
+
+class Answer(NamedTuple):
+    """What goes to a gateway."""
+
+    peer: bytes
+    message: ToGateway
+
+
+def concerns(letters: Sequence[Letter]) -> Iterator[str]:
+    """For fail points: the kinds of the messages, and of the operations in them."""
+    for letter in letters:
+        message = letter.message
+        yield from fail_points.names(message.operations if isinstance(message, Batch) else [message])
+
+
+class _CodeFailed(Exception):
+    """Applying letter `index` raised something that nobody foresaw."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.index = index
+
+
+class Desk:
+    """`incarnation`: 16 random bytes of this process. `server_id` and `generation` are told in welcomes.
+
+    `reserve(sequence)` lets sequences up to that one be given; it may raise `StoreFull`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        post_office: PostOffice,
+        room: Room,
+        incarnation: bytes,
+        server_id: bytes,
+        generation: int,
+        reserve: Callable[[int], None],
+    ) -> None:
+        self._database = database
+        self._post_office = post_office
+        self._room = room
+        self._incarnation = incarnation
+        self._server_id = server_id
+        self._generation = generation
+        self._reserve = reserve
+        self._peers: dict[int, tuple[bytes, int]] = {}
+
+    def handle(self, letters: Sequence[Letter], now_ms: int) -> list[Answer]:
+        """Do all that is asked in `letters`, in one transaction, and say what to answer.
+
+        `now_ms`: Unix milliseconds. Raises `StoreFailed`.
+        """
+        intake = Intake.OPEN if self._room.allows_mail(now_ms) else Intake.NO_MAIL
+        failing: set[int] = set()
+        try:
+            wanted = sum([len(letter.message.operations) for letter in letters if isinstance(letter.message, Batch)])
+            self._reserve(self._post_office.highest + wanted)
+        except StoreFull:
+            intake = Intake.NOTHING
+            self._room.found_full(now_ms)
+        while True:
+            answers: list[Answer] = []
+            try:
+                self._transact(letters, now_ms, intake, failing, answers)
+            except _CodeFailed as error:
+                self._post_office.roll_back()
+                failing.add(error.index)
+            except StoreFull as error:
+                self._post_office.roll_back()
+                if intake is Intake.NOTHING:
+                    raise StoreFailed(f"no room even without new mail: {error}") from error
+                if self._post_office.reclaim():
+                    continue
+                intake = Intake.NOTHING
+                self._room.found_full(now_ms)
+            else:
+                break
+        taken_bytes, hints = self._post_office.commit()
+        self._room.accepted(taken_bytes)
+        for slot, client_ids in hints.items():
+            if slot in self._peers:
+                peer, epoch = self._peers[slot]
+                answers.append(Answer(peer, Arrived(slot, epoch, self._post_office.highest, client_ids)))
+        return answers
+
+    def _transact(
+        self, letters: Sequence[Letter], now_ms: int, intake: Intake, failing: set[int], answers: list[Answer]
+    ) -> None:
+        with self._database.transaction():
+            if intake is Intake.NOTHING:
+                self._database.drop_ballast()
+            self._post_office.begin(now_ms, intake)
+            for index, letter in enumerate(letters):
+                message = letter.message
+                try:
+                    if isinstance(message, Hello):
+                        answer = self._greet(letter.peer, message)
+                    elif isinstance(message, UndecodableBatch) or index in failing:
+                        answer = self._refuse(letter.peer, message)
+                    else:
+                        answer = self._batch(letter.peer, message)
+                except Exception as error:
+                    if isinstance(error, StorageError) or self._database.is_store_error(error) or index in failing:
+                        raise
+                    log.exception("a batch made the program fail; it is refused")
+                    raise _CodeFailed(index) from error
+                if answer is not None:
+                    answers.append(Answer(letter.peer, answer))
+            fail_points.reach(FailPoint.WORKER_BEFORE_COMMIT, concerns(letters))
+
+    # --- greetings ---------------------------------------------------------------------------------------------
+
+    def _greet(self, peer: bytes, hello: Hello) -> ToGateway | None:
+        found = self._database.find("SELECT epoch, incarnation, earlier FROM slot WHERE slot = ?", (hello.slot,))
+        epoch, incarnation, earlier = found or (0, b"", b"")
+        if hello.incarnation != incarnation:
+            if hello.incarnation in [earlier[at : at + 16] for at in range(0, len(earlier), 16)]:
+                log.info("slot %d: a late copy of an earlier greeting is ignored", hello.slot)
+                return None
+            epoch += 1
+            earlier = (incarnation + earlier)[: 16 * EARLIER_KEPT]
+            self._database.execute(
+                "INSERT OR REPLACE INTO slot VALUES (?, ?, ?, ?, 0, NULL)",
+                (hello.slot, epoch, hello.incarnation, earlier),
+            )
+            self._post_office.greet(hello.slot)
+            log.info("a gateway greeted: slot %d, epoch %d", hello.slot, epoch)
+        self._peers[hello.slot] = (peer, epoch)
+        facts = StoreFacts(self._server_id, self._generation, self._post_office.highest)
+        return Welcome(hello.slot, epoch, hello.incarnation, self._incarnation, facts)
+
+    # --- batches -----------------------------------------------------------------------------------------------
+
+    def _place(self, batch: Batch | UndecodableBatch) -> tuple[Verdict, ToGateway | None, bytes | None]:
+        """The verdict on a batch, what to answer where it is not read, and the kept outcomes."""
+        slot, epoch, number = batch[:3]
+        found = self._database.find("SELECT epoch, number, outcomes FROM slot WHERE slot = ?", (slot,))
+        verdict = judge(None if found is None else SlotState(found[0], found[1]), epoch, number)
+        answer: ToGateway | None = None
+        if verdict is Verdict.SUPERSEDED:
+            log.warning("slot %d: a batch of epoch %d is refused, a later gateway has the slot", slot, epoch)
+            answer = Superseded(slot, epoch)
+        elif verdict is Verdict.GREET_AGAIN:
+            log.warning("slot %d: batch %d of epoch %d has no place; its gateway has to greet", slot, number, epoch)
+            answer = GreetAgain(slot, epoch, number)
+        return verdict, answer, None if found is None else found[2]
+
+    def _batch(self, peer: bytes, batch: Batch) -> ToGateway | None:
+        slot, epoch, number, operations = batch
+        verdict, answer, kept = self._place(batch)
+        if verdict is Verdict.APPLY:
+            outcomes = self._post_office.apply(slot, operations)
+            self._use_up(
+                batch,
+                encode_outcomes(
+                    [
+                        None if isinstance(operation, READ_AGAIN) else outcome
+                        for operation, outcome in zip(operations, outcomes, strict=True)
+                    ]
+                ),
+            )
+        elif verdict is Verdict.ANSWER_AGAIN:
+            if kept is None:
+                return BatchRefused(slot, epoch, number)
+            kept_outcomes = decode_outcomes(kept)
+            if len(kept_outcomes) != len(operations):
+                log.error("slot %d: batch %d came again with other operations", slot, number)
+                return GreetAgain(slot, epoch, number)
+            outcomes = self._post_office.answer_again(slot, operations, kept_outcomes)
+        else:
+            return answer
+        self._peers[slot] = (peer, epoch)
+        return Reply(slot, epoch, number, self._incarnation, outcomes)
+
+    def _refuse(self, peer: bytes, batch: Batch | UndecodableBatch) -> ToGateway | None:
+        """A batch that can't be decoded or makes the code fail: its number is used up, nothing else."""
+        slot, epoch, number = batch[:3]
+        verdict, answer, kept = self._place(batch)
+        if verdict is Verdict.APPLY:
+            problem = batch.problem if isinstance(batch, UndecodableBatch) else "it made the program fail"
+            log.error("slot %d: batch %d is refused, which is a bug: %s", slot, number, problem)
+            self._use_up(batch, None)
+        elif verdict is not Verdict.ANSWER_AGAIN:
+            return answer
+        elif kept is not None:
+            # It was applied when it came first, so "nothing was done" would be wrong.
+            return GreetAgain(slot, epoch, number)
+        self._peers[slot] = (peer, epoch)
+        return BatchRefused(slot, epoch, number)
+
+    def _use_up(self, batch: Batch | UndecodableBatch, outcomes: bytes | None) -> None:
+        self._database.execute(
+            "UPDATE slot SET number = ?, outcomes = ? WHERE slot = ?", (batch.number, outcomes, batch.slot)
+        )

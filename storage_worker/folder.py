@@ -1,0 +1,36 @@
+"""What lies in the data folder, and who may use it.
+
+Owns: the names of the files, and the lock that one worker holds.
+Promises: never two workers on one store.
+Exposure: the folder's owner.
+"""
+
+import fcntl
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from common.errors import StoreInUse
+
+DATABASE_NAME: Final = "mail.db"
+GENERATION_NAME: Final = "store.generation"
+LOCK_NAME: Final = "worker.lock"
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Generator[None]:
+    """Hold the data folder. Raises `StoreInUse` where somebody else does.
+
+    The link would not tell: a second bind of the same ipc path succeeds silently.
+    """
+    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreInUse(f"another storage worker holds {folder}") from error
+        yield
+    finally:
+        os.close(descriptor)

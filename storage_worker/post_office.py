@@ -1,0 +1,513 @@
+"""Every rule of the server: operations in, outcomes out.
+
+Owns: who may do what, and what is refused; it puts registry, queue, tokens, uploads, leases and watches together.
+Promises: a refusal changes nothing; what an outcome says is true once the surrounding transaction is on disk.
+Memory follows the transaction: `commit` or `roll_back` is called after it, and both leave memory as the disk is.
+Exposure: every value in an operation may come from a stranger. Nothing here believes a client id: for users who proved
+themselves an operation has to come from a proven connection.
+
+Source: docs/storage-protocol.md, "Operations".
+"""
+
+import hashlib
+import uuid
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Any, Final, NamedTuple
+
+from common.errors import StoreFull, ValueRejected
+from common.operations import (
+    AbortUpload,
+    BeginUpload,
+    Chunk,
+    CommitUpload,
+    Done,
+    FetchAfter,
+    Fetched,
+    FetchPage,
+    FetchWaiting,
+    GetProofKey,
+    GetPublicKey,
+    KeyFound,
+    Leased,
+    ListUsers,
+    MarkProven,
+    Operation,
+    Outcome,
+    Page,
+    Refused,
+    Register,
+    Registered,
+    Release,
+    Settle,
+    Stored,
+    StoreMessage,
+    UsersPage,
+)
+from common.values import MESSAGE_KINDS, RefusalReason, username
+from storage_worker.database import Database
+from storage_worker.leases import Lease, Leases
+from storage_worker.message_queue import MessageQueue
+from storage_worker.sent_tokens import SentToken, SentTokens
+from storage_worker.undo import UndoList
+from storage_worker.uploads import Upload, Uploads
+from storage_worker.user_registry import User, UserRegistry
+from storage_worker.watches import Watches
+
+RETRY_AFTER: Final = 30
+"""Seconds after which trying again makes sense where a mailbox or the disk is full."""
+
+_END: Final = 2**63 - 1
+_TOKENS_AT_ONCE: Final = 1024
+
+_DONE: Final = Done()
+_MALFORMED: Final = Refused(RefusalReason.MALFORMED)
+_REQUESTER_UNKNOWN: Final = Refused(RefusalReason.REQUESTER_UNKNOWN)
+_RECIPIENT_UNKNOWN: Final = Refused(RefusalReason.RECIPIENT_UNKNOWN)
+_PROOF_NEEDED: Final = Refused(RefusalReason.PROOF_NEEDED)
+_TOO_LARGE: Final = Refused(RefusalReason.TOO_LARGE)
+_MAILBOX_FULL: Final = Refused(RefusalReason.MAILBOX_FULL, RETRY_AFTER)
+_STORAGE_FULL: Final = Refused(RefusalReason.STORAGE_FULL, RETRY_AFTER)
+_TOKEN_REUSED: Final = Refused(RefusalReason.TOKEN_REUSED)
+_NAME_TAKEN: Final = Refused(RefusalReason.NAME_TAKEN)
+
+
+class Limits(NamedTuple):
+    """Sizes in bytes."""
+
+    largest_message: int = 16 * 1024 * 1024
+    mailbox_messages: int = 1_000_000
+    mailbox_bytes: int = 4 * 1024**3
+
+
+LEASES_OF_MAILBOX: Final = 64
+"""Leases on one mailbox at a time; past them it looks empty until one of them ends. A fetch looks at all of them."""
+
+
+class Intake(IntEnum):
+    """What may come in at the moment."""
+
+    OPEN = 0
+    NO_MAIL = 1
+    """Room is short: nothing new is begun, an upload that is there may be accepted."""
+    NOTHING = 2
+    """SQLite had no room: nothing that could grow the store is tried."""
+
+
+class PostOffice:
+    """Answers operations. `random_bytes(n)` gives n random bytes.
+
+    `begin`, then `apply` and `greet` any number of times, all inside one transaction of `database`; after its end
+    `commit` or `roll_back`.
+    """
+
+    def __init__(self, database: Database, limits: Limits, random_bytes: Callable[[int], bytes]) -> None:
+        self._database = database
+        self._limits = limits
+        self._random_bytes = random_bytes
+        self._undo = UndoList()
+        self._users = UserRegistry(database)
+        self._queue = MessageQueue(database, self._users.client_id, limits.mailbox_messages, limits.mailbox_bytes)
+        self._uploads = Uploads(database, self._queue)
+        self._tokens = SentTokens(database)
+        self._leases = Leases(self._undo)
+        self._watches = Watches(self._undo)
+        self._data_version = -1
+        self._now_ms = 0
+        self._intake = Intake.OPEN
+        self._taken_bytes = 0
+        self._random_pool = b""
+        self._random_at = 0
+        self._handlers: dict[type, Callable[[int, Any], Outcome]] = {
+            Register: self._register,
+            ListUsers: self._list_users,
+            GetPublicKey: self._get_public_key,
+            StoreMessage: self._store_message,
+            BeginUpload: self._begin_upload,
+            Chunk: self._chunk,
+            CommitUpload: self._commit_upload,
+            AbortUpload: self._abort_upload,
+            FetchWaiting: self._fetch_waiting,
+            FetchPage: self._fetch_page,
+            Settle: self._settle,
+            Release: self._release,
+            FetchAfter: self._fetch_after,
+            GetProofKey: self._get_proof_key,
+            MarkProven: self._mark_proven,
+        }
+
+    @property
+    def highest(self) -> int:
+        """The highest sequence ever given to a message."""
+        return self._queue.highest
+
+    # --- the transaction ---------------------------------------------------------------------------------------
+
+    def begin(self, now_ms: int, intake: Intake) -> None:
+        """A transaction has begun."""
+        self._now_ms = now_ms
+        self._intake = intake
+        self._taken_bytes = 0
+        version = self._database.data_version()
+        if version != self._data_version:
+            # An admin command changed the database: what is remembered of users may be wrong.
+            self._data_version = version
+            self._users.forget()
+
+    def commit(self) -> tuple[int, dict[int, list[bytes]]]:
+        """The transaction is on disk: bytes of mail that came in, and slot -> watched client ids with new mail."""
+        self._undo.commit()
+        recipients = self._queue.commit()
+        return self._taken_bytes, self._watches.use_up(recipients) if self._watches else {}
+
+    def roll_back(self) -> None:
+        """The transaction was undone: so is what it did to memory."""
+        self._undo.roll_back()
+        self._users.forget()
+        # The queue looks at the disk for what it put off; in a transaction, so that a failing read is told as such.
+        with self._database.transaction():
+            self._queue.roll_back()
+        self._tokens.roll_back()
+
+    def reclaim(self) -> bool:
+        """Outside of a transaction: give the room of deleted messages back; whether there was any."""
+        try:
+            with self._database.transaction():
+                return self._queue.reclaim()
+        except StoreFull:
+            self.roll_back()
+            return False
+
+    def greet(self, slot: int) -> None:
+        """A gateway takes the slot: leases, watches and unfinished uploads of its predecessor end."""
+        self._leases.end_slot(slot)
+        self._watches.end_slot(slot)
+        self._uploads.drop_slot(slot)
+
+    def apply(self, slot: int, operations: Sequence[Operation]) -> list[Outcome]:
+        """Do what is asked, in order; one outcome for each. All of it is written when this returns."""
+        handlers = self._handlers
+        outcomes = [handlers[type(operation)](slot, operation) for operation in operations]
+        self._flush()
+        return outcomes
+
+    def answer_again(self, slot: int, operations: Sequence[Operation], kept: Sequence[Outcome | None]) -> list[Outcome]:
+        """The outcomes of a batch that was applied before: `kept` ones as they were, reads computed again.
+
+        Leases live in memory alone, so what ended one ends it again: a read that is computed again may have taken
+        it again.
+        """
+        outcomes: list[Outcome] = []
+        for operation, outcome in zip(operations, kept, strict=True):
+            if outcome is None:
+                outcomes.append(self._handlers[type(operation)](slot, operation))
+                continue
+            if isinstance(operation, Settle | Release):
+                self._end_lease(slot, operation.lease)
+            outcomes.append(outcome)
+        self._flush()
+        return outcomes
+
+    def _flush(self) -> None:
+        self._queue.settle_down(short_of_room=self._intake is not Intake.OPEN)
+        self._tokens.flush(self._now_ms)
+
+    # --- users -------------------------------------------------------------------------------------------------
+
+    def _register(self, _slot: int, wish: Register) -> Outcome:
+        try:
+            name = username(wish.name)
+        except ValueRejected:
+            return _MALFORMED
+        taken = self._users.find_name(name)
+        if taken is not None:
+            client_id, public_key = taken
+            return Registered(client_id) if wish.again and public_key == wish.public_key else _NAME_TAKEN
+        if self._intake:
+            return _STORAGE_FULL
+        client_id = uuid.UUID(bytes=self._random_bytes(16), version=4).bytes
+        self._users.add(client_id, name, wish.public_key)
+        self._taken_bytes += 1024
+        return Registered(client_id)
+
+    def _requester(self, client_id: bytes, proven: bool) -> User | Refused:
+        """The user in whose name something is asked, where that is his right."""
+        user = self._users.find(client_id)
+        if user is None:
+            return _REQUESTER_UNKNOWN
+        if user.proven and not proven:
+            return _PROOF_NEEDED
+        return user
+
+    def _list_users(self, _slot: int, wish: ListUsers) -> Outcome:
+        user = self._requester(wish.requester, wish.proven)
+        if isinstance(user, Refused):
+            return user
+        until = wish.until or self._users.last_row()
+        # Only the first page's count is looked at, and counting is not cheap.
+        count = self._users.count(until) - (user.row <= until) if not wish.until else 0
+        last, users = self._users.page(wish.after, until, user)
+        return UsersPage(count, last, until, users)
+
+    def _get_public_key(self, _slot: int, wish: GetPublicKey) -> Outcome:
+        user = self._requester(wish.requester, wish.proven)
+        if isinstance(user, Refused):
+            return user
+        subject = self._users.find(wish.subject)
+        if subject is None:
+            return _RECIPIENT_UNKNOWN
+        return KeyFound(subject.client_id, self._users.public_key(subject))
+
+    def _get_proof_key(self, _slot: int, wish: GetProofKey) -> Outcome:
+        user = self._users.find(wish.requester)
+        if user is None:
+            return _REQUESTER_UNKNOWN
+        return KeyFound(user.client_id, self._users.public_key(user))
+
+    def _mark_proven(self, _slot: int, wish: MarkProven) -> Outcome:
+        user = self._users.find(wish.requester)
+        if user is None:
+            return _REQUESTER_UNKNOWN
+        self._users.mark_proven(user)
+        self._leases.end_unproven(user.row)
+        return _DONE
+
+    # --- sending -----------------------------------------------------------------------------------------------
+
+    def _store_message(self, _slot: int, message: StoreMessage) -> Outcome:
+        # The hot path: the rules of `_may_send`, written out.
+        sender = self._users.find(message.sender)
+        if sender is None:
+            return _REQUESTER_UNKNOWN
+        proven = message.proven
+        token = message.token
+        if not proven and (sender.proven or token is not None):
+            return _PROOF_NEEDED
+        recipient = self._users.find(message.recipient)
+        if recipient is None:
+            return _RECIPIENT_UNKNOWN
+        content = message.content
+        size = len(content)
+        kind = message.kind
+        if kind not in MESSAGE_KINDS:
+            return _MALFORMED
+        if size > self._limits.largest_message:
+            return _TOO_LARGE
+        digest = b""
+        if token is not None:
+            digest = hashlib.sha256(content).digest()
+            sent = self._tokens.find(sender.row, token, self._now_ms)
+            if sent is not None:
+                return _sent_before(sent, recipient, kind, digest)
+        if self._intake:
+            return _STORAGE_FULL
+        if not self._queue.has_room(recipient.row, size):
+            return _MAILBOX_FULL
+        sequence = self._queue.put(
+            recipient.row, sender.row, kind, proven, self._now_ms, token or self._random_token(), content
+        )
+        self._taken_bytes += size + 128
+        if token is not None:
+            self._tokens.add(SentToken(sequence, sender.row, token, recipient.row, kind, digest, self._now_ms))
+        return Stored(sequence)
+
+    def _may_send(
+        self, sender_id: bytes, proven: bool, token: bytes | None, recipient_id: bytes, kind: int, size: int
+    ) -> tuple[User, User] | Refused:
+        """Sender and recipient of a message that may be announced or accepted."""
+        sender = self._requester(sender_id, proven)
+        if isinstance(sender, Refused):
+            return sender
+        if token is not None and not proven:
+            return _PROOF_NEEDED
+        recipient = self._users.find(recipient_id)
+        if recipient is None:
+            return _RECIPIENT_UNKNOWN
+        if kind not in MESSAGE_KINDS:
+            return _MALFORMED
+        if size > self._limits.largest_message:
+            return _TOO_LARGE
+        return sender, recipient
+
+    def _random_token(self) -> bytes:
+        at = self._random_at
+        if at == len(self._random_pool):
+            self._random_pool = self._random_bytes(16 * _TOKENS_AT_ONCE)
+            at = 0
+        self._random_at = at + 16
+        return self._random_pool[at : at + 16]
+
+    def _begin_upload(self, slot: int, wish: BeginUpload) -> Outcome:
+        parties = self._may_send(wish.sender, wish.proven, wish.token, wish.recipient, wish.kind, wish.size)
+        if isinstance(parties, Refused):
+            return parties
+        if self._intake:
+            return _STORAGE_FULL
+        if not self._queue.has_room(parties[1].row, wish.size):
+            return _MAILBOX_FULL
+        if self._uploads.find(slot, wish.upload) is not None:
+            return _MALFORMED
+        self._uploads.begin(
+            Upload(slot, wish.upload, 0, wish.sender, wish.proven, wish.recipient, wish.kind, wish.size, 0, wish.token)
+        )
+        return _DONE
+
+    def _chunk(self, slot: int, chunk: Chunk) -> Outcome:
+        upload = self._uploads.find(slot, chunk.upload)
+        if upload is None:
+            return _MALFORMED
+        # A chunk that is refused leaves a hole, so its upload can't be finished any more.
+        if upload.received + len(chunk.content) > upload.size:
+            self._uploads.drop(upload)
+            return _MALFORMED
+        if self._intake:
+            self._uploads.drop(upload)
+            return _STORAGE_FULL
+        if chunk.content:
+            self._uploads.add(upload, chunk.content)
+            self._taken_bytes += len(chunk.content)
+        return _DONE
+
+    def _commit_upload(self, slot: int, wish: CommitUpload) -> Outcome:
+        upload = self._uploads.find(slot, wish.upload)
+        if upload is None:
+            return _MALFORMED
+        complete = self._complete(upload)
+        if not isinstance(complete, _Complete):
+            self._uploads.drop(upload)
+            return complete
+        self._uploads.finish(upload)
+        sender, recipient, digest = complete
+        sequence = self._queue.put_body(
+            recipient.row,
+            sender.row,
+            upload.kind,
+            upload.proven,
+            self._now_ms,
+            upload.token or self._random_token(),
+            upload.size,
+            upload.body,
+        )
+        self._taken_bytes += 128
+        if upload.token is not None:
+            self._tokens.add(
+                SentToken(sequence, sender.row, upload.token, recipient.row, upload.kind, digest, self._now_ms)
+            )
+        return Stored(sequence)
+
+    def _complete(self, upload: Upload) -> "_Complete | Outcome":
+        """Whether an upload may become a message now; else what is answered in its place."""
+        parties = self._may_send(upload.sender, upload.proven, upload.token, upload.recipient, upload.kind, upload.size)
+        if isinstance(parties, Refused):
+            return parties
+        sender, recipient = parties
+        if upload.received != upload.size:
+            return _MALFORMED
+        digest = b""
+        if upload.token is not None:
+            content = hashlib.sha256()
+            for chunk in self._queue.chunks(upload.body):
+                content.update(chunk)
+            digest = content.digest()
+            sent = self._tokens.find(sender.row, upload.token, self._now_ms)
+            if sent is not None:
+                return _sent_before(sent, recipient, upload.kind, digest)
+        if self._intake is Intake.NOTHING:
+            return _STORAGE_FULL
+        if not self._queue.has_room(recipient.row, upload.size):
+            return _MAILBOX_FULL
+        return _Complete(sender, recipient, digest)
+
+    def _abort_upload(self, slot: int, wish: AbortUpload) -> Outcome:
+        upload = self._uploads.find(slot, wish.upload)
+        if upload is not None:
+            self._uploads.drop(upload)
+        return _DONE
+
+    # --- fetching ----------------------------------------------------------------------------------------------
+
+    def _fetch_waiting(self, slot: int, wish: FetchWaiting) -> Outcome:
+        user = self._requester(wish.requester, wish.proven)
+        if isinstance(user, Refused):
+            return user
+        lease = self._leases.find(slot, wish.lease)
+        if lease is not None and lease.user != user.row:
+            return _MALFORMED
+        if lease is not None:
+            first, last, max_bytes = lease.first, lease.last, _END
+        elif len(self._leases.of_mailbox(user.row)) >= LEASES_OF_MAILBOX:
+            return Leased(0, 0, 0, 0, [])
+        else:
+            first, last = self._visible(user)
+            max_bytes = wish.max_bytes
+        span = self._queue.span(user.row, first, last, max_bytes, wish.envelope_bytes)
+        if span is None:
+            return Leased(0, 0, 0, 0, [])
+        if lease is None:
+            self._leases.take(Lease(span.first, span.last, user.row, slot, wish.lease, wish.proven))
+        page = self._queue.read(user.row, span.first, 0, span.last, wish.page_bytes)
+        return Leased(span.first, span.last, span.messages, span.content_bytes, page)
+
+    def _visible(self, user: User) -> tuple[int, int]:
+        """The first interval of the mailbox that has mail and is not leased; the last one has no end."""
+        after = 0
+        for lease in self._leases.of_mailbox(user.row):
+            oldest = self._queue.oldest(user.row, after, lease.first)
+            if oldest is not None:
+                return oldest, lease.first - 1
+            after = lease.last
+        return after + 1, _END
+
+    def _fetch_page(self, _slot: int, wish: FetchPage) -> Outcome:
+        user = self._requester(wish.requester, wish.proven)
+        if isinstance(user, Refused):
+            return user
+        return Page(self._queue.read(user.row, wish.sequence, wish.offset, wish.last, wish.page_bytes))
+
+    def _settle(self, slot: int, wish: Settle) -> Outcome:
+        self._end_lease(slot, wish.lease)
+        user = self._requester(wish.requester, wish.proven)
+        if isinstance(user, User):
+            self._queue.delete(user.row, wish.first, wish.last)
+        return _DONE
+
+    def _release(self, slot: int, wish: Release) -> Outcome:
+        self._end_lease(slot, wish.lease)
+        return _DONE
+
+    def _end_lease(self, slot: int, number: int) -> None:
+        lease = self._leases.find(slot, number)
+        if lease is not None:
+            self._leases.end(lease)
+
+    def _fetch_after(self, slot: int, wish: FetchAfter) -> Outcome:
+        user = self._requester(wish.requester, wish.proven)
+        if isinstance(user, Refused):
+            return user
+        if not wish.proven:
+            return _PROOF_NEEDED
+        committed = self._queue.highest
+        if wish.ack > committed:
+            return _MALFORMED
+        self._queue.delete(user.row, 0, wish.ack)
+        span = self._queue.span(user.row, wish.ack + 1, _END, wish.max_bytes, wish.envelope_bytes)
+        if span is None:
+            if wish.watch:
+                self._watches.add(user.row, user.client_id, slot)
+            return Fetched(0, 0, 0, committed, [])
+        page = self._queue.read(user.row, span.first, 0, span.last, wish.page_bytes)
+        return Fetched(span.last, span.messages, span.content_bytes, committed, page)
+
+
+class _Complete(NamedTuple):
+    """An upload that becomes a message. `digest`: SHA-256 of its content where it has a token."""
+
+    sender: User
+    recipient: User
+    digest: bytes
+
+
+def _sent_before(sent: SentToken, recipient: User, kind: int, digest: bytes) -> Outcome:
+    """What a token that was used answers: the same where it is the same message."""
+    same = (sent.recipient, sent.kind, sent.digest) == (recipient.row, kind, digest)
+    return Stored(sent.sequence) if same else _TOKEN_REUSED

@@ -1,0 +1,81 @@
+"""How much room the disk has left, and whether new mail may come in.
+
+Owns: the mark of free space, and when to look.
+Promises: the disk is looked at no more than once a second and once per quarter of the mark that was accepted, and
+whenever SQLite found it full; room that comes back is noticed without a restart.
+Exposure: none. Time is passed in as Unix milliseconds.
+
+Mail may come in while the disk has the mark free. Deleted mail leaves its room inside the database's file, where only
+the database can use it again; it counts too, as long as the disk keeps a quarter of the mark for the log.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+log = logging.getLogger("storage_worker")
+
+LOOK_EVERY_MS: Final = 1000
+
+
+class Room:
+    """`disk_bytes`: what the disk has free; `unused_bytes`: what the database's file has;
+    `take_reserve`: set the database's reserve aside where it was used, whether that worked; `give_back`: return what
+    the log occupies needlessly, called when room is short.
+    """
+
+    def __init__(
+        self,
+        mark: int,
+        disk_bytes: Callable[[], int],
+        unused_bytes: Callable[[], int],
+        take_reserve: Callable[[], bool],
+        give_back: Callable[[], object],
+    ) -> None:
+        self._mark = mark
+        self._disk_bytes = disk_bytes
+        self._unused_bytes = unused_bytes
+        self._take_reserve = take_reserve
+        self._give_back = give_back
+        self._looked_at = -LOOK_EVERY_MS
+        self._accepted = 0
+        self._is_short = False
+        self._told = False
+
+    def allows_mail(self, now_ms: int) -> bool:
+        """Whether new mail may come in; looks where it is time to. Outside of transactions only."""
+        # A clock that was set back must not stop the looking.
+        if not 0 <= now_ms - self._looked_at < LOOK_EVERY_MS or self._accepted > self._mark // 4:
+            self._looked_at = now_ms
+            self._accepted = 0
+            self._is_short = not self._has_room()
+            if self._is_short:
+                self._give_back()
+                self._is_short = not self._has_room()
+            if self._is_short:
+                self._tell()
+        return not self._is_short
+
+    def _has_room(self) -> bool:
+        disk = self._disk_bytes()
+        enough = disk >= self._mark or (disk >= self._mark // 4 and disk + self._unused_bytes() >= self._mark)
+        return enough and self._take_reserve()
+
+    def found_full(self, now_ms: int) -> None:
+        """SQLite had no room for a transaction: no mail until the next look."""
+        self._looked_at = now_ms
+        self._is_short = True
+        self._give_back()
+        self._tell()
+
+    def accepted(self, content_bytes: int) -> None:
+        """So much new mail was committed; where it was any, there is room."""
+        self._accepted += content_bytes
+        if content_bytes and self._told:
+            self._told = False
+            log.info("there is room again: new mail is accepted")
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            log.warning("storage is full: new mail is refused, fetching and deleting go on")

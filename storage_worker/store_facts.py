@@ -1,0 +1,193 @@
+"""What identifies this store: its server id, its generation, and how a restored database is noticed.
+
+Owns: the table `store`'s facts and the file `store.generation` beside the database.
+Promises: the generation grows when the database was made anew, or when an older copy of it was put back while the
+file stayed and had noted something newer. Where that can't be seen, because the worker was killed soon after the copy
+was made, no sequence is given a second time all the same: the file has what is reserved ahead of the database. A copy
+of the whole folder can't be told from the original: `scripts/admin new-generation` is for that.
+Exposure: the data folder.
+
+What the file tells of the database is behind it or equal to it, never ahead, unless the database was replaced: the
+database is committed first. It holds, one per line: server id (hex), generation, starts, highest sequence, and the
+sequence up to which all may be given before the file is written again.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+from common.errors import StoreFailed, StoreFull
+from storage_worker.database import Database, sync_folder
+
+_RESERVED_AHEAD: Final = 100_000
+log = logging.getLogger("storage_worker")
+
+
+class Facts(NamedTuple):
+    """`server_id`: 16 bytes. `starts`: how often the store was opened. `sequence`: the highest ever given.
+
+    `reserved`: no higher one is given before that is on disk.
+    """
+
+    server_id: bytes
+    generation: int
+    starts: int
+    sequence: int
+    reserved: int
+
+    def to_text(self) -> str:
+        """The file's content."""
+        return f"{self.server_id.hex()}\n{self.generation}\n{self.starts}\n{self.sequence}\n{self.reserved}\n"
+
+
+def parse_facts(text: str) -> Facts:
+    """The pair of `Facts.to_text`. Raises `ValueError`."""
+    server_id, *numbers = text.splitlines()
+    generation, starts, sequence, reserved = [int(number) for number in numbers]
+    return Facts(bytes.fromhex(server_id), generation, starts, sequence, reserved)
+
+
+class FactsFile(Protocol):
+    """The door to the file beside the database; tests put a disk that forgets behind it."""
+
+    def read(self) -> str | None:
+        """The content, or None where there is no file."""
+
+    def write(self, text: str) -> None:
+        """Replace the content: the old one or the new one is there afterwards, whatever happens."""
+
+
+class GenerationFile:
+    """`store.generation`. Raises `StoreFailed`, and `StoreFull` where there is no room."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> str | None:
+        """The content, or None where there is no file."""
+        try:
+            return self._path.read_text(encoding="ascii", errors="replace")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreFailed(f"{self._path} can't be read: {error.strerror}") from error
+
+    def write(self, text: str) -> None:
+        """Replace the content by way of a new file."""
+        beside = self._path.with_name(self._path.name + ".new")
+        try:
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                if os.write(descriptor, text.encode("ascii")) < len(text):
+                    raise OSError(errno.ENOSPC, "short write")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            beside.replace(self._path)
+        except OSError as error:
+            failure = StoreFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else StoreFailed
+            raise failure(f"{self._path} can't be written: {error.strerror}") from error
+        sync_folder(self._path.parent)
+
+
+def stored_facts(database: Database) -> Facts | None:
+    """What the database says of itself; None where it is new."""
+    found = database.find("SELECT server_id, generation, starts, sequence FROM store")
+    if found is None:
+        return None
+    server_id, generation, starts, sequence = found
+    return Facts(server_id, generation, starts, sequence, reserved=sequence)
+
+
+def open_store(database: Database, file: FactsFile, now_ms: int, random_bytes: Callable[[int], bytes]) -> Facts:
+    """Count this start, and see whether the database is the one that was here before.
+
+    Raises `StoreFull` and `StoreFailed`.
+    """
+    noted = _noted_facts(file)
+    found = stored_facts(database)
+    before = found or Facts(random_bytes(16), now_ms, 0, 0, 0)
+    generation, starts, sequence = before.generation, before.starts, before.sequence
+    if noted is not None:
+        if noted.server_id != before.server_id or noted.starts > starts or noted.sequence > before.sequence:
+            generation = max(now_ms, generation + 1, noted.generation + 1)
+            log.warning("the database was made anew or restored: generation %d", generation)
+        starts = max(starts, noted.starts)
+        # After an orderly end nothing is reserved; after any other, whatever was given to somebody is below this.
+        sequence = max(sequence, noted.reserved)
+    facts = before._replace(generation=generation, starts=starts + 1, sequence=sequence, reserved=sequence)
+    with database.transaction():
+        if found is None:
+            database.execute("INSERT INTO store VALUES (1, ?, ?, ?, ?, 0, 0)", facts[:4])
+        else:
+            database.execute("UPDATE store SET generation = ?, starts = ?, sequence = ?", facts[1:4])
+    _note(file, facts)
+    return facts
+
+
+def note_progress(database: Database, file: FactsFile) -> None:
+    """Bring the file up to the database, so that a copy made before can be told from it. Raises `StoreFailed`."""
+    facts = _open_facts(database)
+    noted = _noted_facts(file)
+    _note(file, facts._replace(reserved=max(facts.sequence, noted.reserved if noted is not None else 0)))
+
+
+def note_end(database: Database, file: FactsFile) -> None:
+    """An orderly end: nothing beyond the highest sequence was given. Raises `StoreFailed`."""
+    _note(file, _open_facts(database))
+
+
+class Reserve:
+    """The sequences that may be given."""
+
+    def __init__(self, database: Database, file: FactsFile) -> None:
+        self._database = database
+        self._file = file
+        self._reserved = _open_facts(database).sequence
+
+    def cover(self, sequence: int) -> None:
+        """Outside of a transaction: see to it that sequences up to this one may be given.
+
+        Raises `StoreFailed`, and `StoreFull`, after which they may not.
+        """
+        if sequence > self._reserved:
+            reserved = sequence + _RESERVED_AHEAD
+            self._file.write(_open_facts(self._database)._replace(reserved=reserved).to_text())
+            self._reserved = reserved
+
+
+def _open_facts(database: Database) -> Facts:
+    facts = stored_facts(database)
+    assert facts is not None, "the store was opened"
+    return facts
+
+
+def new_generation(database: Database, file: FactsFile, now_ms: int) -> int:
+    """An operator says that the store was restored: the next generation, on disk."""
+    facts = _open_facts(database)
+    generation = max(now_ms, facts.generation + 1)
+    with database.transaction():
+        database.execute("UPDATE store SET generation = ?", (generation,))
+    note_progress(database, file)
+    return generation
+
+
+def _note(file: FactsFile, facts: Facts) -> None:
+    # Where there is no room the file stays behind the database, which is always right.
+    with contextlib.suppress(StoreFull):
+        file.write(facts.to_text())
+
+
+def _noted_facts(file: FactsFile) -> Facts | None:
+    text = file.read()
+    if text is None:
+        return None
+    try:
+        return parse_facts(text)
+    except ValueError:
+        log.warning("store.generation can't be read and is written anew")
+        return None

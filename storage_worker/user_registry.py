@@ -1,0 +1,104 @@
+"""The registered users.
+
+Owns: the table `user`, and a bounded memory of who was looked up.
+Promises: names and ids are unique; a user's row number is small and never changes; the list is in the order of
+registration.
+Exposure: names and keys come from strangers; what a name may be is checked in `common.values`, keys are opaque.
+"""
+
+from typing import Final
+
+from common.operations import UserEntry
+from storage_worker.database import Database
+
+USERS_PER_PAGE: Final = 2000
+_REMEMBERED: Final = 100_000
+
+
+class User:
+    """What every operation needs of its user. `row` is the number the other tables know him by."""
+
+    __slots__ = ("client_id", "proven", "row")
+
+    def __init__(self, row: int, client_id: bytes, proven: bool) -> None:
+        self.row = row
+        self.client_id = client_id
+        self.proven = proven
+
+
+class UserRegistry:
+    """Makes, finds and lists users. All methods but `forget` run inside a transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._by_id: dict[bytes, User] = {}
+        self._ids: dict[int, bytes] = {}
+
+    def forget(self) -> None:
+        """Somebody else changed the table, or a transaction was rolled back: look everything up again."""
+        self._by_id.clear()
+        self._ids.clear()
+
+    def find(self, client_id: bytes) -> User | None:
+        """The user with this id, or None."""
+        return self._by_id.get(client_id) or self._look_up(client_id)
+
+    def _look_up(self, client_id: bytes) -> User | None:
+        found = self._database.find("SELECT row, proven FROM user WHERE client_id = ?", (client_id,))
+        if found is None:
+            return None
+        if len(self._by_id) >= _REMEMBERED:
+            self._by_id.clear()
+        user = self._by_id[client_id] = User(found[0], client_id, bool(found[1]))
+        return user
+
+    def client_id(self, row: int) -> bytes:
+        """The id of a user who is known to exist."""
+        client_id = self._ids.get(row)
+        if client_id is None:
+            if len(self._ids) >= _REMEMBERED:
+                self._ids.clear()
+            client_id = self._ids[row] = self._database.row("SELECT client_id FROM user WHERE row = ?", (row,))[0]
+        return client_id
+
+    def find_name(self, name: str) -> tuple[bytes, bytes] | None:
+        """Client id and public key of the user with this name (case-sensitive), or None."""
+        found = self._database.find("SELECT client_id, public_key FROM user WHERE name = ?", (name,))
+        return None if found is None else (found[0], found[1])
+
+    def add(self, client_id: bytes, name: str, public_key: bytes) -> None:
+        """Make a user whose name and id are free."""
+        self._database.execute(
+            "INSERT INTO user (client_id, name, public_key) VALUES (?, ?, ?)", (client_id, name, public_key)
+        )
+
+    def public_key(self, user: User) -> bytes:
+        """The 160 bytes that the user registered."""
+        key: bytes = self._database.row("SELECT public_key FROM user WHERE row = ?", (user.row,))[0]
+        return key
+
+    def mark_proven(self, user: User) -> None:
+        """From now on this user's name needs a proven connection."""
+        self._database.execute("UPDATE user SET proven = 1 WHERE row = ?", (user.row,))
+        user.proven = True
+
+    def last_row(self) -> int:
+        """The row of the user who registered last; 0 for none."""
+        last: int = self._database.row("SELECT coalesce(max(row), 0) FROM user")[0]
+        return last
+
+    def count(self, until: int) -> int:
+        """How many users have a row up to `until`."""
+        count: int = self._database.row("SELECT count(*) FROM user WHERE row <= ?", (until,))[0]
+        return count
+
+    def page(self, after: int, until: int, without: User) -> tuple[int, list[UserEntry]]:
+        """At most `USERS_PER_PAGE` users with `after` < row <= `until`, and the row to go on after."""
+        rows = list(
+            self._database.execute(
+                "SELECT row, client_id, name FROM user WHERE row > ? AND row <= ? ORDER BY row LIMIT ?",
+                (after, until, USERS_PER_PAGE),
+            )
+        )
+        last = rows[-1][0] if len(rows) == USERS_PER_PAGE else until
+        return last, [UserEntry(client_id, name) for row, client_id, name in rows if row != without.row]

@@ -1,0 +1,33 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.storage_worker.office import Gateway, Office
+
+
+@pytest.fixture
+def open_office(tmp_path: Path) -> Iterator[Callable[..., Office]]:
+    """Opens offices on one folder, one after the other; what is open at the end is let go."""
+    opened: list[Office] = []
+
+    def open_(**settings: Any) -> Office:
+        settings.setdefault("seed", 1_000_000 * (len(opened) + 1))
+        office = Office(tmp_path, **settings)
+        opened.append(office)
+        return office
+
+    yield open_
+    for office in opened:
+        office.kill()
+
+
+@pytest.fixture
+def office(open_office: Callable[..., Office]) -> Office:
+    return open_office()
+
+
+@pytest.fixture
+def gateway(office: Office) -> Gateway:
+    return Gateway(office)

@@ -1,0 +1,89 @@
+"""A disk on which one write, truncation or sync fails: a file layer of apsw over real files.
+
+Operations are counted from 1; number `fail_at` fails, once, in the way of `fault`. A short write leaves the first half
+of its bytes.
+"""
+
+from enum import Enum
+from typing import Any
+
+import apsw
+
+from common.errors import StoreFailed, StoreFull
+from storage_worker.store_facts import FactsFile
+
+
+class Fault(Enum):
+    """What goes wrong. SQLite's own file layer tells a short write as "full", too."""
+
+    EIO = "input/output error"
+    ENOSPC = "no space left on device"
+    SHORT = "short write"
+
+    def raised(self) -> Exception:
+        """As SQLite hears of it."""
+        return apsw.IOError(self.value) if self is Fault.EIO else apsw.FullError(self.value)
+
+
+class FaultyDisk(apsw.VFS):
+    """Registered under `name`; `failed` tells what it was, after it happened."""
+
+    def __init__(self, name: str, fail_at: int, fault: Fault) -> None:
+        self.name = name
+        self.operations = 0
+        self.failed = ""
+        self._fail_at = fail_at
+        self.fault = fault
+        super().__init__(name, base="")
+
+    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
+        return _FaultyFile(self, name, flags)
+
+    def fails(self, what: str) -> bool:
+        """Count an operation; whether it is the one."""
+        self.operations += 1
+        if self.operations == self._fail_at:
+            self.failed = what
+        return self.operations == self._fail_at
+
+
+class _FaultyFile(apsw.VFSFile):
+    def __init__(self, disk: FaultyDisk, name: Any, flags: list[int]) -> None:
+        self._disk = disk
+        self._name = str(name.filename() if hasattr(name, "filename") else name).rpartition("/")[2]
+        super().__init__("", name, flags)
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+        if self._disk.fails(f"write {self._name}"):
+            if self._disk.fault is Fault.SHORT:
+                super().xWrite(bytes(data)[: len(data) // 2], offset)
+            raise self._disk.fault.raised()
+        super().xWrite(data, offset)
+
+    def xTruncate(self, size: int) -> None:  # noqa: N802
+        if self._disk.fails(f"truncate {self._name}"):
+            raise self._disk.fault.raised()
+        super().xTruncate(size)
+
+    def xSync(self, flags: int) -> None:  # noqa: N802
+        if self._disk.fails(f"sync {self._name}"):
+            raise self._disk.fault.raised()
+        super().xSync(flags)
+
+
+class FaultyFactsFile:
+    """The door to `store.generation` on the same disk: writing is one operation."""
+
+    def __init__(self, disk: FaultyDisk, file: FactsFile) -> None:
+        self._disk = disk
+        self._file = file
+
+    def read(self) -> str | None:
+        """As it is."""
+        return self._file.read()
+
+    def write(self, text: str) -> None:
+        """Fails before anything is replaced."""
+        if self._disk.fails("write store.generation"):
+            raise (StoreFailed if self._disk.fault is Fault.EIO else StoreFull)(self._disk.fault.value)
+        self._file.write(text)

@@ -1,0 +1,166 @@
+"""A storage worker without its socket: a desk over a real database, as the tests drive it.
+
+`Office` is opened on a folder and can be closed and opened again (a restart) or left as it is (a kill). Its slots
+greet and number their batches like a gateway would; a test may also hand in any letter.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from pathlib import Path
+
+from common.ipc.schema import Arrived, Batch, BatchRefused, Hello, Reply, ToGateway, ToWorker, Welcome
+from common.operations import Operation, Outcome, Refused, Register, Registered, Stored, StoreMessage
+from common.values import RefusalReason
+from storage_worker.database import Database
+from storage_worker.desk import Answer, Desk, Letter
+from storage_worker.post_office import Limits, PostOffice
+from storage_worker.room import Room
+from storage_worker.store_facts import FactsFile, GenerationFile, Reserve, note_end, open_store
+
+KEY = bytes(range(160))
+
+
+def counted_bytes(start: int = 0) -> Callable[[int], bytes]:
+    """Random bytes that are none: 16 bytes at a time, every 16 of them new."""
+    numbers = count(start)
+
+    def take(size: int) -> bytes:
+        taken = b"".join(b"\x5a" + next(numbers).to_bytes(15, "big") for _ in range(-(-size // 16)))
+        return taken[:size]
+
+    return take
+
+
+class Office:
+    """One worker's life on `folder`. `free_bytes` may be changed at any time; `now_ms` is the clock."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        limits: Limits | None = None,
+        mark: int = 0,
+        page_limit: int | None = None,
+        vfs: str | None = None,
+        synchronous: str = "FULL",
+        file: FactsFile | None = None,
+        seed: int = 0,
+        now_ms: int = 1_000_000,
+    ) -> None:
+        self.now_ms = now_ms
+        self.free_bytes = 2**40
+        self.random_bytes = counted_bytes(seed)
+        self.file = file or GenerationFile(folder / "store.generation")
+        self.database = Database(folder / "mail.db", vfs=vfs, page_limit=page_limit, synchronous=synchronous)
+        self.facts = open_store(self.database, self.file, now_ms, self.random_bytes)
+        self.post_office = PostOffice(self.database, limits or Limits(), self.random_bytes)
+        self.room = Room(
+            mark,
+            lambda: self.free_bytes,
+            self.database.unused_bytes,
+            self.database.take_ballast,
+            lambda: self.database.checkpoint(truncate=True),
+        )
+        self.incarnation = self.random_bytes(16)
+        self.desk = Desk(
+            self.database,
+            self.post_office,
+            self.room,
+            self.incarnation,
+            self.facts.server_id,
+            self.facts.generation,
+            Reserve(self.database, self.file).cover,
+        )
+
+    def handle(self, *messages: ToWorker, peer: bytes = b"peer") -> list[ToGateway]:
+        """What is answered to messages of one gateway that come together."""
+        return [answer.message for answer in self.answers([Letter(peer, message) for message in messages])]
+
+    def answers(self, letters: Sequence[Letter]) -> list[Answer]:
+        """The same with many gateways."""
+        return self.desk.handle(letters, self.now_ms)
+
+    def close(self) -> None:
+        """An orderly end."""
+        note_end(self.database, self.file)
+        self.database.close()
+
+    def kill(self) -> None:
+        """The process is gone: nothing is written any more."""
+        self.database.abandon()
+
+
+class Gateway:
+    """A well-behaved gateway on a slot of an office. `hints` collects what `Arrived` named."""
+
+    def __init__(self, office: Office, slot: int = 0, peer: bytes = b"peer", incarnation: bytes | None = None) -> None:
+        self.office = office
+        self.slot = slot
+        self.peer = peer
+        self.number = 0
+        self.leases = count(1)
+        self.hints: list[Arrived] = []
+        self.last_batch: Batch | None = None
+        self.incarnation = incarnation or office.random_bytes(16)
+        [self.welcome] = office.handle(Hello(slot, self.incarnation), peer=peer)
+        assert isinstance(self.welcome, Welcome)
+        self.epoch = self.welcome.epoch
+
+    def next_batch(self, *operations: Operation) -> Batch:
+        """A batch under the next number, not sent."""
+        self.number += 1
+        self.last_batch = Batch(self.slot, self.epoch, self.number, list(operations))
+        return self.last_batch
+
+    def send(self, batch: Batch) -> list[Outcome]:
+        """The outcomes of a batch."""
+        answer, *hints = self.office.handle(batch, peer=self.peer)
+        for hint in hints:
+            assert isinstance(hint, Arrived)
+            self.hints.append(hint)
+        assert isinstance(answer, Reply), answer
+        assert (answer.slot, answer.epoch, answer.number) == (batch.slot, batch.epoch, batch.number)
+        assert answer.worker_incarnation == self.office.incarnation
+        return answer.outcomes
+
+    def ask(self, *operations: Operation) -> list[Outcome]:
+        """The outcomes of operations in a batch of their own."""
+        return self.send(self.next_batch(*operations))
+
+    def one(self, operation: Operation) -> Outcome:
+        """The outcome of one operation."""
+        [outcome] = self.ask(operation)
+        return outcome
+
+    def resend(self) -> list[Outcome]:
+        """The outcomes of the last batch, once more."""
+        assert self.last_batch is not None
+        return self.send(self.last_batch)
+
+    def refused(self, operation: Operation) -> RefusalReason:
+        """Why an operation is refused."""
+        outcome = self.one(operation)
+        assert isinstance(outcome, Refused), outcome
+        return RefusalReason(outcome.reason)
+
+    def register(self, *names: str) -> Iterator[bytes]:
+        """Users; their ids."""
+        for outcome in self.ask(*[Register(name, KEY) for name in names]):
+            assert isinstance(outcome, Registered)
+            yield outcome.client_id
+
+    def store(self, sender: bytes, recipient: bytes, *contents: bytes, proven: bool = False) -> list[int]:
+        """Messages; their sequences."""
+        outcomes = self.ask(*[StoreMessage(sender, proven, recipient, 3, content) for content in contents])
+        sequences = []
+        for outcome in outcomes:
+            assert isinstance(outcome, Stored), outcome
+            sequences.append(outcome.sequence)
+        return sequences
+
+
+def refused_batch(answers: Sequence[ToGateway]) -> BatchRefused:
+    """The one answer, which is a refusal of the whole batch."""
+    [answer] = answers
+    assert isinstance(answer, BatchRefused), answer
+    return answer

@@ -1,0 +1,287 @@
+"""The power goes: a file layer of apsw that knows what was synced, and what is left when it was not.
+
+Files are real, so that SQLite's shared memory works; beside each of them the layer keeps what a disk would have for
+sure, and what was written since the last sync. When the power goes, a new folder is made: of the writes that were not
+synced any are there, any are missing, and any may be torn at a sector's border.
+
+`cut_power` runs one life and one cut, `run` many of them and adds up; from a shell:
+
+    python -m tests.storage_worker.power_cut --cuts 5000 --seed 1 [--synchronous NORMAL]
+
+The control is NORMAL, for which this must report losses.
+"""
+
+import argparse
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+import apsw
+
+from storage_worker.__main__ import Housekeeper
+from storage_worker.store_facts import GenerationFile
+from tests.storage_worker.office import Office
+from tests.storage_worker.workload import Workload
+
+SECTOR = 512
+
+
+class PowerCut(BaseException):
+    """The machine is off. No program can catch this, so that no code of the worker may either."""
+
+
+class _Image:
+    """What a disk has of a file: for sure, and perhaps."""
+
+    def __init__(self) -> None:
+        self.sure = bytearray()
+        self.exists = False
+        self.pending: list[tuple[int, bytes] | int] = []
+        """Writes (offset, bytes) and truncations (size) since the last sync, in order."""
+
+    def sync(self) -> None:
+        """What was written is there for sure now."""
+        for change in self.pending:
+            _apply(self.sure, change)
+        self.pending.clear()
+
+    def after_cut(self, chance: Random) -> bytes | None:
+        """The content, or None where the file's name is not there; each pending change is there, missing or torn."""
+        if not self.exists and chance.random() < 0.5:
+            return None
+        content = bytearray(self.sure)
+        fate = chance.choice(["none", "all", "any"])
+        for change in self.pending if fate != "none" else []:
+            if isinstance(change, int):
+                if fate == "all" or chance.random() < 0.5:
+                    _apply(content, change)
+            elif fate == "all":
+                _apply(content, change)
+            else:
+                offset, data = change
+                for start in range(0, len(data), SECTOR):
+                    if chance.random() < 0.5:
+                        _apply(content, (offset + start, data[start : start + SECTOR]))
+        return bytes(content)
+
+
+def _apply(content: bytearray, change: tuple[int, bytes] | int) -> None:
+    if isinstance(change, int):
+        del content[change:]
+        return
+    offset, data = change
+    if len(content) < offset:
+        content.extend(bytes(offset - len(content)))
+    content[offset : offset + len(data)] = data
+
+
+class Disk(apsw.VFS):
+    """A disk whose power goes at operation number `cut_at` (writes, truncations, syncs and deletions count)."""
+
+    def __init__(self, cut_at: int, chance: Random) -> None:
+        self.name = f"power-{uuid.uuid4()}"
+        self.operations = 0
+        self.off = False
+        self._cut_at = cut_at
+        self._chance = chance
+        self.images: dict[str, _Image] = {}
+        self.deleted: dict[str, _Image] = {}
+        """Files whose deletion may come undone."""
+        self.facts: str | None = None
+        super().__init__(self.name, base="")
+
+    def count(self) -> None:
+        """One more operation. Raises `PowerCut` when it was the last, and ever after."""
+        self.operations += 1
+        if self.off or self.operations >= self._cut_at:
+            self.off = True
+            raise PowerCut
+
+    def image(self, name: str) -> _Image:
+        """Of the file with this name."""
+        return self.images.setdefault(name, _Image())
+
+    def sync_folder(self) -> None:
+        """Names and deletions are for sure now."""
+        self.deleted.clear()
+        for image in self.images.values():
+            image.exists = True
+
+    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
+        return _File(self, name, flags)
+
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
+        self.count()
+        super().xDelete(filename, syncdir)
+        name = filename.rpartition("/")[2]
+        self.deleted[name] = self.images.pop(name)
+        if syncdir:
+            self.sync_folder()
+
+    def save(self, folder: Path) -> None:
+        """What is found in the folder after the power came back."""
+        undone = {name: image for name, image in self.deleted.items() if self._chance.random() < 0.5}
+        for name, image in {**self.images, **undone}.items():
+            content = image.after_cut(self._chance)
+            if content is not None:
+                (folder / name).write_bytes(content)
+        if self.facts is not None:
+            (folder / "store.generation").write_text(self.facts)
+
+
+class _File(apsw.VFSFile):
+    def __init__(self, disk: Disk, name: Any, flags: list[int]) -> None:
+        self._disk = disk
+        path = str(name.filename() if hasattr(name, "filename") else name)
+        self._image = disk.image(path.rpartition("/")[2])
+        self._is_log = path.endswith(("-wal", "-journal"))
+        super().__init__("", name, flags)
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+        # A write that the cut interrupts may have reached the disk, too.
+        self._image.pending.append((offset, bytes(data)))
+        self._disk.count()
+        super().xWrite(data, offset)
+
+    def xTruncate(self, size: int) -> None:  # noqa: N802
+        self._disk.count()
+        self._image.pending.append(size)
+        super().xTruncate(size)
+
+    def xSync(self, flags: int) -> None:  # noqa: N802
+        self._disk.count()
+        super().xSync(flags)
+        self._image.sync()
+        # SQLite's own layer syncs the folder with the first sync of a log or journal.
+        if self._is_log and not self._image.exists:
+            self._disk.sync_folder()
+
+
+class _FactsFile:
+    """The door to `store.generation`: a new file, synced, and renamed, so the old or the new content survives."""
+
+    def __init__(self, disk: Disk, file: GenerationFile) -> None:
+        self._disk = disk
+        self._file = file
+
+    def read(self) -> str | None:
+        return self._file.read()
+
+    def write(self, text: str) -> None:
+        before = self._disk.operations
+        try:
+            # The new file's write and sync, the rename, the folder's sync.
+            for _ in range(4):
+                self._disk.count()
+        except PowerCut:
+            if self._disk.operations - before >= 3:
+                self._disk.facts = text
+            raise
+        self._file.write(text)
+        self._disk.facts = text
+
+
+class Tally(NamedTuple):
+    """Over any number of cuts. `restored`: the store took itself for a restored one. Only the first two may grow."""
+
+    cuts: int = 0
+    acknowledged: int = 0
+    lost: int = 0
+    returned: int = 0
+    unexpected: int = 0
+    corrupt: int = 0
+    restored: int = 0
+
+    @property
+    def clean(self) -> bool:
+        """Nothing acknowledged is wrong, nothing is corrupt."""
+        return not any(self[2:])
+
+    def plus(self, other: "Tally") -> "Tally":
+        """Both together."""
+        return Tally(*map(sum, zip(self, other, strict=True)))
+
+
+def cut_power(folder: Path, chance: Random, synchronous: str = "FULL", operations: int = 900) -> Tally:
+    """One life on `folder`, a cut at one of its first `operations` operations, and what the next worker finds."""
+    before, after = folder / "before", folder / "after"
+    before.mkdir()
+    after.mkdir()
+    disk = Disk(chance.randrange(1, operations), chance)
+    workload = Workload(chance)
+    office: Office | None = None
+    try:
+        file = _FactsFile(disk, GenerationFile(before / "store.generation"))
+        office = Office(before, vfs=disk.name, synchronous=synchronous, file=file, seed=chance.randrange(2**60))
+        office.database._checkpoint_pages = chance.choice([20, 100, 10**6])
+        keeper = Housekeeper(office.database, file)
+        workload.begin(office)
+        while True:
+            workload.step()
+            office.now_ms += 30_000
+            keeper.work(office.now_ms)
+            if chance.random() < 0.02:
+                office.close()
+                office = Office(before, vfs=disk.name, synchronous=synchronous, file=file, seed=chance.randrange(2**60))
+                keeper = Housekeeper(office.database, file)
+                workload.go_on(office)
+    except PowerCut:
+        pass
+    generation = None if office is None else office.facts.generation
+    if office is not None:
+        office.kill()
+    disk.save(after)
+    return _examine(after, workload, generation, chance)
+
+
+def _examine(folder: Path, workload: Workload, generation: int | None, chance: Random) -> Tally:
+    tally = Tally(cuts=1, acknowledged=workload.acknowledged)
+    try:
+        office = Office(folder, seed=chance.randrange(2**60), now_ms=10**9)
+        if office.database.row("PRAGMA integrity_check") != ("ok",):
+            return tally._replace(corrupt=1)
+    except Exception:
+        return tally._replace(corrupt=1)
+    try:
+        if generation is not None and office.facts.generation != generation:
+            tally = tally._replace(restored=1)
+        if not workload.users:
+            return tally
+        first = workload.check(office)
+        workload.go_on(office)
+        second = workload.check(office)
+        return tally._replace(
+            lost=max(first.lost, second.lost),
+            returned=max(first.returned, second.returned),
+            unexpected=max(first.unexpected, second.unexpected),
+        )
+    finally:
+        office.kill()
+
+
+def run(cuts: int, seed: int, synchronous: str = "FULL") -> Tally:
+    """Many lives, one cut each; the same seed gives the same cuts."""
+    tally = Tally()
+    for number in range(cuts):
+        with tempfile.TemporaryDirectory() as folder:
+            tally = tally.plus(cut_power(Path(folder), Random(f"{seed}/{number}"), synchronous))
+    return tally
+
+
+def main() -> int:
+    """Print one line; 0 where nothing is wrong."""
+    parser = argparse.ArgumentParser(prog="power_cut", description="Cut the power over the worker's storage code.")
+    parser.add_argument("--cuts", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--synchronous", default="FULL", choices=["FULL", "NORMAL"])
+    settings = parser.parse_args()
+    tally = run(settings.cuts, settings.seed, settings.synchronous)
+    print(*[f"{name} {value}" for name, value in tally._asdict().items()], sep="  ")
+    return 0 if tally.clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

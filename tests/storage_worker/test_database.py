@@ -1,0 +1,190 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from common.errors import StoreFailed, StoreFull, StoreUnusable
+from storage_worker.database import Database, sync_folder
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "mail.db"
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[Database]:
+    database = Database(path)
+    yield database
+    database.abandon()
+
+
+def test_settings_that_durability_rests_on(database: Database) -> None:
+    assert database.row("PRAGMA journal_mode") == ("wal",)
+    assert database.row("PRAGMA synchronous") == (2,)
+    assert database.row("PRAGMA wal_autocheckpoint") == (0,)
+
+
+def test_a_transaction_is_kept_whole(database: Database, path: Path) -> None:
+    with database.transaction():
+        database.execute("INSERT INTO store VALUES (1, x'00', 1, 2, 3, 4, 0)")
+    database.close()
+    again = Database(path)
+    assert again.row("SELECT generation, starts FROM store") == (1, 2)
+    again.close()
+
+
+def test_a_failed_transaction_leaves_nothing_and_its_error_passes(database: Database) -> None:
+    with pytest.raises(ZeroDivisionError), database.transaction():
+        database.execute("INSERT INTO store VALUES (1, x'00', 1, 2, 3, 4, 0)")
+        raise ZeroDivisionError
+    assert database.find("SELECT 1 FROM store") is None
+    with database.transaction():
+        pass
+
+
+def test_a_bug_in_sql_is_no_store_error(database: Database) -> None:
+    with pytest.raises(apsw.SQLError), database.transaction():
+        database.execute("SELECT nonsense")
+
+
+def test_full(path: Path) -> None:
+    database = Database(path, page_limit=200)
+    with pytest.raises(StoreFull), database.transaction():
+        database.execute("INSERT INTO ballast VALUES (2, zeroblob(1000000))")
+    assert database.row("SELECT count(*) FROM ballast") == (1,)
+    database.close()
+
+
+def test_no_room_to_open(path: Path) -> None:
+    with pytest.raises(StoreUnusable, match="no room"):
+        Database(path, page_limit=10)
+
+
+def test_ballast(path: Path) -> None:
+    database = Database(path, page_limit=200)
+    with database.transaction():
+        database.drop_ballast()
+        database.execute("CREATE TABLE plug (filler BLOB)")
+        database.execute("INSERT INTO plug VALUES (zeroblob(500000))")
+    assert not database.take_ballast()
+    database.execute("DELETE FROM plug")
+    assert database.unused_bytes() > 400_000
+    assert database.take_ballast()
+    assert database.row("SELECT count(*) FROM ballast") == (1,)
+    database.close()
+
+
+def test_ballast_that_was_missing_at_the_start_is_taken_again(path: Path) -> None:
+    database = Database(path)
+    database.drop_ballast()
+    database.close()
+    database = Database(path)
+    assert database.take_ballast()
+    assert database.row("SELECT count(*) FROM ballast") == (1,)
+    database.close()
+
+
+def test_checkpoints(path: Path) -> None:
+    database = Database(path, checkpoint_pages=50)
+    wal = path.with_name("mail.db-wal")
+
+    def due() -> bool:
+        return database.checkpoint_due
+
+    assert not due()
+    with database.transaction():
+        database.execute("INSERT INTO ballast VALUES (2, zeroblob(400000))")
+    assert due()
+    assert path.stat().st_size < 400_000
+    database.checkpoint()
+    assert not due()
+    assert path.stat().st_size > 400_000
+    assert wal.stat().st_size > 400_000
+    database.checkpoint(truncate=True)
+    assert wal.stat().st_size == 0
+    database.close()
+
+
+def test_a_reader_holds_a_checkpoint_up_and_nothing_else(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage_worker.database.BUSY_TIMEOUT_MS", 1)
+    database = Database(path)
+    beside = Database(path, beside=True)
+    with database.transaction():
+        database.execute("INSERT INTO ballast VALUES (2, zeroblob(40000))")
+    beside.execute("BEGIN")
+    beside.row("SELECT count(*) FROM ballast")
+    with database.transaction():
+        database.execute("INSERT INTO ballast VALUES (3, zeroblob(40000))")
+    database.checkpoint(truncate=True)
+    beside.execute("COMMIT")
+    beside.close()
+    assert database.row("SELECT count(*) FROM ballast") == (3,)
+    database.close()
+
+
+def test_another_writer_changes_the_data_version(database: Database, path: Path) -> None:
+    before = database.data_version()
+    with database.transaction():
+        database.execute("INSERT INTO store VALUES (1, x'00', 1, 2, 3, 4, 0)")
+    assert database.data_version() == before
+    beside = Database(path, beside=True)
+    with beside.transaction():
+        beside.execute("UPDATE store SET generation = 5")
+        assert beside.changes() == 1
+    beside.close()
+    assert database.data_version() != before
+
+
+def test_beside_needs_a_store(path: Path) -> None:
+    with pytest.raises(StoreUnusable, match="there is no store"):
+        Database(path, beside=True)
+    assert not path.exists()
+
+
+def test_not_a_database(path: Path) -> None:
+    path.write_bytes(b"this is no database, it only has its name" * 100)
+    with pytest.raises(StoreUnusable, match="NotADBError"):
+        Database(path)
+
+
+def test_another_programs_database(path: Path) -> None:
+    other = apsw.Connection(str(path))
+    other.execute("CREATE TABLE something (x)")
+    other.close()
+    with pytest.raises(StoreUnusable, match="not a database of this program"):
+        Database(path)
+
+
+def test_a_newer_schema(database: Database, path: Path) -> None:
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(StoreUnusable, match="schema version 99"):
+        Database(path)
+
+
+def test_a_folder_in_its_place(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(StoreUnusable, match="CantOpenError"):
+        Database(path)
+
+
+def test_a_damaged_file(database: Database, path: Path) -> None:
+    database.close()
+    content = bytearray(path.read_bytes())
+    content[4096 * 3 : 4096 * 4] = b"\xee" * 4096
+    path.write_bytes(content)
+    damaged = Database(path)
+    with pytest.raises(StoreFailed, match="CorruptError"), damaged.transaction():
+        for table in ("user", "message", "sent_token", "slot", "content_chunk"):
+            list(damaged.execute(f"SELECT * FROM {table} ORDER BY 1"))
+            list(damaged.execute(f"SELECT * FROM {table} ORDER BY 2, 3"))
+    damaged.abandon()
+    damaged.abandon()
+
+
+def test_sync_folder(tmp_path: Path) -> None:
+    sync_folder(tmp_path)
+    with pytest.raises(StoreFailed, match="can't be synced"):
+        sync_folder(tmp_path / "missing")

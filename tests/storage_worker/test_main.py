@@ -1,0 +1,259 @@
+"""The worker as a process: signals, exit codes, last lines; kill -9 in the middle of batches."""
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.errors import StoreFailed, StoreFull
+from common.operations import (
+    FetchAfter,
+    Fetched,
+    FetchWaiting,
+    Leased,
+    MarkProven,
+    Outcome,
+    Refused,
+    Register,
+    Registered,
+    Stored,
+    StoreMessage,
+)
+from common.values import RefusalReason as Reason
+from storage_worker import __main__ as program
+from storage_worker.database import Database
+from storage_worker.service import Service
+from tests.storage_worker.fake_gateway import FakeGateway
+from tests.storage_worker.office import KEY, Office
+from tests.storage_worker.worker_process import WorkerProcess
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def gateway(folder: Path) -> Iterator[FakeGateway]:
+    folder.mkdir(mode=0o700)
+    with FakeGateway(folder) as gateway:
+        yield gateway
+
+
+def register(gateway: FakeGateway, name: str) -> bytes:
+    [outcome] = gateway.ask(Register(name, KEY))
+    assert isinstance(outcome, Registered)
+    return outcome.client_id
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_starts_serves_and_ends_when_asked(gateway: FakeGateway, folder: Path, number: int) -> None:
+    worker = WorkerProcess(folder)
+    gateway.hello(b"a" * 16)
+    register(gateway, "alice")
+    assert worker.end(number) == 0
+    lines = worker.log.splitlines()
+    assert [" ".join(line.split()[2:]) for line in lines] == [
+        f"storage_worker INFO started: data folder {folder}, ipc://{folder}/link/storage.sock, generation "
+        + lines[0].split()[-1],
+        "storage_worker INFO a gateway greeted: slot 0, epoch 1",
+        "storage_worker INFO stopped",
+    ]
+    assert not folder.joinpath("mail.db-wal").exists()
+    for file in folder.iterdir():
+        assert file.stat().st_mode & 0o077 == 0, file
+
+
+def test_users_and_mail_outlive_it(gateway: FakeGateway, folder: Path) -> None:
+    worker = WorkerProcess(folder)
+    welcome = gateway.hello(b"a" * 16)
+    alice = register(gateway, "alice")
+    gateway.ask(StoreMessage(alice, False, alice, 3, b"hello"))
+    worker.end()
+    worker = WorkerProcess(folder)
+    again = gateway.hello(b"b" * 16)
+    assert again.facts == type(again.facts)(welcome.facts.server_id, welcome.facts.generation, 1)
+    assert again.worker_incarnation != welcome.worker_incarnation
+    [leased] = gateway.ask(FetchWaiting(1, alice, False, 1000, 25, 1000))
+    assert isinstance(leased, Leased)
+    assert leased.page[0].content == b"hello"
+    worker.end()
+
+
+def test_a_second_worker_is_refused_and_the_first_goes_on(gateway: FakeGateway, folder: Path) -> None:
+    worker = WorkerProcess(folder)
+    gateway.hello(b"a" * 16)
+    second = WorkerProcess(folder)
+    assert second.wait() == 78
+    assert "CRITICAL can't start: another storage worker holds" in second.log.splitlines()[-1]
+    register(gateway, "alice")
+    worker.end()
+
+
+def test_a_lock_is_gone_with_its_process(gateway: FakeGateway, folder: Path) -> None:
+    worker = WorkerProcess(folder)
+    gateway.hello(b"a" * 16)
+    worker.kill()
+    worker = WorkerProcess(folder)
+    gateway.hello(b"b" * 16)
+    assert worker.end() == 0
+
+
+def test_kill_in_the_middle_of_batches(gateway: FakeGateway, folder: Path) -> None:
+    """Whatever was answered is there, once; a resend is answered with what was answered, or would have been."""
+    chance = random.Random(7)
+    worker = WorkerProcess(folder)
+    gateway.hello(b"a" * 16)
+    alice = register(gateway, "alice")
+    gateway.ask(MarkProven(alice))
+    accepted: dict[int, bytes] = {}
+    for life in range(6):
+        for step in range(chance.randrange(1, 8)):
+            contents = [b"%d/%d/%d" % (life, step, index) for index in range(chance.randrange(1, 400))]
+            frame = gateway.batch(*[StoreMessage(alice, True, alice, 3, content) for content in contents])
+            gateway.send(frame)
+            first = gateway.reply().outcomes if step else None
+            if not step:
+                # The batch is on its way while the worker dies.
+                worker.kill()
+                worker = WorkerProcess(folder)
+            gateway.send(frame)
+            outcomes: list[Outcome] = gateway.reply().outcomes
+            while not step and not gateway.is_silent():
+                assert gateway.reply().outcomes == outcomes
+            assert first in (None, outcomes)
+            for content, outcome in zip(contents, outcomes, strict=True):
+                assert isinstance(outcome, Stored)
+                assert outcome.sequence not in accepted
+                accepted[outcome.sequence] = content
+    [fetched] = gateway.ask(FetchAfter(alice, True, 0, 2**40, 54, 2**25, False))
+    assert isinstance(fetched, Fetched)
+    assert {piece.sequence: piece.content for piece in fetched.page} == accepted
+    worker.end()
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [(b"this is no database" * 999, "NotADBError"), (None, "can't be used")],
+)
+def test_what_another_try_would_not_help(folder: Path, content: bytes | None, line: str) -> None:
+    if content is None:
+        folder.write_bytes(b"a file in the folder's place")
+    else:
+        folder.mkdir()
+        (folder / "mail.db").write_bytes(content)
+    worker = WorkerProcess(folder)
+    assert worker.wait() == 78
+    [last] = worker.log.splitlines()
+    assert "CRITICAL can't start: " in last
+    assert line in last
+
+
+def test_limits_are_settings(gateway: FakeGateway, folder: Path) -> None:
+    worker = WorkerProcess(
+        folder, "--largest-message", "10", "--mailbox-messages", "2", "--mailbox-bytes", "15", "--log-level", "warning"
+    )
+    gateway.hello(b"a" * 16)
+    alice = register(gateway, "alice")
+    outcomes = gateway.ask(*[StoreMessage(alice, False, alice, 3, bytes(size)) for size in (11, 10, 6, 5, 0)])
+    assert [outcome.reason if isinstance(outcome, Refused) else 0 for outcome in outcomes] == [
+        Reason.TOO_LARGE, 0, Reason.MAILBOX_FULL, 0, Reason.MAILBOX_FULL,
+    ]  # fmt: skip
+    assert worker.end() == 0
+    assert worker.log == ""
+
+
+def test_a_mark_above_the_disks_size_refuses_mail(gateway: FakeGateway, folder: Path) -> None:
+    worker = WorkerProcess(folder, "--free-space-mark", str(2**62))
+    gateway.hello(b"a" * 16)
+    [outcome] = gateway.ask(Register("alice", KEY))
+    assert outcome == Refused(Reason.STORAGE_FULL, 30)
+    worker.end()
+    assert "storage is full" in worker.log
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--free-space-mark", "-1"], ["--largest-message", "x"], ["--log-level", "loud"]]
+)
+def test_settings_that_are_none(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        program.main(arguments)
+    assert ended.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+class TestInThisProcess:
+    """What is hard to bring about from outside."""
+
+    def main(self, folder: Path) -> int:
+        handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+        mask = os.umask(0o022)
+        try:
+            return program.main(["--data-folder", str(folder)])
+        finally:
+            os.umask(mask)
+            assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+    def test_a_signal_ends_it(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Service, "turn", lambda _self: None)
+        poll = Service.serve
+
+        def serve(service: Service, wake: int) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            poll(service, wake)
+
+        monkeypatch.setattr(Service, "serve", serve)
+        assert self.main(folder) == 0
+
+    @pytest.mark.parametrize(
+        ("error", "code", "line"),
+        [
+            (StoreFailed("IOError: disk I/O error"), 1, "the store failed, nothing more can be promised: IOError"),
+            (OSError(5, "Input/output error"), 1, "the system failed"),
+        ],
+    )
+    def test_a_failure_has_one_last_line(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+        error: Exception, code: int, line: str,
+    ) -> None:  # fmt: skip
+        def serve(_service: Service, _wake: int) -> None:
+            raise error
+
+        monkeypatch.setattr(Service, "serve", serve)
+        assert self.main(folder) == code
+        assert line in caplog.records[-1].getMessage()
+        assert caplog.records[-1].exc_info is None
+
+
+class TestHousekeeper:
+    def test_checkpoints_when_one_is_due(self, office: Office) -> None:
+        keeper = program.Housekeeper(office.database, office.file)
+        office.database._checkpoint_pages = 1
+        with office.database.transaction():
+            office.database.execute("UPDATE store SET sequence = 5")
+        keeper.work(0)
+        assert not office.database.checkpoint_due
+
+    def test_notes_progress_once_a_minute(self, office: Office) -> None:
+        keeper = program.Housekeeper(office.database, office.file)
+        keeper.work(10**9)
+        for sequence, now_ms in ((5, 10**9 + 59_999), (6, 10**9 + 60_000)):
+            office.database.execute("UPDATE store SET sequence = ?", (sequence,))
+            keeper.work(now_ms)
+            text = office.file.read()
+            assert text is not None
+            assert text.splitlines()[-1] == ("6" if sequence == 6 else "0")
+
+    def test_no_room_for_a_checkpoint_is_no_failure(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(_database: Database, *, truncate: bool = False) -> None:
+            raise StoreFull
+
+        monkeypatch.setattr(Database, "checkpoint", full)
+        monkeypatch.setattr(Database, "checkpoint_due", True)
+        keeper = program.Housekeeper(office.database, office.file)
+        keeper.work(0)
+        keeper.give_back()
+        office.database.close()

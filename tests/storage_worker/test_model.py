@@ -1,0 +1,393 @@
+"""The worker's rules against a dictionary: any mixture of operations, resends, restarts and full disks.
+
+The machine asks through a gateway's batches, as the gateway does, and predicts every outcome. After each step it reads
+all mailboxes and compares.
+"""
+
+import tempfile
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from common.operations import (
+    BeginUpload,
+    Chunk,
+    CommitUpload,
+    Done,
+    FetchAfter,
+    Fetched,
+    FetchPage,
+    FetchWaiting,
+    Leased,
+    ListUsers,
+    MarkProven,
+    Operation,
+    Outcome,
+    Page,
+    Refused,
+    Register,
+    Registered,
+    Release,
+    Settle,
+    Stored,
+    StoreMessage,
+    UsersPage,
+)
+from common.values import RefusalReason as Reason
+from storage_worker.post_office import RETRY_AFTER, Limits
+from tests.storage_worker.office import Gateway, Office
+
+NAMES = ["alice", "bob", "carol", "dave"]
+KEYS = [bytes(160), bytes([1]) * 160]
+TOKENS = [bytes([number]) * 16 for number in range(4)]
+END = 2**63 - 1
+MAILBOX_MESSAGES = 12
+FULL = Refused(Reason.STORAGE_FULL, RETRY_AFTER)
+
+people = st.integers(0, len(NAMES) - 1)
+small = st.binary(max_size=6)
+contents = st.one_of(small, small, st.sampled_from([70_000, 300_000]).map(bytes))
+tokens = st.none() | st.sampled_from(TOKENS)
+
+
+class User:
+    def __init__(self, client_id: bytes, key: bytes) -> None:
+        self.client_id = client_id
+        self.key = key
+        self.proven = False
+        self.mailbox: dict[int, tuple[bytes, int, bytes, bool]] = {}
+        self.sent: dict[bytes, tuple[bytes, int, bytes, int]] = {}
+
+
+class Lease(NamedTuple):
+    number: int
+    user: User
+    first: int
+    last: int
+    proven: bool
+
+
+class WorkerMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.lives = count(1)
+        self.numbers = count(1)
+        self.users: dict[str, User] = {}
+        self.leases: dict[int, Lease] = {}
+        self.ended: list[Lease] = []
+        self.highest = 0
+        self.now_ms = 10**9
+        self.last: tuple[list[Operation], list[Outcome]] | None = None
+        self.open()
+        self.gateway = Gateway(self.office)
+
+    def open(self) -> None:
+        life = next(self.lives)
+        self.office = Office(
+            Path(self.folder.name),
+            limits=Limits(largest_message=299_999, mailbox_messages=MAILBOX_MESSAGES),
+            mark=1000,
+            seed=life * 1_000_000,
+            now_ms=self.now_ms,
+        )
+
+    def teardown(self) -> None:
+        self.office.kill()
+        self.folder.cleanup()
+
+    # --- asking ------------------------------------------------------------------------------------------------
+
+    def ask(self, *operations: Operation) -> list[Outcome]:
+        self.office.now_ms += 2000
+        outcomes = self.gateway.ask(*operations)
+        self.last = (list(operations), outcomes)
+        return outcomes
+
+    def user(self, person: int) -> User | None:
+        return self.users.get(NAMES[person])
+
+    def id_of(self, person: int) -> bytes:
+        user = self.user(person)
+        return user.client_id if user else bytes([person]) * 16
+
+    def name_refusal(self, person: int, proven: bool) -> Refused | None:
+        user = self.user(person)
+        if user is None:
+            return Refused(Reason.REQUESTER_UNKNOWN)
+        return Refused(Reason.PROOF_NEEDED) if user.proven and not proven else None
+
+    # --- rules -------------------------------------------------------------------------------------------------
+
+    @rule(person=people, key=st.sampled_from(KEYS), again=st.booleans())
+    def register(self, person: int, key: bytes, again: bool) -> None:
+        [outcome] = self.ask(Register(NAMES[person], key, again))
+        user = self.user(person)
+        if user is None:
+            assert isinstance(outcome, Registered)
+            self.users[NAMES[person]] = User(outcome.client_id, key)
+        elif again and key == user.key:
+            assert outcome == Registered(user.client_id)
+        else:
+            assert outcome == Refused(Reason.NAME_TAKEN)
+
+    @rule(person=people, proven=st.booleans())
+    def list_users(self, person: int, proven: bool) -> None:
+        [outcome] = self.ask(ListUsers(self.id_of(person), proven))
+        refusal = self.name_refusal(person, proven)
+        if refusal:
+            assert outcome == refusal
+        else:
+            assert isinstance(outcome, UsersPage)
+            found = [(entry.name, entry.client_id) for entry in outcome.users]
+            assert found == [(name, user.client_id) for name, user in self.users.items() if name != NAMES[person]]
+
+    def predict_send(
+        self, person: int, recipient: int, proven: bool, kind: int, content: bytes, token: bytes | None
+    ) -> Outcome:
+        """What a send answers, with its effect on the model."""
+        refusal = self.name_refusal(person, proven)
+        if refusal:
+            return refusal
+        sender, receiver = self.user(person), self.user(recipient)
+        assert sender
+        if token is not None and not proven:
+            return Refused(Reason.PROOF_NEEDED)
+        if receiver is None:
+            return Refused(Reason.RECIPIENT_UNKNOWN)
+        if kind == 9:
+            return Refused(Reason.MALFORMED)
+        if len(content) > 299_999:
+            return Refused(Reason.TOO_LARGE)
+        if token in sender.sent:
+            *same, sequence = sender.sent[token]
+            return Stored(sequence) if same == [receiver.client_id, kind, content] else Refused(Reason.TOKEN_REUSED)
+        if len(receiver.mailbox) >= MAILBOX_MESSAGES:
+            return Refused(Reason.MAILBOX_FULL, RETRY_AFTER)
+        self.highest += 1
+        receiver.mailbox[self.highest] = (sender.client_id, kind, content, proven)
+        if token is not None:
+            sender.sent[token] = (receiver.client_id, kind, content, self.highest)
+        return Stored(self.highest)
+
+    @rule(
+        sends=st.lists(
+            st.tuples(people, people, st.booleans(), st.sampled_from([1, 3, 9]), contents, tokens),
+            min_size=1,
+            max_size=5,
+        )
+    )
+    def send(self, sends: list[tuple[int, int, bool, int, bytes, bytes | None]]) -> None:
+        outcomes = self.ask(
+            *[
+                StoreMessage(self.id_of(sender), proven, self.id_of(recipient), kind, content, token)
+                for sender, recipient, proven, kind, content, token in sends
+            ]
+        )
+        assert outcomes == [self.predict_send(*send) for send in sends]
+
+    @rule(person=people, recipient=people, proven=st.booleans(), content=contents, token=tokens, cut=st.integers(0, 8))
+    def upload(self, person: int, recipient: int, proven: bool, content: bytes, token: bytes | None, cut: int) -> None:
+        number = next(self.numbers)
+        begun, *_, outcome = self.ask(
+            BeginUpload(number, self.id_of(person), proven, self.id_of(recipient), 4, len(content), token),
+            Chunk(number, content[:cut]),
+            Chunk(number, content[cut:]),
+            CommitUpload(number),
+        )
+        sender, receiver = self.user(person), self.user(recipient)
+        known = sender is not None and token is not None and token in sender.sent
+        if known and receiver and len(receiver.mailbox) >= MAILBOX_MESSAGES and proven and len(content) < 300_000:
+            # A token that was used is known by its content only, so a full mailbox is seen first.
+            assert begun == Refused(Reason.MAILBOX_FULL, RETRY_AFTER)
+            return
+        expected = self.predict_send(person, recipient, proven, 4, content, token)
+        if begun == Done():
+            assert outcome == expected
+        else:
+            assert begun == expected
+            assert outcome == Refused(Reason.MALFORMED)
+
+    @rule(person=people, proven=st.booleans(), max_bytes=st.sampled_from([0, 60, 100_000, END]))
+    def fetch(self, person: int, proven: bool, max_bytes: int) -> None:
+        number = next(self.numbers)
+        [outcome] = self.ask(FetchWaiting(number, self.id_of(person), proven, max_bytes, 25, 2**20))
+        refusal = self.name_refusal(person, proven)
+        if refusal:
+            assert outcome == refusal
+            return
+        user = self.user(person)
+        assert user
+        hidden = [lease for lease in self.leases.values() if lease.user is user]
+        expected: list[int] = []
+        total = 0
+        for sequence, (_, _, content, _) in sorted(user.mailbox.items()):
+            if any(lease.first <= sequence <= lease.last for lease in hidden):
+                if expected:
+                    break
+                continue
+            if expected and any(expected[0] < lease.first < sequence for lease in hidden):
+                break
+            total += len(content) + 25
+            if expected and total > max_bytes:
+                break
+            expected.append(sequence)
+        assert isinstance(outcome, Leased)
+        assert outcome.count == len(expected)
+        assert outcome.content_bytes == sum(len(user.mailbox[sequence][2]) for sequence in expected)
+        assert {piece.sequence for piece in outcome.page} <= set(expected)
+        if expected:
+            assert (outcome.first, outcome.last) == (expected[0], expected[-1])
+            self.leases[number] = Lease(number, user, outcome.first, outcome.last, proven)
+
+    @precondition(lambda self: self.leases or self.ended)
+    @rule(data=st.data())
+    def settle(self, data: st.DataObject) -> None:
+        lease = data.draw(st.sampled_from([*self.leases.values(), *self.ended]))
+        [outcome] = self.ask(Settle(lease.number, lease.user.client_id, lease.proven, lease.first, lease.last))
+        assert outcome == Done()
+        self.leases.pop(lease.number, None)
+        if lease.proven or not lease.user.proven:
+            for sequence in [s for s in lease.user.mailbox if lease.first <= s <= lease.last]:
+                del lease.user.mailbox[sequence]
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.leases)))
+        assert self.ask(Release(number)) == [Done()]
+        self.ended.append(self.leases.pop(number))
+
+    @rule(person=people, proven=st.booleans(), ack=st.integers(0, 40), max_bytes=st.sampled_from([0, 120, END]))
+    def fetch_after(self, person: int, proven: bool, ack: int, max_bytes: int) -> None:
+        [outcome] = self.ask(FetchAfter(self.id_of(person), proven, ack, max_bytes, 54, 2**20, False))
+        refusal = self.name_refusal(person, proven) or (None if proven else Refused(Reason.PROOF_NEEDED))
+        if refusal is None and ack > self.highest:
+            refusal = Refused(Reason.MALFORMED)
+        if refusal:
+            assert outcome == refusal
+            return
+        user = self.user(person)
+        assert user
+        for sequence in [sequence for sequence in user.mailbox if sequence <= ack]:
+            del user.mailbox[sequence]
+        expected: list[int] = []
+        total = 0
+        for sequence in sorted(user.mailbox):
+            total += len(user.mailbox[sequence][2]) + 54
+            if expected and total > max_bytes:
+                break
+            expected.append(sequence)
+        assert isinstance(outcome, Fetched)
+        assert outcome.count == len(expected)
+        assert outcome.last == (expected[-1] if expected else 0)
+        assert outcome.committed == self.highest
+
+    @rule(person=people)
+    def prove(self, person: int) -> None:
+        [outcome] = self.ask(MarkProven(self.id_of(person)))
+        user = self.user(person)
+        if user is None:
+            assert outcome == Refused(Reason.REQUESTER_UNKNOWN)
+            return
+        assert outcome == Done()
+        user.proven = True
+        for lease in [lease for lease in self.leases.values() if lease.user is user and not lease.proven]:
+            self.ended.append(self.leases.pop(lease.number))
+
+    # --- what may happen to a worker ---------------------------------------------------------------------------
+
+    @precondition(lambda self: self.last)
+    @rule()
+    def resend(self) -> None:
+        assert self.last
+        operations, outcomes = self.last
+        again = self.gateway.resend()
+        for operation, first, second in zip(operations, outcomes, again, strict=True):
+            if isinstance(operation, FetchWaiting) and isinstance(second, Leased) and second.count:
+                # Where the worker forgot the lease it is taken anew, and may be another interval.
+                user = next(user for user in self.users.values() if user.client_id == operation.requester)
+                self.leases[operation.lease] = Lease(operation.lease, user, second.first, second.last, operation.proven)
+            elif not isinstance(operation, FetchWaiting | FetchAfter | ListUsers):
+                assert first == second
+
+    @rule(orderly=st.booleans())
+    def restart(self, orderly: bool) -> None:
+        self.now_ms = self.office.now_ms
+        if orderly:
+            self.office.close()
+        else:
+            self.office.kill()
+        self.open()
+        # After an orderly end the numbers go on; after a death they go on above all that was reserved.
+        highest = self.office.post_office.highest
+        assert highest == self.highest if orderly else highest >= self.highest
+        self.highest = highest
+        self.gateway.office = self.office
+        self.ended += self.leases.values()
+        self.leases.clear()
+
+    @rule()
+    def greet(self) -> None:
+        self.gateway = Gateway(self.office)
+        self.last = None
+        self.ended += self.leases.values()
+        self.leases.clear()
+
+    @rule(person=people, recipient=people, room=st.integers(0, 40))
+    def full(self, person: int, recipient: int, room: int) -> None:
+        """SQLite finds no room, somewhere in the middle of a batch that also releases leases."""
+        database = self.office.database
+        pages = database.row("PRAGMA page_count")[0]
+        list(database.execute(f"PRAGMA max_page_count = {pages + room}"))
+        send = (person, recipient, True, 3, bytes(60_000), None)
+        released = sorted(self.leases)
+        outcomes = self.ask(
+            *[Release(number) for number in released],
+            *[StoreMessage(self.id_of(person), True, self.id_of(recipient), 3, bytes(60_000))] * 3,
+        )
+        list(database.execute("PRAGMA max_page_count = 1073741823"))
+        self.ended += [self.leases.pop(number) for number in released]
+        sent = outcomes[len(released) :]
+        if FULL in sent:
+            assert sent == [FULL] * 3
+        else:
+            assert sent == [self.predict_send(*send) for _ in range(3)]
+
+    @rule(person=people, recipient=people)
+    def below_the_mark(self, person: int, recipient: int) -> None:
+        self.office.free_bytes = 0
+        [outcome] = self.ask(StoreMessage(self.id_of(person), True, self.id_of(recipient), 3, b"x"))
+        self.office.free_bytes = 2**40
+        if self.user(person) is None:
+            assert outcome == Refused(Reason.REQUESTER_UNKNOWN)
+        elif self.user(recipient) is None:
+            assert outcome == Refused(Reason.RECIPIENT_UNKNOWN)
+        else:
+            assert outcome == FULL
+
+    # --- what must hold ----------------------------------------------------------------------------------------
+
+    @invariant()
+    def mailboxes_are_as_they_should_be(self) -> None:
+        users = list(self.users.values())
+        self.office.now_ms += 2000
+        last_batch = self.gateway.last_batch
+        reader = Gateway(self.office, slot=1)
+        outcomes = reader.ask(*[FetchPage(user.client_id, True, 0, 0, END, 2**30) for user in users])
+        self.gateway.last_batch = last_batch
+        for user, outcome in zip(users, outcomes, strict=True):
+            assert isinstance(outcome, Page)
+            found = {piece.sequence: (piece.sender, piece.kind, piece.content, piece.proven) for piece in outcome.page}
+            assert found == user.mailbox
+            assert list(found) == sorted(found)
+
+
+TestWorker = WorkerMachine.TestCase
+TestWorker.settings = settings(
+    max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

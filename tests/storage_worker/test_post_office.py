@@ -1,0 +1,773 @@
+"""Every rule, one operation at a time."""
+
+from collections.abc import Callable
+
+import apsw
+import pytest
+
+from common.operations import (
+    AbortUpload,
+    BeginUpload,
+    Chunk,
+    CommitUpload,
+    Done,
+    FetchAfter,
+    Fetched,
+    FetchPage,
+    FetchWaiting,
+    GetProofKey,
+    GetPublicKey,
+    KeyFound,
+    Leased,
+    ListUsers,
+    MarkProven,
+    Operation,
+    Page,
+    Piece,
+    Refused,
+    Register,
+    Registered,
+    Release,
+    Settle,
+    Stored,
+    StoreMessage,
+    UserEntry,
+    UsersPage,
+)
+from common.values import RefusalReason as Reason
+from storage_worker import post_office, user_registry
+from storage_worker.mailbox_index import MailboxIndex
+from storage_worker.message_queue import CHUNK_BYTES, INLINE_BYTES
+from storage_worker.post_office import Limits
+from storage_worker.sent_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER
+from tests.storage_worker.office import KEY, Gateway, Office
+
+NOBODY = bytes(16)
+TOKEN = b"t" * 16
+
+
+def fetch(
+    gateway: Gateway, user: bytes, lease: int | None = None, max_bytes: int = 2**40, page_bytes: int = 2**20,
+    envelope_bytes: int = 25, proven: bool = False,
+) -> Leased:  # fmt: skip
+    number = next(gateway.leases) if lease is None else lease
+    outcome = gateway.one(FetchWaiting(number, user, proven, max_bytes, envelope_bytes, page_bytes))
+    assert isinstance(outcome, Leased), outcome
+    return outcome
+
+
+def after(
+    gateway: Gateway, user: bytes, ack: int, max_bytes: int = 2**40, page_bytes: int = 2**20, watch: bool = False
+) -> Fetched:
+    outcome = gateway.one(FetchAfter(user, True, ack, max_bytes, 54, page_bytes, watch))
+    assert isinstance(outcome, Fetched), outcome
+    return outcome
+
+
+def contents(pieces: list[Piece]) -> list[bytes]:
+    return [piece.content for piece in pieces]
+
+
+def waiting(office: Office) -> int:
+    """Messages in all mailboxes, read as an admin command would."""
+    return sum(load.messages for load in MailboxIndex(office.database).loads().values())
+
+
+def rows(office: Office, table: str) -> int:
+    count: int = office.database.row(f"SELECT count(*) FROM {table}")[0]
+    return count
+
+
+class TestRegister:
+    def test_new_user_gets_an_id_of_his_own(self, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        assert len(alice) == len(bob) == 16
+        assert alice != bob
+
+    def test_id_is_a_random_uuid(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        assert alice[6] >> 4 == 4
+        assert alice[8] >> 6 == 2
+
+    def test_a_name_is_given_once(self, gateway: Gateway) -> None:
+        assert len(list(gateway.register("alice", "Alice"))) == 2
+        assert gateway.refused(Register("alice", KEY)) is Reason.NAME_TAKEN
+
+    def test_again_with_the_same_key_gives_the_same_id(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        assert gateway.one(Register("alice", KEY, again=True)) == Registered(alice)
+        assert gateway.refused(Register("alice", bytes(160), again=True)) is Reason.NAME_TAKEN
+
+    def test_again_is_no_condition(self, gateway: Gateway) -> None:
+        assert isinstance(gateway.one(Register("alice", KEY, again=True)), Registered)
+
+    @pytest.mark.parametrize("name", [" alice", "alice ", "al\nice", "ålice", "\x00"])
+    def test_a_name_that_breaks_the_rules_is_malformed(self, gateway: Gateway, name: str) -> None:
+        assert gateway.refused(Register(name, KEY)) is Reason.MALFORMED
+
+    def test_a_name_in_one_batch_twice(self, gateway: Gateway) -> None:
+        first, second = gateway.ask(Register("alice", KEY), Register("alice", KEY))
+        assert isinstance(first, Registered)
+        assert second == Refused(Reason.NAME_TAKEN)
+
+
+class TestUsers:
+    def test_everybody_but_the_requester_in_the_order_of_registration(self, gateway: Gateway) -> None:
+        zoe, alice, bob = gateway.register("zoe", "alice", "bob")
+        assert gateway.one(ListUsers(alice, False)) == UsersPage(
+            2, 3, 3, [UserEntry(zoe, "zoe"), UserEntry(bob, "bob")]
+        )
+
+    def test_nobody_else(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        assert gateway.one(ListUsers(alice, False)) == UsersPage(0, 1, 1, [])
+
+    def test_pages_tell_where_to_go_on_and_leave_out_who_came_later(
+        self, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(user_registry, "USERS_PER_PAGE", 2)
+        ids = list(gateway.register("a", "b", "c", "d", "e"))
+        first = gateway.one(ListUsers(ids[1], False))
+        assert first == UsersPage(4, 2, 5, [UserEntry(ids[0], "a")])
+        list(gateway.register("f"))
+        second = gateway.one(ListUsers(ids[1], False, 2, 5))
+        assert second == UsersPage(0, 4, 5, [UserEntry(ids[2], "c"), UserEntry(ids[3], "d")])
+        assert gateway.one(ListUsers(ids[1], False, 4, 5)) == UsersPage(0, 5, 5, [UserEntry(ids[4], "e")])
+        assert gateway.one(ListUsers(ids[1], False, 5, 5)) == UsersPage(0, 5, 5, [])
+
+    def test_public_key(self, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        assert gateway.one(GetPublicKey(alice, False, bob)) == KeyFound(bob, KEY)
+        assert gateway.one(GetPublicKey(alice, False, alice)) == KeyFound(alice, KEY)
+        assert gateway.refused(GetPublicKey(alice, False, NOBODY)) is Reason.RECIPIENT_UNKNOWN
+
+    def test_proof_key_needs_no_proof(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.ask(MarkProven(alice))
+        assert gateway.one(GetProofKey(alice)) == KeyFound(alice, KEY)
+
+    @pytest.mark.parametrize("remembered", [1, 2])
+    def test_more_users_than_are_remembered(
+        self, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, remembered: int
+    ) -> None:
+        monkeypatch.setattr(user_registry, "_REMEMBERED", remembered)
+        ids = list(gateway.register("a", "b", "c"))
+        for sender in ids:
+            for recipient in ids:
+                gateway.store(sender, recipient, b"x")
+        for user in ids:
+            assert [piece.sender for piece in fetch(gateway, user).page] == ids
+
+
+def in_the_name_of(user: bytes, other: bytes, proven: bool) -> list[Operation]:
+    """Every operation that asks something in a user's name and can be refused, but 600 and the proof's own."""
+    return [
+        ListUsers(user, proven),
+        GetPublicKey(user, proven, other),
+        StoreMessage(user, proven, other, 3, b"x"),
+        BeginUpload(1, user, proven, other, 3, 1),
+        FetchWaiting(1, user, proven, 100, 25, 100),
+        FetchPage(user, proven, 1, 0, 9, 100),
+        FetchAfter(user, proven, 0, 100, 54, 100, False),
+    ]
+
+
+class TestWhoMayAct:
+    def test_unknown_requester(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        for operation in [*in_the_name_of(NOBODY, alice, True), GetProofKey(NOBODY), MarkProven(NOBODY)]:
+            assert gateway.refused(operation) is Reason.REQUESTER_UNKNOWN, operation
+
+    def test_proven_user_without_proof(self, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        assert gateway.one(MarkProven(alice)) == Done()
+        for operation in in_the_name_of(alice, bob, False):
+            assert gateway.refused(operation) is Reason.PROOF_NEEDED, operation
+
+    def test_proven_user_with_proof(self, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        gateway.ask(MarkProven(alice))
+        for operation in in_the_name_of(alice, bob, True):
+            assert not isinstance(gateway.one(operation), Refused), operation
+
+    def test_the_mark_holds_within_its_batch_and_is_no_news_the_second_time(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        outcomes = gateway.ask(MarkProven(alice), MarkProven(alice), ListUsers(alice, False))
+        assert outcomes == [Done(), Done(), Refused(Reason.PROOF_NEEDED)]
+
+    def test_the_mark_survives_a_restart(self, open_office: Callable[..., Office]) -> None:
+        office = open_office()
+        gateway = Gateway(office)
+        [alice] = gateway.register("alice")
+        gateway.ask(MarkProven(alice))
+        office.close()
+        assert Gateway(open_office()).refused(ListUsers(alice, False)) is Reason.PROOF_NEEDED
+
+    def test_others_may_write_to_a_proven_user(self, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        gateway.ask(MarkProven(alice))
+        gateway.store(bob, alice, b"hello")
+
+
+class TestStoreMessage:
+    def test_what_is_stored_is_fetched(self, office: Office, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        office.now_ms = 1_234_567
+        [sequence] = gateway.store(alice, bob, b"hello")
+        leased = fetch(gateway, bob)
+        [piece] = leased.page
+        assert (piece.sequence, piece.sender, piece.accepted_at, piece.proven) == (sequence, alice, 1_234_567, False)
+        assert (piece.kind, piece.size, piece.offset, piece.content) == (3, 5, 0, b"hello")
+        assert leased == Leased(sequence, sequence, 1, 5, [piece])
+
+    def test_every_message_gets_a_token_of_its_own(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        for _ in range(3):
+            gateway.store(alice, alice, *[b"x"] * 1000)
+        assert len({piece.token for piece in fetch(gateway, alice, page_bytes=2**30).page}) == 3000
+
+    def test_sequences_grow_by_order_and_are_never_used_again(self, open_office: Callable[..., Office]) -> None:
+        office = open_office()
+        gateway = Gateway(office)
+        alice, bob = gateway.register("alice", "bob")
+        assert gateway.store(alice, bob, b"a", b"b") == [1, 2]
+        leased = fetch(gateway, bob)
+        gateway.ask(Settle(1, bob, False, leased.first, leased.last))
+        office.close()
+        office = open_office()
+        assert Gateway(office).store(bob, alice, b"c") == [3]
+
+    def test_unknown_recipient(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        assert gateway.refused(StoreMessage(alice, False, NOBODY, 3, b"")) is Reason.RECIPIENT_UNKNOWN
+
+    @pytest.mark.parametrize("kind", [0, 5, 255])
+    def test_kind(self, gateway: Gateway, kind: int) -> None:
+        [alice] = gateway.register("alice")
+        assert gateway.refused(StoreMessage(alice, False, alice, kind, b"")) is Reason.MALFORMED
+        assert gateway.refused(BeginUpload(1, alice, False, alice, kind, 0)) is Reason.MALFORMED
+
+    def test_size(self, open_office: Callable[..., Office]) -> None:
+        gateway = Gateway(open_office(limits=Limits(largest_message=10)))
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, bytes(10))
+        assert gateway.refused(StoreMessage(alice, False, alice, 3, bytes(11))) is Reason.TOO_LARGE
+        assert gateway.refused(BeginUpload(1, alice, False, alice, 3, 11)) is Reason.TOO_LARGE
+
+    @pytest.mark.parametrize("size", [0, 1, INLINE_BYTES, INLINE_BYTES + 1, CHUNK_BYTES, 3 * CHUNK_BYTES + 7])
+    def test_any_size_comes_back(self, office: Office, gateway: Gateway, size: int) -> None:
+        [alice] = gateway.register("alice")
+        content = bytes(number * 7 % 251 for number in range(size))
+        [sequence] = gateway.store(alice, alice, content)
+        assert contents(fetch(gateway, alice, page_bytes=2**30).page) == [content]
+        gateway.ask(Settle(1, alice, False, sequence, sequence))
+        assert waiting(office) == rows(office, "content_chunk") == 0
+
+    def test_mailbox_messages(self, open_office: Callable[..., Office]) -> None:
+        office = open_office(limits=Limits(mailbox_messages=2))
+        gateway = Gateway(office)
+        alice, bob = gateway.register("alice", "bob")
+        outcomes = gateway.ask(*[StoreMessage(alice, False, bob, 3, b"x")] * 3)
+        assert outcomes[2] == Refused(Reason.MAILBOX_FULL, 30)
+        office.close()
+        gateway = Gateway(open_office(limits=Limits(mailbox_messages=2)))
+        assert gateway.refused(StoreMessage(alice, False, bob, 3, b"x")) is Reason.MAILBOX_FULL
+        gateway.store(bob, alice, b"another mailbox")
+        gateway.ask(Settle(1, bob, False, 1, 1))
+        gateway.store(alice, bob, b"x")
+        assert gateway.refused(StoreMessage(alice, False, bob, 3, b"x")) is Reason.MAILBOX_FULL
+
+    def test_mailbox_bytes(self, open_office: Callable[..., Office]) -> None:
+        gateway = Gateway(open_office(limits=Limits(mailbox_bytes=100)))
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, bytes(60))
+        assert gateway.refused(StoreMessage(alice, False, alice, 3, bytes(41))) is Reason.MAILBOX_FULL
+        assert gateway.refused(BeginUpload(1, alice, False, alice, 3, 41)) is Reason.MAILBOX_FULL
+        gateway.store(alice, alice, bytes(40))
+
+    def test_many_mailboxes_are_weighed_anew(
+        self, office: Office, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("storage_worker.message_queue._LOADS_KEPT", 2)
+        ids = list(gateway.register("a", "b", "c", "d"))
+        for sender in ids:
+            for recipient in ids:
+                gateway.store(sender, recipient, b"x")
+        assert waiting(office) == 16
+
+
+class TestSendOnce:
+    def send(
+        self, sender: bytes, recipient: bytes, content: bytes = b"x", kind: int = 3, token: bytes = TOKEN
+    ) -> StoreMessage:
+        return StoreMessage(sender, True, recipient, kind, content, token)
+
+    def test_needs_a_proven_connection(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        assert gateway.refused(StoreMessage(alice, False, alice, 3, b"", TOKEN)) is Reason.PROOF_NEEDED
+        assert gateway.refused(BeginUpload(1, alice, False, alice, 3, 0, TOKEN)) is Reason.PROOF_NEEDED
+
+    def test_twice_is_once(self, office: Office, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        first = gateway.one(self.send(alice, bob))
+        assert gateway.one(self.send(alice, bob)) == first
+        assert gateway.ask(self.send(alice, bob), self.send(alice, bob)) == [first, first]
+        [piece] = fetch(gateway, bob).page
+        assert (piece.token, piece.proven) == (TOKEN, True)
+
+    def test_within_one_batch(self, office: Office, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        assert gateway.ask(self.send(alice, alice), self.send(alice, alice), self.send(alice, alice, b"y")) == [
+            Stored(1),
+            Stored(1),
+            Refused(Reason.TOKEN_REUSED),
+        ]
+
+    def test_also_after_it_was_fetched_and_after_a_restart(self, open_office: Callable[..., Office]) -> None:
+        office = open_office()
+        gateway = Gateway(office)
+        [alice] = gateway.register("alice")
+        first = gateway.one(self.send(alice, alice))
+        after(gateway, alice, 1)
+        office.kill()
+        office = open_office()
+        assert Gateway(office).one(self.send(alice, alice)) == first
+        assert waiting(office) == 0
+
+    def test_anything_else_under_the_token_is_refused(self, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        gateway.ask(self.send(alice, bob))
+        for other in [self.send(alice, alice), self.send(alice, bob, b"y"), self.send(alice, bob, kind=4)]:
+            assert gateway.refused(other) is Reason.TOKEN_REUSED
+
+    def test_a_token_is_its_senders_own(self, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        gateway.ask(self.send(alice, bob))
+        assert gateway.one(self.send(bob, alice, b"y")) == Stored(2)
+
+    def test_the_newest_are_kept(self, office: Office, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        gateway.ask(self.send(bob, alice, token=b"b" * 16))
+        tokens = [number.to_bytes(16, "big") for number in range(TOKENS_PER_SENDER + 10)]
+        for start in range(0, len(tokens), 100):
+            gateway.ask(*[self.send(alice, bob, token=token) for token in tokens[start : start + 100]])
+        assert rows(office, "sent_token") == TOKENS_PER_SENDER + 1
+        assert gateway.one(self.send(alice, bob, token=tokens[10])) == Stored(12)
+        assert gateway.one(self.send(alice, bob, token=tokens[9])) == Stored(len(tokens) + 2)
+
+    def test_a_token_lives_for_seven_days(self, office: Office, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        gateway.ask(self.send(alice, bob), self.send(bob, alice))
+        office.now_ms += TOKEN_LIFE_MS
+        assert gateway.one(self.send(alice, bob)) == Stored(1)
+        office.now_ms += 1
+        assert gateway.one(self.send(alice, bob)) == Stored(3)
+        assert rows(office, "sent_token") == 1, "the expired one of the other sender is cleared in passing"
+
+    def test_a_known_token_is_answered_where_nothing_new_would_be(self, open_office: Callable[..., Office]) -> None:
+        gateway = Gateway(open_office(limits=Limits(mailbox_messages=1)))
+        [alice] = gateway.register("alice")
+        first = gateway.one(self.send(alice, alice))
+        assert gateway.refused(self.send(alice, alice, token=b"u" * 16)) is Reason.MAILBOX_FULL
+        assert gateway.one(self.send(alice, alice)) == first
+
+    def test_more_senders_than_are_counted(self, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("storage_worker.sent_tokens._COUNTS_KEPT", 1)
+        alice, bob = gateway.register("alice", "bob")
+        for number in range(4):
+            token = bytes(15) + bytes([number])
+            gateway.ask(self.send(alice, bob, token=token), self.send(bob, alice, token=token))
+        assert len(fetch(gateway, bob).page) == 4
+
+
+class TestUpload:
+    def upload(
+        self, gateway: Gateway, sender: bytes, recipient: bytes, *chunks: bytes, token: bytes | None = None,
+        number: int = 1, proven: bool = False,
+    ) -> object:  # fmt: skip
+        size = sum(map(len, chunks))
+        *done, outcome = gateway.ask(
+            BeginUpload(number, sender, proven, recipient, 4, size, token),
+            *[Chunk(number, chunk) for chunk in chunks],
+            CommitUpload(number),
+        )
+        assert done == [Done()] * (len(chunks) + 1)
+        return outcome
+
+    @pytest.mark.parametrize(
+        "sizes", [(), (0,), (5,), (1, 2, 3), (INLINE_BYTES, 1), (100_000, 1, 70_000), (INLINE_BYTES,)]
+    )
+    def test_arrives_as_it_was_sent(self, office: Office, gateway: Gateway, sizes: tuple[int, ...]) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        chunks = [bytes([number + 1]) * size for number, size in enumerate(sizes)]
+        assert self.upload(gateway, alice, bob, *chunks) == Stored(1)
+        [piece] = fetch(gateway, bob).page
+        assert (piece.content, piece.kind, piece.sender) == (b"".join(chunks), 4, alice)
+        after(gateway, bob, 1)
+        assert rows(office, "content_chunk") == rows(office, "upload") == 0
+
+    def test_survives_a_restart_within_its_epoch(self, open_office: Callable[..., Office]) -> None:
+        office = open_office()
+        gateway = Gateway(office)
+        [alice] = gateway.register("alice")
+        gateway.ask(BeginUpload(1, alice, False, alice, 3, 6), Chunk(1, b"abc"))
+        office.kill()
+        gateway.office = open_office()
+        gateway.ask(Chunk(1, b"def"), CommitUpload(1))
+        assert contents(fetch(gateway, alice).page) == [b"abcdef"]
+
+    def test_ends_with_its_epoch(self, office: Office, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        other = Gateway(office, slot=1)
+        for each in (gateway, other):
+            each.ask(BeginUpload(1, alice, False, alice, 3, 3), Chunk(1, b"abc"))
+        successor = Gateway(office)
+        assert successor.refused(CommitUpload(1)) is Reason.MALFORMED
+        assert rows(office, "content_chunk") == 1
+        assert other.one(CommitUpload(1)) == Stored(1)
+
+    def test_abort(self, office: Office, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.ask(BeginUpload(1, alice, False, alice, 3, 3), Chunk(1, b"abc"))
+        assert gateway.ask(AbortUpload(1), AbortUpload(1)) == [Done(), Done()]
+        assert gateway.refused(Chunk(1, b"x")) is Reason.MALFORMED
+        assert rows(office, "content_chunk") == rows(office, "upload") == 0
+
+    def test_too_much_ends_it(self, office: Office, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.ask(BeginUpload(1, alice, False, alice, 3, 3), Chunk(1, b"ab"))
+        assert gateway.refused(Chunk(1, b"cd")) is Reason.MALFORMED
+        assert gateway.refused(CommitUpload(1)) is Reason.MALFORMED
+        assert rows(office, "content_chunk") == 0
+
+    def test_too_little_ends_it(self, office: Office, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.ask(BeginUpload(1, alice, False, alice, 3, 3), Chunk(1, b"ab"))
+        assert gateway.refused(CommitUpload(1)) is Reason.MALFORMED
+        assert rows(office, "content_chunk") == rows(office, "upload") == 0
+
+    def test_a_number_in_use(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.ask(BeginUpload(1, alice, False, alice, 3, 3))
+        assert gateway.refused(BeginUpload(1, alice, False, alice, 3, 3)) is Reason.MALFORMED
+
+    def test_unknown_recipient(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        assert gateway.refused(BeginUpload(1, alice, False, NOBODY, 3, 3)) is Reason.RECIPIENT_UNKNOWN
+
+    def test_the_sender_proved_himself_meanwhile(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.ask(BeginUpload(1, alice, False, alice, 3, 0), MarkProven(alice))
+        assert gateway.refused(CommitUpload(1)) is Reason.PROOF_NEEDED
+
+    def test_the_mailbox_filled_meanwhile(self, open_office: Callable[..., Office]) -> None:
+        gateway = Gateway(open_office(limits=Limits(mailbox_messages=1)))
+        [alice] = gateway.register("alice")
+        gateway.ask(BeginUpload(1, alice, False, alice, 3, 0))
+        gateway.store(alice, alice, b"x")
+        assert gateway.refused(CommitUpload(1)) is Reason.MAILBOX_FULL
+
+    def test_once_with_its_token(self, office: Office, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        big = bytes(INLINE_BYTES)
+        first = self.upload(gateway, alice, bob, big, b"x", token=TOKEN, proven=True)
+        assert self.upload(gateway, alice, bob, b"\0", big[1:], b"x", token=TOKEN, number=2, proven=True) == first
+        assert self.upload(gateway, alice, bob, big, b"y", token=TOKEN, number=3, proven=True) == Refused(
+            Reason.TOKEN_REUSED
+        )
+        assert gateway.one(StoreMessage(alice, True, bob, 4, big + b"x", TOKEN)) == first
+        assert rows(office, "content_chunk") == 2
+        assert rows(office, "upload") == 0
+
+
+class TestFetchWaiting:
+    def test_empty(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        assert fetch(gateway, alice) == Leased(0, 0, 0, 0, [])
+
+    def test_order(self, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        gateway.ask(*[StoreMessage(alice, False, bob, 3, bytes([n])) for n in range(50)])
+        assert contents(fetch(gateway, bob).page) == [bytes([n]) for n in range(50)]
+
+    def test_max_bytes_counts_envelopes_and_gives_at_least_one(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, *[bytes(10)] * 5)
+        assert fetch(gateway, alice, max_bytes=69, envelope_bytes=25).count == 1
+        assert fetch(gateway, alice, max_bytes=70, envelope_bytes=25).count == 2
+        assert fetch(gateway, alice, max_bytes=0).count == 1
+        assert fetch(gateway, alice).count == 1
+        assert fetch(gateway, alice).count == 0
+
+    def test_a_lease_hides_its_interval_and_no_more(self, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        gateway.store(alice, bob, b"a", b"b")
+        first = fetch(gateway, bob, 1)
+        gateway.store(alice, bob, b"c")
+        assert contents(fetch(gateway, bob, 2).page) == [b"c"]
+        gateway.store(alice, alice, b"other mailbox")
+        assert contents(fetch(gateway, alice, 3).page) == [b"other mailbox"]
+        assert gateway.one(Release(1)) == Done()
+        gateway.store(alice, bob, b"d")
+        assert contents(fetch(gateway, bob, 4).page) == [b"a", b"b"], "it ends before what is leased"
+        assert contents(fetch(gateway, bob, 5).page) == [b"d"]
+        assert gateway.one(Settle(4, bob, False, first.first, first.last)) == Done()
+        gateway.ask(Release(2), Release(5))
+        assert contents(fetch(gateway, bob, 6).page) == [b"c", b"d"]
+
+    def test_a_release_in_the_middle(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, *[bytes([n]) for n in range(6)])
+        for lease in (1, 2, 3):
+            assert fetch(gateway, alice, lease, max_bytes=52).count == 2
+        gateway.ask(Release(2))
+        assert contents(fetch(gateway, alice, 4).page) == [b"\2", b"\3"]
+        assert fetch(gateway, alice, 5).count == 0
+
+    def test_a_repeat_gives_the_same_interval(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, b"a")
+        first = fetch(gateway, alice, 1)
+        gateway.store(alice, alice, b"b")
+        assert fetch(gateway, alice, 1) == first
+
+    def test_a_lease_is_its_users_own(self, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        gateway.store(alice, alice, b"a")
+        fetch(gateway, alice, 1)
+        assert gateway.refused(FetchWaiting(1, bob, False, 100, 25, 100)) is Reason.MALFORMED
+
+    def test_leases_of_two_slots(self, office: Office, gateway: Gateway) -> None:
+        other = Gateway(office, slot=1)
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, b"a")
+        fetch(gateway, alice, 1)
+        assert fetch(other, alice, 1).count == 0
+        gateway.store(alice, alice, b"b")
+        assert contents(fetch(other, alice, 1).page) == [b"b"]
+        successor = Gateway(office)
+        assert contents(fetch(successor, alice, 1).page) == [b"a"]
+        assert fetch(other, alice, 2).count == 0, "the other slot's lease stands"
+
+    def test_settle_takes_only_the_interval(self, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        gateway.store(alice, alice, b"a", b"b")
+        gateway.store(bob, bob, b"x")
+        gateway.store(alice, alice, b"c")
+        leased = fetch(gateway, alice, 1, max_bytes=52)
+        gateway.ask(Settle(1, alice, False, leased.first, leased.last))
+        assert contents(fetch(gateway, alice).page) == [b"c"]
+        assert contents(fetch(gateway, bob).page) == [b"x"]
+
+    def test_settle_after_a_restart(self, open_office: Callable[..., Office]) -> None:
+        office = open_office()
+        gateway = Gateway(office)
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, b"a", b"b")
+        leased = fetch(gateway, alice, 1)
+        office.kill()
+        gateway.office = open_office()
+        gateway.store(alice, alice, b"c")
+        assert gateway.one(Settle(1, alice, False, leased.first, leased.last)) == Done()
+        assert contents(fetch(gateway, alice, 2).page) == [b"c"]
+
+    def test_settle_of_what_is_gone_or_nobodys_changes_nothing(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, b"a")
+        assert (
+            gateway.ask(Settle(9, alice, False, 7, 9), Settle(9, NOBODY, True, 1, 1), Settle(9, alice, False, 2, 1))
+            == [Done()] * 3
+        )
+        assert fetch(gateway, alice).count == 1
+
+
+def test_past_its_leases_a_mailbox_looks_empty_until_one_ends(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(post_office, "LEASES_OF_MAILBOX", 2)
+    [alice] = gateway.register("alice")
+    for number in (1, 2):
+        gateway.store(alice, alice, b"x")
+        leased = gateway.one(FetchWaiting(number, alice, False, 2**40, 25, 100))
+        assert isinstance(leased, Leased)
+        assert leased.count == 1
+    gateway.store(alice, alice, b"y")
+    assert gateway.one(FetchWaiting(3, alice, False, 2**40, 25, 100)) == Leased(0, 0, 0, 0, [])
+    gateway.ask(Release(1))
+    again = gateway.one(FetchWaiting(4, alice, False, 2**40, 25, 100))
+    assert isinstance(again, Leased)
+    assert again.first == 1
+
+
+def test_a_small_fetch_looks_at_few_messages(gateway: Gateway, office: Office) -> None:
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, *[b""] * 1000)
+    gateway.ask(MarkProven(alice), FetchAfter(alice, True, 0, 60, 54, 100, False))
+    seen: list[int] = []
+    office.database._connection.trace_v2(
+        apsw.SQLITE_TRACE_PROFILE, lambda event: seen.append(event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"])
+    )
+    fetched = gateway.one(FetchAfter(alice, True, 0, 60, 54, 100, False))
+    office.database._connection.trace_v2(0, None)
+    assert isinstance(fetched, Fetched)
+    assert fetched.count == 1
+    assert sum(seen) < 1000
+
+
+class TestPages:
+    def pages(self, gateway: Gateway, user: bytes, page_bytes: int) -> tuple[Leased, list[list[Piece]]]:
+        """All pages of a fetch, asked for as a gateway would."""
+        leased = fetch(gateway, user, page_bytes=page_bytes)
+        pages = [leased.page]
+        while True:
+            piece = pages[-1][-1]
+            end = piece.offset + len(piece.content)
+            at = (piece.sequence, end) if end < piece.size else (piece.sequence + 1, 0)
+            outcome = gateway.one(FetchPage(user, False, *at, leased.last, page_bytes))
+            assert isinstance(outcome, Page)
+            if not outcome.page:
+                return leased, pages
+            pages.append(outcome.page)
+
+    @pytest.mark.parametrize("page_bytes", [0, 1, 99, 100, 250, 1000, 100_000, 2**30])
+    def test_all_comes_whole_and_in_order(self, gateway: Gateway, page_bytes: int) -> None:
+        [alice] = gateway.register("alice")
+        wholes = [b"a" * 100, b"", b"b" * 99, b"c" * 500, b"", b"d" * 101]
+        if page_bytes >= 1000:
+            wholes.append(bytes(range(256)) * 1200)
+        sequences = gateway.store(alice, alice, *wholes)
+        leased, pages = self.pages(gateway, alice, page_bytes)
+        assert (leased.first, leased.last, leased.count) == (sequences[0], sequences[-1], len(wholes))
+        assert leased.content_bytes == sum(map(len, wholes))
+        found = dict.fromkeys(sequences, b"")
+        for page in pages:
+            assert 0 < sum(len(piece.content) for piece in page) <= max(page_bytes, 1) or not page[0].size
+            for piece in page:
+                assert piece.offset == len(found[piece.sequence])
+                assert piece.offset == 0 or piece.size > page_bytes, "small messages come whole"
+                found[piece.sequence] += piece.content
+        assert list(found.values()) == wholes
+
+    def test_a_page_of_empty_messages_ends(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, *[b""] * 100)
+        assert len(fetch(gateway, alice, page_bytes=640).page) == 11
+
+    def test_gone_messages_leave_an_empty_page(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, b"a" * 100)
+        leased = fetch(gateway, alice, page_bytes=50)
+        gateway.ask(MarkProven(alice))
+        after(gateway, alice, leased.last)
+        assert gateway.one(FetchPage(alice, True, leased.last, 50, leased.last, 50)) == Page([])
+
+    def test_from_the_end_of_a_message(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, b"abc", b"def")
+        page = gateway.one(FetchPage(alice, False, 1, 3, 2, 100))
+        assert isinstance(page, Page)
+        assert contents(page.page) == [b"def"]
+
+
+class TestFetchAfter:
+    def test_needs_a_proven_connection(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        assert gateway.refused(FetchAfter(alice, False, 0, 100, 54, 100, False)) is Reason.PROOF_NEEDED
+
+    def test_deletes_what_is_acknowledged_and_reads_on(self, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        gateway.store(alice, bob, b"a", b"b", b"c")
+        gateway.store(alice, alice, b"not his")
+        everything = after(gateway, bob, 0)
+        assert contents(everything.page) == [b"a", b"b", b"c"]
+        assert (everything.last, everything.count, everything.content_bytes, everything.committed) == (3, 3, 3, 4)
+        assert contents(after(gateway, bob, 0).page) == [b"a", b"b", b"c"]
+        assert contents(after(gateway, bob, 2).page) == [b"c"]
+        assert contents(after(gateway, bob, 0).page) == [b"c"], "the acknowledged ones are gone"
+        assert after(gateway, bob, 4) == Fetched(0, 0, 0, 4, [])
+        assert contents(after(gateway, alice, 0).page) == [b"not his"]
+
+    def test_max_bytes(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, *[bytes(10)] * 3)
+        assert after(gateway, alice, 0, max_bytes=0).count == 1
+        assert after(gateway, alice, 0, max_bytes=128).count == 2
+        assert after(gateway, alice, 1, max_bytes=127).last == 2
+
+    def test_an_acknowledgement_of_what_never_was(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, b"a")
+        assert gateway.refused(FetchAfter(alice, True, 2, 100, 54, 100, False)) is Reason.MALFORMED
+        assert after(gateway, alice, 0).count == 1
+
+    def test_leases_hide_nothing(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, b"a")
+        fetch(gateway, alice)
+        assert after(gateway, alice, 0).count == 1
+
+
+class TestWatches:
+    def test_one_hint_then_silence(self, gateway: Gateway) -> None:
+        alice, bob, carol = gateway.register("alice", "bob", "carol")
+        for user in (alice, bob):
+            after(gateway, user, 0, watch=True)
+        gateway.store(carol, carol, b"nobody waits")
+        assert gateway.hints == []
+        gateway.ask(*[StoreMessage(carol, False, user, 3, b"x") for user in (alice, alice, carol)])
+        [hint] = gateway.hints
+        assert (hint.slot, hint.epoch, hint.sequence, hint.recipients) == (0, 1, 4, [alice])
+        gateway.store(carol, alice, b"used up")
+        assert len(gateway.hints) == 1
+        gateway.store(carol, bob, b"x")
+        assert gateway.hints[1].recipients == [bob]
+
+    def test_no_watch_where_mail_waits_or_none_was_asked_for(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        after(gateway, alice, 0, watch=False)
+        gateway.store(alice, alice, b"a")
+        after(gateway, alice, 0, watch=True)
+        gateway.store(alice, alice, b"b")
+        assert gateway.hints == []
+
+    def test_mail_in_the_same_batch(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        watch = FetchAfter(alice, True, 0, 100, 54, 100, True)
+        gateway.ask(watch, watch, StoreMessage(alice, True, alice, 3, b"x"))
+        assert [hint.recipients for hint in gateway.hints] == [[alice]]
+
+    def test_every_slot_hears_and_a_greeting_ends_its_watches(self, office: Office, gateway: Gateway) -> None:
+        others = [Gateway(office, slot, peer=b"peer%d" % slot) for slot in (1, 2)]
+        [alice] = gateway.register("alice")
+        for each in (gateway, *others):
+            after(each, alice, 0, watch=True)
+        Gateway(office, slot=1)
+        gateway.store(alice, alice, b"x")
+        assert sorted(hint.slot for hint in gateway.hints) == [0, 2]
+
+
+class TestMarkProven:
+    def test_ends_what_others_leased(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, b"a", b"b")
+        first = fetch(gateway, alice, 1, max_bytes=0)
+        fetch(gateway, alice, 2, max_bytes=0, proven=True)
+        gateway.ask(MarkProven(alice))
+        assert contents(fetch(gateway, alice, 3, proven=True).page) == [b"a"], "the proven lease stands"
+        gateway.ask(Release(3))
+        assert gateway.one(Settle(1, alice, False, first.first, first.last)) == Done()
+        assert contents(fetch(gateway, alice, 4, proven=True).page) == [b"a"], "the settle is void"
+
+    def test_voids_a_settle_after_a_restart(self, open_office: Callable[..., Office]) -> None:
+        office = open_office()
+        gateway = Gateway(office)
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, b"a")
+        leased = fetch(gateway, alice, 1)
+        gateway.ask(MarkProven(alice))
+        office.kill()
+        gateway.office = open_office()
+        gateway.ask(Settle(1, alice, False, leased.first, leased.last))
+        assert fetch(gateway, alice, 2, proven=True).count == 1
+        gateway.ask(Settle(2, alice, True, leased.first, leased.last))
+        assert fetch(gateway, alice, 3, proven=True).count == 0

@@ -1,0 +1,38 @@
+"""A real storage worker process for tests."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class WorkerProcess:
+    """Started at once on `folder`; `log` is complete after `end` or `kill`."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "storage_worker", "--data-folder", str(folder), *arguments],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.log = ""
+
+    def wait(self) -> int:
+        """The exit code, when it ends by itself."""
+        _, self.log = self.process.communicate(timeout=20)
+        return self.process.returncode
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Ask it to end; its exit code. It has 5 seconds."""
+        self.process.send_signal(number)
+        _, self.log = self.process.communicate(timeout=5)
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """At once and without a word."""
+        self.process.kill()
+        self.wait()

@@ -1,0 +1,196 @@
+"""Batches as a busy server has them, and a ledger of what was acknowledged, for tests that break the disk under it.
+
+Two users write to each other, 604 and 643 take turns on their mailboxes. The ledger believes answers alone: what was
+answered must be true, what was not is unknown until it is resent.
+"""
+
+from collections.abc import Sequence
+from random import Random
+from typing import NamedTuple
+
+from common.ipc.schema import Batch, Reply
+from common.operations import (
+    BeginUpload,
+    Chunk,
+    CommitUpload,
+    Done,
+    FetchAfter,
+    FetchPage,
+    FetchWaiting,
+    Leased,
+    Operation,
+    Outcome,
+    Page,
+    Register,
+    Registered,
+    Settle,
+    Stored,
+    StoreMessage,
+)
+from tests.storage_worker.office import KEY, Gateway, Office
+
+END = 2**63 - 1
+
+
+class Findings(NamedTuple):
+    """What was acknowledged and is not as it was acknowledged."""
+
+    lost: int
+    returned: int
+    unexpected: int
+
+    @property
+    def clean(self) -> bool:
+        """Nothing is wrong."""
+        return self == (0, 0, 0)
+
+
+class Workload:
+    """Drives one office after the other through one gateway. `pending` is the batch that was not answered."""
+
+    def __init__(self, chance: Random) -> None:
+        self._chance = chance
+        self.users: list[bytes] = []
+        self.stored: dict[int, tuple[bytes, bytes]] = {}
+        self.deleted: set[int] = set()
+        self.leased: dict[int, tuple[bytes, int, int]] = {}
+        self.pending: Batch | None = None
+        self.acknowledged = 0
+        self._count = 0
+        self._uploads = 0
+        self.gateway: Gateway | None = None
+
+    # --- working -----------------------------------------------------------------------------------------------
+
+    def begin(self, office: Office) -> None:
+        """Greet, and register where that was not done."""
+        self.gateway = Gateway(office, incarnation=self._chance.randbytes(16))
+        self.pending = None
+        self.leased.clear()
+        while not self.users:
+            # Refused where the disk was full at this moment.
+            self.ask(*[Register(name, KEY, again=True) for name in ("alice", "bob")])
+
+    def step(self) -> None:
+        """One batch. What breaks the disk passes through; the batch is `pending` then."""
+        if self.leased and self._chance.random() < 0.5:
+            number, (user, first, last) = self.leased.popitem()
+            self.ask(Settle(number, user, True, first, last), *self._sends(2))
+        elif self._chance.random() < 0.3:
+            self._count += 1
+            user = self._chance.choice(self.users)
+            self.ask(*self._sends(2), FetchWaiting(self._count, user, True, self._chance.randrange(9000), 25, 100))
+        elif self._chance.random() < 0.2:
+            ack = self._chance.randrange(max(self.stored, default=0) + 1)
+            self.ask(FetchAfter(self._chance.choice(self.users), True, ack, 2000, 54, 100, False))
+        elif self._chance.random() < 0.2:
+            self.ask(*self._upload())
+        else:
+            self.ask(*self._sends(20))
+
+    def _content(self, size: int) -> bytes:
+        self._count += 1
+        return b"%d." % self._count + bytes(size)
+
+    def _sends(self, most: int) -> list[Operation]:
+        return [
+            StoreMessage(
+                self._chance.choice(self.users),
+                True,
+                self._chance.choice(self.users),
+                3,
+                self._content(self._chance.choice([0, 50, 50, 300, 5000])),
+                self._chance.choice([None, self._chance.randbytes(16)]),
+            )
+            for _ in range(self._chance.randrange(most + 1))
+        ]
+
+    def _upload(self) -> list[Operation]:
+        self._uploads += 1
+        content = self._content(self._chance.choice([10, 70_000]))
+        sender, recipient = self.users
+        return [
+            BeginUpload(self._uploads, sender, True, recipient, 3, len(content)),
+            Chunk(self._uploads, content[:30_000]),
+            Chunk(self._uploads, content[30_000:]),
+            CommitUpload(self._uploads),
+        ]
+
+    def ask(self, *operations: Operation) -> None:
+        """Send a batch and enter its answer."""
+        assert self.gateway
+        self.gateway.office.now_ms += 2000
+        self.pending = self.gateway.next_batch(*operations)
+        self._answered(operations, self.gateway.send(self.pending))
+
+    def _answered(self, operations: Sequence[Operation], outcomes: Sequence[Outcome]) -> None:
+        self.pending = None
+        content = b""
+        for operation, outcome in zip(operations, outcomes, strict=True):
+            match operation, outcome:
+                case Register(), Registered(client_id):
+                    self.users.append(client_id)
+                case StoreMessage(), Stored(sequence):
+                    self.stored[sequence] = (operation.recipient, operation.content)
+                    self.acknowledged += 1
+                case BeginUpload(), _:
+                    content = b""
+                case Chunk(), _:
+                    content += operation.content
+                case CommitUpload(), Stored(sequence):
+                    self.stored[sequence] = (self.users[1], content)
+                    self.acknowledged += 1
+                case FetchWaiting(), Leased(first, last) if last:
+                    self.leased[operation.lease] = (operation.requester, first, last)
+                case Settle(), Done():
+                    self._delete(operation.requester, operation.first, operation.last)
+                case FetchAfter(), _:
+                    self._delete(operation.requester, 0, operation.ack)
+                case _:
+                    pass
+
+    def _delete(self, user: bytes, first: int, last: int) -> None:
+        self.deleted |= set(self._of(user, first, last))
+
+    def _of(self, user: bytes, first: int, last: int) -> list[int]:
+        return [n for n, (recipient, _) in self.stored.items() if recipient == user and first <= n <= last]
+
+    # --- after a break -----------------------------------------------------------------------------------------
+
+    def go_on(self, office: Office) -> None:
+        """The next worker: what was on its way is sent once more, as a gateway does."""
+        assert self.gateway
+        self.gateway.office = office
+        self.leased.clear()
+        if self.pending is None:
+            return
+        answers = office.handle(self.pending)
+        if answers and isinstance(answers[0], Reply):
+            self._answered(self.pending.operations, answers[0].outcomes)
+
+    def check(self, office: Office) -> Findings:
+        """Compare what is there with what was acknowledged; reads through a gateway of its own."""
+        found: dict[int, tuple[bytes, bytes]] = {}
+        reader = Gateway(office, slot=7, incarnation=self._chance.randbytes(16))
+        for user in self.users:
+            page = reader.one(FetchPage(user, True, 0, 0, END, 2**30))
+            if isinstance(page, Page):
+                found |= {piece.sequence: (user, piece.content) for piece in page.page}
+        unknown: set[int] = set()
+        maybe: set[bytes] = set()
+        for operation in self.pending.operations if self.pending else []:
+            match operation:
+                case StoreMessage():
+                    maybe.add(operation.content)
+                case CommitUpload():
+                    maybe |= {content for _, content in found.values() if len(content) > 0}
+                case Settle():
+                    unknown |= set(self._of(operation.requester, operation.first, operation.last))
+                case FetchAfter():
+                    unknown |= set(self._of(operation.requester, 0, operation.ack))
+                case _:
+                    pass
+        wanted = self.stored.keys() - self.deleted
+        lost = {n for n in wanted - unknown if found.get(n) != self.stored[n]}
+        unexpected = {n for n in found.keys() - self.stored.keys() if found[n][1] not in maybe}
+        return Findings(len(lost), len(self.deleted & found.keys()), len(unexpected))
