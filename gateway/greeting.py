@@ -1,0 +1,76 @@
+"""640: who we are, and a nonce to prove oneself with.
+
+Owns: one 2140. Promises: answers from what the gateway learnt when it greeted the worker; where it has not yet,
+the client waits for a while and is then left without a reply.
+Exposure: anybody may ask, any number of times.
+"""
+
+from typing import Final
+
+from common.ipc.batches import DEADLINE
+from common.wire.codes import EXTENSION_VERSION, SERVER_FEATURES
+from common.wire.fields import NONCE_SIZE, SEND_HEAD
+from common.wire.requests import HelloRequest
+from common.wire.responses import encode_hello
+from gateway.doing import Host
+
+_NEVER_IDLE: Final = 0
+
+
+class Greeting:
+    """A `Doing`."""
+
+    __slots__ = ("_host", "_over", "_request")
+
+    def __init__(self, host: Host, request: HelloRequest) -> None:
+        self._host = host
+        self._request = request
+        self._over = False
+        context = host.context
+        if context.link.facts is None:
+            context.awaiting_greeting.append(self)
+            context.loop.call_at(context.loop.now + DEADLINE, self._give_up)
+        else:
+            # The caller first has to learn that this is going on: answer at the end of the turn.
+            context.loop.call_at(context.loop.now, self.greeted)
+
+    def greeted(self) -> None:
+        """The worker's facts are known: answer."""
+        facts = self._host.context.link.facts
+        if self._over or facts is None:
+            return
+        self._over = True
+        host, context = self._host, self._host.context
+        nonce = context.random_bytes(NONCE_SIZE)
+        host.challenge.issue(nonce, context.loop.now)
+        host.greeted = True
+        known = self._request.extension_version == EXTENSION_VERSION
+        host.features = self._request.features & SERVER_FEATURES if known else 0
+        host.write(
+            encode_hello(
+                EXTENSION_VERSION,
+                SERVER_FEATURES,
+                context.settings.largest_content + SEND_HEAD.size,
+                _NEVER_IDLE,
+                facts.server_id,
+                facts.generation,
+                nonce,
+            )
+        )
+        host.done()
+
+    def _give_up(self) -> None:
+        if not self._over:
+            self._host.break_off()
+
+    def pump(self) -> None:
+        """Nothing to go on with."""
+
+    def input_came(self) -> None:
+        """Later requests wait."""
+
+    input_ended = input_came
+
+    def abandon(self) -> None:
+        """Nobody waits for the greeting any more."""
+        self._over = True

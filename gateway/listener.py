@@ -1,0 +1,109 @@
+"""Accepting connections.
+
+Owns: the listening socket. Promises: every connection becomes one Session; past `Settings.connections`, or without
+descriptors, new ones wait in the kernel's queue until others end.
+Exposure: anybody who reaches the address.
+"""
+
+import errno
+import logging
+import socket
+from typing import Final
+
+from common.errors import SettingRejected
+from gateway.loop import READABLE
+from gateway.session import Session
+from gateway.session_context import SessionContext
+
+log = logging.getLogger("gateway.listener")
+
+_BACKLOG: Final = 1024
+_ACCEPT_AT_ONCE: Final = 256
+_TRY_AGAIN_AFTER: Final = 0.5
+_SAY_AGAIN_AFTER: Final = 60.0
+_KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+_USER_TIMEOUT_MS: Final = 120_000
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """A listening TCP socket. What is set on it, Linux hands down to the connections it accepts.
+
+    Raises `SettingRejected` where the address can't be had.
+    """
+    try:
+        family, kind, protocol, _name, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in _KEEPALIVE:
+                listener.setsockopt(socket.IPPROTO_TCP, option, value)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise SettingRejected(f"can't listen on {host}:{port}: {error.strerror}") from error
+    return listener
+
+
+def _nothing() -> None:
+    """Nobody waits for a place."""
+
+
+class Listener:
+    """A `Handler` of the loop."""
+
+    def __init__(self, sock: socket.socket, context: SessionContext) -> None:
+        self._sock = sock
+        self._context = context
+        self._open = True
+        self._say_again_at = 0.0
+        context.loop.register(sock.fileno(), self, READABLE)
+
+    def ready(self, events: int) -> None:
+        """Connections wait to be accepted."""
+        for _ in range(_ACCEPT_AT_ONCE):
+            if len(self._context.sessions) >= self._context.settings.connections:
+                self._rest(f"the limit of {self._context.settings.connections} connections is reached")
+                return
+            try:
+                sock, _address = self._sock.accept()
+            except BlockingIOError:
+                return
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    raise
+                self._rest(f"can't accept connections ({error.strerror})")
+                return
+            sock.setblocking(False)
+            Session(sock, self._context)
+
+    def _rest(self, reason: str) -> None:
+        now = self._context.loop.now
+        if now >= self._say_again_at:
+            self._say_again_at = now + _SAY_AGAIN_AFTER
+            log.warning("%s; new connections wait", reason)
+        self._context.loop.modify(self._sock.fileno(), 0)
+        self._context.loop.call_at(now + _TRY_AGAIN_AFTER, self._resume)
+        self._context.place_free = self._resume
+
+    def _resume(self) -> None:
+        self._context.place_free = _nothing
+        if self._open:
+            self._context.loop.modify(self._sock.fileno(), READABLE)
+
+    def close(self) -> None:
+        """Accept nothing more."""
+        if self._open:
+            self._open = False
+            self._context.loop.unregister(self._sock.fileno())
+            self._sock.close()

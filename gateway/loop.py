@@ -1,0 +1,139 @@
+"""The event loop: sockets that are ready, timers that are due, and what runs at the end of each turn.
+
+Owns: the epoll set and the timers of the process.
+Promises: level-triggered readiness to one handler per descriptor; timers never early; a handler that raises ends
+the loop, for it is a bug. One thread.
+Exposure: none; it moves no bytes.
+
+Why not asyncio: the gateway must see POLLERR and POLLHUP of half-closed connections, look at unacknowledged bytes,
+and stop reading single sockets; asyncio's transports hide the first two and cost more memory for each idle
+connection (docs/decisions/0002-the-gateways-event-loop.md).
+"""
+
+import heapq
+import select
+import signal
+import socket
+from collections.abc import Callable
+from itertools import count
+from typing import Final, Protocol
+
+READABLE: Final = select.EPOLLIN
+WRITABLE: Final = select.EPOLLOUT
+BROKEN: Final = select.EPOLLERR
+HUNG_UP: Final = select.EPOLLHUP
+_LONGEST_SLEEP: Final = 60.0
+
+
+class Handler(Protocol):
+    """Who is told that its descriptor is ready."""
+
+    def ready(self, events: int) -> None:
+        """`events`: an epoll mask; BROKEN and HUNG_UP come without being asked for."""
+
+
+class Timer:
+    """A call that is due at a moment; `cancel` takes it back."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        """It will not be called."""
+        self.callback = None
+
+
+class SignalDoor:
+    """A `Handler`: SIGTERM and SIGINT arrive as bytes of a socket pair, wake the loop and stop it."""
+
+    def __init__(self, loop: "EventLoop") -> None:
+        self._loop = loop
+        self._inside, self._outside = socket.socketpair()
+        self._inside.setblocking(False)
+        self._outside.setblocking(False)
+        signal.set_wakeup_fd(self._outside.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: None)
+        loop.register(self._inside.fileno(), self, READABLE)
+
+    def ready(self, events: int) -> None:
+        """A signal came: stop."""
+        self._inside.recv(64)
+        self._loop.stop()
+
+
+class EventLoop:
+    """`clock` gives monotonic seconds; `now` is its value at the start of the turn."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._numbers = count()
+        self._turn_ends: list[Callable[[], None]] = []
+        self._running = False
+        self.now = clock()
+
+    def register(self, descriptor: int, handler: Handler, events: int) -> None:
+        """Tell `handler` of `events` (an epoll mask) on `descriptor`."""
+        self._epoll.register(descriptor, events)
+        self._handlers[descriptor] = handler
+
+    def modify(self, descriptor: int, events: int) -> None:
+        """Change what a registered descriptor is watched for; 0 still brings BROKEN and HUNG_UP."""
+        self._epoll.modify(descriptor, events)
+
+    def unregister(self, descriptor: int) -> None:
+        """Forget a descriptor, before it is closed."""
+        self._epoll.unregister(descriptor)
+        del self._handlers[descriptor]
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Call back once, at monotonic second `when` or soon after."""
+        timer = Timer(callback)
+        heapq.heappush(self._timers, (when, next(self._numbers), timer))
+        return timer
+
+    def at_turn_end(self, callback: Callable[[], None]) -> None:
+        """Call back at the end of every turn, in the order of registration."""
+        self._turn_ends.append(callback)
+
+    def run(self) -> None:
+        """Turn until `stop`."""
+        self._running = True
+        while self._running:
+            self.turn(_LONGEST_SLEEP)
+
+    def stop(self) -> None:
+        """End `run` after this turn."""
+        self._running = False
+
+    def close(self) -> None:
+        """Give the epoll descriptor back."""
+        self._epoll.close()
+
+    def turn(self, longest_sleep: float) -> None:
+        """Sleep until something is ready or due, at most `longest_sleep` seconds; handle it; run the turn's ends."""
+        timers = self._timers
+        while timers and timers[0][2].callback is None:
+            heapq.heappop(timers)
+        wait = longest_sleep
+        if timers:
+            wait = min(wait, max(0.0, timers[0][0] - self._clock()))
+        ready = self._epoll.poll(wait)
+        self.now = now = self._clock()
+        handlers = self._handlers
+        for descriptor, events in ready:
+            handler = handlers.get(descriptor)
+            if handler is not None:
+                handler.ready(events)
+        while timers and timers[0][0] <= now:
+            _when, _number, timer = heapq.heappop(timers)
+            if timer.callback is not None:
+                callback, timer.callback = timer.callback, None
+                callback()
+        for turn_end in self._turn_ends:
+            turn_end()

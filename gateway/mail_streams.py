@@ -1,0 +1,296 @@
+"""604 and 643: mail on its way from the worker to a client, page by page.
+
+Owns: one running 2104 or 2143. Promises: the length is fixed by the first outcome, and what follows fits it or the
+connection is reset; a page is asked for when the one before it was written, so a slow client costs one page.
+A 604's lease is handed to the session when its response is with the kernel, and released where that never happens.
+Exposure: the client chooses when it reads.
+"""
+
+from typing import Final
+
+from common.operations import (
+    FetchAfter,
+    Fetched,
+    FetchPage,
+    FetchWaiting,
+    Leased,
+    Operation,
+    Outcome,
+    Page,
+    Piece,
+    Refused,
+)
+from common.wire.codes import ResponseCode
+from common.wire.fields import FETCHED_HEAD, WAITING_HEAD
+from common.wire.requests import FetchRequest
+from common.wire.responses import encode_fetched_head, encode_head, encode_waiting_head
+from gateway.doing import Host
+from gateway.evidence import Lease
+from gateway.loop import Timer
+from gateway.storage_link import NOBODY
+
+_LARGEST_ACK: Final = 2**63 - 1
+"""What the store can count to; a larger ack is just as far above everything that was ever given."""
+
+
+class _MailStream:
+    """What both have in common: a header, then pieces until the announced length is reached."""
+
+    __slots__ = ("_asked", "_begun", "_gone", "_host", "_last", "_left", "_offset", "_requester", "_sequence")
+
+    def __init__(self, host: Host, requester: bytes) -> None:
+        self._host = host
+        self._requester = requester
+        self._asked = False
+        self._begun = False
+        self._gone = False
+        self._last = 0
+        self._left = 0
+        self._sequence = 0
+        self._offset = 0
+
+    def _submit(self, operation: Operation) -> None:
+        self._asked = True
+        self._host.context.pages.ask(operation, self)
+
+    @property
+    def gone(self) -> bool:
+        """Whether the connection is gone."""
+        return self._gone
+
+    @property
+    def _proven(self) -> bool:
+        return self._host.proven_as is not None
+
+    def _begin(self, code: ResponseCode, payload_size: int, last: int, page: list[Piece]) -> None:
+        self._begun = True
+        self._last = last
+        self._left = payload_size
+        self._host.write(encode_head(code, payload_size))
+        self._write_page(page)
+
+    def _head(self, piece: Piece) -> bytes:
+        raise NotImplementedError
+
+    def _write_page(self, page: list[Piece]) -> None:
+        if not page and self._left:
+            self._host.break_off()
+            return
+        parts: list[bytes] = []
+        for piece in page:
+            if piece.offset == 0:
+                parts.append(self._head(piece))
+            parts.append(piece.content)
+        if page:
+            end = piece.offset + len(piece.content)
+            if end < piece.size:
+                self._sequence, self._offset = piece.sequence, end
+            else:
+                self._sequence, self._offset = piece.sequence + 1, 0
+        data = b"".join(parts)
+        self._left -= len(data)
+        if self._left < 0:
+            self._host.break_off()
+        else:
+            self._host.write(data)
+
+    def pump(self) -> None:
+        """What there was is with the kernel: finish, or ask for the next page."""
+        if not self._begun or self._asked:
+            return
+        if self._left:
+            page_bytes = self._host.context.settings.page
+            operation = FetchPage(self._requester, self._proven, self._sequence, self._offset, self._last, page_bytes)
+            self._submit(operation)
+        else:
+            self._written()
+            self._host.done()
+
+    def _written(self) -> None:
+        """The whole response is with the kernel."""
+
+    def answered(self, operation: Operation, outcome: Outcome) -> None:
+        """The first outcome fixes the length; pages follow."""
+        self._host.context.pages.came()
+        self._asked = False
+        if self._gone:
+            self._too_late(outcome)
+            return
+        match outcome:
+            case Page(page):
+                self._write_page(page)
+            case Refused(reason, retry_after) if not self._begun:
+                self._refused()
+                self._host.refuse(reason, retry_after)
+                self._host.done()
+            case _:
+                self._first_outcome(outcome)
+
+    def _first_outcome(self, outcome: Outcome) -> None:
+        raise NotImplementedError
+
+    def _refused(self) -> None:
+        """There will be no response but the refusal."""
+
+    def _too_late(self, outcome: Outcome) -> None:
+        """An outcome came for a connection that is gone."""
+
+    def unknown(self, operation: Operation) -> None:
+        """The response can't be begun or completed."""
+        self._host.context.pages.came()
+        if not self._gone:
+            self._host.break_off()
+
+    def input_came(self) -> None:
+        """Later requests wait."""
+
+    def input_ended(self) -> None:
+        """A client that has ended its side may still read."""
+
+    def abandon(self) -> None:
+        """Nobody reads any more."""
+        self._gone = True
+
+
+class PullStream(_MailStream):
+    """604: a `Doing` and a `Waiter` that leases what it carries."""
+
+    __slots__ = ("_first", "_lease", "_leased")
+
+    def __init__(self, host: Host, requester: bytes) -> None:
+        super().__init__(host, requester)
+        self._lease = host.context.next_number()
+        self._first = 0
+        self._leased = False
+        settings = host.context.settings
+        self._submit(
+            FetchWaiting(
+                self._lease, requester, self._proven, settings.largest_response, WAITING_HEAD.size, settings.page
+            )
+        )
+
+    def _head(self, piece: Piece) -> bytes:
+        return encode_waiting_head(piece.sender, piece.sequence, piece.kind, piece.size)
+
+    def _first_outcome(self, outcome: Outcome) -> None:
+        if not isinstance(outcome, Leased) or self._begun:
+            self._host.break_off()
+            return
+        self._first = outcome.first
+        self._leased = outcome.count > 0
+        payload_size = outcome.count * WAITING_HEAD.size + outcome.content_bytes
+        self._begin(ResponseCode.WAITING, payload_size, outcome.last, outcome.page)
+
+    def _record(self) -> Lease:
+        return Lease(self._lease, self._requester, self._proven, self._first, self._last)
+
+    def _written(self) -> None:
+        if self._leased:
+            self._leased = False
+            self._host.lease_written(self._record())
+
+    def _too_late(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Leased) and outcome.count:
+            self._host.context.link.submit(self._record().release(), NOBODY)
+
+    def abandon(self) -> None:
+        """The mail was not carried over in full: it waits again."""
+        super().abandon()
+        if self._leased:
+            self._leased = False
+            self._host.context.link.submit(self._record().release(), NOBODY)
+
+
+class FetchStream(_MailStream):
+    """643: a `Doing`, a `Waiter` and a `WaitingFetch`; acknowledges, then carries or waits for mail."""
+
+    __slots__ = ("_ask_timer", "_committed", "_end_timer", "_request", "_sleeping", "_wait")
+
+    def __init__(self, host: Host, request: FetchRequest) -> None:
+        super().__init__(host, request.requester)
+        self._request = request
+        self._wait = min(request.wait, host.context.settings.longest_wait) > 0
+        self._sleeping = False
+        self._committed = 0
+        self._ask_timer: Timer | None = None
+        self._end_timer: Timer | None = None
+        self._ask()
+
+    @property
+    def committed(self) -> int:
+        """The store's highest sequence when the mailbox was last seen empty."""
+        return self._committed
+
+    def _ask(self) -> None:
+        settings = self._host.context.settings
+        self._submit(
+            FetchAfter(
+                self._requester,
+                self._proven,
+                min(self._request.ack, _LARGEST_ACK),
+                min(self._request.max_bytes, settings.largest_response),
+                FETCHED_HEAD.size,
+                settings.page,
+                self._wait,
+            )
+        )
+
+    def _head(self, piece: Piece) -> bytes:
+        return encode_fetched_head(
+            piece.sender, piece.token, piece.sequence, piece.accepted_at, piece.proven, piece.kind, piece.size
+        )
+
+    def _first_outcome(self, outcome: Outcome) -> None:
+        if not isinstance(outcome, Fetched) or self._begun:
+            self._host.break_off()
+        elif outcome.count or not self._wait:
+            self._wake()
+            payload_size = outcome.count * FETCHED_HEAD.size + outcome.content_bytes
+            self._begin(ResponseCode.FETCHED, payload_size, outcome.last, outcome.page)
+        else:
+            self._committed = outcome.committed
+            self._sleep()
+
+    def _sleep(self) -> None:
+        context = self._host.context
+        now = context.loop.now
+        if self._end_timer is None:
+            wait = min(self._request.wait, context.settings.longest_wait)
+            self._end_timer = context.loop.call_at(now + wait, self.end_wait)
+            context.wait_for_mail(self._requester, self)
+        self._sleeping = True
+        self._ask_timer = context.loop.call_at(now + context.settings.ask_again, self.look_again)
+
+    def _wake(self) -> None:
+        self._sleeping = False
+        for timer in (self._ask_timer, self._end_timer):
+            if timer is not None:
+                timer.cancel()
+        if self._end_timer is not None:
+            self._host.context.stop_waiting(self._requester, self)
+        self._ask_timer = self._end_timer = None
+
+    def _refused(self) -> None:
+        self._wake()
+
+    def look_again(self) -> None:
+        """A hint came, the worker changed, or none came for long: ask again."""
+        if self._sleeping:
+            self._sleeping = False
+            if self._ask_timer is not None:
+                self._ask_timer.cancel()
+            self._ask()
+
+    def end_wait(self) -> None:
+        """The time is up or the client wants something else: answer with what there is."""
+        if self._begun or not self._wait:
+            return
+        self._wait = False
+        self.look_again()
+
+    input_came = input_ended = end_wait
+
+    def abandon(self) -> None:
+        """Nobody waits any more."""
+        super().abandon()
+        self._wake()

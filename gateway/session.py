@@ -1,0 +1,591 @@
+"""One client: frames in, operations out, answers back in order, back-pressure, time-outs, and a clean end.
+
+Owns: one TCP socket and the pure core that reads it.
+Promises: answers leave in the order of the requests; a refusal says "not done"; where the outcome is unknown the
+connection ends without a reply; what a client has sent and not got answered is bounded; a client that is not heard
+to have its mail gets it again.
+Exposure: strangers choose every byte and every moment.
+
+Sends, registrations and key requests flow: many may be with the worker at once. Everything else is taken up only
+when nothing before it waits for an answer, and until it is done nothing after it is taken up.
+
+    state      reads         writes              leaves when
+    ────────   ───────────   ─────────────────   ──────────────────────────────────────────────────────────
+    OPEN       requests      answers             the client ends its side → ENDING; a fatal frame or the
+                                                 padded dialect → DRAINING once all is written
+    ENDING     nothing       answers             all is answered and written → WATCHING, or closed
+    DRAINING   and drops     nothing (FIN sent)  the client ends its side → WATCHING, or closed; time is up
+    WATCHING   nothing       nothing             no reset came for a while → mail settled, closed
+    STOPPING   nothing       answers             all is answered and written → mail released, closed
+    any                                          reset, write error, time-out → mail released, closed
+
+Source: docs/client-protocol.md, "Connections"; docs/guarantees.md.
+"""
+
+import logging
+import socket
+from collections.abc import Iterator
+from enum import Enum, auto
+from typing import Final
+
+from common import fail_points
+from common.fail_points import FailPoint
+from common.operations import (
+    GetPublicKey,
+    KeyFound,
+    Operation,
+    Outcome,
+    Refused,
+    Register,
+    Registered,
+    Stored,
+    StoreMessage,
+)
+from common.values import RefusalReason
+from common.wire.codes import PADDED_BLOCK, Feature
+from common.wire.fields import RESPONSE_HEADER
+from common.wire.requests import (
+    FetchRequest,
+    HelloRequest,
+    LargeSendRequest,
+    ListUsersRequest,
+    ProveRequest,
+    PublicKeyRequest,
+    PullRequest,
+    RegisterRequest,
+    Request,
+    SendRequest,
+)
+from common.wire.responses import (
+    ERROR,
+    encode_public_key,
+    encode_reason,
+    encode_registered,
+    encode_stored,
+)
+from common.wire.server_connection import (
+    ContentData,
+    ContentEnd,
+    Event,
+    Malformed,
+    Padded,
+    Phase,
+    ServerConnection,
+)
+from gateway import tcp
+from gateway.delivery import Delivery
+from gateway.doing import Doing
+from gateway.evidence import Lease
+from gateway.greeting import Greeting
+from gateway.loop import BROKEN, HUNG_UP, READABLE, WRITABLE
+from gateway.mail_streams import FetchStream, PullStream
+from gateway.proof import Challenge
+from gateway.proof_attempt import ProofAttempt
+from gateway.session_context import SessionContext
+from gateway.upload import Upload
+from gateway.user_list import UserList
+
+log = logging.getLogger("gateway.session")
+
+_READ_SIZE: Final = 65536
+_READ_AHEAD: Final = 4096
+"""Bytes behind a request that is being answered; past them the socket waits. They are put together anew each time."""
+_OPERATION_COST: Final = 256
+"""Bytes that an operation counts as, beside its content, in what is under way."""
+
+
+class State(Enum):
+    """See the module's table."""
+
+    OPEN = auto()
+    ENDING = auto()
+    DRAINING = auto()
+    WATCHING = auto()
+    STOPPING = auto()
+    CLOSED = auto()
+
+
+class _Deadline(Enum):
+    NONE = auto()
+    HEADER = auto()
+    PAYLOAD = auto()
+    SUSPICION = auto()
+    RESPONSE = auto()
+    DRAIN = auto()
+
+
+_FOREIGN: Final = Refused(RefusalReason.PROOF_NEEDED)
+"""The answer on a proven connection to a request in another user's name."""
+_FLOWING: Final = (SendRequest, RegisterRequest, PublicKeyRequest)
+
+
+def _code_of(response: bytes) -> Iterator[str]:
+    """For a fail point: the code that a response begins with."""
+    if len(response) >= RESPONSE_HEADER.size:
+        yield str(RESPONSE_HEADER.unpack_from(response)[1])
+
+
+class Session:
+    """A `Handler` of the loop and a `Waiter` of the link."""
+
+    __slots__ = (
+        "_challenge", "_connection", "_deadline_kind", "_delivery", "_doing", "_half_closed", "_held", "_last_words",
+        "_mask", "_out", "_owed", "_paused", "_sock", "_state", "_unanswered", "_unsent", "_written",
+        "context", "deadline", "features", "greeted", "proven_as",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket, context: SessionContext) -> None:
+        self._sock = sock
+        self.context = context
+        self._connection = ServerConnection(context.limits)
+        self._state = State.OPEN
+        self._mask = READABLE
+        self._out: list[bytes] | None = None
+        self._unsent: memoryview | None = None
+        self._written = 0
+        self._unanswered = 0
+        self._owed = 0
+        self._held: Event | None = None
+        self._doing: Doing | None = None
+        self._paused = False
+        self._last_words = False
+        self._half_closed = False
+        self._delivery: Delivery | None = None
+        self._challenge: Challenge | None = None
+        self.greeted = False
+        self.features = 0
+        self.proven_as: bytes | None = None
+        self.deadline = 0.0
+        self._deadline_kind = _Deadline.NONE
+        context.sessions.add(self)
+        context.loop.register(sock.fileno(), self, READABLE)
+
+    # --- what the loop and the link call ------------------------------------------------------------------------
+
+    def ready(self, events: int) -> None:
+        """The socket has news."""
+        if events & (BROKEN | HUNG_UP) and not self._hung_up_in_order():
+            self.break_off()
+            return
+        if events & WRITABLE:
+            self._send_more()
+        if events & (READABLE | HUNG_UP) and self._state is not State.CLOSED:
+            self._read()
+
+    def answered(self, operation: Operation, outcome: Outcome) -> None:
+        """The outcome of a send, a registration or a key request."""
+        if self._state is State.CLOSED:
+            return
+        self._unanswered -= 1
+        self._owed -= _OPERATION_COST
+        if type(operation) is StoreMessage:
+            self._owed -= len(operation.content)
+            if type(outcome) is Stored:
+                self.write(encode_stored(operation.recipient, outcome.sequence))
+                return
+        match outcome:
+            case Refused(reason, retry_after):
+                self.refuse(reason, retry_after)
+            case Registered(client_id):
+                self.write(encode_registered(client_id))
+            case KeyFound(client_id, public_key):
+                self.write(encode_public_key(client_id, public_key))
+            case _:
+                log.error("%s was answered with %s", type(operation).__name__, type(outcome).__name__)
+                self.break_off()
+
+    def unknown(self, operation: Operation) -> None:
+        """Whether it was done is unknown: the connection ends without a reply."""
+        self.break_off()
+
+    def flush(self) -> None:
+        """The turn's one write, then whatever waited for it."""
+        if self._state is State.CLOSED:
+            return
+        out, self._out = self._out, None
+        if out:
+            self._send(out[0] if len(out) == 1 else b"".join(out))
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Take up what is there to be taken up; after the last answer, look for the end."""
+        if self._state is State.CLOSED:
+            return
+        self._paused = False
+        if self._unsent is None and self._doing is not None:
+            self._doing.pump()
+        self._advance()
+        if self._unsent is None and self._out is None and not self.closed:
+            self._all_written()
+        self._watch()
+
+    def timed_out(self) -> None:
+        """What was waited for did not come in time."""
+        kind, self._deadline_kind = self._deadline_kind, _Deadline.NONE
+        self.context.with_deadline.discard(self)
+        if kind is _Deadline.SUSPICION:
+            self._held = self._connection.event_on_silence()
+            self.go_on()
+        else:
+            log.debug("a connection ends: time-out (%s)", kind.name.lower())
+            self.break_off()
+
+    def stop(self) -> None:
+        """The gateway stops: answer what was asked, read nothing more, then close."""
+        if self._state is State.OPEN:
+            self._state = State.STOPPING
+            if self._doing is not None:
+                self._doing.input_ended()
+            self._schedule()
+
+    def break_off(self) -> None:
+        """Close with a reset; mail without proof waits again."""
+        if self._state is not State.CLOSED:
+            try:
+                tcp.reset_on_close(self._sock)
+            except OSError:
+                log.debug("the socket was gone before its reset")
+            if self._delivery is not None:
+                self._delivery.release()
+            self._close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the socket is gone."""
+        return self._state is State.CLOSED
+
+    # --- what the doings call -----------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Say `data` at the end of this turn."""
+        if self._out is None:
+            self._out = [data]
+            self.context.to_flush.append(self)
+        else:
+            self._out.append(data)
+
+    def refuse(self, reason: int, retry_after: int = 0) -> None:
+        """9000, or 9001 where the client asked for reasons. `retry_after` in seconds."""
+        self.write(encode_reason(reason, retry_after) if self.features & Feature.REASONS else ERROR)
+
+    def done(self) -> None:
+        """What took the connection for itself has written its answer: go on with the next request."""
+        self._doing = None
+        self._schedule()
+
+    def owe(self, size: int) -> None:
+        """`size` bytes (negative: fewer) of this client are under way to the worker."""
+        self._owed += size
+        if size < 0:
+            self._schedule()
+
+    def lease_written(self, lease: Lease) -> None:
+        """The whole response that carries `lease` was handed to the kernel."""
+        if self._delivery is None:
+            self._delivery = Delivery(self._sock, self.context, self._nothing_held)
+        self._delivery.written(lease)
+
+    def end_after_answers(self) -> None:
+        """Take up nothing more; once all is written, half-close, drain, close."""
+        self._last_words = True
+
+    def next_content(self) -> ContentData | ContentEnd | None:
+        """For an upload: the next part of its content; None where more bytes are needed."""
+        event = self._connection.next_event()
+        if event is None or isinstance(event, ContentData | ContentEnd):
+            return event
+        raise AssertionError(f"{type(event).__name__} inside an upload")
+
+    @property
+    def challenge(self) -> Challenge:
+        """The connection's nonce and attempts."""
+        if self._challenge is None:
+            self._challenge = Challenge()
+        return self._challenge
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        if self._state is State.OPEN and self.context.full:
+            self._pause()
+            return
+        if self._delivery is not None:
+            self._delivery.before_read()
+        try:
+            data = self._sock.recv(_READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.break_off()
+            return
+        if self._state is not State.OPEN:
+            if not data and self._state is State.DRAINING:
+                self._all_said()
+            return
+        if not data:
+            self._state = State.ENDING
+            if self._doing is not None:
+                self._doing.input_ended()
+            elif self._held is None:
+                self._held = self._connection.event_on_silence()
+            self._forget_deadline()
+            self.go_on()
+            return
+        if self._delivery is not None and self._connection.begins_request(data):
+            self._delivery.request_came()
+        self._connection.receive_data(data)
+        if self._doing is not None:
+            self._doing.input_came()
+        self._advance()
+        self._watch(bytes_came=True)
+
+    def _advance(self) -> None:
+        """Take up events until one has to wait for its turn or more bytes are needed."""
+        next_event = self._connection.next_event
+        submit = self.context.link.submit
+        bound = self.context.settings.connection_under_way
+        # A client that does not read its answers is given no more of them.
+        while self._doing is None and self._unsent is None and not self._last_words:
+            if self._owed >= bound:
+                self._pause()
+                return
+            event = self._held
+            if event is None:
+                event = next_event()
+                if event is None:
+                    return
+                if self._deadline_kind is _Deadline.HEADER:
+                    self._forget_deadline()
+            else:
+                self._held = None
+            if type(event) is SendRequest and (self.proven_as is None or event.requester == self.proven_as):
+                requester, recipient, kind, content, token = event
+                size = len(content) + _OPERATION_COST
+                self._owed += size
+                self._unanswered += 1
+                proven = self.proven_as is not None
+                submit(StoreMessage(requester, proven, recipient, kind, content, token), self, size)
+            elif self._unanswered and not self._flows(event):
+                self._held = event
+                return
+            else:
+                self._take_up(event)
+
+    def _take_up(self, event: Event) -> None:
+        match event:
+            case Malformed(reason, fatal):
+                self.refuse(reason)
+                if fatal:
+                    self.end_after_answers()
+            case Padded():
+                answered = self._written + sum([len(part) for part in self._out or ()])
+                self.write(bytes(-answered % PADDED_BLOCK))
+                self.end_after_answers()
+            case HelloRequest():
+                self._doing = Greeting(self, event)
+            case LargeSendRequest():
+                self._doing = Upload(self, event, None if self._may_ask(event) else _FOREIGN)
+            case ContentData() | ContentEnd():
+                raise AssertionError("content outside an upload")
+            case _ if not self._may_ask(event):
+                self.refuse(_FOREIGN.reason)
+            case RegisterRequest(_, name, public_key):
+                self._flow(Register(name, public_key, self.greeted))
+            case PublicKeyRequest(requester, subject):
+                self._flow(GetPublicKey(requester, self.proven_as is not None, subject))
+            case ListUsersRequest(requester):
+                self._doing = UserList(self, requester)
+            case PullRequest(requester):
+                self._doing = PullStream(self, requester)
+            case FetchRequest():
+                self._doing = FetchStream(self, event)
+            case ProveRequest():
+                self._doing = ProofAttempt(self, event)
+        if self._doing is not None:
+            if self._state is not State.OPEN:
+                self._doing.input_ended()
+            elif self._connection.undigested:
+                self._doing.input_came()
+
+    def _may_ask(self, event: Request) -> bool:
+        """Whether the connection may act for the id in the header: a proven one acts for one user alone."""
+        if self.proven_as is None:
+            return True
+        return event.requester == self.proven_as and not isinstance(event, RegisterRequest)
+
+    def _flows(self, event: Event) -> bool:
+        """Whether `event` becomes an operation at once, so that it may leave beside those before it."""
+        return isinstance(event, _FLOWING) and self._may_ask(event)
+
+    def _flow(self, operation: Register | GetPublicKey) -> None:
+        self._unanswered += 1
+        self._owed += _OPERATION_COST
+        self.context.link.submit(operation, self, _OPERATION_COST)
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def _send(self, data: bytes) -> None:
+        self._written += len(data)
+        if self._unsent is not None:
+            self._keep_unsent(bytes(self._unsent) + data)
+            return
+        if fail_points.due(FailPoint.GATEWAY_REPLYING, _code_of(data)):
+            self._sock.send(data[: len(data) // 2])
+            fail_points.die()
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.break_off()
+            return
+        if sent < len(data):
+            self._keep_unsent(data[sent:])
+            self._set_deadline(_Deadline.RESPONSE, self.context.settings.response_silence)
+
+    def _send_more(self) -> None:
+        if self._unsent is None:
+            return
+        try:
+            sent = self._sock.send(self._unsent)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.break_off()
+            return
+        self.context.unsent_bytes -= sent
+        self._unsent = self._unsent[sent:]
+        if self._unsent:
+            self._set_deadline(_Deadline.RESPONSE, self.context.settings.response_silence)
+        else:
+            self._unsent = None
+            self._forget_deadline()
+            self._schedule()
+
+    def _keep_unsent(self, data: bytes) -> None:
+        self.context.unsent_bytes += len(data) - (len(self._unsent) if self._unsent is not None else 0)
+        self._unsent = memoryview(data)
+
+    def _schedule(self) -> None:
+        """Be flushed at the end of this turn."""
+        if self._out is None and self._state is not State.CLOSED:
+            self._out = []
+            self.context.to_flush.append(self)
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def _all_written(self) -> None:
+        """Everything that was answered is with the kernel."""
+        if self._delivery is not None and self._state is State.OPEN:
+            self._delivery.look()
+        if self._unanswered or self._doing is not None or self._held is not None:
+            return
+        if self._state is State.ENDING:
+            self._all_said()
+        elif self._state is State.STOPPING:
+            if self._delivery is not None:
+                self._delivery.release()
+            self._close()
+        elif self._state is State.OPEN and self._last_words:
+            self._half_close()
+
+    def _half_close(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.break_off()
+            return
+        self._half_closed = True
+        self._state = State.DRAINING
+        self._set_deadline(_Deadline.DRAIN, self.context.settings.drain_time)
+
+    def _all_said(self) -> None:
+        """The client has ended its side and was answered in full."""
+        if self._delivery is None or not self._delivery.open:
+            self._close()
+            return
+        self._state = State.WATCHING
+        self._forget_deadline()
+        if self._half_closed:
+            # With both sides ended the descriptor hangs up for good, which would wake every turn.
+            self.context.loop.unregister(self._sock.fileno())
+            self._mask = -1
+        else:
+            self._mask = 0
+            self.context.loop.modify(self._sock.fileno(), 0)
+        self._delivery.watch_for_reset(self._close, self.break_off)
+
+    def _hung_up_in_order(self) -> bool:
+        """Both sides have ended and nothing went wrong; a reset shows as an error."""
+        return self._half_closed and not tcp.error(self._sock)
+
+    def _close(self) -> None:
+        self._state = State.CLOSED
+        context = self.context
+        if self._mask != -1:
+            context.loop.unregister(self._sock.fileno())
+        self._sock.close()
+        self._forget_deadline()
+        context.sessions.discard(self)
+        context.paused.discard(self)
+        context.place_free()
+        if self._unsent is not None:
+            context.unsent_bytes -= len(self._unsent)
+            self._unsent = None
+        doing, self._doing = self._doing, None
+        if doing is not None:
+            doing.abandon()
+
+    # --- attention and deadlines ----------------------------------------------------------------------
+
+    def _nothing_held(self) -> bool:
+        return not self._connection.undigested and self._held is None
+
+    def _pause(self) -> None:
+        """Read nothing until there is room."""
+        self._paused = True
+        if self.context.full:
+            self.context.paused.add(self)
+        self._watch()
+
+    def _watch(self, *, bytes_came: bool = False) -> None:
+        """Ask the loop for what can be handled now, and set the clock for what is waited for."""
+        if self._state is State.CLOSED or self._state is State.WATCHING:
+            return
+        mask = WRITABLE if self._unsent is not None else 0
+        if self._state is State.OPEN and not self._paused and not self._last_words:
+            busy = self._doing is not None or self._held is not None or self._unsent is not None
+            if not busy or self._connection.undigested < _READ_AHEAD:
+                mask |= READABLE
+        elif self._state is State.DRAINING:
+            mask |= READABLE
+        if mask != self._mask:
+            self._mask = mask
+            self.context.loop.modify(self._sock.fileno(), mask)
+        if self._unsent is None and self._state is State.OPEN:
+            self._watch_input(bytes_came=bytes_came)
+
+    def _watch_input(self, *, bytes_came: bool) -> None:
+        settings = self.context.settings
+        phase = self._connection.phase
+        listening = not self._paused and (self._doing is None or isinstance(self._doing, Upload))
+        if phase is Phase.BETWEEN or not listening or self._held is not None:
+            self._forget_deadline()
+        elif phase is Phase.HEADER:
+            if self._deadline_kind is not _Deadline.HEADER:
+                self._set_deadline(_Deadline.HEADER, settings.header_time)
+        elif bytes_came or self._deadline_kind not in (_Deadline.PAYLOAD, _Deadline.SUSPICION):
+            if self._connection.suspicious:
+                self._set_deadline(_Deadline.SUSPICION, settings.suspicion_silence)
+            else:
+                self._set_deadline(_Deadline.PAYLOAD, settings.payload_silence)
+
+    def _set_deadline(self, kind: _Deadline, seconds: float) -> None:
+        self._deadline_kind = kind
+        self.deadline = self.context.loop.now + seconds
+        self.context.with_deadline.add(self)
+
+    def _forget_deadline(self) -> None:
+        if self._deadline_kind is not _Deadline.NONE:
+            self._deadline_kind = _Deadline.NONE
+            self.context.with_deadline.discard(self)

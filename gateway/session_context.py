@@ -1,0 +1,148 @@
+"""What all sessions of the gateway share.
+
+Owns: the lists that the loop's turns work through: sessions with bytes to write, sessions with a deadline, sessions
+that are not read because too much is under way.
+Promises: one write per connection and turn; deadlines are looked at once per `_SWEEP` seconds, however many there
+are; what is under way in all stays below `Settings.total_under_way`.
+Exposure: none of its own.
+"""
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from common.wire.server_connection import Limits
+from gateway.loop import EventLoop
+from gateway.page_budget import PageBudget
+from gateway.settings import Settings
+from gateway.storage_link import StorageLink
+
+_SWEEP: Final = 0.25
+
+
+class Connected(Protocol):
+    """A session, as the shared lists see it."""
+
+    deadline: float
+
+    def flush(self) -> None:
+        """Write what was answered in this turn."""
+
+    def timed_out(self) -> None:
+        """Its deadline has passed."""
+
+    def go_on(self) -> None:
+        """What it waited for is there: room, or the end of what came before."""
+
+    def stop(self) -> None:
+        """Answer what was asked, read nothing more, then close."""
+
+    def break_off(self) -> None:
+        """Close now; mail without proof waits again."""
+
+
+class AwaitsGreeting(Protocol):
+    """Something that needs to know the storage worker's facts."""
+
+    def greeted(self) -> None:
+        """They are known."""
+
+
+class WaitingFetch(Protocol):
+    """A 643 that waits for mail."""
+
+    def look_again(self) -> None:
+        """There may be mail now."""
+
+    @property
+    def committed(self) -> int:
+        """The store's highest sequence when the mailbox was seen empty."""
+
+
+class SessionContext:
+    """Made once. `random_bytes` gives nonces."""
+
+    def __init__(
+        self, loop: EventLoop, link: StorageLink, settings: Settings, random_bytes: Callable[[int], bytes]
+    ) -> None:
+        self.loop = loop
+        self.link = link
+        self.settings = settings
+        self.random_bytes = random_bytes
+        self.to_flush: list[Connected] = []
+        self.with_deadline: set[Connected] = set()
+        self.paused: set[Connected] = set()
+        self.sessions: set[Connected] = set()
+        self.awaiting_greeting: list[AwaitsGreeting] = []
+        self.limits = Limits(settings.largest_content, settings.inline_content)
+        self.place_free: Callable[[], None] = lambda: None
+        self.unsent_bytes = 0
+        self.pages = PageBudget(link, settings)
+        self._last_number = 0
+        self._waiting_fetches: dict[bytes, set[WaitingFetch]] = {}
+        link.arrived = self._mail_arrived
+        link.worker_changed = self._worker_changed
+        link.greeted = self._greeted
+        link.store_changed = self._store_changed
+        loop.at_turn_end(self.flush)
+        loop.call_at(loop.now + _SWEEP, self._sweep)
+
+    def next_number(self) -> int:
+        """A number for a lease or an upload, never given twice by this process."""
+        self._last_number += 1
+        return self._last_number
+
+    @property
+    def full(self) -> bool:
+        """Whether so much is under way that no socket is read."""
+        return self.link.bytes_under_way + self.unsent_bytes >= self.settings.total_under_way
+
+    def flush(self) -> None:
+        """One write for every session that has something to say; then read on where there is room."""
+        while self.to_flush:
+            sessions, self.to_flush = self.to_flush, []
+            for session in sessions:
+                session.flush()
+            self.link.pump()
+        if self.paused and not self.full:
+            while self.paused and not self.full:
+                self.paused.pop().go_on()
+            self.link.pump()
+
+    def wait_for_mail(self, client_id: bytes, fetch: WaitingFetch) -> None:
+        """`fetch` hears of hints for this mailbox until `stop_waiting`."""
+        self._waiting_fetches.setdefault(client_id, set()).add(fetch)
+
+    def stop_waiting(self, client_id: bytes, fetch: WaitingFetch) -> None:
+        """Take back `wait_for_mail`."""
+        fetches = self._waiting_fetches.get(client_id)
+        if fetches is not None:
+            fetches.discard(fetch)
+            if not fetches:
+                del self._waiting_fetches[client_id]
+
+    def _mail_arrived(self, sequence: int, recipients: list[bytes]) -> None:
+        for recipient in recipients:
+            for fetch in list(self._waiting_fetches.get(recipient, ())):
+                if sequence > fetch.committed:
+                    fetch.look_again()
+
+    def _worker_changed(self) -> None:
+        for fetches in list(self._waiting_fetches.values()):
+            for fetch in list(fetches):
+                fetch.look_again()
+
+    def _store_changed(self) -> None:
+        """Sequences mean other messages now: what connections were told before must not be settled or acknowledged."""
+        for session in list(self.sessions):
+            session.break_off()
+
+    def _greeted(self) -> None:
+        waiting, self.awaiting_greeting = self.awaiting_greeting, []
+        for one in waiting:
+            one.greeted()
+
+    def _sweep(self) -> None:
+        now = self.loop.now
+        for session in [session for session in self.with_deadline if session.deadline <= now]:
+            session.timed_out()
+        self.loop.call_at(now + _SWEEP, self._sweep)

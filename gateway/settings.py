@@ -1,0 +1,44 @@
+"""The gateway's limits and time-outs, with the defaults that suit one small machine.
+
+Owns: every number an operator may want to change. Sizes are bytes, times seconds.
+Promises: immutable; read once at the start.
+Exposure: the operator's.
+"""
+
+from typing import NamedTuple
+
+
+class Settings(NamedTuple):
+    """See docs/client-protocol.md, "Limits and time-outs", for those that clients can notice."""
+
+    largest_content: int = 16 * 1024 * 1024
+    inline_content: int = 64 * 1024
+    """Up to this size a content travels inside a batch; larger ones go in chunks."""
+    chunk: int = 256 * 1024
+    page: int = 256 * 1024
+    """Content that one page of a mailbox brings from the worker."""
+    pages_under_way: int = 16 * 1024 * 1024
+    """What is asked of the worker in pages at a time, for all connections together."""
+    largest_response: int = 256 * 1024 * 1024
+    """Payload of one 2104; the rest waits for the next 604."""
+    connection_under_way: int = 1024 * 1024
+    """What one connection may have given us that is not answered; past it, it is not read."""
+    total_under_way: int = 128 * 1024 * 1024
+    """The same for all connections together, with what they have not taken of their responses."""
+    connections: int = 16_384
+    header_time: float = 10.0
+    payload_silence: float = 30.0
+    response_silence: float = 60.0
+    suspicion_silence: float = 1.0
+    """How long a 603 with an impossible size may keep us guessing whether it is a lenient type 1."""
+    drain_time: float = 30.0
+    """How long bytes are thrown away behind a half-close before the connection is closed."""
+    reset_watch: float = 2.0
+    """How long after the end of a connection a reset is waited for: a client with unread bytes sends one."""
+    nonce_age: float = 30.0
+    proof_attempts: int = 3
+    longest_wait: int = 300
+    ask_again: float = 60.0
+    """How often the worker is asked for a waiting client although no hint came."""
+    stop_time: float = 3.0
+    """How long an orderly stop waits for answers, and for clean ends to be settled."""

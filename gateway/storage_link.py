@@ -1,0 +1,244 @@
+"""The gateway's door to the storage worker.
+
+Owns: the ZeroMQ socket; which batch leaves when.
+Promises: operations leave in the order of `submit`, one batch on its way at a time; every waiter hears exactly
+once: an outcome, or that it is unknown. The worker may come, go and come back: nothing has to be told.
+Exposure: the worker is the other half of this server; frames that do not decode are logged and dropped.
+
+A batch that leaves carries all that was submitted since the last one left: under load batches grow by themselves.
+
+Source: docs/storage-protocol.md.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from common import fail_points
+from common.errors import FrameUndecodable
+from common.fail_points import FailPoint
+from common.ipc.batches import Answered, BatchSender, Event, GivenUp, Greeted, WorkerChanged
+from common.ipc.schema import Arrived, StoreFacts, decode_to_gateway
+from common.operations import Operation, Outcome, Refused
+from common.values import RefusalReason
+from gateway.loop import READABLE, EventLoop, Timer
+
+log = logging.getLogger("gateway.link")
+
+_SMALL_FRAME: Final = 65536
+_RETRY_SEND: Final = 0.05
+_NOT_DONE: Final = Refused(RefusalReason.MALFORMED)
+
+
+def _number(sock: zmq.Socket[bytes], option: zmq.SocketOption) -> int:
+    """A socket option that is a number."""
+    value = sock.getsockopt(option)
+    assert isinstance(value, int)
+    return value
+
+
+class Waiter(Protocol):
+    """Who hears what became of an operation."""
+
+    def answered(self, operation: Operation, outcome: Outcome) -> None:
+        """The worker decided and committed."""
+
+    def unknown(self, operation: Operation) -> None:
+        """Whether it was done is not known, and never will be here."""
+
+
+class Nobody:
+    """The waiter of operations whose outcome changes nothing for anyone."""
+
+    def answered(self, operation: Operation, outcome: Outcome) -> None:
+        """Settled or released: so be it."""
+
+    def unknown(self, operation: Operation) -> None:
+        """The next greeting ends all leases; mail that was not settled comes again."""
+
+
+NOBODY: Final = Nobody()
+
+
+class StorageLink:
+    """One DEALER socket, one slot. `arrived` hears hints, `worker_changed` that leases and watches are gone.
+
+    `greetings`: how often the worker welcomed us; what was begun before the last time is forgotten there.
+    """
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        endpoint: str,
+        slot: int,
+        new_incarnation: Callable[[], bytes],
+    ) -> None:
+        self._loop = loop
+        self._sender: BatchSender[Waiter] = BatchSender(slot, new_incarnation)
+        self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._zmq.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        # Without a worker nothing is queued: the sender keeps the one frame and sends it when there is a peer.
+        self._socket.setsockopt(zmq.IMMEDIATE, 1)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        self._socket.setsockopt(zmq.SNDHWM, 16)
+        self._socket.setsockopt(zmq.RCVHWM, 0)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self._socket.connect(endpoint)
+        self._timer: Timer | None = None
+        self._timer_at = 0.0
+        self._collected_bytes = 0
+        self._on_its_way_bytes = 0
+        self._connected = False
+        self.facts: StoreFacts | None = None
+        self.greetings = 0
+        self.arrived: Callable[[int, list[bytes]], None] = lambda _sequence, _recipients: None
+        self.worker_changed: Callable[[], None] = lambda: None
+        self.store_changed: Callable[[], None] = lambda: None
+        self.greeted: Callable[[], None] = lambda: None
+        loop.register(_number(self._socket, zmq.FD), self, READABLE)
+        loop.register(_number(self._monitor, zmq.FD), self, READABLE)
+        loop.at_turn_end(self.pump)
+
+    def submit(self, operation: Operation, waiter: Waiter, size: int = 0) -> None:
+        """Send `operation` with the next batch. `size`: bytes of content it keeps in memory until it is answered."""
+        self._collected_bytes += size
+        self._sender.submit(operation, waiter, self._loop.now)
+
+    @property
+    def bytes_under_way(self) -> int:
+        """Content that waits for the worker's answer."""
+        return self._collected_bytes + self._on_its_way_bytes
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits for an answer."""
+        return not self._sender.collected and not self._sender.waiting
+
+    def ready(self, events: int) -> None:
+        """A descriptor of the sockets has news; `pump` at the end of the turn looks at them in any case."""
+
+    def pump(self) -> None:
+        """Take in all that came, hand out outcomes, send what has to leave; again until nothing moves.
+
+        ZeroMQ's descriptors are edge-triggered, so the sockets are asked at the end of every turn.
+        """
+        while True:
+            self._watch_connection()
+            came = self._receive()
+            self._give_up_late_ones()
+            if not self._send() and not came:
+                break
+        self._set_timer()
+
+    def _watch_connection(self) -> None:
+        while _number(self._monitor, zmq.EVENTS) & zmq.POLLIN:
+            event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._connected = True
+                self._sender.reconnected()
+            elif self._connected:
+                self._connected = False
+                log.warning("the storage worker is gone; requests wait for it")
+
+    def _receive(self) -> bool:
+        came = False
+        while _number(self._socket, zmq.EVENTS) & zmq.POLLIN:
+            parts = self._socket.recv_multipart(zmq.NOBLOCK)
+            came = True
+            try:
+                if len(parts) != 1:
+                    raise FrameUndecodable(f"{len(parts)} parts instead of one")
+                message = decode_to_gateway(parts[0])
+            except FrameUndecodable as error:
+                log.error("dropped a message of the storage worker: %s", error)
+                continue
+            if isinstance(message, Arrived):
+                self.arrived(message.sequence, message.recipients)
+            else:
+                self._handle(self._sender.receive(message))
+        return came
+
+    def _give_up_late_ones(self) -> None:
+        events = self._sender.expire(self._loop.now)
+        if events:
+            log.error("the storage worker did not answer in time; its requests end without a reply")
+            self._handle(events)
+
+    def _handle(self, events: list[Event[Waiter]]) -> None:
+        for event in events:
+            match event:
+                case Answered(operations, waiters, outcomes):
+                    self._on_its_way_bytes = 0
+                    if outcomes is None:
+                        log.error("the storage worker could not decode a batch of %d operations", len(operations))
+                        outcomes = [_NOT_DONE] * len(operations)
+                    fail_points.reach(FailPoint.GATEWAY_ANSWERED, fail_points.names(operations))
+                    for operation, waiter, outcome in zip(operations, waiters, outcomes, strict=True):
+                        waiter.answered(operation, outcome)
+                case GivenUp(operations, waiters):
+                    if not self._sender.waiting:
+                        self._on_its_way_bytes = 0
+                    if not self._sender.collected:
+                        self._collected_bytes = 0
+                    for operation, waiter in zip(operations, waiters, strict=True):
+                        waiter.unknown(operation)
+                case Greeted(facts, _):
+                    log.info("joined the storage worker, generation %d", facts.generation)
+                    before, self.facts = self.facts, facts
+                    facts_now = (facts.server_id, facts.generation)
+                    if before is not None and (before.server_id, before.generation) != facts_now:
+                        log.warning("the store is another one than before; all connections end")
+                        self._handle(self._sender.give_up_collected())
+                        self.store_changed()
+                    self.greetings += 1
+                    self.worker_changed()
+                    self.greeted()
+                case WorkerChanged():
+                    self.worker_changed()
+
+    def _send(self) -> bool:
+        if not self._connected:
+            return False
+        fresh = not self._sender.waiting
+        frame = self._sender.frame_to_send(self._loop.now)
+        if frame is None:
+            return False
+        if fresh and self._sender.waiting:
+            self._on_its_way_bytes, self._collected_bytes = self._collected_bytes, 0
+            fail_points.reach(FailPoint.GATEWAY_RECEIVED, fail_points.names(self._sender.on_its_way))
+        try:
+            # Without a copy a frame that is sent again and again to a worker that sleeps costs its memory once.
+            self._socket.send(frame, zmq.NOBLOCK, copy=len(frame) < _SMALL_FRAME)
+        except zmq.Again:
+            self._sender.not_sent()
+            return False
+        fail_points.reach(FailPoint.GATEWAY_SENT, fail_points.names(self._sender.on_its_way))
+        return True
+
+    def _set_timer(self) -> None:
+        """Wake when something is due; an earlier timer is left to wake us early, which is cheaper than a new one."""
+        when = self._sender.next_deadline(connected=self._connected)
+        if when is None or (self._timer is not None and self._timer_at <= when):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        # What the socket refused to take is due at once, and is tried again at this pace.
+        self._timer_at = max(when, self._loop.now + _RETRY_SEND)
+        self._timer = self._loop.call_at(self._timer_at, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+
+    def close(self) -> None:
+        """Leave without waiting."""
+        self._loop.unregister(_number(self._socket, zmq.FD))
+        self._loop.unregister(_number(self._monitor, zmq.FD))
+        self._socket.disable_monitor()
+        self._monitor.close()
+        self._socket.close()
+        self._zmq.term()

@@ -1,0 +1,134 @@
+"""A scripted storage worker: a ROUTER that answers, stays silent, answers late, or answers garbage.
+
+Driven by hand, without a thread: `serve` handles what has come. `decide` maps an operation to its outcome.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import zmq
+
+from common.ipc.schema import (
+    Arrived,
+    Batch,
+    BatchRefused,
+    GreetAgain,
+    Hello,
+    Reply,
+    StoreFacts,
+    Superseded,
+    Welcome,
+    decode_to_worker,
+    encode_to_gateway,
+)
+from common.operations import (
+    CommitUpload,
+    Done,
+    FetchAfter,
+    Fetched,
+    FetchWaiting,
+    GetPublicKey,
+    KeyFound,
+    Leased,
+    ListUsers,
+    Operation,
+    Outcome,
+    Register,
+    Registered,
+    Stored,
+    StoreMessage,
+    UsersPage,
+)
+
+SERVER_ID = b"S" * 16
+INCARNATION = b"W" * 16
+
+
+class FakeStorage:
+    """`operations` holds everything that was asked, in order; `held` the batches that were not answered yet."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], folder: Path) -> None:
+        self._context = context
+        self.endpoint = f"ipc://{folder}/s.sock"
+        self.decide: Callable[[Operation], Outcome] = default_decision
+        self.answering = True
+        self.welcoming = True
+        self.epoch = 0
+        self.incarnation = INCARNATION
+        self.facts = StoreFacts(SERVER_ID, 7, 100)
+        self.operations: list[Operation] = []
+        self.batches: list[Batch] = []
+        self.greetings: list[Hello] = []
+        self.held: list[Batch] = []
+        self.gateway = b""
+        self.socket: zmq.Socket[bytes] | None = None
+        self.bind()
+
+    def bind(self) -> None:
+        self.socket = self._context.socket(zmq.ROUTER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.bind(self.endpoint)
+
+    def die(self) -> None:
+        """As a killed worker: the socket is gone, nothing is said."""
+        assert self.socket is not None
+        self.socket.close()
+        self.socket = None
+
+    def serve(self) -> None:
+        """Handle all that has come."""
+        while self.socket is not None and self.socket.poll(0):
+            self.gateway, frame = self.socket.recv_multipart()
+            message = decode_to_worker(frame)
+            if isinstance(message, Hello):
+                self.greetings.append(message)
+                if self.welcoming:
+                    self.welcome(message)
+            elif isinstance(message, Batch):
+                self.batches.append(message)
+                if self.answering:
+                    self.answer(message)
+                else:
+                    self.held.append(message)
+
+    def welcome(self, hello: Hello) -> None:
+        self.epoch += 1
+        self.say(Welcome(hello.slot, self.epoch, hello.incarnation, self.incarnation, self.facts))
+
+    def answer(self, batch: Batch) -> None:
+        self.operations.extend(batch.operations)
+        outcomes = [self.decide(operation) for operation in batch.operations]
+        self.say(Reply(batch.slot, batch.epoch, batch.number, self.incarnation, outcomes))
+
+    def say(self, message: Welcome | Reply | BatchRefused | Superseded | GreetAgain | Arrived) -> None:
+        self.say_raw(encode_to_gateway(message))
+
+    def say_raw(self, frame: bytes) -> None:
+        assert self.socket is not None
+        self.socket.send_multipart([self.gateway, frame])
+
+    def asked(self, kind: type) -> list[Operation]:
+        return [operation for operation in self.operations if isinstance(operation, kind)]
+
+    def close(self) -> None:
+        if self.socket is not None:
+            self.die()
+
+
+def default_decision(operation: Operation) -> Outcome:
+    """An empty store that agrees with everything."""
+    match operation:
+        case Register():
+            return Registered(b"N" * 16)
+        case StoreMessage() | CommitUpload():
+            return Stored(1)
+        case GetPublicKey(subject=subject):
+            return KeyFound(subject, b"K" * 160)
+        case ListUsers():
+            return UsersPage(0, 1, 1, [])
+        case FetchWaiting():
+            return Leased(0, 0, 0, 0, [])
+        case FetchAfter():
+            return Fetched(0, 0, 0, 100, [])
+        case _:
+            return Done()

@@ -1,0 +1,162 @@
+"""The gateway's own objects, wired as in its composition root, turned by hand under a clock of our own."""
+
+import socket
+import struct
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import zmq
+
+from common.wire.requests import Request, encode
+from gateway.listener import Listener, open_listener
+from gateway.loop import EventLoop
+from gateway.session import Session
+from gateway.session_context import SessionContext
+from gateway.settings import Settings
+from gateway.storage_link import StorageLink
+from tests.gateway.fake_storage import FakeStorage
+
+PATIENCE = 10.0
+"""Real seconds after which a test that waits for something gives up."""
+
+
+class Clock:
+    """Monotonic seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+class Peer:
+    """A client's TCP socket, never blocking."""
+
+    def __init__(self, gate: "Gate") -> None:
+        self.gate = gate
+        self.sock = socket.create_connection(("127.0.0.1", gate.port))
+        self.sock.setblocking(False)
+        self.received = b""
+        self.ended = False
+        self.reset = False
+
+    def send(self, data: bytes | Request) -> None:
+        """Write all of it, turning the gateway meanwhile."""
+        rest = data if isinstance(data, bytes) else encode(data)
+        while rest:
+            try:
+                rest = rest[self.sock.send(rest) :]
+            except BlockingIOError:
+                self.gate.turn()
+
+    def read(self) -> None:
+        try:
+            while data := self.sock.recv(1 << 20):
+                self.received += data
+            self.ended = True
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            self.reset = self.ended = True
+
+    def take(self, size: int) -> bytes:
+        """The next `size` bytes the gateway says."""
+
+        def there() -> bool:
+            self.read()
+            return len(self.received) >= size or self.ended
+
+        self.gate.turn_until(there)
+        data, self.received = self.received[:size], self.received[size:]
+        return data
+
+    def response(self) -> tuple[int, bytes]:
+        """The next response: code and payload."""
+        head = self.take(7)
+        assert len(head) == 7, f"the connection ended, reset {self.reset}"
+        version, code, size = struct.unpack("<BHI", head)
+        assert version == 2
+        return code, self.take(size)
+
+    def is_ended(self) -> bool:
+        """Whether the gateway has ended its side and said nothing more."""
+        self.read()
+        return self.ended
+
+    def end(self) -> None:
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class Gate:
+    """A gateway between real TCP peers and a scripted storage."""
+
+    def __init__(self, folder: Path, settings: Settings | None = None) -> None:
+        self.clock = Clock()
+        self.zmq_context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.storage = FakeStorage(self.zmq_context, folder)
+        self.loop = EventLoop(self.clock)
+        numbers = count(1)
+        self.link = StorageLink(self.loop, self.storage.endpoint, 3, lambda: next(numbers).to_bytes(16, "little"))
+        self.context = SessionContext(self.loop, self.link, settings or Settings(), bytes)
+        listening = open_listener("127.0.0.1", 0)
+        self.port: int = listening.getsockname()[1]
+        self.listener = Listener(listening, self.context)
+        self.peers: list[Peer] = []
+
+    def peer(self) -> Peer:
+        peer = Peer(self)
+        self.peers.append(peer)
+        return peer
+
+    def turn(self) -> None:
+        """One turn of both sides. Sleeps a moment in epoll where nothing is ready, never to be right."""
+        self.loop.turn(0.001)
+        self.storage.serve()
+
+    def turn_until(self, condition: Callable[[], bool]) -> None:
+        """Turn until `condition` holds."""
+        give_up = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < give_up, "waited in vain"
+            self.turn()
+
+    def turns(self, number: int = 20) -> None:
+        """Turn that often: for what must not happen, however long one waits."""
+        for _ in range(number):
+            self.turn()
+
+    def all_acknowledged(self) -> bool:
+        """Whether the gateway has seen, looking again and again, that its responses were acknowledged."""
+        self.clock.time += 0.01
+        return not any(
+            session._delivery is not None and session._delivery._evidence.wanted
+            for session in self.context.sessions
+            if isinstance(session, Session)
+        )
+
+    def pass_time(self, seconds: float, step: float = 0.2) -> None:
+        """Let the gateway's clock go on, turning at each step."""
+        end = self.clock.time + seconds
+        while self.clock.time < end:
+            self.clock.time = min(end, self.clock.time + step)
+            self.turn()
+            if self.storage.answering and self.storage.socket is not None:
+                self.turn_until(lambda: self.link.idle)
+        self.turn()
+
+    def close(self) -> None:
+        for peer in self.peers:
+            peer.close()
+        for session in list(self.context.sessions):
+            session.break_off()
+        self.listener.close()
+        self.link.close()
+        self.loop.close()
+        self.storage.close()
+        self.zmq_context.term()
