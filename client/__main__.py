@@ -1,0 +1,77 @@
+"""The command `messageu`, also `python -m client`: the numbered console, or a subcommand.
+
+Owns: the choice between the two; putting the console together.
+Promises: a console that can't start is one sentence on stderr and exit code 2; nothing heavy is imported before the
+command line is understood.
+
+Source: README.md, docs/client.md.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, TextIO
+
+from client.arguments import CONSOLE, parser
+
+EXIT_UNUSABLE: Final = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line names; give the exit code."""
+    options = parser().parse_args(arguments)
+    _forgive(sys.stdin, "surrogateescape")
+    _forgive(sys.stdout, "backslashreplace")
+    _forgive(sys.stderr, "backslashreplace")
+    if options.command in {None, CONSOLE}:
+        return _console(options)
+    from client.commands.run import run
+
+    return run(options)
+
+
+def _console(options: argparse.Namespace) -> int:
+    from client.console import Console
+    from client.menu import EXIT_INTERRUPTED, Menu
+    from client.messenger import Messenger
+    from client.settings import Flags, Settings
+    from common.errors import ClientError, MessageUError
+
+    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    try:
+        flags = Flags(options.home, options.server, options.save_dir, options.published_only)
+        settings = Settings(flags, os.environ, Path.cwd())
+        address = settings.server()
+        console = Console(sys.stdin, sys.stdout, terminal=terminal)
+        with Messenger.open(
+            settings.home,
+            address,
+            settings.save_dir(),
+            published_only=settings.published_only(),
+            consent=console.may_prove,
+            tell=console.say,
+        ) as messenger:
+            return Menu(messenger, console).run()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; what was not printed is shown next time. Nothing may be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except MessageUError as error:
+        advice = error.advice if isinstance(error, ClientError) else ""
+        print(f"messageu: {error} {advice}".rstrip(), file=sys.stderr)
+        return EXIT_UNUSABLE
+
+
+def _forgive(stream: TextIO, errors: str) -> None:
+    """Let a character that the terminal's encoding does not have be no reason to end."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors=errors)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""RSA and AES as every MessageU program does them; the only room of the client that imports Crypto.
+
+Owns: the private key, the sealing of symmetric keys, the encryption of contents.
+Promises: what does not decrypt to something plausible is a `CipherError`; a stream gives out its last block only
+after its padding was checked. Randomness is passed in.
+Exposure: decrypts what strangers sent. The published suite is not authenticated: CBC with a zero IV shows whether a
+key fits by its padding alone, which one wrong key in about 256 passes.
+
+Source: docs/client-protocol.md, "Cryptography" and "Proof".
+"""
+
+from collections.abc import Callable
+from typing import Final, NewType, Self
+
+from Crypto.Cipher import AES, PKCS1_OAEP
+from Crypto.Hash import SHA1, SHA256
+from Crypto.PublicKey import RSA
+from Crypto.Signature import pss
+
+from common.errors import CipherError
+from common.values import PUBLIC_KEY_SIZE, ClientId, PublicKey
+
+RSA_BITS: Final = 1024
+RSA_EXPONENT: Final = 17
+"""With 17 the public key's DER is exactly the 160 bytes of the protocol's field; with 65537 it would be 162."""
+SYMMETRIC_KEY_SIZE: Final = 16
+BLOCK: Final = AES.block_size
+_ZERO_IV: Final = bytes(BLOCK)
+_PROOF: Final = b"MessageU prove 1\0"
+_SALT_SIZE: Final = 32
+
+SymmetricKey = NewType("SymmetricKey", bytes)
+"""16 bytes of AES-128 key."""
+
+RandomBytes = Callable[[int], bytes]
+"""Gives so many unpredictable bytes."""
+
+
+def symmetric_key(raw: bytes) -> SymmetricKey:
+    """Check 16 raw bytes. Raises `CipherError` for another length."""
+    if len(raw) != SYMMETRIC_KEY_SIZE:
+        raise CipherError(f"a symmetric key is {SYMMETRIC_KEY_SIZE} bytes, not {len(raw)}")
+    return SymmetricKey(bytes(raw))
+
+
+class PrivateKey:
+    """A user's RSA key pair."""
+
+    def __init__(self, key: RSA.RsaKey) -> None:
+        self._key = key
+
+    @classmethod
+    def generate(cls, random_bytes: RandomBytes) -> Self:
+        """Make a new pair whose public half fits the protocol's field."""
+        return cls(RSA.generate(RSA_BITS, randfunc=random_bytes, e=RSA_EXPONENT))
+
+    @classmethod
+    def from_der(cls, der: bytes) -> Self:
+        """Read a pair from PKCS#8 (or PKCS#1) DER. Raises `CipherError` for anything that can't be a key of ours."""
+        key = _import(der)
+        if not key.has_private():
+            raise CipherError("there is a public key where the private key should be")
+        if key.p * key.q != key.n or (key.e * key.d) % (key.p - 1) != 1 or (key.e * key.d) % (key.q - 1) != 1:
+            raise CipherError("the private key's numbers do not fit each other")
+        return cls(key)
+
+    def der(self) -> bytes:
+        """Write the pair as PKCS#8 DER."""
+        return self._key.export_key(format="DER", pkcs=8)
+
+    def public_key(self) -> PublicKey:
+        """Give the public half as it travels. Raises `CipherError` where it does not fit the field."""
+        der = self._key.public_key().export_key(format="DER")
+        if len(der) != PUBLIC_KEY_SIZE:
+            raise CipherError(f"the public key takes {len(der)} bytes, and the protocol has room for {PUBLIC_KEY_SIZE}")
+        return PublicKey(der)
+
+    def open_key(self, sealed: bytes) -> SymmetricKey:
+        """Decrypt the content of a type 2. Raises `CipherError`."""
+        try:
+            raw = PKCS1_OAEP.new(self._key, hashAlgo=SHA1).decrypt(sealed)
+        except (ValueError, TypeError) as error:
+            raise CipherError("the key was not sealed to this account's public key") from error
+        return symmetric_key(raw)
+
+    def prove(self, server_id: bytes, nonce: bytes, client_id: ClientId, bind: bytes) -> bytes:
+        """Sign that we are `client_id` and talk to this server now: the 128 bytes of a 641.
+
+        The only thing this key ever signs. Every field has its fixed size, so that no choice of theirs can make the
+        string mean anything else.
+        """
+        assert (len(server_id), len(nonce), len(client_id), len(bind)) == (16, 32, 16, 32)
+        digest = SHA256.new(_PROOF + server_id + nonce + client_id + bind)
+        return pss.new(self._key, salt_bytes=_SALT_SIZE).sign(digest)
+
+
+def check_public_key(key: PublicKey) -> None:
+    """Raise `CipherError` where a key that somebody registered can't be used for sealing."""
+    _import(key)
+
+
+def seal_key(key: SymmetricKey, to: PublicKey, random_bytes: RandomBytes) -> bytes:
+    """Encrypt a symmetric key under a public key: the 128 bytes of a type 2. Raises `CipherError`."""
+    return PKCS1_OAEP.new(_import(to), hashAlgo=SHA1, randfunc=random_bytes).encrypt(key)
+
+
+def _import(der: bytes) -> RSA.RsaKey:
+    try:
+        key = RSA.import_key(der)
+    except (ValueError, IndexError, TypeError) as error:
+        raise CipherError("these bytes are no RSA key") from error
+    if key.size_in_bits() != RSA_BITS:
+        raise CipherError(f"the RSA key has {key.size_in_bits()} bits, not {RSA_BITS}")
+    return key
+
+
+def encrypted_size(plain_size: int) -> int:
+    """Bytes that so many plain bytes take once encrypted: padded to the next full block, always by one byte or more."""
+    return (plain_size // BLOCK + 1) * BLOCK
+
+
+class Encryptor:
+    """Encrypts a content piece by piece."""
+
+    def __init__(self, key: SymmetricKey) -> None:
+        self._cipher = AES.new(key, AES.MODE_CBC, iv=_ZERO_IV)
+        self._rest = b""
+
+    def update(self, data: bytes) -> bytes:
+        """Give the blocks that are complete by now."""
+        data = self._rest + data
+        whole = len(data) - len(data) % BLOCK
+        self._rest = data[whole:]
+        return self._cipher.encrypt(data[:whole])
+
+    def finish(self) -> bytes:
+        """Give the last block, with its padding."""
+        missing = BLOCK - len(self._rest)
+        return self._cipher.encrypt(self._rest + bytes([missing]) * missing)
+
+
+class Decryptor:
+    """Decrypts a content piece by piece; the last block waits for `finish`, which checks the padding."""
+
+    def __init__(self, key: SymmetricKey) -> None:
+        self._cipher = AES.new(key, AES.MODE_CBC, iv=_ZERO_IV)
+        self._rest = b""
+
+    def update(self, data: bytes) -> bytes:
+        """Give the blocks that can't be the last one."""
+        data = self._rest + data
+        whole = max(0, (len(data) - 1) // BLOCK * BLOCK)
+        self._rest = data[whole:]
+        return self._cipher.decrypt(data[:whole])
+
+    def finish(self) -> bytes:
+        """Give the last block without its padding. Raises `CipherError`: another key, or damaged content."""
+        if len(self._rest) != BLOCK:
+            raise CipherError("the content is not made of whole blocks")
+        last = self._cipher.decrypt(self._rest)
+        padding = last[-1]
+        if not 1 <= padding <= BLOCK or last[-padding:] != bytes([padding]) * padding:
+            raise CipherError("it was encrypted under another key, or it is damaged")
+        return last[:-padding]
+
+
+def encrypt(key: SymmetricKey, plain: bytes) -> bytes:
+    """Encrypt a content that is in memory."""
+    cipher = Encryptor(key)
+    return cipher.update(plain) + cipher.finish()
+
+
+def decrypt(key: SymmetricKey, content: bytes) -> bytes:
+    """Decrypt a content that is in memory. Raises `CipherError`."""
+    cipher = Decryptor(key)
+    return cipher.update(content) + cipher.finish()
+
+
+def decrypt_text(key: SymmetricKey, content: bytes) -> str:
+    """Decrypt a text. Raises `CipherError` also where what comes out is no UTF-8: the key was another one."""
+    try:
+        return decrypt(key, content).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CipherError("it was encrypted under another key: what comes out is no text") from error
+
+
+# --- exported homes ---------------------------------------------------------------------------------------------
+
+_ARCHIVE: Final = b"MessageU export 1\n"
+_ARCHIVE_SALT: Final = 16
+_ARCHIVE_NONCE: Final = 12
+_ARCHIVE_TAG: Final = 16
+_SCRYPT_COST: Final = 2**16
+
+
+def seal_archive(plain: bytes, passphrase: str, random_bytes: RandomBytes) -> bytes:
+    """Encrypt and authenticate a whole archive under a passphrase: scrypt, AES-256-GCM."""
+    salt, nonce = random_bytes(_ARCHIVE_SALT), random_bytes(_ARCHIVE_NONCE)
+    cipher = AES.new(_archive_key(passphrase, salt), AES.MODE_GCM, nonce=nonce, mac_len=_ARCHIVE_TAG)
+    cipher.update(_ARCHIVE)
+    content, tag = cipher.encrypt_and_digest(plain)
+    return _ARCHIVE + salt + nonce + content + tag
+
+
+def open_archive(sealed: bytes, passphrase: str) -> bytes | None:
+    """Decrypt an archive; None for another passphrase, a damaged archive, or something else."""
+    rest = sealed.removeprefix(_ARCHIVE)
+    if len(rest) == len(sealed) or len(rest) < _ARCHIVE_SALT + _ARCHIVE_NONCE + _ARCHIVE_TAG:
+        return None
+    salt, rest = rest[:_ARCHIVE_SALT], rest[_ARCHIVE_SALT:]
+    nonce, content, tag = rest[:_ARCHIVE_NONCE], rest[_ARCHIVE_NONCE:-_ARCHIVE_TAG], rest[-_ARCHIVE_TAG:]
+    cipher = AES.new(_archive_key(passphrase, salt), AES.MODE_GCM, nonce=nonce, mac_len=_ARCHIVE_TAG)
+    cipher.update(_ARCHIVE)
+    try:
+        return cipher.decrypt_and_verify(content, tag)
+    except ValueError:
+        return None
+
+
+def _archive_key(passphrase: str, salt: bytes) -> bytes:
+    from Crypto.Protocol.KDF import scrypt  # noqa: PLC0415 - heavy, and for exports alone
+
+    # Not hashlib's: whether that one is there depends on how OpenSSL was built.
+    key = scrypt(passphrase, salt, 32, N=_SCRYPT_COST, r=8, p=1)
+    assert isinstance(key, bytes)
+    return key

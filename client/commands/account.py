@@ -1,0 +1,78 @@
+"""Who we are and who there is: register, whoami, users, key, config.
+
+Owns: what these commands print.
+Promises: whoami and config ask no server.
+
+Source: docs/client.md.
+"""
+
+from client.commands.output import Output
+from client.messenger import Messenger
+from client.settings import Settings
+from client.visible import visible_line
+
+
+def register(messenger: Messenger, output: Output, name: str) -> int:
+    """Register under a name."""
+    identity = messenger.register(name)
+    output.say(f"Registered as {identity.name}.")
+    return whoami(messenger, output)
+
+
+def whoami(messenger: Messenger, output: Output) -> int:
+    """Say who this home's user is."""
+    identity = messenger.identity()
+    key = messenger.own_fingerprint()
+    proven = messenger.has_proven
+    line = f"{identity.name}\nid: {identity.client_id.hex()}\npublic key: {grouped(key)}\nproven: {_yes(proven)}"
+    output.data(
+        "identity", line, name=identity.name, id=identity.client_id.hex(), fingerprint=key, proven=proven
+    )  # fmt: skip
+    return 0
+
+
+def users(messenger: Messenger, output: Output) -> int:
+    """List everybody else who is registered."""
+    listed = messenger.users()
+    for user in listed:
+        verified = messenger.is_verified(user)
+        line = f"{visible_line(user.name)}{' [verified]' if verified else ''}"
+        output.data("user", line, name=user.name, id=user.client_id.hex(), verified=verified)
+    if not listed:
+        output.say("Nobody else is registered.")
+    return 0
+
+
+def key(messenger: Messenger, output: Output, name: str) -> int:
+    """Fetch a user's public key and show its fingerprint."""
+    contact = messenger.fetch_public_key(name).contact
+    # Where it has changed, this says so and ends it.
+    fingerprint = messenger.fingerprint(name)
+    verified = messenger.is_verified(contact)
+    line = f"{visible_line(contact.name)}\nid: {contact.client_id.hex()}\npublic key: {grouped(fingerprint)}"
+    output.data(
+        "key",
+        f"{line}\nverified: {_yes(verified)}",
+        name=contact.name,
+        id=contact.client_id.hex(),
+        fingerprint=fingerprint,
+        verified=verified,
+    )
+    return 0
+
+
+def config_show(settings: Settings, output: Output) -> int:
+    """Show every setting, and where it came from."""
+    for name, value, source in settings.all():
+        line = f"{name} = {visible_line(value or '(not set)')}  ({visible_line(source)})"
+        output.data("setting", line, name=name, value=value, source=source)
+    return 0
+
+
+def grouped(fingerprint: str) -> str:
+    """Give a fingerprint in groups that can be compared by eye."""
+    return " ".join(fingerprint[at : at + 8] for at in range(0, len(fingerprint), 8))
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

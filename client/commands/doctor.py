@@ -1,0 +1,128 @@
+"""What is wrong, in words: doctor.
+
+Owns: the checks, in an order in which each explains the next.
+Promises: changes nothing, asks the server for nothing but a greeting and the list of users.
+
+Source: docs/client.md.
+"""
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from client import exit_codes
+from client.commands.output import Output
+from client.messenger import Messenger
+from client.settings import Settings
+from client.visible import visible_line
+from common.errors import ClientError, MessageUError
+from common.info_files import DEFAULT_PORT, ServerAddress
+
+PRIVATE: Final = ("my.info", "my.info.pending", "store.db", "store.db-wal", "store.lock")
+CLOCK_TOLERANCE: Final = 60_000
+"""Milliseconds."""
+
+
+class _Complaint(Exception):
+    """A check found something: what, and what to do."""
+
+
+class Doctor:
+    """Runs the checks."""
+
+    def __init__(self, settings: Settings, output: Output) -> None:
+        self._settings = settings
+        self._output = output
+        self._worst = exit_codes.DONE
+
+    def run(self) -> int:
+        """Run them all; give the exit code of the first that failed."""
+        self._check("server address", lambda: str(self._settings.server()))
+        self._check("file modes", lambda: _modes(self._settings.home))
+        try:
+            address = self._settings.server()
+        except MessageUError:
+            address = ServerAddress("localhost", DEFAULT_PORT)
+            reachable = False
+        else:
+            reachable = True
+        if not self._settings.home.is_dir():
+            self._check("identity", lambda: _complain("There is no such home yet. Register first."))
+            return self._worst or exit_codes.NOT_REGISTERED
+        try:
+            messenger = Messenger.open(self._settings.home, address, consent=lambda _: None)
+        except MessageUError as error:
+            failure = error
+            self._check("store", lambda: _raise(failure))
+            return self._worst
+        with messenger:
+            self._check("store", lambda: "store.db can be used")
+            registered = self._check("identity", lambda: messenger.identity().name)
+            if reachable and self._check("server", lambda: _features(messenger)) and registered:
+                self._check("account", lambda: f"the server knows it, and {len(messenger.users())} others")
+            self._check("keys", lambda: _keys(messenger))
+            self._check("outbox", lambda: _outbox(messenger))
+            self._check("clock", lambda: _clock(messenger))
+        return self._worst
+
+    def _check(self, name: str, look: Callable[[], str]) -> bool:
+        code, advice = exit_codes.DONE, ""
+        try:
+            found = look()
+        except _Complaint as complaint:
+            found, code = str(complaint), exit_codes.UNEXPECTED
+        except MessageUError as error:
+            found, (code, _) = str(error), exit_codes.of_failure(error)
+            advice = error.advice if isinstance(error, ClientError) else ""
+        good = code == exit_codes.DONE
+        line = f"{'ok   ' if good else 'WRONG'} {name}: {visible_line(f'{found} {advice}'.rstrip())}"
+        self._output.data("check", line, name=name, ok=good, text=found, advice=advice)
+        self._worst = self._worst or code
+        return good
+
+
+def _raise(error: MessageUError) -> str:
+    raise error
+
+
+def _complain(sentence: str) -> str:
+    raise _Complaint(sentence)
+
+
+def _modes(home: Path) -> str:
+    for name in PRIVATE:
+        path = home / name
+        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+            return _complain(f"Others can open {path}. Do: chmod 600 {path}")
+    return "private files are private"
+
+
+def _features(messenger: Messenger) -> str:
+    features = messenger.server_features()
+    if not features:
+        return "answers, and speaks the published protocol alone"
+    return f"answers, and speaks the extension: {', '.join(features)}"
+
+
+def _keys(messenger: Messenger) -> str:
+    changed = messenger.changed_names()
+    if changed:
+        return _complain(f"The key of {', '.join(changed)} has changed. Compare it: `messageu verify {changed[0]}`.")
+    return "no key has changed"
+
+
+def _outbox(messenger: Messenger) -> str:
+    waiting, failed = messenger.waiting_count(), len(messenger.failed())
+    if failed:
+        return _complain(f"{failed} were refused for good and are kept aside: `messageu history` shows them.")
+    return f"{waiting} wait to be sent" if waiting else "nothing waits"
+
+
+def _clock(messenger: Messenger) -> str:
+    ahead = messenger.clock_behind()
+    if ahead is None:
+        return "nothing to compare it with yet"
+    if ahead > CLOCK_TOLERANCE:
+        return _complain(f"This machine's clock is {ahead // 1000} s behind the server's. Set it.")
+    return "not behind the server's"

@@ -1,0 +1,269 @@
+"""What goes out and what comes in: send, recv, history.
+
+Owns: how a message looks on one line of a terminal or as a JSON object, and the waiting for mail.
+Promises: a text of several lines is indented, so that it can't pretend to be several messages; a received key
+request is answered only where the user's setting, or the user, allows it.
+Exposure: shows texts and names that strangers chose, made visible.
+
+Source: docs/client.md.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from client import exit_codes
+from client.commands.output import Output, Value, json_line
+from client.messenger import (
+    KeyReceived,
+    KeyRequested,
+    Messenger,
+    Received,
+    SavedFile,
+    Sent,
+    SentMessage,
+    Text,
+    UnknownKind,
+    Unreadable,
+)
+from client.visible import visible_line, visible_text
+from common.errors import FileUnreadable, MessageUError, SettingRejected
+
+POLL: Final = 2.0
+"""Seconds between two questions to a server that can't let a client wait."""
+LONGEST_TEXT: Final = 1024 * 1024
+"""Bytes of a text from standard input; more is sent with --file."""
+NEXT_STEP: Final = "It is kept, and shown as soon as its key is here; ask the sender for a new symmetric key."
+
+
+# --- out --------------------------------------------------------------------------------------------------------
+
+
+def send(messenger: Messenger, output: Output, name: str, text: str | None, files: list[Path]) -> int:
+    """Send a text, or files, or both: the text first."""
+    if text == "-" or (text is None and not files):
+        text = _standard_input(output)
+    if text == "":
+        raise SettingRejected("There is no text to send: the input was empty.")
+    _check_files(files)
+    if messenger.agree_on_key(name):
+        output.say(f"A new symmetric key is made and sent to {name}.")
+    if text is not None:
+        given = text
+        _send_one(output, "text", None, lambda: messenger.send_text(name, given), name)
+    for path in files:
+        with output.transfer("Sending") as progress:
+            _send_one(output, "file", path, lambda: messenger.send_file(name, path, progress), name)  # noqa: B023
+    return exit_codes.DONE
+
+
+def _send_one(output: Output, kind: str, path: Path | None, how: Callable[[], Sent], name: str) -> None:
+    sent = how()
+    fields: dict[str, Value] = {"to": sent.recipient.name, "id": sent.recipient.client_id.hex(), "kind": kind}
+    if path is not None:
+        fields["path"] = str(path)
+    if output.as_json:
+        output.data("sent", "", **fields, message_id=sent.message_id)
+    else:
+        output.say(f"Sent to {name}." if path is None else f"{path} is sent to {name}.")
+
+
+def _standard_input(output: Output) -> str:
+    if sys.stdin.isatty():
+        output.say("Enter the text, then Ctrl-D:")
+    raw = sys.stdin.buffer.read(LONGEST_TEXT + 1)
+    if len(raw) > LONGEST_TEXT:
+        raise SettingRejected("The text on standard input is longer than 1 MiB; send it with --file.")
+    return raw.decode("utf-8", errors="replace").removesuffix("\n")
+
+
+def _check_files(files: list[Path]) -> None:
+    """Before anything is sent, so that of several files all go or none."""
+    for path in files:
+        if not path.is_file():
+            raise FileUnreadable(f"There is no file {path}; nothing was sent.", "Check the path.")
+
+
+# --- in ---------------------------------------------------------------------------------------------------------
+
+
+def receive(messenger: Messenger, output: Output, wait: float, most: int | None, answer: str) -> int:
+    """Fetch and show what waits; with `wait`, until something came or the time is over."""
+    end = time.monotonic() + wait
+    shown = unreadable = 0
+    requests: list[str] = []
+    while True:
+        with output.transfer("Receiving") as progress:
+            for message in messenger.receive(max(0.0, end - time.monotonic()), progress, most):
+                show_received(output, message)
+                shown += 1
+                unreadable += isinstance(message.content, Unreadable)
+                if isinstance(message.content, KeyRequested) and message.sender_name is not None:
+                    requests.append(message.sender_name)
+        left = end - time.monotonic()
+        if shown or left <= 0:
+            break
+        time.sleep(min(POLL, left))
+    for name in dict.fromkeys(requests):
+        answer_request(messenger, output, name, answer)
+    if not shown and wait:
+        output.say(f"Nothing came within {wait:g} s.")
+        return exit_codes.WAIT_OVER
+    if not shown:
+        output.say("No messages wait.")
+    if unreadable:
+        output.say(f"{unreadable} could not be decrypted. {NEXT_STEP}")
+    return exit_codes.UNREADABLE if unreadable else exit_codes.DONE
+
+
+def answer_request(messenger: Messenger, output: Output, name: str, answer: str) -> None:
+    """Make and send a key where the setting, or the user, allows it."""
+    wanted = answer == "always" or (
+        answer == "ask" and output.confirm(f"{name} asks for a symmetric key. Make one and send it?")
+    )
+    if not wanted:
+        output.say(f"{name} asked for a symmetric key and got none; a text that you send makes and sends one.")
+        return
+    try:
+        messenger.fetch_public_key(name)
+        messenger.send_key(name)
+    except MessageUError as error:
+        output.say(f"The key for {name} was not sent: {error}")
+    else:
+        output.say(f"A new symmetric key is made and sent to {name}.")
+
+
+def show_received(output: Output, message: Received) -> None:
+    """Show one received message."""
+    line, fields = _record(message)
+    output.data("message", line, **fields)
+
+
+def as_json(message: Received) -> str:
+    """Give a received message as the line that `--json` prints."""
+    return json_line("message", _record(message)[1])
+
+
+def _record(message: Received) -> tuple[str, dict[str, Value]]:
+    """A received message as a line for a person and as fields."""
+    sender = message.sender_name
+    name = visible_line(sender) if sender is not None else f"unknown user {message.sender.hex()}"
+    kind, shown, fields = _content(message)
+    when = message.accepted_at or message.received_at
+    marks = [
+        word
+        for word, holds in (
+            ("verified", message.sender_verified),
+            ("unproven", not message.sender_proven),
+            ("late", message.late),
+            ("possibly repeated", message.repeated),
+        )
+        if holds
+    ]
+    mark = f" [{', '.join(marks)}]" if marks else ""
+    line = f"{_time(when)} {name}{mark}{shown}"
+    given: dict[str, Value] = {
+        "direction": "in",
+        "number": message.number,
+        "name": sender,
+        "id": message.sender.hex(),
+        "kind": kind,
+        "accepted_at": message.accepted_at,
+        "received_at": message.received_at,
+        "sender_proven": message.sender_proven,
+        "sender_verified": message.sender_verified,
+        "late": message.late,
+        "repeated": message.repeated,
+    }
+    return line, given | fields
+
+
+def _content(message: Received) -> tuple[str, str, dict[str, Value]]:
+    """What kind it is, how it is shown behind the name, and its fields."""
+    match message.content:
+        case KeyRequested():
+            return "key-request", " asks for a symmetric key", {}
+        case KeyReceived(unasked):
+            what = " sent a symmetric key"
+            if unasked:
+                what += " that nobody had asked for; "
+                what += "it only decrypts" if message.sender_verified else "it takes the place of the one in use"
+            return "key", what, {"unasked": unasked}
+        case Text(text):
+            return "text", f": {_indented(text)}", {"text": text}
+        case SavedFile(path):
+            return "file", f" sent a file: {visible_line(str(path))}", {"path": str(path)}
+        case Unreadable(problem):
+            fields: dict[str, Value] = {"problem": problem, "advice": NEXT_STEP}
+            return "unreadable", f" sent something that can't be decrypted: {problem}", fields
+        case UnknownKind(number):
+            return "unknown", f" sent a message of an unknown type ({number})", {"kind_number": number}
+
+
+# --- looking back -----------------------------------------------------------------------------------------------
+
+
+def history(messenger: Messenger, output: Output, name: str | None, search: str | None) -> int:
+    """List what was received and sent, the oldest first."""
+    words = (search or "").casefold().split()
+    shown = 0
+    for message in messenger.history():
+        other = message.recipient.name if isinstance(message, SentMessage) else message.sender_name
+        if name is not None and other != name:
+            continue
+        haystack = _searchable(message).casefold()
+        if not all(word in haystack for word in words):
+            continue
+        shown += 1
+        if isinstance(message, SentMessage):
+            _show_sent(output, message)
+        else:
+            show_received(output, message)
+    if not shown:
+        output.say("Nothing like that in the history.")
+    return exit_codes.DONE
+
+
+def _searchable(message: Received | SentMessage) -> str:
+    if isinstance(message, SentMessage):
+        return message.text or str(message.path or "")
+    match message.content:
+        case Text(text):
+            return text
+        case SavedFile(path):
+            return str(path)
+        case _:
+            return ""
+
+
+def _show_sent(output: Output, message: SentMessage) -> None:
+    if message.stored_at is not None:
+        state = "stored"
+    elif message.problem is not None:
+        state = "failed"
+    else:
+        state = "waiting" if message.waiting else "unknown"
+    mark = "" if state == "stored" else f" [{state}]"
+    shown = _indented(message.text) if message.text is not None else f"the file {visible_line(str(message.path))}"
+    fields: dict[str, Value] = {} if message.text is None else {"text": message.text}
+    if message.path is not None:
+        fields["path"] = str(message.path)
+    when = _time(message.stored_at or message.queued_at)
+    line = f"{when} to {visible_line(message.recipient.name)}{mark}: {shown}"
+    output.data(
+        "message", line, direction="out", number=message.number, name=message.recipient.name,
+        id=message.recipient.client_id.hex(), kind="text" if message.text is not None else "file", state=state,
+        queued_at=message.queued_at, stored_at=message.stored_at, message_id=message.message_id,
+        problem=message.problem, **fields,
+    )  # fmt: skip
+
+
+def _time(milliseconds: int) -> str:
+    return f"{datetime.fromtimestamp(milliseconds / 1000).astimezone():%Y-%m-%d %H:%M}"
+
+
+def _indented(text: str) -> str:
+    return visible_text(text).replace("\n", "\n    ")

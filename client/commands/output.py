@@ -1,0 +1,107 @@
+"""What a subcommand says: data on stdout, prose on stderr, or JSON on both.
+
+Owns: the only printing of the subcommands, and the questions that they ask.
+Promises: a JSON object is one line and begins with the format's version, `v`, and its `type`; without `--json` what
+strangers wrote has gone through `client.visible`. Nothing is asked without a terminal.
+Exposure: prints names and texts that strangers chose.
+
+Source: docs/client.md, "JSON"; docs/schemas/.
+"""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+from client import exit_codes
+from client.server_link import Progress
+from client.trust import KeyChanged
+from client.visible import visible_line
+from common.errors import ClientError, MessageUError, NameUnknown
+
+FORMAT: Final = 1
+"""The version of the JSON; it grows when a field goes or changes its meaning, not when one is added."""
+BAR_FROM: Final = 1_000_000
+"""Bytes from which on a transfer gets a progress bar."""
+
+Value = str | int | bool | list[str] | None
+
+
+class Output:
+    """Where one command's words go."""
+
+    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self.terminal = sys.stdin.isatty() and sys.stderr.isatty()
+
+    def data(self, record: str, line: str, **fields: Value) -> None:
+        """Give one piece of data: `line` for a person, which is shown as it is, the fields for a program."""
+        print(json_line(record, fields) if self.as_json else line, flush=True)
+
+    def say(self, sentence: str) -> None:
+        """Tell what happens."""
+        if self.quiet:
+            return
+        print(json_line("note", {"text": sentence}) if self.as_json else visible_line(sentence), file=sys.stderr)
+
+    def failure(self, error: MessageUError) -> int:
+        """Tell why it did not work and what to do next; give the exit code."""
+        code, name = exit_codes.of_failure(error)
+        advice = error.advice if isinstance(error, ClientError) else ""
+        if self.as_json:
+            nearest = list(error.nearest) if isinstance(error, NameUnknown) else []
+            fields: dict[str, Value] = {"code": code, "error": name, "text": str(error), "advice": advice}
+            fields["nearest"] = nearest
+            if isinstance(error, KeyChanged):
+                fields |= {
+                    "name": error.name,
+                    "safety_number": error.old_number,
+                    "new_safety_number": error.new_number,
+                    "since": error.met,
+                    "changed_at": error.since,
+                }
+            print(json_line("error", fields), file=sys.stderr)
+        else:
+            print(f"messageu: {visible_line(f'{error} {advice}'.rstrip())}", file=sys.stderr)
+        return code
+
+    def confirm(self, question: str) -> bool | None:
+        """Ask a person for a yes; None where there is nobody to ask."""
+        if not self.terminal or self.as_json:
+            return None
+        print(f"{visible_line(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().casefold() in {"y", "yes"}
+
+    def may_prove(self, registered_here: bool) -> bool | None:
+        """Ask whether an account may be proven from now on; one that was registered here needs no question."""
+        if registered_here:
+            return True
+        return self.confirm(
+            "This server can make sure that nobody else acts in this account's name. Other MessageU programs will "
+            "then no longer work for it. Do that?"
+        )
+
+    @contextlib.contextmanager
+    def transfer(self, what: str) -> Iterator[Progress]:
+        """Watch a transfer: on a terminal, a large one gets a progress bar on stderr."""
+        with contextlib.ExitStack() as stack:
+            bar: Progress | None = None
+
+            def progress(done: int, total: int) -> None:
+                nonlocal bar
+                if self.quiet or self.as_json or not self.terminal or total < BAR_FROM:
+                    return
+                if bar is None:
+                    from client.console import Console  # noqa: PLC0415 - brings the progress bar's library
+
+                    bar = stack.enter_context(Console(sys.stdin, sys.stderr, terminal=True).transfer(what))
+                bar(done, total)
+
+            yield progress
+
+
+def json_line(kind: str, fields: dict[str, Value]) -> str:
+    """Give one object as a line."""
+    return json.dumps({"v": FORMAT, "type": kind, **fields}, ensure_ascii=False)

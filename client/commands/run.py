@@ -1,0 +1,108 @@
+"""Starts what the command line names, and turns every end into an exit code.
+
+Owns: which command needs a server's address, and opening the home for it.
+Promises: no failure that was foreseen shows a traceback; a reader that went away is no failure to shout about.
+
+Source: docs/client.md.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from client import exit_codes
+from client.commands.output import Output
+from client.settings import Flags, Settings
+from common.errors import MessageUError
+from common.info_files import DEFAULT_PORT, ServerAddress
+
+_WITHOUT_SERVER = frozenset({"whoami", "history"})
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run a subcommand; give the exit code."""
+    output = Output(as_json=options.json, quiet=options.quiet)
+    try:
+        if options.command == "completion":
+            from client.arguments import parser
+            from client.commands.completion import completion
+
+            return completion(output, parser(), options.shell)
+        flags = Flags(options.home, options.server, options.save_dir, options.published_only)
+        settings = Settings(flags, os.environ, Path.cwd())
+        if options.command == "config":
+            from client.commands import account
+
+            return account.config_show(settings, output)
+        if options.command in {"export", "import"}:
+            from client.commands import carry
+
+            move = carry.export_home if options.command == "export" else carry.import_home
+            return move(output, settings.home, options.file, options.passphrase_file)
+        if options.command == "doctor":
+            from client.commands.doctor import Doctor
+
+            return Doctor(settings, output).run()
+        return _with_messenger(options, settings, output)
+    except KeyboardInterrupt:
+        output.say("Interrupted.")
+        return exit_codes.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone. Nothing may be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_codes.UNEXPECTED
+    except MessageUError as error:
+        return output.failure(error)
+
+
+def _with_messenger(options: argparse.Namespace, settings: Settings, output: Output) -> int:
+    from client.messenger import Messenger
+
+    # An address that is never used, for what asks no server.
+    nowhere = ServerAddress("localhost", DEFAULT_PORT)
+    address = nowhere if options.command in _WITHOUT_SERVER else settings.server()
+    published_only = None if options.command in _WITHOUT_SERVER else settings.published_only()
+    with Messenger.open(
+        settings.home,
+        address,
+        settings.save_dir(),
+        published_only=published_only,
+        consent=output.may_prove,
+        tell=output.say,
+    ) as messenger:
+        from client.commands import account, letters
+
+        match options.command:
+            case "register":
+                return account.register(messenger, output, options.name)
+            case "whoami":
+                return account.whoami(messenger, output)
+            case "users":
+                return account.users(messenger, output)
+            case "key":
+                return account.key(messenger, output, options.name)
+            case "verify":
+                from client.commands import verify
+
+                return verify.verify(
+                    messenger,
+                    output,
+                    options.name,
+                    options.safety_number,
+                    qr=options.qr,
+                    accept_new=options.accept_new,
+                )
+            case "send":
+                return letters.send(messenger, output, options.name, options.text, options.file)
+            case "recv":
+                answer = settings.answer_key_requests()
+                return letters.receive(messenger, output, options.wait, options.most, answer)
+            case "watch":
+                from client.commands import watch
+
+                return watch.watch(messenger, output, options.exec, settings.answer_key_requests())
+            case "history":
+                return letters.history(messenger, output, options.name, options.search)
+            case _:
+                raise AssertionError(options.command)

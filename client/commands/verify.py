@@ -1,0 +1,84 @@
+"""Comparing keys: verify.
+
+Owns: how a safety number, and its QR code, are shown.
+Promises: a number that was given and is not the right one changes nothing.
+
+Source: docs/client.md, "Trust".
+"""
+
+import sys
+
+from client.commands.output import Output, Value
+from client.messenger import Messenger
+from client.trust import SafetyNumberDiffers, Verification, day, grouped
+from client.visible import visible_line
+
+_BLOCKS = {(0, 0): " ", (1, 0): "▀", (0, 1): "▄", (1, 1): "█"}
+_DARK_ON_LIGHT, _AS_BEFORE = "\x1b[30;107m", "\x1b[0m"
+
+
+def verify(messenger: Messenger, output: Output, name: str, number: str | None, *, qr: bool, accept_new: bool) -> int:
+    """Show the safety number with a user, compare it, accept a changed key."""
+    known = messenger.verification(name)
+    if known.new_number is not None and not accept_new:
+        _show(output, known, qr=qr)
+        messenger.contact(name)
+    current = known.new_number or known.number
+    if number is not None and "".join(filter(str.isdigit, number)) != current:
+        raise SafetyNumberDiffers(name)
+    if known.new_number is not None:
+        known = messenger.accept_new_key(name)
+        output.say(f"The new key of {name} is accepted. It is not verified yet.")
+    elif accept_new:
+        output.say(f"There is nothing to accept: the key of {name} has not changed.")
+    if number is not None:
+        known = messenger.mark_verified(name)
+    _show(output, known, qr=qr)
+    if known.verified_at is None and output.confirm(f"Does {name} see the same number?"):
+        known = messenger.mark_verified(name)
+    if known.verified_at is not None:
+        output.say(f"{name} is verified.")
+    return 0
+
+
+def _show(output: Output, known: Verification, *, qr: bool) -> None:
+    if known.new_number is not None:
+        state = "changed"
+    else:
+        state = "known" if known.verified_at is None else "verified"
+    lines = [
+        visible_line(known.name),
+        f"id: {known.client_id.hex()}",
+        f"safety number: {grouped(known.number)}",
+        f"known since: {day(known.since)}",
+        f"verified: {'no' if known.verified_at is None else day(known.verified_at)}",
+    ]
+    if known.new_number is not None and known.changed_at is not None:
+        lines += [f"changed since: {day(known.changed_at)}", f"new safety number: {grouped(known.new_number)}"]
+    if qr and not output.as_json:
+        lines += ["", *_qr(known.new_number or known.number)]
+    fields: dict[str, Value] = {
+        "name": known.name,
+        "id": known.client_id.hex(),
+        "state": state,
+        "safety_number": known.number,
+        "since": known.since,
+        "verified_at": known.verified_at,
+        "new_safety_number": known.new_number,
+        "changed_at": known.changed_at,
+    }
+    output.data("verification", "\n".join(lines), **fields)
+
+
+def _qr(number: str) -> list[str]:
+    """Give the lines of a QR code with the digits, dark on light whatever the terminal's colours are."""
+    import segno  # noqa: PLC0415 - only for those who ask for a picture
+
+    rows = [list(row) for row in segno.make_qr(number, error="m").matrix_iter(border=2)]
+    if len(rows) % 2:
+        rows.append([0] * len(rows[0]))
+    before, after = (_DARK_ON_LIGHT, _AS_BEFORE) if sys.stdout.isatty() else ("", "")
+    return [
+        before + "".join(_BLOCKS[bool(up), bool(down)] for up, down in zip(upper, lower, strict=True)) + after
+        for upper, lower in zip(rows[::2], rows[1::2], strict=True)
+    ]

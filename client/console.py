@@ -1,0 +1,184 @@
+"""The terminal, or the pipe that stands in for it: the only place, with the menu, that prints and asks.
+
+Owns: prompts, the published form of a message, the progress bar, and making harmless what strangers wrote.
+Promises: whatever is printed went through `visible_line` or `visible_text`; on a pipe nothing is asked that needs a
+person, and every prompt is a line of its own.
+Exposure: prints names and texts that strangers chose.
+
+What is made visible, and how: `client.visible`.
+
+Source: docs/client-protocol.md, "The console".
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Final, TextIO
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as RichProgress
+
+from client.messenger import (
+    KeyReceived,
+    KeyRequested,
+    Received,
+    SavedFile,
+    Text,
+    UnknownKind,
+    Unreadable,
+)
+from client.server_link import Progress
+from client.visible import visible_line, visible_text
+
+END_OF_MESSAGE: Final = "-----<EOM>-----"
+BAR_FROM: Final = 1_000_000
+"""Bytes from which on a transfer gets a progress bar."""
+
+
+class EndOfInput(Exception):
+    """Nobody will answer any more."""
+
+
+class Console:
+    """Asks and prints. `terminal`: whether a person sits there."""
+
+    def __init__(self, source: TextIO, sink: TextIO, *, terminal: bool) -> None:
+        self._source = source
+        self._sink = sink
+        self.terminal = terminal
+        if terminal:
+            # Line editing for `input`. Not on a pipe: merely importing it may print an escape sequence.
+            with contextlib.suppress(ImportError):
+                import readline  # noqa: F401, PLC0415
+
+    def say(self, sentence: str) -> None:
+        """Print one line."""
+        self._print(visible_line(sentence))
+
+    def say_block(self, text: str) -> None:
+        """Print several lines of our own."""
+        self._print(text)
+
+    def ask(self, prompt: str) -> str:
+        """Ask for a line. Raises `EndOfInput`."""
+        if self.terminal:
+            try:
+                return input(f"{prompt} ")
+            except EOFError as error:
+                self._print("")
+                raise EndOfInput from error
+        self._print(prompt)
+        return self.read_line()
+
+    def read_line(self) -> str:
+        """Take the next line without asking for it. Raises `EndOfInput`."""
+        if self.terminal:
+            try:
+                return input()
+            except EOFError as error:
+                raise EndOfInput from error
+        line = self._source.readline()
+        if not line:
+            raise EndOfInput
+        return line.removesuffix("\n").removesuffix("\r")
+
+    def interrupted(self) -> None:
+        """Say that Ctrl-C was heard; on a terminal the cursor stands behind its echo."""
+        self._print("\nInterrupted." if self.terminal else "Interrupted.")
+
+    def confirm(self, question: str, *, default: bool = True) -> bool:
+        """Ask a person for a yes; `default` is what an empty answer means. A pipe says no."""
+        if not self.terminal:
+            return False
+        answer = self.ask(f"{question} {'[Y/n]' if default else '[y/N]'}").strip().casefold()
+        return default if not answer else answer in {"y", "yes"}
+
+    def may_prove(self, registered_here: bool) -> bool | None:
+        """Ask whether an account may be proven from now on; one that was registered here needs no question."""
+        if registered_here:
+            return True
+        if not self.terminal:
+            return None
+        return self.confirm(
+            "This server can make sure that nobody else acts in this account's name. Other MessageU programs will "
+            "then no longer work for it. Do that?",
+            default=False,
+        )
+
+    def show(self, message: Received) -> None:
+        """Print a message in the published form, with what is unusual about it on a line before."""
+        if message.late:
+            self.say("Could not be decrypted when it came; its key is here now:")
+        if message.repeated:
+            self.say("Possibly repeated:")
+        if isinstance(message.content, KeyReceived) and message.content.unasked:
+            self.say("A key that nobody asked for came while another one was in use:")
+        sender = message.sender_name
+        name = visible_line(sender) if sender is not None else f"unknown user {message.sender.hex()}"
+        self._print(f"From: {name}\nContent:\n{_content(message)}\n{END_OF_MESSAGE}\n")
+
+    @contextlib.contextmanager
+    def transfer(self, what: str) -> Iterator[Progress]:
+        """Watch a transfer: on a terminal, a large one gets a progress bar."""
+        bar = _Bar(visible_line(what), self._sink)
+
+        def progress(done: int, total: int) -> None:
+            if self.terminal and total >= BAR_FROM:
+                bar.move(done, total)
+
+        try:
+            yield progress
+        finally:
+            bar.stop()
+
+    def _print(self, text: str) -> None:
+        print(text, file=self._sink, flush=True)
+
+
+def _content(message: Received) -> str:
+    match message.content:
+        case KeyRequested():
+            return "Request for symmetric key"
+        case KeyReceived():
+            return "symmetric key received"
+        case Text(text):
+            return visible_text(text)
+        case SavedFile(path):
+            return visible_line(str(path))
+        case Unreadable():
+            return "can't decrypt message"
+        case UnknownKind(kind):
+            return f"message of an unknown type ({kind})"
+
+
+class _Bar:
+    """A progress bar that appears with the first movement and ends with the last."""
+
+    def __init__(self, what: str, sink: TextIO) -> None:
+        self._what = what
+        self._sink = sink
+        self._bar: RichProgress | None = None
+        self._task = TaskID(0)
+
+    def move(self, done: int, total: int) -> None:
+        if self._bar is None and done < total:
+            self._bar = RichProgress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                DownloadColumn(),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+                console=RichConsole(file=self._sink),
+            )
+            self._task = self._bar.add_task(self._what, total=total)
+            self._bar.start()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done)
+        if done >= total:
+            self.stop()
+
+    def stop(self) -> None:
+        """End it; it stays on the screen as far as it came."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

@@ -1,0 +1,119 @@
+"""Names, ids, public keys, shared keys: whom this home knows.
+
+Owns: which id a name means, which names are near to a mistyped one, which key encrypts and which may decrypt.
+Promises: a name means whom the server's last list gave it to; a key once shared is kept for decrypting.
+Exposure: names come from the server and are not checked: the console makes them visible.
+
+Source: docs/client-protocol.md, "Cryptography".
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from client.ciphers import SymmetricKey
+from client.store import KeyRow, Store
+from common.errors import NameUnknown, NoPublicKey, NoSharedKey
+from common.values import ClientId, PublicKey
+
+_NEAREST: Final = 3
+
+
+class Contact(NamedTuple):
+    """A user of the server."""
+
+    client_id: ClientId
+    name: str
+
+
+class Contacts:
+    """The store's contacts, by name and by id."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._rows = {row.client_id: row for row in store.contacts()}
+
+    def take_list(self, users: Iterable[Contact]) -> None:
+        """Take over the server's list."""
+        self._store.replace_list(users)
+        self._reload()
+
+    def listed(self, name: str) -> Contact | None:
+        """Say who has this name by the server's last list; None where nobody has, or more than one."""
+        found = [row for row in self._rows.values() if row.listed and row.name == name]
+        return Contact(found[0].client_id, found[0].name) if len(found) == 1 else None
+
+    def unknown(self, name: str) -> NameUnknown:
+        """Say that nobody has this name, with the names that are near to it."""
+        if sum(row.listed and row.name == name for row in self._rows.values()) > 1:
+            return NameUnknown(
+                "The server lists this name more than once.", "It can't be used until the server is repaired."
+            )
+        names = {row.name for row in self._rows.values() if row.listed}
+        other_case = [known for known in sorted(names) if known.casefold() == name.casefold()]
+        close = difflib.get_close_matches(name, sorted(names), n=_NEAREST)
+        nearest = tuple(dict.fromkeys(other_case + close))[:_NEAREST]
+        advice = f"Did you mean {' or '.join(nearest)}?" if nearest else "120 lists everybody the server knows."
+        return NameUnknown("The server knows nobody of that name.", advice, nearest)
+
+    def name_of(self, client_id: ClientId) -> str | None:
+        """Give the name behind an id, also of somebody who is not listed any more."""
+        pin = self._store.pin_of_id(client_id)
+        if pin is not None:
+            # Whatever the server calls him now.
+            return pin.name
+        row = self._rows.get(client_id)
+        if row is not None and self._store.pin_of_name(row.name) is not None:
+            return f"{row.name} (not the one you know, {client_id.hex()[:8]})"
+        return None if row is None else row.name
+
+    def public_key(self, contact: Contact) -> PublicKey:
+        """Give a contact's public key. Raises `NoPublicKey`."""
+        pin = self._store.pin_of_id(contact.client_id)
+        if pin is None:
+            raise NoPublicKey(f"The public key of {contact.name} is not here yet.", "Ask the server for it, with 130.")
+        return pin.public_key
+
+    def sending_key(self, contact: Contact) -> SymmetricKey:
+        """Give the newest key that the contact is known to have. Raises `NoSharedKey`.
+
+        For a verified contact only one that was made here and sealed to the pinned public key.
+        """
+        row = self._sending_row(contact)
+        if row is not None:
+            return row.key
+        raise NoSharedKey(
+            f"No symmetric key is shared with {contact.name}.", "Ask for one with 151, or make and send one with 152."
+        )
+
+    def has_sending_key(self, contact: Contact) -> bool:
+        """Whether there is a key that the contact is known to have."""
+        return self._sending_row(contact) is not None
+
+    def _sending_row(self, contact: Contact) -> KeyRow | None:
+        pin = self._store.pin_of_id(contact.client_id)
+        verified = pin is not None and pin.verified_at is not None
+        for row in self._store.keys(contact.client_id):
+            sealed_well = pin is not None and row.made and row.sealed_to == pin.public_key
+            if row.usable and (sealed_well or not verified):
+                return row
+        return None
+
+    def decrypting_keys(self, client_id: ClientId) -> list[SymmetricKey]:
+        """Give all keys that a message of this sender may be under, the likeliest first."""
+        return [row.key for row in self._store.keys(client_id)]
+
+    def file_keys(self, client_id: ClientId) -> list[SymmetricKey]:
+        """Give the keys that a file of this sender may be under: the newest, and the newest of the other direction.
+
+        Each side of two that verified each other sends under a key of its own.
+        """
+        rows = self._store.keys(client_id)
+        pin = self._store.pin_of_id(client_id)
+        if pin is None or pin.verified_at is None:
+            return [row.key for row in rows[:1]]
+        newest = [next((row for row in rows if row.made == made), None) for made in (False, True)]
+        return [row.key for row in newest if row is not None]
+
+    def _reload(self) -> None:
+        self._rows = {row.client_id: row for row in self._store.contacts()}

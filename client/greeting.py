@@ -1,0 +1,175 @@
+"""What is said first on a connection: the extension's hello, and the proof of who we are.
+
+Owns: whether a connection speaks the extension, when falling back to the published protocol is allowed, and which
+server this identity belongs to.
+Promises: an identity that has proven itself signs for that server alone and never falls back; nothing is signed
+before the user was warned.
+Exposure: talks to whoever answers at the address. On plain TCP a middleman can pass the proof on and then act on this
+connection; the proof keeps other users out, not him.
+
+    what answers 640                       never proven            has proven itself
+    ────────────────────────────────────   ─────────────────────   ──────────────────────────
+    2140, the known server                 –                       prove
+    2140, another server                   prove, and remember it  WrongServer
+    9000, or what can't be parsed          fall back, tell once    WrongServer
+    the end of the connection, silence     fall back, tell once    ServerSilent
+
+Source: docs/client-protocol.md, part 2.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from client.identity_files import Identity
+from client.refusals import refused
+from client.server_link import REPLY_TIMEOUT, ServerLink
+from client.store import Store
+from common.errors import ServerAnsweredNonsense, ServerSilent, WrongServer
+from common.values import NO_CLIENT
+from common.wire.codes import EXTENSION_VERSION, Feature, RequestCode
+from common.wire.requests import HelloRequest, ProveRequest
+from common.wire.responses import ErrorResponse, HelloResponse, ProvenResponse, Whole
+
+HELLO_TIMEOUT: Final = 3.0
+"""Seconds of silence after which a server is taken for one of the published protocol alone."""
+WANTED: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.REASONS
+WARNING: Final = (
+    "This account now proves itself to the server: nobody else can act in its name, "
+    "and other MessageU programs will no longer work for it (--published-only prevents that)."
+)
+_NO_BINDING: Final = bytes(32)
+"""What stands for the server's certificate on plain TCP."""
+_LARGEST_GENERATION: Final = 2**63 - 1
+"""What SQLite can keep; no honest server comes near it."""
+_PUBLISHED_ONLY: Final = "published_only"
+_REGISTERED_HERE: Final = "registered_here"
+_TOLD: Final = "told_of_published_server"
+
+Tell = Callable[[str], None]
+"""Tells the user a sentence."""
+
+Consent = Callable[[bool], bool | None]
+"""Asked before the first proof, told whether the account was registered from this home. True or False: remembered;
+None: not now."""
+
+
+class Session(NamedTuple):
+    """What the greeting of the present connection came to."""
+
+    features: Feature
+    max_payload: int
+    proven: bool
+
+
+class Greeting:
+    """Greets the server on every new connection."""
+
+    def __init__(self, store: Store, identity: Callable[[], Identity | None], consent: Consent, tell: Tell) -> None:
+        self._store = store
+        self._identity = identity
+        self._consent = consent
+        self._tell = tell
+        self._fell_back = False
+        self._not_now = False
+        self.session: Session | None = None
+
+    def offers(self, feature: Feature) -> bool:
+        """Whether the present connection is proven and has a feature."""
+        return self.session is not None and self.session.proven and bool(self.session.features & feature)
+
+    @property
+    def has_proven(self) -> bool:
+        """Whether this identity has proven itself at some time: there is no way back to part 1."""
+        return self._store.server() is not None
+
+    def registered_here(self) -> None:
+        """Note that this home's account was registered from this home: no other program uses it."""
+        self._store.set_setting(_REGISTERED_HERE, "1")
+
+    def published_only(self, *, wanted: bool) -> None:
+        """Remember whether the account is to keep to the published protocol."""
+        self._store.set_setting(_PUBLISHED_ONLY, "1" if wanted else "0")
+
+    def greet(self, link: ServerLink) -> bool:
+        """Greet; whether the connection can be used now. Otherwise another one is opened, and not greeted.
+
+        Raises `WrongServer`, `ServerSilent`, `ServerAnsweredError`.
+        """
+        self.session = None
+        if self._fell_back or self._store.setting(_PUBLISHED_ONLY) == "1":
+            return True
+        known = self._store.server()
+        hello = HelloRequest(NO_CLIENT, EXTENSION_VERSION, WANTED)
+        answer: Whole | None
+        try:
+            answer = link.exchange(hello, HELLO_TIMEOUT if known is None else REPLY_TIMEOUT)
+        except ServerAnsweredNonsense as error:
+            if known is not None:
+                raise _wrong(link, "does not speak the extension any more") from error
+            answer = None
+        else:
+            if answer is None and known is not None:
+                raise ServerSilent(f"The server at {link.address} does not greet us.", "Try again a little later.")
+        if not isinstance(answer, HelloResponse) or answer.extension_version != EXTENSION_VERSION:
+            if known is not None:
+                raise _wrong(link, "does not speak the extension any more")
+            self._fall_back(link)
+            return isinstance(answer, ErrorResponse) and link.is_open()
+        if answer.generation > _LARGEST_GENERATION:
+            raise ServerAnsweredNonsense("Its store's generation is beyond all bounds.", "Check server.info.")
+        if known is not None and known.server_id != answer.server_id:
+            raise _wrong(link, "is not the one this account has proven itself to")
+        self.session = Session(Feature(answer.features & WANTED), answer.max_payload, proven=False)
+        identity = self._identity()
+        if identity is not None and (known is not None or self._may_prove()):
+            self._prove(link, identity, answer, self.session)
+        return True
+
+    def _prove(self, link: ServerLink, identity: Identity, hello: HelloResponse, session: Session) -> None:
+        signature = identity.private_key.prove(hello.server_id, hello.nonce, identity.client_id, _NO_BINDING)
+        answer = link.exchange(ProveRequest(identity.client_id, signature), REPLY_TIMEOUT)
+        if isinstance(answer, ErrorResponse):
+            raise refused(RequestCode.PROVE, answer)
+        if not isinstance(answer, ProvenResponse):
+            raise ServerSilent(f"The server at {link.address} did not answer our proof.", "Try again a little later.")
+        self._store.remember_server(hello.server_id, hello.generation)
+        self.session = session._replace(proven=True)
+
+    def _may_prove(self) -> bool:
+        if self._not_now:
+            return False
+        if self._store.setting(_PUBLISHED_ONLY) == "0":
+            # The user has said so.
+            return True
+        here = self._store.setting(_REGISTERED_HERE) == "1"
+        consent = self._consent(here)
+        if consent is None:
+            self._not_now = True
+            return False
+        if not consent:
+            self.published_only(wanted=True)
+            return False
+        if here:
+            self._tell(WARNING)
+        return True
+
+    def _fall_back(self, link: ServerLink) -> None:
+        self._fell_back = True
+        if self._store.setting(_TOLD) != str(link.address):
+            self._tell(
+                f"The server at {link.address} speaks the published protocol alone: "
+                "it does not check who acts in whose name, and what breaks off may be sent twice."
+            )
+            self._store.set_setting(_TOLD, str(link.address))
+
+
+def if_registered_here(registered_here: bool) -> bool | None:
+    """Prove accounts that no other program knows; leave those of other programs as they are."""
+    return True if registered_here else None
+
+
+def _wrong(link: ServerLink, how: str) -> WrongServer:
+    return WrongServer(
+        f"The server at {link.address} {how}; nothing was sent to it.",
+        "Check server.info. If the server was set up anew, register in a new home.",
+    )

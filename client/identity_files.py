@@ -1,0 +1,221 @@
+"""me.info and my.info: who this home's user is.
+
+Owns: the two identity files, and `my.info.pending`, which holds the key of a registration that is under way.
+Promises: a file is there whole or not at all (temporary file, sync, rename, sync of the folder), and private ones
+are mode 0600. What can't be read or written is an `InfoFileError` that names file and line. Files of other MessageU
+programs are understood: hex in either case, base64 over several lines, CRLF, all three parts in either file.
+Exposure: written by hand, by other programs, by a crash.
+
+Source: docs/client-protocol.md, "Files beside the programs".
+"""
+
+import base64
+import binascii
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from client.ciphers import PrivateKey
+from common.errors import AlreadyRegistered, CipherError, InfoFileError, NotRegistered, ValueRejected
+from common.values import ClientId, Username, client_id_from_hex, username
+
+ME_INFO: Final = "me.info"
+MY_INFO: Final = "my.info"
+PENDING: Final = "my.info.pending"
+_LONGEST_FILE: Final = 64 * 1024
+_BASE64_LINE: Final = re.compile(r"[A-Za-z0-9+/=\s]*")
+
+
+class Identity(NamedTuple):
+    """A registered user: name, id, and the key pair."""
+
+    name: Username
+    client_id: ClientId
+    private_key: PrivateKey
+
+
+class PendingRegistration(NamedTuple):
+    """A registration whose answer has not come: under this key the server may know this name already."""
+
+    name: Username
+    private_key: PrivateKey
+
+
+class _Parts(NamedTuple):
+    path: Path
+    name: Username
+    client_id: ClientId
+    private_key: PrivateKey | None
+
+
+def exists(home: Path) -> bool:
+    """Whether there is an identity file, usable or not."""
+    return any((home / file).exists() for file in (MY_INFO, ME_INFO))
+
+
+def load(home: Path) -> Identity:
+    """Read this home's identity. Raises `NotRegistered`, `InfoFileError`."""
+    found = [_read_parts(home / file) for file in (MY_INFO, ME_INFO) if (home / file).exists()]
+    if not found:
+        raise NotRegistered(
+            "This home has no identity yet.", "Register first: `messageu register NAME`, or 110 in the console."
+        )
+    first = found[0]
+    for other in found[1:]:
+        if other.client_id != first.client_id or other.name != first.name:
+            raise InfoFileError(other.path, 1, f"names another user than {first.path.name}")
+    for parts in found:
+        if parts.private_key is not None:
+            return Identity(parts.name, parts.client_id, parts.private_key)
+    raise InfoFileError(first.path, 3, "expected the private key as base64, found nothing")
+
+
+def save(home: Path, identity: Identity) -> None:
+    """Write my.info, then me.info, and drop the pending registration."""
+    head = f"{identity.name}\n{identity.client_id.hex()}\n"
+    write_whole(home / MY_INFO, head + _base64(identity.private_key))
+    write_whole(home / ME_INFO, head)
+    drop_pending(home)
+
+
+def complete(home: Path, identity: Identity) -> None:
+    """Write what a registration that broke after my.info did not get to."""
+    if (home / PENDING).exists():
+        if not (home / ME_INFO).exists():
+            write_whole(home / ME_INFO, f"{identity.name}\n{identity.client_id.hex()}\n")
+        drop_pending(home)
+
+
+def save_pending(home: Path, pending: PendingRegistration) -> None:
+    """Have the key on disk before the server hears of it."""
+    write_whole(home / PENDING, f"{pending.name}\n{_base64(pending.private_key)}")
+
+
+def load_pending(home: Path) -> PendingRegistration | None:
+    """Read the registration that was begun and not ended, if there is one. Raises `InfoFileError`."""
+    path = home / PENDING
+    if not path.exists():
+        return None
+    lines = _read_lines(path)
+    private_key = _key_in(path, lines, 1)
+    if private_key is None:
+        raise InfoFileError(path, 2, "expected the private key as base64, found nothing")
+    return PendingRegistration(_name_in(path, lines), private_key)
+
+
+def drop_pending(home: Path) -> None:
+    """Forget a registration that was completed or surely refused."""
+    with _told(home / PENDING):
+        (home / PENDING).unlink(missing_ok=True)
+        _sync_folder(home)
+
+
+def set_pending_aside(home: Path) -> Path:
+    """Keep the key of a registration that can't be completed under a name of its own, out of the way."""
+    for number in range(1, 1000):
+        aside = home / f"{MY_INFO}.unfinished-{number}"
+        if not aside.exists():
+            with _told(aside):
+                (home / PENDING).rename(aside)
+                _sync_folder(home)
+            return aside
+    raise AlreadyRegistered(
+        f"There are too many unfinished registrations in {home}.",
+        f"Remove those you don't need ({MY_INFO}.unfinished-*).",
+    )
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a private file (0600) so that it is there with all its text or not at all, even after a power cut."""
+    beside = path.with_name(f".{path.name}.new")
+    with _told(path):
+        beside.unlink(missing_ok=True)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            with open(descriptor, "w", encoding="utf-8", newline="\n") as file:  # noqa: PTH123
+                file.write(text)
+                file.flush()
+                os.fsync(descriptor)
+            beside.replace(path)
+        except BaseException:
+            beside.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn a failure of the file system into an `InfoFileError`."""
+    try:
+        yield
+    except OSError as error:
+        raise InfoFileError(path, None, f"can't be written ({error.strerror})") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _base64(private_key: PrivateKey) -> str:
+    return base64.encodebytes(private_key.der()).decode("ascii")
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_LONGEST_FILE + 1)
+    except OSError as error:
+        raise InfoFileError(path, None, f"can't be read ({error.strerror})") from error
+    if len(raw) > _LONGEST_FILE:
+        raise InfoFileError(path, None, "is far too long for an identity")
+    lines: list[str] = []
+    for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
+        try:
+            lines.append(line.decode("ascii"))
+        except UnicodeDecodeError as error:
+            raise InfoFileError(path, number, "is not plain text") from error
+    return lines
+
+
+def _read_parts(path: Path) -> _Parts:
+    lines = _read_lines(path)
+    name = _name_in(path, lines)
+    if len(lines) < 2:
+        raise InfoFileError(path, 2, "expected the id as 32 hex digits, found nothing")
+    try:
+        client_id = client_id_from_hex(lines[1])
+    except ValueRejected as error:
+        raise InfoFileError(path, 2, f"expected the id as 32 hex digits, found {lines[1][:40]!r}") from error
+    return _Parts(path, name, client_id, _key_in(path, lines, 2))
+
+
+def _name_in(path: Path, lines: list[str]) -> Username:
+    if not lines:
+        raise InfoFileError(path, 1, "expected a user name, found nothing")
+    try:
+        return username(lines[0].strip())
+    except ValueRejected as error:
+        raise InfoFileError(path, 1, f"expected a user name, and {error}") from error
+
+
+def _key_in(path: Path, lines: list[str], first: int) -> PrivateKey | None:
+    """The private key in the lines from index `first` on; None where there is nothing."""
+    text = "".join("".join(line.split()) for line in lines[first:])
+    if not text:
+        return None
+    for number, line in enumerate(lines[first:], start=first + 1):
+        if not _BASE64_LINE.fullmatch(line):
+            raise InfoFileError(path, number, "expected the private key as base64, found other characters")
+    try:
+        return PrivateKey.from_der(base64.b64decode(text, validate=True))
+    except binascii.Error as error:
+        raise InfoFileError(path, first + 1, f"the private key is no whole base64 ({error})") from error
+    except CipherError as error:
+        raise InfoFileError(path, first + 1, f"the private key can't be used: {error}") from error

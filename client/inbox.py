@@ -1,0 +1,411 @@
+"""Mail on its way in: from the server into the store, and out of the store to the user.
+
+Owns: fetching by 604 and by 643, decrypting, saving files.
+Promises: a message is on disk before the server is told, or shown by the next request, that we have it, and before
+anybody sees it; what was fetched is given once, or once more and marked when the program died over it.
+Exposure: takes in and decrypts whatever strangers sent; a file goes into one folder, under a name of ours.
+
+Source: docs/client-protocol.md, "643, fetch"; docs/journeys.md.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from client import ciphers
+from client.ciphers import SymmetricKey
+from client.contacts import Contacts
+from client.identity_files import Identity
+from client.mail import Content, KeyReceived, KeyRequested, Received, SavedFile, Text, UnknownKind, Unreadable
+from client.refusals import refused
+from client.server_link import Progress, ServerLink
+from client.store import InboxRow, NewMessage, SpoolFile, Store
+from common.errors import CipherError, FileUnsaved, ServerAnsweredError, ServerAnsweredNonsense
+from common.values import ClientId, MessageKind, RefusalReason
+from common.wire.client_connection import ContentPart, Event, ListBegins, MessageEnd
+from common.wire.codes import RequestCode, ResponseCode
+from common.wire.requests import FetchRequest, PullRequest
+from common.wire.responses import ErrorResponse, MessageHead
+
+CHUNK: Final = 256 * 1024
+INLINE_CONTENT: Final = 64 * 1024
+"""Bytes. A larger received content goes to a file beside the store."""
+LONGEST_TEXT: Final = 16 * 1024 * 1024
+"""Bytes. A longer text is handed out as a file."""
+FETCH_BYTES: Final = 16 * 1024 * 1024
+LONGEST_SERVER_WAIT: Final = 300
+"""Seconds that a 643 may ask the server to wait."""
+_BATCH_MESSAGES: Final = 256
+_BATCH_BYTES: Final = 1024 * 1024
+_ASK_AGAIN: Final = 1024 * 1024
+"""Bytes. After a 2104 of this size or more, more may wait than the server puts into one answer."""
+_NO_KEY: Final = "no symmetric key is shared with the sender"
+_LARGEST_NUMBER: Final = 2**63 - 1
+"""What SQLite can keep; no honest server comes near it."""
+
+
+class UnreadEnd(NamedTuple):
+    """How many messages were given, and why a file, if any, has to wait for the next time."""
+
+    given: int
+    unsaved: FileUnsaved | None
+
+
+class Inbox:
+    """The store's received messages and the link that brings them."""
+
+    def __init__(
+        self,
+        store: Store,
+        link: ServerLink,
+        contacts: Contacts,
+        identity: Callable[[], Identity],
+        save_dir: Path,
+        now: Callable[[], int],
+        is_verified: Callable[[ClientId], bool],
+    ) -> None:
+        self._is_verified = is_verified
+        self._store = store
+        self._link = link
+        self._contacts = contacts
+        self._identity = identity
+        self._save_dir = save_dir
+        self._now = now
+
+    # --- from the server into the store -----------------------------------------------------------------------
+
+    def pull(self, progress: Progress | None) -> None:
+        """Fetch by 604 all that waits. Raises what `ServerLink.ask_list` raises, and `ServerAnsweredError`."""
+        while self._pull_once(progress) >= _ASK_AGAIN:
+            pass
+
+    def _pull_once(self, progress: Progress | None) -> int:
+        """One 604. Gives the answer's size in bytes."""
+        size = pull = 0
+
+        def keep(batch: list[NewMessage]) -> None:
+            self._store.add_pulled(batch, self._now(), pull)
+
+        intake: _Intake | None = None
+        try:
+            for event in self._link.ask_list(PullRequest(self._identity().client_id)):
+                if intake is not None and intake.takes(event):
+                    continue
+                check_list(event, RequestCode.PULL, ResponseCode.WAITING)
+                if isinstance(event, ListBegins) and event.payload_size:
+                    size = event.payload_size
+                    pull = self._store.begin_pull()
+                    intake = _Intake(self._store, size, keep, progress)
+        finally:
+            if intake is not None:
+                intake.close()
+        if intake is not None:
+            self._store.end_pull(pull)
+        return size
+
+    def fetch(self, wait: int, progress: Progress | None) -> None:
+        """Fetch by 643 until nothing waits, and acknowledge; the first answer may take the server `wait` seconds.
+
+        Raises what `ServerLink.ask_list` raises, and `ServerAnsweredError`.
+        """
+        while True:
+            try:
+                if not self._fetch_once(wait, progress):
+                    return
+                wait = 0
+            except ServerAnsweredError as error:
+                server = self._store.server()
+                if error.reason not in {None, RefusalReason.MALFORMED} or server is None or not server.ack:
+                    raise
+                # It does not know this acknowledgement, of a history that it lost. It is asked from the beginning
+                # once; what comes again is recognised.
+                self._store.forget_ack()
+
+    def _fetch_once(self, wait: int, progress: Progress | None) -> bool:
+        """One 643. Whether it brought anything; what it brought is acknowledged by the next one."""
+        server = self._store.server()
+        assert server is not None
+        request = FetchRequest(self._identity().client_id, server.ack, FETCH_BYTES, wait)
+        intake: _Intake | None = None
+        try:
+            for event in self._link.ask_list(request, silence=wait):
+                if intake is not None and intake.takes(event):
+                    continue
+                check_list(event, RequestCode.FETCH, ResponseCode.FETCHED)
+                if isinstance(event, ListBegins) and event.payload_size:
+                    intake = _Intake(
+                        self._store,
+                        event.payload_size,
+                        self._keep_fetched,
+                        progress,
+                    )
+        finally:
+            if intake is not None:
+                intake.close()
+        return intake is not None
+
+    def _keep_fetched(self, batch: list[NewMessage]) -> None:
+        self._store.add_fetched(batch, self._now())
+
+    # --- out of the store to the user -------------------------------------------------------------------------
+
+    def unread(
+        self, look_up_names: Callable[[], None], most: int | None = None
+    ) -> Generator[Received, None, UnreadEnd]:
+        """What nobody has seen yet, the oldest first; `most` messages of it.
+
+        A message counts as seen when the caller comes back for the next one.
+        """
+        asked = False
+        given = 0
+        unsaved: FileUnsaved | None = None
+        passed_over = 0
+        while True:
+            row = self._store.next_unread(passed_over) if most is None or given < most else None
+            if row is None:
+                return UnreadEnd(given, unsaved)
+            try:
+                content = self._open(row)
+            except FileUnsaved as error:
+                # It must not stand in the way of what came after it.
+                unsaved, passed_over = error, row.number
+                continue
+            if row.late and isinstance(content, Unreadable):
+                # The key that came was not the one; the user knows already that this can't be read.
+                self._store.was_shown(row.number, readable=False)
+                continue
+            if not asked and self._contacts.name_of(row.sender) is None:
+                asked = True
+                look_up_names()
+            self._store.begin_showing(row.number, content.path if isinstance(content, SavedFile) else None)
+            given += 1
+            yield self._received(row, content)
+            self._store.was_shown(row.number, readable=not isinstance(content, Unreadable))
+
+    def seen(self, after: int) -> Iterator[Received]:
+        """What was seen already, behind number `after`, the oldest first. Changes nothing."""
+        for row in self._store.seen(after):
+            yield self._received(row, self._look_at(row))
+
+    def _received(self, row: InboxRow, content: Content) -> Received:
+        return Received(
+            row.number,
+            row.sender,
+            self._contacts.name_of(row.sender),
+            content,
+            row.received_at,
+            row.accepted_at,
+            row.sender_proven,
+            row.late,
+            row.repeated,
+            self._is_verified(row.sender),
+        )
+
+    def _look_at(self, row: InboxRow) -> Content:
+        """As `_open`, without taking in a key or saving a file a second time."""
+        if row.saved_path is not None:
+            return SavedFile(Path(row.saved_path))
+        match row.kind:
+            case MessageKind.KEY:
+                return KeyReceived()
+            case MessageKind.FILE:
+                return Unreadable(_NO_KEY)
+            case _:
+                return self._open(row)
+
+    def _open(self, row: InboxRow) -> Content:
+        try:
+            match row.kind:
+                case MessageKind.KEY_REQUEST:
+                    return KeyRequested()
+                case MessageKind.KEY:
+                    return self._open_key(row)
+                case MessageKind.TEXT:
+                    return self._open_text(row)
+                case MessageKind.FILE:
+                    return self._open_file(row)
+                case _:
+                    return UnknownKind(row.kind)
+        except CipherError as error:
+            return Unreadable(str(error))
+
+    def _open_key(self, row: InboxRow) -> KeyReceived:
+        if row.content is None:
+            raise CipherError("it is far too long for a key")
+        key = self._identity().private_key.open_key(row.content)
+        unasked = self._store.key_is_new_and_unasked(row.sender, row.number)
+        self._store.add_received_key(row.sender, key, self._now(), row.number)
+        return KeyReceived(unasked)
+
+    def _open_text(self, row: InboxRow) -> Text | SavedFile:
+        if row.size > LONGEST_TEXT:
+            return self._open_file(row)
+        content = b"".join(self._content(row))
+        problem = CipherError(_NO_KEY)
+        for key in self._contacts.decrypting_keys(row.sender):
+            try:
+                return Text(ciphers.decrypt_text(key, content))
+            except CipherError as error:
+                problem = error
+        raise problem
+
+    def _open_file(self, row: InboxRow) -> SavedFile:
+        if row.saved_path is not None and Path(row.saved_path).is_file():
+            return SavedFile(Path(row.saved_path))
+        problem = CipherError(_NO_KEY)
+        # Hardly any: nothing but the padding tells whether a key fits, and of 256 wrong keys one does.
+        for key in self._contacts.file_keys(row.sender):
+            try:
+                return SavedFile(_save(self._content(row), key, self._save_dir, self._file_name(row)))
+            except CipherError as error:
+                problem = error
+        raise problem
+
+    def _file_name(self, row: InboxRow) -> str:
+        name = self._contacts.name_of(row.sender) or row.sender.hex()
+        safe = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name)[:40]
+        return f"messageu-{safe or '_'}-{row.number}"
+
+    def _content(self, row: InboxRow) -> Iterator[bytes]:
+        if row.spool is None:
+            yield row.content or b""
+            return
+        yield from self._store.read_spool(row.spool, CHUNK)
+
+
+class _Intake:
+    """The messages of one answer on their way into the store, in batches of one transaction each."""
+
+    def __init__(
+        self,
+        store: Store,
+        size: int,
+        keep: Callable[[list[NewMessage]], None],
+        progress: Progress | None,
+    ) -> None:
+        self._store = store
+        self._size = size
+        self._keep = keep
+        self._progress = progress
+        self._batch: list[NewMessage] = []
+        self._batch_bytes = 0
+        self._head = MessageHead(ClientId(b""), 0, 0, 0)
+        self._content = bytearray()
+        self._spool: SpoolFile | None = None
+        self._digest = hashlib.sha256()
+        self._passed = 0
+
+    def takes(self, event: Event) -> bool:
+        """Take in a part of a message; whether it was one."""
+        match event:
+            case MessageHead():
+                self._begin(event)
+            case ContentPart(data):
+                self._add(data)
+            case MessageEnd():
+                self._end()
+            case _:
+                return False
+        return True
+
+    def _begin(self, head: MessageHead) -> None:
+        if max(head.number, head.accepted_at or 0) > _LARGEST_NUMBER:
+            raise ServerAnsweredNonsense(
+                "It numbers its messages beyond all bounds.", "Check that server.info leads to a MessageU server."
+            )
+        self._head = head
+        self._content.clear()
+        self._digest = hashlib.sha256()
+        if head.size > INLINE_CONTENT:
+            self._spool = self._store.new_spool_file()
+
+    def _add(self, data: bytes) -> None:
+        self._digest.update(data)
+        if self._spool is not None:
+            self._spool.write(data)
+        else:
+            self._content += data
+        self._passed += len(data)
+        if self._progress is not None:
+            self._progress(self._passed, self._size)
+
+    def _end(self) -> None:
+        head = self._head
+        spool = self._spool.keep() if self._spool is not None else None
+        self._spool = None
+        content = None if spool is not None else bytes(self._content)
+        self._batch.append(
+            NewMessage(
+                ClientId(head.sender), head.kind, head.size, content, spool, self._digest.digest(), head.number,
+                head.token, head.accepted_at, head.sender_proven,
+            )
+        )  # fmt: skip
+        self._batch_bytes += len(content or b"")
+        if len(self._batch) >= _BATCH_MESSAGES or self._batch_bytes >= _BATCH_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Keep what came whole, however the answer ended."""
+        if self._spool is not None:
+            self._spool.discard()
+        self._flush()
+        if self._progress is not None:
+            self._progress(self._size, self._size)
+
+    def _flush(self) -> None:
+        if self._batch:
+            self._keep(self._batch)
+            self._batch = []
+            self._batch_bytes = 0
+
+
+def check_list(event: Event, request: RequestCode, expected: ResponseCode) -> None:
+    """Raise where the server refused, or answered with another list."""
+    if isinstance(event, ErrorResponse):
+        raise refused(request, event)
+    if isinstance(event, ListBegins) and event.code != expected:
+        raise ServerAnsweredNonsense(
+            f"It answered with a list of another kind (code {event.code}).",
+            "Check that server.info leads to a MessageU server.",
+        )
+
+
+def _save(content: Iterator[bytes], key: SymmetricKey, folder: Path, name: str) -> Path:
+    """Decrypt into a fresh file of mode 0600, whole or not at all. Raises `CipherError`, `FileUnsaved`."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(prefix=".messageu-", dir=folder)
+        try:
+            with open(descriptor, "wb") as file:  # noqa: PTH123
+                cipher = ciphers.Decryptor(key)
+                for part in content:
+                    file.write(cipher.update(part))
+                file.write(cipher.finish())
+                file.flush()
+                os.fsync(descriptor)
+            final = _reserve(folder, name)
+            Path(temporary).replace(final)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise FileUnsaved(
+            f"A received file can't be saved in {folder} ({error.strerror}); it is kept.",
+            "Make room, or choose another folder with --save-dir, then use 140 again.",
+        ) from error
+    return final
+
+
+def _reserve(folder: Path, name: str) -> Path:
+    """A name that nobody has, taken by an empty file that is then replaced."""
+    for attempt in range(1_000_000):
+        path = (folder / (f"{name}-{attempt}" if attempt else name)).resolve()
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+        except FileExistsError:
+            continue
+        return path
+    raise FileExistsError(17, "every name is taken")

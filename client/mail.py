@@ -1,0 +1,116 @@
+"""What comes and goes, as values.
+
+Owns: the types that the library hands to its callers.
+Promises: no behaviour; whoever has one of these needs nothing else to show it.
+
+Source: docs/client-protocol.md, "Types of messages".
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from client.contacts import Contact
+from common.values import ClientId
+
+
+class KeyRequested(NamedTuple):
+    """The sender asks for a symmetric key (type 1)."""
+
+
+class KeyReceived(NamedTuple):
+    """The sender shared a symmetric key (type 2).
+
+    It is the one in use now; with a verified sender it only decrypts. `unasked`: nobody had asked for it, and there
+    was one in use.
+    """
+
+    unasked: bool = False
+
+
+class Text(NamedTuple):
+    """A text (type 3)."""
+
+    text: str
+
+
+class SavedFile(NamedTuple):
+    """A file, saved at `path` (type 4)."""
+
+    path: Path
+
+
+class Unreadable(NamedTuple):
+    """What can't be decrypted. It is kept, and received again once its key is there."""
+
+    problem: str
+
+
+class UnknownKind(NamedTuple):
+    """A message of a type that the protocol does not have."""
+
+    kind: int
+
+
+Content = KeyRequested | KeyReceived | Text | SavedFile | Unreadable | UnknownKind
+
+
+class Received(NamedTuple):
+    """A message for this user.
+
+    `number` grows from message to message of this home. `late`: it was received before as `Unreadable`, and its key
+    has come since. `repeated`: it may have been received before, because something broke just then. Times are Unix
+    milliseconds: `received_at` by our clock, `accepted_at` by the server's, where it told. `sender_proven`: the server
+    says that the sender had proven who he is.
+    """
+
+    number: int
+    sender: ClientId
+    sender_name: str | None
+    content: Content
+    received_at: int
+    accepted_at: int | None
+    sender_proven: bool
+    late: bool
+    repeated: bool
+    sender_verified: bool = False
+
+
+class Sent(NamedTuple):
+    """The server has stored a message."""
+
+    recipient: Contact
+    message_id: int
+
+
+class SentMessage(NamedTuple):
+    """A text or file of ours. `stored_at`: the server has it; `waiting`: it is in the outbox; `problem`: it was
+    refused. With none of the three nobody knows whether the server has it.
+    """
+
+    number: int
+    recipient: Contact
+    text: str | None
+    path: Path | None
+    queued_at: int
+    stored_at: int | None
+    message_id: int | None
+    problem: str | None
+    waiting: bool
+
+
+class FetchedKey(NamedTuple):
+    """A contact's public key is here. `changed`: it is not the one that was known; that one stays in use."""
+
+    contact: Contact
+    changed: bool
+
+
+class Failed(NamedTuple):
+    """A message that the server refused for good; it is kept aside. `text` where it was one."""
+
+    recipient: ClientId
+    recipient_name: str | None
+    kind: int
+    queued_at: int
+    problem: str
+    text: str | None

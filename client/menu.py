@@ -1,0 +1,184 @@
+"""The numbered menu, as published.
+
+Owns: which number does what, what is asked for it, and how a failure is told.
+Promises: after any failure, the menu again; the end of the input ends the program as 0 does. On a pipe each choice
+takes the same lines whatever happens, so that a script stays in step.
+Exposure: fed by a person or by a script.
+
+Source: docs/client-protocol.md, "The console".
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from client.console import Console, EndOfInput
+from client.messenger import Messenger, Sent
+from common.errors import (
+    ClientError,
+    MessageUError,
+    NoPublicKey,
+    NoSharedKey,
+    ServerAnsweredError,
+    ServerAnsweredNonsense,
+    ValueRejected,
+)
+
+MENU: Final = """\
+MessageU client at your service.
+110) Register
+120) Request for clients list
+130) Request for public key
+140) Request for waiting messages
+150) Send a text message
+151) Send a request for symmetric key
+152) Send your symmetric key
+153) Send a file
+ 0) Exit client
+?"""
+EXIT_INTERRUPTED: Final = 130
+_ASK_NAME: Final = "User name:"
+
+
+class Menu:
+    """Offers the choices until the user has enough."""
+
+    def __init__(self, messenger: Messenger, console: Console) -> None:
+        self._messenger = messenger
+        self._console = console
+        self._actions: dict[str, Callable[[], None]] = {
+            "110": self._register,
+            "120": self._list_users,
+            "130": self._fetch_public_key,
+            "140": self._receive,
+            "150": self._send_text,
+            "151": self._request_key,
+            "152": self._send_key,
+            "153": self._send_file,
+        }
+
+    def run(self) -> int:
+        """Serve choice after choice; give the exit code."""
+        while True:
+            self._console.say_block(MENU)
+            try:
+                choice = self._console.read_line().strip()
+            except EndOfInput:
+                return 0
+            except KeyboardInterrupt:
+                self._console.interrupted()
+                return EXIT_INTERRUPTED
+            if choice == "0":
+                return 0
+            action = self._actions.get(choice)
+            if action is not None:
+                try:
+                    action()
+                except EndOfInput:
+                    return 0
+                except KeyboardInterrupt:
+                    self._console.interrupted()
+                except MessageUError as error:
+                    self._tell(error)
+                except BrokenPipeError:
+                    # Nobody reads what is printed any more.
+                    raise
+                except OSError as error:
+                    self._console.say(f"The system refused: {error}.")
+            elif choice:
+                self._console.say(f"There is no choice {choice}.")
+
+    def _tell(self, error: MessageUError) -> None:
+        if isinstance(error, ServerAnsweredError | ServerAnsweredNonsense):
+            self._console.say("Server responded with an error")
+            self._console.say(f"{error} {error.advice}")
+            return
+        self._console.say(str(error))
+        if isinstance(error, ClientError) and error.advice:
+            self._console.say(error.advice)
+
+    # --- the choices ------------------------------------------------------------------------------------------
+
+    def _register(self) -> None:
+        if not self._messenger.is_registered():
+            pending = self._messenger.pending_name()
+            if pending is not None:
+                self._console.say(f"The registration of {pending} is not complete yet; enter {pending} to complete it.")
+        name = self._console.ask(_ASK_NAME).strip()
+        try:
+            identity = self._messenger.register(name)
+        except ValueRejected as error:
+            self._console.say(f"Not registered: {error}.")
+            return
+        self._console.say(f"Registered as {identity.name}.")
+
+    def _list_users(self) -> None:
+        users = self._messenger.users()
+        for user in users:
+            self._console.say(user.name)
+        if not users:
+            self._console.say("Nobody else is registered.")
+
+    def _fetch_public_key(self) -> None:
+        fetched = self._messenger.fetch_public_key(self._ask_name())
+        self._console.say(f"The public key of {fetched.contact.name} is here.")
+        if fetched.changed:
+            self._console.say(
+                "It is not the one that was here before, and nothing is sent until you accept it: "
+                f"compare with `messageu verify {fetched.contact.name}`, accept with --accept-new."
+            )
+
+    def _receive(self) -> None:
+        shown = 0
+        with self._console.transfer("Receiving") as progress:
+            for message in self._messenger.receive(progress=progress):
+                self._console.show(message)
+                shown += 1
+        if not shown:
+            self._console.say("No messages wait.")
+
+    def _send_text(self) -> None:
+        name = self._ask_name()
+        text = self._console.ask("Text:")
+        self._with_shared_key(name, lambda: self._messenger.send_text(name, text))
+
+    def _request_key(self) -> None:
+        sent = self._messenger.request_key(self._ask_name())
+        self._console.say(f"{sent.recipient.name} is asked for a symmetric key.")
+
+    def _send_key(self) -> None:
+        name = self._ask_name()
+        self._make_and_send_key(name)
+
+    def _send_file(self) -> None:
+        name = self._ask_name()
+        answer = self._console.ask("Path of the file:")
+        path = Path(answer.strip()) if answer.strip() else Path(answer)
+        with self._console.transfer("Sending") as progress:
+            self._with_shared_key(name, lambda: self._messenger.send_file(name, path, progress))
+
+    # --- helpers ----------------------------------------------------------------------------------------------
+
+    def _ask_name(self) -> str:
+        return self._console.ask(_ASK_NAME).strip()
+
+    def _with_shared_key(self, name: str, send: Callable[[], Sent]) -> None:
+        try:
+            sent = send()
+        except NoSharedKey as error:
+            if not self._console.confirm(f"{error} Make one and send it first?"):
+                raise
+            self._make_and_send_key(name)
+            sent = send()
+        self._console.say(f"Sent to {sent.recipient.name}.")
+
+    def _make_and_send_key(self, name: str) -> None:
+        try:
+            sent = self._messenger.send_key(name)
+        except NoPublicKey:
+            # A script fetches it by itself, with 130, as the published flow has it; a person is spared that.
+            if not self._console.terminal:
+                raise
+            self._messenger.fetch_public_key(name)
+            sent = self._messenger.send_key(name)
+        self._console.say(f"A new symmetric key is made and sent to {sent.recipient.name}.")

@@ -1,0 +1,186 @@
+"""Messages on their way out, over the extension: on disk first, sent until the server has answered.
+
+Owns: the order of sending, and what becomes of a message that was refused.
+Promises: a message is on disk, with its token, before it is sent, and gone once the server has it; the oldest goes
+first, before anything new; the server stores none of them twice, however often a connection breaks.
+Exposure: believes the server when it says that a message is stored.
+
+    state     means                                        leaves when
+    ───────   ──────────────────────────────────────────   ─────────────────────────────────────────────
+    waiting   to be sent, or sent and not answered         2103 → gone; refused for good → failed
+    failed    refused, or too old to be sent once more     never; it is kept for the user to see
+
+Source: docs/client-protocol.md, "642, send once"; docs/guarantees.md.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Final
+
+from client import ciphers
+from client.contacts import Contacts
+from client.greeting import Tell
+from client.mail import Failed
+from client.refusals import refused
+from client.server_link import Progress, ServerLink
+from client.store import OutboxRow, Outgoing, Store
+from common.errors import CipherError, OutboxFull, ServerAnsweredError, ServerAnsweredNonsense
+from common.values import ClientId, MessageKind, RefusalReason, Token
+from common.wire.codes import RequestCode
+from common.wire.requests import LargeSendRequest, SendRequest
+from common.wire.responses import ErrorResponse, StoredResponse
+
+MOST_WAITING: Final = 256
+"""The server keeps the newest 1,024 tokens of a sender; with no more than this unanswered none of them is forgotten."""
+LONGEST_WAIT: Final = 6 * 24 * 3600 * 1000
+"""Milliseconds. The server keeps tokens for 7 days; what is sent again after that might be stored twice."""
+CHUNK: Final = 256 * 1024
+_LATER: Final = frozenset({RefusalReason.MAILBOX_FULL, RefusalReason.TOO_FAST, RefusalReason.STORAGE_FULL})
+"""What time may heal: the message is kept and sent again."""
+_KINDS: Final = {
+    MessageKind.KEY_REQUEST: "key request",
+    MessageKind.KEY: "symmetric key",
+    MessageKind.TEXT: "text",
+    MessageKind.FILE: "file",
+}
+
+
+class Outbox:
+    """The store's outgoing messages and the link that takes them away."""
+
+    def __init__(self, store: Store, link: ServerLink, contacts: Contacts, tell: Tell, now: Callable[[], int]) -> None:
+        self._store = store
+        self._link = link
+        self._contacts = contacts
+        self._tell = tell
+        self._now = now
+
+    def check_room(self) -> None:
+        """Raise `OutboxFull` where no further message is taken."""
+        if self._store.waiting_count() >= MOST_WAITING:
+            raise OutboxFull(
+                f"{MOST_WAITING} messages wait to be sent already; this one was not taken.",
+                "Wait until the server is back, or the recipients have fetched.",
+            )
+
+    def put(
+        self,
+        recipient: ClientId,
+        kind: MessageKind,
+        size: int,
+        body: bytes | str,
+        token: Token,
+        key: int | None = None,
+        outgoing: Outgoing | None = None,
+    ) -> int:
+        """Have a message on disk: its content, or the name of the spool file with it.
+
+        `key` is the number of the one it carries, `outgoing` what the history keeps of it.
+
+        Raises `OutboxFull`.
+        """
+        self.check_room()
+        return self._store.add_outgoing(recipient, kind, size, body, token, key, self._now(), outgoing)
+
+    def flush(self, me: ClientId, watched: int | None = None, progress: Progress | None = None) -> int:
+        """Send all that waits, the oldest first; the message id that the server gave to number `watched`, or 0.
+
+        What becomes of the others is told. Raises what `ServerLink.ask` raises, and `ServerAnsweredError` for
+        `watched`.
+        """
+        message_id: int | None = None
+        refusal: ServerAnsweredError | None = None
+        blocked: set[ClientId] = set()
+        for row in self._store.outgoing():
+            if row.recipient in blocked:
+                continue
+            if self._now() - row.queued_at > LONGEST_WAIT:
+                self._set_aside(row, "it waited for so long that sending it again might store it twice")
+                continue
+            answer = self._send(me, row, progress if row.number == watched else None)
+            if isinstance(answer, StoredResponse):
+                self._store.outgoing_stored(row.number, answer.message_id, self._now())
+                if row.number == watched:
+                    message_id = answer.message_id
+                else:
+                    self._tell(f"{self._name(row)} is sent now.")
+                continue
+            error = self._refused(row, answer, told=row.number != watched)
+            if row.number == watched:
+                refusal = error
+            if answer.reason in _LATER:
+                if answer.reason != RefusalReason.MAILBOX_FULL:
+                    break
+                # Nothing may overtake it on the way to the same recipient.
+                blocked.add(row.recipient)
+        if refusal is not None:
+            raise refusal
+        if watched is not None and message_id is None:
+            raise ServerAnsweredError(
+                "An earlier message waits, because the server has no room for it now.",
+                "This one is kept behind it and is sent by itself.",
+            )
+        return message_id or 0
+
+    def failed(self) -> list[Failed]:
+        """What was refused for good, the oldest first."""
+        return [
+            Failed(
+                row.recipient, self._contacts.name_of(row.recipient), row.kind, row.queued_at, problem, self._text(row)
+            )
+            for row, problem in self._store.failed()
+        ]
+
+    def _send(self, me: ClientId, row: OutboxRow, progress: Progress | None) -> StoredResponse | ErrorResponse:
+        if row.spool is None:
+            answer = self._link.ask(SendRequest(me, row.recipient, row.kind, row.content or b"", row.token))
+        else:
+            request = LargeSendRequest(me, row.recipient, row.kind, row.size, row.token)
+            answer = self._link.ask(request, self._body(row.spool, row.size, progress))
+        if isinstance(answer, ErrorResponse):
+            return answer
+        if not isinstance(answer, StoredResponse) or answer.recipient != row.recipient:
+            raise ServerAnsweredNonsense(
+                "It gave the answer to another request.", "The message is kept; check server.info."
+            )
+        return answer
+
+    def _body(self, spool: str, size: int, progress: Progress | None) -> Iterator[bytes]:
+        passed = 0
+        for part in self._store.read_spool(spool, CHUNK):
+            yield part
+            passed += len(part)
+            if progress is not None:
+                progress(passed, size)
+
+    def _refused(self, row: OutboxRow, answer: ErrorResponse, *, told: bool) -> ServerAnsweredError:
+        error = refused(RequestCode.SEND, answer)
+        if answer.reason in _LATER:
+            advice = f"{error.advice} The message is kept and sent again by itself."
+            return ServerAnsweredError(str(error), advice, answer.reason, answer.retry_after)
+        if told:
+            self._set_aside(row, str(error))
+        else:
+            self._store.outgoing_failed(row.number, str(error))
+        return error
+
+    def _set_aside(self, row: OutboxRow, problem: str) -> None:
+        self._store.outgoing_failed(row.number, problem)
+        text = self._text(row)
+        quoted = "" if text is None else f" It reads: {text[:200]}"
+        self._tell(f"{self._name(row)} was not sent and is set aside: {problem}{quoted}")
+
+    def _name(self, row: OutboxRow) -> str:
+        when = datetime.fromtimestamp(row.queued_at / 1000).astimezone()
+        recipient = self._contacts.name_of(row.recipient) or row.recipient.hex()
+        return f"The {_KINDS[MessageKind(row.kind)]} for {recipient} of {when:%Y-%m-%d %H:%M}"
+
+    def _text(self, row: OutboxRow) -> str | None:
+        if row.kind != MessageKind.TEXT or row.content is None:
+            return None
+        for key in self._contacts.decrypting_keys(row.recipient):
+            try:
+                return ciphers.decrypt_text(key, row.content)
+            except CipherError:
+                continue
+        return None

@@ -1,0 +1,75 @@
+"""What an error answer most likely means, and what to do next.
+
+Owns: the sentences behind 9000 and 9001.
+Promises: a 9000, which carries no reason, gets the likely ones for the request that was refused.
+
+Source: docs/client-protocol.md, "Errors".
+"""
+
+from typing import Final
+
+from common.errors import ServerAnsweredError
+from common.values import RefusalReason
+from common.wire.codes import RequestCode
+from common.wire.responses import ErrorResponse
+
+_LIKELY: Final[dict[RequestCode, tuple[str, str]]] = {
+    RequestCode.REGISTER: (
+        "Most likely the name is taken already.",
+        "Choose another name.",
+    ),
+    RequestCode.LIST_USERS: (
+        "Most likely the server does not know this account.",
+        "Check that server.info leads to the server where it was registered.",
+    ),
+    RequestCode.PUBLIC_KEY: (
+        "Most likely the server does not know that user, or this account.",
+        "Ask for the clients list again, with 120.",
+    ),
+    RequestCode.SEND: (
+        "Most likely the content is too large, the recipient's mailbox or the server is full, "
+        "or the server does not know the recipient or this account.",
+        "It was not stored. Try something smaller, or again later; 120 lists whom the server knows.",
+    ),
+    RequestCode.PULL: (
+        "Most likely the server does not know this account.",
+        "Check that server.info leads to the server where it was registered.",
+    ),
+    RequestCode.PROVE: (
+        "Most likely the server does not know this account, or has another key for it.",
+        "Check that server.info leads to the server where it was registered.",
+    ),
+    RequestCode.FETCH: (
+        "Most likely the server does not know this account.",
+        "Check that server.info leads to the server where it was registered.",
+    ),
+}
+_REASONS: Final[dict[int, tuple[str, str]]] = {
+    RefusalReason.MALFORMED: ("It could not make sense of the request.", "Check that both sides are up to date."),
+    RefusalReason.REQUESTER_UNKNOWN: (
+        "It does not know this account.",
+        "Check that server.info leads to the server where it was registered.",
+    ),
+    RefusalReason.RECIPIENT_UNKNOWN: ("It does not know that user.", "Ask for the clients list again, with 120."),
+    RefusalReason.PROOF_NEEDED: (
+        "This account has proven itself before, and this connection has not.",
+        "Start again with --no-published-only.",
+    ),
+    RefusalReason.TOO_LARGE: ("The content is too large for this server.", "Send something smaller."),
+    RefusalReason.MAILBOX_FULL: ("The recipient's mailbox is full.", "Wait until the recipient has fetched."),
+    RefusalReason.TOO_FAST: ("It was asked too much in a short time.", "Wait a little."),
+    RefusalReason.STORAGE_FULL: ("The server's storage is full.", "Wait until its operator has made room."),
+    RefusalReason.TOKEN_REUSED: ("It has another message under the same token.", "Send it again as a new message."),
+    RefusalReason.NAME_TAKEN: ("The name is taken.", "Choose another name."),
+}
+
+
+def refused(request: RequestCode, answer: ErrorResponse) -> ServerAnsweredError:
+    """Put an error answer into words."""
+    if answer.reason is not None:
+        sentence, advice = _REASONS.get(answer.reason, (f"It gave the reason {answer.reason}.", "Try again later."))
+        if answer.retry_after:
+            advice += f" It asks to wait {answer.retry_after} s."
+    else:
+        sentence, advice = _LIKELY[request]
+    return ServerAnsweredError(sentence, advice, answer.reason, answer.retry_after)

@@ -1,0 +1,327 @@
+"""The door to the server: one TCP connection, requests out, responses in; the client's only room with sockets.
+
+Owns: connecting, keeping the connection where the server keeps it, time-outs, what may be sent a second time.
+Promises: header and payload leave in one write; a response is taken in any split; an answer that comes while a large
+content is still being sent ends the sending. Whatever goes wrong, an interrupt included, leaves no half-used
+connection behind. A request is repeated, once and on a fresh connection, only where the kept one turned out to be
+closed before a byte of the answer came, and only where repeating can't do a thing twice.
+Exposure: talks to a server that need not be honest, over a connection that anybody may cut or alter.
+
+    ServerUnreachable       nothing was done: no connection, or it broke before the request was out
+    ServerSilent            the request was out, and no whole answer came: whether it was done is unknown
+    ServerAnsweredNonsense  the answer can't be parsed
+
+Source: docs/client-protocol.md.
+"""
+
+import select
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from common.errors import ResponseMalformed, ServerAnsweredNonsense, ServerSilent, ServerUnreachable
+from common.info_files import ServerAddress
+from common.wire.client_connection import ClientConnection, Event, ListBegins, ListEnd
+from common.wire.requests import (
+    FetchRequest,
+    HelloRequest,
+    LargeSendRequest,
+    ListUsersRequest,
+    PublicKeyRequest,
+    PullRequest,
+    Request,
+    SendRequest,
+    encode,
+)
+from common.wire.responses import ErrorResponse, Whole
+
+CONNECT_TIMEOUT: Final = 5.0
+REPLY_TIMEOUT: Final = 60.0
+_CLOSING_GRACE: Final = 0.1
+"""Seconds. Some servers close after each reply. Until this one has shown that it does not, what must not be done
+twice waits so long for the closing, rather than being sent into a connection that is about to go."""
+_READ_SIZE: Final = 256 * 1024
+
+Progress = Callable[[int, int], None]
+"""Told how many bytes of how many have passed."""
+
+
+class _Broken(Exception):
+    """The connection ended or fell silent."""
+
+    def __init__(self, problem: str, *, closed: bool) -> None:
+        super().__init__(problem)
+        self.closed = closed
+
+
+class ServerLink:
+    """The connection to one server. Used from one thread."""
+
+    def __init__(
+        self,
+        address: ServerAddress,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        reply_timeout: float = REPLY_TIMEOUT,
+        greet: "Callable[[ServerLink], bool] | None" = None,
+    ) -> None:
+        self.address = address
+        self._greet = greet
+        self._connect_timeout = connect_timeout
+        self._reply_timeout = reply_timeout
+        self._socket: socket.socket | None = None
+        self._protocol = ClientConnection()
+        self._events: deque[Event] = deque()
+        self._replies = 0
+        self._server_keeps = False
+        self._sent_all = False
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another one."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def connect(self) -> None:
+        """Have a connection, greeted. Raises `ServerUnreachable`, and what the greeting raises."""
+        if not self.is_open():
+            try:
+                self._connect()
+            except BaseException:
+                self.close()
+                raise
+
+    def is_open(self) -> bool:
+        """Whether there is a connection and the server keeps it."""
+        return self._reuse(patient=True)
+
+    def exchange(self, request: Request, timeout: float) -> Whole | None:
+        """Send a request on the present connection and give its answer; None for silence or the connection's end.
+
+        For the greeting, which has to be said on this connection and no other. Raises `ServerAnsweredNonsense`.
+        """
+        if self._socket is None:
+            return None
+        try:
+            self._send(encode(request), ())
+            event = self._next_event(timeout)
+        except _Broken:
+            self.close()
+            return None
+        if not isinstance(event, Whole):
+            self.close()
+            raise _nonsense("a list instead of a greeting")
+        self._end_of_reply()
+        return event
+
+    def ask(self, request: Request, body: Iterable[bytes] = ()) -> Whole:
+        """Send a request, and `body` behind a `LargeSendRequest`; give its answer.
+
+        Raises `ServerUnreachable`, `ServerSilent`, `ServerAnsweredNonsense`.
+        """
+        event = self._first_event(request, body)
+        if isinstance(event, ListBegins) or not isinstance(event, Whole):
+            self.close()
+            raise _nonsense(f"a list (code {event.code})" if isinstance(event, ListBegins) else "part of a list")
+        self._end_of_reply()
+        return event
+
+    def ask_list(self, request: Request, silence: float = 0.0) -> Iterator[Event]:
+        """Send a request whose answer is a list; give an `ErrorResponse` alone, or the list from begin to end.
+
+        `silence` in seconds is what the server was allowed to wait before it answers. A list that is not read to its
+        end costs the connection. Raises as `ask` does.
+        """
+        event = self._first_event(request, (), silence)
+        if isinstance(event, ErrorResponse):
+            self._end_of_reply()
+            yield event
+            return
+        if not isinstance(event, ListBegins):
+            self.close()
+            raise _nonsense("an answer to another request")
+        whole = False
+        try:
+            yield event
+            while not isinstance(event, ListEnd):
+                event = self._next_event(self._reply_timeout)
+                whole = isinstance(event, ListEnd)
+                if whole:
+                    self._end_of_reply()
+                yield event
+        except _Broken as broken:
+            raise ServerSilent(
+                f"The answer of the server at {self.address} broke off: {broken}.", "Try again."
+            ) from broken
+        finally:
+            if not whole:
+                self.close()
+
+    # --- one exchange -----------------------------------------------------------------------------------------
+
+    def _first_event(self, request: Request, body: Iterable[bytes], silence: float = 0.0) -> Event:
+        """Send the request, where that is safe a second time on a fresh connection, and give the answer's beginning."""
+        repeatable = _is_repeatable(request)
+        reused = self._reuse(patient=not repeatable)
+        while True:
+            try:
+                if not reused:
+                    self._connect()
+                self._send(encode(request), body)
+                return self._next_event(self._reply_timeout + silence)
+            except _Broken as broken:
+                self.close()
+                began = not self._protocol.idle
+                untouched = not self._sent_all and not isinstance(request, LargeSendRequest)
+                if reused and broken.closed and not began and (repeatable or untouched):
+                    reused = False
+                    continue
+                if not self._sent_all:
+                    raise ServerUnreachable(
+                        f"The connection to the server at {self.address} broke before the request was out: {broken}.",
+                        "Nothing was done; try again.",
+                    ) from broken
+                raise ServerSilent(
+                    f"The server at {self.address} gave no whole answer: {broken}.",
+                    "Check that it is a MessageU server and that it runs, then try again.",
+                ) from broken
+            except BaseException:
+                self.close()
+                raise
+
+    def _reuse(self, *, patient: bool) -> bool:
+        """Whether the connection of the last request can carry another one."""
+        if self._socket is None:
+            return False
+        grace = _CLOSING_GRACE if patient and not self._server_keeps and self._replies else 0.0
+        if self._poll(select.POLLIN, grace):
+            # Closed, or bytes that no request asked for: either way it is of no more use.
+            self.close()
+            return False
+        return True
+
+    def _connect(self) -> None:
+        self._open()
+        if self._greet is None:
+            return
+        if not self._greet(self):
+            self.close()
+            self._open()
+        elif self._socket is None:
+            raise _nonsense("bytes that nobody asked for behind its greeting")
+
+    def _open(self) -> None:
+        try:
+            connection = socket.create_connection(self.address, timeout=self._connect_timeout)
+        except (OSError, UnicodeError) as error:
+            problem = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise ServerUnreachable(
+                f"There is no server at {self.address} ({problem}).",
+                "Check that the server runs and that server.info has its address.",
+            ) from error
+        connection.settimeout(0)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._socket = connection
+        self._protocol = ClientConnection()
+        self._events.clear()
+        self._replies = 0
+
+    def _end_of_reply(self) -> None:
+        self._replies += 1
+        if self._replies > 1:
+            self._server_keeps = True
+        # An answer to half a request, or bytes behind an answer (one dialect pads with zeros): both parties would
+        # read what follows in different ways.
+        if self._events or not self._protocol.idle or not self._sent_all:
+            self.close()
+
+    def _send(self, head: bytes, body: Iterable[bytes]) -> None:
+        """Write the request. Ends early when an answer comes meanwhile: a refusal need not wait for the content."""
+        self._sent_all = False
+        parts = iter(body)
+        # The first part of the content goes into the same write as the header.
+        view = memoryview(head + next(parts, b""))
+        while True:
+            view = view[self._write(view) :]
+            if self._events:
+                return
+            if not view:
+                part = next(parts, None)
+                if part is None:
+                    self._sent_all = True
+                    return
+                view = memoryview(part)
+            ready = self._poll(select.POLLIN | select.POLLOUT, self._reply_timeout)
+            if not ready:
+                raise _Broken(f"it took nothing for {self._reply_timeout:g} s", closed=False)
+            if ready & ~select.POLLOUT:
+                self._read()
+
+    def _write(self, view: memoryview) -> int:
+        assert self._socket is not None
+        try:
+            return self._socket.send(view)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            # The server may have answered before it closed; what it said is still to be read.
+            while not self._events and self._poll(select.POLLIN, _CLOSING_GRACE):
+                self._read()
+            if not self._events:
+                raise _Broken(error.strerror or str(error), closed=True) from error
+            return 0
+
+    def _next_event(self, timeout: float) -> Event:
+        while not self._events:
+            event = self._parse()
+            if event is not None:
+                return event
+            if not self._poll(select.POLLIN, timeout):
+                raise _Broken(f"silence for {timeout:g} s", closed=False)
+            self._read()
+        return self._events.popleft()
+
+    def _read(self) -> None:
+        """Take in what is there; put the first event of it aside."""
+        assert self._socket is not None
+        try:
+            data = self._socket.recv(_READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise _Broken(error.strerror or str(error), closed=True) from error
+        if not data:
+            raise _Broken("it closed the connection", closed=True)
+        self._protocol.receive_data(data)
+        event = self._parse()
+        if event is not None:
+            self._events.append(event)
+
+    def _parse(self) -> Event | None:
+        try:
+            return self._protocol.next_event()
+        except ResponseMalformed as error:
+            self.close()
+            raise _nonsense(str(error)) from error
+
+    def _poll(self, wanted: int, timeout: float) -> int:
+        assert self._socket is not None
+        poll = select.poll()
+        poll.register(self._socket, wanted)
+        ready = poll.poll(timeout * 1000)
+        return ready[0][1] if ready else 0
+
+
+def _is_repeatable(request: Request) -> bool:
+    """Whether doing it twice is the same as doing it once."""
+    if isinstance(request, SendRequest | LargeSendRequest):
+        # A body is an iterator of the caller's, which may be spent; he repeats it himself.
+        return isinstance(request, SendRequest) and request.token is not None
+    return isinstance(request, ListUsersRequest | PublicKeyRequest | PullRequest | HelloRequest | FetchRequest)
+
+
+def _nonsense(what: str) -> ServerAnsweredNonsense:
+    return ServerAnsweredNonsense(
+        f"Its answer can't be understood: {what}.", "Check that server.info leads to a MessageU server."
+    )

@@ -1,0 +1,203 @@
+"""Where each setting comes from.
+
+Owns: the order: the flag, the environment (MESSAGEU_*), the files in the home, the user's configuration file, the
+default; and saying which of them it was.
+Promises: reads a few small files and nothing else; what can't be used is a `SettingRejected` or `InfoFileError`.
+
+Source: docs/client.md, "Settings".
+"""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from common.errors import InfoFileError, SettingRejected
+from common.info_files import ServerAddress, parse_address, read_server_address
+
+SERVER_INFO: Final = "server.info"
+ROOT_VARIABLE: Final = "MESSAGEU_ROOT"
+CONFIG_FILE: Final = "config.toml"
+CONFIG_VARIABLE: Final = "MESSAGEU_CONFIG"
+ANSWERS: Final = ("ask", "always", "never")
+"""What becomes of a received key request: a person is asked (a script: never), it is answered, it is not."""
+KNOWN: Final = ("server", "home", "save_dir", "published_only", "answer_key_requests")
+_YES: Final = frozenset({"1", "yes", "true", "on"})
+_NO: Final = frozenset({"0", "no", "false", "off"})
+
+
+class Setting(NamedTuple):
+    """A setting's value and where it came from."""
+
+    name: str
+    value: str | None
+    source: str
+
+
+class Flags(NamedTuple):
+    """What the command line said; None where it said nothing."""
+
+    home: Path | None = None
+    server: str | None = None
+    save_dir: Path | None = None
+    published_only: bool | None = None
+
+
+class Settings:
+    """All settings of one run."""
+
+    def __init__(self, flags: Flags, environment: Mapping[str, str], here: Path) -> None:
+        self._flags = flags
+        self._environment = environment
+        self._here = here
+        self._config_path, self._config = _read_config(environment)
+        self.home = Path(self.home_setting().value or ".").expanduser()
+
+    def home_setting(self) -> Setting:
+        """The folder of the identity."""
+        flag = self._flags.home
+        return self._early("home", None if flag is None else str(flag), "--home") or Setting("home", ".", "default")
+
+    def server_setting(self) -> Setting:
+        """The server's address, not checked."""
+        found = self._flag_or_environment("server", self._flags.server, "--server")
+        if found is not None:
+            return found
+        if (self.home / SERVER_INFO).exists():
+            return self._server_file(self.home)
+        found = self._configured("server")
+        if found is not None:
+            return found
+        for folder in self._further_folders():
+            if (folder / SERVER_INFO).exists():
+                return self._server_file(folder)
+        return Setting("server", None, "nowhere")
+
+    def server(self) -> ServerAddress:
+        """The server's address. Raises `SettingRejected`, `InfoFileError`."""
+        setting = self.server_setting()
+        if setting.value is None:
+            places = ", ".join(dict.fromkeys(str(folder) for folder in (self.home, *self._further_folders())))
+            raise SettingRejected(
+                f"There is no {SERVER_INFO} in {places}. "
+                "Write the server's address:port into one, or use --server HOST:PORT."
+            )
+        address = parse_address(setting.value)
+        if address is None:
+            raise SettingRejected(f"{setting.source} takes HOST:PORT, not {setting.value!r}.")
+        return address
+
+    def save_dir_setting(self) -> Setting:
+        """Where received files go."""
+        flag = self._flags.save_dir
+        return self._early("save_dir", None if flag is None else str(flag), "--save-dir") or Setting(
+            "save_dir", tempfile.gettempdir(), "default: the temporary folder"
+        )
+
+    def save_dir(self) -> Path:
+        """Where received files go."""
+        return Path(self.save_dir_setting().value or tempfile.gettempdir()).expanduser()
+
+    def published_only_setting(self) -> Setting:
+        """Whether the account keeps to the published protocol; None leaves it as the home's store has it."""
+        flag = self._flags.published_only
+        text = None if flag is None else str(flag).lower()
+        return self._early("published_only", text, "--published-only") or Setting(
+            "published_only", None, "as remembered in the home"
+        )
+
+    def published_only(self) -> bool | None:
+        """The same as a value. Raises `SettingRejected`."""
+        name, value, source = self.published_only_setting()
+        if value is None:
+            return None
+        if value.casefold() in _YES | _NO:
+            return value.casefold() in _YES
+        raise SettingRejected(f"{name} ({source}) is yes or no, not {value!r}.")
+
+    def answer_setting(self) -> Setting:
+        """What becomes of a received key request."""
+        return self._early("answer_key_requests", None, "") or Setting("answer_key_requests", "ask", "default")
+
+    def answer_key_requests(self) -> str:
+        """The same, checked. Raises `SettingRejected`."""
+        name, value, source = self.answer_setting()
+        if value not in ANSWERS:
+            raise SettingRejected(f"{name} ({source}) is one of {', '.join(ANSWERS)}, not {value!r}.")
+        return value
+
+    def all(self) -> list[Setting]:
+        """Every setting."""
+        return [
+            self.home_setting(),
+            self.server_setting(),
+            self.save_dir_setting(),
+            self.published_only_setting(),
+            self.answer_setting(),
+            Setting("config_file", str(self._config_path), "found" if self._config_path.exists() else "does not exist"),
+        ]
+
+    def _early(self, name: str, flag: str | None, option: str) -> Setting | None:
+        return self._flag_or_environment(name, flag, option) or self._configured(name)
+
+    def _flag_or_environment(self, name: str, flag: str | None, option: str) -> Setting | None:
+        if flag is not None:
+            return Setting(name, flag, option)
+        variable = f"MESSAGEU_{name.upper()}"
+        named = self._environment.get(variable)
+        return Setting(name, named, variable) if named else None
+
+    def _configured(self, name: str) -> Setting | None:
+        value = self._config.get(name)
+        return None if value is None else Setting(name, value, str(self._config_path))
+
+    def _further_folders(self) -> list[Path]:
+        root = self._environment.get(ROOT_VARIABLE)
+        return [self._here, *([Path(root)] if root else [])]
+
+    def _server_file(self, folder: Path) -> Setting:
+        path = folder / SERVER_INFO
+        return Setting("server", str(read_server_address(path)), str(path))
+
+
+def server_address(option: str | None, home: Path, environment: Mapping[str, str], here: Path) -> ServerAddress:
+    """Find where the server is. Raises `SettingRejected`, `InfoFileError`."""
+    return Settings(Flags(home=home, server=option), environment, here).server()
+
+
+def save_folder(option: Path | None, environment: Mapping[str, str]) -> Path:
+    """Say where received files go."""
+    return Settings(Flags(save_dir=option), environment, Path()).save_dir()
+
+
+def _config_path(environment: Mapping[str, str]) -> Path:
+    named = environment.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    from platformdirs import user_config_path  # noqa: PLC0415 - the only user of it, and only where nothing is named
+
+    return user_config_path("messageu", appauthor=False) / CONFIG_FILE
+
+
+def _read_config(environment: Mapping[str, str]) -> tuple[Path, dict[str, str]]:
+    path = _config_path(environment)
+    if not path.is_file():
+        return path, {}
+    import tomllib  # noqa: PLC0415 - most people have no configuration file
+
+    try:
+        with path.open("rb") as file:
+            raw = tomllib.load(file)
+    except OSError as error:
+        raise InfoFileError(path, None, f"can't be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InfoFileError(path, None, f"is no TOML: {error}") from error
+    unknown = sorted(set(raw) - set(KNOWN))
+    if unknown:
+        raise InfoFileError(path, None, f"has no setting {unknown[0]!r}; there are {', '.join(KNOWN)}")
+    values: dict[str, str] = {}
+    for name, value in raw.items():
+        if not isinstance(value, str | bool):
+            raise InfoFileError(path, None, f"{name} is to be a text in quotes, or true or false")
+        values[name] = str(value).lower() if isinstance(value, bool) else value
+    return path, values

@@ -1,0 +1,163 @@
+"""Whose key is whose: trust on first use, changes, safety numbers.
+
+Owns: the pins. A pin is the id and the public key under which a name was first met, and whether it was compared.
+Promises: a pinned key is replaced by the user's word alone; while the server names another key, or another account,
+for a pinned name, nothing is sent to that name.
+Exposure: this is where a lying server is caught; what was never compared is trusted since it was first met.
+
+    state      means                                           leaves when
+    ────────   ─────────────────────────────────────────────   ────────────────────────────────────────────
+    pinned     met, not compared                               compared → verified; another key → changed
+    verified   both sides saw the same safety number           another key → changed
+    changed    the server names another key or account         it names the old one again → as before;
+                                                               the user accepts it → pinned
+
+Source: docs/client.md, "Trust".
+"""
+
+import functools
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from client.store import PinRow, Store
+from common.errors import ClientError
+from common.values import ClientId, PublicKey
+
+_CONTEXT: Final = b"MessageU safety number 1\0"
+_ROUNDS: Final = 5200
+_GROUPS: Final = 6
+
+
+class KeyChanged(ClientError):
+    """The server names another key, or another account, for somebody who is known here. Nothing was sent."""
+
+    def __init__(self, name: str, old_number: str, new_number: str, met: int, since: int, *, verified: bool) -> None:
+        super().__init__(
+            f"The key of {name} has changed; nothing was sent. Either {name} registered anew, or the server is lying. "
+            f"{'Verified' if verified else 'Known'} since {day(met)}, changed since {day(since)}. "
+            f"Old safety number: {grouped(old_number)}; new one: {grouped(new_number)}.",
+            f"Compare the new number with {name} by voice; then `messageu verify {name} --accept-new` accepts it.",
+        )
+        self.name = name
+        self.old_number = old_number
+        self.new_number = new_number
+        self.met = met
+        self.since = since
+
+
+class SafetyNumberDiffers(ClientError):
+    """The number that the other side sees is not ours."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"That is not the safety number with {name}; nothing was changed.",
+            "Compare again. If it stays another one, somebody else may read along: send nothing secret.",
+        )
+
+
+class Trust:
+    """The pins of one home."""
+
+    def __init__(self, store: Store, me: Callable[[], tuple[ClientId, PublicKey]], now: Callable[[], int]) -> None:
+        self._store = store
+        self._me = me
+        self._now = now
+
+    def pin(self, name: str) -> PinRow | None:
+        """Give what is known of a name."""
+        return self._store.pin_of_name(name)
+
+    def meet(self, client_id: ClientId, name: str, key: PublicKey) -> bool:
+        """Take the id and key that the server names for a name; whether they are other ones than are pinned."""
+        pin = self._store.pin_of_name(name) or self._store.pin_of_id(client_id)
+        if pin is None:
+            self._store.add_pin(client_id, name, key, self._now())
+            return False
+        if (pin.client_id, pin.name, pin.public_key) == (client_id, name, key):
+            self._store.offer(pin.client_id, None, None, None)
+            return False
+        known = (pin.offered_id, pin.offered_key) == (client_id, key)
+        self._store.offer(pin.client_id, client_id, key, pin.offered_since if known else self._now())
+        return True
+
+    def moved(self, client_id: ClientId, name: str) -> bool:
+        """Whether the server gives a known name to another id, or another name to a known id."""
+        by_name, by_id = self._store.pin_of_name(name), self._store.pin_of_id(client_id)
+        return (by_name is not None and by_name.client_id != client_id) or (by_id is not None and by_id.name != name)
+
+    def check(self, client_id: ClientId, name: str) -> None:
+        """Raise `KeyChanged` where the server named another key or account for somebody who is known here."""
+        pin = self._store.pin_of_name(name) or self._store.pin_of_id(client_id)
+        if pin is not None and (pin.offered_key is not None or self.moved(client_id, name)):
+            raise self.changed(pin, name)
+
+    def changed(self, pin: PinRow, name: str) -> KeyChanged:
+        """Put a change into words."""
+        new = self.offered_number(pin)
+        since = pin.offered_since or self._now()
+        return KeyChanged(
+            name, self.number(pin), new or "not known", pin.verified_at or pin.since, since,
+            verified=pin.verified_at is not None,
+        )  # fmt: skip
+
+    def number(self, pin: PinRow) -> str:
+        """Give the safety number with somebody, by the pinned key."""
+        return safety_number(self._me(), (pin.client_id, pin.public_key))
+
+    def offered_number(self, pin: PinRow) -> str | None:
+        """Give the safety number by the key that the server names now, where it is another one."""
+        if pin.offered_id is None or pin.offered_key is None:
+            return None
+        return safety_number(self._me(), (pin.offered_id, pin.offered_key))
+
+    def accept(self, pin: PinRow, name: str) -> None:
+        """Take the new key: it is pinned, not verified, and no symmetric key of before encrypts any more."""
+        if pin.offered_id is not None and pin.offered_key is not None:
+            self._store.replace_pin(pin.client_id, pin.offered_id, name, pin.offered_key, self._now())
+
+    def verify(self, pin: PinRow) -> None:
+        """Note that both sides saw the same number."""
+        self._store.verify_pin(pin.client_id, self._now())
+
+    def is_verified(self, client_id: ClientId) -> bool:
+        """Whether somebody's key was compared, and no other one is named now."""
+        pin = self._store.pin_of_id(client_id)
+        return pin is not None and pin.verified_at is not None and pin.offered_key is None
+
+
+def safety_number(one: tuple[ClientId, PublicKey], other: tuple[ClientId, PublicKey]) -> str:
+    """Give the 60 digits that both sides see."""
+    return "".join(sorted((_half(*one), _half(*other))))
+
+
+def grouped(number: str) -> str:
+    """Give a safety number in groups of five digits."""
+    return " ".join(number[at : at + 5] for at in range(0, len(number), 5)) if number.isdigit() else number
+
+
+@functools.lru_cache(maxsize=64)
+def _half(client_id: ClientId, key: PublicKey) -> str:
+    digest = hashlib.sha512(_CONTEXT + client_id + key).digest()
+    for _ in range(_ROUNDS - 1):
+        digest = hashlib.sha512(digest + client_id + key).digest()
+    numbers = [int.from_bytes(digest[at * 5 : at * 5 + 5], "big") for at in range(_GROUPS)]
+    return "".join(f"{number % 100_000:05d}" for number in numbers)
+
+
+def day(milliseconds: int) -> str:
+    """Give a time for a person."""
+    return f"{datetime.fromtimestamp(milliseconds / 1000).astimezone():%Y-%m-%d %H:%M}"
+
+
+class Verification(NamedTuple):
+    """What `verify` knows of somebody. `new_number`: by the key that the server names now, where that is another."""
+
+    name: str
+    client_id: ClientId
+    number: str
+    since: int
+    verified_at: int | None
+    new_number: str | None
+    changed_at: int | None

@@ -1,0 +1,50 @@
+r"""Making harmless what strangers wrote, before it reaches a terminal.
+
+Owns: which characters are shown as escapes.
+Promises: no control or invisible format character passes.
+Exposure: fed with names and texts that strangers chose.
+
+What is made visible: control characters (C0, C1, DEL, so every escape sequence), and invisible format characters,
+bidirectional controls among them, as \x1b, \u202e. A text keeps its line feeds (CRLF becomes one) and tabs. A text
+can't pretend to end its message and begin another one: a line in it that looks like the frame's `From:`, `Content:`
+or `-----<EOM>-----` gets a `>` in front, as mail programs do.
+
+Source: docs/client-protocol.md, "The console".
+"""
+
+import re
+import unicodedata
+from typing import Final
+
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_JOINERS: Final = frozenset("\u200c\u200d")
+"""Zero-width, and needed to write Persian, or one emoji out of several."""
+_FRAME_LINE: Final = re.compile(r">*(from:|content:|-+<eom>)", re.IGNORECASE)
+
+
+def visible_line(text: str) -> str:
+    """Give a text for one line of the terminal: no control or format character stays."""
+    return "".join([_visible(letter) for letter in text])
+
+
+def visible_text(text: str) -> str:
+    """Give a text for several lines of the terminal, none of which looks like a message's frame."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return "\n".join([_quoted("\t".join([visible_line(part) for part in line.split("\t")])) for line in lines])
+
+
+def _visible(letter: str) -> str:
+    if letter.isprintable() or letter in _JOINERS:
+        return letter
+    code = ord(letter)
+    if unicodedata.category(letter) not in _HIDDEN:
+        # Unusual spaces, letters of a newer Unicode.
+        return letter
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _quoted(line: str) -> str:
+    bare = "".join([letter for letter in line if letter not in _JOINERS and not letter.isspace()])
+    return f">{line}" if _FRAME_LINE.match(bare) else line

@@ -1,0 +1,107 @@
+"""Homes, keys and servers for the client's tests."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from client.ciphers import PrivateKey
+from client.greeting import if_registered_here
+from client.messenger import Messenger
+from client.store import Store
+from tests.client.fake_gateway import FakeGateway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from client.greeting import Consent
+    from client.messenger import Clock
+    from common.info_files import ServerAddress
+
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture(scope="session")
+def private_keys() -> list[PrivateKey]:
+    """A few real keys: making one takes a noticeable time."""
+    return [PrivateKey.generate(os.urandom) for _ in range(3)]
+
+
+@pytest.fixture
+def private_key(private_keys: list[PrivateKey]) -> PrivateKey:
+    return private_keys[0]
+
+
+@pytest.fixture
+def gateway() -> Iterator[FakeGateway]:
+    with FakeGateway() as fake:
+        yield fake
+
+
+class Told(list[str]):
+    """What a messenger told."""
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def make(
+    tmp_path: Path,
+    private_keys: list[PrivateKey],
+    gateway: FakeGateway,
+    told: Told,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[..., Messenger]]:
+    """Open homes by name; every messenger is closed at the end."""
+    # The servers of these tests keep their connections: nothing is to be waited for.
+    monkeypatch.setattr("client.server_link._CLOSING_GRACE", 0.001)
+    opened: list[Messenger] = []
+    keys = itertools.cycle(private_keys)
+
+    def open_home(
+        name: str,
+        server: ServerAddress = gateway.address,
+        reply_timeout: float = 5.0,
+        consent: Consent = if_registered_here,
+        clock: Clock = lambda: NOW,
+    ) -> Messenger:
+        home = tmp_path / name
+        home.mkdir(exist_ok=True)
+        messenger = Messenger(
+            home,
+            server,
+            Store.open(home),
+            save_dir=tmp_path / "saved",
+            consent=consent,
+            tell=told.append,
+            clock=clock,
+            new_private_key=lambda _: next(keys),
+            reply_timeout=reply_timeout,
+        )
+        opened.append(messenger)
+        return messenger
+
+    yield open_home
+    for messenger in opened:
+        messenger.close()
+
+
+@pytest.fixture
+def alice(make: Callable[..., Messenger]) -> Messenger:
+    messenger = make("alice")
+    messenger.register("alice")
+    return messenger
+
+
+@pytest.fixture
+def bob(make: Callable[..., Messenger]) -> Messenger:
+    messenger = make("bob")
+    messenger.register("bob")
+    return messenger

@@ -1,0 +1,338 @@
+"""A scripted server for the client's tests: a TCP peer in a thread, with a small working mailbox behind it.
+
+It decodes requests with the server's own codec and answers by `Mailroom`, unless a script says otherwise: an
+`Answer` of given bytes, a refusal, silence, a closed connection.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from Crypto.Hash import SHA256
+from Crypto.PublicKey import RSA
+from Crypto.Signature import pss
+
+from common.info_files import ServerAddress
+from common.values import ClientId, PublicKey, RefusalReason, Username
+from common.wire import responses
+from common.wire.codes import ResponseCode
+from common.wire.requests import (
+    FetchRequest,
+    HelloRequest,
+    LargeSendRequest,
+    ListUsersRequest,
+    ProveRequest,
+    PublicKeyRequest,
+    PullRequest,
+    RegisterRequest,
+    Request,
+    SendRequest,
+)
+from common.wire.responses import ErrorResponse
+from common.wire.server_connection import ContentData, ContentEnd, Limits, Malformed, Padded, ServerConnection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Answer(NamedTuple):
+    """What to do with a request: these bytes (`b""`: silence), then perhaps the end of the connection."""
+
+    data: bytes
+    close: bool = False
+
+
+ERROR = Answer(responses.ERROR)
+SILENCE = Answer(b"")
+CLOSE = Answer(b"", close=True)
+
+
+class StoredMessage(NamedTuple):
+    sender: bytes
+    number: int
+    kind: int
+    content: bytes
+    token: bytes = b""
+
+
+@dataclass
+class ConnectionState:
+    """What the extension knows of one connection."""
+
+    greeted: bool = False
+    reasons: bool = False
+    proven_as: bytes | None = None
+
+
+class Mailroom:
+    """Part 1 of the protocol, in memory."""
+
+    ignores_hello = True
+
+    def __init__(self) -> None:
+        self.names: dict[ClientId, Username] = {}
+        self.keys: dict[ClientId, PublicKey] = {}
+        self.boxes: dict[ClientId, list[StoredMessage]] = {}
+        self.next_number = 1
+
+    def register(self, name: str, key: bytes = bytes(160)) -> ClientId:
+        client_id = ClientId(bytes([len(self.names) + 1]) * 16)
+        self.names[client_id] = Username(name)
+        self.keys[client_id] = PublicKey(key)
+        self.boxes[client_id] = []
+        return client_id
+
+    def id_of(self, name: str) -> ClientId:
+        return next(client_id for client_id, known in self.names.items() if known == name)
+
+    def put(self, sender: bytes, recipient: bytes, kind: int, content: bytes) -> int:
+        number = self.next_number
+        self.next_number += 1
+        self.boxes[ClientId(recipient)].append(StoredMessage(sender, number, kind, content))
+        return number
+
+    def answer(self, request: Request, state: ConnectionState) -> bytes:
+        match request:
+            case RegisterRequest(_, name, key):
+                if name in self.names.values():
+                    return responses.ERROR
+                return responses.encode_registered(self.register(name, key))
+            case _ if request.requester not in self.names:
+                return responses.ERROR
+            case ListUsersRequest(me):
+                return user_list([(client_id, name) for client_id, name in self.names.items() if client_id != me])
+            case PublicKeyRequest(_, subject) if subject in self.keys:
+                return responses.encode_public_key(subject, self.keys[subject])
+            case SendRequest(sender, recipient, kind, content) if recipient in self.boxes:
+                return responses.encode_stored(recipient, self.put(sender, recipient, kind, content))
+            case PullRequest(me):
+                waiting, self.boxes[me] = self.boxes[me], []
+                return waiting_list(waiting)
+        return responses.ERROR
+
+
+class ExtendedMailroom(Mailroom):
+    """Both parts. `proofs` counts good signatures, `reason` refuses every 642."""
+
+    ignores_hello = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.server_id = b"S" * 16
+        self.generation = 1
+        self.nonce = b"N" * 32
+        self.features = 11
+        self.largest_content = 16 << 20
+        self.proofs = 0
+        self.proven: set[bytes] = set()
+        self.accepted: dict[tuple[bytes, bytes], int] = {}
+        self.reasons: dict[bytes, ErrorResponse] = {}
+        """Refusals by recipient."""
+        self.acks: list[int] = []
+
+    def put(self, sender: bytes, recipient: bytes, kind: int, content: bytes, token: bytes = b"") -> int:
+        number = self.next_number
+        token = token or number.to_bytes(16, "big")
+        super().put(sender, recipient, kind, content)
+        box = self.boxes[ClientId(recipient)]
+        box[-1] = box[-1]._replace(token=token)
+        return number
+
+    def answer(self, request: Request, state: ConnectionState) -> bytes:
+        match request:
+            case HelloRequest():
+                state.greeted, state.reasons = True, bool(request.features & 8)
+                return responses.encode_hello(
+                    1, self.features, self.largest_content + 21, 0, self.server_id, self.generation, self.nonce
+                )
+            case ProveRequest(client_id, signature):
+                text = b"MessageU prove 1\0" + self.server_id + self.nonce + client_id + bytes(32)
+                try:
+                    key = RSA.import_key(self.keys[client_id])
+                    pss.new(key, salt_bytes=32).verify(SHA256.new(text), signature)
+                except (KeyError, ValueError):
+                    return self.refuse(state, RefusalReason.PROOF_NEEDED)
+                self.proofs += 1
+                self.proven.add(client_id)
+                state.proven_as = client_id
+                return responses.PROVEN
+            case RegisterRequest(_, name, key) if state.greeted and name in self.names.values():
+                known = self.id_of(name)
+                if self.keys[known] == key:
+                    return responses.encode_registered(known)
+                return self.refuse(state, RefusalReason.NAME_TAKEN)
+            case RegisterRequest():
+                return super().answer(request, state)
+            case _ if request.requester in self.proven and state.proven_as != request.requester:
+                return self.refuse(state, RefusalReason.PROOF_NEEDED)
+            case SendRequest(sender, recipient, kind, content, token) if token is not None:
+                if recipient in self.reasons:
+                    error = self.reasons[recipient]
+                    return responses.ERROR if error.reason is None else responses.encode_reason(*error)  # type: ignore[arg-type]
+                if recipient not in self.boxes:
+                    return self.refuse(state, RefusalReason.RECIPIENT_UNKNOWN)
+                number = self.accepted.get((sender, token)) or self.put(sender, recipient, kind, content, token)
+                self.accepted[sender, token] = number
+                return responses.encode_stored(recipient, number)
+            case FetchRequest(me, ack):
+                self.acks.append(ack)
+                if ack >= self.next_number:
+                    return self.refuse(state, RefusalReason.MALFORMED)
+                self.boxes[me] = [message for message in self.boxes[me] if message.number > ack]
+                return fetched_list(self.boxes[me])
+        return super().answer(request, state)
+
+    def refuse(self, state: ConnectionState, reason: RefusalReason) -> bytes:
+        return responses.encode_reason(reason, 0) if state.reasons else responses.ERROR
+
+
+def fetched_list(messages: list[StoredMessage]) -> bytes:
+    entries = b"".join(
+        responses.encode_fetched_head(m.sender, m.token, m.number, 1_700_000_000_000, True, m.kind, len(m.content))
+        + m.content
+        for m in messages
+    )
+    return responses.encode_head(ResponseCode.FETCHED, len(entries)) + entries
+
+
+def user_list(users: list[tuple[ClientId, Username]]) -> bytes:
+    entries = responses.encode_users(users)
+    return responses.encode_head(ResponseCode.USERS, len(entries)) + entries
+
+
+def waiting_list(messages: list[StoredMessage]) -> bytes:
+    entries = b"".join(
+        responses.encode_waiting_head(m.sender, m.number, m.kind, len(m.content)) + m.content for m in messages
+    )
+    return responses.encode_head(ResponseCode.WAITING, len(entries)) + entries
+
+
+class FakeGateway:
+    """Serves one connection after the other. Used as a context manager; what broke inside is raised at its end."""
+
+    def __init__(
+        self,
+        mailroom: Mailroom | None = None,
+        *,
+        close_after_reply: bool = False,
+        byte_by_byte: bool = False,
+        limit: int = 64 << 20,
+    ) -> None:
+        self.mailroom = mailroom or Mailroom()
+        self.requests: list[Request] = []
+        self.connections = 0
+        self.script: deque[Answer | None] = deque()
+        """What to answer to the coming requests; None leaves one to the mailroom."""
+        self.on_request: Callable[[Request], None] = lambda request: None
+        self._close_after_reply = close_after_reply
+        self._byte_by_byte = byte_by_byte
+        self._limits = Limits(limit)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = ServerAddress("127.0.0.1", self._listener.getsockname()[1])
+        self._stop, self._stopped = socket.socketpair()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.close()
+        self._thread.join()
+        self._listener.close()
+        self._stopped.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def codes(self) -> list[str]:
+        return [type(request).__name__.removesuffix("Request") for request in self.requests]
+
+    def _run(self) -> None:
+        try:
+            serving: dict[socket.socket, _Peer] = {}
+            while True:
+                ready, _, _ = select.select([self._listener, self._stopped, *serving], [], [])
+                if self._stopped in ready:
+                    for peer in serving:
+                        peer.close()
+                    return
+                for one in ready:
+                    if one is self._listener:
+                        accepted, _ = self._listener.accept()
+                        serving[accepted] = _Peer(self._limits)
+                        self.connections += 1
+                    elif not self._serve(one, serving[one]):
+                        one.close()
+                        del serving[one]
+        except BaseException as error:
+            self._failure = error
+            self._listener.close()
+
+    def _serve(self, connection: socket.socket, peer: _Peer) -> bool:
+        try:
+            data = connection.recv(1 << 20)
+        except ConnectionError:
+            return False
+        if not data:
+            return False
+        peer.protocol.receive_data(data)
+        while (request := peer.next_request()) is not None:
+            if not self._answer(connection, request, peer.state):
+                return False
+        return True
+
+    def _answer(self, connection: socket.socket, request: Request | Malformed, state: ConnectionState) -> bool:
+        if isinstance(request, Malformed):
+            connection.sendall(responses.ERROR)
+            if request.fatal:
+                connection.shutdown(socket.SHUT_WR)
+            return True
+        if isinstance(request, HelloRequest) and self.mailroom.ignores_hello:
+            # Part of every connection; left out of the books of those who look at part 1.
+            connection.sendall(responses.ERROR)
+            return True
+        self.requests.append(request)
+        self.on_request(request)
+        scripted = self.script.popleft() if self.script else None
+        answer = scripted if scripted is not None else Answer(self.mailroom.answer(request, state))
+        if self._byte_by_byte:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for byte in answer.data:
+                connection.sendall(bytes([byte]))
+        else:
+            connection.sendall(answer.data)
+        return not (answer.close or self._close_after_reply)
+
+
+class _Peer:
+    def __init__(self, limits: Limits) -> None:
+        self.protocol = ServerConnection(limits)
+        self.state = ConnectionState()
+        self._large: LargeSendRequest | None = None
+        self._content = bytearray()
+
+    def next_request(self) -> Request | Malformed | None:
+        """The next request; a large one with its content in it."""
+        while (event := self.protocol.next_event()) is not None:
+            if isinstance(event, LargeSendRequest):
+                self._large = event
+                self._content.clear()
+            elif isinstance(event, ContentData):
+                self._content += event.data
+            elif isinstance(event, ContentEnd):
+                assert self._large is not None
+                head = self._large
+                return SendRequest(head.requester, head.recipient, head.kind, bytes(self._content), head.token)
+            elif isinstance(event, Malformed):
+                return event
+            elif isinstance(event, Padded):
+                raise AssertionError("our client does not pad")
+            else:
+                return event
+        return None

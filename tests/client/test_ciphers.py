@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+from Crypto.PublicKey import RSA
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client import ciphers
+from client.ciphers import Decryptor, Encryptor, PrivateKey, SymmetricKey
+from common.errors import CipherError
+from common.values import PUBLIC_KEY_SIZE, PublicKey
+
+KEY = SymmetricKey(b"0123456789abcdef")
+
+
+@pytest.mark.parametrize(
+    ("plain", "content"),
+    [(b"hello", "674c7ef38e78cabd9cec9c125823a639"), (b"", "377222e061a924c591cd9c27ea163ed4")],
+)
+def test_the_published_vectors(plain: bytes, content: str) -> None:
+    assert ciphers.encrypt(KEY, plain).hex() == content
+    assert ciphers.decrypt(KEY, bytes.fromhex(content)) == plain
+
+
+@given(st.binary(max_size=200), st.integers(1, 40))
+def test_streams_in_any_split(plain: bytes, step: int) -> None:
+    encryptor, decryptor = Encryptor(KEY), Decryptor(KEY)
+    content = b"".join(encryptor.update(plain[i : i + step]) for i in range(0, len(plain), step)) + encryptor.finish()
+    assert content == ciphers.encrypt(KEY, plain)
+    assert len(content) == ciphers.encrypted_size(len(plain))
+    parts = [decryptor.update(content[i : i + step]) for i in range(0, len(content), step)]
+    assert b"".join(parts) + decryptor.finish() == plain
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"x" * 15, b"x" * 17])
+def test_contents_that_are_no_whole_blocks(content: bytes) -> None:
+    with pytest.raises(CipherError, match="whole blocks"):
+        ciphers.decrypt(KEY, content)
+
+
+@pytest.mark.parametrize("last", [0, 17, 255])
+def test_padding_of_an_impossible_length(last: int) -> None:
+    block = bytes([last]) * 16
+    raw = Encryptor(KEY).update(block)
+    with pytest.raises(CipherError, match="another key"):
+        ciphers.decrypt(KEY, raw)
+
+
+def test_padding_that_is_not_the_same_all_over() -> None:
+    with pytest.raises(CipherError):
+        ciphers.decrypt(KEY, Encryptor(KEY).update(b"x" * 13 + b"\x01\x03\x03"))
+
+
+def test_a_text_that_is_no_utf8_was_under_another_key() -> None:
+    with pytest.raises(CipherError, match="no text"):
+        ciphers.decrypt_text(KEY, ciphers.encrypt(KEY, b"\xff\xfe"))
+
+
+def test_wrong_keys_hardly_ever_give_a_text() -> None:
+    content = ciphers.encrypt(KEY, b"a text of more than one block of sixteen")
+    texts = 0
+    for number in range(2000):
+        try:
+            ciphers.decrypt_text(SymmetricKey(number.to_bytes(16, "big")), content)
+            texts += 1
+        except CipherError:
+            pass
+    assert texts == 0
+
+
+def test_a_key_pair_as_it_travels(private_key: PrivateKey) -> None:
+    assert len(private_key.public_key()) == PUBLIC_KEY_SIZE
+    again = PrivateKey.from_der(private_key.der())
+    assert again.public_key() == private_key.public_key()
+    ciphers.check_public_key(private_key.public_key())
+
+
+def test_a_symmetric_key_sealed_and_opened(private_key: PrivateKey, private_keys: list[PrivateKey]) -> None:
+    sealed = ciphers.seal_key(KEY, private_key.public_key(), os.urandom)
+    assert len(sealed) == 128
+    assert private_key.open_key(sealed) == KEY
+    with pytest.raises(CipherError, match="not sealed"):
+        private_keys[1].open_key(sealed)
+    with pytest.raises(CipherError):
+        private_key.open_key(b"short")
+
+
+def test_a_sealed_key_of_another_size_is_refused(private_key: PrivateKey) -> None:
+    sealed = ciphers.seal_key(SymmetricKey(b"x" * 32), private_key.public_key(), os.urandom)
+    with pytest.raises(CipherError, match="16 bytes"):
+        private_key.open_key(sealed)
+
+
+def test_what_is_no_private_key_of_ours(private_key: PrivateKey) -> None:
+    with pytest.raises(CipherError, match="no RSA key"):
+        PrivateKey.from_der(b"garbage")
+    with pytest.raises(CipherError, match="public key"):
+        PrivateKey.from_der(private_key.public_key())
+    with pytest.raises(CipherError, match="2048 bits"):
+        PrivateKey.from_der(RSA.generate(2048).export_key("DER", pkcs=8))
+    one_bit_off = bytearray(private_key.der())
+    one_bit_off[200] ^= 1
+    with pytest.raises(CipherError):
+        PrivateKey.from_der(bytes(one_bit_off))
+
+
+def test_a_public_exponent_that_does_not_fit_the_field() -> None:
+    key = PrivateKey.from_der(RSA.generate(1024).export_key("DER", pkcs=8))
+    with pytest.raises(CipherError, match="162 bytes"):
+        key.public_key()
+
+
+def test_what_is_no_public_key() -> None:
+    with pytest.raises(CipherError):
+        ciphers.check_public_key(PublicKey(bytes(160)))

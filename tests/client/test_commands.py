@@ -1,0 +1,223 @@
+"""The subcommands' frame: what is imported when, where settings come from, exit codes, the documentation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from client import exit_codes
+from client.__main__ import main
+from client.arguments import parser
+from client.commands.output import Output
+from client.exit_codes import of_failure
+from client.settings import Flags, Settings
+from client.version import VERSION
+from common import errors
+from common.errors import InfoFileError, ServerAnsweredError, SettingRejected
+from common.values import RefusalReason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT = Path(__file__).parent.parent.parent
+DOCUMENT = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
+NO_CONFIG = {"MESSAGEU_CONFIG": "/nonexistent/config.toml"}
+
+LIGHT = {"client", "client.__main__", "client.arguments", "client.version"}
+HEAVY = {"rich", "prompt_toolkit", "segno", "fastjsonschema", "zmq", "msgspec", "asyncio", "ssl", "tomllib"}
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """The modules in memory when the command with these arguments has ended."""
+    script = (
+        "import sys, json\n"
+        "from client.__main__ import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT), **NO_CONFIG},
+        check=True,
+        timeout=30,
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["send", "--help"], ["send"]])
+def test_what_is_imported_to_understand_the_command_line(arguments: list[str]) -> None:
+    modules = imported_by(*arguments)
+    assert {name for name in modules if name.partition(".")[0] in {"client", "common"}} == LIGHT
+    assert not {"Crypto", "apsw", "platformdirs", "socket", *HEAVY} & modules
+
+
+def test_what_is_imported_to_send(tmp_path: Path) -> None:
+    modules = imported_by("--home", str(tmp_path), "--server", "127.0.0.1:1", "send", "bob", "hello")
+    assert {"client.messenger", "Crypto", "apsw"} <= modules
+    assert not {"client.console", "client.menu", "platformdirs", *HEAVY} & modules
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        assert tomllib.load(file)["project"]["version"] == VERSION
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"messageu {VERSION}\n"
+
+
+# --- settings -------------------------------------------------------------------------------------------------
+
+
+def test_the_precedence_of_settings(tmp_path: Path) -> None:
+    home, config = tmp_path / "home", tmp_path / "config.toml"
+    home.mkdir()
+
+    def server(environment: Mapping[str, str], flag: str | None = None) -> tuple[str | None, str]:
+        settings = Settings(Flags(home=home, server=flag), {"MESSAGEU_CONFIG": str(config), **environment}, tmp_path)
+        return settings.server_setting()[1:]
+
+    assert server({}) == (None, "nowhere")
+    (tmp_path / "server.info").write_text("here:1")
+    assert server({}) == ("here:1", str(tmp_path / "server.info"))
+    config.write_text('server = "configured:1"\npublished_only = true\n')
+    assert server({}) == ("configured:1", str(config))
+    (home / "server.info").write_text("home:1")
+    assert server({}) == ("home:1", str(home / "server.info"))
+    variable = {"MESSAGEU_SERVER": "environment:1"}
+    assert server(variable) == ("environment:1", "MESSAGEU_SERVER")
+    assert server(variable, "flag:1") == ("flag:1", "--server")
+    settings = Settings(Flags(published_only=False), {"MESSAGEU_CONFIG": str(config)}, tmp_path)
+    assert settings.published_only() is False
+    assert Settings(Flags(), {"MESSAGEU_CONFIG": str(config)}, tmp_path).published_only() is True
+    assert Settings(Flags(), {**NO_CONFIG, "MESSAGEU_HOME": "/x"}, tmp_path).home == Path("/x")
+    assert Settings(Flags(), {**NO_CONFIG, "MESSAGEU_PUBLISHED_ONLY": "no"}, tmp_path).published_only() is False
+
+
+@pytest.mark.parametrize("text", ["= 1", 'colour = "red"', "server = 1", b"\xff"])
+def test_a_configuration_that_can_not_be_used(tmp_path: Path, text: str | bytes) -> None:
+    config = tmp_path / "config.toml"
+    config.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InfoFileError, match=r"config\.toml"):
+        Settings(Flags(), {"MESSAGEU_CONFIG": str(config)}, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["MESSAGEU_PUBLISHED_ONLY", "MESSAGEU_ANSWER_KEY_REQUESTS", "MESSAGEU_SERVER"])
+def test_a_variable_that_can_not_be_used(tmp_path: Path, name: str) -> None:
+    settings = Settings(Flags(home=tmp_path), {**NO_CONFIG, name: "perhaps"}, tmp_path)
+    with pytest.raises(SettingRejected, match=name):
+        _ = (settings.server() if name.endswith("SERVER") else None, settings.published_only())
+        settings.answer_key_requests()
+
+
+def test_the_configuration_lies_in_the_users_folder() -> None:
+    setting = next(one for one in Settings(Flags(), {}, Path()).all() if one.name == "config_file")
+    assert (setting.value or "").endswith("messageu/config.toml")
+
+
+# --- exit codes -----------------------------------------------------------------------------------------------
+
+
+def test_every_failure_has_an_exit_code() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ClientError)]
+    for kind in kinds:
+        assert of_failure(kind("It failed."))[0] in exit_codes.MEANINGS
+    assert of_failure(ServerAnsweredError("full", reason=RefusalReason.MAILBOX_FULL))[0] == exit_codes.OVER_LIMIT
+    assert of_failure(ServerAnsweredError("who?", reason=RefusalReason.RECIPIENT_UNKNOWN))[0] == exit_codes.NO_SUCH_USER
+    assert of_failure(ServerAnsweredError("9000"))[0] == exit_codes.SERVER_REFUSED
+    assert of_failure(ServerAnsweredError("new", reason=999))[0] == exit_codes.SERVER_REFUSED
+
+
+def test_nothing_is_asked_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(as_json=False, quiet=False)
+    assert output.confirm("Really?") is None
+    assert output.may_prove(registered_here=False) is None
+    assert capsys.readouterr() == ("", "")
+
+
+# --- the documentation ----------------------------------------------------------------------------------------
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    action = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def test_every_command_and_option_is_documented() -> None:
+    described = set(re.findall(r"^### `messageu ([a-z]+)[^`]*`$", DOCUMENT, re.MULTILINE))
+    assert described == set(commands())
+    common = {option for action in parser()._actions for option in action.option_strings}
+    for option in common - {"-h"}:
+        assert f"`{option}" in DOCUMENT, option
+    for name, command in commands().items():
+        for action in command._actions:
+            for option in set(action.option_strings) - common:
+                assert f"{option}" in DOCUMENT.split(f"### `messageu {name}")[1].split("\n### ")[0], (name, option)
+
+
+def test_every_exit_code_is_documented() -> None:
+    table = dict(re.findall(r"^\| (\d+) \| (.*) \|$", DOCUMENT.split("## Exit codes")[1], re.MULTILINE))
+    assert {int(code): meaning for code, meaning in table.items()} == exit_codes.MEANINGS
+
+
+def test_every_field_of_the_json_is_documented() -> None:
+    text = DOCUMENT.split("## JSON")[1]
+    schemas = sorted((ROOT / "docs" / "schemas").glob("*.json"))
+    assert {path.stem for path in schemas} == set(re.findall(r"^### `([a-z]+)`", text, re.MULTILINE))
+    for path in schemas:
+        schema = json.loads(path.read_text())
+        section = text.split(f"### `{path.stem}`\n")[1].split("\n#")[0]
+        assert schema["description"] in section
+        for name, field in schema["properties"].items():
+            if name not in {"v", "type"}:
+                assert f"| `{name}` | {field['description']} |" in section, (path.stem, name)
+
+
+@pytest.mark.parametrize("page", ["client", "for-scripters", "coming-from-another-client"])
+def test_every_command_in_the_documentation_is_understood(page: str) -> None:
+    """Those that stand there as examples, with their placeholders."""
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    examples = re.findall(r"(?:`|^ {4}(?:.*\| )?)messageu ([a-z][^`|\n]*)", text, re.MULTILINE)
+    assert examples
+    for example in examples:
+        words = shlex.split(re.sub(r"\[[^\]]*\]", "", example).replace("…", "").replace("SHELL", "bash"))
+        if len(words) > 1 or words[0] in {"recv", "users", "whoami", "doctor", "watch", "history", "console"}:
+            parser().parse_args(words)
+
+
+def completed(*words: str) -> list[str]:
+    """What bash offers for the last of these words."""
+    script = subprocess.run(
+        [sys.executable, "-m", "client", "completion", "bash"], capture_output=True, text=True, cwd=ROOT, check=True
+    ).stdout
+    line = " ".join(shlex.quote(word) for word in ("messageu", *words))
+    asked = f"{script}\nCOMP_WORDS=({line}); COMP_CWORD={len(words)}; _messageu; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_completion_in_bash() -> None:
+    assert completed("re") == ["register", "recv"]
+    assert completed("verify", "--s") == ["--server", "--save-dir", "--safety-number"]
+    assert completed("config", "s") == ["show"]
+    assert completed("--quiet", "completion", "") != []
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_completion_for_other_shells(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in commands())

@@ -1,0 +1,24 @@
+$ alice doctor
+> ok    server address: 127.0.0.1:{NUMBER}
+> ok    file modes: private files are private
+> ok    store: store.db can be used
+> WRONG identity: This home has no identity yet. Register first: `messageu register NAME`, or 110 in the console.
+> ok    server: answers, and speaks the extension: send once, fetch, reasons
+> ok    keys: no key has changed
+> ok    outbox: nothing waits
+> ok    clock: nothing to compare it with yet
+= 8
+$ alice --quiet register alice
+> ...
+$ alice doctor --json
+> ...
+> {"v": 1, "type": "check", "name": "identity", "ok": true, "text": "alice", "advice": ""}
+> ...
+> {"v": 1, "type": "check", "name": "account", "ok": true, "text": "the server knows it, and 0 others", "advice": ""}
+> ...
+$ server stop
+$ alice doctor
+> ...
+> WRONG server: There is no server at 127.0.0.1:{NUMBER} ({ANY}). {ANY}
+> ...
+= 3

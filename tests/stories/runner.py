@@ -1,0 +1,166 @@
+"""Runs a story: a readable script of commands with the output and exit code that are expected.
+
+A story file, one step after the other:
+
+    # a remark
+    $ alice send bob hello          the command `messageu` in alice's home; shell quoting
+    < text for standard input       zero or more lines
+    > expected line on stdout       in order and all of them
+    ! expected line on stderr       in order and all of them
+    = 0                             the exit code, 0 where it is left out
+
+In expected lines `{TIME}`, `{HEX}`, `{GROUPS}`, `{DIGITS}`, `{NUMBER}`, `{PATH}` and `{ANY}` stand for what differs
+from run to run, and `...` alone for any number of lines. In commands `{HOME}` is the folder of all homes. Further
+steps: `server stop`, `server start`, `server swap NAME OTHER` (names OTHER's public key for NAME), `write FILE TEXT`,
+`number NAME OTHER` (then {NUMBER_OF_NAME} is the safety number that NAME sees with OTHER).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torture.programs import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torture.programs import Server
+
+STANDS_FOR = {
+    "TIME": r"\d{4}-\d\d-\d\d \d\d:\d\d",
+    "HEX": r"[0-9a-f]{32,}",
+    "GROUPS": r"[0-9a-f]{8}(?: [0-9a-f]{8})*",
+    "DIGITS": r"\d{5}(?: \d{5})*",
+    "NUMBER": r"\d+",
+    "PATH": r"/\S+",
+    "ANY": r".*",
+}
+
+
+@dataclass
+class Step:
+    """A command and what is expected of it."""
+
+    line: int
+    command: str
+    typed: list[str] = field(default_factory=list)
+    out: list[str] = field(default_factory=list)
+    err: list[str] = field(default_factory=list)
+    code: int = 0
+
+
+def parse(text: str) -> list[Step]:
+    steps: list[Step] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        mark, _, rest = line.partition(" ")
+        match mark:
+            case "$":
+                steps.append(Step(number, rest))
+            case "<":
+                steps[-1].typed.append(rest)
+            case ">":
+                steps[-1].out.append(rest)
+            case "!":
+                steps[-1].err.append(rest)
+            case "=":
+                steps[-1].code = int(rest)
+            case _:
+                assert line == "" or mark == "#", f"line {number} of the story is no step: {line}"
+    return steps
+
+
+def pattern(lines: list[str]) -> str:
+    """The regular expression for lines of expected output."""
+    parts = []
+    for line in lines:
+        if line == "...":
+            parts.append(r"(?:.*\n)*")
+            continue
+        escaped = re.escape(line)
+        for name, meaning in STANDS_FOR.items():
+            escaped = escaped.replace(re.escape(f"{{{name}}}"), meaning)
+        parts.append(escaped + r"\n")
+    return "".join(parts)
+
+
+def run_story(
+    path: Path,
+    folder: Path,
+    server: Server,
+    check_json: Callable[[dict[str, Any]], None],
+) -> None:
+    """Run all steps of a story against a server."""
+    numbers: dict[str, str] = {}
+    for step in parse(path.read_text(encoding="utf-8")):
+        where = f"{path.name}, line {step.line}: {step.command}"
+        words = shlex.split(step.command.replace("{HOME}", str(folder)))
+        match words:
+            case ["server", "stop"]:
+                server.end()
+                continue
+            case ["server", "start"]:
+                server.start()
+                continue
+            case ["server", "swap", name, other]:
+                swap_keys(server, name, other)
+                continue
+            case ["write", name, text]:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_text(text)
+                continue
+            case ["number", name, other]:
+                # What the other side sees, told by voice.
+                known = json.loads(messageu(folder, server.port, name, ["verify", other, "--json"]).stdout)
+                numbers[f"{{NUMBER_OF_{name.upper()}}}"] = known["safety_number"]
+                continue
+        for placeholder, digits in numbers.items():
+            words = [word.replace(placeholder, digits) for word in words]
+        done = messageu(folder, server.port, words[0], words[1:], "".join(f"{line}\n" for line in step.typed))
+        said = f"{where}\nstdout:\n{done.stdout}\nstderr:\n{done.stderr}\nexit code {done.returncode}"
+        assert done.returncode == step.code, said
+        assert re.fullmatch(pattern(step.out), done.stdout), said
+        assert re.fullmatch(pattern(step.err), done.stderr), said
+        if "--json" in words:
+            for line in (*done.stdout.splitlines(), *done.stderr.splitlines()):
+                check_json(json.loads(line))
+
+
+def swap_keys(server: Server, name: str, other: str) -> None:
+    """Make the server lie: it names the public key of `other` for `name`."""
+    server.end()
+    (path,) = server.data.glob("*.db")
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        statement = "UPDATE user SET public_key = (SELECT public_key FROM user WHERE name = ?) WHERE name = ?"
+        assert database.execute(statement, (other, name)).rowcount == 1
+    server.start()
+
+
+def messageu(folder: Path, port: int, user: str, words: list[str], typed: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command in a user's home."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MESSAGEU_")}
+    environment |= {"PYTHONPATH": str(ROOT), "MESSAGEU_CONFIG": str(folder / "config.toml"), "TZ": "UTC"}
+    home = folder / user
+    home.mkdir(exist_ok=True)
+    if not (home / "server.info").exists():
+        (home / "server.info").write_text(f"127.0.0.1:{port}\n")
+    options = ["--home", str(home), "--save-dir", str(home / "received")]
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "client", *options, *words],
+        input=typed,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+        timeout=40,
+        check=False,
+    )

@@ -1,0 +1,87 @@
+"""`watch`, which ends with Ctrl-C alone: printing, handing to a command, and the cursor."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.stories.runner import messageu
+from torture.programs import ROOT, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextlib.contextmanager
+def watching(home: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MESSAGEU_CONFIG": str(home / "none.toml"), "TZ": "UTC"}
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "client", "--home", str(home), "watch", *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=home,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until(path: Path, text: str) -> None:
+    end = time.monotonic() + 20
+    while not path.exists() or text not in path.read_text():
+        assert time.monotonic() < end, f"{path} never held {text!r}"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with Server(tmp_path / "server") as running:
+        yield running.start()
+
+
+def test_watch(server: Server, tmp_path: Path) -> None:
+    for name in ("alice", "bob"):
+        assert messageu(tmp_path, server.port, name, ["register", name]).returncode == 0
+    assert messageu(tmp_path, server.port, "alice", ["send", "bob", "one"]).returncode == 0
+    with watching(tmp_path / "bob") as watch:
+        assert watch.stdout is not None
+        assert watch.stdout.readline().endswith(" alice sent a symmetric key\n")
+        assert watch.stdout.readline().endswith(" alice: one\n")
+        # The one that receives; others are told so.
+        assert messageu(tmp_path, server.port, "bob", ["recv"]).returncode == 1
+        assert messageu(tmp_path, server.port, "alice", ["send", "bob", "two"]).returncode == 0
+        assert watch.stdout.readline().endswith(" alice: two\n")
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(20) == 130
+        assert watch.stderr is not None
+        assert watch.stderr.read() == "Interrupted.\n"
+
+    # A command that fails once gets the same message again; then the cursor moves on.
+    script, taken = tmp_path / "take.py", tmp_path / "taken"
+    script.write_text(
+        "import pathlib, sys\n"
+        f"once = pathlib.Path({str(tmp_path / 'once')!r})\n"
+        "if not once.exists():\n"
+        "    once.touch()\n"
+        "    sys.exit(1)\n"
+        f"with open({str(taken)!r}, 'a') as file: file.write(sys.stdin.read())\n"
+    )
+    assert messageu(tmp_path, server.port, "alice", ["send", "bob", "three"]).returncode == 0
+    with watching(tmp_path / "bob", "--exec", f"{sys.executable} {script}"):
+        until(taken, "three")
+        assert messageu(tmp_path, server.port, "alice", ["send", "bob", "four"]).returncode == 0
+        until(taken, "four")
+    assert [json.loads(line)["text"] for line in taken.read_text().splitlines()] == ["three", "four"]

@@ -1,0 +1,85 @@
+$ alice --quiet register alice
+> ...
+$ bob --quiet register bob
+> ...
+$ alice send bbo hello
+! messageu: The server knows nobody of that name. Did you mean bob?
+= 7
+$ alice key --json bbo
+! {"v": 1, "type": "error", "code": 7, "error": "no-such-user", "text": "{ANY}", "advice": "Did you mean bob?", "nearest": ["bob"]}
+= 7
+$ carol send bob hello
+! messageu: This home has no identity yet. {ANY}
+= 8
+$ carol --quiet register alice
+! messageu: The name is taken. Choose another name.
+= 6
+$ carol register " "
+! messageu: a name neither begins nor ends with a space
+= 2
+$ alice send bob -
+! messageu: There is no text to send: the input was empty.
+= 2
+$ alice recv --wait soon
+! ...
+= 2
+$ alice nonsense
+! ...
+= 2
+$ alice --server nonsense users
+! messageu: --server takes HOST:PORT, not 'nonsense'.
+= 2
+
+# A key request, answered only where the setting allows.
+$ write alice-asks.txt 151
+$ alice console
+< 151
+< bob
+> ...
+$ bob recv
+> {TIME} alice asks for a symmetric key
+! alice asked for a symmetric key and got none; a text that you send makes and sends one.
+$ write config.toml 'answer_key_requests = "always"'
+$ alice console
+< 151
+< bob
+> ...
+$ bob recv --json
+> {"v": 1, "type": "message", "direction": "in", {ANY}"kind": "key-request", {ANY}}
+! {"v": 1, "type": "note", "text": "A new symmetric key is made and sent to alice."}
+$ alice recv
+> {TIME} bob sent a symmetric key
+$ bob config show
+> home = {PATH}  (--home)
+> server = 127.0.0.1:{NUMBER}  ({PATH})
+> save_dir = {PATH}  (--save-dir)
+> published_only = (not set)  (as remembered in the home)
+> answer_key_requests = always  ({PATH})
+> config_file = {PATH}  (found)
+$ bob config show --json
+> {"v": 1, "type": "setting", "name": "home", "value": "{PATH}", "source": "--home"}
+> ...
+
+# No server: what was to be sent is kept, and sent before anything else.
+$ server stop
+$ alice send bob "written offline"
+! messageu: There is no server at {ANY}
+= 3
+$ alice history
+> {TIME} bob sent a symmetric key
+> {TIME} to bob [waiting]: written offline
+$ alice recv --json
+! {"v": 1, "type": "error", "code": 3, "error": "no-server", {ANY}}
+= 3
+$ server start
+$ alice recv
+! The text for bob of {TIME} is sent now.
+! No messages wait.
+$ bob recv
+> {TIME} alice: written offline
+
+# What can't be decrypted.
+$ write bob/store.db damaged
+$ bob recv
+! messageu: {ANY}store.db is {ANY}
+= 1

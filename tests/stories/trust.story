@@ -1,0 +1,80 @@
+$ alice --quiet register alice
+> ...
+$ bob --quiet register bob
+> ...
+$ mallory --quiet register mallory
+> ...
+$ alice --quiet send bob "before it was compared"
+
+# Both sides see the same digits.
+$ alice verify bob
+> bob
+> id: {HEX}
+> safety number: {DIGITS}
+> known since: {TIME}
+> verified: no
+$ alice verify bob --qr
+> bob
+> ...
+> verified: no
+> 
+> ...
+$ alice verify bob --safety-number 12345
+! messageu: That is not the safety number with bob; nothing was changed. {ANY}
+= 4
+$ alice verify bob --accept-new
+> bob
+> ...
+> verified: no
+! There is nothing to accept: the key of bob has not changed.
+
+# Compared: what was agreed on before under a key of ours stays.
+$ number bob alice
+$ alice verify bob --safety-number {NUMBER_OF_BOB}
+> bob
+> ...
+> verified: {TIME}
+! bob is verified.
+$ alice users
+> bob [verified]
+> mallory
+$ alice key bob --json
+> {"v": 1, "type": "key", "name": "bob", "id": "{HEX}", "fingerprint": "{HEX}", "verified": true}
+$ alice send bob hello
+! Sent to bob.
+$ bob recv
+> {TIME} alice sent a symmetric key
+> {TIME} alice: before it was compared
+> {TIME} alice: hello
+$ bob --quiet send alice "under alice's key"
+$ alice recv
+> {TIME} bob [verified]: under alice's key
+
+# The server names another key.
+$ server swap bob mallory
+$ alice key bob
+! messageu: The key of bob has changed; nothing was sent. Either bob registered anew, or the server is lying. Verified since {TIME}, changed since {TIME}. Old safety number: {DIGITS}; new one: {DIGITS}. Compare the new number with bob by voice; then `messageu verify bob --accept-new` accepts it.
+= 4
+$ alice send bob secret
+! messageu: The key of bob has changed; {ANY}
+= 4
+$ alice send --json bob secret
+! {"v": 1, "type": "error", "code": 4, "error": "key-changed", {ANY}"new_safety_number": "{NUMBER}", "since": {NUMBER}, "changed_at": {NUMBER}}
+= 4
+$ alice verify bob
+> bob
+> ...
+> verified: {TIME}
+> changed since: {TIME}
+> new safety number: {DIGITS}
+! messageu: The key of bob has changed; {ANY}
+= 4
+$ alice verify bob --accept-new --safety-number 12345
+! messageu: That is not the safety number with bob; nothing was changed. {ANY}
+= 4
+$ alice verify --json bob --accept-new
+> {"v": 1, "type": "verification", "name": "bob", "id": "{HEX}", "state": "known", {ANY}"new_safety_number": null, "changed_at": null}
+! {"v": 1, "type": "note", "text": "The new key of bob is accepted. It is not verified yet."}
+$ alice send bob "after it was accepted"
+! A new symmetric key is made and sent to bob.
+! Sent to bob.
