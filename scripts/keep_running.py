@@ -1,0 +1,268 @@
+"""Keep one program running: start it, start it again when it fails, end when it ends.
+
+    keep_running.py [--ancestors N] [--once] [--settle SECONDS] [--kill-after SECONDS] -- COMMAND ...
+
+One of these stands in every line of the Procfile, for honcho ends all programs when one of them ends.
+
+- A program that dies by a signal or ends with an error is started again, after 0.1 s, then 0.2 s, 0.4 s …, at
+  most 5 s. After 10 s of healthy life the count begins anew.
+- A program that ends with 0 (it wanted to) or 78 (EX_CONFIG: its port or data folder is taken, a newer one took
+  its place; another try would not help) is not started again; this program ends with the same code.
+- SIGTERM, SIGINT and SIGHUP are passed on once; what has not ended --kill-after seconds later (4.5) is killed.
+- The program dies with its keeper, even at kill -9. The keeper ends with its N nearest ancestors; honcho puts one
+  process of its own in between, so that its Procfile says 2.
+
+scripts/run keeps honcho itself with --once (no restart) and --settle: honcho that is asked to end before it has seen
+all its programs start fails and then hangs (2.0.0), so that a signal waits until honcho is that old.
+
+Every restart is one line on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+FIRST_DELAY = 0.1
+LONGEST_DELAY = 5.0
+HEALTHY_AFTER = 10.0
+KILL_AFTER = 4.5
+LOOK_AGAIN_AFTER = 1.0
+
+EX_CONFIG = 78
+CANNOT_START = 127
+FINAL_CODES = frozenset({0, EX_CONFIG})
+
+PR_SET_PDEATHSIG = 1
+
+
+class Child(Protocol):
+    """What the keeper needs of a running program; subprocess.Popen has it."""
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative for a signal, or None while it runs."""
+
+    def send_signal(self, sig: int, /) -> None:
+        """Send a signal, or do nothing when the program has ended."""
+
+    def kill(self) -> None:
+        """Send SIGKILL, or do nothing when the program has ended."""
+
+
+class Keeper:
+    """The rules, without a clock, a signal or a process of their own.
+
+    `start` starts the program. `wait` sleeps for at most the given seconds, less when something happened, and
+    returns the signals that asked for the end. `clock` counts seconds. `log` takes one line.
+    A program gets no signal before it is `settle` seconds old, and is started again only where `restart` says so.
+    """
+
+    def __init__(
+        self,
+        start: Callable[[], Child],
+        wait: Callable[[float], Sequence[int]],
+        clock: Callable[[], float],
+        log: Callable[[str], None],
+        settle: float = 0.0,
+        restart: bool = True,
+        kill_after: float = KILL_AFTER,
+    ) -> None:
+        self._start = start
+        self._wait = wait
+        self._clock = clock
+        self._log = log
+        self._settle = settle
+        self._restart = restart
+        self._kill_after = kill_after
+        self._stopping = False
+
+    def run(self) -> int:
+        """Keep the program running until it or somebody else wants the end; return the exit code."""
+        delay = FIRST_DELAY
+        while True:
+            began = self._clock()
+            try:
+                child = self._start()
+            except OSError as error:
+                self._log(f"cannot be started: {error}")
+                return CANNOT_START
+            code = self._watch(child)
+            if self._stopping or not self._restart or code in FINAL_CODES:
+                return as_exit_code(code)
+            if self._clock() - began >= HEALTHY_AFTER:
+                delay = FIRST_DELAY
+            self._log(f"{reason(code)}; starting it again in {delay:.1f} s")
+            if not self._pause(delay):
+                return 0
+            delay = min(delay * 2, LONGEST_DELAY)
+
+    def _watch(self, child: Child) -> int:
+        """Wait for the program's end, pass on the first request to end it, and kill it when it takes too long."""
+        settled_at = self._clock() + self._settle
+        to_send: int | None = None
+        kill_at: float | None = None
+        while (code := child.poll()) is None:
+            now = self._clock()
+            if to_send is not None and now >= settled_at:
+                child.send_signal(to_send)
+                to_send = None
+            if kill_at is not None and now >= kill_at:
+                self._log(f"has not ended within {self._kill_after} s; killing it")
+                child.kill()
+                kill_at = None
+            next_step = min(settled_at if to_send is not None else inf, kill_at if kill_at is not None else inf)
+            asked = self._wait(min(LOOK_AGAIN_AFTER, next_step - now))
+            if asked and not self._stopping:
+                self._stopping = True
+                to_send = asked[0]
+                kill_at = self._clock() + self._kill_after
+        return code
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait before the next start; return False when the end was asked for meanwhile."""
+        until = self._clock() + seconds
+        while (left := until - self._clock()) > 0:
+            if self._wait(left):
+                return False
+        return True
+
+
+def as_exit_code(code: int) -> int:
+    """Return what a shell would: 128 and the number of the signal that ended the program."""
+    return code if code >= 0 else 128 - code
+
+
+def reason(code: int) -> str:
+    """Say why a program ended."""
+    if code >= 0:
+        return f"ended with code {code}"
+    with contextlib.suppress(ValueError):
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"was ended by signal {-code}"
+
+
+def display_name(command: Sequence[str]) -> str:
+    """Return the name for the log: the module after -m, else the program's file name."""
+    if "-m" in command[1:-1]:
+        return command[command.index("-m", 1) + 1]
+    return Path(command[0]).name
+
+
+class Doorbell:
+    """Waits for signals and for the end of ancestors. A child's end wakes it too (SIGCHLD)."""
+
+    def __init__(self, ancestors: int) -> None:
+        self._parent = os.getppid() if ancestors else None
+        self._pidfds = open_ancestors(ancestors)
+        self._reader, writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(writer, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        # SIGINT is taken even where a shell's & had it ignored. SIGHUP stays ignored under nohup.
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _only_wake)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, _only_wake)
+
+    def wait(self, timeout: float) -> list[int]:
+        """Sleep until something happened, at most `timeout`; return the signals that ask for the end."""
+        ready, _, _ = select.select([self._reader, *self._pidfds], [], [], timeout)
+        asked: list[int] = []
+        if self._reader in ready:
+            with contextlib.suppress(BlockingIOError):
+                asked += [number for number in os.read(self._reader, 4096) if number != signal.SIGCHLD]
+        gone = [pidfd for pidfd in self._pidfds if pidfd in ready]
+        for pidfd in gone:
+            self._pidfds.remove(pidfd)
+            os.close(pidfd)
+        if gone or (self._parent is not None and os.getppid() != self._parent):
+            asked.append(signal.SIGTERM)
+        # A hang-up means to a program "read your settings again", or nothing; here it means the end.
+        return [signal.SIGTERM if number == signal.SIGHUP else number for number in asked]
+
+
+def _only_wake(_number: int, _frame: object) -> None:
+    """Do nothing: that the signal arrived is read from the wake-up pipe."""
+
+
+def open_ancestors(count: int) -> list[int]:
+    """Return descriptors that become readable when one of the nearest ancestors ends (Linux; else none)."""
+    pidfds: list[int] = []
+    if sys.platform == "linux":
+        pid = os.getppid()
+        for _ in range(count):
+            # Ancestors out of sight (in a container, pid 0 and 1) have no end that matters.
+            if pid <= 1:
+                break
+            try:
+                pidfds.append(os.pidfd_open(pid))
+                pid = parent_of(pid)
+            except OSError:
+                break
+    return pidfds
+
+
+def parent_of(pid: int) -> int:
+    """Return the parent's number, from the fourth field of /proc/PID/stat; the second may hold anything."""
+    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+
+
+def start_bound(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """Start a program that dies with us, in a session of its own: signals to our group reach it through us, once."""
+    keeper = os.getpid()
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def bind() -> None:  # pragma: no cover - runs between fork and exec, where nothing is measured
+        if libc is not None:
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != keeper:  # it died before it could take us along
+                os._exit(1)
+
+    # This program has one thread, so that preexec_fn is safe here.
+    return subprocess.Popen(command, start_new_session=True, preexec_fn=bind)  # noqa: PLW1509
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line and keep the program running."""
+    parser = argparse.ArgumentParser(prog="keep_running.py", description="Keep one program running.")
+    parser.add_argument("--ancestors", type=int, default=1, help="how many nearest ancestors to end with (1)")
+    parser.add_argument("--once", action="store_true", help="do not start the program again")
+    parser.add_argument("--settle", type=float, default=0.0, help="send it no signal before this age in seconds (0)")
+    parser.add_argument("--kill-after", type=float, default=KILL_AFTER, help=f"seconds to end in ({KILL_AFTER})")
+    parser.add_argument("command", nargs="+", help="the program and its arguments, after --")
+    options = parser.parse_args(arguments)
+    command: list[str] = options.command
+    name = display_name(command)
+
+    def log(text: str) -> None:
+        with contextlib.suppress(OSError):
+            print(f"keep_running: {name} {text}", file=sys.stderr, flush=True)
+
+    bell = Doorbell(options.ancestors)
+    keeper = Keeper(
+        lambda: start_bound(command),
+        bell.wait,
+        time.monotonic,
+        log,
+        settle=options.settle,
+        restart=not options.once,
+        kill_after=options.kill_after,
+    )
+    return keeper.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

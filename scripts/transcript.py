@@ -1,0 +1,124 @@
+"""Makes the transcript in README.md: two people at two real consoles and a real server, typed and read by a program.
+
+.venv/bin/python scripts/transcript.py prints it; with --write it takes the old one's place in README.md.
+The console prints its menu before each choice; the transcript leaves it out and puts its `?` before the choice.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pexpect
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- transcript -->\n```\n", "```\n<!-- end of transcript -->"
+_MENU = re.compile(r"MessageU client at your service\.\n(?:.*\n)*? 0\) Exit client\n\?")
+_MENU_END = "0) Exit client\r\n?\r\n"
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
+
+
+class Person:
+    """One console in a pseudo-terminal."""
+
+    def __init__(self, name: str, folder: Path, environment: dict[str, str]) -> None:
+        self.name = name
+        self._console = pexpect.spawn(
+            sys.executable,
+            ["-P", "-m", "client", "--home", name],
+            cwd=str(folder),
+            env=environment,
+            encoding="utf-8",
+            dimensions=(50, 100),
+            timeout=20,
+        )
+        self._until_asked(_MENU_END)
+
+    def types(self, *lines: str) -> str:
+        """Type each line where it is asked for; what the screen shows until the next menu."""
+        shown = ""
+        for line in lines[:-1]:
+            self._console.sendline(line)
+            shown += self._until_asked(": ")
+        self._console.sendline(lines[-1])
+        shown += self._until_asked(_MENU_END)
+        text = _MENU.sub("", _ESCAPE.sub("", shown.replace("\r\n", "\n"))).strip("\n")
+        return f"[{self.name}]\n? {text}\n"
+
+    def _until_asked(self, prompt: str) -> str:
+        self._console.expect_exact(prompt)
+        return str(self._console.before) + prompt
+
+    def leaves(self) -> None:
+        """Choose 0."""
+        self._console.sendline("0")
+        self._console.expect(pexpect.EOF)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def conversation(folder: Path, environment: dict[str, str]) -> str:
+    """Two people meet, exchange keys and talk."""
+    alice, bob = Person("alice", folder, environment), Person("bob", folder, environment)
+    parts = [
+        alice.types("110", "alice"),
+        bob.types("110", "bob"),
+        alice.types("120"),
+        alice.types("130", "bob"),
+        alice.types("151", "bob"),
+        bob.types("140"),
+        bob.types("130", "alice"),
+        bob.types("152", "alice"),
+        alice.types("140"),
+        alice.types("150", "bob", "Hello Bob, only you can read this."),
+        bob.types("140"),
+        bob.types("150", "alice", "Hi Alice!"),
+        alice.types("140"),
+    ]
+    alice.leaves()
+    bob.leaves()
+    return "\n".join(parts)
+
+
+def main() -> int:
+    """Run server and consoles in a temporary folder."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"}
+    with tempfile.TemporaryDirectory(prefix="messageu-") as name:
+        folder = Path(name)
+        port = free_port()
+        (folder / "myport.info").write_text(f"{port}\n")
+        (folder / "server.info").write_text(f"127.0.0.1:{port}\n")
+        environment["MESSAGEU_DATA"] = str(folder / "data")
+        programs = [
+            subprocess.Popen(
+                [sys.executable, "-P", "-m", module], cwd=folder, env=environment, stderr=subprocess.DEVNULL
+            )
+            for module in ("storage_worker", "gateway")
+        ]
+        try:
+            text = conversation(folder, environment)
+        finally:
+            for program in programs:
+                program.send_signal(signal.SIGTERM)
+            for program in programs:
+                program.wait(timeout=10)
+    if "--write" in sys.argv:
+        readme = ROOT / "README.md"
+        before, rest = readme.read_text().split(BEGIN)
+        readme.write_text(before + BEGIN + text + END + rest.split(END)[1])
+    else:
+        print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""scripts/admin: the commands in this process, and once as a command beside a running worker."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.operations import ListUsers, MarkProven, Refused, StoreMessage
+from common.values import RefusalReason
+from storage_worker import admin
+from storage_worker.folder import folder_lock
+from storage_worker.store_facts import parse_facts
+from tests.storage_worker.office import Gateway, Office
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    """A running worker, as far as the database is concerned."""
+    office = Office(tmp_path)
+    yield office
+    office.kill()
+
+
+@pytest.fixture
+def gateway(office: Office) -> Gateway:
+    return Gateway(office)
+
+
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    mask = os.umask(0o022)
+    yield
+    os.umask(mask)
+
+
+def run(folder: Path, *arguments: str) -> int:
+    return admin.main(["--data-folder", str(folder), *arguments])
+
+
+def test_users(gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alice, bob = gateway.register("alice", "bob the second")
+    gateway.ask(MarkProven(alice))
+    gateway.store(bob, bob, b"abc", b"de")
+    assert run(tmp_path, "users") == 0
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert [line.split(maxsplit=4) for line in lines] == [
+        ["1", "yes", "0", "0", "alice"],
+        ["2", "no", "2", "5", "bob the second"],
+    ]
+
+
+def test_stats(office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alice, bob = gateway.register("alice", "bob")
+    gateway.ask(MarkProven(alice))
+    gateway.store(bob, bob, b"abc", b"de")
+    assert run(tmp_path, "stats") == 0
+    out = capsys.readouterr().out
+    assert "users               2 (1 proven)" in out
+    assert "waiting messages    2 in 1 mailboxes, 5 bytes of content" in out
+    assert f"generation          {office.facts.generation}" in out
+
+
+def test_unprove_is_noticed_by_the_running_worker(
+    gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [alice] = gateway.register("alice")
+    gateway.ask(MarkProven(alice))
+    assert gateway.refused(ListUsers(alice, False)) is RefusalReason.PROOF_NEEDED
+    assert run(tmp_path, "unprove", "alice") == 0
+    assert "may be used without proof again" in capsys.readouterr().out
+    assert not isinstance(gateway.one(ListUsers(alice, False)), Refused)
+    assert not isinstance(gateway.one(StoreMessage(alice, False, alice, 3, b"x")), Refused)
+
+
+def test_unprove_while_no_worker_runs(office: Office, gateway: Gateway, tmp_path: Path) -> None:
+    [alice] = gateway.register("alice")
+    gateway.ask(MarkProven(alice))
+    office.close()
+    assert run(tmp_path, "unprove", "alice") == 0
+    again = Office(tmp_path, seed=10**6)
+    assert not isinstance(Gateway(again).one(ListUsers(alice, False)), Refused)
+    again.kill()
+
+
+def test_unprove_nobody(gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, "unprove", "nobody") == 1
+    assert "no user named 'nobody'" in capsys.readouterr().out
+
+
+def test_new_generation(office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    office.close()
+    before = office.facts.generation
+    assert run(tmp_path, "new-generation") == 0
+    facts = parse_facts((tmp_path / "store.generation").read_text())
+    assert facts.generation > before
+    assert str(facts.generation) in capsys.readouterr().out
+    again = Office(tmp_path)
+    assert again.facts.generation == facts.generation
+    again.kill()
+
+
+def test_new_generation_wants_the_worker_stopped(
+    office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with folder_lock(tmp_path):
+        assert run(tmp_path, "new-generation") == 78
+    assert "another storage worker holds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["users", "stats", "new-generation"])
+def test_no_store(tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path, command) == 78
+    assert capsys.readouterr().err == f"admin: there is no store in {tmp_path}\n"
+
+
+def test_a_store_that_no_worker_filled(office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    office.database.execute("DELETE FROM store")
+    assert run(tmp_path, "stats") == 0
+    assert "empty" in capsys.readouterr().out
+    assert run(tmp_path, "new-generation") == 78
+
+
+def test_a_store_that_fails(
+    gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("storage_worker.database.BUSY_TIMEOUT_MS", 1)
+    gateway.office.database.execute("BEGIN IMMEDIATE")
+    assert run(tmp_path, "unprove", "alice") == 1
+    assert "admin: the store failed: BusyError" in capsys.readouterr().err
+    gateway.office.database.execute("ROLLBACK")
+
+
+@pytest.mark.skipif(not (ROOT / ".venv").exists(), reason="the command brings its own .venv")
+def test_the_command_from_another_folder(gateway: Gateway, tmp_path: Path) -> None:
+    list(gateway.register("alice"))
+    data = tmp_path / "elsewhere"
+    data.mkdir()
+    shutil.copy(tmp_path / "mail.db", data)
+    shutil.copy(tmp_path / "mail.db-wal", data)
+    for environment, arguments in (
+        ({"MESSAGEU_DATA": str(data)}, ["users"]),
+        ({}, ["--data-folder", "elsewhere", "users"]),
+    ):
+        done = subprocess.run(
+            [str(ROOT / "scripts" / "admin"), *arguments],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], **environment},
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "alice" in done.stdout
