@@ -1,0 +1,206 @@
+"""What a load generator is to do, and what it reports: the language between the runs and both generators.
+
+Owns: the plan's bytes and the report's fields.
+Promises: `loadgen.c` and `slow_generator.py` read the same plan and write the same report; a report accounts for every
+message that was sent: sent = acknowledged + refused + wrong + unexpected + unanswered (and an answer that nobody
+asked for is one more unexpected).
+Exposure: both ends are ours.
+
+A plan file is `PLAN_HEADER`, then the tables: one key for each target, one prefix for each connection, one head for
+each target, one body. A request to a target is the connection's prefix, the target's head and the body.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from struct import Struct
+from typing import Any, Final, Self
+
+from bench.histogram import percentile
+
+PLAN_HEADER: Final = Struct("<4s13I5Q")
+"""`struct plan` in loadgen.c: magic, then u32: mode, port, connections, window, flags, sources, targets, key size,
+prefix size, head size, body size, content size, 0; then u64: messages, run, limit and hold time in ns, seed."""
+MAGIC: Final = b"MUB1"
+CLOSE_EACH: Final = 1
+_NANO: Final = 1_000_000_000
+
+
+class Mode(IntEnum):
+    """What is done with the connections."""
+
+    SEND = 1
+    """Requests to targets at random, `window` in flight on each connection; each answer names its target."""
+    DRAIN = 2
+    """Every target's mailbox is asked for until it is empty, one mailbox at a time on each connection."""
+    IDLE = 3
+    """The connections are held; each asks once where there are targets, `window` of them at a time."""
+
+
+class PlanRejected(ValueError):
+    """Bytes that are no plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One load. Sizes are bytes, times seconds."""
+
+    mode: Mode
+    port: int
+    connections: int
+    limit_time: float
+    """After this long the run ends, whatever is still in flight."""
+    window: int = 1
+    messages: int = 0
+    """How many requests are sent in all; 0: as many as `run_time` allows."""
+    run_time: float = 0.0
+    """How long new requests are sent; 0: until `messages` were."""
+    hold_time: float = 30.0
+    """How long the connections stay open after the report at most, where nobody ends them earlier."""
+    seed: int = 1
+    sources: int = 1
+    """How many addresses 127.0.0.1, 127.0.0.2 … the connections come from; each has some 28,000 ports."""
+    close_each: bool = False
+    """In `DRAIN`: a new connection for every request."""
+    content_size: int = 0
+    """In `DRAIN`: what every content has to measure; 0: anything."""
+    keys: Sequence[bytes] = ()
+    """16 bytes of each target, which the answer has to repeat; all of one size."""
+    prefixes: Sequence[bytes] = ()
+    heads: Sequence[bytes] = ()
+    body: bytes = b""
+
+    def encode(self) -> bytes:
+        """The plan as a file's bytes. Raises `PlanRejected` where the tables do not fit each other."""
+        prefixes = self.prefixes or [b""] * self.connections
+        if len(prefixes) != self.connections:
+            raise PlanRejected(f"{len(prefixes)} prefixes for {self.connections} connections")
+        if self.keys and len(self.keys) != len(self.heads):
+            raise PlanRejected(f"{len(self.keys)} keys for {len(self.heads)} heads")
+        header = PLAN_HEADER.pack(
+            MAGIC,
+            self.mode,
+            self.port,
+            self.connections,
+            self.window,
+            CLOSE_EACH if self.close_each else 0,
+            self.sources,
+            len(self.heads),
+            _common_size(self.keys),
+            _common_size(prefixes),
+            _common_size(self.heads),
+            len(self.body),
+            self.content_size,
+            0,
+            self.messages,
+            round(self.run_time * _NANO),
+            round(self.limit_time * _NANO),
+            round(self.hold_time * _NANO),
+            self.seed,
+        )
+        return b"".join([header, *self.keys, *prefixes, *self.heads, self.body])
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """The plan in a file's bytes. Raises `PlanRejected`."""
+        if len(data) < PLAN_HEADER.size or not data.startswith(MAGIC):
+            raise PlanRejected("this is no plan")
+        fields = PLAN_HEADER.unpack_from(data)
+        _magic, mode, port, connections, window, flags, sources, targets = fields[:8]
+        key_size, prefix_size, head_size, body_size, content_size, _zero = fields[8:14]
+        messages, run_time, limit_time, hold_time, seed = fields[14:]
+        at = PLAN_HEADER.size
+        tables = []
+        for count, size in ((targets, key_size), (connections, prefix_size), (targets, head_size), (1, body_size)):
+            tables.append([data[at + i * size : at + (i + 1) * size] for i in range(count)])
+            at += count * size
+        if at != len(data):
+            raise PlanRejected("the plan's tables have another size than its header says")
+        return cls(
+            mode=Mode(mode),
+            port=port,
+            connections=connections,
+            limit_time=limit_time / _NANO,
+            window=window,
+            messages=messages,
+            run_time=run_time / _NANO,
+            hold_time=hold_time / _NANO,
+            seed=seed,
+            sources=sources,
+            close_each=bool(flags & CLOSE_EACH),
+            content_size=content_size,
+            keys=tables[0],
+            prefixes=tables[1],
+            heads=tables[2],
+            body=tables[3][0],
+        )
+
+
+def _common_size(table: Sequence[bytes]) -> int:
+    sizes = {len(entry) for entry in table}
+    if len(sizes) > 1:
+        raise PlanRejected(f"entries of one table have different sizes: {sorted(sizes)}")
+    return sizes.pop() if sizes else 0
+
+
+@dataclass(slots=True)
+class Report:
+    """What a generator saw. Times are seconds where nothing else is said."""
+
+    opened: int = 0
+    """Connections that were open at the start."""
+    sent: int = 0
+    """Requests that were begun."""
+    acknowledged: int = 0
+    """2103s for the recipient that was sent to."""
+    refused: int = 0
+    """9000s."""
+    wrong: int = 0
+    """2103s for somebody else."""
+    unexpected: int = 0
+    """Answers of any other code or size, answers nobody had asked for, and 2104s that contradict themselves."""
+    unanswered: int = 0
+    """Requests whose connection was lost, or that were in flight at the limit."""
+    closed_early: int = 0
+    """Connections that the server closed, or that broke."""
+    responses: int = 0
+    """2104s."""
+    messages: int = 0
+    """Messages in them."""
+    content_bytes: int = 0
+    """Bytes of content in them."""
+    wrong_size: int = 0
+    """Messages whose content has another size than the plan says."""
+    disordered: int = 0
+    """Messages whose id is not larger than that of the one before in the same mailbox."""
+    finished_targets: int = 0
+    """Mailboxes that answered with an empty 2104."""
+    slowest: int = 0
+    """The longest latency, in nanoseconds."""
+    cut_short: bool = False
+    """The limit came before the end."""
+    seconds: float = 0.0
+    """From the start to the last answer."""
+    cpu_seconds: float = 0.0
+    """The generator's own processor time, user and system, from the start to the end."""
+    latencies: dict[int, int] = field(default_factory=dict)
+    """Acknowledged requests, or 2104s, by bucket of `histogram.py`; from just before the write to the answer."""
+    per_target: list[int] = field(default_factory=list)
+    """Acknowledged, or fetched, messages of each target."""
+
+    @property
+    def errors(self) -> int:
+        """All that went otherwise than a correct server and a calm machine let it go."""
+        went_wrong = self.refused + self.wrong + self.unexpected + self.unanswered + self.closed_early
+        return went_wrong + self.wrong_size + self.disordered + self.cut_short
+
+    def latency(self, percent: float) -> int:
+        """The latency in nanoseconds that `percent` of the answers did not exceed."""
+        return percentile(self.latencies, percent, self.slowest)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """The report in a generator's line of JSON. Raises `TypeError` for fields it does not know."""
+        values = dict(fields)
+        values["latencies"] = {int(bucket): count for bucket, count in values["latencies"].items()}
+        return cls(**values)
