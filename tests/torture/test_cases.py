@@ -1,0 +1,59 @@
+"""The drills leave no operation, no fail point and no kind of request out."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from common.fail_points import Countdown, FailPoint
+from common.operations import Operation
+from common.values import ClientId
+from common.wire.codes import RequestCode
+from common.wire.fields import REQUEST_HEADER
+from gateway import proof
+from torture import deaths_at_points
+from torture.caller import Account, new_key, public_half, sign, signed_string
+from torture.impersonation import Stage
+from torture.random_kills import WEIGHTS
+
+
+def test_every_operation_dies_at_every_point_it_passes() -> None:
+    operations = {operation.__name__ for operation in get_args(Operation)}
+    of_point: dict[FailPoint, set[str]] = {}
+    for case in deaths_at_points.cases():
+        Countdown(f"{case.setting}:1")
+        assert case.steps
+        of_point.setdefault(case.point, set()).add(case.concern)
+    assert set(of_point) == set(FailPoint)
+    for point in FailPoint:
+        if point.startswith("worker") or point in {
+            FailPoint.GATEWAY_RECEIVED,
+            FailPoint.GATEWAY_SENT,
+            FailPoint.GATEWAY_ANSWERED,
+        }:
+            assert of_point[point] == operations
+
+
+def test_every_request_but_registering_and_greeting_is_tried_in_the_victims_name() -> None:
+    stage = object.__new__(Stage)
+    stage.victim, stage.witness = (Account(ClientId(bytes([n]) * 16), "name", b"") for n in (1, 2))
+    stage.highest = 5
+    tried = list(stage.requests())
+    assert {REQUEST_HEADER.unpack_from(request)[2] for request in tried} | {RequestCode.PROVE} == set(RequestCode) - {
+        RequestCode.REGISTER,
+        RequestCode.HELLO,
+    }
+    assert all(request.startswith(stage.victim.client_id) for request in tried)
+
+
+def test_a_drills_proof_is_a_good_one_for_its_own_key_alone() -> None:
+    mine, other = new_key("mine"), new_key("other")
+    text = signed_string(b"s" * 16, b"n" * 32, b"c" * 16)
+    signature = sign(mine.export_key("DER"), text)
+    assert proof.signature_is_valid(public_half(mine), signature, proof.signed_string(b"s" * 16, b"n" * 32, b"c" * 16))
+    assert not proof.signature_is_valid(public_half(other), signature, text)
+    assert public_half(new_key("mine")) == public_half(mine)
+
+
+def test_everybody_is_killed_in_turn() -> None:
+    assert set(WEIGHTS) == {"worker", "gateway", "sender", "receiver"}
+    assert all(WEIGHTS.values())

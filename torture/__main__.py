@@ -1,0 +1,122 @@
+"""The torture's command line: `python -m torture [--minutes N] [--seed S] [--quick] [--only DRILL ...]`.
+
+Owns: which drills run, in which order, how long. Promises: exit code 0 where every drill passed, 1 where one failed;
+the table goes to stdout, everything else to stderr.
+Exposure: the arguments of whoever runs it.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from torture import (
+    deaths_at_points,
+    impersonation,
+    orderly_stops,
+    power_cuts,
+    published_clients,
+    random_kills,
+    real_clients,
+    restored_backup,
+    small_disk,
+)
+from torture.checker import Verdict
+from torture.drill import Drill, Place, Row, say
+from torture.table import table
+
+FULL_MINUTES: Final = 10.0
+"""The minutes of random kills for which every other drill runs at its full number of times."""
+DRILLS: Final[Mapping[str, Drill]] = {
+    random_kills.NAME: random_kills.run,
+    real_clients.NAME: real_clients.run,
+    deaths_at_points.NAME: deaths_at_points.run,
+    published_clients.NAME: published_clients.run,
+    published_clients.RESTARTS: published_clients.run_with_server_kills,
+    published_clients.CONTROL: published_clients.run_control,
+    power_cuts.NAME: power_cuts.run,
+    power_cuts.CONTROL: power_cuts.run_control,
+    small_disk.NAME: small_disk.run,
+    impersonation.NAME: impersonation.run,
+    orderly_stops.STOPS: orderly_stops.run_stops,
+    orderly_stops.STANDSTILL: orderly_stops.run_standstill,
+    restored_backup.NAME: restored_backup.run,
+}
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="torture", description="Kill, cut and fill the MessageU server, and count what is lost, doubled or wrong."
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=FULL_MINUTES,
+        metavar="N",
+        help="minutes of random kills; less than %(default)g shrinks the other drills too (default: %(default)g)",
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of all choices (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="a few seconds of each drill")
+    parser.add_argument(
+        "--only", action="append", choices=list(DRILLS), metavar="DRILL", help=f"of: {', '.join(DRILLS)}; repeatable"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="work in this folder and leave it as it is at the end")
+    found = parser.parse_args(arguments)
+    if found.minutes <= 0:
+        parser.error("--minutes is more than 0")
+    return found
+
+
+def perform(name: str, drill: Callable[[Place], Row], place: Place) -> Row:
+    """One drill; one that breaks off has failed."""
+    say(f"{name} …")
+    began = time.monotonic()
+    try:
+        row = drill(place)
+    except Exception as error:
+        say(traceback.format_exc())
+        row = Row(name, 0, Verdict(), passed=False, note=f"broke off: {error}")
+    say(f"  {name}: {'passed' if row.passed else 'FAILED'} after {time.monotonic() - began:.0f} s")
+    return row
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the drills and print the table; the exit code."""
+    settings = _arguments(arguments)
+    folder: Path = settings.keep or Path(tempfile.mkdtemp(prefix="messageu-torture-"))
+    place = Place(folder, settings.seed, settings.minutes / FULL_MINUTES, settings.quick)
+    try:
+        rows = [perform(name, drill, place) for name, drill in DRILLS.items() if name in (settings.only or DRILLS)]
+    finally:
+        if settings.keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    sys.stdout.write(f"\nseed {settings.seed}\n{table(rows)}")
+    if settings.json is not None:
+        settings.json.write_text(json.dumps([_as_json(row) for row in rows], indent=1) + "\n")
+    return 0 if all(row.passed for row in rows) else 1
+
+
+def _as_json(row: Row) -> dict[str, object]:
+    verdict = row.verdict
+    return {
+        "drill": row.drill,
+        "kills": row.kills,
+        "acknowledged": verdict.acknowledged,
+        "lost": len(verdict.lost),
+        "duplicated": len(verdict.duplicated),
+        "unexpected": len(verdict.unexpected),
+        "out of order": len(verdict.out_of_order),
+        "passed": row.passed,
+        "note": row.note,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

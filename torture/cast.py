@@ -1,0 +1,103 @@
+"""A cast: a server with senders and receivers that talk through it while things are done to them.
+
+Owns: the processes of a drill and their journals. Promises: who ended without having been killed is noted as a problem;
+at the end everybody gets to finish, and the checker sees all journals.
+Exposure: none.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from torture.actors import Actor, Orders, judge_journals, receive_letters, send_letters
+from torture.caller import new_account
+from torture.drill import Place, Row, examples, say
+from torture.programs import Server
+
+_SENDERS: Final = 4
+_RECEIVERS: Final = 3
+_PEACE_SECONDS: Final = 60.0
+
+
+class Cast:
+    """A server, and processes that send and receive through it until they are told to stop."""
+
+    def __init__(self, folder: Path, server: Server) -> None:
+        self.server = server
+        self.folder = folder
+        self.senders: list[Actor] = []
+        self.receivers: list[Actor] = []
+        self.sent: list[Path] = []
+        self.received: dict[str, Path] = {}
+        self.problems: list[str] = []
+        self.stop_sending, self.stop_receiving = folder / "stop-sending", folder / "stop-receiving"
+
+    def journal(self, name: str) -> Path:
+        """Where a member writes what it does."""
+        return self.folder / f"{name}.journal"
+
+    def add_sender(self, name: str, actor: Actor) -> None:
+        """Somebody who sends, and writes into its journal."""
+        self.senders.append(actor)
+        self.sent.append(self.journal(name))
+
+    def add_receiver(self, name: str, actor: Actor) -> None:
+        """Somebody who receives, and writes into its journal."""
+        self.receivers.append(actor)
+        self.received[name] = self.journal(name)
+
+    def start(self) -> None:
+        """Everybody begins."""
+        for actor in (*self.senders, *self.receivers):
+            actor.start()
+
+    def look_for_deaths(self) -> None:
+        """Note who ended though nobody killed it."""
+        for actor in (*self.senders, *self.receivers):
+            if not actor.process.is_alive():
+                self.problems.append(f"a client ended by itself with {actor.process.exitcode}")
+                actor.start()
+        for program in self.server.programs:
+            if not program.running:
+                self.problems.append(f"{program.module} ended by itself: {program.last_words()}")
+                program.start()
+
+    def finish(self) -> None:
+        """No more kills: senders get their last acknowledgements, then receivers empty their mailboxes."""
+        self.server.start()
+        for flag, actors in ((self.stop_sending, self.senders), (self.stop_receiving, self.receivers)):
+            flag.touch()
+            for actor in actors:
+                if not actor.ended_well(_PEACE_SECONDS):
+                    self.problems.append(f"a client did not finish: {actor.process.exitcode}")
+                    actor.kill()
+
+    def row(self, drill: str, kills: int, note: str) -> Row:
+        """What the checker says, and what else went wrong."""
+        verdict = judge_journals(self.sent, self.received)
+        for problem in (*self.problems, examples(verdict)):
+            if problem:
+                say(f"  {drill}: {problem}")
+        passed = verdict.spotless and not self.problems and verdict.acknowledged > 0
+        return Row(drill, kills, verdict, passed, "; ".join([note, *self.problems[:2]]))
+
+    def end(self) -> None:
+        """Whatever state they are in, all end now."""
+        for actor in (*self.senders, *self.receivers):
+            actor.kill()
+        self.server.end()
+
+
+def extension_cast(place: Place, drill: str) -> Cast:
+    """Clients of the extension at a server of their own, which runs."""
+    folder = place.folder_of(drill)
+    cast = Cast(folder, Server(folder / "server").start())
+    port = cast.server.port
+    recipients = [new_account(port, f"r{number}") for number in range(_RECEIVERS)]
+    addresses = {account.name: account.client_id for account in recipients}
+    for account in recipients:
+        orders = Orders(port, account, {}, cast.journal(account.name), cast.stop_receiving, place.seed)
+        cast.add_receiver(account.name, Actor(receive_letters, orders))
+    for account in [new_account(port, f"s{number}") for number in range(_SENDERS)]:
+        orders = Orders(port, account, addresses, cast.journal(account.name), cast.stop_sending, place.seed)
+        cast.add_sender(account.name, Actor(send_letters, orders))
+    return cast

@@ -1,0 +1,228 @@
+"""Drill: a program dies at each fail point, for each operation, again and again, and clients get their work done.
+
+Owns: which operations reach which points, and what a client does to cause them.
+Promises: a point that was not reached often enough makes the drill fail. After each point the checker looks.
+Exposure: none.
+
+Mail of the extension must come exactly once. Mail of the published protocol may come again after these deaths, for
+they are the server's; it must not get lost.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from common.fail_points import VARIABLE, FailPoint
+from common.wire.codes import ResponseCode
+from torture.caller import Refused
+from torture.checker import Verdict
+from torture.drill import Place, Row, say
+from torture.insistent_clients import HUGE, LARGE, SMALL, Clients
+from torture.programs import Program, Server
+
+NAME: Final = "deaths-at-points"
+_LOOK_EVERY: Final = 0.005
+_FULL_DEATHS: Final = 50
+_QUICK_EXTRA: Final = 2
+_LANES: Final = 4
+_SECONDS_FOR_A_DEATH: Final = 4.0
+_WORKER_POINTS: Final = (
+    FailPoint.WORKER_RECEIVED,
+    FailPoint.WORKER_BEFORE_COMMIT,
+    FailPoint.WORKER_AFTER_COMMIT,
+    FailPoint.WORKER_REPLYING,
+)
+_GATEWAY_POINTS: Final = (FailPoint.GATEWAY_RECEIVED, FailPoint.GATEWAY_SENT, FailPoint.GATEWAY_ANSWERED)
+
+Step = Callable[[Clients], None]
+
+
+def _send_and_fetch(size: int) -> list[Step]:
+    return [lambda clients: clients.send(size), Clients.fetch]
+
+
+def _write_and_read(size: int) -> list[Step]:
+    return [lambda clients: clients.write(size), Clients.read]
+
+
+def _both(size: int) -> list[Step]:
+    # 603 first, for a short run has one death alone: what was done twice shows where no token hides it.
+    return [*_write_and_read(size), *_send_and_fetch(size)]
+
+
+_OPERATIONS: Final[dict[str, Sequence[Step]]] = {
+    "Register": [Clients.register],
+    "ListUsers": [Clients.list_users],
+    "GetPublicKey": [Clients.public_key],
+    "StoreMessage": _both(SMALL),
+    "BeginUpload": _both(LARGE),
+    "Chunk": _both(HUGE),
+    "CommitUpload": _both(LARGE),
+    "AbortUpload": [Clients.begin_and_leave, Clients.public_key],
+    "FetchWaiting": _write_and_read(SMALL),
+    "FetchPage": _both(HUGE),
+    "Settle": _write_and_read(SMALL),
+    "Release": [lambda clients: clients.write(LARGE), Clients.read_and_reset, Clients.read],
+    "FetchAfter": _send_and_fetch(SMALL),
+    "GetProofKey": [Clients.prove],
+    "MarkProven": [Clients.prove],
+}
+_RESPONSES: Final[dict[ResponseCode, Sequence[Step]]] = {
+    ResponseCode.REGISTERED: [Clients.register],
+    ResponseCode.USERS: [Clients.list_users],
+    ResponseCode.PUBLIC_KEY: [Clients.public_key],
+    ResponseCode.STORED: _both(SMALL),
+    ResponseCode.WAITING: _write_and_read(LARGE),
+    ResponseCode.HELLO: [Clients.register],
+    ResponseCode.PROVEN: [Clients.prove],
+    ResponseCode.FETCHED: _send_and_fetch(LARGE),
+}
+
+
+class Case(NamedTuple):
+    """A point, what passes through it, and what a client does so that it passes."""
+
+    point: FailPoint
+    concern: str
+    steps: Sequence[Step]
+
+    @property
+    def setting(self) -> str:
+        """As the environment variable has it, without the number."""
+        return f"{self.point}/{self.concern}" if self.concern else self.point
+
+
+def cases() -> Iterator[Case]:
+    """Every point with all that can pass through it."""
+    for point in (*_WORKER_POINTS, *_GATEWAY_POINTS):
+        for operation, steps in _OPERATIONS.items():
+            yield Case(point, operation, steps)
+    for code, steps in _RESPONSES.items():
+        yield Case(FailPoint.GATEWAY_REPLYING, str(int(code)), steps)
+    yield Case(FailPoint.GATEWAY_AFTER_WAITING, "", _OPERATIONS["Settle"])
+    for operation in ("Settle", "Release"):
+        yield Case(FailPoint.GATEWAY_BEFORE_SETTLE, operation, _OPERATIONS[operation])
+
+
+class Reviver(threading.Thread):
+    """Starts a program that died again, armed for its next death, until it has died often enough."""
+
+    def __init__(self, program: Program, setting: str, deaths: int, chance: random.Random) -> None:
+        super().__init__(daemon=True)
+        self.deaths = 0
+        self._program = program
+        self._setting = setting
+        self._wanted = deaths
+        self._chance = chance
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        self._arm()
+        self._program.kill()
+        self._program.start()
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self.join()
+        self._program.extra_environment = {}
+        if not self.done and self._program.running:
+            # It is armed still.
+            self._program.kill()
+        self._program.start()
+
+    @property
+    def done(self) -> bool:
+        """Whether it died often enough."""
+        return self.deaths >= self._wanted
+
+    def _arm(self) -> None:
+        armed = {} if self.done else {VARIABLE: f"{self._setting}:{self._chance.choice((1, 1, 2))}"}
+        self._program.extra_environment = armed
+
+    def run(self) -> None:
+        """Look, until told to end."""
+        while not self._over.wait(_LOOK_EVERY):
+            if not self._program.running:
+                self.deaths += 1
+                self._arm()
+                self._program.start()
+
+
+class Found(NamedTuple):
+    """What one lane found."""
+
+    deaths: int
+    repeats: int
+    verdict: Verdict
+    problems: Sequence[str]
+
+
+def _lane(server: Server, chosen: Sequence[Case], deaths_each: int, chance: random.Random) -> Found:
+    """Case after case at one server."""
+    deaths = 0
+    problems: list[str] = []
+    with server.start():
+        clients = Clients(server.port)
+        for case in chosen:
+            program = server.worker if case.point in _WORKER_POINTS else server.gateway
+            with Reviver(program, case.setting, deaths_each, chance) as reviver:
+                give_up = time.monotonic() + _SECONDS_FOR_A_DEATH * (deaths_each + 2)
+                try:
+                    while not reviver.done and time.monotonic() < give_up:
+                        for step in case.steps:
+                            step(clients)
+                except Refused as error:
+                    problems.append(f"{case.setting}: {error}")
+            deaths += reviver.deaths
+            if not reviver.done:
+                problems.append(f"{case.setting}: died {reviver.deaths} times of {deaths_each}")
+            server.await_ready()
+            clients.check(case.setting)
+            say(f"  {case.setting}: {reviver.deaths} deaths")
+        clients.list_users()
+        clients.close()
+    return Found(deaths, clients.repeats, clients.verdict(), [*problems, *clients.problems])
+
+
+def run(place: Place) -> Row:
+    """Every case, as often as the place says; a short run takes a sample, at least one of each point.
+
+    Most of the time is spent waiting for programs to start, so several lanes run beside each other.
+    """
+    chance = place.chance(NAME)
+    chosen = list(cases())
+    chance.shuffle(chosen)
+    if place.quick:
+        of_each = {case.point: case for case in [*chosen, *(case for case in chosen if case.concern == "StoreMessage")]}
+        chosen = [*of_each.values(), *chosen[:_QUICK_EXTRA]]
+    deaths_each = place.sized(_FULL_DEATHS, 1)
+    folder = place.folder_of(NAME)
+    with ThreadPoolExecutor(_LANES) as pool:
+        lanes = [
+            pool.submit(
+                _lane,
+                Server(folder / f"server-{number}"),
+                chosen[number::_LANES],
+                deaths_each,
+                random.Random(chance.random()),
+            )
+            for number in range(_LANES)
+        ]
+        found = [lane.result() for lane in lanes]
+    problems = [problem for one in found for problem in one.problems]
+    for problem in problems:
+        say(f"  {NAME}: {problem}")
+    verdict = reduce(Verdict.combined, (one.verdict for one in found))
+    repeats = sum(one.repeats for one in found)
+    note = f"{len(chosen)} points and operations, {deaths_each} deaths at each; {repeats} repeats by 604"
+    passed = not problems and verdict.spotless
+    return Row(NAME, sum(one.deaths for one in found), verdict, passed, "; ".join([note, *problems[:2]]))

@@ -1,0 +1,71 @@
+"""What every drill is given, and what it gives back.
+
+Owns: the row of the table, and the folder, chance and size of a drill.
+Promises: the same seed makes the same choices; what the system makes of them differs.
+Exposure: none.
+"""
+
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from torture.checker import Verdict
+
+_EXAMPLES = 5
+
+
+class Row(NamedTuple):
+    """One line of the table. `kills`: processes that died by SIGKILL. `note` says what the numbers don't."""
+
+    drill: str
+    kills: int
+    verdict: Verdict
+    passed: bool
+    note: str = ""
+
+
+class Place(NamedTuple):
+    """Where, and how large: `share` 1 is the long run of ten minutes; `quick` is as small as makes sense."""
+
+    folder: Path
+    seed: int
+    share: float
+    quick: bool
+
+    def chance(self, drill: str) -> random.Random:
+        """Randomness of a drill's own."""
+        return random.Random(f"{self.seed} {drill}")
+
+    def sized(self, full: int, quick: int) -> int:
+        """How often something is done."""
+        return quick if self.quick else max(quick, round(full * self.share))
+
+    def folder_of(self, drill: str) -> Path:
+        """A folder of a drill's own, made."""
+        folder = self.folder / drill
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+Drill = Callable[[Place], Row]
+
+
+def say(line: str) -> None:
+    """Tell whoever watches; the table alone goes to stdout."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def examples(verdict: Verdict) -> str:
+    """The first letters of each kind of wrong, for the log."""
+    kinds = {
+        "lost": verdict.lost,
+        "duplicated": verdict.duplicated,
+        "unexpected": verdict.unexpected,
+        "out of order": verdict.out_of_order,
+    }
+    return "; ".join(
+        f"{kind}: {', '.join(map(str, letters[:_EXAMPLES]))}" for kind, letters in kinds.items() if letters
+    )

@@ -1,0 +1,215 @@
+"""Clients of both parts of the protocol that never give up, one thing at a time, and remember what they did.
+
+Owns: what each operation of the server looks like from outside; the letters that were sent and received by it.
+Promises: what may be done twice is repeated until it is answered; what may not (603) is tried once.
+Exposure: talk to a server that dies and comes back.
+"""
+
+import socket
+import struct
+from collections import Counter
+from collections.abc import Callable
+from itertools import count
+from typing import Final, TypeVar
+
+from common.values import ClientId
+from common.wire.requests import LargeSendRequest, PullRequest, encode
+from torture.caller import Account, Caller, Mail, new_key, persistently, public_half, token_of
+from torture.checker import Verdict, judge
+from torture.drill import examples
+from torture.letters import Letter, parse_content
+
+SMALL: Final = 200
+"""Bytes of content that travel inside a batch."""
+LARGE: Final = 200_000
+"""Bytes of content that travel in a chunk."""
+HUGE: Final = 700_000
+"""Bytes of content that need several chunks, and several pages when they are fetched."""
+_PATIENCE: Final = 60.0
+_ABRUPT: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER with no time to linger: closing resets the connection."""
+_KEY: Final = new_key("everybody")
+
+Result = TypeVar("Result")
+
+
+class Clients:
+    """`sender` and `receiver` prove themselves and use the extension, `writer` and `reader` do neither."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._numbers = count(1)
+        self._connections: dict[str, Caller] = {}
+        self._users: dict[str, ClientId] = {}
+        self._ack = 0
+        self.attempted: list[Letter] = []
+        self.acknowledged: list[Letter] = []
+        self._fetched: list[Letter] = []
+        self._read: list[tuple[int, Letter]] = []
+        self.problems: list[str] = []
+        self._sender, self._receiver, self._writer, self._reader = map(
+            self._new_account, ("sender", "receiver", "writer", "reader")
+        )
+
+    def close(self) -> None:
+        """Close all connections."""
+        for caller in self._connections.values():
+            caller.close()
+
+    # --- connections --------------------------------------------------------------------------------------------
+
+    def _once(self, action: Callable[[Caller], Result]) -> Result:
+        """On a connection for this alone, again until it is done."""
+
+        def attempt() -> Result:
+            with Caller(self._port) as caller:
+                return action(caller)
+
+        return persistently(attempt, _PATIENCE)
+
+    def _insist(self, account: Account, action: Callable[[Caller], Result]) -> Result:
+        """Over a connection that is kept as long as it holds, again until it is done."""
+
+        def attempt() -> Result:
+            try:
+                return action(self._connection(account))
+            except OSError:
+                self._drop(account)
+                raise
+
+        return persistently(attempt, _PATIENCE)
+
+    def _connection(self, account: Account) -> Caller:
+        caller = self._connections.get(account.name)
+        if caller is None:
+            caller = self._connections[account.name] = Caller(self._port)
+            if account in (self._sender, self._receiver):
+                caller.prove(account)
+        return caller
+
+    def _drop(self, account: Account) -> None:
+        caller = self._connections.pop(account.name, None)
+        if caller is not None:
+            caller.close()
+
+    # --- users --------------------------------------------------------------------------------------------------
+
+    def _new_account(self, name: str) -> Account:
+        """640, 600, again until there is an answer; then once more: the same id."""
+
+        def action(caller: Caller) -> ClientId:
+            caller.hello()
+            return caller.register(name, public_half(_KEY))
+
+        client_id = self._once(action)
+        if self._once(action) != client_id:
+            self.problems.append(f"{name} got two ids")
+        self._users[name] = client_id
+        return Account(client_id, name, _KEY.export_key("DER"))
+
+    def register(self) -> None:
+        """640, 600."""
+        self._new_account(f"user {next(self._numbers)}")
+
+    def list_users(self) -> None:
+        """601: everybody who ever got an id, once."""
+        listed = self._insist(self._writer, lambda caller: caller.users(self._writer.client_id))
+        expected = Counter((name, client_id) for name, client_id in self._users.items() if name != "writer")
+        if Counter((user.name, user.client_id) for user in listed) != expected:
+            self.problems.append("the list of users is not what was registered")
+
+    def public_key(self) -> None:
+        """602."""
+        me, subject = self._writer.client_id, self._receiver.client_id
+        if self._insist(self._writer, lambda caller: caller.public_key(me, subject)) != public_half(_KEY):
+            self.problems.append("another public key than was registered")
+
+    def prove(self) -> None:
+        """640, 641, for a user who never did."""
+        account = self._new_account(f"prover {next(self._numbers)}")
+        self._once(lambda caller: caller.prove(account))
+
+    # --- mail of the extension ----------------------------------------------------------------------------------
+
+    def send(self, size: int) -> None:
+        """642, again with its token until it is acknowledged."""
+        letter = Letter("sender", "receiver", next(self._numbers))
+        self.attempted.append(letter)
+        content, token = letter.content(size), token_of(str(letter))
+        me, recipient = self._sender.client_id, self._receiver.client_id
+        self._insist(self._sender, lambda caller: caller.send(me, recipient, content, token=token))
+        self.acknowledged.append(letter)
+
+    def fetch(self) -> None:
+        """643 until nothing is left, acknowledging what came."""
+        me = self._receiver.client_id
+        while mail := self._insist(self._receiver, lambda caller: caller.fetch(me, self._ack)):
+            self._fetched += [_letter(one) for one in mail]
+            self._ack = mail[-1].number
+
+    # --- mail of the published protocol -------------------------------------------------------------------------
+
+    def write(self, size: int) -> None:
+        """603, once: where the connection breaks nobody knows whether it was stored."""
+        letter = Letter("writer", "reader", next(self._numbers))
+        caller = self._insist(self._writer, lambda caller: caller)
+        self.attempted.append(letter)
+        try:
+            caller.send(self._writer.client_id, self._reader.client_id, letter.content(size))
+        except OSError:
+            self._drop(self._writer)
+        else:
+            self.acknowledged.append(letter)
+
+    def begin_and_leave(self) -> None:
+        """Half of a large 603, then the end of the connection: nothing of it may ever arrive."""
+        head = encode(LargeSendRequest(self._writer.client_id, self._reader.client_id, 4, HUGE))
+        self._once(lambda caller: caller.post(head + bytes(HUGE // 2)))
+
+    def read(self) -> None:
+        """604 until nothing is left; each next request proves that the mail before it is here."""
+        me = self._reader.client_id
+        while mail := self._insist(self._reader, lambda caller: caller.pull(me)):
+            self._read += [(one.number, _letter(one)) for one in mail]
+
+    def read_and_reset(self) -> None:
+        """604, a part of the answer, and a reset: all of it waits again."""
+
+        def action(caller: Caller) -> None:
+            caller.post(PullRequest(self._reader.client_id))
+            caller.socket.recv(8)
+            caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABRUPT)
+
+        self._once(action)
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def verdict(self) -> Verdict:
+        """What the checker says of all mail.
+
+        The published protocol's may come again, as the same message; the same letter as another message was stored
+        twice, which is never right.
+        """
+        messages = list(dict.fromkeys(self._read))
+        return judge(
+            self.attempted,
+            self.acknowledged,
+            {"receiver": self._fetched, "reader": [letter for _number, letter in messages]},
+        )
+
+    @property
+    def repeats(self) -> int:
+        """How often mail of the published protocol came again."""
+        return len(self._read) - len(set(self._read))
+
+    def check(self, after: str) -> None:
+        """Fetch all there is, and let the checker look."""
+        self.fetch()
+        self.read()
+        verdict = self.verdict()
+        if not verdict.spotless:
+            self.problems.append(f"after {after}: {examples(verdict)}")
+
+
+def _letter(mail: Mail) -> Letter:
+    return parse_content(mail.content) or Letter("damaged", "damaged", 0)

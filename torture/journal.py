@@ -1,0 +1,50 @@
+"""A journal: what a sender or receiver has done, on disk before it does the next thing, for its successor to go on.
+
+Owns: one file of short lines.
+Promises: a line that was written is found again after kill -9; half a line, the last words of a writer that was
+killed, is cut off. After `sync` it survives a power cut too.
+Exposure: none.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+
+class Journal:
+    """Append-only. One writer at a time."""
+
+    def __init__(self, path: Path) -> None:
+        lines, whole = _read(path)
+        self.lines = lines
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.ftruncate(self._descriptor, whole)
+
+    def write(self, lines: Sequence[str]) -> None:
+        """Append lines, in one write."""
+        data = "".join(f"{line}\n" for line in lines).encode()
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut."""
+        os.fdatasync(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+def read_journal(path: Path) -> list[str]:
+    """The whole lines of a journal; none where there is no file."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[list[str], int]:
+    """The whole lines, and how many bytes they are."""
+    data = path.read_bytes() if path.exists() else b""
+    whole = data.rfind(b"\n") + 1
+    return data[:whole].decode().splitlines(), whole

@@ -1,0 +1,65 @@
+"""Drills: the power goes while the worker's storage code writes; and the same with a setting that must lose.
+
+Owns: how many cuts. The cuts themselves are in tests/storage_worker/power_cut.py, beside the store's other faults.
+Promises: with FULL nothing acknowledged is lost and nothing is corrupt; with NORMAL the checker must see losses.
+Exposure: none.
+"""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from torture.checker import Verdict
+from torture.drill import Place, Row
+from torture.letters import Letter
+from torture.programs import ROOT
+
+NAME: Final = "power-cuts"
+CONTROL: Final = "control-normal"
+_LANES: Final = 2
+_UNNAMED: Final = Letter("a letter", "of a power cut", 0)
+
+
+def _cut(cuts: int, seed: str, synchronous: str) -> dict[str, int]:
+    """What one process tells of its cuts."""
+    command = [sys.executable, "-P", "-m", "tests.storage_worker.power_cut"]
+    told = subprocess.run(
+        [*command, "--cuts", str(cuts), "--seed", seed, "--synchronous", synchronous],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        check=False,
+        stdout=subprocess.PIPE,
+        # SQLite has nobody to tell that the disk is gone, so that Python says it there.
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ).stdout.split()
+    return dict(zip(told[::2], map(int, told[1::2]), strict=True))
+
+
+def _cut_often(place: Place, drill: str, cuts: int, synchronous: str) -> Row:
+    chance = place.chance(drill)
+    with ThreadPoolExecutor(_LANES) as pool:
+        seeds = [str(chance.randrange(10**9)) for _ in range(_LANES)]
+        told = list(pool.map(lambda seed: _cut(-(-cuts // _LANES), seed, synchronous), seeds))
+    total = {name: sum(one[name] for one in told) for name in told[0]}
+    verdict = Verdict(
+        acknowledged=total["acknowledged"],
+        lost=[_UNNAMED] * total["lost"],
+        duplicated=[_UNNAMED] * total["returned"],
+        unexpected=[_UNNAMED] * total["unexpected"],
+    )
+    note = f"{total['cuts']:,} cuts, {total['corrupt']} corrupt, {total['restored']} wrongly taken for restored"
+    return Row(drill, 0, verdict, verdict.spotless and not total["corrupt"] and not total["restored"], note)
+
+
+def run(place: Place) -> Row:
+    """As the worker runs: synchronous=FULL."""
+    return _cut_often(place, NAME, place.sized(5_000, 40), "FULL")
+
+
+def run_control(place: Place) -> Row:
+    """Passed where the checker reports losses."""
+    row = _cut_often(place, CONTROL, place.sized(500, 40), "NORMAL")
+    found = "it lost mail, and the checker says so" if row.verdict.lost else "THE CHECKER SAW NO LOSS"
+    return row._replace(passed=bool(row.verdict.lost), note=f"{row.note}; {found}")
