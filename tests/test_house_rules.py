@@ -1,0 +1,312 @@
+"""The import table of the house, checked over the source of every module.
+
+Which room may import which, and which module alone is the door to an outside thing. The rules read the source, so
+that an import inside a function or for type checking counts like any other.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("common", "gateway", "storage_worker", "client")
+PROJECT = frozenset({*ROOMS, "bench", "scripts", "tests"})
+
+ZMQ = frozenset({"zmq"})
+CRYPTO = frozenset({"Crypto", "Cryptodome", "cryptography"})
+SQLITE = frozenset({"sqlite3", "_sqlite3", "apsw"})
+SOCKETS = frozenset({"socket", "_socket", "select", "_select", "selectors", "socketserver", "ssl", "asyncio"})
+TERMINAL_CONTROL = frozenset({"fcntl", "termios"})
+CLOCKS_AND_LOGS = frozenset({"time", "logging"})
+
+COMMON_CORE = frozenset({"common.values", "common.operations", "common.errors", "common.info_files"})
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the modules of one part may import of the project, and which outside things only some of them may use."""
+
+    part: str
+    may_import: frozenset[str]
+    never: frozenset[str] = frozenset()
+    # An outside thing's modules, and the only modules of the part that may import them.
+    doors: tuple[tuple[frozenset[str], frozenset[str]], ...] = field(default=())
+
+    def covers(self, module: str) -> bool:
+        return is_within(module, self.part)
+
+
+def only(*modules: str) -> frozenset[str]:
+    return frozenset(modules)
+
+
+# The first rule that covers a module counts.
+RULES = (
+    Rule(
+        "common.wire",
+        may_import=COMMON_CORE | {"common.wire"},
+        never=ZMQ | CRYPTO | SQLITE | SOCKETS | TERMINAL_CONTROL | CLOCKS_AND_LOGS,
+    ),
+    Rule(
+        "common.ipc",
+        may_import=COMMON_CORE | {"common.ipc"},
+        never=ZMQ | CRYPTO | SQLITE | SOCKETS | TERMINAL_CONTROL | CLOCKS_AND_LOGS,
+    ),
+    Rule("common", may_import=COMMON_CORE, never=ZMQ | CRYPTO | SQLITE | SOCKETS),
+    Rule(
+        "gateway",
+        may_import=only("gateway", "common"),
+        never=SQLITE,
+        doors=(
+            (ZMQ, only("gateway.storage_link")),
+            (SOCKETS, only("gateway.loop", "gateway.listener", "gateway.session", "gateway.tcp")),
+            (TERMINAL_CONTROL, only("gateway.tcp")),
+            (CRYPTO, only("gateway.proof")),
+        ),
+    ),
+    Rule(
+        "storage_worker",
+        may_import=only("storage_worker", "common"),
+        never=only("common.wire") | CRYPTO,
+        doors=(
+            (ZMQ, only("storage_worker.service")),
+            (SQLITE, only("storage_worker.database")),
+        ),
+    ),
+    Rule(
+        "client",
+        may_import=only("client", "common"),
+        never=only("common.ipc") | ZMQ,
+        doors=(
+            (SOCKETS, only("client.server_link")),
+            (CRYPTO, only("client.ciphers")),
+            (SQLITE, only("client.store")),
+        ),
+    ),
+)
+
+
+def is_within(module: str, part: str) -> bool:
+    """Whether a dotted name is the part or lies inside it."""
+    return module == part or module.startswith(part + ".")
+
+
+def is_any_within(module: str, parts: frozenset[str]) -> bool:
+    return any(is_within(module, part) for part in parts)
+
+
+def imports_of(source: str, module: str, is_package: bool = False) -> list[str]:
+    """Return the dotted names that a module's source imports; `from a import b` counts as a.b."""
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            found += [f"{name}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Call) and called_name(node) in {"import_module", "__import__"}:
+            found.append("(an import by name, which nobody can check)")
+    return found
+
+
+def called_name(call: ast.Call) -> str:
+    match call.func:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+    return ""
+
+
+def offences(source: str, module: str, is_package: bool = False) -> list[str]:
+    """Return a sentence for everything in a module's source that the house does not allow."""
+    rule = next(rule for rule in RULES if rule.covers(module))
+    found: list[str] = []
+    for name in imports_of(source, module, is_package):
+        if name.startswith("("):
+            found.append(f"{module} holds {name}")
+        top = name.partition(".")[0]
+        # The rooms' own folders may be named whole (`import common`); their contents must be allowed.
+        if top in PROJECT and not (is_any_within(name, rule.may_import) or name == "common"):
+            found.append(f"{module} may not import {name}")
+        if is_any_within(name, rule.never):
+            found.append(f"{module} may never import {name}")
+        found += [
+            f"{module} may not import {name}; that is for {', '.join(sorted(doorkeepers))}"
+            for things, doorkeepers in rule.doors
+            if is_any_within(name, things) and module not in doorkeepers
+        ]
+    if not (ast.get_docstring(ast.parse(source)) or "").strip():
+        found.append(f"{module} does not say in a docstring what it is")
+    return found
+
+
+def modules() -> list[tuple[str, Path]]:
+    """Return the dotted name and the file of every module in the rooms."""
+    found = []
+    for room in ROOMS:
+        for path in sorted((ROOT / room).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found.append((".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
+    return found
+
+
+def test_every_module_keeps_the_house_rules() -> None:
+    looked_at = modules()
+    found = [
+        offence
+        for module, path in looked_at
+        for offence in offences(path.read_text(encoding="utf-8"), module, path.name == "__init__.py")
+    ]
+    assert found == []
+    # A room that is not built yet is no offence, one that is built must have been looked at.
+    built = {room for room in ROOMS if (ROOT / room).is_dir() and any((ROOT / room).rglob("*.py"))}
+    assert {module.partition(".")[0] for module, _ in looked_at} == built
+    assert "common" in built
+
+
+DOC = '"""Says what it is."""\n'
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("gateway.session", "import storage_worker.post_office"),
+        ("gateway.session", "from client import messenger"),
+        ("gateway.session", "import zmq"),
+        ("gateway.session", "import zmq.asyncio"),
+        ("gateway.session", "from Crypto.PublicKey import RSA"),
+        ("gateway.storage_link", "import socket"),
+        ("gateway.storage_link", "import fcntl"),
+        ("gateway.__main__", "import select"),
+        ("gateway.__main__", "import asyncio"),
+        ("gateway.session", "import sqlite3"),
+        ("gateway.session", "def f():\n    from storage_worker import database"),
+        ("gateway.session", "import importlib\nimportlib.import_module('client')"),
+        ("gateway.session", "__import__('client')"),
+        ("gateway", "import tests.gateway.fake_storage"),
+        ("storage_worker.post_office", "from common import wire"),
+        ("storage_worker.post_office", "from common.wire.codes import RequestCode"),
+        ("storage_worker.post_office", "import zmq"),
+        ("storage_worker.message_queue", "import apsw"),
+        ("storage_worker.service", "import sqlite3"),
+        ("storage_worker.service", "import gateway"),
+        ("client.menu", "import socket"),
+        ("client.messenger", "from Crypto.Cipher import AES"),
+        ("client.contacts", "import sqlite3"),
+        ("client.contacts", "import apsw"),
+        ("client.server_link", "import zmq"),
+        ("client.server_link", "from common.ipc import schema"),
+        ("client.server_link", "import gateway"),
+        ("common.values", "from common.wire import codes"),
+        ("common.values", "from .wire import codes"),
+        ("common.values", "from . import ipc"),
+        ("common.operations", "import client"),
+        ("common.wire.codes", "from ..ipc import schema"),
+        ("common.wire.codes", "import socket"),
+        ("common.wire.codes", "import time"),
+        ("common.ipc.schema", "import zmq"),
+        ("common.ipc.batches", "from common.wire.codes import RequestCode"),
+        ("common.ipc.batches", "import logging"),
+    ],
+)
+def test_an_offence_is_found(module: str, source: str) -> None:
+    assert len(offences(DOC + source, module)) >= 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("gateway.storage_link", "import zmq\nfrom common.ipc import batches"),
+        ("gateway.loop", "import select"),
+        ("gateway.listener", "import socket"),
+        ("gateway.session", "import socket\nfrom common.wire.requests import Request\nfrom . import proof"),
+        ("gateway.proof", "from Crypto.Signature import pss"),
+        ("storage_worker.service", "import zmq\nfrom common.ipc import schema\nfrom storage_worker import database"),
+        ("storage_worker.database", "import apsw"),
+        ("client.store", "import apsw"),
+        ("client.server_link", "import socket\nfrom common.wire import codes\nfrom common import values"),
+        ("client.ciphers", "from Crypto.PublicKey import RSA"),
+        ("common.wire.codes", "import enum\nfrom common import errors\nfrom .fields import u32"),
+        ("common.ipc.schema", "import msgspec\nfrom common.operations import Register\nfrom ..values import ClientId"),
+    ],
+)
+def test_what_the_table_allows_is_no_offence(module: str, source: str) -> None:
+    assert offences(DOC + source, module) == []
+
+
+def test_a_package_resolves_its_own_relative_imports() -> None:
+    assert imports_of("from . import codes", "common.wire", is_package=True) == ["common.wire.codes"]
+    assert imports_of("from .. import errors", "common.wire", is_package=True) == ["common.errors"]
+
+
+def test_a_module_without_docstring_is_found() -> None:
+    assert offences("import enum\n", "common.values") == ["common.values does not say in a docstring what it is"]
+
+
+# Put together here, so that this file does not hold them itself.
+PLACES_OF_ONE_MACHINE = ("/wo" + "rk/", "py" + "pi.org", "python" + "hosted.org", "index" + "-url", "/opt/py" + "pi")
+
+
+def places_in(text: str) -> list[str]:
+    """Return what a published file must not hold: paths of one machine and addresses of package registries."""
+    return [place for place in PLACES_OF_ONE_MACHINE if place in text]
+
+
+def test_no_published_file_holds_a_place_of_one_machine() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    files = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    assert Path(__file__) in files or "test_house_rules.py" not in listed.stdout.decode()
+    found = {
+        str(path.relative_to(ROOT)): places
+        for path in files
+        if path.is_file() and (places := places_in(path.read_text(encoding="utf-8", errors="replace")))
+    }
+    assert found == {}
+
+
+def test_a_place_of_one_machine_is_found() -> None:
+    assert places_in("see /wo" + "rk/notes") == ["/wo" + "rk/"]
+    assert places_in("https://files.python" + "hosted.org/x") == ["python" + "hosted.org"]
+    assert places_in("net" + "work/path and home" + "work/") == []
+
+
+def test_no_room_is_named_like_a_standard_module() -> None:
+    assert not PROJECT & sys.stdlib_module_names
+
+
+def docstrings() -> dict[Path, str]:
+    """The opening lines of every module of the server's rooms and of what it shares with the client."""
+    found = {}
+    for room in ("common", "gateway", "storage_worker"):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            if path.name != "__init__.py":
+                found[path] = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return found
+
+
+def test_modules_say_what_they_own_what_they_promise_and_how_exposed_they_are() -> None:
+    found = docstrings()
+    assert len(found) > 40
+    silent = [path for path, text in found.items() if not all(w in text for w in ("Owns:", "Promises:", "Exposure:"))]
+    assert not silent
+
+
+def test_sections_that_modules_name_as_their_source_exist() -> None:
+    named = 0
+    for path, text in docstrings().items():
+        for document, sections in re.findall(r'(docs/[\w-]+\.md)((?:,? (?:and )?"[^"]+")*)', text):
+            headings = re.findall(r"^#+ (.+)$", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE)
+            for section in re.findall(r'"([^"]+)"', sections):
+                named += 1
+                assert section in headings, f"{path}: {document} has no section {section!r}"
+    assert named > 10
