@@ -17,10 +17,10 @@ class FakeGateway:
 
     def __init__(self, folder: Path) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 10)
-        self._socket.connect(link_endpoint(folder))
+        self.socket = self._context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, 10)
+        self.socket.connect(link_endpoint(folder))
         self.epoch = 0
         self.number = 0
 
@@ -30,22 +30,22 @@ class FakeGateway:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._socket.close()
+        self.socket.close()
         self._context.term()
 
     def send(self, *frames: bytes) -> None:
         """Any frames."""
-        self._socket.send_multipart(frames)
+        self.socket.send_multipart(frames)
 
     def receive(self, patience_ms: int = PATIENCE_MS) -> ToGateway:
         """The next message of the worker."""
-        assert self._socket.poll(patience_ms), "the worker is silent"
-        [frame] = self._socket.recv_multipart()
+        assert self.socket.poll(patience_ms), "the worker is silent"
+        [frame] = self.socket.recv_multipart()
         return decode_to_gateway(frame)
 
     def is_silent(self, patience_ms: int = 100) -> bool:
         """Whether nothing comes."""
-        return not self._socket.poll(patience_ms)
+        return not self.socket.poll(patience_ms)
 
     def hello(self, incarnation: bytes, slot: int = 0) -> Welcome:
         """Take the slot."""

@@ -1,0 +1,16 @@
+"""What every test may rely on: the signals' own effects, wherever the suite was started.
+
+A shell without job control starts what it puts into the background with SIGINT and SIGQUIT ignored, nohup with SIGHUP
+ignored, and children inherit that. The tests send these signals to programs of ours and expect what a user sees.
+"""
+
+import signal
+
+
+def pytest_configure() -> None:
+    """Before any program is started, in each of the processes that run tests."""
+    for number in (signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
