@@ -13,7 +13,8 @@ All methods but `roll_back` run inside a transaction.
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from common.operations import Piece
+from common.entries import ENTRY_HEAD, FLAG_PROVEN
+from common.operations import Mail, Part
 from storage_worker.database import Database
 from storage_worker.mailbox_index import MailboxIndex
 
@@ -236,15 +237,16 @@ class MessageQueue:
             content_bytes += size
         return Span(low, high, count, content_bytes)
 
-    def read(self, user: int, first: int, offset: int, last: int, page_bytes: int) -> list[Piece]:
+    def read(self, user: int, first: int, offset: int, last: int, page_bytes: int) -> Mail:
         """A page of the messages `first` to `last`, beginning `offset` bytes into message `first`.
 
-        At most `page_bytes` of content, at least one piece where a message is there. Messages of up to
-        `page_bytes` come whole, larger ones in parts.
+        At most `page_bytes` of content, but something where a message is there. Messages of up to `page_bytes` come
+        whole, larger ones in parts, one part a page.
         """
         self._gather(user)
         budget = page_bytes = max(page_bytes, 1)
-        pieces: list[Piece] = []
+        entries: list[bytes] = []
+        last_whole = 0
         rows = self._database.execute(
             "SELECT sequence, sender, kind, proven, accepted_at, token, message.size, content, body "
             "FROM mailbox CROSS JOIN message USING (sequence) "
@@ -253,22 +255,24 @@ class MessageQueue:
         )
         for sequence, sender, kind, proven, accepted_at, token, size, content, body in rows:
             start = offset if sequence == first else 0
-            wanted = size - start
-            if wanted <= 0 and start:
+            if start and start >= size:
                 continue
-            if wanted > budget and pieces and (budget <= 0 or size <= page_bytes):
-                break
-            part = content
-            if start or wanted > budget or body is not None:
-                wanted = min(wanted, budget)
-                part = self._part(content, body, start, wanted)
-            pieces.append(
-                Piece(sequence, self._client_id(sender), token, accepted_at, bool(proven), kind, size, start, part)
+            head = ENTRY_HEAD.pack(
+                self._client_id(sender), token, sequence, accepted_at, FLAG_PROVEN if proven else 0, kind, size
             )
-            budget -= wanted + PIECE_BYTES
-            if start + wanted < size:
+            if start or size > page_bytes:
+                if entries:
+                    break
+                part = self._part(content, body, start, min(size - start, page_bytes))
+                return Mail(b"", 0, Part(head, sequence, size, start, part))
+            if size > budget and entries:
                 break
-        return pieces
+            entries += (head, content if body is None else self._part(content, body, 0, size))
+            last_whole = sequence
+            budget -= size + PIECE_BYTES
+            if budget <= 0:
+                break
+        return Mail(b"".join(entries), last_whole)
 
     def _part(self, content: bytes | None, body: int | None, start: int, length: int) -> bytes:
         if body is None:

@@ -15,8 +15,10 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
+from common.entries import walk_frames
 from common.errors import StoreFull, ValueRejected
 from common.operations import (
+    NO_MAIL,
     AbortUpload,
     BeginUpload,
     Chunk,
@@ -36,12 +38,18 @@ from common.operations import (
     Outcome,
     Page,
     Refused,
+    RefusedFrame,
     Register,
     Registered,
     Release,
+    RunStored,
     Settle,
     Stored,
     StoreMessage,
+    StoreRun,
+    Taken,
+    UploadGone,
+    UploadProgress,
     UsersPage,
 )
 from common.values import MESSAGE_KINDS, RefusalReason, username
@@ -61,6 +69,8 @@ _END: Final = 2**63 - 1
 _TOKENS_AT_ONCE: Final = 1024
 
 _DONE: Final = Done()
+_TAKEN: Final = Taken(0)
+_UPLOAD_GONE: Final = UploadGone()
 _MALFORMED: Final = Refused(RefusalReason.MALFORMED)
 _REQUESTER_UNKNOWN: Final = Refused(RefusalReason.REQUESTER_UNKNOWN)
 _RECIPIENT_UNKNOWN: Final = Refused(RefusalReason.RECIPIENT_UNKNOWN)
@@ -123,6 +133,8 @@ class PostOffice:
             ListUsers: self._list_users,
             GetPublicKey: self._get_public_key,
             StoreMessage: self._store_message,
+            StoreRun: self._store_run,
+            UploadProgress: self._upload_progress,
             BeginUpload: self._begin_upload,
             Chunk: self._chunk,
             CommitUpload: self._commit_upload,
@@ -311,6 +323,18 @@ class PostOffice:
             self._tokens.add(SentToken(sequence, sender.row, token, recipient.row, kind, digest, self._now_ms))
         return Stored(sequence)
 
+    def _store_run(self, slot: int, run: StoreRun) -> Outcome:
+        refused: list[RefusedFrame] = []
+        first = 0
+        for index, frame in enumerate(walk_frames(run.frames)):
+            message = StoreMessage(frame.sender, run.proven, frame.recipient, frame.kind, frame.content)
+            outcome = self._store_message(slot, message)
+            if isinstance(outcome, Refused):
+                refused.append(RefusedFrame(index, outcome.reason, outcome.retry_after))
+            elif isinstance(outcome, Stored):
+                first = first or outcome.sequence
+        return RunStored(first, refused)
+
     def _may_send(
         self, sender_id: bytes, proven: bool, token: bytes | None, recipient_id: bytes, kind: int, size: int
     ) -> tuple[User, User] | Refused:
@@ -350,12 +374,15 @@ class PostOffice:
         self._uploads.begin(
             Upload(slot, wish.upload, 0, wish.sender, wish.proven, wish.recipient, wish.kind, wish.size, 0, wish.token)
         )
-        return _DONE
+        return _TAKEN
+
+    def _upload_progress(self, slot: int, wish: UploadProgress) -> Outcome:
+        return _UPLOAD_GONE if self._uploads.find(slot, wish.upload) is None else _TAKEN
 
     def _chunk(self, slot: int, chunk: Chunk) -> Outcome:
         upload = self._uploads.find(slot, chunk.upload)
         if upload is None:
-            return _MALFORMED
+            return _UPLOAD_GONE
         # A chunk that is refused leaves a hole, so its upload can't be finished any more.
         if upload.received + len(chunk.content) > upload.size:
             self._uploads.drop(upload)
@@ -366,12 +393,12 @@ class PostOffice:
         if chunk.content:
             self._uploads.add(upload, chunk.content)
             self._taken_bytes += len(chunk.content)
-        return _DONE
+        return _TAKEN
 
     def _commit_upload(self, slot: int, wish: CommitUpload) -> Outcome:
         upload = self._uploads.find(slot, wish.upload)
         if upload is None:
-            return _MALFORMED
+            return _UPLOAD_GONE
         complete = self._complete(upload)
         if not isinstance(complete, _Complete):
             self._uploads.drop(upload)
@@ -436,13 +463,13 @@ class PostOffice:
         if lease is not None:
             first, last, max_bytes = lease.first, lease.last, _END
         elif len(self._leases.of_mailbox(user.row)) >= LEASES_OF_MAILBOX:
-            return Leased(0, 0, 0, 0, [])
+            return Leased(0, 0, 0, 0, NO_MAIL)
         else:
             first, last = self._visible(user)
             max_bytes = wish.max_bytes
         span = self._queue.span(user.row, first, last, max_bytes, wish.envelope_bytes)
         if span is None:
-            return Leased(0, 0, 0, 0, [])
+            return Leased(0, 0, 0, 0, NO_MAIL)
         if lease is None:
             self._leases.take(Lease(span.first, span.last, user.row, slot, wish.lease, wish.proven))
         page = self._queue.read(user.row, span.first, 0, span.last, wish.page_bytes)
@@ -494,7 +521,7 @@ class PostOffice:
         if span is None:
             if wish.watch:
                 self._watches.add(user.row, user.client_id, slot)
-            return Fetched(0, 0, 0, committed, [])
+            return Fetched(0, 0, 0, committed, NO_MAIL)
         page = self._queue.read(user.row, span.first, 0, span.last, wish.page_bytes)
         return Fetched(span.last, span.messages, span.content_bytes, committed, page)
 
