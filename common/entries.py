@@ -44,16 +44,35 @@ def pack_entry(entry: Entry) -> bytes:
 
 def walk(entries: bytes) -> Iterator[Entry]:
     """The entries that lie one behind the other. Raises `FrameUndecodable` where the last one is cut off."""
+    for head in heads(entries):
+        content = entries[head.end - head.size : head.end]
+        sender, token, sequence, accepted_at, flags, kind, size = _unpack_head(entries, head.start)
+        yield Entry(sender, token, sequence, accepted_at, flags, kind, size, content)
+
+
+class Head(NamedTuple):
+    """Where a message lies among entries: its bytes are `start` to `end`, its content takes the last `size` of them."""
+
+    sequence: int
+    size: int
+    start: int
+    end: int
+
+
+def heads(entries: bytes) -> list[Head]:
+    """Where the messages of entries lie. The entries are whole, or it raises `FrameUndecodable`."""
+    found: list[Head] = []
     at, end = 0, len(entries)
     while at < end:
         if end - at < ENTRY_HEAD.size:
             raise FrameUndecodable("an entry's head is cut off")
-        head = _unpack_head(entries, at)
-        start = at + ENTRY_HEAD.size
-        at = start + head[6]
+        _sender, _token, sequence, _accepted_at, _flags, _kind, size = _unpack_head(entries, at)
+        start = at
+        at += ENTRY_HEAD.size + size
         if at > end:
             raise FrameUndecodable("an entry's content is cut off")
-        yield Entry(*head, entries[start:at])
+        found.append(Head(sequence, size, start, at))
+    return found
 
 
 class Frame(NamedTuple):

@@ -192,7 +192,7 @@ class StoreRun(_Value, frozen=True, tag=16):
 
     `frames` are the requests as they came, one behind the other, of any connections with the same `proven`: the
     sender [16], 7 bytes that mean nothing here, the recipient [16], kind u8, content size u32, content (`SEND_FRAME`).
-    Outcome: `RunStored`, or `Refused` MALFORMED where the frames do not end with `frames`, and then none is stored.
+    Outcome: `RunStored`. Frames that do not end with `frames` are a gateway's bug, for which the batch is refused.
     """
 
     proven: bool
@@ -377,7 +377,7 @@ class Taken(_Value, frozen=True, tag=11):
 
 
 class UploadGone(_Value, frozen=True, tag=12):
-    """There is no such upload: the worker that began it has ended, or a greeting ended it. Its message is not stored."""
+    """There is no such upload: the worker that began it has ended, or a greeting ended it. Nothing of it is stored."""
 
 
 class Refused(_Value, frozen=True, tag=9):

@@ -27,7 +27,7 @@ from common.operations import (
     Stored,
     StoreMessage,
 )
-from tests.storage_worker.office import KEY, Gateway, Office
+from tests.storage_worker.office import KEY, Gateway, Office, pieces
 
 END = 2**63 - 1
 
@@ -119,7 +119,7 @@ class Workload:
     def ask(self, *operations: Operation) -> None:
         """Send a batch and enter its answer."""
         assert self.gateway
-        self.gateway.office.now_ms += 2000
+        self.gateway.office.now_ms += self._chance.choice([1, 1, 1, 2000])
         self.pending = self.gateway.next_batch(*operations)
         self._answered(operations, self.gateway.send(self.pending))
 
@@ -175,7 +175,7 @@ class Workload:
         for user in self.users:
             page = reader.one(FetchPage(user, True, 0, 0, END, 2**30))
             if isinstance(page, Page):
-                found |= {piece.sequence: (user, piece.content) for piece in page.page}
+                found |= {piece.sequence: (user, piece.content) for piece in pieces(page.page)}
         unknown: set[int] = set()
         maybe: set[bytes] = set()
         for operation in self.pending.operations if self.pending else []:
