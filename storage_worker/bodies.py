@@ -201,6 +201,7 @@ class SyncThread:
                 return
             with self._news:
                 self._synced[body] = max(size, self._synced.get(body, -1))
+                self._news.notify_all()
 
     def close(self) -> None:
         """End; what was not begun is not done."""

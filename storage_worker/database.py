@@ -173,7 +173,7 @@ class Database:
         self._run(f"PRAGMA synchronous = {synchronous}")
         self._run("PRAGMA foreign_keys = ON")
         self._run("PRAGMA temp_store = MEMORY")
-        self._run("PRAGMA cache_size = -65536")
+        self._run("PRAGMA cache_size = -16384")
         # SQLite's own checkpoint ignores a sync that fails; `checkpoint` does not.
         connection.wal_autocheckpoint(0)
         connection.set_wal_hook(self._note_wal_pages)

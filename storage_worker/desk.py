@@ -103,7 +103,6 @@ class Desk:
         self._peers: dict[int, tuple[bytes, int]] = {}
         self._ledger = post_office.ledger
         self._slots = post_office.slots
-        self._is_stuck = False
         self._stuck_at = 0
 
     def handle(self, letters: Sequence[Letter], now_ms: int) -> list[Answer]:
@@ -111,7 +110,7 @@ class Desk:
 
         `now_ms`: Unix milliseconds. Raises `StoreFailed`.
         """
-        intake = Intake.OPEN if self._room.allows_mail(now_ms) and not self._is_stuck else Intake.NO_MAIL
+        intake = Intake.OPEN if self._room.allows_mail(now_ms) and not self._ledger.is_stuck else Intake.NO_MAIL
         failing: set[int] = set()
         try:
             wanted = sum(
@@ -146,14 +145,14 @@ class Desk:
 
     def tidy(self, now_ms: int) -> None:
         """Between two turns: let the database take in what waits, where that is due. Raises `StoreFailed`."""
-        if not self._ledger.is_due(now_ms) or (self._is_stuck and 0 <= now_ms - self._stuck_at < LOOK_EVERY_MS):
+        if not self._ledger.is_due(now_ms) or (self._ledger.is_stuck and 0 <= now_ms - self._stuck_at < LOOK_EVERY_MS):
             return
         try:
             self._ledger.absorb(now_ms)
-            self._is_stuck = False
+            self._ledger.is_stuck = False
         except StoreFull:
             # It stays in the journal, which has room for what makes room: fetching and deleting.
-            self._is_stuck = True
+            self._ledger.is_stuck = True
             self._stuck_at = now_ms
             self._room.found_full(now_ms)
 

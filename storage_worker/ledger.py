@@ -44,6 +44,8 @@ class Ledger:
         self._waiting_since: int | None = None
         self._unrecorded: list[Effect] = []
         """Numbers of batches that did nothing, which this process alone knows. They go with the next record."""
+        self.is_stuck = False
+        """Whether the database had no room for what the journal holds when it was last tried."""
         self._next_era = b""
         self._dead: list[int] = []
 
@@ -103,7 +105,7 @@ class Ledger:
             effects = self._unrecorded + effects
         record = encode_effects(effects)
         changes = any(type(effect) is not BatchApplied for effect in effects)
-        if not changes and self._journal.used * 8 >= self._journal.capacity * 7:
+        if not changes and self.is_stuck and self._journal.used * 8 >= self._journal.capacity * 7:
             # Nothing but the number of a batch that did nothing: a gateway that asks the next worker for the one
             # behind it has to greet again. What little room there may be is for what makes room.
             self._unrecorded = list(

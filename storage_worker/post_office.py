@@ -367,7 +367,8 @@ class PostOffice:
         # time. See docs/decisions/ for what that saves.
         frames, proven = run.frames, run.proven
         limits, intake, now_ms = self._limits, self._intake, self._now_ms
-        find_user, find_box, load_box = self._users.find, self._queue.boxes.get, self._queue.mailbox
+        known, find_user = self._users.known.get, self._users.find
+        find_box, load_box = self._queue.boxes.get, self._queue.mailbox
         flags = FLAG_PROVEN if proven else 0
         seed = self._random_bytes(SEED_SIZE)
         first = sequence = self._queue.sequence + 1
@@ -385,11 +386,11 @@ class PostOffice:
                 raise FrameUndecodable("the last frame of a run is cut off")
             if name != sender_id:
                 sender_id = name
-                sender = find_user(name)
+                sender = known(name) or find_user(name)
                 problem = _REQUESTER_UNKNOWN if sender is None else _PROOF_NEEDED if sender.proven > proven else None
             refusal = problem
             if refusal is None:
-                recipient = find_user(recipient_id)
+                recipient = known(recipient_id) or find_user(recipient_id)
                 if recipient is None:
                     refusal = _RECIPIENT_UNKNOWN
                 elif kind not in MESSAGE_KINDS:

@@ -35,22 +35,23 @@ class UserRegistry:
         self._database = database
         self._note = note
         self._newly_proven: set[int] = set()
-        self._by_id: dict[bytes, User] = {}
+        self.known: dict[bytes, User] = {}
+        """Users that were looked up, by client id; `find` looks further."""
 
     def look_again(self) -> None:
         """Somebody else changed the table, or a turn was undone: look everything up again."""
-        self._by_id.clear()
+        self.known.clear()
 
     def forget(self) -> None:
         """Be as the database is."""
-        self._by_id.clear()
+        self.known.clear()
         self._newly_proven.clear()
 
     def replay(self, effect: Effect) -> None:
         """Do again what a turn did."""
         if isinstance(effect, UserProven):
             self._newly_proven.add(effect.user)
-            self._by_id.clear()
+            self.known.clear()
 
     @property
     def has_newly_proven(self) -> bool:
@@ -69,15 +70,15 @@ class UserRegistry:
 
     def find(self, client_id: bytes) -> User | None:
         """The user with this id, or None."""
-        return self._by_id.get(client_id) or self._look_up(client_id)
+        return self.known.get(client_id) or self._look_up(client_id)
 
     def _look_up(self, client_id: bytes) -> User | None:
         found = self._database.find("SELECT row, proven FROM user WHERE client_id = ?", (client_id,))
         if found is None:
             return None
-        if len(self._by_id) >= _REMEMBERED:
-            self._by_id.clear()
-        user = self._by_id[client_id] = User(found[0], client_id, bool(found[1]) or found[0] in self._newly_proven)
+        if len(self.known) >= _REMEMBERED:
+            self.known.clear()
+        user = self.known[client_id] = User(found[0], client_id, bool(found[1]) or found[0] in self._newly_proven)
         return user
 
     def row_of(self, client_id: bytes) -> int:

@@ -29,7 +29,7 @@ def counted_bytes(start: int = 0) -> Callable[[int], bytes]:
     numbers = count(start)
 
     def take(size: int) -> bytes:
-        taken = b"".join(b"\x5a" + next(numbers).to_bytes(15, "big") for _ in range(-(-size // 16)))
+        taken = b"".join(b"\x5a" + next(numbers).to_bytes(10, "big") + bytes(5) for _ in range(-(-size // 16)))
         return taken[:size]
 
     return take

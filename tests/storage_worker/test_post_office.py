@@ -5,6 +5,7 @@ from collections.abc import Callable
 import apsw
 import pytest
 
+from common.entries import pack_frame
 from common.operations import (
     NO_MAIL,
     AbortUpload,
@@ -29,9 +30,11 @@ from common.operations import (
     Register,
     Registered,
     Release,
+    RunStored,
     Settle,
     Stored,
     StoreMessage,
+    StoreRun,
     Taken,
     UploadGone,
     UploadProgress,
@@ -44,7 +47,7 @@ from storage_worker.mail_pages import PAGE_BYTES
 from storage_worker.message_queue import waiting as queue_waiting
 from storage_worker.post_office import Limits
 from storage_worker.sent_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER
-from tests.storage_worker.office import KEY, Gateway, Office, Piece, SyncAtOnce, pieces
+from tests.storage_worker.office import KEY, Gateway, Office, Piece, SyncAtOnce, pieces, refused_batch
 
 NOBODY = bytes(16)
 TOKEN = b"t" * 16
@@ -308,6 +311,85 @@ class TestStoreMessage:
             office.absorb()
         assert waiting(office) == 16
         assert fetch(gateway, ids[0]).count == 4
+
+
+class TestStoreRun:
+    """A run is what `StoreMessage` does, one by one, without a token."""
+
+    def frames(self, *messages: tuple[bytes, bytes, int, bytes]) -> bytes:
+        return b"".join([pack_frame(*message) for message in messages])
+
+    def test_a_run_and_the_same_one_by_one_give_the_same(self, open_office: Callable[..., Office]) -> None:
+        office = open_office(limits=Limits(largest_message=100, mailbox_messages=3, mailbox_bytes=150))
+        gateway = Gateway(office)
+        alice, bob, carol, dave = gateway.register("alice", "bob", "carol", "dave")
+        gateway.ask(MarkProven(dave))
+        for proven in (False, True):
+            for users in ((alice, bob), (bob, carol)):
+                sender, recipient = users
+                messages = [
+                    (sender, recipient, 3, b"a" * 60), (NOBODY, recipient, 3, b"b"), (sender, NOBODY, 3, b"c"),
+                    (sender, recipient, 0, b"d"), (sender, recipient, 5, b"e"), (sender, recipient, 4, b"f" * 101),
+                    (dave, recipient, 3, b"g" * 60), (sender, recipient, 1, b""), (sender, recipient, 3, b"h" * 60),
+                    (sender, recipient, 2, b"i"), (dave, dave, 3, b"j"), (sender, recipient, 3, b"k"),
+                ]  # fmt: skip
+                outcome = gateway.one(StoreRun(proven, self.frames(*messages)))
+                mine = fetch(gateway, recipient, page_bytes=2**30)
+                gateway.ask(Settle(mine.first, recipient, False, mine.first, mine.last))
+                daves = after(gateway, dave, 0) if proven else None
+                if daves is not None:
+                    after(gateway, dave, daves.last)
+                outcomes = gateway.ask(
+                    *[StoreMessage(who, proven, whom, kind, content) for who, whom, kind, content in messages]
+                )
+                assert isinstance(outcome, RunStored)
+                refused = {frame.index: Refused(frame.reason, frame.retry_after) for frame in outcome.refused}
+                sequence = outcome.first
+                for index, expected in enumerate(outcomes):
+                    assert refused.get(index, "stored") == (expected if isinstance(expected, Refused) else "stored")
+                    sequence += index not in refused
+                assert sequence == outcome.first + len(messages) - len(refused)
+                again = fetch(gateway, recipient, page_bytes=2**30)
+                assert contents(again.page) == contents(mine.page)
+                for one, other in zip(pieces(again.page), pieces(mine.page), strict=True):
+                    assert (one.sender, one.kind, one.proven) == (other.sender, other.kind, other.proven)
+                gateway.ask(Settle(again.first, recipient, False, again.first, again.last))
+
+    @pytest.mark.parametrize("absorbed", [False, True])
+    def test_a_restart_changes_nothing(self, open_office: Callable[..., Office], absorbed: bool) -> None:
+        office = open_office()
+        gateway = Gateway(office)
+        alice, bob = gateway.register("alice", "bob")
+        run = [(alice, bob, 3, bytes([n]) * n) for n in range(50)]
+        run[7] = (alice, NOBODY, 3, b"nobody's")
+        outcome = gateway.one(StoreRun(False, self.frames(*run)))
+        gateway.ask(Settle(1, bob, False, 10, 20))
+        before = gateway.one(FetchPage(bob, False, 0, 0, 2**62, 2**30))
+        if absorbed:
+            office.absorb()
+        office.kill()
+        gateway.office = open_office()
+        assert gateway.one(FetchPage(bob, False, 0, 0, 2**62, 2**30)) == before
+        assert isinstance(outcome, RunStored)
+        [sequence] = gateway.store(alice, bob, b"next")
+        assert sequence >= outcome.first + 49
+
+    def test_every_message_gets_a_token_of_its_own(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        for _ in range(3):
+            gateway.ask(StoreRun(False, self.frames(*[(alice, alice, 3, b"x")] * 1000)))
+        assert len({piece.token for piece in pieces(fetch(gateway, alice, page_bytes=2**30).page)}) == 3000
+
+    @pytest.mark.parametrize("cut", [1, 43, 44, 46])
+    def test_a_run_that_is_cut_off_refuses_its_batch(self, office: Office, gateway: Gateway, cut: int) -> None:
+        [alice] = gateway.register("alice")
+        frame = pack_frame(alice, alice, 3, b"abc")
+        batch = gateway.next_batch(StoreMessage(alice, False, alice, 3, b"x"), StoreRun(False, frame + frame[:cut]))
+        refused_batch(office.handle(batch))
+        assert fetch(gateway, alice).count == 0
+
+    def test_an_empty_run(self, gateway: Gateway) -> None:
+        assert gateway.one(StoreRun(False, b"")) == RunStored(1, [])
 
 
 class TestSendOnce:
