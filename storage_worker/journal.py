@@ -70,6 +70,8 @@ class DiskJournal:
             raise StoreFailed(f"{path} can't be opened: {error.strerror}") from error
         try:
             self._fill(capacity)
+            # Else the kernel keeps what was filled in pieces of a mebibyte, and counts a small write as a whole one.
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         except BaseException:
             self.close()
             raise
