@@ -83,7 +83,11 @@ def _apply(content: bytearray, change: tuple[int, bytes] | int) -> None:
 
 
 class Disk(apsw.VFS):
-    """A disk whose power goes at operation number `cut_at` (writes, truncations, syncs and deletions count)."""
+    """A disk whose power goes at operation number `cut_at` (writes, truncations, syncs and deletions count).
+
+    When it is off, what SQLite still does is nothing: a dead program's connection is cleared away at a moment of the
+    interpreter's choice, and an error then would hit whoever runs at that moment.
+    """
 
     def __init__(self, cut_at: int, chance: Random) -> None:
         self.name = f"power-{uuid.uuid4()}"
@@ -119,7 +123,6 @@ class Disk(apsw.VFS):
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
         if self.off:
-            # The dead program is cleared away, at a moment of the interpreter's choice; nothing of it reaches the disk.
             return
         self.count()
         super().xDelete(filename, syncdir)
@@ -149,17 +152,23 @@ class _File(apsw.VFSFile):
         super().__init__("", name, flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+        if self._disk.off:
+            return
         # A write that the cut interrupts may have reached the disk, too.
         self._image.pending.append((offset, bytes(data)))
         self._disk.count()
         super().xWrite(data, offset)
 
     def xTruncate(self, size: int) -> None:  # noqa: N802
+        if self._disk.off:
+            return
         self._disk.count()
         self._image.pending.append(size)
         super().xTruncate(size)
 
     def xSync(self, flags: int) -> None:  # noqa: N802
+        if self._disk.off:
+            return
         self._disk.count()
         super().xSync(flags)
         self._image.sync()
