@@ -16,7 +16,9 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from common import fail_points
 from common.errors import StoreFull
+from common.fail_points import FailPoint
 from storage_worker.database import Database
 from storage_worker.effects import BatchApplied, Effect, decode_effects, encode_effects
 from storage_worker.journal import ERA_SIZE, Journal
@@ -153,6 +155,8 @@ class Ledger:
             if use_reserve:
                 self._database.drop_ballast()
             self.write(now_ms)
+            fail_points.reach(FailPoint.WORKER_ABSORBING)
+        fail_points.reach(FailPoint.WORKER_ABSORBED)
         self.written()
 
     def write(self, now_ms: int) -> None:
