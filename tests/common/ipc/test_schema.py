@@ -224,6 +224,6 @@ def test_each_direction_has_its_own_types() -> None:
 def test_reads_are_what_is_computed_again() -> None:
     kept = set(ops.Operation.__args__) - set(ops.READ_AGAIN)
     assert {kind.__name__ for kind in kept} == {
-        "Register", "StoreMessage", "StoreRun", "BeginUpload", "Chunk", "CommitUpload", "AbortUpload", "Settle", "Release",
-        "MarkProven",
+        "Register", "StoreMessage", "StoreRun", "BeginUpload", "Chunk", "CommitUpload", "AbortUpload", "Settle",
+        "Release", "MarkProven",
     }  # fmt: skip
