@@ -26,11 +26,15 @@ class FailPoint(StrEnum):
     WORKER_RECEIVED = "worker-received"
     """Batches are read from the link, and nothing was done about them."""
     WORKER_BEFORE_COMMIT = "worker-before-commit"
-    """All is written, inside the transaction."""
+    """All of the turn is done in memory, and nothing of it is on disk."""
     WORKER_AFTER_COMMIT = "worker-after-commit"
     """It is on disk, and no answer has left."""
     WORKER_REPLYING = "worker-replying"
     """The answer is handed to ZeroMQ: it may be out, or not."""
+    WORKER_ABSORBING = "worker-absorbing"
+    """The database has taken in what the journal holds, inside the transaction."""
+    WORKER_ABSORBED = "worker-absorbed"
+    """That is on disk, and the journal's new era has no record yet."""
     GATEWAY_RECEIVED = "gateway-received"
     """Requests are read and became a batch, which has not left."""
     GATEWAY_SENT = "gateway-sent"
@@ -65,6 +69,11 @@ class Countdown:
 
 
 _armed = Countdown(os.environ[VARIABLE]) if VARIABLE in os.environ else None
+
+
+def armed() -> bool:
+    """Whether the process may have to die at all, for those who would have to look closely what passes."""
+    return _armed is not None
 
 
 def due(point: FailPoint, concerns: Iterable[str] = ()) -> bool:

@@ -17,6 +17,8 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from common.entries import ENTRY_HEAD
+
 Id = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Key = Annotated[bytes, Meta(min_length=160, max_length=160)]
 U8 = Annotated[int, Meta(ge=0, le=255)]
@@ -83,7 +85,8 @@ class StoreMessage(_Value, frozen=True, tag=4):
 class BeginUpload(_Value, frozen=True, tag=5):
     """Announce a message whose content comes in chunks. `upload` is unique within a slot's epoch.
 
-    Outcome: `Done`, or `Refused` for everything that could refuse the message itself.
+    Outcome: `Taken`, or `Refused` for everything that could refuse the message itself. An upload ends with the worker
+    process that began it.
     """
 
     upload: U63
@@ -96,14 +99,18 @@ class BeginUpload(_Value, frozen=True, tag=5):
 
 
 class Chunk(_Value, frozen=True, tag=6):
-    """The next bytes of an upload's content. Outcome: `Done`, or `Refused` where the upload is gone or too long."""
+    """The next bytes of an upload's content. Outcome: `Taken`, `UploadGone`, or `Refused`."""
 
     upload: U63
     content: bytes
 
 
 class CommitUpload(_Value, frozen=True, tag=7):
-    """The content is complete: accept the message now. Outcome: `Stored`, or `Refused`."""
+    """The content is complete: accept the message. It is accepted once all of its content is on disk.
+
+    Outcome: `Stored`; `Taken` while some of the content is not on disk yet, after which the gateway asks again;
+    `UploadGone`; or `Refused`.
+    """
 
     upload: U63
 
@@ -180,6 +187,24 @@ class FetchAfter(_Value, frozen=True, tag=13):
     watch: bool
 
 
+class StoreRun(_Value, frozen=True, tag=16):
+    """Accept messages that came as 603s, in their order, as `StoreMessage` would one by one, without tokens.
+
+    `frames` are the requests as they came, one behind the other, of any connections with the same `proven`: the
+    sender [16], 7 bytes that mean nothing here, the recipient [16], kind u8, content size u32, content (`SEND_FRAME`).
+    Outcome: `RunStored`. Frames that do not end with `frames` are a gateway's bug, for which the batch is refused.
+    """
+
+    proven: bool
+    frames: bytes
+
+
+class UploadProgress(_Value, frozen=True, tag=17):
+    """Ask how much of an upload is not on disk yet. Outcome: `Taken`, or `UploadGone`."""
+
+    upload: U63
+
+
 class GetProofKey(_Value, frozen=True, tag=14):
     """The requester's own public key, for checking a signature. Needs no proof. Outcome: `KeyFound` or `Refused`."""
 
@@ -212,9 +237,11 @@ Operation = (
     | FetchAfter
     | GetProofKey
     | MarkProven
+    | StoreRun
+    | UploadProgress
 )
 
-READ_AGAIN: Final = (ListUsers, GetPublicKey, FetchWaiting, FetchPage, FetchAfter, GetProofKey)
+READ_AGAIN: Final = (ListUsers, GetPublicKey, FetchWaiting, FetchPage, FetchAfter, GetProofKey, UploadProgress)
 """Operations that are computed again when a batch is resent; the outcomes of all others are kept with the batch."""
 
 
@@ -264,18 +291,32 @@ class Done(_Value, frozen=True, tag=5):
     """Nothing more to say."""
 
 
-class Piece(_Value, frozen=True):
-    """A message, or a part of one: `content` are its bytes from `offset` on; it is complete where they reach `size`."""
+class Part(_Value, frozen=True):
+    """A part of one large message: `content` are its bytes from `offset` on; `head` is its entry's head."""
 
+    head: Annotated[bytes, Meta(min_length=ENTRY_HEAD.size, max_length=ENTRY_HEAD.size)]
     sequence: U63
-    sender: Id
-    token: Id
-    accepted_at: U63
-    proven: bool
-    kind: U8
     size: U32
     offset: U32
     content: bytes
+
+
+class Mail(_Value, frozen=True):
+    """A page of a mailbox: whole messages as entries (`common.entries`), one behind the other, then perhaps a part.
+
+    `last`: the sequence of the last whole message; 0 where there is none.
+    """
+
+    entries: bytes = b""
+    last: U63 = 0
+    part: Part | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there is anything in it."""
+        return bool(self.entries) or self.part is not None
+
+
+NO_MAIL: Final = Mail()
 
 
 class Leased(_Value, frozen=True, tag=6):
@@ -289,13 +330,13 @@ class Leased(_Value, frozen=True, tag=6):
     last: U63
     count: U63
     content_bytes: U63
-    page: list[Piece]
+    page: Mail
 
 
 class Page(_Value, frozen=True, tag=7):
     """More pieces, in order. Shorter than asked for only where `page_bytes` was reached or messages are gone."""
 
-    page: list[Piece]
+    page: Mail
 
 
 class Fetched(_Value, frozen=True, tag=8):
@@ -308,7 +349,35 @@ class Fetched(_Value, frozen=True, tag=8):
     count: U63
     content_bytes: U63
     committed: U63
-    page: list[Piece]
+    page: Mail
+
+
+class RefusedFrame(_Value, frozen=True):
+    """One message of a run that was not stored: its place in the run, from 0, and why."""
+
+    index: U32
+    reason: U8
+    retry_after: U32 = 0
+
+
+class RunStored(_Value, frozen=True, tag=10):
+    """The messages of a run but the `refused` ones (by growing index) are accepted.
+
+    Theirs are the sequences `first`, `first` + 1, …, in order.
+    """
+
+    first: U63
+    refused: list[RefusedFrame]
+
+
+class Taken(_Value, frozen=True, tag=11):
+    """An upload goes on; `unsynced` bytes of its content are not on disk yet."""
+
+    unsynced: U63
+
+
+class UploadGone(_Value, frozen=True, tag=12):
+    """There is no such upload: the worker that began it has ended, or a greeting ended it. Nothing of it is stored."""
 
 
 class Refused(_Value, frozen=True, tag=9):
@@ -318,4 +387,17 @@ class Refused(_Value, frozen=True, tag=9):
     retry_after: U32 = 0
 
 
-Outcome = Registered | UsersPage | KeyFound | Stored | Done | Leased | Page | Fetched | Refused
+Outcome = (
+    Registered
+    | UsersPage
+    | KeyFound
+    | Stored
+    | Done
+    | Leased
+    | Page
+    | Fetched
+    | Refused
+    | RunStored
+    | Taken
+    | UploadGone
+)

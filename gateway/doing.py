@@ -54,6 +54,9 @@ class Host(Protocol):
     def owe(self, size: int) -> None:
         """`size` bytes (negative: fewer) of this client are under way to the worker."""
 
+    def resume(self) -> None:
+        """Something it waited for is there: `pump` at the end of this turn."""
+
     def next_content(self) -> ContentData | ContentEnd | None:
         """The next part of an upload's content."""
 

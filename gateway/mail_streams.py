@@ -6,28 +6,32 @@ A 604's lease is handed to the session when its response is with the kernel, and
 Exposure: the client chooses when it reads.
 """
 
+import logging
 from typing import Final
 
+from common.errors import FrameUndecodable
 from common.operations import (
     FetchAfter,
     Fetched,
     FetchPage,
     FetchWaiting,
     Leased,
+    Mail,
     Operation,
     Outcome,
     Page,
-    Piece,
     Refused,
 )
 from common.wire.codes import ResponseCode
 from common.wire.fields import FETCHED_HEAD, WAITING_HEAD
 from common.wire.requests import FetchRequest
-from common.wire.responses import encode_fetched_head, encode_head, encode_waiting_head
+from common.wire.responses import encode_head, encode_waiting, encode_waiting_entry_head
 from gateway.doing import Host
 from gateway.evidence import Lease
 from gateway.loop import Timer
 from gateway.storage_link import NOBODY
+
+log = logging.getLogger("gateway.mail")
 
 _LARGEST_ACK: Final = 2**63 - 1
 """What the store can count to; a larger ack is just as far above everything that was ever given."""
@@ -62,37 +66,47 @@ class _MailStream:
     def _proven(self) -> bool:
         return self._host.proven_as is not None
 
-    def _begin(self, code: ResponseCode, payload_size: int, last: int, page: list[Piece]) -> None:
+    def _begin(self, code: ResponseCode, payload_size: int, last: int, page: Mail) -> None:
         self._begun = True
         self._last = last
         self._left = payload_size
         self._host.write(encode_head(code, payload_size))
         self._write_page(page)
 
-    def _head(self, piece: Piece) -> bytes:
+    def _entries(self, entries: bytes) -> bytes:
+        """Whole messages as the response has them. Raises `FrameUndecodable`."""
         raise NotImplementedError
 
-    def _write_page(self, page: list[Piece]) -> None:
-        if not page and self._left:
-            self._host.break_off()
+    def _entry_head(self, head: bytes) -> bytes:
+        """The same for the head alone of one message."""
+        raise NotImplementedError
+
+    def _write_page(self, page: Mail) -> None:
+        if not page:
+            if self._left:
+                self._host.break_off()
             return
-        parts: list[bytes] = []
-        for piece in page:
-            if piece.offset == 0:
-                parts.append(self._head(piece))
-            parts.append(piece.content)
-        if page:
-            end = piece.offset + len(piece.content)
-            if end < piece.size:
-                self._sequence, self._offset = piece.sequence, end
-            else:
-                self._sequence, self._offset = piece.sequence + 1, 0
-        data = b"".join(parts)
-        self._left -= len(data)
+        if page.entries:
+            self._sequence, self._offset = page.last + 1, 0
+            try:
+                self._write(self._entries(page.entries))
+            except FrameUndecodable as error:
+                log.error("a page of mail that makes no sense: %s", error)
+                self._host.break_off()
+                return
+        part = page.part
+        if part is not None:
+            if part.offset == 0:
+                self._write(self._entry_head(part.head))
+            end = part.offset + len(part.content)
+            self._sequence, self._offset = (part.sequence, end) if end < part.size else (part.sequence + 1, 0)
+            self._write(part.content)
         if self._left < 0:
             self._host.break_off()
-        else:
-            self._host.write(data)
+
+    def _write(self, data: bytes) -> None:
+        self._left -= len(data)
+        self._host.write(data)
 
     def pump(self) -> None:
         """What there was is with the kernel: finish, or ask for the next page."""
@@ -169,8 +183,11 @@ class PullStream(_MailStream):
             )
         )
 
-    def _head(self, piece: Piece) -> bytes:
-        return encode_waiting_head(piece.sender, piece.sequence, piece.kind, piece.size)
+    def _entries(self, entries: bytes) -> bytes:
+        return b"".join(encode_waiting(entries))
+
+    def _entry_head(self, head: bytes) -> bytes:
+        return encode_waiting_entry_head(head)
 
     def _first_outcome(self, outcome: Outcome) -> None:
         if not isinstance(outcome, Leased) or self._begun:
@@ -235,10 +252,11 @@ class FetchStream(_MailStream):
             )
         )
 
-    def _head(self, piece: Piece) -> bytes:
-        return encode_fetched_head(
-            piece.sender, piece.token, piece.sequence, piece.accepted_at, piece.proven, piece.kind, piece.size
-        )
+    def _entries(self, entries: bytes) -> bytes:
+        return entries
+
+    def _entry_head(self, head: bytes) -> bytes:
+        return head
 
     def _first_outcome(self, outcome: Outcome) -> None:
         if not isinstance(outcome, Fetched) or self._begun:

@@ -9,6 +9,10 @@ Exposure: strangers choose every byte and every moment.
 Sends, registrations and key requests flow: many may be with the worker at once. Everything else is taken up only
 when nothing before it waits for an answer, and until it is done nothing after it is taken up.
 
+The common case is short: one read, whose sends go to the link as a run, and one write with their answers. A session is
+`_settled` while nothing else is the case: it is open, all that came was taken up, the client waits for nothing else,
+and what the loop watches is right. Whatever disturbs that clears the mark, and `go_on` looks at everything.
+
     state      reads         writes              leaves when
     ────────   ───────────   ─────────────────   ──────────────────────────────────────────────────────────
     OPEN       requests      answers             the client ends its side → ENDING; a fatal frame or the
@@ -24,7 +28,7 @@ Source: docs/client-protocol.md, "Connections"; docs/guarantees.md.
 
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum, auto
 from typing import Final
 
@@ -62,6 +66,7 @@ from common.wire.responses import (
     encode_reason,
     encode_registered,
     encode_stored,
+    encode_stored_run,
 )
 from common.wire.server_connection import (
     ContentData,
@@ -70,6 +75,7 @@ from common.wire.server_connection import (
     Malformed,
     Padded,
     Phase,
+    SendRun,
     ServerConnection,
 )
 from gateway import tcp
@@ -88,10 +94,13 @@ from gateway.user_list import UserList
 log = logging.getLogger("gateway.session")
 
 _READ_SIZE: Final = 65536
+_UPLOAD_READ_SIZE: Final = 262144
 _READ_AHEAD: Final = 4096
 """Bytes behind a request that is being answered; past them the socket waits. They are put together anew each time."""
 _OPERATION_COST: Final = 256
 """Bytes that an operation counts as, beside its content, in what is under way."""
+_RUN_COST: Final = 64
+"""The same for each message of a run of sends, beside its frame."""
 
 
 class State(Enum):
@@ -116,7 +125,11 @@ class _Deadline(Enum):
 
 _FOREIGN: Final = Refused(RefusalReason.PROOF_NEEDED)
 """The answer on a proven connection to a request in another user's name."""
-_FLOWING: Final = (SendRequest, RegisterRequest, PublicKeyRequest)
+_FLOWING: Final = (SendRun, SendRequest, RegisterRequest, PublicKeyRequest)
+_OPEN: Final = State.OPEN
+_NO_DEADLINE: Final = _Deadline.NONE
+_BETWEEN: Final = Phase.BETWEEN
+"""Looked up once: the path of every read and write asks for them."""
 
 
 def _code_of(response: bytes) -> Iterator[str]:
@@ -130,7 +143,7 @@ class Session:
 
     __slots__ = (
         "_challenge", "_connection", "_deadline_kind", "_delivery", "_doing", "_half_closed", "_held", "_last_words",
-        "_mask", "_out", "_owed", "_paused", "_sock", "_state", "_unanswered", "_unsent", "_written",
+        "_mask", "_out", "_owed", "_paused", "_settled", "_sock", "_state", "_unanswered", "_unsent", "_written",
         "context", "deadline", "features", "greeted", "proven_as",
     )  # fmt: skip
 
@@ -148,6 +161,7 @@ class Session:
         self._held: Event | None = None
         self._doing: Doing | None = None
         self._paused = False
+        self._settled = False
         self._last_words = False
         self._half_closed = False
         self._delivery: Delivery | None = None
@@ -164,6 +178,9 @@ class Session:
 
     def ready(self, events: int) -> None:
         """The socket has news."""
+        if events == READABLE:
+            self._read()
+            return
         if events & (BROKEN | HUNG_UP) and not self._hung_up_in_order():
             self.break_off()
             return
@@ -194,6 +211,23 @@ class Session:
                 log.error("%s was answered with %s", type(operation).__name__, type(outcome).__name__)
                 self.break_off()
 
+    def sends_answered(self, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
+        """What became of a run of sends; see `gateway.open_run`."""
+        if self._state is State.CLOSED:
+            return
+        self._unanswered -= 1
+        self._owed -= cost
+        if not refused:
+            self.write(encode_stored_run(recipients, first))
+            return
+        for index, recipient in enumerate(recipients):
+            refusal = refused.get(index)
+            if refusal is None:
+                self.write(encode_stored(recipient, first))
+                first += 1
+            else:
+                self.refuse(refusal.reason, refusal.retry_after)
+
     def unknown(self, operation: Operation) -> None:
         """Whether it was done is unknown: the connection ends without a reply."""
         self.break_off()
@@ -205,7 +239,8 @@ class Session:
         out, self._out = self._out, None
         if out:
             self._send(out[0] if len(out) == 1 else b"".join(out))
-        self.go_on()
+        if not self._settled or self._delivery is not None:
+            self.go_on()
 
     def go_on(self) -> None:
         """Take up what is there to be taken up; after the last answer, look for the end."""
@@ -234,6 +269,7 @@ class Session:
         """The gateway stops: answer what was asked, read nothing more, then close."""
         if self._state is State.OPEN:
             self._state = State.STOPPING
+            self._settled = False
             if self._doing is not None:
                 self._doing.input_ended()
             self._schedule()
@@ -276,8 +312,10 @@ class Session:
     def owe(self, size: int) -> None:
         """`size` bytes (negative: fewer) of this client are under way to the worker."""
         self._owed += size
-        if size < 0:
-            self._schedule()
+
+    def resume(self) -> None:
+        """What it is doing can go on: `pump` it at the end of this turn."""
+        self._schedule()
 
     def lease_written(self, lease: Lease) -> None:
         """The whole response that carries `lease` was handed to the kernel."""
@@ -306,30 +344,25 @@ class Session:
     # --- reading ------------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        if self._state is State.OPEN and self.context.full:
+        context = self.context
+        if self._state is _OPEN and context.full:
             self._pause()
             return
         if self._delivery is not None:
             self._delivery.before_read()
         try:
-            data = self._sock.recv(_READ_SIZE)
+            data = self._sock.recv(_READ_SIZE if type(self._doing) is not Upload else _UPLOAD_READ_SIZE)
         except BlockingIOError:
             return
         except OSError:
             self.break_off()
             return
-        if self._state is not State.OPEN:
+        if self._state is not _OPEN:
             if not data and self._state is State.DRAINING:
                 self._all_said()
             return
         if not data:
-            self._state = State.ENDING
-            if self._doing is not None:
-                self._doing.input_ended()
-            elif self._held is None:
-                self._held = self._connection.event_on_silence()
-            self._forget_deadline()
-            self.go_on()
+            self._input_ended()
             return
         if self._delivery is not None and self._connection.begins_request(data):
             self._delivery.request_came()
@@ -337,12 +370,23 @@ class Session:
         if self._doing is not None:
             self._doing.input_came()
         self._advance()
-        self._watch(bytes_came=True)
+        if not self._settled:
+            self._watch(bytes_came=True)
+
+    def _input_ended(self) -> None:
+        self._state = State.ENDING
+        self._settled = False
+        if self._doing is not None:
+            self._doing.input_ended()
+        elif self._held is None:
+            self._held = self._connection.event_on_silence()
+        self._forget_deadline()
+        self.go_on()
 
     def _advance(self) -> None:
         """Take up events until one has to wait for its turn or more bytes are needed."""
+        self._settled = False
         next_event = self._connection.next_event
-        submit = self.context.link.submit
         bound = self.context.settings.connection_under_way
         # A client that does not read its answers is given no more of them.
         while self._doing is None and self._unsent is None and not self._last_words:
@@ -353,18 +397,23 @@ class Session:
             if event is None:
                 event = next_event()
                 if event is None:
+                    self._settled = (
+                        self._deadline_kind is _NO_DEADLINE
+                        and self._mask == READABLE
+                        and self._state is _OPEN
+                        and self._connection.phase is _BETWEEN
+                    )
                     return
                 if self._deadline_kind is _Deadline.HEADER:
                     self._forget_deadline()
             else:
                 self._held = None
-            if type(event) is SendRequest and (self.proven_as is None or event.requester == self.proven_as):
-                requester, recipient, kind, content, token = event
-                size = len(content) + _OPERATION_COST
-                self._owed += size
+            if type(event) is SendRun and (self.proven_as is None or event.requester == self.proven_as):
+                _requester, recipients, frames = event
+                cost = len(frames) + _RUN_COST * len(recipients)
+                self._owed += cost
                 self._unanswered += 1
-                proven = self.proven_as is not None
-                submit(StoreMessage(requester, proven, recipient, kind, content, token), self, size)
+                self.context.link.submit_sends(frames, recipients, self.proven_as is not None, cost, self)
             elif self._unanswered and not self._flows(event):
                 self._held = event
                 return
@@ -387,8 +436,14 @@ class Session:
                 self._doing = Upload(self, event, None if self._may_ask(event) else _FOREIGN)
             case ContentData() | ContentEnd():
                 raise AssertionError("content outside an upload")
+            case SendRun():
+                for _ in event.recipients:
+                    self.refuse(_FOREIGN.reason)
             case _ if not self._may_ask(event):
                 self.refuse(_FOREIGN.reason)
+            case SendRequest(requester, recipient, kind, content, token):
+                message = StoreMessage(requester, self.proven_as is not None, recipient, kind, content, token)
+                self._flow(message, len(content) + _OPERATION_COST)
             case RegisterRequest(_, name, public_key):
                 self._flow(Register(name, public_key, self.greeted))
             case PublicKeyRequest(requester, subject):
@@ -407,7 +462,7 @@ class Session:
             elif self._connection.undigested:
                 self._doing.input_came()
 
-    def _may_ask(self, event: Request) -> bool:
+    def _may_ask(self, event: Request | SendRun) -> bool:
         """Whether the connection may act for the id in the header: a proven one acts for one user alone."""
         if self.proven_as is None:
             return True
@@ -417,10 +472,10 @@ class Session:
         """Whether `event` becomes an operation at once, so that it may leave beside those before it."""
         return isinstance(event, _FLOWING) and self._may_ask(event)
 
-    def _flow(self, operation: Register | GetPublicKey) -> None:
+    def _flow(self, operation: StoreMessage | Register | GetPublicKey, cost: int = _OPERATION_COST) -> None:
         self._unanswered += 1
-        self._owed += _OPERATION_COST
-        self.context.link.submit(operation, self, _OPERATION_COST)
+        self._owed += cost
+        self.context.link.submit(operation, self, cost)
 
     # --- writing ------------------------------------------------------------------------------------------------
 
@@ -429,7 +484,7 @@ class Session:
         if self._unsent is not None:
             self._keep_unsent(bytes(self._unsent) + data)
             return
-        if fail_points.due(FailPoint.GATEWAY_REPLYING, _code_of(data)):
+        if fail_points.armed() and fail_points.due(FailPoint.GATEWAY_REPLYING, _code_of(data)):
             self._sock.send(data[: len(data) // 2])
             fail_points.die()
         try:
@@ -463,6 +518,7 @@ class Session:
             self._schedule()
 
     def _keep_unsent(self, data: bytes) -> None:
+        self._settled = False
         self.context.unsent_bytes += len(data) - (len(self._unsent) if self._unsent is not None else 0)
         self._unsent = memoryview(data)
 
@@ -544,6 +600,7 @@ class Session:
     def _pause(self) -> None:
         """Read nothing until there is room."""
         self._paused = True
+        self._settled = False
         if self.context.full:
             self.context.paused.add(self)
         self._watch()
@@ -568,7 +625,7 @@ class Session:
     def _watch_input(self, *, bytes_came: bool) -> None:
         settings = self.context.settings
         phase = self._connection.phase
-        listening = not self._paused and (self._doing is None or isinstance(self._doing, Upload))
+        listening = self._mask & READABLE and (self._doing is None or isinstance(self._doing, Upload))
         if phase is Phase.BETWEEN or not listening or self._held is not None:
             self._forget_deadline()
         elif phase is Phase.HEADER:

@@ -11,10 +11,12 @@ from typing import NamedTuple
 class Settings(NamedTuple):
     """See docs/client-protocol.md, "Limits and time-outs", for those that clients can notice."""
 
-    largest_content: int = 16 * 1024 * 1024
+    largest_content: int = 1024 * 1024 * 1024
     inline_content: int = 64 * 1024
     """Up to this size a content travels inside a batch; larger ones go in chunks."""
     chunk: int = 256 * 1024
+    unsynced_content: int = 16 * 1024 * 1024
+    """What the worker may have of one upload that is not on disk yet; past it, no more is sent."""
     page: int = 256 * 1024
     """Content that one page of a mailbox brings from the worker."""
     pages_under_way: int = 16 * 1024 * 1024

@@ -6,6 +6,7 @@ once: an outcome, or that it is unknown. The worker may come, go and come back: 
 Exposure: the worker is the other half of this server; frames that do not decode are logged and dropped.
 
 A batch that leaves carries all that was submitted since the last one left: under load batches grow by themselves.
+Sends of all connections that come behind each other are one operation of it (`gateway.open_run`).
 
 Source: docs/storage-protocol.md.
 """
@@ -24,12 +25,16 @@ from common.ipc.batches import Answered, BatchSender, Event, GivenUp, Greeted, W
 from common.ipc.schema import Arrived, StoreFacts, decode_to_gateway
 from common.operations import Operation, Outcome, Refused
 from common.values import RefusalReason
+from gateway import open_run
 from gateway.loop import READABLE, EventLoop, Timer
+from gateway.open_run import OpenRun, Sender
 
 log = logging.getLogger("gateway.link")
 
 _SMALL_FRAME: Final = 65536
 _RETRY_SEND: Final = 0.05
+_EVENTS: Final = zmq.EVENTS
+_POLLIN: Final = int(zmq.POLLIN)
 _NOT_DONE: Final = Refused(RefusalReason.MALFORMED)
 
 
@@ -63,10 +68,36 @@ class Nobody:
 NOBODY: Final = Nobody()
 
 
+class _Monitor:
+    """A `Handler` of the socket's own news: whether it is connected. `changed` hears each change."""
+
+    def __init__(self, loop: EventLoop, watched: zmq.Socket[bytes], changed: Callable[[bool], None]) -> None:
+        self._loop = loop
+        self._watched = watched
+        self._changed = changed
+        self._socket = watched.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        loop.register(_number(self._socket, zmq.FD), self, READABLE)
+        # The first edge comes only after a first look.
+        self.ready(READABLE)
+
+    def ready(self, events: int) -> None:
+        """The descriptor is edge-triggered: take in all that there is."""
+        while _number(self._socket, _EVENTS) & _POLLIN:
+            event = parse_monitor_message(self._socket.recv_multipart(zmq.NOBLOCK))["event"]
+            self._changed(event == zmq.EVENT_HANDSHAKE_SUCCEEDED)
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._loop.unregister(_number(self._socket, zmq.FD))
+        self._watched.disable_monitor()
+        self._socket.close()
+
+
 class StorageLink:
     """One DEALER socket, one slot. `arrived` hears hints, `worker_changed` that leases and watches are gone.
 
     `greetings`: how often the worker welcomed us; what was begun before the last time is forgotten there.
+    `bytes_under_way`: what waits for the worker's answer.
     """
 
     def __init__(
@@ -87,11 +118,12 @@ class StorageLink:
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         self._socket.setsockopt(zmq.SNDHWM, 16)
         self._socket.setsockopt(zmq.RCVHWM, 0)
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self._monitor = _Monitor(loop, self._socket, self._connection_changed)
         self._socket.connect(endpoint)
         self._timer: Timer | None = None
         self._timer_at = 0.0
-        self._collected_bytes = 0
+        self._run: OpenRun | None = None
+        self.bytes_under_way = 0
         self._on_its_way_bytes = 0
         self._connected = False
         self.facts: StoreFacts | None = None
@@ -101,53 +133,63 @@ class StorageLink:
         self.store_changed: Callable[[], None] = lambda: None
         self.greeted: Callable[[], None] = lambda: None
         loop.register(_number(self._socket, zmq.FD), self, READABLE)
-        loop.register(_number(self._monitor, zmq.FD), self, READABLE)
         loop.at_turn_end(self.pump)
 
     def submit(self, operation: Operation, waiter: Waiter, size: int = 0) -> None:
-        """Send `operation` with the next batch. `size`: bytes of content it keeps in memory until it is answered."""
-        self._collected_bytes += size
+        """Send `operation` with the next batch. `size`: bytes it keeps in memory until it is answered."""
+        if self._run is not None:
+            self._close_run(self._run)
+        self.bytes_under_way += size
         self._sender.submit(operation, waiter, self._loop.now)
 
-    @property
-    def bytes_under_way(self) -> int:
-        """Content that waits for the worker's answer."""
-        return self._collected_bytes + self._on_its_way_bytes
+    def submit_sends(self, frames: bytes, recipients: list[bytes], proven: bool, cost: int, sender: Sender) -> None:
+        """Send these 603s with the next batch. `cost`: bytes they keep in memory until they are answered."""
+        run = self._run
+        if run is None or run.proven is not proven or run.size + len(frames) > open_run.LARGEST:
+            if run is not None:
+                self._close_run(run)
+            run = self._run = OpenRun(proven, self._loop.now)
+        self.bytes_under_way += cost
+        run.add(frames, recipients, cost, sender)
+
+    def _close_run(self, run: OpenRun) -> None:
+        """What comes next comes behind it, so that the order of requests stays that of their operations."""
+        self._run = None
+        self._sender.submit(run.complete(), run, run.opened_at)
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits for an answer."""
-        return not self._sender.collected and not self._sender.waiting
+        return not self._sender.collected and not self._sender.waiting and self._run is None
 
     def ready(self, events: int) -> None:
-        """A descriptor of the sockets has news; `pump` at the end of the turn looks at them in any case."""
+        """The socket has news; `pump` looks at it at the end of the turn."""
 
     def pump(self) -> None:
         """Take in all that came, hand out outcomes, send what has to leave; again until nothing moves.
 
-        ZeroMQ's descriptors are edge-triggered, so the sockets are asked at the end of every turn.
+        ZeroMQ's descriptor is edge-triggered, and what was taken off the socket or put into it may have swallowed an
+        edge: so the socket is asked at the end of every turn, which costs a microsecond.
         """
         while True:
-            self._watch_connection()
             came = self._receive()
+            if self._run is not None and not self._sender.waiting:
+                self._close_run(self._run)
             self._give_up_late_ones()
             if not self._send() and not came:
                 break
         self._set_timer()
 
-    def _watch_connection(self) -> None:
-        while _number(self._monitor, zmq.EVENTS) & zmq.POLLIN:
-            event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._connected = True
-                self._sender.reconnected()
-            elif self._connected:
-                self._connected = False
-                log.warning("the storage worker is gone; requests wait for it")
+    def _connection_changed(self, connected: bool) -> None:
+        if connected:
+            self._sender.reconnected()
+        elif self._connected:
+            log.warning("the storage worker is gone; requests wait for it")
+        self._connected = connected
 
     def _receive(self) -> bool:
         came = False
-        while _number(self._socket, zmq.EVENTS) & zmq.POLLIN:
+        while _number(self._socket, _EVENTS) & _POLLIN:
             parts = self._socket.recv_multipart(zmq.NOBLOCK)
             came = True
             try:
@@ -173,7 +215,7 @@ class StorageLink:
         for event in events:
             match event:
                 case Answered(operations, waiters, outcomes):
-                    self._on_its_way_bytes = 0
+                    self._nothing_on_its_way()
                     if outcomes is None:
                         log.error("the storage worker could not decode a batch of %d operations", len(operations))
                         outcomes = [_NOT_DONE] * len(operations)
@@ -182,9 +224,9 @@ class StorageLink:
                         waiter.answered(operation, outcome)
                 case GivenUp(operations, waiters):
                     if not self._sender.waiting:
-                        self._on_its_way_bytes = 0
-                    if not self._sender.collected:
-                        self._collected_bytes = 0
+                        self._nothing_on_its_way()
+                    if not self._sender.collected and self._run is None:
+                        self.bytes_under_way = self._on_its_way_bytes
                     for operation, waiter in zip(operations, waiters, strict=True):
                         waiter.unknown(operation)
                 case Greeted(facts, _):
@@ -193,6 +235,8 @@ class StorageLink:
                     facts_now = (facts.server_id, facts.generation)
                     if before is not None and (before.server_id, before.generation) != facts_now:
                         log.warning("the store is another one than before; all connections end")
+                        if self._run is not None:
+                            self._close_run(self._run)
                         self._handle(self._sender.give_up_collected())
                         self.store_changed()
                     self.greetings += 1
@@ -200,6 +244,10 @@ class StorageLink:
                     self.greeted()
                 case WorkerChanged():
                     self.worker_changed()
+
+    def _nothing_on_its_way(self) -> None:
+        self.bytes_under_way -= self._on_its_way_bytes
+        self._on_its_way_bytes = 0
 
     def _send(self) -> bool:
         if not self._connected:
@@ -209,7 +257,7 @@ class StorageLink:
         if frame is None:
             return False
         if fresh and self._sender.waiting:
-            self._on_its_way_bytes, self._collected_bytes = self._collected_bytes, 0
+            self._on_its_way_bytes = self.bytes_under_way
             fail_points.reach(FailPoint.GATEWAY_RECEIVED, fail_points.names(self._sender.on_its_way))
         try:
             # Without a copy a frame that is sent again and again to a worker that sleeps costs its memory once.
@@ -237,8 +285,6 @@ class StorageLink:
     def close(self) -> None:
         """Leave without waiting."""
         self._loop.unregister(_number(self._socket, zmq.FD))
-        self._loop.unregister(_number(self._monitor, zmq.FD))
-        self._socket.disable_monitor()
         self._monitor.close()
         self._socket.close()
         self._zmq.term()

@@ -1,9 +1,15 @@
 """603 and 642 with a large content: from the socket to the worker in chunks.
 
-Owns: one running upload. Promises: no more than `Settings.connection_under_way` of its content is in memory; the
-frame is read to its end whatever the worker says; the answer is that of the commit, or the first refusal.
+Owns: one running upload. Promises: no more than `Settings.connection_under_way` of its content is in memory, and no
+more than that and `Settings.unsynced_content` is with the worker and not on disk yet; the frame is read to its end
+whatever the worker says; the answer is that of the commit, or the first refusal.
 Exposure: strangers choose the content and its pace.
+
+The worker puts contents on disk beside its transactions, in steps of its own. It tells with each answer how far it is:
+while it is behind, no content is taken from the socket, and the commit is asked for again until all is there.
 """
+
+from typing import Final
 
 from common.operations import (
     AbortUpload,
@@ -14,6 +20,8 @@ from common.operations import (
     Outcome,
     Refused,
     Stored,
+    Taken,
+    UploadProgress,
 )
 from common.wire.requests import LargeSendRequest
 from common.wire.responses import encode_stored
@@ -21,13 +29,17 @@ from common.wire.server_connection import ContentEnd
 from gateway.doing import Host
 from gateway.storage_link import NOBODY
 
+_PROGRESS_AFTER: Final = 0.01
+_COMMIT_AFTER: Final = 0.005
+"""Seconds after which the worker is asked again, while it puts the content on disk."""
+
 
 class Upload:
     """A `Doing` and a `Waiter`. `refused`: the whole content is thrown away and answered with this."""
 
     __slots__ = (
-        "_begun_under", "_collected", "_collected_size", "_complete", "_ended", "_gone", "_host", "_number",
-        "_recipient", "_refused", "_under_way",
+        "_asking", "_collected", "_collected_size", "_committing", "_complete", "_ended", "_gone", "_host", "_number",
+        "_recipient", "_refused", "_under_way", "_unsynced",
     )  # fmt: skip
 
     def __init__(self, host: Host, request: LargeSendRequest, refused: Refused | None) -> None:
@@ -38,8 +50,10 @@ class Upload:
         self._collected: list[bytes] = []
         self._collected_size = 0
         self._under_way = 0
-        self._begun_under = 0
+        self._unsynced = 0
+        self._asking = False
         self._complete = False
+        self._committing = False
         self._ended = False
         self._gone = False
         if refused is None:
@@ -53,6 +67,9 @@ class Upload:
         """Take content from the connection while there is room for it."""
         settings = self._host.context.settings
         while not self._complete and not self._gone and self._under_way < settings.connection_under_way:
+            if self._behind:
+                self._ask_progress_later()
+                return
             content = self._host.next_content()
             if content is None:
                 if self._ended:
@@ -74,10 +91,15 @@ class Upload:
         self._ended = True
         self.pump()
 
+    @property
+    def _behind(self) -> bool:
+        """Whether the worker has as much as it may have that is not on disk."""
+        return self._refused is None and self._unsynced > self._host.context.settings.unsynced_content
+
     def _submit_chunk(self) -> None:
         if not self._collected:
             return
-        chunk = b"".join(self._collected)
+        chunk = self._collected[0] if len(self._collected) == 1 else b"".join(self._collected)
         self._collected, self._collected_size = [], 0
         self._under_way += len(chunk)
         self._host.owe(len(chunk))
@@ -86,40 +108,77 @@ class Upload:
     def _finish(self) -> None:
         if self._refused is None:
             self._submit_chunk()
-            self._host.context.link.submit(CommitUpload(self._number), self)
+            self._commit()
         else:
             self._answer_refusal(self._refused)
 
+    def _commit(self) -> None:
+        if not self._gone:
+            self._committing = True
+            self._host.context.link.submit(CommitUpload(self._number), self)
+
+    def _ask_progress_later(self) -> None:
+        if not self._asking:
+            self._asking = True
+            loop = self._host.context.loop
+            loop.call_at(loop.now + _PROGRESS_AFTER, self._ask_progress)
+
+    def _ask_progress(self) -> None:
+        if not self._gone:
+            self._host.context.link.submit(UploadProgress(self._number), self)
+
     def answered(self, operation: Operation, outcome: Outcome) -> None:
-        """One step was taken, or refused; steps behind a refusal are refused too and change nothing."""
-        if isinstance(operation, Chunk):
-            self._under_way -= len(operation.content)
-            self._host.owe(-len(operation.content))
+        """One step was taken, or refused, or the worker knows of no such upload: then nothing is known to be wrong."""
+        match operation:
+            case Chunk(_, content):
+                self._under_way -= len(content)
+                self._host.owe(-len(content))
+            case UploadProgress():
+                self._asking = False
+            case CommitUpload():
+                self._committing = False
         if self._gone:
+            if isinstance(operation, CommitUpload) and isinstance(outcome, Taken):
+                self._abort()
             return
-        greetings = self._host.context.link.greetings
-        if isinstance(operation, BeginUpload):
-            self._begun_under = greetings
-        elif self._begun_under != greetings:
-            # The worker forgot the upload when we greeted it again; the client did nothing wrong.
-            self._host.break_off()
-            return
-        if isinstance(outcome, Refused) and self._refused is None:
-            self._refused = outcome
-            self._collected, self._collected_size = [], 0
-            self._host.context.link.submit(AbortUpload(self._number), NOBODY)
-            if self._complete and not isinstance(operation, CommitUpload):
-                return
-            if self._complete:
-                self._answer_refusal(outcome)
-        elif isinstance(operation, CommitUpload):
-            if isinstance(outcome, Stored):
-                self._host.write(encode_stored(self._recipient, outcome.sequence))
+        match outcome:
+            case Taken(unsynced):
+                self._taken(operation, unsynced)
+            case Stored(sequence) if isinstance(operation, CommitUpload):
+                self._host.write(encode_stored(self._recipient, sequence))
                 self._host.done()
-            elif self._refused is not None:
-                self._answer_refusal(self._refused)
-            else:
+            case Refused():
+                self._step_refused(operation, outcome)
+            case _ if self._refused is None:
+                # Gone with the worker or its slot's greeting: the client did nothing wrong. Or an outcome that is none.
                 self._host.break_off()
+            case _:
+                # Gone because a step was refused.
+                self._step_refused(operation, self._refused)
+
+    def _taken(self, operation: Operation, unsynced: int) -> None:
+        self._unsynced = unsynced
+        if not isinstance(operation, CommitUpload):
+            self._host.resume()
+        elif self._refused is None:
+            loop = self._host.context.loop
+            loop.call_at(loop.now + _COMMIT_AFTER, self._commit)
+        else:
+            self._host.break_off()
+
+    def _step_refused(self, operation: Operation, refused: Refused) -> None:
+        """The first refusal is the answer, once the frame was read to its end and no commit is on its way."""
+        if self._refused is None:
+            self._refused = refused
+            self._collected, self._collected_size = [], 0
+            self._abort()
+        if not self._complete:
+            self._host.resume()
+        elif isinstance(operation, CommitUpload):
+            self._answer_refusal(self._refused)
+
+    def _abort(self) -> None:
+        self._host.context.link.submit(AbortUpload(self._number), NOBODY)
 
     def _answer_refusal(self, refused: Refused) -> None:
         self._host.refuse(refused.reason, refused.retry_after)
@@ -133,5 +192,5 @@ class Upload:
     def abandon(self) -> None:
         """The connection is gone: nothing of the upload is kept, unless its commit is on its way already."""
         self._gone = True
-        if self._refused is None and not self._complete:
-            self._host.context.link.submit(AbortUpload(self._number), NOBODY)
+        if self._refused is None and not self._committing:
+            self._abort()

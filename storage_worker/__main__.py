@@ -14,14 +14,17 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
 from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint
 from common.errors import SettingRejected, StorageError, StoreFull, StoreInUse, StoreUnusable
+from storage_worker.bodies import Bodies, DiskBodies, SyncThread
 from storage_worker.database import CHECKPOINT_PAGES, Database
 from storage_worker.desk import Desk
-from storage_worker.folder import DATABASE_NAME, GENERATION_NAME, folder_lock
+from storage_worker.folder import BODIES_NAME, DATABASE_NAME, GENERATION_NAME, JOURNAL_NAME, folder_lock
+from storage_worker.journal import DiskJournal, Journal
 from storage_worker.post_office import Limits, PostOffice
 from storage_worker.room import Room
 from storage_worker.service import Service
@@ -33,6 +36,7 @@ EXIT_FAILED: Final = 1
 EXIT_FINAL: Final = 78
 """EX_CONFIG: the keeper does not start it again."""
 
+_SMALLEST_JOURNAL: Final = 64 * 1024
 _NOTE_EVERY_MS: Final = 60_000
 
 
@@ -43,6 +47,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--free-space-mark", type=_size, default=64 * 1024**2, help="bytes of free disk below which mail is refused"
     )
+    parser.add_argument("--journal", type=_size, default=16 * 1024**2, help="bytes of the journal before the database")
     defaults = Limits()
     parser.add_argument("--largest-message", type=_size, default=defaults.largest_message, help="bytes")
     parser.add_argument("--mailbox-messages", type=_size, default=defaults.mailbox_messages, help="messages that wait")
@@ -71,18 +76,26 @@ def _free_bytes(folder: Path) -> int:
 def _serve(settings: argparse.Namespace, folder: Path, wake: int) -> None:
     """Open the store, serve it until `wake` is readable, close it."""
     mark: int = settings.free_space_mark
-    # A log of more than a quarter of the mark could fill what the mark keeps free.
+    # A log or a journal of more than a quarter of the mark could fill what the mark keeps free.
     pages = min(CHECKPOINT_PAGES, max(mark // 4 // 4096, 16))
-    database = Database(folder / DATABASE_NAME, page_limit=settings.page_limit, checkpoint_pages=pages)
-    try:
+    journal_bytes = min(settings.journal, max(mark // 4, _SMALLEST_JOURNAL))
+    with ExitStack() as doors:
+        database = Database(folder / DATABASE_NAME, page_limit=settings.page_limit, checkpoint_pages=pages)
+        doors.callback(database.abandon)
+        journal = Journal(DiskJournal(folder / JOURNAL_NAME, journal_bytes), journal_bytes)
+        doors.callback(journal.close)
+        disk_bodies = DiskBodies(folder / BODIES_NAME)
+        bodies = Bodies(disk_bodies, SyncThread(disk_bodies))
+        doors.callback(bodies.close)
         file = GenerationFile(folder / GENERATION_NAME)
         facts = open_store(database, file, _unix_ms(), os.urandom)
         keeper = Housekeeper(database, file)
         room = Room(mark, lambda: _free_bytes(folder), database.unused_bytes, database.take_ballast, keeper.give_back)
         limits = Limits(settings.largest_message, settings.mailbox_messages, settings.mailbox_bytes)
+        post_office = PostOffice(database, journal, bodies, limits, os.urandom, _unix_ms())
         desk = Desk(
             database,
-            PostOffice(database, limits, os.urandom),
+            post_office,
             room,
             os.urandom(16),
             facts.server_id,
@@ -96,11 +109,9 @@ def _serve(settings: argparse.Namespace, folder: Path, wake: int) -> None:
             service.serve(wake)
         finally:
             service.close()
-        note_end(database, file)
+        if desk.close(_unix_ms()):
+            note_end(database, file)
         database.close()
-    except BaseException:
-        database.abandon()
-        raise
 
 
 class Housekeeper:

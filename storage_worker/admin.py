@@ -2,7 +2,8 @@
 
 Owns: the command line of `scripts/admin`.
 Promises: the first three work while the storage worker runs and while it does not; `new-generation` changes what
-gateways were told at their greeting, so it wants the worker stopped. Contents and keys are never shown.
+gateways were told at their greeting, so it wants the worker stopped. Contents and keys are never shown. What is in the
+journal alone is not counted: while the worker runs, numbers are up to two seconds old.
 Exposure: whoever may read the data folder.
 """
 
@@ -17,7 +18,7 @@ from common.data_folder import DATA_VARIABLE, data_folder
 from common.errors import SettingRejected, StorageError, StoreInUse, StoreUnusable
 from storage_worker.database import Database
 from storage_worker.folder import DATABASE_NAME, GENERATION_NAME, folder_lock
-from storage_worker.mailbox_index import MailboxIndex
+from storage_worker.message_queue import waiting
 from storage_worker.store_facts import GenerationFile, new_generation, stored_facts
 
 EXIT_UNKNOWN = 1
@@ -28,7 +29,7 @@ Say = Callable[[str], object]
 
 def users(database: Database, say: Say) -> int:
     """One line per user: registration number, proven or not, waiting messages and their bytes, name."""
-    loads = MailboxIndex(database).loads() if stored_facts(database) is not None else {}
+    loads = waiting(database) if stored_facts(database) is not None else {}
     say("   number  proven     waiting           bytes  name")
     for row, proven, name in database.execute("SELECT row, proven, name FROM user ORDER BY row"):
         messages, size = loads.get(row, (0, 0))
@@ -43,13 +44,11 @@ def stats(database: Database, say: Say) -> int:
         say("The store is empty.")
         return 0
     count, proven = database.row("SELECT count(*), coalesce(sum(proven), 0) FROM user")
-    loads = MailboxIndex(database).loads()
-    waiting = sum([load.messages for load in loads.values()])
+    loads = waiting(database)
+    messages = sum([load.messages for load in loads.values()])
     size = sum([load.content_bytes for load in loads.values()])
-    uploads = database.row("SELECT count(*) FROM upload")[0]
     say(f"users               {count} ({proven} proven)")
-    say(f"waiting messages    {waiting} in {len(loads)} mailboxes, {size} bytes of content")
-    say(f"unfinished uploads  {uploads}")
+    say(f"waiting messages    {messages} in {len(loads)} mailboxes, {size} bytes of content")
     say(f"accepted so far     {facts.sequence}")
     say(f"room inside         {database.unused_bytes()} bytes")
     say(f"generation          {facts.generation}")

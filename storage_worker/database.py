@@ -10,7 +10,6 @@ Errors become `StoreFull` (rolled back, go on), `StoreFailed` (end at once), whi
 anything else is a bug and passes unchanged.
 """
 
-import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +18,9 @@ from typing import Any, Final
 import apsw
 
 from common.errors import StorageError, StoreFailed, StoreFull, StoreUnusable
+from storage_worker.folder import sync_folder
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x4D736755
 """`MsgU` in the database's header: tells our files from other SQLite databases."""
 
@@ -43,7 +43,7 @@ CREATE TABLE store (
     starts INTEGER NOT NULL,       -- how often a worker opened this store
     sequence INTEGER NOT NULL,     -- the highest ever given to a message
     body INTEGER NOT NULL,         -- the highest ever given to a large content
-    filed INTEGER NOT NULL         -- every message up to this sequence is in `mailbox`
+    era BLOB NOT NULL              -- the journal's records of this era come on top of what is here
 ) STRICT;
 
 CREATE TABLE user (
@@ -54,52 +54,21 @@ CREATE TABLE user (
     proven INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- Rows are appended in the order of their sequence, which costs the least; `mailbox` says whose they are.
--- Content up to 64 KiB is in `content`, anything larger in the chunks of `body`.
-CREATE TABLE message (
-    sequence INTEGER PRIMARY KEY,
-    recipient INTEGER NOT NULL,
-    sender INTEGER NOT NULL,
-    kind INTEGER NOT NULL,
-    proven INTEGER NOT NULL,
-    accepted_at INTEGER NOT NULL,  -- Unix milliseconds
-    token BLOB NOT NULL,
-    size INTEGER NOT NULL,
-    content BLOB,
-    body INTEGER
-) STRICT;
-
--- Which messages a mailbox holds, and which messages are in no mailbox any more (sequences, 8 bytes each, in the
--- machine's byte order). See mailbox_index.py for what is put off.
-CREATE TABLE mailbox (
-    recipient INTEGER NOT NULL,
-    sequence INTEGER NOT NULL,
-    size INTEGER NOT NULL,
-    PRIMARY KEY (recipient, sequence)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE dead (row INTEGER PRIMARY KEY, sequences BLOB NOT NULL) STRICT;
-
-CREATE TABLE content_chunk (
+-- Neighbouring messages of one mailbox, `first` to `last`, as entries one behind the other. Where `body` is set it is
+-- one message, and its content is the file of that number.
+CREATE TABLE mail_page (
     row INTEGER PRIMARY KEY,
-    body INTEGER NOT NULL,
-    start INTEGER NOT NULL,
-    content BLOB NOT NULL
+    recipient INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    messages INTEGER NOT NULL,
+    content_bytes INTEGER NOT NULL,
+    body INTEGER,
+    entries BLOB NOT NULL
 ) STRICT;
-CREATE INDEX chunk_of_body ON content_chunk (body, start);
-
-CREATE TABLE upload (
-    slot INTEGER NOT NULL,
-    upload INTEGER NOT NULL,
-    body INTEGER NOT NULL,
-    sender BLOB NOT NULL,
-    proven INTEGER NOT NULL,
-    recipient BLOB NOT NULL,
-    kind INTEGER NOT NULL,
-    size INTEGER NOT NULL,
-    received INTEGER NOT NULL,
-    token BLOB,
-    PRIMARY KEY (slot, upload)
-) STRICT, WITHOUT ROWID;
+-- With all columns but the entries, so that nothing else is read to see what a mailbox holds.
+CREATE INDEX page_of_mailbox ON mail_page (recipient, first, last, messages, content_bytes, body);
+CREATE INDEX page_of_body ON mail_page (body) WHERE body IS NOT NULL;
 
 CREATE TABLE sent_token (
     sequence INTEGER PRIMARY KEY,
@@ -204,7 +173,7 @@ class Database:
         self._run(f"PRAGMA synchronous = {synchronous}")
         self._run("PRAGMA foreign_keys = ON")
         self._run("PRAGMA temp_store = MEMORY")
-        self._run("PRAGMA cache_size = -65536")
+        self._run("PRAGMA cache_size = -16384")
         # SQLite's own checkpoint ignores a sync that fails; `checkpoint` does not.
         connection.wal_autocheckpoint(0)
         connection.set_wal_hook(self._note_wal_pages)
@@ -244,6 +213,12 @@ class Database:
                 if not self._connection.get_autocommit():
                     self._run("ROLLBACK")
                 raise
+
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """Read outside of a transaction: each statement sees what was committed. Raises `StoreFailed`, `StoreFull`."""
+        with _translated(StoreFailed):
+            yield
 
     @staticmethod
     def is_store_error(error: BaseException) -> bool:
@@ -338,15 +313,3 @@ class Database:
             self._closed = True
             self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._connection.close()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut. Raises `StoreFailed`."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise StoreFailed(f"{folder} can't be synced: {error.strerror}") from error

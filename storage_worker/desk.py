@@ -1,6 +1,6 @@
-"""The desk: decoded messages of gateways in, answers out, one transaction for all that is there.
+"""The desk: decoded messages of gateways in, answers out, one turn, and one sync, for all that is there.
 
-Owns: the table `slot` (epochs, numbers, kept outcomes), and which gateway was heard last on which slot.
+Owns: which gateway was heard last on which slot; when the database takes in what the journal holds.
 Promises: no answer is given before its effect is on disk. A batch is applied once, however often it comes. A batch
 that makes the code fail is refused and does not hold up the others. A full disk turns into refusals of new mail.
 Exposure: gateways of this server; who can open the link's socket is trusted.
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from common import fail_points
+from common.entries import SEND_FRAME
 from common.errors import StorageError, StoreFailed, StoreFull
 from common.fail_points import FailPoint
 from common.ipc.batches import SlotState, Verdict, judge
@@ -35,10 +36,11 @@ from common.ipc.schema import (
     decode_outcomes,
     encode_outcomes,
 )
-from common.operations import READ_AGAIN
+from common.operations import READ_AGAIN, Operation, StoreRun
 from storage_worker.database import Database
+from storage_worker.effects import BatchApplied, SlotTaken
 from storage_worker.post_office import Intake, PostOffice
-from storage_worker.room import Room
+from storage_worker.room import LOOK_EVERY_MS, Room
 
 log = logging.getLogger("storage_worker")
 
@@ -99,16 +101,21 @@ class Desk:
         self._generation = generation
         self._reserve = reserve
         self._peers: dict[int, tuple[bytes, int]] = {}
+        self._ledger = post_office.ledger
+        self._slots = post_office.slots
+        self._stuck_at = 0
 
     def handle(self, letters: Sequence[Letter], now_ms: int) -> list[Answer]:
-        """Do all that is asked in `letters`, in one transaction, and say what to answer.
+        """Do all that is asked in `letters`, in one turn, and say what to answer.
 
         `now_ms`: Unix milliseconds. Raises `StoreFailed`.
         """
-        intake = Intake.OPEN if self._room.allows_mail(now_ms) else Intake.NO_MAIL
+        intake = Intake.OPEN if self._room.allows_mail(now_ms) and not self._ledger.is_stuck else Intake.NO_MAIL
         failing: set[int] = set()
         try:
-            wanted = sum([len(letter.message.operations) for letter in letters if isinstance(letter.message, Batch)])
+            wanted = sum(
+                [_most_messages(letter.message.operations) for letter in letters if type(letter.message) is Batch]
+            )
             self._reserve(self._post_office.highest + wanted)
         except StoreFull:
             intake = Intake.NOTHING
@@ -116,7 +123,7 @@ class Desk:
         while True:
             answers: list[Answer] = []
             try:
-                self._transact(letters, now_ms, intake, failing, answers)
+                self._turn(letters, now_ms, intake, failing, answers)
             except _CodeFailed as error:
                 self._post_office.roll_back()
                 failing.add(error.index)
@@ -124,8 +131,6 @@ class Desk:
                 self._post_office.roll_back()
                 if intake is Intake.NOTHING:
                     raise StoreFailed(f"no room even without new mail: {error}") from error
-                if self._post_office.reclaim():
-                    continue
                 intake = Intake.NOTHING
                 self._room.found_full(now_ms)
             else:
@@ -138,46 +143,88 @@ class Desk:
                 answers.append(Answer(peer, Arrived(slot, epoch, self._post_office.highest, client_ids)))
         return answers
 
-    def _transact(
+    def tidy(self, now_ms: int) -> None:
+        """Between two turns: let the database take in what waits, where that is due. Raises `StoreFailed`."""
+        if not self._ledger.is_due(now_ms) or (self._ledger.is_stuck and 0 <= now_ms - self._stuck_at < LOOK_EVERY_MS):
+            return
+        try:
+            self._ledger.absorb(now_ms)
+            self._ledger.is_stuck = False
+        except StoreFull:
+            # It stays in the journal, which has room for what makes room: fetching and deleting.
+            self._ledger.is_stuck = True
+            self._stuck_at = now_ms
+            self._room.found_full(now_ms)
+
+    def close(self, now_ms: int) -> bool:
+        """An orderly end: let the database take in what waits; whether it could. Raises `StoreFailed`.
+
+        Where it has no room the journal keeps it for the next start.
+        """
+        try:
+            if self._ledger.waits:
+                self._ledger.absorb(now_ms)
+        except StoreFull:
+            log.warning("no room to take in the journal; it is kept")
+            return False
+        return True
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether `tidy` will have something to do before long."""
+        return self._ledger.waits
+
+    def _turn(
         self, letters: Sequence[Letter], now_ms: int, intake: Intake, failing: set[int], answers: list[Answer]
     ) -> None:
-        with self._database.transaction():
-            if intake is Intake.NOTHING:
-                self._database.drop_ballast()
-            self._post_office.begin(now_ms, intake)
-            for index, letter in enumerate(letters):
-                message = letter.message
-                try:
-                    if isinstance(message, Hello):
-                        answer = self._greet(letter.peer, message)
-                    elif isinstance(message, UndecodableBatch) or index in failing:
-                        answer = self._refuse(letter.peer, message)
-                    else:
-                        answer = self._batch(letter.peer, message)
-                except Exception as error:
-                    if isinstance(error, StorageError) or self._database.is_store_error(error) or index in failing:
-                        raise
-                    log.exception("a batch made the program fail; it is refused")
-                    raise _CodeFailed(index) from error
-                if answer is not None:
-                    answers.append(Answer(letter.peer, answer))
-            fail_points.reach(FailPoint.WORKER_BEFORE_COMMIT, concerns(letters))
+        # Where SQLite found no room nothing is begun that would have to be in its tables.
+        if intake is not Intake.NOTHING and any(
+            type(letter.message) is Batch and self._post_office.needs_tables(letter.message.operations)
+            for letter in letters
+        ):
+            with self._database.transaction():
+                self._work(letters, now_ms, intake, failing, answers)
+                self._ledger.write(now_ms)
+            self._ledger.written()
+            return
+        with self._database.reading():
+            self._work(letters, now_ms, intake, failing, answers)
+            self._ledger.commit(now_ms, use_reserve=intake is Intake.NOTHING)
+
+    def _work(
+        self, letters: Sequence[Letter], now_ms: int, intake: Intake, failing: set[int], answers: list[Answer]
+    ) -> None:
+        self._post_office.begin(now_ms, intake)
+        for index, letter in enumerate(letters):
+            message = letter.message
+            try:
+                if isinstance(message, Hello):
+                    answer = self._greet(letter.peer, message)
+                elif isinstance(message, UndecodableBatch) or index in failing:
+                    answer = self._refuse(letter.peer, message)
+                else:
+                    answer = self._batch(letter.peer, message)
+            except Exception as error:
+                if isinstance(error, StorageError) or self._database.is_store_error(error) or index in failing:
+                    raise
+                log.exception("a batch made the program fail; it is refused")
+                raise _CodeFailed(index) from error
+            if answer is not None:
+                answers.append(Answer(letter.peer, answer))
+        fail_points.reach(FailPoint.WORKER_BEFORE_COMMIT, concerns(letters))
 
     # --- greetings ---------------------------------------------------------------------------------------------
 
     def _greet(self, peer: bytes, hello: Hello) -> ToGateway | None:
-        found = self._database.find("SELECT epoch, incarnation, earlier FROM slot WHERE slot = ?", (hello.slot,))
-        epoch, incarnation, earlier = found or (0, b"", b"")
+        found = self._slots.find(hello.slot)
+        epoch, incarnation, earlier = found[:3] if found is not None else (0, b"", b"")
         if hello.incarnation != incarnation:
             if hello.incarnation in [earlier[at : at + 16] for at in range(0, len(earlier), 16)]:
                 log.info("slot %d: a late copy of an earlier greeting is ignored", hello.slot)
                 return None
             epoch += 1
             earlier = (incarnation + earlier)[: 16 * EARLIER_KEPT]
-            self._database.execute(
-                "INSERT OR REPLACE INTO slot VALUES (?, ?, ?, ?, 0, NULL)",
-                (hello.slot, epoch, hello.incarnation, earlier),
-            )
+            self._slots.change(SlotTaken(hello.slot, epoch, hello.incarnation, earlier))
             self._post_office.greet(hello.slot)
             log.info("a gateway greeted: slot %d, epoch %d", hello.slot, epoch)
         self._peers[hello.slot] = (peer, epoch)
@@ -189,8 +236,8 @@ class Desk:
     def _place(self, batch: Batch | UndecodableBatch) -> tuple[Verdict, ToGateway | None, bytes | None]:
         """The verdict on a batch, what to answer where it is not read, and the kept outcomes."""
         slot, epoch, number = batch[:3]
-        found = self._database.find("SELECT epoch, number, outcomes FROM slot WHERE slot = ?", (slot,))
-        verdict = judge(None if found is None else SlotState(found[0], found[1]), epoch, number)
+        found = self._slots.find(slot)
+        verdict = judge(None if found is None else SlotState(found.epoch, found.number), epoch, number)
         answer: ToGateway | None = None
         if verdict is Verdict.SUPERSEDED:
             log.warning("slot %d: a batch of epoch %d is refused, a later gateway has the slot", slot, epoch)
@@ -198,7 +245,7 @@ class Desk:
         elif verdict is Verdict.GREET_AGAIN:
             log.warning("slot %d: batch %d of epoch %d has no place; its gateway has to greet", slot, number, epoch)
             answer = GreetAgain(slot, epoch, number)
-        return verdict, answer, None if found is None else found[2]
+        return verdict, answer, None if found is None else found.outcomes
 
     def _batch(self, peer: bytes, batch: Batch) -> ToGateway | None:
         slot, epoch, number, operations = batch
@@ -244,6 +291,9 @@ class Desk:
         return BatchRefused(slot, epoch, number)
 
     def _use_up(self, batch: Batch | UndecodableBatch, outcomes: bytes | None) -> None:
-        self._database.execute(
-            "UPDATE slot SET number = ?, outcomes = ? WHERE slot = ?", (batch.number, outcomes, batch.slot)
-        )
+        self._slots.change(BatchApplied(batch.slot, batch.number, outcomes))
+
+
+def _most_messages(operations: Sequence[Operation]) -> int:
+    """How many messages these may make at the most."""
+    return sum([len(op.frames) // SEND_FRAME.size if type(op) is StoreRun else 1 for op in operations])

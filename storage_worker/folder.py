@@ -1,7 +1,7 @@
 """What lies in the data folder, and who may use it.
 
-Owns: the names of the files, and the lock that one worker holds.
-Promises: never two workers on one store.
+Owns: the names of the files, the lock that one worker holds, and how names are made to last.
+Promises: never two workers on one store; a new name in it survives a power cut once `sync_folder` returned.
 Exposure: the folder's owner.
 """
 
@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from common.errors import StoreInUse
+from common.errors import StoreFailed, StoreInUse
 
 DATABASE_NAME: Final = "mail.db"
+JOURNAL_NAME: Final = "mail.journal"
+BODIES_NAME: Final = "bodies"
 GENERATION_NAME: Final = "store.generation"
 LOCK_NAME: Final = "worker.lock"
 
@@ -34,3 +36,15 @@ def folder_lock(folder: Path) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut. Raises `StoreFailed`."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StoreFailed(f"{folder} can't be synced: {error.strerror}") from error

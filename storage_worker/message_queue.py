@@ -1,35 +1,36 @@
 """The mailboxes: put, hand out, delete.
 
-Owns: the tables `message` and `content_chunk`, and the store's two high-water marks. Which message is in which mailbox
-is the index's.
+Owns: what of the mail is not in the database yet; the store's two high-water marks.
 Promises: sequences grow and are never used twice; messages are handed out in their order; deleting takes exactly
-the interval that was named.
+the interval that was named. All of it is noted as effects, and `replay` of these after a start gives the same.
 Exposure: contents are opaque bytes of strangers, never looked into.
 
-New messages are collected and inserted together: by `flush`, at the latest, or before anything is read.
-All methods but `roll_back` run inside a transaction.
+A message goes from the journal's turn into memory, and from there, with many others, into the pages of the
+database (`write`). Mail that is fetched before that never gets there.
 """
 
 from collections.abc import Callable, Iterator
+from struct import Struct
 from typing import Final, NamedTuple
 
-from common.operations import Piece
+from common.entries import ENTRY_HEAD, FLAG_PROVEN, SEND_FRAME, Head, heads
+from common.operations import NO_MAIL, Mail, Part
+from storage_worker.bodies import Bodies
 from storage_worker.database import Database
-from storage_worker.mailbox_index import MailboxIndex
+from storage_worker.effects import Effect, MailRemoved, MessageAccepted, RunAccepted
+from storage_worker.mail_pages import Load, MailPages, NewPage, make_pages
+from storage_worker.mailbox import Mailbox
 
-INLINE_BYTES: Final = 64 * 1024
-"""Content up to this size is kept in the message's own row; larger content in chunks."""
+ENVELOPE_IN_PAGE: Final = 64
+"""What a message costs in a handed out page besides its content, so that a page of empty messages ends too."""
 
-CHUNK_BYTES: Final = 256 * 1024
-"""How large content that came in one piece is cut."""
+SEED_SIZE: Final = 12
+RUN_ENTRY: Final = Struct("<16s12sIQQB")
+"""An entry as far as a frame does not have it: sender, token (seed and index), sequence, accepted at, flags."""
+FRAME_TAIL: Final = SEND_FRAME.size - 5
+"""Where in a frame kind, content size and content begin: the end of an entry, as it is."""
 
-PIECE_BYTES: Final = 64
-"""What a piece costs in a page besides its content, so that a page of empty messages ends too."""
-
-_MOST_ROWS: Final = 2**62
-_LOADS_KEPT: Final = 100_000
-
-_MessageRow = tuple[int, int, int, int, bool, int, bytes, int, bytes | None, int | None]
+_MAILBOXES_KEPT: Final = 100_000
 
 
 class Span(NamedTuple):
@@ -41,268 +42,363 @@ class Span(NamedTuple):
     content_bytes: int
 
 
-class _Load:
-    """What a mailbox holds."""
+class _Block(NamedTuple):
+    """Neighbouring messages of one mailbox. `body`: the file with the content of its one message, else None.
 
-    __slots__ = ("content_bytes", "messages")
+    Its entries are here, or else they are all of the page `row`.
+    """
 
-    def __init__(self, messages: int, content_bytes: int) -> None:
-        self.messages = messages
-        self.content_bytes = content_bytes
+    first: int
+    last: int
+    messages: int
+    content_bytes: int
+    body: int | None
+    entries: bytes
+    row: int = 0
 
 
 class MessageQueue:
-    """All mailboxes. `client_id` gives the id of a user row, for the sender in what is handed out."""
+    """All mailboxes. `note` is told every effect. Works under user rows; `find_row` gives that of a client id."""
 
     def __init__(
-        self, database: Database, client_id: Callable[[int], bytes], mailbox_messages: int, mailbox_bytes: int
+        self, database: Database, bodies: Bodies, note: Callable[[Effect], None], find_row: Callable[[bytes], int]
     ) -> None:
         self._database = database
-        self._client_id = client_id
-        self._mailbox_messages = mailbox_messages
-        self._mailbox_bytes = mailbox_bytes
-        self._index = MailboxIndex(database)
-        self._loads: dict[int, _Load] = {}
-        self._new: list[_MessageRow] = []
-        self._recipients: set[int] = set()
-        # What is on disk, what this transaction has written, and what it will write.
-        self._committed: tuple[int, int] = database.row("SELECT sequence, body FROM store")
-        self._written = self._committed
-        self._sequence, self._body = self._committed
-
-    def roll_back(self) -> None:
-        """The transaction was undone: go back to what is on disk."""
-        self._new.clear()
-        self._recipients.clear()
-        self._loads.clear()
-        self._written = self._committed
-        self._sequence, self._body = self._committed
-        self._index.reload()
-
-    def commit(self) -> set[int]:
-        """The transaction is on disk: the user rows that mail came for."""
-        self._committed = self._written
-        recipients, self._recipients = self._recipients, set()
-        return recipients
+        self._bodies = bodies
+        self._note = note
+        self._find_row = find_row
+        self._pages = MailPages(database)
+        self.boxes: dict[int, Mailbox] = {}
+        """The mailboxes that are in memory, by user row; `mailbox` loads the others."""
+        self._dead_bodies: list[int] = []
+        self.changed: set[Mailbox] = set()
+        """Mailboxes with something that the database does not have."""
+        self.received: set[Mailbox] = set()
+        """Mailboxes that got mail in this turn."""
+        self.fresh_bytes = 0
+        """About what the fresh messages take in memory."""
+        self.has_dead_bodies = False
+        """Whether files wait for the database to let go of them."""
+        self.sequence = 0
+        self._body = 0
+        self.forget()
 
     @property
     def highest(self) -> int:
-        """The highest sequence ever given, 0 for none."""
-        return self._sequence
+        """The highest sequence ever given to a message."""
+        return self.sequence
+
+    # --- memory and disk ---------------------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """Be as the database is: at a start, and before a replay."""
+        self.sequence, self._body = self._database.row("SELECT sequence, body FROM store")
+        self.boxes.clear()
+        self.changed.clear()
+        self.received.clear()
+        self._dead_bodies.clear()
+        self.fresh_bytes = 0
+        self.has_dead_bodies = False
+
+    def replay(self, effect: Effect) -> None:
+        """Do again what a turn did."""
+        match effect:
+            case RunAccepted():
+                self._replay_run(effect)
+            case MessageAccepted(recipient, sequence, entry, body):
+                self._put(self.mailbox(recipient), sequence, entry, body)
+            case MailRemoved(recipient, first, last):
+                self._remove(self.mailbox(recipient), first, last)
+            case _:
+                pass
+
+    def committed(self) -> None:
+        """The turn is on disk: files whose messages never reached the database go."""
+        dead, self._dead_bodies = self._dead_bodies, []
+        for body in dead:
+            self._bodies.remove(body)
+
+    def write(self) -> list[int]:
+        """Inside a transaction: give the database what it does not have. The files that nobody needs after it."""
+        database = self._database
+        dead: list[int] = []
+        pages: list[NewPage] = []
+        for box in sorted(self.changed, key=_user_of):
+            for first, last in box.removed:
+                dead += self._pages.remove(box.user, first, last)
+            pages += make_pages(box.user, box.sequences, box.entries, box.bodies)
+        self._pages.insert(pages)
+        database.execute("UPDATE store SET sequence = ?, body = ?", (self.sequence, self._body))
+        return dead
+
+    def written(self, dead: list[int]) -> None:
+        """That transaction is on disk."""
+        for box in self.changed:
+            box.absorbed()
+        self.changed.clear()
+        self.fresh_bytes = 0
+        self.has_dead_bodies = False
+        if len(self.boxes) > _MAILBOXES_KEPT:
+            self.boxes.clear()
+            self.received.clear()
+        for body in dead:
+            self._bodies.remove(body)
+
+    def needed_bodies(self) -> set[int]:
+        """The files that messages have their contents in; after a start, all others are rubbish."""
+        needed = self._pages.bodies()
+        for box in self.changed:
+            needed.update(box.bodies.values())
+        return needed
 
     # --- put ---------------------------------------------------------------------------------------------------
 
-    def has_room(self, recipient: int, size: int) -> bool:
-        """Whether a message of `size` bytes fits into the mailbox."""
-        load = self._loads.get(recipient) or self._weigh(recipient)
-        return load.messages < self._mailbox_messages and load.content_bytes + size <= self._mailbox_bytes
+    def mailbox(self, user: int) -> Mailbox:
+        """The mailbox of a user row."""
+        box = self.boxes.get(user)
+        if box is None:
+            box = self.boxes[user] = Mailbox(user, *self._pages.weigh(user))
+        return box
 
-    def _weigh(self, recipient: int) -> _Load:
-        self.flush()
-        if len(self._loads) >= _LOADS_KEPT:
-            self._loads.clear()
-        load = self._loads[recipient] = _Load(*self._index.weigh(recipient))
-        return load
-
-    def put(
-        self, recipient: int, sender: int, kind: int, proven: bool, accepted_at: int, token: bytes, content: bytes
-    ) -> int:
-        """Add a message at the end of the mailbox, which `has_room` for it; its sequence."""
-        size = len(content)
-        load = self._loads.get(recipient) or self._weigh(recipient)
-        load.messages += 1
-        load.content_bytes += size
-        body = None
-        kept: bytes | None = content
-        if size > INLINE_BYTES:
-            body, kept = self.new_body(), None
-            for start in range(0, size, CHUNK_BYTES):
-                self.add_chunk(body, start, content[start : start + CHUNK_BYTES])
-        self._sequence = sequence = self._sequence + 1
-        self._new.append((sequence, recipient, sender, kind, proven, accepted_at, token, size, kept, body))
+    def put(self, user: int, entry_of: Callable[[int], bytes], body: int = 0) -> int:
+        """Accept one message; its sequence. `entry_of(sequence)`: its entry, or with a `body` its head."""
+        sequence = self.sequence + 1
+        entry = entry_of(sequence)
+        self._put(self.mailbox(user), sequence, entry, body)
+        self._note(MessageAccepted(user, sequence, entry, body))
         return sequence
 
-    def put_body(
-        self,
-        recipient: int,
-        sender: int,
-        kind: int,
-        proven: bool,
-        accepted_at: int,
-        token: bytes,
-        size: int,
-        body: int,
-    ) -> int:
-        """The same for content of `size` bytes that is there in chunks; they are not written again."""
-        if size <= INLINE_BYTES:
-            content = b"".join(self.chunks(body))
-            self.delete_body(body)
-            return self.put(recipient, sender, kind, proven, accepted_at, token, content)
-        load = self._loads.get(recipient) or self._weigh(recipient)
-        load.messages += 1
-        load.content_bytes += size
-        self._sequence = sequence = self._sequence + 1
-        self._new.append((sequence, recipient, sender, kind, proven, accepted_at, token, size, None, body))
-        return sequence
+    def _put(self, box: Mailbox, sequence: int, entry: bytes, body: int) -> None:
+        box.sequences.append(sequence)
+        box.entries.append(entry)
+        box.messages += 1
+        box.content_bytes += ENTRY_HEAD.unpack_from(entry)[6]
+        if body:
+            box.bodies[sequence] = body
+            self._body = max(self._body, body)
+        # After a crash the store may be ahead of its journal: what was reserved is not given again.
+        self.sequence = max(self.sequence, sequence)
+        self.fresh_bytes += len(entry)
+        self.changed.add(box)
+        self.received.add(box)
+
+    def run_accepted(self, run: RunAccepted, last: int, boxes: set[Mailbox]) -> None:
+        """The post office put the messages of a run, up to sequence `last`, into `boxes` itself: note it."""
+        self.sequence = last
+        self.fresh_bytes += len(run.frames)
+        self.changed |= boxes
+        self.received |= boxes
+        self._note(run)
+
+    def _replay_run(self, run: RunAccepted) -> None:
+        frames = run.frames
+        flags = FLAG_PROVEN if run.proven else 0
+        refused = set(run.refused)
+        sequence = run.first - 1
+        index = at = 0
+        while at < len(frames):
+            sender, recipient, _kind, size = SEND_FRAME.unpack_from(frames, at)
+            end = at + SEND_FRAME.size + size
+            if index not in refused:
+                sequence += 1
+                entry = RUN_ENTRY.pack(sender, run.seed, index, sequence, run.accepted_at, flags)
+                self._put(self.mailbox(self._find_row(recipient)), sequence, entry + frames[at + FRAME_TAIL : end], 0)
+            index += 1
+            at = end
 
     def new_body(self) -> int:
-        """A number for content in chunks."""
+        """A number for a content that becomes a file."""
         self._body = body = self._body + 1
         return body
 
-    def add_chunk(self, body: int, start: int, content: bytes) -> None:
-        """Keep the bytes of a content from `start` on."""
-        self._database.execute(
-            "INSERT INTO content_chunk (body, start, content) VALUES (?, ?, ?)", (body, start, content)
-        )
-
-    def chunks(self, body: int, start: int = 0) -> Iterator[bytes]:
-        """The bytes of a content from `start` on, chunk by chunk."""
-        rows = self._database.execute(
-            "SELECT start, content FROM content_chunk WHERE body = ? AND start >= coalesce("
-            "(SELECT max(start) FROM content_chunk WHERE body = ? AND start <= ?), 0) ORDER BY start",
-            (body, body, start),
-        )
-        for chunk_start, content in rows:
-            yield content[start - chunk_start :] if chunk_start < start else content
-
-    def delete_body(self, body: int) -> None:
-        """Forget content in chunks."""
-        self._database.execute("DELETE FROM content_chunk WHERE body = ?", (body,))
-
-    def flush(self) -> None:
-        """Write what was collected, and the high-water marks."""
-        if self._new:
-            self._database.execute_many("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._new)
-            for sequence, recipient, *_others, size, _content, _body in self._new:
-                self._index.add(recipient, sequence, size)
-                self._recipients.add(recipient)
-            self._new.clear()
-        if self._written != (self._sequence, self._body):
-            self._written = (self._sequence, self._body)
-            self._database.execute("UPDATE store SET sequence = ?, body = ?", self._written)
-
-    def settle_down(self, *, short_of_room: bool) -> None:
-        """The changes of a transaction are complete: write them, and do a share of what was put off."""
-        self.flush()
-        self._index.work(at_once=short_of_room)
-
-    def reclaim(self) -> bool:
-        """Delete what is put off to be deleted; whether there was anything."""
-        return self._index.purge()
-
     # --- hand out ----------------------------------------------------------------------------------------------
 
-    def _gather(self, user: int) -> None:
-        """See to it that the tables have all of the user's mailbox."""
-        self.flush()
-        self._index.file(user)
+    def _blocks(self, box: Mailbox, first: int, last: int) -> Iterator[_Block]:
+        """What waits from `first` to `last`, in order."""
+        for page in self._pages.overlapping(box.user, first, last):
+            removed = box.removed_within(page.first, page.last)
+            if any(low <= page.first and page.last <= high for low, high in removed):
+                continue
+            if first <= page.first and page.last <= last and not removed:
+                yield _Block(*page[1:], b"", page.row)
+            else:
+                yield from self._kept(page.row, first, last, removed)
+        low, high = box.fresh_between(first, last)
+        if low == high:
+            return
+        if not box.bodies:
+            yield _fresh_block(box, low, high)
+            return
+        for index in range(low, high):
+            yield _fresh_block(box, index, index + 1)
+
+    def _kept(self, row: int, first: int, last: int, removed: list[tuple[int, int]]) -> Iterator[_Block]:
+        """The messages of a page that are asked for and not removed, as far as they lie together."""
+        entries = self._pages.entries(row)
+        together: list[Head] = []
+        for head in heads(entries):
+            sequence = head.sequence
+            if first <= sequence <= last and not any(low <= sequence <= high for low, high in removed):
+                together.append(head)
+            elif together:
+                yield _block_of(entries, together)
+                together = []
+        if together:
+            yield _block_of(entries, together)
+
+    def _entries(self, block: _Block) -> bytes:
+        return self._pages.entries(block.row) if block.row else block.entries
 
     def oldest(self, user: int, after: int, before: int) -> int | None:
         """The lowest sequence between `after` and `before`, both excluded, of the user's mailbox."""
-        self._gather(user)
-        found = self._database.find(
-            "SELECT sequence FROM mailbox WHERE recipient = ? AND sequence > ? AND sequence < ? "
-            "ORDER BY sequence LIMIT 1",
-            (user, after, before),
-        )
-        return None if found is None else found[0]
+        for block in self._blocks(self.mailbox(user), after + 1, before - 1):
+            return block.first
+        return None
 
     def span(self, user: int, first: int, last: int, max_bytes: int, envelope_bytes: int) -> Span | None:
         """What waits from `first` to `last`, up to `max_bytes`, at least one message; None where nothing waits.
 
         A message counts as its content and `envelope_bytes`.
         """
-        self._gather(user)
-        where = "FROM mailbox WHERE recipient = ? AND sequence BETWEEN ? AND ?"
-        # No more messages than these can fit, so a small fetch costs little however much waits.
-        most = max_bytes // max(envelope_bytes, 1) + 1
-        low, high, count, content_bytes = self._database.row(
-            "SELECT min(sequence), max(sequence), count(*), sum(size) FROM "  # noqa: S608
-            f"(SELECT sequence, size {where} ORDER BY sequence LIMIT ?)",
-            (user, first, last, min(most, _MOST_ROWS)),
-        )
-        if not count:
-            return None
-        if content_bytes + count * envelope_bytes <= max_bytes:
-            return Span(low, high, count, content_bytes)
-        high = count = content_bytes = 0
-        rows = self._database.execute(f"SELECT sequence, size {where} ORDER BY sequence", (user, first, last))
-        for sequence, size in rows:
-            if count and content_bytes + size + (count + 1) * envelope_bytes > max_bytes:
-                break
-            high = sequence
-            count += 1
-            content_bytes += size
-        return Span(low, high, count, content_bytes)
+        low = high = messages = content_bytes = 0
+        room = max_bytes
+        for block in self._blocks(self.mailbox(user), first, last):
+            low = low or block.first
+            needed = block.content_bytes + block.messages * envelope_bytes
+            if needed <= room or (not messages and block.messages == 1):
+                room -= needed
+                high = block.last
+                messages += block.messages
+                content_bytes += block.content_bytes
+                continue
+            if block.messages > 1:
+                for head in heads(self._entries(block)):
+                    if messages and head.size + envelope_bytes > room:
+                        break
+                    room -= head.size + envelope_bytes
+                    high = head.sequence
+                    messages += 1
+                    content_bytes += head.size
+            break
+        return Span(low, high, messages, content_bytes) if messages else None
 
-    def read(self, user: int, first: int, offset: int, last: int, page_bytes: int) -> list[Piece]:
+    def read(self, user: int, first: int, offset: int, last: int, page_bytes: int) -> Mail:
         """A page of the messages `first` to `last`, beginning `offset` bytes into message `first`.
 
-        At most `page_bytes` of content, at least one piece where a message is there. Messages of up to
-        `page_bytes` come whole, larger ones in parts.
+        At most `page_bytes` of content, but something where a message is there. Messages of up to `page_bytes` come
+        whole, larger ones in parts, one part a page.
         """
-        self._gather(user)
         budget = page_bytes = max(page_bytes, 1)
-        pieces: list[Piece] = []
-        rows = self._database.execute(
-            "SELECT sequence, sender, kind, proven, accepted_at, token, message.size, content, body "
-            "FROM mailbox CROSS JOIN message USING (sequence) "
-            "WHERE mailbox.recipient = ? AND sequence BETWEEN ? AND ? ORDER BY sequence",
-            (user, first, last),
-        )
-        for sequence, sender, kind, proven, accepted_at, token, size, content, body in rows:
-            start = offset if sequence == first else 0
-            wanted = size - start
-            if wanted <= 0 and start:
+        whole: list[bytes] = []
+        last_whole = 0
+        for block in self._blocks(self.mailbox(user), first, last):
+            cost = block.content_bytes + (block.messages - 1) * ENVELOPE_IN_PAGE
+            if block.body is None and cost <= budget and not (offset and block.first == first):
+                whole.append(self._entries(block))
+                last_whole = block.last
+                budget -= cost + ENVELOPE_IN_PAGE
+                if budget <= 0:
+                    break
                 continue
-            if wanted > budget and pieces and (budget <= 0 or size <= page_bytes):
-                break
-            part = content
-            if start or wanted > budget or body is not None:
-                wanted = min(wanted, budget)
-                part = self._part(content, body, start, wanted)
-            pieces.append(
-                Piece(sequence, self._client_id(sender), token, accepted_at, bool(proven), kind, size, start, part)
-            )
-            budget -= wanted + PIECE_BYTES
-            if start + wanted < size:
-                break
-        return pieces
-
-    def _part(self, content: bytes | None, body: int | None, start: int, length: int) -> bytes:
-        if body is None:
-            assert content is not None, "content is in the row or in chunks"
-            return content[start : start + length]
-        parts = []
-        for chunk in self.chunks(body, start):
-            parts.append(chunk[:length])
-            length -= len(parts[-1])
-            if not length:
-                break
-        return b"".join(parts)
+            entries = self._entries(block)
+            if block.body is not None:
+                places = [Head(block.first, block.content_bytes, 0, len(entries))]
+            else:
+                places = heads(entries)
+            for sequence, size, start, end in places:
+                skipped = offset if sequence == first else 0
+                if skipped and skipped >= size:
+                    continue
+                if (skipped or size > page_bytes) and not whole:
+                    length = min(size - skipped, page_bytes)
+                    content_at = start + ENTRY_HEAD.size
+                    if block.body is not None:
+                        part = self._bodies.read(block.body, skipped, length)
+                    else:
+                        part = entries[content_at + skipped : content_at + skipped + length]
+                    return Mail(b"", 0, Part(entries[start:content_at], sequence, size, skipped, part))
+                if size > budget:
+                    return Mail(b"".join(whole), last_whole)
+                whole.append(entries[start:end])
+                if block.body is not None:
+                    whole.append(self._bodies.read(block.body, 0, size))
+                last_whole = sequence
+                budget -= size + ENVELOPE_IN_PAGE
+                if budget <= 0:
+                    return Mail(b"".join(whole), last_whole)
+        return Mail(b"".join(whole), last_whole) if whole else NO_MAIL
 
     # --- delete ------------------------------------------------------------------------------------------------
 
     def delete(self, user: int, first: int, last: int) -> None:
         """Delete the messages `first` to `last` of the user's mailbox, and nothing else."""
-        self._gather(user)
-        where = "FROM mailbox WHERE recipient = ? AND sequence BETWEEN ? AND ?"
-        interval = (user, first, last)
-        count, content_bytes, largest = self._database.row(
-            f"SELECT count(*), sum(size), max(size) {where}",
-            interval,
-        )
-        if not count:
-            return
-        if largest > INLINE_BYTES:
-            self._database.execute(
-                "DELETE FROM content_chunk WHERE body IN (SELECT body FROM message WHERE sequence IN "  # noqa: S608
-                f"(SELECT sequence {where} AND size > ?))",
-                (*interval, INLINE_BYTES),
-            )
-        self._index.remove(user, first, last)
-        load = self._loads.get(user)
-        if load is not None:
-            load.messages -= count
-            load.content_bytes -= content_bytes
+        last = min(last, self.sequence)
+        if self._remove(self.mailbox(user), first, last):
+            self._note(MailRemoved(user, first, last))
+
+    def _remove(self, box: Mailbox, first: int, last: int) -> bool:
+        """Whether there was anything from `first` to `last`; it is gone now."""
+        if not box.messages:
+            return False
+        messages = content_bytes = 0
+        in_pages = False
+        low, high = box.fresh_between(first, last)
+        fresh_from = box.sequences[0] if box.sequences else last + 1
+        for block in self._blocks(box, first, min(last, fresh_from - 1)):
+            messages += block.messages
+            content_bytes += block.content_bytes
+            in_pages = True
+            if block.body is not None:
+                self.has_dead_bodies = True
+        if low < high:
+            messages += high - low
+            content_bytes += self._drop_fresh(box, low, high)
+        if not messages:
+            return False
+        if in_pages:
+            box.forget_between(first, last)
+        box.messages -= messages
+        box.content_bytes -= content_bytes
+        self.changed.add(box)
+        return True
+
+    def _drop_fresh(self, box: Mailbox, low: int, high: int) -> int:
+        """The bytes of content of fresh messages that go; sees to their files."""
+        size = sum([len(entry) for entry in box.entries[low:high]])
+        self.fresh_bytes -= size
+        content_bytes = size - (high - low) * ENTRY_HEAD.size
+        if box.bodies:
+            for index in range(low, high):
+                body = box.bodies.pop(box.sequences[index], 0)
+                if body:
+                    content_bytes += ENTRY_HEAD.unpack_from(box.entries[index])[6]
+                    self._dead_bodies.append(body)
+        del box.sequences[low:high]
+        del box.entries[low:high]
+        return content_bytes
+
+
+def waiting(database: Database) -> dict[int, Load]:
+    """What every mailbox holds, as far as the database has it. Works beside a running worker too."""
+    return MailPages(database).loads()
+
+
+def _user_of(box: Mailbox) -> int:
+    return box.user
+
+
+def _fresh_block(box: Mailbox, low: int, high: int) -> _Block:
+    sequences = box.sequences
+    body = box.bodies.get(sequences[low]) if box.bodies else None
+    if body is not None:
+        entry = box.entries[low]
+        return _Block(sequences[low], sequences[low], 1, ENTRY_HEAD.unpack_from(entry)[6], body, entry)
+    entries = b"".join(box.entries[low:high])
+    content_bytes = len(entries) - (high - low) * ENTRY_HEAD.size
+    return _Block(sequences[low], sequences[high - 1], high - low, content_bytes, None, entries)
+
+
+def _block_of(entries: bytes, together: list[Head]) -> _Block:
+    content_bytes = sum([head.size for head in together])
+    part = entries[together[0].start : together[-1].end]
+    return _Block(together[0].sequence, together[-1].sequence, len(together), content_bytes, None, part)

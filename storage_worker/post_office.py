@@ -15,8 +15,10 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
-from common.errors import StoreFull, ValueRejected
+from common.entries import ENTRY_HEAD, FLAG_PROVEN, SEND_FRAME
+from common.errors import FrameUndecodable, StoreFull, ValueRejected
 from common.operations import (
+    NO_MAIL,
     AbortUpload,
     BeginUpload,
     Chunk,
@@ -36,19 +38,31 @@ from common.operations import (
     Outcome,
     Page,
     Refused,
+    RefusedFrame,
     Register,
     Registered,
     Release,
+    RunStored,
     Settle,
     Stored,
     StoreMessage,
+    StoreRun,
+    Taken,
+    UploadGone,
+    UploadProgress,
     UsersPage,
 )
 from common.values import MESSAGE_KINDS, RefusalReason, username
+from storage_worker.bodies import Bodies
 from storage_worker.database import Database
+from storage_worker.effects import RunAccepted, TokenUsed
+from storage_worker.journal import Journal
 from storage_worker.leases import Lease, Leases
-from storage_worker.message_queue import MessageQueue
-from storage_worker.sent_tokens import SentToken, SentTokens
+from storage_worker.ledger import Ledger
+from storage_worker.mailbox import Mailbox
+from storage_worker.message_queue import FRAME_TAIL, RUN_ENTRY, SEED_SIZE, MessageQueue
+from storage_worker.sent_tokens import SentTokens
+from storage_worker.slots import Slots
 from storage_worker.undo import UndoList
 from storage_worker.uploads import Upload, Uploads
 from storage_worker.user_registry import User, UserRegistry
@@ -60,7 +74,12 @@ RETRY_AFTER: Final = 30
 _END: Final = 2**63 - 1
 _TOKENS_AT_ONCE: Final = 1024
 
+_unpack_frame = SEND_FRAME.unpack_from
+_pack_run_entry = RUN_ENTRY.pack
+
 _DONE: Final = Done()
+_TAKEN: Final = Taken(0)
+_UPLOAD_GONE: Final = UploadGone()
 _MALFORMED: Final = Refused(RefusalReason.MALFORMED)
 _REQUESTER_UNKNOWN: Final = Refused(RefusalReason.REQUESTER_UNKNOWN)
 _RECIPIENT_UNKNOWN: Final = Refused(RefusalReason.RECIPIENT_UNKNOWN)
@@ -75,7 +94,7 @@ _NAME_TAKEN: Final = Refused(RefusalReason.NAME_TAKEN)
 class Limits(NamedTuple):
     """Sizes in bytes."""
 
-    largest_message: int = 16 * 1024 * 1024
+    largest_message: int = 1024**3
     mailbox_messages: int = 1_000_000
     mailbox_bytes: int = 4 * 1024**3
 
@@ -101,15 +120,26 @@ class PostOffice:
     `commit` or `roll_back`.
     """
 
-    def __init__(self, database: Database, limits: Limits, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        journal: Journal,
+        bodies: Bodies,
+        limits: Limits,
+        random_bytes: Callable[[int], bytes],
+        now_ms: int,
+    ) -> None:
         self._database = database
         self._limits = limits
         self._random_bytes = random_bytes
         self._undo = UndoList()
-        self._users = UserRegistry(database)
-        self._queue = MessageQueue(database, self._users.client_id, limits.mailbox_messages, limits.mailbox_bytes)
-        self._uploads = Uploads(database, self._queue)
-        self._tokens = SentTokens(database)
+        self.ledger = Ledger(database, journal, random_bytes)
+        self._users = UserRegistry(database, self.ledger.note)
+        self._queue = MessageQueue(database, bodies, self.ledger.note, self._users.row_of)
+        self._uploads = Uploads(bodies)
+        self._tokens = SentTokens(database, self.ledger.note)
+        self.slots = Slots(database, self.ledger.note)
+        self.ledger.attach(self._queue, self._tokens, self.slots, self._users)
         self._leases = Leases(self._undo)
         self._watches = Watches(self._undo)
         self._data_version = -1
@@ -123,6 +153,8 @@ class PostOffice:
             ListUsers: self._list_users,
             GetPublicKey: self._get_public_key,
             StoreMessage: self._store_message,
+            StoreRun: self._store_run,
+            UploadProgress: self._upload_progress,
             BeginUpload: self._begin_upload,
             Chunk: self._chunk,
             CommitUpload: self._commit_upload,
@@ -135,6 +167,9 @@ class PostOffice:
             GetProofKey: self._get_proof_key,
             MarkProven: self._mark_proven,
         }
+        with database.reading():
+            self.ledger.recover(now_ms)
+            bodies.sweep(self._queue.needed_bodies())
 
     @property
     def highest(self) -> int:
@@ -152,31 +187,30 @@ class PostOffice:
         if version != self._data_version:
             # An admin command changed the database: what is remembered of users may be wrong.
             self._data_version = version
-            self._users.forget()
+            self._users.look_again()
+
+    def needs_tables(self, operations: Sequence[Operation]) -> bool:
+        """Whether something among these has to be done in the database's tables at once.
+
+        That is a registration, for users are looked up there. Everything else waits in the journal.
+        """
+        return any(type(operation) is Register for operation in operations)
 
     def commit(self) -> tuple[int, dict[int, list[bytes]]]:
-        """The transaction is on disk: bytes of mail that came in, and slot -> watched client ids with new mail."""
+        """The turn is on disk: bytes of mail that came in, and slot -> watched client ids with new mail."""
         self._undo.commit()
-        recipients = self._queue.commit()
-        return self._taken_bytes, self._watches.use_up(recipients) if self._watches else {}
+        self._queue.committed()
+        received = self._queue.received
+        hints = self._watches.use_up([box.user for box in received]) if received and self._watches else {}
+        received.clear()
+        return self._taken_bytes, hints
 
     def roll_back(self) -> None:
-        """The transaction was undone: so is what it did to memory."""
+        """The turn was undone: so is what it did to memory. Unfinished uploads end. Raises `StoreFailed`."""
         self._undo.roll_back()
-        self._users.forget()
-        # The queue looks at the disk for what it put off; in a transaction, so that a failing read is told as such.
-        with self._database.transaction():
-            self._queue.roll_back()
-        self._tokens.roll_back()
-
-    def reclaim(self) -> bool:
-        """Outside of a transaction: give the room of deleted messages back; whether there was any."""
-        try:
-            with self._database.transaction():
-                return self._queue.reclaim()
-        except StoreFull:
-            self.roll_back()
-            return False
+        self._uploads.drop_all()
+        with self._database.reading():
+            self.ledger.reload()
 
     def greet(self, slot: int) -> None:
         """A gateway takes the slot: leases, watches and unfinished uploads of its predecessor end."""
@@ -187,9 +221,7 @@ class PostOffice:
     def apply(self, slot: int, operations: Sequence[Operation]) -> list[Outcome]:
         """Do what is asked, in order; one outcome for each. All of it is written when this returns."""
         handlers = self._handlers
-        outcomes = [handlers[type(operation)](slot, operation) for operation in operations]
-        self._flush()
-        return outcomes
+        return [handlers[type(operation)](slot, operation) for operation in operations]
 
     def answer_again(self, slot: int, operations: Sequence[Operation], kept: Sequence[Outcome | None]) -> list[Outcome]:
         """The outcomes of a batch that was applied before: `kept` ones as they were, reads computed again.
@@ -205,12 +237,7 @@ class PostOffice:
             if isinstance(operation, Settle | Release):
                 self._end_lease(slot, operation.lease)
             outcomes.append(outcome)
-        self._flush()
         return outcomes
-
-    def _flush(self) -> None:
-        self._queue.settle_down(short_of_room=self._intake is not Intake.OPEN)
-        self._tokens.flush(self._now_ms)
 
     # --- users -------------------------------------------------------------------------------------------------
 
@@ -268,7 +295,8 @@ class PostOffice:
         user = self._users.find(wish.requester)
         if user is None:
             return _REQUESTER_UNKNOWN
-        self._users.mark_proven(user)
+        if not user.proven:
+            self._users.mark_proven(user)
         self._leases.end_unproven(user.row)
         return _DONE
 
@@ -301,15 +329,97 @@ class PostOffice:
                 return _sent_before(sent, recipient, kind, digest)
         if self._intake:
             return _STORAGE_FULL
-        if not self._queue.has_room(recipient.row, size):
+        if not self._has_room(recipient, size):
             return _MAILBOX_FULL
-        sequence = self._queue.put(
-            recipient.row, sender.row, kind, proven, self._now_ms, token or self._random_token(), content
-        )
-        self._taken_bytes += size + 128
+        sequence = self._put(sender, recipient, kind, proven, token, size, content)
         if token is not None:
-            self._tokens.add(SentToken(sequence, sender.row, token, recipient.row, kind, digest, self._now_ms))
+            self._tokens.add(TokenUsed(sequence, sender.row, token, recipient.row, kind, digest, self._now_ms))
         return Stored(sequence)
+
+    def _has_room(self, recipient: User, size: int) -> bool:
+        box = self._queue.mailbox(recipient.row)
+        return box.messages < self._limits.mailbox_messages and box.content_bytes + size <= self._limits.mailbox_bytes
+
+    def _put(
+        self,
+        sender: User,
+        recipient: User,
+        kind: int,
+        proven: bool,
+        token: bytes | None,
+        size: int,
+        content: bytes = b"",
+        body: int = 0,
+    ) -> int:
+        """Accept one message; its sequence. Its content is the file `body`, where that is not 0."""
+        self._taken_bytes += size + ENTRY_HEAD.size
+        name = token or self._random_token()
+        flags = FLAG_PROVEN if proven else 0
+        now_ms = self._now_ms
+
+        def entry(sequence: int) -> bytes:
+            return ENTRY_HEAD.pack(sender.client_id, name, sequence, now_ms, flags, kind, size) + content
+
+        return self._queue.put(recipient.row, entry, body)
+
+    def _store_run(self, _slot: int, run: StoreRun) -> Outcome:
+        # The hot path: the rules of `_may_send`, and the queue's `put`, written out for hundreds of messages at a
+        # time. See docs/decisions/ for what that saves.
+        frames, proven = run.frames, run.proven
+        limits, intake, now_ms = self._limits, self._intake, self._now_ms
+        known, find_user = self._users.known.get, self._users.find
+        find_box, load_box = self._queue.boxes.get, self._queue.mailbox
+        flags = FLAG_PROVEN if proven else 0
+        seed = self._random_bytes(SEED_SIZE)
+        first = sequence = self._queue.sequence + 1
+        touched: set[Mailbox] = set()
+        refused: list[RefusedFrame] = []
+        sender_id = b""
+        problem: Refused | None = None
+        index = at = 0
+        end = len(frames)
+        while at < end:
+            name, recipient_id, kind, size = _unpack_frame(frames, at)
+            tail = at + FRAME_TAIL
+            at += SEND_FRAME.size + size
+            if at > end:
+                raise FrameUndecodable("the last frame of a run is cut off")
+            if name != sender_id:
+                sender_id = name
+                sender = known(name) or find_user(name)
+                problem = _REQUESTER_UNKNOWN if sender is None else _PROOF_NEEDED if sender.proven > proven else None
+            refusal = problem
+            if refusal is None:
+                recipient = known(recipient_id) or find_user(recipient_id)
+                if recipient is None:
+                    refusal = _RECIPIENT_UNKNOWN
+                elif kind not in MESSAGE_KINDS:
+                    refusal = _MALFORMED
+                elif size > limits.largest_message:
+                    refusal = _TOO_LARGE
+                elif intake:
+                    refusal = _STORAGE_FULL
+                else:
+                    box = find_box(recipient.row) or load_box(recipient.row)
+                    messages, content_bytes = box.messages + 1, box.content_bytes + size
+                    if messages <= limits.mailbox_messages and content_bytes <= limits.mailbox_bytes:
+                        box.messages, box.content_bytes = messages, content_bytes
+                        box.sequences.append(sequence)
+                        box.entries.append(
+                            _pack_run_entry(name, seed, index, sequence, now_ms, flags) + frames[tail:at]
+                        )
+                        touched.add(box)
+                        sequence += 1
+                        index += 1
+                        continue
+                    refusal = _MAILBOX_FULL
+            refused.append(RefusedFrame(index, refusal.reason, refusal.retry_after))
+            index += 1
+        if touched:
+            places = [frame.index for frame in refused]
+            self._queue.run_accepted(RunAccepted(proven, first, now_ms, seed, frames, places), sequence - 1, touched)
+            self._taken_bytes += end
+        return RunStored(first, refused)
 
     def _may_send(
         self, sender_id: bytes, proven: bool, token: bytes | None, recipient_id: bytes, kind: int, size: int
@@ -343,19 +453,26 @@ class PostOffice:
             return parties
         if self._intake:
             return _STORAGE_FULL
-        if not self._queue.has_room(parties[1].row, wish.size):
+        if not self._has_room(parties[1], wish.size):
             return _MAILBOX_FULL
         if self._uploads.find(slot, wish.upload) is not None:
             return _MALFORMED
+        body = self._queue.new_body()
         self._uploads.begin(
-            Upload(slot, wish.upload, 0, wish.sender, wish.proven, wish.recipient, wish.kind, wish.size, 0, wish.token)
-        )
-        return _DONE
+            Upload(
+                slot, wish.upload, body, wish.sender, wish.proven, wish.recipient, wish.kind, wish.size, wish.token
+            )
+        )  # fmt: skip
+        return _TAKEN
+
+    def _upload_progress(self, slot: int, wish: UploadProgress) -> Outcome:
+        upload = self._uploads.find(slot, wish.upload)
+        return _UPLOAD_GONE if upload is None else Taken(self._uploads.unsynced(upload))
 
     def _chunk(self, slot: int, chunk: Chunk) -> Outcome:
         upload = self._uploads.find(slot, chunk.upload)
         if upload is None:
-            return _MALFORMED
+            return _UPLOAD_GONE
         # A chunk that is refused leaves a hole, so its upload can't be finished any more.
         if upload.received + len(chunk.content) > upload.size:
             self._uploads.drop(upload)
@@ -363,36 +480,31 @@ class PostOffice:
         if self._intake:
             self._uploads.drop(upload)
             return _STORAGE_FULL
-        if chunk.content:
+        try:
             self._uploads.add(upload, chunk.content)
-            self._taken_bytes += len(chunk.content)
-        return _DONE
+        except StoreFull:
+            self._uploads.drop(upload)
+            return _STORAGE_FULL
+        self._taken_bytes += len(chunk.content)
+        return Taken(self._uploads.unsynced(upload))
 
     def _commit_upload(self, slot: int, wish: CommitUpload) -> Outcome:
         upload = self._uploads.find(slot, wish.upload)
         if upload is None:
-            return _MALFORMED
+            return _UPLOAD_GONE
         complete = self._complete(upload)
         if not isinstance(complete, _Complete):
             self._uploads.drop(upload)
             return complete
+        unsynced = self._uploads.complete(upload)
+        if unsynced:
+            return Taken(unsynced)
         self._uploads.finish(upload)
         sender, recipient, digest = complete
-        sequence = self._queue.put_body(
-            recipient.row,
-            sender.row,
-            upload.kind,
-            upload.proven,
-            self._now_ms,
-            upload.token or self._random_token(),
-            upload.size,
-            upload.body,
-        )
-        self._taken_bytes += 128
-        if upload.token is not None:
-            self._tokens.add(
-                SentToken(sequence, sender.row, upload.token, recipient.row, upload.kind, digest, self._now_ms)
-            )
+        kind, token = upload.kind, upload.token
+        sequence = self._put(sender, recipient, kind, upload.proven, token, upload.size, body=upload.body)
+        if token is not None:
+            self._tokens.add(TokenUsed(sequence, sender.row, token, recipient.row, kind, digest, self._now_ms))
         return Stored(sequence)
 
     def _complete(self, upload: Upload) -> "_Complete | Outcome":
@@ -404,17 +516,14 @@ class PostOffice:
         if upload.received != upload.size:
             return _MALFORMED
         digest = b""
-        if upload.token is not None:
-            content = hashlib.sha256()
-            for chunk in self._queue.chunks(upload.body):
-                content.update(chunk)
-            digest = content.digest()
+        if upload.token is not None and upload.digest is not None:
+            digest = upload.digest.digest()
             sent = self._tokens.find(sender.row, upload.token, self._now_ms)
             if sent is not None:
                 return _sent_before(sent, recipient, upload.kind, digest)
         if self._intake is Intake.NOTHING:
             return _STORAGE_FULL
-        if not self._queue.has_room(recipient.row, upload.size):
+        if not self._has_room(recipient, upload.size):
             return _MAILBOX_FULL
         return _Complete(sender, recipient, digest)
 
@@ -436,13 +545,13 @@ class PostOffice:
         if lease is not None:
             first, last, max_bytes = lease.first, lease.last, _END
         elif len(self._leases.of_mailbox(user.row)) >= LEASES_OF_MAILBOX:
-            return Leased(0, 0, 0, 0, [])
+            return Leased(0, 0, 0, 0, NO_MAIL)
         else:
             first, last = self._visible(user)
             max_bytes = wish.max_bytes
         span = self._queue.span(user.row, first, last, max_bytes, wish.envelope_bytes)
         if span is None:
-            return Leased(0, 0, 0, 0, [])
+            return Leased(0, 0, 0, 0, NO_MAIL)
         if lease is None:
             self._leases.take(Lease(span.first, span.last, user.row, slot, wish.lease, wish.proven))
         page = self._queue.read(user.row, span.first, 0, span.last, wish.page_bytes)
@@ -494,7 +603,7 @@ class PostOffice:
         if span is None:
             if wish.watch:
                 self._watches.add(user.row, user.client_id, slot)
-            return Fetched(0, 0, 0, committed, [])
+            return Fetched(0, 0, 0, committed, NO_MAIL)
         page = self._queue.read(user.row, span.first, 0, span.last, wish.page_bytes)
         return Fetched(span.last, span.messages, span.content_bytes, committed, page)
 
@@ -507,7 +616,7 @@ class _Complete(NamedTuple):
     digest: bytes
 
 
-def _sent_before(sent: SentToken, recipient: User, kind: int, digest: bytes) -> Outcome:
+def _sent_before(sent: TokenUsed, recipient: User, kind: int, digest: bytes) -> Outcome:
     """What a token that was used answers: the same where it is the same message."""
     same = (sent.recipient, sent.kind, sent.digest) == (recipient.row, kind, digest)
     return Stored(sent.sequence) if same else _TOKEN_REUSED

@@ -24,6 +24,7 @@ log = logging.getLogger("storage_worker")
 
 LETTERS_PER_DRAIN: Final = 64
 BYTES_PER_DRAIN: Final = 64 * 1024 * 1024
+TIDY_EVERY_MS: Final = 500
 LARGEST_FRAME: Final = 1024**3
 """A gateway bounds what it has under way far below this."""
 
@@ -31,7 +32,8 @@ LARGEST_FRAME: Final = 1024**3
 class Service:
     """Serves `desk` at `endpoint` until `wake` becomes readable.
 
-    `wake` is a file descriptor, `unix_ms` the clock, `after_turn` what is to do between two drains.
+    `wake` is a file descriptor, `unix_ms` the clock, `after_turn` what is to do between two drains, and also where
+    nothing came for `TIDY_EVERY_MS` while something of the desk waits.
     Raises `SettingRejected` where the endpoint can't be bound.
     """
 
@@ -55,7 +57,7 @@ class Service:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(wake, zmq.POLLIN)
-        while wake not in dict(poller.poll()):
+        while wake not in dict(poller.poll(TIDY_EVERY_MS if self._desk.has_waiting else None)):
             self.turn()
 
     def turn(self) -> None:
@@ -68,6 +70,7 @@ class Service:
             for answer in answers:
                 self._send(answer)
             fail_points.reach(FailPoint.WORKER_REPLYING, concerns(letters))
+        self._desk.tidy(self._unix_ms())
         self._after_turn()
 
     def _drain(self) -> list[Letter]:

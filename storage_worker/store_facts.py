@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from common.errors import StoreFailed, StoreFull
-from storage_worker.database import Database, sync_folder
+from storage_worker.database import Database
+from storage_worker.folder import sync_folder
+from storage_worker.journal import ERA_SIZE
 
 _RESERVED_AHEAD: Final = 100_000
 log = logging.getLogger("storage_worker")
@@ -122,7 +124,7 @@ def open_store(database: Database, file: FactsFile, now_ms: int, random_bytes: C
     facts = before._replace(generation=generation, starts=starts + 1, sequence=sequence, reserved=sequence)
     with database.transaction():
         if found is None:
-            database.execute("INSERT INTO store VALUES (1, ?, ?, ?, ?, 0, 0)", facts[:4])
+            database.execute("INSERT INTO store VALUES (1, ?, ?, ?, ?, 0, ?)", (*facts[:4], random_bytes(ERA_SIZE)))
         else:
             database.execute("UPDATE store SET generation = ?, starts = ?, sequence = ?", facts[1:4])
     _note(file, facts)

@@ -1,72 +1,102 @@
 """Messages whose content comes in chunks and is not complete yet.
 
-Owns: the table `upload`. The bytes themselves are chunks of the message queue from the first one on.
-Promises: an upload outlives the worker, within its slot's epoch; when its message is accepted its bytes are not
-written again.
+Owns: what was announced, in memory; a restart ends all uploads, and the sweep at a start deletes their files.
+Promises: a content is written to disk once, and never again when it becomes a message.
 Exposure: none of its own; the post office checks who may send what.
-
-All methods run inside a transaction.
 """
 
-from typing import NamedTuple
+import hashlib
 
-from storage_worker.database import Database
-from storage_worker.message_queue import MessageQueue
+from storage_worker.bodies import Bodies
 
 
-class Upload(NamedTuple):
-    """What was announced, and how many bytes of it are there. `sender` and `recipient` are client ids."""
+class Upload:
+    """What was announced, how much of it is there, and with a token the SHA-256 so far. Ids are client ids."""
 
-    slot: int
-    number: int
-    body: int
-    sender: bytes
-    proven: bool
-    recipient: bytes
-    kind: int
-    size: int
-    received: int
-    token: bytes | None
+    __slots__ = (
+        "body",
+        "digest",
+        "kind",
+        "number",
+        "proven",
+        "received",
+        "recipient",
+        "sender",
+        "size",
+        "slot",
+        "token",
+    )
+
+    def __init__(
+        self,
+        slot: int,
+        number: int,
+        body: int,
+        sender: bytes,
+        proven: bool,
+        recipient: bytes,
+        kind: int,
+        size: int,
+        token: bytes | None,
+    ) -> None:
+        self.slot = slot
+        self.number = number
+        self.body = body
+        self.sender = sender
+        self.proven = proven
+        self.recipient = recipient
+        self.kind = kind
+        self.size = size
+        self.token = token
+        self.received = 0
+        self.digest = None if token is None else hashlib.sha256()
 
 
 class Uploads:
     """All unfinished uploads, by the gateway's slot and the number that it chose."""
 
-    def __init__(self, database: Database, queue: MessageQueue) -> None:
-        self._database = database
-        self._queue = queue
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies = bodies
+        self._uploads: dict[tuple[int, int], Upload] = {}
 
     def find(self, slot: int, number: int) -> Upload | None:
         """The upload of that name."""
-        found = self._database.find("SELECT * FROM upload WHERE slot = ? AND upload = ?", (slot, number))
-        return None if found is None else Upload(*found)
+        return self._uploads.get((slot, number))
 
     def begin(self, upload: Upload) -> None:
-        """Announce; the name must be free. `body` is given here."""
-        self._database.execute(
-            "INSERT INTO upload VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", upload._replace(body=self._queue.new_body())
-        )
+        """Announce; the name must be free."""
+        self._uploads[upload.slot, upload.number] = upload
 
     def add(self, upload: Upload, content: bytes) -> None:
-        """The next bytes."""
-        self._queue.add_chunk(upload.body, upload.received, content)
-        self._database.execute(
-            "UPDATE upload SET received = received + ? WHERE slot = ? AND upload = ?",
-            (len(content), upload.slot, upload.number),
-        )
+        """The next bytes. Raises `StoreFull`."""
+        self._bodies.append(upload.body, content)
+        upload.received += len(content)
+        if upload.digest is not None:
+            upload.digest.update(content)
+
+    def unsynced(self, upload: Upload) -> int:
+        """Bytes of it that are not surely on disk."""
+        return self._bodies.unsynced(upload.body)
+
+    def complete(self, upload: Upload) -> int:
+        """All of it came: bytes that are not on disk yet, 0 when it may become a message."""
+        return self._bodies.finish(upload.body)
 
     def finish(self, upload: Upload) -> None:
-        """Its chunks belong to a message now."""
-        self._database.execute("DELETE FROM upload WHERE slot = ? AND upload = ?", (upload.slot, upload.number))
+        """Its file belongs to a message now."""
+        del self._uploads[upload.slot, upload.number]
 
     def drop(self, upload: Upload) -> None:
-        """Forget it with its chunks."""
-        self._queue.delete_body(upload.body)
+        """Forget it with its file."""
+        self._bodies.remove(upload.body)
         self.finish(upload)
 
     def drop_slot(self, slot: int) -> None:
         """A gateway greeted: its predecessor's uploads will never be finished."""
-        self._database.execute(
-            "DELETE FROM content_chunk WHERE body IN (SELECT body FROM upload WHERE slot = ?)", (slot,)
-        )
-        self._database.execute("DELETE FROM upload WHERE slot = ?", (slot,))
+        for upload in [upload for upload in self._uploads.values() if upload.slot == slot]:
+            self.drop(upload)
+
+    def drop_all(self) -> None:
+        """What was done in this turn is undone, so nobody knows any more what came of which."""
+        for upload in list(self._uploads.values()):
+            self.drop(upload)

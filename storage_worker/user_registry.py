@@ -1,15 +1,17 @@
 """The registered users.
 
-Owns: the table `user`, and a bounded memory of who was looked up.
+Owns: the table `user`, a bounded memory of who was looked up, and who proved himself in the journal alone.
 Promises: names and ids are unique; a user's row number is small and never changes; the list is in the order of
 registration.
 Exposure: names and keys come from strangers; what a name may be is checked in `common.values`, keys are opaque.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from common.operations import UserEntry
 from storage_worker.database import Database
+from storage_worker.effects import Effect, UserProven
 
 USERS_PER_PAGE: Final = 2000
 _REMEMBERED: Final = 100_000
@@ -27,39 +29,63 @@ class User:
 
 
 class UserRegistry:
-    """Makes, finds and lists users. All methods but `forget` run inside a transaction."""
+    """Makes, finds and lists users. `add` runs inside a transaction. `note` is told every effect."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, note: Callable[[Effect], None]) -> None:
         self._database = database
-        self._by_id: dict[bytes, User] = {}
-        self._ids: dict[int, bytes] = {}
+        self._note = note
+        self._newly_proven: set[int] = set()
+        self.known: dict[bytes, User] = {}
+        """Users that were looked up, by client id; `find` looks further."""
+
+    def look_again(self) -> None:
+        """Somebody else changed the table, or a turn was undone: look everything up again."""
+        self.known.clear()
 
     def forget(self) -> None:
-        """Somebody else changed the table, or a transaction was rolled back: look everything up again."""
-        self._by_id.clear()
-        self._ids.clear()
+        """Be as the database is."""
+        self.known.clear()
+        self._newly_proven.clear()
+
+    def replay(self, effect: Effect) -> None:
+        """Do again what a turn did."""
+        if isinstance(effect, UserProven):
+            self._newly_proven.add(effect.user)
+            self.known.clear()
+
+    @property
+    def has_newly_proven(self) -> bool:
+        """Whether a mark waits for the database, where an operator may want to take it back."""
+        return bool(self._newly_proven)
+
+    def write(self) -> None:
+        """Inside a transaction: give the database what it does not have."""
+        self._database.execute_many(
+            "UPDATE user SET proven = 1 WHERE row = ?", [(row,) for row in sorted(self._newly_proven)]
+        )
+
+    def written(self) -> None:
+        """That transaction is on disk."""
+        self._newly_proven.clear()
 
     def find(self, client_id: bytes) -> User | None:
         """The user with this id, or None."""
-        return self._by_id.get(client_id) or self._look_up(client_id)
+        return self.known.get(client_id) or self._look_up(client_id)
 
     def _look_up(self, client_id: bytes) -> User | None:
         found = self._database.find("SELECT row, proven FROM user WHERE client_id = ?", (client_id,))
         if found is None:
             return None
-        if len(self._by_id) >= _REMEMBERED:
-            self._by_id.clear()
-        user = self._by_id[client_id] = User(found[0], client_id, bool(found[1]))
+        if len(self.known) >= _REMEMBERED:
+            self.known.clear()
+        user = self.known[client_id] = User(found[0], client_id, bool(found[1]) or found[0] in self._newly_proven)
         return user
 
-    def client_id(self, row: int) -> bytes:
-        """The id of a user who is known to exist."""
-        client_id = self._ids.get(row)
-        if client_id is None:
-            if len(self._ids) >= _REMEMBERED:
-                self._ids.clear()
-            client_id = self._ids[row] = self._database.row("SELECT client_id FROM user WHERE row = ?", (row,))[0]
-        return client_id
+    def row_of(self, client_id: bytes) -> int:
+        """The row of a user who is known to exist."""
+        user = self.find(client_id)
+        assert user is not None, "mail was accepted for him"
+        return user.row
 
     def find_name(self, name: str) -> tuple[bytes, bytes] | None:
         """Client id and public key of the user with this name (case-sensitive), or None."""
@@ -79,8 +105,9 @@ class UserRegistry:
 
     def mark_proven(self, user: User) -> None:
         """From now on this user's name needs a proven connection."""
-        self._database.execute("UPDATE user SET proven = 1 WHERE row = ?", (user.row,))
         user.proven = True
+        self._newly_proven.add(user.row)
+        self._note(UserProven(user.row))
 
     def last_row(self) -> int:
         """The row of the user who registered last; 0 for none."""

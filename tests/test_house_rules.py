@@ -26,7 +26,7 @@ SOCKETS = frozenset({"socket", "_socket", "select", "_select", "selectors", "soc
 TERMINAL_CONTROL = frozenset({"fcntl", "termios"})
 CLOCKS_AND_LOGS = frozenset({"time", "logging"})
 
-COMMON_CORE = frozenset({"common.values", "common.operations", "common.errors", "common.info_files"})
+COMMON_CORE = frozenset({"common.values", "common.operations", "common.entries", "common.errors", "common.info_files"})
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from common.wire.responses import (
     StoredResponse,
     UserListed,
 )
-from common.wire.server_connection import Limits, Malformed, Phase, ServerConnection
+from common.wire.server_connection import Limits, Malformed, Phase, SendRun, ServerConnection
 
 VECTORS = Path(__file__).parent / "vectors"
 PEERS = sorted(path.name.removesuffix(".jsonl") for path in VECTORS.glob("recorded-*.jsonl"))
@@ -61,7 +61,7 @@ def decode_requests(stream: bytes, step: int) -> list[Request]:
         connection.receive_data(stream[start : start + step])
         while (event := connection.next_event()) is not None:
             assert not isinstance(event, Malformed)
-            requests.append(event)  # type: ignore[arg-type]
+            requests += event.requests() if isinstance(event, SendRun) else [event]  # type: ignore[list-item]
     assert connection.phase is Phase.BETWEEN
     return requests
 

@@ -37,6 +37,7 @@ _WORKER_POINTS: Final = (
     FailPoint.WORKER_AFTER_COMMIT,
     FailPoint.WORKER_REPLYING,
 )
+_ABSORBING_POINTS: Final = (FailPoint.WORKER_ABSORBING, FailPoint.WORKER_ABSORBED)
 _GATEWAY_POINTS: Final = (FailPoint.GATEWAY_RECEIVED, FailPoint.GATEWAY_SENT, FailPoint.GATEWAY_ANSWERED)
 
 Step = Callable[[Clients], None]
@@ -59,7 +60,8 @@ _OPERATIONS: Final[dict[str, Sequence[Step]]] = {
     "Register": [Clients.register],
     "ListUsers": [Clients.list_users],
     "GetPublicKey": [Clients.public_key],
-    "StoreMessage": _both(SMALL),
+    "StoreRun": _write_and_read(SMALL),
+    "StoreMessage": _send_and_fetch(SMALL),
     "BeginUpload": _both(LARGE),
     "Chunk": _both(HUGE),
     "CommitUpload": _both(LARGE),
@@ -104,6 +106,9 @@ def cases() -> Iterator[Case]:
             yield Case(point, operation, steps)
     for code, steps in _RESPONSES.items():
         yield Case(FailPoint.GATEWAY_REPLYING, str(int(code)), steps)
+    # A file that goes makes the database take in what the journal holds.
+    for point in _ABSORBING_POINTS:
+        yield Case(point, "", _both(LARGE))
     yield Case(FailPoint.GATEWAY_AFTER_WAITING, "", _OPERATIONS["Settle"])
     for operation in ("Settle", "Release"):
         yield Case(FailPoint.GATEWAY_BEFORE_SETTLE, operation, _OPERATIONS[operation])
@@ -173,7 +178,8 @@ def _lane(server: Server, chosen: Sequence[Case], deaths_each: int, chance: rand
     with server.start():
         clients = Clients(server.port)
         for case in chosen:
-            program = server.worker if case.point in _WORKER_POINTS else server.gateway
+            is_worker = case.point in (*_WORKER_POINTS, *_ABSORBING_POINTS)
+            program = server.worker if is_worker else server.gateway
             with Reviver(program, case.setting, deaths_each, chance) as reviver:
                 give_up = time.monotonic() + _SECONDS_FOR_A_DEATH * (deaths_each + 2)
                 try:
@@ -202,7 +208,7 @@ def run(place: Place) -> Row:
     chosen = list(cases())
     chance.shuffle(chosen)
     if place.quick:
-        of_each = {case.point: case for case in [*chosen, *(case for case in chosen if case.concern == "StoreMessage")]}
+        of_each = {case.point: case for case in [*chosen, *(case for case in chosen if case.concern == "StoreRun")]}
         chosen = [*of_each.values(), *chosen[:_QUICK_EXTRA]]
     deaths_each = place.sized(_FULL_DEATHS, 1)
     folder = place.folder_of(NAME)

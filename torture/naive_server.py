@@ -22,7 +22,7 @@ from common.wire.responses import (
     encode_stored,
     encode_waiting_head,
 )
-from common.wire.server_connection import Event, Limits, ServerConnection
+from common.wire.server_connection import Event, Limits, SendRun, ServerConnection
 
 _LARGEST = 16 * 1024 * 1024
 
@@ -60,7 +60,8 @@ class NaiveServer:
         protocol.receive_data(data)
         while (event := protocol.next_event()) is not None:
             with suppress(OSError):
-                connection.sendall(self._answer(event))
+                events = event.requests() if isinstance(event, SendRun) else [event]
+                connection.sendall(b"".join([self._answer(each) for each in events]))
 
     def _answer(self, event: Event) -> bytes:
         match event:

@@ -21,6 +21,8 @@ REGISTER: Final = Struct("<255s160s")
 """name field, public key"""
 SEND_HEAD: Final = Struct("<16sBI")
 """recipient, kind, content size"""
+SEND_REQUEST: Final = Struct("<16sBHI16sBI")
+"""a whole 603 up to its content: the header, then `SEND_HEAD`"""
 SEND_ONCE_HEAD: Final = Struct("<16s16sBI")
 """token, recipient, kind, content size"""
 USER: Final = Struct("<16s255s")

@@ -7,10 +7,14 @@ Exposure: the server encodes what it has checked before.
 Source: docs/client-protocol.md, "Responses".
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
+from struct import Struct
 from typing import Final, NamedTuple
 
-from common.values import ClientId, PublicKey, Token, Username
+from common.entries import ENTRY_HEAD
+from common.errors import FrameUndecodable
+from common.values import CLIENT_ID_SIZE, ClientId, PublicKey, Token, Username
 from common.wire.codes import SERVER_VERSION, ResponseCode
 from common.wire.fields import (
     FETCHED_HEAD,
@@ -31,6 +35,13 @@ ERROR: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.ERROR, 0)
 PROVEN: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.PROVEN, 0)
 """2141, the whole of it."""
 _STORED_HEADER: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.STORED, STORED.size)
+_RUN: Final = 256
+"""2103s that are packed at a time; their layouts are kept."""
+_IDS_REPEAT: Final = 2**32
+"""From this sequence on a message's id is another number."""
+_ENTRY_HEAD: Final = ENTRY_HEAD.size
+_unpack_entry: Final = Struct("<16s16xQ8xxBI").unpack_from
+"""Of an entry's head: sender, sequence, kind, content size."""
 _pack_stored = STORED.pack
 _pack_waiting = WAITING_HEAD.pack
 _pack_fetched = FETCHED_HEAD.pack
@@ -61,8 +72,55 @@ def encode_stored(recipient: bytes, sequence: int) -> bytes:
     return _STORED_HEADER + _pack_stored(recipient, message_id(sequence))
 
 
+def encode_stored_run(recipients: Sequence[bytes], first: int) -> bytes:
+    """2103s, one behind the other: for each recipient, with the sequences `first`, `first` + 1, …
+
+    The hot path: one `pack` for up to `_RUN` of them.
+    """
+    count = len(recipients)
+    if count == 1 or first + count > _IDS_REPEAT:
+        return b"".join([encode_stored(recipient, first + number) for number, recipient in enumerate(recipients)])
+    if count > _RUN:
+        starts = range(0, count, _RUN)
+        return b"".join([encode_stored_run(recipients[start : start + _RUN], first + start) for start in starts])
+    fields: list[object] = [_STORED_HEADER] * (3 * count)
+    fields[1::3] = recipients
+    fields[2::3] = range(first, first + count)
+    return _stored_run_layout(count).pack(*fields)
+
+
+@cache
+def _stored_run_layout(count: int) -> Struct:
+    return Struct("<" + f"{RESPONSE_HEADER.size}s{CLIENT_ID_SIZE}sI" * count)
+
+
 def encode_waiting_head(sender: bytes, sequence: int, kind: int, size: int) -> bytes:
     """What stands before a message's content in 2104."""
+    return _pack_waiting(sender, message_id(sequence), kind, size)
+
+
+def encode_waiting(entries: bytes) -> list[bytes]:
+    """Messages as the store keeps them (`common.entries`) -> as 2104 has them, to be joined. The hot path.
+
+    Raises `FrameUndecodable` where the entries do not end with the last one.
+    """
+    at, end = 0, len(entries)
+    parts: list[bytes] = []
+    while at + _ENTRY_HEAD <= end:
+        sender, sequence, kind, size = _unpack_entry(entries, at)
+        start = at + _ENTRY_HEAD
+        at = start + size
+        if sequence >= _IDS_REPEAT:
+            sequence = message_id(sequence)
+        parts += (_pack_waiting(sender, sequence, kind, size), entries[start:at])
+    if at != end:
+        raise FrameUndecodable("an entry is cut off")
+    return parts
+
+
+def encode_waiting_entry_head(head: bytes) -> bytes:
+    """The same for the head of one entry alone."""
+    sender, sequence, kind, size = _unpack_entry(head)
     return _pack_waiting(sender, message_id(sequence), kind, size)
 
 

@@ -6,7 +6,8 @@ Promises: takes any split of the bytes; holds at most one frame of `Limits.inlin
 Exposure: the first code that strangers' bytes meet.
 
 The caller feeds bytes with `receive_data` and pulls events with `next_event` until it gives None. It may stop
-pulling at any event (while a response is streamed, say): the rest stays where it is.
+pulling at any event (while a response is streamed, say): the rest stays where it is. Plain sends come as they lie in
+the buffer: all whole 603s of one requester that are there, one behind the other, are one event (`SendRun`).
 
     state     what the next byte is               leaves when
     ───────   ─────────────────────────────────   ────────────────────────────────────────────────────────
@@ -20,23 +21,28 @@ pulling at any event (while a response is streamed, say): the rest stays where i
 Source: docs/client-protocol.md, "Framing" and "The padded dialect".
 """
 
+from collections.abc import Iterator
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
+from common.entries import walk_frames
 from common.errors import ValueRejected
-from common.values import MESSAGE_KINDS, ClientId, MessageKind, RefusalReason, Token
+from common.values import CLIENT_ID_SIZE, MESSAGE_KINDS, ClientId, MessageKind, RefusalReason, Token
 from common.wire.codes import PADDED_BLOCK, RequestCode
-from common.wire.fields import REQUEST_HEADER, SEND_HEAD, SEND_ONCE_HEAD
+from common.wire.fields import REQUEST_HEADER, SEND_HEAD, SEND_ONCE_HEAD, SEND_REQUEST
 from common.wire.requests import FIXED_SIZES, LargeSendRequest, Request, SendRequest, decode_fixed
 
 HEADER_SIZE: Final = REQUEST_HEADER.size
 _unpack_header = REQUEST_HEADER.unpack_from
+_unpack_whole_send = SEND_REQUEST.unpack_from
 _unpack_send = SEND_HEAD.unpack_from
 _unpack_send_once = SEND_ONCE_HEAD.unpack_from
 _SEND: Final = int(RequestCode.SEND)
 _SEND_ONCE: Final = int(RequestCode.SEND_ONCE)
 _KEY_REQUEST: Final = int(MessageKind.KEY_REQUEST)
+_LAST_KIND: Final = max(MESSAGE_KINDS)
 _SEND_FRAME: Final = HEADER_SIZE + SEND_HEAD.size
+_SEND_HEAD: Final = SEND_HEAD.size
 
 
 class Limits(NamedTuple):
@@ -53,6 +59,22 @@ class Malformed(NamedTuple):
     fatal: bool
 
 
+class SendRun(NamedTuple):
+    """603s of one requester, all valid and whole, one behind the other.
+
+    `frames` are their bytes as they came; `recipients`, one for each, is what their answers need.
+    """
+
+    requester: ClientId
+    recipients: list[bytes]
+    frames: bytes
+
+    def requests(self) -> Iterator[SendRequest]:
+        """The same, one by one: for servers that are in no hurry."""
+        for sender, recipient, kind, content in walk_frames(self.frames):
+            yield SendRequest(ClientId(sender), ClientId(recipient), kind, content)
+
+
 class ContentData(NamedTuple):
     """The next bytes of the content that a `LargeSendRequest` announced."""
 
@@ -67,7 +89,7 @@ class Padded(NamedTuple):
     """The client speaks the padded dialect: one request, and it reads until the server closes."""
 
 
-Event = Request | ContentData | ContentEnd | Malformed | Padded
+Event = Request | SendRun | ContentData | ContentEnd | Malformed | Padded
 
 
 class Phase(Enum):
@@ -93,11 +115,13 @@ class ServerConnection:
     """The pure core of one client's connection."""
 
     __slots__ = (
-        "_data", "_first", "_frame_size", "_held", "_left", "_limits", "_need", "_pos", "_state", "_zeros",
+        "_data", "_first", "_frame_size", "_held", "_largest_inline", "_left", "_limits", "_need", "_pos", "_state",
+        "_zeros",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._largest_inline = min(limits.inline_content, limits.largest_content)
         self._data = b""
         self._pos = 0
         self._held: bytearray | None = None
@@ -155,17 +179,18 @@ class ServerConnection:
         data = self._data
         pos = self._pos
         available = len(data) - pos
-        if available < HEADER_SIZE:
+        if available >= _SEND_FRAME:
+            run = self._run(data, pos)
+            if run is not None:
+                return run
+        elif available < HEADER_SIZE:
             return self._wait(HEADER_SIZE)
         requester, _version, code, size = _unpack_header(data, pos)
         if code == _SEND:
             if available < _SEND_FRAME:
                 return self._wait(_SEND_FRAME)
             recipient, kind, content_size = _unpack_send(data, pos + HEADER_SIZE)
-            if kind == _KEY_REQUEST and content_size == 0:
-                self._end_of_frame(_SEND_FRAME)
-                return SendRequest(requester, recipient, kind, b"")
-            return self._send(requester, recipient, kind, content_size, size, SEND_HEAD.size, None)
+            return self._send(requester, recipient, kind, content_size, size, _SEND_HEAD, None)
         if code == _SEND_ONCE:
             if available < HEADER_SIZE + SEND_ONCE_HEAD.size:
                 return self._wait(HEADER_SIZE + SEND_ONCE_HEAD.size)
@@ -183,6 +208,40 @@ class ServerConnection:
             return decode_fixed(requester, code, data[pos + HEADER_SIZE : pos + frame_size])
         except ValueRejected:
             return Malformed(RefusalReason.MALFORMED, fatal=False)
+
+    def _run(self, data: bytes, start: int) -> SendRun | None:
+        """The 603s that are whole and valid from `start` on; None where what begins there is none. The hot path."""
+        pos = start
+        end = len(data)
+        last_head = end - _SEND_FRAME
+        requester = data[start : start + CLIENT_ID_SIZE]
+        largest = self._largest_inline
+        recipients: list[bytes] = []
+        while pos <= last_head:
+            sender, _version, code, size, recipient, kind, content_size = _unpack_whole_send(data, pos)
+            if code != _SEND or sender != requester:
+                break
+            if size - _SEND_HEAD == content_size <= largest and 0 < kind <= _LAST_KIND:
+                after = pos + _SEND_FRAME + content_size
+                if after > end:
+                    break
+            elif kind == _KEY_REQUEST and content_size == 0:
+                after = pos + _SEND_FRAME
+            else:
+                break
+            recipients.append(recipient)
+            pos = after
+            if self._first:
+                break
+        if pos == start:
+            return None
+        frames = data[start:pos]
+        self._pos = pos
+        if pos == end:
+            self._data, self._pos = b"", 0
+        if self._first:
+            self._leave_frame(pos - start)
+        return SendRun(ClientId(requester), recipients, frames)
 
     def _at_frame(self) -> bool:
         return self._state is _State.FRAME

@@ -34,7 +34,7 @@ from common.wire.requests import (
     SendRequest,
 )
 from common.wire.responses import ErrorResponse
-from common.wire.server_connection import ContentData, ContentEnd, Limits, Malformed, Padded, ServerConnection
+from common.wire.server_connection import ContentData, ContentEnd, Limits, Malformed, Padded, SendRun, ServerConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -316,10 +316,16 @@ class _Peer:
         self.state = ConnectionState()
         self._large: LargeSendRequest | None = None
         self._content = bytearray()
+        self._sends: deque[SendRequest] = deque()
 
     def next_request(self) -> Request | Malformed | None:
         """The next request; a large one with its content in it."""
+        if self._sends:
+            return self._sends.popleft()
         while (event := self.protocol.next_event()) is not None:
+            if isinstance(event, SendRun):
+                self._sends += event.requests()
+                return self._sends.popleft()
             if isinstance(event, LargeSendRequest):
                 self._large = event
                 self._content.clear()

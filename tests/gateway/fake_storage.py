@@ -8,6 +8,7 @@ from pathlib import Path
 
 import zmq
 
+from common.entries import walk_frames
 from common.ipc.schema import (
     Arrived,
     Batch,
@@ -22,6 +23,9 @@ from common.ipc.schema import (
     encode_to_gateway,
 )
 from common.operations import (
+    NO_MAIL,
+    BeginUpload,
+    Chunk,
     CommitUpload,
     Done,
     FetchAfter,
@@ -33,10 +37,16 @@ from common.operations import (
     ListUsers,
     Operation,
     Outcome,
+    Refused,
+    RefusedFrame,
     Register,
     Registered,
+    RunStored,
     Stored,
     StoreMessage,
+    StoreRun,
+    Taken,
+    UploadProgress,
     UsersPage,
 )
 
@@ -45,7 +55,10 @@ INCARNATION = b"W" * 16
 
 
 class FakeStorage:
-    """`operations` holds everything that was asked, in order; `held` the batches that were not answered yet."""
+    """`operations` holds everything that was asked, in order; `held` the batches that were not answered yet.
+
+    A `StoreRun` is noted and decided as the `StoreMessage`s that it stands for.
+    """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], folder: Path) -> None:
         self._context = context
@@ -96,9 +109,26 @@ class FakeStorage:
         self.say(Welcome(hello.slot, self.epoch, hello.incarnation, self.incarnation, self.facts))
 
     def answer(self, batch: Batch) -> None:
-        self.operations.extend(batch.operations)
-        outcomes = [self.decide(operation) for operation in batch.operations]
+        for operation in batch.operations:
+            self.operations.extend(messages_of(operation) if isinstance(operation, StoreRun) else [operation])
+        outcomes = [self._outcome(operation) for operation in batch.operations]
         self.say(Reply(batch.slot, batch.epoch, batch.number, self.incarnation, outcomes))
+
+    def _outcome(self, operation: Operation) -> Outcome:
+        if not isinstance(operation, StoreRun):
+            return self.decide(operation)
+        first = 0
+        refused: list[RefusedFrame] = []
+        for index, message in enumerate(messages_of(operation)):
+            outcome = self.decide(message)
+            match outcome:
+                case Stored(sequence):
+                    first = first or sequence
+                case Refused(reason, retry_after):
+                    refused.append(RefusedFrame(index, reason, retry_after))
+                case _:
+                    return outcome
+        return RunStored(first, refused)
 
     def say(self, message: Welcome | Reply | BatchRefused | Superseded | GreetAgain | Arrived) -> None:
         self.say_raw(encode_to_gateway(message))
@@ -115,6 +145,14 @@ class FakeStorage:
             self.die()
 
 
+def messages_of(run: StoreRun) -> list[Operation]:
+    """The same, one by one."""
+    return [
+        StoreMessage(sender, run.proven, recipient, kind, content)
+        for sender, recipient, kind, content in walk_frames(run.frames)
+    ]
+
+
 def default_decision(operation: Operation) -> Outcome:
     """An empty store that agrees with everything."""
     match operation:
@@ -122,13 +160,15 @@ def default_decision(operation: Operation) -> Outcome:
             return Registered(b"N" * 16)
         case StoreMessage() | CommitUpload():
             return Stored(1)
+        case BeginUpload() | Chunk() | UploadProgress():
+            return Taken(0)
         case GetPublicKey(subject=subject):
             return KeyFound(subject, b"K" * 160)
         case ListUsers():
             return UsersPage(0, 1, 1, [])
         case FetchWaiting():
-            return Leased(0, 0, 0, 0, [])
+            return Leased(0, 0, 0, 0, NO_MAIL)
         case FetchAfter():
-            return Fetched(0, 0, 0, 100, [])
+            return Fetched(0, 0, 0, 100, NO_MAIL)
         case _:
             return Done()

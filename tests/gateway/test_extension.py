@@ -8,6 +8,7 @@ from Crypto.Hash import SHA256
 from Crypto.PublicKey import RSA
 from Crypto.Signature import pss
 
+from common.entries import FLAG_PROVEN, Entry, pack_entry
 from common.ipc.schema import Arrived, StoreFacts
 from common.operations import (
     BeginUpload,
@@ -17,10 +18,10 @@ from common.operations import (
     GetProofKey,
     KeyFound,
     ListUsers,
+    Mail,
     MarkProven,
     Operation,
     Outcome,
-    Piece,
     Refused,
     Register,
     StoreMessage,
@@ -86,7 +87,7 @@ def proven(gate: Gate) -> Peer:
 
 def test_hello_tells_what_the_worker_told(gate: Gate) -> None:
     payload = greet(gate.peer())
-    assert struct.unpack("<IIII16sQ32s", payload) == (1, 11, 16 * 1024 * 1024 + 21, 0, SERVER_ID, 7, NONCE)
+    assert struct.unpack("<IIII16sQ32s", payload) == (1, 11, 1024**3 + 21, 0, SERVER_ID, 7, NONCE)
 
 
 def test_an_unknown_extension_version_gets_ours_and_no_reasons(gate: Gate) -> None:
@@ -259,8 +260,8 @@ def test_large_and_token_sends_carry_both(gate: Gate, proven: Peer) -> None:
 
 def mail(operation: Operation) -> Outcome:
     if isinstance(operation, FetchAfter):
-        piece = Piece(9, BOB, TOKEN, 1234, True, 3, 2, 0, b"hi")
-        return Fetched(9, 1, 2, 9, [piece])
+        entry = Entry(BOB, TOKEN, 9, 1234, FLAG_PROVEN, 3, 2, b"hi")
+        return Fetched(9, 1, 2, 9, Mail(pack_entry(entry), 9))
     return default_decision(operation)
 
 

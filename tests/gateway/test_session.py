@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from common.operations import (
+    NO_MAIL,
     AbortUpload,
     BeginUpload,
     Chunk,
@@ -18,7 +19,6 @@ from common.operations import (
     Operation,
     Outcome,
     Page,
-    Piece,
     Refused,
     Register,
     Registered,
@@ -41,6 +41,7 @@ from common.wire.requests import (
 from gateway.settings import Settings
 from tests.gateway.fake_storage import default_decision
 from tests.gateway.harness import Gate
+from tests.gateway.mailbox import page, part
 
 ALICE = ClientId(b"a" * 16)
 BOB = ClientId(b"b" * 16)
@@ -50,10 +51,6 @@ ERROR = struct.pack("<BHI", 2, 9000, 0)
 
 def send(content: bytes = b"hello", kind: int = 3) -> bytes:
     return encode(SendRequest(ALICE, BOB, kind, content))
-
-
-def piece(sequence: int, content: bytes, offset: int = 0, size: int | None = None) -> Piece:
-    return Piece(sequence, BOB, b"t" * 16, 5, False, 3, len(content) if size is None else size, offset, content)
 
 
 def test_every_request_of_the_published_protocol_gets_its_answer(gate: Gate) -> None:
@@ -68,7 +65,7 @@ def test_every_request_of_the_published_protocol_gets_its_answer(gate: Gate) -> 
     assert peer.response() == (2102, BOB + b"K" * 160)
     peer.send(send())
     assert peer.response() == (2103, BOB + struct.pack("<I", 1))
-    gate.storage.decide = lambda _: Leased(4, 4, 1, 2, [piece(4, b"hi")])
+    gate.storage.decide = lambda _: Leased(4, 4, 1, 2, page((4, b"hi")))
     peer.send(PullRequest(ALICE))
     assert peer.response() == (2104, BOB + struct.pack("<IBI", 4, 3, 2) + b"hi")
     assert [type(operation) for operation in gate.storage.operations] == [
@@ -104,7 +101,7 @@ def test_pipelined_requests_are_answered_in_order_and_travel_in_one_batch(gate: 
     )
     codes = [peer.response()[0] for _ in range(7)]
     assert codes == [2103, 9000, 2103, 2104, 2103, 2103, 2102]
-    assert [len(batch.operations) for batch in gate.storage.batches] == [1, 1, 1, 3]
+    assert [len(batch.operations) for batch in gate.storage.batches] == [1, 1, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -258,7 +255,7 @@ def test_only_the_first_request_is_examined(gate: Gate) -> None:
 
 def test_a_padded_pull_is_settled_by_its_end_and_not_by_its_padding(gate: Gate) -> None:
     gate.storage.decide = lambda operation: (
-        Leased(4, 4, 1, 2, [piece(4, b"hi")]) if isinstance(operation, FetchWaiting) else default_decision(operation)
+        Leased(4, 4, 1, 2, page((4, b"hi"))) if isinstance(operation, FetchWaiting) else default_decision(operation)
     )
     peer = gate.peer()
     peer.send(encode(PullRequest(ALICE)).ljust(1024, b"\0"))
@@ -278,10 +275,10 @@ def test_a_padded_pull_is_settled_by_its_end_and_not_by_its_padding(gate: Gate) 
 
 def test_a_mailbox_comes_in_pages_and_messages_in_pieces(gate: Gate) -> None:
     pages = {
-        (1, 0): [piece(1, b"one"), piece(2, b"tw", 0, 5)],
-        (2, 2): [piece(2, b"o", 2, 5)],
-        (2, 3): [piece(2, b"22", 3, 5)],
-        (3, 0): [piece(5, b"")],
+        (1, 0): page((1, b"one"), part=part(2, b"tw", 0, 5)),
+        (2, 2): page(part=part(2, b"o", 2, 5)),
+        (2, 3): page(part=part(2, b"22", 3, 5)),
+        (3, 0): page((5, b"")),
     }
 
     def decide(operation: Operation) -> Outcome:
@@ -307,8 +304,8 @@ def test_a_mailbox_comes_in_pages_and_messages_in_pieces(gate: Gate) -> None:
 def test_a_page_that_can_not_be_had_resets_the_connection(gate: Gate) -> None:
     def decide(operation: Operation) -> Outcome:
         if isinstance(operation, FetchWaiting):
-            return Leased(1, 2, 2, 6, [piece(1, b"one")])
-        return Page([]) if isinstance(operation, FetchPage) else default_decision(operation)
+            return Leased(1, 2, 2, 6, page((1, b"one")))
+        return Page(NO_MAIL) if isinstance(operation, FetchPage) else default_decision(operation)
 
     gate.storage.decide = decide
     peer = gate.peer()
@@ -397,7 +394,7 @@ def test_a_broken_upload_leaves_nothing(gate: Gate) -> None:
 
 def mailbox(gate: Gate, content: bytes = b"hi") -> None:
     gate.storage.decide = lambda operation: (
-        Leased(4, 6, 1, len(content), [piece(4, content)])
+        Leased(4, 6, 1, len(content), page((4, content)))
         if isinstance(operation, FetchWaiting)
         else default_decision(operation)
     )
@@ -495,17 +492,17 @@ def test_a_reset_while_watching_releases(gate: Gate) -> None:
 
 def test_a_client_that_never_reads_is_reset_after_a_minute_without_progress(gate: Gate) -> None:
     content = bytes(200_000)
-    pieces = [piece(4, content, 0, 60_000_000)]
+    first = page(part=part(4, content, 0, 60_000_000))
 
     def decide(operation: Operation) -> Outcome:
         match operation:
             case FetchWaiting():
-                return Leased(4, 4, 1, 60_000_000, pieces)
+                return Leased(4, 4, 1, 60_000_000, first)
             case Release():
                 return default_decision(operation)
             case _:
                 assert isinstance(operation, FetchPage)
-                return Page([piece(4, content, operation.offset, 60_000_000)])
+                return Page(page(part=part(4, content, operation.offset, 60_000_000)))
 
     gate.storage.decide = decide
     peer = gate.peer()

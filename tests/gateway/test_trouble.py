@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
+from common.entries import walk_frames
 from common.errors import SettingRejected
 from common.ipc.schema import Arrived, BatchRefused, GreetAgain, StoreFacts, Superseded
 from common.operations import (
+    NO_MAIL,
     AbortUpload,
     BeginUpload,
     Chunk,
@@ -22,12 +24,13 @@ from common.operations import (
     ListUsers,
     Operation,
     Outcome,
-    Piece,
     Refused,
     Release,
     Settle,
     Stored,
     StoreMessage,
+    StoreRun,
+    UploadGone,
     UserEntry,
     UsersPage,
 )
@@ -46,6 +49,7 @@ from gateway.listener import open_listener
 from gateway.settings import Settings
 from tests.gateway.fake_storage import SERVER_ID, default_decision
 from tests.gateway.harness import Gate, Peer
+from tests.gateway.mailbox import page
 
 ALICE = ClientId(b"a" * 16)
 BOB = ClientId(b"b" * 16)
@@ -82,7 +86,7 @@ def test_a_silent_worker_leaves_every_request_without_a_reply(gate: Gate, kind: 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
 def test_an_outcome_of_the_wrong_kind_ends_the_connection_without_a_reply(gate: Gate, kind: str) -> None:
-    wrong: Outcome = Done() if kind not in ("large send", "proof") else Leased(0, 0, 0, 0, [])
+    wrong: Outcome = Done() if kind not in ("large send", "proof") else Leased(0, 0, 0, 0, NO_MAIL)
     gate.storage.decide = lambda operation: wrong if not isinstance(operation, BeginUpload) else Done()
     peer = gate.peer()
     peer.send(EVERY_KIND[kind])
@@ -118,16 +122,17 @@ def test_a_lease_that_comes_too_late_is_released(gate: Gate) -> None:
     gate.turn_until(lambda: not gate.context.sessions)
     gate.storage.answering = True
     gate.storage.decide = lambda operation: (
-        Leased(1, 2, 2, 0, []) if isinstance(operation, FetchWaiting) else default_decision(operation)
+        Leased(1, 2, 2, 0, NO_MAIL) if isinstance(operation, FetchWaiting) else default_decision(operation)
     )
     gate.storage.answer(gate.storage.held[0])
     gate.turn_until(lambda: bool(gate.storage.asked(Release)))
 
 
 def test_more_content_than_was_announced_resets(gate: Gate) -> None:
-    piece = Piece(1, BOB, b"t" * 16, 5, False, 3, 9, 0, b"too large")
     gate.storage.decide = lambda operation: (
-        Leased(1, 1, 1, 3, [piece]) if isinstance(operation, FetchWaiting) else default_decision(operation)
+        Leased(1, 1, 1, 3, page((1, b"too large")))
+        if isinstance(operation, FetchWaiting)
+        else default_decision(operation)
     )
     peer = gate.peer()
     peer.send(PullRequest(ALICE))
@@ -223,7 +228,10 @@ def test_a_batch_the_worker_can_not_decode_was_not_done(gate: Gate) -> None:
     batch = gate.storage.held[0]
     gate.storage.answering = True
     gate.storage.say(BatchRefused(batch.slot, batch.epoch, batch.number))
-    assert [peer.response()[0] for _ in batch.operations] == [9000] * len(batch.operations)
+    [run] = batch.operations
+    assert isinstance(run, StoreRun)
+    sends = len(list(walk_frames(run.frames)))
+    assert [peer.response()[0] for _ in range(2)] == [9000] * sends + [2103] * (2 - sends)
     peer.send(EVERY_KIND["send"])
     assert peer.response()[0] == 2103
 
@@ -258,7 +266,7 @@ def test_an_upload_that_a_greeting_ended_is_no_fault_of_the_client(gate: Gate) -
     batch = gate.storage.held[0]
     gate.storage.answering = True
     gate.storage.decide = lambda operation: (
-        Refused(1) if isinstance(operation, Chunk | CommitUpload) else default_decision(operation)
+        UploadGone() if isinstance(operation, Chunk | CommitUpload) else default_decision(operation)
     )
     gate.storage.say(GreetAgain(batch.slot, batch.epoch, batch.number))
     gate.turn_until(uploader.is_ended)
@@ -367,9 +375,8 @@ def test_sends_are_counted_once_answered(gate: Gate) -> None:
 
 
 def test_another_store_ends_every_connection_and_settles_nothing(gate: Gate) -> None:
-    piece = Piece(4, BOB, b"t" * 16, 5, False, 3, 2, 0, b"hi")
     gate.storage.decide = lambda operation: (
-        Leased(4, 4, 1, 2, [piece]) if isinstance(operation, FetchWaiting) else default_decision(operation)
+        Leased(4, 4, 1, 2, page((4, b"hi"))) if isinstance(operation, FetchWaiting) else default_decision(operation)
     )
     reader, sender = gate.peer(), gate.peer()
     reader.send(PullRequest(ALICE))

@@ -42,10 +42,11 @@ def run(folder: Path, *arguments: str) -> int:
     return admin.main(["--data-folder", str(folder), *arguments])
 
 
-def test_users(gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_users(office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alice, bob = gateway.register("alice", "bob the second")
     gateway.ask(MarkProven(alice))
     gateway.store(bob, bob, b"abc", b"de")
+    office.absorb()
     assert run(tmp_path, "users") == 0
     _, *lines = capsys.readouterr().out.splitlines()
     assert [line.split(maxsplit=4) for line in lines] == [
@@ -58,6 +59,7 @@ def test_stats(office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.
     alice, bob = gateway.register("alice", "bob")
     gateway.ask(MarkProven(alice))
     gateway.store(bob, bob, b"abc", b"de")
+    office.absorb()
     assert run(tmp_path, "stats") == 0
     out = capsys.readouterr().out
     assert "users               2 (1 proven)" in out

@@ -9,7 +9,9 @@ from typing import Any
 
 import apsw
 
-from common.errors import StoreFailed, StoreFull
+from common.errors import StorageError, StoreFailed, StoreFull
+from storage_worker.bodies import BodyFolder
+from storage_worker.journal import JournalFile
 from storage_worker.store_facts import FactsFile
 
 
@@ -23,6 +25,10 @@ class Fault(Enum):
     def raised(self) -> Exception:
         """As SQLite hears of it."""
         return apsw.IOError(self.value) if self is Fault.EIO else apsw.FullError(self.value)
+
+    def told(self) -> StorageError:
+        """As our own doors tell it."""
+        return StoreFailed(self.value) if self is Fault.EIO else StoreFull(self.value)
 
 
 class FaultyDisk(apsw.VFS):
@@ -85,5 +91,61 @@ class FaultyFactsFile:
     def write(self, text: str) -> None:
         """Fails before anything is replaced."""
         if self._disk.fails("write store.generation"):
-            raise (StoreFailed if self._disk.fault is Fault.EIO else StoreFull)(self._disk.fault.value)
+            raise self._disk.fault.told()
         self._file.write(text)
+
+
+class FaultyJournalFile:
+    """The door to the journal on the same disk."""
+
+    def __init__(self, disk: FaultyDisk, file: JournalFile) -> None:
+        self._disk = disk
+        self._file = file
+
+    def read(self) -> bytes:
+        """As it is."""
+        return self._file.read()
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Fails before anything is written, or behind half of it."""
+        if self._disk.fails("write mail.journal"):
+            if self._disk.fault is Fault.SHORT:
+                self._file.write(offset, data[: len(data) // 2])
+            raise self._disk.fault.told()
+        self._file.write(offset, data)
+
+    def sync(self) -> None:
+        """A sync that fails for want of room is as bad as any."""
+        if self._disk.fails("sync mail.journal"):
+            raise StoreFailed(self._disk.fault.value)
+        self._file.sync()
+
+    def close(self) -> None:
+        """As it is."""
+        self._file.close()
+
+
+class FaultyBodies:
+    """The door to the large contents on the same disk."""
+
+    def __init__(self, disk: FaultyDisk, folder: BodyFolder) -> None:
+        self._disk = disk
+        self._folder = folder
+        self.read = folder.read
+        self.remove = folder.remove
+        self.numbers = folder.numbers
+        self.close = folder.close
+
+    def append(self, body: int, at: int, data: bytes) -> None:
+        """Fails before anything is written, or behind half of it."""
+        if self._disk.fails(f"write bodies/{body}"):
+            if self._disk.fault is Fault.SHORT:
+                self._folder.append(body, at, data[: len(data) // 2])
+            raise self._disk.fault.told()
+        self._folder.append(body, at, data)
+
+    def sync(self, body: int) -> None:
+        """As the journal's."""
+        if self._disk.fails(f"sync bodies/{body}"):
+            raise StoreFailed(self._disk.fault.value)
+        self._folder.sync(body)

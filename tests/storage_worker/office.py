@@ -7,12 +7,16 @@ greet and number their batches like a gateway would; a test may also hand in any
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
+from common.entries import ENTRY_HEAD, FLAG_PROVEN, walk
 from common.ipc.schema import Arrived, Batch, BatchRefused, Hello, Reply, ToGateway, ToWorker, Welcome
-from common.operations import Operation, Outcome, Refused, Register, Registered, Stored, StoreMessage
+from common.operations import Mail, Operation, Outcome, Refused, Register, Registered, Stored, StoreMessage
 from common.values import RefusalReason
+from storage_worker.bodies import Bodies, BodyFolder, DiskBodies
 from storage_worker.database import Database
 from storage_worker.desk import Answer, Desk, Letter
+from storage_worker.journal import DiskJournal, Journal, JournalFile
 from storage_worker.post_office import Limits, PostOffice
 from storage_worker.room import Room
 from storage_worker.store_facts import FactsFile, GenerationFile, Reserve, note_end, open_store
@@ -25,7 +29,7 @@ def counted_bytes(start: int = 0) -> Callable[[int], bytes]:
     numbers = count(start)
 
     def take(size: int) -> bytes:
-        taken = b"".join(b"\x5a" + next(numbers).to_bytes(15, "big") for _ in range(-(-size // 16)))
+        taken = b"".join(b"\x5a" + next(numbers).to_bytes(10, "big") + bytes(5) for _ in range(-(-size // 16)))
         return taken[:size]
 
     return take
@@ -44,16 +48,29 @@ class Office:
         vfs: str | None = None,
         synchronous: str = "FULL",
         file: FactsFile | None = None,
+        journal_file: JournalFile | None = None,
+        journal_bytes: int = 1024 * 1024,
+        bodies_folder: BodyFolder | None = None,
         seed: int = 0,
         now_ms: int = 1_000_000,
     ) -> None:
+        self._closed = False
         self.now_ms = now_ms
         self.free_bytes = 2**40
         self.random_bytes = counted_bytes(seed)
         self.file = file or GenerationFile(folder / "store.generation")
         self.database = Database(folder / "mail.db", vfs=vfs, page_limit=page_limit, synchronous=synchronous)
         self.facts = open_store(self.database, self.file, now_ms, self.random_bytes)
-        self.post_office = PostOffice(self.database, limits or Limits(), self.random_bytes)
+        self.journal = Journal(
+            journal_file or DiskJournal(folder / "mail.journal", journal_bytes),
+            journal_bytes,
+            syncs=synchronous == "FULL",
+        )
+        self.bodies_folder = bodies_folder or DiskBodies(folder / "bodies")
+        self.bodies = Bodies(self.bodies_folder, SyncAtOnce(self.bodies_folder))
+        self.post_office = PostOffice(
+            self.database, self.journal, self.bodies, limits or Limits(), self.random_bytes, now_ms
+        )
         self.room = Room(
             mark,
             lambda: self.free_bytes,
@@ -78,16 +95,86 @@ class Office:
 
     def answers(self, letters: Sequence[Letter]) -> list[Answer]:
         """The same with many gateways."""
-        return self.desk.handle(letters, self.now_ms)
+        answers = self.desk.handle(letters, self.now_ms)
+        self.desk.tidy(self.now_ms)
+        return answers
+
+    def absorb(self) -> None:
+        """Let the database take in what the journal holds."""
+        self.post_office.ledger.absorb(self.now_ms)
 
     def close(self) -> None:
         """An orderly end."""
-        note_end(self.database, self.file)
+        if self.desk.close(self.now_ms):
+            note_end(self.database, self.file)
         self.database.close()
+        self._let_go()
 
     def kill(self) -> None:
         """The process is gone: nothing is written any more."""
         self.database.abandon()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self.bodies.close()
+            self.journal.close()
+
+
+class Piece(NamedTuple):
+    """A message of a page, or a part of one: `content` are its bytes from `offset` on."""
+
+    sequence: int
+    sender: bytes
+    token: bytes
+    accepted_at: int
+    proven: bool
+    kind: int
+    size: int
+    offset: int
+    content: bytes
+
+
+def pieces(mail: Mail) -> list[Piece]:
+    """What a page brings, taken apart."""
+    found = [
+        Piece(e.sequence, e.sender, e.token, e.accepted_at, bool(e.flags & FLAG_PROVEN), e.kind, e.size, 0, e.content)
+        for e in walk(mail.entries)
+    ]
+    assert mail.last == (found[-1].sequence if found else 0)
+    if mail.part is not None:
+        head = ENTRY_HEAD.unpack(mail.part.head)
+        sender, token, sequence, accepted_at, flags, kind, size = head
+        assert (sequence, size) == (mail.part.sequence, mail.part.size)
+        proven = bool(flags & FLAG_PROVEN)
+        offset, content = mail.part.offset, mail.part.content
+        found.append(Piece(sequence, sender, token, accepted_at, proven, kind, size, offset, content))
+    return found
+
+
+class SyncAtOnce:
+    """A `Syncer` without a thread: a file is on disk when it was asked for."""
+
+    def __init__(self, folder: BodyFolder) -> None:
+        self._folder = folder
+        self._synced: dict[int, int] = {}
+
+    def sync(self, body: int, size: int) -> None:
+        """Now."""
+        self._folder.sync(body)
+        self._synced[body] = size
+
+    def synced(self, body: int) -> int:
+        """All that was asked for."""
+        return self._synced.get(body, -1)
+
+    def forget(self, body: int) -> None:
+        """It is of no interest any more."""
+        self._synced.pop(body, None)
+
+    def close(self) -> None:
+        """Nothing is left to do."""
 
 
 class Gateway:

@@ -21,12 +21,16 @@ from typing import Any, NamedTuple
 
 import apsw
 
+from common.errors import StoreFailed
 from storage_worker.__main__ import Housekeeper
+from storage_worker.bodies import DiskBodies
+from storage_worker.journal import DiskJournal
 from storage_worker.store_facts import GenerationFile
 from tests.storage_worker.office import Office
 from tests.storage_worker.workload import Workload
 
 SECTOR = 512
+JOURNAL_BYTES = 128 * 1024
 
 
 class PowerCut(BaseException):
@@ -79,7 +83,11 @@ def _apply(content: bytearray, change: tuple[int, bytes] | int) -> None:
 
 
 class Disk(apsw.VFS):
-    """A disk whose power goes at operation number `cut_at` (writes, truncations, syncs and deletions count)."""
+    """A disk whose power goes at operation number `cut_at` (writes, truncations, syncs and deletions count).
+
+    When it is off, what SQLite still does is nothing: a dead program's connection is cleared away at a moment of the
+    interpreter's choice, and an error then would hit whoever runs at that moment.
+    """
 
     def __init__(self, cut_at: int, chance: Random) -> None:
         self.name = f"power-{uuid.uuid4()}"
@@ -114,6 +122,8 @@ class Disk(apsw.VFS):
         return _File(self, name, flags)
 
     def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
+        if self.off:
+            return
         self.count()
         super().xDelete(filename, syncdir)
         name = filename.rpartition("/")[2]
@@ -123,6 +133,7 @@ class Disk(apsw.VFS):
 
     def save(self, folder: Path) -> None:
         """What is found in the folder after the power came back."""
+        (folder / "bodies").mkdir()
         undone = {name: image for name, image in self.deleted.items() if self._chance.random() < 0.5}
         for name, image in {**self.images, **undone}.items():
             content = image.after_cut(self._chance)
@@ -141,17 +152,23 @@ class _File(apsw.VFSFile):
         super().__init__("", name, flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+        if self._disk.off:
+            return
         # A write that the cut interrupts may have reached the disk, too.
         self._image.pending.append((offset, bytes(data)))
         self._disk.count()
         super().xWrite(data, offset)
 
     def xTruncate(self, size: int) -> None:  # noqa: N802
+        if self._disk.off:
+            return
         self._disk.count()
         self._image.pending.append(size)
         super().xTruncate(size)
 
     def xSync(self, flags: int) -> None:  # noqa: N802
+        if self._disk.off:
+            return
         self._disk.count()
         super().xSync(flags)
         self._image.sync()
@@ -184,6 +201,72 @@ class _FactsFile:
         self._disk.facts = text
 
 
+class _JournalFile:
+    """The door to the journal: written in place, like a database file."""
+
+    def __init__(self, disk: Disk, folder: Path) -> None:
+        self._disk = disk
+        self._file = DiskJournal(folder / "mail.journal", JOURNAL_BYTES)
+        self._image = disk.image("mail.journal")
+        if not self._image.exists:
+            # It is made whole, with its name, before anything is told to anybody.
+            self._image.sure = bytearray(JOURNAL_BYTES)
+            self._image.exists = True
+
+    def read(self) -> bytes:
+        return self._file.read()
+
+    def write(self, offset: int, data: bytes) -> None:
+        self._image.pending.append((offset, bytes(data)))
+        self._disk.count()
+        self._file.write(offset, data)
+
+    def sync(self) -> None:
+        self._disk.count()
+        self._file.sync()
+        self._image.sync()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _BodyFolder:
+    """The door to the large contents. A file that is deleted may be there again."""
+
+    def __init__(self, disk: Disk, folder: Path) -> None:
+        self._disk = disk
+        self._folder = DiskBodies(folder / "bodies")
+
+    def append(self, body: int, at: int, data: bytes) -> None:
+        image = self._disk.image(f"bodies/{body}")
+        image.pending.append((at, bytes(data)))
+        self._disk.count()
+        self._folder.append(body, at, data)
+
+    def sync(self, body: int) -> None:
+        self._disk.count()
+        self._folder.sync(body)
+        image = self._disk.image(f"bodies/{body}")
+        image.sync()
+        image.exists = True
+
+    def read(self, body: int, at: int, length: int) -> bytes:
+        return self._folder.read(body, at, length)
+
+    def remove(self, body: int) -> None:
+        self._disk.count()
+        self._folder.remove(body)
+        name = f"bodies/{body}"
+        if name in self._disk.images:
+            self._disk.deleted[name] = self._disk.images.pop(name)
+
+    def numbers(self) -> set[int]:
+        return self._folder.numbers()
+
+    def close(self, body: int) -> None:
+        self._folder.close(body)
+
+
 class Tally(NamedTuple):
     """Over any number of cuts. `restored`: the store took itself for a restored one. Only the first two may grow."""
 
@@ -213,19 +296,26 @@ def cut_power(folder: Path, chance: Random, synchronous: str = "FULL", operation
     disk = Disk(chance.randrange(1, operations), chance)
     workload = Workload(chance)
     office: Office | None = None
+    file = _FactsFile(disk, GenerationFile(before / "store.generation"))
+
+    def opened() -> Office:
+        return Office(
+            before, vfs=disk.name, synchronous=synchronous, file=file, journal_file=_JournalFile(disk, before),
+            journal_bytes=JOURNAL_BYTES, bodies_folder=_BodyFolder(disk, before), seed=chance.randrange(2**60),
+        )  # fmt: skip
+
     try:
-        file = _FactsFile(disk, GenerationFile(before / "store.generation"))
-        office = Office(before, vfs=disk.name, synchronous=synchronous, file=file, seed=chance.randrange(2**60))
+        office = opened()
         office.database._checkpoint_pages = chance.choice([20, 100, 10**6])
         keeper = Housekeeper(office.database, file)
         workload.begin(office)
         while True:
             workload.step()
-            office.now_ms += 30_000
+            office.now_ms += chance.choice([0, 0, 0, 30_000])
             keeper.work(office.now_ms)
             if chance.random() < 0.02:
                 office.close()
-                office = Office(before, vfs=disk.name, synchronous=synchronous, file=file, seed=chance.randrange(2**60))
+                office = opened()
                 keeper = Housekeeper(office.database, file)
                 workload.go_on(office)
     except PowerCut:
@@ -258,6 +348,9 @@ def _examine(folder: Path, workload: Workload, generation: int | None, chance: R
             returned=max(first.returned, second.returned),
             unexpected=max(first.unexpected, second.unexpected),
         )
+    except StoreFailed:
+        # A message whose content is not there is as good as lost.
+        return tally._replace(lost=1)
     finally:
         office.kill()
 

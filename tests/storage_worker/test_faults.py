@@ -8,12 +8,15 @@ import pytest
 
 from common.errors import StorageError
 from storage_worker.__main__ import Housekeeper
+from storage_worker.bodies import DiskBodies
+from storage_worker.journal import DiskJournal
 from storage_worker.store_facts import GenerationFile
-from tests.storage_worker.faulty_disk import Fault, FaultyDisk, FaultyFactsFile
+from tests.storage_worker.faulty_disk import Fault, FaultyBodies, FaultyDisk, FaultyFactsFile, FaultyJournalFile
 from tests.storage_worker.office import Office
 from tests.storage_worker.workload import Workload
 
-STEPS = 12
+STEPS = 30
+JOURNAL_BYTES = 64 * 1024
 NEVER = 10**9
 
 
@@ -27,14 +30,20 @@ class Life:
         office: Office | None = None
         file = FaultyFactsFile(self.disk, GenerationFile(folder / "store.generation"))
         try:
-            office = Office(folder, vfs=self.disk.name, file=file)
+            office = Office(
+                folder, vfs=self.disk.name, file=file,
+                journal_file=FaultyJournalFile(self.disk, DiskJournal(folder / "mail.journal", JOURNAL_BYTES)),
+                journal_bytes=JOURNAL_BYTES, bodies_folder=FaultyBodies(self.disk, DiskBodies(folder / "bodies")),
+            )  # fmt: skip
             office.database._checkpoint_pages = 60
             keeper = Housekeeper(office.database, file)
             self.workload.begin(office)
             for _ in range(STEPS):
                 self.workload.step()
-                office.now_ms += 30_000
+                office.now_ms += 700
                 keeper.work(office.now_ms)
+            office.now_ms += 60_000
+            keeper.work(office.now_ms)
             office.close()
         except StorageError as error:
             self.ended_by = error

@@ -28,7 +28,7 @@ from storage_worker import __main__ as program
 from storage_worker.database import Database
 from storage_worker.service import Service
 from tests.storage_worker.fake_gateway import FakeGateway
-from tests.storage_worker.office import KEY, Office
+from tests.storage_worker.office import KEY, Office, pieces
 from tests.storage_worker.worker_process import WorkerProcess
 
 
@@ -80,7 +80,7 @@ def test_users_and_mail_outlive_it(gateway: FakeGateway, folder: Path) -> None:
     assert again.worker_incarnation != welcome.worker_incarnation
     [leased] = gateway.ask(FetchWaiting(1, alice, False, 1000, 25, 1000))
     assert isinstance(leased, Leased)
-    assert leased.page[0].content == b"hello"
+    assert pieces(leased.page)[0].content == b"hello"
     worker.end()
 
 
@@ -145,7 +145,7 @@ def test_kill_in_the_middle_of_batches(gateway: FakeGateway, folder: Path) -> No
                 accepted[outcome.sequence] = content
     [fetched] = gateway.ask(FetchAfter(alice, True, 0, 2**40, 54, 2**25, False))
     assert isinstance(fetched, Fetched)
-    assert {piece.sequence: piece.content for piece in fetched.page} == accepted
+    assert {piece.sequence: piece.content for piece in pieces(fetched.page)} == accepted
     worker.end()
 
 

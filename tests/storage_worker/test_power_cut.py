@@ -2,12 +2,7 @@
 
 from random import Random
 
-import pytest
-
 from tests.storage_worker.power_cut import _Image, run
-
-# What is closed after the cut tries to write, and SQLite has nobody to tell.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 def test_full_loses_nothing() -> None:

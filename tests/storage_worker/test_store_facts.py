@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import StoreFailed, StoreFull
-from common.operations import FetchWaiting, Leased, Refused, StoreMessage
+from common.operations import NO_MAIL, FetchWaiting, Leased, Refused, StoreMessage
 from storage_worker import store_facts
 from storage_worker.store_facts import Facts, GenerationFile, new_generation, note_progress, parse_facts
 from tests.storage_worker.office import Gateway, Office
@@ -163,6 +163,6 @@ def test_without_room_to_reserve_no_mail_is_taken(open_office: Open, monkeypatch
         patch.setattr("os.write", lambda _descriptor, content: len(content) - 1)
         outcomes = gateway.ask(*[StoreMessage(alice, False, alice, 3, b"x")] * 3)
         assert {type(outcome) for outcome in outcomes} == {Refused}
-        assert gateway.one(FetchWaiting(1, alice, False, 2**40, 25, 100)) != Leased(0, 0, 0, 0, [])
+        assert gateway.one(FetchWaiting(1, alice, False, 2**40, 25, 100)) != Leased(0, 0, 0, 0, NO_MAIL)
     office.now_ms += 2000
     assert len(gateway.store(alice, alice, b"x")) == 1

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
+from common.entries import pack_frame, walk_frames
 from common.ipc.schema import Batch, Reply
 from common.operations import (
     BeginUpload,
@@ -23,11 +24,13 @@ from common.operations import (
     Page,
     Register,
     Registered,
+    RunStored,
     Settle,
     Stored,
     StoreMessage,
+    StoreRun,
 )
-from tests.storage_worker.office import KEY, Gateway, Office
+from tests.storage_worker.office import KEY, Gateway, Office, pieces
 
 END = 2**63 - 1
 
@@ -85,6 +88,8 @@ class Workload:
             self.ask(FetchAfter(self._chance.choice(self.users), True, ack, 2000, 54, 100, False))
         elif self._chance.random() < 0.2:
             self.ask(*self._upload())
+        elif self._chance.random() < 0.4:
+            self.ask(self._run(20), *self._sends(2), self._run(3))
         else:
             self.ask(*self._sends(20))
 
@@ -105,6 +110,18 @@ class Workload:
             for _ in range(self._chance.randrange(most + 1))
         ]
 
+    def _run(self, most: int) -> Operation:
+        frames = [
+            pack_frame(
+                self._chance.choice(self.users),
+                self._chance.choice([*self.users, bytes(16)]),
+                3,
+                self._content(self._chance.choice([0, 50, 300, 5000])),
+            )
+            for _ in range(self._chance.randrange(most + 1))
+        ]
+        return StoreRun(True, b"".join(frames))
+
     def _upload(self) -> list[Operation]:
         self._uploads += 1
         content = self._content(self._chance.choice([10, 70_000]))
@@ -119,7 +136,7 @@ class Workload:
     def ask(self, *operations: Operation) -> None:
         """Send a batch and enter its answer."""
         assert self.gateway
-        self.gateway.office.now_ms += 2000
+        self.gateway.office.now_ms += self._chance.choice([1, 1, 1, 2000])
         self.pending = self.gateway.next_batch(*operations)
         self._answered(operations, self.gateway.send(self.pending))
 
@@ -133,6 +150,8 @@ class Workload:
                 case StoreMessage(), Stored(sequence):
                     self.stored[sequence] = (operation.recipient, operation.content)
                     self.acknowledged += 1
+                case StoreRun(), RunStored():
+                    self._run_stored(operation, outcome)
                 case BeginUpload(), _:
                     content = b""
                 case Chunk(), _:
@@ -148,6 +167,15 @@ class Workload:
                     self._delete(operation.requester, 0, operation.ack)
                 case _:
                     pass
+
+    def _run_stored(self, run: StoreRun, outcome: RunStored) -> None:
+        refused = {frame.index for frame in outcome.refused}
+        sequence = outcome.first
+        for index, frame in enumerate(walk_frames(run.frames)):
+            if index not in refused:
+                self.stored[sequence] = (frame.recipient, frame.content)
+                self.acknowledged += 1
+                sequence += 1
 
     def _delete(self, user: bytes, first: int, last: int) -> None:
         self.deleted |= set(self._of(user, first, last))
@@ -175,13 +203,15 @@ class Workload:
         for user in self.users:
             page = reader.one(FetchPage(user, True, 0, 0, END, 2**30))
             if isinstance(page, Page):
-                found |= {piece.sequence: (user, piece.content) for piece in page.page}
+                found |= {piece.sequence: (user, piece.content) for piece in pieces(page.page)}
         unknown: set[int] = set()
         maybe: set[bytes] = set()
         for operation in self.pending.operations if self.pending else []:
             match operation:
                 case StoreMessage():
                     maybe.add(operation.content)
+                case StoreRun():
+                    maybe |= {frame.content for frame in walk_frames(operation.frames)}
                 case CommitUpload():
                     maybe |= {content for _, content in found.values() if len(content) > 0}
                 case Settle():

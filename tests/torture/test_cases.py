@@ -17,7 +17,8 @@ from torture.random_kills import WEIGHTS
 
 
 def test_every_operation_dies_at_every_point_it_passes() -> None:
-    operations = {operation.__name__ for operation in get_args(Operation)}
+    # How far an upload is on disk is asked for only where the disk is slow.
+    operations = {operation.__name__ for operation in get_args(Operation)} - {"UploadProgress"}
     of_point: dict[FailPoint, set[str]] = {}
     for case in deaths_at_points.cases():
         Countdown(f"{case.setting}:1")
@@ -25,6 +26,8 @@ def test_every_operation_dies_at_every_point_it_passes() -> None:
         of_point.setdefault(case.point, set()).add(case.concern)
     assert set(of_point) == set(FailPoint)
     for point in FailPoint:
+        if point in {FailPoint.WORKER_ABSORBING, FailPoint.WORKER_ABSORBED}:
+            continue
         if point.startswith("worker") or point in {
             FailPoint.GATEWAY_RECEIVED,
             FailPoint.GATEWAY_SENT,

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common import operations as ops
+from common.entries import ENTRY_HEAD
 from common.errors import FrameUndecodable
 from common.ipc import schema
 from common.ipc.schema import (
@@ -62,8 +63,14 @@ def values(kind: type[msgspec.Struct]) -> st.SearchStrategy[msgspec.Struct]:
     for name, annotation in kind.__annotations__.items():
         if annotation == list[ops.UserEntry]:
             fields[name] = st.lists(values(ops.UserEntry), max_size=3)
-        elif annotation == list[ops.Piece]:
-            fields[name] = st.lists(values(ops.Piece), max_size=3)
+        elif annotation == list[ops.RefusedFrame]:
+            fields[name] = st.lists(values(ops.RefusedFrame), max_size=3)
+        elif annotation is ops.Mail:
+            fields[name] = values(ops.Mail)
+        elif annotation == ops.Part | None:
+            fields[name] = st.none() | values(ops.Part)
+        elif name == "head":
+            fields[name] = st.binary(min_size=ENTRY_HEAD.size, max_size=ENTRY_HEAD.size)
         else:
             fields[name] = FIELDS[annotation]
     return st.builds(kind, **fields)
@@ -217,6 +224,6 @@ def test_each_direction_has_its_own_types() -> None:
 def test_reads_are_what_is_computed_again() -> None:
     kept = set(ops.Operation.__args__) - set(ops.READ_AGAIN)
     assert {kind.__name__ for kind in kept} == {
-        "Register", "StoreMessage", "BeginUpload", "Chunk", "CommitUpload", "AbortUpload", "Settle", "Release",
-        "MarkProven",
+        "Register", "StoreMessage", "StoreRun", "BeginUpload", "Chunk", "CommitUpload", "AbortUpload", "Settle",
+        "Release", "MarkProven",
     }  # fmt: skip

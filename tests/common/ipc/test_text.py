@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from common import operations as ops
+from common.entries import ENTRY_HEAD
 from common.ipc.batches import DEADLINE, RESEND_AFTER
 from common.ipc.schema import HEADER_SIZE, VERSION, FrameType
 from common.values import RefusalReason
@@ -39,18 +40,17 @@ def test_operations() -> None:
 
 def test_outcomes() -> None:
     found = {(int(tag), name): words(fields) for tag, name, fields in rows("| tag | outcome | fields |")}
-    named = {"pieces": "page", "client_id": "users"}
-    for (_, name), fields in found.items():
-        if name in {"UsersPage", "Leased", "Page", "Fetched"}:
-            fields[-1] = named.get(fields[-1], "users")
+    found[2, "UsersPage"][-1] = "users"
     assert found == {
         (kind.__struct_config__.tag, kind.__name__): list(kind.__struct_fields__) for kind in ops.Outcome.__args__
     }
 
 
-def test_a_piece() -> None:
-    [fields] = re.findall(r"^A piece: (.*)\.$", TEXT, re.MULTILINE)
-    assert words(fields) == list(ops.Piece.__struct_fields__)
+def test_a_page_and_a_part() -> None:
+    for name, kind in {"page": ops.Mail, "part": ops.Part}.items():
+        [fields] = re.findall(rf"^A {name}: (.*)\.$", TEXT, re.MULTILINE)
+        assert words(fields) == list(kind.__struct_fields__)
+    assert f"the {ENTRY_HEAD.size} bytes of the message's entry" in TEXT
 
 
 def test_reasons() -> None:

@@ -29,6 +29,7 @@ from common.wire.server_connection import (
     Malformed,
     Padded,
     Phase,
+    SendRun,
     ServerConnection,
 )
 
@@ -61,9 +62,16 @@ def header(code: int, size: int) -> bytes:
 
 
 def events(connection: ServerConnection) -> list[Event]:
+    """What there is, with runs taken apart, as the same requests one by one would come."""
     found: list[Event] = []
     while (event := connection.next_event()) is not None:
-        found.append(event)
+        if isinstance(event, SendRun):
+            requests = list(event.requests())
+            assert [request.recipient for request in requests] == event.recipients
+            assert {request.requester for request in requests} == {event.requester}
+            found += requests
+        else:
+            found.append(event)
     return found
 
 
@@ -336,3 +344,65 @@ def check_bounded(data: bytes, cuts: list[int]) -> None:
         assert connection.undigested <= max(largest_frame, 1024)
     connection.event_on_silence()
     events(connection)
+
+
+def send(number: int, requester: ClientId = ID, content: bytes = b"text") -> bytes:
+    return encode(SendRequest(requester, ClientId(bytes([number]) * 16), 3, content))
+
+
+def runs(data: bytes, limits: Limits = LIMITS) -> list[Event]:
+    """The events of `data` behind a first request, which is always alone: it may be of the padded dialect."""
+    connection = ServerConnection(limits)
+    connection.receive_data(encode(ListUsersRequest(ID)) + data)
+    found = []
+    while (event := connection.next_event()) is not None:
+        found.append(event)
+    assert found.pop(0) == ListUsersRequest(ID)
+    return found
+
+
+def test_a_run_is_the_bytes_as_they_came() -> None:
+    data = b"".join(send(number) for number in range(5))
+    assert runs(data) == [SendRun(ID, [bytes([number]) * 16 for number in range(5)], data)]
+
+
+def test_what_ends_a_run() -> None:
+    one, two = send(1), send(2)
+    others = [
+        encode(PullRequest(ID)),
+        encode(SendRequest(ID, OTHER, 3, b"once", TOKEN)),
+        send(3, requester=OTHER),
+        encode(SendRequest(ID, OTHER, 9, b"")),
+        send(4, content=bytes(1001)),
+        header(603, 22) + OTHER + b"\3" + struct.pack("<I", 7) + b"x",
+    ]
+    for other in others:
+        found = runs(one + two + other + one)
+        assert found[0] == SendRun(ID, [b"\1" * 16, b"\2" * 16], one + two)
+        assert found[-1] == SendRun(ID, [b"\1" * 16], one)
+        assert len(found) > 2
+
+
+def test_a_type_1_with_any_payload_size_is_part_of_a_run() -> None:
+    lenient = header(603, 0xDEADBEEF) + OTHER + b"\1" + bytes(4)
+    data = send(1) + lenient + send(2)
+    assert runs(data) == [SendRun(ID, [b"\1" * 16, OTHER, b"\2" * 16], data)]
+
+
+def test_the_first_request_is_alone() -> None:
+    connection = ServerConnection(LIMITS)
+    connection.receive_data(send(1) + send(2) + send(3))
+    assert connection.next_event() == SendRun(ID, [b"\1" * 16], send(1))
+    assert connection.next_event() == SendRun(ID, [b"\2" * 16, b"\3" * 16], send(2) + send(3))
+    assert connection.next_event() is None
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.sampled_from([ID, OTHER]), st.binary(max_size=40)), max_size=12), st.data()
+)
+def test_runs_are_the_requests_one_by_one(sends: list[tuple[int, ClientId, bytes]], data: st.DataObject) -> None:
+    frames = [send(number, requester, content) for number, requester, content in sends]
+    whole = b"".join(frames)
+    cuts = data.draw(st.lists(st.integers(0, len(whole)), max_size=4))
+    expected = [event for frame in frames for event in feed(frame, [])]
+    assert feed(whole, cuts) == expected

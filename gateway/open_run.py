@@ -1,0 +1,97 @@
+"""A run that is still open: sends of any connections that will travel to the worker as one operation.
+
+Owns: which messages of a `StoreRun` are whose.
+Promises: the worker's outcome comes back to each connection in the order of its requests, in one call for all that it
+put in at a time.
+Exposure: none of its own; it sees frames that were checked.
+
+Source: docs/storage-protocol.md, "Operations".
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Final, Protocol
+
+from common.operations import Operation, Outcome, Refused, RefusedFrame, RunStored, StoreRun
+
+log = logging.getLogger("gateway.runs")
+
+LARGEST: Final = 4 * 1024 * 1024
+"""Bytes of frames in one run; what does not fit goes into the next one."""
+_NONE_REFUSED: Final[Mapping[int, Refused]] = {}
+
+
+class Sender(Protocol):
+    """Who put messages into a run."""
+
+    def sends_answered(self, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
+        """What became of the messages that were put in with these recipients and this cost.
+
+        Those at the indexes of `refused` were not stored; the others have the sequences `first`, `first` + 1, ….
+        """
+
+    def break_off(self) -> None:
+        """Whether they are stored is unknown, and will be."""
+
+
+class OpenRun:
+    """A waiter of the link, once it is complete. `opened_at` in monotonic seconds."""
+
+    __slots__ = ("_frames", "_shares", "opened_at", "proven", "size")
+
+    def __init__(self, proven: bool, opened_at: float) -> None:
+        self.proven = proven
+        self.opened_at = opened_at
+        self.size = 0
+        self._frames: list[bytes] = []
+        self._shares: list[tuple[Sender, list[bytes], int]] = []
+
+    def add(self, frames: bytes, recipients: list[bytes], cost: int, sender: Sender) -> None:
+        """Messages behind those that are there. `cost`: bytes they count as until they are answered."""
+        self._frames.append(frames)
+        self._shares.append((sender, recipients, cost))
+        self.size += len(frames)
+
+    def complete(self) -> StoreRun:
+        """The operation; nothing can be added any more."""
+        frames, self._frames = self._frames, []
+        return StoreRun(self.proven, frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def answered(self, operation: Operation, outcome: Outcome) -> None:
+        """Tell every sender what became of its messages."""
+        match outcome:
+            case RunStored(first, []):
+                for sender, recipients, cost in self._shares:
+                    sender.sends_answered(recipients, cost, first, _NONE_REFUSED)
+                    first += len(recipients)
+            case RunStored(first, refused) if self._fits(refused):
+                self._answer_some_refused(first, refused)
+            case Refused():
+                for sender, recipients, cost in self._shares:
+                    sender.sends_answered(recipients, cost, 0, dict.fromkeys(range(len(recipients)), outcome))
+            case _:
+                log.error("a run of sends was answered with what does not fit it: %s", type(outcome).__name__)
+                self.unknown(operation)
+
+    def _fits(self, refused: Sequence[RefusedFrame]) -> bool:
+        count = sum([len(recipients) for _sender, recipients, _cost in self._shares])
+        return refused[-1].index < count and all(one.index < other.index for one, other in pairwise(refused))
+
+    def _answer_some_refused(self, first: int, refused: Sequence[RefusedFrame]) -> None:
+        at = start = 0
+        for sender, recipients, cost in self._shares:
+            end = start + len(recipients)
+            of_these: dict[int, Refused] = {}
+            while at < len(refused) and refused[at].index < end:
+                index, reason, retry_after = refused[at].index, refused[at].reason, refused[at].retry_after
+                of_these[index - start] = Refused(reason, retry_after)
+                at += 1
+            sender.sends_answered(recipients, cost, first, of_these)
+            first += len(recipients) - len(of_these)
+            start = end
+
+    def unknown(self, operation: Operation) -> None:
+        """Every connection that has messages in it ends without a reply."""
+        for sender, _recipients, _cost in self._shares:
+            sender.break_off()

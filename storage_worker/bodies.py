@@ -1,0 +1,287 @@
+"""Large contents: one file each, written as it comes and synced in steps by a thread beside the loop.
+
+Owns: the folder `bodies/` in the data folder, and which part of which file is on disk.
+Promises: `unsynced` is 0 only when the whole file, and its name in the folder, are on disk. A failed sync is
+told by the next call of anything as `StoreFailed`: nothing is known after it.
+Exposure: contents are opaque bytes of strangers; the files' names are numbers of ours.
+"""
+
+import contextlib
+import errno
+import os
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Final, Protocol
+
+from common.errors import StoreFailed, StoreFull
+from storage_worker.folder import sync_folder
+
+SYNC_STEP: Final = 8 * 1024 * 1024
+"""Bytes after which a file that grows is handed to the thread."""
+
+
+class BodyFolder(Protocol):
+    """The door to the files; tests put a disk behind it that forgets, tears or fails.
+
+    All methods raise `StoreFailed`, and `append` `StoreFull` where there is no room.
+    """
+
+    def append(self, body: int, at: int, data: bytes) -> None:
+        """Write at the end, which is at `at`; a file that is not there is made."""
+
+    def sync(self, body: int) -> None:
+        """The file and its name are on disk when this returns. May be called by another thread."""
+
+    def read(self, body: int, at: int, length: int) -> bytes:
+        """Bytes of a file, all of them."""
+
+    def remove(self, body: int) -> None:
+        """Delete it; one that is not there is none."""
+
+    def numbers(self) -> set[int]:
+        """The files that are there."""
+
+    def close(self, body: int) -> None:
+        """Nothing more is appended to it."""
+
+
+class DiskBodies:
+    """`bodies/` on a real disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: dict[int, int] = {}
+        self._lock = threading.Lock()
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StoreFailed(f"{folder} can't be made: {error.strerror}") from error
+        sync_folder(folder.parent)
+
+    def _path(self, body: int) -> Path:
+        return self._folder / str(body)
+
+    def append(self, body: int, at: int, data: bytes) -> None:
+        """Write at the end, which is at `at`."""
+        try:
+            descriptor = self._open.get(body)
+            if descriptor is None:
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if at == 0 else 0)
+                descriptor = self._open[body] = os.open(self._path(body), flags, 0o600)
+            view = memoryview(data)
+            while view:
+                written = os.pwrite(descriptor, view, at)
+                view, at = view[written:], at + written
+        except OSError as error:
+            failure = StoreFull if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} else StoreFailed
+            raise failure(f"{self._path(body)} can't be written: {error.strerror}") from error
+
+    def sync(self, body: int) -> None:
+        """The file and its name are on disk when this returns."""
+        # The lock keeps the descriptor ours: `close` waits for it.
+        with self._lock:
+            descriptor = self._open.get(body)
+            if descriptor is None:
+                return
+            try:
+                os.fdatasync(descriptor)
+            except OSError as error:
+                raise StoreFailed(f"{self._path(body)} can't be synced: {error.strerror}") from error
+            sync_folder(self._folder)
+
+    def read(self, body: int, at: int, length: int) -> bytes:
+        """Bytes of a file, all of them."""
+        try:
+            descriptor = os.open(self._path(body), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                parts: list[bytes] = []
+                while length:
+                    part = os.pread(descriptor, length, at)
+                    if not part:
+                        raise OSError(errno.EIO, "it is shorter than it was")
+                    parts.append(part)
+                    at, length = at + len(part), length - len(part)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise StoreFailed(f"{self._path(body)} can't be read: {error.strerror}") from error
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def remove(self, body: int) -> None:
+        """Delete it."""
+        self.close(body)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                self._path(body).unlink()
+        except OSError as error:
+            raise StoreFailed(f"{self._path(body)} can't be deleted: {error.strerror}") from error
+
+    def numbers(self) -> set[int]:
+        """The files that are there."""
+        try:
+            return {int(path.name) for path in self._folder.iterdir() if path.name.isascii() and path.name.isdigit()}
+        except OSError as error:
+            raise StoreFailed(f"{self._folder} can't be read: {error.strerror}") from error
+
+    def close(self, body: int) -> None:
+        """Nothing more is appended to it."""
+        with self._lock:
+            descriptor = self._open.pop(body, None)
+            if descriptor is not None:
+                os.close(descriptor)
+
+
+class Syncer(Protocol):
+    """Who syncs. `sync` begins it, now or soon; `synced` tells how far a file is on disk, or raises `StoreFailed`."""
+
+    def sync(self, body: int, size: int) -> None:
+        """Bring the first `size` bytes of a file to the disk."""
+
+    def synced(self, body: int) -> int:
+        """How many of its bytes surely are there; -1 while not even its name is."""
+
+    def forget(self, body: int) -> None:
+        """The file is of no interest any more."""
+
+    def close(self) -> None:
+        """End."""
+
+
+class SyncThread:
+    """Syncs files one after the other, beside the thread that uses it. Made once, ended by `close`."""
+
+    def __init__(self, folder: BodyFolder) -> None:
+        self._folder = folder
+        self._wanted: deque[tuple[int, int]] = deque()
+        self._synced: dict[int, int] = {}
+        self._failure: StoreFailed | None = None
+        self._ending = False
+        self._news = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="body-sync", daemon=True)
+        self._thread.start()
+
+    def sync(self, body: int, size: int) -> None:
+        """Begin to bring the first `size` bytes of a file to the disk."""
+        with self._news:
+            self._check()
+            if not any(entry == (body, size) for entry in self._wanted):
+                self._wanted.append((body, size))
+                self._news.notify()
+
+    def synced(self, body: int) -> int:
+        """How many of its bytes surely are there; -1 while not even its name is."""
+        with self._news:
+            self._check()
+            return self._synced.get(body, -1)
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise StoreFailed(str(self._failure)) from self._failure
+
+    def forget(self, body: int) -> None:
+        """The file is of no interest any more."""
+        with self._news:
+            self._synced.pop(body, None)
+            self._wanted = deque([wanted for wanted in self._wanted if wanted[0] != body])
+
+    def _run(self) -> None:
+        while True:
+            with self._news:
+                while not self._wanted and not self._ending:
+                    self._news.wait()
+                if self._ending:
+                    return
+                body, size = self._wanted.popleft()
+            try:
+                self._folder.sync(body)
+            except StoreFailed as error:
+                with self._news:
+                    self._failure = error
+                return
+            with self._news:
+                self._synced[body] = max(size, self._synced.get(body, -1))
+                self._news.notify_all()
+
+    def close(self) -> None:
+        """End; what was not begun is not done."""
+        with self._news:
+            self._ending = True
+            self._news.notify()
+        self._thread.join()
+
+
+class _Growing:
+    """A file that is being written: its size, and up to where a sync was asked for."""
+
+    __slots__ = ("asked", "size")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.asked = -1
+
+
+class Bodies:
+    """The files, and the pace of their syncing."""
+
+    def __init__(self, folder: BodyFolder, syncer: Syncer) -> None:
+        self._folder = folder
+        self._syncer = syncer
+        self._growing: dict[int, _Growing] = {}
+
+    def append(self, body: int, data: bytes) -> None:
+        """The next bytes of a file. Raises `StoreFull`, after which the file is to be removed."""
+        growing = self._growing.setdefault(body, _Growing())
+        self._folder.append(body, growing.size, data)
+        growing.size += len(data)
+        if growing.size - max(growing.asked, 0) >= SYNC_STEP:
+            self._ask(body, growing)
+
+    def _ask(self, body: int, growing: _Growing) -> None:
+        growing.asked = growing.size
+        self._syncer.sync(body, growing.size)
+
+    def unsynced(self, body: int) -> int:
+        """Bytes of a growing file that are not surely on disk."""
+        growing = self._growing.get(body)
+        return 0 if growing is None else growing.size - max(self._syncer.synced(body), 0)
+
+    def finish(self, body: int) -> int:
+        """All of it was written: sync the rest; how many bytes are not on disk yet, 0 when it is done."""
+        if body not in self._growing:
+            self.append(body, b"")
+        growing = self._growing[body]
+        if growing.asked < growing.size:
+            self._ask(body, growing)
+        synced = self._syncer.synced(body)
+        if synced < growing.size:
+            # An empty file has a name that has to be there.
+            return growing.size - synced
+        self._let_go(body)
+        return 0
+
+    def _let_go(self, body: int) -> None:
+        if self._growing.pop(body, None) is not None:
+            self._syncer.forget(body)
+            self._folder.close(body)
+
+    def read(self, body: int, at: int, length: int) -> bytes:
+        """Bytes of a file."""
+        return self._folder.read(body, at, length)
+
+    def remove(self, body: int) -> None:
+        """Delete a file."""
+        self._let_go(body)
+        self._folder.remove(body)
+
+    def sweep(self, needed: set[int]) -> None:
+        """Delete the files that no message needs: what a crash left of uploads, and of messages that were fetched."""
+        for body in self._folder.numbers() - needed:
+            self._folder.remove(body)
+
+    def close(self) -> None:
+        """Let go of everything; what grows stays as it is."""
+        self._syncer.close()
+        for body in list(self._growing):
+            self._folder.close(body)
+        self._growing.clear()

@@ -1,0 +1,181 @@
+"""How a turn becomes true: by one record of the journal, or by one transaction of the database.
+
+Owns: the effects of the turn that is under way; the journal; what of the mail, tokens and slots waits in memory.
+Promises: when `commit` returns, the turn is on disk. A transaction always takes in everything that the journal holds,
+and begins a new era of it in the same stroke, so what is true is at every moment: the database, then the journal.
+After a failure that undoes a turn, `reload` makes memory as the disk is.
+Exposure: none of its own.
+
+    a turn with effects    ──▶ a record, written and synced                                (the rule)
+    a turn without         ──▶ a record, written: lost with the power alone, with nothing in it but its number
+    one that needs tables  ──▶ `absorb` inside its transaction
+    the journal is full enough, memory too, or some time has passed ──▶ `absorb` between two turns
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from common import fail_points
+from common.errors import StoreFull
+from common.fail_points import FailPoint
+from storage_worker.database import Database
+from storage_worker.effects import BatchApplied, Effect, decode_effects, encode_effects
+from storage_worker.journal import ERA_SIZE, Journal
+from storage_worker.message_queue import MessageQueue
+from storage_worker.sent_tokens import SentTokens
+from storage_worker.slots import Slots
+from storage_worker.user_registry import UserRegistry
+
+log = logging.getLogger("storage_worker")
+
+MOST_FRESH_BYTES: Final = 12 * 1024 * 1024
+"""Of mail in memory, after which it goes to the database."""
+ABSORB_AFTER_MS: Final = 2000
+"""How long the database stays behind while nothing much happens."""
+
+
+class Ledger:
+    """`random_bytes(n)` gives eras. `attach`, then `reload`, before anything else."""
+
+    def __init__(self, database: Database, journal: Journal, random_bytes: Callable[[int], bytes]) -> None:
+        self._database = database
+        self._journal = journal
+        self._random_bytes = random_bytes
+        self._effects: list[Effect] = []
+        self._waiting_since: int | None = None
+        self._unrecorded: list[Effect] = []
+        """Numbers of batches that did nothing, which this process alone knows. They go with the next record."""
+        self.is_stuck = False
+        """Whether the database had no room for what the journal holds when it was last tried."""
+        self._next_era = b""
+        self._dead: list[int] = []
+
+    def note(self, effect: Effect) -> None:
+        """Something changed in this turn."""
+        self._effects.append(effect)
+
+    def attach(self, queue: MessageQueue, tokens: SentTokens, slots: Slots, users: UserRegistry) -> None:
+        """Whose state the ledger keeps."""
+        self._users = users
+        self._queue = queue
+        self._tokens = tokens
+        self._slots = slots
+
+    def reload(self) -> None:
+        """Make memory as the disk is: the database, then the journal. Raises `StoreFailed`."""
+        self._effects.clear()
+        parts = (self._users, self._queue, self._tokens, self._slots)
+        for part in parts:
+            part.forget()
+        era: bytes = self._database.row("SELECT era FROM store")[0]
+        for record in self._journal.replay(era):
+            for effect in decode_effects(record):
+                for part in parts:
+                    part.replay(effect)
+        for effect in self._unrecorded:
+            self._slots.replay(effect)
+        self._queue.received.clear()
+        # Since when nobody knows: it is due.
+        self._waiting_since = -ABSORB_AFTER_MS if self._journal.used else None
+
+    def recover(self, now_ms: int) -> None:
+        """At a start: take in what the last worker's journal holds. Raises `StoreFailed`.
+
+        Where the database has no room for it, it stays in the journal, and is made safe there.
+        """
+        self.reload()
+        if self.waits:
+            try:
+                self.absorb(now_ms)
+            except StoreFull:
+                log.warning("no room to take in the journal; it is kept")
+                self.reload()
+                self._journal.sync_again()
+
+    # --- a turn ------------------------------------------------------------------------------------------------
+
+    def commit(self, now_ms: int, *, use_reserve: bool) -> None:
+        """The turn is complete: bring it to the disk. Raises `StoreFailed` and `StoreFull`.
+
+        `use_reserve`: the database may give up its ballast for it.
+        """
+        effects = self._effects
+        if not effects:
+            return
+        if self._unrecorded:
+            effects = self._unrecorded + effects
+        record = encode_effects(effects)
+        changes = any(type(effect) is not BatchApplied for effect in effects)
+        if not changes and self.is_stuck and self._journal.used * 8 >= self._journal.capacity * 7:
+            # Nothing but the number of a batch that did nothing: a gateway that asks the next worker for the one
+            # behind it has to greet again. What little room there may be is for what makes room.
+            self._unrecorded = list(
+                {effect.slot: effect for effect in effects if isinstance(effect, BatchApplied)}.values()
+            )
+            self._effects = []
+            return
+        if not self._journal.fits(record):
+            self.absorb(now_ms, use_reserve=use_reserve)
+            return
+        try:
+            self._journal.append(record, sync=changes)
+        except StoreFull:
+            # The file has its room, but some file systems take a new place for every write.
+            self.absorb(now_ms, use_reserve=use_reserve)
+            return
+        if self._waiting_since is None:
+            self._waiting_since = now_ms
+        self._effects = []
+        self._unrecorded = []
+
+    # --- into the database -------------------------------------------------------------------------------------
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether the database should take in what waits, when there is a moment."""
+        since = self._waiting_since
+        if since is None:
+            return False
+        return (
+            self._journal.used * 4 >= self._journal.capacity * 3
+            or self._queue.fresh_bytes >= MOST_FRESH_BYTES
+            or self._queue.has_dead_bodies
+            or self._users.has_newly_proven
+            or not 0 <= now_ms - since < ABSORB_AFTER_MS
+        )
+
+    @property
+    def waits(self) -> bool:
+        """Whether the journal has something that the database does not."""
+        return self._waiting_since is not None
+
+    def absorb(self, now_ms: int, *, use_reserve: bool = False) -> None:
+        """In a transaction of its own: take in what the journal holds, and this turn. Raises as `transaction`."""
+        with self._database.transaction():
+            if use_reserve:
+                self._database.drop_ballast()
+            self.write(now_ms)
+            fail_points.reach(FailPoint.WORKER_ABSORBING)
+        fail_points.reach(FailPoint.WORKER_ABSORBED)
+        self.written()
+
+    def write(self, now_ms: int) -> None:
+        """Inside a transaction: give the database all that it does not have."""
+        self._dead = self._queue.write()
+        self._tokens.write(now_ms)
+        self._slots.write()
+        self._users.write()
+        self._next_era = self._random_bytes(ERA_SIZE)
+        self._database.execute("UPDATE store SET era = ?", (self._next_era,))
+
+    def written(self) -> None:
+        """That transaction is on disk."""
+        self._effects = []
+        self._unrecorded = []
+        self._waiting_since = None
+        self._journal.begin(self._next_era)
+        dead, self._dead = self._dead, []
+        self._queue.written(dead)
+        self._tokens.written()
+        self._slots.written()
+        self._users.written()

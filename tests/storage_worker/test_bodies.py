@@ -1,0 +1,175 @@
+"""Large contents as files: written in order, synced by a thread, gone when nobody needs them."""
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.errors import StoreFailed, StoreFull
+from storage_worker import bodies as bodies_module
+from storage_worker.bodies import Bodies, DiskBodies, SyncThread
+from tests.storage_worker.office import SyncAtOnce
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> DiskBodies:
+    return DiskBodies(tmp_path / "bodies")
+
+
+def test_a_file_comes_back_as_it_was_written(tmp_path: Path, folder: DiskBodies) -> None:
+    bodies = Bodies(folder, SyncAtOnce(folder))
+    bodies.append(7, b"abc")
+    bodies.append(7, b"defg")
+    assert bodies.unsynced(7) == 7
+    assert bodies.finish(7) == 0
+    assert bodies.unsynced(7) == 0
+    assert bodies.read(7, 2, 3) == b"cde"
+    assert (tmp_path / "bodies" / "7").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "bodies").stat().st_mode & 0o777 == 0o700
+    with pytest.raises(StoreFailed, match="shorter than it was"):
+        bodies.read(7, 5, 3)
+    bodies.remove(7)
+    bodies.remove(7)
+    assert folder.numbers() == set()
+    with pytest.raises(StoreFailed, match="can't be read"):
+        bodies.read(7, 0, 1)
+
+
+def test_an_empty_file_is_synced_too(folder: DiskBodies) -> None:
+    bodies = Bodies(folder, SyncAtOnce(folder))
+    assert bodies.finish(1) == 0
+    assert folder.numbers() == {1}
+
+
+def test_sweep(tmp_path: Path, folder: DiskBodies) -> None:
+    for number in (1, 2, 3):
+        folder.append(number, 0, b"x")
+    (tmp_path / "bodies" / "notes.txt").write_text("not ours")
+    Bodies(folder, SyncAtOnce(folder)).sweep({2})
+    assert folder.numbers() == {2}
+    assert (tmp_path / "bodies" / "notes.txt").exists()
+
+
+def test_a_number_that_is_used_again_begins_empty(folder: DiskBodies) -> None:
+    folder.append(1, 0, b"a long rest of an earlier life")
+    folder.close(1)
+    folder.append(1, 0, b"new")
+    folder.close(1)
+    with pytest.raises(StoreFailed):
+        folder.read(1, 0, 4)
+    assert folder.read(1, 0, 3) == b"new"
+
+
+def test_no_room_and_other_failures(tmp_path: Path, folder: DiskBodies, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(code: int) -> None:
+        def fail(*_: object) -> int:
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(os, "pwrite", fail)
+
+    failing(28)
+    with pytest.raises(StoreFull, match="No space left"):
+        folder.append(1, 0, b"x")
+    failing(5)
+    with pytest.raises(StoreFailed, match="Input/output error"):
+        folder.append(1, 0, b"x")
+    monkeypatch.undo()
+    with pytest.raises(StoreFailed, match="can't be made"):
+        DiskBodies(tmp_path / "missing" / "bodies")
+
+
+class GatedFolder:
+    """A folder whose syncs wait until they are let through."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Semaphore(0)
+        self.begun = threading.Semaphore(0)
+        self.done = threading.Semaphore(0)
+        self.failure: StoreFailed | None = None
+        self.synced: list[int] = []
+
+    def append(self, body: int, at: int, data: bytes) -> None:
+        """Into nothing."""
+
+    def sync(self, body: int) -> None:
+        """Wait for the gate."""
+        self.begun.release()
+        assert self.gate.acquire(timeout=20)
+        if self.failure is not None:
+            raise self.failure
+        self.synced.append(body)
+
+    def read(self, body: int, at: int, length: int) -> bytes:
+        """Zeros."""
+        return bytes(length)
+
+    def remove(self, body: int) -> None:
+        """It was never there."""
+
+    def numbers(self) -> set[int]:
+        """None."""
+        return set()
+
+    def close(self, body: int) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture
+def gated() -> Iterator[tuple[GatedFolder, SyncThread]]:
+    folder = GatedFolder()
+    thread = SyncThread(folder)
+    yield folder, thread
+    folder.gate.release(100)
+    thread.close()
+
+
+def until_synced(thread: SyncThread, body: int, size: int) -> None:
+    """Wait for the thread's own word; the test's time-out bounds it."""
+    with thread._news:
+        assert thread._news.wait_for(lambda: thread._synced.get(body, -1) >= size, timeout=20)
+
+
+def test_the_thread_tells_what_it_synced_and_nothing_more(gated: tuple[GatedFolder, SyncThread]) -> None:
+    folder, thread = gated
+    bodies = Bodies(folder, thread)
+    bodies.append(1, bytes(bodies_module.SYNC_STEP))
+    assert folder.begun.acquire(timeout=20), "a full step is synced while the file still grows"
+    bodies.append(1, b"rest")
+    assert bodies.finish(1) == bodies_module.SYNC_STEP + 4 + 1
+    folder.gate.release()
+    until_synced(thread, 1, bodies_module.SYNC_STEP)
+    assert bodies.finish(1) == 4, "the rest came after that sync began"
+    folder.gate.release()
+    until_synced(thread, 1, bodies_module.SYNC_STEP + 4)
+    assert bodies.finish(1) == 0
+    assert folder.synced == [1, 1]
+
+
+def test_a_failed_sync_is_told_by_whatever_comes_next(gated: tuple[GatedFolder, SyncThread]) -> None:
+    folder, thread = gated
+    folder.failure = StoreFailed("the disk is gone")
+    bodies = Bodies(folder, thread)
+    bodies.append(1, b"x")
+    assert bodies.finish(1) > 0
+    folder.gate.release()
+    thread._thread.join(20)
+    for ask in (bodies.finish, bodies.unsynced):
+        with pytest.raises(StoreFailed, match="the disk is gone"):
+            ask(1)
+
+
+def test_what_is_forgotten_is_not_synced(gated: tuple[GatedFolder, SyncThread]) -> None:
+    folder, thread = gated
+    bodies = Bodies(folder, thread)
+    bodies.append(1, b"x")
+    bodies.append(2, b"y")
+    assert bodies.finish(1) > 0
+    assert folder.begun.acquire(timeout=20)
+    assert bodies.finish(2) > 0
+    bodies.remove(2)
+    folder.gate.release()
+    until_synced(thread, 1, 1)
+    assert bodies.finish(1) == 0
+    assert folder.synced == [1]

@@ -1,0 +1,160 @@
+"""The journal: what was appended is found again, up to the first record that is not whole, and nothing else."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from common.errors import StoreFailed, StoreFull
+from storage_worker.journal import DiskJournal, Journal
+
+ERA = b"e" * 16
+OTHER = b"o" * 16
+CAPACITY = 4096
+
+
+def opened(path: Path) -> Journal:
+    return Journal(DiskJournal(path, CAPACITY), CAPACITY)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "mail.journal"
+
+
+def written(path: Path, *payloads: bytes, era: bytes = ERA) -> int:
+    """Append to a new era and close; the bytes that its records take."""
+    journal = opened(path)
+    journal.begin(era)
+    for payload in payloads:
+        journal.append(payload, sync=True)
+    journal.close()
+    return journal.used
+
+
+def found(path: Path, era: bytes = ERA) -> list[bytes]:
+    journal = opened(path)
+    try:
+        return list(journal.replay(era))
+    finally:
+        journal.close()
+
+
+def test_the_file_has_its_size_from_the_start_and_is_the_owners_alone(path: Path) -> None:
+    opened(path).close()
+    assert path.read_bytes() == bytes(CAPACITY)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_appended_is_found_and_the_next_goes_behind_it(path: Path) -> None:
+    written(path, b"one", b"", b"three" * 100)
+    journal = opened(path)
+    assert list(journal.replay(ERA)) == [b"one", b"", b"three" * 100]
+    journal.append(b"four", sync=False)
+    journal.close()
+    assert found(path) == [b"one", b"", b"three" * 100, b"four"]
+
+
+def test_a_new_era_hides_what_the_one_before_left(path: Path) -> None:
+    written(path, b"a" * 100, b"b" * 100, b"c" * 100)
+    written(path, b"A" * 100, era=OTHER)
+    assert found(path, OTHER) == [b"A" * 100]
+    assert found(path, ERA) == []
+
+
+def test_every_torn_end_is_the_end_before_it(path: Path) -> None:
+    first = written(path, b"first")
+    size = written(path, b"first", b"second")
+    content = path.read_bytes()
+    for cut in range(first, size):
+        # What comes behind the cut was not written: the file is as it was.
+        path.write_bytes(content[:cut] + bytes(CAPACITY - cut))
+        assert found(path) in ([b"first"], [b"first", b"second"]) if cut == size else found(path) == [b"first"]
+    for place in range(first, size):
+        damaged = bytearray(content)
+        damaged[place] ^= 0xFF
+        path.write_bytes(damaged)
+        assert found(path) == [b"first"]
+
+
+def test_a_record_that_repeats_a_number_ends_the_replay(path: Path) -> None:
+    size = written(path, b"one", b"two")
+    content = bytearray(path.read_bytes())
+    half = size // 2
+    content[half : 2 * half] = content[:half]
+    path.write_bytes(content)
+    assert found(path) == [b"one"]
+
+
+def test_capacity(path: Path) -> None:
+    journal = opened(path)
+    journal.begin(ERA)
+    overhead = written(path.with_name("other"), b"")
+    assert journal.fits(bytes(CAPACITY - overhead))
+    assert not journal.fits(bytes(CAPACITY - overhead + 1))
+    journal.append(bytes(CAPACITY - overhead), sync=True)
+    assert journal.used == journal.capacity == CAPACITY
+    assert not journal.fits(b"")
+    journal.close()
+
+
+def test_a_shorter_file_grows_and_keeps_what_it_has(path: Path) -> None:
+    written(path, b"one")
+    content = path.read_bytes()
+    path.write_bytes(content[:200])
+    assert found(path) == [b"one"]
+    assert path.stat().st_size == CAPACITY
+
+
+def test_sync_again_writes_the_same(path: Path) -> None:
+    written(path, b"one", b"two")
+    before = path.read_bytes()
+    journal = opened(path)
+    list(journal.replay(ERA))
+    journal.sync_again()
+    journal.close()
+    assert path.read_bytes() == before
+
+
+def test_doors_tell_what_went_wrong(tmp_path: Path, path: Path) -> None:
+    with pytest.raises(StoreFailed, match="can't be opened"):
+        DiskJournal(tmp_path / "missing" / "mail.journal", CAPACITY)
+    file = DiskJournal(path, CAPACITY)
+    file.close()
+    for action in (file.read, file.sync, lambda: file.write(0, b"x")):
+        with pytest.raises(StoreFailed, match=r"mail\.journal can't be"):
+            action()
+
+
+def test_no_room(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = DiskJournal(path, CAPACITY)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(StoreFull, match="can't be written: No space left"):
+        file.write(0, b"x")
+    monkeypatch.undo()
+    file.close()
+
+
+def test_a_disk_without_room_for_all_of_it_leaves_it_shorter(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.pwrite
+
+    def nearly_full(descriptor: int, data: bytes, offset: int) -> int:
+        if offset + len(data) > 1000:
+            raise OSError(28, "No space left on device")
+        return real(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", nearly_full)
+    file = DiskJournal(path, CAPACITY)
+    journal = Journal(file, CAPACITY)
+    journal.begin(ERA)
+    journal.append(b"fits", sync=True)
+    with pytest.raises(StoreFull):
+        journal.append(bytes(2000), sync=True)
+    journal.append(b"fits too", sync=True)
+    journal.close()
+    monkeypatch.undo()
+    assert found(path) == [b"fits", b"fits too"]

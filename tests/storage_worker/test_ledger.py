@@ -1,0 +1,171 @@
+"""What is true is the database, then the journal: at every moment, and after every end."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+import pytest
+
+from common.ipc.schema import GreetAgain, Hello, Reply
+from common.operations import FetchPage, Page, Register, Release, Settle, StoreMessage
+from storage_worker.ledger import ABSORB_AFTER_MS
+from tests.storage_worker.office import KEY, Gateway, Office, pieces
+
+Open = Callable[..., Office]
+ALL = 2**62
+
+
+def waiting(gateway: Gateway, user: bytes) -> list[bytes]:
+    page = gateway.one(FetchPage(user, False, 0, 0, ALL, 2**30))
+    assert isinstance(page, Page)
+    return [piece.content for piece in pieces(page.page)]
+
+
+def in_database(office: Office) -> int:
+    count: int = office.database.row("SELECT coalesce(sum(messages), 0) FROM mail_page")[0]
+    return count
+
+
+def test_a_send_reaches_the_database_later(office: Office, gateway: Gateway) -> None:
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, b"x")
+    assert in_database(office) == 0
+    assert office.desk.has_waiting
+    office.now_ms += ABSORB_AFTER_MS
+    office.desk.tidy(office.now_ms)
+    assert in_database(office) == 1
+    assert not office.desk.has_waiting
+
+
+def test_mail_that_is_fetched_soon_never_does(office: Office, gateway: Gateway) -> None:
+    [alice] = gateway.register("alice")
+    [sequence] = gateway.store(alice, alice, b"x")
+    gateway.ask(Settle(1, alice, False, sequence, sequence))
+    changes = office.database._connection.total_changes()
+    office.absorb()
+    assert in_database(office) == 0
+    assert office.database._connection.total_changes() - changes <= 3, "the marks, the slot, the era"
+
+
+def test_a_clock_that_is_set_back_does_not_put_it_off(office: Office, gateway: Gateway) -> None:
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, b"x")
+    office.now_ms -= 1
+    office.desk.tidy(office.now_ms)
+    assert in_database(office) == 1
+
+
+@pytest.mark.parametrize("journal_bytes", [0, 200, 4096])
+def test_a_journal_of_any_size_will_do(open_office: Open, journal_bytes: int) -> None:
+    office = open_office(journal_bytes=journal_bytes)
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    contents = [bytes([n]) * 100 * n for n in range(30)]
+    for content in contents:
+        gateway.store(alice, alice, content)
+    assert waiting(gateway, alice) == contents
+    office.kill()
+    gateway.office = open_office(journal_bytes=journal_bytes)
+    assert waiting(gateway, alice) == contents
+
+
+def test_a_registration_takes_in_what_came_before_it(office: Office, gateway: Gateway) -> None:
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, b"x")
+    gateway.ask(StoreMessage(alice, False, alice, 3, b"y"), Register("bob", KEY))
+    assert in_database(office) == 2
+    assert not office.desk.has_waiting
+
+
+def test_an_old_journal_means_nothing_to_another_database(open_office: Open, tmp_path: Path) -> None:
+    office = open_office()
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, b"x")
+    office.kill()
+    for left in tmp_path.glob("mail.db*"):
+        left.unlink()
+    office = open_office()
+    assert office.handle(Hello(0, b"n" * 16))
+    assert office.database.row("SELECT count(*) FROM user") == (0,)
+    assert office.post_office.highest >= 1, "no sequence is given a second time"
+
+
+def test_a_copy_of_the_folder_at_any_moment_is_a_store(open_office: Open, tmp_path: Path) -> None:
+    office = open_office()
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, b"one")
+    office.absorb()
+    gateway.store(alice, alice, b"two")
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path, copy, ignore=shutil.ignore_patterns("copy"))
+    restored = Office(copy, seed=77)
+    assert waiting(Gateway(restored), alice) == [b"one", b"two"]
+    restored.kill()
+
+
+def test_a_start_without_room_keeps_the_journal(
+    open_office: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    office = open_office()
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    contents = [bytes([n]) * 4000 for n in range(100)]
+    gateway.store(alice, alice, *contents)
+    office.kill()
+    pages = pages_of(tmp_path / "mail.db")
+    for _ in range(2):
+        office = gateway.office = open_office(page_limit=pages + 5)
+        assert "no room to take in the journal; it is kept" in caplog.text
+        assert in_database(office) == 0
+        office.kill()
+    gateway.office = office = open_office()
+    assert in_database(office) == 100
+    assert waiting(gateway, alice) == contents
+
+
+def pages_of(path: Path) -> int:
+    """Pages of a database as it is, looked at without taking anything in."""
+    connection = apsw.Connection(str(path))
+    pages = connection.execute("PRAGMA page_count").fetchall()[0][0]
+    connection.close()
+    assert isinstance(pages, int)
+    return pages
+
+
+def test_idle_batches_leave_the_last_room_to_others(open_office: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    office = open_office(journal_bytes=1000)
+    gateway = Gateway(office)
+    ledger = office.post_office.ledger
+    ledger.is_stuck = True
+    monkeypatch.setattr(ledger, "is_due", lambda _now_ms: False)
+    while office.journal.used * 8 < office.journal.capacity * 7:
+        gateway.ask(Release(1))
+    used = office.journal.used
+    for _ in range(50):
+        gateway.ask(Release(1))
+    assert office.journal.used == used
+    batch = gateway.next_batch(Release(1))
+    first = office.handle(batch)
+    office.post_office.roll_back()
+    assert office.handle(batch) == first, "this process knows the numbers that it did not record"
+    office.kill()
+    later = gateway.office = open_office(journal_bytes=1000)
+    assert later.handle(gateway.next_batch(Release(1))) == [GreetAgain(0, gateway.epoch, gateway.number)]
+
+
+def test_a_resend_after_a_restart_is_answered_from_the_journal(open_office: Open) -> None:
+    office = open_office()
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    batch = gateway.next_batch(StoreMessage(alice, False, alice, 3, b"x"))
+    [answer] = office.handle(batch)
+    assert isinstance(answer, Reply)
+    office.kill()
+    later = gateway.office = open_office()
+    [again] = later.handle(batch)
+    assert isinstance(again, Reply)
+    assert again.outcomes == answer.outcomes
+    assert waiting(gateway, alice) == [b"x"]
