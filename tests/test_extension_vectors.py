@@ -1,0 +1,139 @@
+"""The extension's vectors: bytes that were written from the document alone, against the codec and both ends' proofs."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client import ciphers
+from common.values import ClientId
+from common.wire import responses
+from common.wire.client_connection import ClientConnection, ContentPart, Event, ListBegins, ListEnd, MessageEnd
+from common.wire.codes import ResponseCode
+from common.wire.requests import FetchRequest, HelloRequest, ProveRequest, Request, SendRequest, encode
+from common.wire.responses import ErrorResponse, HelloResponse, MessageHead, ProvenResponse
+from common.wire.server_connection import Limits, Phase, ServerConnection
+from gateway import proof
+
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "extension.json").read_text("utf-8"))
+STEPS = [1, 7, 1 << 20]
+
+
+def named(kind: str) -> list[Any]:
+    return [pytest.param(vector, id=vector["name"]) for vector in VECTORS[kind]]
+
+
+def request_fields(request: Request) -> dict[str, object]:
+    match request:
+        case HelloRequest(_, version, features):
+            fields: dict[str, object] = {"code": 640, "extension_version": version, "features": features}
+        case ProveRequest(_, signature):
+            fields = {"code": 641, "signature": signature.hex()}
+        case SendRequest(_, recipient, kind, content, token) if token is not None:
+            fields = {
+                "code": 642, "token": token.hex(), "recipient": recipient.hex(), "type": kind, "content": content.hex(),
+            }  # fmt: skip
+        case FetchRequest(_, ack, max_bytes, wait):
+            fields = {"code": 643, "ack": ack, "max_bytes": max_bytes, "wait_seconds": wait}
+        case _:
+            raise AssertionError(request)
+    return {"requester": request.requester.hex(), **fields}
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("vector", named("requests"))
+def test_requests(vector: dict[str, Any], step: int) -> None:
+    stream = bytes.fromhex(vector["hex"])
+    connection = ServerConnection(Limits(16 << 20))
+    found: list[Request] = []
+    for start in range(0, len(stream), step):
+        connection.receive_data(stream[start : start + step])
+        while (event := connection.next_event()) is not None:
+            found.append(event)  # type: ignore[arg-type]
+    assert connection.phase is Phase.BETWEEN
+    (request,) = found
+    assert request_fields(request) == vector["fields"]
+    assert encode(request) == stream
+
+
+def response_fields(events: list[Event]) -> tuple[dict[str, object], bytes]:
+    """What a response says, and the server's own encoding of that."""
+    match events:
+        case [HelloResponse(version, features, max_payload, idle, server_id, generation, nonce)]:
+            fields: dict[str, object] = {
+                "code": 2140, "extension_version": version, "features": features, "max_payload": max_payload,
+                "idle_seconds": idle, "server_id": server_id.hex(), "store_generation": generation,
+                "nonce": nonce.hex(),
+            }  # fmt: skip
+            encoded = responses.encode_hello(version, features, max_payload, idle, server_id, generation, nonce)
+            return fields, encoded
+        case [ProvenResponse()]:
+            return {"code": 2141}, responses.PROVEN
+        case [ErrorResponse(int(reason), retry_after)]:
+            fields = {"code": 9001, "reason": reason, "retry_after": retry_after}
+            return fields, responses.encode_reason(reason, retry_after)
+        case [ListBegins(ResponseCode.FETCHED, size), *entries, ListEnd()]:
+            return fetched_fields(size, entries)
+    raise AssertionError(events)
+
+
+def fetched_fields(size: int, entries: list[Event]) -> tuple[dict[str, object], bytes]:
+    encoded = responses.encode_head(ResponseCode.FETCHED, size)
+    messages: list[dict[str, object]] = []
+    for event in entries:
+        match event:
+            case MessageHead(sender, number, kind, length, token, at, proven):
+                assert token is not None
+                assert at is not None
+                encoded += responses.encode_fetched_head(sender, token, number, at, proven, kind, length)
+                messages.append(
+                    {
+                        "sender": sender.hex(), "token": token.hex(), "sequence": number, "accepted_at": at,
+                        "flags": int(proven), "type": kind, "content": "",
+                    }
+                )  # fmt: skip
+            case ContentPart(data):
+                messages[-1]["content"] = str(messages[-1]["content"]) + data.hex()
+                encoded += data
+            case _:
+                assert isinstance(event, MessageEnd)
+    return {"code": 2143, "messages": messages}, encoded
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("vector", named("responses"))
+def test_responses(vector: dict[str, Any], step: int) -> None:
+    stream = bytes.fromhex(vector["hex"])
+    connection = ClientConnection()
+    events: list[Event] = []
+    for start in range(0, len(stream), step):
+        connection.receive_data(stream[start : start + step])
+        while (event := connection.next_event()) is not None:
+            events.append(event)
+    assert connection.idle
+    assert response_fields(events) == (vector["fields"], stream)
+
+
+def test_every_code_of_the_extension_has_a_vector() -> None:
+    codes = {vector["fields"]["code"] for kind in ("requests", "responses") for vector in VECTORS[kind]}
+    assert codes == {640, 641, 642, 643, 2140, 2141, 2143, 9001}
+
+
+def test_the_proof_is_what_both_ends_make_of_it() -> None:
+    vector: dict[str, Any] = VECTORS["proof"]
+    server_id, nonce, client_id, bind, signed, signature, public_key = (
+        bytes.fromhex(vector[name])
+        for name in ("server_id", "nonce", "client_id", "bind", "signed", "signature", "public_key")
+    )
+    assert proof.signed_string(server_id, nonce, client_id) == signed
+    assert len(signed) == 113
+    assert proof.signature_is_valid(public_key, signature, signed)
+    assert not proof.signature_is_valid(public_key, signature, signed[:-1] + b"\1")
+    key = ciphers.PrivateKey.from_der(base64.b64decode(vector["private_key_pkcs8_base64"]))
+    assert key.public_key() == public_key
+    # The salt is random, so that every signature is another one; each is good for the same string.
+    assert proof.signature_is_valid(public_key, key.prove(server_id, nonce, ClientId(client_id), bind), signed)
