@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     recv = command("recv", "fetch and show what waits")
     recv.add_argument("--wait", metavar="S", type=_seconds, default=0.0, help="wait up to S seconds for mail")
     recv.add_argument("--max", metavar="N", type=_count, dest="most", help="at most N messages; the others stay")
+    command("chat", "talk with a user: what comes appears while you type").add_argument("name", metavar="NAME")
     watch = command("watch", "print every message as it comes, or hand it to a command, until Ctrl-C")
     watch.add_argument("--exec", metavar="CMD", help="a command that gets each message as JSON on its standard input")
     history = command("history", "list what was received and sent, without asking the server")

@@ -84,7 +84,8 @@ class Sent(NamedTuple):
 
 class SentMessage(NamedTuple):
     """A text or file of ours. `stored_at`: the server has it; `waiting`: it is in the outbox; `problem`: it was
-    refused. With none of the three nobody knows whether the server has it.
+    refused. With none of the three nobody knows whether the server has it. `outbox`: its number there, where it went
+    through the outbox.
     """
 
     number: int
@@ -96,6 +97,7 @@ class SentMessage(NamedTuple):
     message_id: int | None
     problem: str | None
     waiting: bool
+    outbox: int | None = None
 
 
 class FetchedKey(NamedTuple):

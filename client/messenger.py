@@ -29,7 +29,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -55,7 +55,7 @@ from client.mail import (
 from client.outbox import Outbox
 from client.refusals import refused
 from client.server_link import REPLY_TIMEOUT, Progress, ServerLink
-from client.store import Outgoing, Store
+from client.store import Outgoing, SentRow, Store
 from client.trust import Trust, Verification
 from common.errors import (
     AlreadyRegistered,
@@ -127,7 +127,7 @@ def _tell_nobody(_: str) -> None:
 
 
 class Messenger:
-    """One user's side of MessageU. Used from one thread."""
+    """One user's side of MessageU. Used from one thread, but for `interrupt`; each thread opens its own."""
 
     def __init__(
         self,
@@ -206,6 +206,14 @@ class Messenger:
         """Close the connection and the store."""
         self._link.close()
         self._store.close()
+
+    def hang_up(self) -> None:
+        """Close the connection; the next request opens another one."""
+        self._link.close()
+
+    def interrupt(self) -> None:
+        """End what goes on with the server, for good: the one method that another thread may call."""
+        self._link.interrupt()
 
     def __enter__(self) -> Self:
         return self
@@ -359,6 +367,16 @@ class Messenger:
             ) from error
         return self._trust.meet(contact.client_id, contact.name, answer.public_key)
 
+    def meet(self, name: str) -> Contact:
+        """Find a user and have a public key of his, asking the server for what is not known yet.
+
+        From then on `keep_text` and `keep_file` ask nobody. Raises what `contact` and `fetch_public_key` raise.
+        """
+        contact = self.contact(name)
+        if self._store.pin_of_id(contact.client_id) is None:
+            self._take_public_key(contact)
+        return contact
+
     def verification(self, name: str) -> Verification:
         """Give the safety number with a user, after asking the server what it names for him now."""
         self.users()
@@ -417,13 +435,18 @@ class Messenger:
     def send_key(self, name: str) -> Sent:
         """Make a symmetric key and send it to a user whose public key is here (152). Raises `NoPublicKey`."""
         contact = self.contact(name)
-        public_key = self._contacts.public_key(contact)
+        self._contacts.public_key(contact)
         offline = self._catch_up()
         self._outbox.check_room()
+        number, sealed = self._make_key(contact)
+        return self._send(contact, MessageKind.KEY, sealed, offline, number)
+
+    def _make_key(self, contact: Contact) -> tuple[int, bytes]:
+        """Make a symmetric key; its number, and the content of the message that carries it."""
+        public_key = self._contacts.public_key(contact)
         key = ciphers.symmetric_key(self._random_bytes(ciphers.SYMMETRIC_KEY_SIZE))
         sealed = ciphers.seal_key(key, public_key, self._random_bytes)
-        number = self._store.add_made_key(contact.client_id, key, self._now(), public_key)
-        return self._send(contact, MessageKind.KEY, sealed, offline, number)
+        return self._store.add_made_key(contact.client_id, key, self._now(), public_key), sealed
 
     # --- sending ----------------------------------------------------------------------------------------------
     #
@@ -433,10 +456,7 @@ class Messenger:
     def send_text(self, name: str, text: str) -> Sent:
         """Send a text under the shared key (150). Raises `NoSharedKey`, `ValueRejected` (no Unicode)."""
         contact = self.contact(name)
-        try:
-            plain = text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise ValueRejected("The text is not valid Unicode; nothing was sent.") from error
+        plain = _plain(text)
         offline = self._catch_up()
         key = self._contacts.sending_key(contact)
         content = ciphers.encrypt(key, plain)
@@ -448,30 +468,82 @@ class Messenger:
         Raises `FileUnreadable`, `NoSharedKey`.
         """
         contact = self.contact(name)
-        offline = self._catch_up()
+        offline = self._catch_up(progress)
         key = self._contacts.sending_key(contact)
         outgoing = Outgoing(None, str(path.absolute()))
-        try:
-            # Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        except (OSError, ValueError) as error:
-            problem = error.strerror if isinstance(error, OSError) else str(error)
-            raise FileUnreadable("file not found", f"{path}: {problem}. Check the path.") from error
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise FileUnreadable("file not found", f"{path} is no regular file.")
-            size = ciphers.encrypted_size(status.st_size)
+        with _file_to_send(path) as (descriptor, plain_size):
+            size = ciphers.encrypted_size(plain_size)
             self._check_size(size)
             if not self._goes_through_the_outbox(offline):
-                parts = _encrypted_file(descriptor, path, status.st_size, key, progress)
+                parts = _encrypted_file(descriptor, path, plain_size, key, progress)
                 request = LargeSendRequest(self.identity().client_id, contact.client_id, MessageKind.FILE, size)
                 return self._send_at_once(contact, request, parts, outgoing)
             self._outbox.check_room()
-            content = self._spooled(_encrypted_file(descriptor, path, status.st_size, key, None), size)
-        finally:
-            os.close(descriptor)
+            content = self._spooled(_encrypted_file(descriptor, path, plain_size, key, None), size)
         return self._send_once(contact, MessageKind.FILE, size, content, offline, progress=progress, outgoing=outgoing)
+
+    # --- sending in two steps, for who must not wait: what is kept here is sent by `send_waiting` -------------------
+    #
+    # For an account that has proven itself (`has_proven`). These ask no server, where the user was met before.
+
+    def keep_text(self, name: str, text: str) -> SentMessage:
+        """Put a text into the outbox, behind a new symmetric key where there is none to send under.
+
+        It is on disk when this returns. Raises `NoPublicKey`, `KeyChanged`, `OutboxFull`, `ValueRejected`.
+        """
+        assert self.has_proven
+        contact = self.contact(name)
+        content = ciphers.encrypt(self._key_at_hand(contact), _plain(text))
+        return self._keep(contact, MessageKind.TEXT, len(content), content, Outgoing(text, None))
+
+    def keep_file(self, name: str, path: Path, progress: Progress | None = None) -> SentMessage:
+        """Put a file into the outbox, encrypted, as `keep_text` does a text. Raises `FileUnreadable` too."""
+        assert self.has_proven
+        contact = self.contact(name)
+        with _file_to_send(path) as (descriptor, plain_size):
+            size = ciphers.encrypted_size(plain_size)
+            self._check_size(size)
+            parts = _encrypted_file(descriptor, path, plain_size, self._key_at_hand(contact), progress)
+            content = self._spooled(parts, size)
+        return self._keep(contact, MessageKind.FILE, size, content, Outgoing(None, str(path.absolute())))
+
+    def keep_key(self, name: str) -> None:
+        """Make a symmetric key and put it into the outbox. Raises `NoPublicKey`, `KeyChanged`, `OutboxFull`."""
+        assert self.has_proven
+        self._new_key_in_the_outbox(self.contact(name))
+
+    def send_waiting(self, watched: SentMessage | None = None, progress: Progress | None = None) -> None:
+        """Send what waits, the oldest first. Raises what `ServerLink.ask` raises; `ServerAnsweredError` where the
+        server does not take `watched` now, or ever.
+        """
+        me = self.identity().client_id
+        self._link.connect()
+        if self._greeting.offers(Feature.SEND_ONCE):
+            self._outbox.flush(me, None if watched is None else watched.outbox, progress)
+
+    def now(self, message: SentMessage) -> SentMessage:
+        """Give the present state of a message that went through the outbox."""
+        row = None if message.outbox is None else self._store.sent_by_outbox(message.outbox)
+        return message if row is None else self._sent_message(row)
+
+    def _keep(
+        self, contact: Contact, kind: MessageKind, size: int, content: bytes | str, outgoing: Outgoing
+    ) -> SentMessage:
+        number = self._outbox.put(contact.client_id, kind, size, content, self._new_token(), None, outgoing)
+        row = self._store.sent_by_outbox(number)
+        assert row is not None
+        return self._sent_message(row)
+
+    def _key_at_hand(self, contact: Contact) -> SymmetricKey:
+        if not self._contacts.has_sending_key(contact):
+            self._new_key_in_the_outbox(contact)
+        return self._contacts.sending_key(contact)
+
+    def _new_key_in_the_outbox(self, contact: Contact) -> None:
+        self._outbox.check_room()
+        key, sealed = self._make_key(contact)
+        self._outbox.put(contact.client_id, MessageKind.KEY, len(sealed), sealed, self._new_token(), key)
+        self._store.confirm_key(key)
 
     def failed(self) -> list[Failed]:
         """Give the messages that the server refused for good; they are kept aside."""
@@ -486,7 +558,7 @@ class Messenger:
                 f"It takes {largest:,} bytes, and encrypted the file has {size:,}.",
             )
 
-    def _catch_up(self) -> ClientError | None:
+    def _catch_up(self, progress: Progress | None = None) -> ClientError | None:
         """Connect, and send what waits in the outbox: it goes before anything new.
 
         Gives the reason why there is no server, where that is no reason to give up: messages of an account that has
@@ -496,7 +568,7 @@ class Messenger:
         try:
             self._link.connect()
             if self._greeting.offers(Feature.SEND_ONCE):
-                self._outbox.flush(me)
+                self._outbox.flush(me, None, progress)
         except (ServerUnreachable, ServerSilent) as error:
             if not self._greeting.has_proven:
                 raise
@@ -610,11 +682,17 @@ class Messenger:
     # --- receiving --------------------------------------------------------------------------------------------
 
     def receive(
-        self, wait: float = 0.0, progress: Progress | None = None, most: int | None = None
+        self,
+        wait: float = 0.0,
+        progress: Progress | None = None,
+        most: int | None = None,
+        *,
+        send_waiting: bool = True,
     ) -> Generator[Received]:
         """Fetch what waits at the server, and give everything that was not received yet, the oldest first.
 
-        With `most`, so many messages of it; the others stay for the next time.
+        With `most`, so many messages of it; the others stay for the next time. What waits in the outbox is sent first,
+        where `send_waiting`.
 
         Where there is nothing, it waits up to `wait` seconds for mail, without polling; a server of the published
         protocol alone can't do that and is asked once. A message counts as received when the caller comes back for
@@ -629,7 +707,7 @@ class Messenger:
                 failure: ClientError | None = None
                 can_wait = False
                 try:
-                    can_wait = self._fetch(patience, progress)
+                    can_wait = self._fetch(patience, progress, send_waiting=send_waiting)
                 except ClientError as error:
                     failure = error
                 given, unsaved = yield from self._inbox.unread(self._look_up_names, most)
@@ -649,15 +727,15 @@ class Messenger:
 
     def history(self) -> list[Received | SentMessage]:
         """Give what was received and sent, in the order of time. Asks no server and changes nothing."""
-        sent = [
-            SentMessage(
-                row.number, Contact(row.recipient, self._contacts.name_of(row.recipient) or row.recipient.hex()),
-                row.text, None if row.path is None else Path(row.path), row.queued_at, row.stored_at, row.message_id,
-                row.problem, row.waiting,
-            )
-            for row in self._store.sent()
-        ]  # fmt: skip
+        sent = [self._sent_message(row) for row in self._store.sent()]
         return sorted([*self._inbox.seen(0), *sent], key=_time_of)
+
+    def _sent_message(self, row: SentRow) -> SentMessage:
+        return SentMessage(
+            row.number, Contact(row.recipient, self._contacts.name_of(row.recipient) or row.recipient.hex()),
+            row.text, None if row.path is None else Path(row.path), row.queued_at, row.stored_at, row.message_id,
+            row.problem, row.waiting, row.outbox,
+        )  # fmt: skip
 
     def fingerprint(self, name: str) -> str:
         """Give the SHA-256 of a contact's public key, in hex. Raises `NoPublicKey`."""
@@ -707,12 +785,13 @@ class Messenger:
         """Say by how many milliseconds our clock is surely behind the server's; None where nothing tells."""
         return self._store.clock_behind()
 
-    def _fetch(self, wait: int, progress: Progress | None) -> bool:
+    def _fetch(self, wait: int, progress: Progress | None, *, send_waiting: bool) -> bool:
         """Bring the waiting mail into the store; whether the server can wait for more."""
         me = self.identity().client_id
         self._link.connect()
-        if self._greeting.offers(Feature.SEND_ONCE):
-            self._outbox.flush(me)
+        if send_waiting and self._greeting.offers(Feature.SEND_ONCE):
+            # Where another process does that just now, it is left to it.
+            self._outbox.flush(me, wait=False)
         if self._greeting.offers(Feature.FETCH):
             self._inbox.fetch(wait, progress)
             return True
@@ -742,6 +821,31 @@ def _unexpected(answer: Whole) -> ServerAnsweredNonsense:
         f"It gave the answer to another request ({type(answer).__name__}).",
         "Check that server.info leads to a MessageU server.",
     )
+
+
+def _plain(text: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueRejected("The text is not valid Unicode; nothing was sent.") from error
+
+
+@contextmanager
+def _file_to_send(path: Path) -> Iterator[tuple[int, int]]:
+    """Open a regular file; its descriptor and its size in bytes. Raises `FileUnreadable`."""
+    try:
+        # Without O_NONBLOCK, opening a pipe that nobody writes to would wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        problem = error.strerror if isinstance(error, OSError) else str(error)
+        raise FileUnreadable("file not found", f"{path}: {problem}. Check the path.") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise FileUnreadable("file not found", f"{path} is no regular file.")
+        yield descriptor, status.st_size
+    finally:
+        os.close(descriptor)
 
 
 def _encrypted_file(

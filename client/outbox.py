@@ -82,12 +82,19 @@ class Outbox:
         self.check_room()
         return self._store.add_outgoing(recipient, kind, size, body, token, key, self._now(), outgoing)
 
-    def flush(self, me: ClientId, watched: int | None = None, progress: Progress | None = None) -> int:
+    def flush(
+        self, me: ClientId, watched: int | None = None, progress: Progress | None = None, *, wait: bool = True
+    ) -> int:
         """Send all that waits, the oldest first; the message id that the server gave to number `watched`, or 0.
 
-        What becomes of the others is told. Raises what `ServerLink.ask` raises, and `ServerAnsweredError` for
+        What becomes of the others is told. One process of a home does this at a time: with `wait` the others wait for
+        it, and without they leave it to that one. Raises what `ServerLink.ask` raises, and `ServerAnsweredError` for
         `watched`.
         """
+        with self._store.sender(wait=wait) as mine:
+            return self._flush(me, watched, progress) if mine else 0
+
+    def _flush(self, me: ClientId, watched: int | None, progress: Progress | None) -> int:
         message_id: int | None = None
         refusal: ServerAnsweredError | None = None
         blocked: set[ClientId] = set()
@@ -97,7 +104,7 @@ class Outbox:
             if self._now() - row.queued_at > LONGEST_WAIT:
                 self._set_aside(row, "it waited for so long that sending it again might store it twice")
                 continue
-            answer = self._send(me, row, progress if row.number == watched else None)
+            answer = self._send(me, row, progress)
             if isinstance(answer, StoredResponse):
                 self._store.outgoing_stored(row.number, answer.message_id, self._now())
                 if row.number == watched:
@@ -116,11 +123,20 @@ class Outbox:
         if refusal is not None:
             raise refusal
         if watched is not None and message_id is None:
+            message_id = self._found_done(watched)
+        return message_id or 0
+
+    def _found_done(self, number: int) -> int:
+        """Say what became of a message that was not sent just now: another process did it, or it has to wait."""
+        if self._store.is_waiting(number):
             raise ServerAnsweredError(
                 "An earlier message waits, because the server has no room for it now.",
                 "This one is kept behind it and is sent by itself.",
             )
-        return message_id or 0
+        row = self._store.sent_by_outbox(number)
+        if row is not None and row.problem is not None:
+            raise ServerAnsweredError(row.problem, "It is kept aside: `messageu history` shows it.")
+        return 0 if row is None else row.message_id or 0
 
     def failed(self) -> list[Failed]:
         """What was refused for good, the oldest first."""

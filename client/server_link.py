@@ -14,8 +14,10 @@ Exposure: talks to a server that need not be honest, over a connection that anyb
 Source: docs/client-protocol.md.
 """
 
+import contextlib
 import select
 import socket
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
@@ -56,7 +58,7 @@ class _Broken(Exception):
 
 
 class ServerLink:
-    """The connection to one server. Used from one thread."""
+    """The connection to one server. Used from one thread, but for `interrupt`."""
 
     def __init__(
         self,
@@ -75,6 +77,18 @@ class ServerLink:
         self._replies = 0
         self._server_keeps = False
         self._sent_all = False
+        self._interrupted = threading.Event()
+
+    def interrupt(self) -> None:
+        """End what goes on, and whatever would follow: another thread may call this, and this alone.
+
+        What was asked fails as if the connection had broken, and no other one is opened.
+        """
+        self._interrupted.set()
+        connection = self._socket
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection; the next request opens another one."""
@@ -211,6 +225,8 @@ class ServerLink:
             raise _nonsense("bytes that nobody asked for behind its greeting")
 
     def _open(self) -> None:
+        if self._interrupted.is_set():
+            raise ServerUnreachable("It was broken off.", "Nothing was done; try again.")
         try:
             connection = socket.create_connection(self.address, timeout=self._connect_timeout)
         except (OSError, UnicodeError) as error:
@@ -226,6 +242,8 @@ class ServerLink:
         self._protocol = ClientConnection()
         self._events.clear()
         self._replies = 0
+        if self._interrupted.is_set():
+            self.interrupt()
 
     def _end_of_reply(self) -> None:
         self._replies += 1

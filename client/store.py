@@ -2,7 +2,8 @@
 
 Owns: the only SQLite of the client, its schema, and the folder of large contents beside it.
 Promises: what a method stored is on disk when it returns (WAL, synchronous=FULL); the files are mode 0600; a failure
-is a `StoreBroken` that says what to do. Several processes may use one home; one at a time receives (`receiver`).
+is a `StoreBroken` that says what to do. Several processes may use one home; one at a time receives (`receiver`), and
+one at a time empties the outbox (`sender`).
 Exposure: holds shared keys and mail, in the clear: who can read the home can read them.
 
 A received message's states:
@@ -37,6 +38,7 @@ from common.wire.fields import message_id
 STORE_FILE: Final = "store.db"
 SPOOL_FOLDER: Final = "store.spool"
 LOCK_FILE: Final = "store.lock"
+SENDER_LOCK_FILE: Final = "outbox.lock"
 _APPLICATION_ID: Final = 0x4D534755
 _SCHEMA_VERSION: Final = 3
 _BUSY_MS: Final = 5000
@@ -131,7 +133,7 @@ CREATE TABLE sent (                       -- texts and files that left, or were 
     stored_at  INTEGER,                   -- Unix ms, our clock: the server has it
     message_id INTEGER,                   -- 2103's
     problem    TEXT,                      -- why it was refused for good
-    outbox     INTEGER UNIQUE             -- the outbox number while it waits
+    outbox     INTEGER UNIQUE             -- its outbox number, where it went through the outbox
 ) STRICT;
 """
 _PINS: Final = """
@@ -262,6 +264,7 @@ class SentRow(NamedTuple):
     message_id: int | None
     problem: str | None
     waiting: bool
+    outbox: int | None
 
 
 class ServerRow(NamedTuple):
@@ -343,17 +346,29 @@ class Store:
     @contextlib.contextmanager
     def receiver(self) -> Iterator[None]:
         """Be the one process of this home that receives or registers. Raises `HomeInUse`."""
-        path = self._home / LOCK_FILE
+        with self._lock(LOCK_FILE, wait=False) as held:
+            if not held:
+                raise HomeInUse("Another process receives for this home.", "Use that one, or end it and try again.")
+            yield
+
+    @contextlib.contextmanager
+    def sender(self, *, wait: bool) -> Iterator[bool]:
+        """Be the one process of this home that empties the outbox: whether it is so. `wait`: until it is."""
+        with self._lock(SENDER_LOCK_FILE, wait=wait) as held:
+            yield held
+
+    @contextlib.contextmanager
+    def _lock(self, name: str, *, wait: bool) -> Iterator[bool]:
+        path = self._home / name
         with _told(path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise HomeInUse(
-                    "Another process receives for this home.", "Use that one, or end it and try again."
-                ) from error
-            yield
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
         finally:
             os.close(descriptor)
 
@@ -723,6 +738,10 @@ class Store:
         """How many outgoing messages have no answer."""
         return int(self._value("SELECT count(*) FROM outbox WHERE problem IS NULL") or 0)
 
+    def is_waiting(self, number: int) -> bool:
+        """Whether the outgoing message with this number has no answer yet."""
+        return bool(self._rows("SELECT 1 FROM outbox WHERE number = ? AND problem IS NULL", number))
+
     def outgoing(self) -> Iterator[OutboxRow]:
         """What is to be sent, the oldest first, one after the other."""
         number = 0
@@ -752,9 +771,7 @@ class Store:
                 number,
             )
             self._run("DELETE FROM outbox WHERE number = ?", number)
-            self._run(
-                "UPDATE sent SET stored_at = ?, message_id = ?, outbox = NULL WHERE outbox = ?", now, message_id, number
-            )
+            self._run("UPDATE sent SET stored_at = ?, message_id = ? WHERE outbox = ?", now, message_id, number)
         self._forget_spool(spool)
 
     def outgoing_failed(self, number: int, problem: str) -> None:
@@ -767,7 +784,7 @@ class Store:
             )
             # The user still has the file that a spooled content was made from.
             self._run("UPDATE outbox SET problem = ?, spool = NULL WHERE number = ?", problem, number)
-            self._run("UPDATE sent SET problem = ?, outbox = NULL WHERE outbox = ?", problem, number)
+            self._run("UPDATE sent SET problem = ? WHERE outbox = ?", problem, number)
         self._forget_spool(spool)
 
     # --- what was sent ----------------------------------------------------------------------------------------
@@ -790,9 +807,20 @@ class Store:
 
     def sent(self) -> list[SentRow]:
         """What was sent or was to be sent, the oldest first."""
+        return self._sent_rows("1")
+
+    def sent_by_outbox(self, number: int) -> SentRow | None:
+        """What the history has of the message with an outbox number, whatever has become of it."""
+        rows = self._sent_rows("outbox = ?", number)
+        return rows[0] if rows else None
+
+    def _sent_rows(self, condition: str, *values: SqlValue) -> list[SentRow]:
         rows = self._rows(
-            "SELECT number, recipient, kind, text, path, queued_at, stored_at, message_id, problem, "
-            "outbox IS NOT NULL FROM sent ORDER BY number"
+            # The condition is our own text.
+            "SELECT number, recipient, kind, text, path, queued_at, stored_at, message_id, problem, "  # noqa: S608
+            "EXISTS (SELECT 1 FROM outbox o WHERE o.number = sent.outbox AND o.problem IS NULL), "
+            f"outbox FROM sent WHERE {condition} ORDER BY number",
+            *values,
         )
         return [SentRow(*row) for row in rows]
 

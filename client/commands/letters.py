@@ -138,21 +138,19 @@ def answer_request(messenger: Messenger, output: Output, name: str, answer: str)
 
 def show_received(output: Output, message: Received) -> None:
     """Show one received message."""
-    line, fields = _record(message)
-    output.data("message", line, **fields)
+    name, rest = received_parts(message)
+    output.data("message", f"{_time(message.accepted_at or message.received_at)} {name}{rest}", **_fields(message))
 
 
 def as_json(message: Received) -> str:
     """Give a received message as the line that `--json` prints."""
-    return json_line("message", _record(message)[1])
+    return json_line("message", _fields(message))
 
 
-def _record(message: Received) -> tuple[str, dict[str, Value]]:
-    """A received message as a line for a person and as fields."""
+def received_parts(message: Received) -> tuple[str, str]:
+    """Give the sender's name, and what stands behind it on the line: marks, and the content."""
     sender = message.sender_name
     name = visible_line(sender) if sender is not None else f"unknown user {message.sender.hex()}"
-    kind, shown, fields = _content(message)
-    when = message.accepted_at or message.received_at
     marks = [
         word
         for word, holds in (
@@ -164,11 +162,15 @@ def _record(message: Received) -> tuple[str, dict[str, Value]]:
         if holds
     ]
     mark = f" [{', '.join(marks)}]" if marks else ""
-    line = f"{_time(when)} {name}{mark}{shown}"
+    return name, f"{mark}{_content(message)[1]}"
+
+
+def _fields(message: Received) -> dict[str, Value]:
+    kind, _, fields = _content(message)
     given: dict[str, Value] = {
         "direction": "in",
         "number": message.number,
-        "name": sender,
+        "name": message.sender_name,
         "id": message.sender.hex(),
         "kind": kind,
         "accepted_at": message.accepted_at,
@@ -178,7 +180,7 @@ def _record(message: Received) -> tuple[str, dict[str, Value]]:
         "late": message.late,
         "repeated": message.repeated,
     }
-    return line, given | fields
+    return given | fields
 
 
 def _content(message: Received) -> tuple[str, str, dict[str, Value]]:
@@ -193,7 +195,7 @@ def _content(message: Received) -> tuple[str, str, dict[str, Value]]:
                 what += "it only decrypts" if message.sender_verified else "it takes the place of the one in use"
             return "key", what, {"unasked": unasked}
         case Text(text):
-            return "text", f": {_indented(text)}", {"text": text}
+            return "text", f": {indented(text)}", {"text": text}
         case SavedFile(path):
             return "file", f" sent a file: {visible_line(str(path))}", {"path": str(path)}
         case Unreadable(problem):
@@ -239,20 +241,28 @@ def _searchable(message: Received | SentMessage) -> str:
             return ""
 
 
-def _show_sent(output: Output, message: SentMessage) -> None:
+def state_of(message: SentMessage) -> str:
+    """Say in a word how far a message of ours has come."""
     if message.stored_at is not None:
-        state = "stored"
-    elif message.problem is not None:
-        state = "failed"
-    else:
-        state = "waiting" if message.waiting else "unknown"
+        return "stored"
+    if message.problem is not None:
+        return "failed"
+    return "waiting" if message.waiting else "unknown"
+
+
+def sent_content(message: SentMessage) -> str:
+    """Give the text of a message of ours, or the name of its file, as it is shown."""
+    return indented(message.text) if message.text is not None else f"the file {visible_line(str(message.path))}"
+
+
+def _show_sent(output: Output, message: SentMessage) -> None:
+    state = state_of(message)
     mark = "" if state == "stored" else f" [{state}]"
-    shown = _indented(message.text) if message.text is not None else f"the file {visible_line(str(message.path))}"
     fields: dict[str, Value] = {} if message.text is None else {"text": message.text}
     if message.path is not None:
         fields["path"] = str(message.path)
     when = _time(message.stored_at or message.queued_at)
-    line = f"{when} to {visible_line(message.recipient.name)}{mark}: {shown}"
+    line = f"{when} to {visible_line(message.recipient.name)}{mark}: {sent_content(message)}"
     output.data(
         "message", line, direction="out", number=message.number, name=message.recipient.name,
         id=message.recipient.client_id.hex(), kind="text" if message.text is not None else "file", state=state,
@@ -265,5 +275,6 @@ def _time(milliseconds: int) -> str:
     return f"{datetime.fromtimestamp(milliseconds / 1000).astimezone():%Y-%m-%d %H:%M}"
 
 
-def _indented(text: str) -> str:
+def indented(text: str) -> str:
+    """Give a text of others, or ours, so that its further lines can't pretend to be messages."""
     return visible_text(text).replace("\n", "\n    ")

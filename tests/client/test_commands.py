@@ -66,7 +66,7 @@ def test_what_is_imported_to_understand_the_command_line(arguments: list[str]) -
 def test_what_is_imported_to_send(tmp_path: Path) -> None:
     modules = imported_by("--home", str(tmp_path), "--server", "127.0.0.1:1", "send", "bob", "hello")
     assert {"client.messenger", "Crypto", "apsw"} <= modules
-    assert not {"client.console", "client.menu", "platformdirs", *HEAVY} & modules
+    assert not {"client.console", "client.menu", "client.chat", "platformdirs", *HEAVY} & modules
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,212 @@
+"""What a chat's screen shows, as text: the lines that scroll by, and those that stand above the prompt.
+
+Owns: the state of the messages that are under way, of transfers and of the connection, and how each is put into words.
+Promises: no terminal here; everything that others wrote is made visible. What is under way stands above the prompt
+until its state is final, and scrolls by with it then: nothing that has scrolled by is ever wrong.
+Exposure: shows texts and names that strangers chose.
+
+    a message of ours   where it stands        leaves when
+    ─────────────────   ────────────────────   ────────────────────────────────────────────────────────
+    waiting             above the prompt       the server has it → stored; refused for good → not sent
+    stored, not sent    among what scrolls by  never
+
+Source: docs/client.md.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from client.chat.events import Line, Moved, Passing
+from client.commands import letters
+from client.messenger import Contact, Received, SentMessage
+from client.visible import visible_line
+
+HISTORY: Final = 20
+"""How many messages of before are shown at the beginning."""
+_MOST_WAITING_LINES: Final = 4
+_BAR: Final = 20
+"""Columns."""
+HELP: Final = """\
+What you type is sent to {name} when you press Enter.
+/file PATH   send a file; Tab completes the path
+/key         make a new symmetric key and send it
+/help        this
+/quit        leave; Ctrl-D does the same
+A line that begins with // is sent as a text that begins with /.
+Without a server what you send is kept, and sent as soon as it is back.
+"""
+
+
+class Printed(NamedTuple):
+    """A line that scrolls by: the time, who speaks (shown bold), and the rest."""
+
+    when: str
+    who: str
+    rest: str
+
+
+class _Draft(NamedTuple):
+    what: str
+    queued_at: int
+
+
+class Conversation:
+    """The state of one chat. Used from the screen's thread."""
+
+    def __init__(self, contact: Contact, now: Callable[[], int], monotonic: Callable[[], float]) -> None:
+        self.contact = contact
+        self.verified = False
+        self._now = now
+        self._monotonic = monotonic
+        self._drafts: dict[int, _Draft] = {}
+        self._last = 0
+        self._line = Line("connecting", good=True)
+        self._passing: Passing | None = None
+        self._began = 0.0
+
+    @property
+    def name(self) -> str:
+        """The other side, with the mark where the key was compared."""
+        return f"{visible_line(self.contact.name)}{' [verified]' if self.verified else ''}"
+
+    @property
+    def unfinished(self) -> int:
+        """How many messages of ours are under way."""
+        return len(self._drafts)
+
+    # --- what happens -----------------------------------------------------------------------------------------
+
+    def draft(self, text: str | None, path: Path | None = None) -> int:
+        """Note that a message of ours is under way; gives its number in this chat."""
+        self._last += 1
+        what = letters.indented(text) if text is not None else f"the file {visible_line(str(path))}"
+        self._drafts[self._last] = _Draft(what, self._now())
+        return self._last
+
+    def moved(self, event: Moved) -> Printed | None:
+        """Take what became of a message of ours; the line that scrolls by where that is final."""
+        draft = self._drafts.get(event.draft)
+        message = event.message
+        if draft is None or (message is not None and letters.state_of(message) == "waiting"):
+            return None
+        del self._drafts[event.draft]
+        if message is not None:
+            return self.sent(message)
+        state = f"not sent: {event.problem}" if event.problem else "stored"
+        return self._ours(self._now(), state, draft.what)
+
+    def line(self, event: Line) -> str:
+        """Take how the connection does; what is to be said of it, if anything."""
+        news = event.why if event.why != self._line.why else ""
+        self._line = event
+        return news
+
+    def passing(self, event: Passing) -> None:
+        """Take how far a transfer is."""
+        if event.done >= event.total:
+            self._passing = None
+            return
+        if self._passing is None or self._passing.what != event.what or event.done < self._passing.done:
+            self._began = self._monotonic()
+        self._passing = event
+
+    # --- lines that scroll by ---------------------------------------------------------------------------------
+
+    def received(self, message: Received) -> Printed:
+        """Show a message; one from somebody else is marked, because the answer would not go there."""
+        name, rest = letters.received_parts(message)
+        elsewhere = "" if message.sender == self.contact.client_id else " (not in this chat)"
+        return Printed(self._time(message.accepted_at or message.received_at), name, f"{elsewhere}{rest}")
+
+    def sent(self, message: SentMessage) -> Printed:
+        """Show a message of ours with its state."""
+        state = letters.state_of(message)
+        if state == "failed":
+            state = f"not sent: {message.problem}"
+        return self._ours(message.stored_at or message.queued_at, state, letters.sent_content(message))
+
+    def _ours(self, when: int, state: str, what: str) -> Printed:
+        return Printed(self._time(when), "you", f" [{visible_line(state)}]: {what}")
+
+    def history(self, messages: list[Received | SentMessage]) -> list[Printed]:
+        """Show what was written before, but for what is under way."""
+        lines = []
+        for message in messages:
+            if isinstance(message, Received):
+                if message.sender == self.contact.client_id:
+                    lines.append(self.received(message))
+            elif message.recipient.client_id == self.contact.client_id and not message.waiting:
+                lines.append(self.sent(message))
+        return lines[-HISTORY:]
+
+    # --- what stands above the prompt --------------------------------------------------------------------------
+
+    def above_the_prompt(self, columns: int) -> list[str]:
+        """What is under way, each on a line, and how far a transfer is."""
+        drafts = list(self._drafts.values())
+        lines = []
+        if len(drafts) > _MOST_WAITING_LINES:
+            lines.append(f"({len(drafts) - _MOST_WAITING_LINES} more are waiting)")
+        for draft in drafts[-_MOST_WAITING_LINES:]:
+            first, _, more = draft.what.partition("\n")
+            lines.append(f"{self._time(draft.queued_at)} you [waiting]: {first}{' …' if more else ''}")
+        if self._passing is not None:
+            lines.append(self._transfer(self._passing))
+        return [shortened(line, columns - 1) for line in lines]
+
+    def _transfer(self, event: Passing) -> str:
+        seconds = self._monotonic() - self._began
+        rate = event.done / seconds if seconds > 0 else 0.0
+        full = _BAR * event.done // event.total
+        left = f"{_clock(round((event.total - event.done) / rate))} left" if rate > 0 and seconds >= 1 else "…"
+        return (
+            f"{visible_line(event.what)} [{'#' * full}{'.' * (_BAR - full)}] {100 * event.done // event.total}% "
+            f"of {_size(event.total)}, {_size(rate)}/s, {left}"
+        )
+
+    def bar(self, columns: int) -> tuple[str, str, bool]:
+        """How the connection does, and the ways on and out: left and right; whether all is well."""
+        way_out = "/help  /quit or Ctrl-D "
+        room = columns - len(way_out) - 3
+        return f" {shortened(visible_line(self._line.words), room)}", way_out, self._line.good
+
+    def farewell(self) -> str | None:
+        """What to say at the end of what is still under way."""
+        if not self._drafts:
+            return None
+        many = "One message is" if len(self._drafts) == 1 else f"{len(self._drafts)} messages are"
+        return f"{many} not stored by the server yet; what waits is kept, and sent before anything else."
+
+    def _time(self, milliseconds: int) -> str:
+        when = datetime.fromtimestamp(milliseconds / 1000).astimezone()
+        today = datetime.fromtimestamp(self._now() / 1000).astimezone().date()
+        return f"{when:%H:%M}" if when.date() == today else f"{when:%Y-%m-%d %H:%M}"
+
+
+def shortened(line: str, columns: int) -> str:
+    """Cut a line to a width in terminal columns."""
+    from prompt_toolkit.utils import get_cwidth  # noqa: PLC0415 - only a chat needs it
+
+    if get_cwidth(line) <= columns:
+        return line
+    kept = ""
+    for letter in line:
+        if get_cwidth(kept + letter) >= columns:
+            break
+        kept += letter
+    return f"{kept}…"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _clock(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

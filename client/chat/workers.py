@@ -1,0 +1,287 @@
+"""The two threads behind a chat's screen: one sends, one receives.
+
+Owns: the order of sending, trying again, and waiting for mail, each with a `Messenger` of its own.
+Promises: a failure of the server or the store ends neither thread: it is told as an event, and the work goes on when
+it can. What is interrupted stays in the outbox, or unread.
+Exposure: as `client.messenger`; shows nothing itself.
+
+Source: docs/client.md.
+"""
+
+import contextlib
+import queue
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Final
+
+from client.chat.events import Came, FileJob, Job, KeptJob, KeyJob, Line, Moved, Passing, Post, Said, TextJob
+from client.messenger import Messenger, SentMessage
+from client.server_link import Progress
+from common.errors import (
+    ClientError,
+    HomeInUse,
+    MessageUError,
+    ServerAnsweredError,
+    ServerSilent,
+    ServerUnreachable,
+)
+
+CONNECTED: Final = "connected"
+FOLLOWING: Final = "another process of this home receives; what it gets appears here"
+NOTHING_PASSES: Final = Passing("", 0, 0)
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 10.0
+SERVER_WAIT: Final = 60.0
+"""Seconds that one question to the server may take."""
+_NEWS_EVERY: Final = 0.1
+"""Seconds between two events of one transfer."""
+
+Open = Callable[[Callable[[str], None]], Messenger]
+"""Opens the home once more; what happens by itself is told to the argument."""
+
+
+class Stopped(Exception):
+    """The chat ends: leave everything as it is."""
+
+
+class _Worker(ABC):
+    """A thread with a Messenger of its own. `start`, `stop` and `join` are for the screen's thread."""
+
+    def __init__(self, name: str, open_home: Open, post: Post) -> None:
+        self._open_home = open_home
+        self._post = post
+        self._stop = threading.Event()
+        self._messenger: Messenger | None = None
+        # A daemon: where the network makes it wait for longer than a person would, the program ends without it.
+        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Break off what goes on."""
+        self._stop.set()
+        if self._messenger is not None:
+            self._messenger.interrupt()
+
+    def join(self, seconds: float) -> None:
+        self._thread.join(seconds)
+
+    def _main(self) -> None:
+        try:
+            with self._open_home(self._tell) as messenger:
+                self._messenger = messenger
+                if not self._stop.is_set():
+                    self._work(messenger)
+        except Stopped:
+            pass
+        except MessageUError as error:
+            self._post(Said(_sentence(error)))
+            self._post(Line("the home can't be used: leave, and see messageu doctor", good=False))
+
+    @abstractmethod
+    def _work(self, messenger: Messenger) -> None: ...
+
+    def _tell(self, sentence: str) -> None:
+        self._post(Said(sentence))
+
+    def _progress(self, what: str) -> Progress:
+        last = 0.0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal last
+            if self._stop.is_set():
+                raise Stopped
+            now = time.monotonic()
+            if done >= total or now - last >= _NEWS_EVERY:
+                last = now
+                self._post(Passing(what, done, total))
+
+        return progress
+
+
+class Sender(_Worker):
+    """Does what `give` hands it, and empties the outbox."""
+
+    def __init__(self, name: str, open_home: Open, post: Post) -> None:
+        super().__init__("sender", open_home, post)
+        self._name = name
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._kept: dict[int, SentMessage] = {}
+
+    def give(self, job: Job) -> None:
+        """Hand over a job."""
+        self._jobs.put(job)
+
+    def wake(self) -> None:
+        """Have another look at the outbox: the server is there."""
+        self._jobs.put(None)
+
+    def stop(self) -> None:
+        """Break off what goes on."""
+        super().stop()
+        self.wake()
+
+    def _tell(self, sentence: str) -> None:
+        """The screen shows the state of each message itself."""
+
+    def _work(self, messenger: Messenger) -> None:
+        pause: float | None = None
+        while True:
+            with contextlib.suppress(queue.Empty):
+                job = self._jobs.get(timeout=pause)
+                if job is not None:
+                    self._do(messenger, job)
+            if self._stop.is_set():
+                raise Stopped
+            if not self._kept and not messenger.waiting_count():
+                pause = None
+            elif self._empty_the_outbox(messenger):
+                pause = FIRST_PAUSE if self._kept else None
+            else:
+                pause = min((pause or FIRST_PAUSE / 2) * 2, LONGEST_PAUSE)
+
+    def _do(self, messenger: Messenger, job: Job) -> None:
+        try:
+            match job:
+                case KeptJob(draft, message):
+                    self._kept[draft] = message
+                case FileJob(draft, path) if messenger.has_proven:
+                    with contextlib.suppress(ClientError):
+                        # So that the server has told how much it takes.
+                        messenger.send_waiting(None, self._progress("sending"))
+                    progress = self._progress(f"encrypting {path.name}")
+                    self._kept[draft] = kept = messenger.keep_file(self._name, path, progress)
+                    self._post(Moved(draft, kept))
+                case FileJob(draft, path):
+                    messenger.agree_on_key(self._name)
+                    messenger.send_file(self._name, path, self._progress(f"sending {path.name}"))
+                    self._post(Moved(draft, None))
+                case TextJob(draft, text):
+                    messenger.agree_on_key(self._name)
+                    messenger.send_text(self._name, text)
+                    self._post(Moved(draft, None))
+                case KeyJob():
+                    self._send_key(messenger)
+        except MessageUError as error:
+            if isinstance(job, KeyJob):
+                self._post(Said(f"The key was not sent. {_sentence(error)}"))
+            else:
+                self._post(Moved(job.draft, None, _sentence(error)))
+        finally:
+            self._post(NOTHING_PASSES)
+
+    def _send_key(self, messenger: Messenger) -> None:
+        if messenger.has_proven:
+            messenger.keep_key(self._name)
+        else:
+            messenger.meet(self._name)
+            messenger.send_key(self._name)
+        self._post(Said(f"A new symmetric key is made for {self._name}."))
+
+    def _empty_the_outbox(self, messenger: Messenger) -> bool:
+        newest = max(self._kept.values(), key=lambda message: message.number, default=None)
+        try:
+            messenger.send_waiting(newest, self._progress("sending"))
+        except MessageUError as error:
+            if self._stop.is_set():
+                raise Stopped from error
+            if newest is not None and isinstance(error, ServerAnsweredError) and not messenger.now(newest).waiting:
+                # Refused for good, as its line will say: nothing is wrong with the server.
+                return True
+            self._post(_line_of(error))
+            return False
+        else:
+            self._post(Line(CONNECTED, good=True))
+            return True
+        finally:
+            self._post(NOTHING_PASSES)
+            for draft, message in list(self._kept.items()):
+                now = messenger.now(message)
+                if not now.waiting:
+                    del self._kept[draft]
+                    self._post(Moved(draft, now))
+
+
+class Receiver(_Worker):
+    """Waits for mail, or follows another process of the home that does; `after` is the newest message shown so far."""
+
+    def __init__(self, after: int, open_home: Open, post: Post, wake_sender: Callable[[], None]) -> None:
+        super().__init__("receiver", open_home, post)
+        self._after = after
+        self._wake_sender = wake_sender
+        self._connected = False
+
+    def _work(self, messenger: Messenger) -> None:
+        messenger.identity()
+        pause = FIRST_PAUSE
+        while True:
+            began = time.monotonic()
+            try:
+                self._follow(messenger)
+                got = self._receive(messenger)
+            except HomeInUse:
+                self._connected = False
+                self._post(Line(FOLLOWING, good=True))
+                self._rest(FIRST_PAUSE)
+            except MessageUError as error:
+                self._connected = False
+                if self._stop.is_set():
+                    raise Stopped from error
+                self._post(_line_of(error))
+                self._rest(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+            else:
+                pause = FIRST_PAUSE
+                if not self._connected:
+                    self._connected = True
+                    self._post(Line(CONNECTED, good=True))
+                    self._wake_sender()
+                elif not got and time.monotonic() - began < FIRST_PAUSE:
+                    # A server that can't let us wait.
+                    self._rest(FIRST_PAUSE * 2)
+
+    def _receive(self, messenger: Messenger) -> bool:
+        """Show what waits, or what comes within a while; whether anything did."""
+        got = False
+        # The first question is answered at once: then we know that the server is there.
+        wait = SERVER_WAIT if self._connected else 0.0
+        progress = self._progress("receiving")
+        with contextlib.closing(messenger.receive(wait, progress, send_waiting=False)) as received:
+            for message in received:
+                got = True
+                shown = threading.Event()
+                self._post(Came(message, shown))
+                while not shown.wait(FIRST_PAUSE):
+                    if self._stop.is_set():
+                        # Not shown: it comes again, marked.
+                        raise Stopped
+                self._after = max(self._after, message.number)
+        return got
+
+    def _follow(self, messenger: Messenger) -> None:
+        """Show what another process received."""
+        for message in messenger.seen(self._after):
+            self._post(Came(message, threading.Event()))
+            self._after = message.number
+
+    def _rest(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise Stopped
+
+
+def _line_of(error: MessageUError) -> Line:
+    if isinstance(error, ServerUnreachable):
+        words = "no server"
+    elif isinstance(error, ServerSilent):
+        words = "no answer"
+    else:
+        words = "trouble"
+    return Line(f"{words}; trying again by itself", good=False, why=_sentence(error))
+
+
+def _sentence(error: MessageUError) -> str:
+    advice = error.advice if isinstance(error, ClientError) else ""
+    return f"{error} {advice}".rstrip()

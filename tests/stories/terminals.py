@@ -1,0 +1,89 @@
+"""A subcommand in a pseudo-terminal with a screen of its own, typed at and read as a person does."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import pexpect
+import pyte
+
+from torture.programs import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATIENCE = 20.0
+CTRL_C, CTRL_D, ENTER = "\x03", "\x04", "\r"
+ROWS = 60
+
+
+class Terminal:
+    """The command `messageu` in a user's home."""
+
+    def __init__(self, home: Path, port: int, *words: str, columns: int = 100) -> None:
+        environment: Any = {name: value for name, value in os.environ.items() if not name.startswith("MESSAGEU_")}
+        environment |= {
+            "PYTHONPATH": str(ROOT),
+            "MESSAGEU_CONFIG": str(home.parent / "config.toml"),
+            "MESSAGEU_SERVER": f"127.0.0.1:{port}",
+            "TERM": "xterm-256color",
+            "TZ": "UTC",
+            # Nobody answers here when the program asks where the cursor is.
+            "PROMPT_TOOLKIT_NO_CPR": "1",
+        }
+        options = ["--home", str(home), "--save-dir", str(home / "received")]
+        self._child = pexpect.spawn(
+            sys.executable,
+            ["-P", "-m", "client", *options, *words],
+            env=environment,
+            cwd=str(home.parent),
+            encoding="utf-8",
+            dimensions=(ROWS, columns),
+        )
+        self._child.delaybeforesend = None
+        self._screen = pyte.Screen(columns, ROWS)
+        self._stream = pyte.Stream(self._screen)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.close(force=True)
+
+    def types(self, text: str, end: str = ENTER) -> Self:
+        """Type, and press Enter."""
+        self._child.send(text + end)
+        return self
+
+    @property
+    def lines(self) -> list[str]:
+        """What is on the screen."""
+        return [line.rstrip() for line in self._screen.display]
+
+    def until(self, text: str, times: int = 1) -> Self:
+        """Wait until a text is on the screen, so many times."""
+        end = time.monotonic() + PATIENCE
+        # Joined as they are: a text that is longer than a line counts as well.
+        while "".join(self._screen.display).count(text) < times:
+            assert time.monotonic() < end, f"{text!r} was never shown, but:\n{self}"
+            try:
+                self._stream.feed(self._child.read_nonblocking(65536, timeout=1))
+            except pexpect.TIMEOUT:
+                continue
+            except pexpect.EOF:
+                raise AssertionError(f"{text!r} was never shown before the end, but:\n{self}") from None
+        return self
+
+    def ends(self) -> int | None:
+        """Read to the end; the exit code."""
+        self._child.expect(pexpect.EOF, timeout=PATIENCE)
+        self._stream.feed(self._child.before or "")
+        self._child.close()
+        code: int | None = self._child.exitstatus
+        return code
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines).rstrip()
