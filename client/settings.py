@@ -51,7 +51,7 @@ class Settings:
         self._environment = environment
         self._here = here
         self._config_path, self._config = _read_config(environment)
-        self.home = Path(self.home_setting().value or ".").expanduser()
+        self.home = _expanded(self.home_setting())
 
     def home_setting(self) -> Setting:
         """The folder of the identity."""
@@ -63,13 +63,13 @@ class Settings:
         found = self._flag_or_environment("server", self._flags.server, "--server")
         if found is not None:
             return found
-        if (self.home / SERVER_INFO).exists():
+        if _is_there(self.home / SERVER_INFO):
             return self._server_file(self.home)
         found = self._configured("server")
         if found is not None:
             return found
         for folder in self._further_folders():
-            if (folder / SERVER_INFO).exists():
+            if _is_there(folder / SERVER_INFO):
                 return self._server_file(folder)
         return Setting("server", None, "nowhere")
 
@@ -96,7 +96,7 @@ class Settings:
 
     def save_dir(self) -> Path:
         """Where received files go."""
-        return Path(self.save_dir_setting().value or tempfile.gettempdir()).expanduser()
+        return _expanded(self.save_dir_setting())
 
     def published_only_setting(self) -> Setting:
         """Whether the account keeps to the published protocol; None leaves it as the home's store has it."""
@@ -134,8 +134,15 @@ class Settings:
             self.save_dir_setting(),
             self.published_only_setting(),
             self.answer_setting(),
-            Setting("config_file", str(self._config_path), "found" if self._config_path.exists() else "does not exist"),
+            self._config_setting(),
         ]
+
+    def _config_setting(self) -> Setting:
+        if self._config_path is None:
+            return Setting("config_file", None, "this user has no home folder")
+        return Setting(
+            "config_file", str(self._config_path), "found" if _is_there(self._config_path) else "does not exist"
+        )
 
     def _early(self, name: str, flag: str | None, option: str) -> Setting | None:
         return self._flag_or_environment(name, flag, option) or self._configured(name)
@@ -170,18 +177,38 @@ def save_folder(option: Path | None, environment: Mapping[str, str]) -> Path:
     return Settings(Flags(save_dir=option), environment, Path()).save_dir()
 
 
-def _config_path(environment: Mapping[str, str]) -> Path:
+def _expanded(setting: Setting) -> Path:
+    """A folder that may begin with a tilde. Raises `SettingRejected` where that means nobody."""
+    try:
+        return Path(setting.value or ".").expanduser()
+    except RuntimeError as error:
+        raise SettingRejected(f"{setting.source}: {setting.value} is nobody's home folder.") from error
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a file, or this user may not know: then reading it will say so."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return True
+
+
+def _config_path(environment: Mapping[str, str]) -> Path | None:
     named = environment.get(CONFIG_VARIABLE)
     if named:
-        return Path(named).expanduser()
+        return _expanded(Setting(CONFIG_FILE, named, CONFIG_VARIABLE))
     from platformdirs import user_config_path  # noqa: PLC0415 - the only user of it, and only where nothing is named
 
-    return user_config_path("messageu", appauthor=False) / CONFIG_FILE
+    try:
+        return user_config_path("messageu", appauthor=False) / CONFIG_FILE
+    except RuntimeError:
+        # No HOME, and a user that the system does not know either.
+        return None
 
 
-def _read_config(environment: Mapping[str, str]) -> tuple[Path, dict[str, str]]:
+def _read_config(environment: Mapping[str, str]) -> tuple[Path | None, dict[str, str]]:
     path = _config_path(environment)
-    if not path.is_file():
+    if path is None or not _is_there(path):
         return path, {}
     import tomllib  # noqa: PLC0415 - most people have no configuration file
 

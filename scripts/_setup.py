@@ -16,6 +16,7 @@ checks need on top. What it holds to:
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import importlib.util
@@ -219,7 +220,13 @@ def main(arguments: Sequence[str]) -> int:
         say(str(failure))
         return 1
     except OSError as error:
-        say(f"The Python environment could not be set up: {error}")
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            say(
+                f"This user may not make or use a Python environment in {ROOT} ({error.strerror}: {error.filename}); "
+                "copy the project into a folder of your own."
+            )
+        else:
+            say(f"The Python environment could not be set up: {error}")
         return 1
     except KeyboardInterrupt:
         say("The set-up was interrupted; the next start does it again.")

@@ -122,6 +122,31 @@ def test_a_variable_that_can_not_be_used(tmp_path: Path, name: str) -> None:
         settings.answer_key_requests()
 
 
+def test_a_folder_that_may_not_be_entered_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(_path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", denied)
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(InfoFileError, match=r"config\.toml: can't be read \(Permission denied\)"):
+        Settings(Flags(), {"MESSAGEU_CONFIG": str(tmp_path / "config.toml")}, tmp_path)
+    monkeypatch.setattr("client.settings._read_config", lambda _: (None, {}))
+    with pytest.raises(InfoFileError, match=r"home/server\.info: can't be read \(Permission denied\)"):
+        Settings(Flags(home=tmp_path / "home"), {}, tmp_path).server()
+
+
+def test_a_user_without_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr("platformdirs.user_config_path", unknown)
+    settings = Settings(Flags(home=tmp_path), {}, tmp_path)
+    assert settings.all()[-1] == ("config_file", None, "this user has no home folder")
+    for flags in (Flags(home=Path("~nobody who is known/x")), Flags(home=tmp_path, save_dir=Path("~nobody else/y"))):
+        with pytest.raises(SettingRejected, match=r"--(home|save-dir): ~nobody .* is nobody's home folder"):
+            Settings(flags, {}, tmp_path).save_dir()
+
+
 def test_the_configuration_lies_in_the_users_folder() -> None:
     setting = next(one for one in Settings(Flags(), {}, Path()).all() if one.name == "config_file")
     assert (setting.value or "").endswith("messageu/config.toml")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -237,6 +238,19 @@ def test_main_tells_failures_in_a_sentence(as_main: Machine, capsys: pytest.Capt
     shutil.rmtree(as_main.root / "scripts")
     assert _setup.main(["run"]) == 1
     assert "could not be set up" in capsys.readouterr().err
+
+
+def test_main_tells_a_user_who_may_not_write_here(
+    as_main: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def denied(_self: SetUp, _level: str) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(as_main.root / ".venv"))
+
+    monkeypatch.setattr(SetUp, "make", denied)
+    assert _setup.main(["run"]) == 1
+    told = capsys.readouterr().err
+    assert f"in {as_main.root} (Read-only file system: {as_main.root}/.venv)" in told
+    assert told.count("\n") == 1
 
 
 def test_main_ends_quietly_when_interrupted(
