@@ -23,8 +23,8 @@ stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
 def twist(number, answer):
     return TWIST
+pathlib.Path(os.environ["MESSAGEU_DATA"]).mkdir()
 with ScriptedServer(twist, port=int(pathlib.Path("myport.info").read_text())):
-    pathlib.Path(os.environ["MESSAGEU_DATA"]).mkdir()
     stop.wait(60)
 """
 WORKER = """
