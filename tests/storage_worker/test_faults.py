@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.storage_worker.failing_disk import Fault, operations_of_a_life, run
+from tests.storage_worker.failing_disk import operations_of_a_life, run
+from tests.storage_worker.faulty_disk import Fault
 
 
 # Every life syncs hundreds of times, and other programs may keep the disk busy.
