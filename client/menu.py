@@ -154,8 +154,8 @@ class Menu:
         name = self._ask_name()
         answer = self._console.ask("Path of the file:")
         path = Path(answer.strip()) if answer.strip() else Path(answer)
-        with self._console.transfer("Sending") as progress:
-            self._with_shared_key(name, lambda: self._messenger.send_file(name, path, progress))
+        with self._console.transfer("Encrypting") as preparing, self._console.transfer("Sending") as progress:
+            self._with_shared_key(name, lambda: self._messenger.send_file(name, path, progress, preparing))
 
     # --- helpers ----------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
@@ -39,6 +39,7 @@ from client.contacts import Contact, Contacts
 from client.greeting import Consent, Greeting, Tell, if_registered_here
 from client.identity_files import Identity, PendingRegistration
 from client.inbox import LONGEST_SERVER_WAIT, Inbox, check_list
+from client.insistence import PAUSES, Insistence
 from client.mail import (
     Failed,
     FetchedKey,
@@ -142,6 +143,7 @@ class Messenger:
         random_bytes: RandomBytes = os.urandom,
         new_private_key: Callable[[RandomBytes], PrivateKey] = PrivateKey.generate,
         reply_timeout: float = REPLY_TIMEOUT,
+        pauses: Sequence[float] = PAUSES,
     ) -> None:
         self._home = home
         self._store = store
@@ -153,6 +155,7 @@ class Messenger:
         self._contacts = Contacts(store)
         self._greeting = Greeting(store, self._identity_or_none, consent, tell)
         self._link = ServerLink(server, reply_timeout=reply_timeout, greet=self._greeting.greet)
+        self._insistence = Insistence(self._link.rest, tell, pauses)
         self._outbox = Outbox(store, self._link, self._contacts, tell, self._now)
         self._trust = Trust(store, self._me, self._now)
         self._inbox = Inbox(
@@ -462,10 +465,13 @@ class Messenger:
         content = ciphers.encrypt(key, plain)
         return self._send(contact, MessageKind.TEXT, content, offline, outgoing=Outgoing(text, None))
 
-    def send_file(self, name: str, path: Path, progress: Progress | None = None) -> Sent:
-        """Send a file's bytes under the shared key (153), from the disk through the cipher into the connection.
+    def send_file(
+        self, name: str, path: Path, progress: Progress | None = None, preparing: Progress | None = None
+    ) -> Sent:
+        """Send a file's bytes under the shared key (153).
 
-        Raises `FileUnreadable`, `NoSharedKey`.
+        Through the outbox they are encrypted first, which `preparing` is told of. A large file starts over by itself
+        when the connection breaks. Raises `FileUnreadable`, `NoSharedKey`.
         """
         contact = self.contact(name)
         offline = self._catch_up(progress)
@@ -475,11 +481,18 @@ class Messenger:
             size = ciphers.encrypted_size(plain_size)
             self._check_size(size)
             if not self._goes_through_the_outbox(offline):
-                parts = _encrypted_file(descriptor, path, plain_size, key, progress)
                 request = LargeSendRequest(self.identity().client_id, contact.client_id, MessageKind.FILE, size)
-                return self._send_at_once(contact, request, parts, outgoing)
+
+                def ask(watch: Progress) -> Sent:
+                    os.lseek(descriptor, 0, os.SEEK_SET)
+                    parts = _encrypted_file(descriptor, path, plain_size, key, watch)
+                    return self._ask_to_store(contact, request, parts)
+
+                # Where all of it was out and no answer came, nobody knows whether the server has it.
+                again = (ServerUnreachable,)
+                return self._noted(contact, request.kind, outgoing, lambda: self._insistence.do(ask, progress, again))
             self._outbox.check_room()
-            content = self._spooled(_encrypted_file(descriptor, path, plain_size, key, None), size)
+            content = self._spooled(_encrypted_file(descriptor, path, plain_size, key, preparing), size)
         return self._send_once(contact, MessageKind.FILE, size, content, offline, progress=progress, outgoing=outgoing)
 
     # --- sending in two steps, for who must not wait: what is kept here is sent by `send_waiting` -------------------
@@ -593,9 +606,9 @@ class Messenger:
             return self._send_once(contact, kind, len(content), content, offline, key=key, outgoing=outgoing)
         request = SendRequest(self.identity().client_id, contact.client_id, kind, content)
         if key is None:
-            return self._send_at_once(contact, request, iter(()), outgoing)
+            return self._noted(contact, kind, outgoing, lambda: self._ask_to_store(contact, request, iter(())))
         try:
-            sent = self._send_at_once(contact, request, iter(()))
+            sent = self._ask_to_store(contact, request, iter(()))
         except (ServerUnreachable, ServerAnsweredError):
             # It surely never arrived. After any other failure it may have: then what comes under it must be
             # readable, while to encrypt with it would be a gamble.
@@ -604,18 +617,13 @@ class Messenger:
         self._store.confirm_key(key)
         return sent
 
-    def _send_at_once(
-        self,
-        contact: Contact,
-        request: SendRequest | LargeSendRequest,
-        body: Iterator[bytes],
-        outgoing: Outgoing | None = None,
-    ) -> Sent:
+    def _noted(self, contact: Contact, kind: int, outgoing: Outgoing | None, ask: Callable[[], Sent]) -> Sent:
+        """Send without the outbox, and note in the history what became of it; not of a key or a request for one."""
         if outgoing is None:
-            return self._ask_to_store(contact, request, body)
-        number = self._store.add_sent(contact.client_id, request.kind, outgoing, self._now())
+            return ask()
+        number = self._store.add_sent(contact.client_id, kind, outgoing, self._now())
         try:
-            sent = self._ask_to_store(contact, request, body)
+            sent = ask()
         except (ServerUnreachable, ServerAnsweredError, FileUnreadable) as error:
             self._store.sent_failed(number, str(error))
             raise
@@ -655,7 +663,8 @@ class Messenger:
         if offline is not None:
             raise _kept(offline) from offline
         try:
-            message_id = self._outbox.flush(self.identity().client_id, number, progress)
+            me = self.identity().client_id
+            message_id = self._insistence.do(lambda watch: self._outbox.flush(me, number, watch), progress)
         except (ServerUnreachable, ServerSilent) as error:
             raise _kept(error) from error
         except KeyboardInterrupt:
@@ -792,6 +801,10 @@ class Messenger:
         if send_waiting and self._greeting.offers(Feature.SEND_ONCE):
             # Where another process does that just now, it is left to it.
             self._outbox.flush(me, wait=False)
+        return self._insistence.do(lambda watch: self._fetch_once(wait, watch), progress)
+
+    def _fetch_once(self, wait: int, progress: Progress) -> bool:
+        self._link.connect()
         if self._greeting.offers(Feature.FETCH):
             self._inbox.fetch(wait, progress)
             return True

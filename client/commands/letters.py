@@ -8,6 +8,7 @@ Exposure: shows texts and names that strangers chose, made visible.
 Source: docs/client.md.
 """
 
+import functools
 import sys
 import time
 from collections.abc import Callable
@@ -55,8 +56,9 @@ def send(messenger: Messenger, output: Output, name: str, text: str | None, file
         given = text
         _send_one(output, "text", None, lambda: messenger.send_text(name, given), name)
     for path in files:
-        with output.transfer("Sending") as progress:
-            _send_one(output, "file", path, lambda: messenger.send_file(name, path, progress), name)  # noqa: B023
+        with output.transfer("Encrypting") as preparing, output.transfer("Sending") as progress:
+            how = functools.partial(messenger.send_file, name, path, progress, preparing)
+            _send_one(output, "file", path, how, name)
     return exit_codes.DONE
 
 
