@@ -130,8 +130,8 @@ class Menu:
 
     def _receive(self) -> None:
         shown = 0
-        with self._console.transfer("Receiving") as progress:
-            for message in self._messenger.receive(progress=progress):
+        with self._console.transfer("Receiving") as progress, self._console.transfer("Decrypting") as saving:
+            for message in self._messenger.receive(progress=progress, saving=saving):
                 self._console.show(message)
                 shown += 1
         if not shown:

@@ -697,11 +697,12 @@ class Messenger:
         most: int | None = None,
         *,
         send_waiting: bool = True,
+        saving: Progress | None = None,
     ) -> Generator[Received]:
         """Fetch what waits at the server, and give everything that was not received yet, the oldest first.
 
         With `most`, so many messages of it; the others stay for the next time. What waits in the outbox is sent first,
-        where `send_waiting`.
+        where `send_waiting`. `progress` is told how far fetching is, `saving` how far a file is decrypted.
 
         Where there is nothing, it waits up to `wait` seconds for mail, without polling; a server of the published
         protocol alone can't do that and is asked once. A message counts as received when the caller comes back for
@@ -719,7 +720,7 @@ class Messenger:
                     can_wait = self._fetch(patience, progress, send_waiting=send_waiting)
                 except ClientError as error:
                     failure = error
-                given, unsaved = yield from self._inbox.unread(self._look_up_names, most)
+                given, unsaved = yield from self._inbox.unread(self._look_up_names, most, saving)
                 for problem in (failure, unsaved):
                     if problem is not None:
                         raise problem

@@ -98,8 +98,8 @@ def receive(messenger: Messenger, output: Output, wait: float, most: int | None,
     shown = unreadable = 0
     requests: list[str] = []
     while True:
-        with output.transfer("Receiving") as progress:
-            for message in messenger.receive(max(0.0, end - time.monotonic()), progress, most):
+        with output.transfer("Receiving") as progress, output.transfer("Decrypting") as saving:
+            for message in messenger.receive(max(0.0, end - time.monotonic()), progress, most, saving=saving):
                 show_received(output, message)
                 shown += 1
                 unreadable += isinstance(message.content, Unreadable)
