@@ -36,12 +36,20 @@ def _console(options: argparse.Namespace) -> int:
     from client.console import Console
     from client.menu import EXIT_INTERRUPTED, Menu
     from client.messenger import Messenger
+    from client.passphrase_source import PassphraseSource
     from client.settings import Flags, Settings
     from common.errors import ClientError, MessageUError
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     try:
-        flags = Flags(options.home, options.server, options.save_dir, options.published_only)
+        flags = Flags(
+            options.home,
+            options.server,
+            options.save_dir,
+            options.published_only,
+            options.passphrase_file,
+            options.passphrase_command,
+        )
         settings = Settings(flags, os.environ, Path.cwd())
         address = settings.server()
         console = Console(sys.stdin, sys.stdout, terminal=terminal)
@@ -52,6 +60,7 @@ def _console(options: argparse.Namespace) -> int:
             published_only=settings.published_only(),
             consent=console.may_prove,
             tell=console.say,
+            passphrase=PassphraseSource(settings, os.environ),
         ) as messenger:
             return Menu(messenger, console).run()
     except KeyboardInterrupt:

@@ -40,6 +40,7 @@ _BATCH_BYTES: Final = 1024 * 1024
 _ASK_AGAIN: Final = 1024 * 1024
 """Bytes. After a 2104 of this size or more, more may wait than the server puts into one answer."""
 _NO_KEY: Final = "no symmetric key is shared with the sender"
+_DAMAGED: Final = "its row in store.db was altered or is damaged"
 _LARGEST_NUMBER: Final = 2**63 - 1
 """What SQLite can keep; no honest server comes near it."""
 
@@ -206,6 +207,8 @@ class Inbox:
 
     def _look_at(self, row: InboxRow) -> Content:
         """As `_open`, without taking in a key or saving a file a second time."""
+        if row.damaged:
+            return Unreadable(_DAMAGED)
         if row.saved_path is not None:
             return SavedFile(Path(row.saved_path))
         match row.kind:
@@ -218,6 +221,8 @@ class Inbox:
 
     def _open(self, row: InboxRow) -> Content:
         try:
+            if row.damaged:
+                raise CipherError(_DAMAGED)
             match row.kind:
                 case MessageKind.KEY_REQUEST:
                     return KeyRequested()

@@ -37,7 +37,7 @@ from client import ciphers, identity_files
 from client.ciphers import PrivateKey, RandomBytes, SymmetricKey
 from client.contacts import Contact, Contacts
 from client.greeting import Consent, Greeting, Tell, if_registered_here
-from client.identity_files import Identity, PendingRegistration
+from client.identity_files import Ask, Identity, PendingRegistration, Protection, nobody_asked
 from client.inbox import LONGEST_SERVER_WAIT, Inbox, check_list
 from client.insistence import PAUSES, Insistence
 from client.mail import (
@@ -54,6 +54,7 @@ from client.mail import (
     Unreadable,
 )
 from client.outbox import Outbox
+from client.passphrase import open_store
 from client.refusals import refused
 from client.server_link import REPLY_TIMEOUT, Progress, ServerLink
 from client.store import Outgoing, SentRow, Store
@@ -144,7 +145,11 @@ class Messenger:
         new_private_key: Callable[[RandomBytes], PrivateKey] = PrivateKey.generate,
         reply_timeout: float = REPLY_TIMEOUT,
         pauses: Sequence[float] = PAUSES,
+        passphrase: Ask = nobody_asked,
     ) -> None:
+        if store.is_locked:
+            store.unlock(passphrase())
+        self._passphrase = passphrase
         self._home = home
         self._store = store
         self._tell = tell
@@ -172,19 +177,26 @@ class Messenger:
         published_only: bool | None = None,
         consent: Consent = if_registered_here,
         tell: Tell = _tell_nobody,
+        passphrase: Ask = nobody_asked,
     ) -> Self:
         """Open a home, making the folder (0700) and its store where they are missing.
 
         `published_only`: whether the account keeps to the published protocol, for good; None leaves it as it was.
-        `consent` is asked before the account's first proof, `tell` is told what happens by itself.
-        Raises `StoreBroken`, and `SettingRejected` where `published_only` comes too late.
+        `consent` is asked before the account's first proof, `tell` is told what happens by itself, `passphrase` is
+        asked where the home has one.
+        Raises `StoreBroken`, `PassphraseNeeded`, `PassphraseWrong`, `InfoFileError`, and `SettingRejected` where
+        `published_only` comes too late.
         """
         with suppress(OSError):
             # The store says it better.
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = save_dir if save_dir is not None else Path(tempfile.gettempdir())
-        store = Store.open(home)
-        messenger = cls(home, server, store, save_dir=folder, consent=consent, tell=tell)
+        store = open_store(home)
+        try:
+            messenger = cls(home, server, store, save_dir=folder, consent=consent, tell=tell, passphrase=passphrase)
+        except BaseException:
+            store.close()
+            raise
         try:
             if published_only is not None:
                 messenger.published_only(wanted=published_only)
@@ -231,9 +243,9 @@ class Messenger:
         return identity_files.exists(self._home)
 
     def identity(self) -> Identity:
-        """Give this home's user. Raises `NotRegistered`, `InfoFileError`."""
+        """Give this home's user. Raises `NotRegistered`, `InfoFileError`, `PassphraseNeeded`, `PassphraseWrong`."""
         if self._identity is None:
-            identity = identity_files.load(self._home)
+            identity = identity_files.load(self._home, self._passphrase)
             identity_files.complete(self._home, identity)
             self._identity = identity
         return self._identity
@@ -243,8 +255,11 @@ class Messenger:
 
     def pending_name(self) -> Username | None:
         """Give the name whose registration was begun and not ended. Raises `InfoFileError`."""
-        pending = identity_files.load_pending(self._home)
-        return None if pending is None else pending.name
+        return identity_files.pending_name(self._home)
+
+    def _protection(self) -> Protection | None:
+        """What a private key is written under."""
+        return Protection(self._passphrase(), self._random_bytes) if self._store.has_passphrase else None
 
     def register(self, name: str) -> Identity:
         """Register under a name, or complete the registration that broke.
@@ -257,7 +272,7 @@ class Messenger:
                     "This home has an identity already, and it is not replaced.", "Use --home for another user."
                 )
             checked = username(name)
-            pending = identity_files.load_pending(self._home)
+            pending = identity_files.load_pending(self._home, self._passphrase)
             if pending is None:
                 return self._register(
                     PendingRegistration(checked, self._new_private_key(self._random_bytes)), again=False
@@ -273,14 +288,14 @@ class Messenger:
         request = RegisterRequest(NO_CLIENT, pending.name, pending.private_key.public_key())
         self._link.connect()
         if not again:
-            identity_files.save_pending(self._home, pending)
+            identity_files.save_pending(self._home, pending, self._protection())
         answer = self._link.ask(request)
         if isinstance(answer, ErrorResponse):
             raise self._registration_refused(answer, pending, again=again)
         if not isinstance(answer, RegisteredResponse):
             raise _unexpected(answer)
         identity = Identity(pending.name, answer.client_id, pending.private_key)
-        identity_files.save(self._home, identity)
+        identity_files.save(self._home, identity, self._protection())
         self._identity = identity
         self._greeting.registered_here()
         if self._greeting.session is not None:
@@ -744,7 +759,7 @@ class Messenger:
         return SentMessage(
             row.number, Contact(row.recipient, self._contacts.name_of(row.recipient) or row.recipient.hex()),
             row.text, None if row.path is None else Path(row.path), row.queued_at, row.stored_at, row.message_id,
-            row.problem, row.waiting, row.outbox,
+            row.problem, row.waiting, row.outbox, row.damaged,
         )  # fmt: skip
 
     def fingerprint(self, name: str) -> str:
@@ -786,6 +801,20 @@ class Messenger:
     def changed_names(self) -> list[str]:
         """Give the names for which the server named another key or account than is known."""
         return self._store.changed_names()
+
+    def passphrase_state(self) -> tuple[bool, list[str], list[str]]:
+        """Say whether the store has a passphrase, and which files hold a private key encrypted, and which in the clear.
+
+        Raises `InfoFileError`.
+        """
+        encrypted, plain = (
+            look(self._home) for look in (identity_files.with_encrypted_keys, identity_files.with_plain_keys)
+        )
+        return self._store.has_passphrase, encrypted, plain
+
+    def damaged_rows(self) -> list[str]:
+        """Name the rows of the store whose sealed content was altered or is broken."""
+        return self._store.damaged_rows()
 
     def waiting_count(self) -> int:
         """Say how many messages wait to be sent."""

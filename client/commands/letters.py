@@ -254,6 +254,8 @@ def state_of(message: SentMessage) -> str:
 
 def sent_content(message: SentMessage) -> str:
     """Give the text of a message of ours, or the name of its file, as it is shown."""
+    if message.damaged:
+        return "(its row in store.db was altered or is damaged)"
     return indented(message.text) if message.text is not None else f"the file {visible_line(str(message.path))}"
 
 
