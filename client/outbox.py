@@ -97,6 +97,7 @@ class Outbox:
     def _flush(self, me: ClientId, watched: int | None, progress: Progress | None) -> int:
         message_id: int | None = None
         refusal: ServerAnsweredError | None = None
+        held_back: ErrorResponse | None = None
         blocked: set[ClientId] = set()
         for row in self._store.outgoing():
             if row.recipient in blocked:
@@ -119,6 +120,7 @@ class Outbox:
             if row.number == watched:
                 refusal = error
             if answer.reason in _LATER:
+                held_back = answer
                 if answer.reason != RefusalReason.MAILBOX_FULL:
                     break
                 # Nothing may overtake it on the way to the same recipient.
@@ -126,15 +128,17 @@ class Outbox:
         if refusal is not None:
             raise refusal
         if watched is not None and message_id is None:
-            message_id = self._found_done(watched)
+            message_id = self._found_done(watched, held_back)
         return message_id or 0
 
-    def _found_done(self, number: int) -> int:
+    def _found_done(self, number: int, held_back: ErrorResponse | None) -> int:
         """Say what became of a message that was not sent just now: another process did it, or it has to wait."""
         if self._store.is_waiting(number):
             raise ServerAnsweredError(
                 "An earlier message waits, because the server has no room for it now.",
                 "This one is kept behind it and is sent by itself.",
+                None if held_back is None else held_back.reason,
+                0 if held_back is None else held_back.retry_after,
             )
         row = self._store.sent_by_outbox(number)
         if row is not None and row.problem is not None:

@@ -24,6 +24,7 @@ Source: docs/guarantees.md, docs/journeys.md.
 import base64
 import binascii
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -49,6 +50,7 @@ USE_FILE: Final = "store.use"
 _APPLICATION_ID: Final = 0x4D534755
 _SCHEMA_VERSION: Final = 4
 _BUSY_MS: Final = 5000
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _ORPHAN_AGE: Final = 24 * 3600 * 1000
 """Milliseconds."""
 
@@ -1255,6 +1257,10 @@ def _told(path: Path) -> Iterator[None]:
             f"{path} can't be used ({error}).", "Check the folder, its permissions and the disk."
         ) from error
     except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise StoreBroken(
+                f"There is no room to write {path} ({error.strerror}).", "Free some space and try again."
+            ) from error
         raise StoreBroken(
             f"{path} can't be used ({error.strerror}).", "Check the folder, its permissions and the disk."
         ) from error

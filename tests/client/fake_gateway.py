@@ -283,7 +283,11 @@ class FakeGateway:
             return False
         peer.protocol.receive_data(data)
         while (request := peer.next_request()) is not None:
-            if not self._answer(connection, request, peer.state):
+            try:
+                if not self._answer(connection, request, peer.state):
+                    return False
+            except ConnectionError:
+                # The client was interrupted, and is gone.
                 return False
         return True
 

@@ -11,8 +11,11 @@ A story file, one step after the other:
 
 In expected lines `{TIME}`, `{HEX}`, `{GROUPS}`, `{DIGITS}`, `{NUMBER}`, `{PATH}` and `{ANY}` stand for what differs
 from run to run, and `...` alone for any number of lines. In commands `{HOME}` is the folder of all homes. Further
-steps: `server stop`, `server start`, `server swap NAME OTHER` (names OTHER's public key for NAME), `write FILE TEXT`,
-`number NAME OTHER` (then {NUMBER_OF_NAME} is the safety number that NAME sees with OTHER).
+steps: `server stop`, `server start`, `server limit OPTION …` (starts it anew with the worker's options), `server swap
+NAME OTHER` (names OTHER's public key for NAME), `stranger SPEECH` (then {STRANGER} is the address of a program that is
+no MessageU server: it says SPEECH to whoever connects, and hangs up), `write FILE TEXT`, `fill FILE BYTES`, `number
+NAME OTHER` (then {NUMBER_OF_NAME} is the safety number that NAME sees with OTHER). `disk BYTES` before a command lets
+it write no file that is larger, as a full disk would.
 """
 
 from __future__ import annotations
@@ -21,10 +24,13 @@ import contextlib
 import json
 import os
 import re
+import resource
 import shlex
+import socketserver
 import sqlite3
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 from torture.programs import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torture.programs import Server
 
@@ -100,6 +106,17 @@ def run_story(
     check_json: Callable[[dict[str, Any]], None],
 ) -> None:
     """Run all steps of a story against a server."""
+    with contextlib.ExitStack() as strangers:
+        _run_steps(path, folder, server, check_json, strangers)
+
+
+def _run_steps(
+    path: Path,
+    folder: Path,
+    server: Server,
+    check_json: Callable[[dict[str, Any]], None],
+    strangers: contextlib.ExitStack,
+) -> None:
     numbers: dict[str, str] = {}
     for step in parse(path.read_text(encoding="utf-8")):
         where = f"{path.name}, line {step.line}: {step.command}"
@@ -110,6 +127,17 @@ def run_story(
                 continue
             case ["server", "start"]:
                 server.start()
+                continue
+            case ["server", "limit", *options]:
+                server.end()
+                server.worker.arguments = options
+                server.start()
+                continue
+            case ["stranger", speech]:
+                numbers["{STRANGER}"] = strangers.enter_context(stranger(speech.encode()))
+                continue
+            case ["fill", name, size]:
+                (folder / name).write_bytes(bytes(int(size)))
                 continue
             case ["server", "swap", name, other]:
                 swap_keys(server, name, other)
@@ -125,7 +153,12 @@ def run_story(
                 continue
         for placeholder, digits in numbers.items():
             words = [word.replace(placeholder, digits) for word in words]
-        done = messageu(folder, server.port, words[0], words[1:], "".join(f"{line}\n" for line in step.typed))
+        largest = None
+        if words[0] == "disk":
+            _, size, *words = words
+            largest = int(size)
+        typed = "".join(f"{line}\n" for line in step.typed)
+        done = messageu(folder, server.port, words[0], words[1:], typed, largest_file=largest)
         said = f"{where}\nstdout:\n{done.stdout}\nstderr:\n{done.stderr}\nexit code {done.returncode}"
         assert done.returncode == step.code, said
         assert re.fullmatch(pattern(step.out), done.stdout), said
@@ -145,7 +178,28 @@ def swap_keys(server: Server, name: str, other: str) -> None:
     server.start()
 
 
-def messageu(folder: Path, port: int, user: str, words: list[str], typed: str = "") -> subprocess.CompletedProcess[str]:
+@contextlib.contextmanager
+def stranger(speech: bytes) -> Iterator[str]:
+    """Serve something that is no MessageU at an address of its own."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(1000)
+            self.request.sendall(speech)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as listener:
+        thread = threading.Thread(target=listener.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.server_address[1]}"
+        finally:
+            listener.shutdown()
+            thread.join()
+
+
+def messageu(
+    folder: Path, port: int, user: str, words: list[str], typed: str = "", largest_file: int | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run the command in a user's home."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MESSAGEU_")}
     environment |= {"PYTHONPATH": str(ROOT), "MESSAGEU_CONFIG": str(folder / "config.toml"), "TZ": "UTC"}
@@ -163,4 +217,7 @@ def messageu(folder: Path, port: int, user: str, words: list[str], typed: str = 
         env=environment,
         timeout=40,
         check=False,
+        preexec_fn=None
+        if largest_file is None
+        else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file)),
     )
