@@ -151,6 +151,7 @@ class Messenger:
             store.unlock(passphrase())
         self._passphrase = passphrase
         self._home = home
+        self._save_dir = save_dir
         self._store = store
         self._tell = tell
         self._clock = clock
@@ -204,6 +205,22 @@ class Messenger:
             messenger.close()
             raise
         return messenger
+
+    def another(self, tell: Tell) -> Self:
+        """Open the same home once more, for the thread that calls this; no passphrase is asked, nor for consent.
+
+        Raises `StoreBroken`.
+        """
+        store = self._store.another()
+        try:
+            opened = type(self)(
+                self._home, self._link.address, store, save_dir=self._save_dir, tell=tell, passphrase=self._passphrase
+            )
+        except BaseException:
+            store.close()
+            raise
+        opened._identity = self._identity
+        return opened
 
     def published_only(self, *, wanted: bool) -> None:
         """Choose whether this account keeps to the published protocol.

@@ -405,6 +405,12 @@ class Store:
                 os.close(use)
                 raise
 
+    def another(self) -> Self:
+        """Open the same store once more, for another thread; the passphrase is given already."""
+        opened = type(self).open(self._home)
+        opened._vault = self._vault
+        return opened
+
     def close(self) -> None:
         """Close the database. Doing it twice changes nothing."""
         self._database.close()

@@ -12,7 +12,7 @@ import time
 from client import exit_codes
 from client.chat.conversation import Conversation
 from client.chat.screen import Screen
-from client.chat.workers import Open, Receiver, Sender
+from client.chat.workers import Receiver, Sender
 from client.commands.output import Output
 from client.messenger import Messenger, Received, SentMessage
 from common.errors import SettingRejected
@@ -21,7 +21,7 @@ _GOODBYE = 2.0
 """Seconds that the threads have to end."""
 
 
-def chat(messenger: Messenger, output: Output, name: str, open_home: Open, answer: str) -> int:
+def chat(messenger: Messenger, output: Output, name: str, answer: str) -> int:
     """Talk with a user until `/quit`, Ctrl-D or Ctrl-C."""
     if output.as_json or not output.terminal:
         raise SettingRejected("chat needs a terminal; for scripts there are `messageu send`, `recv` and `watch`.")
@@ -37,8 +37,8 @@ def chat(messenger: Messenger, output: Output, name: str, open_home: Open, answe
     ]
     conversation = Conversation(contact, lambda: int(time.time() * 1000), time.monotonic)
     screen = Screen(messenger, conversation, answer)
-    sender = Sender(name, open_home, screen.post)
-    receiver = Receiver(newest, open_home, screen.post, sender.wake)
+    sender = Sender(name, messenger.another, screen.post)
+    receiver = Receiver(newest, messenger.another, screen.post, sender.wake)
     workers = (sender, receiver)
 
     def begin() -> None:

@@ -77,7 +77,6 @@ def run(options: argparse.Namespace) -> int:
 def _with_messenger(
     options: argparse.Namespace, settings: Settings, output: Output, passphrase: Callable[[], str]
 ) -> int:
-    from client.greeting import Tell
     from client.messenger import Messenger
 
     # An address that is never used, for what asks no server.
@@ -123,10 +122,7 @@ def _with_messenger(
             case "chat":
                 from client.commands import chat
 
-                def open_home(tell: Tell) -> Messenger:
-                    return Messenger.open(settings.home, address, settings.save_dir(), tell=tell)
-
-                return chat.chat(messenger, output, options.name, open_home, settings.answer_key_requests())
+                return chat.chat(messenger, output, options.name, settings.answer_key_requests())
             case "watch":
                 from client.commands import watch
 

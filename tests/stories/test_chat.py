@@ -113,6 +113,18 @@ def test_an_account_of_the_published_protocol_chats_too(server: Server, tmp_path
         assert alice.ends() == 0
 
 
+def test_a_home_with_a_passphrase(server: Server, tmp_path: Path) -> None:
+    """It is asked once, before the chat begins."""
+    register(tmp_path, server, "alice", "bob")
+    (tmp_path / "pass").write_text("correct horse")
+    sealed = messageu(tmp_path, server.port, "bob", ["passphrase", "set", "--new-passphrase-file", f"{tmp_path}/pass"])
+    assert sealed.returncode == 0
+    with Terminal(tmp_path / "bob", server.port, "chat", "alice") as bob:
+        bob.until("assphrase").types("correct horse").until("connected")
+        assert messageu(tmp_path, server.port, "alice", ["send", "bob", "hi"]).returncode == 0
+        bob.until(" alice: hi").types("hello").until(" you [stored]: hello")
+
+
 def test_what_a_chat_needs(server: Server, tmp_path: Path) -> None:
     register(tmp_path, server, "alice", "bob")
     piped = messageu(tmp_path, server.port, "alice", ["chat", "bob"])
