@@ -366,9 +366,18 @@ class Session:
             return
         if self._delivery is not None and self._connection.begins_request(data):
             self._delivery.request_came()
-        self._connection.receive_data(data)
-        if self._doing is not None:
-            self._doing.input_came()
+        if self._settled:
+            run = self._connection.receive_run(data)
+            if run is not None and self._is_own(run):
+                self._submit_run(run)
+                if self._owed < context.settings.connection_under_way and self._connection.drained:
+                    return
+            else:
+                self._held = run
+        else:
+            self._connection.receive_data(data)
+            if self._doing is not None:
+                self._doing.input_came()
         self._advance()
         if not self._settled:
             self._watch(bytes_came=True)
@@ -408,17 +417,22 @@ class Session:
                     self._forget_deadline()
             else:
                 self._held = None
-            if type(event) is SendRun and (self.proven_as is None or event.requester == self.proven_as):
-                _requester, recipients, frames = event
-                cost = len(frames) + _RUN_COST * len(recipients)
-                self._owed += cost
-                self._unanswered += 1
-                self.context.link.submit_sends(frames, recipients, self.proven_as is not None, cost, self)
+            if type(event) is SendRun and self._is_own(event):
+                self._submit_run(event)
             elif self._unanswered and not self._flows(event):
                 self._held = event
                 return
             else:
                 self._take_up(event)
+
+    def _is_own(self, run: SendRun) -> bool:
+        return self.proven_as is None or run.requester == self.proven_as
+
+    def _submit_run(self, run: SendRun) -> None:
+        cost = len(run.frames) + _RUN_COST * len(run.recipients)
+        self._owed += cost
+        self._unanswered += 1
+        self.context.link.submit_sends(run, self.proven_as is not None, cost, self)
 
     def _take_up(self, event: Event) -> None:
         match event:
