@@ -7,7 +7,6 @@ Promises: prints the table on stdout and progress on stderr; ends with 0, with 1
 
 import argparse
 import dataclasses
-import re
 import resource
 import shutil
 import signal
@@ -19,11 +18,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from bench.generator import GeneratorFailed, find_generator
-from bench.measure import DRAIN, FULL, IDLE, QUICK, STANDARD, Extent, measure_all, medians
+from bench.figures import Figures
+from bench.generator import Generator, find_generator
+from bench.loads import OTHERS, QUICK, WHOLE, Extent, Idle, Load, Sends, load_named
+from bench.measure import measure_all
 from bench.messageu import MessageU
-from bench.results import RESULTS_FOLDER, file_system_of, gather_facts, keep, table
-from bench.subject import Shape, SubjectFailed
+from bench.results import RESULTS_FOLDER, Results, file_system_of, fresh_path, gather_facts, keep
+from bench.rivals import ALWAYS, RIVALS
+from bench.subject import Subject, SubjectFailed
 
 _PROJECT: Final = Path(__file__).resolve().parent.parent
 _WORK_FOLDER: Final = Path(__file__).resolve().parent / ".work"
@@ -31,13 +33,11 @@ _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 _SPARE_DESCRIPTORS: Final = 1_000
 
 
-def _shape(text: str) -> Shape | str:
-    if text in {DRAIN, IDLE}:
-        return text
-    match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,3})", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither CONNECTIONSxWINDOW nor {DRAIN} nor {IDLE}")
-    return Shape(int(match[1]), int(match[2]))
+def _load(text: str) -> Load:
+    try:
+        return load_named(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _server(text: str) -> MessageU:
@@ -58,15 +58,21 @@ def _date(text: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description="Measure MessageU under load; see docs/benchmarks.md.")
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_true", help="a few seconds: shows that it works, judges no time")
-    size.add_argument("--full", action="store_true", help="1x32, 1000x1 and 1000x32 too")
+    parser.add_argument("--quick", action="store_true", help="a few seconds: shows that it works, judges no time")
+    parser.add_argument("--all", action="store_true", help="beside every rival, not only Redis with AOF always")
+    parser.add_argument(
+        "--rival",
+        choices=[*RIVALS, "none"],
+        action="append",
+        help="only beside this rival; may be given several times; none: alone",
+    )
     parser.add_argument(
         "--only",
         metavar="LOAD",
-        type=_shape,
+        type=_load,
         action="append",
-        help=f"only this load: CONNECTIONSxWINDOW, {DRAIN} or {IDLE}; may be given several times",
+        help=f"only this load: CONNECTIONSxWINDOW, @4K or @1M behind it for larger messages, "
+        f"{', '.join(map(str, OTHERS))}; may be given several times",
     )
     parser.add_argument("--rounds", metavar="N", type=int, help="the median of so many rounds is told (3)")
     parser.add_argument("--seconds", metavar="S", type=float, help="how long each load of sends lasts (3)")
@@ -85,11 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--date", type=_date, help="the date the results are filed under (today, UTC)")
     parser.add_argument("--keep", metavar="FOLDER", type=Path, help="where results are kept (bench/results)")
     parser.add_argument("--no-keep", action="store_true", help="keep no files; --quick keeps none unless told where")
+    parser.add_argument("--table", metavar="FILE", type=Path, nargs="+", help="print the tables of kept files again")
     return parser
 
 
 def _extent(options: argparse.Namespace) -> Extent:
-    extent = QUICK if options.quick else FULL if options.full else STANDARD
+    extent: Extent = QUICK if options.quick else WHOLE
     if options.rounds is not None:
         extent = dataclasses.replace(extent, rounds=max(1, options.rounds))
     if options.seconds is not None:
@@ -97,19 +104,33 @@ def _extent(options: argparse.Namespace) -> Extent:
     if options.close_each:
         extent = dataclasses.replace(extent, close_each=True)
     if options.only:
-        extent = dataclasses.replace(
-            extent,
-            shapes=tuple(load for load in options.only if isinstance(load, Shape)),
-            drained=extent.drained if DRAIN in options.only else 0,
-            idle=extent.idle if IDLE in options.only else 0,
-        )
+        extent = dataclasses.replace(extent, loads=tuple(dict.fromkeys(options.only)))
     return extent
+
+
+def _rivals(options: argparse.Namespace, generator: Generator) -> tuple[list[Subject], list[str]]:
+    """The rivals that can be measured, and what is to be said of the others."""
+    names = list(RIVALS) if options.all else [] if options.quick else list(ALWAYS)
+    if options.rival:
+        names = [name for name in RIVALS if name in options.rival]
+    able: list[Subject] = []
+    remarks = []
+    for rival in (RIVALS[name] for name in names):
+        if rival.missing:
+            remarks.append(f"{rival.name}: {rival.missing}; scripts/bench --install gets it")
+        elif rival.dialect not in generator.dialects:
+            remarks.append(f"{rival.name}: only the generator in C speaks to it")
+        else:
+            able.append(rival)
+    return able, remarks
 
 
 def _raise_descriptor_limit(extent: Extent) -> str:
     """Raise the limit for this process and what it starts; what has to be said when that is not enough."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = max([extent.idle, *(shape.connections for shape in extent.shapes)]) + _SPARE_DESCRIPTORS
+    counts = [load.shape.connections for load in extent.loads if isinstance(load, Sends)]
+    counts += [extent.idle] if Idle() in extent.loads else []
+    needed = max([extent.drain_connections, *counts]) + _SPARE_DESCRIPTORS
     wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
@@ -120,13 +141,26 @@ def _end(signal_number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + signal_number)
 
 
+def _print_tables(paths: Sequence[Path], parser: argparse.ArgumentParser) -> int:
+    for number, path in enumerate(paths):
+        try:
+            results = Results.from_json(path.read_text())
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            parser.error(f"{path} can't be read as a results file: {error}")
+        print(("\n" if number else "") + results.table(), end="")
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, keep. The exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.table:
+        return _print_tables(options.table, parser)
     extent = _extent(options)
-    subjects = options.server or [MessageU("ours", _PROJECT)]
-    if len({subject.name for subject in subjects}) < len(subjects):
+    servers: list[Subject] = options.server or [MessageU("ours", _PROJECT)]
+    names = [subject.name for subject in [*servers, *RIVALS.values()]]
+    if len(set(names)) < len(names):
         parser.error("two servers have the same name: use --server NAME=FOLDER")
     disk_folder: Path = options.disk or _WORK_FOLDER
     disk_folder.mkdir(parents=True, exist_ok=True)
@@ -137,28 +171,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(too_few)
 
     generator = find_generator(allow_compiler=not options.python_generator)
-    if generator.remark:
-        print(f"bench: {generator.remark}", file=sys.stderr)
+    rivals, remarks = _rivals(options, generator)
+    remarks = [remark for remark in [generator.remark, *remarks] if remark]
+    for remark in remarks:
+        print(f"bench: {remark}", file=sys.stderr)
+    subjects = [*servers, *rivals]
     started_on = options.date or datetime.now(UTC).date().isoformat()
     versions = {subject.name: subject.version for subject in subjects}
-    facts = gather_facts(started_on, versions, disk_folder, [generator.remark])
+    results = Results(gather_facts(started_on, versions, disk_folder, remarks), extent, [])
+    folder = options.keep or (None if options.quick else RESULTS_FOLDER)
+    path = None if folder is None or options.no_keep else fresh_path(folder, started_on)
+
+    def take(figures: Sequence[Figures]) -> None:
+        results.rounds.extend(figures)
+        if path is not None:
+            keep(path, results)
+
     run_folder = Path(tempfile.mkdtemp(dir=disk_folder))
+    # PostgreSQL, which does not run as root, has a folder of its own in it.
+    run_folder.chmod(0o755)
+    interrupted = False
     try:
-        rounds = measure_all(subjects, generator, extent, run_folder, lambda line: print(line, file=sys.stderr))
-    except (SubjectFailed, GeneratorFailed) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
+        measure_all(subjects, generator, extent, run_folder, lambda line: print(line, file=sys.stderr), take)
     except KeyboardInterrupt:
-        return 130
+        interrupted = True
     finally:
         shutil.rmtree(run_folder, ignore_errors=True)
-    summary = medians(rounds)
-    text = table(summary, extent, facts)
-    print(text, end="")
-    folder = options.keep or (None if options.quick else RESULTS_FOLDER)
-    if folder is not None and not options.no_keep:
-        print(f"kept: {keep(folder, facts, extent, rounds, summary, text).name}", file=sys.stderr)
-    return 1 if any(figures.errors for figures in summary) else 0
+    print(results.table(), end="")
+    if path is not None and path.exists():
+        print(f"kept: {path.name}", file=sys.stderr)
+    if interrupted:
+        return 130
+    return 1 if any(figures.errors for figures in results.rounds) else 0
 
 
 if __name__ == "__main__":

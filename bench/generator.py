@@ -20,10 +20,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from bench.plan import Plan, Report
+from bench.plan import Dialect, Plan, Report
 
 _HERE: Final = Path(__file__).parent
-SOURCE: Final = _HERE / "loadgen.c"
+SOURCES: Final = _HERE / "loadgen"
 BUILD_FOLDER: Final = _HERE / ".build"
 _FLAGS: Final = ("-O2", "-std=c11", "-Wall", "-Wextra")
 _READY_SECONDS: Final = 60.0
@@ -41,35 +41,43 @@ class Generator:
     command: tuple[str, ...]
     remark: str = ""
     """What a reader of the figures has to know; empty for the C generator."""
+    dialects: frozenset[Dialect] = frozenset(Dialect)
+    """Whose answers it can read."""
 
 
 def find_generator(*, allow_compiler: bool = True, build_folder: Path = BUILD_FOLDER) -> Generator:
     """The C generator, compiled into `build_folder` where it is not yet; without a compiler the one in Python."""
-    in_python = (sys.executable, "-P", "-m", "bench.slow_generator")
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if not allow_compiler:
-        return Generator(in_python, "generator in Python, as asked: it may be the bottleneck")
+        return _in_python("generator in Python, as asked: it may be the bottleneck")
     if compiler is None:
-        return Generator(in_python, "no C compiler: generator in Python, which may be the bottleneck")
+        return _in_python("no C compiler: generator in Python, which may be the bottleneck")
     try:
         return Generator((str(_compile(compiler, build_folder)),))
     except (OSError, subprocess.SubprocessError) as error:
         said = (error.stderr or "").strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
-        return Generator(
-            in_python, f"the C generator can't be compiled ({said}): generator in Python, which may be the bottleneck"
+        return _in_python(
+            f"the C generator can't be compiled ({said}): generator in Python, which may be the bottleneck"
         )
 
 
+def _in_python(remark: str) -> Generator:
+    command = (sys.executable, "-P", "-m", "bench.slow_generator")
+    return Generator(command, remark, frozenset({Dialect.MESSAGEU}))
+
+
 def _compile(compiler: str, build_folder: Path) -> Path:
-    source = SOURCE.read_bytes()
-    digest = hashlib.sha256(b"\0".join([source, compiler.encode(), *(flag.encode() for flag in _FLAGS)])).hexdigest()
+    sources = sorted(SOURCES.glob("*.c"))
+    parts = [path.read_bytes() for path in [*sources, *sorted(SOURCES.glob("*.h"))]]
+    parts += [text.encode() for text in (compiler, *_FLAGS)]
+    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
     program = build_folder / f"loadgen-{digest[:16]}"
     if program.exists():
         return program
     build_folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=build_folder) as folder:
         fresh = Path(folder) / "loadgen"
-        command = [compiler, *_FLAGS, "-o", str(fresh), str(SOURCE)]
+        command = [compiler, *_FLAGS, "-o", str(fresh), *map(str, sources)]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
         fresh.replace(program)
     return program

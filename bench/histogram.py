@@ -1,8 +1,8 @@
 """Latencies counted in buckets of at most 1.6 % width.
 
 Owns: which latency belongs to which bucket, and percentiles of bucket counts.
-Promises: a percentile is never told smaller than it was, and at most 1/64 larger. `loadgen.c`, `record`, has the same
-rule for the bucket.
+Promises: a percentile is never told smaller than it was, and at most 1/64 larger. `loadgen/loadgen.c`,
+`record`, has the same rule for the bucket.
 """
 
 from collections.abc import Mapping

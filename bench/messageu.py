@@ -7,34 +7,27 @@ ended when the `with` is left. It asks nothing that the published protocol does 
 Exposure: 127.0.0.1 only.
 """
 
-import ctypes
 import os
 import random
-import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from bench.plan import Mode, Plan
-from bench.subject import Shape, SubjectFailed
+from bench.plan import Dialect, Mode, Plan
+from bench.programs import Programs, free_port
+from bench.subject import Kind, Sending, Shape, SubjectFailed
 from common.values import CLIENT_ID_SIZE, NO_CLIENT, ClientId, MessageKind, PublicKey, Username
 from common.wire.codes import ResponseCode
 from common.wire.fields import RESPONSE_HEADER
 from common.wire.requests import LargeSendRequest, PullRequest, RegisterRequest, encode
 
 PROGRAMS: Final = {"worker": "storage_worker", "gateway": "gateway"}
-_prctl = ctypes.CDLL(None).prctl
-_PR_SET_PDEATHSIG: Final = 1
 _START_SECONDS: Final = 20.0
 _ANSWER_SECONDS: Final = 10.0
-_STOP_SECONDS: Final = 6.0
 _LONGEST_SEND: Final = 60.0
 _LONGEST_DRAIN: Final = 120.0
 _REGISTRATIONS_IN_FLIGHT: Final = 64
@@ -100,29 +93,31 @@ class RunningMessageU:
         self._probes += 1
         register(self.port, [f"probe {self._probes}"])
 
-    def send_plan(self, shape: Shape, size: int, *, seconds: float, messages: int, seed: int) -> Plan:
-        """603 of type 3 from one sender for each connection. `size` bytes of content, `seconds` or `messages`."""
+    def send_plan(self, shape: Shape, sending: Sending) -> Plan:
+        """603 of type 3 from one sender for each connection."""
+        recipients = self._recipients[slice(*sending.among)]
         heads = [
-            encode(LargeSendRequest(NO_CLIENT, recipient, MessageKind.TEXT, size))[CLIENT_ID_SIZE:]
-            for recipient in self._recipients
+            encode(LargeSendRequest(NO_CLIENT, recipient, MessageKind.TEXT, sending.size))[CLIENT_ID_SIZE:]
+            for recipient in recipients
         ]
         return Plan(
             mode=Mode.SEND,
             port=self.port,
             connections=shape.connections,
             window=shape.window,
-            run_time=seconds,
-            messages=messages,
-            limit_time=seconds + _LONGEST_SEND,
-            seed=seed,
-            keys=self._recipients,
+            run_time=sending.seconds,
+            messages=sending.messages,
+            limit_time=sending.seconds + _LONGEST_SEND,
+            seed=sending.seed,
+            keys=recipients,
             prefixes=[self._senders[number % len(self._senders)] for number in range(shape.connections)],
             heads=heads,
-            body=random.Random(seed).randbytes(size),
+            body=random.Random(sending.seed).randbytes(sending.size),
         )
 
-    def drain_plan(self, connections: int, size: int, *, close_each: bool) -> Plan:
-        """604 for every recipient until it is answered with an empty 2104. `size`: bytes of each content."""
+    def drain_plan(self, connections: int, size: int, *, close_each: bool, waiting: Sequence[int]) -> Plan:
+        """604 for every recipient until it is answered with an empty 2104."""
+        recipients = self._recipients[: len(waiting)]
         return Plan(
             mode=Mode.DRAIN,
             port=self.port,
@@ -130,8 +125,8 @@ class RunningMessageU:
             limit_time=_LONGEST_DRAIN,
             close_each=close_each,
             content_size=size,
-            keys=self._recipients,
-            heads=self._pulls(),
+            keys=recipients,
+            heads=[encode(PullRequest(recipient)) for recipient in recipients],
         )
 
     def idle_plan(self, connections: int) -> Plan:
@@ -144,15 +139,16 @@ class RunningMessageU:
             limit_time=_LONGEST_SEND,
             sources=_IDLE_SOURCES,
             keys=self._recipients,
-            heads=self._pulls(),
+            heads=[encode(PullRequest(recipient)) for recipient in self._recipients],
         )
-
-    def _pulls(self) -> list[bytes]:
-        return [encode(PullRequest(recipient)) for recipient in self._recipients]
 
 
 class MessageU:
     """The server programs in one code folder; see `subject.Subject`."""
+
+    dialect = Dialect.MESSAGEU
+    kinds = frozenset(Kind)
+    missing = ""
 
     def __init__(self, name: str, code_folder: Path) -> None:
         self.name = name
@@ -177,100 +173,17 @@ class MessageU:
     @contextmanager
     def start(self, folder: Path, *, recipients: int, senders: int) -> Iterator[RunningMessageU]:
         """Start both programs with an empty store in `folder`. Raises `SubjectFailed`."""
-        with _Programs(self._code_folder, folder) as programs:
-            programs.await_answer()
-            running = RunningMessageU(programs.port, programs.process_ids)
+        port = free_port()
+        with Programs(folder) as programs:
+            (folder / "myport.info").write_text(f"{port}\n")
+            environment = {
+                **os.environ,
+                "PYTHONPATH": str(self._code_folder),
+                "MESSAGEU_DATA": str((folder / "data").resolve()),
+            }
+            for role, program in PROGRAMS.items():
+                programs.start(role, [sys.executable, "-P", "-m", program], environment=environment)
+            programs.await_answer(lambda attempt: register(port, [f"attempt {attempt}"]), _START_SECONDS)
+            running = RunningMessageU(port, programs.process_ids)
             running.register_users(recipients, senders)
             yield running
-
-
-class _Programs:
-    """The two processes, in a folder with a `myport.info` of their own."""
-
-    def __init__(self, code_folder: Path, folder: Path) -> None:
-        self.port = _free_port()
-        self._folder = folder
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "myport.info").write_text(f"{self.port}\n")
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(code_folder),
-            "MESSAGEU_DATA": str((folder / "data").resolve()),
-        }
-        try:
-            for role, program in PROGRAMS.items():
-                with self._log(role).open("wb") as log:
-                    self._processes[role] = subprocess.Popen(
-                        [sys.executable, "-P", "-m", program],
-                        cwd=folder,
-                        env=environment,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        preexec_fn=_end_with_parent,  # noqa: PLW1509 - this program has one thread
-                    )
-        except BaseException:
-            self.stop()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    @property
-    def process_ids(self) -> dict[str, int]:
-        """By role."""
-        return {role: process.pid for role, process in self._processes.items()}
-
-    def await_answer(self) -> None:
-        """Wait until a registration is answered. Raises `SubjectFailed`."""
-        deadline = time.monotonic() + _START_SECONDS
-        for attempt in count(1):
-            for role, process in self._processes.items():
-                if process.poll() is not None:
-                    raise SubjectFailed(f"the {role} ended with {process.returncode}: {self._said(role)}")
-            try:
-                register(self.port, [f"attempt {attempt}"])
-            except (OSError, SubjectFailed) as error:
-                if time.monotonic() > deadline:
-                    said = " | ".join(f"{role}: {self._said(role)}" for role in self._processes)
-                    raise SubjectFailed(f"no registration in {_START_SECONDS:.0f} s ({error}); {said}") from error
-                time.sleep(0.02)
-            else:
-                return
-
-    def stop(self) -> None:
-        """SIGTERM to both; what has not ended in time is killed, and a line on stderr says so."""
-        for process in self._processes.values():
-            process.terminate()
-        deadline = time.monotonic() + _STOP_SECONDS
-        for role, process in self._processes.items():
-            try:
-                process.wait(max(0.1, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                print(f"bench: the {role} did not end within {_STOP_SECONDS:.0f} s and is killed", file=sys.stderr)
-                process.kill()
-                process.wait()
-
-    def _log(self, role: str) -> Path:
-        return self._folder / f"{role}.log"
-
-    def _said(self, role: str) -> str:
-        return self._log(role).read_text(errors="replace").strip()[-400:] or "nothing said"
-
-
-def _end_with_parent() -> None:
-    """In a fresh child: SIGTERM when the benchmark is killed, for the server would run on for ever."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -1,13 +1,13 @@
 """What a load generator is to do, and what it reports: the language between the runs and both generators.
 
 Owns: the plan's bytes and the report's fields.
-Promises: `loadgen.c` and `slow_generator.py` read the same plan and write the same report; a report accounts for every
+Promises: `loadgen/` and `slow_generator.py` read the same plan and write the same report; a report accounts for every
 message that was sent: sent = acknowledged + refused + wrong + unexpected + unanswered (and an answer that nobody
 asked for is one more unexpected).
 Exposure: both ends are ours.
 
-A plan file is `PLAN_HEADER`, then the tables: one key for each target, one prefix for each connection, one head for
-each target, one body. A request to a target is the connection's prefix, the target's head and the body.
+A plan file is `PLAN_HEADER`, then the tables, in the order of `Plan.encode`. A request to a target is the connection's
+prefix, the target's head, the tag of its place in the window and the body; what closes a target is its closer alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,11 @@ from typing import Any, Final, Self
 
 from bench.histogram import percentile
 
-PLAN_HEADER: Final = Struct("<4s13I5Q")
-"""`struct plan` in loadgen.c: magic, then u32: mode, port, connections, window, flags, sources, targets, key size,
-prefix size, head size, body size, content size, 0; then u64: messages, run, limit and hold time in ns, seed."""
-MAGIC: Final = b"MUB1"
+PLAN_HEADER: Final = Struct("<4s17I5Q")
+"""`struct plan` in loadgen.h: magic, then u32: mode, dialect, port, connections, window, flags, sources, targets, the
+sizes of key, prefix, head, tag, body, closer, greeting and the greeting's answer, content size; then u64: messages,
+run, limit and hold time in ns, seed."""
+MAGIC: Final = b"MUB2"
 CLOSE_EACH: Final = 1
 _NANO: Final = 1_000_000_000
 
@@ -37,6 +38,13 @@ class Mode(IntEnum):
     """The connections are held; each asks once where there are targets, `window` of them at a time."""
 
 
+class Dialect(IntEnum):
+    """Whose answers are read."""
+
+    MESSAGEU = 1
+    REDIS = 2
+
+
 class PlanRejected(ValueError):
     """Bytes that are no plan."""
 
@@ -50,6 +58,7 @@ class Plan:
     connections: int
     limit_time: float
     """After this long the run ends, whatever is still in flight."""
+    dialect: Dialect = Dialect.MESSAGEU
     window: int = 1
     messages: int = 0
     """How many requests are sent in all; 0: as many as `run_time` allows."""
@@ -65,21 +74,34 @@ class Plan:
     content_size: int = 0
     """In `DRAIN`: what every content has to measure; 0: anything."""
     keys: Sequence[bytes] = ()
-    """16 bytes of each target, which the answer has to repeat; all of one size."""
+    """What the answer has to repeat, for each target; all of one size."""
     prefixes: Sequence[bytes] = ()
     heads: Sequence[bytes] = ()
+    tags: Sequence[bytes] = ()
+    """One for each place in the window, where a protocol numbers what is in flight."""
     body: bytes = b""
+    closers: Sequence[bytes] = ()
+    """In `DRAIN`: what is asked of a target once it brought something, in place of asking its head again."""
+    greeting: bytes = b""
+    """What each connection says first, before the load."""
+    greeted: bytes = b""
+    """How the answer to the greeting ends."""
 
     def encode(self) -> bytes:
         """The plan as a file's bytes. Raises `PlanRejected` where the tables do not fit each other."""
         prefixes = self.prefixes or [b""] * self.connections
+        tags = self.tags or [b""] * self.window
         if len(prefixes) != self.connections:
             raise PlanRejected(f"{len(prefixes)} prefixes for {self.connections} connections")
-        if self.keys and len(self.keys) != len(self.heads):
-            raise PlanRejected(f"{len(self.keys)} keys for {len(self.heads)} heads")
+        if len(tags) != self.window:
+            raise PlanRejected(f"{len(tags)} tags for a window of {self.window}")
+        for name, table in (("keys", self.keys), ("closers", self.closers)):
+            if table and len(table) != len(self.heads):
+                raise PlanRejected(f"{len(table)} {name} for {len(self.heads)} heads")
         header = PLAN_HEADER.pack(
             MAGIC,
             self.mode,
+            self.dialect,
             self.port,
             self.connections,
             self.window,
@@ -89,16 +111,20 @@ class Plan:
             _common_size(self.keys),
             _common_size(prefixes),
             _common_size(self.heads),
+            _common_size(tags),
             len(self.body),
+            _common_size(self.closers),
+            len(self.greeting),
+            len(self.greeted),
             self.content_size,
-            0,
             self.messages,
             round(self.run_time * _NANO),
             round(self.limit_time * _NANO),
             round(self.hold_time * _NANO),
             self.seed,
         )
-        return b"".join([header, *self.keys, *prefixes, *self.heads, self.body])
+        tables = [*self.keys, *prefixes, *self.heads, *tags, self.body, *self.closers, self.greeting, self.greeted]
+        return b"".join([header, *tables])
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
@@ -106,18 +132,28 @@ class Plan:
         if len(data) < PLAN_HEADER.size or not data.startswith(MAGIC):
             raise PlanRejected("this is no plan")
         fields = PLAN_HEADER.unpack_from(data)
-        _magic, mode, port, connections, window, flags, sources, targets = fields[:8]
-        key_size, prefix_size, head_size, body_size, content_size, _zero = fields[8:14]
-        messages, run_time, limit_time, hold_time, seed = fields[14:]
+        _magic, mode, dialect, port, connections, window, flags, sources, targets = fields[:9]
+        key_size, prefix_size, head_size, tag_size, body_size, closer_size, greeting_size, greeted_size = fields[9:17]
+        content_size, messages, run_time, limit_time, hold_time, seed = fields[17:]
         at = PLAN_HEADER.size
         tables = []
-        for count, size in ((targets, key_size), (connections, prefix_size), (targets, head_size), (1, body_size)):
+        for count, size in (
+            (targets, key_size),
+            (connections, prefix_size),
+            (targets, head_size),
+            (window, tag_size),
+            (1, body_size),
+            (targets, closer_size),
+            (1, greeting_size),
+            (1, greeted_size),
+        ):
             tables.append([data[at + i * size : at + (i + 1) * size] for i in range(count)])
             at += count * size
         if at != len(data):
             raise PlanRejected("the plan's tables have another size than its header says")
         return cls(
             mode=Mode(mode),
+            dialect=Dialect(dialect),
             port=port,
             connections=connections,
             limit_time=limit_time / _NANO,
@@ -132,7 +168,11 @@ class Plan:
             keys=tables[0],
             prefixes=tables[1],
             heads=tables[2],
-            body=tables[3][0],
+            tags=tables[3],
+            body=tables[4][0],
+            closers=tables[5] if closer_size else (),
+            greeting=tables[6][0],
+            greeted=tables[7][0],
         )
 
 
@@ -152,9 +192,9 @@ class Report:
     sent: int = 0
     """Requests that were begun."""
     acknowledged: int = 0
-    """2103s for the recipient that was sent to."""
+    """Answers that say that the message is stored (2103 for the recipient that was sent to)."""
     refused: int = 0
-    """9000s."""
+    """Answers that say that it was not done (9000)."""
     wrong: int = 0
     """2103s for somebody else."""
     unexpected: int = 0
@@ -164,7 +204,7 @@ class Report:
     closed_early: int = 0
     """Connections that the server closed, or that broke."""
     responses: int = 0
-    """2104s."""
+    """Answers to what a drain or an idle connection asked (2104)."""
     messages: int = 0
     """Messages in them."""
     content_bytes: int = 0
@@ -174,7 +214,7 @@ class Report:
     disordered: int = 0
     """Messages whose id is not larger than that of the one before in the same mailbox."""
     finished_targets: int = 0
-    """Mailboxes that answered with an empty 2104."""
+    """Mailboxes that answered that they are empty, or that what they held is deleted."""
     slowest: int = 0
     """The longest latency, in nanoseconds."""
     cut_short: bool = False

@@ -1,24 +1,27 @@
 """Figures as a table for people and as files to compare later.
 
 Owns: the table's text, the machine's facts, the files under `bench/results/`.
-Promises: the files hold no host name and no absolute path; a file that exists is never written over.
+Promises: the files hold no host name and no absolute path, and enough to make the table again; a file that existed
+before the run is never written over.
 """
 
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import psutil
 
-from bench.measure import CONTENT_SIZE, DRAIN, FLOOR, IDLE, Extent, Figures
+from bench.figures import FLOOR, GENERATOR, Figures, medians
+from bench.loads import CONTENT_SIZE, Extent, Load, load_named
+from bench.subject import Kind
 
 RESULTS_FOLDER: Final = Path(__file__).parent / "results"
 _ROLE_ORDER: Final = ("gateway", "worker")
-_GENERATOR: Final = "generator"
+_ONLY_ROLE: Final = "server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,41 +64,70 @@ def gather_facts(date: str, versions: dict[str, str], disk_folder: Path, remarks
     )
 
 
-def table(figures: Sequence[Figures], extent: Extent, facts: Facts) -> str:
-    """All medians as text, one paragraph for each kind."""
-    sends = [one for one in figures if one.load not in {DRAIN, IDLE}]
-    drains = [one for one in figures if one.load == DRAIN]
-    idles = [one for one in figures if one.load == IDLE]
-    parts = [_headline(facts, extent)]
-    if sends:
-        parts.append(
-            f"{CONTENT_SIZE}-byte messages to {extent.recipients:,} offline recipients; connections x in flight\n"
-            + _grid(_rate_header(sends, "acked/s"), [_rate_row(one, sends) for one in sends])
-        )
-    if drains:
-        how = "a new connection for each 604" if extent.close_each else "connections kept"
-        parts.append(
-            f"Drain of {extent.drained:,} messages out of {extent.recipients:,} mailboxes over "
-            f"{extent.drain_connections} connections, {how}; latency of a whole 2104\n"
-            + _grid(_rate_header(drains, "messages/s"), [_rate_row(one, drains) for one in drains])
-        )
-    if idles:
-        roles = _roles(idles)
-        parts.append(
-            f"{extent.idle:,} idle connections: resident bytes for each, only opened | after one 604\n"
-            + _grid(
-                ["server", *roles, "errors"],
-                [
-                    [
-                        one.subject,
-                        *(f"{one.memory_bytes[f'{role} fresh']:.0f} | {one.memory_bytes[role]:.0f}" for role in roles),
-                        _errors(one),
-                    ]
-                    for one in idles
-                ],
+# --- the table ------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Results:
+    """One run: its facts, its extent, and the figures of every round so far."""
+
+    facts: Facts
+    extent: Extent
+    rounds: list[Figures]
+
+    def table(self) -> str:
+        """All medians as text: an overview, then one paragraph for each kind."""
+        summary = medians(self.rounds)
+        parts = [_headline(self.facts, self.extent)]
+        sends = _of_kind(summary, Kind.SENDS)
+        drains = _of_kind(summary, Kind.DRAIN)
+        idles = _of_kind(summary, Kind.IDLE)
+        if len({one.load for one in [*sends, *drains]}) > 1:
+            parts.append(_overview([*sends, *drains]))
+        if sends:
+            parts.append(
+                f"Messages to {self.extent.recipients:,} offline recipients; connections x in flight, "
+                f"of {CONTENT_SIZE} bytes where nothing else is said\n" + _rates(sends, "acked/s")
             )
+        if drains:
+            how = "a new connection for each request" if self.extent.close_each else "connections kept"
+            parts.append(
+                f"Drain of {self.extent.drained:,} messages out of {self.extent.recipients:,} mailboxes over "
+                f"{self.extent.drain_connections} connections, {how}; latency of a whole answer\n"
+                + _rates(drains, "messages/s")
+            )
+        if idles:
+            parts.append(
+                f"{self.extent.idle:,} idle connections: resident bytes for each, only opened | after one request\n"
+                + _idle_grid(idles)
+            )
+        return "\n\n".join(parts) + "\n"
+
+    def as_json(self) -> str:
+        """For a results file."""
+        content = {
+            "facts": asdict(self.facts),
+            "extent": {**asdict(self.extent), "loads": [str(load) for load in self.extent.loads]},
+            "medians": [one.as_json() for one in medians(self.rounds)],
+            "rounds": [one.as_json() for one in self.rounds],
+        }
+        return json.dumps(_rounded(content), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Out of a results file. Raises `ValueError`, `KeyError` or `TypeError` for anything else."""
+        content = json.loads(text)
+        facts = {**content["facts"], "remarks": tuple(content["facts"]["remarks"])}
+        loads: tuple[Load, ...] = tuple(load_named(name) for name in content["extent"]["loads"])
+        return cls(
+            Facts(**facts),
+            Extent(**{**content["extent"], "loads": loads}),
+            [Figures.from_json(one) for one in content["rounds"]],
         )
-    return "\n\n".join(parts) + "\n"
+
+
+def _of_kind(figures: Sequence[Figures], kind: Kind) -> list[Figures]:
+    return [one for one in figures if load_named(one.load).kind is kind]
 
 
 def _headline(facts: Facts, extent: Extent) -> str:
@@ -108,30 +140,87 @@ def _headline(facts: Facts, extent: Extent) -> str:
     return "\n".join([*lines, *facts.remarks])
 
 
+def _overview(figures: Sequence[Figures]) -> str:
+    """One row for each server: messages a second, and the ratio to Redis where it was measured."""
+    loads = list(dict.fromkeys(one.load for one in figures))
+    by_place = {(one.subject, one.load): one for one in figures}
+    rows = [
+        [subject, *(_cell(by_place.get((subject, load))) for load in loads)]
+        for subject in dict.fromkeys(one.subject for one in figures)
+    ]
+    return (
+        "Messages a second, processor time a message of all the server's processes, ratio to Redis AOF always\n"
+        + _grid(["server", *loads], rows)
+    )
+
+
+def _cell(one: Figures | None) -> str:
+    if one is None or not one.rate:
+        return "-"
+    ratio = "" if one.to_redis is None else f" {one.to_redis:.2f}"
+    cost = f"{one.server_us:.0f}" if one.server_us >= 10 else f"{one.server_us:.1f}"
+    return f"{_short(one.rate)} ({cost} us){ratio}"
+
+
+def _short(rate: float) -> str:
+    if rate >= 999_500:
+        return f"{rate / 1e6:.2f}M"
+    return f"{rate / 1e3:.0f}k" if rate >= 9_950 else f"{rate / 1e3:.1f}k" if rate >= 1_000 else f"{rate:.0f}"
+
+
 def _roles(figures: Sequence[Figures]) -> list[str]:
-    named = {role for one in figures for role in (*one.cpu_us, *one.memory_bytes) if not role.endswith(" fresh")}
-    named.discard(_GENERATOR)
+    named = {role for one in figures for role in one.cpu_us} - {GENERATOR, _ONLY_ROLE}
     return sorted(named, key=lambda role: (role not in _ROLE_ORDER, role))
 
 
-def _rate_header(figures: Sequence[Figures], rate: str) -> list[str]:
-    header = ["load", "server", rate, "p50 ms", "p99 ms", "max ms"]
-    header += [f"{role} us" for role in [*_roles(figures), _GENERATOR]]
-    header += ["disk B/msg", "to floor"]
-    if any(one.to_first is not None for one in figures):
-        header.append("to first")
-    return [*header, "errors"]
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of rates: what stands above it, and what one measurement has in it."""
+
+    header: str
+    cell: Callable[[Figures], str]
 
 
-def _rate_row(one: Figures, all_figures: Sequence[Figures]) -> list[str]:
-    row = [one.load, one.subject, f"{one.rate:,.0f}", f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}", f"{one.max_ms:.1f}"]
-    roles = [*_roles(all_figures), _GENERATOR]
-    row += [f"{one.cpu_us[role]:.2f}" if role in one.cpu_us else "" for role in roles]
-    row.append("" if one.subject == FLOOR else f"{one.disk_bytes:.0f}")
-    row.append("" if one.to_floor is None else f"{one.to_floor:.3f}")
-    if any(other.to_first is not None for other in all_figures):
-        row.append("" if one.to_first is None else f"{one.to_first:.2f}")
-    return [*row, "" if one.subject == FLOOR else _errors(one)]
+def _ratio(of: Callable[[Figures], float | None]) -> Callable[[Figures], str]:
+    def cell(one: Figures) -> str:
+        value = of(one)
+        return "" if value is None else f"{value:.3f}"
+
+    return cell
+
+
+def _role_column(role: str) -> _Column:
+    return _Column(f"{role} us", lambda one: f"{one.cpu_us[role]:.2f}" if role in one.cpu_us else "")
+
+
+def _rates(figures: Sequence[Figures], rate: str) -> str:
+    columns = [
+        _Column("load", lambda one: one.load),
+        _Column("server", lambda one: one.subject),
+        _Column(rate, lambda one: f"{one.rate:,.0f}"),
+        _Column("to floor", _ratio(lambda one: one.to_floor)),
+        _Column("to Redis", _ratio(lambda one: one.to_redis)),
+        _Column("to first", _ratio(lambda one: one.to_first)),
+        _Column("p50 ms", lambda one: f"{one.p50_ms:.2f}"),
+        _Column("p99 ms", lambda one: f"{one.p99_ms:.2f}"),
+        _Column("max ms", lambda one: f"{one.max_ms:.1f}"),
+        _Column("server us", lambda one: f"{one.server_us:.2f}"),
+        *(_role_column(role) for role in (*_roles(figures), GENERATOR)),
+        _Column("disk B/msg", lambda one: "" if one.subject == FLOOR else f"{one.disk_bytes:.0f}"),
+        _Column("errors", lambda one: "" if one.subject == FLOOR else _errors(one)),
+    ]
+    shown = [column for column in columns if any(column.cell(one) for one in figures)]
+    return _grid([column.header for column in shown], [[column.cell(one) for column in shown] for one in figures])
+
+
+def _idle_grid(figures: Sequence[Figures]) -> str:
+    roles = list(dict.fromkeys(name for one in figures for name in one.values if not name.endswith(" fresh")))
+    rows = [[one.subject, *(_fresh_and_used(one.values, role) for role in roles), _errors(one)] for one in figures]
+    return _grid(["server", *(role if role != _ONLY_ROLE else "its process" for role in roles), "errors"], rows)
+
+
+def _fresh_and_used(values: Mapping[str, float], role: str) -> str:
+    return f"{values[f'{role} fresh']:.0f} | {values[role]:.0f}" if role in values else ""
 
 
 def _errors(one: Figures) -> str:
@@ -152,24 +241,12 @@ def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def keep(
-    folder: Path, facts: Facts, extent: Extent, rounds: Sequence[Figures], summary: Sequence[Figures], text: str
-) -> Path:
-    """Write the table and everything behind it to fresh files named by the date; the JSON file's path."""
+# --- the files ------------------------------------------------------------------------------------------------
+
+
+def fresh_path(folder: Path, date: str) -> Path:
+    """A path for a run's JSON in `folder`, which is made: its name, and the same with .txt, do not exist."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = {
-        "facts": asdict(facts),
-        "extent": {**asdict(extent), "shapes": [str(shape) for shape in extent.shapes]},
-        "medians": [one.as_json() for one in summary],
-        "rounds": [one.as_json() for one in rounds],
-    }
-    path = _fresh_name(folder, facts.date)
-    path.write_text(json.dumps(_rounded(content), indent=1) + "\n")
-    path.with_suffix(".txt").write_text(text)
-    return path
-
-
-def _fresh_name(folder: Path, date: str) -> Path:
     number = 1
     while True:
         path = folder / (f"{date}.json" if number == 1 else f"{date}-{number}.json")
@@ -178,10 +255,18 @@ def _fresh_name(folder: Path, date: str) -> Path:
         number += 1
 
 
+def keep(path: Path, results: Results) -> None:
+    """Write the table and everything behind it to `path` and beside it; a file is there whole or as it was before."""
+    for file, text in ((path, results.as_json()), (path.with_suffix(".txt"), results.table())):
+        fresh = file.with_name(file.name + ".new")
+        fresh.write_text(text)
+        fresh.replace(file)
+
+
 def _rounded(value: Any) -> Any:
-    """Floats to five significant digits: what follows is noise."""
+    """Floats to eight significant digits, which is more than the table shows and less than noise."""
     if isinstance(value, float):
-        return float(f"{value:.5g}")
+        return float(f"{value:.8g}")
     if isinstance(value, dict):
         return {key: _rounded(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

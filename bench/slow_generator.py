@@ -1,6 +1,6 @@
 """The load generator in Python, for machines without a C compiler: `python -m bench.slow_generator PLAN-FILE`.
 
-Owns: the same loads, checks and report as `loadgen.c`.
+Owns: the same loads, checks and report as `loadgen/`, for MessageU alone.
 Promises: the same counts; several times the processor time a message, so that it may well be the bottleneck. Whoever
 reports its figures says so. Bounded like the other, and it ends by itself.
 Exposure: started by `bench/generator.py` alone, which writes the plan.

@@ -5,16 +5,19 @@ Promises: a whole process tree is counted for each role; nothing in here knows M
 Exposure: Linux's /proc, through psutil.
 """
 
+import re
+import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Final, Protocol
 
 import psutil
 
-from bench.plan import Plan
+from bench.plan import Dialect, Plan
 
 _SAMPLE_SECONDS: Final = 0.25
 _CALM_SECONDS: Final = 0.015
@@ -41,6 +44,26 @@ class Shape:
         return f"{self.connections}x{self.window}"
 
 
+class Kind(Enum):
+    """What can be measured of a server."""
+
+    SENDS = "sends"
+    DRAIN = "drain"
+    IDLE = "idle"
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What a load sends: so many bytes each, for so many seconds or so many messages in all."""
+
+    size: int
+    seconds: float = 0.0
+    messages: int = 0
+    seed: int = 1
+    among: tuple[int, int | None] = (0, None)
+    """Which of the recipients get them: from the first number up to before the second."""
+
+
 class Running(Protocol):
     """A started server with users who are not online. Sizes in bytes, times in seconds."""
 
@@ -48,11 +71,11 @@ class Running(Protocol):
     def process_ids(self) -> Mapping[str, int]:
         """The first process of each role ("gateway", "worker" …)."""
 
-    def send_plan(self, shape: Shape, size: int, *, seconds: float, messages: int, seed: int) -> Plan:
-        """Durable messages of `size` bytes to all recipients at random, for `seconds` or `messages` in all."""
+    def send_plan(self, shape: Shape, sending: Sending) -> Plan:
+        """Messages to recipients at random, each acknowledged when the server says that it has it."""
 
-    def drain_plan(self, connections: int, size: int, *, close_each: bool) -> Plan:
-        """All recipients fetch until nothing waits; every content has to measure `size`."""
+    def drain_plan(self, connections: int, size: int, *, close_each: bool, waiting: Sequence[int]) -> Plan:
+        """The first recipients, each of whom `waiting` messages of `size` bytes wait for, fetch all of them."""
 
     def idle_plan(self, connections: int) -> Plan:
         """Connections that are opened, and then ask once each."""
@@ -72,8 +95,30 @@ class Subject(Protocol):
     def version(self) -> str:
         """Which one it is, as far as it can be told."""
 
+    @property
+    def missing(self) -> str:
+        """Why it can't be measured here; empty when it can."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """Whose answers a generator has to read."""
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """What can be measured of it."""
+
     def start(self, folder: Path, *, recipients: int, senders: int) -> AbstractContextManager[Running]:
         """Start it with an empty store in `folder`. Raises `SubjectFailed`."""
+
+
+def version_in(command: Sequence[str], pattern: str) -> str:
+    """What `pattern`'s first group matches in what a program says of itself; empty where nothing does."""
+    try:
+        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    match = re.search(pattern, said.stdout + said.stderr)
+    return match[1] if match else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from typing import Final
 
 from torture import (
     deaths_at_points,
+    failing_disk,
     impersonation,
     orderly_stops,
     power_cuts,
@@ -42,6 +43,7 @@ DRILLS: Final[Mapping[str, Drill]] = {
     published_clients.CONTROL: published_clients.run_control,
     power_cuts.NAME: power_cuts.run,
     power_cuts.CONTROL: power_cuts.run_control,
+    failing_disk.NAME: failing_disk.run,
     small_disk.NAME: small_disk.run,
     impersonation.NAME: impersonation.run,
     orderly_stops.STOPS: orderly_stops.run_stops,

@@ -5,15 +5,13 @@ Promises: with FULL nothing acknowledged is lost and nothing is corrupt; with NO
 Exposure: none.
 """
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from torture.checker import Verdict
 from torture.drill import Place, Row
 from torture.letters import Letter
-from torture.programs import ROOT
+from torture.store_tests import told_by
 
 NAME: Final = "power-cuts"
 CONTROL: Final = "control-normal"
@@ -21,27 +19,15 @@ _LANES: Final = 2
 _UNNAMED: Final = Letter("a letter", "of a power cut", 0)
 
 
-def _cut(cuts: int, seed: str, synchronous: str) -> dict[str, int]:
-    """What one process tells of its cuts."""
-    command = [sys.executable, "-P", "-m", "tests.storage_worker.power_cut"]
-    told = subprocess.run(
-        [*command, "--cuts", str(cuts), "--seed", seed, "--synchronous", synchronous],
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT)},
-        check=False,
-        stdout=subprocess.PIPE,
-        # SQLite has nobody to tell that the disk is gone, so that Python says it there.
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ).stdout.split()
-    return dict(zip(told[::2], map(int, told[1::2]), strict=True))
-
-
 def _cut_often(place: Place, drill: str, cuts: int, synchronous: str) -> Row:
     chance = place.chance(drill)
     with ThreadPoolExecutor(_LANES) as pool:
         seeds = [str(chance.randrange(10**9)) for _ in range(_LANES)]
-        told = list(pool.map(lambda seed: _cut(-(-cuts // _LANES), seed, synchronous), seeds))
+        told = list(
+            pool.map(
+                lambda seed: told_by("power_cut", cuts=-(-cuts // _LANES), seed=seed, synchronous=synchronous), seeds
+            )
+        )
     total = {name: sum(one[name] for one in told) for name in told[0]}
     verdict = Verdict(
         acknowledged=total["acknowledged"],

@@ -1,13 +1,7 @@
 """A small server in a thread that speaks part 1 of the client protocol from memory, and can be told to misbehave."""
 
-import socket
-import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
-from types import TracebackType
-from typing import Final, Self
 
 from common.values import NO_CLIENT
 from common.wire.codes import RequestCode, ResponseCode
@@ -19,8 +13,8 @@ from common.wire.responses import (
     encode_stored,
     encode_waiting_head,
 )
+from tests.bench.scripted_peer import CLOSE, Read, ScriptedPeer, Send
 
-CLOSE: Final = None
 Twist = Callable[[int, bytes], bytes | None]
 """Gets the number of the request (from 1, over all connections) and its right answer; gives what
 is sent instead, or `CLOSE`."""
@@ -30,8 +24,8 @@ def honest(_number: int, answer: bytes) -> bytes:
     return answer
 
 
-class ScriptedServer:
-    """Listens on `port` of 127.0.0.1 from its making to the end of its `with`."""
+class ScriptedServer(ScriptedPeer):
+    """See `ScriptedPeer`."""
 
     def __init__(
         self,
@@ -42,100 +36,40 @@ class ScriptedServer:
         page: int = 1_000_000,
         port: int = 0,
     ) -> None:
-        """`registering`: the twist of 600s, which count by themselves; `piece`: answers leave in so many bytes at a
-        time, 0 for all at once; `page`: messages in one 2104.
-        """
+        """`registering`: the twist of 600s, which count by themselves; `page`: messages in one 2104."""
         self.mail: dict[bytes, list[tuple[int, bytes]]] = defaultdict(list)
         """(message id, content) by recipient"""
         self.requests = 0
-        self.open = 0
-        self.accepted = 0
         self.users = 0
         self._twist = twist
         self._registering = registering
-        self._piece = piece
         self._page = page
         self._message_id = 0
-        self._lock = threading.Lock()
-        self._sockets: set[socket.socket] = set()
-        self._threads: list[threading.Thread] = []
-        self._listening = socket.create_server(("127.0.0.1", port), backlog=128)
-        self.port: int = self._listening.getsockname()[1]
-        self._start(self._accept)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._listening.shutdown(socket.SHUT_RDWR)
-        with self._lock:
-            for connection in self._sockets:
-                # The other side may have gone first.
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(5)
-        self._listening.close()
+        super().__init__(piece=piece, port=port)
 
     def put(self, recipient: bytes, *contents: bytes) -> None:
         for content in contents:
             self._message_id += 1
             self.mail[recipient].append((self._message_id, content))
 
-    def _start(self, target: Callable[..., None], *arguments: object) -> None:
-        thread = threading.Thread(target=target, args=arguments, daemon=True)
-        self._threads.append(thread)
-        thread.start()
-
-    def _accept(self) -> None:
+    def converse(self, read: Read, send: Send) -> None:
         while True:
-            try:
-                connection, _ = self._listening.accept()
-            except OSError:
+            header = read(REQUEST_HEADER.size)
+            if len(header) < REQUEST_HEADER.size:
                 return
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with self._lock:
-                self._sockets.add(connection)
-                self.open += 1
-                self.accepted += 1
-            self._start(self._serve, connection)
-
-    def _serve(self, connection: socket.socket) -> None:
-        try:
-            with connection.makefile("rb") as requests:
-                while self._serve_one(connection, requests.read):
-                    pass
-        except OSError:
-            pass
-        with self._lock:
-            self._sockets.discard(connection)
-            self.open -= 1
-        connection.close()
-
-    def _serve_one(self, connection: socket.socket, read: Callable[[int], bytes]) -> bool:
-        header = read(REQUEST_HEADER.size)
-        if len(header) < REQUEST_HEADER.size:
-            return False
-        requester, _version, code, size = REQUEST_HEADER.unpack(header)
-        payload = read(size)
-        with self._lock:
-            answer: bytes | None = self._answer(requester, code, payload)
-            assert answer is not None
-            if code == RequestCode.REGISTER:
-                answer = self._registering(self.users, answer)
-            else:
-                self.requests += 1
-                answer = self._twist(self.requests, answer)
-        if answer is CLOSE:
-            return False
-        step = self._piece or max(1, len(answer))
-        for at in range(0, len(answer), step):
-            connection.sendall(answer[at : at + step])
-            if self._piece:
-                time.sleep(0.0002)
-        return True
+            requester, _version, code, size = REQUEST_HEADER.unpack(header)
+            payload = read(size)
+            with self.lock:
+                answer: bytes | None = self._answer(requester, code, payload)
+                assert answer is not None
+                if code == RequestCode.REGISTER:
+                    answer = self._registering(self.users, answer)
+                else:
+                    self.requests += 1
+                    answer = self._twist(self.requests, answer)
+            if answer is CLOSE:
+                return
+            send(answer)
 
     def _answer(self, requester: bytes, code: int, payload: bytes) -> bytes:
         match code:

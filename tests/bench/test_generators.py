@@ -16,7 +16,8 @@ from bench.generator import Generator, GeneratorFailed, Run, run_plan
 from bench.plan import Mode, Plan, Report
 from common.wire.codes import ResponseCode
 from common.wire.responses import ERROR, encode_head, encode_stored
-from tests.bench.scripted_server import CLOSE, ScriptedServer
+from tests.bench.scripted_peer import CLOSE
+from tests.bench.scripted_server import ScriptedServer
 
 PROJECT = Path(__file__).parent.parent.parent
 BODY = b"what is sent, again and again"

@@ -5,19 +5,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from bench.figures import FLOOR, Figures
 from bench.generator import Generator, find_generator
-from bench.measure import DRAIN, FLOOR, IDLE, QUICK, Figures, measure_all, medians, miscounted
+from bench.loads import QUICK, Drain, Extent, Idle, load_named
+from bench.measure import measure_all, miscounted
 from bench.messageu import RunningMessageU
-from bench.plan import Report
-from bench.subject import Shape
+from bench.plan import Dialect, Report
+from bench.subject import Kind, Subject, SubjectFailed
 from tests.bench.scripted_server import ScriptedServer, Twist, honest
 
 SMALL = replace(
     QUICK,
-    shapes=(Shape(1, 1), Shape(3, 4)),
+    loads=(load_named("1x1"), load_named("3x4"), Drain(), Idle()),
     rounds=2,
     run_time=0.1,
     floor_time=0.01,
@@ -33,6 +36,9 @@ class ScriptedSubject:
     """Counts as both programs: this process."""
 
     version = "1"
+    missing = ""
+    dialect = Dialect.MESSAGEU
+    kinds = frozenset(Kind)
 
     def __init__(self, name: str, twist: Twist = honest) -> None:
         self.name = name
@@ -54,6 +60,12 @@ def in_python() -> Generator:
     return find_generator(allow_compiler=False)
 
 
+def measured(subjects: Sequence[Subject], generator: Generator, extent: Extent, folder: Path) -> list[Figures]:
+    results: list[Figures] = []
+    measure_all(subjects, generator, extent, folder, lambda _line: None, results.extend)
+    return results
+
+
 def names(results: Sequence[Figures]) -> list[tuple[int, str, str]]:
     return [(figures.round, figures.load, figures.subject) for figures in results]
 
@@ -62,15 +74,16 @@ def names(results: Sequence[Figures]) -> list[tuple[int, str, str]]:
 def test_servers_and_floor_take_turns_and_are_compared(in_python: Generator, tmp_path: Path) -> None:
     ours, theirs = ScriptedSubject("ours"), ScriptedSubject("theirs")
     told: list[str] = []
-    results = measure_all([ours, theirs], in_python, SMALL, tmp_path, told.append)
+    results: list[Figures] = []
+    measure_all([ours, theirs], in_python, SMALL, tmp_path, told.append, results.extend)
     turns = [("ours", "theirs"), ("theirs", "ours")]
     assert names(results) == [
         (number, load, subject)
+        for load in ("1x1", "3x4", "drain", "idle")
         for number, in_turn in enumerate(turns)
-        for load in ("1x1", "3x4", DRAIN, IDLE)
         for subject in ((FLOOR, *in_turn) if "x" in load else in_turn)
     ]
-    assert told[0] == "round 1 of 2: 1x1, ours"
+    assert told[0] == "1x1, round 1 of 2: ours"
     assert sum(figures.errors for figures in results) == 0
     assert len({*ours.folders, *theirs.folders}) == 16
     assert list(tmp_path.iterdir()) == []
@@ -82,18 +95,18 @@ def test_servers_and_floor_take_turns_and_are_compared(in_python: Generator, tmp
     assert floor.to_floor is None
     assert set(first.cpu_us) == {"gateway", "worker", "generator"}
     assert 0 < first.p50_ms <= first.p99_ms <= first.max_ms
-    assert by_name[0, DRAIN, "ours"].rate > 0
-    assert set(by_name[0, IDLE, "ours"].memory_bytes) == {"gateway", "gateway fresh", "worker", "worker fresh"}
+    assert by_name[0, "drain", "ours"].rate > 0
+    assert set(by_name[0, "idle", "ours"].values) == {"gateway", "gateway fresh", "worker", "worker fresh"}
 
 
 def test_what_goes_wrong_is_an_error_in_the_figures(in_python: Generator, tmp_path: Path) -> None:
-    losing = replace(SMALL, shapes=(), rounds=1, idle=0)
+    losing = replace(SMALL, loads=(Drain(),), rounds=1)
 
     def loses_one(number: int, answer: bytes) -> bytes:
         # The first answer to a 604 comes without its mail.
         return b"\x02\x38\x08\0\0\0\0" if number == losing.drained + 1 else answer
 
-    (figures,) = measure_all([ScriptedSubject("ours", loses_one)], in_python, losing, tmp_path, lambda _line: None)
+    (figures,) = measured([ScriptedSubject("ours", loses_one)], in_python, losing, tmp_path)
     assert figures.errors > 0
 
 
@@ -104,14 +117,26 @@ def test_miscounts_are_found_mailbox_by_mailbox() -> None:
     assert miscounted(fill, Report(per_target=[3, 2, 0], finished_targets=2)) == 1
 
 
-def test_medians_are_taken_field_by_field_and_errors_added_up() -> None:
-    rounds = [
-        Figures(
-            "1x1", "ours", number, rate=rate, p50_ms=p50, to_floor=ratio, errors=errors, cpu_us={"worker": rate / 10}
-        )
-        for number, (rate, p50, ratio, errors) in enumerate([(10, 3, 0.3, 0), (30, 1, 0.1, 2), (20, 2, 0.2, 1)])
-    ]
-    (figures,) = medians(rounds)
-    assert (figures.rate, figures.p50_ms, figures.to_floor, figures.to_first) == (20, 2, 0.2, None)
-    assert figures.cpu_us == {"worker": 2}
-    assert figures.errors == 3
+class FailingSubject(ScriptedSubject):
+    """Never starts."""
+
+    def start(self, folder: Path, *, recipients: int, senders: int) -> NoReturn:
+        raise SubjectFailed(f"{folder}/server.log:\nno room")
+
+
+def test_a_server_that_fails_is_an_error_in_its_figures_and_stops_nobody(in_python: Generator, tmp_path: Path) -> None:
+    extent = replace(SMALL, loads=(Drain(),), rounds=1)
+    failed, fine = measured([FailingSubject("theirs"), ScriptedSubject("ours")], in_python, extent, tmp_path)
+    assert (failed.subject, failed.rate, failed.errors) == ("theirs", 0, 1)
+    assert failed.remark.endswith("server.log: no room")
+    assert str(tmp_path) not in failed.remark
+    assert (fine.subject, fine.errors) == ("ours", 0)
+    assert fine.rate > 0
+
+
+def test_what_can_not_be_measured_of_a_server_is_left_out(in_python: Generator, tmp_path: Path) -> None:
+    able = ScriptedSubject("able")
+    unable = ScriptedSubject("unable")
+    unable.kinds = frozenset({Kind.IDLE})
+    results = measured([able, unable], in_python, replace(SMALL, loads=(Drain(), Idle()), rounds=1), tmp_path)
+    assert names(results) == [(0, "drain", "able"), (0, "idle", "able"), (0, "idle", "unable")]

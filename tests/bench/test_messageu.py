@@ -12,7 +12,8 @@ from bench.generator import BUILD_FOLDER
 from bench.messageu import MessageU, register, synthetic_key
 from bench.subject import SubjectFailed, usage_of
 from common.wire.responses import ERROR
-from tests.bench.scripted_server import CLOSE, ScriptedServer
+from tests.bench.scripted_peer import CLOSE
+from tests.bench.scripted_server import ScriptedServer
 
 PROJECT = Path(__file__).parent.parent.parent
 GATEWAY = f"""
@@ -23,8 +24,8 @@ stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
 def twist(number, answer):
     return TWIST
+pathlib.Path(os.environ["MESSAGEU_DATA"]).mkdir()
 with ScriptedServer(twist, port=int(pathlib.Path("myport.info").read_text())):
-    pathlib.Path(os.environ["MESSAGEU_DATA"]).mkdir()
     stop.wait(60)
 """
 WORKER = """
@@ -127,6 +128,8 @@ def test_the_command_prints_a_table_and_keeps_it(tmp_path: Path, capsys: pytest.
     assert (tmp_path / "kept" / "2026-01-31.txt").read_text() == printed.out
     kept = json.loads((tmp_path / "kept" / "2026-01-31.json").read_text())
     assert [one["errors"] for one in kept["rounds"]] == [0, 0, 0, 0]
+    assert main(["--table", str(tmp_path / "kept" / "2026-01-31.json")]) == 0
+    assert capsys.readouterr().out == printed.out
     # Nothing stays in the folder of the runs.
     assert {path.name for path in tmp_path.iterdir()} == {"code", "kept"}
 
@@ -141,12 +144,14 @@ def test_a_wrong_answer_makes_the_command_fail(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--only", "fast"], "'fast' is neither CONNECTIONSxWINDOW nor drain nor idle"),
+        (["--only", "fast"], "'fast' is neither CONNECTIONSxWINDOW[@SIZE] nor drain nor idle"),
         (["--only", "0x1"], "neither"),
         (["--date", "tomorrow"], "'tomorrow' is no date"),
         (["--server", "/"], "has no storage_worker and no gateway"),
         (["--server", f"a={PROJECT}", "--server", f"a={PROJECT}"], "two servers have the same name"),
-        (["--quick", "--full"], "not allowed with"),
+        (["--server", f"Redis AOF always={PROJECT}"], "two servers have the same name"),
+        (["--rival", "oracle"], "invalid choice: 'oracle'"),
+        (["--table", "no-such-file"], "no-such-file can't be read as a results file"),
     ],
 )
 def test_arguments_that_make_no_sense_are_told(

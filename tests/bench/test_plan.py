@@ -2,10 +2,11 @@ import dataclasses
 
 import pytest
 
-from bench.plan import PLAN_HEADER, Mode, Plan, PlanRejected, Report
+from bench.plan import PLAN_HEADER, Dialect, Mode, Plan, PlanRejected, Report
 
 PLAN = Plan(
     mode=Mode.DRAIN,
+    dialect=Dialect.REDIS,
     port=1357,
     connections=2,
     window=3,
@@ -20,7 +21,11 @@ PLAN = Plan(
     keys=[b"k" * 16, b"l" * 16, b"m" * 16],
     prefixes=[b"p", b"q"],
     heads=[b"he", b"ad", b"s!"],
+    tags=[b"1st", b"2nd", b"3rd"],
     body=b"the body",
+    closers=[b"c1", b"c2", b"c3"],
+    greeting=b"hello",
+    greeted=b"hi",
 )
 
 
@@ -29,11 +34,11 @@ def test_a_plan_comes_back_from_its_bytes() -> None:
 
 
 def test_tables_are_as_long_as_the_header_says() -> None:
-    assert PLAN_HEADER.size == 96
-    assert len(PLAN.encode()) == 96 + 48 + 2 + 6 + 8
+    assert PLAN_HEADER.size == 112
+    assert len(PLAN.encode()) == 112 + 48 + 2 + 6 + 9 + 8 + 6 + 5 + 2
 
 
-@pytest.mark.parametrize("data", [b"", b"MUB1", b"MUB2" + bytes(92), PLAN.encode()[:-1], PLAN.encode() + b"!"])
+@pytest.mark.parametrize("data", [b"", b"MUB2", b"MUB1" + bytes(108), PLAN.encode()[:-1], PLAN.encode() + b"!"])
 def test_other_bytes_are_no_plan(data: bytes) -> None:
     with pytest.raises(PlanRejected):
         Plan.decode(data)
@@ -41,7 +46,14 @@ def test_other_bytes_are_no_plan(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"keys": [b"k" * 16]}, {"prefixes": [b"p"]}, {"heads": [b"h", b"ea", b"d"]}, {"keys": [b"k", b"ll", b"m"]}],
+    [
+        {"keys": [b"k" * 16]},
+        {"prefixes": [b"p"]},
+        {"heads": [b"h", b"ea", b"d"]},
+        {"keys": [b"k", b"ll", b"m"]},
+        {"tags": [b"1st"]},
+        {"closers": [b"c1"]},
+    ],
 )
 def test_tables_that_do_not_fit_are_rejected(change: dict[str, list[bytes]]) -> None:
     with pytest.raises(PlanRejected):

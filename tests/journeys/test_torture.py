@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from torture import power_cuts
+from torture import failing_disk, power_cuts
 from torture.__main__ import DRILLS
 from torture.programs import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-# tests/storage_worker has short runs of the power cuts.
-HERE = [name for name in DRILLS if name not in {power_cuts.NAME, power_cuts.CONTROL}]
+# tests/storage_worker has short runs of the others.
+HERE = [name for name in DRILLS if name not in {power_cuts.NAME, power_cuts.CONTROL, failing_disk.NAME}]
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
-/* The load generator: one epoll loop that speaks part 1 of the client protocol to 127.0.0.1.
+/* The load generator: one epoll loop that sends requests to 127.0.0.1 and counts every answer.
  *
- * Owns: the bytes of a load, and the count of every answer to it.
+ * Owns: connections, the bytes of a load, and the report.
  * Promises: never the bottleneck (well below a microsecond a message when requests are pipelined); every answer is
  * checked; bounded in connections, messages and time, and it ends by itself, also when the one who started it dies.
  * Exposure: started by bench/generator.py alone, which writes the plan.
@@ -9,11 +9,11 @@
  *
  * It opens the connections, prints "ready", waits for one byte on stdin, does the work, prints its report as one line
  * of JSON, keeps the connections open until stdin ends, and ends. bench/plan.py has the plan's and the report's other
- * end and says what every field means; bench/slow_generator.py does the same in Python, slower.
+ * end and says what every field means; bench/slow_generator.py does the same in Python for MessageU alone, slower.
  *
- * A request is prefix (one for each connection) + head (one for each target) + body (the same for all): nothing is
- * encoded or copied while the load runs. Another server's protocol needs other prefixes, heads and bodies, which come
- * with the plan, and another take_... function for its answers, below.
+ * A request is prefix (one for each connection) + head (one for each target) + tag (one for each place in the window)
+ * + body (the same for all), or a target's closer alone: nothing is encoded or copied while the load runs. Each
+ * protocol has a file that reads its answers.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -34,60 +34,27 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MODE_SEND = 1, MODE_DRAIN = 2, MODE_IDLE = 3 };
-enum { FLAG_CLOSE_EACH = 1 };
-enum { CODE_STORED = 2103, CODE_WAITING = 2104, CODE_ERROR = 9000 };
-enum { HEADER_SIZE = 7, STORED_SIZE = 20, ID_SIZE = 16, ENTRY_SIZE = 25 };
-enum { READ_SIZE = 1 << 18, PIECES = 1023, EVENTS = 512, LARGEST_SKIP = 1 << 20 };
+#include "loadgen.h"
+
+enum { READ_SIZE = 1 << 18, PARTS = 4, PIECES = 1024, EVENTS = 512 };
 enum { CONNECT_SECONDS = 10, GO_SECONDS = 120 };
 
-/* bench/plan.py, PLAN_HEADER. Sizes are bytes, times nanoseconds. */
-struct plan {
-    char magic[4];
-    uint32_t mode, port, connections, window, flags, sources;
-    uint32_t targets, key_size, prefix_size, head_size, body_size, content_size, reserved;
-    uint64_t messages, run_time, limit_time, hold_time, seed;
-};
-_Static_assert(sizeof(struct plan) == 96, "the plan's header has no gaps");
+struct plan plan;
+struct counts counts;
+const uint8_t *keys;
+uint64_t *per_target;
 
-struct flight {
-    uint64_t sent_at;
-    uint32_t target;
-};
-
-struct connection {
-    int fd;
-    uint32_t number;
-    bool watching_writes;
-    /* A ring of `window` requests, oldest first; the first `written` of `count` are with the kernel, and `offset`
-     * bytes of the one after them. */
-    struct flight *flights;
-    uint32_t oldest, count, written;
-    size_t offset;
-    /* Where the answers' stream stands. */
-    uint8_t held[HEADER_SIZE + STORED_SIZE];
-    uint32_t held_size;
-    bool in_payload, skipping, empty_response;
-    uint64_t payload_left, content_left;
-    /* Draining. */
-    uint32_t last_id;
-};
-
-static struct plan plan;
-static const uint8_t *keys, *prefixes, *heads, *body;
+static const uint8_t *prefixes, *heads, *tags, *body, *closers, *greeting, *greeted;
+static take_function *take;
 static struct connection *connections;
 static int epoll_fd = -1;
-static size_t request_size;
-
-static uint64_t sent, acknowledged, refused, wrong, unexpected, unanswered, closed_early;
-static uint64_t responses, messages, content_bytes, wrong_size, disordered, finished_targets;
+static uint32_t ring_size;
 static uint64_t in_flight, open_count, last_answer_at, deadline;
 static uint32_t next_target, started;
 static uint64_t random_state;
 
 enum { LINEAR = 64, BUCKETS = LINEAR + 58 * LINEAR };
-static uint64_t histogram[BUCKETS], slowest;
-static uint64_t *per_target;
+static uint64_t histogram[BUCKETS];
 
 static void die(const char *what) {
     fprintf(stderr, "loadgen: %s: %s\n", what, strerror(errno));
@@ -105,26 +72,6 @@ static uint64_t nanoseconds(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-static uint32_t read_u32(const uint8_t *at) {
-    return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
-}
-
-static uint32_t read_u16(const uint8_t *at) {
-    return (uint32_t)at[0] | (uint32_t)at[1] << 8;
-}
-
-/* bench/histogram.py has the same rule. */
-static void record(uint64_t latency) {
-    uint64_t index = latency;
-    if (latency >= LINEAR) {
-        int shift = 63 - __builtin_clzll(latency) - 6;
-        index = (uint64_t)shift * LINEAR + (latency >> shift);
-    }
-    histogram[index]++;
-    if (latency > slowest)
-        slowest = latency;
-}
-
 static uint32_t random_target(void) { /* xorshift64*, scaled */
     random_state ^= random_state >> 12;
     random_state ^= random_state << 25;
@@ -132,6 +79,8 @@ static uint32_t random_target(void) { /* xorshift64*, scaled */
     uint64_t high = (random_state * 2685821657736338717u) >> 32;
     return (uint32_t)((high * plan.targets) >> 32);
 }
+
+static void refill(struct connection *c, uint64_t now);
 
 /* --- connections ------------------------------------------------------------------------------------------- */
 
@@ -142,6 +91,25 @@ static void watch(struct connection *c, bool writes, int operation) {
     c->watching_writes = writes;
 }
 
+/* Says what a fresh connection has to say, and waits for the answer's known end. */
+static bool greet(int fd) {
+    uint8_t answer[4096];
+    size_t size = 0;
+    if (send(fd, greeting, plan.greeting_size, MSG_NOSIGNAL) != (ssize_t)plan.greeting_size)
+        return false;
+    while (size < plan.greeted_size ||
+           memcmp(answer + size - plan.greeted_size, greeted, plan.greeted_size) != 0) {
+        ssize_t more = recv(fd, answer + size, sizeof answer - size, 0);
+        if (more <= 0) {
+            if (more == 0)
+                errno = ECONNREFUSED;
+            return false;
+        }
+        size += (size_t)more;
+    }
+    return true;
+}
+
 static bool open_connection(struct connection *c) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
@@ -150,6 +118,7 @@ static bool open_connection(struct connection *c) {
     struct timeval patience = {.tv_sec = CONNECT_SECONDS};
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     struct sockaddr_in address = {.sin_family = AF_INET};
     if (plan.sources > 1) {
         setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
@@ -160,6 +129,8 @@ static bool open_connection(struct connection *c) {
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     address.sin_port = htons((uint16_t)plan.port);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        goto failed;
+    if (plan.greeting_size > 0 && !greet(fd))
         goto failed;
     if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
         goto failed;
@@ -176,34 +147,64 @@ static void close_connection(struct connection *c) {
     close(c->fd);
     c->fd = -1;
     open_count--;
-    in_flight -= c->count;
-    unanswered += c->count;
-    c->count = c->written = 0;
+    in_flight -= c->count - c->answered;
+    counts.unanswered += c->count - c->answered;
+    c->count = c->answered = c->written = 0;
     c->offset = 0;
     c->held_size = 0;
-    c->in_payload = false;
+    c->in_payload = c->skipping = false;
+    c->payload_left = c->content_left = 0;
 }
 
-static void lose_connection(struct connection *c) {
-    closed_early++;
+void lose_connection(struct connection *c) {
+    counts.closed_early++;
     close_connection(c);
 }
 
 /* --- requests ---------------------------------------------------------------------------------------------- */
+
+struct part {
+    const uint8_t *at;
+    size_t size;
+};
+
+/* The pieces of the request in one place of a connection's ring; gives the size of all of them. */
+static size_t request_parts(const struct connection *c, uint32_t place, struct part parts[PARTS]) {
+    const struct flight *flight = &c->flights[place];
+    memset(parts, 0, PARTS * sizeof *parts);
+    if (flight->is_closer)
+        parts[0] = (struct part){closers + (size_t)flight->target * plan.closer_size, plan.closer_size};
+    else {
+        parts[0] = (struct part){prefixes + (size_t)c->number * plan.prefix_size, plan.prefix_size};
+        parts[1] = (struct part){heads + (size_t)flight->target * plan.head_size, plan.head_size};
+        parts[2] = (struct part){tags + (size_t)place * plan.tag_size, plan.tag_size};
+        parts[3] = (struct part){body, plan.body_size};
+    }
+    return parts[0].size + parts[1].size + parts[2].size + parts[3].size;
+}
+
+/* Notes that `taken` more bytes are with the kernel. */
+static void advance(struct connection *c, size_t taken) {
+    struct part parts[PARTS];
+    c->offset += taken;
+    while (c->written < c->count) {
+        size_t size = request_parts(c, (c->oldest + c->written) % ring_size, parts);
+        if (c->offset < size)
+            break;
+        c->offset -= size;
+        c->written++;
+    }
+}
 
 static void write_requests(struct connection *c) {
     static struct iovec pieces[PIECES];
     while (c->written < c->count) {
         int used = 0;
         size_t skip = c->offset, total = 0;
-        for (uint32_t i = c->written; i < c->count && used + 3 <= PIECES; i++) {
-            uint32_t target = c->flights[(c->oldest + i) % plan.window].target;
-            const struct { const uint8_t *at; size_t size; } parts[3] = {
-                {prefixes + (size_t)c->number * plan.prefix_size, plan.prefix_size},
-                {heads + (size_t)target * plan.head_size, plan.head_size},
-                {body, plan.body_size},
-            };
-            for (int part = 0; part < 3; part++) {
+        for (uint32_t i = c->written; i < c->count && used + PARTS <= PIECES; i++) {
+            struct part parts[PARTS];
+            request_parts(c, (c->oldest + i) % ring_size, parts);
+            for (int part = 0; part < PARTS; part++) {
                 if (skip >= parts[part].size) {
                     skip -= parts[part].size;
                     continue;
@@ -224,9 +225,7 @@ static void write_requests(struct connection *c) {
             lose_connection(c);
             return;
         }
-        size_t past = c->offset + (size_t)taken;
-        c->written += (uint32_t)(past / request_size);
-        c->offset = past % request_size;
+        advance(c, (size_t)taken);
         if ((size_t)taken < total)
             break;
     }
@@ -235,27 +234,26 @@ static void write_requests(struct connection *c) {
         watch(c, writes, EPOLL_CTL_MOD);
 }
 
-static void ask(struct connection *c, uint32_t target, uint64_t now) {
-    struct flight *flight = &c->flights[(c->oldest + c->count) % plan.window];
-    flight->sent_at = now;
-    flight->target = target;
+static void ask(struct connection *c, uint32_t target, bool is_closer, uint64_t now) {
+    struct flight *flight = &c->flights[(c->oldest + c->count) % ring_size];
+    *flight = (struct flight){.sent_at = now, .target = target, .is_closer = is_closer};
     c->count++;
     in_flight++;
-    sent++;
+    counts.sent++;
 }
 
 static bool more_to_send(uint64_t now) {
-    return (plan.messages == 0 || sent < plan.messages) && (plan.run_time == 0 || now < deadline);
+    return (plan.messages == 0 || counts.sent < plan.messages) && (plan.run_time == 0 || now < deadline);
 }
 
 /* Gives a connection what it should have in flight now. */
 static void refill(struct connection *c, uint64_t now) {
     if (plan.mode == MODE_SEND)
-        while (c->count < plan.window && more_to_send(now))
-            ask(c, random_target(), now);
+        while (c->count - c->answered < plan.window && c->count < ring_size && more_to_send(now))
+            ask(c, random_target(), false, now);
     else if (plan.mode == MODE_DRAIN && c->count == 0 && next_target < plan.targets) {
         c->last_id = 0;
-        ask(c, next_target++, now);
+        ask(c, next_target++, false, now);
     }
     if (c->written < c->count)
         write_requests(c);
@@ -266,7 +264,7 @@ static void start_idle_requests(uint64_t now) {
     while (plan.mode == MODE_IDLE && started < plan.connections && in_flight < plan.window) {
         struct connection *c = &connections[started++];
         if (c->fd >= 0) {
-            ask(c, c->number % plan.targets, now);
+            ask(c, c->number % plan.targets, false, now);
             write_requests(c);
         }
     }
@@ -274,35 +272,67 @@ static void start_idle_requests(uint64_t now) {
 
 /* --- answers ----------------------------------------------------------------------------------------------- */
 
-static struct flight answered(struct connection *c, uint64_t now) {
-    struct flight flight = c->flights[c->oldest];
-    c->oldest = (c->oldest + 1) % plan.window;
-    c->count--;
-    c->written--;
-    in_flight--;
-    last_answer_at = now;
-    return flight;
+/* bench/histogram.py has the same rule. */
+void record(uint64_t latency) {
+    uint64_t index = latency;
+    if (latency >= LINEAR) {
+        int shift = 63 - __builtin_clzll(latency) - 6;
+        index = (uint64_t)shift * LINEAR + (latency >> shift);
+    }
+    histogram[index]++;
+    if (latency > counts.slowest)
+        counts.slowest = latency;
 }
 
-/* The end of a 2104. False: the connection was closed, as the plan wants it, or lost. */
-static bool pulled(struct connection *c, uint64_t now) {
-    struct flight flight = answered(c, now);
-    responses++;
+struct flight settle(struct connection *c, uint32_t index, uint64_t now) {
+    struct flight *flight = &c->flights[(c->oldest + index) % ring_size];
+    struct flight settled = *flight;
+    flight->is_answered = true;
+    c->answered++;
+    while (c->count > 0 && c->flights[c->oldest].is_answered) {
+        c->oldest = (c->oldest + 1) % ring_size;
+        c->count--;
+        c->written--;
+        c->answered--;
+    }
+    in_flight--;
+    last_answer_at = now;
+    return settled;
+}
+
+void acknowledge(struct connection *c, uint32_t index, uint64_t now) {
+    struct flight flight = settle(c, index, now);
+    counts.acknowledged++;
+    record(now - flight.sent_at);
+    per_target[flight.target]++;
+}
+
+void count_message(struct connection *c, uint64_t size) {
+    counts.messages++;
+    counts.content_bytes += size;
+    per_target[oldest_flight(c)->target]++;
+    if (plan.content_size != 0 && size != plan.content_size)
+        counts.wrong_size++;
+}
+
+bool fetched(struct connection *c, bool is_empty, uint64_t now) {
+    struct flight flight = settle(c, 0, now);
+    counts.responses++;
     record(now - flight.sent_at);
     if (plan.mode == MODE_IDLE)
         return true;
-    if (c->empty_response)
-        finished_targets++;
+    if (is_empty)
+        counts.finished_targets++;
     if (plan.flags & FLAG_CLOSE_EACH) {
-        bool more = !c->empty_response || next_target < plan.targets;
+        bool more = !is_empty || next_target < plan.targets;
         close_connection(c);
         if (more && !open_connection(c)) {
-            closed_early++;
+            counts.closed_early++;
             return false;
         }
     }
-    if (!c->empty_response)
-        ask(c, flight.target, now);
+    if (!is_empty)
+        ask(c, flight.target, plan.closer_size > 0, now);
     if (plan.flags & FLAG_CLOSE_EACH) {
         if (c->fd >= 0)
             refill(c, now);
@@ -311,116 +341,14 @@ static bool pulled(struct connection *c, uint64_t now) {
     return true;
 }
 
-/* One header, and 2103's payload with it. False: the connection is gone. */
-static bool take_head(struct connection *c, const uint8_t *head, uint64_t now) {
-    uint32_t code = read_u16(head + 1), size = read_u32(head + 3);
-    if (c->written == 0) { /* nothing was asked */
-        unexpected++;
-        lose_connection(c);
-        return false;
-    }
-    if (code == CODE_STORED && size == STORED_SIZE && plan.mode == MODE_SEND) {
-        struct flight flight = answered(c, now);
-        if (memcmp(head + HEADER_SIZE, keys + (size_t)flight.target * plan.key_size, ID_SIZE) == 0) {
-            acknowledged++;
-            record(now - flight.sent_at);
-            per_target[flight.target]++;
-        } else
-            wrong++;
-        return true;
-    }
-    if (code == CODE_WAITING && plan.mode != MODE_SEND) {
-        c->empty_response = size == 0;
-        c->payload_left = size;
-        c->content_left = 0;
-        c->in_payload = size > 0;
-        c->skipping = false;
-        return size > 0 || pulled(c, now);
-    }
-    answered(c, now);
-    if (code == CODE_ERROR && size == 0) {
-        refused++;
-        return true;
-    }
-    unexpected++;
-    if (size > LARGEST_SKIP) {
-        lose_connection(c);
-        return false;
-    }
-    c->payload_left = size;
-    c->in_payload = size > 0;
-    c->skipping = true;
-    return true;
-}
-
-/* One message's head inside a 2104. False: it does not fit, and the connection is gone. */
-static bool take_entry(struct connection *c, const uint8_t *entry) {
-    uint32_t id = read_u32(entry + ID_SIZE), size = read_u32(entry + ID_SIZE + 5);
-    c->payload_left -= ENTRY_SIZE;
-    if (size > c->payload_left) {
-        unexpected++;
-        lose_connection(c);
-        return false;
-    }
-    messages++;
-    content_bytes += size;
-    per_target[c->flights[c->oldest].target]++;
-    if (plan.content_size != 0 && size != plan.content_size)
-        wrong_size++;
-    if (id <= c->last_id)
-        disordered++;
-    c->last_id = id;
-    c->content_left = size;
-    return true;
-}
-
-/* How many bytes must stand together for the next step, as far as the `seen` ones tell. */
-static size_t step_size(const struct connection *c, const uint8_t *at, size_t seen) {
-    if (c->in_payload)
-        return ENTRY_SIZE;
-    if (plan.mode == MODE_SEND && seen >= HEADER_SIZE && read_u16(at + 1) == CODE_STORED &&
-        read_u32(at + 3) == STORED_SIZE)
-        return HEADER_SIZE + STORED_SIZE;
-    return HEADER_SIZE;
-}
-
-/* Takes what has arrived and holds the beginning of what has not arrived whole. False: the connection is gone. */
-static bool take_bytes(struct connection *c, const uint8_t *at, size_t left, uint64_t now) {
-    for (;;) {
-        size_t step;
-        if (c->in_payload && (c->skipping || c->content_left > 0)) {
-            uint64_t wanted = c->skipping ? c->payload_left : c->content_left;
-            if (left == 0)
-                return true;
-            step = wanted < left ? (size_t)wanted : left;
-            c->payload_left -= step;
-            c->content_left -= c->skipping ? 0 : step;
-        } else if (c->in_payload && c->payload_left < ENTRY_SIZE) {
-            unexpected++;
-            lose_connection(c);
-            return false;
-        } else {
-            step = step_size(c, at, left);
-            if (left < step) {
-                memcpy(c->held, at, left);
-                c->held_size = (uint32_t)left;
-                return true;
-            }
-            if (!(c->in_payload ? take_entry(c, at) : take_head(c, at, now)))
-                return false;
-        }
-        at += step;
-        left -= step;
-        if (c->in_payload && c->payload_left == 0) {
-            c->in_payload = false;
-            if (!c->skipping && !pulled(c, now))
-                return false;
-        }
-    }
+ptrdiff_t unexpected_answer(struct connection *c) {
+    counts.unexpected++;
+    lose_connection(c);
+    return GONE;
 }
 
 static void readable(struct connection *c) {
-    static uint8_t input[HEADER_SIZE + STORED_SIZE + READ_SIZE];
+    static uint8_t input[HELD_SIZE + READ_SIZE];
     memcpy(input, c->held, c->held_size);
     ssize_t size = recv(c->fd, input + c->held_size, READ_SIZE, 0);
     if (size < 0 && (errno == EAGAIN || errno == EINTR))
@@ -432,38 +360,60 @@ static void readable(struct connection *c) {
     uint64_t now = nanoseconds();
     size_t whole = c->held_size + (size_t)size;
     c->held_size = 0;
-    if (take_bytes(c, input, whole, now))
-        refill(c, now);
+    ptrdiff_t taken = take(c, input, whole, now);
+    if (taken == GONE)
+        return;
+    c->held_size = (uint32_t)(whole - (size_t)taken);
+    if (c->held_size > HELD_SIZE)
+        reject("a dialect left more than can be held");
+    memcpy(c->held, input + taken, c->held_size);
+    refill(c, now);
 }
 
 /* --- the run ----------------------------------------------------------------------------------------------- */
+
+static take_function *const dialects[] = {[MESSAGEU] = take_messageu, [REDIS] = take_redis};
+
+/* The next `count` entries of `size` bytes in a plan's tables. */
+static const uint8_t *next_table(const uint8_t **at, uint32_t count, uint32_t size) {
+    const uint8_t *table = *at;
+    *at += (size_t)count * size;
+    return table;
+}
 
 static const uint8_t *read_plan(const char *path) {
     FILE *file = fopen(path, "rb");
     if (file == NULL)
         die("the plan can't be opened");
-    if (fread(&plan, sizeof plan, 1, file) != 1 || memcmp(plan.magic, "MUB1", 4) != 0)
+    if (fread(&plan, sizeof plan, 1, file) != 1 || memcmp(plan.magic, "MUB2", 4) != 0)
         reject("this is no plan");
     if (plan.mode < MODE_SEND || plan.mode > MODE_IDLE || plan.connections == 0 || plan.window == 0 ||
         plan.limit_time == 0 || plan.port == 0 || plan.port > 65535 ||
-        (plan.targets == 0 && plan.mode != MODE_IDLE) || (plan.mode != MODE_IDLE && plan.key_size < ID_SIZE) ||
-        (plan.mode == MODE_SEND && plan.messages == 0 && plan.run_time == 0))
+        (plan.targets == 0 && plan.mode != MODE_IDLE) ||
+        (plan.mode == MODE_SEND && plan.messages == 0 && plan.run_time == 0) ||
+        plan.dialect >= sizeof dialects / sizeof *dialects || dialects[plan.dialect] == NULL ||
+        (plan.dialect == MESSAGEU && plan.mode == MODE_SEND && plan.key_size != 16))
         reject("the plan asks for nothing that can be done");
-    size_t key_bytes = (size_t)plan.targets * plan.key_size;
-    size_t prefix_bytes = (size_t)plan.connections * plan.prefix_size;
-    size_t head_bytes = (size_t)plan.targets * plan.head_size;
-    size_t total = key_bytes + prefix_bytes + head_bytes + plan.body_size;
+    take = dialects[plan.dialect];
+    ring_size = plan.window;
+    size_t total = (size_t)plan.targets * (plan.key_size + plan.head_size + plan.closer_size) +
+                   (size_t)plan.connections * plan.prefix_size + (size_t)plan.window * plan.tag_size +
+                   plan.body_size + plan.greeting_size + plan.greeted_size;
     uint8_t *tables = malloc(total + 1);
     if (tables == NULL)
         die("memory");
     if (fread(tables, 1, total + 1, file) != total)
         reject("the plan's tables have another size than its header says");
     fclose(file);
-    keys = tables;
-    prefixes = keys + key_bytes;
-    heads = prefixes + prefix_bytes;
-    body = heads + head_bytes;
-    request_size = (size_t)plan.prefix_size + plan.head_size + plan.body_size;
+    const uint8_t *at = tables;
+    keys = next_table(&at, plan.targets, plan.key_size);
+    prefixes = next_table(&at, plan.connections, plan.prefix_size);
+    heads = next_table(&at, plan.targets, plan.head_size);
+    tags = next_table(&at, plan.window, plan.tag_size);
+    body = next_table(&at, 1, plan.body_size);
+    closers = next_table(&at, plan.targets, plan.closer_size);
+    greeting = next_table(&at, 1, plan.greeting_size);
+    greeted = next_table(&at, 1, plan.greeted_size);
     random_state = plan.seed | 1;
     return tables;
 }
@@ -546,20 +496,20 @@ static void print_number(const char *name, uint64_t value) {
 static void print_report(uint64_t opened, double seconds, double cpu, bool cut_short) {
     printf("{");
     print_number("opened", opened);
-    print_number("sent", sent);
-    print_number("acknowledged", acknowledged);
-    print_number("refused", refused);
-    print_number("wrong", wrong);
-    print_number("unexpected", unexpected);
-    print_number("unanswered", unanswered + in_flight);
-    print_number("closed_early", closed_early);
-    print_number("responses", responses);
-    print_number("messages", messages);
-    print_number("content_bytes", content_bytes);
-    print_number("wrong_size", wrong_size);
-    print_number("disordered", disordered);
-    print_number("finished_targets", finished_targets);
-    print_number("slowest", slowest);
+    print_number("sent", counts.sent);
+    print_number("acknowledged", counts.acknowledged);
+    print_number("refused", counts.refused);
+    print_number("wrong", counts.wrong);
+    print_number("unexpected", counts.unexpected);
+    print_number("unanswered", counts.unanswered + in_flight);
+    print_number("closed_early", counts.closed_early);
+    print_number("responses", counts.responses);
+    print_number("messages", counts.messages);
+    print_number("content_bytes", counts.content_bytes);
+    print_number("wrong_size", counts.wrong_size);
+    print_number("disordered", counts.disordered);
+    print_number("finished_targets", counts.finished_targets);
+    print_number("slowest", counts.slowest);
     printf("\"cut_short\": %s, \"seconds\": %.9f, \"cpu_seconds\": %.6f, \"latencies\": {", cut_short ? "true" : "false",
            seconds, cpu);
     const char *comma = "";
@@ -582,14 +532,14 @@ int main(int count, char **arguments) {
     raise_descriptor_limit();
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     connections = calloc(plan.connections, sizeof *connections);
-    struct flight *flights = calloc((size_t)plan.connections * plan.window, sizeof *flights);
+    struct flight *flights = calloc((size_t)plan.connections * ring_size, sizeof *flights);
     per_target = calloc(plan.targets + 1, sizeof *per_target);
     if (epoll_fd < 0 || connections == NULL || flights == NULL || per_target == NULL)
         die("memory");
     for (uint32_t i = 0; i < plan.connections; i++) {
         connections[i].number = i;
         connections[i].fd = -1;
-        connections[i].flights = flights + (size_t)i * plan.window;
+        connections[i].flights = flights + (size_t)i * ring_size;
         if (!open_connection(&connections[i]))
             die("a connection can't be opened");
     }

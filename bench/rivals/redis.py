@@ -1,0 +1,151 @@
+"""Redis: one list a recipient, RPUSH, acknowledged by the list's new length.
+
+Owns: its settings and its plans.
+Promises: with `always` every acknowledged message is in the append-only file and synced; with `everysec` the last
+second's may be lost. No snapshots and no rewriting of the file meanwhile, which would only slow it.
+Exposure: 127.0.0.1 only, without a password, for as long as it is measured.
+"""
+
+import random
+import shutil
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from bench.plan import Dialect, Mode, Plan
+from bench.programs import Programs, free_port
+from bench.subject import Kind, Sending, Shape, SubjectFailed, version_in
+
+_START_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 30.0
+_ANSWER_SECONDS: Final = 10.0
+_LONGEST: Final = 120.0
+_IDLE_SOURCES: Final = 4
+_IDLE_AT_A_TIME: Final = 32
+_MOST_CLIENTS: Final = 12_000
+
+
+def command(*words: bytes) -> bytes:
+    """One command in RESP."""
+    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+
+
+class RunningRedis:
+    """A started server with lists that nobody reads; see `subject.Running`."""
+
+    def __init__(self, port: int, programs: Programs, recipients: int) -> None:
+        self._port = port
+        self._programs = programs
+        self._lists = [b"mailbox:%08d" % number for number in range(recipients)]
+
+    @property
+    def process_ids(self) -> Mapping[str, int]:
+        """The one process."""
+        return self._programs.process_ids
+
+    def await_accepted(self) -> None:
+        """Ask on a connection of its own: connections are accepted in the order they came."""
+        ping(self._port)
+
+    def send_plan(self, shape: Shape, sending: Sending) -> Plan:
+        """RPUSH of `sending.size` bytes."""
+        # The body is the value's end; its size stands in the head.
+        heads = [command(b"RPUSH", name, b"")[: -len(b"$0\r\n\r\n")] for name in self._lists[slice(*sending.among)]]
+        return Plan(
+            mode=Mode.SEND,
+            dialect=Dialect.REDIS,
+            port=self._port,
+            connections=shape.connections,
+            window=shape.window,
+            run_time=sending.seconds,
+            messages=sending.messages,
+            limit_time=sending.seconds + _LONGEST,
+            seed=sending.seed,
+            heads=[head + b"$%d\r\n" % sending.size for head in heads],
+            body=random.Random(sending.seed).randbytes(sending.size) + b"\r\n",
+        )
+
+    def drain_plan(self, connections: int, size: int, *, close_each: bool, waiting: Sequence[int]) -> Plan:
+        """LRANGE of each list, and once that has come DEL, so that nothing is deleted before it is at the client."""
+        names = self._lists[: len(waiting)]
+        return Plan(
+            mode=Mode.DRAIN,
+            dialect=Dialect.REDIS,
+            port=self._port,
+            connections=connections,
+            limit_time=_LONGEST,
+            close_each=close_each,
+            content_size=size,
+            heads=[command(b"LRANGE", name, b"0", b"-1") for name in names],
+            closers=[command(b"DEL", name) for name in names],
+        )
+
+    def idle_plan(self, connections: int) -> Plan:
+        """One LRANGE of an empty list for each connection."""
+        return Plan(
+            mode=Mode.IDLE,
+            dialect=Dialect.REDIS,
+            port=self._port,
+            connections=connections,
+            window=_IDLE_AT_A_TIME,
+            limit_time=_LONGEST,
+            sources=_IDLE_SOURCES,
+            heads=[command(b"LRANGE", name, b"0", b"-1") for name in self._lists],
+        )
+
+
+class Redis:
+    """The system's redis-server; see `subject.Subject`."""
+
+    dialect = Dialect.REDIS
+    kinds = frozenset({Kind.SENDS, Kind.DRAIN, Kind.IDLE})
+    packages = ("redis-server",)
+
+    def __init__(self, name: str, append_sync: str) -> None:
+        """`append_sync`: "always" or "everysec"."""
+        self.name = name
+        self._append_sync = append_sync
+
+    @property
+    def missing(self) -> str:
+        """See `subject.Subject`."""
+        return "" if shutil.which("redis-server") else "redis-server is not installed"
+
+    @property
+    def version(self) -> str:
+        """As it says itself, such as "7.0.15"."""
+        return version_in(["redis-server", "--version"], r"v=(\S+)")
+
+    @contextmanager
+    def start(self, folder: Path, *, recipients: int, senders: int) -> Iterator[RunningRedis]:
+        """Start it with an empty data folder; `senders` are not known to it."""
+        port = free_port()
+        with Programs(folder, stop_seconds=_STOP_SECONDS) as programs:
+            programs.start("server", self._command(port))
+            programs.await_answer(lambda _attempt: ping(port), _START_SECONDS)
+            yield RunningRedis(port, programs, recipients)
+
+    def _command(self, port: int) -> list[str]:
+        settings = {
+            "port": str(port),
+            "bind": "127.0.0.1",
+            "dir": ".",
+            "daemonize": "no",
+            "save": "",
+            "appendonly": "yes",
+            "appendfsync": self._append_sync,
+            "auto-aof-rewrite-percentage": "0",
+            "maxclients": str(_MOST_CLIENTS),
+        }
+        return ["redis-server", *(word for name, value in settings.items() for word in (f"--{name}", value))]
+
+
+def ping(port: int) -> None:
+    """Ask for a sign of life. Raises `OSError`, or `SubjectFailed` for any other answer (while it still loads)."""
+    with socket.create_connection(("127.0.0.1", port), _ANSWER_SECONDS) as connection:
+        connection.sendall(command(b"PING"))
+        answer = connection.recv(100)
+    if answer != b"+PONG\r\n":
+        raise SubjectFailed(f"PING was answered {answer!r}")

@@ -1,0 +1,149 @@
+"""Every write and every sync of a worker's life fails once: no answer without its effect, and a clean restart.
+
+`fail_once` runs one life whose operation number `fail_at` fails, and looks at what the next worker finds; `run` does
+that for many numbers and adds up; from a shell, every `--every`-th, beginning at `--first`:
+
+    python -m tests.storage_worker.failing_disk --fault EIO [--first 1] [--every 10]
+"""
+
+import argparse
+import sys
+import tempfile
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from common.errors import StorageError
+from storage_worker.__main__ import Housekeeper
+from storage_worker.bodies import DiskBodies
+from storage_worker.journal import DiskJournal
+from storage_worker.store_facts import GenerationFile
+from tests.storage_worker.faulty_disk import Fault, FaultyBodies, FaultyDisk, FaultyFactsFile, FaultyJournalFile
+from tests.storage_worker.office import Office
+from tests.storage_worker.workload import Findings, Workload
+
+STEPS = 30
+JOURNAL_BYTES = 64 * 1024
+NEVER = 10**9
+
+
+class Life:
+    """A worker's whole life on a disk that fails at `fail_at`: opened, worked, checkpointed, closed."""
+
+    def __init__(self, folder: Path, fail_at: int, fault: Fault) -> None:
+        self.disk = FaultyDisk(f"faulty-{uuid.uuid4()}", fail_at, fault)
+        self.workload = Workload(Random(5))
+        self.ended_by: StorageError | None = None
+        office: Office | None = None
+        file = FaultyFactsFile(self.disk, GenerationFile(folder / "store.generation"))
+        try:
+            office = Office(
+                folder, vfs=self.disk.name, file=file,
+                journal_file=FaultyJournalFile(self.disk, DiskJournal(folder / "mail.journal", JOURNAL_BYTES)),
+                journal_bytes=JOURNAL_BYTES, bodies_folder=FaultyBodies(self.disk, DiskBodies(folder / "bodies")),
+            )  # fmt: skip
+            office.database._checkpoint_pages = 60
+            keeper = Housekeeper(office.database, file)
+            self.workload.begin(office)
+            for _ in range(STEPS):
+                self.workload.step()
+                office.now_ms += 700
+                keeper.work(office.now_ms)
+            office.now_ms += 60_000
+            keeper.work(office.now_ms)
+            office.close()
+        except StorageError as error:
+            self.ended_by = error
+            if office is not None:
+                office.kill()
+
+
+class Tally(NamedTuple):
+    """Over any number of failures. `ignored`: an input or output error that did not end the worker."""
+
+    failures: int = 0
+    ended: int = 0
+    acknowledged: int = 0
+    lost: int = 0
+    returned: int = 0
+    unexpected: int = 0
+    corrupt: int = 0
+    ignored: int = 0
+
+    @property
+    def clean(self) -> bool:
+        """Nothing acknowledged is wrong, nothing is corrupt, no error was ignored."""
+        return not any(self[3:])
+
+    def plus(self, other: "Tally") -> "Tally":
+        """Both together."""
+        return Tally(*map(sum, zip(self, other, strict=True)))
+
+    def found(self, findings: Findings) -> "Tally":
+        """With what a look at the store has shown."""
+        return self._replace(
+            lost=self.lost + findings.lost,
+            returned=self.returned + findings.returned,
+            unexpected=self.unexpected + findings.unexpected,
+        )
+
+
+def operations_of_a_life() -> int:
+    """How many writes, truncations and syncs there are to fail."""
+    with tempfile.TemporaryDirectory() as folder:
+        life = Life(Path(folder), NEVER, Fault.EIO)
+        assert life.ended_by is None
+        return life.disk.operations
+
+
+def fail_once(folder: Path, fail_at: int, fault: Fault) -> Tally:
+    """One life in the empty `folder`, and what the next worker finds, before and after the resend."""
+    life = Life(folder, fail_at, fault)
+    assert life.disk.failed, f"a life has no operation {fail_at}"
+    ended = life.ended_by is not None
+    workload = life.workload
+    tally = Tally(1, ended, workload.acknowledged, ignored=fault is Fault.EIO and not ended)
+    office = Office(folder, seed=10**6)
+    try:
+        if office.database.row("PRAGMA integrity_check") != ("ok",):
+            tally = tally._replace(corrupt=1)
+        if workload.gateway is not None and workload.users:
+            tally = tally.found(workload.check(office))
+            workload.go_on(office)
+            tally = tally.found(workload.check(office))
+            if workload.pending is None:
+                workload.step()
+                tally = tally.found(workload.check(office))
+    finally:
+        office.kill()
+    if not tally.clean:
+        sys.stderr.write(f"{fault.name} at {fail_at}, {life.disk.failed}: {tally}\n")
+    return tally
+
+
+def run(fault: Fault, places: Iterable[int]) -> Tally:
+    """One life for each place at which it fails."""
+    tally = Tally()
+    for fail_at in places:
+        with tempfile.TemporaryDirectory() as folder:
+            tally = tally.plus(fail_once(Path(folder), fail_at, fault))
+    return tally
+
+
+def main() -> int:
+    """Print one line; 0 where nothing is wrong."""
+    parser = argparse.ArgumentParser(prog="failing_disk", description="Fail the worker's writes and syncs, once each.")
+    parser.add_argument("--fault", choices=[fault.name for fault in Fault], required=True)
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--every", type=int, default=1)
+    settings = parser.parse_args()
+    places = range(settings.first, operations_of_a_life() + 1, settings.every)
+    tally = run(Fault[settings.fault], places)
+    print(*[f"{name} {value}" for name, value in tally._asdict().items()], sep="  ")
+    return 0 if tally.clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
