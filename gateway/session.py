@@ -496,7 +496,7 @@ class Session:
     def _send(self, data: bytes) -> None:
         self._written += len(data)
         if self._unsent is not None:
-            self._keep_unsent(bytes(self._unsent) + data)
+            self._keep_unsent(memoryview(b"".join((self._unsent, data))))
             return
         if fail_points.armed() and fail_points.due(FailPoint.GATEWAY_REPLYING, _code_of(data)):
             self._sock.send(data[: len(data) // 2])
@@ -509,7 +509,7 @@ class Session:
             self.break_off()
             return
         if sent < len(data):
-            self._keep_unsent(data[sent:])
+            self._keep_unsent(memoryview(data)[sent:])
             self._set_deadline(_Deadline.RESPONSE, self.context.settings.response_silence)
 
     def _send_more(self) -> None:
@@ -531,10 +531,10 @@ class Session:
             self._forget_deadline()
             self._schedule()
 
-    def _keep_unsent(self, data: bytes) -> None:
+    def _keep_unsent(self, data: memoryview) -> None:
         self._settled = False
         self.context.unsent_bytes += len(data) - (len(self._unsent) if self._unsent is not None else 0)
-        self._unsent = memoryview(data)
+        self._unsent = data
 
     def _schedule(self) -> None:
         """Be flushed at the end of this turn."""

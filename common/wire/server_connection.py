@@ -142,10 +142,11 @@ class ServerConnection:
         if self._state is _State.IGNORE:
             return
         if self._held is not None:
-            self._held += data
-            if len(self._held) < self._need:
+            held = self._held
+            if len(held) + len(data) < self._need:
+                held += data
                 return
-            data = bytes(self._held)
+            data = b"".join((held, data))
             self._held = None
         elif self._pos < len(self._data):
             data = self._data[self._pos :] + data
