@@ -88,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--close-each", action="store_true", help="drain with a new connection for each request")
     parser.add_argument("--python-generator", action="store_true", help="do not use the C compiler")
+    parser.add_argument(
+        "--profile",
+        metavar="FOLDER",
+        type=Path,
+        help="profile our programs into files there; best with --only LOAD --rival none --rounds 1",
+    )
     parser.add_argument("--date", type=_date, help="the date the results are filed under (today, UTC)")
     parser.add_argument("--keep", metavar="FOLDER", type=Path, help="where results are kept (bench/results)")
     parser.add_argument("--no-keep", action="store_true", help="keep no files; --quick keeps none unless told where")
@@ -158,7 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.table:
         return _print_tables(options.table, parser)
     extent = _extent(options)
-    servers: list[Subject] = options.server or [MessageU("ours", _PROJECT)]
+    servers: list[MessageU] = options.server or [MessageU("ours", _PROJECT)]
+    for server in servers if options.profile else ():
+        server.profile_into(options.profile)
     names = [subject.name for subject in [*servers, *RIVALS.values()]]
     if len(set(names)) < len(names):
         parser.error("two servers have the same name: use --server NAME=FOLDER")

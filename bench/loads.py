@@ -53,14 +53,24 @@ class Idle:
         return self.kind.value
 
 
-Load = Sends | Drain | Idle
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Many messages wait, and the server is used and restarted."""
+
+    kind = Kind.WAITING
+
+    def __str__(self) -> str:
+        return self.kind.value
+
+
+Load = Sends | Drain | Idle | Waiting
 
 
 def load_named(name: str) -> Load:
     """The load of a name: CONNECTIONSxWINDOW, with `@SIZE` (4K, 1M, 100) behind it for another than 256 bytes, or
     another kind's name. Raises `ValueError`.
     """
-    for load in (Drain(), Idle()):
+    for load in OTHERS:
         if name == str(load):
             return load
     match = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,3})(?:@([1-9][0-9]{0,7})([KM]?))?", name)
@@ -70,7 +80,7 @@ def load_named(name: str) -> Load:
     return Sends(Shape(int(match[1]), int(match[2])), size)
 
 
-OTHERS: Final = (Drain(), Idle())
+OTHERS: Final = (Drain(), Waiting(), Idle())
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,10 @@ class Extent:
     """Messages that are drained."""
     drain_connections: int = 50
     close_each: bool = False
+    waiting_few: int = 10_000
+    waiting_many: int = 1_000_000
+    waiting_sent: int = 100_000
+    """Messages that are sent, and then fetched, beside those that wait."""
     idle: int = 10_000
     """Idle connections."""
 
@@ -113,5 +127,8 @@ QUICK: Final = Extent(
     senders=50,
     drained=2_000,
     drain_connections=10,
+    waiting_few=100,
+    waiting_many=2_000,
+    waiting_sent=1_000,
     idle=200,
 )

@@ -15,9 +15,10 @@ from typing import Final
 from bench.figures import FLOOR, GENERATOR, Figures, compare
 from bench.floor import measure_floor
 from bench.generator import Generator, GeneratorFailed, Run, run_plan
-from bench.loads import CONTENT_SIZE, FRAME_OVERHEAD, Drain, Extent, Idle, Load, Sends
+from bench.loads import CONTENT_SIZE, FRAME_OVERHEAD, Drain, Extent, Idle, Load, Sends, Waiting
 from bench.plan import Dialect, Report
 from bench.subject import Running, Sending, Shape, Subject, SubjectFailed, Usage, usage_of_roles, usage_when_calm
+from bench.waiting import measure_level, waiting_figures
 
 _FILL_SHAPE: Final = Shape(50, 32)
 _MICRO: Final = 1e6
@@ -51,7 +52,9 @@ def _measured(
     subject: Subject, generator: Generator, load: Load, extent: Extent, disk_folder: Path, number: int
 ) -> Figures:
     try:
-        with _started(subject, extent, disk_folder) as running:
+        if isinstance(load, Waiting):
+            return _waiting(subject, generator, extent, disk_folder, number)
+        with _started(subject, extent, disk_folder) as (running, _folder):
             match load:
                 case Sends():
                     return _send(running, subject, generator, load, extent, number)
@@ -66,12 +69,14 @@ def _measured(
 
 
 @contextmanager
-def _started(subject: Subject, extent: Extent, disk_folder: Path) -> Iterator[Running]:
-    with (
-        tempfile.TemporaryDirectory(dir=disk_folder) as folder,
-        subject.start(Path(folder), recipients=extent.recipients, senders=extent.senders) as running,
-    ):
-        yield running
+def _started(
+    subject: Subject, extent: Extent, disk_folder: Path, recipients: int = 0
+) -> Iterator[tuple[Running, Path]]:
+    """A server and its folder; with `extent.recipients` where no number of them is given."""
+    with tempfile.TemporaryDirectory(dir=disk_folder) as name:
+        folder = Path(name)
+        with subject.start(folder, recipients=recipients or extent.recipients, senders=extent.senders) as running:
+            yield running, folder
 
 
 # --- the kinds ------------------------------------------------------------------------------------------------
@@ -125,6 +130,17 @@ def miscounted(fill: Report, drain: Report) -> int:
     """Messages too few or too many, mailbox by mailbox, and mailboxes that were not emptied."""
     pairs = zip(fill.per_target, drain.per_target, strict=True)
     return sum(abs(stored - fetched) for stored, fetched in pairs) + len(drain.per_target) - drain.finished_targets
+
+
+def _waiting(subject: Subject, generator: Generator, extent: Extent, disk_folder: Path, number: int) -> Figures:
+    values: dict[str, float] = {}
+    errors = 0
+    for many in (False, True) if number % 2 == 0 else (True, False):
+        with _started(subject, extent, disk_folder, 2 * extent.recipients) as (running, folder):
+            level, wrong = measure_level(running, generator, extent, folder, many=many)
+        values |= level
+        errors += wrong
+    return waiting_figures(subject.name, number, values, errors)
 
 
 def _idle(running: Running, subject: Subject, generator: Generator, extent: Extent, number: int) -> Figures:

@@ -12,12 +12,14 @@ import random
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Final
 
 from bench.plan import Dialect, Mode, Plan
+from bench.profiles import profiled, write_text
 from bench.programs import Programs, free_port
 from bench.subject import Kind, Sending, Shape, SubjectFailed
 from common.values import CLIENT_ID_SIZE, NO_CLIENT, ClientId, MessageKind, PublicKey, Username
@@ -29,6 +31,8 @@ PROGRAMS: Final = {"worker": "storage_worker", "gateway": "gateway"}
 _START_SECONDS: Final = 20.0
 _ANSWER_SECONDS: Final = 10.0
 _LONGEST_SEND: Final = 60.0
+_SLOWEST_RATE: Final = 5_000
+"""Messages a second; a load of so many messages that takes longer is cut short."""
 _LONGEST_DRAIN: Final = 120.0
 _REGISTRATIONS_IN_FLIGHT: Final = 64
 _IDLE_SOURCES: Final = 4
@@ -73,9 +77,13 @@ def register(port: int, names: Sequence[str]) -> list[ClientId]:
 class RunningMessageU:
     """A started pair of server programs with registered users; see `subject.Running`."""
 
-    def __init__(self, port: int, process_ids: Mapping[str, int]) -> None:
+    def __init__(
+        self, port: int, process_ids: Mapping[str, int], start_again: Callable[[], None] | None = None
+    ) -> None:
+        """`start_again` ends the programs of `process_ids` and starts others over the same store."""
         self.process_ids = process_ids
         self.port = port
+        self._start_again = start_again
         self._recipients: list[ClientId] = []
         self._senders: list[ClientId] = []
         self._probes = 0
@@ -87,6 +95,11 @@ class RunningMessageU:
             self._senders = register(self.port, [f"sender {number}" for number in range(senders)])
         except OSError as error:
             raise SubjectFailed(f"users can't be registered: {error}") from error
+
+    def restart(self) -> None:
+        """End both programs, start them again, and wait for an answer. Raises `SubjectFailed`."""
+        assert self._start_again is not None
+        self._start_again()
 
     def await_accepted(self) -> None:
         """Register somebody on a connection of its own: connections are accepted in the order they came."""
@@ -107,7 +120,7 @@ class RunningMessageU:
             window=shape.window,
             run_time=sending.seconds,
             messages=sending.messages,
-            limit_time=sending.seconds + _LONGEST_SEND,
+            limit_time=sending.seconds + sending.messages / _SLOWEST_RATE + _LONGEST_SEND,
             seed=sending.seed,
             keys=recipients,
             prefixes=[self._senders[number % len(self._senders)] for number in range(shape.connections)],
@@ -153,9 +166,15 @@ class MessageU:
     def __init__(self, name: str, code_folder: Path) -> None:
         self.name = name
         self._code_folder = code_folder.resolve()
+        self._profiles: Path | None = None
         missing = [program for program in PROGRAMS.values() if not (self._code_folder / program).is_dir()]
         if missing:
             raise SubjectFailed(f"the code folder of {name!r} has no {' and no '.join(missing)}")
+
+    def profile_into(self, folder: Path) -> None:
+        """From now on profile both programs, each run into files of its own in `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._profiles = folder
 
     @property
     def version(self) -> str:
@@ -181,9 +200,24 @@ class MessageU:
                 "PYTHONPATH": str(self._code_folder),
                 "MESSAGEU_DATA": str((folder / "data").resolve()),
             }
-            for role, program in PROGRAMS.items():
-                programs.start(role, [sys.executable, "-P", "-m", program], environment=environment)
-            programs.await_answer(lambda attempt: register(port, [f"attempt {attempt}"]), _START_SECONDS)
-            running = RunningMessageU(port, programs.process_ids)
+            starts = count(1)
+            profiles: list[Path] = []
+
+            def start() -> None:
+                begun = next(starts)
+                programs.stop()
+                for role, program in PROGRAMS.items():
+                    command = [sys.executable, "-P", "-m", program]
+                    if self._profiles is not None:
+                        profiles.append(self._profiles.resolve() / f"{role}-{port}-{begun}.profile")
+                        command = profiled(program, profiles[-1])
+                    programs.start(role, command, environment=environment)
+                # A name can be had once: what was registered before a restart is there after it.
+                programs.await_answer(lambda attempt: register(port, [f"start {begun}, {attempt}"]), _START_SECONDS)
+
+            start()
+            running = RunningMessageU(port, programs.process_ids, start)
             running.register_users(recipients, senders)
             yield running
+        for profile in profiles:
+            print(f"profile: {write_text(profile)}", file=sys.stderr)

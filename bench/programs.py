@@ -34,6 +34,7 @@ class Programs:
         self._folder = folder
         self._stop_seconds = stop_seconds
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._process_ids: dict[str, int] = {}
         self._signals: dict[str, signal.Signals] = {}
 
     def __enter__(self) -> Self:
@@ -46,8 +47,8 @@ class Programs:
 
     @property
     def process_ids(self) -> dict[str, int]:
-        """By role."""
-        return {role: process.pid for role, process in self._processes.items()}
+        """By role; a program that was started again has its new one here."""
+        return self._process_ids
 
     def start(
         self,
@@ -78,6 +79,7 @@ class Programs:
         except (OSError, subprocess.SubprocessError) as error:
             raise SubjectFailed(f"{command[0]} can't be started: {error}") from error
         self._signals[role] = stop_signal
+        self._process_ids[role] = self._processes[role].pid
 
     def await_answer(self, ask: Callable[[int], object], seconds: float) -> None:
         """Call `ask` with 1, 2 … until it raises neither `OSError` nor `SubjectFailed`. Raises `SubjectFailed` when a

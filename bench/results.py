@@ -18,6 +18,7 @@ import psutil
 from bench.figures import FLOOR, GENERATOR, Figures, medians
 from bench.loads import CONTENT_SIZE, Extent, Load, load_named
 from bench.subject import Kind
+from bench.waiting import FEW, MANY
 
 RESULTS_FOLDER: Final = Path(__file__).parent / "results"
 _ROLE_ORDER: Final = ("gateway", "worker")
@@ -81,6 +82,7 @@ class Results:
         parts = [_headline(self.facts, self.extent)]
         sends = _of_kind(summary, Kind.SENDS)
         drains = _of_kind(summary, Kind.DRAIN)
+        waits = _of_kind(summary, Kind.WAITING)
         idles = _of_kind(summary, Kind.IDLE)
         if len({one.load for one in [*sends, *drains]}) > 1:
             parts.append(_overview([*sends, *drains]))
@@ -95,6 +97,11 @@ class Results:
                 f"Drain of {self.extent.drained:,} messages out of {self.extent.recipients:,} mailboxes over "
                 f"{self.extent.drain_connections} connections, {how}; latency of a whole answer\n"
                 + _rates(drains, "messages/s")
+            )
+        if waits:
+            parts.append(
+                f"Messages that wait: {self.extent.waiting_few:,} (few) and {self.extent.waiting_many:,} (many); "
+                f"{self.extent.waiting_sent:,} sent and fetched beside them, after a restart\n" + _waiting_grid(waits)
             )
         if idles:
             parts.append(
@@ -219,6 +226,28 @@ def _idle_grid(figures: Sequence[Figures]) -> str:
     return _grid(["server", *(role if role != _ONLY_ROLE else "its process" for role in roles), "errors"], rows)
 
 
+def _waiting_grid(figures: Sequence[Figures]) -> str:
+    """One row for each figure, one column for each server: few, many, and their ratio where one is made."""
+    names = dict.fromkeys(
+        name.removeprefix(f"{MANY} ") for one in figures for name in one.values if name.startswith(f"{MANY} ")
+    )
+    rows = [[name, *(_few_and_many(one.values, name) for one in figures)] for name in names]
+    rows.append(["errors", *(_errors(one) for one in figures)])
+    return _grid(["few | many | ratio", *(one.subject for one in figures)], rows)
+
+
+def _few_and_many(values: Mapping[str, float], name: str) -> str:
+    if f"{MANY} {name}" not in values:
+        return ""
+    cells = [_plain(values[f"{level} {name}"]) for level in (FEW, MANY)]
+    ratio = values.get(f"{name.removesuffix(' s')} ratio")
+    return " | ".join([*cells, "" if ratio is None else f"{ratio:.2f}"]).removesuffix(" | ")
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
 def _fresh_and_used(values: Mapping[str, float], role: str) -> str:
     return f"{values[f'{role} fresh']:.0f} | {values[role]:.0f}" if role in values else ""
 
@@ -231,7 +260,7 @@ def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns side by side: text to the left, figures to the right."""
     lines = [list(header), *map(list, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    texts = {"load", "server"}
+    texts = {"load", "server", "few | many | ratio"}
     return "\n".join(
         "  ".join(
             cell.ljust(width) if name in texts else cell.rjust(width)

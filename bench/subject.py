@@ -49,6 +49,7 @@ class Kind(Enum):
 
     SENDS = "sends"
     DRAIN = "drain"
+    WAITING = "waiting"
     IDLE = "idle"
 
 
@@ -79,6 +80,9 @@ class Running(Protocol):
 
     def idle_plan(self, connections: int) -> Plan:
         """Connections that are opened, and then ask once each."""
+
+    def restart(self) -> None:
+        """End it, start it again over the same store, and return when it answers. Raises `SubjectFailed`."""
 
     def await_accepted(self) -> None:
         """Return when every connection that was opened before has been taken by the server."""

@@ -17,10 +17,19 @@ from typing import Final, TextIO
 from client.arguments import CONSOLE, parser
 
 EXIT_UNUSABLE: Final = 2
+EXIT_INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line names; give the exit code."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        # Ctrl-C while modules were still being read: nothing was begun, and there is nobody to tell it yet.
+        return EXIT_INTERRUPTED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = parser().parse_args(arguments)
     _forgive(sys.stdin, "surrogateescape")
     _forgive(sys.stdout, "backslashreplace")
@@ -34,14 +43,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _console(options: argparse.Namespace) -> int:
     from client.console import Console
-    from client.menu import EXIT_INTERRUPTED, Menu
+    from client.menu import Menu
     from client.messenger import Messenger
+    from client.passphrase_source import PassphraseSource
     from client.settings import Flags, Settings
     from common.errors import ClientError, MessageUError
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     try:
-        flags = Flags(options.home, options.server, options.save_dir, options.published_only)
+        flags = Flags(
+            options.home,
+            options.server,
+            options.save_dir,
+            options.published_only,
+            options.passphrase_file,
+            options.passphrase_command,
+        )
         settings = Settings(flags, os.environ, Path.cwd())
         address = settings.server()
         console = Console(sys.stdin, sys.stdout, terminal=terminal)
@@ -52,10 +69,9 @@ def _console(options: argparse.Namespace) -> int:
             published_only=settings.published_only(),
             consent=console.may_prove,
             tell=console.say,
+            passphrase=PassphraseSource(settings, os.environ),
         ) as messenger:
             return Menu(messenger, console).run()
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; what was not printed is shown next time. Nothing may be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,10 +15,11 @@ import tarfile
 from pathlib import Path
 from typing import Final
 
-from client import ciphers
+from client import vault
 from client.ciphers import RandomBytes
 from client.identity_files import ME_INFO, MY_INFO, PENDING
-from client.store import SPOOL_FOLDER, STORE_FILE, Store
+from client.passphrase import open_store
+from client.store import SPOOL_FOLDER, STORE_FILE
 from common.errors import AlreadyRegistered, InfoFileError, SettingRejected
 
 _TEXTS: Final = (MY_INFO, ME_INFO, PENDING, "server.info")
@@ -29,7 +30,7 @@ _KNOWN: Final = re.compile(
 
 def export_home(home: Path, target: Path, passphrase: str, random_bytes: RandomBytes = os.urandom) -> None:
     """Write all of a home into one new file. Raises `StoreBroken`, `HomeInUse`, `InfoFileError`."""
-    store = Store.open(home)
+    store = open_store(home)
     try:
         with store.receiver():
             members = {STORE_FILE: store.whole()}
@@ -50,7 +51,7 @@ def export_home(home: Path, target: Path, passphrase: str, random_bytes: RandomB
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), 0o600
             tar.addfile(entry, io.BytesIO(content))
-    _write_new(target, ciphers.seal_archive(packed.getvalue(), passphrase, random_bytes))
+    _write_new(target, vault.seal_archive(packed.getvalue(), passphrase, random_bytes))
 
 
 def import_home(home: Path, source: Path, passphrase: str) -> None:
@@ -67,7 +68,7 @@ def import_home(home: Path, source: Path, passphrase: str) -> None:
         sealed = source.read_bytes()
     except OSError as error:
         raise InfoFileError(source, None, f"can't be read ({error.strerror})") from error
-    opened = ciphers.open_archive(sealed, passphrase)
+    opened = vault.open_archive(sealed, passphrase)
     if opened is None:
         raise SettingRejected(f"{source} can't be opened: another passphrase, a damaged file, or no export.")
     members: dict[str, bytes] = {}

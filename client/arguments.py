@@ -61,9 +61,14 @@ def parser() -> argparse.ArgumentParser:
     ):
         carry = command(name, what)
         carry.add_argument("file", metavar="FILE", type=Path)
-        carry.add_argument(
-            "--passphrase-file", metavar="PATH", type=Path, help="its first line is the passphrase; else it is asked"
-        )
+    passphrase = command("passphrase", "encrypt the private key and the store under a passphrase, or no longer")
+    passphrase.add_argument("what", choices=["set", "change", "remove"], help="set the first one, change it, remove it")
+    passphrase.add_argument(
+        "--new-passphrase-file", metavar="PATH", type=Path, help="its first line is the new one; else it is asked"
+    )
+    passphrase.add_argument(
+        "--new-passphrase-command", metavar="CMD", help="the first line that it prints is the new one"
+    )
     command("doctor", "check everything, and say what is wrong in words")
     command(CONSOLE, "the numbered menu, as published")
     config = command("config", "look at the settings")
@@ -94,6 +99,16 @@ def _common(to: argparse.ArgumentParser, default: str | None) -> None:
         default=default,
         help="keep to the published protocol, so that other MessageU programs work for this account too; remembered "
         "(--no-published-only: never mind those)",
+    )
+    to.add_argument(
+        "--passphrase-file",
+        type=Path,
+        metavar="PATH",
+        default=default,
+        help="its first line is the home's passphrase (of export and import: the file's)",
+    )
+    to.add_argument(
+        "--passphrase-command", metavar="CMD", default=default, help="the first line that it prints is that passphrase"
     )
     switch = False if default is None else default
     to.add_argument("--json", action="store_true", default=switch, help="one JSON object a line, on both streams")

@@ -1,4 +1,4 @@
-"""RSA and AES as every MessageU program does them; the only room of the client that imports Crypto.
+"""RSA and AES as every MessageU program does them; with `client.vault` the only room of the client that imports Crypto.
 
 Owns: the private key, the sealing of symmetric keys, the encryption of contents.
 Promises: what does not decrypt to something plausible is a `CipherError`; a stream gives out its last block only
@@ -9,6 +9,7 @@ key fits by its padding alone, which one wrong key in about 256 passes.
 Source: docs/client-protocol.md, "Cryptography" and "Proof".
 """
 
+import unicodedata
 from collections.abc import Callable
 from typing import Final, NewType, Self
 
@@ -16,8 +17,9 @@ from Crypto.Cipher import AES, PKCS1_OAEP
 from Crypto.Hash import SHA1, SHA256
 from Crypto.PublicKey import RSA
 from Crypto.Signature import pss
+from Crypto.Util.asn1 import DerSequence
 
-from common.errors import CipherError
+from common.errors import CipherError, PassphraseWrong
 from common.values import PUBLIC_KEY_SIZE, ClientId, PublicKey
 
 RSA_BITS: Final = 1024
@@ -25,6 +27,9 @@ RSA_EXPONENT: Final = 17
 """With 17 the public key's DER is exactly the 160 bytes of the protocol's field; with 65537 it would be 162."""
 SYMMETRIC_KEY_SIZE: Final = 16
 BLOCK: Final = AES.block_size
+SCRYPT_COST: Final = 2**16
+"""N, with r = 8 and p = 1: 64 MiB, and about 0.2 s of CPU. A start in a home with a passphrase takes it twice: for the
+private key and for the store."""
 _ZERO_IV: Final = bytes(BLOCK)
 _PROOF: Final = b"MessageU prove 1\0"
 _SALT_SIZE: Final = 32
@@ -55,8 +60,20 @@ class PrivateKey:
         return cls(RSA.generate(RSA_BITS, randfunc=random_bytes, e=RSA_EXPONENT))
 
     @classmethod
-    def from_der(cls, der: bytes) -> Self:
-        """Read a pair from PKCS#8 (or PKCS#1) DER. Raises `CipherError` for anything that can't be a key of ours."""
+    def from_der(cls, der: bytes, passphrase: bytes | None = None) -> Self:
+        """Read a pair from PKCS#8 (or PKCS#1) DER, which `passphrase` opens where it is encrypted.
+
+        Raises `CipherError` for anything that can't be a key of ours, `PassphraseWrong` for another passphrase.
+        """
+        if is_encrypted(der):
+            assert passphrase is not None
+            try:
+                der = RSA.import_key(der, passphrase=passphrase).export_key(format="DER", pkcs=8)
+            except (ValueError, IndexError, TypeError) as error:
+                raise PassphraseWrong(
+                    "That is not the passphrase of the private key, or the key is damaged; nothing was changed.",
+                    "Try again.",
+                ) from error
         key = _import(der)
         if not key.has_private():
             raise CipherError("there is a public key where the private key should be")
@@ -67,6 +84,17 @@ class PrivateKey:
     def der(self) -> bytes:
         """Write the pair as PKCS#8 DER."""
         return self._key.export_key(format="DER", pkcs=8)
+
+    def encrypted_der(self, passphrase: bytes, random_bytes: RandomBytes) -> bytes:
+        """Write the pair as encrypted PKCS#8 DER: PBES2 with scrypt and AES-256-CBC, which OpenSSL reads too."""
+        return self._key.export_key(
+            format="DER",
+            pkcs=8,
+            passphrase=passphrase,
+            protection="scryptAndAES256-CBC",
+            randfunc=random_bytes,
+            prot_params={"iteration_count": SCRYPT_COST, "block_size": 8, "parallelization": 1},
+        )
 
     def public_key(self) -> PublicKey:
         """Give the public half as it travels. Raises `CipherError` where it does not fit the field."""
@@ -92,6 +120,21 @@ class PrivateKey:
         assert (len(server_id), len(nonce), len(client_id), len(bind)) == (16, 32, 16, 32)
         digest = SHA256.new(_PROOF + server_id + nonce + client_id + bind)
         return pss.new(self._key, salt_bytes=_SALT_SIZE).sign(digest)
+
+
+def is_encrypted(der: bytes) -> bool:
+    """Whether a private key's DER is an EncryptedPrivateKeyInfo: how, as a sequence, and what, as octets."""
+    try:
+        found = DerSequence().decode(der)
+        parts = [found[at] for at in range(len(found))]
+    except (ValueError, IndexError):
+        return False
+    return [part[:1] if isinstance(part, bytes) else b"" for part in parts] == [b"\x30", b"\x04"]
+
+
+def passphrase_bytes(passphrase: str) -> bytes:
+    """Give a passphrase's bytes, the same on every keyboard: NFC, UTF-8."""
+    return unicodedata.normalize("NFC", passphrase).encode("utf-8", errors="surrogateescape")
 
 
 def check_public_key(key: PublicKey) -> None:
@@ -182,45 +225,3 @@ def decrypt_text(key: SymmetricKey, content: bytes) -> str:
         return decrypt(key, content).decode("utf-8")
     except UnicodeDecodeError as error:
         raise CipherError("it was encrypted under another key: what comes out is no text") from error
-
-
-# --- exported homes ---------------------------------------------------------------------------------------------
-
-_ARCHIVE: Final = b"MessageU export 1\n"
-_ARCHIVE_SALT: Final = 16
-_ARCHIVE_NONCE: Final = 12
-_ARCHIVE_TAG: Final = 16
-_SCRYPT_COST: Final = 2**16
-
-
-def seal_archive(plain: bytes, passphrase: str, random_bytes: RandomBytes) -> bytes:
-    """Encrypt and authenticate a whole archive under a passphrase: scrypt, AES-256-GCM."""
-    salt, nonce = random_bytes(_ARCHIVE_SALT), random_bytes(_ARCHIVE_NONCE)
-    cipher = AES.new(_archive_key(passphrase, salt), AES.MODE_GCM, nonce=nonce, mac_len=_ARCHIVE_TAG)
-    cipher.update(_ARCHIVE)
-    content, tag = cipher.encrypt_and_digest(plain)
-    return _ARCHIVE + salt + nonce + content + tag
-
-
-def open_archive(sealed: bytes, passphrase: str) -> bytes | None:
-    """Decrypt an archive; None for another passphrase, a damaged archive, or something else."""
-    rest = sealed.removeprefix(_ARCHIVE)
-    if len(rest) == len(sealed) or len(rest) < _ARCHIVE_SALT + _ARCHIVE_NONCE + _ARCHIVE_TAG:
-        return None
-    salt, rest = rest[:_ARCHIVE_SALT], rest[_ARCHIVE_SALT:]
-    nonce, content, tag = rest[:_ARCHIVE_NONCE], rest[_ARCHIVE_NONCE:-_ARCHIVE_TAG], rest[-_ARCHIVE_TAG:]
-    cipher = AES.new(_archive_key(passphrase, salt), AES.MODE_GCM, nonce=nonce, mac_len=_ARCHIVE_TAG)
-    cipher.update(_ARCHIVE)
-    try:
-        return cipher.decrypt_and_verify(content, tag)
-    except ValueError:
-        return None
-
-
-def _archive_key(passphrase: str, salt: bytes) -> bytes:
-    from Crypto.Protocol.KDF import scrypt  # noqa: PLC0415 - heavy, and for exports alone
-
-    # Not hashlib's: whether that one is there depends on how OpenSSL was built.
-    key = scrypt(passphrase, salt, 32, N=_SCRYPT_COST, r=8, p=1)
-    assert isinstance(key, bytes)
-    return key

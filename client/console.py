@@ -18,6 +18,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as RichProgress
 
+from client.insistence import LONG
 from client.messenger import (
     KeyReceived,
     KeyRequested,
@@ -31,8 +32,6 @@ from client.server_link import Progress
 from client.visible import visible_line, visible_text
 
 END_OF_MESSAGE: Final = "-----<EOM>-----"
-BAR_FROM: Final = 1_000_000
-"""Bytes from which on a transfer gets a progress bar."""
 
 
 class EndOfInput(Exception):
@@ -123,7 +122,7 @@ class Console:
         bar = _Bar(visible_line(what), self._sink)
 
         def progress(done: int, total: int) -> None:
-            if self.terminal and total >= BAR_FROM:
+            if self.terminal and total >= LONG:
                 bar.move(done, total)
 
         try:

@@ -4,6 +4,7 @@ Owns: the two identity files, and `my.info.pending`, which holds the key of a re
 Promises: a file is there whole or not at all (temporary file, sync, rename, sync of the folder), and private ones
 are mode 0600. What can't be read or written is an `InfoFileError` that names file and line. Files of other MessageU
 programs are understood: hex in either case, base64 over several lines, CRLF, all three parts in either file.
+The private key is plain, or encrypted PKCS#8 where the home has a passphrase (`client.passphrase`).
 Exposure: written by hand, by other programs, by a crash.
 
 Source: docs/client-protocol.md, "Files beside the programs".
@@ -14,19 +15,49 @@ import binascii
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from client.ciphers import PrivateKey
-from common.errors import AlreadyRegistered, CipherError, InfoFileError, NotRegistered, ValueRejected
+from client import ciphers
+from client.ciphers import PrivateKey, RandomBytes
+from common.errors import (
+    AlreadyRegistered,
+    CipherError,
+    InfoFileError,
+    NotRegistered,
+    PassphraseNeeded,
+    PassphraseWrong,
+    ValueRejected,
+)
 from common.values import ClientId, Username, client_id_from_hex, username
 
 ME_INFO: Final = "me.info"
 MY_INFO: Final = "my.info"
 PENDING: Final = "my.info.pending"
+_UNFINISHED: Final = f"{MY_INFO}.unfinished-"
 _LONGEST_FILE: Final = 64 * 1024
 _BASE64_LINE: Final = re.compile(r"[A-Za-z0-9+/=\s]*")
+
+
+Ask = Callable[[], str]
+"""Gives the home's passphrase. Raises `PassphraseNeeded` where nobody and nothing gives it."""
+
+
+def nobody_asked() -> str:
+    """For a home that is believed to have no passphrase."""
+    raise PassphraseNeeded(
+        "This home is locked with a passphrase, and nothing gives it.",
+        "Use --passphrase-file or --passphrase-command (or MESSAGEU_PASSPHRASE_FILE, MESSAGEU_PASSPHRASE_COMMAND, "
+        "MESSAGEU_PASSPHRASE), or start it at a terminal.",
+    )
+
+
+class Protection(NamedTuple):
+    """What a private key is encrypted with on its way to the disk."""
+
+    passphrase: str
+    random_bytes: RandomBytes
 
 
 class Identity(NamedTuple):
@@ -48,7 +79,8 @@ class _Parts(NamedTuple):
     path: Path
     name: Username
     client_id: ClientId
-    private_key: PrivateKey | None
+    key: bytes | None
+    """DER, perhaps encrypted."""
 
 
 def exists(home: Path) -> bool:
@@ -56,8 +88,11 @@ def exists(home: Path) -> bool:
     return any((home / file).exists() for file in (MY_INFO, ME_INFO))
 
 
-def load(home: Path) -> Identity:
-    """Read this home's identity. Raises `NotRegistered`, `InfoFileError`."""
+def load(home: Path, ask: Ask = nobody_asked) -> Identity:
+    """Read this home's identity; the passphrase is asked for where the key is encrypted.
+
+    Raises `NotRegistered`, `InfoFileError`, `PassphraseNeeded`, `PassphraseWrong`.
+    """
     found = [_read_parts(home / file) for file in (MY_INFO, ME_INFO) if (home / file).exists()]
     if not found:
         raise NotRegistered(
@@ -68,15 +103,15 @@ def load(home: Path) -> Identity:
         if other.client_id != first.client_id or other.name != first.name:
             raise InfoFileError(other.path, 1, f"names another user than {first.path.name}")
     for parts in found:
-        if parts.private_key is not None:
-            return Identity(parts.name, parts.client_id, parts.private_key)
+        if parts.key is not None:
+            return Identity(parts.name, parts.client_id, _private_key(parts.path, 3, parts.key, ask))
     raise InfoFileError(first.path, 3, "expected the private key as base64, found nothing")
 
 
-def save(home: Path, identity: Identity) -> None:
+def save(home: Path, identity: Identity, protection: Protection | None = None) -> None:
     """Write my.info, then me.info, and drop the pending registration."""
     head = f"{identity.name}\n{identity.client_id.hex()}\n"
-    write_whole(home / MY_INFO, head + _base64(identity.private_key))
+    write_whole(home / MY_INFO, head + _base64(identity.private_key, protection))
     write_whole(home / ME_INFO, head)
     drop_pending(home)
 
@@ -89,21 +124,27 @@ def complete(home: Path, identity: Identity) -> None:
         drop_pending(home)
 
 
-def save_pending(home: Path, pending: PendingRegistration) -> None:
+def save_pending(home: Path, pending: PendingRegistration, protection: Protection | None = None) -> None:
     """Have the key on disk before the server hears of it."""
-    write_whole(home / PENDING, f"{pending.name}\n{_base64(pending.private_key)}")
+    write_whole(home / PENDING, f"{pending.name}\n{_base64(pending.private_key, protection)}")
 
 
-def load_pending(home: Path) -> PendingRegistration | None:
-    """Read the registration that was begun and not ended, if there is one. Raises `InfoFileError`."""
+def pending_name(home: Path) -> Username | None:
+    """Give the name of the registration that was begun and not ended, if there is one. Raises `InfoFileError`."""
+    path = home / PENDING
+    return _name_in(path, _read_lines(path)) if path.exists() else None
+
+
+def load_pending(home: Path, ask: Ask = nobody_asked) -> PendingRegistration | None:
+    """Read the registration that was begun and not ended, if there is one. Raises as `load`."""
     path = home / PENDING
     if not path.exists():
         return None
     lines = _read_lines(path)
-    private_key = _key_in(path, lines, 1)
-    if private_key is None:
+    key = _key_in(path, lines, 1)
+    if key is None:
         raise InfoFileError(path, 2, "expected the private key as base64, found nothing")
-    return PendingRegistration(_name_in(path, lines), private_key)
+    return PendingRegistration(_name_in(path, lines), _private_key(path, 2, key, ask))
 
 
 def drop_pending(home: Path) -> None:
@@ -116,7 +157,7 @@ def drop_pending(home: Path) -> None:
 def set_pending_aside(home: Path) -> Path:
     """Keep the key of a registration that can't be completed under a name of its own, out of the way."""
     for number in range(1, 1000):
-        aside = home / f"{MY_INFO}.unfinished-{number}"
+        aside = home / f"{_UNFINISHED}{number}"
         if not aside.exists():
             with _told(aside):
                 (home / PENDING).rename(aside)
@@ -124,8 +165,47 @@ def set_pending_aside(home: Path) -> Path:
             return aside
     raise AlreadyRegistered(
         f"There are too many unfinished registrations in {home}.",
-        f"Remove those you don't need ({MY_INFO}.unfinished-*).",
+        f"Remove those you don't need ({_UNFINISHED}*).",
     )
+
+
+def holds_key(name: str) -> bool:
+    """Whether a file of this name may hold a private key."""
+    number = name.removeprefix(_UNFINISHED)
+    return name in {MY_INFO, ME_INFO, PENDING} or (number != name and number.isascii() and number.isdigit())
+
+
+def with_encrypted_keys(home: Path) -> list[str]:
+    """Name the files whose private key is encrypted. Raises `InfoFileError`."""
+    return [path.name for path, _, _, key in _keys(home) if ciphers.is_encrypted(key)]
+
+
+def with_plain_keys(home: Path) -> list[str]:
+    """Name the files whose private key lies there in the clear. Raises `InfoFileError`."""
+    return [path.name for path, _, _, key in _keys(home) if not ciphers.is_encrypted(key)]
+
+
+def rewritten(home: Path, ask: Ask, protection: Protection | None) -> dict[str, str]:
+    """Give the text of every file that holds a private key as it reads under another protection. Writes nothing.
+
+    Raises `InfoFileError`, `PassphraseNeeded`, `PassphraseWrong`.
+    """
+    return {
+        path.name: "".join(f"{line.strip()}\n" for line in head)
+        + _base64(_private_key(path, first, key, ask), protection)
+        for path, head, first, key in _keys(home)
+    }
+
+
+def _keys(home: Path) -> Iterator[tuple[Path, list[str], int, bytes]]:
+    """Each file with a private key: its path, the lines before the key, the key's first line, the DER."""
+    for path in sorted(home.iterdir()) if home.is_dir() else []:
+        if holds_key(path.name):
+            lines = _read_lines(path)
+            before = 2 if path.name in {MY_INFO, ME_INFO} else 1
+            key = _key_in(path, lines, before)
+            if key is not None:
+                yield path, lines[:before], before + 1, key
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -163,8 +243,13 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _base64(private_key: PrivateKey) -> str:
-    return base64.encodebytes(private_key.der()).decode("ascii")
+def _base64(private_key: PrivateKey, protection: Protection | None) -> str:
+    if protection is None:
+        der = private_key.der()
+    else:
+        passphrase = ciphers.passphrase_bytes(protection.passphrase)
+        der = private_key.encrypted_der(passphrase, protection.random_bytes)
+    return base64.encodebytes(der).decode("ascii")
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -205,8 +290,8 @@ def _name_in(path: Path, lines: list[str]) -> Username:
         raise InfoFileError(path, 1, f"expected a user name, and {error}") from error
 
 
-def _key_in(path: Path, lines: list[str], first: int) -> PrivateKey | None:
-    """The private key in the lines from index `first` on; None where there is nothing."""
+def _key_in(path: Path, lines: list[str], first: int) -> bytes | None:
+    """The private key's DER in the lines from index `first` on; None where there is nothing."""
     text = "".join("".join(line.split()) for line in lines[first:])
     if not text:
         return None
@@ -214,8 +299,16 @@ def _key_in(path: Path, lines: list[str], first: int) -> PrivateKey | None:
         if not _BASE64_LINE.fullmatch(line):
             raise InfoFileError(path, number, "expected the private key as base64, found other characters")
     try:
-        return PrivateKey.from_der(base64.b64decode(text, validate=True))
+        return base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise InfoFileError(path, first + 1, f"the private key is no whole base64 ({error})") from error
+
+
+def _private_key(path: Path, line: int, der: bytes, ask: Ask) -> PrivateKey:
+    passphrase = ciphers.passphrase_bytes(ask()) if ciphers.is_encrypted(der) else None
+    try:
+        return PrivateKey.from_der(der, passphrase)
+    except PassphraseWrong as error:
+        raise PassphraseWrong(f"That is not the passphrase of the private key in {path}.", error.advice) from error
     except CipherError as error:
-        raise InfoFileError(path, first + 1, f"the private key can't be used: {error}") from error
+        raise InfoFileError(path, line, f"the private key can't be used: {error}") from error

@@ -1,22 +1,19 @@
 """Mail on its way in: from the server into the store, and out of the store to the user.
 
-Owns: fetching by 604 and by 643, decrypting, saving files.
+Owns: fetching by 604 and by 643, decrypting.
 Promises: a message is on disk before the server is told, or shown by the next request, that we have it, and before
 anybody sees it; what was fetched is given once, or once more and marked when the program died over it.
-Exposure: takes in and decrypts whatever strangers sent; a file goes into one folder, under a name of ours.
+Exposure: takes in and decrypts whatever strangers sent; what becomes of a file is in `client.saving`.
 
 Source: docs/client-protocol.md, "643, fetch"; docs/journeys.md.
 """
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from client import ciphers
-from client.ciphers import SymmetricKey
+from client import ciphers, saving
 from client.contacts import Contacts
 from client.identity_files import Identity
 from client.mail import Content, KeyReceived, KeyRequested, Received, SavedFile, Text, UnknownKind, Unreadable
@@ -43,6 +40,7 @@ _BATCH_BYTES: Final = 1024 * 1024
 _ASK_AGAIN: Final = 1024 * 1024
 """Bytes. After a 2104 of this size or more, more may wait than the server puts into one answer."""
 _NO_KEY: Final = "no symmetric key is shared with the sender"
+_DAMAGED: Final = "its row in store.db was altered or is damaged"
 _LARGEST_NUMBER: Final = 2**63 - 1
 """What SQLite can keep; no honest server comes near it."""
 
@@ -73,6 +71,7 @@ class Inbox:
         self._contacts = contacts
         self._identity = identity
         self._save_dir = save_dir
+        self._saving: Progress | None = None
         self._now = now
 
     # --- from the server into the store -----------------------------------------------------------------------
@@ -153,12 +152,14 @@ class Inbox:
     # --- out of the store to the user -------------------------------------------------------------------------
 
     def unread(
-        self, look_up_names: Callable[[], None], most: int | None = None
+        self, look_up_names: Callable[[], None], most: int | None = None, saving_progress: Progress | None = None
     ) -> Generator[Received, None, UnreadEnd]:
         """What nobody has seen yet, the oldest first; `most` messages of it.
 
-        A message counts as seen when the caller comes back for the next one.
+        A message counts as seen when the caller comes back for the next one. `saving_progress` is told how far a file
+        is decrypted.
         """
+        self._saving = saving_progress
         asked = False
         given = 0
         unsaved: FileUnsaved | None = None
@@ -206,6 +207,8 @@ class Inbox:
 
     def _look_at(self, row: InboxRow) -> Content:
         """As `_open`, without taking in a key or saving a file a second time."""
+        if row.damaged:
+            return Unreadable(_DAMAGED)
         if row.saved_path is not None:
             return SavedFile(Path(row.saved_path))
         match row.kind:
@@ -218,6 +221,8 @@ class Inbox:
 
     def _open(self, row: InboxRow) -> Content:
         try:
+            if row.damaged:
+                raise CipherError(_DAMAGED)
             match row.kind:
                 case MessageKind.KEY_REQUEST:
                     return KeyRequested()
@@ -259,15 +264,14 @@ class Inbox:
         # Hardly any: nothing but the padding tells whether a key fits, and of 256 wrong keys one does.
         for key in self._contacts.file_keys(row.sender):
             try:
-                return SavedFile(_save(self._content(row), key, self._save_dir, self._file_name(row)))
+                sealed = saving.Sealed(self._content(row), row.size, key)
+                return SavedFile(saving.save(sealed, self._save_dir, self._file_name(row), self._saving))
             except CipherError as error:
                 problem = error
         raise problem
 
     def _file_name(self, row: InboxRow) -> str:
-        name = self._contacts.name_of(row.sender) or row.sender.hex()
-        safe = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in name)[:40]
-        return f"messageu-{safe or '_'}-{row.number}"
+        return saving.base_name(self._contacts.name_of(row.sender) or row.sender.hex(), row.number)
 
     def _content(self, row: InboxRow) -> Iterator[bytes]:
         if row.spool is None:
@@ -371,41 +375,3 @@ def check_list(event: Event, request: RequestCode, expected: ResponseCode) -> No
             f"It answered with a list of another kind (code {event.code}).",
             "Check that server.info leads to a MessageU server.",
         )
-
-
-def _save(content: Iterator[bytes], key: SymmetricKey, folder: Path, name: str) -> Path:
-    """Decrypt into a fresh file of mode 0600, whole or not at all. Raises `CipherError`, `FileUnsaved`."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=".messageu-", dir=folder)
-        try:
-            with open(descriptor, "wb") as file:  # noqa: PTH123
-                cipher = ciphers.Decryptor(key)
-                for part in content:
-                    file.write(cipher.update(part))
-                file.write(cipher.finish())
-                file.flush()
-                os.fsync(descriptor)
-            final = _reserve(folder, name)
-            Path(temporary).replace(final)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise FileUnsaved(
-            f"A received file can't be saved in {folder} ({error.strerror}); it is kept.",
-            "Make room, or choose another folder with --save-dir, then use 140 again.",
-        ) from error
-    return final
-
-
-def _reserve(folder: Path, name: str) -> Path:
-    """A name that nobody has, taken by an empty file that is then replaced."""
-    for attempt in range(1_000_000):
-        path = (folder / (f"{name}-{attempt}" if attempt else name)).resolve()
-        try:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-        except FileExistsError:
-            continue
-        return path
-    raise FileExistsError(17, "every name is taken")

@@ -85,7 +85,8 @@ class Sent(NamedTuple):
 class SentMessage(NamedTuple):
     """A text or file of ours. `stored_at`: the server has it; `waiting`: it is in the outbox; `problem`: it was
     refused. With none of the three nobody knows whether the server has it. `outbox`: its number there, where it went
-    through the outbox.
+    through the outbox. `damaged`: its row in the store was altered or is broken, so that there is neither text nor path
+    nor problem.
     """
 
     number: int
@@ -98,6 +99,7 @@ class SentMessage(NamedTuple):
     problem: str | None
     waiting: bool
     outbox: int | None = None
+    damaged: bool = False
 
 
 class FetchedKey(NamedTuple):

@@ -130,8 +130,8 @@ class Menu:
 
     def _receive(self) -> None:
         shown = 0
-        with self._console.transfer("Receiving") as progress:
-            for message in self._messenger.receive(progress=progress):
+        with self._console.transfer("Receiving") as progress, self._console.transfer("Decrypting") as saving:
+            for message in self._messenger.receive(progress=progress, saving=saving):
                 self._console.show(message)
                 shown += 1
         if not shown:
@@ -154,8 +154,8 @@ class Menu:
         name = self._ask_name()
         answer = self._console.ask("Path of the file:")
         path = Path(answer.strip()) if answer.strip() else Path(answer)
-        with self._console.transfer("Sending") as progress:
-            self._with_shared_key(name, lambda: self._messenger.send_file(name, path, progress))
+        with self._console.transfer("Encrypting") as preparing, self._console.transfer("Sending") as progress:
+            self._with_shared_key(name, lambda: self._messenger.send_file(name, path, progress, preparing))
 
     # --- helpers ----------------------------------------------------------------------------------------------
 

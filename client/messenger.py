@@ -28,7 +28,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
@@ -37,8 +37,9 @@ from client import ciphers, identity_files
 from client.ciphers import PrivateKey, RandomBytes, SymmetricKey
 from client.contacts import Contact, Contacts
 from client.greeting import Consent, Greeting, Tell, if_registered_here
-from client.identity_files import Identity, PendingRegistration
+from client.identity_files import Ask, Identity, PendingRegistration, Protection, nobody_asked
 from client.inbox import LONGEST_SERVER_WAIT, Inbox, check_list
+from client.insistence import PAUSES, Insistence
 from client.mail import (
     Failed,
     FetchedKey,
@@ -53,6 +54,7 @@ from client.mail import (
     Unreadable,
 )
 from client.outbox import Outbox
+from client.passphrase import open_store
 from client.refusals import refused
 from client.server_link import REPLY_TIMEOUT, Progress, ServerLink
 from client.store import Outgoing, SentRow, Store
@@ -142,7 +144,12 @@ class Messenger:
         random_bytes: RandomBytes = os.urandom,
         new_private_key: Callable[[RandomBytes], PrivateKey] = PrivateKey.generate,
         reply_timeout: float = REPLY_TIMEOUT,
+        pauses: Sequence[float] = PAUSES,
+        passphrase: Ask = nobody_asked,
     ) -> None:
+        if store.is_locked:
+            store.unlock(passphrase())
+        self._passphrase = passphrase
         self._home = home
         self._store = store
         self._tell = tell
@@ -153,6 +160,7 @@ class Messenger:
         self._contacts = Contacts(store)
         self._greeting = Greeting(store, self._identity_or_none, consent, tell)
         self._link = ServerLink(server, reply_timeout=reply_timeout, greet=self._greeting.greet)
+        self._insistence = Insistence(self._link.rest, tell, pauses)
         self._outbox = Outbox(store, self._link, self._contacts, tell, self._now)
         self._trust = Trust(store, self._me, self._now)
         self._inbox = Inbox(
@@ -169,19 +177,26 @@ class Messenger:
         published_only: bool | None = None,
         consent: Consent = if_registered_here,
         tell: Tell = _tell_nobody,
+        passphrase: Ask = nobody_asked,
     ) -> Self:
         """Open a home, making the folder (0700) and its store where they are missing.
 
         `published_only`: whether the account keeps to the published protocol, for good; None leaves it as it was.
-        `consent` is asked before the account's first proof, `tell` is told what happens by itself.
-        Raises `StoreBroken`, and `SettingRejected` where `published_only` comes too late.
+        `consent` is asked before the account's first proof, `tell` is told what happens by itself, `passphrase` is
+        asked where the home has one.
+        Raises `StoreBroken`, `PassphraseNeeded`, `PassphraseWrong`, `InfoFileError`, and `SettingRejected` where
+        `published_only` comes too late.
         """
         with suppress(OSError):
             # The store says it better.
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = save_dir if save_dir is not None else Path(tempfile.gettempdir())
-        store = Store.open(home)
-        messenger = cls(home, server, store, save_dir=folder, consent=consent, tell=tell)
+        store = open_store(home)
+        try:
+            messenger = cls(home, server, store, save_dir=folder, consent=consent, tell=tell, passphrase=passphrase)
+        except BaseException:
+            store.close()
+            raise
         try:
             if published_only is not None:
                 messenger.published_only(wanted=published_only)
@@ -228,9 +243,9 @@ class Messenger:
         return identity_files.exists(self._home)
 
     def identity(self) -> Identity:
-        """Give this home's user. Raises `NotRegistered`, `InfoFileError`."""
+        """Give this home's user. Raises `NotRegistered`, `InfoFileError`, `PassphraseNeeded`, `PassphraseWrong`."""
         if self._identity is None:
-            identity = identity_files.load(self._home)
+            identity = identity_files.load(self._home, self._passphrase)
             identity_files.complete(self._home, identity)
             self._identity = identity
         return self._identity
@@ -240,8 +255,11 @@ class Messenger:
 
     def pending_name(self) -> Username | None:
         """Give the name whose registration was begun and not ended. Raises `InfoFileError`."""
-        pending = identity_files.load_pending(self._home)
-        return None if pending is None else pending.name
+        return identity_files.pending_name(self._home)
+
+    def _protection(self) -> Protection | None:
+        """What a private key is written under."""
+        return Protection(self._passphrase(), self._random_bytes) if self._store.has_passphrase else None
 
     def register(self, name: str) -> Identity:
         """Register under a name, or complete the registration that broke.
@@ -254,7 +272,7 @@ class Messenger:
                     "This home has an identity already, and it is not replaced.", "Use --home for another user."
                 )
             checked = username(name)
-            pending = identity_files.load_pending(self._home)
+            pending = identity_files.load_pending(self._home, self._passphrase)
             if pending is None:
                 return self._register(
                     PendingRegistration(checked, self._new_private_key(self._random_bytes)), again=False
@@ -270,14 +288,14 @@ class Messenger:
         request = RegisterRequest(NO_CLIENT, pending.name, pending.private_key.public_key())
         self._link.connect()
         if not again:
-            identity_files.save_pending(self._home, pending)
+            identity_files.save_pending(self._home, pending, self._protection())
         answer = self._link.ask(request)
         if isinstance(answer, ErrorResponse):
             raise self._registration_refused(answer, pending, again=again)
         if not isinstance(answer, RegisteredResponse):
             raise _unexpected(answer)
         identity = Identity(pending.name, answer.client_id, pending.private_key)
-        identity_files.save(self._home, identity)
+        identity_files.save(self._home, identity, self._protection())
         self._identity = identity
         self._greeting.registered_here()
         if self._greeting.session is not None:
@@ -462,10 +480,13 @@ class Messenger:
         content = ciphers.encrypt(key, plain)
         return self._send(contact, MessageKind.TEXT, content, offline, outgoing=Outgoing(text, None))
 
-    def send_file(self, name: str, path: Path, progress: Progress | None = None) -> Sent:
-        """Send a file's bytes under the shared key (153), from the disk through the cipher into the connection.
+    def send_file(
+        self, name: str, path: Path, progress: Progress | None = None, preparing: Progress | None = None
+    ) -> Sent:
+        """Send a file's bytes under the shared key (153).
 
-        Raises `FileUnreadable`, `NoSharedKey`.
+        Through the outbox they are encrypted first, which `preparing` is told of. A large file starts over by itself
+        when the connection breaks. Raises `FileUnreadable`, `NoSharedKey`.
         """
         contact = self.contact(name)
         offline = self._catch_up(progress)
@@ -475,11 +496,18 @@ class Messenger:
             size = ciphers.encrypted_size(plain_size)
             self._check_size(size)
             if not self._goes_through_the_outbox(offline):
-                parts = _encrypted_file(descriptor, path, plain_size, key, progress)
                 request = LargeSendRequest(self.identity().client_id, contact.client_id, MessageKind.FILE, size)
-                return self._send_at_once(contact, request, parts, outgoing)
+
+                def ask(watch: Progress) -> Sent:
+                    os.lseek(descriptor, 0, os.SEEK_SET)
+                    parts = _encrypted_file(descriptor, path, plain_size, key, watch)
+                    return self._ask_to_store(contact, request, parts)
+
+                # Where all of it was out and no answer came, nobody knows whether the server has it.
+                again = (ServerUnreachable,)
+                return self._noted(contact, request.kind, outgoing, lambda: self._insistence.do(ask, progress, again))
             self._outbox.check_room()
-            content = self._spooled(_encrypted_file(descriptor, path, plain_size, key, None), size)
+            content = self._spooled(_encrypted_file(descriptor, path, plain_size, key, preparing), size)
         return self._send_once(contact, MessageKind.FILE, size, content, offline, progress=progress, outgoing=outgoing)
 
     # --- sending in two steps, for who must not wait: what is kept here is sent by `send_waiting` -------------------
@@ -593,9 +621,9 @@ class Messenger:
             return self._send_once(contact, kind, len(content), content, offline, key=key, outgoing=outgoing)
         request = SendRequest(self.identity().client_id, contact.client_id, kind, content)
         if key is None:
-            return self._send_at_once(contact, request, iter(()), outgoing)
+            return self._noted(contact, kind, outgoing, lambda: self._ask_to_store(contact, request, iter(())))
         try:
-            sent = self._send_at_once(contact, request, iter(()))
+            sent = self._ask_to_store(contact, request, iter(()))
         except (ServerUnreachable, ServerAnsweredError):
             # It surely never arrived. After any other failure it may have: then what comes under it must be
             # readable, while to encrypt with it would be a gamble.
@@ -604,18 +632,13 @@ class Messenger:
         self._store.confirm_key(key)
         return sent
 
-    def _send_at_once(
-        self,
-        contact: Contact,
-        request: SendRequest | LargeSendRequest,
-        body: Iterator[bytes],
-        outgoing: Outgoing | None = None,
-    ) -> Sent:
+    def _noted(self, contact: Contact, kind: int, outgoing: Outgoing | None, ask: Callable[[], Sent]) -> Sent:
+        """Send without the outbox, and note in the history what became of it; not of a key or a request for one."""
         if outgoing is None:
-            return self._ask_to_store(contact, request, body)
-        number = self._store.add_sent(contact.client_id, request.kind, outgoing, self._now())
+            return ask()
+        number = self._store.add_sent(contact.client_id, kind, outgoing, self._now())
         try:
-            sent = self._ask_to_store(contact, request, body)
+            sent = ask()
         except (ServerUnreachable, ServerAnsweredError, FileUnreadable) as error:
             self._store.sent_failed(number, str(error))
             raise
@@ -655,7 +678,8 @@ class Messenger:
         if offline is not None:
             raise _kept(offline) from offline
         try:
-            message_id = self._outbox.flush(self.identity().client_id, number, progress)
+            me = self.identity().client_id
+            message_id = self._insistence.do(lambda watch: self._outbox.flush(me, number, watch), progress)
         except (ServerUnreachable, ServerSilent) as error:
             raise _kept(error) from error
         except KeyboardInterrupt:
@@ -688,11 +712,12 @@ class Messenger:
         most: int | None = None,
         *,
         send_waiting: bool = True,
+        saving: Progress | None = None,
     ) -> Generator[Received]:
         """Fetch what waits at the server, and give everything that was not received yet, the oldest first.
 
         With `most`, so many messages of it; the others stay for the next time. What waits in the outbox is sent first,
-        where `send_waiting`.
+        where `send_waiting`. `progress` is told how far fetching is, `saving` how far a file is decrypted.
 
         Where there is nothing, it waits up to `wait` seconds for mail, without polling; a server of the published
         protocol alone can't do that and is asked once. A message counts as received when the caller comes back for
@@ -710,7 +735,7 @@ class Messenger:
                     can_wait = self._fetch(patience, progress, send_waiting=send_waiting)
                 except ClientError as error:
                     failure = error
-                given, unsaved = yield from self._inbox.unread(self._look_up_names, most)
+                given, unsaved = yield from self._inbox.unread(self._look_up_names, most, saving)
                 for problem in (failure, unsaved):
                     if problem is not None:
                         raise problem
@@ -734,7 +759,7 @@ class Messenger:
         return SentMessage(
             row.number, Contact(row.recipient, self._contacts.name_of(row.recipient) or row.recipient.hex()),
             row.text, None if row.path is None else Path(row.path), row.queued_at, row.stored_at, row.message_id,
-            row.problem, row.waiting, row.outbox,
+            row.problem, row.waiting, row.outbox, row.damaged,
         )  # fmt: skip
 
     def fingerprint(self, name: str) -> str:
@@ -777,6 +802,20 @@ class Messenger:
         """Give the names for which the server named another key or account than is known."""
         return self._store.changed_names()
 
+    def passphrase_state(self) -> tuple[bool, list[str], list[str]]:
+        """Say whether the store has a passphrase, and which files hold a private key encrypted, and which in the clear.
+
+        Raises `InfoFileError`.
+        """
+        encrypted, plain = (
+            look(self._home) for look in (identity_files.with_encrypted_keys, identity_files.with_plain_keys)
+        )
+        return self._store.has_passphrase, encrypted, plain
+
+    def damaged_rows(self) -> list[str]:
+        """Name the rows of the store whose sealed content was altered or is broken."""
+        return self._store.damaged_rows()
+
     def waiting_count(self) -> int:
         """Say how many messages wait to be sent."""
         return self._store.waiting_count()
@@ -792,6 +831,10 @@ class Messenger:
         if send_waiting and self._greeting.offers(Feature.SEND_ONCE):
             # Where another process does that just now, it is left to it.
             self._outbox.flush(me, wait=False)
+        return self._insistence.do(lambda watch: self._fetch_once(wait, watch), progress)
+
+    def _fetch_once(self, wait: int, progress: Progress) -> bool:
+        self._link.connect()
         if self._greeting.offers(Feature.FETCH):
             self._inbox.fetch(wait, progress)
             return True

@@ -104,6 +104,9 @@ class Outbox:
             if self._now() - row.queued_at > LONGEST_WAIT:
                 self._set_aside(row, "it waited for so long that sending it again might store it twice")
                 continue
+            if row.damaged:
+                self._set_aside(row, "its row in store.db was altered or is damaged; send it again")
+                continue
             answer = self._send(me, row, progress)
             if isinstance(answer, StoredResponse):
                 self._store.outgoing_stored(row.number, answer.message_id, self._now())

@@ -90,6 +90,11 @@ class ServerLink:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def rest(self, seconds: float) -> None:
+        """Let a while pass. Raises `ServerUnreachable` as soon as it is interrupted."""
+        if self._interrupted.wait(seconds):
+            raise _broken_off()
+
     def close(self) -> None:
         """Close the connection; the next request opens another one."""
         if self._socket is not None:
@@ -226,7 +231,7 @@ class ServerLink:
 
     def _open(self) -> None:
         if self._interrupted.is_set():
-            raise ServerUnreachable("It was broken off.", "Nothing was done; try again.")
+            raise _broken_off()
         try:
             connection = socket.create_connection(self.address, timeout=self._connect_timeout)
         except (OSError, UnicodeError) as error:
@@ -337,6 +342,10 @@ def _is_repeatable(request: Request) -> bool:
         # A body is an iterator of the caller's, which may be spent; he repeats it himself.
         return isinstance(request, SendRequest) and request.token is not None
     return isinstance(request, ListUsersRequest | PublicKeyRequest | PullRequest | HelloRequest | FetchRequest)
+
+
+def _broken_off() -> ServerUnreachable:
+    return ServerUnreachable("It was broken off.", "Nothing was done; try again.")
 
 
 def _nonsense(what: str) -> ServerAnsweredNonsense:

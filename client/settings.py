@@ -21,7 +21,10 @@ CONFIG_FILE: Final = "config.toml"
 CONFIG_VARIABLE: Final = "MESSAGEU_CONFIG"
 ANSWERS: Final = ("ask", "always", "never")
 """What becomes of a received key request: a person is asked (a script: never), it is answered, it is not."""
-KNOWN: Final = ("server", "home", "save_dir", "published_only", "answer_key_requests")
+KNOWN: Final = (
+    "server", "home", "save_dir", "published_only", "answer_key_requests", "passphrase_file", "passphrase_command",
+)  # fmt: skip
+UNLOCKED_BY: Final = "MESSAGEU_PASSPHRASE"
 _YES: Final = frozenset({"1", "yes", "true", "on"})
 _NO: Final = frozenset({"0", "no", "false", "off"})
 
@@ -41,6 +44,8 @@ class Flags(NamedTuple):
     server: str | None = None
     save_dir: Path | None = None
     published_only: bool | None = None
+    passphrase_file: Path | None = None
+    passphrase_command: str | None = None
 
 
 class Settings:
@@ -126,6 +131,24 @@ class Settings:
             raise SettingRejected(f"{name} ({source}) is one of {', '.join(ANSWERS)}, not {value!r}.")
         return value
 
+    def passphrase_setting(self) -> Setting:
+        """Where the passphrase comes from; never the passphrase itself."""
+        flags, environment, config = self._flags, self._environment, self._config
+        file = None if flags.passphrase_file is None else str(flags.passphrase_file)
+        places = (
+            ("passphrase_file", file, "--passphrase-file"),
+            ("passphrase_command", flags.passphrase_command, "--passphrase-command"),
+            ("passphrase_file", environment.get("MESSAGEU_PASSPHRASE_FILE"), "MESSAGEU_PASSPHRASE_FILE"),
+            ("passphrase_command", environment.get("MESSAGEU_PASSPHRASE_COMMAND"), "MESSAGEU_PASSPHRASE_COMMAND"),
+            ("passphrase", "(given)" if environment.get(UNLOCKED_BY) else None, UNLOCKED_BY),
+            ("passphrase_file", config.get("passphrase_file"), str(self._config_path)),
+            ("passphrase_command", config.get("passphrase_command"), str(self._config_path)),
+        )
+        for name, value, source in places:
+            if value:
+                return Setting(name, value, source)
+        return Setting("passphrase", None, "asked at a terminal, where the home has one")
+
     def all(self) -> list[Setting]:
         """Every setting."""
         return [
@@ -134,6 +157,7 @@ class Settings:
             self.save_dir_setting(),
             self.published_only_setting(),
             self.answer_setting(),
+            self.passphrase_setting(),
             self._config_setting(),
         ]
 

@@ -4,7 +4,9 @@ Owns: the only SQLite of the client, its schema, and the folder of large content
 Promises: what a method stored is on disk when it returns (WAL, synchronous=FULL); the files are mode 0600; a failure
 is a `StoreBroken` that says what to do. Several processes may use one home; one at a time receives (`receiver`), and
 one at a time empties the outbox (`sender`).
-Exposure: holds shared keys and mail, in the clear: who can read the home can read them.
+Where the home has a passphrase, every secret in it (`_SECRETS`) is sealed for its place in the store.
+Exposure: holds shared keys and mail; without a passphrase in the clear: who can read the home can read them. With one
+it holds what somebody who can write to the home may have altered or moved: such a row is found, and not believed.
 
 A received message's states:
 
@@ -19,19 +21,22 @@ A received message's states:
 Source: docs/guarantees.md, docs/journeys.md.
 """
 
+import base64
+import binascii
 import contextlib
 import fcntl
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 import apsw
 
-from client.ciphers import SymmetricKey
-from common.errors import HomeInUse, StoreBroken
+from client.ciphers import RandomBytes, SymmetricKey
+from client.vault import Vault
+from common.errors import CipherError, HomeInUse, PassphraseNeeded, PassphraseWrong, StoreBroken
 from common.values import ClientId, MessageKind, PublicKey, Token
 from common.wire.fields import message_id
 
@@ -39,8 +44,10 @@ STORE_FILE: Final = "store.db"
 SPOOL_FOLDER: Final = "store.spool"
 LOCK_FILE: Final = "store.lock"
 SENDER_LOCK_FILE: Final = "outbox.lock"
+USE_FILE: Final = "store.use"
+"""Locked, shared by all who have the store open; whoever changes the passphrase wants it alone."""
 _APPLICATION_ID: Final = 0x4D534755
-_SCHEMA_VERSION: Final = 3
+_SCHEMA_VERSION: Final = 4
 _BUSY_MS: Final = 5000
 _ORPHAN_AGE: Final = 24 * 3600 * 1000
 """Milliseconds."""
@@ -152,8 +159,52 @@ INSERT OR IGNORE INTO pin (client_id, name, public_key, since)
 ALTER TABLE contact ADD COLUMN key_asked INTEGER NOT NULL DEFAULT 0;  -- whether we wait for a symmetric key
 ALTER TABLE shared_key ADD COLUMN sealed_to BLOB;  -- for one made here: the public key it was sealed to
 """
-_LATER_PARTS: Final = ((2, _HISTORY), (3, _PINS))
+_LOCK: Final = """
+CREATE TABLE vault (                      -- the home has a passphrase, and what _SECRETS names is sealed
+    one     INTEGER PRIMARY KEY CHECK (one = 1),
+    wrapped BLOB NOT NULL                 -- the data key, under the passphrase
+) STRICT;
+
+CREATE TABLE rewrite (                    -- identity files that are to be written as the passphrase now wants them
+    name    TEXT PRIMARY KEY,
+    content TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+_LATER_PARTS: Final = ((2, _HISTORY), (3, _PINS), (4, _LOCK))
 """What each version of the schema added to the one before."""
+
+
+class _Secret(NamedTuple):
+    """A column that is sealed where the home has a passphrase, and what its rows are known by.
+
+    A sealed text is stored as base64. The columns in `known_by` never change in a row; they are authenticated with the
+    secret, so that it opens in its own row alone.
+    """
+
+    table: str
+    column: str
+    known_by: tuple[str, ...]
+
+    def place(self, *values: SqlValue) -> bytes:
+        """What is authenticated with the secret of one row."""
+        assert len(values) == len(self.known_by)
+        told = [value.hex() if isinstance(value, bytes) else str(value) for value in values]
+        return "\0".join((self.table, self.column, *told)).encode("utf-8")
+
+
+_KEY: Final = _Secret("shared_key", "key", ("number", "contact", "made", "sealed_to", "message"))
+_INBOX_CONTENT: Final = _Secret("inbox", "content", ("number", "sender", "kind", "digest"))
+_SAVED_PATH: Final = _Secret("inbox", "saved_path", ("number", "sender"))
+_OUTBOX_CONTENT: Final = _Secret("outbox", "content", ("number", "token", "recipient", "kind"))
+_OUTBOX_PROBLEM: Final = _Secret("outbox", "problem", ("number", "recipient"))
+_SENT_TEXT: Final = _Secret("sent", "text", ("number", "recipient", "queued_at"))
+_SENT_PATH: Final = _Secret("sent", "path", ("number", "recipient", "queued_at"))
+_SENT_PROBLEM: Final = _Secret("sent", "problem", ("number", "recipient", "queued_at"))
+_SECRETS: Final = (
+    _KEY, _INBOX_CONTENT, _SAVED_PATH, _OUTBOX_CONTENT, _OUTBOX_PROBLEM, _SENT_TEXT, _SENT_PATH, _SENT_PROBLEM,
+)  # fmt: skip
+_ERASE_DUE: Final = "erase_due"
+"""The setting that says: what lay here before the passphrase changed may still be in the file's free space."""
 
 
 class MessageState(IntEnum):
@@ -214,6 +265,8 @@ class InboxRow(NamedTuple):
     repeated: bool
     late: bool
     saved_path: str | None
+    damaged: bool = False
+    """Sealed, and altered or moved since: there is neither content nor path."""
 
 
 class OutboxRow(NamedTuple):
@@ -227,6 +280,8 @@ class OutboxRow(NamedTuple):
     content: bytes | None
     spool: str | None
     queued_at: int
+    damaged: bool = False
+    """Sealed, and altered or moved since: there is no content."""
 
 
 class PinRow(NamedTuple):
@@ -265,6 +320,8 @@ class SentRow(NamedTuple):
     problem: str | None
     waiting: bool
     outbox: int | None
+    damaged: bool = False
+    """Sealed, and altered or moved since."""
 
 
 class ServerRow(NamedTuple):
@@ -311,9 +368,14 @@ class SpoolFile:
 class Store:
     """The home's database. Used from one thread."""
 
-    def __init__(self, home: Path, database: apsw.Connection) -> None:
+    def __init__(self, home: Path, database: apsw.Connection, use: int, random_bytes: RandomBytes = os.urandom) -> None:
         self._home = home
         self._database = database
+        self._use = use
+        self._random_bytes = random_bytes
+        self._vault: Vault | None = None
+        # Nobody changes it while we have the store open.
+        self._wrapped = self._wrapped_key()
 
     @classmethod
     def open(cls, home: Path) -> Self:
@@ -326,17 +388,27 @@ class Store:
                 os.fchmod(descriptor, 0o600)
             finally:
                 os.close(descriptor)
-            database = apsw.Connection(str(path))
+            use = os.open(home / USE_FILE, os.O_RDWR | os.O_CREAT, 0o600)
             try:
-                _prepare(path, database)
+                # Waits while another process changes the passphrase.
+                fcntl.flock(use, fcntl.LOCK_SH)
+                database = apsw.Connection(str(path))
+                try:
+                    _prepare(path, database)
+                    return cls(home, database, use)
+                except BaseException:
+                    database.close()
+                    raise
             except BaseException:
-                database.close()
+                os.close(use)
                 raise
-        return cls(home, database)
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the database. Doing it twice changes nothing."""
         self._database.close()
+        if self._use >= 0:
+            os.close(self._use)
+            self._use = -1
 
     def whole(self) -> bytes:
         """Give the whole database as the bytes of a file."""
@@ -371,6 +443,155 @@ class Store:
                 yield True
         finally:
             os.close(descriptor)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the one process, and the one `Store`, that has this home open. Raises `HomeInUse`."""
+        with _told(self._home / USE_FILE):
+            try:
+                fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                # The attempt may have cost the shared one.
+                fcntl.flock(self._use, fcntl.LOCK_SH)
+                raise HomeInUse(
+                    "Another process works in this home; nothing was changed.",
+                    "End it (a console, a watch, a chat) and try again.",
+                ) from error
+        try:
+            yield
+        finally:
+            fcntl.flock(self._use, fcntl.LOCK_SH)
+
+    # --- the passphrase -----------------------------------------------------------------------------------------
+    #
+    # One commit decides. With it the identity files as they are to be go into `rewrite`; from there they are written
+    # by whoever opens the home next, so that no crash leaves the two apart.
+
+    @property
+    def has_passphrase(self) -> bool:
+        """Whether its secrets are sealed."""
+        return self._wrapped is not None
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether it has a passphrase that was not given yet."""
+        return self._wrapped is not None and self._vault is None
+
+    def unlock(self, passphrase: str) -> None:
+        """Take the passphrase. Raises `PassphraseWrong`."""
+        assert self._wrapped is not None
+        vault = Vault.unwrap(self._wrapped, passphrase, self._random_bytes)
+        if vault is None:
+            raise PassphraseWrong(f"That is not the passphrase of {self._home}; nothing was changed.", "Try again.")
+        self._vault = vault
+
+    def seal_under(self, passphrase: str | None, files: Mapping[str, str]) -> None:
+        """Seal all secrets under a passphrase, or none for None, in one transaction. Only `alone`, and not locked.
+
+        `files` are the identity files' new texts; `settle` writes them. Another passphrase for a store that has one
+        wraps the data key anew and touches no row.
+        """
+        vault = None if passphrase is None else self._unlocked() or Vault.new(self._random_bytes)
+        wrapped = None if passphrase is None or vault is None else vault.wrap(passphrase)
+        # What is overwritten leaves nothing in the pages.
+        self._database.execute("PRAGMA secure_delete = ON")
+        with self._transaction():
+            if (vault is None) != (self._vault is None):
+                for secret in _SECRETS:
+                    self._convert(secret, self._vault, vault)
+            self._run("DELETE FROM vault")
+            if wrapped is not None:
+                self._run("INSERT INTO vault VALUES (1, ?)", wrapped)
+            self._run("DELETE FROM rewrite")
+            for name, content in files.items():
+                self._run("INSERT INTO rewrite VALUES (?, ?)", name, content)
+            self._run("INSERT OR REPLACE INTO setting VALUES (?, '1')", _ERASE_DUE)
+        self._vault, self._wrapped = vault, wrapped
+
+    def _convert(self, secret: _Secret, old: Vault | None, new: Vault | None) -> None:
+        columns = ", ".join((secret.column, *secret.known_by))
+        # The names are our own.
+        numbers = self._rows(f"SELECT number FROM {secret.table} WHERE {secret.column} IS NOT NULL")  # noqa: S608
+        for (number,) in numbers:
+            ((value, *known),) = self._rows(f"SELECT {columns} FROM {secret.table} WHERE number = ?", number)  # noqa: S608
+            place = secret.place(*known)
+            try:
+                plain = _opened(old, place, value)
+            except CipherError as error:
+                raise StoreBroken(
+                    f"Row {number} of {secret.table} in {self._home / STORE_FILE} was altered or is damaged; nothing "
+                    "was changed.",
+                    "`messageu doctor` counts such rows. The passphrase can be changed, but not removed, with them.",
+                ) from error
+            self._run(
+                f"UPDATE {secret.table} SET {secret.column} = ? WHERE number = ?",  # noqa: S608
+                _sealed(new, place, plain),
+                number,
+            )
+
+    def settle(self, write: Callable[[str, str], None]) -> None:
+        """Have the identity files written that the last change of the passphrase left to be written."""
+        if not self._rows("SELECT 1 FROM rewrite LIMIT 1"):
+            return
+        # Within the transaction, so that nobody else does the same.
+        with self._transaction():
+            for name, content in self._rows("SELECT name, content FROM rewrite"):
+                write(name, content)
+            self._run("DELETE FROM rewrite")
+
+    def erase_traces(self) -> bool:
+        """Leave nothing of before the last change of the passphrase in the file; False where that has to wait.
+
+        It waits for room on the disk, and until nobody else has the store open.
+        """
+        if self.setting(_ERASE_DUE) is None:
+            return True
+        try:
+            with self.alone(), _told(self._home / STORE_FILE):
+                self._database.execute("PRAGMA secure_delete = ON")
+                self._database.execute("VACUUM")
+                busy, _, _ = next(self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+                if busy:
+                    return False
+                with self._transaction():
+                    self._run("DELETE FROM setting WHERE name = ?", _ERASE_DUE)
+        except (HomeInUse, StoreBroken):
+            return False
+        return True
+
+    def damaged_rows(self) -> list[str]:
+        """Look at every secret; name the rows whose one was altered, moved or broken: `inbox 12`."""
+        vault, found = self._unlocked(), []
+        for secret in _SECRETS:
+            columns = ", ".join(("number", secret.column, *secret.known_by))
+            query = f"SELECT {columns} FROM {secret.table} WHERE {secret.column} IS NOT NULL"  # noqa: S608
+            for number, value, *known in self._rows(query):
+                try:
+                    _opened(vault, secret.place(*known), value)
+                except CipherError:
+                    found.append(f"{secret.table} {number}")
+        return found
+
+    def _wrapped_key(self) -> bytes | None:
+        value = self._value("SELECT wrapped FROM vault")
+        return value if isinstance(value, bytes) else None
+
+    def _unlocked(self) -> Vault | None:
+        if self.is_locked:
+            raise PassphraseNeeded("This home is locked with a passphrase.", "Give it first.")
+        return self._vault
+
+    def _seal(self, secret: _Secret, value: SqlValue, *known: SqlValue) -> SqlValue:
+        return _sealed(self._unlocked(), secret.place(*known), value)
+
+    def _open(self, secret: _Secret, value: Any, *known: SqlValue) -> Any:
+        """Raises `CipherError` where the row was altered."""
+        # Any: as in `_rows`.
+        return _opened(self._unlocked(), secret.place(*known), value)
+
+    def _next_number(self, table: str) -> int:
+        """The number that the next row of a table gets: sealed with its secrets. Only within a transaction."""
+        return int(self._value("SELECT seq FROM sqlite_sequence WHERE name = ?", table) or 0) + 1
 
     # --- settings ---------------------------------------------------------------------------------------------
 
@@ -428,24 +649,36 @@ class Store:
             self._run("UPDATE contact SET public_key = ? WHERE client_id = ?", key, contact)
 
     def keys(self, contact: ClientId) -> list[KeyRow]:
-        """All symmetric keys ever shared with a contact, the newest first."""
+        """All symmetric keys ever shared with a contact, the newest first.
+
+        A damaged one is passed over, as if it had never come: `damaged_rows` names it.
+        """
         rows = self._rows(
-            "SELECT number, key, usable, made, sealed_to FROM shared_key WHERE contact = ? ORDER BY number DESC",
+            "SELECT number, key, usable, made, sealed_to, message FROM shared_key WHERE contact = ? "
+            "ORDER BY number DESC",
             contact,
         )
-        return [KeyRow(number, key, bool(usable), bool(made), sealed) for number, key, usable, made, sealed in rows]
+        found = []
+        for number, sealed, usable, made, sealed_to, message in rows:
+            with contextlib.suppress(CipherError):
+                key = self._open(_KEY, sealed, number, contact, made, sealed_to, message)
+                found.append(KeyRow(number, key, bool(usable), bool(made), sealed_to))
+        return found
 
     def add_made_key(self, contact: ClientId, key: SymmetricKey, now: int, sealed_to: PublicKey | None = None) -> int:
         """Keep a key that was made here. It decrypts from now on, and encrypts once it is confirmed."""
         with self._transaction():
+            number = self._next_number("shared_key")
             self._run(
-                "INSERT INTO shared_key (contact, key, made, usable, added_at, sealed_to) VALUES (?, ?, 1, 0, ?, ?)",
+                "INSERT INTO shared_key (number, contact, key, made, usable, added_at, sealed_to) "
+                "VALUES (?, ?, ?, 1, 0, ?, ?)",
+                number,
                 contact,
-                key,
+                self._seal(_KEY, key, number, contact, 1, sealed_to, None),
                 now,
                 sealed_to,
             )
-            return self._database.last_insert_rowid()
+            return number
 
     def confirm_key(self, number: int) -> None:
         """Use a key: the server has the message with it, or gets it before anything that is encrypted from now on."""
@@ -460,11 +693,13 @@ class Store:
     def add_received_key(self, contact: ClientId, key: SymmetricKey, now: int, message: int) -> None:
         """Keep the key that a message brought, and call back what was unreadable. Doing it twice changes nothing."""
         with self._transaction():
+            number = self._next_number("shared_key")
             self._run(
-                "INSERT INTO shared_key (contact, key, made, usable, added_at, message) VALUES (?, ?, 0, 1, ?, ?) "
-                "ON CONFLICT (message) DO NOTHING",
+                "INSERT INTO shared_key (number, contact, key, made, usable, added_at, message) "
+                "VALUES (?, ?, ?, 0, 1, ?, ?) ON CONFLICT (message) DO NOTHING",
+                number,
                 contact,
-                key,
+                self._seal(_KEY, key, number, contact, 0, None, message),
                 now,
                 message,
             )
@@ -647,25 +882,35 @@ class Store:
         rows = self._rows(
             # The condition is our own text.
             "SELECT number, sender, kind, size, content, spool, received_at, accepted_at, sender_proven, "  # noqa: S608
-            f"repeated OR state = 1, late, saved_path FROM inbox WHERE {condition}",
+            f"repeated OR state = 1, late, saved_path, digest FROM inbox WHERE {condition}",
             after,
         )
-        return [
-            InboxRow(
-                number, sender, kind, size, content, spool, received_at, accepted_at, bool(proven), bool(repeated),
-                bool(late), saved,
-            )
-            for (number, sender, kind, size, content, spool, received_at, accepted_at, proven, repeated, late, saved)
-            in rows
-        ]  # fmt: skip
+        return [self._inbox_row(row) for row in rows]
+
+    def _inbox_row(self, row: tuple[Any, ...]) -> InboxRow:
+        (number, sender, kind, size, content, spool, received_at, accepted_at, proven, repeated, late, path, digest) = (
+            row
+        )
+        damaged = False
+        try:
+            content = self._open(_INBOX_CONTENT, content, number, sender, kind, digest)
+            path = self._open(_SAVED_PATH, path, number, sender)
+        except CipherError:
+            content, path, damaged = None, None, True
+        return InboxRow(
+            number, sender, kind, size, content, spool, received_at, accepted_at, bool(proven), bool(repeated),
+            bool(late), path, damaged,
+        )  # fmt: skip
 
     def begin_showing(self, number: int, saved_path: Path | None) -> None:
         """Note that a message is shown from now on; for a file, where it was saved."""
+        path = None if saved_path is None else str(saved_path)
         with self._transaction():
+            sender = self._value("SELECT sender FROM inbox WHERE number = ?", number)
             self._run(
                 "UPDATE inbox SET state = ?, saved_path = ? WHERE number = ?",
                 MessageState.SHOWING,
-                None if saved_path is None else str(saved_path),
+                self._seal(_SAVED_PATH, path, number, sender),
                 number,
             )
 
@@ -717,19 +962,20 @@ class Store:
         """
         content, spool = (body, None) if isinstance(body, bytes) else (None, body)
         with self._transaction():
+            number = self._next_number("outbox")
             self._run(
-                "INSERT INTO outbox (token, recipient, kind, size, content, spool, shared_key, queued_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO outbox (number, token, recipient, kind, size, content, spool, shared_key, queued_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                number,
                 token,
                 recipient,
                 kind,
                 size,
-                content,
+                self._seal(_OUTBOX_CONTENT, content, number, token, recipient, kind),
                 spool,
                 key,
                 now,
             )
-            number = self._database.last_insert_rowid()
             if outgoing is not None:
                 self._insert_sent(recipient, kind, outgoing, now, number)
             return number
@@ -750,9 +996,17 @@ class Store:
             "WHERE problem IS NULL AND number > ? ORDER BY number LIMIT 1",
             number,
         ):
-            row = OutboxRow(*rows[0])
+            row = self._outbox_row(rows[0])
             number = row.number
             yield row
+
+    def _outbox_row(self, row: tuple[Any, ...]) -> OutboxRow:
+        number, token, recipient, kind, size, content, spool, queued_at = row
+        try:
+            content = self._open(_OUTBOX_CONTENT, content, number, token, recipient, kind)
+        except CipherError:
+            return OutboxRow(number, token, recipient, kind, size, None, spool, queued_at, damaged=True)
+        return OutboxRow(number, token, recipient, kind, size, content, spool, queued_at)
 
     def failed(self) -> list[tuple[OutboxRow, str]]:
         """What was refused for good, and why, the oldest first."""
@@ -760,7 +1014,15 @@ class Store:
             "SELECT number, token, recipient, kind, size, content, spool, queued_at, problem FROM outbox "
             "WHERE problem IS NOT NULL ORDER BY number"
         )
-        return [(OutboxRow(*row[:-1]), row[-1]) for row in rows]
+        failed = []
+        for *row, sealed in rows:
+            made = self._outbox_row(tuple(row))
+            try:
+                problem = self._open(_OUTBOX_PROBLEM, sealed, made.number, made.recipient)
+            except CipherError as error:
+                problem = f"why, can't be read: {error}"
+            failed.append((made, problem))
+        return failed
 
     def outgoing_stored(self, number: int, message_id: int, now: int) -> None:
         """The server has it: forget the message, and use the key that it carried."""
@@ -783,8 +1045,10 @@ class Store:
                 number,
             )
             # The user still has the file that a spooled content was made from.
-            self._run("UPDATE outbox SET problem = ?, spool = NULL WHERE number = ?", problem, number)
-            self._run("UPDATE sent SET problem = ? WHERE outbox = ?", problem, number)
+            recipient = self._value("SELECT recipient FROM outbox WHERE number = ?", number)
+            sealed = self._seal(_OUTBOX_PROBLEM, problem, number, recipient)
+            self._run("UPDATE outbox SET problem = ?, spool = NULL WHERE number = ?", sealed, number)
+            self._set_sent_problem(self._value("SELECT number FROM sent WHERE outbox = ?", number), problem)
         self._forget_spool(spool)
 
     # --- what was sent ----------------------------------------------------------------------------------------
@@ -792,8 +1056,7 @@ class Store:
     def add_sent(self, recipient: ClientId, kind: int, outgoing: Outgoing, now: int) -> int:
         """Note a message that is sent without the outbox. Gives its number in the history."""
         with self._transaction():
-            self._insert_sent(recipient, kind, outgoing, now, None)
-            return self._database.last_insert_rowid()
+            return self._insert_sent(recipient, kind, outgoing, now, None)
 
     def sent_stored(self, number: int, message_id: int, now: int) -> None:
         """The server has it."""
@@ -803,7 +1066,13 @@ class Store:
     def sent_failed(self, number: int, problem: str) -> None:
         """The server surely does not have it."""
         with self._transaction():
-            self._run("UPDATE sent SET problem = ? WHERE number = ?", problem, number)
+            self._set_sent_problem(number, problem)
+
+    def _set_sent_problem(self, number: SqlValue, problem: str) -> None:
+        for known in self._rows("SELECT number, recipient, queued_at FROM sent WHERE number = ?", number):
+            self._run(
+                "UPDATE sent SET problem = ? WHERE number = ?", self._seal(_SENT_PROBLEM, problem, *known), number
+            )
 
     def sent(self) -> list[SentRow]:
         """What was sent or was to be sent, the oldest first."""
@@ -822,27 +1091,57 @@ class Store:
             f"outbox FROM sent WHERE {condition} ORDER BY number",
             *values,
         )
-        return [SentRow(*row) for row in rows]
+        return [self._sent_row(row) for row in rows]
 
-    def _insert_sent(self, recipient: ClientId, kind: int, outgoing: Outgoing, now: int, outbox: int | None) -> None:
-        self._run(
-            "INSERT INTO sent (recipient, kind, text, path, queued_at, outbox) VALUES (?, ?, ?, ?, ?, ?)",
+    def _sent_row(self, row: tuple[Any, ...]) -> SentRow:
+        number, recipient, kind, text, path, queued_at, stored_at, message_id, problem, waiting, outbox = row
+        known, damaged = (number, recipient, queued_at), False
+        try:
+            text = self._open(_SENT_TEXT, text, *known)
+            path = self._open(_SENT_PATH, path, *known)
+            problem = self._open(_SENT_PROBLEM, problem, *known)
+        except CipherError:
+            text, path, problem, damaged = None, None, None, True
+        return SentRow(
+            number,
             recipient,
             kind,
-            outgoing.text,
-            outgoing.path,
+            text,
+            path,
+            queued_at,
+            stored_at,
+            message_id,
+            problem,
+            bool(waiting),
+            outbox,
+            damaged,
+        )  # fmt: skip
+
+    def _insert_sent(self, recipient: ClientId, kind: int, outgoing: Outgoing, now: int, outbox: int | None) -> int:
+        number = self._next_number("sent")
+        self._run(
+            "INSERT INTO sent (number, recipient, kind, text, path, queued_at, outbox) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            number,
+            recipient,
+            kind,
+            self._seal(_SENT_TEXT, outgoing.text, number, recipient, now),
+            self._seal(_SENT_PATH, outgoing.path, number, recipient, now),
             now,
             outbox,
         )
+        return number
 
     def _insert(self, message: NewMessage, now: int, pull: int | None, *, repeated: bool) -> None:
+        number = self._next_number("inbox")
         self._run(
-            "INSERT INTO inbox (sender, kind, size, content, spool, digest, server_number, token, pull, received_at, "
-            "accepted_at, sender_proven, state, repeated, late) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+            "INSERT INTO inbox (number, sender, kind, size, content, spool, digest, server_number, token, pull, "
+            "received_at, accepted_at, sender_proven, state, repeated, late) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+            number,
             message.sender,
             message.kind,
             message.size,
-            message.content,
+            self._seal(_INBOX_CONTENT, message.content, number, message.sender, message.kind, message.digest),
             message.spool,
             message.digest,
             message.server_number,
@@ -891,6 +1190,27 @@ class Store:
         return rows[0][0] if rows else None
 
 
+def _sealed(vault: Vault | None, place: bytes, value: SqlValue) -> SqlValue:
+    if vault is None or value is None:
+        return value
+    if isinstance(value, bytes):
+        return vault.seal(place, value)
+    return base64.b64encode(vault.seal(place, str(value).encode("utf-8", "surrogateescape"))).decode("ascii")
+
+
+def _opened(vault: Vault | None, place: bytes, value: SqlValue) -> SqlValue:
+    """Raises `CipherError`."""
+    if vault is None or value is None:
+        return value
+    if isinstance(value, bytes):
+        return vault.open(place, value)
+    try:
+        sealed = base64.b64decode(str(value), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise CipherError("it was altered or is damaged") from error
+    return vault.open(place, sealed).decode("utf-8", "surrogateescape")
+
+
 def _prepare(path: Path, database: apsw.Connection) -> None:
     database.set_busy_timeout(_BUSY_MS)
     database.execute("PRAGMA journal_mode = WAL")
@@ -898,7 +1218,8 @@ def _prepare(path: Path, database: apsw.Connection) -> None:
     database.execute("BEGIN IMMEDIATE")
     with database:
         (application,) = next(database.execute("PRAGMA application_id"))
-        (version,) = next(database.execute("PRAGMA user_version"))
+        (found,) = next(database.execute("PRAGMA user_version"))
+        version = found
         (tables,) = next(database.execute("SELECT count(*) FROM sqlite_schema"))
         if application == 0 and version == 0 and tables == 0:
             database.execute(_SCHEMA)
@@ -911,7 +1232,8 @@ def _prepare(path: Path, database: apsw.Connection) -> None:
         for added_in, part in _LATER_PARTS:
             if version < added_in:
                 database.execute(part)
-        database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        if found != _SCHEMA_VERSION:
+            database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
     database.execute("COMMIT")
 
 

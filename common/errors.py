@@ -34,6 +34,8 @@ exception means a broken peer, a broken file, a broken disk, or a person who has
         ├── OutboxFull                too many messages wait to be sent
         ├── HomeInUse                 another process receives for this home
         ├── StoreBroken               the home's store.db can't be used
+        ├── PassphraseNeeded          the home is locked, and there is nobody to ask for its passphrase
+        ├── PassphraseWrong           another passphrase; nothing was changed
         ├── KeyChanged                another key or account is named for somebody known (defined in client/trust.py)
         ├── SafetyNumberDiffers       the number the other side sees is not ours (defined in client/trust.py)
         └── CipherError               decryption failed: wrong key or damaged content
@@ -176,6 +178,14 @@ class HomeInUse(ClientError):
 
 class StoreBroken(ClientError):
     """The home's store.db can't be used."""
+
+
+class PassphraseNeeded(ClientError):
+    """The home is locked, and nobody and nothing gives its passphrase."""
+
+
+class PassphraseWrong(ClientError):
+    """It is another passphrase. Nothing was changed."""
 
 
 class CipherError(ClientError):

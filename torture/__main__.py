@@ -48,6 +48,7 @@ DRILLS: Final[Mapping[str, Drill]] = {
     impersonation.NAME: impersonation.run,
     orderly_stops.STOPS: orderly_stops.run_stops,
     orderly_stops.STANDSTILL: orderly_stops.run_standstill,
+    orderly_stops.GATEWAY_STANDSTILL: orderly_stops.run_gateway_standstill,
     restored_backup.NAME: restored_backup.run,
 }
 

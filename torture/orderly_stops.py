@@ -1,4 +1,4 @@
-"""Drills: SIGTERM under load, again and again; and a worker that stands still while everybody goes on sending.
+"""Drills: SIGTERM under load, again and again; a worker, and a gateway, that stand still while everybody sends.
 
 Owns: the signals, and what is measured meanwhile. Promises: an end that takes longer than 5 seconds, an exit code
 other than 0, or memory without bound fails the drill.
@@ -21,6 +21,7 @@ from torture.programs import STOP_SECONDS, ProgramFailed, wait_until
 
 STOPS: Final = "sigterm-under-load"
 STANDSTILL: Final = "worker-stands-still"
+GATEWAY_STANDSTILL: Final = "gateway-stands-still"
 _FULL_STOPS: Final = 100
 _FULL_STANDSTILL: Final = 30.0
 _QUICK_STANDSTILL: Final = 2.0
@@ -97,7 +98,7 @@ def run_standstill(place: Place) -> Row:
         flooders += [Actor(flood, cast.server.port, account) for _ in range(_FLOODERS)]
         for flooder in flooders:
             flooder.start()
-        end = time.monotonic() + (_QUICK_STANDSTILL if place.quick else _FULL_STANDSTILL * min(1.0, place.share * 2))
+        end = time.monotonic() + _standstill(place)
         while time.monotonic() < end:
             largest = max(largest, gateway.memory_info().rss)
             time.sleep(0.05)
@@ -119,3 +120,32 @@ def run_standstill(place: Place) -> Row:
         for flooder in flooders:
             flooder.kill()
         cast.end()
+
+
+def run_gateway_standstill(place: Place) -> Row:
+    """SIGSTOP for the gateway, longer than clients are patient; the worker, which nobody asks, must end in time."""
+    cast = extension_cast(place, GATEWAY_STANDSTILL)
+    try:
+        cast.start()
+        wait_until(lambda: any(map(acknowledged_in, cast.sent)), "the first acknowledged letter")
+        cast.server.gateway.send_signal(signal.SIGSTOP)
+        seconds = _standstill(place)
+        time.sleep(seconds)
+        code, ended_within = cast.server.worker.stop()
+        if code:
+            cast.problems.append(f"the worker ended with {code}")
+        cast.server.worker.start()
+        cast.server.gateway.send_signal(signal.SIGCONT)
+        cast.server.await_ready()
+        cast.finish()
+        note = f"{seconds:.0f} s; the worker ended within {ended_within:.1f} s ({STOP_SECONDS:.0f} s allowed)"
+        return cast.row(GATEWAY_STANDSTILL, 0, note)
+    finally:
+        with suppress(ProgramFailed, ProcessLookupError):
+            cast.server.gateway.send_signal(signal.SIGCONT)
+        cast.end()
+
+
+def _standstill(place: Place) -> float:
+    """How many seconds a program stands still."""
+    return _QUICK_STANDSTILL if place.quick else _FULL_STANDSTILL * min(1.0, place.share * 2)

@@ -8,6 +8,7 @@ Exposure: none.
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,8 @@ from torture.letters import Letter, parse_content
 from torture.programs import ROOT, Server
 
 NAME: Final = "restored-backup"
+_SMALL: Final = 300
+_LARGE: Final = 100_000
 
 
 class Memory:
@@ -55,21 +58,30 @@ class Memory:
                 self._ack = mail[-1].number
 
 
-def _copy_alive(data: Path, copies: Path) -> None:
-    """A consistent copy of a database that is in use, and of the file beside it."""
+def _copy_database(data: Path, copies: Path) -> None:
+    """A consistent copy of a database that is in use, and of nothing else."""
     shutil.rmtree(copies, ignore_errors=True)
     copies.mkdir()
     with closing(apsw.Connection(str(data / DATABASE_NAME), flags=apsw.SQLITE_OPEN_READONLY)) as source:
         source.execute("VACUUM INTO ?", (str(copies / DATABASE_NAME),))
-    shutil.copy(data / GENERATION_NAME, copies)
 
 
-def _put_back(data: Path, copies: Path, *, whole_folder: bool) -> None:
-    """The database of the copy, alone or with the file beside it, in the place of what is there."""
+def _copy_folder(server: Server, copies: Path) -> None:
+    """All there is, while nobody works on it: the backup that the documents ask for."""
+    shutil.rmtree(copies, ignore_errors=True)
+    for program in server.programs:
+        program.stop()
+    shutil.copytree(server.data, copies, ignore=shutil.ignore_patterns("link"))
+    server.start()
+
+
+def _put_back(data: Path, copies: Path) -> None:
+    """What was copied, in the place of what is there."""
     for left_over in data.glob(f"{DATABASE_NAME}*"):
         left_over.unlink()
-    for name in (DATABASE_NAME, GENERATION_NAME) if whole_folder else (DATABASE_NAME,):
-        shutil.copy(copies / name, data)
+    if (copies / GENERATION_NAME).exists():
+        shutil.rmtree(data)
+    shutil.copytree(copies, data, dirs_exist_ok=True)
 
 
 def _admin(data: Path, command: str) -> None:
@@ -92,7 +104,7 @@ def run(place: Place) -> Row:
     with Server(folder / "server").start() as server:
         sender, memory = new_account(server.port, "sender"), Memory(receiver := new_account(server.port, "receiver"))
 
-        def send(letters: int) -> None:
+        def send(letters: int, sizes: Sequence[int] = (_SMALL,)) -> None:
             nonlocal number
             with Caller(server.port) as caller:
                 caller.prove(sender)
@@ -101,22 +113,27 @@ def run(place: Place) -> Row:
                     letter = Letter("sender", "receiver", number)
                     attempted.append(letter)
                     token = token_of(str(letter))
-                    caller.send(sender.client_id, receiver.client_id, letter.content(300), token=token)
+                    content = letter.content(chance.choice(sizes))
+                    caller.send(sender.client_id, receiver.client_id, content, token=token)
                     acknowledged.append(letter)
 
         rounds = place.sized(20, 3)
         for _ in range(rounds):
-            send(chance.randint(1, 5))
+            whole_folder = bool(chance.randrange(2))
+            # The contents of large messages are files of their own, which a copy of the database does not have.
+            send(chance.randint(1, 5), (_SMALL, _LARGE) if whole_folder else (_SMALL,))
             if chance.randrange(2):
                 memory.fetch(server.port)
-            _copy_alive(server.data, copies)
+            if whole_folder:
+                _copy_folder(server, copies)
+            else:
+                _copy_database(server.data, copies)
             # All of this is gone when the copy is put back, so it is fetched before: nobody can save the rest.
             send(chance.randint(3, 10))
             memory.fetch(server.port)
             for program in server.programs:
                 program.stop()
-            whole_folder = bool(chance.randrange(2))
-            _put_back(server.data, copies, whole_folder=whole_folder)
+            _put_back(server.data, copies)
             if whole_folder:
                 # Nothing in the folder tells that it is a copy: this is what the operator has to say.
                 _admin(server.data, "new-generation")

@@ -22,6 +22,8 @@ _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 30.0
 _ANSWER_SECONDS: Final = 10.0
 _LONGEST: Final = 120.0
+_SLOWEST_RATE: Final = 5_000
+"""Messages a second; a load of so many messages that takes longer is cut short."""
 _IDLE_SOURCES: Final = 4
 _IDLE_AT_A_TIME: Final = 32
 _MOST_CLIENTS: Final = 12_000
@@ -35,7 +37,9 @@ def command(*words: bytes) -> bytes:
 class RunningRedis:
     """A started server with lists that nobody reads; see `subject.Running`."""
 
-    def __init__(self, port: int, programs: Programs, recipients: int) -> None:
+    def __init__(self, port: int, programs: Programs, recipients: int, command: Sequence[str] = ()) -> None:
+        """`command` starts it."""
+        self._command = command
         self._port = port
         self._programs = programs
         self._lists = [b"mailbox:%08d" % number for number in range(recipients)]
@@ -44,6 +48,16 @@ class RunningRedis:
     def process_ids(self) -> Mapping[str, int]:
         """The one process."""
         return self._programs.process_ids
+
+    def restart(self) -> None:
+        """End it, start it again, and wait until it has read its file. Raises `SubjectFailed`."""
+        self._programs.stop()
+        self.start()
+
+    def start(self) -> None:
+        """Start it and wait for its answer. Raises `SubjectFailed`."""
+        self._programs.start("server", self._command)
+        self._programs.await_answer(lambda _attempt: ping(self._port), _START_SECONDS)
 
     def await_accepted(self) -> None:
         """Ask on a connection of its own: connections are accepted in the order they came."""
@@ -61,7 +75,7 @@ class RunningRedis:
             window=shape.window,
             run_time=sending.seconds,
             messages=sending.messages,
-            limit_time=sending.seconds + _LONGEST,
+            limit_time=sending.seconds + sending.messages / _SLOWEST_RATE + _LONGEST,
             seed=sending.seed,
             heads=[head + b"$%d\r\n" % sending.size for head in heads],
             body=random.Random(sending.seed).randbytes(sending.size) + b"\r\n",
@@ -100,7 +114,7 @@ class Redis:
     """The system's redis-server; see `subject.Subject`."""
 
     dialect = Dialect.REDIS
-    kinds = frozenset({Kind.SENDS, Kind.DRAIN, Kind.IDLE})
+    kinds = frozenset(Kind)
     packages = ("redis-server",)
 
     def __init__(self, name: str, append_sync: str) -> None:
@@ -123,9 +137,9 @@ class Redis:
         """Start it with an empty data folder; `senders` are not known to it."""
         port = free_port()
         with Programs(folder, stop_seconds=_STOP_SECONDS) as programs:
-            programs.start("server", self._command(port))
-            programs.await_answer(lambda _attempt: ping(port), _START_SECONDS)
-            yield RunningRedis(port, programs, recipients)
+            running = RunningRedis(port, programs, recipients, self._command(port))
+            running.start()
+            yield running
 
     def _command(self, port: int) -> list[str]:
         settings = {

@@ -248,8 +248,8 @@ class Receiver(_Worker):
         got = False
         # The first question is answered at once: then we know that the server is there.
         wait = SERVER_WAIT if self._connected else 0.0
-        progress = self._progress("receiving")
-        with contextlib.closing(messenger.receive(wait, progress, send_waiting=False)) as received:
+        progress, saving = self._progress("receiving"), self._progress("decrypting")
+        with contextlib.closing(messenger.receive(wait, progress, send_waiting=False, saving=saving)) as received:
             for message in received:
                 got = True
                 shown = threading.Event()

@@ -1,48 +1,34 @@
 """Carrying a home to another machine: export, import.
 
-Owns: where the passphrase comes from.
-Promises: without a terminal it comes from a file, or it is a failure.
+Owns: what these commands say.
+Promises: the passphrase is that of the exported file; the home's own, where it has one, goes with the home.
 
 Source: docs/client.md, "Export and import".
 """
 
-import getpass
 from pathlib import Path
 
-from client import archive
+from client import archive, passphrase_source
 from client.commands.output import Output
 from client.store import STORE_FILE
-from common.errors import InfoFileError, SettingRejected
+from common.errors import PassphraseNeeded, SettingRejected
+
+_OPTION = "--passphrase-file"
 
 
-def export_home(output: Output, home: Path, target: Path, passphrase_file: Path | None) -> int:
+def export_home(output: Output, home: Path, target: Path, given: str | None) -> int:
     """Write all of the home into one encrypted file."""
     if not (home / STORE_FILE).exists():
         raise SettingRejected(f"There is nothing to export in {home}.")
-    archive.export_home(home, target, _passphrase(output, passphrase_file, twice=True))
+    archive.export_home(home, target, passphrase_source.chosen(given, "Passphrase for the file: ", _OPTION))
     output.say(f"All of {home} is in {target}, encrypted. Use one of the two homes from now on, not both.")
     return 0
 
 
-def import_home(output: Output, home: Path, source: Path, passphrase_file: Path | None) -> int:
+def import_home(output: Output, home: Path, source: Path, given: str | None) -> int:
     """Make a home out of an exported file."""
-    archive.import_home(home, source, _passphrase(output, passphrase_file, twice=False))
+    if given is None and not passphrase_source.can_ask():
+        raise PassphraseNeeded("There is no terminal to ask for the passphrase.", f"Use {_OPTION} PATH.")
+    archive.import_home(home, source, given or passphrase_source.ask("Passphrase of the file: "))
     output.say(f"{source} is restored in {home}. Use one of the two homes from now on, not both.")
     return 0
-
-
-def _passphrase(output: Output, file: Path | None, *, twice: bool) -> str:
-    if file is not None:
-        try:
-            found = file.expanduser().read_text(encoding="utf-8").partition("\n")[0]
-        except (OSError, UnicodeDecodeError) as error:
-            raise InfoFileError(file, None, f"can't be read ({error})") from error
-    elif output.terminal:
-        found = getpass.getpass("Passphrase: ")
-        if twice and getpass.getpass("The same again: ") != found:
-            raise SettingRejected("These were two different passphrases; nothing was written.")
-    else:
-        raise SettingRejected("There is no terminal to ask for the passphrase: use --passphrase-file PATH.")
-    if not found:
-        raise SettingRejected("The passphrase is empty.")
-    return found

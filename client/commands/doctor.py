@@ -19,7 +19,7 @@ from client.visible import visible_line
 from common.errors import ClientError, MessageUError
 from common.info_files import DEFAULT_PORT, ServerAddress
 
-PRIVATE: Final = ("my.info", "my.info.pending", "store.db", "store.db-wal", "store.lock")
+PRIVATE: Final = ("my.info", "my.info.pending", "store.db", "store.db-wal", "store.lock", "store.use")
 CLOCK_TOLERANCE: Final = 60_000
 """Milliseconds."""
 
@@ -31,7 +31,8 @@ class _Complaint(Exception):
 class Doctor:
     """Runs the checks."""
 
-    def __init__(self, settings: Settings, output: Output) -> None:
+    def __init__(self, settings: Settings, output: Output, passphrase: Callable[[], str]) -> None:
+        self._passphrase = passphrase
         self._settings = settings
         self._output = output
         self._worst = exit_codes.DONE
@@ -51,13 +52,16 @@ class Doctor:
             self._check("identity", lambda: _complain("There is no such home yet. Register first."))
             return self._worst or exit_codes.NOT_REGISTERED
         try:
-            messenger = Messenger.open(self._settings.home, address, consent=lambda _: None)
+            messenger = Messenger.open(
+                self._settings.home, address, consent=lambda _: None, passphrase=self._passphrase
+            )
         except MessageUError as error:
             failure = error
             self._check("store", lambda: _raise(failure))
             return self._worst
         with messenger:
-            self._check("store", lambda: "store.db can be used")
+            self._check("store", lambda: _store(messenger))
+            self._check("passphrase", lambda: _protection(messenger))
             registered = self._check("identity", lambda: messenger.identity().name)
             if reachable and self._check("server", lambda: _features(messenger)) and registered:
                 self._check("account", lambda: f"the server knows it, and {len(messenger.users())} others")
@@ -96,6 +100,27 @@ def _modes(home: Path) -> str:
         if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
             return _complain(f"Others can open {path}. Do: chmod 600 {path}")
     return "private files are private"
+
+
+def _store(messenger: Messenger) -> str:
+    damaged = messenger.damaged_rows()
+    if damaged:
+        return _complain(
+            f"Rows of store.db were altered or are damaged, and are not believed: {', '.join(damaged[:10])}. "
+            "Restore an export, or go on without them."
+        )
+    return "store.db can be used"
+
+
+def _protection(messenger: Messenger) -> str:
+    sealed, encrypted, plain = messenger.passphrase_state()
+    if sealed and plain:
+        return _complain(f"The private key in {', '.join(plain)} is not encrypted: `messageu passphrase change`.")
+    if not sealed and encrypted:
+        return _complain(
+            f"The private key in {', '.join(encrypted)} is encrypted, the store is not: `messageu passphrase set`."
+        )
+    return "private key and store are encrypted" if sealed else "none: who can read the home can read all of it"
 
 
 def _features(messenger: Messenger) -> str:

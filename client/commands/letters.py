@@ -8,6 +8,7 @@ Exposure: shows texts and names that strangers chose, made visible.
 Source: docs/client.md.
 """
 
+import functools
 import sys
 import time
 from collections.abc import Callable
@@ -55,8 +56,9 @@ def send(messenger: Messenger, output: Output, name: str, text: str | None, file
         given = text
         _send_one(output, "text", None, lambda: messenger.send_text(name, given), name)
     for path in files:
-        with output.transfer("Sending") as progress:
-            _send_one(output, "file", path, lambda: messenger.send_file(name, path, progress), name)  # noqa: B023
+        with output.transfer("Encrypting") as preparing, output.transfer("Sending") as progress:
+            how = functools.partial(messenger.send_file, name, path, progress, preparing)
+            _send_one(output, "file", path, how, name)
     return exit_codes.DONE
 
 
@@ -96,8 +98,8 @@ def receive(messenger: Messenger, output: Output, wait: float, most: int | None,
     shown = unreadable = 0
     requests: list[str] = []
     while True:
-        with output.transfer("Receiving") as progress:
-            for message in messenger.receive(max(0.0, end - time.monotonic()), progress, most):
+        with output.transfer("Receiving") as progress, output.transfer("Decrypting") as saving:
+            for message in messenger.receive(max(0.0, end - time.monotonic()), progress, most, saving=saving):
                 show_received(output, message)
                 shown += 1
                 unreadable += isinstance(message.content, Unreadable)
@@ -252,6 +254,8 @@ def state_of(message: SentMessage) -> str:
 
 def sent_content(message: SentMessage) -> str:
     """Give the text of a message of ours, or the name of its file, as it is shown."""
+    if message.damaged:
+        return "(its row in store.db was altered or is damaged)"
     return indented(message.text) if message.text is not None else f"the file {visible_line(str(message.path))}"
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from client import exit_codes
+from client.insistence import LONG
 from client.server_link import Progress
 from client.trust import KeyChanged
 from client.visible import visible_line
@@ -22,8 +23,6 @@ from common.errors import ClientError, MessageUError, NameUnknown
 
 FORMAT: Final = 1
 """The version of the JSON; it grows when a field goes or changes its meaning, not when one is added."""
-BAR_FROM: Final = 1_000_000
-"""Bytes from which on a transfer gets a progress bar."""
 
 Value = str | int | bool | list[str] | None
 
@@ -91,7 +90,7 @@ class Output:
 
             def progress(done: int, total: int) -> None:
                 nonlocal bar
-                if self.quiet or self.as_json or not self.terminal or total < BAR_FROM:
+                if self.quiet or self.as_json or not self.terminal or total < LONG:
                     return
                 if bar is None:
                     from client.console import Console  # noqa: PLC0415 - brings the progress bar's library

@@ -9,6 +9,7 @@ Source: docs/client.md.
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from client import exit_codes
@@ -29,22 +30,39 @@ def run(options: argparse.Namespace) -> int:
             from client.commands.completion import completion
 
             return completion(output, parser(), options.shell)
-        flags = Flags(options.home, options.server, options.save_dir, options.published_only)
+        flags = Flags(
+            options.home,
+            options.server,
+            options.save_dir,
+            options.published_only,
+            options.passphrase_file,
+            options.passphrase_command,
+        )
         settings = Settings(flags, os.environ, Path.cwd())
         if options.command == "config":
             from client.commands import account
 
             return account.config_show(settings, output)
         if options.command in {"export", "import"}:
+            from client import passphrase_source
             from client.commands import carry
 
             move = carry.export_home if options.command == "export" else carry.import_home
-            return move(output, settings.home, options.file, options.passphrase_file)
+            given = passphrase_source.named(options.passphrase_file, options.passphrase_command)
+            return move(output, settings.home, options.file, given)
+        from client.passphrase_source import PassphraseSource
+
+        source = PassphraseSource(settings, os.environ)
+        if options.command == "passphrase":
+            from client.commands.passphrase import passphrase_command
+
+            new_file, new_command = options.new_passphrase_file, options.new_passphrase_command
+            return passphrase_command(output, settings.home, options.what, source, new_file, new_command)
         if options.command == "doctor":
             from client.commands.doctor import Doctor
 
-            return Doctor(settings, output).run()
-        return _with_messenger(options, settings, output)
+            return Doctor(settings, output, source).run()
+        return _with_messenger(options, settings, output, source)
     except KeyboardInterrupt:
         output.say("Interrupted.")
         return exit_codes.INTERRUPTED
@@ -56,7 +74,9 @@ def run(options: argparse.Namespace) -> int:
         return output.failure(error)
 
 
-def _with_messenger(options: argparse.Namespace, settings: Settings, output: Output) -> int:
+def _with_messenger(
+    options: argparse.Namespace, settings: Settings, output: Output, passphrase: Callable[[], str]
+) -> int:
     from client.greeting import Tell
     from client.messenger import Messenger
 
@@ -71,6 +91,7 @@ def _with_messenger(options: argparse.Namespace, settings: Settings, output: Out
         published_only=published_only,
         consent=output.may_prove,
         tell=output.say,
+        passphrase=passphrase,
     ) as messenger:
         from client.commands import account, letters
 

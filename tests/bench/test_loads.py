@@ -1,6 +1,6 @@
 import pytest
 
-from bench.loads import QUICK, WHOLE, Drain, Idle, Sends, load_named
+from bench.loads import QUICK, WHOLE, Drain, Idle, Sends, Waiting, load_named
 from bench.subject import Shape
 
 
@@ -12,6 +12,7 @@ from bench.subject import Shape
         ("4x4@1M", Sends(Shape(4, 4), 1 << 20)),
         ("1x1@1000", Sends(Shape(1, 1), 1000)),
         ("drain", Drain()),
+        ("waiting", Waiting()),
         ("idle", Idle()),
     ],
 )
@@ -22,7 +23,7 @@ def test_a_load_and_its_name_are_each_others_inverse(name: str, load: object) ->
 
 @pytest.mark.parametrize("name", ["", "fast", "0x1", "1x0", "1x1@", "1x1@0", "1x1@4G", "1x1@17M", "x", "1x1 "])
 def test_other_names_are_no_load(name: str) -> None:
-    with pytest.raises(ValueError, match=r"is neither CONNECTIONSxWINDOW\[@SIZE\] nor drain nor idle"):
+    with pytest.raises(ValueError, match=r"is neither CONNECTIONSxWINDOW\[@SIZE\] nor drain nor waiting nor idle"):
         load_named(name)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from bench.figures import FLOOR, Figures
 from bench.generator import Generator, find_generator
-from bench.loads import QUICK, Drain, Extent, Idle, load_named
+from bench.loads import QUICK, Drain, Extent, Idle, Waiting, load_named
 from bench.measure import measure_all, miscounted
 from bench.messageu import RunningMessageU
 from bench.plan import Dialect, Report
@@ -43,6 +43,7 @@ class ScriptedSubject:
     def __init__(self, name: str, twist: Twist = honest) -> None:
         self.name = name
         self.folders: list[Path] = []
+        self.restarts: list[Path] = []
         self._twist = twist
 
     @contextmanager
@@ -50,7 +51,8 @@ class ScriptedSubject:
         assert list(folder.iterdir()) == []
         self.folders.append(folder)
         with ScriptedServer(self._twist) as server:
-            running = RunningMessageU(server.port, {"gateway": os.getpid(), "worker": os.getpid()})
+            process_ids = {"gateway": os.getpid(), "worker": os.getpid()}
+            running = RunningMessageU(server.port, process_ids, lambda: self.restarts.append(folder))
             running.register_users(recipients, senders)
             yield running
 
@@ -140,3 +142,27 @@ def test_what_can_not_be_measured_of_a_server_is_left_out(in_python: Generator, 
     unable.kinds = frozenset({Kind.IDLE})
     results = measured([able, unable], in_python, replace(SMALL, loads=(Drain(), Idle()), rounds=1), tmp_path)
     assert names(results) == [(0, "drain", "able"), (0, "idle", "able"), (0, "idle", "unable")]
+
+
+def test_few_and_many_waiting_messages_are_measured_alike(in_python: Generator, tmp_path: Path) -> None:
+    extent = replace(SMALL, loads=(Waiting(),), waiting_few=10, waiting_many=40, waiting_sent=20)
+    subject = ScriptedSubject("ours")
+    first, second = measured([subject], in_python, extent, tmp_path)
+    assert [figures.errors for figures in (first, second)] == [0, 0]
+    assert subject.restarts == subject.folders
+    assert len(subject.folders) == 4
+    for figures in (first, second):
+        for name in ("sends/s", "fetches/s"):
+            assert figures.values[f"{name} ratio"] == figures.values[f"many {name}"] / figures.values[f"few {name}"]
+        assert figures.values["restart ratio"] == (figures.values["few restart s"] / figures.values["many restart s"])
+        assert figures.values["many worker MB"] > 1
+
+
+def test_a_message_that_is_lost_while_many_wait_is_an_error(in_python: Generator, tmp_path: Path) -> None:
+    def loses_one(number: int, answer: bytes) -> bytes:
+        # Ten that wait and five that were sent; then the first answer to a 604 comes without its mail.
+        return b"\x02\x38\x08\0\0\0\0" if number == 16 else answer
+
+    extent = replace(SMALL, loads=(Waiting(),), rounds=1, waiting_few=10, waiting_many=12, waiting_sent=5)
+    (figures,) = measured([ScriptedSubject("ours", loses_one)], in_python, extent, tmp_path)
+    assert figures.errors > 0

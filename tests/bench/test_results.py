@@ -10,6 +10,16 @@ from bench.results import Facts, Results, file_system_of, fresh_path, gather_fac
 
 FACTS = Facts("2026-01-31", {"ours": "abc1234", "old": "", REDIS: "7.0.15"}, 2, "6.1", "3.11.7", "ext4", ("aloud",))
 CPU = {"worker": 5.0, "gateway": 6.25, "generator": 0.5}
+WAITING = {
+    "few sends/s": 50_000.0,
+    "many sends/s": 45_000.0,
+    "sends/s ratio": 0.9,
+    "few restart s": 0.5,
+    "many restart s": 0.625,
+    "restart ratio": 0.8,
+    "few worker MB": 30.0,
+    "many worker MB": 60.0,
+}
 FIGURES = [
     Figures("50x32", FLOOR, 0, rate=1_000_000, p50_ms=0.5, p99_ms=1, max_ms=2, cpu_us={"server": 0.25}),
     Figures(
@@ -18,6 +28,7 @@ FIGURES = [
     Figures("50x32", "old", 0, rate=900, cpu_us=CPU, to_floor=0.045, to_first=0.5, errors=2, remark="2 wrong"),
     Figures("50x32", REDIS, 0, rate=250_000, cpu_us={"server": 20, "generator": 0.5}, to_floor=0.25),
     Figures("drain", "ours", 0, rate=2_000_000, cpu_us=CPU, to_redis=1.5),
+    Figures("waiting", "ours", 0, values=WAITING),
     Figures("idle", "ours", 0, values={"gateway fresh": 800, "gateway": 900.4, "worker fresh": 0, "worker": 0}),
     Figures("idle", REDIS, 0, values={"server fresh": 1800, "server": 1900}),
 ]
@@ -49,9 +60,9 @@ def test_a_kept_file_is_never_written_over_by_another_run(tmp_path: Path) -> Non
     assert len(list(folder.iterdir())) == 6
     kept = json.loads(paths[0].read_text())
     assert kept["facts"]["versions"] == FACTS.versions
-    assert kept["extent"]["loads"][-2:] == ["drain", "idle"]
+    assert kept["extent"]["loads"][-3:] == ["drain", "waiting", "idle"]
     assert kept["medians"][1]["rate"] == 90123.4
-    assert len(kept["rounds"]) == 7
+    assert len(kept["rounds"]) == 8
 
 
 def test_the_table_can_be_made_again_from_what_was_kept(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def make(
             clock=clock,
             new_private_key=lambda _: next(keys),
             reply_timeout=reply_timeout,
+            pauses=(0.0, 0.0),
         )
         opened.append(messenger)
         return messenger

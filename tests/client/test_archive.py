@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client import ciphers
+from client import vault
 from client.archive import export_home, import_home
 from client.store import Store
 from common.errors import InfoFileError, SettingRejected
@@ -38,8 +38,8 @@ def test_there_and_back(tmp_path: Path, alice: Messenger) -> None:
 
 @pytest.mark.parametrize("place", [0, 20, 40, -1])
 def test_an_altered_file_is_refused_whole(tmp_path: Path, place: int) -> None:
-    sealed = bytearray(ciphers.seal_archive(b"x" * 100, "secret", os.urandom))
-    assert ciphers.open_archive(bytes(sealed), "secret") == b"x" * 100
+    sealed = bytearray(vault.seal_archive(b"x" * 100, "secret", os.urandom))
+    assert vault.open_archive(bytes(sealed), "secret") == b"x" * 100
     sealed[place] ^= 1
     (tmp_path / "file").write_bytes(sealed)
     with pytest.raises(SettingRejected):
@@ -52,7 +52,7 @@ def test_what_belongs_to_no_home_is_refused(tmp_path: Path, name: str) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         tar.addfile(tarfile.TarInfo(name), io.BytesIO())
-    (tmp_path / "file").write_bytes(ciphers.seal_archive(packed.getvalue(), "secret", os.urandom))
+    (tmp_path / "file").write_bytes(vault.seal_archive(packed.getvalue(), "secret", os.urandom))
     with pytest.raises(InfoFileError, match="belongs to no home"):
         import_home(tmp_path / "home", tmp_path / "file", "secret")
     assert not (tmp_path / "home").exists()

@@ -33,7 +33,7 @@ DOCUMENT = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 NO_CONFIG = {"MESSAGEU_CONFIG": "/nonexistent/config.toml"}
 
 LIGHT = {"client", "client.__main__", "client.arguments", "client.version"}
-HEAVY = {"rich", "prompt_toolkit", "segno", "fastjsonschema", "zmq", "msgspec", "asyncio", "ssl", "tomllib"}
+HEAVY = {"rich", "filetype", "prompt_toolkit", "segno", "fastjsonschema", "zmq", "msgspec", "asyncio", "ssl", "tomllib"}
 
 
 def imported_by(*arguments: str) -> set[str]:

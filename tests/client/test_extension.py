@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from client import identity_files, inbox, outbox
 from client.greeting import WARNING, Greeting
-from client.messenger import KeyReceived, KeyRequested, Messenger, SavedFile, Text, Unreadable
+from client.messenger import KeyReceived, KeyRequested, Messenger, SavedFile, SentMessage, Text, Unreadable
 from client.store import Store
 from common.errors import (
     FileUnreadable,
@@ -363,6 +363,73 @@ def test_a_lost_answer_stores_nothing_twice(
     assert len({request.token for request in sends(gateway)}) == 2
     assert len(sends(gateway)) == 3
     assert "is sent now" in told[-1]
+
+
+def test_a_large_file_starts_over_where_the_connection_breaks(
+    pair: tuple[Messenger, Messenger], gateway: FakeGateway, mailroom: ExtendedMailroom, tmp_path: Path, told: Told
+) -> None:
+    alice, bob = pair
+    (tmp_path / "file").write_bytes(bytes(2_000_000))
+    gateway.script.extend([CLOSE, None, CLOSE])
+    alice.send_file("bob", tmp_path / "file")
+    assert sum("Starting over" in line for line in told) == 2
+    gateway.script.append(Answer(fetched_list(mailroom.boxes[mailroom.id_of("bob")])[:1_500_000], close=True))
+    (content,) = receive(bob)
+    assert sum("Starting over" in line for line in told) == 3
+    assert isinstance(content, SavedFile)
+    assert content.path.read_bytes() == bytes(2_000_000)
+    assert len({request.token for request in sends(gateway)}) == 1
+
+
+def test_a_message_that_another_process_sends_meanwhile(
+    pair: tuple[Messenger, Messenger], make: Callable[..., Messenger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = pair
+    beside = make("alice")
+    flush = alice._outbox.flush
+
+    def after_the_other(*given: Any) -> int:
+        beside.send_waiting()
+        return flush(*given)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(alice._outbox, "flush", after_the_other)
+        sent = alice.send_text("bob", "hi")
+    assert sent.message_id > 0
+    assert receive(bob) == [Text("hi")]
+    (row,) = [message for message in alice.history() if isinstance(message, SentMessage)]
+    assert (row.waiting, row.message_id) == (False, sent.message_id)
+
+
+def test_who_does_not_wait_leaves_the_outbox_to_another(pair: tuple[Messenger, Messenger]) -> None:
+    alice, bob = pair
+    alice.keep_text("bob", "hi")
+    with alice._store.sender(wait=False) as mine:
+        assert mine
+        assert list(alice.receive()) == []
+        assert alice.waiting_count() == 1
+    assert list(alice.receive()) == []
+    assert receive(bob) == [Text("hi")]
+
+
+def test_what_is_kept_is_sent_later_and_its_state_is_known(
+    pair: tuple[Messenger, Messenger], gateway: FakeGateway, tmp_path: Path, mailroom: ExtendedMailroom
+) -> None:
+    alice, bob = pair
+    (tmp_path / "file").write_bytes(b"words" * 100_000)
+    before = len(gateway.requests)
+    alice.keep_key("bob")
+    text, file = alice.keep_text("bob", "hi"), alice.keep_file("bob", tmp_path / "file")
+    assert len(gateway.requests) == before
+    assert [alice.now(message).waiting for message in (text, file)] == [True, True]
+    alice.send_waiting(file)
+    assert [alice.now(message).stored_at is not None for message in (text, file)] == [True, True]
+    assert [type(content) for content in receive(bob)] == [KeyReceived, Text, SavedFile]
+    refused = alice.keep_text("bob", "no")
+    mailroom.reasons[mailroom.id_of("bob")] = ErrorResponse(RefusalReason.TOO_LARGE)
+    with pytest.raises(ServerAnsweredError):
+        alice.send_waiting(refused)
+    assert alice.now(refused).problem
 
 
 def test_an_interrupt_keeps_the_message_and_says_so(

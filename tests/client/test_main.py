@@ -217,6 +217,21 @@ def test_ctrl_c(gateway: FakeGateway, terminal: pexpect.spawn[str]) -> None:
     assert terminal.exitstatus == 130
 
 
+@pytest.mark.parametrize(("module", "command"), [("client.console", []), ("client.commands.run", ["whoami"])])
+def test_ctrl_c_while_modules_are_read(tmp_path: Path, module: str, command: list[str]) -> None:
+    script = (
+        "import sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}: raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from client.__main__ import main\n"
+        f"sys.exit(main(['--home', {str(tmp_path)!r}, *{command!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, cwd=ROOT, timeout=50, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 def test_ctrl_d(terminal: pexpect.spawn[str]) -> None:
     end_of_menu(terminal)
     terminal.sendeof()

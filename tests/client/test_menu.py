@@ -146,7 +146,7 @@ def test_a_file(alice: Messenger, bob: Messenger, tmp_path: Path) -> None:
     missing = play(alice, "153", "bob", f"{tmp_path}/none")[0].splitlines()
     assert missing[-2:] == ["file not found", f"{tmp_path}/none: No such file or directory. Check the path."]
     path = play(bob, "140")[0].splitlines()[-3]
-    assert path == f"{tmp_path}/saved/messageu-alice-2"
+    assert path == f"{tmp_path}/saved/messageu-alice-2.txt"
 
 
 def test_what_can_not_be_decrypted(alice: Messenger, bob: Messenger, gateway: FakeGateway) -> None:

@@ -388,7 +388,7 @@ def test_files_both_ways(pair: tuple[Messenger, Messenger], tmp_path: Path, size
 def test_received_files_never_overwrite(pair: tuple[Messenger, Messenger], tmp_path: Path) -> None:
     (tmp_path / "saved").mkdir()
     for number in range(1, 5):
-        (tmp_path / "saved" / f"messageu-alice-{number}").write_text("mine")
+        (tmp_path / "saved" / f"messageu-alice-{number}.txt").write_text("mine")
     (tmp_path / "file").write_text("new")
     for _ in range(2):
         pair[0].send_file("bob", tmp_path / "file")
@@ -404,7 +404,7 @@ def test_a_file_name_has_nothing_of_a_path(alice: Messenger, gateway: FakeGatewa
     gateway.mailroom.put(eve, gateway.mailroom.id_of("alice"), 4, ciphers.encrypt(KEY, b"x"))
     content = receive(alice)[-1]
     assert isinstance(content, SavedFile)
-    assert content.path == tmp_path / "saved" / "messageu-______eve___31m-2"
+    assert content.path == tmp_path / "saved" / "messageu-______eve___31m-2.txt"
 
 
 def sealed(recipient: Messenger, key: SymmetricKey) -> bytes:

@@ -2,6 +2,7 @@ $ alice doctor
 > ok    server address: 127.0.0.1:{NUMBER}
 > ok    file modes: private files are private
 > ok    store: store.db can be used
+> ok    passphrase: none: who can read the home can read all of it
 > WRONG identity: This home has no identity yet. Register first: `messageu register NAME`, or 110 in the console.
 > ok    server: answers, and speaks the extension: send once, fetch, reasons
 > ok    keys: no key has changed

@@ -6,7 +6,7 @@ $ alice --quiet send bob hello
 $ write pass "correct horse"
 $ write wrong "incorrect horse"
 $ alice export {HOME}/alice.backup
-! messageu: There is no terminal to ask for the passphrase: use --passphrase-file PATH.
+! messageu: There is no terminal to ask for the passphrase. Use --passphrase-file PATH.
 = 2
 $ alice export {HOME}/alice.backup --passphrase-file {HOME}/pass
 ! All of {PATH} is in {PATH}, encrypted. Use one of the two homes from now on, not both.

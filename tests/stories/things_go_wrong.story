@@ -55,6 +55,7 @@ $ bob config show
 > save_dir = {PATH}  (--save-dir)
 > published_only = (not set)  (as remembered in the home)
 > answer_key_requests = always  ({PATH})
+> passphrase = (not set)  (asked at a terminal, where the home has one)
 > config_file = {PATH}  (found)
 $ bob config show --json
 > {"v": 1, "type": "setting", "name": "home", "value": "{PATH}", "source": "--home"}

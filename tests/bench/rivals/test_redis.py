@@ -135,7 +135,10 @@ def test_the_real_one_keeps_what_it_acknowledged(c_generator: Generator, tmp_pat
         sent: Report = run_plan(c_generator, server.send_plan(Shape(3, 8), SENDING))
         assert (sent.acknowledged, sent.errors) == (200, 0)
         server.await_accepted()
+        process_id = server.process_ids["server"]
         assert usage_of_roles(server)["server"].resident_bytes > 1_000_000
+        server.restart()
+        assert server.process_ids["server"] != process_id
         plan = server.drain_plan(2, 300, close_each=False, waiting=sent.per_target)
         fetched = run_plan(c_generator, plan)
         assert plan.mode is Mode.DRAIN

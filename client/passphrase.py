@@ -1,0 +1,123 @@
+"""The home's passphrase: set, changed, removed; and opening a home, whichever of these was under way when it died.
+
+Owns: the order in which store.db and the identity files change.
+Promises: a home is as before or as it shall be, whenever the program dies: one commit of the store decides, and what
+was left to be written is written by whoever opens the home next. Nothing changes where another process has the home
+open. Afterwards neither the file's free space nor its WAL holds what was there before.
+Exposure: what is to be written comes out of store.db, which an import may have brought: only files that hold keys.
+
+    step                                       died here, the next opening
+    ────────────────────────────────────────   ───────────────────────────────────
+    all rows converted, files noted, commit    before: nothing happened. After: ↓
+    each identity file written                 writes them again
+    the note deleted, commit                   ↓
+    free space erased, WAL emptied             erases
+
+Source: docs/client.md, "messageu passphrase"; docs/security.md, "A passphrase at rest".
+"""
+
+import os
+from pathlib import Path
+
+from client import identity_files
+from client.ciphers import RandomBytes
+from client.identity_files import Ask, Protection, nobody_asked
+from client.store import STORE_FILE, Store
+from common.errors import SettingRejected, StoreBroken
+
+
+def open_store(home: Path) -> Store:
+    """Open a home's store, still locked where it has a passphrase, and end what a change of that left undone.
+
+    Raises `StoreBroken`, `InfoFileError`.
+    """
+    store = Store.open(home)
+
+    def write(name: str, content: str) -> None:
+        if not identity_files.holds_key(name):
+            raise StoreBroken(
+                f"{home / STORE_FILE} wants to write {name!r}, which is none of its files: somebody altered it.",
+                "Move it away, and restore an export of yours.",
+            )
+        identity_files.write_whole(home / name, content)
+
+    try:
+        store.settle(write)
+        store.erase_traces()
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def has_passphrase(home: Path) -> bool:
+    """Whether a home has one. Raises `SettingRejected` where there is no home to have one."""
+    if not (home / STORE_FILE).exists() and not identity_files.exists(home):
+        raise SettingRejected(f"There is no home in {home}: register first, or use --home.")
+    store = open_store(home)
+    try:
+        return store.has_passphrase
+    finally:
+        store.close()
+
+
+def check_passphrase(home: Path, ask: Ask) -> None:
+    """Raise `PassphraseWrong`, or `SettingRejected` where there is none, and change nothing."""
+    _unlocked(home, ask).close()
+
+
+def set_passphrase(home: Path, new: str, ask_old: Ask = nobody_asked, random_bytes: RandomBytes = os.urandom) -> bool:
+    """Encrypt a home that has no passphrase. Gives and raises as `change_passphrase`.
+
+    `ask_old` is asked where the private key has a passphrase already, because it was brought along.
+    """
+    store = open_store(home)
+    try:
+        if store.has_passphrase:
+            raise SettingRejected(f"{home} has a passphrase already: `messageu passphrase change` changes it.")
+        return _reseal(home, store, ask_old, new, random_bytes)
+    finally:
+        store.close()
+
+
+def change_passphrase(home: Path, new: str, ask_old: Ask, random_bytes: RandomBytes = os.urandom) -> bool:
+    """Put another passphrase in the place of the old one: of the private keys, and of the store's data key.
+
+    Whether traces of before are gone already; else the next start erases them. Raises `PassphraseWrong`,
+    `PassphraseNeeded`, `SettingRejected`, `HomeInUse`, `StoreBroken`, `InfoFileError`; then nothing was changed.
+    """
+    store = _unlocked(home, ask_old)
+    try:
+        return _reseal(home, store, ask_old, new, random_bytes)
+    finally:
+        store.close()
+
+
+def remove_passphrase(home: Path, ask_old: Ask, random_bytes: RandomBytes = os.urandom) -> bool:
+    """Have all in the clear again. Gives and raises as `change_passphrase`."""
+    store = _unlocked(home, ask_old)
+    try:
+        return _reseal(home, store, ask_old, None, random_bytes)
+    finally:
+        store.close()
+
+
+def _unlocked(home: Path, ask: Ask) -> Store:
+    store = open_store(home)
+    try:
+        if not store.has_passphrase:
+            raise SettingRejected(f"{home} has no passphrase: `messageu passphrase set` sets one.")
+        store.unlock(ask())
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _reseal(home: Path, store: Store, ask_old: Ask, new: str | None, random_bytes: RandomBytes) -> bool:
+    protection = None if new is None else Protection(new, random_bytes)
+    # Nobody else may register, receive, or read in between.
+    with store.receiver(), store.alone():
+        store.seal_under(new, identity_files.rewritten(home, ask_old, protection))
+        store.settle(lambda name, content: identity_files.write_whole(home / name, content))
+    return store.erase_traces()
