@@ -2,13 +2,19 @@
 
 A shell without job control starts what it puts into the background with SIGINT and SIGQUIT ignored, nohup with SIGHUP
 ignored, and children inherit that. The tests send these signals to programs of ours and expect what a user sees.
+
+And no example of a property is judged by how long it took: the machine may be busy.
 """
 
 import signal
 
+from hypothesis import settings
+
 
 def pytest_configure() -> None:
     """Before any program is started, in each of the processes that run tests."""
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
     for number in (signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)

@@ -521,11 +521,10 @@ def test_a_death_at_any_step_leaves_the_one_or_the_other(
     assert {found[0], found[-1]} == {old, new}
 
 
-@pytest.mark.parametrize("pages", [0, 1, 2])
+@pytest.mark.parametrize("pages", [0, 1])
 def test_a_full_disk_changes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch, pages: int) -> None:
     store = Store.open(home)
-    for number in range(3, 100):
-        store.add_fetched([incoming(number, os.urandom(2000))], 2)
+    store.add_fetched([incoming(number, os.urandom(2000)) for number in range(3, 100)], 2)
     before = picture(store)
     store.close()
     prepare = Store.seal_under

@@ -2,31 +2,99 @@ $ alice --quiet register alice
 > ...
 $ bob --quiet register bob
 > ...
-$ alice --quiet send bob hello
-$ write pass "correct horse"
-$ write wrong "incorrect horse"
+$ alice --quiet send bob "before the passphrase"
+$ write right "correct horse"
 $ write other "battery staple"
-$ bob --quiet recv --max 2
-> ...
-$ bob passphrase set
+$ write empty ""
+
+# There is no terminal here: nothing is asked.
+$ nobody passphrase set --new-passphrase-file {HOME}/right
+! messageu: There is no home in {PATH}: register first, or use --home.
+= 2
+$ alice passphrase set
 ! messageu: There is no terminal to ask for the passphrase. Use --new-passphrase-file PATH.
 = 2
-$ bob passphrase set --new-passphrase-file {HOME}/pass
-! ...
-$ bob history
-! messageu: {ANY}
+$ alice passphrase set --new-passphrase-file {HOME}/empty
+! messageu: {PATH} is an empty passphrase.
 = 2
-$ bob history --passphrase-file {HOME}/wrong
-! messageu: {ANY}
+$ alice passphrase change --new-passphrase-file {HOME}/right
+! messageu: {PATH} has no passphrase: `messageu passphrase set` sets one.
 = 2
-$ bob history --passphrase-file {HOME}/pass --search hello
-> {TIME} alice: hello
-$ bob passphrase change --passphrase-file {HOME}/pass --new-passphrase-file {HOME}/other
-! ...
-$ bob history --passphrase-file {HOME}/pass
-! messageu: {ANY}
+$ alice passphrase set --new-passphrase-file {HOME}/right
+! The private key and the store of {PATH} are encrypted. Without the passphrase nobody reads them.
+$ alice passphrase set --new-passphrase-file {HOME}/right
+! messageu: {PATH} has a passphrase already: `messageu passphrase change` changes it.
 = 2
-$ bob passphrase remove --passphrase-file {HOME}/other
-! ...
-$ bob history --search hello
-> {TIME} alice: hello
+
+# Everything needs it now.
+$ alice history
+! messageu: This home is locked with a passphrase, and nothing gives it. Use --passphrase-file or {ANY}
+= 2
+$ alice --json whoami
+! {"v": 1, "type": "error", "code": 2, "error": "passphrase-needed", {ANY}}
+= 2
+$ alice console
+! messageu: This home is locked with a passphrase, and nothing gives it. Use --passphrase-file or {ANY}
+= 2
+$ alice --json send bob x --passphrase-file {HOME}/other
+! {"v": 1, "type": "error", "code": 2, "error": "passphrase-wrong", {ANY}}
+= 2
+$ alice history --passphrase-file {HOME}/other
+! messageu: That is not the passphrase of {PATH}; nothing was changed. Try again.
+= 2
+$ alice history --passphrase-file {HOME}/none
+! messageu: {PATH}: can't be read (No such file or directory)
+= 2
+$ alice history --search PASSPHRASE --passphrase-file {HOME}/right
+> {TIME} to bob: before the passphrase
+$ alice send bob "under the passphrase" --passphrase-command "cat {HOME}/right"
+! Sent to bob.
+$ alice history --passphrase-command "false"
+! messageu: The passphrase command 'false' failed with exit code 1.
+= 2
+$ bob recv
+> ...
+> {TIME} alice: under the passphrase
+$ bob --quiet send alice "an answer"
+$ alice recv --passphrase-file {HOME}/right
+> {TIME} bob: an answer
+$ alice doctor --passphrase-file {HOME}/right
+> ...
+> ok    passphrase: private key and store are encrypted
+> ...
+$ alice config show --passphrase-file {HOME}/right
+> ...
+> passphrase_file = {PATH}  (--passphrase-file)
+> ...
+
+# Changed, then removed.
+$ alice passphrase change --new-passphrase-file {HOME}/other
+! messageu: This home is locked with a passphrase, {ANY}
+= 2
+$ alice passphrase change --passphrase-file {HOME}/other --new-passphrase-file {HOME}/right
+! messageu: That is not the passphrase of {PATH}; nothing was changed. Try again.
+= 2
+$ alice passphrase change --passphrase-file {HOME}/right --new-passphrase-command "cat {HOME}/other"
+! {PATH} has another passphrase now.
+$ alice history --search answer --passphrase-file {HOME}/right
+! messageu: That is not the passphrase of {PATH}; nothing was changed. Try again.
+= 2
+$ alice history --search answer --passphrase-file {HOME}/other
+> {TIME} bob: an answer
+$ alice passphrase remove --passphrase-file {HOME}/other
+! {PATH} has no passphrase any more: its private key and its store lie in the clear.
+$ alice history --search answer
+> {TIME} bob: an answer
+
+# An exported home takes its passphrase along.
+$ alice passphrase set --new-passphrase-file {HOME}/right
+! The private key and {ANY}
+$ alice export {HOME}/backup --passphrase-file {HOME}/other
+! All of {PATH} is in {PATH}, encrypted. {ANY}
+$ laptop import {HOME}/backup --passphrase-file {HOME}/other
+! {PATH} is restored in {PATH}. {ANY}
+$ laptop history --search answer
+! messageu: This home is locked {ANY}
+= 2
+$ laptop history --search answer --passphrase-file {HOME}/right
+> {TIME} bob: an answer
