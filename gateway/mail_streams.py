@@ -40,22 +40,25 @@ _LARGEST_ACK: Final = 2**63 - 1
 class _MailStream:
     """What both have in common: a header, then pieces until the announced length is reached."""
 
-    __slots__ = ("_asked", "_begun", "_gone", "_host", "_last", "_left", "_offset", "_requester", "_sequence")
+    __slots__ = (
+        "_asked", "_begun", "_gone", "_host", "_last", "_left", "_offset", "_page_came_at", "_requester", "_sequence",
+    )  # fmt: skip
 
     def __init__(self, host: Host, requester: bytes) -> None:
         self._host = host
         self._requester = requester
-        self._asked = False
+        self._asked = 0
         self._begun = False
         self._gone = False
+        self._page_came_at = 0.0
         self._last = 0
         self._left = 0
         self._sequence = 0
         self._offset = 0
 
-    def _submit(self, operation: Operation) -> None:
-        self._asked = True
-        self._host.context.pages.ask(operation, self)
+    def _ask_for(self, operation: FetchWaiting | FetchAfter | FetchPage) -> None:
+        self._asked = operation.page_bytes
+        self._host.context.pages.ask(operation, self, self._asked)
 
     @property
     def gone(self) -> bool:
@@ -113,9 +116,12 @@ class _MailStream:
         if not self._begun or self._asked:
             return
         if self._left:
-            page_bytes = self._host.context.settings.page
+            settings = self._host.context.settings
+            # A page that is with the kernel in the turn in which it came: the client reads as fast as we write.
+            at_once = self._host.context.loop.now == self._page_came_at
+            page_bytes = settings.large_page if at_once else settings.page
             operation = FetchPage(self._requester, self._proven, self._sequence, self._offset, self._last, page_bytes)
-            self._submit(operation)
+            self._ask_for(operation)
         else:
             self._written()
             self._host.done()
@@ -125,11 +131,11 @@ class _MailStream:
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
         """The first outcome fixes the length; pages follow."""
-        self._host.context.pages.came()
-        self._asked = False
+        self._came()
         if self._gone:
             self._too_late(outcome)
             return
+        self._page_came_at = self._host.context.loop.now
         match outcome:
             case Page(page):
                 self._write_page(page)
@@ -139,6 +145,10 @@ class _MailStream:
                 self._host.done()
             case _:
                 self._first_outcome(outcome)
+
+    def _came(self) -> None:
+        asked, self._asked = self._asked, 0
+        self._host.context.pages.came(asked)
 
     def _first_outcome(self, outcome: Outcome) -> None:
         raise NotImplementedError
@@ -151,7 +161,7 @@ class _MailStream:
 
     def unknown(self, operation: Operation) -> None:
         """The response can't be begun or completed."""
-        self._host.context.pages.came()
+        self._came()
         if not self._gone:
             self._host.break_off()
 
@@ -177,7 +187,7 @@ class PullStream(_MailStream):
         self._first = 0
         self._leased = False
         settings = host.context.settings
-        self._submit(
+        self._ask_for(
             FetchWaiting(
                 self._lease, requester, self._proven, settings.largest_response, WAITING_HEAD.size, settings.page
             )
@@ -240,7 +250,7 @@ class FetchStream(_MailStream):
 
     def _ask(self) -> None:
         settings = self._host.context.settings
-        self._submit(
+        self._ask_for(
             FetchAfter(
                 self._requester,
                 self._proven,

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Final, Protocol
 
 from common.operations import Operation, Outcome, Refused, RefusedFrame, RunStored, StoreRun
+from common.wire.server_connection import SendRun
 
 log = logging.getLogger("gateway.runs")
 
@@ -38,25 +39,33 @@ class Sender(Protocol):
 class OpenRun:
     """A waiter of the link, once it is complete. `opened_at` in monotonic seconds."""
 
-    __slots__ = ("_frames", "_shares", "opened_at", "proven", "size")
+    __slots__ = ("_frames", "_proven", "_shares", "_size", "opened_at")
 
     def __init__(self, proven: bool, opened_at: float) -> None:
-        self.proven = proven
+        self._proven = proven
         self.opened_at = opened_at
-        self.size = 0
+        self._size = 0
         self._frames: list[bytes] = []
         self._shares: list[tuple[Sender, list[bytes], int]] = []
 
-    def add(self, frames: bytes, recipients: list[bytes], cost: int, sender: Sender) -> None:
-        """Messages behind those that are there. `cost`: bytes they count as until they are answered."""
+    def add(self, run: SendRun, proven: bool, cost: int, sender: Sender) -> bool:
+        """Put messages behind those that are there; False where they may not go with them, or are too many.
+
+        `cost`: bytes they count as until they are answered.
+        """
+        frames = run.frames
+        size = self._size + len(frames)
+        if proven is not self._proven or size > LARGEST:
+            return False
+        self._size = size
         self._frames.append(frames)
-        self._shares.append((sender, recipients, cost))
-        self.size += len(frames)
+        self._shares.append((sender, run.recipients, cost))
+        return True
 
     def complete(self) -> StoreRun:
         """The operation; nothing can be added any more."""
         frames, self._frames = self._frames, []
-        return StoreRun(self.proven, frames[0] if len(frames) == 1 else b"".join(frames))
+        return StoreRun(self._proven, frames[0] if len(frames) == 1 else b"".join(frames))
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
         """Tell every sender what became of its messages."""

@@ -28,24 +28,26 @@ class PageBudget:
 
     def __init__(self, link: StorageLink, settings: Settings) -> None:
         self._link = link
-        self._page = settings.page
-        self._most = max(1, settings.pages_under_way // settings.page)
+        self._most = settings.pages_under_way
         self._under_way = 0
-        self._waiting: deque[tuple[Operation, Reader]] = deque()
+        self._waiting: deque[tuple[Operation, Reader, int]] = deque()
 
-    def ask(self, operation: Operation, reader: Reader) -> None:
-        """Submit `operation`, which brings a page to `reader`, now or when there is room; `reader` says `came`."""
-        self._waiting.append((operation, reader))
+    def ask(self, operation: Operation, reader: Reader, size: int) -> None:
+        """Submit `operation`, which brings `reader` up to `size` bytes, now or when there is room.
+
+        `reader` says `came`, with the same size.
+        """
+        self._waiting.append((operation, reader, size))
         self._fill()
 
-    def came(self) -> None:
+    def came(self, size: int) -> None:
         """A page that was asked for came, or never will."""
-        self._under_way -= 1
+        self._under_way -= size
         self._fill()
 
     def _fill(self) -> None:
-        while self._waiting and self._under_way < self._most:
-            operation, reader = self._waiting.popleft()
+        while self._waiting and (not self._under_way or self._under_way + self._waiting[0][2] <= self._most):
+            operation, reader, size = self._waiting.popleft()
             if not reader.gone:
-                self._under_way += 1
-                self._link.submit(operation, reader, self._page)
+                self._under_way += size
+                self._link.submit(operation, reader, size)

@@ -45,21 +45,9 @@ from common.operations import (
     Stored,
     StoreMessage,
 )
-from common.values import RefusalReason
 from common.wire.codes import PADDED_BLOCK, Feature
 from common.wire.fields import RESPONSE_HEADER
-from common.wire.requests import (
-    FetchRequest,
-    HelloRequest,
-    LargeSendRequest,
-    ListUsersRequest,
-    ProveRequest,
-    PublicKeyRequest,
-    PullRequest,
-    RegisterRequest,
-    Request,
-    SendRequest,
-)
+from common.wire.requests import Request
 from common.wire.responses import (
     ERROR,
     encode_public_key,
@@ -82,14 +70,11 @@ from gateway import tcp
 from gateway.delivery import Delivery
 from gateway.doing import Doing
 from gateway.evidence import Lease
-from gateway.greeting import Greeting
 from gateway.loop import BROKEN, HUNG_UP, READABLE, WRITABLE
-from gateway.mail_streams import FetchStream, PullStream
 from gateway.proof import Challenge
-from gateway.proof_attempt import ProofAttempt
+from gateway.requests import FOREIGN, begin, flows
 from gateway.session_context import SessionContext
 from gateway.upload import Upload
-from gateway.user_list import UserList
 
 log = logging.getLogger("gateway.session")
 
@@ -123,9 +108,6 @@ class _Deadline(Enum):
     DRAIN = auto()
 
 
-_FOREIGN: Final = Refused(RefusalReason.PROOF_NEEDED)
-"""The answer on a proven connection to a request in another user's name."""
-_FLOWING: Final = (SendRun, SendRequest, RegisterRequest, PublicKeyRequest)
 _OPEN: Final = State.OPEN
 _NO_DEADLINE: Final = _Deadline.NONE
 _BETWEEN: Final = Phase.BETWEEN
@@ -366,9 +348,18 @@ class Session:
             return
         if self._delivery is not None and self._connection.begins_request(data):
             self._delivery.request_came()
-        self._connection.receive_data(data)
-        if self._doing is not None:
-            self._doing.input_came()
+        if self._settled:
+            run = self._connection.receive_run(data)
+            if run is not None and self._is_own(run):
+                self._submit_run(run)
+                if self._owed < context.settings.connection_under_way and self._connection.drained:
+                    return
+            else:
+                self._held = run
+        else:
+            self._connection.receive_data(data)
+            if self._doing is not None:
+                self._doing.input_came()
         self._advance()
         if not self._settled:
             self._watch(bytes_came=True)
@@ -408,17 +399,22 @@ class Session:
                     self._forget_deadline()
             else:
                 self._held = None
-            if type(event) is SendRun and (self.proven_as is None or event.requester == self.proven_as):
-                _requester, recipients, frames = event
-                cost = len(frames) + _RUN_COST * len(recipients)
-                self._owed += cost
-                self._unanswered += 1
-                self.context.link.submit_sends(frames, recipients, self.proven_as is not None, cost, self)
-            elif self._unanswered and not self._flows(event):
+            if type(event) is SendRun and self._is_own(event):
+                self._submit_run(event)
+            elif self._unanswered and not flows(self, event):
                 self._held = event
                 return
             else:
                 self._take_up(event)
+
+    def _is_own(self, run: SendRun) -> bool:
+        return self.proven_as is None or run.requester == self.proven_as
+
+    def _submit_run(self, run: SendRun) -> None:
+        cost = len(run.frames) + _RUN_COST * len(run.recipients)
+        self._owed += cost
+        self._unanswered += 1
+        self.context.link.submit_sends(run, self.proven_as is not None, cost, self)
 
     def _take_up(self, event: Event) -> None:
         match event:
@@ -430,59 +426,38 @@ class Session:
                 answered = self._written + sum([len(part) for part in self._out or ()])
                 self.write(bytes(-answered % PADDED_BLOCK))
                 self.end_after_answers()
-            case HelloRequest():
-                self._doing = Greeting(self, event)
-            case LargeSendRequest():
-                self._doing = Upload(self, event, None if self._may_ask(event) else _FOREIGN)
             case ContentData() | ContentEnd():
                 raise AssertionError("content outside an upload")
             case SendRun():
                 for _ in event.recipients:
-                    self.refuse(_FOREIGN.reason)
-            case _ if not self._may_ask(event):
-                self.refuse(_FOREIGN.reason)
-            case SendRequest(requester, recipient, kind, content, token):
-                message = StoreMessage(requester, self.proven_as is not None, recipient, kind, content, token)
-                self._flow(message, len(content) + _OPERATION_COST)
-            case RegisterRequest(_, name, public_key):
-                self._flow(Register(name, public_key, self.greeted))
-            case PublicKeyRequest(requester, subject):
-                self._flow(GetPublicKey(requester, self.proven_as is not None, subject))
-            case ListUsersRequest(requester):
-                self._doing = UserList(self, requester)
-            case PullRequest(requester):
-                self._doing = PullStream(self, requester)
-            case FetchRequest():
-                self._doing = FetchStream(self, event)
-            case ProveRequest():
-                self._doing = ProofAttempt(self, event)
-        if self._doing is not None:
-            if self._state is not State.OPEN:
-                self._doing.input_ended()
-            elif self._connection.undigested:
-                self._doing.input_came()
+                    self.refuse(FOREIGN.reason)
+            case _:
+                self._begin(event)
 
-    def _may_ask(self, event: Request | SendRun) -> bool:
-        """Whether the connection may act for the id in the header: a proven one acts for one user alone."""
-        if self.proven_as is None:
-            return True
-        return event.requester == self.proven_as and not isinstance(event, RegisterRequest)
-
-    def _flows(self, event: Event) -> bool:
-        """Whether `event` becomes an operation at once, so that it may leave beside those before it."""
-        return isinstance(event, _FLOWING) and self._may_ask(event)
-
-    def _flow(self, operation: StoreMessage | Register | GetPublicKey, cost: int = _OPERATION_COST) -> None:
-        self._unanswered += 1
-        self._owed += cost
-        self.context.link.submit(operation, self, cost)
+    def _begin(self, request: Request) -> None:
+        begun = begin(self, request)
+        match begun:
+            case Refused(reason):
+                self.refuse(reason)
+                return
+            case StoreMessage() | Register() | GetPublicKey():
+                cost = _OPERATION_COST + (len(begun.content) if isinstance(begun, StoreMessage) else 0)
+                self._unanswered += 1
+                self._owed += cost
+                self.context.link.submit(begun, self, cost)
+                return
+        self._doing = begun
+        if self._state is not State.OPEN:
+            begun.input_ended()
+        elif self._connection.undigested:
+            begun.input_came()
 
     # --- writing ------------------------------------------------------------------------------------------------
 
     def _send(self, data: bytes) -> None:
         self._written += len(data)
         if self._unsent is not None:
-            self._keep_unsent(bytes(self._unsent) + data)
+            self._keep_unsent(memoryview(b"".join((self._unsent, data))))
             return
         if fail_points.armed() and fail_points.due(FailPoint.GATEWAY_REPLYING, _code_of(data)):
             self._sock.send(data[: len(data) // 2])
@@ -495,7 +470,7 @@ class Session:
             self.break_off()
             return
         if sent < len(data):
-            self._keep_unsent(data[sent:])
+            self._keep_unsent(memoryview(data)[sent:])
             self._set_deadline(_Deadline.RESPONSE, self.context.settings.response_silence)
 
     def _send_more(self) -> None:
@@ -517,10 +492,10 @@ class Session:
             self._forget_deadline()
             self._schedule()
 
-    def _keep_unsent(self, data: bytes) -> None:
+    def _keep_unsent(self, data: memoryview) -> None:
         self._settled = False
         self.context.unsent_bytes += len(data) - (len(self._unsent) if self._unsent is not None else 0)
-        self._unsent = memoryview(data)
+        self._unsent = data
 
     def _schedule(self) -> None:
         """Be flushed at the end of this turn."""

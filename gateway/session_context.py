@@ -102,11 +102,13 @@ class SessionContext:
             sessions, self.to_flush = self.to_flush, []
             for session in sessions:
                 session.flush()
-            self.link.pump()
+            if self.link.collects:
+                self.link.pump()
         if self.paused and not self.full:
             while self.paused and not self.full:
                 self.paused.pop().go_on()
-            self.link.pump()
+            if self.link.collects:
+                self.link.pump()
 
     def wait_for_mail(self, client_id: bytes, fetch: WaitingFetch) -> None:
         """`fetch` hears of hints for this mailbox until `stop_waiting`."""

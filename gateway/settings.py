@@ -19,6 +19,8 @@ class Settings(NamedTuple):
     """What the worker may have of one upload that is not on disk yet; past it, no more is sent."""
     page: int = 256 * 1024
     """Content that one page of a mailbox brings from the worker."""
+    large_page: int = 1024 * 1024
+    """The same for a client that takes its pages as fast as they come."""
     pages_under_way: int = 16 * 1024 * 1024
     """What is asked of the worker in pages at a time, for all connections together."""
     largest_response: int = 256 * 1024 * 1024

@@ -25,7 +25,7 @@ from common.ipc.batches import Answered, BatchSender, Event, GivenUp, Greeted, W
 from common.ipc.schema import Arrived, StoreFacts, decode_to_gateway
 from common.operations import Operation, Outcome, Refused
 from common.values import RefusalReason
-from gateway import open_run
+from common.wire.server_connection import SendRun
 from gateway.loop import READABLE, EventLoop, Timer
 from gateway.open_run import OpenRun, Sender
 
@@ -96,7 +96,6 @@ class _Monitor:
 class StorageLink:
     """One DEALER socket, one slot. `arrived` hears hints, `worker_changed` that leases and watches are gone.
 
-    `greetings`: how often the worker welcomed us; what was begun before the last time is forgotten there.
     `bytes_under_way`: what waits for the worker's answer.
     """
 
@@ -127,7 +126,6 @@ class StorageLink:
         self._on_its_way_bytes = 0
         self._connected = False
         self.facts: StoreFacts | None = None
-        self.greetings = 0
         self.arrived: Callable[[int, list[bytes]], None] = lambda _sequence, _recipients: None
         self.worker_changed: Callable[[], None] = lambda: None
         self.store_changed: Callable[[], None] = lambda: None
@@ -142,15 +140,15 @@ class StorageLink:
         self.bytes_under_way += size
         self._sender.submit(operation, waiter, self._loop.now)
 
-    def submit_sends(self, frames: bytes, recipients: list[bytes], proven: bool, cost: int, sender: Sender) -> None:
+    def submit_sends(self, run: SendRun, proven: bool, cost: int, sender: Sender) -> None:
         """Send these 603s with the next batch. `cost`: bytes they keep in memory until they are answered."""
-        run = self._run
-        if run is None or run.proven is not proven or run.size + len(frames) > open_run.LARGEST:
-            if run is not None:
-                self._close_run(run)
-            run = self._run = OpenRun(proven, self._loop.now)
         self.bytes_under_way += cost
-        run.add(frames, recipients, cost, sender)
+        if self._run is not None:
+            if self._run.add(run, proven, cost, sender):
+                return
+            self._close_run(self._run)
+        self._run = OpenRun(proven, self._loop.now)
+        self._run.add(run, proven, cost, sender)
 
     def _close_run(self, run: OpenRun) -> None:
         """What comes next comes behind it, so that the order of requests stays that of their operations."""
@@ -158,26 +156,31 @@ class StorageLink:
         self._sender.submit(run.complete(), run, run.opened_at)
 
     @property
+    def collects(self) -> bool:
+        """Whether something waits for the next batch."""
+        return self._run is not None or self._sender.collected > 0
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits for an answer."""
-        return not self._sender.collected and not self._sender.waiting and self._run is None
+        return not self.collects and not self._sender.waiting
 
     def ready(self, events: int) -> None:
         """The socket has news; `pump` looks at it at the end of the turn."""
 
     def pump(self) -> None:
-        """Take in all that came, hand out outcomes, send what has to leave; again until nothing moves.
+        """Take in all that came, hand out outcomes, send what has to leave; again until nothing more leaves.
 
         ZeroMQ's descriptor is edge-triggered, and what was taken off the socket or put into it may have swallowed an
         edge: so the socket is asked at the end of every turn, which costs a microsecond.
         """
-        while True:
-            came = self._receive()
+        sent = True
+        while sent:
+            self._receive()
             if self._run is not None and not self._sender.waiting:
                 self._close_run(self._run)
             self._give_up_late_ones()
-            if not self._send() and not came:
-                break
+            sent = self._send()
         self._set_timer()
 
     def _connection_changed(self, connected: bool) -> None:
@@ -187,11 +190,9 @@ class StorageLink:
             log.warning("the storage worker is gone; requests wait for it")
         self._connected = connected
 
-    def _receive(self) -> bool:
-        came = False
+    def _receive(self) -> None:
         while _number(self._socket, _EVENTS) & _POLLIN:
             parts = self._socket.recv_multipart(zmq.NOBLOCK)
-            came = True
             try:
                 if len(parts) != 1:
                     raise FrameUndecodable(f"{len(parts)} parts instead of one")
@@ -203,7 +204,6 @@ class StorageLink:
                 self.arrived(message.sequence, message.recipients)
             else:
                 self._handle(self._sender.receive(message))
-        return came
 
     def _give_up_late_ones(self) -> None:
         events = self._sender.expire(self._loop.now)
@@ -239,7 +239,6 @@ class StorageLink:
                             self._close_run(self._run)
                         self._handle(self._sender.give_up_collected())
                         self.store_changed()
-                    self.greetings += 1
                     self.worker_changed()
                     self.greeted()
                 case WorkerChanged():

@@ -29,11 +29,15 @@ class UserList:
         self._asked = True
         proven = self._host.proven_as is not None
         operation = ListUsers(self._requester, proven, self._last, self._until)
-        self._host.context.pages.ask(operation, self)
+        self._host.context.pages.ask(operation, self, self._page_size)
+
+    @property
+    def _page_size(self) -> int:
+        return self._host.context.settings.page
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
         """A page, or a refusal, which can only be the first answer."""
-        self._host.context.pages.came()
+        self._host.context.pages.came(self._page_size)
         self._asked = False
         if self._gone:
             return
@@ -53,7 +57,7 @@ class UserList:
 
     def unknown(self, operation: Operation) -> None:
         """The list can't be completed."""
-        self._host.context.pages.came()
+        self._host.context.pages.came(self._page_size)
         if not self._gone:
             self._host.break_off()
 

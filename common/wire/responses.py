@@ -78,8 +78,10 @@ def encode_stored_run(recipients: Sequence[bytes], first: int) -> bytes:
     The hot path: one `pack` for up to `_RUN` of them.
     """
     count = len(recipients)
-    if count == 1 or first + count > _IDS_REPEAT:
+    if first + count > _IDS_REPEAT:
         return b"".join([encode_stored(recipient, first + number) for number, recipient in enumerate(recipients)])
+    if count == 1:
+        return _STORED_HEADER + _pack_stored(recipients[0], first)
     if count > _RUN:
         starts = range(0, count, _RUN)
         return b"".join([encode_stored_run(recipients[start : start + _RUN], first + start) for start in starts])

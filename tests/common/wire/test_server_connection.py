@@ -406,3 +406,50 @@ def test_runs_are_the_requests_one_by_one(sends: list[tuple[int, ClientId, bytes
     cuts = data.draw(st.lists(st.integers(0, len(whole)), max_size=4))
     expected = [event for frame in frames for event in feed(frame, [])]
     assert feed(whole, cuts) == expected
+
+
+def feed_by_the_short_way(data: bytes, cuts: list[int]) -> list[Event]:
+    """As `feed`, as a server reads that tries `receive_run` first."""
+    connection = ServerConnection(LIMITS)
+    found: list[Event] = []
+    for start, stop in pairwise([0, *sorted(cuts), len(data)]):
+        run = connection.receive_run(data[start:stop])
+        if run is not None:
+            found += run.requests()
+        if connection.drained:
+            assert connection.next_event() is None
+            continue
+        found += events(connection)
+    return found
+
+
+def test_the_short_way_takes_all_that_comes() -> None:
+    data = encode(PullRequest(ID)) + send(1)
+    whole = send(2) + send(3)
+    connection = ServerConnection(LIMITS)
+    assert connection.receive_run(data) is None
+    assert len(events(connection)) == 2
+    assert connection.receive_run(whole) == SendRun(ID, [b"\2" * 16, b"\3" * 16], whole)
+    drained = [connection.drained]
+    assert connection.receive_run(whole + whole[:7]) == SendRun(ID, [b"\2" * 16, b"\3" * 16], whole)
+    drained.append(connection.drained)
+    assert drained == [True, False]
+    assert connection.next_event() is None
+    assert connection.phase is Phase.HEADER
+    assert connection.receive_run(whole[7:]) is None, "what is held comes first"
+    assert connection.next_event() == SendRun(ID, [b"\2" * 16, b"\3" * 16], whole)
+    assert connection.receive_run(encode(PullRequest(ID))) is None
+    assert events(connection) == [PullRequest(ID)]
+
+
+@given(
+    st.lists(st.one_of(requests, st.builds(SendRequest, st.just(ID), ids, st.integers(1, 4), st.binary(max_size=9))))
+)
+def test_the_short_way_gives_the_same_requests(many: list[Request]) -> None:
+    # Behind a first request that is no send, so that no bytes can be taken for padding.
+    first = encode(HelloRequest(ID, 1, 1))
+    frames = [encode(request) for request in many]
+    stream = first + b"".join(frames)
+    ends = [len(first + b"".join(frames[:number])) for number in range(len(frames))]
+    for cuts in ([], ends, [end + 3 for end in ends if end + 3 < len(stream)]):
+        assert feed_by_the_short_way(stream, cuts) == feed(stream, cuts)

@@ -1,0 +1,74 @@
+"""What a request becomes: an operation that leaves at once, something that takes the connection for itself, or no.
+
+Owns: the table of requests, and the rule that a proven connection acts for its user alone.
+Promises: pure but for what a `Doing` does when it is made.
+Exposure: every value comes from strangers; what the worker alone can know is left to it.
+"""
+
+from typing import Final
+
+from common.operations import GetPublicKey, Refused, Register, StoreMessage
+from common.values import RefusalReason
+from common.wire.requests import (
+    FetchRequest,
+    HelloRequest,
+    LargeSendRequest,
+    ListUsersRequest,
+    ProveRequest,
+    PublicKeyRequest,
+    PullRequest,
+    RegisterRequest,
+    Request,
+    SendRequest,
+)
+from common.wire.server_connection import Event, SendRun
+from gateway.doing import Doing, Host
+from gateway.greeting import Greeting
+from gateway.mail_streams import FetchStream, PullStream
+from gateway.proof_attempt import ProofAttempt
+from gateway.upload import Upload
+from gateway.user_list import UserList
+
+FOREIGN: Final = Refused(RefusalReason.PROOF_NEEDED)
+"""The answer on a proven connection to a request in another user's name."""
+_FLOWING: Final = (SendRun, SendRequest, RegisterRequest, PublicKeyRequest)
+
+Flowing = StoreMessage | Register | GetPublicKey
+
+
+def may_ask(host: Host, event: Request | SendRun) -> bool:
+    """Whether the connection may act for the id in the header: a proven one acts for one user alone."""
+    if host.proven_as is None:
+        return True
+    return event.requester == host.proven_as and not isinstance(event, RegisterRequest)
+
+
+def flows(host: Host, event: Event) -> bool:
+    """Whether `event` becomes an operation at once, so that it may leave beside those before it."""
+    return isinstance(event, _FLOWING) and may_ask(host, event)
+
+
+def begin(host: Host, request: Request) -> Flowing | Doing | Refused:
+    """Begin what is asked for."""
+    match request:
+        case HelloRequest():
+            return Greeting(host, request)
+        case LargeSendRequest():
+            # Its content is read to the end in any case.
+            return Upload(host, request, None if may_ask(host, request) else FOREIGN)
+        case _ if not may_ask(host, request):
+            return FOREIGN
+        case SendRequest(requester, recipient, kind, content, token):
+            return StoreMessage(requester, host.proven_as is not None, recipient, kind, content, token)
+        case RegisterRequest(_, name, public_key):
+            return Register(name, public_key, host.greeted)
+        case PublicKeyRequest(requester, subject):
+            return GetPublicKey(requester, host.proven_as is not None, subject)
+        case ListUsersRequest(requester):
+            return UserList(host, requester)
+        case PullRequest(requester):
+            return PullStream(host, requester)
+        case FetchRequest():
+            return FetchStream(host, request)
+        case ProveRequest():
+            return ProofAttempt(host, request)

@@ -1,0 +1,108 @@
+"""Sends of many connections as one operation: who hears what."""
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.entries import pack_frame, walk_frames
+from common.operations import Done, Outcome, Refused, RefusedFrame, RunStored, StoreRun
+from common.wire.server_connection import SendRun
+from gateway import open_run
+from gateway.open_run import OpenRun
+
+
+class Sender:
+    """Notes what it hears: for each message its recipient, and its sequence or its refusal."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[bytes, int | Refused]] = []
+        self.costs: list[int] = []
+        self.broken = False
+
+    def sends_answered(self, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
+        self.costs.append(cost)
+        for index, recipient in enumerate(recipients):
+            if index in refused:
+                self.heard.append((recipient, refused[index]))
+            else:
+                self.heard.append((recipient, first))
+                first += 1
+
+    def break_off(self) -> None:
+        self.broken = True
+
+
+def recipient(number: int) -> bytes:
+    return number.to_bytes(16, "little")
+
+
+def run_of(*recipients: int) -> SendRun:
+    return SendRun(
+        b"s" * 16,
+        [recipient(number) for number in recipients],
+        b"".join([pack_frame(b"s" * 16, recipient(number), 3, b"text") for number in recipients]),
+    )
+
+
+def answered(shares: list[int], outcome: Outcome) -> tuple[list[Sender], StoreRun]:
+    """Senders with so many messages each, to recipients 0, 1, 2 …, after `outcome`."""
+    run = OpenRun(proven=False, opened_at=0.0)
+    senders = []
+    at = 0
+    for count in shares:
+        sender = Sender()
+        senders.append(sender)
+        assert run.add(run_of(*range(at, at + count)), False, count, sender)
+        at += count
+    operation = run.complete()
+    run.answered(operation, outcome)
+    return senders, operation
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.data())
+def test_everyone_hears_of_his_own_in_order(shares: list[int], data: st.DataObject) -> None:
+    count = sum(shares)
+    indexes = sorted(data.draw(st.sets(st.integers(0, count - 1))))
+    refused = [RefusedFrame(index, 3, index) for index in indexes]
+    senders, operation = answered(shares, RunStored(100, refused))
+    assert [frame.recipient for frame in walk_frames(operation.frames)] == [recipient(n) for n in range(count)]
+    expected: list[tuple[bytes, int | Refused]] = []
+    sequence = 100
+    for number in range(count):
+        if number in indexes:
+            expected.append((recipient(number), Refused(3, number)))
+        else:
+            expected.append((recipient(number), sequence))
+            sequence += 1
+    assert [heard for sender in senders for heard in sender.heard] == expected
+    assert [sender.costs for sender in senders] == [[share] for share in shares]
+
+
+def test_a_run_that_is_refused_as_a_whole() -> None:
+    senders, _operation = answered([2, 1], Refused(8, 30))
+    assert [[heard[1] for heard in sender.heard] for sender in senders] == [[Refused(8, 30)] * 2, [Refused(8, 30)]]
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Done(),
+        RunStored(1, [RefusedFrame(3, 1)]),
+        RunStored(1, [RefusedFrame(1, 1), RefusedFrame(1, 1)]),
+        RunStored(1, [RefusedFrame(2, 1), RefusedFrame(0, 1)]),
+    ],
+)
+def test_an_outcome_that_does_not_fit_leaves_everyone_without_an_answer(outcome: Outcome) -> None:
+    senders, _operation = answered([2, 1], outcome)
+    assert all(sender.broken and not sender.heard for sender in senders)
+
+
+def test_what_may_not_go_together() -> None:
+    run = OpenRun(proven=True, opened_at=0.0)
+    assert not run.add(run_of(1), False, 1, Sender())
+    large = SendRun(b"s" * 16, [recipient(1)], bytes(open_run.LARGEST - 1))
+    assert run.add(large, True, 1, Sender())
+    assert not run.add(run_of(2), True, 1, Sender())
+    assert run.complete() == StoreRun(True, large.frames)
