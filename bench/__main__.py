@@ -20,6 +20,7 @@ from typing import Final
 
 from bench.figures import Figures
 from bench.generator import Generator, find_generator
+from bench.install import install
 from bench.loads import OTHERS, QUICK, WHOLE, Extent, Idle, Load, Sends, load_named
 from bench.measure import measure_all
 from bench.messageu import MessageU
@@ -97,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--date", type=_date, help="the date the results are filed under (today, UTC)")
     parser.add_argument("--keep", metavar="FOLDER", type=Path, help="where results are kept (bench/results)")
     parser.add_argument("--no-keep", action="store_true", help="keep no files; --quick keeps none unless told where")
+    parser.add_argument("--install", action="store_true", help="get the rivals from the system's packages, and end")
     parser.add_argument("--table", metavar="FILE", type=Path, nargs="+", help="print the tables of kept files again")
     return parser
 
@@ -161,6 +163,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, keep. The exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.install:
+        problem = install(list(dict.fromkeys(name for rival in RIVALS.values() for name in rival.packages)))
+        print(f"bench: {problem}" if problem else "bench: the rivals are installed", file=sys.stderr)
+        return 1 if problem else 0
     if options.table:
         return _print_tables(options.table, parser)
     extent = _extent(options)

@@ -43,6 +43,9 @@ class Dialect(IntEnum):
 
     MESSAGEU = 1
     REDIS = 2
+    POSTGRES = 3
+    MQTT = 4
+    AMQP = 5
 
 
 class PlanRejected(ValueError):

@@ -118,7 +118,7 @@ class Subject(Protocol):
 def version_in(command: Sequence[str], pattern: str) -> str:
     """What `pattern`'s first group matches in what a program says of itself; empty where nothing does."""
     try:
-        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+        said = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
         return ""
     match = re.search(pattern, said.stdout + said.stderr)

@@ -43,12 +43,12 @@ struct plan plan;
 struct counts counts;
 const uint8_t *keys;
 uint64_t *per_target;
+uint32_t ring_size;
 
 static const uint8_t *prefixes, *heads, *tags, *body, *closers, *greeting, *greeted;
 static take_function *take;
 static struct connection *connections;
 static int epoll_fd = -1;
-static uint32_t ring_size;
 static uint64_t in_flight, open_count, last_answer_at, deadline;
 static uint32_t next_target, started;
 static uint64_t random_state;
@@ -150,6 +150,7 @@ static void close_connection(struct connection *c) {
     in_flight -= c->count - c->answered;
     counts.unanswered += c->count - c->answered;
     c->count = c->answered = c->written = 0;
+    c->settled = 0;
     c->offset = 0;
     c->held_size = 0;
     c->in_payload = c->skipping = false;
@@ -294,6 +295,7 @@ struct flight settle(struct connection *c, uint32_t index, uint64_t now) {
         c->count--;
         c->written--;
         c->answered--;
+        c->settled++;
     }
     in_flight--;
     last_answer_at = now;
@@ -372,7 +374,9 @@ static void readable(struct connection *c) {
 
 /* --- the run ----------------------------------------------------------------------------------------------- */
 
-static take_function *const dialects[] = {[MESSAGEU] = take_messageu, [REDIS] = take_redis};
+static take_function *const dialects[] = {
+    [MESSAGEU] = take_messageu, [REDIS] = take_redis, [POSTGRES] = take_postgres, [MQTT] = take_mqtt, [AMQP] = take_amqp,
+};
 
 /* The next `count` entries of `size` bytes in a plan's tables. */
 static const uint8_t *next_table(const uint8_t **at, uint32_t count, uint32_t size) {
@@ -392,10 +396,12 @@ static const uint8_t *read_plan(const char *path) {
         (plan.targets == 0 && plan.mode != MODE_IDLE) ||
         (plan.mode == MODE_SEND && plan.messages == 0 && plan.run_time == 0) ||
         plan.dialect >= sizeof dialects / sizeof *dialects || dialects[plan.dialect] == NULL ||
-        (plan.dialect == MESSAGEU && plan.mode == MODE_SEND && plan.key_size != 16))
+        (plan.dialect == MESSAGEU && plan.mode == MODE_SEND && plan.key_size != 16) ||
+        (plan.dialect == AMQP && plan.mode == MODE_DRAIN && plan.key_size != 4))
         reject("the plan asks for nothing that can be done");
     take = dialects[plan.dialect];
-    ring_size = plan.window;
+    /* With room beside the window an answer that comes late does not stop those that came before it. */
+    ring_size = plan.dialect == AMQP ? plan.window * 16 : plan.window;
     size_t total = (size_t)plan.targets * (plan.key_size + plan.head_size + plan.closer_size) +
                    (size_t)plan.connections * plan.prefix_size + (size_t)plan.window * plan.tag_size +
                    plan.body_size + plan.greeting_size + plan.greeted_size;

@@ -13,7 +13,7 @@
 
 enum { MODE_SEND = 1, MODE_DRAIN = 2, MODE_IDLE = 3 };
 enum { FLAG_CLOSE_EACH = 1 };
-enum { MESSAGEU = 1, REDIS = 2 };
+enum { MESSAGEU = 1, REDIS = 2, POSTGRES = 3, MQTT = 4, AMQP = 5 };
 
 /* bench/plan.py, PLAN_HEADER. Sizes are bytes, times nanoseconds. */
 struct plan {
@@ -42,6 +42,8 @@ struct connection {
      * The first `written` are with the kernel, and `offset` bytes of the one after them. */
     struct flight *flights;
     uint32_t oldest, count, answered, written;
+    /* Requests that left the ring since the connection was opened. */
+    uint64_t settled;
     size_t offset;
     /* What of the answers' stream could not be taken yet. */
     uint8_t held[HELD_SIZE];
@@ -62,6 +64,8 @@ extern struct plan plan;
 extern struct counts counts;
 extern const uint8_t *keys;
 extern uint64_t *per_target;
+/* Places in each connection's ring: the window, or more where a protocol answers in any order. */
+extern uint32_t ring_size;
 
 enum { GONE = -1 };
 
@@ -69,7 +73,7 @@ enum { GONE = -1 };
  * are, and gives the number of bytes it took; the rest, less than HELD_SIZE, is shown again with more behind it. It
  * gives GONE when the connection is not to be used any more, which it has then closed or lost. */
 typedef ptrdiff_t take_function(struct connection *c, const uint8_t *at, size_t left, uint64_t now);
-take_function take_messageu, take_redis;
+take_function take_messageu, take_redis, take_postgres, take_mqtt, take_amqp;
 
 /* The oldest request that is in flight on `c`. There must be one. */
 static inline struct flight *oldest_flight(struct connection *c) {

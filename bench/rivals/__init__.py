@@ -6,15 +6,30 @@ the run itself, on a port of 127.0.0.1 and in a folder of its own, and ended wit
 never touched.
 """
 
-from typing import Final
+from typing import Final, Protocol
 
 from bench.figures import REDIS
+from bench.rivals.mosquitto import Mosquitto
+from bench.rivals.postgres import Postgres
+from bench.rivals.rabbitmq import RabbitMQ
 from bench.rivals.redis import Redis
 from bench.subject import Subject
 
-RIVALS: Final[dict[str, Subject]] = {
+
+class Rival(Subject, Protocol):
+    """A server of somebody else, which the system's packages have."""
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Debian's names."""
+
+
+RIVALS: Final[dict[str, Rival]] = {
     "redis": Redis(REDIS, "always"),
     "redis-everysec": Redis("Redis AOF everysec", "everysec"),
+    "mosquitto": Mosquitto(),
+    "rabbitmq": RabbitMQ(),
+    "postgres": Postgres(),
 }
 """By the name that `--rival` takes, in the order of the table."""
 ALWAYS: Final = ("redis",)
