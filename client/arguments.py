@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from client.version import VERSION
+from common.version import VERSION
 
 CONSOLE: Final = "console"
 

@@ -18,6 +18,7 @@ from typing import Final
 from common.data_folder import data_folder, link_endpoint
 from common.errors import GatewaySuperseded, InfoFileError, SettingRejected
 from common.info_files import DEFAULT_PORT, read_port
+from common.version import VERSION
 from common.wire.fields import LARGEST_CONTENT
 from gateway.listener import Listener, open_listener
 from gateway.loop import EventLoop, SignalDoor
@@ -37,6 +38,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="messageu-gateway", description="The TCP side of a MessageU server; needs a storage worker beside it."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
         "--port-file", type=Path, default=Path("myport.info"), help="file that holds the port (default: %(default)s)"

@@ -20,6 +20,7 @@ from typing import Final
 
 from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint
 from common.errors import SettingRejected, StorageError, StoreFull, StoreInUse, StoreUnusable
+from common.version import VERSION
 from storage_worker.bodies import Bodies, DiskBodies, SyncThread
 from storage_worker.database import CHECKPOINT_PAGES, Database
 from storage_worker.desk import Desk
@@ -41,7 +42,10 @@ _NOTE_EVERY_MS: Final = 60_000
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="storage_worker", description="Keeps MessageU's users and mail.")
+    parser = argparse.ArgumentParser(
+        prog="messageu-storage-worker", description="Keeps MessageU's users and mail; a gateway is the way to it."
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument("--data-folder", type=Path, help=f"where the mail is kept (${DATA_VARIABLE}, else data/)")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.add_argument(

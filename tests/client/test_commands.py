@@ -20,10 +20,10 @@ from client.arguments import parser
 from client.commands.output import Output
 from client.exit_codes import of_failure
 from client.settings import Flags, Settings
-from client.version import VERSION
 from common import errors
 from common.errors import InfoFileError, ServerAnsweredError, SettingRejected
 from common.values import RefusalReason
+from common.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent.parent
 DOCUMENT = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 NO_CONFIG = {"MESSAGEU_CONFIG": "/nonexistent/config.toml"}
 
-LIGHT = {"client", "client.__main__", "client.arguments", "client.version"}
+LIGHT = {"client", "client.__main__", "client.arguments", "common", "common.version"}
 HEAVY = {"rich", "filetype", "prompt_toolkit", "segno", "fastjsonschema", "zmq", "msgspec", "asyncio", "ssl", "tomllib"}
 
 
