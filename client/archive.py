@@ -1,104 +1,194 @@
 """One encrypted file of a whole home, and a home out of such a file.
 
-Owns: what belongs to a home, and the file's contents: a tar archive, sealed by `client.ciphers`.
-Promises: an export is a consistent picture, mode 0600, and overwrites nothing; an import writes into a home that has
-neither identity nor store, all or nothing but for a crash, and takes nothing out of the file but what it knows.
-Exposure: imports a file that somebody may have altered; it is authenticated before a byte of it is looked at.
+Owns: what belongs to a home, and the file's contents: a tar archive, sealed by `client.vault`.
+Promises: an export is a consistent picture, mode 0600, overwrites nothing, and is there whole or not at all; an import
+writes into a home that has neither identity nor store, all or nothing whenever the machine dies, and takes nothing out
+of the file but what it knows. Neither holds more than some chunks of it in memory.
+Exposure: imports a file that somebody may have altered; every chunk is authenticated before a byte of it is looked at.
+
+    step                                          died here, the next start
+    ───────────────────────────────────────────   ───────────────────────────────────────────
+    decrypted into .importing, synced             nothing was imported; removed by the next import
+    .importing renamed to .imported, synced       moves what is left in it to its place (client.home)
 
 Source: docs/client.md, "Export and import".
 """
 
-import io
+import contextlib
 import os
 import re
+import shutil
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final, cast
 
-from client import vault
 from client.ciphers import RandomBytes
-from client.identity_files import ME_INFO, MY_INFO, PENDING
-from client.passphrase import open_store
-from client.store import SPOOL_FOLDER, STORE_FILE
-from common.errors import AlreadyRegistered, InfoFileError, SettingRejected
+from client.home import ARRIVED, ARRIVING, open_store, settle_import
+from client.identity_files import ME_INFO, MY_INFO, PENDING, holds_key
+from client.store import SPOOL_FOLDER, STORE_FILE, sync_folder
+from client.vault import CHUNK, ArchiveOpener, ArchiveSealer
+from common.errors import AlreadyRegistered, CipherError, InfoFileError, SettingRejected
 
-_TEXTS: Final = (MY_INFO, ME_INFO, PENDING, "server.info")
-_KNOWN: Final = re.compile(
-    "|".join([*map(re.escape, (*_TEXTS, STORE_FILE)), re.escape(SPOOL_FOLDER) + r"/[0-9a-f]{32}"])
-)
+_SERVER_INFO: Final = "server.info"
+_SPOOLED: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def export_home(home: Path, target: Path, passphrase: str, random_bytes: RandomBytes = os.urandom) -> None:
     """Write all of a home into one new file. Raises `StoreBroken`, `HomeInUse`, `InfoFileError`."""
     store = open_store(home)
     try:
-        with store.receiver():
-            members = {STORE_FILE: store.whole()}
-            try:
-                for name in _TEXTS:
-                    if (home / name).is_file():
-                        members[name] = (home / name).read_bytes()
-                if (home / SPOOL_FOLDER).is_dir():
-                    for path in sorted((home / SPOOL_FOLDER).iterdir()):
-                        members[f"{SPOOL_FOLDER}/{path.name}"] = path.read_bytes()
-            except OSError as error:
-                raise InfoFileError(home, None, f"can't be read ({error.strerror})") from error
+        # Nobody receives, sends what waits, or writes anything meanwhile: files and database belong together.
+        with store.receiver(), store.sender(wait=True), store.snapshot() as database, _new_file(target) as file:
+            sealer = ArchiveSealer(file, passphrase, random_bytes)
+            with tarfile.open(fileobj=_piped(sealer), mode="w|", bufsize=CHUNK) as tar:
+                _add(tar, STORE_FILE, database)
+                for path in _files_of(home):
+                    with _told(path), path.open("rb") as member:
+                        _add(tar, str(path.relative_to(home)), member)
+            sealer.finish()
     finally:
         store.close()
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        for name, content in members.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(content), 0o600
-            tar.addfile(entry, io.BytesIO(content))
-    _write_new(target, vault.seal_archive(packed.getvalue(), passphrase, random_bytes))
 
 
 def import_home(home: Path, source: Path, passphrase: str) -> None:
     """Make a home out of an exported file.
 
-    Raises `AlreadyRegistered` where there is an identity or a store, `SettingRejected` for a wrong passphrase.
+    Raises `AlreadyRegistered` where there is an identity or a store, `SettingRejected` for a wrong passphrase,
+    `InfoFileError` for a file that can't be used and where there is no room; then nothing was imported.
     """
-    for name in (MY_INFO, ME_INFO, PENDING, STORE_FILE):
+    settle_import(home)
+    for name in (MY_INFO, ME_INFO, PENDING, STORE_FILE, SPOOL_FOLDER):
         if (home / name).exists():
             raise AlreadyRegistered(
                 f"{home / name} exists, and it is not replaced; nothing was imported.", "Use --home for a new folder."
             )
-    try:
-        sealed = source.read_bytes()
-    except OSError as error:
-        raise InfoFileError(source, None, f"can't be read ({error.strerror})") from error
-    opened = vault.open_archive(sealed, passphrase)
-    if opened is None:
-        raise SettingRejected(f"{source} can't be opened: another passphrase, a damaged file, or no export.")
-    members: dict[str, bytes] = {}
-    with tarfile.open(fileobj=io.BytesIO(opened), mode="r:") as tar:
-        for entry in tar:
-            content = tar.extractfile(entry) if entry.isreg() and _KNOWN.fullmatch(entry.name) else None
-            if content is None:
-                raise InfoFileError(source, None, f"holds {entry.name!r}, which belongs to no home")
-            members[entry.name] = content.read()
-    try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # The identity last: a home without one is not taken for whole.
-        for name in sorted(members, key=lambda name: (name in _TEXTS, name)):
-            path = home / name
-            if name == "server.info" and path.exists():
-                continue
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            _write_new(path, members[name])
-    except OSError as error:
-        raise InfoFileError(home, None, f"can't be written ({error.strerror})") from error
+    with _told(source):
+        file = source.open("rb")
+    made = not home.exists()
+    arriving = home / ARRIVING
+    with file:
+        # Before anything is written, so that a wrong passphrase leaves no trace.
+        opener, first = _begin(file, source, passphrase)
+        try:
+            with _told(home):
+                home.mkdir(mode=0o700, parents=True, exist_ok=True)
+                shutil.rmtree(arriving, ignore_errors=True)
+                arriving.mkdir(mode=0o700)
+            _unpack(_Rest(first, opener), source, arriving)
+            with _told(home):
+                if (home / _SERVER_INFO).exists():
+                    (arriving / _SERVER_INFO).unlink(missing_ok=True)
+                for folder in (*(path for path in arriving.iterdir() if path.is_dir()), arriving):
+                    sync_folder(folder)
+                arriving.rename(home / ARRIVED)
+                sync_folder(home)
+        except BaseException as error:
+            _clear(home, arriving, made=made)
+            if isinstance(error, CipherError):
+                raise InfoFileError(source, None, f"{error}; nothing was imported") from error
+            raise
+    settle_import(home)
 
 
-def _write_new(path: Path, content: bytes) -> None:
+def _begin(file: BinaryIO, source: Path, passphrase: str) -> tuple[ArchiveOpener, bytes]:
+    """Open an archive, and read its first byte."""
+    try:
+        opener = ArchiveOpener(file, passphrase)
+        return opener, opener.read(1)
+    except CipherError as error:
+        raise SettingRejected(f"{source} can't be opened: another passphrase, a damaged file, or no export.") from error
+
+
+class _Rest:
+    """A stream whose first byte was read already."""
+
+    def __init__(self, first: bytes, stream: ArchiveOpener) -> None:
+        self._first = first
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        first, self._first = self._first[:size], self._first[size:]
+        return first + self._stream.read(size - len(first))
+
+
+def _piped(stream: ArchiveSealer | _Rest) -> BinaryIO:
+    """Of a pipe, tarfile uses `read` or `write` alone."""
+    return cast("BinaryIO", stream)
+
+
+def _unpack(stream: _Rest, source: Path, into: Path) -> None:
+    try:
+        with tarfile.open(fileobj=_piped(stream), mode="r|", bufsize=CHUNK) as tar:
+            for entry in tar:
+                content = tar.extractfile(entry) if entry.isreg() and _belongs(entry.name) else None
+                if content is None:
+                    raise InfoFileError(source, None, f"holds {entry.name!r}, which belongs to no home")
+                path = into / entry.name
+                with _told(path):
+                    path.parent.mkdir(mode=0o700, exist_ok=True)
+                with _new_file(path) as file:
+                    shutil.copyfileobj(content, file, CHUNK)
+            # To the end, so that a file that was cut off is found.
+            while stream.read(CHUNK):
+                pass
+    except tarfile.TarError as error:
+        raise InfoFileError(source, None, f"holds no home ({error})") from error
+
+
+def _clear(home: Path, arriving: Path, *, made: bool) -> None:
+    shutil.rmtree(arriving, ignore_errors=True)
+    if made:
+        with contextlib.suppress(OSError):
+            home.rmdir()
+
+
+def _belongs(name: str) -> bool:
+    folder, slash, spooled = name.rpartition("/")
+    if slash:
+        return folder == SPOOL_FOLDER and _SPOOLED.fullmatch(spooled) is not None
+    return name in {STORE_FILE, _SERVER_INFO} or holds_key(name)
+
+
+def _files_of(home: Path) -> list[Path]:
+    with _told(home):
+        named = [path for path in home.iterdir() if path.name != STORE_FILE and _belongs(path.name)]
+        spool = home / SPOOL_FOLDER
+        spooled = list(spool.iterdir()) if spool.is_dir() else []
+        return sorted(path for path in (*named, *spooled) if path.is_file())
+
+
+def _add(tar: tarfile.TarFile, name: str, file: BinaryIO) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = os.fstat(file.fileno()).st_size, 0o600
+    tar.addfile(entry, file)
+
+
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file (0600), synced in the end, and gone where anything failed. Raises `InfoFileError`."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with open(descriptor, "wb") as file:  # noqa: PTH123
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
     except FileExistsError as error:
         raise InfoFileError(path, None, "exists, and it is not overwritten") from error
     except OSError as error:
         raise InfoFileError(path, None, f"can't be written ({error.strerror})") from error
+    try:
+        with _told(path, "written"), open(descriptor, "wb") as file:  # noqa: PTH123
+            yield file
+            file.flush()
+            os.fsync(descriptor)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    with _told(path, "written"):
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _told(path: Path, what: str = "used") -> Iterator[None]:
+    """Turn a failure of the file system into an `InfoFileError`."""
+    try:
+        yield
+    except OSError as error:
+        raise InfoFileError(path, None, f"can't be {what} ({error.strerror})") from error

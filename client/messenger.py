@@ -37,6 +37,7 @@ from client import ciphers, identity_files
 from client.ciphers import PrivateKey, RandomBytes, SymmetricKey
 from client.contacts import Contact, Contacts
 from client.greeting import Consent, Greeting, Tell, if_registered_here
+from client.home import open_store
 from client.identity_files import Ask, Identity, PendingRegistration, Protection, nobody_asked
 from client.inbox import LONGEST_SERVER_WAIT, Inbox, check_list
 from client.insistence import PAUSES, Insistence
@@ -54,7 +55,6 @@ from client.mail import (
     Unreadable,
 )
 from client.outbox import Outbox
-from client.passphrase import open_store
 from client.refusals import refused
 from client.server_link import REPLY_TIMEOUT, Progress, ServerLink
 from client.store import Outgoing, SentRow, Store

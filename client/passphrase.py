@@ -1,10 +1,10 @@
-"""The home's passphrase: set, changed, removed; and opening a home, whichever of these was under way when it died.
+"""The home's passphrase: set, changed, removed.
 
 Owns: the order in which store.db and the identity files change.
 Promises: a home is as before or as it shall be, whenever the program dies: one commit of the store decides, and what
-was left to be written is written by whoever opens the home next. Nothing changes where another process has the home
-open. Afterwards neither the file's free space nor its WAL holds what was there before.
-Exposure: what is to be written comes out of store.db, which an import may have brought: only files that hold keys.
+was left to be written is written by whoever opens the home next (`client.home`). Nothing changes where another process
+has the home open. Afterwards neither the file's free space nor its WAL holds what was there before.
+Exposure: the passphrase passes through memory here; it is written nowhere.
 
     step                                       died here, the next opening
     ────────────────────────────────────────   ───────────────────────────────────
@@ -21,33 +21,10 @@ from pathlib import Path
 
 from client import identity_files
 from client.ciphers import RandomBytes
+from client.home import open_store
 from client.identity_files import Ask, Protection, nobody_asked
 from client.store import STORE_FILE, Store
-from common.errors import SettingRejected, StoreBroken
-
-
-def open_store(home: Path) -> Store:
-    """Open a home's store, still locked where it has a passphrase, and end what a change of that left undone.
-
-    Raises `StoreBroken`, `InfoFileError`.
-    """
-    store = Store.open(home)
-
-    def write(name: str, content: str) -> None:
-        if not identity_files.holds_key(name):
-            raise StoreBroken(
-                f"{home / STORE_FILE} wants to write {name!r}, which is none of its files: somebody altered it.",
-                "Move it away, and restore an export of yours.",
-            )
-        identity_files.write_whole(home / name, content)
-
-    try:
-        store.settle(write)
-        store.erase_traces()
-    except BaseException:
-        store.close()
-        raise
-    return store
+from common.errors import SettingRejected
 
 
 def has_passphrase(home: Path) -> bool:

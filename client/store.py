@@ -31,7 +31,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, BinaryIO, Final, NamedTuple, Self
 
 import apsw
 
@@ -51,6 +51,7 @@ _APPLICATION_ID: Final = 0x4D534755
 _SCHEMA_VERSION: Final = 4
 _BUSY_MS: Final = 5000
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_SNAPSHOT_TRIES: Final = 5
 _ORPHAN_AGE: Final = 24 * 3600 * 1000
 """Milliseconds."""
 
@@ -341,7 +342,7 @@ class SpoolFile:
         self.name = secrets.token_hex(16)
         self._folder = folder
         self._path = folder / self.name
-        with _told(self._path):
+        with told(self._path):
             folder.mkdir(mode=0o700, exist_ok=True)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         self._file = open(descriptor, "w+b", buffering=0)  # noqa: PTH123, SIM115 - closed by keep and discard
@@ -349,16 +350,16 @@ class SpoolFile:
     def write(self, data: bytes) -> None:
         """Append. Raises `StoreBroken` (no room)."""
         view = memoryview(data)
-        with _told(self._path):
+        with told(self._path):
             while view:
                 view = view[self._file.write(view) :]
 
     def keep(self) -> str:
         """Sync the content and give the name under which the store finds it."""
-        with _told(self._path):
+        with told(self._path):
             os.fsync(self._file.fileno())
             self._file.close()
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
         return self.name
 
     def discard(self) -> None:
@@ -375,6 +376,7 @@ class Store:
         self._database = database
         self._use = use
         self._random_bytes = random_bytes
+        self._snapshots: list[BinaryIO] = []
         self._vault: Vault | None = None
         # Nobody changes it while we have the store open.
         self._wrapped = self._wrapped_key()
@@ -383,7 +385,7 @@ class Store:
     def open(cls, home: Path) -> Self:
         """Open the home's store, making it where there is none. Raises `StoreBroken`."""
         path = home / STORE_FILE
-        with _told(path):
+        with told(path):
             # Made before SQLite does, so that neither it nor its WAL is ever readable by others.
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
@@ -414,14 +416,35 @@ class Store:
     def close(self) -> None:
         """Close the database. Doing it twice changes nothing."""
         self._database.close()
+        while self._snapshots:
+            self._snapshots.pop().close()
         if self._use >= 0:
             os.close(self._use)
             self._use = -1
 
-    def whole(self) -> bytes:
-        """Give the whole database as the bytes of a file."""
-        with _told(self._home / STORE_FILE):
-            return self._database.serialize("main")
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[BinaryIO]:
+        """Give the database file to be read whole, while nobody can write to it. Raises `StoreBroken` (busy)."""
+        path = self._home / STORE_FILE
+        with told(path):
+            for _ in range(_SNAPSHOT_TRIES):
+                next(self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+                self._database.execute("BEGIN IMMEDIATE")
+                wal = path.with_name(f"{STORE_FILE}-wal")
+                if not wal.exists() or wal.stat().st_size == 0:
+                    break
+                # Somebody wrote in between, or still reads what was there before.
+                self._database.execute("ROLLBACK")
+            else:
+                raise StoreBroken(f"{path} is busy; nothing was exported.", "Try again.")
+        try:
+            with told(path):
+                file = path.open("rb")
+            # Closed with the database: to close any descriptor of the file gives up SQLite's locks on it.
+            self._snapshots.append(file)
+            yield file
+        finally:
+            self._roll_back()
 
     @contextlib.contextmanager
     def receiver(self) -> Iterator[None]:
@@ -440,7 +463,7 @@ class Store:
     @contextlib.contextmanager
     def _lock(self, name: str, *, wait: bool) -> Iterator[bool]:
         path = self._home / name
-        with _told(path):
+        with told(path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:
@@ -455,7 +478,7 @@ class Store:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Be the one process, and the one `Store`, that has this home open. Raises `HomeInUse`."""
-        with _told(self._home / USE_FILE):
+        with told(self._home / USE_FILE):
             try:
                 fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -555,7 +578,7 @@ class Store:
         if self.setting(_ERASE_DUE) is None:
             return True
         try:
-            with self.alone(), _told(self._home / STORE_FILE):
+            with self.alone(), told(self._home / STORE_FILE):
                 self._database.execute("PRAGMA secure_delete = ON")
                 self._database.execute("VACUUM")
                 busy, _, _ = next(self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
@@ -795,7 +818,7 @@ class Store:
     def read_spool(self, name: str, chunk: int) -> Iterator[bytes]:
         """Give a kept large content in parts. Raises `StoreBroken`."""
         path = self._home / SPOOL_FOLDER / name
-        with _told(path), path.open("rb", buffering=0) as file:
+        with told(path), path.open("rb", buffering=0) as file:
             while data := file.read(chunk):
                 yield data
 
@@ -938,7 +961,7 @@ class Store:
         Young ones stay: another process may be about to send them.
         """
         folder = self._home / SPOOL_FOLDER
-        with _told(folder):
+        with told(folder):
             if folder.is_dir():
                 known = {
                     row[0]
@@ -1164,14 +1187,14 @@ class Store:
 
     def _forget_spool(self, name: object) -> None:
         if isinstance(name, str):
-            with _told(self._home / SPOOL_FOLDER):
+            with told(self._home / SPOOL_FOLDER):
                 (self._home / SPOOL_FOLDER / name).unlink(missing_ok=True)
 
     # --- the database -----------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _told(self._home / STORE_FILE):
+        with told(self._home / STORE_FILE):
             try:
                 self._database.execute("BEGIN IMMEDIATE")
                 yield
@@ -1190,7 +1213,7 @@ class Store:
 
     def _rows(self, query: str, *values: SqlValue) -> list[tuple[Any, ...]]:
         # Any: what a column may hold is checked by the STRICT tables, and each caller knows its columns.
-        with _told(self._home / STORE_FILE):
+        with told(self._home / STORE_FILE):
             return list(self._database.execute(query, values))
 
     def _value(self, query: str, *values: SqlValue) -> SqlValue:
@@ -1246,7 +1269,7 @@ def _prepare(path: Path, database: apsw.Connection) -> None:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
     """Turn the failures of SQLite and of the file system into `StoreBroken`."""
     try:
         yield
@@ -1272,7 +1295,8 @@ def _told(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have on disk which files a folder holds."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -12,9 +12,10 @@ wrapped key asks for is bounded before it is paid.
 Source: docs/security.md, "A passphrase at rest".
 """
 
-from typing import Final, Self
+from typing import BinaryIO, Final, Self
 
 from Crypto.Cipher import AES
+from Crypto.Cipher._mode_gcm import GcmMode
 
 from client.ciphers import SCRYPT_COST, RandomBytes, passphrase_bytes
 from common.errors import CipherError
@@ -102,31 +103,85 @@ def _derived(passphrase: str, salt: bytes, cost: int) -> bytes:
 
 # --- exported homes ---------------------------------------------------------------------------------------------
 
-_ARCHIVE: Final = b"MessageU export 1\n"
-_ARCHIVE_SALT: Final = 16
-_ARCHIVE_NONCE: Final = 12
-_ARCHIVE_TAG: Final = 16
+_ARCHIVE: Final = b"MessageU export 2\n"
+CHUNK: Final = 64 * 1024
+"""Bytes of an archive that are encrypted, and authenticated, at a time."""
 
 
-def seal_archive(plain: bytes, passphrase: str, random_bytes: RandomBytes) -> bytes:
-    """Encrypt and authenticate a whole archive under a passphrase: scrypt, AES-256-GCM."""
-    salt, nonce = random_bytes(_ARCHIVE_SALT), random_bytes(_ARCHIVE_NONCE)
-    cipher = AES.new(_derived(passphrase, salt, SCRYPT_COST), AES.MODE_GCM, nonce=nonce, mac_len=_ARCHIVE_TAG)
+class ArchiveSealer:
+    """Encrypts an archive on its way into a file, chunk by chunk.
+
+    A chunk's nonce is its number [11] and whether it is the last one [1]: none can be left out, moved, or added, and
+    the end can't be cut off. The key is used for this one archive.
+    """
+
+    def __init__(self, sink: BinaryIO, passphrase: str, random_bytes: RandomBytes) -> None:
+        salt = random_bytes(_SALT)
+        self._sink = sink
+        self._key = _derived(passphrase, salt, SCRYPT_COST)
+        self._number = 0
+        self._rest = bytearray()
+        sink.write(_ARCHIVE + salt)
+
+    def write(self, data: bytes) -> int:
+        """Take the next bytes of the archive."""
+        self._rest += data
+        while len(self._rest) > CHUNK:
+            self._put(bytes(self._rest[:CHUNK]), last=False)
+            del self._rest[:CHUNK]
+        return len(data)
+
+    def finish(self) -> None:
+        """Write what is left, as the last chunk."""
+        self._put(bytes(self._rest), last=True)
+
+    def _put(self, chunk: bytes, *, last: bool) -> None:
+        content, tag = _chunk_cipher(self._key, self._number, last=last).encrypt_and_digest(chunk)
+        self._number += 1
+        self._sink.write(content + tag)
+
+
+class ArchiveOpener:
+    """Decrypts an archive on its way out of a file; what it gives was authenticated.
+
+    `read` raises `CipherError` for a damaged archive, and the first one for another passphrase too.
+    """
+
+    def __init__(self, source: BinaryIO, passphrase: str) -> None:
+        self._source = source
+        head = source.read(len(_ARCHIVE) + _SALT)
+        if len(head) != len(_ARCHIVE) + _SALT or not head.startswith(_ARCHIVE):
+            raise CipherError("it is no export")
+        self._key = _derived(passphrase, head[len(_ARCHIVE) :], SCRYPT_COST)
+        self._number = 0
+        self._next = self._sealed_chunk()
+        if not self._next:
+            raise CipherError("it is cut off")
+        self._plain = b""
+
+    def read(self, size: int) -> bytes:
+        """Give up to so many bytes; none at the end."""
+        while len(self._plain) < size and self._next:
+            self._plain += self._chunk()
+        given, self._plain = self._plain[:size], self._plain[size:]
+        return given
+
+    def _sealed_chunk(self) -> bytes:
+        return self._source.read(CHUNK + _TAG)
+
+    def _chunk(self) -> bytes:
+        sealed, self._next = self._next, self._sealed_chunk()
+        try:
+            cipher = _chunk_cipher(self._key, self._number, last=not self._next)
+            plain = cipher.decrypt_and_verify(sealed[:-_TAG], sealed[-_TAG:])
+        except ValueError as error:
+            self._next = b""
+            raise CipherError(f"it is damaged or cut off, {self._number * CHUNK} bytes in") from error
+        self._number += 1
+        return plain
+
+
+def _chunk_cipher(key: bytes, number: int, *, last: bool) -> GcmMode:
+    cipher = AES.new(key, AES.MODE_GCM, nonce=number.to_bytes(11, "big") + bytes([last]), mac_len=_TAG)
     cipher.update(_ARCHIVE)
-    content, tag = cipher.encrypt_and_digest(plain)
-    return _ARCHIVE + salt + nonce + content + tag
-
-
-def open_archive(sealed: bytes, passphrase: str) -> bytes | None:
-    """Decrypt an archive; None for another passphrase, a damaged archive, or something else."""
-    rest = sealed.removeprefix(_ARCHIVE)
-    if len(rest) == len(sealed) or len(rest) < _ARCHIVE_SALT + _ARCHIVE_NONCE + _ARCHIVE_TAG:
-        return None
-    salt, rest = rest[:_ARCHIVE_SALT], rest[_ARCHIVE_SALT:]
-    nonce, content, tag = rest[:_ARCHIVE_NONCE], rest[_ARCHIVE_NONCE:-_ARCHIVE_TAG], rest[-_ARCHIVE_TAG:]
-    cipher = AES.new(_derived(passphrase, salt, SCRYPT_COST), AES.MODE_GCM, nonce=nonce, mac_len=_ARCHIVE_TAG)
-    cipher.update(_ARCHIVE)
-    try:
-        return cipher.decrypt_and_verify(content, tag)
-    except ValueError:
-        return None
+    return cipher

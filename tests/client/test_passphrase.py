@@ -11,18 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import apsw
+import pexpect
 import pytest
 
 from client import ciphers, identity_files
 from client.ciphers import PrivateKey, SymmetricKey
+from client.home import open_store
 from client.identity_files import Identity, PendingRegistration
 from client.messenger import Messenger, Text, Unreadable
-from client.passphrase import change_passphrase, open_store, remove_passphrase, set_passphrase
+from client.passphrase import change_passphrase, remove_passphrase, set_passphrase
+from client.passphrase_source import PassphraseSource
+from client.settings import Flags, Settings
 from client.store import InboxRow, NewMessage, OutboxRow, Outgoing, SentRow, Store
 from client.vault import Vault
 from common.errors import (
     CipherError,
     HomeInUse,
+    InfoFileError,
     PassphraseNeeded,
     PassphraseWrong,
     SettingRejected,
@@ -510,7 +515,7 @@ def test_a_death_at_any_step_leaves_the_one_or_the_other(
     assert total > 40
     found = []
     # Every step around the commit and the files, and samples of the many before it.
-    for step in sorted({*range(total, total - 60, -5), *range(total - 60, 0, -17)}):
+    for step in sorted({*range(total, total - 60, -7), *range(total - 60, 0, -29)}):
         copy = tmp_path / f"{what}-{step}"
         shutil.copytree(home, copy)
         assert died_at(copy, what, step) is None
@@ -587,3 +592,62 @@ def test_a_home_with_a_passphrase_works_like_any_other(
         assert len(alice.history()) > 2
         assert re.fullmatch("[0-9a-f]{64}", alice.own_fingerprint())
     assert asked
+
+
+# --- where it comes from --------------------------------------------------------------------------------------
+
+
+def source(tmp_path: Path, environment: dict[str, str], **flags: object) -> PassphraseSource:
+    given = {"MESSAGEU_CONFIG": str(tmp_path / "config.toml"), **environment}
+    return PassphraseSource(Settings(Flags(home=tmp_path, **flags), given, tmp_path), given)  # type: ignore[arg-type]
+
+
+def test_the_order_of_sources(tmp_path: Path) -> None:
+    for name in ("flag", "variable", "configured"):
+        (tmp_path / name).write_text(f"from {name}\nsecond line\n")
+    (tmp_path / "config.toml").write_text(f'passphrase_file = "{tmp_path}/configured"\n')
+    assert source(tmp_path, {})() == "from configured"
+    assert source(tmp_path, {"MESSAGEU_PASSPHRASE": "itself"})() == "itself"
+    file = {"MESSAGEU_PASSPHRASE_FILE": str(tmp_path / "variable")}
+    assert source(tmp_path, file)() == "from variable"
+    assert source(tmp_path, file, passphrase_command=f"cat {tmp_path}/flag")() == "from flag"
+    assert source(tmp_path, file, passphrase_file=tmp_path / "flag")() == "from flag"
+    command = {"MESSAGEU_PASSPHRASE_COMMAND": "printf 'from command\\n'"}
+    assert source(tmp_path, command)() == "from command"
+
+
+@pytest.mark.parametrize("command", ["false", "/nonexistent/program", "'", "true", ""])
+def test_a_command_that_gives_none(tmp_path: Path, command: str) -> None:
+    with pytest.raises(SettingRejected if command else PassphraseNeeded):
+        source(tmp_path, {}, passphrase_command=command)()
+
+
+def test_a_file_that_gives_none(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\nsecond line")
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingRejected, match="empty passphrase"):
+        source(tmp_path, {}, passphrase_file=tmp_path / "empty")()
+    for name in ("bytes", "missing"):
+        with pytest.raises(InfoFileError, match=name):
+            source(tmp_path, {}, passphrase_file=tmp_path / name)()
+
+
+def test_it_is_shown_nowhere(tmp_path: Path) -> None:
+    given = {"MESSAGEU_PASSPHRASE": "very secret", "MESSAGEU_CONFIG": str(tmp_path / "none")}
+    assert "very secret" not in str(Settings(Flags(), given, tmp_path).all())
+
+
+def test_it_is_asked_once_at_a_terminal_even_where_the_input_is_a_pipe(home: Path) -> None:
+    set_passphrase(home, "right")
+    command = f"echo piped | {sys.executable} -P -m client --home {home} history"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MESSAGEU_CONFIG": "/nonexistent"}
+    for typed, code, said in (("wrong", 2, "not the passphrase"), ("right", 0, TEXT)):
+        child = pexpect.spawn("sh", ["-c", command], env=environment, encoding="utf-8", timeout=30)
+        child.expect(f"Passphrase of {home}: ")
+        child.sendline(typed)
+        child.expect(said)
+        child.expect(pexpect.EOF)
+        child.close()
+        # What was typed was not shown.
+        assert child.exitstatus == code
+        assert typed not in (child.before or "")
