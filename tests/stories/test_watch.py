@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def test_watch(server: Server, tmp_path: Path) -> None:
         f"with open({str(taken)!r}, 'a') as file: file.write(sys.stdin.read())\n"
     )
     assert messageu(tmp_path, server.port, "alice", ["send", "bob", "three"]).returncode == 0
-    with watching(tmp_path / "bob", "--exec", f"{sys.executable} {script}"):
+    with watching(tmp_path / "bob", "--exec", shlex.join([sys.executable, str(script)])):
         until(taken, "three")
         assert messageu(tmp_path, server.port, "alice", ["send", "bob", "four"]).returncode == 0
         until(taken, "four")
