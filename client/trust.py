@@ -137,6 +137,13 @@ def grouped(number: str) -> str:
     return " ".join(number[at : at + 5] for at in range(0, len(number), 5)) if number.isdigit() else number
 
 
+def block(label: str, groups: str) -> str:
+    """Give a long number as a block of lines that no terminal breaks, four groups on each, under its label."""
+    each = groups.split(" ")
+    lines = [" ".join(each[at : at + 4]) for at in range(0, len(each), 4)]
+    return "\n    ".join([f"{label}:", *lines])
+
+
 @functools.lru_cache(maxsize=64)
 def _half(client_id: ClientId, key: PublicKey) -> str:
     digest = hashlib.sha512(_CONTEXT + client_id + key).digest()

@@ -9,6 +9,7 @@ Source: docs/client.md.
 from client.commands.output import Output
 from client.messenger import Messenger
 from client.settings import Settings
+from client.trust import block
 from client.visible import visible_line
 
 
@@ -24,7 +25,9 @@ def whoami(messenger: Messenger, output: Output) -> int:
     identity = messenger.identity()
     key = messenger.own_fingerprint()
     proven = messenger.has_proven
-    line = f"{identity.name}\nid: {identity.client_id.hex()}\npublic key: {grouped(key)}\nproven: {_yes(proven)}"
+    line = (
+        f"{identity.name}\nid: {identity.client_id.hex()}\n{block('public key', grouped(key))}\nproven: {_yes(proven)}"
+    )
     output.data(
         "identity", line, name=identity.name, id=identity.client_id.hex(), fingerprint=key, proven=proven
     )  # fmt: skip
@@ -49,7 +52,7 @@ def key(messenger: Messenger, output: Output, name: str) -> int:
     # Where it has changed, this says so and ends it.
     fingerprint = messenger.fingerprint(name)
     verified = messenger.is_verified(contact)
-    line = f"{visible_line(contact.name)}\nid: {contact.client_id.hex()}\npublic key: {grouped(fingerprint)}"
+    line = f"{visible_line(contact.name)}\nid: {contact.client_id.hex()}\n{block('public key', grouped(fingerprint))}"
     output.data(
         "key",
         f"{line}\nverified: {_yes(verified)}",

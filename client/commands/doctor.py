@@ -64,7 +64,7 @@ class Doctor:
             self._check("passphrase", lambda: _protection(messenger))
             registered = self._check("identity", lambda: messenger.identity().name)
             if reachable and self._check("server", lambda: _features(messenger)) and registered:
-                self._check("account", lambda: f"the server knows it, and {len(messenger.users())} others")
+                self._check("account", lambda: _account(messenger))
             self._check("keys", lambda: _keys(messenger))
             self._check("outbox", lambda: _outbox(messenger))
             self._check("clock", lambda: _clock(messenger))
@@ -121,6 +121,11 @@ def _protection(messenger: Messenger) -> str:
             f"The private key in {', '.join(encrypted)} is encrypted, the store is not: `messageu passphrase set`."
         )
     return "private key and store are encrypted" if sealed else "none: who can read the home can read all of it"
+
+
+def _account(messenger: Messenger) -> str:
+    others = len(messenger.users())
+    return f"the server knows it, and {others} other{'' if others == 1 else 's'}"
 
 
 def _features(messenger: Messenger) -> str:

@@ -10,7 +10,7 @@ import sys
 
 from client.commands.output import Output, Value
 from client.messenger import Messenger
-from client.trust import SafetyNumberDiffers, Verification, day, grouped
+from client.trust import SafetyNumberDiffers, Verification, block, day, grouped
 from client.visible import visible_line
 
 _BLOCKS = {(0, 0): " ", (1, 0): "▀", (0, 1): "▄", (1, 1): "█"}
@@ -34,6 +34,8 @@ def verify(messenger: Messenger, output: Output, name: str, number: str | None, 
     if number is not None:
         known = messenger.mark_verified(name)
     _show(output, known, qr=qr)
+    if known.verified_at is None and output.terminal:
+        output.say(f"Compare it with {name} by voice, or face to face; not over MessageU.")
     if known.verified_at is None and output.confirm(f"Does {name} see the same number?"):
         known = messenger.mark_verified(name)
     if known.verified_at is not None:
@@ -49,12 +51,12 @@ def _show(output: Output, known: Verification, *, qr: bool) -> None:
     lines = [
         visible_line(known.name),
         f"id: {known.client_id.hex()}",
-        f"safety number: {grouped(known.number)}",
+        block("safety number", grouped(known.number)),
         f"known since: {day(known.since)}",
         f"verified: {'no' if known.verified_at is None else day(known.verified_at)}",
     ]
     if known.new_number is not None and known.changed_at is not None:
-        lines += [f"changed since: {day(known.changed_at)}", f"new safety number: {grouped(known.new_number)}"]
+        lines += [f"changed since: {day(known.changed_at)}", block("new safety number", grouped(known.new_number))]
     if qr and not output.as_json:
         lines += ["", *_qr(known.new_number or known.number)]
     fields: dict[str, Value] = {

@@ -21,6 +21,7 @@ it write no file that is larger, as a full disk would.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -203,6 +204,9 @@ def messageu(
     """Run the command in a user's home."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MESSAGEU_")}
     environment |= {"PYTHONPATH": str(ROOT), "MESSAGEU_CONFIG": str(folder / "config.toml"), "TZ": "UTC"}
+    if largest_file is not None:
+        # What measures coverage would have no room for its own file either, and say so.
+        environment = {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
     home = folder / user
     home.mkdir(exist_ok=True)
     if not (home / "server.info").exists():
@@ -221,3 +225,13 @@ def messageu(
         if largest_file is None
         else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file)),
     )
+
+
+def receives(home: Path) -> bool:
+    """Whether a process of this home receives."""
+    with (home / "store.lock").open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False

@@ -23,7 +23,10 @@ ROWS = 60
 class Terminal:
     """The command `messageu` in a user's home."""
 
-    def __init__(self, home: Path, port: int, *words: str, columns: int = 100) -> None:
+    def __init__(
+        self, home: Path, port: int, *words: str, columns: int = 100, command: list[str] | None = None
+    ) -> None:
+        """Start it; `command`, in the folder of all homes, instead of the one that is made for this home."""
         environment: Any = {name: value for name, value in os.environ.items() if not name.startswith("MESSAGEU_")}
         environment |= {
             "PYTHONPATH": str(ROOT),
@@ -35,9 +38,10 @@ class Terminal:
             "PROMPT_TOOLKIT_NO_CPR": "1",
         }
         options = ["--home", str(home), "--save-dir", str(home / "received")]
+        program, *arguments = command or [sys.executable, "-P", "-m", "client", *options, *words]
         self._child = pexpect.spawn(
-            sys.executable,
-            ["-P", "-m", "client", *options, *words],
+            program,
+            arguments,
             env=environment,
             cwd=str(home.parent),
             encoding="utf-8",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.stories.runner import messageu
+from tests.stories.runner import messageu, receives
 from tests.stories.terminals import CTRL_C, CTRL_D, Terminal
 from tests.stories.test_watch import watching
-from torture.programs import Server
+from torture.programs import Server, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +85,10 @@ def test_two_people_chat(server: Server, tmp_path: Path) -> None:
 
 def test_a_chat_beside_another_process_that_receives(server: Server, tmp_path: Path) -> None:
     register(tmp_path, server, "alice", "bob")
-    with watching(tmp_path / "bob") as watch, Terminal(tmp_path / "bob", server.port, "chat", "alice") as bob:
+    with contextlib.ExitStack() as stack:
+        watch = stack.enter_context(watching(tmp_path / "bob"))
+        wait_until(lambda: receives(tmp_path / "bob"), "watch to receive")
+        bob = stack.enter_context(Terminal(tmp_path / "bob", server.port, "chat", "alice"))
         bob.until("another process of this home receives")
         assert messageu(tmp_path, server.port, "alice", ["send", "bob", "to both"]).returncode == 0
         bob.until(" alice: to both")

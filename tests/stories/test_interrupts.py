@@ -5,13 +5,12 @@ What it leaves behind at every step of the way is in tests/client/test_interrupt
 
 from __future__ import annotations
 
-import fcntl
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.stories.runner import messageu
+from tests.stories.runner import messageu, receives
 from tests.stories.terminals import CTRL_C, Terminal
 from torture.programs import Server, wait_until
 
@@ -27,16 +26,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
         for name in ("alice", "bob"):
             assert messageu(tmp_path, running.port, name, ["register", name]).returncode == 0
         yield running
-
-
-def receives(home: Path) -> bool:
-    """Whether a process of this home receives."""
-    with (home / "store.lock").open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
 
 
 def test_ctrl_c(server: Server, tmp_path: Path) -> None:

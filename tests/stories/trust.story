@@ -10,7 +10,10 @@ $ alice --quiet send bob "before it was compared"
 $ alice verify bob
 > bob
 > id: {HEX}
-> safety number: {DIGITS}
+> safety number:
+>     {DIGITS}
+>     {DIGITS}
+>     {DIGITS}
 > known since: {TIME}
 > verified: no
 $ alice verify bob --qr
@@ -66,7 +69,10 @@ $ alice verify bob
 > ...
 > verified: {TIME}
 > changed since: {TIME}
-> new safety number: {DIGITS}
+> new safety number:
+>     {DIGITS}
+>     {DIGITS}
+>     {DIGITS}
 ! messageu: The key of bob has changed; {ANY}
 = 4
 $ alice verify bob --accept-new --safety-number 12345

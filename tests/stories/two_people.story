@@ -5,7 +5,9 @@ $ alice whoami
 $ alice register alice
 > alice
 > id: {HEX}
-> public key: {GROUPS}
+> public key:
+>     {GROUPS}
+>     {GROUPS}
 > proven: yes
 ! This account now proves itself to the server: {ANY}
 ! Registered as alice.
@@ -17,7 +19,9 @@ $ alice users
 $ bob --quiet register bob
 > bob
 > id: {HEX}
-> public key: {GROUPS}
+> public key:
+>     {GROUPS}
+>     {GROUPS}
 > proven: yes
 $ alice users
 > bob
@@ -28,7 +32,9 @@ $ bob whoami --json
 $ alice key bob
 > bob
 > id: {HEX}
-> public key: {GROUPS}
+> public key:
+>     {GROUPS}
+>     {GROUPS}
 > verified: no
 $ alice key --json bob
 > {"v": 1, "type": "key", "name": "bob", "id": "{HEX}", "fingerprint": "{HEX}", "verified": false}
