@@ -33,8 +33,13 @@ from tests.storage_worker.worker_process import WorkerProcess
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "data"
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "data"
+    # A test that failed leaves no worker running.
+    while WorkerProcess.started:
+        process = WorkerProcess.started.pop()
+        if process.process.poll() is None:
+            process.kill()
 
 
 @pytest.fixture

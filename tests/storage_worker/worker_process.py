@@ -5,12 +5,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class WorkerProcess:
-    """Started at once on `folder`; `log` is complete after `end` or `kill`."""
+    """Started at once on `folder`; `log` is complete after `end` or `kill`. `started`: all, for the test's end."""
+
+    started: ClassVar[list["WorkerProcess"]] = []
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.process = subprocess.Popen(
@@ -20,6 +23,7 @@ class WorkerProcess:
             text=True,
         )
         self.log = ""
+        self.started.append(self)
 
     def wait(self) -> int:
         """The exit code, when it ends by itself."""
