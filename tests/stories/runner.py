@@ -21,7 +21,6 @@ it write no file that is larger, as a full disk would.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -228,10 +227,6 @@ def messageu(
 
 
 def receives(home: Path) -> bool:
-    """Whether a process of this home receives."""
-    with (home / "store.lock").open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
+    """Whether a process of this home receives, found out without touching its lock."""
+    lock = home / "store.lock"
+    return lock.exists() and f":{lock.stat().st_ino} " in Path("/proc/locks").read_text()

@@ -77,7 +77,7 @@ class Terminal:
                 self._stream.feed(self._child.read_nonblocking(65536, timeout=1))
             except pexpect.TIMEOUT:
                 continue
-            except pexpect.EOF:
+            except (pexpect.EOF, ValueError):
                 raise AssertionError(f"{text!r} was never shown before the end, but:\n{self}") from None
         return self
 
