@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -131,6 +132,12 @@ class Run:
         if not line.endswith(b"\n"):
             raise self._failed("did not report")
         return Report.from_json(json.loads(line))
+
+    def stop(self) -> None:
+        """Let a load of sends end now, as if its time were over; from another thread than that in `go`."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(b"s")
 
     def close(self) -> None:
         """Close the connections and end the process."""

@@ -63,7 +63,17 @@ class Waiting:
         return self.kind.value
 
 
-Load = Sends | Drain | Idle | Waiting
+@dataclass(frozen=True, slots=True)
+class Large:
+    """One large content travels, with small sends beside it."""
+
+    kind = Kind.LARGE
+
+    def __str__(self) -> str:
+        return self.kind.value
+
+
+Load = Sends | Drain | Idle | Waiting | Large
 
 
 def load_named(name: str) -> Load:
@@ -80,7 +90,7 @@ def load_named(name: str) -> Load:
     return Sends(Shape(int(match[1]), int(match[2])), size)
 
 
-OTHERS: Final = (Drain(), Waiting(), Idle())
+OTHERS: Final = (Drain(), Waiting(), Large(), Idle())
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +115,8 @@ class Extent:
     waiting_many: int = 1_000_000
     waiting_sent: int = 100_000
     """Messages that are sent, and then fetched, beside those that wait."""
+    large_size: int = 1 << 30
+    """Bytes."""
     idle: int = 10_000
     """Idle connections."""
 
@@ -130,5 +142,6 @@ QUICK: Final = Extent(
     waiting_few=100,
     waiting_many=2_000,
     waiting_sent=1_000,
+    large_size=8 << 20,
     idle=200,
 )

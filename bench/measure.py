@@ -15,7 +15,9 @@ from typing import Final
 from bench.figures import FLOOR, GENERATOR, Figures, compare
 from bench.floor import measure_floor
 from bench.generator import Generator, GeneratorFailed, Run, run_plan
-from bench.loads import CONTENT_SIZE, FRAME_OVERHEAD, Drain, Extent, Idle, Load, Sends, Waiting
+from bench.large import measure_large
+from bench.loads import CONTENT_SIZE, FRAME_OVERHEAD, Drain, Extent, Idle, Large, Load, Sends, Waiting
+from bench.messageu import RunningMessageU
 from bench.plan import Dialect, Report
 from bench.subject import Running, Sending, Shape, Subject, SubjectFailed, Usage, usage_of_roles, usage_when_calm
 from bench.waiting import measure_level, waiting_figures
@@ -62,6 +64,10 @@ def _measured(
                     return _drain(running, subject, generator, extent, number)
                 case Idle():
                     return _idle(running, subject, generator, extent, number)
+                case Large():
+                    assert isinstance(running, RunningMessageU)
+                    transfers = running.transfers(extent.large_size)
+                    return measure_large(running, generator, extent, number, subject.name, transfers)
     except (SubjectFailed, GeneratorFailed) as error:
         # Results are published: where the run's folder lies is nobody's business.
         remark = str(error).replace(str(disk_folder.resolve()), "").replace(str(disk_folder), "")

@@ -18,6 +18,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+from bench.large import download, upload
 from bench.plan import Dialect, Mode, Plan
 from bench.profiles import profiled, write_text
 from bench.programs import Programs, free_port
@@ -141,6 +142,14 @@ class RunningMessageU:
             keys=recipients,
             heads=[encode(PullRequest(recipient)) for recipient in recipients],
         )
+
+    def transfers(self, size: int) -> dict[str, Callable[[], None]]:
+        """Sending one content of `size` bytes to somebody, and his fetching it."""
+        (recipient,) = register(self.port, ["large content"])
+        return {
+            "upload": lambda: upload(self.port, self._senders[0], recipient, size),
+            "download": lambda: download(self.port, recipient, size),
+        }
 
     def idle_plan(self, connections: int) -> Plan:
         """One 604 for each connection."""

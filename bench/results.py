@@ -83,6 +83,7 @@ class Results:
         sends = _of_kind(summary, Kind.SENDS)
         drains = _of_kind(summary, Kind.DRAIN)
         waits = _of_kind(summary, Kind.WAITING)
+        larges = _of_kind(summary, Kind.LARGE)
         idles = _of_kind(summary, Kind.IDLE)
         if len({one.load for one in [*sends, *drains]}) > 1:
             parts.append(_overview([*sends, *drains]))
@@ -102,6 +103,11 @@ class Results:
             parts.append(
                 f"Messages that wait: {self.extent.waiting_few:,} (few) and {self.extent.waiting_many:,} (many); "
                 f"{self.extent.waiting_sent:,} sent and fetched beside them, after a restart\n" + _waiting_grid(waits)
+            )
+        if larges:
+            parts.append(
+                f"One content of {self.extent.large_size / (1 << 20):,.0f} MiB, and small sends (4x1) alone "
+                "and beside it\n" + _values_grid(larges)
             )
         if idles:
             parts.append(
@@ -224,6 +230,14 @@ def _idle_grid(figures: Sequence[Figures]) -> str:
     roles = list(dict.fromkeys(name for one in figures for name in one.values if not name.endswith(" fresh")))
     rows = [[one.subject, *(_fresh_and_used(one.values, role) for role in roles), _errors(one)] for one in figures]
     return _grid(["server", *(role if role != _ONLY_ROLE else "its process" for role in roles), "errors"], rows)
+
+
+def _values_grid(figures: Sequence[Figures]) -> str:
+    """One row for each value, one column for each server."""
+    names = dict.fromkeys(name for one in figures for name in one.values)
+    rows = [[name, *(_plain(one.values[name]) if name in one.values else "" for one in figures)] for name in names]
+    rows.append(["errors", *(_errors(one) for one in figures)])
+    return _grid(["load", *(one.subject for one in figures)], rows)
 
 
 def _waiting_grid(figures: Sequence[Figures]) -> str:

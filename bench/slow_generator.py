@@ -90,6 +90,7 @@ class SlowGenerator:
         self._begin = 0
         self._last_answer = 0
         self._deadline = 0
+        self._stopped = False
 
     def open(self) -> None:
         """Open all connections. Raises `OSError`."""
@@ -123,7 +124,10 @@ class SlowGenerator:
                 return
             for descriptor, events in self._epoll.poll(_TICK_SECONDS):
                 if descriptor == sys.stdin.fileno():
-                    raise SystemExit(3)  # The one who started this has gone.
+                    if not os.read(descriptor, 1):
+                        raise SystemExit(3)  # The one who started this has gone.
+                    self._stopped = True
+                    continue
                 ready = self._by_descriptor.get(descriptor)
                 if ready is not None:
                     self._work(ready, connection_answered=bool(events & (select.EPOLLIN | _BROKEN)))
@@ -183,6 +187,8 @@ class SlowGenerator:
 
     def _more_to_send(self, now: int) -> bool:
         plan = self._plan
+        if self._stopped:
+            return False
         return (not plan.messages or self.report.sent < plan.messages) and (not plan.run_time or now < self._deadline)
 
     def _refill(self, connection: _Connection) -> None:

@@ -50,6 +50,7 @@ class Kind(Enum):
     SENDS = "sends"
     DRAIN = "drain"
     WAITING = "waiting"
+    LARGE = "large"
     IDLE = "idle"
 
 

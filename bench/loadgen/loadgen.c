@@ -458,7 +458,7 @@ static bool done(uint64_t now) {
 /* True when the limit cut it short. */
 static bool run(uint64_t begin) {
     static struct epoll_event events[EVENTS];
-    /* Where stdin ends, the one who started this has gone: nobody wants to know. */
+    /* Where stdin ends, the one who started this has gone: nobody wants to know. A byte ends the sends now. */
     struct epoll_event ends = {.events = EPOLLIN, .data.ptr = NULL};
     epoll_ctl(epoll_fd, EPOLL_CTL_ADD, STDIN_FILENO, &ends);
     deadline = begin + plan.run_time;
@@ -476,8 +476,15 @@ static bool run(uint64_t begin) {
             die("epoll_wait");
         for (int i = 0; i < ready; i++) {
             struct connection *c = events[i].data.ptr;
-            if (c == NULL)
-                exit(3);
+            if (c == NULL) {
+                char byte;
+                if (read(STDIN_FILENO, &byte, 1) != 1)
+                    exit(3);
+                deadline = 0;
+                if (plan.run_time == 0)
+                    plan.run_time = 1;
+                continue;
+            }
             if (c->fd >= 0 && (events[i].events & EPOLLOUT))
                 write_requests(c);
             if (c->fd >= 0 && (events[i].events & ~(uint32_t)EPOLLOUT))

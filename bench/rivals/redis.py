@@ -114,7 +114,7 @@ class Redis:
     """The system's redis-server; see `subject.Subject`."""
 
     dialect = Dialect.REDIS
-    kinds = frozenset(Kind)
+    kinds = frozenset(Kind) - {Kind.LARGE}
     packages = ("redis-server",)
 
     def __init__(self, name: str, append_sync: str) -> None:

@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -158,6 +159,24 @@ def test_a_load_may_be_bounded_by_time(generator: Generator) -> None:
         report = run_plan(generator, plan)
     assert report.seconds > 0.19
     assert report.acknowledged == report.sent > 20
+    assert report.errors == 0
+
+
+def test_a_load_may_be_ended_by_its_starter(generator: Generator) -> None:
+    with ScriptedServer() as server:
+        plan = dataclasses.replace(send_plan(server.port), messages=0, run_time=60.0)
+        with Run(generator, plan) as run:
+
+            def stop_soon() -> None:
+                wait_for(lambda: server.requests > 50)
+                run.stop()
+
+            stopper = threading.Thread(target=stop_soon)
+            stopper.start()
+            report = run.go()
+            stopper.join()
+    assert report.acknowledged == report.sent > 50
+    assert report.seconds < 30
     assert report.errors == 0
 
 

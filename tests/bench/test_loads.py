@@ -1,6 +1,6 @@
 import pytest
 
-from bench.loads import QUICK, WHOLE, Drain, Idle, Sends, Waiting, load_named
+from bench.loads import QUICK, WHOLE, Drain, Idle, Large, Sends, Waiting, load_named
 from bench.subject import Shape
 
 
@@ -13,6 +13,7 @@ from bench.subject import Shape
         ("1x1@1000", Sends(Shape(1, 1), 1000)),
         ("drain", Drain()),
         ("waiting", Waiting()),
+        ("large", Large()),
         ("idle", Idle()),
     ],
 )
@@ -23,7 +24,9 @@ def test_a_load_and_its_name_are_each_others_inverse(name: str, load: object) ->
 
 @pytest.mark.parametrize("name", ["", "fast", "0x1", "1x0", "1x1@", "1x1@0", "1x1@4G", "1x1@17M", "x", "1x1 "])
 def test_other_names_are_no_load(name: str) -> None:
-    with pytest.raises(ValueError, match=r"is neither CONNECTIONSxWINDOW\[@SIZE\] nor drain nor waiting nor idle"):
+    with pytest.raises(
+        ValueError, match=r"is neither CONNECTIONSxWINDOW\[@SIZE\] nor drain nor waiting nor large nor idle"
+    ):
         load_named(name)
 
 

@@ -144,7 +144,7 @@ def test_a_wrong_answer_makes_the_command_fail(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--only", "fast"], "'fast' is neither CONNECTIONSxWINDOW[@SIZE] nor drain nor waiting nor idle"),
+        (["--only", "fast"], "'fast' is neither CONNECTIONSxWINDOW[@SIZE] nor drain nor waiting nor large nor idle"),
         (["--only", "0x1"], "neither"),
         (["--date", "tomorrow"], "'tomorrow' is no date"),
         (["--server", "/"], "has no storage_worker and no gateway"),

@@ -29,6 +29,7 @@ FIGURES = [
     Figures("50x32", REDIS, 0, rate=250_000, cpu_us={"server": 20, "generator": 0.5}, to_floor=0.25),
     Figures("drain", "ours", 0, rate=2_000_000, cpu_us=CPU, to_redis=1.5),
     Figures("waiting", "ours", 0, values=WAITING),
+    Figures("large", "ours", 0, values={"upload MB/s": 250, "beside upload p99 ms": 20.5, "worker peak MB": 40.25}),
     Figures("idle", "ours", 0, values={"gateway fresh": 800, "gateway": 900.4, "worker fresh": 0, "worker": 0}),
     Figures("idle", REDIS, 0, values={"server fresh": 1800, "server": 1900}),
 ]
@@ -60,9 +61,9 @@ def test_a_kept_file_is_never_written_over_by_another_run(tmp_path: Path) -> Non
     assert len(list(folder.iterdir())) == 6
     kept = json.loads(paths[0].read_text())
     assert kept["facts"]["versions"] == FACTS.versions
-    assert kept["extent"]["loads"][-3:] == ["drain", "waiting", "idle"]
+    assert kept["extent"]["loads"][-4:] == ["drain", "waiting", "large", "idle"]
     assert kept["medians"][1]["rate"] == 90123.4
-    assert len(kept["rounds"]) == 8
+    assert len(kept["rounds"]) == 9
 
 
 def test_the_table_can_be_made_again_from_what_was_kept(tmp_path: Path) -> None:
