@@ -187,7 +187,9 @@ class Screen:
     def _keys(self) -> KeyBindings:
         keys = KeyBindings()
 
+        # While something is printed above the prompt the terminal makes a signal of the key.
         @keys.add("c-c")
+        @keys.add("<sigint>")
         def _(event: KeyPressEvent) -> None:
             """Drop what is typed; with nothing typed, leave."""
             if event.current_buffer.text:
