@@ -40,6 +40,7 @@ _BATCH_BYTES: Final = 1024 * 1024
 _ASK_AGAIN: Final = 1024 * 1024
 """Bytes. After a 2104 of this size or more, more may wait than the server puts into one answer."""
 _NO_KEY: Final = "no symmetric key is shared with the sender"
+_NOT_TAKEN: Final = "the key was not sealed to this account's public key"
 _DAMAGED: Final = "its row in store.db was altered or is damaged"
 _LARGEST_NUMBER: Final = 2**63 - 1
 """What SQLite can keep; no honest server comes near it."""
@@ -213,7 +214,8 @@ class Inbox:
             return SavedFile(Path(row.saved_path))
         match row.kind:
             case MessageKind.KEY:
-                return KeyReceived()
+                unasked = self._store.came_unasked(row.number)
+                return Unreadable(_NOT_TAKEN) if unasked is None else KeyReceived(unasked)
             case MessageKind.FILE:
                 return Unreadable(_NO_KEY)
             case _:
@@ -241,9 +243,8 @@ class Inbox:
         if row.content is None:
             raise CipherError("it is far too long for a key")
         key = self._identity().private_key.open_key(row.content)
-        unasked = self._store.key_is_new_and_unasked(row.sender, row.number)
         self._store.add_received_key(row.sender, key, self._now(), row.number)
-        return KeyReceived(unasked)
+        return KeyReceived(bool(self._store.came_unasked(row.number)))
 
     def _open_text(self, row: InboxRow) -> Text | SavedFile:
         if row.size > LONGEST_TEXT:

@@ -58,7 +58,7 @@ from client.outbox import Outbox
 from client.refusals import refused
 from client.server_link import REPLY_TIMEOUT, Progress, ServerLink
 from client.store import Outgoing, SentRow, Store
-from client.trust import Trust, Verification
+from client.trust import SafetyNumberDiffers, Trust, Verification
 from common.errors import (
     AlreadyRegistered,
     CipherError,
@@ -427,20 +427,35 @@ class Messenger:
             self._trust.offered_number(pin), pin.offered_since,
         )  # fmt: skip
 
-    def accept_new_key(self, name: str) -> Verification:
-        """Pin what the server names now. Nothing that was agreed on before is used for sending any more."""
+    def accept_new_key(self, name: str, number: str | None = None) -> Verification:
+        """Pin what the server names now. Nothing that was agreed on before is used for sending any more.
+
+        With `number`, the one that was shown, `SafetyNumberDiffers` where the server has named a third key since.
+        """
         contact = self._find(name)
         pin = self._store.pin_of_name(name) or self._store.pin_of_id(contact.client_id)
         if pin is not None:
+            if number is not None and self._trust.offered_number(pin) != number:
+                raise SafetyNumberDiffers(name)
             self._trust.accept(pin, name)
         return self._verification(name)
 
-    def mark_verified(self, name: str) -> Verification:
-        """Note that both sides saw the same safety number. Raises `KeyChanged`."""
+    def mark_verified(self, name: str, number: str | None = None) -> Verification:
+        """Note that both sides saw the same safety number. Raises `KeyChanged`.
+
+        With `number`, the one that was compared, `SafetyNumberDiffers` where another process has changed it since.
+        """
         pin = self._trust.pin(self.contact(name).name)
         assert pin is not None
+        if number is not None and self._trust.number(pin) != number:
+            raise SafetyNumberDiffers(name)
         self._trust.verify(pin)
         return self._verification(name)
+
+    def is_verified_name(self, name: str) -> bool:
+        """Whether the key that is pinned for a name was compared, and the server names no other one."""
+        pin = self._trust.pin(name)
+        return pin is not None and self._trust.is_verified(pin.client_id)
 
     def is_verified(self, contact: Contact) -> bool:
         """Whether a user's key was compared, and the server names no other one."""

@@ -48,7 +48,7 @@ SENDER_LOCK_FILE: Final = "outbox.lock"
 USE_FILE: Final = "store.use"
 """Locked, shared by all who have the store open; whoever changes the passphrase wants it alone."""
 _APPLICATION_ID: Final = 0x4D534755
-_SCHEMA_VERSION: Final = 4
+_SCHEMA_VERSION: Final = 5
 _BUSY_MS: Final = 5000
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SNAPSHOT_TRIES: Final = 5
@@ -173,7 +173,10 @@ CREATE TABLE rewrite (                    -- identity files that are to be writt
     content TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 """
-_LATER_PARTS: Final = ((2, _HISTORY), (3, _PINS), (4, _LOCK))
+_UNASKED: Final = """
+ALTER TABLE shared_key ADD COLUMN unasked INTEGER NOT NULL DEFAULT 0;  -- it came unasked while one was in use
+"""
+_LATER_PARTS: Final = ((2, _HISTORY), (3, _PINS), (4, _LOCK), (5, _UNASKED))
 """What each version of the schema added to the one before."""
 
 
@@ -724,15 +727,17 @@ class Store:
     def add_received_key(self, contact: ClientId, key: SymmetricKey, now: int, message: int) -> None:
         """Keep the key that a message brought, and call back what was unreadable. Doing it twice changes nothing."""
         with self._transaction():
+            unasked = self._replaces_unasked(contact)
             number = self._next_number("shared_key")
             self._run(
-                "INSERT INTO shared_key (number, contact, key, made, usable, added_at, message) "
-                "VALUES (?, ?, ?, 0, 1, ?, ?) ON CONFLICT (message) DO NOTHING",
+                "INSERT INTO shared_key (number, contact, key, made, usable, added_at, message, unasked) "
+                "VALUES (?, ?, ?, 0, 1, ?, ?, ?) ON CONFLICT (message) DO NOTHING",
                 number,
                 contact,
                 self._seal(_KEY, key, number, contact, 0, None, message),
                 now,
                 message,
+                unasked,
             )
             if self._database.changes():
                 self._run("UPDATE contact SET key_asked = 0 WHERE client_id = ?", contact)
@@ -748,15 +753,17 @@ class Store:
         with self._transaction():
             self._run("UPDATE contact SET key_asked = 1 WHERE client_id = ?", contact)
 
-    def key_is_new_and_unasked(self, contact: ClientId, message: int) -> bool:
-        """Whether the key in a message, not taken in before, would replace one in use without having been asked for."""
+    def came_unasked(self, message: int) -> bool | None:
+        """Whether the key that a message brought came unasked while one was in use; None: that message brought none."""
+        value = self._value("SELECT unasked FROM shared_key WHERE message = ?", message)
+        return None if value is None else bool(value)
+
+    def _replaces_unasked(self, contact: ClientId) -> bool:
         return bool(
             self._value(
                 "SELECT EXISTS (SELECT 1 FROM shared_key WHERE contact = ?1 AND usable) "
-                "AND NOT EXISTS (SELECT 1 FROM shared_key WHERE message = ?2) "
                 "AND NOT EXISTS (SELECT 1 FROM contact WHERE client_id = ?1 AND key_asked)",
                 contact,
-                message,
             )
         )
 
@@ -804,10 +811,10 @@ class Store:
             self._run("UPDATE shared_key SET usable = 0 WHERE contact IN (?, ?)", old, client_id)
             self._run("UPDATE contact SET public_key = ? WHERE client_id = ?", key, client_id)
 
-    def verify_pin(self, client_id: ClientId, now: int) -> None:
-        """Note that a pin was compared."""
+    def verify_pin(self, client_id: ClientId, key: PublicKey, now: int) -> None:
+        """Note that a pin was compared: that of this key alone."""
         with self._transaction():
-            self._run("UPDATE pin SET verified_at = ? WHERE client_id = ?", now, client_id)
+            self._run("UPDATE pin SET verified_at = ? WHERE client_id = ? AND public_key = ?", now, client_id, key)
 
     # --- inbox ------------------------------------------------------------------------------------------------
 

@@ -119,7 +119,7 @@ class Trust:
 
     def verify(self, pin: PinRow) -> None:
         """Note that both sides saw the same number."""
-        self._store.verify_pin(pin.client_id, self._now())
+        self._store.verify_pin(pin.client_id, pin.public_key, self._now())
 
     def is_verified(self, client_id: ClientId) -> bool:
         """Whether somebody's key was compared, and no other one is named now."""

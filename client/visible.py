@@ -19,12 +19,25 @@ from typing import Final
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _JOINERS: Final = frozenset("\u200c\u200d")
 """Zero-width, and needed to write Persian, or one emoji out of several."""
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9.+@'_-]+")
 _FRAME_LINE: Final = re.compile(r">*(from:|content:|-+<eom>)", re.IGNORECASE)
 
 
 def visible_line(text: str) -> str:
     """Give a text for one line of the terminal: no control or format character stays."""
     return "".join([_visible(letter) for letter in text])
+
+
+def visible_name(name: str) -> str:
+    """Give a name that others chose, as it is shown where marks and text of ours follow on the same line.
+
+    A name may hold spaces, brackets and colons: one that holds more than letters, digits and `.+@'_-` stands in quotes,
+    so that nobody's name reads like another one's with a mark behind it, or like a message.
+    """
+    if _PLAIN_NAME.fullmatch(name):
+        return name
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{visible_line(escaped)}"'
 
 
 def visible_text(text: str) -> str:

@@ -30,7 +30,7 @@ from client.messenger import (
     UnknownKind,
     Unreadable,
 )
-from client.visible import visible_line, visible_text
+from client.visible import visible_line, visible_name, visible_text
 from common.errors import FileUnreadable, MessageUError, SettingRejected
 
 POLL: Final = 2.0
@@ -51,25 +51,32 @@ def send(messenger: Messenger, output: Output, name: str, text: str | None, file
         raise SettingRejected("There is no text to send: the input was empty.")
     _check_files(files)
     if messenger.agree_on_key(name):
-        output.say(f"A new symmetric key is made and sent to {name}.")
+        output.say(f"A new symmetric key is made and sent to {marked(messenger, name)}.")
     if text is not None:
         given = text
-        _send_one(output, "text", None, lambda: messenger.send_text(name, given), name)
+        _send_one(messenger, output, "text", None, lambda: messenger.send_text(name, given))
     for path in files:
         with output.transfer("Encrypting") as preparing, output.transfer("Sending") as progress:
             how = functools.partial(messenger.send_file, name, path, progress, preparing)
-            _send_one(output, "file", path, how, name)
+            _send_one(messenger, output, "file", path, how)
     return exit_codes.DONE
 
 
-def _send_one(output: Output, kind: str, path: Path | None, how: Callable[[], Sent], name: str) -> None:
+def marked(messenger: Messenger, name: str) -> str:
+    """Give a name as it is shown, with the mark where its key was compared."""
+    return f"{visible_name(name)}{' [verified]' if messenger.is_verified_name(name) else ''}"
+
+
+def _send_one(messenger: Messenger, output: Output, kind: str, path: Path | None, how: Callable[[], Sent]) -> None:
     sent = how()
+    verified = messenger.is_verified(sent.recipient)
     fields: dict[str, Value] = {"to": sent.recipient.name, "id": sent.recipient.client_id.hex(), "kind": kind}
     if path is not None:
         fields["path"] = str(path)
     if output.as_json:
-        output.data("sent", "", **fields, message_id=sent.message_id)
+        output.data("sent", "", **fields, message_id=sent.message_id, recipient_verified=verified)
     else:
+        name = marked(messenger, sent.recipient.name)
         output.say(f"Sent to {name}." if path is None else f"{path} is sent to {name}.")
 
 
@@ -123,19 +130,20 @@ def receive(messenger: Messenger, output: Output, wait: float, most: int | None,
 
 def answer_request(messenger: Messenger, output: Output, name: str, answer: str) -> None:
     """Make and send a key where the setting, or the user, allows it."""
+    shown = marked(messenger, name)
     wanted = answer == "always" or (
-        answer == "ask" and output.confirm(f"{name} asks for a symmetric key. Make one and send it?")
+        answer == "ask" and output.confirm(f"{shown} asks for a symmetric key. Make one and send it?")
     )
     if not wanted:
-        output.say(f"{name} asked for a symmetric key and got none; a text that you send makes and sends one.")
+        output.say(f"{shown} asked for a symmetric key and got none; a text that you send makes and sends one.")
         return
     try:
         messenger.fetch_public_key(name)
         messenger.send_key(name)
     except MessageUError as error:
-        output.say(f"The key for {name} was not sent: {error}")
+        output.say(f"The key for {shown} was not sent: {error}")
     else:
-        output.say(f"A new symmetric key is made and sent to {name}.")
+        output.say(f"A new symmetric key is made and sent to {shown}.")
 
 
 def show_received(output: Output, message: Received) -> None:
@@ -152,7 +160,7 @@ def as_json(message: Received) -> str:
 def received_parts(message: Received) -> tuple[str, str]:
     """Give the sender's name, and what stands behind it on the line: marks, and the content."""
     sender = message.sender_name
-    name = visible_line(sender) if sender is not None else f"unknown user {message.sender.hex()}"
+    name = visible_name(sender) if sender is not None else f"unknown user {message.sender.hex()}"
     marks = [
         word
         for word, holds in (
@@ -223,7 +231,7 @@ def history(messenger: Messenger, output: Output, name: str | None, search: str 
             continue
         shown += 1
         if isinstance(message, SentMessage):
-            _show_sent(output, message)
+            _show_sent(output, message, verified=messenger.is_verified(message.recipient))
         else:
             show_received(output, message)
     if not shown:
@@ -259,19 +267,20 @@ def sent_content(message: SentMessage) -> str:
     return indented(message.text) if message.text is not None else f"the file {visible_line(str(message.path))}"
 
 
-def _show_sent(output: Output, message: SentMessage) -> None:
+def _show_sent(output: Output, message: SentMessage, *, verified: bool) -> None:
     state = state_of(message)
-    mark = "" if state == "stored" else f" [{state}]"
+    marks = [word for word, holds in (("verified", verified), (state, state != "stored")) if holds]
+    mark = f" [{', '.join(marks)}]" if marks else ""
     fields: dict[str, Value] = {} if message.text is None else {"text": message.text}
     if message.path is not None:
         fields["path"] = str(message.path)
     when = _time(message.stored_at or message.queued_at)
-    line = f"{when} to {visible_line(message.recipient.name)}{mark}: {sent_content(message)}"
+    line = f"{when} to {visible_name(message.recipient.name)}{mark}: {sent_content(message)}"
     output.data(
         "message", line, direction="out", number=message.number, name=message.recipient.name,
         id=message.recipient.client_id.hex(), kind="text" if message.text is not None else "file", state=state,
         queued_at=message.queued_at, stored_at=message.stored_at, message_id=message.message_id,
-        problem=message.problem, **fields,
+        problem=message.problem, recipient_verified=verified, **fields,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import sys
 from client.commands.output import Output, Value
 from client.messenger import Messenger
 from client.trust import SafetyNumberDiffers, Verification, block, day, grouped
-from client.visible import visible_line
+from client.visible import visible_name
 
 _BLOCKS = {(0, 0): " ", (1, 0): "▀", (0, 1): "▄", (1, 1): "█"}
 _DARK_ON_LIGHT, _AS_BEFORE = "\x1b[30;107m", "\x1b[0m"
@@ -27,17 +27,17 @@ def verify(messenger: Messenger, output: Output, name: str, number: str | None, 
     if number is not None and "".join(filter(str.isdigit, number)) != current:
         raise SafetyNumberDiffers(name)
     if known.new_number is not None:
-        known = messenger.accept_new_key(name)
+        known = messenger.accept_new_key(name, current)
         output.say(f"The new key of {name} is accepted. It is not verified yet.")
     elif accept_new:
         output.say(f"There is nothing to accept: the key of {name} has not changed.")
     if number is not None:
-        known = messenger.mark_verified(name)
+        known = messenger.mark_verified(name, current)
     _show(output, known, qr=qr)
     if known.verified_at is None and output.terminal:
         output.say(f"Compare it with {name} by voice, or face to face; not over MessageU.")
     if known.verified_at is None and output.confirm(f"Does {name} see the same number?"):
-        known = messenger.mark_verified(name)
+        known = messenger.mark_verified(name, current)
     if known.verified_at is not None:
         output.say(f"{name} is verified.")
     return 0
@@ -49,7 +49,7 @@ def _show(output: Output, known: Verification, *, qr: bool) -> None:
     else:
         state = "known" if known.verified_at is None else "verified"
     lines = [
-        visible_line(known.name),
+        visible_name(known.name),
         f"id: {known.client_id.hex()}",
         block("safety number", grouped(known.number)),
         f"known since: {day(known.since)}",

@@ -18,7 +18,7 @@ from client.mail import (
     UnknownKind,
     Unreadable,
 )
-from client.visible import visible_line, visible_text
+from client.visible import visible_line, visible_name, visible_text
 from common.values import ClientId
 
 
@@ -220,3 +220,22 @@ def test_nobody_is_asked_about_an_account_of_this_home_or_on_a_pipe() -> None:
     assert console(terminal=True)[0].may_prove(True) is True
     assert console()[0].may_prove(True) is True
     assert console()[0].may_prove(False) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("bob", "bob"),
+        ("bob.o-neil_2@home", "bob.o-neil_2@home"),
+        ("Michael Jackson", '"Michael Jackson"'),
+        ("bob [verified]", '"bob [verified]"'),
+        ("bob: pay him", '"bob: pay him"'),
+        ('bob" [verified]', '"bob\\" [verified]"'),
+        ("bob\\", '"bob\\\\"'),
+        ("b\u043eb", '"b\u043eb"'),
+        ("bob\u202e", '"bob\\u202e"'),
+        ("", '""'),
+    ],
+)
+def test_a_name_can_not_be_taken_for_another_one_with_a_mark(name: str, shown: str) -> None:
+    assert visible_name(name) == shown

@@ -13,7 +13,7 @@ from client import ciphers
 from client.ciphers import PrivateKey, SymmetricKey
 from client.messenger import KeyReceived, Messenger, Text, Unreadable
 from client.store import _APPLICATION_ID, _SCHEMA, Store
-from client.trust import KeyChanged, safety_number
+from client.trust import KeyChanged, SafetyNumberDiffers, safety_number
 from common.errors import CipherError
 from common.values import ClientId, MessageKind, PublicKey
 
@@ -166,6 +166,54 @@ def test_files_between_two_who_verified_each_other(alice: Messenger, bob: Messen
         one.agree_on_key(name)
         one.send_file(name, tmp_path / "file")
         assert not [message for message in other.receive() if isinstance(message.content, Unreadable)]
+
+
+def test_an_unasked_key_is_told_to_those_who_follow_too(alice: Messenger, bob: Messenger, gateway: FakeGateway) -> None:
+    """`watch`, `chat` and `history` look at what another process of the home may have received."""
+    assert bob.is_registered()
+    inject_key(gateway, SymmetricKey(b"1" * 16))
+    inject_key(gateway, SymmetricKey(b"2" * 16))
+    stranger = gateway.mailroom.id_of("bob")
+    gateway.mailroom.put(stranger, gateway.mailroom.id_of("alice"), MessageKind.KEY, b"sealed to somebody else" * 5)
+    received = [message.content for message in alice.receive()]
+    assert received[:2] == [KeyReceived(unasked=False), KeyReceived(unasked=True)]
+    assert isinstance(received[2], Unreadable)
+    assert [message.content for message in alice.seen()] == received
+
+
+def test_an_unasked_key_that_was_being_shown_at_a_crash_is_still_told(
+    alice: Messenger, bob: Messenger, gateway: FakeGateway
+) -> None:
+    assert bob.is_registered()
+    inject_key(gateway, SymmetricKey(b"1" * 16))
+    list(alice.receive())
+    inject_key(gateway, SymmetricKey(b"2" * 16))
+    for _ in range(2):
+        # Looked at, and never come back for.
+        shown = alice.receive()
+        assert next(shown).content == KeyReceived(unasked=True)
+        shown.close()
+
+
+def test_another_key_named_between_showing_and_accepting_is_not_accepted(
+    alice: Messenger, bob: Messenger, gateway: FakeGateway, private_keys: list[PrivateKey]
+) -> None:
+    assert bob.is_registered()
+    compared = alice.verification("bob").number
+    gateway.mailroom.keys[bobs_id(gateway)] = private_keys[2].public_key()
+    shown = alice.verification("bob").new_number
+    third = PrivateKey.generate(os.urandom).public_key()
+    gateway.mailroom.keys[bobs_id(gateway)] = third
+    # Another process of the home asks the server meanwhile.
+    assert alice.fetch_public_key("bob").changed
+    with pytest.raises(SafetyNumberDiffers):
+        alice.accept_new_key("bob", shown)
+    with pytest.raises(KeyChanged):
+        alice.mark_verified("bob", compared)
+    alice.accept_new_key("bob")
+    with pytest.raises(SafetyNumberDiffers):
+        alice.mark_verified("bob", compared)
+    assert not alice.is_verified_name("bob")
 
 
 def test_a_store_of_before_is_taken_over(tmp_path: Path) -> None:

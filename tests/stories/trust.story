@@ -44,7 +44,7 @@ $ alice users
 $ alice key bob --json
 > {"v": 1, "type": "key", "name": "bob", "id": "{HEX}", "fingerprint": "{HEX}", "verified": true}
 $ alice send bob hello
-! Sent to bob.
+! Sent to bob [verified].
 $ bob recv
 > {TIME} alice sent a symmetric key
 > {TIME} alice: before it was compared

@@ -55,7 +55,7 @@ $ bob recv
 > {TIME} alice: two
 >     lines
 $ bob send --json alice "grüß dich"
-> {"v": 1, "type": "sent", "to": "alice", "id": "{HEX}", "kind": "text", "message_id": {NUMBER}}
+> {"v": 1, "type": "sent", "to": "alice", "id": "{HEX}", "kind": "text", "message_id": {NUMBER}, "recipient_verified": false}
 $ alice recv --json --wait 5
 > {"v": 1, "type": "message", "direction": "in", "number": {NUMBER}, "name": "bob", {ANY}"text": "grüß dich"}
 $ alice recv --wait 0.3

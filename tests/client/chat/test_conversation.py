@@ -104,9 +104,9 @@ def test_history_is_of_this_user_and_harmless() -> None:
 
 def test_a_verified_name_is_marked() -> None:
     chat = Conversation(Contact(BOB, "bob\u202e"), lambda: NOW, Clock())
-    assert chat.name == "bob\\u202e"
+    assert chat.name == '"bob\\u202e"'
     chat.verified = True
-    assert chat.name == "bob\\u202e [verified]"
+    assert chat.name == '"bob\\u202e" [verified]'
 
 
 def test_a_transfer_has_a_rate_and_the_time_left() -> None:
