@@ -29,7 +29,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -817,6 +817,10 @@ class Messenger:
             self._store.set_setting(_WATCH_CURSOR, str(number))
             return number
         return int(text)
+
+    def handing_out(self) -> AbstractContextManager[None]:
+        """Be the only one who reads the cursor, hands out what lies behind it, and moves it; waits until it is so."""
+        return self._store.watcher()
 
     def move_watch_cursor(self, number: int) -> None:
         """Note that `watch` is done with a message."""

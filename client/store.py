@@ -45,6 +45,7 @@ STORE_FILE: Final = "store.db"
 SPOOL_FOLDER: Final = "store.spool"
 LOCK_FILE: Final = "store.lock"
 SENDER_LOCK_FILE: Final = "outbox.lock"
+WATCH_LOCK_FILE: Final = "watch.lock"
 USE_FILE: Final = "store.use"
 """Locked, shared by all who have the store open; whoever changes the passphrase wants it alone."""
 _APPLICATION_ID: Final = 0x4D534755
@@ -462,6 +463,12 @@ class Store:
         """Be the one process of this home that empties the outbox: whether it is so. `wait`: until it is."""
         with self._lock(SENDER_LOCK_FILE, wait=wait) as held:
             yield held
+
+    @contextlib.contextmanager
+    def watcher(self) -> Iterator[None]:
+        """Be the one process of this home that hands messages out behind the watch's cursor; waits until it is."""
+        with self._lock(WATCH_LOCK_FILE, wait=True):
+            yield
 
     @contextlib.contextmanager
     def _lock(self, name: str, *, wait: bool) -> Iterator[bool]:

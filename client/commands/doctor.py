@@ -19,7 +19,16 @@ from client.visible import visible_line
 from common.errors import ClientError, MessageUError
 from common.info_files import DEFAULT_PORT, ServerAddress
 
-PRIVATE: Final = ("my.info", "my.info.pending", "store.db", "store.db-wal", "store.lock", "store.use")
+PRIVATE: Final = (
+    "my.info",
+    "my.info.pending",
+    "store.db",
+    "store.db-wal",
+    "store.lock",
+    "store.use",
+    "outbox.lock",
+    "watch.lock",
+)
 CLOCK_TOLERANCE: Final = 60_000
 """Milliseconds."""
 

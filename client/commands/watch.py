@@ -2,7 +2,8 @@
 
 Owns: the loop that receives, or follows another process of the home that does; the cursor.
 Promises: the cursor moves behind a message when it was printed, or when the command that got it ended with 0; until
-then that message is handed out again, and nothing behind it. A server that goes away is waited for.
+then that message is handed out again, and nothing behind it. Of several watches of a home one hands out at
+a time. A server that goes away is waited for.
 Exposure: hands texts that strangers chose to a command, as JSON on its standard input and never as part of a command
 line.
 
@@ -86,10 +87,11 @@ def _receive(messenger: Messenger, output: Output, words: list[str] | None, answ
 
 def _hand_out(messenger: Messenger, output: Output, words: list[str] | None) -> None:
     """Hand out what lies behind the cursor. Raises `_NotTaken`."""
-    for message in messenger.seen(messenger.watch_cursor()):
-        if not _hand(output, words, message):
-            raise _NotTaken
-        messenger.move_watch_cursor(message.number)
+    with messenger.handing_out():
+        for message in messenger.seen(messenger.watch_cursor()):
+            if not _hand(output, words, message):
+                raise _NotTaken
+            messenger.move_watch_cursor(message.number)
 
 
 def _hand(output: Output, words: list[str] | None, message: Received) -> bool:
