@@ -687,3 +687,31 @@ def test_the_example_in_the_module_text() -> None:
 def test_requests_carry_our_id(pair: tuple[Messenger, Messenger], gateway: FakeGateway) -> None:
     sends = [request for request in gateway.requests if isinstance(request, SendRequest)]
     assert {request.requester for request in sends} == {pair[0].identity().client_id}
+
+
+def test_who_hands_out_behind_the_cursor_is_alone(
+    alice: Messenger, bob: Messenger, make: Callable[..., Messenger], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several watches of a home."""
+    from client.commands import watch
+    from client.commands.output import Output
+    from client.store import WATCH_LOCK_FILE
+
+    bob.watch_cursor()
+    alice.agree_on_key("bob")
+    alice.send_text("bob", "once")
+    list(bob.receive())
+    beside = make("bob")
+    alone = []
+
+    def hand(*_: object) -> bool:
+        with beside._store._lock(WATCH_LOCK_FILE, wait=False) as held:
+            alone.append(not held)
+        return True
+
+    monkeypatch.setattr(watch, "_hand", hand)
+    output = Output(as_json=False, quiet=True)
+    watch._hand_out(bob, output, None)
+    assert alone == [True, True]
+    watch._hand_out(beside, output, None)
+    assert len(alone) == 2
