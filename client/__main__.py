@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, TextIO
 
+from client import interruption
 from client.arguments import CONSOLE, parser
 
 EXIT_UNUSABLE: Final = 2
@@ -23,6 +24,7 @@ EXIT_INTERRUPTED: Final = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line names; give the exit code."""
     try:
+        interruption.install()
         return _run(arguments)
     except KeyboardInterrupt:
         # Ctrl-C while modules were still being read: nothing was begun, and there is nobody to tell it yet.

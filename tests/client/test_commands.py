@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent.parent
 DOCUMENT = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 NO_CONFIG = {"MESSAGEU_CONFIG": "/nonexistent/config.toml"}
 
-LIGHT = {"client", "client.__main__", "client.arguments", "common", "common.version"}
+LIGHT = {"client", "client.__main__", "client.arguments", "client.interruption", "common", "common.version"}
 HEAVY = {"rich", "filetype", "prompt_toolkit", "segno", "fastjsonschema", "zmq", "msgspec", "asyncio", "ssl", "tomllib"}
 
 
