@@ -39,8 +39,8 @@ class BodyFolder(Protocol):
     def remove(self, body: int) -> None:
         """Delete it; one that is not there is none."""
 
-    def numbers(self) -> set[int]:
-        """The files that are there."""
+    def sizes(self) -> dict[int, int]:
+        """The files that are there: number -> bytes."""
 
     def close(self, body: int) -> None:
         """Nothing more is appended to it."""
@@ -117,10 +117,11 @@ class DiskBodies:
         except OSError as error:
             raise StoreFailed(f"{self._path(body)} can't be deleted: {error.strerror}") from error
 
-    def numbers(self) -> set[int]:
-        """The files that are there."""
+    def sizes(self) -> dict[int, int]:
+        """The files that are there: number -> bytes."""
         try:
-            return {int(path.name) for path in self._folder.iterdir() if path.name.isascii() and path.name.isdigit()}
+            paths = [path for path in self._folder.iterdir() if path.name.isascii() and path.name.isdigit()]
+            return {int(path.name): path.stat().st_size for path in paths}
         except OSError as error:
             raise StoreFailed(f"{self._folder} can't be read: {error.strerror}") from error
 
@@ -274,10 +275,15 @@ class Bodies:
         self._let_go(body)
         self._folder.remove(body)
 
-    def sweep(self, needed: set[int]) -> None:
-        """Delete the files that no message needs: what a crash left of uploads, and of messages that were fetched."""
-        for body in self._folder.numbers() - needed:
+    def sweep(self, needed: dict[int, int]) -> set[int]:
+        """Delete the files that no message needs: what a crash left of uploads, and of messages that were fetched.
+
+        `needed`: number -> bytes. Gives those that are not there, or shorter.
+        """
+        found = self._folder.sizes()
+        for body in found.keys() - needed.keys():
             self._folder.remove(body)
+        return {body for body, size in needed.items() if found.get(body, -1) < size}
 
     def close(self) -> None:
         """Let go of everything; what grows stays as it is."""

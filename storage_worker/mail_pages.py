@@ -38,6 +38,15 @@ class PageRow(NamedTuple):
     body: int | None
 
 
+class InFile(NamedTuple):
+    """A message of user row `recipient` whose content of `size` bytes is the file `body`."""
+
+    recipient: int
+    sequence: int
+    size: int
+    body: int
+
+
 class NewPage(NamedTuple):
     """A page that is to be written."""
 
@@ -120,9 +129,12 @@ class MailPages:
         entries: bytes = self._database.row("SELECT entries FROM mail_page WHERE row = ?", (row,))[0]
         return entries
 
-    def bodies(self) -> set[int]:
-        """The numbers of all files that hold a message's content."""
-        return {body for (body,) in self._database.execute("SELECT body FROM mail_page WHERE body IS NOT NULL")}
+    def in_files(self) -> Iterator[InFile]:
+        """The messages whose content is a file."""
+        rows = self._database.execute(
+            "SELECT recipient, first, content_bytes, body FROM mail_page WHERE body IS NOT NULL"
+        )
+        return (InFile(*row) for row in rows)
 
     def insert(self, pages: Iterable[NewPage]) -> None:
         """Write pages."""

@@ -18,7 +18,7 @@ from common.operations import NO_MAIL, Mail, Part
 from storage_worker.bodies import Bodies
 from storage_worker.database import Database
 from storage_worker.effects import Effect, MailRemoved, MessageAccepted, RunAccepted
-from storage_worker.mail_pages import Load, MailPages, NewPage, make_pages
+from storage_worker.mail_pages import InFile, Load, MailPages, NewPage, make_pages
 from storage_worker.mailbox import Mailbox
 
 ENVELOPE_IN_PAGE: Final = 64
@@ -144,12 +144,21 @@ class MessageQueue:
         for body in dead:
             self._bodies.remove(body)
 
-    def needed_bodies(self) -> set[int]:
-        """The files that messages have their contents in; after a start, all others are rubbish."""
-        needed = self._pages.bodies()
+    def match_files(self) -> int:
+        """At a start: delete the files that no message needs, and the messages whose file is not there; how many.
+
+        Such a message's content is lost: somebody put an older database back without its files.
+        """
+        waiting = list(self._pages.in_files())
         for box in self.changed:
-            needed.update(box.bodies.values())
-        return needed
+            for sequence, body in box.bodies.items():
+                entry = box.entries[box.sequences.index(sequence)]
+                waiting.append(InFile(box.user, sequence, ENTRY_HEAD.unpack_from(entry)[6], body))
+        missing = self._bodies.sweep({one.body: one.size for one in waiting})
+        for one in waiting:
+            if one.body in missing:
+                self.delete(one.recipient, one.sequence, one.sequence)
+        return len(missing)
 
     # --- put ---------------------------------------------------------------------------------------------------
 

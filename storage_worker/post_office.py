@@ -10,6 +10,7 @@ Source: docs/storage-protocol.md, "Operations".
 """
 
 import hashlib
+import logging
 import uuid
 from collections.abc import Callable, Sequence
 from enum import IntEnum
@@ -67,6 +68,8 @@ from storage_worker.undo import UndoList
 from storage_worker.uploads import Upload, Uploads
 from storage_worker.user_registry import User, UserRegistry
 from storage_worker.watches import Watches
+
+log = logging.getLogger("storage_worker")
 
 RETRY_AFTER: Final = 30
 """Seconds after which trying again makes sense where a mailbox or the disk is full."""
@@ -169,7 +172,10 @@ class PostOffice:
         }
         with database.reading():
             self.ledger.recover(now_ms)
-            bodies.sweep(self._queue.needed_bodies())
+            lost = self._queue.match_files()
+            if lost:
+                log.error("large messages whose files are not there are dropped: %d", lost)
+                self.ledger.commit(now_ms, use_reserve=True)
 
     @property
     def highest(self) -> int:

@@ -133,7 +133,7 @@ class FaultyBodies:
         self._folder = folder
         self.read = folder.read
         self.remove = folder.remove
-        self.numbers = folder.numbers
+        self.sizes = folder.sizes
         self.close = folder.close
 
     def append(self, body: int, at: int, data: bytes) -> None:

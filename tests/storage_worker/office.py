@@ -55,6 +55,7 @@ class Office:
         now_ms: int = 1_000_000,
     ) -> None:
         self._closed = False
+        self.folder = folder
         self.now_ms = now_ms
         self.free_bytes = 2**40
         self.random_bytes = counted_bytes(seed)

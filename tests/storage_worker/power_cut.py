@@ -260,8 +260,8 @@ class _BodyFolder:
         if name in self._disk.images:
             self._disk.deleted[name] = self._disk.images.pop(name)
 
-    def numbers(self) -> set[int]:
-        return self._folder.numbers()
+    def sizes(self) -> dict[int, int]:
+        return self._folder.sizes()
 
     def close(self, body: int) -> None:
         self._folder.close(body)

@@ -90,7 +90,7 @@ def tokens_kept(office: Office) -> int:
 
 def files(office: Office) -> int:
     """Contents that are files of their own."""
-    return len(office.bodies_folder.numbers())
+    return len(office.bodies_folder.sizes())
 
 
 class TestRegister:
@@ -533,6 +533,33 @@ class TestUpload:
         gateway.ask(Settle(1, bob, False, 2, 3))
         assert files(office) == 0
         assert contents(fetch(gateway, bob, 2).page) == [b"before"]
+
+    @pytest.mark.parametrize("absorbed", [False, True])
+    @pytest.mark.parametrize("damage", ["missing", "short"])
+    def test_without_its_file_a_message_is_dropped_at_the_next_start(
+        self, open_office: Callable[..., Office], caplog: pytest.LogCaptureFixture, absorbed: bool, damage: str
+    ) -> None:
+        office = open_office()
+        gateway = Gateway(office)
+        alice, bob = gateway.register("alice", "bob")
+        gateway.store(alice, bob, b"before")
+        self.upload(gateway, alice, bob, b"lost")
+        self.upload(gateway, alice, bob, b"kept", number=2)
+        if absorbed:
+            office.absorb()
+        office.kill()
+        path = office.folder / "bodies" / "1"
+        if damage == "missing":
+            path.unlink()
+        else:
+            path.write_bytes(b"los")
+        for _ in range(2):
+            gateway.office = office = open_office()
+            assert contents(fetch(gateway, bob).page) == [b"before", b"kept"]
+            office.kill()
+        told = [record for record in caplog.records if "are dropped" in record.getMessage()]
+        assert len(told) == 1
+        assert told[0].getMessage().endswith("are dropped: 1")
 
     def test_ends_with_its_epoch(self, office: Office, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
