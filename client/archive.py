@@ -26,8 +26,9 @@ from typing import BinaryIO, Final, cast
 from client.ciphers import RandomBytes
 from client.home import ARRIVED, ARRIVING, open_store, settle_import
 from client.identity_files import ME_INFO, MY_INFO, PENDING, holds_key
-from client.store import SPOOL_FOLDER, STORE_FILE, sync_folder
+from client.store import SPOOL_FOLDER, STORE_FILE
 from client.vault import CHUNK, ArchiveOpener, ArchiveSealer
+from common.disk import sync_folder
 from common.errors import AlreadyRegistered, CipherError, InfoFileError, SettingRejected
 
 _SERVER_INFO: Final = "server.info"

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from client import identity_files
-from client.store import STORE_FILE, Store, sync_folder, told
+from client.store import STORE_FILE, Store, told
+from common.disk import sync_folder
 from common.errors import StoreBroken
 
 ARRIVING: Final = ".importing"

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 
 from client import ciphers
 from client.ciphers import PrivateKey, RandomBytes
+from common.disk import sync_folder
 from common.errors import (
     AlreadyRegistered,
     CipherError,
@@ -151,7 +152,7 @@ def drop_pending(home: Path) -> None:
     """Forget a registration that was completed or surely refused."""
     with _told(home / PENDING):
         (home / PENDING).unlink(missing_ok=True)
-        _sync_folder(home)
+        sync_folder(home)
 
 
 def set_pending_aside(home: Path) -> Path:
@@ -161,7 +162,7 @@ def set_pending_aside(home: Path) -> Path:
         if not aside.exists():
             with _told(aside):
                 (home / PENDING).rename(aside)
-                _sync_folder(home)
+                sync_folder(home)
             return aside
     raise AlreadyRegistered(
         f"There are too many unfinished registrations in {home}.",
@@ -223,7 +224,7 @@ def write_whole(path: Path, text: str) -> None:
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 @contextlib.contextmanager
@@ -233,14 +234,6 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InfoFileError(path, None, f"can't be written ({error.strerror})") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _base64(private_key: PrivateKey, protection: Protection | None) -> str:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from common import disk
 from common.errors import StoreFailed, StoreInUse
 
 DATABASE_NAME: Final = "mail.db"
@@ -41,10 +42,6 @@ def folder_lock(folder: Path) -> Generator[None]:
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut. Raises `StoreFailed`."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        disk.sync_folder(folder)
     except OSError as error:
         raise StoreFailed(f"{folder} can't be synced: {error.strerror}") from error
