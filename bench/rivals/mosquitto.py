@@ -7,25 +7,22 @@ Exposure: 127.0.0.1 only, for everybody there, for as long as it is measured.
 """
 
 import os
-import random
 import shutil
 import socket
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench.plan import Dialect, Mode, Plan
+from bench.plan import Dialect, Plan
 from bench.programs import Programs, free_port
+from bench.rivals.running import RunningRival
 from bench.subject import Kind, Sending, Shape, SubjectFailed, version_in
 
 _START_SECONDS: Final = 20.0
 _STOP_SECONDS: Final = 60.0
 _ANSWER_SECONDS: Final = 10.0
-_LONGEST: Final = 120.0
-_IDLE_SOURCES: Final = 4
-_IDLE_AT_A_TIME: Final = 32
 _CLEAN: Final = 2
 CONNECTED: Final = bytes.fromhex("20020000")
 _PING: Final = bytes.fromhex("c000")
@@ -68,17 +65,17 @@ def subscribe_all(port: int, recipients: int) -> None:
             connection.sendall(bytes.fromhex("e000"))
 
 
-class RunningMosquitto:
-    """A started broker whose subscribers are offline; see `subject.Running`."""
+class RunningMosquitto(RunningRival):
+    """A started broker whose subscribers are offline. Not drained: it pushes to a session as soon as that connects."""
+
+    dialect = Dialect.MQTT
+    longest = 120.0
+    greeting = connect(b"", _CLEAN)
+    greeted = CONNECTED
 
     def __init__(self, port: int, process_ids: Mapping[str, int], recipients: int) -> None:
-        self.process_ids = process_ids
-        self._port = port
+        super().__init__(port, process_ids)
         self._recipients = range(recipients)
-
-    def restart(self) -> None:
-        """Not measured."""
-        raise NotImplementedError
 
     def await_accepted(self) -> None:
         """Connect."""
@@ -87,41 +84,13 @@ class RunningMosquitto:
     def send_plan(self, shape: Shape, sending: Sending) -> Plan:
         """PUBLISH with QoS 1 of `sending.size` bytes."""
         topics = [text(topic(number)) for number in self._recipients[slice(*sending.among)]]
-        return Plan(
-            mode=Mode.SEND,
-            dialect=Dialect.MQTT,
-            port=self._port,
-            connections=shape.connections,
-            window=shape.window,
-            run_time=sending.seconds,
-            messages=sending.messages,
-            limit_time=sending.seconds + _LONGEST,
-            seed=sending.seed,
-            heads=[packet(0x32, name, 2 + sending.size) for name in topics],
-            tags=[struct.pack("!H", place + 1) for place in range(shape.window)],
-            body=random.Random(sending.seed).randbytes(sending.size),
-            greeting=connect(b"", _CLEAN),
-            greeted=CONNECTED,
-        )
-
-    def drain_plan(self, connections: int, size: int, *, close_each: bool, waiting: Sequence[int]) -> Plan:
-        """Not measured: each recipient is a session, and pushed to as soon as it connects."""
-        raise NotImplementedError
+        heads = [packet(0x32, name, 2 + sending.size) for name in topics]
+        tags = [struct.pack("!H", place + 1) for place in range(shape.window)]
+        return self._sends(shape, sending, heads, self._content(sending), tags=tags)
 
     def idle_plan(self, connections: int) -> Plan:
         """One PINGREQ for each connection."""
-        return Plan(
-            mode=Mode.IDLE,
-            dialect=Dialect.MQTT,
-            port=self._port,
-            connections=connections,
-            window=_IDLE_AT_A_TIME,
-            limit_time=_LONGEST,
-            sources=_IDLE_SOURCES,
-            heads=[_PING],
-            greeting=connect(b"", _CLEAN),
-            greeted=CONNECTED,
-        )
+        return self._idle(connections, [_PING])
 
 
 class Mosquitto:

@@ -8,7 +8,6 @@ is started as the user `postgres`, to whom its folder is given.
 """
 
 import os
-import random
 import shutil
 import signal
 import socket
@@ -19,15 +18,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench.plan import Dialect, Mode, Plan
+from bench.plan import Dialect, Plan
 from bench.programs import Programs, free_port
+from bench.rivals.running import RunningRival
 from bench.subject import Kind, Sending, Shape, SubjectFailed, version_in
 
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 60.0
 _INIT_SECONDS: Final = 120.0
 _ANSWER_SECONDS: Final = 10.0
-_LONGEST: Final = 180.0
 _MOST_CLIENTS: Final = 1_100
 _BYTEA, _INT4 = 17, 23
 _SYNC: Final = b"S" + struct.pack("!I", 4)
@@ -80,17 +79,17 @@ GREETED: Final = b"1\0\0\0\x04Z\0\0\0\x05I"
 """The last ParseComplete, and ReadyForQuery."""
 
 
-class RunningPostgres:
-    """A started server with an empty table; see `subject.Running`."""
+class RunningPostgres(RunningRival):
+    """A started server with an empty table. Idle connections are not measured: each is a process."""
+
+    dialect = Dialect.POSTGRES
+    longest = 180.0
+    greeting = GREETING
+    greeted = GREETED
 
     def __init__(self, port: int, process_ids: Mapping[str, int], recipients: int) -> None:
-        self.process_ids = process_ids
-        self._port = port
+        super().__init__(port, process_ids)
         self._recipients = range(recipients)
-
-    def restart(self) -> None:
-        """Not measured."""
-        raise NotImplementedError
 
     def await_accepted(self) -> None:
         """Connect."""
@@ -98,43 +97,15 @@ class RunningPostgres:
 
     def send_plan(self, shape: Shape, sending: Sending) -> Plan:
         """INSERT of `sending.size` bytes."""
-        content = random.Random(sending.seed).randbytes(sending.size)
-        return Plan(
-            mode=Mode.SEND,
-            dialect=Dialect.POSTGRES,
-            port=self._port,
-            connections=shape.connections,
-            window=shape.window,
-            run_time=sending.seconds,
-            messages=sending.messages,
-            limit_time=sending.seconds + _LONGEST,
-            seed=sending.seed,
-            heads=[insert_head(recipient, sending.size) for recipient in self._recipients[slice(*sending.among)]],
-            body=content + _BINARY_RESULTS + _EXECUTE + _SYNC,
-            greeting=GREETING,
-            greeted=GREETED,
-        )
+        heads = [insert_head(recipient, sending.size) for recipient in self._recipients[slice(*sending.among)]]
+        return self._sends(shape, sending, heads, self._content(sending) + _BINARY_RESULTS + _EXECUTE + _SYNC)
 
     def drain_plan(self, connections: int, size: int, *, close_each: bool, waiting: Sequence[int]) -> Plan:
         """SELECT of a recipient's messages, and once they have come DELETE of them."""
         recipients = self._recipients[: len(waiting)]
-        return Plan(
-            mode=Mode.DRAIN,
-            dialect=Dialect.POSTGRES,
-            port=self._port,
-            connections=connections,
-            limit_time=_LONGEST,
-            close_each=close_each,
-            content_size=size,
-            heads=[bind(b"s", recipient) for recipient in recipients],
-            closers=[bind(b"d", recipient) for recipient in recipients],
-            greeting=GREETING,
-            greeted=GREETED,
-        )
-
-    def idle_plan(self, connections: int) -> Plan:
-        """Not measured: each connection is a process."""
-        raise NotImplementedError
+        heads = [bind(b"s", recipient) for recipient in recipients]
+        closers = [bind(b"d", recipient) for recipient in recipients]
+        return self._drain(connections, size, heads, closers, close_each=close_each)
 
 
 class Postgres:

@@ -7,7 +7,6 @@ are its own, so that another node on the machine is not touched.
 """
 
 import os
-import random
 import secrets
 import shutil
 import socket
@@ -17,14 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench.plan import Dialect, Mode, Plan
+from bench.plan import Dialect, Plan
 from bench.programs import Programs, free_port
+from bench.rivals.running import RunningRival
 from bench.subject import Kind, Sending, Shape, SubjectFailed, version_in
 
 _START_SECONDS: Final = 120.0
 _STOP_SECONDS: Final = 60.0
 _ANSWER_SECONDS: Final = 120.0
-_LONGEST: Final = 180.0
 _FRAME_MAX: Final = 131_072
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _END: Final = b"\xce"
@@ -88,17 +87,17 @@ def bodies(content: bytes) -> bytes:
     return b"".join(frame(_BODY, 1, content[at : at + step]) for at in range(0, len(content), step))
 
 
-class RunningRabbit:
-    """A started node with a queue for each recipient; see `subject.Running`."""
+class RunningRabbit(RunningRival):
+    """A started node with a queue for each recipient."""
+
+    dialect = Dialect.AMQP
+    longest = 180.0
+    greeting = GREETING
+    greeted = GREETED
 
     def __init__(self, port: int, process_ids: Mapping[str, int], recipients: int) -> None:
-        self.process_ids = process_ids
-        self._port = port
+        super().__init__(port, process_ids)
         self._queues = [queue(number) for number in range(recipients)]
-
-    def restart(self) -> None:
-        """Not measured."""
-        raise NotImplementedError
 
     def await_accepted(self) -> None:
         """Connect."""
@@ -106,44 +105,16 @@ class RunningRabbit:
 
     def send_plan(self, shape: Shape, sending: Sending) -> Plan:
         """basic.publish of `sending.size` bytes."""
-        return Plan(
-            mode=Mode.SEND,
-            dialect=Dialect.AMQP,
-            port=self._port,
-            connections=shape.connections,
-            window=shape.window,
-            run_time=sending.seconds,
-            messages=sending.messages,
-            limit_time=sending.seconds + _LONGEST,
-            seed=sending.seed,
-            heads=[publish_head(name, sending.size) for name in self._queues[slice(*sending.among)]],
-            body=bodies(random.Random(sending.seed).randbytes(sending.size)),
-            greeting=GREETING,
-            greeted=GREETED,
-        )
+        heads = [publish_head(name, sending.size) for name in self._queues[slice(*sending.among)]]
+        return self._sends(shape, sending, heads, bodies(self._content(sending)))
 
     def drain_plan(self, connections: int, size: int, *, close_each: bool, waiting: Sequence[int]) -> Plan:
         """Consume a queue without a limit of what is unacknowledged; once all has come, acknowledge it in one."""
         names = self._queues[: len(waiting)]
         consume = [method(1, 60, 20, b"\0\0" + short(name) + short(b"c") + b"\0" + long(b"")) for name in names]
         closer = method(1, 60, 80, struct.pack("!QB", 0, 1)) + method(1, 60, 30, short(b"c") + b"\0")
-        return Plan(
-            mode=Mode.DRAIN,
-            dialect=Dialect.AMQP,
-            port=self._port,
-            connections=connections,
-            limit_time=_LONGEST,
-            content_size=size,
-            keys=[struct.pack("<I", count) for count in waiting],
-            heads=consume,
-            closers=[closer] * len(names),
-            greeting=GREETING,
-            greeted=GREETED,
-        )
-
-    def idle_plan(self, connections: int) -> Plan:
-        """Not measured."""
-        raise NotImplementedError
+        keys = [struct.pack("<I", count) for count in waiting]
+        return self._drain(connections, size, consume, [closer] * len(names), keys=keys)
 
 
 class RabbitMQ:

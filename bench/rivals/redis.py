@@ -6,26 +6,23 @@ second's may be lost. No snapshots and no rewriting of the file meanwhile, which
 Exposure: 127.0.0.1 only, without a password, for as long as it is measured.
 """
 
-import random
 import shutil
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from bench.plan import Dialect, Mode, Plan
+from bench.plan import Dialect, Plan
 from bench.programs import Programs, free_port
+from bench.rivals.running import RunningRival
 from bench.subject import Kind, Sending, Shape, SubjectFailed, version_in
 
 _START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 30.0
 _ANSWER_SECONDS: Final = 10.0
-_LONGEST: Final = 120.0
 _SLOWEST_RATE: Final = 5_000
 """Messages a second; a load of so many messages that takes longer is cut short."""
-_IDLE_SOURCES: Final = 4
-_IDLE_AT_A_TIME: Final = 32
 _MOST_CLIENTS: Final = 12_000
 
 
@@ -34,20 +31,18 @@ def command(*words: bytes) -> bytes:
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
 
 
-class RunningRedis:
-    """A started server with lists that nobody reads; see `subject.Running`."""
+class RunningRedis(RunningRival):
+    """A started server with lists that nobody reads."""
+
+    dialect = Dialect.REDIS
+    longest = 120.0
 
     def __init__(self, port: int, programs: Programs, recipients: int, command: Sequence[str] = ()) -> None:
         """`command` starts it."""
+        super().__init__(port, programs.process_ids)
         self._command = command
-        self._port = port
         self._programs = programs
         self._lists = [b"mailbox:%08d" % number for number in range(recipients)]
-
-    @property
-    def process_ids(self) -> Mapping[str, int]:
-        """The one process."""
-        return self._programs.process_ids
 
     def restart(self) -> None:
         """End it, start it again, and wait until it has read its file. Raises `SubjectFailed`."""
@@ -67,47 +62,19 @@ class RunningRedis:
         """RPUSH of `sending.size` bytes."""
         # The body is the value's end; its size stands in the head.
         heads = [command(b"RPUSH", name, b"")[: -len(b"$0\r\n\r\n")] for name in self._lists[slice(*sending.among)]]
-        return Plan(
-            mode=Mode.SEND,
-            dialect=Dialect.REDIS,
-            port=self._port,
-            connections=shape.connections,
-            window=shape.window,
-            run_time=sending.seconds,
-            messages=sending.messages,
-            limit_time=sending.seconds + sending.messages / _SLOWEST_RATE + _LONGEST,
-            seed=sending.seed,
-            heads=[head + b"$%d\r\n" % sending.size for head in heads],
-            body=random.Random(sending.seed).randbytes(sending.size) + b"\r\n",
-        )
+        heads = [head + b"$%d\r\n" % sending.size for head in heads]
+        body = self._content(sending) + b"\r\n"
+        return self._sends(shape, sending, heads, body, longer=sending.messages / _SLOWEST_RATE)
 
     def drain_plan(self, connections: int, size: int, *, close_each: bool, waiting: Sequence[int]) -> Plan:
         """LRANGE of each list, and once that has come DEL, so that nothing is deleted before it is at the client."""
         names = self._lists[: len(waiting)]
-        return Plan(
-            mode=Mode.DRAIN,
-            dialect=Dialect.REDIS,
-            port=self._port,
-            connections=connections,
-            limit_time=_LONGEST,
-            close_each=close_each,
-            content_size=size,
-            heads=[command(b"LRANGE", name, b"0", b"-1") for name in names],
-            closers=[command(b"DEL", name) for name in names],
-        )
+        heads = [command(b"LRANGE", name, b"0", b"-1") for name in names]
+        return self._drain(connections, size, heads, [command(b"DEL", name) for name in names], close_each=close_each)
 
     def idle_plan(self, connections: int) -> Plan:
         """One LRANGE of an empty list for each connection."""
-        return Plan(
-            mode=Mode.IDLE,
-            dialect=Dialect.REDIS,
-            port=self._port,
-            connections=connections,
-            window=_IDLE_AT_A_TIME,
-            limit_time=_LONGEST,
-            sources=_IDLE_SOURCES,
-            heads=[command(b"LRANGE", name, b"0", b"-1") for name in self._lists],
-        )
+        return self._idle(connections, [command(b"LRANGE", name, b"0", b"-1") for name in self._lists])
 
 
 class Redis:
