@@ -80,13 +80,9 @@ class MessageQueue:
         self.has_dead_bodies = False
         """Whether files wait for the database to let go of them."""
         self.sequence = 0
+        """The highest ever given to a message."""
         self._body = 0
         self.forget()
-
-    @property
-    def highest(self) -> int:
-        """The highest sequence ever given to a message."""
-        return self.sequence
 
     # --- memory and disk ---------------------------------------------------------------------------------------
 
@@ -169,13 +165,11 @@ class MessageQueue:
             box = self.boxes[user] = Mailbox(user, *self._pages.weigh(user))
         return box
 
-    def put(self, user: int, entry_of: Callable[[int], bytes], body: int = 0) -> int:
-        """Accept one message; its sequence. `entry_of(sequence)`: its entry, or with a `body` its head."""
-        sequence = self.sequence + 1
-        entry = entry_of(sequence)
+    def put(self, user: int, sequence: int, entry: bytes, body: int) -> None:
+        """Accept one message, under the sequence that comes next. With a `body`, not 0, `entry` is its head."""
+        assert sequence == self.sequence + 1
         self._put(self.mailbox(user), sequence, entry, body)
         self._note(MessageAccepted(user, sequence, entry, body))
-        return sequence
 
     def _put(self, box: Mailbox, sequence: int, entry: bytes, body: int) -> None:
         box.sequences.append(sequence)

@@ -180,7 +180,7 @@ class PostOffice:
     @property
     def highest(self) -> int:
         """The highest sequence ever given to a message."""
-        return self._queue.highest
+        return self._queue.sequence
 
     # --- the transaction ---------------------------------------------------------------------------------------
 
@@ -358,15 +358,13 @@ class PostOffice:
         body: int = 0,
     ) -> int:
         """Accept one message; its sequence. Its content is the file `body`, where that is not 0."""
-        self._taken_bytes += size + ENTRY_HEAD.size
+        sequence = self._queue.sequence + 1
         name = token or self._random_token()
         flags = FLAG_PROVEN if proven else 0
-        now_ms = self._now_ms
-
-        def entry(sequence: int) -> bytes:
-            return ENTRY_HEAD.pack(sender.client_id, name, sequence, now_ms, flags, kind, size) + content
-
-        return self._queue.put(recipient.row, entry, body)
+        entry = ENTRY_HEAD.pack(sender.client_id, name, sequence, self._now_ms, flags, kind, size) + content
+        self._queue.put(recipient.row, sequence, entry, body)
+        self._taken_bytes += size + ENTRY_HEAD.size
+        return sequence
 
     def _store_run(self, _slot: int, run: StoreRun) -> Outcome:
         # The hot path: the rules of `_may_send`, and the queue's `put`, written out for hundreds of messages at a
@@ -601,7 +599,7 @@ class PostOffice:
             return user
         if not wish.proven:
             return _PROOF_NEEDED
-        committed = self._queue.highest
+        committed = self._queue.sequence
         if wish.ack > committed:
             return _MALFORMED
         self._queue.delete(user.row, 0, wish.ack)
