@@ -53,15 +53,7 @@ def _console(options: argparse.Namespace) -> int:
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     try:
-        flags = Flags(
-            options.home,
-            options.server,
-            options.save_dir,
-            options.published_only,
-            options.passphrase_file,
-            options.passphrase_command,
-        )
-        settings = Settings(flags, os.environ, Path.cwd())
+        settings = Settings(Flags.of(options), os.environ, Path.cwd())
         address = settings.server()
         console = Console(sys.stdin, sys.stdout, terminal=terminal)
         with Messenger.open(

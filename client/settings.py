@@ -7,10 +7,11 @@ Promises: reads a few small files and nothing else; what can't be used is a `Set
 Source: docs/client.md, "Settings".
 """
 
+import argparse
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from common.errors import InfoFileError, SettingRejected
 from common.info_files import ServerAddress, parse_address, read_server_address
@@ -46,6 +47,11 @@ class Flags(NamedTuple):
     published_only: bool | None = None
     passphrase_file: Path | None = None
     passphrase_command: str | None = None
+
+    @classmethod
+    def of(cls, options: argparse.Namespace) -> Self:
+        """Take them out of a parsed command line."""
+        return cls(*[getattr(options, name) for name in cls._fields])
 
 
 class Settings:
@@ -189,16 +195,6 @@ class Settings:
     def _server_file(self, folder: Path) -> Setting:
         path = folder / SERVER_INFO
         return Setting("server", str(read_server_address(path)), str(path))
-
-
-def server_address(option: str | None, home: Path, environment: Mapping[str, str], here: Path) -> ServerAddress:
-    """Find where the server is. Raises `SettingRejected`, `InfoFileError`."""
-    return Settings(Flags(home=home, server=option), environment, here).server()
-
-
-def save_folder(option: Path | None, environment: Mapping[str, str]) -> Path:
-    """Say where received files go."""
-    return Settings(Flags(save_dir=option), environment, Path()).save_dir()
 
 
 def _expanded(setting: Setting) -> Path:

@@ -37,6 +37,7 @@ import apsw
 
 from client.ciphers import RandomBytes, SymmetricKey
 from client.vault import Vault
+from common.disk import sync_folder
 from common.errors import CipherError, HomeInUse, PassphraseNeeded, PassphraseWrong, StoreBroken
 from common.values import ClientId, MessageKind, PublicKey, Token
 from common.wire.fields import message_id
@@ -69,7 +70,7 @@ CREATE TABLE contact (
     client_id  BLOB PRIMARY KEY,
     name       TEXT NOT NULL,
     listed     INTEGER NOT NULL,          -- whether the server's last list had it
-    public_key BLOB
+    public_key BLOB                       -- of old homes, whose keys are pins since
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE shared_key (
@@ -229,7 +230,6 @@ class ContactRow(NamedTuple):
     client_id: ClientId
     name: str
     listed: bool
-    public_key: PublicKey | None
 
 
 class KeyRow(NamedTuple):
@@ -669,8 +669,8 @@ class Store:
 
     def contacts(self) -> list[ContactRow]:
         """Everybody who was ever listed."""
-        rows = self._rows("SELECT client_id, name, listed, public_key FROM contact ORDER BY name, client_id")
-        return [ContactRow(client_id, name, bool(listed), key) for client_id, name, listed, key in rows]
+        rows = self._rows("SELECT client_id, name, listed FROM contact ORDER BY name, client_id")
+        return [ContactRow(client_id, name, bool(listed)) for client_id, name, listed in rows]
 
     def replace_list(self, users: Iterable[tuple[ClientId, str]]) -> None:
         """Take over the server's list: who is not on it any more stays known, as not listed."""
@@ -683,11 +683,6 @@ class Store:
                     client_id,
                     name,
                 )
-
-    def set_public_key(self, contact: ClientId, key: PublicKey) -> None:
-        """Keep a contact's public key."""
-        with self._transaction():
-            self._run("UPDATE contact SET public_key = ? WHERE client_id = ?", key, contact)
 
     def keys(self, contact: ClientId) -> list[KeyRow]:
         """All symmetric keys ever shared with a contact, the newest first.
@@ -816,7 +811,6 @@ class Store:
                 "INSERT INTO pin (client_id, name, public_key, since) VALUES (?, ?, ?, ?)", client_id, name, key, now
             )
             self._run("UPDATE shared_key SET usable = 0 WHERE contact IN (?, ?)", old, client_id)
-            self._run("UPDATE contact SET public_key = ? WHERE client_id = ?", key, client_id)
 
     def verify_pin(self, client_id: ClientId, key: PublicKey, now: int) -> None:
         """Note that a pin was compared: that of this key alone."""
@@ -1307,12 +1301,3 @@ def told(path: Path) -> Iterator[None]:
         raise StoreBroken(
             f"{path} can't be used ({error.strerror}).", "Check the folder, its permissions and the disk."
         ) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Have on disk which files a folder holds."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

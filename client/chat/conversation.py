@@ -71,11 +71,6 @@ class Conversation:
         """The other side, with the mark where the key was compared."""
         return f"{visible_name(self.contact.name)}{' [verified]' if self.verified else ''}"
 
-    @property
-    def unfinished(self) -> int:
-        """How many messages of ours are under way."""
-        return len(self._drafts)
-
     # --- what happens -----------------------------------------------------------------------------------------
 
     def draft(self, text: str | None, path: Path | None = None) -> int:

@@ -30,15 +30,7 @@ def run(options: argparse.Namespace) -> int:
             from client.commands.completion import completion
 
             return completion(output, parser(), options.shell)
-        flags = Flags(
-            options.home,
-            options.server,
-            options.save_dir,
-            options.published_only,
-            options.passphrase_file,
-            options.passphrase_command,
-        )
-        settings = Settings(flags, os.environ, Path.cwd())
+        settings = Settings(Flags.of(options), os.environ, Path.cwd())
         if options.command == "config":
             from client.commands import account
 

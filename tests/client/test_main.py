@@ -16,7 +16,7 @@ import pytest
 
 from client.__main__ import main
 from client.menu import MENU
-from client.settings import save_folder, server_address
+from client.settings import Flags, Settings
 from common.errors import InfoFileError, SettingRejected
 from common.info_files import ServerAddress
 from tests.client.fake_gateway import SILENCE, FakeGateway
@@ -38,6 +38,14 @@ def between_menus(output: bytes) -> list[str]:
 
 
 # --- where the server is ----------------------------------------------------------------------------------------
+
+
+def server_address(option: str | None, home: Path, environment: dict[str, str], here: Path) -> ServerAddress:
+    return Settings(Flags(home=home, server=option), environment, here).server()
+
+
+def save_folder(option: Path | None, environment: dict[str, str]) -> Path:
+    return Settings(Flags(save_dir=option), environment, Path()).save_dir()
 
 
 def test_the_option_comes_first(tmp_path: Path) -> None:
