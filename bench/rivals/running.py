@@ -17,7 +17,7 @@ _IDLE_AT_A_TIME: Final = 32
 
 
 class RunningRival:
-    """A started rival; see `subject.Running`. Each names its `dialect`; `longest`: seconds that a load may last longer."""
+    """A started rival; see `subject.Running`. `longest`: how many seconds a load may take beyond its own."""
 
     dialect: Dialect
     longest: float
