@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal comes; the exit code."""
     settings = _arguments(arguments)
     logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     # Whatever is made in the data folder is the owner's alone.
     os.umask(0o077)

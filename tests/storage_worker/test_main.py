@@ -63,10 +63,10 @@ def test_starts_serves_and_ends_when_asked(gateway: FakeGateway, folder: Path, n
     assert worker.end(number) == 0
     lines = worker.log.splitlines()
     assert [" ".join(line.split()[2:]) for line in lines] == [
-        f"storage_worker INFO started: data folder {folder}, ipc://{folder}/link/storage.sock, generation "
+        f"INFO storage_worker: started: data folder {folder}, ipc://{folder}/link/storage.sock, generation "
         + lines[0].split()[-1],
-        "storage_worker INFO a gateway greeted: slot 0, epoch 1",
-        "storage_worker INFO stopped",
+        "INFO storage_worker: a gateway greeted: slot 0, epoch 1",
+        "INFO storage_worker: stopped",
     ]
     assert not folder.joinpath("mail.db-wal").exists()
     for file in folder.iterdir():
@@ -94,7 +94,7 @@ def test_a_second_worker_is_refused_and_the_first_goes_on(gateway: FakeGateway, 
     gateway.hello(b"a" * 16)
     second = WorkerProcess(folder)
     assert second.wait() == 78
-    assert "CRITICAL can't start: another storage worker holds" in second.log.splitlines()[-1]
+    assert "CRITICAL storage_worker: can't start: another storage worker holds" in second.log.splitlines()[-1]
     register(gateway, "alice")
     worker.end()
 
@@ -167,7 +167,7 @@ def test_what_another_try_would_not_help(folder: Path, content: bytes | None, li
     worker = WorkerProcess(folder)
     assert worker.wait() == 78
     [last] = worker.log.splitlines()
-    assert "CRITICAL can't start: " in last
+    assert "CRITICAL storage_worker: can't start: " in last
     assert line in last
 
 
