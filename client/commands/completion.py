@@ -20,6 +20,10 @@ _messageu() {{
             {commands}) command="${{COMP_WORDS[at]}}"; break ;;
         esac
     done
+    case "${{COMP_WORDS[COMP_CWORD-1]}}" in
+        # What follows is the user's own: bash offers files.
+        {with_value}) COMPREPLY=(); return ;;
+    esac
     local choices
     case "$command" in
 {cases}
@@ -33,9 +37,8 @@ complete -o default -F _messageu messageu
 
 def completion(output: Output, top: argparse.ArgumentParser, shell: str) -> int:
     """Print the script for a shell."""
-    common, commands = _words(top)
-    makers: dict[str, Callable[[list[str], dict[str, list[str]]], str]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}
-    script = makers[shell](common, commands)
+    makers: dict[str, Callable[[argparse.ArgumentParser], str]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}
+    script = makers[shell](top)
     output.data("completion", script.rstrip("\n"), shell=shell, script=script)
     return 0
 
@@ -44,28 +47,43 @@ def _words(top: argparse.ArgumentParser) -> tuple[list[str], dict[str, list[str]
     """The options of the command as a whole, and for each subcommand its own words."""
     common = [option for action in top._actions for option in action.option_strings]
     commands: dict[str, list[str]] = {}
-    for action in top._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for name, sub in action.choices.items():
-                commands[name] = [option for part in sub._actions for option in part.option_strings]
-                commands[name] += [str(choice) for part in sub._actions for choice in part.choices or ()]
+    for name, sub in _subcommands(top).items():
+        commands[name] = [option for part in sub._actions for option in part.option_strings]
+        commands[name] += [str(choice) for part in sub._actions for choice in part.choices or ()]
     return common, commands
 
 
-def _bash(common: list[str], commands: dict[str, list[str]]) -> str:
+def _subcommands(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    (found,) = (action for action in top._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(found.choices)
+
+
+def _with_value(top: argparse.ArgumentParser) -> list[str]:
+    """The options, of the whole and of all subcommands, that are followed by a value of their own."""
+    actions = (action for one in (top, *_subcommands(top).values()) for action in one._actions)
+    return list(dict.fromkeys(option for action in actions if action.nargs != 0 for option in action.option_strings))
+
+
+def _bash(top: argparse.ArgumentParser) -> str:
+    common, commands = _words(top)
     cases = "\n".join(f'        {name}) choices="{" ".join(words)}" ;;' for name, words in commands.items())
     return _BASH.format(
-        commands="|".join(commands), cases=cases, all_commands=" ".join(commands), options=" ".join(common)
+        commands="|".join(commands),
+        cases=cases,
+        all_commands=" ".join(commands),
+        options=" ".join(common),
+        with_value="|".join(_with_value(top)),
     )
 
 
-def _zsh(common: list[str], commands: dict[str, list[str]]) -> str:
-    return "autoload -U +X bashcompinit && bashcompinit\n" + _bash(common, commands).replace(
+def _zsh(top: argparse.ArgumentParser) -> str:
+    return "autoload -U +X bashcompinit && bashcompinit\n" + _bash(top).replace(
         'mapfile -t COMPREPLY < <(compgen -W "$choices" -- "$word")', 'COMPREPLY=($(compgen -W "$choices" -- "$word"))'
     )
 
 
-def _fish(common: list[str], commands: dict[str, list[str]]) -> str:
+def _fish(top: argparse.ArgumentParser) -> str:
+    common, commands = _words(top)
     lines = [f"complete -c messageu -n __fish_use_subcommand -a '{' '.join([*commands, *common])}'"]
     lines += [
         f"complete -c messageu -n '__fish_seen_subcommand_from {name}' -a '{' '.join(words)}'"

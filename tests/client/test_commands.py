@@ -1,4 +1,4 @@
-"""The subcommands' frame: what is imported when, where settings come from, exit codes, the documentation."""
+"""The subcommands' frame: where settings come from, exit codes, the documentation."""
 
 from __future__ import annotations
 
@@ -31,42 +31,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENT = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 NO_CONFIG = {"MESSAGEU_CONFIG": "/nonexistent/config.toml"}
-
-LIGHT = {"client", "client.__main__", "client.arguments", "client.interruption", "common", "common.version"}
-HEAVY = {"rich", "filetype", "prompt_toolkit", "segno", "fastjsonschema", "zmq", "msgspec", "asyncio", "ssl", "tomllib"}
-
-
-def imported_by(*arguments: str) -> set[str]:
-    """The modules in memory when the command with these arguments has ended."""
-    script = (
-        "import sys, json\n"
-        "from client.__main__ import main\n"
-        "try: main(sys.argv[1:])\n"
-        "except SystemExit: pass\n"
-        "print(json.dumps(sorted(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", script, *arguments],
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(ROOT), **NO_CONFIG},
-        check=True,
-        timeout=30,
-    )
-    return set(json.loads(done.stdout.splitlines()[-1]))
-
-
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["send", "--help"], ["send"]])
-def test_what_is_imported_to_understand_the_command_line(arguments: list[str]) -> None:
-    modules = imported_by(*arguments)
-    assert {name for name in modules if name.partition(".")[0] in {"client", "common"}} == LIGHT
-    assert not {"Crypto", "apsw", "platformdirs", "socket", *HEAVY} & modules
-
-
-def test_what_is_imported_to_send(tmp_path: Path) -> None:
-    modules = imported_by("--home", str(tmp_path), "--server", "127.0.0.1:1", "send", "bob", "hello")
-    assert {"client.messenger", "Crypto", "apsw"} <= modules
-    assert not {"client.console", "client.menu", "client.chat", "platformdirs", *HEAVY} & modules
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,6 +202,8 @@ def test_completion_in_bash() -> None:
     assert completed("re") == ["register", "recv"]
     assert completed("verify", "--s") == ["--server", "--save-dir", "--safety-number"]
     assert completed("config", "s") == ["show"]
+    # A value of the user's own is none of ours, even where it looks like one.
+    assert completed("send", "bob", "--file", "re") == completed("--server", "re") == completed("history", "se") == []
     assert completed("--quiet", "completion", "") != []
 
 

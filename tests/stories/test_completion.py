@@ -1,0 +1,63 @@
+"""Completion as a person meets it: Tab, in an interactive bash, after what README and docs say to type."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.stories.terminals import Terminal
+from torture.programs import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TAB, CTRL_U = "\t", "\x15"
+NO_SERVER = 1
+
+
+@pytest.fixture
+def bash(tmp_path: Path) -> Iterator[Terminal]:
+    """A bash that finds `messageu`, as after an installation, and has read its completion."""
+    program = tmp_path / "bin" / "messageu"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m client "$@"\n')
+    program.chmod(0o755)
+    for name in ("notes.txt", "my photo.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "home").mkdir()
+    variables = [
+        f"PATH={program.parent}:{os.environ['PATH']}", f"PYTHONPATH={ROOT}", "PS1=> ", "INPUTRC=/dev/null", "HISTFILE=",
+    ]  # fmt: skip
+    command = ["env", *variables, "bash", "--norc", "--noprofile", "-i"]
+    with Terminal(tmp_path / "home", NO_SERVER, command=command) as terminal:
+        yield terminal.types("source <(messageu completion bash); echo re''ady").until("ready")
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        # Each goes on after the Tab, so that the space behind a finished word is seen too.
+        (("messageu se", "bob --f", "no", ""), "messageu send bob --file notes.txt"),
+        (("messageu send bob --file my", "--q", ""), r"messageu send bob --file my\ photo.png --quiet"),
+        (("messageu --quiet ver", "bob --saf", ""), "messageu --quiet verify bob --safety-number"),
+        (("messageu import no", "--passphrase-f", "n", ""), "messageu import notes.txt --passphrase-file notes.txt"),
+        (("messageu completion ba", ""), "messageu completion bash"),
+    ],
+)
+def test_tab_completes_what_is_typed(bash: Terminal, typed: tuple[str, ...], line: str) -> None:
+    for part in typed:
+        bash.types(part, end=TAB if part else "")
+    bash.until(f"> {line} ")
+
+
+def test_tab_twice_shows_what_there_is(bash: Terminal) -> None:
+    bash.types("messageu re", end=TAB + TAB).until("recv").until("register")
+    # Nothing but files behind an option that takes one.
+    bash.types(f"{CTRL_U}messageu send bob --file ", end=TAB + TAB).until("my photo.png").until("notes.txt")
+    assert "--quiet" not in str(bash)
+    bash.types(f"{CTRL_U}messageu config s", end=TAB).until("> messageu config show ")
