@@ -1,4 +1,4 @@
-"""Pins, changes, safety numbers: what a lying server gets."""
+"""Pins, changes, safety numbers. What a lying server gets in a hundred tries: tests/stories/test_lying_server.py."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import pytest
 
 from client import ciphers
 from client.ciphers import PrivateKey, SymmetricKey
-from client.messenger import KeyReceived, Messenger, Text, Unreadable
+from client.messenger import KeyReceived, Messenger, Unreadable
 from client.store import _APPLICATION_ID, _SCHEMA, Store
 from client.trust import KeyChanged, SafetyNumberDiffers, safety_number
-from common.errors import CipherError
 from common.values import ClientId, MessageKind, PublicKey
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
     from tests.client.fake_gateway import FakeGateway
 
-TRIES = 100
 SECRET = "the plan"
 
 
@@ -59,44 +57,33 @@ def test_both_sides_see_the_same_number(alice: Messenger, bob: Messenger) -> Non
     assert alice.verification("bob").number == bob.verification("alice").number
 
 
-def test_a_swapped_public_key_is_caught_every_time(
+def test_a_swapped_public_key_is_caught(
     alice: Messenger, bob: Messenger, gateway: FakeGateway, private_keys: list[PrivateKey]
 ) -> None:
     assert bob.is_registered()
     verify(alice, "bob")
     honest = gateway.mailroom.keys[bobs_id(gateway)]
-    for _ in range(TRIES):
-        gateway.mailroom.keys[bobs_id(gateway)] = private_keys[2].public_key()
-        with pytest.raises(KeyChanged) as caught:
-            alice.agree_on_key("bob")
-        assert caught.value.old_number != caught.value.new_number
-        with pytest.raises(KeyChanged):
-            alice.send_key("bob")
-        gateway.mailroom.keys[bobs_id(gateway)] = honest
-        assert not alice.fetch_public_key("bob").changed
+    gateway.mailroom.keys[bobs_id(gateway)] = private_keys[2].public_key()
+    with pytest.raises(KeyChanged) as caught:
+        alice.agree_on_key("bob")
+    assert caught.value.old_number != caught.value.new_number
+    with pytest.raises(KeyChanged):
+        alice.send_key("bob")
+    gateway.mailroom.keys[bobs_id(gateway)] = honest
+    assert not alice.fetch_public_key("bob").changed
     assert gateway.mailroom.boxes[bobs_id(gateway)] == []
 
 
-def test_an_injected_symmetric_key_starves_every_time(alice: Messenger, bob: Messenger, gateway: FakeGateway) -> None:
+def test_an_injected_symmetric_key_only_decrypts(alice: Messenger, bob: Messenger, gateway: FakeGateway) -> None:
+    assert bob.is_registered()
     verify(alice, "bob")
-    inject_key(gateway, SymmetricKey(os.urandom(16)))
-    assert [type(message.content) for message in alice.receive()] == [KeyReceived]
-    # Even the first one, with nothing of our own in use yet.
+    inject_key(gateway, SymmetricKey(b"1" * 16))
+    assert [message.content for message in alice.receive()] == [KeyReceived(unasked=False)]
+    # Even with nothing of our own in use yet.
     assert alice.agree_on_key("bob")
-    for _ in range(TRIES):
-        injected = SymmetricKey(os.urandom(16))
-        inject_key(gateway, injected)
-        (message,) = alice.receive()
-        assert message.content == KeyReceived(unasked=True)
-        assert not alice.agree_on_key("bob")
-        alice.send_text("bob", SECRET)
-        content = gateway.mailroom.boxes[bobs_id(gateway)][-1].content
-        try:
-            assert ciphers.decrypt_text(injected, content) != SECRET
-        except CipherError:
-            pass
-    received = [message.content for message in bob.receive()]
-    assert received.count(Text(SECRET)) == TRIES
+    inject_key(gateway, SymmetricKey(b"2" * 16))
+    assert [message.content for message in alice.receive()] == [KeyReceived(unasked=True)]
+    assert not alice.agree_on_key("bob")
 
 
 def test_a_key_that_was_there_before_is_not_used_once_verified(
