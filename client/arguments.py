@@ -1,6 +1,7 @@
 """The command line of `messageu`, as a parser.
 
-Owns: the subcommands, their options and what `--help` says of them.
+Owns: the subcommands, their options and what `--help` says of them, which is also what docs/client.md says of them
+(scripts/client_reference.py writes it there).
 Promises: imports nothing heavy, so that `--help` and `--version` answer at once.
 
 Source: docs/client.md.
@@ -13,6 +14,12 @@ from typing import Final
 from common.version import VERSION
 
 CONSOLE: Final = "console"
+_USER: Final = "the user's name, as `messageu users` shows it"
+VERIFIED: Final = (
+    "`verified` says whose key you hold, not who wrote a message: texts and files are neither signed nor "
+    "authenticated, so a server can still cut, repeat and alter what you receive."
+)
+"""What a comparison is worth while the cipher suite is the published one."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,59 +27,151 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="messageu",
         description="MessageU: end-to-end encrypted messages. Without a command, the numbered console.",
-        epilog="Data goes to stdout, prose to stderr. What the exit codes mean is in docs/client.md.",
+        epilog="Data goes to stdout, prose to stderr. `messageu COMMAND --help` tells more of a command, "
+        "docs/client.md all of it, and what the exit codes mean.",
     )
-    top.add_argument("--version", action="version", version=f"messageu {VERSION}")
+    top.add_argument("--version", action="version", version=f"messageu {VERSION}", help="print the version")
     _common(top, default=None)
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
-    def command(name: str, what: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+    def command(name: str, what: str, more: str = "") -> argparse.ArgumentParser:
+        about = f"{what[0].upper()}{what[1:]}. {more}".rstrip()
+        made = commands.add_parser(name, help=what, description=about)
         _common(made, default=argparse.SUPPRESS)
         return made
 
-    command("register", "register under a name").add_argument("name", metavar="NAME")
-    command("whoami", "say who this home's user is")
-    command("users", "list everybody else who is registered")
-    command("key", "fetch a user's public key and show its fingerprint").add_argument("name", metavar="NAME")
-    verify = command("verify", "show the safety number with a user, compare it, accept a changed key")
-    verify.add_argument("name", metavar="NAME")
-    verify.add_argument("--safety-number", metavar="N", help="the number that the other side sees: verified if equal")
+    register = command(
+        "register",
+        "register under a name",
+        "Prints who you are now. A home has one identity; it is never replaced. A registration that broke off is "
+        "completed by the same command.",
+    )
+    register.add_argument(
+        "name", metavar="NAME", help="your name: 1 to 254 characters of printable ASCII, no space at either end"
+    )
+    command(
+        "whoami",
+        "say who this home's user is",
+        "Prints name, id, the SHA-256 of your public key, and whether the account has proven itself to its server. "
+        "Asks no server.",
+    )
+    command(
+        "users", "list everybody else who is registered", "One name a line; `[verified]` behind those you compared."
+    )
+    key = command(
+        "key",
+        "fetch a user's public key and show its fingerprint",
+        "The first key that the server names is kept and trusted; another one later is refused (exit code 4).",
+    )
+    key.add_argument("name", metavar="NAME", help=_USER)
+    verify = command(
+        "verify",
+        "show the safety number with a user, compare it, accept a changed key",
+        "Both sides see the same 60 digits; compare them by voice, or face to face. At a terminal you are asked "
+        f"whether they were the same. {VERIFIED}",
+    )
+    verify.add_argument("name", metavar="NAME", help=_USER)
+    verify.add_argument(
+        "--safety-number",
+        metavar="N",
+        help="the number that the other side sees: equal digits make the user verified, others change nothing (exit "
+        "code 4); spaces do not count",
+    )
     verify.add_argument("--qr", action="store_true", help="show the number as a QR code too")
-    verify.add_argument("--accept-new", action="store_true", help="trust the key that the server names now")
-    send = command("send", "send a text or files; a key is made and sent first where there is none")
-    send.add_argument("name", metavar="NAME")
-    send.add_argument("text", metavar="TEXT", nargs="?", help="the text; - or nothing: from standard input")
+    verify.add_argument(
+        "--accept-new",
+        action="store_true",
+        help="trust the key that the server names now; with --safety-number only where the new number is that one",
+    )
+    send = command(
+        "send",
+        "send a text or files; a key is made and sent first where there is none",
+        "With both, the text goes first. What can't be sent now is kept and sent later, once and before anything else, "
+        "where the account proves itself; other accounts are told that it was not sent, or that nobody knows.",
+    )
+    send.add_argument("name", metavar="NAME", help=_USER)
+    send.add_argument(
+        "text", metavar="TEXT", nargs="?", help="the text; - or, without --file, nothing: it comes from standard input"
+    )
     send.add_argument(
         "--file", metavar="PATH", type=Path, action="append", default=[], help="send a file; may be repeated"
     )
-    recv = command("recv", "fetch and show what waits")
-    recv.add_argument("--wait", metavar="S", type=_seconds, default=0.0, help="wait up to S seconds for mail")
-    recv.add_argument("--max", metavar="N", type=_count, dest="most", help="at most N messages; the others stay")
-    command("chat", "talk with a user: what comes appears while you type").add_argument("name", metavar="NAME")
-    watch = command("watch", "print every message as it comes, or hand it to a command, until Ctrl-C")
-    watch.add_argument("--exec", metavar="CMD", help="a command that gets each message as JSON on its standard input")
-    history = command("history", "list what was received and sent, without asking the server")
-    history.add_argument("name", metavar="NAME", nargs="?", help="with this user alone")
-    history.add_argument("--search", metavar="WORDS", help="what holds all of these words, in any case")
-    for name, what in (
-        ("export", "write the whole home into one encrypted file"),
-        ("import", "make a home out of an exported file; nothing is overwritten"),
-    ):
-        carry = command(name, what)
-        carry.add_argument("file", metavar="FILE", type=Path)
-    passphrase = command("passphrase", "encrypt the private key and the store under a passphrase, or no longer")
-    passphrase.add_argument("what", choices=["set", "change", "remove"], help="set the first one, change it, remove it")
-    passphrase.add_argument(
-        "--new-passphrase-file", metavar="PATH", type=Path, help="its first line is the new one; else it is asked"
+    recv = command(
+        "recv",
+        "fetch and show what waits",
+        "The oldest first, one message a line. What can't be decrypted is named with its reason, kept, and shown as "
+        "soon as its key is there (exit code 9). Files are saved where --save-dir says and never overwrite anything.",
     )
+    recv.add_argument(
+        "--wait",
+        metavar="S",
+        type=_seconds,
+        default=0.0,
+        help="wait up to S seconds for mail; exit code 124 when none came (default: 0)",
+    )
+    recv.add_argument(
+        "--max", metavar="N", type=_count, dest="most", help="at most N messages; the others stay (default: all)"
+    )
+    chat = command(
+        "chat",
+        "talk with a user: what comes appears while you type",
+        "In a terminal alone. /help shows what can be typed; /quit or Ctrl-D leaves.",
+    )
+    chat.add_argument("name", metavar="NAME", help=_USER)
+    watch = command(
+        "watch",
+        "print every message as it comes, or hand it to a command, until Ctrl-C",
+        "Each message is given once: a cursor in the home moves on when it was printed, or when the command ended with "
+        "0. A server that goes away is waited for.",
+    )
+    watch.add_argument(
+        "--exec",
+        metavar="CMD",
+        help="a command that gets each message as one JSON object on its standard input; split into words as a shell "
+        "would, no shell runs it",
+    )
+    history = command(
+        "history",
+        "list what was received and sent, without asking the server",
+        "With the time at which the server accepted it where it told.",
+    )
+    history.add_argument("name", metavar="NAME", nargs="?", help="with this user alone (default: all)")
+    history.add_argument("--search", metavar="WORDS", help="what holds all of these words, in any case")
+    export = command(
+        "export",
+        "write the whole home into one encrypted file",
+        "Identity, contacts, keys, outbox, inbox, history and server.info; received files stay where they are. The "
+        "file's passphrase is asked at a terminal, or comes from --passphrase-file or --passphrase-command.",
+    )
+    export.add_argument("file", metavar="FILE", type=Path, help="a new file, of mode 0600; none is overwritten")
+    load = command(
+        "import",
+        "make a home out of an exported file; nothing is overwritten",
+        "Refused where there is an identity or a store already, and for a wrong passphrase (exit code 2). Use one of "
+        "the two homes from then on: each would fetch a part of the mail.",
+    )
+    load.add_argument("file", metavar="FILE", type=Path, help="what `messageu export` wrote")
+    passphrase = command(
+        "passphrase",
+        "encrypt the private key and the store under a passphrase, or no longer",
+        "All of it happens or nothing. The present passphrase comes as for every command; the new one is asked for "
+        "twice at a terminal where no option gives it.",
+    )
+    passphrase.add_argument("what", choices=["set", "change", "remove"], help="set the first one, change it, remove it")
+    passphrase.add_argument("--new-passphrase-file", metavar="PATH", type=Path, help="its first line is the new one")
     passphrase.add_argument(
         "--new-passphrase-command", metavar="CMD", help="the first line that it prints is the new one"
     )
-    command("doctor", "check everything, and say what is wrong in words")
-    command(CONSOLE, "the numbered menu, as published")
-    config = command("config", "look at the settings")
-    config.add_argument("what", choices=["show"], help="show: every setting, and where it came from")
+    command(
+        "doctor",
+        "check everything, and say what is wrong in words",
+        "Server address, file modes, store, passphrase, identity, whether the server answers and what it speaks, "
+        "account, changed keys, outbox and clock, one line each. The exit code is that of the first thing that is "
+        "wrong. Changes nothing.",
+    )
+    command(CONSOLE, "the numbered menu, as published", "The same as no command at all.")
+    config = command("config", "look at the settings", "A line for each: its value, and where that came from.")
+    config.add_argument("what", choices=["show"], help="every setting, and where it came from")
     completion = command("completion", "print the completion script for a shell")
     completion.add_argument("shell", metavar="SHELL", choices=["bash", "zsh", "fish"], help="bash, zsh or fish")
     return top
@@ -91,7 +190,7 @@ def _common(to: argparse.ArgumentParser, default: str | None) -> None:
         type=Path,
         metavar="DIR",
         default=default,
-        help="where received files go (default: MESSAGEU_SAVE_DIR, or the temporary folder)",
+        help="where received files go (default: the temporary folder)",
     )
     to.add_argument(
         "--published-only",
@@ -116,14 +215,16 @@ def _common(to: argparse.ArgumentParser, default: str | None) -> None:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value < 1e9:
         raise argparse.ArgumentTypeError(f"a number of seconds, not {text!r}")
     return value
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a number from 1 on, not {text!r}")
-    return value
+    return int(text)

@@ -99,6 +99,16 @@ _FAILURES: Final[tuple[tuple[type[MessageUError], int, str], ...]] = (
 )
 
 
+def names() -> dict[int, list[str]]:
+    """Give the short names of the failures that each exit code may stand for."""
+    found: dict[int, list[str]] = {code: [] for code in MEANINGS}
+    for _, code, name in _FAILURES:
+        found[code] += [name] if name not in found[code] else []
+    for code in sorted(set(_REASONS.values())):
+        found[code].append("refused")
+    return found
+
+
 def of_failure(error: MessageUError) -> tuple[int, str]:
     """Give a failure's exit code and short name."""
     code, name = next((code, name) for kind, code, name in _FAILURES if isinstance(error, kind))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shlex
 import subprocess
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).parent.parent.parent
-DOCUMENT = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
 NO_CONFIG = {"MESSAGEU_CONFIG": "/nonexistent/config.toml"}
 
 
@@ -142,36 +140,6 @@ def test_nothing_is_asked_without_a_terminal(capsys: pytest.CaptureFixture[str])
 def commands() -> dict[str, argparse.ArgumentParser]:
     action = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
     return dict(action.choices)
-
-
-def test_every_command_and_option_is_documented() -> None:
-    described = set(re.findall(r"^### `messageu ([a-z]+)[^`]*`$", DOCUMENT, re.MULTILINE))
-    assert described == set(commands())
-    common = {option for action in parser()._actions for option in action.option_strings}
-    for option in common - {"-h"}:
-        assert f"`{option}" in DOCUMENT, option
-    for name, command in commands().items():
-        for action in command._actions:
-            for option in set(action.option_strings) - common:
-                assert f"{option}" in DOCUMENT.split(f"### `messageu {name}")[1].split("\n### ")[0], (name, option)
-
-
-def test_every_exit_code_is_documented() -> None:
-    table = dict(re.findall(r"^\| (\d+) \| (.*) \|$", DOCUMENT.split("## Exit codes")[1], re.MULTILINE))
-    assert {int(code): meaning for code, meaning in table.items()} == exit_codes.MEANINGS
-
-
-def test_every_field_of_the_json_is_documented() -> None:
-    text = DOCUMENT.split("## JSON")[1]
-    schemas = sorted((ROOT / "docs" / "schemas").glob("*.json"))
-    assert {path.stem for path in schemas} == set(re.findall(r"^### `([a-z]+)`", text, re.MULTILINE))
-    for path in schemas:
-        schema = json.loads(path.read_text())
-        section = text.split(f"### `{path.stem}`\n")[1].split("\n#")[0]
-        assert schema["description"] in section
-        for name, field in schema["properties"].items():
-            if name not in {"v", "type"}:
-                assert f"| `{name}` | {field['description']} |" in section, (path.stem, name)
 
 
 @pytest.mark.parametrize("page", ["client", "for-scripters", "coming-from-another-client"])
