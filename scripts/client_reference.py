@@ -150,9 +150,11 @@ def _cell(text: str) -> str:
 
 def main() -> int:
     """Write the document, or print it."""
-    document = rewritten(PAGE.read_text(encoding="utf-8"))
+    before = PAGE.read_text(encoding="utf-8")
+    document = rewritten(before)
     if "--write" in sys.argv:
         PAGE.write_text(document, encoding="utf-8")
+        print(f"{PAGE.relative_to(ROOT)} {'was up to date' if document == before else 'is brought up to date'}.")
     else:
         print(document, end="")
     return 0

@@ -13,6 +13,7 @@ import pyte
 from torture.programs import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 PATIENCE = 20.0
@@ -24,14 +25,23 @@ class Terminal:
     """The command `messageu` in a user's home."""
 
     def __init__(
-        self, home: Path, port: int, *words: str, columns: int = 100, command: list[str] | None = None
+        self,
+        home: Path,
+        port: int = 0,
+        *words: str,
+        columns: int = 100,
+        command: list[str] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start it; `command`, in the folder of all homes, instead of the one that is made for this home."""
-        environment: Any = {name: value for name, value in os.environ.items() if not name.startswith("MESSAGEU_")}
-        environment |= {
-            "PYTHONPATH": str(ROOT),
-            "MESSAGEU_CONFIG": str(home.parent / "config.toml"),
-            "MESSAGEU_SERVER": f"127.0.0.1:{port}",
+        """Start it; `command`, in the folder of all homes and an environment, instead of what is made for this home."""
+        if environment is None:
+            environment = {name: value for name, value in os.environ.items() if not name.startswith("MESSAGEU_")} | {
+                "PYTHONPATH": str(ROOT),
+                "MESSAGEU_CONFIG": str(home.parent / "config.toml"),
+                "MESSAGEU_SERVER": f"127.0.0.1:{port}",
+            }
+        everything: Any = {
+            **environment,
             "TERM": "xterm-256color",
             "TZ": "UTC",
             # Nobody answers here when the program asks where the cursor is.
@@ -42,7 +52,7 @@ class Terminal:
         self._child = pexpect.spawn(
             program,
             arguments,
-            env=environment,
+            env=everything,
             cwd=str(home.parent),
             encoding="utf-8",
             dimensions=(ROWS, columns),

@@ -1,17 +1,17 @@
-"""A stranger's test: two people do what README says, word for word, and talk."""
+"""A stranger's test: with README alone, word for word, from the clone to two people who talk."""
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
-import pytest
-
+from tests.stories.checkout import check_out, environment, give_port
 from tests.stories.terminals import Terminal
-from torture.programs import ROOT, Server
+from torture.caller import Caller
+from torture.programs import ROOT, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,39 +20,58 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks() -> list[list[list[str]]]:
-    """The commands of each block of the section, one block for each person."""
-    section = README.split("## Two people chatting\n")[1].split("<!-- chat -->")[0]
-    found = [block.splitlines() for block in re.findall(r"^```\n(.*?)^```", section, re.M | re.S)]
+    """The commands of README's first blocks: the server's, then one block for each person."""
+    beginning = README.split("<!-- chat -->")[0]
+    found = [block.splitlines() for block in re.findall(r"^```\n(.*?)^```", beginning, re.M | re.S)]
     return [[shlex.split(line, comments=True) for line in block] for block in found]
 
 
-@pytest.mark.skipif(not (ROOT / ".venv").exists(), reason="the command brings its own .venv")
+def answers(port: int) -> bool:
+    try:
+        with Caller(port, patience=1.0):
+            return True
+    except OSError:
+        return False
+
+
 def test_a_stranger(tmp_path: Path) -> None:
-    (first, *second), (third, *fourth) = ([tuple(words) for words in block] for block in blocks())
-    with Server(tmp_path / "server") as server:
-        server.start()
-        environment = {**os.environ, "MESSAGEU_SERVER": f"127.0.0.1:{server.port}"}
-        for words in (first, third):
-            done = subprocess.run(
-                [str(ROOT / words[0]), *words[1:]],
-                cwd=tmp_path,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=50,
-                check=False,
-            )
-            assert done.returncode == 0, done.stderr
-        ((chat, *alices),), ((_, *bobs),) = second, fourth
-        command = str(ROOT / chat)
-        with (
-            Terminal(tmp_path / "alice", server.port, command=[command, *alices]) as alice,
-            Terminal(tmp_path / "bob", server.port, command=[command, *bobs]) as bob,
-        ):
-            alice.until("connected").types("hello bob").until(" you [stored]: hello bob")
-            bob.until(" alice: hello bob").types("hi alice").until(" you [stored]: hi alice")
-            alice.until(" bob: hi alice").types("/quit")
-            assert alice.ends() == 0
+    (run, _), (register_alice, chat_alice), (register_bob, chat_bob) = blocks()
+    clone = tmp_path / "messageu"
+    check_out(clone)
+    port = give_port(clone)
+    log = tmp_path / "log"
+    with (
+        log.open("wb") as written,
+        subprocess.Popen(
+            run, cwd=clone, env=environment(clone), stdin=subprocess.DEVNULL, stdout=written, stderr=written
+        ) as server,
+    ):
+        try:
+            wait_until(lambda: answers(port), "an answer")
+            for words in (register_alice, register_bob):
+                done = subprocess.run(
+                    words, cwd=clone, env=environment(clone), capture_output=True, text=True, timeout=50, check=False
+                )
+                assert done.returncode == 0, done.stderr
+            with (
+                Terminal(clone / "alice", command=chat_alice, environment=environment(clone)) as alice,
+                Terminal(clone / "bob", command=chat_bob, environment=environment(clone)) as bob,
+            ):
+                alice.until("connected").types("hello bob").until(" you [stored]: hello bob")
+                bob.until(" alice: hello bob").types("hi alice").until(" you [stored]: hi alice")
+                alice.until(" bob: hi alice").types("/quit")
+                assert alice.ends() == 0
+        finally:
+            server.send_signal(signal.SIGINT)
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                raise
+    assert "Traceback" not in log.read_text()
+    # What it says to a stranger is what README says.
+    for words in (register_alice, register_bob, chat_alice):
+        assert shlex.join(words) in log.read_text()
 
 
 def test_the_screens_are_those_of_this_program() -> None:

@@ -1,0 +1,222 @@
+"""Every command that README and docs show runs, word for word.
+
+`PLAYS` are the commands in the order in which they run here, in one checkout with one server and two people. What
+another test runs, and what no test can, is named in `ELSEWHERE` and `NOT_RUN`, each with its reason; a command of the
+documents that stands nowhere is found, and so is an entry that no document needs any more.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import bench.__main__
+import torture.__main__
+from tests.stories.checkout import check_out, environment
+from tests.stories.terminals import CTRL_C, Terminal
+from tests.stories.test_readme import README, blocks
+from torture.programs import ROOT, Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PROGRAM = re.compile(
+    r"(?:scripts/\w+|messageu|(\.venv/bin/)?python|make|source|openssl|git|pipx|(gateway|storage_worker)(?= --))( |$)"
+)
+"""What a command begins with."""
+PARSED: Final = re.compile(r"<!-- made: .*?<!-- end -->", re.DOTALL)
+"""Written from the parser, and so true of it."""
+
+
+class Play(NamedTuple):
+    """A command as the documents show it, and what becomes of it."""
+
+    shown: str
+    expected: str
+    """A regular expression that finds something in what is printed, on either stream."""
+    runs_as: str = ""
+    """With something put in the place of names that stand for others, or with what it needs to end."""
+    code: int = 0
+    home: str = "alice"
+    typed: tuple[tuple[str, str], ...] | None = None
+    """In a terminal: what to wait for, and what is typed then."""
+    needs: str = "bash"
+
+
+TWICE: Final = (("New passphrase", "secret\r"), ("again: ", "secret\r"))
+PLAYS: Final = (
+    Play("messageu register NAME", "^carol$", "messageu register carol", home="carol"),
+    Play("scripts/client --home DIR --published-only", "Registered as dora",
+         "printf '110\\ndora\\n0\\n' | scripts/client --home dora --published-only"),
+    Play("scripts/client --home alice", "110\\) Register", "echo 0 | scripts/client --home alice"),
+    Play("messageu", "110\\) Register", "echo 0 | messageu"),
+    Play("python -m client", "110\\) Register", "echo 0 | python -m client"),
+    Play("messageu whoami", "^alice$"),
+    Play("messageu users", "^bob$"),
+    Play("messageu key NAME", "public key:", "messageu key bob"),
+    Play("messageu chat alice", "Chatting with alice", home="bob", typed=(("connected", "/quit\r"),)),
+    Play('scripts/client send bob "the build is done"', "Sent to bob"),
+    Play("messageu send NAME TEXT", "Sent to bob", "messageu send bob hello"),
+    Play("messageu recv --wait 60 --max 1 --json | jq -r 'select(.kind == \"text\") | .text'",
+         "^the build is done$", home="bob", needs="jq"),
+    Play("messageu recv", "alice: hello$", home="bob"),
+    Play("make 2>&1 | scripts/client send bob -", "Sent to bob"),
+    Play("make 2>&1 | messageu send bob -", "Sent to bob"),
+    Play("scripts/client recv --json", '"text": ".*make', home="bob", needs="make"),
+    Play("messageu send NAME --file PATH", "is sent to bob", "messageu send bob --file README.md"),
+    Play("messageu watch --exec './on-message'", '"kind": "file"', home="bob", typed=((".txt", CTRL_C),), code=130),
+    Play("messageu send bob --file film.mp4", "film.mp4 is sent to bob"),
+    Play("messageu send", "standard input", "messageu send --help"),
+    Play("messageu watch", "alice sent a file", home="bob", typed=((".mp4", CTRL_C),), code=130),
+    Play("messageu verify bob --qr", "bob is verified", typed=(("[y/N]", "y\r"),)),
+    Play("messageu verify NAME --accept-new", "nothing to accept", "messageu verify bob --accept-new"),
+    Play("messageu doctor", "ok    outbox: nothing waits"),
+    Play("source <(messageu completion bash)", "_messageu", "source <(messageu completion bash); complete -p messageu"),
+    Play("scripts/client passphrase set --home alice", "encrypted", typed=TWICE),
+    Play("messageu passphrase set", "encrypted", home="bob", typed=TWICE),
+    Play("python -m gateway --help", "--host"),
+    Play("gateway --host", "--host HOST", "python -m gateway --help"),
+    Play("python -m storage_worker --help", "--mailbox-messages"),
+    Play("storage_worker --mailbox-bytes", "--mailbox-bytes", "python -m storage_worker --help"),
+    Play("scripts/admin", "new-generation", "scripts/admin --help"),
+    Play("scripts/admin users", "^.*alice"),
+    Play("scripts/admin stats", "users"),
+    Play("scripts/admin unprove NAME", "alice", "scripts/admin unprove alice"),
+    Play(".venv/bin/python scripts/client_reference.py --write", "docs/client.md was up to date"),
+    Play("python -m pstats", "profile statistics browser", "python -m pstats < /dev/null"),
+)  # fmt: skip
+AT_LAST: Final = Play("scripts/admin new-generation", "The store's generation is")
+"""While the server is stopped."""
+
+ELSEWHERE: Final = {
+    "scripts/run": "tests/stories/test_readme.py: test_a_stranger",
+    **{shlex.join(words): "tests/stories/test_readme.py: test_a_stranger" for block in blocks()[1:] for words in block},
+    "git clone": "tests/stories/checkout.py: check_out",
+    "openssl pkey": "tests/client/test_passphrase.py: test_the_private_key_is_what_openssl_reads",
+    "scripts/bench --quick": "tests/bench/test_quick_run.py: test_the_quick_form_finds_no_error",
+    ".venv/bin/python -m bench.send_once": "tests/bench/test_send_once.py: test_both_loads_are_told_with_their_ratio",
+}
+MINUTES: Final = "loads the machine for minutes; tests/bench runs the same program with --quick"
+HALF_AN_HOUR: Final = "kills programs for half an hour; tests/journeys/test_torture.py runs seconds of each drill"
+NOT_RUN: Final = {
+    "scripts/test": "is what runs this",
+    "scripts/bench": MINUTES,
+    "scripts/bench --all": MINUTES,
+    "scripts/bench --install": "installs packages of the system, as root",
+    "scripts/bench --only 50x32 --only drain --rounds 5 --seconds 10": MINUTES,
+    "scripts/bench --only 50x32@4K --rival redis --rival redis-everysec": MINUTES,
+    "scripts/bench --server . --server before=../messageu-of-last-week --only 50x32 --rival none": MINUTES,
+    "scripts/bench --only 50x32 --rival none --rounds 1 --profile profiles": MINUTES,
+    "scripts/bench --table bench/results/2026-01-31.json": "shows a run of a day that was not",
+    "scripts/torture": HALF_AN_HOUR,
+    "scripts/torture --seed 3": HALF_AN_HOUR,
+}
+"""What is not run is at least understood: `test_what_is_not_run_is_taken`."""
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    """Every command that is shown, and the page it stands on."""
+    for page in PAGES:
+        text = PARSED.sub("", page.read_text(encoding="utf-8"))
+        block = re.compile(r"^```\n(.*?)^```", re.MULTILINE | re.DOTALL)
+        lines = [line.removeprefix("$ ") for found in block.findall(text) for line in found.splitlines()]
+        rest = block.sub("", text)
+        lines += [line.strip() for line in rest.splitlines() if line.startswith("    ")]
+        lines += re.findall(r"(?<!`)`([^`\n]+)`(?!`)", rest)
+        for line in lines:
+            # What stands behind two spaces tells what the command does.
+            command = re.split(r" {2,}", line)[0]
+            # The form of all commands, with what may be left out, is none.
+            if PROGRAM.match(command) and not re.search(r"\[OPTIONS\]", command):
+                yield command, page.name
+
+
+class World:
+    """A checkout, with a server and two people."""
+
+    def __init__(self, folder: Path, server: Server) -> None:
+        self.folder = folder
+        self.port = server.port
+        self._environment = environment(folder) | {
+            "MESSAGEU_SERVER": f"127.0.0.1:{server.port}",
+            "MESSAGEU_DATA": str(server.data),
+            "MESSAGEU_SAVE_DIR": str(folder / "received"),
+        }
+
+    def environment(self, home: str) -> dict[str, str]:
+        """That of somebody who has one home, and therefore need not name it."""
+        return self._environment | {"MESSAGEU_HOME": str(self.folder / home)}
+
+    def runs(self, play: Play) -> None:
+        """Run it, and look at what it prints and how it ends."""
+        command = ["bash", "-c", play.runs_as or play.shown]
+        if play.typed is None:
+            done = subprocess.run(
+                command, cwd=self.folder, env=self.environment(play.home), stdin=subprocess.DEVNULL,
+                capture_output=True, text=True, timeout=50, check=False,
+            )  # fmt: skip
+            printed, code = f"{done.stdout}{done.stderr}", done.returncode
+        else:
+            with Terminal(
+                self.folder / play.home, command=command, environment=self.environment(play.home)
+            ) as terminal:
+                for awaited, typed in play.typed:
+                    terminal.until(awaited).types(typed, end="")
+                code = terminal.ends() or 0
+                printed = str(terminal)
+        assert code == play.code, f"{play.shown}\n{printed}"
+        assert re.search(play.expected, printed, re.MULTILINE), f"{play.shown}\n{printed}"
+
+
+def test_the_commands(tmp_path: Path) -> None:
+    folder = tmp_path / "messageu"
+    check_out(folder)
+    (folder / "film.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(1000))
+    (folder / "on-message").write_text("#!/bin/sh\ncat > /dev/tty\n")
+    (folder / "on-message").chmod(0o755)
+    with Server(tmp_path / "server") as server:
+        server.start()
+        world = World(folder, server)
+        world.runs(Play("scripts/client register bob", "bob", home="bob"))
+        world.runs(Play("README's lines of Python", "", f"python -c {shlex.quote(snippet(server.port))}"))
+        for play in PLAYS:
+            if shutil.which(play.needs) is not None:
+                world.runs(play)
+        server.end()
+        world.runs(AT_LAST)
+
+
+def snippet(port: int) -> str:
+    """README's lines of Python, with the port of a server that is there."""
+    (found,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return str(found.replace("1357", str(port)))
+
+
+def test_every_command_of_the_documents_is_accounted_for() -> None:
+    shown = dict(commands())
+    played = [play.shown for play in (*PLAYS, AT_LAST)]
+    known = [*played, *ELSEWHERE, *NOT_RUN]
+    assert len(known) == len(set(known))
+    assert {command: page for command, page in shown.items() if command not in known} == {}, "no test knows of these"
+    assert [command for command in known if command not in shown] == [], "no document shows these"
+    for place in ELSEWHERE.values():
+        path, name = place.split(": ")
+        assert f"def {name}(" in (ROOT / path).read_text()
+
+
+def test_what_is_not_run_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    for command in NOT_RUN:
+        program, *words = shlex.split(command.replace("../messageu-of-last-week", str(ROOT)))
+        match program:
+            case "scripts/bench":
+                bench.__main__._parser().parse_args(words)
+            case "scripts/torture":
+                torture.__main__._arguments(words)
+            case _:
+                assert (program, words) == ("scripts/test", [])
