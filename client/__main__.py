@@ -52,10 +52,10 @@ def _console(options: argparse.Namespace) -> int:
     from common.errors import ClientError, MessageUError
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    console = Console(sys.stdin, sys.stdout, terminal=terminal)
     try:
         settings = Settings(Flags.of(options), os.environ, Path.cwd())
         address = settings.server()
-        console = Console(sys.stdin, sys.stdout, terminal=terminal)
         with Messenger.open(
             settings.home,
             address,
@@ -66,6 +66,9 @@ def _console(options: argparse.Namespace) -> int:
             passphrase=PassphraseSource(settings, os.environ),
         ) as messenger:
             return Menu(messenger, console).run()
+    except KeyboardInterrupt:
+        console.interrupted()
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; what was not printed is shown next time. Nothing may be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

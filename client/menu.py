@@ -60,8 +60,8 @@ class Menu:
     def run(self) -> int:
         """Serve choice after choice; give the exit code."""
         while True:
-            self._console.say_block(MENU)
             try:
+                self._console.say_block(MENU)
                 choice = self._console.read_line().strip()
             except EndOfInput:
                 return 0
@@ -168,7 +168,8 @@ class Menu:
         except NoSharedKey as error:
             if not self._console.confirm(f"{error} Make one and send it first?"):
                 raise
-            self._make_and_send_key(name)
+            if self._messenger.agree_on_key(name) and not self._messenger.waiting_count():
+                self._console.say(f"A new symmetric key is made and sent to {name}.")
             sent = send()
         self._console.say(f"Sent to {sent.recipient.name}.")
 

@@ -54,7 +54,7 @@ from client.mail import (
     UnknownKind,
     Unreadable,
 )
-from client.outbox import Outbox
+from client.outbox import Outbox, is_for_later
 from client.refusals import refused
 from client.server_link import REPLY_TIMEOUT, Progress, ServerLink
 from client.store import Outgoing, SentRow, Store
@@ -117,6 +117,7 @@ SPOOL_FROM: Final = 64 * 1024
 """Bytes. A larger outgoing content waits in a file beside the store."""
 
 _KEPT: Final = "The message is kept; it is sent, once, before anything else that you send."
+_KEY_KEPT: Final = "The symmetric key is kept, and sent before anything else; what you were sending is not."
 
 _WATCH_CURSOR: Final = "watch_cursor"
 
@@ -473,13 +474,24 @@ class Messenger:
         return sent
 
     def agree_on_key(self, name: str) -> bool:
-        """Have a symmetric key to send under; whether one had to be made and sent, after fetching the public key."""
+        """Have a symmetric key to send under; whether one had to be made and sent, after fetching the public key.
+
+        Where that can't be done now, and the account has proven itself, it waits in the outbox (`waiting_count`), to
+        somebody who was met before: what is sent under it waits behind it, or says why not.
+        """
         contact = self.contact(name)
         if self._contacts.has_sending_key(contact):
             return False
-        self.fetch_public_key(name)
-        # Where the server names another key than is known, this refuses.
-        self.send_key(name)
+        try:
+            self.fetch_public_key(name)
+            # Where the server names another key than is known, this refuses.
+            self.send_key(name)
+        except (ServerUnreachable, ServerSilent, ServerAnsweredError) as error:
+            if not self._contacts.has_sending_key(contact):
+                offline = self._greeting.has_proven and not isinstance(error, ServerAnsweredError)
+                if not offline or self._store.pin_of_id(contact.client_id) is None:
+                    raise
+                self._new_key_in_the_outbox(contact)
         return True
 
     def send_key(self, name: str) -> Sent:
@@ -605,6 +617,10 @@ class Messenger:
         self._outbox.put(contact.client_id, MessageKind.KEY, len(sealed), sealed, self._new_token(), key)
         self._store.confirm_key(key)
 
+    def keeps(self, error: ClientError) -> bool:
+        """Whether what could not be sent, for this reason, is in the outbox."""
+        return self.has_proven and (isinstance(error, ServerUnreachable | ServerSilent) or is_for_later(error))
+
     def failed(self) -> list[Failed]:
         """Give the messages that the server refused for good; they are kept aside."""
         return self._outbox.failed()
@@ -715,7 +731,8 @@ class Messenger:
         except (ServerUnreachable, ServerSilent) as error:
             raise _kept(error) from error
         except KeyboardInterrupt:
-            self._tell(_KEPT)
+            # Of a key: what was to be sent under it is not here yet.
+            self._tell(_KEPT if key is None else _KEY_KEPT)
             raise
         return Sent(contact, message_id)
 

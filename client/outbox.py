@@ -24,7 +24,7 @@ from client.mail import Failed
 from client.refusals import refused
 from client.server_link import Progress, ServerLink
 from client.store import OutboxRow, Outgoing, Store
-from common.errors import CipherError, OutboxFull, ServerAnsweredError, ServerAnsweredNonsense
+from common.errors import CipherError, ClientError, OutboxFull, ServerAnsweredError, ServerAnsweredNonsense
 from common.values import ClientId, MessageKind, RefusalReason, Token
 from common.wire.codes import RequestCode
 from common.wire.requests import LargeSendRequest, SendRequest
@@ -43,6 +43,11 @@ _KINDS: Final = {
     MessageKind.TEXT: "text",
     MessageKind.FILE: "file",
 }
+
+
+def is_for_later(error: ClientError) -> bool:
+    """Whether it is a refusal that time may heal."""
+    return isinstance(error, ServerAnsweredError) and error.reason in _LATER
 
 
 class Outbox:

@@ -31,7 +31,14 @@ from client.messenger import (
     Unreadable,
 )
 from client.visible import visible_line, visible_name, visible_text
-from common.errors import FileUnreadable, MessageUError, SettingRejected
+from common.errors import (
+    FileUnreadable,
+    MessageUError,
+    ServerAnsweredError,
+    ServerSilent,
+    ServerUnreachable,
+    SettingRejected,
+)
 
 POLL: Final = 2.0
 """Seconds between two questions to a server that can't let a client wait."""
@@ -51,14 +58,25 @@ def send(messenger: Messenger, output: Output, name: str, text: str | None, file
         raise SettingRejected("There is no text to send: the input was empty.")
     _check_files(files)
     if messenger.agree_on_key(name):
-        output.say(f"A new symmetric key is made and sent to {marked(messenger, name)}.")
-    if text is not None:
-        given = text
-        _send_one(messenger, output, "text", None, lambda: messenger.send_text(name, given))
-    for path in files:
+        what = "is made, and waits, for" if messenger.waiting_count() else "is made and sent to"
+        output.say(f"A new symmetric key {what} {marked(messenger, name)}.")
+    kept: MessageUError | None = None
+    for path in (*(() if text is None else (None,)), *files):
         with output.transfer("Encrypting") as preparing, output.transfer("Sending") as progress:
-            how = functools.partial(messenger.send_file, name, path, progress, preparing)
-            _send_one(messenger, output, "file", path, how)
+            try:
+                if path is None:
+                    _send_one(messenger, output, "text", None, functools.partial(messenger.send_text, name, text or ""))
+                else:
+                    how = functools.partial(messenger.send_file, name, path, progress, preparing)
+                    _send_one(messenger, output, "file", path, how)
+            except (ServerUnreachable, ServerSilent, ServerAnsweredError) as error:
+                if not messenger.keeps(error):
+                    raise
+                if kept is not None:
+                    output.say(f"{path} is kept too.")
+                kept = kept or error
+    if kept is not None:
+        raise kept
     return exit_codes.DONE
 
 

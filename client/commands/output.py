@@ -45,6 +45,12 @@ class Output:
             return
         print(json_line("note", {"text": sentence}) if self.as_json else visible_line(sentence), file=sys.stderr)
 
+    def interrupted(self) -> None:
+        """Say that Ctrl-C was heard; on a terminal the cursor stands behind its echo, or behind a question."""
+        if self.terminal and not self.quiet and not self.as_json:
+            print(file=sys.stderr)
+        self.say("Interrupted.")
+
     def failure(self, error: MessageUError) -> int:
         """Tell why it did not work and what to do next; give the exit code."""
         code, name = exit_codes.of_failure(error)

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
             return Doctor(settings, output, source).run()
         return _with_messenger(options, settings, output, source)
     except KeyboardInterrupt:
-        output.say("Interrupted.")
+        output.interrupted()
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone. Nothing may be flushed at exit.

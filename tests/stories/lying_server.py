@@ -1,4 +1,4 @@
-"""A server that lies: the real programs, and somebody on the way who rewrites what they answer.
+"""A server that lies, or leaves one waiting: the real programs, and somebody on the way who changes what they answer.
 
 Owns: the middleman, what he keeps, and what he can read of it.
 Promises: whatever he does not lie about passes unchanged, both ways; all that a client sent for others is kept.
@@ -34,9 +34,12 @@ from common.wire.fields import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from common.values import ClientId, PublicKey
 
 _READ_SIZE = 1 << 18
+_LOOK_AGAIN = 0.05
 _HIGHEST_MESSAGE_ID = 2**32 - 1
 
 
@@ -50,10 +53,16 @@ class Overheard(NamedTuple):
 class Middleman:
     """Stands at an address of his own before a server at `port`; every `private_key` is his."""
 
-    def __init__(self, port: int, private_keys: list[PrivateKey]) -> None:
+    def __init__(self, port: int, private_keys: Sequence[PrivateKey] = ()) -> None:
         self.overheard: list[Overheard] = []
         self.names: PublicKey | None = None
         """The public key that he names for everybody; None for the right ones."""
+        self.heard: list[int] = []
+        """The codes of all requests, in order."""
+        self.withholds: set[int] = set()
+        """The codes of the answers that never arrive."""
+        self.takes: int | None = None
+        """Bytes of one request after which he reads no further; None: all of it."""
         self._port = port
         self._private_keys = private_keys
         self._injected: list[SymmetricKey] = []
@@ -121,7 +130,8 @@ class Middleman:
             from_client, from_server = bytearray(), bytearray()
             ack = 0
             while True:
-                ready, _, _ = select.select([client, server], [], [])
+                full = self.takes is not None and len(from_client) >= self.takes
+                ready, _, _ = select.select([server] if full else [client, server], [], [], _LOOK_AGAIN)
                 for one, came in ((client, from_client), (server, from_server)):
                     if one in ready:
                         data = one.recv(_READ_SIZE)
@@ -132,12 +142,15 @@ class Middleman:
                     ack = self._listen(frame, ack)
                     server.sendall(frame)
                 while (frame := _cut(from_server, RESPONSE_HEADER.size)) is not None:
-                    client.sendall(self._lie(frame, ack))
+                    _, code, _ = RESPONSE_HEADER.unpack_from(frame)
+                    if code not in self.withholds:
+                        client.sendall(self._lie(frame, ack))
 
     def _listen(self, frame: bytes, ack: int) -> int:
         """Keep what a client sends; up to where the mail on this connection is acknowledged."""
         _, _, code, _ = REQUEST_HEADER.unpack_from(frame)
         payload = frame[REQUEST_HEADER.size :]
+        self.heard.append(code)
         if code == RequestCode.SEND:
             _, kind, _ = SEND_HEAD.unpack_from(payload)
             self.overheard.append(Overheard(kind, payload[SEND_HEAD.size :]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import termios
 import time
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 PATIENCE = 20.0
 CTRL_C, CTRL_D, ENTER = "\x03", "\x04", "\r"
 ROWS = 60
+_BRACKETED_PASTE = 2004 << 5
+"""As pyte has the private modes."""
 
 
 class Terminal:
@@ -58,6 +61,7 @@ class Terminal:
             dimensions=(ROWS, columns),
         )
         self._child.delaybeforesend = None
+        self._settings = termios.tcgetattr(self._child.child_fd)
         self._screen = pyte.Screen(columns, ROWS)
         self._stream = pyte.Stream(self._screen)
 
@@ -91,12 +95,16 @@ class Terminal:
                 raise AssertionError(f"{text!r} was never shown before the end, but:\n{self}") from None
         return self
 
-    def ends(self) -> int | None:
-        """Read to the end; the exit code."""
+    def ends(self) -> int:
+        """Read to the end; the exit code. The terminal has to be as it was before."""
         self._child.expect(pexpect.EOF, timeout=PATIENCE)
         self._stream.feed(self._child.before or "")
+        assert termios.tcgetattr(self._child.child_fd) == self._settings, "the terminal is not as it was"
+        assert not self._screen.cursor.hidden, "the cursor is hidden"
+        assert _BRACKETED_PASTE not in self._screen.mode, "the terminal still brackets what is pasted"
         self._child.close()
         code: int | None = self._child.exitstatus
+        assert code is not None, f"it was killed by signal {self._child.signalstatus}:\n{self}"
         return code
 
     def __str__(self) -> str:
