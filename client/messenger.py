@@ -69,6 +69,7 @@ from common.errors import (
     ServerSilent,
     ServerUnreachable,
     SettingRejected,
+    StoreBroken,
     ValueRejected,
 )
 from common.info_files import ServerAddress
@@ -728,7 +729,7 @@ class Messenger:
         try:
             me = self.identity().client_id
             message_id = self._insistence.do(lambda watch: self._outbox.flush(me, number, watch), progress)
-        except (ServerUnreachable, ServerSilent) as error:
+        except (ServerUnreachable, ServerSilent, StoreBroken) as error:
             raise _kept(error) from error
         except KeyboardInterrupt:
             # Of a key: what was to be sent under it is not here yet.

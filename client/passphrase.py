@@ -24,7 +24,7 @@ from client.ciphers import RandomBytes
 from client.home import open_store
 from client.identity_files import Ask, Protection, nobody_asked
 from client.store import STORE_FILE, Store
-from common.errors import SettingRejected
+from common.errors import InfoFileError, SettingRejected
 
 
 def has_passphrase(home: Path) -> bool:
@@ -96,5 +96,9 @@ def _reseal(home: Path, store: Store, ask_old: Ask, new: str | None, random_byte
     # Nobody else may register, receive, or read in between.
     with store.receiver(), store.alone():
         store.seal_under(new, identity_files.rewritten(home, ask_old, protection))
-        store.settle(lambda name, content: identity_files.write_whole(home / name, content))
+        try:
+            store.settle(lambda name, content: identity_files.write_whole(home / name, content))
+        except InfoFileError as error:
+            problem = f"{error.problem}; it is decided all the same, and the next command writes this file"
+            raise InfoFileError(error.path, error.line, problem) from error
     return store.erase_traces()

@@ -28,7 +28,7 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple, Self
@@ -843,7 +843,7 @@ class Store:
             # Where nothing new came, the pull before it is still the one whose messages may come again.
             self._run("DELETE FROM pull WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM inbox WHERE pull = ?1)", pull)
 
-    def add_pulled(self, messages: Iterable[NewMessage], now: int, pull: int) -> int:
+    def add_pulled(self, messages: Collection[NewMessage], now: int, pull: int) -> int:
         """Keep messages of a 604, in one transaction, and say how many were new.
 
         A server gives the same messages again, with the same ids, when it has no proof that we got them. After a
@@ -852,7 +852,7 @@ class Store:
         marked as possibly repeated.
         """
         kept = 0
-        with self._transaction():
+        with self._transaction(message.spool for message in messages):
             for message in messages:
                 again = self._rows(
                     "SELECT p.complete FROM inbox i JOIN pull p ON p.number = i.pull "
@@ -872,13 +872,13 @@ class Store:
                 kept += 1
         return kept
 
-    def add_fetched(self, messages: Iterable[NewMessage], now: int) -> None:
+    def add_fetched(self, messages: Collection[NewMessage], now: int) -> None:
         """Keep messages of a 643, and how far that takes us, in one transaction.
 
         A token that its sender used before is the same message. One that came by 604 before, without its token, is
         marked as possibly repeated.
         """
-        with self._transaction():
+        with self._transaction(message.spool for message in messages):
             for message in messages:
                 if self._rows("SELECT 1 FROM inbox WHERE sender = ? AND token = ?", message.sender, message.token):
                     self._forget_spool(message.spool)
@@ -1000,7 +1000,7 @@ class Store:
         `outgoing` is what the history keeps of it.
         """
         content, spool = (body, None) if isinstance(body, bytes) else (None, body)
-        with self._transaction():
+        with self._transaction([spool]):
             number = self._next_number("outbox")
             self._run(
                 "INSERT INTO outbox (number, token, recipient, kind, size, content, spool, shared_key, queued_at) "
@@ -1201,14 +1201,19 @@ class Store:
     # --- the database -----------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, spools: Iterable[str | None] = ()) -> Iterator[None]:
+        """All or nothing; `spools`, the large contents that it brings in, are removed where it surely failed."""
         with told(self._home / STORE_FILE):
             try:
                 self._database.execute("BEGIN IMMEDIATE")
                 yield
                 self._database.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 self._roll_back()
+                # After anything else, an interrupt say, it may be committed. `sweep` finds what nobody refers to.
+                if isinstance(error, apsw.Error | StoreBroken):
+                    for spool in spools:
+                        self._forget_spool(spool)
                 raise
 
     def _roll_back(self) -> None:
@@ -1285,11 +1290,13 @@ def told(path: Path) -> Iterator[None]:
         raise StoreBroken(
             f"{path} is damaged ({error}).", "Move it away; contacts and keys are then fetched and made anew."
         ) from error
-    except apsw.FullError as error:
-        raise StoreBroken(f"There is no room to write {path}.", "Free some space and try again.") from error
     except apsw.BusyError as error:
         raise StoreBroken(f"{path} is busy.", "Another process works on it; try again.") from error
     except apsw.Error as error:
+        # The second: no room for the index of the WAL, which is a file too. (apsw's stubs do not have the attribute.)
+        extended = getattr(error, "extendedresult", None)
+        if isinstance(error, apsw.FullError) or extended == apsw.SQLITE_IOERR_SHMSIZE:
+            raise StoreBroken(f"There is no room to write {path}.", "Free some space and try again.") from error
         raise StoreBroken(
             f"{path} can't be used ({error}).", "Check the folder, its permissions and the disk."
         ) from error
