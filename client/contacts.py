@@ -17,6 +17,7 @@ from common.errors import NameUnknown, NoPublicKey, NoSharedKey
 from common.values import ClientId, PublicKey
 
 _NEAREST: Final = 3
+_LIST_USERS: Final = "`messageu users`, or 120 in the console, lists everybody the server knows."
 
 
 class Contact(NamedTuple):
@@ -53,7 +54,7 @@ class Contacts:
         other_case = [known for known in sorted(names) if known.casefold() == name.casefold()]
         close = difflib.get_close_matches(name, sorted(names), n=_NEAREST)
         nearest = tuple(dict.fromkeys(other_case + close))[:_NEAREST]
-        advice = f"Did you mean {' or '.join(nearest)}?" if nearest else "120 lists everybody the server knows."
+        advice = f"Did you mean {' or '.join(nearest)}?" if nearest else _LIST_USERS
         return NameUnknown("The server knows nobody of that name.", advice, nearest)
 
     def name_of(self, client_id: ClientId) -> str | None:

@@ -299,7 +299,7 @@ class Messenger:
             if pending.name != checked:
                 raise AlreadyRegistered(
                     f"The registration of {pending.name} was begun and its answer never came.",
-                    f"Complete it first: 110 with the name {pending.name}.",
+                    f"Complete it first: `messageu register {pending.name}`, or 110 with that name in the console.",
                 )
             return self._register(pending, again=True)
 

@@ -29,7 +29,7 @@ _LIKELY: Final[dict[RequestCode, tuple[str, str]]] = {
     RequestCode.SEND: (
         "Most likely the content is too large, the recipient's mailbox or the server is full, "
         "or the server does not know the recipient or this account.",
-        "It was not stored. Try something smaller, or again later; 120 lists whom the server knows.",
+        "It was not stored. Try something smaller, or again later; `messageu users` lists whom the server knows.",
     ),
     RequestCode.PULL: (
         "Most likely the server does not know this account.",

@@ -1,4 +1,4 @@
-"""Ctrl-C wherever a command waits: for a person, for the server, for another program; and several of one home at once.
+"""Ctrl-C wherever a command waits: for a person, for the server, for another program.
 
 Each ends with 130, the terminal as it was (`Terminal.ends` looks), and nothing lost. What an interrupt leaves behind at
 every step of sending and receiving is in tests/client/test_interrupts.py.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -223,18 +222,3 @@ def test_while_a_large_file_is_on_its_way(server: Server, way: Middleman, tmp_pa
     received = messageu(tmp_path, server.port, "bob", ["recv", "--json"]).stdout.splitlines()
     (path,) = (found["path"] for found in map(json.loads, received) if found["kind"] == "file")
     assert large.read_bytes() == (tmp_path / path).read_bytes()
-
-
-def test_several_at_once(server: Server, tmp_path: Path) -> None:
-    assert messageu(tmp_path, server.port, "alice", ["send", "bob", "first"]).returncode == 0
-    texts = [f"text {number}" for number in range(4)]
-    with ThreadPoolExecutor() as pool:
-        sending = [pool.submit(messageu, tmp_path, server.port, "alice", ["send", "bob", text]) for text in texts]
-        receiving = [pool.submit(messageu, tmp_path, server.port, "bob", ["recv", "--wait", "1"]) for _ in range(2)]
-    assert [one.result().returncode for one in sending] == [0] * 4
-    # One receives; the other is told so, or comes after it.
-    assert {one.result().returncode for one in receiving} <= {0, 1, 124}
-    came = messageu(tmp_path, server.port, "bob", ["recv"]).stdout
-    came += "".join(one.result().stdout for one in receiving)
-    assert all(came.count(text) == 1 for text in texts)
-    assert messageu(tmp_path, server.port, "alice", ["history"]).stdout.count("to bob: text") == 4
