@@ -17,7 +17,7 @@ CONSOLE: Final = "console"
 _USER: Final = "the user's name, as `messageu users` shows it"
 VERIFIED: Final = (
     "`verified` says whose key you hold, not who wrote a message: texts and files are neither signed nor "
-    "authenticated, so a server can still cut, repeat and alter what you receive."
+    "authenticated, so a server can still cut, repeat and alter messages."
 )
 """What a comparison is worth while the cipher suite is the published one."""
 

@@ -17,6 +17,7 @@ from typing import Final, TextIO
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 
 from client.insistence import LONG
 from client.messenger import (
@@ -31,6 +32,8 @@ from client.messenger import (
 from client.server_link import Progress
 from client.visible import visible_line, visible_text
 
+_BAR_WIDTH: Final = 30
+"""With the columns beside it, 75 columns: nothing moves while the numbers grow."""
 END_OF_MESSAGE: Final = "-----<EOM>-----"
 
 
@@ -150,6 +153,10 @@ def _content(message: Received) -> str:
             return f"message of an unknown type ({kind})"
 
 
+def _numbers(widest: str) -> Column:
+    return Column(min_width=len(widest), justify="right", no_wrap=True)
+
+
 class _Bar:
     """A progress bar that appears with the first movement and ends with the last."""
 
@@ -162,12 +169,13 @@ class _Bar:
     def move(self, done: int, total: int) -> None:
         if self._bar is None and done < total:
             self._bar = RichProgress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-                console=RichConsole(file=self._sink),
+                TextColumn("{task.description}", markup=False, table_column=Column(min_width=len("Encrypting"))),
+                BarColumn(bar_width=_BAR_WIDTH),
+                DownloadColumn(table_column=_numbers("999.9/999.9 MB")),
+                TransferSpeedColumn(table_column=_numbers("999.9 MB/s")),
+                TimeRemainingColumn(table_column=_numbers("0:00:00")),
+                # The terminal's own colours: what is legible on light and on dark alike.
+                console=RichConsole(file=self._sink, no_color=True),
             )
             self._task = self._bar.add_task(self._what, total=total)
             self._bar.start()

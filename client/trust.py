@@ -12,7 +12,7 @@ Exposure: this is where a lying server is caught; what was never compared is tru
     changed    the server names another key or account         it names the old one again → as before;
                                                                the user accepts it → pinned
 
-Source: docs/client.md, "Trust".
+Source: docs/client.md, "Trust"; docs/security.md, "Safety numbers, and what verified covers".
 """
 
 import functools

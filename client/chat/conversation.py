@@ -155,10 +155,11 @@ class Conversation:
         seconds = self._monotonic() - self._began
         rate = event.done / seconds if seconds > 0 else 0.0
         full = _BAR * event.done // event.total
-        left = f"{_clock(round((event.total - event.done) / rate))} left" if rate > 0 and seconds >= 1 else "…"
+        # Before there is a rate worth the name, nothing is said of the time.
+        left = f", {_clock(round((event.total - event.done) / rate))} left" if rate > 0 and seconds >= 1 else ""
         return (
             f"{visible_line(event.what)} [{'#' * full}{'.' * (_BAR - full)}] {100 * event.done // event.total}% "
-            f"of {_size(event.total)}, {_size(rate)}/s, {left}"
+            f"of {_size(event.total)}, {_size(rate)}/s{left}"
         )
 
     def bar(self, columns: int) -> tuple[str, str, bool]:

@@ -27,6 +27,7 @@ from client.chat.conversation import HELP, Conversation, Printed
 from client.chat.events import Came, Event, FileJob, Job, KeptJob, KeyJob, Line, Moved, Passing, Said, TextJob
 from client.messenger import KeyReceived, KeyRequested, Messenger, SentMessage
 from client.visible import visible_line
+from client.wrapping import wrapped
 from common.errors import ClientError, MessageUError
 
 COMMANDS: Final = ("/file", "/help", "/key", "/quit")
@@ -214,8 +215,7 @@ class Screen:
         def write() -> None:
             output = self._session.app.output
             for line in lines:
-                text: StyleAndTextTuples = [("", f"{line.when} "), ("bold", line.who)] if line.who else []
-                print_formatted_text(output, [*text, ("", f"{line.rest}\n")], _STYLE)
+                print_formatted_text(output, _styled(line, output.get_size().columns), _STYLE)
             output.flush()
             if then is not None:
                 then()
@@ -240,6 +240,16 @@ class Screen:
 
 def _nobody(job: Job) -> None:
     raise AssertionError(f"nobody takes {job} before the chat runs")
+
+
+def _styled(line: Printed, columns: int) -> StyleAndTextTuples:
+    """Give a line as it scrolls by, broken at spaces."""
+    before = f"{line.when} " if line.who else ""
+    text = wrapped(f"{before}{line.who}{line.rest}", columns)
+    rest = text.removeprefix(before + line.who)
+    if rest == text:
+        return [("", f"{text}\n")]
+    return [("", before), ("bold", line.who), ("", f"{rest}\n")]
 
 
 def _plain(text: str) -> Printed:

@@ -7,6 +7,7 @@ Source: docs/client.md.
 """
 
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from client.commands.output import Output
 from client.messenger import Messenger
 from client.settings import Settings
 from client.visible import visible_line
+from client.wrapping import columns_of, wrapped
 from common.errors import ClientError, MessageUError
 from common.info_files import DEFAULT_PORT, ServerAddress
 
@@ -90,7 +92,8 @@ class Doctor:
             advice = error.advice if isinstance(error, ClientError) else ""
         good = code == exit_codes.DONE
         line = f"{'ok   ' if good else 'WRONG'} {name}: {visible_line(f'{found} {advice}'.rstrip())}"
-        self._output.data("check", line, name=name, ok=good, text=found, advice=advice)
+        shown = wrapped(line, columns_of(sys.stdout), indent=" " * len("WRONG "))
+        self._output.data("check", shown, name=name, ok=good, text=found, advice=advice)
         self._worst = self._worst or code
         return good
 

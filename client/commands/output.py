@@ -19,6 +19,7 @@ from client.insistence import LONG
 from client.server_link import Progress
 from client.trust import KeyChanged
 from client.visible import visible_line
+from client.wrapping import columns_of, wrapped
 from common.errors import ClientError, MessageUError, NameUnknown
 
 FORMAT: Final = 1
@@ -43,7 +44,7 @@ class Output:
         """Tell what happens."""
         if self.quiet:
             return
-        print(json_line("note", {"text": sentence}) if self.as_json else visible_line(sentence), file=sys.stderr)
+        print(json_line("note", {"text": sentence}) if self.as_json else _prose(sentence), file=sys.stderr)
 
     def interrupted(self) -> None:
         """Say that Ctrl-C was heard; on a terminal the cursor stands behind its echo, or behind a question."""
@@ -69,14 +70,14 @@ class Output:
                 }
             print(json_line("error", fields), file=sys.stderr)
         else:
-            print(f"messageu: {visible_line(f'{error} {advice}'.rstrip())}", file=sys.stderr)
+            print(_prose(f"messageu: {error} {advice}".rstrip()), file=sys.stderr)
         return code
 
     def confirm(self, question: str) -> bool | None:
         """Ask a person for a yes; None where there is nobody to ask."""
         if not self.terminal or self.as_json:
             return None
-        print(f"{visible_line(question)} [y/N] ", end="", file=sys.stderr, flush=True)
+        print(f"{_prose(f'{question} [y/N]')} ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().casefold() in {"y", "yes"}
 
     def may_prove(self, registered_here: bool) -> bool | None:
@@ -105,6 +106,10 @@ class Output:
                 bar(done, total)
 
             yield progress
+
+
+def _prose(sentence: str) -> str:
+    return wrapped(visible_line(sentence), columns_of(sys.stderr), indent="")
 
 
 def json_line(kind: str, fields: dict[str, Value]) -> str:

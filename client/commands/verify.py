@@ -6,15 +6,22 @@ Promises: a number that was given and is not the right one changes nothing.
 Source: docs/client.md, "Trust".
 """
 
+import itertools
+import os
 import sys
 
+from client.arguments import VERIFIED
 from client.commands.output import Output, Value
 from client.messenger import Messenger
 from client.trust import SafetyNumberDiffers, Verification, block, day, grouped
 from client.visible import visible_name
+from client.wrapping import columns_of, width
 
 _BLOCKS = {(0, 0): " ", (1, 0): "▀", (0, 1): "▄", (1, 1): "█"}
 _DARK_ON_LIGHT, _AS_BEFORE = "\x1b[30;107m", "\x1b[0m"
+_QUIET_ZONE = 4
+"""Modules around the code, as its standard (ISO/IEC 18004) wants them."""
+_GAP = "   "
 
 
 def verify(messenger: Messenger, output: Output, name: str, number: str | None, *, qr: bool, accept_new: bool) -> int:
@@ -39,7 +46,7 @@ def verify(messenger: Messenger, output: Output, name: str, number: str | None, 
     if known.verified_at is None and output.confirm(f"Does {name} see the same number?"):
         known = messenger.mark_verified(name, current)
     if known.verified_at is not None:
-        output.say(f"{name} is verified.")
+        output.say(f"{name} is verified. {VERIFIED}")
     return 0
 
 
@@ -58,7 +65,7 @@ def _show(output: Output, known: Verification, *, qr: bool) -> None:
     if known.new_number is not None and known.changed_at is not None:
         lines += [f"changed since: {day(known.changed_at)}", block("new safety number", grouped(known.new_number))]
     if qr and not output.as_json:
-        lines += ["", *_qr(known.new_number or known.number)]
+        lines = _beside(_qr(known.new_number or known.number), lines)
     fields: dict[str, Value] = {
         "name": known.name,
         "id": known.client_id.hex(),
@@ -73,14 +80,30 @@ def _show(output: Output, known: Verification, *, qr: bool) -> None:
 
 
 def _qr(number: str) -> list[str]:
-    """Give the lines of a QR code with the digits, dark on light whatever the terminal's colours are."""
+    """Give the lines of a QR code with the digits, two rows of modules in each."""
     import segno  # noqa: PLC0415 - only for those who ask for a picture
 
-    rows = [list(row) for row in segno.make_qr(number, error="m").matrix_iter(border=2)]
+    rows = [list(row) for row in segno.make_qr(number, error="m").matrix_iter(border=_QUIET_ZONE)]
     if len(rows) % 2:
         rows.append([0] * len(rows[0]))
-    before, after = (_DARK_ON_LIGHT, _AS_BEFORE) if sys.stdout.isatty() else ("", "")
     return [
-        before + "".join(_BLOCKS[bool(up), bool(down)] for up, down in zip(upper, lower, strict=True)) + after
+        "".join(_BLOCKS[bool(up), bool(down)] for up, down in zip(upper, lower, strict=True))
         for upper, lower in zip(rows[::2], rows[1::2], strict=True)
     ]
+
+
+def _beside(code: list[str], lines: list[str]) -> list[str]:
+    """Put the code beside what is known, so that both fit a small terminal; below it where that is too narrow.
+
+    Dark on light whatever the terminal's colours are; without colours where they are not wanted.
+    """
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    before, after = (_DARK_ON_LIGHT, _AS_BEFORE) if coloured else ("", "")
+    painted = [f"{before}{row}{after}" for row in code]
+    told = "\n".join(lines).split("\n")
+    columns = columns_of(sys.stdout)
+    if columns is None or columns < len(code[0]) + len(_GAP) + max(map(width, told)):
+        return [*lines, "", *painted]
+    # Below the quiet zone's first rows, where the code itself begins.
+    beside = ["", "", *told]
+    return [f"{row}{_GAP}{line}" if line else row for row, line in itertools.zip_longest(painted, beside, fillvalue="")]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def check_out(folder: Path) -> None:
     """Clone the project into a folder that is not there yet."""
-    listed = _git("ls-files", "-z", cwd=ROOT)
+    listed = _git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
     if listed.returncode != 0 or _git("clone", "--quiet", str(ROOT), str(folder), cwd=ROOT).returncode != 0:
         pytest.skip("not a git checkout")
     # What is changed here and not committed is what is to be tested.

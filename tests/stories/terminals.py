@@ -33,6 +33,7 @@ class Terminal:
         port: int = 0,
         *words: str,
         columns: int = 100,
+        rows: int = ROWS,
         command: list[str] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -58,11 +59,11 @@ class Terminal:
             env=everything,
             cwd=str(home.parent),
             encoding="utf-8",
-            dimensions=(ROWS, columns),
+            dimensions=(rows, columns),
         )
         self._child.delaybeforesend = None
         self._settings = termios.tcgetattr(self._child.child_fd)
-        self._screen = pyte.Screen(columns, ROWS)
+        self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.Stream(self._screen)
 
     def __enter__(self) -> Self:
@@ -77,6 +78,15 @@ class Terminal:
         return self
 
     @property
+    def cells(self) -> list[list[tuple[str, str, str]]]:
+        """What is on the screen, cell by cell: the letter, and the names of its colour and of the one behind it."""
+        rows = [
+            [self._screen.buffer[row][column] for column in range(self._screen.columns)]
+            for row in range(self._screen.lines)
+        ]
+        return [[(cell.data, cell.fg, cell.bg) for cell in row] for row in rows]
+
+    @property
     def lines(self) -> list[str]:
         """What is on the screen."""
         return [line.rstrip() for line in self._screen.display]
@@ -84,8 +94,7 @@ class Terminal:
     def until(self, text: str, times: int = 1) -> Self:
         """Wait until a text is on the screen, so many times."""
         end = time.monotonic() + PATIENCE
-        # Joined as they are: a text that is longer than a line counts as well.
-        while "".join(self._screen.display).count(text) < times:
+        while not self._shows(text, times):
             assert time.monotonic() < end, f"{text!r} was never shown, but:\n{self}"
             try:
                 self._stream.feed(self._child.read_nonblocking(65536, timeout=1))
@@ -94,6 +103,11 @@ class Terminal:
             except (pexpect.EOF, ValueError):
                 raise AssertionError(f"{text!r} was never shown before the end, but:\n{self}") from None
         return self
+
+    def _shows(self, text: str, times: int) -> bool:
+        """Whether it is there, also where it is longer than a line and was broken: anywhere, or at a space."""
+        lines = self._screen.display
+        return "".join(lines).count(text) >= times or " ".join(" ".join(lines).split()).count(text) >= times
 
     def ends(self) -> int:
         """Read to the end; the exit code. The terminal has to be as it was before."""

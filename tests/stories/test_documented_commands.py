@@ -73,6 +73,8 @@ PLAYS: Final = (
     Play("messageu send bob --file film.mp4", "film.mp4 is sent to bob"),
     Play("messageu send", "standard input", "messageu send --help"),
     Play("messageu watch", "alice sent a file", home="bob", typed=((".mp4", CTRL_C),), code=130),
+    Play("messageu verify NAME", "safety number:", "messageu verify bob"),
+    Play("scripts/client --home alice verify bob", "safety number:"),
     Play("messageu verify bob --qr", "bob is verified", typed=(("[y/N]", "y\r"),)),
     Play("messageu verify NAME --accept-new", "nothing to accept", "messageu verify bob --accept-new"),
     Play("messageu doctor", "ok    outbox: nothing waits"),

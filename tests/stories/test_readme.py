@@ -8,6 +8,9 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
+from client.arguments import VERIFIED
 from tests.stories.checkout import check_out, environment, give_port
 from tests.stories.terminals import Terminal
 from torture.caller import Caller
@@ -80,3 +83,11 @@ def test_the_screens_are_those_of_this_program() -> None:
     for expected in ("/help  /quit or Ctrl-D", "Does bob see the same number? [y/N]", "ok    outbox: nothing waits"):
         assert expected in page
     assert "/help  /quit or Ctrl-D" in README
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/security.md", "docs/client.md"])
+def test_what_verified_does_not_cover_is_said_where_it_is_spoken_of(page: str) -> None:
+    """As `verify` says it, in its help and of every verified contact (trust.story)."""
+    words = "server can still cut, repeat and alter messages"
+    assert words in VERIFIED
+    assert words in " ".join((ROOT / page).read_text(encoding="utf-8").split())

@@ -37,7 +37,7 @@ $ alice verify bob --safety-number {NUMBER_OF_BOB}
 > bob
 > ...
 > verified: {TIME}
-! bob is verified.
+! bob is verified. `verified` says whose key you hold, not who wrote a message: {ANY} cut, repeat and alter {ANY}
 $ alice users
 > bob [verified]
 > mallory

@@ -113,7 +113,7 @@ def test_a_transfer_has_a_rate_and_the_time_left() -> None:
     clock = Clock()
     chat = conversation(clock)
     chat.passing(Passing("sending", 0, 40_000_000))
-    assert chat.above_the_prompt(100) == ["sending [....................] 0% of 40.0 MB, 0 B/s, …"]
+    assert chat.above_the_prompt(100) == ["sending [....................] 0% of 40.0 MB, 0 B/s"]
     clock.now = 2.0
     chat.passing(Passing("sending", 10_000_000, 40_000_000))
     assert chat.above_the_prompt(100) == ["sending [#####...............] 25% of 40.0 MB, 5.0 MB/s, 0:06 left"]
