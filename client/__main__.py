@@ -69,9 +69,12 @@ def _console(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         console.interrupted()
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone; what was not printed is shown next time. Nothing may be flushed at exit.
+    except OSError as error:
+        # Whoever read our output has gone, or its disk is full; what was not printed is shown next time. Nothing may be
+        # flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"messageu: What is to be printed can't be written ({error.strerror}).", file=sys.stderr)
         return 1
     except MessageUError as error:
         advice = error.advice if isinstance(error, ClientError) else ""

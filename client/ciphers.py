@@ -86,7 +86,7 @@ class PrivateKey:
         return self._key.export_key(format="DER", pkcs=8)
 
     def encrypted_der(self, passphrase: bytes, random_bytes: RandomBytes) -> bytes:
-        """Write the pair as encrypted PKCS#8 DER: PBES2 with scrypt and AES-256-CBC, which OpenSSL reads too."""
+        """Write the pair as encrypted PKCS#8 DER: PBES2 with scrypt and AES-256-CBC."""
         return self._key.export_key(
             format="DER",
             pkcs=8,

@@ -64,6 +64,7 @@ from common.errors import (
     CipherError,
     ClientError,
     FileUnreadable,
+    NameUnknown,
     ServerAnsweredError,
     ServerAnsweredNonsense,
     ServerSilent,
@@ -377,8 +378,14 @@ class Messenger:
             self.users()
             found = self._contacts.listed(name)
         if found is None:
+            if name == self.identity().name:
+                raise NameUnknown("That is your own name.", "Name somebody else.")
             raise self._contacts.unknown(name)
         return found
+
+    def nearest(self, name: str) -> tuple[str, ...]:
+        """Give the names that are near to one that nobody has, by what is known here. Asks no server."""
+        return () if self._contacts.listed(name) is not None else self._contacts.unknown(name).nearest
 
     def fetch_public_key(self, name: str) -> FetchedKey:
         """Ask the server for a user's public key; it is trusted where it is the first one.

@@ -253,7 +253,9 @@ def history(messenger: Messenger, output: Output, name: str | None, search: str 
         else:
             show_received(output, message)
     if not shown:
-        output.say("Nothing like that in the history.")
+        nearest = () if name is None else messenger.nearest(name)
+        meant = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
+        output.say(f"Nothing like that in the history.{meant}")
     return exit_codes.DONE
 
 

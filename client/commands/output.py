@@ -10,6 +10,7 @@ Source: docs/client.md, "JSON"; docs/schemas/.
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from typing import Final
@@ -28,6 +29,10 @@ FORMAT: Final = 1
 Value = str | int | bool | list[str] | None
 
 
+class OutputRefused(ClientError):
+    """Standard output takes nothing: a full disk, most of all."""
+
+
 class Output:
     """Where one command's words go."""
 
@@ -37,8 +42,20 @@ class Output:
         self.terminal = sys.stdin.isatty() and sys.stderr.isatty()
 
     def data(self, record: str, line: str, **fields: Value) -> None:
-        """Give one piece of data: `line` for a person, which is shown as it is, the fields for a program."""
-        print(json_line(record, fields) if self.as_json else line, flush=True)
+        """Give one piece of data: `line` for a person, which is shown as it is, the fields for a program.
+
+        Raises `OutputRefused`.
+        """
+        try:
+            print(json_line(record, fields) if self.as_json else line, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            drop_what_is_left()
+            raise OutputRefused(
+                f"What is to be printed can't be written ({error.strerror}).",
+                "Free some space; a message that was not printed is given once more.",
+            ) from error
 
     def say(self, sentence: str) -> None:
         """Tell what happens."""
@@ -110,6 +127,11 @@ class Output:
 
 def _prose(sentence: str) -> str:
     return wrapped(visible_line(sentence), columns_of(sys.stderr), indent="")
+
+
+def drop_what_is_left() -> None:
+    """Have nothing flushed at exit, where standard output takes no more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def json_line(kind: str, fields: dict[str, Value]) -> str:

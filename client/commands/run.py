@@ -8,14 +8,13 @@ Source: docs/client.md.
 
 import argparse
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from client import exit_codes
-from client.commands.output import Output
+from client.commands.output import Output, drop_what_is_left
 from client.settings import Flags, Settings
-from common.errors import MessageUError
+from common.errors import MessageUError, NotRegistered
 from common.info_files import DEFAULT_PORT, ServerAddress
 
 _WITHOUT_SERVER = frozenset({"whoami", "history"})
@@ -59,8 +58,8 @@ def run(options: argparse.Namespace) -> int:
         output.interrupted()
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone. Nothing may be flushed at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has gone.
+        drop_what_is_left()
         return exit_codes.UNEXPECTED
     except MessageUError as error:
         return output.failure(error)
@@ -71,6 +70,9 @@ def _with_messenger(
 ) -> int:
     from client.messenger import Messenger
 
+    if options.command != "register" and not settings.home.exists():
+        # Rather than making one for somebody who mistyped it.
+        raise NotRegistered(f"There is no home {settings.home}.", "Register first, or use --home.")
     # An address that is never used, for what asks no server.
     nowhere = ServerAddress("localhost", DEFAULT_PORT)
     address = nowhere if options.command in _WITHOUT_SERVER else settings.server()

@@ -34,7 +34,10 @@ class _NotTaken(Exception):
 
 def watch(messenger: Messenger, output: Output, command: str | None, answer: str) -> int:
     """Hand out message after message until Ctrl-C."""
-    words = None if command is None else shlex.split(command)
+    try:
+        words = None if command is None else shlex.split(command)
+    except ValueError as error:
+        raise SettingRejected(f"--exec takes a command, not {command!r} ({error}).") from error
     if words == []:
         raise SettingRejected("--exec takes a command, not an empty text.")
     messenger.identity()

@@ -33,7 +33,7 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from torture.programs import ROOT
 
@@ -198,7 +198,13 @@ def stranger(speech: bytes) -> Iterator[str]:
 
 
 def messageu(
-    folder: Path, port: int, user: str, words: list[str], typed: str = "", largest_file: int | None = None
+    folder: Path,
+    port: int,
+    user: str,
+    words: list[str],
+    typed: str = "",
+    largest_file: int | None = None,
+    stdout: IO[str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in a user's home."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MESSAGEU_")}
@@ -214,7 +220,8 @@ def messageu(
     return subprocess.run(
         [sys.executable, "-P", "-m", "client", *options, *words],
         input=typed,
-        capture_output=True,
+        stdout=subprocess.PIPE if stdout is None else stdout,
+        stderr=subprocess.PIPE,
         text=True,
         cwd=folder,
         env=environment,

@@ -136,7 +136,7 @@ def test_what_a_chat_needs(server: Server, tmp_path: Path) -> None:
     assert "chat needs a terminal" in piped.stderr
     for words, code, sentence in (
         (["chat", "bbo"], 7, "Did you mean bob?"),
-        (["--home", str(tmp_path / "nobody"), "chat", "bob"], 8, "no identity yet"),
+        (["--home", str(tmp_path / "nobody"), "chat", "bob"], 8, "There is no home "),
     ):
         with Terminal(tmp_path / "alice", server.port, *words) as alice:
             assert alice.ends() == code

@@ -23,6 +23,17 @@ $ alice send bob -
 $ alice recv --wait soon
 ! ...
 = 2
+$ alice send alice "to myself"
+! messageu: That is your own name. Name somebody else.
+= 7
+$ alice history bbo
+! Nothing like that in the history. Did you mean bob?
+$ alice --home {HOME}/mistyped whoami
+! messageu: There is no home {PATH}. Register first, or use --home.
+= 8
+$ alice watch --exec "'cat"
+! messageu: --exec takes a command, not "'cat" (No closing quotation).
+= 2
 $ alice nonsense
 ! ...
 = 2
