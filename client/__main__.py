@@ -27,8 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interruption.install()
         return _run(arguments)
     except KeyboardInterrupt:
-        # Ctrl-C while modules were still being read: nothing was begun, and there is nobody to tell it yet.
+        # Ctrl-C while modules were still being read: nothing was begun, and there is nobody to tell it yet. Or a second
+        # one, while the first was being told.
         return EXIT_INTERRUPTED
+    finally:
+        if arguments is None:
+            # A program of its own, which ends here.
+            interruption.over()
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -22,6 +22,12 @@ def install() -> None:
         signal.signal(signal.SIGINT, _interrupt)
 
 
+def over() -> None:
+    """The exit code is settled: a further Ctrl-C, of an impatient person, changes nothing any more."""
+    if signal.getsignal(signal.SIGINT) is _interrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     while frame is not None:
         if frame.f_code.co_name == "__del__":

@@ -31,14 +31,7 @@ from client.messenger import (
     Unreadable,
 )
 from client.visible import visible_line, visible_name, visible_text
-from common.errors import (
-    FileUnreadable,
-    MessageUError,
-    ServerAnsweredError,
-    ServerSilent,
-    ServerUnreachable,
-    SettingRejected,
-)
+from common.errors import ClientError, FileUnreadable, MessageUError, SettingRejected
 
 POLL: Final = 2.0
 """Seconds between two questions to a server that can't let a client wait."""
@@ -60,7 +53,7 @@ def send(messenger: Messenger, output: Output, name: str, text: str | None, file
     if messenger.agree_on_key(name):
         what = "is made, and waits, for" if messenger.waiting_count() else "is made and sent to"
         output.say(f"A new symmetric key {what} {marked(messenger, name)}.")
-    kept: MessageUError | None = None
+    kept: ClientError | None = None
     for path in (*(() if text is None else (None,)), *files):
         with output.transfer("Encrypting") as preparing, output.transfer("Sending") as progress:
             try:
@@ -69,8 +62,11 @@ def send(messenger: Messenger, output: Output, name: str, text: str | None, file
                 else:
                     how = functools.partial(messenger.send_file, name, path, progress, preparing)
                     _send_one(messenger, output, "file", path, how)
-            except (ServerUnreachable, ServerSilent, ServerAnsweredError) as error:
-                if not messenger.keeps(error):
+            except (MessageUError, KeyboardInterrupt) as error:
+                if not isinstance(error, ClientError) or not messenger.keeps(error):
+                    if kept is not None:
+                        # What came before this one.
+                        output.say(f"{kept} {kept.advice}")
                     raise
                 if kept is not None:
                     output.say(f"{path} is kept too.")

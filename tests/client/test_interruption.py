@@ -54,3 +54,13 @@ def test_only_the_main_thread_can_take_it_over() -> None:
     thread.start()
     thread.join()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_once_the_exit_code_is_settled_nothing_changes_it() -> None:
+    interruption.install()
+    interruption.over()
+    signal.raise_signal(signal.SIGINT)
+    # Who chose something else keeps it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    interruption.over()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

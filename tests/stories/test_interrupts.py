@@ -174,6 +174,12 @@ def test_while_it_waits(server: Server, tmp_path: Path) -> None:
     alice, port = tmp_path / "alice", server.port
     interrupted(alice, port, "recv", "--wait", "60", when=lambda: receives(alice))
     interrupted(alice, port, "watch", when=lambda: receives(alice))
+    with Terminal(alice, port, "recv", "--wait", "60") as terminal:
+        # One who is impatient.
+        wait_until(lambda: receives(alice), "alice to receive")
+        terminal.types(CTRL_C * 3, end="").types(CTRL_C * 3, end="")
+        assert terminal.ends() == 130
+        assert "Traceback" not in str(terminal)
     server.end()
     interrupted(alice, port, "watch", shown="Trying again by itself.")
 
