@@ -37,13 +37,14 @@ class Sender(Protocol):
 
 
 class OpenRun:
-    """A waiter of the link, once it is complete. `opened_at` in monotonic seconds."""
+    """A waiter of the link, once it is complete. `opened_at` in monotonic seconds; `cost`: bytes, of all in it."""
 
-    __slots__ = ("_frames", "_proven", "_shares", "_size", "opened_at")
+    __slots__ = ("_frames", "_proven", "_shares", "_size", "cost", "opened_at")
 
     def __init__(self, proven: bool, opened_at: float) -> None:
         self._proven = proven
         self.opened_at = opened_at
+        self.cost = 0
         self._size = 0
         self._frames: list[bytes] = []
         self._shares: list[tuple[Sender, list[bytes], int]] = []
@@ -58,9 +59,27 @@ class OpenRun:
         if proven is not self._proven or size > LARGEST:
             return False
         self._size = size
+        self.cost += cost
         self._frames.append(frames)
         self._shares.append((sender, run.recipients, cost))
         return True
+
+    def split(self, cost: int) -> "OpenRun | None":
+        """Keep what came first, up to `cost` and from one connection at least; the rest as a run of its own."""
+        if self.cost <= cost or len(self._shares) == 1:
+            return None
+        count = 1
+        kept = self._shares[0][2]
+        while kept + self._shares[count][2] <= cost:
+            kept += self._shares[count][2]
+            count += 1
+        rest = OpenRun(self._proven, self.opened_at)
+        rest._frames, rest._shares = self._frames[count:], self._shares[count:]
+        del self._frames[count:], self._shares[count:]
+        rest.cost, self.cost = self.cost - kept, kept
+        rest._size = sum(map(len, rest._frames))
+        self._size -= rest._size
+        return rest
 
     def complete(self) -> StoreRun:
         """The operation; nothing can be added any more."""

@@ -12,6 +12,7 @@ Source: docs/storage-protocol.md.
 """
 
 import logging
+import os
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -94,10 +95,7 @@ class _Monitor:
 
 
 class StorageLink:
-    """One DEALER socket, one slot. `arrived` hears hints, `worker_changed` that leases and watches are gone.
-
-    `bytes_under_way`: what waits for the worker's answer.
-    """
+    """One DEALER socket, one slot. `arrived` hears hints, `worker_changed` that leases and watches are gone."""
 
     def __init__(
         self,
@@ -122,8 +120,6 @@ class StorageLink:
         self._timer: Timer | None = None
         self._timer_at = 0.0
         self._run: OpenRun | None = None
-        self.bytes_under_way = 0
-        self._on_its_way_bytes = 0
         self._connected = False
         self.facts: StoreFacts | None = None
         self.arrived: Callable[[int, list[bytes]], None] = lambda _sequence, _recipients: None
@@ -137,12 +133,10 @@ class StorageLink:
         """Send `operation` with the next batch. `size`: bytes it keeps in memory until it is answered."""
         if self._run is not None:
             self._close_run(self._run)
-        self.bytes_under_way += size
-        self._sender.submit(operation, waiter, self._loop.now)
+        self._sender.submit(operation, waiter, self._loop.now, size)
 
     def submit_sends(self, run: SendRun, proven: bool, cost: int, sender: Sender) -> None:
         """Send these 603s with the next batch. `cost`: bytes they keep in memory until they are answered."""
-        self.bytes_under_way += cost
         if self._run is not None:
             if self._run.add(run, proven, cost, sender):
                 return
@@ -153,7 +147,18 @@ class StorageLink:
     def _close_run(self, run: OpenRun) -> None:
         """What comes next comes behind it, so that the order of requests stays that of their operations."""
         self._run = None
-        self._sender.submit(run.complete(), run, run.opened_at)
+        self._sender.submit(run.complete(), run, run.opened_at, run.cost)
+
+    def _close_share(self, run: OpenRun) -> None:
+        """What of the run the next batch takes."""
+        rest = run.split(self._sender.share(run.cost))
+        self._close_run(run)
+        self._run = rest
+
+    @property
+    def bytes_under_way(self) -> int:
+        """What waits for the worker's answer."""
+        return self._sender.size + (self._run.cost if self._run is not None else 0)
 
     @property
     def collects(self) -> bool:
@@ -174,13 +179,19 @@ class StorageLink:
         ZeroMQ's descriptor is edge-triggered, and what was taken off the socket or put into it may have swallowed an
         edge: so the socket is asked at the end of every turn, which costs a microsecond.
         """
-        sent = True
-        while sent:
-            self._receive()
+        while True:
+            events = self._receive()
             if self._run is not None and not self._sender.waiting:
-                self._close_run(self._run)
-            self._give_up_late_ones()
+                self._close_share(self._run)
+            events += self._late_ones()
+            # The worker need not wait while outcomes are handed out. What else may have come changes what leaves.
+            if not all(isinstance(event, Answered) for event in events):
+                self._handle(events)
+                events = []
             sent = self._send()
+            self._handle(events)
+            if not sent and not events:
+                break
         self._set_timer()
 
     def _connection_changed(self, connected: bool) -> None:
@@ -190,7 +201,8 @@ class StorageLink:
             log.warning("the storage worker is gone; requests wait for it")
         self._connected = connected
 
-    def _receive(self) -> None:
+    def _receive(self) -> list[Event[Waiter]]:
+        events: list[Event[Waiter]] = []
         while _number(self._socket, _EVENTS) & _POLLIN:
             parts = self._socket.recv_multipart(zmq.NOBLOCK)
             try:
@@ -203,19 +215,19 @@ class StorageLink:
             if isinstance(message, Arrived):
                 self.arrived(message.sequence, message.recipients)
             else:
-                self._handle(self._sender.receive(message))
+                events += self._sender.receive(message)
+        return events
 
-    def _give_up_late_ones(self) -> None:
+    def _late_ones(self) -> list[Event[Waiter]]:
         events = self._sender.expire(self._loop.now)
         if events:
             log.error("the storage worker did not answer in time; its requests end without a reply")
-            self._handle(events)
+        return events
 
     def _handle(self, events: list[Event[Waiter]]) -> None:
         for event in events:
             match event:
                 case Answered(operations, waiters, outcomes):
-                    self._nothing_on_its_way()
                     if outcomes is None:
                         log.error("the storage worker could not decode a batch of %d operations", len(operations))
                         outcomes = [_NOT_DONE] * len(operations)
@@ -223,10 +235,6 @@ class StorageLink:
                     for operation, waiter, outcome in zip(operations, waiters, outcomes, strict=True):
                         waiter.answered(operation, outcome)
                 case GivenUp(operations, waiters):
-                    if not self._sender.waiting:
-                        self._nothing_on_its_way()
-                    if not self._sender.collected and self._run is None:
-                        self.bytes_under_way = self._on_its_way_bytes
                     for operation, waiter in zip(operations, waiters, strict=True):
                         waiter.unknown(operation)
                 case Greeted(facts, _):
@@ -244,10 +252,6 @@ class StorageLink:
                 case WorkerChanged():
                     self.worker_changed()
 
-    def _nothing_on_its_way(self) -> None:
-        self.bytes_under_way -= self._on_its_way_bytes
-        self._on_its_way_bytes = 0
-
     def _send(self) -> bool:
         if not self._connected:
             return False
@@ -256,7 +260,6 @@ class StorageLink:
         if frame is None:
             return False
         if fresh and self._sender.waiting:
-            self._on_its_way_bytes = self.bytes_under_way
             fail_points.reach(FailPoint.GATEWAY_RECEIVED, fail_points.names(self._sender.on_its_way))
         try:
             # Without a copy a frame that is sent again and again to a worker that sleeps costs its memory once.
@@ -264,6 +267,9 @@ class StorageLink:
         except zmq.Again:
             self._sender.not_sent()
             return False
+        # ZeroMQ's thread has to run before the worker hears of it. It often waits behind this one for its processor,
+        # while others idle. See docs/decisions/0007-taking-turns.md.
+        os.sched_yield()
         fail_points.reach(FailPoint.GATEWAY_SENT, fail_points.names(self._sender.on_its_way))
         return True
 

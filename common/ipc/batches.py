@@ -12,6 +12,10 @@ Exposure: none of its own; it sees decoded messages only.
     ready                   batch n              Reply n → outcomes; BatchRefused n → none done;
                                                  deadline → unknown, greeting; GreetAgain, Superseded → the same
 
+The two ends should work at the same time, on what they gave each other before. Clients send again when they are
+answered, so if a batch took all that waits, everything would come back together and find one end idle, again and
+again. So a batch takes about half of what waits and was just answered (`share`): two halves take turns.
+
 Source: docs/storage-protocol.md, "Batches".
 """
 
@@ -42,6 +46,11 @@ LATE_GREETINGS: Final = 3
 The greeting of a gateway that was killed may reach the worker after that of its successor, which then is the one
 that lives. A successor that lives comes back each time, and one of the two gives up."""
 LATE_GREETINGS_WITHIN: Final = 600.0
+
+SMALLEST_SHARE: Final = 4096
+"""Bytes that are not worth another batch."""
+LEAST_SIZE: Final = 256
+"""Bytes that any operation counts as."""
 
 Waiter = TypeVar("Waiter")
 
@@ -80,13 +89,14 @@ Event = Answered[Waiter] | GivenUp[Waiter] | Greeted | WorkerChanged
 class BatchSender(Generic[Waiter]):
     """The gateway's end of the link for one slot: one batch on its way, the next one being collected.
 
-    `new_incarnation` gives 16 fresh random bytes for each greeting.
+    `new_incarnation` gives 16 fresh random bytes for each greeting. Sizes are the bytes that operations keep in memory.
     """
 
     __slots__ = (
-        "_collecting_since", "_deadline", "_epoch", "_frame", "_greeting", "_incarnation", "_new_incarnation",
-        "_number", "_on_its_way", "_operations", "_resend_after", "_sent_at", "_slot", "_started_at",
-        "_superseded_at", "_waiters", "_worker_incarnation",
+        "_answered_size", "_collected_size", "_collecting_since", "_deadline", "_epoch", "_frame", "_greeting",
+        "_incarnation", "_new_incarnation", "_number", "_on_its_way", "_on_its_way_size", "_operations",
+        "_resend_after", "_sent_at", "_sizes", "_slot", "_started_at", "_superseded_at", "_waiters",
+        "_worker_incarnation",
     )  # fmt: skip
 
     def __init__(
@@ -102,8 +112,12 @@ class BatchSender(Generic[Waiter]):
         self._deadline = deadline
         self._operations: list[Operation] = []
         self._waiters: list[Waiter] = []
+        self._sizes: list[int] = []
+        self._collected_size = 0
         self._collecting_since = 0.0
         self._on_its_way: tuple[list[Operation], list[Waiter]] | None = None
+        self._on_its_way_size = 0
+        self._answered_size = 0
         self._epoch = 0
         self._number = 0
         self._worker_incarnation = b""
@@ -138,12 +152,47 @@ class BatchSender(Generic[Waiter]):
         """The operations of the batch that is on its way."""
         return self._on_its_way[0] if self._on_its_way else []
 
-    def submit(self, operation: Operation, waiter: Waiter, now: float) -> None:
+    @property
+    def size(self) -> int:
+        """Of all operations that were not answered."""
+        return self._collected_size + self._on_its_way_size
+
+    def share(self, more: int) -> int:
+        """How much the next batch should take of what was collected and `more`; all of it where little was answered.
+
+        That is half of both and of the batch whose answer was the last thing that happened.
+        """
+        waiting = self._collected_size + more
+        return max((waiting + self._answered_size + 1) // 2, SMALLEST_SHARE) if self._answered_size else waiting
+
+    def submit(self, operation: Operation, waiter: Waiter, now: float, size: int = 0) -> None:
         """Put an operation into the batch that is being collected; `waiter` comes back with its outcome."""
         if not self._operations:
             self._collecting_since = now
+        size = max(size, LEAST_SIZE)
         self._operations.append(operation)
         self._waiters.append(waiter)
+        self._sizes.append(size)
+        self._collected_size += size
+
+    def _take(self) -> tuple[list[Operation], list[Waiter]]:
+        """The operations that leave now, as many as their share allows, and one at least."""
+        share = self.share(0)
+        self._answered_size = 0
+        if self._collected_size <= share or len(self._operations) == 1:
+            taken = self._operations, self._waiters
+            self._on_its_way_size = self._collected_size
+            self._operations, self._waiters, self._sizes, self._collected_size = [], [], [], 0
+            return taken
+        count, size = 1, self._sizes[0]
+        while size + self._sizes[count] <= share:
+            size += self._sizes[count]
+            count += 1
+        taken = self._operations[:count], self._waiters[:count]
+        del self._operations[:count], self._waiters[:count], self._sizes[:count]
+        self._collected_size -= size
+        self._on_its_way_size = size
+        return taken
 
     def frame_to_send(self, now: float) -> bytes | None:
         """What has to leave now: a greeting, the next batch, or once more what was not answered; None for nothing.
@@ -155,11 +204,11 @@ class BatchSender(Generic[Waiter]):
                 return None
         elif self._operations:
             self._number += 1
-            self._on_its_way = (self._operations, self._waiters)
-            self._frame = encode_batch(Batch(self._slot, self._epoch, self._number, self._operations))
+            self._on_its_way = self._take()
+            self._frame = encode_batch(Batch(self._slot, self._epoch, self._number, self._on_its_way[0]))
             self._started_at = now
-            self._operations, self._waiters = [], []
         else:
+            self._answered_size = 0
             return None
         self._sent_at = now
         return self._frame
@@ -189,8 +238,7 @@ class BatchSender(Generic[Waiter]):
         """Give up what has waited for longer than the deadline; after a batch was given up, greet again."""
         events: list[Event[Waiter]] = []
         if self._on_its_way and now - self._started_at >= self._deadline:
-            events.append(GivenUp(*self._on_its_way))
-            self._on_its_way = None
+            events.append(self._give_up())
             self._greet()
         if self._operations and now - self._collecting_since >= self._deadline:
             events += self.give_up_collected()
@@ -201,8 +249,21 @@ class BatchSender(Generic[Waiter]):
         if not self._operations:
             return []
         given_up = GivenUp(self._operations, self._waiters)
-        self._operations, self._waiters = [], []
+        self._operations, self._waiters, self._sizes, self._collected_size = [], [], [], 0
         return [given_up]
+
+    def _off_its_way(self) -> tuple[list[Operation], list[Waiter]]:
+        """The batch that was on its way is so no more."""
+        assert self._on_its_way is not None
+        batch, self._on_its_way = self._on_its_way, None
+        self._answered_size, self._on_its_way_size = self._on_its_way_size, 0
+        self._frame = b""
+        return batch
+
+    def _give_up(self) -> GivenUp[Waiter]:
+        given_up = GivenUp(*self._off_its_way())
+        self._answered_size = 0
+        return given_up
 
     def receive(self, message: Welcome | Reply | BatchRefused | Superseded | GreetAgain) -> list[Event[Waiter]]:
         """Take in what the worker said. Raises `GatewaySuperseded` where a later gateway has the slot and lives.
@@ -220,9 +281,7 @@ class BatchSender(Generic[Waiter]):
                     return self._greet_again()
             case BatchRefused(slot, epoch, number):
                 if self._is_current(slot, epoch, number) and self._on_its_way:
-                    answered = Answered(*self._on_its_way, None)
-                    self._on_its_way, self._frame = None, b""
-                    return [answered]
+                    return [Answered(*self._off_its_way(), None)]
             case GreetAgain(slot, epoch, number):
                 if self._is_current(slot, epoch, number) and self._on_its_way:
                     return self._greet_again()
@@ -237,8 +296,7 @@ class BatchSender(Generic[Waiter]):
 
     def _greet_again(self) -> list[Event[Waiter]]:
         """Nothing of the present epoch is answered any more."""
-        events: list[Event[Waiter]] = [GivenUp(*self._on_its_way)] if self._on_its_way else []
-        self._on_its_way = None
+        events: list[Event[Waiter]] = [self._give_up()] if self._on_its_way else []
         self._greet()
         return events
 
@@ -248,12 +306,11 @@ class BatchSender(Generic[Waiter]):
     def _reply(self, reply: Reply) -> list[Event[Waiter]]:
         if not self._is_current(reply.slot, reply.epoch, reply.number) or self._on_its_way is None:
             return []
-        operations, waiters = self._on_its_way
         events: list[Event[Waiter]] = []
         if reply.worker_incarnation != self._worker_incarnation:
             self._worker_incarnation = reply.worker_incarnation
             events.append(WorkerChanged(reply.worker_incarnation))
-        self._on_its_way, self._frame = None, b""
+        operations, waiters = self._off_its_way()
         if len(reply.outcomes) != len(operations):
             self._greet()
             events.append(GivenUp(operations, waiters))

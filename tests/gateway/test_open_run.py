@@ -106,3 +106,54 @@ def test_what_may_not_go_together() -> None:
     assert run.add(large, True, 1, Sender())
     assert not run.add(run_of(2), True, 1, Sender())
     assert run.complete() == StoreRun(True, large.frames)
+
+
+def costs(run: OpenRun) -> list[int]:
+    return [cost for _sender, _recipients, cost in run._shares]
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept", "rest"),
+    [(0, [10], [20, 30]), (29, [10], [20, 30]), (30, [10, 20], [30]), (59, [10, 20], [30]), (60, [10, 20, 30], [])],
+)
+def test_a_part_of_a_run_leaves(limit: int, kept: list[int], rest: list[int]) -> None:
+    run = OpenRun(proven=False, opened_at=3.0)
+    senders = [Sender(), Sender(), Sender()]
+    for number, sender in enumerate(senders):
+        run.add(run_of(number), False, 10 * (number + 1), sender)
+    other = run.split(limit)
+    assert costs(run) == kept
+    assert run.cost == sum(kept)
+    parts = [run]
+    if other is None:
+        assert rest == []
+    else:
+        assert costs(other) == rest
+        assert other.cost == sum(rest)
+        assert other.opened_at == 3.0
+        parts.append(other)
+        # What is left takes more, behind what is there.
+        assert other.add(run_of(9), False, 5, senders[0])
+        assert other.cost == sum(rest) + 5
+    first = 100
+    for part in parts:
+        operation = part.complete()
+        count = len(list(walk_frames(operation.frames)))
+        part.answered(operation, RunStored(first, []))
+        first += count
+    heard = [entry for sender in senders for entry in sender.heard]
+    assert sorted(heard)[:3] == [(recipient(number), 100 + number) for number in range(3)]
+
+
+def test_what_may_not_be_larger_counts_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = len(run_of(0).frames)
+    monkeypatch.setattr(open_run, "LARGEST", 3 * frames)
+    run = OpenRun(proven=False, opened_at=0.0)
+    for number in range(3):
+        assert run.add(run_of(number), False, 10, Sender())
+    assert not run.add(run_of(3), False, 10, Sender())
+    rest = run.split(20)
+    assert rest is not None
+    assert run.add(run_of(4), False, 10, Sender())
+    assert not run.add(run_of(5), False, 10, Sender())
+    assert rest.add(run_of(6), False, 10, Sender())

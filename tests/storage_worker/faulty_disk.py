@@ -120,6 +120,11 @@ class FaultyJournalFile:
             raise StoreFailed(self._disk.fault.value)
         self._file.sync()
 
+    def write_synced(self, offset: int, data: bytes) -> None:
+        """Both, each of which may fail."""
+        self.write(offset, data)
+        self.sync()
+
     def close(self) -> None:
         """As it is."""
         self._file.close()

@@ -52,6 +52,21 @@ class _Image:
             _apply(self.sure, change)
         self.pending.clear()
 
+    def sync_last(self) -> None:
+        """The last write is there for sure now; of those before it, what it did not write over is as unsure as ever."""
+        last = self.pending.pop()
+        assert not isinstance(last, int)
+        _apply(self.sure, last)
+        start, end = last[0], last[0] + len(last[1])
+        earlier, self.pending = self.pending, []
+        for change in earlier:
+            assert not isinstance(change, int)
+            offset, data = change
+            if offset < start:
+                self.pending.append((offset, data[: start - offset]))
+            if offset + len(data) > end:
+                self.pending.append((max(offset, end), data[max(end - offset, 0) :]))
+
     def after_cut(self, chance: Random) -> bytes | None:
         """The content, or None where the file's name is not there; each pending change is there, missing or torn."""
         if not self.exists and chance.random() < 0.5:
@@ -225,6 +240,12 @@ class _JournalFile:
         self._disk.count()
         self._file.sync()
         self._image.sync()
+
+    def write_synced(self, offset: int, data: bytes) -> None:
+        self.write(offset, data)
+        self._disk.count()
+        self._file.sync()
+        self._image.sync_last()
 
     def close(self) -> None:
         self._file.close()

@@ -1,5 +1,6 @@
 """The journal: what was appended is found again, up to the first record that is not whole, and nothing else."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -121,7 +122,7 @@ def test_doors_tell_what_went_wrong(tmp_path: Path, path: Path) -> None:
         DiskJournal(tmp_path / "missing" / "mail.journal", CAPACITY)
     file = DiskJournal(path, CAPACITY)
     file.close()
-    for action in (file.read, file.sync, lambda: file.write(0, b"x")):
+    for action in (file.read, file.sync, lambda: file.write(0, b"x"), lambda: file.write_synced(0, b"x")):
         with pytest.raises(StoreFailed, match=r"mail\.journal can't be"):
             action()
 
@@ -133,8 +134,10 @@ def test_no_room(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(StoreFull, match="can't be written: No space left"):
-        file.write(0, b"x")
+    monkeypatch.setattr(os, "pwritev", full)
+    for write in (file.write, file.write_synced):
+        with pytest.raises(StoreFull, match="can't be written: No space left"):
+            write(0, b"x")
     monkeypatch.undo()
     file.close()
 
@@ -147,7 +150,11 @@ def test_a_disk_without_room_for_all_of_it_leaves_it_shorter(path: Path, monkeyp
             raise OSError(28, "No space left on device")
         return real(descriptor, data, offset)
 
+    def nearly_full_too(descriptor: int, parts: list[bytes], offset: int, _flags: int) -> int:
+        return nearly_full(descriptor, parts[0], offset)
+
     monkeypatch.setattr(os, "pwrite", nearly_full)
+    monkeypatch.setattr(os, "pwritev", nearly_full_too)
     file = DiskJournal(path, CAPACITY)
     journal = Journal(file, CAPACITY)
     journal.begin(ERA)
@@ -158,3 +165,84 @@ def test_a_disk_without_room_for_all_of_it_leaves_it_shorter(path: Path, monkeyp
     journal.close()
     monkeypatch.undo()
     assert found(path) == [b"fits", b"fits too"]
+
+
+class Door:
+    """A door to a journal in memory that notes what is called."""
+
+    def __init__(self) -> None:
+        self.content = bytearray(CAPACITY)
+        self.calls: list[str] = []
+
+    def read(self) -> bytes:
+        return bytes(self.content)
+
+    def write(self, offset: int, data: bytes) -> None:
+        self.calls.append("write")
+        self.content[offset : offset + len(data)] = data
+
+    def sync(self) -> None:
+        self.calls.append("sync")
+
+    def write_synced(self, offset: int, data: bytes) -> None:
+        self.content[offset : offset + len(data)] = data
+        self.calls.append("write_synced")
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_record_is_synced_alone_only_where_all_before_it_are() -> None:
+    door = Door()
+    journal = Journal(door, CAPACITY)
+    journal.begin(ERA)
+    for sync in (True, False, True, True):
+        journal.append(b"record", sync=sync)
+    assert door.calls == ["write_synced", "write", "write", "sync", "write_synced"]
+    door.calls.clear()
+    # What another process wrote may be read without being on disk.
+    again = Journal(door, CAPACITY)
+    assert len(list(again.replay(ERA))) == 4
+    again.append(b"record", sync=True)
+    again.append(b"record", sync=True)
+    assert door.calls == ["write", "sync", "write_synced"]
+    door.calls.clear()
+    third = Journal(door, CAPACITY)
+    assert len(list(third.replay(ERA))) == 6
+    third.sync_again()
+    third.append(b"record", sync=True)
+    assert door.calls == ["write", "sync", "write_synced"]
+
+
+@pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.ENOSPC, errno.EDQUOT, 0])
+def test_where_one_call_does_not_do_it_two_are_made(path: Path, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    def half(descriptor: int, parts: list[bytes], offset: int, _flags: int) -> int:
+        if error:
+            raise OSError(error, os.strerror(error))
+        return os.pwrite(descriptor, parts[0][: len(parts[0]) // 2], offset)
+
+    monkeypatch.setattr(os, "pwritev", half)
+    synced: list[int] = []
+    real = os.fdatasync
+
+    def noted(descriptor: int) -> None:
+        synced.append(descriptor)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", noted)
+    written(path, b"one", b"two")
+    assert len(synced) == 2
+    monkeypatch.undo()
+    assert found(path) == [b"one", b"two"]
+
+
+def test_a_write_and_sync_that_fails_is_the_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    file = DiskJournal(path, CAPACITY)
+    monkeypatch.setattr(os, "pwritev", broken)
+    with pytest.raises(StoreFailed, match="can't be written: Input/output error"):
+        file.write_synced(0, b"x")
+    monkeypatch.undo()
+    file.close()

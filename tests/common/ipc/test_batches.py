@@ -10,6 +10,7 @@ from common.ipc.batches import (
     DEADLINE,
     LATE_GREETINGS,
     LATE_GREETINGS_WITHIN,
+    LEAST_SIZE,
     RESEND_AFTER,
     Answered,
     BatchSender,
@@ -200,6 +201,64 @@ class TestSender:
         sender.submit(Release(2), "b", 0)
         sent(sender)
         assert len(sender.receive(Reply(3, 1, 2, OTHER_WORKER, [Done()]))) == 1
+
+    def test_sizes_are_those_of_what_was_not_answered(self, sender: BatchSender[str]) -> None:
+        assert sender.size == 0
+        sender.submit(Release(1), "a", 0, 1000)
+        sender.submit(Release(2), "b", 0)
+        assert sender.size == 1000 + LEAST_SIZE
+        sent(sender)
+        sender.submit(Release(3), "c", 0, 500)
+        assert sender.size == 1500 + LEAST_SIZE
+        sender.receive(Reply(3, 1, 1, WORKER, [Done(), Done()]))
+        assert sender.size == 500
+        sender.give_up_collected()
+        assert sender.size == 0
+        sender.submit(Release(4), "d", 0, 700)
+        sent(sender)
+        sender.receive(GreetAgain(3, 1, 2))
+        assert sender.size == 0
+
+    def test_all_that_waits_leaves_where_nothing_was_just_answered(self, sender: BatchSender[str]) -> None:
+        for number in range(100):
+            sender.submit(Release(number), "a", 0, 1000)
+        assert sender.share(5000) == 105_000
+        assert len(sent(sender).operations) == 100
+
+    def test_half_of_what_waits_and_was_answered_leaves(self, sender: BatchSender[str]) -> None:
+        sender.submit(Release(0), "a", 0, 10_000)
+        sent(sender)
+        for number in range(1, 41):
+            sender.submit(Release(number), "a", 0, 1000)
+        sender.receive(Reply(3, 1, 1, WORKER, [Done()]))
+        # 40,000 wait and 10,000 were answered.
+        assert sender.share(0) == 25_000
+        assert sent(sender).operations == [Release(number) for number in range(1, 26)]
+        for number in range(41, 51):
+            sender.submit(Release(number), "a", 0, 1000)
+        sender.receive(Reply(3, 1, 2, WORKER, [Done()] * 25))
+        # From here on two halves take turns.
+        assert sent(sender).operations == [Release(number) for number in range(26, 51)]
+
+    def test_what_was_answered_counts_only_at_once(self, sender: BatchSender[str]) -> None:
+        sender.submit(Release(0), "a", 0, 50_000)
+        sent(sender)
+        sender.receive(Reply(3, 1, 1, WORKER, [Done()]))
+        assert sender.frame_to_send(0) is None
+        for number in range(1, 41):
+            sender.submit(Release(number), "a", 0, 1000)
+        assert len(sent(sender).operations) == 40
+
+    def test_little_is_not_divided_and_one_operation_never(self, sender: BatchSender[str]) -> None:
+        for number, sizes in enumerate([[300, 300, 300], [100_000]], start=1):
+            sender.submit(Release(0), "a", 0, 300)
+            sent(sender)
+            for size in sizes:
+                sender.submit(Release(size), "a", 0, size)
+            sender.receive(Reply(3, 1, 2 * number - 1, WORKER, [Done()]))
+            assert sent(sender).operations == [Release(size) for size in sizes]
+            sender.receive(Reply(3, 1, 2 * number, WORKER, [Done()] * len(sizes)))
+            assert sender.frame_to_send(0) is None
 
     def test_a_reply_of_the_wrong_length_is_unknown(self, sender: BatchSender[str]) -> None:
         sender.submit(Release(1), "a", 0)
