@@ -1,11 +1,15 @@
 """Makes the screens in docs/screens.md and README.md: real commands in pseudo-terminals, read by a terminal emulator.
 
-.venv/bin/python scripts/captures.py prints them; with --write they take the place of the old ones.
-A screen is what stands on it when its last text has appeared; nothing is cut but empty lines at its end. What differs
-from run to run (times, ids, keys, numbers) differs here too.
+.venv/bin/python scripts/captures.py prints them; with --write they take the place of the old ones, with --pictures DIR
+there is an SVG of each in that folder, with all its colours, in a small and a large terminal, light and dark, to be
+looked at. A screen is what stands on it when its last text has appeared; nothing is cut but empty lines at its end.
+What differs from run to run (times, ids, keys, numbers) differs here too.
 """
 
+import argparse
 import contextlib
+import dataclasses
+import io
 import os
 import re
 import signal
@@ -13,11 +17,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pexpect
 import pyte
+from rich import _export_format
+from rich.console import Console
+from rich.style import Style
+from rich.terminal_theme import DEFAULT_TERMINAL_THEME, SVG_EXPORT_THEME, TerminalTheme
+from rich.text import Text
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -26,27 +36,44 @@ from torture.programs import Server  # noqa: E402 - the path is needed first
 
 PAGE = ROOT / "docs" / "screens.md"
 README = ROOT / "README.md"
-BEGIN, END = "<!-- chat -->\n```\n", "```\n<!-- end of chat -->"
+PARTS = {"chat": ["chat"], "screens": ["verify", "doctor", "watch", "progress"]}
+"""What README shows between `<!-- NAME -->` and `<!-- end of NAME -->`; its transcript shows the numbered menu."""
 PATIENCE = 20.0
+THEMES = {"light": DEFAULT_TERMINAL_THEME, "dark": SVG_EXPORT_THEME}
+# Rich's own form fetches a font from elsewhere.
+PICTURE = re.sub(r"@font-face \{\{.*?\}\}", "", _export_format.CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 INTRODUCTION = """\
 # Screens
 
-Made by `scripts/captures.py`, which types at real commands and reads the screen: text alone, 80 columns.
-The program uses bold, reverse and, in progress bars, the terminal's own colours, so that it is legible on a light
-screen and on a dark one.
+Made by `.venv/bin/python scripts/captures.py --write`, which types at real commands in a terminal of 80 columns and
+reads its screen. `.venv/bin/python scripts/captures.py --pictures DIR` makes pictures of the same, light and
+dark, also of 120 columns. The program names no colours but those of the QR code, which is black on white whatever the
+terminal's own are; all else is bold or reverse, so that it is legible on a light screen and on a dark one. With
+`NO_COLOR` the code has none either.
 """
 
 
-class Screen:
-    """The command in a pseudo-terminal of 80 columns."""
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """Of a terminal."""
 
-    def __init__(self, folder: Path, user: str, *words: str, columns: int = 80) -> None:
+    columns: int
+    rows: int
+
+
+SIZES = (Size(80, 24), Size(120, 40))
+
+
+class Screen:
+    """The command in a pseudo-terminal."""
+
+    def __init__(self, size: Size, folder: Path, user: str, *words: str) -> None:
         self.command = " ".join(["messageu", *(f'"{word}"' if " " in word else word for word in words)])
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MESSAGEU_")}
         environment |= {
             "PYTHONPATH": str(ROOT),
             "MESSAGEU_CONFIG": "none",
-            "TERM": "xterm",
+            "TERM": "xterm-256color",
             "PROMPT_TOOLKIT_NO_CPR": "1",
         }
         self._child = pexpect.spawn(
@@ -55,9 +82,10 @@ class Screen:
             cwd=str(folder),
             env=environment,
             encoding="utf-8",
-            dimensions=(40, columns),
+            dimensions=(size.rows, size.columns),
         )
-        self._screen = pyte.Screen(columns, 40)
+        self._size = size
+        self._screen = pyte.Screen(size.columns, size.rows)
         self._stream = pyte.Stream(self._screen)
 
     def types(self, text: str, end: str = "\r") -> "Screen":
@@ -87,9 +115,30 @@ class Screen:
         """What stands there."""
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip() + "\n"
 
+    def picture(self, theme: TerminalTheme) -> str:
+        """The same as an SVG, with its colours."""
+        console = Console(record=True, width=self._size.columns, file=io.StringIO())
+        for row in range(self._size.rows):
+            line = Text(end="")
+            for column in range(self._size.columns):
+                cell = self._screen.buffer[row][column]
+                style = Style(color=_colour(cell.fg), bgcolor=_colour(cell.bg), bold=cell.bold, reverse=cell.reverse)
+                line.append(cell.data, style)
+            console.print(line, no_wrap=True)
+        return console.export_svg(title=self.command, theme=theme, code_format=PICTURE)
+
     def close(self) -> None:
         """End the command."""
         self._child.close(force=True)
+
+
+def _colour(name: str) -> str | None:
+    """Rich's name for a colour of pyte's; six hex digits are its own for one of 256 colours."""
+    if name == "default":
+        return None
+    if re.fullmatch(r"[0-9a-f]{6}", name):
+        return f"#{name}"
+    return name.replace("brown", "yellow").replace("bright", "bright_")
 
 
 @contextlib.contextmanager
@@ -99,20 +148,32 @@ def people(folder: Path) -> Iterator[None]:
         server.start()
         (folder / "server.info").write_text(f"127.0.0.1:{server.port}\n")
         for name in ("alice", "bob"):
-            Screen(folder, name, "register", name).ends()
+            Screen(SIZES[0], folder, name, "register", name).ends()
         yield
 
 
-def captures(folder: Path) -> dict[str, tuple[str, str]]:
-    """Each screen, by its name: what was typed in the shell, and what stood there."""
-    found: dict[str, tuple[str, str]] = {}
+class Capture(NamedTuple):
+    """What was typed in the shell, what stood there, and a picture of it for each theme."""
+
+    command: str
+    text: str
+    pictures: dict[str, str]
+
+
+def captures(folder: Path, size: Size) -> dict[str, Capture]:
+    """Each screen, by its name."""
+    found: dict[str, Capture] = {}
+
+    def start(user: str, *words: str) -> Screen:
+        return Screen(size, folder, user, *words)
 
     def keep(name: str, screen: Screen) -> None:
-        found[name] = (screen.command, screen.text().replace(str(folder), "/home/bob"))
+        pictures = {theme: screen.picture(THEMES[theme]) for theme in THEMES}
+        found[name] = Capture(screen.command, screen.text().replace(str(folder), "/home/bob"), pictures)
 
     (folder / "plan.pdf").write_bytes(b"%PDF-1.7\n" + os.urandom(3_000_000))
     (folder / "film.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(200_000_000))
-    alice, bob = Screen(folder, "alice", "chat", "bob"), Screen(folder, "bob", "chat", "alice")
+    alice, bob = start("alice", "chat", "bob"), start("bob", "chat", "alice")
     alice.until("connected").types("Shall we meet at eight?").until(r"\[stored\]: Shall")
     bob.until("alice: Shall").types("At nine, and bring the plan.").until(r"\[stored\]: At nine")
     alice.until("bob: At nine").types("/file plan.pdf").until(r"\[stored\]: the file")
@@ -120,25 +181,28 @@ def captures(folder: Path) -> dict[str, tuple[str, str]]:
     keep("chat", bob)
     alice.close()
     bob.close()
-    keep("doctor", Screen(folder, "alice", "doctor").ends())
-    asked = Screen(folder, "alice", "verify", "bob", "--qr").until(r"\[y/N\]")
+    keep("doctor", start("alice", "doctor").ends())
+    asked = start("alice", "verify", "bob", "--qr").until(r"\[y/N\]")
     keep("verify", asked)
     asked.types("y").ends()
-    Screen(folder, "alice", "send", "bob", "See you there").ends()
-    Screen(folder, "bob", "send", "alice", "Until tonight").ends()
-    watch = Screen(folder, "alice", "watch").until("Until tonight")
+    start("alice", "send", "bob", "See you there").ends()
+    start("bob", "send", "alice", "Until tonight").ends()
+    watch = start("alice", "watch").until("Until tonight")
     keep("watch", watch)
     watch.close()
-    sending = Screen(folder, "alice", "send", "bob", "--file", "film.mp4").until(r"Sending.* MB/s 0:")
+    sending = start("alice", "send", "bob", "--file", "film.mp4").until(r"Sending.*B/s +0:")
     keep("progress", sending)
     sending.close()
-    console = Screen(folder, "alice").until("Exit client").types("120").until("bob")
+    # Two menus are longer than a small terminal.
+    console = (
+        Screen(Size(size.columns, max(size.rows, 30)), folder, "alice").until("Exit client").types("120").until("bob")
+    )
     keep("console", console)
     console.close()
     return found
 
 
-def page(found: dict[str, tuple[str, str]]) -> str:
+def page(found: dict[str, Capture]) -> str:
     """The document."""
     titles = {
         "chat": "A chat, while a line is being typed",
@@ -150,24 +214,61 @@ def page(found: dict[str, tuple[str, str]]) -> str:
     }
     parts = [INTRODUCTION]
     for name, title in titles.items():
-        command, text = found[name]
-        parts.append(f"## {title}\n\n```\n$ {command}\n{text}```\n")
+        parts.append(f"## {title}\n\n{shown(found[name])}")
     return "\n".join(parts)
+
+
+def with_screens(readme: str, found: dict[str, Capture]) -> str:
+    """README with its screens made anew."""
+    for part, names in PARTS.items():
+        before, rest = readme.split(f"<!-- {part} -->\n")
+        end = f"<!-- end of {part} -->"
+        screens = "\n".join(shown(found[name]) for name in names)
+        readme = f"{before}<!-- {part} -->\n{screens}{end}{rest.split(end)[1]}"
+    return readme
+
+
+def shown(capture: Capture) -> str:
+    """A screen below its command."""
+    return f"```\n$ {capture.command}\n{capture.text}```\n"
 
 
 def main() -> int:
     """Make them all in a temporary folder."""
+    options = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    with tempfile.TemporaryDirectory(prefix="messageu-") as name, people(Path(name)):
-        found = captures(Path(name))
-    if "--write" in sys.argv:
+    if options.pictures is not None:
+        options.pictures.mkdir(parents=True, exist_ok=True)
+        for size in SIZES:
+            for name, capture in made(size).items():
+                for theme, picture in capture.pictures.items():
+                    path = options.pictures / f"{name}-{size.columns}-{theme}.svg"
+                    path.write_text(picture, encoding="utf-8")
+        return 0
+    found = made(SIZES[0])
+    if options.write:
         PAGE.write_text(page(found))
-        before, rest = README.read_text().split(BEGIN)
-        README.write_text(f"{before}{BEGIN}{found['chat'][1]}{END}{rest.split(END)[1]}")
+        README.write_text(with_screens(README.read_text(), found))
         subprocess.run(["git", "-C", str(ROOT), "diff", "--stat", "--", str(PAGE), str(README)], check=False)
     else:
         print(page(found))
     return 0
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Make the screens in docs/screens.md and README.md.")
+    parser.add_argument("--write", action="store_true", help="put them in the place of the old ones")
+    parser.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="write pictures into that folder, and nothing else"
+    )
+    return parser.parse_args(words)
+
+
+def made(size: Size) -> dict[str, Capture]:
+    """Each screen in a terminal of that size, with a server and homes of its own."""
+    with tempfile.TemporaryDirectory(prefix="messageu-") as name, people(Path(name)):
+        return captures(Path(name), size)
 
 
 if __name__ == "__main__":

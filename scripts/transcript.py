@@ -91,7 +91,8 @@ def conversation(folder: Path, environment: dict[str, str]) -> str:
 
 def main() -> int:
     """Run server and consoles in a temporary folder."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MESSAGEU_")}
+    environment |= {"PYTHONPATH": str(ROOT), "MESSAGEU_CONFIG": "none", "TERM": "dumb"}
     with tempfile.TemporaryDirectory(prefix="messageu-") as name:
         folder = Path(name)
         port = free_port()

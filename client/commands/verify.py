@@ -18,7 +18,8 @@ from client.visible import visible_name
 from client.wrapping import columns_of, width
 
 _BLOCKS = {(0, 0): " ", (1, 0): "▀", (0, 1): "▄", (1, 1): "█"}
-_DARK_ON_LIGHT, _AS_BEFORE = "\x1b[30;107m", "\x1b[0m"
+_DARK_ON_LIGHT, _AS_BEFORE = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
+"""Black and white of the colour cube: those of the first sixteen are whatever the terminal's theme makes of them."""
 _QUIET_ZONE = 4
 """Modules around the code, as its standard (ISO/IEC 18004) wants them."""
 _GAP = "   "

@@ -77,14 +77,6 @@ def test_a_stranger(tmp_path: Path) -> None:
         assert shlex.join(words) in log.read_text()
 
 
-def test_the_screens_are_those_of_this_program() -> None:
-    """What can't be told from run to run stands in the captures."""
-    page = (ROOT / "docs" / "screens.md").read_text(encoding="utf-8")
-    for expected in ("/help  /quit or Ctrl-D", "Does bob see the same number? [y/N]", "ok    outbox: nothing waits"):
-        assert expected in page
-    assert "/help  /quit or Ctrl-D" in README
-
-
 @pytest.mark.parametrize("page", ["README.md", "docs/security.md", "docs/client.md"])
 def test_what_verified_does_not_cover_is_said_where_it_is_spoken_of(page: str) -> None:
     """As `verify` says it, in its help and of every verified contact (trust.story)."""

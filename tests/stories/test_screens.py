@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIGHT, DARK = 255, 0
-SHADES = {"black": 0, "brightwhite": 255}
+SHADES = {"000000": 0, "ffffff": 255}
 """The only colours that a program of ours names. All else is the terminal's own."""
 PLAIN = {("default", "default")}
 UPPER, LOWER = {"▀", "█"}, {"▄", "█"}
