@@ -106,6 +106,8 @@ def load(home: Path, ask: Ask = nobody_asked) -> Identity:
     for parts in found:
         if parts.key is not None:
             return Identity(parts.name, parts.client_id, _private_key(parts.path, 3, parts.key, ask))
+    if not (home / MY_INFO).exists():
+        raise InfoFileError(home / MY_INFO, None, "is not there, and the private key with it: restore it, or an export")
     raise InfoFileError(first.path, 3, "expected the private key as base64, found nothing")
 
 

@@ -1288,7 +1288,8 @@ def told(path: Path) -> Iterator[None]:
         yield
     except (apsw.NotADBError, apsw.CorruptError) as error:
         raise StoreBroken(
-            f"{path} is damaged ({error}).", "Move it away; contacts and keys are then fetched and made anew."
+            f"{path} is damaged ({error}).",
+            "Restore an export, or move it away: contacts, keys and history then begin anew.",
         ) from error
     except apsw.BusyError as error:
         raise StoreBroken(f"{path} is busy.", "Another process works on it; try again.") from error

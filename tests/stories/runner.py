@@ -13,9 +13,9 @@ In expected lines `{TIME}`, `{HEX}`, `{GROUPS}`, `{DIGITS}`, `{NUMBER}`, `{PATH}
 from run to run, and `...` alone for any number of lines. In commands `{HOME}` is the folder of all homes. Further
 steps: `server stop`, `server start`, `server limit OPTION …` (starts it anew with the worker's options), `server swap
 NAME OTHER` (names OTHER's public key for NAME), `stranger SPEECH` (then {STRANGER} is the address of a program that is
-no MessageU server: it says SPEECH to whoever connects, and hangs up), `write FILE TEXT`, `fill FILE BYTES`, `number
-NAME OTHER` (then {NUMBER_OF_NAME} is the safety number that NAME sees with OTHER). `disk BYTES` before a command lets
-it write no file that is larger, as a full disk would.
+no MessageU server: it says SPEECH to whoever connects, and hangs up), `write FILE TEXT`, `remove FILE`, `fill FILE
+BYTES`, `number NAME OTHER` (then {NUMBER_OF_NAME} is the safety number that NAME sees with OTHER). `disk BYTES` before
+a command lets it write no file that is larger, as a full disk would.
 """
 
 from __future__ import annotations
@@ -141,6 +141,9 @@ def _run_steps(
                 continue
             case ["server", "swap", name, other]:
                 swap_keys(server, name, other)
+                continue
+            case ["remove", name]:
+                (folder / name).unlink()
                 continue
             case ["write", name, text]:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -90,8 +90,31 @@ $ alice recv
 $ bob recv
 > {TIME} alice: written offline
 
-# What can't be decrypted.
+# A damaged store, and what is lost with it.
 $ write bob/store.db damaged
 $ bob recv
-! messageu: {ANY}store.db is {ANY}
+! messageu: {PATH}/store.db is damaged ({ANY}). Restore an export, or move it away: contacts, keys and history then begin anew.
 = 1
+$ bob doctor
+> ...
+> WRONG store: {PATH}/store.db is damaged {ANY}
+= 1
+$ remove bob/store.db
+$ alice -q send bob "under a key that bob has lost"
+$ bob recv
+! messageu: This account has proven itself before, and this connection has not. Start again with --no-published-only.
+= 6
+$ bob --no-published-only recv
+> {TIME} alice sent something that can't be decrypted: no symmetric key is shared with the sender
+! 1 could not be decrypted. {ANY}
+= 9
+$ bob -q send alice "a key of mine"
+$ alice -q recv
+> {TIME} bob sent a symmetric key that nobody had asked for; it takes the place of the one in use
+> {TIME} bob: a key of mine
+
+# And without the private key there is nobody.
+$ remove bob/my.info
+$ bob recv
+! messageu: {PATH}/my.info: is not there, and the private key with it: restore it, or an export
+= 2
