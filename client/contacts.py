@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from client.ciphers import SymmetricKey
-from client.store import KeyRow, Store
+from client.store import Store
+from client.tables.keys import KeyRow
 from common.errors import NameUnknown, NoPublicKey, NoSharedKey
 from common.values import ClientId, PublicKey
 
@@ -32,11 +33,11 @@ class Contacts:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._rows = {row.client_id: row for row in store.contacts()}
+        self._rows = {row.client_id: row for row in store.contacts.all()}
 
     def take_list(self, users: Iterable[Contact]) -> None:
         """Take over the server's list."""
-        self._store.replace_list(users)
+        self._store.contacts.replace_list(users)
         self._reload()
 
     def listed(self, name: str) -> Contact | None:
@@ -59,18 +60,18 @@ class Contacts:
 
     def name_of(self, client_id: ClientId) -> str | None:
         """Give the name behind an id, also of somebody who is not listed any more."""
-        pin = self._store.pin_of_id(client_id)
+        pin = self._store.pins.of_id(client_id)
         if pin is not None:
             # Whatever the server calls him now.
             return pin.name
         row = self._rows.get(client_id)
-        if row is not None and self._store.pin_of_name(row.name) is not None:
+        if row is not None and self._store.pins.of_name(row.name) is not None:
             return f"{row.name} (not the one you know, {client_id.hex()[:8]})"
         return None if row is None else row.name
 
     def public_key(self, contact: Contact) -> PublicKey:
         """Give a contact's public key. Raises `NoPublicKey`."""
-        pin = self._store.pin_of_id(contact.client_id)
+        pin = self._store.pins.of_id(contact.client_id)
         if pin is None:
             raise NoPublicKey(f"The public key of {contact.name} is not here yet.", "Ask the server for it, with 130.")
         return pin.public_key
@@ -92,9 +93,9 @@ class Contacts:
         return self._sending_row(contact) is not None
 
     def _sending_row(self, contact: Contact) -> KeyRow | None:
-        pin = self._store.pin_of_id(contact.client_id)
+        pin = self._store.pins.of_id(contact.client_id)
         verified = pin is not None and pin.verified_at is not None
-        for row in self._store.keys(contact.client_id):
+        for row in self._store.keys.of(contact.client_id):
             sealed_well = pin is not None and row.made and row.sealed_to == pin.public_key
             if row.usable and (sealed_well or not verified):
                 return row
@@ -102,19 +103,19 @@ class Contacts:
 
     def decrypting_keys(self, client_id: ClientId) -> list[SymmetricKey]:
         """Give all keys that a message of this sender may be under, the likeliest first."""
-        return [row.key for row in self._store.keys(client_id)]
+        return [row.key for row in self._store.keys.of(client_id)]
 
     def file_keys(self, client_id: ClientId) -> list[SymmetricKey]:
         """Give the keys that a file of this sender may be under: the newest, and the newest of the other direction.
 
         Each side of two that verified each other sends under a key of its own.
         """
-        rows = self._store.keys(client_id)
-        pin = self._store.pin_of_id(client_id)
+        rows = self._store.keys.of(client_id)
+        pin = self._store.pins.of_id(client_id)
         if pin is None or pin.verified_at is None:
             return [row.key for row in rows[:1]]
         newest = [next((row for row in rows if row.made == made), None) for made in (False, True)]
         return [row.key for row in newest if row is not None]
 
     def _reload(self) -> None:
-        self._rows = {row.client_id: row for row in self._store.contacts()}
+        self._rows = {row.client_id: row for row in self._store.contacts.all()}

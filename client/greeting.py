@@ -80,15 +80,15 @@ class Greeting:
     @property
     def has_proven(self) -> bool:
         """Whether this identity has proven itself at some time: there is no way back to part 1."""
-        return self._store.server() is not None
+        return self._store.server.known() is not None
 
     def registered_here(self) -> None:
         """Note that this home's account was registered from this home: no other program uses it."""
-        self._store.set_setting(_REGISTERED_HERE, "1")
+        self._store.settings.put(_REGISTERED_HERE, "1")
 
     def published_only(self, *, wanted: bool) -> None:
         """Remember whether the account is to keep to the published protocol."""
-        self._store.set_setting(_PUBLISHED_ONLY, "1" if wanted else "0")
+        self._store.settings.put(_PUBLISHED_ONLY, "1" if wanted else "0")
 
     def greet(self, link: ServerLink) -> bool:
         """Greet; whether the connection can be used now. Otherwise another one is opened, and not greeted.
@@ -96,9 +96,9 @@ class Greeting:
         Raises `WrongServer`, `ServerSilent`, `ServerAnsweredError`.
         """
         self.session = None
-        if self._fell_back or self._store.setting(_PUBLISHED_ONLY) == "1":
+        if self._fell_back or self._store.settings.get(_PUBLISHED_ONLY) == "1":
             return True
-        known = self._store.server()
+        known = self._store.server.known()
         hello = HelloRequest(NO_CLIENT, EXTENSION_VERSION, WANTED)
         answer: Whole | None
         try:
@@ -132,16 +132,16 @@ class Greeting:
             raise refused(RequestCode.PROVE, answer)
         if not isinstance(answer, ProvenResponse):
             raise ServerSilent(f"The server at {link.address} did not answer our proof.", "Try again a little later.")
-        self._store.remember_server(hello.server_id, hello.generation)
+        self._store.server.remember(hello.server_id, hello.generation)
         self.session = session._replace(proven=True)
 
     def _may_prove(self) -> bool:
         if self._not_now:
             return False
-        if self._store.setting(_PUBLISHED_ONLY) == "0":
+        if self._store.settings.get(_PUBLISHED_ONLY) == "0":
             # The user has said so.
             return True
-        here = self._store.setting(_REGISTERED_HERE) == "1"
+        here = self._store.settings.get(_REGISTERED_HERE) == "1"
         consent = self._consent(here)
         if consent is None:
             self._not_now = True
@@ -155,12 +155,12 @@ class Greeting:
 
     def _fall_back(self, link: ServerLink) -> None:
         self._fell_back = True
-        if self._store.setting(_TOLD) != str(link.address):
+        if self._store.settings.get(_TOLD) != str(link.address):
             self._tell(
                 f"The server at {link.address} speaks the published protocol alone: "
                 "it does not check who acts in whose name, and what breaks off may be sent twice."
             )
-            self._store.set_setting(_TOLD, str(link.address))
+            self._store.settings.put(_TOLD, str(link.address))
 
 
 def if_registered_here(registered_here: bool) -> bool | None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from client import identity_files
-from client.store import STORE_FILE, Store, told
+from client.store import STORE_FILE, Store
+from client.tables.database import told
 from common.disk import sync_folder
 from common.errors import StoreBroken
 
@@ -36,7 +37,7 @@ def open_store(home: Path) -> Store:
         identity_files.write_whole(home / name, content)
 
     try:
-        store.settle(write)
+        store.sealing.settle(write)
         store.erase_traces()
     except BaseException:
         store.close()

@@ -19,7 +19,9 @@ from client.identity_files import Identity
 from client.mail import Content, KeyReceived, KeyRequested, Received, SavedFile, Text, UnknownKind, Unreadable
 from client.refusals import refused
 from client.server_link import Progress, ServerLink
-from client.store import InboxRow, NewMessage, SpoolFile, Store
+from client.store import Store
+from client.tables.inbox import InboxRow, NewMessage
+from client.tables.spool import SpoolFile
 from common.errors import CipherError, FileUnsaved, ServerAnsweredError, ServerAnsweredNonsense
 from common.values import ClientId, MessageKind, RefusalReason
 from common.wire.client_connection import ContentPart, Event, ListBegins, MessageEnd
@@ -87,7 +89,7 @@ class Inbox:
         size = pull = 0
 
         def keep(batch: list[NewMessage]) -> None:
-            self._store.add_pulled(batch, self._now(), pull)
+            self._store.inbox.add_pulled(batch, self._now(), pull)
 
         intake: _Intake | None = None
         try:
@@ -97,13 +99,13 @@ class Inbox:
                 check_list(event, RequestCode.PULL, ResponseCode.WAITING)
                 if isinstance(event, ListBegins) and event.payload_size:
                     size = event.payload_size
-                    pull = self._store.begin_pull()
+                    pull = self._store.inbox.begin_pull()
                     intake = _Intake(self._store, size, keep, progress)
         finally:
             if intake is not None:
                 intake.close()
         if intake is not None:
-            self._store.end_pull(pull)
+            self._store.inbox.end_pull(pull)
         return size
 
     def fetch(self, wait: int, progress: Progress | None) -> None:
@@ -117,16 +119,16 @@ class Inbox:
                     return
                 wait = 0
             except ServerAnsweredError as error:
-                server = self._store.server()
+                server = self._store.server.known()
                 if error.reason not in {None, RefusalReason.MALFORMED} or server is None or not server.ack:
                     raise
                 # It does not know this acknowledgement, of a history that it lost. It is asked from the beginning
                 # once; what comes again is recognised.
-                self._store.forget_ack()
+                self._store.server.forget_ack()
 
     def _fetch_once(self, wait: int, progress: Progress | None) -> bool:
         """One 643. Whether it brought anything; what it brought is acknowledged by the next one."""
-        server = self._store.server()
+        server = self._store.server.known()
         assert server is not None
         request = FetchRequest(self._identity().client_id, server.ack, FETCH_BYTES, wait)
         intake: _Intake | None = None
@@ -148,7 +150,7 @@ class Inbox:
         return intake is not None
 
     def _keep_fetched(self, batch: list[NewMessage]) -> None:
-        self._store.add_fetched(batch, self._now())
+        self._store.inbox.add_fetched(batch, self._now())
 
     # --- out of the store to the user -------------------------------------------------------------------------
 
@@ -166,7 +168,7 @@ class Inbox:
         unsaved: FileUnsaved | None = None
         passed_over = 0
         while True:
-            row = self._store.next_unread(passed_over) if most is None or given < most else None
+            row = self._store.inbox.next_unread(passed_over) if most is None or given < most else None
             if row is None:
                 return UnreadEnd(given, unsaved)
             try:
@@ -177,19 +179,19 @@ class Inbox:
                 continue
             if row.late and isinstance(content, Unreadable):
                 # The key that came was not the one; the user knows already that this can't be read.
-                self._store.was_shown(row.number, readable=False)
+                self._store.inbox.was_shown(row.number, readable=False)
                 continue
             if not asked and self._contacts.name_of(row.sender) is None:
                 asked = True
                 look_up_names()
-            self._store.begin_showing(row.number, content.path if isinstance(content, SavedFile) else None)
+            self._store.inbox.begin_showing(row.number, content.path if isinstance(content, SavedFile) else None)
             given += 1
             yield self._received(row, content)
-            self._store.was_shown(row.number, readable=not isinstance(content, Unreadable))
+            self._store.inbox.was_shown(row.number, readable=not isinstance(content, Unreadable))
 
     def seen(self, after: int) -> Iterator[Received]:
         """What was seen already, behind number `after`, the oldest first. Changes nothing."""
-        for row in self._store.seen(after):
+        for row in self._store.inbox.seen(after):
             yield self._received(row, self._look_at(row))
 
     def _received(self, row: InboxRow, content: Content) -> Received:
@@ -214,7 +216,7 @@ class Inbox:
             return SavedFile(Path(row.saved_path))
         match row.kind:
             case MessageKind.KEY:
-                unasked = self._store.came_unasked(row.number)
+                unasked = self._store.keys.came_unasked(row.number)
                 return Unreadable(_NOT_TAKEN) if unasked is None else KeyReceived(unasked)
             case MessageKind.FILE:
                 return Unreadable(_NO_KEY)
@@ -243,8 +245,8 @@ class Inbox:
         if row.content is None:
             raise CipherError("it is far too long for a key")
         key = self._identity().private_key.open_key(row.content)
-        self._store.add_received_key(row.sender, key, self._now(), row.number)
-        return KeyReceived(bool(self._store.came_unasked(row.number)))
+        self._store.keys.add_received(row.sender, key, self._now(), row.number)
+        return KeyReceived(bool(self._store.keys.came_unasked(row.number)))
 
     def _open_text(self, row: InboxRow) -> Text | SavedFile:
         if row.size > LONGEST_TEXT:
@@ -278,7 +280,7 @@ class Inbox:
         if row.spool is None:
             yield row.content or b""
             return
-        yield from self._store.read_spool(row.spool, CHUNK)
+        yield from self._store.spools.read(row.spool, CHUNK)
 
 
 class _Intake:
@@ -325,7 +327,7 @@ class _Intake:
         self._content.clear()
         self._digest = hashlib.sha256()
         if head.size > INLINE_CONTENT:
-            self._spool = self._store.new_spool_file()
+            self._spool = self._store.spools.new()
 
     def _add(self, data: bytes) -> None:
         self._digest.update(data)

@@ -57,7 +57,8 @@ from client.mail import (
 from client.outbox import Outbox, is_for_later
 from client.refusals import refused
 from client.server_link import REPLY_TIMEOUT, Progress, ServerLink
-from client.store import Outgoing, SentRow, Store
+from client.store import Store
+from client.tables.sent import Outgoing, SentRow
 from client.trust import SafetyNumberDiffers, Trust, Verification
 from common.errors import (
     AlreadyRegistered,
@@ -150,8 +151,8 @@ class Messenger:
         pauses: Sequence[float] = PAUSES,
         passphrase: Ask = nobody_asked,
     ) -> None:
-        if store.is_locked:
-            store.unlock(passphrase())
+        if store.sealing.is_locked:
+            store.sealing.unlock(passphrase())
         self._passphrase = passphrase
         self._home = home
         self._save_dir = save_dir
@@ -279,7 +280,7 @@ class Messenger:
 
     def _protection(self) -> Protection | None:
         """What a private key is written under."""
-        return Protection(self._passphrase(), self._random_bytes) if self._store.has_passphrase else None
+        return Protection(self._passphrase(), self._random_bytes) if self._store.sealing.has_passphrase else None
 
     def register(self, name: str) -> Identity:
         """Register under a name, or complete the registration that broke.
@@ -417,7 +418,7 @@ class Messenger:
         From then on `keep_text` and `keep_file` ask nobody. Raises what `contact` and `fetch_public_key` raise.
         """
         contact = self.contact(name)
-        if self._store.pin_of_id(contact.client_id) is None:
+        if self._store.pins.of_id(contact.client_id) is None:
             self._take_public_key(contact)
         return contact
 
@@ -429,7 +430,7 @@ class Messenger:
 
     def _verification(self, name: str) -> Verification:
         contact = self._find(name)
-        pin = self._store.pin_of_name(name) or self._store.pin_of_id(contact.client_id)
+        pin = self._store.pins.of_name(name) or self._store.pins.of_id(contact.client_id)
         assert pin is not None
         return Verification(
             pin.name, pin.client_id, self._trust.number(pin), pin.since, pin.verified_at,
@@ -442,7 +443,7 @@ class Messenger:
         With `number`, the one that was shown, `SafetyNumberDiffers` where the server has named a third key since.
         """
         contact = self._find(name)
-        pin = self._store.pin_of_name(name) or self._store.pin_of_id(contact.client_id)
+        pin = self._store.pins.of_name(name) or self._store.pins.of_id(contact.client_id)
         if pin is not None:
             if number is not None and self._trust.offered_number(pin) != number:
                 raise SafetyNumberDiffers(name)
@@ -478,7 +479,7 @@ class Messenger:
         """Ask a user for a symmetric key (151)."""
         contact = self.contact(name)
         sent = self._send(contact, MessageKind.KEY_REQUEST, b"", self._catch_up())
-        self._store.ask_for_key(contact.client_id)
+        self._store.keys.ask(contact.client_id)
         return sent
 
     def agree_on_key(self, name: str) -> bool:
@@ -497,7 +498,7 @@ class Messenger:
         except (ServerUnreachable, ServerSilent, ServerAnsweredError) as error:
             if not self._contacts.has_sending_key(contact):
                 offline = self._greeting.has_proven and not isinstance(error, ServerAnsweredError)
-                if not offline or self._store.pin_of_id(contact.client_id) is None:
+                if not offline or self._store.pins.of_id(contact.client_id) is None:
                     raise
                 self._new_key_in_the_outbox(contact)
         return True
@@ -516,7 +517,7 @@ class Messenger:
         public_key = self._contacts.public_key(contact)
         key = ciphers.symmetric_key(self._random_bytes(ciphers.SYMMETRIC_KEY_SIZE))
         sealed = ciphers.seal_key(key, public_key, self._random_bytes)
-        return self._store.add_made_key(contact.client_id, key, self._now(), public_key), sealed
+        return self._store.keys.add_made(contact.client_id, key, self._now(), public_key), sealed
 
     # --- sending ----------------------------------------------------------------------------------------------
     #
@@ -603,14 +604,14 @@ class Messenger:
 
     def now(self, message: SentMessage) -> SentMessage:
         """Give the present state of a message that went through the outbox."""
-        row = None if message.outbox is None else self._store.sent_by_outbox(message.outbox)
+        row = None if message.outbox is None else self._store.sent.by_outbox(message.outbox)
         return message if row is None else self._sent_message(row)
 
     def _keep(
         self, contact: Contact, kind: MessageKind, size: int, content: bytes | str, outgoing: Outgoing
     ) -> SentMessage:
         number = self._outbox.put(contact.client_id, kind, size, content, self._new_token(), None, outgoing)
-        row = self._store.sent_by_outbox(number)
+        row = self._store.sent.by_outbox(number)
         assert row is not None
         return self._sent_message(row)
 
@@ -623,7 +624,7 @@ class Messenger:
         self._outbox.check_room()
         key, sealed = self._make_key(contact)
         self._outbox.put(contact.client_id, MessageKind.KEY, len(sealed), sealed, self._new_token(), key)
-        self._store.confirm_key(key)
+        self._store.keys.confirm(key)
 
     def keeps(self, error: ClientError) -> bool:
         """Whether what could not be sent, for this reason, is in the outbox."""
@@ -683,22 +684,22 @@ class Messenger:
         except (ServerUnreachable, ServerAnsweredError):
             # It surely never arrived. After any other failure it may have: then what comes under it must be
             # readable, while to encrypt with it would be a gamble.
-            self._store.drop_key(key)
+            self._store.keys.drop(key)
             raise
-        self._store.confirm_key(key)
+        self._store.keys.confirm(key)
         return sent
 
     def _noted(self, contact: Contact, kind: int, outgoing: Outgoing | None, ask: Callable[[], Sent]) -> Sent:
         """Send without the outbox, and note in the history what became of it; not of a key or a request for one."""
         if outgoing is None:
             return ask()
-        number = self._store.add_sent(contact.client_id, kind, outgoing, self._now())
+        number = self._store.sent.add(contact.client_id, kind, outgoing, self._now())
         try:
             sent = ask()
         except (ServerUnreachable, ServerAnsweredError, FileUnreadable) as error:
-            self._store.sent_failed(number, str(error))
+            self._store.sent.failed(number, str(error))
             raise
-        self._store.sent_stored(number, sent.message_id, self._now())
+        self._store.sent.stored(number, sent.message_id, self._now())
         return sent
 
     def _ask_to_store(self, contact: Contact, request: SendRequest | LargeSendRequest, body: Iterator[bytes]) -> Sent:
@@ -730,7 +731,7 @@ class Messenger:
         number = self._outbox.put(contact.client_id, kind, size, content, self._new_token(), key, outgoing)
         if key is not None:
             # The outbox keeps the order: whatever is encrypted from now on comes after it.
-            self._store.confirm_key(key)
+            self._store.keys.confirm(key)
         if offline is not None:
             raise _kept(offline) from offline
         try:
@@ -748,7 +749,7 @@ class Messenger:
         """An outgoing content, in memory or, if it is large, on disk under the name that is given."""
         if size <= SPOOL_FROM:
             return b"".join(parts)
-        spool = self._store.new_spool_file()
+        spool = self._store.spools.new()
         try:
             for part in parts:
                 spool.write(part)
@@ -809,7 +810,7 @@ class Messenger:
 
     def history(self) -> list[Received | SentMessage]:
         """Give what was received and sent, in the order of time. Asks no server and changes nothing."""
-        sent = [self._sent_message(row) for row in self._store.sent()]
+        sent = [self._sent_message(row) for row in self._store.sent.all()]
         return sorted([*self._inbox.seen(0), *sent], key=_time_of)
 
     def _sent_message(self, row: SentRow) -> SentMessage:
@@ -836,10 +837,10 @@ class Messenger:
 
     def watch_cursor(self) -> int:
         """Give the number behind which `watch` goes on; at first, behind all that was seen already."""
-        text = self._store.setting(_WATCH_CURSOR)
+        text = self._store.settings.get(_WATCH_CURSOR)
         if text is None:
-            number = self._store.last_seen()
-            self._store.set_setting(_WATCH_CURSOR, str(number))
+            number = self._store.inbox.last_seen()
+            self._store.settings.put(_WATCH_CURSOR, str(number))
             return number
         return int(text)
 
@@ -849,7 +850,7 @@ class Messenger:
 
     def move_watch_cursor(self, number: int) -> None:
         """Note that `watch` is done with a message."""
-        self._store.set_setting(_WATCH_CURSOR, str(number))
+        self._store.settings.put(_WATCH_CURSOR, str(number))
 
     def server_features(self) -> list[str]:
         """Connect, and give the names of the extension's features; none with the published protocol alone."""
@@ -861,7 +862,7 @@ class Messenger:
 
     def changed_names(self) -> list[str]:
         """Give the names for which the server named another key or account than is known."""
-        return self._store.changed_names()
+        return self._store.pins.changed_names()
 
     def passphrase_state(self) -> tuple[bool, list[str], list[str]]:
         """Say whether the store has a passphrase, and which files hold a private key encrypted, and which in the clear.
@@ -871,19 +872,19 @@ class Messenger:
         encrypted, plain = (
             look(self._home) for look in (identity_files.with_encrypted_keys, identity_files.with_plain_keys)
         )
-        return self._store.has_passphrase, encrypted, plain
+        return self._store.sealing.has_passphrase, encrypted, plain
 
     def damaged_rows(self) -> list[str]:
         """Name the rows of the store whose sealed content was altered or is broken."""
-        return self._store.damaged_rows()
+        return self._store.sealing.damaged_rows()
 
     def waiting_count(self) -> int:
         """Say how many messages wait to be sent."""
-        return self._store.waiting_count()
+        return self._store.outbox.waiting_count()
 
     def clock_behind(self) -> int | None:
         """Say by how many milliseconds our clock is surely behind the server's; None where nothing tells."""
-        return self._store.clock_behind()
+        return self._store.inbox.clock_behind()
 
     def _fetch(self, wait: int, progress: Progress | None, *, send_waiting: bool) -> bool:
         """Bring the waiting mail into the store; whether the server can wait for more."""

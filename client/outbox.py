@@ -23,7 +23,9 @@ from client.greeting import Tell
 from client.mail import Failed
 from client.refusals import refused
 from client.server_link import Progress, ServerLink
-from client.store import OutboxRow, Outgoing, Store
+from client.store import Store
+from client.tables.outbox import OutboxRow
+from client.tables.sent import Outgoing
 from common.errors import CipherError, ClientError, OutboxFull, ServerAnsweredError, ServerAnsweredNonsense
 from common.values import ClientId, MessageKind, RefusalReason, Token
 from common.wire.codes import RequestCode
@@ -62,7 +64,7 @@ class Outbox:
 
     def check_room(self) -> None:
         """Raise `OutboxFull` where no further message is taken."""
-        if self._store.waiting_count() >= MOST_WAITING:
+        if self._store.outbox.waiting_count() >= MOST_WAITING:
             raise OutboxFull(
                 f"{MOST_WAITING} messages wait to be sent already; this one was not taken.",
                 "Wait until the server is back, or the recipients have fetched.",
@@ -85,7 +87,7 @@ class Outbox:
         Raises `OutboxFull`.
         """
         self.check_room()
-        return self._store.add_outgoing(recipient, kind, size, body, token, key, self._now(), outgoing)
+        return self._store.outbox.add(recipient, kind, size, body, token, key, self._now(), outgoing)
 
     def flush(
         self, me: ClientId, watched: int | None = None, progress: Progress | None = None, *, wait: bool = True
@@ -104,7 +106,7 @@ class Outbox:
         refusal: ServerAnsweredError | None = None
         held_back: ErrorResponse | None = None
         blocked: set[ClientId] = set()
-        for row in self._store.outgoing():
+        for row in self._store.outbox.waiting():
             if row.recipient in blocked:
                 continue
             if self._now() - row.queued_at > LONGEST_WAIT:
@@ -115,7 +117,7 @@ class Outbox:
                 continue
             answer = self._send(me, row, progress)
             if isinstance(answer, StoredResponse):
-                self._store.outgoing_stored(row.number, answer.message_id, self._now())
+                self._store.outbox.stored(row.number, answer.message_id, self._now())
                 if row.number == watched:
                     message_id = answer.message_id
                 else:
@@ -138,14 +140,14 @@ class Outbox:
 
     def _found_done(self, number: int, held_back: ErrorResponse | None) -> int:
         """Say what became of a message that was not sent just now: another process did it, or it has to wait."""
-        if self._store.is_waiting(number):
+        if self._store.outbox.is_waiting(number):
             raise ServerAnsweredError(
                 "An earlier message waits, because the server has no room for it now.",
                 "This one is kept behind it and is sent by itself.",
                 None if held_back is None else held_back.reason,
                 0 if held_back is None else held_back.retry_after,
             )
-        row = self._store.sent_by_outbox(number)
+        row = self._store.sent.by_outbox(number)
         if row is not None and row.problem is not None:
             raise ServerAnsweredError(row.problem, "It is kept aside: `messageu history` shows it.")
         return 0 if row is None else row.message_id or 0
@@ -156,7 +158,7 @@ class Outbox:
             Failed(
                 row.recipient, self._contacts.name_of(row.recipient), row.kind, row.queued_at, problem, self._text(row)
             )
-            for row, problem in self._store.failed()
+            for row, problem in self._store.outbox.failed()
         ]
 
     def _send(self, me: ClientId, row: OutboxRow, progress: Progress | None) -> StoredResponse | ErrorResponse:
@@ -175,7 +177,7 @@ class Outbox:
 
     def _body(self, spool: str, size: int, progress: Progress | None) -> Iterator[bytes]:
         passed = 0
-        for part in self._store.read_spool(spool, CHUNK):
+        for part in self._store.spools.read(spool, CHUNK):
             yield part
             passed += len(part)
             if progress is not None:
@@ -189,11 +191,11 @@ class Outbox:
         if told:
             self._set_aside(row, str(error))
         else:
-            self._store.outgoing_failed(row.number, str(error))
+            self._store.outbox.set_aside(row.number, str(error))
         return error
 
     def _set_aside(self, row: OutboxRow, problem: str) -> None:
-        self._store.outgoing_failed(row.number, problem)
+        self._store.outbox.set_aside(row.number, problem)
         text = self._text(row)
         quoted = "" if text is None else f" It reads: {text[:200]}"
         self._tell(f"{self._name(row)} was not sent and is set aside: {problem}{quoted}")

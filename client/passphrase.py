@@ -33,7 +33,7 @@ def has_passphrase(home: Path) -> bool:
         raise SettingRejected(f"There is no home in {home}: register first, or use --home.")
     store = open_store(home)
     try:
-        return store.has_passphrase
+        return store.sealing.has_passphrase
     finally:
         store.close()
 
@@ -50,7 +50,7 @@ def set_passphrase(home: Path, new: str, ask_old: Ask = nobody_asked, random_byt
     """
     store = open_store(home)
     try:
-        if store.has_passphrase:
+        if store.sealing.has_passphrase:
             raise SettingRejected(f"{home} has a passphrase already: `messageu passphrase change` changes it.")
         return _reseal(home, store, ask_old, new, random_bytes)
     finally:
@@ -82,9 +82,9 @@ def remove_passphrase(home: Path, ask_old: Ask, random_bytes: RandomBytes = os.u
 def _unlocked(home: Path, ask: Ask) -> Store:
     store = open_store(home)
     try:
-        if not store.has_passphrase:
+        if not store.sealing.has_passphrase:
             raise SettingRejected(f"{home} has no passphrase: `messageu passphrase set` sets one.")
-        store.unlock(ask())
+        store.sealing.unlock(ask())
     except BaseException:
         store.close()
         raise
@@ -95,9 +95,9 @@ def _reseal(home: Path, store: Store, ask_old: Ask, new: str | None, random_byte
     protection = None if new is None else Protection(new, random_bytes)
     # Nobody else may register, receive, or read in between.
     with store.receiver(), store.alone():
-        store.seal_under(new, identity_files.rewritten(home, ask_old, protection))
+        store.sealing.seal_under(new, identity_files.rewritten(home, ask_old, protection))
         try:
-            store.settle(lambda name, content: identity_files.write_whole(home / name, content))
+            store.sealing.settle(lambda name, content: identity_files.write_whole(home / name, content))
         except InfoFileError as error:
             problem = f"{error.problem}; it is decided all the same, and the next command writes this file"
             raise InfoFileError(error.path, error.line, problem) from error

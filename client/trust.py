@@ -21,7 +21,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from client.store import PinRow, Store
+from client.store import Store
+from client.tables.pins import PinRow
 from common.errors import ClientError
 from common.values import ClientId, PublicKey
 
@@ -67,29 +68,29 @@ class Trust:
 
     def pin(self, name: str) -> PinRow | None:
         """Give what is known of a name."""
-        return self._store.pin_of_name(name)
+        return self._store.pins.of_name(name)
 
     def meet(self, client_id: ClientId, name: str, key: PublicKey) -> bool:
         """Take the id and key that the server names for a name; whether they are other ones than are pinned."""
-        pin = self._store.pin_of_name(name) or self._store.pin_of_id(client_id)
+        pin = self._store.pins.of_name(name) or self._store.pins.of_id(client_id)
         if pin is None:
-            self._store.add_pin(client_id, name, key, self._now())
+            self._store.pins.add(client_id, name, key, self._now())
             return False
         if (pin.client_id, pin.name, pin.public_key) == (client_id, name, key):
-            self._store.offer(pin.client_id, None, None, None)
+            self._store.pins.offer(pin.client_id, None, None, None)
             return False
         known = (pin.offered_id, pin.offered_key) == (client_id, key)
-        self._store.offer(pin.client_id, client_id, key, pin.offered_since if known else self._now())
+        self._store.pins.offer(pin.client_id, client_id, key, pin.offered_since if known else self._now())
         return True
 
     def moved(self, client_id: ClientId, name: str) -> bool:
         """Whether the server gives a known name to another id, or another name to a known id."""
-        by_name, by_id = self._store.pin_of_name(name), self._store.pin_of_id(client_id)
+        by_name, by_id = self._store.pins.of_name(name), self._store.pins.of_id(client_id)
         return (by_name is not None and by_name.client_id != client_id) or (by_id is not None and by_id.name != name)
 
     def check(self, client_id: ClientId, name: str) -> None:
         """Raise `KeyChanged` where the server named another key or account for somebody who is known here."""
-        pin = self._store.pin_of_name(name) or self._store.pin_of_id(client_id)
+        pin = self._store.pins.of_name(name) or self._store.pins.of_id(client_id)
         if pin is not None and (pin.offered_key is not None or self.moved(client_id, name)):
             raise self.changed(pin, name)
 
@@ -115,15 +116,15 @@ class Trust:
     def accept(self, pin: PinRow, name: str) -> None:
         """Take the new key: it is pinned, not verified, and no symmetric key of before encrypts any more."""
         if pin.offered_id is not None and pin.offered_key is not None:
-            self._store.replace_pin(pin.client_id, pin.offered_id, name, pin.offered_key, self._now())
+            self._store.pins.replace(pin.client_id, pin.offered_id, name, pin.offered_key, self._now())
 
     def verify(self, pin: PinRow) -> None:
         """Note that both sides saw the same number."""
-        self._store.verify_pin(pin.client_id, pin.public_key, self._now())
+        self._store.pins.verify(pin.client_id, pin.public_key, self._now())
 
     def is_verified(self, client_id: ClientId) -> bool:
         """Whether somebody's key was compared, and no other one is named now."""
-        pin = self._store.pin_of_id(client_id)
+        pin = self._store.pins.of_id(client_id)
         return pin is not None and pin.verified_at is not None and pin.offered_key is None
 
 

@@ -87,7 +87,7 @@ RULES = (
         doors=(
             (SOCKETS, only("client.server_link")),
             (CRYPTO, only("client.ciphers", "client.vault")),
-            (SQLITE, only("client.store")),
+            (SQLITE, only("client.tables.database")),
         ),
     ),
 )
@@ -232,7 +232,7 @@ def test_an_offence_is_found(module: str, source: str) -> None:
         ("gateway.proof", "from Crypto.Signature import pss"),
         ("storage_worker.service", "import zmq\nfrom common.ipc import schema\nfrom storage_worker import database"),
         ("storage_worker.database", "import apsw"),
-        ("client.store", "import apsw"),
+        ("client.tables.database", "import apsw"),
         ("client.server_link", "import socket\nfrom common.wire import codes\nfrom common import values"),
         ("client.ciphers", "from Crypto.PublicKey import RSA"),
         ("client.vault", "from Crypto.Cipher import AES"),

@@ -67,7 +67,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 @pytest.fixture
 def home(tmp_path: Path, alice: Messenger) -> Path:
     """Alice's home, with a large content beside the store."""
-    spool = alice._store.new_spool_file()
+    spool = alice._store.spools.new()
     spool.write(os.urandom(3 * CHUNK + 5))
     spool.keep()
     alice.close()
@@ -93,14 +93,14 @@ def test_there_and_back(tmp_path: Path, home: Path) -> None:
 
 def test_what_stands_in_the_wal_is_exported(tmp_path: Path, home: Path) -> None:
     other = Store.open(home)
-    other.set_setting("just", "now")
+    other.settings.put("just", "now")
     export_home(home, tmp_path / "file", "secret")
     # The other one goes on writing.
-    other.set_setting("just", "later")
+    other.settings.put("just", "later")
     other.close()
     import_home(tmp_path / "again", tmp_path / "file", "secret")
     store = Store.open(tmp_path / "again")
-    assert store.setting("just") == "now"
+    assert store.settings.get("just") == "now"
     store.close()
 
 

@@ -67,7 +67,7 @@ def test_a_name_that_two_have_is_nobodys(contacts: Contacts) -> None:
 def test_public_keys(contacts: Contacts, store: Store) -> None:
     with pytest.raises(NoPublicKey, match="bob"):
         contacts.public_key(BOB)
-    store.add_pin(BOB.client_id, BOB.name, KEY, 1)
+    store.pins.add(BOB.client_id, BOB.name, KEY, 1)
     assert contacts.public_key(BOB) == KEY
 
 
@@ -76,12 +76,12 @@ def test_the_key_to_send_with_is_one_that_the_other_has(contacts: Contacts, stor
         contacts.sending_key(BOB)
     assert "152" in caught.value.advice
     first, second = SymmetricKey(b"1" * 16), SymmetricKey(b"2" * 16)
-    store.confirm_key(store.add_made_key(BOB.client_id, first, 1))
-    store.add_made_key(BOB.client_id, second, 2)
+    store.keys.confirm(store.keys.add_made(BOB.client_id, first, 1))
+    store.keys.add_made(BOB.client_id, second, 2)
     assert contacts.sending_key(BOB) == first
     assert contacts.decrypting_keys(BOB.client_id) == [second, first]
 
 
 def test_what_is_known_outlives_the_program(contacts: Contacts, store: Store) -> None:
-    store.add_pin(BOB.client_id, BOB.name, KEY, 1)
+    store.pins.add(BOB.client_id, BOB.name, KEY, 1)
     assert Contacts(store).public_key(BOB) == KEY

@@ -92,7 +92,7 @@ def test_registering_proves_the_account_and_warns_before(
     assert at_proof == [[WARNING]]
     assert mailroom.proofs == 1
     assert gateway.codes() == ["Hello", "Register", "Hello", "Prove"]
-    server = alice._store.server()
+    server = alice._store.server.known()
     assert server is not None
     assert server[:2] == (mailroom.server_id, mailroom.generation)
 
@@ -323,7 +323,7 @@ def test_texts_keys_and_files(pair: tuple[Messenger, Messenger], tmp_path: Path,
     assert large.path.read_bytes() == b"y" * 1_000_000
     assert seen[-1] == (1_000_016, 1_000_016)
     assert not list((tmp_path / "alice" / "store.spool").iterdir())
-    assert alice._store.waiting_count() == 0
+    assert alice._store.outbox.waiting_count() == 0
     assert len({request.token for request in sends(gateway)}) == 4
 
 
@@ -335,7 +335,7 @@ def test_a_message_is_on_disk_with_its_token_before_it_is_sent(
     def look(request: object) -> None:
         if isinstance(request, SendRequest):
             other = Store.open(tmp_path / "alice")
-            on_disk.extend(row.token for row in other.outgoing())
+            on_disk.extend(row.token for row in other.outbox.waiting())
             other.close()
 
     gateway.on_request = look
@@ -476,7 +476,7 @@ def test_without_a_server_messages_wait(
 
 
 def test_an_account_that_never_proved_itself_keeps_nothing(make: Callable[..., Messenger], alice: Messenger) -> None:
-    alice._store._database.execute("DELETE FROM server")
+    alice._store._database.run("DELETE FROM server")
     alice.users()
     with pytest.raises(ServerUnreachable) as caught:
         make("alice", server=NOWHERE).users()
@@ -514,7 +514,7 @@ def test_a_full_mailbox_stops_nobody_else(
         alice.send_text("bob", "waits")
     alice.request_key("carol")
     assert receive(carol) == [KeyRequested()]
-    assert alice._store.waiting_count() == 1
+    assert alice._store.outbox.waiting_count() == 1
 
 
 @pytest.mark.parametrize("reason", [None, 1, 2, 3, 4, 5, 9, 77])
@@ -538,14 +538,14 @@ def test_a_key_and_a_file_that_are_refused(
     pair: tuple[Messenger, Messenger], mailroom: ExtendedMailroom, tmp_path: Path
 ) -> None:
     alice, _bob = pair
-    before = alice._store.keys(mailroom.id_of("bob"))
+    before = alice._store.keys.of(mailroom.id_of("bob"))
     mailroom.reasons[mailroom.id_of("bob")] = ErrorResponse(RefusalReason.MALFORMED, 0)
     (tmp_path / "file").write_bytes(bytes(100_000))
     with pytest.raises(ServerAnsweredError):
         alice.send_key("bob")
     with pytest.raises(ServerAnsweredError):
         alice.send_file("bob", tmp_path / "file")
-    assert [row for row in alice._store.keys(mailroom.id_of("bob")) if row.usable] == before
+    assert [row for row in alice._store.keys.of(mailroom.id_of("bob")) if row.usable] == before
     assert not list((tmp_path / "alice" / "store.spool").iterdir())
     assert [(failed.kind, failed.text) for failed in alice.failed()] == [(2, None), (4, None)]
 
@@ -566,7 +566,7 @@ def test_words_whose_key_is_gone(pair: tuple[Messenger, Messenger], mailroom: Ex
     mailroom.reasons[mailroom.id_of("bob")] = ErrorResponse(RefusalReason.MALFORMED, 0)
     with pytest.raises(ServerAnsweredError):
         pair[0].send_text("bob", "my words")
-    pair[0]._store._database.execute("UPDATE shared_key SET key = zeroblob(16)")
+    pair[0]._store._database.run("UPDATE shared_key SET key = zeroblob(16)")
     assert pair[0].failed()[0].text is None
 
 
@@ -594,7 +594,7 @@ def test_the_outbox_is_bounded(
     for _ in range(2):
         with pytest.raises(ServerUnreachable):
             offline.send_text("bob", "x")
-    keys = offline._store.keys(pair[1].identity().client_id)
+    keys = offline._store.keys.of(pair[1].identity().client_id)
     attempts: list[Callable[[], object]] = [
         lambda: offline.send_text("bob", "x"),
         lambda: offline.send_key("bob"),
@@ -603,7 +603,7 @@ def test_the_outbox_is_bounded(
     for attempt in attempts:
         with pytest.raises(OutboxFull):
             attempt()
-    assert offline._store.keys(pair[1].identity().client_id) == keys
+    assert offline._store.keys.of(pair[1].identity().client_id) == keys
 
 
 def test_an_answer_for_somebody_else_keeps_the_message(pair: tuple[Messenger, Messenger], gateway: FakeGateway) -> None:
@@ -640,7 +640,7 @@ def test_a_spooled_file_that_ends_too_soon_leaves_nothing(
     with pytest.raises(FileUnreadable):
         pair[0].send_file("bob", tmp_path / "file")
     assert not list((tmp_path / "alice" / "store.spool").iterdir())
-    assert pair[0]._store.waiting_count() == 0
+    assert pair[0]._store.outbox.waiting_count() == 0
 
 
 def test_a_server_without_send_once(
@@ -757,7 +757,7 @@ def test_another_generation_starts_again_at_zero(
     mailroom.acks.clear()
     assert receive(bob) == [Text("new")]
     assert mailroom.acks[0] == 0
-    server = bob._store.server()
+    server = bob._store.server.known()
     assert server is not None
     assert server[1:] == (2, 4)
 

@@ -14,14 +14,21 @@ import pytest
 
 from client.messenger import KeyReceived, Messenger, SavedFile, SentMessage, Text
 from client.server_link import ServerLink
-from client.store import Store
+from client.tables.database import Database
 from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-STEPS = ((ServerLink, "_poll"), (ServerLink, "_write"), (Store, "_run"), (Store, "_rows"), (os, "fsync"), (os, "open"))
+STEPS = (
+    (ServerLink, "_poll"),
+    (ServerLink, "_write"),
+    (Database, "run"),
+    (Database, "rows"),
+    (os, "fsync"),
+    (os, "open"),
+)
 MUCH_LATER = 2**50
 """What an interrupt left beside the store is removed after a day."""
 

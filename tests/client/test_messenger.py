@@ -308,7 +308,7 @@ def test_a_key_that_was_refused_is_forgotten(alice: Messenger, bob: Messenger, g
     gateway.script.append(ERROR)
     with pytest.raises(ServerAnsweredError):
         alice.send_key("bob")
-    assert alice._store.keys(gateway.mailroom.id_of("bob")) == []
+    assert alice._store.keys.of(gateway.mailroom.id_of("bob")) == []
 
 
 def test_a_key_whose_fate_is_unknown_only_decrypts(alice: Messenger, bob: Messenger, gateway: FakeGateway) -> None:

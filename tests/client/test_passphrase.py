@@ -22,7 +22,11 @@ from client.messenger import Messenger, Text, Unreadable
 from client.passphrase import change_passphrase, remove_passphrase, set_passphrase
 from client.passphrase_source import PassphraseSource
 from client.settings import Flags, Settings
-from client.store import InboxRow, NewMessage, OutboxRow, Outgoing, SentRow, Store
+from client.store import Store
+from client.tables.inbox import InboxRow, NewMessage
+from client.tables.outbox import OutboxRow
+from client.tables.sealing import Sealing
+from client.tables.sent import Outgoing, SentRow
 from client.vault import Vault
 from common.errors import (
     CipherError,
@@ -64,20 +68,21 @@ def incoming(number: int, content: bytes = CONTENT, sender: ClientId = BOB) -> N
 
 def fill(store: Store) -> None:
     """One secret of every kind."""
-    store.add_made_key(BOB, KEY, 1, PublicKey(b"p" * 160))
-    store.add_fetched([incoming(1), incoming(2, b"another content", CAROL)], 2)
-    store.add_received_key(BOB, SymmetricKey(b"the shared key 2"), 3, 1)
-    store.begin_showing(1, Path(SAVED))
-    store.was_shown(1, readable=True)
-    store.add_outgoing(BOB, MessageKind.TEXT, 3, OUTGOING, Token(b"t" * 16), None, 4, Outgoing(TEXT, None))
-    failed = store.add_outgoing(CAROL, MessageKind.FILE, 3, b"x", Token(b"u" * 16), None, 4, Outgoing(None, PATH))
-    store.outgoing_failed(failed, PROBLEM)
+    store.keys.add_made(BOB, KEY, 1, PublicKey(b"p" * 160))
+    store.inbox.add_fetched([incoming(1), incoming(2, b"another content", CAROL)], 2)
+    store.keys.add_received(BOB, SymmetricKey(b"the shared key 2"), 3, 1)
+    store.inbox.begin_showing(1, Path(SAVED))
+    store.inbox.was_shown(1, readable=True)
+    store.outbox.add(BOB, MessageKind.TEXT, 3, OUTGOING, Token(b"t" * 16), None, 4, Outgoing(TEXT, None))
+    failed = store.outbox.add(CAROL, MessageKind.FILE, 3, b"x", Token(b"u" * 16), None, 4, Outgoing(None, PATH))
+    store.outbox.set_aside(failed, PROBLEM)
 
 
 def picture(store: Store) -> object:
     """All that the secrets say."""
     return (
-        store.keys(BOB), store.next_unread(0), store.seen(0), list(store.outgoing()), store.failed(), store.sent(),
+        store.keys.of(BOB), store.inbox.next_unread(0), store.inbox.seen(0), list(store.outbox.waiting()),
+        store.outbox.failed(), store.sent.all(),
     )  # fmt: skip
 
 
@@ -125,8 +130,8 @@ def test_what_is_on_the_disk(home: Path, private_keys: list[PrivateKey]) -> None
     assert {path.stat().st_mode & 0o077 for path in home.iterdir() if path.is_file()} == {0}
 
     store = open_store(home)
-    assert store.is_locked
-    store.unlock("correct horse")
+    assert store.sealing.is_locked
+    store.sealing.unlock("correct horse")
     assert picture(store) == before
     store.close()
     loaded = identity_files.load(home, lambda: "correct horse")
@@ -147,17 +152,17 @@ def test_what_is_written_later_is_sealed_too(home: Path) -> None:
     Store.open(home).close()
     set_passphrase(home, "correct horse")
     store = open_store(home)
-    store.unlock("correct horse")
+    store.sealing.unlock("correct horse")
     fill(store)
     assert in_the_clear(home) == []
-    assert store.damaged_rows() == []
+    assert store.sealing.damaged_rows() == []
     store.close()
     assert in_the_clear(home) == []
 
 
 def test_every_column_is_sealed_or_known_to_be_visible(home: Path) -> None:
     """A column that is added later has to be thought about."""
-    from client.store import _SECRETS
+    from client.tables.sealing import SECRETS
 
     database = apsw.Connection(str(home / "store.db"))
     columns = {
@@ -167,7 +172,7 @@ def test_every_column_is_sealed_or_known_to_be_visible(home: Path) -> None:
         if kind in {"TEXT", "BLOB"} and not table.startswith("sqlite_")
     }
     database.close()
-    assert columns - {f"{secret.table}.{secret.column}" for secret in _SECRETS} == {
+    assert columns - {f"{secret.table}.{secret.column}" for secret in SECRETS} == {
         "setting.name", "setting.value", "contact.client_id", "contact.name", "contact.public_key",
         "shared_key.contact", "shared_key.sealed_to", "inbox.sender", "inbox.spool", "inbox.digest", "inbox.token",
         "outbox.token", "outbox.recipient", "outbox.spool", "server.server_id", "sent.recipient", "pin.client_id",
@@ -193,10 +198,10 @@ def test_another_passphrase_rewraps_one_value(home: Path) -> None:
             identity_files.load(home, iter([wrong]).__next__)
         store = open_store(home)
         with pytest.raises(PassphraseWrong):
-            store.unlock(wrong)
+            store.sealing.unlock(wrong)
         store.close()
     store = open_store(home)
-    store.unlock("new")
+    store.sealing.unlock("new")
     store.close()
 
 
@@ -218,7 +223,7 @@ def test_a_wrong_passphrase_changes_nothing(home: Path) -> None:
 def test_the_same_passphrase_typed_another_way(home: Path) -> None:
     set_passphrase(home, "caf\u00e9 \u043f\u0430\u0440\u043e\u043b\u044c")
     store = open_store(home)
-    store.unlock("cafe\u0301 \u043f\u0430\u0440\u043e\u043b\u044c")
+    store.sealing.unlock("cafe\u0301 \u043f\u0430\u0440\u043e\u043b\u044c")
     store.close()
 
 
@@ -293,14 +298,19 @@ def test_altered_and_swapped_rows_are_not_believed(home: Path, swap: str) -> Non
     assert database.changes() > 0
     database.close()
     store = open_store(home)
-    store.unlock("secret")
-    assert store.damaged_rows() != []
-    failed = [row for row, _ in store.failed()]
-    rows: list[InboxRow | OutboxRow | SentRow] = [*store.seen(0), *store.outgoing(), *failed, *store.sent()]
-    unread = store.next_unread(0)
+    store.sealing.unlock("secret")
+    assert store.sealing.damaged_rows() != []
+    failed = [row for row, _ in store.outbox.failed()]
+    rows: list[InboxRow | OutboxRow | SentRow] = [
+        *store.inbox.seen(0),
+        *store.outbox.waiting(),
+        *failed,
+        *store.sent.all(),
+    ]
+    unread = store.inbox.next_unread(0)
     damaged = [row for row in [*rows, *([unread] if unread else [])] if row.damaged]
     if swap.startswith(("keys", "a key", "who", "whom")):
-        believed = {(row.key, row.made) for row in store.keys(BOB) + store.keys(CAROL)}
+        believed = {(row.key, row.made) for row in store.keys.of(BOB) + store.keys.of(CAROL)}
         # Whatever is still believed stands in the row that it was made for.
         assert believed <= {(KEY, True), (SymmetricKey(b"the shared key 2"), False)}
         assert len(believed) < 2
@@ -367,7 +377,7 @@ def test_a_damaged_outgoing_message_is_set_aside(
     again = Messenger.open(home, gateway.address, passphrase=lambda: "secret", tell=told.append)
     contact = again.contact("bob")
     again._outbox.put(contact.client_id, MessageKind.TEXT, 16, b"0" * 16, Token(b"t" * 16))
-    again._store._run("UPDATE outbox SET content = zeroblob(44)")
+    again._store._database.run("UPDATE outbox SET content = zeroblob(44)")
     before = len(gateway.mailroom.boxes[contact.client_id])
     again._outbox.flush(again.identity().client_id)
     assert len(gateway.mailroom.boxes[contact.client_id]) == before
@@ -479,15 +489,17 @@ def state_of(home: Path, passphrases: tuple[str | None, str | None], key: Privat
     """Open it as whoever comes next does: under which of the two passphrases everything, and nothing half, is."""
     store = open_store(home)
     try:
-        if not store.has_passphrase:
+        if not store.sealing.has_passphrase:
             current = None
             assert identity_files.with_encrypted_keys(home) == []
         else:
             assert identity_files.with_plain_keys(home) == []
             current = next(
-                one for one in passphrases if one is not None and Vault.unwrap(store._wrapped or b"", one, os.urandom)
+                one
+                for one in passphrases
+                if one is not None and Vault.unwrap(store.sealing._wrapped or b"", one, os.urandom)
             )
-            store.unlock(current)
+            store.sealing.unlock(current)
         assert current in passphrases
         assert identity_files.load(home, lambda: current or "").private_key.der() == key.der()
         assert identity_files.load_pending(home, lambda: current or "") is not None
@@ -530,22 +542,22 @@ def test_a_death_at_any_step_leaves_the_one_or_the_other(
 @pytest.mark.parametrize("pages", [0, 1])
 def test_a_full_disk_changes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch, pages: int) -> None:
     store = Store.open(home)
-    store.add_fetched([incoming(number, os.urandom(2000)) for number in range(3, 100)], 2)
+    store.inbox.add_fetched([incoming(number, os.urandom(2000)) for number in range(3, 100)], 2)
     before = picture(store)
     store.close()
-    prepare = Store.seal_under
+    prepare = Sealing.seal_under
 
-    def without_room(store: Store, passphrase: str | None, files: dict[str, str]) -> None:
-        (count,) = next(store._database.execute("PRAGMA page_count"))
-        store._database.execute(f"PRAGMA max_page_count = {count + pages}")
-        prepare(store, passphrase, files)
+    def without_room(sealing: Sealing, passphrase: str | None, files: dict[str, str]) -> None:
+        (count,) = next(sealing._database._connection.execute("PRAGMA page_count"))
+        sealing._database._connection.execute(f"PRAGMA max_page_count = {count + pages}")
+        prepare(sealing, passphrase, files)
 
-    monkeypatch.setattr(Store, "seal_under", without_room)
+    monkeypatch.setattr(Sealing, "seal_under", without_room)
     with pytest.raises(StoreBroken, match="no room"):
         set_passphrase(home, "secret")
     assert identity_files.with_encrypted_keys(home) == []
     store = open_store(home)
-    assert not store.has_passphrase
+    assert not store.sealing.has_passphrase
     assert picture(store) == before
     store.close()
 

@@ -12,7 +12,8 @@ import pytest
 from client import ciphers
 from client.ciphers import PrivateKey, SymmetricKey
 from client.messenger import KeyReceived, Messenger, Unreadable
-from client.store import _APPLICATION_ID, _SCHEMA, Store
+from client.store import Store
+from client.tables.schema import APPLICATION_ID, FIRST
 from client.trust import KeyChanged, SafetyNumberDiffers, safety_number
 from common.values import ClientId, MessageKind, PublicKey
 
@@ -205,13 +206,13 @@ def test_another_key_named_between_showing_and_accepting_is_not_accepted(
 
 def test_a_store_of_before_is_taken_over(tmp_path: Path) -> None:
     database = apsw.Connection(str(tmp_path / "store.db"))
-    database.execute(_SCHEMA)
-    database.execute(f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = 1")
+    database.execute(FIRST)
+    database.execute(f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1")
     database.execute("INSERT INTO contact VALUES (?, 'bob', 1, ?)", (b"b" * 16, b"k" * 160))
     database.close()
     again = Store.open(tmp_path)
-    pin = again.pin_of_name("bob")
+    pin = again.pins.of_name("bob")
     assert pin is not None
     assert (pin.public_key, pin.verified_at) == (b"k" * 160, None)
-    assert again.sent() == []
+    assert again.sent.all() == []
     again.close()

@@ -1,0 +1,182 @@
+"""The SQLite database itself: opening it, migrating it, transactions, and its failures in words.
+
+Owns: the only SQLite of the client.
+Promises: what was committed is on disk (WAL, synchronous=FULL); the files are mode 0600; a failure is a `StoreBroken`
+that says what to do.
+Exposure: reads a file that somebody else may have written.
+
+Source: docs/guarantees.md.
+"""
+
+import contextlib
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Self
+
+import apsw
+
+from client.tables.schema import APPLICATION_ID, FIRST, LATER_PARTS, VERSION
+from common.errors import StoreBroken
+
+_BUSY_MS: Final = 5000
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_SNAPSHOT_TRIES: Final = 5
+
+SqlValue = int | str | bytes | None
+"""What this schema's columns hold."""
+
+
+class Database:
+    """One connection. Used from one thread."""
+
+    def __init__(self, path: Path, connection: apsw.Connection) -> None:
+        self.path = path
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the database, making it where there is none. Raises `StoreBroken`."""
+        with told(path):
+            connection = apsw.Connection(str(path))
+            try:
+                _prepare(path, connection)
+                return cls(path, connection)
+            except BaseException:
+                connection.close()
+                raise
+
+    def close(self) -> None:
+        """Doing it twice changes nothing."""
+        self._connection.close()
+
+    @contextlib.contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Have all of it in the one file, while nobody can write to it. Raises `StoreBroken` (busy)."""
+        with told(self.path):
+            for _ in range(_SNAPSHOT_TRIES):
+                next(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+                self._connection.execute("BEGIN IMMEDIATE")
+                wal = self.path.with_name(f"{self.path.name}-wal")
+                if not wal.exists() or wal.stat().st_size == 0:
+                    break
+                # Somebody wrote in between, or still reads what was there before.
+                self._connection.execute("ROLLBACK")
+            else:
+                raise StoreBroken(f"{self.path} is busy; nothing was exported.", "Try again.")
+        try:
+            yield
+        finally:
+            self._roll_back()
+
+    def overwrite_freed(self) -> None:
+        """From now on what is overwritten or deleted leaves nothing in the pages."""
+        self._connection.execute("PRAGMA secure_delete = ON")
+
+    def rewrite(self) -> bool:
+        """Write all of it anew, so that nothing deleted is left in the file; False where another process is in it."""
+        with told(self.path):
+            self.overwrite_freed()
+            self._connection.execute("VACUUM")
+            busy, _, _ = next(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+            return not busy
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing."""
+        with told(self.path):
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def _roll_back(self) -> None:
+        # After some errors SQLite has rolled back by itself.
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def run(self, statement: str, *values: SqlValue) -> None:
+        """Change something; only within a transaction."""
+        self._connection.execute(statement, values)
+
+    def rows(self, query: str, *values: SqlValue) -> list[tuple[Any, ...]]:
+        """Give what a query finds."""
+        # Any: what a column may hold is checked by the STRICT tables, and each caller knows its columns.
+        with told(self.path):
+            return list(self._connection.execute(query, values))
+
+    def value(self, query: str, *values: SqlValue) -> SqlValue:
+        """Give the one value that a query finds, or None."""
+        rows: list[tuple[SqlValue, ...]] = self.rows(query, *values)
+        return rows[0][0] if rows else None
+
+    def changed(self) -> int:
+        """Give how many rows the last statement changed."""
+        return self._connection.changes()
+
+    def last_row(self) -> int:
+        """Give the number of the row that was inserted last."""
+        return self._connection.last_insert_rowid()
+
+    def next_number(self, table: str) -> int:
+        """The number that the next row of a table gets: sealed with its secrets. Only within a transaction."""
+        return int(self.value("SELECT seq FROM sqlite_sequence WHERE name = ?", table) or 0) + 1
+
+
+def _prepare(path: Path, connection: apsw.Connection) -> None:
+    connection.set_busy_timeout(_BUSY_MS)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:
+        (application,) = next(connection.execute("PRAGMA application_id"))
+        (found,) = next(connection.execute("PRAGMA user_version"))
+        version = found
+        (tables,) = next(connection.execute("SELECT count(*) FROM sqlite_schema"))
+        if application == 0 and version == 0 and tables == 0:
+            connection.execute(FIRST)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            version = 1
+        elif application != APPLICATION_ID:
+            raise StoreBroken(f"{path} is not a store of MessageU.", "Use another home, or move that file away.")
+        elif not 1 <= version <= VERSION:
+            raise StoreBroken(f"{path} was written by another version of MessageU.", "Use that version, or a new home.")
+        for added_in, part in LATER_PARTS:
+            if version < added_in:
+                connection.execute(part)
+        if found != VERSION:
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn the failures of SQLite and of the file system into `StoreBroken`."""
+    try:
+        yield
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise StoreBroken(
+            f"{path} is damaged ({error}).",
+            "Restore an export, or move it away: contacts, keys and history then begin anew.",
+        ) from error
+    except apsw.BusyError as error:
+        raise StoreBroken(f"{path} is busy.", "Another process works on it; try again.") from error
+    except apsw.Error as error:
+        # The second: no room for the index of the WAL, which is a file too. (apsw's stubs do not have the attribute.)
+        extended = getattr(error, "extendedresult", None)
+        if isinstance(error, apsw.FullError) or extended == apsw.SQLITE_IOERR_SHMSIZE:
+            raise StoreBroken(f"There is no room to write {path}.", "Free some space and try again.") from error
+        raise StoreBroken(
+            f"{path} can't be used ({error}).", "Check the folder, its permissions and the disk."
+        ) from error
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise StoreBroken(
+                f"There is no room to write {path} ({error.strerror}).", "Free some space and try again."
+            ) from error
+        raise StoreBroken(
+            f"{path} can't be used ({error.strerror}).", "Check the folder, its permissions and the disk."
+        ) from error

@@ -1,0 +1,153 @@
+"""Messages to be sent, until the server has answered.
+
+Owns: the outbox rows; when they go is in `client.outbox`.
+Promises: a message that is kept stays until `stored` or `set_aside`; the oldest is given first.
+Exposure: as `client.store`.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from client.tables.database import Database
+from client.tables.sealing import OUTBOX_CONTENT, OUTBOX_PROBLEM, Sealing
+from client.tables.sent import Outgoing, SentTable
+from client.tables.spool import Spools
+from common.errors import CipherError
+from common.values import ClientId, MessageKind, Token
+
+
+class OutboxRow(NamedTuple):
+    """An outgoing message as it is kept."""
+
+    number: int
+    token: Token
+    recipient: ClientId
+    kind: int
+    size: int
+    content: bytes | None
+    spool: str | None
+    queued_at: int
+    damaged: bool = False
+    """Sealed, and altered or moved since: there is no content."""
+
+
+class OutboxTable:
+    """The outgoing messages of one home."""
+
+    def __init__(self, database: Database, sealing: Sealing, spools: Spools, sent: SentTable) -> None:
+        self._database = database
+        self._sealing = sealing
+        self._spools = spools
+        self._sent = sent
+
+    def add(
+        self,
+        recipient: ClientId,
+        kind: MessageKind,
+        size: int,
+        body: bytes | str,
+        token: Token,
+        key: int | None,
+        now: int,
+        outgoing: Outgoing | None = None,
+    ) -> int:
+        """Keep a message to be sent: its content, or the name of the spool file with it. Gives its number.
+
+        `outgoing` is what the history keeps of it.
+        """
+        content, spool = (body, None) if isinstance(body, bytes) else (None, body)
+        with self._spools.brought_in([spool]), self._database.transaction():
+            number = self._database.next_number("outbox")
+            self._database.run(
+                "INSERT INTO outbox (number, token, recipient, kind, size, content, spool, shared_key, queued_at) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                number,
+                token,
+                recipient,
+                kind,
+                size,
+                self._sealing.seal(OUTBOX_CONTENT, content, number, token, recipient, kind),
+                spool,
+                key,
+                now,
+            )
+            if outgoing is not None:
+                self._sent.insert(recipient, kind, outgoing, now, number)
+            return number
+
+    def waiting_count(self) -> int:
+        """How many outgoing messages have no answer."""
+        return int(self._database.value("SELECT count(*) FROM outbox WHERE problem IS NULL") or 0)
+
+    def is_waiting(self, number: int) -> bool:
+        """Whether the outgoing message with this number has no answer yet."""
+        return bool(self._database.rows("SELECT 1 FROM outbox WHERE number = ? AND problem IS NULL", number))
+
+    def waiting(self) -> Iterator[OutboxRow]:
+        """What is to be sent, the oldest first, one after the other."""
+        number = 0
+        while rows := self._database.rows(
+            "SELECT number, token, recipient, kind, size, content, spool, queued_at FROM outbox "
+            "WHERE problem IS NULL AND number > ? ORDER BY number LIMIT 1",
+            number,
+        ):
+            row = self._outbox_row(rows[0])
+            number = row.number
+            yield row
+
+    def _outbox_row(self, row: tuple[Any, ...]) -> OutboxRow:
+        number, token, recipient, kind, size, content, spool, queued_at = row
+        try:
+            content = self._sealing.open(OUTBOX_CONTENT, content, number, token, recipient, kind)
+        except CipherError:
+            return OutboxRow(number, token, recipient, kind, size, None, spool, queued_at, damaged=True)
+        return OutboxRow(number, token, recipient, kind, size, content, spool, queued_at)
+
+    def failed(self) -> list[tuple[OutboxRow, str]]:
+        """What was refused for good, and why, the oldest first."""
+        rows = self._database.rows(
+            "SELECT number, token, recipient, kind, size, content, spool, queued_at, problem FROM outbox "
+            "WHERE problem IS NOT NULL ORDER BY number"
+        )
+        failed = []
+        for *row, sealed in rows:
+            made = self._outbox_row(tuple(row))
+            try:
+                problem = self._sealing.open(OUTBOX_PROBLEM, sealed, made.number, made.recipient)
+            except CipherError as error:
+                problem = f"why, can't be read: {error}"
+            failed.append((made, problem))
+        return failed
+
+    def stored(self, number: int, message_id: int, now: int) -> None:
+        """The server has it: forget the message, and use the key that it carried."""
+        spool = self._database.value("SELECT spool FROM outbox WHERE number = ?", number)
+        with self._database.transaction():
+            self._database.run(
+                "UPDATE shared_key SET usable = 1 WHERE number = (SELECT shared_key FROM outbox WHERE number = ?)",
+                number,
+            )
+            self._database.run("DELETE FROM outbox WHERE number = ?", number)
+            self._database.run(
+                "UPDATE sent SET stored_at = ?, message_id = ? WHERE outbox = ?", now, message_id, number
+            )
+        self._spools.forget(spool)
+
+    def set_aside(self, number: int, problem: str) -> None:
+        """The server refused it for good: keep it aside, and stop using the key that it carried."""
+        spool = self._database.value("SELECT spool FROM outbox WHERE number = ?", number)
+        with self._database.transaction():
+            self._database.run(
+                "UPDATE shared_key SET usable = 0 WHERE number = (SELECT shared_key FROM outbox WHERE number = ?)",
+                number,
+            )
+            # The user still has the file that a spooled content was made from.
+            recipient = self._database.value("SELECT recipient FROM outbox WHERE number = ?", number)
+            sealed = self._sealing.seal(OUTBOX_PROBLEM, problem, number, recipient)
+            self._database.run("UPDATE outbox SET problem = ?, spool = NULL WHERE number = ?", sealed, number)
+            self._sent.set_problem(self._database.value("SELECT number FROM sent WHERE outbox = ?", number), problem)
+        self._spools.forget(spool)
+
+    def spooled(self) -> list[str]:
+        """Name the large contents that are still needed."""
+        return [row[0] for row in self._database.rows("SELECT spool FROM outbox WHERE spool IS NOT NULL")]

@@ -1,0 +1,138 @@
+"""The schema of store.db, and what each version added to the one before.
+
+Owns: the tables.
+Promises: a part that was released never changes; what is new is a part of its own.
+Exposure: none; text.
+"""
+
+from typing import Final
+
+APPLICATION_ID: Final = 0x4D534755
+VERSION: Final = 5
+
+FIRST: Final = """
+CREATE TABLE setting (
+    name  TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE contact (
+    client_id  BLOB PRIMARY KEY,
+    name       TEXT NOT NULL,
+    listed     INTEGER NOT NULL,          -- whether the server's last list had it
+    public_key BLOB                       -- of old homes, whose keys are pins since
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE shared_key (
+    number   INTEGER PRIMARY KEY AUTOINCREMENT,
+    contact  BLOB NOT NULL,
+    key      BLOB NOT NULL,
+    made     INTEGER NOT NULL,            -- 1: made here, 0: received
+    usable   INTEGER NOT NULL,            -- whether we encrypt with it: the other side gets it before what follows
+    added_at INTEGER NOT NULL,
+    message  INTEGER UNIQUE               -- the inbox number that brought it
+) STRICT;
+CREATE INDEX shared_key_of ON shared_key (contact, number);
+
+CREATE TABLE pull (                       -- a 604 that brought messages
+    number   INTEGER PRIMARY KEY AUTOINCREMENT,
+    complete INTEGER NOT NULL             -- whether its reply came to its end
+) STRICT;
+
+CREATE TABLE inbox (
+    number        INTEGER PRIMARY KEY AUTOINCREMENT,
+    sender        BLOB NOT NULL,
+    kind          INTEGER NOT NULL,
+    size          INTEGER NOT NULL,
+    content       BLOB,                   -- a small content, as it came
+    spool         TEXT,                   -- the file that holds a large one
+    digest        BLOB NOT NULL,          -- SHA-256 of the content as it came
+    server_number INTEGER NOT NULL,       -- 2104's message id, 2143's sequence
+    token         BLOB,                   -- 2143's
+    pull          INTEGER,                -- 2104's
+    received_at   INTEGER NOT NULL,       -- Unix ms, our clock
+    accepted_at   INTEGER,                -- Unix ms, the server's clock
+    sender_proven INTEGER NOT NULL,
+    state         INTEGER NOT NULL,
+    repeated      INTEGER NOT NULL,       -- may have been shown before
+    late          INTEGER NOT NULL,       -- was shown as unreadable before
+    saved_path    TEXT                    -- where a file went
+) STRICT;
+CREATE UNIQUE INDEX inbox_token ON inbox (sender, token) WHERE token IS NOT NULL;
+CREATE INDEX inbox_unread ON inbox (number) WHERE state < 2;
+CREATE INDEX inbox_unreadable ON inbox (sender, number) WHERE state = 3;
+CREATE INDEX inbox_pull ON inbox (pull, sender, server_number) WHERE pull IS NOT NULL;
+
+CREATE TABLE outbox (
+    number    INTEGER PRIMARY KEY AUTOINCREMENT,
+    token     BLOB NOT NULL UNIQUE,
+    recipient BLOB NOT NULL,
+    kind      INTEGER NOT NULL,
+    size      INTEGER NOT NULL,
+    content   BLOB,                       -- a small content, as it is sent
+    spool     TEXT,                       -- the file that holds a large one
+    shared_key INTEGER,                   -- the number of the key that it carries
+    queued_at INTEGER NOT NULL,           -- Unix ms, our clock
+    problem   TEXT                        -- why it was refused for good; NULL: it waits
+) STRICT;
+
+CREATE TABLE server (                     -- the one this identity has proven itself to
+    one        INTEGER PRIMARY KEY CHECK (one = 1),
+    server_id  BLOB NOT NULL,
+    generation INTEGER NOT NULL,
+    ack        INTEGER NOT NULL           -- everything up to this sequence of its is in the inbox
+) STRICT;
+"""
+
+_HISTORY: Final = """
+CREATE TABLE sent (                       -- texts and files that left, or were to leave, for the user to look up
+    number     INTEGER PRIMARY KEY AUTOINCREMENT,
+    recipient  BLOB NOT NULL,
+    kind       INTEGER NOT NULL,
+    text       TEXT,                      -- of a type 3
+    path       TEXT,                      -- of a type 4
+    queued_at  INTEGER NOT NULL,          -- Unix ms, our clock
+    stored_at  INTEGER,                   -- Unix ms, our clock: the server has it
+    message_id INTEGER,                   -- 2103's
+    problem    TEXT,                      -- why it was refused for good
+    outbox     INTEGER UNIQUE             -- its outbox number, where it went through the outbox
+) STRICT;
+"""
+
+
+_PINS: Final = """
+CREATE TABLE pin (                        -- under which id and key a name was first met
+    client_id     BLOB PRIMARY KEY,
+    name          TEXT NOT NULL UNIQUE,
+    public_key    BLOB NOT NULL,
+    since         INTEGER NOT NULL,       -- Unix ms
+    verified_at   INTEGER,                -- both sides saw the same safety number
+    offered_id    BLOB,                   -- what the server names now, where that is something else
+    offered_key   BLOB,
+    offered_since INTEGER
+) STRICT, WITHOUT ROWID;
+INSERT OR IGNORE INTO pin (client_id, name, public_key, since)
+    SELECT client_id, name, public_key, unixepoch() * 1000 FROM contact WHERE public_key IS NOT NULL;
+ALTER TABLE contact ADD COLUMN key_asked INTEGER NOT NULL DEFAULT 0;  -- whether we wait for a symmetric key
+ALTER TABLE shared_key ADD COLUMN sealed_to BLOB;  -- for one made here: the public key it was sealed to
+"""
+
+
+_LOCK: Final = """
+CREATE TABLE vault (                      -- the home has a passphrase, and what SECRETS names is sealed
+    one     INTEGER PRIMARY KEY CHECK (one = 1),
+    wrapped BLOB NOT NULL                 -- the data key, under the passphrase
+) STRICT;
+
+CREATE TABLE rewrite (                    -- identity files that are to be written as the passphrase now wants them
+    name    TEXT PRIMARY KEY,
+    content TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+
+_UNASKED: Final = """
+ALTER TABLE shared_key ADD COLUMN unasked INTEGER NOT NULL DEFAULT 0;  -- it came unasked while one was in use
+"""
+LATER_PARTS: Final = ((2, _HISTORY), (3, _PINS), (4, _LOCK), (5, _UNASKED))
+"""What each version of the schema added to the one before."""

@@ -1,0 +1,97 @@
+"""Large contents, in files of their own beside the database.
+
+Owns: the spool folder.
+Promises: what `keep` was called for is on disk; a file that no row refers to is removed, once it is old enough that
+nobody can be about to refer to it.
+Exposure: holds contents as they came or go, encrypted by the sender.
+"""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from client.tables.database import told
+from common.disk import sync_folder
+from common.errors import StoreBroken
+
+_ORPHAN_AGE: Final = 24 * 3600 * 1000
+"""Milliseconds."""
+
+
+class SpoolFile:
+    """A large content on its way to disk. `keep` makes it last; without it nothing stays."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = secrets.token_hex(16)
+        self._folder = folder
+        self._path = folder / self.name
+        with told(self._path):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file = open(descriptor, "w+b", buffering=0)  # noqa: PTH123, SIM115 - closed by keep and discard
+
+    def write(self, data: bytes) -> None:
+        """Append. Raises `StoreBroken` (no room)."""
+        view = memoryview(data)
+        with told(self._path):
+            while view:
+                view = view[self._file.write(view) :]
+
+    def keep(self) -> str:
+        """Sync the content and give the name under which the store finds it."""
+        with told(self._path):
+            os.fsync(self._file.fileno())
+            self._file.close()
+            sync_folder(self._folder)
+        return self.name
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+class Spools:
+    """The folder of large contents."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def new(self) -> SpoolFile:
+        """Begin to keep a large content. Raises `StoreBroken`."""
+        return SpoolFile(self._folder)
+
+    def read(self, name: str, chunk: int) -> Iterator[bytes]:
+        """Give a kept large content in parts. Raises `StoreBroken`."""
+        path = self._folder / name
+        with told(path), path.open("rb", buffering=0) as file:
+            while data := file.read(chunk):
+                yield data
+
+    def forget(self, name: object) -> None:
+        """Remove a content, where there is one."""
+        if isinstance(name, str):
+            with told(self._folder):
+                (self._folder / name).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def brought_in(self, names: Iterable[str | None]) -> Iterator[None]:
+        """Around the transaction that brings contents in: they are removed where it surely failed."""
+        try:
+            yield
+        except StoreBroken:
+            # After anything else, an interrupt say, it may be committed. `sweep` finds what nobody refers to.
+            for name in names:
+                self.forget(name)
+            raise
+
+    def sweep(self, known: Collection[str], now: int) -> None:
+        """Remove what is not known: a crash left it. Young ones stay: another process may be about to send them."""
+        with told(self._folder):
+            if self._folder.is_dir():
+                for path in self._folder.iterdir():
+                    if path.name not in known and now - path.stat().st_mtime * 1000 > _ORPHAN_AGE:
+                        path.unlink(missing_ok=True)
