@@ -167,7 +167,7 @@ def parser() -> argparse.ArgumentParser:
         "check everything, and say what is wrong in words",
         "Server address, file modes, store, passphrase, identity, whether the server answers and what it speaks, "
         "account, changed keys, outbox and clock, one line each. The exit code is that of the first thing that is "
-        "wrong. Changes nothing.",
+        "wrong.",
     )
     command(CONSOLE, "the numbered menu, as published", "The same as no command at all.")
     config = command("config", "look at the settings", "A line for each: its value, and where that came from.")
