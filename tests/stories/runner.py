@@ -35,13 +35,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import fastjsonschema
+
 from torture.programs import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from torture.programs import Server
 
+SCHEMAS = ROOT / "docs" / "schemas"
 STANDS_FOR = {
     "TIME": r"\d{4}-\d\d-\d\d \d\d:\d\d",
     "HEX": r"[0-9a-f]{32,}",
@@ -99,24 +102,19 @@ def pattern(lines: list[str]) -> str:
     return "".join(parts)
 
 
-def run_story(
-    path: Path,
-    folder: Path,
-    server: Server,
-    check_json: Callable[[dict[str, Any]], None],
-) -> None:
+def run_story(path: Path, folder: Path, server: Server) -> None:
     """Run all steps of a story against a server."""
     with contextlib.ExitStack() as strangers:
-        _run_steps(path, folder, server, check_json, strangers)
+        _run_steps(path, folder, server, strangers)
 
 
-def _run_steps(
-    path: Path,
-    folder: Path,
-    server: Server,
-    check_json: Callable[[dict[str, Any]], None],
-    strangers: contextlib.ExitStack,
-) -> None:
+def check_json(found: dict[str, Any]) -> None:
+    """Hold an object of the command's JSON to its schema in docs/schemas."""
+    schema = SCHEMAS / f"{found['type']}.json"
+    fastjsonschema.compile(json.loads(schema.read_text()))(found)
+
+
+def _run_steps(path: Path, folder: Path, server: Server, strangers: contextlib.ExitStack) -> None:
     numbers: dict[str, str] = {}
     for step in parse(path.read_text(encoding="utf-8")):
         where = f"{path.name}, line {step.line}: {step.command}"

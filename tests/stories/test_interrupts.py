@@ -223,8 +223,17 @@ def test_while_a_large_file_is_on_its_way(server: Server, way: Middleman, tmp_pa
         alice.types(CTRL_C, end="")
         assert alice.ends() == 130
         alice.until("One message is not stored by the server yet; what waits is kept")
+    with Terminal(tmp_path / "bob", way.port, "send", "alice", "--file", str(large)) as bob:
+        # Before it starts over by itself.
+        bob.until("Sending")
+        server.end()
+        bob.until("Starting over in").types(CTRL_C, end="")
+        assert bob.ends() == 130
+        bob.until("The message is kept")
+    server.start()
     way.takes = None
     assert messageu(tmp_path, way.port, "alice", ["recv"]).returncode == 0
     received = messageu(tmp_path, server.port, "bob", ["recv", "--json"]).stdout.splitlines()
     (path,) = (found["path"] for found in map(json.loads, received) if found["kind"] == "file")
     assert large.read_bytes() == (tmp_path / path).read_bytes()
+    assert " bob sent a file: " in messageu(tmp_path, server.port, "alice", ["recv"]).stdout

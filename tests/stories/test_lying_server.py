@@ -18,8 +18,7 @@ from client.trust import KeyChanged
 from common.info_files import ServerAddress
 from common.values import MessageKind
 from tests.stories.lying_server import Middleman
-from tests.stories.runner import messageu
-from tests.stories.test_stories import check_json
+from tests.stories.runner import check_json, messageu
 from torture.programs import Server
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.stories.runner import messageu
+from tests.stories.runner import check_json, messageu
 from torture.programs import ROOT, Server
 
 if TYPE_CHECKING:
@@ -85,4 +85,7 @@ def test_watch(server: Server, tmp_path: Path) -> None:
         until(taken, "three")
         assert messageu(tmp_path, server.port, "alice", ["send", "bob", "four"]).returncode == 0
         until(taken, "four")
-    assert [json.loads(line)["text"] for line in taken.read_text().splitlines()] == ["three", "four"]
+    messages = [json.loads(line) for line in taken.read_text().splitlines()]
+    for message in messages:
+        check_json(message)
+    assert [message["text"] for message in messages] == ["three", "four"]
