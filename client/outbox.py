@@ -18,7 +18,8 @@ from datetime import datetime
 from typing import Final
 
 from client import ciphers
-from client.contacts import Contacts
+from client.ciphers import RandomBytes
+from client.contacts import Contact, Contacts
 from client.greeting import Tell
 from client.mail import Failed
 from client.refusals import refused
@@ -27,7 +28,7 @@ from client.store import Store
 from client.tables.outbox import OutboxRow
 from client.tables.sent import Outgoing
 from common.errors import CipherError, ClientError, OutboxFull, ServerAnsweredError, ServerAnsweredNonsense
-from common.values import ClientId, MessageKind, RefusalReason, Token
+from common.values import TOKEN_SIZE, ClientId, MessageKind, RefusalReason, Token, token
 from common.wire.codes import RequestCode
 from common.wire.requests import LargeSendRequest, SendRequest
 from common.wire.responses import ErrorResponse, StoredResponse
@@ -55,12 +56,21 @@ def is_for_later(error: ClientError) -> bool:
 class Outbox:
     """The store's outgoing messages and the link that takes them away."""
 
-    def __init__(self, store: Store, link: ServerLink, contacts: Contacts, tell: Tell, now: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        link: ServerLink,
+        contacts: Contacts,
+        tell: Tell,
+        now: Callable[[], int],
+        random_bytes: RandomBytes,
+    ) -> None:
         self._store = store
         self._link = link
         self._contacts = contacts
         self._tell = tell
         self._now = now
+        self._random_bytes = random_bytes
 
     def check_room(self) -> None:
         """Raise `OutboxFull` where no further message is taken."""
@@ -76,7 +86,6 @@ class Outbox:
         kind: MessageKind,
         size: int,
         body: bytes | str,
-        token: Token,
         key: int | None = None,
         outgoing: Outgoing | None = None,
     ) -> int:
@@ -87,7 +96,25 @@ class Outbox:
         Raises `OutboxFull`.
         """
         self.check_room()
-        return self._store.outbox.add(recipient, kind, size, body, token, key, self._now(), outgoing)
+        return self._store.outbox.add(recipient, kind, size, body, self._new_token(), key, self._now(), outgoing)
+
+    def make_key(self, contact: Contact) -> tuple[int, bytes]:
+        """Make a symmetric key; its number, and the content of the message that carries it. Raises `NoPublicKey`."""
+        public_key = self._contacts.public_key(contact)
+        key = ciphers.symmetric_key(self._random_bytes(ciphers.SYMMETRIC_KEY_SIZE))
+        sealed = ciphers.seal_key(key, public_key, self._random_bytes)
+        return self._store.keys.add_made(contact.client_id, key, self._now(), public_key), sealed
+
+    def put_new_key(self, contact: Contact) -> None:
+        """Make a symmetric key and have it on disk, to be used from now on. Raises `NoPublicKey`, `OutboxFull`."""
+        self.check_room()
+        key, sealed = self.make_key(contact)
+        self.put(contact.client_id, MessageKind.KEY, len(sealed), sealed, key)
+        # The order is kept: whatever is encrypted from now on comes after it.
+        self._store.keys.confirm(key)
+
+    def _new_token(self) -> Token:
+        return token(self._random_bytes(TOKEN_SIZE))
 
     def flush(
         self, me: ClientId, watched: int | None = None, progress: Progress | None = None, *, wait: bool = True

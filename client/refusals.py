@@ -8,10 +8,10 @@ Source: docs/client-protocol.md, "Errors".
 
 from typing import Final
 
-from common.errors import ServerAnsweredError
+from common.errors import ServerAnsweredError, ServerAnsweredNonsense
 from common.values import RefusalReason
 from common.wire.codes import RequestCode
-from common.wire.responses import ErrorResponse
+from common.wire.responses import ErrorResponse, Whole
 
 _LIKELY: Final[dict[RequestCode, tuple[str, str]]] = {
     RequestCode.REGISTER: (
@@ -73,3 +73,11 @@ def refused(request: RequestCode, answer: ErrorResponse) -> ServerAnsweredError:
     else:
         sentence, advice = _LIKELY[request]
     return ServerAnsweredError(sentence, advice, answer.reason, answer.retry_after)
+
+
+def unexpected(answer: Whole) -> ServerAnsweredNonsense:
+    """Put into words that an answer belongs to no request of ours."""
+    return ServerAnsweredNonsense(
+        f"It gave the answer to another request ({type(answer).__name__}).",
+        "Check that server.info leads to a MessageU server.",
+    )

@@ -636,7 +636,7 @@ def test_a_spooled_file_that_ends_too_soon_leaves_nothing(
     def fail(*_: object) -> bytes:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("client.messenger.os.read", fail)
+    monkeypatch.setattr("client.outgoing_file.os.read", fail)
     with pytest.raises(FileUnreadable):
         pair[0].send_file("bob", tmp_path / "file")
     assert not list((tmp_path / "alice" / "store.spool").iterdir())

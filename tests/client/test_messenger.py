@@ -18,6 +18,7 @@ from client.messenger import (
     UnknownKind,
     Unreadable,
 )
+from client.outgoing_file import encrypted_file
 from common.errors import (
     AlreadyRegistered,
     CipherError,
@@ -448,7 +449,7 @@ def test_a_file_that_can_not_be_read_to_its_end(
     def fail(*_: object) -> bytes:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("client.messenger.os.read", fail)
+    monkeypatch.setattr("client.outgoing_file.os.read", fail)
     with pytest.raises(FileUnreadable):
         pair[0].send_file("bob", tmp_path / "file")
 
@@ -667,7 +668,7 @@ def test_memory_stays_small_with_large_files(
     try:
         # The scripted server is in this process and holds the content; what the sender holds is what it adds.
         descriptor = os.open(tmp_path / "file", os.O_RDONLY)
-        parts = messenger._encrypted_file(descriptor, tmp_path / "file", 8_000_000, KEY, measure)
+        parts = encrypted_file(descriptor, tmp_path / "file", 8_000_000, KEY, measure)
         for _ in parts:
             pass
         os.close(descriptor)

@@ -351,7 +351,7 @@ def test_a_damaged_message_is_named_and_the_others_are_shown(
     home = tmp_path / "bob"
     set_passphrase(home, "secret")
     again = Messenger.open(home, gateway.address, passphrase=lambda: "secret")
-    again._fetch(0, None, send_waiting=True)
+    again._receiving._fetch(0, None, send_waiting=True)
     again.close()
     database = apsw.Connection(str(home / "store.db"))
     database.execute("UPDATE inbox SET content = zeroblob(60) WHERE number = 3")
@@ -376,7 +376,7 @@ def test_a_damaged_outgoing_message_is_set_aside(
     set_passphrase(home, "secret")
     again = Messenger.open(home, gateway.address, passphrase=lambda: "secret", tell=told.append)
     contact = again.contact("bob")
-    again._outbox.put(contact.client_id, MessageKind.TEXT, 16, b"0" * 16, Token(b"t" * 16))
+    again._outbox.put(contact.client_id, MessageKind.TEXT, 16, b"0" * 16)
     again._store._database.run("UPDATE outbox SET content = zeroblob(44)")
     before = len(gateway.mailroom.boxes[contact.client_id])
     again._outbox.flush(again.identity().client_id)

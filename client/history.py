@@ -1,0 +1,44 @@
+"""What was received and sent, for the user to look up.
+
+Owns: the order of the two, and a sent message as callers get it.
+Promises: asks no server and changes nothing.
+Exposure: as the store.
+"""
+
+from pathlib import Path
+
+from client.contacts import Contact, Contacts
+from client.inbox import Inbox
+from client.mail import Received, SentMessage
+from client.store import Store
+from client.tables.sent import SentRow
+
+
+class History:
+    """The history of one home."""
+
+    def __init__(self, store: Store, contacts: Contacts, inbox: Inbox) -> None:
+        self._store = store
+        self._contacts = contacts
+        self._inbox = inbox
+
+    def all(self) -> list[Received | SentMessage]:
+        """Give what was received and sent, in the order of time."""
+        sent = [self._sent_message(row) for row in self._store.sent.all()]
+        return sorted([*self._inbox.seen(0), *sent], key=_time_of)
+
+    def by_outbox(self, number: int) -> SentMessage | None:
+        """Give the message with an outbox number, whatever has become of it."""
+        row = self._store.sent.by_outbox(number)
+        return None if row is None else self._sent_message(row)
+
+    def _sent_message(self, row: SentRow) -> SentMessage:
+        return SentMessage(
+            row.number, Contact(row.recipient, self._contacts.name_of(row.recipient) or row.recipient.hex()),
+            row.text, None if row.path is None else Path(row.path), row.queued_at, row.stored_at, row.message_id,
+            row.problem, row.waiting, row.outbox, row.damaged,
+        )  # fmt: skip
+
+
+def _time_of(message: Received | SentMessage) -> int:
+    return message.queued_at if isinstance(message, SentMessage) else message.accepted_at or message.received_at

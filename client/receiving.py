@@ -1,0 +1,103 @@
+"""Receiving: fetch what waits, give it, wait for more.
+
+Owns: the order of it: the outbox first, then the server, then the user; and the patience.
+Promises: what was fetched is given even when fetching failed half-way; the failure is raised after it.
+Exposure: as `client.inbox`.
+
+Source: docs/client-protocol.md, docs/journeys.md.
+"""
+
+import math
+from collections.abc import Callable, Generator
+
+from client.account import Account
+from client.greeting import Greeting
+from client.inbox import LONGEST_SERVER_WAIT, Inbox
+from client.insistence import Insistence
+from client.mail import Received
+from client.outbox import Outbox
+from client.server_link import Progress, ServerLink
+from client.store import Store
+from common.errors import ClientError
+from common.wire.codes import Feature
+
+
+class Receiving:
+    """What comes for a user."""
+
+    def __init__(
+        self,
+        account: Account,
+        store: Store,
+        link: ServerLink,
+        greeting: Greeting,
+        inbox: Inbox,
+        outbox: Outbox,
+        insistence: Insistence,
+        look_up_names: Callable[[], None],
+        now: Callable[[], int],
+    ) -> None:
+        self._account = account
+        self._store = store
+        self._link = link
+        self._greeting = greeting
+        self._inbox = inbox
+        self._outbox = outbox
+        self._insistence = insistence
+        self._look_up_names = look_up_names
+        self._now = now
+
+    def receive(
+        self,
+        wait: float = 0.0,
+        progress: Progress | None = None,
+        most: int | None = None,
+        *,
+        send_waiting: bool = True,
+        saving: Progress | None = None,
+    ) -> Generator[Received]:
+        """Fetch what waits at the server, and give everything that was not received yet, the oldest first.
+
+        With `most`, so many messages of it; the others stay for the next time. What waits in the outbox is sent first,
+        where `send_waiting`. `progress` is told how far fetching is, `saving` how far a file is decrypted.
+
+        Where there is nothing, it waits up to `wait` seconds for mail, without polling; a server of the published
+        protocol alone can't do that and is asked once. A message counts as received when the caller comes back for
+        the next one; where he does not, because the program died, it is given once more, as `repeated`. What was
+        fetched is given even when fetching failed half-way; the failure is raised after it. Raises `HomeInUse`.
+        """
+        end = self._now() + wait * 1000
+        patience = 0
+        with self._store.receiver():
+            self._store.sweep(self._now())
+            while True:
+                failure: ClientError | None = None
+                can_wait = False
+                try:
+                    can_wait = self._fetch(patience, progress, send_waiting=send_waiting)
+                except ClientError as error:
+                    failure = error
+                given, unsaved = yield from self._inbox.unread(self._look_up_names, most, saving)
+                for problem in (failure, unsaved):
+                    if problem is not None:
+                        raise problem
+                patience = min(math.ceil((end - self._now()) / 1000), LONGEST_SERVER_WAIT)
+                if given or not can_wait or patience <= 0:
+                    return
+
+    def _fetch(self, wait: int, progress: Progress | None, *, send_waiting: bool) -> bool:
+        """Bring the waiting mail into the store; whether the server can wait for more."""
+        me = self._account.identity().client_id
+        self._link.connect()
+        if send_waiting and self._greeting.offers(Feature.SEND_ONCE):
+            # Where another process does that just now, it is left to it.
+            self._outbox.flush(me, wait=False)
+        return self._insistence.do(lambda watch: self._fetch_once(wait, watch), progress)
+
+    def _fetch_once(self, wait: int, progress: Progress) -> bool:
+        self._link.connect()
+        if self._greeting.offers(Feature.FETCH):
+            self._inbox.fetch(wait, progress)
+            return True
+        self._inbox.pull(progress)
+        return False

@@ -1,0 +1,184 @@
+"""Texts and files on their way out, at once or in two steps.
+
+Owns: what is encrypted, under which key, and what the history keeps of it.
+Promises: what is kept is on disk when `keep_text` and `keep_file` return; a file that changes while it is sent is not.
+Exposure: reads the files that the user names.
+
+Source: docs/client-protocol.md; docs/guarantees.md.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from client import ciphers
+from client.account import Account
+from client.agreement import Agreement
+from client.contacts import Contact, Contacts
+from client.directory import Directory
+from client.dispatch import Dispatch
+from client.greeting import Greeting
+from client.history import History
+from client.insistence import Insistence
+from client.mail import Sent, SentMessage
+from client.outbox import Outbox
+from client.outgoing_file import encrypted_file, file_to_send
+from client.server_link import Progress, ServerLink
+from client.store import Store
+from client.tables.sent import Outgoing
+from common.errors import FileUnreadable, ServerUnreachable, ValueRejected
+from common.values import MessageKind
+from common.wire.codes import Feature
+from common.wire.fields import LARGEST_CONTENT, SEND_HEAD
+from common.wire.requests import LargeSendRequest
+
+SPOOL_FROM: Final = 64 * 1024
+"""Bytes. A larger outgoing content waits in a file beside the store."""
+
+
+class Sending:
+    """What a user sends."""
+
+    def __init__(
+        self,
+        account: Account,
+        store: Store,
+        link: ServerLink,
+        greeting: Greeting,
+        contacts: Contacts,
+        directory: Directory,
+        agreement: Agreement,
+        dispatch: Dispatch,
+        outbox: Outbox,
+        history: History,
+        insistence: Insistence,
+    ) -> None:
+        self._account = account
+        self._store = store
+        self._link = link
+        self._greeting = greeting
+        self._contacts = contacts
+        self._directory = directory
+        self._agreement = agreement
+        self._dispatch = dispatch
+        self._outbox = outbox
+        self._history = history
+        self._insistence = insistence
+
+    def send_text(self, name: str, text: str) -> Sent:
+        """Send a text under the shared key (150). Raises `NoSharedKey`, `ValueRejected` (no Unicode)."""
+        contact = self._directory.contact(name)
+        plain = _plain(text)
+        offline = self._dispatch.catch_up()
+        key = self._contacts.sending_key(contact)
+        content = ciphers.encrypt(key, plain)
+        return self._dispatch.send(contact, MessageKind.TEXT, content, offline, outgoing=Outgoing(text, None))
+
+    def send_file(
+        self, name: str, path: Path, progress: Progress | None = None, preparing: Progress | None = None
+    ) -> Sent:
+        """Send a file's bytes under the shared key (153).
+
+        Through the outbox they are encrypted first, which `preparing` is told of. A large file starts over by itself
+        when the connection breaks. Raises `FileUnreadable`, `NoSharedKey`.
+        """
+        contact = self._directory.contact(name)
+        offline = self._dispatch.catch_up(progress)
+        key = self._contacts.sending_key(contact)
+        outgoing = Outgoing(None, str(path.absolute()))
+        with file_to_send(path) as (descriptor, plain_size):
+            size = ciphers.encrypted_size(plain_size)
+            self._check_size(size)
+            if not self._dispatch.goes_through_the_outbox(offline):
+                request = LargeSendRequest(
+                    self._account.identity().client_id, contact.client_id, MessageKind.FILE, size
+                )
+
+                def ask(watch: Progress) -> Sent:
+                    os.lseek(descriptor, 0, os.SEEK_SET)
+                    parts = encrypted_file(descriptor, path, plain_size, key, watch)
+                    return self._dispatch.ask_to_store(contact, request, parts)
+
+                # Where all of it was out and no answer came, nobody knows whether the server has it.
+                again = (ServerUnreachable,)
+                return self._dispatch.noted(
+                    contact, request.kind, outgoing, lambda: self._insistence.do(ask, progress, again)
+                )
+            self._outbox.check_room()
+            content = self._spooled(encrypted_file(descriptor, path, plain_size, key, preparing), size)
+        return self._dispatch.send_once(
+            contact, MessageKind.FILE, size, content, offline, progress=progress, outgoing=outgoing
+        )
+
+    def keep_text(self, name: str, text: str) -> SentMessage:
+        """Put a text into the outbox, behind a new symmetric key where there is none to send under.
+
+        It is on disk when this returns. Raises `NoPublicKey`, `KeyChanged`, `OutboxFull`, `ValueRejected`.
+        """
+        assert self._greeting.has_proven
+        contact = self._directory.contact(name)
+        content = ciphers.encrypt(self._agreement.key_at_hand(contact), _plain(text))
+        return self._keep(contact, MessageKind.TEXT, len(content), content, Outgoing(text, None))
+
+    def keep_file(self, name: str, path: Path, progress: Progress | None = None) -> SentMessage:
+        """Put a file into the outbox, encrypted, as `keep_text` does a text. Raises `FileUnreadable` too."""
+        assert self._greeting.has_proven
+        contact = self._directory.contact(name)
+        with file_to_send(path) as (descriptor, plain_size):
+            size = ciphers.encrypted_size(plain_size)
+            self._check_size(size)
+            parts = encrypted_file(descriptor, path, plain_size, self._agreement.key_at_hand(contact), progress)
+            content = self._spooled(parts, size)
+        return self._keep(contact, MessageKind.FILE, size, content, Outgoing(None, str(path.absolute())))
+
+    def send_waiting(self, watched: SentMessage | None = None, progress: Progress | None = None) -> None:
+        """Send what waits, the oldest first. Raises what `ServerLink.ask` raises; `ServerAnsweredError` where the
+        server does not take `watched` now, or ever.
+        """
+        me = self._account.identity().client_id
+        self._link.connect()
+        if self._greeting.offers(Feature.SEND_ONCE):
+            self._outbox.flush(me, None if watched is None else watched.outbox, progress)
+
+    def now(self, message: SentMessage) -> SentMessage:
+        """Give the present state of a message that went through the outbox."""
+        found = None if message.outbox is None else self._history.by_outbox(message.outbox)
+        return message if found is None else found
+
+    def _keep(
+        self, contact: Contact, kind: MessageKind, size: int, content: bytes | str, outgoing: Outgoing
+    ) -> SentMessage:
+        number = self._outbox.put(contact.client_id, kind, size, content, None, outgoing)
+        kept = self._history.by_outbox(number)
+        assert kept is not None
+        return kept
+
+    def _spooled(self, parts: Iterator[bytes], size: int) -> bytes | str:
+        """An outgoing content, in memory or, if it is large, on disk under the name that is given."""
+        if size <= SPOOL_FROM:
+            return b"".join(parts)
+        spool = self._store.spools.new()
+        try:
+            for part in parts:
+                spool.write(part)
+            return spool.keep()
+        except BaseException:
+            spool.discard()
+            raise
+
+    def _check_size(self, size: int) -> None:
+        session = self._greeting.session
+        largest = LARGEST_CONTENT if session is None else min(LARGEST_CONTENT, session.max_payload - SEND_HEAD.size)
+        if size > largest:
+            raise FileUnreadable(
+                "The file is too large for this server; nothing was sent.",
+                f"It takes {largest:,} bytes, and encrypted the file has {size:,}.",
+            )
+
+
+def _plain(text: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueRejected("The text is not valid Unicode; nothing was sent.") from error
