@@ -195,7 +195,10 @@ def captures(folder: Path, size: Size) -> dict[str, Capture]:
     sending.close()
     # Two menus are longer than a small terminal.
     console = (
-        Screen(Size(size.columns, max(size.rows, 30)), folder, "alice").until("Exit client").types("120").until("bob")
+        Screen(Size(size.columns, max(size.rows, 30)), folder, "alice")
+        .until("Exit client")
+        .types("120")
+        .until(r"bob .*Exit client *\?")
     )
     keep("console", console)
     console.close()

@@ -6,19 +6,20 @@ Promises: changes nothing, asks the server for nothing but a greeting and the li
 Source: docs/client.md.
 """
 
+import contextlib
 import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from client import exit_codes
+from client import exit_codes, identity_files
 from client.commands.output import Output
 from client.messenger import Messenger
 from client.settings import Settings
 from client.visible import visible_line
 from client.wrapping import columns_of, wrapped
-from common.errors import ClientError, MessageUError
+from common.errors import ClientError, InfoFileError, MessageUError
 from common.info_files import DEFAULT_PORT, ServerAddress
 
 PRIVATE: Final = (
@@ -107,7 +108,11 @@ def _complain(sentence: str) -> str:
 
 
 def _modes(home: Path) -> str:
-    for name in PRIVATE:
+    names = set(PRIVATE)
+    # Of other programs, me.info holds the private key. A file that can't be read is told by the check of the identity.
+    with contextlib.suppress(InfoFileError):
+        names |= {*identity_files.with_plain_keys(home), *identity_files.with_encrypted_keys(home)}
+    for name in sorted(names):
         path = home / name
         if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
             return _complain(f"Others can open {path}. Do: chmod 600 {path}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import subprocess
 import sys
@@ -140,18 +139,6 @@ def test_nothing_is_asked_without_a_terminal(capsys: pytest.CaptureFixture[str])
 def commands() -> dict[str, argparse.ArgumentParser]:
     action = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
     return dict(action.choices)
-
-
-@pytest.mark.parametrize("page", ["client", "for-scripters", "coming-from-another-client"])
-def test_every_command_in_the_documentation_is_understood(page: str) -> None:
-    """Those that stand there as examples, with their placeholders."""
-    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
-    examples = re.findall(r"(?:`|^ {4}(?:.*\| )?)messageu ([a-z][^`|\n]*)", text, re.MULTILINE)
-    assert examples
-    for example in examples:
-        words = shlex.split(re.sub(r"\[[^\]]*\]", "", example).replace("…", "").replace("SHELL", "bash"))
-        if len(words) > 1 or words[0] in {"recv", "users", "whoami", "doctor", "watch", "history", "console"}:
-            parser().parse_args(words)
 
 
 def completed(*words: str) -> list[str]:

@@ -19,7 +19,7 @@ import scripts.captures
 import torture.__main__
 from tests.stories.checkout import check_out, environment
 from tests.stories.terminals import CTRL_C, Terminal
-from tests.stories.test_readme import README, blocks
+from tests.stories.test_readme import blocks
 from torture.programs import ROOT, Server
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ class Play(NamedTuple):
 
 
 TWICE: Final = (("New passphrase", "secret\r"), ("again: ", "secret\r"))
+UNTIL_TEXTS: Final = (
+    "set -m; messageu watch --exec ./on-message & until grep -q build texts.txt 2> /dev/null; do sleep 0.1; done; "
+    "kill -INT $!; wait $!; cat texts.txt"
+)
 PLAYS: Final = (
     Play("messageu register NAME", "^carol$", "messageu register carol", home="carol"),
     Play("scripts/client --home DIR --published-only", "Registered as dora",
@@ -65,14 +69,30 @@ PLAYS: Final = (
     Play("messageu chat alice", "Chatting with alice", home="bob", typed=(("connected", "/quit\r"),)),
     Play('scripts/client send bob "the build is done"', "Sent to bob"),
     Play("messageu send NAME TEXT", "Sent to bob", "messageu send bob hello"),
-    Play("messageu recv --wait 60 --max 1 --json | jq -r 'select(.kind == \"text\") | .text'",
-         "^the build is done$", home="bob", needs="jq"),
-    Play("messageu recv", "alice: hello$", home="bob"),
+    Play("messageu recv --wait 60 --json | jq -r 'select(.kind == \"text\") | .text'",
+         "^the build is done\nhello$", home="bob", needs="jq"),
+    Play("messageu send bob --file report.pdf --file log.txt", "log.txt is sent to bob"),
+    Play("messageu recv", "/messageu-alice-[0-9]+.pdf$", home="bob"),
     Play("make 2>&1 | scripts/client send bob -", "Sent to bob"),
     Play("make 2>&1 | messageu send bob -", "Sent to bob"),
     Play("scripts/client recv --json", '"text": ".*make', home="bob", needs="make"),
     Play("messageu send NAME --file PATH", "is sent to bob", "messageu send bob --file README.md"),
-    Play("messageu watch --exec './on-message'", '"kind": "file"', home="bob", typed=((".txt", CTRL_C),), code=130),
+    Play('messageu send bob "the build is done"', "Sent to bob"),
+    Play("messageu watch --exec ./on-message", '^alice: "the build is done"$', UNTIL_TEXTS, home="bob", needs="jq"),
+    Play('messageu history bob --search "build" --json', '"text": "the build is done"'),
+    Play("messageu send nobody hello --json 2>&1 | jq -r .error", "^no-such-user$", needs="jq"),
+    Play("messageu --quiet register robot", "^robot$", home="robot"),
+    Play('messageu verify bob --safety-number "$digits"', "bob is verified",
+         'digits=$(MESSAGEU_HOME=bob messageu verify robot | grep "^    "); '
+         'messageu verify bob --safety-number "$digits"', home="robot"),
+    Play("messageu verify bob --json | jq -e '.state == \"verified\"'", "^true$", home="robot", needs="jq"),
+    Play("messageu config show", "^server = 127.0.0.1:[0-9]+  .MESSAGEU_SERVER.$"),
+    Play("messageu --home olga whoami", "^dora$",
+         "mkdir ../other-client olga && cp dora/my.info ../other-client/me.info "
+         "&& cp ../other-client/me.info olga && messageu --home olga whoami"),
+    Play("messageu --home olga doctor", "^ok    identity: dora$"),
+    Play("messageu chat NAME", "Chatting with alice", "messageu chat alice", home="bob",
+         typed=(("connected", "/quit\r"),)),
     Play("messageu send bob --file film.mp4", "film.mp4 is sent to bob"),
     Play("messageu send", "standard input", "messageu send --help"),
     Play("messageu watch", "alice sent a file", home="bob", typed=((".mp4", CTRL_C),), code=130),
@@ -189,13 +209,15 @@ def test_the_commands(tmp_path: Path) -> None:
     folder = tmp_path / "messageu"
     check_out(folder)
     (folder / "film.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(1000))
-    (folder / "on-message").write_text("#!/bin/sh\ncat > /dev/tty\n")
+    (folder / "report.pdf").write_bytes(b"%PDF-1.7\n")
+    (folder / "log.txt").write_text("all is well\n")
+    (folder / "on-message").write_text(block("sh", ROOT / "docs" / "for-scripters.md"))
     (folder / "on-message").chmod(0o755)
     with Server(tmp_path / "server") as server:
         server.start()
         world = World(folder, server)
         world.runs(Play("scripts/client register bob", "bob", home="bob"))
-        world.runs(Play("README's lines of Python", "", f"python -c {shlex.quote(snippet(server.port))}"))
+        world.runs(Play("README's lines of Python", "", f"python -c {shlex.quote(lines_of_python(server.port))}"))
         for play in PLAYS:
             if shutil.which(play.needs) is not None:
                 world.runs(play)
@@ -213,10 +235,15 @@ def lasting(text: str) -> list[str]:
     return [line for line in lines if not line.startswith(("Encrypting ", "Sending "))]
 
 
-def snippet(port: int) -> str:
-    """README's lines of Python, with the port of a server that is there."""
-    (found,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    return str(found.replace("1357", str(port)))
+def block(language: str, page: Path) -> str:
+    """The block of a page in a language other than the shell's of a terminal."""
+    (found,) = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def lines_of_python(port: int) -> str:
+    """README's, with the port of a server that is there."""
+    return block("python", ROOT / "README.md").replace("1357", str(port))
 
 
 def test_every_command_of_the_documents_is_accounted_for() -> None:

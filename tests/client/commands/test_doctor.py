@@ -1,0 +1,41 @@
+"""What doctor says of a home that another program made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from client import identity_files
+from client.commands.doctor import Doctor
+from client.commands.output import Output
+from client.identity_files import ME_INFO, MY_INFO, Identity
+from client.settings import Flags, Settings
+from common.values import ClientId, username
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+    from client.ciphers import PrivateKey
+
+
+def test_a_private_key_that_others_can_read_is_found_in_either_file(
+    tmp_path: Path, private_key: PrivateKey, capsys: pytest.CaptureFixture[str]
+) -> None:
+    identity_files.save(tmp_path, Identity(username("olga"), ClientId(bytes(16)), private_key))
+    # As other programs have it: all three parts in me.info.
+    (tmp_path / MY_INFO).rename(tmp_path / ME_INFO)
+    settings = Settings(Flags(home=tmp_path, server="127.0.0.1:1"), {"MESSAGEU_CONFIG": "none"}, tmp_path)
+
+    def modes() -> str:
+        Doctor(settings, Output(as_json=False, quiet=False), lambda: "").run()
+        return next(line for line in capsys.readouterr().out.splitlines() if " file modes: " in line)
+
+    assert modes() == "ok    file modes: private files are private"
+    (tmp_path / ME_INFO).chmod(0o644)
+    assert modes() == f"WRONG file modes: Others can open {tmp_path / ME_INFO}. Do: chmod 600 {tmp_path / ME_INFO}"
+    # Name and id alone are no secret.
+    (tmp_path / ME_INFO).rename(tmp_path / MY_INFO)
+    (tmp_path / MY_INFO).chmod(0o600)
+    (tmp_path / ME_INFO).write_text(f"olga\n{bytes(16).hex()}\n")
+    assert modes() == "ok    file modes: private files are private"
