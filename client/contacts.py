@@ -106,16 +106,17 @@ class Contacts:
         return [row.key for row in self._store.keys.of(client_id)]
 
     def file_keys(self, client_id: ClientId) -> list[SymmetricKey]:
-        """Give the keys that a file of this sender may be under: the newest, and the newest of the other direction.
+        """Give the keys that a file of this sender may be under: the newest of each direction, the likelier one first.
 
-        Each side of two that verified each other sends under a key of its own.
+        Each side of two that verified each other sends under a key of its own; of others, keys of both sides may have
+        crossed on the way, and then each side holds the other's for the newest.
         """
         rows = self._store.keys.of(client_id)
         pin = self._store.pins.of_id(client_id)
+        newest = [row for made in (False, True) for row in [row for row in rows if row.made == made][:1]]
         if pin is None or pin.verified_at is None:
-            return [row.key for row in rows[:1]]
-        newest = [next((row for row in rows if row.made == made), None) for made in (False, True)]
-        return [row.key for row in newest if row is not None]
+            newest.sort(key=lambda row: row.number, reverse=True)
+        return [row.key for row in newest]
 
     def _reload(self) -> None:
         self._rows = {row.client_id: row for row in self._store.contacts.all()}

@@ -72,10 +72,10 @@ class Trust:
 
     def meet(self, client_id: ClientId, name: str, key: PublicKey) -> bool:
         """Take the id and key that the server names for a name; whether they are other ones than are pinned."""
-        pin = self._store.pins.of_name(name) or self._store.pins.of_id(client_id)
-        if pin is None:
-            self._store.pins.add(client_id, name, key, self._now())
+        if self._store.pins.add(client_id, name, key, self._now()):
             return False
+        pin = self._store.pins.of_name(name) or self._store.pins.of_id(client_id)
+        assert pin is not None
         if (pin.client_id, pin.name, pin.public_key) == (client_id, name, key):
             self._store.pins.offer(pin.client_id, None, None, None)
             return False

@@ -46,12 +46,15 @@ class PinTable:
             row[0] for row in self._database.rows("SELECT name FROM pin WHERE offered_key IS NOT NULL ORDER BY name")
         ]
 
-    def add(self, client_id: ClientId, name: str, key: PublicKey, now: int) -> None:
-        """Keep under which id and key a name was first met."""
+    def add(self, client_id: ClientId, name: str, key: PublicKey, now: int) -> bool:
+        """Keep under which id and key a name was first met; False where name or id are pinned already."""
         with self._database.transaction():
+            if self._database.rows("SELECT 1 FROM pin WHERE client_id = ? OR name = ?", client_id, name):
+                return False
             self._database.run(
                 "INSERT INTO pin (client_id, name, public_key, since) VALUES (?, ?, ?, ?)", client_id, name, key, now
             )
+            return True
 
     def offer(self, client_id: ClientId, offered: ClientId | None, key: PublicKey | None, since: int | None) -> None:
         """Keep what the server names now for somebody who is pinned; None: the same."""

@@ -35,3 +35,26 @@ $ laptop history
 > {TIME} alice [late] sent something that can't be decrypted: {ANY}
 > {TIME} alice sent a symmetric key
 > {TIME} alice: third
+
+# Both make a key before either has heard of the other's: texts and files are read all the same.
+$ carol --quiet register carol
+> ...
+$ dave --quiet register dave
+> ...
+$ write file words
+$ carol -q send dave "hello dave" --file {HOME}/file
+$ dave -q send carol "hello carol" --file {HOME}/file
+$ carol recv
+> {TIME} dave sent a symmetric key that nobody had asked for; it takes the place of the one in use
+> {TIME} dave: hello carol
+> {TIME} dave sent a file: {PATH}
+$ dave recv
+> {TIME} carol sent a symmetric key that nobody had asked for; it takes the place of the one in use
+> {TIME} carol: hello dave
+> {TIME} carol sent a file: {PATH}
+$ carol -q send dave --file {HOME}/file
+$ dave -q send carol --file {HOME}/file
+$ carol recv
+> {TIME} dave sent a file: {PATH}
+$ dave recv
+> {TIME} carol sent a file: {PATH}
