@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    options = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = parser(as_json="--json" in words).parse_args(words)
     _forgive(sys.stdin, "surrogateescape")
     _forgive(sys.stdout, "backslashreplace")
     _forgive(sys.stderr, "backslashreplace")

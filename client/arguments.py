@@ -9,7 +9,7 @@ Source: docs/client.md.
 
 import argparse
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NoReturn
 
 from common.version import VERSION
 
@@ -22,9 +22,29 @@ VERIFIED: Final = (
 """What a comparison is worth while the cipher suite is the published one."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """Make the parser."""
-    top = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong with a command line, as an object where JSON is asked for."""
+
+    def __init__(self, *, as_json: bool = False, **others: Any) -> None:
+        super().__init__(**others)
+        self._as_json = as_json
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2."""
+        if not self._as_json:
+            super().error(message)
+        # Nobody waits for these where the command line is right.
+        from client.commands.output import Output  # noqa: PLC0415
+        from common.errors import SettingRejected  # noqa: PLC0415
+
+        sentence = f"{message[0].upper()}{message[1:]}. `{self.prog} --help` shows how it is used."
+        self.exit(Output(as_json=True, quiet=False).failure(SettingRejected(sentence)))
+
+
+def parser(*, as_json: bool = False) -> argparse.ArgumentParser:
+    """Make the parser; `as_json`: its complaints are objects."""
+    top = _Parser(
+        as_json=as_json,
         prog="messageu",
         description="MessageU: end-to-end encrypted messages. Without a command, the numbered console.",
         epilog="Data goes to stdout, prose to stderr. `messageu COMMAND --help` tells more of a command, "
@@ -36,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 
     def command(name: str, what: str, more: str = "") -> argparse.ArgumentParser:
         about = f"{what[0].upper()}{what[1:]}. {more}".rstrip()
-        made = commands.add_parser(name, help=what, description=about)
+        made = commands.add_parser(name, help=what, description=about, as_json=as_json)
         _common(made, default=argparse.SUPPRESS)
         return made
 

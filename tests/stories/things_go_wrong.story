@@ -22,6 +22,10 @@ $ alice send bob -
 = 2
 $ alice recv --wait soon
 ! ...
+! messageu recv: error: argument --wait: a number of seconds, not 'soon'
+= 2
+$ alice recv --json --wait soon
+! {"v": 1, "type": "error", "code": 2, "error": "usage", "text": "Argument --wait: a number of seconds, not 'soon'. `messageu recv --help` shows how it is used.", "advice": "", "nearest": []}
 = 2
 $ alice send alice "to myself"
 ! messageu: That is your own name. Name somebody else.
