@@ -7,7 +7,6 @@ Exposure: seals to the public keys that are pinned, which were trusted at first 
 Source: docs/client-protocol.md, "Cryptography".
 """
 
-from client.ciphers import SymmetricKey
 from client.contacts import Contact, Contacts
 from client.directory import Directory
 from client.dispatch import Dispatch
@@ -15,6 +14,7 @@ from client.greeting import Greeting
 from client.mail import Sent
 from client.outbox import Outbox
 from client.store import Store
+from client.tables.keys import KeyRow
 from common.errors import ServerAnsweredError, ServerSilent, ServerUnreachable
 from common.values import MessageKind
 
@@ -80,7 +80,7 @@ class Agreement:
         assert self._greeting.has_proven
         self._outbox.put_new_key(self._directory.contact(name))
 
-    def key_at_hand(self, contact: Contact) -> SymmetricKey:
+    def key_at_hand(self, contact: Contact) -> KeyRow:
         """Give a key to send under, behind a new one in the outbox where there was none."""
         if not self._contacts.has_sending_key(contact):
             self._outbox.put_new_key(contact)

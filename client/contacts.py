@@ -76,14 +76,14 @@ class Contacts:
             raise NoPublicKey(f"The public key of {contact.name} is not here yet.", "Ask the server for it, with 130.")
         return pin.public_key
 
-    def sending_key(self, contact: Contact) -> SymmetricKey:
+    def sending_key(self, contact: Contact) -> KeyRow:
         """Give the newest key that the contact is known to have. Raises `NoSharedKey`.
 
         For a verified contact only one that was made here and sealed to the pinned public key.
         """
         row = self._sending_row(contact)
         if row is not None:
-            return row.key
+            return row
         raise NoSharedKey(
             f"No symmetric key is shared with {contact.name}.", "Ask for one with 151, or make and send one with 152."
         )
@@ -100,6 +100,23 @@ class Contacts:
             if row.usable and (sealed_well or not verified):
                 return row
         return None
+
+    def may_leave(self, client_id: ClientId, key: int | None) -> bool:
+        """Whether what is encrypted under, or carries, a key with this number may be sent to somebody now.
+
+        To a verified contact only what was made here and sealed to the pinned public key. None: of a store of before,
+        nobody knows which key.
+        """
+        pin = self._store.pins.of_id(client_id)
+        if pin is None or pin.verified_at is None:
+            return True
+        return any(
+            row.number == key and row.made and row.sealed_to == pin.public_key for row in self._store.keys.of(client_id)
+        )
+
+    def key_numbered(self, client_id: ClientId, number: int | None) -> SymmetricKey | None:
+        """Give the key with a number that is shared with somebody."""
+        return next((row.key for row in self._store.keys.of(client_id) if row.number == number), None)
 
     def decrypting_keys(self, client_id: ClientId) -> list[SymmetricKey]:
         """Give all keys that a message of this sender may be under, the likeliest first."""

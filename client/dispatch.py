@@ -90,11 +90,14 @@ class Dispatch:
         offline: ClientError | None,
         key: int | None = None,
         *,
+        under: int | None = None,
         outgoing: Outgoing | None = None,
     ) -> Sent:
-        """Send a content that is in memory; `key` is the number of the shared key in it."""
+        """Send a content that is in memory; `key` is the number of the shared key in it, `under` of that around it."""
         if self.goes_through_the_outbox(offline):
-            return self.send_once(contact, kind, len(content), content, offline, key=key, outgoing=outgoing)
+            return self.send_once(
+                contact, kind, len(content), content, offline, key=key, under=under, outgoing=outgoing
+            )
         request = SendRequest(self._account.identity().client_id, contact.client_id, kind, content)
         if key is None:
             return self.noted(contact, kind, outgoing, lambda: self.ask_to_store(contact, request, iter(())))
@@ -145,11 +148,12 @@ class Dispatch:
         offline: ClientError | None,
         *,
         key: int | None = None,
+        under: int | None = None,
         progress: Progress | None = None,
         outgoing: Outgoing | None = None,
     ) -> Sent:
         """Send through the outbox; `content` is the content or the name of its spool file."""
-        number = self._outbox.put(contact.client_id, kind, size, content, key, outgoing)
+        number = self._outbox.put(contact.client_id, kind, size, content, key, outgoing, under)
         if key is not None:
             # The outbox keeps the order: whatever is encrypted from now on comes after it.
             self._store.keys.confirm(key)

@@ -2,7 +2,8 @@
 
 Owns: the order of sending, and what becomes of a message that was refused.
 Promises: a message is on disk, with its token, before it is sent, and gone once the server has it; the oldest goes
-first, before anything new; the server stores none of them twice, however often a connection breaks.
+first, before anything new; the server stores none of them twice, however often a connection breaks. What waits for
+somebody who is verified by then leaves under a key of our own (`client.rekeying`).
 Exposure: believes the server when it says that a message is stored.
 
     state     means                                        leaves when
@@ -23,12 +24,13 @@ from client.contacts import Contact, Contacts
 from client.greeting import Tell
 from client.mail import Failed
 from client.refusals import refused
+from client.rekeying import Rekeying
 from client.server_link import Progress, ServerLink
 from client.store import Store
 from client.tables.outbox import OutboxRow
 from client.tables.sent import Outgoing
 from common.errors import CipherError, ClientError, OutboxFull, ServerAnsweredError, ServerAnsweredNonsense
-from common.values import TOKEN_SIZE, ClientId, MessageKind, RefusalReason, Token, token
+from common.values import TOKEN_SIZE, ClientId, MessageKind, RefusalReason, token
 from common.wire.codes import RequestCode
 from common.wire.requests import LargeSendRequest, SendRequest
 from common.wire.responses import ErrorResponse, StoredResponse
@@ -71,6 +73,7 @@ class Outbox:
         self._tell = tell
         self._now = now
         self._random_bytes = random_bytes
+        self._rekeying = Rekeying(store, contacts, self._add_new_key)
 
     def check_room(self) -> None:
         """Raise `OutboxFull` where no further message is taken."""
@@ -86,17 +89,19 @@ class Outbox:
         kind: MessageKind,
         size: int,
         body: bytes | str,
-        key: int | None = None,
+        carries: int | None = None,
         outgoing: Outgoing | None = None,
+        under: int | None = None,
     ) -> int:
         """Have a message on disk: its content, or the name of the spool file with it.
 
-        `key` is the number of the one it carries, `outgoing` what the history keeps of it.
+        `carries` is the number of the key in it, `under` of the one it is encrypted under, `outgoing` what the history
+        keeps of it.
 
         Raises `OutboxFull`.
         """
         self.check_room()
-        return self._store.outbox.add(recipient, kind, size, body, self._new_token(), key, self._now(), outgoing)
+        return self._add(recipient, kind, size, body, carries, outgoing, under)
 
     def make_key(self, contact: Contact) -> tuple[int, bytes]:
         """Make a symmetric key; its number, and the content of the message that carries it. Raises `NoPublicKey`."""
@@ -108,13 +113,27 @@ class Outbox:
     def put_new_key(self, contact: Contact) -> None:
         """Make a symmetric key and have it on disk, to be used from now on. Raises `NoPublicKey`, `OutboxFull`."""
         self.check_room()
+        self._add_new_key(contact)
+
+    def _add_new_key(self, contact: Contact) -> None:
+        """As `put_new_key`, also where there is no room left: what is there already can't go without it."""
         key, sealed = self.make_key(contact)
-        self.put(contact.client_id, MessageKind.KEY, len(sealed), sealed, key)
+        self._add(contact.client_id, MessageKind.KEY, len(sealed), sealed, carries=key)
         # The order is kept: whatever is encrypted from now on comes after it.
         self._store.keys.confirm(key)
 
-    def _new_token(self) -> Token:
-        return token(self._random_bytes(TOKEN_SIZE))
+    def _add(
+        self,
+        recipient: ClientId,
+        kind: MessageKind,
+        size: int,
+        body: bytes | str,
+        carries: int | None = None,
+        outgoing: Outgoing | None = None,
+        under: int | None = None,
+    ) -> int:
+        new_token = token(self._random_bytes(TOKEN_SIZE))
+        return self._store.outbox.add(recipient, kind, size, body, new_token, carries, self._now(), outgoing, under)
 
     def flush(
         self, me: ClientId, watched: int | None = None, progress: Progress | None = None, *, wait: bool = True
@@ -133,32 +152,38 @@ class Outbox:
         refusal: ServerAnsweredError | None = None
         held_back: ErrorResponse | None = None
         blocked: set[ClientId] = set()
-        for row in self._store.outbox.waiting():
-            if row.recipient in blocked:
+        for waiting in self._store.outbox.waiting():
+            if waiting.recipient in blocked:
                 continue
-            if self._now() - row.queued_at > LONGEST_WAIT:
-                self._set_aside(row, "it waited for so long that sending it again might store it twice")
+            if self._now() - waiting.queued_at > LONGEST_WAIT:
+                self._set_aside(waiting, "it waited for so long that sending it again might store it twice")
                 continue
-            if row.damaged:
-                self._set_aside(row, "its row in store.db was altered or is damaged; send it again")
+            if waiting.damaged:
+                self._set_aside(waiting, "its row in store.db was altered or is damaged; send it again")
                 continue
-            answer = self._send(me, row, progress)
-            if isinstance(answer, StoredResponse):
-                self._store.outbox.stored(row.number, answer.message_id, self._now())
-                if row.number == watched:
-                    message_id = answer.message_id
-                else:
-                    self._tell(f"{self._name(row)} is sent now.")
-                continue
-            error = self._refused(row, answer, told=row.number != watched)
-            if row.number == watched:
-                refusal = error
-            if answer.reason in _LATER:
-                held_back = answer
-                if answer.reason != RefusalReason.MAILBOX_FULL:
+            try:
+                for row in self._rekeying.fit(waiting):
+                    answer = self._send(me, row, progress)
+                    if isinstance(answer, StoredResponse):
+                        self._store.outbox.stored(row.number, answer.message_id, self._now())
+                        if row.number == watched:
+                            message_id = answer.message_id
+                        else:
+                            self._tell(f"{self._name(row)} is sent now.")
+                        continue
+                    error = self._refused(row, answer, told=row.number != watched)
+                    if row.number == watched:
+                        refusal = error
+                    if answer.reason in _LATER:
+                        held_back = answer
+                    # Nothing may overtake it on the way to the same recipient.
+                    if answer.reason in _LATER or row.number != waiting.number:
+                        blocked.add(row.recipient)
                     break
-                # Nothing may overtake it on the way to the same recipient.
-                blocked.add(row.recipient)
+            except CipherError as error:
+                self._set_aside(waiting, str(error))
+            if held_back is not None and held_back.reason != RefusalReason.MAILBOX_FULL:
+                break
         if refusal is not None:
             raise refusal
         if watched is not None and message_id is None:
@@ -212,6 +237,12 @@ class Outbox:
 
     def _refused(self, row: OutboxRow, answer: ErrorResponse, *, told: bool) -> ServerAnsweredError:
         error = refused(RequestCode.SEND, answer)
+        if answer.reason == RefusalReason.TOKEN_REUSED:
+            error = ServerAnsweredError(
+                "The server has it already, as it was before it was encrypted anew for a recipient who was verified.",
+                "Ask the recipient before you send it again: it might come twice.",
+                answer.reason,
+            )
         if answer.reason in _LATER:
             advice = f"{error.advice} The message is kept and sent again by itself."
             return ServerAnsweredError(str(error), advice, answer.reason, answer.retry_after)

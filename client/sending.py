@@ -72,8 +72,10 @@ class Sending:
         plain = _plain(text)
         offline = self._dispatch.catch_up()
         key = self._contacts.sending_key(contact)
-        content = ciphers.encrypt(key, plain)
-        return self._dispatch.send(contact, MessageKind.TEXT, content, offline, outgoing=Outgoing(text, None))
+        content = ciphers.encrypt(key.key, plain)
+        return self._dispatch.send(
+            contact, MessageKind.TEXT, content, offline, under=key.number, outgoing=Outgoing(text, None)
+        )
 
     def send_file(
         self, name: str, path: Path, progress: Progress | None = None, preparing: Progress | None = None
@@ -97,7 +99,7 @@ class Sending:
 
                 def ask(watch: Progress) -> Sent:
                     os.lseek(descriptor, 0, os.SEEK_SET)
-                    parts = encrypted_file(descriptor, path, plain_size, key, watch)
+                    parts = encrypted_file(descriptor, path, plain_size, key.key, watch)
                     return self._dispatch.ask_to_store(contact, request, parts)
 
                 # Where all of it was out and no answer came, nobody knows whether the server has it.
@@ -106,9 +108,9 @@ class Sending:
                     contact, request.kind, outgoing, lambda: self._insistence.do(ask, progress, again)
                 )
             self._outbox.check_room()
-            content = self._spooled(encrypted_file(descriptor, path, plain_size, key, preparing), size)
+            content = self._spooled(encrypted_file(descriptor, path, plain_size, key.key, preparing), size)
         return self._dispatch.send_once(
-            contact, MessageKind.FILE, size, content, offline, progress=progress, outgoing=outgoing
+            contact, MessageKind.FILE, size, content, offline, under=key.number, progress=progress, outgoing=outgoing
         )
 
     def keep_text(self, name: str, text: str) -> SentMessage:
@@ -118,8 +120,10 @@ class Sending:
         """
         assert self._greeting.has_proven
         contact = self._directory.contact(name)
-        content = ciphers.encrypt(self._agreement.key_at_hand(contact), _plain(text))
-        return self._keep(contact, MessageKind.TEXT, len(content), content, Outgoing(text, None))
+        plain = _plain(text)
+        key = self._agreement.key_at_hand(contact)
+        content = ciphers.encrypt(key.key, plain)
+        return self._keep(contact, MessageKind.TEXT, len(content), content, Outgoing(text, None), key.number)
 
     def keep_file(self, name: str, path: Path, progress: Progress | None = None) -> SentMessage:
         """Put a file into the outbox, encrypted, as `keep_text` does a text. Raises `FileUnreadable` too."""
@@ -128,9 +132,10 @@ class Sending:
         with file_to_send(path) as (descriptor, plain_size):
             size = ciphers.encrypted_size(plain_size)
             self._check_size(size)
-            parts = encrypted_file(descriptor, path, plain_size, self._agreement.key_at_hand(contact), progress)
-            content = self._spooled(parts, size)
-        return self._keep(contact, MessageKind.FILE, size, content, Outgoing(None, str(path.absolute())))
+            key = self._agreement.key_at_hand(contact)
+            content = self._spooled(encrypted_file(descriptor, path, plain_size, key.key, progress), size)
+        outgoing = Outgoing(None, str(path.absolute()))
+        return self._keep(contact, MessageKind.FILE, size, content, outgoing, key.number)
 
     def send_waiting(self, watched: SentMessage | None = None, progress: Progress | None = None) -> None:
         """Send what waits, the oldest first. Raises what `ServerLink.ask` raises; `ServerAnsweredError` where the
@@ -147,9 +152,9 @@ class Sending:
         return message if found is None else found
 
     def _keep(
-        self, contact: Contact, kind: MessageKind, size: int, content: bytes | str, outgoing: Outgoing
+        self, contact: Contact, kind: MessageKind, size: int, content: bytes | str, outgoing: Outgoing, under: int
     ) -> SentMessage:
-        number = self._outbox.put(contact.client_id, kind, size, content, None, outgoing)
+        number = self._outbox.put(contact.client_id, kind, size, content, None, outgoing, under)
         kept = self._history.by_outbox(number)
         assert kept is not None
         return kept

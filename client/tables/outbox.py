@@ -6,7 +6,7 @@ Exposure: as `client.store`.
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from client.tables.database import Database
 from client.tables.sealing import OUTBOX_CONTENT, OUTBOX_PROBLEM, Sealing
@@ -14,6 +14,8 @@ from client.tables.sent import Outgoing, SentTable
 from client.tables.spool import Spools
 from common.errors import CipherError
 from common.values import ClientId, MessageKind, Token
+
+_COLUMNS: Final = "number, token, recipient, kind, size, content, spool, queued_at, shared_key, under"
 
 
 class OutboxRow(NamedTuple):
@@ -27,6 +29,10 @@ class OutboxRow(NamedTuple):
     content: bytes | None
     spool: str | None
     queued_at: int
+    carries: int | None = None
+    """The number of the shared key in it."""
+    under: int | None = None
+    """The number of the shared key that it is encrypted under; also None in a store of before that was noted."""
     damaged: bool = False
     """Sealed, and altered or moved since: there is no content."""
 
@@ -47,20 +53,22 @@ class OutboxTable:
         size: int,
         body: bytes | str,
         token: Token,
-        key: int | None,
+        carries: int | None,
         now: int,
         outgoing: Outgoing | None = None,
+        under: int | None = None,
     ) -> int:
         """Keep a message to be sent: its content, or the name of the spool file with it. Gives its number.
 
-        `outgoing` is what the history keeps of it.
+        `carries` is the number of the key in it, `under` of the one it is encrypted under, `outgoing` what the history
+        keeps of it.
         """
         content, spool = (body, None) if isinstance(body, bytes) else (None, body)
         with self._spools.brought_in([spool]), self._database.transaction():
             number = self._database.next_number("outbox")
             self._database.run(
-                "INSERT INTO outbox (number, token, recipient, kind, size, content, spool, shared_key, queued_at) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO outbox (number, token, recipient, kind, size, content, spool, shared_key, queued_at, "
+                "under) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 number,
                 token,
                 recipient,
@@ -68,8 +76,9 @@ class OutboxTable:
                 size,
                 self._sealing.seal(OUTBOX_CONTENT, content, number, token, recipient, kind),
                 spool,
-                key,
+                carries,
                 now,
+                under,
             )
             if outgoing is not None:
                 self._sent.insert(recipient, kind, outgoing, now, number)
@@ -87,8 +96,8 @@ class OutboxTable:
         """What is to be sent, the oldest first, one after the other."""
         number = 0
         while rows := self._database.rows(
-            "SELECT number, token, recipient, kind, size, content, spool, queued_at FROM outbox "
-            "WHERE problem IS NULL AND number > ? ORDER BY number LIMIT 1",
+            # The columns are our own text, here and below.
+            f"SELECT {_COLUMNS} FROM outbox WHERE problem IS NULL AND number > ? ORDER BY number LIMIT 1",  # noqa: S608
             number,
         ):
             row = self._outbox_row(rows[0])
@@ -96,19 +105,18 @@ class OutboxTable:
             yield row
 
     def _outbox_row(self, row: tuple[Any, ...]) -> OutboxRow:
-        number, token, recipient, kind, size, content, spool, queued_at = row
+        number, token, recipient, kind, size, content, spool, queued_at, carries, under = row
+        damaged = False
         try:
             content = self._sealing.open(OUTBOX_CONTENT, content, number, token, recipient, kind)
         except CipherError:
-            return OutboxRow(number, token, recipient, kind, size, None, spool, queued_at, damaged=True)
-        return OutboxRow(number, token, recipient, kind, size, content, spool, queued_at)
+            content, damaged = None, True
+        return OutboxRow(number, token, recipient, kind, size, content, spool, queued_at, carries, under, damaged)
 
     def failed(self) -> list[tuple[OutboxRow, str]]:
         """What was refused for good, and why, the oldest first."""
-        rows = self._database.rows(
-            "SELECT number, token, recipient, kind, size, content, spool, queued_at, problem FROM outbox "
-            "WHERE problem IS NOT NULL ORDER BY number"
-        )
+        query = f"SELECT {_COLUMNS}, problem FROM outbox WHERE problem IS NOT NULL ORDER BY number"  # noqa: S608
+        rows = self._database.rows(query)
         failed = []
         for *row, sealed in rows:
             made = self._outbox_row(tuple(row))
@@ -118,6 +126,26 @@ class OutboxTable:
                 problem = f"why, can't be read: {error}"
             failed.append((made, problem))
         return failed
+
+    def carrying(self, key: int) -> OutboxRow | None:
+        """Give the message that carries a key, where it waits."""
+        query = f"SELECT {_COLUMNS} FROM outbox WHERE problem IS NULL AND shared_key = ?"  # noqa: S608
+        rows = self._database.rows(query, key)
+        return self._outbox_row(rows[0]) if rows else None
+
+    def encrypted_anew(self, row: OutboxRow, body: bytes | str, under: int) -> OutboxRow:
+        """Put another content of the same size, or its spool file, in the place of one that waits; the new row."""
+        content, spool = (body, None) if isinstance(body, bytes) else (None, body)
+        with self._spools.brought_in([spool]), self._database.transaction():
+            self._database.run(
+                "UPDATE outbox SET content = ?, spool = ?, under = ? WHERE number = ?",
+                self._sealing.seal(OUTBOX_CONTENT, content, row.number, row.token, row.recipient, row.kind),
+                spool,
+                under,
+                row.number,
+            )
+        self._spools.forget(row.spool)
+        return row._replace(content=content, spool=spool, under=under)
 
     def stored(self, number: int, message_id: int, now: int) -> None:
         """The server has it: forget the message, and use the key that it carried."""

@@ -8,7 +8,7 @@ Exposure: none; text.
 from typing import Final
 
 APPLICATION_ID: Final = 0x4D534755
-VERSION: Final = 5
+VERSION: Final = 6
 
 FIRST: Final = """
 CREATE TABLE setting (
@@ -134,5 +134,8 @@ CREATE TABLE rewrite (                    -- identity files that are to be writt
 _UNASKED: Final = """
 ALTER TABLE shared_key ADD COLUMN unasked INTEGER NOT NULL DEFAULT 0;  -- it came unasked while one was in use
 """
-LATER_PARTS: Final = ((2, _HISTORY), (3, _PINS), (4, _LOCK), (5, _UNASKED))
+_UNDER: Final = """
+ALTER TABLE outbox ADD COLUMN under INTEGER;  -- the number of the key that it is encrypted under; of before: NULL
+"""
+LATER_PARTS: Final = ((2, _HISTORY), (3, _PINS), (4, _LOCK), (5, _UNASKED), (6, _UNDER))
 """What each version of the schema added to the one before."""

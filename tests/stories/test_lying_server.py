@@ -13,7 +13,7 @@ import pytest
 
 from client import ciphers
 from client.ciphers import PrivateKey
-from client.messenger import KeyReceived, Messenger, Text
+from client.messenger import KeyReceived, Messenger, SavedFile, Text
 from client.trust import KeyChanged
 from common.info_files import ServerAddress
 from common.values import MessageKind
@@ -156,6 +156,28 @@ def test_an_injected_symmetric_key_gets_nothing(
     assert [ciphers.decrypt_text(key, message.content) for message in others] == sent
     assert texts(bob) == sent
     assert not liar.reads(SECRET)
+
+
+def test_what_waited_when_he_was_verified_gets_nothing(bob: Messenger, liar: Middleman, tmp_path: Path) -> None:
+    """Written offline under the liar's key, then bob is verified: it leaves under another one."""
+    address = ServerAddress("127.0.0.1", liar.port)
+    (tmp_path / "large").write_bytes(SECRET.encode() * 5000)
+    with Messenger.open(tmp_path / "carol", address, tmp_path) as carol:
+        carol.register("carol")
+        carol.meet("bob")
+        liar.inject_key(my_id(bob), public_key(carol))
+        assert [message.content for message in carol.receive()] == [KeyReceived(unasked=False)]
+        carol.keep_text("bob", SECRET)
+        carol.keep_file("bob", tmp_path / "large")
+        assert carol.verification("bob").number == bob.verification("carol").number
+        carol.mark_verified("bob")
+        carol.send_waiting()
+    assert [message.kind for message in liar.overheard] == [MessageKind.KEY, MessageKind.TEXT, MessageKind.FILE]
+    assert not liar.reads(SECRET)
+    key, text, file = (message.content for message in bob.receive())
+    assert (key, text) == (KeyReceived(unasked=False), Text(SECRET))
+    assert isinstance(file, SavedFile)
+    assert file.path.read_bytes() == (tmp_path / "large").read_bytes()
 
 
 def test_who_was_never_compared_is_at_his_mercy(
