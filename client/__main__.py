@@ -11,7 +11,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final, TextIO
 
 from client import interruption
@@ -39,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     options = parser(as_json="--json" in words).parse_args(words)
+    _open_what_is_closed()
     _forgive(sys.stdin, "surrogateescape")
     _forgive(sys.stdout, "backslashreplace")
     _forgive(sys.stderr, "backslashreplace")
@@ -54,13 +54,13 @@ def _console(options: argparse.Namespace) -> int:
     from client.menu import Menu
     from client.messenger import Messenger
     from client.passphrase_source import PassphraseSource
-    from client.settings import Flags, Settings
+    from client.settings import Flags, Settings, this_folder
     from common.errors import ClientError, MessageUError
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     console = Console(sys.stdin, sys.stdout, terminal=terminal)
     try:
-        settings = Settings(Flags.of(options), os.environ, Path.cwd())
+        settings = Settings(Flags.of(options), os.environ, this_folder())
         address = settings.server()
         with Messenger.open(
             settings.home,
@@ -86,6 +86,24 @@ def _console(options: argparse.Namespace) -> int:
         advice = error.advice if isinstance(error, ClientError) else ""
         print(f"messageu: {error} {advice}".rstrip(), file=sys.stderr)
         return EXIT_UNUSABLE
+
+
+def _open_what_is_closed() -> None:
+    """Have all three standard streams, so that no file of ours gets the number of one that was closed.
+
+    Reading gives nothing then, and what is said is lost; but to print data fails, as it would on a full disk.
+    """
+    for number, name, flags, mode in (
+        (0, "stdin", os.O_RDONLY, "r"),
+        (1, "stdout", os.O_RDONLY, "w"),
+        (2, "stderr", os.O_WRONLY, "w"),
+    ):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, flags)
+            if nothing != number:
+                os.dup2(nothing, number)
+                os.close(nothing)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _forgive(stream: TextIO, errors: str) -> None:

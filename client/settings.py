@@ -197,6 +197,16 @@ class Settings:
         return Setting("server", str(read_server_address(path)), str(path))
 
 
+def this_folder() -> Path:
+    """Give the folder that the program was started in. Raises `SettingRejected` where it is gone."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise SettingRejected(
+            f"The folder that you are in can't be used ({error.strerror}); change to another."
+        ) from error
+
+
 def _expanded(setting: Setting) -> Path:
     """A folder that may begin with a tilde. Raises `SettingRejected` where that means nobody."""
     try:

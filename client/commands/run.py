@@ -9,11 +9,10 @@ Source: docs/client.md.
 import argparse
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 from client import exit_codes
 from client.commands.output import Output, drop_what_is_left
-from client.settings import Flags, Settings
+from client.settings import Flags, Settings, this_folder
 from common.errors import MessageUError, NotRegistered
 from common.info_files import DEFAULT_PORT, ServerAddress
 
@@ -29,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
             from client.commands.completion import completion
 
             return completion(output, parser(), options.shell)
-        settings = Settings(Flags.of(options), os.environ, Path.cwd())
+        settings = Settings(Flags.of(options), os.environ, this_folder())
         if options.command == "config":
             from client.commands import account
 

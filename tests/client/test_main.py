@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -23,6 +24,8 @@ from tests.client.fake_gateway import SILENCE, FakeGateway
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from client.messenger import Messenger
 
 ROOT = Path(__file__).parent.parent.parent
 SERVER = ServerAddress("localhost", 1357)
@@ -154,6 +157,49 @@ def test_a_reader_that_goes_away(tmp_path: Path, gateway: FakeGateway) -> None:
         client.stdin.close()
         assert client.stderr.read() == b""
         assert client.wait(timeout=30) == 1
+
+
+@pytest.mark.parametrize(
+    ("closed", "command", "code", "out", "err"),
+    [
+        ("<&-", "users", 0, "bob\n", ""),
+        ("<&-", "send bob -", 2, "", "the input was empty"),
+        ("<&-", "verify bob", 0, "verified: no\n", ""),
+        ("<&-", "console", 0, "\n?\n", ""),
+        (">&-", "users", 1, "", "can't be written (Bad file descriptor)"),
+        ("2>&-", "users", 0, "bob\n", ""),
+        ("2>&-", "key bbo", 7, "", ""),
+        ("<&- >&- 2>&-", "users", 1, "", ""),
+        (">&-", "--help", 0, "", "usage: messageu"),
+    ],
+)
+def test_streams_that_are_closed(
+    tmp_path: Path, alice: Messenger, gateway: FakeGateway, closed: str, command: str, code: int, out: str, err: str
+) -> None:
+    """As some schedulers start programs: no file of ours gets their numbers, and nothing is asked."""
+    gateway.mailroom.register("bob", alice.identity().private_key.public_key())
+    start = shlex.join([sys.executable, "-m", "client", "--home", str(tmp_path / "alice")])
+    line = f"{start} --server {gateway.address} {command} {closed}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=ROOT, timeout=50, check=False)
+    assert done.returncode == code, done
+    assert done.stdout.endswith(out)
+    assert bool(done.stdout) == bool(out)
+    assert (err in done.stderr) if err else not done.stderr
+
+
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    line = f"mkdir {tmp_path}/gone && cd {tmp_path}/gone && rmdir {tmp_path}/gone && {sys.executable} -m client"
+    for command in ("whoami", "console"):
+        done = subprocess.run(
+            ["bash", "-c", f"{line} {command}"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            timeout=50,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith("messageu: The folder that you are in can't be used (No such file or directory)")
 
 
 # --- a terminal -----------------------------------------------------------------------------------------------
