@@ -2,7 +2,7 @@
 
 Owns: which id a name means, which names are near to a mistyped one, which key encrypts and which may decrypt.
 Promises: a name means whom the server's last list gave it to; a key once shared is kept for decrypting.
-Exposure: names come from the server and are not checked: the console makes them visible.
+Exposure: names come from the server and are not checked; in a sentence they are made visible.
 
 Source: docs/client-protocol.md, "Cryptography".
 """
@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from client.ciphers import SymmetricKey
 from client.store import Store
 from client.tables.keys import KeyRow
+from client.visible import marked, visible_name
 from common.errors import NameUnknown, NoPublicKey, NoSharedKey
 from common.values import ClientId, PublicKey
 
@@ -55,8 +56,13 @@ class Contacts:
         other_case = [known for known in sorted(names) if known.casefold() == name.casefold()]
         close = difflib.get_close_matches(name, sorted(names), n=_NEAREST)
         nearest = tuple(dict.fromkeys(other_case + close))[:_NEAREST]
-        advice = f"Did you mean {' or '.join(nearest)}?" if nearest else _LIST_USERS
+        meant = [self._shown_name(near) for near in nearest]
+        advice = f"Did you mean {' or '.join(meant)}?" if nearest else _LIST_USERS
         return NameUnknown("The server knows nobody of that name.", advice, nearest)
+
+    def _shown_name(self, name: str) -> str:
+        found = self.listed(name)
+        return visible_name(name) if found is None else self.shown(found)
 
     def name_of(self, client_id: ClientId) -> str | None:
         """Give the name behind an id, also of somebody who is not listed any more."""
@@ -69,11 +75,24 @@ class Contacts:
             return f"{row.name} (not the one you know, {client_id.hex()[:8]})"
         return None if row is None else row.name
 
+    def shown(self, contact: Contact) -> str:
+        """Give a name as it stands in a sentence: made visible, with the mark of who was compared."""
+        pin = self._store.pins.of_id(contact.client_id)
+        compared = pin is not None and pin.verified_at is not None
+        changed = pin is not None and pin.offered_key is not None
+        return marked(contact.name, ("was verified" if changed else "verified") if compared else None)
+
+    def shown_id(self, client_id: ClientId) -> str:
+        """As `shown`, by the id alone."""
+        return self.shown(Contact(client_id, self.name_of(client_id) or client_id.hex()))
+
     def public_key(self, contact: Contact) -> PublicKey:
         """Give a contact's public key. Raises `NoPublicKey`."""
         pin = self._store.pins.of_id(contact.client_id)
         if pin is None:
-            raise NoPublicKey(f"The public key of {contact.name} is not here yet.", "Ask the server for it, with 130.")
+            raise NoPublicKey(
+                f"The public key of {self.shown(contact)} is not here yet.", "Ask the server for it, with 130."
+            )
         return pin.public_key
 
     def sending_key(self, contact: Contact) -> KeyRow:
@@ -85,7 +104,8 @@ class Contacts:
         if row is not None:
             return row
         raise NoSharedKey(
-            f"No symmetric key is shared with {contact.name}.", "Ask for one with 151, or make and send one with 152."
+            f"No symmetric key is shared with {self.shown(contact)}.",
+            "Ask for one with 151, or make and send one with 152.",
         )
 
     def has_sending_key(self, contact: Contact) -> bool:

@@ -90,7 +90,7 @@ class Directory:
             ciphers.check_public_key(answer.public_key)
         except CipherError as error:
             raise CipherError(
-                f"The public key that {contact.name} registered can't be used: {error}.",
+                f"The public key that {self._contacts.shown(contact)} registered can't be used: {error}.",
                 "Its owner has to register with another program.",
             ) from error
         return self._trust.meet(contact.client_id, contact.name, answer.public_key)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from client.account import Account
-from client.contacts import Contact
+from client.contacts import Contact, Contacts
 from client.greeting import Greeting, Tell
 from client.insistence import Insistence
 from client.mail import Sent
@@ -47,6 +47,7 @@ class Dispatch:
         store: Store,
         link: ServerLink,
         greeting: Greeting,
+        contacts: Contacts,
         outbox: Outbox,
         insistence: Insistence,
         tell: Tell,
@@ -56,6 +57,7 @@ class Dispatch:
         self._store = store
         self._link = link
         self._greeting = greeting
+        self._contacts = contacts
         self._outbox = outbox
         self._insistence = insistence
         self._tell = tell
@@ -131,7 +133,7 @@ class Dispatch:
         except ServerSilent as error:
             raise ServerSilent(
                 f"{error} Whether the message was stored is unknown.",
-                f"Ask {contact.name} before you send it again: it might come twice.",
+                f"Ask {self._contacts.shown(contact)} before you send it again: it might come twice.",
             ) from error
         if isinstance(answer, ErrorResponse):
             raise refused(RequestCode.SEND, answer)

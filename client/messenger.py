@@ -138,7 +138,15 @@ class Messenger:
         )
         self._directory = Directory(self._account, store, self._link, self._contacts, self._trust)
         self._dispatch = Dispatch(
-            self._account, store, self._link, self._greeting, self._outbox, self._insistence, tell, self._now
+            self._account,
+            store,
+            self._link,
+            self._greeting,
+            self._contacts,
+            self._outbox,
+            self._insistence,
+            tell,
+            self._now,
         )
         self._agreement = Agreement(
             store, self._contacts, self._directory, self._dispatch, self._outbox, self._greeting
@@ -464,9 +472,13 @@ class Messenger:
             return []
         return [(feature.name or "").lower().replace("_", " ") for feature in Feature if feature & session.features]
 
-    def changed_names(self) -> list[str]:
-        """Give the names for which the server named another key or account than is known."""
-        return self._store.pins.changed_names()
+    def changed(self) -> list[Contact]:
+        """Give those for whom the server named another key or account than is known."""
+        return [Contact(pin.client_id, pin.name) for pin in self._store.pins.changed()]
+
+    def shown(self, contact: Contact) -> str:
+        """Give a name as it stands in a sentence: made visible, with the mark of who was compared."""
+        return self._contacts.shown(contact)
 
     def passphrase_state(self) -> tuple[bool, list[str], list[str]]:
         """Say whether the store has a passphrase, and which files hold a private key encrypted, and which in the clear.

@@ -260,7 +260,7 @@ class Outbox:
 
     def _name(self, row: OutboxRow) -> str:
         when = datetime.fromtimestamp(row.queued_at / 1000).astimezone()
-        recipient = self._contacts.name_of(row.recipient) or row.recipient.hex()
+        recipient = self._contacts.shown_id(row.recipient)
         return f"The {_KINDS[MessageKind(row.kind)]} for {recipient} of {when:%Y-%m-%d %H:%M}"
 
     def _text(self, row: OutboxRow) -> str | None:

@@ -36,13 +36,13 @@ class Rekeying:
 
         Raises `CipherError` where it can't be sent at all.
         """
-        name = self._contacts.name_of(row.recipient) or row.recipient.hex()
+        shown = self._contacts.shown_id(row.recipient)
         if row.kind == MessageKind.KEY and not self._contacts.may_leave(row.recipient, row.carries):
-            raise CipherError(f"it was sealed to another public key than the one of {name} that is verified now")
+            raise CipherError(f"it was sealed to another public key than the one of {shown} that is compared now")
         if row.kind not in {MessageKind.TEXT, MessageKind.FILE} or self._contacts.may_leave(row.recipient, row.under):
             yield row
             return
-        contact = Contact(row.recipient, name)
+        contact = Contact(row.recipient, self._contacts.name_of(row.recipient) or row.recipient.hex())
         if not self._contacts.has_sending_key(contact):
             self._put_new_key(contact)
         key = self._contacts.sending_key(contact)
@@ -53,7 +53,7 @@ class Rekeying:
             body = self._encrypted_anew(row, key.key)
         except CipherError as error:
             problem = (
-                f"{name} was verified after it was encrypted, and it can't be encrypted anew ({error}); send it again"
+                f"{shown} was compared after it was encrypted, and it can't be encrypted anew ({error}); send it again"
             )
             raise CipherError(problem) from error
         yield self._store.outbox.encrypted_anew(row, body, key.number)

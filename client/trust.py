@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 
 from client.store import Store
 from client.tables.pins import PinRow
+from client.visible import marked, visible_name
 from common.errors import ClientError
 from common.values import ClientId, PublicKey
 
@@ -36,10 +37,12 @@ class KeyChanged(ClientError):
 
     def __init__(self, name: str, old_number: str, new_number: str, met: int, since: int, *, verified: bool) -> None:
         super().__init__(
-            f"The key of {name} has changed; nothing was sent. Either {name} registered anew, or the server is lying. "
+            f"The key of {marked(name, 'was verified' if verified else None)} has changed; nothing was sent. "
+            f"Either {visible_name(name)} registered anew, or the server is lying. "
             f"{'Verified' if verified else 'Known'} since {day(met)}, changed since {day(since)}. "
             f"Old safety number: {grouped(old_number)}; new one: {grouped(new_number)}.",
-            f"Compare the new number with {name} by voice; then `messageu verify {name} --accept-new` accepts it.",
+            f"Compare the new number with {visible_name(name)} by voice; then `messageu verify {visible_name(name)} "
+            "--accept-new` accepts it.",
         )
         self.name = name
         self.old_number = old_number
@@ -53,7 +56,7 @@ class SafetyNumberDiffers(ClientError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"That is not the safety number with {name}; nothing was changed.",
+            f"That is not the safety number with {visible_name(name)}; nothing was changed.",
             "Compare again. If it stays another one, somebody else may read along: send nothing secret.",
         )
 

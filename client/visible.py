@@ -40,6 +40,11 @@ def visible_name(name: str) -> str:
     return f'"{visible_line(escaped)}"'
 
 
+def marked(name: str, mark: str | None) -> str:
+    """Give a name with what is to be known of it behind, such as `verified`."""
+    return visible_name(name) if mark is None else f"{visible_name(name)} [{mark}]"
+
+
 def visible_text(text: str) -> str:
     """Give a text for several lines of the terminal, none of which looks like a message's frame."""
     lines = text.replace("\r\n", "\n").split("\n")

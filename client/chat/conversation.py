@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from client.chat.events import Line, Moved, Passing
 from client.commands import letters
 from client.messenger import Contact, Received, SentMessage
-from client.visible import visible_line, visible_name
+from client.visible import marked, visible_line
 
 HISTORY: Final = 20
 """How many messages of before are shown at the beginning."""
@@ -69,7 +69,7 @@ class Conversation:
     @property
     def name(self) -> str:
         """The other side, with the mark where the key was compared."""
-        return f"{visible_name(self.contact.name)}{' [verified]' if self.verified else ''}"
+        return marked(self.contact.name, "verified" if self.verified else None)
 
     # --- what happens -----------------------------------------------------------------------------------------
 

@@ -179,7 +179,7 @@ class Sender(_Worker):
         else:
             messenger.meet(self._name)
             messenger.send_key(self._name)
-        self._post(Said(f"A new symmetric key is made for {self._name}."))
+        self._post(Said(f"A new symmetric key is made for {messenger.shown(messenger.contact(self._name))}."))
 
     def _empty_the_outbox(self, messenger: Messenger) -> bool:
         newest = max(self._kept.values(), key=lambda message: message.number, default=None)

@@ -10,7 +10,7 @@ from client.commands.output import Output
 from client.messenger import Messenger
 from client.settings import Settings
 from client.trust import block
-from client.visible import visible_line, visible_name
+from client.visible import visible_line
 
 
 def register(messenger: Messenger, output: Output, name: str) -> int:
@@ -39,7 +39,7 @@ def users(messenger: Messenger, output: Output) -> int:
     listed = messenger.users()
     for user in listed:
         verified = messenger.is_verified(user)
-        line = f"{visible_name(user.name)}{' [verified]' if verified else ''}"
+        line = messenger.shown(user)
         output.data("user", line, name=user.name, id=user.client_id.hex(), verified=verified)
     if not listed:
         output.say("Nobody else is registered.")
@@ -52,7 +52,7 @@ def key(messenger: Messenger, output: Output, name: str) -> int:
     # Where it has changed, this says so and ends it.
     fingerprint = messenger.fingerprint(name)
     verified = messenger.is_verified(contact)
-    line = f"{visible_name(contact.name)}\nid: {contact.client_id.hex()}\n{block('public key', grouped(fingerprint))}"
+    line = f"{messenger.shown(contact)}\nid: {contact.client_id.hex()}\n{block('public key', grouped(fingerprint))}"
     output.data(
         "key",
         f"{line}\nverified: {_yes(verified)}",

@@ -17,7 +17,7 @@ from client import exit_codes, identity_files
 from client.commands.output import Output
 from client.messenger import Messenger
 from client.settings import Settings
-from client.visible import visible_line
+from client.visible import visible_line, visible_name
 from client.wrapping import columns_of, wrapped
 from common.errors import ClientError, InfoFileError, MessageUError
 from common.info_files import DEFAULT_PORT, ServerAddress
@@ -153,9 +153,11 @@ def _features(messenger: Messenger) -> str:
 
 
 def _keys(messenger: Messenger) -> str:
-    changed = messenger.changed_names()
+    changed = messenger.changed()
     if changed:
-        return _complain(f"The key of {', '.join(changed)} has changed. Compare it: `messageu verify {changed[0]}`.")
+        names = ", ".join(messenger.shown(contact) for contact in changed)
+        first = visible_name(changed[0].name)
+        return _complain(f"The key of {names} has changed. Compare it: `messageu verify {first}`.")
     return "no key has changed"
 
 

@@ -30,7 +30,7 @@ from client.messenger import (
     UnknownKind,
     Unreadable,
 )
-from client.visible import visible_line, visible_name, visible_text
+from client.visible import marked, visible_line, visible_name, visible_text
 from common.errors import ClientError, FileUnreadable, MessageUError, SettingRejected
 
 POLL: Final = 2.0
@@ -52,7 +52,7 @@ def send(messenger: Messenger, output: Output, name: str, text: str | None, file
     _check_files(files)
     if messenger.agree_on_key(name):
         what = "is made, and waits, for" if messenger.waiting_count() else "is made and sent to"
-        output.say(f"A new symmetric key {what} {marked(messenger, name)}.")
+        output.say(f"A new symmetric key {what} {shown_name(messenger, name)}.")
     kept: ClientError | None = None
     for path in (*(() if text is None else (None,)), *files):
         with output.transfer("Encrypting") as preparing, output.transfer("Sending") as progress:
@@ -76,9 +76,9 @@ def send(messenger: Messenger, output: Output, name: str, text: str | None, file
     return exit_codes.DONE
 
 
-def marked(messenger: Messenger, name: str) -> str:
+def shown_name(messenger: Messenger, name: str) -> str:
     """Give a name as it is shown, with the mark where its key was compared."""
-    return f"{visible_name(name)}{' [verified]' if messenger.is_verified_name(name) else ''}"
+    return marked(name, "verified" if messenger.is_verified_name(name) else None)
 
 
 def _send_one(messenger: Messenger, output: Output, kind: str, path: Path | None, how: Callable[[], Sent]) -> None:
@@ -90,7 +90,7 @@ def _send_one(messenger: Messenger, output: Output, kind: str, path: Path | None
     if output.as_json:
         output.data("sent", "", **fields, message_id=sent.message_id, recipient_verified=verified)
     else:
-        name = marked(messenger, sent.recipient.name)
+        name = messenger.shown(sent.recipient)
         output.say(f"Sent to {name}." if path is None else f"{path} is sent to {name}.")
 
 
@@ -117,7 +117,7 @@ def receive(messenger: Messenger, output: Output, wait: float, most: int | None,
     """Fetch and show what waits; with `wait`, until something came or the time is over."""
     end = time.monotonic() + wait
     shown = unreadable = 0
-    requests: list[str] = []
+    requests: dict[str, Received] = {}
     while True:
         with output.transfer("Receiving") as progress, output.transfer("Decrypting") as saving:
             for message in messenger.receive(max(0.0, end - time.monotonic()), progress, most, saving=saving):
@@ -125,13 +125,13 @@ def receive(messenger: Messenger, output: Output, wait: float, most: int | None,
                 shown += 1
                 unreadable += isinstance(message.content, Unreadable)
                 if isinstance(message.content, KeyRequested) and message.sender_name is not None:
-                    requests.append(message.sender_name)
+                    requests[message.sender_name] = message
         left = end - time.monotonic()
         if shown or left <= 0:
             break
         time.sleep(min(POLL, left))
-    for name in dict.fromkeys(requests):
-        answer_request(messenger, output, name, answer)
+    for request in requests.values():
+        answer_request(messenger, output, request, answer)
     if not shown and wait:
         output.say(f"Nothing came within {wait:g} s.")
         return exit_codes.WAIT_OVER
@@ -142,9 +142,11 @@ def receive(messenger: Messenger, output: Output, wait: float, most: int | None,
     return exit_codes.UNREADABLE if unreadable else exit_codes.DONE
 
 
-def answer_request(messenger: Messenger, output: Output, name: str, answer: str) -> None:
+def answer_request(messenger: Messenger, output: Output, request: Received, answer: str) -> None:
     """Make and send a key where the setting, or the user, allows it."""
-    shown = marked(messenger, name)
+    name = request.sender_name
+    assert name is not None
+    shown = marked(name, ", ".join(_standing(request)) or None)
     wanted = answer == "always" or (
         answer == "ask" and output.confirm(f"{shown} asks for a symmetric key. Make one and send it?")
     )
@@ -175,18 +177,16 @@ def received_parts(message: Received) -> tuple[str, str]:
     """Give the sender's name, and what stands behind it on the line: marks, and the content."""
     sender = message.sender_name
     name = visible_name(sender) if sender is not None else f"unknown user {message.sender.hex()}"
-    marks = [
-        word
-        for word, holds in (
-            ("verified", message.sender_verified),
-            ("unproven", not message.sender_proven),
-            ("late", message.late),
-            ("possibly repeated", message.repeated),
-        )
-        if holds
-    ]
+    marks = _standing(message)
+    marks += [word for word, holds in (("late", message.late), ("possibly repeated", message.repeated)) if holds]
     mark = f" [{', '.join(marks)}]" if marks else ""
     return name, f"{mark}{_content(message)[1]}"
+
+
+def _standing(message: Received) -> list[str]:
+    """What is to be known of the sender."""
+    standing = (("verified", message.sender_verified), ("unproven", not message.sender_proven))
+    return [word for word, holds in standing if holds]
 
 
 def _fields(message: Received) -> dict[str, Value]:
@@ -250,7 +250,8 @@ def history(messenger: Messenger, output: Output, name: str | None, search: str 
             show_received(output, message)
     if not shown:
         nearest = () if name is None else messenger.nearest(name)
-        meant = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
+        names = " or ".join(shown_name(messenger, near) for near in nearest)
+        meant = f" Did you mean {names}?" if nearest else ""
         output.say(f"Nothing like that in the history.{meant}")
     return exit_codes.DONE
 

@@ -14,7 +14,7 @@ from client.arguments import VERIFIED
 from client.commands.output import Output, Value
 from client.messenger import Messenger
 from client.trust import SafetyNumberDiffers, Verification, block, day, grouped
-from client.visible import visible_name
+from client.visible import marked, visible_name
 from client.wrapping import columns_of, width
 
 _BLOCKS = {(0, 0): " ", (1, 0): "▀", (0, 1): "▄", (1, 1): "█"}
@@ -28,6 +28,7 @@ _GAP = "   "
 def verify(messenger: Messenger, output: Output, name: str, number: str | None, *, qr: bool, accept_new: bool) -> int:
     """Show the safety number with a user, compare it, accept a changed key."""
     known = messenger.verification(name)
+    shown = visible_name(name)
     if known.new_number is not None and not accept_new:
         _show(output, known, qr=qr)
         messenger.contact(name)
@@ -36,18 +37,18 @@ def verify(messenger: Messenger, output: Output, name: str, number: str | None, 
         raise SafetyNumberDiffers(name)
     if known.new_number is not None:
         known = messenger.accept_new_key(name, current)
-        output.say(f"The new key of {name} is accepted. It is not verified yet.")
+        output.say(f"The new key of {shown} is accepted. It is not verified yet.")
     elif accept_new:
-        output.say(f"There is nothing to accept: the key of {name} has not changed.")
+        output.say(f"There is nothing to accept: the key of {_shown(known)} has not changed.")
     if number is not None:
         known = messenger.mark_verified(name, current)
     _show(output, known, qr=qr)
     if known.verified_at is None and output.terminal:
-        output.say(f"Compare it with {name} by voice, or face to face; not over MessageU.")
-    if known.verified_at is None and output.confirm(f"Does {name} see the same number?"):
+        output.say(f"Compare it with {shown} by voice, or face to face; not over MessageU.")
+    if known.verified_at is None and output.confirm(f"Does {shown} see the same number?"):
         known = messenger.mark_verified(name, current)
     if known.verified_at is not None:
-        output.say(f"{name} is verified. {VERIFIED}")
+        output.say(f"{shown} is verified. {VERIFIED}")
     return 0
 
 
@@ -57,7 +58,7 @@ def _show(output: Output, known: Verification, *, qr: bool) -> None:
     else:
         state = "known" if known.verified_at is None else "verified"
     lines = [
-        visible_name(known.name),
+        _shown(known),
         f"id: {known.client_id.hex()}",
         block("safety number", grouped(known.number)),
         f"known since: {day(known.since)}",
@@ -78,6 +79,12 @@ def _show(output: Output, known: Verification, *, qr: bool) -> None:
         "changed_at": known.changed_at,
     }
     output.data("verification", "\n".join(lines), **fields)
+
+
+def _shown(known: Verification) -> str:
+    """The name, with the mark where it was compared."""
+    mark = "verified" if known.new_number is None else "was verified"
+    return marked(known.name, None if known.verified_at is None else mark)
 
 
 def _qr(number: str) -> list[str]:

@@ -74,7 +74,7 @@ def _receive(messenger: Messenger, output: Output, words: list[str] | None, answ
     What could not be read before, and was handed out so, is handed out here once more. Raises `_NotTaken`.
     """
     got = False
-    requests: list[str] = []
+    requests: dict[str, Received] = {}
     with contextlib.closing(messenger.receive(SERVER_WAIT)) as received:
         for message in received:
             got = True
@@ -82,9 +82,9 @@ def _receive(messenger: Messenger, output: Output, words: list[str] | None, answ
                 # It counts as not received, and comes again.
                 raise _NotTaken
             if isinstance(message.content, KeyRequested) and message.sender_name is not None:
-                requests.append(message.sender_name)
-    for name in dict.fromkeys(requests):
-        letters.answer_request(messenger, output, name, answer)
+                requests[message.sender_name] = message
+    for request in requests.values():
+        letters.answer_request(messenger, output, request, answer)
     return got
 
 

@@ -40,10 +40,10 @@ class PinTable:
         rows = self._database.rows("SELECT * FROM pin WHERE client_id = ?", client_id)
         return PinRow(*rows[0]) if rows else None
 
-    def changed_names(self) -> list[str]:
-        """Names for which the server names something else than is pinned."""
+    def changed(self) -> list[PinRow]:
+        """Give those for whom the server names something else than is pinned."""
         return [
-            row[0] for row in self._database.rows("SELECT name FROM pin WHERE offered_key IS NOT NULL ORDER BY name")
+            PinRow(*row) for row in self._database.rows("SELECT * FROM pin WHERE offered_key IS NOT NULL ORDER BY name")
         ]
 
     def add(self, client_id: ClientId, name: str, key: PublicKey, now: int) -> bool:

@@ -176,7 +176,7 @@ def test_a_file_under_a_key_that_nobody_knows_is_set_aside(
     assert received(bob) == [KeyReceived(), Text(SECRET)]
     assert nothing_for_the_liar(gateway)
     assert [failed.kind for failed in alice.failed()] == [4, 4]
-    assert "bob was verified after it was encrypted, and it can't be encrypted anew" in told[-1]
+    assert "bob [verified] was compared after it was encrypted, and it can't be encrypted anew" in told[-1]
 
 
 def test_a_key_for_another_public_key_than_the_verified_one_does_not_leave(
@@ -186,5 +186,5 @@ def test_a_key_for_another_public_key_than_the_verified_one_does_not_leave(
     other = private_keys[2].public_key()
     alice._store._database.run("UPDATE pin SET public_key = ?", other)
     again(alice, make).send_waiting()
-    assert "sealed to another public key than the one of bob that is verified now" in "".join(told)
+    assert "sealed to another public key than the one of bob [verified] that is compared now" in "".join(told)
     assert nothing_for_the_liar(gateway)

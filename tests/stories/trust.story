@@ -34,7 +34,7 @@ $ alice verify bob --accept-new
 # Compared: what was agreed on before under a key of ours stays.
 $ number bob alice
 $ alice verify bob --safety-number {NUMBER_OF_BOB}
-> bob
+> bob [verified]
 > ...
 > verified: {TIME}
 ! bob is verified. `verified` says whose key you hold, not who wrote a message: {ANY} cut, repeat and alter {ANY}
@@ -53,19 +53,49 @@ $ bob --quiet send alice "under alice's key"
 $ alice recv
 > {TIME} bob [verified]: under alice's key
 
+# The mark stands in every sentence with his name.
+$ alice verify bob --accept-new
+> bob [verified]
+> ...
+! There is nothing to accept: the key of bob [verified] has not changed.
+! bob is verified. {ANY}
+$ alice key bob
+> bob [verified]
+> ...
+$ server stop
+$ alice send bob later
+! messageu: There is no server {ANY}
+= 3
+$ alice history
+> ...
+> {TIME} to bob [verified, waiting]: later
+$ server start
+$ alice recv
+! The text for bob [verified] of {TIME} is sent now.
+! No messages wait.
+$ alice history bbo
+! Nothing like that in the history. Did you mean bob [verified]?
+$ bob recv
+> {TIME} alice: later
+
 # The server names another key.
 $ server swap bob mallory
 $ alice key bob
-! messageu: The key of bob has changed; nothing was sent. Either bob registered anew, or the server is lying. Verified since {TIME}, changed since {TIME}. Old safety number: {DIGITS}; new one: {DIGITS}. Compare the new number with bob by voice; then `messageu verify bob --accept-new` accepts it.
+! messageu: The key of bob [was verified] has changed; nothing was sent. Either bob registered anew, or the server is lying. Verified since {TIME}, changed since {TIME}. Old safety number: {DIGITS}; new one: {DIGITS}. Compare the new number with bob by voice; then `messageu verify bob --accept-new` accepts it.
 = 4
 $ alice send bob secret
-! messageu: The key of bob has changed; {ANY}
+! messageu: The key of bob [was verified] has changed; {ANY}
 = 4
 $ alice send --json bob secret
 ! {"v": 1, "type": "error", "code": 4, "error": "key-changed", {ANY}"new_safety_number": "{NUMBER}", "since": {NUMBER}, "changed_at": {NUMBER}}
 = 4
+$ alice doctor
+> ...
+> WRONG keys: The key of bob [was verified] has changed. Compare it: `messageu verify bob`.
+> ...
+= 1
 $ alice verify bob
-> bob
+> bob [was verified]
 > ...
 > verified: {TIME}
 > changed since: {TIME}
@@ -73,7 +103,7 @@ $ alice verify bob
 >     {DIGITS}
 >     {DIGITS}
 >     {DIGITS}
-! messageu: The key of bob has changed; {ANY}
+! messageu: The key of bob [was verified] has changed; {ANY}
 = 4
 $ alice verify bob --accept-new --safety-number 12345
 ! messageu: That is not the safety number with bob; nothing was changed. {ANY}
