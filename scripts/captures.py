@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,7 +69,9 @@ class Screen:
 
     def __init__(self, size: Size, folder: Path, user: str, *words: str) -> None:
         self.command = " ".join(["messageu", *(f'"{word}"' if " " in word else word for word in words)])
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("MESSAGEU_")}
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("MESSAGEU_", "NO_COLOR"))
+        }
         environment |= {
             "PYTHONPATH": str(ROOT),
             "MESSAGEU_CONFIG": "none",
@@ -84,6 +86,9 @@ class Screen:
             encoding="utf-8",
             dimensions=(size.rows, size.columns),
         )
+        # Whoever types here waits for what he has to wait for.
+        self._child.delaybeforesend = None
+        self._child.delayafterclose = self._child.delayafterterminate = 0.01
         self._size = size
         self._screen = pyte.Screen(size.columns, size.rows)
         self._stream = pyte.Stream(self._screen)
@@ -160,19 +165,20 @@ class Capture(NamedTuple):
     pictures: dict[str, str]
 
 
-def captures(folder: Path, size: Size) -> dict[str, Capture]:
-    """Each screen, by its name."""
+def captures(folder: Path, size: Size, themes: Mapping[str, TerminalTheme]) -> dict[str, Capture]:
+    """Each screen, by its name, with a picture in each theme."""
     found: dict[str, Capture] = {}
 
     def start(user: str, *words: str) -> Screen:
         return Screen(size, folder, user, *words)
 
     def keep(name: str, screen: Screen) -> None:
-        pictures = {theme: screen.picture(THEMES[theme]) for theme in THEMES}
+        pictures = {name: screen.picture(theme) for name, theme in themes.items()}
         found[name] = Capture(screen.command, screen.text().replace(str(folder), "/home/bob"), pictures)
 
     (folder / "plan.pdf").write_bytes(b"%PDF-1.7\n" + os.urandom(3_000_000))
-    (folder / "film.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(200_000_000))
+    with (folder / "film.mp4").open("wb") as film:
+        film.truncate(200_000_000)
     alice, bob = start("alice", "chat", "bob"), start("bob", "chat", "alice")
     alice.until("connected").types("Shall we meet at eight?").until(r"\[stored\]: Shall")
     bob.until("alice: Shall").types("At nine, and bring the plan.").until(r"\[stored\]: At nine")
@@ -243,12 +249,12 @@ def main() -> int:
     if options.pictures is not None:
         options.pictures.mkdir(parents=True, exist_ok=True)
         for size in SIZES:
-            for name, capture in made(size).items():
+            for name, capture in made(size, THEMES).items():
                 for theme, picture in capture.pictures.items():
                     path = options.pictures / f"{name}-{size.columns}-{theme}.svg"
                     path.write_text(picture, encoding="utf-8")
         return 0
-    found = made(SIZES[0])
+    found = made(SIZES[0], {})
     if options.write:
         PAGE.write_text(page(found))
         README.write_text(with_screens(README.read_text(), found))
@@ -268,10 +274,10 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def made(size: Size) -> dict[str, Capture]:
+def made(size: Size, themes: Mapping[str, TerminalTheme]) -> dict[str, Capture]:
     """Each screen in a terminal of that size, with a server and homes of its own."""
     with tempfile.TemporaryDirectory(prefix="messageu-") as name, people(Path(name)):
-        return captures(Path(name), size)
+        return captures(Path(name), size, themes)
 
 
 if __name__ == "__main__":

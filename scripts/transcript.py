@@ -36,6 +36,8 @@ class Person:
             dimensions=(50, 100),
             timeout=20,
         )
+        # Nothing is typed before it is asked for.
+        self._console.delaybeforesend = None
         self._until_asked(_MENU_END)
 
     def types(self, *lines: str) -> str:

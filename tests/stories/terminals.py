@@ -39,7 +39,8 @@ class Terminal:
     ) -> None:
         """Start it; `command`, in the folder of all homes and an environment, instead of what is made for this home."""
         if environment is None:
-            environment = {name: value for name, value in os.environ.items() if not name.startswith("MESSAGEU_")} | {
+            ours = ("MESSAGEU_", "NO_COLOR")
+            environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {
                 "PYTHONPATH": str(ROOT),
                 "MESSAGEU_CONFIG": str(home.parent / "config.toml"),
                 "MESSAGEU_SERVER": f"127.0.0.1:{port}",
