@@ -9,12 +9,15 @@ Source: docs/client.md.
 import contextlib
 import stat
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from client import exit_codes, identity_files
 from client.commands.output import Output
+from client.home import ARRIVED
+from client.identity_files import ME_INFO
 from client.messenger import Messenger
 from client.settings import Settings
 from client.visible import visible_line, visible_name
@@ -63,10 +66,16 @@ class Doctor:
         if not self._settings.home.is_dir():
             self._check("identity", lambda: _complain("There is no such home yet. Register first."))
             return self._worst or exit_codes.NOT_REGISTERED
+        with contextlib.ExitStack() as stack:
+            home = self._settings.home
+            if not any((home / name).exists() for name in (*PRIVATE, ME_INFO, ARRIVED)):
+                # Nobody's home yet: opening it would leave a store there, beside which nothing can be imported.
+                home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="messageu-")))
+            return self._look_at(home, address, reachable=reachable)
+
+    def _look_at(self, home: Path, address: ServerAddress, *, reachable: bool) -> int:
         try:
-            messenger = Messenger.open(
-                self._settings.home, address, consent=lambda _: None, passphrase=self._passphrase
-            )
+            messenger = Messenger.open(home, address, consent=lambda _: None, passphrase=self._passphrase)
         except MessageUError as error:
             failure = error
             self._check("store", lambda: _raise(failure))

@@ -39,3 +39,10 @@ def test_a_private_key_that_others_can_read_is_found_in_either_file(
     (tmp_path / MY_INFO).chmod(0o600)
     (tmp_path / ME_INFO).write_text(f"olga\n{bytes(16).hex()}\n")
     assert modes() == "ok    file modes: private files are private"
+
+
+def test_it_leaves_nothing_behind_where_nobody_lives_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Settings(Flags(home=tmp_path, server="127.0.0.1:1"), {"MESSAGEU_CONFIG": "none"}, tmp_path)
+    Doctor(settings, Output(as_json=False, quiet=False), lambda: "").run()
+    assert "WRONG identity: This home has no identity yet." in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
