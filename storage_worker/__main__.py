@@ -22,9 +22,10 @@ from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint
 from common.errors import SettingRejected, StorageError, StoreFull, StoreInUse, StoreUnusable
 from common.version import VERSION
 from storage_worker.bodies import Bodies, DiskBodies, SyncThread
+from storage_worker.checkpoints import Checkpoints, CheckpointThread
 from storage_worker.database import CHECKPOINT_PAGES, Database
 from storage_worker.desk import Desk
-from storage_worker.folder import BODIES_NAME, DATABASE_NAME, GENERATION_NAME, JOURNAL_NAME, folder_lock
+from storage_worker.folder import BODIES_NAME, DATABASE_NAME, GENERATION_NAME, JOURNAL_NAMES, folder_lock
 from storage_worker.journal import DiskJournal, Journal
 from storage_worker.post_office import Limits, PostOffice
 from storage_worker.room import Room
@@ -86,14 +87,16 @@ def _serve(settings: argparse.Namespace, folder: Path, wake: int) -> None:
     with ExitStack() as doors:
         database = Database(folder / DATABASE_NAME, page_limit=settings.page_limit, checkpoint_pages=pages)
         doors.callback(database.abandon)
-        journal = Journal(DiskJournal(folder / JOURNAL_NAME, journal_bytes), journal_bytes)
+        journal = Journal([DiskJournal(folder / name, journal_bytes) for name in JOURNAL_NAMES], journal_bytes)
         doors.callback(journal.close)
         disk_bodies = DiskBodies(folder / BODIES_NAME)
         bodies = Bodies(disk_bodies, SyncThread(disk_bodies))
         doors.callback(bodies.close)
         file = GenerationFile(folder / GENERATION_NAME)
         facts = open_store(database, file, _unix_ms(), os.urandom)
-        keeper = Housekeeper(database, file)
+        checkpoints = CheckpointThread(lambda: Database(folder / DATABASE_NAME, beside=True))
+        doors.callback(checkpoints.close)
+        keeper = Housekeeper(database, file, checkpoints)
         room = Room(mark, lambda: _free_bytes(folder), database.unused_bytes, database.take_ballast, keeper.give_back)
         limits = Limits(settings.largest_message, settings.mailbox_messages, settings.mailbox_bytes)
         post_office = PostOffice(database, journal, bodies, limits, os.urandom, _unix_ms())
@@ -113,6 +116,7 @@ def _serve(settings: argparse.Namespace, folder: Path, wake: int) -> None:
             service.serve(wake)
         finally:
             service.close()
+        checkpoints.close()
         if desk.close(_unix_ms()):
             note_end(database, file)
         database.close()
@@ -121,21 +125,30 @@ def _serve(settings: argparse.Namespace, folder: Path, wake: int) -> None:
 class Housekeeper:
     """What is to do between transactions: checkpoints, and keeping `store.generation` close behind."""
 
-    def __init__(self, database: Database, file: FactsFile) -> None:
+    def __init__(self, database: Database, file: FactsFile, checkpoints: Checkpoints) -> None:
         self._database = database
         self._file = file
+        self._checkpoints = checkpoints
+        self._commits = 0
         self._noted_at = 0
 
     def work(self, now_ms: int) -> None:
         """After every turn; cheap where nothing is due. Raises `StoreFailed`."""
-        if self._database.checkpoint_due:
-            try:
-                self._database.checkpoint()
-            except StoreFull:
-                log.debug("no room for a checkpoint; the log keeps growing until there is")
+        if self._checkpoints.running:
+            self._look()
+        if self._database.checkpoint_due and not self._checkpoints.running:
+            self._commits = self._database.commits
+            self._checkpoints.begin()
         if not 0 <= now_ms - self._noted_at < _NOTE_EVERY_MS:
             self._noted_at = now_ms
             note_progress(self._database, self._file)
+
+    def _look(self) -> None:
+        try:
+            if self._checkpoints.outcome():
+                self._database.checkpointed(self._commits)
+        except StoreFull:
+            log.debug("no room for a checkpoint; the log keeps growing until there is")
 
     def give_back(self) -> None:
         """Room is short: shrink the log."""

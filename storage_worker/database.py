@@ -2,8 +2,8 @@
 
 Owns: the one connection; no other module imports apsw.
 Promises: what a transaction wrote is on disk when `transaction` ends without an error (WAL, synchronous=FULL),
-and a transaction that failed left nothing. Checkpoints are made here and by nobody else, for SQLite's own
-ignores a failed sync.
+and a transaction that failed left nothing; one that is not `synced` is on disk once a later one or a checkpoint is
+(`lasting`). Checkpoints are made here and by nobody else, for SQLite's own ignores a failed sync.
 Exposure: the files in the data folder; whoever can write them owns the mail.
 
 Errors become `StoreFull` (rolled back, go on), `StoreFailed` (end at once), while opening `StoreUnusable`;
@@ -144,6 +144,8 @@ class Database:
         self._path = path
         self._checkpoint_pages = checkpoint_pages
         self._wal_pages = 0
+        self._commits = 0
+        self._lasting_commits = 0
         self._has_ballast = True
         self._closed = False
         self._beside = beside
@@ -170,6 +172,7 @@ class Database:
             connection.close()
             raise StoreUnusable(f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}")
         self._run("PRAGMA journal_mode = WAL").fetchall()
+        self._synchronous = synchronous
         self._run(f"PRAGMA synchronous = {synchronous}")
         self._run("PRAGMA foreign_keys = ON")
         self._run("PRAGMA temp_store = MEMORY")
@@ -198,11 +201,28 @@ class Database:
         return 0
 
     @contextmanager
-    def transaction(self) -> Generator[None]:
+    def transaction(self, *, synced: bool = True) -> Generator[None]:
         """All that is written inside becomes true together when it ends; any exception undoes all of it.
 
+        Not `synced`: a power cut before the next checkpoint may undo it, as a whole, with all transactions behind it.
         Raises `StoreFull` and `StoreFailed`; other exceptions from inside pass after the rollback.
         """
+        if synced:
+            with self._transaction():
+                yield
+            self._lasting_commits = self._commits
+            return
+        with _translated(StoreFailed):
+            self._run("PRAGMA synchronous = NORMAL")
+        try:
+            with self._transaction():
+                yield
+        finally:
+            with _translated(StoreFailed):
+                self._run(f"PRAGMA synchronous = {self._synchronous}")
+
+    @contextmanager
+    def _transaction(self) -> Generator[None]:
         with _translated(StoreFailed):
             self._run("BEGIN IMMEDIATE")
             try:
@@ -213,6 +233,7 @@ class Database:
                 if not self._connection.get_autocommit():
                     self._run("ROLLBACK")
                 raise
+            self._commits += 1
 
     @contextmanager
     def reading(self) -> Generator[None]:
@@ -275,23 +296,48 @@ class Database:
         return True
 
     @property
-    def checkpoint_due(self) -> bool:
-        """Whether the log has grown enough to be copied into the database."""
-        return self._wal_pages >= self._checkpoint_pages
+    def lasting(self) -> bool:
+        """Whether every transaction is on disk."""
+        return self._lasting_commits == self._commits
 
-    def checkpoint(self, *, truncate: bool = False) -> None:
-        """Copy the log into the database. `truncate`: also give the log's room back to the disk.
+    def make_lasting(self) -> None:
+        """Outside of a transaction: see to it that every transaction is on disk. Raises `StoreFailed`, `StoreFull`."""
+        if not self.lasting:
+            with self.transaction():
+                self._run("UPDATE store SET id = id")
+
+    @property
+    def commits(self) -> int:
+        """How many transactions there were since it was opened."""
+        return self._commits
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether the log has grown enough to be copied into the database, or has what is not on disk."""
+        return self._wal_pages >= self._checkpoint_pages or not self.lasting
+
+    def checkpoint(self, *, truncate: bool = False) -> bool:
+        """Copy the log into the database; whether all of it was. `truncate`: also give its room back to the disk.
 
         Raises `StoreFull` and `StoreFailed`. Outside of transactions only.
         """
         mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
         with _translated(StoreFailed):
             try:
-                self._connection.wal_checkpoint(mode=mode)
+                pages, copied = self._connection.wal_checkpoint(mode=mode)
             except apsw.BusyError:
                 # An admin command reads at this moment; the next time will do.
-                return
-        self._wal_pages = 0
+                return False
+        if pages != copied:
+            return False
+        self.checkpointed(self._commits)
+        return True
+
+    def checkpointed(self, commits: int) -> None:
+        """A checkpoint, also one by another connection, copied the first `commits` transactions at least."""
+        self._lasting_commits = max(self._lasting_commits, commits)
+        if commits == self._commits:
+            self._wal_pages = 0
 
     def close(self) -> None:
         """Checkpoint and close. Raises `StoreFailed` where that does not reach the disk."""

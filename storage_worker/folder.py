@@ -16,7 +16,7 @@ from common import disk
 from common.errors import StoreFailed, StoreInUse
 
 DATABASE_NAME: Final = "mail.db"
-JOURNAL_NAME: Final = "mail.journal"
+JOURNAL_NAMES: Final = ("mail.journal", "mail.journal.2")
 BODIES_NAME: Final = "bodies"
 GENERATION_NAME: Final = "store.generation"
 LOCK_NAME: Final = "worker.lock"

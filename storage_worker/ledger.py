@@ -3,7 +3,9 @@
 Owns: the effects of the turn that is under way; the journal; what of the mail, tokens and slots waits in memory.
 Promises: when `commit` returns, the turn is on disk. A transaction always takes in everything that the journal holds,
 and begins a new era of it in the same stroke, so what is true is at every moment: the database, then the journal.
-After a failure that undoes a turn, `reload` makes memory as the disk is.
+The loop does not wait for the disk to have much mail that goes from one to the other: until it does, the journal keeps
+the era that was taken in beside the one that began. After a failure that undoes a turn, `reload` makes memory as the
+disk is.
 Exposure: none of its own.
 
     a turn with effects    ──▶ a record, written and synced                                (the rule)
@@ -33,6 +35,8 @@ MOST_FRESH_BYTES: Final = 12 * 1024 * 1024
 """Of mail in memory, after which it goes to the database."""
 ABSORB_AFTER_MS: Final = 2000
 """How long the database stays behind while nothing much happens."""
+WORTH_WAITING_BYTES: Final = 1024 * 1024
+"""Of mail, up to which a transaction is synced at once; beyond it a checkpoint beside the loop does it."""
 
 
 class Ledger:
@@ -50,6 +54,10 @@ class Ledger:
         """Whether the database had no room for what the journal holds when it was last tried."""
         self._next_era = b""
         self._dead: list[int] = []
+        self.synced_bytes = WORTH_WAITING_BYTES
+        """Of mail that the database takes in, up to which it is synced at once."""
+        self._both_needed = False
+        """Whether the journal has two eras that the database may not have."""
 
     def note(self, effect: Effect) -> None:
         """Something changed in this turn."""
@@ -73,6 +81,7 @@ class Ledger:
             for effect in decode_effects(record):
                 for part in parts:
                     part.replay(effect)
+        self._both_needed = self._journal.linked
         for effect in self._unrecorded:
             self._slots.replay(effect)
         self._queue.received.clear()
@@ -151,29 +160,45 @@ class Ledger:
 
     def absorb(self, now_ms: int, *, use_reserve: bool = False) -> None:
         """In a transaction of its own: take in what the journal holds, and this turn. Raises as `transaction`."""
-        with self._database.transaction():
+        era = self._random_bytes(ERA_SIZE)
+        # What is not in the journal has to be in the database for good. The journal can keep one era beside the present
+        # one. A file that is deleted does not come back.
+        synced = (
+            bool(self._effects)
+            or self._queue.fresh_bytes <= self.synced_bytes
+            or not self._database.lasting
+            or self._both_needed
+            or self._queue.has_dead_bodies
+            or use_reserve
+            or not self._journal.link(era)
+        )
+        with self._database.transaction(synced=synced):
             if use_reserve:
                 self._database.drop_ballast()
-            self.write(now_ms)
+            self._write(now_ms, era)
             fail_points.reach(FailPoint.WORKER_ABSORBING)
         fail_points.reach(FailPoint.WORKER_ABSORBED)
-        self.written()
+        self.written(synced=synced)
 
     def write(self, now_ms: int) -> None:
-        """Inside a transaction: give the database all that it does not have."""
+        """Inside a transaction that is synced: give the database all that it does not have."""
+        self._write(now_ms, self._random_bytes(ERA_SIZE))
+
+    def _write(self, now_ms: int, era: bytes) -> None:
         self._dead = self._queue.write()
         self._tokens.write(now_ms)
         self._slots.write()
         self._users.write()
-        self._next_era = self._random_bytes(ERA_SIZE)
-        self._database.execute("UPDATE store SET era = ?", (self._next_era,))
+        self._next_era = era
+        self._database.execute("UPDATE store SET era = ?", (era,))
 
-    def written(self) -> None:
-        """That transaction is on disk."""
+    def written(self, *, synced: bool = True) -> None:
+        """That transaction is true, and on disk where it was `synced`."""
         self._effects = []
         self._unrecorded = []
         self._waiting_since = None
-        self._journal.begin(self._next_era)
+        self._journal.begin(self._next_era, linked=not synced)
+        self._both_needed = False
         dead, self._dead = self._dead, []
         self._queue.written(dead)
         self._tokens.written()

@@ -8,7 +8,7 @@ of the whole folder can't be told from the original: `scripts/admin new-generati
 Exposure: the data folder.
 
 What the file tells of the database is behind it or equal to it, never ahead, unless the database was replaced: the
-database is committed first. It holds, one per line: server id (hex), generation, starts, highest sequence, and the
+database is on disk first. It holds, one per line: server id (hex), generation, starts, highest sequence, and the
 sequence up to which all may be given before the file is written again.
 """
 
@@ -133,14 +133,18 @@ def open_store(database: Database, file: FactsFile, now_ms: int, random_bytes: C
 
 def note_progress(database: Database, file: FactsFile) -> None:
     """Bring the file up to the database, so that a copy made before can be told from it. Raises `StoreFailed`."""
-    facts = _open_facts(database)
+    try:
+        facts = _lasting_facts(database)
+    except StoreFull:
+        return
     noted = _noted_facts(file)
     _note(file, facts._replace(reserved=max(facts.sequence, noted.reserved if noted is not None else 0)))
 
 
 def note_end(database: Database, file: FactsFile) -> None:
     """An orderly end: nothing beyond the highest sequence was given. Raises `StoreFailed`."""
-    _note(file, _open_facts(database))
+    with contextlib.suppress(StoreFull):
+        file.write(_lasting_facts(database).to_text())
 
 
 class Reserve:
@@ -158,7 +162,7 @@ class Reserve:
         """
         if sequence > self._reserved:
             reserved = sequence + _RESERVED_AHEAD
-            self._file.write(_open_facts(self._database)._replace(reserved=reserved).to_text())
+            self._file.write(_lasting_facts(self._database)._replace(reserved=reserved).to_text())
             self._reserved = reserved
 
 
@@ -166,6 +170,12 @@ def _open_facts(database: Database) -> Facts:
     facts = stored_facts(database)
     assert facts is not None, "the store was opened"
     return facts
+
+
+def _lasting_facts(database: Database) -> Facts:
+    """The facts, which are on disk."""
+    database.make_lasting()
+    return _open_facts(database)
 
 
 def new_generation(database: Database, file: FactsFile, now_ms: int) -> int:

@@ -18,10 +18,11 @@ from typing import NamedTuple
 from common.errors import StorageError
 from storage_worker.__main__ import Housekeeper
 from storage_worker.bodies import DiskBodies
+from storage_worker.folder import JOURNAL_NAMES
 from storage_worker.journal import DiskJournal
 from storage_worker.store_facts import GenerationFile
 from tests.storage_worker.faulty_disk import Fault, FaultyBodies, FaultyDisk, FaultyFactsFile, FaultyJournalFile
-from tests.storage_worker.office import Office
+from tests.storage_worker.office import CheckpointAtOnce, Office
 from tests.storage_worker.workload import Findings, Workload
 
 STEPS = 30
@@ -41,11 +42,15 @@ class Life:
         try:
             office = Office(
                 folder, vfs=self.disk.name, file=file,
-                journal_file=FaultyJournalFile(self.disk, DiskJournal(folder / "mail.journal", JOURNAL_BYTES)),
+                journal_files=[
+                    FaultyJournalFile(self.disk, DiskJournal(folder / name, JOURNAL_BYTES), name)
+                    for name in JOURNAL_NAMES
+                ],
                 journal_bytes=JOURNAL_BYTES, bodies_folder=FaultyBodies(self.disk, DiskBodies(folder / "bodies")),
             )  # fmt: skip
             office.database._checkpoint_pages = 60
-            keeper = Housekeeper(office.database, file)
+            office.post_office.ledger.synced_bytes = 0
+            keeper = Housekeeper(office.database, file, CheckpointAtOnce(office.database))
             self.workload.begin(office)
             for _ in range(STEPS):
                 self.workload.step()

@@ -98,9 +98,10 @@ class FaultyFactsFile:
 class FaultyJournalFile:
     """The door to the journal on the same disk."""
 
-    def __init__(self, disk: FaultyDisk, file: JournalFile) -> None:
+    def __init__(self, disk: FaultyDisk, file: JournalFile, name: str) -> None:
         self._disk = disk
         self._file = file
+        self._name = name
 
     def read(self) -> bytes:
         """As it is."""
@@ -108,7 +109,7 @@ class FaultyJournalFile:
 
     def write(self, offset: int, data: bytes) -> None:
         """Fails before anything is written, or behind half of it."""
-        if self._disk.fails("write mail.journal"):
+        if self._disk.fails(f"write {self._name}"):
             if self._disk.fault is Fault.SHORT:
                 self._file.write(offset, data[: len(data) // 2])
             raise self._disk.fault.told()
@@ -116,7 +117,7 @@ class FaultyJournalFile:
 
     def sync(self) -> None:
         """A sync that fails for want of room is as bad as any."""
-        if self._disk.fails("sync mail.journal"):
+        if self._disk.fails(f"sync {self._name}"):
             raise StoreFailed(self._disk.fault.value)
         self._file.sync()
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.entries import ENTRY_HEAD, FLAG_PROVEN, walk
+from common.errors import StorageError
 from common.ipc.schema import Arrived, Batch, BatchRefused, Hello, Reply, ToGateway, ToWorker, Welcome
 from common.operations import Mail, Operation, Outcome, Refused, Register, Registered, Stored, StoreMessage
 from common.values import RefusalReason
 from storage_worker.bodies import Bodies, BodyFolder, DiskBodies
 from storage_worker.database import Database
 from storage_worker.desk import Answer, Desk, Letter
+from storage_worker.folder import JOURNAL_NAMES
 from storage_worker.journal import DiskJournal, Journal, JournalFile
 from storage_worker.post_office import Limits, PostOffice
 from storage_worker.room import Room
@@ -35,6 +37,34 @@ def counted_bytes(start: int = 0) -> Callable[[int], bytes]:
     return take
 
 
+class CheckpointAtOnce:
+    """Makes checkpoints where they are begun."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.told: bool | StorageError | None = None
+        """What `outcome` will say."""
+
+    @property
+    def running(self) -> bool:
+        return self.told is not None
+
+    def begin(self) -> None:
+        try:
+            self.told = self._database.checkpoint()
+        except StorageError as error:
+            self.told = error
+
+    def outcome(self) -> bool | None:
+        outcome, self.told = self.told, None
+        if isinstance(outcome, StorageError):
+            raise outcome
+        return outcome
+
+    def close(self) -> None:
+        pass
+
+
 class Office:
     """One worker's life on `folder`. `free_bytes` may be changed at any time; `now_ms` is the clock."""
 
@@ -48,7 +78,7 @@ class Office:
         vfs: str | None = None,
         synchronous: str = "FULL",
         file: FactsFile | None = None,
-        journal_file: JournalFile | None = None,
+        journal_files: Sequence[JournalFile] = (),
         journal_bytes: int = 1024 * 1024,
         bodies_folder: BodyFolder | None = None,
         seed: int = 0,
@@ -63,7 +93,7 @@ class Office:
         self.database = Database(folder / "mail.db", vfs=vfs, page_limit=page_limit, synchronous=synchronous)
         self.facts = open_store(self.database, self.file, now_ms, self.random_bytes)
         self.journal = Journal(
-            journal_file or DiskJournal(folder / "mail.journal", journal_bytes),
+            journal_files or [DiskJournal(folder / name, journal_bytes) for name in JOURNAL_NAMES],
             journal_bytes,
             syncs=synchronous == "FULL",
         )

@@ -24,9 +24,10 @@ import apsw
 from common.errors import StoreFailed
 from storage_worker.__main__ import Housekeeper
 from storage_worker.bodies import DiskBodies
+from storage_worker.folder import JOURNAL_NAMES
 from storage_worker.journal import DiskJournal
 from storage_worker.store_facts import GenerationFile
-from tests.storage_worker.office import Office
+from tests.storage_worker.office import CheckpointAtOnce, Office
 from tests.storage_worker.workload import Workload
 
 SECTOR = 512
@@ -219,10 +220,10 @@ class _FactsFile:
 class _JournalFile:
     """The door to the journal: written in place, like a database file."""
 
-    def __init__(self, disk: Disk, folder: Path) -> None:
+    def __init__(self, disk: Disk, folder: Path, name: str) -> None:
         self._disk = disk
-        self._file = DiskJournal(folder / "mail.journal", JOURNAL_BYTES)
-        self._image = disk.image("mail.journal")
+        self._file = DiskJournal(folder / name, JOURNAL_BYTES)
+        self._image = disk.image(name)
         if not self._image.exists:
             # It is made whole, with its name, before anything is told to anybody.
             self._image.sure = bytearray(JOURNAL_BYTES)
@@ -321,23 +322,29 @@ def cut_power(folder: Path, chance: Random, synchronous: str = "FULL", operation
 
     def opened() -> Office:
         return Office(
-            before, vfs=disk.name, synchronous=synchronous, file=file, journal_file=_JournalFile(disk, before),
+            before, vfs=disk.name, synchronous=synchronous, file=file,
+            journal_files=[_JournalFile(disk, before, name) for name in JOURNAL_NAMES],
             journal_bytes=JOURNAL_BYTES, bodies_folder=_BodyFolder(disk, before), seed=chance.randrange(2**60),
         )  # fmt: skip
 
     try:
         office = opened()
         office.database._checkpoint_pages = chance.choice([20, 100, 10**6])
-        keeper = Housekeeper(office.database, file)
+        office.post_office.ledger.synced_bytes = chance.choice([0, 0, 3000, 10**9])
+        # A checkpoint that takes long is one that comes late.
+        checkpoints_are_late = chance.random() < 0.5
+        keeper = Housekeeper(office.database, file, CheckpointAtOnce(office.database))
         workload.begin(office)
         while True:
             workload.step()
             office.now_ms += chance.choice([0, 0, 0, 30_000])
-            keeper.work(office.now_ms)
+            if not checkpoints_are_late or chance.random() < 0.2:
+                keeper.work(office.now_ms)
             if chance.random() < 0.02:
                 office.close()
                 office = opened()
-                keeper = Housekeeper(office.database, file)
+                office.post_office.ledger.synced_bytes = chance.choice([0, 0, 3000, 10**9])
+                keeper = Housekeeper(office.database, file, CheckpointAtOnce(office.database))
                 workload.go_on(office)
     except PowerCut:
         pass

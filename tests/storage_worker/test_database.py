@@ -107,6 +107,44 @@ def test_checkpoints(path: Path) -> None:
     database.close()
 
 
+def lasting(database: Database) -> bool:
+    return database.lasting
+
+
+def test_what_is_not_synced_lasts_after_a_checkpoint_or_a_synced_transaction(path: Path) -> None:
+    database = Database(path)
+    assert lasting(database)
+    for make_lasting in (database.checkpoint, database.make_lasting, lambda: database.checkpointed(database.commits)):
+        with database.transaction(synced=False):
+            database.execute("INSERT OR REPLACE INTO ballast VALUES (2, zeroblob(40000))")
+            assert database.row("PRAGMA synchronous") == (1,)
+        assert database.row("PRAGMA synchronous") == (2,)
+        assert not lasting(database)
+        assert database.checkpoint_due
+        make_lasting()
+        assert lasting(database)
+    commits = database.commits
+    database.make_lasting()
+    assert database.commits == commits, "there was nothing to do"
+    with database.transaction(synced=False):
+        database.execute("DELETE FROM ballast WHERE id = 2")
+    # A checkpoint that began before it says nothing of it.
+    database.checkpointed(commits)
+    assert not lasting(database)
+    database.close()
+
+
+def test_a_transaction_that_fails_changes_nothing_of_that(path: Path) -> None:
+    database = Database(path)
+    with pytest.raises(ZeroDivisionError), database.transaction(synced=False):
+        database.execute("DELETE FROM ballast")
+        raise ZeroDivisionError
+    assert lasting(database)
+    assert database.row("PRAGMA synchronous") == (2,)
+    assert database.row("SELECT count(*) FROM ballast") == (1,)
+    database.close()
+
+
 def test_a_reader_holds_a_checkpoint_up_and_nothing_else(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage_worker.database.BUSY_TIMEOUT_MS", 1)
     database = Database(path)
@@ -117,8 +155,10 @@ def test_a_reader_holds_a_checkpoint_up_and_nothing_else(path: Path, monkeypatch
     beside.row("SELECT count(*) FROM ballast")
     with database.transaction():
         database.execute("INSERT INTO ballast VALUES (3, zeroblob(40000))")
-    database.checkpoint(truncate=True)
+    assert not database.checkpoint()
+    assert not database.checkpoint(truncate=True)
     beside.execute("COMMIT")
+    assert database.checkpoint()
     beside.close()
     assert database.row("SELECT count(*) FROM ballast") == (3,)
     database.close()

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ CAPACITY = 4096
 
 
 def opened(path: Path) -> Journal:
-    return Journal(DiskJournal(path, CAPACITY), CAPACITY)
+    return Journal([DiskJournal(path, CAPACITY), DiskJournal(path.with_name("mail.journal.2"), CAPACITY)], CAPACITY)
 
 
 @pytest.fixture
@@ -156,7 +157,7 @@ def test_a_disk_without_room_for_all_of_it_leaves_it_shorter(path: Path, monkeyp
     monkeypatch.setattr(os, "pwrite", nearly_full)
     monkeypatch.setattr(os, "pwritev", nearly_full_too)
     file = DiskJournal(path, CAPACITY)
-    journal = Journal(file, CAPACITY)
+    journal = Journal([file, DiskJournal(path.with_name("other"), CAPACITY)], CAPACITY)
     journal.begin(ERA)
     journal.append(b"fits", sync=True)
     with pytest.raises(StoreFull):
@@ -194,20 +195,20 @@ class Door:
 
 def test_a_record_is_synced_alone_only_where_all_before_it_are() -> None:
     door = Door()
-    journal = Journal(door, CAPACITY)
+    journal = Journal([door, Door()], CAPACITY)
     journal.begin(ERA)
     for sync in (True, False, True, True):
         journal.append(b"record", sync=sync)
     assert door.calls == ["write_synced", "write", "write", "sync", "write_synced"]
     door.calls.clear()
     # What another process wrote may be read without being on disk.
-    again = Journal(door, CAPACITY)
+    again = Journal([door, Door()], CAPACITY)
     assert len(list(again.replay(ERA))) == 4
     again.append(b"record", sync=True)
     again.append(b"record", sync=True)
     assert door.calls == ["write", "sync", "write_synced"]
     door.calls.clear()
-    third = Journal(door, CAPACITY)
+    third = Journal([door, Door()], CAPACITY)
     assert len(list(third.replay(ERA))) == 6
     third.sync_again()
     third.append(b"record", sync=True)
@@ -246,3 +247,121 @@ def test_a_write_and_sync_that_fails_is_the_end(path: Path, monkeypatch: pytest.
         file.write_synced(0, b"x")
     monkeypatch.undo()
     file.close()
+
+
+def linked(path: Path) -> None:
+    """Two eras: "one" and "two" in the first, "three" in the one that is linked to it."""
+    journal = opened(path)
+    journal.begin(ERA)
+    for payload in (b"one", b"two"):
+        journal.append(payload, sync=True)
+    assert journal.link(OTHER)
+    journal.begin(OTHER, linked=True)
+    journal.append(b"three", sync=True)
+    journal.close()
+
+
+def test_an_era_that_is_linked_is_found_behind_the_one_before_and_alone(path: Path) -> None:
+    linked(path)
+    journal = opened(path)
+    assert journal.replay(ERA) == [b"one", b"two", b"three"]
+    assert journal.linked
+    journal.append(b"four", sync=True)
+    journal.close()
+    journal = opened(path)
+    assert journal.replay(OTHER) == [b"three", b"four"]
+    assert not journal.linked
+    journal.close()
+    assert found(path) == [b"one", b"two", b"three", b"four"]
+
+
+def test_a_link_from_an_era_without_records(path: Path) -> None:
+    journal = opened(path)
+    journal.begin(ERA)
+    assert journal.link(OTHER)
+    journal.begin(OTHER, linked=True)
+    journal.append(b"one", sync=True)
+    journal.close()
+    assert found(path) == [b"one"]
+
+
+def test_the_files_take_turns(path: Path) -> None:
+    eras = [bytes([number]) * 16 for number in range(5)]
+    journal = opened(path)
+    journal.begin(eras[0])
+    for before, era in pairwise(eras):
+        journal.append(before, sync=True)
+        assert journal.link(era)
+        journal.begin(era, linked=True)
+    journal.append(eras[4], sync=True)
+    journal.close()
+    assert found(path, eras[3]) == eras[3:]
+    assert found(path, eras[4]) == eras[4:]
+    # Of what is older nothing is whole any more, so nothing of it counts.
+    for era in eras[:3]:
+        assert found(path, era) == []
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_linked_era_counts_only_behind_the_whole_of_the_one_before(path: Path, left: int) -> None:
+    linked(path)
+    content = bytearray(path.read_bytes())
+    size = len(content.rstrip(b"\0")) // 2 if left else 0
+    content[size:] = bytes(len(content) - size)
+    path.write_bytes(content)
+    assert found(path) == [b"one"][:left]
+    assert found(path, OTHER) == [b"three"]
+
+
+def test_a_link_that_came_to_nothing_is_none(path: Path) -> None:
+    journal = opened(path)
+    journal.begin(ERA)
+    journal.append(b"one", sync=True)
+    assert journal.link(OTHER)
+    journal.append(b"two", sync=True)
+    journal.close()
+    assert found(path) == [b"one", b"two"]
+
+
+def test_a_link_waits_until_all_before_it_is_synced() -> None:
+    first, second = Door(), Door()
+    journal = Journal([first, second], CAPACITY)
+    journal.begin(ERA)
+    journal.append(b"record", sync=True)
+    journal.append(b"record", sync=False)
+    journal.link(OTHER)
+    assert first.calls == ["write_synced", "write", "sync"]
+    journal.begin(OTHER, linked=True)
+    journal.append(b"record", sync=True)
+    journal.append(b"record", sync=True)
+    # The first record takes the link along.
+    assert second.calls == ["write", "write", "sync", "write_synced"]
+
+
+def test_without_room_there_is_no_link(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = opened(path)
+    journal.begin(ERA)
+    journal.append(b"one", sync=True)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    assert not journal.link(OTHER)
+    monkeypatch.undo()
+    journal.append(b"two", sync=True)
+    journal.close()
+    assert found(path) == [b"one", b"two"]
+
+
+def test_sync_again_writes_both_eras(path: Path) -> None:
+    linked(path)
+    doors = [Door(), Door()]
+    for door, name in zip(doors, (path, path.with_name("mail.journal.2")), strict=True):
+        door.content[:] = name.read_bytes()
+    journal = Journal(doors, CAPACITY)
+    journal.replay(ERA)
+    journal.sync_again()
+    assert [door.calls for door in doors] == [["write", "sync"], ["write", "sync"]]
+    journal = Journal(doors, CAPACITY)
+    assert journal.replay(ERA) == [b"one", b"two", b"three"]

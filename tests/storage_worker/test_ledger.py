@@ -10,6 +10,7 @@ import pytest
 from common.ipc.schema import GreetAgain, Hello, Reply
 from common.operations import FetchPage, Page, Register, Release, Settle, StoreMessage
 from storage_worker.ledger import ABSORB_AFTER_MS
+from storage_worker.store_facts import note_end, note_progress
 from tests.storage_worker.office import KEY, Gateway, Office, pieces
 
 Open = Callable[..., Office]
@@ -169,3 +170,96 @@ def test_a_resend_after_a_restart_is_answered_from_the_journal(open_office: Open
     assert isinstance(again, Reply)
     assert again.outcomes == answer.outcomes
     assert waiting(gateway, alice) == [b"x"]
+
+
+def database_files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in (folder / "mail.db", folder / "mail.db-wal")}
+
+
+def test_a_database_that_forgets_what_was_not_synced_has_it_from_the_journal(open_office: Open, tmp_path: Path) -> None:
+    office = open_office()
+    office.post_office.ledger.synced_bytes = 0
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    first, _second = gateway.store(alice, alice, b"one", b"two")
+    before = database_files(tmp_path)
+    office.absorb()
+    assert not office.database.lasting
+    assert in_database(office) == 2
+    gateway.store(alice, alice, b"three")
+    gateway.ask(Settle(1, alice, False, first, first))
+    facts = office.facts
+    office.kill()
+    for path, content in before.items():
+        path.write_bytes(content)
+    (tmp_path / "mail.db-shm").unlink(missing_ok=True)
+    office = gateway.office = open_office()
+    assert waiting(gateway, alice) == [b"two", b"three"]
+    assert office.facts.generation == facts.generation
+    assert office.database.lasting
+    assert gateway.store(alice, alice, b"four") > [3]
+
+
+def test_a_worker_that_dies_before_the_checkpoint(open_office: Open) -> None:
+    office = open_office()
+    office.post_office.ledger.synced_bytes = 0
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    for content in (b"one", b"two"):
+        gateway.store(alice, alice, content)
+        office.absorb()
+    gateway.store(alice, alice, b"three")
+    office.kill()
+    gateway.office = open_office()
+    assert waiting(gateway, alice) == [b"one", b"two", b"three"]
+
+
+def test_the_journal_keeps_one_era_at_the_most(office: Office, gateway: Gateway) -> None:
+    office.post_office.ledger.synced_bytes = 0
+    [alice] = gateway.register("alice")
+    lasting = []
+    for _ in range(4):
+        gateway.store(alice, alice, b"x")
+        office.absorb()
+        lasting.append(office.database.lasting)
+    assert lasting == [False, True, False, True]
+    gateway.store(alice, alice, b"x")
+    office.absorb()
+    office.database.checkpoint()
+    gateway.store(alice, alice, b"x")
+    office.absorb()
+    assert not office.database.lasting, "a checkpoint made the one before last"
+
+
+def test_what_is_in_no_journal_is_synced(open_office: Open) -> None:
+    office = open_office(journal_bytes=400)
+    office.post_office.ledger.synced_bytes = 0
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    for number in range(10):
+        gateway.store(alice, alice, bytes([number]) * 300)
+        assert office.database.lasting
+
+
+def test_little_mail_is_synced_at_once(open_office: Open) -> None:
+    office = open_office(journal_bytes=16 * 1024 * 1024)
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, b"x" * 100_000)
+    office.absorb()
+    assert office.database.lasting
+    for _ in range(12):
+        gateway.store(alice, alice, b"x" * 100_000)
+    office.absorb()
+    assert not office.database.lasting
+
+
+def test_what_identifies_the_store_is_never_noted_ahead_of_the_disk(office: Office, gateway: Gateway) -> None:
+    office.post_office.ledger.synced_bytes = 0
+    [alice] = gateway.register("alice")
+    for note in (note_progress, note_end):
+        gateway.store(alice, alice, b"x")
+        office.absorb()
+        assert not office.database.lasting
+        note(office.database, office.file)
+        assert office.database.lasting

@@ -28,7 +28,7 @@ from storage_worker import __main__ as program
 from storage_worker.database import Database
 from storage_worker.service import Service
 from tests.storage_worker.fake_gateway import FakeGateway
-from tests.storage_worker.office import KEY, Office, pieces
+from tests.storage_worker.office import KEY, CheckpointAtOnce, Office, pieces
 from tests.storage_worker.worker_process import WorkerProcess
 
 
@@ -249,15 +249,38 @@ class TestInThisProcess:
 
 class TestHousekeeper:
     def test_checkpoints_when_one_is_due(self, office: Office) -> None:
-        keeper = program.Housekeeper(office.database, office.file)
+        keeper = program.Housekeeper(office.database, office.file, CheckpointAtOnce(office.database))
         office.database._checkpoint_pages = 1
         with office.database.transaction():
             office.database.execute("UPDATE store SET sequence = 5")
         keeper.work(0)
+        keeper.work(0)
         assert not office.database.checkpoint_due
 
+    def test_a_checkpoint_that_began_before_the_last_transaction_is_followed_by_another(self, office: Office) -> None:
+        checkpoints = CheckpointAtOnce(office.database)
+        keeper = program.Housekeeper(office.database, office.file, checkpoints)
+        for sequence in (5, 6):
+            with office.database.transaction(synced=False):
+                office.database.execute("UPDATE store SET sequence = ?", (sequence,))
+            keeper.work(0)
+            assert checkpoints.running
+        keeper.work(0)
+        assert office.database.lasting
+        assert not checkpoints.running
+
+    def test_a_checkpoint_that_fails_is_a_failure_of_the_store(self, office: Office) -> None:
+        checkpoints = CheckpointAtOnce(office.database)
+        keeper = program.Housekeeper(office.database, office.file, checkpoints)
+        with office.database.transaction(synced=False):
+            office.database.execute("UPDATE store SET sequence = 5")
+        keeper.work(0)
+        checkpoints.told = StoreFailed("IOError: disk I/O error")
+        with pytest.raises(StoreFailed, match="disk I/O"):
+            keeper.work(0)
+
     def test_notes_progress_once_a_minute(self, office: Office) -> None:
-        keeper = program.Housekeeper(office.database, office.file)
+        keeper = program.Housekeeper(office.database, office.file, CheckpointAtOnce(office.database))
         keeper.work(10**9)
         for sequence, now_ms in ((5, 10**9 + 59_999), (6, 10**9 + 60_000)):
             office.database.execute("UPDATE store SET sequence = ?", (sequence,))
@@ -272,7 +295,7 @@ class TestHousekeeper:
 
         monkeypatch.setattr(Database, "checkpoint", full)
         monkeypatch.setattr(Database, "checkpoint_due", True)
-        keeper = program.Housekeeper(office.database, office.file)
+        keeper = program.Housekeeper(office.database, office.file, CheckpointAtOnce(office.database))
         keeper.work(0)
         keeper.give_back()
         office.database.close()
