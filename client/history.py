@@ -12,6 +12,7 @@ from client.inbox import Inbox
 from client.mail import Received, SentMessage
 from client.store import Store
 from client.tables.sent import SentRow
+from common.values import ClientId
 
 
 class History:
@@ -26,6 +27,18 @@ class History:
         """Give what was received and sent, in the order of time."""
         sent = [self._sent_message(row) for row in self._store.sent.all()]
         return sorted([*self._inbox.seen(0), *sent], key=_time_of)
+
+    def recent(self, client_id: ClientId, most: int) -> list[Received | SentMessage]:
+        """Give the newest messages from and to one user, in the order of time; what waits in the outbox is not among
+        them. Reads no more than twice as many.
+        """
+        sent = [self._sent_message(row) for row in self._store.sent.recent(client_id, most)]
+        both: list[Received | SentMessage] = [*self._inbox.recent(client_id, most), *sent]
+        return sorted(both, key=_time_of)[-most:]
+
+    def waiting(self, client_id: ClientId) -> list[SentMessage]:
+        """Give what waits in the outbox for one user, the oldest first."""
+        return [self._sent_message(row) for row in self._store.sent.waiting(client_id)]
 
     def by_outbox(self, number: int) -> SentMessage | None:
         """Give the message with an outbox number, whatever has become of it."""

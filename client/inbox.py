@@ -194,6 +194,10 @@ class Inbox:
         for row in self._store.inbox.seen(after):
             yield self._received(row, self._look_at(row))
 
+    def recent(self, sender: ClientId, most: int) -> list[Received]:
+        """The newest messages of one sender that were seen, the oldest first. Changes nothing."""
+        return [self._received(row, self._look_at(row)) for row in self._store.inbox.recent(sender, most)]
+
     def _received(self, row: InboxRow, content: Content) -> Received:
         return Received(
             row.number,

@@ -445,6 +445,18 @@ class Messenger:
         """Give what was received and sent, in the order of time. Asks no server and changes nothing."""
         return self._history.all()
 
+    def recent(self, contact: Contact, most: int) -> list[Received | SentMessage]:
+        """Give the newest messages from and to one user, without those that wait. See `History.recent`."""
+        return self._history.recent(contact.client_id, most)
+
+    def waiting(self, contact: Contact) -> list[SentMessage]:
+        """Give what waits in the outbox for one user, the oldest first."""
+        return self._history.waiting(contact.client_id)
+
+    def last_seen(self) -> int:
+        """Give the number of the newest message that was received; 0 where there is none."""
+        return self._store.inbox.last_seen()
+
     # --- watching and looking after things ----------------------------------------------------------------------------
 
     def watch_cursor(self) -> int:

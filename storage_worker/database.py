@@ -21,6 +21,10 @@ from common.errors import StorageError, StoreFailed, StoreFull, StoreUnusable
 from storage_worker.folder import sync_folder
 
 SCHEMA_VERSION: Final = 2
+_NEXT_STEP: Final = (
+    "An older version of MessageU made it, and there is no way over: start that one, let everybody fetch what waits, "
+    "then start this one with a new folder (--data-folder), where everybody registers anew."
+)
 APPLICATION_ID: Final = 0x4D736755
 """`MsgU` in the database's header: tells our files from other SQLite databases."""
 
@@ -170,7 +174,10 @@ class Database:
         version = self.row("PRAGMA user_version")[0]
         if found and version != SCHEMA_VERSION:
             connection.close()
-            raise StoreUnusable(f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}")
+            raise StoreUnusable(
+                f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}; nothing was changed. "
+                f"{_NEXT_STEP if version < SCHEMA_VERSION else 'Start the newer version of MessageU that made it.'}"
+            )
         self._run("PRAGMA journal_mode = WAL").fetchall()
         self._synchronous = synchronous
         self._run(f"PRAGMA synchronous = {synchronous}")

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from client.chat.events import Line, Moved, Passing
 from client.commands import letters
 from client.messenger import Contact, Received, SentMessage
-from client.visible import marked, visible_line
+from client.visible import marked, visible_line, visible_name
 
 HISTORY: Final = 20
 """How many messages of before are shown at the beginning."""
@@ -126,15 +126,14 @@ class Conversation:
         return Printed(self._time(when), "you", f" [{visible_line(state)}]: {what}")
 
     def history(self, messages: list[Received | SentMessage]) -> list[Printed]:
-        """Show what was written before, but for what is under way."""
-        lines = []
-        for message in messages:
-            if isinstance(message, Received):
-                if message.sender == self.contact.client_id:
-                    lines.append(self.received(message))
-            elif message.recipient.client_id == self.contact.client_id and not message.waiting:
-                lines.append(self.sent(message))
-        return lines[-HISTORY:]
+        """Show what was written before in this chat, the newest of it, and how to see the rest where there is more."""
+        lines = [self.received(one) if isinstance(one, Received) else self.sent(one) for one in messages]
+        if len(lines) <= HISTORY:
+            return lines
+        return [
+            plain(f"`messageu history {visible_name(self.contact.name)}` shows what came before."),
+            *lines[-HISTORY:],
+        ]
 
     # --- what stands above the prompt --------------------------------------------------------------------------
 
@@ -179,6 +178,11 @@ class Conversation:
         when = datetime.fromtimestamp(milliseconds / 1000).astimezone()
         today = datetime.fromtimestamp(self._now() / 1000).astimezone().date()
         return f"{when:%H:%M}" if when.date() == today else f"{when:%Y-%m-%d %H:%M}"
+
+
+def plain(text: str) -> Printed:
+    """Give a line of ours."""
+    return Printed("", "", text)
 
 
 def shortened(line: str, columns: int) -> str:

@@ -23,7 +23,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
 
-from client.chat.conversation import HELP, Conversation, Printed
+from client.chat.conversation import HELP, Conversation, Printed, plain
 from client.chat.events import Came, Event, FileJob, Job, KeptJob, KeyJob, Line, Moved, Passing, Said, TextJob
 from client.messenger import KeyReceived, KeyRequested, Messenger, SentMessage
 from client.visible import visible_line
@@ -94,7 +94,7 @@ class Screen:
 
         def start() -> None:
             self._verify_mark()
-            self._print([*first, _plain(f"Chatting with {self._conversation.name}.")])
+            self._print([*first, plain(f"Chatting with {self._conversation.name}.")])
             begin()
             for message in waiting:
                 self._give(KeptJob(self._conversation.draft(message.text, message.path), message))
@@ -152,7 +152,7 @@ class Screen:
             case "quit" | "q" | "exit", _:
                 self._session.app.exit(exception=EOFError())
             case "help" | "h" | "?", _:
-                self._print([_plain(HELP.format(name=self._conversation.name).rstrip("\n"))])
+                self._print([plain(HELP.format(name=self._conversation.name).rstrip("\n"))])
             case "key", _:
                 self._give(KeyJob())
             case "file", "":
@@ -207,7 +207,7 @@ class Screen:
         self._conversation.verified = self._messenger.is_verified(self._conversation.contact)
 
     def _say(self, sentence: str) -> None:
-        self._print([_plain(f"* {visible_line(sentence)}")])
+        self._print([plain(f"* {visible_line(sentence)}")])
 
     def _print(self, lines: list[Printed], then: Callable[[], None] | None = None) -> None:
         """Let lines scroll by above the prompt, in the order in which this was called."""
@@ -250,7 +250,3 @@ def _styled(line: Printed, columns: int) -> StyleAndTextTuples:
     if rest == text:
         return [("", f"{text}\n")]
     return [("", before), ("bold", line.who), ("", f"{rest}\n")]
-
-
-def _plain(text: str) -> Printed:
-    return Printed("", "", text)

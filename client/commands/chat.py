@@ -10,11 +10,11 @@ Source: docs/client.md.
 import time
 
 from client import exit_codes
-from client.chat.conversation import Conversation
+from client.chat.conversation import HISTORY, Conversation
 from client.chat.screen import Screen
 from client.chat.workers import Receiver, Sender
 from client.commands.output import Output
-from client.messenger import Messenger, Received, SentMessage
+from client.messenger import Messenger
 from common.errors import SettingRejected
 
 _GOODBYE = 2.0
@@ -28,13 +28,10 @@ def chat(messenger: Messenger, output: Output, name: str, answer: str) -> int:
     messenger.identity()
     contact = messenger.meet(name)
     messenger.hang_up()
-    past = messenger.history()
-    newest = max((message.number for message in past if isinstance(message, Received)), default=0)
-    waiting = [
-        message
-        for message in past
-        if isinstance(message, SentMessage) and message.waiting and message.recipient.client_id == contact.client_id
-    ]
+    newest = messenger.last_seen()
+    # One more than is shown, to know whether there is more.
+    past = messenger.recent(contact, HISTORY + 1)
+    waiting = messenger.waiting(contact)
     conversation = Conversation(contact, lambda: int(time.time() * 1000), time.monotonic)
     screen = Screen(messenger, conversation, answer)
     sender = Sender(name, messenger.another, screen.post)

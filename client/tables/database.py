@@ -143,7 +143,11 @@ def _prepare(path: Path, connection: apsw.Connection) -> None:
         elif application != APPLICATION_ID:
             raise StoreBroken(f"{path} is not a store of MessageU.", "Use another home, or move that file away.")
         elif not 1 <= version <= VERSION:
-            raise StoreBroken(f"{path} was written by another version of MessageU.", "Use that version, or a new home.")
+            raise StoreBroken(
+                f"{path} was written by a newer MessageU: it has schema version {version}, and this program knows "
+                f"{VERSION} at most.",
+                "Install the newer one; nothing was changed. Or use --home for a new home.",
+            )
         for added_in, part in LATER_PARTS:
             if version < added_in:
                 connection.execute(part)

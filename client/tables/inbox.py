@@ -21,7 +21,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from client.tables.database import Database
+from client.tables.database import Database, SqlValue
 from client.tables.sealing import INBOX_CONTENT, SAVED_PATH, Sealing
 from client.tables.spool import Spools
 from common.errors import CipherError
@@ -160,6 +160,10 @@ class InboxTable:
         """The messages behind number `after` that the user has seen, or was told that they can't be read."""
         return self._inbox_rows("state >= 2 AND number > ? ORDER BY number", after)
 
+    def recent(self, sender: ClientId, most: int) -> list[InboxRow]:
+        """The newest of `seen` that are of one sender, the oldest first."""
+        return self._inbox_rows("state >= 2 AND sender = ? ORDER BY number DESC LIMIT ?", sender, most)[::-1]
+
     def last_seen(self) -> int:
         """The number of the newest message that the user has seen; 0 where there is none."""
         return int(self._database.value("SELECT coalesce(max(number), 0) FROM inbox WHERE state >= 2") or 0)
@@ -171,12 +175,12 @@ class InboxTable:
         )
         return behind if isinstance(behind, int) else None
 
-    def _inbox_rows(self, condition: str, after: int) -> list[InboxRow]:
+    def _inbox_rows(self, condition: str, *values: SqlValue) -> list[InboxRow]:
         rows = self._database.rows(
             # The condition is our own text.
             "SELECT number, sender, kind, size, content, spool, received_at, accepted_at, sender_proven, "  # noqa: S608
             f"repeated OR state = 1, late, saved_path, digest FROM inbox WHERE {condition}",
-            after,
+            *values,
         )
         return [self._inbox_row(row) for row in rows]
 

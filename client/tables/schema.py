@@ -8,7 +8,7 @@ Exposure: none; text.
 from typing import Final
 
 APPLICATION_ID: Final = 0x4D534755
-VERSION: Final = 6
+VERSION: Final = 7
 
 FIRST: Final = """
 CREATE TABLE setting (
@@ -137,5 +137,9 @@ ALTER TABLE shared_key ADD COLUMN unasked INTEGER NOT NULL DEFAULT 0;  -- it cam
 _UNDER: Final = """
 ALTER TABLE outbox ADD COLUMN under INTEGER;  -- the number of the key that it is encrypted under; of before: NULL
 """
-LATER_PARTS: Final = ((2, _HISTORY), (3, _PINS), (4, _LOCK), (5, _UNASKED), (6, _UNDER))
+_RECENT: Final = """
+CREATE INDEX inbox_of ON inbox (sender, number);
+CREATE INDEX sent_to ON sent (recipient, number);
+"""
+LATER_PARTS: Final = ((2, _HISTORY), (3, _PINS), (4, _LOCK), (5, _UNASKED), (6, _UNDER), (7, _RECENT))
 """What each version of the schema added to the one before."""

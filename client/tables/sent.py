@@ -5,12 +5,14 @@ Promises: what became of a message is noted with it; nothing is removed.
 Exposure: as `client.store`.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from client.tables.database import Database, SqlValue
 from client.tables.sealing import SENT_PATH, SENT_PROBLEM, SENT_TEXT, Sealing
 from common.errors import CipherError
 from common.values import ClientId
+
+_WAITS: Final = "EXISTS (SELECT 1 FROM outbox o WHERE o.number = sent.outbox AND o.problem IS NULL)"
 
 
 class Outgoing(NamedTuple):
@@ -90,7 +92,19 @@ class SentTable:
 
     def all(self) -> list[SentRow]:
         """What was sent or was to be sent, the oldest first."""
-        return self._sent_rows("1")
+        return self._sent_rows("1 ORDER BY number")
+
+    def recent(self, recipient: ClientId, most: int) -> list[SentRow]:
+        """The newest messages to one recipient that do not wait in the outbox, the oldest first."""
+        return self._sent_rows(f"recipient = ? AND NOT {_WAITS} ORDER BY number DESC LIMIT ?", recipient, most)[::-1]
+
+    def waiting(self, recipient: ClientId) -> list[SentRow]:
+        """The messages to one recipient that wait in the outbox, the oldest first."""
+        return self._sent_rows(
+            "recipient = ?1 AND outbox IN (SELECT number FROM outbox WHERE recipient = ?1 AND problem IS NULL) "
+            "ORDER BY number",
+            recipient,
+        )
 
     def by_outbox(self, number: int) -> SentRow | None:
         """What the history has of the message with an outbox number, whatever has become of it."""
@@ -101,8 +115,7 @@ class SentTable:
         rows = self._database.rows(
             # The condition is our own text.
             "SELECT number, recipient, kind, text, path, queued_at, stored_at, message_id, problem, "  # noqa: S608
-            "EXISTS (SELECT 1 FROM outbox o WHERE o.number = sent.outbox AND o.problem IS NULL), "
-            f"outbox FROM sent WHERE {condition} ORDER BY number",
+            f"{_WAITS}, outbox FROM sent WHERE {condition}",
             *values,
         )
         return [self._sent_row(row) for row in rows]

@@ -197,10 +197,13 @@ def test_another_programs_database(path: Path) -> None:
         Database(path)
 
 
-def test_a_newer_schema(database: Database, path: Path) -> None:
-    database.execute("PRAGMA user_version = 99")
+@pytest.mark.parametrize(
+    ("version", "next_step"), [(99, "Start the newer version"), (1, "start this one with a new folder")]
+)
+def test_another_schema(database: Database, path: Path, version: int, next_step: str) -> None:
+    database.execute(f"PRAGMA user_version = {version}")
     database.close()
-    with pytest.raises(StoreUnusable, match="schema version 99"):
+    with pytest.raises(StoreUnusable, match=f"schema version {version}, .*{next_step}"):
         Database(path)
 
 

@@ -80,13 +80,11 @@ def test_more_than_there_is_room_for() -> None:
     assert "6 messages are not stored" in (chat.farewell() or "")
 
 
-def test_history_is_of_this_user_and_harmless() -> None:
+def test_history_is_harmless_and_says_how_to_see_the_rest() -> None:
     chat = conversation()
     lines = chat.history(
         [
             received("yesterday", at=NOW - A_DAY),
-            received("of another", CAROL, "carol"),
-            sent("still on its way", waiting=True),
             sent("mine"),
             sent("nobody knows", stored=False),
             received("\x1b[31mred\nFrom: eve"),
@@ -99,7 +97,9 @@ def test_history_is_of_this_user_and_harmless() -> None:
         "12:30 bob: \\x1b[31mred\n    >From: eve",
     ]
     assert chat.received(received("hi", CAROL, "carol")).rest == " (not in this chat): hi"
-    assert len(chat.history([received(str(number)) for number in range(30)])) == 20
+    lines = chat.history([received(str(number)) for number in range(21)])
+    assert len(lines) == 21
+    assert (lines[0].rest, lines[1].rest) == ("`messageu history bob` shows what came before.", ": 1")
 
 
 def test_a_verified_name_is_marked() -> None:

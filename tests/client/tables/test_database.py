@@ -39,7 +39,7 @@ def test_another_programs_database(tmp_path: Path) -> None:
 
 def test_a_newer_schema(tmp_path: Path, store: Store) -> None:
     store._database._connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreBroken, match="another version"):
+    with pytest.raises(StoreBroken, match="has schema version 99, and this program knows"):
         Store.open(tmp_path)
 
 
