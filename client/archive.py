@@ -58,12 +58,7 @@ def import_home(home: Path, source: Path, passphrase: str) -> None:
     Raises `AlreadyRegistered` where there is an identity or a store, `SettingRejected` for a wrong passphrase,
     `InfoFileError` for a file that can't be used and where there is no room; then nothing was imported.
     """
-    settle_import(home)
-    for name in (MY_INFO, ME_INFO, PENDING, STORE_FILE, SPOOL_FOLDER):
-        if (home / name).exists():
-            raise AlreadyRegistered(
-                f"{home / name} exists, and it is not replaced; nothing was imported.", "Use --home for a new folder."
-            )
+    refuse_a_home_in_use(home)
     with _told(source):
         file = source.open("rb")
     made = not home.exists()
@@ -90,6 +85,16 @@ def import_home(home: Path, source: Path, passphrase: str) -> None:
                 raise InfoFileError(source, None, f"{error}; nothing was imported") from error
             raise
     settle_import(home)
+
+
+def refuse_a_home_in_use(home: Path) -> None:
+    """Raise `AlreadyRegistered` where a home has an identity or a store: neither is replaced."""
+    settle_import(home)
+    for name in (MY_INFO, ME_INFO, PENDING, STORE_FILE, SPOOL_FOLDER):
+        if (home / name).exists():
+            raise AlreadyRegistered(
+                f"{home / name} exists, and it is not replaced; nothing was imported.", "Use --home for a new folder."
+            )
 
 
 def _begin(file: BinaryIO, source: Path, passphrase: str) -> tuple[ArchiveOpener, bytes]:

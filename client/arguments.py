@@ -166,11 +166,14 @@ def parser(*, as_json: bool = False) -> argparse.ArgumentParser:
     export.add_argument("file", metavar="FILE", type=Path, help="a new file, of mode 0600; none is overwritten")
     load = command(
         "import",
-        "make a home out of an exported file; nothing is overwritten",
+        "make a home out of an exported file, or of another client's identity; nothing is overwritten",
         "Refused where there is an identity or a store already, and for a wrong passphrase (exit code 2). Use one of "
-        "the two homes from then on: each would fetch a part of the mail.",
+        "the two homes from then on: each would fetch a part of the mail. Of another client's my.info or me.info the "
+        "identity is taken, with the server.info beside it; what was imported is shown as by `whoami`.",
     )
-    load.add_argument("file", metavar="FILE", type=Path, help="what `messageu export` wrote")
+    load.add_argument(
+        "file", metavar="FILE", type=Path, help="what `messageu export` wrote, or another client's my.info or me.info"
+    )
     passphrase = command(
         "passphrase",
         "encrypt the private key and the store under a passphrase, or no longer",

@@ -111,9 +111,23 @@ def load(home: Path, ask: Ask = nobody_asked) -> Identity:
     raise InfoFileError(first.path, 3, "expected the private key as base64, found nothing")
 
 
+def read_foreign(path: Path, ask: Ask = nobody_asked) -> tuple[Identity, str]:
+    """Read an identity file of another program; the identity, and what stands in a my.info for it.
+
+    An encrypted private key stays so in there. Raises as `load`.
+    """
+    parts = _read_parts(path)
+    if parts.key is None:
+        raise InfoFileError(
+            path, 3, "expected the private key as base64, found nothing; another file of that client has it (my.info)"
+        )
+    identity = Identity(parts.name, parts.client_id, _private_key(path, 3, parts.key, ask))
+    return identity, _head(identity) + base64.encodebytes(parts.key).decode("ascii")
+
+
 def save(home: Path, identity: Identity, protection: Protection | None = None) -> None:
     """Write my.info, then me.info, and drop the pending registration."""
-    head = f"{identity.name}\n{identity.client_id.hex()}\n"
+    head = _head(identity)
     write_whole(home / MY_INFO, head + _base64(identity.private_key, protection))
     write_whole(home / ME_INFO, head)
     drop_pending(home)
@@ -123,7 +137,7 @@ def complete(home: Path, identity: Identity) -> None:
     """Write what a registration that broke after my.info did not get to."""
     if (home / PENDING).exists():
         if not (home / ME_INFO).exists():
-            write_whole(home / ME_INFO, f"{identity.name}\n{identity.client_id.hex()}\n")
+            write_whole(home / ME_INFO, _head(identity))
         drop_pending(home)
 
 
@@ -236,6 +250,10 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InfoFileError(path, None, f"can't be written ({error.strerror})") from error
+
+
+def _head(identity: Identity) -> str:
+    return f"{identity.name}\n{identity.client_id.hex()}\n"
 
 
 def _base64(private_key: PrivateKey, protection: Protection | None) -> str:

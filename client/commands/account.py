@@ -6,7 +6,10 @@ Promises: whoami and config ask no server.
 Source: docs/client.md.
 """
 
+import hashlib
+
 from client.commands.output import Output
+from client.identity_files import Identity
 from client.messenger import Messenger
 from client.settings import Settings
 from client.trust import block
@@ -22,16 +25,17 @@ def register(messenger: Messenger, output: Output, name: str) -> int:
 
 def whoami(messenger: Messenger, output: Output) -> int:
     """Say who this home's user is."""
-    identity = messenger.identity()
-    key = messenger.own_fingerprint()
-    proven = messenger.has_proven
+    show_identity(output, messenger.identity(), proven=messenger.has_proven)
+    return 0
+
+
+def show_identity(output: Output, identity: Identity, *, proven: bool) -> None:
+    """Show who somebody is, and his key."""
+    key = hashlib.sha256(identity.private_key.public_key()).hexdigest()
     line = (
         f"{identity.name}\nid: {identity.client_id.hex()}\n{block('public key', grouped(key))}\nproven: {_yes(proven)}"
     )
-    output.data(
-        "identity", line, name=identity.name, id=identity.client_id.hex(), fingerprint=key, proven=proven
-    )  # fmt: skip
-    return 0
+    output.data("identity", line, name=identity.name, id=identity.client_id.hex(), fingerprint=key, proven=proven)
 
 
 def users(messenger: Messenger, output: Output) -> int:

@@ -87,9 +87,9 @@ PLAYS: Final = (
          'messageu verify bob --safety-number "$digits"', home="robot"),
     Play("messageu verify bob --json | jq -e '.state == \"verified\"'", "^true$", home="robot", needs="jq"),
     Play("messageu config show", "^server = 127.0.0.1:[0-9]+  .MESSAGEU_SERVER.$"),
-    Play("messageu --home olga whoami", "^dora$",
-         "mkdir ../other-client olga && cp dora/my.info ../other-client/me.info "
-         "&& cp ../other-client/me.info olga && messageu --home olga whoami"),
+    Play("messageu --home olga import ../other-client/me.info", "^dora$",
+         "mkdir ../other-client && cp dora/my.info ../other-client/me.info "
+         "&& messageu --home olga import ../other-client/me.info"),
     Play("messageu --home olga doctor", "^ok    identity: dora$"),
     Play("messageu chat NAME", "Chatting with alice", "messageu chat alice", home="bob",
          typed=(("connected", "/quit\r"),)),
