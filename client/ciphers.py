@@ -174,7 +174,8 @@ class Encryptor:
         data = self._rest + data
         whole = len(data) - len(data) % BLOCK
         self._rest = data[whole:]
-        return self._cipher.encrypt(data[:whole])
+        # Without another copy of it.
+        return self._cipher.encrypt(memoryview(data)[:whole])
 
     def finish(self) -> bytes:
         """Give the last block, with its padding."""
@@ -194,7 +195,7 @@ class Decryptor:
         data = self._rest + data
         whole = max(0, (len(data) - 1) // BLOCK * BLOCK)
         self._rest = data[whole:]
-        return self._cipher.decrypt(data[:whole])
+        return self._cipher.decrypt(memoryview(data)[:whole])
 
     def finish(self) -> bytes:
         """Give the last block without its padding. Raises `CipherError`: another key, or damaged content."""
