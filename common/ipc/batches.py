@@ -47,7 +47,7 @@ The greeting of a gateway that was killed may reach the worker after that of its
 that lives. A successor that lives comes back each time, and one of the two gives up."""
 LATE_GREETINGS_WITHIN: Final = 600.0
 
-SMALLEST_SHARE: Final = 4096
+SMALLEST_SHARE: Final = 32768
 """Bytes that are not worth another batch."""
 LEAST_SIZE: Final = 256
 """Bytes that any operation counts as."""

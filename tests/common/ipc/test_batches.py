@@ -226,16 +226,16 @@ class TestSender:
         assert len(sent(sender).operations) == 100
 
     def test_half_of_what_waits_and_was_answered_leaves(self, sender: BatchSender[str]) -> None:
-        sender.submit(Release(0), "a", 0, 10_000)
+        sender.submit(Release(0), "a", 0, 100_000)
         sent(sender)
         for number in range(1, 41):
-            sender.submit(Release(number), "a", 0, 1000)
+            sender.submit(Release(number), "a", 0, 10_000)
         sender.receive(Reply(3, 1, 1, WORKER, [Done()]))
-        # 40,000 wait and 10,000 were answered.
-        assert sender.share(0) == 25_000
+        # 400,000 wait and 100,000 were answered.
+        assert sender.share(0) == 250_000
         assert sent(sender).operations == [Release(number) for number in range(1, 26)]
         for number in range(41, 51):
-            sender.submit(Release(number), "a", 0, 1000)
+            sender.submit(Release(number), "a", 0, 10_000)
         sender.receive(Reply(3, 1, 2, WORKER, [Done()] * 25))
         # From here on two halves take turns.
         assert sent(sender).operations == [Release(number) for number in range(26, 51)]
