@@ -8,6 +8,7 @@ Exposure: reads a file that another program, or somebody else, wrote.
 Source: docs/client-protocol.md, "Files beside the programs"; docs/coming-from-another-client.md.
 """
 
+import re
 import shutil
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,6 +22,7 @@ from common.info_files import ServerAddress, read_server_address
 _SERVER_INFO: Final = "server.info"
 _LOOK_AT: Final = 64 * 1024
 """Bytes; no identity file is longer."""
+_ID_LINE: Final = re.compile(rb"[0-9A-Fa-f]{32}")
 
 
 class Arrived(NamedTuple):
@@ -31,7 +33,7 @@ class Arrived(NamedTuple):
 
 
 def is_identity_file(path: Path) -> bool:
-    """Whether a file is meant to be an identity: it is called so, or it is text. An export is neither."""
+    """Whether a file is meant to be an identity: it is called so, or its second line is an id. An export is neither."""
     if path.name in {ME_INFO, MY_INFO}:
         return True
     try:
@@ -40,7 +42,8 @@ def is_identity_file(path: Path) -> bool:
     except OSError:
         # Whoever opens it next says why not.
         return False
-    return bool(beginning) and beginning.removeprefix(b"\xef\xbb\xbf").isascii() and b"\0" not in beginning
+    lines = beginning.splitlines()
+    return len(lines) > 1 and _ID_LINE.fullmatch(lines[1].strip()) is not None
 
 
 def import_identity(home: Path, source: Path, ask: Ask) -> Arrived:

@@ -134,3 +134,5 @@ def test_an_export_is_none(tmp_path: Path, alice: Messenger, monkeypatch: pytest
     export_home(tmp_path / "alice", tmp_path / "file", "secret")
     assert not is_identity_file(tmp_path / "file")
     assert not is_identity_file(tmp_path / "missing")
+    (tmp_path / "letter.txt").write_text("secret\nwords\n")
+    assert not is_identity_file(tmp_path / "letter.txt")
