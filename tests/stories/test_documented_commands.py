@@ -141,6 +141,8 @@ NOT_RUN: Final = {
     "scripts/bench --all": MINUTES,
     "scripts/bench --install": "installs packages of the system, as root",
     "scripts/bench --only 50x32 --only drain --rounds 5 --seconds 10": MINUTES,
+    "scripts/bench --rounds 3 --seconds 2": MINUTES,
+    "scripts/bench --all --rounds 1 --seconds 2 --only 50x1 --only 50x32 --only 1000x1": MINUTES,
     "scripts/bench --only 50x32@4K --rival redis --rival redis-everysec": MINUTES,
     "scripts/bench --server . --server before=../messageu-of-last-week --only 50x32 --rival none": MINUTES,
     "scripts/bench --only 50x32 --rival none --rounds 1 --profile profiles": MINUTES,
