@@ -6,9 +6,6 @@ The console prints its menu before each choice; the transcript leaves it out and
 
 import os
 import re
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +13,10 @@ from pathlib import Path
 import pexpect
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from torture.programs import Server  # noqa: E402 - the path is needed first
+
 BEGIN, END = "<!-- transcript -->\n```\n", "```\n<!-- end of transcript -->"
 _MENU = re.compile(r"MessageU client at your service\.\n(?:.*\n)*? 0\) Exit client\n\?")
 _MENU_END = "0) Exit client\r\n?\r\n"
@@ -61,13 +62,6 @@ class Person:
         self._console.expect(pexpect.EOF)
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def conversation(folder: Path, environment: dict[str, str]) -> str:
     """Two people meet, exchange keys and talk."""
     alice, bob = Person("alice", folder, environment), Person("bob", folder, environment)
@@ -97,23 +91,10 @@ def main() -> int:
     environment |= {"PYTHONPATH": str(ROOT), "MESSAGEU_CONFIG": "none", "TERM": "dumb"}
     with tempfile.TemporaryDirectory(prefix="messageu-") as name:
         folder = Path(name)
-        port = free_port()
-        (folder / "myport.info").write_text(f"{port}\n")
-        (folder / "server.info").write_text(f"127.0.0.1:{port}\n")
-        environment["MESSAGEU_DATA"] = str(folder / "data")
-        programs = [
-            subprocess.Popen(
-                [sys.executable, "-P", "-m", module], cwd=folder, env=environment, stderr=subprocess.DEVNULL
-            )
-            for module in ("storage_worker", "gateway")
-        ]
-        try:
+        with Server(folder / "server") as server:
+            server.start()
+            (folder / "server.info").write_text(f"127.0.0.1:{server.port}\n")
             text = conversation(folder, environment)
-        finally:
-            for program in programs:
-                program.send_signal(signal.SIGTERM)
-            for program in programs:
-                program.wait(timeout=10)
     if "--write" in sys.argv:
         readme = ROOT / "README.md"
         before, rest = readme.read_text().split(BEGIN)
