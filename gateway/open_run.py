@@ -64,8 +64,11 @@ class OpenRun:
         self._shares.append((sender, run.recipients, cost))
         return True
 
-    def split(self, cost: int) -> "OpenRun | None":
-        """Keep what came first, up to `cost` and from one connection at least; the rest as a run of its own."""
+    def split(self, cost: int, now: float) -> "OpenRun | None":
+        """Keep what came first, up to `cost` and from one connection at least; the rest as a run of its own.
+
+        `now`: monotonic seconds. The rest counts as opened then, or a run that is never emptied would grow old.
+        """
         if self.cost <= cost or len(self._shares) == 1:
             return None
         count = 1
@@ -73,7 +76,7 @@ class OpenRun:
         while kept + self._shares[count][2] <= cost:
             kept += self._shares[count][2]
             count += 1
-        rest = OpenRun(self._proven, self.opened_at)
+        rest = OpenRun(self._proven, now)
         rest._frames, rest._shares = self._frames[count:], self._shares[count:]
         del self._frames[count:], self._shares[count:]
         rest.cost, self.cost = self.cost - kept, kept

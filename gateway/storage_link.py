@@ -151,7 +151,7 @@ class StorageLink:
 
     def _close_share(self, run: OpenRun) -> None:
         """What of the run the next batch takes."""
-        rest = run.split(self._sender.share(run.cost))
+        rest = run.split(self._sender.share(run.cost), self._loop.now)
         self._close_run(run)
         self._run = rest
 

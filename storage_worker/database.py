@@ -311,6 +311,7 @@ class Database:
         """Outside of a transaction: see to it that every transaction is on disk. Raises `StoreFailed`, `StoreFull`."""
         if not self.lasting:
             with self.transaction():
+                # SQLite neither writes nor syncs where a row gets the bytes that it has; a row's key is written always.
                 self._run("UPDATE store SET id = id")
 
     @property

@@ -96,7 +96,8 @@ class Ledger:
         self.reload()
         if self.waits:
             try:
-                self.absorb(now_ms)
+                # What the journal has may be readable and not on disk, where the last worker's sync failed.
+                self.absorb(now_ms, in_journal=False)
             except StoreFull:
                 log.warning("no room to take in the journal; it is kept")
                 self.reload()
@@ -158,13 +159,17 @@ class Ledger:
         """Whether the journal has something that the database does not."""
         return self._waiting_since is not None
 
-    def absorb(self, now_ms: int, *, use_reserve: bool = False) -> None:
-        """In a transaction of its own: take in what the journal holds, and this turn. Raises as `transaction`."""
+    def absorb(self, now_ms: int, *, use_reserve: bool = False, in_journal: bool = True) -> None:
+        """In a transaction of its own: take in what the journal holds, and this turn. Raises as `transaction`.
+
+        `in_journal`: what the journal holds is on disk for sure.
+        """
         era = self._random_bytes(ERA_SIZE)
         # What is not in the journal has to be in the database for good. The journal can keep one era beside the present
         # one. A file that is deleted does not come back.
         synced = (
             bool(self._effects)
+            or not in_journal
             or self._queue.fresh_bytes <= self.synced_bytes
             or not self._database.lasting
             or self._both_needed

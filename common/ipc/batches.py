@@ -205,6 +205,8 @@ class BatchSender(Generic[Waiter]):
         elif self._operations:
             self._number += 1
             self._on_its_way = self._take()
+            # What stays behind was not refused its turn: it came in while others had theirs, and is among the next.
+            self._collecting_since = now
             self._frame = encode_batch(Batch(self._slot, self._epoch, self._number, self._on_its_way[0]))
             self._started_at = now
         else:

@@ -121,7 +121,7 @@ def test_a_part_of_a_run_leaves(limit: int, kept: list[int], rest: list[int]) ->
     senders = [Sender(), Sender(), Sender()]
     for number, sender in enumerate(senders):
         run.add(run_of(number), False, 10 * (number + 1), sender)
-    other = run.split(limit)
+    other = run.split(limit, now=8.0)
     assert costs(run) == kept
     assert run.cost == sum(kept)
     parts = [run]
@@ -130,7 +130,7 @@ def test_a_part_of_a_run_leaves(limit: int, kept: list[int], rest: list[int]) ->
     else:
         assert costs(other) == rest
         assert other.cost == sum(rest)
-        assert other.opened_at == 3.0
+        assert (run.opened_at, other.opened_at) == (3.0, 8.0)
         parts.append(other)
         # What is left takes more, behind what is there.
         assert other.add(run_of(9), False, 5, senders[0])
@@ -152,7 +152,7 @@ def test_what_may_not_be_larger_counts_what_is_left(monkeypatch: pytest.MonkeyPa
     for number in range(3):
         assert run.add(run_of(number), False, 10, Sender())
     assert not run.add(run_of(3), False, 10, Sender())
-    rest = run.split(20)
+    rest = run.split(20, now=0.0)
     assert rest is not None
     assert run.add(run_of(4), False, 10, Sender())
     assert not run.add(run_of(5), False, 10, Sender())

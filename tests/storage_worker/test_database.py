@@ -20,6 +20,18 @@ def database(path: Path) -> Iterator[Database]:
     database.abandon()
 
 
+def test_what_a_crash_left_in_the_log_is_in_the_database_when_it_is_open(path: Path) -> None:
+    database = Database(path)
+    with database.transaction(synced=False):
+        database.execute("INSERT OR REPLACE INTO ballast VALUES (2, zeroblob(40000))")
+    database.abandon()
+    log = path.with_name("mail.db-wal")
+    assert log.stat().st_size > 40_000
+    database = Database(path)
+    assert log.stat().st_size == 0
+    database.abandon()
+
+
 def test_settings_that_durability_rests_on(database: Database) -> None:
     assert database.row("PRAGMA journal_mode") == ("wal",)
     assert database.row("PRAGMA synchronous") == (2,)

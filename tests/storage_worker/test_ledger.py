@@ -8,8 +8,19 @@ import apsw
 import pytest
 
 from common.ipc.schema import GreetAgain, Hello, Reply
-from common.operations import FetchPage, Page, Register, Release, Settle, StoreMessage
-from storage_worker.ledger import ABSORB_AFTER_MS
+from common.operations import (
+    BeginUpload,
+    Chunk,
+    CommitUpload,
+    FetchPage,
+    Page,
+    Register,
+    Release,
+    Settle,
+    Stored,
+    StoreMessage,
+)
+from storage_worker.ledger import ABSORB_AFTER_MS, WORTH_WAITING_BYTES
 from storage_worker.store_facts import note_end, note_progress
 from tests.storage_worker.office import KEY, Gateway, Office, pieces
 
@@ -200,6 +211,42 @@ def test_a_database_that_forgets_what_was_not_synced_has_it_from_the_journal(ope
     assert gateway.store(alice, alice, b"four") > [3]
 
 
+def test_both_eras_stay_until_a_synced_transaction_has_them(open_office: Open, tmp_path: Path) -> None:
+    office = open_office()
+    office.post_office.ledger.synced_bytes = 0
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    contents = [bytes([n]) * 4000 for n in range(100)]
+    gateway.store(alice, alice, *contents)
+    before = database_files(tmp_path)
+    office.absorb()
+    gateway.store(alice, alice, b"behind the link")
+    office.kill()
+    for path, content in before.items():
+        path.write_bytes(content)
+    (tmp_path / "mail.db-shm").unlink(missing_ok=True)
+    office = gateway.office = open_office(page_limit=pages_of(tmp_path / "mail.db") + 5)
+    assert in_database(office) == 0, "there is no room to take them in"
+    office.post_office.ledger.synced_bytes = 0
+    office.database.execute("PRAGMA max_page_count = 100000")
+    office.absorb()
+    assert office.database.lasting, "a third era would go over the first"
+    assert waiting(gateway, alice) == [*contents, b"behind the link"]
+
+
+def test_where_files_go_it_is_synced(office: Office, gateway: Gateway) -> None:
+    office.post_office.ledger.synced_bytes = 0
+    [alice] = gateway.register("alice")
+    steps = (BeginUpload(1, alice, False, alice, 3, 9), Chunk(1, b"in a file"), CommitUpload(1))
+    assert isinstance(gateway.ask(*steps)[-1], Stored)
+    office.absorb()
+    office.database.make_lasting()
+    gateway.ask(Settle(1, alice, False, 0, ALL), StoreMessage(alice, False, alice, 3, b"x"))
+    office.desk.tidy(office.now_ms)
+    assert office.database.lasting
+    assert office.bodies_folder.sizes() == {}
+
+
 def test_a_worker_that_dies_before_the_checkpoint(open_office: Open) -> None:
     office = open_office()
     office.post_office.ledger.synced_bytes = 0
@@ -212,6 +259,18 @@ def test_a_worker_that_dies_before_the_checkpoint(open_office: Open) -> None:
     office.kill()
     gateway.office = open_office()
     assert waiting(gateway, alice) == [b"one", b"two", b"three"]
+
+
+def test_what_a_start_finds_in_the_journal_is_synced(open_office: Open) -> None:
+    office = open_office(journal_bytes=16 * 1024 * 1024)
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, *[b"x" * 50_000] * 25)
+    assert office.post_office._queue.fresh_bytes > WORTH_WAITING_BYTES
+    office.kill()
+    office = open_office(journal_bytes=16 * 1024 * 1024)
+    assert in_database(office) == 25
+    assert office.database.lasting, "what can be read after a failed sync need not be on disk"
 
 
 def test_the_journal_keeps_one_era_at_the_most(office: Office, gateway: Gateway) -> None:
@@ -261,5 +320,7 @@ def test_what_identifies_the_store_is_never_noted_ahead_of_the_disk(office: Offi
         gateway.store(alice, alice, b"x")
         office.absorb()
         assert not office.database.lasting
+        pages = office.database._wal_pages
         note(office.database, office.file)
+        assert office.database._wal_pages > pages, "a transaction that writes nothing syncs nothing"
         assert office.database.lasting

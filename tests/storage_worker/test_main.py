@@ -269,6 +269,17 @@ class TestHousekeeper:
         assert office.database.lasting
         assert not checkpoints.running
 
+    def test_a_part_of_a_checkpoint_makes_nothing_last(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Database, "checkpoint", lambda _database: False)
+        checkpoints = CheckpointAtOnce(office.database)
+        keeper = program.Housekeeper(office.database, office.file, checkpoints)
+        with office.database.transaction(synced=False):
+            office.database.execute("UPDATE store SET sequence = 5")
+        keeper.work(0)
+        keeper.work(0)
+        assert not office.database.lasting
+        assert checkpoints.running, "another one was begun"
+
     def test_a_checkpoint_that_fails_is_a_failure_of_the_store(self, office: Office) -> None:
         checkpoints = CheckpointAtOnce(office.database)
         keeper = program.Housekeeper(office.database, office.file, checkpoints)

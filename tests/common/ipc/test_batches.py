@@ -12,6 +12,7 @@ from common.ipc.batches import (
     LATE_GREETINGS_WITHIN,
     LEAST_SIZE,
     RESEND_AFTER,
+    SMALLEST_SHARE,
     Answered,
     BatchSender,
     GivenUp,
@@ -152,6 +153,21 @@ class TestSender:
         greeted(sender, epoch=2, now=DEADLINE + 1)
         sender.submit(Release(3), "c", 20)
         assert sent(sender, 20) == Batch(3, 2, 1, [Release(3)])
+
+    def test_what_never_runs_empty_does_not_grow_old(self, sender: BatchSender[str]) -> None:
+        size = SMALLEST_SHARE * 2
+        sender.submit(Release(0), "a", 0, size)
+        batch = sent(sender)
+        for waiter in ("b", "c"):
+            sender.submit(Release(0), waiter, 0, size)
+        # Three clients that send again when they are answered: one is always on its way, and two wait.
+        for second in range(1, int(DEADLINE) + 5):
+            [answered] = sender.receive(Reply(3, 1, batch.number, WORKER, [Done()]))
+            assert isinstance(answered, Answered)
+            assert sender.expire(second) == []
+            batch = sent(sender, second)
+            assert (len(batch.operations), sender.collected) == (1, 1)
+            sender.submit(Release(0), answered.waiters[0], second, size)
 
     def test_greet_again(self, sender: BatchSender[str]) -> None:
         sender.submit(Release(1), "a", 0)
@@ -336,7 +352,7 @@ def test_both_ends_over_a_link_that_loses_and_repeats(seed: int) -> None:
         now += chance.choice([0.01, 0.5, 3.0])
         for _ in range(chance.randrange(4)):
             number = next(submitted)
-            sender.submit(Release(number), str(number), now)
+            sender.submit(Release(number), str(number), now, chance.choice([0, SMALLEST_SHARE]))
         events = sender.expire(now)
         frame = sender.frame_to_send(now)
         if frame is not None and chance.random() < 0.8:
