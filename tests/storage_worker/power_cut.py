@@ -151,7 +151,8 @@ class Disk(apsw.VFS):
         """What is found in the folder after the power came back."""
         (folder / "bodies").mkdir()
         undone = {name: image for name, image in self.deleted.items() if self._chance.random() < 0.5}
-        for name, image in {**self.images, **undone}.items():
+        # What has a name now is not what had it before.
+        for name, image in {**undone, **self.images}.items():
             content = image.after_cut(self._chance)
             if content is not None:
                 (folder / name).write_bytes(content)
