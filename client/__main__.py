@@ -8,6 +8,7 @@ Source: README.md, docs/client.md.
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -51,6 +52,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _console(options: argparse.Namespace) -> int:
     from client.console import Console
+    from client.home import what_is_there
     from client.menu import Menu
     from client.messenger import Messenger
     from client.passphrase_source import PassphraseSource
@@ -62,16 +64,25 @@ def _console(options: argparse.Namespace) -> int:
     try:
         settings = Settings(Flags.of(options), os.environ, this_folder())
         address = settings.server()
-        with Messenger.open(
-            settings.home,
-            address,
-            settings.save_dir(),
-            published_only=settings.published_only(),
-            consent=console.may_prove,
-            tell=console.say,
-            passphrase=PassphraseSource(settings, os.environ),
-        ) as messenger:
-            return Menu(messenger, console).run()
+        save_dir, published_only = settings.save_dir(), settings.published_only()
+        with contextlib.ExitStack() as opened:
+
+            def open_home() -> Messenger:
+                return opened.enter_context(
+                    Messenger.open(
+                        settings.home,
+                        address,
+                        save_dir,
+                        published_only=published_only,
+                        consent=console.may_prove,
+                        tell=console.say,
+                        passphrase=PassphraseSource(settings, os.environ),
+                    )
+                )
+
+            # Where nobody lives yet, nothing is made before somebody registers.
+            messenger = open_home() if what_is_there(settings.home) is not None else None
+            return Menu(messenger, open_home, console).run()
     except KeyboardInterrupt:
         console.interrupted()
         return EXIT_INTERRUPTED

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from client.ciphers import RandomBytes
-from client.home import ARRIVED, ARRIVING, open_store, settle_import
-from client.identity_files import ME_INFO, MY_INFO, PENDING, holds_key
+from client.home import ARRIVED, ARRIVING, open_store, settle_import, what_is_there
+from client.identity_files import holds_key
 from client.store import SPOOL_FOLDER, STORE_FILE
 from client.vault import CHUNK, ArchiveOpener, ArchiveSealer
 from common.disk import sync_folder
@@ -88,13 +88,13 @@ def import_home(home: Path, source: Path, passphrase: str) -> None:
 
 
 def refuse_a_home_in_use(home: Path) -> None:
-    """Raise `AlreadyRegistered` where a home has an identity or a store: neither is replaced."""
+    """Raise `AlreadyRegistered` where somebody lives already: nothing of anybody's is replaced."""
     settle_import(home)
-    for name in (MY_INFO, ME_INFO, PENDING, STORE_FILE, SPOOL_FOLDER):
-        if (home / name).exists():
-            raise AlreadyRegistered(
-                f"{home / name} exists, and it is not replaced; nothing was imported.", "Use --home for a new folder."
-            )
+    found = what_is_there(home)
+    if found is not None:
+        raise AlreadyRegistered(
+            f"{found} exists, and it is not replaced; nothing was imported.", "Use --home for a new folder."
+        )
 
 
 def _begin(file: BinaryIO, source: Path, passphrase: str) -> tuple[ArchiveOpener, bytes]:

@@ -89,6 +89,13 @@ def exists(home: Path) -> bool:
     return any((home / file).exists() for file in (MY_INFO, ME_INFO))
 
 
+def no_identity() -> NotRegistered:
+    """Say that nobody has registered in this home."""
+    return NotRegistered(
+        "This home has no identity yet.", "Register first: `messageu register NAME`, or 110 in the console."
+    )
+
+
 def load(home: Path, ask: Ask = nobody_asked) -> Identity:
     """Read this home's identity; the passphrase is asked for where the key is encrypted.
 
@@ -96,9 +103,7 @@ def load(home: Path, ask: Ask = nobody_asked) -> Identity:
     """
     found = [_read_parts(home / file) for file in (MY_INFO, ME_INFO) if (home / file).exists()]
     if not found:
-        raise NotRegistered(
-            "This home has no identity yet.", "Register first: `messageu register NAME`, or 110 in the console."
-        )
+        raise no_identity()
     first = found[0]
     for other in found[1:]:
         if other.client_id != first.client_id or other.name != first.name:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from client.console import Console, EndOfInput
+from client.identity_files import no_identity
 from client.messenger import Messenger, Sent
 from common.errors import (
     ClientError,
@@ -23,6 +24,7 @@ from common.errors import (
     ServerAnsweredNonsense,
     ValueRejected,
 )
+from common.values import username
 
 MENU: Final = """\
 MessageU client at your service.
@@ -41,10 +43,14 @@ _ASK_NAME: Final = "User name:"
 
 
 class Menu:
-    """Offers the choices until the user has enough."""
+    """Offers the choices until the user has enough.
 
-    def __init__(self, messenger: Messenger, console: Console) -> None:
-        self._messenger = messenger
+    `messenger` is None where nobody lives yet: then `open_home` is called for the first registration.
+    """
+
+    def __init__(self, messenger: Messenger | None, open_home: Callable[[], Messenger], console: Console) -> None:
+        self._opened = messenger
+        self._open_home = open_home
         self._console = console
         self._actions: dict[str, Callable[[], None]] = {
             "110": self._register,
@@ -97,16 +103,26 @@ class Menu:
         if isinstance(error, ClientError) and error.advice:
             self._console.say(error.advice)
 
+    @property
+    def _messenger(self) -> Messenger:
+        """The home of somebody. Raises `NotRegistered` where nobody lives yet."""
+        if self._opened is None:
+            raise no_identity()
+        return self._opened
+
     # --- the choices ------------------------------------------------------------------------------------------
 
     def _register(self) -> None:
-        if not self._messenger.is_registered():
-            pending = self._messenger.pending_name()
+        if self._opened is not None and not self._opened.is_registered():
+            pending = self._opened.pending_name()
             if pending is not None:
                 self._console.say(f"The registration of {pending} is not complete yet; enter {pending} to complete it.")
         name = self._console.ask(_ASK_NAME).strip()
         try:
-            identity = self._messenger.register(name)
+            if self._opened is None:
+                username(name)
+                self._opened = self._open_home()
+            identity = self._opened.register(name)
         except ValueRejected as error:
             self._console.say(f"Not registered: {error}.")
             return

@@ -23,14 +23,12 @@ from client import identity_files
 from client.ciphers import RandomBytes
 from client.home import open_store
 from client.identity_files import Ask, Protection, nobody_asked
-from client.store import STORE_FILE, Store
+from client.store import Store
 from common.errors import InfoFileError, SettingRejected
 
 
 def has_passphrase(home: Path) -> bool:
-    """Whether a home has one. Raises `SettingRejected` where there is no home to have one."""
-    if not (home / STORE_FILE).exists() and not identity_files.exists(home):
-        raise SettingRejected(f"There is no home in {home}: register first, or use --home.")
+    """Whether a home has one."""
     store = open_store(home)
     try:
         return store.sealing.has_passphrase

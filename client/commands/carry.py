@@ -11,16 +11,15 @@ from pathlib import Path
 from client import archive, newcomer, passphrase_source
 from client.commands.account import show_identity
 from client.commands.output import Output
-from client.store import STORE_FILE
-from common.errors import PassphraseNeeded, SettingRejected
+from client.home import require_somebody
+from common.errors import PassphraseNeeded
 
 _OPTION = "--passphrase-file"
 
 
 def export_home(output: Output, home: Path, target: Path, given: str | None) -> int:
     """Write all of the home into one encrypted file."""
-    if not (home / STORE_FILE).exists():
-        raise SettingRejected(f"There is nothing to export in {home}.")
+    require_somebody(home)
     archive.export_home(home, target, passphrase_source.chosen(given, "Passphrase for the file: ", _OPTION))
     output.say(f"All of {home} is in {target}, encrypted. Use one of the two homes from now on, not both.")
     return 0

@@ -16,13 +16,12 @@ from typing import Final
 
 from client import exit_codes, identity_files
 from client.commands.output import Output
-from client.home import ARRIVED
-from client.identity_files import ME_INFO
+from client.home import require_somebody, what_is_there
 from client.messenger import Messenger
 from client.settings import Settings
 from client.visible import visible_line, visible_name
 from client.wrapping import columns_of, wrapped
-from common.errors import ClientError, InfoFileError, MessageUError
+from common.errors import ClientError, InfoFileError, MessageUError, StoreBroken
 from common.info_files import DEFAULT_PORT, ServerAddress
 
 PRIVATE: Final = (
@@ -63,13 +62,10 @@ class Doctor:
             reachable = False
         else:
             reachable = True
-        if not self._settings.home.is_dir():
-            self._check("identity", lambda: _complain("There is no such home yet. Register first."))
-            return self._worst or exit_codes.NOT_REGISTERED
         with contextlib.ExitStack() as stack:
             home = self._settings.home
-            if not any((home / name).exists() for name in (*PRIVATE, ME_INFO, ARRIVED)):
-                # Nobody's home yet: opening it would leave a store there, beside which nothing can be imported.
+            if _is_nobodys(home):
+                # Opening it would leave a store there.
                 home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="messageu-")))
             return self._look_at(home, address, reachable=reachable)
 
@@ -83,13 +79,17 @@ class Doctor:
         with messenger:
             self._check("store", lambda: _store(messenger))
             self._check("passphrase", lambda: _protection(messenger))
-            registered = self._check("identity", lambda: messenger.identity().name)
+            registered = self._check("identity", lambda: self._identity(messenger))
             if reachable and self._check("server", lambda: _features(messenger)) and registered:
                 self._check("account", lambda: _account(messenger))
             self._check("keys", lambda: _keys(messenger))
             self._check("outbox", lambda: _outbox(messenger))
             self._check("clock", lambda: _clock(messenger))
         return self._worst
+
+    def _identity(self, messenger: Messenger) -> str:
+        require_somebody(self._settings.home)
+        return messenger.identity().name
 
     def _check(self, name: str, look: Callable[[], str]) -> bool:
         code, advice = exit_codes.DONE, ""
@@ -106,6 +106,14 @@ class Doctor:
         self._output.data("check", shown, name=name, ok=good, text=found, advice=advice)
         self._worst = self._worst or code
         return good
+
+
+def _is_nobodys(home: Path) -> bool:
+    try:
+        return what_is_there(home) is None
+    except StoreBroken:
+        # Whoever opens it says why not.
+        return False
 
 
 def _raise(error: MessageUError) -> str:

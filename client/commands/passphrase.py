@@ -10,6 +10,7 @@ from pathlib import Path
 
 from client import passphrase, passphrase_source
 from client.commands.output import Output
+from client.home import require_somebody
 from client.passphrase_source import PassphraseSource
 from common.errors import SettingRejected
 
@@ -20,6 +21,7 @@ def passphrase_command(
     output: Output, home: Path, what: str, source: PassphraseSource, new_file: Path | None, new_command: str | None
 ) -> int:
     """Set, change or remove the passphrase."""
+    require_somebody(home)
     if what == "remove":
         if new_file is not None or new_command is not None:
             raise SettingRejected("`passphrase remove` takes no new passphrase.")

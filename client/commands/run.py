@@ -1,7 +1,8 @@
 """Starts what the command line names, and turns every end into an exit code.
 
 Owns: which command needs a server's address, and opening the home for it.
-Promises: no failure that was foreseen shows a traceback; a reader that went away is no failure to shout about.
+Promises: where nobody lives yet, nothing but `register` and `import` leaves anything behind; no failure that was
+foreseen shows a traceback; a reader that went away is no failure to shout about.
 
 Source: docs/client.md.
 """
@@ -13,8 +14,9 @@ from collections.abc import Callable
 from client import exit_codes
 from client.commands.output import Output, drop_what_is_left
 from client.settings import Flags, Settings, this_folder
-from common.errors import MessageUError, NotRegistered
+from common.errors import MessageUError
 from common.info_files import DEFAULT_PORT, ServerAddress
+from common.values import username
 
 _WITHOUT_SERVER = frozenset({"whoami", "history"})
 
@@ -67,11 +69,15 @@ def run(options: argparse.Namespace) -> int:
 def _with_messenger(
     options: argparse.Namespace, settings: Settings, output: Output, passphrase: Callable[[], str]
 ) -> int:
+    from client.home import require_somebody
     from client.messenger import Messenger
 
-    if options.command != "register" and not settings.home.exists():
-        # Rather than making one for somebody who mistyped it.
-        raise NotRegistered(f"There is no home {settings.home}.", "Register first, or use --home.")
+    if options.command == "register":
+        # A name that nobody can have leaves no trace.
+        username(options.name)
+    else:
+        # Rather than making a home for somebody who mistyped it.
+        require_somebody(settings.home)
     # An address that is never used, for what asks no server.
     nowhere = ServerAddress("localhost", DEFAULT_PORT)
     address = nowhere if options.command in _WITHOUT_SERVER else settings.server()

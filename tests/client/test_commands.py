@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import shlex
 import subprocess
 import sys
@@ -17,14 +18,17 @@ from client.__main__ import main
 from client.arguments import parser
 from client.commands.output import Output
 from client.exit_codes import of_failure
+from client.home import what_is_there
 from client.settings import Flags, Settings
 from common import errors
-from common.errors import InfoFileError, ServerAnsweredError, SettingRejected
+from common.errors import InfoFileError, ServerAnsweredError, SettingRejected, StoreBroken
 from common.values import RefusalReason
 from common.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from tests.client.fake_gateway import FakeGateway
 
 ROOT = Path(__file__).parent.parent.parent
 NO_CONFIG = {"MESSAGEU_CONFIG": "/nonexistent/config.toml"}
@@ -133,12 +137,85 @@ def test_nothing_is_asked_without_a_terminal(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr() == ("", "")
 
 
-# --- the documentation ----------------------------------------------------------------------------------------
+# --- where nobody lives yet -----------------------------------------------------------------------------------
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
     action = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
     return dict(action.choices)
+
+
+# Each with its exit code; registering under a name and importing a home that can be are the two that move in.
+IN_NOBODYS_FOLDER = {
+    "register ''": 2,
+    "whoami": 8,
+    "users": 8,
+    "key bob": 8,
+    "verify bob --accept-new": 8,
+    "send bob hello": 8,
+    "send bob --file {here}/notes": 8,
+    "recv --wait 1": 8,
+    "chat bob": 8,
+    "watch": 8,
+    "history": 8,
+    "export {here}/new": 8,
+    "import {here}/notes --passphrase-file {here}/notes": 2,
+    "import {here}/missing --passphrase-file {here}/notes": 2,
+    "passphrase set --new-passphrase-file {here}/notes": 8,
+    "passphrase change --new-passphrase-file {here}/notes": 8,
+    "passphrase remove": 8,
+    "doctor": 8,
+    "console": 0,
+    "config show": 0,
+    "completion bash": 0,
+}
+
+
+def test_every_command_is_tried_in_nobodys_folder() -> None:
+    assert {line.split()[0] for line in IN_NOBODYS_FOLDER} == set(commands())
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["empty", "missing"])
+@pytest.mark.parametrize(("line", "code"), IN_NOBODYS_FOLDER.items())
+def test_nothing_is_left_in_nobodys_folder(
+    line: str, code: int, there: bool, tmp_path: Path, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    if there:
+        home.mkdir()
+        (home / "server.info").write_text(str(gateway.address))
+        # None of anybody's own.
+        (home / "notes.txt").touch()
+    (tmp_path / "notes").write_text("no home at all\n")
+    for name, value in (("HOME", tmp_path), ("MESSAGEU_CONFIG", tmp_path / "config.toml")):
+        monkeypatch.setenv(name, str(value))
+    # For the console: every choice, and a name that nobody can have.
+    typed = "120\n130\nbob\n140\n150\nbob\nhello\n151\nbob\n152\nbob\n153\nbob\nfile\n110\n\n0\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    before = sorted(tmp_path.rglob("*"))
+    words = [word.format(here=tmp_path) for word in shlex.split(line)]
+    assert main(["--home", str(home), "--server", str(gateway.address), *words]) == code
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_belongs_to_somebody(tmp_path: Path) -> None:
+    assert what_is_there(tmp_path / "home") is None
+    (tmp_path / "server.info").touch()
+    (tmp_path / "store.lock").touch()
+    assert what_is_there(tmp_path) is None
+    for name in ("me.info", "my.info", "my.info.pending", "my.info.unfinished-3", "store.db"):
+        (tmp_path / name).touch()
+        assert what_is_there(tmp_path) == tmp_path / name
+        (tmp_path / name).unlink()
+    for name in ("store.spool", ".imported"):
+        (tmp_path / name).mkdir()
+        assert what_is_there(tmp_path) == tmp_path / name
+        (tmp_path / name).rmdir()
+    with pytest.raises(StoreBroken, match="Not a directory"):
+        what_is_there(tmp_path / "server.info")
+
+
+# --- the documentation ----------------------------------------------------------------------------------------
 
 
 def completed(*words: str) -> list[str]:

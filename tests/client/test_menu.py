@@ -28,7 +28,7 @@ def play(messenger: Messenger, *lines: str, terminal: bool = False) -> list[str]
     sink = io.StringIO()
     console = Console(io.StringIO("".join(f"{line}\n" for line in lines)), sink, terminal=False)
     console.terminal = terminal
-    assert Menu(messenger, console).run() == 0
+    assert Menu(messenger, lambda: messenger, console).run() == 0
     parts = sink.getvalue().split(f"{MENU}\n")
     assert parts[0] == ""
     return parts[1:]
@@ -195,7 +195,7 @@ def test_an_interrupt_at_the_menu_ends(alice: Messenger, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     monkeypatch.setattr(console, "read_line", interrupt)
-    assert Menu(alice, console).run() == 130
+    assert Menu(alice, lambda: alice, console).run() == 130
     assert sink.getvalue().endswith("?\nInterrupted.\n")
 
 

@@ -8,8 +8,8 @@ $ write other "battery staple"
 
 # There is no terminal here: nothing is asked.
 $ nobody passphrase set --new-passphrase-file {HOME}/right
-! messageu: There is no home in {PATH}: register first, or use --home.
-= 2
+! messageu: This home has no identity yet. Register first: `messageu register NAME`, or 110 in the console.
+= 8
 $ alice passphrase set
 ! messageu: There is no terminal to ask for the passphrase. Use --new-passphrase-file PATH.
 = 2
