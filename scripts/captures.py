@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +39,8 @@ README = ROOT / "README.md"
 PARTS = {"chat": ["chat"], "screens": ["verify", "doctor", "watch", "progress"]}
 """What README shows between `<!-- NAME -->` and `<!-- end of NAME -->`; its transcript shows the numbered menu."""
 PATIENCE = 20.0
+MENU_ASKS = r"Exit client *\?"
+"""How a screen ends on which the numbered menu is whole."""
 THEMES = {"light": DEFAULT_TERMINAL_THEME, "dark": SVG_EXPORT_THEME}
 # Rich's own form fetches a font from elsewhere.
 PICTURE = re.sub(r"@font-face \{\{.*?\}\}", "", _export_format.CONSOLE_SVG_FORMAT, flags=re.DOTALL)
@@ -100,13 +102,21 @@ class Screen:
 
     def until(self, pattern: str) -> "Screen":
         """Read until a regular expression finds something on the screen."""
+        self._read_until(lambda: re.search(pattern, "".join(self._screen.display)), f"{pattern!r} never came")
+        return self
+
+    def asked(self, pattern: str) -> "Screen":
+        """Read until a prompt is on the screen and the program reads what is typed: before, the terminal echoes too."""
+        self.until(pattern)._read_until(lambda: not self._child.getecho(), "nothing reads what is typed")
+        return self
+
+    def _read_until(self, is_there: Callable[[], object], failure: str) -> None:
         deadline = time.monotonic() + PATIENCE
-        while not re.search(pattern, "".join(self._screen.display)):
+        while not is_there():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{pattern!r} never came, but:\n{self.text()}")
+                raise TimeoutError(f"{failure}, but:\n{self.text()}")
             with contextlib.suppress(pexpect.TIMEOUT):
                 self._stream.feed(self._child.read_nonblocking(65536, timeout=0.2))
-        return self
 
     def ends(self) -> "Screen":
         """Read to the end."""
@@ -200,15 +210,15 @@ def captures(folder: Path, size: Size, themes: Mapping[str, TerminalTheme]) -> d
     keep("progress", sending)
     sending.close()
     # Two menus are longer than a small terminal.
-    console = (
-        Screen(Size(size.columns, max(size.rows, 30)), folder, "alice")
-        .until("Exit client")
-        .types("120")
-        .until(r"bob .*Exit client *\?")
-    )
+    console = list_of_users(Screen(Size(size.columns, max(size.rows, 30)), folder, "alice"))
     keep("console", console)
     console.close()
     return found
+
+
+def list_of_users(console: Screen) -> Screen:
+    """The numbered menu, asked for the users, of whom bob is the last."""
+    return console.asked(MENU_ASKS).types("120").until(f"bob .*{MENU_ASKS}")
 
 
 def page(found: dict[str, Capture]) -> str:
