@@ -57,7 +57,7 @@ def _console(options: argparse.Namespace) -> int:
     from client.messenger import Messenger
     from client.passphrase_source import PassphraseSource
     from client.settings import Flags, Settings, this_folder
-    from common.errors import ClientError, MessageUError
+    from common.errors import MessageUError
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     console = Console(sys.stdin, sys.stdout, terminal=terminal)
@@ -94,8 +94,7 @@ def _console(options: argparse.Namespace) -> int:
             print(f"messageu: What is to be printed can't be written ({error.strerror}).", file=sys.stderr)
         return 1
     except MessageUError as error:
-        advice = error.advice if isinstance(error, ClientError) else ""
-        print(f"messageu: {error} {advice}".rstrip(), file=sys.stderr)
+        print(f"messageu: {error} {error.advice}".rstrip(), file=sys.stderr)
         return EXIT_UNUSABLE
 
 

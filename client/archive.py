@@ -28,24 +28,27 @@ from client.home import ARRIVED, ARRIVING, open_store, settle_import, what_is_th
 from client.identity_files import holds_key
 from client.store import SPOOL_FOLDER, STORE_FILE
 from client.vault import CHUNK, ArchiveOpener, ArchiveSealer
-from common.disk import sync_folder
-from common.errors import AlreadyRegistered, CipherError, InfoFileError, SettingRejected
+from common.disk import sync_folder, writing
+from common.errors import AlreadyRegistered, CipherError, FileUnwritten, InfoFileError, SettingRejected
 
 _SERVER_INFO: Final = "server.info"
 _SPOOLED: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def export_home(home: Path, target: Path, passphrase: str, random_bytes: RandomBytes = os.urandom) -> None:
-    """Write all of a home into one new file. Raises `StoreBroken`, `HomeInUse`, `InfoFileError`."""
+    """Write all of a home into one new file.
+
+    Raises `StoreBroken`, `HomeInUse`, `FileUnwritten`, `InfoFileError`; then there is none.
+    """
     store = open_store(home)
     try:
         # Nobody receives, sends what waits, or writes anything meanwhile: files and database belong together.
         with store.receiver(), store.sender(wait=True), store.snapshot() as database, _new_file(target) as file:
             sealer = ArchiveSealer(file, passphrase, random_bytes)
             with tarfile.open(fileobj=_piped(sealer), mode="w|", bufsize=CHUNK) as tar:
-                _add(tar, STORE_FILE, database)
+                _add(tar, STORE_FILE, _piped(_File(home / STORE_FILE, database)))
                 for path in _files_of(home):
-                    with _told(path), path.open("rb") as member:
+                    with _opened(path) as member:
                         _add(tar, str(path.relative_to(home)), member)
             sealer.finish()
     finally:
@@ -56,23 +59,21 @@ def import_home(home: Path, source: Path, passphrase: str) -> None:
     """Make a home out of an exported file.
 
     Raises `AlreadyRegistered` where there is an identity or a store, `SettingRejected` for a wrong passphrase,
-    `InfoFileError` for a file that can't be used and where there is no room; then nothing was imported.
+    `InfoFileError` for a file that can't be used, `FileUnwritten` where there is no room; then nothing was imported.
     """
     refuse_a_home_in_use(home)
-    with _told(source):
-        file = source.open("rb")
     made = not home.exists()
     arriving = home / ARRIVING
-    with file:
+    with _opened(source) as file:
         # Before anything is written, so that a wrong passphrase leaves no trace.
         opener, first = _begin(file, source, passphrase)
         try:
-            with _told(home):
+            with writing(home):
                 home.mkdir(mode=0o700, parents=True, exist_ok=True)
                 shutil.rmtree(arriving, ignore_errors=True)
                 arriving.mkdir(mode=0o700)
             _unpack(_Rest(first, opener), source, arriving)
-            with _told(home):
+            with writing(home):
                 if (home / _SERVER_INFO).exists():
                     (arriving / _SERVER_INFO).unlink(missing_ok=True)
                 for folder in (*(path for path in arriving.iterdir() if path.is_dir()), arriving):
@@ -83,6 +84,8 @@ def import_home(home: Path, source: Path, passphrase: str) -> None:
             _clear(home, arriving, made=made)
             if isinstance(error, CipherError):
                 raise InfoFileError(source, None, f"{error}; nothing was imported") from error
+            if isinstance(error, FileUnwritten):
+                raise FileUnwritten(error.path, f"{error.problem}; nothing was imported", error.advice) from error
             raise
     settle_import(home)
 
@@ -118,8 +121,30 @@ class _Rest:
         return first + self._stream.read(size - len(first))
 
 
-def _piped(stream: ArchiveSealer | _Rest) -> BinaryIO:
-    """Of a pipe, tarfile uses `read` or `write` alone."""
+class _File:
+    """A file that is read; a failure names it, and not the one that is written meanwhile."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path = path
+        self._file = file
+        self.fileno = file.fileno
+
+    def read(self, size: int) -> bytes:
+        with _reading(self._path):
+            return self._file.read(size)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to be read. Raises `InfoFileError`, also while it is read."""
+    with _reading(path):
+        file = path.open("rb")
+    with file:
+        yield _piped(_File(path, file))
+
+
+def _piped(stream: ArchiveSealer | _Rest | _File) -> BinaryIO:
+    """Of a pipe, nothing but `read` or `write` is used."""
     return cast("BinaryIO", stream)
 
 
@@ -131,7 +156,7 @@ def _unpack(stream: _Rest, source: Path, into: Path) -> None:
                 if content is None:
                     raise InfoFileError(source, None, f"holds {entry.name!r}, which belongs to no home")
                 path = into / entry.name
-                with _told(path):
+                with writing(path):
                     path.parent.mkdir(mode=0o700, exist_ok=True)
                 with _new_file(path) as file:
                     shutil.copyfileobj(content, file, CHUNK)
@@ -157,7 +182,7 @@ def _belongs(name: str) -> bool:
 
 
 def _files_of(home: Path) -> list[Path]:
-    with _told(home):
+    with _reading(home):
         named = [path for path in home.iterdir() if path.name != STORE_FILE and _belongs(path.name)]
         spool = home / SPOOL_FOLDER
         spooled = list(spool.iterdir()) if spool.is_dir() else []
@@ -172,29 +197,32 @@ def _add(tar: tarfile.TarFile, name: str, file: BinaryIO) -> None:
 
 @contextlib.contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file (0600), synced in the end, and gone where anything failed. Raises `InfoFileError`."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    except FileExistsError as error:
-        raise InfoFileError(path, None, "exists, and it is not overwritten") from error
-    except OSError as error:
-        raise InfoFileError(path, None, f"can't be written ({error.strerror})") from error
-    try:
-        with _told(path, "written"), open(descriptor, "wb") as file:  # noqa: PTH123
-            yield file
-            file.flush()
-            os.fsync(descriptor)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    with _told(path, "written"):
+    """A new file (0600), synced in the end, and gone where anything failed.
+
+    Raises `FileUnwritten`, also for an `OSError` that comes from within, and `InfoFileError` for an unusable name.
+    """
+    with writing(path):
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        except FileExistsError as error:
+            raise InfoFileError(path, None, "exists, and it is not overwritten") from error
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise InfoFileError(path, None, "can't be made: there is no such folder") from error
+        try:
+            with open(descriptor, "wb") as file:  # noqa: PTH123
+                yield file
+                file.flush()
+                os.fsync(descriptor)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         sync_folder(path.parent)
 
 
 @contextlib.contextmanager
-def _told(path: Path, what: str = "used") -> Iterator[None]:
+def _reading(path: Path) -> Iterator[None]:
     """Turn a failure of the file system into an `InfoFileError`."""
     try:
         yield
     except OSError as error:
-        raise InfoFileError(path, None, f"can't be {what} ({error.strerror})") from error
+        raise InfoFileError(path, None, f"can't be read ({error.strerror})") from error

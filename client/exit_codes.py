@@ -15,6 +15,7 @@ from common.errors import (
     ClientError,
     FileUnreadable,
     FileUnsaved,
+    FileUnwritten,
     HomeInUse,
     InfoFileError,
     MessageUError,
@@ -73,6 +74,7 @@ _REASONS: Final = {
 _FAILURES: Final[tuple[tuple[type[MessageUError], int, str], ...]] = (
     (SettingRejected, USAGE, "usage"),
     (ValueRejected, USAGE, "usage"),
+    (FileUnwritten, UNEXPECTED, "file-unwritten"),
     (InfoFileError, USAGE, "file-unusable"),
     (FileUnreadable, USAGE, "file-unreadable"),
     (AlreadyRegistered, USAGE, "already-registered"),

@@ -2,8 +2,9 @@
 
 Owns: the two identity files, and `my.info.pending`, which holds the key of a registration that is under way.
 Promises: a file is there whole or not at all (temporary file, sync, rename, sync of the folder), and private ones
-are mode 0600. What can't be read or written is an `InfoFileError` that names file and line. Files of other MessageU
-programs are understood: hex in either case, base64 over several lines, CRLF, all three parts in either file.
+are mode 0600. What can't be read is an `InfoFileError` that names file and line, what can't be written a
+`FileUnwritten`. Files of other MessageU programs are understood: hex in either case, base64 over several lines, CRLF,
+all three parts in either file.
 The private key is plain, or encrypted PKCS#8 where the home has a passphrase (`client.passphrase`).
 Exposure: written by hand, by other programs, by a crash.
 
@@ -12,7 +13,6 @@ Source: docs/client-protocol.md, "Files beside the programs".
 
 import base64
 import binascii
-import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 from client import ciphers
 from client.ciphers import PrivateKey, RandomBytes
-from common.disk import sync_folder
+from common.disk import sync_folder, writing
 from common.errors import (
     AlreadyRegistered,
     CipherError,
@@ -171,7 +171,7 @@ def load_pending(home: Path, ask: Ask = nobody_asked) -> PendingRegistration | N
 
 def drop_pending(home: Path) -> None:
     """Forget a registration that was completed or surely refused."""
-    with _told(home / PENDING):
+    with writing(home / PENDING):
         (home / PENDING).unlink(missing_ok=True)
         sync_folder(home)
 
@@ -181,7 +181,7 @@ def set_pending_aside(home: Path) -> Path:
     for number in range(1, 1000):
         aside = home / f"{_UNFINISHED}{number}"
         if not aside.exists():
-            with _told(aside):
+            with writing(aside):
                 (home / PENDING).rename(aside)
                 sync_folder(home)
             return aside
@@ -233,7 +233,7 @@ def _keys(home: Path) -> Iterator[tuple[Path, list[str], int, bytes]]:
 def write_whole(path: Path, text: str) -> None:
     """Write a private file (0600) so that it is there with all its text or not at all, even after a power cut."""
     beside = path.with_name(f".{path.name}.new")
-    with _told(path):
+    with writing(path):
         beside.unlink(missing_ok=True)
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
@@ -246,15 +246,6 @@ def write_whole(path: Path, text: str) -> None:
             beside.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
-
-
-@contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn a failure of the file system into an `InfoFileError`."""
-    try:
-        yield
-    except OSError as error:
-        raise InfoFileError(path, None, f"can't be written ({error.strerror})") from error
 
 
 def _head(identity: Identity) -> str:

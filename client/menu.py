@@ -16,7 +16,6 @@ from client.console import Console, EndOfInput
 from client.identity_files import no_identity
 from client.messenger import Messenger, Sent
 from common.errors import (
-    ClientError,
     MessageUError,
     NoPublicKey,
     NoSharedKey,
@@ -100,7 +99,7 @@ class Menu:
             self._console.say(f"{error} {error.advice}")
             return
         self._console.say(str(error))
-        if isinstance(error, ClientError) and error.advice:
+        if error.advice:
             self._console.say(error.advice)
 
     @property

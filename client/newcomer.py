@@ -8,6 +8,7 @@ Exposure: reads a file that another program, or somebody else, wrote.
 Source: docs/client-protocol.md, "Files beside the programs"; docs/coming-from-another-client.md.
 """
 
+import contextlib
 import re
 import shutil
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import Final, NamedTuple
 from client import identity_files
 from client.archive import refuse_a_home_in_use
 from client.identity_files import ME_INFO, MY_INFO, Ask, Identity
-from common.errors import CipherError, InfoFileError
+from common.disk import writing
+from common.errors import CipherError, FileUnwritten, InfoFileError
 from common.info_files import ServerAddress, read_server_address
 
 _SERVER_INFO: Final = "server.info"
@@ -49,7 +51,8 @@ def is_identity_file(path: Path) -> bool:
 def import_identity(home: Path, source: Path, ask: Ask) -> Arrived:
     """Make a home out of an identity file. `ask` gives the private key's passphrase, where it has one.
 
-    Raises `AlreadyRegistered`, `InfoFileError`, `PassphraseNeeded`, `PassphraseWrong`; then nothing was imported.
+    Raises `AlreadyRegistered`, `InfoFileError`, `FileUnwritten`, `PassphraseNeeded`, `PassphraseWrong`; then nothing
+    was imported.
     """
     refuse_a_home_in_use(home)
     identity, text = identity_files.read_foreign(source, ask)
@@ -62,18 +65,19 @@ def import_identity(home: Path, source: Path, ask: Ask) -> Arrived:
     server = read_server_address(beside) if takes_server else None
     made = not home.exists()
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if server is not None:
-            shutil.copyfile(beside, home / _SERVER_INFO)
-    except OSError as error:
-        raise InfoFileError(home, None, f"can't be used ({error.strerror}); nothing was imported") from error
-    try:
+        with writing(home):
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if server is not None:
+                shutil.copyfile(beside, home / _SERVER_INFO)
         # The one file with all of it: with this the import has happened.
         identity_files.write_whole(home / MY_INFO, text)
-    except BaseException:
-        if server is not None:
-            (home / _SERVER_INFO).unlink(missing_ok=True)
-        if made:
-            home.rmdir()
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            if server is not None:
+                (home / _SERVER_INFO).unlink(missing_ok=True)
+            if made:
+                home.rmdir()
+        if isinstance(error, FileUnwritten):
+            raise FileUnwritten(error.path, f"{error.problem}; nothing was imported", error.advice) from error
         raise
     return Arrived(identity, server)

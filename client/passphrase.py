@@ -24,7 +24,7 @@ from client.ciphers import RandomBytes
 from client.home import open_store
 from client.identity_files import Ask, Protection, nobody_asked
 from client.store import Store
-from common.errors import InfoFileError, SettingRejected
+from common.errors import FileUnwritten, SettingRejected
 
 
 def has_passphrase(home: Path) -> bool:
@@ -96,7 +96,7 @@ def _reseal(home: Path, store: Store, ask_old: Ask, new: str | None, random_byte
         store.sealing.seal_under(new, identity_files.rewritten(home, ask_old, protection))
         try:
             store.sealing.settle(lambda name, content: identity_files.write_whole(home / name, content))
-        except InfoFileError as error:
+        except FileUnwritten as error:
             problem = f"{error.problem}; it is decided all the same, and the next command writes this file"
-            raise InfoFileError(error.path, error.line, problem) from error
+            raise FileUnwritten(error.path, problem, error.advice) from error
     return store.erase_traces()

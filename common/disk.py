@@ -1,12 +1,45 @@
-"""What it takes for a name in a folder to outlive a power cut.
+"""The disk: what a full one is, how its failures are told, and what a name in a folder needs to outlive a power cut.
 
-Owns: the one call that a file system needs beside the syncing of a file itself.
-Promises: when it returns, which names the folder holds is on disk.
+Owns: the errors that mean that there is no room; the words for a failure of the file system.
+Promises: when `sync_folder` returns, which names the folder holds is on disk.
 Exposure: none.
 """
 
+import contextlib
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final, NamedTuple
+
+from common.errors import FileUnwritten
+
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""The disk is full, or the user's share of it, or what one file may hold."""
+
+
+class Told(NamedTuple):
+    """What happened and why, without a full stop, so that more can be said; and the next step."""
+
+    problem: str
+    advice: str
+
+
+def told(error: OSError, path: Path, what: str = "written") -> Told:
+    """Put a failure of the file system into words; `what` could not be done with the file."""
+    why = error.strerror or str(error)
+    if error.errno in NO_ROOM:
+        return Told(f"There is no room to write {path} ({why})", "Free some space and try again.")
+    return Told(f"{path} can't be {what} ({why})", "Check the folder, its permissions and the disk.")
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failure of the file system into `FileUnwritten`."""
+    try:
+        yield
+    except OSError as error:
+        raise FileUnwritten(path, *told(error, path)) from error
 
 
 def sync_folder(folder: Path) -> None:

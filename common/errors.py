@@ -8,6 +8,7 @@ exception means a broken peer, a broken file, a broken disk, or a person who has
     MessageUError
     ├── ValueRejected             a name, id, key or token breaks its rule
     ├── InfoFileError             myport.info, server.info, me.info, my.info: names file and line
+    │   └── FileUnwritten             one of them, or an export, can't be written; `advice` is the next step
     ├── SettingRejected           a command-line option or environment variable is unusable
     ├── PeerError                 the other side broke a protocol
     │   ├── ResponseMalformed         a server's answer can't be parsed
@@ -47,6 +48,9 @@ from pathlib import Path
 class MessageUError(Exception):
     """The root: catching it catches everything that this project raises on purpose."""
 
+    advice: str = ""
+    """The next step for a person, where there is one to say."""
+
 
 class ValueRejected(MessageUError, ValueError):
     """A value from outside breaks its rule; the text says which."""
@@ -61,6 +65,17 @@ class InfoFileError(MessageUError):
         self.path = path
         self.line = line
         self.problem = problem
+
+
+class FileUnwritten(InfoFileError):
+    """An info file, or an export, can't be written. `problem` says what and why, without a full stop."""
+
+    def __init__(self, path: Path, problem: str, advice: str) -> None:
+        MessageUError.__init__(self, f"{problem}.")
+        self.path = path
+        self.line = None
+        self.problem = problem
+        self.advice = advice
 
 
 class SettingRejected(MessageUError):

@@ -14,8 +14,8 @@ from collections import deque
 from pathlib import Path
 from typing import Final, Protocol
 
-from common.errors import StoreFailed, StoreFull
-from storage_worker.folder import sync_folder
+from common.errors import StoreFailed
+from storage_worker.folder import sync_folder, unwritten
 
 SYNC_STEP: Final = 8 * 1024 * 1024
 """Bytes after which a file that grows is handed to the thread."""
@@ -74,8 +74,7 @@ class DiskBodies:
                 written = os.pwrite(descriptor, view, at)
                 view, at = view[written:], at + written
         except OSError as error:
-            failure = StoreFull if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} else StoreFailed
-            raise failure(f"{self._path(body)} can't be written: {error.strerror}") from error
+            raise unwritten(error, self._path(body)) from error
 
     def sync(self, body: int) -> None:
         """The file and its name are on disk when this returns."""

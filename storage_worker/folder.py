@@ -1,6 +1,7 @@
 """What lies in the data folder, and who may use it.
 
-Owns: the names of the files, the lock that one worker holds, and how names are made to last.
+Owns: the names of the files, the lock that one worker holds, how names are made to last, and which failed write means
+that there is no room.
 Promises: never two workers on one store; a new name in it survives a power cut once `sync_folder` returned.
 Exposure: the folder's owner.
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from common import disk
-from common.errors import StoreFailed, StoreInUse
+from common.errors import StorageError, StoreFailed, StoreFull, StoreInUse
 
 DATABASE_NAME: Final = "mail.db"
 JOURNAL_NAMES: Final = ("mail.journal", "mail.journal.2")
@@ -45,3 +46,9 @@ def sync_folder(folder: Path) -> None:
         disk.sync_folder(folder)
     except OSError as error:
         raise StoreFailed(f"{folder} can't be synced: {error.strerror}") from error
+
+
+def unwritten(error: OSError, path: Path) -> StorageError:
+    """Give the failure of a write: `StoreFull` where there was no room, else `StoreFailed`."""
+    failure = StoreFull if error.errno in disk.NO_ROOM else StoreFailed
+    return failure(disk.told(error, path).problem)

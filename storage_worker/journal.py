@@ -32,7 +32,7 @@ from struct import Struct
 from typing import Final, NamedTuple, Protocol
 
 from common.errors import StoreFailed, StoreFull
-from storage_worker.folder import sync_folder
+from storage_worker.folder import sync_folder, unwritten
 
 _HEADER: Final = Struct("<16sIII")
 """era, number, payload size, CRC-32"""
@@ -94,8 +94,9 @@ class DiskJournal:
             os.fsync(self._descriptor)
             sync_folder(self._path.parent)
         except OSError as error:
-            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-                raise StoreFailed(f"{self._path} can't be made: {error.strerror}") from error
+            failure = unwritten(error, self._path)
+            if not isinstance(failure, StoreFull):
+                raise failure from error
 
     def read(self) -> bytes:
         """All of it."""
@@ -122,8 +123,7 @@ class DiskJournal:
                 view = view[written:]
                 offset += written
         except OSError as error:
-            failure = StoreFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else StoreFailed
-            raise failure(f"{self._path} can't be written: {error.strerror}") from error
+            raise unwritten(error, self._path) from error
 
     def sync(self) -> None:
         """What was written is on disk when this returns."""
@@ -138,8 +138,9 @@ class DiskJournal:
             done = os.pwritev(self._descriptor, [data], offset, os.RWF_DSYNC) == len(data)
         except OSError as error:
             # Which of both failed is not told, and no room means another thing in each; some file systems can't.
-            if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EOPNOTSUPP}:
-                raise StoreFailed(f"{self._path} can't be written: {error.strerror}") from error
+            failure = unwritten(error, self._path)
+            if not isinstance(failure, StoreFull) and error.errno != errno.EOPNOTSUPP:
+                raise failure from error
             done = False
         if not done:
             self.write(offset, data)

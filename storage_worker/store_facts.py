@@ -22,7 +22,7 @@ from typing import Final, NamedTuple, Protocol
 
 from common.errors import StoreFailed, StoreFull
 from storage_worker.database import Database
-from storage_worker.folder import sync_folder
+from storage_worker.folder import sync_folder, unwritten
 from storage_worker.journal import ERA_SIZE
 
 _RESERVED_AHEAD: Final = 100_000
@@ -91,8 +91,7 @@ class GenerationFile:
                 os.close(descriptor)
             beside.replace(self._path)
         except OSError as error:
-            failure = StoreFull if error.errno in {errno.ENOSPC, errno.EDQUOT} else StoreFailed
-            raise failure(f"{self._path} can't be written: {error.strerror}") from error
+            raise unwritten(error, self._path) from error
         sync_folder(self._path.parent)
 
 

@@ -28,7 +28,7 @@ from client.chat.events import Came, Event, FileJob, Job, KeptJob, KeyJob, Line,
 from client.messenger import KeyReceived, KeyRequested, Messenger, SentMessage
 from client.visible import visible_line
 from client.wrapping import wrapped
-from common.errors import ClientError, MessageUError
+from common.errors import MessageUError
 
 COMMANDS: Final = ("/file", "/help", "/key", "/quit")
 _STYLE: Final = Style.from_dict({"bar": "reverse", "bad": "bold"})
@@ -173,7 +173,7 @@ class Screen:
                 return True
             kept = self._messenger.keep_text(self._conversation.contact.name, text)
         except MessageUError as error:
-            self._say(f"{error} {error.advice if isinstance(error, ClientError) else ''}".rstrip())
+            self._say(f"{error} {error.advice}".rstrip())
             return False
         self._give(KeptJob(self._conversation.draft(text), kept))
         return True

@@ -283,5 +283,4 @@ def _line_of(error: MessageUError) -> Line:
 
 
 def _sentence(error: MessageUError) -> str:
-    advice = error.advice if isinstance(error, ClientError) else ""
-    return f"{error} {advice}".rstrip()
+    return f"{error} {error.advice}".rstrip()

@@ -21,7 +21,7 @@ from client.messenger import Messenger
 from client.settings import Settings
 from client.visible import visible_line, visible_name
 from client.wrapping import columns_of, wrapped
-from common.errors import ClientError, InfoFileError, MessageUError, StoreBroken
+from common.errors import InfoFileError, MessageUError, StoreBroken
 from common.info_files import DEFAULT_PORT, ServerAddress
 
 PRIVATE: Final = (
@@ -99,7 +99,7 @@ class Doctor:
             found, code = str(complaint), exit_codes.UNEXPECTED
         except MessageUError as error:
             found, (code, _) = str(error), exit_codes.of_failure(error)
-            advice = error.advice if isinstance(error, ClientError) else ""
+            advice = error.advice
         good = code == exit_codes.DONE
         line = f"{'ok   ' if good else 'WRONG'} {name}: {visible_line(f'{found} {advice}'.rstrip())}"
         shown = wrapped(line, columns_of(sys.stdout), indent=" " * len("WRONG "))

@@ -72,10 +72,9 @@ class Output:
     def failure(self, error: MessageUError) -> int:
         """Tell why it did not work and what to do next; give the exit code."""
         code, name = exit_codes.of_failure(error)
-        advice = error.advice if isinstance(error, ClientError) else ""
         if self.as_json:
             nearest = list(error.nearest) if isinstance(error, NameUnknown) else []
-            fields: dict[str, Value] = {"code": code, "error": name, "text": str(error), "advice": advice}
+            fields: dict[str, Value] = {"code": code, "error": name, "text": str(error), "advice": error.advice}
             fields["nearest"] = nearest
             if isinstance(error, KeyChanged):
                 fields |= {
@@ -87,7 +86,7 @@ class Output:
                 }
             print(json_line("error", fields), file=sys.stderr)
         else:
-            print(_prose(f"messageu: {error} {advice}".rstrip()), file=sys.stderr)
+            print(_prose(f"messageu: {error} {error.advice}".rstrip()), file=sys.stderr)
         return code
 
     def confirm(self, question: str) -> bool | None:

@@ -10,6 +10,7 @@ Source: docs/guarantees.md.
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Self
@@ -17,10 +18,10 @@ from typing import Any, Final, Self
 import apsw
 
 from client.tables.schema import APPLICATION_ID, FIRST, LATER_PARTS, VERSION
+from common import disk
 from common.errors import StoreBroken
 
 _BUSY_MS: Final = 5000
-_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SNAPSHOT_TRIES: Final = 5
 
 SqlValue = int | str | bytes | None
@@ -172,15 +173,14 @@ def told(path: Path) -> Iterator[None]:
         # The second: no room for the index of the WAL, which is a file too. (apsw's stubs do not have the attribute.)
         extended = getattr(error, "extendedresult", None)
         if isinstance(error, apsw.FullError) or extended == apsw.SQLITE_IOERR_SHMSIZE:
-            raise StoreBroken(f"There is no room to write {path}.", "Free some space and try again.") from error
+            raise _unusable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), path) from error
         raise StoreBroken(
             f"{path} can't be used ({error}).", "Check the folder, its permissions and the disk."
         ) from error
     except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise StoreBroken(
-                f"There is no room to write {path} ({error.strerror}).", "Free some space and try again."
-            ) from error
-        raise StoreBroken(
-            f"{path} can't be used ({error.strerror}).", "Check the folder, its permissions and the disk."
-        ) from error
+        raise _unusable(error, path) from error
+
+
+def _unusable(error: OSError, path: Path) -> StoreBroken:
+    problem, advice = disk.told(error, path, "used")
+    return StoreBroken(f"{problem}.", advice)

@@ -20,7 +20,7 @@ from client.home import open_store
 from client.messenger import Messenger
 from client.store import Store
 from client.vault import CHUNK, ArchiveOpener, ArchiveSealer
-from common.errors import AlreadyRegistered, CipherError, HomeInUse, InfoFileError, SettingRejected
+from common.errors import AlreadyRegistered, CipherError, FileUnwritten, HomeInUse, InfoFileError, SettingRejected
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -245,11 +245,32 @@ def test_no_room(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, ro
 
     monkeypatch.setattr("client.archive._new_file", small)
     before = everything(home)
-    with pytest.raises(InfoFileError, match="No space left"):
+    with pytest.raises(FileUnwritten, match=r"no room to write .*/second \(No space left on device\)\.$"):
         export_home(home, tmp_path / "second", "secret")
     assert not (tmp_path / "second").exists()
     assert everything(home) == before | {"outbox.lock": b""}
-    with pytest.raises(InfoFileError, match="No space left"):
+    with pytest.raises(FileUnwritten, match=r"no room to write .*/again/.*; nothing was imported\.$"):
+        import_home(tmp_path / "again", tmp_path / "file", "secret")
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_failure_names_the_file_that_failed(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def torn(self: archive._File, size: int) -> bytes:
+        with archive._reading(self._path):
+            raise OSError(errno.EIO, "Input/output error")
+
+    export_home(home, tmp_path / "file", "secret")
+    for target, problem in (("nowhere/file", "no such folder"), ("file/x", "no such folder"), ("file", "overwritten")):
+        with pytest.raises(InfoFileError, match=problem) as caught:
+            export_home(home, tmp_path / target, "secret")
+        assert not isinstance(caught.value, FileUnwritten)
+    with pytest.raises(FileUnwritten, match=r"file/home can't be written \(Not a directory\); nothing was imported\."):
+        import_home(tmp_path / "file" / "home", tmp_path / "file", "secret")
+    monkeypatch.setattr(archive._File, "read", torn)
+    with pytest.raises(InfoFileError, match=r"store\.db: can't be read \(Input/output error\)$"):
+        export_home(home, tmp_path / "second", "secret")
+    assert not (tmp_path / "second").exists()
+    with pytest.raises(InfoFileError, match=r"/file: can't be read \(Input/output error\)$"):
         import_home(tmp_path / "again", tmp_path / "file", "secret")
     assert not (tmp_path / "again").exists()
 

@@ -8,7 +8,7 @@ import pytest
 
 from client import identity_files
 from client.identity_files import Identity, PendingRegistration
-from common.errors import AlreadyRegistered, InfoFileError, NotRegistered
+from common.errors import AlreadyRegistered, FileUnwritten, InfoFileError, NotRegistered
 from common.values import ClientId, Username
 
 if TYPE_CHECKING:
@@ -173,7 +173,10 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("client.identity_files.os.fsync", no_sync)
-    with pytest.raises(InfoFileError, match=r"file: can't be written \(No space"):
+    with pytest.raises(
+        FileUnwritten, match=r"There is no room to write .*/file \(No space left on device\)\.$"
+    ) as full:
         identity_files.write_whole(tmp_path / "file", "new")
+    assert full.value.advice == "Free some space and try again."
     assert (tmp_path / "file").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -59,8 +59,38 @@ $ disk 150000 alice send bob --file {HOME}/large.bin
 $ alice send bob --file {HOME}/large.bin
 ! {PATH} is sent to bob.
 $ disk 2000 dave register dave
-! messageu: {ANY}
+! messageu: {PATH}/dave/store.db can't be used (disk I/O error). Check the folder, its permissions and the disk.
 = 1
-$ disk 20000 alice export {HOME}/alice.backup --passphrase-file {HOME}/pass
-! messageu: {ANY}
-= 2
+
+# No room for the export of a home: there is no file then.
+$ server limit --mailbox-messages 0
+$ alice -q send bob --file {HOME}/large.bin
+! messageu: The recipient's mailbox is full. {ANY}
+= 5
+$ write pass "correct horse"
+$ disk 150000 alice export {HOME}/alice.backup --passphrase-file {HOME}/pass
+! messageu: There is no room to write {PATH}/alice.backup (File too large). Free some space and try again.
+= 1
+$ disk 150000 alice export {HOME}/alice.backup --passphrase-file {HOME}/pass --json
+! {"v": 1, "type": "error", "code": 1, "error": "file-unwritten", "text": "There is no room to write {PATH}/alice.backup (File too large).", "advice": "Free some space and try again.", "nearest": []}
+= 1
+$ alice export {HOME}/alice.backup --passphrase-file {HOME}/pass
+! All of {PATH} is in {PATH}/alice.backup, encrypted. Use one of the two homes from now on, not both.
+
+# No room for the home that is restored: nothing of it is there.
+$ disk 150000 laptop import {HOME}/alice.backup --passphrase-file {HOME}/pass
+! messageu: There is no room to write {PATH}/laptop/.importing/store.spool/{ANY} (File too large); nothing was imported. Free some space and try again.
+= 1
+$ laptop import {HOME}/alice.backup --passphrase-file {HOME}/pass
+! {PATH} is restored in {PATH}. Use one of the two homes from now on, not both.
+
+# A key that can't be written: nothing was registered.
+$ write dave/.my.info.pending.new/wall "in the way"
+$ dave register dave
+! messageu: {PATH}/dave/my.info.pending can't be written (Is a directory). Check the folder, its permissions and the disk.
+= 1
+$ dave register dave --json
+! {"v": 1, "type": "error", "code": 1, "error": "file-unwritten", {ANY}}
+= 1
+$ alice users
+> bob
