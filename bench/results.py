@@ -1,8 +1,8 @@
 """Figures as a table for people and as files to compare later.
 
 Owns: the table's text, the machine's facts, the files under `bench/results/`.
-Promises: the files hold no host name and no absolute path, and enough to make the table again; a file that existed
-before the run is never written over.
+Promises: the files hold no host name and no absolute path, and enough to make the very same table again, which is made
+of their figures in a run too; a file that existed before the run is never written over.
 """
 
 import json
@@ -78,7 +78,7 @@ class Results:
 
     def table(self) -> str:
         """All medians as text: an overview, then one paragraph for each kind."""
-        summary = medians(self.rounds)
+        summary = self._medians()
         parts = [_headline(self.facts, self.extent)]
         sends = _of_kind(summary, Kind.SENDS)
         drains = _of_kind(summary, Kind.DRAIN)
@@ -121,10 +121,16 @@ class Results:
         content = {
             "facts": asdict(self.facts),
             "extent": {**asdict(self.extent), "loads": [str(load) for load in self.extent.loads]},
-            "medians": [one.as_json() for one in medians(self.rounds)],
-            "rounds": [one.as_json() for one in self.rounds],
+            "medians": [one.as_json() for one in self._medians()],
+            "rounds": [one.as_json() for one in self._rounds()],
         }
         return json.dumps(_rounded(content), indent=1) + "\n"
+
+    def _rounds(self) -> list[Figures]:
+        return [_as_kept(one) for one in self.rounds]
+
+    def _medians(self) -> list[Figures]:
+        return [_as_kept(one) for one in medians(self._rounds())]
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -171,7 +177,8 @@ def _cell(one: Figures | None) -> str:
     if one is None or not one.rate:
         return "-"
     ratio = "" if one.to_redis is None else f" {one.to_redis:.2f}"
-    cost = f"{one.server_us:.0f}" if one.server_us >= 10 else f"{one.server_us:.1f}"
+    # What would be shown as 10.0 is 10.
+    cost = f"{one.server_us:.0f}" if one.server_us >= 9.95 else f"{one.server_us:.1f}"
     return f"{_short(one.rate)} ({cost} us){ratio}"
 
 
@@ -304,6 +311,11 @@ def keep(path: Path, results: Results) -> None:
         fresh = file.with_name(file.name + ".new")
         fresh.write_text(text)
         fresh.replace(file)
+
+
+def _as_kept(one: Figures) -> Figures:
+    """The same as a results file has it."""
+    return Figures.from_json(_rounded(one.as_json()))
 
 
 def _rounded(value: Any) -> Any:

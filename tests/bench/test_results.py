@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,6 +73,36 @@ def test_the_table_can_be_made_again_from_what_was_kept(tmp_path: Path) -> None:
     again = Results.from_json(path.read_text())
     assert again.table() == RESULTS.table() == path.with_suffix(".txt").read_text()
     assert again.extent == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("cpu_us", "shown"),
+    [
+        # Their sum, 9.999999999999998, is less than 10; that of what is kept is 10.
+        ({"gateway": 4.999999999999999, "worker": 4.999999999999999}, "10"),
+        ({"worker": 9.999999999999998}, "10"),
+        ({"worker": 9.95}, "10"),
+        # Kept as 9.95.
+        ({"worker": 9.94999999999}, "10"),
+        ({"worker": 9.949}, "9.9"),
+    ],
+)
+def test_the_table_shows_the_figures_that_are_kept(cpu_us: dict[str, float], shown: str) -> None:
+    sends = Figures("50x32", "ours", 0, rate=3.4999999999, p50_ms=0.37499999999, cpu_us=cpu_us)
+    results = Results(FACTS, WHOLE, [sends, replace(sends, load="drain")])
+    table = results.table()
+    assert table == Results.from_json(results.as_json()).table()
+    # Kept as 3.5 and as 0.375.
+    assert re.search(rf"^ours +4 \({re.escape(shown)} us\) +4 \({re.escape(shown)} us\)$", table, re.MULTILINE)
+    assert re.search(r"^50x32 +ours +4 +0\.38 ", table, re.MULTILINE)
+
+
+def test_the_medians_of_an_even_number_of_rounds_are_those_that_are_kept() -> None:
+    rounds = [Figures("50x32", "ours", number, rate=rate) for number, rate in enumerate((3.0, 3.9999999999))]
+    results = Results(FACTS, WHOLE, rounds)
+    assert json.loads(results.as_json())["medians"][0]["rate"] == 3.5
+    assert re.search(r"^50x32 +ours +4 ", results.table(), re.MULTILINE)
+    assert results.table() == Results.from_json(results.as_json()).table()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"facts": {"remarks": []}}'])
