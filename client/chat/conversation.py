@@ -48,6 +48,8 @@ class Printed(NamedTuple):
 
 
 class _Draft(NamedTuple):
+    kind: str
+    """What stands before `what`."""
     what: str
     queued_at: int
 
@@ -76,8 +78,8 @@ class Conversation:
     def draft(self, text: str | None, path: Path | None = None) -> int:
         """Note that a message of ours is under way; gives its number in this chat."""
         self._last += 1
-        what = letters.indented(text) if text is not None else f"the file {visible_line(str(path))}"
-        self._drafts[self._last] = _Draft(what, self._now())
+        kind, what = ("", letters.indented(text)) if text is not None else ("the file ", visible_line(str(path)))
+        self._drafts[self._last] = _Draft(kind, what, self._now())
         return self._last
 
     def moved(self, event: Moved) -> Printed | None:
@@ -90,7 +92,7 @@ class Conversation:
         if message is not None:
             return self.sent(message)
         state = f"not sent: {event.problem}" if event.problem else "stored"
-        return self._ours(self._now(), state, draft.what)
+        return self._ours(self._now(), state, f"{draft.kind}{draft.what}")
 
     def line(self, event: Line) -> str:
         """Take how the connection does; what is to be said of it, if anything."""
@@ -145,7 +147,11 @@ class Conversation:
             lines.append(f"({len(drafts) - _MOST_WAITING_LINES} more are waiting)")
         for draft in drafts[-_MOST_WAITING_LINES:]:
             first, _, more = draft.what.partition("\n")
-            lines.append(f"{self._time(draft.queued_at)} you [waiting]: {first}{' …' if more else ''}")
+            before = f"{self._time(draft.queued_at)} you [waiting]: {draft.kind}"
+            if draft.kind:
+                # Of a path, its end tells most.
+                first = _end_of(first, columns - 1 - len(before))
+            lines.append(f"{before}{first}{' …' if more else ''}")
         if self._passing is not None:
             lines.append(self._transfer(self._passing))
         return [shortened(line, columns - 1) for line in lines]
@@ -197,6 +203,11 @@ def shortened(line: str, columns: int) -> str:
             break
         kept += letter
     return f"{kept}…"
+
+
+def _end_of(path: str, columns: int) -> str:
+    """Cut a path at its beginning, to a width in terminal columns."""
+    return shortened(path[::-1], columns)[::-1]
 
 
 def _size(count: float) -> str:

@@ -159,7 +159,7 @@ class Screen:
                 self._say("/file takes the path of a file.")
                 return True
             case "file", path:
-                return not self._send_file(Path(path).expanduser())
+                return not self._send_file(path)
             case _:
                 self._say(f"There is no command /{command}; /help shows them all. //{command} would be sent as a text.")
                 return True
@@ -178,7 +178,13 @@ class Screen:
         self._give(KeptJob(self._conversation.draft(text), kept))
         return True
 
-    def _send_file(self, path: Path) -> bool:
+    def _send_file(self, named: str) -> bool:
+        try:
+            # As the history has it, wherever it is shown.
+            path = Path(named).expanduser().absolute()
+        except (RuntimeError, OSError) as error:
+            self._say(f"There is no file {named}: {error}.")
+            return False
         if not path.is_file():
             self._say(f"There is no file {path}.")
             return False

@@ -47,8 +47,10 @@ def test_two_people_chat(server: Server, tmp_path: Path) -> None:
         bob.types(", and the rest").until(" you [stored]: half a line, and the rest")
         alice.until(" bob: half a line, and the rest")
         # Files by path.
-        alice.types("/file missing.bin").until("There is no file missing.bin.")
+        alice.types("/file missing.bin").until(f"There is no file {tmp_path}/missing.bin.")
         alice.types(CTRL_C, end="").until("Dropped.")
+        alice.types("/file ~no such user/photo.bin").until("There is no file ~no such user/photo.bin: ")
+        alice.types(CTRL_C, end="").until("Dropped.", 2)
         alice.types("/file photo.bin").until(f" you [stored]: the file {tmp_path}/photo.bin")
         bob.until(f" alice sent a file: {tmp_path}/bob/received/messageu-alice-")
         # What others wrote can't move the cursor, nor who they are be mistaken.
@@ -59,7 +61,7 @@ def test_two_people_chat(server: Server, tmp_path: Path) -> None:
         # Commands.
         alice.types("/help").until("/quit        leave; Ctrl-D does the same")
         alice.types("/nonsense").until("There is no command /nonsense")
-        alice.types(CTRL_C, end="").until("Dropped.", 2)
+        alice.types(CTRL_C, end="").until("Dropped.", 3)
         alice.types("//slash").until(" you [stored]: /slash")
         alice.types("/quit")
         assert alice.ends() == 0
@@ -111,6 +113,8 @@ def test_an_account_of_the_published_protocol_chats_too(server: Server, tmp_path
         assert messageu(tmp_path, server.port, "bob", ["recv"]).stdout.count("alice [unproven]") == 2
         assert messageu(tmp_path, server.port, "bob", ["send", "alice", "hi"]).returncode == 0
         alice.until(" bob [unproven]: hi")
+        (tmp_path / "notes.txt").write_text("notes")
+        alice.types("/file notes.txt").until(f" you [stored]: the file {tmp_path}/notes.txt")
         server.end()
         alice.types("into the void").until(" you [not sent: ")
         alice.types(CTRL_D, end="")
@@ -153,8 +157,12 @@ def test_a_server_that_comes_late(server: Server, tmp_path: Path) -> None:
     register(tmp_path, server, "alice", "bob")
     assert messageu(tmp_path, server.port, "alice", ["key", "bob"]).returncode == 0
     server.end()
-    with Terminal(tmp_path / "alice", server.port, "chat", "bob") as alice:
+    with Terminal(tmp_path / "alice", server.port, "chat", "bob", columns=200) as alice:
         alice.types("kept").until(" you [waiting]: kept")
+        (tmp_path / "notes.txt").write_text("notes")
+        alice.types("/file notes.txt").until(f" you [waiting]: the file {tmp_path}/notes.txt")
         server.start()
-        alice.until(" you [stored]: kept")
-    assert messageu(tmp_path, server.port, "bob", ["recv"]).stdout.endswith(" alice: kept\n")
+        alice.until(f" you [stored]: the file {tmp_path}/notes.txt")
+    _key, text, file = messageu(tmp_path, server.port, "bob", ["recv"]).stdout.splitlines()
+    assert text.endswith(" alice: kept")
+    assert f" alice sent a file: {tmp_path}/bob/received/" in file

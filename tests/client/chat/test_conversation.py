@@ -102,6 +102,13 @@ def test_history_is_harmless_and_says_how_to_see_the_rest() -> None:
     assert (lines[0].rest, lines[1].rest) == ("`messageu history bob` shows what came before.", ": 1")
 
 
+def test_a_path_that_is_too_long_is_cut_at_its_beginning() -> None:
+    chat = conversation()
+    chat.draft(None, Path("/home/alice/pictures/of/the/holidays/beach.png"))
+    assert chat.above_the_prompt(50) == ["12:30 you [waiting]: the file …holidays/beach.png"]
+    assert chat.above_the_prompt(80) == ["12:30 you [waiting]: the file /home/alice/pictures/of/the/holidays/beach.png"]
+
+
 def test_a_verified_name_is_marked() -> None:
     chat = Conversation(Contact(BOB, "bob\u202e"), lambda: NOW, Clock())
     assert chat.name == '"bob\\u202e"'
