@@ -11,15 +11,14 @@ Source: docs/client-protocol.md; docs/guarantees.md.
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from client.account import Account
 from client.contacts import Contact, Contacts
-from client.greeting import Greeting, Tell
+from client.greeting import Tell
 from client.insistence import Insistence
+from client.line import Line
 from client.mail import Sent
 from client.outbox import Outbox
 from client.refusals import refused, unexpected
-from client.server_link import Progress, ServerLink
-from client.store import Store
+from client.server_link import Progress
 from client.tables.sent import Outgoing
 from common.errors import (
     ClientError,
@@ -43,20 +42,14 @@ class Dispatch:
 
     def __init__(
         self,
-        account: Account,
-        store: Store,
-        link: ServerLink,
-        greeting: Greeting,
+        line: Line,
         contacts: Contacts,
         outbox: Outbox,
         insistence: Insistence,
         tell: Tell,
         now: Callable[[], int],
     ) -> None:
-        self._account = account
-        self._store = store
-        self._link = link
-        self._greeting = greeting
+        self._account, self._store, self._link, self._greeting = line
         self._contacts = contacts
         self._outbox = outbox
         self._insistence = insistence

@@ -44,6 +44,7 @@ from client.home import open_store
 from client.identity_files import Ask, Identity, nobody_asked
 from client.inbox import Inbox
 from client.insistence import PAUSES, Insistence
+from client.line import Line
 from client.mail import (
     Failed,
     FetchedKey,
@@ -133,32 +134,20 @@ class Messenger:
             store, self._link, self._contacts, self._account.identity, save_dir, self._now, self._trust.is_verified
         )
         self._history = History(store, self._contacts, self._inbox)
-        self._registration = Registration(
-            self._account, store, self._link, self._greeting, lambda: new_private_key(random_bytes)
-        )
+        line = Line(self._account, store, self._link, self._greeting)
+        self._registration = Registration(line, lambda: new_private_key(random_bytes))
         self._directory = Directory(self._account, store, self._link, self._contacts, self._trust)
-        self._dispatch = Dispatch(
-            self._account,
-            store,
-            self._link,
-            self._greeting,
-            self._contacts,
-            self._outbox,
-            self._insistence,
-            tell,
-            self._now,
-        )
+        self._dispatch = Dispatch(line, self._contacts, self._outbox, self._insistence, tell, self._now)
         self._agreement = Agreement(
             store, self._contacts, self._directory, self._dispatch, self._outbox, self._greeting
         )
         self._sending = Sending(
-            self._account, store, self._link, self._greeting, self._contacts, self._directory, self._agreement,
-            self._dispatch, self._outbox, self._history, self._insistence,
+            line, self._contacts, self._directory, self._agreement, self._dispatch, self._outbox, self._history,
+            self._insistence,
         )  # fmt: skip
         self._receiving = Receiving(
-            self._account, store, self._link, self._greeting, self._inbox, self._outbox, self._insistence,
-            self._directory.look_up_names, self._now,
-        )  # fmt: skip
+            line, self._inbox, self._outbox, self._insistence, self._directory.look_up_names, self._now
+        )
 
     @classmethod
     def open(

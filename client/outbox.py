@@ -14,6 +14,7 @@ Exposure: believes the server when it says that a message is stored.
 Source: docs/client-protocol.md, "642, send once"; docs/guarantees.md.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final
@@ -73,7 +74,7 @@ class Outbox:
         self._tell = tell
         self._now = now
         self._random_bytes = random_bytes
-        self._rekeying = Rekeying(store, contacts, self._add_new_key)
+        self._rekeying = Rekeying(store, contacts, functools.partial(self.put_new_key, though_full=True))
 
     def check_room(self) -> None:
         """Raise `OutboxFull` where no further message is taken."""
@@ -92,16 +93,20 @@ class Outbox:
         carries: int | None = None,
         outgoing: Outgoing | None = None,
         under: int | None = None,
+        *,
+        though_full: bool = False,
     ) -> int:
         """Have a message on disk: its content, or the name of the spool file with it.
 
         `carries` is the number of the key in it, `under` of the one it is encrypted under, `outgoing` what the history
-        keeps of it.
+        keeps of it. `though_full`: what is there already can't go without it.
 
         Raises `OutboxFull`.
         """
-        self.check_room()
-        return self._add(recipient, kind, size, body, carries, outgoing, under)
+        if not though_full:
+            self.check_room()
+        new_token = token(self._random_bytes(TOKEN_SIZE))
+        return self._store.outbox.add(recipient, kind, size, body, new_token, carries, self._now(), outgoing, under)
 
     def make_key(self, contact: Contact) -> tuple[int, bytes]:
         """Make a symmetric key; its number, and the content of the message that carries it. Raises `NoPublicKey`."""
@@ -110,30 +115,17 @@ class Outbox:
         sealed = ciphers.seal_key(key, public_key, self._random_bytes)
         return self._store.keys.add_made(contact.client_id, key, self._now(), public_key), sealed
 
-    def put_new_key(self, contact: Contact) -> None:
-        """Make a symmetric key and have it on disk, to be used from now on. Raises `NoPublicKey`, `OutboxFull`."""
-        self.check_room()
-        self._add_new_key(contact)
+    def put_new_key(self, contact: Contact, *, though_full: bool = False) -> None:
+        """Make a symmetric key and have it on disk, to be used from now on.
 
-    def _add_new_key(self, contact: Contact) -> None:
-        """As `put_new_key`, also where there is no room left: what is there already can't go without it."""
+        `though_full` as for `put`. Raises `NoPublicKey`, `OutboxFull`; then none was made.
+        """
+        if not though_full:
+            self.check_room()
         key, sealed = self.make_key(contact)
-        self._add(contact.client_id, MessageKind.KEY, len(sealed), sealed, carries=key)
+        self.put(contact.client_id, MessageKind.KEY, len(sealed), sealed, carries=key, though_full=True)
         # The order is kept: whatever is encrypted from now on comes after it.
         self._store.keys.confirm(key)
-
-    def _add(
-        self,
-        recipient: ClientId,
-        kind: MessageKind,
-        size: int,
-        body: bytes | str,
-        carries: int | None = None,
-        outgoing: Outgoing | None = None,
-        under: int | None = None,
-    ) -> int:
-        new_token = token(self._random_bytes(TOKEN_SIZE))
-        return self._store.outbox.add(recipient, kind, size, body, new_token, carries, self._now(), outgoing, under)
 
     def flush(
         self, me: ClientId, watched: int | None = None, progress: Progress | None = None, *, wait: bool = True

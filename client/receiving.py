@@ -10,14 +10,12 @@ Source: docs/client-protocol.md, docs/journeys.md.
 import math
 from collections.abc import Callable, Generator
 
-from client.account import Account
-from client.greeting import Greeting
 from client.inbox import LONGEST_SERVER_WAIT, Inbox
 from client.insistence import Insistence
+from client.line import Line
 from client.mail import Received
 from client.outbox import Outbox
-from client.server_link import Progress, ServerLink
-from client.store import Store
+from client.server_link import Progress
 from common.errors import ClientError
 from common.wire.codes import Feature
 
@@ -27,20 +25,14 @@ class Receiving:
 
     def __init__(
         self,
-        account: Account,
-        store: Store,
-        link: ServerLink,
-        greeting: Greeting,
+        line: Line,
         inbox: Inbox,
         outbox: Outbox,
         insistence: Insistence,
         look_up_names: Callable[[], None],
         now: Callable[[], int],
     ) -> None:
-        self._account = account
-        self._store = store
-        self._link = link
-        self._greeting = greeting
+        self._account, self._store, self._link, self._greeting = line
         self._inbox = inbox
         self._outbox = outbox
         self._insistence = insistence

@@ -12,13 +12,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from client import identity_files
-from client.account import Account
 from client.ciphers import PrivateKey
-from client.greeting import Greeting
 from client.identity_files import Identity, PendingRegistration
+from client.line import Line
 from client.refusals import refused, unexpected
-from client.server_link import ServerLink
-from client.store import Store
 from common.errors import AlreadyRegistered, ClientError, ServerAnsweredError
 from common.values import NO_CLIENT, RefusalReason, username
 from common.wire.codes import RequestCode
@@ -29,18 +26,8 @@ from common.wire.responses import ErrorResponse, RegisteredResponse
 class Registration:
     """The registration of one home."""
 
-    def __init__(
-        self,
-        account: Account,
-        store: Store,
-        link: ServerLink,
-        greeting: Greeting,
-        new_private_key: Callable[[], PrivateKey],
-    ) -> None:
-        self._account = account
-        self._store = store
-        self._link = link
-        self._greeting = greeting
+    def __init__(self, line: Line, new_private_key: Callable[[], PrivateKey]) -> None:
+        self._account, self._store, self._link, self._greeting = line
         self._new_private_key = new_private_key
 
     def register(self, name: str) -> Identity:

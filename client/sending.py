@@ -13,19 +13,17 @@ from pathlib import Path
 from typing import Final
 
 from client import ciphers
-from client.account import Account
 from client.agreement import Agreement
 from client.contacts import Contact, Contacts
 from client.directory import Directory
 from client.dispatch import Dispatch
-from client.greeting import Greeting
 from client.history import History
 from client.insistence import Insistence
+from client.line import Line
 from client.mail import Sent, SentMessage
 from client.outbox import Outbox
 from client.outgoing_file import encrypted_file, file_to_send
-from client.server_link import Progress, ServerLink
-from client.store import Store
+from client.server_link import Progress
 from client.tables.sent import Outgoing
 from common.errors import FileUnreadable, ServerUnreachable, ValueRejected
 from common.values import MessageKind
@@ -42,10 +40,7 @@ class Sending:
 
     def __init__(
         self,
-        account: Account,
-        store: Store,
-        link: ServerLink,
-        greeting: Greeting,
+        line: Line,
         contacts: Contacts,
         directory: Directory,
         agreement: Agreement,
@@ -54,10 +49,7 @@ class Sending:
         history: History,
         insistence: Insistence,
     ) -> None:
-        self._account = account
-        self._store = store
-        self._link = link
-        self._greeting = greeting
+        self._account, self._store, self._link, self._greeting = line
         self._contacts = contacts
         self._directory = directory
         self._agreement = agreement
