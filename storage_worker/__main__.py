@@ -40,6 +40,8 @@ EXIT_FINAL: Final = 78
 
 _SMALLEST_JOURNAL: Final = 64 * 1024
 _NOTE_EVERY_MS: Final = 60_000
+_TRY_AGAIN_MS: Final = 1000
+"""After a checkpoint that found no room or somebody in its way."""
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -95,8 +97,8 @@ def _serve(settings: argparse.Namespace, folder: Path, wake: int) -> None:
         file = GenerationFile(folder / GENERATION_NAME)
         facts = open_store(database, file, _unix_ms(), os.urandom)
         checkpoints = CheckpointThread(lambda: Database(folder / DATABASE_NAME, beside=True))
-        doors.callback(checkpoints.close)
         keeper = Housekeeper(database, file, checkpoints)
+        doors.callback(keeper.abandon)
         room = Room(mark, lambda: _free_bytes(folder), database.unused_bytes, database.take_ballast, keeper.give_back)
         limits = Limits(settings.largest_message, settings.mailbox_messages, settings.mailbox_bytes)
         post_office = PostOffice(database, journal, bodies, limits, os.urandom, _unix_ms())
@@ -116,7 +118,7 @@ def _serve(settings: argparse.Namespace, folder: Path, wake: int) -> None:
             service.serve(wake)
         finally:
             service.close()
-        checkpoints.close()
+        keeper.close(_unix_ms())
         if desk.close(_unix_ms()):
             note_end(database, file)
         database.close()
@@ -131,24 +133,33 @@ class Housekeeper:
         self._checkpoints = checkpoints
         self._commits = 0
         self._noted_at = 0
+        self._held_up_at: int | None = None
 
     def work(self, now_ms: int) -> None:
         """After every turn; cheap where nothing is due. Raises `StoreFailed`."""
         if self._checkpoints.running:
-            self._look()
-        if self._database.checkpoint_due and not self._checkpoints.running:
+            self._look(now_ms)
+        if self._database.checkpoint_due and not self._checkpoints.running and self._may_begin(now_ms):
             self._commits = self._database.commits
             self._checkpoints.begin()
         if not 0 <= now_ms - self._noted_at < _NOTE_EVERY_MS:
             self._noted_at = now_ms
             note_progress(self._database, self._file)
 
-    def _look(self) -> None:
+    def _may_begin(self, now_ms: int) -> bool:
+        # A clock that was set back must not put it off for long.
+        return self._held_up_at is None or not 0 <= now_ms - self._held_up_at < _TRY_AGAIN_MS
+
+    def _look(self, now_ms: int) -> None:
         try:
-            if self._checkpoints.outcome():
-                self._database.checkpointed(self._commits)
+            copied = self._checkpoints.outcome()
         except StoreFull:
             log.debug("no room for a checkpoint; the log keeps growing until there is")
+            copied = False
+        if copied is not None:
+            self._held_up_at = None if copied else now_ms
+        if copied:
+            self._database.checkpointed(self._commits)
 
     def give_back(self) -> None:
         """Room is short: shrink the log."""
@@ -156,6 +167,19 @@ class Housekeeper:
             self._database.checkpoint(truncate=True)
         except StoreFull:
             log.debug("no room for a checkpoint")
+
+    def close(self, now_ms: int) -> None:
+        """No more checkpoints; what became of the last one is heard. Raises `StoreFailed`."""
+        self._checkpoints.close()
+        self._look(now_ms)
+
+    def abandon(self) -> None:
+        """After a failure, which is what ends the worker: of the last checkpoint's the log tells."""
+        self._checkpoints.close()
+        try:
+            self._checkpoints.outcome()
+        except Exception as error:
+            log.error("the last checkpoint failed, too: %s", error)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,7 +1,8 @@
 """Checkpoints beside the loop: a thread with a connection of its own.
 
 Owns: that thread.
-Promises: one checkpoint at a time; what became of it is told once. A failure is told as what it is, at the next look.
+Promises: one checkpoint at a time; what became of it is told once. A failure is told as what it is, at the next look,
+and whatever it is: the thread outlives it.
 Exposure: none.
 
 A checkpoint syncs SQLite's log, copies it into the database and syncs that: tens of milliseconds for some megabytes,
@@ -12,7 +13,6 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from common.errors import StorageError, StoreFailed, StoreFull
 from storage_worker.database import Database
 
 
@@ -30,7 +30,7 @@ class Checkpoints(Protocol):
         """Whether it copied all that there was when it began; None while it is not known. Raises as `checkpoint`."""
 
     def close(self) -> None:
-        """End, after the one that is running."""
+        """End, after the one that is running. Its outcome can be asked for still."""
 
 
 class CheckpointThread:
@@ -40,7 +40,7 @@ class CheckpointThread:
         self._database = open_database()
         self._running = False
         self._ending = False
-        self._outcome: bool | StorageError | None = None
+        self._outcome: bool | Exception | None = None
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
         self._thread.start()
@@ -65,10 +65,8 @@ class CheckpointThread:
                 return None
             self._running = False
             self._outcome = None
-        if isinstance(outcome, StoreFull):
-            raise StoreFull(str(outcome)) from outcome
-        if isinstance(outcome, StorageError):
-            raise StoreFailed(str(outcome)) from outcome
+        if isinstance(outcome, Exception):
+            raise outcome
         return outcome
 
     def _run(self) -> None:
@@ -78,16 +76,17 @@ class CheckpointThread:
                     self._news.wait()
                 if self._ending:
                     return
-            outcome: bool | StorageError
+            outcome: bool | Exception
             try:
                 outcome = self._database.checkpoint()
-            except StorageError as error:
+            except Exception as error:
+                # A bug, too, is the loop's to hear of: without the thread nothing would be copied any more.
                 outcome = error
             with self._news:
                 self._outcome = outcome
 
     def close(self) -> None:
-        """End, after the one that is running."""
+        """End, after the one that is running. Its outcome can be asked for still."""
         with self._news:
             self._ending = True
             self._news.notify()

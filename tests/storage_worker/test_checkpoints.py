@@ -1,6 +1,7 @@
 """Checkpoints in their thread: begun, ended, and told as what they were."""
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,13 @@ def begun(thread: CheckpointThread, slow: Slow) -> None:
     assert thread.outcome() is None
 
 
+def outcome_of(thread: CheckpointThread) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while (outcome := thread.outcome()) is None:
+        assert time.monotonic() < deadline, "it never ended"
+    return outcome
+
+
 def test_the_loop_goes_on_while_one_runs(database: Database, tmp_path: Path) -> None:
     slow = Slow(tmp_path / "mail.db")
     thread = CheckpointThread(lambda: slow)
@@ -59,7 +67,7 @@ def test_the_loop_goes_on_while_one_runs(database: Database, tmp_path: Path) -> 
     database.close()
 
 
-@pytest.mark.parametrize("failure", [StoreFailed("no disk"), StoreFull("no room")])
+@pytest.mark.parametrize("failure", [StoreFailed("no disk"), StoreFull("no room"), ZeroDivisionError("a bug")])
 def test_a_failure_is_told_once(database: Database, tmp_path: Path, failure: Exception) -> None:
     slow = Slow(tmp_path / "mail.db", failure)
     thread = CheckpointThread(lambda: slow)
@@ -70,6 +78,20 @@ def test_a_failure_is_told_once(database: Database, tmp_path: Path, failure: Exc
         thread.outcome()
     assert not thread.running
     assert thread.outcome() is None
+    database.close()
+
+
+def test_one_that_fails_is_followed_by_another(database: Database, tmp_path: Path) -> None:
+    slow = Slow(tmp_path / "mail.db", ZeroDivisionError("a bug"))
+    thread = CheckpointThread(lambda: slow)
+    begun(thread, slow)
+    slow.may_end.set()
+    with pytest.raises(ZeroDivisionError):
+        outcome_of(thread)
+    slow.failure = None
+    thread.begin()
+    assert outcome_of(thread) is True
+    thread.close()
     database.close()
 
 

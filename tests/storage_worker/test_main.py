@@ -1,15 +1,20 @@
 """The worker as a process: signals, exit codes, last lines; kill -9 in the middle of batches."""
 
+import logging
 import os
 import random
 import signal
+import threading
+import uuid
 from collections.abc import Iterator
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from common.errors import StoreFailed, StoreFull
-from common.ipc.schema import Reply
+from common.ipc.schema import Batch, Hello, Reply
 from common.operations import (
     FetchAfter,
     Fetched,
@@ -26,10 +31,16 @@ from common.operations import (
 from common.values import RefusalReason as Reason
 from storage_worker import __main__ as program
 from storage_worker.database import Database
+from storage_worker.desk import Letter
 from storage_worker.service import Service
+from tests.storage_worker.failing_disk import NEVER
 from tests.storage_worker.fake_gateway import FakeGateway
+from tests.storage_worker.faulty_disk import Fault, FaultyDisk
 from tests.storage_worker.office import KEY, CheckpointAtOnce, Office, pieces
 from tests.storage_worker.worker_process import WorkerProcess
+
+PATIENCE = 30
+"""Seconds after which a thread that does not come is a failure."""
 
 
 @pytest.fixture
@@ -247,6 +258,86 @@ class TestInThisProcess:
         assert caplog.records[-1].exc_info is None
 
 
+class WatchedDisk(FaultyDisk):
+    """A disk on which nothing fails; what the checkpoint thread does there is noted."""
+
+    def __init__(self) -> None:
+        super().__init__(f"watched-{uuid.uuid4()}", NEVER, Fault.EIO)
+        self.done: list[str] = []
+
+    def fails(self, what: str) -> bool:
+        if threading.current_thread().name == "checkpoints":
+            self.done.append(what)
+        return super().fails(what)
+
+
+class TestTheCheckpointThread:
+    """The program's own: what it does to the disk, and what becomes of a failure that nobody looked at."""
+
+    @pytest.fixture(autouse=True)
+    def _always_due(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Database, "checkpoint_due", True)
+
+    def main(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch,
+        *, failure: Exception | None = None, ends_with: Exception | None = None,
+    ) -> int:  # fmt: skip
+        """A life in which a user is registered and one checkpoint begun; what becomes of that is not looked at."""
+        ended = threading.Event()
+        checkpoint = Database.checkpoint
+
+        def noted(database: Database, *, truncate: bool = False) -> bool:
+            if threading.current_thread().name != "checkpoints":
+                return checkpoint(database, truncate=truncate)
+            try:
+                if failure is not None:
+                    raise failure
+                return checkpoint(database)
+            finally:
+                ended.set()
+
+        def serve(service: Service, _wake: int) -> None:
+            hello, batch = Hello(0, bytes(16)), Batch(0, 1, 1, [Register("alice", KEY)])
+            service._desk.handle([Letter(b"gateway", hello), Letter(b"gateway", batch)], 0)
+            service._after_turn()
+            assert ended.wait(PATIENCE)
+            if ends_with is not None:
+                raise ends_with
+
+        monkeypatch.setattr(Database, "checkpoint", noted)
+        monkeypatch.setattr(Service, "serve", serve)
+        return program.main(["--data-folder", str(folder)])
+
+    def test_it_syncs_the_log_before_it_copies_it_and_then_the_database(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        disk = WatchedDisk()
+        monkeypatch.setattr(program, "Database", partial(Database, vfs=disk.name))
+        assert self.main(folder, monkeypatch) == 0
+        lasting = [what for what, _ in groupby(disk.done) if not what.startswith("truncate ")]
+        assert lasting == ["sync mail.db-wal", "write mail.db", "sync mail.db"]
+
+    def test_a_failure_that_nobody_looked_at_is_one(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert self.main(folder, monkeypatch, failure=StoreFailed("IOError: disk I/O error")) == 1
+        [message] = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
+        assert message == "the store failed, nothing more can be promised: IOError: disk I/O error"
+
+    def test_no_room_is_none(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.main(folder, monkeypatch, failure=StoreFull("no room")) == 0
+
+    @pytest.mark.parametrize("failure", [StoreFailed("IOError: disk I/O error"), ZeroDivisionError("a bug")])
+    def test_beside_another_failure_it_is_told_too(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failure: Exception
+    ) -> None:
+        assert self.main(folder, monkeypatch, failure=failure, ends_with=StoreFailed("no journal")) == 1
+        assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == [
+            f"the last checkpoint failed, too: {failure}",
+            "the store failed, nothing more can be promised: no journal",
+        ]
+
+
 class TestHousekeeper:
     def test_checkpoints_when_one_is_due(self, office: Office) -> None:
         keeper = program.Housekeeper(office.database, office.file, CheckpointAtOnce(office.database))
@@ -278,7 +369,39 @@ class TestHousekeeper:
         keeper.work(0)
         keeper.work(0)
         assert not office.database.lasting
-        assert checkpoints.running, "another one was begun"
+
+    @pytest.mark.parametrize("held_up", [False, StoreFull("no room")])
+    def test_what_was_held_up_is_tried_again_after_a_second(
+        self, office: Office, monkeypatch: pytest.MonkeyPatch, held_up: bool | StoreFull
+    ) -> None:
+        begun_at: list[int] = []
+
+        def checkpoint(_database: Database) -> bool:
+            begun_at.append(now_ms)
+            if isinstance(held_up, StoreFull):
+                raise held_up
+            return held_up
+
+        keeper = program.Housekeeper(office.database, office.file, CheckpointAtOnce(office.database))
+        with monkeypatch.context() as patched:
+            patched.setattr(Database, "checkpoint", checkpoint)
+            patched.setattr(Database, "checkpoint_due", True)
+            for now_ms in (5000, 5001, 5500, 6000, 6001, 6002, 7000, 7001, 7002):
+                keeper.work(now_ms)
+            # It is seen at the next look that it was held up.
+            assert begun_at == [5000, 6001, 7002]
+            keeper.work(7003)
+            # A clock that was set back puts nothing off.
+            now_ms = 6500
+            keeper.work(now_ms)
+            assert begun_at == [5000, 6001, 7002, 6500]
+        keeper.work(8000)
+        # What was not held up is followed by the next as soon as there is something to do.
+        for sequence in (5, 6):
+            with office.database.transaction(synced=False):
+                office.database.execute("UPDATE store SET sequence = ?", (sequence,))
+            keeper.work(9500)
+            assert office.database.lasting
 
     def test_a_checkpoint_that_fails_is_a_failure_of_the_store(self, office: Office) -> None:
         checkpoints = CheckpointAtOnce(office.database)
