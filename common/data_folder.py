@@ -1,20 +1,24 @@
 """Where the server keeps its data, and where its two programs meet.
 
-Owns: the data folder's place and mode, and the storage link's endpoint.
-Promises: both programs, given the same folder, come to the same endpoint; what is made here is mode 0700.
+Owns: the data folder's place and mode, the storage link's endpoint, and how a program keeps others of its kind away.
+Promises: both programs, given the same folder, come to the same endpoint; folders that are made here are mode 0700. A
+lock is gone with the process that held it, however that ended.
 Exposure: the folder's owner; a rendezvous folder that belongs to somebody else is refused.
 
 Source: docs/storage-protocol.md, "The link".
 """
 
+import fcntl
 import hashlib
 import os
 import stat
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from common.errors import SettingRejected
+from common.errors import MessageUError, SettingRejected
 
 DATA_VARIABLE: Final = "MESSAGEU_DATA"
 LONGEST_SOCKET_PATH: Final = 107
@@ -57,3 +61,17 @@ def link_endpoint(folder: Path) -> str:
     if stat.S_IMODE(status.st_mode) != 0o700:
         rendezvous.chmod(0o700)
     return f"ipc://{path}"
+
+
+@contextmanager
+def exclusive(path: Path, refusal: MessageUError) -> Generator[None]:
+    """Hold the lock of a file, which is made where it is missing and stays. Raises `refusal` where it is held."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise refusal from None
+        yield
+    finally:
+        os.close(descriptor)

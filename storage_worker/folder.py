@@ -6,14 +6,12 @@ Promises: never two workers on one store; a new name in it survives a power cut 
 Exposure: the folder's owner.
 """
 
-import fcntl
-import os
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
 from common import disk
+from common.data_folder import exclusive
 from common.errors import StorageError, StoreFailed, StoreFull, StoreInUse
 
 DATABASE_NAME: Final = "mail.db"
@@ -23,21 +21,12 @@ GENERATION_NAME: Final = "store.generation"
 LOCK_NAME: Final = "worker.lock"
 
 
-@contextmanager
-def folder_lock(folder: Path) -> Generator[None]:
-    """Hold the data folder. Raises `StoreInUse` where somebody else does.
+def folder_lock(folder: Path) -> AbstractContextManager[None]:
+    """Hold the data folder. Entering raises `StoreInUse` where somebody else does.
 
     The link would not tell: a second bind of the same ipc path succeeds silently.
     """
-    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreInUse(f"another storage worker holds {folder}") from error
-        yield
-    finally:
-        os.close(descriptor)
+    return exclusive(folder / LOCK_NAME, StoreInUse(f"another storage worker holds {folder}"))
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from common.data_folder import LONGEST_SOCKET_PATH, data_folder, link_endpoint
-from common.errors import SettingRejected
+from common.data_folder import LONGEST_SOCKET_PATH, data_folder, exclusive, link_endpoint
+from common.errors import SettingRejected, StoreInUse
 
 
 def mode(path: Path) -> int:
@@ -54,3 +54,18 @@ def test_a_meeting_place_that_is_not_a_folder_is_refused(tmp_path: Path) -> None
     (tmp_path / "link").symlink_to("/")
     with pytest.raises(SettingRejected, match="link"):
         link_endpoint(tmp_path)
+
+
+def test_a_lock_is_held_by_one_and_let_go_whatever_happens(tmp_path: Path) -> None:
+    lock, other = tmp_path / "a.lock", tmp_path / "b.lock"
+    with pytest.raises(ZeroDivisionError), exclusive(lock, StoreInUse("taken")):
+        assert mode(lock) == 0o600
+        with pytest.raises(StoreInUse, match="taken"), exclusive(lock, StoreInUse("taken")):
+            pass
+        # Who was refused took nothing from who holds it, nor do others have to do with it.
+        with pytest.raises(StoreInUse), exclusive(lock, StoreInUse("taken")):
+            pass
+        with exclusive(other, StoreInUse("taken")):
+            raise ZeroDivisionError
+    with exclusive(lock, StoreInUse("taken")), exclusive(other, StoreInUse("taken")):
+        pass
