@@ -14,11 +14,11 @@ import os
 import stat
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
-from common.errors import MessageUError, SettingRejected
+from common.errors import MessageUError, SettingRejected, SlotInUse
 
 DATA_VARIABLE: Final = "MESSAGEU_DATA"
 LONGEST_SOCKET_PATH: Final = 107
@@ -65,8 +65,14 @@ def link_endpoint(folder: Path) -> str:
 
 @contextmanager
 def exclusive(path: Path, refusal: MessageUError) -> Generator[None]:
-    """Hold the lock of a file, which is made where it is missing and stays. Raises `refusal` where it is held."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Hold the lock of a file, which is made where it is missing and stays. Raises `refusal` where it is held.
+
+    Raises `SettingRejected` where the file can't be used.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise SettingRejected(f"the lock {path} can't be used: {error.strerror}") from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,3 +81,12 @@ def exclusive(path: Path, refusal: MessageUError) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def gateway_lock(folder: Path, slot: int) -> AbstractContextManager[None]:
+    """Hold a gateway's slot of the data folder. Entering raises `SlotInUse` where somebody else does.
+
+    The worker would not tell: it takes whoever greets last for the one that lives, and the two would break off each
+    other's connections until one of them gives up.
+    """
+    return exclusive(folder / f"gateway-{slot}.lock", SlotInUse(f"another gateway runs on {folder}, slot {slot}"))

@@ -18,6 +18,7 @@ exception means a broken peer, a broken file, a broken disk, or a person who has
     │   ├── StoreUnusable             not our database, a newer schema, a corrupt file
     │   ├── StoreFull                 the disk or the page limit is reached; the transaction was rolled back
     │   └── StoreFailed               a read, write or sync failed: nothing is known, the worker must end
+    ├── SlotInUse                 another gateway runs on this data folder and slot
     ├── GatewaySuperseded         another gateway took this slot, and lives: the process ends
     └── ClientError               what a person at the client is told; `advice` is the next step
         ├── ServerUnreachable         no connection
@@ -112,6 +113,10 @@ class StoreFull(StorageError):
 
 class StoreFailed(StorageError):
     """A read, write or sync failed. What is on disk is unknown, so the worker ends at once."""
+
+
+class SlotInUse(MessageUError):
+    """Another gateway runs on this data folder and slot."""
 
 
 class GatewaySuperseded(MessageUError):

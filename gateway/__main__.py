@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-from common.data_folder import data_folder, link_endpoint
-from common.errors import GatewaySuperseded, InfoFileError, SettingRejected
+from common.data_folder import data_folder, gateway_lock, link_endpoint
+from common.errors import GatewaySuperseded, InfoFileError, SettingRejected, SlotInUse
 from common.info_files import DEFAULT_PORT, read_port
 from common.version import VERSION
 from common.wire.fields import LARGEST_CONTENT
@@ -93,7 +93,7 @@ def _stop_in_order(loop: EventLoop, context: SessionContext, link: StorageLink, 
 
 
 def run(options: argparse.Namespace) -> None:
-    """Serve until a signal comes. Raises `SettingRejected`, `GatewaySuperseded`."""
+    """Serve until a signal comes. Raises `SettingRejected`, `SlotInUse`, `GatewaySuperseded`."""
     if not 1 <= options.largest_message <= LARGEST_CONTENT:
         raise SettingRejected(f"--largest-message is 1 to {LARGEST_CONTENT} bytes")
     if not 0 <= options.slot <= 0xFFFF:
@@ -101,7 +101,13 @@ def run(options: argparse.Namespace) -> None:
     environment = dict(os.environ)
     if options.data_folder is not None:
         environment["MESSAGEU_DATA"] = str(options.data_folder)
-    endpoint = link_endpoint(data_folder(environment, Path.cwd()))
+    folder = data_folder(environment, Path.cwd())
+    # Before it listens: that the port is taken, too, is only what follows from the other one.
+    with gateway_lock(folder, options.slot):
+        _serve(options, link_endpoint(folder))
+
+
+def _serve(options: argparse.Namespace, endpoint: str) -> None:
     connections = _room_for_connections(options.connections)
     settings = Settings(largest_content=options.largest_message, connections=connections)
     port = _port(options.port_file)
@@ -128,7 +134,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     try:
         run(options)
-    except (SettingRejected, GatewaySuperseded) as error:
+    except (SettingRejected, SlotInUse, GatewaySuperseded) as error:
         log.error("the gateway ends: %s", error)
         return EXIT_DONT_RESTART
     log.info("stopped")

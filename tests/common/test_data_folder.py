@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from common.data_folder import LONGEST_SOCKET_PATH, data_folder, exclusive, link_endpoint
-from common.errors import SettingRejected, StoreInUse
+from common.data_folder import LONGEST_SOCKET_PATH, data_folder, exclusive, gateway_lock, link_endpoint
+from common.errors import SettingRejected, SlotInUse, StoreInUse
 
 
 def mode(path: Path) -> int:
@@ -68,4 +68,21 @@ def test_a_lock_is_held_by_one_and_let_go_whatever_happens(tmp_path: Path) -> No
         with exclusive(other, StoreInUse("taken")):
             raise ZeroDivisionError
     with exclusive(lock, StoreInUse("taken")), exclusive(other, StoreInUse("taken")):
+        pass
+
+
+def test_a_lock_that_is_no_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingRejected, match=f"the lock {tmp_path} can't be used"), exclusive(tmp_path, SlotInUse()):
+        pass
+
+
+def test_a_slot_is_held_by_one_gateway_and_every_gateway_has_its_own(tmp_path: Path) -> None:
+    with gateway_lock(tmp_path, 0), gateway_lock(tmp_path, 1):
+        for slot in (0, 1):
+            with (
+                pytest.raises(SlotInUse, match=f"another gateway runs on {tmp_path}, slot {slot}"),
+                gateway_lock(tmp_path, slot),
+            ):
+                pass
+    with gateway_lock(tmp_path, 0):
         pass

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from common.data_folder import link_endpoint
 from common.values import NO_CLIENT, Username
 from common.wire.requests import RegisterRequest, SendRequest
 from common.wire.responses import RegisteredResponse, StoredResponse
@@ -15,8 +17,6 @@ from torture.caller import Caller, Refused, new_account, new_key, persistently, 
 from torture.programs import STOP_SECONDS, Program, Server, wait_until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.journeys.conftest import MakeServer, OpenConsole
 
 PROGRAMS = ["gateway", "storage_worker"]
@@ -125,19 +125,34 @@ def test_users_mail_marks_and_numbers_outlive_restarts_of_both(make_server: Make
         assert [mail.content for mail in caller.fetch(bob.client_id, mail.number)] == [b"two"]
 
 
-def test_a_second_worker_on_the_same_folder_refuses_to_start(make_server: MakeServer) -> None:
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [("storage_worker", "can't start: another storage worker holds "), ("gateway", "ends: another gateway runs on ")],
+)
+def test_a_second_program_on_the_same_folder_is_refused_while_the_first_goes_on(
+    make_server: MakeServer, module: str, words: str
+) -> None:
     server = make_server().start()
-    second = Server(server.folder / "second", data=server.data)
-    second.worker.start()
-    wait_until(lambda: not second.worker.running, "the second worker's end")
-    assert second.worker.process.returncode == 78
-    assert "another storage worker holds" in second.worker.last_words().split("\n")[-1]
+    with Server(server.folder / "second", data=server.data) as second:
+        program = program_of(second, module)
+        program.start()
+        wait_until(lambda: not program.running, "the second program's end")
+        assert program.process.returncode == 78
+        assert f"{words}{server.data}" in program.last_words().split("\n")[-1]
+    assert all(program.running for program in server.programs)
     assert server.answers()
+
+
+def socket_of(data: Path) -> Path:
+    return Path(link_endpoint(data).removeprefix("ipc://"))
 
 
 def test_of_two_gateways_on_one_slot_one_gives_up_and_nothing_is_doubled(make_server: MakeServer) -> None:
     server = make_server().start()
-    rival = Server(server.folder / "rival", data=server.data)
+    rival = Server(server.folder / "rival")
+    # The lock is in the data folder, so what it does not see is a gateway that comes to the same worker from another.
+    rival.data.mkdir(mode=0o700)
+    socket_of(rival.data).symlink_to(socket_of(server.data))
     alice, bob = new_account(server.port, "alice"), new_account(server.port, "bob")
     rival.gateway.start()
     numbers = count(1)
