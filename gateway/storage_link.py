@@ -1,8 +1,8 @@
 """The gateway's door to the storage worker.
 
 Owns: the ZeroMQ socket; which batch leaves when.
-Promises: operations leave in the order of `submit`, one batch on its way at a time; every waiter hears exactly
-once: an outcome, or that it is unknown. The worker may come, go and come back: nothing has to be told.
+Promises: operations leave in the order of `submit`, at most two batches on their way at a time; every waiter hears
+exactly once: an outcome, or that it is unknown. The worker may come, go and come back: nothing has to be told.
 Exposure: the worker is the other half of this server; frames that do not decode are logged and dropped.
 
 A batch that leaves carries all that was submitted since the last one left: under load batches grow by themselves.
@@ -181,7 +181,7 @@ class StorageLink:
         """
         while True:
             events = self._receive()
-            if self._run is not None and not self._sender.waiting:
+            if self._run is not None and self._sender.has_place(self._run.cost):
                 self._close_share(self._run)
             events += self._late_ones()
             # The worker need not wait while outcomes are handed out. What else may have come changes what leaves.
@@ -255,12 +255,12 @@ class StorageLink:
     def _send(self) -> bool:
         if not self._connected:
             return False
-        fresh = not self._sender.waiting
+        collected = self._sender.collected
         frame = self._sender.frame_to_send(self._loop.now)
         if frame is None:
             return False
-        if fresh and self._sender.waiting:
-            fail_points.reach(FailPoint.GATEWAY_RECEIVED, fail_points.names(self._sender.on_its_way))
+        if self._sender.collected < collected:
+            fail_points.reach(FailPoint.GATEWAY_RECEIVED, fail_points.names(self._sender.leaving))
         try:
             # Without a copy a frame that is sent again and again to a worker that sleeps costs its memory once.
             self._socket.send(frame, zmq.NOBLOCK, copy=len(frame) < _SMALL_FRAME)
@@ -270,7 +270,7 @@ class StorageLink:
         # ZeroMQ's thread has to run before the worker hears of it. It often waits behind this one for its processor,
         # while others idle. See docs/decisions/0007-taking-turns.md.
         os.sched_yield()
-        fail_points.reach(FailPoint.GATEWAY_SENT, fail_points.names(self._sender.on_its_way))
+        fail_points.reach(FailPoint.GATEWAY_SENT, fail_points.names(self._sender.leaving))
         return True
 
     def _set_timer(self) -> None:

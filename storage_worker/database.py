@@ -20,7 +20,8 @@ import apsw
 from common.errors import StorageError, StoreFailed, StoreFull, StoreUnusable
 from storage_worker.folder import sync_folder
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
+_UPGRADE_FROM_2: Final = f"ALTER TABLE slot ADD COLUMN before BLOB; PRAGMA user_version = {SCHEMA_VERSION}"
 _NEXT_STEP: Final = (
     "An older version of MessageU made it, and there is no way over: start that one, let everybody fetch what waits, "
     "then start this one with a new folder (--data-folder), where everybody registers anew."
@@ -92,7 +93,8 @@ CREATE TABLE slot (
     incarnation BLOB NOT NULL,
     earlier BLOB NOT NULL,         -- incarnations that were succeeded, newest first, 16 bytes each
     number INTEGER NOT NULL,
-    outcomes BLOB                  -- of batch `number`; NULL: it was refused
+    outcomes BLOB,                 -- of batch `number`; NULL: it was refused
+    before BLOB                    -- of the batch before it
 ) STRICT;
 
 -- Pages that are given up when the database is full, so that deleting and bookkeeping still find room.
@@ -172,7 +174,7 @@ class Database:
             connection.close()
             raise StoreUnusable(f"{path} is not a database of this program")
         version = self.row("PRAGMA user_version")[0]
-        if found and version != SCHEMA_VERSION:
+        if found and version not in {2, SCHEMA_VERSION}:
             connection.close()
             raise StoreUnusable(
                 f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}; nothing was changed. "
@@ -195,6 +197,9 @@ class Database:
             with self.transaction():
                 self._run(_SCHEMA).fetchall()
                 self._run("INSERT INTO ballast VALUES (1, zeroblob(?))", (_BALLAST_BYTES,))
+        elif version == 2:
+            with self.transaction():
+                self._run(_UPGRADE_FROM_2).fetchall()
         self._has_ballast = self.find("SELECT 1 FROM ballast") is not None
         # What a crash left in the log is made safe before anything of it is answered: a failed sync may have left
         # bytes that can be read and are not on disk.

@@ -245,7 +245,7 @@ class Desk:
         elif verdict is Verdict.GREET_AGAIN:
             log.warning("slot %d: batch %d of epoch %d has no place; its gateway has to greet", slot, number, epoch)
             answer = GreetAgain(slot, epoch, number)
-        return verdict, answer, None if found is None else found.outcomes
+        return verdict, answer, None if found is None else found.kept(number)
 
     def _batch(self, peer: bytes, batch: Batch) -> ToGateway | None:
         slot, epoch, number, operations = batch

@@ -26,7 +26,7 @@ from storage_worker.effects import BatchApplied, Effect, decode_effects, encode_
 from storage_worker.journal import ERA_SIZE, Journal
 from storage_worker.message_queue import MessageQueue
 from storage_worker.sent_tokens import SentTokens
-from storage_worker.slots import Slots
+from storage_worker.slots import Slots, newest
 from storage_worker.user_registry import UserRegistry
 
 log = logging.getLogger("storage_worker")
@@ -48,7 +48,7 @@ class Ledger:
         self._random_bytes = random_bytes
         self._effects: list[Effect] = []
         self._waiting_since: int | None = None
-        self._unrecorded: list[Effect] = []
+        self._unrecorded: list[BatchApplied] = []
         """Numbers of batches that did nothing, which this process alone knows. They go with the next record."""
         self.is_stuck = False
         """Whether the database had no room for what the journal holds when it was last tried."""
@@ -114,15 +114,13 @@ class Ledger:
         if not effects:
             return
         if self._unrecorded:
-            effects = self._unrecorded + effects
+            effects = [*self._unrecorded, *effects]
         record = encode_effects(effects)
         changes = any(type(effect) is not BatchApplied for effect in effects)
         if not changes and self.is_stuck and self._journal.used * 8 >= self._journal.capacity * 7:
             # Nothing but the number of a batch that did nothing: a gateway that asks the next worker for the one
             # behind it has to greet again. What little room there may be is for what makes room.
-            self._unrecorded = list(
-                {effect.slot: effect for effect in effects if isinstance(effect, BatchApplied)}.values()
-            )
+            self._unrecorded = newest([effect for effect in effects if isinstance(effect, BatchApplied)])
             self._effects = []
             return
         if not self._journal.fits(record):

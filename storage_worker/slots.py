@@ -1,25 +1,42 @@
-"""The gateways' slots: which epoch counts, which batch was applied last, and what was answered to it.
+"""The gateways' slots: which epoch counts, which batches were applied last, and what was answered to them.
 
 Owns: the table `slot`, and in memory what of it is in the journal alone.
 Promises: as the post office's tables: what `replay` is told after a start gives the same again.
 Exposure: none; gateways of this server name the slots.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from common.ipc.batches import MOST_ON_THEIR_WAY
 from storage_worker.database import Database
 from storage_worker.effects import BatchApplied, Effect, SlotTaken
 
 
 class Slot(NamedTuple):
-    """`earlier`: incarnations that were succeeded, 16 bytes each. `outcomes`: of batch `number`; None: refused."""
+    """`earlier`: incarnations that were succeeded, 16 bytes each.
+
+    `outcomes`: of batch `number`, `before`: of the one before it; None: refused. There is no batch 0.
+    """
 
     epoch: int
     incarnation: bytes
     earlier: bytes
     number: int
     outcomes: bytes | None
+    before: bytes | None
+
+    def kept(self, number: int) -> bytes | None:
+        """What was kept of the answer to one of the last two batches."""
+        return self.outcomes if number == self.number else self.before
+
+
+def newest(applied: Iterable[BatchApplied]) -> list[BatchApplied]:
+    """Those that make a slot what all of them together make it."""
+    of_slot: dict[int, list[BatchApplied]] = {}
+    for effect in applied:
+        of_slot.setdefault(effect.slot, []).append(effect)
+    return [effect for effects in of_slot.values() for effect in effects[-MOST_ON_THEIR_WAY:]]
 
 
 class Slots:
@@ -34,7 +51,7 @@ class Slots:
 
     def forget(self) -> None:
         """Be as the database is."""
-        rows = self._database.execute("SELECT slot, epoch, incarnation, earlier, number, outcomes FROM slot")
+        rows = self._database.execute("SELECT slot, epoch, incarnation, earlier, number, outcomes, before FROM slot")
         self._slots = {slot: Slot(*fields) for slot, *fields in rows}
         self._changed.clear()
 
@@ -42,10 +59,11 @@ class Slots:
         """Do again what a turn did."""
         match effect:
             case SlotTaken(slot, epoch, incarnation, earlier):
-                self._slots[slot] = Slot(epoch, incarnation, earlier, 0, None)
+                self._slots[slot] = Slot(epoch, incarnation, earlier, 0, None, None)
                 self._changed.add(slot)
             case BatchApplied(slot, number, outcomes):
-                self._slots[slot] = self._slots[slot]._replace(number=number, outcomes=outcomes)
+                found = self._slots[slot]
+                self._slots[slot] = found._replace(number=number, outcomes=outcomes, before=found.outcomes)
                 self._changed.add(slot)
             case _:
                 pass
@@ -62,7 +80,7 @@ class Slots:
     def write(self) -> None:
         """Inside a transaction: give the database what it does not have."""
         self._database.execute_many(
-            "INSERT OR REPLACE INTO slot VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO slot VALUES (?, ?, ?, ?, ?, ?, ?)",
             [(slot, *self._slots[slot]) for slot in sorted(self._changed)],
         )
 

@@ -8,13 +8,16 @@ Exposure: none of its own; it sees decoded messages only.
     gateway's side          on its way           ends with
     ─────────────────────   ──────────────────   ──────────────────────────────────────────────
     greeting                Hello                Welcome of this incarnation → ready, number 0
-    ready                   nothing              `take` → a batch under the next number
-    ready                   batch n              Reply n → outcomes; BatchRefused n → none done;
-                                                 deadline → unknown, greeting; GreetAgain, Superseded → the same
+    ready                   nothing              a batch under the next number, n
+    ready                   batch n              as large a one behind it → n and n + 1
+    ready                   batch n (and n + 1)  Reply n → outcomes; BatchRefused n → none done;
+                                                 deadline → unknown, greeting; GreetAgain n, Superseded → the same
+    ready                   batches n and n + 1  an answer to n + 1 → n was lost, or its answer: both go again
 
-The two ends should work at the same time, on what they gave each other before. Clients send again when they are
-answered, so if a batch took all that waits, everything would come back together and find one end idle, again and
-again. So a batch takes about half of what waits and was just answered (`share`): two halves take turns.
+The worker should never wait for the gateway: when it answered a batch, the next one lies before it. And both ends
+should work at the same time, on what they gave each other before. Clients send again when they are answered, so if a
+batch took all that waits, everything would come back together and find one end idle, again and again. So a batch
+takes about half of what waits and was just answered (`share`).
 
 Source: docs/storage-protocol.md, "Batches".
 """
@@ -47,6 +50,8 @@ The greeting of a gateway that was killed may reach the worker after that of its
 that lives. A successor that lives comes back each time, and one of the two gives up."""
 LATE_GREETINGS_WITHIN: Final = 600.0
 
+MOST_ON_THEIR_WAY: Final = 2
+"""Batches that were not answered. The worker keeps what it answered to so many."""
 SMALLEST_SHARE: Final = 32768
 """Bytes that are not worth another batch."""
 LEAST_SIZE: Final = 256
@@ -86,16 +91,33 @@ class WorkerChanged(NamedTuple):
 Event = Answered[Waiter] | GivenUp[Waiter] | Greeted | WorkerChanged
 
 
+class _Sent(Generic[Waiter]):
+    """A batch that is on its way. `size` in bytes, moments in monotonic seconds."""
+
+    __slots__ = ("frame", "number", "operations", "sent_at", "size", "started_at", "waiters")
+
+    def __init__(
+        self, number: int, operations: list[Operation], waiters: list[Waiter], size: int, frame: bytes, now: float
+    ) -> None:
+        self.number = number
+        self.operations = operations
+        self.waiters = waiters
+        self.size = size
+        self.frame = frame
+        self.started_at = now
+        self.sent_at = now
+
+
 class BatchSender(Generic[Waiter]):
-    """The gateway's end of the link for one slot: one batch on its way, the next one being collected.
+    """The gateway's end of the link for one slot: a few batches on their way, the next one being collected.
 
     `new_incarnation` gives 16 fresh random bytes for each greeting. Sizes are the bytes that operations keep in memory.
     """
 
     __slots__ = (
-        "_answered_size", "_collected_size", "_collecting_since", "_deadline", "_epoch", "_frame", "_greeting",
-        "_incarnation", "_new_incarnation", "_number", "_on_its_way", "_on_its_way_size", "_operations",
-        "_resend_after", "_sent_at", "_sizes", "_slot", "_started_at", "_superseded_at", "_waiters",
+        "_answered_size", "_collected_size", "_collecting_since", "_deadline", "_epoch", "_greeting", "_hello",
+        "_hello_sent_at", "_incarnation", "_leaving", "_new_incarnation", "_number", "_on_its_way",
+        "_operations", "_resend_after", "_sizes", "_slot", "_started_at", "_superseded_at", "_waiters",
         "_worker_incarnation",
     )  # fmt: skip
 
@@ -115,13 +137,12 @@ class BatchSender(Generic[Waiter]):
         self._sizes: list[int] = []
         self._collected_size = 0
         self._collecting_since = 0.0
-        self._on_its_way: tuple[list[Operation], list[Waiter]] | None = None
-        self._on_its_way_size = 0
+        self._on_its_way: list[_Sent[Waiter]] = []
+        self._leaving: _Sent[Waiter] | None = None
         self._answered_size = 0
         self._epoch = 0
         self._number = 0
         self._worker_incarnation = b""
-        self._sent_at = 0.0
         self._started_at = 0.0
         self._superseded_at: list[float] = []
         self._greet()
@@ -129,8 +150,8 @@ class BatchSender(Generic[Waiter]):
     def _greet(self) -> None:
         self._greeting = True
         self._incarnation = self._new_incarnation()
-        self._frame = encode_hello(Hello(self._slot, self._incarnation))
-        self._sent_at = float("-inf")
+        self._hello = encode_hello(Hello(self._slot, self._incarnation))
+        self._hello_sent_at = float("-inf")
 
     @property
     def ready(self) -> bool:
@@ -145,25 +166,38 @@ class BatchSender(Generic[Waiter]):
     @property
     def waiting(self) -> bool:
         """Whether a batch is on its way."""
-        return self._on_its_way is not None
+        return bool(self._on_its_way)
 
     @property
-    def on_its_way(self) -> list[Operation]:
-        """The operations of the batch that is on its way."""
-        return self._on_its_way[0] if self._on_its_way else []
+    def leaving(self) -> list[Operation]:
+        """The operations of the frame that `frame_to_send` gave last."""
+        return self._leaving.operations if self._leaving is not None else []
 
     @property
     def size(self) -> int:
         """Of all operations that were not answered."""
-        return self._collected_size + self._on_its_way_size
+        return self._collected_size + sum([sent.size for sent in self._on_its_way])
+
+    def has_place(self, more: int) -> bool:
+        """Whether a batch of what was collected and an operation of `more` bytes would leave now, rather than grow.
+
+        Behind another one it leaves when it is as large: the worker then has what it needs next, and neither is small.
+        """
+        on_its_way = self._on_its_way
+        if not on_its_way:
+            return True
+        return len(on_its_way) < MOST_ON_THEIR_WAY and self._collected_with(more) >= on_its_way[-1].size
 
     def share(self, more: int) -> int:
-        """How much the next batch should take of what was collected and `more`; all of it where little was answered.
+        """How much the next batch should take of what was collected and an operation of `more` bytes.
 
-        That is half of both and of the batch whose answer was the last thing that happened.
+        That is half of both and of the batch whose answer was the last thing that happened; all where that is little.
         """
-        waiting = self._collected_size + more
+        waiting = self._collected_with(more)
         return max((waiting + self._answered_size + 1) // 2, SMALLEST_SHARE) if self._answered_size else waiting
+
+    def _collected_with(self, more: int) -> int:
+        return self._collected_size + (max(more, LEAST_SIZE) if more else 0)
 
     def submit(self, operation: Operation, waiter: Waiter, now: float, size: int = 0) -> None:
         """Put an operation into the batch that is being collected; `waiter` comes back with its outcome."""
@@ -175,52 +209,63 @@ class BatchSender(Generic[Waiter]):
         self._sizes.append(size)
         self._collected_size += size
 
-    def _take(self) -> tuple[list[Operation], list[Waiter]]:
+    def _take(self, now: float) -> _Sent[Waiter]:
         """The operations that leave now, as many as their share allows, and one at least."""
         share = self.share(0)
         self._answered_size = 0
-        if self._collected_size <= share or len(self._operations) == 1:
-            taken = self._operations, self._waiters
-            self._on_its_way_size = self._collected_size
-            self._operations, self._waiters, self._sizes, self._collected_size = [], [], [], 0
-            return taken
         count, size = 1, self._sizes[0]
-        while size + self._sizes[count] <= share:
-            size += self._sizes[count]
-            count += 1
-        taken = self._operations[:count], self._waiters[:count]
+        if self._collected_size <= share:
+            count, size = len(self._operations), self._collected_size
+        else:
+            while count < len(self._operations) and size + self._sizes[count] <= share:
+                size += self._sizes[count]
+                count += 1
+        operations, waiters = self._operations[:count], self._waiters[:count]
         del self._operations[:count], self._waiters[:count], self._sizes[:count]
         self._collected_size -= size
-        self._on_its_way_size = size
-        return taken
+        self._number += 1
+        # What stays behind was not refused its turn: it came in while others had theirs, and is among the next.
+        self._collecting_since = self._started_at = now
+        frame = encode_batch(Batch(self._slot, self._epoch, self._number, operations))
+        return _Sent(self._number, operations, waiters, size, frame, now)
 
     def frame_to_send(self, now: float) -> bytes | None:
-        """What has to leave now: a greeting, the next batch, or once more what was not answered; None for nothing.
+        """What has to leave now: a greeting, once more what was not answered, or the next batch; None for nothing.
 
         The caller says `not_sent` where the frame could not be handed to the socket.
         """
-        if self._frame:
-            if now - self._sent_at < self._resend_after:
+        self._leaving = None
+        if self._greeting:
+            if now - self._hello_sent_at < self._resend_after:
                 return None
-        elif self._operations:
-            self._number += 1
-            self._on_its_way = self._take()
-            # What stays behind was not refused its turn: it came in while others had theirs, and is among the next.
-            self._collecting_since = now
-            self._frame = encode_batch(Batch(self._slot, self._epoch, self._number, self._on_its_way[0]))
-            self._started_at = now
-        else:
+            self._hello_sent_at = now
+            return self._hello
+        for sent in self._on_its_way:
+            if now - sent.sent_at >= self._resend_after:
+                sent.sent_at = now
+                self._leaving = sent
+                return sent.frame
+        if not self._operations:
             self._answered_size = 0
             return None
-        self._sent_at = now
-        return self._frame
+        if not self.has_place(0):
+            return None
+        self._leaving = self._take(now)
+        self._on_its_way.append(self._leaving)
+        return self._leaving.frame
 
     def not_sent(self) -> None:
         """The socket did not take the frame: it goes again at the next call, with its number unchanged."""
-        self._sent_at = float("-inf")
+        if self._leaving is not None:
+            self._leaving.sent_at = float("-inf")
+        else:
+            self._hello_sent_at = float("-inf")
 
-    reconnected = not_sent
-    """The link came back: what was on its way may be lost, so it goes again."""
+    def reconnected(self) -> None:
+        """The link came back: what was on its way may be lost, so it goes again."""
+        self._hello_sent_at = float("-inf")
+        for sent in self._on_its_way:
+            sent.sent_at = float("-inf")
 
     def next_deadline(self, *, connected: bool) -> float | None:
         """When `frame_to_send` or `expire` next has something to do, in monotonic seconds; None for never.
@@ -228,10 +273,12 @@ class BatchSender(Generic[Waiter]):
         Without a connection nothing can be sent, so only `expire` counts.
         """
         moments = []
-        if self._frame and connected:
-            moments.append(self._sent_at + self._resend_after)
+        if connected:
+            if self._greeting:
+                moments.append(self._hello_sent_at + self._resend_after)
+            moments += [sent.sent_at + self._resend_after for sent in self._on_its_way]
         if self._on_its_way:
-            moments.append(self._started_at + self._deadline)
+            moments.append(self._on_its_way[0].started_at + self._deadline)
         if self._operations:
             moments.append(self._collecting_since + self._deadline)
         return min(moments, default=None)
@@ -239,9 +286,8 @@ class BatchSender(Generic[Waiter]):
     def expire(self, now: float) -> list[Event[Waiter]]:
         """Give up what has waited for longer than the deadline; after a batch was given up, greet again."""
         events: list[Event[Waiter]] = []
-        if self._on_its_way and now - self._started_at >= self._deadline:
-            events.append(self._give_up())
-            self._greet()
+        if self._on_its_way and now - self._on_its_way[0].started_at >= self._deadline:
+            events += self._greet_again()
         if self._operations and now - self._collecting_since >= self._deadline:
             events += self.give_up_collected()
         return events
@@ -254,39 +300,28 @@ class BatchSender(Generic[Waiter]):
         self._operations, self._waiters, self._sizes, self._collected_size = [], [], [], 0
         return [given_up]
 
-    def _off_its_way(self) -> tuple[list[Operation], list[Waiter]]:
-        """The batch that was on its way is so no more."""
-        assert self._on_its_way is not None
-        batch, self._on_its_way = self._on_its_way, None
-        self._answered_size, self._on_its_way_size = self._on_its_way_size, 0
-        self._frame = b""
-        return batch
-
-    def _give_up(self) -> GivenUp[Waiter]:
-        given_up = GivenUp(*self._off_its_way())
-        self._answered_size = 0
-        return given_up
-
     def receive(self, message: Welcome | Reply | BatchRefused | Superseded | GreetAgain) -> list[Event[Waiter]]:
         """Take in what the worker said. Raises `GatewaySuperseded` where a later gateway has the slot and lives.
 
         Late answers to earlier numbers, epochs or greetings are no news and give no event.
         """
         match message:
-            case Reply():
-                return self._reply(message)
             case Welcome():
                 return self._welcome(message)
             case Superseded(slot, epoch):
                 if slot == self._slot and epoch == self._epoch and not self._greeting:
                     self._note_successor()
                     return self._greet_again()
-            case BatchRefused(slot, epoch, number):
-                if self._is_current(slot, epoch, number) and self._on_its_way:
-                    return [Answered(*self._off_its_way(), None)]
-            case GreetAgain(slot, epoch, number):
-                if self._is_current(slot, epoch, number) and self._on_its_way:
-                    return self._greet_again()
+            case Reply() | BatchRefused() | GreetAgain():
+                slot, epoch, number = message[:3]
+                if self._greeting or (slot, epoch) != (self._slot, self._epoch):
+                    return []
+                oldest, *later = [sent.number for sent in self._on_its_way] or [0]
+                if number == oldest:
+                    return self._greet_again() if isinstance(message, GreetAgain) else self._answered(message)
+                if number in later:
+                    # What went before it, or the answer to that, was lost with a connection.
+                    self.reconnected()
         return []
 
     def _note_successor(self) -> None:
@@ -298,26 +333,26 @@ class BatchSender(Generic[Waiter]):
 
     def _greet_again(self) -> list[Event[Waiter]]:
         """Nothing of the present epoch is answered any more."""
-        events: list[Event[Waiter]] = [self._give_up()] if self._on_its_way else []
+        events: list[Event[Waiter]] = [GivenUp(sent.operations, sent.waiters) for sent in self._on_its_way]
+        self._on_its_way.clear()
+        self._answered_size = 0
         self._greet()
         return events
 
-    def _is_current(self, slot: int, epoch: int, number: int) -> bool:
-        return not self._greeting and (slot, epoch, number) == (self._slot, self._epoch, self._number)
-
-    def _reply(self, reply: Reply) -> list[Event[Waiter]]:
-        if not self._is_current(reply.slot, reply.epoch, reply.number) or self._on_its_way is None:
-            return []
+    def _answered(self, answer: Reply | BatchRefused) -> list[Event[Waiter]]:
+        """The worker said what became of the oldest batch that is on its way."""
         events: list[Event[Waiter]] = []
-        if reply.worker_incarnation != self._worker_incarnation:
-            self._worker_incarnation = reply.worker_incarnation
-            events.append(WorkerChanged(reply.worker_incarnation))
-        operations, waiters = self._off_its_way()
-        if len(reply.outcomes) != len(operations):
-            self._greet()
-            events.append(GivenUp(operations, waiters))
-        else:
-            events.append(Answered(operations, waiters, reply.outcomes))
+        outcomes: list[Outcome] | None = None
+        if isinstance(answer, Reply):
+            if answer.worker_incarnation != self._worker_incarnation:
+                self._worker_incarnation = answer.worker_incarnation
+                events.append(WorkerChanged(answer.worker_incarnation))
+            outcomes = answer.outcomes
+            if len(outcomes) != len(self._on_its_way[0].operations):
+                return events + self._greet_again()
+        sent = self._on_its_way.pop(0)
+        self._answered_size = sent.size
+        events.append(Answered(sent.operations, sent.waiters, outcomes))
         return events
 
     def _welcome(self, welcome: Welcome) -> list[Event[Waiter]]:
@@ -326,7 +361,6 @@ class BatchSender(Generic[Waiter]):
         self._greeting = False
         self._epoch = welcome.epoch
         self._number = 0
-        self._frame = b""
         self._worker_incarnation = welcome.worker_incarnation
         return [Greeted(welcome.facts, welcome.worker_incarnation)]
 
@@ -344,9 +378,9 @@ class Verdict(Enum):
     APPLY = auto()
     """The next number: apply it and keep its outcomes."""
     ANSWER_AGAIN = auto()
-    """The last number once more: answer with what was kept."""
+    """One of the last numbers once more: answer with what was kept."""
     IGNORE = auto()
-    """A late copy of an older number, which was answered: say nothing."""
+    """A late copy of an older number, whose answer was heard: say nothing."""
     SUPERSEDED = auto()
     """An epoch of the past."""
     GREET_AGAIN = auto()
@@ -363,4 +397,4 @@ def judge(state: SlotState | None, epoch: int, number: int) -> Verdict:
         return Verdict.APPLY
     if number > state.number:
         return Verdict.GREET_AGAIN
-    return Verdict.ANSWER_AGAIN if number == state.number and number > 0 else Verdict.IGNORE
+    return Verdict.ANSWER_AGAIN if number > max(state.number - MOST_ON_THEIR_WAY, 0) else Verdict.IGNORE

@@ -193,7 +193,8 @@ def test_a_page_that_makes_no_sense_resets(gate: Gate, caplog: pytest.LogCapture
 def test_sends_of_all_connections_are_one_operation(gate: Gate) -> None:
     gate.storage.answering = False
     peers = [gate.peer() for _ in range(3)]
-    peers[0].send(encode(SendRequest(ALICE, BOB, 3, b"first")))
+    # So large that what comes behind it grows until it is answered.
+    peers[0].send(encode(SendRequest(ALICE, BOB, 3, bytes(10_000))))
     gate.turn_until(lambda: bool(gate.storage.held))
     for peer in peers:
         peer.send(encode(SendRequest(ALICE, BOB, 3, b"x")) * 2)

@@ -9,6 +9,7 @@ import pytest
 
 from common.entries import walk_frames
 from common.errors import SettingRejected
+from common.ipc.batches import MOST_ON_THEIR_WAY
 from common.ipc.schema import Arrived, BatchRefused, GreetAgain, StoreFacts, Superseded
 from common.operations import (
     NO_MAIL,
@@ -106,7 +107,8 @@ def test_a_client_that_is_gone_before_the_answer_disturbs_nobody(gate: Gate, kin
     peer.close()
     gate.turn_until(lambda: not gate.context.sessions)
     gate.storage.answering = True
-    gate.storage.answer(gate.storage.held[0])
+    for batch in gate.storage.held:
+        gate.storage.answer(batch)
     other = gate.peer()
     other.send(EVERY_KIND["send"])
     assert other.response()[0] == 2103
@@ -253,14 +255,17 @@ def test_a_worker_that_does_not_know_us_is_greeted_again(gate: Gate) -> None:
 
 
 def test_an_upload_that_a_greeting_ended_is_no_fault_of_the_client(gate: Gate) -> None:
-    uploader, other = gate.peer(), gate.peer()
+    uploader, *others = [gate.peer() for _ in range(1 + MOST_ON_THEIR_WAY)]
     frame = encode(SendRequest(ALICE, BOB, 4, bytes(600_000)))
     uploader.send(frame[:300_000])
     gate.turn_until(lambda: bool(gate.storage.asked(Chunk)))
-    # While another's batch is on its way that will be answered by nobody, the upload goes on behind it.
+    gate.turn_until(lambda: not gate.link.bytes_under_way)
+    # While others' batches are on their way that will be answered by nobody, the upload goes on behind them.
     gate.storage.answering = False
-    other.send(EVERY_KIND["send"])
-    gate.turn_until(lambda: bool(gate.storage.held))
+    for other in others:
+        other.send(EVERY_KIND["send"])
+        gate.turns()
+    assert len(gate.storage.held) == MOST_ON_THEIR_WAY
     uploader.send(frame[300_000:])
     gate.turns()
     batch = gate.storage.held[0]

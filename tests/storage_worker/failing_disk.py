@@ -118,7 +118,7 @@ def fail_once(folder: Path, fail_at: int, fault: Fault) -> Tally:
             tally = tally.found(workload.check(office))
             workload.go_on(office)
             tally = tally.found(workload.check(office))
-            if workload.pending is None:
+            if not workload.pending:
                 workload.step()
                 tally = tally.found(workload.check(office))
     finally:

@@ -219,6 +219,22 @@ def test_another_schema(database: Database, path: Path, version: int, next_step:
         Database(path)
 
 
+def test_a_store_of_the_last_schema_is_brought_over(path: Path) -> None:
+    database = Database(path)
+    with database.transaction():
+        database.execute("INSERT INTO slot VALUES (3, 1, x'01', x'', 5, x'90', NULL)")
+    list(database.execute("ALTER TABLE slot DROP COLUMN before; PRAGMA user_version = 2"))
+    database.close()
+    beside = Database(path, beside=True)
+    assert beside.row("PRAGMA user_version") == (2,), "another program's store is left as it is"
+    beside.close()
+    for _ in range(2):
+        database = Database(path)
+        assert database.row("PRAGMA user_version") == (3,)
+        assert database.row("SELECT * FROM slot") == (3, 1, b"\x01", b"", 5, b"\x90", None)
+        database.close()
+
+
 def test_a_folder_in_its_place(path: Path) -> None:
     path.mkdir()
     with pytest.raises(StoreUnusable, match="CantOpenError"):

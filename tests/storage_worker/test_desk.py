@@ -130,8 +130,17 @@ class TestNumbers:
     def test_a_late_copy_of_an_older_number_is_ignored(self, office: Office, gateway: Gateway) -> None:
         first = gateway.next_batch(Register("alice", KEY))
         gateway.send(first)
-        gateway.ask(Register("bob", KEY))
+        for name in ("bob", "carol"):
+            assert office.handle(first) != []
+            gateway.ask(Register(name, KEY))
         assert office.handle(first) == []
+
+    def test_one_that_came_before_its_predecessor_has_its_place_behind_it(
+        self, office: Office, gateway: Gateway
+    ) -> None:
+        first, second = (gateway.next_batch(Register(name, KEY)) for name in ("alice", "bob"))
+        assert office.handle(second) == [GreetAgain(0, 1, 2)]
+        assert [type(answer) for answer in office.handle(first, second)] == [Reply, Reply]
 
     def test_an_epoch_nobody_was_given(self, office: Office, gateway: Gateway) -> None:
         assert office.handle(Batch(0, 2, 1, [])) == [GreetAgain(0, 2, 1)]
@@ -206,6 +215,22 @@ class TestResend:
         assert isinstance(leased, Leased)
         assert leased.last == 2
 
+    @pytest.mark.parametrize("restart", ["no", "from the journal", "from the database"])
+    def test_the_last_two_are_answered_the_same(self, open_office: Open, restart: str) -> None:
+        office = open_office()
+        gateway = Gateway(office)
+        alice, bob = gateway.register("alice", "bob")
+        batches = [gateway.next_batch(StoreMessage(alice, False, bob, 3, content)) for content in (b"x", b"y")]
+        firsts = [gateway.send(batch) for batch in batches]
+        if restart != "no":
+            if restart == "from the database":
+                office.absorb()
+            office.kill()
+            office = gateway.office = open_office()
+        assert [gateway.send(batch) for batch in batches] == firsts
+        assert message_count(office) == 2
+        assert isinstance(gateway.one(StoreMessage(alice, False, bob, 3, b"z")), Stored)
+
     def test_three_times(self, gateway: Gateway) -> None:
         gateway.ask(Register("alice", KEY))
         assert gateway.resend() == gateway.resend()
@@ -267,6 +292,8 @@ class TestUndecodable:
         assert refused_batch(office.handle(bad)) == BatchRefused(0, 1, 1)
         assert refused_batch(office.handle(Batch(0, 1, 1, []))) == BatchRefused(0, 1, 1)
         assert isinstance(gateway.one(Register("alice", KEY)), Registered)
+        assert refused_batch(office.handle(bad)) == BatchRefused(0, 1, 1)
+        assert isinstance(gateway.one(Register("bob", KEY)), Registered)
         assert office.handle(bad) == []
 
     def test_is_logged_as_a_bug(self, office: Office, gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:

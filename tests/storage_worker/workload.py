@@ -9,6 +9,7 @@ from random import Random
 from typing import NamedTuple
 
 from common.entries import pack_frame, walk_frames
+from common.ipc.batches import MOST_ON_THEIR_WAY
 from common.ipc.schema import Batch, Reply
 from common.operations import (
     BeginUpload,
@@ -49,7 +50,7 @@ class Findings(NamedTuple):
 
 
 class Workload:
-    """Drives one office after the other through one gateway. `pending` is the batch that was not answered."""
+    """Drives one office after the other through one gateway. `pending`: batches that were not answered, in order."""
 
     def __init__(self, chance: Random) -> None:
         self._chance = chance
@@ -57,7 +58,7 @@ class Workload:
         self.stored: dict[int, tuple[bytes, bytes]] = {}
         self.deleted: set[int] = set()
         self.leased: dict[int, tuple[bytes, int, int]] = {}
-        self.pending: Batch | None = None
+        self.pending: list[Batch] = []
         self.acknowledged = 0
         self._count = 0
         self._uploads = 0
@@ -68,7 +69,7 @@ class Workload:
     def begin(self, office: Office) -> None:
         """Greet, and register where that was not done."""
         self.gateway = Gateway(office, incarnation=self._chance.randbytes(16))
-        self.pending = None
+        self.pending.clear()
         self.leased.clear()
         while not self.users:
             # Refused where the disk was full at this moment.
@@ -134,16 +135,24 @@ class Workload:
         ]
 
     def ask(self, *operations: Operation) -> None:
-        """Send a batch and enter its answer."""
+        """Send a batch and enter its answer; now and then it is lost, and both are sent again with the next one."""
         assert self.gateway
         self.gateway.office.now_ms += self._chance.choice([1, 1, 1, 2000])
-        self.pending = self.gateway.next_batch(*operations)
-        self._answered(operations, self.gateway.send(self.pending))
+        batch = self.gateway.next_batch(*operations)
+        self.pending.append(batch)
+        outcomes = self.gateway.send(batch)
+        if self.users and len(self.pending) < MOST_ON_THEIR_WAY and self._chance.random() < 0.2:
+            return
+        if len(self.pending) == 1:
+            self._answered(outcomes)
+            return
+        for late in list(self.pending):
+            self._answered(self.gateway.send(late))
 
-    def _answered(self, operations: Sequence[Operation], outcomes: Sequence[Outcome]) -> None:
-        self.pending = None
+    def _answered(self, outcomes: Sequence[Outcome]) -> None:
+        """Of the first that is pending."""
         content = b""
-        for operation, outcome in zip(operations, outcomes, strict=True):
+        for operation, outcome in zip(self.pending.pop(0).operations, outcomes, strict=True):
             match operation, outcome:
                 case Register(), Registered(client_id):
                     self.users.append(client_id)
@@ -190,11 +199,11 @@ class Workload:
         assert self.gateway
         self.gateway.office = office
         self.leased.clear()
-        if self.pending is None:
-            return
-        answers = office.handle(self.pending)
-        if answers and isinstance(answers[0], Reply):
-            self._answered(self.pending.operations, answers[0].outcomes)
+        while self.pending:
+            answers = office.handle(self.pending[0])
+            if not answers or not isinstance(answers[0], Reply):
+                break
+            self._answered(answers[0].outcomes)
 
     def check(self, office: Office) -> Findings:
         """Compare what is there with what was acknowledged; reads through a gateway of its own."""
@@ -206,7 +215,7 @@ class Workload:
                 found |= {piece.sequence: (user, piece.content) for piece in pieces(page.page)}
         unknown: set[int] = set()
         maybe: set[bytes] = set()
-        for operation in self.pending.operations if self.pending else []:
+        for operation in [operation for batch in self.pending for operation in batch.operations]:
             match operation:
                 case StoreMessage():
                     maybe.add(operation.content)

@@ -11,6 +11,7 @@ from common.ipc.batches import (
     LATE_GREETINGS,
     LATE_GREETINGS_WITHIN,
     LEAST_SIZE,
+    MOST_ON_THEIR_WAY,
     RESEND_AFTER,
     SMALLEST_SHARE,
     Answered,
@@ -62,6 +63,14 @@ def sent(sender: BatchSender[str], now: float = 0.0) -> Batch:
     return batch
 
 
+def sent_two(sender: BatchSender[str]) -> tuple[Batch, Batch]:
+    """Batches of one operation, one behind the other."""
+    sender.submit(Release(1), "a", 0)
+    first = sent(sender)
+    sender.submit(Release(2), "b", 0)
+    return first, sent(sender)
+
+
 @pytest.fixture
 def sender() -> BatchSender[str]:
     sender = new_sender()
@@ -94,15 +103,84 @@ class TestSender:
         assert sender.expire(10**6) == []
 
     def test_collects_while_a_batch_is_on_its_way(self, sender: BatchSender[str]) -> None:
-        sender.submit(Release(1), "a", 0)
+        sender.submit(Release(1), "a", 0, 3 * LEAST_SIZE)
         assert (sender.collected, sender.waiting) == (1, False)
         assert sent(sender) == Batch(3, 1, 1, [Release(1)])
         sender.submit(Release(2), "b", 0)
         sender.submit(Release(3), "c", 0)
+        assert not sender.has_place(0)
+        assert sender.has_place(1), "any operation counts as the least size"
         assert sender.frame_to_send(0) is None
         assert (sender.collected, sender.waiting) == (2, True)
         assert sender.receive(Reply(3, 1, 1, WORKER, [Done()])) == [Answered([Release(1)], ["a"], [Done()])]
         assert sent(sender) == Batch(3, 1, 2, [Release(2), Release(3)])
+
+    def test_as_large_a_batch_leaves_behind_the_first_and_no_third_one(self, sender: BatchSender[str]) -> None:
+        assert sender.has_place(0)
+        sender.submit(Release(1), "a", 0, 600)
+        sent(sender)
+        sender.submit(Release(2), "b", 0, 599)
+        assert sender.frame_to_send(0) is None
+        sender.submit(Release(3), "c", 0, 1)
+        assert sent(sender) == Batch(3, 1, 2, [Release(2), Release(3)])
+        sender.submit(Release(4), "d", 0, 10_000)
+        assert sender.frame_to_send(0) is None
+        assert not sender.has_place(10_000)
+        assert sender.receive(Reply(3, 1, 1, WORKER, [Done()])) == [Answered([Release(1)], ["a"], [Done()])]
+        assert sent(sender) == Batch(3, 1, 3, [Release(4)])
+        assert sender.receive(BatchRefused(3, 1, 2)) == [Answered([Release(2), Release(3)], ["b", "c"], None)]
+        assert sender.receive(Reply(3, 1, 3, WORKER, [Done()])) == [Answered([Release(4)], ["d"], [Done()])]
+        assert not sender.waiting
+
+    @pytest.mark.parametrize(
+        "answer", [Reply(3, 1, 2, WORKER, [Done()]), BatchRefused(3, 1, 2), GreetAgain(3, 1, 2)], ids=type
+    )
+    def test_both_go_again_where_the_second_is_answered_first(
+        self, sender: BatchSender[str], answer: Reply | BatchRefused | GreetAgain
+    ) -> None:
+        first, second = sent_two(sender)
+        assert sender.frame_to_send(0) is None
+        assert sender.receive(answer) == []
+        assert [sent(sender), sent(sender)] == [first, second]
+        assert sender.frame_to_send(0) is None
+        assert sender.receive(Reply(3, 1, 1, WORKER, [Done()])) == [Answered([Release(1)], ["a"], [Done()])]
+        assert sender.receive(Reply(3, 1, 2, WORKER, [Done()])) == [Answered([Release(2)], ["b"], [Done()])]
+
+    def test_only_what_was_not_sent_goes_again(self, sender: BatchSender[str]) -> None:
+        _, second = sent_two(sender)
+        sender.not_sent()
+        assert sent(sender) == second
+        assert sender.frame_to_send(0) is None
+
+    def test_both_go_again_in_their_order(self, sender: BatchSender[str]) -> None:
+        first, second = sent_two(sender)
+        for again in (RESEND_AFTER, 2 * RESEND_AFTER):
+            assert sender.next_deadline(connected=True) == again
+            assert [sent(sender, again), sent(sender, again)] == [first, second]
+        sender.reconnected()
+        assert [sent(sender, again), sent(sender, again)] == [first, second]
+
+    @pytest.mark.parametrize("end", [GreetAgain(3, 1, 1), Superseded(3, 1), Reply(3, 1, 1, WORKER, []), None], ids=str)
+    def test_both_are_given_up_together(
+        self, sender: BatchSender[str], end: GreetAgain | Superseded | Reply | None
+    ) -> None:
+        sent_two(sender)
+        events = sender.expire(DEADLINE) if end is None else sender.receive(end)
+        assert events == [GivenUp([Release(1)], ["a"]), GivenUp([Release(2)], ["b"])]
+        assert not sender.ready
+        assert sender.size == 0
+        greeted(sender, epoch=2)
+        sender.submit(Release(3), "c", 0)
+        assert sent(sender) == Batch(3, 2, 1, [Release(3)])
+
+    def test_what_is_leaving(self, sender: BatchSender[str]) -> None:
+        sent_two(sender)
+        assert sender.leaving == [Release(2)]
+        sent(sender, RESEND_AFTER)
+        assert sender.leaving == [Release(1)]
+        sender.receive(GreetAgain(3, 1, 1))
+        sender.frame_to_send(0)
+        assert sender.leaving == []
 
     def test_the_number_stays_when_it_goes_again(self, sender: BatchSender[str]) -> None:
         sender.submit(Release(1), "a", 0)
@@ -292,9 +370,12 @@ class TestSender:
         ((2, 5), 2, 6, Verdict.APPLY),
         ((2, 0), 2, 1, Verdict.APPLY),
         ((2, 5), 2, 5, Verdict.ANSWER_AGAIN),
-        ((2, 5), 2, 4, Verdict.IGNORE),
+        ((2, 5), 2, 4, Verdict.ANSWER_AGAIN),
+        ((2, 5), 2, 3, Verdict.IGNORE),
+        ((2, 1), 2, 1, Verdict.ANSWER_AGAIN),
         ((2, 5), 2, 0, Verdict.IGNORE),
         ((2, 0), 2, 0, Verdict.IGNORE),
+        ((2, 1), 2, 0, Verdict.IGNORE),
         ((2, 5), 2, 7, Verdict.GREET_AGAIN),
     ],
 )
@@ -308,7 +389,7 @@ class Counter:
     def __init__(self) -> None:
         self.state: SlotState | None = None
         self.incarnation = b""
-        self.kept: list[Outcome] = []
+        self.kept: dict[int, list[Outcome]] = {}
         self.done: list[int] = []
 
     def handle(self, frame: bytes) -> list[Welcome | Reply | Superseded | GreetAgain]:
@@ -317,6 +398,7 @@ class Counter:
             if message.incarnation != self.incarnation:
                 self.incarnation = message.incarnation
                 self.state = SlotState(self.state.epoch + 1 if self.state else 1, 0)
+                self.kept.clear()
             assert self.state is not None
             return [Welcome(3, self.state.epoch, message.incarnation, WORKER, FACTS)]
         assert isinstance(message, Batch)
@@ -326,7 +408,8 @@ class Counter:
                 for operation in message.operations:
                     assert isinstance(operation, Release)
                     self.done.append(operation.lease)
-                self.kept = [Done()] * len(message.operations)
+                self.kept[message.number] = [Done()] * len(message.operations)
+                self.kept.pop(message.number - MOST_ON_THEIR_WAY, None)
             case Verdict.IGNORE:
                 return []
             case Verdict.SUPERSEDED:
@@ -335,7 +418,7 @@ class Counter:
                 return [GreetAgain(3, message.epoch, message.number)]
             case Verdict.ANSWER_AGAIN:
                 pass
-        return [Reply(3, message.epoch, message.number, WORKER, self.kept)]
+        return [Reply(3, message.epoch, message.number, WORKER, self.kept[message.number])]
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -354,9 +437,9 @@ def test_both_ends_over_a_link_that_loses_and_repeats(seed: int) -> None:
             number = next(submitted)
             sender.submit(Release(number), str(number), now, chance.choice([0, SMALLEST_SHARE]))
         events = sender.expire(now)
-        frame = sender.frame_to_send(now)
-        if frame is not None and chance.random() < 0.8:
-            on_the_way += [frame] * chance.choice([1, 1, 2])
+        while (frame := sender.frame_to_send(now)) is not None:
+            if chance.random() < 0.8:
+                on_the_way += [frame] * chance.choice([1, 1, 2])
         # One connection keeps the order of what it does deliver.
         while on_the_way and chance.random() < 0.9:
             for answer in worker.handle(on_the_way.pop(0)):
