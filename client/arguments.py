@@ -180,7 +180,12 @@ def parser(*, as_json: bool = False) -> argparse.ArgumentParser:
         "All of it happens or nothing. The present passphrase comes as for every command; the new one is asked for "
         "twice at a terminal where no option gives it.",
     )
-    passphrase.add_argument("what", choices=["set", "change", "remove"], help="set the first one, change it, remove it")
+    passphrase.add_argument(
+        "what",
+        metavar="set|change|remove",
+        choices=["set", "change", "remove"],
+        help="set the first one, change it, remove it",
+    )
     passphrase.add_argument("--new-passphrase-file", metavar="PATH", type=Path, help="its first line is the new one")
     passphrase.add_argument(
         "--new-passphrase-command", metavar="CMD", help="the first line that it prints is the new one"
@@ -194,7 +199,7 @@ def parser(*, as_json: bool = False) -> argparse.ArgumentParser:
     )
     command(CONSOLE, "the numbered menu, as published", "The same as no command at all.")
     config = command("config", "look at the settings", "A line for each: its value, and where that came from.")
-    config.add_argument("what", choices=["show"], help="every setting, and where it came from")
+    config.add_argument("what", metavar="show", choices=["show"], help="every setting, and where it came from")
     completion = command("completion", "print the completion script for a shell")
     completion.add_argument("shell", metavar="SHELL", choices=["bash", "zsh", "fish"], help="bash, zsh or fish")
     return top

@@ -8,6 +8,7 @@ Source: docs/client.md.
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from client.commands.output import Output
@@ -33,6 +34,23 @@ _messageu() {{
 }}
 complete -o default -F _messageu messageu
 """
+_FISH: Final = """\
+function __messageu_command
+    set -l words (commandline -opc)
+    set -e words[1]
+    set -l value no
+    for word in $words
+        if test $value = yes
+            set value no
+        else if contains -- $word {with_value}
+            set value yes
+        else if contains -- $word {commands}
+            echo $word
+            return
+        end
+    end
+    return 1
+end"""
 
 
 def completion(output: Output, top: argparse.ArgumentParser, shell: str) -> int:
@@ -83,10 +101,38 @@ def _zsh(top: argparse.ArgumentParser) -> str:
 
 
 def _fish(top: argparse.ArgumentParser) -> str:
-    common, commands = _words(top)
-    lines = [f"complete -c messageu -n __fish_use_subcommand -a '{' '.join([*commands, *common])}'"]
+    commands = _subcommands(top)
+    lines = [_FISH.format(commands=" ".join(commands), with_value=" ".join(_with_value(top)))]
+    (shown,) = (action for action in top._actions if isinstance(action, argparse._SubParsersAction))
     lines += [
-        f"complete -c messageu -n '__fish_seen_subcommand_from {name}' -a '{' '.join(words)}'"
-        for name, words in commands.items()
+        _fish_line("not __messageu_command >/dev/null", f"-f -a {choice.dest}", choice.help)
+        for choice in shown._choices_actions
     ]
+    common = {option for action in top._actions for option in action.option_strings}
+    for action in top._actions:
+        lines += _fish_options("", action)
+    for name, sub in commands.items():
+        condition = f"contains -- {name} (__messageu_command)"
+        own = [action for action in sub._actions if not common & set(action.option_strings)]
+        if not any(action.type is Path for action in own if not action.option_strings):
+            lines.append(_fish_line(condition, "-f", None))
+        for action in own:
+            if action.choices:
+                lines.append(_fish_line(condition, f"-f -a {_quoted(' '.join(map(str, action.choices)))}", action.help))
+            lines += _fish_options(condition, action)
     return "\n".join(lines) + "\n"
+
+
+def _fish_options(condition: str, action: argparse.Action) -> list[str]:
+    value = "" if action.nargs == 0 else " -r -F" if action.type is Path else " -x"
+    forms = [f"-l {form[2:]}" if form.startswith("--") else f"-s {form[1:]}" for form in action.option_strings]
+    return [_fish_line(condition, form + value, action.help) for form in forms]
+
+
+def _fish_line(condition: str, what: str, meaning: str | None) -> str:
+    where = f" -n {_quoted(condition)}" if condition else ""
+    return f"complete -c messageu{where} {what}{f' -d {_quoted(meaning)}' if meaning else ''}"
+
+
+def _quoted(text: str) -> str:
+    return "'{}'".format(text.replace("\\", "\\\\").replace("'", "\\'"))

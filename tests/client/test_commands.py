@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -130,6 +132,16 @@ def test_every_failure_has_an_exit_code() -> None:
     assert of_failure(ServerAnsweredError("new", reason=999))[0] == exit_codes.SERVER_REFUSED
 
 
+def test_every_failure_says_what_to_do_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for error, told in (
+        (InfoFileError(tmp_path / "my.info", 3, "is damaged"), "is damaged. Correct the file, restore it from a copy"),
+        (errors.NameUnknown("Nobody.", "Did you mean bob?"), "Nobody. Did you mean bob?"),
+        (SettingRejected("--server takes HOST:PORT."), "--server takes HOST:PORT."),
+    ):
+        Output(as_json=False, quiet=True).failure(error)
+        assert told in capsys.readouterr().err
+
+
 def test_nothing_is_asked_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     output = Output(as_json=False, quiet=False)
     assert output.confirm("Really?") is None
@@ -237,6 +249,36 @@ def test_completion_in_bash() -> None:
     # A value of the user's own is none of ours, even where it looks like one.
     assert completed("send", "bob", "--file", "re") == completed("--server", "re") == completed("history", "se") == []
     assert completed("--quiet", "completion", "") != []
+
+
+def test_completion_in_fish(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if shutil.which("fish") is None:
+        pytest.skip("takes a fish")
+    assert main(["completion", "fish"]) == 0
+    (tmp_path / "messageu.fish").write_text(capsys.readouterr().out)
+    for name in ("notes.txt", "recording.wav"):
+        (tmp_path / name).touch()
+
+    def offered(line: str) -> list[str]:
+        script = f"source messageu.fish; complete -C {shlex.quote(line)}"
+        done = subprocess.run(
+            ["fish", "--no-config", "-c", script],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=os.environ | {"HOME": str(tmp_path)},
+            check=True,
+        )
+        assert done.stderr == ""
+        return sorted(line.partition("\t")[0] for line in done.stdout.splitlines())
+
+    assert offered("messageu re") == offered("messageu --home recv re") == ["recv", "register"]
+    assert offered("messageu verify bob --s") == ["--safety-number", "--save-dir", "--server"]
+    assert offered("messageu config ") == ["show"]
+    assert offered("messageu passphrase ") == ["change", "remove", "set"]
+    # Files where there can be one, and nowhere else.
+    assert offered("messageu send bob --file re") == offered("messageu import re") == ["recording.wav"]
+    assert offered("messageu key re") == offered("messageu recv --wait ") == offered("messageu whoami ") == []
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
