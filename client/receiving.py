@@ -7,7 +7,6 @@ Exposure: as `client.inbox`.
 Source: docs/client-protocol.md, docs/journeys.md.
 """
 
-import math
 from collections.abc import Callable, Generator
 
 from client.inbox import LONGEST_SERVER_WAIT, Inbox
@@ -73,7 +72,8 @@ class Receiving:
                 for problem in (failure, unsaved):
                     if problem is not None:
                         raise problem
-                patience = min(math.ceil((end - self._now()) / 1000), LONGEST_SERVER_WAIT)
+                # The server waits for whole seconds.
+                patience = min(round((end - self._now()) / 1000), LONGEST_SERVER_WAIT)
                 if given or not can_wait or patience <= 0:
                     return
 

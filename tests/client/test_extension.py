@@ -857,6 +857,9 @@ def test_a_wait_that_ends_without_mail(
     assert list(waiting.receive(wait=700)) == []
     assert waits(gateway) == [0, 300, 300, 100]
     assert inbox.LONGEST_SERVER_WAIT == 300
+    # Half a second is as near as it comes.
+    assert list(waiting.receive(wait=0.4)) == list(waiting.receive(wait=1.4)) == []
+    assert waits(gateway)[4:] == [0, 0, 1]
 
 
 def test_a_server_of_part_1_can_not_wait(tmp_path: Path, make: Callable[..., Messenger], gateway: FakeGateway) -> None:
