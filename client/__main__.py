@@ -94,7 +94,7 @@ def _console(options: argparse.Namespace) -> int:
             print(f"messageu: What is to be printed can't be written ({error.strerror}).", file=sys.stderr)
         return 1
     except MessageUError as error:
-        print(f"messageu: {error} {error.advice}".rstrip(), file=sys.stderr)
+        print(f"messageu: {error.told()}", file=sys.stderr)
         return EXIT_UNUSABLE
 
 

@@ -205,9 +205,9 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         except FileExistsError as error:
-            raise InfoFileError(path, None, "exists, and it is not overwritten") from error
+            raise InfoFileError(path, None, "exists, and it is not overwritten", "Name another file.") from error
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise InfoFileError(path, None, "can't be made: there is no such folder") from error
+            raise InfoFileError(path, None, "can't be made: there is no such folder", "Name another file.") from error
         try:
             with open(descriptor, "wb") as file:  # noqa: PTH123
                 yield file

@@ -112,7 +112,12 @@ def load(home: Path, ask: Ask = nobody_asked) -> Identity:
         if parts.key is not None:
             return Identity(parts.name, parts.client_id, _private_key(parts.path, 3, parts.key, ask))
     if not (home / MY_INFO).exists():
-        raise InfoFileError(home / MY_INFO, None, "is not there, and the private key with it: restore it, or an export")
+        raise InfoFileError(
+            home / MY_INFO,
+            None,
+            "is not there, and the private key with it",
+            "Restore it from a copy, or import an export.",
+        )
     raise InfoFileError(first.path, 3, "expected the private key as base64, found nothing")
 
 

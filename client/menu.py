@@ -96,7 +96,7 @@ class Menu:
     def _tell(self, error: MessageUError) -> None:
         if isinstance(error, ServerAnsweredError | ServerAnsweredNonsense):
             self._console.say("Server responded with an error")
-            self._console.say(f"{error} {error.advice}")
+            self._console.say(error.told())
             return
         self._console.say(str(error))
         if error.advice:

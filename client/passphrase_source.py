@@ -83,6 +83,8 @@ def ask(prompt: str) -> str:
     try:
         return _checked(getpass.getpass(prompt), "What was typed")
     except EOFError as error:
+        # The cursor stands behind the question.
+        sys.stderr.write("\n")
         raise PassphraseNeeded("No passphrase was given.", "Try again.") from error
 
 

@@ -40,6 +40,8 @@ from common.wire.responses import ErrorResponse, Whole
 
 CONNECT_TIMEOUT: Final = 5.0
 REPLY_TIMEOUT: Final = 60.0
+_TOLD_AFTER: Final = 5.0
+"""Seconds of silence after which a person is told what is waited for."""
 _CLOSING_GRACE: Final = 0.1
 """Seconds. Some servers close after each reply. Until this one has shown that it does not, what must not be done
 twice waits so long for the closing, rather than being sent into a connection that is about to go."""
@@ -66,9 +68,11 @@ class ServerLink:
         connect_timeout: float = CONNECT_TIMEOUT,
         reply_timeout: float = REPLY_TIMEOUT,
         greet: "Callable[[ServerLink], bool] | None" = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.address = address
         self._greet = greet
+        self._tell = tell
         self._connect_timeout = connect_timeout
         self._reply_timeout = reply_timeout
         self._socket: socket.socket | None = None
@@ -187,7 +191,7 @@ class ServerLink:
                 if not reused:
                     self._connect()
                 self._send(encode(request), body)
-                return self._next_event(self._reply_timeout + silence)
+                return self._next_event(self._reply_timeout + silence, silence)
             except _Broken as broken:
                 self.close()
                 began = not self._protocol.idle
@@ -295,15 +299,27 @@ class ServerLink:
                 raise _Broken(error.strerror or str(error), closed=True) from error
             return 0
 
-    def _next_event(self, timeout: float) -> Event:
+    def _next_event(self, timeout: float, silence: float = 0.0) -> Event:
+        """Wait for the next event; `silence` of the time-out is what the server was allowed."""
         while not self._events:
             event = self._parse()
             if event is not None:
                 return event
-            if not self._poll(select.POLLIN, timeout):
+            if not self._comes(timeout, silence):
                 raise _Broken(f"silence for {timeout:g} s", closed=False)
             self._read()
         return self._events.popleft()
+
+    def _comes(self, timeout: float, silence: float) -> bool:
+        """Whether there is something to read, within a time; where that is long, a person hears of it."""
+        quiet = silence + _TOLD_AFTER
+        if quiet >= timeout:
+            return bool(self._poll(select.POLLIN, timeout))
+        if self._poll(select.POLLIN, quiet):
+            return True
+        left = timeout - quiet
+        self._tell(f"The server at {self.address} does not answer; waiting for up to {left:g} s more.")
+        return bool(self._poll(select.POLLIN, left))
 
     def _read(self) -> None:
         """Take in what is there; put the first event of it aside."""

@@ -52,6 +52,13 @@ class MessageUError(Exception):
     advice: str = ""
     """The next step for a person, where there is one to say."""
 
+    def told(self) -> str:
+        """Give what a person is told: what happened and why, and the next step."""
+        sentence = str(self)
+        if not self.advice:
+            return sentence
+        return f"{sentence}{'' if sentence.endswith('.') else '.'} {self.advice}"
+
 
 class ValueRejected(MessageUError, ValueError):
     """A value from outside breaks its rule; the text says which."""
@@ -60,12 +67,19 @@ class ValueRejected(MessageUError, ValueError):
 class InfoFileError(MessageUError):
     """An info file can't be used: one sentence that names the file and, where there is one, the line."""
 
-    def __init__(self, path: Path, line: int | None, problem: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        line: int | None,
+        problem: str,
+        advice: str = "Correct the file, restore it from a copy, or name another one.",
+    ) -> None:
         place = f"{path}, line {line}" if line is not None else str(path)
         super().__init__(f"{place}: {problem}")
         self.path = path
         self.line = line
         self.problem = problem
+        self.advice = advice
 
 
 class FileUnwritten(InfoFileError):

@@ -173,7 +173,7 @@ class Screen:
                 return True
             kept = self._messenger.keep_text(self._conversation.contact.name, text)
         except MessageUError as error:
-            self._say(f"{error} {error.advice}".rstrip())
+            self._say(error.told())
             return False
         self._give(KeptJob(self._conversation.draft(text), kept))
         return True

@@ -283,4 +283,4 @@ def _line_of(error: MessageUError) -> Line:
 
 
 def _sentence(error: MessageUError) -> str:
-    return f"{error} {error.advice}".rstrip()
+    return error.told()

@@ -94,14 +94,15 @@ class Doctor:
     def _check(self, name: str, look: Callable[[], str]) -> bool:
         code, advice = exit_codes.DONE, ""
         try:
-            found = look()
+            told = found = look()
         except _Complaint as complaint:
-            found, code = str(complaint), exit_codes.UNEXPECTED
+            told = found = str(complaint)
+            code = exit_codes.UNEXPECTED
         except MessageUError as error:
-            found, (code, _) = str(error), exit_codes.of_failure(error)
-            advice = error.advice
+            told, found, advice = error.told(), str(error), error.advice
+            code, _ = exit_codes.of_failure(error)
         good = code == exit_codes.DONE
-        line = f"{'ok   ' if good else 'WRONG'} {name}: {visible_line(f'{found} {advice}'.rstrip())}"
+        line = f"{'ok   ' if good else 'WRONG'} {name}: {visible_line(told)}"
         shown = wrapped(line, columns_of(sys.stdout), indent=" " * len("WRONG "))
         self._output.data("check", shown, name=name, ok=good, text=found, advice=advice)
         self._worst = self._worst or code

@@ -86,7 +86,7 @@ class Output:
                 }
             print(json_line("error", fields), file=sys.stderr)
         else:
-            print(_prose(f"messageu: {error} {error.advice}".rstrip()), file=sys.stderr)
+            print(_prose(f"messageu: {error.told()}"), file=sys.stderr)
         return code
 
     def confirm(self, question: str) -> bool | None:
@@ -94,7 +94,11 @@ class Output:
         if not self.terminal or self.as_json:
             return None
         print(f"{_prose(f'{question} [y/N]')} ", end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().strip().casefold() in {"y", "yes"}
+        answer = sys.stdin.readline()
+        if not answer:
+            # Ctrl-D: the cursor stands behind the question.
+            print(file=sys.stderr)
+        return answer.strip().casefold() in {"y", "yes"}
 
     def may_prove(self, registered_here: bool) -> bool | None:
         """Ask whether an account may be proven from now on; one that was registered here needs no question."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from client import exit_codes
 from client.commands.output import Output, drop_what_is_left
 from client.settings import Flags, Settings, this_folder
-from common.errors import MessageUError
+from common.errors import MessageUError, SettingRejected, ValueRejected
 from common.info_files import DEFAULT_PORT, ServerAddress
 from common.values import username
 
@@ -74,7 +74,10 @@ def _with_messenger(
 
     if options.command == "register":
         # A name that nobody can have leaves no trace.
-        username(options.name)
+        try:
+            username(options.name)
+        except ValueRejected as error:
+            raise SettingRejected(f"Not registered: {error}. Choose another name.") from error
     else:
         # Rather than making a home for somebody who mistyped it.
         require_somebody(settings.home)

@@ -122,6 +122,27 @@ def test_silence(server: FakeGateway) -> None:
     link.close()
 
 
+def test_who_waits_for_long_is_told(server: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("client.server_link._TOLD_AFTER", 0.01)
+    told: list[str] = []
+    link = ServerLink(server.address, reply_timeout=0.05, tell=told.append)
+    server.script.append(SILENCE)
+    with pytest.raises(ServerSilent, match=r"silence for 0\.05 s"):
+        pull(link)
+    assert told == [f"The server at {server.address} does not answer; waiting for up to 0.04 s more."]
+    # Beyond what the server was allowed to wait.
+    server.script.append(SILENCE)
+    with pytest.raises(ServerSilent, match=r"silence for 0\.1 s"):
+        list(link.ask_list(PULL, silence=0.05))
+    assert told[1:] == told[:1]
+    monkeypatch.undo()
+    server.script.append(SILENCE)
+    with pytest.raises(ServerSilent):
+        pull(link)
+    assert len(told) == 2
+    link.close()
+
+
 def test_silence_in_the_middle_of_a_list(server: FakeGateway) -> None:
     link = ServerLink(server.address)
     server.script.append(Answer(responses.encode_head(ResponseCode.WAITING, 100)))

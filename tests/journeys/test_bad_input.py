@@ -249,7 +249,7 @@ def test_a_corrupt_server_info_is_one_sentence(tmp_path: Path, content: str) -> 
 
 
 @pytest.mark.parametrize("name", ["my.info", "me.info"])
-def test_a_corrupt_identity_is_one_sentence_and_the_menu_again(
+def test_a_corrupt_identity_is_told_with_the_next_step_and_the_menu_again(
     server: Server, open_console: OpenConsole, tmp_path: Path, name: str
 ) -> None:
     home = tmp_path / "home"
@@ -258,8 +258,8 @@ def test_a_corrupt_identity_is_one_sentence_and_the_menu_again(
     (home / name).chmod(0o600)
     console = open_console(server, "home")
     for choice in ("120", "140"):
-        printed = console.choose(choice)
-        assert printed.count("\n") == 1
-        assert f"{home / name}, line 2" in printed
+        sentence, advice = console.choose(choice).splitlines()
+        assert f"{home / name}, line 2" in sentence
+        assert advice == "Correct the file, restore it from a copy, or name another one."
     assert "not replaced" in console.choose("110", "alice")
     assert console.leave() == 0

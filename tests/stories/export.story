@@ -11,7 +11,7 @@ $ alice export {HOME}/alice.backup
 $ alice export {HOME}/alice.backup --passphrase-file {HOME}/pass
 ! All of {PATH} is in {PATH}, encrypted. Use one of the two homes from now on, not both.
 $ alice export {HOME}/alice.backup --passphrase-file {HOME}/pass
-! messageu: {PATH}: exists, and it is not overwritten
+! messageu: {PATH}: exists, and it is not overwritten. Name another file.
 = 2
 $ alice import {HOME}/alice.backup --passphrase-file {HOME}/pass
 ! messageu: {PATH} exists, and it is not replaced; nothing was imported. Use --home for a new folder.

@@ -15,7 +15,7 @@ $ carol --quiet register alice
 ! messageu: The name is taken. Choose another name.
 = 6
 $ carol register " "
-! messageu: a name neither begins nor ends with a space
+! messageu: Not registered: a name neither begins nor ends with a space. Choose another name.
 = 2
 $ alice send bob -
 ! messageu: There is no text to send: the input was empty.
@@ -120,5 +120,5 @@ $ alice -q recv
 # And without the private key there is nobody.
 $ remove bob/my.info
 $ bob recv
-! messageu: {PATH}/my.info: is not there, and the private key with it: restore it, or an export
+! messageu: {PATH}/my.info: is not there, and the private key with it. Restore it from a copy, or import an export.
 = 2
