@@ -23,7 +23,7 @@ from common.errors import SettingRejected, StorageError, StoreFull, StoreInUse, 
 from common.version import VERSION
 from storage_worker.bodies import Bodies, DiskBodies, SyncThread
 from storage_worker.checkpoints import Checkpoints, CheckpointThread
-from storage_worker.database import CHECKPOINT_PAGES, Database
+from storage_worker.database import CHECKPOINT_BYTES, Database
 from storage_worker.desk import Desk
 from storage_worker.folder import BODIES_NAME, DATABASE_NAME, GENERATION_NAME, JOURNAL_NAMES, folder_lock
 from storage_worker.journal import DiskJournal, Journal
@@ -60,7 +60,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--mailbox-messages", type=_size, default=defaults.mailbox_messages, help="messages that wait")
     parser.add_argument("--mailbox-bytes", type=_size, default=defaults.mailbox_bytes, help="their contents together")
     # For tests: a limit that needs no small disk.
-    parser.add_argument("--page-limit", type=_size, help=argparse.SUPPRESS)
+    parser.add_argument("--size-limit", type=_size, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
@@ -84,10 +84,10 @@ def _serve(settings: argparse.Namespace, folder: Path, wake: int) -> None:
     """Open the store, serve it until `wake` is readable, close it."""
     mark: int = settings.free_space_mark
     # A log or a journal of more than a quarter of the mark could fill what the mark keeps free.
-    pages = min(CHECKPOINT_PAGES, max(mark // 4 // 4096, 16))
+    log_bytes = min(CHECKPOINT_BYTES, max(mark // 4, _SMALLEST_JOURNAL))
     journal_bytes = min(settings.journal, max(mark // 4, _SMALLEST_JOURNAL))
     with ExitStack() as doors:
-        database = Database(folder / DATABASE_NAME, page_limit=settings.page_limit, checkpoint_pages=pages)
+        database = Database(folder / DATABASE_NAME, size_limit=settings.size_limit, checkpoint_bytes=log_bytes)
         doors.callback(database.abandon)
         journal = Journal([DiskJournal(folder / name, journal_bytes) for name in JOURNAL_NAMES], journal_bytes)
         doors.callback(journal.close)

@@ -63,11 +63,12 @@ def make_pages(
     recipient: int, sequences: Sequence[int], entries: Sequence[bytes], bodies: dict[int, int]
 ) -> Iterator[NewPage]:
     """Messages of one mailbox, in order, as pages. `bodies`: sequence -> file, of those whose entry is a head alone."""
-    if not bodies and sum(map(len, entries)) <= PAGE_BYTES:
-        # Nearly always.
-        if entries:
-            yield _page(recipient, sequences, entries, 0, len(entries))
-        return
+    if not bodies and entries:
+        page = _page(recipient, sequences, entries, 0, len(entries))
+        if len(page.entries) <= PAGE_BYTES:
+            # Nearly always. To look at the sizes before would take as long as to put them together.
+            yield page
+            return
     start = 0
     size = 0
     for index, entry in enumerate(entries):

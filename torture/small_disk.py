@@ -23,8 +23,8 @@ from torture.programs import Server, wait_until
 NAME: Final = "small-disk"
 _DISK: Final = 2 * 1024 * 1024
 _MARK: Final = 512 * 1024
-_PAGES: Final = 256
-"""Of 4096 bytes: the limit where nothing can be mounted."""
+_LIMIT: Final = 1024 * 1024
+"""Bytes of the database: the limit where nothing can be mounted."""
 _SIZE: Final = 10_000
 _MOST: Final = 2_000
 _PATIENCE: Final = 10.0
@@ -40,7 +40,7 @@ def small_disk(folder: Path) -> Iterator[tuple[Path, list[str], bool]]:
         ["mount", "-t", "tmpfs", "-o", f"size={_DISK},mode=0700", "tmpfs", str(data)], check=False, capture_output=True
     ).returncode
     try:
-        arguments = ["--free-space-mark", str(_MARK)] if mounted else ["--page-limit", str(_PAGES)]
+        arguments = ["--free-space-mark", str(_MARK)] if mounted else ["--size-limit", str(_LIMIT)]
         yield data, arguments, mounted
     finally:
         if mounted:
@@ -141,7 +141,7 @@ def run(place: Place) -> Row:
         verdict = judge(talk.attempted, talk.acknowledged, {"receiver": talk.received})
     if told := examples(verdict):
         say(f"  {NAME}: {told}")
-    where = f"tmpfs of {_DISK >> 20} MiB" if mounted else f"{_PAGES} pages"
+    where = f"tmpfs of {_DISK >> 20} MiB" if mounted else f"at most {_LIMIT >> 20} MiB"
     note = f"{where}, filled by {min(filled)} to {max(filled)} letters, {talk.refused} refused"
     return Row(NAME, kills, verdict, verdict.spotless and min(filled) > 0, note)
 

@@ -48,7 +48,7 @@ class Life:
                 ],
                 journal_bytes=JOURNAL_BYTES, bodies_folder=FaultyBodies(self.disk, DiskBodies(folder / "bodies")),
             )  # fmt: skip
-            office.database._checkpoint_pages = 60
+            office.database._checkpoint_bytes = 60 * 4096
             office.post_office.ledger.synced_bytes = 0
             keeper = Housekeeper(office.database, file, CheckpointAtOnce(office.database))
             self.workload.begin(office)

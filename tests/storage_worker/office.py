@@ -74,7 +74,7 @@ class Office:
         *,
         limits: Limits | None = None,
         mark: int = 0,
-        page_limit: int | None = None,
+        size_limit: int | None = None,
         vfs: str | None = None,
         synchronous: str = "FULL",
         file: FactsFile | None = None,
@@ -90,7 +90,7 @@ class Office:
         self.free_bytes = 2**40
         self.random_bytes = counted_bytes(seed)
         self.file = file or GenerationFile(folder / "store.generation")
-        self.database = Database(folder / "mail.db", vfs=vfs, page_limit=page_limit, synchronous=synchronous)
+        self.database = Database(folder / "mail.db", vfs=vfs, size_limit=size_limit, synchronous=synchronous)
         self.facts = open_store(self.database, self.file, now_ms, self.random_bytes)
         self.journal = Journal(
             journal_files or [DiskJournal(folder / name, journal_bytes) for name in JOURNAL_NAMES],

@@ -330,7 +330,7 @@ def cut_power(folder: Path, chance: Random, synchronous: str = "FULL", operation
 
     try:
         office = opened()
-        office.database._checkpoint_pages = chance.choice([20, 100, 10**6])
+        office.database._checkpoint_bytes = 4096 * chance.choice([20, 100, 10**6])
         office.post_office.ledger.synced_bytes = chance.choice([0, 0, 3000, 10**9])
         # A checkpoint that takes long is one that comes late.
         checkpoints_are_late = chance.random() < 0.5

@@ -5,7 +5,7 @@ import apsw
 import pytest
 
 from common.errors import StoreFailed, StoreFull, StoreUnusable
-from storage_worker.database import Database
+from storage_worker.database import PAGE_SIZE, Database
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_bug_in_sql_is_no_store_error(database: Database) -> None:
 
 
 def test_full(path: Path) -> None:
-    database = Database(path, page_limit=200)
+    database = Database(path, size_limit=200 * 4096)
     with pytest.raises(StoreFull), database.transaction():
         database.execute("INSERT INTO ballast VALUES (2, zeroblob(1000000))")
     assert database.row("SELECT count(*) FROM ballast") == (1,)
@@ -71,11 +71,11 @@ def test_full(path: Path) -> None:
 
 def test_no_room_to_open(path: Path) -> None:
     with pytest.raises(StoreUnusable, match="no room"):
-        Database(path, page_limit=10)
+        Database(path, size_limit=10 * 4096)
 
 
 def test_ballast(path: Path) -> None:
-    database = Database(path, page_limit=200)
+    database = Database(path, size_limit=200 * 4096)
     with database.transaction():
         database.drop_ballast()
         database.execute("CREATE TABLE plug (filler BLOB)")
@@ -99,7 +99,7 @@ def test_ballast_that_was_missing_at_the_start_is_taken_again(path: Path) -> Non
 
 
 def test_checkpoints(path: Path) -> None:
-    database = Database(path, checkpoint_pages=50)
+    database = Database(path, checkpoint_bytes=1_000_000)
     wal = path.with_name("mail.db-wal")
 
     def due() -> bool:
@@ -107,13 +107,13 @@ def test_checkpoints(path: Path) -> None:
 
     assert not due()
     with database.transaction():
-        database.execute("INSERT INTO ballast VALUES (2, zeroblob(400000))")
+        database.execute("INSERT INTO ballast VALUES (2, zeroblob(2000000))")
     assert due()
-    assert path.stat().st_size < 400_000
+    assert path.stat().st_size < 2_000_000
     database.checkpoint()
     assert not due()
-    assert path.stat().st_size > 400_000
-    assert wal.stat().st_size > 400_000
+    assert path.stat().st_size > 2_000_000
+    assert wal.stat().st_size > 2_000_000
     database.checkpoint(truncate=True)
     assert wal.stat().st_size == 0
     database.close()
@@ -121,6 +121,26 @@ def test_checkpoints(path: Path) -> None:
 
 def lasting(database: Database) -> bool:
     return database.lasting
+
+
+def test_sizes_are_bytes_whatever_the_pages_are(path: Path) -> None:
+    """Stores that earlier versions made have pages of 4096 bytes, and keep them."""
+    Database(path).close()
+    old = apsw.Connection(str(path))
+    old.execute("PRAGMA journal_mode = DELETE; PRAGMA page_size = 4096; VACUUM; PRAGMA journal_mode = WAL").fetchall()
+    old.close()
+    for page_size, where in ((4096, path), (PAGE_SIZE, path.with_name("new.db"))):
+        database = Database(where, size_limit=3_000_000, checkpoint_bytes=1_000_000)
+        assert database.row("PRAGMA page_size") == (page_size,)
+        with database.transaction():
+            database.execute("INSERT INTO ballast VALUES (2, zeroblob(2000000))")
+        assert database.checkpoint_due
+        with pytest.raises(StoreFull), database.transaction():
+            database.execute("INSERT INTO ballast VALUES (3, zeroblob(1000000))")
+        with database.transaction():
+            database.execute("DELETE FROM ballast WHERE id = 2")
+        assert 1_900_000 < database.unused_bytes() < 2_200_000
+        database.close()
 
 
 def test_what_is_not_synced_lasts_after_a_checkpoint_or_a_synced_transaction(path: Path) -> None:
@@ -244,7 +264,7 @@ def test_a_folder_in_its_place(path: Path) -> None:
 def test_a_damaged_file(database: Database, path: Path) -> None:
     database.close()
     content = bytearray(path.read_bytes())
-    content[4096 * 3 : 4096 * 4] = b"\xee" * 4096
+    content[PAGE_SIZE * 3 : PAGE_SIZE * 4] = b"\xee" * PAGE_SIZE
     path.write_bytes(content)
     damaged = Database(path)
     with pytest.raises(StoreFailed, match="CorruptError"), damaged.transaction():

@@ -393,7 +393,7 @@ class TestFullStore:
         self, open_office: Open, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.INFO)
-        office = open_office(page_limit=400)
+        office = open_office(size_limit=400 * 4096)
         gateway = Gateway(office)
         alice, bob = gateway.register("alice", "bob")
         stored = self.fill(gateway, alice, bob)
@@ -417,7 +417,7 @@ class TestFullStore:
     def test_uploads(self, open_office: Open) -> None:
         from common.operations import BeginUpload, Chunk, CommitUpload
 
-        office = open_office(page_limit=400)
+        office = open_office(size_limit=400 * 4096)
         gateway = Gateway(office)
         alice, bob = gateway.register("alice", "bob")
         gateway.ask(BeginUpload(1, alice, False, bob, 4, 3), Chunk(1, b"abc"), BeginUpload(2, alice, False, bob, 4, 3))
@@ -428,7 +428,7 @@ class TestFullStore:
         assert isinstance(gateway.one(CommitUpload(1)), Stored | Refused)
 
     def test_the_drain_that_found_it_full_is_answered_whole(self, open_office: Open) -> None:
-        office = open_office(page_limit=400)
+        office = open_office(size_limit=400 * 4096)
         gateway = Gateway(office)
         other = Gateway(office, slot=1)
         alice, bob = gateway.register("alice", "bob")
@@ -447,7 +447,7 @@ class TestFullStore:
     def test_a_commit_of_an_upload_when_nothing_fits(self, open_office: Open) -> None:
         from common.operations import BeginUpload, Chunk, CommitUpload
 
-        office = open_office(page_limit=400)
+        office = open_office(size_limit=400 * 4096)
         gateway = Gateway(office)
         alice, bob = gateway.register("alice", "bob")
         gateway.ask(BeginUpload(1, alice, False, bob, 4, 3), Chunk(1, b"abc"))
@@ -455,7 +455,7 @@ class TestFullStore:
         assert outcome == UploadGone(), "what was undone ends all uploads"
 
     def test_no_room_for_anything_ends_the_worker(self, open_office: Open) -> None:
-        office = open_office(page_limit=400, journal_bytes=4096)
+        office = open_office(size_limit=400 * 4096, journal_bytes=4096)
         gateway = Gateway(office)
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"x")

@@ -20,6 +20,7 @@ from common.operations import (
     Stored,
     StoreMessage,
 )
+from storage_worker.database import PAGE_SIZE
 from storage_worker.ledger import ABSORB_AFTER_MS, WORTH_WAITING_BYTES
 from storage_worker.store_facts import note_end, note_progress
 from tests.storage_worker.office import KEY, Gateway, Office, pieces
@@ -129,7 +130,7 @@ def test_a_start_without_room_keeps_the_journal(
     office.kill()
     pages = pages_of(tmp_path / "mail.db")
     for _ in range(2):
-        office = gateway.office = open_office(page_limit=pages + 5)
+        office = gateway.office = open_office(size_limit=(pages + 5) * PAGE_SIZE)
         assert "no room to take in the journal; it is kept" in caplog.text
         assert in_database(office) == 0
         office.kill()
@@ -226,7 +227,7 @@ def test_both_eras_stay_until_a_synced_transaction_has_them(open_office: Open, t
     for path, content in before.items():
         path.write_bytes(content)
     (tmp_path / "mail.db-shm").unlink(missing_ok=True)
-    office = gateway.office = open_office(page_limit=pages_of(tmp_path / "mail.db") + 5)
+    office = gateway.office = open_office(size_limit=(pages_of(tmp_path / "mail.db") + 5) * PAGE_SIZE)
     assert in_database(office) == 0, "there is no room to take them in"
     office.post_office.ledger.synced_bytes = 0
     office.database.execute("PRAGMA max_page_count = 100000")

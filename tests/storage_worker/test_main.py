@@ -341,7 +341,7 @@ class TestTheCheckpointThread:
 class TestHousekeeper:
     def test_checkpoints_when_one_is_due(self, office: Office) -> None:
         keeper = program.Housekeeper(office.database, office.file, CheckpointAtOnce(office.database))
-        office.database._checkpoint_pages = 1
+        office.database._checkpoint_bytes = 1
         with office.database.transaction():
             office.database.execute("UPDATE store SET sequence = 5")
         keeper.work(0)
