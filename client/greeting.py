@@ -116,7 +116,9 @@ class Greeting:
             self._fall_back(link)
             return isinstance(answer, ErrorResponse) and link.is_open()
         if answer.generation > _LARGEST_GENERATION:
-            raise ServerAnsweredNonsense("Its store's generation is beyond all bounds.", "Check server.info.")
+            raise ServerAnsweredNonsense(
+                "The generation of the server's store is beyond all bounds.", "Check server.info."
+            )
         if known is not None and known.server_id != answer.server_id:
             raise _wrong(link, "is not the one this account has proven itself to")
         self.session = Session(Feature(answer.features & WANTED), answer.max_payload, proven=False)

@@ -76,9 +76,9 @@ def open_store(home: Path) -> Store:
 def settle_import(home: Path) -> None:
     """Move what a whole import brought to its place. Raises `StoreBroken`."""
     arrived = home / ARRIVED
-    if not arrived.is_dir():
-        return
     with told(arrived):
+        if not arrived.is_dir():
+            return
         for path in sorted(arrived.iterdir()):
             path.replace(home / path.name)
         sync_folder(home)

@@ -226,7 +226,11 @@ def rewritten(home: Path, ask: Ask, protection: Protection | None) -> dict[str, 
 
 def _keys(home: Path) -> Iterator[tuple[Path, list[str], int, bytes]]:
     """Each file with a private key: its path, the lines before the key, the key's first line, the DER."""
-    for path in sorted(home.iterdir()) if home.is_dir() else []:
+    try:
+        paths = sorted(home.iterdir()) if home.is_dir() else []
+    except OSError as error:
+        raise InfoFileError(home, None, f"can't be read ({error.strerror})") from error
+    for path in paths:
         if holds_key(path.name):
             lines = _read_lines(path)
             before = 2 if path.name in {MY_INFO, ME_INFO} else 1

@@ -325,7 +325,8 @@ class _Intake:
     def _begin(self, head: MessageHead) -> None:
         if max(head.number, head.accepted_at or 0) > _LARGEST_NUMBER:
             raise ServerAnsweredNonsense(
-                "It numbers its messages beyond all bounds.", "Check that server.info leads to a MessageU server."
+                "The server numbers its messages beyond all bounds.",
+                "Check that server.info leads to a MessageU server.",
             )
         self._head = head
         self._content.clear()
@@ -379,6 +380,6 @@ def check_list(event: Event, request: RequestCode, expected: ResponseCode) -> No
         raise refused(request, event)
     if isinstance(event, ListBegins) and event.code != expected:
         raise ServerAnsweredNonsense(
-            f"It answered with a list of another kind (code {event.code}).",
+            f"The server answered with a list of another kind (code {event.code}).",
             "Check that server.info leads to a MessageU server.",
         )

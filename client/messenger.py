@@ -491,6 +491,10 @@ class Messenger:
         )
         return self._store.sealing.has_passphrase, encrypted, plain
 
+    def check_store(self) -> None:
+        """Look at every page of the store. Raises `StoreBroken` where it is damaged."""
+        self._store.check()
+
     def damaged_rows(self) -> list[str]:
         """Name the rows of the store whose sealed content was altered or is broken."""
         return self._store.sealing.damaged_rows()

@@ -215,7 +215,7 @@ class Outbox:
             return answer
         if not isinstance(answer, StoredResponse) or answer.recipient != row.recipient:
             raise ServerAnsweredNonsense(
-                "It gave the answer to another request.", "The message is kept; check server.info."
+                "The server gave the answer to another request.", "The message is kept; check server.info."
             )
         return answer
 

@@ -13,6 +13,7 @@ from common.values import RefusalReason
 from common.wire.codes import RequestCode
 from common.wire.responses import ErrorResponse, Whole
 
+_LIST_USERS: Final = "`messageu users`, or 120 in the console, lists everybody the server knows."
 _LIKELY: Final[dict[RequestCode, tuple[str, str]]] = {
     RequestCode.REGISTER: (
         "Most likely the name is taken already.",
@@ -24,7 +25,7 @@ _LIKELY: Final[dict[RequestCode, tuple[str, str]]] = {
     ),
     RequestCode.PUBLIC_KEY: (
         "Most likely the server does not know that user, or this account.",
-        "Ask for the clients list again, with 120.",
+        _LIST_USERS,
     ),
     RequestCode.SEND: (
         "Most likely the content is too large, the recipient's mailbox or the server is full, "
@@ -45,21 +46,27 @@ _LIKELY: Final[dict[RequestCode, tuple[str, str]]] = {
     ),
 }
 _REASONS: Final[dict[int, tuple[str, str]]] = {
-    RefusalReason.MALFORMED: ("It could not make sense of the request.", "Check that both sides are up to date."),
+    RefusalReason.MALFORMED: (
+        "The server could not make sense of the request.",
+        "Check that both sides are up to date.",
+    ),
     RefusalReason.REQUESTER_UNKNOWN: (
-        "It does not know this account.",
+        "The server does not know this account.",
         "Check that server.info leads to the server where it was registered.",
     ),
-    RefusalReason.RECIPIENT_UNKNOWN: ("It does not know that user.", "Ask for the clients list again, with 120."),
+    RefusalReason.RECIPIENT_UNKNOWN: ("The server does not know that user.", _LIST_USERS),
     RefusalReason.PROOF_NEEDED: (
         "This account has proven itself before, and this connection has not.",
         "Start again with --no-published-only.",
     ),
     RefusalReason.TOO_LARGE: ("The content is too large for this server.", "Send something smaller."),
     RefusalReason.MAILBOX_FULL: ("The recipient's mailbox is full.", "Wait until the recipient has fetched."),
-    RefusalReason.TOO_FAST: ("It was asked too much in a short time.", "Wait a little."),
+    RefusalReason.TOO_FAST: ("The server was asked too much in a short time.", "Wait a little."),
     RefusalReason.STORAGE_FULL: ("The server's storage is full.", "Wait until its operator has made room."),
-    RefusalReason.TOKEN_REUSED: ("It has another message under the same token.", "Send it again as a new message."),
+    RefusalReason.TOKEN_REUSED: (
+        "The server has another message under the same token.",
+        "Send it again as a new message.",
+    ),
     RefusalReason.NAME_TAKEN: ("The name is taken.", "Choose another name."),
 }
 
@@ -67,7 +74,9 @@ _REASONS: Final[dict[int, tuple[str, str]]] = {
 def refused(request: RequestCode, answer: ErrorResponse) -> ServerAnsweredError:
     """Put an error answer into words."""
     if answer.reason is not None:
-        sentence, advice = _REASONS.get(answer.reason, (f"It gave the reason {answer.reason}.", "Try again later."))
+        sentence, advice = _REASONS.get(
+            answer.reason, (f"The server gave the reason {answer.reason}.", "Try again later.")
+        )
         if answer.retry_after:
             advice += f" It asks to wait {answer.retry_after} s."
     else:
@@ -78,6 +87,6 @@ def refused(request: RequestCode, answer: ErrorResponse) -> ServerAnsweredError:
 def unexpected(answer: Whole) -> ServerAnsweredNonsense:
     """Put into words that an answer belongs to no request of ours."""
     return ServerAnsweredNonsense(
-        f"It gave the answer to another request ({type(answer).__name__}).",
+        f"The server gave the answer to another request ({type(answer).__name__}).",
         "Check that server.info leads to a MessageU server.",
     )

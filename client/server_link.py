@@ -366,5 +366,5 @@ def _broken_off() -> ServerUnreachable:
 
 def _nonsense(what: str) -> ServerAnsweredNonsense:
     return ServerAnsweredNonsense(
-        f"Its answer can't be understood: {what}.", "Check that server.info leads to a MessageU server."
+        f"The server's answer can't be understood: {what}.", "Check that server.info leads to a MessageU server."
     )

@@ -95,6 +95,10 @@ class Store:
                 os.close(use)
                 raise
 
+    def check(self) -> None:
+        """Look at every page of the database. Raises `StoreBroken` where it is damaged."""
+        self._database.check()
+
     def another(self) -> Self:
         """Open the same store once more, for another thread; the passphrase is given already."""
         return type(self).open(self._home, self.sealing)

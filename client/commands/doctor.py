@@ -10,7 +10,7 @@ import contextlib
 import stat
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from client.commands.output import Output
 from client.home import require_somebody, what_is_there
 from client.messenger import Messenger
 from client.settings import Settings
+from client.tables.database import told
 from client.visible import visible_line, visible_name
 from client.wrapping import columns_of, wrapped
 from common.errors import InfoFileError, MessageUError, StoreBroken
@@ -62,11 +63,9 @@ class Doctor:
             reachable = False
         else:
             reachable = True
-        with contextlib.ExitStack() as stack:
-            home = self._settings.home
-            if _is_nobodys(home):
-                # Opening it would leave a store there.
-                home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="messageu-")))
+        # Opening nobody's folder would leave a store there.
+        nobodys = _is_nobodys(self._settings.home)
+        with _nobodys_home() if nobodys else contextlib.nullcontext(self._settings.home) as home:
             return self._look_at(home, address, reachable=reachable)
 
     def _look_at(self, home: Path, address: ServerAddress, *, reachable: bool) -> int:
@@ -80,12 +79,19 @@ class Doctor:
             self._check("store", lambda: _store(messenger))
             self._check("passphrase", lambda: _protection(messenger))
             registered = self._check("identity", lambda: self._identity(messenger))
-            if reachable and self._check("server", lambda: _features(messenger)) and registered:
+            if reachable and registered and self._check("server", lambda: _features(messenger)):
                 self._check("account", lambda: _account(messenger))
+            elif reachable and not registered:
+                self._check("server", lambda: self._greeted(address))
             self._check("keys", lambda: _keys(messenger))
             self._check("outbox", lambda: _outbox(messenger))
             self._check("clock", lambda: _clock(messenger))
         return self._worst
+
+    def _greeted(self, address: ServerAddress) -> str:
+        """Greet the server as nobody: our own identity can't be used."""
+        with _nobodys_home() as home, Messenger.open(home, address) as nobody:
+            return _features(nobody)
 
     def _identity(self, messenger: Messenger) -> str:
         require_somebody(self._settings.home)
@@ -94,19 +100,26 @@ class Doctor:
     def _check(self, name: str, look: Callable[[], str]) -> bool:
         code, advice = exit_codes.DONE, ""
         try:
-            told = found = look()
+            sentence = found = look()
         except _Complaint as complaint:
-            told = found = str(complaint)
+            sentence = found = str(complaint)
             code = exit_codes.UNEXPECTED
         except MessageUError as error:
-            told, found, advice = error.told(), str(error), error.advice
+            sentence, found, advice = error.told(), str(error), error.advice
             code, _ = exit_codes.of_failure(error)
         good = code == exit_codes.DONE
-        line = f"{'ok   ' if good else 'WRONG'} {name}: {visible_line(told)}"
+        line = f"{'ok   ' if good else 'WRONG'} {name}: {visible_line(sentence)}"
         shown = wrapped(line, columns_of(sys.stdout), indent=" " * len("WRONG "))
         self._output.data("check", shown, name=name, ok=good, text=found, advice=advice)
         self._worst = self._worst or code
         return good
+
+
+@contextlib.contextmanager
+def _nobodys_home() -> Iterator[Path]:
+    """A folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="messageu-") as folder:
+        yield Path(folder)
 
 
 def _is_nobodys(home: Path) -> bool:
@@ -132,12 +145,15 @@ def _modes(home: Path) -> str:
         names |= {*identity_files.with_plain_keys(home), *identity_files.with_encrypted_keys(home)}
     for name in sorted(names):
         path = home / name
-        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
+        with told(home):
+            open_to_others = path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077
+        if open_to_others:
             return _complain(f"Others can open {path}. Do: chmod 600 {path}")
     return "private files are private"
 
 
 def _store(messenger: Messenger) -> str:
+    messenger.check_store()
     damaged = messenger.damaged_rows()
     if damaged:
         return _complain(

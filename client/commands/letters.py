@@ -106,8 +106,10 @@ def _standard_input(output: Output) -> str:
 def _check_files(files: list[Path]) -> None:
     """Before anything is sent, so that of several files all go or none."""
     for path in files:
-        if not path.is_file():
+        if not path.exists():
             raise FileUnreadable(f"There is no file {path}; nothing was sent.", "Check the path.")
+        if not path.is_file():
+            raise FileUnreadable(f"{path} is no regular file; nothing was sent.", "Name a file; pack a folder first.")
 
 
 # --- in ---------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from client import exit_codes
 from client.commands.output import Output, drop_what_is_left
 from client.settings import Flags, Settings, this_folder
-from common.errors import MessageUError, SettingRejected, ValueRejected
+from common.errors import ClientError, MessageUError, SettingRejected, ValueRejected
 from common.info_files import DEFAULT_PORT, ServerAddress
 from common.values import username
 
@@ -64,6 +64,11 @@ def run(options: argparse.Namespace) -> int:
         return exit_codes.UNEXPECTED
     except MessageUError as error:
         return output.failure(error)
+    except OSError as error:
+        # Where nobody has better words for it.
+        return output.failure(
+            ClientError(f"The system refused: {error}.", "Check the folder, its permissions and the disk.")
+        )
 
 
 def _with_messenger(

@@ -70,6 +70,12 @@ class Database:
         finally:
             self._roll_back()
 
+    def check(self) -> None:
+        """Look at every page. Raises `StoreBroken` where it is damaged."""
+        found = self.value("PRAGMA integrity_check(1)")
+        if found != "ok":
+            raise _damaged(self.path, str(found).replace("\n", " "))
+
     def overwrite_freed(self) -> None:
         """From now on what is overwritten or deleted leaves nothing in the pages."""
         self._connection.execute("PRAGMA secure_delete = ON")
@@ -163,10 +169,7 @@ def told(path: Path) -> Iterator[None]:
     try:
         yield
     except (apsw.NotADBError, apsw.CorruptError) as error:
-        raise StoreBroken(
-            f"{path} is damaged ({error}).",
-            "Restore an export, or move it away: contacts, keys and history then begin anew.",
-        ) from error
+        raise _damaged(path, str(error)) from error
     except apsw.BusyError as error:
         raise StoreBroken(f"{path} is busy.", "Another process works on it; try again.") from error
     except apsw.Error as error:
@@ -179,6 +182,12 @@ def told(path: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise _unusable(error, path) from error
+
+
+def _damaged(path: Path, how: str) -> StoreBroken:
+    return StoreBroken(
+        f"{path} is damaged ({how}).", "Restore an export, or move it away: contacts, keys and history then begin anew."
+    )
 
 
 def _unusable(error: OSError, path: Path) -> StoreBroken:

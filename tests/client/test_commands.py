@@ -28,7 +28,8 @@ from common.values import RefusalReason
 from common.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
     from tests.client.fake_gateway import FakeGateway
 
@@ -208,6 +209,47 @@ def test_nothing_is_left_in_nobodys_folder(
     words = [word.format(here=tmp_path) for word in shlex.split(line)]
     assert main(["--home", str(home), "--server", str(gateway.address), *words]) == code
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("line", [*IN_NOBODYS_FOLDER, "register zed"])
+def test_a_home_that_may_not_be_entered_is_one_sentence(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    real_stat, real_open, real_list, real_file = os.stat, os.open, os.listdir, io.open
+
+    def denied(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Any, *rest: Any, **named: Any) -> Any:
+            if str(path).startswith(f"{home}/") or (real is real_list and str(path) == str(home)):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *rest, **named)
+
+        return call
+
+    for where, real in (
+        ("os.stat", real_stat), ("os.open", real_open), ("os.listdir", real_list), ("io.open", real_file),
+    ):  # fmt: skip
+        monkeypatch.setattr(where, denied(real))
+    (tmp_path / "notes").write_text("no home at all\n")
+    monkeypatch.setenv("MESSAGEU_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    words = [word.format(here=tmp_path) for word in shlex.split(line)]
+    code = main(["--home", str(home), "--server", "127.0.0.1:1", *words])
+    out, err = capsys.readouterr()
+    if words[0] in {"config", "completion"}:
+        assert (code, err) == (0, "")
+    elif words == ["register", ""]:
+        assert code == 2
+    elif words[0] == "doctor":
+        assert code == 1
+        assert "WRONG store: " in out
+        assert err == ""
+    else:
+        # The console's codes are two.
+        assert code == (2 if words[0] == "console" else 1)
+        assert "Permission denied" in err
+        assert err.count("\n") == 1
 
 
 def test_what_belongs_to_somebody(tmp_path: Path) -> None:

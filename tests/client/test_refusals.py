@@ -19,7 +19,8 @@ def test_9000_gets_the_likely_reason_and_a_next_step(code: int) -> None:
 @pytest.mark.parametrize("reason", RefusalReason)
 def test_9001_says_why(reason: RefusalReason) -> None:
     error = refused(RequestCode.SEND_ONCE, ErrorResponse(reason, 0))
-    assert str(error)
+    # As a sentence of its own, with nothing before it.
+    assert str(error).startswith(("The ", "This "))
     assert error.advice
     assert error.reason == reason
 

@@ -35,6 +35,14 @@ $ bob recv
 > {TIME} alice: fourth
 > {TIME} alice: fifth
 
+# No file to send, and none that can be.
+$ alice send bob --file {HOME}/nothing
+! messageu: There is no file {PATH}/nothing; nothing was sent. Check the path.
+= 2
+$ alice send bob --file {HOME}
+! messageu: {PATH} is no regular file; nothing was sent. Name a file; pack a folder first.
+= 2
+
 # Too large for the server.
 $ server limit --largest-message 100000
 $ fill large.bin 200000

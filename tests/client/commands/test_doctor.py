@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pytest
 
     from client.ciphers import PrivateKey
+    from client.messenger import Messenger
+    from tests.client.fake_gateway import FakeGateway
 
 
 def test_a_private_key_that_others_can_read_is_found_in_either_file(
@@ -46,3 +48,34 @@ def test_it_leaves_nothing_behind_where_nobody_lives_yet(tmp_path: Path, capsys:
     Doctor(settings, Output(as_json=False, quiet=False), lambda: "").run()
     assert "WRONG identity: This home has no identity yet." in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_page_is_found_also_where_nothing_reads_it(
+    tmp_path: Path, alice: Messenger, gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alice.close()
+    path = tmp_path / "alice" / "store.db"
+    content = bytearray(path.read_bytes())
+    for start in range(4096 * 4, len(content), 4096):
+        content[start : start + 100] = bytes(100)
+    path.write_bytes(content)
+    settings = Settings(
+        Flags(home=tmp_path / "alice", server=str(gateway.address)), {"MESSAGEU_CONFIG": "none"}, tmp_path
+    )
+    assert Doctor(settings, Output(as_json=False, quiet=False), lambda: "").run() == 1
+    assert f"WRONG store: {path} is damaged (" in capsys.readouterr().out
+
+
+def test_an_identity_that_can_not_be_used_is_not_the_servers_fault(
+    tmp_path: Path, gateway: FakeGateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / MY_INFO).write_text("alice\nno id\n")
+    (tmp_path / MY_INFO).chmod(0o600)
+    settings = Settings(Flags(home=tmp_path, server=str(gateway.address)), {"MESSAGEU_CONFIG": "none"}, tmp_path)
+    assert Doctor(settings, Output(as_json=False, quiet=False), lambda: "").run() == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        f"WRONG identity: {tmp_path / MY_INFO}, line 2: expected the id as 32 hex digits, found 'no id'. Correct the "
+        in "".join(lines)
+    )
+    assert "ok    server: answers, and speaks the published protocol alone" in lines
