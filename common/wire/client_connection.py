@@ -120,7 +120,9 @@ class ClientConnection:
         return _whole(code, self._drop(size))
 
     def _drop(self, size: int) -> bytes:
-        data = bytes(self._buffer[:size])
+        # Of a large content each byte is copied once here; a slice of the buffer would be another copy.
+        with memoryview(self._buffer) as held:
+            data = bytes(held[:size])
         del self._buffer[:size]
         return data
 
