@@ -242,7 +242,8 @@ Operation = (
 )
 
 READ_AGAIN: Final = (ListUsers, GetPublicKey, FetchWaiting, FetchPage, FetchAfter, GetProofKey, UploadProgress)
-"""Operations that are computed again when a batch is resent; the outcomes of all others are kept with the batch."""
+"""Operations that are computed again when a batch is resent; the outcomes of all others are kept with the batch, and
+those of a FetchWaiting that took no lease."""
 
 
 # --- outcomes -------------------------------------------------------------------------------------------------

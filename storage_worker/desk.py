@@ -36,7 +36,7 @@ from common.ipc.schema import (
     decode_outcomes,
     encode_outcomes,
 )
-from common.operations import READ_AGAIN, Operation, StoreRun
+from common.operations import READ_AGAIN, FetchWaiting, Leased, Operation, Outcome, StoreRun
 from storage_worker.database import Database
 from storage_worker.effects import BatchApplied, SlotTaken
 from storage_worker.post_office import Intake, PostOffice
@@ -256,7 +256,7 @@ class Desk:
                 batch,
                 encode_outcomes(
                     [
-                        None if isinstance(operation, READ_AGAIN) else outcome
+                        None if isinstance(operation, READ_AGAIN) and not _took_nothing(operation, outcome) else outcome
                         for operation, outcome in zip(operations, outcomes, strict=True)
                     ]
                 ),
@@ -292,6 +292,15 @@ class Desk:
 
     def _use_up(self, batch: Batch | UndecodableBatch, outcomes: bytes | None) -> None:
         self._slots.change(BatchApplied(batch.slot, batch.number, outcomes))
+
+
+def _took_nothing(operation: Operation, outcome: Outcome) -> bool:
+    """Whether this read took no lease but might do so the second time, when mail has come.
+
+    A gateway that heard the first answer would not know of that lease, and it would hide the mail until the next
+    greeting.
+    """
+    return type(operation) is FetchWaiting and not (type(outcome) is Leased and outcome.count)
 
 
 def _most_messages(operations: Sequence[Operation]) -> int:

@@ -555,6 +555,8 @@ class PostOffice:
             max_bytes = wish.max_bytes
         span = self._queue.span(user.row, first, last, max_bytes, wish.envelope_bytes)
         if span is None:
+            if lease is not None:
+                self._leases.end(lease)
             return Leased(0, 0, 0, 0, NO_MAIL)
         if lease is None:
             self._leases.take(Lease(span.first, span.last, user.row, slot, wish.lease, wish.proven))

@@ -20,12 +20,14 @@ from common.ipc.schema import (
     encode_batch,
 )
 from common.operations import (
+    NO_MAIL,
     Done,
     FetchAfter,
     FetchWaiting,
     Leased,
     ListUsers,
     MarkProven,
+    Operation,
     Refused,
     Register,
     Registered,
@@ -253,6 +255,32 @@ class TestResend:
             assert isinstance(outcome, Leased)
             assert outcome.count == 1, end
             gateway.ask(Release(2))
+
+    @pytest.mark.parametrize("batches", [1, 2])
+    def test_a_fetch_that_found_nothing_takes_nothing_when_it_comes_again(
+        self, office: Office, gateway: Gateway, batches: int
+    ) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        # The mail comes behind the fetch, in the same batch or in the one that is on its way with it.
+        fetch, send = FetchWaiting(1, bob, False, 100, 25, 100), StoreMessage(alice, False, bob, 3, b"x")
+        groups: list[list[Operation]] = [[fetch, send]] if batches == 1 else [[fetch], [send]]
+        letters = [gateway.next_batch(*group) for group in groups]
+        first, *_, again = office.handle(*letters, letters[0])
+        assert isinstance(first, Reply)
+        assert first.outcomes[0] == Leased(0, 0, 0, 0, NO_MAIL)
+        assert again == first
+        outcome = gateway.one(FetchWaiting(2, bob, False, 100, 25, 100))
+        assert isinstance(outcome, Leased)
+        assert outcome.count == 1, "no lease that nobody will end hides it"
+
+    def test_a_lease_of_which_nothing_is_left_is_none(self, office: Office, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, b"a")
+        lease = gateway.next_batch(FetchWaiting(1, alice, False, 100, 25, 100))
+        gateway.send(lease)
+        gateway.ask(FetchAfter(alice, True, 1, 100, 54, 100, False))
+        assert gateway.send(lease) == [Leased(0, 0, 0, 0, NO_MAIL)]
+        assert len(office.post_office._leases) == 0
 
     def test_in_one_drain_with_the_first(self, office: Office, gateway: Gateway) -> None:
         batch = gateway.next_batch(Register("alice", KEY))
