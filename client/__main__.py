@@ -43,7 +43,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     _forgive(sys.stdin, "surrogateescape")
     _forgive(sys.stdout, "backslashreplace")
     _forgive(sys.stderr, "backslashreplace")
-    if options.command in {None, CONSOLE}:
+    if options.command in {None, CONSOLE} and not options.json:
         return _console(options)
     from client.commands.run import run
 

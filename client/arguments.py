@@ -197,7 +197,7 @@ def parser(*, as_json: bool = False) -> argparse.ArgumentParser:
         "account, changed keys, outbox and clock, one line each. The exit code is that of the first thing that is "
         "wrong.",
     )
-    command(CONSOLE, "the numbered menu, as published", "The same as no command at all.")
+    command(CONSOLE, "the numbered menu, as published", "The same as no command at all. It speaks no JSON.")
     config = command("config", "look at the settings", "A line for each: its value, and where that came from.")
     config.add_argument("what", metavar="show", choices=["show"], help="every setting, and where it came from")
     completion = command("completion", "print the completion script for a shell")

@@ -15,6 +15,7 @@ from typing import Final
 from client.console import Console, EndOfInput
 from client.identity_files import no_identity
 from client.messenger import Messenger, Sent
+from client.visible import command
 from common.errors import (
     MessageUError,
     NoPublicKey,
@@ -140,7 +141,7 @@ class Menu:
         if fetched.changed:
             self._console.say(
                 "It is not the one that was here before, and nothing is sent until you accept it: "
-                f"compare with `messageu verify {fetched.contact.name}`, accept with --accept-new."
+                f"compare with {command('verify', fetched.contact.name)}, accept with --accept-new."
             )
 
     def _receive(self) -> None:

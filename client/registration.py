@@ -16,6 +16,7 @@ from client.ciphers import PrivateKey
 from client.identity_files import Identity, PendingRegistration
 from client.line import Line
 from client.refusals import refused, unexpected
+from client.visible import command
 from common.errors import AlreadyRegistered, ClientError, ServerAnsweredError
 from common.values import NO_CLIENT, RefusalReason, username
 from common.wire.codes import RequestCode
@@ -47,7 +48,7 @@ class Registration:
             if pending.name != checked:
                 raise AlreadyRegistered(
                     f"The registration of {pending.name} was begun and its answer never came.",
-                    f"Complete it first: `messageu register {pending.name}`, or 110 with that name in the console.",
+                    f"Complete it first: {command('register', pending.name)}, or 110 with that name in the console.",
                 )
             return self._register(pending, again=True)
 

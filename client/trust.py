@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 
 from client.store import Store
 from client.tables.pins import PinRow
-from client.visible import marked, visible_name
+from client.visible import command, marked, visible_name
 from common.errors import ClientError
 from common.values import ClientId, PublicKey
 
@@ -41,8 +41,8 @@ class KeyChanged(ClientError):
             f"Either {visible_name(name)} registered anew, or the server is lying. "
             f"{'Verified' if verified else 'Known'} since {day(met)}, changed since {day(since)}. "
             f"Old safety number: {grouped(old_number)}; new one: {grouped(new_number)}.",
-            f"Compare the new number with {visible_name(name)} by voice; then `messageu verify {visible_name(name)} "
-            "--accept-new` accepts it.",
+            f"Compare the new number with {visible_name(name)} by voice; then "
+            f"{command('verify', name, '--accept-new')} accepts it.",
         )
         self.name = name
         self.old_number = old_number

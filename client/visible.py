@@ -13,6 +13,7 @@ Source: docs/client-protocol.md, "The console".
 """
 
 import re
+import shlex
 import unicodedata
 from typing import Final
 
@@ -43,6 +44,15 @@ def visible_name(name: str) -> str:
 def marked(name: str, mark: str | None) -> str:
     """Give a name with what is to be known of it behind, such as `verified`."""
     return visible_name(name) if mark is None else f"{visible_name(name)} [{mark}]"
+
+
+def command(verb: str, name: str, option: str = "") -> str:
+    """Give a command about a name as a person may type it, or paste it, whatever the name makes of a shell."""
+    words = ["messageu", verb, *([option] if option else [])]
+    argument = shlex.quote(visible_line(name))
+    # Behind `--` nothing is an option.
+    words = [*words, "--", argument] if name.startswith("-") else [*words[:2], argument, *words[2:]]
+    return f"`{' '.join(words)}`"
 
 
 def visible_text(text: str) -> str:

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from client.chat.events import Line, Moved, Passing
 from client.commands import letters
 from client.messenger import Contact, Received, SentMessage
-from client.visible import marked, visible_line, visible_name
+from client.visible import command, marked, visible_line
 
 HISTORY: Final = 20
 """How many messages of before are shown at the beginning."""
@@ -133,7 +133,7 @@ class Conversation:
         if len(lines) <= HISTORY:
             return lines
         return [
-            plain(f"`messageu history {visible_name(self.contact.name)}` shows what came before."),
+            plain(f"{command('history', self.contact.name)} shows what came before."),
             *lines[-HISTORY:],
         ]
 

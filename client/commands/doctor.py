@@ -20,7 +20,7 @@ from client.home import require_somebody, what_is_there
 from client.messenger import Messenger
 from client.settings import Settings
 from client.tables.database import told
-from client.visible import visible_line, visible_name
+from client.visible import command, visible_line
 from client.wrapping import columns_of, wrapped
 from common.errors import InfoFileError, MessageUError, StoreBroken
 from common.info_files import DEFAULT_PORT, ServerAddress
@@ -190,8 +190,7 @@ def _keys(messenger: Messenger) -> str:
     changed = messenger.changed()
     if changed:
         names = ", ".join(messenger.shown(contact) for contact in changed)
-        first = visible_name(changed[0].name)
-        return _complain(f"The key of {names} has changed. Compare it: `messageu verify {first}`.")
+        return _complain(f"The key of {names} has changed. Compare it: {command('verify', changed[0].name)}.")
     return "no key has changed"
 
 

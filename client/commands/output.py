@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, TextIO
 
 from client import exit_codes
 from client.insistence import LONG
@@ -47,7 +47,7 @@ class Output:
         Raises `OutputRefused`.
         """
         try:
-            print(json_line(record, fields) if self.as_json else line, flush=True)
+            print(_json_for(sys.stdout, record, fields) if self.as_json else line, flush=True)
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -61,7 +61,8 @@ class Output:
         """Tell what happens."""
         if self.quiet:
             return
-        print(json_line("note", {"text": sentence}) if self.as_json else _prose(sentence), file=sys.stderr)
+        note = _json_for(sys.stderr, "note", {"text": sentence}) if self.as_json else _prose(sentence)
+        print(note, file=sys.stderr)
 
     def interrupted(self) -> None:
         """Say that Ctrl-C was heard; on a terminal the cursor stands behind its echo, or behind a question."""
@@ -84,7 +85,7 @@ class Output:
                     "since": error.met,
                     "changed_at": error.since,
                 }
-            print(json_line("error", fields), file=sys.stderr)
+            print(_json_for(sys.stderr, "error", fields), file=sys.stderr)
         else:
             print(_prose(f"messageu: {error.told()}"), file=sys.stderr)
         return code
@@ -137,6 +138,11 @@ def drop_what_is_left() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def json_line(kind: str, fields: dict[str, Value]) -> str:
+def json_line(kind: str, fields: dict[str, Value], *, ascii_only: bool = False) -> str:
     """Give one object as a line."""
-    return json.dumps({"v": FORMAT, "type": kind, **fields}, ensure_ascii=False)
+    return json.dumps({"v": FORMAT, "type": kind, **fields}, ensure_ascii=ascii_only)
+
+
+def _json_for(stream: TextIO, kind: str, fields: dict[str, Value]) -> str:
+    # JSON is UTF-8; in another encoding some letters would be none, and their escapes no JSON.
+    return json_line(kind, fields, ascii_only=(stream.encoding or "").lower() not in {"utf-8", "utf8"})

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 
 from client import exit_codes
+from client.arguments import CONSOLE
 from client.commands.output import Output, drop_what_is_left
 from client.settings import Flags, Settings, this_folder
 from common.errors import ClientError, MessageUError, SettingRejected, ValueRejected
@@ -25,6 +26,10 @@ def run(options: argparse.Namespace) -> int:
     """Run a subcommand; give the exit code."""
     output = Output(as_json=options.json, quiet=options.quiet)
     try:
+        if options.command in {None, CONSOLE}:
+            raise SettingRejected(
+                "The console speaks no JSON; for scripts there are the commands of `messageu --help`."
+            )
         if options.command == "completion":
             from client.arguments import parser
             from client.commands.completion import completion

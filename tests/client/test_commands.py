@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import shlex
 import shutil
@@ -141,6 +142,29 @@ def test_every_failure_says_what_to_do_next(tmp_path: Path, capsys: pytest.Captu
     ):
         Output(as_json=False, quiet=True).failure(error)
         assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_json_is_json_in_any_encoding(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace")
+    for name in ("sys.stdout", "sys.stderr"):
+        monkeypatch.setattr(name, stream)
+    output = Output(as_json=True, quiet=False)
+    text = "h\u00e9llo \u20ac \U0001f600"
+    output.data("message", "", text=text)
+    output.say(text)
+    output.failure(SettingRejected(text))
+    stream.flush()
+    assert [json.loads(line)["text"] for line in raw.getvalue().decode().splitlines()] == [text] * 3
+
+
+@pytest.mark.parametrize("words", [["--json"], ["console", "--json"]])
+def test_the_console_speaks_no_json(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert json.loads(err)["error"] == "usage"
 
 
 def test_nothing_is_asked_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from client.mail import (
     UnknownKind,
     Unreadable,
 )
-from client.visible import visible_line, visible_name, visible_text
+from client.visible import command, visible_line, visible_name, visible_text
 from common.values import ClientId
 
 
@@ -239,3 +240,18 @@ def test_nobody_is_asked_about_an_account_of_this_home_or_on_a_pipe() -> None:
 )
 def test_a_name_can_not_be_taken_for_another_one_with_a_mark(name: str, shown: str) -> None:
     assert visible_name(name) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [
+        ("bob", "`messageu verify bob --accept-new`"),
+        ("bob [verified]", "`messageu verify 'bob [verified]' --accept-new`"),
+        ("$(reboot)", "`messageu verify '$(reboot)' --accept-new`"),
+        ("o'neil; ls", "`messageu verify 'o'\"'\"'neil; ls' --accept-new`"),
+        ("-h", "`messageu verify --accept-new -- -h`"),
+    ],
+)
+def test_a_command_that_is_told_may_be_pasted_into_a_shell(name: str, typed: str) -> None:
+    assert command("verify", name, "--accept-new") == typed
+    assert shlex.split(typed.strip("`")).count(name) == 1
