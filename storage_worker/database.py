@@ -21,7 +21,12 @@ from common.errors import StorageError, StoreFailed, StoreFull, StoreUnusable
 from storage_worker.folder import sync_folder
 
 SCHEMA_VERSION: Final = 3
-_UPGRADE_FROM_2: Final = f"ALTER TABLE slot ADD COLUMN before BLOB; PRAGMA user_version = {SCHEMA_VERSION}"
+_UPGRADE_FROM_2: Final = """
+ALTER TABLE slot ADD COLUMN before BLOB;
+-- No outcomes, which fit no batch, so that it is unknown. NULL would mean that it was refused, with nothing done.
+UPDATE slot SET before = x'90';
+PRAGMA user_version = 3;
+"""
 _NEXT_STEP: Final = (
     "An older version of MessageU made it, and there is no way over: start that one, let everybody fetch what waits, "
     "then start this one with a new folder (--data-folder), where everybody registers anew."

@@ -7,11 +7,11 @@ greet and number their batches like a gateway would; a test may also hand in any
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from common.entries import ENTRY_HEAD, FLAG_PROVEN, walk
 from common.errors import StorageError
-from common.ipc.schema import Arrived, Batch, BatchRefused, Hello, Reply, ToGateway, ToWorker, Welcome
+from common.ipc.schema import Arrived, Batch, Hello, Reply, ToGateway, ToWorker, Welcome
 from common.operations import Mail, Operation, Outcome, Refused, Register, Registered, Stored, StoreMessage
 from common.values import RefusalReason
 from storage_worker.bodies import Bodies, BodyFolder, DiskBodies
@@ -24,6 +24,8 @@ from storage_worker.room import Room
 from storage_worker.store_facts import FactsFile, GenerationFile, Reserve, note_end, open_store
 
 KEY = bytes(range(160))
+
+Kind = TypeVar("Kind", bound=ToGateway)
 
 
 def counted_bytes(start: int = 0) -> Callable[[int], bytes]:
@@ -277,8 +279,8 @@ class Gateway:
         return sequences
 
 
-def refused_batch(answers: Sequence[ToGateway]) -> BatchRefused:
-    """The one answer, which is a refusal of the whole batch."""
+def the_one(kind: type[Kind], answers: Sequence[ToGateway]) -> Kind:
+    """The one answer, which is of this kind: as tuples a refusal and the wish for a greeting may be equal."""
     [answer] = answers
-    assert isinstance(answer, BatchRefused), answer
+    assert isinstance(answer, kind), answer
     return answer

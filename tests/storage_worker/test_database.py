@@ -251,7 +251,7 @@ def test_a_store_of_the_last_schema_is_brought_over(path: Path) -> None:
     for _ in range(2):
         database = Database(path)
         assert database.row("PRAGMA user_version") == (3,)
-        assert database.row("SELECT * FROM slot") == (3, 1, b"\x01", b"", 5, b"\x90", None)
+        assert database.row("SELECT * FROM slot") == (3, 1, b"\x01", b"", 5, b"\x90", b"\x90")
         database.close()
 
 

@@ -6,6 +6,7 @@ import apsw
 import pytest
 
 from common.entries import pack_frame
+from common.ipc.schema import BatchRefused
 from common.operations import (
     NO_MAIL,
     AbortUpload,
@@ -47,7 +48,7 @@ from storage_worker.mail_pages import PAGE_BYTES
 from storage_worker.message_queue import waiting as queue_waiting
 from storage_worker.post_office import Limits
 from storage_worker.sent_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER
-from tests.storage_worker.office import KEY, Gateway, Office, Piece, SyncAtOnce, pieces, refused_batch
+from tests.storage_worker.office import KEY, Gateway, Office, Piece, SyncAtOnce, pieces, the_one
 
 NOBODY = bytes(16)
 TOKEN = b"t" * 16
@@ -385,7 +386,7 @@ class TestStoreRun:
         [alice] = gateway.register("alice")
         frame = pack_frame(alice, alice, 3, b"abc")
         batch = gateway.next_batch(StoreMessage(alice, False, alice, 3, b"x"), StoreRun(False, frame + frame[:cut]))
-        refused_batch(office.handle(batch))
+        the_one(BatchRefused, office.handle(batch))
         assert fetch(gateway, alice).count == 0
 
     def test_an_empty_run(self, gateway: Gateway) -> None:
