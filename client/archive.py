@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from client.ciphers import RandomBytes
-from client.home import ARRIVED, ARRIVING, open_store, settle_import, what_is_there
+from client.home import ARRIVED, ARRIVING, moving_in, open_store, refuse_a_home_in_use, settle_held
 from client.identity_files import holds_key
 from client.store import SPOOL_FOLDER, STORE_FILE
 from client.vault import CHUNK, ArchiveOpener, ArchiveSealer
 from common.disk import sync_folder, writing
-from common.errors import AlreadyRegistered, CipherError, FileUnwritten, InfoFileError, SettingRejected
+from common.errors import CipherError, InfoFileError, SettingRejected
 
 _SERVER_INFO: Final = "server.info"
 _SPOOLED: Final = re.compile(r"[0-9a-f]{32}")
@@ -58,46 +58,39 @@ def export_home(home: Path, target: Path, passphrase: str, random_bytes: RandomB
 def import_home(home: Path, source: Path, passphrase: str) -> None:
     """Make a home out of an exported file.
 
-    Raises `AlreadyRegistered` where there is an identity or a store, `SettingRejected` for a wrong passphrase,
-    `InfoFileError` for a file that can't be used, `FileUnwritten` where there is no room; then nothing was imported.
+    Raises `AlreadyRegistered` where somebody lives, `HomeInUse` while another import goes on, `SettingRejected` for a
+    wrong passphrase, `InfoFileError` for a file that can't be used, `FileUnwritten` where there is no room; then
+    nothing was imported.
     """
     refuse_a_home_in_use(home)
-    made = not home.exists()
-    arriving = home / ARRIVING
     with _opened(source) as file:
         # Before anything is written, so that a wrong passphrase leaves no trace.
         opener, first = _begin(file, source, passphrase)
-        try:
-            with writing(home):
-                home.mkdir(mode=0o700, parents=True, exist_ok=True)
-                shutil.rmtree(arriving, ignore_errors=True)
-                arriving.mkdir(mode=0o700)
-            _unpack(_Rest(first, opener), source, arriving)
-            with writing(home):
-                if (home / _SERVER_INFO).exists():
-                    (arriving / _SERVER_INFO).unlink(missing_ok=True)
-                for folder in (*(path for path in arriving.iterdir() if path.is_dir()), arriving):
-                    sync_folder(folder)
-                arriving.rename(home / ARRIVED)
-                sync_folder(home)
-        except BaseException as error:
-            _clear(home, arriving, made=made)
-            if isinstance(error, CipherError):
-                raise InfoFileError(source, None, f"{error}; nothing was imported") from error
-            if isinstance(error, FileUnwritten):
-                raise FileUnwritten(error.path, f"{error.problem}; nothing was imported", error.advice) from error
-            raise
-    settle_import(home)
+        with moving_in(home):
+            _bring(_Rest(first, opener), source, home)
 
 
-def refuse_a_home_in_use(home: Path) -> None:
-    """Raise `AlreadyRegistered` where somebody lives already: nothing of anybody's is replaced."""
-    settle_import(home)
-    found = what_is_there(home)
-    if found is not None:
-        raise AlreadyRegistered(
-            f"{found} exists, and it is not replaced; nothing was imported.", "Use --home for a new folder."
-        )
+def _bring(stream: "_Rest", source: Path, home: Path) -> None:
+    arriving = home / ARRIVING
+    try:
+        with writing(home):
+            shutil.rmtree(arriving, ignore_errors=True)
+            arriving.mkdir(mode=0o700)
+        _unpack(stream, source, arriving)
+        with writing(home):
+            if (home / _SERVER_INFO).exists():
+                (arriving / _SERVER_INFO).unlink(missing_ok=True)
+            for folder in (*(path for path in arriving.iterdir() if path.is_dir()), arriving):
+                sync_folder(folder)
+            arriving.rename(home / ARRIVED)
+            sync_folder(home)
+    except CipherError as error:
+        shutil.rmtree(arriving, ignore_errors=True)
+        raise InfoFileError(source, None, f"{error}; nothing was imported") from error
+    except BaseException:
+        shutil.rmtree(arriving, ignore_errors=True)
+        raise
+    settle_held(home)
 
 
 def _begin(file: BinaryIO, source: Path, passphrase: str) -> tuple[ArchiveOpener, bytes]:
@@ -165,13 +158,6 @@ def _unpack(stream: _Rest, source: Path, into: Path) -> None:
                 pass
     except tarfile.TarError as error:
         raise InfoFileError(source, None, f"holds no home ({error})") from error
-
-
-def _clear(home: Path, arriving: Path, *, made: bool) -> None:
-    shutil.rmtree(arriving, ignore_errors=True)
-    if made:
-        with contextlib.suppress(OSError):
-            home.rmdir()
 
 
 def _belongs(name: str) -> bool:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from client import identity_files
-from client.archive import refuse_a_home_in_use
+from client.home import moving_in, refuse_a_home_in_use
 from client.identity_files import ME_INFO, MY_INFO, Ask, Identity
 from common.disk import writing
-from common.errors import CipherError, FileUnwritten, InfoFileError
+from common.errors import CipherError, InfoFileError
 from common.info_files import ServerAddress, read_server_address
 
 _SERVER_INFO: Final = "server.info"
@@ -51,8 +51,8 @@ def is_identity_file(path: Path) -> bool:
 def import_identity(home: Path, source: Path, ask: Ask) -> Arrived:
     """Make a home out of an identity file. `ask` gives the private key's passphrase, where it has one.
 
-    Raises `AlreadyRegistered`, `InfoFileError`, `FileUnwritten`, `PassphraseNeeded`, `PassphraseWrong`; then nothing
-    was imported.
+    Raises `AlreadyRegistered`, `HomeInUse`, `InfoFileError`, `FileUnwritten`, `PassphraseNeeded`, `PassphraseWrong`;
+    then nothing was imported.
     """
     refuse_a_home_in_use(home)
     identity, text = identity_files.read_foreign(source, ask)
@@ -63,21 +63,16 @@ def import_identity(home: Path, source: Path, ask: Ask) -> Arrived:
     beside = source.with_name(_SERVER_INFO)
     takes_server = beside.is_file() and not (home / _SERVER_INFO).exists()
     server = read_server_address(beside) if takes_server else None
-    made = not home.exists()
-    try:
-        with writing(home):
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with moving_in(home):
+        try:
+            with writing(home):
+                if server is not None:
+                    shutil.copyfile(beside, home / _SERVER_INFO)
+            # The one file with all of it: with this the import has happened.
+            identity_files.write_whole(home / MY_INFO, text)
+        except BaseException:
             if server is not None:
-                shutil.copyfile(beside, home / _SERVER_INFO)
-        # The one file with all of it: with this the import has happened.
-        identity_files.write_whole(home / MY_INFO, text)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            if server is not None:
-                (home / _SERVER_INFO).unlink(missing_ok=True)
-            if made:
-                home.rmdir()
-        if isinstance(error, FileUnwritten):
-            raise FileUnwritten(error.path, f"{error.problem}; nothing was imported", error.advice) from error
-        raise
+                with contextlib.suppress(OSError):
+                    (home / _SERVER_INFO).unlink(missing_ok=True)
+            raise
     return Arrived(identity, server)

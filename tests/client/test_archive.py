@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import io
 import os
@@ -17,14 +18,17 @@ import pytest
 from client import archive, identity_files
 from client.archive import export_home, import_home
 from client.home import open_store
+from client.identity_files import nobody_asked
 from client.messenger import Messenger
+from client.newcomer import import_identity
 from client.store import Store
 from client.vault import CHUNK, ArchiveOpener, ArchiveSealer
 from common.errors import AlreadyRegistered, CipherError, FileUnwritten, HomeInUse, InfoFileError, SettingRejected
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
+    from typing import Any, BinaryIO
 
+    from client.ciphers import PrivateKey
     from tests.client.fake_gateway import FakeGateway
 
 ROOT = Path(__file__).parent.parent.parent
@@ -62,6 +66,15 @@ def tar_of(*members: tuple[str, bytes]) -> bytes:
 
 def everything(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def other_identity(tmp_path: Path, private_key: PrivateKey) -> Path:
+    """What another client wrote."""
+    path = tmp_path / "other" / "me.info"
+    path.parent.mkdir()
+    path.write_text(f"olga\n{bytes(16).hex()}\n{base64.encodebytes(private_key.der()).decode()}")
+    return path
 
 
 @pytest.fixture
@@ -252,6 +265,47 @@ def test_no_room(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, ro
     with pytest.raises(FileUnwritten, match=r"no room to write .*/again/.*; nothing was imported\.$"):
         import_home(tmp_path / "again", tmp_path / "file", "secret")
     assert not (tmp_path / "again").exists()
+
+
+def test_while_a_home_arrives_nobody_else_enters(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, other_identity: Path
+) -> None:
+    again, file = tmp_path / "again", tmp_path / "file"
+    export_home(home, file, "secret")
+    real, refused = archive._unpack, []
+
+    def meanwhile(stream: archive._Rest, source: Path, into: Path) -> None:
+        for enter in (
+            lambda: open_store(again),
+            lambda: import_home(again, file, "secret"),
+            lambda: import_identity(again, other_identity, nobody_asked),
+        ):
+            with pytest.raises(HomeInUse, match="Another process imports into"):
+                enter()
+            refused.append(enter)
+        real(stream, source, into)
+
+    monkeypatch.setattr(archive, "_unpack", meanwhile)
+    import_home(again, file, "secret")
+    assert len(refused) == 3
+    assert identity_files.load(again).name == "alice"
+    open_store(again).close()
+
+
+def test_who_moved_in_meanwhile_is_not_replaced(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    again, file = tmp_path / "again", tmp_path / "file"
+    export_home(home, file, "secret")
+    begin = archive._begin
+
+    def meanwhile(*given: Any) -> Any:
+        again.mkdir()
+        open_store(again).close()
+        return begin(*given)
+
+    monkeypatch.setattr(archive, "_begin", meanwhile)
+    with pytest.raises(AlreadyRegistered, match=r"store\.db exists, and it is not replaced"):
+        import_home(again, file, "secret")
+    assert not identity_files.exists(again)
 
 
 def test_a_failure_names_the_file_that_failed(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
