@@ -92,7 +92,10 @@ Event = Answered[Waiter] | GivenUp[Waiter] | Greeted | WorkerChanged
 
 
 class _Sent(Generic[Waiter]):
-    """A batch that is on its way. `size` in bytes, moments in monotonic seconds."""
+    """A batch that is on its way. `size` in bytes, moments in monotonic seconds.
+
+    `started_at`: when it left, or when the one before it was answered.
+    """
 
     __slots__ = ("frame", "number", "operations", "sent_at", "size", "started_at", "waiters")
 
@@ -115,8 +118,8 @@ class BatchSender(Generic[Waiter]):
     """
 
     __slots__ = (
-        "_answered_size", "_collected_size", "_collecting_since", "_deadline", "_epoch", "_greeting", "_hello",
-        "_hello_sent_at", "_incarnation", "_leaving", "_new_incarnation", "_number", "_on_its_way",
+        "_answered_size", "_collected_size", "_collecting_since", "_deadline", "_epoch", "_greeting", "_heard",
+        "_hello", "_hello_sent_at", "_incarnation", "_leaving", "_new_incarnation", "_number", "_on_its_way",
         "_operations", "_resend_after", "_sizes", "_slot", "_started_at", "_superseded_at", "_waiters",
         "_worker_incarnation",
     )  # fmt: skip
@@ -140,6 +143,7 @@ class BatchSender(Generic[Waiter]):
         self._on_its_way: list[_Sent[Waiter]] = []
         self._leaving: _Sent[Waiter] | None = None
         self._answered_size = 0
+        self._heard = False
         self._epoch = 0
         self._number = 0
         self._worker_incarnation = b""
@@ -284,8 +288,17 @@ class BatchSender(Generic[Waiter]):
         return min(moments, default=None)
 
     def expire(self, now: float) -> list[Event[Waiter]]:
-        """Give up what has waited for longer than the deadline; after a batch was given up, greet again."""
+        """Give up what has waited for longer than the deadline; after a batch was given up, greet again.
+
+        To be called once what was received is taken in.
+        """
         events: list[Event[Waiter]] = []
+        if self._heard:
+            # The worker does one batch after the other: what is behind the one that it answered has its time from here.
+            self._heard = False
+            self._collecting_since = now
+            for sent in self._on_its_way:
+                sent.started_at = now
         if self._on_its_way and now - self._on_its_way[0].started_at >= self._deadline:
             events += self._greet_again()
         if self._operations and now - self._collecting_since >= self._deadline:
@@ -352,6 +365,7 @@ class BatchSender(Generic[Waiter]):
                 return events + self._greet_again()
         sent = self._on_its_way.pop(0)
         self._answered_size = sent.size
+        self._heard = True
         events.append(Answered(sent.operations, sent.waiters, outcomes))
         return events
 

@@ -232,6 +232,20 @@ class TestSender:
         sender.submit(Release(3), "c", 20)
         assert sent(sender, 20) == Batch(3, 2, 1, [Release(3)])
 
+    def test_what_is_behind_an_answered_batch_has_its_time_from_there(self, sender: BatchSender[str]) -> None:
+        sent_two(sender)
+        sender.submit(Release(3), "c", 0)
+        assert sender.receive(Reply(3, 1, 1, WORKER, [Done()])) == [Answered([Release(1)], ["a"], [Done()])]
+        assert sender.expire(10) == []
+        sender.submit(Release(4), "d", 11)
+        sent(sender, RESEND_AFTER + 10)
+        assert sender.expire(DEADLINE + 9.9) == []
+        assert sender.next_deadline(connected=False) == DEADLINE + 10
+        assert sender.expire(DEADLINE + 10) == [
+            GivenUp([Release(2)], ["b"]),
+            GivenUp([Release(3), Release(4)], ["c", "d"]),
+        ]
+
     def test_what_never_runs_empty_does_not_grow_old(self, sender: BatchSender[str]) -> None:
         size = SMALLEST_SHARE * 2
         sender.submit(Release(0), "a", 0, size)
