@@ -160,6 +160,19 @@ class TestSender:
         sender.reconnected()
         assert [sent(sender, again), sent(sender, again)] == [first, second]
 
+    def test_each_goes_again_in_its_time_and_the_first_gives_both_up(self, sender: BatchSender[str]) -> None:
+        sender.submit(Release(1), "a", 0)
+        first = sent(sender)
+        sender.submit(Release(2), "b", 1)
+        second = sent(sender, 1)
+        assert sender.next_deadline(connected=False) == DEADLINE
+        assert sender.next_deadline(connected=True) == RESEND_AFTER
+        assert sent(sender, RESEND_AFTER) == first
+        assert sender.frame_to_send(RESEND_AFTER) is None
+        assert sender.next_deadline(connected=True) == RESEND_AFTER + 1
+        assert sent(sender, RESEND_AFTER + 1) == second
+        assert len(sender.expire(DEADLINE)) == 2
+
     @pytest.mark.parametrize("end", [GreetAgain(3, 1, 1), Superseded(3, 1), Reply(3, 1, 1, WORKER, []), None], ids=str)
     def test_both_are_given_up_together(
         self, sender: BatchSender[str], end: GreetAgain | Superseded | Reply | None
@@ -356,6 +369,15 @@ class TestSender:
         for number in range(1, 41):
             sender.submit(Release(number), "a", 0, 1000)
         assert len(sent(sender).operations) == 40
+
+    def test_what_was_answered_does_not_count_for_the_next_greeting(self, sender: BatchSender[str]) -> None:
+        sent_two(sender)
+        for number in range(100):
+            sender.submit(Release(number), "a", 0, 1000)
+        sender.receive(Reply(3, 1, 1, WORKER, [Done()]))
+        sender.receive(GreetAgain(3, 1, 2))
+        greeted(sender, epoch=2)
+        assert len(sent(sender).operations) == 100
 
     def test_little_is_not_divided_and_one_operation_never(self, sender: BatchSender[str]) -> None:
         for number, sizes in enumerate([[300, 300, 300], [100_000]], start=1):
