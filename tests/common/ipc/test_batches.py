@@ -340,6 +340,15 @@ class TestSender:
         sender.receive(GreetAgain(3, 1, 2))
         assert sender.size == 0
 
+    def test_sizes_of_both_that_are_on_their_way(self, sender: BatchSender[str]) -> None:
+        sender.submit(Release(1), "a", 0, 1000)
+        sent(sender)
+        sender.submit(Release(2), "b", 0, 2000)
+        sent(sender)
+        assert sender.size == 3000
+        sender.receive(Reply(3, 1, 1, WORKER, [Done()]))
+        assert sender.size == 2000
+
     def test_all_that_waits_leaves_where_nothing_was_just_answered(self, sender: BatchSender[str]) -> None:
         for number in range(100):
             sender.submit(Release(number), "a", 0, 1000)
@@ -366,9 +375,20 @@ class TestSender:
         sent(sender)
         sender.receive(Reply(3, 1, 1, WORKER, [Done()]))
         assert sender.frame_to_send(0) is None
-        for number in range(1, 41):
+        for number in range(1, 101):
             sender.submit(Release(number), "a", 0, 1000)
-        assert len(sent(sender).operations) == 40
+        assert len(sent(sender).operations) == 100
+
+    def test_what_was_answered_counts_for_one_batch(self, sender: BatchSender[str]) -> None:
+        sender.submit(Release(0), "a", 0, 100_000)
+        sent(sender)
+        for number in range(40):
+            sender.submit(Release(number), "a", 0, 10_000)
+        sender.receive(Reply(3, 1, 1, WORKER, [Done()]))
+        assert len(sent(sender).operations) == 25
+        for number in range(10):
+            sender.submit(Release(number), "a", 0, 10_000)
+        assert len(sent(sender).operations) == 25, "all that waits"
 
     def test_what_was_answered_does_not_count_for_the_next_greeting(self, sender: BatchSender[str]) -> None:
         sent_two(sender)
