@@ -41,7 +41,8 @@ _NO_BINDING: Final = bytes(32)
 """What stands for the server's certificate on plain TCP."""
 _LARGEST_GENERATION: Final = 2**63 - 1
 """What SQLite can keep; no honest server comes near it."""
-_PUBLISHED_ONLY: Final = "published_only"
+PUBLISHED_ONLY: Final = "published_only"
+"""The setting of the store that remembers it: "1" or "0"."""
 _REGISTERED_HERE: Final = "registered_here"
 _TOLD: Final = "told_of_published_server"
 
@@ -88,7 +89,7 @@ class Greeting:
 
     def published_only(self, *, wanted: bool) -> None:
         """Remember whether the account is to keep to the published protocol."""
-        self._store.settings.put(_PUBLISHED_ONLY, "1" if wanted else "0")
+        self._store.settings.put(PUBLISHED_ONLY, "1" if wanted else "0")
 
     def greet(self, link: ServerLink) -> bool:
         """Greet; whether the connection can be used now. Otherwise another one is opened, and not greeted.
@@ -96,7 +97,7 @@ class Greeting:
         Raises `WrongServer`, `ServerSilent`, `ServerAnsweredError`.
         """
         self.session = None
-        if self._fell_back or self._store.settings.get(_PUBLISHED_ONLY) == "1":
+        if self._fell_back or self._store.settings.get(PUBLISHED_ONLY) == "1":
             return True
         known = self._store.server.known()
         hello = HelloRequest(NO_CLIENT, EXTENSION_VERSION, WANTED)
@@ -140,7 +141,7 @@ class Greeting:
     def _may_prove(self) -> bool:
         if self._not_now:
             return False
-        if self._store.settings.get(_PUBLISHED_ONLY) == "0":
+        if self._store.settings.get(PUBLISHED_ONLY) == "0":
             # The user has said so.
             return True
         here = self._store.settings.get(_REGISTERED_HERE) == "1"

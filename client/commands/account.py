@@ -6,14 +6,20 @@ Promises: whoami and config ask no server.
 Source: docs/client.md.
 """
 
+import contextlib
 import hashlib
+from pathlib import Path
 
 from client.commands.output import Output
+from client.greeting import PUBLISHED_ONLY
+from client.home import open_store
 from client.identity_files import Identity
 from client.messenger import Messenger
 from client.settings import Settings
+from client.store import STORE_FILE
 from client.trust import block
 from client.visible import visible_line
+from common.errors import ClientError
 
 
 def register(messenger: Messenger, output: Output, name: str) -> int:
@@ -71,9 +77,25 @@ def key(messenger: Messenger, output: Output, name: str) -> int:
 def config_show(settings: Settings, output: Output) -> int:
     """Show every setting, and where it came from."""
     for name, value, source in settings.all():
+        if name == "published_only" and value is None:
+            value, source = _remembered(settings.home) or (value, source)  # noqa: PLW2901
         line = f"{name} = {visible_line(value or '(not set)')}  ({visible_line(source)})"
         output.data("setting", line, name=name, value=value, source=source)
     return 0
+
+
+def _remembered(home: Path) -> tuple[str, str] | None:
+    """What the home's store has of `published_only`, and where; None where it has nothing, or can't be used."""
+    with contextlib.suppress(ClientError, OSError):
+        if (home / STORE_FILE).exists():
+            store = open_store(home)
+            try:
+                found = store.settings.get(PUBLISHED_ONLY)
+            finally:
+                store.close()
+            if found is not None:
+                return str(found == "1").lower(), f"remembered in {home / STORE_FILE}"
+    return None
 
 
 def grouped(fingerprint: str) -> str:
