@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import Completer, PathCompleter, WordCompleter
 from prompt_toolkit.completion.base import CompleteEvent, Completion
@@ -194,7 +193,7 @@ class Screen:
     def _keys(self) -> KeyBindings:
         keys = KeyBindings()
 
-        # While something is printed above the prompt the terminal makes a signal of the key.
+        # The signal: of another program.
         @keys.add("c-c")
         @keys.add("<sigint>")
         def _(event: KeyPressEvent) -> None:
@@ -216,17 +215,21 @@ class Screen:
         self._print([plain(f"* {visible_line(sentence)}")])
 
     def _print(self, lines: list[Printed], then: Callable[[], None] | None = None) -> None:
-        """Let lines scroll by above the prompt, in the order in which this was called."""
+        """Let lines scroll by above the prompt.
 
-        def write() -> None:
-            output = self._session.app.output
-            for line in lines:
-                print_formatted_text(output, _styled(line, output.get_size().columns), _STYLE)
-            output.flush()
-            if then is not None:
-                then()
-
-        run_in_terminal(write)
+        The terminal stays as it is: prompt_toolkit's `run_in_terminal` lets it echo meanwhile, and what is typed just
+        then would be left among the lines.
+        """
+        app = self._session.app
+        app.renderer.erase()
+        for line in lines:
+            print_formatted_text(app.output, _styled(line, app.output.get_size().columns), _STYLE)
+        app.output.flush()
+        app.renderer.reset()
+        app.renderer.request_absolute_cursor_position()
+        app.invalidate()
+        if then is not None:
+            then()
 
     def _prompt(self) -> StyleAndTextTuples:
         # The bar is a part of the prompt: a toolbar at the bottom would be left out by prompt_toolkit where the
