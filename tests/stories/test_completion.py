@@ -1,9 +1,11 @@
-"""Completion as a person meets it: Tab, in an interactive bash, after what README and docs say to type."""
+"""Completion as a person meets it: Tab, in an interactive shell, after what README and docs say to type."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -20,9 +22,9 @@ TAB, CTRL_U = "\t", "\x15"
 NO_SERVER = 1
 
 
-@pytest.fixture
-def bash(tmp_path: Path) -> Iterator[Terminal]:
-    """A bash that finds `messageu`, as after an installation, and has read its completion."""
+@contextlib.contextmanager
+def shell(tmp_path: Path, *command: str) -> Iterator[Terminal]:
+    """A shell that finds `messageu`, as after an installation."""
     program = tmp_path / "bin" / "messageu"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m client "$@"\n')
@@ -33,8 +35,26 @@ def bash(tmp_path: Path) -> Iterator[Terminal]:
     variables = [
         f"PATH={program.parent}:{os.environ['PATH']}", f"PYTHONPATH={ROOT}", "PS1=> ", "INPUTRC=/dev/null", "HISTFILE=",
     ]  # fmt: skip
-    command = ["env", *variables, "bash", "--norc", "--noprofile", "-i"]
-    with Terminal(tmp_path / "home", NO_SERVER, command=command) as terminal:
+    with Terminal(tmp_path / "home", NO_SERVER, command=["env", *variables, *command]) as terminal:
+        yield terminal
+
+
+@pytest.fixture(params=["bash", "zsh"])
+def tabbing(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Terminal]:
+    """A shell that has read the completion; zsh where there is one."""
+    name = request.param
+    if shutil.which(name) is None:
+        pytest.skip(f"takes a {name}")
+    bare, before = {"bash": (("--norc", "--noprofile"), ""), "zsh": (("-f",), "autoload -U compinit; compinit -D; ")}[
+        name
+    ]
+    with shell(tmp_path, name, *bare, "-i") as terminal:
+        yield terminal.types(f"{before}source <(messageu completion {name}); echo re''ady").until("ready")
+
+
+@pytest.fixture
+def bash(tmp_path: Path) -> Iterator[Terminal]:
+    with shell(tmp_path, "bash", "--norc", "--noprofile", "-i") as terminal:
         yield terminal.types("source <(messageu completion bash); echo re''ady").until("ready")
 
 
@@ -49,10 +69,10 @@ def bash(tmp_path: Path) -> Iterator[Terminal]:
         (("messageu completion ba", ""), "messageu completion bash"),
     ],
 )
-def test_tab_completes_what_is_typed(bash: Terminal, typed: tuple[str, ...], line: str) -> None:
+def test_tab_completes_what_is_typed(tabbing: Terminal, typed: tuple[str, ...], line: str) -> None:
     for part in typed:
-        bash.types(part, end=TAB if part else "")
-    bash.until(f"> {line} ")
+        tabbing.types(part, end=TAB if part else "")
+    tabbing.until(f"> {line} ")
 
 
 def test_tab_twice_shows_what_there_is(bash: Terminal) -> None:
