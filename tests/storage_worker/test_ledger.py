@@ -150,7 +150,7 @@ def pages_of(path: Path) -> int:
 
 def test_idle_batches_leave_the_last_room_to_others(open_office: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     office = open_office(journal_bytes=1000)
-    gateway = Gateway(office)
+    gateway, other = Gateway(office), Gateway(office, slot=1)
     ledger = office.post_office.ledger
     ledger.is_stuck = True
     monkeypatch.setattr(ledger, "is_due", lambda _now_ms: False)
@@ -161,7 +161,8 @@ def test_idle_batches_leave_the_last_room_to_others(open_office: Open, monkeypat
         gateway.ask(Release(1))
     assert office.journal.used == used
     refused = StoreMessage(bytes(16), False, bytes(16), 3, b"x")
-    batches = [gateway.next_batch(refused), gateway.next_batch(Release(1))]
+    batches = [gateway.next_batch(refused), gateway.next_batch(Release(1)), other.next_batch(refused)]
+    batches.append(other.next_batch(Release(1)))
     firsts = [office.handle(batch) for batch in batches]
     office.post_office.roll_back()
     assert [office.handle(batch) for batch in batches] == firsts, "this process knows what it did not record"
