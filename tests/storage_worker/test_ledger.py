@@ -7,12 +7,15 @@ from pathlib import Path
 import apsw
 import pytest
 
-from common.ipc.schema import GreetAgain, Hello, Reply
+from common.ipc.schema import Batch, GreetAgain, Hello, Reply
 from common.operations import (
     BeginUpload,
     Chunk,
     CommitUpload,
     FetchPage,
+    MarkProven,
+    Operation,
+    Outcome,
     Page,
     Register,
     Release,
@@ -170,6 +173,45 @@ def test_idle_batches_leave_the_last_room_to_others(open_office: Open, monkeypat
     later = gateway.office = open_office(journal_bytes=1000)
     answers = later.handle(gateway.next_batch(Release(1)))
     assert the_one(GreetAgain, answers) == GreetAgain(0, gateway.epoch, gateway.number)
+
+
+@pytest.mark.parametrize("way", ["with a record", "with a transaction"])
+def test_what_was_not_recorded_is_recorded_once(open_office: Open, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    office = open_office(journal_bytes=4000)
+    gateway = Gateway(office)
+    alice, bob = gateway.register("alice", "bob")
+    ledger = office.post_office.ledger
+    ledger.is_stuck = True
+    monkeypatch.setattr(ledger, "is_due", lambda _now_ms: False)
+    batches: list[Batch] = []
+    firsts: list[list[Outcome]] = []
+
+    def ask(*operations: Operation) -> None:
+        batches.append(gateway.next_batch(*operations))
+        firsts.append(gateway.send(batches[-1]))
+
+    def last_two_again() -> list[list[Outcome]]:
+        return [gateway.send(batch) for batch in batches[-2:]]
+
+    while office.journal.used * 8 < office.journal.capacity * 7:
+        ask(Release(1))
+    used = office.journal.used
+    ask(Release(1), Release(2))
+    assert office.journal.used == used
+    if way == "with a record":
+        ask(MarkProven(alice))
+        assert office.journal.used > used
+    else:
+        office.absorb()
+        office.post_office.roll_back()
+    assert last_two_again() == firsts[-2:]
+    ask(MarkProven(bob))
+    ask(Release(1))
+    office.post_office.roll_back()
+    assert last_two_again() == firsts[-2:]
+    office.kill()
+    gateway.office = open_office(journal_bytes=4000)
+    assert gateway.send(batches[-2]) == firsts[-2], "the last one that changed something"
 
 
 def test_a_resend_after_a_restart_is_answered_from_the_journal(open_office: Open) -> None:
