@@ -175,6 +175,14 @@ class TestNumbers:
         _, hint = office.answers([Letter(b"reconnected", batch)])
         assert hint.peer == b"reconnected"
 
+    def test_also_where_that_was_a_batch_that_makes_no_sense(self, office: Office, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.ask(FetchAfter(alice, True, 0, 100, 54, 100, True))
+        office.answers([Letter(b"reconnected", UndecodableBatch(0, 1, gateway.number + 1, ""))])
+        other = Gateway(office, slot=1)
+        _, hint = office.answers([Letter(b"other", other.next_batch(StoreMessage(alice, True, alice, 3, b"x")))])
+        assert hint.peer == b"reconnected"
+
     def test_a_hint_for_a_slot_that_was_not_heard_since_the_start_is_dropped(self, open_office: Open) -> None:
         office = open_office()
         gateway = Gateway(office)
@@ -305,9 +313,12 @@ class TestResend:
         first, second = office.handle(batch, batch)
         assert first == second
 
-    def test_with_other_operations_is_no_resend(self, office: Office, gateway: Gateway) -> None:
+    def test_with_other_operations_is_no_resend(
+        self, office: Office, gateway: Gateway, caplog: pytest.LogCaptureFixture
+    ) -> None:
         gateway.ask(Register("alice", KEY))
         assert the_one(GreetAgain, office.handle(Batch(0, 1, 1, []))) == GreetAgain(0, 1, 1)
+        assert not any(record.exc_info for record in caplog.records), "nothing failed, so nothing of others is undone"
 
     def test_kept_outcomes_that_are_damaged_are_a_failure_of_that_batch_alone(
         self, office: Office, gateway: Gateway
