@@ -94,10 +94,10 @@ Event = Answered[Waiter] | GivenUp[Waiter] | Greeted | WorkerChanged
 class _Sent(Generic[Waiter]):
     """A batch that is on its way. `size` in bytes, moments in monotonic seconds.
 
-    `started_at`: when it left, or when the one before it was answered.
+    `started_at`: when it left, or when the one before it was answered. `overtaken`: one behind it was answered first.
     """
 
-    __slots__ = ("frame", "number", "operations", "sent_at", "size", "started_at", "waiters")
+    __slots__ = ("frame", "number", "operations", "overtaken", "sent_at", "size", "started_at", "waiters")
 
     def __init__(
         self, number: int, operations: list[Operation], waiters: list[Waiter], size: int, frame: bytes, now: float
@@ -109,6 +109,7 @@ class _Sent(Generic[Waiter]):
         self.frame = frame
         self.started_at = now
         self.sent_at = now
+        self.overtaken = False
 
 
 class BatchSender(Generic[Waiter]):
@@ -332,8 +333,10 @@ class BatchSender(Generic[Waiter]):
                 oldest, *later = [sent.number for sent in self._on_its_way] or [0]
                 if number == oldest:
                     return self._greet_again() if isinstance(message, GreetAgain) else self._answered(message)
-                if number in later:
-                    # What went before it, or the answer to that, was lost with a connection.
+                if number in later and not self._on_its_way[0].overtaken:
+                    # What went before it, or the answer to that, was lost with a connection. Where it is never
+                    # answered, which is a bug, both would go in circles: so the next time is after the usual while.
+                    self._on_its_way[0].overtaken = True
                     self.reconnected()
         return []
 

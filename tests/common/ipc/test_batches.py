@@ -143,6 +143,9 @@ class TestSender:
         assert sender.receive(answer) == []
         assert [sent(sender), sent(sender)] == [first, second]
         assert sender.frame_to_send(0) is None
+        # They do not go in circles where the first is never answered.
+        assert sender.receive(answer) == []
+        assert sender.frame_to_send(0) is None
         assert sender.receive(Reply(3, 1, 1, WORKER, [Done()])) == [Answered([Release(1)], ["a"], [Done()])]
         assert sender.receive(Reply(3, 1, 2, WORKER, [Done()])) == [Answered([Release(2)], ["b"], [Done()])]
 
