@@ -370,7 +370,8 @@ class PostOffice:
         # The hot path: the rules of `_may_send`, and the queue's `put`, written out for hundreds of messages at a
         # time. See docs/decisions/ for what that saves.
         frames, proven = run.frames, run.proven
-        limits, intake, now_ms = self._limits, self._intake, self._now_ms
+        largest, most_messages, most_bytes = self._limits
+        intake, now_ms = self._intake, self._now_ms
         known, find_user = self._users.known.get, self._users.find
         find_box, load_box = self._queue.boxes.get, self._queue.mailbox
         flags = FLAG_PROVEN if proven else 0
@@ -399,14 +400,14 @@ class PostOffice:
                     refusal = _RECIPIENT_UNKNOWN
                 elif kind not in MESSAGE_KINDS:
                     refusal = _MALFORMED
-                elif size > limits.largest_message:
+                elif size > largest:
                     refusal = _TOO_LARGE
                 elif intake:
                     refusal = _STORAGE_FULL
                 else:
                     box = find_box(recipient.row) or load_box(recipient.row)
                     messages, content_bytes = box.messages + 1, box.content_bytes + size
-                    if messages <= limits.mailbox_messages and content_bytes <= limits.mailbox_bytes:
+                    if messages <= most_messages and content_bytes <= most_bytes:
                         box.messages, box.content_bytes = messages, content_bytes
                         box.sequences.append(sequence)
                         box.entries.append(
