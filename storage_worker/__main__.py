@@ -112,7 +112,7 @@ def _serve(settings: argparse.Namespace, folder: Path, wake: int) -> None:
             Reserve(database, file).cover,
         )
         endpoint = link_endpoint(folder)
-        service = Service(desk, endpoint, _unix_ms, lambda: keeper.work(_unix_ms()))
+        service = Service(desk, endpoint, _unix_ms, lambda: keeper.work(_unix_ms()), lambda: keeper.has_waiting)
         try:
             log.info("started: data folder %s, %s, generation %d", folder, endpoint, facts.generation)
             service.serve(wake)
@@ -145,6 +145,11 @@ class Housekeeper:
         if not 0 <= now_ms - self._noted_at < _NOTE_EVERY_MS:
             self._noted_at = now_ms
             note_progress(self._database, self._file)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether `work` will have something to do before long: a checkpoint is to be heard of, or to be made."""
+        return self._checkpoints.running or self._database.checkpoint_due
 
     def _may_begin(self, now_ms: int) -> bool:
         # A clock that was set back must not put it off for long.

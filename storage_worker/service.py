@@ -33,14 +33,22 @@ class Service:
     """Serves `desk` at `endpoint` until `wake` becomes readable.
 
     `wake` is a file descriptor, `unix_ms` the clock, `after_turn` what is to do between two drains, and also where
-    nothing came for `TIDY_EVERY_MS` while something of the desk waits.
+    nothing came for `TIDY_EVERY_MS` while something of the desk or, as `waits` tells, of that waits.
     Raises `SettingRejected` where the endpoint can't be bound.
     """
 
-    def __init__(self, desk: Desk, endpoint: str, unix_ms: Callable[[], int], after_turn: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        endpoint: str,
+        unix_ms: Callable[[], int],
+        after_turn: Callable[[], None],
+        waits: Callable[[], bool],
+    ) -> None:
         self._desk = desk
         self._unix_ms = unix_ms
         self._after_turn = after_turn
+        self._waits = waits
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -57,7 +65,7 @@ class Service:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(wake, zmq.POLLIN)
-        while wake not in dict(poller.poll(TIDY_EVERY_MS if self._desk.has_waiting else None)):
+        while wake not in dict(poller.poll(TIDY_EVERY_MS if self._desk.has_waiting or self._waits() else None)):
             self.turn()
 
     def turn(self) -> None:

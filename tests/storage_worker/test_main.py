@@ -344,9 +344,12 @@ class TestHousekeeper:
         office.database._checkpoint_bytes = 1
         with office.database.transaction():
             office.database.execute("UPDATE store SET sequence = 5")
+        assert keeper.has_waiting
         keeper.work(0)
+        assert keeper.has_waiting, "its outcome is to be heard"
         keeper.work(0)
         assert not office.database.checkpoint_due
+        assert not keeper.has_waiting
 
     def test_a_checkpoint_that_began_before_the_last_transaction_is_followed_by_another(self, office: Office) -> None:
         checkpoints = CheckpointAtOnce(office.database)

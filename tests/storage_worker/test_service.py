@@ -30,11 +30,14 @@ class Station:
 
     def __init__(self, office: Office, folder: Path) -> None:
         self.turns = 0
-        self.service = Service(office.desk, link_endpoint(folder), lambda: office.now_ms, self._count)
+        self.service = Service(office.desk, link_endpoint(folder), lambda: office.now_ms, self._count, self._waits)
         self.gateway = FakeGateway(folder)
 
     def _count(self) -> None:
         self.turns += 1
+
+    def _waits(self) -> bool:
+        return False
 
     def turn(self) -> None:
         assert self.service._socket.poll(20_000), "nothing came"
@@ -67,6 +70,26 @@ def greet(station: Station) -> Welcome:
     assert isinstance(welcome, Welcome)
     station.gateway.epoch = welcome.epoch
     return welcome
+
+
+def test_turns_though_nothing_comes_while_something_waits(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "TIDY_EVERY_MS", 1)
+    inside, outside = socket.socketpair()
+    left = [1, 2, 3]
+
+    def after_turn() -> None:
+        left.pop()
+        if not left:
+            outside.send(b"x")
+
+    served = Service(office.desk, link_endpoint(tmp_path), lambda: office.now_ms, after_turn, lambda: bool(left))
+    served.serve(inside.fileno())
+    assert not left
+    served.close()
+    inside.close()
+    outside.close()
 
 
 def test_greeting_and_batches(station: Station) -> None:
@@ -167,7 +190,7 @@ def test_serves_until_it_is_woken(station: Station) -> None:
 
 def test_an_endpoint_that_cannot_be_bound(office: Office, tmp_path: Path) -> None:
     with pytest.raises(SettingRejected, match="can't be bound"):
-        Service(office.desk, f"ipc://{tmp_path}/missing/folder/sock", lambda: 0, lambda: None)
+        Service(office.desk, f"ipc://{tmp_path}/missing/folder/sock", lambda: 0, lambda: None, lambda: False)
 
 
 def test_the_gateway_side_is_silent_without_a_worker(tmp_path: Path) -> None:
