@@ -113,8 +113,16 @@ def parser(*, as_json: bool = False) -> argparse.ArgumentParser:
     send.add_argument(
         "text", metavar="TEXT", nargs="?", help="the text; - or, without --file, nothing: it comes from standard input"
     )
+    # What argparse would write has the paths before the name, where they would swallow it.
+    send.usage = "messageu send NAME [TEXT] [--file PATH ...] [OPTION ...]"
     send.add_argument(
-        "--file", metavar="PATH", type=Path, action="append", default=[], help="send a file; may be repeated"
+        "--file",
+        metavar="PATH",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        help="send files, behind NAME and TEXT; may be repeated",
     )
     recv = command(
         "recv",

@@ -114,7 +114,8 @@ def _fish(top: argparse.ArgumentParser) -> str:
     for name, sub in commands.items():
         condition = f"contains -- {name} (__messageu_command)"
         own = [action for action in sub._actions if not common & set(action.option_strings)]
-        if not any(action.type is Path for action in own if not action.option_strings):
+        # What stands without an option before it, and what comes behind the first value of one that takes many.
+        if not any(action.type is Path for action in own if not action.option_strings or action.nargs == "+"):
             lines.append(_fish_line(condition, "-f", None))
         for action in own:
             if action.choices:

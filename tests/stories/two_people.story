@@ -66,14 +66,18 @@ $ alice recv
 
 # Files.
 $ write note.txt words
-$ alice send bob --file {HOME}/note.txt --file {HOME}/missing.txt
+$ alice send bob --file {HOME}/note.txt {HOME}/missing.txt
 ! messageu: There is no file {PATH}; nothing was sent. Check the path.
 = 2
-$ alice send bob "and a file" --file {HOME}/note.txt
+$ alice send bob "and files" --file {HOME}/note.txt {HOME}/note.txt --file {HOME}/note.txt
 ! Sent to bob.
 ! {PATH} is sent to bob.
+! {PATH} is sent to bob.
+! {PATH} is sent to bob.
 $ bob recv --json
-> {"v": 1, "type": "message", {ANY}"kind": "text", {ANY}"text": "and a file"}
+> {"v": 1, "type": "message", {ANY}"kind": "text", {ANY}"text": "and files"}
+> {"v": 1, "type": "message", {ANY}"kind": "file", {ANY}"path": "{PATH}"}
+> {"v": 1, "type": "message", {ANY}"kind": "file", {ANY}"path": "{PATH}"}
 > {"v": 1, "type": "message", {ANY}"kind": "file", {ANY}"path": "{PATH}"}
 
 # Looking back asks no server.
@@ -83,7 +87,9 @@ $ alice history
 > {TIME} to bob: two
 >     lines
 > {TIME} bob: grüß dich
-> {TIME} to bob: and a file
+> {TIME} to bob: and files
+> {TIME} to bob: the file {PATH}
+> {TIME} to bob: the file {PATH}
 > {TIME} to bob: the file {PATH}
 $ alice history bob --search "HELLO bob"
 > {TIME} to bob: hello bob
