@@ -148,7 +148,6 @@ NOT_RUN: Final = {
     "scripts/bench --only 50x32 --rival none --rounds 1 --profile profiles": MINUTES,
     "scripts/bench --table bench/results/2026-01-31.json": "shows a run of a day that was not",
     "scripts/torture": HALF_AN_HOUR,
-    "scripts/torture --seed 3": HALF_AN_HOUR,
 }
 """What is not run is at least understood: `test_what_is_not_run_is_taken`."""
 
