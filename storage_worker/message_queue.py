@@ -218,6 +218,9 @@ class MessageQueue:
 
     def _blocks(self, box: Mailbox, first: int, last: int) -> Iterator[_Block]:
         """What waits from `first` to `last`, in order."""
+        if not box.messages:
+            # Who looks for mail mostly finds none: that costs no look into the database.
+            return
         for page in self._pages.overlapping(box.user, first, last):
             removed = box.removed_within(page.first, page.last)
             if any(low <= page.first and page.last <= high for low, high in removed):

@@ -44,7 +44,7 @@ from common.operations import (
 )
 from common.values import RefusalReason as Reason
 from storage_worker import post_office, user_registry
-from storage_worker.mail_pages import PAGE_BYTES
+from storage_worker.mail_pages import PAGE_BYTES, MailPages
 from storage_worker.message_queue import waiting as queue_waiting
 from storage_worker.post_office import Limits
 from storage_worker.sent_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER
@@ -629,6 +629,22 @@ class TestFetchWaiting:
     def test_empty(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
         assert fetch(gateway, alice) == Leased(0, 0, 0, 0, NO_MAIL)
+
+    def test_a_mailbox_without_mail_is_known_without_the_database(
+        self, office: Office, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        [sequence] = gateway.store(alice, bob, b"x")
+        office.absorb()
+        leased = fetch(gateway, bob)
+        assert leased.count == 1
+        gateway.ask(Settle(1, bob, False, sequence, sequence))
+        monkeypatch.setattr(MailPages, "overlapping", None)
+        for nobody in (alice, bob):
+            assert fetch(gateway, nobody) == Leased(0, 0, 0, 0, NO_MAIL)
+            outcome = gateway.one(FetchAfter(nobody, True, 0, 100, 54, 100, False))
+            assert isinstance(outcome, Fetched)
+            assert outcome.count == 0
 
     def test_order(self, gateway: Gateway) -> None:
         alice, bob = gateway.register("alice", "bob")
