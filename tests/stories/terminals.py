@@ -9,9 +9,10 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 import pexpect
+import psutil
 import pyte
 
-from torture.programs import ROOT
+from torture.programs import ROOT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,6 +104,16 @@ class Terminal:
                 continue
             except (pexpect.EOF, ValueError):
                 raise AssertionError(f"{text!r} was never shown before the end, but:\n{self}") from None
+        return self
+
+    def waits(self) -> Self:
+        """Wait until the program waits for something, so that a signal finds it there.
+
+        One that comes after a prompt and before the wait behind it is heard with the next key only: the interpreter
+        looks for signals before it begins to wait, and when the wait ends.
+        """
+        program = psutil.Process(self._child.pid)
+        wait_until(lambda: program.status() == psutil.STATUS_SLEEPING, "the program to wait")
         return self
 
     def _shows(self, text: str, times: int) -> bool:

@@ -57,7 +57,7 @@ def interrupted(
         if typed is not None:
             terminal.until("assphrase").types(typed)
         if shown:
-            terminal.until(shown)
+            terminal.until(shown).waits()
         else:
             wait_until(when, "the moment of Ctrl-C")
         terminal.types(CTRL_C, end="")
@@ -73,9 +73,9 @@ def test_at_a_question(server: Server, tmp_path: Path) -> None:
     interrupted(alice, port, "console", shown="0) Exit client")
     with Terminal(alice, port, "console") as terminal:
         # In the midst of a choice it is the menu again.
-        terminal.types("150").until("User name:").types(CTRL_C, end="").until("Interrupted.")
+        terminal.types("150").until("User name:").waits().types(CTRL_C, end="").until("Interrupted.")
         terminal.until("0) Exit client", 2).types("150\rbob\rhello").until("Make one and send it first? [Y/n]")
-        terminal.types(CTRL_C, end="").until("Interrupted.", 2)
+        terminal.waits().types(CTRL_C, end="").until("Interrupted.", 2)
         terminal.until("0) Exit client", 3).types("0")
         assert terminal.ends() == 0
     assert messageu(tmp_path, port, "bob", ["recv"]).stdout == ""
@@ -104,7 +104,7 @@ def test_at_the_question_whether_an_account_is_proven(server: Server, tmp_path: 
         (brought / name).write_bytes((tmp_path / "carol" / name).read_bytes())
     interrupted(brought, port, "users", shown="Do that? [y/N]")
     with Terminal(brought, port, "console") as terminal:
-        terminal.types("120").until("Do that? [y/N]").types(CTRL_C, end="").until("Interrupted.")
+        terminal.types("120").until("Do that? [y/N]").waits().types(CTRL_C, end="").until("Interrupted.")
         terminal.until("0) Exit client", 2).types("0")
         assert terminal.ends() == 0
     with Terminal(brought, port, "users") as terminal:
