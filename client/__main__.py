@@ -25,7 +25,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line names; give the exit code."""
     try:
         interruption.install()
+        if arguments is None:
+            interruption.install_end()
         return _run(arguments)
+    except interruption.Ended as ended:
+        interruption.die_of(ended.number)
+        raise
     except KeyboardInterrupt:
         # Ctrl-C while modules were still being read: nothing was begun, and there is nobody to tell it yet. Or a second
         # one, while the first was being told.
@@ -56,13 +61,14 @@ def _console(options: argparse.Namespace) -> int:
     from client.menu import Menu
     from client.messenger import Messenger
     from client.passphrase_source import PassphraseSource
-    from client.settings import Flags, Settings, this_folder
+    from client.settings import Flags, Settings, taken_over, this_folder
     from common.errors import MessageUError
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     console = Console(sys.stdin, sys.stdout, terminal=terminal)
     try:
-        settings = Settings(Flags.of(options), os.environ, this_folder())
+        environment = taken_over(os.environ)
+        settings = Settings(Flags.of(options), environment, this_folder())
         address = settings.server()
         save_dir, published_only = settings.save_dir(), settings.published_only()
         with contextlib.ExitStack() as opened:
@@ -76,7 +82,7 @@ def _console(options: argparse.Namespace) -> int:
                         published_only=published_only,
                         consent=console.may_prove,
                         tell=console.say,
-                        passphrase=PassphraseSource(settings, os.environ),
+                        passphrase=PassphraseSource(settings, environment),
                     )
                 )
 

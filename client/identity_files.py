@@ -15,6 +15,7 @@ import base64
 import binascii
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -37,6 +38,7 @@ ME_INFO: Final = "me.info"
 MY_INFO: Final = "my.info"
 PENDING: Final = "my.info.pending"
 _UNFINISHED: Final = f"{MY_INFO}.unfinished-"
+_NEW: Final = ".new"
 _LONGEST_FILE: Final = 64 * 1024
 _BASE64_LINE: Final = re.compile(r"[A-Za-z0-9+/=\s]*")
 
@@ -215,13 +217,51 @@ def with_plain_keys(home: Path) -> list[str]:
 def rewritten(home: Path, ask: Ask, protection: Protection | None) -> dict[str, str]:
     """Give the text of every file that holds a private key as it reads under another protection. Writes nothing.
 
-    Raises `InfoFileError`, `PassphraseNeeded`, `PassphraseWrong`.
+    Raises `InfoFileError`, also where a file has another name: to write it anew would leave the key as it is under that
+    one. Raises `PassphraseNeeded`, `PassphraseWrong`.
     """
+    for path, _, _, _ in _keys(home):
+        _refuse_another_name(path)
     return {
         path.name: "".join(f"{line.strip()}\n" for line in head)
         + _base64(_private_key(path, first, key, ask), protection)
         for path, head, first, key in _keys(home)
     }
+
+
+def _refuse_another_name(path: Path) -> None:
+    try:
+        link, names = path.is_symlink(), path.stat().st_nlink
+    except OSError as error:
+        raise InfoFileError(path, None, f"can't be read ({error.strerror})") from error
+    if link:
+        raise InfoFileError(
+            path,
+            None,
+            f"is a symbolic link to {os.path.realpath(path)}, where the private key would stay as it is; nothing was "
+            "changed",
+            "Put the file itself in the place of the link, and try again.",
+        )
+    if names > 1:
+        raise InfoFileError(
+            path,
+            None,
+            f"has {names} names (hard links), and the private key would stay as it is under the others; nothing was "
+            "changed",
+            f"`find DIR -samefile {shlex.quote(str(path))}` finds them. Remove the others, and try again.",
+        )
+
+
+def drop_half_written(home: Path) -> None:
+    """Remove what a program that was killed while it wrote an identity file left: there may be a key in it.
+
+    Raises `FileUnwritten`.
+    """
+    with writing(home):
+        for path in home.iterdir():
+            if path.name.startswith(".") and path.name.endswith(_NEW) and holds_key(path.name[1 : -len(_NEW)]):
+                path.unlink(missing_ok=True)
+        sync_folder(home)
 
 
 def _keys(home: Path) -> Iterator[tuple[Path, list[str], int, bytes]]:
@@ -241,7 +281,7 @@ def _keys(home: Path) -> Iterator[tuple[Path, list[str], int, bytes]]:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a private file (0600) so that it is there with all its text or not at all, even after a power cut."""
-    beside = path.with_name(f".{path.name}.new")
+    beside = path.with_name(f".{path.name}{_NEW}")
     with writing(path):
         beside.unlink(missing_ok=True)
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

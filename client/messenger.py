@@ -31,7 +31,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Final, Self
 
-from client import identity_files
+from client import identity_files, saving
 from client.account import Account
 from client.agreement import Agreement
 from client.ciphers import PrivateKey, RandomBytes
@@ -164,6 +164,7 @@ class Messenger:
         """Open a home, making the folder (0700) and its store where they are missing.
 
         `published_only`: whether the account keeps to the published protocol, for good; None leaves it as it was.
+        What a process that was killed left half-written in `save_dir` is removed.
         `consent` is asked before the account's first proof, `tell` is told what happens by itself, `passphrase` is
         asked where the home has one.
         Raises `StoreBroken`, `PassphraseNeeded`, `PassphraseWrong`, `InfoFileError`, and `SettingRejected` where
@@ -182,6 +183,7 @@ class Messenger:
         try:
             if published_only is not None:
                 messenger.published_only(wanted=published_only)
+            saving.sweep(folder)
         except BaseException:
             messenger.close()
             raise

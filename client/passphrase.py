@@ -3,7 +3,8 @@
 Owns: the order in which store.db and the identity files change.
 Promises: a home is as before or as it shall be, whenever the program dies: one commit of the store decides, and what
 was left to be written is written by whoever opens the home next (`client.home`). Nothing changes where another process
-has the home open. Afterwards neither the file's free space nor its WAL holds what was there before.
+has the home open, or a private key would stay as it is under another name of its file (a link). Afterwards neither the
+file's free space nor its WAL holds what was there before.
 Exposure: the passphrase passes through memory here; it is written nowhere.
 
     step                                       died here, the next opening
@@ -93,7 +94,9 @@ def _reseal(home: Path, store: Store, ask_old: Ask, new: str | None, random_byte
     protection = None if new is None else Protection(new, random_bytes)
     # Nobody else may register, receive, or read in between.
     with store.receiver(), store.alone():
-        store.sealing.seal_under(new, identity_files.rewritten(home, ask_old, protection))
+        files = identity_files.rewritten(home, ask_old, protection)
+        identity_files.drop_half_written(home)
+        store.sealing.seal_under(new, files)
         try:
             store.sealing.settle(lambda name, content: identity_files.write_whole(home / name, content))
         except FileUnwritten as error:

@@ -9,7 +9,7 @@ Source: docs/client.md, "Settings".
 
 import argparse
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -195,6 +195,16 @@ class Settings:
     def _server_file(self, folder: Path) -> Setting:
         path = folder / SERVER_INFO
         return Setting("server", str(read_server_address(path)), str(path))
+
+
+def taken_over(environment: MutableMapping[str, str]) -> Mapping[str, str]:
+    """Give a copy of the process's environment, and take the passphrase out of it.
+
+    What this process starts (the command of `watch --exec`, a passphrase command) inherits what is left.
+    """
+    taken = dict(environment)
+    environment.pop(UNLOCKED_BY, None)
+    return taken
 
 
 def this_folder() -> Path:

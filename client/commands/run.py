@@ -14,7 +14,7 @@ from collections.abc import Callable
 from client import exit_codes
 from client.arguments import CONSOLE
 from client.commands.output import Output, drop_what_is_left
-from client.settings import Flags, Settings, this_folder
+from client.settings import Flags, Settings, taken_over, this_folder
 from common.errors import ClientError, MessageUError, SettingRejected, ValueRejected
 from common.info_files import DEFAULT_PORT, ServerAddress
 from common.values import username
@@ -35,7 +35,8 @@ def run(options: argparse.Namespace) -> int:
             from client.commands.completion import completion
 
             return completion(output, parser(), options.shell)
-        settings = Settings(Flags.of(options), os.environ, this_folder())
+        environment = taken_over(os.environ)
+        settings = Settings(Flags.of(options), environment, this_folder())
         if options.command == "config":
             from client.commands import account
 
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
             return move(output, settings.home, options.file, given)
         from client.passphrase_source import PassphraseSource
 
-        source = PassphraseSource(settings, os.environ)
+        source = PassphraseSource(settings, environment)
         if options.command == "passphrase":
             from client.commands.passphrase import passphrase_command
 

@@ -64,3 +64,30 @@ def test_once_the_exit_code_is_settled_nothing_changes_it() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     interruption.over()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_end_from_outside_is_heard_once(number: signal.Signals) -> None:
+    before = {one: signal.signal(one, signal.SIG_DFL) for one in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        interruption.install_end()
+        with pytest.raises(interruption.Ended) as ended:
+            signal.raise_signal(number)
+        assert ended.value.number == number
+        assert ended.value.code == 128 + number
+        # What it cleans up is not broken off.
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def test_an_end_that_somebody_chose_to_ignore_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ending = signal.getsignal(signal.SIGTERM)
+    try:
+        interruption.install_end()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGTERM, ending)

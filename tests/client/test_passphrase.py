@@ -341,6 +341,36 @@ def test_a_store_can_not_name_other_files_to_be_written(home: Path, name: str) -
     }
 
 
+@pytest.mark.parametrize("kind", ["symbolic", "hard"])
+@pytest.mark.parametrize("name", ["my.info", "my.info.pending", "my.info.unfinished-1"])
+def test_a_key_that_has_another_name_is_refused(home: Path, tmp_path: Path, kind: str, name: str) -> None:
+    other = tmp_path / "dotfiles"
+    if kind == "symbolic":
+        (home / name).rename(other)
+        (home / name).symlink_to(other)
+    else:
+        other.hardlink_to(home / name)
+    before = bare(home)
+    with pytest.raises(InfoFileError, match="nothing was changed") as caught:
+        set_passphrase(home, "secret")
+    assert str(home / name) in str(caught.value)
+    assert ("symbolic link" if kind == "symbolic" else "2 names") in str(caught.value)
+    assert bare(home) == {**before, "store.lock": b""}
+    assert (home / name).is_symlink() == (kind == "symbolic")
+    # As it says: one name for the file, and then it works.
+    other.replace(home / name) if kind == "symbolic" else other.unlink()
+    set_passphrase(home, "secret")
+    assert in_the_clear(home) == []
+
+
+def test_a_key_that_a_killed_registration_left_half_written_goes(home: Path) -> None:
+    (home / ".my.info.pending.new").write_bytes((home / "my.info").read_bytes())
+    (home / ".other.new").write_text("not ours")
+    set_passphrase(home, "secret")
+    assert not (home / ".my.info.pending.new").exists()
+    assert (home / ".other.new").exists()
+
+
 def test_a_damaged_message_is_named_and_the_others_are_shown(
     alice: Messenger, bob: Messenger, tmp_path: Path, gateway: FakeGateway
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -98,3 +100,56 @@ def test_a_link_that_lies_there_is_not_followed(tmp_path: Path) -> None:
     path = saving.save(sealed(b"words"), tmp_path, "name")
     assert not (tmp_path / "elsewhere").exists()
     assert path.name == "name-1.txt"
+
+
+def left_over(folder: Path, name: str = ".messageu-abcdefg_") -> Path:
+    path = folder / name
+    path.write_bytes(b"plain words")
+    path.chmod(0o600)
+    return path
+
+
+def test_what_a_kill_left_is_swept_away(tmp_path: Path) -> None:
+    left_over(tmp_path)
+    others = [left_over(tmp_path, name) for name in (".messageu-abc", ".messageu-ABCDEFGH", "x.messageu-abcdefgh")]
+    shared = left_over(tmp_path, ".messageu-shared_1")
+    shared.chmod(0o644)
+    link = tmp_path / ".messageu-link1234"
+    link.symlink_to(others[0])
+    (tmp_path / ".messageu-folder12").mkdir()
+    os.mkfifo(tmp_path / ".messageu-pipe1234", 0o600)
+    saving.sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [*(path.name for path in others), shared.name, link.name, ".messageu-folder12", ".messageu-pipe1234"]
+    )
+    saving.sweep(tmp_path / "none")
+
+
+def test_what_another_process_writes_just_now_stays(tmp_path: Path) -> None:
+    def swept(content: bytes) -> Iterator[bytes]:
+        yield content[:1000]
+        assert len(list(tmp_path.iterdir())) == 1
+        saving.sweep(tmp_path)
+        yield content[1000:]
+
+    content = ciphers.encrypt(KEY, b"words " * 1000)
+    path = saving.save(saving.Sealed(swept(content), len(content), KEY), tmp_path, "name")
+    assert path.read_bytes() == b"words " * 1000
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_swept_before_it_is_locked_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = fcntl.flock
+    swept: list[Path] = []
+
+    def flock(descriptor: int, how: int) -> None:
+        if not swept:
+            # Another process was faster.
+            swept.extend(tmp_path.iterdir())
+            swept[0].unlink()
+        real(descriptor, how)
+
+    monkeypatch.setattr("client.saving.fcntl.flock", flock)
+    assert saving.save(sealed(b"words"), tmp_path, "name").read_bytes() == b"words"
+    assert len(swept) == 1
+    assert len(list(tmp_path.iterdir())) == 1

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def watching(home: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+def watching(home: Path, *options: str, **more: str) -> Iterator[subprocess.Popen[str]]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MESSAGEU_CONFIG": str(home / "none.toml"), "TZ": "UTC"}
+    environment |= more
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "client", "--home", str(home), "watch", *options],
         stdin=subprocess.DEVNULL,
@@ -89,3 +90,25 @@ def test_watch(server: Server, tmp_path: Path) -> None:
     for message in messages:
         check_json(message)
     assert [message["text"] for message in messages] == ["three", "four"]
+
+
+def test_a_command_does_not_get_the_passphrase(server: Server, tmp_path: Path) -> None:
+    for name in ("alice", "bob"):
+        assert messageu(tmp_path, server.port, name, ["register", name]).returncode == 0
+    secret, taken = tmp_path / "secret", tmp_path / "taken"
+    secret.write_text("correct horse\n")
+    asked = ["passphrase", "set", "--new-passphrase-file", str(secret)]
+    assert messageu(tmp_path, server.port, "bob", asked).returncode == 0
+    assert messageu(tmp_path, server.port, "alice", ["send", "bob", "hello"]).returncode == 0
+    script = tmp_path / "take.py"
+    script.write_text(
+        "import os, sys\n"
+        f"with open({str(taken)!r}, 'a') as file:\n"
+        "    file.write(sys.stdin.read() + repr(sorted(os.environ.items())))\n"
+    )
+    with watching(
+        tmp_path / "bob", "--exec", shlex.join([sys.executable, str(script)]), MESSAGEU_PASSPHRASE="correct horse"
+    ):
+        until(taken, "hello")
+    assert "MESSAGEU_CONFIG" in taken.read_text()
+    assert "correct horse" not in taken.read_text()
