@@ -5,8 +5,7 @@ Promises: asks no server and changes nothing.
 Exposure: as the store.
 """
 
-from pathlib import Path
-
+from client import paths
 from client.contacts import Contact, Contacts
 from client.inbox import Inbox
 from client.mail import Received, SentMessage
@@ -48,8 +47,8 @@ class History:
     def _sent_message(self, row: SentRow) -> SentMessage:
         return SentMessage(
             row.number, Contact(row.recipient, self._contacts.name_of(row.recipient) or row.recipient.hex()),
-            row.text, None if row.path is None else Path(row.path), row.queued_at, row.stored_at, row.message_id,
-            row.problem, row.waiting, row.outbox, row.damaged,
+            row.text, None if row.path is None else paths.from_kept(row.path), row.queued_at, row.stored_at,
+            row.message_id, row.problem, row.waiting, row.outbox, row.damaged,
         )  # fmt: skip
 
 

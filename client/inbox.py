@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from client import ciphers, saving
+from client import ciphers, paths, saving
 from client.contacts import Contacts
 from client.identity_files import Identity
 from client.mail import Content, KeyReceived, KeyRequested, Received, SavedFile, Text, UnknownKind, Unreadable
@@ -184,10 +184,20 @@ class Inbox:
             if not asked and self._contacts.name_of(row.sender) is None:
                 asked = True
                 look_up_names()
-            self._store.inbox.begin_showing(row.number, content.path if isinstance(content, SavedFile) else None)
+            self._begin_showing(row, content)
             given += 1
             yield self._received(row, content)
             self._store.inbox.was_shown(row.number, readable=not isinstance(content, Unreadable))
+
+    def _begin_showing(self, row: InboxRow, content: Content) -> None:
+        path = content.path if isinstance(content, SavedFile) else None
+        try:
+            self._store.inbox.begin_showing(row.number, path)
+        except BaseException:
+            if path is not None and (row.saved_path is None or path != paths.from_kept(row.saved_path)):
+                # Not noted, so it is saved once more the next time.
+                path.unlink(missing_ok=True)
+            raise
 
     def seen(self, after: int) -> Iterator[Received]:
         """What was seen already, behind number `after`, the oldest first. Changes nothing."""
@@ -217,7 +227,7 @@ class Inbox:
         if row.damaged:
             return Unreadable(_DAMAGED)
         if row.saved_path is not None:
-            return SavedFile(Path(row.saved_path))
+            return SavedFile(paths.from_kept(row.saved_path))
         match row.kind:
             case MessageKind.KEY:
                 unasked = self._store.keys.came_unasked(row.number)
@@ -265,8 +275,8 @@ class Inbox:
         raise problem
 
     def _open_file(self, row: InboxRow) -> SavedFile:
-        if row.saved_path is not None and Path(row.saved_path).is_file():
-            return SavedFile(Path(row.saved_path))
+        if row.saved_path is not None and paths.from_kept(row.saved_path).is_file():
+            return SavedFile(paths.from_kept(row.saved_path))
         problem = CipherError(_NO_KEY)
         # Hardly any: nothing but the padding tells whether a key fits, and of 256 wrong keys one does.
         for key in self._contacts.file_keys(row.sender):

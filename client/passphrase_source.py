@@ -104,12 +104,16 @@ def from_command(command: str) -> str:
     try:
         words = shlex.split(command)
         # Its own questions go to the terminal.
-        done = subprocess.run(words, stdout=subprocess.PIPE, text=True, encoding="utf-8", check=False)
+        done = subprocess.run(words, stdout=subprocess.PIPE, check=False)
     except (OSError, ValueError, IndexError) as error:
         raise SettingRejected(f"The passphrase command {command!r} can't be started ({error}).") from error
     if done.returncode != 0:
         raise SettingRejected(f"The passphrase command {command!r} failed with exit code {done.returncode}.")
-    return _checked(_first_line(done.stdout), f"What {command!r} printed")
+    try:
+        printed = done.stdout.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SettingRejected(f"What the passphrase command {command!r} printed is not plain text.") from error
+    return _checked(_first_line(printed), f"What {command!r} printed")
 
 
 def _first_line(text: str) -> str:

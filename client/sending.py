@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from client import ciphers
+from client import ciphers, paths
 from client.agreement import Agreement
 from client.contacts import Contact, Contacts
 from client.directory import Directory
@@ -80,7 +80,7 @@ class Sending:
         contact = self._directory.contact(name)
         offline = self._dispatch.catch_up(progress)
         key = self._contacts.sending_key(contact)
-        outgoing = Outgoing(None, str(path.absolute()))
+        outgoing = Outgoing(None, paths.kept(path.absolute()))
         with file_to_send(path) as (descriptor, plain_size):
             size = ciphers.encrypted_size(plain_size)
             self._check_size(size)
@@ -126,7 +126,7 @@ class Sending:
             self._check_size(size)
             key = self._agreement.key_at_hand(contact)
             content = self._spooled(encrypted_file(descriptor, path, plain_size, key.key, progress), size)
-        outgoing = Outgoing(None, str(path.absolute()))
+        outgoing = Outgoing(None, paths.kept(path.absolute()))
         return self._keep(contact, MessageKind.FILE, size, content, outgoing, key.number)
 
     def send_waiting(self, watched: SentMessage | None = None, progress: Progress | None = None) -> None:

@@ -4,10 +4,11 @@ Owns: which characters are shown as escapes.
 Promises: no control or invisible format character passes.
 Exposure: fed with names and texts that strangers chose.
 
-What is made visible: control characters (C0, C1, DEL, so every escape sequence), and invisible format characters,
-bidirectional controls among them, as \x1b, \u202e. A text keeps its line feeds (CRLF becomes one) and tabs. A text
-can't pretend to end its message and begin another one: a line in it that looks like the frame's `From:`, `Content:`
-or `-----<EOM>-----` gets a `>` in front, as mail programs do.
+What is made visible: control characters (C0, C1, DEL, so every escape sequence), and characters that show nothing,
+bidirectional controls among them, as \x1b, \u202e; a path's byte E9 that is no UTF-8, as \udce9. What is needed to
+write a language or an emoji (joiners, variation selectors) stays. A text keeps its line feeds (CRLF becomes one) and
+tabs. A text can't pretend to end its message and begin another one: a line in it that reads like the frame's `From:`,
+`Content:` or `-----<EOM>-----`, in whatever letters (`client.look_alikes`), gets a `>` in front, as mail programs do.
 
 Source: docs/client-protocol.md, "The console".
 """
@@ -17,15 +18,20 @@ import shlex
 import unicodedata
 from typing import Final
 
+from client.look_alikes import IGNORABLE, reads_like
+
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-_JOINERS: Final = frozenset("\u200c\u200d")
-"""Zero-width, and needed to write Persian, or one emoji out of several."""
+_WRITTEN: Final = re.compile("[\u200c\u200d\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""They show nothing by themselves, and are needed to write Persian or Mongolian, or one emoji out of several."""
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9.+@'_-]+")
-_FRAME_LINE: Final = re.compile(r">*(from:|content:|-+<eom>)", re.IGNORECASE)
+_FRAME_LINE: Final = re.compile(r"from:|content:|-<eom>")
+_LONGEST_FRAME_LINE: Final = len("content:")
 
 
 def visible_line(text: str) -> str:
     """Give a text for one line of the terminal: no control or format character stays."""
+    if text.isprintable() and not IGNORABLE.search(text):
+        return text
     return "".join([_visible(letter) for letter in text])
 
 
@@ -58,14 +64,14 @@ def command(verb: str, name: str, option: str = "") -> str:
 def visible_text(text: str) -> str:
     """Give a text for several lines of the terminal, none of which looks like a message's frame."""
     lines = text.replace("\r\n", "\n").split("\n")
-    return "\n".join([_quoted("\t".join([visible_line(part) for part in line.split("\t")])) for line in lines])
+    return "\n".join([_quote(line) + "\t".join([visible_line(part) for part in line.split("\t")]) for line in lines])
 
 
 def _visible(letter: str) -> str:
-    if letter.isprintable() or letter in _JOINERS:
+    if (letter.isprintable() and not IGNORABLE.match(letter)) or _WRITTEN.match(letter):
         return letter
     code = ord(letter)
-    if unicodedata.category(letter) not in _HIDDEN:
+    if unicodedata.category(letter) not in _HIDDEN and not IGNORABLE.match(letter):
         # Unusual spaces, letters of a newer Unicode.
         return letter
     if code < 0x100:
@@ -73,6 +79,6 @@ def _visible(letter: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _quoted(line: str) -> str:
-    bare = "".join([letter for letter in line if letter not in _JOINERS and not letter.isspace()])
-    return f">{line}" if _FRAME_LINE.match(bare) else line
+def _quote(line: str) -> str:
+    """Give what stands before a line of a text."""
+    return ">" if _FRAME_LINE.match(reads_like(line, _LONGEST_FRAME_LINE)) else ""

@@ -11,12 +11,14 @@ Source: docs/client.md, "JSON"; docs/schemas/.
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Final, TextIO
 
 from client import exit_codes
 from client.insistence import LONG
+from client.look_alikes import IGNORABLE
 from client.server_link import Progress
 from client.trust import KeyChanged
 from client.visible import visible_line
@@ -25,6 +27,14 @@ from common.errors import ClientError, MessageUError, NameUnknown
 
 FORMAT: Final = 1
 """The version of the JSON; it grows when a field goes or changes its meaning, not when one is added."""
+
+_ESCAPED: Final = re.compile(
+    f"[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef\uffff\ufffe]|{IGNORABLE.pattern}"
+    f"|[{''.join(chr(plane + last) for plane in range(0x10000, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF))}]"
+)
+"""What is escaped in JSON beside what JSON itself escapes: controls, what shows nothing (bidirectional controls among
+it), line separators, lone surrogates (a path's byte that is no UTF-8 is one), and what is no character.
+"""
 
 Value = str | int | bool | list[str] | None
 
@@ -140,7 +150,14 @@ def drop_what_is_left() -> None:
 
 def json_line(kind: str, fields: dict[str, Value], *, ascii_only: bool = False) -> str:
     """Give one object as a line."""
-    return json.dumps({"v": FORMAT, "type": kind, **fields}, ensure_ascii=ascii_only)
+    line = json.dumps({"v": FORMAT, "type": kind, **fields}, ensure_ascii=ascii_only)
+    return _ESCAPED.sub(_escape, line)
+
+
+def _escape(found: re.Match[str]) -> str:
+    # As JSON has it: in units of UTF-16.
+    units = found[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def _json_for(stream: TextIO, kind: str, fields: dict[str, Value]) -> str:

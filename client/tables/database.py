@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 
 import apsw
 
+from client import paths
 from client.tables.schema import APPLICATION_ID, FIRST, LATER_PARTS, VERSION
 from common import disk
 from common.errors import StoreBroken
@@ -39,7 +40,8 @@ class Database:
     def open(cls, path: Path) -> Self:
         """Open the database, making it where there is none. Raises `StoreBroken`."""
         with told(path):
-            connection = apsw.Connection(str(path))
+            with paths.for_sqlite(path) as name:
+                connection = apsw.Connection(name)
             try:
                 _prepare(path, connection)
                 return cls(path, connection)

@@ -21,6 +21,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from client import paths
 from client.tables.database import Database, SqlValue
 from client.tables.sealing import INBOX_CONTENT, SAVED_PATH, Sealing
 from client.tables.spool import Spools
@@ -201,7 +202,7 @@ class InboxTable:
 
     def begin_showing(self, number: int, saved_path: Path | None) -> None:
         """Note that a message is shown from now on; for a file, where it was saved."""
-        path = None if saved_path is None else str(saved_path)
+        path = None if saved_path is None else paths.kept(saved_path)
         with self._database.transaction():
             sender = self._database.value("SELECT sender FROM inbox WHERE number = ?", number)
             self._database.run(

@@ -8,6 +8,7 @@ Exposure: as `client.store`.
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from client import paths
 from client.tables.database import Database
 from client.tables.sealing import OUTBOX_CONTENT, OUTBOX_PROBLEM, Sealing
 from client.tables.sent import Outgoing, SentTable
@@ -171,7 +172,7 @@ class OutboxTable:
             )
             # The user still has the file that a spooled content was made from.
             recipient = self._database.value("SELECT recipient FROM outbox WHERE number = ?", number)
-            sealed = self._sealing.seal(OUTBOX_PROBLEM, problem, number, recipient)
+            sealed = self._sealing.seal(OUTBOX_PROBLEM, paths.plain(problem), number, recipient)
             self._database.run("UPDATE outbox SET problem = ?, spool = NULL WHERE number = ?", sealed, number)
             self._sent.set_problem(self._database.value("SELECT number FROM sent WHERE outbox = ?", number), problem)
         self._spools.forget(spool)

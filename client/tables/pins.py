@@ -7,6 +7,7 @@ Exposure: offered ids and keys are the server's.
 
 from typing import NamedTuple
 
+from client import paths
 from client.tables.database import Database
 from common.values import ClientId, PublicKey
 
@@ -32,7 +33,8 @@ class PinTable:
 
     def of_name(self, name: str) -> PinRow | None:
         """Who was met under a name."""
-        rows = self._database.rows("SELECT * FROM pin WHERE name = ?", name)
+        # A name that is typed may be anything.
+        rows = self._database.rows("SELECT * FROM pin WHERE name = ?", name) if paths.is_utf8(name) else []
         return PinRow(*rows[0]) if rows else None
 
     def of_id(self, client_id: ClientId) -> PinRow | None:

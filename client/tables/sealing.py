@@ -12,6 +12,7 @@ import binascii
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from client import paths
 from client.ciphers import RandomBytes
 from client.tables.database import Database, SqlValue
 from client.vault import Vault
@@ -114,6 +115,9 @@ class Sealing:
             place = secret.place(*known)
             try:
                 plain = _opened(old, place, value)
+                if isinstance(plain, str) and not paths.is_utf8(plain):
+                    # A path, sealed by an earlier version.
+                    plain = paths.kept(paths.from_kept(plain))
             except CipherError as error:
                 raise StoreBroken(
                     f"Row {number} of {secret.table} in {self._database.path} was altered or is damaged; nothing "

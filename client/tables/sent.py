@@ -7,6 +7,7 @@ Exposure: as `client.store`.
 
 from typing import Any, Final, NamedTuple
 
+from client import paths
 from client.tables.database import Database, SqlValue
 from client.tables.sealing import SENT_PATH, SENT_PROBLEM, SENT_TEXT, Sealing
 from common.errors import CipherError
@@ -86,7 +87,7 @@ class SentTable:
         for known in self._database.rows("SELECT number, recipient, queued_at FROM sent WHERE number = ?", number):
             self._database.run(
                 "UPDATE sent SET problem = ? WHERE number = ?",
-                self._sealing.seal(SENT_PROBLEM, problem, *known),
+                self._sealing.seal(SENT_PROBLEM, paths.plain(problem), *known),
                 number,
             )
 
