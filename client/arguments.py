@@ -145,7 +145,9 @@ def parser(*, as_json: bool = False) -> argparse.ArgumentParser:
         "talk with a user: what comes appears while you type",
         "In a terminal alone. /help shows what can be typed; /quit or Ctrl-D leaves.",
     )
-    chat.add_argument("name", metavar="NAME", help=_USER)
+    chat.add_argument(
+        "name", metavar="NAME", nargs="?", help=f"{_USER} (default: your conversations are listed, and you are asked)"
+    )
     watch = command(
         "watch",
         "print every message as it comes, or hand it to a command, until Ctrl-C",

@@ -8,7 +8,7 @@ Exposure: as the store.
 from client import paths
 from client.contacts import Contact, Contacts
 from client.inbox import Inbox
-from client.mail import Received, SentMessage
+from client.mail import ConversationSummary, Received, SentMessage
 from client.store import Store
 from client.tables.sent import SentRow
 from common.values import ClientId
@@ -43,6 +43,23 @@ class History:
         """Give the message with an outbox number, whatever has become of it."""
         row = self._store.sent.by_outbox(number)
         return None if row is None else self._sent_message(row)
+
+    def conversations(self) -> list[ConversationSummary]:
+        """Give everybody to whom something was sent, or who sent something, the latest first.
+
+        Somebody whom the server never listed has no name, and can't be written to: he is left out.
+        """
+        unread: dict[ClientId, int] = {}
+        last: dict[ClientId, int] = dict(self._store.sent.by_recipient())
+        for sender, count, received_at in self._store.inbox.by_sender():
+            unread[sender] = count
+            last[sender] = max(received_at, last.get(sender, received_at))
+        found = [
+            ConversationSummary(Contact(one, name), unread.get(one, 0), when)
+            for one, when in last.items()
+            if (name := self._contacts.name_of(one)) is not None
+        ]
+        return sorted(found, key=lambda one: (-one.last, one.contact.name))
 
     def _sent_message(self, row: SentRow) -> SentMessage:
         return SentMessage(

@@ -102,6 +102,17 @@ class SentMessage(NamedTuple):
     damaged: bool = False
 
 
+class ConversationSummary(NamedTuple):
+    """Somebody to whom something was sent, or who sent something. `unread`: how many messages nobody has seen yet.
+
+    `last`: when the newest one was queued or received, Unix milliseconds by our clock.
+    """
+
+    contact: Contact
+    unread: int
+    last: int
+
+
 class FetchedKey(NamedTuple):
     """A contact's public key is here. `changed`: it is not the one that was known; that one stays in use."""
 

@@ -9,12 +9,12 @@ Source: docs/client-protocol.md, "The console".
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from client.console import Console, EndOfInput
 from client.identity_files import no_identity
 from client.messenger import Messenger, Sent
+from client.outgoing_file import meant
 from client.visible import command
 from common.errors import (
     MessageUError,
@@ -169,7 +169,7 @@ class Menu:
     def _send_file(self) -> None:
         name = self._ask_name()
         answer = self._console.ask("Path of the file:")
-        path = Path(answer.strip()) if answer.strip() else Path(answer)
+        path = meant(answer.strip())
         with self._console.transfer("Encrypting") as preparing, self._console.transfer("Sending") as progress:
             self._with_shared_key(name, lambda: self._messenger.send_file(name, path, progress, preparing))
 

@@ -46,6 +46,7 @@ from client.inbox import Inbox
 from client.insistence import PAUSES, Insistence
 from client.line import Line
 from client.mail import (
+    ConversationSummary,
     Failed,
     FetchedKey,
     KeyReceived,
@@ -72,6 +73,7 @@ from common.wire.codes import Feature
 
 __all__ = [
     "Contact",
+    "ConversationSummary",
     "Failed",
     "FetchedKey",
     "KeyReceived",
@@ -425,6 +427,13 @@ class Messenger:
         """
         return self._receiving.receive(wait, progress, most, send_waiting=send_waiting, saving=saving)
 
+    def fetch(self) -> None:
+        """Bring the waiting mail into the store, to be given by the next `receive`. Raises what that raises.
+
+        See `Receiving.fetch`.
+        """
+        self._receiving.fetch()
+
     def seen(self, after: int = 0) -> Iterator[Received]:
         """Give again what was received already, whoever received it for this home, behind message number `after`.
 
@@ -443,6 +452,13 @@ class Messenger:
     def waiting(self, contact: Contact) -> list[SentMessage]:
         """Give what waits in the outbox for one user, the oldest first."""
         return self._history.waiting(contact.client_id)
+
+    def conversations(self) -> list[ConversationSummary]:
+        """Give everybody to whom something was sent, or who sent something, the latest first. Asks no server.
+
+        See `History.conversations`.
+        """
+        return self._history.conversations()
 
     def last_seen(self) -> int:
         """Give the number of the newest message that was received; 0 where there is none."""

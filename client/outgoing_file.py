@@ -1,23 +1,55 @@
 """A file on its way out: opened, looked at, encrypted piece by piece.
 
-Owns: reading what the user sends.
+Owns: reading what the user sends, and what a typed path means.
 Promises: what is sent has the size that was said at the beginning, or is not sent.
 Exposure: reads the path that the user named.
 """
 
 import os
+import shlex
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from client import ciphers
 from client.ciphers import SymmetricKey
+from client.paths import from_kept
 from client.server_link import Progress
 from common.errors import FileUnreadable
 
 CHUNK: Final = 256 * 1024
+
+
+def meant(typed: str) -> Path:
+    """Give the path that a person means, who typed it or dragged a file to the terminal.
+
+    What is there by the very name that was typed is meant. Else `~` is the home folder, quotes and backslashes are a
+    shell's, and `file://` begins a URI, where that leads to something; and if nothing does, it is what was typed, but
+    for `~`. Raises `FileUnreadable` for nobody's home folder.
+    """
+    literal = Path(typed)
+    read = [literal, *([from_kept(typed)] if typed.startswith("file:///") else [])]
+    with suppress(ValueError):
+        # Where a quote is never closed, it is no shell's.
+        words = shlex.split(typed)
+        read += [Path(word) for word in words if len(words) == 1]
+    if _is_there(literal):
+        return literal
+    try:
+        others = [path.expanduser() for path in read]
+    except RuntimeError as error:
+        raise FileUnreadable("file not found", f"{typed}: {error} Check the path.") from error
+    return next(filter(_is_there, others), others[0])
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        # Too long, out of bounds, or a zero byte in it.
+        return False
 
 
 @contextmanager

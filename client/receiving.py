@@ -77,6 +77,11 @@ class Receiving:
                 if given or not can_wait or patience <= 0:
                     return
 
+    def fetch(self) -> None:
+        """Bring the waiting mail into the store, to be given later. Raises what `receive` raises."""
+        with self._store.receiver():
+            self._fetch(0, None, send_waiting=False)
+
     def _fetch(self, wait: int, progress: Progress | None, *, send_waiting: bool) -> bool:
         """Bring the waiting mail into the store; whether the server can wait for more."""
         me = self._account.identity().client_id

@@ -24,6 +24,7 @@ ANSWERS: Final = ("ask", "always", "never")
 """What becomes of a received key request: a person is asked (a script: never), it is answered, it is not."""
 KNOWN: Final = (
     "server", "home", "save_dir", "published_only", "answer_key_requests", "passphrase_file", "passphrase_command",
+    "bell", "title",
 )  # fmt: skip
 UNLOCKED_BY: Final = "MESSAGEU_PASSPHRASE"
 _YES: Final = frozenset({"1", "yes", "true", "on"})
@@ -119,12 +120,7 @@ class Settings:
 
     def published_only(self) -> bool | None:
         """The same as a value. Raises `SettingRejected`."""
-        name, value, source = self.published_only_setting()
-        if value is None:
-            return None
-        if value.casefold() in _YES | _NO:
-            return value.casefold() in _YES
-        raise SettingRejected(f"{name} ({source}) is yes or no, not {value!r}.")
+        return _yes_or_no(self.published_only_setting())
 
     def answer_setting(self) -> Setting:
         """What becomes of a received key request."""
@@ -136,6 +132,22 @@ class Settings:
         if value not in ANSWERS:
             raise SettingRejected(f"{name} ({source}) is one of {', '.join(ANSWERS)}, not {value!r}.")
         return value
+
+    def bell_setting(self) -> Setting:
+        """Whether a chat rings the terminal's bell for new mail."""
+        return self._early("bell", None, "") or Setting("bell", "yes", "default")
+
+    def bell(self) -> bool:
+        """The same as a value. Raises `SettingRejected`."""
+        return bool(_yes_or_no(self.bell_setting()))
+
+    def title_setting(self) -> Setting:
+        """Whether a chat shows new mail in the terminal's title."""
+        return self._early("title", None, "") or Setting("title", "yes", "default")
+
+    def title(self) -> bool:
+        """The same as a value. Raises `SettingRejected`."""
+        return bool(_yes_or_no(self.title_setting()))
 
     def passphrase_setting(self) -> Setting:
         """Where the passphrase comes from; never the passphrase itself."""
@@ -163,6 +175,8 @@ class Settings:
             self.save_dir_setting(),
             self.published_only_setting(),
             self.answer_setting(),
+            self.bell_setting(),
+            self.title_setting(),
             self.passphrase_setting(),
             self._config_setting(),
         ]
@@ -223,6 +237,16 @@ def _expanded(setting: Setting) -> Path:
         return Path(setting.value or ".").expanduser()
     except RuntimeError as error:
         raise SettingRejected(f"{setting.source}: {setting.value} is nobody's home folder.") from error
+
+
+def _yes_or_no(setting: Setting) -> bool | None:
+    """A setting as a value, None where it is not set. Raises `SettingRejected`."""
+    name, value, source = setting
+    if value is None:
+        return None
+    if value.casefold() in _YES | _NO:
+        return value.casefold() in _YES
+    raise SettingRejected(f"{name} ({source}) is yes or no, not {value!r}.")
 
 
 def _is_there(path: Path) -> bool:

@@ -78,7 +78,6 @@ class Screen:
             "PYTHONPATH": str(ROOT),
             "MESSAGEU_CONFIG": "none",
             "TERM": "xterm-256color",
-            "PROMPT_TOOLKIT_NO_CPR": "1",
         }
         self._child = pexpect.spawn(
             sys.executable,

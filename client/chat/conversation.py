@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from client.chat.events import Line, Moved, Passing
+from client.chat.events import Broken, Line, Moved, Passing
 from client.commands import letters
 from client.messenger import Contact, Received, SentMessage
 from client.visible import command, marked, visible_line
@@ -28,13 +28,16 @@ HISTORY: Final = 20
 _MOST_WAITING_LINES: Final = 4
 _BAR: Final = 20
 """Columns."""
+_RINGS_EVERY: Final = 1.0
+"""Seconds between two bells."""
 HELP: Final = """\
 What you type is sent to {name} when you press Enter.
-/file PATH   send a file; Tab completes the path
+/file PATH   send a file; Tab completes the path, one that was dragged here is understood
 /key         make a new symmetric key and send it
 /help        this
 /quit        leave; Ctrl-D does the same
 A line that begins with // is sent as a text that begins with /.
+Alt-Enter or Ctrl-J begins a new line.
 Without a server what you send is kept, and sent as soon as it is back.
 """
 
@@ -65,6 +68,8 @@ class Conversation:
         self._drafts: dict[int, _Draft] = {}
         self._last = 0
         self._line = Line("connecting", good=True)
+        self._broken = ""
+        self._rang: float | None = None
         self._passing: Passing | None = None
         self._began = 0.0
 
@@ -72,6 +77,11 @@ class Conversation:
     def name(self) -> str:
         """The other side, with the mark where the key was compared."""
         return marked(self.contact.name, "verified" if self.verified else None)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether a part of the chat has ended by an error that nobody foresaw."""
+        return bool(self._broken)
 
     # --- what happens -----------------------------------------------------------------------------------------
 
@@ -99,6 +109,22 @@ class Conversation:
         news = event.why if event.why != self._line.why else ""
         self._line = event
         return news
+
+    def broken(self, event: Broken) -> str:
+        """Take that a part of the chat has ended; what is to be said of it. The bar says so from now on."""
+        self._broken = f"the {event.part} has stopped: leave, and start the chat again"
+        return (
+            f"The {event.part} of this chat ended by an error that nobody foresaw: {event.error}. What is kept is not "
+            "lost: leave with /quit, and start the chat again."
+        )
+
+    def rings(self) -> bool:
+        """Whether a sign is due for a message that came: one a second is enough."""
+        now = self._monotonic()
+        if self._rang is not None and now - self._rang < _RINGS_EVERY:
+            return False
+        self._rang = now
+        return True
 
     def passing(self, event: Passing) -> None:
         """Take how far a transfer is."""
@@ -171,7 +197,8 @@ class Conversation:
         """How the connection does, and the ways on and out: left and right; whether all is well."""
         way_out = "/help  /quit or Ctrl-D "
         room = columns - len(way_out) - 3
-        return f" {shortened(visible_line(self._line.words), room)}", way_out, self._line.good
+        words, good = (self._broken, False) if self._broken else (self._line.words, self._line.good)
+        return f" {shortened(visible_line(words), room)}", way_out, good
 
     def farewell(self) -> str | None:
         """What to say at the end of what is still under way."""

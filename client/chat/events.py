@@ -52,7 +52,14 @@ class Said(NamedTuple):
     sentence: str
 
 
-Event = Came | Moved | Line | Passing | Said
+class Broken(NamedTuple):
+    """A part of the chat has ended by an error that nobody foresaw: which part, and what it was."""
+
+    part: str
+    error: str
+
+
+Event = Came | Moved | Line | Passing | Said | Broken
 Post = Callable[[Event], None]
 
 

@@ -8,30 +8,54 @@ Exposure: shows texts and names that strangers chose, made visible before they c
 Source: docs/client.md.
 """
 
+import difflib
+from collections import deque
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import Application, get_app_session
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import Completer, PathCompleter, WordCompleter
 from prompt_toolkit.completion.base import CompleteEvent, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import StyleAndTextTuples
-from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.input.typeahead import store_typeahead
+from prompt_toolkit.key_binding import KeyBindings, KeyPress, KeyPressEvent
+from prompt_toolkit.keys import Keys
+from prompt_toolkit.output.vt100 import Vt100_Output
 from prompt_toolkit.renderer import print_formatted_text
 from prompt_toolkit.styles import Style
+from prompt_toolkit.utils import is_dumb_terminal
 
 from client.chat.conversation import HELP, Conversation, Printed, plain
-from client.chat.events import Came, Event, FileJob, Job, KeptJob, KeyJob, Line, Moved, Passing, Said, TextJob
-from client.messenger import KeyReceived, KeyRequested, Messenger, SentMessage
+from client.chat.events import Broken, Came, Event, FileJob, Job, KeptJob, KeyJob, Line, Moved, Passing, Said, TextJob
+from client.chat.workers import described
+from client.messenger import KeyReceived, KeyRequested, Messenger, Received, SentMessage
+from client.outgoing_file import meant
 from client.visible import visible_line
 from client.wrapping import wrapped
-from common.errors import MessageUError
+from common.errors import FileUnreadable, MessageUError
 
 COMMANDS: Final = ("/file", "/help", "/key", "/quit")
 _STYLE: Final = Style.from_dict({"bar": "reverse", "bad": "bold"})
 """No colours: what is legible on light and on dark alike."""
+_KEPT_LINES: Final = 200
+"""Of what scrolled by: what is drawn anew when the terminal becomes narrower or wider."""
+_PUSH_TITLE: Final = "\x1b[22;2t"
+_POP_TITLE: Final = "\x1b[23;2t"
+
+
+class Signs(NamedTuple):
+    """How new mail is shown to somebody who does not look: by the bell, by the terminal's title."""
+
+    bell: bool = True
+    title: bool = True
+
+
+def can_be_shown() -> bool:
+    """Whether this terminal can place a cursor, as far as TERM tells."""
+    return not is_dumb_terminal()
 
 
 class _Completer(Completer):
@@ -55,13 +79,25 @@ class Screen:
     `answer` is what becomes of a received key request.
     """
 
-    def __init__(self, messenger: Messenger, conversation: Conversation, answer: str) -> None:
+    def __init__(
+        self, messenger: Messenger, conversation: Conversation, answer: str, signs: Signs | None = None
+    ) -> None:
+        self._signs = signs or Signs()
+        self._unseen = 0
+        self._lines: deque[Printed] = deque(maxlen=_KEPT_LINES)
+        self._columns = 0
+        self._began = False
         self._messenger = messenger
         self._conversation = conversation
         self._give: Callable[[Job], None] = _nobody
         self._answer = answer
+        terminal = get_app_session().output
+        if isinstance(terminal, Vt100_Output):
+            # Where the cursor is, is never asked: the answer may come when it is echoed, or is taken for typed.
+            terminal.enable_cpr = False
         self._session: PromptSession[str] = PromptSession(
             self._prompt,
+            output=terminal,
             completer=_Completer(),
             complete_while_typing=False,
             erase_when_done=True,
@@ -71,6 +107,8 @@ class Screen:
             refresh_interval=0.5,
         )
         self._session.default_buffer.accept_handler = self._accept
+        self._session.app.before_render += self._draw_anew
+        self._session.app.key_processor.before_key_press += self._noticed
 
     def post(self, event: Event) -> None:
         """Take an event, from whichever thread."""
@@ -93,23 +131,49 @@ class Screen:
 
         def start() -> None:
             self._verify_mark()
-            self._print([*first, plain(f"Chatting with {self._conversation.name}.")])
+            loop = self._session.app.loop
+            assert loop is not None
+            # When the terminal is ready for it, which it is not yet.
+            loop.call_soon(self._print, [*first, plain(f"Chatting with {self._conversation.name}.")])
             begin()
             for message in waiting:
                 self._give(KeptJob(self._conversation.draft(message.text, message.path), message))
 
+        terminal = self._session.app.output
+        if self._signs.title:
+            terminal.write_raw(_PUSH_TITLE)
+            self._show_title()
+        keys = self._session.app.input
         try:
-            self._session.prompt(pre_run=start)
+            with keys.raw_mode():
+                # Enter, typed while the terminal was as it is for everybody, has come as the key that begins a line.
+                typed = [KeyPress(Keys.Enter) if key.key == Keys.ControlJ else key for key in keys.read_keys()]
+                store_typeahead(keys, typed)
+                self._session.prompt(pre_run=start)
         except EOFError:
             return
+        finally:
+            if self._signs.title:
+                terminal.clear_title()
+                terminal.write_raw(_POP_TITLE)
+                terminal.flush()
 
     # --- what the threads tell --------------------------------------------------------------------------------
 
     def _take(self, event: Event) -> None:
+        try:
+            self._show(event)
+        except Exception as error:
+            # The event loop would show it as a traceback in the midst of the screen.
+            self._say(self._conversation.broken(Broken("screen", described(error))))
+        self._session.app.invalidate()
+
+    def _show(self, event: Event) -> None:
         match event:
             case Came(message, shown):
                 self._verify_mark()
                 self._print([self._conversation.received(message)], shown.set)
+                self._notify(message)
                 if message.sender == self._conversation.contact.client_id:
                     self._react(message.content)
             case Moved():
@@ -124,7 +188,32 @@ class Screen:
                 self._conversation.passing(event)
             case Said(sentence):
                 self._say(sentence)
-        self._session.app.invalidate()
+            case Broken():
+                self._say(self._conversation.broken(event))
+
+    def _notify(self, message: Received) -> None:
+        """Show somebody who does not look that mail has come."""
+        if isinstance(message.content, KeyReceived):
+            return
+        self._unseen += 1
+        terminal = self._session.app.output
+        if self._signs.title:
+            self._show_title()
+        if self._signs.bell and self._conversation.rings():
+            terminal.bell()
+        terminal.flush()
+
+    def _noticed(self, _: object) -> None:
+        """Somebody types, and so has seen what is there."""
+        if self._unseen:
+            self._unseen = 0
+            if self._signs.title:
+                self._show_title()
+                self._session.app.output.flush()
+
+    def _show_title(self) -> None:
+        new = f"({self._unseen}) " if self._unseen else ""
+        self._session.app.output.set_title(f"{new}{self._conversation.name} - MessageU")
 
     def _react(self, content: object) -> None:
         if isinstance(content, KeyRequested):
@@ -160,8 +249,10 @@ class Screen:
             case "file", path:
                 return not self._send_file(path)
             case _:
-                self._say(f"There is no command /{command}; /help shows them all. //{command} would be sent as a text.")
-                return True
+                # It would stand before what is typed next; the key for the line before brings it back.
+                near = difflib.get_close_matches(f"/{command}", COMMANDS, n=1)
+                known = f"Did you mean {near[0]}?" if near else "/help shows them all."
+                self._say(f"There is no command /{command}. {known} //{command} would be sent as a text.")
         return False
 
     def _send(self, text: str) -> bool:
@@ -180,11 +271,15 @@ class Screen:
     def _send_file(self, named: str) -> bool:
         try:
             # As the history has it, wherever it is shown.
-            path = Path(named).expanduser().absolute()
-        except (RuntimeError, OSError) as error:
+            path = meant(named).absolute()
+            there = path.is_file()
+        except FileUnreadable as error:
+            self._say(f"There is no file {error.advice}")
+            return False
+        except (OSError, ValueError) as error:
             self._say(f"There is no file {named}: {error}.")
             return False
-        if not path.is_file():
+        if not there:
             self._say(f"There is no file {path}.")
             return False
         self._give(FileJob(self._conversation.draft(None, path), path))
@@ -203,6 +298,12 @@ class Screen:
                 self._say("Dropped. Ctrl-C once more, or Ctrl-D, leaves.")
             else:
                 event.app.exit(exception=KeyboardInterrupt())
+
+        @keys.add("escape", "enter")
+        @keys.add("c-j")
+        def _(event: KeyPressEvent) -> None:
+            """Begin a new line."""
+            event.current_buffer.newline(copy_margin=False)
 
         return keys
 
@@ -224,14 +325,43 @@ class Screen:
         app.renderer.erase()
         for line in lines:
             print_formatted_text(app.output, _styled(line, app.output.get_size().columns), _STYLE)
+        self._lines.extend(lines)
+        self._began = True
         app.output.flush()
         app.renderer.reset()
-        app.renderer.request_absolute_cursor_position()
         app.invalidate()
         if then is not None:
             then()
 
+    def _draw_anew(self, app: "Application[Any]") -> None:
+        """Where the width has changed: the last lines, in the new width.
+
+        What some terminals do with lines that no longer fit, others don't: nobody knows where the old prompt is now.
+        """
+        rows, columns = app.output.get_size()
+        before, self._columns = self._columns, columns
+        if before in {0, columns}:
+            return
+        # Line by line: a screen that is cleared as a whole goes to what can be scrolled back to.
+        for row in range(rows, 0, -1):
+            app.output.cursor_goto(row, 1)
+            app.output.erase_end_of_line()
+        shown: list[StyleAndTextTuples] = []
+        room = rows - 2
+        for line in reversed(self._lines):
+            styled = _styled(line, columns)
+            room -= sum(part[1].count("\n") for part in styled)
+            if room < 0:
+                break
+            shown.append(styled)
+        for styled in reversed(shown):
+            print_formatted_text(app.output, styled, _STYLE)
+        app.renderer.reset()
+
     def _prompt(self) -> StyleAndTextTuples:
+        if not self._began:
+            # The lines that come first erase this: at the top of a screen, tmux keeps what is erased so.
+            return []
         # The bar is a part of the prompt: a toolbar at the bottom would be left out by prompt_toolkit where the
         # terminal does not say where its cursor is.
         columns = self._session.app.output.get_size().columns

@@ -2,7 +2,7 @@
 
 Owns: the order of sending, trying again, and waiting for mail, each with a `Messenger` of its own.
 Promises: a failure of the server or the store ends neither thread: it is told as an event, and the work goes on when
-it can. What is interrupted stays in the outbox, or unread.
+it can. An error that nobody foresaw ends one, and is told too. What is interrupted stays in the outbox, or unread.
 Exposure: as `client.messenger`; shows nothing itself.
 
 Source: docs/client.md.
@@ -12,11 +12,13 @@ import contextlib
 import queue
 import threading
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
-from client.chat.events import Came, FileJob, Job, KeptJob, KeyJob, Line, Moved, Passing, Post, Said, TextJob
+from client.chat.events import Broken, Came, FileJob, Job, KeptJob, KeyJob, Line, Moved, Passing, Post, Said, TextJob
 from client.messenger import Messenger, SentMessage
 from client.server_link import Progress
 from common.errors import (
@@ -80,6 +82,9 @@ class _Worker(ABC):
         except MessageUError as error:
             self._post(Said(_sentence(error)))
             self._post(Line("the home can't be used: leave, and see messageu doctor", good=False))
+        except Exception as error:
+            # Of this thread nobody else would hear that it has ended.
+            self._post(Broken(self._thread.name, described(error)))
 
     @abstractmethod
     def _work(self, messenger: Messenger) -> None: ...
@@ -270,6 +275,13 @@ class Receiver(_Worker):
     def _rest(self, seconds: float) -> None:
         if self._stop.wait(seconds):
             raise Stopped
+
+
+def described(error: Exception) -> str:
+    """Name an error that nobody foresaw, and the place in the program where it was raised."""
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    where = "".join(f" ({Path(one.filename).name}, line {one.lineno})" for one in place)
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def _line_of(error: MessageUError) -> Line:

@@ -111,6 +111,16 @@ class Output:
             print(file=sys.stderr)
         return answer.strip().casefold() in {"y", "yes"}
 
+    def ask(self, question: str) -> str | None:
+        """Ask a person at the terminal, on standard output; None where no answer will come (Ctrl-D)."""
+        print(f"{visible_line(question)} ", end="", flush=True)
+        answer = sys.stdin.readline()
+        if not answer:
+            # The cursor stands behind the question.
+            print()
+            return None
+        return answer.strip()
+
     def may_prove(self, registered_here: bool) -> bool | None:
         """Ask whether an account may be proven from now on; one that was registered here needs no question."""
         if registered_here:

@@ -135,7 +135,8 @@ def _with_messenger(
             case "chat":
                 from client.commands import chat
 
-                return chat.chat(messenger, output, options.name, settings.answer_key_requests())
+                signs = chat.Signs(settings.bell(), settings.title())
+                return chat.chat(messenger, output, options.name, settings.answer_key_requests(), signs)
             case "watch":
                 from client.commands import watch
 

@@ -165,6 +165,10 @@ class InboxTable:
         """The newest of `seen` that are of one sender, the oldest first."""
         return self._inbox_rows("state >= 2 AND sender = ? ORDER BY number DESC LIMIT ?", sender, most)[::-1]
 
+    def by_sender(self) -> list[tuple[ClientId, int, int]]:
+        """For each sender: how many messages nobody has seen, and when the newest one was received."""
+        return self._database.rows("SELECT sender, sum(state < 2), max(received_at) FROM inbox GROUP BY sender")
+
     def last_seen(self) -> int:
         """The number of the newest message that the user has seen; 0 where there is none."""
         return int(self._database.value("SELECT coalesce(max(number), 0) FROM inbox WHERE state >= 2") or 0)

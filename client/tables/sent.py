@@ -107,6 +107,10 @@ class SentTable:
             recipient,
         )
 
+    def by_recipient(self) -> list[tuple[ClientId, int]]:
+        """For each recipient: when the newest message was queued."""
+        return self._database.rows("SELECT recipient, max(queued_at) FROM sent GROUP BY recipient")
+
     def by_outbox(self, number: int) -> SentRow | None:
         """What the history has of the message with an outbox number, whatever has become of it."""
         rows = self._sent_rows("outbox = ?", number)

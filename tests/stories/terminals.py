@@ -50,8 +50,6 @@ class Terminal:
             **environment,
             "TERM": "xterm-256color",
             "TZ": "UTC",
-            # Nobody answers here when the program asks where the cursor is.
-            "PROMPT_TOOLKIT_NO_CPR": "1",
         }
         options = ["--home", str(home), "--save-dir", str(home / "received")]
         program, *arguments = command or [sys.executable, "-P", "-m", "client", *options, *words]

@@ -60,8 +60,8 @@ def test_two_people_chat(server: Server, tmp_path: Path) -> None:
         bob.until(" carol (not in this chat): psst")
         # Commands.
         alice.types("/help").until("/quit        leave; Ctrl-D does the same")
-        alice.types("/nonsense").until("There is no command /nonsense")
-        alice.types(CTRL_C, end="").until("Dropped.", 3)
+        alice.types("/halp").until("There is no command /halp. Did you mean /help?")
+        alice.types("/nonsense").until("There is no command /nonsense. /help shows them all.")
         alice.types("//slash").until(" you [stored]: /slash")
         alice.types("/quit")
         assert alice.ends() == 0

@@ -70,6 +70,8 @@ $ bob config show
 > save_dir = {PATH}  (--save-dir)
 > published_only = (not set)  (as remembered in the home)
 > answer_key_requests = always  ({PATH})
+> bell = yes  (default)
+> title = yes  (default)
 > passphrase = (not set)  (asked at a terminal, where the home has one)
 > config_file = {PATH}  (found)
 $ bob config show --json
