@@ -9,6 +9,7 @@ key fits by its padding alone, which one wrong key in about 256 passes.
 Source: docs/client-protocol.md, "Cryptography" and "Proof".
 """
 
+import math
 import unicodedata
 from collections.abc import Callable
 from typing import Final, NewType, Self
@@ -20,9 +21,12 @@ from Crypto.Signature import pss
 from Crypto.Util.asn1 import DerSequence
 
 from common.errors import CipherError, PassphraseWrong
+from common.rsa_key_form import numbers_of_der, numbers_of_raw
 from common.values import PUBLIC_KEY_SIZE, ClientId, PublicKey
 
 RSA_BITS: Final = 1024
+_LONGEST_KEY: Final = 4096
+"""Bytes of DER; a private key of ours takes 640, about 1,000 when it is encrypted."""
 RSA_EXPONENT: Final = 17
 """With 17 the public key's DER is exactly the 160 bytes of the protocol's field; with 65537 it would be 162."""
 SYMMETRIC_KEY_SIZE: Final = 16
@@ -30,6 +34,11 @@ BLOCK: Final = AES.block_size
 SCRYPT_COST: Final = 2**16
 """N, with r = 8 and p = 1: 64 MiB, and about 0.2 s of CPU. A start in a home with a passphrase takes it twice: for the
 private key and for the store."""
+_SCRYPT: Final = bytes.fromhex("06092b06010401da47040b")
+"""The DER of scrypt's object identifier, 1.3.6.1.4.1.11591.4.11."""
+_MOST_SCRYPT: Final = 2**29
+"""N * r * p, and the key length where it is named (32): 2 GiB."""
+_MOST_ITERATIONS: Final = 10_000_000
 _ZERO_IV: Final = bytes(BLOCK)
 _PROOF: Final = b"MessageU prove 1\0"
 _SALT_SIZE: Final = 32
@@ -68,8 +77,8 @@ class PrivateKey:
         if is_encrypted(der):
             assert passphrase is not None
             try:
-                der = RSA.import_key(der, passphrase=passphrase).export_key(format="DER", pkcs=8)
-            except (ValueError, IndexError, TypeError) as error:
+                der = _import(der, passphrase).export_key(format="DER", pkcs=8)
+            except CipherError as error:
                 raise PassphraseWrong(
                     "That is not the passphrase of the private key, or the key is damaged; nothing was changed.",
                     "Try again.",
@@ -77,6 +86,8 @@ class PrivateKey:
         key = _import(der)
         if not key.has_private():
             raise CipherError("there is a public key where the private key should be")
+        if min(key.p, key.q) < 3 or key.e < 3 or key.e % 2 == 0:
+            raise CipherError("the private key's numbers are none of RSA")
         if key.p * key.q != key.n or (key.e * key.d) % (key.p - 1) != 1 or (key.e * key.d) % (key.q - 1) != 1:
             raise CipherError("the private key's numbers do not fit each other")
         return cls(key)
@@ -132,6 +143,29 @@ def is_encrypted(der: bytes) -> bool:
     return [part[:1] if isinstance(part, bytes) else b"" for part in parts] == [b"\x30", b"\x04"]
 
 
+def _costs_too_much(encrypted: bytes) -> bool:
+    """Whether the numbers in an EncryptedPrivateKeyInfo ask for hours or for all memory: whoever wrote the file chose.
+
+    For scrypt N * r * p counts, 128 bytes each (RFC 7914), for PBKDF2 the iterations (RFC 8018).
+    """
+    try:
+        numbers = _numbers_in(DerSequence().decode(encrypted)[0])
+    except (ValueError, IndexError, TypeError, RecursionError):
+        return True
+    if _SCRYPT not in encrypted:
+        return max(numbers, default=0) > _MOST_ITERATIONS
+    return math.prod(numbers) > _MOST_SCRYPT
+
+
+def _numbers_in(der: object) -> list[int]:
+    if isinstance(der, int):
+        return [der]
+    if not isinstance(der, bytes) or der[:1] != b"\x30":
+        return []
+    parts = DerSequence().decode(der)
+    return [number for at in range(len(parts)) for number in _numbers_in(parts[at])]
+
+
 def passphrase_bytes(passphrase: str) -> bytes:
     """Give a passphrase's bytes, the same on every keyboard: NFC, UTF-8."""
     return unicodedata.normalize("NFC", passphrase).encode("utf-8", errors="surrogateescape")
@@ -139,18 +173,34 @@ def passphrase_bytes(passphrase: str) -> bytes:
 
 def check_public_key(key: PublicKey) -> None:
     """Raise `CipherError` where a key that somebody registered can't be used for sealing."""
-    _import(key)
+    _public_key(key)
+
+
+def _public_key(key: PublicKey) -> RSA.RsaKey:
+    """Read a key that somebody registered, in the protocol's form or another client's. Raises `CipherError`."""
+    numbers = numbers_of_der(key) or numbers_of_raw(key)
+    if numbers is None:
+        raise CipherError(f"these bytes are no public RSA key of {RSA_BITS} bits")
+    # Checked above: the library's own parser and checks never see what a stranger made up.
+    return RSA.construct(tuple(numbers), consistency_check=False)
 
 
 def seal_key(key: SymmetricKey, to: PublicKey, random_bytes: RandomBytes) -> bytes:
     """Encrypt a symmetric key under a public key: the 128 bytes of a type 2. Raises `CipherError`."""
-    return PKCS1_OAEP.new(_import(to), hashAlgo=SHA1, randfunc=random_bytes).encrypt(key)
+    return PKCS1_OAEP.new(_public_key(to), hashAlgo=SHA1, randfunc=random_bytes).encrypt(key)
 
 
-def _import(der: bytes) -> RSA.RsaKey:
+def _import(der: bytes, passphrase: bytes | None = None) -> RSA.RsaKey:
+    """Read a private key that a file holds. Raises `CipherError`."""
+    if len(der) > _LONGEST_KEY:
+        # Before the library works on it: its checks of a large key take minutes.
+        raise CipherError(f"the private key takes {len(der)} bytes, more than any of {RSA_BITS} bits")
+    if passphrase is not None and _costs_too_much(der):
+        raise CipherError("to open it would take more time or memory than any passphrase is worth")
     try:
-        key = RSA.import_key(der)
-    except (ValueError, IndexError, TypeError) as error:
+        key = RSA.import_key(der, passphrase=passphrase)
+    except (ValueError, IndexError, TypeError, ArithmeticError, OverflowError, MemoryError) as error:
+        # The last three for numbers that nobody's program writes: primes of 0, lengths beyond all memory.
         raise CipherError("these bytes are no RSA key") from error
     if key.size_in_bits() != RSA_BITS:
         raise CipherError(f"the RSA key has {key.size_in_bits()} bits, not {RSA_BITS}")

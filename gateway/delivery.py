@@ -14,6 +14,7 @@ from common import fail_points
 from common.fail_points import FailPoint
 from common.operations import Release, Settle
 from gateway import tcp
+from gateway.containment import Breakable
 from gateway.evidence import Evidence, Lease
 from gateway.session_context import SessionContext
 from gateway.storage_link import NOBODY
@@ -25,11 +26,14 @@ _LONGEST_DELAY: Final = 0.25
 class Delivery:
     """Made with a connection's first lease. `nothing_held`: whether every byte that was read belongs to a request."""
 
-    __slots__ = ("_context", "_delay", "_evidence", "_nothing_held", "_sock")
+    __slots__ = ("_connection", "_context", "_delay", "_evidence", "_nothing_held", "_sock")
 
-    def __init__(self, sock: tcp.Socket, context: SessionContext, nothing_held: Callable[[], bool]) -> None:
+    def __init__(
+        self, sock: tcp.Socket, context: SessionContext, connection: Breakable, nothing_held: Callable[[], bool]
+    ) -> None:
         self._sock = sock
         self._context = context
+        self._connection = connection
         self._nothing_held = nothing_held
         self._evidence = Evidence()
         self._delay = 0.0
@@ -59,7 +63,7 @@ class Delivery:
 
     def _look_after(self, delay: float) -> None:
         self._delay = delay
-        self._context.loop.call_at(self._context.loop.now + delay, self._look_again)
+        self._context.call_at(self._context.loop.now + delay, self._look_again, self._connection)
 
     def _look_again(self) -> None:
         delay, self._delay = self._delay, 0.0
@@ -105,7 +109,9 @@ class Delivery:
             settled()
         else:
             next_look = now + _LONGEST_DELAY if clean_since is None else clean_since + settings.reset_watch
-            self._context.loop.call_at(next_look, lambda: self._watch_on(since, clean_since, settled, broken))
+            self._context.call_at(
+                next_look, lambda: self._watch_on(since, clean_since, settled, broken), self._connection
+            )
 
     def _tell(self, operations: Sequence[Settle | Release]) -> None:
         fail_points.reach(FailPoint.GATEWAY_BEFORE_SETTLE, fail_points.names(operations))

@@ -29,10 +29,10 @@ class Greeting:
         context = host.context
         if context.link.facts is None:
             context.awaiting_greeting.append(self)
-            context.loop.call_at(context.loop.now + DEADLINE, self._give_up)
+            context.call_at(context.loop.now + DEADLINE, self._give_up, host)
         else:
             # The caller first has to learn that this is going on: answer at the end of the turn.
-            context.loop.call_at(context.loop.now, self.greeted)
+            context.call_at(context.loop.now, self.greeted, host)
 
     def greeted(self) -> None:
         """The worker's facts are known: answer."""
@@ -58,6 +58,10 @@ class Greeting:
             )
         )
         host.done()
+
+    def break_off(self) -> None:
+        """Close the connection."""
+        self._host.break_off()
 
     def _give_up(self) -> None:
         if not self._over:

@@ -284,10 +284,10 @@ class FetchStream(_MailStream):
         now = context.loop.now
         if self._end_timer is None:
             wait = min(self._request.wait, context.settings.longest_wait)
-            self._end_timer = context.loop.call_at(now + wait, self.end_wait)
+            self._end_timer = context.call_at(now + wait, self.end_wait, self._host)
             context.wait_for_mail(self._requester, self)
         self._sleeping = True
-        self._ask_timer = context.loop.call_at(now + context.settings.ask_again, self.look_again)
+        self._ask_timer = context.call_at(now + context.settings.ask_again, self.look_again, self._host)
 
     def _wake(self) -> None:
         self._sleeping = False
@@ -317,6 +317,10 @@ class FetchStream(_MailStream):
         self.look_again()
 
     input_came = input_ended = end_wait
+
+    def break_off(self) -> None:
+        """Close the connection."""
+        self._host.break_off()
 
     def abandon(self) -> None:
         """Nobody waits any more."""

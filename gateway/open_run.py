@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from common.operations import Operation, Outcome, Refused, RefusedFrame, RunStored, StoreRun
 from common.wire.server_connection import SendRun
+from gateway.containment import contain
 
 log = logging.getLogger("gateway.runs")
 
@@ -94,13 +95,16 @@ class OpenRun:
         match outcome:
             case RunStored(first, []):
                 for sender, recipients, cost in self._shares:
-                    sender.sends_answered(recipients, cost, first, _NONE_REFUSED)
+                    try:
+                        sender.sends_answered(recipients, cost, first, _NONE_REFUSED)
+                    except Exception as error:
+                        contain(sender, error)
                     first += len(recipients)
             case RunStored(first, refused) if self._fits(refused):
                 self._answer_some_refused(first, refused)
             case Refused():
                 for sender, recipients, cost in self._shares:
-                    sender.sends_answered(recipients, cost, 0, dict.fromkeys(range(len(recipients)), outcome))
+                    _tell(sender, recipients, cost, 0, dict.fromkeys(range(len(recipients)), outcome))
             case _:
                 log.error("a run of sends was answered with what does not fit it: %s", type(outcome).__name__)
                 self.unknown(operation)
@@ -118,7 +122,7 @@ class OpenRun:
                 index, reason, retry_after = refused[at].index, refused[at].reason, refused[at].retry_after
                 of_these[index - start] = Refused(reason, retry_after)
                 at += 1
-            sender.sends_answered(recipients, cost, first, of_these)
+            _tell(sender, recipients, cost, first, of_these)
             first += len(recipients) - len(of_these)
             start = end
 
@@ -126,3 +130,10 @@ class OpenRun:
         """Every connection that has messages in it ends without a reply."""
         for sender, _recipients, _cost in self._shares:
             sender.break_off()
+
+
+def _tell(sender: Sender, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
+    try:
+        sender.sends_answered(recipients, cost, first, refused)
+    except Exception as error:
+        contain(sender, error)

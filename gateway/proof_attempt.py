@@ -30,7 +30,7 @@ class ProofAttempt:
             context.link.submit(GetProofKey(request.requester), self)
         else:
             # The caller first has to learn that this is going on: fail at the end of the turn.
-            context.loop.call_at(context.loop.now, lambda: self._fail(RefusalReason.PROOF_NEEDED))
+            context.call_at(context.loop.now, lambda: self._fail(RefusalReason.PROOF_NEEDED), host)
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
         """The user's key, then the mark."""

@@ -67,6 +67,7 @@ from common.wire.server_connection import (
     ServerConnection,
 )
 from gateway import tcp
+from gateway.containment import contain
 from gateway.delivery import Delivery
 from gateway.doing import Doing
 from gateway.evidence import Lease
@@ -160,6 +161,12 @@ class Session:
 
     def ready(self, events: int) -> None:
         """The socket has news."""
+        try:
+            self._take_in(events)
+        except Exception as error:
+            contain(self, error)
+
+    def _take_in(self, events: int) -> None:
         if events == READABLE:
             self._read()
             return
@@ -302,7 +309,7 @@ class Session:
     def lease_written(self, lease: Lease) -> None:
         """The whole response that carries `lease` was handed to the kernel."""
         if self._delivery is None:
-            self._delivery = Delivery(self._sock, self.context, self._nothing_held)
+            self._delivery = Delivery(self._sock, self.context, self, self._nothing_held)
         self._delivery.written(lease)
 
     def end_after_answers(self) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from common.wire.server_connection import Limits
-from gateway.loop import EventLoop
+from gateway.containment import Breakable, contain, contained
+from gateway.loop import EventLoop, Timer
 from gateway.page_budget import PageBudget
 from gateway.settings import Settings
 from gateway.storage_link import StorageLink
@@ -43,12 +44,18 @@ class Connected(Protocol):
 class AwaitsGreeting(Protocol):
     """Something that needs to know the storage worker's facts."""
 
+    def break_off(self) -> None:
+        """Close its connection."""
+
     def greeted(self) -> None:
         """They are known."""
 
 
 class WaitingFetch(Protocol):
     """A 643 that waits for mail."""
+
+    def break_off(self) -> None:
+        """Close its connection."""
 
     def look_again(self) -> None:
         """There may be mail now."""
@@ -86,6 +93,10 @@ class SessionContext:
         loop.at_turn_end(self.flush)
         loop.call_at(loop.now + _SWEEP, self._sweep)
 
+    def call_at(self, when: float, callback: Callable[[], None], connection: Breakable) -> Timer:
+        """Call back once, at monotonic second `when`; a bug in the callback ends `connection` and nothing else."""
+        return self.loop.call_at(when, contained(connection, callback))
+
     def next_number(self) -> int:
         """A number for a lease or an upload, never given twice by this process."""
         self._last_number += 1
@@ -101,12 +112,16 @@ class SessionContext:
         while self.to_flush:
             sessions, self.to_flush = self.to_flush, []
             for session in sessions:
-                session.flush()
+                try:
+                    session.flush()
+                except Exception as error:
+                    contain(session, error)
             if self.link.collects:
                 self.link.pump()
         if self.paused and not self.full:
             while self.paused and not self.full:
-                self.paused.pop().go_on()
+                session = self.paused.pop()
+                contained(session, session.go_on)()
             if self.link.collects:
                 self.link.pump()
 
@@ -126,12 +141,12 @@ class SessionContext:
         for recipient in recipients:
             for fetch in list(self._waiting_fetches.get(recipient, ())):
                 if sequence > fetch.committed:
-                    fetch.look_again()
+                    contained(fetch, fetch.look_again)()
 
     def _worker_changed(self) -> None:
         for fetches in list(self._waiting_fetches.values()):
             for fetch in list(fetches):
-                fetch.look_again()
+                contained(fetch, fetch.look_again)()
 
     def _store_changed(self) -> None:
         """Sequences mean other messages now: what connections were told before must not be settled or acknowledged."""
@@ -141,10 +156,10 @@ class SessionContext:
     def _greeted(self) -> None:
         waiting, self.awaiting_greeting = self.awaiting_greeting, []
         for one in waiting:
-            one.greeted()
+            contained(one, one.greeted)()
 
     def _sweep(self) -> None:
         now = self.loop.now
         for session in [session for session in self.with_deadline if session.deadline <= now]:
-            session.timed_out()
+            contained(session, session.timed_out)()
         self.loop.call_at(now + _SWEEP, self._sweep)

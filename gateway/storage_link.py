@@ -27,6 +27,7 @@ from common.ipc.schema import Arrived, StoreFacts, decode_to_gateway
 from common.operations import Operation, Outcome, Refused
 from common.values import RefusalReason
 from common.wire.server_connection import SendRun
+from gateway.containment import report
 from gateway.loop import READABLE, EventLoop, Timer
 from gateway.open_run import OpenRun, Sender
 
@@ -233,10 +234,17 @@ class StorageLink:
                         outcomes = [_NOT_DONE] * len(operations)
                     fail_points.reach(FailPoint.GATEWAY_ANSWERED, fail_points.names(operations))
                     for operation, waiter, outcome in zip(operations, waiters, outcomes, strict=True):
-                        waiter.answered(operation, outcome)
+                        try:
+                            waiter.answered(operation, outcome)
+                        except Exception as error:
+                            report(error)
+                            waiter.unknown(operation)
                 case GivenUp(operations, waiters):
                     for operation, waiter in zip(operations, waiters, strict=True):
-                        waiter.unknown(operation)
+                        try:
+                            waiter.unknown(operation)
+                        except Exception as error:
+                            report(error)
                 case Greeted(facts, _):
                     log.info("joined the storage worker, generation %d", facts.generation)
                     before, self.facts = self.facts, facts

@@ -120,8 +120,8 @@ class Upload:
     def _ask_progress_later(self) -> None:
         if not self._asking:
             self._asking = True
-            loop = self._host.context.loop
-            loop.call_at(loop.now + _PROGRESS_AFTER, self._ask_progress)
+            context = self._host.context
+            context.call_at(context.loop.now + _PROGRESS_AFTER, self._ask_progress, self._host)
 
     def _ask_progress(self) -> None:
         if not self._gone:
@@ -161,8 +161,8 @@ class Upload:
         if not isinstance(operation, CommitUpload):
             self._host.resume()
         elif self._refused is None:
-            loop = self._host.context.loop
-            loop.call_at(loop.now + _COMMIT_AFTER, self._commit)
+            context = self._host.context
+            context.call_at(context.loop.now + _COMMIT_AFTER, self._commit, self._host)
         else:
             self._host.break_off()
 

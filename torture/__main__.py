@@ -19,6 +19,7 @@ from typing import Final
 from torture import (
     deaths_at_points,
     failing_disk,
+    hostile_keys,
     impersonation,
     orderly_stops,
     power_cuts,
@@ -50,6 +51,7 @@ DRILLS: Final[Mapping[str, Drill]] = {
     orderly_stops.STANDSTILL: orderly_stops.run_standstill,
     orderly_stops.GATEWAY_STANDSTILL: orderly_stops.run_gateway_standstill,
     restored_backup.NAME: restored_backup.run,
+    hostile_keys.NAME: hostile_keys.run,
 }
 
 

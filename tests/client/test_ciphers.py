@@ -4,12 +4,13 @@ import os
 
 import pytest
 from Crypto.PublicKey import RSA
+from Crypto.Util.asn1 import DerInteger, DerSequence
 from hypothesis import given
 from hypothesis import strategies as st
 
 from client import ciphers
 from client.ciphers import Decryptor, Encryptor, PrivateKey, SymmetricKey
-from common.errors import CipherError
+from common.errors import CipherError, PassphraseWrong
 from common.values import PUBLIC_KEY_SIZE, PublicKey
 
 KEY = SymmetricKey(b"0123456789abcdef")
@@ -110,6 +111,49 @@ def test_a_public_exponent_that_does_not_fit_the_field() -> None:
     key = PrivateKey.from_der(RSA.generate(1024).export_key("DER", pkcs=8))
     with pytest.raises(CipherError, match="162 bytes"):
         key.public_key()
+
+
+def test_another_clients_raw_key_seals_too(private_key: PrivateKey) -> None:
+    der = private_key.public_key()
+    raw = PublicKey(der[29:157] + (17).to_bytes(32, "big"))
+    key = SymmetricKey(b"k" * 16)
+    assert private_key.open_key(ciphers.seal_key(key, raw, os.urandom)) == key
+
+
+@given(st.lists(st.sampled_from([0, 1, 2, 3, 17, -1, 2**1023 + 1, 2**1023]), min_size=9, max_size=9))
+def test_numbers_that_were_made_up_are_no_private_key(numbers: list[int]) -> None:
+    for der in (DerSequence(numbers).encode(), DerSequence([0, *numbers[1:]]).encode()):
+        with pytest.raises(CipherError):
+            PrivateKey.from_der(der)
+        with pytest.raises(CipherError):
+            ciphers.check_public_key(PublicKey((der + bytes(160))[:160]))
+
+
+def test_a_key_beyond_all_size_is_refused_unread() -> None:
+    with pytest.raises(CipherError, match="more than any"):
+        PrivateKey.from_der(DerSequence([0, 2**40_000 + 1, 17, 1, 1, 1, 1, 1, 1]).encode())
+
+
+def test_rounds_beyond_all_patience_are_refused_unread(private_key: PrivateKey) -> None:
+    key = RSA.import_key(private_key.der())
+    der = key.export_key(
+        "DER",
+        pkcs=8,
+        passphrase=b"x",
+        protection="scryptAndAES256-CBC",
+        prot_params={"iteration_count": 2**16, "block_size": 8, "parallelization": 1},
+    )
+    assert PrivateKey.from_der(der, b"x").der() == private_key.der()
+    sequence = DerSequence().decode(der)
+    how = sequence[0]
+    scrypt_n = DerInteger(2**16).encode()
+    # 2^16 takes three bytes as 2^22 does; with a block size of 127 that is 64 GiB.
+    assert how.count(scrypt_n) == 1
+    dear = how.replace(scrypt_n + DerInteger(8).encode(), DerInteger(2**22).encode() + DerInteger(127).encode())
+    assert len(dear) == len(how)
+    assert dear != how
+    with pytest.raises(PassphraseWrong):
+        PrivateKey.from_der(DerSequence([dear, sequence[1]]).encode(), b"x")
 
 
 def test_what_is_no_public_key() -> None:

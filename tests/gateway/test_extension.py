@@ -7,6 +7,7 @@ import pytest
 from Crypto.Hash import SHA256
 from Crypto.PublicKey import RSA
 from Crypto.Signature import pss
+from Crypto.Util.asn1 import DerSequence
 
 from common.entries import FLAG_PROVEN, Entry, pack_entry
 from common.ipc.schema import Arrived, StoreFacts
@@ -230,7 +231,13 @@ def test_no_proof_without_a_greeting_or_with_an_old_one(gate: Gate) -> None:
     assert gate.storage.operations == []
 
 
-@pytest.mark.parametrize("key", [b"k" * 160, bytes(160), OTHER_KEY.export_key("DER")[:160]])
+ZERO_PRIME = DerSequence([0, int(KEY.n), 17, 5, 7, 0, 1, 1, 1]).encode()
+"""A private key with a prime of 0: whoever checks it divides by zero."""
+
+
+@pytest.mark.parametrize(
+    "key", [b"k" * 160, bytes(160), OTHER_KEY.export_key("DER")[:160], (ZERO_PRIME + bytes(160))[:160]]
+)
 def test_a_registered_key_that_is_none_proves_nothing(gate: Gate, key: bytes) -> None:
     gate.storage.decide = lambda operation: (
         KeyFound(ALICE, key) if isinstance(operation, GetProofKey) else default_decision(operation)
