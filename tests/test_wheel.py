@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from common.version import VERSION
+from torture.patience import HANG_SECONDS
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = ("messageu", "messageu-gateway", "messageu-storage-worker")
@@ -26,7 +27,7 @@ def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         cwd=cwd,
         env=environment,
-        timeout=50,
+        timeout=HANG_SECONDS,
         check=False,
     )
 

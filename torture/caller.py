@@ -43,9 +43,8 @@ from common.wire.responses import (
     StoredResponse,
     UserListed,
 )
+from torture.patience import HANG_SECONDS
 
-PATIENCE: Final = 20.0
-"""Seconds: more than the gateway lets a request wait for the worker."""
 FEATURES: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.REASONS
 LARGEST_FETCH: Final = 2**32 - 1
 _READ_SIZE: Final = 1 << 18
@@ -118,7 +117,7 @@ def _whole_or_broken() -> Iterator[None]:
 class Caller:
     """A connection to 127.0.0.1. `patience`: seconds to wait for any byte."""
 
-    def __init__(self, port: int, patience: float = PATIENCE) -> None:
+    def __init__(self, port: int, patience: float = HANG_SECONDS) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), patience)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._patience = patience
@@ -248,7 +247,7 @@ def new_account(port: int, name: str) -> Account:
         return Account(caller.register(name, public_half(key)), name, key.export_key("DER"))
 
 
-def persistently(action: Callable[[], Result], seconds: float = 30.0) -> Result:
+def persistently(action: Callable[[], Result], seconds: float = HANG_SECONDS) -> Result:
     """Repeat what a dying server may break, until it works. Only for what may be done twice."""
     deadline = time.monotonic() + seconds
     while True:

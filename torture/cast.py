@@ -11,11 +11,11 @@ from typing import Final
 from torture.actors import Actor, Orders, judge_journals, receive_letters, send_letters
 from torture.caller import new_account
 from torture.drill import Place, Row, examples, say
+from torture.patience import HANG_SECONDS
 from torture.programs import Server
 
 _SENDERS: Final = 4
 _RECEIVERS: Final = 3
-_PEACE_SECONDS: Final = 60.0
 
 
 class Cast:
@@ -67,7 +67,7 @@ class Cast:
         for flag, actors in ((self.stop_sending, self.senders), (self.stop_receiving, self.receivers)):
             flag.touch()
             for actor in actors:
-                if not actor.ended_well(_PEACE_SECONDS):
+                if not actor.ended_well(HANG_SECONDS):
                     self.problems.append(f"a client did not finish: {actor.process.exitcode}")
                     actor.kill()
 

@@ -23,6 +23,7 @@ from torture.caller import Refused
 from torture.checker import Verdict
 from torture.drill import Place, Row, say
 from torture.insistent_clients import HUGE, LARGE, SMALL, Clients
+from torture.patience import HANG_SECONDS
 from torture.programs import Program, Server
 
 NAME: Final = "deaths-at-points"
@@ -30,7 +31,6 @@ _LOOK_EVERY: Final = 0.005
 _FULL_DEATHS: Final = 50
 _QUICK_EXTRA: Final = 2
 _LANES: Final = 4
-_SECONDS_FOR_A_DEATH: Final = 4.0
 _WORKER_POINTS: Final = (
     FailPoint.WORKER_RECEIVED,
     FailPoint.WORKER_BEFORE_COMMIT,
@@ -181,7 +181,7 @@ def _lane(server: Server, chosen: Sequence[Case], deaths_each: int, chance: rand
             is_worker = case.point in (*_WORKER_POINTS, *_ABSORBING_POINTS)
             program = server.worker if is_worker else server.gateway
             with Reviver(program, case.setting, deaths_each, chance) as reviver:
-                give_up = time.monotonic() + _SECONDS_FOR_A_DEATH * (deaths_each + 2)
+                give_up = time.monotonic() + HANG_SECONDS
                 try:
                     while not reviver.done and time.monotonic() < give_up:
                         for step in case.steps:

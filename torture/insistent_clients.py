@@ -25,7 +25,6 @@ LARGE: Final = 200_000
 """Bytes of content that travel in a chunk."""
 HUGE: Final = 700_000
 """Bytes of content that need several chunks, and several pages when they are fetched."""
-_PATIENCE: Final = 60.0
 _ABRUPT: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with no time to linger: closing resets the connection."""
 _KEY: Final = new_key("everybody")
@@ -65,7 +64,7 @@ class Clients:
             with Caller(self._port) as caller:
                 return action(caller)
 
-        return persistently(attempt, _PATIENCE)
+        return persistently(attempt)
 
     def _insist(self, account: Account, action: Callable[[Caller], Result]) -> Result:
         """Over a connection that is kept as long as it holds, again until it is done."""
@@ -77,7 +76,7 @@ class Clients:
                 self._drop(account)
                 raise
 
-        return persistently(attempt, _PATIENCE)
+        return persistently(attempt)
 
     def _connection(self, account: Account) -> Caller:
         caller = self._connections.get(account.name)

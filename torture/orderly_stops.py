@@ -1,7 +1,7 @@
 """Drills: SIGTERM under load, again and again; a worker, and a gateway, that stand still while everybody sends.
 
-Owns: the signals, and what is measured meanwhile. Promises: an end that takes longer than 5 seconds, an exit code
-other than 0, or memory without bound fails the drill.
+Owns: the signals, and what is measured meanwhile. Promises: a program that does not end, an exit code other
+than 0, or memory without bound fails the drill. How long an end took is shown, and depends on the machine.
 Exposure: none.
 """
 
@@ -17,7 +17,7 @@ from torture.actors import Actor, acknowledged_in
 from torture.caller import Account, Caller, new_account
 from torture.cast import extension_cast
 from torture.drill import Place, Row
-from torture.programs import STOP_SECONDS, ProgramFailed, wait_until
+from torture.programs import ProgramFailed, wait_until
 
 STOPS: Final = "sigterm-under-load"
 STANDSTILL: Final = "worker-stands-still"
@@ -112,7 +112,7 @@ def run_standstill(place: Place) -> Row:
         cast.server.worker.send_signal(signal.SIGCONT)
         cast.server.start()
         cast.finish()
-        note = f"gateway at most {largest >> 20} MiB, ended within {seconds:.1f} s ({STOP_SECONDS:.0f} s allowed)"
+        note = f"gateway at most {largest >> 20} MiB, ended within {seconds:.1f} s"
         return cast.row(STANDSTILL, 0, note)
     finally:
         with suppress(ProgramFailed, ProcessLookupError):
@@ -138,7 +138,7 @@ def run_gateway_standstill(place: Place) -> Row:
         cast.server.gateway.send_signal(signal.SIGCONT)
         cast.server.await_ready()
         cast.finish()
-        note = f"{seconds:.0f} s; the worker ended within {ended_within:.1f} s ({STOP_SECONDS:.0f} s allowed)"
+        note = f"{seconds:.0f} s; the worker ended within {ended_within:.1f} s"
         return cast.row(GATEWAY_STANDSTILL, 0, note)
     finally:
         with suppress(ProgramFailed, ProcessLookupError):

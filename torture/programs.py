@@ -22,12 +22,12 @@ import psutil
 from common.values import NO_CLIENT
 from common.wire.requests import PublicKeyRequest
 from torture.caller import Caller
+from torture.patience import HANG_SECONDS
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-READY_SECONDS: Final = 20.0
-STOP_SECONDS: Final = 5.0
-"""What SIGTERM and Ctrl-C may take."""
 _LOOK_EVERY: Final = 0.01
+_PATIENT: Final = ("--kill-after", str(HANG_SECONDS))
+"""For a keeper: its program may take as long to end as the machine needs."""
 _LOWEST_PORT: Final = 10_240
 _HIGHEST_PORT: Final = 30_000
 
@@ -36,7 +36,7 @@ class ProgramFailed(Exception):
     """A program did not do what it must; the text has its last words."""
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = READY_SECONDS) -> None:
+def wait_until(condition: Callable[[], object], what: str, seconds: float = HANG_SECONDS) -> None:
     """Look until `condition` holds. Raises `ProgramFailed` that names `what` was waited for."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -80,7 +80,7 @@ class Program:
             return
         command = [sys.executable, "-P", "-m", self.module, *self.arguments]
         if self.kept:
-            command = [sys.executable, "-P", str(ROOT / "scripts" / "keep_running.py"), "--", *command]
+            command = [sys.executable, "-P", str(ROOT / "scripts" / "keep_running.py"), *_PATIENT, "--", *command]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -130,7 +130,7 @@ class Program:
         """Send the program a signal."""
         os.kill(self.pid, number)
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = STOP_SECONDS) -> tuple[int, float]:
+    def stop(self, number: int = signal.SIGTERM, seconds: float = HANG_SECONDS) -> tuple[int, float]:
         """Ask it to end; the exit code, and the seconds it took. Raises `ProgramFailed` where it takes longer."""
         began = time.monotonic()
         self.process.send_signal(number)
@@ -207,7 +207,7 @@ class Server:
             return False
         return True
 
-    def await_ready(self, seconds: float = READY_SECONDS) -> None:
+    def await_ready(self, seconds: float = HANG_SECONDS) -> None:
         """Wait until both programs answer together. Raises `ProgramFailed`."""
 
         def answers() -> bool:

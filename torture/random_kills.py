@@ -6,30 +6,49 @@ Exposure: none.
 
 import time
 from collections import Counter
-from typing import Final
+from typing import Final, NamedTuple
 
-from torture.actors import judge_journals
+from torture.actors import acknowledged_in, judge_journals
 from torture.cast import Cast, extension_cast
 from torture.drill import Place, Row, say
+from torture.programs import wait_until
 
 NAME: Final = "random-kills"
 WEIGHTS: Final = {"worker": 22, "gateway": 22, "sender": 28, "receiver": 28}
 _PAUSE: Final = 0.2
 """Seconds between two kills, on average."""
 _FULL_SECONDS: Final = 600
-_QUICK_SECONDS: Final = 6
 _TELL_EVERY: Final = 30.0
+_LOOK_AFTER: Final = 8
+"""Kills in a row after which something has to come through before the next: on a slow machine the programs would die
+before they ever answered, and a drill in which nothing is acknowledged shows nothing."""
 
 
-def kill_at_random(cast: Cast, place: Place, drill: str, seconds: float) -> Row:
-    """Kill one after another for so many seconds, let everybody finish, and ask the checker."""
+class Enough(NamedTuple):
+    """When a drill has done what it came for: all three. `seconds` at least, where a person asked for a time."""
+
+    seconds: float
+    kills: int
+    acknowledged: int
+
+
+QUICK: Final = Enough(0.0, 24, 40)
+
+
+def kill_at_random(cast: Cast, place: Place, drill: str, enough: Enough) -> Row:
+    """Kill one after another until it is enough, let everybody finish, and ask the checker."""
     chance = place.chance(drill)
     killed: Counter[str] = Counter()
     try:
         cast.start()
         began = time.monotonic()
         tell_at = began + _TELL_EVERY
-        while time.monotonic() < began + seconds:
+        acknowledged = 0
+        while (
+            time.monotonic() < began + enough.seconds
+            or killed.total() < enough.kills
+            or acknowledged < enough.acknowledged
+        ):
             time.sleep(chance.expovariate(1 / _PAUSE))
             cast.look_for_deaths()
             (who,) = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
@@ -43,6 +62,8 @@ def kill_at_random(cast: Cast, place: Place, drill: str, seconds: float) -> Row:
                     actor.kill()
                     actor.start()
             killed[who] += 1
+            if killed.total() % _LOOK_AFTER == 0:
+                acknowledged = _await_more(cast, acknowledged)
             if time.monotonic() >= tell_at:
                 tell_at += _TELL_EVERY
                 so_far = judge_journals(cast.sent, cast.received)
@@ -54,7 +75,17 @@ def kill_at_random(cast: Cast, place: Place, drill: str, seconds: float) -> Row:
         cast.end()
 
 
+def _await_more(cast: Cast, before: int) -> int:
+    """Wait until the senders know of more than `before` accepted letters; how many they know of."""
+
+    def now() -> int:
+        return sum(len(acknowledged_in(journal)) for journal in cast.sent)
+
+    wait_until(lambda: now() > before, "a letter that comes through")
+    return now()
+
+
 def run(place: Place) -> Row:
     """Clients of the extension, as small as they can be made."""
-    seconds = _QUICK_SECONDS if place.quick else _FULL_SECONDS * place.share
-    return kill_at_random(extension_cast(place, NAME), place, NAME, seconds)
+    enough = QUICK if place.quick else QUICK._replace(seconds=_FULL_SECONDS * place.share)
+    return kill_at_random(extension_cast(place, NAME), place, NAME, enough)

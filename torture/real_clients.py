@@ -20,14 +20,13 @@ from torture.drill import Place, Row
 from torture.journal import Journal
 from torture.letters import Letter, parse_content, parse_line
 from torture.programs import Server
-from torture.random_kills import kill_at_random
+from torture.random_kills import QUICK, kill_at_random
 
 NAME: Final = "real-clients"
 _SENDERS: Final = 2
 _RECEIVERS: Final = 2
 _SIZES: Final = (0, 100, 1_000, 100_000)
 _FULL_SECONDS: Final = 180
-_QUICK_SECONDS: Final = 5
 _PAUSE: Final = 0.03
 
 
@@ -141,5 +140,5 @@ def run(place: Place) -> Row:
     except BaseException:
         cast.server.end()
         raise
-    seconds = _QUICK_SECONDS if place.quick else _FULL_SECONDS * place.share
-    return kill_at_random(cast, place, NAME, seconds)
+    enough = QUICK if place.quick else QUICK._replace(seconds=_FULL_SECONDS * place.share)
+    return kill_at_random(cast, place, NAME, enough)

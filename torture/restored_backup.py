@@ -21,6 +21,7 @@ from torture.caller import Account, Caller, new_account, token_of
 from torture.checker import judge
 from torture.drill import Place, Row, examples, say
 from torture.letters import Letter, parse_content
+from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, Server
 
 NAME: Final = "restored-backup"
@@ -90,7 +91,7 @@ def _admin(data: Path, command: str) -> None:
         env={"PYTHONPATH": str(ROOT)},
         check=True,
         capture_output=True,
-        timeout=20,
+        timeout=HANG_SECONDS,
     )
 
 

@@ -19,6 +19,7 @@ from common.wire.codes import ResponseCode
 from common.wire.responses import ERROR, encode_head, encode_stored
 from tests.bench.scripted_peer import CLOSE
 from tests.bench.scripted_server import ScriptedServer
+from torture.patience import HANG_SECONDS
 
 PROJECT = Path(__file__).parent.parent.parent
 BODY = b"what is sent, again and again"
@@ -343,7 +344,7 @@ def test_connections_are_given_up_after_the_hold_time(generator: Generator) -> N
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + HANG_SECONDS
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)

@@ -7,6 +7,7 @@ import pytest
 
 from bench.programs import Programs, free_port
 from bench.subject import SubjectFailed
+from torture.patience import HANG_SECONDS
 
 WAITS = "import signal, sys; print('here', flush=True); signal.sigwait([signal.SIGTERM, signal.SIGINT])"
 
@@ -57,12 +58,10 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 def test_a_program_that_does_not_end_is_killed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    deaf = (
-        "import signal, pathlib, time; signal.signal(15, signal.SIG_IGN); pathlib.Path('deaf').touch(); time.sleep(60)"
-    )
+    deaf = "import signal, pathlib, time; signal.signal(15, signal.SIG_IGN); pathlib.Path('deaf').touch(); time.sleep(3600)"
     with Programs(tmp_path, stop_seconds=0.1) as programs:
         programs.start("server", python(deaf))
-        programs.await_answer(lambda _attempt: (tmp_path / "deaf").unlink(), 20)
+        programs.await_answer(lambda _attempt: (tmp_path / "deaf").unlink(), HANG_SECONDS)
         (process_id,) = programs.process_ids.values()
     assert not psutil.pid_exists(process_id)
     assert "did not end within 0 s and is killed" in capsys.readouterr().err

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from torture.patience import HANG_SECONDS
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -15,7 +17,7 @@ def test_both_loads_are_told_with_their_ratio() -> None:
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=HANG_SECONDS,
         check=True,
     )
     first, second, ratio = done.stdout.splitlines()

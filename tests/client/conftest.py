@@ -13,6 +13,7 @@ from client.greeting import if_registered_here
 from client.messenger import Messenger
 from client.store import Store
 from tests.client.fake_gateway import FakeGateway
+from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +69,7 @@ def make(
     def open_home(
         name: str,
         server: ServerAddress = gateway.address,
-        reply_timeout: float = 5.0,
+        reply_timeout: float = HANG_SECONDS,
         consent: Consent = if_registered_here,
         clock: Clock = lambda: NOW,
     ) -> Messenger:

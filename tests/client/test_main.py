@@ -21,6 +21,7 @@ from client.settings import Flags, Settings
 from common.errors import InfoFileError, SettingRejected
 from common.info_files import ServerAddress
 from tests.client.fake_gateway import SILENCE, FakeGateway
+from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,7 @@ SERVER = ServerAddress("localhost", 1357)
 
 def run(home: Path, gateway: FakeGateway, typed: bytes, *options: str) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "client", "--home", str(home), "--server", str(gateway.address), *options]
-    return subprocess.run(command, input=typed, capture_output=True, cwd=ROOT, timeout=50, check=False)
+    return subprocess.run(command, input=typed, capture_output=True, cwd=ROOT, timeout=HANG_SECONDS, check=False)
 
 
 def between_menus(output: bytes) -> list[str]:
@@ -137,7 +138,13 @@ def test_a_terminal_without_the_letters(tmp_path: Path, gateway: FakeGateway) ->
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-m", "client", "--home", str(tmp_path / "a"), "--server", str(gateway.address)]
     done = subprocess.run(
-        command, input="żółw 🐢\n".encode(), capture_output=True, cwd=ROOT, env=environment, timeout=50, check=False
+        command,
+        input="żółw 🐢\n".encode(),
+        capture_output=True,
+        cwd=ROOT,
+        env=environment,
+        timeout=HANG_SECONDS,
+        check=False,
     )
     assert done.returncode == 0
     assert b"There is no choice" in done.stdout
@@ -156,7 +163,7 @@ def test_a_reader_that_goes_away(tmp_path: Path, gateway: FakeGateway) -> None:
         client.stdin.write(b"1\n" * 10_000)
         client.stdin.close()
         assert client.stderr.read() == b""
-        assert client.wait(timeout=30) == 1
+        assert client.wait(timeout=HANG_SECONDS) == 1
 
 
 @pytest.mark.parametrize(
@@ -180,7 +187,9 @@ def test_streams_that_are_closed(
     gateway.mailroom.register("bob", alice.identity().private_key.public_key())
     start = shlex.join([sys.executable, "-m", "client", "--home", str(tmp_path / "alice")])
     line = f"{start} --server {gateway.address} {command} {closed}"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, cwd=ROOT, timeout=50, check=False)
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, cwd=ROOT, timeout=HANG_SECONDS, check=False
+    )
     assert done.returncode == code, done
     assert done.stdout.endswith(out)
     assert bool(done.stdout) == bool(out)
@@ -195,7 +204,7 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-            timeout=50,
+            timeout=HANG_SECONDS,
             check=False,
         )
         assert (done.returncode, done.stdout) == (2, "")
@@ -208,7 +217,7 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
 @pytest.fixture
 def terminal(tmp_path: Path, gateway: FakeGateway) -> Iterator[pexpect.spawn[str]]:
     options = ["-m", "client", "--home", str(tmp_path / "alice"), "--server", str(gateway.address)]
-    child = pexpect.spawn(sys.executable, options, cwd=str(ROOT), encoding="utf-8", timeout=20)
+    child = pexpect.spawn(sys.executable, options, cwd=str(ROOT), encoding="utf-8", timeout=HANG_SECONDS)
     yield child
     child.close(force=True)
 
@@ -282,7 +291,9 @@ def test_ctrl_c_while_modules_are_read(tmp_path: Path, module: str, command: lis
         "from client.__main__ import main\n"
         f"sys.exit(main(['--home', {str(tmp_path)!r}, *{command!r}]))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, cwd=ROOT, timeout=50, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, cwd=ROOT, timeout=HANG_SECONDS, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 

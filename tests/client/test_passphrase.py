@@ -39,6 +39,7 @@ from common.errors import (
 )
 from common.info_files import ServerAddress
 from common.values import ClientId, MessageKind, PublicKey, Token, Username
+from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -685,7 +686,7 @@ def test_it_is_asked_once_at_a_terminal_even_where_the_input_is_a_pipe(home: Pat
     command = f"echo piped | {sys.executable} -P -m client --home {home} history"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MESSAGEU_CONFIG": "/nonexistent"}
     for typed, code, said in (("wrong", 2, "not the passphrase"), ("right", 0, TEXT)):
-        child = pexpect.spawn("sh", ["-c", command], env=environment, encoding="utf-8", timeout=30)
+        child = pexpect.spawn("sh", ["-c", command], env=environment, encoding="utf-8", timeout=HANG_SECONDS)
         child.expect(f"Passphrase of {home}: ")
         child.sendline(typed)
         child.expect(said)

@@ -22,6 +22,7 @@ from common.wire.requests import (
 )
 from common.wire.responses import ErrorResponse, PublicKeyResponse, RegisteredResponse, StoredResponse
 from tests.client.fake_gateway import CLOSE, ERROR, SILENCE, Answer, FakeGateway
+from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,7 @@ def server() -> Iterator[FakeGateway]:
 
 @pytest.fixture
 def link(server: FakeGateway) -> Iterator[ServerLink]:
-    opened = ServerLink(server.address, reply_timeout=5)
+    opened = ServerLink(server.address, reply_timeout=HANG_SECONDS)
     yield opened
     opened.close()
 
@@ -116,7 +117,7 @@ def test_silence(server: FakeGateway) -> None:
     server.script.append(SILENCE)
     with pytest.raises(ServerSilent, match=r"silence for 0\.05 s"):
         pull(link)
-    link._reply_timeout = 20
+    link._reply_timeout = HANG_SECONDS
     pull(link)
     assert server.connections == 2
     link.close()

@@ -12,6 +12,7 @@ import pytest
 
 from client.passphrase import set_passphrase
 from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
+from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,7 @@ def started(*arguments: str, count: bool = False) -> tuple[int, int, set[str]]:
         text=True,
         env={"PYTHONPATH": str(ROOT), "MESSAGEU_CONFIG": "/nonexistent/config.toml"},
         check=True,
-        timeout=30,
+        timeout=HANG_SECONDS,
     )
     code, derived, modules = json.loads(done.stdout.splitlines()[-1])
     return code, derived, set(modules)

@@ -13,6 +13,7 @@ import pytest
 from common import fail_points
 from common.errors import SettingRejected
 from common.fail_points import VARIABLE, Countdown, FailPoint
+from torture.patience import HANG_SECONDS
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -64,6 +65,6 @@ def test_an_armed_process_dies_without_a_last_word() -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=HANG_SECONDS,
     )
     assert (died.returncode, died.stdout) == (-signal.SIGKILL, "0\n1\n")

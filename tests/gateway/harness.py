@@ -17,9 +17,7 @@ from gateway.session_context import SessionContext
 from gateway.settings import Settings
 from gateway.storage_link import StorageLink
 from tests.gateway.fake_storage import FakeStorage
-
-PATIENCE = 10.0
-"""Real seconds after which a test that waits for something gives up."""
+from torture.patience import HANG_SECONDS
 
 
 class Clock:
@@ -121,7 +119,7 @@ class Gate:
 
     def turn_until(self, condition: Callable[[], bool]) -> None:
         """Turn until `condition` holds."""
-        give_up = time.monotonic() + PATIENCE
+        give_up = time.monotonic() + HANG_SECONDS
         while not condition():
             assert time.monotonic() < give_up, "waited in vain"
             self.turn()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pexpect
 from pexpect.popen_spawn import PopenSpawn
 
+from torture.patience import HANG_SECONDS
 from torture.programs import ROOT
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ MessageU client at your service.
 ?
 """
 EVERY_LINE_END = re.compile(r"\r*\n")
-PATIENCE = 20.0
 PROMPTS = ("User name:", "Text:", "Path of the file:")
 QUESTION = r"\[Y/n\]"
 
@@ -57,14 +57,14 @@ class Console:
                 arguments,
                 env=environment,
                 cwd=str(home),
-                timeout=PATIENCE,
+                timeout=HANG_SECONDS,
                 encoding="utf-8",
                 dimensions=(50, 200),
                 echo=False,
             )
             if terminal
             else PopenSpawn(
-                [sys.executable, *arguments], env=environment, cwd=str(home), timeout=PATIENCE, encoding="utf-8"
+                [sys.executable, *arguments], env=environment, cwd=str(home), timeout=HANG_SECONDS, encoding="utf-8"
             )
         )
         self._child.delaybeforesend = None

@@ -20,6 +20,7 @@ from common.wire.requests import PublicKeyRequest, RegisterRequest, encode
 from common.wire.responses import ERROR, ErrorResponse, PublicKeyResponse
 from gateway.__main__ import _port
 from torture.caller import Account, Caller, Refused, new_account, new_key, public_half
+from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, Server, wait_until
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def test_bad_requests_are_refused_and_change_nothing(server: Server) -> None:
     alice, bob = new_account(server.port, "alice"), new_account(server.port, "bob")
     before = rows(server)
     assert before["user"] == 2
-    half_a_header = socket.create_connection(("127.0.0.1", server.port), HEADER_TIME + 5)
+    half_a_header = socket.create_connection(("127.0.0.1", server.port), HANG_SECONDS)
     half_a_header.sendall(bytes(11))
     good = PublicKeyRequest(alice.client_id, bob.client_id)
     requests = list(refused_requests(alice, bob))
@@ -241,7 +242,7 @@ def test_a_corrupt_server_info_is_one_sentence(tmp_path: Path, content: str) -> 
         capture_output=True,
         text=True,
         check=False,
-        timeout=20,
+        timeout=HANG_SECONDS,
     )
     assert client.returncode == 2
     assert client.stderr.count("\n") == 1

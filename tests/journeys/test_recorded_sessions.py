@@ -16,6 +16,7 @@ import pytest
 from common.wire.codes import PADDED_BLOCK, ResponseCode
 from common.wire.fields import REQUEST_HEADER, RESPONSE_HEADER, STORED, USER, WAITING_HEAD
 from common.wire.server_connection import Limits, Padded, ServerConnection
+from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 PEERS = sorted(path.name.removesuffix(".jsonl") for path in VECTORS.glob("recorded-*.jsonl"))
-PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Replay:
 
 
 def connect(server: Server) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", server.port), PATIENCE)
+    connection = socket.create_connection(("127.0.0.1", server.port), HANG_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 

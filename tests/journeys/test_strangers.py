@@ -18,6 +18,7 @@ from common.wire.requests import HelloRequest, ListUsersRequest, encode
 from common.wire.responses import UserListed
 from tests.journeys.test_bad_input import frame, registration, rows, send
 from torture.caller import FEATURES, Caller, new_account, token_of
+from torture.patience import HANG_SECONDS
 from torture.programs import wait_until
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 ABRUPT = struct.pack("ii", 1, 0)
 """SO_LINGER with no time to linger: closing resets the connection."""
-PATIENCE = 20.0
 MEMORY_OF_A_FLOOD = 48 * 1024 * 1024
 HELLO_ANSWER = 7 + 72
 JUDGED_AT = {"603": 44, "unknown": 23}
@@ -34,7 +34,7 @@ JUDGED_AT = {"603": 44, "unknown": 23}
 
 
 def connect(server: Server) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", server.port), PATIENCE)
+    connection = socket.create_connection(("127.0.0.1", server.port), HANG_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
@@ -127,7 +127,7 @@ def exchange(server: Server, data: bytes, wanted: int, write_size: int) -> list[
         connection.setblocking(False)
         at = 0
         while True:
-            readable, writable, _ = select.select([connection], [connection] * (at < len(data)), [], PATIENCE)
+            readable, writable, _ = select.select([connection], [connection] * (at < len(data)), [], HANG_SECONDS)
             assert readable or writable, "nothing moves"
             if writable:
                 at += connection.send(data[at : at + write_size])
@@ -195,7 +195,7 @@ def test_a_flood_that_reads_no_answers_costs_bounded_memory(server: Server) -> N
             assert caller.users(ClientId(alice.client_id)) == []
         received = 0
         while received < sent // 31 * HELLO_ANSWER:
-            assert select.select([connection], [], [], PATIENCE)[0], f"{received} bytes for {sent}"
+            assert select.select([connection], [], [], HANG_SECONDS)[0], f"{received} bytes for {sent}"
             part = connection.recv(1 << 20)
             assert part
             received += len(part)

@@ -12,6 +12,7 @@ import pytest
 
 from torture import failing_disk, power_cuts
 from torture.__main__ import DRILLS
+from torture.patience import HANG_SECONDS
 from torture.programs import ROOT
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def test_a_short_drill_passes(tmp_path: Path, drill: str) -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=HANG_SECONDS * 2,
     )
     (row,) = json.loads(rows.read_text())
     assert row["drill"] == drill

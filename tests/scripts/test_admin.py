@@ -14,6 +14,7 @@ from storage_worker import admin
 from storage_worker.folder import folder_lock
 from storage_worker.store_facts import parse_facts
 from tests.storage_worker.office import Gateway, Office
+from torture.patience import HANG_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -154,7 +155,7 @@ def test_the_command_from_another_folder(gateway: Gateway, tmp_path: Path) -> No
             env={"PATH": os.environ["PATH"], **environment},
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=HANG_SECONDS,
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from scripts.keep_running import Keeper, as_exit_code, display_name, main, open_ancestors, parent_of, reason
+from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -243,7 +244,7 @@ open(out, "a").write(f"{os.getpid()}\\n")
 if on_term.isdigit():
     sys.exit(int(on_term))
 while True:
-    time.sleep(60)
+    time.sleep(3600)
 """
 
 
@@ -270,7 +271,7 @@ class Kept:
 
 
 def eventually(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 15
+    end = time.monotonic() + HANG_SECONDS
     while not is_so():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)

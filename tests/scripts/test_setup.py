@@ -15,6 +15,7 @@ import pytest
 
 from scripts import _setup
 from scripts._setup import SetUp, SetUpFailed, last_line, lock, write_whole
+from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -279,7 +280,13 @@ def shell(root: Path, text: str, cwd: Path, **environment: str) -> subprocess.Co
     script.write_text(f'#!/bin/sh\nset -eu\n. "$(dirname -- "$0")/_setup.sh"\n{text}\n')
     script.chmod(0o755)
     return subprocess.run(
-        [script], cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=30, check=False
+        [script],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+        check=False,
     )
 
 

@@ -8,8 +8,7 @@ import zmq
 from common.data_folder import link_endpoint
 from common.ipc.schema import Batch, Hello, Reply, ToGateway, Welcome, decode_to_gateway, encode_batch, encode_hello
 from common.operations import Operation, Outcome
-
-PATIENCE_MS = 20_000
+from torture.patience import HANG_SECONDS
 
 
 class FakeGateway:
@@ -37,7 +36,7 @@ class FakeGateway:
         """Any frames."""
         self.socket.send_multipart(frames)
 
-    def receive(self, patience_ms: int = PATIENCE_MS) -> ToGateway:
+    def receive(self, patience_ms: int = int(HANG_SECONDS * 1000)) -> ToGateway:
         """The next message of the worker."""
         assert self.socket.poll(patience_ms), "the worker is silent"
         [frame] = self.socket.recv_multipart()

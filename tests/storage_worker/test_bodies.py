@@ -11,6 +11,7 @@ from common.errors import StoreFailed, StoreFull
 from storage_worker import bodies as bodies_module
 from storage_worker.bodies import Bodies, DiskBodies, SyncThread
 from tests.storage_worker.office import SyncAtOnce
+from torture.patience import HANG_SECONDS
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ class GatedFolder:
     def sync(self, body: int) -> None:
         """Wait for the gate."""
         self.begun.release()
-        assert self.gate.acquire(timeout=20)
+        assert self.gate.acquire(timeout=HANG_SECONDS)
         if self.failure is not None:
             raise self.failure
         self.synced.append(body)
@@ -128,14 +129,14 @@ def gated() -> Iterator[tuple[GatedFolder, SyncThread]]:
 def until_synced(thread: SyncThread, body: int, size: int) -> None:
     """Wait for the thread's own word; the test's time-out bounds it."""
     with thread._news:
-        assert thread._news.wait_for(lambda: thread._synced.get(body, -1) >= size, timeout=20)
+        assert thread._news.wait_for(lambda: thread._synced.get(body, -1) >= size, timeout=HANG_SECONDS)
 
 
 def test_the_thread_tells_what_it_synced_and_nothing_more(gated: tuple[GatedFolder, SyncThread]) -> None:
     folder, thread = gated
     bodies = Bodies(folder, thread)
     bodies.append(1, bytes(bodies_module.SYNC_STEP))
-    assert folder.begun.acquire(timeout=20), "a full step is synced while the file still grows"
+    assert folder.begun.acquire(timeout=HANG_SECONDS), "a full step is synced while the file still grows"
     bodies.append(1, b"rest")
     assert bodies.finish(1) == bodies_module.SYNC_STEP + 4 + 1
     folder.gate.release()
@@ -166,7 +167,7 @@ def test_what_is_forgotten_is_not_synced(gated: tuple[GatedFolder, SyncThread]) 
     bodies.append(1, b"x")
     bodies.append(2, b"y")
     assert bodies.finish(1) > 0
-    assert folder.begun.acquire(timeout=20)
+    assert folder.begun.acquire(timeout=HANG_SECONDS)
     assert bodies.finish(2) > 0
     bodies.remove(2)
     folder.gate.release()

@@ -9,8 +9,8 @@ import pytest
 from common.errors import StoreFailed, StoreFull
 from storage_worker.checkpoints import CheckpointThread
 from storage_worker.database import Database
+from torture.patience import HANG_SECONDS
 
-PATIENCE = 30
 """Seconds after which a thread that does not come is a failure."""
 
 
@@ -25,7 +25,7 @@ class Slow(Database):
 
     def checkpoint(self, *, truncate: bool = False) -> bool:
         self.begun.set()
-        assert self.may_end.wait(PATIENCE)
+        assert self.may_end.wait(HANG_SECONDS)
         if self.failure is not None:
             raise self.failure
         return super().checkpoint(truncate=truncate)
@@ -38,13 +38,13 @@ def database(tmp_path: Path) -> Database:
 
 def begun(thread: CheckpointThread, slow: Slow) -> None:
     thread.begin()
-    assert slow.begun.wait(PATIENCE)
+    assert slow.begun.wait(HANG_SECONDS)
     assert thread.running
     assert thread.outcome() is None
 
 
 def outcome_of(thread: CheckpointThread) -> bool:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + HANG_SECONDS
     while (outcome := thread.outcome()) is None:
         assert time.monotonic() < deadline, "it never ended"
     return outcome

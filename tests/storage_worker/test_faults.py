@@ -7,7 +7,6 @@ from tests.storage_worker.faulty_disk import Fault
 
 
 # Every life syncs hundreds of times, and other programs may keep the disk busy.
-@pytest.mark.timeout(300)
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", Fault)
 def test_operations_fail_once(fault: Fault) -> None:

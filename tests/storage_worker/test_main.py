@@ -38,8 +38,8 @@ from tests.storage_worker.fake_gateway import FakeGateway
 from tests.storage_worker.faulty_disk import Fault, FaultyDisk
 from tests.storage_worker.office import KEY, CheckpointAtOnce, Office, pieces
 from tests.storage_worker.worker_process import WorkerProcess
+from torture.patience import HANG_SECONDS
 
-PATIENCE = 30
 """Seconds after which a thread that does not come is a failure."""
 
 
@@ -300,7 +300,7 @@ class TestTheCheckpointThread:
             hello, batch = Hello(0, bytes(16)), Batch(0, 1, 1, [Register("alice", KEY)])
             service._desk.handle([Letter(b"gateway", hello), Letter(b"gateway", batch)], 0)
             service._after_turn()
-            assert ended.wait(PATIENCE)
+            assert ended.wait(HANG_SECONDS)
             if ends_with is not None:
                 raise ends_with
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
+from torture.patience import HANG_SECONDS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -27,13 +29,13 @@ class WorkerProcess:
 
     def wait(self) -> int:
         """The exit code, when it ends by itself."""
-        _, self.log = self.process.communicate(timeout=20)
+        _, self.log = self.process.communicate(timeout=HANG_SECONDS)
         return self.process.returncode
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Ask it to end; its exit code. It has 5 seconds."""
+        """Ask it to end; its exit code."""
         self.process.send_signal(number)
-        _, self.log = self.process.communicate(timeout=5)
+        _, self.log = self.process.communicate(timeout=HANG_SECONDS)
         return self.process.returncode
 
     def kill(self) -> None:

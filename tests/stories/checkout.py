@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts import _setup
+from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, free_port
 
 if TYPE_CHECKING:
@@ -36,7 +37,9 @@ def check_out(folder: Path) -> None:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / ".venv")], check=True, timeout=50)
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", str(folder / ".venv")], check=True, timeout=HANG_SECONDS
+    )
     (packages,) = (folder / ".venv" / "lib").glob("python*/site-packages")
     (packages / "those-of-this-run.pth").write_text("\n".join(site.getsitepackages()))
     set_up = _setup.SetUp(folder, _setup.call, _setup.say)
@@ -67,4 +70,4 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def _git(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["git", *words], cwd=cwd, capture_output=True, text=True, check=False, timeout=50)
+    return subprocess.run(["git", *words], cwd=cwd, capture_output=True, text=True, check=False, timeout=HANG_SECONDS)

@@ -37,6 +37,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import fastjsonschema
 
+from torture.patience import HANG_SECONDS
 from torture.programs import ROOT
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ def messageu(
         text=True,
         cwd=folder,
         env=environment,
-        timeout=40,
+        timeout=HANG_SECONDS,
         check=False,
         preexec_fn=None
         if largest_file is None

@@ -12,13 +12,13 @@ import pexpect
 import psutil
 import pyte
 
+from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-PATIENCE = 20.0
 CTRL_C, CTRL_D, ENTER = "\x03", "\x04", "\r"
 ROWS = 60
 _BRACKETED_PASTE = 2004 << 5
@@ -93,7 +93,7 @@ class Terminal:
 
     def until(self, text: str, times: int = 1) -> Self:
         """Wait until a text is on the screen, so many times."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + HANG_SECONDS
         while not self._shows(text, times):
             assert time.monotonic() < end, f"{text!r} was never shown, but:\n{self}"
             try:
@@ -121,7 +121,7 @@ class Terminal:
 
     def ends(self) -> int:
         """Read to the end; the exit code. The terminal has to be as it was before."""
-        self._child.expect(pexpect.EOF, timeout=PATIENCE)
+        self._child.expect(pexpect.EOF, timeout=HANG_SECONDS)
         self._stream.feed(self._child.before or "")
         assert termios.tcgetattr(self._child.child_fd) == self._settings, "the terminal is not as it was"
         assert not self._screen.cursor.hidden, "the cursor is hidden"

@@ -20,6 +20,7 @@ import torture.__main__
 from tests.stories.checkout import check_out, environment
 from tests.stories.terminals import CTRL_C, Terminal
 from tests.stories.test_readme import blocks
+from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, Server
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class World:
         if play.typed is None:
             done = subprocess.run(
                 command, cwd=self.folder, env=self.environment(play.home), stdin=subprocess.DEVNULL,
-                capture_output=True, text=True, timeout=50, check=False,
+                capture_output=True, text=True, timeout=HANG_SECONDS, check=False,
             )  # fmt: skip
             printed, code = f"{done.stdout}{done.stderr}", done.returncode
         else:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.stories.runner import messageu, receives
 from tests.stories.test_watch import watching
+from torture.patience import HANG_SECONDS
 from torture.programs import Server, wait_until
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Lines:
 
 def until(lines: list[Lines], text: str) -> None:
     """Wait until one of several processes printed a text."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + HANG_SECONDS
     while not any(text in line for one in lines for line in one.seen):
         assert time.monotonic() < end, f"nobody printed {text!r}: {[one.seen for one in lines]}"
         time.sleep(0.05)

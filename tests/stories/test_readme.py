@@ -14,6 +14,7 @@ from client.arguments import VERIFIED
 from tests.stories.checkout import check_out, environment, give_port
 from tests.stories.terminals import Terminal
 from torture.caller import Caller
+from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, wait_until
 
 if TYPE_CHECKING:
@@ -53,7 +54,13 @@ def test_a_stranger(tmp_path: Path) -> None:
             wait_until(lambda: answers(port), "an answer")
             for words in (register_alice, register_bob):
                 done = subprocess.run(
-                    words, cwd=clone, env=environment(clone), capture_output=True, text=True, timeout=50, check=False
+                    words,
+                    cwd=clone,
+                    env=environment(clone),
+                    capture_output=True,
+                    text=True,
+                    timeout=HANG_SECONDS,
+                    check=False,
                 )
                 assert done.returncode == 0, done.stderr
             with (

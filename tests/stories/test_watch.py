@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.stories.runner import check_json, messageu
+from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, Server
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def watching(home: Path, *options: str, **more: str) -> Iterator[subprocess.Pope
 
 
 def until(path: Path, text: str) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + HANG_SECONDS
     while not path.exists() or text not in path.read_text():
         assert time.monotonic() < end, f"{path} never held {text!r}"
         time.sleep(0.05)
