@@ -3,7 +3,7 @@
 Owns: the loop that receives, or follows another process of the home that does; the cursor.
 Promises: the cursor moves behind a message when it was printed, or when the command that got it ended with 0; until
 then that message is handed out again, and nothing behind it. Of several watches of a home one hands out at
-a time. A server that goes away is waited for.
+a time. A server that goes away is waited for. A command that runs when the watch is ended is ended too, with SIGTERM.
 Exposure: hands texts that strangers chose to a command, as JSON on its standard input and never as part of a command
 line.
 
@@ -24,6 +24,8 @@ from common.errors import HomeInUse, ServerAnsweredError, ServerSilent, ServerUn
 FOLLOW: Final = 1.0
 """Seconds between two looks at what another process received."""
 LONGEST_PAUSE: Final = 30.0
+GRACE: Final = 5.0
+"""Seconds that a command has to end when the watch ends."""
 SERVER_WAIT: Final = 60.0
 """Seconds that one question to the server may take."""
 
@@ -102,11 +104,26 @@ def _hand(output: Output, words: list[str] | None, message: Received) -> bool:
         letters.show_received(output, message)
         return True
     try:
-        done = subprocess.run(words, input=letters.as_json(message) + "\n", text=True, encoding="utf-8", check=False)
+        process = subprocess.Popen(words, stdin=subprocess.PIPE)
     except OSError as error:
         output.say(f"{words[0]} can't be started ({error.strerror}).")
         return False
-    return done.returncode == 0
+    with process:
+        try:
+            process.communicate(letters.as_json(message).encode("utf-8") + b"\n")
+        except BaseException:
+            _end(process)
+            raise
+    return process.returncode == 0
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End the command as we are ended, and without its consent where it takes too long over that."""
+    process.terminate()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _sleep(pause: float) -> float:

@@ -119,17 +119,38 @@ class Terminal:
         lines = self._screen.display
         return "".join(lines).count(text) >= times or " ".join(" ".join(lines).split()).count(text) >= times
 
+    def gets(self, number: int) -> Self:
+        """Send a signal."""
+        pid = self._child.pid
+        assert pid is not None
+        os.kill(pid, number)
+        return self
+
     def ends(self) -> int:
         """Read to the end; the exit code. The terminal has to be as it was before."""
+<<<<<<< HEAD
         self._child.expect(pexpect.EOF, timeout=HANG_SECONDS)
+=======
+        self._read_to_the_end()
+        code: int | None = self._child.exitstatus
+        assert code is not None, f"it was killed by signal {self._child.signalstatus}:\n{self}"
+        return code
+
+    def ended_by(self) -> int:
+        """Read to the end; the signal that ended it. The terminal has to be as it was before."""
+        self._read_to_the_end()
+        number: int | None = self._child.signalstatus
+        assert number is not None, f"it ended with {self._child.exitstatus}:\n{self}"
+        return number
+
+    def _read_to_the_end(self) -> None:
+        self._child.expect(pexpect.EOF, timeout=PATIENCE)
+>>>>>>> e3c1cbd (watch: who ends it ends its command, and chat leaves the terminal)
         self._stream.feed(self._child.before or "")
         assert termios.tcgetattr(self._child.child_fd) == self._settings, "the terminal is not as it was"
         assert not self._screen.cursor.hidden, "the cursor is hidden"
         assert _BRACKETED_PASTE not in self._screen.mode, "the terminal still brackets what is pasted"
         self._child.close()
-        code: int | None = self._child.exitstatus
-        assert code is not None, f"it was killed by signal {self._child.signalstatus}:\n{self}"
-        return code
 
     def __str__(self) -> str:
         return "\n".join(self.lines).rstrip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -119,6 +120,14 @@ def test_an_account_of_the_published_protocol_chats_too(server: Server, tmp_path
         alice.types("into the void").until(" you [not sent: ")
         alice.types(CTRL_D, end="")
         assert alice.ends() == 0
+
+
+def test_who_is_told_to_end_leaves_the_terminal_as_it_was(server: Server, tmp_path: Path) -> None:
+    register(tmp_path, server, "alice", "bob")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        with Terminal(tmp_path / "alice", server.port, "chat", "bob") as alice:
+            alice.until("connected").gets(number)
+            assert alice.ended_by() == number
 
 
 def test_a_home_with_a_passphrase(server: Server, tmp_path: Path) -> None:

@@ -93,6 +93,32 @@ def test_watch(server: Server, tmp_path: Path) -> None:
     assert [message["text"] for message in messages] == ["three", "four"]
 
 
+def test_who_ends_the_watch_ends_the_command(server: Server, tmp_path: Path) -> None:
+    for name in ("alice", "bob"):
+        assert messageu(tmp_path, server.port, name, ["register", name]).returncode == 0
+    assert messageu(tmp_path, server.port, "alice", ["send", "bob", "hello"]).returncode == 0
+    ended = tmp_path / "ended"
+    script = tmp_path / "take.py"
+    script.write_text(
+        "import pathlib, signal, sys\n"
+        "def end(*_):\n"
+        f"    pathlib.Path({str(ended)!r}).write_text('by SIGTERM')\n"
+        "    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        f"pathlib.Path({str(tmp_path / 'begun')!r}).write_text('begun')\n"
+        "signal.pause()\n"
+    )
+    with watching(tmp_path / "bob", "--exec", shlex.join([sys.executable, str(script)])) as watch:
+        until(tmp_path / "begun", "begun")
+        watch.send_signal(signal.SIGTERM)
+        assert watch.wait(20) == -signal.SIGTERM
+        assert ended.read_text() == "by SIGTERM"
+    # What it had was not taken: it is handed out again.
+    with watching(tmp_path / "bob") as watch:
+        assert watch.stdout is not None
+        assert watch.stdout.readline().endswith(" alice sent a symmetric key\n")
+
+
 def test_a_command_does_not_get_the_passphrase(server: Server, tmp_path: Path) -> None:
     for name in ("alice", "bob"):
         assert messageu(tmp_path, server.port, name, ["register", name]).returncode == 0
