@@ -3,13 +3,14 @@
 Owns: what SIGINT, SIGTERM and SIGHUP do in the client's programs.
 Promises: SIGINT ends in a `KeyboardInterrupt` that somebody hears of, the others in an `Ended`: what is half written is
 removed, and then the program dies of that very signal, as whoever sent it expects. Python ignores an exception that is
-raised while an object is being finalized (it prints a traceback and goes on), so there a signal waits until that is
-over.
+raised while it works for itself, and goes on: in a finalizer, or in a callback of a weak reference, such as each import
+has. There a signal comes again a moment later, until it is heard.
 Exposure: none.
 """
 
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Final
@@ -31,10 +32,13 @@ def install() -> None:
     """Take Ctrl-C over from Python's own handler; one that somebody chose, or that ignores the signal, stays."""
     if _at_home() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
+        _hear_what_is_ignored()
 
 
 def install_end() -> None:
     """Have SIGTERM and SIGHUP raise `Ended`; a handler that somebody chose, or that ignores the signal, stays."""
+    if _at_home():
+        _hear_what_is_ignored()
     for number in _ENDING if _at_home() else ():
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _end)
@@ -56,33 +60,38 @@ def _at_home() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    if _finalizing(frame):
-        _again(number)
-        return
+def _end(number: int, _frame: FrameType | None) -> None:
     # A second one must not break off the cleaning up.
     for one in _ENDING:
         signal.signal(one, signal.SIG_IGN)
     raise Ended(number)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    if _finalizing(frame):
-        _again(number)
-        return
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _finalizing(frame: FrameType | None) -> bool:
-    while frame is not None:
-        if frame.f_code.co_name == "__del__":
-            return True
-        frame = frame.f_back
-    return False
+def _hear_what_is_ignored() -> None:
+    """Have Python's hook for ignored exceptions, `sys.unraisablehook`, send a signal again that ended there."""
+    before = sys.unraisablehook
+    if getattr(before, "__module__", None) == __name__:
+        return
+
+    def hook(ignored: "sys.UnraisableHookArgs") -> None:
+        match ignored.exc_value:
+            case KeyboardInterrupt():
+                _again(signal.SIGINT)
+            case Ended(number=number):
+                signal.signal(number, _end)
+                _again(number)
+            case _:
+                before(ignored)
+
+    sys.unraisablehook = hook
 
 
 def _again(number: int) -> None:
-    """Have the signal come again a moment later, and again, until nothing is being finalized."""
+    """Have the signal come again a moment later: Python is still at what it does for itself."""
     again = threading.Timer(_MOMENT, signal.pthread_kill, (threading.main_thread().ident, number))
     again.daemon = True
     again.start()

@@ -58,7 +58,8 @@ def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 def test_a_program_that_does_not_end_is_killed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    deaf = "import signal, pathlib, time; signal.signal(15, signal.SIG_IGN); pathlib.Path('deaf').touch(); time.sleep(3600)"
+    waits = "pathlib.Path('deaf').touch(); time.sleep(3600)"
+    deaf = f"import signal, pathlib, time; signal.signal(15, signal.SIG_IGN); {waits}"
     with Programs(tmp_path, stop_seconds=0.1) as programs:
         programs.start("server", python(deaf))
         programs.await_answer(lambda _attempt: (tmp_path / "deaf").unlink(), HANG_SECONDS)

@@ -128,9 +128,6 @@ class Terminal:
 
     def ends(self) -> int:
         """Read to the end; the exit code. The terminal has to be as it was before."""
-<<<<<<< HEAD
-        self._child.expect(pexpect.EOF, timeout=HANG_SECONDS)
-=======
         self._read_to_the_end()
         code: int | None = self._child.exitstatus
         assert code is not None, f"it was killed by signal {self._child.signalstatus}:\n{self}"
@@ -144,8 +141,7 @@ class Terminal:
         return number
 
     def _read_to_the_end(self) -> None:
-        self._child.expect(pexpect.EOF, timeout=PATIENCE)
->>>>>>> e3c1cbd (watch: who ends it ends its command, and chat leaves the terminal)
+        self._child.expect(pexpect.EOF, timeout=HANG_SECONDS)
         self._stream.feed(self._child.before or "")
         assert termios.tcgetattr(self._child.child_fd) == self._settings, "the terminal is not as it was"
         assert not self._screen.cursor.hidden, "the cursor is hidden"

@@ -9,12 +9,11 @@ import sys
 import time
 from typing import TYPE_CHECKING, Self
 
+from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-PATIENCE = 20.0
 
 
 class Tmux:
@@ -94,7 +93,7 @@ class Tmux:
 
     def until(self, text: str, times: int = 1) -> Self:
         """Wait until a text is on the screen, so many times."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + HANG_SECONDS
         while True:
             lines = self.lines
             if max("".join(lines).count(text), " ".join(" ".join(lines).split()).count(text)) >= times:
@@ -117,7 +116,7 @@ class Tmux:
             text=True,
             encoding="utf-8",
             env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(self._folder)},
-            timeout=PATIENCE,
+            timeout=HANG_SECONDS,
             check=False,
         )
         assert done.returncode == 0, f"{words}: {done.stderr}"
