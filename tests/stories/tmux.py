@@ -58,9 +58,13 @@ class Tmux:
         script = self._folder / "command.sh"
         script.write_text(
             "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items())
-            + f'cd {shlex.quote(str(self._folder))}\n{before} {shlex.join(command)} {behind}\necho "ended with $?"\n'
+            + f"clear\ncd {shlex.quote(str(self._folder))}\n"
+            + f'{before} {shlex.join(command)} {behind}\necho "ended with $?"\n'
         )
-        return self.types(f"clear; sh {script}")
+        # Nothing of before is to be taken for what the command shows.
+        self.types("clear")
+        wait_until(lambda: [line for line in self.lines if line] == ["$"], "the screen to be cleared")
+        return self.types(f"sh {script}")
 
     def types(self, text: str, end: str | None = "Enter") -> Self:
         """Type a text, and press a key."""
