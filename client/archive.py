@@ -21,15 +21,16 @@ import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final, Self, cast
 
 from client.ciphers import RandomBytes
 from client.home import ARRIVED, ARRIVING, moving_in, open_store, refuse_a_home_in_use, settle_held
 from client.identity_files import holds_key
 from client.store import SPOOL_FOLDER, STORE_FILE
+from client.tables.foreign import check_foreign_store
 from client.vault import CHUNK, ArchiveOpener, ArchiveSealer
 from common.disk import sync_folder, writing
-from common.errors import CipherError, InfoFileError, SettingRejected
+from common.errors import CipherError, InfoFileError, SettingRejected, StoreBroken
 
 _SERVER_INFO: Final = "server.info"
 _SPOOLED: Final = re.compile(r"[0-9a-f]{32}")
@@ -45,7 +46,7 @@ def export_home(home: Path, target: Path, passphrase: str, random_bytes: RandomB
         # Nobody receives, sends what waits, or writes anything meanwhile: files and database belong together.
         with store.receiver(), store.sender(wait=True), store.snapshot() as database, _new_file(target) as file:
             sealer = ArchiveSealer(file, passphrase, random_bytes)
-            with tarfile.open(fileobj=_piped(sealer), mode="w|", bufsize=CHUNK) as tar:
+            with tarfile.open(fileobj=_piped(sealer), mode="w|", bufsize=CHUNK, format=tarfile.GNU_FORMAT) as tar:
                 _add(tar, STORE_FILE, _piped(_File(home / STORE_FILE, database)))
                 for path in _files_of(home):
                     with _opened(path) as member:
@@ -77,6 +78,7 @@ def _bring(stream: "_Rest", source: Path, home: Path) -> None:
             shutil.rmtree(arriving, ignore_errors=True)
             arriving.mkdir(mode=0o700)
         _unpack(stream, source, arriving)
+        _check_store(source, arriving)
         with writing(home):
             if (home / _SERVER_INFO).exists():
                 (arriving / _SERVER_INFO).unlink(missing_ok=True)
@@ -91,6 +93,19 @@ def _bring(stream: "_Rest", source: Path, home: Path) -> None:
         shutil.rmtree(arriving, ignore_errors=True)
         raise
     settle_held(home)
+
+
+def _check_store(source: Path, arriving: Path) -> None:
+    """Whoever made the file chose what its store says. Raises `InfoFileError`."""
+    if not (arriving / STORE_FILE).exists():
+        return
+    try:
+        check_foreign_store(arriving / STORE_FILE, arriving / SPOOL_FOLDER)
+    except StoreBroken as error:
+        problem = str(error).rstrip(".")
+        raise InfoFileError(
+            source, None, f"holds a store that can't be used: {problem}; nothing was imported", error.advice
+        ) from error
 
 
 def _begin(file: BinaryIO, source: Path, passphrase: str) -> tuple[ArchiveOpener, bytes]:
@@ -143,9 +158,9 @@ def _piped(stream: ArchiveSealer | _Rest | _File) -> BinaryIO:
 
 def _unpack(stream: _Rest, source: Path, into: Path) -> None:
     try:
-        with tarfile.open(fileobj=_piped(stream), mode="r|", bufsize=CHUNK) as tar:
+        with tarfile.open(fileobj=_piped(stream), mode="r|", bufsize=CHUNK, tarinfo=_PlainMember) as tar:
             for entry in tar:
-                content = tar.extractfile(entry) if entry.isreg() and _belongs(entry.name) else None
+                content = tar.extractfile(entry) if _belongs(entry.name) else None
                 if content is None:
                     raise InfoFileError(source, None, f"holds {entry.name!r}, which belongs to no home")
                 path = into / entry.name
@@ -156,8 +171,24 @@ def _unpack(stream: _Rest, source: Path, into: Path) -> None:
             # To the end, so that a file that was cut off is found.
             while stream.read(CHUNK):
                 pass
-    except tarfile.TarError as error:
+    except (tarfile.TarError, _NotPlain) as error:
         raise InfoFileError(source, None, f"holds no home ({error})") from error
+
+
+class _NotPlain(Exception):
+    """A member of an archive is something else than a plain file."""
+
+
+class _PlainMember(tarfile.TarInfo):
+    """A member that is what it takes in the archive: sparse files, links and long headers are refused unread."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Read a header. Raises `_NotPlain`, and what `tarfile` raises."""
+        member = super().frombuf(buf, encoding, errors)
+        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            raise _NotPlain(f"a member of type {member.type!r}")
+        return member
 
 
 def _belongs(name: str) -> bool:

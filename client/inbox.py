@@ -292,7 +292,9 @@ class Inbox:
 
     def _content(self, row: InboxRow) -> Iterator[bytes]:
         if row.spool is None:
-            yield row.content or b""
+            if row.content is None:
+                raise CipherError("it is too large to be kept with the history, and an earlier version dropped it")
+            yield row.content
             return
         yield from self._store.spools.read(row.spool, CHUNK)
 

@@ -16,10 +16,9 @@ Source: docs/client-protocol.md, "642, send once"; docs/guarantees.md.
 
 import functools
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import Final
 
-from client import ciphers
+from client import ciphers, local_time
 from client.ciphers import RandomBytes
 from client.contacts import Contact, Contacts
 from client.greeting import Tell
@@ -251,9 +250,8 @@ class Outbox:
         self._tell(f"{self._name(row)} was not sent and is set aside: {problem}{quoted}")
 
     def _name(self, row: OutboxRow) -> str:
-        when = datetime.fromtimestamp(row.queued_at / 1000).astimezone()
         recipient = self._contacts.shown_id(row.recipient)
-        return f"The {_KINDS[MessageKind(row.kind)]} for {recipient} of {when:%Y-%m-%d %H:%M}"
+        return f"The {_KINDS[MessageKind(row.kind)]} for {recipient} of {local_time.shown(row.queued_at)}"
 
     def _text(self, row: OutboxRow) -> str | None:
         if row.kind != MessageKind.TEXT or row.content is None:

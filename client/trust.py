@@ -18,9 +18,9 @@ Source: docs/client.md, "Trust"; docs/security.md, "Safety numbers, and what ver
 import functools
 import hashlib
 from collections.abc import Callable
-from datetime import datetime
 from typing import Final, NamedTuple
 
+from client import local_time
 from client.store import Store
 from client.tables.pins import PinRow
 from client.visible import command, marked, visible_name
@@ -159,7 +159,7 @@ def _half(client_id: ClientId, key: PublicKey) -> str:
 
 def day(milliseconds: int) -> str:
     """Give a time for a person."""
-    return f"{datetime.fromtimestamp(milliseconds / 1000).astimezone():%Y-%m-%d %H:%M}"
+    return local_time.shown(milliseconds)
 
 
 class Verification(NamedTuple):

@@ -14,10 +14,10 @@ Source: docs/client.md.
 """
 
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from client import local_time
 from client.chat.events import Broken, Line, Moved, Passing
 from client.commands import letters
 from client.messenger import Contact, Received, SentMessage
@@ -208,9 +208,9 @@ class Conversation:
         return f"{many} not stored by the server yet; what waits is kept, and sent before anything else."
 
     def _time(self, milliseconds: int) -> str:
-        when = datetime.fromtimestamp(milliseconds / 1000).astimezone()
-        today = datetime.fromtimestamp(self._now() / 1000).astimezone().date()
-        return f"{when:%H:%M}" if when.date() == today else f"{when:%Y-%m-%d %H:%M}"
+        when, now = local_time.local(milliseconds), local_time.local(self._now())
+        is_today = when is not None and now is not None and when.date() == now.date()
+        return f"{when:%H:%M}" if is_today else local_time.shown(milliseconds)
 
 
 def plain(text: str) -> Printed:

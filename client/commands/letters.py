@@ -12,11 +12,10 @@ import functools
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from client import exit_codes
+from client import exit_codes, local_time
 from client.commands.output import Output, Value, json_line
 from client.messenger import (
     KeyReceived,
@@ -167,7 +166,9 @@ def answer_request(messenger: Messenger, output: Output, request: Received, answ
 def show_received(output: Output, message: Received) -> None:
     """Show one received message."""
     name, rest = received_parts(message)
-    output.data("message", f"{_time(message.accepted_at or message.received_at)} {name}{rest}", **_fields(message))
+    output.data(
+        "message", f"{local_time.shown(message.accepted_at or message.received_at)} {name}{rest}", **_fields(message)
+    )
 
 
 def as_json(message: Received) -> str:
@@ -293,7 +294,7 @@ def _show_sent(output: Output, message: SentMessage, *, verified: bool) -> None:
     fields: dict[str, Value] = {} if message.text is None else {"text": message.text}
     if message.path is not None:
         fields["path"] = str(message.path)
-    when = _time(message.stored_at or message.queued_at)
+    when = local_time.shown(message.stored_at or message.queued_at)
     line = f"{when} to {visible_name(message.recipient.name)}{mark}: {sent_content(message)}"
     output.data(
         "message", line, direction="out", number=message.number, name=message.recipient.name,
@@ -301,10 +302,6 @@ def _show_sent(output: Output, message: SentMessage, *, verified: bool) -> None:
         queued_at=message.queued_at, stored_at=message.stored_at, message_id=message.message_id,
         problem=message.problem, recipient_verified=verified, **fields,
     )  # fmt: skip
-
-
-def _time(milliseconds: int) -> str:
-    return f"{datetime.fromtimestamp(milliseconds / 1000).astimezone():%Y-%m-%d %H:%M}"
 
 
 def indented(text: str) -> str:

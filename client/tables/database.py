@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 import apsw
 
@@ -135,7 +136,62 @@ class Database:
         return int(self.value("SELECT seq FROM sqlite_sequence WHERE name = ?", table) or 0) + 1
 
 
+@contextlib.contextmanager
+def foreign(path: Path) -> Iterator[Database]:
+    """Open a database file that somebody else may have made, to be looked at; nothing is written, nor made beside it.
+
+    It has to be whole, and to have exactly the tables and indexes of one of our versions: no trigger, no view, nothing
+    of somebody's own. Raises `StoreBroken`.
+    """
+    with told(path), paths.for_sqlite(path) as name:
+        uri = f"file:{quote(os.fsencode(name))}?mode=ro&immutable=1"
+        connection = apsw.Connection(uri, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
+        try:
+            _defend(connection)
+            (version,) = next(connection.execute("PRAGMA user_version"))
+            (application,) = next(connection.execute("PRAGMA application_id"))
+            if application != APPLICATION_ID or not 1 <= version <= VERSION:
+                raise StoreBroken(
+                    f"{path.name} is no store that this version of MessageU knows.", "Install the newest one."
+                )
+            if _schema(connection) != _schema_of(version):
+                raise StoreBroken(f"{path.name} has other tables than a store of MessageU.", "Use another export.")
+            (found,) = next(connection.execute("PRAGMA integrity_check(1)"))
+            if found != "ok":
+                raise _damaged(path, str(found).replace("\n", " "))
+            yield Database(path, connection)
+        finally:
+            connection.close()
+
+
+def _schema(connection: apsw.Connection) -> list[tuple[Any, ...]]:
+    return sorted(connection.execute("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema"))
+
+
+def _schema_of(version: int) -> list[tuple[Any, ...]]:
+    """Give what `_schema` says of a new store of a version."""
+    connection = apsw.Connection(":memory:")
+    try:
+        connection.execute(FIRST)
+        for added_in, part in LATER_PARTS:
+            if added_in <= version:
+                connection.execute(part)
+        return _schema(connection)
+    finally:
+        connection.close()
+
+
+def _defend(connection: apsw.Connection) -> None:
+    """Have SQLite believe nothing of a file that somebody else may have written."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0)
+
+
 def _prepare(path: Path, connection: apsw.Connection) -> None:
+    _defend(connection)
     connection.set_busy_timeout(_BUSY_MS)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")

@@ -219,10 +219,12 @@ class InboxTable:
     def was_shown(self, number: int, *, readable: bool) -> None:
         """Note that the user has seen a message. One that could not be read is kept until its key comes."""
         state = MessageState.SHOWN if readable else MessageState.UNREADABLE
-        spool = self._database.value("SELECT spool FROM inbox WHERE number = ?", number) if readable else None
+        # What was saved as a file is there. A large text stays: others may have to show it yet, and the history does.
+        saved = readable and self._database.value("SELECT saved_path FROM inbox WHERE number = ?", number) is not None
+        spool = self._database.value("SELECT spool FROM inbox WHERE number = ?", number) if saved else None
         with self._database.transaction():
             self._database.run("UPDATE inbox SET state = ? WHERE number = ?", state, number)
-            if readable:
+            if saved:
                 self._database.run("UPDATE inbox SET spool = NULL WHERE number = ?", number)
         self._spools.forget(spool)
 

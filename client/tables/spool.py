@@ -2,12 +2,14 @@
 
 Owns: the spool folder.
 Promises: what `keep` was called for is on disk; a file that no row refers to is removed, once it is old enough that
-nobody can be about to refer to it.
-Exposure: holds contents as they came or go, encrypted by the sender.
+nobody can be about to refer to it. Whatever name a store holds, nothing but a file of this folder that has our own form
+of name is opened or removed.
+Exposure: holds contents as they came or go, encrypted by the sender. A store that somebody else made holds any names.
 """
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -19,6 +21,17 @@ from common.errors import StoreBroken
 
 _ORPHAN_AGE: Final = 24 * 3600 * 1000
 """Milliseconds."""
+_NAME: Final = re.compile(r"[0-9a-f]{32}")
+
+
+def spool_name(name: object) -> str:
+    """Check the name of a spool file as a store holds it. Raises `StoreBroken` for what we never made."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise StoreBroken(
+            f"The store names {str(name)[:80]!r} as a large content, which is no name of ours: somebody altered it.",
+            "Restore an export of yours.",
+        )
+    return name
 
 
 class SpoolFile:
@@ -66,16 +79,18 @@ class Spools:
 
     def read(self, name: str, chunk: int) -> Iterator[bytes]:
         """Give a kept large content in parts. Raises `StoreBroken`."""
-        path = self._folder / name
-        with told(path), path.open("rb", buffering=0) as file:
+        path = self._folder / spool_name(name)
+        with told(path):
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with told(path), open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
             while data := file.read(chunk):
                 yield data
 
     def forget(self, name: object) -> None:
         """Remove a content, where there is one."""
-        if isinstance(name, str):
+        if name is not None:
             with told(self._folder):
-                (self._folder / name).unlink(missing_ok=True)
+                (self._folder / spool_name(name)).unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def brought_in(self, names: Iterable[str | None]) -> Iterator[None]:
@@ -93,5 +108,6 @@ class Spools:
         with told(self._folder):
             if self._folder.is_dir():
                 for path in self._folder.iterdir():
-                    if path.name not in known and now - path.stat().st_mtime * 1000 > _ORPHAN_AGE:
+                    old = now - path.lstat().st_mtime * 1000 > _ORPHAN_AGE
+                    if old and path.name not in known and _NAME.fullmatch(path.name):
                         path.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import apsw
 import pytest
 
 from client import archive, identity_files
@@ -22,8 +23,18 @@ from client.identity_files import nobody_asked
 from client.messenger import Messenger
 from client.newcomer import import_identity
 from client.store import Store
+from client.tables.inbox import NewMessage
 from client.vault import CHUNK, ArchiveOpener, ArchiveSealer
-from common.errors import AlreadyRegistered, CipherError, FileUnwritten, HomeInUse, InfoFileError, SettingRejected
+from common.errors import (
+    AlreadyRegistered,
+    CipherError,
+    FileUnwritten,
+    HomeInUse,
+    InfoFileError,
+    SettingRejected,
+    StoreBroken,
+)
+from common.values import ClientId, MessageKind, Token
 
 if TYPE_CHECKING:
     from typing import Any, BinaryIO
@@ -411,3 +422,79 @@ def test_an_imported_home_goes_on(tmp_path: Path, home: Path, gateway: FakeGatew
         again.agree_on_key("bob")
         again.send_text("bob", "from the laptop")
     assert len(list(bob.receive())) == 2
+
+
+def sparse() -> bytes:
+    """An old GNU sparse member: 1.5 kB that unpack to 300 MB of zeros."""
+    entry = tarfile.TarInfo("store.spool/" + "0" * 32)
+    header = bytearray(entry.tobuf(tarfile.GNU_FORMAT))
+    header[156:157] = tarfile.GNUTYPE_SPARSE
+    header[124:136] = b"%011o\0" % 512
+    header[386:398], header[398:410] = b"%011o\0" % 0, b"%011o\0" % 512
+    header[483:495] = b"%011o\0" % 300_000_000
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header) + b"x" * 512 + bytes(1024)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE, tarfile.GNUTYPE_LONGNAME,
+     tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.CONTTYPE],
+)  # fmt: skip
+def test_a_member_that_is_no_plain_file(tmp_path: Path, kind: bytes) -> None:
+    entry = tarfile.TarInfo("store.db")
+    entry.type, entry.linkname = kind, "/etc/passwd"
+    (tmp_path / "file").write_bytes(sealed(entry.tobuf(tarfile.GNU_FORMAT) + bytes(1024)))
+    with pytest.raises(InfoFileError, match="holds no home"):
+        import_home(tmp_path / "again", tmp_path / "file", "secret")
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_sparse_member_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(sparse())) as tar:
+        assert tar.getmembers()[0].size == 300_000_000
+    (tmp_path / "file").write_bytes(sealed(sparse()))
+    with pytest.raises(InfoFileError, match="holds no home"):
+        import_home(tmp_path / "again", tmp_path / "file", "secret")
+    assert not (tmp_path / "again").exists()
+
+
+def test_the_same_member_twice(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(sealed(tar_of(("server.info", b"a:1\n"), ("server.info", b"b:2\n"))))
+    with pytest.raises(InfoFileError):
+        import_home(tmp_path / "again", tmp_path / "file", "secret")
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE outbox SET spool = '{bait}'", "UPDATE inbox SET spool = '{bait}'", "CREATE VIEW v AS SELECT 1"],
+)
+def test_a_store_that_wants_more_than_its_home(tmp_path: Path, home: Path, statement: str) -> None:
+    """A malicious export: its rows name a file of the one who imports it."""
+    bait = tmp_path / "bait"
+    bait.write_bytes(b"a secret of the one who imports")
+    store = Store.open(home)
+    store.outbox.add(ClientId(b"b" * 16), MessageKind.FILE, 1, b"x", Token(b"t" * 16), None, 1)
+    message = NewMessage(ClientId(b"b" * 16), 3, 1, b"x", None, bytes(32), 7, b"t" * 16, 1, False)
+    store.server.remember(b"s" * 16, 5)
+    store.inbox.add_fetched([message], 1)
+    store.close()
+    connection = apsw.Connection(str(home / "store.db"))
+    connection.execute(statement.format(bait=bait))
+    connection.close()
+    export_home(home, tmp_path / "file", "secret")
+    with pytest.raises(InfoFileError, match="nothing was imported"):
+        import_home(tmp_path / "again", tmp_path / "file", "secret")
+    assert not (tmp_path / "again").exists()
+    assert bait.read_bytes() == b"a secret of the one who imports"
+    # Where it got into a home by another way, it is not followed either.
+    if "spool" in statement:
+        opened = Store.open(home)
+        (row,) = [one.spool for one in (*opened.outbox.waiting(), opened.inbox.next_unread(0)) if one and one.spool]
+        for use in (lambda: list(opened.spools.read(str(row), 10)), lambda: opened.spools.forget(row)):
+            with pytest.raises(StoreBroken, match="no name of ours"):
+                use()
+        opened.close()
+        assert bait.read_bytes() == b"a secret of the one who imports"

@@ -139,3 +139,24 @@ def test_a_command_does_not_get_the_passphrase(server: Server, tmp_path: Path) -
         until(taken, "hello")
     assert "MESSAGEU_CONFIG" in taken.read_text()
     assert "correct horse" not in taken.read_text()
+
+
+def test_a_large_text_is_there_for_everybody_who_reads(server: Server, tmp_path: Path) -> None:
+    """Longer than what the store keeps in its rows: `recv`, `watch` and `history` have it all the same."""
+    for name in ("alice", "bob"):
+        assert messageu(tmp_path, server.port, name, ["register", name]).returncode == 0
+    text = "B" * 100_000
+    assert messageu(tmp_path, server.port, "alice", ["send", "bob", "-"], typed=text).returncode == 0
+    with watching(tmp_path / "bob", "--json") as watch:
+        assert watch.stdout is not None
+        assert json.loads(watch.stdout.readline())["kind"] == "key"
+        assert json.loads(watch.stdout.readline())["text"] == text
+    for _ in range(2):
+        history = messageu(tmp_path, server.port, "bob", ["history", "--json"]).stdout.splitlines()
+        assert [found["text"] for found in map(json.loads, history) if found["kind"] == "text"] == [text]
+    assert messageu(tmp_path, server.port, "alice", ["send", "bob", "-"], typed=text[1:]).returncode == 0
+    received = messageu(tmp_path, server.port, "bob", ["recv", "--json"]).stdout
+    assert json.loads(received)["text"] == text[1:]
+    with watching(tmp_path / "bob", "--json") as watch:
+        assert watch.stdout is not None
+        assert json.loads(watch.stdout.readline())["text"] == text[1:]
