@@ -25,6 +25,7 @@ from common.fail_points import FailPoint
 from common.ipc.batches import Answered, BatchSender, Event, GivenUp, Greeted, WorkerChanged
 from common.ipc.schema import Arrived, StoreFacts, decode_to_gateway
 from common.operations import Operation, Outcome, Refused
+from common.rare_log import RareLog
 from common.values import RefusalReason
 from common.wire.server_connection import SendRun
 from gateway.containment import report
@@ -32,6 +33,7 @@ from gateway.loop import READABLE, EventLoop, Timer
 from gateway.open_run import OpenRun, Sender
 
 log = logging.getLogger("gateway.link")
+_rarely: Final = RareLog(log)
 
 _SMALL_FRAME: Final = 65536
 _RETRY_SEND: Final = 0.05
@@ -211,7 +213,7 @@ class StorageLink:
                     raise FrameUndecodable(f"{len(parts)} parts instead of one")
                 message = decode_to_gateway(parts[0])
             except FrameUndecodable as error:
-                log.error("dropped a message of the storage worker: %s", error)
+                _rarely.write(logging.ERROR, "dropped a message of the storage worker: %s", error)
                 continue
             if isinstance(message, Arrived):
                 self.arrived(message.sequence, message.recipients)

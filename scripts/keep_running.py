@@ -6,8 +6,9 @@ One of these stands in every line of the Procfile, for honcho ends all programs 
 
 - A program that dies by a signal or ends with an error is started again, after 0.1 s, then 0.2 s, 0.4 s …, at
   most 5 s. After 10 s of healthy life the count begins anew.
-- A program that ends with 0 (it wanted to) or 78 (EX_CONFIG: its port or data folder is taken, a newer one took
-  its place; another try would not help) is not started again; this program ends with the same code.
+- A program that ends with 0 (it wanted to), 2 (its command line is wrong) or 78 (EX_CONFIG: its port or data folder
+  is taken, a newer one took its place) is not started again, for another try would not help; this program ends with
+  the same code.
 - SIGTERM, SIGINT and SIGHUP are passed on once; what has not ended --kill-after seconds later (4.5) is killed.
 - The program dies with its keeper, even at kill -9. The keeper ends with its N nearest ancestors; honcho puts one
   process of its own in between, so that its Procfile says 2.
@@ -44,7 +45,9 @@ LOOK_AGAIN_AFTER = 1.0
 
 EX_CONFIG = 78
 CANNOT_START = 127
-FINAL_CODES = frozenset({0, EX_CONFIG})
+EX_WRONG_WORDS = 2
+"""What argparse ends with: the command line has to be changed, by a person."""
+FINAL_CODES = frozenset({0, EX_WRONG_WORDS, EX_CONFIG})
 
 PR_SET_PDEATHSIG = 1
 

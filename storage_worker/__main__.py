@@ -25,7 +25,14 @@ from storage_worker.bodies import Bodies, DiskBodies, SyncThread
 from storage_worker.checkpoints import Checkpoints, CheckpointThread
 from storage_worker.database import CHECKPOINT_BYTES, Database
 from storage_worker.desk import Desk
-from storage_worker.folder import BODIES_NAME, DATABASE_NAME, GENERATION_NAME, JOURNAL_NAMES, folder_lock
+from storage_worker.folder import (
+    BODIES_NAME,
+    DATABASE_NAME,
+    GENERATION_NAME,
+    JOURNAL_NAMES,
+    folder_lock,
+    refuse_lost_database,
+)
 from storage_worker.journal import DiskJournal, Journal
 from storage_worker.post_office import Limits, PostOffice
 from storage_worker.room import Room
@@ -87,6 +94,7 @@ def _serve(settings: argparse.Namespace, folder: Path, wake: int) -> None:
     log_bytes = min(CHECKPOINT_BYTES, max(mark // 4, _SMALLEST_JOURNAL))
     journal_bytes = min(settings.journal, max(mark // 4, _SMALLEST_JOURNAL))
     with ExitStack() as doors:
+        refuse_lost_database(folder)
         database = Database(folder / DATABASE_NAME, size_limit=settings.size_limit, checkpoint_bytes=log_bytes)
         doors.callback(database.abandon)
         journal = Journal([DiskJournal(folder / name, journal_bytes) for name in JOURNAL_NAMES], journal_bytes)

@@ -30,8 +30,10 @@ Say = Callable[[str], object]
 def users(database: Database, say: Say) -> int:
     """One line per user: registration number, proven or not, waiting messages and their bytes, name."""
     loads = waiting(database) if stored_facts(database) is not None else {}
+    # Read to the end before anything is printed: whoever pages through it must not hold the worker up meanwhile.
+    found = list(database.execute("SELECT row, proven, name FROM user ORDER BY row"))
     say("   number  proven     waiting           bytes  name")
-    for row, proven, name in database.execute("SELECT row, proven, name FROM user ORDER BY row"):
+    for row, proven, name in found:
         messages, size = loads.get(row, (0, 0))
         say(f"{row:>9}  {'yes' if proven else 'no':<6}  {messages:>10}  {size:>14}  {name}")
     return 0

@@ -127,6 +127,20 @@ _BROKEN: Final = (
 )
 
 
+_PASSING: Final = (apsw.BusyError, apsw.IOError, apsw.NoMemError, apsw.ProtocolError)
+"""While it is opened: another try may go better."""
+_RESTORE: Final = (
+    "Put the whole data folder back from a backup and run `scripts/admin new-generation`; or move the folder away and "
+    "start anew, where everybody registers again."
+)
+
+
+def _not_now(path: Path, error: apsw.Error) -> StoreFailed:
+    if isinstance(error, apsw.BusyError):
+        return StoreFailed(f"{path} is busy: another program has it open and reads it. End that one")
+    return StoreFailed(f"{path} can't be opened now ({type(error).__name__}: {error})")
+
+
 @contextmanager
 def _translated(failure: type[StorageError]) -> Generator[None]:
     """Turn SQLite's errors into ours."""
@@ -143,7 +157,8 @@ class Database:
 
     `beside`: a worker may be running on it, so it must exist and is left as it is. `synchronous` other than "FULL"
     loses acknowledged mail when the power goes; it exists to show just that.
-    Raises `StoreUnusable` for what is not our database, is newer, corrupt, or can't be opened.
+    Raises `StoreUnusable` for what is not our database, is newer, corrupt, or can't be opened, and `StoreFailed` for
+    what may be gone at the next try: somebody reads it, or the disk had a bad moment.
     """
 
     def __init__(
@@ -164,11 +179,18 @@ class Database:
         self._has_ballast = True
         self._closed = False
         self._beside = beside
-        with _translated(StoreUnusable):
-            try:
-                self._open(path, vfs, synchronous, size_limit)
-            except StoreFull as error:
-                raise StoreUnusable(f"no room to open {path}: {error}") from error
+        try:
+            with _translated(StoreUnusable):
+                try:
+                    self._open(path, vfs, synchronous, size_limit)
+                except _PASSING as error:
+                    raise _not_now(path, error) from error
+                except (apsw.NotADBError, apsw.CorruptError) as error:
+                    raise StoreUnusable(f"{path} is damaged ({error}). {_RESTORE}") from error
+                except apsw.CantOpenError as error:
+                    raise StoreUnusable(f"{path} can't be opened ({error}); who may use it?") from error
+        except StoreFull as error:
+            raise StoreUnusable(f"no room to open {path}: {error}") from error
 
     def _open(self, path: Path, vfs: str | None, synchronous: str, size_limit: int | None) -> None:
         is_new = not path.exists()

@@ -37,12 +37,14 @@ from common.ipc.schema import (
     encode_outcomes,
 )
 from common.operations import READ_AGAIN, FetchWaiting, Leased, Operation, Outcome, StoreRun
+from common.rare_log import RareLog
 from storage_worker.database import Database
 from storage_worker.effects import BatchApplied, SlotTaken
 from storage_worker.post_office import Intake, PostOffice
 from storage_worker.room import LOOK_EVERY_MS, Room
 
 log = logging.getLogger("storage_worker")
+_rarely: Final = RareLog(log)
 
 EARLIER_KEPT: Final = 16
 """How many past greetings of a slot are remembered, so that a late copy of one takes nothing from its successor."""
@@ -240,10 +242,18 @@ class Desk:
         verdict = judge(None if found is None else SlotState(found.epoch, found.number), epoch, number)
         answer: ToGateway | None = None
         if verdict is Verdict.SUPERSEDED:
-            log.warning("slot %d: a batch of epoch %d is refused, a later gateway has the slot", slot, epoch)
+            _rarely.write(
+                logging.WARNING, "slot %d: a batch of epoch %d is refused, a later gateway has the slot", slot, epoch
+            )
             answer = Superseded(slot, epoch)
         elif verdict is Verdict.GREET_AGAIN:
-            log.warning("slot %d: batch %d of epoch %d has no place; its gateway has to greet", slot, number, epoch)
+            _rarely.write(
+                logging.WARNING,
+                "slot %d: batch %d of epoch %d has no place; its gateway has to greet",
+                slot,
+                number,
+                epoch,
+            )
             answer = GreetAgain(slot, epoch, number)
         return verdict, answer, None if found is None else found.kept(number)
 
@@ -280,7 +290,7 @@ class Desk:
         verdict, answer, kept = self._place(batch)
         if verdict is Verdict.APPLY:
             problem = batch.problem if isinstance(batch, UndecodableBatch) else "it made the program fail"
-            log.error("slot %d: batch %d is refused, which is a bug: %s", slot, number, problem)
+            _rarely.write(logging.ERROR, "slot %d: batch %d is refused, which is a bug: %s", slot, number, problem)
             self._use_up(batch, None)
         elif verdict is not Verdict.ANSWER_AGAIN:
             return answer

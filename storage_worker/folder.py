@@ -12,7 +12,7 @@ from typing import Final
 
 from common import disk
 from common.data_folder import exclusive
-from common.errors import StorageError, StoreFailed, StoreFull, StoreInUse
+from common.errors import StorageError, StoreFailed, StoreFull, StoreInUse, StoreUnusable
 
 DATABASE_NAME: Final = "mail.db"
 JOURNAL_NAMES: Final = ("mail.journal", "mail.journal.2")
@@ -27,6 +27,31 @@ def folder_lock(folder: Path) -> AbstractContextManager[None]:
     The link would not tell: a second bind of the same ipc path succeeds silently.
     """
     return exclusive(folder / LOCK_NAME, StoreInUse(f"another storage worker holds {folder}"))
+
+
+def refuse_lost_database(folder: Path) -> None:
+    """Look whether the database is gone while other files say that there was one.
+
+    They are made after it, and it is on disk before they are. A new database would tell everybody to register anew.
+    Raises `StoreUnusable`.
+    """
+    database = folder / DATABASE_NAME
+    try:
+        if database.exists() and database.stat().st_size:
+            return
+        bodies = folder / BODIES_NAME
+        others = [name for name in (GENERATION_NAME, *JOURNAL_NAMES) if (folder / name).exists()]
+        if bodies.is_dir() and any(bodies.iterdir()):
+            others.append(f"{BODIES_NAME}/")
+        state = "is empty" if database.exists() else "is missing"
+    except OSError as error:
+        raise StoreUnusable(f"{folder} can't be read: {error.strerror}") from error
+    if others:
+        raise StoreUnusable(
+            f"{database} {state}, but {', '.join(others)} beside it says that there was a store. Put the whole data "
+            "folder back from a backup and run `scripts/admin new-generation`; or move the folder away and start "
+            "anew, where everybody registers again"
+        )
 
 
 def sync_folder(folder: Path) -> None:

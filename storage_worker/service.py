@@ -18,9 +18,11 @@ from common import fail_points
 from common.errors import FrameUndecodable, SettingRejected
 from common.fail_points import FailPoint
 from common.ipc.schema import decode_to_worker, encode_to_gateway
+from common.rare_log import RareLog
 from storage_worker.desk import Answer, Desk, Letter, concerns
 
 log = logging.getLogger("storage_worker")
+_rarely: Final = RareLog(log)
 
 LETTERS_PER_DRAIN: Final = 64
 BYTES_PER_DRAIN: Final = 64 * 1024 * 1024
@@ -96,7 +98,7 @@ class Service:
                 size += len(frames[0])
                 letters.append(Letter(peer, decode_to_worker(frames[0])))
             except FrameUndecodable as error:
-                log.warning("a frame that makes no sense is dropped: %s", error)
+                _rarely.write(logging.WARNING, "a frame that makes no sense is dropped: %s", error)
         return letters
 
     def _send(self, answer: Answer) -> None:

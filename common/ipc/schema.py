@@ -150,6 +150,9 @@ _reply_decoder = msgspec.msgpack.Decoder(_ReplyBody)
 _arrived_decoder = msgspec.msgpack.Decoder(_ArrivedBody)
 _outcomes_decoder = msgspec.msgpack.Decoder(list[Outcome | None])
 
+_UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises, whatever the bytes are. A text that is no UTF-8 is no `DecodeError`."""
+
 ToWorker = Hello | Batch | UndecodableBatch
 ToGateway = Welcome | Reply | BatchRefused | Superseded | GreetAgain | Arrived
 
@@ -179,12 +182,12 @@ def decode_to_worker(frame: bytes) -> ToWorker:
     if kind == FrameType.BATCH:
         try:
             return Batch(slot, epoch, number, _batch_decoder.decode(body))
-        except msgspec.DecodeError as error:
+        except _UNDECODABLE as error:
             return UndecodableBatch(slot, epoch, number, str(error))
     if kind == FrameType.HELLO:
         try:
             return Hello(slot, _hello_decoder.decode(body))
-        except msgspec.DecodeError as error:
+        except _UNDECODABLE as error:
             raise FrameUndecodable(f"a greeting without an incarnation: {error}") from error
     raise FrameUndecodable(f"type {kind} is not for the storage worker")
 
@@ -220,7 +223,7 @@ def decode_to_gateway(frame: bytes) -> ToGateway:
         if kind == FrameType.ARRIVED:
             arrived = _arrived_decoder.decode(body)
             return Arrived(slot, epoch, arrived.sequence, arrived.recipients)
-    except msgspec.DecodeError as error:
+    except _UNDECODABLE as error:
         raise FrameUndecodable(f"body of type {kind}: {error}") from error
     if len(body):
         raise FrameUndecodable(f"{len(body)} bytes after a message of type {kind} without a body")
@@ -242,7 +245,7 @@ def decode_outcomes(kept: bytes) -> list[Outcome | None]:
     """The pair of `encode_outcomes`. Raises `FrameUndecodable`."""
     try:
         return _outcomes_decoder.decode(kept)
-    except msgspec.DecodeError as error:
+    except _UNDECODABLE as error:
         raise FrameUndecodable(f"kept outcomes: {error}") from error
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from torture.patience import HANG_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -68,7 +70,7 @@ def ended(tmp_path: Path, gateway: FakeGateway, number: signal.Signals) -> int:
                     break
             assert len(list((tmp_path / "in").iterdir())) == 1
             process.send_signal(number)
-            return process.wait(30)
+            return process.wait(HANG_SECONDS)
         finally:
             process.kill()
 
@@ -94,6 +96,6 @@ def test_what_a_kill_left_is_removed_at_the_next_start(tmp_path: Path, gateway: 
             env=environment(tmp_path),
             check=True,
             capture_output=True,
-            timeout=50,
+            timeout=HANG_SECONDS,
         )
         assert [path.name for path in (tmp_path / "in").iterdir()] == there

@@ -19,6 +19,7 @@ from client.store import Store
 from client.tables.sent import Outgoing
 from common.errors import StoreBroken
 from common.values import ClientId, MessageKind
+from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,7 +188,7 @@ def test_no_command_breaks_over_bytes_that_are_no_utf8(
         + b"/\xff.txt\n153\nbob\n/none\xff\n120\n130\n\xff\n150\nbob\n\xff\n0\n",
         env={**os.environ, "PYTHONPATH": str(ROOT), "MESSAGEU_CONFIG": str(odd / "none.toml")},
         capture_output=True,
-        timeout=50,
+        timeout=HANG_SECONDS,
         check=False,
     )
     said = done.stderr.decode("utf-8")

@@ -11,6 +11,7 @@ import pytest
 from common.operations import ListUsers, MarkProven, Refused, StoreMessage
 from common.values import RefusalReason
 from storage_worker import admin
+from storage_worker.database import Database
 from storage_worker.folder import folder_lock
 from storage_worker.store_facts import parse_facts
 from tests.storage_worker.office import Gateway, Office
@@ -54,6 +55,23 @@ def test_users(office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.
         ["1", "yes", "0", "0", "alice"],
         ["2", "no", "2", "5", "bob the second"],
     ]
+
+
+def test_whoever_pages_through_the_users_holds_nobody_up(office: Office, gateway: Gateway, tmp_path: Path) -> None:
+    _alice, _bob = gateway.register("alice", "bob")
+    database = Database(tmp_path / "mail.db", beside=True)
+    printed: list[str] = []
+
+    def say(line: str) -> None:
+        printed.append(line)
+        # A checkpoint copies all of the log: nobody reads an older picture of the database.
+        [_another] = gateway.register(f"another {len(printed)}")
+        office.absorb()
+        assert office.database.checkpoint(truncate=True)
+
+    assert admin.users(database, say) == 0
+    assert len(printed) == 3
+    database.close()
 
 
 def test_stats(office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,7 +96,7 @@ def obeys(ends_in: float = 0.5, code: int = 0) -> Callable[[World], FakeChild]:
     return lambda world: FakeChild(world, NEVER, 0, ends_in, code)
 
 
-@pytest.mark.parametrize("code", [0, 78])
+@pytest.mark.parametrize("code", [0, 2, 78])
 def test_a_final_code_is_handed_on_without_a_restart(code: int) -> None:
     world = World(lives(3, code))
     assert world.keep() == code
@@ -306,7 +306,7 @@ def test_real_restart_after_kill_and_orderly_end(keep: Callable[..., Kept]) -> N
     assert second != first
     # The whole group gets the signal, as honcho and a terminal send it; the program gets it once all the same.
     os.killpg(kept.keeper.pid, signal.SIGTERM)
-    assert kept.keeper.wait(10) == 0
+    assert kept.keeper.wait(HANG_SECONDS) == 0
     assert kept.lines() == [str(first), str(second), f"got {signal.SIGTERM:d}"]
     assert is_gone(second)
     assert "was ended by SIGKILL; starting it again in 0.1 s" in kept.log.read_text()
@@ -314,7 +314,7 @@ def test_real_restart_after_kill_and_orderly_end(keep: Callable[..., Kept]) -> N
 
 def test_real_code_78_ends_it(keep: Callable[..., Kept]) -> None:
     kept = keep("78")
-    assert kept.keeper.wait(10) == 78
+    assert kept.keeper.wait(HANG_SECONDS) == 78
     assert len(kept.lines()) == 1
 
 
@@ -322,7 +322,7 @@ def test_real_program_that_does_not_listen_is_killed(keep: Callable[..., Kept]) 
     kept = keep("ignore", "--kill-after", "0.3")
     pid = kept.pid()
     kept.keeper.terminate()
-    assert kept.keeper.wait(10) == 137
+    assert kept.keeper.wait(HANG_SECONDS) == 137
     assert is_gone(pid)
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
+import apsw
 import pytest
 
 from common.errors import StoreFailed, StoreFull
@@ -39,8 +40,6 @@ from tests.storage_worker.faulty_disk import Fault, FaultyDisk
 from tests.storage_worker.office import KEY, CheckpointAtOnce, Office, pieces
 from tests.storage_worker.worker_process import WorkerProcess
 from torture.patience import HANG_SECONDS
-
-"""Seconds after which a thread that does not come is a failure."""
 
 
 @pytest.fixture
@@ -167,7 +166,7 @@ def test_kill_in_the_middle_of_batches(gateway: FakeGateway, folder: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "line"),
-    [(b"this is no database" * 999, "NotADBError"), (None, "can't be used")],
+    [(b"this is no database" * 999, "mail.db is damaged"), (None, "can't be used")],
 )
 def test_what_another_try_would_not_help(folder: Path, content: bytes | None, line: str) -> None:
     if content is None:
@@ -180,6 +179,46 @@ def test_what_another_try_would_not_help(folder: Path, content: bytes | None, li
     [last] = worker.log.splitlines()
     assert "CRITICAL storage_worker: can't start: " in last
     assert line in last
+
+
+def worker_on_a_store(gateway: FakeGateway, folder: Path) -> WorkerProcess:
+    worker = WorkerProcess(folder)
+    gateway.hello(b"a" * 16)
+    register(gateway, "alice")
+    return worker
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"), [("missing", "mail.db is missing, but"), ("empty", "mail.db is empty, but")]
+)
+def test_a_database_that_was_lost_is_not_made_anew(gateway: FakeGateway, folder: Path, loss: str, words: str) -> None:
+    assert worker_on_a_store(gateway, folder).end() == 0
+    (folder / "mail.db").unlink()
+    if loss == "empty":
+        (folder / "mail.db").touch()
+    again = WorkerProcess(folder)
+    assert again.wait() == 78
+    assert words in again.log
+    assert "store.generation, mail.journal, mail.journal.2 beside it" in again.log
+    assert loss == "empty" or not (folder / "mail.db").exists()
+
+
+def test_a_start_beside_somebody_who_reads_is_tried_again(
+    gateway: FakeGateway, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker_on_a_store(gateway, folder).kill()
+    monkeypatch.setattr("storage_worker.database.BUSY_TIMEOUT_MS", 1)
+    reader = apsw.Connection(str(folder / "mail.db"))
+    # What the log holds behind this picture can't be copied while somebody looks at it.
+    reader.execute("BEGIN; SELECT count(*) FROM user").fetchall()
+    writer = Database(folder / "mail.db", beside=True)
+    with writer.transaction():
+        writer.execute("UPDATE store SET starts = starts")
+    writer.abandon()
+    with pytest.raises(StoreFailed, match="is busy: another program has it open"):
+        Database(folder / "mail.db")
+    reader.close()
+    Database(folder / "mail.db").close()
 
 
 def test_limits_are_settings(gateway: FakeGateway, folder: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_stranger(tmp_path: Path) -> None:
         finally:
             server.send_signal(signal.SIGINT)
             try:
-                server.wait(20)
+                server.wait(HANG_SECONDS)
             except subprocess.TimeoutExpired:
                 server.kill()
                 raise

@@ -68,7 +68,7 @@ def test_watch(server: Server, tmp_path: Path) -> None:
         assert messageu(tmp_path, server.port, "alice", ["send", "bob", "two"]).returncode == 0
         assert watch.stdout.readline().endswith(" alice: two\n")
         watch.send_signal(signal.SIGINT)
-        assert watch.wait(20) == 130
+        assert watch.wait(HANG_SECONDS) == 130
         assert watch.stderr is not None
         assert watch.stderr.read() == "Interrupted.\n"
 
@@ -111,7 +111,7 @@ def test_who_ends_the_watch_ends_the_command(server: Server, tmp_path: Path) -> 
     with watching(tmp_path / "bob", "--exec", shlex.join([sys.executable, str(script)])) as watch:
         until(tmp_path / "begun", "begun")
         watch.send_signal(signal.SIGTERM)
-        assert watch.wait(20) == -signal.SIGTERM
+        assert watch.wait(HANG_SECONDS) == -signal.SIGTERM
         assert ended.read_text() == "by SIGTERM"
     # What it had was not taken: it is handed out again.
     with watching(tmp_path / "bob") as watch:

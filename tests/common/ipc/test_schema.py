@@ -1,6 +1,7 @@
 """Frames of the storage protocol: every message there and back, and nothing else accepted."""
 
 import string
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -212,6 +213,33 @@ def test_another_version(version: int) -> None:
     for decode in (decode_to_worker, decode_to_gateway):
         with pytest.raises(FrameUndecodable, match=f"version {version}"):
             decode(frame)
+
+
+@given(st.sampled_from([1, 2, 129, 130, 131, 132, 133, 134, 77]), st.binary(max_size=200))
+def test_whatever_comes_is_a_message_or_undecodable(kind: int, body: bytes) -> None:
+    frame = bytes([1, kind]) + bytes(18) + body
+    for decode in (decode_to_worker, decode_to_gateway):
+        with suppress(FrameUndecodable):
+            decode(frame)
+    with suppress(FrameUndecodable):
+        decode_outcomes(body)
+
+
+@given(to_worker, st.data())
+def test_whatever_is_changed_on_the_way_to_the_worker(message: ToWorker, data: st.DataObject) -> None:
+    frame = bytearray(encode_to_worker(message))
+    for _ in range(data.draw(st.integers(1, 4))):
+        frame[data.draw(st.integers(2, len(frame) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(FrameUndecodable):
+        decode_to_worker(bytes(frame))
+
+
+def test_a_text_that_is_no_utf8() -> None:
+    frame = encode_batch(Batch(0, 1, 1, [ops.Register("abc", bytes(160))]))
+    assert isinstance(decode_to_worker(frame.replace(b"abc", b"a\xffc")), UndecodableBatch)
+    # As deep as it may be.
+    deep = encode_batch(Batch(0, 1, 1, []))[:HEADER_SIZE] + b"\x91" * 100_000
+    assert isinstance(decode_to_worker(deep), UndecodableBatch)
 
 
 def test_each_direction_has_its_own_types() -> None:
