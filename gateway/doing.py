@@ -57,6 +57,9 @@ class Host(Protocol):
     def resume(self) -> None:
         """Something it waited for is there: `pump` at the end of this turn."""
 
+    def wait_for_turn(self) -> None:
+        """`pump` when others had their turn and the worker has room."""
+
     def next_content(self) -> ContentData | ContentEnd | None:
         """The next part of an upload's content."""
 

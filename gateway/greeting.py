@@ -20,7 +20,7 @@ _NEVER_IDLE: Final = 0
 class Greeting:
     """A `Doing`."""
 
-    __slots__ = ("_host", "_over", "_request")
+    __slots__ = ("_host", "_over", "_request", "_timer")
 
     def __init__(self, host: Host, request: HelloRequest) -> None:
         self._host = host
@@ -28,18 +28,18 @@ class Greeting:
         self._over = False
         context = host.context
         if context.link.facts is None:
-            context.awaiting_greeting.append(self)
-            context.call_at(context.loop.now + DEADLINE, self._give_up, host)
+            context.awaiting_greeting[self] = None
+            self._timer = context.call_at(context.loop.now + DEADLINE, self._give_up, host)
         else:
             # The caller first has to learn that this is going on: answer at the end of the turn.
-            context.call_at(context.loop.now, self.greeted, host)
+            self._timer = context.call_at(context.loop.now, self.greeted, host)
 
     def greeted(self) -> None:
         """The worker's facts are known: answer."""
         facts = self._host.context.link.facts
         if self._over or facts is None:
             return
-        self._over = True
+        self._end()
         host, context = self._host, self._host.context
         nonce = context.random_bytes(NONCE_SIZE)
         host.challenge.issue(nonce, context.loop.now)
@@ -67,6 +67,12 @@ class Greeting:
         if not self._over:
             self._host.break_off()
 
+    def _end(self) -> None:
+        """Nothing of the gateway refers to this any more."""
+        self._over = True
+        self._timer.cancel()
+        self._host.context.awaiting_greeting.pop(self, None)
+
     def pump(self) -> None:
         """Nothing to go on with."""
 
@@ -77,4 +83,4 @@ class Greeting:
 
     def abandon(self) -> None:
         """Nobody waits for the greeting any more."""
-        self._over = True
+        self._end()

@@ -1,7 +1,7 @@
 """Accepting connections.
 
-Owns: the listening socket. Promises: every connection becomes one Session; past `Settings.connections`, or without
-descriptors, new ones wait in the kernel's queue until others end.
+Owns: the listening socket. Promises: every connection becomes one Session. Past `Settings.connections`, or without
+descriptors, another one makes room (`gateway.places`); where none may, new ones wait in the kernel's queue.
 Exposure: anybody who reaches the address.
 """
 
@@ -12,13 +12,14 @@ from typing import Final
 
 from common.errors import SettingRejected
 from gateway.loop import READABLE
+from gateway.places import Places
 from gateway.session import Session
 from gateway.session_context import SessionContext
 
 log = logging.getLogger("gateway.listener")
 
 _BACKLOG: Final = 1024
-_ACCEPT_AT_ONCE: Final = 256
+_ACCEPT_AT_ONCE: Final = 16
 _TRY_AGAIN_AFTER: Final = 0.5
 _SAY_AGAIN_AFTER: Final = 60.0
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
@@ -64,13 +65,17 @@ class Listener:
         self._sock = sock
         self._context = context
         self._open = True
+        self._places = Places(context.loop, context.settings, context.sessions)
         self._say_again_at = 0.0
         context.loop.register(sock.fileno(), self, READABLE)
 
     def ready(self, events: int) -> None:
         """Connections wait to be accepted."""
-        for _ in range(_ACCEPT_AT_ONCE):
-            if len(self._context.sessions) >= self._context.settings.connections:
+        for number in range(_ACCEPT_AT_ONCE):
+            if number and self._places.crowded:
+                # Whether another one waits the loop tells, and nobody goes for one that does not.
+                return
+            if not self._places.make_one():
                 self._rest(f"the limit of {self._context.settings.connections} connections is reached")
                 return
             try:
@@ -82,10 +87,12 @@ class Listener:
             except OSError as error:
                 if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     raise
+                if self._places.free_one():
+                    continue
                 self._rest(f"can't accept connections ({error.strerror})")
                 return
             sock.setblocking(False)
-            Session(sock, self._context)
+            self._places.taken(Session(sock, self._context))
 
     def _rest(self, reason: str) -> None:
         now = self._context.loop.now

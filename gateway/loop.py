@@ -1,8 +1,9 @@
 """The event loop: sockets that are ready, timers that are due, and what runs at the end of each turn.
 
 Owns: the epoll set and the timers of the process.
-Promises: level-triggered readiness to one handler per descriptor; timers never early; a handler that raises ends
-the loop, for it is a bug. One thread.
+Promises: level-triggered readiness to one handler per descriptor, of which a turn takes `_READY_AT_ONCE` at most and
+the next turn others; timers never early, and those that were cancelled take no more room than those that were not; a
+handler that raises ends the loop, for it is a bug. One thread.
 Exposure: none; it moves no bytes.
 
 Why not asyncio: the gateway must see POLLERR and POLLHUP of half-closed connections, look at unacknowledged bytes,
@@ -23,6 +24,10 @@ WRITABLE: Final = select.EPOLLOUT
 BROKEN: Final = select.EPOLLERR
 HUNG_UP: Final = select.EPOLLHUP
 _LONGEST_SLEEP: Final = 60.0
+_READY_AT_ONCE: Final = 256
+"""Sockets that one turn handles, so that answers leave in between, however many are ready."""
+_CANCELLED_KEPT: Final = 64
+"""Cancelled timers that are not worth clearing away."""
 
 
 class Handler(Protocol):
@@ -35,14 +40,64 @@ class Handler(Protocol):
 class Timer:
     """A call that is due at a moment; `cancel` takes it back."""
 
-    __slots__ = ("callback",)
+    __slots__ = ("_timers", "callback")
 
-    def __init__(self, callback: Callable[[], None]) -> None:
+    def __init__(self, callback: Callable[[], None], timers: "Timers") -> None:
         self.callback: Callable[[], None] | None = callback
+        self._timers = timers
 
     def cancel(self) -> None:
         """It will not be called."""
-        self.callback = None
+        if self.callback is not None:
+            self.callback = None
+            self._timers.one_cancelled()
+
+
+class Timers:
+    """The timers of a loop, the next one first. Cancelled ones go when they are the majority."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._numbers = count()
+        self._cancelled = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Call back once, at monotonic second `when`."""
+        timer = Timer(callback, self)
+        heapq.heappush(self._heap, (when, next(self._numbers), timer))
+        return timer
+
+    def one_cancelled(self) -> None:
+        """A timer of these will not be called."""
+        self._cancelled += 1
+        if self._cancelled > _CANCELLED_KEPT and self._cancelled * 2 > len(self._heap):
+            # In place, for `run_due` may be at work on it.
+            self._heap[:] = [entry for entry in self._heap if entry[2].callback is not None]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
+
+    @property
+    def next_at(self) -> float | None:
+        """When the next one is due, in monotonic seconds; None where there is none."""
+        heap = self._heap
+        while heap and heap[0][2].callback is None:
+            heapq.heappop(heap)
+            self._cancelled -= 1
+        return heap[0][0] if heap else None
+
+    def run_due(self, now: float) -> None:
+        """Call what is due at monotonic second `now`."""
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            _when, _number, timer = heapq.heappop(heap)
+            callback, timer.callback = timer.callback, None
+            if callback is None:
+                self._cancelled -= 1
+            else:
+                callback()
 
 
 class SignalDoor:
@@ -71,8 +126,8 @@ class EventLoop:
         self._clock = clock
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
-        self._timers: list[tuple[float, int, Timer]] = []
-        self._numbers = count()
+        self._timers = Timers()
+        self._new: set[int] = set()
         self._turn_ends: list[Callable[[], None]] = []
         self._running = False
         self.now = clock()
@@ -81,6 +136,7 @@ class EventLoop:
         """Tell `handler` of `events` (an epoll mask) on `descriptor`."""
         self._epoll.register(descriptor, events)
         self._handlers[descriptor] = handler
+        self._new.add(descriptor)
 
     def modify(self, descriptor: int, events: int) -> None:
         """Change what a registered descriptor is watched for; 0 still brings BROKEN and HUNG_UP."""
@@ -93,9 +149,7 @@ class EventLoop:
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Call back once, at monotonic second `when` or soon after."""
-        timer = Timer(callback)
-        heapq.heappush(self._timers, (when, next(self._numbers), timer))
-        return timer
+        return self._timers.add(when, callback)
 
     def at_turn_end(self, callback: Callable[[], None]) -> None:
         """Call back at the end of every turn, in the order of registration."""
@@ -117,23 +171,18 @@ class EventLoop:
 
     def turn(self, longest_sleep: float) -> None:
         """Sleep until something is ready or due, at most `longest_sleep` seconds; handle it; run the turn's ends."""
-        timers = self._timers
-        while timers and timers[0][2].callback is None:
-            heapq.heappop(timers)
-        wait = longest_sleep
-        if timers:
-            wait = min(wait, max(0.0, timers[0][0] - self._clock()))
-        ready = self._epoll.poll(wait)
+        next_at = self._timers.next_at
+        wait = longest_sleep if next_at is None else min(longest_sleep, max(0.0, next_at - self._clock()))
+        ready = self._epoll.poll(wait, _READY_AT_ONCE)
         self.now = now = self._clock()
         handlers = self._handlers
+        new = self._new
+        new.clear()
         for descriptor, events in ready:
             handler = handlers.get(descriptor)
-            if handler is not None:
+            # A descriptor that was closed and given out anew within this turn has no part in the news of the old one.
+            if handler is not None and descriptor not in new:
                 handler.ready(events)
-        while timers and timers[0][0] <= now:
-            _when, _number, timer = heapq.heappop(timers)
-            if timer.callback is not None:
-                callback, timer.callback = timer.callback, None
-                callback()
+        self._timers.run_due(now)
         for turn_end in self._turn_ends:
             turn_end()

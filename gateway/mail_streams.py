@@ -61,11 +61,6 @@ class _MailStream:
         self._host.context.pages.ask(operation, self, self._asked)
 
     @property
-    def gone(self) -> bool:
-        """Whether the connection is gone."""
-        return self._gone
-
-    @property
     def _proven(self) -> bool:
         return self._host.proven_as is not None
 
@@ -174,6 +169,7 @@ class _MailStream:
     def abandon(self) -> None:
         """Nobody reads any more."""
         self._gone = True
+        self._host.context.pages.forget(self)
 
 
 class PullStream(_MailStream):

@@ -7,7 +7,7 @@ Exposure: every value comes from strangers; what the worker alone can know is le
 
 from typing import Final
 
-from common.operations import GetPublicKey, Refused, Register, StoreMessage
+from common.operations import GetPublicKey, Operation, Refused, Register, StoreMessage
 from common.values import RefusalReason
 from common.wire.requests import (
     FetchRequest,
@@ -32,8 +32,27 @@ from gateway.user_list import UserList
 FOREIGN: Final = Refused(RefusalReason.PROOF_NEEDED)
 """The answer on a proven connection to a request in another user's name."""
 _FLOWING: Final = (SendRun, SendRequest, RegisterRequest, PublicKeyRequest)
+SEND_COST: Final = 256
+"""What one message of a run of sends counts as, beside its frame, in what is under way and in a turn's work.
+
+All costs are bytes. What takes the worker longer than its bytes would counts as more, in proportion, so that one bound
+is good for both."""
+MALFORMED_COST: Final = 1024
+_REGISTER_COST: Final = 16384
+_OPERATION_COST: Final = 1024
 
 Flowing = StoreMessage | Register | GetPublicKey
+
+
+def cost_of(operation: Operation) -> int:
+    """What an operation that flows counts as; see `SEND_COST`."""
+    match operation:
+        case StoreMessage():
+            return _OPERATION_COST + len(operation.content)
+        case Register():
+            return _REGISTER_COST
+        case _:
+            return _OPERATION_COST
 
 
 def may_ask(host: Host, event: Request | SendRun) -> bool:

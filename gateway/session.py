@@ -2,12 +2,16 @@
 
 Owns: one TCP socket and the pure core that reads it.
 Promises: answers leave in the order of the requests; a refusal says "not done"; where the outcome is unknown the
-connection ends without a reply; what a client has sent and not got answered is bounded; a client that is not heard
-to have its mail gets it again.
+connection ends without a reply; what a client has sent and not got answered is bounded, and so is what is done for it
+in one turn of the loop; a client that is not heard to have its mail gets it again.
 Exposure: strangers choose every byte and every moment.
 
 Sends, registrations and key requests flow: many may be with the worker at once. Everything else is taken up only
 when nothing before it waits for an answer, and until it is done nothing after it is taken up.
+
+One turn takes up requests worth `Settings.work_a_turn` of one client; for what is left it waits for its turn behind
+others (`gateway.turns`), and so does a client whose requests are unanswered while the worker has enough to do. A
+connection that waits is not read.
 
 The common case is short: one read, whose sends go to the link as a run, and one write with their answers. A session is
 `_settled` while nothing else is the case: it is open, all that came was taken up, the client waits for nothing else,
@@ -47,7 +51,7 @@ from common.operations import (
 )
 from common.wire.codes import PADDED_BLOCK, Feature
 from common.wire.fields import RESPONSE_HEADER
-from common.wire.requests import Request
+from common.wire.requests import Request, SendRequest
 from common.wire.responses import (
     ERROR,
     encode_public_key,
@@ -73,7 +77,7 @@ from gateway.doing import Doing
 from gateway.evidence import Lease
 from gateway.loop import BROKEN, HUNG_UP, READABLE, WRITABLE
 from gateway.proof import Challenge
-from gateway.requests import FOREIGN, begin, flows
+from gateway.requests import FOREIGN, MALFORMED_COST, SEND_COST, begin, cost_of, flows
 from gateway.session_context import SessionContext
 from gateway.upload import Upload
 
@@ -81,12 +85,10 @@ log = logging.getLogger("gateway.session")
 
 _READ_SIZE: Final = 65536
 _UPLOAD_READ_SIZE: Final = 262144
+_CROWDED_READ_SIZE: Final = 4096
+"""While many connections wait for their turn with what was read of them."""
 _READ_AHEAD: Final = 4096
 """Bytes behind a request that is being answered; past them the socket waits. They are put together anew each time."""
-_OPERATION_COST: Final = 256
-"""Bytes that an operation counts as, beside its content, in what is under way."""
-_RUN_COST: Final = 64
-"""The same for each message of a run of sends, beside its frame."""
 
 
 class State(Enum):
@@ -109,6 +111,7 @@ class _Deadline(Enum):
     DRAIN = auto()
 
 
+_READING: Final = (State.OPEN, State.DRAINING)
 _OPEN: Final = State.OPEN
 _NO_DEADLINE: Final = _Deadline.NONE
 _BETWEEN: Final = Phase.BETWEEN
@@ -121,13 +124,25 @@ def _code_of(response: bytes) -> Iterator[str]:
         yield str(RESPONSE_HEADER.unpack_from(response)[1])
 
 
+def _content_size(event: Event | None) -> int:
+    """Bytes of the contents in an event."""
+    match event:
+        case SendRun():
+            return len(event.frames)
+        case SendRequest():
+            return len(event.content)
+        case _:
+            return 0
+
+
 class Session:
-    """A `Handler` of the loop and a `Waiter` of the link."""
+    """A `Handler` of the loop, a `Waiter` of the link, and what turns, holdings and places know of a connection."""
 
     __slots__ = (
-        "_challenge", "_connection", "_deadline_kind", "_delivery", "_doing", "_half_closed", "_held", "_last_words",
-        "_mask", "_out", "_owed", "_paused", "_settled", "_sock", "_state", "_unanswered", "_unsent", "_written",
-        "context", "deadline", "features", "greeted", "proven_as",
+        "_challenge", "_connection", "_deadline_kind", "_delivery", "_doing", "_half_closed", "_heard_at", "_held",
+        "_holds", "_last_words", "_malformed", "_mask", "_out", "_owed", "_paused", "_settled", "_sock", "_state",
+        "_unanswered", "_unread", "_unsent", "_unsent_size", "_waits", "_written", "context", "deadline", "features",
+        "greeted", "proven_as",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, context: SessionContext) -> None:
@@ -138,6 +153,12 @@ class Session:
         self._mask = READABLE
         self._out: list[bytes] | None = None
         self._unsent: memoryview | None = None
+        self._unsent_size = 0
+        self._holds = 0
+        self._waits = False
+        self._unread = False
+        self._malformed = 0
+        self._heard_at = context.loop.now
         self._written = 0
         self._unanswered = 0
         self._owed = 0
@@ -183,12 +204,10 @@ class Session:
         if self._state is State.CLOSED:
             return
         self._unanswered -= 1
-        self._owed -= _OPERATION_COST
-        if type(operation) is StoreMessage:
-            self._owed -= len(operation.content)
-            if type(outcome) is Stored:
-                self.write(encode_stored(operation.recipient, outcome.sequence))
-                return
+        self._owed -= cost_of(operation)
+        if type(operation) is StoreMessage and type(outcome) is Stored:
+            self.write(encode_stored(operation.recipient, outcome.sequence))
+            return
         match outcome:
             case Refused(reason, retry_after):
                 self.refuse(reason, retry_after)
@@ -238,10 +257,22 @@ class Session:
         self._paused = False
         if self._unsent is None and self._doing is not None:
             self._doing.pump()
-        self._advance()
+        if not self._waits:
+            self._advance()
         if self._unsent is None and self._out is None and not self.closed:
             self._all_written()
         self._watch()
+
+    def take_turn(self) -> None:
+        """It is its turn: read what was not read, or take up more of what came."""
+        self._waits = False
+        self.context.holdings.went_on(self)
+        unread, self._unread = self._unread, False
+        if unread and self._state in _READING:
+            self._receive()
+            self._watch()
+        else:
+            self.go_on()
 
     def timed_out(self) -> None:
         """What was waited for did not come in time."""
@@ -279,6 +310,14 @@ class Session:
         """Whether the socket is gone."""
         return self._state is State.CLOSED
 
+    @property
+    def idle_since(self) -> float | None:
+        """When it last said or took something, in monotonic seconds; None where it is proven or waits for us."""
+        waits_for_us = self._waits or self._unanswered or (self._doing is not None and type(self._doing) is not Upload)
+        if self.proven_as is not None or (waits_for_us and self._unsent is None):
+            return None
+        return self._heard_at
+
     # --- what the doings call -----------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
@@ -305,6 +344,12 @@ class Session:
     def resume(self) -> None:
         """What it is doing can go on: `pump` it at the end of this turn."""
         self._schedule()
+
+    def wait_for_turn(self) -> None:
+        """Go on when others had their turn and the worker has room."""
+        self._waits = True
+        self._settled = False
+        self.context.turns.wait(self)
 
     def lease_written(self, lease: Lease) -> None:
         """The whole response that carries `lease` was handed to the kernel."""
@@ -333,19 +378,34 @@ class Session:
     # --- reading ------------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
-        context = self.context
-        if self._state is _OPEN and context.full:
-            self._pause()
+        may_read = (
+            self.context.turns.may_read(self._owed) if self._state is _OPEN else self._state is not State.DRAINING
+        )
+        if not may_read:
+            # What is thrown away is in no hurry either.
+            self._unread = True
+            self.wait_for_turn()
+            self._watch()
             return
+        self._receive()
+
+    def _receive(self) -> None:
+        context = self.context
         if self._delivery is not None:
             self._delivery.before_read()
+        size = _READ_SIZE
+        if context.turns.crowded:
+            size = _CROWDED_READ_SIZE
+        elif type(self._doing) is Upload and context.holdings.plenty:
+            size = _UPLOAD_READ_SIZE
         try:
-            data = self._sock.recv(_READ_SIZE if type(self._doing) is not Upload else _UPLOAD_READ_SIZE)
+            data = self._sock.recv(size)
         except BlockingIOError:
             return
         except OSError:
             self.break_off()
             return
+        self._heard_at = context.loop.now
         if self._state is not _OPEN:
             if not data and self._state is State.DRAINING:
                 self._all_said()
@@ -355,10 +415,11 @@ class Session:
             return
         if self._delivery is not None and self._connection.begins_request(data):
             self._delivery.request_came()
+        spent = 0
         if self._settled:
             run = self._connection.receive_run(data)
             if run is not None and self._is_own(run):
-                self._submit_run(run)
+                spent = self._submit_run(run)
                 if self._owed < context.settings.connection_under_way and self._connection.drained:
                     return
             else:
@@ -367,8 +428,8 @@ class Session:
             self._connection.receive_data(data)
             if self._doing is not None:
                 self._doing.input_came()
-        self._advance()
-        if not self._settled:
+        self._advance(spent)
+        if not self._settled or self._holds:
             self._watch(bytes_came=True)
 
     def _input_ended(self) -> None:
@@ -381,11 +442,15 @@ class Session:
         self._forget_deadline()
         self.go_on()
 
-    def _advance(self) -> None:
-        """Take up events until one has to wait for its turn or more bytes are needed."""
+    def _advance(self, spent: int = 0) -> None:
+        """Take up events until one has to wait, more bytes are needed, or the turn's work is done.
+
+        `spent`: how much of it was done already.
+        """
         self._settled = False
         next_event = self._connection.next_event
         bound = self.context.settings.connection_under_way
+        left = self.context.settings.work_a_turn - spent
         # A client that does not read its answers is given no more of them.
         while self._doing is None and self._unsent is None and not self._last_words:
             if self._owed >= bound:
@@ -393,6 +458,9 @@ class Session:
                 return
             event = self._held
             if event is None:
+                if left <= 0 and self._connection.undigested:
+                    self.wait_for_turn()
+                    return
                 event = next_event()
                 if event is None:
                     self._settled = (
@@ -407,27 +475,30 @@ class Session:
             else:
                 self._held = None
             if type(event) is SendRun and self._is_own(event):
-                self._submit_run(event)
+                left -= self._submit_run(event)
             elif self._unanswered and not flows(self, event):
                 self._held = event
                 return
             else:
-                self._take_up(event)
+                left -= self._take_up(event)
 
     def _is_own(self, run: SendRun) -> bool:
         return self.proven_as is None or run.requester == self.proven_as
 
-    def _submit_run(self, run: SendRun) -> None:
-        cost = len(run.frames) + _RUN_COST * len(run.recipients)
+    def _submit_run(self, run: SendRun) -> int:
+        cost = len(run.frames) + SEND_COST * len(run.recipients)
         self._owed += cost
         self._unanswered += 1
         self.context.link.submit_sends(run, self.proven_as is not None, cost, self)
+        return cost
 
-    def _take_up(self, event: Event) -> None:
+    def _take_up(self, event: Event) -> int:
+        """Returns how much of a turn's work it was."""
         match event:
             case Malformed(reason, fatal):
                 self.refuse(reason)
-                if fatal:
+                self._malformed += 1
+                if fatal or self._malformed >= self.context.settings.malformed_frames:
                     self.end_after_answers()
             case Padded():
                 answered = self._written + sum([len(part) for part in self._out or ()])
@@ -438,33 +509,37 @@ class Session:
             case SendRun():
                 for _ in event.recipients:
                     self.refuse(FOREIGN.reason)
+                return len(event.recipients) * SEND_COST
             case _:
-                self._begin(event)
+                return self._begin(event)
+        return MALFORMED_COST
 
-    def _begin(self, request: Request) -> None:
+    def _begin(self, request: Request) -> int:
         begun = begin(self, request)
         match begun:
             case Refused(reason):
                 self.refuse(reason)
-                return
+                return MALFORMED_COST
             case StoreMessage() | Register() | GetPublicKey():
-                cost = _OPERATION_COST + (len(begun.content) if isinstance(begun, StoreMessage) else 0)
+                cost = cost_of(begun)
                 self._unanswered += 1
                 self._owed += cost
                 self.context.link.submit(begun, self, cost)
-                return
+                return cost
         self._doing = begun
         if self._state is not State.OPEN:
             begun.input_ended()
         elif self._connection.undigested:
             begun.input_came()
+        return MALFORMED_COST
 
     # --- writing ------------------------------------------------------------------------------------------------
 
     def _send(self, data: bytes) -> None:
         self._written += len(data)
         if self._unsent is not None:
-            self._keep_unsent(memoryview(b"".join((self._unsent, data))))
+            together = b"".join((self._unsent, data))
+            self._keep_unsent(memoryview(together), len(together))
             return
         if fail_points.armed() and fail_points.due(FailPoint.GATEWAY_REPLYING, _code_of(data)):
             self._sock.send(data[: len(data) // 2])
@@ -477,7 +552,7 @@ class Session:
             self.break_off()
             return
         if sent < len(data):
-            self._keep_unsent(memoryview(data)[sent:])
+            self._keep_unsent(memoryview(data)[sent:], len(data))
             self._set_deadline(_Deadline.RESPONSE, self.context.settings.response_silence)
 
     def _send_more(self) -> None:
@@ -490,19 +565,20 @@ class Session:
         except OSError:
             self.break_off()
             return
-        self.context.unsent_bytes -= sent
+        self._heard_at = self.context.loop.now
+        self.context.holdings.went_on(self)
         self._unsent = self._unsent[sent:]
         if self._unsent:
             self._set_deadline(_Deadline.RESPONSE, self.context.settings.response_silence)
         else:
-            self._unsent = None
+            self._unsent, self._unsent_size = None, 0
             self._forget_deadline()
             self._schedule()
 
-    def _keep_unsent(self, data: memoryview) -> None:
+    def _keep_unsent(self, data: memoryview, size: int) -> None:
+        """`size`: bytes of the whole buffer, which `data` keeps in memory."""
         self._settled = False
-        self.context.unsent_bytes += len(data) - (len(self._unsent) if self._unsent is not None else 0)
-        self._unsent = data
+        self._unsent, self._unsent_size = data, size
 
     def _schedule(self) -> None:
         """Be flushed at the end of this turn."""
@@ -516,7 +592,7 @@ class Session:
         """Everything that was answered is with the kernel."""
         if self._delivery is not None and self._state is State.OPEN:
             self._delivery.look()
-        if self._unanswered or self._doing is not None or self._held is not None:
+        if self._unanswered or self._doing is not None or self._held is not None or self._waits:
             return
         if self._state is State.ENDING:
             self._all_said()
@@ -535,6 +611,7 @@ class Session:
             return
         self._half_closed = True
         self._state = State.DRAINING
+        self._connection.ignore()
         self._set_deadline(_Deadline.DRAIN, self.context.settings.drain_time)
 
     def _all_said(self) -> None:
@@ -565,11 +642,12 @@ class Session:
         self._sock.close()
         self._forget_deadline()
         context.sessions.discard(self)
-        context.paused.discard(self)
+        context.turns.leave(self)
+        context.holdings.changed(self, self._holds, 0)
         context.place_free()
-        if self._unsent is not None:
-            context.unsent_bytes -= len(self._unsent)
-            self._unsent = None
+        self._unsent = self._held = self._out = None
+        self._holds = 0
+        self._connection.ignore()
         doing, self._doing = self._doing, None
         if doing is not None:
             doing.abandon()
@@ -580,23 +658,33 @@ class Session:
         return not self._connection.undigested and self._held is None
 
     def _pause(self) -> None:
-        """Read nothing until there is room."""
+        """Read nothing until answers came."""
         self._paused = True
         self._settled = False
-        if self.context.full:
-            self.context.paused.add(self)
         self._watch()
+
+    def _note_holdings(self) -> None:
+        """Tell how much this connection keeps in memory."""
+        holds = self._connection.memory + self._unsent_size
+        if self._held is not None:
+            holds += _content_size(self._held)
+        if type(self._doing) is Upload:
+            holds += self._doing.collected
+        if holds != self._holds:
+            before, self._holds = self._holds, holds
+            self.context.holdings.changed(self, before, holds)
 
     def _watch(self, *, bytes_came: bool = False) -> None:
         """Ask the loop for what can be handled now, and set the clock for what is waited for."""
         if self._state is State.CLOSED or self._state is State.WATCHING:
             return
+        self._note_holdings()
         mask = WRITABLE if self._unsent is not None else 0
-        if self._state is State.OPEN and not self._paused and not self._last_words:
+        if self._state is _OPEN and not (self._paused or self._waits or self._last_words):
             busy = self._doing is not None or self._held is not None or self._unsent is not None
             if not busy or self._connection.undigested < _READ_AHEAD:
                 mask |= READABLE
-        elif self._state is State.DRAINING:
+        elif self._state is State.DRAINING and not self._waits:
             mask |= READABLE
         if mask != self._mask:
             self._mask = mask

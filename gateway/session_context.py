@@ -1,9 +1,8 @@
 """What all sessions of the gateway share.
 
-Owns: the lists that the loop's turns work through: sessions with bytes to write, sessions with a deadline, sessions
-that are not read because too much is under way.
-Promises: one write per connection and turn; deadlines are looked at once per `_SWEEP` seconds, however many there
-are; what is under way in all stays below `Settings.total_under_way`.
+Owns: the lists that the loop's turns work through: sessions with bytes to write, sessions with a deadline; and the
+order of what a turn ends with.
+Promises: one write per connection and turn; deadlines are looked at once per `_SWEEP` seconds, however many there are.
 Exposure: none of its own.
 """
 
@@ -12,15 +11,18 @@ from typing import Final, Protocol
 
 from common.wire.server_connection import Limits
 from gateway.containment import Breakable, contain, contained
+from gateway.holdings import Holdings
 from gateway.loop import EventLoop, Timer
 from gateway.page_budget import PageBudget
+from gateway.places import Occupant
 from gateway.settings import Settings
 from gateway.storage_link import StorageLink
+from gateway.turns import Turns
 
 _SWEEP: Final = 0.25
 
 
-class Connected(Protocol):
+class Connected(Occupant, Protocol):
     """A session, as the shared lists see it."""
 
     deadline: float
@@ -31,14 +33,8 @@ class Connected(Protocol):
     def timed_out(self) -> None:
         """Its deadline has passed."""
 
-    def go_on(self) -> None:
-        """What it waited for is there: room, or the end of what came before."""
-
     def stop(self) -> None:
         """Answer what was asked, read nothing more, then close."""
-
-    def break_off(self) -> None:
-        """Close now; mail without proof waits again."""
 
 
 class AwaitsGreeting(Protocol):
@@ -77,13 +73,13 @@ class SessionContext:
         self.random_bytes = random_bytes
         self.to_flush: list[Connected] = []
         self.with_deadline: set[Connected] = set()
-        self.paused: set[Connected] = set()
         self.sessions: set[Connected] = set()
-        self.awaiting_greeting: list[AwaitsGreeting] = []
+        self.awaiting_greeting: dict[AwaitsGreeting, None] = {}
         self.limits = Limits(settings.largest_content, settings.inline_content)
         self.place_free: Callable[[], None] = lambda: None
-        self.unsent_bytes = 0
         self.pages = PageBudget(link, settings)
+        self.turns = Turns(loop, link, self.pages, settings)
+        self.holdings = Holdings(loop, link, settings)
         self._last_number = 0
         self._waiting_fetches: dict[bytes, set[WaitingFetch]] = {}
         link.arrived = self._mail_arrived
@@ -102,13 +98,17 @@ class SessionContext:
         self._last_number += 1
         return self._last_number
 
-    @property
-    def full(self) -> bool:
-        """Whether so much is under way that no socket is read."""
-        return self.link.bytes_under_way + self.unsent_bytes >= self.settings.total_under_way
-
     def flush(self) -> None:
-        """One write for every session that has something to say; then read on where there is room."""
+        """One write for every session that has something to say; then those have their turn that wait for it."""
+        self._flush_all()
+        self.turns.serve()
+        self.holdings.keep_to_budget()
+        self._pump()
+        self._flush_all()
+        self.turns.stay_awake()
+
+    def _flush_all(self) -> None:
+        """Until nobody has anything to say: what the link hears meanwhile is said too."""
         while self.to_flush:
             sessions, self.to_flush = self.to_flush, []
             for session in sessions:
@@ -116,14 +116,11 @@ class SessionContext:
                     session.flush()
                 except Exception as error:
                     contain(session, error)
-            if self.link.collects:
-                self.link.pump()
-        if self.paused and not self.full:
-            while self.paused and not self.full:
-                session = self.paused.pop()
-                contained(session, session.go_on)()
-            if self.link.collects:
-                self.link.pump()
+            self._pump()
+
+    def _pump(self) -> None:
+        if self.link.collects:
+            self.link.pump()
 
     def wait_for_mail(self, client_id: bytes, fetch: WaitingFetch) -> None:
         """`fetch` hears of hints for this mailbox until `stop_waiting`."""
@@ -154,8 +151,7 @@ class SessionContext:
             session.break_off()
 
     def _greeted(self) -> None:
-        waiting, self.awaiting_greeting = self.awaiting_greeting, []
-        for one in waiting:
+        for one in list(self.awaiting_greeting):
             contained(one, one.greeted)()
 
     def _sweep(self) -> None:

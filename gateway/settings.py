@@ -27,9 +27,22 @@ class Settings(NamedTuple):
     """Payload of one 2104; the rest waits for the next 604."""
     connection_under_way: int = 1024 * 1024
     """What one connection may have given us that is not answered; past it, it is not read."""
+    work_under_way: int = 768 * 1024
+    """What the worker may have before it until those who wait for an answer already have to wait for their turn. As in
+    the two above, a request counts as more than its bytes by the time that it takes: see `gateway.requests`."""
+    work_a_turn: int = 32 * 1024
+    """What one connection may do in one turn of the loop; the request that reaches it is the last one."""
     total_under_way: int = 128 * 1024 * 1024
-    """The same for all connections together, with what they have not taken of their responses."""
+    """What all connections together may have given us that is not answered, whole or in part, and have not taken of
+    their responses. Past it those that went on the longest ago are closed."""
+    malformed_frames: int = 16
+    """Malformed requests of one connection, the last of which ends it."""
     connections: int = 16_384
+    """The last places are kept for proven connections; see `gateway.places`."""
+    idle_before_closed: float = 1.0
+    """How long a connection has been idle at least that makes room for another one."""
+    time_to_prove: float = 5.0
+    """How long a connection may have a kept place without a proof."""
     header_time: float = 10.0
     payload_silence: float = 30.0
     response_silence: float = 60.0

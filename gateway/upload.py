@@ -29,6 +29,8 @@ from common.wire.server_connection import ContentEnd
 from gateway.doing import Host
 from gateway.storage_link import NOBODY
 
+_PIECE_COST: Final = 64
+"""Bytes that each collected piece takes beside its content: a client may send them one by one."""
 _PROGRESS_AFTER: Final = 0.01
 _COMMIT_AFTER: Final = 0.005
 """Seconds after which the worker is asked again, while it puts the content on disk."""
@@ -70,6 +72,9 @@ class Upload:
             if self._behind:
                 self._ask_progress_later()
                 return
+            if self._under_way and not self._host.context.turns.has_room:
+                self._host.wait_for_turn()
+                return
             content = self._host.next_content()
             if content is None:
                 if self._ended:
@@ -90,6 +95,11 @@ class Upload:
         """Where the content is not complete by now it never will be."""
         self._ended = True
         self.pump()
+
+    @property
+    def collected(self) -> int:
+        """Bytes that are kept until they are worth a chunk."""
+        return self._collected_size + _PIECE_COST * len(self._collected)
 
     @property
     def _behind(self) -> bool:

@@ -37,8 +37,7 @@ class UserList:
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
         """A page, or a refusal, which can only be the first answer."""
-        self._host.context.pages.came(self._page_size)
-        self._asked = False
+        self._came()
         if self._gone:
             return
         match outcome:
@@ -57,14 +56,14 @@ class UserList:
 
     def unknown(self, operation: Operation) -> None:
         """The list can't be completed."""
-        self._host.context.pages.came(self._page_size)
+        self._came()
         if not self._gone:
             self._host.break_off()
 
-    @property
-    def gone(self) -> bool:
-        """Whether the connection is gone."""
-        return self._gone
+    def _came(self) -> None:
+        if self._asked:
+            self._asked = False
+            self._host.context.pages.came(self._page_size)
 
     def pump(self) -> None:
         """The page before was written."""
@@ -79,3 +78,4 @@ class UserList:
     def abandon(self) -> None:
         """Nobody reads the list any more."""
         self._gone = True
+        self._host.context.pages.forget(self)

@@ -33,6 +33,9 @@ log = logging.getLogger("storage_worker")
 
 MOST_FRESH_BYTES: Final = 12 * 1024 * 1024
 """Of mail in memory, after which it goes to the database."""
+MOST_FRESH_MESSAGES: Final = 40_000
+"""Messages in memory, after which they go to the database: everybody waits meanwhile, and small ones take their time
+by number."""
 ABSORB_AFTER_MS: Final = 2000
 """How long the database stays behind while nothing much happens."""
 WORTH_WAITING_BYTES: Final = 1024 * 1024
@@ -147,6 +150,7 @@ class Ledger:
         return (
             self._journal.used * 4 >= self._journal.capacity * 3
             or self._queue.fresh_bytes >= MOST_FRESH_BYTES
+            or self._queue.fresh_messages >= MOST_FRESH_MESSAGES
             or self._queue.has_dead_bodies
             or self._users.has_newly_proven
             or not 0 <= now_ms - since < ABSORB_AFTER_MS

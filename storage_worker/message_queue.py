@@ -81,6 +81,8 @@ class MessageQueue:
         """Whether files wait for the database to let go of them."""
         self.sequence = 0
         """The highest ever given to a message."""
+        self._absorbed = 0
+        """What it was when the database had everything."""
         self._body = 0
         self.forget()
 
@@ -94,7 +96,13 @@ class MessageQueue:
         self.received.clear()
         self._dead_bodies.clear()
         self.fresh_bytes = 0
+        self._absorbed = self.sequence
         self.has_dead_bodies = False
+
+    @property
+    def fresh_messages(self) -> int:
+        """How many came that the database does not have; those that went again meanwhile are among them."""
+        return self.sequence - self._absorbed
 
     def replay(self, effect: Effect) -> None:
         """Do again what a turn did."""
@@ -133,6 +141,7 @@ class MessageQueue:
             box.absorbed()
         self.changed.clear()
         self.fresh_bytes = 0
+        self._absorbed = self.sequence
         self.has_dead_bodies = False
         if len(self.boxes) > _MAILBOXES_KEPT:
             self.boxes.clear()

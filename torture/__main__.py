@@ -19,6 +19,7 @@ from typing import Final
 from torture import (
     deaths_at_points,
     failing_disk,
+    floods,
     hostile_keys,
     impersonation,
     orderly_stops,
@@ -52,6 +53,7 @@ DRILLS: Final[Mapping[str, Drill]] = {
     orderly_stops.GATEWAY_STANDSTILL: orderly_stops.run_gateway_standstill,
     restored_backup.NAME: restored_backup.run,
     hostile_keys.NAME: hostile_keys.run,
+    floods.NAME: floods.run,
 }
 
 

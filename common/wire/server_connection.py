@@ -2,12 +2,14 @@
 
 Owns: where a frame begins and ends, the padded dialect, the lenient size of type 1, what is refused unread.
 Promises: takes any split of the bytes; holds at most one frame of `Limits.inline_content` plus what one
-`receive_data` brought; raises nothing whatever the bytes are. Contents above that size pass through in parts.
+`receive_data` brought, and tells how much that is; raises nothing whatever the bytes are. Contents above that size
+pass through in parts.
 Exposure: the first code that strangers' bytes meet.
 
 The caller feeds bytes with `receive_data` and pulls events with `next_event` until it gives None. It may stop
 pulling at any event (while a response is streamed, say): the rest stays where it is. Plain sends come as they lie in
-the buffer: all whole 603s of one requester that are there, one behind the other, are one event (`SendRun`).
+the buffer: the whole 603s of one requester that are there, one behind the other, are one event (`SendRun`), up to
+`Limits.run_messages` of them.
 
     state     what the next byte is               leaves when
     ───────   ─────────────────────────────────   ────────────────────────────────────────────────────────
@@ -23,6 +25,7 @@ Source: docs/client-protocol.md, "Framing" and "The padded dialect".
 
 from collections.abc import Iterator
 from enum import Enum, auto
+from itertools import repeat
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -48,10 +51,16 @@ _SEND_HEAD: Final = SEND_HEAD.size
 
 
 class Limits(NamedTuple):
-    """Bytes: the largest content that is accepted, and up to which size a content is handed over whole."""
+    """Bytes: the largest content that is accepted, and up to which size a content is handed over whole.
+
+    `run_messages`, `run_bytes`: a run of sends ends at the message that reaches either, so that the next connection
+    has its turn.
+    """
 
     largest_content: int
     inline_content: int = 64 * 1024
+    run_messages: int = 64
+    run_bytes: int = 32 * 1024
 
 
 class Malformed(NamedTuple):
@@ -179,6 +188,16 @@ class ServerConnection:
         return Phase.HEADER if len(self._held) < HEADER_SIZE else Phase.PAYLOAD
 
     @property
+    def memory(self) -> int:
+        """Bytes that are kept for this connection, those of a buffer that is done with in part included."""
+        return len(self._data) + (len(self._held) if self._held is not None else 0)
+
+    def ignore(self) -> None:
+        """Keep nothing of what came and was not given out, nor of what will come."""
+        self._state = _State.IGNORE
+        self._data, self._pos, self._held, self._zeros = b"", 0, None, 0
+
+    @property
     def undigested(self) -> int:
         """Bytes that came and belong to no event yet that was given out."""
         return len(self._data) - self._pos + (len(self._held) if self._held is not None else 0) + self._zeros
@@ -235,14 +254,16 @@ class ServerConnection:
         """The 603s that are whole and valid from `start` on; None where what begins there is none. The hot path."""
         pos = start
         end = len(data)
-        last_head = end - _SEND_FRAME
+        last_head = min(end - _SEND_FRAME, start + self._limits.run_bytes)
         if self._first:
             # What is behind a connection's first request is examined before it is read as one.
             last_head = min(last_head, start)
         requester = data[start : start + CLIENT_ID_SIZE]
         largest = self._largest_inline
         recipients: list[bytes] = []
-        while pos <= last_head:
+        for _ in repeat(None, self._limits.run_messages):
+            if pos > last_head:
+                break
             sender, _version, code, size, recipient, kind, content_size = _unpack_whole_send(data, pos)
             if code != _SEND or sender != requester:
                 break
@@ -352,8 +373,7 @@ class ServerConnection:
                 self._state = _State.EXAMINE
 
     def _refuse_for_good(self) -> Malformed:
-        self._state = _State.IGNORE
-        self._data, self._pos, self._held = b"", 0, None
+        self.ignore()
         return Malformed(RefusalReason.TOO_LARGE, fatal=True)
 
     def _refuse_and_skip(self, size: int) -> Malformed:

@@ -507,14 +507,14 @@ def test_a_client_that_never_reads_is_reset_after_a_minute_without_progress(gate
     gate.storage.decide = decide
     peer = gate.peer()
     peer.send(PullRequest(ALICE))
-    gate.turn_until(lambda: gate.context.unsent_bytes > 0)
+    gate.turn_until(lambda: gate.context.holdings.size > 0)
     gate.turns()
-    assert gate.context.unsent_bytes < 1_000_000
+    assert gate.context.holdings.size < 1_000_000
     gate.pass_time(58, 1.0)
     assert gate.context.sessions
     gate.pass_time(4, 1.0)
     assert not gate.context.sessions
-    assert gate.context.unsent_bytes == 0
+    assert gate.context.holdings.size == 0
     gate.turn_until(lambda: bool(gate.storage.asked(Release)))
 
 

@@ -23,6 +23,7 @@ from common.operations import (
     Stored,
     StoreMessage,
 )
+from storage_worker import ledger
 from storage_worker.database import PAGE_SIZE
 from storage_worker.ledger import ABSORB_AFTER_MS, WORTH_WAITING_BYTES
 from storage_worker.store_facts import note_end, note_progress
@@ -52,6 +53,21 @@ def test_a_send_reaches_the_database_later(office: Office, gateway: Gateway) -> 
     office.desk.tidy(office.now_ms)
     assert in_database(office) == 1
     assert not office.desk.has_waiting
+
+
+def test_many_small_messages_reach_it_by_their_number(
+    office: Office, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "MOST_FRESH_MESSAGES", 10)
+    [alice] = gateway.register("alice")
+    office.absorb()
+    for round_number in (1, 2):
+        gateway.store(alice, alice, *[b""] * 9)
+        office.desk.tidy(office.now_ms)
+        assert in_database(office) == 10 * (round_number - 1)
+        gateway.store(alice, alice, b"")
+        office.desk.tidy(office.now_ms)
+        assert in_database(office) == 10 * round_number
 
 
 def test_mail_that_is_fetched_soon_never_does(office: Office, gateway: Gateway) -> None:

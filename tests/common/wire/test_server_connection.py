@@ -366,6 +366,38 @@ def test_a_run_is_the_bytes_as_they_came() -> None:
     assert runs(data) == [SendRun(ID, [bytes([number]) * 16 for number in range(5)], data)]
 
 
+@pytest.mark.parametrize("limits", [LIMITS._replace(run_messages=3), LIMITS._replace(run_bytes=len(send(0)) * 2)])
+def test_a_run_ends_where_it_is_long_enough(limits: Limits) -> None:
+    connection = ServerConnection(limits)
+    connection.receive_data(b"".join(map(send, range(8))) + send(8)[:10])
+    sizes = []
+    while (event := connection.next_event()) is not None:
+        assert isinstance(event, SendRun)
+        sizes.append(len(event.recipients))
+    assert sizes == [1, 3, 3, 1]
+    assert connection.phase is Phase.HEADER
+
+
+def test_what_a_connection_keeps_is_told_whole() -> None:
+    connection = ServerConnection(LIMITS)
+    assert connection.memory == 0
+    data = send(1) + send(2)[:-1]
+    connection.receive_data(data)
+    assert connection.next_event() is not None
+    assert connection.memory == len(data), "the buffer is there as long as a part of it is"
+    assert connection.next_event() is None
+    assert connection.memory == len(send(2)) - 1
+    connection.receive_data(send(2)[-1:] + send(3)[:20])
+    while connection.next_event() is not None:
+        pass
+    assert connection.memory == 20
+    connection.ignore()
+    assert connection.memory == connection.undigested == 0
+    connection.receive_data(send(4))
+    assert connection.memory == 0
+    assert connection.next_event() is None
+
+
 def test_what_ends_a_run() -> None:
     one, two = send(1), send(2)
     others = [
