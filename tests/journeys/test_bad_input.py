@@ -19,6 +19,7 @@ from common.wire.fields import REQUEST_HEADER, SEND_HEAD, SEND_ONCE_HEAD
 from common.wire.requests import PublicKeyRequest, RegisterRequest, encode
 from common.wire.responses import ERROR, ErrorResponse, PublicKeyResponse
 from gateway.__main__ import _port
+from gateway.settings import Settings
 from torture.caller import Account, Caller, Refused, new_account, new_key, public_half
 from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, Server, wait_until
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 NOBODY = bytes(range(16))
 KEY = public_half(new_key("somebody"))
 HEADER_TIME = 10.0
+FORGIVEN = Settings().malformed_frames - 1
 SIXTEEN_MEBIBYTES = 16 * 1024 * 1024
 
 
@@ -117,19 +119,19 @@ def test_bad_requests_are_refused_and_change_nothing(server: Server) -> None:
     half_a_header = socket.create_connection(("127.0.0.1", server.port), HANG_SECONDS)
     half_a_header.sendall(bytes(11))
     good = PublicKeyRequest(alice.client_id, bob.client_id)
-    requests = list(refused_requests(alice, bob))
-    with Caller(server.port) as caller:
-        for what, request in requests:
-            if what.startswith("641"):
-                continue
-            answer = caller.ask(request)
-            assert isinstance(answer, ErrorResponse), f"{what}: {answer}"
-            assert answer.reason is None, what
-            assert isinstance(caller.ask(good), PublicKeyResponse), f"after {what}"
-        # The same, pipelined: as many refusals, in order, and the answers between them.
-        caller.post(b"".join(request + encode(good) for what, request in requests if not what.startswith("641")))
-        for what, _request in requests:
-            if not what.startswith("641"):
+    requests = [(what, request) for what, request in refused_requests(alice, bob) if not what.startswith("641")]
+    for first in range(0, len(requests), FORGIVEN):
+        some = requests[first : first + FORGIVEN]
+        with Caller(server.port) as caller:
+            for what, request in some:
+                answer = caller.ask(request)
+                assert isinstance(answer, ErrorResponse), f"{what}: {answer}"
+                assert answer.reason is None, what
+                assert isinstance(caller.ask(good), PublicKeyResponse), f"after {what}"
+        with Caller(server.port) as caller:
+            # The same, pipelined: as many refusals, in order, and the answers between them.
+            caller.post(b"".join(request + encode(good) for _what, request in some))
+            for what, _request in some:
                 assert isinstance(caller.event(), ErrorResponse), what
                 assert isinstance(caller.event(), PublicKeyResponse), f"after {what}"
     with Caller(server.port) as caller:
