@@ -23,6 +23,8 @@ class Settings(NamedTuple):
     """The same for a client that takes its pages as fast as they come."""
     pages_under_way: int = 16 * 1024 * 1024
     """What is asked of the worker in pages at a time, for all connections together."""
+    users_page: int = 2 * 1024 * 1024
+    """What a page of users counts as in `pages_under_way`: it takes both programs as long as so much mail."""
     largest_response: int = 256 * 1024 * 1024
     """Payload of one 2104; the rest waits for the next 604."""
     connection_under_way: int = 1024 * 1024

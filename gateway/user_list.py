@@ -33,7 +33,7 @@ class UserList:
 
     @property
     def _page_size(self) -> int:
-        return self._host.context.settings.page
+        return self._host.context.settings.users_page
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
         """A page, or a refusal, which can only be the first answer."""

@@ -437,6 +437,32 @@ def test_pages_wait_for_their_turn(make_gate: Callable[[Settings], Gate]) -> Non
     assert len(gate.storage.asked(FetchWaiting)) == 9
 
 
+def test_lists_of_users_wait_for_their_turn_too(make_gate: Callable[[Settings], Gate]) -> None:
+    gate = make_gate(Settings(users_page=1000, pages_under_way=3000))
+    gate.turn_until(lambda: gate.link.facts is not None)
+    gate.storage.answering = False
+    peers = [gate.peer() for _ in range(10)]
+    for peer in peers:
+        peer.send(ListUsersRequest(ALICE))
+    gate.turn_until(lambda: len(gate.context.sessions) == 10 and bool(gate.storage.held))
+    gate.turns()
+    gate.storage.answering = True
+    gate.storage.answer(gate.storage.held[0])
+    for peer in peers:
+        assert peer.response() == (2101, b"")
+    assert max(len(batch.operations) for batch in gate.storage.batches) <= 3
+    assert gate.context.pages.under_way == 0
+
+
+def test_a_list_that_ends_in_a_bug_gives_its_page_back_once(gate: Gate) -> None:
+    gate.storage.decide = lambda _: UsersPage(1, 1, 1, [UserEntry(BOB, "n\N{LATIN SMALL LETTER O WITH STROKE}")])
+    peer = gate.peer()
+    peer.send(ListUsersRequest(ALICE))
+    gate.turn_until(peer.is_ended)
+    assert peer.reset
+    assert gate.context.pages.under_way == 0
+
+
 @pytest.mark.parametrize("late", [0, 1, 500])
 def test_a_refused_padded_request_gets_a_padded_answer(gate: Gate, late: int) -> None:
     peer = gate.peer()

@@ -151,6 +151,28 @@ class TestUsers:
         assert gateway.one(ListUsers(ids[1], False, 4, 5)) == UsersPage(0, 5, 5, [UserEntry(ids[4], "e")])
         assert gateway.one(ListUsers(ids[1], False, 5, 5)) == UsersPage(0, 5, 5, [])
 
+    def test_the_count_is_right_however_it_comes_about(self, gateway: Gateway) -> None:
+        def count(until: int = 0) -> int:
+            page = gateway.one(ListUsers(first, False, 0, until))
+            assert isinstance(page, UsersPage)
+            return page.count
+
+        [first] = gateway.register("a")
+        counts = [count()]
+        for names in ("bc", "d", "efg"):
+            list(gateway.register(*names))
+            counts += [count(), count()]
+        assert counts == [0, 2, 2, 3, 3, 6, 6]
+        registry = gateway.office.post_office._users
+        assert [registry.count(until) for until in (3, 7, 1, 100)] == [3, 7, 1, 7]
+        # A turn that is undone takes its users along, and their rows are given again.
+        with pytest.raises(ZeroDivisionError), gateway.office.database.transaction():
+            registry.add(b"x" * 16, "x", KEY)
+            assert registry.count(100) == 8
+            raise ZeroDivisionError
+        gateway.office.post_office.roll_back()
+        assert registry.count(100) == 7
+
     def test_public_key(self, gateway: Gateway) -> None:
         alice, bob = gateway.register("alice", "bob")
         assert gateway.one(GetPublicKey(alice, False, bob)) == KeyFound(bob, KEY)
