@@ -50,6 +50,7 @@ from common.operations import (
     StoreMessage,
 )
 from common.wire.codes import PADDED_BLOCK, Feature
+from common.wire.dialects import BigEndianReplies
 from common.wire.fields import RESPONSE_HEADER
 from common.wire.requests import Request, SendRequest
 from common.wire.responses import (
@@ -61,6 +62,7 @@ from common.wire.responses import (
     encode_stored_run,
 )
 from common.wire.server_connection import (
+    BigEndian,
     ContentData,
     ContentEnd,
     Event,
@@ -140,9 +142,9 @@ class Session:
 
     __slots__ = (
         "_challenge", "_connection", "_deadline_kind", "_delivery", "_doing", "_half_closed", "_heard_at", "_held",
-        "_holds", "_last_words", "_malformed", "_mask", "_out", "_owed", "_paused", "_settled", "_sock", "_state",
-        "_unanswered", "_unread", "_unsent", "_unsent_size", "_waits", "_written", "context", "deadline", "features",
-        "greeted", "proven_as",
+        "_holds", "_last_words", "_malformed", "_mask", "_out", "_owed", "_paused", "_replies", "_settled", "_sock",
+        "_state", "_unanswered", "_unread", "_unsent", "_unsent_size", "_waits", "_written", "context", "deadline",
+        "features", "greeted", "proven_as",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, context: SessionContext) -> None:
@@ -167,6 +169,7 @@ class Session:
         self._paused = False
         self._settled = False
         self._last_words = False
+        self._replies: BigEndianReplies | None = None
         self._half_closed = False
         self._delivery: Delivery | None = None
         self._challenge: Challenge | None = None
@@ -246,7 +249,8 @@ class Session:
             return
         out, self._out = self._out, None
         if out:
-            self._send(out[0] if len(out) == 1 else b"".join(out))
+            data = out[0] if len(out) == 1 else b"".join(out)
+            self._send(data if self._replies is None else self._replies.turn(data))
         if not self._settled or self._delivery is not None:
             self.go_on()
 
@@ -504,6 +508,9 @@ class Session:
                 answered = self._written + sum([len(part) for part in self._out or ()])
                 self.write(bytes(-answered % PADDED_BLOCK))
                 self.end_after_answers()
+            case BigEndian():
+                self._replies = BigEndianReplies()
+                return 0
             case ContentData() | ContentEnd():
                 raise AssertionError("content outside an upload")
             case SendRun():

@@ -1,6 +1,7 @@
 """A client's bytes -> requests: the server's end of one connection.
 
-Owns: where a frame begins and ends, the padded dialect, the lenient size of type 1, what is refused unread.
+Owns: where a frame begins and ends, the padded dialect, the lenient sizes of type 1 and of a first 602, what is refused
+unread.
 Promises: takes any split of the bytes; holds at most one frame of `Limits.inline_content` plus what one
 `receive_data` brought, and tells how much that is; raises nothing whatever the bytes are. Contents above that size
 pass through in parts.
@@ -20,6 +21,8 @@ the buffer: the whole 603s of one requester that are there, one behind the other
                                                   any other byte before → FRAME, with the zeros given back
     IGNORE    nothing that matters                never
 
+Codes of other numberings and big-endian numbers are turned into ours where a header is read (`common.wire.dialects`).
+
 Source: docs/client-protocol.md, "Framing" and "The padded dialect".
 """
 
@@ -34,6 +37,7 @@ from common.entries import walk_frames
 from common.errors import ValueRejected
 from common.values import CLIENT_ID_SIZE, MESSAGE_KINDS, ClientId, MessageKind, RefusalReason, Token
 from common.wire.codes import PADDED_BLOCK, RequestCode
+from common.wire.dialects import LAST_OWN_CODE, big_endian_meaning_of, is_big_endian, meaning_of, swapped
 from common.wire.fields import REQUEST_HEADER, SEND_HEAD, SEND_ONCE_HEAD, SEND_REQUEST
 from common.wire.requests import FIXED_SIZES, LargeSendRequest, Request, SendRequest, decode_fixed
 
@@ -48,6 +52,12 @@ _KEY_REQUEST: Final = int(MessageKind.KEY_REQUEST)
 _LAST_KIND: Final = max(MESSAGE_KINDS)
 _SEND_FRAME: Final = HEADER_SIZE + SEND_HEAD.size
 _SEND_HEAD: Final = SEND_HEAD.size
+_PUBLIC_KEY: Final = int(RequestCode.PUBLIC_KEY)
+_PUBLIC_KEY_SIZE: Final = FIXED_SIZES[RequestCode.PUBLIC_KEY]
+_ZERO_HEADER_REST: Final = bytes(HEADER_SIZE - CLIENT_ID_SIZE)
+"""Where a header of 16 bytes of id would go on: code 0, which is never valid."""
+_UNSIZED_KEY_REQUEST: Final = HEADER_SIZE + _PUBLIC_KEY_SIZE + len(_ZERO_HEADER_REST)
+"""Bytes that tell whether a first 602 that declares size 0 is followed by its id."""
 
 
 class Limits(NamedTuple):
@@ -100,7 +110,11 @@ class Padded(NamedTuple):
     """The client speaks the padded dialect: one request, and it reads until the server closes."""
 
 
-Event = Request | SendRun | ContentData | ContentEnd | Malformed | Padded
+class BigEndian(NamedTuple):
+    """The client's numbers are big-endian, and it expects such answers. Comes before its first request."""
+
+
+Event = Request | SendRun | ContentData | ContentEnd | Malformed | Padded | BigEndian
 
 
 class Phase(Enum):
@@ -129,8 +143,8 @@ class ServerConnection:
     """The pure core of one client's connection."""
 
     __slots__ = (
-        "_data", "_first", "_frame_size", "_held", "_largest_inline", "_left", "_limits", "_need", "_pos", "_state",
-        "_zeros",
+        "_big_endian", "_data", "_first", "_frame_size", "_held", "_largest_inline", "_left", "_limits", "_need",
+        "_pos", "_state", "_zeros",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
@@ -145,6 +159,7 @@ class ServerConnection:
         self._frame_size = 0
         self._zeros = 0
         self._first = True
+        self._big_endian = False
 
     def receive_data(self, data: bytes) -> None:
         """Take in what the socket gave. O(len(data)), amortised."""
@@ -227,10 +242,19 @@ class ServerConnection:
         elif available < HEADER_SIZE:
             return self._wait(HEADER_SIZE)
         requester, _version, code, size = _unpack_header(data, pos)
+        if code > LAST_OWN_CODE or self._big_endian:
+            if self._first and not self._big_endian and is_big_endian(code):
+                self._big_endian = True
+                return BigEndian()
+            code, size = self._turned(code, size)
         if code == _SEND:
             if available < _SEND_FRAME:
                 return self._wait(_SEND_FRAME)
             recipient, kind, content_size = _unpack_send(data, pos + HEADER_SIZE)
+            if self._big_endian:
+                content_size = swapped(content_size)
+            if kind == _KEY_REQUEST and content_size == 0:
+                size = _SEND_HEAD
             return self._send(requester, recipient, kind, content_size, size, _SEND_HEAD, None)
         if code == _SEND_ONCE:
             if available < HEADER_SIZE + SEND_ONCE_HEAD.size:
@@ -239,6 +263,11 @@ class ServerConnection:
             return self._send(requester, recipient, kind, content_size, size, SEND_ONCE_HEAD.size, Token(token))
         if size > self._limits.largest_content + SEND_HEAD.size:
             return self._refuse_for_good()
+        if code == _PUBLIC_KEY and size == 0 and self._first:
+            if available < _UNSIZED_KEY_REQUEST:
+                return self._wait(_UNSIZED_KEY_REQUEST)
+            if data.startswith(_ZERO_HEADER_REST, pos + HEADER_SIZE + _PUBLIC_KEY_SIZE):
+                size = _PUBLIC_KEY_SIZE
         if FIXED_SIZES.get(code) != size:
             return self._refuse_and_skip(size)
         frame_size = HEADER_SIZE + size
@@ -252,6 +281,8 @@ class ServerConnection:
 
     def _run(self, data: bytes, start: int) -> SendRun | None:
         """The 603s that are whole and valid from `start` on; None where what begins there is none. The hot path."""
+        if self._big_endian:
+            return None
         pos = start
         end = len(data)
         last_head = min(end - _SEND_FRAME, start + self._limits.run_bytes)
@@ -288,14 +319,21 @@ class ServerConnection:
             self._leave_frame(pos - start)
         return SendRun(requester, recipients, data[start:pos])
 
+    def _turned(self, code: int, size: int) -> tuple[int, int]:
+        """A header's code and size as ours, where the client has other numbers."""
+        if self._big_endian:
+            return big_endian_meaning_of(code), swapped(size)
+        return meaning_of(code), size
+
     def _at_frame(self) -> bool:
         return self._state is _State.FRAME
 
     @property
     def suspicious(self) -> bool:
-        """Whether a 603 or 642 has begun whose payload size can only be right if it is a lenient type 1.
+        """Whether a request has begun whose payload size is wrong unless one of the two lenient cases follows.
 
-        The first bytes of its payload tell; where they stay away, `event_on_silence` judges without them.
+        Those are a type 1 of any size, and a first 602 of size 0. The first bytes of the payload tell; where they stay
+        away, `event_on_silence` judges without them.
         """
         return self._judgeable() is not None
 
@@ -310,11 +348,15 @@ class ServerConnection:
         return self._refuse_and_skip(size)
 
     def _judgeable(self) -> int | None:
-        """The declared size of a held 603 or 642 that is wrong unless a lenient type 1 follows, else None."""
+        """The declared size of a held request that is wrong unless a lenient case follows, else None."""
         held = self._held
         if self._state is not _State.FRAME or held is None or len(held) < HEADER_SIZE:
             return None
         _requester, _version, code, size = _unpack_header(held)
+        if code > LAST_OWN_CODE or self._big_endian:
+            code, size = self._turned(code, size)
+        if code == _PUBLIC_KEY and size == 0:
+            return 0
         if code not in (_SEND, _SEND_ONCE):
             return None
         head = SEND_HEAD.size if code == _SEND else SEND_ONCE_HEAD.size

@@ -34,7 +34,16 @@ from common.wire.requests import (
     SendRequest,
 )
 from common.wire.responses import ErrorResponse
-from common.wire.server_connection import ContentData, ContentEnd, Limits, Malformed, Padded, SendRun, ServerConnection
+from common.wire.server_connection import (
+    BigEndian,
+    ContentData,
+    ContentEnd,
+    Limits,
+    Malformed,
+    Padded,
+    SendRun,
+    ServerConnection,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -341,8 +350,8 @@ class _Peer:
                 return SendRequest(head.requester, head.recipient, head.kind, bytes(self._content), head.token)
             elif isinstance(event, Malformed):
                 return event
-            elif isinstance(event, Padded):
-                raise AssertionError("our client does not pad")
+            elif isinstance(event, Padded | BigEndian):
+                raise AssertionError("our client neither pads nor is big-endian")
             else:
                 return event
         return None
