@@ -16,6 +16,8 @@ exception means a broken peer, a broken file, a broken disk, or a person who has
     ├── StorageError              the storage worker can't go on
     │   ├── StoreInUse                another worker holds the data folder
     │   ├── StoreUnusable             not our database, a newer schema, a corrupt file
+    │   │   └── JournalDamaged            what was on disk in the journal is altered
+    │   ├── StoreDamaged              a page or a content is altered: what needs it is refused, the rest goes on
     │   ├── StoreFull                 the disk or the page limit is reached; the transaction was rolled back
     │   └── StoreFailed               a read, write or sync failed: nothing is known, the worker must end
     ├── SlotInUse                 another gateway runs on this data folder and slot
@@ -123,6 +125,14 @@ class StoreUnusable(StorageError):
 
 class StoreFull(StorageError):
     """No room for this transaction; it was rolled back and everything before it stands."""
+
+
+class JournalDamaged(StoreUnusable):
+    """Something in the journal is altered that was on disk: no power cut does that."""
+
+
+class StoreDamaged(StorageError):
+    """A part of the store is altered. What needs it is refused; everything else goes on."""
 
 
 class StoreFailed(StorageError):

@@ -1,8 +1,8 @@
-"""What an operator asks of the store: users, stats, unprove, new-generation.
+"""What an operator asks of the store: users, stats, unprove, recover-journal, new-generation.
 
 Owns: the command line of `scripts/admin`.
-Promises: the first three work while the storage worker runs and while it does not; `new-generation` changes what
-gateways were told at their greeting, so it wants the worker stopped. Contents and keys are never shown. What is in the
+Promises: the first three work while the storage worker runs and while it does not; the others change what gateways
+were told at their greeting, so they want the worker stopped. Contents and keys are never shown. What is in the
 journal alone is not counted: while the worker runs, numbers are up to two seconds old.
 Exposure: whoever may read the data folder.
 """
@@ -19,6 +19,7 @@ from common.errors import SettingRejected, StorageError, StoreInUse, StoreUnusab
 from storage_worker.database import Database
 from storage_worker.folder import DATABASE_NAME, GENERATION_NAME, folder_lock
 from storage_worker.message_queue import waiting
+from storage_worker.recovery import recover_journal
 from storage_worker.store_facts import GenerationFile, new_generation, stored_facts
 
 EXIT_UNKNOWN = 1
@@ -83,6 +84,25 @@ def _begin_generation(folder: Path, say: Say) -> int:
     return 0
 
 
+def _recover_journal(folder: Path, say: Say) -> int:
+    with folder_lock(folder):
+        if not (folder / DATABASE_NAME).exists():
+            raise StoreUnusable(f"there is no store in {folder}")
+        database = Database(folder / DATABASE_NAME)
+        try:
+            if stored_facts(database) is None:
+                raise StoreUnusable("the store is empty")
+            found = recover_journal(database, folder, time.time_ns() // 1_000_000, os.urandom)
+        finally:
+            database.close()
+    say(f"{found.records} turns of the journal were whole and are in the database now; gaps: {found.gaps}.")
+    say("What was sent, fetched or deleted in a gap is lost: mail of it is gone, deleted mail of it comes again.")
+    for path in found.kept:
+        say(f"The file as it was: {path}")
+    say(f"The store's generation is {found.generation} now: senders are told that mail may be lost. Start the server.")
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 no such user or the store failed, 78 it can't be used."""
     parser = argparse.ArgumentParser(prog="admin", description="Look after MessageU's store.")
@@ -91,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("users", help="who is registered, and what waits for whom")
     commands.add_parser("stats", help="the store in a few numbers")
     commands.add_parser("unprove", help="take a user's proof mark back").add_argument("name")
+    commands.add_parser("recover-journal", help="go on from a damaged journal with all that is whole in it")
     commands.add_parser("new-generation", help="after the whole data folder was restored from a backup")
     settings = parser.parse_args(arguments)
     environment = dict(os.environ)
@@ -105,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = data_folder(environment, Path.cwd())
         if settings.command == "new-generation":
             return _begin_generation(folder, say)
+        if settings.command == "recover-journal":
+            return _recover_journal(folder, say)
         database = Database(folder / DATABASE_NAME, beside=True)
         try:
             if settings.command == "users":

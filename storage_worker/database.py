@@ -10,6 +10,7 @@ Errors become `StoreFull` (rolled back, go on), `StoreFailed` (end at once), whi
 anything else is a bug and passes unchanged.
 """
 
+import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +21,18 @@ import apsw
 from common.errors import StorageError, StoreFailed, StoreFull, StoreUnusable
 from storage_worker.folder import sync_folder
 
-SCHEMA_VERSION: Final = 3
+log = logging.getLogger("storage_worker")
+
+SCHEMA_VERSION: Final = 4
 _UPGRADE_FROM_2: Final = """
 ALTER TABLE slot ADD COLUMN before BLOB;
 -- No outcomes, which fit no batch, so that it is unknown. NULL would mean that it was refused, with nothing done.
 UPDATE slot SET before = x'90';
-PRAGMA user_version = 3;
+"""
+_UPGRADE_FROM_3: Final = """
+-- Of the page's other columns and its entries. NULL: version 3 wrote it, nothing vouches for it.
+ALTER TABLE mail_page ADD COLUMN checksum INTEGER;
+PRAGMA user_version = 4;
 """
 _NEXT_STEP: Final = (
     "An older version of MessageU made it, and there is no way over: start that one, let everybody fetch what waits, "
@@ -78,7 +85,8 @@ CREATE TABLE mail_page (
     messages INTEGER NOT NULL,
     content_bytes INTEGER NOT NULL,
     body INTEGER,
-    entries BLOB NOT NULL
+    entries BLOB NOT NULL,
+    checksum INTEGER               -- CRC-32 of all that is before it; NULL: written by version 3
 ) STRICT;
 -- With all columns but the entries, so that nothing else is read to see what a mailbox holds.
 CREATE INDEX page_of_mailbox ON mail_page (recipient, first, last, messages, content_bytes, body);
@@ -205,7 +213,7 @@ class Database:
             connection.close()
             raise StoreUnusable(f"{path} is not a database of this program")
         version = self.row("PRAGMA user_version")[0]
-        if found and version not in {2, SCHEMA_VERSION}:
+        if found and version not in {2, 3, SCHEMA_VERSION}:
             connection.close()
             raise StoreUnusable(
                 f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}; nothing was changed. "
@@ -231,9 +239,12 @@ class Database:
             with self.transaction():
                 self._run(_SCHEMA).fetchall()
                 self._run("INSERT INTO ballast VALUES (1, zeroblob(?))", (_BALLAST_BYTES,))
-        elif version == 2:
+        elif version < SCHEMA_VERSION:
             with self.transaction():
-                self._run(_UPGRADE_FROM_2).fetchall()
+                if version == 2:
+                    self._run(_UPGRADE_FROM_2).fetchall()
+                self._run(_UPGRADE_FROM_3).fetchall()
+            log.info("%s was of schema version %d and is of version %d now", path, version, SCHEMA_VERSION)
         self._has_ballast = self.find("SELECT 1 FROM ballast") is not None
         # What a crash left in the log is made safe before anything of it is answered: a failed sync may have left
         # bytes that can be read and are not on disk.

@@ -3,15 +3,21 @@
 Owns: `mail.journal` and `mail.journal.2`: their records, and where the next one goes.
 Promises: what `append` was given is on disk when it returns. `replay` gives the records of an era and of the one
 behind it in their order, and ends before the first that is not whole: a record that was being written when the power
-went is there or not there, never half. Nothing of other eras is ever given.
+went is there or not there, never half. Nothing of other eras is ever given. Where a record says that more was on disk
+than is found whole, that is damage and no power cut: `replay` raises `JournalDamaged`, and changes nothing.
 Exposure: the data folder's owner.
 
     offset 0                                                                             capacity
     ├─ record 1 ─┼─ record 2 ─┼─ … ─┼─ record n ─┼─ what an earlier era left, or zeros ─┤
     ├─ link ─┼─ record 1 ─┼─ …
 
-    record    era [16], number u32 (1, 2, 3 …), payload size u32, CRC-32 u32 of these and the payload; the payload
+    record    era [16], era before where it is linked [16], number u32 (1, 2, 3 …), sure u32, payload size u32,
+              CRC-32 u32 of these and the payload; the payload
     link      a record with number 0; its payload is the era before, and how many records that has u32
+
+`sure`: what lies before this offset of the file was on disk when the record was written. A power cut leaves any of the
+records behind the last sync whole and any torn, also a whole one behind a torn one: numbers of batches are not synced.
+But it takes nothing of what was sure. The end of the last record that was synced is all that nothing vouches for.
 
 An era begins when all that was in the journal is in the database: the database names the era (16 random bytes) in
 the very transaction that took the rest in. So a record of an earlier era, or of another database's, is never mistaken
@@ -31,15 +37,22 @@ from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple, Protocol
 
-from common.errors import StoreFailed, StoreFull
-from storage_worker.folder import sync_folder, unwritten
+from common.errors import JournalDamaged, StoreFailed, StoreFull
+from storage_worker.folder import JOURNAL_NAMES, sync_folder, unwritten
 
-_HEADER: Final = Struct("<16sIII")
-"""era, number, payload size, CRC-32"""
-_CHECKED: Final = Struct("<16sII")
+_HEADER: Final = Struct("<16s16sIIII")
+"""era, era before, number, sure, payload size, CRC-32"""
+_CHECKED: Final = Struct("<16s16sIII")
+_OLD_HEADER: Final = Struct("<16sIII")
+"""Of schema version 3: era, number, payload size, CRC-32. Read, so that a store is brought over; never written."""
+_OLD_CHECKED: Final = Struct("<16sII")
 _LINK: Final = Struct("<16sI")
 ERA_SIZE: Final = 16
 _ZEROS: Final = bytes(1024 * 1024)
+_NEXT_STEP: Final = (
+    "Nothing was changed. `scripts/admin recover-journal` goes on with all that is whole in it and keeps the files as "
+    "they are; or put the whole data folder back from a backup"
+)
 
 
 class JournalFile(Protocol):
@@ -155,26 +168,69 @@ class _Record(NamedTuple):
     """`end`: where the next one begins."""
 
     era: bytes
+    before: bytes
     number: int
+    sure: int
     payload: bytes
     end: int
 
 
+_NO_ERA: Final = bytes(ERA_SIZE)
+
+
+def _number(record: _Record) -> int:
+    return record.number
+
+
 def _record(content: bytes, at: int) -> _Record | None:
     """The record at `at`; None where there is no whole one."""
-    if len(content) - at < _HEADER.size:
-        return None
-    era, number, size, checksum = _HEADER.unpack_from(content, at)
-    start = at + _HEADER.size
-    payload = content[start : start + size]
-    if len(payload) != size or checksum != zlib.crc32(payload, zlib.crc32(_CHECKED.pack(era, number, size))):
-        return None
-    return _Record(era, number, payload, start + size)
+    if len(content) - at >= _HEADER.size:
+        era, before, number, sure, size, checksum = _HEADER.unpack_from(content, at)
+        start = at + _HEADER.size
+        if size <= len(content) - start:
+            payload = content[start : start + size]
+            if checksum == zlib.crc32(payload, zlib.crc32(_CHECKED.pack(era, before, number, sure, size))):
+                return _Record(era, before, number, sure, payload, start + size)
+    if len(content) - at >= _OLD_HEADER.size:
+        era, number, size, checksum = _OLD_HEADER.unpack_from(content, at)
+        start = at + _OLD_HEADER.size
+        if size <= len(content) - start:
+            payload = content[start : start + size]
+            if checksum == zlib.crc32(payload, zlib.crc32(_OLD_CHECKED.pack(era, number, size))):
+                return _Record(era, _NO_ERA, number, 0, payload, start + size)
+    return None
 
 
-def _encoded(era: bytes, number: int, payload: bytes) -> bytes:
-    checksum = zlib.crc32(payload, zlib.crc32(_CHECKED.pack(era, number, len(payload))))
-    return _HEADER.pack(era, number, len(payload), checksum) + payload
+def _encoded(era: bytes, before: bytes, number: int, sure: int, payload: bytes) -> bytes:
+    checksum = zlib.crc32(payload, zlib.crc32(_CHECKED.pack(era, before, number, sure, len(payload))))
+    return _HEADER.pack(era, before, number, sure, len(payload), checksum) + payload
+
+
+def _whole_behind(content: bytes, at: int, era: bytes) -> list[_Record]:
+    """The whole records from `at` on that name an era, as their own or as the one before."""
+    found: list[_Record] = []
+    end = at
+    while (at := content.find(era, at)) >= 0:
+        for start in (at, at - ERA_SIZE):
+            record = _record(content, start) if start >= end else None
+            if record is not None and era in record[:2]:
+                found.append(record)
+                at = end = record.end
+                break
+        else:
+            at += 1
+    return found
+
+
+def _chain(content: bytes, era: bytes) -> tuple[int, int]:
+    """How many whole records of an era a file begins with, besides a link, and where they end."""
+    at = found = 0
+    while (record := _record(content, at)) is not None and record.era == era:
+        is_link = not at and not record.number
+        if not is_link and record.number != found + 1:
+            break
+        found, at = record.number, record.end
+    return found, at
 
 
 class Journal:
@@ -192,6 +248,10 @@ class Journal:
         self._number = 0
         self._at = 0
         self._all_synced = True
+        self._before = _NO_ERA
+        self._sure = 0
+        self.torn_at: int | None = None
+        """Where `replay` found something of the era that is no whole record."""
         self.linked = False
         """Whether `replay` found two eras."""
 
@@ -217,6 +277,7 @@ class Journal:
             # The link counts only behind all before it.
             self._file.sync()
             self._all_synced = True
+            self._sure = self._at
         try:
             self._other().write(0, self._link_to(era))
         except StoreFull:
@@ -225,14 +286,17 @@ class Journal:
         return True
 
     def _link_to(self, era: bytes) -> bytes:
-        return _encoded(era, 0, _LINK.pack(self._era, self._number))
+        return _encoded(era, self._era, 0, 0, _LINK.pack(self._era, self._number))
 
     def begin(self, era: bytes, *, linked: bool = False) -> None:
         """A new era, which the database knows of. `linked`: the records of the last one may still be needed."""
         self._at = 0
+        self._sure = 0
+        self._before = _NO_ERA
         if linked:
             self._at = len(self._link_to(era))
             self._file = self._other()
+            self._before = self._era
         self._era = era
         self._number = 0
         self._all_synced = not linked
@@ -246,7 +310,7 @@ class Journal:
 
         Raises `StoreFailed`, after which nothing is known, and `StoreFull`, after which there is no such record.
         """
-        record = _encoded(self._era, self._number + 1, payload)
+        record = _encoded(self._era, self._before, self._number + 1, self._sure, payload)
         if not sync or not self._syncs:
             self._file.write(self._at, record)
             self._all_synced = False
@@ -259,13 +323,49 @@ class Journal:
             self._all_synced = True
         self._number += 1
         self._at += len(record)
+        if self._syncs and self._all_synced:
+            self._sure = self._at
 
     def replay(self, era: bytes) -> list[bytes]:
         """The payloads of this era's records, then of those of the era that is linked to it.
 
-        The next `append` goes behind the last one. Raises `StoreFailed`.
+        The next `append` goes behind the last one. Raises `StoreFailed`, and `JournalDamaged`.
         """
         contents = [file.read() for file in self._files]
+        payloads = self._take_up_all(contents, era)
+        problem = self._damage(contents, era)
+        if problem is not None:
+            raise JournalDamaged(f"{problem}. {_NEXT_STEP}")
+        return payloads
+
+    def salvage(self, era: bytes) -> list[list[bytes]]:
+        """The payloads of all records that are whole, in their order: behind each gap another list begins.
+
+        The first is what no gap is before, and may be empty.
+
+        Raises `StoreFailed`.
+        """
+        contents = [file.read() for file in self._files]
+        named = [record for content in contents for record in _whole_behind(content, 0, era)]
+        linked = sorted({record.era for record in named if record.era != era and record.before == era})
+        runs: list[list[bytes]] = [[]]
+        last = 0
+        for one in [era, *linked]:
+            found = named if one == era else [r for content in contents for r in _whole_behind(content, 0, one)]
+            records = sorted([record for record in found if record.era == one], key=_number)
+            if one != era and not (records[0].number == 0 and records[0].payload == _LINK.pack(era, last)):
+                # How much is missing before it nobody knows.
+                runs.append([])
+            last = 0
+            for record in records:
+                if record.number:
+                    if record.number != last + 1:
+                        runs.append([])
+                    runs[-1].append(record.payload)
+                    last = record.number
+        return runs
+
+    def _take_up_all(self, contents: Sequence[bytes], era: bytes) -> list[bytes]:
         firsts = [_record(content, 0) for content in contents]
         self.begin(era)
         self.linked = False
@@ -281,10 +381,34 @@ class Journal:
                 payloads += self._take_up(file, content, first.era)
         return payloads
 
+    def _damage(self, contents: Sequence[bytes], era: bytes) -> str | None:
+        """What shows that something is missing which was on disk; None where nothing does."""
+        self.torn_at = None
+        firsts = [_record(content, 0) for content in contents]
+        for number, (content, first) in enumerate(zip(contents, firsts, strict=True)):
+            for one in {era, self._era}:
+                if first is not None and first.era != one:
+                    # Written over by a later era: the database is older than the journal, somebody put it back.
+                    continue
+                _, end = _chain(content, one)
+                behind = [record for record in _whole_behind(content, end, one) if record.sure > end]
+                if behind:
+                    name = JOURNAL_NAMES[number]
+                    return f"{name} is damaged at byte {end}: whole records behind it say that this was on disk"
+                if content[end : end + ERA_SIZE] == one:
+                    self.torn_at = end
+            other, other_first = contents[1 - number], firsts[1 - number]
+            if first is not None and first.number == 0 and first.payload[:ERA_SIZE] == era:
+                written_over = other_first is not None and other_first.era != era
+                if not written_over and _LINK.unpack(first.payload)[1] > _chain(other, era)[0]:
+                    return f"{JOURNAL_NAMES[1 - number]} is damaged: {JOURNAL_NAMES[number]} says that more was on disk"
+        return None
+
     def _take_up(self, file: JournalFile, content: bytes, era: bytes) -> list[bytes]:
         """The payloads of an era's records in a file; the next record goes behind them."""
         payloads: list[bytes] = []
         at = 0
+        before = _NO_ERA
         while True:
             record = _record(content, at)
             is_link = record is not None and at == 0 and record.number == 0
@@ -292,10 +416,13 @@ class Journal:
                 break
             if not is_link:
                 payloads.append(record.payload)
+            before = record.before
             at = record.end
         self._file, self._era, self._number, self._at = file, era, len(payloads), at
+        self._before = before
         # Whether they are on disk or only to be read is not known.
         self._all_synced = False
+        self._sure = 0
         return payloads
 
     def sync_again(self) -> None:
@@ -309,6 +436,7 @@ class Journal:
                 file.write(0, file.read())
                 file.sync()
             self._all_synced = True
+            self._sure = self._at
 
     def close(self) -> None:
         """Let go of the files."""

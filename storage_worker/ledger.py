@@ -85,6 +85,12 @@ class Ledger:
                 for part in parts:
                     part.replay(effect)
         self._both_needed = self._journal.linked
+        if self._journal.torn_at is not None:
+            log.warning(
+                "the journal ends at byte %d in a record that is not whole: a power cut leaves that, of a turn that "
+                "nobody was told of, or damage of the very last turn",
+                self._journal.torn_at,
+            )
         for effect in self._unrecorded:
             self._slots.replay(effect)
         self._queue.received.clear()
@@ -105,6 +111,23 @@ class Ledger:
                 log.warning("no room to take in the journal; it is kept")
                 self.reload()
                 self._journal.sync_again()
+
+    def salvage(self, now_ms: int) -> tuple[int, int]:
+        """Of a damaged journal: take in all that is whole; how many records, and how many gaps between them.
+
+        What lies behind a gap counts but for the numbers of batches: their gateways have to greet, so that what
+        became of them is unknown. Raises `StoreFailed` and `StoreFull`.
+        """
+        era: bytes = self._database.row("SELECT era FROM store")[0]
+        runs = self._journal.salvage(era)
+        for number, run in enumerate(runs):
+            for record in run:
+                for effect in decode_effects(record):
+                    if not number or type(effect) is not BatchApplied:
+                        for part in (self._users, self._queue, self._tokens, self._slots):
+                            part.replay(effect)
+        self.absorb(now_ms, in_journal=False)
+        return sum([len(run) for run in runs]), max(len(runs) - 1, 0)
 
     # --- a turn ------------------------------------------------------------------------------------------------
 

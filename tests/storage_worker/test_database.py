@@ -243,16 +243,34 @@ def test_a_store_of_the_last_schema_is_brought_over(path: Path) -> None:
     database = Database(path)
     with database.transaction():
         database.execute("INSERT INTO slot VALUES (3, 1, x'01', x'', 5, x'90', NULL)")
-    list(database.execute("ALTER TABLE slot DROP COLUMN before; PRAGMA user_version = 2"))
+    list(
+        database.execute(
+            "ALTER TABLE slot DROP COLUMN before; ALTER TABLE mail_page DROP COLUMN checksum; PRAGMA user_version = 2"
+        )
+    )
     database.close()
     beside = Database(path, beside=True)
     assert beside.row("PRAGMA user_version") == (2,), "another program's store is left as it is"
     beside.close()
     for _ in range(2):
         database = Database(path)
-        assert database.row("PRAGMA user_version") == (3,)
+        assert database.row("PRAGMA user_version") == (4,)
         assert database.row("SELECT * FROM slot") == (3, 1, b"\x01", b"", 5, b"\x90", b"\x90")
         database.close()
+
+
+def test_a_store_of_schema_3_is_brought_over_with_its_mail(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    database = Database(path)
+    list(database.execute("ALTER TABLE mail_page DROP COLUMN checksum; PRAGMA user_version = 3"))
+    list(database.execute("INSERT INTO mail_page VALUES (1, 2, 3, 3, 1, 0, NULL, x'00')"))
+    database.close()
+    with caplog.at_level("INFO"):
+        for _ in range(2):
+            database = Database(path)
+            assert database.row("PRAGMA user_version") == (4,)
+            assert database.row("SELECT * FROM mail_page") == (1, 2, 3, 3, 1, 0, None, b"\0", None)
+            database.close()
+    assert caplog.messages == [f"{path} was of schema version 3 and is of version 4 now"]
 
 
 def test_a_folder_in_its_place(path: Path) -> None:

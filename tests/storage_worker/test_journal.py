@@ -2,13 +2,15 @@
 
 import errno
 import os
+import struct
+import zlib
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from common.disk import NO_ROOM
-from common.errors import StoreFailed, StoreFull
+from common.errors import JournalDamaged, StoreFailed, StoreFull
 from storage_worker.journal import DiskJournal, Journal
 
 ERA = b"e" * 16
@@ -304,14 +306,111 @@ def test_the_files_take_turns(path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [0, 1])
-def test_a_linked_era_counts_only_behind_the_whole_of_the_one_before(path: Path, left: int) -> None:
+def test_a_link_behind_less_than_it_says_is_damage(path: Path, left: int) -> None:
     linked(path)
     content = bytearray(path.read_bytes())
     size = len(content.rstrip(b"\0")) // 2 if left else 0
     content[size:] = bytes(len(content) - size)
     path.write_bytes(content)
-    assert found(path) == [b"one"][:left]
+    with pytest.raises(JournalDamaged, match=r"mail\.journal is damaged: mail\.journal\.2 says"):
+        found(path)
     assert found(path, OTHER) == [b"three"]
+
+
+def test_every_altered_bit_before_the_last_record_is_told_as_damage(path: Path) -> None:
+    two = written(path, b"one", b"two")
+    written(path, b"one", b"two", b"three")
+    content = path.read_bytes()
+    for place in range(two):
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            with pytest.raises(JournalDamaged, match="recover-journal"):
+                found(path)
+            assert path.read_bytes() == bytes(damaged), "it is kept as it is"
+
+
+def test_every_altered_bit_of_a_linked_pair_is_told_or_is_in_the_last_record(path: Path) -> None:
+    linked(path)
+    journal = opened(path)
+    journal.replay(ERA)
+    journal.append(b"four", sync=True)
+    last = journal.used
+    journal.append(b"five", sync=True)
+    journal.close()
+    for name in (path, path.with_name("mail.journal.2")):
+        content = name.read_bytes()
+        used = len(content.rstrip(b"\0")) if name == path else last
+        for place in range(used):
+            damaged = bytearray(content)
+            damaged[place] ^= 1
+            name.write_bytes(damaged)
+            with pytest.raises(JournalDamaged):
+                found(path)
+        name.write_bytes(content)
+
+
+@pytest.mark.parametrize("broken", range(3))
+def test_a_whole_record_behind_a_torn_one_that_was_not_synced_is_no_damage(path: Path, broken: int) -> None:
+    journal = opened(path)
+    journal.begin(ERA)
+    journal.append(b"sure", sync=True)
+    ends = [journal.used]
+    for payload in (b"unsynced", b"unsynced too", b"synced, and the power went meanwhile"):
+        journal.append(payload, sync=payload.startswith(b"synced"))
+        ends.append(journal.used)
+    journal.close()
+    content = bytearray(path.read_bytes())
+    content[ends[broken] + 3] ^= 0xFF
+    path.write_bytes(content)
+    assert found(path) == [b"sure", b"unsynced", b"unsynced too"][: broken + 1]
+
+
+def test_the_last_record_altered_is_told(path: Path) -> None:
+    one = written(path, b"one")
+    written(path, b"one", b"two")
+    content = bytearray(path.read_bytes())
+    content[one + 60] ^= 1
+    content[one + 50] ^= 1
+    path.write_bytes(content)
+    journal = opened(path)
+    assert journal.replay(ERA) == [b"one"]
+    assert journal.torn_at == one
+    journal.close()
+
+
+def test_a_database_that_was_put_back_finds_no_damage(path: Path) -> None:
+    """Its era was written over by a later one, which is shorter: whole records of it are left behind that one."""
+    written(path, b"a" * 100, b"b" * 100, b"c" * 100)
+    written(path, b"A" * 30, era=OTHER)
+    assert found(path, ERA) == []
+
+
+def test_records_of_schema_3_are_read(path: Path) -> None:
+    records = b""
+    for number, payload in enumerate((b"one", b"two"), 1):
+        fields = struct.pack("<16sII", ERA, number, len(payload))
+        records += fields + struct.pack("<I", zlib.crc32(fields + payload)) + payload
+    path.write_bytes(records + bytes(CAPACITY - len(records)))
+    journal = opened(path)
+    assert journal.replay(ERA) == [b"one", b"two"]
+    journal.append(b"three", sync=True)
+    journal.close()
+    assert found(path) == [b"one", b"two", b"three"]
+
+
+def test_salvage_gives_what_is_whole_and_where_the_gaps_are(path: Path) -> None:
+    linked(path)
+    journal = opened(path)
+    journal.replay(ERA)
+    journal.append(b"four", sync=True)
+    assert journal.salvage(ERA) == [[b"one", b"two", b"three", b"four"]]
+    content = bytearray(path.read_bytes())
+    content[5] ^= 1
+    path.write_bytes(content)
+    assert journal.salvage(ERA) == [[], [b"two", b"three", b"four"]]
+    journal.close()
 
 
 def test_a_link_that_came_to_nothing_is_none(path: Path) -> None:

@@ -1,0 +1,70 @@
+"""Going on from a damaged journal: what is whole is taken in, the files are kept.
+
+Owns: the names of the files that are kept aside. Promises: the damaged files are copied, and on disk, before anything
+is written; the store's generation grows, so that senders whose mail may be lost are told. Exposure: an operator's
+command, while the worker is stopped.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from common.errors import StoreFailed
+from storage_worker.bodies import Bodies, DiskBodies, SyncThread
+from storage_worker.database import Database
+from storage_worker.folder import BODIES_NAME, GENERATION_NAME, JOURNAL_NAMES, sync_folder
+from storage_worker.journal import DiskJournal, Journal
+from storage_worker.ledger import Ledger
+from storage_worker.message_queue import MessageQueue
+from storage_worker.sent_tokens import SentTokens
+from storage_worker.slots import Slots
+from storage_worker.store_facts import GenerationFile, new_generation
+from storage_worker.user_registry import UserRegistry
+
+_ASIDE: Final = "damaged"
+
+
+class Recovered(NamedTuple):
+    """`records`: turns that were whole. `gaps`: places between them where turns are lost. `kept`: the old files."""
+
+    records: int
+    gaps: int
+    kept: list[Path]
+    generation: int
+
+
+def recover_journal(database: Database, folder: Path, now_ms: int, random_bytes: Callable[[int], bytes]) -> Recovered:
+    """Take in the whole records of a journal, whatever lies between them. Raises `StoreFailed` and `StoreFull`."""
+    kept = [_keep(folder / name, now_ms) for name in JOURNAL_NAMES if (folder / name).exists()]
+    sync_folder(folder)
+    sizes = [path.stat().st_size for path in kept]
+    size = max([0, *sizes])
+    journal = Journal([DiskJournal(folder / name, size) for name in JOURNAL_NAMES], size)
+    disk_bodies = DiskBodies(folder / BODIES_NAME)
+    bodies = Bodies(disk_bodies, SyncThread(disk_bodies))
+    try:
+        with database.reading():
+            ledger = Ledger(database, journal, random_bytes)
+            users = UserRegistry(database, ledger.note)
+            queue = MessageQueue(database, bodies, ledger.note, users.row_of)
+            ledger.attach(queue, SentTokens(database, ledger.note), Slots(database, ledger.note), users)
+            records, gaps = ledger.salvage(now_ms)
+        generation = new_generation(database, GenerationFile(folder / GENERATION_NAME), now_ms)
+    finally:
+        bodies.close()
+        journal.close()
+    return Recovered(records, gaps, kept, generation)
+
+
+def _keep(path: Path, now_ms: int) -> Path:
+    aside = path.with_name(f"{path.name}.{_ASIDE}-{now_ms}")
+    try:
+        with path.open("rb") as source, aside.open("xb") as target:
+            shutil.copyfileobj(source, target)
+            target.flush()
+            os.fsync(target.fileno())
+    except OSError as error:
+        raise StoreFailed(f"{path} can't be copied to {aside}: {error.strerror}") from error
+    return aside
