@@ -19,6 +19,8 @@ from common.errors import NameUnknown, NoPublicKey, NoSharedKey
 from common.values import ClientId, PublicKey
 
 _NEAREST: Final = 3
+_LOOKED_AT: Final = 1_000
+"""Names on each side of a mistyped one that may be meant."""
 _LIST_USERS: Final = "`messageu users`, or 120 in the console, lists everybody the server knows."
 
 
@@ -34,27 +36,27 @@ class Contacts:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._rows = {row.client_id: row for row in store.contacts.all()}
 
     def take_list(self, users: Iterable[Contact]) -> None:
         """Take over the server's list."""
         self._store.contacts.replace_list(users)
-        self._reload()
 
     def listed(self, name: str) -> Contact | None:
         """Say who has this name by the server's last list; None where nobody has, or more than one."""
-        found = [row for row in self._rows.values() if row.listed and row.name == name]
-        return Contact(found[0].client_id, found[0].name) if len(found) == 1 else None
+        found = self._store.contacts.listed_as(name)
+        return Contact(found[0], name) if len(found) == 1 else None
 
     def unknown(self, name: str) -> NameUnknown:
         """Say that nobody has this name, with the names that are near to it."""
-        if sum(row.listed and row.name == name for row in self._rows.values()) > 1:
+        if len(self._store.contacts.listed_as(name)) > 1:
             return NameUnknown(
                 "The server lists this name more than once.", "It can't be used until the server is repaired."
             )
-        names = {row.name for row in self._rows.values() if row.listed}
-        other_case = [known for known in sorted(names) if known.casefold() == name.casefold()]
-        close = difflib.get_close_matches(name, sorted(names), n=_NEAREST)
+        # Of a very long list, what stands near to it in the alphabet, in this or the usual spellings.
+        spellings = dict.fromkeys((name, name.lower(), name.upper(), name.capitalize()))
+        names = sorted({near for one in spellings for near in self._store.contacts.names_near(one, _LOOKED_AT)})
+        other_case = [known for known in names if known.casefold() == name.casefold()]
+        close = difflib.get_close_matches(name, names, n=_NEAREST)
         nearest = tuple(dict.fromkeys(other_case + close))[:_NEAREST]
         meant = [self._shown_name(near) for near in nearest]
         advice = f"Did you mean {' or '.join(meant)}?" if nearest else _LIST_USERS
@@ -70,7 +72,7 @@ class Contacts:
         if pin is not None:
             # Whatever the server calls him now.
             return pin.name
-        row = self._rows.get(client_id)
+        row = self._store.contacts.of_id(client_id)
         if row is not None and self._store.pins.of_name(row.name) is not None:
             return f"{row.name} (not the one you know, {client_id.hex()[:8]})"
         return None if row is None else row.name
@@ -154,6 +156,3 @@ class Contacts:
         if pin is None or pin.verified_at is None:
             newest.sort(key=lambda row: row.number, reverse=True)
         return [row.key for row in newest]
-
-    def _reload(self) -> None:
-        self._rows = {row.client_id: row for row in self._store.contacts.all()}

@@ -8,7 +8,9 @@ Source: docs/client-protocol.md; docs/security.md.
 """
 
 import hashlib
+from collections.abc import Iterator
 from contextlib import suppress
+from typing import Final
 
 from client import ciphers
 from client.account import Account
@@ -19,10 +21,15 @@ from client.refusals import refused, unexpected
 from client.server_link import ServerLink
 from client.store import Store
 from client.trust import SafetyNumberDiffers, Trust, Verification
-from common.errors import CipherError, ClientError, NameUnknown
+from common.errors import CipherError, ClientError, NameUnknown, ServerAnsweredNonsense
+from common.wire.client_connection import ListBegins
 from common.wire.codes import RequestCode, ResponseCode
+from common.wire.fields import USER
 from common.wire.requests import ListUsersRequest, PublicKeyRequest
 from common.wire.responses import ErrorResponse, PublicKeyResponse, UserListed
+
+MOST_USERS: Final = 2_000_000
+"""Of a list that is taken over; the format has room for 15 million."""
 
 
 class Directory:
@@ -39,15 +46,33 @@ class Directory:
         """Ask the server for everybody else who is registered, in its order."""
         me = self._account.identity().client_id
         users: list[Contact] = []
-        for event in self._link.ask_list(ListUsersRequest(me)):
-            match event:
-                case UserListed(client_id, name):
-                    users.append(Contact(client_id, name))
-                case _:
-                    check_list(event, RequestCode.LIST_USERS, ResponseCode.USERS)
-        self._contacts.take_list(users)
+
+        def kept() -> Iterator[Contact]:
+            for user in self._listed():
+                users.append(user)
+                yield user
+
+        self._contacts.take_list(kept())
         # Some servers list the asker too.
         return [user for user in users if user.client_id != me]
+
+    def _take_list(self) -> None:
+        """As `users`, for those who want nothing but to look in the store then."""
+        self._contacts.take_list(self._listed())
+
+    def _listed(self) -> Iterator[Contact]:
+        for event in self._link.ask_list(ListUsersRequest(self._account.identity().client_id)):
+            match event:
+                case UserListed(client_id, name):
+                    yield Contact(client_id, name)
+                case _:
+                    check_list(event, RequestCode.LIST_USERS, ResponseCode.USERS)
+                    if isinstance(event, ListBegins) and event.payload_size > MOST_USERS * USER.size:
+                        raise ServerAnsweredNonsense(
+                            f"The server lists {event.payload_size // USER.size:,} users, and this program takes "
+                            f"{MOST_USERS:,} at most.",
+                            "Check that server.info leads to a MessageU server.",
+                        )
 
     def contact(self, name: str) -> Contact:
         """Find a user by name, asking the server where the name is new.
@@ -63,7 +88,7 @@ class Directory:
     def _find(self, name: str) -> Contact:
         found = self._contacts.listed(name)
         if found is None:
-            self.users()
+            self._take_list()
             found = self._contacts.listed(name)
         if found is None:
             if name == self._account.identity().name:
@@ -107,7 +132,7 @@ class Directory:
 
     def verification(self, name: str) -> Verification:
         """Give the safety number with a user, after asking the server what it names for him now."""
-        self.users()
+        self._take_list()
         self.fetch_public_key(name)
         return self._verification(name)
 
@@ -166,4 +191,4 @@ class Directory:
         """Fetch the list of users, where the server can be asked."""
         with suppress(ClientError):
             # Without the list, a message is shown under its sender's id.
-            self.users()
+            self._take_list()

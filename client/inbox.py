@@ -34,7 +34,8 @@ INLINE_CONTENT: Final = 64 * 1024
 """Bytes. A larger received content goes to a file beside the store."""
 LONGEST_TEXT: Final = 16 * 1024 * 1024
 """Bytes. A longer text is handed out as a file."""
-FETCH_BYTES: Final = 16 * 1024 * 1024
+FETCH_BYTES: Final = 1024 * 1024
+"""Of messages that one 643 asks for, unless one alone is larger; a mailbox of more is shown part by part."""
 LONGEST_SERVER_WAIT: Final = 300
 """Seconds that a 643 may ask the server to wait."""
 _BATCH_MESSAGES: Final = 256
@@ -79,10 +80,12 @@ class Inbox:
 
     # --- from the server into the store -----------------------------------------------------------------------
 
-    def pull(self, progress: Progress | None) -> None:
-        """Fetch by 604 all that waits. Raises what `ServerLink.ask_list` raises, and `ServerAnsweredError`."""
-        while self._pull_once(progress) >= _ASK_AGAIN:
-            pass
+    def pull(self, progress: Progress | None) -> bool:
+        """Fetch by one 604 what waits; whether more may wait. What came may be shown before the next one.
+
+        Raises what `ServerLink.ask_list` raises, and `ServerAnsweredError`.
+        """
+        return self._pull_once(progress) >= _ASK_AGAIN
 
     def _pull_once(self, progress: Progress | None) -> int:
         """One 604. Gives the answer's size in bytes."""
@@ -108,16 +111,20 @@ class Inbox:
             self._store.inbox.end_pull(pull)
         return size
 
-    def fetch(self, wait: int, progress: Progress | None) -> None:
+    def fetch(self, wait: int, progress: Progress | None) -> bool:
         """Fetch by 643 until nothing waits, and acknowledge; the first answer may take the server `wait` seconds.
 
-        Raises what `ServerLink.ask_list` raises, and `ServerAnsweredError`.
+        Or until so much came that it may be shown first: whether it is so. Raises what `ServerLink.ask_list` raises,
+        and `ServerAnsweredError`.
         """
+        came = 0
         while True:
             try:
-                if not self._fetch_once(wait, progress):
-                    return
+                size = self._fetch_once(wait, progress)
                 wait = 0
+                came += size
+                if not size or came >= FETCH_BYTES // 2:
+                    return size > 0
             except ServerAnsweredError as error:
                 server = self._store.server.known()
                 if error.reason not in {None, RefusalReason.MALFORMED} or server is None or not server.ack:
@@ -126,10 +133,11 @@ class Inbox:
                 # once; what comes again is recognised.
                 self._store.server.forget_ack()
 
-    def _fetch_once(self, wait: int, progress: Progress | None) -> bool:
-        """One 643. Whether it brought anything; what it brought is acknowledged by the next one."""
+    def _fetch_once(self, wait: int, progress: Progress | None) -> int:
+        """One 643. Gives the answer's size in bytes; what it brought is acknowledged by the next one."""
         server = self._store.server.known()
         assert server is not None
+        size = 0
         request = FetchRequest(self._identity().client_id, server.ack, FETCH_BYTES, wait)
         intake: _Intake | None = None
         try:
@@ -143,11 +151,13 @@ class Inbox:
                         event.payload_size,
                         self._keep_fetched,
                         progress,
+                        server.ack,
                     )
+                    size = event.payload_size
         finally:
             if intake is not None:
                 intake.close()
-        return intake is not None
+        return size
 
     def _keep_fetched(self, batch: list[NewMessage]) -> None:
         self._store.inbox.add_fetched(batch, self._now())
@@ -308,7 +318,10 @@ class _Intake:
         size: int,
         keep: Callable[[list[NewMessage]], None],
         progress: Progress | None,
+        after: int | None = None,
     ) -> None:
+        """`after`: what is in the store already of a list whose numbers grow; None: of another one."""
+        self._after = after
         self._store = store
         self._size = size
         self._keep = keep
@@ -340,6 +353,14 @@ class _Intake:
                 "The server numbers its messages beyond all bounds.",
                 "Check that server.info leads to a MessageU server.",
             )
+        if self._after is not None:
+            if head.number <= self._after:
+                # What it gave would never be acknowledged, and come again without end.
+                raise ServerAnsweredNonsense(
+                    f"The server gives message {head.number} behind message {self._after}.",
+                    "Its operator has to look at it; what came before is kept.",
+                )
+            self._after = head.number
         self._head = head
         self._content.clear()
         self._digest = hashlib.sha256()

@@ -8,6 +8,7 @@ Source: docs/client-protocol.md, docs/journeys.md.
 """
 
 from collections.abc import Callable, Generator
+from typing import NamedTuple
 
 from client.inbox import LONGEST_SERVER_WAIT, Inbox
 from client.insistence import Insistence
@@ -58,32 +59,40 @@ class Receiving:
         fetched is given even when fetching failed half-way; the failure is raised after it. Raises `HomeInUse`.
         """
         end = self._now() + wait * 1000
-        patience = 0
+        patience = given = 0
+        look_up_names = _once(self._look_up_names)
         with self._store.receiver():
             self._store.sweep(self._now())
             while True:
                 failure: ClientError | None = None
-                can_wait = False
+                fetched = _Fetched(can_wait=False, more=False)
                 try:
-                    can_wait = self._fetch(patience, progress, send_waiting=send_waiting)
+                    fetched = self._fetch(patience, progress, send_waiting=send_waiting)
                 except ClientError as error:
                     failure = error
-                given, unsaved = yield from self._inbox.unread(self._look_up_names, most, saving)
+                left = None if most is None else most - given
+                shown, unsaved = yield from self._inbox.unread(look_up_names, left, saving)
+                given += shown
+                if fetched.more:
+                    # A file that can't be saved is tried again with what comes next, and told in the end.
+                    patience, send_waiting = 0, False
+                    continue
                 for problem in (failure, unsaved):
                     if problem is not None:
                         raise problem
                 # The server waits for whole seconds.
                 patience = min(round((end - self._now()) / 1000), LONGEST_SERVER_WAIT)
-                if given or not can_wait or patience <= 0:
+                if given or not fetched.can_wait or patience <= 0:
                     return
 
     def fetch(self) -> None:
         """Bring the waiting mail into the store, to be given later. Raises what `receive` raises."""
         with self._store.receiver():
-            self._fetch(0, None, send_waiting=False)
+            while self._fetch(0, None, send_waiting=False).more:
+                pass
 
-    def _fetch(self, wait: int, progress: Progress | None, *, send_waiting: bool) -> bool:
-        """Bring the waiting mail into the store; whether the server can wait for more."""
+    def _fetch(self, wait: int, progress: Progress | None, *, send_waiting: bool) -> "_Fetched":
+        """Bring waiting mail into the store: all, or so much that it is time to show it."""
         me = self._account.identity().client_id
         self._link.connect()
         if send_waiting and self._greeting.offers(Feature.SEND_ONCE):
@@ -91,10 +100,21 @@ class Receiving:
             self._outbox.flush(me, wait=False)
         return self._insistence.do(lambda watch: self._fetch_once(wait, watch), progress)
 
-    def _fetch_once(self, wait: int, progress: Progress) -> bool:
+    def _fetch_once(self, wait: int, progress: Progress) -> "_Fetched":
         self._link.connect()
         if self._greeting.offers(Feature.FETCH):
-            self._inbox.fetch(wait, progress)
-            return True
-        self._inbox.pull(progress)
-        return False
+            return _Fetched(can_wait=True, more=self._inbox.fetch(wait, progress))
+        return _Fetched(can_wait=False, more=self._inbox.pull(progress))
+
+
+class _Fetched(NamedTuple):
+    """Whether the server can wait for mail, and whether more of it may be there now."""
+
+    can_wait: bool
+    more: bool
+
+
+def _once(do: Callable[[], None]) -> Callable[[], None]:
+    """Do something at the first call alone."""
+    left = [do]
+    return lambda: left.pop()() if left else None

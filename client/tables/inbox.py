@@ -16,10 +16,10 @@ Exposure: keeps what strangers sent, as it came.
 Source: docs/guarantees.md, docs/journeys.md.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from client import paths
 from client.tables.database import Database, SqlValue
@@ -28,6 +28,9 @@ from client.tables.spool import Spools
 from common.errors import CipherError
 from common.values import ClientId
 from common.wire.fields import message_id
+
+_PART: Final = 256
+"""Rows that are read at a time."""
 
 
 class MessageState(IntEnum):
@@ -106,24 +109,39 @@ class InboxTable:
         """
         kept = 0
         with self._spools.brought_in(message.spool for message in messages), self._database.transaction():
+            whole = self._last_whole_pull(pull)
             for message in messages:
-                again = self._database.rows(
-                    "SELECT p.complete FROM inbox i JOIN pull p ON p.number = i.pull "
-                    "WHERE i.pull >= (SELECT coalesce(max(number), 0) FROM pull WHERE complete AND number < ?1) "
-                    "AND i.pull < ?1 AND i.sender = ?2 AND i.server_number = ?3 AND i.kind = ?4 AND i.digest = ?5 "
-                    "ORDER BY p.complete LIMIT 1",
-                    pull,
-                    message.sender,
-                    message.server_number,
-                    message.kind,
-                    message.digest,
-                )
-                if again and not again[0][0]:
+                # Between the last whole one and this one all broke.
+                if self._came_by(message, message.server_number, whole + 1, pull - 1):
                     self._spools.forget(message.spool)
                     continue
-                self._insert(message, now, pull, repeated=bool(again))
+                again = self._came_by(message, message.server_number, whole, whole)
+                self._insert(message, now, pull, repeated=again)
                 kept += 1
         return kept
+
+    def _last_whole_pull(self, before: int) -> int:
+        return int(
+            self._database.value(
+                "SELECT number FROM pull WHERE complete AND number < ? ORDER BY number DESC LIMIT 1", before
+            )
+            or 0
+        )
+
+    def _came_by(self, message: NewMessage, server_number: int, first: int, last: int) -> bool:
+        """Whether the same bytes of the same sender came under this number by one of these 604s."""
+        return bool(
+            self._database.rows(
+                "SELECT 1 FROM inbox WHERE sender = ? AND server_number = ? AND kind = ? AND digest = ? "
+                "AND pull BETWEEN ? AND ? LIMIT 1",
+                message.sender,
+                server_number,
+                message.kind,
+                message.digest,
+                first,
+                last,
+            )
+        )
 
     def add_fetched(self, messages: Collection[NewMessage], now: int) -> None:
         """Keep messages of a 643, and how far that takes us, in one transaction.
@@ -132,21 +150,16 @@ class InboxTable:
         marked as possibly repeated.
         """
         with self._spools.brought_in(message.spool for message in messages), self._database.transaction():
+            pull = int(self._database.value("SELECT max(number) FROM pull") or 0)
             for message in messages:
                 if self._database.rows(
                     "SELECT 1 FROM inbox WHERE sender = ? AND token = ?", message.sender, message.token
                 ):
                     self._spools.forget(message.spool)
                 else:
-                    again = self._database.rows(
-                        "SELECT 1 FROM inbox WHERE pull >= (SELECT max(number) FROM pull) AND sender = ? "
-                        "AND server_number = ? AND kind = ? AND digest = ?",
-                        message.sender,
-                        message_id(message.server_number),
-                        message.kind,
-                        message.digest,
-                    )
-                    self._insert(message, now, None, repeated=bool(again))
+                    again = self._came_by(message, message_id(message.server_number), pull, pull)
+                    self._insert(message, now, None, repeated=again)
+            for message in [*messages][-1:]:
                 self._database.run("UPDATE server SET ack = ?", message.server_number)
 
     def next_unread(self, after: int) -> InboxRow | None:
@@ -157,9 +170,14 @@ class InboxTable:
         rows = self._inbox_rows("state < 2 AND number > ? ORDER BY number LIMIT 1", after)
         return rows[0] if rows else None
 
-    def seen(self, after: int) -> list[InboxRow]:
-        """The messages behind number `after` that the user has seen, or was told that they can't be read."""
-        return self._inbox_rows("state >= 2 AND number > ? ORDER BY number", after)
+    def seen(self, after: int) -> Iterator[InboxRow]:
+        """The messages behind number `after` that the user has seen, or was told that they can't be read.
+
+        Read part by part, each when it is asked for.
+        """
+        while rows := self._inbox_rows("state >= 2 AND number > ? ORDER BY number LIMIT ?", after, _PART):
+            yield from rows
+            after = rows[-1].number
 
     def recent(self, sender: ClientId, most: int) -> list[InboxRow]:
         """The newest of `seen` that are of one sender, the oldest first."""
@@ -167,16 +185,28 @@ class InboxTable:
 
     def by_sender(self) -> list[tuple[ClientId, int, int]]:
         """For each sender: how many messages nobody has seen, and when the newest one was received."""
-        return self._database.rows("SELECT sender, sum(state < 2), max(received_at) FROM inbox GROUP BY sender")
+        return self._database.rows(
+            "WITH RECURSIVE one (sender) AS ("
+            "SELECT min(sender) FROM inbox UNION ALL "
+            "SELECT (SELECT min(sender) FROM inbox WHERE sender > one.sender) FROM one WHERE one.sender IS NOT NULL) "
+            "SELECT sender, (SELECT count(*) FROM inbox i WHERE i.sender = one.sender AND state < 2), "
+            "(SELECT received_at FROM inbox i WHERE i.sender = one.sender ORDER BY number DESC LIMIT 1) "
+            "FROM one WHERE sender IS NOT NULL"
+        )
 
     def last_seen(self) -> int:
         """The number of the newest message that the user has seen; 0 where there is none."""
-        return int(self._database.value("SELECT coalesce(max(number), 0) FROM inbox WHERE state >= 2") or 0)
+        return int(self._database.value("SELECT number FROM inbox WHERE state >= 2 ORDER BY number DESC LIMIT 1") or 0)
 
     def clock_behind(self) -> int | None:
-        """By how many milliseconds the newest message was accepted later than it was received; None: nothing tells."""
+        """By how many milliseconds the newest message was accepted later than it was received; None: nothing tells.
+
+        Looks at the newest few alone.
+        """
         behind = self._database.value(
-            "SELECT accepted_at - received_at FROM inbox WHERE accepted_at IS NOT NULL ORDER BY number DESC LIMIT 1"
+            "SELECT accepted_at - received_at FROM inbox WHERE number > (SELECT max(number) FROM inbox) - ? "
+            "AND accepted_at IS NOT NULL ORDER BY number DESC LIMIT 1",
+            _PART,
         )
         return behind if isinstance(behind, int) else None
 
@@ -231,10 +261,10 @@ class InboxTable:
     def call_back(self, sender: ClientId) -> None:
         """Have what was unreadable given once more: a key has come. Only within a transaction."""
         self._database.run(
-            "UPDATE inbox SET state = ?, late = 1, repeated = 0 WHERE sender = ? AND state = ?",
+            # The state as a number: with a parameter the index could not be used.
+            "UPDATE inbox SET state = ?, late = 1, repeated = 0 WHERE sender = ? AND state = 3",
             MessageState.RECEIVED,
             sender,
-            MessageState.UNREADABLE,
         )
 
     def spooled(self) -> list[str]:

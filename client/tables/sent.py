@@ -109,7 +109,15 @@ class SentTable:
 
     def by_recipient(self) -> list[tuple[ClientId, int]]:
         """For each recipient: when the newest message was queued."""
-        return self._database.rows("SELECT recipient, max(queued_at) FROM sent GROUP BY recipient")
+        return self._database.rows(
+            "WITH RECURSIVE one (recipient) AS ("
+            "SELECT min(recipient) FROM sent UNION ALL "
+            "SELECT (SELECT min(recipient) FROM sent WHERE recipient > one.recipient) FROM one "
+            "WHERE one.recipient IS NOT NULL) "
+            "SELECT recipient, "
+            "(SELECT queued_at FROM sent s WHERE s.recipient = one.recipient ORDER BY number DESC LIMIT 1) "
+            "FROM one WHERE recipient IS NOT NULL"
+        )
 
     def by_outbox(self, number: int) -> SentRow | None:
         """What the history has of the message with an outbox number, whatever has become of it."""

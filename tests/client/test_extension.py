@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from client import identity_files, inbox, outbox
+from client import directory, identity_files, inbox, outbox
 from client.greeting import WARNING, Greeting
 from client.messenger import KeyReceived, KeyRequested, Messenger, SavedFile, SentMessage, Text, Unreadable
 from client.store import Store
@@ -23,7 +23,7 @@ from common.errors import (
     WrongServer,
 )
 from common.info_files import ServerAddress
-from common.values import MessageKind, RefusalReason
+from common.values import ClientId, MessageKind, RefusalReason, Username
 from common.wire import responses
 from common.wire.requests import FetchRequest, SendRequest
 from common.wire.responses import ErrorResponse
@@ -38,6 +38,7 @@ from tests.client.fake_gateway import (
     FakeGateway,
     StoredMessage,
     fetched_list,
+    user_list,
     waiting_list,
 )
 
@@ -914,3 +915,53 @@ def test_a_greeting_without_an_identity_proves_nothing(tmp_path: Path, gateway: 
     greeting = Greeting(store, lambda: None, lambda _: True, lambda _: None)
     assert not greeting.has_proven
     store.close()
+
+
+def test_a_large_mailbox_is_shown_as_it_is_fetched(
+    pair: tuple[Messenger, Messenger],
+    gateway: FakeGateway,
+    mailroom: ExtendedMailroom,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, bob = pair
+    receive(bob)
+    bob.users()
+    monkeypatch.setattr(inbox, "FETCH_BYTES", 600)
+    sender = mailroom.id_of("alice")
+    many = [StoredMessage(sender, number, 1, b"", number.to_bytes(16, "big")) for number in range(100, 120)]
+    mailroom.next_number = 120
+    gateway.script += [Answer(fetched_list(many[:10])), Answer(fetched_list(many[10:]))]
+    mailroom.acks.clear()
+    before = gateway.codes().count("Fetch")
+    asked = [gateway.codes().count("Fetch") - before for _ in bob.receive()]
+    # The first half is shown before the second one is asked for.
+    assert asked == [1] * 10 + [2] * 10
+    assert mailroom.acks == [119]
+
+
+@pytest.mark.parametrize("numbers", [(7, 7), (7, 6), (0,)])
+def test_numbers_that_do_not_grow(
+    pair: tuple[Messenger, Messenger], gateway: FakeGateway, mailroom: ExtendedMailroom, numbers: tuple[int, ...]
+) -> None:
+    _, bob = pair
+    bob.users()
+    sender = mailroom.id_of("alice")
+    given = [StoredMessage(sender, number, 1, b"", bytes([at]) * 16) for at, number in enumerate(numbers)]
+    gateway.script.append(Answer(fetched_list(given)))
+    received: list[object] = []
+    with pytest.raises(ServerAnsweredNonsense, match=f"gives message {numbers[-1]} behind message"):
+        received.extend(bob.receive())
+    assert gateway.codes().count("Fetch") == 1
+
+
+def test_more_users_than_anybody_takes(
+    pair: tuple[Messenger, Messenger], gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, _ = pair
+    monkeypatch.setattr(directory, "MOST_USERS", 1)
+    alice.users()
+    two = [(ClientId(b"x" * 16), Username("x")), (ClientId(b"y" * 16), Username("y"))]
+    gateway.script.append(Answer(user_list(two)))
+    with pytest.raises(ServerAnsweredNonsense, match="lists 2 users, and this program takes 1 at most"):
+        alice.users()
+    assert alice.contact("bob").name == "bob"

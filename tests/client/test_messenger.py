@@ -606,6 +606,7 @@ def test_more_than_one_answer_holds(
     alice: Messenger, bob: Messenger, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sender = gateway.mailroom.id_of("bob")
+    alice.users()
     gateway.script += [Answer(waiting_list([StoredMessage(sender, number, 1, b"x" * 1_100_000)])) for number in (1, 2)]
     seen: list[tuple[int, int]] = []
     received = list(alice.receive(progress=lambda done, total: seen.append((done, total))))

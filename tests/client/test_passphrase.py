@@ -82,7 +82,7 @@ def fill(store: Store) -> None:
 def picture(store: Store) -> object:
     """All that the secrets say."""
     return (
-        store.keys.of(BOB), store.inbox.next_unread(0), store.inbox.seen(0), list(store.outbox.waiting()),
+        store.keys.of(BOB), store.inbox.next_unread(0), list(store.inbox.seen(0)), list(store.outbox.waiting()),
         store.outbox.failed(), store.sent.all(),
     )  # fmt: skip
 
