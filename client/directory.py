@@ -109,7 +109,7 @@ class Directory:
         answer = self._link.ask(PublicKeyRequest(self._account.identity().client_id, contact.client_id))
         if isinstance(answer, ErrorResponse):
             raise refused(RequestCode.PUBLIC_KEY, answer)
-        if not isinstance(answer, PublicKeyResponse) or answer.client_id != contact.client_id:
+        if not isinstance(answer, PublicKeyResponse) or answer.client_id not in {None, contact.client_id}:
             raise unexpected(answer)
         try:
             ciphers.check_public_key(answer.public_key)

@@ -12,7 +12,9 @@ connection; the proof keeps other users out, not him.
     2140, the known server                 –                       prove
     2140, another server                   prove, and remember it  WrongServer
     9000, or what can't be parsed          fall back, tell once    WrongServer
-    the end of the connection, silence     fall back, tell once    ServerSilent
+    the end of the connection              fall back, tell once    ServerSilent
+    silence                                the same, and for an    ServerSilent
+                                           hour it is not asked
 
 Source: docs/client-protocol.md, part 2.
 """
@@ -26,7 +28,7 @@ from client.server_link import REPLY_TIMEOUT, ServerLink
 from client.store import Store
 from common.errors import ServerAnsweredNonsense, ServerSilent, WrongServer
 from common.values import NO_CLIENT
-from common.wire.codes import EXTENSION_VERSION, Feature, RequestCode
+from common.wire.codes import CLIENT_VERSION, EXTENSION_VERSION, VERSIONS, Feature, RequestCode
 from common.wire.requests import HelloRequest, ProveRequest
 from common.wire.responses import ErrorResponse, HelloResponse, ProvenResponse, Whole
 
@@ -45,6 +47,12 @@ PUBLISHED_ONLY: Final = "published_only"
 """The setting of the store that remembers it: "1" or "0"."""
 _REGISTERED_HERE: Final = "registered_here"
 _TOLD: Final = "told_of_published_server"
+_SILENT: Final = "silent_to_hello"
+"""The setting that remembers a server's silence: its address, and the Unix ms of it."""
+_VERSION: Final = "request_version"
+"""The setting that remembers which version byte a server of the published protocol wanted: its address, the version."""
+_ASKED_AGAIN_AFTER: Final = 3_600_000
+"""Milliseconds. A server that was silent may have been busy, or be another one since."""
 
 Tell = Callable[[str], None]
 """Tells the user a sentence."""
@@ -65,12 +73,21 @@ class Session(NamedTuple):
 class Greeting:
     """Greets the server on every new connection."""
 
-    def __init__(self, store: Store, identity: Callable[[], Identity | None], consent: Consent, tell: Tell) -> None:
+    def __init__(
+        self,
+        store: Store,
+        identity: Callable[[], Identity | None],
+        consent: Consent,
+        tell: Tell,
+        now: Callable[[], int],
+    ) -> None:
         self._store = store
         self._identity = identity
         self._consent = consent
         self._tell = tell
+        self._now = now
         self._fell_back = False
+        self._ask_anyway = False
         self._not_now = False
         self.session: Session | None = None
 
@@ -97,9 +114,13 @@ class Greeting:
         Raises `WrongServer`, `ServerSilent`, `ServerAnsweredError`.
         """
         self.session = None
+        link.version = self._version_for(link)
         if self._fell_back or self._store.settings.get(PUBLISHED_ONLY) == "1":
             return True
         known = self._store.server.known()
+        if known is None and not self._ask_anyway and self._was_silent(link):
+            self._fall_back(link)
+            return True
         hello = HelloRequest(NO_CLIENT, EXTENSION_VERSION, WANTED)
         answer: Whole | None
         try:
@@ -115,6 +136,8 @@ class Greeting:
             if known is not None:
                 raise _wrong(link, "does not speak the extension any more")
             self._fall_back(link)
+            if link.fell_silent:
+                self._store.settings.put(_SILENT, f"{link.address} {self._now()}")
             return isinstance(answer, ErrorResponse) and link.is_open()
         if answer.generation > _LARGEST_GENERATION:
             raise ServerAnsweredNonsense(
@@ -122,6 +145,9 @@ class Greeting:
             )
         if known is not None and known.server_id != answer.server_id:
             raise _wrong(link, "is not the one this account has proven itself to")
+        link.version = CLIENT_VERSION
+        if self._store.settings.get(_SILENT) is not None:
+            self._store.settings.drop(_SILENT)
         self.session = Session(Feature(answer.features & WANTED), answer.max_payload, proven=False)
         identity = self._identity()
         if identity is not None and (known is not None or self._may_prove()):
@@ -156,6 +182,23 @@ class Greeting:
             self._tell(WARNING)
         return True
 
+    def ask_again(self) -> None:
+        """Greet also a server that was silent before."""
+        self._ask_anyway = True
+
+    def keep_version(self, link: ServerLink) -> None:
+        """Remember the version byte that this server takes, for every later request of this home."""
+        self._store.settings.put(_VERSION, f"{link.address} {link.version}")
+
+    def _version_for(self, link: ServerLink) -> int:
+        address, version = _noted(self._store.settings.get(_VERSION))
+        return version if address == str(link.address) and version in VERSIONS else CLIENT_VERSION
+
+    def _was_silent(self, link: ServerLink) -> bool:
+        address, at = _noted(self._store.settings.get(_SILENT))
+        # A clock that was set back since makes it older than it can be.
+        return address == str(link.address) and at is not None and 0 <= self._now() - at < _ASKED_AGAIN_AFTER
+
     def _fall_back(self, link: ServerLink) -> None:
         self._fell_back = True
         if self._store.settings.get(_TOLD) != str(link.address):
@@ -164,6 +207,12 @@ class Greeting:
                 "it does not check who acts in whose name, and what breaks off may be sent twice."
             )
             self._store.settings.put(_TOLD, str(link.address))
+
+
+def _noted(text: str | None) -> tuple[str, int | None]:
+    """What a setting notes of a server: its address, and a number; no number where it can't be read."""
+    address, _, number = (text or "").rpartition(" ")
+    return address, int(number) if number.isascii() and number.isdigit() and len(number) < 20 else None
 
 
 def if_registered_here(registered_here: bool) -> bool | None:

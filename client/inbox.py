@@ -22,9 +22,10 @@ from client.server_link import Progress, ServerLink
 from client.store import Store
 from client.tables.inbox import InboxRow, NewMessage
 from client.tables.spool import SpoolFile
+from client.unparsed import UnparsedAnswer
 from common.errors import CipherError, FileUnsaved, ServerAnsweredError, ServerAnsweredNonsense
 from common.values import ClientId, MessageKind, RefusalReason
-from common.wire.client_connection import ContentPart, Event, ListBegins, MessageEnd
+from common.wire.client_connection import ContentPart, Event, ListBegins, MessageEnd, UnparsedPart
 from common.wire.codes import RequestCode, ResponseCode
 from common.wire.requests import FetchRequest, PullRequest
 from common.wire.responses import ErrorResponse, MessageHead
@@ -65,6 +66,7 @@ class Inbox:
         link: ServerLink,
         contacts: Contacts,
         identity: Callable[[], Identity],
+        home: Path,
         save_dir: Path,
         now: Callable[[], int],
         is_verified: Callable[[ClientId], bool],
@@ -74,6 +76,7 @@ class Inbox:
         self._link = link
         self._contacts = contacts
         self._identity = identity
+        self._home = home
         self._save_dir = save_dir
         self._saving: Progress | None = None
         self._now = now
@@ -95,8 +98,12 @@ class Inbox:
             self._store.inbox.add_pulled(batch, self._now(), pull)
 
         intake: _Intake | None = None
+        unparsed = UnparsedAnswer(self._home)
         try:
-            for event in self._link.ask_list(PullRequest(self._identity().client_id)):
+            for event in self._link.ask_list(PullRequest(self._identity().client_id), salvage=True):
+                if isinstance(event, UnparsedPart):
+                    unparsed.add(event.data)
+                    continue
                 if intake is not None and intake.takes(event):
                     continue
                 check_list(event, RequestCode.PULL, ResponseCode.WAITING)
@@ -104,7 +111,10 @@ class Inbox:
                     size = event.payload_size
                     pull = self._store.inbox.begin_pull()
                     intake = _Intake(self._store, size, keep, progress)
+        except ServerAnsweredNonsense as error:
+            raise unparsed.told(error) from error
         finally:
+            unparsed.close()
             if intake is not None:
                 intake.close()
         if intake is not None:

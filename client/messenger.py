@@ -127,14 +127,15 @@ class Messenger:
         self._clock = clock
         self._account = Account(home, store, passphrase, random_bytes, identity)
         self._contacts = Contacts(store)
-        self._greeting = Greeting(store, self._account.identity_or_none, consent, tell)
+        self._greeting = Greeting(store, self._account.identity_or_none, consent, tell, self._now)
         self._link = ServerLink(server, reply_timeout=reply_timeout, greet=self._greeting.greet, tell=tell)
         self._insistence = Insistence(self._link.rest, tell, pauses)
         self._outbox = Outbox(store, self._link, self._contacts, tell, self._now, random_bytes)
         self._trust = Trust(store, self._account.me, self._now)
         self._inbox = Inbox(
-            store, self._link, self._contacts, self._account.identity, save_dir, self._now, self._trust.is_verified
-        )
+            store, self._link, self._contacts, self._account.identity, home, save_dir, self._now,
+            self._trust.is_verified,
+        )  # fmt: skip
         self._history = History(store, self._contacts, self._inbox)
         line = Line(self._account, store, self._link, self._greeting)
         self._registration = Registration(line, lambda: new_private_key(random_bytes))
@@ -484,7 +485,11 @@ class Messenger:
         self._store.settings.put(_WATCH_CURSOR, str(number))
 
     def server_features(self) -> list[str]:
-        """Connect, and give the names of the extension's features; none with the published protocol alone."""
+        """Connect, and give the names of the extension's features; none with the published protocol alone.
+
+        A server that was silent before is asked again.
+        """
+        self._greeting.ask_again()
         self._link.connect()
         session = self._greeting.session
         if session is None:

@@ -1,18 +1,22 @@
 """What an error answer most likely means, and what to do next.
 
 Owns: the sentences behind 9000 and 9001.
-Promises: a 9000, which carries no reason, gets the likely ones for the request that was refused.
+Promises: a 9000, which carries no reason, gets the likely ones for the request that was refused. A text that the server
+added is quoted on one line, cut, with nothing in it that a terminal obeys.
 
 Source: docs/client-protocol.md, "Errors".
 """
 
 from typing import Final
 
+from client.visible import visible_line
 from common.errors import ServerAnsweredError, ServerAnsweredNonsense
 from common.values import RefusalReason
 from common.wire.codes import RequestCode
 from common.wire.responses import ErrorResponse, Whole
 
+_LONGEST_QUOTE: Final = 300
+"""Characters of a server's text that are shown."""
 _LIST_USERS: Final = "`messageu users`, or 120 in the console, lists everybody the server knows."
 _LIKELY: Final[dict[RequestCode, tuple[str, str]]] = {
     RequestCode.REGISTER: (
@@ -81,7 +85,19 @@ def refused(request: RequestCode, answer: ErrorResponse) -> ServerAnsweredError:
             advice += f" It asks to wait {answer.retry_after} s."
     else:
         sentence, advice = _LIKELY[request]
+        sentence += quoted(answer.text)
     return ServerAnsweredError(sentence, advice, answer.reason, answer.retry_after)
+
+
+def quoted(text: str) -> str:
+    """Give what a server said of its refusal, as a sentence to be added; nothing where it said nothing."""
+    # Cut before it is looked at letter by letter.
+    words = " ".join(text[: 4 * _LONGEST_QUOTE].split())
+    if not words:
+        return ""
+    shown = visible_line(words.replace("\\", "\\\\").replace('"', '\\"'))
+    is_cut = len(shown) > _LONGEST_QUOTE or len(text) > 4 * _LONGEST_QUOTE
+    return f' The server says: "{shown[:_LONGEST_QUOTE]}{"…" if is_cut else ""}"'
 
 
 def unexpected(answer: Whole) -> ServerAnsweredNonsense:

@@ -17,11 +17,11 @@ from client.identity_files import Identity, PendingRegistration
 from client.line import Line
 from client.refusals import refused, unexpected
 from client.visible import command
-from common.errors import AlreadyRegistered, ClientError, ServerAnsweredError
+from common.errors import AlreadyRegistered, ClientError, ServerAnsweredError, ServerUnreachable
 from common.values import NO_CLIENT, RefusalReason, username
-from common.wire.codes import RequestCode
+from common.wire.codes import VERSIONS, RequestCode
 from common.wire.requests import RegisterRequest
-from common.wire.responses import ErrorResponse, RegisteredResponse
+from common.wire.responses import ErrorResponse, RegisteredResponse, Whole
 
 
 class Registration:
@@ -57,7 +57,7 @@ class Registration:
         self._link.connect()
         if not again:
             identity_files.save_pending(self._account.home, pending, self._account.protection())
-        answer = self._link.ask(request)
+        answer = self._ask(request)
         if isinstance(answer, ErrorResponse):
             raise self._registration_refused(answer, pending, again=again)
         if not isinstance(answer, RegisteredResponse):
@@ -72,6 +72,28 @@ class Registration:
                 # The account is there. Where its first proof fails now, the next request makes it, or says why not.
                 self._link.connect()
         return identity
+
+    def _ask(self, request: RegisterRequest) -> Whole:
+        """Ask; where a server of the published protocol alone refuses, once more with the other version byte.
+
+        Some servers take one version alone. Whichever was taken is remembered.
+        """
+        answer = self._link.ask(request)
+        if not isinstance(answer, ErrorResponse) or self._greeting.session is not None:
+            return answer
+        first = self._link.version
+        self._link.version = next(version for version in VERSIONS if version != first)
+        try:
+            second = self._link.ask(request)
+        except ServerUnreachable:
+            # It was not asked: the refusal stands.
+            self._link.version = first
+            return answer
+        if isinstance(second, RegisteredResponse):
+            self._greeting.keep_version(self._link)
+            return second
+        self._link.version = first
+        return answer
 
     def _registration_refused(
         self, answer: ErrorResponse, pending: PendingRegistration, *, again: bool

@@ -1,10 +1,10 @@
 """The door to the server: one TCP connection, requests out, responses in; the client's only room with sockets.
 
 Owns: connecting, keeping the connection where the server keeps it, time-outs, what may be sent a second time.
-Promises: header and payload leave in one write; a response is taken in any split; an answer that comes while a large
-content is still being sent ends the sending. Whatever goes wrong, an interrupt included, leaves no half-used
-connection behind. A request is repeated, once and on a fresh connection, only where the kept one turned out to be
-closed before a byte of the answer came, and only where repeating can't do a thing twice.
+Promises: header and payload leave in one write, up to 256 KiB of them; a response is taken in any split; an answer that
+comes while a large content is still being sent ends the sending. Whatever goes wrong, an interrupt included, leaves no
+half-used connection behind. A request is repeated, once and on a fresh connection, only where the kept one turned out
+to be closed before a byte of the answer came, and only where repeating can't do a thing twice.
 Exposure: talks to a server that need not be honest, over a connection that anybody may cut or alter.
 
     ServerUnreachable       nothing was done: no connection, or it broke before the request was out
@@ -24,7 +24,8 @@ from typing import Final
 
 from common.errors import ResponseMalformed, ServerAnsweredNonsense, ServerSilent, ServerUnreachable
 from common.info_files import ServerAddress
-from common.wire.client_connection import ClientConnection, Event, ListBegins, ListEnd
+from common.wire.client_connection import ClientConnection, Event, ListBegins, ListEnd, UnparsedPart
+from common.wire.codes import CLIENT_VERSION
 from common.wire.requests import (
     FetchRequest,
     HelloRequest,
@@ -46,6 +47,10 @@ _CLOSING_GRACE: Final = 0.1
 """Seconds. Some servers close after each reply. Until this one has shown that it does not, what must not be done
 twice waits so long for the closing, rather than being sent into a connection that is about to go."""
 _READ_SIZE: Final = 256 * 1024
+_ONE_WRITE: Final = 256 * 1024
+"""Bytes. What of a request fits leaves together: some servers take what one read gives for all of it."""
+_SALVAGE_SILENCE: Final = 5.0
+"""Seconds of silence after which no more is expected of an answer that can't be parsed."""
 
 Progress = Callable[[int, int], None]
 """Told how many bytes of how many have passed."""
@@ -71,6 +76,8 @@ class ServerLink:
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.address = address
+        self.version = CLIENT_VERSION
+        """The version byte of requests."""
         self._greet = greet
         self._tell = tell
         self._connect_timeout = connect_timeout
@@ -81,6 +88,7 @@ class ServerLink:
         self._replies = 0
         self._server_keeps = False
         self._sent_all = False
+        self.fell_silent = False
         self._interrupted = threading.Event()
 
     def interrupt(self) -> None:
@@ -121,16 +129,22 @@ class ServerLink:
     def exchange(self, request: Request, timeout: float) -> Whole | None:
         """Send a request on the present connection and give its answer; None for silence or the connection's end.
 
+        After a silence the connection is closed too; `fell_silent` tells which of the two it was.
         For the greeting, which has to be said on this connection and no other. Raises `ServerAnsweredNonsense`.
         """
         if self._socket is None:
             return None
+        self.fell_silent = False
         try:
-            self._send(encode(request), ())
+            self._send(encode(request, self.version), ())
             event = self._next_event(timeout)
-        except _Broken:
+        except _Broken as broken:
+            self.fell_silent = not broken.closed
             self.close()
             return None
+        except ServerAnsweredNonsense:
+            self.close()
+            raise
         if not isinstance(event, Whole):
             self.close()
             raise _nonsense("a list instead of a greeting")
@@ -149,11 +163,12 @@ class ServerLink:
         self._end_of_reply()
         return event
 
-    def ask_list(self, request: Request, silence: float = 0.0) -> Iterator[Event]:
+    def ask_list(self, request: Request, silence: float = 0.0, *, salvage: bool = False) -> Iterator[Event]:
         """Send a request whose answer is a list; give an `ErrorResponse` alone, or the list from begin to end.
 
         `silence` in seconds is what the server was allowed to wait before it answers. A list that is not read to its
-        end costs the connection. Raises as `ask` does.
+        end costs the connection. Where the list can't be parsed and `salvage`, the rest of it comes in `UnparsedPart`s
+        before that is raised. Raises as `ask` does.
         """
         event = self._first_event(request, (), silence)
         if isinstance(event, ErrorResponse):
@@ -172,6 +187,10 @@ class ServerLink:
                 if whole:
                     self._end_of_reply()
                 yield event
+        except ServerAnsweredNonsense:
+            if salvage:
+                yield from self._unparsed()
+            raise
         except _Broken as broken:
             raise ServerSilent(
                 f"The answer of the server at {self.address} broke off: {broken}.", "Try again."
@@ -179,6 +198,23 @@ class ServerLink:
         finally:
             if not whole:
                 self.close()
+
+    def _unparsed(self) -> Iterator[UnparsedPart]:
+        """What there is, and still comes, of a list that can't be parsed."""
+        while True:
+            data = self._protocol.take_unparsed()
+            if data:
+                yield UnparsedPart(data)
+            if not self._protocol.list_left or not self._poll(select.POLLIN, _SALVAGE_SILENCE):
+                return
+            assert self._socket is not None
+            try:
+                data = self._socket.recv(_READ_SIZE)
+            except OSError:
+                return
+            if not data:
+                return
+            self._protocol.receive_data(data)
 
     # --- one exchange -----------------------------------------------------------------------------------------
 
@@ -190,7 +226,7 @@ class ServerLink:
             try:
                 if not reused:
                     self._connect()
-                self._send(encode(request), body)
+                self._send(encode(request, self.version), body)
                 return self._next_event(self._reply_timeout + silence, silence)
             except _Broken as broken:
                 self.close()
@@ -267,8 +303,12 @@ class ServerLink:
         """Write the request. Ends early when an answer comes meanwhile: a refusal need not wait for the content."""
         self._sent_all = False
         parts = iter(body)
-        # The first part of the content goes into the same write as the header.
-        view = memoryview(head + next(parts, b""))
+        first = bytearray(head)
+        part: bytes | None = b""
+        while part is not None and len(first) < _ONE_WRITE:
+            part = next(parts, None)
+            first += part or b""
+        view = memoryview(first)
         while True:
             view = view[self._write(view) :]
             if self._events:
@@ -341,7 +381,6 @@ class ServerLink:
         try:
             return self._protocol.next_event()
         except ResponseMalformed as error:
-            self.close()
             raise _nonsense(str(error)) from error
 
     def _poll(self, wanted: int, timeout: float) -> int:

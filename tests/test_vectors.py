@@ -104,6 +104,7 @@ def encode_as_ours(events: list[object]) -> bytes:
             case RegisteredResponse(client_id):
                 out += responses.encode_registered(client_id)
             case PublicKeyResponse(client_id, key):
+                assert client_id is not None
                 out += responses.encode_public_key(client_id, key)
             case StoredResponse(recipient, number):
                 out += responses.encode_stored(recipient, number)

@@ -1,8 +1,9 @@
 """A server's bytes -> responses: the client's end of one connection.
 
 Owns: where a response begins and ends, and the entries of the list-like ones (2101, 2104, 2143).
-Promises: takes any split of the bytes; lists come entry by entry and contents in parts, so nothing large is held;
-what can't be parsed is `ResponseMalformed`, after which the connection is of no more use.
+Promises: takes any split of the bytes, and two liberties of other servers: a 2102 without the id, a 9000 with a text.
+Lists come entry by entry and contents in parts, so nothing large is held; what can't be parsed is `ResponseMalformed`,
+after which the connection is of no more use but for `take_unparsed`.
 Exposure: fed by a server that need not be honest.
 
 The caller feeds bytes with `receive_data` and pulls events with `next_event` until it gives None.
@@ -13,7 +14,7 @@ Source: docs/client-protocol.md, "Responses".
 from typing import Final, NamedTuple
 
 from common.errors import ResponseMalformed
-from common.values import ClientId, PublicKey, Token
+from common.values import PUBLIC_KEY_SIZE, ClientId, PublicKey, Token
 from common.wire.codes import ResponseCode
 from common.wire.fields import (
     FETCHED_HEAD,
@@ -60,8 +61,16 @@ class ListEnd(NamedTuple):
     """The list is complete."""
 
 
-Event = Whole | ListBegins | UserListed | MessageHead | ContentPart | MessageEnd | ListEnd
+class UnparsedPart(NamedTuple):
+    """The next bytes of a list that can't be parsed any further."""
 
+    data: bytes
+
+
+Event = Whole | ListBegins | UserListed | MessageHead | ContentPart | MessageEnd | ListEnd | UnparsedPart
+
+LONGEST_ERROR_TEXT: Final = 64 * 1024
+"""Bytes of text that a 9000 may carry."""
 _FIXED: Final[dict[int, int]] = {
     ResponseCode.REGISTERED: 16,
     ResponseCode.PUBLIC_KEY: KEY_REPLY.size,
@@ -112,12 +121,23 @@ class ClientConnection:
                 raise ResponseMalformed(f"a user list of {size} bytes is no multiple of {USER.size}")
             self._list_code, self._list_left = code, size
             return ListBegins(code, size)
-        if _FIXED.get(code) != size:
+        if not _may_have(code, size):
             raise ResponseMalformed(f"response code {code} with a payload of {size} bytes")
         if len(self._buffer) < RESPONSE_HEADER.size + size:
             return None
         self._drop(RESPONSE_HEADER.size)
         return _whole(code, self._drop(size))
+
+    @property
+    def list_left(self) -> int:
+        """Bytes of the present list that were not taken yet."""
+        return self._list_left
+
+    def take_unparsed(self) -> bytes:
+        """After a `ResponseMalformed` within a list: those bytes of it that are there, as they came."""
+        data = self._drop(min(self._list_left, len(self._buffer)))
+        self._list_left -= len(data)
+        return data
 
     def _drop(self, size: int) -> bytes:
         # Of a large content each byte is copied once here; a slice of the buffer would be another copy.
@@ -146,21 +166,30 @@ class ClientConnection:
             raise ResponseMalformed(f"{self._list_left} bytes behind the last entry of a list")
         if len(self._buffer) < size:
             return None
-        entry = self._drop(size)
-        self._list_left -= size
         if self._list_code == ResponseCode.USERS:
-            client_id, name_field = USER.unpack(entry)
+            client_id, name_field = USER.unpack(self._drop(size))
+            self._list_left -= size
             # One odd name must not make the whole list unreadable; what shows it makes it harmless.
             return UserListed(ClientId(client_id), name_field.partition(b"\0")[0].decode("utf-8", "replace"))
-        head = _message_head(self._list_code, entry)
-        if head.size > self._list_left:
-            raise ResponseMalformed(f"a message of {head.size} bytes in a list with {self._list_left} left")
+        head = _message_head(self._list_code, self._buffer[:size])
+        if head.size > self._list_left - size:
+            # The head stays where it is, for `take_unparsed`.
+            raise ResponseMalformed(f"a message of {head.size} bytes in a list with {self._list_left - size} left")
+        self._drop(size)
+        self._list_left -= size
         self._content_left = head.size
         self._in_message = True
         return head
 
 
-def _message_head(code: int, entry: bytes) -> MessageHead:
+def _may_have(code: int, size: int) -> bool:
+    """Whether a response of one piece may have a payload of so many bytes."""
+    if code == ResponseCode.ERROR:
+        return size <= LONGEST_ERROR_TEXT
+    return _FIXED.get(code) == size or (code == ResponseCode.PUBLIC_KEY and size == PUBLIC_KEY_SIZE)
+
+
+def _message_head(code: int, entry: bytes | bytearray) -> MessageHead:
     if code == ResponseCode.WAITING:
         sender, number, kind, size = WAITING_HEAD.unpack(entry)
         return MessageHead(ClientId(sender), number, kind, size)
@@ -174,6 +203,8 @@ def _whole(code: int, payload: bytes) -> Whole:
         case ResponseCode.REGISTERED:
             return RegisteredResponse(ClientId(payload))
         case ResponseCode.PUBLIC_KEY:
+            if len(payload) == PUBLIC_KEY_SIZE:
+                return PublicKeyResponse(None, PublicKey(payload))
             client_id, key = KEY_REPLY.unpack(payload)
             return PublicKeyResponse(ClientId(client_id), PublicKey(key))
         case ResponseCode.STORED:
@@ -186,4 +217,4 @@ def _whole(code: int, payload: bytes) -> Whole:
         case ResponseCode.PROVEN:
             return ProvenResponse()
         case _:
-            return ErrorResponse()
+            return ErrorResponse(text=payload.rstrip(b"\0").decode("utf-8", "replace"))

@@ -15,6 +15,8 @@ SERVER_VERSION: Final = 2
 """The version byte of every response; what requests carry there is ignored."""
 CLIENT_VERSION: Final = 2
 """The version byte of our client's requests."""
+VERSIONS: Final = (2, 1)
+"""The version bytes that servers of the published protocol want: most take either, some one alone."""
 EXTENSION_VERSION: Final = 1
 PADDED_BLOCK: Final = 1024
 """Some clients pad every request with zeros to a multiple of this many bytes and read replies in such blocks."""

@@ -169,9 +169,9 @@ class UserListed(NamedTuple):
 
 
 class PublicKeyResponse(NamedTuple):
-    """2102."""
+    """2102. `client_id` is None where the server leaves it out, as some do."""
 
-    client_id: ClientId
+    client_id: ClientId | None
     public_key: PublicKey
 
 
@@ -199,10 +199,11 @@ class ProvenResponse(NamedTuple):
 
 
 class ErrorResponse(NamedTuple):
-    """9000 (`reason` None) or 9001."""
+    """9000 (`reason` None) or 9001. `text`: what some servers add to a 9000; whoever shows it makes it harmless."""
 
     reason: int | None = None
     retry_after: int = 0
+    text: str = ""
 
 
 class MessageHead(NamedTuple):

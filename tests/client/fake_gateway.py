@@ -182,7 +182,11 @@ class ExtendedMailroom(Mailroom):
             case SendRequest(sender, recipient, kind, content, token) if token is not None:
                 if recipient in self.reasons:
                     error = self.reasons[recipient]
-                    return responses.ERROR if error.reason is None else responses.encode_reason(*error)  # type: ignore[arg-type]
+                    return (
+                        responses.ERROR
+                        if error.reason is None
+                        else responses.encode_reason(error.reason, error.retry_after)
+                    )
                 if recipient not in self.boxes:
                     return self.refuse(state, RefusalReason.RECIPIENT_UNKNOWN)
                 number = self.accepted.get((sender, token)) or self.put(sender, recipient, kind, content, token)

@@ -252,7 +252,11 @@ def test_an_unproven_account_falls_back_and_is_told_once(
     alice.users()
     assert gateway.codes() == ["Hello", "Register", "Pull", "ListUsers"]
     gateway.script.append(answer)
+    if answer == SILENCE:
+        # It was remembered, and is not asked again.
+        gateway.script.clear()
     make("alice").users()
+    assert gateway.codes().count("Hello") == (1 if answer == SILENCE else 2)
     assert len(told) == 1
     assert "published protocol alone" in told[0]
 
@@ -912,7 +916,7 @@ def test_an_identity_of_another_program_can_prove_itself(
 
 def test_a_greeting_without_an_identity_proves_nothing(tmp_path: Path, gateway: FakeGateway) -> None:
     store = Store.open(tmp_path)
-    greeting = Greeting(store, lambda: None, lambda _: True, lambda _: None)
+    greeting = Greeting(store, lambda: None, lambda _: True, lambda _: None, lambda: 0)
     assert not greeting.has_proven
     store.close()
 

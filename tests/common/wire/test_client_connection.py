@@ -147,7 +147,8 @@ def test_not_idle_before_the_end_of_a_list_was_taken() -> None:
     "data",
     [
         RESPONSE_HEADER.pack(2, 1234, 0),
-        RESPONSE_HEADER.pack(2, 9000, 1),
+        RESPONSE_HEADER.pack(2, 9000, 65537),
+        RESPONSE_HEADER.pack(2, 2102, 161),
         RESPONSE_HEADER.pack(2, 2100, 15),
         RESPONSE_HEADER.pack(2, 2103, 0xFFFFFFFF),
         RESPONSE_HEADER.pack(2, 2101, USER.size + 1),
