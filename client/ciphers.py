@@ -199,8 +199,9 @@ def _import(der: bytes, passphrase: bytes | None = None) -> RSA.RsaKey:
         raise CipherError("to open it would take more time or memory than any passphrase is worth")
     try:
         key = RSA.import_key(der, passphrase=passphrase)
-    except (ValueError, IndexError, TypeError, ArithmeticError, OverflowError, MemoryError) as error:
-        # The last three for numbers that nobody's program writes: primes of 0, lengths beyond all memory.
+    except Exception as error:
+        # Its parser is fed with what anybody wrote, and fails in more ways than it names: primes of 0, lengths beyond
+        # all memory, algorithms that it half knows.
         raise CipherError("these bytes are no RSA key") from error
     if key.size_in_bits() != RSA_BITS:
         raise CipherError(f"the RSA key has {key.size_in_bits()} bits, not {RSA_BITS}")
