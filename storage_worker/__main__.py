@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint
-from common.errors import SettingRejected, StorageError, StoreFull, StoreInUse, StoreUnusable
+from common.errors import SettingRejected, StorageError, StoreDamaged, StoreFull, StoreInUse, StoreUnusable
 from common.version import VERSION
 from storage_worker.bodies import Bodies, DiskBodies, SyncThread
 from storage_worker.checkpoints import Checkpoints, CheckpointThread
@@ -217,6 +217,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _serve(settings, folder, reader.fileno())
     except (SettingRejected, StoreInUse, StoreUnusable) as error:
         log.critical("can't start: %s", error)
+        return EXIT_FINAL
+    except StoreDamaged as error:
+        log.critical("the store can't be served: %s", error)
         return EXIT_FINAL
     except StorageError as error:
         log.critical("the store failed, nothing more can be promised: %s", error)

@@ -1,9 +1,9 @@
-"""What an operator asks of the store: users, stats, unprove, recover-journal, new-generation.
+"""What an operator asks of the store: users, stats, unprove, check, recover-journal, new-generation.
 
 Owns: the command line of `scripts/admin`.
-Promises: the first three work while the storage worker runs and while it does not; the others change what gateways
-were told at their greeting, so they want the worker stopped. Contents and keys are never shown. What is in the
-journal alone is not counted: while the worker runs, numbers are up to two seconds old.
+Promises: the first four work while the storage worker runs and while it does not; the others, and `check --drop`,
+change what gateways were told or what is handed out, so they want the worker stopped. Contents and keys are never
+shown. What is in the journal alone is not counted: while the worker runs, numbers are up to two seconds old.
 Exposure: whoever may read the data folder.
 """
 
@@ -15,9 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from common.data_folder import DATA_VARIABLE, data_folder
-from common.errors import SettingRejected, StorageError, StoreInUse, StoreUnusable
+from common.errors import JournalDamaged, SettingRejected, StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from storage_worker.database import Database
-from storage_worker.folder import DATABASE_NAME, GENERATION_NAME, folder_lock
+from storage_worker.folder import DATABASE_NAME, GENERATION_NAME, JOURNAL_NAMES, folder_lock
+from storage_worker.journal import DiskJournal, Journal
+from storage_worker.mail_pages import MailPages
 from storage_worker.message_queue import waiting
 from storage_worker.recovery import recover_journal
 from storage_worker.store_facts import GenerationFile, new_generation, stored_facts
@@ -84,6 +86,81 @@ def _begin_generation(folder: Path, say: Say) -> int:
     return 0
 
 
+def check(folder: Path, say: Say, *, drop: bool = False) -> int:
+    """Read all there is and say what is altered; 0 where nothing is. Works while the worker runs.
+
+    `drop`: delete the pages of mail that are altered, so that their mailboxes can be fetched from again.
+    """
+    database = Database(folder / DATABASE_NAME, beside=True)
+    try:
+        problems = [f"mail.db: {problem}" for problem in database.problems()]
+        rows, unchecked = _altered_pages(database, problems)
+        if drop and rows:
+            pages = MailPages(database)
+            with database.transaction():
+                for row in rows:
+                    pages.drop(row)
+                    say(f"dropped: page {row}")
+        problems += _journal_problems(database, folder)
+    finally:
+        database.close()
+    for problem in problems:
+        say(problem)
+    if unchecked:
+        say(f"{unchecked} pages of mail were written by an earlier version and have no checksum.")
+    if not problems:
+        say("Nothing is altered.")
+        return 0
+    say("What is altered is not handed out; everything else goes on. The next step is to stop the server and put the")
+    say(
+        "whole data folder back from a backup, then scripts/admin new-generation. Without a backup: scripts/admin check"
+    )
+    say(
+        "--drop deletes altered pages of mail, whose messages are lost; scripts/admin recover-journal is for a journal."
+    )
+    return EXIT_UNKNOWN
+
+
+def _altered_pages(database: Database, problems: list[str]) -> tuple[list[int], int]:
+    """The rows of altered pages, and how many pages nothing vouches for."""
+    pages = MailPages(database)
+    rows: list[int] = []
+    try:
+        with database.reading():
+            everything = pages.pages_of_all()
+            unchecked: int = database.row("SELECT count(*) FROM mail_page WHERE checksum IS NULL")[0]
+    except StoreDamaged as error:
+        problems.append(f"mail.db: {error}")
+        return [], 0
+    for recipient, page in everything:
+        try:
+            pages.entries(recipient, page)
+        except StoreDamaged as error:
+            # The worker may have deleted or written it anew since.
+            if database.find("SELECT 1 FROM mail_page WHERE row = ? AND first = ?", (page.row, page.first)):
+                problems.append(f"mail.db: {error}")
+                rows.append(page.row)
+    return rows, unchecked
+
+
+def _journal_problems(database: Database, folder: Path) -> list[str]:
+    """What is wrong with the journal, where no worker is writing to it."""
+    try:
+        with folder_lock(folder):
+            if not all((folder / name).exists() for name in JOURNAL_NAMES):
+                return ["a file of the journal is missing"]
+            journal = Journal([DiskJournal(folder / name, 0) for name in JOURNAL_NAMES], 0)
+            try:
+                journal.replay(database.row("SELECT era FROM store")[0])
+            finally:
+                journal.close()
+            return [] if journal.torn_at is None else [f"the journal's last record, at {journal.torn_at}, is not whole"]
+    except StoreInUse:
+        return []
+    except JournalDamaged as error:
+        return [str(error)]
+
+
 def _recover_journal(folder: Path, say: Say) -> int:
     with folder_lock(folder):
         if not (folder / DATABASE_NAME).exists():
@@ -111,6 +188,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("users", help="who is registered, and what waits for whom")
     commands.add_parser("stats", help="the store in a few numbers")
     commands.add_parser("unprove", help="take a user's proof mark back").add_argument("name")
+    checking = commands.add_parser("check", help="read everything and name what is altered")
+    checking.add_argument("--drop", action="store_true", help="delete altered pages of mail; their messages are lost")
     commands.add_parser("recover-journal", help="go on from a damaged journal with all that is whole in it")
     commands.add_parser("new-generation", help="after the whole data folder was restored from a backup")
     settings = parser.parse_args(arguments)
@@ -126,6 +205,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = data_folder(environment, Path.cwd())
         if settings.command == "new-generation":
             return _begin_generation(folder, say)
+        if settings.command == "check":
+            if settings.drop:
+                with folder_lock(folder):
+                    check(folder, say, drop=True)
+            return check(folder, say)
         if settings.command == "recover-journal":
             return _recover_journal(folder, say)
         database = Database(folder / DATABASE_NAME, beside=True)

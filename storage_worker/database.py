@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import apsw
 
-from common.errors import StorageError, StoreFailed, StoreFull, StoreUnusable
+from common.errors import StorageError, StoreDamaged, StoreFailed, StoreFull, StoreUnusable
 from storage_worker.folder import sync_folder
 
 log = logging.getLogger("storage_worker")
@@ -135,6 +135,8 @@ _BROKEN: Final = (
 )
 
 
+CHECK_STEP: Final = "`scripts/admin check` says what is altered, and what to do"
+
 _PASSING: Final = (apsw.BusyError, apsw.IOError, apsw.NoMemError, apsw.ProtocolError)
 """While it is opened: another try may go better."""
 _RESTORE: Final = (
@@ -154,6 +156,10 @@ def _translated(failure: type[StorageError]) -> Generator[None]:
     """Turn SQLite's errors into ours."""
     try:
         yield
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        if failure is StoreUnusable:
+            raise StoreUnusable(f"{type(error).__name__}: {error}") from error
+        raise StoreDamaged(f"the database is damaged: {error}. {CHECK_STEP}") from error
     except apsw.FullError as error:
         raise StoreFull(str(error)) from error
     except _BROKEN as error:
@@ -300,8 +306,16 @@ class Database:
 
     @staticmethod
     def is_store_error(error: BaseException) -> bool:
-        """Whether an exception from inside a transaction is the store's failure, not the program's."""
-        return isinstance(error, (apsw.FullError, *_BROKEN))
+        """Whether an exception from inside a transaction is the store's failure, not the program's.
+
+        Damage is none: what touches it is refused, and the store goes on.
+        """
+        return isinstance(error, (apsw.FullError, *_BROKEN)) and not isinstance(error, apsw.CorruptError)
+
+    @staticmethod
+    def is_damage(error: BaseException) -> bool:
+        """Whether an exception says that something is altered which was read."""
+        return isinstance(error, apsw.CorruptError | StoreDamaged)
 
     def execute(self, sql: str, bindings: Sequence[Value] = ()) -> Iterator[Row]:
         """Run one statement; the rows come as they are asked for."""
@@ -321,6 +335,14 @@ class Database:
         found = self.find(sql, bindings)
         assert found is not None, sql
         return found
+
+    def problems(self) -> list[str]:
+        """What SQLite itself finds wrong with the file: none where it is sound."""
+        try:
+            found = [str(line) for (line,) in self._run("PRAGMA integrity_check(100)")]
+        except (apsw.CorruptError, apsw.NotADBError, apsw.IOError) as error:
+            return [str(error)]
+        return [] if found == ["ok"] else found
 
     def changes(self) -> int:
         """How many rows the last statement changed."""

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from common import fail_points
 from common.entries import SEND_FRAME
-from common.errors import StorageError, StoreFailed, StoreFull
+from common.errors import StorageError, StoreDamaged, StoreFailed, StoreFull
 from common.fail_points import FailPoint
 from common.ipc.batches import SlotState, Verdict, judge
 from common.ipc.schema import (
@@ -38,7 +38,7 @@ from common.ipc.schema import (
 )
 from common.operations import READ_AGAIN, FetchWaiting, Leased, Operation, Outcome, StoreRun
 from common.rare_log import RareLog
-from storage_worker.database import Database
+from storage_worker.database import CHECK_STEP, Database
 from storage_worker.effects import BatchApplied, SlotTaken
 from storage_worker.post_office import Intake, PostOffice
 from storage_worker.room import LOOK_EVERY_MS, Room
@@ -129,6 +129,13 @@ class Desk:
             except _CodeFailed as error:
                 self._post_office.roll_back()
                 failing.add(error.index)
+            except StoreDamaged as error:
+                # A table that has to be written is damaged: once more, without what would write to tables.
+                self._post_office.roll_back()
+                if intake is Intake.NOTHING:
+                    raise
+                _rarely.write(logging.ERROR, "nothing that changes tables is done: %s", error)
+                intake = Intake.NOTHING
             except StoreFull as error:
                 self._post_office.roll_back()
                 if intake is Intake.NOTHING:
@@ -152,7 +159,9 @@ class Desk:
         try:
             self._ledger.absorb(now_ms)
             self._ledger.is_stuck = False
-        except StoreFull:
+        except (StoreFull, StoreDamaged) as error:
+            if isinstance(error, StoreDamaged):
+                _rarely.write(logging.ERROR, "the journal can't be taken in, new mail is refused: %s", error)
             # It stays in the journal, which has room for what makes room: fetching and deleting.
             self._ledger.is_stuck = True
             self._stuck_at = now_ms
@@ -166,8 +175,8 @@ class Desk:
         try:
             if self._ledger.waits:
                 self._ledger.absorb(now_ms)
-        except StoreFull:
-            log.warning("no room to take in the journal; it is kept")
+        except (StoreFull, StoreDamaged) as error:
+            log.warning("the journal can't be taken in, it is kept: %s", error)
             return False
         return True
 
@@ -207,9 +216,15 @@ class Desk:
                 else:
                     answer = self._batch(letter.peer, message)
             except Exception as error:
-                if isinstance(error, StorageError) or self._database.is_store_error(error) or index in failing:
+                damage = self._database.is_damage(error)
+                if index in failing or (
+                    not damage and (isinstance(error, StorageError) or self._database.is_store_error(error))
+                ):
                     raise
-                log.exception("a batch made the program fail; it is refused")
+                if damage:
+                    _rarely.write(logging.ERROR, "a batch is refused: %s. %s", error, CHECK_STEP)
+                else:
+                    log.exception("a batch made the program fail; it is refused")
                 raise _CodeFailed(index) from error
             if answer is not None:
                 answers.append(Answer(letter.peer, answer))

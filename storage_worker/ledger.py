@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Final
 
 from common import fail_points
-from common.errors import StoreFull
+from common.errors import StoreDamaged, StoreFull
 from common.fail_points import FailPoint
 from storage_worker.database import Database
 from storage_worker.effects import BatchApplied, Effect, decode_effects, encode_effects
@@ -107,8 +107,9 @@ class Ledger:
             try:
                 # What the journal has may be readable and not on disk, where the last worker's sync failed.
                 self.absorb(now_ms, in_journal=False)
-            except StoreFull:
-                log.warning("no room to take in the journal; it is kept")
+            except (StoreFull, StoreDamaged) as error:
+                log.warning("no room to take in the journal; it is kept (%s)", error)
+                self.is_stuck = isinstance(error, StoreDamaged)
                 self.reload()
                 self._journal.sync_again()
 

@@ -2,6 +2,7 @@
 
 Owns: the table `mail_page`.
 Promises: the pages of a mailbox do not overlap; a page is never empty; what is removed is the interval that was named.
+A page that is not as it was written is never handed out: `entries` raises `StoreDamaged`, which names it.
 Exposure: entries are opaque bytes of strangers behind heads that this program made.
 
 A row holds up to 64 KiB of a mailbox's messages, one behind the other, so that a thousand messages cost a few
@@ -10,11 +11,17 @@ rows to write, to read and to delete. A message whose content is a file of its o
 All methods that change something run inside a transaction.
 """
 
+import logging
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from struct import Struct
 from typing import Final, NamedTuple
 
 from common.entries import ENTRY_HEAD, heads
+from common.errors import StoreDamaged
 from storage_worker.database import Database
+
+log = logging.getLogger("storage_worker")
 
 PAGE_BYTES: Final = 64 * 1024
 """Bytes of entries after which a page is full; one message may exceed it by itself."""
@@ -59,6 +66,15 @@ class NewPage(NamedTuple):
     entries: bytes
 
 
+_COLUMNS: Final = Struct("<qqqqqq")
+
+
+def checksum_of(page: NewPage) -> int:
+    """CRC-32 of a page's columns and its entries, so that neither is taken for another mailbox's."""
+    columns = _COLUMNS.pack(*page[:5], page.body or 0)
+    return zlib.crc32(page.entries, zlib.crc32(columns))
+
+
 def make_pages(
     recipient: int, sequences: Sequence[int], entries: Sequence[bytes], bodies: dict[int, int]
 ) -> Iterator[NewPage]:
@@ -98,6 +114,8 @@ class MailPages:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.damaged: set[int] = set()
+        """Rows of pages that were found altered."""
 
     def weigh(self, recipient: int) -> Load:
         """What the pages of a mailbox hold."""
@@ -125,10 +143,51 @@ class MailPages:
         )
         return (PageRow(*row) for row in rows)
 
-    def entries(self, row: int) -> bytes:
-        """The entries of a page."""
-        entries: bytes = self._database.row("SELECT entries FROM mail_page WHERE row = ?", (row,))[0]
-        return entries
+    def entries(self, recipient: int, page: PageRow) -> bytes:
+        """The entries of a page. Raises `StoreDamaged` where they, or what is known of them, are altered."""
+        if page.row in self.damaged:
+            raise StoreDamaged(self._named(recipient, page))
+        try:
+            found = self._database.find(
+                "SELECT recipient, first, last, messages, content_bytes, body, entries, checksum FROM mail_page "
+                "WHERE row = ?",
+                (page.row,),
+            )
+        except Exception as error:
+            if not self._database.is_damage(error):
+                raise
+            found = None
+        if found is not None:
+            *columns, checksum = found
+            stored = NewPage(*columns)
+            if stored[:6] == (recipient, *page[1:]) and (checksum is None or checksum == checksum_of(stored)):
+                return stored.entries
+        self.damaged.add(page.row)
+        raise StoreDamaged(self._named(recipient, page))
+
+    def _named(self, recipient: int, page: PageRow) -> str:
+        try:
+            found = self._database.find("SELECT name, hex(client_id) FROM user WHERE row = ?", (recipient,))
+        except Exception as error:
+            if not self._database.is_damage(error):
+                raise
+            found = None
+        name, client_id = found or ("?", "?")
+        return (
+            f"page {page.row} of the mailbox of {name!r} ({client_id}) is altered: {page.messages} messages, "
+            f"{page.first} to {page.last}, are not handed out"
+        )
+
+    def pages_of_all(self) -> list[tuple[int, PageRow]]:
+        """Every page there is, with its recipient's user row."""
+        rows = self._database.execute(
+            "SELECT recipient, row, first, last, messages, content_bytes, body FROM mail_page ORDER BY recipient, first"
+        )
+        return [(recipient, PageRow(*page)) for recipient, *page in rows]
+
+    def drop(self, row: int) -> None:
+        """Delete a page by its row, whatever is in it."""
+        self._database.execute("DELETE FROM mail_page WHERE row = ?", (row,))
 
     def in_files(self) -> Iterator[InFile]:
         """The messages whose content is a file."""
@@ -140,9 +199,9 @@ class MailPages:
     def insert(self, pages: Iterable[NewPage]) -> None:
         """Write pages."""
         self._database.execute_many(
-            "INSERT INTO mail_page (recipient, first, last, messages, content_bytes, body, entries) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            pages,
+            "INSERT INTO mail_page (recipient, first, last, messages, content_bytes, body, entries, checksum) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [(*page, checksum_of(page)) for page in pages],
         )
 
     def remove(self, recipient: int, first: int, last: int) -> list[int]:
@@ -159,7 +218,12 @@ class MailPages:
 
     def _cut(self, recipient: int, page: PageRow, first: int, last: int) -> None:
         """Write what a page keeps: what lies before `first`, what lies behind `last`, or both in two pages."""
-        entries = self.entries(page.row)
+        try:
+            entries = self.entries(recipient, page)
+        except StoreDamaged as error:
+            # It stays as it is, for whoever looks into it; nothing of it is handed out.
+            log.error("%s", error)
+            return
         before, behind = [], []
         for head in heads(entries):
             if head.sequence < first:

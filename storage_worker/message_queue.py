@@ -9,17 +9,22 @@ A message goes from the journal's turn into memory, and from there, with many ot
 database (`write`). Mail that is fetched before that never gets there.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
 from common.entries import ENTRY_HEAD, FLAG_PROVEN, SEND_FRAME, Head, heads
+from common.errors import StoreDamaged
 from common.operations import NO_MAIL, Mail, Part
+from common.rare_log import RareLog
 from storage_worker.bodies import Bodies
 from storage_worker.database import Database
 from storage_worker.effects import Effect, MailRemoved, MessageAccepted, RunAccepted
-from storage_worker.mail_pages import InFile, Load, MailPages, NewPage, make_pages
+from storage_worker.mail_pages import InFile, Load, MailPages, NewPage, PageRow, make_pages
 from storage_worker.mailbox import Mailbox
+
+_rarely: Final = RareLog(logging.getLogger("storage_worker"))
 
 ENVELOPE_IN_PAGE: Final = 64
 """What a message costs in a handed out page besides its content, so that a page of empty messages ends too."""
@@ -237,7 +242,7 @@ class MessageQueue:
             if first <= page.first and page.last <= last and not removed:
                 yield _Block(*page[1:], b"", page.row)
             else:
-                yield from self._kept(page.row, first, last, removed)
+                yield from self._kept(box.user, page, first, last, removed)
         low, high = box.fresh_between(first, last)
         if low == high:
             return
@@ -247,9 +252,11 @@ class MessageQueue:
         for index in range(low, high):
             yield _fresh_block(box, index, index + 1)
 
-    def _kept(self, row: int, first: int, last: int, removed: list[tuple[int, int]]) -> Iterator[_Block]:
+    def _kept(
+        self, user: int, page: PageRow, first: int, last: int, removed: list[tuple[int, int]]
+    ) -> Iterator[_Block]:
         """The messages of a page that are asked for and not removed, as far as they lie together."""
-        entries = self._pages.entries(row)
+        entries = self._pages.entries(user, page)
         together: list[Head] = []
         for head in heads(entries):
             sequence = head.sequence
@@ -261,8 +268,8 @@ class MessageQueue:
         if together:
             yield _block_of(entries, together)
 
-    def _entries(self, block: _Block) -> bytes:
-        return self._pages.entries(block.row) if block.row else block.entries
+    def _entries(self, user: int, block: _Block) -> bytes:
+        return self._pages.entries(user, PageRow(block.row, *block[:5])) if block.row else block.entries
 
     def oldest(self, user: int, after: int, before: int) -> int | None:
         """The lowest sequence between `after` and `before`, both excluded, of the user's mailbox."""
@@ -278,6 +285,9 @@ class MessageQueue:
         low = high = messages = content_bytes = 0
         room = max_bytes
         for block in self._blocks(self.mailbox(user), first, last):
+            if block.row in self._pages.damaged and messages:
+                # What lies before it is handed out.
+                break
             low = low or block.first
             needed = block.content_bytes + block.messages * envelope_bytes
             if needed <= room or (not messages and block.messages == 1):
@@ -287,7 +297,7 @@ class MessageQueue:
                 content_bytes += block.content_bytes
                 continue
             if block.messages > 1:
-                for head in heads(self._entries(block)):
+                for head in heads(self._entries(user, block)):
                     if messages and head.size + envelope_bytes > room:
                         break
                     room -= head.size + envelope_bytes
@@ -309,13 +319,13 @@ class MessageQueue:
         for block in self._blocks(self.mailbox(user), first, last):
             cost = block.content_bytes + (block.messages - 1) * ENVELOPE_IN_PAGE
             if block.body is None and cost <= budget and not (offset and block.first == first):
-                whole.append(self._entries(block))
+                whole.append(self._entries(user, block))
                 last_whole = block.last
                 budget -= cost + ENVELOPE_IN_PAGE
                 if budget <= 0:
                     break
                 continue
-            entries = self._entries(block)
+            entries = self._entries(user, block)
             if block.body is not None:
                 places = [Head(block.first, block.content_bytes, 0, len(entries))]
             else:
@@ -359,12 +369,16 @@ class MessageQueue:
         in_pages = False
         low, high = box.fresh_between(first, last)
         fresh_from = box.sequences[0] if box.sequences else last + 1
-        for block in self._blocks(box, first, min(last, fresh_from - 1)):
-            messages += block.messages
-            content_bytes += block.content_bytes
-            in_pages = True
-            if block.body is not None:
-                self.has_dead_bodies = True
+        try:
+            for block in self._blocks(box, first, min(last, fresh_from - 1)):
+                messages += block.messages
+                content_bytes += block.content_bytes
+                in_pages = True
+                if block.body is not None:
+                    self.has_dead_bodies = True
+        except StoreDamaged as error:
+            # A part of an altered page: nobody knows what is in it, and nothing of it is handed out. It stays.
+            _rarely.write(logging.ERROR, "%s", error)
         if low < high:
             messages += high - low
             content_bytes += self._drop_fresh(box, low, high)

@@ -53,9 +53,10 @@ from common.operations import (
     UploadProgress,
     UsersPage,
 )
+from common.rare_log import RareLog
 from common.values import MESSAGE_KINDS, RefusalReason, username
 from storage_worker.bodies import Bodies
-from storage_worker.database import Database
+from storage_worker.database import CHECK_STEP, Database
 from storage_worker.effects import RunAccepted, TokenUsed
 from storage_worker.journal import Journal
 from storage_worker.leases import Lease, Leases
@@ -70,6 +71,7 @@ from storage_worker.user_registry import User, UserRegistry
 from storage_worker.watches import Watches
 
 log = logging.getLogger("storage_worker")
+_rarely: Final = RareLog(log)
 
 RETRY_AFTER: Final = 30
 """Seconds after which trying again makes sense where a mailbox or the disk is full."""
@@ -91,6 +93,8 @@ _TOO_LARGE: Final = Refused(RefusalReason.TOO_LARGE)
 _MAILBOX_FULL: Final = Refused(RefusalReason.MAILBOX_FULL, RETRY_AFTER)
 _STORAGE_FULL: Final = Refused(RefusalReason.STORAGE_FULL, RETRY_AFTER)
 _TOKEN_REUSED: Final = Refused(RefusalReason.TOKEN_REUSED)
+_DAMAGED: Final = Refused(RefusalReason.STORAGE_FULL, RETRY_AFTER)
+"""No reason of the protocol says it: the operator has to do something, and trying again later is right."""
 _NAME_TAKEN: Final = Refused(RefusalReason.NAME_TAKEN)
 
 
@@ -162,11 +166,11 @@ class PostOffice:
             Chunk: self._chunk,
             CommitUpload: self._commit_upload,
             AbortUpload: self._abort_upload,
-            FetchWaiting: self._fetch_waiting,
-            FetchPage: self._fetch_page,
+            FetchWaiting: self._refusing_damage(self._fetch_waiting),
+            FetchPage: self._refusing_damage(self._fetch_page),
             Settle: self._settle,
             Release: self._release,
-            FetchAfter: self._fetch_after,
+            FetchAfter: self._refusing_damage(self._fetch_after),
             GetProofKey: self._get_proof_key,
             MarkProven: self._mark_proven,
         }
@@ -540,6 +544,20 @@ class PostOffice:
 
     # --- fetching ----------------------------------------------------------------------------------------------
 
+    def _refusing_damage(self, handler: Callable[[int, Any], Outcome]) -> Callable[[int, Any], Outcome]:
+        """A read that changes nothing before all of it was read: where a part is altered it is refused, and named."""
+
+        def handle(slot: int, wish: Any) -> Outcome:
+            try:
+                return handler(slot, wish)
+            except Exception as error:
+                if not self._database.is_damage(error):
+                    raise
+                _rarely.write(logging.ERROR, "a fetch is refused: %s. %s", error, CHECK_STEP)
+                return _DAMAGED
+
+        return handle
+
     def _fetch_waiting(self, slot: int, wish: FetchWaiting) -> Outcome:
         user = self._requester(wish.requester, wish.proven)
         if isinstance(user, Refused):
@@ -559,9 +577,9 @@ class PostOffice:
             if lease is not None:
                 self._leases.end(lease)
             return Leased(0, 0, 0, 0, NO_MAIL)
+        page = self._queue.read(user.row, span.first, 0, span.last, wish.page_bytes)
         if lease is None:
             self._leases.take(Lease(span.first, span.last, user.row, slot, wish.lease, wish.proven))
-        page = self._queue.read(user.row, span.first, 0, span.last, wish.page_bytes)
         return Leased(span.first, span.last, span.messages, span.content_bytes, page)
 
     def _visible(self, user: User) -> tuple[int, int]:
@@ -605,13 +623,16 @@ class PostOffice:
         committed = self._queue.sequence
         if wish.ack > committed:
             return _MALFORMED
-        self._queue.delete(user.row, 0, wish.ack)
         span = self._queue.span(user.row, wish.ack + 1, _END, wish.max_bytes, wish.envelope_bytes)
+        # Read before anything is deleted: a refusal changes nothing.
+        page = NO_MAIL
+        if span is not None:
+            page = self._queue.read(user.row, span.first, 0, span.last, wish.page_bytes)
+        self._queue.delete(user.row, 0, wish.ack)
         if span is None:
             if wish.watch:
                 self._watches.add(user.row, user.client_id, slot)
             return Fetched(0, 0, 0, committed, NO_MAIL)
-        page = self._queue.read(user.row, span.first, 0, span.last, wish.page_bytes)
         return Fetched(span.last, span.messages, span.content_bytes, committed, page)
 
 

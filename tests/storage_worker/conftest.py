@@ -1,9 +1,12 @@
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from common.rare_log import RareLog
+from storage_worker import desk, message_queue, post_office, service
 from tests.storage_worker.office import Gateway, Office
 
 
@@ -31,3 +34,10 @@ def office(open_office: Callable[..., Office]) -> Office:
 @pytest.fixture
 def gateway(office: Office) -> Gateway:
     return Gateway(office)
+
+
+@pytest.fixture(autouse=True)
+def _lines_of_other_tests_count_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most ten lines of a kind are written in a minute, which is longer than a test."""
+    for module in (desk, message_queue, post_office, service):
+        monkeypatch.setattr(module, "_rarely", RareLog(logging.getLogger("storage_worker")))

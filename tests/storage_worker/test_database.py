@@ -4,7 +4,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from common.errors import StoreFailed, StoreFull, StoreUnusable
+from common.errors import StoreDamaged, StoreFull, StoreUnusable
 from storage_worker.database import PAGE_SIZE, Database
 
 
@@ -285,7 +285,7 @@ def test_a_damaged_file(database: Database, path: Path) -> None:
     content[PAGE_SIZE * 3 : PAGE_SIZE * 4] = b"\xee" * PAGE_SIZE
     path.write_bytes(content)
     damaged = Database(path)
-    with pytest.raises(StoreFailed, match="CorruptError"), damaged.transaction():
+    with pytest.raises(StoreDamaged, match=r"malformed.*scripts/admin check"), damaged.transaction():
         for table in ("user", "mail_page", "sent_token", "slot"):
             list(damaged.execute(f"SELECT * FROM {table} ORDER BY 1"))
             list(damaged.execute(f"SELECT * FROM {table} ORDER BY 2, 3"))

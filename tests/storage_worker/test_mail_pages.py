@@ -36,7 +36,7 @@ def pages(database: Database) -> MailPages:
 def sequences(pages: MailPages, recipient: int, first: int = 0, last: int = 2**62) -> list[int]:
     found: list[int] = []
     for page in pages.overlapping(recipient, first, last):
-        inside = [e.sequence for e in walk(pages.entries(page.row))] if page.body is None else [page.first]
+        inside = [e.sequence for e in walk(pages.entries(recipient, page))] if page.body is None else [page.first]
         assert (inside[0], inside[-1], len(inside)) == (page.first, page.last, page.messages)
         found += inside
     return found
