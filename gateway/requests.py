@@ -32,14 +32,14 @@ from gateway.user_list import UserList
 FOREIGN: Final = Refused(RefusalReason.PROOF_NEEDED)
 """The answer on a proven connection to a request in another user's name."""
 _FLOWING: Final = (SendRun, SendRequest, RegisterRequest, PublicKeyRequest)
-SEND_COST: Final = 256
+SEND_COST: Final = 1024
 """What one message of a run of sends counts as, beside its frame, in what is under way and in a turn's work.
 
 All costs are bytes. What takes the worker longer than its bytes would counts as more, in proportion, so that one bound
 is good for both."""
-MALFORMED_COST: Final = 1024
-_REGISTER_COST: Final = 16384
-_OPERATION_COST: Final = 1024
+MALFORMED_COST: Final = 4096
+_REGISTER_COST: Final = 65536
+_OPERATION_COST: Final = 4096
 
 Flowing = StoreMessage | Register | GetPublicKey
 

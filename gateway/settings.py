@@ -27,12 +27,12 @@ class Settings(NamedTuple):
     """What a page of users counts as in `pages_under_way`: it takes both programs as long as so much mail."""
     largest_response: int = 256 * 1024 * 1024
     """Payload of one 2104; the rest waits for the next 604."""
-    connection_under_way: int = 1024 * 1024
+    connection_under_way: int = 2 * 1024 * 1024
     """What one connection may have given us that is not answered; past it, it is not read."""
-    work_under_way: int = 768 * 1024
+    work_under_way: int = 3 * 1024 * 1024
     """What the worker may have before it until those who wait for an answer already have to wait for their turn. As in
     the two above, a request counts as more than its bytes by the time that it takes: see `gateway.requests`."""
-    work_a_turn: int = 32 * 1024
+    work_a_turn: int = 128 * 1024
     """What one connection may do in one turn of the loop; the request that reaches it is the last one."""
     total_under_way: int = 128 * 1024 * 1024
     """What all connections together may have given us that is not answered, whole or in part, and have not taken of

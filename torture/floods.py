@@ -36,6 +36,7 @@ SLOW_SECONDS: Final = 0.040
 MEMORY_BOUND: Final = 400 * 1024 * 1024
 """Bytes of the gateway: its budget for what is in flight, and what Python, the allocator and connections need."""
 _CONNECTIONS_ALLOWED: Final = 12_000
+_FEW_PLACES: Final = 150
 _PIECE: Final = 32 * 1024
 _HALF_FRAME: Final = 65_536
 _HALF_UPLOAD: Final = 255 * 1024
@@ -53,11 +54,12 @@ _USERS_AT_ONCE: Final = 500
 
 
 class Flood(NamedTuple):
-    """One kind. `judged`: whether the innocent client's p99 is held to the bound."""
+    """One kind. `judged`: whether the innocent client's p99 is held to the bound. `places`: for connections, in all."""
 
     name: str
     habits: Habits
     judged: bool = True
+    places: int = _CONNECTIONS_ALLOWED
 
 
 def _again_and_again(data: bytes) -> Pieces:
@@ -74,6 +76,11 @@ def _again_and_again(data: bytes) -> Pieces:
 def _once(data: bytes) -> Pieces:
     """These bytes, and then nothing."""
     return lambda _number: iter([data])
+
+
+def _nothing(_number: int) -> Iterator[bytes]:
+    """Be connected, that is all."""
+    return iter(())
 
 
 def _registration(name: str) -> bytes:
@@ -124,6 +131,7 @@ def floods(place: Place, account: Account) -> list[Flood]:
         Flood("600 x100", Habits(many(100, 20), _registrations)),
         Flood("601 x10", Habits(10, _again_and_again(users))),
         Flood("601 unread x400", Habits(many(400, 20), _once(users * 24), reads=False)),
+        Flood("idle, more than there are places", Habits(_FEW_PLACES + 50, _nothing), places=_FEW_PLACES),
         Flood("half uploads x4000", Habits(many(4000, 50), _once(_half_upload(account)), reads=False), judged=False),
         Flood("half frames x8000", Habits(many(8000, 50), _once(_half_frame(account)), reads=False), judged=False),
     ]
@@ -248,9 +256,8 @@ def run(place: Place) -> Row:
     problems: list[str] = []
     verdict = Verdict()
     for index in range(len(floods(place, _NOBODY))):
-        with Server(
-            place.folder_of(NAME) / str(index), gateway_arguments=["--connections", str(_CONNECTIONS_ALLOWED)]
-        ) as server:
+        places = floods(place, _NOBODY)[index].places
+        with Server(place.folder_of(NAME) / str(index), gateway_arguments=["--connections", str(places)]) as server:
             server.start()
             account, villain = new_account(server.port, "innocent"), new_account(server.port, "villain")
             flood = floods(place, villain)[index]

@@ -70,7 +70,7 @@ class Limits(NamedTuple):
     largest_content: int
     inline_content: int = 64 * 1024
     run_messages: int = 64
-    run_bytes: int = 32 * 1024
+    run_bytes: int = 64 * 1024
 
 
 class Malformed(NamedTuple):
