@@ -22,7 +22,7 @@ from zmq.utils.monitor import parse_monitor_message
 from common import fail_points
 from common.errors import FrameUndecodable
 from common.fail_points import FailPoint
-from common.ipc.batches import Answered, BatchSender, Event, GivenUp, Greeted, WorkerChanged
+from common.ipc.batches import Answered, BatchSender, Deadly, Event, GivenUp, Greeted, WorkerChanged
 from common.ipc.schema import Arrived, StoreFacts, decode_to_gateway
 from common.operations import Operation, Outcome, Refused
 from common.rare_log import RareLog
@@ -247,6 +247,16 @@ class StorageLink:
                             waiter.unknown(operation)
                         except Exception as error:
                             report(error)
+                case Deadly(operation, waiter):
+                    log.error(
+                        "the storage worker ended each time it was given this %s; it is not sent again, and ends "
+                        "without a reply",
+                        type(operation).__name__,
+                    )
+                    try:
+                        waiter.unknown(operation)
+                    except Exception as error:
+                        report(error)
                 case Greeted(facts, _):
                     log.info("joined the storage worker, generation %d", facts.generation)
                     before, self.facts = self.facts, facts

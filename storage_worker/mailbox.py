@@ -13,14 +13,16 @@ class Mailbox:
 
     `sequences` and `entries` are the fresh messages, in order; those in `bodies` (sequence -> file) have an entry
     that is a head alone. `removed` are intervals of the database's pages whose messages are no more, in order, apart.
+    Nothing waits below sequence `not_below`.
     """
 
-    __slots__ = ("bodies", "content_bytes", "entries", "messages", "removed", "sequences", "user")
+    __slots__ = ("bodies", "content_bytes", "entries", "messages", "not_below", "removed", "sequences", "user")
 
     def __init__(self, user: int, messages: int, content_bytes: int) -> None:
         self.user = user
         self.messages = messages
         self.content_bytes = content_bytes
+        self.not_below = 0
         self.sequences: list[int] = []
         self.entries: list[bytes] = []
         self.bodies: dict[int, int] = {}

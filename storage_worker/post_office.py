@@ -106,6 +106,9 @@ class Limits(NamedTuple):
     mailbox_bytes: int = 4 * 1024**3
 
 
+IDS: Final = 2**32 - 1
+"""Clients know a message by an id that repeats after so many sequences: what waits in a mailbox spans fewer."""
+
 LEASES_OF_MAILBOX: Final = 64
 """Leases on one mailbox at a time; past them it looks empty until one of them ends. A fetch looks at all of them."""
 
@@ -348,7 +351,22 @@ class PostOffice:
 
     def _has_room(self, recipient: User, size: int) -> bool:
         box = self._queue.mailbox(recipient.row)
-        return box.messages < self._limits.mailbox_messages and box.content_bytes + size <= self._limits.mailbox_bytes
+        return (
+            box.messages < self._limits.mailbox_messages
+            and box.content_bytes + size <= self._limits.mailbox_bytes
+            and not self._would_repeat_an_id(box, self._queue.sequence + 1)
+        )
+
+    def _would_repeat_an_id(self, box: Mailbox, sequence: int) -> bool:
+        """Whether this sequence is so far above the oldest message that waits that their ids could be the same."""
+        if sequence - box.not_below < IDS:
+            return False
+        oldest = self._queue.oldest(box.user, box.not_below - 1, sequence)
+        if oldest is None:
+            # The queue does not look at what this run has brought so far.
+            oldest = box.sequences[0] if box.sequences else sequence
+        box.not_below = oldest
+        return sequence - box.not_below >= IDS
 
     def _put(
         self,
@@ -387,6 +405,8 @@ class PostOffice:
         problem: Refused | None = None
         index = at = 0
         end = len(frames)
+        # Nothing of this run can have an id for the second time.
+        ids_are_new = sequence + end // SEND_FRAME.size < IDS
         while at < end:
             name, recipient_id, kind, size = _unpack_frame(frames, at)
             tail = at + FRAME_TAIL
@@ -411,7 +431,11 @@ class PostOffice:
                 else:
                     box = find_box(recipient.row) or load_box(recipient.row)
                     messages, content_bytes = box.messages + 1, box.content_bytes + size
-                    if messages <= most_messages and content_bytes <= most_bytes:
+                    if (
+                        messages <= most_messages
+                        and content_bytes <= most_bytes
+                        and (ids_are_new or not self._would_repeat_an_id(box, sequence))
+                    ):
                         box.messages, box.content_bytes = messages, content_bytes
                         box.sequences.append(sequence)
                         box.entries.append(

@@ -55,6 +55,9 @@ class Service:
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._socket.setsockopt(zmq.LINGER, 0)
+        # An answer that finds no place would be lost on a connection that stands, and nobody would ask again. A
+        # gateway has two batches to be answered, and hints come only for watches, which they use up.
+        self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_FRAME)
         try:
             self._socket.bind(endpoint)

@@ -13,6 +13,12 @@ Exposure: none of its own; it sees decoded messages only.
     ready                   batch n (and n + 1)  Reply n → outcomes; BatchRefused n → none done;
                                                  deadline → unknown, greeting; GreetAgain n, Superseded → the same
     ready                   batches n and n + 1  an answer to n + 1 → n was lost, or its answer: both go again
+    ready                   batch n              two ends of the link → an empty batch n; answered → n was not done, and
+                                                 goes in halves, one at a time; GreetAgain → unknown, greeting
+
+A connection of the link loses nothing while it stands, so a batch goes again when the link comes back, and never for
+the time that it takes. How much work is in a batch is bounded (`common.ipc.work`), so that it has its answer long
+before the deadline, and nothing behind it waits for long.
 
 The worker should never wait for the gateway: when it answered a batch, the next one lies before it. And both ends
 should work at the same time, on what they gave each other before. Clients send again when they are answered, so if a
@@ -39,6 +45,7 @@ from common.ipc.schema import (
     encode_batch,
     encode_hello,
 )
+from common.ipc.work import fitting
 from common.operations import Operation, Outcome
 
 RESEND_AFTER: Final = 2.0
@@ -56,6 +63,8 @@ SMALLEST_SHARE: Final = 32768
 """Bytes that are not worth another batch."""
 LEAST_SIZE: Final = 256
 """Bytes that any operation counts as."""
+MOST_ENDS: Final = 2
+"""How often the link may end while a batch, or an operation of its own, is with the worker, before it is suspected."""
 
 Waiter = TypeVar("Waiter")
 
@@ -75,6 +84,13 @@ class GivenUp(NamedTuple, Generic[Waiter]):
     waiters: list[Waiter]
 
 
+class Deadly(NamedTuple, Generic[Waiter]):
+    """The worker ended each time while it had this operation alone. It is not sent again; its outcome is unknown."""
+
+    operation: Operation
+    waiter: Waiter
+
+
 class Greeted(NamedTuple):
     """The worker welcomed this gateway under a new epoch."""
 
@@ -88,28 +104,46 @@ class WorkerChanged(NamedTuple):
     worker_incarnation: bytes
 
 
-Event = Answered[Waiter] | GivenUp[Waiter] | Greeted | WorkerChanged
+Event = Answered[Waiter] | GivenUp[Waiter] | Deadly[Waiter] | Greeted | WorkerChanged
 
 
 class _Sent(Generic[Waiter]):
     """A batch that is on its way. `size` in bytes, moments in monotonic seconds.
 
     `started_at`: when it left, or when the one before it was answered. `overtaken`: one behind it was answered first.
+    `due`: it has to go to the socket again. `ends`: how often the link ended while it was with the worker.
+    `is_piece`: of one that may have ended the worker. `is_question`: its frame is empty and only asks whether the
+    operations were done.
     """
 
-    __slots__ = ("frame", "number", "operations", "overtaken", "sent_at", "size", "started_at", "waiters")
+    __slots__ = (
+        "due", "ends", "frame", "is_piece", "is_question", "number", "operations", "overtaken", "size", "sizes",
+        "started_at", "waiters",
+    )  # fmt: skip
 
     def __init__(
-        self, number: int, operations: list[Operation], waiters: list[Waiter], size: int, frame: bytes, now: float
+        self,
+        number: int,
+        operations: list[Operation],
+        waiters: list[Waiter],
+        sizes: list[int],
+        frame: bytes,
+        now: float,
+        *,
+        is_piece: bool,
     ) -> None:
         self.number = number
         self.operations = operations
         self.waiters = waiters
-        self.size = size
+        self.sizes = sizes
+        self.size = sum(sizes)
         self.frame = frame
         self.started_at = now
-        self.sent_at = now
+        self.due = False
         self.overtaken = False
+        self.ends = 0
+        self.is_piece = is_piece
+        self.is_question = False
 
 
 class BatchSender(Generic[Waiter]):
@@ -121,7 +155,7 @@ class BatchSender(Generic[Waiter]):
     __slots__ = (
         "_answered_size", "_collected_size", "_collecting_since", "_deadline", "_epoch", "_greeting", "_heard",
         "_hello", "_hello_sent_at", "_incarnation", "_leaving", "_new_incarnation", "_number", "_on_its_way",
-        "_operations", "_resend_after", "_sizes", "_slot", "_started_at", "_superseded_at", "_waiters",
+        "_operations", "_pieces", "_resend_after", "_sizes", "_slot", "_started_at", "_superseded_at", "_waiters",
         "_worker_incarnation",
     )  # fmt: skip
 
@@ -140,6 +174,8 @@ class BatchSender(Generic[Waiter]):
         self._waiters: list[Waiter] = []
         self._sizes: list[int] = []
         self._collected_size = 0
+        # How many of the first operations make one batch each, alone on its way: one of them may end the worker.
+        self._pieces: list[int] = []
         self._collecting_since = 0.0
         self._on_its_way: list[_Sent[Waiter]] = []
         self._leaving: _Sent[Waiter] | None = None
@@ -191,6 +227,8 @@ class BatchSender(Generic[Waiter]):
         on_its_way = self._on_its_way
         if not on_its_way:
             return True
+        if self._pieces or on_its_way[-1].is_piece or on_its_way[0].is_question:
+            return False
         return len(on_its_way) < MOST_ON_THEIR_WAY and self._collected_with(more) >= on_its_way[-1].size
 
     def share(self, more: int) -> int:
@@ -218,21 +256,27 @@ class BatchSender(Generic[Waiter]):
         """The operations that leave now, as many as their share allows, and one at least."""
         share = self.share(0)
         self._answered_size = 0
-        count, size = 1, self._sizes[0]
-        if self._collected_size <= share:
-            count, size = len(self._operations), self._collected_size
+        is_piece = bool(self._pieces)
+        if is_piece:
+            count = self._pieces.pop(0)
+        elif self._collected_size <= share:
+            count = len(self._operations)
         else:
+            count, size = 1, self._sizes[0]
             while count < len(self._operations) and size + self._sizes[count] <= share:
                 size += self._sizes[count]
                 count += 1
-        operations, waiters = self._operations[:count], self._waiters[:count]
+        if not is_piece:
+            count = fitting(self._operations, count)
+        operations, waiters, sizes = self._operations[:count], self._waiters[:count], self._sizes[:count]
         del self._operations[:count], self._waiters[:count], self._sizes[:count]
-        self._collected_size -= size
         self._number += 1
         # What stays behind was not refused its turn: it came in while others had theirs, and is among the next.
         self._collecting_since = self._started_at = now
         frame = encode_batch(Batch(self._slot, self._epoch, self._number, operations))
-        return _Sent(self._number, operations, waiters, size, frame, now)
+        sent = _Sent(self._number, operations, waiters, sizes, frame, now, is_piece=is_piece)
+        self._collected_size -= sent.size
+        return sent
 
     def frame_to_send(self, now: float) -> bytes | None:
         """What has to leave now: a greeting, once more what was not answered, or the next batch; None for nothing.
@@ -246,8 +290,8 @@ class BatchSender(Generic[Waiter]):
             self._hello_sent_at = now
             return self._hello
         for sent in self._on_its_way:
-            if now - sent.sent_at >= self._resend_after:
-                sent.sent_at = now
+            if sent.due:
+                sent.due = False
                 self._leaving = sent
                 return sent.frame
         if not self._operations:
@@ -262,15 +306,57 @@ class BatchSender(Generic[Waiter]):
     def not_sent(self) -> None:
         """The socket did not take the frame: it goes again at the next call, with its number unchanged."""
         if self._leaving is not None:
-            self._leaving.sent_at = float("-inf")
+            self._leaving.due = True
         else:
             self._hello_sent_at = float("-inf")
 
     def reconnected(self) -> None:
-        """The link came back: what was on its way may be lost, so it goes again."""
+        """The link came back: what was on its way may be lost, so it goes again.
+
+        The oldest may be why the worker ended. One that did so twice does not go again whole: first the worker is
+        asked whether it was done, by an empty batch under its number. What was behind it waits.
+        """
         self._hello_sent_at = float("-inf")
+        if self._on_its_way and not self._on_its_way[0].due:
+            oldest = self._on_its_way[0]
+            oldest.ends += 1
+            is_known = oldest.is_piece and len(oldest.operations) > 1
+            if oldest.ends >= (1 if is_known else MOST_ENDS) and not oldest.is_question:
+                oldest.is_question = True
+                oldest.frame = encode_batch(Batch(self._slot, self._epoch, oldest.number, []))
+        self._send_all_again()
+
+    def _send_all_again(self) -> None:
         for sent in self._on_its_way:
-            sent.sent_at = float("-inf")
+            sent.due = True
+            if sent.is_question:
+                # What is behind it may be what ended the worker.
+                break
+
+    def _divide(self, undone: _Sent[Waiter]) -> list[Event[Waiter]]:
+        """The worker has not done this batch, nor what is behind it, and will not under these numbers.
+
+        All of it goes again before everything else, in pieces, one after the other.
+        """
+        behind, self._on_its_way = self._on_its_way, []
+        self._number = undone.number
+        for sent in behind:
+            self._put_back(sent, [len(sent.operations)])
+        count = len(undone.operations)
+        if count > 1:
+            self._put_back(undone, [(count + 1) // 2, count // 2])
+        elif behind and not undone.is_piece:
+            self._put_back(undone, [1])
+        else:
+            return [Deadly(undone.operations[0], undone.waiters[0])]
+        return []
+
+    def _put_back(self, sent: _Sent[Waiter], pieces: list[int]) -> None:
+        self._operations[:0] = sent.operations
+        self._waiters[:0] = sent.waiters
+        self._sizes[:0] = sent.sizes
+        self._collected_size += sent.size
+        self._pieces[:0] = pieces
 
     def next_deadline(self, *, connected: bool) -> float | None:
         """When `frame_to_send` or `expire` next has something to do, in monotonic seconds; None for never.
@@ -281,7 +367,8 @@ class BatchSender(Generic[Waiter]):
         if connected:
             if self._greeting:
                 moments.append(self._hello_sent_at + self._resend_after)
-            moments += [sent.sent_at + self._resend_after for sent in self._on_its_way]
+            if any(sent.due for sent in self._on_its_way):
+                moments.append(float("-inf"))
         if self._on_its_way:
             moments.append(self._on_its_way[0].started_at + self._deadline)
         if self._operations:
@@ -312,6 +399,7 @@ class BatchSender(Generic[Waiter]):
             return []
         given_up = GivenUp(self._operations, self._waiters)
         self._operations, self._waiters, self._sizes, self._collected_size = [], [], [], 0
+        self._pieces.clear()
         return [given_up]
 
     def receive(self, message: Welcome | Reply | BatchRefused | Superseded | GreetAgain) -> list[Event[Waiter]]:
@@ -335,9 +423,9 @@ class BatchSender(Generic[Waiter]):
                     return self._greet_again() if isinstance(message, GreetAgain) else self._answered(message)
                 if number in later and not self._on_its_way[0].overtaken:
                     # What went before it, or the answer to that, was lost with a connection. Where it is never
-                    # answered, which is a bug, both would go in circles: so the next time is after the usual while.
+                    # answered, which is a bug, both would go in circles: so it is once.
                     self._on_its_way[0].overtaken = True
-                    self.reconnected()
+                    self._send_all_again()
         return []
 
     def _note_successor(self) -> None:
@@ -359,16 +447,23 @@ class BatchSender(Generic[Waiter]):
         """The worker said what became of the oldest batch that is on its way."""
         events: list[Event[Waiter]] = []
         outcomes: list[Outcome] | None = None
+        is_undone = False
         if isinstance(answer, Reply):
             if answer.worker_incarnation != self._worker_incarnation:
                 self._worker_incarnation = answer.worker_incarnation
                 events.append(WorkerChanged(answer.worker_incarnation))
             outcomes = answer.outcomes
-            if len(outcomes) != len(self._on_its_way[0].operations):
+            oldest = self._on_its_way[0]
+            is_undone = oldest.is_question and not outcomes
+            if not is_undone and len(outcomes) != len(oldest.operations):
                 return events + self._greet_again()
         sent = self._on_its_way.pop(0)
         self._answered_size = sent.size
         self._heard = True
+        if is_undone:
+            return events + self._divide(sent)
+        if sent.is_question:
+            self._send_all_again()
         events.append(Answered(sent.operations, sent.waiters, outcomes))
         return events
 

@@ -606,8 +606,7 @@ def test_after_the_deadline_the_connection_ends_without_a_reply_and_the_worker_i
     gate.turn_until(lambda: bool(gate.storage.held))
     gate.pass_time(14)
     assert not peer.is_ended()
-    assert len(gate.storage.held) > 3, "it was resent"
-    assert {batch.number for batch in gate.storage.held} == {1}
+    assert [batch.number for batch in gate.storage.held] == [1], "the worker has it, so it does not go again"
     gate.pass_time(2)
     gate.turn_until(peer.is_ended)
     assert peer.received == b""

@@ -28,6 +28,7 @@ from common.operations import (
     Operation,
     Page,
     Refused,
+    RefusedFrame,
     Register,
     Registered,
     Release,
@@ -43,6 +44,7 @@ from common.operations import (
     UsersPage,
 )
 from common.values import RefusalReason as Reason
+from common.wire.fields import message_id
 from storage_worker import post_office, user_registry
 from storage_worker.mail_pages import PAGE_BYTES, MailPages
 from storage_worker.message_queue import waiting as queue_waiting
@@ -313,6 +315,33 @@ class TestStoreMessage:
         gateway.store(bob, alice, b"another mailbox")
         gateway.ask(Settle(1, bob, False, 1, 1))
         gateway.store(alice, bob, b"x")
+        assert gateway.refused(StoreMessage(alice, False, bob, 3, b"x")) is Reason.MAILBOX_FULL
+
+    @pytest.mark.parametrize("reopened", [False, True])
+    def test_no_two_ids_are_the_same_in_a_mailbox(
+        self, open_office: Callable[..., Office], monkeypatch: pytest.MonkeyPatch, reopened: bool
+    ) -> None:
+        """What waits spans less than ids repeat after: here 4, so that 1 and 5 would have the same id."""
+        assert message_id(7) == message_id(7 + post_office.IDS) != message_id(6 + post_office.IDS)
+        monkeypatch.setattr(post_office, "IDS", 4)
+        office = open_office()
+        gateway = Gateway(office)
+        alice, bob = gateway.register("alice", "bob")
+        assert gateway.store(alice, bob, *[b"x"] * 4) == [1, 2, 3, 4]
+        if reopened:
+            office.close()
+            gateway = Gateway(open_office())
+        assert gateway.refused(StoreMessage(alice, False, bob, 3, b"x")) is Reason.MAILBOX_FULL
+        assert gateway.refused(BeginUpload(1, alice, False, bob, 3, 1)) is Reason.MAILBOX_FULL
+        run = StoreRun(False, pack_frame(alice, bob, 3, b"x") + pack_frame(bob, alice, 3, b"x"))
+        assert gateway.ask(run) == [RunStored(5, [RefusedFrame(0, Reason.MAILBOX_FULL, 30)])]
+        # With the oldest gone it takes more, up to the next; in one run, too.
+        gateway.ask(Settle(1, bob, False, 1, 2))
+        run = StoreRun(False, pack_frame(alice, bob, 3, b"x") * 2)
+        assert gateway.ask(run) == [RunStored(6, [RefusedFrame(1, Reason.MAILBOX_FULL, 30)])]
+        gateway.ask(Settle(1, bob, False, 1, 6))
+        run = StoreRun(False, pack_frame(alice, bob, 3, b"x") * 5)
+        assert gateway.ask(run) == [RunStored(7, [RefusedFrame(4, Reason.MAILBOX_FULL, 30)])]
         assert gateway.refused(StoreMessage(alice, False, bob, 3, b"x")) is Reason.MAILBOX_FULL
 
     def test_mailbox_bytes(self, open_office: Callable[..., Office]) -> None:

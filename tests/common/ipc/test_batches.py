@@ -16,6 +16,7 @@ from common.ipc.batches import (
     SMALLEST_SHARE,
     Answered,
     BatchSender,
+    Deadly,
     GivenUp,
     Greeted,
     SlotState,
@@ -157,23 +158,21 @@ class TestSender:
 
     def test_both_go_again_in_their_order(self, sender: BatchSender[str]) -> None:
         first, second = sent_two(sender)
-        for again in (RESEND_AFTER, 2 * RESEND_AFTER):
-            assert sender.next_deadline(connected=True) == again
-            assert [sent(sender, again), sent(sender, again)] == [first, second]
         sender.reconnected()
-        assert [sent(sender, again), sent(sender, again)] == [first, second]
+        assert [sent(sender), sent(sender)] == [first, second]
+        assert sender.frame_to_send(0) is None
 
-    def test_each_goes_again_in_its_time_and_the_first_gives_both_up(self, sender: BatchSender[str]) -> None:
+    def test_nothing_goes_again_for_the_time_it_takes_and_the_first_gives_both_up(
+        self, sender: BatchSender[str]
+    ) -> None:
         sender.submit(Release(1), "a", 0)
-        first = sent(sender)
+        sent(sender)
         sender.submit(Release(2), "b", 1)
-        second = sent(sender, 1)
-        assert sender.next_deadline(connected=False) == DEADLINE
-        assert sender.next_deadline(connected=True) == RESEND_AFTER
-        assert sent(sender, RESEND_AFTER) == first
-        assert sender.frame_to_send(RESEND_AFTER) is None
-        assert sender.next_deadline(connected=True) == RESEND_AFTER + 1
-        assert sent(sender, RESEND_AFTER + 1) == second
+        sent(sender, 1)
+        assert sender.next_deadline(connected=False) == sender.next_deadline(connected=True) == DEADLINE
+        for now in (RESEND_AFTER, 2 * RESEND_AFTER, DEADLINE - 0.1):
+            assert sender.frame_to_send(now) is None
+            assert sender.expire(now) == []
         assert len(sender.expire(DEADLINE)) == 2
 
     @pytest.mark.parametrize("end", [GreetAgain(3, 1, 1), Superseded(3, 1), Reply(3, 1, 1, WORKER, []), None], ids=str)
@@ -192,7 +191,8 @@ class TestSender:
     def test_what_is_leaving(self, sender: BatchSender[str]) -> None:
         sent_two(sender)
         assert sender.leaving == [Release(2)]
-        sent(sender, RESEND_AFTER)
+        sender.reconnected()
+        sent(sender)
         assert sender.leaving == [Release(1)]
         sender.receive(GreetAgain(3, 1, 1))
         sender.frame_to_send(0)
@@ -201,9 +201,6 @@ class TestSender:
     def test_the_number_stays_when_it_goes_again(self, sender: BatchSender[str]) -> None:
         sender.submit(Release(1), "a", 0)
         first = sent(sender)
-        assert sender.next_deadline(connected=True) == RESEND_AFTER
-        assert sender.frame_to_send(RESEND_AFTER - 0.1) is None
-        assert sent(sender, RESEND_AFTER) == first
         sender.reconnected()
         assert sent(sender, RESEND_AFTER) == first
         sender.not_sent()
