@@ -16,7 +16,6 @@ from common.ipc.batches import (
     SMALLEST_SHARE,
     Answered,
     BatchSender,
-    Deadly,
     GivenUp,
     Greeted,
     SlotState,

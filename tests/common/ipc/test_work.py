@@ -6,8 +6,17 @@ from common.ipc.batches import BatchSender
 from common.ipc.schema import Batch, Hello, StoreFacts, Welcome, decode_to_worker
 from common.ipc.work import MOST, fitting, work
 from common.operations import (
-    Chunk, FetchAfter, FetchPage, FetchWaiting, GetPublicKey, ListUsers, Operation, Register, Release, StoreRun,
-)  # fmt: skip
+    Chunk,
+    FetchAfter,
+    FetchPage,
+    FetchWaiting,
+    GetPublicKey,
+    ListUsers,
+    Operation,
+    Register,
+    Release,
+    StoreRun,
+)
 
 ID = bytes(16)
 
