@@ -6,6 +6,7 @@ from pathlib import Path
 from common import operations as ops
 from common.entries import ENTRY_HEAD
 from common.ipc.batches import DEADLINE, RESEND_AFTER
+from common.ipc.work import MOST
 from common.ipc.schema import HEADER_SIZE, VERSION, FrameType
 from common.values import RefusalReason
 
@@ -68,5 +69,6 @@ def test_numbers() -> None:
     plain = TEXT.replace("\n", " ")
     assert f"Version {VERSION}." in plain
     assert f"a header of {HEADER_SIZE} bytes" in plain
-    assert f"after {RESEND_AFTER:.0f} s without an answer" in plain
+    assert f"A greeting goes again every {RESEND_AFTER:.0f} s" in plain
+    assert f"a bounded amount of work: {MOST:,} units" in plain
     assert f"After {DEADLINE:.0f} s the batch is given up" in plain
