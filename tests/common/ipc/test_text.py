@@ -6,8 +6,8 @@ from pathlib import Path
 from common import operations as ops
 from common.entries import ENTRY_HEAD
 from common.ipc.batches import DEADLINE, RESEND_AFTER
-from common.ipc.work import MOST
 from common.ipc.schema import HEADER_SIZE, VERSION, FrameType
+from common.ipc.work import MOST
 from common.values import RefusalReason
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "storage-protocol.md").read_text(encoding="utf-8")
