@@ -16,8 +16,9 @@ from pathlib import Path
 
 from common.data_folder import DATA_VARIABLE, data_folder
 from common.errors import JournalDamaged, SettingRejected, StorageError, StoreDamaged, StoreInUse, StoreUnusable
+from storage_worker.bodies import Bodies, DiskBodies, SyncThread
 from storage_worker.database import Database
-from storage_worker.folder import DATABASE_NAME, GENERATION_NAME, JOURNAL_NAMES, folder_lock
+from storage_worker.folder import BODIES_NAME, DATABASE_NAME, GENERATION_NAME, JOURNAL_NAMES, folder_lock
 from storage_worker.journal import DiskJournal, Journal
 from storage_worker.mail_pages import MailPages
 from storage_worker.message_queue import waiting
@@ -101,6 +102,7 @@ def check(folder: Path, say: Say, *, drop: bool = False) -> int:
                 for row in rows:
                     pages.drop(row)
                     say(f"dropped: page {row}")
+        problems += _altered_contents(database, folder)
         problems += _journal_problems(database, folder)
     finally:
         database.close()
@@ -141,6 +143,31 @@ def _altered_pages(database: Database, problems: list[str]) -> tuple[list[int], 
                 problems.append(f"mail.db: {error}")
                 rows.append(page.row)
     return rows, unchecked
+
+
+def _altered_contents(database: Database, folder: Path) -> list[str]:
+    """The large messages whose files are altered or gone, with their mailboxes."""
+    disk_bodies = DiskBodies(folder / BODIES_NAME)
+    bodies = Bodies(disk_bodies, SyncThread(disk_bodies))
+    try:
+        with database.reading():
+            waiting = {one.body: one for one in MailPages(database).in_files()}
+        altered = bodies.altered({body: one.size for body, one in waiting.items()})
+        problems: list[str] = []
+        for body, problem in altered.items():
+            one = waiting[body]
+            # The worker may have deleted it since.
+            name = database.find(
+                "SELECT user.name, hex(client_id) FROM user JOIN mail_page ON recipient = user.row WHERE body = ?",
+                (body,),
+            )
+            if name is not None:
+                problems.append(f"{problem}. Message {one.sequence} in the mailbox of {name[0]!r} ({name[1]})")
+    except StoreDamaged as error:
+        return [str(error)]
+    finally:
+        bodies.close()
+    return problems
 
 
 def _journal_problems(database: Database, folder: Path) -> list[str]:

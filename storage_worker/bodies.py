@@ -2,7 +2,8 @@
 
 Owns: the folder `bodies/` in the data folder, and which part of which file is on disk.
 Promises: `unsynced` is 0 only when the whole file, and its name in the folder, are on disk. A failed sync is
-told by the next call of anything as `StoreFailed`: nothing is known after it.
+told by the next call of anything as `StoreFailed`: nothing is known after it. A piece that is not as it was written is
+never handed out: behind each content lie checksums of its pieces.
 Exposure: contents are opaque bytes of strangers; the files' names are numbers of ours.
 """
 
@@ -14,8 +15,9 @@ from collections import deque
 from pathlib import Path
 from typing import Final, Protocol
 
-from common.errors import StoreFailed
-from storage_worker.folder import sync_folder, unwritten
+from common.errors import StoreDamaged, StoreFailed
+from storage_worker.folder import BODIES_NAME, sync_folder, unwritten
+from storage_worker.piece_sums import PIECE_BYTES, PieceSums, pieces_are_whole, table_bytes, table_is_whole
 
 SYNC_STEP: Final = 8 * 1024 * 1024
 """Bytes after which a file that grows is handed to the thread."""
@@ -214,11 +216,13 @@ class SyncThread:
 class _Growing:
     """A file that is being written: its size, and up to where a sync was asked for."""
 
-    __slots__ = ("asked", "size")
+    __slots__ = ("asked", "is_whole", "size", "sums")
 
     def __init__(self) -> None:
         self.size = 0
         self.asked = -1
+        self.is_whole = False
+        self.sums = PieceSums()
 
 
 class Bodies:
@@ -228,12 +232,17 @@ class Bodies:
         self._folder = folder
         self._syncer = syncer
         self._growing: dict[int, _Growing] = {}
+        self._unchecked: set[int] = set()
+        """Files that an earlier version wrote, without checksums."""
+        self._table = (0, b"")
 
     def append(self, body: int, data: bytes) -> None:
         """The next bytes of a file. Raises `StoreFull`, after which the file is to be removed."""
         growing = self._growing.setdefault(body, _Growing())
         self._folder.append(body, growing.size, data)
         growing.size += len(data)
+        if not growing.is_whole:
+            growing.sums.add(data)
         if growing.size - max(growing.asked, 0) >= SYNC_STEP:
             self._ask(body, growing)
 
@@ -251,6 +260,9 @@ class Bodies:
         if body not in self._growing:
             self.append(body, b"")
         growing = self._growing[body]
+        if not growing.is_whole:
+            growing.is_whole = True
+            self.append(body, growing.sums.table(body))
         if growing.asked < growing.size:
             self._ask(body, growing)
         synced = self._syncer.synced(body)
@@ -265,12 +277,42 @@ class Bodies:
             self._syncer.forget(body)
             self._folder.close(body)
 
-    def read(self, body: int, at: int, length: int) -> bytes:
-        """Bytes of a file."""
-        return self._folder.read(body, at, length)
+    def read(self, body: int, at: int, length: int, size: int) -> bytes:
+        """Bytes of a content of `size` bytes. Raises `StoreDamaged` where a piece of them is altered, or not there."""
+        try:
+            if body in self._unchecked or not length:
+                return self._folder.read(body, at, length)
+            if self._table[0] != body:
+                self._table = (body, self._folder.read(body, size, table_bytes(size)))
+            table = self._table[1]
+            first, behind = at // PIECE_BYTES, min(size, -(-(at + length) // PIECE_BYTES) * PIECE_BYTES)
+            pieces = self._folder.read(body, first * PIECE_BYTES, behind - first * PIECE_BYTES)
+        except StoreFailed as error:
+            raise StoreDamaged(f"a large message can't be handed out: {error}") from error
+        if not table_is_whole(body, table) or not pieces_are_whole(table, first, pieces):
+            self._table = (0, b"")
+            raise StoreDamaged(f"{BODIES_NAME}/{body} is altered: its message is not handed out")
+        skipped = at - first * PIECE_BYTES
+        return pieces if len(pieces) == length else pieces[skipped : skipped + length]
+
+    def altered(self, contents: dict[int, int]) -> dict[int, str]:
+        """Read all of these (number -> bytes) through: those that are altered, and what is wrong. Number 0 is none."""
+        found = self._folder.sizes()
+        self._unchecked |= {body for body, size in contents.items() if found.get(body) == size}
+        problems: dict[int, str] = {}
+        for body, size in contents.items():
+            try:
+                for at in range(0, size, SYNC_STEP):
+                    self.read(body, at, min(SYNC_STEP, size - at), size)
+            except StoreDamaged as error:
+                problems[body] = str(error)
+        return problems
 
     def remove(self, body: int) -> None:
         """Delete a file."""
+        self._unchecked.discard(body)
+        if self._table[0] == body:
+            self._table = (0, b"")
         self._let_go(body)
         self._folder.remove(body)
 
@@ -282,6 +324,7 @@ class Bodies:
         found = self._folder.sizes()
         for body in found.keys() - needed.keys():
             self._folder.remove(body)
+        self._unchecked |= {body for body, size in needed.items() if found.get(body) == size}
         return {body for body, size in needed.items() if found.get(body, -1) < size}
 
     def close(self) -> None:

@@ -338,7 +338,7 @@ class MessageQueue:
                     length = min(size - skipped, page_bytes)
                     content_at = start + ENTRY_HEAD.size
                     if block.body is not None:
-                        part = self._bodies.read(block.body, skipped, length)
+                        part = self._bodies.read(block.body, skipped, length, size)
                     else:
                         part = entries[content_at + skipped : content_at + skipped + length]
                     return Mail(b"", 0, Part(entries[start:content_at], sequence, size, skipped, part))
@@ -346,7 +346,7 @@ class MessageQueue:
                     return Mail(b"".join(whole), last_whole)
                 whole.append(entries[start:end])
                 if block.body is not None:
-                    whole.append(self._bodies.read(block.body, 0, size))
+                    whole.append(self._bodies.read(block.body, 0, size, size))
                 last_whole = sequence
                 budget -= size + ENVELOPE_IN_PAGE
                 if budget <= 0:

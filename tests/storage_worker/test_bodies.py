@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import StoreFailed, StoreFull
+from common.errors import StoreDamaged, StoreFailed, StoreFull
 from storage_worker import bodies as bodies_module
 from storage_worker.bodies import Bodies, DiskBodies, SyncThread
+from storage_worker.piece_sums import PIECE_BYTES, table_bytes
 from tests.storage_worker.office import SyncAtOnce
 from torture.patience import HANG_SECONDS
 
@@ -26,22 +27,57 @@ def test_a_file_comes_back_as_it_was_written(tmp_path: Path, folder: DiskBodies)
     assert bodies.unsynced(7) == 7
     assert bodies.finish(7) == 0
     assert bodies.unsynced(7) == 0
-    assert bodies.read(7, 2, 3) == b"cde"
+    assert bodies.read(7, 2, 3, 7) == b"cde"
     assert (tmp_path / "bodies" / "7").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "bodies").stat().st_mode & 0o777 == 0o700
-    with pytest.raises(StoreFailed, match="shorter than it was"):
-        bodies.read(7, 5, 3)
+    with pytest.raises(StoreDamaged, match="shorter than it was"):
+        bodies.read(7, 5, 3, 100)
     bodies.remove(7)
     bodies.remove(7)
     assert folder.sizes() == {}
-    with pytest.raises(StoreFailed, match="can't be read"):
-        bodies.read(7, 0, 1)
+    with pytest.raises(StoreDamaged, match="can't be read"):
+        bodies.read(7, 0, 1, 7)
+
+
+def test_an_altered_piece_is_never_handed_out_and_the_others_are(tmp_path: Path, folder: DiskBodies) -> None:
+    content = bytes(range(251)) * 800
+    size = len(content)
+    writer = Bodies(folder, SyncAtOnce(folder))
+    for at in range(0, size, 70_001):
+        writer.append(7, content[at : at + 70_001])
+    assert writer.finish(7) == 0
+    path = tmp_path / "bodies" / "7"
+    whole = path.read_bytes()
+    assert whole[:size] == content
+    for place in [*range(0, len(whole), 9973), size - 1, size, len(whole) - 1]:
+        damaged = bytearray(whole)
+        damaged[place] ^= 16
+        path.write_bytes(damaged)
+        bodies = Bodies(folder, SyncAtOnce(folder))
+        assert list(bodies.altered({7: size})) == [7]
+        for at in range(0, size, 50_000):
+            length = min(50_000, size - at)
+            piece = range(at // PIECE_BYTES, (at + length - 1) // PIECE_BYTES + 1)
+            if place >= size or place // PIECE_BYTES in piece:
+                with pytest.raises(StoreDamaged, match=r"bodies/7 is altered"):
+                    bodies.read(7, at, length, size)
+            else:
+                assert bodies.read(7, at, length, size) == content[at : at + length]
+    for cut in (0, 1, size + 1, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(StoreDamaged):
+            Bodies(folder, SyncAtOnce(folder)).read(7, 0, 10, size)
+    # What an earlier version wrote has no table.
+    path.write_bytes(content)
+    bodies = Bodies(folder, SyncAtOnce(folder))
+    assert bodies.sweep({7: size}) == set()
+    assert bodies.read(7, 60_000, 10_000, size) == content[60_000:70_000]
 
 
 def test_an_empty_file_is_synced_too(folder: DiskBodies) -> None:
     bodies = Bodies(folder, SyncAtOnce(folder))
     assert bodies.finish(1) == 0
-    assert folder.sizes() == {1: 0}
+    assert folder.sizes() == {1: table_bytes(0)}
 
 
 def test_sweep(tmp_path: Path, folder: DiskBodies) -> None:
@@ -138,12 +174,13 @@ def test_the_thread_tells_what_it_synced_and_nothing_more(gated: tuple[GatedFold
     bodies.append(1, bytes(bodies_module.SYNC_STEP))
     assert folder.begun.acquire(timeout=HANG_SECONDS), "a full step is synced while the file still grows"
     bodies.append(1, b"rest")
-    assert bodies.finish(1) == bodies_module.SYNC_STEP + 4 + 1
+    table = table_bytes(bodies_module.SYNC_STEP + 4)
+    assert bodies.finish(1) == bodies_module.SYNC_STEP + 4 + table + 1
     folder.gate.release()
     until_synced(thread, 1, bodies_module.SYNC_STEP)
-    assert bodies.finish(1) == 4, "the rest came after that sync began"
+    assert bodies.finish(1) == 4 + table, "the rest came after that sync began"
     folder.gate.release()
-    until_synced(thread, 1, bodies_module.SYNC_STEP + 4)
+    until_synced(thread, 1, bodies_module.SYNC_STEP + 4 + table)
     assert bodies.finish(1) == 0
     assert folder.synced == [1, 1]
 

@@ -5,7 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from common.operations import NO_MAIL, FetchAfter, FetchWaiting, Leased, Outcome, Refused, Settle
+from common.operations import (
+    NO_MAIL,
+    BeginUpload,
+    Chunk,
+    CommitUpload,
+    FetchAfter,
+    FetchWaiting,
+    Leased,
+    Outcome,
+    Refused,
+    Settle,
+    Stored,
+)
 from storage_worker import admin
 from tests.storage_worker.office import Gateway, Office, pieces
 
@@ -104,3 +116,26 @@ def test_altered_pages_are_dropped_on_request(
     gateway = Gateway(again, incarnation=b"i" * 16)
     assert gateway.one(FetchWaiting(1, lives.bad, False, 10**6, 0, 10**6)) == Leased(0, 0, 0, 0, NO_MAIL)
     again.kill()
+
+
+def test_an_altered_content_is_refused_and_named(
+    office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lives = Lives(office)
+    content = b"large " * 50_000
+    lives.gateway.ask(BeginUpload(1, lives.sender, False, lives.good, 3, len(content)), Chunk(1, content))
+    lives.gateway.ask(CommitUpload(1))
+    stored = lives.gateway.one(CommitUpload(1))
+    assert not isinstance(stored, Stored), "it was stored by the first"
+    office.absorb()
+    [path] = (tmp_path / "bodies").iterdir()
+    assert admin.main(["--data-folder", str(tmp_path), "check"]) == 0
+    damaged = bytearray(path.read_bytes())
+    damaged[200_000] ^= 1
+    path.write_bytes(damaged)
+    assert admin.main(["--data-folder", str(tmp_path), "check"]) == 1
+    said = capsys.readouterr().out
+    assert f"bodies/{path.name} is altered" in said
+    assert "in the mailbox of 'good box'" in said
+    assert isinstance(lives.fetch(lives.good), Refused)
+    assert isinstance(lives.fetch(lives.bad), Leased)

@@ -48,6 +48,7 @@ from common.wire.fields import message_id
 from storage_worker import post_office, user_registry
 from storage_worker.mail_pages import PAGE_BYTES, MailPages
 from storage_worker.message_queue import waiting as queue_waiting
+from storage_worker.piece_sums import table_bytes
 from storage_worker.post_office import Limits
 from storage_worker.sent_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER
 from tests.storage_worker.office import KEY, Gateway, Office, Piece, SyncAtOnce, pieces, the_one
@@ -559,11 +560,11 @@ class TestUpload:
         [alice] = gateway.register("alice")
         monkeypatch.setattr(SyncAtOnce, "sync", lambda *_: None)
         gateway.ask(BeginUpload(1, alice, False, alice, 3, 6), Chunk(1, b"abc"), Chunk(1, b"def"))
-        assert gateway.ask(UploadProgress(1), CommitUpload(1)) == [Taken(6), Taken(7)]
+        assert gateway.ask(UploadProgress(1), CommitUpload(1)) == [Taken(6), Taken(7 + table_bytes(6))]
         assert fetch(gateway, alice).count == 0
         monkeypatch.undo()
-        assert gateway.one(CommitUpload(1)) == Taken(7), "it was asked for before"
-        office.bodies._syncer.sync(1, 6)
+        assert gateway.one(CommitUpload(1)) == Taken(7 + table_bytes(6)), "it was asked for before"
+        office.bodies._syncer.sync(1, 6 + table_bytes(6))
         assert gateway.one(CommitUpload(1)) == Stored(1)
         assert contents(fetch(gateway, alice).page) == [b"abcdef"]
 

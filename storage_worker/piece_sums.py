@@ -1,0 +1,68 @@
+"""Checksums of a large content, one for each 64 KiB of it: what lies behind the content in its file.
+
+Owns: the layout of that table. Promises: a piece that is not as it was written is never taken for whole.
+Exposure: none; contents are opaque.
+
+    content ─┬─ CRC-32 of piece 1, of piece 2, … [4 each] ─┬─ CRC-32 of the table and the file's number [4]
+"""
+
+import zlib
+from struct import Struct
+from typing import Final
+
+PIECE_BYTES: Final = 64 * 1024
+_SUM: Final = Struct("<I")
+_NUMBER: Final = Struct("<q")
+
+
+class PieceSums:
+    """Counts along while a content comes in."""
+
+    def __init__(self) -> None:
+        self._sums = bytearray()
+        self._sum = 0
+        self._in_piece = 0
+
+    def add(self, data: bytes) -> None:
+        """The next bytes."""
+        view = memoryview(data)
+        while view:
+            part = view[: PIECE_BYTES - self._in_piece]
+            self._sum = zlib.crc32(part, self._sum)
+            self._in_piece += len(part)
+            view = view[len(part) :]
+            if self._in_piece == PIECE_BYTES:
+                self._end_piece()
+
+    def _end_piece(self) -> None:
+        self._sums += _SUM.pack(self._sum)
+        self._sum = self._in_piece = 0
+
+    def table(self, body: int) -> bytes:
+        """Nothing more comes: the table of file `body`."""
+        if self._in_piece:
+            self._end_piece()
+        return bytes(self._sums) + _check(body, bytes(self._sums))
+
+
+def _check(body: int, sums: bytes) -> bytes:
+    return _SUM.pack(zlib.crc32(sums, zlib.crc32(_NUMBER.pack(body))))
+
+
+def table_bytes(size: int) -> int:
+    """Bytes of the table of a content of `size` bytes."""
+    return -(-size // PIECE_BYTES) * _SUM.size + _SUM.size
+
+
+def table_is_whole(body: int, table: bytes) -> bool:
+    """Whether a table is as it was written, and that of file `body`."""
+    sums = table[: -_SUM.size]
+    return table[-_SUM.size :] == _check(body, sums)
+
+
+def pieces_are_whole(table: bytes, first: int, pieces: bytes) -> bool:
+    """Whether the bytes of piece number `first` (from 0), and of those behind it, are as they were written."""
+    return all(
+        _SUM.unpack_from(table, (first + index) * _SUM.size)[0] == zlib.crc32(pieces[at : at + PIECE_BYTES])
+        for index, at in enumerate(range(0, len(pieces), PIECE_BYTES))
+    )
