@@ -22,6 +22,7 @@ from common.operations import (
     Page,
     Refused,
 )
+from common.rare_log import RareLog
 from common.wire.codes import ResponseCode
 from common.wire.fields import FETCHED_HEAD, WAITING_HEAD
 from common.wire.requests import FetchRequest
@@ -31,7 +32,7 @@ from gateway.evidence import Lease
 from gateway.loop import Timer
 from gateway.storage_link import NOBODY
 
-log = logging.getLogger("gateway.mail")
+_rarely: Final = RareLog(logging.getLogger("gateway.mail"))
 
 _LARGEST_ACK: Final = 2**63 - 1
 """What the store can count to; a larger ack is just as far above everything that was ever given."""
@@ -89,7 +90,7 @@ class _MailStream:
             try:
                 self._write(self._entries(page.entries))
             except FrameUndecodable as error:
-                log.error("a page of mail that makes no sense: %s", error)
+                _rarely.write(logging.ERROR, "a page of mail that makes no sense: %s", error)
                 self._host.break_off()
                 return
         part = page.part

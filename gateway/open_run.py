@@ -14,10 +14,11 @@ from itertools import pairwise
 from typing import Final, Protocol
 
 from common.operations import Operation, Outcome, Refused, RefusedFrame, RunStored, StoreRun
+from common.rare_log import RareLog
 from common.wire.server_connection import SendRun
 from gateway.containment import contain
 
-log = logging.getLogger("gateway.runs")
+_rarely: Final = RareLog(logging.getLogger("gateway.runs"))
 
 LARGEST: Final = 4 * 1024 * 1024
 """Bytes of frames in one run; what does not fit goes into the next one."""
@@ -106,7 +107,9 @@ class OpenRun:
                 for sender, recipients, cost in self._shares:
                     _tell(sender, recipients, cost, 0, dict.fromkeys(range(len(recipients)), outcome))
             case _:
-                log.error("a run of sends was answered with what does not fit it: %s", type(outcome).__name__)
+                _rarely.write(
+                    logging.ERROR, "a run of sends was answered with what does not fit it: %s", type(outcome).__name__
+                )
                 self.unknown(operation)
 
     def _fits(self, refused: Sequence[RefusedFrame]) -> bool:

@@ -232,7 +232,9 @@ class StorageLink:
             match event:
                 case Answered(operations, waiters, outcomes):
                     if outcomes is None:
-                        log.error("the storage worker could not decode a batch of %d operations", len(operations))
+                        _rarely.write(
+                            logging.ERROR, "the storage worker refused a batch of %d operations", len(operations)
+                        )
                         outcomes = [_NOT_DONE] * len(operations)
                     fail_points.reach(FailPoint.GATEWAY_ANSWERED, fail_points.names(operations))
                     for operation, waiter, outcome in zip(operations, waiters, outcomes, strict=True):

@@ -291,7 +291,8 @@ class Desk:
                 return BatchRefused(slot, epoch, number)
             kept_outcomes = decode_outcomes(kept)
             if len(kept_outcomes) != len(operations):
-                log.error("slot %d: batch %d came again with other operations", slot, number)
+                if operations:
+                    _rarely.write(logging.ERROR, "slot %d: batch %d came again with other operations", slot, number)
                 return GreetAgain(slot, epoch, number)
             outcomes = self._post_office.answer_again(slot, operations, kept_outcomes)
         else:

@@ -646,6 +646,27 @@ def test_a_worker_that_dies_and_comes_back_gets_the_batch_again(gate: Gate) -> N
     assert [batch.number for batch in gate.storage.batches] == [1, 1]
 
 
+def test_sends_that_end_the_worker_twice_are_given_up_and_named(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    gate.storage.answering = False
+    peer = gate.peer()
+    peer.send(send())
+    for ends in (1, 2):
+        gate.turn_until(lambda ends=ends: len(gate.storage.batches) == ends)  # type: ignore[misc]
+        gate.storage.die()
+        gate.turns()
+        if ends == 2:
+            gate.storage.answering = True
+        gate.storage.bind()
+    gate.turn_until(peer.is_ended)
+    assert peer.received == b""
+    assert [(batch.number, len(batch.operations)) for batch in gate.storage.batches] == [(1, 1), (1, 1), (1, 0)]
+    assert "ended each time it was given this StoreRun" in caplog.text
+    other = gate.peer()
+    other.send(send())
+    assert other.response()[0] == 2103
+    assert len(gate.storage.greetings) == 1
+
+
 @pytest.mark.parametrize("garbage", [b"", b"x", b"\x01\x82" + bytes(18) + b"\xff\xff", b"\x09" * 40])
 def test_garbage_of_the_worker_is_dropped(gate: Gate, garbage: bytes) -> None:
     gate.storage.answering = False

@@ -196,6 +196,34 @@ class TestNumbers:
         assert gateway.hints == []
 
 
+class TestQuestion:
+    """An empty batch, as a gateway sends it whose batch ended the worker twice: was it done?"""
+
+    def test_what_was_not_done_never_will_be(self, open_office: Open) -> None:
+        office = open_office()
+        gateway = Gateway(office)
+        alice, bob = gateway.register("alice", "bob")
+        lost = gateway.next_batch(StoreMessage(alice, False, bob, 3, b"x"))
+        question = Batch(lost.slot, lost.epoch, lost.number, [])
+        for _ in range(2):
+            assert gateway.send(question) == []
+            office.kill()
+            office = gateway.office = open_office()
+        assert office.handle(lost) == [GreetAgain(lost.slot, lost.epoch, lost.number)]
+        assert message_count(office) == 0
+        assert len(gateway.store(alice, bob, b"x")) == message_count(office) == 1
+
+    def test_what_was_done_is_not_answered(self, open_office: Open) -> None:
+        office = open_office()
+        gateway = Gateway(office)
+        alice, bob = gateway.register("alice", "bob")
+        batch = gateway.next_batch(StoreMessage(alice, False, bob, 3, b"x"))
+        gateway.send(batch)
+        question = Batch(batch.slot, batch.epoch, batch.number, [])
+        assert office.handle(question) == [GreetAgain(batch.slot, batch.epoch, batch.number)]
+        assert message_count(office) == 1
+
+
 class TestResend:
     @pytest.mark.parametrize("restart", [False, True])
     def test_changes_nothing_and_is_answered_the_same(self, open_office: Open, restart: bool) -> None:
