@@ -48,18 +48,20 @@ class Agreement:
     def agree_on_key(self, name: str) -> bool:
         """Have a symmetric key to send under; whether one had to be made and sent, after fetching the public key.
 
+        One is made, too, where the user has asked for one since: he may have lost the one that is in use.
+
         Where that can't be done now, and the account has proven itself, it waits in the outbox (`waiting_count`), to
         somebody who was met before: what is sent under it waits behind it, or says why not.
         """
         contact = self._directory.contact(name)
-        if self._contacts.has_sending_key(contact):
+        if self._contacts.has_sending_key(contact) and not self._contacts.is_asked_for_key(contact):
             return False
         try:
             self._directory.fetch_public_key(name)
             # Where the server names another key than is known, this refuses.
             self.send_key(name)
         except (ServerUnreachable, ServerSilent, ServerAnsweredError) as error:
-            if not self._contacts.has_sending_key(contact):
+            if not self._contacts.has_sending_key(contact) or self._contacts.is_asked_for_key(contact):
                 offline = self._greeting.has_proven and not isinstance(error, ServerAnsweredError)
                 if not offline or self._store.pins.of_id(contact.client_id) is None:
                     raise
@@ -81,7 +83,7 @@ class Agreement:
         self._outbox.put_new_key(self._directory.contact(name))
 
     def key_at_hand(self, contact: Contact) -> KeyRow:
-        """Give a key to send under, behind a new one in the outbox where there was none."""
-        if not self._contacts.has_sending_key(contact):
+        """Give a key to send under, behind a new one in the outbox where there was none, or one was asked for."""
+        if not self._contacts.has_sending_key(contact) or self._contacts.is_asked_for_key(contact):
             self._outbox.put_new_key(contact)
         return self._contacts.sending_key(contact)

@@ -110,6 +110,11 @@ class Contacts:
             "Ask for one with 151, or make and send one with 152.",
         )
 
+    def is_asked_for_key(self, contact: Contact) -> bool:
+        """Whether the contact has asked for a key since the one that is in use: it may have lost that one."""
+        row = self._sending_row(contact)
+        return row is not None and self._store.keys.asked_since(contact.client_id, row.number)
+
     def has_sending_key(self, contact: Contact) -> bool:
         """Whether there is a key that the contact is known to have."""
         return self._sending_row(contact) is not None

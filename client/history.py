@@ -23,17 +23,17 @@ class History:
         self._inbox = inbox
 
     def all(self) -> list[Received | SentMessage]:
-        """Give what was received and sent, in the order of time."""
+        """Give what was received and sent, in the order in which it happened at this home."""
         sent = [self._sent_message(row) for row in self._store.sent.all()]
-        return sorted([*self._inbox.seen(0), *sent], key=_time_of)
+        return sorted([*self._inbox.seen(0), *sent], key=_place_of)
 
     def recent(self, client_id: ClientId, most: int) -> list[Received | SentMessage]:
-        """Give the newest messages from and to one user, in the order of time; what waits in the outbox is not among
+        """Give the newest messages from and to one user, in the order of `all`; what waits in the outbox is not among
         them. Reads no more than twice as many.
         """
         sent = [self._sent_message(row) for row in self._store.sent.recent(client_id, most)]
         both: list[Received | SentMessage] = [*self._inbox.recent(client_id, most), *sent]
-        return sorted(both, key=_time_of)[-most:]
+        return sorted(both, key=_place_of)[-most:]
 
     def waiting(self, client_id: ClientId) -> list[SentMessage]:
         """Give what waits in the outbox for one user, the oldest first."""
@@ -65,9 +65,12 @@ class History:
         return SentMessage(
             row.number, Contact(row.recipient, self._contacts.name_of(row.recipient) or row.recipient.hex()),
             row.text, None if row.path is None else paths.from_kept(row.path), row.queued_at, row.stored_at,
-            row.message_id, row.problem, row.waiting, row.outbox, row.damaged,
+            row.message_id, row.problem, row.waiting, row.outbox, row.after, row.damaged,
         )  # fmt: skip
 
 
-def _time_of(message: Received | SentMessage) -> int:
-    return message.queued_at if isinstance(message, SentMessage) else message.accepted_at or message.received_at
+def _place_of(message: Received | SentMessage) -> tuple[int, int, int]:
+    """A message of ours stands behind what had been received when it was queued: no clock is asked, ours or another."""
+    if isinstance(message, SentMessage):
+        return message.after, 1, message.number
+    return message.number, 0, 0

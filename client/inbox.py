@@ -245,7 +245,7 @@ class Inbox:
     def _look_at(self, row: InboxRow) -> Content:
         """As `_open`, without taking in a key or saving a file a second time."""
         if row.damaged:
-            return Unreadable(_DAMAGED)
+            return Unreadable(_DAMAGED, lost=True)
         if row.saved_path is not None:
             return SavedFile(paths.from_kept(row.saved_path))
         match row.kind:
@@ -273,7 +273,7 @@ class Inbox:
                 case _:
                     return UnknownKind(row.kind)
         except CipherError as error:
-            return Unreadable(str(error))
+            return Unreadable(str(error), lost=row.damaged)
 
     def _open_key(self, row: InboxRow) -> KeyReceived:
         if row.content is None:

@@ -40,9 +40,10 @@ class SavedFile(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """What can't be decrypted. It is kept, and received again once its key is there."""
+    """What can't be decrypted. It is kept, and received again once its key is there; `lost`: no key will help."""
 
     problem: str
+    lost: bool = False
 
 
 class UnknownKind(NamedTuple):
@@ -85,8 +86,8 @@ class Sent(NamedTuple):
 class SentMessage(NamedTuple):
     """A text or file of ours. `stored_at`: the server has it; `waiting`: it is in the outbox; `problem`: it was
     refused. With none of the three nobody knows whether the server has it. `outbox`: its number there, where it went
-    through the outbox. `damaged`: its row in the store was altered or is broken, so that there is neither text nor path
-    nor problem.
+    through the outbox. `after`: the number of the newest message that had been received by then. `damaged`: its row in
+    the store was altered or is broken, so that there is neither text nor path nor problem.
     """
 
     number: int
@@ -99,6 +100,7 @@ class SentMessage(NamedTuple):
     problem: str | None
     waiting: bool
     outbox: int | None = None
+    after: int = 0
     damaged: bool = False
 
 

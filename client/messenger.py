@@ -31,7 +31,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Final, Self
 
-from client import identity_files, saving
+from client import identity_files, local_time, saving
 from client.account import Account
 from client.agreement import Agreement
 from client.ciphers import PrivateKey, RandomBytes
@@ -111,6 +111,7 @@ class Messenger:
         consent: Consent = if_registered_here,
         tell: Tell = _tell_nobody,
         clock: Clock = time.time,
+        monotonic: Clock = time.monotonic,
         random_bytes: RandomBytes = os.urandom,
         new_private_key: Callable[[RandomBytes], PrivateKey] = PrivateKey.generate,
         reply_timeout: float = REPLY_TIMEOUT,
@@ -149,7 +150,7 @@ class Messenger:
             self._insistence,
         )  # fmt: skip
         self._receiving = Receiving(
-            line, self._inbox, self._outbox, self._insistence, self._directory.look_up_names, self._now
+            line, self._inbox, self._outbox, self._insistence, self._directory.look_up_names, self._now, monotonic
         )
 
     @classmethod
@@ -443,7 +444,7 @@ class Messenger:
         return self._inbox.seen(after)
 
     def history(self) -> list[Received | SentMessage]:
-        """Give what was received and sent, in the order of time. Asks no server and changes nothing."""
+        """Give what was received and sent, in the order in which it happened here. Asks nobody and changes nothing."""
         return self._history.all()
 
     def recent(self, contact: Contact, most: int) -> list[Received | SentMessage]:
@@ -527,8 +528,15 @@ class Messenger:
         return self._store.outbox.waiting_count()
 
     def clock_behind(self) -> int | None:
-        """Say by how many milliseconds our clock is surely behind the server's; None where nothing tells."""
-        return self._store.inbox.clock_behind()
+        """Say by how many milliseconds our clock is surely behind the server's, now; None where nothing tells.
+
+        It is where the server accepted a message later than it is here. How it was when that came does not count: the
+        clock may have been set right since.
+        """
+        accepted_at = self._store.inbox.newest_accepted_at()
+        if accepted_at is None or local_time.local(accepted_at) is None:
+            return None
+        return accepted_at - self._now()
 
     def _now(self) -> int:
         return int(self._clock() * 1000)

@@ -38,7 +38,8 @@ from common.wire.responses import ErrorResponse, StoredResponse
 MOST_WAITING: Final = 256
 """The server keeps the newest 1,024 tokens of a sender; with no more than this unanswered none of them is forgotten."""
 LONGEST_WAIT: Final = 6 * 24 * 3600 * 1000
-"""Milliseconds. The server keeps tokens for 7 days; what is sent again after that might be stored twice."""
+"""Milliseconds since it first left without an answer. The server keeps tokens for 7 days; what is sent again after that
+might be stored twice. What never left, or was surely refused, may wait for ever."""
 CHUNK: Final = 256 * 1024
 _LATER: Final = frozenset({RefusalReason.MAILBOX_FULL, RefusalReason.TOO_FAST, RefusalReason.STORAGE_FULL})
 """What time may heal: the message is kept and sent again."""
@@ -146,14 +147,18 @@ class Outbox:
         for waiting in self._store.outbox.waiting():
             if waiting.recipient in blocked:
                 continue
-            if self._now() - waiting.queued_at > LONGEST_WAIT:
-                self._set_aside(waiting, "it waited for so long that sending it again might store it twice")
+            if waiting.tried_at is not None and self._now() - waiting.tried_at > LONGEST_WAIT:
+                self._set_aside(
+                    waiting, "it left so long ago, without an answer, that sending it again might store it twice"
+                )
                 continue
             if waiting.damaged:
                 self._set_aside(waiting, "its row in store.db was altered or is damaged; send it again")
                 continue
             try:
                 for row in self._rekeying.fit(waiting):
+                    if row.tried_at is None:
+                        self._store.outbox.trying(row.number, self._now())
                     answer = self._send(me, row, progress)
                     if isinstance(answer, StoredResponse):
                         self._store.outbox.stored(row.number, answer.message_id, self._now())
@@ -235,6 +240,7 @@ class Outbox:
                 answer.reason,
             )
         if answer.reason in _LATER:
+            self._store.outbox.surely_not_there(row.number)
             advice = f"{error.advice} The message is kept and sent again by itself."
             return ServerAnsweredError(str(error), advice, answer.reason, answer.retry_after)
         if told:

@@ -31,6 +31,7 @@ class Receiving:
         insistence: Insistence,
         look_up_names: Callable[[], None],
         now: Callable[[], int],
+        monotonic: Callable[[], float],
     ) -> None:
         self._account, self._store, self._link, self._greeting = line
         self._inbox = inbox
@@ -38,6 +39,7 @@ class Receiving:
         self._insistence = insistence
         self._look_up_names = look_up_names
         self._now = now
+        self._monotonic = monotonic
 
     def receive(
         self,
@@ -58,7 +60,7 @@ class Receiving:
         the next one; where he does not, because the program died, it is given once more, as `repeated`. What was
         fetched is given even when fetching failed half-way; the failure is raised after it. Raises `HomeInUse`.
         """
-        end = self._now() + wait * 1000
+        end = self._monotonic() + wait
         patience = given = 0
         look_up_names = _once(self._look_up_names)
         with self._store.receiver():
@@ -81,7 +83,7 @@ class Receiving:
                     if problem is not None:
                         raise problem
                 # The server waits for whole seconds.
-                patience = min(round((end - self._now()) / 1000), LONGEST_SERVER_WAIT)
+                patience = min(round(end - self._monotonic()), LONGEST_SERVER_WAIT)
                 if given or not fetched.can_wait or patience <= 0:
                     return
 

@@ -24,8 +24,9 @@ from client.mail import Sent, SentMessage
 from client.outbox import Outbox
 from client.outgoing_file import encrypted_file, file_to_send
 from client.server_link import Progress
+from client.tables.keys import KeyRow
 from client.tables.sent import Outgoing
-from common.errors import FileUnreadable, ServerUnreachable, ValueRejected
+from common.errors import ClientError, FileUnreadable, ServerUnreachable, ValueRejected
 from common.values import MessageKind
 from common.wire.codes import Feature
 from common.wire.fields import LARGEST_CONTENT, SEND_HEAD
@@ -62,8 +63,9 @@ class Sending:
         """Send a text under the shared key (150). Raises `NoSharedKey`, `ValueRejected` (no Unicode)."""
         contact = self._directory.contact(name)
         plain = _plain(text)
+        had_key = self._contacts.has_sending_key(contact)
         offline = self._dispatch.catch_up()
-        key = self._contacts.sending_key(contact)
+        key = self._key_after_catching_up(contact, offline, had_key=had_key)
         content = ciphers.encrypt(key.key, plain)
         return self._dispatch.send(
             contact, MessageKind.TEXT, content, offline, under=key.number, outgoing=Outgoing(text, None)
@@ -78,8 +80,9 @@ class Sending:
         when the connection breaks. Raises `FileUnreadable`, `NoSharedKey`.
         """
         contact = self._directory.contact(name)
+        had_key = self._contacts.has_sending_key(contact)
         offline = self._dispatch.catch_up(progress)
-        key = self._contacts.sending_key(contact)
+        key = self._key_after_catching_up(contact, offline, had_key=had_key)
         outgoing = Outgoing(None, paths.kept(path.absolute()))
         with file_to_send(path) as (descriptor, plain_size):
             size = ciphers.encrypted_size(plain_size)
@@ -142,6 +145,12 @@ class Sending:
         """Give the present state of a message that went through the outbox."""
         found = None if message.outbox is None else self._history.by_outbox(message.outbox)
         return message if found is None else found
+
+    def _key_after_catching_up(self, contact: Contact, offline: ClientError | None, *, had_key: bool) -> KeyRow:
+        """A key to send under; a new one where the one that waited was set aside meanwhile. Raises `NoSharedKey`."""
+        if had_key and self._dispatch.goes_through_the_outbox(offline):
+            return self._agreement.key_at_hand(contact)
+        return self._contacts.sending_key(contact)
 
     def _keep(
         self, contact: Contact, kind: MessageKind, size: int, content: bytes | str, outgoing: Outgoing, under: int

@@ -36,7 +36,11 @@ POLL: Final = 2.0
 """Seconds between two questions to a server that can't let a client wait."""
 LONGEST_TEXT: Final = 1024 * 1024
 """Bytes of a text from standard input; more is sent with --file."""
-NEXT_STEP: Final = "It is kept, and shown as soon as its key is here; ask the sender for a new symmetric key."
+NEXT_STEP: Final = (
+    "It is kept, and shown as soon as a key that fits is here; ask the sender for a new symmetric key, or to send it "
+    "again."
+)
+LOST: Final = "No key will help: what was kept of it is damaged. Ask the sender to send it again."
 
 
 # --- out --------------------------------------------------------------------------------------------------------
@@ -117,14 +121,16 @@ def _check_files(files: list[Path]) -> None:
 def receive(messenger: Messenger, output: Output, wait: float, most: int | None, answer: str) -> int:
     """Fetch and show what waits; with `wait`, until something came or the time is over."""
     end = time.monotonic() + wait
-    shown = unreadable = 0
+    shown = unreadable = lost = 0
     requests: dict[str, Received] = {}
     while True:
         with output.transfer("Receiving") as progress, output.transfer("Decrypting") as saving:
             for message in messenger.receive(max(0.0, end - time.monotonic()), progress, most, saving=saving):
                 show_received(output, message)
                 shown += 1
-                unreadable += isinstance(message.content, Unreadable)
+                if isinstance(message.content, Unreadable):
+                    unreadable += not message.content.lost
+                    lost += message.content.lost
                 if isinstance(message.content, KeyRequested) and message.sender_name is not None:
                     requests[message.sender_name] = message
         left = end - time.monotonic()
@@ -140,7 +146,9 @@ def receive(messenger: Messenger, output: Output, wait: float, most: int | None,
         output.say("No messages wait.")
     if unreadable:
         output.say(f"{unreadable} could not be decrypted. {NEXT_STEP}")
-    return exit_codes.UNREADABLE if unreadable else exit_codes.DONE
+    if lost:
+        output.say(f"{lost} could not be read. {LOST}")
+    return exit_codes.UNREADABLE if unreadable or lost else exit_codes.DONE
 
 
 def answer_request(messenger: Messenger, output: Output, request: Received, answer: str) -> None:
@@ -225,8 +233,8 @@ def _content(message: Received) -> tuple[str, str, dict[str, Value]]:
             return "text", f": {indented(text)}", {"text": text}
         case SavedFile(path):
             return "file", f" sent a file: {visible_line(str(path))}", {"path": str(path)}
-        case Unreadable(problem):
-            fields: dict[str, Value] = {"problem": problem, "advice": NEXT_STEP}
+        case Unreadable(problem, is_lost):
+            fields: dict[str, Value] = {"problem": problem, "advice": LOST if is_lost else NEXT_STEP}
             return "unreadable", f" sent something that can't be decrypted: {problem}", fields
         case UnknownKind(number):
             return "unknown", f" sent a message of an unknown type ({number})", {"kind_number": number}

@@ -23,6 +23,7 @@ _FLAG: Final = "{0} IN (0, 1)"
 _NAME: Final = "length({0}) BETWEEN 1 AND 254 AND {0} NOT GLOB '*[^ -~]*'"
 _KEY: Final = "length({0}) = 160"
 _ANY_NUMBER: Final = "{0} BETWEEN 0 AND 9223372036854775807"
+_COUNT: Final = "{0} BETWEEN 0 AND 9007199254740992"
 _BYTE: Final = "{0} BETWEEN 0 AND 255"
 
 
@@ -45,6 +46,7 @@ _COLUMNS: Final = {
     "shared_key": {
         "number": _NUMBER, "contact": _ID, "key": "length({0}) BETWEEN 16 AND 256", "made": _FLAG, "usable": _FLAG,
         "added_at": _TIME, "message": _or_none(_NUMBER), "sealed_to": _or_none(_KEY), "unasked": _FLAG,
+        "after": _COUNT,
     },
     "pull": {"number": _NUMBER, "complete": _FLAG},
     "inbox": {
@@ -56,13 +58,14 @@ _COLUMNS: Final = {
     "outbox": {
         "number": _NUMBER, "token": _ID, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 4", "size": _SIZE,
         "content": _or_none(_CONTENT), "shared_key": _or_none(_NUMBER), "queued_at": _TIME, "problem": _or_none(_TEXT),
-        "under": _or_none(_NUMBER),
+        "under": _or_none(_NUMBER), "tried_at": _or_none(_TIME),
     },
     "server": {"server_id": _ID, "generation": _ANY_NUMBER, "ack": _ANY_NUMBER},
     "sent": {
         "number": _NUMBER, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 4", "text": _or_none(_TEXT),
         "path": _or_none(_TEXT), "queued_at": _TIME, "stored_at": _or_none(_TIME),
         "message_id": _or_none(_ANY_NUMBER), "problem": _or_none(_TEXT), "outbox": _or_none(_NUMBER),
+        "after": _COUNT,
     },
     "pin": {
         "client_id": _ID, "name": _NAME, "public_key": _KEY, "since": _TIME, "verified_at": _or_none(_TIME),

@@ -198,17 +198,12 @@ class InboxTable:
         """The number of the newest message that the user has seen; 0 where there is none."""
         return int(self._database.value("SELECT number FROM inbox WHERE state >= 2 ORDER BY number DESC LIMIT 1") or 0)
 
-    def clock_behind(self) -> int | None:
-        """By how many milliseconds the newest message was accepted later than it was received; None: nothing tells.
-
-        Looks at the newest few alone.
-        """
-        behind = self._database.value(
-            "SELECT accepted_at - received_at FROM inbox WHERE number > (SELECT max(number) FROM inbox) - ? "
-            "AND accepted_at IS NOT NULL ORDER BY number DESC LIMIT 1",
-            _PART,
+    def newest_accepted_at(self) -> int | None:
+        """When the server accepted the newest message, in Unix milliseconds by its clock; None: it did not tell."""
+        accepted_at = self._database.value(
+            "SELECT accepted_at FROM inbox WHERE number = (SELECT max(number) FROM inbox)"
         )
-        return behind if isinstance(behind, int) else None
+        return accepted_at if isinstance(accepted_at, int) else None
 
     def _inbox_rows(self, condition: str, *values: SqlValue) -> list[InboxRow]:
         rows = self._database.rows(

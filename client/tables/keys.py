@@ -56,8 +56,8 @@ class KeyTable:
         with self._database.transaction():
             number = self._database.next_number("shared_key")
             self._database.run(
-                "INSERT INTO shared_key (number, contact, key, made, usable, added_at, sealed_to) "
-                "VALUES (?, ?, ?, 1, 0, ?, ?)",
+                "INSERT INTO shared_key (number, contact, key, made, usable, added_at, sealed_to, after) "
+                "VALUES (?, ?, ?, 1, 0, ?, ?, (SELECT coalesce(max(number), 0) FROM inbox))",
                 number,
                 contact,
                 self._sealing.seal(KEY, key, number, contact, 1, sealed_to, None),
@@ -82,8 +82,8 @@ class KeyTable:
             unasked = self._replaces_unasked(contact)
             number = self._database.next_number("shared_key")
             self._database.run(
-                "INSERT INTO shared_key (number, contact, key, made, usable, added_at, message, unasked) "
-                "VALUES (?, ?, ?, 0, 1, ?, ?, ?) ON CONFLICT (message) DO NOTHING",
+                "INSERT INTO shared_key (number, contact, key, made, usable, added_at, message, unasked, after) "
+                "VALUES (?1, ?2, ?3, 0, 1, ?4, ?5, ?6, ?5) ON CONFLICT (message) DO NOTHING",
                 number,
                 contact,
                 self._sealing.seal(KEY, key, number, contact, 0, None, message),
@@ -99,6 +99,17 @@ class KeyTable:
         """Note that a contact is asked for a symmetric key."""
         with self._database.transaction():
             self._database.run("UPDATE contact SET key_asked = 1 WHERE client_id = ?", contact)
+
+    def asked_since(self, contact: ClientId, number: int) -> bool:
+        """Whether a contact has asked for a key since the one of this number was added: he may have lost it."""
+        return bool(
+            self._database.value(
+                "SELECT EXISTS (SELECT 1 FROM inbox WHERE sender = ?1 AND kind = 1 "
+                "AND number > (SELECT after FROM shared_key WHERE number = ?2))",
+                contact,
+                number,
+            )
+        )
 
     def came_unasked(self, message: int) -> bool | None:
         """Whether the key that a message brought came unasked while one was in use; None: that message brought none."""

@@ -16,7 +16,7 @@ from client.tables.spool import Spools
 from common.errors import CipherError
 from common.values import ClientId, MessageKind, Token
 
-_COLUMNS: Final = "number, token, recipient, kind, size, content, spool, queued_at, shared_key, under"
+_COLUMNS: Final = "number, token, recipient, kind, size, content, spool, queued_at, shared_key, under, tried_at"
 
 
 class OutboxRow(NamedTuple):
@@ -34,6 +34,8 @@ class OutboxRow(NamedTuple):
     """The number of the shared key in it."""
     under: int | None = None
     """The number of the shared key that it is encrypted under; also None in a store of before that was noted."""
+    tried_at: int | None = None
+    """Unix ms: when it was first sent with no answer to it. None: the server surely does not have it."""
     damaged: bool = False
     """Sealed, and altered or moved since: there is no content."""
 
@@ -106,13 +108,15 @@ class OutboxTable:
             yield row
 
     def _outbox_row(self, row: tuple[Any, ...]) -> OutboxRow:
-        number, token, recipient, kind, size, content, spool, queued_at, carries, under = row
+        number, token, recipient, kind, size, content, spool, queued_at, carries, under, tried_at = row
         damaged = False
         try:
             content = self._sealing.open(OUTBOX_CONTENT, content, number, token, recipient, kind)
         except CipherError:
             content, damaged = None, True
-        return OutboxRow(number, token, recipient, kind, size, content, spool, queued_at, carries, under, damaged)
+        return OutboxRow(
+            number, token, recipient, kind, size, content, spool, queued_at, carries, under, tried_at, damaged
+        )
 
     def failed(self) -> list[tuple[OutboxRow, str]]:
         """What was refused for good, and why, the oldest first."""
@@ -147,6 +151,16 @@ class OutboxTable:
             )
         self._spools.forget(row.spool)
         return row._replace(content=content, spool=spool, under=under)
+
+    def trying(self, number: int, now: int) -> None:
+        """It leaves now, for the first time since the server surely did not have it."""
+        with self._database.transaction():
+            self._database.run("UPDATE outbox SET tried_at = ? WHERE number = ?", now, number)
+
+    def surely_not_there(self, number: int) -> None:
+        """The server said that it did not take it."""
+        with self._database.transaction():
+            self._database.run("UPDATE outbox SET tried_at = NULL WHERE number = ?", number)
 
     def stored(self, number: int, message_id: int, now: int) -> None:
         """The server has it: forget the message, and use the key that it carried."""

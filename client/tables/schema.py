@@ -8,7 +8,7 @@ Exposure: none; text.
 from typing import Final
 
 APPLICATION_ID: Final = 0x4D534755
-VERSION: Final = 8
+VERSION: Final = 9
 
 FIRST: Final = """
 CREATE TABLE setting (
@@ -158,5 +158,21 @@ CREATE INDEX outbox_spool ON outbox (spool) WHERE spool IS NOT NULL;
 CREATE INDEX contact_listed ON contact (name, client_id) WHERE listed;
 CREATE INDEX pin_offered ON pin (name) WHERE offered_key IS NOT NULL;
 """
-LATER_PARTS: Final = ((2, _HISTORY), (3, _PINS), (4, _LOCK), (5, _UNASKED), (6, _UNDER), (7, _RECENT), (8, _STEADY))
+_ORDER: Final = """
+ALTER TABLE outbox ADD COLUMN tried_at INTEGER;    -- Unix ms: first sent and not answered; NULL: it surely is not there
+ALTER TABLE sent ADD COLUMN after INTEGER NOT NULL DEFAULT 0;  -- the highest inbox number when it was queued
+ALTER TABLE shared_key ADD COLUMN after INTEGER NOT NULL DEFAULT 0;  -- the highest inbox number when it was added
+CREATE INDEX inbox_key_request ON inbox (sender, number) WHERE kind = 1;
+CREATE INDEX inbox_by_time ON inbox (received_at, number);
+UPDATE outbox SET tried_at = queued_at WHERE problem IS NULL;
+UPDATE sent SET after = coalesce(
+    (SELECT number FROM inbox WHERE received_at <= queued_at ORDER BY received_at DESC, number DESC LIMIT 1), 0);
+UPDATE shared_key SET after = coalesce(
+    message,
+    (SELECT number FROM inbox WHERE received_at <= added_at ORDER BY received_at DESC, number DESC LIMIT 1), 0);
+DROP INDEX inbox_by_time;
+"""
+LATER_PARTS: Final = (
+    (2, _HISTORY), (3, _PINS), (4, _LOCK), (5, _UNASKED), (6, _UNDER), (7, _RECENT), (8, _STEADY), (9, _ORDER),
+)  # fmt: skip
 """What each version of the schema added to the one before."""

@@ -39,6 +39,8 @@ class SentRow(NamedTuple):
     problem: str | None
     waiting: bool
     outbox: int | None
+    after: int
+    """The number of the newest message that had been received when it was queued."""
     damaged: bool = False
     """Sealed, and altered or moved since."""
 
@@ -59,7 +61,8 @@ class SentTable:
         """Note a message, within a transaction, with its outbox number where it has one. Gives its number here."""
         number = self._database.next_number("sent")
         self._database.run(
-            "INSERT INTO sent (number, recipient, kind, text, path, queued_at, outbox) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO sent (number, recipient, kind, text, path, queued_at, outbox, after) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(number), 0) FROM inbox))",
             number,
             recipient,
             kind,
@@ -128,13 +131,13 @@ class SentTable:
         rows = self._database.rows(
             # The condition is our own text.
             "SELECT number, recipient, kind, text, path, queued_at, stored_at, message_id, problem, "  # noqa: S608
-            f"{_WAITS}, outbox FROM sent WHERE {condition}",
+            f"{_WAITS}, outbox, after FROM sent WHERE {condition}",
             *values,
         )
         return [self._sent_row(row) for row in rows]
 
     def _sent_row(self, row: tuple[Any, ...]) -> SentRow:
-        number, recipient, kind, text, path, queued_at, stored_at, message_id, problem, waiting, outbox = row
+        number, recipient, kind, text, path, queued_at, stored_at, message_id, problem, waiting, outbox, after = row
         known, damaged = (number, recipient, queued_at), False
         try:
             text = self._sealing.open(SENT_TEXT, text, *known)
@@ -154,5 +157,6 @@ class SentTable:
             problem,
             bool(waiting),
             outbox,
+            after,
             damaged,
         )  # fmt: skip

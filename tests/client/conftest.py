@@ -72,6 +72,7 @@ def make(
         reply_timeout: float = HANG_SECONDS,
         consent: Consent = if_registered_here,
         clock: Clock = lambda: NOW,
+        monotonic: Clock | None = None,
     ) -> Messenger:
         home = tmp_path / name
         home.mkdir(exist_ok=True)
@@ -83,6 +84,7 @@ def make(
             consent=consent,
             tell=told.append,
             clock=clock,
+            monotonic=monotonic or clock,
             new_private_key=lambda _: next(keys),
             reply_timeout=reply_timeout,
             pauses=(0.0, 0.0),

@@ -575,17 +575,113 @@ def test_words_whose_key_is_gone(pair: tuple[Messenger, Messenger], mailroom: Ex
     assert pair[0].failed()[0].text is None
 
 
-def test_what_waited_too_long_is_not_sent_again(
+def test_what_never_left_may_wait_for_ever(
     pair: tuple[Messenger, Messenger], make: Callable[..., Messenger], told: Told, gateway: FakeGateway
 ) -> None:
     pair[0].close()
     with pytest.raises(ServerUnreachable):
         make("alice", server=NOWHERE).send_text("bob", "old")
+    # It never left: it may wait for ever, whatever the clock says.
+    later = make("alice", clock=lambda: NOW + 700 * 24 * 3600)
+    receive(later)
+    assert told[-1].endswith("is sent now.")
+    assert later.failed() == []
+    assert len(sends(gateway)) == 1
+
+
+def test_what_left_long_ago_without_an_answer_is_not_sent_again(
+    pair: tuple[Messenger, Messenger], make: Callable[..., Messenger], told: Told, gateway: FakeGateway
+) -> None:
+    # The server may have it: its answer is lost.
+    pair[0]._link._reply_timeout = 0.05
+    gateway.script.append(SILENCE)
+    with pytest.raises(ServerSilent):
+        pair[0].send_text("bob", "old")
+    pair[0].close()
+    before = len(sends(gateway))
     later = make("alice", clock=lambda: NOW + 7 * 24 * 3600)
     receive(later)
-    assert "waited for so long" in told[-1]
+    assert "left so long ago" in told[-1]
     assert later.failed()[0].text == "old"
-    assert sends(gateway) == []
+    assert len(sends(gateway)) == before
+
+
+def test_what_was_surely_refused_may_wait_for_ever(
+    pair: tuple[Messenger, Messenger], make: Callable[..., Messenger], mailroom: ExtendedMailroom, told: Told
+) -> None:
+    mailroom.reasons[mailroom.id_of("bob")] = ErrorResponse(RefusalReason.MAILBOX_FULL, 30)
+    with pytest.raises(ServerAnsweredError):
+        pair[0].send_text("bob", "no room")
+    pair[0].close()
+    del mailroom.reasons[mailroom.id_of("bob")]
+    receive(make("alice", clock=lambda: NOW + 700 * 24 * 3600))
+    assert told[-1].endswith("is sent now.")
+
+
+def test_where_a_waiting_key_was_set_aside_a_new_one_goes_first(
+    pair: tuple[Messenger, Messenger], make: Callable[..., Messenger], gateway: FakeGateway
+) -> None:
+    alice, bob = pair
+    receive(bob)
+    alice.close()
+    offline = make("alice", server=NOWHERE)
+    offline._store._database.run("DELETE FROM shared_key")
+    offline.keep_key("bob")
+    offline.keep_text("bob", "first")
+    # Both left, and no answer came.
+    offline._store._database.run("UPDATE outbox SET tried_at = 0")
+    offline.close()
+    later = make("alice")
+    later.send_text("bob", "second")
+    assert contents(bob)[-1] == Text("second")
+    assert [failed.text for failed in later.failed()] == [None, "first"]
+
+
+def contents(messenger: Messenger) -> list[object]:
+    return [message.content for message in messenger.receive()]
+
+
+def test_who_asks_for_a_key_again_gets_a_new_one_before_the_next_text(
+    pair: tuple[Messenger, Messenger], gateway: FakeGateway
+) -> None:
+    alice, bob = pair
+    alice.send_text("bob", "under the first key")
+    receive(bob)
+    assert not alice.agree_on_key("bob")
+    # Bob has lost his store, say.
+    bob._store._database.run("DELETE FROM shared_key")
+    bob.request_key("alice")
+    receive(alice)
+    assert alice.agree_on_key("bob")
+    alice.send_text("bob", "under a new one")
+    assert contents(bob)[-1] == Text("under a new one")
+    assert not alice.agree_on_key("bob"), "it was answered"
+
+
+def test_history_is_in_the_order_in_which_it_happened_here(
+    pair: tuple[Messenger, Messenger], make: Callable[..., Messenger]
+) -> None:
+    alice, bob = pair
+    alice.close()
+    said = ["one", "two", "three", "four"]
+    # Alice's clock is set back, and goes wrong by years.
+    clocks = [NOW + 9_000_000, NOW - 9_000_000]
+    for text, clock in zip(said[::2], clocks, strict=True):
+        here = make("alice", clock=lambda now=clock: now)
+        here.send_text("bob", text)
+        here.close()
+        receive(bob)
+        bob.send_text("alice", said[said.index(text) + 1])
+        here = make("alice", clock=lambda now=clock: now)
+        receive(here)
+        here.close()
+    texts: list[str | None] = []
+    for entry in make("alice").history():
+        if isinstance(entry, SentMessage):
+            texts.append(entry.text)
+        elif isinstance(entry.content, Text):
+            texts.append(entry.content.text)
+    assert texts == said
 
 
 def test_the_outbox_is_bounded(
@@ -858,7 +954,8 @@ def test_a_wait_that_ends_without_mail(
 
     gateway.on_request = time_passes
     pair[1].close()
-    waiting = make("bob", clock=lambda: now[0])
+    # The clock on the wall stands still meanwhile, or goes back.
+    waiting = make("bob", clock=lambda: NOW - now[0], monotonic=lambda: now[0])
     assert list(waiting.receive(wait=700)) == []
     assert waits(gateway) == [0, 300, 300, 100]
     assert inbox.LONGEST_SERVER_WAIT == 300
