@@ -16,6 +16,7 @@ from typing import Final, TextIO
 
 from client import interruption
 from client.arguments import CONSOLE, parser
+from common.process_limits import forbid_core_dumps, forbid_looking
 
 EXIT_UNUSABLE: Final = 2
 EXIT_INTERRUPTED: Final = 130
@@ -27,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interruption.install()
         if arguments is None:
             interruption.install_end()
+            # Its memory holds the private key, and what was decrypted.
+            forbid_core_dumps()
+            forbid_looking()
         return _run(arguments)
     except interruption.Ended as ended:
         interruption.die_of(ended.number)

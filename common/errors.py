@@ -19,6 +19,7 @@ exception means a broken peer, a broken file, a broken disk, or a person who has
     │   │   └── JournalDamaged            what was on disk in the journal is altered
     │   ├── StoreDamaged              a page or a content is altered: what needs it is refused, the rest goes on
     │   ├── StoreFull                 the disk or the page limit is reached; the transaction was rolled back
+    │   │   └── NoFileLeft                no more files may be open at this moment; nothing was done
     │   └── StoreFailed               a read, write or sync failed: nothing is known, the worker must end
     ├── SlotInUse                 another gateway runs on this data folder and slot
     ├── GatewaySuperseded         another gateway took this slot, and lives: the process ends
@@ -133,6 +134,10 @@ class JournalDamaged(StoreUnusable):
 
 class StoreDamaged(StorageError):
     """A part of the store is altered. What needs it is refused; everything else goes on."""
+
+
+class NoFileLeft(StoreFull):
+    """The process or the system has as many files open as it may. Nothing was done, and a later try may go better."""
 
 
 class StoreFailed(StorageError):

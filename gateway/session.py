@@ -434,7 +434,7 @@ class Session:
                 self._doing.input_came()
         self._advance(spent)
         if not self._settled or self._holds:
-            self._watch(bytes_came=True)
+            self._watch(came=len(data))
 
     def _input_ended(self) -> None:
         self._state = State.ENDING
@@ -681,8 +681,8 @@ class Session:
             before, self._holds = self._holds, holds
             self.context.holdings.changed(self, before, holds)
 
-    def _watch(self, *, bytes_came: bool = False) -> None:
-        """Ask the loop for what can be handled now, and set the clock for what is waited for."""
+    def _watch(self, *, came: int = 0) -> None:
+        """Ask the loop for what can be handled now, and set the clock for what is waited for. `came`: bytes, now."""
         if self._state is State.CLOSED or self._state is State.WATCHING:
             return
         self._note_holdings()
@@ -697,9 +697,9 @@ class Session:
             self._mask = mask
             self.context.loop.modify(self._sock.fileno(), mask)
         if self._unsent is None and self._state is State.OPEN:
-            self._watch_input(bytes_came=bytes_came)
+            self._watch_input(came)
 
-    def _watch_input(self, *, bytes_came: bool) -> None:
+    def _watch_input(self, came: int) -> None:
         settings = self.context.settings
         phase = self._connection.phase
         listening = self._mask & READABLE and (self._doing is None or isinstance(self._doing, Upload))
@@ -708,9 +708,14 @@ class Session:
         elif phase is Phase.HEADER:
             if self._deadline_kind is not _Deadline.HEADER:
                 self._set_deadline(_Deadline.HEADER, settings.header_time)
-        elif bytes_came or self._deadline_kind not in (_Deadline.PAYLOAD, _Deadline.SUSPICION):
+        elif came or self._deadline_kind not in (_Deadline.PAYLOAD, _Deadline.SUSPICION):
             if self._connection.suspicious:
                 self._set_deadline(_Deadline.SUSPICION, settings.suspicion_silence)
+            elif self._deadline_kind is _Deadline.PAYLOAD and isinstance(self._doing, Upload):
+                # What came of it holds disk. Each byte gives the time that it may take, no more, or a trickle would go
+                # on for ever. While we do not listen nothing runs out: who is slow because of us loses nothing by it.
+                latest = self.context.loop.now + settings.payload_silence
+                self.deadline = min(latest, self.deadline + came / settings.slowest_upload)
             else:
                 self._set_deadline(_Deadline.PAYLOAD, settings.payload_silence)
 

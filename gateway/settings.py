@@ -47,6 +47,11 @@ class Settings(NamedTuple):
     """How long a connection may have a kept place without a proof."""
     header_time: float = 10.0
     payload_silence: float = 30.0
+    """How long a byte of a payload may be missing; of an upload, how far it may be behind `slowest_upload`."""
+    slowest_upload: float = 2048.0
+    """Bytes a second that a client has to send of a content above `inline_content`, while we wait for it."""
+    longest_upload: float = 4 * 3600.0
+    """How long such a content may take in all: it holds disk meanwhile."""
     response_silence: float = 60.0
     suspicion_silence: float = 1.0
     """How long a 603 with an impossible size may keep us guessing whether it is a lenient type 1."""

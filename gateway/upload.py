@@ -2,7 +2,8 @@
 
 Owns: one running upload. Promises: no more than `Settings.connection_under_way` of its content is in memory, and no
 more than that and `Settings.unsynced_content` is with the worker and not on disk yet; the frame is read to its end
-whatever the worker says; the answer is that of the commit, or the first refusal.
+whatever the worker says; the answer is that of the commit, or the first refusal. After `Settings.longest_upload` the
+connection is closed and nothing is kept.
 Exposure: strangers choose the content and its pace.
 
 The worker puts contents on disk beside its transactions, in steps of its own. It tells with each answer how far it is:
@@ -41,7 +42,7 @@ class Upload:
 
     __slots__ = (
         "_asking", "_collected", "_collected_size", "_committing", "_complete", "_ended", "_gone", "_host", "_number",
-        "_recipient", "_refused", "_under_way", "_unsynced",
+        "_overdue", "_recipient", "_refused", "_under_way", "_unsynced",
     )  # fmt: skip
 
     def __init__(self, host: Host, request: LargeSendRequest, refused: Refused | None) -> None:
@@ -58,6 +59,8 @@ class Upload:
         self._committing = False
         self._ended = False
         self._gone = False
+        context = host.context
+        self._overdue = context.call_at(context.loop.now + context.settings.longest_upload, host.break_off, host)
         if refused is None:
             proven = host.proven_as is not None
             begin = BeginUpload(
@@ -156,7 +159,7 @@ class Upload:
                 self._taken(operation, unsynced)
             case Stored(sequence) if isinstance(operation, CommitUpload):
                 self._host.write(encode_stored(self._recipient, sequence))
-                self._host.done()
+                self._end()
             case Refused():
                 self._step_refused(operation, outcome)
             case _ if self._refused is None:
@@ -192,6 +195,10 @@ class Upload:
 
     def _answer_refusal(self, refused: Refused) -> None:
         self._host.refuse(refused.reason, refused.retry_after)
+        self._end()
+
+    def _end(self) -> None:
+        self._overdue.cancel()
         self._host.done()
 
     def unknown(self, operation: Operation) -> None:
@@ -202,5 +209,6 @@ class Upload:
     def abandon(self) -> None:
         """The connection is gone: nothing of the upload is kept, unless its commit is on its way already."""
         self._gone = True
+        self._overdue.cancel()
         if self._refused is None and not self._committing:
             self._abort()

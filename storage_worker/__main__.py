@@ -20,7 +20,7 @@ from typing import Final
 
 from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint
 from common.errors import SettingRejected, StorageError, StoreDamaged, StoreFull, StoreInUse, StoreUnusable
-from common.version import VERSION
+from common.process_limits import forbid_core_dumps, raise_open_files
 from storage_worker.bodies import Bodies, DiskBodies, SyncThread
 from storage_worker.checkpoints import Checkpoints, CheckpointThread
 from storage_worker.database import CHECKPOINT_BYTES, Database
@@ -37,6 +37,7 @@ from storage_worker.journal import DiskJournal, Journal
 from storage_worker.post_office import Limits, PostOffice
 from storage_worker.room import Room
 from storage_worker.service import Service
+from storage_worker.settings import OWN_FILES, checked, parse, uploads_that_fit
 from storage_worker.store_facts import FactsFile, GenerationFile, Reserve, note_end, note_progress, open_store
 
 log = logging.getLogger("storage_worker")
@@ -51,33 +52,6 @@ _TRY_AGAIN_MS: Final = 1000
 """After a checkpoint that found no room or somebody in its way."""
 
 
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="messageu-storage-worker", description="Keeps MessageU's users and mail; a gateway is the way to it."
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
-    parser.add_argument("--data-folder", type=Path, help=f"where the mail is kept (${DATA_VARIABLE}, else data/)")
-    parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
-    parser.add_argument(
-        "--free-space-mark", type=_size, default=64 * 1024**2, help="bytes of free disk below which mail is refused"
-    )
-    parser.add_argument("--journal", type=_size, default=16 * 1024**2, help="bytes of the journal before the database")
-    defaults = Limits()
-    parser.add_argument("--largest-message", type=_size, default=defaults.largest_message, help="bytes")
-    parser.add_argument("--mailbox-messages", type=_size, default=defaults.mailbox_messages, help="messages that wait")
-    parser.add_argument("--mailbox-bytes", type=_size, default=defaults.mailbox_bytes, help="their contents together")
-    # For tests: a limit that needs no small disk.
-    parser.add_argument("--size-limit", type=_size, help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
-
-
-def _size(text: str) -> int:
-    size = int(text)
-    if size < 0:
-        raise ValueError(text)
-    return size
-
-
 def _unix_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -87,7 +61,7 @@ def _free_bytes(folder: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
-def _serve(settings: argparse.Namespace, folder: Path, wake: int) -> None:
+def _serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int) -> None:
     """Open the store, serve it until `wake` is readable, close it."""
     mark: int = settings.free_space_mark
     # A log or a journal of more than a quarter of the mark could fill what the mark keeps free.
@@ -108,7 +82,6 @@ def _serve(settings: argparse.Namespace, folder: Path, wake: int) -> None:
         keeper = Housekeeper(database, file, checkpoints)
         doors.callback(keeper.abandon)
         room = Room(mark, lambda: _free_bytes(folder), database.unused_bytes, database.take_ballast, keeper.give_back)
-        limits = Limits(settings.largest_message, settings.mailbox_messages, settings.mailbox_bytes)
         post_office = PostOffice(database, journal, bodies, limits, os.urandom, _unix_ms())
         desk = Desk(
             database,
@@ -197,24 +170,28 @@ class Housekeeper:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal comes; the exit code."""
-    settings = _arguments(arguments)
+    settings = parse(arguments)
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     # Whatever is made in the data folder is the owner's alone.
     os.umask(0o077)
+    forbid_core_dumps()
     reader, writer = socket.socketpair()
     writer.setblocking(False)  # noqa: FBT003
     # The handlers do nothing; that a signal came is read from the wake-up descriptor, between two transactions.
     previous = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     handlers = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
+        limits = checked(settings)
+        open_files = raise_open_files(limits.uploads + OWN_FILES)
+        limits = limits._replace(uploads=uploads_that_fit(limits.uploads, open_files))
         environment = dict(os.environ)
         if settings.data_folder is not None:
             environment[DATA_VARIABLE] = str(settings.data_folder)
         folder = data_folder(environment, Path.cwd())
         with folder_lock(folder):
-            _serve(settings, folder, reader.fileno())
+            _serve(settings, limits, folder, reader.fileno())
     except (SettingRejected, StoreInUse, StoreUnusable) as error:
         log.critical("can't start: %s", error)
         return EXIT_FINAL

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from common.data_folder import DATA_VARIABLE, data_folder
 from common.errors import JournalDamaged, SettingRejected, StorageError, StoreDamaged, StoreInUse, StoreUnusable
-from storage_worker.bodies import Bodies, DiskBodies, SyncThread
+from storage_worker.bodies import Bodies, DiskBodies, SyncThread, file_sizes
 from storage_worker.database import Database
 from storage_worker.folder import BODIES_NAME, DATABASE_NAME, GENERATION_NAME, JOURNAL_NAMES, folder_lock
 from storage_worker.journal import DiskJournal, Journal
-from storage_worker.mail_pages import MailPages
+from storage_worker.mail_pages import Load, MailPages
 from storage_worker.message_queue import waiting
 from storage_worker.recovery import recover_journal
 from storage_worker.store_facts import GenerationFile, new_generation, stored_facts
@@ -43,23 +43,37 @@ def users(database: Database, say: Say) -> int:
     return 0
 
 
-def stats(database: Database, say: Say) -> int:
-    """The store in a few numbers."""
+def stats(database: Database, folder: Path, say: Say) -> int:
+    """The store in a few numbers. `folder`: the data folder."""
     facts = stored_facts(database)
     if facts is None:
         say("The store is empty.")
         return 0
     count, proven = database.row("SELECT count(*), coalesce(sum(proven), 0) FROM user")
+    # In this order: what becomes a message meanwhile is counted as one thing or the other.
+    unfinished = _unfinished(database, folder / BODIES_NAME)
     loads = waiting(database)
     messages = sum([load.messages for load in loads.values()])
     size = sum([load.content_bytes for load in loads.values()])
     say(f"users               {count} ({proven} proven)")
     say(f"waiting messages    {messages} in {len(loads)} mailboxes, {size} bytes of content")
+    say(f"unfinished uploads  {unfinished.messages}, {unfinished.content_bytes} bytes on the disk")
     say(f"accepted so far     {facts.sequence}")
     say(f"room inside         {database.unused_bytes()} bytes")
     say(f"generation          {facts.generation}")
     say(f"starts              {facts.starts}")
     return 0
+
+
+def _unfinished(database: Database, bodies: Path) -> Load:
+    """The large contents that are no message in the database: those that still come, or came within two seconds.
+
+    While the worker is stopped they are what it left, and deletes at its next start.
+    """
+    sizes = file_sizes(bodies) if bodies.exists() else {}
+    for message in MailPages(database).in_files():
+        sizes.pop(message.body, None)
+    return Load(len(sizes), sum(sizes.values()))
 
 
 def unprove(database: Database, name: str, say: Say) -> int:
@@ -244,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if settings.command == "users":
                 return users(database, say)
             if settings.command == "stats":
-                return stats(database, say)
+                return stats(database, folder, say)
             return unprove(database, settings.name, say)
         finally:
             database.close()

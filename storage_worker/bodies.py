@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from common.errors import StoreDamaged, StoreFailed
-from storage_worker.folder import BODIES_NAME, sync_folder, unwritten
+from storage_worker.folder import BODIES_NAME, failed, sync_folder, unwritten
 from storage_worker.piece_sums import PIECE_BYTES, PieceSums, pieces_are_whole, table_bytes, table_is_whole
 
 SYNC_STEP: Final = 8 * 1024 * 1024
@@ -26,7 +26,8 @@ SYNC_STEP: Final = 8 * 1024 * 1024
 class BodyFolder(Protocol):
     """The door to the files; tests put a disk behind it that forgets, tears or fails.
 
-    All methods raise `StoreFailed`, and `append` `StoreFull` where there is no room.
+    All methods raise `StoreFailed`, and `append` `StoreFull` where there is no room. Where no more files may be open
+    `append` and `read` raise `NoFileLeft`.
     """
 
     def append(self, body: int, at: int, data: bytes) -> None:
@@ -47,6 +48,9 @@ class BodyFolder(Protocol):
     def close(self, body: int) -> None:
         """Nothing more is appended to it."""
 
+    def close_all(self) -> None:
+        """It is of no use any more."""
+
 
 class DiskBodies:
     """`bodies/` on a real disk."""
@@ -57,6 +61,8 @@ class DiskBodies:
         self._lock = threading.Lock()
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
+            # Open for good, so that a sync never lacks it.
+            self._names = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise StoreFailed(f"{folder} can't be made: {error.strerror}") from error
         sync_folder(folder.parent)
@@ -87,9 +93,9 @@ class DiskBodies:
                 return
             try:
                 os.fdatasync(descriptor)
+                os.fsync(self._names)
             except OSError as error:
                 raise StoreFailed(f"{self._path(body)} can't be synced: {error.strerror}") from error
-            sync_folder(self._folder)
 
     def read(self, body: int, at: int, length: int) -> bytes:
         """Bytes of a file, all of them."""
@@ -106,7 +112,7 @@ class DiskBodies:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise StoreFailed(f"{self._path(body)} can't be read: {error.strerror}") from error
+            raise failed(error, f"{self._path(body)} can't be read") from error
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def remove(self, body: int) -> None:
@@ -120,11 +126,7 @@ class DiskBodies:
 
     def sizes(self) -> dict[int, int]:
         """The files that are there: number -> bytes."""
-        try:
-            paths = [path for path in self._folder.iterdir() if path.name.isascii() and path.name.isdigit()]
-            return {int(path.name): path.stat().st_size for path in paths}
-        except OSError as error:
-            raise StoreFailed(f"{self._folder} can't be read: {error.strerror}") from error
+        return file_sizes(self._folder)
 
     def close(self, body: int) -> None:
         """Nothing more is appended to it."""
@@ -132,6 +134,27 @@ class DiskBodies:
             descriptor = self._open.pop(body, None)
             if descriptor is not None:
                 os.close(descriptor)
+
+    def close_all(self) -> None:
+        """It is of no use any more."""
+        for body in list(self._open):
+            self.close(body)
+        os.close(self._names)
+
+
+def file_sizes(folder: Path) -> dict[int, int]:
+    """The files of contents in a folder: number -> bytes. Works beside a running worker. Raises `StoreFailed`."""
+    sizes: dict[int, int] = {}
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.isascii() and entry.name.isdigit():
+                    # A running worker may have deleted it meanwhile.
+                    with contextlib.suppress(FileNotFoundError):
+                        sizes[int(entry.name)] = entry.stat().st_size
+    except OSError as error:
+        raise StoreFailed(f"{folder} can't be read: {error.strerror}") from error
+    return sizes
 
 
 class Syncer(Protocol):
@@ -330,6 +353,5 @@ class Bodies:
     def close(self) -> None:
         """Let go of everything; what grows stays as it is."""
         self._syncer.close()
-        for body in list(self._growing):
-            self._folder.close(body)
         self._growing.clear()
+        self._folder.close_all()

@@ -112,7 +112,8 @@ class Desk:
 
         `now_ms`: Unix milliseconds. Raises `StoreFailed`.
         """
-        intake = Intake.OPEN if self._room.allows_mail(now_ms) and not self._ledger.is_stuck else Intake.NO_MAIL
+        has_room = self._room.allows_mail(now_ms, self._post_office.uploaded)
+        intake = Intake.OPEN if has_room and not self._ledger.is_stuck else Intake.NO_MAIL
         failing: set[int] = set()
         try:
             wanted = sum(
@@ -205,7 +206,7 @@ class Desk:
     def _work(
         self, letters: Sequence[Letter], now_ms: int, intake: Intake, failing: set[int], answers: list[Answer]
     ) -> None:
-        self._post_office.begin(now_ms, intake)
+        self._post_office.begin(now_ms, intake, self._room.for_uploads)
         for index, letter in enumerate(letters):
             message = letter.message
             try:

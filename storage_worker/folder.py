@@ -1,7 +1,7 @@
 """What lies in the data folder, and who may use it.
 
-Owns: the names of the files, the lock that one worker holds, how names are made to last, and which failed write means
-that there is no room.
+Owns: the names of the files, the lock that one worker holds, how names are made to last, and which failures mean that
+there is no room, or no more files may be open.
 Promises: never two workers on one store; a new name in it survives a power cut once `sync_folder` returned.
 Exposure: the folder's owner.
 """
@@ -12,7 +12,7 @@ from typing import Final
 
 from common import disk
 from common.data_folder import exclusive
-from common.errors import StorageError, StoreFailed, StoreFull, StoreInUse, StoreUnusable
+from common.errors import NoFileLeft, StorageError, StoreFailed, StoreFull, StoreInUse, StoreUnusable
 
 DATABASE_NAME: Final = "mail.db"
 JOURNAL_NAMES: Final = ("mail.journal", "mail.journal.2")
@@ -55,14 +55,20 @@ def refuse_lost_database(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut. Raises `StoreFailed`."""
+    """Make the names in a folder survive a power cut. Raises `StoreFailed` and `NoFileLeft`."""
     try:
         disk.sync_folder(folder)
     except OSError as error:
-        raise StoreFailed(f"{folder} can't be synced: {error.strerror}") from error
+        raise failed(error, f"{folder} can't be synced") from error
+
+
+def failed(error: OSError, what: str) -> StorageError:
+    """Give the failure of `what`: `NoFileLeft` where it could not even begin, else `StoreFailed`."""
+    failure = NoFileLeft if error.errno in disk.NO_FILE else StoreFailed
+    return failure(f"{what}: {error.strerror}")
 
 
 def unwritten(error: OSError, path: Path) -> StorageError:
-    """Give the failure of a write: `StoreFull` where there was no room, else `StoreFailed`."""
-    failure = StoreFull if error.errno in disk.NO_ROOM else StoreFailed
+    """Give the failure of a write: `StoreFull` where there was no room, `NoFileLeft`, else `StoreFailed`."""
+    failure = StoreFull if error.errno in disk.NO_ROOM else NoFileLeft if error.errno in disk.NO_FILE else StoreFailed
     return failure(disk.told(error, path).problem)

@@ -17,7 +17,7 @@ from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 from common.entries import ENTRY_HEAD, FLAG_PROVEN, SEND_FRAME
-from common.errors import FrameUndecodable, StoreFull, ValueRejected
+from common.errors import FrameUndecodable, NoFileLeft, StoreFull, ValueRejected
 from common.operations import (
     NO_MAIL,
     AbortUpload,
@@ -74,7 +74,7 @@ log = logging.getLogger("storage_worker")
 _rarely: Final = RareLog(log)
 
 RETRY_AFTER: Final = 30
-"""Seconds after which trying again makes sense where a mailbox or the disk is full."""
+"""Seconds after which trying again makes sense where a mailbox or the disk is full, or uploads have no place."""
 
 _END: Final = 2**63 - 1
 _TOKENS_AT_ONCE: Final = 1024
@@ -92,6 +92,7 @@ _PROOF_NEEDED: Final = Refused(RefusalReason.PROOF_NEEDED)
 _TOO_LARGE: Final = Refused(RefusalReason.TOO_LARGE)
 _MAILBOX_FULL: Final = Refused(RefusalReason.MAILBOX_FULL, RETRY_AFTER)
 _STORAGE_FULL: Final = Refused(RefusalReason.STORAGE_FULL, RETRY_AFTER)
+_TOO_MANY_UPLOADS: Final = Refused(RefusalReason.TOO_FAST, RETRY_AFTER)
 _TOKEN_REUSED: Final = Refused(RefusalReason.TOKEN_REUSED)
 _DAMAGED: Final = Refused(RefusalReason.STORAGE_FULL, RETRY_AFTER)
 """No reason of the protocol says it: the operator has to do something, and trying again later is right."""
@@ -104,6 +105,10 @@ class Limits(NamedTuple):
     largest_message: int = 1024**3
     mailbox_messages: int = 1_000_000
     mailbox_bytes: int = 4 * 1024**3
+    uploads: int = 256
+    """Unfinished uploads at a time. The last quarter of the places is for senders on proven connections."""
+    uploads_of_user: int = 16
+    """Those of one sender."""
 
 
 IDS: Final = 2**32 - 1
@@ -156,6 +161,7 @@ class PostOffice:
         self._now_ms = 0
         self._intake = Intake.OPEN
         self._taken_bytes = 0
+        self._for_uploads = 0
         self._random_pool = b""
         self._random_at = 0
         self._handlers: dict[type, Callable[[int, Any], Outcome]] = {
@@ -169,11 +175,11 @@ class PostOffice:
             Chunk: self._chunk,
             CommitUpload: self._commit_upload,
             AbortUpload: self._abort_upload,
-            FetchWaiting: self._refusing_damage(self._fetch_waiting),
-            FetchPage: self._refusing_damage(self._fetch_page),
+            FetchWaiting: self._refusing_unread(self._fetch_waiting),
+            FetchPage: self._refusing_unread(self._fetch_page),
             Settle: self._settle,
             Release: self._release,
-            FetchAfter: self._refusing_damage(self._fetch_after),
+            FetchAfter: self._refusing_unread(self._fetch_after),
             GetProofKey: self._get_proof_key,
             MarkProven: self._mark_proven,
         }
@@ -189,12 +195,18 @@ class PostOffice:
         """The highest sequence ever given to a message."""
         return self._queue.sequence
 
+    @property
+    def uploaded(self) -> int:
+        """Bytes that unfinished uploads have on the disk."""
+        return self._uploads.held
+
     # --- the transaction ---------------------------------------------------------------------------------------
 
-    def begin(self, now_ms: int, intake: Intake) -> None:
-        """A transaction has begun."""
+    def begin(self, now_ms: int, intake: Intake, for_uploads: int) -> None:
+        """A transaction has begun. `for_uploads`: bytes that unfinished uploads together may hold."""
         self._now_ms = now_ms
         self._intake = intake
+        self._for_uploads = for_uploads
         self._taken_bytes = 0
         version = self._database.data_version()
         if version != self._data_version:
@@ -392,7 +404,7 @@ class PostOffice:
         # The hot path: the rules of `_may_send`, and the queue's `put`, written out for hundreds of messages at a
         # time. See docs/decisions/ for what that saves.
         frames, proven = run.frames, run.proven
-        largest, most_messages, most_bytes = self._limits
+        largest, most_messages, most_bytes = self._limits[:3]
         intake, now_ms = self._intake, self._now_ms
         known, find_user = self._users.known.get, self._users.find
         find_box, load_box = self._queue.boxes.get, self._queue.mailbox
@@ -484,12 +496,14 @@ class PostOffice:
         parties = self._may_send(wish.sender, wish.proven, wish.token, wish.recipient, wish.kind, wish.size)
         if isinstance(parties, Refused):
             return parties
-        if self._intake:
-            return _STORAGE_FULL
-        if not self._has_room(parties[1], wish.size):
-            return _MAILBOX_FULL
         if self._uploads.find(slot, wish.upload) is not None:
             return _MALFORMED
+        if self._intake or self._uploads.held + wish.size > self._for_uploads or not self._has_place(wish.proven):
+            return _STORAGE_FULL
+        if not self._has_room(parties[1], self._uploads.held_for(wish.recipient) + wish.size):
+            return _MAILBOX_FULL
+        if self._uploads.of_sender(wish.sender) >= self._limits.uploads_of_user:
+            return _TOO_MANY_UPLOADS
         body = self._queue.new_body()
         self._uploads.begin(
             Upload(
@@ -497,6 +511,11 @@ class PostOffice:
             )
         )  # fmt: skip
         return _TAKEN
+
+    def _has_place(self, proven: bool) -> bool:
+        """Whether one more upload may begin. An id alone, which is no secret, does not get the last places."""
+        most = self._limits.uploads
+        return len(self._uploads) < (most if proven else most - most // 4)
 
     def _upload_progress(self, slot: int, wish: UploadProgress) -> Outcome:
         upload = self._uploads.find(slot, wish.upload)
@@ -510,9 +529,14 @@ class PostOffice:
         if upload.received + len(chunk.content) > upload.size:
             self._uploads.drop(upload)
             return _MALFORMED
-        if self._intake:
+        if self._intake or self._uploads.held + len(chunk.content) > self._for_uploads:
             self._uploads.drop(upload)
             return _STORAGE_FULL
+        recipient = self._users.find(upload.recipient)
+        held_for = self._uploads.held_for(upload.recipient) + len(chunk.content)
+        if recipient is None or not self._has_room(recipient, held_for):
+            self._uploads.drop(upload)
+            return _MAILBOX_FULL
         try:
             self._uploads.add(upload, chunk.content)
         except StoreFull:
@@ -529,7 +553,12 @@ class PostOffice:
         if not isinstance(complete, _Complete):
             self._uploads.drop(upload)
             return complete
-        unsynced = self._uploads.complete(upload)
+        try:
+            unsynced = self._uploads.complete(upload)
+        except StoreFull:
+            # An empty one has no file until now.
+            self._uploads.drop(upload)
+            return _STORAGE_FULL
         if unsynced:
             return Taken(unsynced)
         self._uploads.finish(upload)
@@ -568,12 +597,15 @@ class PostOffice:
 
     # --- fetching ----------------------------------------------------------------------------------------------
 
-    def _refusing_damage(self, handler: Callable[[int, Any], Outcome]) -> Callable[[int, Any], Outcome]:
-        """A read that changes nothing before all of it was read: where a part is altered it is refused, and named."""
+    def _refusing_unread(self, handler: Callable[[int, Any], Outcome]) -> Callable[[int, Any], Outcome]:
+        """A read that changes nothing before all of it was read: refused where a part is altered or not to be had."""
 
         def handle(slot: int, wish: Any) -> Outcome:
             try:
                 return handler(slot, wish)
+            except NoFileLeft as error:
+                _rarely.write(logging.WARNING, "a fetch is refused: %s", error)
+                return _STORAGE_FULL
             except Exception as error:
                 if not self._database.is_damage(error):
                     raise

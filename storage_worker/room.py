@@ -1,12 +1,15 @@
-"""How much room the disk has left, and whether new mail may come in.
+"""How much room the disk has left, whether new mail may come in, and how much of it unfinished uploads may hold.
 
-Owns: the mark of free space, and when to look.
+Owns: the mark of free space, the share of uploads, and when to look.
 Promises: the disk is looked at no more than once a second and once per quarter of the mark that was accepted, and
 whenever SQLite found it full; room that comes back is noticed without a restart.
 Exposure: none. Time is passed in as Unix milliseconds.
 
 Mail may come in while the disk has the mark free. Deleted mail leaves its room inside the database's file, where only
 the database can use it again; it counts too, as long as the disk keeps a quarter of the mark for the log.
+
+Unfinished uploads together may hold half of what lies above the mark. So they never bring the disk down to it, and
+whoever leaves his unfinished keeps nobody from sending what is not that large.
 """
 
 import logging
@@ -16,6 +19,8 @@ from typing import Final
 log = logging.getLogger("storage_worker")
 
 LOOK_EVERY_MS: Final = 1000
+_UPLOADS_SHARE: Final = 2
+"""Unfinished uploads may hold one part in so many."""
 
 
 class Room:
@@ -41,23 +46,29 @@ class Room:
         self._accepted = 0
         self._is_short = False
         self._told = False
+        self.for_uploads = 0
+        """Bytes that unfinished uploads together may have on the disk, as of the last look."""
 
-    def allows_mail(self, now_ms: int) -> bool:
-        """Whether new mail may come in; looks where it is time to. Outside of transactions only."""
+    def allows_mail(self, now_ms: int, uploaded: int = 0) -> bool:
+        """Whether new mail may come in; looks where it is time to. Outside of transactions only.
+
+        `uploaded`: bytes that unfinished uploads have on the disk.
+        """
         # A clock that was set back must not stop the looking.
         if not 0 <= now_ms - self._looked_at < LOOK_EVERY_MS or self._accepted > self._mark // 4:
             self._looked_at = now_ms
             self._accepted = 0
-            self._is_short = not self._has_room()
+            self._is_short = not self._has_room(uploaded)
             if self._is_short:
                 self._give_back()
-                self._is_short = not self._has_room()
+                self._is_short = not self._has_room(uploaded)
             if self._is_short:
                 self._tell()
         return not self._is_short
 
-    def _has_room(self) -> bool:
+    def _has_room(self, uploaded: int) -> bool:
         disk = self._disk_bytes()
+        self.for_uploads = (max(0, disk - self._mark) + uploaded) // _UPLOADS_SHARE
         enough = disk >= self._mark or (disk >= self._mark // 4 and disk + self._unused_bytes() >= self._mark)
         return enough and self._take_reserve()
 

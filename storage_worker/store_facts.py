@@ -20,9 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from common.errors import StoreFailed, StoreFull
+from common.errors import StoreFull
 from storage_worker.database import Database
-from storage_worker.folder import sync_folder, unwritten
+from storage_worker.folder import failed, sync_folder, unwritten
 from storage_worker.journal import ERA_SIZE
 
 _RESERVED_AHEAD: Final = 100_000
@@ -76,7 +76,7 @@ class GenerationFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StoreFailed(f"{self._path} can't be read: {error.strerror}") from error
+            raise failed(error, f"{self._path} can't be read") from error
 
     def write(self, text: str) -> None:
         """Replace the content by way of a new file."""
@@ -134,9 +134,10 @@ def note_progress(database: Database, file: FactsFile) -> None:
     """Bring the file up to the database, so that a copy made before can be told from it. Raises `StoreFailed`."""
     try:
         facts = _lasting_facts(database)
+        noted = _noted_facts(file)
     except StoreFull:
+        # It stays behind, which is always right, until the next time.
         return
-    noted = _noted_facts(file)
     _note(file, facts._replace(reserved=max(facts.sequence, noted.reserved if noted is not None else 0)))
 
 

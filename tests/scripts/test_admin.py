@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.operations import ListUsers, MarkProven, Refused, StoreMessage
+from common.operations import BeginUpload, Chunk, CommitUpload, ListUsers, MarkProven, Refused, StoreMessage
 from common.values import RefusalReason
 from storage_worker import admin
 from storage_worker.database import Database
@@ -83,7 +83,22 @@ def test_stats(office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.
     out = capsys.readouterr().out
     assert "users               2 (1 proven)" in out
     assert "waiting messages    2 in 1 mailboxes, 5 bytes of content" in out
+    assert "unfinished uploads  0, 0 bytes on the disk" in out
     assert f"generation          {office.facts.generation}" in out
+
+
+def test_stats_tell_of_unfinished_uploads(
+    office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [alice] = gateway.register("alice")
+    for number, size in ((1, 3), (2, 5), (3, 7)):
+        gateway.ask(BeginUpload(number, alice, False, alice, 3, size), Chunk(number, bytes(size)))
+    gateway.ask(CommitUpload(2))
+    office.absorb()
+    assert run(tmp_path, "stats") == 0
+    out = capsys.readouterr().out
+    assert "waiting messages    1 in 1 mailboxes, 5 bytes of content" in out
+    assert "unfinished uploads  2, 10 bytes on the disk" in out
 
 
 def test_unprove_is_noticed_by_the_running_worker(

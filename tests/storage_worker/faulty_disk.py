@@ -141,6 +141,7 @@ class FaultyBodies:
         self.remove = folder.remove
         self.sizes = folder.sizes
         self.close = folder.close
+        self.close_all = folder.close_all
 
     def append(self, body: int, at: int, data: bytes) -> None:
         """Fails before anything is written, or behind half of it."""

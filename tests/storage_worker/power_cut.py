@@ -289,6 +289,9 @@ class _BodyFolder:
     def close(self, body: int) -> None:
         self._folder.close(body)
 
+    def close_all(self) -> None:
+        self._folder.close_all()
+
 
 class Tally(NamedTuple):
     """Over any number of cuts. `restored`: the store took itself for a restored one. Only the first two may grow."""

@@ -152,6 +152,9 @@ class GatedFolder:
     def close(self, body: int) -> None:
         """Nothing is open."""
 
+    def close_all(self) -> None:
+        """Nothing is open."""
+
 
 @pytest.fixture
 def gated() -> Iterator[tuple[GatedFolder, SyncThread]]:

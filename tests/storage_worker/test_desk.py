@@ -189,7 +189,7 @@ class TestNumbers:
         [alice] = gateway.register("alice")
         office.kill()
         office = open_office()
-        office.post_office.begin(0, office.post_office._intake)
+        office.post_office.begin(0, office.post_office._intake, 0)
         office.post_office.apply(9, [FetchAfter(alice, True, 0, 100, 54, 100, True)])
         gateway.office = office
         gateway.store(alice, alice, b"x")
@@ -567,7 +567,7 @@ class TestFullStore:
 
         caplog.set_level(logging.INFO)
         office = open_office(mark=1000)
-        office.free_bytes = 1000
+        office.free_bytes = 1002
         gateway = Gateway(office)
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"a")
@@ -586,7 +586,7 @@ class TestFullStore:
         outcome = gateway.one(FetchWaiting(1, alice, False, 1000, 25, 1000))
         assert isinstance(outcome, Leased)
         gateway.ask(Settle(1, alice, False, outcome.first, outcome.last))
-        office.free_bytes = 1000
+        office.free_bytes = 1002
         office.now_ms += 1000
         gateway.store(alice, alice, b"x")
         assert [record.levelname for record in caplog.records if "full" in record.msg or "room" in record.msg] == [

@@ -244,16 +244,6 @@ def test_a_mark_above_the_disks_size_refuses_mail(gateway: FakeGateway, folder: 
     assert "storage is full" in worker.log
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--free-space-mark", "-1"], ["--largest-message", "x"], ["--log-level", "loud"]]
-)
-def test_settings_that_are_none(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        program.main(arguments)
-    assert ended.value.code == 2
-    assert arguments[0] in capsys.readouterr().err
-
-
 class TestInThisProcess:
     """What is hard to bring about from outside."""
 

@@ -346,7 +346,7 @@ class TestStoreMessage:
         assert gateway.refused(StoreMessage(alice, False, bob, 3, b"x")) is Reason.MAILBOX_FULL
 
     def test_mailbox_bytes(self, open_office: Callable[..., Office]) -> None:
-        gateway = Gateway(open_office(limits=Limits(mailbox_bytes=100)))
+        gateway = Gateway(open_office(limits=Limits(largest_message=100, mailbox_bytes=100)))
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, bytes(60))
         assert gateway.refused(StoreMessage(alice, False, alice, 3, bytes(41))) is Reason.MAILBOX_FULL
