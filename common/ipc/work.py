@@ -20,7 +20,7 @@ _REGISTER: Final = 200
 _USERS: Final = 3_000
 _FETCH: Final = 200
 _BYTES_READ: Final = 200
-_BYTES_SENT: Final = 16
+_BYTES_SENT: Final = 64
 _BYTES_OF_CHUNK: Final = 200
 
 

@@ -44,7 +44,7 @@ def test_a_batch_of_one_kind_is_bounded(operation: Operation) -> None:
 
 
 def test_one_operation_goes_however_large_it_is() -> None:
-    assert fitting([StoreRun(False, bytes(8_000_000)), Release(1)], 2) == 1
+    assert fitting([StoreRun(False, bytes(32_000_000)), Release(1)], 2) == 1
 
 
 def test_what_waits_leaves_in_bounded_batches_and_what_comes_later_behind_it() -> None:
