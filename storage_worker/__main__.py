@@ -38,7 +38,15 @@ from storage_worker.post_office import Limits, PostOffice
 from storage_worker.room import Room
 from storage_worker.service import Service
 from storage_worker.settings import OWN_FILES, checked, parse, uploads_that_fit
-from storage_worker.store_facts import FactsFile, GenerationFile, Reserve, note_end, note_progress, open_store
+from storage_worker.store_facts import (
+    FactsFile,
+    GenerationFile,
+    Reserve,
+    note_end,
+    note_progress,
+    open_store,
+    refuse_lost_journal,
+)
 
 log = logging.getLogger("storage_worker")
 
@@ -71,12 +79,15 @@ def _serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int
         refuse_lost_database(folder)
         database = Database(folder / DATABASE_NAME, size_limit=settings.size_limit, checkpoint_bytes=log_bytes)
         doors.callback(database.abandon)
+        file = GenerationFile(folder / GENERATION_NAME)
+        if not database.was_upgraded:
+            # Earlier versions made do with one file, or none.
+            refuse_lost_journal(folder, file)
         journal = Journal([DiskJournal(folder / name, journal_bytes) for name in JOURNAL_NAMES], journal_bytes)
         doors.callback(journal.close)
         disk_bodies = DiskBodies(folder / BODIES_NAME)
         bodies = Bodies(disk_bodies, SyncThread(disk_bodies))
         doors.callback(bodies.close)
-        file = GenerationFile(folder / GENERATION_NAME)
         facts = open_store(database, file, _unix_ms(), os.urandom)
         checkpoints = CheckpointThread(lambda: Database(folder / DATABASE_NAME, beside=True))
         keeper = Housekeeper(database, file, checkpoints)

@@ -192,6 +192,8 @@ class Database:
         self._lasting_commits = 0
         self._has_ballast = True
         self._closed = False
+        self.was_upgraded = False
+        """Whether an earlier version of this program made it, and this opening brought it over."""
         self._beside = beside
         try:
             with _translated(StoreUnusable):
@@ -250,6 +252,7 @@ class Database:
                 if version == 2:
                     self._run(_UPGRADE_FROM_2).fetchall()
                 self._run(_UPGRADE_FROM_3).fetchall()
+            self.was_upgraded = True
             log.info("%s was of schema version %d and is of version %d now", path, version, SCHEMA_VERSION)
         self._has_ballast = self.find("SELECT 1 FROM ballast") is not None
         # What a crash left in the log is made safe before anything of it is answered: a failed sync may have left

@@ -24,6 +24,8 @@ from storage_worker.store_facts import GenerationFile, new_generation
 from storage_worker.user_registry import UserRegistry
 
 _ASIDE: Final = "damaged"
+_SMALLEST: Final = 64 * 1024
+"""Bytes of a journal that is made where none is left."""
 
 
 class Recovered(NamedTuple):
@@ -40,7 +42,7 @@ def recover_journal(database: Database, folder: Path, now_ms: int, random_bytes:
     kept = [_keep(folder / name, now_ms) for name in JOURNAL_NAMES if (folder / name).exists()]
     sync_folder(folder)
     sizes = [path.stat().st_size for path in kept]
-    size = max([0, *sizes])
+    size = max([_SMALLEST, *sizes])
     journal = Journal([DiskJournal(folder / name, size) for name in JOURNAL_NAMES], size)
     disk_bodies = DiskBodies(folder / BODIES_NAME)
     bodies = Bodies(disk_bodies, SyncThread(disk_bodies))

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from common.errors import StoreFull
+from common.errors import StoreFull, StoreUnusable
 from storage_worker.database import Database
-from storage_worker.folder import failed, sync_folder, unwritten
+from storage_worker.folder import JOURNAL_NAMES, failed, sync_folder, unwritten
 from storage_worker.journal import ERA_SIZE
 
 _RESERVED_AHEAD: Final = 100_000
@@ -128,6 +128,26 @@ def open_store(database: Database, file: FactsFile, now_ms: int, random_bytes: C
             database.execute("UPDATE store SET generation = ?, starts = ?, sequence = ?", facts[1:4])
     _note(file, facts)
     return facts
+
+
+def refuse_lost_journal(folder: Path, file: FactsFile) -> None:
+    """Look whether a journal is gone that had what was acknowledged last.
+
+    After an orderly end nothing is reserved and the journal holds nothing. Raises `StoreUnusable`.
+    """
+    noted = _noted_facts(file)
+    if noted is None or noted.reserved <= noted.sequence:
+        return
+    try:
+        lost = [path for name in JOURNAL_NAMES if not (path := folder / name).exists() or not path.stat().st_size]
+    except OSError as error:
+        raise failed(error, f"{folder} can't be read") from error
+    if lost:
+        raise StoreUnusable(
+            f"{lost[0]} is missing or empty, and the server did not end in an orderly way: what it acknowledged last "
+            "may have been in there. Put it back, or the whole data folder from a backup; or let `scripts/admin "
+            "recover-journal` go on without it"
+        )
 
 
 def note_progress(database: Database, file: FactsFile) -> None:

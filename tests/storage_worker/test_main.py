@@ -31,6 +31,7 @@ from common.operations import (
 )
 from common.values import RefusalReason as Reason
 from storage_worker import __main__ as program
+from storage_worker import admin
 from storage_worker.database import Database
 from storage_worker.desk import Letter
 from storage_worker.service import Service
@@ -201,6 +202,34 @@ def test_a_database_that_was_lost_is_not_made_anew(gateway: FakeGateway, folder:
     assert words in again.log
     assert "store.generation, mail.journal, mail.journal.2 beside it" in again.log
     assert loss == "empty" or not (folder / "mail.db").exists()
+
+
+@pytest.mark.parametrize("name", ["mail.journal", "mail.journal.2"])
+@pytest.mark.parametrize("loss", ["missing", "empty"])
+def test_a_journal_that_was_lost_is_not_made_anew(gateway: FakeGateway, folder: Path, name: str, loss: str) -> None:
+    worker = worker_on_a_store(gateway, folder)
+    [outcome] = gateway.ask(Register("bob", KEY))
+    assert isinstance(outcome, Registered)
+    gateway.ask(StoreMessage(outcome.client_id, False, outcome.client_id, 3, b"x"))
+    worker.kill()
+    (folder / name).unlink()
+    if loss == "empty":
+        (folder / name).touch()
+    again = WorkerProcess(folder)
+    assert again.wait() == 78
+    assert f"{folder / name} is missing or empty" in again.log
+    assert admin.main(["--data-folder", str(folder), "recover-journal"]) == 0
+    last = WorkerProcess(folder)
+    gateway.hello(b"b" * 16)
+    assert last.end() == 0
+
+
+def test_after_an_orderly_end_the_journal_holds_nothing(gateway: FakeGateway, folder: Path) -> None:
+    assert worker_on_a_store(gateway, folder).end() == 0
+    (folder / "mail.journal").unlink()
+    again = WorkerProcess(folder)
+    gateway.hello(b"b" * 16)
+    assert again.end() == 0
 
 
 def test_a_start_beside_somebody_who_reads_is_tried_again(

@@ -71,7 +71,7 @@ $ disk 2000 dave register dave
 = 1
 
 # No room for the export of a home: there is no file then.
-$ server limit --mailbox-messages 0
+$ server limit --mailbox-messages 1
 $ alice -q send bob --file {HOME}/large.bin
 ! messageu: The recipient's mailbox is full. {ANY}
 = 5
@@ -87,7 +87,7 @@ $ alice export {HOME}/alice.backup --passphrase-file {HOME}/pass
 
 # No room for the home that is restored: nothing of it is there.
 $ disk 150000 laptop import {HOME}/alice.backup --passphrase-file {HOME}/pass
-! messageu: There is no room to write {PATH}/laptop/.importing/store.spool/{ANY} (File too large); nothing was imported. Free some space and try again.
+! messageu: There is no room to write {PATH}/laptop/.importing/{ANY} (File too large); nothing was imported. Free some space and try again.
 = 1
 $ laptop import {HOME}/alice.backup --passphrase-file {HOME}/pass
 ! {PATH} is restored in {PATH}. Use one of the two homes from now on, not both.

@@ -15,7 +15,7 @@ $ laptop import {HOME}/old.backup --passphrase-file {HOME}/pass
 $ alice --quiet send bob "second"
 $ laptop recv
 > {TIME} alice sent something that can't be decrypted: no symmetric key is shared with the sender
-! 1 could not be decrypted. It is kept, and shown as soon as its key is here; ask the sender for a new symmetric key.
+! 1 could not be decrypted. It is kept, and shown as soon as a key that fits is here; ask the sender for a new symmetric key, or to send it again.
 = 9
 $ laptop recv
 ! No messages wait.

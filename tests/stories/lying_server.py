@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from common.values import ClientId, PublicKey
 
 _READ_SIZE = 1 << 18
+_SPREAD = 1000
 _LOOK_AGAIN = 0.05
 _HIGHEST_MESSAGE_ID = 2**32 - 1
 
@@ -140,7 +141,7 @@ class Middleman:
                         came.extend(data)
                 while (frame := _cut(from_client, REQUEST_HEADER.size)) is not None:
                     ack = self._listen(frame, ack)
-                    server.sendall(frame)
+                    server.sendall(_with_true_ack(frame))
                 while (frame := _cut(from_server, RESPONSE_HEADER.size)) is not None:
                     _, code, _ = RESPONSE_HEADER.unpack_from(frame)
                     if code not in self.withholds:
@@ -169,15 +170,41 @@ class Middleman:
             payload = KEY_REPLY.pack(subject, self.names)
         elif code in {ResponseCode.WAITING, ResponseCode.FETCHED}:
             letters, self._letters = self._letters, []
-            payload = b"".join(_entry(code, ack, *letter) for letter in letters) + payload
+            if code == ResponseCode.FETCHED:
+                payload = _renumbered(payload)
+            entries = [_entry(code, ack + place, *letter) for place, letter in enumerate(letters, 1)]
+            payload = b"".join(entries) + payload
         return RESPONSE_HEADER.pack(version, code, len(payload)) + payload
 
 
-def _entry(code: int, ack: int, sender: ClientId, kind: int, content: bytes) -> bytes:
-    """A letter as an entry of a list of mail; behind it the client acknowledges what it has acknowledged before."""
+def _renumbered(payload: bytes) -> bytes:
+    """Mail as a client is told of it: with room between the numbers for what he puts in."""
+    parts = []
+    at = 0
+    while at < len(payload):
+        sender, token, sequence, *rest, size = FETCHED_HEAD.unpack_from(payload, at)
+        end = at + FETCHED_HEAD.size + size
+        parts += [
+            FETCHED_HEAD.pack(sender, token, sequence * _SPREAD, *rest, size),
+            payload[at + FETCHED_HEAD.size : end],
+        ]
+        at = end
+    return b"".join(parts)
+
+
+def _with_true_ack(frame: bytes) -> bytes:
+    """The pair of `_renumbered`, for what a client acknowledges."""
+    if REQUEST_HEADER.unpack_from(frame)[2] != RequestCode.FETCH:
+        return frame
+    ack, most, wait = FETCH.unpack(frame[REQUEST_HEADER.size :])
+    return frame[: REQUEST_HEADER.size] + FETCH.pack(ack // _SPREAD, most, wait)
+
+
+def _entry(code: int, number: int, sender: ClientId, kind: int, content: bytes) -> bytes:
+    """A letter as an entry of a list of mail."""
     if code == ResponseCode.WAITING:
         return WAITING_HEAD.pack(sender, _HIGHEST_MESSAGE_ID, kind, len(content)) + content
-    head = (sender, os.urandom(16), ack, 1_700_000_000_000, FLAG_SENDER_PROVEN, kind, len(content))
+    head = (sender, os.urandom(16), number, 1_700_000_000_000, FLAG_SENDER_PROVEN, kind, len(content))
     return FETCHED_HEAD.pack(*head) + content
 
 

@@ -143,6 +143,7 @@ NOT_RUN: Final = {
     ".venv/bin/python scripts/captures.py --pictures DIR": "four times what --write does, which is run",
     "scripts/test": "is what runs this",
     "scripts/bench": MINUTES,
+    "scripts/torture --only floods": MINUTES,
     "scripts/bench --all": MINUTES,
     "scripts/bench --install": "installs packages of the system, as root",
     "scripts/bench --only 50x32 --only drain --rounds 5 --seconds 10": MINUTES,
