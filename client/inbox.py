@@ -295,8 +295,11 @@ class Inbox:
         raise problem
 
     def _open_file(self, row: InboxRow) -> SavedFile:
-        if row.saved_path is not None and paths.from_kept(row.saved_path).is_file():
-            return SavedFile(paths.from_kept(row.saved_path))
+        if row.saved_path is not None:
+            # Whoever made an imported store chose the path: it is none of ours unless it lies where files are saved.
+            path = paths.from_kept(row.saved_path)
+            if path.parent == self._save_dir and path.is_file() and not path.is_symlink():
+                return SavedFile(path)
         problem = CipherError(_NO_KEY)
         # Hardly any: nothing but the padding tells whether a key fits, and of 256 wrong keys one does.
         for key in self._contacts.file_keys(row.sender):

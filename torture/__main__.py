@@ -22,6 +22,7 @@ from torture import (
     floods,
     hostile_keys,
     impersonation,
+    malicious_exports,
     orderly_stops,
     power_cuts,
     published_clients,
@@ -54,6 +55,7 @@ DRILLS: Final[Mapping[str, Drill]] = {
     restored_backup.NAME: restored_backup.run,
     hostile_keys.NAME: hostile_keys.run,
     floods.NAME: floods.run,
+    malicious_exports.NAME: malicious_exports.run,
 }
 
 

@@ -53,7 +53,8 @@ _COLUMNS: Final = {
         "number": _NUMBER, "sender": _ID, "kind": _BYTE, "size": _SIZE, "content": _or_none(_CONTENT),
         "digest": "length({0}) = 32", "server_number": _ANY_NUMBER, "token": _or_none(_ID), "pull": _or_none(_NUMBER),
         "received_at": _TIME, "accepted_at": _or_none(_ANY_NUMBER), "sender_proven": _FLAG,
-        "state": "{0} BETWEEN 0 AND 3", "repeated": _FLAG, "late": _FLAG, "saved_path": _or_none(_TEXT),
+        "state": "{0} BETWEEN 0 AND 3", "repeated": _FLAG, "late": _FLAG,
+        "saved_path": _or_none(f"({_TEXT} AND state IN (1, 2))"),
     },
     "outbox": {
         "number": _NUMBER, "token": _ID, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 4", "size": _SIZE,
@@ -72,7 +73,8 @@ _COLUMNS: Final = {
         "offered_id": _or_none(_ID), "offered_key": _or_none(_KEY), "offered_since": _or_none(_TIME),
     },
     "vault": {"wrapped": "length({0}) BETWEEN 1 AND 4096"},
-    "rewrite": {"name": "length({0}) BETWEEN 1 AND 100", "content": "length({0}) <= 65536"},
+    # Who exports has settled it; what stands here would be written into the home.
+    "rewrite": {"name": "0", "content": "0"},
     # What AUTOINCREMENT goes on from: at its end no row could be added any more.
     "sqlite_sequence": {"seq": "{0} BETWEEN 0 AND 9007199254740992"},
 }  # fmt: skip

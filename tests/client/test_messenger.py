@@ -615,6 +615,27 @@ def test_more_than_one_answer_holds(
     assert seen[-1][0] == seen[-1][1] == 1_100_025
 
 
+def test_a_saved_path_that_somebody_chose_is_none_of_ours(
+    pair: tuple[Messenger, Messenger], tmp_path: Path, make: Callable[..., Messenger]
+) -> None:
+    alice, bob = pair
+    bait = tmp_path / "bait"
+    bait.write_bytes(b"bait")
+    (tmp_path / "file").write_bytes(b"sent")
+    alice.send_file("bob", tmp_path / "file")
+    received = bob.receive()
+    next(message for message in received if isinstance(message.content, SavedFile))
+    received.close()
+    with bob._store._database.transaction():
+        bob._store._database.run("UPDATE inbox SET saved_path = ? WHERE state = 1", str(bait))
+    bob.close()
+    (again,) = make("bob").receive()
+    assert isinstance(again.content, SavedFile)
+    assert again.content.path.read_bytes() == b"sent"
+    assert again.content.path != bait
+    assert bait.read_bytes() == b"bait"
+
+
 def test_a_huge_text_is_handed_out_as_a_file(
     pair: tuple[Messenger, Messenger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
