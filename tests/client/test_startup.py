@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent
 
-LIGHT = {"client", "client.__main__", "client.arguments", "client.interruption", "common", "common.version"}
+LIGHT = {
+    "client",
+    "client.__main__",
+    "client.arguments",
+    "client.interruption",
+    "common",
+    "common.process_limits",
+    "common.version",
+}
 NOT_TO_SEND = {
     f"client.{name}"
     for name in ("archive", "chat", "console", "menu", "passphrase", "commands.carry", "commands.doctor")
