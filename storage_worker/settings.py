@@ -45,7 +45,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--journal", type=int, default=16 * 1024**2, help="bytes of the journal before the database")
     defaults = Limits()
-    parser.add_argument("--largest-message", type=int, help="bytes (1 GiB, or what a mailbox holds)")
+    parser.add_argument("--largest-message", type=int, default=defaults.largest_message, help="bytes")
     parser.add_argument("--mailbox-messages", type=int, default=defaults.mailbox_messages, help="messages that wait")
     parser.add_argument("--mailbox-bytes", type=int, default=defaults.mailbox_bytes, help="their contents together")
     parser.add_argument("--uploads", type=int, default=defaults.uploads, help="unfinished uploads at a time")
@@ -55,19 +55,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _largest_message(options: argparse.Namespace) -> int:
-    """What was asked for; where nothing was, a mailbox that is set lower bounds it too."""
-    given: int | None = options.largest_message
-    return min(Limits().largest_message, max(options.mailbox_bytes, 1)) if given is None else given
-
-
 def checked(options: argparse.Namespace) -> Limits:
     """Give the limits. Raises `SettingRejected` where the worker could not serve with these options."""
-    largest = _largest_message(options)
     for option, value, least, most in (
         ("--free-space-mark", options.free_space_mark, 0, _MOST),
         ("--journal", options.journal, _SMALLEST_JOURNAL, _LARGEST_JOURNAL),
-        ("--largest-message", largest, 1, LARGEST_CONTENT),
+        ("--largest-message", options.largest_message, 1, LARGEST_CONTENT),
         ("--mailbox-messages", options.mailbox_messages, 1, _MOST_MESSAGES),
         ("--mailbox-bytes", options.mailbox_bytes, 1, _MOST),
         ("--uploads", options.uploads, 1, _MOST_UPLOADS),
@@ -76,13 +69,13 @@ def checked(options: argparse.Namespace) -> Limits:
     ):
         if not least <= value <= most:
             raise SettingRejected(f"{option} is {least} to {most}, not {value}")
-    if largest > options.mailbox_bytes:
+    if options.largest_message > options.mailbox_bytes:
         raise SettingRejected(
-            f"--largest-message ({largest}) is more than --mailbox-bytes ({options.mailbox_bytes}), so "
+            f"--largest-message ({options.largest_message}) is more than --mailbox-bytes ({options.mailbox_bytes}), so "
             "that it would fit into no mailbox"
         )
     return Limits(
-        largest,
+        options.largest_message,
         options.mailbox_messages,
         options.mailbox_bytes,
         options.uploads,
