@@ -1,6 +1,6 @@
 """Keep one program running: start it, start it again when it fails, end when it ends.
 
-    keep_running.py [--ancestors N] [--once] [--settle SECONDS] [--kill-after SECONDS] -- COMMAND ...
+    keep_running.py [--ancestors N] [--after NAME] [--once] [--settle SECONDS] [--kill-after SECONDS] -- COMMAND ...
 
 One of these stands in every line of the Procfile, for honcho ends all programs when one of them ends.
 
@@ -12,6 +12,9 @@ One of these stands in every line of the Procfile, for honcho ends all programs 
 - SIGTERM, SIGINT and SIGHUP are passed on once; what has not ended --kill-after seconds later (4.5) is killed.
 - The program dies with its keeper, even at kill -9. The keeper ends with its N nearest ancestors; honcho puts one
   process of its own in between, so that its Procfile says 2.
+- honcho signals all its programs at once. With --after NAME the signal is passed on when the keepers of the programs
+  of that name, under the same farthest ancestor, have ended, but at the latest half a second before the program would
+  be killed. So the storage worker still answers while its gateway ends. Linux only; elsewhere it is passed on at once.
 
 scripts/run keeps honcho itself with --once (no restart) and --settle: honcho that is asked to end before it has seen
 all its programs start fails and then hangs (2.0.0), so that a signal waits until honcho is that old.
@@ -41,7 +44,11 @@ FIRST_DELAY = 0.1
 LONGEST_DELAY = 5.0
 HEALTHY_AFTER = 10.0
 KILL_AFTER = 4.5
+END_TIME = 0.5
+"""What is left of KILL_AFTER for a program whose signal was held back for others."""
 LOOK_AGAIN_AFTER = 1.0
+FARTHEST_ANCESTOR = 8
+"""How many generations lie at most between honcho and a keeper that it started."""
 
 EX_CONFIG = 78
 CANNOT_START = 127
@@ -70,7 +77,9 @@ class Keeper:
 
     `start` starts the program. `wait` sleeps for at most the given seconds, less when something happened, and
     returns the signals that asked for the end. `clock` counts seconds. `log` takes one line.
-    A program gets no signal before it is `settle` seconds old, and is started again only where `restart` says so.
+    A program gets no signal before it is `settle` seconds old. While `others_run` says that those run that have to end
+    before it, its signal is held back, until `END_TIME` before it would be killed. It is started again only where
+    `restart` says so.
     """
 
     def __init__(
@@ -82,6 +91,7 @@ class Keeper:
         settle: float = 0.0,
         restart: bool = True,
         kill_after: float = KILL_AFTER,
+        others_run: Callable[[], bool] = lambda: False,
     ) -> None:
         self._start = start
         self._wait = wait
@@ -90,6 +100,7 @@ class Keeper:
         self._settle = settle
         self._restart = restart
         self._kill_after = kill_after
+        self._others_run = others_run
         self._stopping = False
 
     def run(self) -> int:
@@ -116,22 +127,24 @@ class Keeper:
         """Wait for the program's end, pass on the first request to end it, and kill it when it takes too long."""
         settled_at = self._clock() + self._settle
         to_send: int | None = None
-        kill_at: float | None = None
+        hold_until = kill_at = inf
         while (code := child.poll()) is None:
             now = self._clock()
-            if to_send is not None and now >= settled_at:
+            if to_send is not None and now >= settled_at and (now >= hold_until or not self._others_run()):
                 child.send_signal(to_send)
                 to_send = None
-            if kill_at is not None and now >= kill_at:
+            if now >= kill_at:
                 self._log(f"has not ended within {self._kill_after} s; killing it")
                 child.kill()
-                kill_at = None
-            next_step = min(settled_at if to_send is not None else inf, kill_at if kill_at is not None else inf)
+                kill_at = inf
+            moments = [kill_at, *([settled_at, hold_until] if to_send is not None else [])]
+            next_step = min([moment for moment in moments if moment > now], default=inf)
             asked = self._wait(min(LOOK_AGAIN_AFTER, next_step - now))
             if asked and not self._stopping:
                 self._stopping = True
                 to_send = asked[0]
                 kill_at = self._clock() + self._kill_after
+                hold_until = kill_at - END_TIME
         return code
 
     def _pause(self, seconds: float) -> bool:
@@ -165,11 +178,18 @@ def display_name(command: Sequence[str]) -> str:
 
 
 class Doorbell:
-    """Waits for signals and for the end of ancestors. A child's end wakes it too (SIGCHLD)."""
+    """Waits for signals and for the end of ancestors. A child's end wakes it too (SIGCHLD).
 
-    def __init__(self, ancestors: int) -> None:
+    So does the end of the keepers of programs named `after`, once `others_run` was asked.
+    """
+
+    def __init__(self, ancestors: int, after: str | None = None) -> None:
         self._parent = os.getppid() if ancestors else None
-        self._pidfds = open_ancestors(ancestors)
+        numbers = ancestors_of(os.getpid(), ancestors)
+        self._top = numbers[-1] if after is not None and numbers else None
+        self._after = after
+        self._pidfds = open_all(numbers)
+        self._others: list[int] | None = None
         self._reader, writer = os.pipe()
         os.set_blocking(self._reader, False)
         os.set_blocking(writer, False)
@@ -182,11 +202,15 @@ class Doorbell:
 
     def wait(self, timeout: float) -> list[int]:
         """Sleep until something happened, at most `timeout`; return the signals that ask for the end."""
-        ready, _, _ = select.select([self._reader, *self._pidfds], [], [], timeout)
+        others = self._others or []
+        ready, _, _ = select.select([self._reader, *self._pidfds, *others], [], [], timeout)
         asked: list[int] = []
         if self._reader in ready:
             with contextlib.suppress(BlockingIOError):
                 asked += [number for number in os.read(self._reader, 4096) if number != signal.SIGCHLD]
+        for pidfd in [pidfd for pidfd in others if pidfd in ready]:
+            others.remove(pidfd)
+            os.close(pidfd)
         gone = [pidfd for pidfd in self._pidfds if pidfd in ready]
         for pidfd in gone:
             self._pidfds.remove(pidfd)
@@ -196,26 +220,63 @@ class Doorbell:
         # A hang-up means to a program "read your settings again", or nothing; here it means the end.
         return [signal.SIGTERM if number == signal.SIGHUP else number for number in asked]
 
+    def others_run(self) -> bool:
+        """Whether keepers run whose programs have to end before ours. They are looked for at the first call."""
+        if self._others is None:
+            found = [] if self._after is None or self._top is None else keepers_of(self._after, self._top)
+            self._others = open_all(found)
+        return bool(self._others)
+
 
 def _only_wake(_number: int, _frame: object) -> None:
     """Do nothing: that the signal arrived is read from the wake-up pipe."""
 
 
-def open_ancestors(count: int) -> list[int]:
-    """Return descriptors that become readable when one of the nearest ancestors ends (Linux; else none)."""
-    pidfds: list[int] = []
+def ancestors_of(pid: int, count: int) -> list[int]:
+    """Return the numbers of the `count` nearest ancestors of a process, the parent first (Linux; else none)."""
+    found: list[int] = []
     if sys.platform == "linux":
-        pid = os.getppid()
         for _ in range(count):
-            # Ancestors out of sight (in a container, pid 0 and 1) have no end that matters.
-            if pid <= 1:
-                break
             try:
-                pidfds.append(os.pidfd_open(pid))
                 pid = parent_of(pid)
             except OSError:
                 break
+            # Ancestors out of sight (in a container, pid 0 and 1) have no end that matters.
+            if pid <= 1:
+                break
+            found.append(pid)
+    return found
+
+
+def open_all(pids: Sequence[int]) -> list[int]:
+    """Return descriptors that become readable when one of the processes ends; none for those that have ended."""
+    pidfds: list[int] = []
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            pidfds.append(os.pidfd_open(pid))
     return pidfds
+
+
+def keepers_of(name: str, top: int) -> list[int]:
+    """Return the numbers of the keepers of programs of that name among the descendants of process `top`."""
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        # A process that ends while it is looked at is none that has to be waited for.
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and kept_program(entry.joinpath("cmdline").read_bytes()) == name:
+                pid = int(entry.name)
+                if top in ancestors_of(pid, FARTHEST_ANCESTOR):
+                    found.append(pid)
+    return found
+
+
+def kept_program(command_line: bytes) -> str | None:
+    """Return the name of the program that is kept by a process with this /proc/PID/cmdline; None for no keeper."""
+    words = os.fsdecode(command_line).split("\0")[:-1]
+    if "--" not in words or Path(__file__).name not in [Path(word).name for word in words[: words.index("--")]]:
+        return None
+    command = words[words.index("--") + 1 :]
+    return display_name(command) if command else None
 
 
 def parent_of(pid: int) -> int:
@@ -242,6 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and keep the program running."""
     parser = argparse.ArgumentParser(prog="keep_running.py", description="Keep one program running.")
     parser.add_argument("--ancestors", type=int, default=1, help="how many nearest ancestors to end with (1)")
+    parser.add_argument("--after", metavar="NAME", help="pass a signal on when the programs of that name have ended")
     parser.add_argument("--once", action="store_true", help="do not start the program again")
     parser.add_argument("--settle", type=float, default=0.0, help="send it no signal before this age in seconds (0)")
     parser.add_argument("--kill-after", type=float, default=KILL_AFTER, help=f"seconds to end in ({KILL_AFTER})")
@@ -254,7 +316,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             print(f"keep_running: {name} {text}", file=sys.stderr, flush=True)
 
-    bell = Doorbell(options.ancestors)
+    bell = Doorbell(options.ancestors, options.after)
     keeper = Keeper(
         lambda: start_bound(command),
         bell.wait,
@@ -263,6 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settle=options.settle,
         restart=not options.once,
         kill_after=options.kill_after,
+        others_run=bell.others_run,
     )
     return keeper.run()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -29,13 +28,15 @@ class SetUp:
     def __init__(self, folder: Path) -> None:
         # It is asked for nothing but its port, and whether it answers.
         self.server = Server(folder)
-        shutil.copy(ROOT / "Procfile", folder)
+        # A machine may be so slow that an orderly end takes longer than the keepers and scripts/run allow.
+        patient = f"--kill-after {HANG_SECONDS}"
+        procfile = (ROOT / "Procfile").read_text()
+        (folder / "Procfile").write_text(procfile.replace("keep_running.py", f"keep_running.py {patient}"))
         (folder / "scripts").symlink_to(ROOT / "scripts")
         (folder / ".venv").symlink_to(sys.prefix)
         lines = (ROOT / "scripts" / "run").read_text().replace("\\\n", " ").splitlines()
         (command,) = [line.removeprefix("exec ") for line in lines if line.startswith("exec ")]
-        # A machine may be so slow that an orderly end takes longer than scripts/run allows.
-        command = command.replace("--kill-after 4.9", f"--kill-after {HANG_SECONDS}")
+        command = command.replace("--kill-after 4.9", patient)
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         # honcho's PORT must not win over myport.info, and the data folder makes itself.
         environment.pop("MESSAGEU_DATA", None)
@@ -93,6 +94,20 @@ def test_it_ends_when_told_to_and_leaves_nothing_running(set_up: SetUp, number: 
     log = set_up.log.read_text()
     assert log.count("stopped") >= 2, log
     assert "Traceback" not in log
+
+
+def test_the_worker_answers_until_its_gateway_has_ended(set_up: SetUp) -> None:
+    set_up.ready()
+    alice = new_account(set_up.server.port, "alice")
+    with Caller(set_up.server.port) as fetching:
+        fetching.send(alice.client_id, alice.client_id, b"handed out")
+        assert [mail.content for mail in fetching.pull(alice.client_id)] == [b"handed out"]
+        # Whether the mail arrived is open: at its end the gateway has something to tell the worker.
+        set_up.process.send_signal(signal.SIGTERM)
+        set_up.process.wait(HANG_SECONDS)
+    log = set_up.log.read_text()
+    assert "the storage worker is gone" not in log, log
+    assert log.index("INFO gateway: stopped") < log.index("INFO storage_worker: stopped"), log
 
 
 def test_killed_programs_are_started_again_and_nothing_is_lost(set_up: SetUp) -> None:

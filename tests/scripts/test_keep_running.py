@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,17 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from scripts.keep_running import Keeper, as_exit_code, display_name, main, open_ancestors, parent_of, reason
+from scripts.keep_running import (
+    Keeper,
+    ancestors_of,
+    as_exit_code,
+    display_name,
+    kept_program,
+    main,
+    open_all,
+    parent_of,
+    reason,
+)
 from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -81,7 +92,7 @@ class World:
         self.now = wake
         return []
 
-    def keep(self, **settings: float | bool) -> int:
+    def keep(self, **settings: float | bool | Callable[[], bool]) -> int:
         return Keeper(self.start, self.wait, lambda: self.now, self.logged.append, **settings).run()  # type: ignore[arg-type]
 
     def starts(self) -> list[float]:
@@ -171,6 +182,33 @@ def test_a_program_that_has_settled_gets_its_signal_at_once() -> None:
     assert world.events[-1] == (1.25, f"signal {signal.SIGINT}")
 
 
+def test_a_signal_is_held_back_while_others_have_to_end_first() -> None:
+    world = World(obeys(), signals=[(1, signal.SIGTERM)])
+    assert world.keep(others_run=lambda: world.now < 3) == 0
+    assert world.events == [(0, "start"), (3, f"signal {signal.SIGTERM}")]
+
+
+def test_a_signal_is_not_held_back_for_ever() -> None:
+    world = World(obeys(ends_in=NEVER), signals=[(1, signal.SIGTERM)])
+    assert world.keep(others_run=lambda: True) == 137
+    assert world.events == [(0, "start"), (5, f"signal {signal.SIGTERM}"), (5.5, "kill")]
+
+
+def test_others_are_asked_for_only_when_the_end_was_asked_for() -> None:
+    world = World(lives(3, 1), lives(0, 0))
+
+    def others_run() -> bool:
+        raise AssertionError("nobody asked for the end")
+
+    assert world.keep(others_run=others_run) == 0
+
+
+def test_a_program_that_ends_while_its_signal_is_held_back_is_not_started_again() -> None:
+    world = World(lives(2, 1), signals=[(1, signal.SIGTERM)])
+    assert world.keep(others_run=lambda: True) == 1
+    assert world.events == [(0, "start")]
+
+
 def test_kept_once_means_no_restart() -> None:
     world = World(lives(1, 5))
     assert world.keep(restart=False) == 5
@@ -224,10 +262,32 @@ def test_a_command_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="pidfd is Linux")
 def test_ancestors_are_watched_as_far_as_asked() -> None:
     assert parent_of(os.getpid()) == os.getppid()
-    assert open_ancestors(0) == []
-    descriptors = open_ancestors(1)
-    assert len(descriptors) == 1
-    os.close(descriptors[0])
+    assert ancestors_of(os.getpid(), 0) == []
+    assert ancestors_of(os.getpid(), 1) == [os.getppid()]
+    [descriptor] = open_all([os.getpid()])
+    os.close(descriptor)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pidfd is Linux")
+def test_who_has_ended_has_no_descriptor() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert open_all([ended.pid]) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (["python", "scripts/keep_running.py", "--ancestors", "2", "--", "python", "-P", "-m", "gateway"], "gateway"),
+        (["python", "/a/keep_running.py", "--after", "gateway", "--", "/b/sleep", "5"], "sleep"),
+        (["python", "scripts/keep_running.py", "--"], None),
+        (["python", "-P", "-m", "gateway"], None),
+        (["vi", "--", "scripts/keep_running.py"], None),
+        ([], None),
+    ],
+)
+def test_keepers_are_known_by_their_command_lines(words: list[str], name: str | None) -> None:
+    assert kept_program(b"".join([os.fsencode(word) + b"\0" for word in words])) == name
 
 
 # Real processes from here on. The kept program writes its number into a file, one line per start.
@@ -351,9 +411,64 @@ def test_real_keeper_ends_with_its_grandparent(tmp_path: Path) -> None:
     assert out.read_text().splitlines()[1:] == [f"got {signal.SIGTERM:d}"]
 
 
+IN_ORDER = """
+import os, pathlib, signal, sys, time
+name, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+def say(what):
+    with open(folder / "said", "a") as file:
+        file.write(f"{name} {what}\\n")
+def end(number, frame):
+    say("got")
+    while name == "first" and not (folder / "go").exists():
+        time.sleep(0.01)
+    say("ended")
+    os._exit(0)
+signal.signal(signal.SIGTERM, end)
+say("started")
+while True:
+    time.sleep(3600)
+"""
+"""The program `first` takes until the file `go` is there to end."""
+
+
+def pidfds_of(pid: int) -> int:
+    links = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            links.append(str(entry.readlink()))
+    return len([link for link in links if "pidfd" in link])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pidfd is Linux")
+def test_real_programs_end_one_after_the_other(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    keepers: list[subprocess.Popen[bytes]] = []
+    for name in ("first", "second"):
+        # By its name one keeper finds the other; both are children of this process, as honcho's are of honcho.
+        (tmp_path / name).symlink_to(sys.executable)
+        after = ["--after", "first"] if name == "second" else []
+        options = ["--kill-after", str(HANG_SECONDS), *after, "--", tmp_path / name, "-c", IN_ORDER, name, tmp_path]
+        keepers.append(subprocess.Popen([sys.executable, KEEPER, *options]))
+    first, second = keepers
+    try:
+        eventually(lambda: said.exists() and said.read_text().count("started") == 2)
+        second.terminate()
+        # It waits for its parent's end already.
+        eventually(lambda: second.poll() is not None or pidfds_of(second.pid) == 2)
+        first.terminate()
+        eventually(lambda: "first got" in said.read_text())
+        (tmp_path / "go").touch()
+        assert [keeper.wait(HANG_SECONDS) for keeper in keepers] == [0, 0]
+    finally:
+        for keeper in keepers:
+            keeper.kill()
+            keeper.wait()
+    assert said.read_text().splitlines()[2:] == ["first got", "first ended", "second got", "second ended"]
+
+
 def test_each_program_of_the_procfile_has_its_keeper() -> None:
     lines = (KEEPER.parent.parent / "Procfile").read_text().splitlines()
     assert lines == [
-        f"{name}: exec .venv/bin/python scripts/keep_running.py --ancestors 2 -- .venv/bin/python -P -m {name}"
-        for name in ("gateway", "storage_worker")
+        f"{name}: exec .venv/bin/python scripts/keep_running.py --ancestors 2 {after}-- .venv/bin/python -P -m {name}"
+        for name, after in (("gateway", ""), ("storage_worker", "--after gateway "))
     ]
