@@ -98,6 +98,15 @@ def walk_frames(frames: bytes) -> Iterator[Frame]:
         yield Frame(sender, recipient, kind, frames[start:at])
 
 
+def first_frames(frames: bytes, count: int) -> int:
+    """How many bytes the first `count` frames of a run take; all of them where it has no more."""
+    at, end = 0, len(frames)
+    while count and at < end:
+        at += SEND_FRAME.size + SEND_FRAME.unpack_from(frames, at)[3]
+        count -= 1
+    return at
+
+
 def pack_frame(sender: bytes, recipient: bytes, kind: int, content: bytes) -> bytes:
     """The pair of `walk_frames`, for tests and tools."""
     return SEND_FRAME.pack(sender, recipient, kind, len(content)) + content

@@ -2,7 +2,7 @@
 
 Owns: which messages of a `StoreRun` are whose.
 Promises: the worker's outcome comes back to each connection in the order of its requests, in one call for all that it
-put in at a time.
+put in at a time; in more than one where the run had to be divided.
 Exposure: none of its own; it sees frames that were checked.
 
 Source: docs/storage-protocol.md, "Operations".
@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Final, Protocol
 
+from common.entries import first_frames
+from common.ipc.batches import Half
 from common.operations import Operation, Outcome, Refused, RefusedFrame, RunStored, StoreRun
 from common.rare_log import RareLog
 from common.wire.server_connection import SendRun
@@ -33,6 +35,9 @@ class Sender(Protocol):
 
         Those at the indexes of `refused` were not stored; the others have the sequences `first`, `first` + 1, ….
         """
+
+    def sends_divided(self) -> None:
+        """Of what was put in at a time it will hear in one call more."""
 
     def break_off(self) -> None:
         """Whether they are stored is unknown, and will be."""
@@ -90,6 +95,31 @@ class OpenRun:
         """The operation; nothing can be added any more."""
         frames, self._frames = self._frames, []
         return StoreRun(self._proven, frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def halve(self, operation: StoreRun) -> "tuple[Half[OpenRun], Half[OpenRun]]":
+        """Two runs of half as many messages each, of a complete one that has several."""
+        halves = OpenRun(self._proven, self.opened_at), OpenRun(self._proven, self.opened_at)
+        first, second = halves
+        count = room = (sum([len(recipients) for _sender, recipients, _cost in self._shares]) + 1) // 2
+        for sender, recipients, cost in self._shares:
+            mine = min(len(recipients), room)
+            room -= mine
+            its_cost = cost * mine // len(recipients)
+            if 0 < mine < len(recipients):
+                sender.sends_divided()
+            if mine:
+                first._take(sender, recipients[:mine], its_cost)
+            if mine < len(recipients):
+                second._take(sender, recipients[mine:], cost - its_cost)
+        at = first_frames(operation.frames, count)
+        return (
+            Half(StoreRun(self._proven, operation.frames[:at]), first, first.cost),
+            Half(StoreRun(self._proven, operation.frames[at:]), second, second.cost),
+        )
+
+    def _take(self, sender: Sender, recipients: list[bytes], cost: int) -> None:
+        self._shares.append((sender, recipients, cost))
+        self.cost += cost
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
         """Tell every sender what became of its messages."""

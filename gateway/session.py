@@ -239,6 +239,10 @@ class Session:
             else:
                 self.refuse(refusal.reason, refusal.retry_after)
 
+    def sends_divided(self) -> None:
+        """What it put in at a time has two outcomes now."""
+        self._unanswered += 1
+
     def unknown(self, operation: Operation) -> None:
         """Whether it was done is unknown: the connection ends without a reply."""
         self.break_off()

@@ -22,9 +22,9 @@ from zmq.utils.monitor import parse_monitor_message
 from common import fail_points
 from common.errors import FrameUndecodable
 from common.fail_points import FailPoint
-from common.ipc.batches import Answered, BatchSender, Deadly, Event, GivenUp, Greeted, WorkerChanged
+from common.ipc.batches import Answered, BatchSender, Deadly, Event, GivenUp, Greeted, Half, WorkerChanged
 from common.ipc.schema import Arrived, StoreFacts, decode_to_gateway
-from common.operations import Operation, Outcome, Refused
+from common.operations import Operation, Outcome, Refused, StoreRun
 from common.rare_log import RareLog
 from common.values import RefusalReason
 from common.wire.server_connection import SendRun
@@ -57,6 +57,12 @@ class Waiter(Protocol):
 
     def unknown(self, operation: Operation) -> None:
         """Whether it was done is not known, and never will be here."""
+
+
+def _halve(operation: StoreRun, waiter: Waiter) -> tuple[Half[Waiter], Half[Waiter]]:
+    assert isinstance(waiter, OpenRun), "runs come from `submit_sends` alone"
+    first, second = waiter.halve(operation)
+    return Half(*first), Half(*second)
 
 
 class Nobody:
@@ -108,7 +114,7 @@ class StorageLink:
         new_incarnation: Callable[[], bytes],
     ) -> None:
         self._loop = loop
-        self._sender: BatchSender[Waiter] = BatchSender(slot, new_incarnation)
+        self._sender: BatchSender[Waiter] = BatchSender(slot, new_incarnation, _halve)
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._zmq.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)

@@ -15,6 +15,7 @@ Exposure: none of its own; it sees decoded messages only.
     ready                   batches n and n + 1  an answer to n + 1 → n was lost, or its answer: both go again
     ready                   batch n              two ends of the link → an empty batch n; answered → n was not done, and
                                                  goes in halves, one at a time; GreetAgain → unknown, greeting
+    ready                   a run of messages    ended the link alone → the same; then two runs of half as many
 
 A connection of the link loses nothing while it stands, so a batch goes again when the link comes back, and never for
 the time that it takes. How much work is in a batch is bounded (`common.ipc.work`), so that it has its answer long
@@ -32,6 +33,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from common.entries import first_frames
 from common.errors import GatewaySuperseded
 from common.ipc.schema import (
     Batch,
@@ -46,7 +48,7 @@ from common.ipc.schema import (
     encode_hello,
 )
 from common.ipc.work import fitting
-from common.operations import Operation, Outcome
+from common.operations import Operation, Outcome, StoreRun
 
 RESEND_AFTER: Final = 2.0
 DEADLINE: Final = 15.0
@@ -82,6 +84,14 @@ class GivenUp(NamedTuple, Generic[Waiter]):
 
     operations: list[Operation]
     waiters: list[Waiter]
+
+
+class Half(NamedTuple, Generic[Waiter]):
+    """A part of a run, as a run of its own. `size`: bytes that it keeps in memory."""
+
+    operation: StoreRun
+    waiter: Waiter
+    size: int
 
 
 class Deadly(NamedTuple, Generic[Waiter]):
@@ -149,12 +159,13 @@ class _Sent(Generic[Waiter]):
 class BatchSender(Generic[Waiter]):
     """The gateway's end of the link for one slot: a few batches on their way, the next one being collected.
 
-    `new_incarnation` gives 16 fresh random bytes for each greeting. Sizes are the bytes that operations keep in memory.
+    `new_incarnation` gives 16 fresh random bytes for each greeting. `halve` makes two of a `StoreRun` of several
+    messages and of its waiter. Sizes are the bytes that operations keep in memory.
     """
 
     __slots__ = (
-        "_answered_size", "_collected_size", "_collecting_since", "_deadline", "_epoch", "_greeting", "_heard",
-        "_hello", "_hello_sent_at", "_incarnation", "_leaving", "_new_incarnation", "_number", "_on_its_way",
+        "_answered_size", "_collected_size", "_collecting_since", "_deadline", "_epoch", "_greeting", "_halve",
+        "_heard", "_hello", "_hello_sent_at", "_incarnation", "_leaving", "_new_incarnation", "_number", "_on_its_way",
         "_operations", "_pieces", "_resend_after", "_sizes", "_slot", "_started_at", "_superseded_at", "_waiters",
         "_worker_incarnation",
     )  # fmt: skip
@@ -163,11 +174,13 @@ class BatchSender(Generic[Waiter]):
         self,
         slot: int,
         new_incarnation: Callable[[], bytes],
+        halve: Callable[[StoreRun, Waiter], tuple[Half[Waiter], Half[Waiter]]],
         resend_after: float = RESEND_AFTER,
         deadline: float = DEADLINE,
     ) -> None:
         self._slot = slot
         self._new_incarnation = new_incarnation
+        self._halve = halve
         self._resend_after = resend_after
         self._deadline = deadline
         self._operations: list[Operation] = []
@@ -320,7 +333,7 @@ class BatchSender(Generic[Waiter]):
         if self._on_its_way and not self._on_its_way[0].due:
             oldest = self._on_its_way[0]
             oldest.ends += 1
-            is_known = oldest.is_piece and len(oldest.operations) > 1
+            is_known = oldest.is_piece and (len(oldest.operations) > 1 or _is_many(oldest.operations[0]))
             if oldest.ends >= (1 if is_known else MOST_ENDS) and not oldest.is_question:
                 oldest.is_question = True
                 oldest.frame = encode_batch(Batch(self._slot, self._epoch, oldest.number, []))
@@ -348,14 +361,21 @@ class BatchSender(Generic[Waiter]):
         elif behind and not undone.is_piece:
             self._put_back(undone, [1])
         else:
-            return [Deadly(undone.operations[0], undone.waiters[0])]
+            operation = undone.operations[0]
+            if not isinstance(operation, StoreRun) or not _is_many(operation):
+                return [Deadly(operation, undone.waiters[0])]
+            halves = self._halve(operation, undone.waiters[0])
+            undone.operations = [half.operation for half in halves]
+            undone.waiters = [half.waiter for half in halves]
+            undone.sizes = [max(half.size, LEAST_SIZE) for half in halves]
+            self._put_back(undone, [1, 1])
         return []
 
     def _put_back(self, sent: _Sent[Waiter], pieces: list[int]) -> None:
         self._operations[:0] = sent.operations
         self._waiters[:0] = sent.waiters
         self._sizes[:0] = sent.sizes
-        self._collected_size += sent.size
+        self._collected_size += sum(sent.sizes)
         self._pieces[:0] = pieces
 
     def next_deadline(self, *, connected: bool) -> float | None:
@@ -475,6 +495,11 @@ class BatchSender(Generic[Waiter]):
         self._number = 0
         self._worker_incarnation = welcome.worker_incarnation
         return [Greeted(welcome.facts, welcome.worker_incarnation)]
+
+
+def _is_many(operation: Operation) -> bool:
+    """Whether it is a run of more than one message."""
+    return isinstance(operation, StoreRun) and first_frames(operation.frames, 1) < len(operation.frames)
 
 
 class SlotState(NamedTuple):

@@ -57,6 +57,8 @@ INCARNATION = b"W" * 16
 class FakeStorage:
     """`operations` holds everything that was asked, in order; `held` the batches that were not answered yet.
 
+    It dies of every batch that has a message with the content `deadly`.
+
     A `StoreRun` is noted and decided as the `StoreMessage`s that it stands for.
     """
 
@@ -64,6 +66,7 @@ class FakeStorage:
         self._context = context
         self.endpoint = f"ipc://{folder}/s.sock"
         self.decide: Callable[[Operation], Outcome] = default_decision
+        self.deadly: bytes | None = None
         self.answering = True
         self.welcoming = True
         self.epoch = 0
@@ -99,10 +102,16 @@ class FakeStorage:
                     self.welcome(message)
             elif isinstance(message, Batch):
                 self.batches.append(message)
-                if self.answering:
+                if self._kills(message):
+                    self.die()
+                elif self.answering:
                     self.answer(message)
                 else:
                     self.held.append(message)
+
+    def _kills(self, batch: Batch) -> bool:
+        runs = [operation for operation in batch.operations if isinstance(operation, StoreRun)]
+        return any(frame.content == self.deadly for run in runs for frame in walk_frames(run.frames))
 
     def welcome(self, hello: Hello) -> None:
         self.epoch += 1

@@ -20,6 +20,7 @@ class Sender:
         self.heard: list[tuple[bytes, int | Refused]] = []
         self.costs: list[int] = []
         self.broken = False
+        self.divided = 0
 
     def sends_answered(self, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
         self.costs.append(cost)
@@ -29,6 +30,9 @@ class Sender:
             else:
                 self.heard.append((recipient, first))
                 first += 1
+
+    def sends_divided(self) -> None:
+        self.divided += 1
 
     def break_off(self) -> None:
         self.broken = True
@@ -157,3 +161,30 @@ def test_what_may_not_be_larger_counts_what_is_left(monkeypatch: pytest.MonkeyPa
     assert run.add(run_of(4), False, 10, Sender())
     assert not run.add(run_of(5), False, 10, Sender())
     assert rest.add(run_of(6), False, 10, Sender())
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=6).filter(lambda shares: sum(shares) > 1))
+def test_a_run_in_halves_tells_everyone_the_same(shares: list[int]) -> None:
+    run = OpenRun(proven=True, opened_at=0.0)
+    senders = [Sender() for _ in shares]
+    at = 0
+    for sender, share in zip(senders, shares, strict=True):
+        assert run.add(run_of(*range(at, at + share)), True, 10 * share + 1, sender)
+        at += share
+    whole = run.complete()
+    halves = run.halve(whole)
+    assert b"".join([half.operation.frames for half in halves]) == whole.frames
+    assert sum([half.size for half in halves]) == 10 * at + len(shares)
+    counts = [len(list(walk_frames(half.operation.frames))) for half in halves]
+    assert counts == [at - at // 2, at // 2]
+    first = 100
+    for half, count in zip(halves, counts, strict=True):
+        assert half.operation.proven
+        assert half.size == half.waiter.cost
+        half.waiter.answered(half.operation, RunStored(first, []))
+        first += count
+    assert [heard for sender in senders for heard in sender.heard] == [(recipient(n), 100 + n) for n in range(at)]
+    for sender, share in zip(senders, shares, strict=True):
+        assert len(sender.costs) == 1 + sender.divided
+        assert sum(sender.costs) == 10 * share + 1
+    assert sum([sender.divided for sender in senders]) <= 1

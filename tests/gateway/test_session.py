@@ -667,6 +667,43 @@ def test_sends_that_end_the_worker_twice_are_given_up_and_named(gate: Gate, capl
     assert len(gate.storage.greetings) == 1
 
 
+@pytest.mark.parametrize("deadly", range(6))
+def test_of_a_run_that_ends_the_worker_the_one_message_is_given_up(gate: Gate, deadly: int) -> None:
+    gate.turn_until(lambda: gate.link.facts is not None)
+    gate.storage.deadly = b"%d" % deadly
+    gate.storage.answering = False
+    before = gate.peer()
+    before.send(send(bytes(50_000)))
+    gate.turn_until(lambda: bool(gate.storage.held))
+    # What comes meanwhile is one run: of each connection two messages.
+    peers = [gate.peer() for _ in range(3)]
+    for number, peer in enumerate(peers):
+        peer.send(send(b"%d" % (2 * number)) + send(b"%d" % (2 * number + 1)))
+    gate.turns()
+    gate.storage.answering = True
+    gate.storage.answer(gate.storage.held.pop())
+    assert before.response()[0] == 2103
+
+    def over() -> bool:
+        if gate.storage.socket is None:
+            gate.storage.bind()
+        for peer in peers:
+            peer.read()
+        return gate.link.idle
+
+    gate.turn_until(over)
+    gate.turns()
+    stored = [operation.content for operation in gate.storage.operations[1:] if isinstance(operation, StoreMessage)]
+    assert stored == [b"%d" % number for number in range(6) if number != deadly]
+    for number, peer in enumerate(peers):
+        assert peer.is_ended() == (number == deadly // 2)
+        if not peer.ended:
+            assert [peer.response()[0] for _ in range(2)] == [2103] * 2
+            peer.send(send(b"later"))
+            assert peer.response()[0] == 2103
+    assert len(gate.storage.greetings) == 1
+
+
 @pytest.mark.parametrize("garbage", [b"", b"x", b"\x01\x82" + bytes(18) + b"\xff\xff", b"\x09" * 40])
 def test_garbage_of_the_worker_is_dropped(gate: Gate, garbage: bytes) -> None:
     gate.storage.answering = False

@@ -18,6 +18,7 @@ from common.ipc.batches import (
     BatchSender,
     GivenUp,
     Greeted,
+    Half,
     SlotState,
     Verdict,
     WorkerChanged,
@@ -34,16 +35,20 @@ from common.ipc.schema import (
     Welcome,
     decode_to_worker,
 )
-from common.operations import Done, Outcome, Release
+from common.operations import Done, Outcome, Release, StoreRun
 
 FACTS = StoreFacts(bytes(16), 1, 0)
 WORKER = b"w" * 16
 OTHER_WORKER = b"v" * 16
 
 
+def no_runs(_operation: StoreRun, _waiter: str) -> tuple[Half[str], Half[str]]:
+    raise AssertionError("there is no run to halve")
+
+
 def new_sender() -> BatchSender[str]:
     numbers = count(1)
-    return BatchSender(3, lambda: next(numbers).to_bytes(16, "big"))
+    return BatchSender(3, lambda: next(numbers).to_bytes(16, "big"), no_runs)
 
 
 def greeted(sender: BatchSender[str], epoch: int = 1, now: float = 0.0) -> None:

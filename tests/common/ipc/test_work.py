@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.ipc.batches import BatchSender
+from common.ipc.batches import BatchSender, Half
 from common.ipc.schema import Batch, Hello, StoreFacts, Welcome, decode_to_worker
 from common.ipc.work import MOST, fitting, work
 from common.operations import (
@@ -19,6 +19,10 @@ from common.operations import (
 )
 
 ID = bytes(16)
+
+
+def no_runs(_operation: StoreRun, _waiter: int) -> tuple[Half[int], Half[int]]:
+    raise AssertionError("there is no run to halve")
 
 
 @pytest.mark.parametrize(
@@ -48,7 +52,7 @@ def test_one_operation_goes_however_large_it_is() -> None:
 
 
 def test_what_waits_leaves_in_bounded_batches_and_what_comes_later_behind_it() -> None:
-    sender: BatchSender[int] = BatchSender(0, lambda: bytes(16))
+    sender: BatchSender[int] = BatchSender(0, lambda: bytes(16), no_runs)
     hello = decode_to_worker(sender.frame_to_send(0) or b"")
     assert isinstance(hello, Hello)
     sender.receive(Welcome(0, 1, hello.incarnation, bytes(16), StoreFacts(bytes(16), 1, 0)))
