@@ -1,8 +1,10 @@
-"""Where the server keeps its data, and where its two programs meet.
+"""Where the server keeps its data, who may use it, and where its two programs meet.
 
-Owns: the data folder's place and mode, the storage link's endpoint, and how a program keeps others of its kind away.
+Owns: the data folder's place, mode and owner, the storage link's endpoint, and how a program keeps others of its kind
+away.
 Promises: both programs, given the same folder, come to the same endpoint; folders that are made here are mode 0700. A
-lock is gone with the process that held it, however that ended.
+lock is gone with the process that held it, however that ended. Where the system does not permit something, the
+`SettingRejected` says what the file's owner or root has to type.
 Exposure: the folder's owner; a rendezvous folder that belongs to somebody else is refused.
 
 Source: docs/storage-protocol.md, "The link".
@@ -11,9 +13,11 @@ Source: docs/storage-protocol.md, "The link".
 import fcntl
 import hashlib
 import os
+import pwd
+import shlex
 import stat
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
@@ -30,13 +34,81 @@ def data_folder(environment: dict[str, str], working_folder: Path) -> Path:
 
     Raises `SettingRejected` where it can't be made or is no folder.
     """
-    named = environment.get(DATA_VARIABLE, "")
-    folder = (working_folder / named) if named else working_folder / "data"
+    folder = folder_named(environment, working_folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder.resolve(strict=True)
+    except PermissionError as error:
+        raise SettingRejected(
+            f"the data folder {folder} can't be made: {error.strerror}. As root, `{_command('mkdir', '-p', folder)} && "
+            f"{_command('chown', user_name(os.geteuid()), folder)}` makes it for this user"
+        ) from error
     except OSError as error:
         raise SettingRejected(f"the data folder {folder} can't be used: {error.strerror}") from error
+
+
+def folder_named(environment: dict[str, str], working_folder: Path) -> Path:
+    """`MESSAGEU_DATA`, or `data/` in the working folder, whether it is there or not."""
+    named = environment.get(DATA_VARIABLE, "")
+    return (working_folder / named) if named else working_folder / "data"
+
+
+def user_name(user_id: int) -> str:
+    """The name of a user of this system, or the number where there is none."""
+    try:
+        return pwd.getpwuid(user_id).pw_name
+    except KeyError:
+        return str(user_id)
+
+
+def _command(*words: str | Path) -> str:
+    return shlex.join([str(word) for word in words])
+
+
+def _mend(folder: Path) -> str:
+    command = _command("chown", "-R", user_name(os.geteuid()), folder)
+    return f"As root, `{command}` gives all that is in there to this user, {user_name(os.geteuid())}"
+
+
+def refuse_foreign_files(folder: Path, names: Iterable[str]) -> None:
+    """Look whether this process may read and write the data folder, and what is there of `names` in it.
+
+    What root has left there would otherwise end the storage worker at each start. Raises `SettingRejected`.
+    """
+    for path in (folder, *[folder / name for name in names]):
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise SettingRejected(f"{path} can't be used: {error.strerror}") from error
+        is_folder = stat.S_ISDIR(status.st_mode)
+        if os.access(path, os.R_OK | os.W_OK | (os.X_OK if is_folder else 0)):
+            continue
+        if status.st_uid != os.geteuid():
+            raise SettingRejected(f"{path} belongs to {user_name(status.st_uid)}: Permission denied. {_mend(folder)}")
+        raise SettingRejected(
+            f"{path} can't be read and written, with mode {stat.S_IMODE(status.st_mode):04o}: "
+            f"`{_command('chmod', '-R', 'u+rwX', folder)}` permits it, unless the disk is read-only"
+        )
+
+
+def become_owner(folder: Path) -> None:
+    """Root goes on as the folder's owner, for good: what it makes in there is then the storage worker's, too.
+
+    Others go on as they are. Raises `SettingRejected` where the folder can't be used by this user.
+    """
+    try:
+        status = folder.stat()
+        if os.geteuid() == 0 and status.st_uid != 0:
+            os.setgroups([])
+            os.setgid(status.st_gid)
+            os.setuid(status.st_uid)
+    except OSError as error:
+        raise SettingRejected(f"the data folder {folder} can't be used: {error.strerror}") from error
+    owner = user_name(status.st_uid)
+    if status.st_uid != os.geteuid() and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise SettingRejected(f"the data folder {folder} belongs to {owner}: run this command as {owner}, or as root")
 
 
 def link_endpoint(folder: Path) -> str:
@@ -54,10 +126,15 @@ def link_endpoint(folder: Path) -> str:
     try:
         rendezvous.mkdir(mode=0o700, exist_ok=True)
         status = rendezvous.lstat()
+    except PermissionError as error:
+        raise SettingRejected(f"the folder {rendezvous} can't be used: {error.strerror}. {_mend(folder)}") from error
     except OSError as error:
         raise SettingRejected(f"the folder {rendezvous} can't be used: {error.strerror}") from error
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-        raise SettingRejected(f"{rendezvous} is not a folder of this user")
+    if not stat.S_ISDIR(status.st_mode):
+        raise SettingRejected(f"{rendezvous} is no folder. Move it away")
+    if status.st_uid != os.getuid():
+        mend = _mend(folder if rendezvous.parent == folder else rendezvous)
+        raise SettingRejected(f"{rendezvous} is not a folder of this user. {mend}")
     if stat.S_IMODE(status.st_mode) != 0o700:
         rendezvous.chmod(0o700)
     return f"ipc://{path}"
@@ -71,6 +148,8 @@ def exclusive(path: Path, refusal: MessageUError) -> Generator[None]:
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except PermissionError as error:
+        raise SettingRejected(f"the lock {path} can't be used: {error.strerror}. {_mend(path.parent)}") from error
     except OSError as error:
         raise SettingRejected(f"the lock {path} can't be used: {error.strerror}") from error
     try:

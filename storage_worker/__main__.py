@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint
+from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint, refuse_foreign_files
 from common.errors import SettingRejected, StorageError, StoreDamaged, StoreFull, StoreInUse, StoreUnusable
 from common.process_limits import forbid_core_dumps, raise_open_files
 from storage_worker.bodies import Bodies, DiskBodies, SyncThread
@@ -30,6 +30,7 @@ from storage_worker.folder import (
     DATABASE_NAME,
     GENERATION_NAME,
     JOURNAL_NAMES,
+    OWN_NAMES,
     folder_lock,
     refuse_lost_database,
 )
@@ -201,6 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if settings.data_folder is not None:
             environment[DATA_VARIABLE] = str(settings.data_folder)
         folder = data_folder(environment, Path.cwd())
+        refuse_foreign_files(folder, OWN_NAMES)
         with folder_lock(folder):
             _serve(settings, limits, folder, reader.fileno())
     except (SettingRejected, StoreInUse, StoreUnusable) as error:

@@ -3,7 +3,8 @@
 Owns: the command line of `scripts/admin`.
 Promises: the first four work while the storage worker runs and while it does not; the others, and `check --drop`,
 change what gateways were told or what is handed out, so they want the worker stopped. Contents and keys are never
-shown. What is in the journal alone is not counted: while the worker runs, numbers are up to two seconds old.
+shown. What is in the journal alone is not counted: while the worker runs, numbers are up to two seconds old. Root works
+as the data folder's owner, so that the files stay the worker's; a folder that is not there is not made.
 Exposure: whoever may read the data folder.
 """
 
@@ -14,11 +15,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from common.data_folder import DATA_VARIABLE, data_folder
+from common.data_folder import DATA_VARIABLE, become_owner, folder_named, refuse_foreign_files
 from common.errors import JournalDamaged, SettingRejected, StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from storage_worker.bodies import Bodies, DiskBodies, SyncThread, file_sizes
 from storage_worker.database import Database
-from storage_worker.folder import BODIES_NAME, DATABASE_NAME, GENERATION_NAME, JOURNAL_NAMES, folder_lock
+from storage_worker.folder import BODIES_NAME, DATABASE_NAME, GENERATION_NAME, JOURNAL_NAMES, OWN_NAMES, folder_lock
 from storage_worker.journal import DiskJournal, Journal
 from storage_worker.mail_pages import Load, MailPages
 from storage_worker.message_queue import waiting
@@ -221,6 +222,15 @@ def _recover_journal(folder: Path, say: Say) -> int:
     return 0
 
 
+def _existing(folder: Path) -> Path:
+    try:
+        return folder.resolve(strict=True)
+    except (FileNotFoundError, NotADirectoryError):
+        raise StoreUnusable(f"there is no store in {folder}") from None
+    except OSError as error:
+        raise SettingRejected(f"the data folder {folder} can't be used: {error.strerror}") from error
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 no such user or the store failed, 78 it can't be used."""
     parser = argparse.ArgumentParser(prog="admin", description="Look after MessageU's store.")
@@ -243,7 +253,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(line + "\n")
 
     try:
-        folder = data_folder(environment, Path.cwd())
+        folder = _existing(folder_named(environment, Path.cwd()))
+        become_owner(folder)
+        refuse_foreign_files(folder, OWN_NAMES)
         if settings.command == "new-generation":
             return _begin_generation(folder, say)
         if settings.command == "check":

@@ -19,6 +19,17 @@ JOURNAL_NAMES: Final = ("mail.journal", "mail.journal.2")
 BODIES_NAME: Final = "bodies"
 GENERATION_NAME: Final = "store.generation"
 LOCK_NAME: Final = "worker.lock"
+OWN_NAMES: Final = (
+    LOCK_NAME,
+    DATABASE_NAME,
+    f"{DATABASE_NAME}-wal",
+    f"{DATABASE_NAME}-shm",
+    *JOURNAL_NAMES,
+    BODIES_NAME,
+    GENERATION_NAME,
+    f"{GENERATION_NAME}.new",
+)
+"""All that the worker makes in the data folder. Others may have files of their own there."""
 
 
 def folder_lock(folder: Path) -> AbstractContextManager[None]:

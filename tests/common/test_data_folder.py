@@ -1,11 +1,21 @@
 """The data folder and the place where the two programs meet."""
 
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from common.data_folder import LONGEST_SOCKET_PATH, data_folder, exclusive, gateway_lock, link_endpoint
+from common.data_folder import (
+    LONGEST_SOCKET_PATH,
+    become_owner,
+    data_folder,
+    exclusive,
+    gateway_lock,
+    link_endpoint,
+    refuse_foreign_files,
+    user_name,
+)
 from common.errors import SettingRejected, SlotInUse, StoreInUse
 
 
@@ -86,3 +96,90 @@ def test_a_slot_is_held_by_one_gateway_and_every_gateway_has_its_own(tmp_path: P
                 pass
     with gateway_lock(tmp_path, 0):
         pass
+
+
+def test_users_without_a_name_have_a_number() -> None:
+    assert user_name(0) == "root"
+    assert user_name(987_654_321) == "987654321"
+
+
+@pytest.fixture
+def denied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A file that belongs to another user, as far as this process sees; real users are in test_owner.py."""
+    path = tmp_path / "store.generation"
+    path.write_text("")
+    user = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda asked, mode: asked != path and real(asked, mode))
+    return path
+
+
+def test_a_file_of_another_user_is_named_with_the_command_that_mends_it(denied: Path) -> None:
+    folder = denied.parent
+    refuse_foreign_files(folder, ["mail.db", "worker.lock"])
+    with pytest.raises(SettingRejected) as refused:
+        refuse_foreign_files(folder, ["mail.db", "store.generation"])
+    me, owner = user_name(os.geteuid()), user_name(denied.stat().st_uid)
+    assert str(refused.value) == (
+        f"{denied} belongs to {owner}: Permission denied. "
+        f"As root, `chown -R {me} {folder}` gives all that is in there to this user, {me}"
+    )
+
+
+def test_ones_own_file_that_can_not_be_written(denied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = denied.stat().st_uid
+    denied.chmod(0o400)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    with pytest.raises(SettingRejected) as refused:
+        refuse_foreign_files(denied.parent, ["store.generation"])
+    assert f"with mode 0400: `chmod -R u+rwX {denied.parent}` permits it" in str(refused.value)
+
+
+def test_a_lock_that_is_not_permitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with (
+        pytest.raises(SettingRejected, match=r"Permission denied\. As root, `chown -R "),
+        exclusive(tmp_path, SlotInUse()),
+    ):
+        pass
+
+
+def test_a_meeting_place_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link_endpoint(tmp_path)
+    user = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: user)
+    with pytest.raises(SettingRejected, match=r"link is not a folder of this user\. As root, `chown -R "):
+        link_endpoint(tmp_path)
+
+
+def test_root_goes_on_as_the_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[tuple[str, object]] = []
+    status = os.stat_result((0o40700, 0, 0, 0, 1001, 1002, 0, 0, 0, 0))
+    user = [0]
+
+    def set_user(number: int) -> None:
+        done.append(("user", number))
+        user[0] = number
+
+    monkeypatch.setattr(Path, "stat", lambda _path: status)
+    monkeypatch.setattr(os, "geteuid", lambda: user[0])
+    monkeypatch.setattr(os, "setgroups", lambda groups: done.append(("groups", groups)))
+    monkeypatch.setattr(os, "setgid", lambda number: done.append(("group", number)))
+    monkeypatch.setattr(os, "setuid", set_user)
+    become_owner(tmp_path)
+    # In another order the system would not let it do the rest.
+    assert done == [("groups", []), ("group", 1002), ("user", 1001)]
+
+
+def test_others_go_on_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    become_owner(tmp_path)
+    owner = tmp_path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    become_owner(tmp_path)
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)
+    with pytest.raises(SettingRejected, match=f"belongs to {user_name(owner)}: run this command as {user_name(owner)}"):
+        become_owner(tmp_path)

@@ -154,6 +154,12 @@ def test_no_store(tmp_path: Path, command: str, capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == f"admin: there is no store in {tmp_path}\n"
 
 
+def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "missing", "stats") == 78
+    assert capsys.readouterr().err == f"admin: there is no store in {tmp_path / 'missing'}\n"
+    assert not (tmp_path / "missing").exists()
+
+
 def test_a_store_that_no_worker_filled(office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     office.database.execute("DELETE FROM store")
     assert run(tmp_path, "stats") == 0
