@@ -10,6 +10,7 @@ Source: README.md, docs/client.md.
 import argparse
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Final, TextIO
@@ -72,9 +73,16 @@ def _console(options: argparse.Namespace) -> int:
     console = Console(sys.stdin, sys.stdout, terminal=terminal)
     try:
         environment = taken_over(os.environ)
-        settings = Settings(Flags.of(options), environment, this_folder())
+        settings = Settings(Flags.of(options), environment, this_folder(), published=True)
         address = settings.server()
         save_dir, published_only = settings.save_dir(), settings.published_only()
+        passed_over = settings.passed_over() if terminal else None
+        if passed_over is not None:
+            print(
+                f"messageu: This folder has a server.info, so the console's home is here; "
+                f"for the one in your data folder use --home {shlex.quote(str(passed_over))}",
+                file=sys.stderr,
+            )
         with contextlib.ExitStack() as opened:
 
             def open_home() -> Messenger:
@@ -87,12 +95,13 @@ def _console(options: argparse.Namespace) -> int:
                         consent=console.may_prove,
                         tell=console.say,
                         passphrase=PassphraseSource(settings, environment),
+                        remember_server=settings.remembers_server(),
                     )
                 )
 
             # Where nobody lives yet, nothing is made before somebody registers.
             messenger = open_home() if what_is_there(settings.home) is not None else None
-            return Menu(messenger, open_home, console).run()
+            return Menu(messenger, open_home, console, settings.home if settings.home_by_default() else None).run()
     except KeyboardInterrupt:
         console.interrupted()
         return EXIT_INTERRUPTED

@@ -31,8 +31,8 @@ from client.tables.foreign import check_foreign_store
 from client.vault import CHUNK, ArchiveOpener, ArchiveSealer
 from common.disk import sync_folder, writing
 from common.errors import CipherError, InfoFileError, SettingRejected, StoreBroken
+from common.info_files import SERVER_INFO
 
-_SERVER_INFO: Final = "server.info"
 _SPOOLED: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -80,8 +80,8 @@ def _bring(stream: "_Rest", source: Path, home: Path) -> None:
         _unpack(stream, source, arriving)
         _check_store(source, arriving)
         with writing(home):
-            if (home / _SERVER_INFO).exists():
-                (arriving / _SERVER_INFO).unlink(missing_ok=True)
+            if (home / SERVER_INFO).exists():
+                (arriving / SERVER_INFO).unlink(missing_ok=True)
             for folder in (*(path for path in arriving.iterdir() if path.is_dir()), arriving):
                 sync_folder(folder)
             arriving.rename(home / ARRIVED)
@@ -195,7 +195,7 @@ def _belongs(name: str) -> bool:
     folder, slash, spooled = name.rpartition("/")
     if slash:
         return folder == SPOOL_FOLDER and _SPOOLED.fullmatch(spooled) is not None
-    return name in {STORE_FILE, _SERVER_INFO} or holds_key(name)
+    return name in {STORE_FILE, SERVER_INFO} or holds_key(name)
 
 
 def _files_of(home: Path) -> list[Path]:

@@ -218,10 +218,17 @@ def parser(*, as_json: bool = False) -> argparse.ArgumentParser:
 def _common(to: argparse.ArgumentParser, default: str | None) -> None:
     """Options that may stand before the command or behind it."""
     to.add_argument(
-        "--home", type=Path, metavar="DIR", default=default, help="the folder of your identity (default: this folder)"
+        "--home",
+        type=Path,
+        metavar="DIR",
+        default=default,
+        help="the folder of your identity (default: this folder if it has me.info or my.info, else your data folder)",
     )
     to.add_argument(
-        "--server", metavar="HOST:PORT", default=default, help="the server's address (default: from server.info)"
+        "--server",
+        metavar="HOST:PORT",
+        default=default,
+        help="the server's address, remembered by `register` (default: from server.info)",
     )
     to.add_argument(
         "--save-dir",

@@ -40,6 +40,11 @@ def what_is_there(home: Path) -> Path | None:
         return next((path for path in sorted(home.iterdir()) if _is_somebodys(path.name)), None)
 
 
+def home_sentence(home: Path) -> str:
+    """Say where the home is, to somebody who did not name it."""
+    return f"Your identity, keys and messages are kept in {home}; --home names another folder."
+
+
 def require_somebody(home: Path) -> None:
     """Raise `NotRegistered` where nobody lives yet: opening such a folder would leave a store in it.
 

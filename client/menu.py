@@ -9,9 +9,11 @@ Source: docs/client-protocol.md, "The console".
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from client.console import Console, EndOfInput
+from client.home import home_sentence
 from client.identity_files import no_identity
 from client.messenger import Messenger, Sent
 from client.outgoing_file import meant
@@ -45,13 +47,21 @@ _ASK_NAME: Final = "User name:"
 class Menu:
     """Offers the choices until the user has enough.
 
-    `messenger` is None where nobody lives yet: then `open_home` is called for the first registration.
+    `messenger` is None where nobody lives yet: then `open_home` is called for the first registration. `unnamed_home`
+    is the home where nobody named it: who registers is shown where it is.
     """
 
-    def __init__(self, messenger: Messenger | None, open_home: Callable[[], Messenger], console: Console) -> None:
+    def __init__(
+        self,
+        messenger: Messenger | None,
+        open_home: Callable[[], Messenger],
+        console: Console,
+        unnamed_home: Path | None = None,
+    ) -> None:
         self._opened = messenger
         self._open_home = open_home
         self._console = console
+        self._unnamed_home = unnamed_home
         self._actions: dict[str, Callable[[], None]] = {
             "110": self._register,
             "120": self._list_users,
@@ -127,6 +137,8 @@ class Menu:
             self._console.say(f"Not registered: {error}.")
             return
         self._console.say(f"Registered as {identity.name}.")
+        if self._unnamed_home is not None:
+            self._console.say(home_sentence(self._unnamed_home))
 
     def _list_users(self) -> None:
         users = self._messenger.users()

@@ -31,7 +31,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Final, Self
 
-from client import identity_files, local_time, saving
+from client import identity_files, local_time, saving, server_file
 from client.account import Account
 from client.agreement import Agreement
 from client.ciphers import PrivateKey, RandomBytes
@@ -118,6 +118,7 @@ class Messenger:
         pauses: Sequence[float] = PAUSES,
         passphrase: Ask = nobody_asked,
         identity: Identity | None = None,
+        remember_server: bool = False,
     ) -> None:
         if store.sealing.is_locked:
             store.sealing.unlock(passphrase())
@@ -126,6 +127,7 @@ class Messenger:
         self._save_dir = save_dir
         self._store = store
         self._clock = clock
+        self._tell = tell
         self._account = Account(home, store, passphrase, random_bytes, identity)
         self._contacts = Contacts(store)
         self._greeting = Greeting(store, self._account.identity_or_none, consent, tell, self._now)
@@ -139,7 +141,9 @@ class Messenger:
         )  # fmt: skip
         self._history = History(store, self._contacts, self._inbox)
         line = Line(self._account, store, self._link, self._greeting)
-        self._registration = Registration(line, lambda: new_private_key(random_bytes))
+        self._registration = Registration(
+            line, lambda: new_private_key(random_bytes), self._remember if remember_server else lambda: None
+        )
         self._directory = Directory(self._account, store, self._link, self._contacts, self._trust)
         self._dispatch = Dispatch(line, self._contacts, self._outbox, self._insistence, tell, self._now)
         self._agreement = Agreement(
@@ -164,11 +168,13 @@ class Messenger:
         consent: Consent = if_registered_here,
         tell: Tell = _tell_nobody,
         passphrase: Ask = nobody_asked,
+        remember_server: bool = False,
     ) -> Self:
         """Open a home, making the folder (0700) and its store where they are missing.
 
         `published_only`: whether the account keeps to the published protocol, for good; None leaves it as it was.
         What a process that was killed left half-written in `save_dir` is removed.
+        `remember_server`: a registration writes the server's address into the home's server.info.
         `consent` is asked before the account's first proof, `tell` is told what happens by itself, `passphrase` is
         asked where the home has one.
         Raises `StoreBroken`, `PassphraseNeeded`, `PassphraseWrong`, `InfoFileError`, and `SettingRejected` where
@@ -180,7 +186,10 @@ class Messenger:
         folder = save_dir if save_dir is not None else Path(tempfile.gettempdir())
         store = open_store(home)
         try:
-            messenger = cls(home, server, store, save_dir=folder, consent=consent, tell=tell, passphrase=passphrase)
+            messenger = cls(
+                home, server, store, save_dir=folder, consent=consent, tell=tell, passphrase=passphrase,
+                remember_server=remember_server,
+            )  # fmt: skip
         except BaseException:
             store.close()
             raise
@@ -537,6 +546,11 @@ class Messenger:
         if accepted_at is None or local_time.local(accepted_at) is None:
             return None
         return accepted_at - self._now()
+
+    def _remember(self) -> None:
+        sentence = server_file.remember(self._home, self._link.address)
+        if sentence is not None:
+            self._tell(sentence)
 
     def _now(self) -> int:
         return int(self._clock() * 1000)

@@ -19,9 +19,8 @@ from client.home import moving_in, refuse_a_home_in_use
 from client.identity_files import ME_INFO, MY_INFO, Ask, Identity
 from common.disk import writing
 from common.errors import CipherError, InfoFileError
-from common.info_files import ServerAddress, read_server_address
+from common.info_files import SERVER_INFO, ServerAddress, read_server_address
 
-_SERVER_INFO: Final = "server.info"
 _LOOK_AT: Final = 64 * 1024
 """Bytes; no identity file is longer."""
 _ID_LINE: Final = re.compile(rb"[0-9A-Fa-f]{32}")
@@ -60,19 +59,19 @@ def import_identity(home: Path, source: Path, ask: Ask) -> Arrived:
         identity.private_key.public_key()
     except CipherError as error:
         raise InfoFileError(source, 3, f"the private key can't be used: {error}; nothing was imported") from error
-    beside = source.with_name(_SERVER_INFO)
-    takes_server = beside.is_file() and not (home / _SERVER_INFO).exists()
+    beside = source.with_name(SERVER_INFO)
+    takes_server = beside.is_file() and not (home / SERVER_INFO).exists()
     server = read_server_address(beside) if takes_server else None
     with moving_in(home):
         try:
             with writing(home):
                 if server is not None:
-                    shutil.copyfile(beside, home / _SERVER_INFO)
+                    shutil.copyfile(beside, home / SERVER_INFO)
             # The one file with all of it: with this the import has happened.
             identity_files.write_whole(home / MY_INFO, text)
         except BaseException:
             if server is not None:
                 with contextlib.suppress(OSError):
-                    (home / _SERVER_INFO).unlink(missing_ok=True)
+                    (home / SERVER_INFO).unlink(missing_ok=True)
             raise
     return Arrived(identity, server)

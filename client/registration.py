@@ -27,9 +27,12 @@ from common.wire.responses import ErrorResponse, RegisteredResponse, Whole
 class Registration:
     """The registration of one home."""
 
-    def __init__(self, line: Line, new_private_key: Callable[[], PrivateKey]) -> None:
+    def __init__(
+        self, line: Line, new_private_key: Callable[[], PrivateKey], remember_server: Callable[[], None]
+    ) -> None:
         self._account, self._store, self._link, self._greeting = line
         self._new_private_key = new_private_key
+        self._remember_server = remember_server
 
     def register(self, name: str) -> Identity:
         """Register under a name, or complete the registration that broke.
@@ -55,6 +58,8 @@ class Registration:
     def _register(self, pending: PendingRegistration, *, again: bool) -> Identity:
         request = RegisterRequest(NO_CLIENT, pending.name, pending.private_key.public_key())
         self._link.connect()
+        # Before the server hears of the key: whoever completes the registration, or uses it, asks the same server.
+        self._remember_server()
         if not again:
             identity_files.save_pending(self._account.home, pending, self._account.protection())
         answer = self._ask(request)

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from common.errors import InfoFileError, SettingRejected
-from common.info_files import ServerAddress, parse_address, read_server_address
+from common.info_files import SERVER_INFO, ServerAddress, parse_address, read_server_address
 
-SERVER_INFO: Final = "server.info"
+_IDENTITY: Final = ("my.info", "me.info", "my.info.pending", ".imported")
+_STORE: Final = ("store.db", "store.use")
+"""Together they are a store of ours; the first name alone is anybody's."""
 ROOT_VARIABLE: Final = "MESSAGEU_ROOT"
 CONFIG_FILE: Final = "config.toml"
 CONFIG_VARIABLE: Final = "MESSAGEU_CONFIG"
@@ -29,6 +31,10 @@ KNOWN: Final = (
 UNLOCKED_BY: Final = "MESSAGEU_PASSPHRASE"
 _YES: Final = frozenset({"1", "yes", "true", "on"})
 _NO: Final = frozenset({"0", "no", "false", "off"})
+
+
+_DATA_FOLDER: Final = "default: your data folder"
+_PUBLISHED_HERE: Final = "default: this folder has a server.info"
 
 
 class Setting(NamedTuple):
@@ -58,17 +64,55 @@ class Flags(NamedTuple):
 class Settings:
     """All settings of one run."""
 
-    def __init__(self, flags: Flags, environment: Mapping[str, str], here: Path) -> None:
+    def __init__(self, flags: Flags, environment: Mapping[str, str], here: Path, *, published: bool = False) -> None:
+        """`here`: the present folder. `published`: these are the settings of the numbered console."""
         self._flags = flags
         self._environment = environment
         self._here = here
+        self._published = published
         self._config_path, self._config = _read_config(environment)
         self.home = _expanded(self.home_setting())
 
     def home_setting(self) -> Setting:
-        """The folder of the identity."""
+        """The folder of the identity. Raises `SettingRejected` where nothing names one and this user has none."""
         flag = self._flags.home
-        return self._early("home", None if flag is None else str(flag), "--home") or Setting("home", ".", "default")
+        named = self._early("home", None if flag is None else str(flag), "--home")
+        if named is not None:
+            return named
+        reason = self._why_here()
+        return Setting("home", str(self._here), reason) if reason is not None else _data_folder()
+
+    def home_by_default(self) -> bool:
+        """Whether nothing named the home, and it is in the user's data folder."""
+        return self.home_setting().source == _DATA_FOLDER
+
+    def passed_over(self) -> Path | None:
+        """The home in the user's data folder, where the published console does not use it but the commands do."""
+        setting = self.home_setting()
+        if setting.source != _PUBLISHED_HERE:
+            return None
+        try:
+            folder = _expanded(_data_folder())
+        except SettingRejected:
+            return None
+        return folder if _lives_in(folder) else None
+
+    def _why_here(self) -> str | None:
+        if _lives_in(self._here):
+            return "default: this folder has an identity"
+        if self._published and _is_there(self._here / SERVER_INFO):
+            return _PUBLISHED_HERE
+        return None
+
+    def remembers_server(self) -> bool:
+        """Whether who registers now wants this server for all later commands: it was named for this one.
+
+        So was the present folder's server.info, where the home lies elsewhere and is used from everywhere.
+        """
+        source = self.server_setting().source
+        return source in {"--server", "MESSAGEU_SERVER"} or (
+            self.home_by_default() and source == str(self._here / SERVER_INFO)
+        )
 
     def server_setting(self) -> Setting:
         """The server's address, not checked."""
@@ -229,6 +273,24 @@ def this_folder() -> Path:
         raise SettingRejected(
             f"The folder that you are in can't be used ({error.strerror}); change to another."
         ) from error
+
+
+def _data_folder() -> Setting:
+    """The home of who names none. Raises `SettingRejected`."""
+    from platformdirs import user_data_path  # noqa: PLC0415 - as below
+
+    try:
+        folder = user_data_path("messageu", appauthor=False)
+    except RuntimeError as error:
+        raise SettingRejected(
+            "This user has no home folder, so there is no place for an identity. Use --home DIR or MESSAGEU_HOME."
+        ) from error
+    return Setting("home", str(folder), _DATA_FOLDER)
+
+
+def _lives_in(folder: Path) -> bool:
+    """Whether a folder holds an identity, or what an earlier version left of one."""
+    return any(_is_there(folder / name) for name in _IDENTITY) or all(_is_there(folder / name) for name in _STORE)
 
 
 def _expanded(setting: Setting) -> Path:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from common.errors import InfoFileError
 
 DEFAULT_PORT: Final = 1357
+SERVER_INFO: Final = "server.info"
 _LONGEST_FILE: Final = 4096
 
 

@@ -7,7 +7,10 @@ And no example of a property is judged by how long it took: the machine may be b
 """
 
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 
@@ -20,3 +23,12 @@ def pytest_configure() -> None:
             signal.signal(number, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_folder_of_no_person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Have a home that nobody named lie in a folder of the tests, never in that of who runs them."""
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(folder))
+        yield folder

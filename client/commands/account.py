@@ -12,7 +12,7 @@ from pathlib import Path
 
 from client.commands.output import Output
 from client.greeting import PUBLISHED_ONLY
-from client.home import open_store
+from client.home import home_sentence, open_store
 from client.identity_files import Identity
 from client.messenger import Messenger
 from client.settings import Settings
@@ -22,10 +22,12 @@ from client.visible import visible_line
 from common.errors import ClientError
 
 
-def register(messenger: Messenger, output: Output, name: str) -> int:
-    """Register under a name."""
+def register(messenger: Messenger, output: Output, name: str, unnamed_home: Path | None) -> int:
+    """Register under a name; who named no home is shown where it is."""
     identity = messenger.register(name)
     output.say(f"Registered as {identity.name}.")
+    if unnamed_home is not None:
+        output.say(home_sentence(unnamed_home))
     return whoami(messenger, output)
 
 

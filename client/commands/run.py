@@ -104,12 +104,14 @@ def _with_messenger(
         consent=output.may_prove,
         tell=output.say,
         passphrase=passphrase,
+        remember_server=options.command == "register" and settings.remembers_server(),
     ) as messenger:
         from client.commands import account, letters
 
         match options.command:
             case "register":
-                return account.register(messenger, output, options.name)
+                unnamed = settings.home if settings.home_by_default() else None
+                return account.register(messenger, output, options.name, unnamed)
             case "whoami":
                 return account.whoami(messenger, output)
             case "users":

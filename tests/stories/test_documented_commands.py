@@ -58,6 +58,8 @@ UNTIL_TEXTS: Final = (
 )
 PLAYS: Final = (
     Play("messageu register NAME", "^carol$", "messageu register carol", home="carol"),
+    Play("messageu register NAME --server HOST:PORT", "^127.0.0.1:[0-9]+$",
+         'messageu register frank --server "$MESSAGEU_SERVER" && cat frank/server.info', home="frank"),
     Play("scripts/client --home DIR --published-only", "Registered as dora",
          "printf '110\\ndora\\n0\\n' | scripts/client --home dora --published-only"),
     Play("scripts/client", "110\\) Register", "echo 0 | scripts/client"),

@@ -22,6 +22,7 @@ $ alice users --server no.such.host.invalid:1
 $ stranger "HTTP/1.1 400 Bad Request"
 $ carol register carol --server {STRANGER}
 ! The server at {ANY} speaks the published protocol alone: {ANY}
+! {ANY}/carol/server.info named 127.0.0.1:{NUMBER}; it names 127.0.0.1:{NUMBER} now.
 ! messageu: {ANY}
 = 6
 $ alice send bob secret --server {STRANGER}
