@@ -1,17 +1,20 @@
 """The terminal, or the pipe that stands in for it: the only place, with the menu, that prints and asks.
 
-Owns: prompts, the published form of a message, the progress bar, and making harmless what strangers wrote.
+Owns: prompts, which lines are one answer, the published form of a message, the progress bar, and making harmless what
+strangers wrote.
 Promises: whatever is printed went through `visible_line` or `visible_text`; on a pipe nothing is asked that needs a
-person, and every prompt is a line of its own.
+person, every prompt is a line of its own, and a line is an answer. At a terminal, lines that are pasted together are
+one answer.
 Exposure: prints names and texts that strangers chose.
 
 What is made visible, and how: `client.visible`.
 
-Source: docs/client-protocol.md, "The console".
+Source: docs/client-protocol.md, "The console"; docs/client.md, "The numbered console".
 """
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from typing import Final, TextIO
 
 from rich.console import Console as RichConsole
@@ -30,10 +33,14 @@ from client.messenger import (
     Unreadable,
 )
 from client.server_link import Progress
+from client.typed import is_queued
 from client.visible import visible_line, visible_text
+from client.wrapping import columns_of, wrapped
 
 _BAR_WIDTH: Final = 30
 """With the columns beside it, 75 columns: nothing moves while the numbers grow."""
+_TOGETHER: Final = 0.02
+"""Seconds; nobody types a key so soon after Enter, and a terminal passes on a paste without such a gap."""
 END_OF_MESSAGE: Final = "-----<EOM>-----"
 
 
@@ -49,40 +56,70 @@ class Console:
         self._sink = sink
         self.terminal = terminal
         if terminal:
-            # Line editing for `input`. Not on a pipe: merely importing it may print an escape sequence.
-            with contextlib.suppress(ImportError):
-                import readline  # noqa: F401, PLC0415
+            _edit_lines()
 
     def say(self, sentence: str) -> None:
-        """Print one line."""
-        self._print(visible_line(sentence))
+        """Print one sentence; at a terminal it is broken at words."""
+        self._print(self._fitted(visible_line(sentence)))
+
+    def say_name(self, name: str) -> None:
+        """Print one name, which may hold spaces and is not broken."""
+        self._print(visible_line(name))
 
     def say_block(self, text: str) -> None:
         """Print several lines of our own."""
         self._print(text)
 
     def ask(self, prompt: str) -> str:
-        """Ask for a line. Raises `EndOfInput`."""
-        if self.terminal:
-            try:
-                return input(f"{prompt} ")
-            except EOFError as error:
-                self._print("")
-                raise EndOfInput from error
-        self._print(prompt)
-        return self.read_line()
+        """Ask a question. Raises `EndOfInput`; at a terminal that is one Ctrl-D, and more may be typed."""
+        if not self.terminal:
+            self._print(prompt)
+            return self._read_line()
+        *before, last = self._fitted(prompt).split("\n")
+        if before:
+            self._print("\n".join(before))
+        # What was typed before the question stood there is typed ahead, a line for each question.
+        typed_ahead = is_queued(self._source, 0.0)
+        first = self._read_line(f"{last} ")
+        return first if typed_ahead else self._with_the_rest(first)
 
-    def read_line(self) -> str:
-        """Take the next line without asking for it. Raises `EndOfInput`."""
+    def choose(self, known: Collection[str]) -> str:
+        """Take a choice without asking for it. Raises `EndOfInput`.
+
+        Behind a known one, answers may be typed ahead; lines that come together with anything else belong to it.
+        """
+        first = self._read_line()
+        if self.terminal and first.strip() not in known:
+            return self._with_the_rest(first)
+        return first
+
+    def _read_line(self, prompt: str = "") -> str:
         if self.terminal:
             try:
-                return input()
+                # A paste that the terminal marks may end with a line end.
+                return input(prompt).rstrip("\n")
             except EOFError as error:
+                if prompt:
+                    # The cursor stands behind the question.
+                    self._print("")
                 raise EndOfInput from error
         line = self._source.readline()
         if not line:
             raise EndOfInput
         return line.removesuffix("\n").removesuffix("\r")
+
+    def _with_the_rest(self, first: str) -> str:
+        """Add what was pasted with a line. The lines of a marked paste are in `first` already."""
+        lines = [first]
+        while is_queued(self._source, _TOGETHER):
+            try:
+                lines.append(input())
+            except EOFError:
+                break
+        return "\n".join(lines).rstrip("\n")
+
+    def _fitted(self, sentence: str) -> str:
+        return wrapped(sentence, columns_of(self._sink)) if self.terminal else sentence
 
     def interrupted(self) -> None:
         """Say that Ctrl-C was heard; on a terminal the cursor stands behind its echo."""
@@ -135,6 +172,17 @@ class Console:
 
     def _print(self, text: str) -> None:
         print(text, file=self._sink, flush=True)
+
+
+def _edit_lines() -> None:
+    """Have `input` edit lines, and keep the lines of a paste together where the terminal marks them."""
+    # Not on a pipe: merely importing it may print an escape sequence.
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: PLC0415
+
+        # Of the two libraries that may stand behind it, one knows marks; a plain terminal would show them.
+        if "libedit" not in (readline.__doc__ or "") and os.environ.get("TERM", "dumb") != "dumb":
+            readline.parse_and_bind("set enable-bracketed-paste on")
 
 
 def _content(message: Received) -> str:

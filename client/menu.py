@@ -1,8 +1,9 @@
 """The numbered menu, as published.
 
 Owns: which number does what, what is asked for it, and how a failure is told.
-Promises: after any failure, the menu again; the end of the input ends the program as 0 does. On a pipe each choice
-takes the same lines whatever happens, so that a script stays in step.
+Promises: after any failure, the menu again; the end of the input ends the program as 0 does. At a terminal, Ctrl-D at a
+question is the menu again, and an unknown name is said before anything else is asked for. On a pipe each choice takes
+the same lines whatever happens, so that a script stays in step.
 Exposure: fed by a person or by a script.
 
 Source: docs/client-protocol.md, "The console".
@@ -42,6 +43,7 @@ MessageU client at your service.
 ?"""
 EXIT_INTERRUPTED: Final = 130
 _ASK_NAME: Final = "User name:"
+_EXIT: Final = "0"
 
 
 class Menu:
@@ -78,20 +80,22 @@ class Menu:
         while True:
             try:
                 self._console.say_block(MENU)
-                choice = self._console.read_line().strip()
+                choice = self._console.choose({*self._actions, _EXIT}).strip()
             except EndOfInput:
                 return 0
             except KeyboardInterrupt:
                 self._console.interrupted()
                 return EXIT_INTERRUPTED
-            if choice == "0":
+            if choice == _EXIT:
                 return 0
             action = self._actions.get(choice)
             if action is not None:
                 try:
                     action()
                 except EndOfInput:
-                    return 0
+                    # A terminal that has gone has no choice to give either.
+                    if not self._console.terminal:
+                        return 0
                 except KeyboardInterrupt:
                     self._console.interrupted()
                 except MessageUError as error:
@@ -143,7 +147,7 @@ class Menu:
     def _list_users(self) -> None:
         users = self._messenger.users()
         for user in users:
-            self._console.say(user.name)
+            self._console.say_name(user.name)
         if not users:
             self._console.say("Nobody else is registered.")
 
@@ -166,8 +170,11 @@ class Menu:
             self._console.say("No messages wait.")
 
     def _send_text(self) -> None:
-        name = self._ask_name()
+        name = self._ask_recipient()
         text = self._console.ask("Text:")
+        if not text:
+            self._console.say("The text is empty; nothing is sent.")
+            return
         self._with_shared_key(name, lambda: self._messenger.send_text(name, text))
 
     def _request_key(self) -> None:
@@ -179,7 +186,7 @@ class Menu:
         self._make_and_send_key(name)
 
     def _send_file(self) -> None:
-        name = self._ask_name()
+        name = self._ask_recipient()
         answer = self._console.ask("Path of the file:")
         path = meant(answer.strip())
         with self._console.transfer("Encrypting") as preparing, self._console.transfer("Sending") as progress:
@@ -189,6 +196,13 @@ class Menu:
 
     def _ask_name(self) -> str:
         return self._console.ask(_ASK_NAME).strip()
+
+    def _ask_recipient(self) -> str:
+        """Ask for a name before something else; a person hears at once that nobody has it."""
+        name = self._ask_name()
+        if self._console.terminal:
+            self._messenger.contact(name)
+        return name
 
     def _with_shared_key(self, name: str, send: Callable[[], Sent]) -> None:
         try:

@@ -85,7 +85,8 @@ RULES = (
         may_import=only("client", "common"),
         never=only("common.ipc") | ZMQ,
         doors=(
-            (SOCKETS, only("client.server_link")),
+            # The other one looks at the terminal.
+            (SOCKETS, only("client.server_link", "client.typed")),
             (CRYPTO, only("client.ciphers", "client.vault")),
             (SQLITE, only("client.tables.database")),
         ),

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import os
 import shlex
+import termios
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,10 @@ from client.mail import (
     UnknownKind,
     Unreadable,
 )
+from client.typed import is_queued
 from client.visible import command, visible_line, visible_name, visible_text
 from common.values import ClientId
+from torture.patience import HANG_SECONDS
 
 
 def console(typed: str = "", *, terminal: bool = False) -> tuple[Console, io.StringIO]:
@@ -135,7 +139,7 @@ def test_asking_a_pipe() -> None:
     speaking, sink = console("alice\r\n  spaces  \n\nlast")
     assert speaking.ask("Name:") == "alice"
     assert speaking.ask("Text:") == "  spaces  "
-    assert [speaking.read_line() for _ in range(2)] == ["", "last"]
+    assert [speaking.choose(()) for _ in range(2)] == ["", "last"]
     with pytest.raises(EndOfInput):
         speaking.ask("More:")
     assert sink.getvalue() == "Name:\nText:\nMore:\n"
@@ -145,7 +149,7 @@ def test_a_pipe_confirms_nothing() -> None:
     speaking, sink = console("y\n")
     assert not speaking.confirm("Really?")
     assert sink.getvalue() == ""
-    assert speaking.read_line() == "y"
+    assert speaking.choose(()) == "y"
 
 
 @pytest.mark.parametrize(("typed", "answer"), [("", True), ("y", True), (" YES ", True), ("n", False), ("what", False)])
@@ -162,9 +166,80 @@ def test_the_end_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     speaking, _ = console(terminal=True)
     monkeypatch.setattr("builtins.input", end)
     with pytest.raises(EndOfInput):
-        speaking.read_line()
+        speaking.choose(())
     with pytest.raises(EndOfInput):
         speaking.ask("Name:")
+
+
+@pytest.mark.parametrize(
+    ("queued", "answer", "left"),
+    [
+        # What was pasted while the question stood: one answer, without the line end behind it.
+        ([False, True, True, False], "meeting at 8\n140\nbring the plan", []),
+        ([False, False], "meeting at 8", ["140", "bring the plan"]),
+        # What was typed before it stood.
+        ([True], "meeting at 8", ["140", "bring the plan"]),
+    ],
+)
+def test_lines_that_come_together_are_one_answer(
+    monkeypatch: pytest.MonkeyPatch, queued: list[bool], answer: str, left: list[str]
+) -> None:
+    lines = ["meeting at 8", "140", "bring the plan"]
+    looks = iter(queued)
+    monkeypatch.setattr("builtins.input", lambda _="": lines.pop(0))
+    monkeypatch.setattr("client.console.is_queued", lambda *_: next(looks))
+    speaking, _ = console(terminal=True)
+    assert (speaking.ask("Text:"), lines, list(looks)) == (answer, left, [])
+
+
+def test_a_marked_paste_is_one_answer_without_the_line_ends_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.input", lambda _="": "one\n\ntwo\n\n")
+    assert console(terminal=True)[0].ask("Text:") == "one\n\ntwo"
+
+
+@pytest.mark.parametrize(("typed", "choice"), [("150", "150"), (" 150 ", " 150 "), ("hello", "hello\n150")])
+def test_answers_may_be_typed_ahead_behind_a_choice_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, typed: str, choice: str
+) -> None:
+    lines = [typed, "150"]
+    monkeypatch.setattr("builtins.input", lambda _="": lines.pop(0))
+    monkeypatch.setattr("client.console.is_queued", lambda *_: bool(lines))
+    assert console(terminal=True)[0].choose({"150"}) == choice
+
+
+def test_the_queue_of_a_terminal_is_looked_at_and_left_as_it_is() -> None:
+    leader, follower = os.openpty()
+    with os.fdopen(leader, "wb", buffering=0) as keyboard, os.fdopen(follower) as terminal:
+        settings = termios.tcgetattr(follower)
+        assert not is_queued(terminal, 0.0)
+        keyboard.write(b"half a line")
+        assert is_queued(terminal, HANG_SECONDS)
+        assert termios.tcgetattr(follower) == settings
+        keyboard.write(b"\n")
+        assert terminal.readline() == "half a line\n"
+        assert not is_queued(terminal, 0.0)
+    assert not is_queued(io.StringIO("more"), 0.0)
+
+
+def test_sentences_are_broken_at_words_for_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("client.console.columns_of", lambda _: 20)
+
+    def reply(prompt: str = "") -> str:
+        asked.append(prompt)
+        return ""
+
+    monkeypatch.setattr("builtins.input", reply)
+    speaking, sink = console(terminal=True)
+    speaking.say("one two three four five")
+    speaking.say_name("one two three four five")
+    speaking.ask("six seven eight nine ten:")
+    assert sink.getvalue() == "one two three four\n    five\none two three four five\nsix seven eight nine\n"
+    assert asked == ["    ten: "]
+    script, printed = console("answer\n")
+    script.say("one two three four five")
+    script.ask("six seven eight nine ten:")
+    assert printed.getvalue() == "one two three four five\nsix seven eight nine ten:\n"
 
 
 @pytest.mark.parametrize(

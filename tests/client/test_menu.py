@@ -138,6 +138,54 @@ def test_an_unknown_name(alice: Messenger, bob: Messenger) -> None:
         assert play(alice, *choice)[0].endswith("The server knows nobody of that name.\nDid you mean bob?\n")
 
 
+def test_an_empty_text_is_not_sent(alice: Messenger, bob: Messenger) -> None:
+    play(alice, "130", "bob", "152", "bob")
+    assert play(alice, "150", "bob", "", "0") == ["User name:\nText:\nThe text is empty; nothing is sent.\n", ""]
+    assert [type(message.content).__name__ for message in bob.receive()] == ["KeyReceived"]
+
+
+class Person:
+    """Types answers, where `input` asks; None is Ctrl-D."""
+
+    def __init__(self, *answers: str | None) -> None:
+        self._answers = iter(answers)
+        self.asked: list[str] = []
+
+    def __call__(self, prompt: str = "") -> str:
+        answer = next(self._answers)
+        if prompt:
+            self.asked.append(prompt)
+        if answer is None:
+            raise EOFError
+        return answer
+
+
+def test_a_person_hears_that_a_name_is_unknown_before_anything_else_is_asked(
+    alice: Messenger, bob: Messenger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = Person("150", "bbo", "153", "bbo", "150", "alice", "0")
+    monkeypatch.setattr("builtins.input", person)
+    unknown = "The server knows nobody of that name.\nDid you mean bob?\n"
+    assert play(alice, terminal=True) == [unknown, unknown, "That is your own name.\nName somebody else.\n", ""]
+    assert person.asked == ["User name: "] * 3
+
+
+def test_the_end_of_input_at_a_question_is_the_menu_again_for_a_person(
+    alice: Messenger, bob: Messenger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = Person("150", None, "150", "bob", None, "150", "bob", "hello", None, "130", None, None)
+    monkeypatch.setattr("builtins.input", person)
+    assert play(alice, terminal=True) == ["\n"] * 4 + [""]
+    question = "No symmetric key is shared with bob. Make one and send it first? [Y/n] "
+    assert person.asked == ["User name: ", *["User name: ", "Text: "] * 2, question, "User name: "]
+    assert not list(bob.receive())
+
+
+def test_what_is_pasted_in_the_menu_is_one_choice(alice: Messenger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builtins.input", Person("120\n130", "0"))
+    assert play(alice, terminal=True) == ["There is no choice 120\\x0a130.\n", ""]
+
+
 def test_a_file(alice: Messenger, bob: Messenger, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("data")
     alice.fetch_public_key("bob")
@@ -191,10 +239,10 @@ def test_an_interrupt_at_the_menu_ends(alice: Messenger, monkeypatch: pytest.Mon
     sink = io.StringIO()
     console = Console(io.StringIO(), sink, terminal=False)
 
-    def interrupt() -> str:
+    def interrupt(_: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(console, "read_line", interrupt)
+    monkeypatch.setattr(console, "choose", interrupt)
     assert Menu(alice, lambda: alice, console).run() == 130
     assert sink.getvalue().endswith("?\nInterrupted.\n")
 

@@ -71,6 +71,12 @@ class Tmux:
         self._do("send-keys", "-l", text)
         return self if end is None else self.presses(end)
 
+    def pastes(self, text: str, *, marked: bool) -> Self:
+        """Paste a text; `marked`: as most terminals do, where the program asks for marks."""
+        self._do("set-buffer", text)
+        self._do("paste-buffer", *(["-p"] if marked else []))
+        return self
+
     def presses(self, *keys: str) -> Self:
         """Press keys, by tmux's names for them."""
         self._do("send-keys", *keys)
