@@ -58,7 +58,9 @@ def _date(text: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bench", description="Measure MessageU under load; see docs/benchmarks.md.")
+    parser = argparse.ArgumentParser(
+        prog="bench", description="Measure MessageU under load; see docs/benchmarks.md.", allow_abbrev=False
+    )
     parser.add_argument("--quick", action="store_true", help="a few seconds: shows that it works, judges no time")
     parser.add_argument("--all", action="store_true", help="beside every rival, not only Redis with AOF always")
     parser.add_argument(

@@ -130,7 +130,9 @@ def measure(
 
 def main() -> int:
     """Print both loads and their ratio."""
-    parser = argparse.ArgumentParser(prog="bench.send_once", description="642 beside 603, on proven connections.")
+    parser = argparse.ArgumentParser(
+        prog="bench.send_once", description="642 beside 603, on proven connections.", allow_abbrev=False
+    )
     parser.add_argument("--connections", type=int, default=20)
     parser.add_argument("--window", type=int, default=32, help="requests in flight on each connection")
     parser.add_argument("--messages", type=int, default=40_000, help="of each load and round")

@@ -17,6 +17,7 @@ from typing import Final, TextIO
 
 from client import interruption
 from client.arguments import CONSOLE, parser
+from client.command_line import asks_for_json
 from common.process_limits import forbid_core_dumps, forbid_looking
 
 EXIT_UNUSABLE: Final = 2
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
-    options = parser(as_json="--json" in words).parse_args(words)
+    options = parser(as_json=asks_for_json(words)).parse_args(words)
     _open_what_is_closed()
     _forgive(sys.stdin, "surrogateescape")
     _forgive(sys.stdout, "backslashreplace")

@@ -9,9 +9,9 @@ Source: docs/client.md.
 
 import argparse
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final
 
-from common.version import VERSION
+from client.command_line import PROGRAM, Line, Parser, ShowVersion, quoted
 
 CONSOLE: Final = "console"
 _USER: Final = "the user's name, as `messageu users` shows it"
@@ -22,39 +22,19 @@ VERIFIED: Final = (
 """What a comparison is worth while the cipher suite is the published one."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Tells what is wrong with a command line, as an object where JSON is asked for."""
-
-    def __init__(self, *, as_json: bool = False, **others: Any) -> None:
-        super().__init__(**others)
-        self._as_json = as_json
-
-    def error(self, message: str) -> NoReturn:
-        """End with exit code 2."""
-        if not self._as_json:
-            super().error(message)
-        # Nobody waits for these where the command line is right.
-        from client.commands.output import Output  # noqa: PLC0415
-        from common.errors import SettingRejected  # noqa: PLC0415
-
-        sentence = f"{message[0].upper()}{message[1:]}. `{self.prog} --help` shows how it is used."
-        self.exit(Output(as_json=True, quiet=False).failure(SettingRejected(sentence)))
-
-
-def parser(*, as_json: bool = False) -> argparse.ArgumentParser:
+def parser(*, as_json: bool = False) -> Parser:
     """Make the parser; `as_json`: its complaints are objects."""
-    top = _Parser(
+    top = Parser(
         as_json=as_json,
-        prog="messageu",
+        prog=PROGRAM,
         description="MessageU: end-to-end encrypted messages. Without a command, the numbered console.",
         epilog="Data goes to stdout, prose to stderr. `messageu COMMAND --help` tells more of a command, "
         "docs/client.md all of it, and what the exit codes mean.",
     )
-    top.add_argument("--version", action="version", version=f"messageu {VERSION}", help="print the version")
     _common(top, default=None)
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
-    def command(name: str, what: str, more: str = "") -> argparse.ArgumentParser:
+    def command(name: str, what: str, more: str = "") -> Parser:
         about = f"{what[0].upper()}{what[1:]}. {more}".rstrip()
         made = commands.add_parser(name, help=what, description=about, as_json=as_json)
         _common(made, default=argparse.SUPPRESS)
@@ -111,10 +91,15 @@ def parser(*, as_json: bool = False) -> argparse.ArgumentParser:
     )
     send.add_argument("name", metavar="NAME", help=_USER)
     send.add_argument(
-        "text", metavar="TEXT", nargs="?", help="the text; - or, without --file, nothing: it comes from standard input"
+        "text",
+        metavar="TEXT",
+        nargs="*",
+        default=[],
+        help="the text; several words are joined by a space each. - or, without --file, nothing: it comes from "
+        "standard input. Behind -- all words are text, whatever they begin with",
     )
     # What argparse would write has the paths before the name, where they would swallow it.
-    send.usage = "messageu send NAME [TEXT] [--file PATH ...] [OPTION ...]"
+    send.usage = "messageu send [OPTION ...] NAME [TEXT ...] [--file PATH ...]"
     send.add_argument(
         "--file",
         metavar="PATH",
@@ -124,6 +109,8 @@ def parser(*, as_json: bool = False) -> argparse.ArgumentParser:
         default=[],
         help="send files, behind NAME and TEXT; may be repeated",
     )
+    send.text_behind = frozenset({"--to"})
+    send.arrange = _what_is_sent
     recv = command(
         "recv",
         "fetch and show what waits",
@@ -215,8 +202,33 @@ def parser(*, as_json: bool = False) -> argparse.ArgumentParser:
     return top
 
 
+def _what_is_sent(options: argparse.Namespace, line: Line) -> list[str]:
+    """Tell recipient, text and options of `send` apart; gives no word that might be something else than it seems.
+
+    Raises `argparse.ArgumentTypeError` where an option might be the text: a script may have put it there.
+    """
+    if not line.words:
+        named = "; --file takes every word behind it, so that NAME stands before it" if options.file else ""
+        raise argparse.ArgumentTypeError(f"The argument NAME is missing{named}.")
+    name, *text = line.words
+    if not text and line.literal == 1:
+        raise argparse.ArgumentTypeError(
+            f"There is no text behind `--`. To send `--` itself: `messageu send {quoted([name])} -- --`."
+        )
+    behind = next((option for option, before in line.seen if before), "--file")
+    if not text and behind != "--file":
+        raise argparse.ArgumentTypeError(
+            f"{behind} stands where the text does. To send it: `messageu send {quoted([name])} -- {behind}`. As an "
+            "option it stands before NAME, or behind the text, `-` for standard input, or the files."
+        )
+    dashed = line.literal is not None and line.literal < len(line.words)
+    options.from_input = (text == ["-"] and not dashed) or not (text or options.file)
+    return [name] if options.from_input else line.words
+
+
 def _common(to: argparse.ArgumentParser, default: str | None) -> None:
     """Options that may stand before the command or behind it."""
+    to.add_argument("--version", action=ShowVersion, default=argparse.SUPPRESS, help="print the version")
     to.add_argument(
         "--home",
         type=Path,

@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> None:
 def _serve(options: argparse.Namespace, endpoint: str) -> None:
     connections = connections_that_fit(options.connections, raise_open_files(options.connections + OWN_FILES))
     settings = Settings(largest_content=options.largest_message, connections=connections)
-    port = _port(options.port_file)
+    port: int = _port(options.port_file) if options.port is None else options.port
     listening = open_listener(options.host, port)
     loop = EventLoop(time.monotonic)
     SignalDoor(loop)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from common.errors import SettingRejected
+from common.info_files import DEFAULT_PORT
 from common.version import VERSION
 from common.wire.fields import LARGEST_CONTENT
 from gateway.settings import Settings
@@ -23,6 +24,7 @@ OWN_FILES: Final = 64
 """What the gateway has open besides its connections, with room to spare."""
 _MOST_CONNECTIONS: Final = 1_000_000
 _LAST_SLOT: Final = 0xFFFF
+_LAST_PORT: Final = 0xFFFF
 _LONGEST_HOST: Final = 253
 
 
@@ -30,12 +32,26 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line. Ends the program with code 2 where an option is unknown, or no number where one is due."""
     defaults = Settings()
     parser = argparse.ArgumentParser(
-        prog="messageu-gateway", description="The TCP side of a MessageU server; needs a storage worker beside it."
+        prog="messageu-gateway",
+        description="The TCP side of a MessageU server; needs a storage worker beside it.",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument(
-        "--port-file", type=Path, default=Path("myport.info"), help="file that holds the port (default: %(default)s)"
+    ports = parser.add_mutually_exclusive_group()
+    ports.add_argument(
+        "--port",
+        type=int,
+        metavar="N",
+        help="port to listen on; no port file is read then (default: what --port-file says). The clients' server.info "
+        "names the same port",
+    )
+    ports.add_argument(
+        "--port-file",
+        type=Path,
+        default=Path("myport.info"),
+        metavar="PATH",
+        help="file that holds the port (default: %(default)s); not together with --port",
     )
     parser.add_argument("--data-folder", type=Path, help="the server's data folder (default: $MESSAGEU_DATA or data/)")
     parser.add_argument("--slot", type=int, default=0, help="this gateway's slot at the worker (default: 0)")
@@ -57,6 +73,7 @@ def checked(options: argparse.Namespace) -> None:
         ("--largest-message", options.largest_message, 1, LARGEST_CONTENT),
         ("--connections", options.connections, 1, _MOST_CONNECTIONS),
         ("--slot", options.slot, 0, _LAST_SLOT),
+        ("--port", DEFAULT_PORT if options.port is None else options.port, 1, _LAST_PORT),
     ):
         if not least <= value <= most:
             raise SettingRejected(f"{option} is {least} to {most}, not {value}")

@@ -275,7 +275,9 @@ def main() -> int:
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Make the screens in docs/screens.md and README.md.")
+    parser = argparse.ArgumentParser(
+        description="Make the screens in docs/screens.md and README.md.", allow_abbrev=False
+    )
     parser.add_argument("--write", action="store_true", help="put them in the place of the old ones")
     parser.add_argument(
         "--pictures", type=Path, metavar="DIR", help="write pictures into that folder, and nothing else"

@@ -77,7 +77,8 @@ def _command(name: str, sub: argparse.ArgumentParser, common: set[str]) -> str:
 def _usage(action: argparse.Action) -> str:
     """Give an argument as it stands in the form of a command."""
     if not action.option_strings:
-        return f"[{_value(action)}]" if action.nargs == "?" else _value(action)
+        value = f"{_value(action)} …" if action.nargs == "*" else _value(action)
+        return f"[{value}]" if action.nargs in {"?", "*"} else value
     repeated = " …" if isinstance(action, argparse._AppendAction) else ""
     return f"[{_option(action, action.option_strings[-1])}{repeated}]"
 

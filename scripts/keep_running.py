@@ -301,7 +301,9 @@ def start_bound(command: Sequence[str]) -> subprocess.Popen[bytes]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and keep the program running."""
-    parser = argparse.ArgumentParser(prog="keep_running.py", description="Keep one program running.")
+    parser = argparse.ArgumentParser(
+        prog="keep_running.py", description="Keep one program running.", allow_abbrev=False
+    )
     parser.add_argument("--ancestors", type=int, default=1, help="how many nearest ancestors to end with (1)")
     parser.add_argument("--after", metavar="NAME", help="pass a signal on when the programs of that name have ended")
     parser.add_argument("--once", action="store_true", help="do not start the program again")

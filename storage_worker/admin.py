@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from common.data_folder import DATA_VARIABLE, become_owner, folder_named, refuse_foreign_files
 from common.errors import JournalDamaged, SettingRejected, StorageError, StoreDamaged, StoreInUse, StoreUnusable
@@ -231,9 +232,16 @@ def _existing(folder: Path) -> Path:
         raise SettingRejected(f"the data folder {folder} can't be used: {error.strerror}") from error
 
 
+class _Parser(argparse.ArgumentParser):
+    """Takes no abbreviated options; the parsers of the subcommands are of this class too."""
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(allow_abbrev=False, **named)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 no such user or the store failed, 78 it can't be used."""
-    parser = argparse.ArgumentParser(prog="admin", description="Look after MessageU's store.")
+    parser = _Parser(prog="admin", description="Look after MessageU's store.")
     parser.add_argument("--data-folder", type=Path, help=f"where the mail is kept (${DATA_VARIABLE}, else data/)")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("users", help="who is registered, and what waits for whom")

@@ -35,7 +35,9 @@ _MOST_UPLOADS: Final = 100_000
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line. Ends the program with code 2 where an option is unknown, or no number where one is due."""
     parser = argparse.ArgumentParser(
-        prog="messageu-storage-worker", description="Keeps MessageU's users and mail; a gateway is the way to it."
+        prog="messageu-storage-worker",
+        description="Keeps MessageU's users and mail; a gateway is the way to it.",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument("--data-folder", type=Path, help=f"where the mail is kept (${DATA_VARIABLE}, else data/)")

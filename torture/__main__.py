@@ -61,7 +61,9 @@ DRILLS: Final[Mapping[str, Drill]] = {
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="torture", description="Kill, cut and fill the MessageU server, and count what is lost, doubled or wrong."
+        prog="torture",
+        description="Kill, cut and fill the MessageU server, and count what is lost, doubled or wrong.",
+        allow_abbrev=False,
     )
     parser.add_argument(
         "--minutes",

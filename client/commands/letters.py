@@ -46,12 +46,14 @@ LOST: Final = "No key will help: what was kept of it is damaged. Ask the sender 
 # --- out --------------------------------------------------------------------------------------------------------
 
 
-def send(messenger: Messenger, output: Output, name: str, text: str | None, files: list[Path]) -> int:
-    """Send a text, or files, or both: the text first."""
-    if text == "-" or (text is None and not files):
+def send(
+    messenger: Messenger, output: Output, name: str, text: str | None, files: list[Path], *, from_input: bool
+) -> int:
+    """Send a text, or files, or both: the text first. `from_input`: it is what standard input has."""
+    if from_input:
         text = _standard_input(output)
     if text == "":
-        raise SettingRejected("There is no text to send: the input was empty.")
+        raise SettingRejected(f"There is no text to send: {'the input was' if from_input else 'it is'} empty.")
     _check_files(files)
     if messenger.agree_on_key(name):
         what = "is made, and waits, for" if messenger.waiting_count() else "is made and sent to"

@@ -130,7 +130,8 @@ def _with_messenger(
                     accept_new=options.accept_new,
                 )
             case "send":
-                return letters.send(messenger, output, options.name, options.text, options.file)
+                text = " ".join(options.text) if options.text else None
+                return letters.send(messenger, output, options.name, text, options.file, from_input=options.from_input)
             case "recv":
                 answer = settings.answer_key_requests()
                 return letters.receive(messenger, output, options.wait, options.most, answer)

@@ -25,6 +25,7 @@ LIGHT = {
     "client",
     "client.__main__",
     "client.arguments",
+    "client.command_line",
     "client.interruption",
     "common",
     "common.process_limits",

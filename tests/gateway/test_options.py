@@ -23,6 +23,8 @@ REFUSED = [
     ("--connections", "9" * 30, "--connections is 1 to "),
     ("--slot", "-1", "--slot is 0 to 65535, not -1"),
     ("--slot", "65536", "--slot is 0 to 65535, not 65536"),
+    ("--port", "0", "--port is 1 to 65535, not 0"),
+    ("--port", "65536", "--port is 1 to 65535, not 65536"),
     ("--host", "", "--host '' is neither"),
     ("--host", "a b", "--host 'a b' is neither"),
     ("--host", "a\nb", "--host 'a\\nb' is neither"),
@@ -48,6 +50,32 @@ def test_what_is_no_value_at_all(option: str, value: str, capsys: pytest.Capture
         program.main([option, value])
     assert ended.value.code == 2
     assert option in capsys.readouterr().err
+
+
+def test_the_port_is_given_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--port", "1", "--port-file", "p"], ["--port-file=p", "--port=1"], ["--port", "x"], ["--port"]):
+        with pytest.raises(SystemExit) as ended:
+            program.main([*words, "--data-folder", str(tmp_path / "data")])
+        assert ended.value.code == 2
+        assert "--port" in capsys.readouterr().err
+
+
+def test_a_given_port_is_listened_on_and_no_file_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def refuse(host: str, port: int) -> None:
+        asked.append((host, port))
+        raise SettingRejected("taken")
+
+    monkeypatch.setattr(program, "open_listener", refuse)
+    monkeypatch.chdir(tmp_path)
+    Path("myport.info").write_text("4321")
+    for words, port in ((["--port", "27031"], 27031), ([], 4321), (["--port-file", "none"], 1357)):
+        assert program.main([*words, "--data-folder", str(tmp_path / "data")]) == 78
+        assert asked.pop() == ("127.0.0.1", port)
+        assert ("using port 1357" in caplog.text) is (port == 1357)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "::1", "fe80::1%eth0", "localhost", "chat.example.org"])

@@ -139,7 +139,9 @@ def run(fault: Fault, places: Iterable[int]) -> Tally:
 
 def main() -> int:
     """Print one line; 0 where nothing is wrong."""
-    parser = argparse.ArgumentParser(prog="failing_disk", description="Fail the worker's writes and syncs, once each.")
+    parser = argparse.ArgumentParser(
+        prog="failing_disk", description="Fail the worker's writes and syncs, once each.", allow_abbrev=False
+    )
     parser.add_argument("--fault", choices=[fault.name for fault in Fault], required=True)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--every", type=int, default=1)

@@ -398,7 +398,9 @@ def run(cuts: int, seed: int, synchronous: str = "FULL") -> Tally:
 
 def main() -> int:
     """Print one line; 0 where nothing is wrong."""
-    parser = argparse.ArgumentParser(prog="power_cut", description="Cut the power over the worker's storage code.")
+    parser = argparse.ArgumentParser(
+        prog="power_cut", description="Cut the power over the worker's storage code.", allow_abbrev=False
+    )
     parser.add_argument("--cuts", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--synchronous", default="FULL", choices=["FULL", "NORMAL"])

@@ -109,7 +109,7 @@ def test_a_swapped_public_key_gets_nothing(
         "messageu: The key of bob [was verified] has changed; nothing was sent. Either bob registered anew"
     )
     assert "`messageu verify bob --accept-new`" in told.stderr
-    told = messageu(tmp_path, liar.port, "alice", ["send", "bob", "--json"], typed=SECRET)
+    told = messageu(tmp_path, liar.port, "alice", ["send", "bob", "-", "--json"], typed=SECRET)
     assert (told.returncode, told.stdout) == (4, "")
     error = json.loads(told.stderr)
     check_json(error)

@@ -21,11 +21,10 @@ $ alice send bob -
 ! messageu: There is no text to send: the input was empty.
 = 2
 $ alice recv --wait soon
-! ...
-! messageu recv: error: argument --wait: a number of seconds, not 'soon'
+! messageu: --wait takes a number of seconds, not 'soon'. `messageu recv --help` shows how it is used.
 = 2
 $ alice recv --json --wait soon
-! {"v": 1, "type": "error", "code": 2, "error": "usage", "text": "Argument --wait: a number of seconds, not 'soon'. `messageu recv --help` shows how it is used.", "advice": "", "nearest": []}
+! {"v": 1, "type": "error", "code": 2, "error": "usage", "text": "--wait takes a number of seconds, not 'soon'. `messageu recv --help` shows how it is used.", "advice": "", "nearest": []}
 = 2
 $ alice send alice "to myself"
 ! messageu: That is your own name. Name somebody else.
@@ -39,7 +38,7 @@ $ alice watch --exec "'cat"
 ! messageu: --exec takes a command, not "'cat" (No closing quotation).
 = 2
 $ alice nonsense
-! ...
+! messageu: There is no command nonsense. `messageu --help` shows how it is used.
 = 2
 $ alice --server nonsense users
 ! messageu: --server takes HOST:PORT, not 'nonsense'.
