@@ -34,7 +34,9 @@ class Account:
         """Give this home's user. Raises `NotRegistered`, `InfoFileError`, `PassphraseNeeded`, `PassphraseWrong`."""
         if self.loaded is None:
             identity = identity_files.load(self.home, self.passphrase)
-            identity_files.complete(self.home, identity)
+            # Where the home is only read, because it can't be written, who writes to it next completes it.
+            if self._store.unwritable is None:
+                identity_files.complete(self.home, identity)
             self.loaded = identity
         return self.loaded
 

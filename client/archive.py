@@ -3,7 +3,8 @@
 Owns: what belongs to a home, and the file's contents: a tar archive, sealed by `client.vault`.
 Promises: an export is a consistent picture, mode 0600, overwrites nothing, and is there whole or not at all; an import
 writes into a home that has neither identity nor store, all or nothing whenever the machine dies, and takes nothing out
-of the file but what it knows. Neither holds more than some chunks of it in memory.
+of the file but what it knows. Neither holds more than some chunks of it in memory, but an export of a store that can't
+be written holds that store.
 Exposure: imports a file that somebody may have altered; every chunk is authenticated before a byte of it is looked at.
 
     step                                          died here, the next start
@@ -41,13 +42,13 @@ def export_home(home: Path, target: Path, passphrase: str, random_bytes: RandomB
 
     Raises `StoreBroken`, `HomeInUse`, `FileUnwritten`, `InfoFileError`; then there is none.
     """
-    store = open_store(home)
+    store = open_store(home, to_read=True)
     try:
         # Nobody receives, sends what waits, or writes anything meanwhile: files and database belong together.
         with store.receiver(), store.sender(wait=True), store.snapshot() as database, _new_file(target) as file:
             sealer = ArchiveSealer(file, passphrase, random_bytes)
             with tarfile.open(fileobj=_piped(sealer), mode="w|", bufsize=CHUNK, format=tarfile.GNU_FORMAT) as tar:
-                _add(tar, STORE_FILE, _piped(_File(home / STORE_FILE, database)))
+                _add(tar, STORE_FILE, _File(home / STORE_FILE, database))
                 for path in _files_of(home):
                     with _opened(path) as member:
                         _add(tar, str(path.relative_to(home)), member)
@@ -66,7 +67,7 @@ def import_home(home: Path, source: Path, passphrase: str) -> None:
     refuse_a_home_in_use(home)
     with _opened(source) as file:
         # Before anything is written, so that a wrong passphrase leaves no trace.
-        opener, first = _begin(file, source, passphrase)
+        opener, first = _begin(_piped(file), source, passphrase)
         with moving_in(home):
             _bring(_Rest(first, opener), source, home)
 
@@ -135,7 +136,13 @@ class _File:
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self._path = path
         self._file = file
-        self.fileno = file.fileno
+
+    def size(self) -> int:
+        """Give how many bytes it has."""
+        with _reading(self._path):
+            size = self._file.seek(0, os.SEEK_END)
+            self._file.seek(0)
+            return size
 
     def read(self, size: int) -> bytes:
         with _reading(self._path):
@@ -143,12 +150,12 @@ class _File:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator["_File"]:
     """Open a file to be read. Raises `InfoFileError`, also while it is read."""
     with _reading(path):
         file = path.open("rb")
     with file:
-        yield _piped(_File(path, file))
+        yield _File(path, file)
 
 
 def _piped(stream: ArchiveSealer | _Rest | _File) -> BinaryIO:
@@ -206,10 +213,10 @@ def _files_of(home: Path) -> list[Path]:
         return sorted(path for path in (*named, *spooled) if path.is_file())
 
 
-def _add(tar: tarfile.TarFile, name: str, file: BinaryIO) -> None:
+def _add(tar: tarfile.TarFile, name: str, file: _File) -> None:
     entry = tarfile.TarInfo(name)
-    entry.size, entry.mode = os.fstat(file.fileno()).st_size, 0o600
-    tar.addfile(entry, file)
+    entry.size, entry.mode = file.size(), 0o600
+    tar.addfile(entry, _piped(file))
 
 
 @contextlib.contextmanager

@@ -115,14 +115,18 @@ def _is_somebodys(name: str) -> bool:
     return identity_files.holds_key(name) or name in {STORE_FILE, SPOOL_FOLDER, ARRIVED}
 
 
-def open_store(home: Path) -> Store:
+def open_store(home: Path, *, to_read: bool = False) -> Store:
     """Open a home's store, still locked where it has a passphrase.
+
+    `to_read`: where the home can't be written, a copy in memory is opened, and what was left to be written is left.
 
     Raises `StoreBroken`, `InfoFileError`, and `HomeInUse` while another process imports into it.
     """
     settle_import(home)
     with _held(home, fcntl.LOCK_SH | fcntl.LOCK_NB):
-        store = Store.open(home)
+        store = Store.open_to_read(home) if to_read else Store.open(home)
+    if store.unwritable is not None:
+        return store
 
     def write(name: str, content: str) -> None:
         if not identity_files.holds_key(name):

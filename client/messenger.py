@@ -24,14 +24,13 @@ Source: docs/client-protocol.md, docs/journeys.md.
 """
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Final, Self
 
-from client import identity_files, local_time, saving, server_file
+from client import identity_files, local_time, paths, saving, server_file
 from client.account import Account
 from client.agreement import Agreement
 from client.ciphers import PrivateKey, RandomBytes
@@ -66,7 +65,7 @@ from client.sending import Sending
 from client.server_link import REPLY_TIMEOUT, Progress, ServerLink
 from client.store import Store
 from client.trust import Trust, Verification
-from common.errors import ClientError, ServerSilent, ServerUnreachable, SettingRejected
+from common.errors import ClientError, ServerSilent, ServerUnreachable, SettingRejected, StoreUnwritable
 from common.info_files import ServerAddress
 from common.values import Username
 from common.wire.codes import Feature
@@ -169,6 +168,7 @@ class Messenger:
         tell: Tell = _tell_nobody,
         passphrase: Ask = nobody_asked,
         remember_server: bool = False,
+        to_read: bool = False,
     ) -> Self:
         """Open a home, making the folder (0700) and its store where they are missing.
 
@@ -177,14 +177,16 @@ class Messenger:
         `remember_server`: a registration writes the server's address into the home's server.info.
         `consent` is asked before the account's first proof, `tell` is told what happens by itself, `passphrase` is
         asked where the home has one.
+        `to_read`: where the home can't be written (a full or read-only disk), a copy in memory of its store is opened.
+        What only reads works with it, and every change raises `StoreUnwritable`; see `unwritable`.
         Raises `StoreBroken`, `PassphraseNeeded`, `PassphraseWrong`, `InfoFileError`, and `SettingRejected` where
         `published_only` comes too late.
         """
         with suppress(OSError):
             # The store says it better.
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = save_dir if save_dir is not None else Path(tempfile.gettempdir())
-        store = open_store(home)
+        folder = save_dir if save_dir is not None else paths.temporary_folder()
+        store = open_store(home, to_read=to_read)
         try:
             messenger = cls(
                 home, server, store, save_dir=folder, consent=consent, tell=tell, passphrase=passphrase,
@@ -523,6 +525,11 @@ class Messenger:
             look(self._home) for look in (identity_files.with_encrypted_keys, identity_files.with_plain_keys)
         )
         return self._store.sealing.has_passphrase, encrypted, plain
+
+    @property
+    def unwritable(self) -> StoreUnwritable | None:
+        """Why only a copy of the home's store could be opened, to be read; None where it is the store itself."""
+        return self._store.unwritable
 
     def check_store(self) -> None:
         """Look at every page of the store. Raises `StoreBroken` where it is damaged."""

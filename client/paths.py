@@ -1,6 +1,6 @@
 """Paths that are no UTF-8: a file system takes any bytes, the store and SQLite take UTF-8.
 
-Owns: how a path stands in the store, and how SQLite is told where its file is.
+Owns: how a path stands in the store, how SQLite is told where its file is; which folder is the temporary one.
 Promises: whatever path a user names comes back byte for byte. One that is UTF-8 stands in the store as it is; another
 one as a `file://` URI, which no absolute path looks like. How a path is shown: `client.visible`.
 Exposure: reads from a store what somebody else may have written; what comes of it is shown, and nothing else.
@@ -10,6 +10,7 @@ Source: docs/client.md, "Paths".
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -46,6 +47,18 @@ def is_utf8(text: str) -> bool:
 def plain(text: str) -> str:
     """Give a sentence of ours, which may name such a path, as the store takes it."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def temporary_folder() -> Path:
+    """Give the folder for temporary files.
+
+    Python looks for one by writing to it. Where it finds none, because the disk is full or read-only, that is told by
+    who wants to write there, and not by who only reads.
+    """
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        return Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - it is but named
 
 
 @contextlib.contextmanager

@@ -8,11 +8,11 @@ Source: docs/client.md, "Settings".
 """
 
 import argparse
-import tempfile
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+from client import paths
 from common.errors import InfoFileError, SettingRejected
 from common.info_files import SERVER_INFO, ServerAddress, parse_address, read_server_address
 
@@ -147,7 +147,7 @@ class Settings:
         """Where received files go."""
         flag = self._flags.save_dir
         return self._early("save_dir", None if flag is None else str(flag), "--save-dir") or Setting(
-            "save_dir", tempfile.gettempdir(), "default: the temporary folder"
+            "save_dir", str(paths.temporary_folder()), "default: the temporary folder"
         )
 
     def save_dir(self) -> Path:

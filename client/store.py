@@ -5,6 +5,7 @@ Owns: opening it, the locks between the processes of one home, and changes that 
 Promises: what a method stored is on disk when it returns (WAL, synchronous=FULL); the files are mode 0600; a failure
 is a `StoreBroken` that says what to do. Several processes may use one home; one at a time receives (`receiver`), and
 one at a time empties the outbox (`sender`).
+A home that can't be written is read all the same, where that is asked for, from a copy of the database in memory.
 Where the home has a passphrase, every secret in it is sealed for its place in the store.
 Exposure: holds shared keys and mail; without a passphrase in the clear: who can read the home can read them. With one
 it holds what somebody who can write to the home may have altered or moved: such a row is found, and not believed.
@@ -14,6 +15,7 @@ Source: docs/guarantees.md, docs/journeys.md.
 
 import contextlib
 import fcntl
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +32,8 @@ from client.tables.sealing import ERASE_DUE, Sealing
 from client.tables.sent import SentTable
 from client.tables.settings import ServerTable, Settings
 from client.tables.spool import Spools
-from common.errors import HomeInUse, StoreBroken
+from common.disk import NO_LEAVE, NO_ROOM
+from common.errors import HomeInUse, StoreBroken, StoreUnwritable
 
 STORE_FILE: Final = "store.db"
 SPOOL_FOLDER: Final = "store.spool"
@@ -51,8 +54,11 @@ class Store:
         use: int,
         random_bytes: RandomBytes = os.urandom,
         unlocked: Sealing | None = None,
+        *,
+        to_read: bool = False,
     ) -> None:
         self._home = home
+        self._to_read = to_read
         self._database = database
         self._use = use
         self._snapshots: list[BinaryIO] = []
@@ -95,6 +101,43 @@ class Store:
                 os.close(use)
                 raise
 
+    @classmethod
+    def open_to_read(cls, home: Path) -> Self:
+        """Open the home's store; where it can't be written, a copy of it in memory: see `unwritable`.
+
+        Raises `StoreBroken`.
+        """
+        try:
+            store = cls.open(home)
+        except StoreUnwritable as error:
+            return cls._open_copy(home, error)
+        store._to_read = True
+        return store
+
+    @classmethod
+    def _open_copy(cls, home: Path, because: StoreUnwritable) -> Self:
+        path = home / STORE_FILE
+        with told(path):
+            use = _open_lock(home / USE_FILE, to_read=True)
+            try:
+                if use is not None:
+                    fcntl.flock(use, fcntl.LOCK_SH)
+                database = Database.open_copy(path, because)
+                try:
+                    return cls(home, database, -1 if use is None else use, to_read=True)
+                except BaseException:
+                    database.close()
+                    raise
+            except BaseException:
+                if use is not None:
+                    os.close(use)
+                raise
+
+    @property
+    def unwritable(self) -> StoreUnwritable | None:
+        """Why this is a copy in memory, every change of which raises a `StoreUnwritable`; None where it is none."""
+        return self._database.copied_because
+
     def check(self) -> None:
         """Look at every page of the database. Raises `StoreBroken` where it is damaged."""
         self._database.check()
@@ -114,8 +157,14 @@ class Store:
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[BinaryIO]:
-        """Give the database file to be read whole, while nobody can write to it. Raises `StoreBroken` (busy)."""
-        with self._database.standing_still():
+        """Give the database file to be read whole, while nobody can write to it. Raises `StoreBroken` (busy).
+
+        Where there is no room to bring all of it into that file, it is one in memory.
+        """
+        with self._database.standing_still() as whole:
+            if whole is not None:
+                yield io.BytesIO(whole)
+                return
             with told(self._database.path):
                 file = self._database.path.open("rb")
             # Closed with the database: to close any descriptor of the file gives up SQLite's locks on it.
@@ -146,7 +195,11 @@ class Store:
     def _lock(self, name: str, *, wait: bool) -> Iterator[bool]:
         path = self._home / name
         with told(path):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = _open_lock(path, to_read=self._to_read)
+        if descriptor is None:
+            # Nobody holds what is not there.
+            yield True
+            return
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -194,3 +247,19 @@ class Store:
     def sweep(self, now: int) -> None:
         """Remove large contents that no message refers to. Only for the one who receives."""
         self.spools.sweep({*self.inbox.spooled(), *self.outbox.spooled()}, now)
+
+
+def _open_lock(path: Path, *, to_read: bool) -> int | None:
+    """Open the file of a lock, made where it is missing; None where it is missing and can't be made, to who reads.
+
+    Raises `OSError`.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        if not to_read or error.errno not in NO_ROOM | NO_LEAVE:
+            raise
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None

@@ -1,7 +1,7 @@
 """The disk: what a full one is, how its failures are told, and what a name in a folder needs to outlive a power cut.
 
-Owns: the errors that mean that there is no room, or that no more files may be open; the words for a failure of the
-file system.
+Owns: the errors that mean that there is no room, that nothing may be written, or that no more files may be open; the
+words for a failure of the file system.
 Promises: when `sync_folder` returns, which names the folder holds is on disk.
 Exposure: none.
 """
@@ -17,6 +17,8 @@ from common.errors import FileUnwritten
 
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """The disk is full, or the user's share of it, or what one file may hold."""
+NO_LEAVE: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+"""The file system is read-only, or this user may not write there."""
 NO_FILE: Final = frozenset({errno.EMFILE, errno.ENFILE})
 """This process, or all of them together, have as many files open as they may."""
 

@@ -229,6 +229,13 @@ class StoreBroken(ClientError):
     """The home's store.db can't be used."""
 
 
+class StoreUnwritable(StoreBroken):
+    """The home's store.db can't be written: the disk is full or read-only, or nobody but another user may write there.
+
+    What is in it may be read.
+    """
+
+
 class PassphraseNeeded(ClientError):
     """The home is locked, and nobody and nothing gives its passphrase."""
 

@@ -88,7 +88,7 @@ RULES = (
             # The other one looks at the terminal.
             (SOCKETS, only("client.server_link", "client.typed")),
             (CRYPTO, only("client.ciphers", "client.vault")),
-            (SQLITE, only("client.tables.database")),
+            (SQLITE, only("client.tables.database", "client.tables.memory_copy")),
         ),
     ),
 )

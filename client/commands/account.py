@@ -90,7 +90,7 @@ def _remembered(home: Path) -> tuple[str, str] | None:
     """What the home's store has of `published_only`, and where; None where it has nothing, or can't be used."""
     with contextlib.suppress(ClientError, OSError):
         if (home / STORE_FILE).exists():
-            store = open_store(home)
+            store = open_store(home, to_read=True)
             try:
                 found = store.settings.get(PUBLISHED_ONLY)
             finally:

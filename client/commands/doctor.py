@@ -18,6 +18,7 @@ from client import exit_codes, identity_files
 from client.commands.output import Output
 from client.home import require_somebody, what_is_there
 from client.messenger import Messenger
+from client.paths import temporary_folder
 from client.settings import Settings
 from client.tables.database import told
 from client.visible import command, visible_line
@@ -70,7 +71,7 @@ class Doctor:
 
     def _look_at(self, home: Path, address: ServerAddress, *, reachable: bool) -> int:
         try:
-            messenger = Messenger.open(home, address, consent=lambda _: None, passphrase=self._passphrase)
+            messenger = Messenger.open(home, address, consent=lambda _: None, passphrase=self._passphrase, to_read=True)
         except MessageUError as error:
             failure = error
             self._check("store", lambda: _raise(failure))
@@ -79,17 +80,18 @@ class Doctor:
             self._check("store", lambda: _store(messenger))
             self._check("passphrase", lambda: _protection(messenger))
             registered = self._check("identity", lambda: self._identity(messenger))
-            if reachable and registered and self._check("server", lambda: _features(messenger)):
-                self._check("account", lambda: _account(messenger))
-            elif reachable and not registered:
+            if reachable and (not registered or messenger.unwritable is not None):
+                # With a copy of the store, what a greeting has to remember would be forgotten.
                 self._check("server", lambda: self._greeted(address))
+            elif reachable and self._check("server", lambda: _features(messenger)):
+                self._check("account", lambda: _account(messenger))
             self._check("keys", lambda: _keys(messenger))
             self._check("outbox", lambda: _outbox(messenger))
             self._check("clock", lambda: _clock(messenger))
         return self._worst
 
     def _greeted(self, address: ServerAddress) -> str:
-        """Greet the server as nobody: our own identity can't be used."""
+        """Greet the server as nobody: our own identity, or our own home, can't be used."""
         with _nobodys_home() as home, Messenger.open(home, address) as nobody:
             return _features(nobody)
 
@@ -118,7 +120,9 @@ class Doctor:
 @contextlib.contextmanager
 def _nobodys_home() -> Iterator[Path]:
     """A folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="messageu-") as folder:
+    with contextlib.ExitStack() as opened:
+        with told(temporary_folder()):
+            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="messageu-"))
         yield Path(folder)
 
 
@@ -154,6 +158,8 @@ def _modes(home: Path) -> str:
 
 def _store(messenger: Messenger) -> str:
     messenger.check_store()
+    if messenger.unwritable is not None:
+        raise StoreBroken(f"{messenger.unwritable} What is in it can be read.", messenger.unwritable.advice)
     damaged = messenger.damaged_rows()
     if damaged:
         return _complain(

@@ -20,6 +20,7 @@ from common.info_files import DEFAULT_PORT, ServerAddress
 from common.values import username
 
 _WITHOUT_SERVER = frozenset({"whoami", "history"})
+"""What asks no server, and only reads: on a full or read-only disk too."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -105,6 +106,7 @@ def _with_messenger(
         tell=output.say,
         passphrase=passphrase,
         remember_server=options.command == "register" and settings.remembers_server(),
+        to_read=options.command in _WITHOUT_SERVER,
     ) as messenger:
         from client.commands import account, letters
 

@@ -1,8 +1,8 @@
 """The SQLite database itself: opening it, migrating it, transactions, and its failures in words.
 
-Owns: the only SQLite of the client.
+Owns: the only SQLite of the client, but for the copies of `client.tables.memory_copy`.
 Promises: what was committed is on disk (WAL, synchronous=FULL); the files are mode 0600; a failure is a `StoreBroken`
-that says what to do.
+that says what to do, and a `StoreUnwritable` where it may be read.
 Exposure: reads a file that somebody else may have written.
 
 Source: docs/guarantees.md.
@@ -19,9 +19,10 @@ from urllib.parse import quote
 import apsw
 
 from client import paths
+from client.tables.memory_copy import memory_copy
 from client.tables.schema import APPLICATION_ID, FIRST, LATER_PARTS, VERSION
 from common import disk
-from common.errors import StoreBroken
+from common.errors import StoreBroken, StoreUnwritable
 
 _BUSY_MS: Final = 5000
 _SNAPSHOT_TRIES: Final = 5
@@ -33,8 +34,10 @@ SqlValue = int | str | bytes | None
 class Database:
     """One connection. Used from one thread."""
 
-    def __init__(self, path: Path, connection: apsw.Connection) -> None:
+    def __init__(self, path: Path, connection: apsw.Connection, copied_because: StoreUnwritable | None = None) -> None:
         self.path = path
+        self.copied_because = copied_because
+        """Why this is a copy in memory, which can't be changed; None where it is the database itself."""
         self._connection = connection
 
     @classmethod
@@ -50,13 +53,53 @@ class Database:
                 connection.close()
                 raise
 
+    @classmethod
+    def open_copy(cls, path: Path, because: StoreUnwritable) -> Self:
+        """Open a copy in memory of a database that can't be written, in our present schema. Raises `StoreBroken`.
+
+        Every change of it raises a `StoreUnwritable` of `because`.
+        """
+        with told(path):
+            connection = memory_copy(path)
+            try:
+                _prepare(path, connection)
+                connection.execute("PRAGMA query_only = ON")
+                return cls(path, connection, because)
+            except BaseException:
+                connection.close()
+                raise
+
     def close(self) -> None:
         """Doing it twice changes nothing."""
         self._connection.close()
 
     @contextlib.contextmanager
-    def standing_still(self) -> Iterator[None]:
-        """Have all of it in the one file, while nobody can write to it. Raises `StoreBroken` (busy)."""
+    def standing_still(self) -> Iterator[bytes | None]:
+        """Have all of it in the one file, while nobody can write to it; None is given then.
+
+        Where what the WAL holds can't be brought into the file, the whole content that the file would have is given.
+        Raises `StoreBroken` (busy).
+        """
+        whole = None
+        try:
+            if self.copied_because is not None or not self._gathered():
+                with told(self.path):
+                    whole = self._connection.serialize("main")
+            yield whole
+        finally:
+            self._roll_back()
+
+    def _gathered(self) -> bool:
+        """Begin a transaction in which nobody else can write; whether all is in the file, or there was no room."""
+        try:
+            self._gather()
+        except StoreUnwritable:
+            with told(self.path):
+                self._connection.execute("BEGIN IMMEDIATE")
+            return False
+        return True
+
+    def _gather(self) -> None:
         with told(self.path):
             for _ in range(_SNAPSHOT_TRIES):
                 next(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
@@ -68,10 +111,6 @@ class Database:
                 self._connection.execute("ROLLBACK")
             else:
                 raise StoreBroken(f"{self.path} is busy; nothing was exported.", "Try again.")
-        try:
-            yield
-        finally:
-            self._roll_back()
 
     def check(self) -> None:
         """Look at every page. Raises `StoreBroken` where it is damaged."""
@@ -93,7 +132,9 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing."""
+        """All or nothing. Raises `StoreBroken`."""
+        if self.copied_because is not None:
+            raise StoreUnwritable(str(self.copied_because), self.copied_because.advice) from self.copied_because
         with told(self.path):
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -231,13 +272,12 @@ def told(path: Path) -> Iterator[None]:
     except apsw.BusyError as error:
         raise StoreBroken(f"{path} is busy.", "Another process works on it; try again.") from error
     except apsw.Error as error:
-        # The second: no room for the index of the WAL, which is a file too. (apsw's stubs do not have the attribute.)
-        extended = getattr(error, "extendedresult", None)
-        if isinstance(error, apsw.FullError) or extended == apsw.SQLITE_IOERR_SHMSIZE:
-            raise _unusable(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), path) from error
-        raise StoreBroken(
-            f"{path} can't be used ({error}).", "Check the folder, its permissions and the disk."
-        ) from error
+        number = _why_unwritable(error, path)
+        if number is not None:
+            raise _unusable(OSError(number, os.strerror(number)), path) from error
+        # It may be that a file beside it can't be made, for a reason that SQLite keeps to itself.
+        kind = StoreUnwritable if isinstance(error, apsw.CantOpenError) else StoreBroken
+        raise kind(f"{path} can't be used ({error}).", "Check the folder, its permissions and the disk.") from error
     except OSError as error:
         raise _unusable(error, path) from error
 
@@ -250,4 +290,24 @@ def _damaged(path: Path, how: str) -> StoreBroken:
 
 def _unusable(error: OSError, path: Path) -> StoreBroken:
     problem, advice = disk.told(error, path, "used")
-    return StoreBroken(f"{problem}.", advice)
+    kind = StoreUnwritable if error.errno in disk.NO_ROOM | disk.NO_LEAVE else StoreBroken
+    return kind(f"{problem}.", advice)
+
+
+def _why_unwritable(error: apsw.Error, path: Path) -> int | None:
+    """Give the number of the system's error behind one of SQLite's that means that nothing can be written."""
+    # The second: no room for the index of the WAL, which is a file too. (apsw's stubs do not have the attribute.)
+    extended = getattr(error, "extendedresult", None)
+    if isinstance(error, apsw.FullError) or extended == apsw.SQLITE_IOERR_SHMSIZE:
+        return errno.ENOSPC
+    if isinstance(error, apsw.ReadOnlyError | apsw.CantOpenError | apsw.PermissionsError):
+        if os.statvfs(path.parent).f_flag & os.ST_RDONLY:
+            return errno.EROFS
+        # SQLite makes files in the folder, beside the one that it writes.
+        if isinstance(error, apsw.ReadOnlyError) or not os.access(path.parent, os.W_OK | os.X_OK):
+            return errno.EACCES
+        free = os.statvfs(path.parent)
+        if not free.f_bavail or (free.f_files and not free.f_favail):
+            # No room for the name of a file, or for one file more.
+            return errno.ENOSPC
+    return None
