@@ -18,7 +18,8 @@ from common.data_folder import data_folder, gateway_lock, link_endpoint
 from common.errors import GatewaySuperseded, InfoFileError, SettingRejected, SlotInUse
 from common.info_files import DEFAULT_PORT, read_port
 from common.process_limits import forbid_core_dumps, raise_open_files
-from gateway.listener import Listener, open_listener
+from common.server_log import begin_log
+from gateway.listener import Listener, is_reached_by_others, open_listener
 from gateway.loop import EventLoop, SignalDoor
 from gateway.options import OWN_FILES, checked, connections_that_fit, parse
 from gateway.session_context import SessionContext
@@ -67,6 +68,16 @@ def run(options: argparse.Namespace) -> None:
         _serve(options, link_endpoint(folder))
 
 
+def _say_where(host: str, port: int, *, is_open: bool) -> None:
+    log.info("listening on %s:%d", host, port)
+    if is_open:
+        log.warning(
+            "other machines reach %s, and there is no TLS: anybody between sees who writes to whom and can alter it; "
+            "docs/security.md says what to put in front",
+            host,
+        )
+
+
 def _serve(options: argparse.Namespace, endpoint: str) -> None:
     connections = connections_that_fit(options.connections, raise_open_files(options.connections + OWN_FILES))
     settings = Settings(largest_content=options.largest_message, connections=connections)
@@ -77,7 +88,7 @@ def _serve(options: argparse.Namespace, endpoint: str) -> None:
     link = StorageLink(loop, endpoint, options.slot, lambda: os.urandom(16))
     context = SessionContext(loop, link, settings, os.urandom)
     listener = Listener(listening, context)
-    log.info("listening on %s:%d", options.host, port)
+    _say_where(options.host, port, is_open=is_reached_by_others(listening))
     try:
         loop.run()
         log.info("stopping, %d connections open", len(context.sessions))
@@ -89,9 +100,7 @@ def _serve(options: argparse.Namespace, endpoint: str) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the gateway; the process's exit code."""
     options = parse(argv)
-    logging.basicConfig(
-        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    begin_log(options.log_level, os.environ)
     forbid_core_dumps()
     try:
         run(options)

@@ -6,6 +6,7 @@ Exposure: anybody who reaches the address.
 """
 
 import errno
+import ipaddress
 import logging
 import socket
 from typing import Final
@@ -52,6 +53,15 @@ def open_listener(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise SettingRejected(f"can't listen on {host}:{port}: {error.strerror}") from error
     return listener
+
+
+def is_reached_by_others(listener: socket.socket) -> bool:
+    """Whether it listens beyond this machine's loopback."""
+    # A scope, as in fe80::1%eth0, is not part of the address.
+    address = ipaddress.ip_address(listener.getsockname()[0].partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return not address.ipv4_mapped.is_loopback
+    return not address.is_loopback
 
 
 def _nothing() -> None:

@@ -7,18 +7,16 @@ Exposure: whoever starts the gateway.
 """
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from common.errors import SettingRejected
 from common.info_files import DEFAULT_PORT
+from common.options import SIZES, Bound, check_bounds, fitting, size
 from common.version import VERSION
 from common.wire.fields import LARGEST_CONTENT
 from gateway.settings import Settings
-
-log = logging.getLogger("gateway")
 
 OWN_FILES: Final = 64
 """What the gateway has open besides its connections, with room to spare."""
@@ -35,6 +33,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="messageu-gateway",
         description="The TCP side of a MessageU server; needs a storage worker beside it.",
         allow_abbrev=False,
+        epilog=SIZES,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -56,7 +55,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-folder", type=Path, help="the server's data folder (default: $MESSAGEU_DATA or data/)")
     parser.add_argument("--slot", type=int, default=0, help="this gateway's slot at the worker (default: 0)")
     parser.add_argument(
-        "--largest-message", type=int, default=defaults.largest_content, metavar="BYTES", help="default: %(default)s"
+        "--largest-message", type=size, default=defaults.largest_content, metavar="SIZE", help="default: 1G"
     )
     parser.add_argument(
         "--connections", type=int, default=defaults.connections, help="open connections at most (default: %(default)s)"
@@ -69,14 +68,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def checked(options: argparse.Namespace) -> None:
     """Raise `SettingRejected` where the gateway could not serve with these options."""
-    for option, value, least, most in (
-        ("--largest-message", options.largest_message, 1, LARGEST_CONTENT),
-        ("--connections", options.connections, 1, _MOST_CONNECTIONS),
-        ("--slot", options.slot, 0, _LAST_SLOT),
-        ("--port", DEFAULT_PORT if options.port is None else options.port, 1, _LAST_PORT),
-    ):
-        if not least <= value <= most:
-            raise SettingRejected(f"{option} is {least} to {most}, not {value}")
+    check_bounds(
+        (
+            Bound("--largest-message", options.largest_message, 1, LARGEST_CONTENT),
+            Bound("--connections", options.connections, 1, _MOST_CONNECTIONS),
+            Bound("--slot", options.slot, 0, _LAST_SLOT),
+            Bound("--port", DEFAULT_PORT if options.port is None else options.port, 1, _LAST_PORT),
+        )
+    )
     if not _is_host(options.host):
         raise SettingRejected(f"--host {options.host!r} is neither an address nor a name")
 
@@ -92,12 +91,4 @@ def _is_host(text: str) -> bool:
 
 def connections_that_fit(wanted: int, open_files: int) -> int:
     """How many of the wanted connections fit under a limit of open files. Raises `SettingRejected` for none."""
-    if open_files <= OWN_FILES:
-        raise SettingRejected(
-            f"the system allows {open_files} open files, and the gateway needs at least {OWN_FILES + 1}: "
-            "raise the limit (ulimit -n)"
-        )
-    fitting = min(wanted, open_files - OWN_FILES)
-    if fitting < wanted:
-        log.warning("the system allows %d open files: at most %d connections", open_files, fitting)
-    return fitting
+    return fitting(wanted, "connections", open_files, OWN_FILES, "gateway")

@@ -21,6 +21,7 @@ from typing import Final
 from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint, refuse_foreign_files
 from common.errors import SettingRejected, StorageError, StoreDamaged, StoreFull, StoreInUse, StoreUnusable
 from common.process_limits import forbid_core_dumps, raise_open_files
+from common.server_log import begin_log
 from storage_worker.bodies import Bodies, DiskBodies, SyncThread
 from storage_worker.checkpoints import Checkpoints, CheckpointThread
 from storage_worker.database import CHECKPOINT_BYTES, Database
@@ -38,7 +39,7 @@ from storage_worker.journal import DiskJournal, Journal
 from storage_worker.post_office import Limits, PostOffice
 from storage_worker.room import Room
 from storage_worker.service import Service
-from storage_worker.settings import OWN_FILES, checked, parse, uploads_that_fit
+from storage_worker.settings import OWN_FILES, SMALLEST_JOURNAL, check_mark, checked, parse, uploads_that_fit
 from storage_worker.store_facts import (
     FactsFile,
     GenerationFile,
@@ -55,7 +56,6 @@ EXIT_FAILED: Final = 1
 EXIT_FINAL: Final = 78
 """EX_CONFIG: the keeper does not start it again."""
 
-_SMALLEST_JOURNAL: Final = 64 * 1024
 _NOTE_EVERY_MS: Final = 60_000
 _TRY_AGAIN_MS: Final = 1000
 """After a checkpoint that found no room or somebody in its way."""
@@ -74,8 +74,8 @@ def _serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int
     """Open the store, serve it until `wake` is readable, close it."""
     mark: int = settings.free_space_mark
     # A log or a journal of more than a quarter of the mark could fill what the mark keeps free.
-    log_bytes = min(CHECKPOINT_BYTES, max(mark // 4, _SMALLEST_JOURNAL))
-    journal_bytes = min(settings.journal, max(mark // 4, _SMALLEST_JOURNAL))
+    log_bytes = min(CHECKPOINT_BYTES, max(mark // 4, SMALLEST_JOURNAL))
+    journal_bytes = min(settings.journal, max(mark // 4, SMALLEST_JOURNAL))
     with ExitStack() as doors:
         refuse_lost_database(folder)
         database = Database(folder / DATABASE_NAME, size_limit=settings.size_limit, checkpoint_bytes=log_bytes)
@@ -183,9 +183,7 @@ class Housekeeper:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal comes; the exit code."""
     settings = parse(arguments)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    begin_log(settings.log_level, os.environ)
     # Whatever is made in the data folder is the owner's alone.
     os.umask(0o077)
     forbid_core_dumps()
@@ -203,6 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             environment[DATA_VARIABLE] = str(settings.data_folder)
         folder = data_folder(environment, Path.cwd())
         refuse_foreign_files(folder, OWN_NAMES)
+        check_mark(settings.free_space_mark, folder)
         with folder_lock(folder):
             _serve(settings, limits, folder, reader.fileno())
     except (SettingRejected, StoreInUse, StoreUnusable) as error:

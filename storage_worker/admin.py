@@ -1,6 +1,6 @@
 """What an operator asks of the store: users, stats, unprove, check, recover-journal, new-generation.
 
-Owns: the command line of `scripts/admin`.
+Owns: the command line of `scripts/admin`, which an installed package calls `messageu-admin`.
 Promises: the first four work while the storage worker runs and while it does not; the others, and `check --drop`,
 change what gateways were told or what is handed out, so they want the worker stopped. Contents and keys are never
 shown. What is in the journal alone is not counted: while the worker runs, numbers are up to two seconds old. Root works
@@ -18,6 +18,8 @@ from typing import Any
 
 from common.data_folder import DATA_VARIABLE, become_owner, folder_named, refuse_foreign_files
 from common.errors import JournalDamaged, SettingRejected, StorageError, StoreDamaged, StoreInUse, StoreUnusable
+from common.process_limits import forbid_core_dumps
+from common.version import VERSION
 from storage_worker.bodies import Bodies, DiskBodies, SyncThread, file_sizes
 from storage_worker.database import Database
 from storage_worker.folder import BODIES_NAME, DATABASE_NAME, GENERATION_NAME, JOURNAL_NAMES, OWN_NAMES, folder_lock
@@ -241,7 +243,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0 done, 1 no such user or the store failed, 78 it can't be used."""
-    parser = _Parser(prog="admin", description="Look after MessageU's store.")
+    parser = _Parser(prog="messageu-admin", description="Look after MessageU's store.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument("--data-folder", type=Path, help=f"where the mail is kept (${DATA_VARIABLE}, else data/)")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("users", help="who is registered, and what waits for whom")
@@ -256,6 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if settings.data_folder is not None:
         environment[DATA_VARIABLE] = str(settings.data_folder)
     os.umask(0o077)
+    forbid_core_dumps()
 
     def say(line: str) -> None:
         sys.stdout.write(line + "\n")

@@ -16,7 +16,7 @@ from common.version import VERSION
 from torture.patience import HANG_SECONDS
 
 ROOT = Path(__file__).parent.parent
-PROGRAMS = ("messageu", "messageu-gateway", "messageu-storage-worker")
+PROGRAMS = ("messageu", "messageu-gateway", "messageu-storage-worker", "messageu-admin")
 
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -63,3 +63,17 @@ print()
 print(*resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
 """
     assert outcome(program, str(home)).splitlines()[-1] == "0 0 0"
+
+
+def test_what_looks_after_the_store_leaves_no_core_file(home: Path) -> None:
+    program = """
+import resource, runpy, sys
+resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
+sys.argv = ["messageu-admin", "--data-folder", sys.argv[1], "stats"]
+try:
+    runpy.run_module("storage_worker.admin", run_name="__main__")
+except SystemExit:
+    pass
+print(*resource.getrlimit(resource.RLIMIT_CORE))
+"""
+    assert outcome(program, str(home)) == "0 0"

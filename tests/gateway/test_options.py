@@ -1,7 +1,5 @@
 """Options that the gateway can't serve with are refused with a sentence; the others pass as they are."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,10 +7,9 @@ import pytest
 from common.errors import SettingRejected
 from common.wire.fields import LARGEST_CONTENT
 from gateway import __main__ as program
+from gateway.listener import is_reached_by_others, open_listener
 from gateway.options import OWN_FILES, checked, connections_that_fit, parse
-from torture.patience import HANG_SECONDS
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.refusals_at_start import Refusals, assert_no_value, last_line_with_60_files
 
 REFUSED = [
     ("--largest-message", "-1", "--largest-message is 1 to "),
@@ -34,22 +31,22 @@ REFUSED = [
 ]
 
 
+@pytest.fixture
+def refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Refusals:
+    return Refusals(program, tmp_path / "data", monkeypatch, caplog)
+
+
 @pytest.mark.parametrize(("option", "value", "sentence"), REFUSED)
-def test_what_can_not_serve(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, option: str, value: str, sentence: str
-) -> None:
-    folder = tmp_path / "data"
-    assert program.main([f"{option}={value}", "--data-folder", str(folder)]) == 78
-    assert caplog.records[-1].getMessage().startswith(f"the gateway ends: {sentence}")
-    assert not folder.exists()
+def test_what_can_not_serve(refusals: Refusals, option: str, value: str, sentence: str) -> None:
+    assert refusals.of(f"{option}={value}").startswith(f"the gateway ends: {sentence}")
 
 
-@pytest.mark.parametrize(("option", "value"), [("--largest-message", "x"), ("--slot", ""), ("--log-level", "loud")])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--largest-message", "x"), ("--largest-message", "1KB"), ("--slot", ""), ("--log-level", "loud")],
+)
 def test_what_is_no_value_at_all(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        program.main([option, value])
-    assert ended.value.code == 2
-    assert option in capsys.readouterr().err
+    assert_no_value(program, option, value, capsys)
 
 
 def test_the_port_is_given_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,23 +86,61 @@ def test_the_edges_pass() -> None:
     checked(parse(["--connections", "1000000", "--largest-message", str(LARGEST_CONTENT)]))
 
 
+def test_sizes_have_units() -> None:
+    assert parse(["--largest-message", "10M"]).largest_message == 10 * 1024**2
+
+
 def test_connections_fit_under_the_limit_of_open_files(caplog: pytest.LogCaptureFixture) -> None:
-    assert connections_that_fit(100, OWN_FILES + 100) == 100
-    assert not caplog.records
     assert connections_that_fit(100, OWN_FILES + 99) == 99
-    assert caplog.records[-1].getMessage() == "the system allows 163 open files: at most 99 connections"
-    with pytest.raises(SettingRejected, match="allows 64 open files, and the gateway needs at least 65"):
+    assert caplog.messages == [f"the system allows {OWN_FILES + 99} open files: at most 99 connections"]
+    with pytest.raises(SettingRejected, match="the gateway needs at least 65"):
         connections_that_fit(100, OWN_FILES)
 
 
 def test_too_few_open_files_end_it(tmp_path: Path) -> None:
-    done = subprocess.run(
-        ["sh", "-c", 'ulimit -n 60; exec "$@"', "sh", sys.executable, "-m", "gateway", "--data-folder", tmp_path],
-        cwd=ROOT, check=False, capture_output=True, text=True, timeout=HANG_SECONDS,
-    )  # fmt: skip
-    assert done.returncode == 78
-    [line] = done.stderr.splitlines()
-    assert line.endswith(
+    assert last_line_with_60_files("gateway", tmp_path).endswith(
         "the gateway ends: the system allows 60 open files, and the gateway needs at least 65: "
         "raise the limit (ulimit -n)"
     )
+
+
+class Listening:
+    """As much of a listening socket as says where it listens."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+
+    def getsockname(self) -> tuple[str, int]:
+        return self._address, 1357
+
+
+@pytest.mark.parametrize(
+    ("address", "is_open"),
+    [
+        ("127.0.0.1", False),
+        ("127.8.9.10", False),
+        ("::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("0.0.0.0", True),
+        ("::", True),
+        ("::ffff:10.0.0.1", True),
+        ("fe80::1%eth0", True),
+        ("192.168.1.5", True),
+    ],
+)
+def test_whether_others_reach_it_is_known_by_the_address(address: str, *, is_open: bool) -> None:
+    assert is_reached_by_others(Listening(address)) is is_open  # type: ignore[arg-type]
+
+
+def test_whoever_lets_others_reach_it_is_warned(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        program._say_where("127.0.0.1", 1357, is_open=False)
+        program._say_where("0.0.0.0", 1358, is_open=True)
+    assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "WARNING"]
+    assert caplog.messages[:2] == ["listening on 127.0.0.1:1357", "listening on 0.0.0.0:1358"]
+    assert caplog.messages[2].startswith("other machines reach 0.0.0.0, and there is no TLS: ")
+
+
+def test_a_real_listener_on_this_machine_is_not_open() -> None:
+    with open_listener("localhost", 0) as listener:
+        assert not is_reached_by_others(listener)

@@ -264,8 +264,16 @@ def test_limits_are_settings(gateway: FakeGateway, folder: Path) -> None:
     assert worker.log == ""
 
 
-def test_a_mark_above_the_disks_size_refuses_mail(gateway: FakeGateway, folder: Path) -> None:
+def test_a_mark_above_the_disks_size_is_refused(folder: Path) -> None:
     worker = WorkerProcess(folder, "--free-space-mark", str(2**62))
+    assert worker.wait() == 78
+    assert f"can't start: --free-space-mark ({2**62}) is more than the disk of" in worker.log
+
+
+def test_a_mark_above_what_is_free_refuses_mail(gateway: FakeGateway, folder: Path) -> None:
+    status = os.statvfs(folder)
+    most = (status.f_blocks - status.f_bfree + status.f_bavail) * status.f_frsize
+    worker = WorkerProcess(folder, "--free-space-mark", str(most))
     gateway.hello(b"a" * 16)
     [outcome] = gateway.ask(Register("alice", KEY))
     assert outcome == Refused(Reason.STORAGE_FULL, 30)

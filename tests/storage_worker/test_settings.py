@@ -1,7 +1,6 @@
 """Settings that the worker can't serve with are refused with a sentence; the others pass as they are."""
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pytest
@@ -10,10 +9,8 @@ from common.errors import SettingRejected
 from common.wire.fields import LARGEST_CONTENT as LARGEST_ON_THE_WIRE
 from storage_worker import __main__ as program
 from storage_worker.post_office import Limits
-from storage_worker.settings import LARGEST_CONTENT, OWN_FILES, checked, parse, uploads_that_fit
-from torture.patience import HANG_SECONDS
-
-ROOT = Path(__file__).resolve().parents[2]
+from storage_worker.settings import LARGEST_CONTENT, OWN_FILES, check_mark, checked, parse, uploads_that_fit
+from tests.refusals_at_start import Refusals, assert_no_value, last_line_with_60_files
 
 REFUSED = [
     ("--free-space-mark", "-1", "--free-space-mark is 0 to "),
@@ -30,7 +27,6 @@ REFUSED = [
     ("--mailbox-bytes", "-1", "--mailbox-bytes is 1 to "),
     ("--mailbox-bytes", "0", "--mailbox-bytes is 1 to "),
     ("--mailbox-bytes", "9" * 30, "--mailbox-bytes is 1 to "),
-    ("--mailbox-bytes", "1000000", "--largest-message (1073741824) is more than --mailbox-bytes (1000000)"),
     ("--uploads", "-1", "--uploads is 1 to "),
     ("--uploads", "0", "--uploads is 1 to "),
     ("--uploads", "9" * 30, "--uploads is 1 to "),
@@ -41,23 +37,51 @@ REFUSED = [
 ]
 
 
+@pytest.fixture
+def refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Refusals:
+    return Refusals(program, tmp_path / "data", monkeypatch, caplog)
+
+
 @pytest.mark.parametrize(("option", "value", "sentence"), REFUSED)
-def test_what_can_not_serve(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, option: str, value: str, sentence: str
-) -> None:
-    folder = tmp_path / "data"
-    assert program.main([f"{option}={value}", "--data-folder", str(folder)]) == 78
-    last = caplog.records[-1].getMessage()
-    assert last.startswith(f"can't start: {sentence}")
-    assert not folder.exists()
+def test_what_can_not_serve(refusals: Refusals, option: str, value: str, sentence: str) -> None:
+    assert refusals.of(f"{option}={value}").startswith(f"can't start: {sentence}")
 
 
-@pytest.mark.parametrize(("option", "value"), [("--largest-message", "x"), ("--journal", ""), ("--log-level", "loud")])
+def test_a_message_that_would_fit_into_no_mailbox(refusals: Refusals) -> None:
+    assert refusals.of("--mailbox-bytes=1M", "--largest-message=2M").startswith(
+        "can't start: --largest-message (2097152) is more than --mailbox-bytes (1048576), so that it would fit into no"
+    )
+
+
+def test_the_largest_message_follows_a_small_mailbox() -> None:
+    limits = checked(parse(["--mailbox-bytes", "1M"]))
+    assert (limits.largest_message, limits.mailbox_bytes) == (1024**2, 1024**2)
+    assert checked(parse(["--mailbox-bytes", "10G"])).largest_message == Limits().largest_message
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--largest-message", "x"), ("--mailbox-bytes", "1.5G"), ("--journal", ""), ("--log-level", "loud")],
+)
 def test_what_is_no_value_at_all(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        program.main([option, value])
-    assert ended.value.code == 2
-    assert option in capsys.readouterr().err
+    assert_no_value(program, option, value, capsys)
+
+
+def test_sizes_have_units() -> None:
+    words = ["--free-space-mark", "1G", "--journal", "64K", "--mailbox-bytes", "2T", "--largest-message", "512K"]
+    options = parse([*words, "--size-limit", "5M"])
+    assert (options.free_space_mark, options.journal, options.size_limit) == (1024**3, 64 * 1024, 5 * 1024**2)
+    assert checked(options)[:3] == (512 * 1024, Limits().mailbox_messages, 2 * 1024**4)
+
+
+def test_a_mark_above_the_disks_size(tmp_path: Path) -> None:
+    status = os.statvfs(tmp_path)
+    most = (status.f_blocks - status.f_bfree + status.f_bavail) * status.f_frsize
+    check_mark(most, tmp_path)
+    with pytest.raises(
+        SettingRejected, match=rf"--free-space-mark \({most + 1}\) is more than the disk of .* has in all"
+    ):
+        check_mark(most + 1, tmp_path)
 
 
 def test_the_edges_pass() -> None:
@@ -71,23 +95,14 @@ def test_the_edges_pass() -> None:
     checked(parse(["--free-space-mark", "0", "--journal", "65536", "--largest-message", str(LARGEST_CONTENT)]))
 
 
-def test_uploads_fit_under_the_limit_of_open_files() -> None:
-    assert uploads_that_fit(256, 1024) == 256
-    assert uploads_that_fit(256, OWN_FILES + 256) == 256
+def test_uploads_fit_under_the_limit_of_open_files(caplog: pytest.LogCaptureFixture) -> None:
     assert uploads_that_fit(256, OWN_FILES + 255) == 255
-    assert uploads_that_fit(256, OWN_FILES + 1) == 1
-    with pytest.raises(SettingRejected, match="allows 64 open files, and the worker needs at least 65"):
+    assert caplog.messages == [f"the system allows {OWN_FILES + 255} open files: at most 255 unfinished uploads"]
+    with pytest.raises(SettingRejected, match="the worker needs at least 65"):
         uploads_that_fit(256, OWN_FILES)
 
 
 def test_too_few_open_files_end_it(tmp_path: Path) -> None:
-    worker = [sys.executable, "-m", "storage_worker", "--data-folder", str(tmp_path)]
-    done = subprocess.run(
-        ["sh", "-c", 'ulimit -n 60; exec "$@"', "sh", *worker],
-        cwd=ROOT, check=False, capture_output=True, text=True, timeout=HANG_SECONDS,
-    )  # fmt: skip
-    assert done.returncode == 78
-    [line] = done.stderr.splitlines()
-    assert line.endswith(
+    assert last_line_with_60_files("storage_worker", tmp_path).endswith(
         "can't start: the system allows 60 open files, and the worker needs at least 65: raise the limit (ulimit -n)"
     )

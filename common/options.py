@@ -1,0 +1,65 @@
+"""What the command lines of gateway and storage worker have in common.
+
+Owns: how sizes are written, and the sentences for values out of bounds.
+Promises: a text that is no number is argparse's affair (exit code 2); a number that can't serve is a `SettingRejected`
+that names the option.
+Exposure: whoever starts the programs.
+"""
+
+import argparse
+import logging
+import re
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from common.errors import SettingRejected
+
+SIZES: Final = "Sizes are bytes, or a number with K, M, G or T: 1K is 1024 bytes, 1M is 1024K, and so on."
+"""For `--help`."""
+_SIZE: Final = re.compile(r"([+-]?[0-9]{1,40})([KMGT]?)", re.IGNORECASE)
+_UNITS: Final = " KMGT"
+
+log = logging.getLogger("settings")
+
+
+class Bound(NamedTuple):
+    """An option, the value that it has, and the least and the most that it may have."""
+
+    option: str
+    value: int
+    least: int
+    most: int
+
+
+def size(text: str) -> int:
+    """For argparse: a number of bytes, as `SIZES` has it. Its sign is left for `check_bounds` to judge."""
+    found = _SIZE.fullmatch(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: bytes, or a number with K, M, G or T")
+    number, unit = int(found[1]), found[2]
+    for _ in range(_UNITS.index(unit.upper()) if unit else 0):
+        number *= 1024
+    return number
+
+
+def check_bounds(bounds: Iterable[Bound]) -> None:
+    """Raise `SettingRejected` for the first value that is out of its bounds."""
+    for option, value, least, most in bounds:
+        if not least <= value <= most:
+            raise SettingRejected(f"{option} is {least} to {most}, not {value}")
+
+
+def fitting(wanted: int, what: str, open_files: int, own_files: int, program: str) -> int:
+    """How many of the `wanted` ones, which need a file each, fit under a limit of open files beside its `own_files`.
+
+    Fewer than wanted are a warning in the log. Raises `SettingRejected` for none.
+    """
+    if open_files <= own_files:
+        raise SettingRejected(
+            f"the system allows {open_files} open files, and the {program} needs at least {own_files + 1}: "
+            "raise the limit (ulimit -n)"
+        )
+    found = min(wanted, open_files - own_files)
+    if found < wanted:
+        log.warning("the system allows %d open files: at most %d %s", open_files, found, what)
+    return found
