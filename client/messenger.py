@@ -130,7 +130,9 @@ class Messenger:
         self._account = Account(home, store, passphrase, random_bytes, identity)
         self._contacts = Contacts(store)
         self._greeting = Greeting(store, self._account.identity_or_none, consent, tell, self._now)
-        self._link = ServerLink(server, reply_timeout=reply_timeout, greet=self._greeting.greet, tell=tell)
+        self._link = ServerLink(
+            server, reply_timeout=reply_timeout, greet=self._greeting.greet, tell=tell, monotonic=monotonic
+        )
         self._insistence = Insistence(self._link.rest, tell, pauses)
         self._outbox = Outbox(store, self._link, self._contacts, tell, self._now, random_bytes)
         self._trust = Trust(store, self._account.me, self._now)

@@ -2,9 +2,11 @@
 
 Owns: connecting, keeping the connection where the server keeps it, time-outs, what may be sent a second time.
 Promises: header and payload leave in one write, up to 256 KiB of them; a response is taken in any split; an answer that
-comes while a large content is still being sent ends the sending. Whatever goes wrong, an interrupt included, leaves no
-half-used connection behind. A request is repeated, once and on a fresh connection, only where the kept one turned out
-to be closed before a byte of the answer came, and only where repeating can't do a thing twice.
+comes while a large content is still being sent ends the sending. A server that sends or takes a trickle is given up as
+one that is silent is (`client.pace`); what is on its way out of this machine is no silence. Whatever goes wrong, an
+interrupt included, leaves no half-used connection behind. A request is repeated, once and on a fresh connection, only
+where the kept one turned out to be closed before a byte of the answer came, and only where repeating can't do a thing
+twice.
 Exposure: talks to a server that need not be honest, over a connection that anybody may cut or alter.
 
     ServerUnreachable       nothing was done: no connection, or it broke before the request was out
@@ -15,13 +17,18 @@ Source: docs/client-protocol.md.
 """
 
 import contextlib
+import fcntl
 import select
 import socket
+import struct
+import termios
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from client.pace import LEAST, WITHIN, Pace
 from common.errors import ResponseMalformed, ServerAnsweredNonsense, ServerSilent, ServerUnreachable
 from common.info_files import ServerAddress
 from common.wire.client_connection import ClientConnection, Event, ListBegins, ListEnd, UnparsedPart
@@ -49,6 +56,9 @@ twice waits so long for the closing, rather than being sent into a connection th
 _READ_SIZE: Final = 256 * 1024
 _ONE_WRITE: Final = 256 * 1024
 """Bytes. What of a request fits leaves together: some servers take what one read gives for all of it."""
+_LOOK: Final = 1.0
+"""Seconds between two looks at how much of what was written the server's TCP has taken."""
+_INT: Final = struct.Struct("i")
 _SALVAGE_SILENCE: Final = 5.0
 """Seconds of silence after which no more is expected of an answer that can't be parsed."""
 
@@ -74,6 +84,7 @@ class ServerLink:
         reply_timeout: float = REPLY_TIMEOUT,
         greet: "Callable[[ServerLink], bool] | None" = None,
         tell: Callable[[str], None] = lambda _: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.address = address
         self.version = CLIENT_VERSION
@@ -90,6 +101,11 @@ class ServerLink:
         self._sent_all = False
         self.fell_silent = False
         self._interrupted = threading.Event()
+        self._monotonic = monotonic
+        self._pace = Pace()
+        self._written = 0
+        self._taken = 0
+        """Bytes of those that were written which the server's TCP has acknowledged, when that was last looked at."""
 
     def interrupt(self) -> None:
         """End what goes on, and whatever would follow: another thread may call this, and this alone.
@@ -205,15 +221,16 @@ class ServerLink:
             data = self._protocol.take_unparsed()
             if data:
                 yield UnparsedPart(data)
-            if not self._protocol.list_left or not self._poll(select.POLLIN, _SALVAGE_SILENCE):
-                return
-            assert self._socket is not None
             try:
+                if not self._protocol.list_left or not self._wait(select.POLLIN, _SALVAGE_SILENCE):
+                    return
+                assert self._socket is not None
                 data = self._socket.recv(_READ_SIZE)
-            except OSError:
+            except (OSError, _Broken):
                 return
             if not data:
                 return
+            self._pace.passed(len(data))
             self._protocol.receive_data(data)
 
     # --- one exchange -----------------------------------------------------------------------------------------
@@ -285,6 +302,7 @@ class ServerLink:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._socket = connection
         self._protocol = ClientConnection()
+        self._written = self._taken = 0
         self._events.clear()
         self._replies = 0
         if self._interrupted.is_set():
@@ -302,6 +320,7 @@ class ServerLink:
     def _send(self, head: bytes, body: Iterable[bytes]) -> None:
         """Write the request. Ends early when an answer comes meanwhile: a refusal need not wait for the content."""
         self._sent_all = False
+        self._pace.begin()
         parts = iter(body)
         first = bytearray(head)
         part: bytes | None = b""
@@ -319,7 +338,7 @@ class ServerLink:
                     self._sent_all = True
                     return
                 view = memoryview(part)
-            ready = self._poll(select.POLLIN | select.POLLOUT, self._reply_timeout)
+            ready = self._wait(select.POLLIN | select.POLLOUT, self._reply_timeout)
             if not ready:
                 raise _Broken(f"it took nothing for {self._reply_timeout:g} s", closed=False)
             if ready & ~select.POLLOUT:
@@ -328,7 +347,7 @@ class ServerLink:
     def _write(self, view: memoryview) -> int:
         assert self._socket is not None
         try:
-            return self._socket.send(view)
+            count = self._socket.send(view)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -338,6 +357,8 @@ class ServerLink:
             if not self._events:
                 raise _Broken(error.strerror or str(error), closed=True) from error
             return 0
+        self._written += count
+        return count
 
     def _next_event(self, timeout: float, silence: float = 0.0) -> Event:
         """Wait for the next event; `silence` of the time-out is what the server was allowed."""
@@ -354,12 +375,61 @@ class ServerLink:
         """Whether there is something to read, within a time; where that is long, a person hears of it."""
         quiet = silence + _TOLD_AFTER
         if quiet >= timeout:
-            return bool(self._poll(select.POLLIN, timeout))
-        if self._poll(select.POLLIN, quiet):
+            return bool(self._wait(select.POLLIN, timeout))
+        if self._wait(select.POLLIN, quiet):
             return True
         left = timeout - quiet
         self._tell(f"The server at {self.address} does not answer; waiting for up to {left:g} s more.")
-        return bool(self._poll(select.POLLIN, left))
+        return bool(self._wait(select.POLLIN, left))
+
+    def _wait(self, wanted: int, timeout: float) -> int:
+        """Wait until the connection is ready; 0 where for so many seconds nothing passed in either direction.
+
+        Raises `_Broken` where too little passed. That is judged once a request is on its way, or an answer has begun:
+        a server may take its time before it answers.
+        """
+        quiet = 0.0
+        while True:
+            self._look_at_the_queue()
+            judged = self._queued > 0 or not self._protocol.idle
+            if judged and not self._pace.left:
+                raise _Broken(f"fewer than {LEAST:,} bytes passed in {WITHIN:g} s", closed=False)
+            length = timeout - quiet
+            if judged:
+                length = min(length, self._pace.left)
+            if self._queued:
+                length = min(length, _LOOK)
+            began = self._monotonic()
+            ready = self._poll(wanted, length)
+            spent = self._monotonic() - began
+            if not ready:
+                # Whatever a clock says.
+                spent = max(spent, length)
+            if judged:
+                self._pace.waited(spent)
+            if ready:
+                return ready
+            quiet = 0.0 if self._look_at_the_queue() else quiet + spent
+            if quiet >= timeout:
+                return 0
+
+    @property
+    def _queued(self) -> int:
+        """Bytes that were written and that the server's TCP had not acknowledged at the last look."""
+        return self._written - self._taken
+
+    def _look_at_the_queue(self) -> int:
+        """Count what the server's TCP has acknowledged since the last look."""
+        assert self._socket is not None
+        try:
+            queued = int(_INT.unpack(fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(_INT.size)))[0])
+        except OSError:
+            # A connection that is gone: whoever reads from it hears how.
+            return 0
+        count = max(0, self._written - queued - self._taken)
+        self._taken += count
+        self._pace.passed(count)
+        return count
 
     def _read(self) -> None:
         """Take in what is there; put the first event of it aside."""
@@ -372,6 +442,10 @@ class ServerLink:
             raise _Broken(error.strerror or str(error), closed=True) from error
         if not data:
             raise _Broken("it closed the connection", closed=True)
+        if self._protocol.idle:
+            # The first bytes of an answer.
+            self._pace.begin()
+        self._pace.passed(len(data))
         self._protocol.receive_data(data)
         event = self._parse()
         if event is not None:
