@@ -51,10 +51,11 @@ _LARGEST_NUMBER: Final = 2**63 - 1
 
 
 class UnreadEnd(NamedTuple):
-    """How many messages were given, and why a file, if any, has to wait for the next time."""
+    """How many messages were given, why a file, if any, has to wait for the next time, and whether that was enough."""
 
     given: int
     unsaved: FileUnsaved | None
+    enough: bool = False
 
 
 class Inbox:
@@ -176,11 +177,11 @@ class Inbox:
 
     def unread(
         self, look_up_names: Callable[[], None], most: int | None = None, saving_progress: Progress | None = None
-    ) -> Generator[Received, None, UnreadEnd]:
+    ) -> Generator[Received, bool | None, UnreadEnd]:
         """What nobody has seen yet, the oldest first; `most` messages of it.
 
-        A message counts as seen when the caller comes back for the next one. `saving_progress` is told how far a file
-        is decrypted.
+        A message counts as seen when the caller comes back for the next one, or sends True: that was enough.
+        `saving_progress` is told how far a file is decrypted.
         """
         self._saving = saving_progress
         asked = False
@@ -206,8 +207,10 @@ class Inbox:
                 look_up_names()
             self._begin_showing(row, content)
             given += 1
-            yield self._received(row, content)
+            enough = yield self._received(row, content)
             self._store.inbox.was_shown(row.number, readable=not isinstance(content, Unreadable))
+            if enough:
+                return UnreadEnd(given, unsaved, enough=True)
 
     def _begin_showing(self, row: InboxRow, content: Content) -> None:
         path = content.path if isinstance(content, SavedFile) else None

@@ -6,27 +6,23 @@ Promises: every failure is a `ClientError` or `InfoFileError` with a sentence fo
 before the server hears of it; received mail is on disk before anybody sees it.
 Exposure: combines what a server says with what the home holds; the server may lie.
 
-    from pathlib import Path
     from client.messenger import Messenger, Text
-    from common.info_files import ServerAddress
 
-    with Messenger.open(Path("alice"), ServerAddress("127.0.0.1", 1357)) as alice:
-        if not alice.is_registered():
-            alice.register("alice")
-        alice.fetch_public_key("bob")
-        alice.send_key("bob")
-        alice.send_text("bob", "hello")
-        for message in alice.receive():
+    with Messenger.open("alice", "127.0.0.1:1357") as alice:
+        alice.ensure_registered("alice")
+        alice.send("bob", "hello")
+        for message in alice.messages():
             if isinstance(message.content, Text):
                 print(message.sender_name, "says", message.content.text)
 
-Source: docs/client-protocol.md, docs/journeys.md.
+Source: docs/library.md, docs/client-protocol.md, docs/journeys.md.
 """
 
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
+from os import PathLike
 from pathlib import Path
 from typing import Final, Self
 
@@ -58,15 +54,27 @@ from client.mail import (
     UnknownKind,
     Unreadable,
 )
+from client.messages import Messages
 from client.outbox import Outbox, is_for_later
+from client.outgoing_file import file_to_send
+from client.passphrase_source import PassphraseSource
 from client.receiving import Receiving
 from client.registration import Registration
-from client.sending import Sending
+from client.sending import Sending, plain_text
 from client.server_link import REPLY_TIMEOUT, Progress, ServerLink
+from client.settings import Flags, Setting, Settings, expanded, this_folder
 from client.store import Store
 from client.trust import Trust, Verification
-from common.errors import ClientError, ServerSilent, ServerUnreachable, SettingRejected, StoreUnwritable
-from common.info_files import ServerAddress
+from common.errors import (
+    AlreadyRegistered,
+    ClientError,
+    ServerSilent,
+    ServerUnreachable,
+    SettingRejected,
+    StoreUnwritable,
+    ValueRejected,
+)
+from common.info_files import ServerAddress, parse_address
 from common.values import Username
 from common.wire.codes import Feature
 
@@ -75,16 +83,20 @@ __all__ = [
     "ConversationSummary",
     "Failed",
     "FetchedKey",
+    "Identity",
     "KeyReceived",
     "KeyRequested",
+    "Messages",
     "Messenger",
     "Received",
     "SavedFile",
     "Sent",
     "SentMessage",
+    "ServerAddress",
     "Text",
     "UnknownKind",
     "Unreadable",
+    "Verification",
 ]
 
 _WATCH_CURSOR: Final = "watch_cursor"
@@ -93,7 +105,7 @@ Clock = Callable[[], float]
 """Gives the Unix time in seconds."""
 
 
-def _tell_nobody(_: str) -> None:
+def tell_nobody(_: str) -> None:
     """For scripts that look at what methods return and raise."""
 
 
@@ -108,7 +120,7 @@ class Messenger:
         *,
         save_dir: Path,
         consent: Consent = if_registered_here,
-        tell: Tell = _tell_nobody,
+        tell: Tell = tell_nobody,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
         random_bytes: RandomBytes = os.urandom,
@@ -126,6 +138,7 @@ class Messenger:
         self._save_dir = save_dir
         self._store = store
         self._clock = clock
+        self._monotonic = monotonic
         self._tell = tell
         self._account = Account(home, store, passphrase, random_bytes, identity)
         self._contacts = Contacts(store)
@@ -161,19 +174,21 @@ class Messenger:
     @classmethod
     def open(
         cls,
-        home: Path,
-        server: ServerAddress,
-        save_dir: Path | None = None,
+        home: str | PathLike[str],
+        server: ServerAddress | str,
+        save_dir: str | PathLike[str] | None = None,
         *,
         published_only: bool | None = None,
         consent: Consent = if_registered_here,
-        tell: Tell = _tell_nobody,
+        tell: Tell = tell_nobody,
         passphrase: Ask = nobody_asked,
         remember_server: bool = False,
         to_read: bool = False,
     ) -> Self:
         """Open a home, making the folder (0700) and its store where they are missing.
 
+        `server` is its address, also as HOST:PORT. A `~` at the beginning of a path is the user's home folder. Without
+        `save_dir` received files are saved in the temporary folder.
         `published_only`: whether the account keeps to the published protocol, for good; None leaves it as it was.
         What a process that was killed left half-written in `save_dir` is removed.
         `remember_server`: a registration writes the server's address into the home's server.info.
@@ -182,16 +197,18 @@ class Messenger:
         `to_read`: where the home can't be written (a full or read-only disk), a copy in memory of its store is opened.
         What only reads works with it, and every change raises `StoreUnwritable`; see `unwritable`.
         Raises `StoreBroken`, `PassphraseNeeded`, `PassphraseWrong`, `InfoFileError`, and `SettingRejected` where
-        `published_only` comes too late.
+        `published_only` comes too late, or something else can't be used.
         """
+        address = _address(server)
+        home = expanded(Setting("home", os.fspath(home), "home"))
+        folder = expanded(Setting("save_dir", os.fspath(save_dir or paths.temporary_folder()), "save_dir"))
         with suppress(OSError):
             # The store says it better.
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = save_dir if save_dir is not None else paths.temporary_folder()
         store = open_store(home, to_read=to_read)
         try:
             messenger = cls(
-                home, server, store, save_dir=folder, consent=consent, tell=tell, passphrase=passphrase,
+                home, address, store, save_dir=folder, consent=consent, tell=tell, passphrase=passphrase,
                 remember_server=remember_server,
             )  # fmt: skip
         except BaseException:
@@ -205,6 +222,38 @@ class Messenger:
             messenger.close()
             raise
         return messenger
+
+    @classmethod
+    def from_environment(
+        cls,
+        *,
+        home: str | PathLike[str] | None = None,
+        server: ServerAddress | str | None = None,
+        save_dir: str | PathLike[str] | None = None,
+        published_only: bool | None = None,
+        consent: Consent = if_registered_here,
+        tell: Tell = tell_nobody,
+    ) -> Self:
+        """Open the home that the command would use in this folder and environment; what is given stands for its flag.
+
+        Home, server, folder for received files and passphrase come from MESSAGEU_* variables, `config.toml`,
+        `server.info` and the defaults, in the order of docs/client.md, "Settings"; a registration remembers the server
+        as there. At a terminal a passphrase may be asked for.
+        Raises as `open`, and `SettingRejected`, `InfoFileError` for a setting that can't be used.
+        """
+        flags = Flags(
+            home=None if home is None else Path(home),
+            server=None if server is None else str(server),
+            save_dir=None if save_dir is None else Path(save_dir),
+            published_only=published_only,
+        )
+        environment = dict(os.environ)
+        settings = Settings(flags, environment, this_folder())
+        return cls.open(
+            settings.home, settings.server(), settings.save_dir(), published_only=settings.published_only(),
+            consent=consent, tell=tell, passphrase=PassphraseSource(settings, environment),
+            remember_server=settings.remembers_server(),
+        )  # fmt: skip
 
     def another(self, tell: Tell) -> Self:
         """Open the same home once more, for the thread that calls this; no passphrase is asked, nor for consent.
@@ -249,8 +298,12 @@ class Messenger:
         self._link.close()
 
     def interrupt(self) -> None:
-        """End what goes on with the server, for good: the one method that another thread may call."""
+        """End what goes on with the server, and whatever would follow: the one method that another thread may call."""
         self._link.interrupt()
+
+    def resume(self) -> None:
+        """Go on after `interrupt`, once what it ended has ended."""
+        self._link.resume()
 
     def __enter__(self) -> Self:
         return self
@@ -278,6 +331,21 @@ class Messenger:
     def register(self, name: str) -> Identity:
         """Register under a name, or complete the registration that broke. See `Registration.register`."""
         return self._registration.register(name)
+
+    def ensure_registered(self, name: str) -> Identity:
+        """Have this home registered under a name, now or since earlier. Raises as `register`.
+
+        `AlreadyRegistered` where the home has an identity of another name.
+        """
+        if not self.is_registered():
+            return self.register(name)
+        identity = self.identity()
+        if identity.name != name:
+            raise AlreadyRegistered(
+                f"This home's user is {identity.name}, not {name}; an identity is not replaced.",
+                "Use another home for another user.",
+            )
+        return identity
 
     @property
     def has_proven(self) -> bool:
@@ -378,6 +446,38 @@ class Messenger:
 
     # --- sending ------------------------------------------------------------------------------------------------------
 
+    def send(
+        self,
+        name: str,
+        content: str | PathLike[str] | bytes,
+        *,
+        progress: Progress | None = None,
+        preparing: Progress | None = None,
+    ) -> Sent:
+        """Send a text (`str`), a file (a path, such as a `Path`), or the contents of a file (`bytes`) to a user.
+
+        A symmetric key is made and sent first where there is none, with the public key that the server names where
+        nothing is known of the user. `progress` is told how far sending is, `preparing` how far a file is encrypted.
+        What can't be sent now stays in the outbox where `keeps` says so of the failure.
+        Raises `ValueRejected` for an empty text and one that is no Unicode, `NameUnknown`, `KeyChanged`,
+        `FileUnreadable`, `OutboxFull`, `ServerAnsweredError`, `ServerUnreachable`, `ServerSilent`.
+        """
+        if content == "":
+            raise ValueRejected("There is no text to send.")
+        if not isinstance(content, str | bytes):
+            path = Path(content)
+            with file_to_send(path):
+                # Not even a key is sent for what can't be sent.
+                pass
+            self.agree_on_key(name)
+            return self.send_file(name, path, progress, preparing)
+        if isinstance(content, str):
+            plain_text(content)
+        self.agree_on_key(name)
+        if isinstance(content, str):
+            return self.send_text(name, content)
+        return self._sending.send_bytes(name, content, progress, preparing)
+
     def send_text(self, name: str, text: str) -> Sent:
         """Send a text under the shared key (150). Raises `NoSharedKey`, `ValueRejected` (no Unicode).
 
@@ -386,10 +486,17 @@ class Messenger:
         return self._sending.send_text(name, text)
 
     def send_file(
-        self, name: str, path: Path, progress: Progress | None = None, preparing: Progress | None = None
+        self,
+        name: str,
+        path: str | PathLike[str],
+        progress: Progress | None = None,
+        preparing: Progress | None = None,
     ) -> Sent:
-        """Send a file's bytes under the shared key (153). See `Sending.send_file`."""
-        return self._sending.send_file(name, path, progress, preparing)
+        """Send a file's bytes under the shared key (153). Raises `FileUnreadable`, `NoSharedKey`.
+
+        See `Sending.send_file`.
+        """
+        return self._sending.send_file(name, Path(path), progress, preparing)
 
     def keep_text(self, name: str, text: str) -> SentMessage:
         """Put a text into the outbox, behind a new symmetric key where there is none to send under.
@@ -398,12 +505,12 @@ class Messenger:
         """
         return self._sending.keep_text(name, text)
 
-    def keep_file(self, name: str, path: Path, progress: Progress | None = None) -> SentMessage:
+    def keep_file(self, name: str, path: str | PathLike[str], progress: Progress | None = None) -> SentMessage:
         """Put a file into the outbox, encrypted, as `keep_text` does a text. Raises `FileUnreadable` too.
 
         See `Sending.keep_file`.
         """
-        return self._sending.keep_file(name, path, progress)
+        return self._sending.keep_file(name, Path(path), progress)
 
     def send_waiting(self, watched: SentMessage | None = None, progress: Progress | None = None) -> None:
         """Send what waits, the oldest first. Raises what `ServerLink.ask` raises; `ServerAnsweredError` where the
@@ -435,12 +542,29 @@ class Messenger:
         *,
         send_waiting: bool = True,
         saving: Progress | None = None,
-    ) -> Generator[Received]:
+    ) -> Generator[Received, bool | None]:
         """Fetch what waits at the server, and give everything that was not received yet, the oldest first.
 
-        See `Receiving.receive`.
+        For scripts `messages` is simpler. See `Receiving.receive`.
         """
         return self._receiving.receive(wait, progress, most, send_waiting=send_waiting, saving=saving)
+
+    def messages(self, wait: float | None = 0.0) -> Messages:
+        """Iterate over what comes, the oldest first: `for message in messenger.messages(wait=60)`.
+
+        The loop ends when nothing has come for `wait` seconds; with 0, behind what is there now; with None, never.
+        A message counts as received when the next one is asked for. Left with `break`, return or an exception, the loop
+        gives the last one again the next time, as `repeated`, unless `acknowledge` was called; a `with` around it
+        acknowledges where no exception comes:
+
+            with messenger.messages(wait=60) as messages:
+                for message in messages:
+                    if wanted(message):
+                        break
+
+        Raises what `receive` raises: `ServerUnreachable`, `ServerSilent`, `HomeInUse`, `FileUnsaved` and others.
+        """
+        return Messages(self.receive, wait, self._monotonic, self._link.rest)
 
     def fetch(self) -> None:
         """Bring the waiting mail into the store, to be given by the next `receive`. Raises what that raises.
@@ -563,3 +687,11 @@ class Messenger:
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
+
+
+def _address(server: ServerAddress | str) -> ServerAddress:
+    """Raises `SettingRejected`."""
+    address = parse_address(server) if isinstance(server, str) else server
+    if address is None:
+        raise SettingRejected(f"The server is given as HOST:PORT, not {server!r}.")
+    return address

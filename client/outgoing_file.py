@@ -70,6 +70,15 @@ def file_to_send(path: Path) -> Iterator[tuple[int, int]]:
         os.close(descriptor)
 
 
+@contextmanager
+def bytes_to_send(data: bytes) -> Iterator[tuple[int, int]]:
+    """Have bytes as an open file in memory; its descriptor and its size in bytes."""
+    with os.fdopen(os.memfd_create("messageu"), "w+b") as file:
+        file.write(data)
+        file.seek(0)
+        yield file.fileno(), len(data)
+
+
 def encrypted_file(
     descriptor: int, path: Path, size: int, key: SymmetricKey, progress: Progress | None
 ) -> Iterator[bytes]:

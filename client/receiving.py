@@ -49,7 +49,7 @@ class Receiving:
         *,
         send_waiting: bool = True,
         saving: Progress | None = None,
-    ) -> Generator[Received]:
+    ) -> Generator[Received, bool | None]:
         """Fetch what waits at the server, and give everything that was not received yet, the oldest first.
 
         With `most`, so many messages of it; the others stay for the next time. What waits in the outbox is sent first,
@@ -57,8 +57,9 @@ class Receiving:
 
         Where there is nothing, it waits up to `wait` seconds for mail, without polling; a server of the published
         protocol alone can't do that and is asked once. A message counts as received when the caller comes back for
-        the next one; where he does not, because the program died, it is given once more, as `repeated`. What was
-        fetched is given even when fetching failed half-way; the failure is raised after it. Raises `HomeInUse`.
+        the next one, or sends True, which ends it; where he does neither, because the program died, it is given once
+        more, as `repeated`. What was fetched is given even when fetching failed half-way; the failure is raised after
+        it. Raises `HomeInUse`.
         """
         end = self._monotonic() + wait
         patience = given = 0
@@ -73,7 +74,9 @@ class Receiving:
                 except ClientError as error:
                     failure = error
                 left = None if most is None else most - given
-                shown, unsaved = yield from self._inbox.unread(look_up_names, left, saving)
+                shown, unsaved, enough = yield from self._inbox.unread(look_up_names, left, saving)
+                if enough:
+                    return
                 given += shown
                 if fetched.more:
                     # A file that can't be saved is tried again with what comes next, and told in the end.

@@ -9,6 +9,7 @@ Source: docs/client-protocol.md; docs/guarantees.md.
 
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ from client.insistence import Insistence
 from client.line import Line
 from client.mail import Sent, SentMessage
 from client.outbox import Outbox
-from client.outgoing_file import encrypted_file, file_to_send
+from client.outgoing_file import bytes_to_send, encrypted_file, file_to_send
 from client.server_link import Progress
 from client.tables.keys import KeyRow
 from client.tables.sent import Outgoing
@@ -62,7 +63,7 @@ class Sending:
     def send_text(self, name: str, text: str) -> Sent:
         """Send a text under the shared key (150). Raises `NoSharedKey`, `ValueRejected` (no Unicode)."""
         contact = self._directory.contact(name)
-        plain = _plain(text)
+        plain = plain_text(text)
         had_key = self._contacts.has_sending_key(contact)
         offline = self._dispatch.catch_up()
         key = self._key_after_catching_up(contact, offline, had_key=had_key)
@@ -79,12 +80,31 @@ class Sending:
         Through the outbox they are encrypted first, which `preparing` is told of. A large file starts over by itself
         when the connection breaks. Raises `FileUnreadable`, `NoSharedKey`.
         """
+        outgoing = Outgoing(None, paths.kept(path.absolute()))
+        return self._send_contents(name, path, file_to_send(path), outgoing, progress, preparing)
+
+    def send_bytes(
+        self, name: str, data: bytes, progress: Progress | None = None, preparing: Progress | None = None
+    ) -> Sent:
+        """Send the contents of a file that is nowhere but in memory, as `send_file` does; the history has no path."""
+        return self._send_contents(
+            name, Path("the data"), bytes_to_send(data), Outgoing(None, None), progress, preparing
+        )
+
+    def _send_contents(
+        self,
+        name: str,
+        path: Path,
+        opening: AbstractContextManager[tuple[int, int]],
+        outgoing: Outgoing,
+        progress: Progress | None,
+        preparing: Progress | None,
+    ) -> Sent:
         contact = self._directory.contact(name)
         had_key = self._contacts.has_sending_key(contact)
         offline = self._dispatch.catch_up(progress)
         key = self._key_after_catching_up(contact, offline, had_key=had_key)
-        outgoing = Outgoing(None, paths.kept(path.absolute()))
-        with file_to_send(path) as (descriptor, plain_size):
+        with opening as (descriptor, plain_size):
             size = ciphers.encrypted_size(plain_size)
             self._check_size(size)
             if not self._dispatch.goes_through_the_outbox(offline):
@@ -115,7 +135,7 @@ class Sending:
         """
         assert self._greeting.has_proven
         contact = self._directory.contact(name)
-        plain = _plain(text)
+        plain = plain_text(text)
         key = self._agreement.key_at_hand(contact)
         content = ciphers.encrypt(key.key, plain)
         return self._keep(contact, MessageKind.TEXT, len(content), content, Outgoing(text, None), key.number)
@@ -183,7 +203,8 @@ class Sending:
             )
 
 
-def _plain(text: str) -> bytes:
+def plain_text(text: str) -> bytes:
+    """Give a text as it is encrypted. Raises `ValueRejected`."""
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:

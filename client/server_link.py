@@ -118,6 +118,11 @@ class ServerLink:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def resume(self) -> None:
+        """Go on after `interrupt`, once what it ended has ended, with another connection."""
+        self.close()
+        self._interrupted.clear()
+
     def rest(self, seconds: float) -> None:
         """Let a while pass. Raises `ServerUnreachable` as soon as it is interrupted."""
         if self._interrupted.wait(seconds):

@@ -71,7 +71,7 @@ class Settings:
         self._here = here
         self._published = published
         self._config_path, self._config = _read_config(environment)
-        self.home = _expanded(self.home_setting())
+        self.home = expanded(self.home_setting())
 
     def home_setting(self) -> Setting:
         """The folder of the identity. Raises `SettingRejected` where nothing names one and this user has none."""
@@ -92,7 +92,7 @@ class Settings:
         if setting.source != _PUBLISHED_HERE:
             return None
         try:
-            folder = _expanded(_data_folder())
+            folder = expanded(_data_folder())
         except SettingRejected:
             return None
         return folder if _lives_in(folder) else None
@@ -152,7 +152,7 @@ class Settings:
 
     def save_dir(self) -> Path:
         """Where received files go."""
-        return _expanded(self.save_dir_setting())
+        return expanded(self.save_dir_setting())
 
     def published_only_setting(self) -> Setting:
         """Whether the account keeps to the published protocol; None leaves it as the home's store has it."""
@@ -293,7 +293,7 @@ def _lives_in(folder: Path) -> bool:
     return any(_is_there(folder / name) for name in _IDENTITY) or all(_is_there(folder / name) for name in _STORE)
 
 
-def _expanded(setting: Setting) -> Path:
+def expanded(setting: Setting) -> Path:
     """A folder that may begin with a tilde. Raises `SettingRejected` where that means nobody."""
     try:
         return Path(setting.value or ".").expanduser()
@@ -322,7 +322,7 @@ def _is_there(path: Path) -> bool:
 def _config_path(environment: Mapping[str, str]) -> Path | None:
     named = environment.get(CONFIG_VARIABLE)
     if named:
-        return _expanded(Setting(CONFIG_FILE, named, CONFIG_VARIABLE))
+        return expanded(Setting(CONFIG_FILE, named, CONFIG_VARIABLE))
     from platformdirs import user_config_path  # noqa: PLC0415 - the only user of it, and only where nothing is named
 
     try:

@@ -86,7 +86,9 @@ RULES = (
         never=only("common.ipc") | ZMQ,
         doors=(
             # The other one looks at the terminal.
-            (SOCKETS, only("client.server_link", "client.typed")),
+            (SOCKETS - only("asyncio"), only("client.server_link", "client.typed")),
+            # It opens no connection of its own.
+            (only("asyncio"), only("client.async_messenger")),
             (CRYPTO, only("client.ciphers", "client.vault")),
             (SQLITE, only("client.tables.database", "client.tables.memory_copy")),
         ),
@@ -205,6 +207,8 @@ DOC = '"""Says what it is."""\n'
         ("client.contacts", "import apsw"),
         ("client.passphrase", "from Crypto.Protocol.KDF import scrypt"),
         ("client.server_link", "import zmq"),
+        ("client.server_link", "import asyncio"),
+        ("client.async_messenger", "import socket"),
         ("client.server_link", "from common.ipc import schema"),
         ("client.server_link", "import gateway"),
         ("common.values", "from common.wire import codes"),

@@ -17,6 +17,7 @@ from typing import Final
 
 from client import exit_codes, local_time
 from client.commands.output import Output, Value, json_line
+from client.messages import POLL
 from client.messenger import (
     KeyReceived,
     KeyRequested,
@@ -32,8 +33,6 @@ from client.messenger import (
 from client.visible import marked, visible_line, visible_name, visible_text
 from common.errors import ClientError, FileUnreadable, MessageUError, SettingRejected
 
-POLL: Final = 2.0
-"""Seconds between two questions to a server that can't let a client wait."""
 LONGEST_TEXT: Final = 1024 * 1024
 """Bytes of a text from standard input; more is sent with --file."""
 NEXT_STEP: Final = (
@@ -294,7 +293,9 @@ def sent_content(message: SentMessage) -> str:
     """Give the text of a message of ours, or the name of its file, as it is shown."""
     if message.damaged:
         return "(its row in store.db was altered or is damaged)"
-    return indented(message.text) if message.text is not None else f"the file {visible_line(str(message.path))}"
+    if message.text is not None:
+        return indented(message.text)
+    return "the contents of a file" if message.path is None else f"the file {visible_line(str(message.path))}"
 
 
 def _show_sent(output: Output, message: SentMessage, *, verified: bool) -> None:

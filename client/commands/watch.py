@@ -18,6 +18,7 @@ from typing import Final
 
 from client.commands import letters
 from client.commands.output import Output
+from client.messages import POLL
 from client.messenger import KeyRequested, Messenger, Received
 from common.errors import HomeInUse, ServerAnsweredError, ServerSilent, ServerUnreachable, SettingRejected
 
@@ -67,7 +68,7 @@ def watch(messenger: Messenger, output: Output, command: str | None, answer: str
         pause, told = FOLLOW, ""
         if not got and time.monotonic() - began < 1.0:
             # A server that can't let us wait.
-            _sleep(letters.POLL)
+            _sleep(POLL)
 
 
 def _receive(messenger: Messenger, output: Output, words: list[str] | None, answer: str) -> bool:

@@ -1,0 +1,232 @@
+"""The library for asyncio: a `Messenger` in a thread of its own.
+
+Owns: that thread, and what becomes of it when a task is cancelled.
+Promises: every call of one `AsyncMessenger` runs in one thread, one after the other, and the event loop is never held
+up. A cancelled call that had not begun never begins. One that had is broken off as if the connection had broken, and
+the cancellation goes on when it has ended; what it was sending is in the outbox, where the account signs in. The
+messenger can be used after that.
+Exposure: as `client.messenger`.
+
+    import asyncio
+    from client.async_messenger import AsyncMessenger
+
+    async def main() -> None:
+        async with AsyncMessenger.from_environment() as robot:
+            await robot.ensure_registered("robot")
+            await robot.send("alice", "the build is done")
+            async for message in robot.messages(wait=60):
+                print(message.sender_name, message.content)
+
+    asyncio.run(main())
+
+Source: docs/library.md.
+"""
+
+import asyncio
+import functools
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from os import PathLike
+from typing import Self, TypeVar
+
+from client.greeting import Consent, Tell, if_registered_here
+from client.identity_files import Ask, Identity, nobody_asked
+from client.mail import Received, Sent
+from client.messages import Messages
+from client.messenger import Contact, Messenger, tell_nobody
+from client.server_link import Progress
+from common.info_files import ServerAddress
+
+__all__ = ["AsyncMessages", "AsyncMessenger"]
+
+_Result = TypeVar("_Result")
+
+
+class AsyncMessenger:
+    """One user's side of MessageU for asyncio: `async with AsyncMessenger.open(...) as messenger`.
+
+    `tell`, `consent`, `passphrase` and `progress` are called in its thread. Any task may use it; calls take turns.
+    """
+
+    def __init__(self, open_messenger: Callable[[], Messenger]) -> None:
+        """`open_messenger` opens the home, in the thread, when the `async with` begins."""
+        self._open = open_messenger
+        self._opened: Messenger | None = None
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="messageu")
+        self._guard = threading.Lock()
+        self._at_work: object = None
+        """What the thread does now; None between two calls."""
+        self._broken_off: object = None
+
+    @classmethod
+    def open(
+        cls,
+        home: str | PathLike[str],
+        server: ServerAddress | str,
+        save_dir: str | PathLike[str] | None = None,
+        *,
+        published_only: bool | None = None,
+        consent: Consent = if_registered_here,
+        tell: Tell = tell_nobody,
+        passphrase: Ask = nobody_asked,
+    ) -> Self:
+        """Name a home, which the `async with` opens. Then raises as `Messenger.open`."""
+        return cls(
+            lambda: Messenger.open(
+                home, server, save_dir, published_only=published_only, consent=consent, tell=tell, passphrase=passphrase
+            )
+        )
+
+    @classmethod
+    def from_environment(
+        cls,
+        *,
+        home: str | PathLike[str] | None = None,
+        server: ServerAddress | str | None = None,
+        save_dir: str | PathLike[str] | None = None,
+        published_only: bool | None = None,
+        consent: Consent = if_registered_here,
+        tell: Tell = tell_nobody,
+    ) -> Self:
+        """Name the home that the command would use. Then raises as `Messenger.from_environment`."""
+        return cls(
+            lambda: Messenger.from_environment(
+                home=home, server=server, save_dir=save_dir, published_only=published_only, consent=consent, tell=tell
+            )
+        )
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._in_thread(self._begin)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection and the store, when what goes on has ended, and end the thread."""
+        opened, self._opened = self._opened, None
+        try:
+            if opened is not None:
+                await self._in_thread(opened.close)
+        finally:
+            self._worker.shutdown(wait=False)
+
+    async def call(self, do: Callable[[Messenger], _Result]) -> _Result:
+        """Do anything with the `Messenger`, in its thread: `await robot.call(lambda m: m.users())`.
+
+        Raises what `do` raises.
+        """
+        return await self._in_thread(functools.partial(do, self._messenger()))
+
+    async def ensure_registered(self, name: str) -> Identity:
+        """Have this home registered under a name. Raises as `Messenger.ensure_registered`."""
+        return await self.call(lambda messenger: messenger.ensure_registered(name))
+
+    async def users(self) -> list[Contact]:
+        """Ask the server for everybody else who is registered. Raises as `Messenger.users`."""
+        return await self.call(lambda messenger: messenger.users())
+
+    async def send(self, name: str, content: str | PathLike[str] | bytes, *, progress: Progress | None = None) -> Sent:
+        """Send a text (`str`), a file (a path), or the contents of a file (`bytes`). Raises as `Messenger.send`."""
+        return await self.call(lambda messenger: messenger.send(name, content, progress=progress))
+
+    def messages(self, wait: float | None = 0.0) -> "AsyncMessages":
+        """Iterate over what comes, as `Messenger.messages` does."""
+        return AsyncMessages(self, self._messenger().messages(wait))
+
+    def _messenger(self) -> Messenger:
+        if self._opened is None:
+            raise RuntimeError("an AsyncMessenger is used within its `async with`")
+        return self._opened
+
+    async def _in_thread(self, do: Callable[[], _Result]) -> _Result:
+        """Do something in the thread. Where that is cancelled, it has ended, or never begins, when this raises."""
+        token = object()
+        future = self._worker.submit(self._work, token, do)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(future))
+        except asyncio.CancelledError:
+            if not future.cancel():
+                self._break_off(token)
+                await _ended(future)
+            raise
+
+    def _begin(self) -> None:
+        # Here, so that what was opened is closed even if nobody waits for it any more.
+        self._opened = self._open()
+
+    def _work(self, token: object, do: Callable[[], _Result]) -> _Result:
+        with self._guard:
+            self._at_work = token
+        try:
+            return do()
+        finally:
+            with self._guard:
+                self._at_work = None
+                broken_off = self._broken_off is token
+            if broken_off and self._opened is not None:
+                self._opened.resume()
+
+    def _break_off(self, token: object) -> None:
+        with self._guard:
+            if self._at_work is token and self._opened is not None:
+                self._broken_off = token
+                self._opened.interrupt()
+
+
+class AsyncMessages(AsyncIterator[Received]):
+    """As `Messages`, for `async for` and `async with`; a message counts as received by the same rules.
+
+    Where waiting for the next message is cancelled, the one before is acknowledged, and one that came in that moment
+    is given once more.
+    """
+
+    def __init__(self, owner: AsyncMessenger, messages: Messages) -> None:
+        self._owner = owner
+        self._messages = messages
+
+    async def __anext__(self) -> Received:
+        """Acknowledge the message before, and give the next one. Raises what `Messenger.receive` raises."""
+        try:
+            message = await self._owner.call(lambda _: next(self._messages, None))
+        except asyncio.CancelledError:
+            # Perhaps one came, which nobody got.
+            await self.close()
+            raise
+        if message is None:
+            raise StopAsyncIteration
+        return message
+
+    async def acknowledge(self) -> None:
+        """Have the message that was given last count as received. Raises `StoreBroken`."""
+        await self._owner.call(lambda _: self._messages.acknowledge())
+
+    async def close(self) -> None:
+        """Let other processes receive. The message that was given last, unless it was acknowledged, comes again."""
+        await self._owner.call(lambda _: self._messages.close())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            await self.acknowledge()
+        else:
+            await self.close()
+
+
+async def _ended(future: "Future[_Result]") -> None:
+    """Wait until a call has ended, whatever came of it; further cancellations change nothing."""
+    ended = asyncio.wrap_future(future)
+    while not ended.done():
+        try:
+            await asyncio.wait([ended])
+        except asyncio.CancelledError:
+            continue
+    if not ended.cancelled():
+        ended.exception()

@@ -1,0 +1,139 @@
+"""Writes the parts of docs/library.md that the program itself knows: classes, methods, values, failures.
+
+.venv/bin/python scripts/library_reference.py prints the document as it should be; with --write it takes the old one's
+place. Everything comes from the names in `__all__` of the library's modules, their signatures and docstrings, and from
+common/errors.py. What stands between `<!-- made: NAME -->` and `<!-- end -->` is made here, everything else is kept.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from client import async_messenger, messenger  # noqa: E402 - the path is needed first
+from client.account import Account  # noqa: E402
+from client.agreement import Agreement  # noqa: E402
+from client.directory import Directory  # noqa: E402
+from client.history import History  # noqa: E402
+from client.receiving import Receiving  # noqa: E402
+from client.registration import Registration  # noqa: E402
+from client.sending import Sending  # noqa: E402
+from common import errors  # noqa: E402
+
+PAGE = ROOT / "docs" / "library.md"
+PART = re.compile(r"(<!-- made: ([a-z ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+WITH_METHODS: Final = ("Messenger", "Messages", "AsyncMessenger", "AsyncMessages")
+ROOMS: Final = {one.__name__: one for one in (Account, Agreement, Directory, History, Receiving, Registration, Sending)}
+NOT_RAISED: Final = {"PeerError", "StorageError", "SlotInUse", "GatewaySuperseded"}
+"""Of the servers' programs."""
+
+
+class PartsDiffer(Exception):
+    """The document lacks parts, or has some that nothing stands for."""
+
+
+def rewritten(document: str) -> str:
+    """Give the document with every part made anew. Raises `PartsDiffer`."""
+    made = parts()
+    if sorted(name for _, name, _, _ in PART.findall(document)) != sorted(made):
+        raise PartsDiffer(f"docs/library.md is to have each of these parts once: {', '.join(made)}")
+    return PART.sub(lambda part: f"{part[1]}{made[part[2]]}{part[4]}", document)
+
+
+def parts() -> dict[str, str]:
+    """Give every part by its name."""
+    made = {name.lower(): _class(public()[name]) for name in WITH_METHODS}
+    made["values"] = "".join(
+        f"### `{name}{_fields(value)}`\n\n{_text(value)}\n\n"
+        for name, value in public().items()
+        if name not in WITH_METHODS
+    )
+    made["failures"] = "| failure | when |\n|---|---|\n" + "".join(
+        f"| `{one.__name__}` | {_text(one)} |\n" for one in failures()
+    )
+    return made
+
+
+def public() -> dict[str, Any]:
+    """Every public name of the library, and what it stands for."""
+    modules = (messenger, async_messenger)
+    return {name: getattr(module, name) for module in modules for name in module.__all__}
+
+
+def methods(of: type) -> dict[str, Any]:
+    """Every public method and property of a class, and those that `for` and `with` call where it has its own."""
+    return {name: member for name, member in vars(of).items() if not name.startswith("_") and member.__doc__}
+
+
+def failures() -> list[type[errors.MessageUError]]:
+    """Every failure that the library raises on purpose, each behind the one that it is a kind of."""
+    found: list[type[errors.MessageUError]] = []
+
+    def add(kind: type[errors.MessageUError]) -> None:
+        if kind.__name__ not in NOT_RAISED and kind.__module__ == errors.__name__:
+            found.append(kind)
+            for one in kind.__subclasses__():
+                add(one)
+
+    add(errors.MessageUError)
+    return found
+
+
+def _class(of: type) -> str:
+    return f"{_text(of)}\n\n" + "".join(
+        f"### `{_call(of.__name__, name, member)}`\n\n{_text(member)}\n\n" for name, member in methods(of).items()
+    )
+
+
+def _call(owner: str, name: str, member: Any) -> str:
+    """Give a method as it is called, without types."""
+    if isinstance(member, property):
+        return f"{owner}.{name}"
+    function: Callable[..., object] = getattr(member, "__func__", member)
+    given = [one.replace(annotation=inspect.Parameter.empty) for one in inspect.signature(function).parameters.values()]
+    # The object itself, or its class.
+    shown = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", str(inspect.Signature(given[1:])))
+    wait = "await " if inspect.iscoroutinefunction(function) else ""
+    return f"{wait}{owner}.{name}{shown}"
+
+
+def _fields(value: Any) -> str:
+    names = getattr(value, "_fields", None)
+    return "" if names is None else f"({', '.join(names)})"
+
+
+def _text(of: object) -> str:
+    """Give a docstring as Markdown: lines of a paragraph joined, indented examples kept."""
+    text = inspect.getdoc(of)
+    if not text:
+        raise PartsDiffer(f"{of} has no docstring")
+    elsewhere = re.search(r"\bSee `(\w+)\.(\w+)`\.", text)
+    if elsewhere is not None:
+        # Which says more: the messenger hands the call on.
+        return _text(getattr(ROOMS[elsewhere[1]], elsewhere[2]))
+    paragraphs = [part if part.startswith("    ") else " ".join(part.split()) for part in text.split("\n\n")]
+    return "\n\n".join(part for part in paragraphs if part.strip())
+
+
+def main() -> int:
+    """Write the document, or print it."""
+    before = PAGE.read_text(encoding="utf-8")
+    document = rewritten(before)
+    if "--write" in sys.argv:
+        PAGE.write_text(document, encoding="utf-8")
+        print(f"{PAGE.relative_to(ROOT)} {'was up to date' if document == before else 'is brought up to date'}.")
+    else:
+        print(document, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except PartsDiffer as problem:
+        sys.exit(str(problem))

@@ -1,0 +1,38 @@
+"""docs/library.md has every public name of the library, as the source has it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from scripts import library_reference
+
+DOCUMENT = library_reference.PAGE.read_text(encoding="utf-8")
+
+
+def test_the_document_is_what_the_source_says() -> None:
+    made = library_reference.rewritten(DOCUMENT)
+    assert made == DOCUMENT, "scripts/library_reference.py --write brings it up to date"
+
+
+def test_every_public_name_is_there() -> None:
+    sections = set(re.findall(r"^##+ `?(?:await )?([\w.]+)", DOCUMENT, re.MULTILINE))
+    public = library_reference.public()
+    assert {"Messenger", "AsyncMessenger", "Text", "Received"} <= public.keys()
+    assert public.keys() <= sections
+    expected = {
+        f"{name}.{method}"
+        for name in library_reference.WITH_METHODS
+        for method in vars(public[name])
+        if not method.startswith("_")
+    }
+    assert expected == {name for name in sections if "." in name}
+
+
+@pytest.mark.parametrize(
+    "document", [DOCUMENT.replace("made: values", "made: prices"), DOCUMENT + "<!-- made: values -->\n<!-- end -->"]
+)
+def test_a_part_that_is_missing_or_stands_for_nothing(document: str) -> None:
+    with pytest.raises(library_reference.PartsDiffer):
+        library_reference.rewritten(document)
