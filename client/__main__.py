@@ -87,7 +87,7 @@ def _console(options: argparse.Namespace) -> int:
         with contextlib.ExitStack() as opened:
 
             def open_home() -> Messenger:
-                return opened.enter_context(
+                opened_home = opened.enter_context(
                     Messenger.open(
                         settings.home,
                         address,
@@ -99,6 +99,10 @@ def _console(options: argparse.Namespace) -> int:
                         remember_server=settings.remembers_server(),
                     )
                 )
+                if opened_home.conversion is not None:
+                    # Not among what the published console prints.
+                    print(f"messageu: {opened_home.conversion}", file=sys.stderr)
+                return opened_home
 
             # Where nobody lives yet, nothing is made before somebody registers.
             messenger = open_home() if what_is_there(settings.home) is not None else None

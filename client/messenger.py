@@ -255,6 +255,11 @@ class Messenger:
             remember_server=settings.remembers_server(),
         )  # fmt: skip
 
+    @property
+    def conversion(self) -> str | None:
+        """A sentence for the user where opening the home converted a store of an earlier version, else None."""
+        return self._store.conversion
+
     def another(self, tell: Tell) -> Self:
         """Open the same home once more, for the thread that calls this; no passphrase is asked, nor for consent.
 

@@ -28,6 +28,7 @@ from client.tables.inbox import InboxTable
 from client.tables.keys import KeyTable
 from client.tables.outbox import OutboxTable
 from client.tables.pins import PinTable
+from client.tables.schema import VERSION
 from client.tables.sealing import ERASE_DUE, Sealing
 from client.tables.sent import SentTable
 from client.tables.settings import ServerTable, Settings
@@ -141,6 +142,17 @@ class Store:
     def check(self) -> None:
         """Look at every page of the database. Raises `StoreBroken` where it is damaged."""
         self._database.check()
+
+    @property
+    def conversion(self) -> str | None:
+        """What is to be said where this opening converted a store of an earlier version; None where it did not."""
+        before = self._database.converted_from
+        if before is None:
+            return None
+        return (
+            f"{self._database.path} was of schema version {before} and is of version {VERSION} now; an older MessageU "
+            "can't open it any more."
+        )
 
     def another(self) -> Self:
         """Open the same store once more, for another thread; the passphrase is given already."""

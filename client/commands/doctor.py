@@ -77,6 +77,8 @@ class Doctor:
             self._check("store", lambda: _raise(failure))
             return self._worst
         with messenger:
+            if messenger.conversion is not None:
+                self._output.say(messenger.conversion)
             self._check("store", lambda: _store(messenger))
             self._check("passphrase", lambda: _protection(messenger))
             registered = self._check("identity", lambda: self._identity(messenger))

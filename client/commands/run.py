@@ -110,6 +110,8 @@ def _with_messenger(
     ) as messenger:
         from client.commands import account, letters
 
+        if messenger.conversion is not None:
+            output.say(messenger.conversion)
         match options.command:
             case "register":
                 unnamed = settings.home if settings.home_by_default() else None

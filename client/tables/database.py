@@ -34,8 +34,16 @@ SqlValue = int | str | bytes | None
 class Database:
     """One connection. Used from one thread."""
 
-    def __init__(self, path: Path, connection: apsw.Connection, copied_because: StoreUnwritable | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: apsw.Connection,
+        copied_because: StoreUnwritable | None = None,
+        converted_from: int | None = None,
+    ) -> None:
         self.path = path
+        self.converted_from = converted_from
+        """The schema version that it had until this opening; None where that is the present one, or it is new."""
         self.copied_because = copied_because
         """Why this is a copy in memory, which can't be changed; None where it is the database itself."""
         self._connection = connection
@@ -47,8 +55,7 @@ class Database:
             with paths.for_sqlite(path) as name:
                 connection = apsw.Connection(name)
             try:
-                _prepare(path, connection)
-                return cls(path, connection)
+                return cls(path, connection, converted_from=_prepare(path, connection))
             except BaseException:
                 connection.close()
                 raise
@@ -231,7 +238,8 @@ def _defend(connection: apsw.Connection) -> None:
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_VIEW, 0)
 
 
-def _prepare(path: Path, connection: apsw.Connection) -> None:
+def _prepare(path: Path, connection: apsw.Connection) -> int | None:
+    """Bring it to the present schema; which version it was of before, None where nothing was converted."""
     _defend(connection)
     connection.set_busy_timeout(_BUSY_MS)
     connection.execute("PRAGMA journal_mode = WAL")
@@ -260,6 +268,7 @@ def _prepare(path: Path, connection: apsw.Connection) -> None:
         if found != VERSION:
             connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
+    return found if found not in {0, VERSION} else None
 
 
 @contextlib.contextmanager
