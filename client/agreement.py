@@ -15,7 +15,7 @@ from client.mail import Sent
 from client.outbox import Outbox
 from client.store import Store
 from client.tables.keys import KeyRow
-from common.errors import ServerAnsweredError, ServerSilent, ServerUnreachable
+from common.errors import ClientError, ServerAnsweredError, ServerSilent, ServerUnreachable
 from common.values import MessageKind
 
 
@@ -52,7 +52,16 @@ class Agreement:
 
         Where that can't be done now, and the account has proven itself, it waits in the outbox (`waiting_count`), to
         somebody who was met before: what is sent under it waits behind it, or says why not.
+
+        A failure is one of no message that is kept: that was the key, if anything.
         """
+        try:
+            return self._agree_on_key(name)
+        except ClientError as error:
+            error.kept = False
+            raise
+
+    def _agree_on_key(self, name: str) -> bool:
         contact = self._directory.contact(name)
         if self._contacts.has_sending_key(contact) and not self._contacts.is_asked_for_key(contact):
             return False

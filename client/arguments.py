@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from client.command_line import PROGRAM, Line, Parser, ShowVersion, quoted
+from client.command_line import LITERALLY, PROGRAM, Line, Parser, ShowVersion, quoted
 
 CONSOLE: Final = "console"
 _USER: Final = "the user's name, as `messageu users` shows it"
@@ -89,7 +89,7 @@ def parser(*, as_json: bool = False) -> Parser:
         "With both, the text goes first. What can't be sent now is kept and sent later, once and before anything else, "
         "where the account proves itself; other accounts are told that it was not sent, or that nobody knows.",
     )
-    send.add_argument("name", metavar="NAME", help=_USER)
+    send.add_argument("name", metavar="NAME", nargs="?", help=f"{_USER}; without it, --to names the recipients")
     send.add_argument(
         "text",
         metavar="TEXT",
@@ -99,7 +99,18 @@ def parser(*, as_json: bool = False) -> Parser:
         "standard input. Behind -- all words are text, whatever they begin with",
     )
     # What argparse would write has the paths before the name, where they would swallow it.
-    send.usage = "messageu send [OPTION ...] NAME [TEXT ...] [--file PATH ...]"
+    send.usage = (
+        "messageu send [OPTION ...] NAME [TEXT ...] [--file PATH ...]\n"
+        "       messageu send [OPTION ...] --to NAME [--to NAME ...] [TEXT ...] [--file PATH ...]"
+    )
+    send.add_argument(
+        "--to",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a recipient, in the place of NAME and before the text; may be repeated: each gets it once, whatever "
+        "becomes of the others",
+    )
     send.add_argument(
         "--file",
         metavar="PATH",
@@ -203,27 +214,37 @@ def parser(*, as_json: bool = False) -> Parser:
 
 
 def _what_is_sent(options: argparse.Namespace, line: Line) -> list[str]:
-    """Tell recipient, text and options of `send` apart; gives no word that might be something else than it seems.
+    """Tell recipients, text and options of `send` apart; gives no word that might be something else than it seems.
 
     Raises `argparse.ArgumentTypeError` where an option might be the text: a script may have put it there.
     """
-    if not line.words:
-        named = "; --file takes every word behind it, so that NAME stands before it" if options.file else ""
-        raise argparse.ArgumentTypeError(f"The argument NAME is missing{named}.")
-    name, *text = line.words
-    if not text and line.literal == 1:
-        raise argparse.ArgumentTypeError(
-            f"There is no text behind `--`. To send `--` itself: `messageu send {quoted([name])} -- --`."
-        )
-    behind = next((option for option, before in line.seen if before), "--file")
+    named = [at for at, seen in enumerate(line.seen) if seen.option == "--to"]
+    if named:
+        if line.seen[named[0]].words_before:
+            raise argparse.ArgumentTypeError(
+                "With --to every recipient is named so, and the text stands behind: `messageu send --to A --to B TEXT`."
+            )
+        text, begun = line.words, named[0]
+    elif line.words:
+        options.to, text = line.words[:1], line.words[1:]
+        begun = next((at for at, seen in enumerate(line.seen) if seen.words_before), len(line.seen))
+    else:
+        swallowed = "; --file takes every word behind it, so that NAME stands before it" if options.file else ""
+        raise argparse.ArgumentTypeError(f"The argument NAME is missing{swallowed}.")
+    options.to = list(dict.fromkeys(options.to))
+    recipients = [word for to in options.to for word in ("--to", to)] if named else options.to
+    way = f"messageu send {quoted([*recipients, LITERALLY])}"
+    if not text and line.literal == len(line.words):
+        raise argparse.ArgumentTypeError(f"There is no text behind `--`. To send `--` itself: `{way} --`.")
+    behind = next((seen.option for seen in line.seen[begun:] if seen.option != "--to"), "--file")
     if not text and behind != "--file":
         raise argparse.ArgumentTypeError(
-            f"{behind} stands where the text does. To send it: `messageu send {quoted([name])} -- {behind}`. As an "
-            "option it stands before NAME, or behind the text, `-` for standard input, or the files."
+            f"{behind} stands where the text does. To send it: `{way} {behind}`. As an option it stands before the "
+            "name, or behind the text, `-` for standard input, or the files."
         )
     dashed = line.literal is not None and line.literal < len(line.words)
     options.from_input = (text == ["-"] and not dashed) or not (text or options.file)
-    return [name] if options.from_input else line.words
+    return [options.to[0], *([] if options.from_input else text)]
 
 
 def _common(to: argparse.ArgumentParser, default: str | None) -> None:

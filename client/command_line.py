@@ -89,7 +89,9 @@ class Parser(argparse.ArgumentParser):
             from client.commands.output import Output  # noqa: PLC0415
             from common.errors import SettingRejected  # noqa: PLC0415
 
-            self.exit(Output(as_json=True, quiet=False).failure(SettingRejected(sentence)))
+            self.exit(
+                Output(as_json=True, quiet=False, sends=self.text_behind is not None).failure(SettingRejected(sentence))
+            )
         if not sentence.isprintable():
             from client.visible import visible_line  # noqa: PLC0415
 

@@ -159,6 +159,9 @@ class Dispatch:
             message_id = self._insistence.do(lambda watch: self._outbox.flush(me, number, watch), progress)
         except (ServerUnreachable, ServerSilent, StoreBroken) as error:
             raise _kept(error) from error
+        except ClientError as error:
+            error.kept = self._store.outbox.is_waiting(number)
+            raise
         except KeyboardInterrupt:
             # Of a key: what was to be sent under it is not here yet.
             self._tell(_KEPT if key is None else _KEY_KEPT)
@@ -168,4 +171,6 @@ class Dispatch:
 
 def _kept(error: ClientError) -> ClientError:
     """The same failure, of a message that waits in the outbox."""
-    return type(error)(str(error), f"{error.advice} {_KEPT}")
+    kept = type(error)(str(error), f"{error.advice} {_KEPT}")
+    kept.kept = True
+    return kept

@@ -55,7 +55,7 @@ from client.mail import (
     Unreadable,
 )
 from client.messages import Messages
-from client.outbox import Outbox, is_for_later
+from client.outbox import Outbox
 from client.outgoing_file import file_to_send
 from client.passphrase_source import PassphraseSource
 from client.receiving import Receiving
@@ -68,8 +68,6 @@ from client.trust import Trust, Verification
 from common.errors import (
     AlreadyRegistered,
     ClientError,
-    ServerSilent,
-    ServerUnreachable,
     SettingRejected,
     StoreUnwritable,
     ValueRejected,
@@ -530,8 +528,8 @@ class Messenger:
         return self._sending.now(message)
 
     def keeps(self, error: ClientError) -> bool:
-        """Whether what could not be sent, for this reason, is in the outbox."""
-        return self.has_proven and (isinstance(error, ServerUnreachable | ServerSilent) or is_for_later(error))
+        """Whether what could not be sent, for this reason, is in the outbox. `error.kept` says the same."""
+        return error.kept
 
     def failed(self) -> list[Failed]:
         """Give the messages that the server refused for good; they are kept aside."""

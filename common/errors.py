@@ -155,6 +155,9 @@ class GatewaySuperseded(MessageUError):
 class ClientError(MessageUError):
     """What a person is told. `str(error)` is the sentence, `advice` the next step."""
 
+    kept: bool = False
+    """Whether the message that could not be sent is in the outbox, and is sent by itself later."""
+
     def __init__(self, sentence: str, advice: str = "") -> None:
         super().__init__(sentence)
         self.advice = advice

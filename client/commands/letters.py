@@ -1,4 +1,4 @@
-"""What goes out and what comes in: send, recv, history.
+"""What came in, and what went out: recv, history.
 
 Owns: how a message looks on one line of a terminal or as a JSON object, and the waiting for mail.
 Promises: a text of several lines is indented, so that it can't pretend to be several messages; a received key
@@ -8,11 +8,7 @@ Exposure: shows texts and names that strangers chose, made visible.
 Source: docs/client.md.
 """
 
-import functools
-import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from client import exit_codes, local_time
@@ -24,96 +20,19 @@ from client.messenger import (
     Messenger,
     Received,
     SavedFile,
-    Sent,
     SentMessage,
     Text,
     UnknownKind,
     Unreadable,
 )
 from client.visible import marked, visible_line, visible_name, visible_text
-from common.errors import ClientError, FileUnreadable, MessageUError, SettingRejected
+from common.errors import MessageUError
 
-LONGEST_TEXT: Final = 1024 * 1024
-"""Bytes of a text from standard input; more is sent with --file."""
 NEXT_STEP: Final = (
     "It is kept, and shown as soon as a key that fits is here; ask the sender for a new symmetric key, or to send it "
     "again."
 )
 LOST: Final = "No key will help: what was kept of it is damaged. Ask the sender to send it again."
-
-
-# --- out --------------------------------------------------------------------------------------------------------
-
-
-def send(
-    messenger: Messenger, output: Output, name: str, text: str | None, files: list[Path], *, from_input: bool
-) -> int:
-    """Send a text, or files, or both: the text first. `from_input`: it is what standard input has."""
-    if from_input:
-        text = _standard_input(output)
-    if text == "":
-        raise SettingRejected(f"There is no text to send: {'the input was' if from_input else 'it is'} empty.")
-    _check_files(files)
-    if messenger.agree_on_key(name):
-        what = "is made, and waits, for" if messenger.waiting_count() else "is made and sent to"
-        output.say(f"A new symmetric key {what} {shown_name(messenger, name)}.")
-    kept: ClientError | None = None
-    for path in (*(() if text is None else (None,)), *files):
-        with output.transfer("Encrypting") as preparing, output.transfer("Sending") as progress:
-            try:
-                if path is None:
-                    _send_one(messenger, output, "text", None, functools.partial(messenger.send_text, name, text or ""))
-                else:
-                    how = functools.partial(messenger.send_file, name, path, progress, preparing)
-                    _send_one(messenger, output, "file", path, how)
-            except (MessageUError, KeyboardInterrupt) as error:
-                if not isinstance(error, ClientError) or not messenger.keeps(error):
-                    if kept is not None:
-                        # What came before this one.
-                        output.say(f"{kept} {kept.advice}")
-                    raise
-                if kept is not None:
-                    output.say(f"{path} is kept too.")
-                kept = kept or error
-    if kept is not None:
-        raise kept
-    return exit_codes.DONE
-
-
-def shown_name(messenger: Messenger, name: str) -> str:
-    """Give a name as it is shown, with the mark where its key was compared."""
-    return marked(name, "verified" if messenger.is_verified_name(name) else None)
-
-
-def _send_one(messenger: Messenger, output: Output, kind: str, path: Path | None, how: Callable[[], Sent]) -> None:
-    sent = how()
-    verified = messenger.is_verified(sent.recipient)
-    fields: dict[str, Value] = {"to": sent.recipient.name, "id": sent.recipient.client_id.hex(), "kind": kind}
-    if path is not None:
-        fields["path"] = str(path)
-    if output.as_json:
-        output.data("sent", "", **fields, message_id=sent.message_id, recipient_verified=verified)
-    else:
-        name = messenger.shown(sent.recipient)
-        output.say(f"Sent to {name}." if path is None else f"{path} is sent to {name}.")
-
-
-def _standard_input(output: Output) -> str:
-    if sys.stdin.isatty():
-        output.say("Enter the text, then Ctrl-D:")
-    raw = sys.stdin.buffer.read(LONGEST_TEXT + 1)
-    if len(raw) > LONGEST_TEXT:
-        raise SettingRejected("The text on standard input is longer than 1 MiB; send it with --file.")
-    return raw.decode("utf-8", errors="replace").removesuffix("\n")
-
-
-def _check_files(files: list[Path]) -> None:
-    """Before anything is sent, so that of several files all go or none."""
-    for path in files:
-        if not path.exists():
-            raise FileUnreadable(f"There is no file {path}; nothing was sent.", "Check the path.")
-        if not path.is_file():
-            raise FileUnreadable(f"{path} is no regular file; nothing was sent.", "Name a file; pack a folder first.")
 
 
 # --- in ---------------------------------------------------------------------------------------------------------
@@ -239,6 +158,11 @@ def _content(message: Received) -> tuple[str, str, dict[str, Value]]:
             return "unreadable", f" sent something that can't be decrypted: {problem}", fields
         case UnknownKind(number):
             return "unknown", f" sent a message of an unknown type ({number})", {"kind_number": number}
+
+
+def shown_name(messenger: Messenger, name: str) -> str:
+    """Give a name as it is shown, with the mark where its key was compared."""
+    return marked(name, "verified" if messenger.is_verified_name(name) else None)
 
 
 # --- looking back -----------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from client.insistence import LONG
 from client.look_alikes import IGNORABLE
 from client.server_link import Progress
 from client.trust import KeyChanged
-from client.visible import visible_line
+from client.visible import visible_line, visible_name
 from client.wrapping import columns_of, wrapped
 from common.errors import ClientError, MessageUError, NameUnknown
 
@@ -46,9 +46,11 @@ class OutputRefused(ClientError):
 class Output:
     """Where one command's words go."""
 
-    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+    def __init__(self, *, as_json: bool, quiet: bool, sends: bool = False) -> None:
+        """Begin. `sends`: the command sends messages, so that a failure says whether one was kept."""
         self.as_json = as_json
         self.quiet = quiet
+        self.sends = sends
         self.terminal = sys.stdin.isatty() and sys.stderr.isatty()
 
     def data(self, record: str, line: str, **fields: Value) -> None:
@@ -80,13 +82,19 @@ class Output:
             print(file=sys.stderr)
         self.say("Interrupted.")
 
-    def failure(self, error: MessageUError) -> int:
-        """Tell why it did not work and what to do next; give the exit code."""
+    def failure(self, error: MessageUError, about: str | None = None, **more: Value) -> int:
+        """Tell why it did not work and what to do next; give the exit code.
+
+        `about`: whose failure it is, for a person; `more`: further fields, for a program.
+        """
         code, name = exit_codes.of_failure(error)
         if self.as_json:
             nearest = list(error.nearest) if isinstance(error, NameUnknown) else []
             fields: dict[str, Value] = {"code": code, "error": name, "text": str(error), "advice": error.advice}
             fields["nearest"] = nearest
+            if self.sends and not isinstance(error, OutputRefused):
+                fields["kept"] = False
+            fields |= more
             if isinstance(error, KeyChanged):
                 fields |= {
                     "name": error.name,
@@ -97,7 +105,8 @@ class Output:
                 }
             print(_json_for(sys.stderr, "error", fields), file=sys.stderr)
         else:
-            print(_prose(f"messageu: {error.told()}"), file=sys.stderr)
+            told = error.told() if about is None else f"{visible_name(about)}: {error.told()}"
+            print(_prose(f"messageu: {told}"), file=sys.stderr)
         return code
 
     def confirm(self, question: str) -> bool | None:

@@ -25,7 +25,7 @@ _WITHOUT_SERVER = frozenset({"whoami", "history"})
 
 def run(options: argparse.Namespace) -> int:
     """Run a subcommand; give the exit code."""
-    output = Output(as_json=options.json, quiet=options.quiet)
+    output = Output(as_json=options.json, quiet=options.quiet, sends=options.command == "send")
     try:
         if options.command in {None, CONSOLE}:
             raise SettingRejected(
@@ -134,8 +134,10 @@ def _with_messenger(
                     accept_new=options.accept_new,
                 )
             case "send":
+                from client.commands.send import send
+
                 text = " ".join(options.text) if options.text else None
-                return letters.send(messenger, output, options.name, text, options.file, from_input=options.from_input)
+                return send(messenger, output, options.to, text, options.file, from_input=options.from_input)
             case "recv":
                 answer = settings.answer_key_requests()
                 return letters.receive(messenger, output, options.wait, options.most, answer)

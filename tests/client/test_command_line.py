@@ -29,7 +29,7 @@ class Sent(NamedTuple):
 
 def sent(line: str) -> Sent:
     options = parser().parse_args(shlex.split(line))
-    assert (options.command, options.name) == ("send", "bob")
+    assert (options.command, options.to) == ("send", ["bob"])
     return Sent(options.text, options.from_input, options.json, options.quiet, tuple(map(str, options.file)))
 
 
@@ -95,6 +95,11 @@ def test_what_a_line_sends(line: str, understood: Sent) -> None:
         ("send bob --", "There is no text behind `--`. To send `--` itself: `messageu send bob -- --`."),
         ("send bob --file a --", "There is no text behind `--`."),
         ("send", "The argument NAME is missing."),
+        ("send bob hi --to carol", "With --to every recipient is named so, and the text stands behind:"),
+        ("send --to bob -h", "-h stands where the text does."),
+        ("send --to bob --to 'c d' --json", "`messageu send --to bob --to 'c d' -- --json`"),
+        ("send --to bob --", "To send `--` itself: `messageu send --to bob -- --`."),
+        ("send --to", "--to takes NAME"),
         ("send --file a bob", "The argument NAME is missing; --file takes every word behind it"),
         ("whoami --json=yes", "--json takes no value."),
         ("whoami you", "That is more than this command takes: you."),
@@ -120,6 +125,23 @@ def test_what_is_refused_names_the_way(line: str, sentence: str, capsys: pytest.
     assert sentence in told
     assert told.count("\n") == 1
     assert told.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("line", "to", "text", "from_input"),
+    [
+        ("send --to bob --to carol two words", ["bob", "carol"], ["two", "words"], False),
+        ("send --to bob two --to carol words", ["bob", "carol"], ["two", "words"], False),
+        ("send --to bob --to bob hello", ["bob"], ["hello"], False),
+        ("send --to=-x -- --to", ["-x"], ["--to"], False),
+        ("send --to bob", ["bob"], [], True),
+        ("send --json --to bob --to carol -", ["bob", "carol"], [], True),
+        ("send --to bob --file a --to carol", ["bob", "carol"], [], False),
+    ],
+)
+def test_several_recipients(line: str, to: list[str], text: list[str], from_input: bool) -> None:
+    options = parser().parse_args(shlex.split(line))
+    assert (options.to, options.text, options.from_input) == (to, text, from_input)
 
 
 def test_values_that_begin_with_a_dash() -> None:

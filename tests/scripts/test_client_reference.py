@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from client.settings import KNOWN
@@ -37,7 +39,9 @@ def test_a_part_that_is_missing_unknown_or_doubled_is_told(document: str) -> Non
 
 def test_what_the_parts_say() -> None:
     made = client_reference.parts()
-    assert made["command send"].startswith("### `messageu send NAME [TEXT …] [--file PATH …]`\n\nSend a text or files")
+    assert made["command send"].startswith(
+        "### `messageu send [NAME] [TEXT …] [--to NAME …] [--file PATH …]`\n\nSend a text or files"
+    )
     assert "| `--wait S` | wait up to S seconds for mail; exit code 124 when" in made["command recv"]
     assert made["command passphrase"].startswith(
         "### `messageu passphrase set|change|remove [--new-passphrase-file PATH]"
@@ -54,3 +58,9 @@ def test_every_setting_stands_in_the_table_of_settings() -> None:
     for name in KNOWN:
         assert f"`{name}`" in table
         assert f"`MESSAGEU_{name.upper()}`" in table
+
+
+def test_the_schemas_allow_what_is_added_later() -> None:
+    """As docs/client.md promises: who checks by them goes on."""
+    for path in client_reference.SCHEMAS.glob("*.json"):
+        assert json.loads(path.read_text()).get("additionalProperties", True) is not False, path

@@ -18,7 +18,7 @@ $ alice send bob -x
 = 2
 $ alice send bob --json
 < what another program prints
-! {"v": 1, "type": "error", "code": 2, "error": "usage", "text": "--json stands where the text does. {ANY}
+! {"v": 1, "type": "error", "code": 2, "error": "usage", "text": "--json stands where the text does. {ANY}"kept": false}
 = 2
 $ alice send bob --
 < what another program prints

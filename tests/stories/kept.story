@@ -55,3 +55,29 @@ $ bob recv
 > {TIME} carol sent a symmetric key
 > {TIME} carol: hello
 > {TIME} carol sent a file: {PATH}
+
+# To several people at once: each has an outcome of its own, and a program reads of each message what became of it.
+$ alice send --to bob --to carol "to both" --file {HOME}/one
+! Sent to bob.
+! {PATH}/one is sent to bob.
+! A new symmetric key is made and sent to carol.
+! Sent to carol.
+! {PATH}/one is sent to carol.
+$ alice send --to nobody --to bob --json "to one of two"
+> {"v": 1, "type": "sent", "to": "bob", {ANY}}
+! {"v": 1, "type": "error", "code": 7, "error": "no-such-user", {ANY}"kept": false, "to": "nobody", "kind": "text"}
+= 7
+$ alice send --to nobody --to bob "to one of two"
+! messageu: nobody: The server knows nobody of that name. {ANY}
+! Sent to bob.
+= 7
+$ server stop
+$ alice send bob --file {HOME}/one {HOME}/two --json
+! {"v": 1, "type": "error", "code": 3, "error": "no-server", {ANY}"kept": true, "to": "bob", "kind": "file", "path": "{PATH}/one"}
+! {"v": 1, "type": "error", "code": 3, "error": "no-server", {ANY}"kept": true, "to": "bob", "kind": "file", "path": "{PATH}/two"}
+= 3
+$ alice send --to bob --to nobody "half of it"
+! messageu: bob: There is no server at {ANY} The message is kept; {ANY}
+! messageu: nobody: There is no server at {ANY}
+= 3
+$ server start

@@ -99,6 +99,8 @@ PLAYS: Final = (
     Play("messageu send bob --file film.mp4", "film.mp4 is sent to bob"),
     Play("messageu send", "joined by a", "messageu send --help"),
     Play('messageu send bob -- "$text"', "Sent to bob", 'text=-h; messageu send bob -- "$text"'),
+    Play('messageu send --to bob --to carol -- "$text"', "Sent to carol",
+         'text=hi; messageu send --to bob --to carol -- "$text"'),
     Play('messageu send --json bob -- "$text"', '"type": "sent"', 'text=--json; messageu send --json bob -- "$text"'),
     Play("messageu send bob - --json", '"type": "sent"', "echo typed | messageu send bob - --json"),
     Play("messageu send --json bob", '"type": "sent"', "echo typed | messageu send --json bob"),
