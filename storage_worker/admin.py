@@ -27,7 +27,7 @@ from storage_worker.journal import DiskJournal, Journal
 from storage_worker.mail_pages import Load, MailPages
 from storage_worker.message_queue import waiting
 from storage_worker.recovery import recover_journal
-from storage_worker.store_facts import GenerationFile, new_generation, stored_facts
+from storage_worker.store_facts import GenerationFile, accepted, new_generation, stored_facts
 
 EXIT_UNKNOWN = 1
 EXIT_FINAL = 78
@@ -53,16 +53,18 @@ def stats(database: Database, folder: Path, say: Say) -> int:
     if facts is None:
         say("The store is empty.")
         return 0
-    count, proven = database.row("SELECT count(*), coalesce(sum(proven), 0) FROM user")
+    registered, proven = database.row("SELECT count(*), coalesce(sum(proven), 0) FROM user")
     # In this order: what becomes a message meanwhile is counted as one thing or the other.
     unfinished = _unfinished(database, folder / BODIES_NAME)
     loads = waiting(database)
     messages = sum([load.messages for load in loads.values()])
     size = sum([load.content_bytes for load in loads.values()])
-    say(f"users               {count} ({proven} proven)")
-    say(f"waiting messages    {messages} in {len(loads)} mailboxes, {size} bytes of content")
+    say(f"users               {registered} ({proven} proven)")
+    say(f"pending messages    {messages} in {len(loads)} mailboxes, {size} bytes of content")
     say(f"unfinished uploads  {unfinished.messages}, {unfinished.content_bytes} bytes on the disk")
-    say(f"accepted so far     {facts.sequence}")
+    count = accepted(database)
+    how = "" if count.exact else " at most: an earlier version did not count them"
+    say(f"accepted so far     {count.messages}{how}")
     say(f"room inside         {database.unused_bytes()} bytes")
     say(f"generation          {facts.generation}")
     say(f"starts              {facts.starts}")

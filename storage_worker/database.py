@@ -56,6 +56,17 @@ _BALLAST_BYTES: Final = 256 * 1024
 Value = int | bytes | str | None
 Row = tuple[Any, ...]
 
+_TALLY: Final = """
+-- How many messages were accepted. For people alone: programs of this schema version that know no such table go on
+-- without it. Where one did, `counted_to` is not the store's sequence, and what is counted from then on is not `exact`.
+CREATE TABLE IF NOT EXISTS tally (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    accepted INTEGER NOT NULL,
+    counted_to INTEGER NOT NULL,
+    exact INTEGER NOT NULL
+) STRICT;
+"""
+
 _SCHEMA: Final = f"""
 CREATE TABLE store (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -117,6 +128,7 @@ CREATE TABLE slot (
 -- Pages that are given up when the database is full, so that deleting and bookkeeping still find room.
 CREATE TABLE ballast (id INTEGER PRIMARY KEY, filler BLOB NOT NULL) STRICT;
 
+{_TALLY}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -254,6 +266,9 @@ class Database:
                 self._run(_UPGRADE_FROM_3).fetchall()
             self.was_upgraded = True
             log.info("%s was of schema version %d and is of version %d now", path, version, SCHEMA_VERSION)
+        if not self.has_tally:
+            with self.transaction():
+                self._run(_TALLY).fetchall()
         self._has_ballast = self.find("SELECT 1 FROM ballast") is not None
         # What a crash left in the log is made safe before anything of it is answered: a failed sync may have left
         # bytes that can be read and are not on disk.
@@ -346,6 +361,11 @@ class Database:
         except (apsw.CorruptError, apsw.NotADBError, apsw.IOError) as error:
             return [str(error)]
         return [] if found == ["ok"] else found
+
+    @property
+    def has_tally(self) -> bool:
+        """Whether there is the table `tally`: in a store that no worker of this version has opened yet there is not."""
+        return self.find("SELECT 1 FROM sqlite_schema WHERE name = 'tally'") is not None
 
     def changes(self) -> int:
         """How many rows the last statement changed."""

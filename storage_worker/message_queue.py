@@ -88,6 +88,8 @@ class MessageQueue:
         """The highest ever given to a message."""
         self._absorbed = 0
         """What it was when the database had everything."""
+        self.accepted = 0
+        """How many messages were accepted since the store was made: fewer than sequences, which leave some out."""
         self._body = 0
         self.forget()
 
@@ -96,6 +98,8 @@ class MessageQueue:
     def forget(self) -> None:
         """Be as the database is: at a start, and before a replay."""
         self.sequence, self._body = self._database.row("SELECT sequence, body FROM store")
+        tally = self._database.find("SELECT accepted FROM tally")
+        self.accepted = tally[0] if tally is not None else 0
         self.boxes.clear()
         self.changed.clear()
         self.received.clear()
@@ -138,6 +142,7 @@ class MessageQueue:
             pages += make_pages(box.user, box.sequences, box.entries, box.bodies)
         self._pages.insert(pages)
         database.execute("UPDATE store SET sequence = ?, body = ?", (self.sequence, self._body))
+        database.execute("UPDATE tally SET accepted = ?, counted_to = ?", (self.accepted, self.sequence))
         return dead
 
     def written(self, dead: list[int]) -> None:
@@ -195,6 +200,7 @@ class MessageQueue:
             self._body = max(self._body, body)
         # After a crash the store may be ahead of its journal: what was reserved is not given again.
         self.sequence = max(self.sequence, sequence)
+        self.accepted += 1
         self.fresh_bytes += len(entry)
         self.changed.add(box)
         self.received.add(box)
@@ -202,6 +208,7 @@ class MessageQueue:
     def run_accepted(self, run: RunAccepted, last: int, boxes: set[Mailbox]) -> None:
         """The post office put the messages of a run, up to sequence `last`, into `boxes` itself: note it."""
         self.sequence = last
+        self.accepted += last - run.first + 1
         self.fresh_bytes += len(run.frames)
         self.changed |= boxes
         self.received |= boxes

@@ -122,12 +122,41 @@ def open_store(database: Database, file: FactsFile, now_ms: int, random_bytes: C
         sequence = max(sequence, noted.reserved)
     facts = before._replace(generation=generation, starts=starts + 1, sequence=sequence, reserved=sequence)
     with database.transaction():
+        _open_tally(database, before.sequence, sequence)
         if found is None:
             database.execute("INSERT INTO store VALUES (1, ?, ?, ?, ?, 0, ?)", (*facts[:4], random_bytes(ERA_SIZE)))
         else:
             database.execute("UPDATE store SET generation = ?, starts = ?, sequence = ?", facts[1:4])
     _note(file, facts)
     return facts
+
+
+def _open_tally(database: Database, sequence: int, next_sequence: int) -> None:
+    """Go on counting accepted messages although the sequence jumps from one to the other: nothing was accepted there.
+
+    Where others counted nothing meanwhile, every sequence that was given counts, which is the most that it can be.
+    """
+    found = database.find("SELECT accepted, counted_to, exact FROM tally")
+    accepted, counted_to, exact = found or (0, 0, 1)
+    if counted_to != sequence:
+        accepted, exact = accepted + max(0, sequence - counted_to), 0
+    database.execute("INSERT OR REPLACE INTO tally VALUES (1, ?, ?, ?)", (accepted, next_sequence, exact))
+
+
+class Accepted(NamedTuple):
+    """How many messages were accepted so far; where it is not `exact`, it is at most so many."""
+
+    messages: int
+    exact: bool
+
+
+def accepted(database: Database) -> Accepted:
+    """What the database knows of it. What is in the journal alone is not counted."""
+    found = database.find("SELECT accepted, exact FROM tally") if database.has_tally else None
+    if found is None:
+        # An earlier version gave sequences, and left some out after each kill.
+        return Accepted(_open_facts(database).sequence, exact=False)
+    return Accepted(found[0], bool(found[1]))
 
 
 def refuse_lost_journal(folder: Path, file: FactsFile) -> None:

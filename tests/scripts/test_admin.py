@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from common.operations import BeginUpload, Chunk, CommitUpload, ListUsers, MarkProven, Refused, StoreMessage
+from common.entries import pack_frame
+from common.operations import BeginUpload, Chunk, CommitUpload, ListUsers, MarkProven, Refused, StoreMessage, StoreRun
 from common.values import RefusalReason
 from storage_worker import admin
 from storage_worker.database import Database
 from storage_worker.folder import folder_lock
-from storage_worker.store_facts import parse_facts
+from storage_worker.store_facts import accepted, parse_facts
 from tests.storage_worker.office import Gateway, Office
 from torture.patience import HANG_SECONDS
 
@@ -82,9 +83,85 @@ def test_stats(office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.
     assert run(tmp_path, "stats") == 0
     out = capsys.readouterr().out
     assert "users               2 (1 proven)" in out
-    assert "waiting messages    2 in 1 mailboxes, 5 bytes of content" in out
+    assert "pending messages    2 in 1 mailboxes, 5 bytes of content" in out
     assert "unfinished uploads  0, 0 bytes on the disk" in out
     assert f"generation          {office.facts.generation}" in out
+
+
+def test_stats_count_what_was_accepted_over_kills_and_orderly_ends(
+    office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, b"one", b"two")
+    office.absorb()
+    # In the journal alone, when it is killed; the database replays it.
+    gateway.store(alice, alice, b"three")
+    office.kill()
+    second = Office(tmp_path, seed=10**6)
+    assert second.post_office.highest > 3, "what was reserved is left out"
+    again = Gateway(second, incarnation=b"2" * 16)
+    again.store(alice, alice, b"four")
+    second.absorb()
+    assert run(tmp_path, "stats") == 0
+    assert "accepted so far     4\n" in capsys.readouterr().out
+    second.close()
+    third = Office(tmp_path, seed=2 * 10**6)
+    third.close()
+    assert run(tmp_path, "stats") == 0
+    assert "accepted so far     4\n" in capsys.readouterr().out
+
+
+def test_each_way_of_accepting_counts_and_no_refusal(office: Office, gateway: Gateway) -> None:
+    alice, bob = gateway.register("alice", "bob")
+    gateway.ask(MarkProven(bob))
+    # The second one of this run and the third one of all are refused: only bob himself may send as bob.
+    gateway.ask(
+        StoreRun(False, b"".join([pack_frame(sender, alice, 3, b"x") for sender in (alice, bob, alice)])),
+        StoreMessage(alice, False, alice, 3, b"y"),
+        StoreMessage(bob, False, alice, 3, b"y"),
+        BeginUpload(1, alice, False, alice, 3, 5),
+        Chunk(1, b"12345"),
+        CommitUpload(1),
+    )
+    assert office.post_office.ledger.waits
+    office.absorb()
+    assert accepted(office.database) == (4, True)
+    # What is undone, and what is done again, is counted once.
+    gateway.store(alice, alice, b"z")
+    office.post_office.roll_back()
+    gateway.resend()
+    office.absorb()
+    assert accepted(office.database) == (5, True)
+
+
+def test_stats_of_a_store_that_an_earlier_version_wrote_to(
+    office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, b"one", b"two")
+    office.close()
+    database = Database(tmp_path / "mail.db")
+    database.execute("DROP TABLE tally")
+    database.close()
+    at_most = "accepted so far     2 at most: an earlier version did not count them\n"
+    assert run(tmp_path, "stats") == 0
+    assert at_most in capsys.readouterr().out
+    second = Office(tmp_path, seed=10**6)
+    assert run(tmp_path, "stats") == 0
+    assert at_most in capsys.readouterr().out
+    Gateway(second, incarnation=b"2" * 16).store(alice, alice, b"three")
+    second.close()
+    assert run(tmp_path, "stats") == 0
+    assert at_most.replace("2", "3") in capsys.readouterr().out
+    # Such a version goes on with a store that has the table, and does not count.
+    database = Database(tmp_path / "mail.db")
+    database.execute("UPDATE store SET sequence = sequence + 5")
+    database.execute("UPDATE tally SET exact = 1")
+    database.close()
+    third = Office(tmp_path, seed=2 * 10**6)
+    third.close()
+    assert run(tmp_path, "stats") == 0
+    assert at_most.replace("2", "8") in capsys.readouterr().out
 
 
 def test_stats_tell_of_unfinished_uploads(
@@ -97,7 +174,7 @@ def test_stats_tell_of_unfinished_uploads(
     office.absorb()
     assert run(tmp_path, "stats") == 0
     out = capsys.readouterr().out
-    assert "waiting messages    1 in 1 mailboxes, 5 bytes of content" in out
+    assert "pending messages    1 in 1 mailboxes, 5 bytes of content" in out
     assert "unfinished uploads  2, 10 bytes on the disk" in out
 
 

@@ -79,7 +79,7 @@ def test_ballast(path: Path) -> None:
     with database.transaction():
         database.drop_ballast()
         database.execute("CREATE TABLE plug (filler BLOB)")
-        database.execute("INSERT INTO plug VALUES (zeroblob(600000))")
+        database.execute("INSERT INTO plug VALUES (zeroblob(580000))")
     assert not database.take_ballast()
     database.execute("DELETE FROM plug")
     assert database.unused_bytes() > 400_000
