@@ -28,7 +28,7 @@ from client.ciphers import RandomBytes
 from client.home import ARRIVED, ARRIVING, moving_in, open_store, refuse_a_home_in_use, settle_held
 from client.identity_files import holds_key
 from client.store import SPOOL_FOLDER, STORE_FILE
-from client.tables.foreign import check_foreign_store
+from client.tables.foreign import check_foreign_store, forget_files_to_send
 from client.vault import CHUNK, ArchiveOpener, ArchiveSealer
 from common.disk import sync_folder, writing
 from common.errors import CipherError, InfoFileError, SettingRejected, StoreBroken
@@ -102,6 +102,7 @@ def _check_store(source: Path, arriving: Path) -> None:
         return
     try:
         check_foreign_store(arriving / STORE_FILE, arriving / SPOOL_FOLDER)
+        forget_files_to_send(arriving / STORE_FILE)
     except StoreBroken as error:
         problem = str(error).rstrip(".")
         raise InfoFileError(

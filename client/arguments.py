@@ -158,6 +158,15 @@ def parser(*, as_json: bool = False) -> Parser:
         help="a command that gets each message as one JSON object on its standard input; split into words as a shell "
         "would, no shell runs it",
     )
+    resend = command(
+        "resend",
+        "send again what is possibly lost since the server was put back to a backup",
+        "Whatever the server had acknowledged within the 7 days before it was noticed, the newest 1,024 messages, is "
+        "marked as possibly lost then; symmetric keys, and requests for them, count. Each goes again under its own "
+        "token, the oldest first: what the server still has is not stored twice.",
+    )
+    resend.add_argument("name", metavar="NAME", nargs="?", help="to this user alone (default: to all)")
+    resend.add_argument("--forget", action="store_true", help="take the marks away, and send nothing")
     history = command(
         "history",
         "list what was received and sent, without asking the server",

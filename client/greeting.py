@@ -80,12 +80,16 @@ class Greeting:
         consent: Consent,
         tell: Tell,
         now: Callable[[], int],
+        *,
+        says_lost: bool = True,
     ) -> None:
+        """`says_lost`: what is possibly lost is told as soon as it is marked."""
         self._store = store
         self._identity = identity
         self._consent = consent
         self._tell = tell
         self._now = now
+        self._says_lost = says_lost
         self._fell_back = False
         self._ask_anyway = False
         self._not_now = False
@@ -161,7 +165,9 @@ class Greeting:
             raise refused(RequestCode.PROVE, answer)
         if not isinstance(answer, ProvenResponse):
             raise ServerSilent(f"The server at {link.address} did not answer our proof.", "Try again a little later.")
-        self._store.server.remember(hello.server_id, hello.generation)
+        lost = self._store.server.remember(hello.server_id, hello.generation, self._now())
+        if lost and self._says_lost:
+            self._tell(lost_sentence(lost, "`messageu resend`"))
         self.session = session._replace(proven=True)
 
     def _may_prove(self) -> bool:
@@ -213,6 +219,16 @@ def _noted(text: str | None) -> tuple[str, int | None]:
     """What a setting notes of a server: its address, and a number; no number where it can't be read."""
     address, _, number = (text or "").rpartition(" ")
     return address, int(number) if number.isascii() and number.isdigit() and len(number) < 20 else None
+
+
+def lost_sentence(count: int, how: str) -> str:
+    """Say how many acknowledged messages are possibly lost, and how they are sent again."""
+    many = "One message" if count == 1 else f"{count} messages"
+    that, them = ("is", "it") if count == 1 else ("are", "them")
+    return (
+        f"The server was put back to an earlier state (a backup). {many} that it had acknowledged, symmetric keys "
+        f"included, {that} possibly lost: {how} sends {them} again; `messageu history` marks texts and files."
+    )
 
 
 def if_registered_here(registered_here: bool) -> bool | None:

@@ -85,7 +85,8 @@ class Sent(NamedTuple):
 
 class SentMessage(NamedTuple):
     """A text or file of ours. `stored_at`: the server has it; `waiting`: it is in the outbox; `problem`: it was
-    refused. With none of the three nobody knows whether the server has it. `outbox`: its number there, where it went
+    refused. With none of the three nobody knows whether the server has it. `lost`: possibly; the server had it, and was
+    put back to an earlier state since. `outbox`: its number there, where it went
     through the outbox. `after`: the number of the newest message that had been received by then. `damaged`: its row in
     the store was altered or is broken, so that there is neither text nor path nor problem.
     """
@@ -101,7 +102,22 @@ class SentMessage(NamedTuple):
     waiting: bool
     outbox: int | None = None
     after: int = 0
+    lost: bool = False
     damaged: bool = False
+
+
+class Resent(NamedTuple):
+    """What became of the possibly lost messages that were to be sent again.
+
+    `messages`: the texts and files among the `sent` ones; the others are symmetric keys and requests for them.
+    `waiting`: so many are in the outbox; `left`: so many are marked still; `problems`: why some can't be sent again.
+    """
+
+    messages: list[SentMessage]
+    sent: int
+    waiting: int
+    left: int
+    problems: list[str]
 
 
 class ConversationSummary(NamedTuple):

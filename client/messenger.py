@@ -47,6 +47,7 @@ from client.mail import (
     KeyReceived,
     KeyRequested,
     Received,
+    Resent,
     SavedFile,
     Sent,
     SentMessage,
@@ -60,6 +61,7 @@ from client.outgoing_file import file_to_send
 from client.passphrase_source import PassphraseSource
 from client.receiving import Receiving
 from client.registration import Registration
+from client.resending import Resending
 from client.sending import Sending, plain_text
 from client.server_link import REPLY_TIMEOUT, Progress, ServerLink
 from client.settings import Flags, Setting, Settings, expanded, this_folder
@@ -87,6 +89,7 @@ __all__ = [
     "Messages",
     "Messenger",
     "Received",
+    "Resent",
     "SavedFile",
     "Sent",
     "SentMessage",
@@ -128,6 +131,7 @@ class Messenger:
         passphrase: Ask = nobody_asked,
         identity: Identity | None = None,
         remember_server: bool = False,
+        says_lost: bool = True,
     ) -> None:
         if store.sealing.is_locked:
             store.sealing.unlock(passphrase())
@@ -140,7 +144,7 @@ class Messenger:
         self._tell = tell
         self._account = Account(home, store, passphrase, random_bytes, identity)
         self._contacts = Contacts(store)
-        self._greeting = Greeting(store, self._account.identity_or_none, consent, tell, self._now)
+        self._greeting = Greeting(store, self._account.identity_or_none, consent, tell, self._now, says_lost=says_lost)
         self._link = ServerLink(
             server, reply_timeout=reply_timeout, greet=self._greeting.greet, tell=tell, monotonic=monotonic
         )
@@ -165,6 +169,7 @@ class Messenger:
             line, self._contacts, self._directory, self._agreement, self._dispatch, self._outbox, self._history,
             self._insistence,
         )  # fmt: skip
+        self._resending = Resending(line, self._contacts, self._trust, self._outbox, self._history, self._insistence)
         self._receiving = Receiving(
             line, self._inbox, self._outbox, self._insistence, self._directory.look_up_names, self._now, monotonic
         )
@@ -261,6 +266,8 @@ class Messenger:
     def another(self, tell: Tell) -> Self:
         """Open the same home once more, for the thread that calls this; no passphrase is asked, nor for consent.
 
+        What is possibly lost after a backup was put back is not told, but counted by `lost_count`.
+
         Raises `StoreBroken`.
         """
         store = self._store.another()
@@ -273,6 +280,7 @@ class Messenger:
                 tell=tell,
                 passphrase=self._passphrase,
                 identity=self._account.loaded,
+                says_lost=False,
             )
         except BaseException:
             store.close()
@@ -534,6 +542,23 @@ class Messenger:
     def failed(self) -> list[Failed]:
         """Give the messages that the server refused for good; they are kept aside."""
         return self._outbox.failed()
+
+    # --- after a backup was put back ----------------------------------------------------------------------------------
+
+    def lost_count(self) -> int:
+        """Say how many acknowledged messages are possibly lost, because the server was put back to an earlier state.
+
+        Symmetric keys and requests for them count.
+        """
+        return self._resending.count()
+
+    def resend(self, name: str | None = None, progress: Progress | None = None) -> Resent:
+        """Send again what is possibly lost, to one user or to all. See `Resending.resend`."""
+        return self._resending.resend(name, progress)
+
+    def forget_lost(self, name: str | None = None) -> int:
+        """Take the marks of what is possibly lost away, and send nothing. See `Resending.forget`."""
+        return self._resending.forget(name)
 
     # --- receiving ----------------------------------------------------------------------------------------------------
 

@@ -3,33 +3,48 @@
 Owns: the order of sending, and what becomes of a message that was refused.
 Promises: a message is on disk, with its token, before it is sent, and gone once the server has it; the oldest goes
 first, before anything new; the server stores none of them twice, however often a connection breaks. What waits for
-somebody who is verified by then leaves under a key of our own (`client.rekeying`).
+somebody who is verified by then leaves under a key of our own (`client.rekeying`). What was acknowledged, and is
+possibly lost since, goes again under its own token (`client.resending`); a message goes behind the key that it is
+under, which is sent again first where it is possibly lost.
 Exposure: believes the server when it says that a message is stored.
 
     state     means                                        leaves when
     ───────   ──────────────────────────────────────────   ─────────────────────────────────────────────
     waiting   to be sent, or sent and not answered         2103 → gone; refused for good → failed
     failed    refused, or too old to be sent once more     never; it is kept for the user to see
+    again     waiting, acknowledged before a backup was    2103, or the server has it already → gone;
+              put back                                     refused for good → possibly lost, as before
 
 Source: docs/client-protocol.md, "642, send once"; docs/guarantees.md.
 """
 
+import contextlib
 import functools
+import hashlib
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from client import ciphers, local_time
+from client import ciphers, local_time, paths
 from client.ciphers import RandomBytes
 from client.contacts import Contact, Contacts
 from client.greeting import Tell
 from client.mail import Failed
+from client.outgoing_file import encrypted_file, file_to_send, spooled
 from client.refusals import refused
 from client.rekeying import Rekeying
 from client.server_link import Progress, ServerLink
 from client.store import Store
+from client.tables.acknowledged import AcknowledgedRow
 from client.tables.outbox import OutboxRow
 from client.tables.sent import Outgoing
-from common.errors import CipherError, ClientError, OutboxFull, ServerAnsweredError, ServerAnsweredNonsense
+from common.errors import (
+    CipherError,
+    ClientError,
+    FileUnreadable,
+    OutboxFull,
+    ServerAnsweredError,
+    ServerAnsweredNonsense,
+)
 from common.values import TOKEN_SIZE, ClientId, MessageKind, RefusalReason, token
 from common.wire.codes import RequestCode
 from common.wire.requests import LargeSendRequest, SendRequest
@@ -105,8 +120,51 @@ class Outbox:
         """
         if not though_full:
             self.check_room()
+        key = None if under is None else self._store.acknowledged.lost_carrying(under)
+        if key is not None:
+            # Without it nobody can read what is put here. Where it can't be made again, that is told by `resend`.
+            with contextlib.suppress(CipherError, FileUnreadable):
+                self.put_again(key)
         new_token = token(self._random_bytes(TOKEN_SIZE))
         return self._store.outbox.add(recipient, kind, size, body, new_token, carries, self._now(), outgoing, under)
+
+    def put_again(self, row: AcknowledgedRow) -> bool:
+        """Have a message on disk, to be sent again, that is possibly lost; whether it is a large one.
+
+        Raises `CipherError` and `FileUnreadable` where its content can't be made again.
+        """
+        body = self._made_again(row)
+        self._store.outbox.add_again(row, row.recipient, body, self._now())
+        return isinstance(body, str)
+
+    def _made_again(self, row: AcknowledgedRow) -> bytes | str:
+        """The content as it was sent, or the name of its spool file."""
+        if row.content is not None:
+            return row.content
+        sent = self._store.sent.by_outbox(row.number)
+        key = self._contacts.key_numbered(row.recipient, row.under)
+        is_text = row.kind == MessageKind.TEXT
+        if sent is not None and not is_text and not sent.damaged and sent.path is None:
+            raise FileUnreadable("no copy of its bytes was kept", "Send them as a new message.")
+        if sent is None or key is None or (sent.text if is_text else sent.path) is None:
+            raise CipherError("what this home has of it is damaged")
+        if is_text:
+            content = ciphers.encrypt(key, (sent.text or "").encode("utf-8"))
+            if len(content) != row.size:
+                raise CipherError("the history has another text")
+            return content
+        path = paths.from_kept(sent.path or "")
+        digest = _Digest()
+        with file_to_send(path) as (descriptor, size):
+            if ciphers.encrypted_size(size) != row.size:
+                raise FileUnreadable("the file has changed", f"{path} has another size.")
+            parts = _hashed(encrypted_file(descriptor, path, size, key, None), digest)
+            body = spooled(self._store.spools, parts, row.size)
+        if row.digest is None or digest.of(row.size) != row.digest:
+            if isinstance(body, str):
+                self._store.spools.forget(body)
+            raise FileUnreadable("the file has changed", f"{path} has another content.")
+        return body
 
     def make_key(self, contact: Contact) -> tuple[int, bytes]:
         """Make a symmetric key; its number, and the content of the message that carries it. Raises `NoPublicKey`."""
@@ -128,18 +186,24 @@ class Outbox:
         self._store.keys.confirm(key)
 
     def flush(
-        self, me: ClientId, watched: int | None = None, progress: Progress | None = None, *, wait: bool = True
+        self,
+        me: ClientId,
+        watched: int | None = None,
+        progress: Progress | None = None,
+        *,
+        wait: bool = True,
+        told: bool = True,
     ) -> int:
         """Send all that waits, the oldest first; the message id that the server gave to number `watched`, or 0.
 
-        What becomes of the others is told. One process of a home does this at a time: with `wait` the others wait for
-        it, and without they leave it to that one. Raises what `ServerLink.ask` raises, and `ServerAnsweredError` for
-        `watched`.
+        What becomes of the others is told, but without `told` not that they are sent. One process of a home does this
+        at a time: with `wait` the others wait for it, and without they leave it to that one. Raises what
+        `ServerLink.ask` raises, and `ServerAnsweredError` for `watched`.
         """
         with self._store.sender(wait=wait) as mine:
-            return self._flush(me, watched, progress) if mine else 0
+            return self._flush(me, watched, progress, told=told) if mine else 0
 
-    def _flush(self, me: ClientId, watched: int | None, progress: Progress | None) -> int:
+    def _flush(self, me: ClientId, watched: int | None, progress: Progress | None, *, told: bool) -> int:
         message_id: int | None = None
         refusal: ServerAnsweredError | None = None
         held_back: ErrorResponse | None = None
@@ -159,12 +223,13 @@ class Outbox:
                 for row in self._rekeying.fit(waiting):
                     if row.tried_at is None:
                         self._store.outbox.trying(row.number, self._now())
-                    answer = self._send(me, row, progress)
-                    if isinstance(answer, StoredResponse):
-                        self._store.outbox.stored(row.number, answer.message_id, self._now())
+                    answer, digest = self._send(me, row, progress)
+                    if isinstance(answer, StoredResponse) or _is_there_already(row, answer):
+                        stored_as = answer.message_id if isinstance(answer, StoredResponse) else None
+                        self._store.outbox.stored(row.number, stored_as, self._now(), digest)
                         if row.number == watched:
-                            message_id = answer.message_id
-                        else:
+                            message_id = stored_as
+                        elif told:
                             self._tell(f"{self._name(row)} is sent now.")
                         continue
                     error = self._refused(row, answer, told=row.number != watched)
@@ -209,23 +274,33 @@ class Outbox:
             for row, problem in self._store.outbox.failed()
         ]
 
-    def _send(self, me: ClientId, row: OutboxRow, progress: Progress | None) -> StoredResponse | ErrorResponse:
+    def _send(
+        self, me: ClientId, row: OutboxRow, progress: Progress | None
+    ) -> tuple[StoredResponse | ErrorResponse, bytes | None]:
+        """The answer; of a file, the SHA-256 of its content too."""
+        digest = _Digest() if row.kind == MessageKind.FILE else None
         if row.spool is None:
-            answer = self._link.ask(SendRequest(me, row.recipient, row.kind, row.content or b"", row.token))
+            content = row.content or b""
+            if digest is not None:
+                digest.add(content)
+            answer = self._link.ask(SendRequest(me, row.recipient, row.kind, content, row.token))
         else:
             request = LargeSendRequest(me, row.recipient, row.kind, row.size, row.token)
-            answer = self._link.ask(request, self._body(row.spool, row.size, progress))
+            answer = self._link.ask(request, self._body(row.spool, row.size, progress, digest))
+        came_to = None if digest is None else digest.of(row.size)
         if isinstance(answer, ErrorResponse):
-            return answer
+            return answer, came_to
         if not isinstance(answer, StoredResponse) or answer.recipient != row.recipient:
             raise ServerAnsweredNonsense(
                 "The server gave the answer to another request.", "The message is kept; check server.info."
             )
-        return answer
+        return answer, came_to
 
-    def _body(self, spool: str, size: int, progress: Progress | None) -> Iterator[bytes]:
+    def _body(self, spool: str, size: int, progress: Progress | None, digest: "_Digest | None") -> Iterator[bytes]:
         passed = 0
         for part in self._store.spools.read(spool, CHUNK):
+            if digest is not None:
+                digest.add(part)
             yield part
             passed += len(part)
             if progress is not None:
@@ -243,13 +318,17 @@ class Outbox:
             self._store.outbox.surely_not_there(row.number)
             advice = f"{error.advice} The message is kept and sent again by itself."
             return ServerAnsweredError(str(error), advice, answer.reason, answer.retry_after)
-        if told:
+        if told or row.again:
             self._set_aside(row, str(error))
         else:
             self._store.outbox.set_aside(row.number, str(error))
         return error
 
     def _set_aside(self, row: OutboxRow, problem: str) -> None:
+        if row.again:
+            self._store.outbox.returned(row.number, self._now())
+            self._tell(f"{self._name(row)} was not sent again and stays marked as possibly lost: {problem}")
+            return
         self._store.outbox.set_aside(row.number, problem)
         text = self._text(row)
         quoted = "" if text is None else f" It reads: {text[:200]}"
@@ -268,3 +347,30 @@ class Outbox:
             except CipherError:
                 continue
         return None
+
+
+def _is_there_already(row: OutboxRow, answer: StoredResponse | ErrorResponse) -> bool:
+    """Whether the server has a message that is sent again, as it was under another key: that one is not lost."""
+    return row.again and isinstance(answer, ErrorResponse) and answer.reason == RefusalReason.TOKEN_REUSED
+
+
+class _Digest:
+    """The SHA-256 of a content that passes by."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._passed = 0
+
+    def add(self, part: bytes) -> None:
+        self._hash.update(part)
+        self._passed += len(part)
+
+    def of(self, size: int) -> bytes | None:
+        """The digest of a content of this size; None where it did not pass whole."""
+        return self._hash.digest() if self._passed == size else None
+
+
+def _hashed(parts: Iterator[bytes], digest: _Digest) -> Iterator[bytes]:
+    for part in parts:
+        digest.add(part)
+        yield part

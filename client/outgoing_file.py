@@ -17,9 +17,12 @@ from client import ciphers
 from client.ciphers import SymmetricKey
 from client.paths import from_kept
 from client.server_link import Progress
+from client.tables.spool import Spools
 from common.errors import FileUnreadable
 
 CHUNK: Final = 256 * 1024
+SPOOL_FROM: Final = 64 * 1024
+"""Bytes. A larger outgoing content waits in a file beside the store."""
 
 
 def meant(typed: str) -> Path:
@@ -99,3 +102,17 @@ def encrypted_file(
         if progress is not None:
             progress(passed, size)
     yield cipher.finish()
+
+
+def spooled(spools: Spools, parts: Iterator[bytes], size: int) -> bytes | str:
+    """An outgoing content of `size` bytes, in memory or, if it is large, on disk under the name that is given."""
+    if size <= SPOOL_FROM:
+        return b"".join(parts)
+    spool = spools.new()
+    try:
+        for part in parts:
+            spool.write(part)
+        return spool.keep()
+    except BaseException:
+        spool.discard()
+        raise

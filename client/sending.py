@@ -8,10 +8,8 @@ Source: docs/client-protocol.md; docs/guarantees.md.
 """
 
 import os
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final
 
 from client import ciphers, paths
 from client.agreement import Agreement
@@ -23,7 +21,7 @@ from client.insistence import Insistence
 from client.line import Line
 from client.mail import Sent, SentMessage
 from client.outbox import Outbox
-from client.outgoing_file import bytes_to_send, encrypted_file, file_to_send
+from client.outgoing_file import bytes_to_send, encrypted_file, file_to_send, spooled
 from client.server_link import Progress
 from client.tables.keys import KeyRow
 from client.tables.sent import Outgoing
@@ -32,9 +30,6 @@ from common.values import MessageKind
 from common.wire.codes import Feature
 from common.wire.fields import LARGEST_CONTENT, SEND_HEAD
 from common.wire.requests import LargeSendRequest
-
-SPOOL_FROM: Final = 64 * 1024
-"""Bytes. A larger outgoing content waits in a file beside the store."""
 
 
 class Sending:
@@ -123,7 +118,8 @@ class Sending:
                     contact, request.kind, outgoing, lambda: self._insistence.do(ask, progress, again)
                 )
             self._outbox.check_room()
-            content = self._spooled(encrypted_file(descriptor, path, plain_size, key.key, preparing), size)
+            parts = encrypted_file(descriptor, path, plain_size, key.key, preparing)
+            content = spooled(self._store.spools, parts, size)
         return self._dispatch.send_once(
             contact, MessageKind.FILE, size, content, offline, under=key.number, progress=progress, outgoing=outgoing
         )
@@ -148,7 +144,7 @@ class Sending:
             size = ciphers.encrypted_size(plain_size)
             self._check_size(size)
             key = self._agreement.key_at_hand(contact)
-            content = self._spooled(encrypted_file(descriptor, path, plain_size, key.key, progress), size)
+            content = spooled(self._store.spools, encrypted_file(descriptor, path, plain_size, key.key, progress), size)
         outgoing = Outgoing(None, paths.kept(path.absolute()))
         return self._keep(contact, MessageKind.FILE, size, content, outgoing, key.number)
 
@@ -179,19 +175,6 @@ class Sending:
         kept = self._history.by_outbox(number)
         assert kept is not None
         return kept
-
-    def _spooled(self, parts: Iterator[bytes], size: int) -> bytes | str:
-        """An outgoing content, in memory or, if it is large, on disk under the name that is given."""
-        if size <= SPOOL_FROM:
-            return b"".join(parts)
-        spool = self._store.spools.new()
-        try:
-            for part in parts:
-                spool.write(part)
-            return spool.keep()
-        except BaseException:
-            spool.discard()
-            raise
 
     def _check_size(self, size: int) -> None:
         session = self._greeting.session

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Self
 
 from client.ciphers import RandomBytes
+from client.tables.acknowledged import AcknowledgedTable
 from client.tables.contacts import ContactTable
 from client.tables.database import Database, told
 from client.tables.inbox import InboxTable
@@ -72,7 +73,8 @@ class Store:
         self.inbox = InboxTable(database, self.sealing, self.spools)
         self.keys = KeyTable(database, self.sealing, self.inbox)
         self.sent = SentTable(database, self.sealing)
-        self.outbox = OutboxTable(database, self.sealing, self.spools, self.sent)
+        self.acknowledged = AcknowledgedTable(database, self.sealing)
+        self.outbox = OutboxTable(database, self.sealing, self.spools, self.sent, self.acknowledged)
 
     @classmethod
     def open(cls, home: Path, unlocked: Sealing | None = None) -> Self:

@@ -70,7 +70,7 @@ def main() -> None:
     most = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(Path(folder))
-        store.server.remember(b"s" * 16, 1)
+        store.server.remember(b"s" * 16, 1, 0)
         for rows in (most // 100, most // 10, most):
             measure(store, rows)
         store.close()

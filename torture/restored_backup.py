@@ -1,20 +1,25 @@
-"""Drill: the database is put back to an older copy, and a client remembers an acknowledgement from the future.
+"""Drill: the database is put back to an older copy, and clients remember acknowledgements from the future.
 
-Owns: the copies, and a client that goes by the store's generation. Promises: new mail, whose sequences were given
-before, is lost to nobody.
+Owns: the copies, a client that goes by the generation, and rounds with the client of this project. Promises: new
+mail, whose sequences were given before, is lost to nobody; what was acknowledged since the copy was made arrives once
+its sender sends it again.
 Exposure: none.
 """
 
+import contextlib
+import random
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import apsw
 
+from client.messenger import KeyReceived, Messenger, Text
+from common.info_files import ServerAddress
 from common.values import ClientId, Token
 from storage_worker.folder import DATABASE_NAME, GENERATION_NAME
 from torture.caller import Account, Caller, new_account, token_of
@@ -27,6 +32,7 @@ from torture.programs import ROOT, Server
 NAME: Final = "restored-backup"
 _SMALL: Final = 300
 _LARGE: Final = 100_000
+_DAMAGED: Final = Letter("damaged", "damaged", 0)
 
 
 class Memory:
@@ -55,7 +61,7 @@ class Memory:
                         self.repeats += 1
                         continue
                     self._seen.add((one.sender, one.token))
-                    self.received.append(parse_content(one.content) or Letter("damaged", "damaged", 0))
+                    self.received.append(parse_content(one.content) or _DAMAGED)
                 self._ack = mail[-1].number
 
 
@@ -67,7 +73,7 @@ def _copy_database(data: Path, copies: Path) -> None:
         source.execute("VACUUM INTO ?", (str(copies / DATABASE_NAME),))
 
 
-def _copy_folder(server: Server, copies: Path) -> None:
+def copy_folder(server: Server, copies: Path) -> None:
     """All there is, while nobody works on it: the backup that the documents ask for."""
     shutil.rmtree(copies, ignore_errors=True)
     for program in server.programs:
@@ -85,6 +91,16 @@ def _put_back(data: Path, copies: Path) -> None:
     shutil.copytree(copies, data, dirs_exist_ok=True)
 
 
+def restore_folder(server: Server, copies: Path) -> None:
+    """Put a whole folder back as the documents ask for it."""
+    for program in server.programs:
+        program.stop()
+    _put_back(server.data, copies)
+    # Nothing in the folder tells that it is a copy: this is what the operator has to say.
+    _admin(server.data, "new-generation")
+    server.start()
+
+
 def _admin(data: Path, command: str) -> None:
     subprocess.run(
         [sys.executable, "-P", "-m", "storage_worker.admin", "--data-folder", str(data), command],
@@ -95,8 +111,77 @@ def _admin(data: Path, command: str) -> None:
     )
 
 
+class _Person:
+    """A user of the client of this project, and what came for him."""
+
+    def __init__(self, folder: Path, port: int, name: str) -> None:
+        self.name = name
+        self.messenger = Messenger.open(folder / name, ServerAddress("127.0.0.1", port), folder / name / "received")
+        self.messenger.register(name)
+        self.received: list[Letter] = []
+
+    def receive(self) -> None:
+        for message in self.messenger.receive():
+            if isinstance(message.content, Text):
+                self.received.append(parse_content(message.content.text.encode("latin-1")) or _DAMAGED)
+            elif not isinstance(message.content, KeyReceived):
+                self.received.append(_DAMAGED)
+
+
+class _Resent(NamedTuple):
+    """What the rounds with the real client came to: by (sender, recipient, number), and how much went again."""
+
+    letters: list[Letter]
+    received: dict[str, list[Letter]]
+    marked: int
+    sent_again: int
+
+
+def _with_the_client(folder: Path, chance: random.Random, rounds: int) -> _Resent:
+    """Back up, send on, put the copy back, have the senders send again what is possibly lost; several times."""
+    letters: list[Letter] = []
+    marked = sent_again = 0
+    with Server(folder / "server").start() as server, contextlib.ExitStack() as homes:
+        people = [_Person(folder, server.port, name) for name in ("alice", "bob", "carol")]
+        for person in people:
+            homes.enter_context(person.messenger)
+
+        def send(how_many: int, *, meanwhile: str = "") -> None:
+            for _ in range(how_many):
+                sender, recipient = chance.sample(people, 2)
+                # What is sent before the senders send again comes before it: a sender of its own for the order.
+                letter = Letter(f"{sender.name}{meanwhile}", recipient.name, len(letters) + 1)
+                sender.messenger.agree_on_key(recipient.name)
+                content = letter.content(chance.choice((_SMALL, _LARGE)))
+                sender.messenger.send_text(recipient.name, content.decode("latin-1"))
+                letters.append(letter)
+
+        for number in range(rounds):
+            send(chance.randint(0, 4))
+            for person in chance.sample(people, chance.randint(0, 2)):
+                person.receive()
+            copy_folder(server, folder / "copies")
+            send(chance.randint(3, 10))
+            # What was fetched before the copy is put back is not shown a second time.
+            for person in chance.sample(people, chance.randint(0, 3)):
+                person.receive()
+            restore_folder(server, folder / "copies")
+            if chance.randrange(2):
+                send(chance.randint(1, 3), meanwhile=f"-meanwhile-{number}")
+            for person in people:
+                person.messenger.send_waiting()
+                marked += person.messenger.lost_count()
+                resent = person.messenger.resend()
+                assert not resent.problems, resent.problems
+                sent_again += resent.sent
+            send(chance.randint(1, 3))
+        for person in people:
+            person.receive()
+    return _Resent(letters, {person.name: person.received for person in people}, marked, sent_again)
+
+
 def run(place: Place) -> Row:
-    """Back up while mail waits, go on, put the copy back, go on; several times."""
+    """Back up while mail waits, go on, put the copy back, go on; several times, and so with the real client."""
     chance, folder = place.chance(NAME), place.folder_of(NAME)
     copies = folder / "copies"
     attempted: list[Letter] = []
@@ -126,25 +211,31 @@ def run(place: Place) -> Row:
             if chance.randrange(2):
                 memory.fetch(server.port)
             if whole_folder:
-                _copy_folder(server, copies)
+                copy_folder(server, copies)
             else:
                 _copy_database(server.data, copies)
             # All of this is gone when the copy is put back, so it is fetched before: nobody can save the rest.
             send(chance.randint(3, 10))
             memory.fetch(server.port)
-            for program in server.programs:
-                program.stop()
-            _put_back(server.data, copies)
             if whole_folder:
-                # Nothing in the folder tells that it is a copy: this is what the operator has to say.
-                _admin(server.data, "new-generation")
-            server.start()
+                restore_folder(server, copies)
+            else:
+                for program in server.programs:
+                    program.stop()
+                _put_back(server.data, copies)
+                server.start()
             # Their sequences are below the acknowledgement that the client remembers.
             send(chance.randint(1, 5))
             memory.fetch(server.port)
-    verdict = judge(attempted, acknowledged, {"receiver": memory.received})
+    real = _with_the_client(folder / "clients", chance, place.sized(20, 3))
+    attempted += real.letters
+    acknowledged += real.letters
+    verdict = judge(attempted, acknowledged, {"receiver": memory.received, **real.received})
     if told := examples(verdict):
         say(f"  {NAME}: {told}")
     noticed = memory.generations == rounds + 1
-    note = f"{rounds} copies put back, {memory.generations - 1} noticed, {memory.repeats} repeats recognised"
-    return Row(NAME, 0, verdict, verdict.spotless and noticed, note)
+    note = (
+        f"{rounds} copies put back, {memory.generations - 1} noticed, {memory.repeats} repeats recognised; with the "
+        f"client {real.marked} marked, {real.sent_again} sent again"
+    )
+    return Row(NAME, 0, verdict, verdict.spotless and noticed and real.marked == real.sent_again, note)

@@ -34,6 +34,7 @@ HELP: Final = """\
 What you type is sent to {name} when you press Enter.
 /file PATH   send a file; Tab completes the path, one that was dragged here is understood
 /key         make a new symmetric key and send it
+/resend      send again all that is possibly lost since the server was put back to a backup
 /help        this
 /quit        leave; Ctrl-D does the same
 A line that begins with // is sent as a text that begins with /.
@@ -148,6 +149,8 @@ class Conversation:
         state = letters.state_of(message)
         if state == "failed":
             state = f"not sent: {message.problem}"
+        elif message.lost:
+            state = letters.LOST_MARK
         return self._ours(message.stored_at or message.queued_at, state, letters.sent_content(message))
 
     def _ours(self, when: int, state: str, what: str) -> Printed:

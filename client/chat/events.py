@@ -88,4 +88,8 @@ class KeyJob(NamedTuple):
     """Make a symmetric key and send it."""
 
 
-Job = TextJob | FileJob | KeptJob | KeyJob
+class ResendJob(NamedTuple):
+    """Send again all that is possibly lost, to whomever."""
+
+
+Job = TextJob | FileJob | KeptJob | KeyJob | ResendJob

@@ -29,7 +29,21 @@ from prompt_toolkit.styles import Style
 from prompt_toolkit.utils import is_dumb_terminal
 
 from client.chat.conversation import HELP, Conversation, Printed, plain
-from client.chat.events import Broken, Came, Event, FileJob, Job, KeptJob, KeyJob, Line, Moved, Passing, Said, TextJob
+from client.chat.events import (
+    Broken,
+    Came,
+    Event,
+    FileJob,
+    Job,
+    KeptJob,
+    KeyJob,
+    Line,
+    Moved,
+    Passing,
+    ResendJob,
+    Said,
+    TextJob,
+)
 from client.chat.workers import described
 from client.messenger import KeyReceived, KeyRequested, Messenger, Received, SentMessage
 from client.outgoing_file import meant
@@ -37,7 +51,7 @@ from client.visible import visible_line
 from client.wrapping import wrapped
 from common.errors import FileUnreadable, MessageUError
 
-COMMANDS: Final = ("/file", "/help", "/key", "/quit")
+COMMANDS: Final = ("/file", "/help", "/key", "/quit", "/resend")
 _STYLE: Final = Style.from_dict({"bar": "reverse", "bad": "bold"})
 """No colours: what is legible on light and on dark alike."""
 _KEPT_LINES: Final = 200
@@ -243,6 +257,8 @@ class Screen:
                 self._print([plain(HELP.format(name=self._conversation.name).rstrip("\n"))])
             case "key", _:
                 self._give(KeyJob())
+            case "resend", _:
+                self._give(ResendJob())
             case "file", "":
                 self._say("/file takes the path of a file.")
                 return True

@@ -18,7 +18,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from client.chat.events import Broken, Came, FileJob, Job, KeptJob, KeyJob, Line, Moved, Passing, Post, Said, TextJob
+from client.chat.events import (
+    Broken,
+    Came,
+    FileJob,
+    Job,
+    KeptJob,
+    KeyJob,
+    Line,
+    Moved,
+    Passing,
+    Post,
+    ResendJob,
+    Said,
+    TextJob,
+)
+from client.commands.resend import summary
+from client.greeting import lost_sentence
 from client.messenger import Messenger, SentMessage
 from client.server_link import Progress
 from common.errors import (
@@ -170,9 +186,14 @@ class Sender(_Worker):
                     self._post(Moved(draft, None))
                 case KeyJob():
                     self._send_key(messenger)
+                case ResendJob():
+                    for sentence in summary(messenger.resend(None, self._progress("sending again"))):
+                        self._post(Said(sentence))
         except MessageUError as error:
             if isinstance(job, KeyJob):
                 self._post(Said(f"The key was not sent. {_sentence(error)}"))
+            elif isinstance(job, ResendJob):
+                self._post(Said(f"Not all was sent again. {_sentence(error)}"))
             else:
                 self._post(Moved(job.draft, None, _sentence(error)))
         finally:
@@ -218,6 +239,7 @@ class Receiver(_Worker):
         self._after = after
         self._wake_sender = wake_sender
         self._connected = False
+        self._lost = 0
 
     def _work(self, messenger: Messenger) -> None:
         messenger.identity()
@@ -243,10 +265,18 @@ class Receiver(_Worker):
                 if not self._connected:
                     self._connected = True
                     self._post(Line(CONNECTED, good=True))
+                    self._say_lost(messenger)
                     self._wake_sender()
                 elif not got and time.monotonic() - began < FIRST_PAUSE:
                     # A server that can't let us wait.
                     self._rest(FIRST_PAUSE * 2)
+
+    def _say_lost(self, messenger: Messenger) -> None:
+        """Say what is possibly lost, as often as that has become more or less."""
+        count = messenger.lost_count()
+        if count and count != self._lost:
+            self._post(Said(lost_sentence(count, "/resend")))
+        self._lost = count
 
     def _receive(self, messenger: Messenger) -> bool:
         """Show what waits, or what comes within a while; whether anything did."""

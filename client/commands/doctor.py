@@ -16,6 +16,7 @@ from typing import Final
 
 from client import exit_codes, identity_files
 from client.commands.output import Output
+from client.greeting import lost_sentence
 from client.home import require_somebody, what_is_there
 from client.messenger import Messenger
 from client.paths import temporary_folder
@@ -204,6 +205,8 @@ def _keys(messenger: Messenger) -> str:
 
 def _outbox(messenger: Messenger) -> str:
     waiting, failed = messenger.waiting_count(), len(messenger.failed())
+    if lost := messenger.lost_count():
+        return _complain(lost_sentence(lost, "`messageu resend`"))
     if failed:
         return _complain(f"{failed} were refused for good and are kept aside: `messageu history` shows them.")
     return f"{waiting} wait to be sent" if waiting else "nothing waits"

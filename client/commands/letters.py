@@ -32,6 +32,8 @@ NEXT_STEP: Final = (
     "It is kept, and shown as soon as a key that fits is here; ask the sender for a new symmetric key, or to send it "
     "again."
 )
+LOST_MARK: Final = "possibly lost"
+"""Of what the server had acknowledged before a backup was put back."""
 LOST: Final = "No key will help: what was kept of it is damaged. Ask the sender to send it again."
 
 
@@ -206,11 +208,12 @@ def _searchable(message: Received | SentMessage) -> str:
 
 def state_of(message: SentMessage) -> str:
     """Say in a word how far a message of ours has come."""
+    if message.waiting:
+        # Also of one that the server had, and that is sent again.
+        return "waiting"
     if message.stored_at is not None:
         return "stored"
-    if message.problem is not None:
-        return "failed"
-    return "waiting" if message.waiting else "unknown"
+    return "failed" if message.problem is not None else "unknown"
 
 
 def sent_content(message: SentMessage) -> str:
@@ -224,7 +227,8 @@ def sent_content(message: SentMessage) -> str:
 
 def _show_sent(output: Output, message: SentMessage, *, verified: bool) -> None:
     state = state_of(message)
-    marks = [word for word, holds in (("verified", verified), (state, state != "stored")) if holds]
+    told = (("verified", verified), (state, state != "stored"), (LOST_MARK, message.lost))
+    marks = [word for word, holds in told if holds]
     mark = f" [{', '.join(marks)}]" if marks else ""
     fields: dict[str, Value] = {} if message.text is None else {"text": message.text}
     if message.path is not None:
@@ -235,7 +239,7 @@ def _show_sent(output: Output, message: SentMessage, *, verified: bool) -> None:
         "message", line, direction="out", number=message.number, name=message.recipient.name,
         id=message.recipient.client_id.hex(), kind="text" if message.text is not None else "file", state=state,
         queued_at=message.queued_at, stored_at=message.stored_at, message_id=message.message_id,
-        problem=message.problem, recipient_verified=verified, **fields,
+        problem=message.problem, possibly_lost=message.lost, recipient_verified=verified, **fields,
     )  # fmt: skip
 
 

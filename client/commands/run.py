@@ -150,6 +150,10 @@ def _with_messenger(
                 from client.commands import watch
 
                 return watch.watch(messenger, output, options.exec, settings.answer_key_requests())
+            case "resend":
+                from client.commands import resend
+
+                return resend.resend(messenger, output, options.name, forget=options.forget)
             case "history":
                 return letters.history(messenger, output, options.name, options.search)
             case _:

@@ -59,7 +59,13 @@ _COLUMNS: Final = {
     "outbox": {
         "number": _NUMBER, "token": _ID, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 4", "size": _SIZE,
         "content": _or_none(_CONTENT), "shared_key": _or_none(_NUMBER), "queued_at": _TIME, "problem": _or_none(_TEXT),
-        "under": _or_none(_NUMBER), "tried_at": _or_none(_TIME),
+        "under": _or_none(_NUMBER), "tried_at": _or_none(_TIME), "again": _FLAG,
+        "digest": _or_none("length({0}) = 32"),
+    },
+    "acknowledged": {
+        "number": _NUMBER, "token": _ID, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 4", "size": _SIZE,
+        "content": _or_none(_CONTENT), "shared_key": _or_none(_NUMBER), "under": _or_none(_NUMBER),
+        "digest": _or_none("length({0}) = 32"), "acknowledged_at": _TIME, "lost": _FLAG,
     },
     "server": {"server_id": _ID, "generation": _ANY_NUMBER, "ack": _ANY_NUMBER},
     "sent": {
@@ -91,6 +97,19 @@ def check_foreign_store(path: Path, spool_folder: Path) -> None:
                 _check_column(database, table, column, columns[column].format(column))
         for table in _SPOOLING:
             _check_spools(database, table, spool_folder)
+
+
+def forget_files_to_send(path: Path) -> None:
+    """Let a store that was checked, and is not yet this home's, name no file that might be sent again.
+
+    Whoever made it chose the paths in its history. Raises `StoreBroken`.
+    """
+    database = Database.open(path)
+    try:
+        with database.transaction():
+            database.run("DELETE FROM acknowledged WHERE kind NOT IN (1, 2, 3)")
+    finally:
+        database.close()
 
 
 def _check_column(database: Database, table: str, column: str, condition: str) -> None:

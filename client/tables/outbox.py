@@ -1,7 +1,7 @@
 """Messages to be sent, until the server has answered.
 
 Owns: the outbox rows; when they go is in `client.outbox`.
-Promises: a message that is kept stays until `stored` or `set_aside`; the oldest is given first.
+Promises: a message that is kept stays until `stored`, `set_aside` or `returned`; the oldest is given first.
 Exposure: as `client.store`.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from client import paths
+from client.tables.acknowledged import AcknowledgedRow, AcknowledgedTable
 from client.tables.database import Database
 from client.tables.sealing import OUTBOX_CONTENT, OUTBOX_PROBLEM, Sealing
 from client.tables.sent import Outgoing, SentTable
@@ -16,7 +17,7 @@ from client.tables.spool import Spools
 from common.errors import CipherError
 from common.values import ClientId, MessageKind, Token
 
-_COLUMNS: Final = "number, token, recipient, kind, size, content, spool, queued_at, shared_key, under, tried_at"
+_COLUMNS: Final = "number, token, recipient, kind, size, content, spool, queued_at, shared_key, under, tried_at, again"
 
 
 class OutboxRow(NamedTuple):
@@ -36,6 +37,8 @@ class OutboxRow(NamedTuple):
     """The number of the shared key that it is encrypted under; also None in a store of before that was noted."""
     tried_at: int | None = None
     """Unix ms: when it was first sent with no answer to it. None: the server surely does not have it."""
+    again: bool = False
+    """The server has acknowledged it before, and was put back to an earlier state since."""
     damaged: bool = False
     """Sealed, and altered or moved since: there is no content."""
 
@@ -43,11 +46,14 @@ class OutboxRow(NamedTuple):
 class OutboxTable:
     """The outgoing messages of one home."""
 
-    def __init__(self, database: Database, sealing: Sealing, spools: Spools, sent: SentTable) -> None:
+    def __init__(
+        self, database: Database, sealing: Sealing, spools: Spools, sent: SentTable, acknowledged: AcknowledgedTable
+    ) -> None:
         self._database = database
         self._sealing = sealing
         self._spools = spools
         self._sent = sent
+        self._acknowledged = acknowledged
 
     def add(
         self,
@@ -87,6 +93,35 @@ class OutboxTable:
                 self._sent.insert(recipient, kind, outgoing, now, number)
             return number
 
+    def add_again(self, row: AcknowledgedRow, recipient: ClientId, body: bytes | str, now: int) -> None:
+        """Keep a message to be sent that is possibly lost, under its number and token: the content, or the spool file.
+
+        Nothing happens where it is not marked any more.
+        """
+        content, spool = (body, None) if isinstance(body, bytes) else (None, body)
+        with self._spools.brought_in([spool]), self._database.transaction():
+            self._acknowledged.forget(row.number)
+            if self._database.changed():
+                self._database.run(
+                    "INSERT INTO outbox (number, token, recipient, kind, size, content, spool, shared_key, under, "
+                    "digest, again, queued_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1, "
+                    "coalesce((SELECT queued_at FROM sent WHERE outbox = ?1), ?11))",
+                    row.number,
+                    row.token,
+                    recipient,
+                    row.kind,
+                    row.size,
+                    self._sealing.seal(OUTBOX_CONTENT, content, row.number, row.token, recipient, row.kind),
+                    spool,
+                    row.carries,
+                    row.under,
+                    row.digest,
+                    now,
+                )
+                return
+        # Another process of this home has done it.
+        self._spools.forget(spool)
+
     def waiting_count(self) -> int:
         """How many outgoing messages have no answer."""
         return int(self._database.value("SELECT count(*) FROM outbox WHERE problem IS NULL") or 0)
@@ -108,15 +143,16 @@ class OutboxTable:
             yield row
 
     def _outbox_row(self, row: tuple[Any, ...]) -> OutboxRow:
-        number, token, recipient, kind, size, content, spool, queued_at, carries, under, tried_at = row
+        number, token, recipient, kind, size, content, spool, queued_at, carries, under, tried_at, again = row
         damaged = False
         try:
             content = self._sealing.open(OUTBOX_CONTENT, content, number, token, recipient, kind)
         except CipherError:
             content, damaged = None, True
         return OutboxRow(
-            number, token, recipient, kind, size, content, spool, queued_at, carries, under, tried_at, damaged
-        )
+            number, token, recipient, kind, size, content, spool, queued_at, carries, under, tried_at, bool(again),
+            damaged,
+        )  # fmt: skip
 
     def failed(self) -> list[tuple[OutboxRow, str]]:
         """What was refused for good, and why, the oldest first."""
@@ -143,7 +179,7 @@ class OutboxTable:
         content, spool = (body, None) if isinstance(body, bytes) else (None, body)
         with self._spools.brought_in([spool]), self._database.transaction():
             self._database.run(
-                "UPDATE outbox SET content = ?, spool = ?, under = ? WHERE number = ?",
+                "UPDATE outbox SET content = ?, spool = ?, under = ?, digest = NULL WHERE number = ?",
                 self._sealing.seal(OUTBOX_CONTENT, content, row.number, row.token, row.recipient, row.kind),
                 spool,
                 under,
@@ -162,19 +198,39 @@ class OutboxTable:
         with self._database.transaction():
             self._database.run("UPDATE outbox SET tried_at = NULL WHERE number = ?", number)
 
-    def stored(self, number: int, message_id: int, now: int) -> None:
-        """The server has it: forget the message, and use the key that it carried."""
+    def stored(self, number: int, message_id: int | None, now: int, digest: bytes | None = None) -> None:
+        """The server has it: it counts as acknowledged, and the key that it carried is used.
+
+        `message_id` None: the one of before still holds. `digest`: of a file, the SHA-256 of its content as it was
+        sent.
+        """
         spool = self._database.value("SELECT spool FROM outbox WHERE number = ?", number)
         with self._database.transaction():
             self._database.run(
                 "UPDATE shared_key SET usable = 1 WHERE number = (SELECT shared_key FROM outbox WHERE number = ?)",
                 number,
             )
+            self._acknowledged.keep(number, digest, now)
             self._database.run("DELETE FROM outbox WHERE number = ?", number)
             self._database.run(
-                "UPDATE sent SET stored_at = ?, message_id = ? WHERE outbox = ?", now, message_id, number
+                "UPDATE sent SET stored_at = ?, message_id = coalesce(?, message_id) WHERE outbox = ?",
+                now,
+                message_id,
+                number,
             )
         self._spools.forget(spool)
+
+    def returned(self, number: int, now: int) -> None:
+        """It can't be sent again now: it is marked as possibly lost, as before."""
+        spool = self._database.value("SELECT spool FROM outbox WHERE number = ?", number)
+        with self._database.transaction():
+            self._acknowledged.keep(number, None, now, lost=True)
+            self._database.run("DELETE FROM outbox WHERE number = ?", number)
+        self._spools.forget(spool)
+
+    def is_there(self, number: int) -> bool:
+        """Whether a message is in the outbox, to be sent or set aside."""
+        return bool(self._database.rows("SELECT 1 FROM outbox WHERE number = ?", number))
 
     def set_aside(self, number: int, problem: str) -> None:
         """The server refused it for good: keep it aside, and stop using the key that it carried."""

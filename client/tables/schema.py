@@ -8,7 +8,7 @@ Exposure: none; text.
 from typing import Final
 
 APPLICATION_ID: Final = 0x4D534755
-VERSION: Final = 9
+VERSION: Final = 10
 
 FIRST: Final = """
 CREATE TABLE setting (
@@ -172,7 +172,28 @@ UPDATE shared_key SET after = coalesce(
     (SELECT number FROM inbox WHERE received_at <= added_at ORDER BY received_at DESC, number DESC LIMIT 1), 0);
 DROP INDEX inbox_by_time;
 """
+_ACKNOWLEDGED: Final = """
+CREATE TABLE acknowledged (               -- what the server has, for as long as a backup put back may lose it
+    number     INTEGER PRIMARY KEY,       -- the one that it had in the outbox
+    token      BLOB NOT NULL,
+    recipient  BLOB NOT NULL,
+    kind       INTEGER NOT NULL,
+    size       INTEGER NOT NULL,
+    content    BLOB,                      -- as it was sent, where it can't be made again from the history
+    shared_key INTEGER,                   -- the number of the key that it carries
+    under      INTEGER,                   -- the number of the key that it is encrypted under
+    digest     BLOB,                      -- of a file: SHA-256 of the content as it was sent
+    acknowledged_at INTEGER NOT NULL,     -- Unix ms, our clock
+    lost       INTEGER NOT NULL           -- possibly
+) STRICT;
+CREATE INDEX acknowledged_kept ON acknowledged (number) WHERE NOT lost;
+CREATE INDEX acknowledged_lost ON acknowledged (number) WHERE lost;
+CREATE INDEX acknowledged_carrying ON acknowledged (shared_key) WHERE shared_key IS NOT NULL;
+ALTER TABLE outbox ADD COLUMN again INTEGER NOT NULL DEFAULT 0;  -- it was acknowledged before
+ALTER TABLE outbox ADD COLUMN digest BLOB;         -- then, and of a file: as in acknowledged
+"""
 LATER_PARTS: Final = (
     (2, _HISTORY), (3, _PINS), (4, _LOCK), (5, _UNASKED), (6, _UNDER), (7, _RECENT), (8, _STEADY), (9, _ORDER),
+    (10, _ACKNOWLEDGED),
 )  # fmt: skip
 """What each version of the schema added to the one before."""

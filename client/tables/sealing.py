@@ -42,12 +42,14 @@ INBOX_CONTENT: Final = Secret("inbox", "content", ("number", "sender", "kind", "
 SAVED_PATH: Final = Secret("inbox", "saved_path", ("number", "sender"))
 OUTBOX_CONTENT: Final = Secret("outbox", "content", ("number", "token", "recipient", "kind"))
 OUTBOX_PROBLEM: Final = Secret("outbox", "problem", ("number", "recipient"))
+ACKNOWLEDGED_CONTENT: Final = Secret("acknowledged", "content", ("number", "token", "recipient", "kind"))
 SENT_TEXT: Final = Secret("sent", "text", ("number", "recipient", "queued_at"))
 SENT_PATH: Final = Secret("sent", "path", ("number", "recipient", "queued_at"))
 SENT_PROBLEM: Final = Secret("sent", "problem", ("number", "recipient", "queued_at"))
 SECRETS: Final = (
-    KEY, INBOX_CONTENT, SAVED_PATH, OUTBOX_CONTENT, OUTBOX_PROBLEM, SENT_TEXT, SENT_PATH, SENT_PROBLEM,
-)  # fmt: skip  # fmt: skip
+    KEY, INBOX_CONTENT, SAVED_PATH, OUTBOX_CONTENT, OUTBOX_PROBLEM, ACKNOWLEDGED_CONTENT, SENT_TEXT, SENT_PATH,
+    SENT_PROBLEM,
+)  # fmt: skip
 ERASE_DUE: Final = "erase_due"
 """The setting that says: what lay here before the passphrase changed may still be in the file's free space."""
 

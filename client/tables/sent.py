@@ -13,6 +13,7 @@ from client.tables.sealing import SENT_PATH, SENT_PROBLEM, SENT_TEXT, Sealing
 from common.errors import CipherError
 from common.values import ClientId
 
+_LOST: Final = "EXISTS (SELECT 1 FROM acknowledged a WHERE a.number = sent.outbox AND a.lost)"
 _WAITS: Final = "EXISTS (SELECT 1 FROM outbox o WHERE o.number = sent.outbox AND o.problem IS NULL)"
 
 
@@ -41,6 +42,8 @@ class SentRow(NamedTuple):
     outbox: int | None
     after: int
     """The number of the newest message that had been received when it was queued."""
+    lost: bool = False
+    """The server had it, and was put back to an earlier state since: it is possibly lost."""
     damaged: bool = False
     """Sealed, and altered or moved since."""
 
@@ -131,13 +134,14 @@ class SentTable:
         rows = self._database.rows(
             # The condition is our own text.
             "SELECT number, recipient, kind, text, path, queued_at, stored_at, message_id, problem, "  # noqa: S608
-            f"{_WAITS}, outbox, after FROM sent WHERE {condition}",
+            f"{_WAITS}, outbox, after, {_LOST} FROM sent WHERE {condition}",
             *values,
         )
         return [self._sent_row(row) for row in rows]
 
     def _sent_row(self, row: tuple[Any, ...]) -> SentRow:
-        number, recipient, kind, text, path, queued_at, stored_at, message_id, problem, waiting, outbox, after = row
+        number, recipient, kind, text, path, queued_at, stored_at, message_id, problem, *states = row
+        waiting, outbox, after, lost = states
         known, damaged = (number, recipient, queued_at), False
         try:
             text = self._sealing.open(SENT_TEXT, text, *known)
@@ -158,5 +162,6 @@ class SentTable:
             bool(waiting),
             outbox,
             after,
+            bool(lost),
             damaged,
         )  # fmt: skip

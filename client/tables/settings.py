@@ -7,6 +7,7 @@ Exposure: the server's id and generation are what it said at the proof.
 
 from typing import NamedTuple
 
+from client.tables.acknowledged import mark_lost
 from client.tables.database import Database
 
 
@@ -51,12 +52,22 @@ class ServerTable:
         rows = self._database.rows("SELECT server_id, generation, ack FROM server")
         return ServerRow(*rows[0]) if rows else None
 
-    def remember(self, server_id: bytes, generation: int) -> None:
-        """Note a proof. Another generation, a store of its own history, numbers mail in its own way."""
+    def remember(self, server_id: bytes, generation: int, now: int) -> int:
+        """Note a proof; say how many messages are possibly lost by that.
+
+        Another generation is a store with a history of its own: it numbers mail in its own way, and need not have what
+        was acknowledged under the one before.
+        """
         known = self.known()
-        if known is None or known.generation != generation:
-            with self._database.transaction():
-                self._database.run("INSERT OR REPLACE INTO server VALUES (1, ?, ?, 0)", server_id, generation)
+        if known is not None and known.generation == generation:
+            return 0
+        with self._database.transaction():
+            # Another process of this home may have noted it meanwhile: what is acknowledged since is not marked.
+            known = self.known()
+            if known is not None and known.generation == generation:
+                return 0
+            self._database.run("INSERT OR REPLACE INTO server VALUES (1, ?, ?, 0)", server_id, generation)
+            return 0 if known is None else mark_lost(self._database, now)
 
     def forget_ack(self) -> None:
         """Fetch from the beginning: what comes again is recognised."""

@@ -194,6 +194,7 @@ IN_NOBODYS_FOLDER = {
     "recv --wait 1": 8,
     "chat bob": 8,
     "watch": 8,
+    "resend": 8,
     "history": 8,
     "export {here}/new": 8,
     "import {here}/notes --passphrase-file {here}/notes": 2,
@@ -309,7 +310,7 @@ def completed(*words: str) -> list[str]:
 
 
 def test_completion_in_bash() -> None:
-    assert completed("re") == ["register", "recv"]
+    assert completed("re") == ["register", "recv", "resend"]
     assert completed("verify", "--s") == ["--server", "--save-dir", "--safety-number"]
     assert completed("config", "s") == ["show"]
     # A value of the user's own is none of ours, even where it looks like one.

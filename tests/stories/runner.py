@@ -11,7 +11,8 @@ A story file, one step after the other:
 
 In expected lines `{TIME}`, `{HEX}`, `{GROUPS}`, `{DIGITS}`, `{NUMBER}`, `{PATH}` and `{ANY}` stand for what differs
 from run to run, and `...` alone for any number of lines. In commands `{HOME}` is the folder of all homes. Further
-steps: `server stop`, `server start`, `server limit OPTION …` (starts it anew with the worker's options), `server swap
+steps: `server stop`, `server start`, `server backup` and `server restore` (as the documents ask for it, in an orderly
+way), `server limit OPTION …` (starts it anew with the worker's options), `server swap
 NAME OTHER` (names OTHER's public key for NAME), `stranger SPEECH` (then {STRANGER} is the address of a program that is
 no MessageU server: it says SPEECH to whoever connects, and hangs up), `write FILE TEXT`, `remove FILE`, `fill FILE
 BYTES`, `number NAME OTHER` (then {NUMBER_OF_NAME} is the safety number that NAME sees with OTHER). `disk BYTES` before
@@ -39,6 +40,7 @@ import fastjsonschema
 
 from torture.patience import HANG_SECONDS
 from torture.programs import ROOT
+from torture.restored_backup import copy_folder, restore_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,6 +132,12 @@ def _run_steps(path: Path, folder: Path, server: Server, strangers: contextlib.E
                 continue
             case ["server", "start"]:
                 server.start()
+                continue
+            case ["server", "backup"]:
+                copy_folder(server, folder / "backup")
+                continue
+            case ["server", "restore"]:
+                restore_folder(server, folder / "backup")
                 continue
             case ["server", "limit", *options]:
                 server.end()

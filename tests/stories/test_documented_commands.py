@@ -140,6 +140,7 @@ ELSEWHERE: Final = {
     "scripts/admin recover-journal": ("tests/storage_worker/test_recovery.py", '"recover-journal"'),
     "scripts/admin check": ("tests/storage_worker/test_damage.py", '"check"'),
     "scripts/admin check --drop": ("tests/storage_worker/test_damage.py", '"check", "--drop"'),
+    "messageu resend": ("tests/stories/restored.story", "$ alice resend"),
     "openssl pkey": ("tests/client/test_passphrase.py", '"openssl", "pkey"'),
     "scripts/bench --quick": ("tests/bench/test_quick_run.py", '"--quick"'),
     ".venv/bin/python -m bench.send_once": ("tests/bench/test_send_once.py", '"bench.send_once"'),

@@ -35,13 +35,15 @@ def store(tmp_path: Path) -> Path:
         spool.write(bytes(100_000))
     names = [spool.keep() for spool in spools]
     message = NewMessage(BOB, 3, 100_000, None, names[0], bytes(32), 7, b"t" * 16, NOW, True)
-    opened.server.remember(b"s" * 16, 5)
+    opened.server.remember(b"s" * 16, 5, 0)
     opened.inbox.add_fetched([message], NOW)
     small = message._replace(token=None, spool=None, content=b"x", size=1)
     opened.inbox.add_pulled([small], NOW, opened.inbox.begin_pull())
     opened.outbox.add(
         BOB, MessageKind.FILE, 100_000, names[1], Token(b"u" * 16), None, NOW, Outgoing(None, "/tmp/file"), None
     )
+    sent = opened.outbox.add(BOB, MessageKind.KEY_REQUEST, 0, b"", Token(b"v" * 16), None, NOW)
+    opened.outbox.stored(sent, 1, NOW)
     opened.close()
     return tmp_path
 
@@ -99,6 +101,11 @@ def test_every_column_has_its_condition(store: Path) -> None:
         "UPDATE outbox SET kind = 5",
         "UPDATE outbox SET queued_at = 253402300800000",
         "UPDATE outbox SET queued_at = -1",
+        "UPDATE outbox SET again = 2",
+        "UPDATE outbox SET digest = x'00'",
+        "UPDATE acknowledged SET lost = 2",
+        "UPDATE acknowledged SET digest = x'00'",
+        "UPDATE acknowledged SET kind = 5",
         "UPDATE inbox SET sender = x'00'",
         "UPDATE inbox SET state = 4",
         "UPDATE inbox SET accepted_at = -1",

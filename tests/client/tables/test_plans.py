@@ -16,10 +16,13 @@ from tests.client.tables.mail import K1, MUCH_LATER, NOW, A, B, message, pull, u
 if TYPE_CHECKING:
     from client.store import Store
 
-GROWING: Final = ("inbox", "outbox", "sent", "pull", "contact", "shared_key", "pin", "i", "s", "o")
+GROWING: Final = (
+    "inbox", "outbox", "sent", "pull", "contact", "shared_key", "pin", "acknowledged", "i", "s", "o", "a",
+)  # fmt: skip
 """The tables, and the names that statements give them."""
 WHOLE: Final = {
     ("pin_offered", "pin"), ("outbox_waiting", "outbox"), ("outbox_failed", "outbox"), ("contact_listed", "contact"),
+    ("acknowledged_lost", "acknowledged"), ("acknowledged_kept", "acknowledged"),
 }  # fmt: skip
 """Partial indexes that are read whole because all of what is in them is asked for."""
 ROWS: Final = 2_000
@@ -53,7 +56,7 @@ class Recorder:
         for statement in sorted(self.statements):
             if re.match(r"PRAGMA|VACUUM|BEGIN|COMMIT", statement):
                 continue
-            numbered = [int(digit) for digit in re.findall(r"\?(\d)", statement)]
+            numbered = [int(digit) for digit in re.findall(r"\?(\d+)", statement)]
             unbound = (None,) * (max(numbered) if numbered else statement.count("?"))
             for *_, detail in self._connection.execute(f"EXPLAIN QUERY PLAN {statement}", unbound):
                 scanned = re.match(r"SCAN (\w+)(?: USING (?:COVERING )?INDEX (\w+))?", detail)
@@ -95,6 +98,7 @@ def everything(store: Store) -> None:
     store.outbox.stored(first.number, 1, NOW)
     store.outbox.set_aside(second.number, "no")
     store.outbox.failed()
+    lost_and_again(store, first.number)
     store.sent.by_recipient()
     store.sent.by_outbox(second.number)
     store.contacts.replace_list([(A, "alice"), (B, "bob")])
@@ -107,12 +111,26 @@ def everything(store: Store) -> None:
     store.sweep(MUCH_LATER)
 
 
+def lost_and_again(store: Store, number: int) -> None:
+    store.server.remember(b"s" * 16, 2, NOW)
+    store.acknowledged.lost_count()
+    store.acknowledged.lost_carrying(7)
+    store.acknowledged.lost_recipients()
+    store.acknowledged.is_lost(number)
+    row = store.acknowledged.lost(0)
+    assert row is not None
+    store.outbox.add_again(row, A, b"x", NOW)
+    store.outbox.is_there(number)
+    store.outbox.returned(number, NOW)
+    store.acknowledged.forget_lost(A)
+
+
 def fetched(number: int) -> NewMessage:
     return message(number)._replace(token=number.to_bytes(16, "big"), accepted_at=NOW, sender_proven=True)
 
 
 def test_no_statement_scans_what_grows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.server.remember(b"s" * 16, 1)
+    store.server.remember(b"s" * 16, 1, 0)
     recorder = Recorder(store, monkeypatch)
     everything(store)
     assert len(recorder.statements) > 40
@@ -130,7 +148,7 @@ def test_the_recorder_finds_a_scan(store: Store, monkeypatch: pytest.MonkeyPatch
 def test_a_message_costs_the_same_behind_a_long_history(
     store: Store, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    store.server.remember(b"s" * 16, 1)
+    store.server.remember(b"s" * 16, 1, 0)
     recorder = Recorder(store, monkeypatch)
 
     def one(number: int) -> int:
