@@ -22,23 +22,67 @@ VERIFIED: Final = (
 """What a comparison is worth while the cipher suite is the published one."""
 
 
+EXAMPLES: Final = {
+    "": ("messageu register alice", "messageu send bob hello", "messageu recv --wait 60"),
+    "register": ("messageu register alice", "messageu --home ~/robot --server chat.example.org:1357 register robot"),
+    "whoami": ("messageu whoami", "messageu whoami --json"),
+    "users": ("messageu users",),
+    "key": ("messageu key bob",),
+    "verify": (
+        "messageu verify bob --qr",
+        'messageu verify bob --safety-number "$digits"',
+        "messageu verify bob --accept-new",
+    ),
+    "send": (
+        "messageu send bob see you at nine",
+        'messageu send bob -- "$text"',
+        "make 2>&1 | messageu send bob -",
+        "messageu send bob --file report.pdf log.txt",
+        'messageu send --to bob --to carol "see you both"',
+    ),
+    "recv": ("messageu recv", "messageu recv --wait 60 --json"),
+    "chat": ("messageu chat bob", "messageu chat"),
+    "watch": ("messageu watch", "messageu watch --exec ./on-message"),
+    "resend": ("messageu resend", "messageu resend bob --forget"),
+    "history": ("messageu history bob", "messageu history --search 'build done' --json"),
+    "export": ("messageu export alice.home --passphrase-file secret.txt",),
+    "import": ("messageu --home new import alice.home", "messageu --home new import ../other-client/me.info"),
+    "passphrase": ("messageu passphrase set", "messageu passphrase change --new-passphrase-command 'pass messageu'"),
+    "doctor": ("messageu doctor", "messageu doctor --json"),
+    CONSOLE: ("messageu console", "messageu --home alice"),
+    "config": ("messageu config show",),
+    "completion": (
+        "source <(messageu completion bash)",
+        "messageu completion fish > ~/.config/fish/completions/messageu.fish",
+    ),
+}
+"""By command; none: of the program as a whole."""
+
+
 def parser(*, as_json: bool = False) -> Parser:
     """Make the parser; `as_json`: its complaints are objects."""
     top = Parser(
         as_json=as_json,
         prog=PROGRAM,
+        usage=f"{PROGRAM} [OPTION ...] [COMMAND ...]",
+        add_help=False,
         description="MessageU: end-to-end encrypted messages. Without a command, the numbered console.",
         epilog="Data goes to stdout, prose to stderr. `messageu COMMAND --help` tells more of a command, "
         "docs/client.md all of it, and what the exit codes mean.",
     )
     _common(top, default=None)
-    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    top.epilog = f"{_examples('')}\n\n{top.epilog}"
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", prog=PROGRAM)
 
     def command(name: str, what: str, more: str = "") -> Parser:
         about = f"{what[0].upper()}{what[1:]}. {more}".rstrip()
-        made = commands.add_parser(name, help=what, description=about, as_json=as_json)
-        _common(made, default=argparse.SUPPRESS)
+        made = commands.add_parser(
+            name, help=what, description=about, epilog=_examples(name), as_json=as_json, add_help=False
+        )
+        made_commands.append(made)
         return made
+
+    made_commands: list[Parser] = []
 
     register = command(
         "register",
@@ -219,7 +263,14 @@ def parser(*, as_json: bool = False) -> Parser:
     config.add_argument("what", metavar="show", choices=["show"], help="every setting, and where it came from")
     completion = command("completion", "print the completion script for a shell")
     completion.add_argument("shell", metavar="SHELL", choices=["bash", "zsh", "fish"], help="bash, zsh or fish")
+    # Behind the command's own, which are what its help is asked for.
+    for made in made_commands:
+        _common(made, default=argparse.SUPPRESS)
     return top
+
+
+def _examples(command: str) -> str:
+    return "\n".join(["examples:", *(f"  {line}" for line in EXAMPLES[command])])
 
 
 def _what_is_sent(options: argparse.Namespace, line: Line) -> list[str]:
@@ -256,8 +307,10 @@ def _what_is_sent(options: argparse.Namespace, line: Line) -> list[str]:
     return [options.to[0], *([] if options.from_input else text)]
 
 
-def _common(to: argparse.ArgumentParser, default: str | None) -> None:
+def _common(of: Parser, default: str | None) -> None:
     """Options that may stand before the command or behind it."""
+    to = of.general_options()
+    to.add_argument("-h", "--help", action="help", default=argparse.SUPPRESS, help="show this help and exit")
     to.add_argument("--version", action=ShowVersion, default=argparse.SUPPRESS, help="print the version")
     to.add_argument(
         "--home",

@@ -45,6 +45,17 @@ class ShowVersion(argparse.Action):
         parser.exit()
 
 
+class _Help(argparse.HelpFormatter):
+    """Fills paragraphs, and leaves lines that are indented, such as examples, as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts = [
+            part if "\n  " in part else super(_Help, self)._fill_text(part, width, indent)
+            for part in text.split("\n\n")
+        ]
+        return "\n\n".join(parts)
+
+
 class Seen(NamedTuple):
     """An option as it was met: its name, and how many other words of the command stood before it."""
 
@@ -67,8 +78,9 @@ class Parser(argparse.ArgumentParser):
     """A parser of the command, or of one of its subcommands."""
 
     def __init__(self, *, as_json: bool = False, **others: Any) -> None:
-        super().__init__(allow_abbrev=False, **others)
+        super().__init__(allow_abbrev=False, formatter_class=_Help, **others)
         self._as_json = as_json
+        self._general: argparse._ArgumentGroup | None = None
         self.arrange: Callable[[argparse.Namespace, Line], list[str]] | None = None
         """Looks at the whole line, raises `argparse.ArgumentTypeError` or gives the words for the arguments."""
         self.text_behind: frozenset[str] | None = None
@@ -97,6 +109,30 @@ class Parser(argparse.ArgumentParser):
 
             sentence = visible_line(sentence)
         self.exit(2, f"messageu: {sentence}\n")
+
+    def general_options(self) -> "argparse._ArgumentGroup":
+        """Give the group of options that every command has; what is added to the parser before stands before them."""
+        if self._general is None:
+            self._general = self.add_argument_group("general options")
+        return self._general
+
+    def format_usage(self) -> str:
+        """Give the line on how it is used, which names the command's own options alone."""
+        if self.usage is not None or self._general is None:
+            return super().format_usage()
+        general = self._general._group_actions
+        formatter = self._get_formatter()
+        formatter.add_usage(None, [action for action in self._actions if action not in general], [])
+        return f"{formatter.format_help().rstrip()} [OPTION ...]\n"
+
+    def format_help(self) -> str:
+        """Give the whole help."""
+        usage = self.usage
+        self.usage = self.format_usage().removeprefix("usage: ").rstrip()
+        try:
+            return super().format_help()
+        finally:
+            self.usage = usage
 
     def print_help(self, file: Any = None) -> None:
         """Show how it is used; an object where JSON is asked for."""

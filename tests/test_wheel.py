@@ -54,7 +54,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_wheel_holds_the_rooms_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as file:
-        tops = {name.split("/")[0] for name in file.namelist() if ".dist-info/" not in name}
+        names = [name for name in file.namelist() if ".dist-info/" not in name]
+        assert [name for name in names if ".data/" in name] == [
+            f"messageu-{VERSION}.data/data/share/man/man1/messageu.1"
+        ]
+        tops = {name.split("/")[0] for name in names if ".data/" not in name}
         assert tops == {"client", "common", "gateway", "storage_worker"}
         tracked = [path.relative_to(ROOT) for top in tops for path in (ROOT / top).rglob("*.py")]
         assert {str(path) for path in tracked} <= set(file.namelist())
@@ -72,6 +76,8 @@ def test_its_programs_answer_in_a_fresh_venv(wheel: Path, tmp_path: Path) -> Non
     # The packages behind it are those of this run; no registry is asked.
     (packages,) = (venv / "lib").glob("python*/site-packages")
     (packages / "those-of-this-run.pth").write_text("\n".join(site.getsitepackages()))
+    page = venv / "share" / "man" / "man1" / "messageu.1"
+    assert page.read_bytes() == (ROOT / "docs" / "messageu.1").read_bytes()
     for program in PROGRAMS:
         helped = run(venv / "bin" / program, "--help", cwd=tmp_path)
         assert helped.returncode == 0, helped.stderr

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from client.__main__ import main
-from client.arguments import parser
+from client.arguments import EXAMPLES, parser
 from client.command_line import asks_for_json
 from common.version import VERSION
 
@@ -198,6 +198,35 @@ def test_the_version_behind_a_command(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit):
         main(["whoami", "--version"])
     assert capsys.readouterr().out == f"messageu {VERSION}\n"
+
+
+def test_the_commands_own_options_come_first(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, command in parser().commands().items():
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        shown = capsys.readouterr().out
+        own, general = shown.split("\ngeneral options:\n")
+        assert "--home" not in own
+        assert "--home DIR" in general
+        for option in command._option_string_actions:
+            assert (f"  {option}" in own or f", {option}" in own) is not (
+                f"  {option}" in general or f", {option}" in general
+            )
+        assert general.split("\nexamples:\n")[1].splitlines() == [f"  {line}" for line in EXAMPLES[name]]
+
+
+def test_every_example_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(EXAMPLES) == {"", *parser().commands()}
+    for name, lines in EXAMPLES.items():
+        for line in lines:
+            words = shlex.split(line.split("| ")[-1].partition(" > ")[0].removeprefix("source <(").removesuffix(")"))
+            assert words[0] == "messageu"
+            options = parser().parse_args(words[1:])
+            assert options.command == (name or options.command or "console") or (name, options.command) == (
+                "console",
+                None,
+            )
+    assert capsys.readouterr() == ("", "")
 
 
 def test_an_empty_text_is_not_taken_from_standard_input(

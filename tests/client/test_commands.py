@@ -311,7 +311,7 @@ def completed(*words: str) -> list[str]:
 
 def test_completion_in_bash() -> None:
     assert completed("re") == ["register", "recv", "resend"]
-    assert completed("verify", "--s") == ["--server", "--save-dir", "--safety-number"]
+    assert completed("verify", "--s") == ["--safety-number", "--server", "--save-dir"]
     assert completed("config", "s") == ["show"]
     # A value of the user's own is none of ours, even where it looks like one.
     assert completed("send", "bob", "--file", "re") == completed("--server", "re") == completed("history", "se") == []

@@ -123,6 +123,7 @@ PLAYS: Final = (
     Play("scripts/admin stats", "users"),
     Play("scripts/admin unprove NAME", "alice", "scripts/admin unprove alice"),
     Play(".venv/bin/python scripts/client_reference.py --write", "docs/client.md was up to date"),
+    Play(".venv/bin/python scripts/man_page.py --write", "docs/messageu.1 was up to date"),
     Play(".venv/bin/python scripts/library_reference.py --write", "docs/library.md was up to date"),
     Play(".venv/bin/python scripts/transcript.py --write", "^$"),
     Play(".venv/bin/python scripts/captures.py --write", "docs/screens.md"),
