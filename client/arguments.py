@@ -194,13 +194,32 @@ def parser(*, as_json: bool = False) -> Parser:
         "watch",
         "print every message as it comes, or hand it to a command, until Ctrl-C",
         "Each message is given once: a cursor in the home moves on when it was printed, or when the command ended with "
-        "0. A server that goes away is waited for.",
+        "0. A message that the command fails on too often is set aside. A server that goes away is waited for.",
     )
     watch.add_argument(
         "--exec",
         metavar="CMD",
         help="a command that gets each message as one JSON object on its standard input; split into words as a shell "
         "would, no shell runs it",
+    )
+    watch.add_argument(
+        "--timeout",
+        metavar="S",
+        type=_some_seconds,
+        help="end the command when it takes longer than S seconds; it has failed then (default: no limit)",
+    )
+    watch.add_argument(
+        "--tries",
+        metavar="N",
+        type=_count,
+        help="set a message aside when the command has failed on it N times (default: 10)",
+    )
+    what = watch.add_mutually_exclusive_group()
+    what.add_argument("--set-aside", action="store_true", help="list the messages that were set aside, and end")
+    what.add_argument(
+        "--retry",
+        action="store_true",
+        help="hand out the messages that were set aside, each once, and end: with 1 where one was not taken",
     )
     resend = command(
         "resend",
@@ -361,6 +380,13 @@ def _seconds(text: str) -> float:
         value = -1.0
     if not 0 <= value < 1e9:
         raise argparse.ArgumentTypeError(f"a number of seconds, not {text!r}")
+    return value
+
+
+def _some_seconds(text: str) -> float:
+    value = _seconds(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"more than 0 seconds, not {text!r}")
     return value
 
 

@@ -8,10 +8,12 @@ has. There a signal comes again a moment later, until it is heard.
 Exposure: none.
 """
 
+import contextlib
 import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import Final
 
@@ -42,6 +44,22 @@ def install_end() -> None:
     for number in _ENDING if _at_home() else ():
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _end)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Put off Ctrl-C and the other signals that we take until the end of the block, where the first one comes."""
+    ours = [number for number in (signal.SIGINT, *_ENDING) if signal.getsignal(number) in {_interrupt, _end}]
+    came: list[int] = []
+    for number in ours:
+        signal.signal(number, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, _interrupt if number == signal.SIGINT else _end)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def over() -> None:

@@ -101,6 +101,9 @@ __all__ = [
 ]
 
 _WATCH_CURSOR: Final = "watch_cursor"
+_TRIES: Final = "watch_tries:"
+_ASIDE: Final = "watch_aside:"
+"""Each is followed by the number of a message, in 16 digits."""
 
 Clock = Callable[[], float]
 """Gives the Unix time in seconds."""
@@ -650,6 +653,31 @@ class Messenger:
         """Note that `watch` is done with a message."""
         self._store.settings.put(_WATCH_CURSOR, str(number))
 
+    def count_failed_try(self, number: int) -> int:
+        """Note that a message was not taken; how often it was not, since it was set aside last."""
+        name = _of_message(_TRIES, number)
+        tries = int(self._store.settings.get(name) or 0) + 1
+        self._store.settings.put(name, str(tries))
+        return tries
+
+    def set_aside(self, number: int) -> None:
+        """Have a message listed by `messages_set_aside`."""
+        self._store.settings.put(_of_message(_ASIDE, number), "")
+        self._store.settings.drop(_of_message(_TRIES, number))
+
+    def was_taken(self, number: int) -> None:
+        """Forget what was noted of a message that was not taken before, if anything."""
+        for kind in (_TRIES, _ASIDE):
+            name = _of_message(kind, number)
+            if self._store.settings.get(name) is not None:
+                self._store.settings.drop(name)
+
+    def messages_set_aside(self) -> list[Received]:
+        """Give what `watch` has set aside, the oldest first. Asks no server and changes nothing."""
+        numbers = [int(name.removeprefix(_ASIDE)) for name in self._store.settings.names(_ASIDE)]
+        found = [next(self._inbox.seen(number - 1), None) for number in numbers]
+        return [one for one, number in zip(found, numbers, strict=True) if one is not None and one.number == number]
+
     def server_features(self) -> list[str]:
         """Connect, and give the names of the extension's features; none with the published protocol alone.
 
@@ -715,6 +743,10 @@ class Messenger:
 
     def _now(self) -> int:
         return int(self._clock() * 1000)
+
+
+def _of_message(kind: str, number: int) -> str:
+    return f"{kind}{number:016}"
 
 
 def _address(server: ServerAddress | str) -> ServerAddress:

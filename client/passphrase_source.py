@@ -9,7 +9,6 @@ Source: docs/client.md, "A passphrase".
 
 import getpass
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from client.identity_files import nobody_asked
 from client.settings import UNLOCKED_BY, Settings
+from client.shell_words import words_of
 from common.errors import InfoFileError, PassphraseNeeded, SettingRejected
 
 
@@ -102,7 +102,7 @@ def from_file(path: Path) -> str:
 def from_command(command: str) -> str:
     """Take the first line that a command prints. Raises `SettingRejected`."""
     try:
-        words = shlex.split(command)
+        words = words_of(command)
         # Its own questions go to the terminal.
         done = subprocess.run(words, stdout=subprocess.PIPE, check=False)
     except (OSError, ValueError, IndexError) as error:

@@ -16,19 +16,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from client import async_messenger, messenger  # noqa: E402 - the path is needed first
-from client.account import Account  # noqa: E402
-from client.agreement import Agreement  # noqa: E402
-from client.directory import Directory  # noqa: E402
-from client.history import History  # noqa: E402
-from client.receiving import Receiving  # noqa: E402
-from client.registration import Registration  # noqa: E402
-from client.sending import Sending  # noqa: E402
 from common import errors  # noqa: E402
 
 PAGE = ROOT / "docs" / "library.md"
 PART = re.compile(r"(<!-- made: ([a-z ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 WITH_METHODS: Final = ("Messenger", "Messages", "AsyncMessenger", "AsyncMessages")
-ROOMS: Final = {one.__name__: one for one in (Account, Agreement, Directory, History, Receiving, Registration, Sending)}
 NOT_RAISED: Final = {"PeerError", "StorageError", "SlotInUse", "GatewaySuperseded"}
 """Of the servers' programs."""
 
@@ -115,7 +107,7 @@ def _text(of: object) -> str:
     elsewhere = re.search(r"\bSee `(\w+)\.(\w+)`\.", text)
     if elsewhere is not None:
         # Which says more: the messenger hands the call on.
-        return _text(getattr(ROOMS[elsewhere[1]], elsewhere[2]))
+        return _text(getattr(getattr(messenger, elsewhere[1]), elsewhere[2]))
     paragraphs = [part if part.startswith("    ") else " ".join(part.split()) for part in text.split("\n\n")]
     return "\n\n".join(part for part in paragraphs if part.strip())
 

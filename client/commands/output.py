@@ -76,6 +76,13 @@ class Output:
         note = _json_for(sys.stderr, "note", {"text": sentence}) if self.as_json else _prose(sentence)
         print(note, file=sys.stderr)
 
+    def set_aside(self, text: str, advice: str, **fields: Value) -> None:
+        """Tell of a message that was set aside, also where nothing but failures is to be told."""
+        if self.as_json:
+            print(_json_for(sys.stderr, "set-aside", {**fields, "text": text, "advice": advice}), file=sys.stderr)
+        else:
+            print(_prose(f"{text} {advice}"), file=sys.stderr)
+
     def interrupted(self) -> None:
         """Say that Ctrl-C was heard; on a terminal the cursor stands behind its echo, or behind a question."""
         if self.terminal and not self.quiet and not self.as_json:

@@ -95,8 +95,11 @@ def _with_messenger(
         require_somebody(settings.home)
     # An address that is never used, for what asks no server.
     nowhere = ServerAddress("localhost", DEFAULT_PORT)
-    address = nowhere if options.command in _WITHOUT_SERVER else settings.server()
-    published_only = None if options.command in _WITHOUT_SERVER else settings.published_only()
+    asks_none = options.command in _WITHOUT_SERVER or (
+        options.command == "watch" and (options.set_aside or options.retry)
+    )
+    address = nowhere if asks_none else settings.server()
+    published_only = None if asks_none else settings.published_only()
     with Messenger.open(
         settings.home,
         address,
@@ -149,7 +152,13 @@ def _with_messenger(
             case "watch":
                 from client.commands import watch
 
-                return watch.watch(messenger, output, options.exec, settings.answer_key_requests())
+                if options.set_aside:
+                    return watch.set_aside(messenger, output)
+                hook = watch.hook_of(options.exec, options.timeout, options.tries)
+                if options.retry:
+                    return watch.retry(messenger, output, hook)
+                tries = options.tries or watch.TRIES
+                return watch.watch(messenger, output, hook, tries, settings.answer_key_requests())
             case "resend":
                 from client.commands import resend
 

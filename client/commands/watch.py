@@ -1,32 +1,32 @@
 """Every message, once, as it comes: watch.
 
-Owns: the loop that receives, or follows another process of the home that does; the cursor.
-Promises: the cursor moves behind a message when it was printed, or when the command that got it ended with 0; until
-then that message is handed out again, and nothing behind it. Of several watches of a home one hands out at
-a time. A server that goes away is waited for. A command that runs when the watch is ended is ended too, with SIGTERM.
-Exposure: hands texts that strangers chose to a command, as JSON on its standard input and never as part of a command
-line.
+Owns: the loop that receives, or follows another process of the home that does; the cursor; what is set aside.
+Promises: the cursor moves behind a message when it was printed, when the command that got it ended with 0, or when the
+message was set aside because the command had failed too often; until then that message is handed out again, and nothing
+behind it. Of several watches of a home one hands out at a time. A server that goes away is waited for.
+Exposure: as `client.hook`.
 
 Source: docs/client.md.
 """
 
 import contextlib
-import shlex
-import subprocess
 import time
 from typing import Final
 
+from client import exit_codes
 from client.commands import letters
 from client.commands.output import Output
+from client.hook import Failure, Hook
 from client.messages import POLL
 from client.messenger import KeyRequested, Messenger, Received
+from client.visible import visible_name
 from common.errors import HomeInUse, ServerAnsweredError, ServerSilent, ServerUnreachable, SettingRejected
 
 FOLLOW: Final = 1.0
 """Seconds between two looks at what another process received."""
 LONGEST_PAUSE: Final = 30.0
-GRACE: Final = 5.0
-"""Seconds that a command has to end when the watch ends."""
+TRIES: Final = 10
+"""How often a message is handed to a command, where nothing else is asked for: some three minutes, with the pauses."""
 SERVER_WAIT: Final = 60.0
 """Seconds that one question to the server may take."""
 
@@ -35,25 +35,55 @@ class _NotTaken(Exception):
     """The command failed."""
 
 
-def watch(messenger: Messenger, output: Output, command: str | None, answer: str) -> int:
+class Taker:
+    """Takes messages: prints them, or hands them to a command, and sets aside what that refuses `tries` times."""
+
+    def __init__(self, messenger: Messenger, output: Output, hook: Hook | None, tries: int = TRIES) -> None:
+        self._messenger = messenger
+        self._output = output
+        self._hook = hook
+        self._tries = tries
+
+    def hand(self, message: Received) -> None:
+        """Have a message taken, or set it aside. Raises `_NotTaken` where it is to be handed out again."""
+        failure = self.try_once(message)
+        if failure is None:
+            self._messenger.was_taken(message.number)
+            return
+        if not failure.its_own:
+            raise _NotTaken(f"{_sentence(message, failure)}.")
+        tries = self._messenger.count_failed_try(message.number)
+        if tries < self._tries:
+            raise _NotTaken(f"{_sentence(message, failure)} (try {tries} of {self._tries}).")
+        self._messenger.set_aside(message.number)
+        self._output.set_aside(
+            f"{_sentence(message, failure)}, {tries} times; it is set aside.",
+            "`messageu watch --set-aside` lists such messages, `messageu watch --retry --exec CMD` hands them out.",
+            number=message.number, name=message.sender_name, id=message.sender.hex(), tries=tries,
+        )  # fmt: skip
+
+    def try_once(self, message: Received) -> Failure | None:
+        """Print a message, or hand it to the command once; why that did not take it."""
+        if self._hook is None:
+            letters.show_received(self._output, message)
+            return None
+        return self._hook.run(letters.as_json(message).encode("utf-8") + b"\n")
+
+
+def watch(messenger: Messenger, output: Output, hook: Hook | None, tries: int, answer: str) -> int:
     """Hand out message after message until Ctrl-C."""
-    try:
-        words = None if command is None else shlex.split(command)
-    except ValueError as error:
-        raise SettingRejected(f"--exec takes a command, not {command!r} ({error}).") from error
-    if words == []:
-        raise SettingRejected("--exec takes a command, not an empty text.")
     messenger.identity()
     messenger.watch_cursor()
+    taker = Taker(messenger, output, hook, tries)
     pause = FOLLOW
     told = ""
     while True:
         began = time.monotonic()
         try:
-            _hand_out(messenger, output, words)
-            got = _receive(messenger, output, words, answer)
-        except _NotTaken:
-            output.say(f"The command failed; the message is handed to it again in {pause:g} s.")
+            _hand_out(messenger, taker)
+            got = _receive(messenger, output, taker, answer)
+        except _NotTaken as problem:
+            output.say(f"{problem} It is handed out again in {pause:g} s.")
             pause = _sleep(pause)
             continue
         except HomeInUse:
@@ -71,7 +101,42 @@ def watch(messenger: Messenger, output: Output, command: str | None, answer: str
             _sleep(POLL)
 
 
-def _receive(messenger: Messenger, output: Output, words: list[str] | None, answer: str) -> bool:
+def set_aside(messenger: Messenger, output: Output) -> int:
+    """List what was set aside, and change nothing."""
+    shown = 0
+    for message in messenger.messages_set_aside():
+        letters.show_received(output, message)
+        shown += 1
+    if not shown:
+        output.say("No message is set aside.")
+    return exit_codes.DONE
+
+
+def retry(messenger: Messenger, output: Output, hook: Hook | None) -> int:
+    """Hand out once more what was set aside, each once; what is not taken now stays where it is."""
+    taker = Taker(messenger, output, hook)
+    left = 0
+    with messenger.handing_out():
+        for message in messenger.messages_set_aside():
+            failure = taker.try_once(message)
+            if failure is None:
+                messenger.was_taken(message.number)
+            else:
+                output.say(f"{_sentence(message, failure)}; it stays set aside.")
+                left += 1
+    return exit_codes.UNEXPECTED if left else exit_codes.DONE
+
+
+def hook_of(command: str | None, timeout: float | None, tries: int | None) -> Hook | None:
+    """Give the command that the options name. Raises `SettingRejected`."""
+    if command is not None:
+        return Hook(command, timeout)
+    if timeout is not None or tries is not None:
+        raise SettingRejected("--timeout and --tries are for a command; name it with --exec.")
+    return None
+
+
+def _receive(messenger: Messenger, output: Output, taker: Taker, answer: str) -> bool:
     """Bring what waits into the store; whether anything came.
 
     What could not be read before, and was handed out so, is handed out here once more. Raises `_NotTaken`.
@@ -81,9 +146,9 @@ def _receive(messenger: Messenger, output: Output, words: list[str] | None, answ
     with contextlib.closing(messenger.receive(SERVER_WAIT)) as received:
         for message in received:
             got = True
-            if message.late and message.number <= messenger.watch_cursor() and not _hand(output, words, message):
-                # It counts as not received, and comes again.
-                raise _NotTaken
+            if message.late and message.number <= messenger.watch_cursor():
+                # Where it is not taken it counts as not received, and comes again.
+                taker.hand(message)
             if isinstance(message.content, KeyRequested) and message.sender_name is not None:
                 requests[message.sender_name] = message
     for request in requests.values():
@@ -91,40 +156,18 @@ def _receive(messenger: Messenger, output: Output, words: list[str] | None, answ
     return got
 
 
-def _hand_out(messenger: Messenger, output: Output, words: list[str] | None) -> None:
+def _hand_out(messenger: Messenger, taker: Taker) -> None:
     """Hand out what lies behind the cursor. Raises `_NotTaken`."""
     with messenger.handing_out():
         for message in messenger.seen(messenger.watch_cursor()):
-            if not _hand(output, words, message):
-                raise _NotTaken
+            taker.hand(message)
             messenger.move_watch_cursor(message.number)
 
 
-def _hand(output: Output, words: list[str] | None, message: Received) -> bool:
-    if words is None:
-        letters.show_received(output, message)
-        return True
-    try:
-        process = subprocess.Popen(words, stdin=subprocess.PIPE)
-    except OSError as error:
-        output.say(f"{words[0]} can't be started ({error.strerror}).")
-        return False
-    with process:
-        try:
-            process.communicate(letters.as_json(message).encode("utf-8") + b"\n")
-        except BaseException:
-            _end(process)
-            raise
-    return process.returncode == 0
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End the command as we are ended, and without its consent where it takes too long over that."""
-    process.terminate()
-    try:
-        process.wait(GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
+def _sentence(message: Received, failure: Failure) -> str:
+    """Say of which message the command did not take."""
+    name = "an unknown user" if message.sender_name is None else visible_name(message.sender_name)
+    return f"Message {message.number} from {name} was not taken: {failure.reason}"
 
 
 def _sleep(pause: float) -> float:

@@ -35,9 +35,10 @@ _TEXT: Final = "length({0}) <= 268435456"
 _CONTENT: Final = "length({0}) <= 1048576"
 _COLUMNS: Final = {
     "setting": {
-        "name": "length({0}) BETWEEN 1 AND 100",
-        "value": "length({0}) <= 65536 AND (name <> 'watch_cursor' OR (length({0}) BETWEEN 1 AND 16 "
-        "AND {0} NOT GLOB '*[^0-9]*'))",
+        "name": "length({0}) BETWEEN 1 AND 100 AND (({0} NOT GLOB 'watch_aside:*' AND {0} NOT GLOB 'watch_tries:*') OR "
+        "(length({0}) = 28 AND substr({0}, 13) NOT GLOB '*[^0-9]*'))",
+        "value": "length({0}) <= 65536 AND ((name <> 'watch_cursor' AND name NOT GLOB 'watch_tries:*') OR "
+        "(length({0}) BETWEEN 1 AND 16 AND {0} NOT GLOB '*[^0-9]*'))",
     },
     "contact": {
         "client_id": _ID, "name": _NAME, "listed": _FLAG, "public_key": _or_none(_KEY),

@@ -27,6 +27,14 @@ class Settings:
         with self._database.transaction():
             self._database.run("INSERT OR REPLACE INTO setting VALUES (?, ?)", name, value)
 
+    def names(self, prefix: str) -> list[str]:
+        """Give the names that begin with a prefix of ASCII, in their order."""
+        behind = f"{prefix[:-1]}{chr(ord(prefix[-1]) + 1)}"
+        rows = self._database.rows(
+            "SELECT name FROM setting WHERE name >= ? AND name < ? ORDER BY name", prefix, behind
+        )
+        return [str(name) for (name,) in rows]
+
     def drop(self, name: str) -> None:
         """Forget what was set under a name."""
         with self._database.transaction():

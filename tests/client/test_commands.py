@@ -339,7 +339,7 @@ def test_completion_in_fish(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert done.stderr == ""
         return sorted(line.partition("\t")[0] for line in done.stdout.splitlines())
 
-    assert offered("messageu re") == offered("messageu --home recv re") == ["recv", "register"]
+    assert offered("messageu re") == offered("messageu --home recv re") == ["recv", "register", "resend"]
     assert offered("messageu verify bob --s") == ["--safety-number", "--save-dir", "--server"]
     assert offered("messageu config ") == ["show"]
     assert offered("messageu passphrase ") == ["change", "remove", "set"]

@@ -727,14 +727,13 @@ def test_who_hands_out_behind_the_cursor_is_alone(
     beside = make("bob")
     alone = []
 
-    def hand(*_: object) -> bool:
+    def hand(*_: object) -> None:
         with beside._store._lock(WATCH_LOCK_FILE, wait=False) as held:
             alone.append(not held)
-        return True
 
-    monkeypatch.setattr(watch, "_hand", hand)
+    monkeypatch.setattr(watch.Taker, "try_once", hand)
     output = Output(as_json=False, quiet=True)
-    watch._hand_out(bob, output, None)
+    watch._hand_out(bob, watch.Taker(bob, output, None))
     assert alone == [True, True]
-    watch._hand_out(beside, output, None)
+    watch._hand_out(beside, watch.Taker(beside, output, None))
     assert len(alone) == 2

@@ -93,30 +93,87 @@ def test_watch(server: Server, tmp_path: Path) -> None:
     assert [message["text"] for message in messages] == ["three", "four"]
 
 
-def test_who_ends_the_watch_ends_the_command(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_who_ends_the_watch_ends_the_command(server: Server, tmp_path: Path, number: signal.Signals) -> None:
+    """And what the command has started."""
     for name in ("alice", "bob"):
         assert messageu(tmp_path, server.port, name, ["register", name]).returncode == 0
     assert messageu(tmp_path, server.port, "alice", ["send", "bob", "hello"]).returncode == 0
-    ended = tmp_path / "ended"
+    ended, started = tmp_path / "ended", tmp_path / "started"
     script = tmp_path / "take.py"
     script.write_text(
-        "import pathlib, signal, sys\n"
+        "import pathlib, signal, subprocess, sys\n"
         "def end(*_):\n"
         f"    pathlib.Path({str(ended)!r}).write_text('by SIGTERM')\n"
         "    sys.exit(0)\n"
         "signal.signal(signal.SIGTERM, end)\n"
+        # Stops reading when everybody has gone who holds its other end.
+        f"alive = open({str(started)!r}, 'w')\n"
+        "subprocess.Popen(['sleep', '100000'], stdout=alive)\n"
         f"pathlib.Path({str(tmp_path / 'begun')!r}).write_text('begun')\n"
         "signal.pause()\n"
     )
+    os.mkfifo(started)
+    reading = os.open(started, os.O_RDONLY | os.O_NONBLOCK)
     with watching(tmp_path / "bob", "--exec", shlex.join([sys.executable, str(script)])) as watch:
         until(tmp_path / "begun", "begun")
-        watch.send_signal(signal.SIGTERM)
-        assert watch.wait(HANG_SECONDS) == -signal.SIGTERM
+        watch.send_signal(number)
+        assert watch.wait(HANG_SECONDS) == (130 if number == signal.SIGINT else -number)
         assert ended.read_text() == "by SIGTERM"
+        os.set_blocking(reading, True)
+        assert os.read(reading, 1) == b""
+        os.close(reading)
     # What it had was not taken: it is handed out again.
     with watching(tmp_path / "bob") as watch:
         assert watch.stdout is not None
         assert watch.stdout.readline().endswith(" alice sent a symmetric key\n")
+
+
+def test_a_message_that_a_command_refuses_holds_up_nothing(server: Server, tmp_path: Path) -> None:
+    for name in ("alice", "bob"):
+        assert messageu(tmp_path, server.port, name, ["register", name]).returncode == 0
+    for text in ("good", "poison", "behind it"):
+        assert messageu(tmp_path, server.port, "alice", ["send", "bob", text]).returncode == 0
+    taken, script = tmp_path / "taken", tmp_path / "take.py"
+    taken.touch()
+    script.write_text(
+        "import json, pathlib, sys\n"
+        "message = sys.stdin.read()\n"
+        f"if json.loads(message).get('text') == 'poison' and not pathlib.Path({str(tmp_path / 'cure')!r}).exists():\n"
+        "    sys.exit(3)\n"
+        f"with open({str(taken)!r}, 'a') as file: file.write(message)\n"
+    )
+    command = shlex.join([sys.executable, str(script)])
+    # Quiet: that it was set aside is a failure, and is said all the same.
+    with watching(tmp_path / "bob", "--json", "--quiet", "--tries", "2", "--exec", command) as watch:
+        until(taken, "behind it")
+        watch.send_signal(signal.SIGTERM)
+        assert watch.wait(HANG_SECONDS) == -signal.SIGTERM
+        assert watch.stderr is not None
+        (said,) = [json.loads(line) for line in watch.stderr.read().splitlines()]
+    check_json(said)
+    assert (said["type"], said["name"], said["tries"]) == ("set-aside", "alice", 2)
+    assert "Message 3 from alice was not taken: the command ended with code 3, 2 times" in said["text"]
+    assert "poison" not in taken.read_text()
+
+    def run(*words: str) -> tuple[int, list[dict[str, object]], str]:
+        done = messageu(tmp_path, server.port, "bob", ["watch", "--json", *words])
+        return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+    # It is listed, as often as one likes; it can be tried again, also without a server, until it is taken.
+    server.end()
+    for _ in range(2):
+        code, (message,), _ = run("--set-aside")
+        assert (code, message["number"], message["text"]) == (0, said["number"], "poison")
+    code, messages, stderr = run("--retry", "--exec", command)
+    assert (code, messages) == (1, [])
+    assert "it stays set aside" in stderr
+    (tmp_path / "cure").touch()
+    assert run("--retry", "--exec", command) == (0, [], "")
+    assert taken.read_text().count("poison") == 1
+    code, messages, stderr = run("--set-aside")
+    assert (code, messages) == (0, [])
+    assert "No message is set aside." in stderr
 
 
 def test_a_command_does_not_get_the_passphrase(server: Server, tmp_path: Path) -> None:

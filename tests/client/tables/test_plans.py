@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from client.store import Store
 
 GROWING: Final = (
-    "inbox", "outbox", "sent", "pull", "contact", "shared_key", "pin", "acknowledged", "i", "s", "o", "a",
+    "inbox", "outbox", "sent", "pull", "contact", "shared_key", "pin", "acknowledged", "setting", "i", "s", "o", "a",
 )  # fmt: skip
 """The tables, and the names that statements give them."""
 WHOLE: Final = {
@@ -108,6 +108,7 @@ def everything(store: Store) -> None:
     store.pins.changed()
     store.pins.of_name("alice")
     store.pins.of_id(A)
+    store.settings.names("watch_aside:")
     store.sweep(MUCH_LATER)
 
 
