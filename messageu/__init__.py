@@ -43,6 +43,7 @@ __all__ = [
     "PassphraseNeeded",
     "PassphraseWrong",
     "Received",
+    "Resent",
     "SavedFile",
     "Sent",
     "SentMessage",
