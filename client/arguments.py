@@ -88,7 +88,8 @@ def parser(*, as_json: bool = False) -> Parser:
         "register",
         "register under a name",
         "Prints who you are now. A home has one identity; it is never replaced. A registration that broke off is "
-        "completed by the same command.",
+        "completed by the same command. An account that the server lost when it was put back to a backup is registered "
+        "again by it: with the same name and key, and the same id where that is free.",
     )
     register.add_argument(
         "name", metavar="NAME", help="your name: 1 to 254 characters of printable ASCII, no space at either end"

@@ -19,15 +19,17 @@ connection; the proof keeps other users out, not him.
 Source: docs/client-protocol.md, part 2.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from client.identity_files import Identity
 from client.refusals import refused
 from client.server_link import REPLY_TIMEOUT, ServerLink
 from client.store import Store
-from common.errors import ServerAnsweredNonsense, ServerSilent, WrongServer
-from common.values import NO_CLIENT
+from client.visible import command
+from common.errors import ServerAnsweredError, ServerAnsweredNonsense, ServerSilent, WrongServer
+from common.values import NO_CLIENT, RefusalReason
 from common.wire.codes import CLIENT_VERSION, EXTENSION_VERSION, VERSIONS, Feature, RequestCode
 from common.wire.requests import HelloRequest, ProveRequest
 from common.wire.responses import ErrorResponse, HelloResponse, ProvenResponse, Whole
@@ -93,6 +95,7 @@ class Greeting:
         self._fell_back = False
         self._ask_anyway = False
         self._not_now = False
+        self._proves = True
         self.session: Session | None = None
 
     def offers(self, feature: Feature) -> bool:
@@ -154,7 +157,7 @@ class Greeting:
             self._store.settings.drop(_SILENT)
         self.session = Session(Feature(answer.features & WANTED), answer.max_payload, proven=False)
         identity = self._identity()
-        if identity is not None and (known is not None or self._may_prove()):
+        if identity is not None and self._proves and (known is not None or self._may_prove()):
             self._prove(link, identity, answer, self.session)
         return True
 
@@ -162,6 +165,14 @@ class Greeting:
         signature = identity.private_key.prove(hello.server_id, hello.nonce, identity.client_id, _NO_BINDING)
         answer = link.exchange(ProveRequest(identity.client_id, signature), REPLY_TIMEOUT)
         if isinstance(answer, ErrorResponse):
+            if answer.reason == RefusalReason.REQUESTER_UNKNOWN and self.has_proven:
+                raise ServerAnsweredError(
+                    "The server does not know this account any more.",
+                    f"If it was put back to a backup, {command('register', identity.name)} registers the name and the "
+                    "key again.",
+                    answer.reason,
+                    answer.retry_after,
+                )
             raise refused(RequestCode.PROVE, answer)
         if not isinstance(answer, ProvenResponse):
             raise ServerSilent(f"The server at {link.address} did not answer our proof.", "Try again a little later.")
@@ -187,6 +198,15 @@ class Greeting:
         if here:
             self._tell(WARNING)
         return True
+
+    @contextlib.contextmanager
+    def without_proof(self) -> Iterator[None]:
+        """Meanwhile a connection is greeted, and nobody proves anything on it: the server does not know us."""
+        self._proves = False
+        try:
+            yield
+        finally:
+            self._proves = True
 
     def ask_again(self) -> None:
         """Greet also a server that was silent before."""

@@ -161,7 +161,7 @@ class Messenger:
         self._history = History(store, self._contacts, self._inbox)
         line = Line(self._account, store, self._link, self._greeting)
         self._registration = Registration(
-            line, lambda: new_private_key(random_bytes), self._remember if remember_server else lambda: None
+            line, lambda: new_private_key(random_bytes), self._remember if remember_server else lambda: None, tell
         )
         self._directory = Directory(self._account, store, self._link, self._contacts, self._trust)
         self._dispatch = Dispatch(line, self._contacts, self._outbox, self._insistence, tell, self._now)

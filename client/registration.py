@@ -2,7 +2,8 @@
 
 Owns: the order of a registration's steps.
 Promises: the private key is on disk before the server hears of it; a registration that broke is completed, under the
-same key.
+same key. Where the server does not know the account of this home any more, as after a backup was put back, name and key
+are registered again, and the id where that is free.
 Exposure: believes the id that the server gives.
 
 Source: docs/client-protocol.md, docs/journeys.md.
@@ -28,22 +29,25 @@ class Registration:
     """The registration of one home."""
 
     def __init__(
-        self, line: Line, new_private_key: Callable[[], PrivateKey], remember_server: Callable[[], None]
+        self,
+        line: Line,
+        new_private_key: Callable[[], PrivateKey],
+        remember_server: Callable[[], None],
+        tell: Callable[[str], None],
     ) -> None:
         self._account, self._store, self._link, self._greeting = line
         self._new_private_key = new_private_key
         self._remember_server = remember_server
+        self._tell = tell
 
     def register(self, name: str) -> Identity:
-        """Register under a name, or complete the registration that broke.
+        """Register under a name, complete the registration that broke, or register again where the server has lost it.
 
         Raises `AlreadyRegistered`, `ValueRejected` (the name), what `ServerLink.ask` raises, `ServerAnsweredError`.
         """
         with self._store.receiver():
             if identity_files.exists(self._account.home):
-                raise AlreadyRegistered(
-                    "This home has an identity already, and it is not replaced.", "Use --home for another user."
-                )
+                return self._register_again(name)
             checked = username(name)
             pending = identity_files.load_pending(self._account.home, self._account.passphrase)
             if pending is None:
@@ -68,8 +72,7 @@ class Registration:
         if not isinstance(answer, RegisteredResponse):
             raise unexpected(answer)
         identity = Identity(pending.name, answer.client_id, pending.private_key)
-        identity_files.save(self._account.home, identity, self._account.protection())
-        self._account.registered(identity)
+        self._keep(identity)
         self._greeting.registered_here()
         if self._greeting.session is not None:
             self._link.close()
@@ -77,6 +80,53 @@ class Registration:
                 # The account is there. Where its first proof fails now, the next request makes it, or says why not.
                 self._link.connect()
         return identity
+
+    def _keep(self, identity: Identity) -> None:
+        identity_files.save(self._account.home, identity, self._account.protection())
+        self._account.registered(identity)
+
+    def _register_again(self, name: str) -> Identity:
+        """Register the identity of this home once more, where its server says that it does not know it."""
+        refusal = AlreadyRegistered(
+            "This home has an identity already, and it is not replaced.", "Use --home for another user."
+        )
+        if not self._greeting.has_proven or name != self._account.identity().name or self._is_known():
+            raise refusal
+        identity = self._account.identity()
+        request = RegisterRequest(identity.client_id, identity.name, identity.private_key.public_key())
+        with self._greeting.without_proof():
+            self._link.connect()
+            answer = self._link.ask(request)
+        self._link.close()
+        if isinstance(answer, ErrorResponse) and answer.reason == RefusalReason.NAME_TAKEN:
+            raise ServerAnsweredError(
+                f"The server does not know this account any more, and somebody else has registered {name} since.",
+                "Register under another name in a new home (--home); what was sent and received stays in this one.",
+                answer.reason,
+            )
+        if isinstance(answer, ErrorResponse):
+            raise refused(RequestCode.REGISTER, answer)
+        if not isinstance(answer, RegisteredResponse):
+            raise unexpected(answer)
+        anew = "" if answer.client_id == identity.client_id else ", under a new id"
+        if anew:
+            identity = identity._replace(client_id=answer.client_id)
+            self._keep(identity)
+        self._tell(f"The server did not know this account any more: name and key are registered again{anew}.")
+        with suppress(ClientError):
+            # Where the proof fails now, the next request makes it, or says why not.
+            self._link.connect()
+        return identity
+
+    def _is_known(self) -> bool:
+        """Whether the server knows this account, or can't be asked."""
+        try:
+            self._link.connect()
+        except ServerAnsweredError as error:
+            return error.reason != RefusalReason.REQUESTER_UNKNOWN
+        except ClientError:
+            return True
+        return True
 
     def _ask(self, request: RegisterRequest) -> Whole:
         """Ask; where a server of the published protocol alone refuses, once more with the other version byte.

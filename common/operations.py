@@ -38,12 +38,14 @@ class _Value(Struct, array_like=True, frozen=True, gc=False):
 class Register(_Value, frozen=True, tag=1):
     """Make a user. `again`: the same name with the very same key gives the same id instead of NAME_TAKEN.
 
+    `wanted`: the id that the user had before a backup was put back; it is given where it is free and one of ours.
     Outcome: `Registered`, or `Refused` NAME_TAKEN, STORAGE_FULL.
     """
 
     name: Name
     public_key: Key
     again: bool = False
+    wanted: Id | None = None
 
 
 class ListUsers(_Value, frozen=True, tag=2):

@@ -8,7 +8,7 @@ Exposure: every value comes from strangers; what the worker alone can know is le
 from typing import Final
 
 from common.operations import GetPublicKey, Operation, Refused, Register, StoreMessage
-from common.values import RefusalReason
+from common.values import NO_CLIENT, RefusalReason
 from common.wire.requests import (
     FetchRequest,
     HelloRequest,
@@ -79,8 +79,9 @@ def begin(host: Host, request: Request) -> Flowing | Doing | Refused:
             return FOREIGN
         case SendRequest(requester, recipient, kind, content, token):
             return StoreMessage(requester, host.proven_as is not None, recipient, kind, content, token)
-        case RegisterRequest(_, name, public_key):
-            return Register(name, public_key, host.greeted)
+        case RegisterRequest(requester, name, public_key):
+            wanted = requester if host.greeted and requester != NO_CLIENT else None
+            return Register(name, public_key, host.greeted, wanted)
         case PublicKeyRequest(requester, subject):
             return GetPublicKey(requester, host.proven_as is not None, subject)
         case ListUsersRequest(requester):

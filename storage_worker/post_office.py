@@ -278,6 +278,9 @@ class PostOffice:
         if self._intake:
             return _STORAGE_FULL
         client_id = uuid.UUID(bytes=self._random_bytes(16), version=4).bytes
+        if wish.wanted is not None and uuid.UUID(bytes=wish.wanted).version == 4 and not self._users.find(wish.wanted):
+            # Who was registered before a backup was put back is whom the others know.
+            client_id = wish.wanted
         self._users.add(client_id, name, wish.public_key)
         self._taken_bytes += 1024
         return Registered(client_id)

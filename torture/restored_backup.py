@@ -158,14 +158,20 @@ def _with_the_client(folder: Path, chance: random.Random, rounds: int) -> _Resen
 
         for number in range(rounds):
             send(chance.randint(0, 4))
+            newcomer = f"newcomer-{number}"
             for person in chance.sample(people, chance.randint(0, 2)):
                 person.receive()
             copy_folder(server, folder / "copies")
+            people.append(_Person(folder, server.port, newcomer))
+            homes.enter_context(people[-1].messenger)
             send(chance.randint(3, 10))
             # What was fetched before the copy is put back is not shown a second time.
             for person in chance.sample(people, chance.randint(0, 3)):
                 person.receive()
             restore_folder(server, folder / "copies")
+            # The server does not know who came since: he is the same user again, under the same id.
+            before = people[-1].messenger.identity()
+            assert people[-1].messenger.register(newcomer).client_id == before.client_id, newcomer
             if chance.randrange(2):
                 send(chance.randint(1, 3), meanwhile=f"-meanwhile-{number}")
             for person in people:

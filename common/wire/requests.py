@@ -25,7 +25,7 @@ from common.wire.fields import (
 
 
 class RegisterRequest(NamedTuple):
-    """600. The header's client id is ignored on an unproven connection."""
+    """600. On a connection that was greeted the header's client id is the one that is wanted; else it is ignored."""
 
     requester: ClientId
     name: Username

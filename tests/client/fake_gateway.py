@@ -18,7 +18,7 @@ from Crypto.PublicKey import RSA
 from Crypto.Signature import pss
 
 from common.info_files import ServerAddress
-from common.values import ClientId, PublicKey, RefusalReason, Username
+from common.values import NO_CLIENT, ClientId, PublicKey, RefusalReason, Username
 from common.wire import responses
 from common.wire.codes import ResponseCode
 from common.wire.requests import (
@@ -90,7 +90,7 @@ class Mailroom:
         self.next_number = 1
 
     def register(self, name: str, key: bytes = bytes(160)) -> ClientId:
-        client_id = ClientId(bytes([len(self.names) + 1]) * 16)
+        client_id = ClientId(bytes([max((known[0] for known in self.names), default=0) + 1]) * 16)
         self.names[client_id] = Username(name)
         self.keys[client_id] = PublicKey(key)
         self.boxes[client_id] = []
@@ -143,6 +143,8 @@ class ExtendedMailroom(Mailroom):
         self.reasons: dict[bytes, ErrorResponse] = {}
         """Refusals by recipient."""
         self.acks: list[int] = []
+        self.gives_wanted = True
+        """Whether a 600 gets the id that it wants."""
 
     def put(self, sender: bytes, recipient: bytes, kind: int, content: bytes, token: bytes = b"") -> int:
         number = self.next_number
@@ -164,7 +166,9 @@ class ExtendedMailroom(Mailroom):
                 try:
                     key = RSA.import_key(self.keys[client_id])
                     pss.new(key, salt_bytes=32).verify(SHA256.new(text), signature)
-                except (KeyError, ValueError):
+                except KeyError:
+                    return self.refuse(state, RefusalReason.REQUESTER_UNKNOWN)
+                except ValueError:
                     return self.refuse(state, RefusalReason.PROOF_NEEDED)
                 self.proofs += 1
                 self.proven.add(client_id)
@@ -175,6 +179,9 @@ class ExtendedMailroom(Mailroom):
                 if self.keys[known] == key:
                     return responses.encode_registered(known)
                 return self.refuse(state, RefusalReason.NAME_TAKEN)
+            case RegisterRequest(wanted, name, key) if state.greeted and wanted != NO_CLIENT and self.gives_wanted:
+                self.names[wanted], self.keys[wanted], self.boxes[wanted] = name, key, []
+                return responses.encode_registered(wanted)
             case RegisterRequest():
                 return super().answer(request, state)
             case _ if request.requester in self.proven and state.proven_as != request.requester:

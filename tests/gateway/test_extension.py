@@ -151,6 +151,19 @@ def test_registering_again_is_for_greeted_connections(gate: Gate) -> None:
     assert [operation.again for operation in asked if isinstance(operation, Register)] == [False, True]
 
 
+def test_an_id_is_wanted_on_greeted_connections_alone(gate: Gate) -> None:
+    peer = gate.peer()
+    register = RegisterRequest(ALICE, Username("alice"), PublicKey(b"k" * 160))
+    peer.send(register)
+    peer.response()
+    greet(peer)
+    for wanted in (ALICE, ZERO):
+        peer.send(register._replace(requester=wanted))
+        peer.response()
+    asked = gate.storage.asked(Register)
+    assert [operation.wanted for operation in asked if isinstance(operation, Register)] == [None, ALICE, None]
+
+
 def test_a_proof_is_answered_after_the_mark(gate: Gate) -> None:
     gate.storage.decide = knows_alice
     peer = gate.peer()

@@ -120,6 +120,22 @@ class TestRegister:
     def test_again_is_no_condition(self, gateway: Gateway) -> None:
         assert isinstance(gateway.one(Register("alice", KEY, again=True)), Registered)
 
+    def test_a_wanted_id_is_given_where_it_is_free(self, gateway: Gateway) -> None:
+        """Who was registered after the backup that was put back is the same user again."""
+        [alice] = gateway.register("alice")
+        lost = bytes.fromhex("0123456789ab4def8123456789abcdef")
+        assert gateway.one(Register("bob", KEY, again=True, wanted=lost)) == Registered(lost)
+        assert gateway.one(Register("bob", KEY, again=True, wanted=alice)) == Registered(lost)
+        taken = gateway.one(Register("carol", KEY, again=True, wanted=alice))
+        assert isinstance(taken, Registered)
+        assert taken.client_id not in {alice, lost}
+
+    @pytest.mark.parametrize("wanted", [bytes(15) + b"\1", b"\xff" * 16, b"A" * 16])
+    def test_no_id_is_given_that_is_none_of_ours(self, gateway: Gateway, wanted: bytes) -> None:
+        given = gateway.one(Register("bob", KEY, again=True, wanted=wanted))
+        assert isinstance(given, Registered)
+        assert given.client_id != wanted
+
     @pytest.mark.parametrize("name", [" alice", "alice ", "al\nice", "ålice", "\x00"])
     def test_a_name_that_breaks_the_rules_is_malformed(self, gateway: Gateway, name: str) -> None:
         assert gateway.refused(Register(name, KEY)) is Reason.MALFORMED

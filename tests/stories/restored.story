@@ -7,7 +7,7 @@ $ alice send bob "before"
 ! A new symmetric key is made and sent to bob.
 ! Sent to bob.
 $ bob recv
-> {TIME} alice sent a symmetric key
+> {TIME} alice sent a symmetric key{ANY}
 > {TIME} alice: before
 $ server backup
 $ alice send bob "seen since"
@@ -79,3 +79,41 @@ $ alice resend
 ! Nothing is possibly lost.
 $ bob recv
 ! No messages wait.
+
+# Who registered after the backup was made registers again, and is the same to everybody.
+$ carol --quiet register carol
+> ...
+$ alice send carol "welcome"
+! A new symmetric key is made and sent to carol.
+! Sent to carol.
+$ carol send alice "thank you"
+! A new symmetric key is made and sent to alice.
+! Sent to alice.
+$ server restore
+$ carol recv
+! messageu: The server does not know this account any more. If it was put back to a backup, `messageu register carol` registers the name and the key again.
+= 6
+$ carol register carol
+> carol
+> id: {HEX}
+> ...
+> proven: yes
+! The server did not know this account any more: name and key are registered again.
+! The server was put back to an earlier state {ANY}
+! Registered as carol.
+$ carol register carol
+! messageu: This home has an identity already, and it is not replaced. Use --home for another user.
+= 2
+$ alice key carol
+> ...
+! The server was put back to an earlier state {ANY}
+$ alice resend
+! {ANY} sent again.
+$ carol resend
+! 2 messages are sent again.
+$ carol recv
+> {TIME} alice sent a symmetric key{ANY}
+> {TIME} alice: welcome
+$ alice recv
+> {TIME} carol sent a symmetric key{ANY}
+> {TIME} carol: thank you

@@ -1,0 +1,126 @@
+"""A server that was put back to a backup may have lost an account: the same key registers its name again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from client.messenger import KeyReceived, Messenger, Text
+from common.errors import AlreadyRegistered, ServerAnsweredError
+from common.info_files import ServerAddress
+from common.values import ClientId, PublicKey
+from tests.client.conftest import Told
+from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NOWHERE = ServerAddress("127.0.0.1", 1)
+
+
+@pytest.fixture
+def mailroom() -> ExtendedMailroom:
+    return ExtendedMailroom()
+
+
+@pytest.fixture
+def gateway(mailroom: ExtendedMailroom) -> Iterator[FakeGateway]:
+    with FakeGateway(mailroom) as fake:
+        yield fake
+
+
+def lose(mailroom: ExtendedMailroom, name: str, *messengers: Messenger) -> ClientId:
+    """Put back a backup that does not have a user."""
+    lost = mailroom.id_of(name)
+    for known in (mailroom.names, mailroom.keys, mailroom.boxes):
+        del known[lost]
+    mailroom.proven.discard(lost)
+    mailroom.boxes = {name: [] for name in mailroom.boxes}
+    mailroom.accepted.clear()
+    mailroom.generation += 1
+    for messenger in messengers:
+        messenger.hang_up()
+    return lost
+
+
+def contents(messenger: Messenger) -> list[object]:
+    return [message.content for message in messenger.receive()]
+
+
+def test_it_is_the_same_account_again(alice: Messenger, bob: Messenger, mailroom: ExtendedMailroom, told: Told) -> None:
+    alice.agree_on_key("bob")
+    alice.send_text("bob", "before")
+    assert len(contents(bob)) == 2
+    lost = lose(mailroom, "bob", alice, bob)
+
+    with pytest.raises(ServerAnsweredError, match="does not know this account any more") as caught:
+        contents(bob)
+    assert caught.value.advice == (
+        "If it was put back to a backup, `messageu register bob` registers the name and the key again."
+    )
+    # Before he is there again, nobody can send him anything.
+    assert alice.resend().left == 2
+    assert bob.register("bob") == bob.identity()
+    assert bob.identity().client_id == lost == mailroom.id_of("bob")
+    assert "The server did not know this account any more: name and key are registered again." in told
+    assert bob.has_proven
+
+    alice.users()
+    assert alice.fetch_public_key("bob").changed is False
+    assert alice.resend().sent == 2
+    alice.send_text("bob", "after")
+    # What he had already is recognised.
+    assert contents(bob) == [Text("after")]
+    bob.send_text("alice", "here again")
+    assert contents(alice) == [Text("here again")]
+
+
+def test_what_was_never_fetched_arrives(alice: Messenger, bob: Messenger, mailroom: ExtendedMailroom) -> None:
+    alice.agree_on_key("bob")
+    alice.send_text("bob", "lost")
+    lose(mailroom, "bob", alice, bob)
+    bob.register("bob")
+    assert alice.resend().sent == 2
+    assert contents(bob) == [KeyReceived(), Text("lost")]
+
+
+def test_another_id_where_the_server_gives_one(
+    alice: Messenger, mailroom: ExtendedMailroom, told: Told, make: Callable[..., Messenger]
+) -> None:
+    mailroom.register("another")
+    lost = lose(mailroom, "alice", alice)
+    mailroom.gives_wanted = False
+    again = alice.register("alice")
+    assert again.client_id != lost
+    assert "The server did not know this account any more: name and key are registered again, under a new id." in told
+    alice.close()
+    opened = make("alice")
+    assert opened.identity().client_id == again.client_id
+    opened.users()
+
+
+def test_somebody_else_has_the_name(alice: Messenger, mailroom: ExtendedMailroom) -> None:
+    before = alice.identity()
+    mailroom.register("another")
+    lose(mailroom, "alice", alice)
+    mailroom.register("alice", PublicKey(b"k" * 160))
+    with pytest.raises(ServerAnsweredError, match="somebody else has registered alice since"):
+        alice.register("alice")
+    assert alice.identity() == before
+
+
+@pytest.mark.parametrize("name", ["alice", "bob"])
+def test_an_account_that_is_known_is_not_registered_again(
+    alice: Messenger, mailroom: ExtendedMailroom, gateway: FakeGateway, name: str
+) -> None:
+    gateway.requests.clear()
+    with pytest.raises(AlreadyRegistered, match="is not replaced"):
+        alice.register(name)
+    assert "Register" not in gateway.codes()
+
+
+def test_without_a_server_nothing_is_registered_again(alice: Messenger, make: Callable[..., Messenger]) -> None:
+    alice.close()
+    with pytest.raises(AlreadyRegistered):
+        make("alice", server=NOWHERE).register("alice")
