@@ -9,6 +9,7 @@ Exposure: whoever may read the data folder.
 """
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -31,6 +32,7 @@ from storage_worker.store_facts import GenerationFile, accepted, new_generation,
 
 EXIT_UNKNOWN = 1
 EXIT_FINAL = 78
+EXIT_INTERRUPTED = 130
 
 Say = Callable[[str], object]
 
@@ -249,7 +251,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 0 done, 1 no such user or the store failed, 78 it can't be used."""
+    """Run one command; the exit code: 0 done, 1 no such user, the store failed or nobody reads, 78 it can't be used."""
     parser = _Parser(prog="messageu-admin", description="Look after MessageU's store.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument("--data-folder", type=Path, help=f"where the mail is kept (${DATA_VARIABLE}, else data/)")
@@ -265,40 +267,83 @@ def main(arguments: Sequence[str] | None = None) -> int:
     environment = dict(os.environ)
     if settings.data_folder is not None:
         environment[DATA_VARIABLE] = str(settings.data_folder)
+    # What the store's parts log, such as that an old store was brought over.
+    logging.basicConfig(level=logging.INFO, format="admin: %(message)s", stream=sys.stderr)
     os.umask(0o077)
     forbid_core_dumps()
-
-    def say(line: str) -> None:
-        sys.stdout.write(line + "\n")
-
     try:
         folder = _existing(folder_named(environment, Path.cwd()))
         become_owner(folder)
         refuse_foreign_files(folder, OWN_NAMES)
-        if settings.command == "new-generation":
-            return _begin_generation(folder, say)
-        if settings.command == "check":
-            if settings.drop:
-                with folder_lock(folder):
-                    check(folder, say, drop=True)
-            return check(folder, say)
-        if settings.command == "recover-journal":
-            return _recover_journal(folder, say)
-        database = Database(folder / DATABASE_NAME, beside=True)
-        try:
-            if settings.command == "users":
-                return users(database, say)
-            if settings.command == "stats":
-                return stats(database, folder, say)
-            return unprove(database, settings.name, say)
-        finally:
-            database.close()
+        code = _run(settings, folder)
+        _printed()
+        return code
     except (SettingRejected, StoreInUse, StoreUnusable) as error:
         sys.stderr.write(f"admin: {error}\n")
         return EXIT_FINAL
     except StorageError as error:
         sys.stderr.write(f"admin: the store failed: {error}\n")
         return EXIT_UNKNOWN
+    except _Unprinted as error:
+        if error.reason:
+            sys.stderr.write(f"admin: what is to be printed can't be written: {error.reason}\n")
+        return EXIT_UNKNOWN
+    except OSError as error:
+        sys.stderr.write(f"admin: the system failed: {error}\n")
+        return EXIT_UNKNOWN
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _run(settings: argparse.Namespace, folder: Path) -> int:
+    if settings.command == "new-generation":
+        return _begin_generation(folder, _say)
+    if settings.command == "check":
+        if settings.drop:
+            with folder_lock(folder):
+                check(folder, _say, drop=True)
+        return check(folder, _say)
+    if settings.command == "recover-journal":
+        return _recover_journal(folder, _say)
+    database = Database(folder / DATABASE_NAME, beside=True)
+    try:
+        if settings.command == "users":
+            return users(database, _say)
+        if settings.command == "stats":
+            return stats(database, folder, _say)
+        return unprove(database, settings.name, _say)
+    finally:
+        database.close()
+
+
+class _Unprinted(Exception):
+    """Standard output can't be written. `reason`: empty where its reader has gone, as `| head` does."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.reason = "" if isinstance(error, BrokenPipeError) else error.strerror
+
+
+def _say(line: str) -> None:
+    try:
+        sys.stdout.write(line + "\n")
+    except OSError as error:
+        _drop_output()
+        raise _Unprinted(error) from error
+
+
+def _printed() -> None:
+    """See to it that all of it was printed. Raises `_Unprinted`."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _drop_output()
+        raise _Unprinted(error) from error
+
+
+def _drop_output() -> None:
+    # What is left would fail once more when Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

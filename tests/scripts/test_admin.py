@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from common.entries import pack_frame
 from common.operations import BeginUpload, Chunk, CommitUpload, ListUsers, MarkProven, Refused, StoreMessage, StoreRun
 from common.values import RefusalReason
 from storage_worker import admin
-from storage_worker.database import Database
+from storage_worker.database import SCHEMA_VERSION, Database
 from storage_worker.folder import folder_lock
 from storage_worker.store_facts import accepted, parse_facts
 from tests.storage_worker.office import Gateway, Office
@@ -271,6 +272,80 @@ def test_a_store_that_fails(
     assert run(tmp_path, "unprove", "alice") == 1
     assert "admin: the store failed: BusyError" in capsys.readouterr().err
     gateway.office.database.execute("ROLLBACK")
+
+
+def admin_process(folder: Path, command: str, output: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "storage_worker.admin", "--data-folder", str(folder), command],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=output, stderr=subprocess.PIPE, text=True, check=False,
+        timeout=HANG_SECONDS,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [1, 2000])
+def test_a_reader_that_has_gone_is_no_traceback(gateway: Gateway, tmp_path: Path, count: int) -> None:
+    # 2,000 lines are more than is kept before it is written.
+    list(gateway.register(*[f"user {number}" for number in range(count)]))
+    gateway.office.absorb()
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = admin_process(tmp_path, "users", writer)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, ""),
+        (OSError(5, "Input/output error"), 1, "admin: the system failed: [Errno 5] Input"),
+    ],
+)
+def test_other_ends_are_no_tracebacks(
+    office: Office,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    failure: BaseException,
+    code: int,
+    said: str,
+) -> None:
+    def fail(*_arguments: object) -> int:
+        raise failure
+
+    monkeypatch.setattr(admin, "users", fail)
+    assert run(tmp_path, "users") == code
+    assert capsys.readouterr().err.startswith(said)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+def test_output_that_finds_no_room(gateway: Gateway, tmp_path: Path) -> None:
+    list(gateway.register("alice"))
+    gateway.office.absorb()
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        done = admin_process(tmp_path, "users", full)
+    finally:
+        os.close(full)
+    assert done.returncode == 1
+    assert done.stderr == "admin: what is to be printed can't be written: No space left on device\n"
+
+
+def test_recovering_an_old_store_says_that_it_was_brought_over(
+    office: Office, gateway: Gateway, tmp_path: Path
+) -> None:
+    list(gateway.register("alice"))
+    office.close()
+    database = Database(tmp_path / "mail.db")
+    list(database.execute("ALTER TABLE mail_page DROP COLUMN checksum; PRAGMA user_version = 3"))
+    database.close()
+    done = admin_process(tmp_path, "recover-journal", subprocess.DEVNULL)
+    assert (done.returncode, done.stderr) == (
+        0,
+        f"admin: {tmp_path}/mail.db was of schema version 3 and is of version {SCHEMA_VERSION} now\n",
+    )
 
 
 @pytest.mark.skipif(not (ROOT / ".venv").exists(), reason="the command brings its own .venv")
