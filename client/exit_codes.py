@@ -67,6 +67,7 @@ MEANINGS: Final = {
 _REASONS: Final = {
     RefusalReason.TOO_LARGE: OVER_LIMIT,
     RefusalReason.MAILBOX_FULL: OVER_LIMIT,
+    RefusalReason.SENDER_SHARE: OVER_LIMIT,
     RefusalReason.TOO_FAST: OVER_LIMIT,
     RefusalReason.STORAGE_FULL: OVER_LIMIT,
     RefusalReason.RECIPIENT_UNKNOWN: NO_SUCH_USER,

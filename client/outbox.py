@@ -56,7 +56,9 @@ LONGEST_WAIT: Final = 6 * 24 * 3600 * 1000
 """Milliseconds since it first left without an answer. The server keeps tokens for 7 days; what is sent again after that
 might be stored twice. What never left, or was surely refused, may wait for ever."""
 CHUNK: Final = 256 * 1024
-_LATER: Final = frozenset({RefusalReason.MAILBOX_FULL, RefusalReason.TOO_FAST, RefusalReason.STORAGE_FULL})
+_OF_MAILBOX: Final = frozenset({RefusalReason.MAILBOX_FULL, RefusalReason.SENDER_SHARE})
+"""What concerns one recipient alone: messages for others may go."""
+_LATER: Final = _OF_MAILBOX | {RefusalReason.TOO_FAST, RefusalReason.STORAGE_FULL}
 """What time may heal: the message is kept and sent again."""
 _KINDS: Final = {
     MessageKind.KEY_REQUEST: "key request",
@@ -243,7 +245,7 @@ class Outbox:
                     break
             except CipherError as error:
                 self._set_aside(waiting, str(error))
-            if held_back is not None and held_back.reason != RefusalReason.MAILBOX_FULL:
+            if held_back is not None and held_back.reason not in _OF_MAILBOX:
                 break
         if refusal is not None:
             raise refusal

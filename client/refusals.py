@@ -72,6 +72,10 @@ _REASONS: Final[dict[int, tuple[str, str]]] = {
         "Send it again as a new message.",
     ),
     RefusalReason.NAME_TAKEN: ("The name is taken.", "Choose another name."),
+    RefusalReason.SENDER_SHARE: (
+        "The recipient's mailbox is filling up, and holds as much from you as one sender may have.",
+        "Wait until the recipient has fetched.",
+    ),
 }
 
 

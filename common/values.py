@@ -60,6 +60,7 @@ class RefusalReason(IntEnum):
     STORAGE_FULL = 8
     TOKEN_REUSED = 9
     NAME_TAKEN = 10
+    SENDER_SHARE = 11
 
 
 def client_id(raw: bytes) -> ClientId:

@@ -155,6 +155,8 @@ class Desk:
 
     def tidy(self, now_ms: int) -> None:
         """Between two turns: let the database take in what waits, where that is due. Raises `StoreFailed`."""
+        if self._post_office.counts:
+            self._post_office.count_on()
         if not self._ledger.is_due(now_ms) or (self._ledger.is_stuck and 0 <= now_ms - self._stuck_at < LOOK_EVERY_MS):
             return
         try:
@@ -184,7 +186,7 @@ class Desk:
     @property
     def has_waiting(self) -> bool:
         """Whether `tidy` will have something to do before long."""
-        return self._ledger.waits
+        return self._ledger.waits or self._post_office.counts
 
     def _turn(
         self, letters: Sequence[Letter], now_ms: int, intake: Intake, failing: set[int], answers: list[Answer]

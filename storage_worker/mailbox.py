@@ -7,22 +7,37 @@ Exposure: none.
 
 from bisect import bisect_left, bisect_right
 
+from storage_worker.census import Census
+
 
 class Mailbox:
-    """`messages` and `content_bytes` count all that waits. The rest is what the database does not have yet.
+    """`messages` and `content_bytes` count all that waits, and what unfinished uploads to it take of its room.
+
+    The rest is what the database does not have yet.
 
     `sequences` and `entries` are the fresh messages, in order; those in `bodies` (sequence -> file) have an entry
     that is a head alone. `removed` are intervals of the database's pages whose messages are no more, in order, apart.
-    Nothing waits below sequence `not_below`.
+    Nothing waits below sequence `not_below`. `census`: whose the messages are, since it was more than half full.
     """
 
-    __slots__ = ("bodies", "content_bytes", "entries", "messages", "not_below", "removed", "sequences", "user")
+    __slots__ = (
+        "bodies",
+        "census",
+        "content_bytes",
+        "entries",
+        "messages",
+        "not_below",
+        "removed",
+        "sequences",
+        "user",
+    )
 
     def __init__(self, user: int, messages: int, content_bytes: int) -> None:
         self.user = user
         self.messages = messages
         self.content_bytes = content_bytes
         self.not_below = 0
+        self.census: Census | None = None
         self.sequences: list[int] = []
         self.entries: list[bytes] = []
         self.bodies: dict[int, int] = {}

@@ -10,6 +10,7 @@ database (`write`). Mail that is fetched before that never gets there.
 """
 
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Final, NamedTuple
@@ -19,7 +20,8 @@ from common.errors import StoreDamaged
 from common.operations import NO_MAIL, Mail, Part
 from common.rare_log import RareLog
 from storage_worker.bodies import Bodies
-from storage_worker.database import Database
+from storage_worker.census import Census
+from storage_worker.database import CHECK_STEP, Database
 from storage_worker.effects import Effect, MailRemoved, MessageAccepted, RunAccepted
 from storage_worker.mail_pages import InFile, Load, MailPages, NewPage, PageRow, make_pages
 from storage_worker.mailbox import Mailbox
@@ -36,6 +38,8 @@ FRAME_TAIL: Final = SEND_FRAME.size - 5
 """Where in a frame kind, content size and content begin: the end of an entry, as it is."""
 
 _MAILBOXES_KEPT: Final = 100_000
+_MOST_UNCOUNTED: Final = 50_000
+"""Microseconds, about, of taking deleted messages off the counts, after which counting anew is cheaper for others."""
 
 
 class Span(NamedTuple):
@@ -75,6 +79,7 @@ class MessageQueue:
         self._pages = MailPages(database)
         self.boxes: dict[int, Mailbox] = {}
         """The mailboxes that are in memory, by user row; `mailbox` loads the others."""
+        self._uploaded: dict[int, Load] = {}
         self._dead_bodies: list[int] = []
         self.changed: set[Mailbox] = set()
         """Mailboxes with something that the database does not have."""
@@ -182,7 +187,21 @@ class MessageQueue:
         box = self.boxes.get(user)
         if box is None:
             box = self.boxes[user] = Mailbox(user, *self._pages.weigh(user))
+            if user in self._uploaded:
+                box.messages += self._uploaded[user].messages
+                box.content_bytes += self._uploaded[user].content_bytes
         return box
+
+    def charge(self, user: int, messages: int, content_bytes: int) -> None:
+        """An unfinished upload takes so much of a mailbox's room, or with negative numbers gives it back."""
+        before = self._uploaded.pop(user, Load(0, 0))
+        after = Load(before.messages + messages, before.content_bytes + content_bytes)
+        if after.messages:
+            self._uploaded[user] = after
+        box = self.boxes.get(user)
+        if box is not None:
+            box.messages += messages
+            box.content_bytes += content_bytes
 
     def put(self, user: int, sequence: int, entry: bytes, body: int) -> None:
         """Accept one message, under the sequence that comes next. With a `body`, not 0, `entry` is its head."""
@@ -277,6 +296,69 @@ class MessageQueue:
 
     def _entries(self, user: int, block: _Block) -> bytes:
         return self._pages.entries(user, PageRow(block.row, *block[:5])) if block.row else block.entries
+
+    # --- whose it is -------------------------------------------------------------------------------------------
+
+    def count_senders(self, box: Mailbox, census: Census, work: int) -> int:
+        """Count on in a mailbox whose `census` it is, for about `work` microseconds; how much of that is left.
+
+        Messages on pages that are altered are counted for nobody.
+        """
+        newest = box.sequences[-1] if box.sequences else 0
+        if self._absorbed <= census.counted_to >= newest:
+            return work
+        if census.counted_to < self._absorbed:
+            census.complete = False
+            if work <= 0:
+                return work
+            try:
+                for page, entries in self._entries_of_pages(box, census.counted_to + 1, self._absorbed):
+                    if entries is not None:
+                        census.add(entries)
+                    census.counted_to = page.last
+                    work -= _work_of(page)
+                    if work <= 0:
+                        return work
+            except Exception as error:
+                if not self._database.is_damage(error):
+                    raise
+                _rarely.write(logging.ERROR, "not all senders of a mailbox can be counted: %s. %s", error, CHECK_STEP)
+        low = bisect_right(box.sequences, census.counted_to)
+        for entry in box.entries[low:]:
+            census.add(entry)
+        census.completed(max(self._absorbed, census.counted_to, newest))
+        return work
+
+    def _entries_of_pages(self, box: Mailbox, first: int, last: int) -> Iterator[tuple[PageRow, bytes | None]]:
+        """The pages with messages from `first` to `last` that wait, and these messages; None for an altered page."""
+        for page in self._pages.overlapping(box.user, first, last):
+            removed = box.removed_within(page.first, page.last)
+            entries = None
+            try:
+                if first <= page.first and page.last <= last and not removed:
+                    entries = self._pages.entries(box.user, page)
+                elif not any(low <= page.first and page.last <= high for low, high in removed):
+                    kept = self._kept(box.user, page, first, last, removed)
+                    entries = b"".join([block.entries for block in kept])
+                else:
+                    entries = b""
+            except StoreDamaged as error:
+                _rarely.write(logging.ERROR, "%s", error)
+            yield page, entries
+
+    def _uncount(self, box: Mailbox, census: Census, first: int, last: int) -> None:
+        """The messages from `first` to `last` are about to go: take those that are counted off."""
+        last = min(last, census.counted_to)
+        low, high = box.fresh_between(first, last)
+        for entry in box.entries[low:high]:
+            census.take(entry)
+        work = _MOST_UNCOUNTED
+        for page, entries in self._entries_of_pages(box, first, last):
+            work -= _work_of(page)
+            if entries is None or work <= 0:
+                census.begin_anew()
+                return
+            census.take(entries)
 
     def oldest(self, user: int, after: int, before: int) -> int | None:
         """The lowest sequence between `after` and `before`, both excluded, of the user's mailbox."""
@@ -386,6 +468,8 @@ class MessageQueue:
         except StoreDamaged as error:
             # A part of an altered page: nobody knows what is in it, and nothing of it is handed out. It stays.
             _rarely.write(logging.ERROR, "%s", error)
+        if box.census is not None:
+            self._uncount(box, box.census, first, last)
         if low < high:
             messages += high - low
             content_bytes += self._drop_fresh(box, low, high)
@@ -395,6 +479,8 @@ class MessageQueue:
             box.forget_between(first, last)
         box.messages -= messages
         box.content_bytes -= content_bytes
+        if box.census is not None and box.census.is_needless(box.messages, box.content_bytes):
+            box.census = None
         self.changed.add(box)
         return True
 
@@ -417,6 +503,11 @@ class MessageQueue:
 def waiting(database: Database) -> dict[int, Load]:
     """What every mailbox holds, as far as the database has it. Works beside a running worker too."""
     return MailPages(database).loads()
+
+
+def _work_of(page: PageRow) -> int:
+    """About how many microseconds it takes to count the senders of a page."""
+    return 12 + page.messages // 2 + page.content_bytes // 1000
 
 
 def _user_of(box: Mailbox) -> int:

@@ -56,6 +56,7 @@ from common.operations import (
 from common.rare_log import RareLog
 from common.values import MESSAGE_KINDS, RefusalReason, username
 from storage_worker.bodies import Bodies
+from storage_worker.census import Census, bounds_of
 from storage_worker.database import CHECK_STEP, Database
 from storage_worker.effects import RunAccepted, TokenUsed
 from storage_worker.journal import Journal
@@ -91,6 +92,7 @@ _RECIPIENT_UNKNOWN: Final = Refused(RefusalReason.RECIPIENT_UNKNOWN)
 _PROOF_NEEDED: Final = Refused(RefusalReason.PROOF_NEEDED)
 _TOO_LARGE: Final = Refused(RefusalReason.TOO_LARGE)
 _MAILBOX_FULL: Final = Refused(RefusalReason.MAILBOX_FULL, RETRY_AFTER)
+_SHARE_FULL: Final = Refused(RefusalReason.SENDER_SHARE, RETRY_AFTER)
 _STORAGE_FULL: Final = Refused(RefusalReason.STORAGE_FULL, RETRY_AFTER)
 _TOO_MANY_UPLOADS: Final = Refused(RefusalReason.TOO_FAST, RETRY_AFTER)
 _TOKEN_REUSED: Final = Refused(RefusalReason.TOKEN_REUSED)
@@ -109,7 +111,12 @@ class Limits(NamedTuple):
     """Unfinished uploads at a time. The last quarter of the places is for senders on proven connections."""
     uploads_of_user: int = 16
     """Those of one sender."""
+    sender_share: int = 12
+    """Percent of a mailbox's messages and bytes that one sender may have of one that is more than half full."""
 
+
+COUNTING: Final = 10_000
+"""Microseconds, about, that a turn may take to count the senders of crowded mailboxes."""
 
 IDS: Final = 2**32 - 1
 """Clients know a message by an id that repeats after so many sequences: what waits in a mailbox spans fewer."""
@@ -146,12 +153,15 @@ class PostOffice:
     ) -> None:
         self._database = database
         self._limits = limits
+        self._bounds = bounds_of(limits.mailbox_messages, limits.mailbox_bytes, limits.sender_share)
+        self._counting = COUNTING
+        self._uncounted: Mailbox | None = None
         self._random_bytes = random_bytes
         self._undo = UndoList()
         self.ledger = Ledger(database, journal, random_bytes)
         self._users = UserRegistry(database, self.ledger.note)
         self._queue = MessageQueue(database, bodies, self.ledger.note, self._users.row_of)
-        self._uploads = Uploads(bodies)
+        self._uploads = Uploads(bodies, self._queue.charge)
         self._tokens = SentTokens(database, self.ledger.note)
         self.slots = Slots(database, self.ledger.note)
         self.ledger.attach(self._queue, self._tokens, self.slots, self._users)
@@ -208,6 +218,7 @@ class PostOffice:
         self._intake = intake
         self._for_uploads = for_uploads
         self._taken_bytes = 0
+        self._counting = COUNTING
         version = self._database.data_version()
         if version != self._data_version:
             # An admin command changed the database: what is remembered of users may be wrong.
@@ -357,20 +368,62 @@ class PostOffice:
                 return _sent_before(sent, recipient, kind, digest)
         if self._intake:
             return _STORAGE_FULL
-        if not self._has_room(recipient, size):
-            return _MAILBOX_FULL
+        refusal = self._no_room(self._queue.mailbox(recipient.row), sender.client_id, 1, size)
+        if refusal is not None:
+            return refusal
         sequence = self._put(sender, recipient, kind, proven, token, size, content)
         if token is not None:
             self._tokens.add(TokenUsed(sequence, sender.row, token, recipient.row, kind, digest, self._now_ms))
         return Stored(sequence)
 
-    def _has_room(self, recipient: User, size: int) -> bool:
-        box = self._queue.mailbox(recipient.row)
-        return (
-            box.messages < self._limits.mailbox_messages
-            and box.content_bytes + size <= self._limits.mailbox_bytes
-            and not self._would_repeat_an_id(box, self._queue.sequence + 1)
-        )
+    def _no_room(self, box: Mailbox, sender: bytes, messages: int, size: int) -> Refused | None:
+        """Why a mailbox does not take so much more from this sender, or None."""
+        calm = self._bounds.calm
+        sequence = self._queue.sequence + 1
+        if (
+            box.messages + messages <= calm.messages
+            and box.content_bytes + size <= calm.content_bytes
+            and sequence - box.not_below < IDS
+        ):
+            return None
+        return self._crowded(box, sender, messages, size, sequence)
+
+    def _crowded(self, box: Mailbox, sender: bytes, messages: int, size: int, sequence: int) -> Refused | None:
+        """The same for a mailbox that would be more than half full, under the sequence that comes next."""
+        all_messages = box.messages + messages
+        all_bytes = box.content_bytes + size
+        limits = self._limits
+        if (
+            all_messages > limits.mailbox_messages
+            or all_bytes > limits.mailbox_bytes
+            or self._would_repeat_an_id(box, sequence)
+        ):
+            return _MAILBOX_FULL
+        calm = self._bounds.calm
+        if all_messages <= calm.messages and all_bytes <= calm.content_bytes:
+            return None
+        census = box.census
+        if census is None:
+            census = box.census = Census(self._bounds)
+        self._counting = self._queue.count_senders(box, census, self._counting)
+        if not census.complete:
+            self._uncounted = box
+        return None if census.allows(sender, messages, size, self._uploads.held_by(sender, box.user)) else _SHARE_FULL
+
+    @property
+    def counts(self) -> bool:
+        """Whether a mailbox's senders are not all counted yet."""
+        return self._uncounted is not None
+
+    def count_on(self) -> None:
+        """Between two turns: a step of that."""
+        box, self._uncounted = self._uncounted, None
+        if box is None or box.census is None or self._queue.boxes.get(box.user) is not box:
+            return
+        with self._database.reading():
+            self._queue.count_senders(box, box.census, COUNTING)
+        if not box.census.complete:
+            self._uncounted = box
 
     def _would_repeat_an_id(self, box: Mailbox, sequence: int) -> bool:
         """Whether this sequence is so far above the oldest message that waits that their ids could be the same."""
@@ -407,7 +460,8 @@ class PostOffice:
         # The hot path: the rules of `_may_send`, and the queue's `put`, written out for hundreds of messages at a
         # time. See docs/decisions/ for what that saves.
         frames, proven = run.frames, run.proven
-        largest, most_messages, most_bytes = self._limits[:3]
+        largest = self._limits.largest_message
+        calm_messages, calm_bytes = self._bounds.calm
         intake, now_ms = self._intake, self._now_ms
         known, find_user = self._users.known.get, self._users.find
         find_box, load_box = self._queue.boxes.get, self._queue.mailbox
@@ -447,10 +501,10 @@ class PostOffice:
                     box = find_box(recipient.row) or load_box(recipient.row)
                     messages, content_bytes = box.messages + 1, box.content_bytes + size
                     if (
-                        messages <= most_messages
-                        and content_bytes <= most_bytes
+                        messages <= calm_messages
+                        and content_bytes <= calm_bytes
                         and (ids_are_new or not self._would_repeat_an_id(box, sequence))
-                    ):
+                    ) or (refusal := self._crowded(box, name, 1, size, sequence)) is None:
                         box.messages, box.content_bytes = messages, content_bytes
                         box.sequences.append(sequence)
                         box.entries.append(
@@ -460,7 +514,6 @@ class PostOffice:
                         sequence += 1
                         index += 1
                         continue
-                    refusal = _MAILBOX_FULL
             refused.append(RefusedFrame(index, refusal.reason, refusal.retry_after))
             index += 1
         if touched:
@@ -503,14 +556,17 @@ class PostOffice:
             return _MALFORMED
         if self._intake or self._uploads.held + wish.size > self._for_uploads or not self._has_place(wish.proven):
             return _STORAGE_FULL
-        if not self._has_room(parties[1], self._uploads.held_for(wish.recipient) + wish.size):
-            return _MAILBOX_FULL
+        recipient = parties[1]
+        refusal = self._no_room(self._queue.mailbox(recipient.row), wish.sender, 1, wish.size)
+        if refusal is not None:
+            return refusal
         if self._uploads.of_sender(wish.sender) >= self._limits.uploads_of_user:
             return _TOO_MANY_UPLOADS
         body = self._queue.new_body()
         self._uploads.begin(
             Upload(
-                slot, wish.upload, body, wish.sender, wish.proven, wish.recipient, wish.kind, wish.size, wish.token
+                slot, wish.upload, body, wish.sender, wish.proven, wish.recipient, recipient.row, wish.kind, wish.size,
+                wish.token,
             )
         )  # fmt: skip
         return _TAKEN
@@ -535,11 +591,10 @@ class PostOffice:
         if self._intake or self._uploads.held + len(chunk.content) > self._for_uploads:
             self._uploads.drop(upload)
             return _STORAGE_FULL
-        recipient = self._users.find(upload.recipient)
-        held_for = self._uploads.held_for(upload.recipient) + len(chunk.content)
-        if recipient is None or not self._has_room(recipient, held_for):
+        refusal = self._no_room(self._queue.mailbox(upload.mailbox), upload.sender, 0, len(chunk.content))
+        if refusal is not None:
             self._uploads.drop(upload)
-            return _MAILBOX_FULL
+            return refusal
         try:
             self._uploads.add(upload, chunk.content)
         except StoreFull:
@@ -588,7 +643,8 @@ class PostOffice:
                 return _sent_before(sent, recipient, upload.kind, digest)
         if self._intake is Intake.NOTHING:
             return _STORAGE_FULL
-        if not self._has_room(recipient, upload.size):
+        # Its room in the mailbox it has already.
+        if self._would_repeat_an_id(self._queue.mailbox(recipient.row), self._queue.sequence + 1):
             return _MAILBOX_FULL
         return _Complete(sender, recipient, digest)
 

@@ -17,6 +17,7 @@ from common.entries import ENTRY_HEAD
 from common.errors import SettingRejected
 from common.options import SIZES, Bound, check_bounds, fitting, size
 from common.version import VERSION
+from storage_worker.census import NO_SHARE
 from storage_worker.post_office import Limits
 
 LARGEST_CONTENT: Final = 2**32 - 1 - ENTRY_HEAD.size
@@ -75,6 +76,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--uploads", type=int, default=defaults.uploads, help="unfinished uploads at a time")
     parser.add_argument("--uploads-of-user", type=int, default=defaults.uploads_of_user, help="those of one sender")
+    parser.add_argument(
+        "--sender-share",
+        type=int,
+        default=defaults.sender_share,
+        help="percent of a mailbox that one sender may have once it is more than half full; 100: all of it "
+        "(default: %(default)s)",
+    )
     # For tests: a limit that needs no small disk.
     parser.add_argument("--size-limit", type=size, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
@@ -95,6 +103,7 @@ def checked(options: argparse.Namespace) -> Limits:
             Bound("--mailbox-bytes", options.mailbox_bytes, 1, _MOST),
             Bound("--uploads", options.uploads, 1, _MOST_UPLOADS),
             Bound("--uploads-of-user", options.uploads_of_user, 1, _MOST_UPLOADS),
+            Bound("--sender-share", options.sender_share, 1, NO_SHARE),
             Bound("--size-limit", options.size_limit or 0, 0, _MOST),
         )
     )
@@ -109,6 +118,7 @@ def checked(options: argparse.Namespace) -> Limits:
         options.mailbox_bytes,
         options.uploads,
         options.uploads_of_user,
+        options.sender_share,
     )
 
 

@@ -2,23 +2,32 @@
 
 Owns: what was announced, in memory; a restart ends all uploads, and the sweep at a start deletes their files.
 Promises: a content is written to disk once, and never again when it becomes a message. How many there are, whose, and
-how many bytes they hold is counted as they go: no look at all of them is needed to say it.
+how many bytes they hold is counted as they go: no look at all of them is needed to say it. Each takes the place of one
+message in its mailbox from its beginning on, and as many bytes as have come: what is complete has its room.
 Exposure: none of its own; the post office checks who may send what.
 """
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 
 from storage_worker.bodies import Bodies
+from storage_worker.mail_pages import Load
+
+_NOTHING = Load(0, 0)
 
 
 class Upload:
-    """What was announced, how much of it is there, and with a token the SHA-256 so far. Ids are client ids."""
+    """What was announced, how much of it is there, and with a token the SHA-256 so far.
+
+    Sender and recipient are client ids, `mailbox` is the recipient's user row.
+    """
 
     __slots__ = (
         "body",
         "digest",
         "kind",
+        "mailbox",
         "number",
         "proven",
         "received",
@@ -37,6 +46,7 @@ class Upload:
         sender: bytes,
         proven: bool,
         recipient: bytes,
+        mailbox: int,
         kind: int,
         size: int,
         token: bytes | None,
@@ -47,6 +57,7 @@ class Upload:
         self.sender = sender
         self.proven = proven
         self.recipient = recipient
+        self.mailbox = mailbox
         self.kind = kind
         self.size = size
         self.token = token
@@ -55,13 +66,18 @@ class Upload:
 
 
 class Uploads:
-    """All unfinished uploads, by the gateway's slot and the number that it chose."""
+    """All unfinished uploads, by the gateway's slot and the number that it chose.
 
-    def __init__(self, bodies: Bodies) -> None:
+    `charge(mailbox, messages, content_bytes)` hears what they take of a mailbox's room, and with negative numbers what
+    they give back.
+    """
+
+    def __init__(self, bodies: Bodies, charge: Callable[[int, int, int], None]) -> None:
         self._bodies = bodies
+        self._charge = charge
         self._uploads: dict[tuple[int, int], Upload] = {}
         self._of_sender: Counter[bytes] = Counter()
-        self._held_for: Counter[bytes] = Counter()
+        self._held_by: dict[tuple[bytes, int], Load] = {}
         self.held = 0
         """Bytes that all of them have on the disk."""
 
@@ -72,9 +88,16 @@ class Uploads:
         """How many a user has."""
         return self._of_sender[client_id]
 
-    def held_for(self, client_id: bytes) -> int:
-        """Bytes that those to a user have on the disk."""
-        return self._held_for[client_id]
+    def held_by(self, client_id: bytes, mailbox: int) -> Load:
+        """How many of a sender's go to a mailbox, and the bytes of them that have come."""
+        return self._held_by.get((client_id, mailbox), _NOTHING)
+
+    def _hold(self, upload: Upload, messages: int, content_bytes: int) -> None:
+        self._charge(upload.mailbox, messages, content_bytes)
+        key = upload.sender, upload.mailbox
+        before = self._held_by.pop(key, _NOTHING)
+        if before.messages + messages:
+            self._held_by[key] = Load(before.messages + messages, before.content_bytes + content_bytes)
 
     def find(self, slot: int, number: int) -> Upload | None:
         """The upload of that name."""
@@ -84,13 +107,14 @@ class Uploads:
         """Announce; the name must be free."""
         self._uploads[upload.slot, upload.number] = upload
         self._of_sender[upload.sender] += 1
+        self._hold(upload, 1, 0)
 
     def add(self, upload: Upload, content: bytes) -> None:
         """The next bytes. Raises `StoreFull`."""
         self._bodies.append(upload.body, content)
         upload.received += len(content)
         self.held += len(content)
-        self._held_for[upload.recipient] += len(content)
+        self._hold(upload, 0, len(content))
         if upload.digest is not None:
             upload.digest.update(content)
 
@@ -103,11 +127,13 @@ class Uploads:
         return self._bodies.finish(upload.body)
 
     def finish(self, upload: Upload) -> None:
-        """Its file belongs to a message now."""
+        """Its file belongs to a message now, which takes its room."""
         del self._uploads[upload.slot, upload.number]
         self.held -= upload.received
-        _take(self._of_sender, upload.sender, 1)
-        _take(self._held_for, upload.recipient, upload.received)
+        self._hold(upload, -1, -upload.received)
+        self._of_sender[upload.sender] -= 1
+        if not self._of_sender[upload.sender]:
+            del self._of_sender[upload.sender]
 
     def drop(self, upload: Upload) -> None:
         """Forget it with its file."""
@@ -123,10 +149,3 @@ class Uploads:
         """What was done in this turn is undone, so nobody knows any more what came of which."""
         for upload in list(self._uploads.values()):
             self.drop(upload)
-
-
-def _take(counts: Counter[bytes], client_id: bytes, number: int) -> None:
-    """Take `number` away, and whoever has nothing left."""
-    counts[client_id] -= number
-    if not counts[client_id]:
-        del counts[client_id]

@@ -508,13 +508,17 @@ def test_what_time_may_heal_is_kept_and_sent_later(
     assert sum("is sent now" in sentence for sentence in told) == 2
 
 
+@pytest.mark.parametrize("reason", [RefusalReason.MAILBOX_FULL, RefusalReason.SENDER_SHARE])
 def test_a_full_mailbox_stops_nobody_else(
-    pair: tuple[Messenger, Messenger], mailroom: ExtendedMailroom, make: Callable[..., Messenger]
+    pair: tuple[Messenger, Messenger],
+    mailroom: ExtendedMailroom,
+    make: Callable[..., Messenger],
+    reason: RefusalReason,
 ) -> None:
     alice, _ = pair
     carol = make("carol")
     carol.register("carol")
-    mailroom.reasons[mailroom.id_of("bob")] = ErrorResponse(RefusalReason.MAILBOX_FULL, 0)
+    mailroom.reasons[mailroom.id_of("bob")] = ErrorResponse(reason, 0)
     with pytest.raises(ServerAnsweredError):
         alice.send_text("bob", "waits")
     alice.request_key("carol")

@@ -252,13 +252,15 @@ def test_a_start_beside_somebody_who_reads_is_tried_again(
 
 def test_limits_are_settings(gateway: FakeGateway, folder: Path) -> None:
     worker = WorkerProcess(
-        folder, "--largest-message", "10", "--mailbox-messages", "2", "--mailbox-bytes", "15", "--log-level", "warning"
-    )
+        folder, "--largest-message", "10", "--mailbox-messages", "2", "--mailbox-bytes", "15",
+        "--sender-share", "99", "--log-level", "warning",
+    )  # fmt: skip
     gateway.hello(b"a" * 16)
-    alice = register(gateway, "alice")
-    outcomes = gateway.ask(*[StoreMessage(alice, False, alice, 3, bytes(size)) for size in (11, 10, 6, 5, 0)])
+    alice, bob = register(gateway, "alice"), register(gateway, "bob")
+    sends = [(alice, 11), (alice, 10), (alice, 6), (alice, 4), (bob, 5), (bob, 0)]
+    outcomes = gateway.ask(*[StoreMessage(sender, False, alice, 3, bytes(size)) for sender, size in sends])
     assert [outcome.reason if isinstance(outcome, Refused) else 0 for outcome in outcomes] == [
-        Reason.TOO_LARGE, 0, Reason.MAILBOX_FULL, 0, Reason.MAILBOX_FULL,
+        Reason.TOO_LARGE, 0, Reason.MAILBOX_FULL, Reason.SENDER_SHARE, 0, Reason.MAILBOX_FULL,
     ]  # fmt: skip
     assert worker.end() == 0
     assert worker.log == ""

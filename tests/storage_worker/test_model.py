@@ -48,6 +48,8 @@ KEYS = [bytes(160), bytes([1]) * 160]
 TOKENS = [bytes([number]) * 16 for number in range(4)]
 END = 2**63 - 1
 MAILBOX_MESSAGES = 12
+SHARE = 3
+"""Of a mailbox with more than six."""
 FULL = Refused(Reason.STORAGE_FULL, RETRY_AFTER)
 
 people = st.integers(0, len(NAMES) - 1)
@@ -73,6 +75,17 @@ class Lease(NamedTuple):
     proven: bool
 
 
+def no_room(sender: User, receiver: User) -> Refused | None:
+    """Why a mailbox takes no more of this sender."""
+    waiting = len(receiver.mailbox)
+    if waiting >= MAILBOX_MESSAGES:
+        return Refused(Reason.MAILBOX_FULL, RETRY_AFTER)
+    mine = sum([message[0] == sender.client_id for message in receiver.mailbox.values()])
+    if waiting >= MAILBOX_MESSAGES // 2 and mine >= SHARE:
+        return Refused(Reason.SENDER_SHARE, RETRY_AFTER)
+    return None
+
+
 class WorkerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +105,7 @@ class WorkerMachine(RuleBasedStateMachine):
         life = next(self.lives)
         self.office = Office(
             Path(self.folder.name),
-            limits=Limits(largest_message=299_999, mailbox_messages=MAILBOX_MESSAGES),
+            limits=Limits(largest_message=299_999, mailbox_messages=MAILBOX_MESSAGES, sender_share=25),
             mark=1000,
             seed=life * 1_000_000,
             now_ms=self.now_ms,
@@ -168,8 +181,9 @@ class WorkerMachine(RuleBasedStateMachine):
         if token in sender.sent:
             *same, sequence = sender.sent[token]
             return Stored(sequence) if same == [receiver.client_id, kind, content] else Refused(Reason.TOKEN_REUSED)
-        if len(receiver.mailbox) >= MAILBOX_MESSAGES:
-            return Refused(Reason.MAILBOX_FULL, RETRY_AFTER)
+        refused = no_room(sender, receiver)
+        if refused:
+            return refused
         self.highest += 1
         receiver.mailbox[self.highest] = (sender.client_id, kind, content, proven)
         if token is not None:
@@ -203,9 +217,9 @@ class WorkerMachine(RuleBasedStateMachine):
         )
         sender, receiver = self.user(person), self.user(recipient)
         known = sender is not None and token is not None and token in sender.sent
-        if known and receiver and len(receiver.mailbox) >= MAILBOX_MESSAGES and proven and len(content) < 300_000:
+        if known and sender and receiver and no_room(sender, receiver) and proven and len(content) < 300_000:
             # A token that was used is known by its content only, so a full mailbox is seen first.
-            assert begun == Refused(Reason.MAILBOX_FULL, RETRY_AFTER)
+            assert begun == no_room(sender, receiver)
             return
         expected = self.predict_send(person, recipient, proven, 4, content, token)
         if isinstance(begun, Taken):

@@ -321,13 +321,13 @@ class TestStoreMessage:
         assert waiting(office) == 0
 
     def test_mailbox_messages(self, open_office: Callable[..., Office]) -> None:
-        office = open_office(limits=Limits(mailbox_messages=2))
+        office = open_office(limits=Limits(mailbox_messages=2, sender_share=100))
         gateway = Gateway(office)
         alice, bob = gateway.register("alice", "bob")
         outcomes = gateway.ask(*[StoreMessage(alice, False, bob, 3, b"x")] * 3)
         assert outcomes[2] == Refused(Reason.MAILBOX_FULL, 30)
         office.close()
-        gateway = Gateway(open_office(limits=Limits(mailbox_messages=2)))
+        gateway = Gateway(open_office(limits=Limits(mailbox_messages=2, sender_share=100)))
         assert gateway.refused(StoreMessage(alice, False, bob, 3, b"x")) is Reason.MAILBOX_FULL
         gateway.store(bob, alice, b"another mailbox")
         gateway.ask(Settle(1, bob, False, 1, 1))
@@ -362,7 +362,7 @@ class TestStoreMessage:
         assert gateway.refused(StoreMessage(alice, False, bob, 3, b"x")) is Reason.MAILBOX_FULL
 
     def test_mailbox_bytes(self, open_office: Callable[..., Office]) -> None:
-        gateway = Gateway(open_office(limits=Limits(largest_message=100, mailbox_bytes=100)))
+        gateway = Gateway(open_office(limits=Limits(largest_message=100, mailbox_bytes=100, sender_share=100)))
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, bytes(60))
         assert gateway.refused(StoreMessage(alice, False, alice, 3, bytes(41))) is Reason.MAILBOX_FULL
@@ -388,8 +388,11 @@ class TestStoreRun:
     def frames(self, *messages: tuple[bytes, bytes, int, bytes]) -> bytes:
         return b"".join([pack_frame(*message) for message in messages])
 
-    def test_a_run_and_the_same_one_by_one_give_the_same(self, open_office: Callable[..., Office]) -> None:
-        office = open_office(limits=Limits(largest_message=100, mailbox_messages=3, mailbox_bytes=150))
+    @pytest.mark.parametrize("share", [1, 50, 67, 100])
+    def test_a_run_and_the_same_one_by_one_give_the_same(self, open_office: Callable[..., Office], share: int) -> None:
+        office = open_office(
+            limits=Limits(largest_message=100, mailbox_messages=3, mailbox_bytes=150, sender_share=share)
+        )
         gateway = Gateway(office)
         alice, bob, carol, dave = gateway.register("alice", "bob", "carol", "dave")
         gateway.ask(MarkProven(dave))
@@ -674,12 +677,15 @@ class TestUpload:
         gateway.ask(BeginUpload(1, alice, False, alice, 3, 0), MarkProven(alice))
         assert gateway.refused(CommitUpload(1)) is Reason.PROOF_NEEDED
 
-    def test_the_mailbox_filled_meanwhile(self, open_office: Callable[..., Office]) -> None:
+    def test_what_was_begun_has_its_place(self, open_office: Callable[..., Office]) -> None:
         gateway = Gateway(open_office(limits=Limits(mailbox_messages=1)))
         [alice] = gateway.register("alice")
         gateway.ask(BeginUpload(1, alice, False, alice, 3, 0))
-        gateway.store(alice, alice, b"x")
-        assert gateway.refused(CommitUpload(1)) is Reason.MAILBOX_FULL
+        assert gateway.refused(StoreMessage(alice, False, alice, 3, b"x")) is Reason.MAILBOX_FULL
+        run = StoreRun(False, pack_frame(alice, alice, 3, b"x"))
+        assert gateway.one(run) == RunStored(1, [RefusedFrame(0, Reason.MAILBOX_FULL, 30)])
+        assert gateway.one(CommitUpload(1)) == Stored(1)
+        assert gateway.refused(StoreMessage(alice, False, alice, 3, b"x")) is Reason.MAILBOX_FULL
 
     def test_once_with_its_token(self, office: Office, gateway: Gateway) -> None:
         alice, bob = gateway.register("alice", "bob")

@@ -24,6 +24,9 @@ REFUSED = [
     ("--mailbox-messages", "-5", "--mailbox-messages is 1 to "),
     ("--mailbox-messages", "0", "--mailbox-messages is 1 to 1000000000, not 0"),
     ("--mailbox-messages", "9" * 30, "--mailbox-messages is 1 to "),
+    ("--sender-share", "0", "--sender-share is 1 to 100, not 0"),
+    ("--sender-share", "-5", "--sender-share is 1 to 100, not -5"),
+    ("--sender-share", "101", "--sender-share is 1 to 100, not 101"),
     ("--mailbox-bytes", "-1", "--mailbox-bytes is 1 to "),
     ("--mailbox-bytes", "0", "--mailbox-bytes is 1 to "),
     ("--mailbox-bytes", "9" * 30, "--mailbox-bytes is 1 to "),
@@ -91,6 +94,7 @@ def test_the_edges_pass() -> None:
     least = checked(parse(words))
     assert least[:4] == (7, 1, 7, 1)
     assert checked(parse(["--uploads-of-user", "1"])).uploads_of_user == 1
+    assert [checked(parse(["--sender-share", share])).sender_share for share in ("1", "100")] == [1, 100]
     checked(parse(["--free-space-mark", str(2**62)]))
     checked(parse(["--free-space-mark", "0", "--journal", "65536", "--largest-message", str(LARGEST_CONTENT)]))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from common.entries import pack_frame
 from common.errors import NoFileLeft, StoreFailed
 from common.operations import (
     AbortUpload,
@@ -23,9 +24,12 @@ from common.operations import (
     MarkProven,
     Outcome,
     Refused,
+    RefusedFrame,
+    RunStored,
     Settle,
     Stored,
     StoreMessage,
+    StoreRun,
     Taken,
     UploadGone,
 )
@@ -38,6 +42,7 @@ from tests.storage_worker.office import Gateway, Office, pieces
 Open = Callable[..., Office]
 FULL = Refused(Reason.STORAGE_FULL, 30)
 MAILBOX_FULL = Refused(Reason.MAILBOX_FULL, 30)
+SHARE = Refused(Reason.SENDER_SHARE, 30)
 TOO_MANY = Refused(Reason.TOO_FAST, 30)
 
 
@@ -119,7 +124,7 @@ class TestRoom:
         assert office.post_office.uploaded == 0
 
     def test_they_are_charged_to_the_mailbox(self, open_office: Open) -> None:
-        office = open_office(limits=Limits(largest_message=100, mailbox_bytes=100))
+        office = open_office(limits=Limits(largest_message=100, mailbox_bytes=100, sender_share=100))
         gateway = Gateway(office)
         alice, bob = gateway.register("alice", "bob")
         assert begin(gateway, 1, alice, bob, 80) == Taken(0)
@@ -135,6 +140,56 @@ class TestRoom:
         assert isinstance(gateway.one(CommitUpload(1)), Stored)
         assert begin(gateway, 6, alice, bob, 21) == MAILBOX_FULL
         assert begin(gateway, 7, alice, bob, 20) == Taken(0)
+
+    @pytest.mark.parametrize("kept", [1, 100_000])
+    def test_what_has_come_is_charged_to_texts_too(
+        self, open_office: Open, monkeypatch: pytest.MonkeyPatch, kept: int
+    ) -> None:
+        monkeypatch.setattr("storage_worker.message_queue._MAILBOXES_KEPT", kept)
+        office = open_office(limits=Limits(largest_message=100, mailbox_bytes=100, sender_share=100))
+        gateway = Gateway(office)
+        alice, bob = gateway.register("alice", "bob")
+        assert begin(gateway, 1, alice, bob, 80) == Taken(0)
+        assert gateway.one(Chunk(1, bytes(60))) == Taken(60)
+        gateway.store(bob, alice, b"another mailbox")
+        office.absorb()
+        text, most = StoreMessage(bob, False, bob, 3, bytes(41)), StoreMessage(bob, False, bob, 3, bytes(20))
+        assert gateway.one(text) == MAILBOX_FULL, "nothing overfills it"
+        run = StoreRun(False, pack_frame(bob, bob, 3, bytes(41)) + pack_frame(bob, bob, 3, bytes(20)))
+        assert gateway.one(run) == RunStored(2, [RefusedFrame(0, Reason.MAILBOX_FULL, 30)])
+        assert gateway.one(Chunk(1, bytes(20))) == Taken(80)
+        assert gateway.one(most) == MAILBOX_FULL
+        assert gateway.one(CommitUpload(1)) == Stored(3), "what has come whole is never refused for the mailbox"
+        assert gateway.one(most) == MAILBOX_FULL
+        # What ends gives its room back.
+        gateway.ask(Settle(9, bob, False, 1, 3))
+        assert begin(gateway, 2, alice, bob, 100) == Taken(0)
+        assert gateway.one(Chunk(2, bytes(90))) == Taken(90)
+        assert gateway.one(most) == MAILBOX_FULL
+        assert gateway.one(AbortUpload(2)) == Done()
+        assert begin(gateway, 3, alice, bob, 100) == Taken(0)
+        assert gateway.one(Chunk(3, bytes(90))) == Taken(90)
+        gateway = Gateway(office)
+        assert isinstance(gateway.one(most), Stored), "a greeting ends uploads"
+        assert begin(gateway, 4, alice, bob, 80) == Taken(0)
+        assert gateway.one(Chunk(4, bytes(80))) == Taken(80)
+        office.post_office.roll_back()
+        assert isinstance(gateway.one(most), Stored), "an undone turn, too"
+
+    def test_they_are_charged_to_their_sender(self, open_office: Open) -> None:
+        gateway = Gateway(open_office(limits=Limits(largest_message=100, mailbox_bytes=100, sender_share=20)))
+        alice, bob = gateway.register("alice", "bob")
+        assert begin(gateway, 1, alice, bob, 60) == Taken(0), "one message is always his"
+        assert gateway.one(Chunk(1, bytes(60))) == Taken(60)
+        assert begin(gateway, 2, alice, bob, 1) == SHARE, "but not beside another"
+        assert gateway.one(StoreMessage(alice, False, bob, 3, b"")) == SHARE
+        assert isinstance(gateway.one(StoreMessage(bob, False, bob, 3, bytes(12))), Stored)
+        assert begin(gateway, 3, bob, bob, 8) == Taken(0)
+        assert gateway.one(StoreMessage(bob, False, bob, 3, bytes(8))) == Stored(2), "what has come counts"
+        assert gateway.one(Chunk(3, bytes(8))) == SHARE
+        assert gateway.one(CommitUpload(3)) == UploadGone()
+        assert gateway.one(CommitUpload(1)) == Stored(3)
+        assert begin(gateway, 4, alice, bob, 1) == SHARE
 
 
 class TestNoFileLeft:

@@ -5,7 +5,7 @@ $ bob --quiet register bob
 $ alice --quiet send bob hello
 
 # A mailbox that is full: what was sent waits, and goes by itself.
-$ server limit --mailbox-messages 3
+$ server limit --mailbox-messages 3 --sender-share 100
 $ alice --quiet send bob third
 $ alice send bob fourth
 ! messageu: The recipient's mailbox is full. {ANY} The message is kept and sent again by itself.
@@ -34,6 +34,27 @@ $ alice recv
 $ bob recv
 > {TIME} alice: fourth
 > {TIME} alice: fifth
+
+# A mailbox that is more than half full, of which one sender may have a part: others can still send.
+$ carol --quiet register carol
+> ...
+$ server limit --mailbox-messages 6 --sender-share 34
+$ alice -q send bob one
+$ alice -q send bob two
+$ alice -q send bob three
+$ alice send bob four
+! messageu: The recipient's mailbox is filling up, and holds as much from you as one sender may have. {ANY} The message is kept and sent again by itself.
+= 5
+$ carol -q send bob "There is room for me."
+$ bob recv
+> {TIME} alice: one
+> {TIME} alice: two
+> {TIME} alice: three
+> {TIME} carol sent a symmetric key
+> {TIME} carol: There is room for me.
+$ alice -q recv
+$ bob recv
+> {TIME} alice: four
 
 # No file to send, and none that can be.
 $ alice send bob --file {HOME}/nothing
@@ -102,3 +123,4 @@ $ dave register dave --json
 = 1
 $ alice users
 > bob
+> carol

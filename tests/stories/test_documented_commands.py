@@ -120,6 +120,7 @@ PLAYS: Final = (
     Play("gateway --host", "--host HOST", "python -m gateway --help"),
     Play("python -m storage_worker --help", "--mailbox-messages"),
     Play("storage_worker --mailbox-bytes", "--mailbox-bytes", "python -m storage_worker --help"),
+    Play("storage_worker --sender-share", "--sender-share", "python -m storage_worker --help"),
     Play("storage_worker --uploads", "--uploads", "python -m storage_worker --help"),
     Play("scripts/admin", "new-generation", "scripts/admin --help"),
     Play("scripts/admin users", "^.*alice"),
