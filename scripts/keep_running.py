@@ -47,6 +47,7 @@ KILL_AFTER = 4.5
 END_TIME = 0.5
 """What is left of KILL_AFTER for a program whose signal was held back for others."""
 LOOK_AGAIN_AFTER = 1.0
+FIRST_PROCESS = 1
 FARTHEST_ANCESTOR = 8
 """How many generations lie at most between honcho and a keeper that it started."""
 
@@ -186,7 +187,8 @@ class Doorbell:
     def __init__(self, ancestors: int, after: str | None = None) -> None:
         self._parent = os.getppid() if ancestors else None
         numbers = ancestors_of(os.getpid(), ancestors)
-        self._top = numbers[-1] if after is not None and numbers else None
+        # In a container honcho may be the first process, which is out of sight: then all keepers there are are its.
+        self._top = numbers[-1] if numbers and len(numbers) == ancestors else FIRST_PROCESS
         self._after = after
         self._pidfds = open_all(numbers)
         self._others: list[int] | None = None
@@ -223,7 +225,7 @@ class Doorbell:
     def others_run(self) -> bool:
         """Whether keepers run whose programs have to end before ours. They are looked for at the first call."""
         if self._others is None:
-            found = [] if self._after is None or self._top is None else keepers_of(self._after, self._top)
+            found = [] if self._after is None else keepers_of(self._after, self._top)
             self._others = open_all(found)
         return bool(self._others)
 
@@ -258,14 +260,17 @@ def open_all(pids: Sequence[int]) -> list[int]:
 
 
 def keepers_of(name: str, top: int) -> list[int]:
-    """Return the numbers of the keepers of programs of that name among the descendants of process `top`."""
+    """Return the numbers of the keepers of programs of that name among the descendants of process `top`.
+
+    Of the first process: of all that can be seen.
+    """
     found: list[int] = []
     for entry in Path("/proc").iterdir():
         # A process that ends while it is looked at is none that has to be waited for.
         with contextlib.suppress(OSError):
             if entry.name.isdigit() and kept_program(entry.joinpath("cmdline").read_bytes()) == name:
                 pid = int(entry.name)
-                if top in ancestors_of(pid, FARTHEST_ANCESTOR):
+                if top == FIRST_PROCESS or top in ancestors_of(pid, FARTHEST_ANCESTOR):
                     found.append(pid)
     return found
 

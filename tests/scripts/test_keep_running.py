@@ -20,6 +20,7 @@ from scripts.keep_running import (
     ancestors_of,
     as_exit_code,
     display_name,
+    keepers_of,
     kept_program,
     main,
     open_all,
@@ -452,6 +453,9 @@ def test_real_programs_end_one_after_the_other(tmp_path: Path) -> None:
     first, second = keepers
     try:
         eventually(lambda: said.exists() and said.read_text().count("started") == 2)
+        assert keepers_of("first", os.getpid()) == [first.pid]
+        assert first.pid in keepers_of("first", 1)
+        assert keepers_of("first", second.pid) == []
         second.terminate()
         # It waits for its parent's end already.
         eventually(lambda: second.poll() is not None or pidfds_of(second.pid) == 2)
