@@ -31,7 +31,14 @@ from client.store import SPOOL_FOLDER, STORE_FILE
 from client.tables.foreign import check_foreign_store, forget_files_to_send
 from client.vault import CHUNK, ArchiveOpener, ArchiveSealer
 from common.disk import sync_folder, writing
-from common.errors import CipherError, InfoFileError, SettingRejected, StoreBroken
+from common.errors import (
+    CipherError,
+    FileUnwritten,
+    InfoFileError,
+    SettingRejected,
+    StoreBroken,
+    StoreUnwritable,
+)
 from common.info_files import SERVER_INFO
 
 _SPOOLED: Final = re.compile(r"[0-9a-f]{32}")
@@ -97,12 +104,14 @@ def _bring(stream: "_Rest", source: Path, home: Path) -> None:
 
 
 def _check_store(source: Path, arriving: Path) -> None:
-    """Whoever made the file chose what its store says. Raises `InfoFileError`."""
+    """Whoever made the file chose what its store says. Raises `InfoFileError`, `FileUnwritten`."""
     if not (arriving / STORE_FILE).exists():
         return
     try:
         check_foreign_store(arriving / STORE_FILE, arriving / SPOOL_FOLDER)
         forget_files_to_send(arriving / STORE_FILE)
+    except StoreUnwritable as error:
+        raise FileUnwritten(arriving / STORE_FILE, str(error).rstrip("."), error.advice) from error
     except StoreBroken as error:
         problem = str(error).rstrip(".")
         raise InfoFileError(

@@ -159,11 +159,18 @@ def parser(*, as_json: bool = False) -> Parser:
     send.add_argument(
         "--file",
         metavar="PATH",
-        type=Path,
+        type=to_send,
         nargs="+",
         action="extend",
         default=[],
-        help="send files, behind NAME and TEXT; may be repeated",
+        help="send files, behind NAME and TEXT; may be repeated. - is standard input (./- a file of that name); pipes, "
+        "`<(COMMAND)` and files of /proc are read to their end",
+    )
+    send.add_argument(
+        "--name",
+        metavar="NAME",
+        dest="called",
+        help="what the one file that is sent is called in your history (default: its path)",
     )
     send.text_behind = frozenset({"--to"})
     send.arrange = _what_is_sent
@@ -237,7 +244,9 @@ def parser(*, as_json: bool = False) -> Parser:
         "With the time at which the server accepted it where it told.",
     )
     history.add_argument("name", metavar="NAME", nargs="?", help="with this user alone (default: all)")
-    history.add_argument("--search", metavar="WORDS", help="what holds all of these words, in any case")
+    history.add_argument(
+        "--search", metavar="WORDS", help="what holds all of these words, in any case and in any form of Unicode"
+    )
     export = command(
         "export",
         "write the whole home into one encrypted file",
@@ -293,6 +302,11 @@ def _examples(command: str) -> str:
     return "\n".join(["examples:", *(f"  {line}" for line in EXAMPLES[command])])
 
 
+def to_send(text: str) -> Path:
+    """Take a path behind --file; - is standard input."""
+    return Path("/dev/stdin") if text == "-" else Path(text)
+
+
 def _what_is_sent(options: argparse.Namespace, line: Line) -> list[str]:
     """Tell recipients, text and options of `send` apart; gives no word that might be something else than it seems.
 
@@ -317,7 +331,8 @@ def _what_is_sent(options: argparse.Namespace, line: Line) -> list[str]:
     if not text and line.literal == len(line.words):
         raise argparse.ArgumentTypeError(f"There is no text behind `--`. To send `--` itself: `{way} --`.")
     behind = next((seen.option for seen in line.seen[begun:] if seen.option != "--to"), "--file")
-    if not text and behind != "--file":
+    # Both take what stands behind them, so that neither can be the text and go unnoticed.
+    if not text and behind not in {"--file", "--name"}:
         raise argparse.ArgumentTypeError(
             f"{behind} stands where the text does. To send it: `{way} {behind}`. As an option it stands before the "
             "name, or behind the text, `-` for standard input, or the files."

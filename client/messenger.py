@@ -57,7 +57,7 @@ from client.mail import (
 )
 from client.messages import Messages
 from client.outbox import Outbox
-from client.outgoing_file import file_to_send
+from client.outgoing_file import check_file
 from client.passphrase_source import PassphraseSource
 from client.receiving import Receiving
 from client.registration import Registration
@@ -480,9 +480,8 @@ class Messenger:
             raise ValueRejected("There is no text to send.")
         if not isinstance(content, str | bytes):
             path = Path(content)
-            with file_to_send(path):
-                # Not even a key is sent for what can't be sent.
-                pass
+            # Not even a key is sent for what can't be sent.
+            check_file(path)
             self.agree_on_key(name)
             return self.send_file(name, path, progress, preparing)
         if isinstance(content, str):
@@ -505,12 +504,13 @@ class Messenger:
         path: str | PathLike[str],
         progress: Progress | None = None,
         preparing: Progress | None = None,
+        called: str | None = None,
     ) -> Sent:
-        """Send a file's bytes under the shared key (153). Raises `FileUnreadable`, `NoSharedKey`.
+        """Send a file's bytes under the shared key (153); the history has them under the path, or as they are `called`.
 
-        See `Sending.send_file`.
+        Raises `FileUnreadable`, `NoSharedKey`. See `Sending.send_file`.
         """
-        return self._sending.send_file(name, Path(path), progress, preparing)
+        return self._sending.send_file(name, Path(path), progress, preparing, called)
 
     def keep_text(self, name: str, text: str) -> SentMessage:
         """Put a text into the outbox, behind a new symmetric key where there is none to send under.

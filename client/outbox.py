@@ -29,7 +29,7 @@ from client.ciphers import RandomBytes
 from client.contacts import Contact, Contacts
 from client.greeting import Tell
 from client.mail import Failed
-from client.outgoing_file import encrypted_file, file_to_send, spooled
+from client.outgoing_file import can_be_read_again, can_be_sent, encrypted_file, encrypted_stream, file_to_send, spooled
 from client.refusals import refused
 from client.rekeying import Rekeying
 from client.server_link import Progress, ServerLink
@@ -156,12 +156,22 @@ class Outbox:
                 raise CipherError("the history has another text")
             return content
         path = paths.from_kept(sent.path or "")
+        if can_be_sent(path) and not can_be_read_again(path):
+            raise FileUnreadable("no copy of its bytes was kept", f"{path} is no file. Send them as a new message.")
         digest = _Digest()
-        with file_to_send(path) as (descriptor, size):
-            if ciphers.encrypted_size(size) != row.size:
+
+        def same_size(came_to: int) -> None:
+            if came_to > row.size:
                 raise FileUnreadable("the file has changed", f"{path} has another size.")
-            parts = _hashed(encrypted_file(descriptor, path, size, key, None), digest)
-            body = spooled(self._store.spools, parts, row.size)
+
+        with file_to_send(path) as (descriptor, size):
+            if size is None:
+                encrypted = encrypted_stream(descriptor, key)
+            else:
+                if ciphers.encrypted_size(size) != row.size:
+                    raise FileUnreadable("the file has changed", f"{path} has another size.")
+                encrypted = encrypted_file(descriptor, path, size, key, None)
+            body, _ = spooled(self._store.spools, _hashed(encrypted, digest), same_size)
         if row.digest is None or digest.of(row.size) != row.digest:
             if isinstance(body, str):
                 self._store.spools.forget(body)
@@ -288,7 +298,7 @@ class Outbox:
             answer = self._link.ask(SendRequest(me, row.recipient, row.kind, content, row.token))
         else:
             request = LargeSendRequest(me, row.recipient, row.kind, row.size, row.token)
-            answer = self._link.ask(request, self._body(row.spool, row.size, progress, digest))
+            answer = self._link.ask(request, self.body(row.spool, row.size, progress, digest))
         came_to = None if digest is None else digest.of(row.size)
         if isinstance(answer, ErrorResponse):
             return answer, came_to
@@ -298,9 +308,12 @@ class Outbox:
             )
         return answer, came_to
 
-    def _body(self, spool: str, size: int, progress: Progress | None, digest: "_Digest | None") -> Iterator[bytes]:
+    def body(
+        self, content: bytes | str, size: int, progress: Progress | None, digest: "_Digest | None" = None
+    ) -> Iterator[bytes]:
+        """Give a content, or what the spool file of this name holds, in parts. Raises `StoreBroken`."""
         passed = 0
-        for part in self._store.spools.read(spool, CHUNK):
+        for part in [content] if isinstance(content, bytes) else self._store.spools.read(content, CHUNK):
             if digest is not None:
                 digest.add(part)
             yield part

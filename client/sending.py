@@ -8,11 +8,13 @@ Source: docs/client-protocol.md; docs/guarantees.md.
 """
 
 import os
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from client import ciphers, paths
 from client.agreement import Agreement
+from client.ciphers import SymmetricKey
 from client.contacts import Contact, Contacts
 from client.directory import Directory
 from client.dispatch import Dispatch
@@ -21,7 +23,15 @@ from client.insistence import Insistence
 from client.line import Line
 from client.mail import Sent, SentMessage
 from client.outbox import Outbox
-from client.outgoing_file import bytes_to_send, encrypted_file, file_to_send, spooled
+from client.outgoing_file import (
+    ToSend,
+    bytes_to_send,
+    encrypted_file,
+    encrypted_stream,
+    file_to_send,
+    inherited,
+    spooled,
+)
 from client.server_link import Progress
 from client.tables.keys import KeyRow
 from client.tables.sent import Outgoing
@@ -54,6 +64,7 @@ class Sending:
         self._outbox = outbox
         self._history = history
         self._insistence = insistence
+        self._read_already: set[int] = set()
 
     def send_text(self, name: str, text: str) -> Sent:
         """Send a text under the shared key (150). Raises `NoSharedKey`, `ValueRejected` (no Unicode)."""
@@ -68,14 +79,20 @@ class Sending:
         )
 
     def send_file(
-        self, name: str, path: Path, progress: Progress | None = None, preparing: Progress | None = None
+        self,
+        name: str,
+        path: Path,
+        progress: Progress | None = None,
+        preparing: Progress | None = None,
+        called: str | None = None,
     ) -> Sent:
-        """Send a file's bytes under the shared key (153).
+        """Send a file's bytes under the shared key (153); the history has them under the path, or as they are `called`.
 
-        Through the outbox they are encrypted first, which `preparing` is told of. A large file starts over by itself
-        when the connection breaks. Raises `FileUnreadable`, `NoSharedKey`.
+        Through the outbox they are encrypted first, which `preparing` is told of. So are those whose number is not
+        known before, with the published protocol too: what is read from a pipe can't be read again. A large file starts
+        over by itself when the connection breaks. Raises `FileUnreadable`, `NoSharedKey`, `StoreBroken` (no room).
         """
-        outgoing = Outgoing(None, paths.kept(path.absolute()))
+        outgoing = Outgoing(None, paths.kept(path.absolute()) if called is None else paths.plain(called))
         return self._send_contents(name, path, file_to_send(path), outgoing, progress, preparing)
 
     def send_bytes(
@@ -90,7 +107,7 @@ class Sending:
         self,
         name: str,
         path: Path,
-        opening: AbstractContextManager[tuple[int, int]],
+        opening: AbstractContextManager[ToSend],
         outgoing: Outgoing,
         progress: Progress | None,
         preparing: Progress | None,
@@ -99,30 +116,51 @@ class Sending:
         had_key = self._contacts.has_sending_key(contact)
         offline = self._dispatch.catch_up(progress)
         key = self._key_after_catching_up(contact, offline, had_key=had_key)
+        through_the_outbox = self._dispatch.goes_through_the_outbox(offline)
         with opening as (descriptor, plain_size):
-            size = ciphers.encrypted_size(plain_size)
-            self._check_size(size)
-            if not self._dispatch.goes_through_the_outbox(offline):
-                request = LargeSendRequest(
-                    self._account.identity().client_id, contact.client_id, MessageKind.FILE, size
-                )
+            if plain_size is not None and not through_the_outbox:
+                size = ciphers.encrypted_size(plain_size)
+                self._check_size(size)
 
-                def ask(watch: Progress) -> Sent:
+                def parts(watch: Progress) -> Iterator[bytes]:
                     os.lseek(descriptor, 0, os.SEEK_SET)
-                    parts = encrypted_file(descriptor, path, plain_size, key.key, watch)
-                    return self._dispatch.ask_to_store(contact, request, parts)
+                    return encrypted_file(descriptor, path, plain_size, key.key, watch)
 
-                # Where all of it was out and no answer came, nobody knows whether the server has it.
-                again = (ServerUnreachable,)
-                return self._dispatch.noted(
-                    contact, request.kind, outgoing, lambda: self._insistence.do(ask, progress, again)
-                )
-            self._outbox.check_room()
-            parts = encrypted_file(descriptor, path, plain_size, key.key, preparing)
-            content = spooled(self._store.spools, parts, size)
-        return self._dispatch.send_once(
-            contact, MessageKind.FILE, size, content, offline, under=key.number, progress=progress, outgoing=outgoing
-        )
+                return self._send_published(contact, size, parts, outgoing, progress)
+            if through_the_outbox:
+                self._outbox.check_room()
+            content, size = self._encrypted(ToSend(descriptor, plain_size), path, key.key, preparing)
+        if through_the_outbox:
+            return self._dispatch.send_once(
+                contact, MessageKind.FILE, size, content, offline, under=key.number, progress=progress,
+                outgoing=outgoing,
+            )  # fmt: skip
+        try:
+            return self._send_published(
+                contact, size, lambda watch: self._outbox.body(content, size, watch), outgoing, progress
+            )
+        finally:
+            if isinstance(content, str):
+                self._store.spools.forget(content)
+
+    def _send_published(
+        self,
+        contact: Contact,
+        size: int,
+        parts: Callable[[Progress], Iterator[bytes]],
+        outgoing: Outgoing,
+        progress: Progress | None,
+    ) -> Sent:
+        """Send a file by 603; `parts` gives its encrypted content, once for each attempt."""
+        me = self._account.identity().client_id
+        request = LargeSendRequest(me, contact.client_id, MessageKind.FILE, size)
+
+        def ask(watch: Progress) -> Sent:
+            return self._dispatch.ask_to_store(contact, request, parts(watch))
+
+        # Where all of it was out and no answer came, nobody knows whether the server has it.
+        again = (ServerUnreachable,)
+        return self._dispatch.noted(contact, request.kind, outgoing, lambda: self._insistence.do(ask, progress, again))
 
     def keep_text(self, name: str, text: str) -> SentMessage:
         """Put a text into the outbox, behind a new symmetric key where there is none to send under.
@@ -140,11 +178,12 @@ class Sending:
         """Put a file into the outbox, encrypted, as `keep_text` does a text. Raises `FileUnreadable` too."""
         assert self._greeting.has_proven
         contact = self._directory.contact(name)
-        with file_to_send(path) as (descriptor, plain_size):
-            size = ciphers.encrypted_size(plain_size)
-            self._check_size(size)
+        with file_to_send(path) as file:
+            if file.size is not None:
+                # Before a key is made.
+                self._check_size(ciphers.encrypted_size(file.size))
             key = self._agreement.key_at_hand(contact)
-            content = spooled(self._store.spools, encrypted_file(descriptor, path, plain_size, key.key, progress), size)
+            content, size = self._encrypted(file, path, key.key, progress)
         outgoing = Outgoing(None, paths.kept(path.absolute()))
         return self._keep(contact, MessageKind.FILE, size, content, outgoing, key.number)
 
@@ -176,7 +215,27 @@ class Sending:
         assert kept is not None
         return kept
 
+    def _encrypted(
+        self, file: ToSend, path: Path, key: SymmetricKey, preparing: Progress | None
+    ) -> tuple[bytes | str, int]:
+        """A file's content, encrypted, in memory or, if it is large, on disk under the name that is given; its size."""
+        if file.size is not None:
+            self._check_size(ciphers.encrypted_size(file.size))
+            parts = encrypted_file(file.descriptor, path, file.size, key, preparing)
+        else:
+            number = inherited(path)
+            if number is not None:
+                if number in self._read_already:
+                    raise FileUnreadable(
+                        f"{path} was sent already, and can't be read twice; nothing was sent.",
+                        "Write it to a file first, and send that one.",
+                    )
+                self._read_already.add(number)
+            parts = encrypted_stream(file.descriptor, key)
+        return spooled(self._store.spools, parts, self._check_size)
+
     def _check_size(self, size: int) -> None:
+        """Raise `FileUnreadable` for what is larger than the server takes; of a pipe `size` is what has come of it."""
         session = self._greeting.session
         largest = LARGEST_CONTENT if session is None else min(LARGEST_CONTENT, session.max_payload - SEND_HEAD.size)
         if size > largest:

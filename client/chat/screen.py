@@ -46,7 +46,7 @@ from client.chat.events import (
 )
 from client.chat.workers import described
 from client.messenger import KeyReceived, KeyRequested, Messenger, Received, SentMessage
-from client.outgoing_file import meant
+from client.outgoing_file import can_be_sent, meant
 from client.visible import visible_line
 from client.wrapping import wrapped
 from common.errors import FileUnreadable, MessageUError
@@ -288,7 +288,7 @@ class Screen:
         try:
             # As the history has it, wherever it is shown.
             path = meant(named).absolute()
-            there = path.is_file()
+            there = can_be_sent(path)
         except FileUnreadable as error:
             self._say(f"There is no file {error.advice}")
             return False

@@ -11,8 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from client.arguments import to_send
 from client.commands.output import Output
 
+_PATHS: Final = frozenset({Path, to_send})
+"""The types of arguments that are paths."""
 _BASH: Final = """\
 _messageu() {{
     local word="${{COMP_WORDS[COMP_CWORD]}}" command="" at
@@ -115,7 +118,7 @@ def _fish(top: argparse.ArgumentParser) -> str:
         condition = f"contains -- {name} (__messageu_command)"
         own = [action for action in sub._actions if not common & set(action.option_strings)]
         # What stands without an option before it, and what comes behind the first value of one that takes many.
-        if not any(action.type is Path for action in own if not action.option_strings or action.nargs == "+"):
+        if not any(action.type in _PATHS for action in own if not action.option_strings or action.nargs == "+"):
             lines.append(_fish_line(condition, "-f", None))
         for action in own:
             if action.choices:
@@ -125,7 +128,7 @@ def _fish(top: argparse.ArgumentParser) -> str:
 
 
 def _fish_options(condition: str, action: argparse.Action) -> list[str]:
-    value = "" if action.nargs == 0 else " -r -F" if action.type is Path else " -x"
+    value = "" if action.nargs == 0 else " -r -F" if action.type in _PATHS else " -x"
     forms = [f"-l {form[2:]}" if form.startswith("--") else f"-s {form[1:]}" for form in action.option_strings]
     return [_fish_line(condition, form + value, action.help) for form in forms]
 

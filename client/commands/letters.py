@@ -25,6 +25,7 @@ from client.messenger import (
     UnknownKind,
     Unreadable,
 )
+from client.searching import folded
 from client.visible import marked, visible_line, visible_name, visible_text
 from common.errors import MessageUError
 
@@ -172,13 +173,13 @@ def shown_name(messenger: Messenger, name: str) -> str:
 
 def history(messenger: Messenger, output: Output, name: str | None, search: str | None) -> int:
     """List what was received and sent, the oldest first."""
-    words = (search or "").casefold().split()
+    words = folded(search or "").split()
     shown = 0
     for message in messenger.history():
         other = message.recipient.name if isinstance(message, SentMessage) else message.sender_name
         if name is not None and other != name:
             continue
-        haystack = _searchable(message).casefold()
+        haystack = folded(_searchable(message))
         if not all(word in haystack for word in words):
             continue
         shown += 1

@@ -140,7 +140,15 @@ def _with_messenger(
                 from client.commands.send import send
 
                 text = " ".join(options.text) if options.text else None
-                return send(messenger, output, options.to, text, options.file, from_input=options.from_input)
+                return send(
+                    messenger,
+                    output,
+                    options.to,
+                    text,
+                    options.file,
+                    from_input=options.from_input,
+                    called=options.called,
+                )
             case "recv":
                 answer = settings.answer_key_requests()
                 return letters.receive(messenger, output, options.wait, options.most, answer)

@@ -16,7 +16,8 @@ from client import exit_codes
 from client.commands.letters import shown_name
 from client.commands.output import Output, OutputRefused, Value
 from client.messenger import Messenger
-from common.errors import ClientError, FileUnreadable, MessageUError, SettingRejected
+from client.outgoing_file import can_be_read_again, check_file, inherited
+from common.errors import ClientError, MessageUError, SettingRejected
 
 LONGEST_TEXT: Final = 1024 * 1024
 """Bytes of a text from standard input; more is sent with --file."""
@@ -27,10 +28,16 @@ class _Part(NamedTuple):
 
     path: Path | None
     text: str = ""
+    called: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What a file is called here."""
+        return str(self.path) if self.called is None else self.called
 
     def fields(self) -> dict[str, Value]:
         """Say what it is, for JSON."""
-        return {"kind": "text"} if self.path is None else {"kind": "file", "path": str(self.path)}
+        return {"kind": "text"} if self.path is None else {"kind": "file", "path": self.name}
 
 
 class _Failure(NamedTuple):
@@ -41,21 +48,31 @@ class _Failure(NamedTuple):
 
 
 def send(
-    messenger: Messenger, output: Output, names: list[str], text: str | None, files: list[Path], *, from_input: bool
+    messenger: Messenger,
+    output: Output,
+    names: list[str],
+    text: str | None,
+    files: list[Path],
+    *,
+    from_input: bool,
+    called: str | None = None,
 ) -> int:
     """Send a text, or files, or both, the text first, to one user after the other; give the exit code.
 
-    `from_input`: the text is what standard input has. The exit code is that of the first failure whose message was not
+    `from_input`: the text is what standard input has. `called`: what the one file is called, instead of its path. The
+    exit code is that of the first failure whose message was not
     kept, else that of the first one.
     """
+    if called is not None and len(files) != 1:
+        raise SettingRejected("--name is for one file: it names what --file sends.")
+    _check_files(files, several=len(names) > 1, from_input=from_input)
     if from_input:
         text = _standard_input(output)
     if text == "":
         raise SettingRejected(f"There is no text to send: {'the input was' if from_input else 'it is'} empty.")
-    _check_files(files)
     # Without one, nothing can be sent to anybody.
     messenger.identity()
-    parts = [*(() if text is None else (_Part(None, text),)), *map(_Part, files)]
+    parts = [*(() if text is None else (_Part(None, text),)), *(_Part(path, called=called) for path in files)]
     found = [_send_to(messenger, output, name, parts, several=len(names) > 1) for name in names]
     failures = [failure for failure in found if failure is not None]
     first = next((failure for failure in failures if not failure.kept), failures[0] if failures else None)
@@ -87,7 +104,7 @@ def _send_to(messenger: Messenger, output: Output, name: str, parts: list[_Part]
                 one = fails(error, part, kept=True)
                 failure = failure or one
             elif kept is not None:
-                output.say(f"{part.path} is kept too.")
+                output.say(f"{part.name} is kept too.")
             kept = kept or error
         except KeyboardInterrupt:
             _say_kept(output, kept)
@@ -116,14 +133,16 @@ def _send_one(messenger: Messenger, output: Output, name: str, part: _Part) -> N
         if part.path is None:
             sent = messenger.send_text(name, part.text)
         else:
-            sent = messenger.send_file(name, part.path, progress, preparing)
+            if inherited(part.path) == 0 and sys.stdin.isatty():
+                output.say("Enter the file's content, then Ctrl-D:")
+            sent = messenger.send_file(name, part.path, progress, preparing, part.called)
         verified = messenger.is_verified(sent.recipient)
         fields: dict[str, Value] = {"to": sent.recipient.name, "id": sent.recipient.client_id.hex(), **part.fields()}
         if output.as_json:
             output.data("sent", "", **fields, message_id=sent.message_id, recipient_verified=verified)
         else:
             shown = messenger.shown(sent.recipient)
-            output.say(f"Sent to {shown}." if part.path is None else f"{part.path} is sent to {shown}.")
+            output.say(f"Sent to {shown}." if part.path is None else f"{part.name} is sent to {shown}.")
 
 
 def _standard_input(output: Output) -> str:
@@ -135,10 +154,18 @@ def _standard_input(output: Output) -> str:
     return raw.decode("utf-8", errors="replace").removesuffix("\n")
 
 
-def _check_files(files: list[Path]) -> None:
+def _check_files(files: list[Path], *, several: bool, from_input: bool) -> None:
     """Before anything is sent, so that of several files all go or none."""
+    once: list[int | Path] = []
     for path in files:
-        if not path.exists():
-            raise FileUnreadable(f"There is no file {path}; nothing was sent.", "Check the path.")
-        if not path.is_file():
-            raise FileUnreadable(f"{path} is no regular file; nothing was sent.", "Name a file; pack a folder first.")
+        check_file(path)
+        if not can_be_read_again(path):
+            number = inherited(path)
+            once.append(path if number is None else number)
+    if from_input and 0 in once:
+        raise SettingRejected("Standard input is the text or the file, not both; nothing was sent.")
+    if len(once) > len(set(once)) or (once and several):
+        raise SettingRejected(
+            "What comes from standard input or a pipe can be read, and sent, once; nothing was sent. "
+            "Write it to a file first, and send that one."
+        )

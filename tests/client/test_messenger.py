@@ -412,9 +412,8 @@ def sealed(recipient: Messenger, key: SymmetricKey) -> bytes:
     return ciphers.seal_key(key, recipient.identity().private_key.public_key(), os.urandom)
 
 
-@pytest.mark.parametrize("path", ["missing", ".", "a\0b", "pipe"])
+@pytest.mark.parametrize("path", ["missing", ".", "a\0b"])
 def test_what_is_no_file(pair: tuple[Messenger, Messenger], tmp_path: Path, path: str) -> None:
-    os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FileUnreadable, match=r"^file not found$") as caught:
         pair[0].send_file("bob", tmp_path / path)
     assert caught.value.advice

@@ -40,7 +40,7 @@ def test_a_part_that_is_missing_unknown_or_doubled_is_told(document: str) -> Non
 def test_what_the_parts_say() -> None:
     made = client_reference.parts()
     assert made["command send"].startswith(
-        "### `messageu send [NAME] [TEXT …] [--to NAME …] [--file PATH …]`\n\nSend a text or files"
+        "### `messageu send [NAME] [TEXT …] [--to NAME …] [--file PATH …] [--name NAME]`\n\nSend a text or files"
     )
     assert "| `--wait S` | wait up to S seconds for mail; exit code 124 when" in made["command recv"]
     assert made["command passphrase"].startswith(
