@@ -8,11 +8,12 @@ Source: docs/client.md, "Export and import".
 
 from pathlib import Path
 
-from client import archive, newcomer, passphrase_source
+from client import archive, newcomer, passphrase_source, server_file
 from client.commands.account import show_identity
 from client.commands.output import Output
 from client.home import require_somebody
 from common.errors import PassphraseNeeded
+from common.info_files import ServerAddress
 
 _OPTION = "--passphrase-file"
 
@@ -34,6 +35,13 @@ def import_home(output: Output, home: Path, source: Path, given: str | None) -> 
     archive.import_home(home, source, given or passphrase_source.ask("Passphrase of the file: "))
     output.say(f"{source} is restored in {home}. Use one of the two homes from now on, not both.")
     return 0
+
+
+def remember_server(output: Output, home: Path, server: ServerAddress) -> None:
+    """Have the imported home use the server that the command line named. Raises `FileUnwritten`."""
+    sentence = server_file.remember(home, server)
+    if sentence is not None:
+        output.say(sentence)
 
 
 def _import_identity(output: Output, home: Path, source: Path, given: str | None) -> int:

@@ -46,9 +46,16 @@ def run(options: argparse.Namespace) -> int:
             from client import passphrase_source
             from client.commands import carry
 
-            move = carry.export_home if options.command == "export" else carry.import_home
             given = passphrase_source.named(options.passphrase_file, options.passphrase_command)
-            return move(output, settings.home, options.file, given)
+            if options.command == "export":
+                return carry.export_home(output, settings.home, options.file, given)
+            # Before anything is imported, so that an address that is none is refused.
+            server = settings.server() if settings.remembers_server() else None
+            code = carry.import_home(output, settings.home, options.file, given)
+            # What the file brought along counts more than what lies in the present folder.
+            if server is not None and settings.remembers_server():
+                carry.remember_server(output, settings.home, server)
+            return code
         from client.passphrase_source import PassphraseSource
 
         source = PassphraseSource(settings, environment)

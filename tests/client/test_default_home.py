@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pexpect
 import pytest
 
 from client.__main__ import main
 from client.settings import Flags, Settings
 from common.errors import SettingRejected
 from tests.client.fake_gateway import Answer, ExtendedMailroom, FakeGateway
+from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture
@@ -227,3 +235,50 @@ def test_the_server_is_remembered_where_the_answer_was_lost(here: Path, data: Pa
     assert (data / "my.info.pending").exists()
     assert settings(here).server() == gateway.address
     assert main(["register", "alice"]) == 0
+
+
+def test_an_import_remembers_the_server_too(
+    here: Path, data: Path, gateway: FakeGateway, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["register", "alice", "--server", str(gateway.address)]) == 0
+    (tmp_path / "other").mkdir()
+    (data / "my.info").rename(tmp_path / "other" / "my.info")
+    (tmp_path / "other" / "server.info").write_text("localhost:1\n")
+    shutil.rmtree(data)
+    assert main(["import", str(tmp_path / "other" / "my.info"), "--server", "nonsense"]) == 2
+    assert not data.exists()
+    # The file's own server comes before that of the folder one happens to be in, and what is named before both.
+    (here / "server.info").write_text("here:1\n")
+    assert main(["import", str(tmp_path / "other" / "my.info")]) == 0
+    assert settings(here).server().host == "localhost"
+    shutil.rmtree(data)
+    capsys.readouterr()
+    assert main(["import", str(tmp_path / "other" / "my.info"), "--server", str(gateway.address)]) == 0
+    assert f"named localhost:1; it names {gateway.address} now." in capsys.readouterr().err
+    assert settings(here).server() == gateway.address
+    (tmp_path / "other" / "server.info").unlink()
+    shutil.rmtree(data)
+    assert main(["import", str(tmp_path / "other" / "my.info")]) == 0
+    assert settings(here).server_setting().source == str(data / "server.info")
+
+
+def test_a_home_that_the_console_passes_over_is_named_at_a_terminal(here: Path, data: Path) -> None:
+    (here / "server.info").write_text("127.0.0.1:1\n")
+    data.mkdir(parents=True)
+    (data / "my.info").touch()
+    command = [sys.executable, "-m", "client"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "dumb", "COLUMNS": "200"}
+    piped = subprocess.run(
+        command, input=b"0\n", capture_output=True, env=environment, timeout=HANG_SECONDS, check=False
+    )
+    assert (piped.returncode, piped.stderr) == (0, b"")
+    child = pexpect.spawn(
+        command[0], command[1:], env=environment, timeout=HANG_SECONDS, encoding="utf-8", dimensions=(50, 500)
+    )
+    child.delaybeforesend = None
+    child.expect_exact(f"for the one in your data folder use --home {data}")
+    child.expect_exact("0) Exit client")
+    child.sendline("0")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
