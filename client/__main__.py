@@ -37,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except interruption.Ended as ended:
         interruption.die_of(ended.number)
         raise
+    except ModuleNotFoundError as error:
+        from common.packages import end_without
+
+        end_without(error, EXIT_UNUSABLE)
     except KeyboardInterrupt:
         # Ctrl-C while modules were still being read: nothing was begun, and there is nobody to tell it yet. Or a second
         # one, while the first was being told.

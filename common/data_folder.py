@@ -85,13 +85,11 @@ def refuse_foreign_files(folder: Path, names: Iterable[str]) -> None:
         is_folder = stat.S_ISDIR(status.st_mode)
         if os.access(path, os.R_OK | os.W_OK | (os.X_OK if is_folder else 0)):
             continue
-        if os.statvfs(path).f_flag & os.ST_RDONLY:
-            raise SettingRejected(f"{path} can't be written: its disk is read-only")
         if status.st_uid != os.geteuid():
             raise SettingRejected(f"{path} belongs to {user_name(status.st_uid)}: Permission denied. {_mend(folder)}")
         raise SettingRejected(
             f"{path} can't be read and written, with mode {stat.S_IMODE(status.st_mode):04o}: "
-            f"`{_command('chmod', '-R', 'u+rwX', folder)}` permits it"
+            f"`{_command('chmod', '-R', 'u+rwX', folder)}` permits it, unless the disk is read-only"
         )
 
 

@@ -27,14 +27,6 @@ _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (soc
 _USER_TIMEOUT_MS: Final = 120_000
 
 
-_ADVICE: Final = {
-    errno.EADDRINUSE: ". End the program that has this port, or take another one: myport.info, or --port",
-    errno.EACCES: ". Ports below 1024 are for root: take another one: myport.info, or --port",
-    errno.EADDRNOTAVAIL: ". --host takes an address of this machine",
-}
-"""What to do next, by the system's error."""
-
-
 def open_listener(host: str, port: int) -> socket.socket:
     """A listening TCP socket. What is set on it, Linux hands down to the connections it accepts.
 
@@ -59,8 +51,7 @@ def open_listener(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        advice = _ADVICE.get(error.errno or 0, "")
-        raise SettingRejected(f"can't listen on {host}:{port}: {error.strerror}{advice}") from error
+        raise SettingRejected(f"can't listen on {host}:{port}: {error.strerror}") from error
     return listener
 
 

@@ -2,8 +2,8 @@
 
     _setup.py run|dev
 
-Called by scripts/_setup.sh, with the standard library alone. `run` is what the programs need, `dev` what the
-checks need on top. What it holds to:
+Called by scripts/_setup.sh, and by the scripts in Python beside it (`continue_in_venv`), with the standard library
+alone. `run` is what the programs need, `dev` what the checks need on top. What it holds to:
 
 - A finished .venv carries a stamp: the pins, the Python version and the place it was made for. Equal stamp, no work.
 - While it is being changed it carries a mark instead. A mark without a living owner means that somebody was
@@ -232,6 +232,20 @@ def main(arguments: Sequence[str]) -> int:
         say("The set-up was interrupted; the next start does it again.")
         return 130
     return 0
+
+
+def continue_in_venv(level: str) -> None:
+    """Go on only where the packages of `level` are: as the same command, under the Python of the .venv.
+
+    Whatever Python a script was started with. Where there can be no .venv, it ends here, with one sentence.
+    """
+    code = main([level])
+    if code != 0:
+        sys.exit(code)
+    venv = ROOT / ".venv"
+    if Path(sys.prefix) != venv:
+        python = str(venv / "bin" / "python")
+        os.execv(python, [python, *sys.orig_argv[1:]])  # noqa: S606 - there is nothing for a shell to do
 
 
 if __name__ == "__main__":

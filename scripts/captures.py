@@ -1,10 +1,13 @@
+#!/usr/bin/env python3
 """Makes the screens in docs/screens.md and README.md: real commands in pseudo-terminals, read by a terminal emulator.
 
-.venv/bin/python scripts/captures.py prints them; with --write they take the place of the old ones, with --pictures DIR
+scripts/captures.py prints them; with --write they take the place of the old ones, with --pictures DIR
 there is an SVG of each in that folder, with all its colours, in a small and a large terminal, light and dark, to be
 looked at. A screen is what stands on it when its last text has appeared; nothing is cut but empty lines at its end.
 What differs from run to run (times, ids, keys, numbers) differs here too.
 """
+
+# ruff: noqa: E402 - what is imported is set up first
 
 import argparse
 import contextlib
@@ -21,6 +24,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts import _setup
+
+if __name__ == "__main__":
+    _setup.continue_in_venv("dev")
+
 import pexpect
 import pyte
 from rich import _export_format
@@ -29,16 +40,13 @@ from rich.style import Style
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME, SVG_EXPORT_THEME, TerminalTheme
 from rich.text import Text
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from torture.programs import Server  # noqa: E402 - the path is needed first
+from torture.patience import HANG_SECONDS
+from torture.programs import Server
 
 PAGE = ROOT / "docs" / "screens.md"
 README = ROOT / "README.md"
-PARTS = {"chat": ["chat"], "screens": ["verify", "doctor", "watch", "progress"]}
-"""What README shows between `<!-- NAME -->` and `<!-- end of NAME -->`; its transcript shows the numbered menu."""
-PATIENCE = 20.0
+PARTS = {"chat": "chat"}
+"""What README shows between `<!-- NAME -->` and `<!-- end of NAME -->`."""
 MENU_ASKS = r"Exit client *\?"
 """How a screen ends on which the numbered menu is whole."""
 THEMES = {"light": DEFAULT_TERMINAL_THEME, "dark": SVG_EXPORT_THEME}
@@ -47,8 +55,8 @@ PICTURE = re.sub(r"@font-face \{\{.*?\}\}", "", _export_format.CONSOLE_SVG_FORMA
 INTRODUCTION = """\
 # Screens
 
-Made by `.venv/bin/python scripts/captures.py --write`, which types at real commands in a terminal of 80 columns and
-reads its screen. `.venv/bin/python scripts/captures.py --pictures DIR` makes pictures of the same, light and
+Made by `scripts/captures.py --write`, which types at real commands in a terminal of 80 columns and
+reads its screen. `scripts/captures.py --pictures DIR` makes pictures of the same, light and
 dark, also of 120 columns. The program names no colours but those of the QR code, which is black on white whatever the
 terminal's own are; all else is bold or reverse, so that it is legible on a light screen and on a dark one. With
 `NO_COLOR` the code has none either.
@@ -70,6 +78,7 @@ class Screen:
     """The command in a pseudo-terminal."""
 
     def __init__(self, size: Size, folder: Path, user: str, *words: str) -> None:
+        self.user = user
         self.command = " ".join(["messageu", *(f'"{word}"' if " " in word else word for word in words)])
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("MESSAGEU_", "NO_COLOR"))
@@ -110,7 +119,7 @@ class Screen:
         return self
 
     def _read_until(self, is_there: Callable[[], object], failure: str) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + HANG_SECONDS
         while not is_there():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{failure}, but:\n{self.text()}")
@@ -121,7 +130,7 @@ class Screen:
         """Read to the end."""
         with contextlib.suppress(pexpect.EOF):
             while True:
-                self._stream.feed(self._child.read_nonblocking(65536, timeout=PATIENCE))
+                self._stream.feed(self._child.read_nonblocking(65536, timeout=HANG_SECONDS))
         self.close()
         return self
 
@@ -167,8 +176,9 @@ def people(folder: Path) -> Iterator[None]:
 
 
 class Capture(NamedTuple):
-    """What was typed in the shell, what stood there, and a picture of it for each theme."""
+    """Who typed what in the shell, what stood there, and a picture of it for each theme."""
 
+    user: str
     command: str
     text: str
     pictures: dict[str, str]
@@ -183,7 +193,7 @@ def captures(folder: Path, size: Size, themes: Mapping[str, TerminalTheme]) -> d
 
     def keep(name: str, screen: Screen) -> None:
         pictures = {name: screen.picture(theme) for name, theme in themes.items()}
-        found[name] = Capture(screen.command, screen.text().replace(str(folder), "/home/bob"), pictures)
+        found[name] = Capture(screen.user, screen.command, screen.text().replace(str(folder), "/home/bob"), pictures)
 
     (folder / "plan.pdf").write_bytes(b"%PDF-1.7\n" + os.urandom(3_000_000))
     with (folder / "film.mp4").open("wb") as film:
@@ -238,11 +248,13 @@ def page(found: dict[str, Capture]) -> str:
 
 def with_screens(readme: str, found: dict[str, Capture]) -> str:
     """README with its screens made anew."""
-    for part, names in PARTS.items():
+    for part, name in PARTS.items():
         before, rest = readme.split(f"<!-- {part} -->\n")
         end = f"<!-- end of {part} -->"
-        screens = "\n".join(shown(found[name]) for name in names)
-        readme = f"{before}<!-- {part} -->\n{screens}{end}{rest.split(end)[1]}"
+        capture = found[name]
+        # As README calls it, before it says more of homes.
+        typed = capture.command.replace("messageu", f"scripts/client --home {capture.user}", 1)
+        readme = f"{before}<!-- {part} -->\n{shown(capture._replace(command=typed))}{end}{rest.split(end)[1]}"
     return readme
 
 

@@ -1,10 +1,13 @@
+#!/usr/bin/env python3
 """Writes the parts of docs/client.md that the program itself knows: commands, options, exit codes, JSON.
 
-.venv/bin/python scripts/client_reference.py prints the document as it should be; with --write it takes the old one's
+scripts/client_reference.py prints the document as it should be; with --write it takes the old one's
 place. Commands and options come from the parser, exit codes from the client's table, JSON from docs/schemas.
 What stands between `<!-- made: NAME -->` and `<!-- end -->` is made here, everything else is kept as it is. A part
 that is missing, or stands for nothing, is one sentence on stderr.
 """
+
+# ruff: noqa: E402 - what is imported is set up first
 
 import argparse
 import json
@@ -17,8 +20,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from client import exit_codes  # noqa: E402 - the path is needed first
-from client.arguments import parser  # noqa: E402
+from scripts import _setup
+
+if __name__ == "__main__":
+    _setup.continue_in_venv("run")
+
+from client import exit_codes
+from client.arguments import parser
 
 PAGE = ROOT / "docs" / "client.md"
 SCHEMAS = ROOT / "docs" / "schemas"

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Keep one program running: start it, start it again when it fails, end when it ends.
 
     keep_running.py [--ancestors N] [--after NAME] [--once] [--settle SECONDS] [--kill-after SECONDS] -- COMMAND ...

@@ -1,9 +1,12 @@
+#!/usr/bin/env python3
 """Writes the parts of docs/library.md that the program itself knows: classes, methods, values, failures.
 
-.venv/bin/python scripts/library_reference.py prints the document as it should be; with --write it takes the old one's
+scripts/library_reference.py prints the document as it should be; with --write it takes the old one's
 place. Everything comes from the names in `__all__` of the library's modules, their signatures and docstrings, and from
 common/errors.py. What stands between `<!-- made: NAME -->` and `<!-- end -->` is made here, everything else is kept.
 """
+
+# ruff: noqa: E402 - what is imported is set up first
 
 import inspect
 import re
@@ -15,8 +18,13 @@ from typing import Any, Final
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from client import async_messenger, messenger  # noqa: E402 - the path is needed first
-from common import errors  # noqa: E402
+from scripts import _setup
+
+if __name__ == "__main__":
+    _setup.continue_in_venv("run")
+
+from client import async_messenger, messenger
+from common import errors
 
 PAGE = ROOT / "docs" / "library.md"
 PART = re.compile(r"(<!-- made: ([a-z ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)

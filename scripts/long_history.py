@@ -5,13 +5,24 @@ Owns: a throw-away home, filled with empty messages of one sender and with as ma
 for each number of rows, and leaves nothing. Exposure: none. To be run by hand; the tests count steps instead.
 """
 
+# ruff: noqa: E402 - what is imported is set up first
+
+import argparse
 import hashlib
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts import _setup
+
+if __name__ == "__main__":
+    _setup.continue_in_venv("run")
 
 from client.contacts import Contacts
 from client.store import Store
@@ -21,6 +32,8 @@ from common.values import ClientId
 NOW = 1_700_000_000_000
 SENDER = ClientId(b"s" * 16)
 BATCH = 256
+FEWEST = 2_000
+"""A hundredth of them, 20, are shown."""
 EMPTY = hashlib.sha256(b"").digest()
 
 
@@ -65,14 +78,26 @@ def measure(store: Store, rows: int) -> None:
     took("names near to one that nobody has", lambda: contacts.unknown("User000x"))
 
 
+def rows(words: Sequence[str]) -> int:
+    """Read the command line: how many at most."""
+    parser = argparse.ArgumentParser(
+        description="What a message and a name cost the client's store.", allow_abbrev=False
+    )
+    parser.add_argument("rows", metavar="ROWS", nargs="?", type=int, default=100_000, help="2,000 or more (100,000)")
+    most: int = parser.parse_args(words).rows
+    if most < FEWEST:
+        parser.error(f"ROWS has to be {FEWEST:,} or more")
+    return most
+
+
 def main() -> None:
     """Measure at a hundredth, a tenth, and all of the rows."""
-    most = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    most = rows(sys.argv[1:])
     with tempfile.TemporaryDirectory() as folder:
         store = Store.open(Path(folder))
         store.server.remember(b"s" * 16, 1, 0)
-        for rows in (most // 100, most // 10, most):
-            measure(store, rows)
+        for some in (most // 100, most // 10, most):
+            measure(store, some)
         store.close()
     print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB at most")
 

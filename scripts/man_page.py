@@ -1,9 +1,12 @@
+#!/usr/bin/env python3
 """Writes the manual page docs/messageu.1 from what the program itself knows: commands, options, settings, exit codes.
 
-.venv/bin/python scripts/man_page.py prints the page as it should be; with --write it takes the old one's place. The
+scripts/man_page.py prints the page as it should be; with --write it takes the old one's place. The
 wheel installs it (pyproject.toml), and a test holds it to the program. It bears no date, so that it changes only with
 the program.
 """
+
+# ruff: noqa: E402 - what is imported is set up first
 
 import argparse
 import re
@@ -14,11 +17,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from client import exit_codes  # noqa: E402 - the path is needed first
-from client.arguments import EXAMPLES, parser  # noqa: E402
-from client.command_line import PROGRAM, Parser  # noqa: E402
-from client.settings import KNOWN  # noqa: E402
-from common.version import VERSION  # noqa: E402
+from scripts import _setup
+
+if __name__ == "__main__":
+    _setup.continue_in_venv("run")
+
+from client import exit_codes
+from client.arguments import EXAMPLES, parser
+from client.command_line import PROGRAM, Parser
+from client.settings import KNOWN
+from common.version import VERSION
 
 PAGE = ROOT / "docs" / "messageu.1"
 FILES = (

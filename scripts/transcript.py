@@ -1,8 +1,11 @@
-"""Makes the transcript in README.md: two people at two real consoles and a real server, typed and read by a program.
+#!/usr/bin/env python3
+"""Makes the transcript in docs/client.md: two people at two real consoles and a real server, typed by a program.
 
-.venv/bin/python scripts/transcript.py prints it; with --write it takes the old one's place in README.md.
+scripts/transcript.py prints it; with --write it takes the old one's place in docs/client.md.
 The console prints its menu before each choice; the transcript leaves it out and puts its `?` before the choice.
 """
+
+# ruff: noqa: E402 - what is imported is set up first
 
 import os
 import re
@@ -10,12 +13,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pexpect
-
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from torture.programs import Server  # noqa: E402 - the path is needed first
+from scripts import _setup
+
+if __name__ == "__main__":
+    _setup.continue_in_venv("dev")
+
+import pexpect
+
+from torture.patience import HANG_SECONDS
+from torture.programs import Server
 
 BEGIN, END = "<!-- transcript -->\n```\n", "```\n<!-- end of transcript -->"
 _MENU = re.compile(r"MessageU client at your service\.\n(?:.*\n)*? 0\) Exit client\n\?")
@@ -35,7 +44,7 @@ class Person:
             env=environment,
             encoding="utf-8",
             dimensions=(50, 100),
-            timeout=20,
+            timeout=HANG_SECONDS,
         )
         # Nothing is typed before it is asked for.
         self._console.delaybeforesend = None
@@ -96,9 +105,9 @@ def main() -> int:
             (folder / "server.info").write_text(f"127.0.0.1:{server.port}\n")
             text = conversation(folder, environment)
     if "--write" in sys.argv:
-        readme = ROOT / "README.md"
-        before, rest = readme.read_text().split(BEGIN)
-        readme.write_text(before + BEGIN + text + END + rest.split(END)[1])
+        page = ROOT / "docs" / "client.md"
+        before, rest = page.read_text().split(BEGIN)
+        page.write_text(before + BEGIN + text + END + rest.split(END)[1])
     else:
         print(text)
     return 0

@@ -42,7 +42,7 @@ def users(database: Database, say: Say) -> int:
     loads = waiting(database) if stored_facts(database) is not None else {}
     # Read to the end before anything is printed: whoever pages through it must not hold the worker up meanwhile.
     found = list(database.execute("SELECT row, proven, name FROM user ORDER BY row"))
-    say("   number  proven     pending           bytes  name")
+    say("   number  proven     waiting           bytes  name")
     for row, proven, name in found:
         messages, size = loads.get(row, (0, 0))
         say(f"{row:>9}  {'yes' if proven else 'no':<6}  {messages:>10}  {size:>14}  {name}")
@@ -116,11 +116,6 @@ def check(folder: Path, say: Say, *, drop: bool = False) -> int:
     """
     database = Database(folder / DATABASE_NAME, beside=True)
     try:
-        if database.is_old:
-            raise StoreUnusable(
-                f"the store in {folder} is of an earlier version, which had fewer checksums: start the storage worker "
-                "once, which brings it over, then check"
-            )
         problems = [f"mail.db: {problem}" for problem in database.problems()]
         rows, unchecked = _altered_pages(database, problems)
         if drop and rows:
@@ -256,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument("--data-folder", type=Path, help=f"where the mail is kept (${DATA_VARIABLE}, else data/)")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("users", help="who is registered, and how much mail is pending for whom")
+    commands.add_parser("users", help="who is registered, and what waits for whom")
     commands.add_parser("stats", help="the store in a few numbers")
     commands.add_parser("unprove", help="take a user's proof mark back").add_argument("name")
     checking = commands.add_parser("check", help="read everything and name what is altered")

@@ -218,7 +218,7 @@ class Database:
                 except apsw.CantOpenError as error:
                     raise StoreUnusable(f"{path} can't be opened ({error}); who may use it?") from error
         except StoreFull as error:
-            raise StoreUnusable(f"no room to open {path}: {error}. Free some room, then start again") from error
+            raise StoreUnusable(f"no room to open {path}: {error}") from error
 
     def _open(self, path: Path, vfs: str | None, synchronous: str, size_limit: int | None) -> None:
         is_new = not path.exists()
@@ -361,12 +361,6 @@ class Database:
         except (apsw.CorruptError, apsw.NotADBError, apsw.IOError) as error:
             return [str(error)]
         return [] if found == ["ok"] else found
-
-    @property
-    def is_old(self) -> bool:
-        """Whether an earlier version of this program made it, and no worker of this version has opened it yet."""
-        version: int = self.row("PRAGMA user_version")[0]
-        return version < SCHEMA_VERSION
 
     @property
     def has_tally(self) -> bool:

@@ -136,15 +136,6 @@ def test_ones_own_file_that_can_not_be_written(denied: Path, monkeypatch: pytest
     assert f"with mode 0400: `chmod -R u+rwX {denied.parent}` permits it" in str(refused.value)
 
 
-def test_a_disk_that_is_read_only(denied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Status:
-        f_flag = os.ST_RDONLY
-
-    monkeypatch.setattr(os, "statvfs", lambda _path: Status)
-    with pytest.raises(SettingRejected, match=f"^{denied} can't be written: its disk is read-only$"):
-        refuse_foreign_files(denied.parent, ["store.generation"])
-
-
 def test_a_lock_that_is_not_permitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: object) -> int:
         raise PermissionError(13, "Permission denied")

@@ -141,23 +141,6 @@ def test_whoever_lets_others_reach_it_is_warned(caplog: pytest.LogCaptureFixture
     assert caplog.messages[2].startswith("other machines reach 0.0.0.0, and there is no TLS: ")
 
 
-def test_a_port_that_is_taken_comes_with_the_next_step() -> None:
-    with open_listener("127.0.0.1", 0) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(SettingRejected) as refused:
-            open_listener("127.0.0.1", port)
-    assert str(refused.value) == (
-        f"can't listen on 127.0.0.1:{port}: Address already in use. End the program that has this port, or take "
-        "another one: myport.info, or --port"
-    )
-
-
-def test_an_address_of_another_machine_is_refused() -> None:
-    # Of the block that is for documents.
-    with pytest.raises(SettingRejected, match="--host takes an address of this machine"):
-        open_listener("192.0.2.1", 0)
-
-
 def test_a_real_listener_on_this_machine_is_not_open() -> None:
     with open_listener("localhost", 0) as listener:
         assert not is_reached_by_others(listener)

@@ -165,25 +165,6 @@ def test_stats_of_a_store_that_an_earlier_version_wrote_to(
     assert at_most.replace("2", "8") in capsys.readouterr().out
 
 
-def test_a_store_of_an_earlier_version_is_checked_when_it_was_brought_over(
-    office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    [_alice] = gateway.register("alice")
-    office.close()
-    database = Database(tmp_path / "mail.db")
-    list(database.execute("ALTER TABLE mail_page DROP COLUMN checksum; PRAGMA user_version = 3"))
-    database.close()
-    for command in (["check"], ["check", "--drop"]):
-        assert run(tmp_path, *command) == 78
-        assert "is of an earlier version, which had fewer checksums: start the storage worker once" in (
-            capsys.readouterr().err
-        )
-    for command in (["users"], ["stats"], ["unprove", "alice"], ["new-generation"]):
-        assert run(tmp_path, *command) == 0
-    Office(tmp_path, seed=10**6).close()
-    assert run(tmp_path, "check") == 0
-
-
 def test_stats_tell_of_unfinished_uploads(
     office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

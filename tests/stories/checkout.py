@@ -7,7 +7,6 @@ the one that runs the tests instead of downloaded ones.
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import site
 import subprocess
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def check_out(folder: Path) -> None:
-    """Clone the project into a folder that is not there yet."""
+def check_out(folder: Path, *, set_up: bool = True) -> None:
+    """Clone the project into a folder that is not there yet; `set_up`: with the .venv that any first command makes."""
     listed = _git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
     if listed.returncode != 0 or _git("clone", "--quiet", str(ROOT), str(folder), cwd=ROOT).returncode != 0:
         pytest.skip("not a git checkout")
@@ -37,14 +36,17 @@ def check_out(folder: Path) -> None:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
+    if not set_up:
+        return
     subprocess.run(
         [sys.executable, "-m", "venv", "--without-pip", str(folder / ".venv")], check=True, timeout=HANG_SECONDS
     )
     (packages,) = (folder / ".venv" / "lib").glob("python*/site-packages")
     (packages / "those-of-this-run.pth").write_text("\n".join(site.getsitepackages()))
-    set_up = _setup.SetUp(folder, _setup.call, _setup.say)
-    (folder / ".venv" / "messageu-run").write_text(set_up.stamp("run"))
-    assert set_up.is_ready("run")
+    made = _setup.SetUp(folder, _setup.call, _setup.say)
+    for level in _setup.REQUIREMENTS:
+        (folder / ".venv" / f"messageu-{level}").write_text(made.stamp(level))
+        assert made.is_ready(level)
 
 
 def give_port(folder: Path) -> int:
@@ -56,16 +58,10 @@ def give_port(folder: Path) -> int:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The environment for what is started in a checkout, where `messageu` and `python` are its own."""
-    found = {
-        name: value for name, value in os.environ.items() if not name.startswith(("MESSAGEU_", "COVERAGE_", "PYTHON"))
-    }
-    programs = folder / ".venv" / "bin"
-    if not (programs / "messageu").exists():
-        # As the wheel has it; tests/test_wheel.py runs the wheel's own.
-        (programs / "messageu").write_text(f'#!/bin/sh\nexec {shlex.quote(str(folder))}/scripts/client "$@"\n')
-        (programs / "messageu").chmod(0o755)
-    found["PATH"] = f"{programs}{os.pathsep}{found.get('PATH', os.defpath)}"
+    """The environment for what is started in a checkout, with its commands on the PATH as README has it."""
+    ours = ("MESSAGEU_", "COVERAGE_", "PYTHON")
+    found = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    found["PATH"] = f"{folder}/scripts/bin{os.pathsep}{found.get('PATH', os.defpath)}"
     return found | {"MESSAGEU_CONFIG": str(folder / "config.toml"), "TZ": "UTC"}
 
 

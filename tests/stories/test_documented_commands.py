@@ -1,12 +1,14 @@
 """Every command that README and docs show runs, word for word.
 
-`PLAYS` are the commands in the order in which they run here, in one checkout with one server and two people. What
-another test runs, and what no test can, is named in `ELSEWHERE` and `NOT_RUN`, each with its reason; a command of the
-documents that stands nowhere is found, and so is an entry that no document needs any more.
+`README_PLAYS` are README's commands in its own order, each in the state in which a reader of all that is above it is.
+`PLAYS` are those of the other documents, in the order in which they run here, in one checkout with one server and two
+people. What another test runs, and what no test can, is named in `ELSEWHERE` and `NOT_RUN`, each with its reason; a
+command of the documents that stands nowhere is found, and so is an entry that no document needs any more.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -17,21 +19,25 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import bench.__main__
 import scripts.captures
 import torture.__main__
-from tests.stories.checkout import check_out, environment
+from tests.stories.checkout import check_out, environment, give_port
 from tests.stories.terminals import CTRL_C, Terminal
-from tests.stories.test_readme import blocks
+from tests.stories.test_readme import running
+from tests.test_wheel import PROGRAMS
 from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, Server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAM = re.compile(
-    r"(scripts/\w+|messageu(-gateway|-storage-worker)?|(\.venv/bin/)?python|make|source|openssl|git|pipx"
-    r"|(gateway|storage_worker)(?= --))( |$)"
+    r"(scripts/[\w./-]+|messageu(-admin|-gateway|-storage-worker)?|(\.venv/bin/)?python3?"
+    r"|make|source|openssl|git|pipx)( |$)"
 )
 """What a command begins with."""
+SETTING = re.compile("PATH=|export ")
+"""What a line begins with that changes the terminal for what is typed there afterwards."""
 PARSED: Final = re.compile(r"<!-- made: .*?<!-- end -->", re.DOTALL)
 """Written from the parser, and so true of it."""
 
@@ -52,33 +58,54 @@ class Play(NamedTuple):
 
 
 TWICE: Final = (("New passphrase", "secret\r"), ("again: ", "secret\r"))
+QUIT: Final = (("connected", "/quit\r"),)
 UNTIL_TEXTS: Final = (
     "set -m; messageu watch --exec ./on-message & until grep -q build texts.txt 2> /dev/null; do sleep 0.1; done; "
     "kill -INT $!; wait $!; cat texts.txt"
 )
-PLAYS: Final = (
-    Play("messageu register NAME", "^carol$", "messageu register carol", home="carol"),
-    Play("messageu register NAME --server HOST:PORT", "^127.0.0.1:[0-9]+$",
-         'messageu register frank --server "$MESSAGEU_SERVER" && cat frank/server.info', home="frank"),
+README_PLAYS: Final = (
+    Play("scripts/client --home alice register alice", "^alice$"),
+    Play("scripts/client --home bob register bob", "^bob$"),
+    Play("scripts/client --home alice chat bob", "Chatting with bob", typed=QUIT),
+    Play("scripts/client --home bob chat alice", "Chatting with alice", typed=QUIT),
+    Play("messageu whoami", "^alice$"),
+    Play("scripts/client --home alice", "110\\) Register", "echo 0 | scripts/client --home alice"),
+    Play('scripts/client --home alice send bob "the build is done"', "Sent to bob"),
+    Play("make 2>&1 | scripts/client --home alice send bob -", "Sent to bob", needs="make"),
+    Play("scripts/client --home bob recv --json", '"text": "the build is done"'),
+    Play(".venv/bin/python example.py", "^bob .*written before",
+         "scripts/client --home bob send alice 'written before' && .venv/bin/python example.py"),
+    Play("scripts/client --home alice verify bob", "safety number:"),
     Play("scripts/client --home DIR --published-only", "Registered as dora",
          "printf '110\\ndora\\n0\\n' | scripts/client --home dora --published-only"),
+    Play("scripts/client --home alice passphrase set", "encrypted", typed=TWICE),
+    Play("messageu register NAME --server HOST:PORT", "^127.0.0.1:[0-9]+$",
+         'messageu --home frank register frank --server "$(cat server.info)" && cat frank/server.info'),
+    Play("scripts/bin/messageu-gateway --help", "--host HOST"),
+    Play("scripts/bin/messageu-storage-worker --help", "--mailbox-messages(.|\n)*--uploads-of-user"),
+    Play("scripts/admin users", "^.*alice"),
+    Play("scripts/admin stats", "users"),
+    Play("scripts/admin unprove NAME", "alice", "scripts/admin unprove alice"),
+    Play("scripts/admin check", ""),
+)  # fmt: skip
+AT_LAST: Final = Play("scripts/admin new-generation", "The store's generation is")
+"""README's last one, while the server is stopped."""
+MENTIONED: Final = ("messageu", "scripts/client", "scripts/admin")
+"""What README speaks of, where a reader need not type it; played below."""
+PLAYS: Final = (
+    Play("messageu register NAME", "^carol$", "messageu register carol", home="carol"),
     Play("scripts/client", "110\\) Register", "echo 0 | scripts/client"),
-    Play("scripts/client --home alice", "110\\) Register", "echo 0 | scripts/client --home alice"),
     Play("messageu", "110\\) Register", "echo 0 | messageu"),
-    Play("python -m client", "110\\) Register", "echo 0 | python -m client"),
     Play("messageu whoami", "^alice$"),
     Play("messageu users", "^bob$"),
     Play("messageu key NAME", "public key:", "messageu key bob"),
     Play("messageu chat alice", "Chatting with alice", home="bob", typed=(("connected", "/quit\r"),)),
-    Play('scripts/client send bob "the build is done"', "Sent to bob"),
     Play("messageu send NAME TEXT", "Sent to bob", "messageu send bob hello"),
     Play("messageu recv --wait 60 --json | jq -r 'select(.kind == \"text\") | .text'",
-         "^the build is done\nhello$", home="bob", needs="jq"),
+         "^hello$", home="bob", needs="jq"),
     Play("messageu send bob --file report.pdf --file log.txt", "log.txt is sent to bob"),
     Play("messageu recv", "/messageu-alice-[0-9]+.pdf$", home="bob"),
-    Play("make 2>&1 | scripts/client send bob -", "Sent to bob"),
     Play("make 2>&1 | messageu send bob -", "Sent to bob"),
-    Play("scripts/client recv --json", '"text": ".*make', home="bob", needs="make"),
     Play("messageu send NAME --file PATH", "is sent to bob", "messageu send bob --file README.md"),
     Play('messageu send bob "the build is done"', "Sent to bob"),
     Play("messageu watch --exec ./on-message", '^alice: "the build is done"$', UNTIL_TEXTS, home="bob", needs="jq"),
@@ -94,6 +121,7 @@ PLAYS: Final = (
     Play("messageu verify bob --json | jq -e '.state == \"verified\"'", "^true$", home="robot", needs="jq"),
     Play("messageu config show", "^server = 127.0.0.1:[0-9]+  .MESSAGEU_SERVER.$"),
     Play("messageu --home olga import ../other-client/me.info", "^dora$",
+         "messageu --home dora --quiet register dora --published-only > dora.txt && "
          "mkdir ../other-client && cp dora/my.info ../other-client/me.info "
          "&& messageu --home olga import ../other-client/me.info"),
     Play("messageu --home olga doctor", "^ok    identity: dora$"),
@@ -109,41 +137,29 @@ PLAYS: Final = (
     Play("messageu send --json bob", '"type": "sent"', "echo typed | messageu send --json bob"),
     Play("messageu watch", "alice sent a file", home="bob", typed=((".mp4", CTRL_C),), code=130),
     Play("messageu verify NAME", "safety number:", "messageu verify bob"),
-    Play("scripts/client --home alice verify bob", "safety number:"),
     Play("messageu verify bob --qr", "bob is verified", typed=(("[y/N]", "y\r"),)),
     Play("messageu verify NAME --accept-new", "nothing to accept", "messageu verify bob --accept-new"),
     Play("messageu doctor", "ok    outbox: nothing waits"),
     Play("source <(messageu completion bash)", "_messageu", "source <(messageu completion bash); complete -p messageu"),
-    Play("scripts/client passphrase set --home alice", "encrypted", typed=TWICE),
     Play("messageu passphrase set", "encrypted", home="bob", typed=TWICE),
-    Play("python -m gateway --help", "--host"),
-    Play("gateway --host", "--host HOST", "python -m gateway --help"),
-    Play("python -m storage_worker --help", "--mailbox-messages"),
-    Play("storage_worker --mailbox-bytes", "--mailbox-bytes", "python -m storage_worker --help"),
-    Play("storage_worker --sender-share", "--sender-share", "python -m storage_worker --help"),
-    Play("storage_worker --uploads", "--uploads", "python -m storage_worker --help"),
     Play("scripts/admin", "new-generation", "scripts/admin --help"),
-    Play("scripts/admin users", "^.*alice"),
-    Play("scripts/admin stats", "users"),
     Play("scripts/admin unprove NAME", "alice", "scripts/admin unprove alice"),
-    Play(".venv/bin/python scripts/client_reference.py --write", "docs/client.md was up to date"),
-    Play(".venv/bin/python scripts/man_page.py --write", "docs/messageu.1 was up to date"),
-    Play(".venv/bin/python scripts/library_reference.py --write", "docs/library.md was up to date"),
-    Play(".venv/bin/python scripts/transcript.py --write", "^$"),
-    Play(".venv/bin/python scripts/captures.py --write", "docs/screens.md"),
-    Play("python -m pstats", "profile statistics browser", "python -m pstats < /dev/null"),
+    Play("scripts/client_reference.py --write", "docs/client.md was up to date"),
+    Play("scripts/man_page.py --write", "docs/messageu.1 was up to date"),
+    Play("scripts/library_reference.py --write", "docs/library.md was up to date"),
+    Play("scripts/transcript.py --write", "^$"),
+    Play("scripts/captures.py --write", "docs/screens.md"),
+    Play("scripts/keep_running.py", "usage: keep_running.py", "scripts/keep_running.py --help"),
+    Play("python3 -m pstats", "profile statistics browser", "python3 -m pstats < /dev/null"),
 )  # fmt: skip
-AT_LAST: Final = Play("scripts/admin new-generation", "The store's generation is")
-"""While the server is stopped."""
 
 ELSEWHERE: Final = {
     "scripts/run": ("tests/stories/test_readme.py", "blocks()"),
-    **{shlex.join(words): ("tests/stories/test_readme.py", "blocks()") for block in blocks()[1:] for words in block},
     "git clone": ("tests/stories/checkout.py", '"clone"'),
+    "messageu-admin": ("tests/test_wheel.py", '"messageu-admin"'),
     "messageu-gateway": ("tests/test_wheel.py", '"messageu-gateway"'),
     "messageu-storage-worker": ("tests/test_wheel.py", '"messageu-storage-worker"'),
     "scripts/admin recover-journal": ("tests/storage_worker/test_recovery.py", '"recover-journal"'),
-    "scripts/admin check": ("tests/storage_worker/test_damage.py", '"check"'),
     "scripts/admin check --drop": ("tests/storage_worker/test_damage.py", '"check", "--drop"'),
     "messageu resend": ("tests/stories/restored.story", "$ alice resend"),
     "openssl pkey": ("tests/client/test_passphrase.py", '"openssl", "pkey"'),
@@ -155,7 +171,7 @@ MINUTES: Final = "loads the machine for minutes; tests/bench runs the same progr
 HALF_AN_HOUR: Final = "kills programs for half an hour; tests/journeys/test_torture.py runs seconds of each drill"
 NOT_RUN: Final = {
     "pipx install .": "needs a network; tests/test_wheel.py builds and installs the same wheel without one",
-    ".venv/bin/python scripts/captures.py --pictures DIR": "four times what --write does, which is run",
+    "scripts/captures.py --pictures DIR": "four times what --write does, which is run",
     "scripts/test": "is what runs this",
     "scripts/bench": MINUTES,
     "scripts/torture --only floods": MINUTES,
@@ -173,42 +189,48 @@ NOT_RUN: Final = {
 """What is not run is at least understood: `test_what_is_not_run_is_taken`."""
 
 
-def commands() -> Iterator[tuple[str, str]]:
+def lines_on(page: Path) -> Iterator[str]:
+    """What of a page may be typed in a terminal, in its order."""
+    fence: str | None = None
+    for line in PARSED.sub("", page.read_text(encoding="utf-8")).splitlines():
+        if line.startswith("```"):
+            fence = line[3:] if fence is None else None
+        elif fence == "":
+            yield line.removeprefix("$ ")
+        elif fence is None:
+            if line.startswith("    "):
+                yield line.strip()
+            yield from re.findall(r"(?<!`)`([^`\n]+)`(?!`)", line)
+
+
+def command_in(line: str) -> str | None:
+    """The command that a line is, without what is said of it behind two spaces."""
+    command = re.split(r" {2,}", line)[0]
+    # What has an ellipsis in it is no whole command.
+    return command if PROGRAM.match(command) and "…" not in command else None
+
+
+def commands(pages: Sequence[Path] = PAGES) -> Iterator[tuple[str, str]]:
     """Every command that is shown, and the page it stands on."""
-    for page in PAGES:
-        text = PARSED.sub("", page.read_text(encoding="utf-8"))
-        block = re.compile(r"^```\n(.*?)^```", re.MULTILINE | re.DOTALL)
-        lines = [line.removeprefix("$ ") for found in block.findall(text) for line in found.splitlines()]
-        rest = block.sub("", text)
-        lines += [line.strip() for line in rest.splitlines() if line.startswith("    ")]
-        lines += re.findall(r"(?<!`)`([^`\n]+)`(?!`)", rest)
-        for line in lines:
-            # What stands behind two spaces tells what the command does.
-            command = re.split(r" {2,}", line)[0]
-            # What has an ellipsis in it is no whole command.
-            if PROGRAM.match(command) and "…" not in command:
+    for page in pages:
+        for line in lines_on(page):
+            command = command_in(line)
+            if command is not None:
                 yield command, page.name
 
 
 class World:
-    """A checkout, with a server and two people."""
+    """A checkout, and a terminal in it. `environment`: of a home."""
 
-    def __init__(self, folder: Path, server: Server) -> None:
+    def __init__(self, folder: Path, environment: Callable[[str], dict[str, str]]) -> None:
         self.folder = folder
-        self.port = server.port
-        self._environment = environment(folder) | {
-            "MESSAGEU_SERVER": f"127.0.0.1:{server.port}",
-            "MESSAGEU_DATA": str(server.data),
-            "MESSAGEU_SAVE_DIR": str(folder / "received"),
-        }
-
-    def environment(self, home: str) -> dict[str, str]:
-        """That of somebody who has one home, and therefore need not name it."""
-        return self._environment | {"MESSAGEU_HOME": str(self.folder / home)}
+        self.environment = environment
+        self.settings: list[str] = []
+        """What was typed in the terminal to change it."""
 
     def runs(self, play: Play) -> None:
         """Run it, and look at what it prints and how it ends."""
-        command = ["bash", "-c", play.runs_as or play.shown]
+        command = ["bash", "-c", "\n".join([*self.settings, play.runs_as or play.shown])]
         if play.typed is None:
             done = subprocess.run(
                 command, cwd=self.folder, env=self.environment(play.home), stdin=subprocess.DEVNULL,
@@ -227,6 +249,32 @@ class World:
         assert re.search(play.expected, printed, re.MULTILINE), f"{play.shown}\n{printed}"
 
 
+def test_readme_in_its_order(tmp_path: Path) -> None:
+    folder = tmp_path / "messageu"
+    check_out(folder)
+    give_port(folder)
+    (folder / "example.py").write_text(block("python", README))
+    # Nothing on the PATH but what is said to be put there.
+    plain = environment(folder) | {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    world = World(folder, lambda _: plain)
+    plays = {play.shown: play for play in README_PLAYS}
+    with running(folder, tmp_path / "log"):
+        for line in lines_on(README):
+            if SETTING.match(line):
+                world.settings.append(line)
+            play = plays.pop(command_in(line) or "", None)
+            if play is not None and shutil.which(play.needs) is not None:
+                world.runs(play)
+    world.runs(AT_LAST)
+    assert not plays
+
+
+def test_readme_is_played_in_its_order() -> None:
+    shown = list(dict.fromkeys(command for command, _ in commands([README])))
+    played = [play.shown for play in (*README_PLAYS, AT_LAST)]
+    assert [command for command in shown if command not in {*ELSEWHERE, *NOT_RUN, *MENTIONED}] == played
+
+
 def test_the_commands(tmp_path: Path) -> None:
     folder = tmp_path / "messageu"
     check_out(folder)
@@ -237,17 +285,42 @@ def test_the_commands(tmp_path: Path) -> None:
     (folder / "on-message").chmod(0o755)
     with Server(tmp_path / "server") as server:
         server.start()
-        world = World(folder, server)
-        world.runs(Play("scripts/client register bob", "bob", home="bob"))
-        world.runs(Play("README's lines of Python", "", f"python -c {shlex.quote(lines_of_python(server.port))}"))
+        everybody = environment(folder) | {
+            "MESSAGEU_SERVER": f"127.0.0.1:{server.port}",
+            "MESSAGEU_DATA": str(server.data),
+            "MESSAGEU_SAVE_DIR": str(folder / "received"),
+        }
+        # Somebody who has one home need not name it.
+        world = World(folder, lambda home: everybody | {"MESSAGEU_HOME": str(folder / home)})
+        for name in ("alice", "bob"):
+            world.runs(Play(f"scripts/client register {name}", name, home=name))
         for play in PLAYS:
             if shutil.which(play.needs) is not None:
                 world.runs(play)
-        server.end()
-        world.runs(AT_LAST)
     # What was made anew says what the documents say; of numbers, pictures and the moment of a transfer not the same.
-    for page in ("README.md", "docs/screens.md"):
+    for page in ("README.md", "docs/client.md", "docs/screens.md"):
         assert lasting((folder / page).read_text()) == lasting((ROOT / page).read_text())
+
+
+def test_before_anything_is_set_up(tmp_path: Path) -> None:
+    """Every script sets itself up, or says in one sentence why it can't; here, because of the folder's name."""
+    folder = tmp_path / "a:b"
+    check_out(folder, set_up=False)
+    scripts = [path for path in (folder / "scripts").rglob("*") if path.is_file() and os.access(path, os.X_OK)]
+    assert {path.name for path in scripts if path.parent.name == "bin"} == set(PROGRAMS)
+    assert {"run", "test", "captures.py"} < {path.name for path in scripts}
+    for path in scripts:
+        if path.name == "keep_running.py":
+            # Needs nothing.
+            continue
+        done = subprocess.run(
+            [path, "--help"], cwd=tmp_path, env=environment(folder), stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=HANG_SECONDS, check=False,
+        )  # fmt: skip
+        *_, sentence = done.stderr.splitlines()
+        assert done.returncode == 1, f"{path.name}: {done}"
+        assert "cannot live in a folder with a colon in its name" in sentence
+        assert "Traceback" not in done.stderr
 
 
 def lasting(text: str) -> list[str]:
@@ -263,16 +336,14 @@ def block(language: str, page: Path) -> str:
     return str(found)
 
 
-def lines_of_python(port: int) -> str:
-    """README's, with the port of a server that is there."""
-    return block("python", ROOT / "README.md").replace("1357", str(port))
-
-
 def test_every_command_of_the_documents_is_accounted_for() -> None:
     shown = dict(commands())
-    played = [play.shown for play in (*PLAYS, AT_LAST)]
-    known = [*played, *ELSEWHERE, *NOT_RUN]
-    assert len(known) == len(set(known))
+    readme = [play.shown for play in (*README_PLAYS, AT_LAST)]
+    elsewhere = [*ELSEWHERE, *NOT_RUN]
+    # Two of README's may be those of another page too.
+    for played in (readme, [play.shown for play in PLAYS]):
+        assert len([*played, *elsewhere]) == len({*played, *elsewhere})
+    known = [*dict.fromkeys([*readme, *(play.shown for play in PLAYS)]), *elsewhere]
     assert {command: page for command, page in shown.items() if command not in known} == {}, "no test knows of these"
     assert [command for command in known if command not in shown] == [], "no document shows these"
     for path, words in ELSEWHERE.values():
@@ -290,7 +361,7 @@ def test_what_is_not_run_is_taken(tmp_path: Path) -> None:
                 torture.__main__._arguments(words)
             case "pipx":
                 assert words == ["install", "."]
-            case ".venv/bin/python":
-                scripts.captures.arguments(words[1:])
+            case "scripts/captures.py":
+                scripts.captures.arguments(words)
             case _:
                 assert (program, words) == ("scripts/test", [])

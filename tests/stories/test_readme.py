@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import signal
@@ -18,13 +19,14 @@ from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def blocks() -> list[list[list[str]]]:
-    """The commands of README's first blocks: the server's, then one block for each person."""
+    """The commands of README's first blocks: the server's, then one block for each terminal."""
     beginning = README.split("<!-- chat -->")[0]
     found = [block.splitlines() for block in re.findall(r"^```\n(.*?)^```", beginning, re.M | re.S)]
     return [[shlex.split(line, comments=True) for line in block] for block in found]
@@ -38,39 +40,24 @@ def answers(port: int) -> bool:
         return False
 
 
-def test_a_stranger(tmp_path: Path) -> None:
-    (run, _), (register_alice, chat_alice), (register_bob, chat_bob) = blocks()
-    clone = tmp_path / "messageu"
-    check_out(clone)
-    port = give_port(clone)
-    log = tmp_path / "log"
+@contextlib.contextmanager
+def running(clone: Path, log: Path) -> Iterator[None]:
+    """The server of a clone, with its output in a file, as long as the block lasts."""
+    port = int((clone / "myport.info").read_text())
     with (
         log.open("wb") as written,
         subprocess.Popen(
-            run, cwd=clone, env=environment(clone), stdin=subprocess.DEVNULL, stdout=written, stderr=written
+            ["scripts/run"],
+            cwd=clone,
+            env=environment(clone),
+            stdin=subprocess.DEVNULL,
+            stdout=written,
+            stderr=written,
         ) as server,
     ):
         try:
             wait_until(lambda: answers(port), "an answer")
-            for words in (register_alice, register_bob):
-                done = subprocess.run(
-                    words,
-                    cwd=clone,
-                    env=environment(clone),
-                    capture_output=True,
-                    text=True,
-                    timeout=HANG_SECONDS,
-                    check=False,
-                )
-                assert done.returncode == 0, done.stderr
-            with (
-                Terminal(clone / "alice", command=chat_alice, environment=environment(clone)) as alice,
-                Terminal(clone / "bob", command=chat_bob, environment=environment(clone)) as bob,
-            ):
-                alice.until("connected").types("hello bob").until(" you [stored]: hello bob")
-                bob.until(" alice: hello bob").types("hi alice").until(" you [stored]: hi alice")
-                alice.until(" bob: hi alice").types("/quit")
-                assert alice.ends() == 0
+            yield
         finally:
             server.send_signal(signal.SIGINT)
             try:
@@ -79,8 +66,37 @@ def test_a_stranger(tmp_path: Path) -> None:
                 server.kill()
                 raise
     assert "Traceback" not in log.read_text()
+
+
+def test_a_stranger(tmp_path: Path) -> None:
+    (run, _), (*registering, chat_alice), (chat_bob,) = blocks()
+    assert run == ["scripts/run"]
+    clone = tmp_path / "messageu"
+    check_out(clone)
+    give_port(clone)
+    log = tmp_path / "log"
+    with running(clone, log):
+        for words in registering:
+            done = subprocess.run(
+                words,
+                cwd=clone,
+                env=environment(clone),
+                capture_output=True,
+                text=True,
+                timeout=HANG_SECONDS,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+        with (
+            Terminal(clone / "alice", command=chat_alice, environment=environment(clone)) as alice,
+            Terminal(clone / "bob", command=chat_bob, environment=environment(clone)) as bob,
+        ):
+            alice.until("connected").types("hello bob").until(" you [stored]: hello bob")
+            bob.until(" alice: hello bob").types("hi alice").until(" you [stored]: hi alice")
+            alice.until(" bob: hi alice").types("/quit")
+            assert alice.ends() == 0
     # What it says to a stranger is what README says.
-    for words in (register_alice, register_bob, chat_alice):
+    for words in (*registering, chat_alice, chat_bob):
         assert shlex.join(words) in log.read_text()
 
 
