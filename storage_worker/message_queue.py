@@ -305,7 +305,7 @@ class MessageQueue:
         Messages on pages that are altered are counted for nobody.
         """
         newest = box.sequences[-1] if box.sequences else 0
-        if self._absorbed <= census.counted_to >= newest:
+        if census.complete and self._absorbed <= census.counted_to >= newest:
             return work
         if census.counted_to < self._absorbed:
             census.complete = False

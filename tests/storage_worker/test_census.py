@@ -178,6 +178,24 @@ class TestCounts:
         assert census.counts() == {alice: Load(210, 0), carol: Load(1, 0)}
         assert gateway.one(send(alice, bob)) == SHARE
 
+    def test_are_complete_where_the_last_page_is_the_last_step(
+        self, open_office: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(post_office, "COUNTING", 1)
+        office = open_office(limits=Limits(mailbox_messages=12))
+        gateway = Gateway(office)
+        alice, bob = gateway.register("alice", "bob")
+        for _ in range(6):
+            gateway.store(alice, bob, b"x")
+            office.absorb()
+        assert gateway.one(send(alice, bob)) == SHARE, "what is counted so far is enough"
+        assert not census_of(office, 2).complete
+        office.absorb()
+        for _ in range(10):
+            office.desk.tidy(office.now_ms)
+        assert census_of(office, 2).complete
+        assert not office.desk.has_waiting
+
     def test_that_fall_behind_let_a_part_of_the_share_pass(
         self, open_office: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
