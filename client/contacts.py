@@ -73,9 +73,18 @@ class Contacts:
             # Whatever the server calls him now.
             return pin.name
         row = self._store.contacts.of_id(client_id)
+        if self.present_id(client_id) != client_id:
+            # An id that he had before.
+            return None if row is None else row.name
         if row is not None and self._store.pins.of_name(row.name) is not None:
             return f"{row.name} (not the one you know, {client_id.hex()[:8]})"
         return None if row is None else row.name
+
+    def present_id(self, client_id: ClientId) -> ClientId:
+        """Give the id that somebody has now, who had this one before, under the same name and key; else the same."""
+        row = self._store.contacts.of_id(client_id)
+        pin = None if row is None or row.public_key is None else self._store.pins.of_name(row.name)
+        return pin.client_id if pin is not None and row is not None and pin.public_key == row.public_key else client_id
 
     def shown(self, contact: Contact) -> str:
         """Give a name as it stands in a sentence: made visible, with the mark of who was compared."""
@@ -144,6 +153,11 @@ class Contacts:
     def key_numbered(self, client_id: ClientId, number: int | None) -> SymmetricKey | None:
         """Give the key with a number that is shared with somebody."""
         return next((row.key for row in self._store.keys.of(client_id) if row.number == number), None)
+
+    def copied_key(self, old: ClientId, number: int | None, new: ClientId) -> int | None:
+        """Give the number of a key of somebody's former id among those of the present one."""
+        key = self.key_numbered(old, number)
+        return next((row.number for row in self._store.keys.of(new) if row.key == key), None)
 
     def decrypting_keys(self, client_id: ClientId) -> list[SymmetricKey]:
         """Give all keys that a message of this sender may be under, the likeliest first."""

@@ -153,7 +153,7 @@ class Messenger:
         )
         self._insistence = Insistence(self._link.rest, tell, pauses)
         self._outbox = Outbox(store, self._link, self._contacts, tell, self._now, random_bytes)
-        self._trust = Trust(store, self._account.me, self._now)
+        self._trust = Trust(store, self._account.me, self._now, tell)
         self._inbox = Inbox(
             store, self._link, self._contacts, self._account.identity, home, save_dir, self._now,
             self._trust.is_verified,

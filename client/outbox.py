@@ -136,7 +136,13 @@ class Outbox:
         Raises `CipherError` and `FileUnreadable` where its content can't be made again.
         """
         body = self._made_again(row)
-        self._store.outbox.add_again(row, row.recipient, body, self._now())
+        recipient = self._contacts.present_id(row.recipient)
+        if recipient != row.recipient:
+            carries, under = (
+                self._contacts.copied_key(row.recipient, number, recipient) for number in (row.carries, row.under)
+            )
+            row = row._replace(carries=carries, under=under)
+        self._store.outbox.add_again(row, recipient, body, self._now())
         return isinstance(body, str)
 
     def _made_again(self, row: AcknowledgedRow) -> bytes | str:

@@ -97,7 +97,8 @@ class Resending:
             if row.recipient not in chosen:
                 continue
             try:
-                self._trust.check(row.recipient, self._contacts.name_of(row.recipient) or row.recipient.hex())
+                present = self._contacts.present_id(row.recipient)
+                self._trust.check(present, self._contacts.name_of(row.recipient) or row.recipient.hex())
                 large = self._outbox.put_again(row)
             except KeyChanged as error:
                 # Told once; none of the others may go either.

@@ -1,8 +1,9 @@
 """Whose key is whose: trust on first use, changes, safety numbers.
 
 Owns: the pins. A pin is the id and the public key under which a name was first met, and whether it was compared.
-Promises: a pinned key is replaced by the user's word alone; while the server names another key, or another account,
-for a pinned name, nothing is sent to that name.
+Promises: a pinned key is replaced by the user's word alone; while the server names another key for a pinned name,
+or gives the name or the id to somebody else, nothing is sent to that name. Another id with the same name and key is the
+same person, and that is said.
 Exposure: this is where a lying server is caught; what was never compared is trusted since it was first met.
 
     state      means                                           leaves when
@@ -64,7 +65,14 @@ class SafetyNumberDiffers(ClientError):
 class Trust:
     """The pins of one home."""
 
-    def __init__(self, store: Store, me: Callable[[], tuple[ClientId, PublicKey]], now: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        me: Callable[[], tuple[ClientId, PublicKey]],
+        now: Callable[[], int],
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._tell = tell
         self._store = store
         self._me = me
         self._now = now
@@ -81,6 +89,13 @@ class Trust:
         assert pin is not None
         if (pin.client_id, pin.name, pin.public_key) == (client_id, name, key):
             self._store.pins.offer(pin.client_id, None, None, None)
+            return False
+        if (pin.name, pin.public_key) == (name, key) and self._store.pins.of_id(client_id) is None:
+            # Whoever holds the private key registered the name again.
+            self._store.keys.copy(pin.client_id, client_id, self._now())
+            self._store.pins.move(pin.client_id, client_id)
+            known_as = marked(name, "verified" if pin.verified_at is not None else None)
+            self._tell(f"{known_as} has another id at the server now, and the same key as before.")
             return False
         known = (pin.offered_id, pin.offered_key) == (client_id, key)
         self._store.pins.offer(pin.client_id, client_id, key, pin.offered_since if known else self._now())

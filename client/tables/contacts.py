@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from client import paths
 from client.tables.database import Database
-from common.values import ClientId
+from common.values import ClientId, PublicKey
 
 
 class ContactRow(NamedTuple):
@@ -20,6 +20,8 @@ class ContactRow(NamedTuple):
     client_id: ClientId
     name: str
     listed: bool
+    public_key: PublicKey | None = None
+    """Of an id that somebody had before: the key that was pinned with it."""
 
 
 class ContactTable:
@@ -30,8 +32,10 @@ class ContactTable:
 
     def of_id(self, client_id: ClientId) -> ContactRow | None:
         """Who was listed with an id."""
-        rows = self._database.rows("SELECT client_id, name, listed FROM contact WHERE client_id = ?", client_id)
-        return ContactRow(rows[0][0], rows[0][1], bool(rows[0][2])) if rows else None
+        rows = self._database.rows(
+            "SELECT client_id, name, listed, public_key FROM contact WHERE client_id = ?", client_id
+        )
+        return ContactRow(rows[0][0], rows[0][1], bool(rows[0][2]), rows[0][3]) if rows else None
 
     def listed_as(self, name: str) -> list[ClientId]:
         """Who has a name by the server's last list: nobody, one, or two for more than one."""

@@ -95,6 +95,23 @@ class KeyTable:
                 self._database.run("UPDATE contact SET key_asked = 0 WHERE client_id = ?", contact)
                 self._inbox.call_back(contact)
 
+    def copy(self, old: ClientId, new: ClientId, now: int) -> None:
+        """Have what was shared with one id decrypt what comes from another of the same person; none encrypts."""
+        with self._database.transaction():
+            for row in reversed(self.of(old)):
+                number = self._database.next_number("shared_key")
+                self._database.run(
+                    "INSERT INTO shared_key (number, contact, key, made, usable, added_at, sealed_to, after) "
+                    "VALUES (?, ?, ?, ?, 0, ?, ?, (SELECT coalesce(max(number), 0) FROM inbox))",
+                    number,
+                    new,
+                    self._sealing.seal(KEY, row.key, number, new, int(row.made), row.sealed_to, None),
+                    int(row.made),
+                    now,
+                    row.sealed_to,
+                )
+            self._inbox.call_back(new)
+
     def ask(self, contact: ClientId) -> None:
         """Note that a contact is asked for a symmetric key."""
         with self._database.transaction():

@@ -1,7 +1,7 @@
 """Under which id and key a name was first met, and what the server names now where that is something else.
 
 Owns: the pin rows; what they mean is in `client.trust`.
-Promises: a pin is replaced only by `replace`.
+Promises: a pinned key is replaced only by `replace`.
 Exposure: offered ids and keys are the server's.
 """
 
@@ -77,6 +77,21 @@ class PinTable:
                 "INSERT INTO pin (client_id, name, public_key, since) VALUES (?, ?, ?, ?)", client_id, name, key, now
             )
             self._database.run("UPDATE shared_key SET usable = 0 WHERE contact IN (?, ?)", old, client_id)
+
+    def move(self, old: ClientId, client_id: ClientId) -> None:
+        """Pin the same key under another id; the contact of the old one keeps it, to be known as the same."""
+        with self._database.transaction():
+            self._database.run(
+                "UPDATE contact SET public_key = (SELECT public_key FROM pin WHERE client_id = ?1) "
+                "WHERE client_id = ?1",
+                old,
+            )
+            self._database.run(
+                "UPDATE pin SET client_id = ?, offered_id = NULL, offered_key = NULL, offered_since = NULL "
+                "WHERE client_id = ?",
+                client_id,
+                old,
+            )
 
     def verify(self, client_id: ClientId, key: PublicKey, now: int) -> None:
         """Note that a pin was compared: that of this key alone."""

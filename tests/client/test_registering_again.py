@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client.messenger import KeyReceived, Messenger, Text
+from client.messenger import KeyReceived, Messenger, SentMessage, Text
+from client.trust import KeyChanged
 from common.errors import AlreadyRegistered, ServerAnsweredError
 from common.info_files import ServerAddress
-from common.values import ClientId, PublicKey
+from common.values import ClientId, PublicKey, Username
 from tests.client.conftest import Told
 from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
 
@@ -98,6 +99,59 @@ def test_another_id_where_the_server_gives_one(
     opened = make("alice")
     assert opened.identity().client_id == again.client_id
     opened.users()
+
+
+@pytest.mark.parametrize("verified", [False, True])
+def test_contacts_see_the_same_key_under_another_id(
+    alice: Messenger, bob: Messenger, mailroom: ExtendedMailroom, told: Told, verified: bool
+) -> None:
+    alice.agree_on_key("bob")
+    if verified:
+        alice.mark_verified("bob")
+    alice.send_text("bob", "lost")
+    mailroom.register("another")
+    lost = lose(mailroom, "bob", alice, bob)
+    mailroom.gives_wanted = False
+    new = bob.register("bob").client_id
+    assert new != lost
+
+    alice.users()
+    assert alice.fetch_public_key("bob").changed is False
+    mark = " [verified]" if verified else ""
+    assert f"bob{mark} has another id at the server now, and the same key as before." in told
+    assert alice.contact("bob").client_id == new
+    assert alice.is_verified_name("bob") == verified
+    # What he missed goes to where he is now.
+    assert alice.resend().sent == 2
+    alice.send_text("bob", "new")
+    assert [content for content in contents(bob) if isinstance(content, Text)] == [Text("lost"), Text("new")]
+    # What he sends under the key of before can be read.
+    bob.send_text("alice", "here again")
+    assert [content for content in contents(alice) if isinstance(content, Text)] == [Text("here again")]
+    names = {one.recipient.name if isinstance(one, SentMessage) else one.sender_name for one in alice.history()}
+    assert names == {"bob"}
+    assert alice.changed() == []
+
+
+def test_another_key_under_another_id_is_an_alarm(alice: Messenger, bob: Messenger, mailroom: ExtendedMailroom) -> None:
+    alice.agree_on_key("bob")
+    mailroom.register("another")
+    lose(mailroom, "bob", alice, bob)
+    mailroom.register("bob", mailroom.keys[alice.identity().client_id])
+    alice.users()
+    with pytest.raises(KeyChanged):
+        alice.send_text("bob", "not to him")
+
+
+def test_the_same_key_under_another_name_is_an_alarm(
+    alice: Messenger, bob: Messenger, mailroom: ExtendedMailroom
+) -> None:
+    alice.agree_on_key("bob")
+    him = mailroom.id_of("bob")
+    mailroom.names[him] = Username("mallory")
+    alice.users()
+    with pytest.raises(KeyChanged):
+        alice.send_text("mallory", "not to him")
 
 
 def test_somebody_else_has_the_name(alice: Messenger, mailroom: ExtendedMailroom) -> None:

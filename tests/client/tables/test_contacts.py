@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client.store import Store
+from client.tables.contacts import ContactRow
 from common.errors import ServerSilent
 from tests.client.tables.mail import A, B
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 def test_who_is_listed(store: Store) -> None:
     store.contacts.replace_list([(A, "alice"), (B, "bob")])
     store.contacts.replace_list([(B, "robert")])
-    assert [store.contacts.of_id(one) for one in (A, B)] == [(A, "alice", False), (B, "robert", True)]
+    assert [store.contacts.of_id(one) for one in (A, B)] == [
+        ContactRow(A, "alice", False),
+        ContactRow(B, "robert", True),
+    ]
     assert [store.contacts.listed_as(name) for name in ("alice", "bob", "robert")] == [[], [], [B]]
     store.contacts.replace_list([(A, "robert"), (B, "robert")])
     assert store.contacts.listed_as("robert") == [A, B]

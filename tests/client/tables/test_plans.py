@@ -108,6 +108,8 @@ def everything(store: Store) -> None:
     store.pins.changed()
     store.pins.of_name("alice")
     store.pins.of_id(A)
+    store.keys.copy(A, B, NOW)
+    store.pins.move(A, B)
     store.settings.names("watch_aside:")
     store.sweep(MUCH_LATER)
 
