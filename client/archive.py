@@ -29,7 +29,7 @@ from client.home import ARRIVED, ARRIVING, moving_in, open_store, refuse_a_home_
 from client.identity_files import holds_key
 from client.store import SPOOL_FOLDER, STORE_FILE
 from client.tables.foreign import check_foreign_store, forget_files_to_send
-from client.vault import CHUNK, ArchiveOpener, ArchiveSealer
+from client.vault import CHUNK, ArchiveOpener, ArchiveSealer, LaterExport
 from common.disk import sync_folder, writing
 from common.errors import (
     CipherError,
@@ -37,10 +37,13 @@ from common.errors import (
     InfoFileError,
     SettingRejected,
     StoreBroken,
+    StoreOfLaterVersion,
     StoreUnwritable,
 )
 from common.info_files import SERVER_INFO
 
+_LATER: Final = "was made by a later version of MessageU"
+_UPGRADE: Final = "Upgrade this one, and import it again."
 _SPOOLED: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -110,6 +113,8 @@ def _check_store(source: Path, arriving: Path) -> None:
     try:
         check_foreign_store(arriving / STORE_FILE, arriving / SPOOL_FOLDER)
         forget_files_to_send(arriving / STORE_FILE)
+    except StoreOfLaterVersion as error:
+        raise InfoFileError(source, None, f"{_LATER}; nothing was imported", _UPGRADE) from error
     except StoreUnwritable as error:
         raise FileUnwritten(arriving / STORE_FILE, str(error).rstrip("."), error.advice) from error
     except StoreBroken as error:
@@ -124,6 +129,8 @@ def _begin(file: BinaryIO, source: Path, passphrase: str) -> tuple[ArchiveOpener
     try:
         opener = ArchiveOpener(file, passphrase)
         return opener, opener.read(1)
+    except LaterExport as error:
+        raise InfoFileError(source, None, f"{_LATER}; nothing was imported", _UPGRADE) from error
     except CipherError as error:
         raise SettingRejected(f"{source} can't be opened: another passphrase, a damaged file, or no export.") from error
 

@@ -18,6 +18,7 @@ Source: docs/client-protocol.md.
 
 import contextlib
 import fcntl
+import queue
 import select
 import socket
 import struct
@@ -25,8 +26,8 @@ import termios
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
 
 from client.pace import LEAST, WITHIN, Pace
 from common.errors import ResponseMalformed, ServerAnsweredNonsense, ServerSilent, ServerUnreachable
@@ -56,12 +57,16 @@ twice waits so long for the closing, rather than being sent into a connection th
 _READ_SIZE: Final = 256 * 1024
 _ONE_WRITE: Final = 256 * 1024
 """Bytes. What of a request fits leaves together: some servers take what one read gives for all of it."""
+_MOMENT: Final = 0.1
+"""Seconds until an interrupt by another thread is heard."""
 _LOOK: Final = 1.0
 """Seconds between two looks at how much of what was written the server's TCP has taken."""
 _INT: Final = struct.Struct("i")
 _SALVAGE_SILENCE: Final = 5.0
 """Seconds of silence after which no more is expected of an answer that can't be parsed."""
 
+_Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+"""As `getaddrinfo` gives it; the last is what `connect` takes."""
 Progress = Callable[[int, int], None]
 """Told how many bytes of how many have passed."""
 
@@ -295,7 +300,7 @@ class ServerLink:
         if self._interrupted.is_set():
             raise _broken_off()
         try:
-            connection = socket.create_connection(self.address, timeout=self._connect_timeout)
+            connection = self._connected()
         except (OSError, UnicodeError) as error:
             problem = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise ServerUnreachable(
@@ -312,6 +317,50 @@ class ServerLink:
         self._replies = 0
         if self._interrupted.is_set():
             self.interrupt()
+
+    def _connected(self) -> socket.socket:
+        """Connect to the first address of the server's name that takes it. Raises `OSError`, `UnicodeError`."""
+        failure = OSError("its name has no address")
+        for family, kind, protocol, _, where in self._addresses():
+            connection = socket.socket(family, kind, protocol)
+            try:
+                connection.settimeout(self._connect_timeout)
+                connection.connect(where)
+            except OSError as error:
+                connection.close()
+                failure = error
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return connection
+        raise failure
+
+    def _addresses(self) -> Sequence[_Address]:
+        """Look the server's name up. Raises `OSError`, `UnicodeError`.
+
+        The system's look-up hears no signal before it is done, which may take minutes: it has a thread of its own, that
+        nobody waits for who has given up.
+        """
+        host, port = self.address
+        with contextlib.suppress(socket.gaierror):
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        found: queue.SimpleQueue[Sequence[_Address] | OSError | UnicodeError] = queue.SimpleQueue()
+
+        def look_up() -> None:
+            try:
+                found.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            except (OSError, UnicodeError) as error:
+                found.put(error)
+
+        threading.Thread(target=look_up, name="look-up", daemon=True).start()
+        while not self._interrupted.is_set():
+            with contextlib.suppress(queue.Empty):
+                answer = found.get(timeout=_MOMENT)
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
+        raise _broken_off()
 
     def _end_of_reply(self) -> None:
         self._replies += 1

@@ -12,6 +12,7 @@ wrapped key asks for is bounded before it is paid.
 Source: docs/security.md, "A passphrase at rest".
 """
 
+import re
 from typing import BinaryIO, Final, Self
 
 from Crypto.Cipher import AES
@@ -103,9 +104,15 @@ def _derived(passphrase: str, salt: bytes, cost: int) -> bytes:
 
 # --- exported homes ---------------------------------------------------------------------------------------------
 
-_ARCHIVE: Final = b"MessageU export 2\n"
+_ARCHIVE_VERSION: Final = 2
+_ARCHIVE: Final = b"MessageU export %d\n" % _ARCHIVE_VERSION
+_ANY_ARCHIVE: Final = re.compile(rb"MessageU export ([0-9]{1,9})\n")
 CHUNK: Final = 64 * 1024
 """Bytes of an archive that are encrypted, and authenticated, at a time."""
+
+
+class LaterExport(CipherError):
+    """An archive of a form that a later version writes."""
 
 
 class ArchiveSealer:
@@ -144,12 +151,16 @@ class ArchiveSealer:
 class ArchiveOpener:
     """Decrypts an archive on its way out of a file; what it gives was authenticated.
 
-    `read` raises `CipherError` for a damaged archive, and the first one for another passphrase too.
+    Raises `LaterExport`. `read` raises `CipherError` for a damaged archive, and the first one for another passphrase
+    too.
     """
 
     def __init__(self, source: BinaryIO, passphrase: str) -> None:
         self._source = source
         head = source.read(len(_ARCHIVE) + _SALT)
+        made = _ANY_ARCHIVE.match(head)
+        if made is not None and int(made[1]) > _VERSION:
+            raise LaterExport("it was made by a later version of MessageU")
         if len(head) != len(_ARCHIVE) + _SALT or not head.startswith(_ARCHIVE):
             raise CipherError("it is no export")
         self._key = _derived(passphrase, head[len(_ARCHIVE) :], SCRYPT_COST)

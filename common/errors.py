@@ -232,6 +232,10 @@ class StoreBroken(ClientError):
     """The home's store.db can't be used."""
 
 
+class StoreOfLaterVersion(StoreBroken):
+    """The store.db was written by a later version of this program."""
+
+
 class StoreUnwritable(StoreBroken):
     """The home's store.db can't be written: the disk is full or read-only, or nobody but another user may write there.
 

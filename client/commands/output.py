@@ -9,6 +9,7 @@ Source: docs/client.md, "JSON"; docs/schemas/.
 """
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -40,7 +41,7 @@ Value = str | int | bool | list[str] | None
 
 
 class OutputRefused(ClientError):
-    """Standard output takes nothing: a full disk, most of all."""
+    """Standard output takes nothing: it is closed, or on a full disk, most of all."""
 
 
 class Output:
@@ -64,10 +65,13 @@ class Output:
             raise
         except OSError as error:
             drop_what_is_left()
-            raise OutputRefused(
-                f"What is to be printed can't be written ({error.strerror}).",
-                "Free some space; a message that was not printed is given once more.",
-            ) from error
+            # A descriptor that was closed (`>&-`) stands open for reading: client/__main__.py.
+            what, advice = (
+                ("Standard output is closed.", "Open it")
+                if error.errno == errno.EBADF
+                else (f"What is to be printed can't be written ({error.strerror}).", "Free some space")
+            )
+            raise OutputRefused(what, f"{advice}; a message that was not printed is given once more.") from error
 
     def say(self, sentence: str) -> None:
         """Tell what happens."""

@@ -22,7 +22,7 @@ from client import paths
 from client.tables.memory_copy import memory_copy
 from client.tables.schema import APPLICATION_ID, FIRST, LATER_PARTS, VERSION
 from common import disk
-from common.errors import StoreBroken, StoreUnwritable
+from common.errors import StoreBroken, StoreOfLaterVersion, StoreUnwritable
 
 _BUSY_MS: Final = 5000
 _SNAPSHOT_TRIES: Final = 5
@@ -198,6 +198,10 @@ def foreign(path: Path) -> Iterator[Database]:
             _defend(connection)
             (version,) = next(connection.execute("PRAGMA user_version"))
             (application,) = next(connection.execute("PRAGMA application_id"))
+            if application == APPLICATION_ID and version > VERSION:
+                raise StoreOfLaterVersion(
+                    f"{path.name} was written by a later version of MessageU.", "Upgrade this one."
+                )
             if application != APPLICATION_ID or not 1 <= version <= VERSION:
                 raise StoreBroken(
                     f"{path.name} is no store that this version of MessageU knows.", "Install the newest one."

@@ -24,6 +24,7 @@ from client.messenger import Messenger
 from client.newcomer import import_identity
 from client.store import Store
 from client.tables.inbox import NewMessage
+from client.tables.schema import VERSION
 from client.vault import CHUNK, ArchiveOpener, ArchiveSealer
 from common.errors import (
     AlreadyRegistered,
@@ -498,3 +499,28 @@ def test_a_store_that_wants_more_than_its_home(tmp_path: Path, home: Path, state
                 use()
         opened.close()
         assert bait.read_bytes() == b"a secret of the one who imports"
+
+
+def test_an_export_of_a_later_version_is_named_as_such(tmp_path: Path, home: Path) -> None:
+    """Its form may be another, or its store."""
+    export_home(home, tmp_path / "file", "secret")
+    content = (tmp_path / "file").read_bytes()
+    (tmp_path / "later").write_bytes(content.replace(b"MessageU export 2\n", b"MessageU export 3\n", 1))
+    store = Store.open(home)
+    store._database._connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    with store.snapshot():
+        pass
+    store.close()
+    content = (home / "store.db").read_bytes()
+    with archive._new_file(tmp_path / "newer") as file:
+        sealer = ArchiveSealer(file, "secret", os.urandom)
+        with tarfile.open(fileobj=archive._piped(sealer), mode="w|", format=tarfile.GNU_FORMAT) as tar:
+            archive._add(tar, "store.db", archive._File(home / "store.db", io.BytesIO(content)))
+        sealer.finish()
+    for name in ("later", "newer"):
+        with pytest.raises(
+            InfoFileError, match="was made by a later version of MessageU; nothing was imported"
+        ) as caught:
+            import_home(tmp_path / "again", tmp_path / name, "secret")
+        assert caught.value.advice == "Upgrade this one, and import it again."
+        assert not (tmp_path / "again").exists()

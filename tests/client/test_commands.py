@@ -353,3 +353,15 @@ def test_completion_for_other_shells(shell: str, capsys: pytest.CaptureFixture[s
     assert main(["completion", shell]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in commands())
+
+
+def test_a_closed_standard_output_is_told_as_closed(tmp_path: Path) -> None:
+    """Of every command that prints; no space has to be freed for it."""
+    environment = os.environ | NO_CONFIG
+    for command in ("config show", "doctor", "completion bash"):
+        line = f"{shlex.quote(sys.executable)} -m client --home {shlex.quote(str(tmp_path))} {command} >&-"
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        sentence = "Standard output is closed. Open it; a message that was not printed is given once more."
+        assert (done.returncode, " ".join(done.stderr.split())) == (1, f"messageu: {sentence}")

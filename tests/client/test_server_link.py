@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import signal
 import socket
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -326,3 +328,61 @@ def test_an_interrupt_leaves_no_half_used_connection(server: FakeGateway, link: 
     assert pull(link)[-1] == ListEnd()
     assert server.connections == 2
     assert server.codes() == ["Pull"]
+
+
+class TestLookingUp:
+    """The system's look-up of a name hears no signal."""
+
+    @pytest.fixture
+    def slow(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+        """A look-up that takes until the event is set."""
+        real, over, begun = socket.getaddrinfo, threading.Event(), threading.Event()
+
+        def look_up(*given: Any, **named: Any) -> Any:
+            if not named.get("flags"):
+                begun.set()
+                assert over.wait(HANG_SECONDS)
+            return real(*given, **named)
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        yield begun
+        over.set()
+
+    def test_ctrl_c_is_heard_at_once(self, slow: threading.Event) -> None:
+        def press() -> None:
+            assert slow.wait(HANG_SECONDS)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+        presser = threading.Thread(target=press)
+        presser.start()
+        with pytest.raises(KeyboardInterrupt):
+            ServerLink(ServerAddress("localhost", 1)).connect()
+        presser.join(HANG_SECONDS)
+
+    def test_an_interrupt_too(self, slow: threading.Event) -> None:
+        link = ServerLink(ServerAddress("localhost", 1))
+
+        def interrupt() -> None:
+            assert slow.wait(HANG_SECONDS)
+            link.interrupt()
+
+        other = threading.Thread(target=interrupt)
+        other.start()
+        with pytest.raises(ServerUnreachable, match="broken off"):
+            link.connect()
+        other.join(HANG_SECONDS)
+
+    def test_every_address_of_a_name_is_tried(self, server: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            dead = listener.getsockname()
+        real = socket.getaddrinfo
+        alive = real(*server.address, type=socket.SOCK_STREAM)[0]
+
+        def look_up(host: str, *given: Any, **named: Any) -> Any:
+            return [(*alive[:4], dead), alive] if host == "two.example" else real(host, *given, **named)
+
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        link = ServerLink(ServerAddress("two.example", server.address.port))
+        link.connect()
+        assert link.is_open()
+        link.close()
