@@ -159,7 +159,7 @@ class ArchiveOpener:
         self._source = source
         head = source.read(len(_ARCHIVE) + _SALT)
         made = _ANY_ARCHIVE.match(head)
-        if made is not None and int(made[1]) > _VERSION:
+        if made is not None and int(made[1]) > _ARCHIVE_VERSION:
             raise LaterExport("it was made by a later version of MessageU")
         if len(head) != len(_ARCHIVE) + _SALT or not head.startswith(_ARCHIVE):
             raise CipherError("it is no export")
