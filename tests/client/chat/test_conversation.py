@@ -59,6 +59,11 @@ def test_a_message_stands_above_the_prompt_until_its_state_is_final() -> None:
     assert chat.farewell() is None
 
 
+def test_what_is_possibly_lost_is_marked() -> None:
+    (line,) = conversation().history([sent("hello")._replace(lost=True)])
+    assert (line.who, line.rest) == ("you", " [possibly lost]: hello")
+
+
 def test_what_never_reached_the_history() -> None:
     chat = conversation()
     assert chat.moved(Moved(chat.draft("x"), None)) == Printed("12:30", "you", " [stored]: x")
