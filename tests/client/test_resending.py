@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import queue
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from client.chat.events import Event, ResendJob, Said
+from client.chat.workers import Receiver, Sender
 from client.commands.resend import summary
 from client.mail import Resent
 from client.messenger import KeyReceived, Messenger, SavedFile, SentMessage, Text
@@ -19,6 +23,7 @@ from common.wire.requests import SendRequest
 from common.wire.responses import ErrorResponse
 from tests.client.conftest import NOW, Told
 from tests.client.fake_gateway import CLOSE, ExtendedMailroom, FakeGateway, StoredMessage
+from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -317,6 +322,40 @@ def test_a_store_cannot_have_a_file_sent_that_never_was(
     gateway.requests.clear()
     assert alice.resend().sent == 1
     assert [request.kind for request in gateway.requests if isinstance(request, SendRequest)] == [MessageKind.KEY]
+
+
+def test_a_chat_says_it_and_sends_it_again(
+    bob: Messenger, mailroom: ExtendedMailroom, make: Callable[..., Messenger]
+) -> None:
+    # The threads of a chat go by the real clock.
+    alice = make("alice", clock=time.time)
+    alice.register("alice")
+    alice.agree_on_key("bob")
+    alice.send_text("bob", "lost")
+    put_back(mailroom, Backup({name: [] for name in mailroom.boxes}, {}, 1), alice, bob)
+    said: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def post(event: Event) -> None:
+        if isinstance(event, Said):
+            said.put(event.sentence)
+
+    sender = Sender("bob", alice.another, post)
+    receiver = Receiver(0, alice.another, post, sender.wake)
+    try:
+        receiver.start()
+        assert said.get(timeout=HANG_SECONDS) == (
+            "The server was put back to an earlier state (a backup). 2 messages that it had acknowledged, symmetric "
+            "keys included, are possibly lost: /resend sends them again; `messageu history` marks texts and files."
+        )
+        sender.give(ResendJob())
+        sender.start()
+        assert said.get(timeout=HANG_SECONDS) == "2 messages are sent again."
+    finally:
+        for worker in (sender, receiver):
+            worker.stop()
+        for worker in (sender, receiver):
+            worker.join(HANG_SECONDS)
+    assert contents(bob) == [KeyReceived(), Text("lost")]
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------
