@@ -76,6 +76,10 @@ _REASONS: Final[dict[int, tuple[str, str]]] = {
         "The recipient's mailbox is filling up, and holds as much from you as one sender may have.",
         "Wait until the recipient has fetched.",
     ),
+    RefusalReason.DAMAGED: (
+        "The server has what this needs, but damaged on its disk.",
+        "Its operator has to mend it: the server's log says what it is. Then try again.",
+    ),
 }
 
 

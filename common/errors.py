@@ -18,6 +18,7 @@ exception means a broken peer, a broken file, a broken disk, or a person who has
     │   ├── StoreUnusable             not our database, a newer schema, a corrupt file
     │   │   └── JournalDamaged            what was on disk in the journal is altered
     │   ├── StoreDamaged              a page or a content is altered: what needs it is refused, the rest goes on
+    │   │   └── TablesDamaged             what has to be written to is altered: nothing new is taken in
     │   ├── StoreFull                 the disk or the page limit is reached; the transaction was rolled back
     │   │   └── NoFileLeft                no more files may be open at this moment; nothing was done
     │   └── StoreFailed               a read, write or sync failed: nothing is known, the worker must end
@@ -134,6 +135,10 @@ class JournalDamaged(StoreUnusable):
 
 class StoreDamaged(StorageError):
     """A part of the store is altered. What needs it is refused; everything else goes on."""
+
+
+class TablesDamaged(StoreDamaged):
+    """A table, or an index of one, is altered that has to be written to."""
 
 
 class NoFileLeft(StoreFull):

@@ -21,7 +21,10 @@ VARIABLE: Final = "MESSAGEU_FAILPOINT"
 
 
 class FailPoint(StrEnum):
-    """The places. They concern operations, by the name of their type; REPLYING concerns a response's code."""
+    """The places. They concern operations, by the name of their type; REPLYING concerns a response's code.
+
+    Those of the recovery, an operator's command, concern nothing.
+    """
 
     WORKER_RECEIVED = "worker-received"
     """Batches are read from the link, and nothing was done about them."""
@@ -35,6 +38,16 @@ class FailPoint(StrEnum):
     """The database has taken in what the journal holds, inside the transaction."""
     WORKER_ABSORBED = "worker-absorbed"
     """That is on disk, and the journal's new era has no record yet."""
+    RECOVERY_KEPT = "recovery-kept"
+    """`admin recover-journal`: a file of the damaged journal is copied aside."""
+    RECOVERY_GENERATION = "recovery-generation"
+    """Its new generation is on disk, and nothing is taken in."""
+    RECOVERY_OPENED = "recovery-opened"
+    """The journal's files have their length again."""
+    RECOVERY_TAKEN_IN = "recovery-taken-in"
+    """All that is whole is in the database, and the journal's files are not marked."""
+    RECOVERY_MARKED = "recovery-marked"
+    """They are."""
     GATEWAY_RECEIVED = "gateway-received"
     """Requests are read and became a batch, which has not left."""
     GATEWAY_SENT = "gateway-sent"

@@ -61,6 +61,7 @@ class RefusalReason(IntEnum):
     TOKEN_REUSED = 9
     NAME_TAKEN = 10
     SENDER_SHARE = 11
+    DAMAGED = 12
 
 
 def client_id(raw: bytes) -> ClientId:

@@ -26,6 +26,7 @@ from storage_worker.bodies import Bodies, DiskBodies, SyncThread
 from storage_worker.checkpoints import Checkpoints, CheckpointThread
 from storage_worker.database import CHECKPOINT_BYTES, Database
 from storage_worker.desk import Desk
+from storage_worker.eras import mark_at
 from storage_worker.folder import (
     BODIES_NAME,
     DATABASE_NAME,
@@ -44,10 +45,12 @@ from storage_worker.store_facts import (
     FactsFile,
     GenerationFile,
     Reserve,
+    look_at_journal,
+    marked_length,
     note_end,
+    note_marks,
     note_progress,
     open_store,
-    refuse_lost_journal,
 )
 
 log = logging.getLogger("storage_worker")
@@ -81,20 +84,26 @@ def _serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int
         database = Database(folder / DATABASE_NAME, size_limit=settings.size_limit, checkpoint_bytes=log_bytes)
         doors.callback(database.abandon)
         file = GenerationFile(folder / GENERATION_NAME)
-        if not database.was_upgraded:
-            # Earlier versions made do with one file, or none.
-            refuse_lost_journal(folder, file)
-        journal = Journal([DiskJournal(folder / name, journal_bytes) for name in JOURNAL_NAMES], journal_bytes)
+        # Earlier versions made do with one file, or none.
+        is_old = not database.was_upgraded and look_at_journal(database, folder, file)
+        journal_files = [DiskJournal(folder / name, journal_bytes) for name in JOURNAL_NAMES]
+        length = min(one.size for one in journal_files)
+        if length < journal_bytes:
+            # There was no room for more of it.
+            length = marked_length(database)
+        journal = Journal(journal_files, journal_bytes, marks_at=mark_at(length) if length else 0)
         doors.callback(journal.close)
         disk_bodies = DiskBodies(folder / BODIES_NAME)
         bodies = Bodies(disk_bodies, SyncThread(disk_bodies))
         doors.callback(bodies.close)
-        facts = open_store(database, file, _unix_ms(), os.urandom)
+        facts = open_store(database, file, _unix_ms(), os.urandom, is_old=is_old)
         checkpoints = CheckpointThread(lambda: Database(folder / DATABASE_NAME, beside=True))
         keeper = Housekeeper(database, file, checkpoints)
         doors.callback(keeper.abandon)
         room = Room(mark, lambda: _free_bytes(folder), database.unused_bytes, database.take_ballast, keeper.give_back)
         post_office = PostOffice(database, journal, bodies, limits, os.urandom, _unix_ms())
+        if not post_office.ledger.waits:
+            note_marks(database, journal, length)
         desk = Desk(
             database,
             post_office,

@@ -9,11 +9,12 @@ Exposure: whoever may read the data folder.
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from storage_worker.journal import DiskJournal, Journal
 from storage_worker.mail_pages import Load, MailPages
 from storage_worker.message_queue import waiting
 from storage_worker.recovery import recover_journal
-from storage_worker.store_facts import GenerationFile, accepted, new_generation, stored_facts
+from storage_worker.store_facts import GenerationFile, accepted, look_at_journal, new_generation, stored_facts
 
 EXIT_UNKNOWN = 1
 EXIT_FINAL = 78
@@ -118,13 +119,10 @@ def check(folder: Path, say: Say, *, drop: bool = False) -> int:
     try:
         problems = [f"mail.db: {problem}" for problem in database.problems()]
         rows, unchecked = _altered_pages(database, problems)
-        if drop and rows:
-            pages = MailPages(database)
-            with database.transaction():
-                for row in rows:
-                    pages.drop(row)
-                    say(f"dropped: page {row}")
-        problems += _altered_contents(database, folder)
+        contents = _altered_contents(database, folder)
+        problems += contents.values()
+        if drop:
+            _drop(database, rows, contents, say)
         problems += _journal_problems(database, folder)
     finally:
         database.close()
@@ -145,48 +143,74 @@ def check(folder: Path, say: Say, *, drop: bool = False) -> int:
     return EXIT_UNKNOWN
 
 
+def _drop(database: Database, rows: Sequence[int], contents: Mapping[int, str], say: Say) -> None:
+    """Delete altered pages of mail, and messages whose contents are altered; what is whole of the pages is kept.
+
+    A page of the file may hold several pages of mail: those whose own checksums say that they are whole are written
+    anew.
+    """
+    with database.unchecked():
+        pages = MailPages(database)
+        whole = pages.whole(rows)
+        with database.transaction():
+            for row in rows:
+                pages.drop(row)
+                say(f"{'written anew' if row in whole else 'dropped'}: page {row}")
+            pages.insert(whole.values())
+            for body in contents:
+                pages.drop_body(body)
+                say(f"dropped: the message of {BODIES_NAME}/{body}")
+
+
 def _altered_pages(database: Database, problems: list[str]) -> tuple[list[int], int]:
     """The rows of altered pages, and how many pages nothing vouches for."""
     pages = MailPages(database)
     rows: list[int] = []
+    unchecked = 0
     try:
         with database.reading():
             everything = pages.pages_of_all()
-            unchecked: int = database.row("SELECT count(*) FROM mail_page WHERE checksum IS NULL")[0]
     except StoreDamaged as error:
-        problems.append(f"mail.db: {error}")
+        problems.append(str(error))
         return [], 0
+    # Where a page of the table can't be read, that is named below, with whose mail it is.
+    with contextlib.suppress(StoreDamaged), database.reading():
+        unchecked = database.row("SELECT count(*) FROM mail_page WHERE checksum IS NULL")[0]
     for recipient, page in everything:
         try:
             pages.entries(recipient, page)
         except StoreDamaged as error:
-            # The worker may have deleted or written it anew since.
-            if database.find("SELECT 1 FROM mail_page WHERE row = ? AND first = ?", (page.row, page.first)):
+            # The worker may have deleted or written it anew since; the index is asked, which is whole.
+            with database.reading():
+                there = list(pages.overlapping(recipient, page.first, page.last))
+            if any(one.row == page.row for one in there):
                 problems.append(f"mail.db: {error}")
                 rows.append(page.row)
     return rows, unchecked
 
 
-def _altered_contents(database: Database, folder: Path) -> list[str]:
-    """The large messages whose files are altered or gone, with their mailboxes."""
+def _altered_contents(database: Database, folder: Path) -> dict[int, str]:
+    """The large messages whose files are altered or gone: number of the file -> what is wrong, with the mailbox."""
     disk_bodies = DiskBodies(folder / BODIES_NAME)
     bodies = Bodies(disk_bodies, SyncThread(disk_bodies))
+    problems: dict[int, str] = {}
     try:
         with database.reading():
             waiting = {one.body: one for one in MailPages(database).in_files()}
         altered = bodies.altered({body: one.size for body, one in waiting.items()})
-        problems: list[str] = []
         for body, problem in altered.items():
             one = waiting[body]
             # The worker may have deleted it since.
-            name = database.find(
-                "SELECT user.name, hex(client_id) FROM user JOIN mail_page ON recipient = user.row WHERE body = ?",
-                (body,),
-            )
+            with database.reading():
+                name = database.find(
+                    "SELECT user.name, hex(client_id) FROM user JOIN mail_page ON recipient = user.row WHERE body = ?",
+                    (body,),
+                )
             if name is not None:
-                problems.append(f"{problem}. Message {one.sequence} in the mailbox of {name[0]!r} ({name[1]})")
+                problems[body] = f"{problem}. Message {one.sequence} in the mailbox of {name[0]!r} ({name[1]})"
     except StoreDamaged as error:
-        return [str(error)]
+        # Which large messages there are can't be read; it is named as a problem of the database already.
+        sys.stderr.write(f"admin: large messages are not looked at: {error}\n")
     finally:
         bodies.close()
     return problems
@@ -198,15 +222,22 @@ def _journal_problems(database: Database, folder: Path) -> list[str]:
         with folder_lock(folder):
             if not all((folder / name).exists() for name in JOURNAL_NAMES):
                 return ["a file of the journal is missing"]
+            try:
+                look_at_journal(database, folder, GenerationFile(folder / GENERATION_NAME))
+            except StoreUnusable as error:
+                return [str(error)]
             journal = Journal([DiskJournal(folder / name, 0) for name in JOURNAL_NAMES], 0)
             try:
-                journal.replay(database.row("SELECT era FROM store")[0])
+                with database.reading():
+                    journal.replay(database.row("SELECT era FROM store")[0])
             finally:
                 journal.close()
-            return [] if journal.torn_at is None else [f"the journal's last record, at {journal.torn_at}, is not whole"]
+            if journal.torn_at is None:
+                return []
+            return [f"{journal.torn_file} ends at byte {journal.torn_at} in a record that is not whole"]
     except StoreInUse:
         return []
-    except JournalDamaged as error:
+    except (JournalDamaged, StoreDamaged) as error:
         return [str(error)]
 
 
@@ -302,11 +333,12 @@ def _run(settings: argparse.Namespace, folder: Path) -> int:
         return _recover_journal(folder, _say)
     database = Database(folder / DATABASE_NAME, beside=True)
     try:
-        if settings.command == "users":
-            return users(database, _say)
-        if settings.command == "stats":
-            return stats(database, folder, _say)
-        return unprove(database, settings.name, _say)
+        with database.reading():
+            if settings.command == "users":
+                return users(database, _say)
+            if settings.command == "stats":
+                return stats(database, folder, _say)
+            return unprove(database, settings.name, _say)
     finally:
         database.close()
 

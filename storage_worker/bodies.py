@@ -23,6 +23,9 @@ SYNC_STEP: Final = 8 * 1024 * 1024
 """Bytes after which a file that grows is handed to the thread."""
 
 
+_ASIDE: Final = ".damaged"
+
+
 class BodyFolder(Protocol):
     """The door to the files; tests put a disk behind it that forgets, tears or fails.
 
@@ -41,6 +44,9 @@ class BodyFolder(Protocol):
 
     def remove(self, body: int) -> None:
         """Delete it; one that is not there is none."""
+
+    def set_aside(self, body: int) -> str:
+        """Keep it, under a name that means nothing here: that name; empty where it is not there."""
 
     def sizes(self) -> dict[int, int]:
         """The files that are there: number -> bytes."""
@@ -123,6 +129,19 @@ class DiskBodies:
                 self._path(body).unlink()
         except OSError as error:
             raise StoreFailed(f"{self._path(body)} can't be deleted: {error.strerror}") from error
+
+    def set_aside(self, body: int) -> str:
+        """Keep it as `NUMBER.damaged`."""
+        self.close(body)
+        path = self._path(body)
+        aside = path.with_name(path.name + _ASIDE)
+        try:
+            path.replace(aside)
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise StoreFailed(f"{path} can't be renamed: {error.strerror}") from error
+        return f"{BODIES_NAME}/{aside.name}"
 
     def sizes(self) -> dict[int, int]:
         """The files that are there: number -> bytes."""
@@ -338,6 +357,12 @@ class Bodies:
             self._table = (0, b"")
         self._let_go(body)
         self._folder.remove(body)
+
+    def set_aside(self, body: int) -> str:
+        """Its message is dropped for its damage: keep the file, under the name that this gives; empty for none."""
+        self._unchecked.discard(body)
+        self._let_go(body)
+        return self._folder.set_aside(body)
 
     def sweep(self, needed: dict[int, int]) -> set[int]:
         """Delete the files that no message needs: what a crash left of uploads, and of messages that were fetched.

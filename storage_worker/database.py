@@ -4,6 +4,8 @@ Owns: the one connection; no other module imports apsw.
 Promises: what a transaction wrote is on disk when `transaction` ends without an error (WAL, synchronous=FULL),
 and a transaction that failed left nothing; one that is not `synced` is on disk once a later one or a checkpoint is
 (`lasting`). Checkpoints are made here and by nobody else, for SQLite's own ignores a failed sync.
+Every page of the file carries a checksum, which is compared whenever it is read: what is altered is never taken for
+what was written, be it a user, a token, an index or mail (docs/decisions/0011-checksums-of-pages.md).
 Exposure: the files in the data folder; whoever can write them owns the mail.
 
 Errors become `StoreFull` (rolled back, go on), `StoreFailed` (end at once), while opening `StoreUnusable`;
@@ -17,13 +19,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import apsw
+from apsw import sqlite_extra
 
-from common.errors import StorageError, StoreDamaged, StoreFailed, StoreFull, StoreUnusable
+from common.errors import StorageError, StoreDamaged, StoreFailed, StoreFull, StoreUnusable, TablesDamaged
 from storage_worker.folder import sync_folder
 
 log = logging.getLogger("storage_worker")
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 _UPGRADE_FROM_2: Final = """
 ALTER TABLE slot ADD COLUMN before BLOB;
 -- No outcomes, which fit no batch, so that it is unknown. NULL would mean that it was refused, with nothing done.
@@ -33,6 +36,11 @@ _UPGRADE_FROM_3: Final = """
 -- Of the page's other columns and its entries. NULL: version 3 wrote it, nothing vouches for it.
 ALTER TABLE mail_page ADD COLUMN checksum INTEGER;
 PRAGMA user_version = 4;
+"""
+_UPGRADE_FROM_4: Final = """
+-- 0: version 4 made the journal's files, and left no mark in them.
+ALTER TABLE store ADD COLUMN journal INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 5;
 """
 _NEXT_STEP: Final = (
     "An older version of MessageU made it, and there is no way over: start that one, let everybody fetch what waits, "
@@ -52,6 +60,11 @@ BUSY_TIMEOUT_MS: Final = 5000
 """An admin command may hold the write lock for a moment; nobody else ever does."""
 
 _BALLAST_BYTES: Final = 256 * 1024
+
+_CHECKSUM_BYTES: Final = 8
+"""At the end of each page, where SQLite keeps room for the layer below it."""
+_CHECKING: Final = "cksmvfs"
+"""SQLite's own layer that writes and compares these checksums."""
 
 Value = int | bytes | str | None
 Row = tuple[Any, ...]
@@ -75,7 +88,8 @@ CREATE TABLE store (
     starts INTEGER NOT NULL,       -- how often a worker opened this store
     sequence INTEGER NOT NULL,     -- the highest ever given to a message
     body INTEGER NOT NULL,         -- the highest ever given to a large content
-    era BLOB NOT NULL              -- the journal's records of this era come on top of what is here
+    era BLOB NOT NULL,             -- the journal's records of this era come on top of what is here
+    journal INTEGER NOT NULL       -- bytes of each of the journal's files, which have a mark at their end; 0: none
 ) STRICT;
 
 CREATE TABLE user (
@@ -157,6 +171,36 @@ _RESTORE: Final = (
 )
 
 
+def _is_altered(error: BaseException) -> bool:
+    """Whether SQLite found a page that is not as it was written, or makes no sense."""
+    return isinstance(error, apsw.CorruptError | apsw.NotADBError) or (
+        isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA
+    )
+
+
+def _told(error: BaseException) -> str:
+    """What SQLite found; of a wrong checksum it says no more than "disk I/O error"."""
+    return "a page is not as it was written" if isinstance(error, apsw.IOError) else str(error)
+
+
+def _checking_layer() -> str:
+    """Load the layer with the checksums, once in a process; its name. Raises `StoreUnusable`."""
+    layers = apsw.vfs_names()
+    if _CHECKING not in layers:
+        connection = apsw.Connection(":memory:")
+        try:
+            sqlite_extra.load(connection, "cksumvfs")
+        except (sqlite_extra.NotAvailable, LookupError, apsw.Error) as error:
+            raise StoreUnusable(
+                f"the package apsw lacks SQLite's checksums ({error}): install it as a wheel from the package index"
+            ) from error
+        finally:
+            connection.close()
+        # It makes itself the layer of every database that is opened without naming one.
+        apsw.set_default_vfs(layers[0])
+    return _CHECKING
+
+
 def _not_now(path: Path, error: apsw.Error) -> StoreFailed:
     if isinstance(error, apsw.BusyError):
         return StoreFailed(f"{path} is busy: another program has it open and reads it. End that one")
@@ -168,13 +212,11 @@ def _translated(failure: type[StorageError]) -> Generator[None]:
     """Turn SQLite's errors into ours."""
     try:
         yield
-    except (apsw.CorruptError, apsw.NotADBError) as error:
-        if failure is StoreUnusable:
-            raise StoreUnusable(f"{type(error).__name__}: {error}") from error
-        raise StoreDamaged(f"the database is damaged: {error}. {CHECK_STEP}") from error
     except apsw.FullError as error:
         raise StoreFull(str(error)) from error
     except _BROKEN as error:
+        if _is_altered(error):
+            raise StoreDamaged(Database.damage_told(error)) from error
         raise failure(f"{type(error).__name__}: {error}") from error
 
 
@@ -204,6 +246,7 @@ class Database:
         self._lasting_commits = 0
         self._has_ballast = True
         self._closed = False
+        self._inside = False
         self.was_upgraded = False
         """Whether an earlier version of this program made it, and this opening brought it over."""
         self._beside = beside
@@ -211,11 +254,13 @@ class Database:
             with _translated(StoreUnusable):
                 try:
                     self._open(path, vfs, synchronous, size_limit)
-                except _PASSING as error:
-                    raise _not_now(path, error) from error
-                except (apsw.NotADBError, apsw.CorruptError) as error:
-                    raise StoreUnusable(f"{path} is damaged ({error}). {_RESTORE}") from error
-                except apsw.CantOpenError as error:
+                except _BROKEN as error:
+                    if _is_altered(error):
+                        raise StoreUnusable(f"{path} is damaged ({_told(error)}). {_RESTORE}") from error
+                    if isinstance(error, _PASSING):
+                        raise _not_now(path, error) from error
+                    if not isinstance(error, apsw.CantOpenError):
+                        raise StoreUnusable(f"{path} can't be used ({type(error).__name__}: {error})") from error
                     raise StoreUnusable(f"{path} can't be opened ({error}); who may use it?") from error
         except StoreFull as error:
             raise StoreUnusable(f"no room to open {path}: {error}") from error
@@ -225,7 +270,9 @@ class Database:
         if is_new and self._beside:
             raise StoreUnusable(f"there is no store in {path.parent}")
         flags = apsw.SQLITE_OPEN_READWRITE | (0 if self._beside else apsw.SQLITE_OPEN_CREATE)
-        self._connection = connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
+        checked = vfs is None
+        connection = apsw.Connection(str(path), flags=flags, vfs=_checking_layer() if vfs is None else vfs)
+        self._connection = connection
         self._run = connection.execute
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         found = self.row("SELECT count(*) FROM sqlite_schema")[0]
@@ -233,14 +280,19 @@ class Database:
             connection.close()
             raise StoreUnusable(f"{path} is not a database of this program")
         version = self.row("PRAGMA user_version")[0]
-        if found and version not in {2, 3, SCHEMA_VERSION}:
+        if found and version not in {2, 3, 4, SCHEMA_VERSION}:
             connection.close()
             raise StoreUnusable(
                 f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}; nothing was changed. "
                 f"{_NEXT_STEP if version < SCHEMA_VERSION else 'Start the newer version of MessageU that made it.'}"
             )
+        if checked and found and version == SCHEMA_VERSION and connection.reserve_bytes("main") != _CHECKSUM_BYTES:
+            connection.close()
+            raise StoreUnusable(f"{path} is damaged (its header says that its pages have no checksums). {_RESTORE}")
         if not found:
             self._run(f"PRAGMA page_size = {PAGE_SIZE}")
+            if checked:
+                connection.reserve_bytes("main", _CHECKSUM_BYTES)
         self._run("PRAGMA journal_mode = WAL").fetchall()
         self._synchronous = synchronous
         self._run(f"PRAGMA synchronous = {synchronous}")
@@ -260,10 +312,7 @@ class Database:
                 self._run(_SCHEMA).fetchall()
                 self._run("INSERT INTO ballast VALUES (1, zeroblob(?))", (_BALLAST_BYTES,))
         elif version < SCHEMA_VERSION:
-            with self.transaction():
-                if version == 2:
-                    self._run(_UPGRADE_FROM_2).fetchall()
-                self._run(_UPGRADE_FROM_3).fetchall()
+            self._upgrade(version, checked=checked)
             self.was_upgraded = True
             log.info("%s was of schema version %d and is of version %d now", path, version, SCHEMA_VERSION)
         if not self.has_tally:
@@ -276,6 +325,26 @@ class Database:
         self._wal_pages = 0
         if is_new and vfs is None:
             sync_folder(path.parent)
+
+    def _upgrade(self, version: int, *, checked: bool) -> None:
+        """Bring a store of an earlier version over. Raises as SQLite does; then it is as it was, or of version 4."""
+        if version < 4:
+            with self.transaction():
+                if version == 2:
+                    self._run(_UPGRADE_FROM_2).fetchall()
+                self._run(_UPGRADE_FROM_3).fetchall()
+        if checked:
+            # All pages are written anew, with their checksums. One that broke off leaves pages with checksums, in which
+            # version 4 may have written since.
+            self._run("PRAGMA checksum_verification = OFF").fetchall()
+            self._connection.reserve_bytes("main", _CHECKSUM_BYTES)
+            # In memory it would take as much as the mail.
+            self._run("PRAGMA temp_store = FILE")
+            self._run("VACUUM")
+            self._run("PRAGMA temp_store = MEMORY")
+            self._run("PRAGMA checksum_verification = ON").fetchall()
+        with self.transaction():
+            self._run(_UPGRADE_FROM_4).fetchall()
 
     def _note_wal_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         self._wal_pages = pages
@@ -306,6 +375,7 @@ class Database:
     def _transaction(self) -> Generator[None]:
         with _translated(StoreFailed):
             self._run("BEGIN IMMEDIATE")
+            self._inside = True
             try:
                 yield
                 self._run("COMMIT")
@@ -314,6 +384,8 @@ class Database:
                 if not self._connection.get_autocommit():
                     self._run("ROLLBACK")
                 raise
+            finally:
+                self._inside = False
             self._commits += 1
 
     @contextmanager
@@ -322,18 +394,53 @@ class Database:
         with _translated(StoreFailed):
             yield
 
+    @contextmanager
+    def writing(self) -> Generator[None]:
+        """Inside a transaction: what is altered has to be written to. Raises `TablesDamaged`; the rest passes."""
+        try:
+            yield
+        except _BROKEN as error:
+            if not _is_altered(error):
+                raise
+            raise TablesDamaged(self.damage_told(error)) from error
+
+    def refuse_undone(self, error: BaseException) -> None:
+        """Raise `TablesDamaged` where what was read made SQLite undo the transaction: nothing may follow in it."""
+        if self._inside and self._connection.get_autocommit():
+            raise TablesDamaged(self.damage_told(error)) from error
+
+    @staticmethod
+    def damage_told(error: BaseException) -> str:
+        """What is damaged, and the next step, for an error that `is_damage`."""
+        if isinstance(error, StoreDamaged):
+            return str(error) if CHECK_STEP in str(error) else f"{error}. {CHECK_STEP}"
+        return f"mail.db is damaged: {_told(error)}. {CHECK_STEP}"
+
+    @contextmanager
+    def unchecked(self) -> Generator[None]:
+        """For an operator who says so: pages are read whatever their checksums say. Written ones get theirs anew.
+
+        Raises `StoreDamaged`, `StoreFailed`, `StoreFull`.
+        """
+        with _translated(StoreFailed):
+            self._run("PRAGMA checksum_verification = OFF").fetchall()
+            try:
+                yield
+            finally:
+                self._run("PRAGMA checksum_verification = ON").fetchall()
+
     @staticmethod
     def is_store_error(error: BaseException) -> bool:
         """Whether an exception from inside a transaction is the store's failure, not the program's.
 
         Damage is none: what touches it is refused, and the store goes on.
         """
-        return isinstance(error, (apsw.FullError, *_BROKEN)) and not isinstance(error, apsw.CorruptError)
+        return isinstance(error, (apsw.FullError, *_BROKEN)) and not _is_altered(error)
 
     @staticmethod
     def is_damage(error: BaseException) -> bool:
         """Whether an exception says that something is altered which was read."""
-        return isinstance(error, apsw.CorruptError | StoreDamaged)
+        return isinstance(error, StoreDamaged) or _is_altered(error)
 
     def execute(self, sql: str, bindings: Sequence[Value] = ()) -> Iterator[Row]:
         """Run one statement; the rows come as they are asked for."""
@@ -358,9 +465,10 @@ class Database:
         """What SQLite itself finds wrong with the file: none where it is sound."""
         try:
             found = [str(line) for (line,) in self._run("PRAGMA integrity_check(100)")]
-        except (apsw.CorruptError, apsw.NotADBError, apsw.IOError) as error:
-            return [str(error)]
-        return [] if found == ["ok"] else found
+        except _BROKEN as error:
+            return [_told(error)]
+        unread = f"unable to get the page. error code={apsw.SQLITE_IOERR_DATA}"
+        return [] if found == ["ok"] else [line.replace(unread, "is not as it was written") for line in found]
 
     @property
     def has_tally(self) -> bool:

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from common import fail_points
 from common.entries import SEND_FRAME
-from common.errors import StorageError, StoreDamaged, StoreFailed, StoreFull
+from common.errors import StorageError, StoreDamaged, StoreFailed, StoreFull, TablesDamaged
 from common.fail_points import FailPoint
 from common.ipc.batches import SlotState, Verdict, judge
 from common.ipc.schema import (
@@ -38,7 +38,7 @@ from common.ipc.schema import (
 )
 from common.operations import READ_AGAIN, FetchWaiting, Leased, Operation, Outcome, StoreRun
 from common.rare_log import RareLog
-from storage_worker.database import CHECK_STEP, Database
+from storage_worker.database import Database
 from storage_worker.effects import BatchApplied, SlotTaken
 from storage_worker.post_office import Intake, PostOffice
 from storage_worker.room import LOOK_EVERY_MS, Room
@@ -115,6 +115,7 @@ class Desk:
         has_room = self._room.allows_mail(now_ms, self._post_office.uploaded)
         intake = Intake.OPEN if has_room and not self._ledger.is_stuck else Intake.NO_MAIL
         failing: set[int] = set()
+        is_damaged = self._ledger.is_damaged
         try:
             wanted = sum(
                 [_most_messages(letter.message.operations) for letter in letters if type(letter.message) is Batch]
@@ -126,7 +127,7 @@ class Desk:
         while True:
             answers: list[Answer] = []
             try:
-                self._turn(letters, now_ms, intake, failing, answers)
+                self._turn(letters, now_ms, intake, failing, answers, is_damaged=is_damaged)
             except _CodeFailed as error:
                 self._post_office.roll_back()
                 failing.add(error.index)
@@ -136,7 +137,7 @@ class Desk:
                 if intake is Intake.NOTHING:
                     raise
                 _rarely.write(logging.ERROR, "nothing that changes tables is done: %s", error)
-                intake = Intake.NOTHING
+                intake, is_damaged = Intake.NOTHING, True
             except StoreFull as error:
                 self._post_office.roll_back()
                 if intake is Intake.NOTHING:
@@ -161,12 +162,13 @@ class Desk:
             return
         try:
             self._ledger.absorb(now_ms)
-            self._ledger.is_stuck = False
+            self._ledger.is_stuck = self._ledger.is_damaged = False
         except (StoreFull, StoreDamaged) as error:
             if isinstance(error, StoreDamaged):
                 _rarely.write(logging.ERROR, "the journal can't be taken in, new mail is refused: %s", error)
             # It stays in the journal, which has room for what makes room: fetching and deleting.
             self._ledger.is_stuck = True
+            self._ledger.is_damaged = isinstance(error, StoreDamaged)
             self._stuck_at = now_ms
             self._room.found_full(now_ms)
 
@@ -189,7 +191,14 @@ class Desk:
         return self._ledger.waits or self._post_office.counts
 
     def _turn(
-        self, letters: Sequence[Letter], now_ms: int, intake: Intake, failing: set[int], answers: list[Answer]
+        self,
+        letters: Sequence[Letter],
+        now_ms: int,
+        intake: Intake,
+        failing: set[int],
+        answers: list[Answer],
+        *,
+        is_damaged: bool,
     ) -> None:
         # Where SQLite found no room nothing is begun that would have to be in its tables.
         if intake is not Intake.NOTHING and any(
@@ -197,18 +206,25 @@ class Desk:
             for letter in letters
         ):
             with self._database.transaction():
-                self._work(letters, now_ms, intake, failing, answers)
+                self._work(letters, now_ms, intake, failing, answers, is_damaged=is_damaged)
                 self._ledger.write(now_ms)
             self._ledger.written()
             return
         with self._database.reading():
-            self._work(letters, now_ms, intake, failing, answers)
+            self._work(letters, now_ms, intake, failing, answers, is_damaged=is_damaged)
             self._ledger.commit(now_ms, use_reserve=intake is Intake.NOTHING)
 
     def _work(
-        self, letters: Sequence[Letter], now_ms: int, intake: Intake, failing: set[int], answers: list[Answer]
+        self,
+        letters: Sequence[Letter],
+        now_ms: int,
+        intake: Intake,
+        failing: set[int],
+        answers: list[Answer],
+        *,
+        is_damaged: bool,
     ) -> None:
-        self._post_office.begin(now_ms, intake, self._room.for_uploads)
+        self._post_office.begin(now_ms, intake, self._room.for_uploads, is_damaged=is_damaged)
         for index, letter in enumerate(letters):
             message = letter.message
             try:
@@ -220,12 +236,14 @@ class Desk:
                     answer = self._batch(letter.peer, message)
             except Exception as error:
                 damage = self._database.is_damage(error)
-                if index in failing or (
-                    not damage and (isinstance(error, StorageError) or self._database.is_store_error(error))
+                if (
+                    index in failing
+                    or isinstance(error, TablesDamaged)
+                    or (not damage and (isinstance(error, StorageError) or self._database.is_store_error(error)))
                 ):
                     raise
                 if damage:
-                    _rarely.write(logging.ERROR, "a batch is refused: %s. %s", error, CHECK_STEP)
+                    _rarely.write(logging.ERROR, "a batch is refused: %s", self._database.damage_told(error))
                 else:
                     log.exception("a batch made the program fail; it is refused")
                 raise _CodeFailed(index) from error

@@ -4,7 +4,8 @@ Owns: `mail.journal` and `mail.journal.2`: their records, and where the next one
 Promises: what `append` was given is on disk when it returns. `replay` gives the records of an era and of the one
 behind it in their order, and ends before the first that is not whole: a record that was being written when the power
 went is there or not there, never half. Nothing of other eras is ever given. Where a record says that more was on disk
-than is found whole, that is damage and no power cut: `replay` raises `JournalDamaged`, and changes nothing.
+than is found whole, that is damage and no power cut: `replay` raises `JournalDamaged`, and changes nothing. So is a
+record that is whole but for its era.
 Exposure: the data folder's owner.
 
     offset 0                                                                             capacity
@@ -29,6 +30,7 @@ The files are written with zeros once, so that a later write changes no metadata
 half of one that does.
 """
 
+import contextlib
 import errno
 import os
 import zlib
@@ -38,6 +40,7 @@ from struct import Struct
 from typing import Final, NamedTuple, Protocol
 
 from common.errors import JournalDamaged, StoreFailed, StoreFull
+from storage_worker.eras import ERA_SIZE, SECTOR, mark
 from storage_worker.folder import JOURNAL_NAMES, sync_folder, unwritten
 
 _HEADER: Final = Struct("<16s16sIIII")
@@ -47,7 +50,6 @@ _OLD_HEADER: Final = Struct("<16sIII")
 """Of schema version 3: era, number, payload size, CRC-32. Read, so that a store is brought over; never written."""
 _OLD_CHECKED: Final = Struct("<16sII")
 _LINK: Final = Struct("<16sI")
-ERA_SIZE: Final = 16
 _ZEROS: Final = bytes(1024 * 1024)
 _NEXT_STEP: Final = (
     "Nothing was changed. `scripts/admin recover-journal` goes on with all that is whole in it and keeps the files as "
@@ -110,6 +112,14 @@ class DiskJournal:
             failure = unwritten(error, self._path)
             if not isinstance(failure, StoreFull):
                 raise failure from error
+
+    @property
+    def size(self) -> int:
+        """Its bytes. Raises `StoreFailed`."""
+        try:
+            return os.fstat(self._descriptor).st_size
+        except OSError as error:
+            raise StoreFailed(f"{self._path} can't be looked at: {error.strerror}") from error
 
     def read(self) -> bytes:
         """All of it."""
@@ -201,6 +211,24 @@ def _record(content: bytes, at: int) -> _Record | None:
     return None
 
 
+def _is_whole_but_for_its_era(content: bytes, at: int, era: bytes) -> bool:
+    """Whether the record at `at` would be whole if it were one of `era`.
+
+    No power cut leaves that, unless what differs lies in another sector than the rest.
+    """
+    if len(content) - at < _HEADER.size:
+        return False
+    found, before, number, sure, size, checksum = _HEADER.unpack_from(content, at)
+    start = at + _HEADER.size
+    differing = [place for place in range(ERA_SIZE) if found[place] != era[place]]
+    if not differing or size > len(content) - start:
+        return False
+    if (at + differing[-1]) // SECTOR != (at + ERA_SIZE) // SECTOR:
+        return False
+    header = _CHECKED.pack(era, before, number, sure, size)
+    return bool(checksum == zlib.crc32(content[start : start + size], zlib.crc32(header)))
+
+
 def _encoded(era: bytes, before: bytes, number: int, sure: int, payload: bytes) -> bytes:
     checksum = zlib.crc32(payload, zlib.crc32(_CHECKED.pack(era, before, number, sure, len(payload))))
     return _HEADER.pack(era, before, number, sure, len(payload), checksum) + payload
@@ -236,13 +264,14 @@ def _chain(content: bytes, era: bytes) -> tuple[int, int]:
 class Journal:
     """The records of the present era, `capacity` bytes of them. `begin` or `replay` names it before anything else.
 
-    `files`: the two that take turns.
+    `files`: the two that take turns. `marks_at`: where in each of them the mark is, behind all records; 0: nowhere.
     """
 
-    def __init__(self, files: Sequence[JournalFile], capacity: int, *, syncs: bool = True) -> None:
+    def __init__(self, files: Sequence[JournalFile], capacity: int, *, syncs: bool = True, marks_at: int = 0) -> None:
         self._files = files
         self._file = files[0]
-        self._capacity = capacity
+        self._capacity = min(capacity, marks_at or capacity)
+        self._marks_at = marks_at
         self._syncs = syncs
         self._era = bytes(ERA_SIZE)
         self._number = 0
@@ -251,9 +280,15 @@ class Journal:
         self._before = _NO_ERA
         self._sure = 0
         self.torn_at: int | None = None
-        """Where `replay` found something of the era that is no whole record."""
+        """Where `replay` found something of the era that is no whole record, and in which file."""
+        self.torn_file = ""
         self.linked = False
         """Whether `replay` found two eras."""
+
+    @property
+    def era(self) -> bytes:
+        """The present era."""
+        return self._era
 
     @property
     def used(self) -> int:
@@ -289,7 +324,30 @@ class Journal:
         return _encoded(era, self._era, 0, 0, _LINK.pack(self._era, self._number))
 
     def begin(self, era: bytes, *, linked: bool = False) -> None:
-        """A new era, which the database knows of. `linked`: the records of the last one may still be needed."""
+        """A new era, which the database knows of. `linked`: the records of the last one may still be needed.
+
+        Raises `StoreFailed`.
+        """
+        self._start(era, linked=linked)
+        if self._marks_at and not linked:
+            # Of a linked one the link tells. A mark that stays as it was only tells less.
+            with contextlib.suppress(StoreFull):
+                self._file.write(self._marks_at, mark(era))
+
+    def mark_all(self) -> bool:
+        """Outside of turns, with nothing in the journal that the database lacks: mark both files, on disk.
+
+        Whether there was room. Raises `StoreFailed`.
+        """
+        try:
+            for file in self._files:
+                file.write(self._marks_at, mark(self._era))
+                file.sync()
+        except StoreFull:
+            return False
+        return True
+
+    def _start(self, era: bytes, *, linked: bool = False) -> None:
         self._at = 0
         self._sure = 0
         self._before = _NO_ERA
@@ -365,9 +423,13 @@ class Journal:
                     last = record.number
         return runs
 
+    def go_on_from(self, era: bytes) -> None:
+        """After `salvage`: the era that the next one comes behind. Nothing is appended before that begins."""
+        self._start(era)
+
     def _take_up_all(self, contents: Sequence[bytes], era: bytes) -> list[bytes]:
         firsts = [_record(content, 0) for content in contents]
-        self.begin(era)
+        self._start(era)
         self.linked = False
         payloads: list[bytes] = []
         for file, content, first in zip(self._files, contents, firsts, strict=True):
@@ -391,12 +453,14 @@ class Journal:
                     # Written over by a later era: the database is older than the journal, somebody put it back.
                     continue
                 _, end = _chain(content, one)
-                behind = [record for record in _whole_behind(content, end, one) if record.sure > end]
-                if behind:
-                    name = JOURNAL_NAMES[number]
+                name = JOURNAL_NAMES[number]
+                behind = _whole_behind(content, end, one)
+                if any(record.sure > end for record in behind):
                     return f"{name} is damaged at byte {end}: whole records behind it say that this was on disk"
-                if content[end : end + ERA_SIZE] == one:
-                    self.torn_at = end
+                if _is_whole_but_for_its_era(content, end, one):
+                    return f"{name} is damaged at byte {end}: a record is whole but for its first bytes"
+                if behind or content[end : end + ERA_SIZE] == one:
+                    self.torn_at, self.torn_file = end, name
             other, other_first = contents[1 - number], firsts[1 - number]
             if first is not None and first.number == 0 and first.payload[:ERA_SIZE] == era:
                 written_over = other_first is not None and other_first.era != era

@@ -23,7 +23,8 @@ from common.errors import StoreDamaged, StoreFull
 from common.fail_points import FailPoint
 from storage_worker.database import Database
 from storage_worker.effects import BatchApplied, Effect, decode_effects, encode_effects
-from storage_worker.journal import ERA_SIZE, Journal
+from storage_worker.eras import next_era
+from storage_worker.journal import Journal
 from storage_worker.message_queue import MessageQueue
 from storage_worker.sent_tokens import SentTokens
 from storage_worker.slots import Slots, newest
@@ -43,7 +44,7 @@ WORTH_WAITING_BYTES: Final = 1024 * 1024
 
 
 class Ledger:
-    """`random_bytes(n)` gives eras. `attach`, then `reload`, before anything else."""
+    """`random_bytes(n)` gives random bytes. `attach`, then `reload`, before anything else."""
 
     def __init__(self, database: Database, journal: Journal, random_bytes: Callable[[int], bytes]) -> None:
         self._database = database
@@ -55,6 +56,8 @@ class Ledger:
         """Numbers of batches that did nothing, which this process alone knows. They go with the next record."""
         self.is_stuck = False
         """Whether the database had no room for what the journal holds when it was last tried."""
+        self.is_damaged = False
+        """Whether that was for damage."""
         self._next_era = b""
         self._dead: list[int] = []
         self.synced_bytes = WORTH_WAITING_BYTES
@@ -87,8 +90,9 @@ class Ledger:
         self._both_needed = self._journal.linked
         if self._journal.torn_at is not None:
             log.warning(
-                "the journal ends at byte %d in a record that is not whole: a power cut leaves that, of a turn that "
-                "nobody was told of, or damage of the very last turn",
+                "%s ends at byte %d in a record that is not whole: a power cut leaves that, of a turn that nobody was "
+                "told of, or damage of the very last turn",
+                self._journal.torn_file,
                 self._journal.torn_at,
             )
         for effect in self._unrecorded:
@@ -108,8 +112,8 @@ class Ledger:
                 # What the journal has may be readable and not on disk, where the last worker's sync failed.
                 self.absorb(now_ms, in_journal=False)
             except (StoreFull, StoreDamaged) as error:
-                log.warning("no room to take in the journal; it is kept (%s)", error)
-                self.is_stuck = isinstance(error, StoreDamaged)
+                log.warning("the journal can't be taken in, it is kept: %s", error)
+                self.is_stuck = self.is_damaged = isinstance(error, StoreDamaged)
                 self.reload()
                 self._journal.sync_again()
 
@@ -121,6 +125,7 @@ class Ledger:
         """
         era: bytes = self._database.row("SELECT era FROM store")[0]
         runs = self._journal.salvage(era)
+        self._journal.go_on_from(era)
         for number, run in enumerate(runs):
             for record in run:
                 for effect in decode_effects(record):
@@ -190,7 +195,7 @@ class Ledger:
 
         `in_journal`: what the journal holds is on disk for sure.
         """
-        era = self._random_bytes(ERA_SIZE)
+        era = next_era(self._journal.era, self._random_bytes)
         # What is not in the journal has to be in the database for good. The journal can keep one era beside the present
         # one. A file that is deleted does not come back.
         synced = (
@@ -203,6 +208,8 @@ class Ledger:
             or use_reserve
             or not self._journal.link(era)
         )
+        with self._database.reading():
+            self._queue.look_through()
         with self._database.transaction(synced=synced):
             if use_reserve:
                 self._database.drop_ballast()
@@ -213,7 +220,7 @@ class Ledger:
 
     def write(self, now_ms: int) -> None:
         """Inside a transaction that is synced: give the database all that it does not have."""
-        self._write(now_ms, self._random_bytes(ERA_SIZE))
+        self._write(now_ms, next_era(self._journal.era, self._random_bytes))
 
     def _write(self, now_ms: int, era: bytes) -> None:
         self._dead = self._queue.write()

@@ -156,6 +156,7 @@ class MailPages:
         except Exception as error:
             if not self._database.is_damage(error):
                 raise
+            self._database.refuse_undone(error)
             found = None
         if found is not None:
             *columns, checksum = found
@@ -166,17 +167,22 @@ class MailPages:
         raise StoreDamaged(self._named(recipient, page))
 
     def _named(self, recipient: int, page: PageRow) -> str:
+        return (
+            f"page {page.row} of the mailbox of {self.owner(recipient)} is altered: {page.messages} messages, "
+            f"{page.first} to {page.last}, are not handed out"
+        )
+
+    def owner(self, recipient: int) -> str:
+        """Name and id of the user of this row, for the log."""
         try:
             found = self._database.find("SELECT name, hex(client_id) FROM user WHERE row = ?", (recipient,))
         except Exception as error:
             if not self._database.is_damage(error):
                 raise
+            self._database.refuse_undone(error)
             found = None
         name, client_id = found or ("?", "?")
-        return (
-            f"page {page.row} of the mailbox of {name!r} ({client_id}) is altered: {page.messages} messages, "
-            f"{page.first} to {page.last}, are not handed out"
-        )
+        return f"{name!r} ({client_id})"
 
     def pages_of_all(self) -> list[tuple[int, PageRow]]:
         """Every page there is, with its recipient's user row."""
@@ -184,6 +190,23 @@ class MailPages:
             "SELECT recipient, row, first, last, messages, content_bytes, body FROM mail_page ORDER BY recipient, first"
         )
         return [(recipient, PageRow(*page)) for recipient, *page in rows]
+
+    def whole(self, rows: Iterable[int]) -> dict[int, NewPage]:
+        """Those of these rows that their own checksums say to be whole, whatever the file's pages say of them."""
+        found: dict[int, NewPage] = {}
+        for row in rows:
+            stored = self._database.find(
+                "SELECT recipient, first, last, messages, content_bytes, body, entries, checksum FROM mail_page "
+                "WHERE row = ?",
+                (row,),
+            )
+            if stored is not None and stored[-1] == checksum_of(page := NewPage(*stored[:-1])):
+                found[row] = page
+        return found
+
+    def drop_body(self, body: int) -> None:
+        """Delete the message whose content is this file."""
+        self._database.execute("DELETE FROM mail_page WHERE body = ?", (body,))
 
     def drop(self, row: int) -> None:
         """Delete a page by its row, whatever is in it."""
@@ -204,10 +227,26 @@ class MailPages:
             [(*page, checksum_of(page)) for page in pages],
         )
 
+    def look_through(self, recipient: int, first: int, last: int) -> None:
+        """Outside of a transaction, before `remove`: see which pages are altered, so that it leaves them alone.
+
+        SQLite undoes the whole transaction in which it finds a page altered.
+        """
+        for page in list(self.overlapping(recipient, first, last)):
+            try:
+                self.entries(recipient, page)
+            except StoreDamaged as error:
+                log.error("%s", error)
+
     def remove(self, recipient: int, first: int, last: int) -> list[int]:
-        """Delete the messages `first` to `last`; the numbers of the files that hold contents of theirs."""
+        """Delete the messages `first` to `last`; the numbers of the files that hold contents of theirs.
+
+        Altered pages that `look_through` found stay as they are, for whoever looks into them.
+        """
         bodies: list[int] = []
         for page in list(self.overlapping(recipient, first, last)):
+            if page.row in self.damaged:
+                continue
             if page.body is not None:
                 bodies.append(page.body)
             elif page.first < first or page.last > last:

@@ -21,7 +21,7 @@ from common.operations import NO_MAIL, Mail, Part
 from common.rare_log import RareLog
 from storage_worker.bodies import Bodies
 from storage_worker.census import Census
-from storage_worker.database import CHECK_STEP, Database
+from storage_worker.database import Database
 from storage_worker.effects import Effect, MailRemoved, MessageAccepted, RunAccepted
 from storage_worker.mail_pages import InFile, Load, MailPages, NewPage, PageRow, make_pages
 from storage_worker.mailbox import Mailbox
@@ -136,6 +136,12 @@ class MessageQueue:
         for body in dead:
             self._bodies.remove(body)
 
+    def look_through(self) -> None:
+        """Before the transaction of `write`: see what is altered of the pages that it will delete or cut."""
+        for box in self.changed:
+            for first, last in box.removed:
+                self._pages.look_through(box.user, first, last)
+
     def write(self) -> list[int]:
         """Inside a transaction: give the database what it does not have. The files that nobody needs after it."""
         database = self._database
@@ -164,10 +170,11 @@ class MessageQueue:
         for body in dead:
             self._bodies.remove(body)
 
-    def match_files(self) -> int:
-        """At a start: delete the files that no message needs, and the messages whose file is not there; how many.
+    def match_files(self) -> list[str]:
+        """At a start: delete the files that no message needs, and the messages whose file is not there, or cut.
 
-        Such a message's content is lost: somebody put an older database back without its files.
+        What became of each of these. Its content is lost: the disk lost it, or somebody put an older database back
+        without its files. What is left of a file is kept aside.
         """
         waiting = list(self._pages.in_files())
         for box in self.changed:
@@ -175,10 +182,17 @@ class MessageQueue:
                 entry = box.entries[box.sequences.index(sequence)]
                 waiting.append(InFile(box.user, sequence, ENTRY_HEAD.unpack_from(entry)[6], body))
         missing = self._bodies.sweep({one.body: one.size for one in waiting})
+        told: list[str] = []
         for one in waiting:
             if one.body in missing:
+                kept = self._bodies.set_aside(one.body)
+                state = f"is cut, and kept as {kept}" if kept else "is missing"
+                told.append(
+                    f"bodies/{one.body} {state}: message {one.sequence} in the mailbox of "
+                    f"{self._pages.owner(one.recipient)} is lost"
+                )
                 self.delete(one.recipient, one.sequence, one.sequence)
-        return len(missing)
+        return told
 
     # --- put ---------------------------------------------------------------------------------------------------
 
@@ -322,7 +336,9 @@ class MessageQueue:
             except Exception as error:
                 if not self._database.is_damage(error):
                     raise
-                _rarely.write(logging.ERROR, "not all senders of a mailbox can be counted: %s. %s", error, CHECK_STEP)
+                self._database.refuse_undone(error)
+                told = self._database.damage_told(error)
+                _rarely.write(logging.ERROR, "not all senders of a mailbox can be counted: %s", told)
         low = bisect_right(box.sequences, census.counted_to)
         for entry in box.entries[low:]:
             census.add(entry)

@@ -17,7 +17,7 @@ from enum import IntEnum
 from typing import Any, Final, NamedTuple
 
 from common.entries import ENTRY_HEAD, FLAG_PROVEN, SEND_FRAME
-from common.errors import FrameUndecodable, NoFileLeft, StoreFull, ValueRejected
+from common.errors import FrameUndecodable, NoFileLeft, StoreFull, TablesDamaged, ValueRejected
 from common.operations import (
     NO_MAIL,
     AbortUpload,
@@ -57,7 +57,7 @@ from common.rare_log import RareLog
 from common.values import MESSAGE_KINDS, RefusalReason, username
 from storage_worker.bodies import Bodies
 from storage_worker.census import Census, bounds_of
-from storage_worker.database import CHECK_STEP, Database
+from storage_worker.database import Database
 from storage_worker.effects import RunAccepted, TokenUsed
 from storage_worker.journal import Journal
 from storage_worker.leases import Lease, Leases
@@ -76,6 +76,9 @@ _rarely: Final = RareLog(log)
 
 RETRY_AFTER: Final = 30
 """Seconds after which trying again makes sense where a mailbox or the disk is full, or uploads have no place."""
+
+_LOST_TOLD: Final = 20
+"""Lines in the log about large messages whose files are lost; beyond them their number."""
 
 _END: Final = 2**63 - 1
 _TOKENS_AT_ONCE: Final = 1024
@@ -96,8 +99,8 @@ _SHARE_FULL: Final = Refused(RefusalReason.SENDER_SHARE, RETRY_AFTER)
 _STORAGE_FULL: Final = Refused(RefusalReason.STORAGE_FULL, RETRY_AFTER)
 _TOO_MANY_UPLOADS: Final = Refused(RefusalReason.TOO_FAST, RETRY_AFTER)
 _TOKEN_REUSED: Final = Refused(RefusalReason.TOKEN_REUSED)
-_DAMAGED: Final = Refused(RefusalReason.STORAGE_FULL, RETRY_AFTER)
-"""No reason of the protocol says it: the operator has to do something, and trying again later is right."""
+_DAMAGED: Final = Refused(RefusalReason.DAMAGED, RETRY_AFTER)
+"""The operator has to do something, and trying again later is right."""
 _NAME_TAKEN: Final = Refused(RefusalReason.NAME_TAKEN)
 
 
@@ -159,45 +162,49 @@ class PostOffice:
         self._random_bytes = random_bytes
         self._undo = UndoList()
         self.ledger = Ledger(database, journal, random_bytes)
-        self._users = UserRegistry(database, self.ledger.note)
-        self._queue = MessageQueue(database, bodies, self.ledger.note, self._users.row_of)
+        with database.reading():
+            self._users = UserRegistry(database, self.ledger.note)
+            self._queue = MessageQueue(database, bodies, self.ledger.note, self._users.row_of)
+            self._tokens = SentTokens(database, self.ledger.note)
+            self.slots = Slots(database, self.ledger.note)
         self._uploads = Uploads(bodies, self._queue.charge)
-        self._tokens = SentTokens(database, self.ledger.note)
-        self.slots = Slots(database, self.ledger.note)
         self.ledger.attach(self._queue, self._tokens, self.slots, self._users)
         self._leases = Leases(self._undo)
         self._watches = Watches(self._undo)
         self._data_version = -1
         self._now_ms = 0
         self._intake = Intake.OPEN
+        self._no_intake = _STORAGE_FULL
         self._taken_bytes = 0
         self._for_uploads = 0
         self._random_pool = b""
         self._random_at = 0
         self._handlers: dict[type, Callable[[int, Any], Outcome]] = {
-            Register: self._register,
-            ListUsers: self._list_users,
-            GetPublicKey: self._get_public_key,
-            StoreMessage: self._store_message,
+            Register: self._refusing_unread(self._register),
+            ListUsers: self._refusing_unread(self._list_users),
+            GetPublicKey: self._refusing_unread(self._get_public_key),
+            StoreMessage: self._refusing_unread(self._store_message),
             StoreRun: self._store_run,
             UploadProgress: self._upload_progress,
-            BeginUpload: self._begin_upload,
-            Chunk: self._chunk,
-            CommitUpload: self._commit_upload,
+            BeginUpload: self._refusing_unread(self._begin_upload),
+            Chunk: self._refusing_unread(self._chunk, self._drop_upload),
+            CommitUpload: self._refusing_unread(self._commit_upload, self._drop_upload),
             AbortUpload: self._abort_upload,
             FetchWaiting: self._refusing_unread(self._fetch_waiting),
             FetchPage: self._refusing_unread(self._fetch_page),
             Settle: self._settle,
             Release: self._release,
             FetchAfter: self._refusing_unread(self._fetch_after),
-            GetProofKey: self._get_proof_key,
-            MarkProven: self._mark_proven,
+            GetProofKey: self._refusing_unread(self._get_proof_key),
+            MarkProven: self._refusing_unread(self._mark_proven),
         }
         with database.reading():
             self.ledger.recover(now_ms)
             lost = self._queue.match_files()
             if lost:
-                log.error("large messages whose files are not there are dropped: %d", lost)
+                for line in lost[:_LOST_TOLD]:
+                    log.error("%s", line)
+                log.error("large messages that are lost with their files: %d", len(lost))
                 self.ledger.commit(now_ms, use_reserve=True)
 
     @property
@@ -212,8 +219,12 @@ class PostOffice:
 
     # --- the transaction ---------------------------------------------------------------------------------------
 
-    def begin(self, now_ms: int, intake: Intake, for_uploads: int) -> None:
-        """A transaction has begun. `for_uploads`: bytes that unfinished uploads together may hold."""
+    def begin(self, now_ms: int, intake: Intake, for_uploads: int, *, is_damaged: bool = False) -> None:
+        """A transaction has begun. `for_uploads`: bytes that unfinished uploads together may hold.
+
+        `is_damaged`: what is not taken in is refused for damage, not for want of room.
+        """
+        self._no_intake = _DAMAGED if is_damaged else _STORAGE_FULL
         self._now_ms = now_ms
         self._intake = intake
         self._for_uploads = for_uploads
@@ -275,6 +286,35 @@ class PostOffice:
             outcomes.append(outcome)
         return outcomes
 
+    def _refusing_unread(
+        self, handler: Callable[[int, Any], Outcome], at_refusal: Callable[[int, Any], object] | None = None
+    ) -> Callable[[int, Any], Outcome]:
+        """An operation that changes nothing before all that it needs was read: refused where that is altered, or not
+        to be had. `at_refusal` does what any refusal of it does.
+        """
+
+        def handle(slot: int, wish: Any) -> Outcome:
+            try:
+                return handler(slot, wish)
+            except Exception as error:
+                refusal = self._unread(error)
+            if at_refusal is not None:
+                at_refusal(slot, wish)
+            return refusal
+
+        return handle
+
+    def _unread(self, error: Exception) -> Refused:
+        """The refusal of what could not be read, named in the log. Raises anything else again."""
+        if isinstance(error, NoFileLeft):
+            _rarely.write(logging.WARNING, "an operation is refused: %s", error)
+            return _STORAGE_FULL
+        if isinstance(error, TablesDamaged) or not self._database.is_damage(error):
+            raise error
+        self._database.refuse_undone(error)
+        _rarely.write(logging.ERROR, "an operation is refused: %s", self._database.damage_told(error))
+        return _DAMAGED
+
     # --- users -------------------------------------------------------------------------------------------------
 
     def _register(self, _slot: int, wish: Register) -> Outcome:
@@ -287,7 +327,7 @@ class PostOffice:
             client_id, public_key = taken
             return Registered(client_id) if wish.again and public_key == wish.public_key else _NAME_TAKEN
         if self._intake:
-            return _STORAGE_FULL
+            return self._no_intake
         client_id = uuid.UUID(bytes=self._random_bytes(16), version=4).bytes
         if wish.wanted is not None and uuid.UUID(bytes=wish.wanted).version == 4 and not self._users.find(wish.wanted):
             # Who was registered before a backup was put back is whom the others know.
@@ -367,7 +407,7 @@ class PostOffice:
             if sent is not None:
                 return _sent_before(sent, recipient, kind, digest)
         if self._intake:
-            return _STORAGE_FULL
+            return self._no_intake
         refusal = self._no_room(self._queue.mailbox(recipient.row), sender.client_id, 1, size)
         if refusal is not None:
             return refusal
@@ -484,36 +524,44 @@ class PostOffice:
                 raise FrameUndecodable("the last frame of a run is cut off")
             if name != sender_id:
                 sender_id = name
-                sender = known(name) or find_user(name)
-                problem = _REQUESTER_UNKNOWN if sender is None else _PROOF_NEEDED if sender.proven > proven else None
+                try:
+                    sender = known(name) or find_user(name)
+                    problem = (
+                        _REQUESTER_UNKNOWN if sender is None else _PROOF_NEEDED if sender.proven > proven else None
+                    )
+                except Exception as error:
+                    problem = self._unread(error)
             refusal = problem
             if refusal is None:
-                recipient = known(recipient_id) or find_user(recipient_id)
-                if recipient is None:
-                    refusal = _RECIPIENT_UNKNOWN
-                elif kind not in MESSAGE_KINDS:
-                    refusal = _MALFORMED
-                elif size > largest:
-                    refusal = _TOO_LARGE
-                elif intake:
-                    refusal = _STORAGE_FULL
-                else:
-                    box = find_box(recipient.row) or load_box(recipient.row)
-                    messages, content_bytes = box.messages + 1, box.content_bytes + size
-                    if (
-                        messages <= calm_messages
-                        and content_bytes <= calm_bytes
-                        and (ids_are_new or not self._would_repeat_an_id(box, sequence))
-                    ) or (refusal := self._crowded(box, name, 1, size, sequence)) is None:
-                        box.messages, box.content_bytes = messages, content_bytes
-                        box.sequences.append(sequence)
-                        box.entries.append(
-                            _pack_run_entry(name, seed, index, sequence, now_ms, flags) + frames[tail:at]
-                        )
-                        touched.add(box)
-                        sequence += 1
-                        index += 1
-                        continue
+                try:
+                    recipient = known(recipient_id) or find_user(recipient_id)
+                    if recipient is None:
+                        refusal = _RECIPIENT_UNKNOWN
+                    elif kind not in MESSAGE_KINDS:
+                        refusal = _MALFORMED
+                    elif size > largest:
+                        refusal = _TOO_LARGE
+                    elif intake:
+                        refusal = self._no_intake
+                    else:
+                        box = find_box(recipient.row) or load_box(recipient.row)
+                        messages, content_bytes = box.messages + 1, box.content_bytes + size
+                        if (
+                            messages <= calm_messages
+                            and content_bytes <= calm_bytes
+                            and (ids_are_new or not self._would_repeat_an_id(box, sequence))
+                        ) or (refusal := self._crowded(box, name, 1, size, sequence)) is None:
+                            box.messages, box.content_bytes = messages, content_bytes
+                            box.sequences.append(sequence)
+                            box.entries.append(
+                                _pack_run_entry(name, seed, index, sequence, now_ms, flags) + frames[tail:at]
+                            )
+                            touched.add(box)
+                            sequence += 1
+                            index += 1
+                            continue
+                except Exception as error:
+                    refusal = self._unread(error)
             refused.append(RefusedFrame(index, refusal.reason, refusal.retry_after))
             index += 1
         if touched:
@@ -554,7 +602,9 @@ class PostOffice:
             return parties
         if self._uploads.find(slot, wish.upload) is not None:
             return _MALFORMED
-        if self._intake or self._uploads.held + wish.size > self._for_uploads or not self._has_place(wish.proven):
+        if self._intake:
+            return self._no_intake
+        if self._uploads.held + wish.size > self._for_uploads or not self._has_place(wish.proven):
             return _STORAGE_FULL
         recipient = parties[1]
         refusal = self._no_room(self._queue.mailbox(recipient.row), wish.sender, 1, wish.size)
@@ -588,7 +638,10 @@ class PostOffice:
         if upload.received + len(chunk.content) > upload.size:
             self._uploads.drop(upload)
             return _MALFORMED
-        if self._intake or self._uploads.held + len(chunk.content) > self._for_uploads:
+        if self._intake:
+            self._uploads.drop(upload)
+            return self._no_intake
+        if self._uploads.held + len(chunk.content) > self._for_uploads:
             self._uploads.drop(upload)
             return _STORAGE_FULL
         refusal = self._no_room(self._queue.mailbox(upload.mailbox), upload.sender, 0, len(chunk.content))
@@ -642,36 +695,22 @@ class PostOffice:
             if sent is not None:
                 return _sent_before(sent, recipient, upload.kind, digest)
         if self._intake is Intake.NOTHING:
-            return _STORAGE_FULL
+            return self._no_intake
         # Its room in the mailbox it has already.
         if self._would_repeat_an_id(self._queue.mailbox(recipient.row), self._queue.sequence + 1):
             return _MAILBOX_FULL
         return _Complete(sender, recipient, digest)
 
     def _abort_upload(self, slot: int, wish: AbortUpload) -> Outcome:
+        self._drop_upload(slot, wish)
+        return _DONE
+
+    def _drop_upload(self, slot: int, wish: Chunk | CommitUpload | AbortUpload) -> None:
         upload = self._uploads.find(slot, wish.upload)
         if upload is not None:
             self._uploads.drop(upload)
-        return _DONE
 
     # --- fetching ----------------------------------------------------------------------------------------------
-
-    def _refusing_unread(self, handler: Callable[[int, Any], Outcome]) -> Callable[[int, Any], Outcome]:
-        """A read that changes nothing before all of it was read: refused where a part is altered or not to be had."""
-
-        def handle(slot: int, wish: Any) -> Outcome:
-            try:
-                return handler(slot, wish)
-            except NoFileLeft as error:
-                _rarely.write(logging.WARNING, "a fetch is refused: %s", error)
-                return _STORAGE_FULL
-            except Exception as error:
-                if not self._database.is_damage(error):
-                    raise
-                _rarely.write(logging.ERROR, "a fetch is refused: %s. %s", error, CHECK_STEP)
-                return _DAMAGED
-
-        return handle
 
     def _fetch_waiting(self, slot: int, wish: FetchWaiting) -> Outcome:
         user = self._requester(wish.requester, wish.proven)
@@ -715,9 +754,13 @@ class PostOffice:
 
     def _settle(self, slot: int, wish: Settle) -> Outcome:
         self._end_lease(slot, wish.lease)
-        user = self._requester(wish.requester, wish.proven)
-        if isinstance(user, User):
-            self._queue.delete(user.row, wish.first, wish.last)
+        try:
+            user = self._requester(wish.requester, wish.proven)
+            if isinstance(user, User):
+                self._queue.delete(user.row, wish.first, wish.last)
+        except Exception as error:
+            # Nothing was deleted, so it comes again.
+            self._unread(error)
         return _DONE
 
     def _release(self, slot: int, wish: Release) -> Outcome:

@@ -8,24 +8,29 @@ of the whole folder can't be told from the original: `scripts/admin new-generati
 Exposure: the data folder.
 
 What the file tells of the database is behind it or equal to it, never ahead, unless the database was replaced: the
-database is on disk first. It holds, one per line: server id (hex), generation, starts, highest sequence, and the
-sequence up to which all may be given before the file is written again.
+database is on disk first. It holds, one per line: CRC-32 (hex) of the lines behind it, server id (hex), generation,
+starts, highest sequence, and the sequence up to which all may be given before the file is written again. Versions
+before 5 wrote no CRC-32.
 """
 
 import contextlib
 import errno
 import logging
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from common.errors import StoreFull, StoreUnusable
+from common.errors import JournalDamaged, StoreFull, StoreUnusable
 from storage_worker.database import Database
+from storage_worker.eras import is_later, marked_eras, next_era
 from storage_worker.folder import JOURNAL_NAMES, failed, sync_folder, unwritten
-from storage_worker.journal import ERA_SIZE
+from storage_worker.journal import Journal
 
 _RESERVED_AHEAD: Final = 100_000
+_CHECKSUM_DIGITS: Final = 8
+_ID_DIGITS: Final = 32
 log = logging.getLogger("storage_worker")
 
 
@@ -43,12 +48,20 @@ class Facts(NamedTuple):
 
     def to_text(self) -> str:
         """The file's content."""
-        return f"{self.server_id.hex()}\n{self.generation}\n{self.starts}\n{self.sequence}\n{self.reserved}\n"
+        lines = f"{self.server_id.hex()}\n{self.generation}\n{self.starts}\n{self.sequence}\n{self.reserved}\n"
+        return f"{zlib.crc32(lines.encode('ascii')):08x}\n{lines}"
 
 
 def parse_facts(text: str) -> Facts:
     """The pair of `Facts.to_text`. Raises `ValueError`."""
+    first, _, lines = text.partition("\n")
+    if len(first) == _CHECKSUM_DIGITS:
+        if int(first, 16) != zlib.crc32(lines.encode("ascii", "replace")):
+            raise ValueError("it is not as it was written")
+        text = lines
     server_id, *numbers = text.splitlines()
+    if len(server_id) != _ID_DIGITS:
+        raise ValueError("it does not begin with the server's id")
     generation, starts, sequence, reserved = [int(number) for number in numbers]
     return Facts(bytes.fromhex(server_id), generation, starts, sequence, reserved)
 
@@ -96,27 +109,37 @@ class GenerationFile:
 
 
 def stored_facts(database: Database) -> Facts | None:
-    """What the database says of itself; None where it is new."""
-    found = database.find("SELECT server_id, generation, starts, sequence FROM store")
+    """What the database says of itself; None where it is new. Raises `StoreDamaged`, `StoreFailed`."""
+    with database.reading():
+        found = database.find("SELECT server_id, generation, starts, sequence FROM store")
     if found is None:
         return None
     server_id, generation, starts, sequence = found
     return Facts(server_id, generation, starts, sequence, reserved=sequence)
 
 
-def open_store(database: Database, file: FactsFile, now_ms: int, random_bytes: Callable[[int], bytes]) -> Facts:
+def open_store(
+    database: Database, file: FactsFile, now_ms: int, random_bytes: Callable[[int], bytes], *, is_old: bool = False
+) -> Facts:
     """Count this start, and see whether the database is the one that was here before.
 
-    Raises `StoreFull` and `StoreFailed`.
+    `is_old`: the journal knows that it is not. Raises `StoreFull` and `StoreFailed`.
     """
     noted = _noted_facts(file)
     found = stored_facts(database)
     before = found or Facts(random_bytes(16), now_ms, 0, 0, 0)
     generation, starts, sequence = before.generation, before.starts, before.sequence
+    if is_old or (
+        noted is not None
+        and (noted.server_id != before.server_id or noted.starts > starts or noted.sequence > before.sequence)
+    ):
+        generation = max(now_ms, generation + 1, 0 if noted is None else noted.generation + 1)
+        log.error(
+            "mail.db is not as new as the files beside it: it was made anew or put back, or mail.db-wal is damaged or "
+            "missing. What was acknowledged since may be lost, and senders are told so: generation %d",
+            generation,
+        )
     if noted is not None:
-        if noted.server_id != before.server_id or noted.starts > starts or noted.sequence > before.sequence:
-            generation = max(now_ms, generation + 1, noted.generation + 1)
-            log.warning("the database was made anew or restored: generation %d", generation)
         starts = max(starts, noted.starts)
         # After an orderly end nothing is reserved; after any other, whatever was given to somebody is below this.
         sequence = max(sequence, noted.reserved)
@@ -124,7 +147,9 @@ def open_store(database: Database, file: FactsFile, now_ms: int, random_bytes: C
     with database.transaction():
         _open_tally(database, before.sequence, sequence)
         if found is None:
-            database.execute("INSERT INTO store VALUES (1, ?, ?, ?, ?, 0, ?)", (*facts[:4], random_bytes(ERA_SIZE)))
+            database.execute(
+                "INSERT INTO store VALUES (1, ?, ?, ?, ?, 0, ?, 0)", (*facts[:4], next_era(b"", random_bytes))
+            )
         else:
             database.execute("UPDATE store SET generation = ?, starts = ?, sequence = ?", facts[1:4])
     _note(file, facts)
@@ -159,14 +184,29 @@ def accepted(database: Database) -> Accepted:
     return Accepted(found[0], bool(found[1]))
 
 
-def refuse_lost_journal(folder: Path, file: FactsFile) -> None:
-    """Look whether a journal is gone that had what was acknowledged last.
+def look_at_journal(database: Database, folder: Path, file: FactsFile) -> bool:
+    """Before the journal is opened: whether it has seen a later era than the database knows.
 
-    After an orderly end nothing is reserved and the journal holds nothing. Raises `StoreUnusable`.
+    Raises `StoreUnusable` where one of its files is lost, cut or zeros that had what was acknowledged last: after
+    an orderly end nothing is reserved and the journal holds nothing.
     """
     noted = _noted_facts(file)
-    if noted is None or noted.reserved <= noted.sequence:
-        return
+    ended_orderly = noted is not None and noted.reserved <= noted.sequence
+    with database.reading():
+        found = database.find("SELECT era, journal FROM store")
+    era, length = found or (b"", 0)
+    try:
+        eras = marked_eras(folder, length) if length else []
+    except JournalDamaged:
+        if not ended_orderly:
+            raise
+        return False
+    if noted is not None and not length and not ended_orderly:
+        _refuse_missing(folder)
+    return any(is_later(one, era) for one in eras)
+
+
+def _refuse_missing(folder: Path) -> None:
     try:
         lost = [path for name in JOURNAL_NAMES if not (path := folder / name).exists() or not path.stat().st_size]
     except OSError as error:
@@ -177,6 +217,24 @@ def refuse_lost_journal(folder: Path, file: FactsFile) -> None:
             "may have been in there. Put it back, or the whole data folder from a backup; or let `scripts/admin "
             "recover-journal` go on without it"
         )
+
+
+def marked_length(database: Database) -> int:
+    """Bytes of each of the journal's files, which have a mark at their end; 0 where they have none."""
+    with database.reading():
+        found = database.find("SELECT journal FROM store")
+    return 0 if found is None else int(found[0])
+
+
+def note_marks(database: Database, journal: Journal, length: int) -> None:
+    """After a start: mark the journal's files, of `length` bytes. The journal holds nothing that the database lacks.
+
+    Raises `StoreFailed`.
+    """
+    with contextlib.suppress(StoreFull):
+        if length and journal.mark_all() and marked_length(database) != length:
+            with database.transaction():
+                database.execute("UPDATE store SET journal = ?", (length,))
 
 
 def note_progress(database: Database, file: FactsFile) -> None:
@@ -250,5 +308,5 @@ def _noted_facts(file: FactsFile) -> Facts | None:
     try:
         return parse_facts(text)
     except ValueError:
-        log.warning("store.generation can't be read and is written anew")
+        log.error("store.generation is damaged and written anew: it no longer tells whether mail.db was put back")
         return None

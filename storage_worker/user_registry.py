@@ -96,10 +96,11 @@ class UserRegistry:
         return None if found is None else (found[0], found[1])
 
     def add(self, client_id: bytes, name: str, public_key: bytes) -> None:
-        """Make a user whose name and id are free."""
-        self._database.execute(
-            "INSERT INTO user (client_id, name, public_key) VALUES (?, ?, ?)", (client_id, name, public_key)
-        )
+        """Make a user whose name and id are free. Raises `TablesDamaged`."""
+        with self._database.writing():
+            self._database.execute(
+                "INSERT INTO user (client_id, name, public_key) VALUES (?, ?, ?)", (client_id, name, public_key)
+            )
 
     def public_key(self, user: User) -> bytes:
         """The 160 bytes that the user registered."""

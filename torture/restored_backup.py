@@ -16,11 +16,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import apsw
-
 from client.messenger import KeyReceived, Messenger, Text
 from common.info_files import ServerAddress
 from common.values import ClientId, Token
+from storage_worker.database import Database
 from storage_worker.folder import DATABASE_NAME, GENERATION_NAME
 from torture.caller import Account, Caller, new_account, token_of
 from torture.checker import judge
@@ -69,7 +68,7 @@ def _copy_database(data: Path, copies: Path) -> None:
     """A consistent copy of a database that is in use, and of nothing else."""
     shutil.rmtree(copies, ignore_errors=True)
     copies.mkdir()
-    with closing(apsw.Connection(str(data / DATABASE_NAME), flags=apsw.SQLITE_OPEN_READONLY)) as source:
+    with closing(Database(data / DATABASE_NAME, beside=True)) as source:
         source.execute("VACUUM INTO ?", (str(copies / DATABASE_NAME),))
 
 

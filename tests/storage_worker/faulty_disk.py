@@ -139,6 +139,7 @@ class FaultyBodies:
         self._folder = folder
         self.read = folder.read
         self.remove = folder.remove
+        self.set_aside = folder.set_aside
         self.sizes = folder.sizes
         self.close = folder.close
         self.close_all = folder.close_all

@@ -145,6 +145,10 @@ class GatedFolder:
     def remove(self, body: int) -> None:
         """It was never there."""
 
+    def set_aside(self, body: int) -> str:
+        """It was never there."""
+        raise AssertionError(body)
+
     def sizes(self) -> dict[int, int]:
         """None."""
         return {}

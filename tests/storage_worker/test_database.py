@@ -1,10 +1,12 @@
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import apsw
 import pytest
 
-from common.errors import StoreDamaged, StoreFull, StoreUnusable
+from common.errors import StoreDamaged, StoreFull, StoreUnusable, TablesDamaged
+from storage_worker import database as database_module
 from storage_worker.database import PAGE_SIZE, Database
 
 
@@ -40,7 +42,7 @@ def test_settings_that_durability_rests_on(database: Database) -> None:
 
 def test_a_transaction_is_kept_whole(database: Database, path: Path) -> None:
     with database.transaction():
-        database.execute("INSERT INTO store VALUES (1, x'00', 1, 2, 3, 4, x'00')")
+        database.execute("INSERT INTO store VALUES (1, x'00', 1, 2, 3, 4, x'00', 0)")
     database.close()
     again = Database(path)
     assert again.row("SELECT generation, starts FROM store") == (1, 2)
@@ -49,7 +51,7 @@ def test_a_transaction_is_kept_whole(database: Database, path: Path) -> None:
 
 def test_a_failed_transaction_leaves_nothing_and_its_error_passes(database: Database) -> None:
     with pytest.raises(ZeroDivisionError), database.transaction():
-        database.execute("INSERT INTO store VALUES (1, x'00', 1, 2, 3, 4, x'00')")
+        database.execute("INSERT INTO store VALUES (1, x'00', 1, 2, 3, 4, x'00', 0)")
         raise ZeroDivisionError
     assert database.find("SELECT 1 FROM store") is None
     with database.transaction():
@@ -125,9 +127,10 @@ def lasting(database: Database) -> bool:
 
 def test_sizes_are_bytes_whatever_the_pages_are(path: Path) -> None:
     """Stores that earlier versions made have pages of 4096 bytes, and keep them."""
-    Database(path).close()
+    Database(path, vfs="unix").close()
     old = apsw.Connection(str(path))
     old.execute("PRAGMA journal_mode = DELETE; PRAGMA page_size = 4096; VACUUM; PRAGMA journal_mode = WAL").fetchall()
+    old.execute(f"{TO_VERSION_4} PRAGMA user_version = 4").fetchall()
     old.close()
     for page_size, where in ((4096, path), (PAGE_SIZE, path.with_name("new.db"))):
         database = Database(where, size_limit=3_000_000, checkpoint_bytes=1_000_000)
@@ -199,7 +202,7 @@ def test_a_reader_holds_a_checkpoint_up_and_nothing_else(path: Path, monkeypatch
 def test_another_writer_changes_the_data_version(database: Database, path: Path) -> None:
     before = database.data_version()
     with database.transaction():
-        database.execute("INSERT INTO store VALUES (1, x'00', 1, 2, 3, 4, x'00')")
+        database.execute("INSERT INTO store VALUES (1, x'00', 1, 2, 3, 4, x'00', 0)")
     assert database.data_version() == before
     beside = Database(path, beside=True)
     with beside.transaction():
@@ -239,38 +242,67 @@ def test_another_schema(database: Database, path: Path, version: int, next_step:
         Database(path)
 
 
-def test_a_store_of_the_last_schema_is_brought_over(path: Path) -> None:
-    database = Database(path)
+TO_VERSION_4 = "ALTER TABLE store DROP COLUMN journal;"
+
+
+def made_older(path: Path, version: int) -> None:
+    """The store as that version left it: without what later ones added, its pages without checksums."""
+    old = apsw.Connection(str(path))
+    old.execute(TO_VERSION_4)
+    if version < 4:
+        old.execute("ALTER TABLE mail_page DROP COLUMN checksum").fetchall()
+    if version < 3:
+        old.execute("ALTER TABLE slot DROP COLUMN before").fetchall()
+    old.execute(f"PRAGMA user_version = {version}").fetchall()
+    old.close()
+    assert path.read_bytes()[20] == 0
+
+
+@pytest.mark.parametrize("version", [2, 3, 4])
+@pytest.mark.parametrize("broken_off", [False, True])
+def test_a_store_of_an_earlier_schema_is_brought_over_with_all_that_is_in_it(
+    path: Path, version: int, broken_off: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(path, vfs="unix")
     with database.transaction():
-        database.execute("INSERT INTO slot VALUES (3, 1, x'01', x'', 5, x'90', NULL)")
-    list(
-        database.execute(
-            "ALTER TABLE slot DROP COLUMN before; ALTER TABLE mail_page DROP COLUMN checksum; PRAGMA user_version = 2"
-        )
-    )
+        database.execute("INSERT INTO store VALUES (1, x'00', 1, 2, 3, 4, x'00', 0)")
+        database.execute("INSERT INTO user VALUES (1, x'01', 'alice', x'02', 1)")
+        database.execute("INSERT INTO slot VALUES (3, 1, x'01', x'', 5, x'90', x'90')")
+        database.execute("INSERT INTO mail_page VALUES (1, 2, 3, 3, 1, 0, NULL, x'00', NULL)")
     database.close()
+    made_older(path, version)
     beside = Database(path, beside=True)
-    assert beside.row("PRAGMA user_version") == (2,), "another program's store is left as it is"
+    assert beside.row("PRAGMA user_version") == (version,), "another program's store is left as it is"
     beside.close()
-    for _ in range(2):
-        database = Database(path)
-        assert database.row("PRAGMA user_version") == (4,)
-        assert database.row("SELECT * FROM slot") == (3, 1, b"\x01", b"", 5, b"\x90", b"\x90")
-        database.close()
-
-
-def test_a_store_of_schema_3_is_brought_over_with_its_mail(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    database = Database(path)
-    list(database.execute("ALTER TABLE mail_page DROP COLUMN checksum; PRAGMA user_version = 3"))
-    list(database.execute("INSERT INTO mail_page VALUES (1, 2, 3, 3, 1, 0, NULL, x'00')"))
-    database.close()
+    if broken_off:
+        # All pages are written anew, and then the process is gone.
+        with monkeypatch.context() as patch, pytest.raises(apsw.SQLError):
+            patch.setattr(database_module, "_UPGRADE_FROM_4", "no SQL")
+            Database(path)
+        beside = Database(path, beside=True)
+        with beside.transaction():
+            beside.execute("UPDATE slot SET epoch = 1")
+        beside.close()
+        caplog.clear()
     with caplog.at_level("INFO"):
         for _ in range(2):
             database = Database(path)
-            assert database.row("PRAGMA user_version") == (4,)
+            assert database.row("PRAGMA user_version") == (5,)
+            assert database.row("SELECT * FROM store") == (1, b"\0", 1, 2, 3, 4, b"\0", 0)
+            assert database.row("SELECT * FROM user") == (1, b"\1", "alice", b"\2", 1)
+            assert database.row("SELECT * FROM slot") == (3, 1, b"\x01", b"", 5, b"\x90", b"\x90")
             assert database.row("SELECT * FROM mail_page") == (1, 2, 3, 3, 1, 0, None, b"\0", None)
+            assert database.problems() == []
             database.close()
-    assert caplog.messages == [f"{path} was of schema version 3 and is of version 4 now"]
+    # What broke off had come to version 4.
+    was = 4 if broken_off else version
+    assert caplog.messages == [f"{path} was of schema version {was} and is of version 5 now"]
+    # In the table and in its index.
+    path.write_bytes(path.read_bytes().replace(b"alice", b"alicf"))
+    database = Database(path)
+    with pytest.raises(StoreDamaged, match="a page is not as it was written"), database.reading():
+        database.row("SELECT name FROM user")
+    database.abandon()
 
 
 def test_a_folder_in_its_place(path: Path) -> None:
@@ -285,9 +317,73 @@ def test_a_damaged_file(database: Database, path: Path) -> None:
     content[PAGE_SIZE * 3 : PAGE_SIZE * 4] = b"\xee" * PAGE_SIZE
     path.write_bytes(content)
     damaged = Database(path)
-    with pytest.raises(StoreDamaged, match=r"malformed.*scripts/admin check"), damaged.transaction():
+    with pytest.raises(StoreDamaged, match=r"mail.db is damaged.*scripts/admin check"), damaged.transaction():
         for table in ("user", "mail_page", "sent_token", "slot"):
             list(damaged.execute(f"SELECT * FROM {table} ORDER BY 1"))
             list(damaged.execute(f"SELECT * FROM {table} ORDER BY 2, 3"))
     damaged.abandon()
     damaged.abandon()
+
+
+def pages_of(database: Database, name: str) -> list[int]:
+    """The numbers of the pages of a table or an index."""
+    return [page for (page,) in database.execute("SELECT pageno FROM dbstat WHERE name = ?", (name,))]
+
+
+@pytest.mark.parametrize(
+    ("of", "sql"),
+    [
+        ("user", "SELECT name FROM user WHERE row = 7"),
+        ("sqlite_autoindex_user_2", "SELECT row FROM user WHERE name = 'user 7'"),
+        ("sent_token", "SELECT digest FROM sent_token WHERE sequence = 7"),
+        ("token_of_sender", "SELECT sequence FROM sent_token WHERE sender = 1 AND token = x'07'"),
+        ("slot", "SELECT * FROM slot"),
+        ("store", "SELECT * FROM store"),
+        ("page_of_mailbox", "SELECT sum(messages) FROM mail_page WHERE recipient = 7"),
+    ],
+)
+def test_no_altered_bit_of_a_table_or_an_index_is_believed(path: Path, of: str, sql: str) -> None:
+    database = Database(path)
+    with database.transaction():
+        database.execute("INSERT INTO store VALUES (1, x'00', 1, 2, 3, 4, x'00', 0)")
+        database.execute("INSERT INTO slot VALUES (0, 1, x'01', x'', 5, x'90', NULL)")
+        for row in range(1, 20):
+            database.execute("INSERT INTO user VALUES (?, ?, ?, x'02', 0)", (row, bytes([row]), f"user {row}"))
+            database.execute("INSERT INTO sent_token VALUES (?, 1, ?, 2, 3, x'04', 5)", (row, bytes([row])))
+            database.execute("INSERT INTO mail_page VALUES (?, ?, 1, 1, 1, 0, NULL, x'00', 1)", (row, row))
+    found = list(database.execute(sql))
+    pages = pages_of(database, of)
+    assert len(found) == 1
+    assert pages
+    database.close()
+    sound = path.read_bytes()
+    chance = Random(of)
+    for _ in range(40):
+        at = (chance.choice(pages) - 1) * PAGE_SIZE + chance.randrange(PAGE_SIZE)
+        content = bytearray(sound)
+        content[at] ^= 1 << chance.randrange(8)
+        path.write_bytes(content)
+        database = Database(path)
+        with pytest.raises(StoreDamaged), database.reading():
+            list(database.execute(sql))
+        assert database.problems()
+        database.abandon()
+
+
+def test_a_header_that_knows_of_no_checksums_is_damage(database: Database, path: Path) -> None:
+    database.close()
+    content = bytearray(path.read_bytes())
+    assert content[20] == 8
+    content[20] = 0
+    path.write_bytes(content)
+    with pytest.raises(StoreUnusable, match=r"mail\.db is damaged .* no checksums"):
+        Database(path)
+
+
+def test_what_was_read_after_sqlite_undid_a_transaction_ends_it(database: Database) -> None:
+    with database.transaction(), database.writing():
+        database.refuse_undone(StoreDamaged("a page"))
+    with pytest.raises(TablesDamaged, match="a page"), database.transaction():
+        # As SQLite does by itself where a page that it reads is altered.
+        database.execute("ROLLBACK")
+        database.refuse_undone(StoreDamaged("a page"))

@@ -281,7 +281,9 @@ class TestResend:
         outcomes = gateway.send(last)
         office.absorb()
         list(office.database.execute("ALTER TABLE slot DROP COLUMN before; PRAGMA user_version = 2"))
-        list(office.database.execute("ALTER TABLE mail_page DROP COLUMN checksum"))
+        list(
+            office.database.execute("ALTER TABLE mail_page DROP COLUMN checksum; ALTER TABLE store DROP COLUMN journal")
+        )
         office.kill()
         office = gateway.office = open_office()
         # It was done, so "not done" would be wrong.

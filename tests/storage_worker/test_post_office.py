@@ -629,9 +629,14 @@ class TestUpload:
             gateway.office = office = open_office()
             assert contents(fetch(gateway, bob).page) == [b"before", b"kept"]
             office.kill()
-        told = [record for record in caplog.records if "are dropped" in record.getMessage()]
-        assert len(told) == 1
-        assert told[0].getMessage().endswith("are dropped: 1")
+        # The first start tells, and no later one.
+        [told, number] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+        state = "is missing" if damage == "missing" else "is cut, and kept as bodies/1.damaged"
+        owner = f"'bob' ({bob.hex().upper()})"
+        assert told == f"bodies/1 {state}: message 2 in the mailbox of {owner} is lost"
+        assert number == "large messages that are lost with their files: 1"
+        kept = [path.read_bytes() for path in (office.folder / "bodies").glob("*.damaged")]
+        assert kept == ([] if damage == "missing" else [b"los"])
 
     def test_ends_with_its_epoch(self, office: Office, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")

@@ -24,8 +24,9 @@ def test_every_operation_dies_at_every_point_it_passes() -> None:
         Countdown(f"{case.setting}:1")
         assert case.steps
         of_point.setdefault(case.point, set()).add(case.concern)
-    assert set(of_point) == set(FailPoint)
-    for point in FailPoint:
+    # The recovery of a journal is a command of its own, which tests/storage_worker/test_recovery.py kills.
+    assert set(of_point) == {point for point in FailPoint if not point.startswith("recovery")}
+    for point, concerned in of_point.items():
         if point in {FailPoint.WORKER_ABSORBING, FailPoint.WORKER_ABSORBED}:
             continue
         if point.startswith("worker") or point in {
@@ -33,7 +34,7 @@ def test_every_operation_dies_at_every_point_it_passes() -> None:
             FailPoint.GATEWAY_SENT,
             FailPoint.GATEWAY_ANSWERED,
         }:
-            assert of_point[point] == operations
+            assert concerned == operations
 
 
 def test_every_request_but_registering_and_greeting_is_tried_in_the_victims_name() -> None:
