@@ -5,7 +5,7 @@ Promises: what a transaction wrote is on disk when `transaction` ends without an
 and a transaction that failed left nothing; one that is not `synced` is on disk once a later one or a checkpoint is
 (`lasting`). Checkpoints are made here and by nobody else, for SQLite's own ignores a failed sync.
 Every page of the file carries a checksum, which is compared whenever it is read: what is altered is never taken for
-what was written, be it a user, a token, an index or mail (docs/decisions/0011-checksums-of-pages.md).
+what was written, be it a user, a token, an index or mail (docs/decisions/0013-checksums-of-pages.md).
 Exposure: the files in the data folder; whoever can write them owns the mail.
 
 Errors become `StoreFull` (rolled back, go on), `StoreFailed` (end at once), while opening `StoreUnusable`;

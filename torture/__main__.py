@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from torture import (
+    damaged_files,
     deaths_at_points,
     failing_disk,
     floods,
@@ -56,6 +57,8 @@ DRILLS: Final[Mapping[str, Drill]] = {
     hostile_keys.NAME: hostile_keys.run,
     floods.NAME: floods.run,
     malicious_exports.NAME: malicious_exports.run,
+    damaged_files.NAME: damaged_files.run,
+    damaged_files.CONTROL: damaged_files.run_control,
 }
 
 

@@ -10,7 +10,7 @@ import random
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple, Self, TypeVar
 
 from Crypto.Hash import SHA256
@@ -132,6 +132,11 @@ class Caller:
     def close(self) -> None:
         """Close the connection."""
         self.socket.close()
+
+    def abort(self) -> None:
+        """From another thread: what waits for an answer gets an `OSError`."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     # --- bytes and events ---------------------------------------------------------------------------------------
 

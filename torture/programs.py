@@ -170,6 +170,7 @@ class Server:
         data: Path | None = None,
         gateway_arguments: Sequence[str] = (),
         worker_arguments: Sequence[str] = (),
+        worker_module: str = "storage_worker",
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -177,7 +178,7 @@ class Server:
         self.port = free_port()
         (folder / "myport.info").write_text(f"{self.port}\n")
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "MESSAGEU_DATA": str(self.data)}
-        self.worker = Program("storage_worker", folder, environment, worker_arguments, kept=kept)
+        self.worker = Program(worker_module, folder, environment, worker_arguments, kept=kept)
         self.gateway = Program("gateway", folder, environment, gateway_arguments, kept=kept)
         self.programs = (self.worker, self.gateway)
 
