@@ -14,6 +14,8 @@ from typing import Final
 from client.command_line import LITERALLY, PROGRAM, Line, Parser, ShowVersion, quoted
 
 CONSOLE: Final = "console"
+CONTACTS: Final = "contacts"
+"""What `completion` prints in the place of a script."""
 _USER: Final = "the user's name, as `messageu users` shows it"
 VERIFIED: Final = (
     "`verified` says whose key you hold, not who wrote a message: texts and files are neither signed nor "
@@ -290,8 +292,18 @@ def parser(*, as_json: bool = False) -> Parser:
     command(CONSOLE, "the numbered menu, as published", "The same as no command at all. It speaks no JSON.")
     config = command("config", "look at the settings", "A line for each: its value, and where that came from.")
     config.add_argument("what", metavar="show", choices=["show"], help="every setting, and where it came from")
-    completion = command("completion", "print the completion script for a shell")
-    completion.add_argument("shell", metavar="SHELL", choices=["bash", "zsh", "fish"], help="bash, zsh or fish")
+    completion = command(
+        "completion",
+        "print the completion script for a shell",
+        "The scripts offer names too, which `completion contacts` prints, one a line: those that the server listed "
+        "when it was asked last, up to 100. That asks nobody, and gives none where the home has a passphrase.",
+    )
+    completion.add_argument(
+        "shell", metavar="SHELL", choices=["bash", "zsh", "fish", CONTACTS], help="bash, zsh or fish; or contacts"
+    )
+    completion.add_argument(
+        "prefix", metavar="PREFIX", nargs="?", default="", help="with contacts: the names that begin so (default: all)"
+    )
     # Behind the command's own, which are what its help is asked for.
     for made in made_commands:
         _common(made, default=argparse.SUPPRESS)

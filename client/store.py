@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Self
 
 from client.ciphers import RandomBytes
+from client.tables import schema
 from client.tables.acknowledged import AcknowledgedTable
 from client.tables.contacts import ContactTable
 from client.tables.database import Database, told
@@ -37,7 +38,7 @@ from client.tables.spool import Spools
 from common.disk import NO_LEAVE, NO_ROOM
 from common.errors import HomeInUse, StoreBroken, StoreUnwritable
 
-STORE_FILE: Final = "store.db"
+STORE_FILE: Final = schema.STORE_FILE
 SPOOL_FOLDER: Final = "store.spool"
 LOCK_FILE: Final = "store.lock"
 SENDER_LOCK_FILE: Final = "outbox.lock"

@@ -90,7 +90,7 @@ RULES = (
             # It opens no connection of its own.
             (only("asyncio"), only("client.async_messenger")),
             (CRYPTO, only("client.ciphers", "client.vault")),
-            (SQLITE, only("client.tables.database", "client.tables.memory_copy")),
+            (SQLITE, only("client.tables.database", "client.tables.memory_copy", "client.tables.glance")),
         ),
     ),
 )

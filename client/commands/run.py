@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 
 from client import exit_codes
-from client.arguments import CONSOLE
+from client.arguments import CONSOLE, CONTACTS
 from client.commands.output import Output, drop_what_is_left
 from client.settings import Flags, Settings, taken_over, this_folder
 from common.errors import ClientError, MessageUError, SettingRejected, ValueRejected
@@ -31,13 +31,17 @@ def run(options: argparse.Namespace) -> int:
             raise SettingRejected(
                 "The console speaks no JSON; for scripts there are the commands of `messageu --help`."
             )
-        if options.command == "completion":
+        if options.command == "completion" and options.shell != CONTACTS:
             from client.arguments import parser
             from client.commands.completion import completion
 
             return completion(output, parser(), options.shell)
         environment = taken_over(os.environ)
         settings = Settings(Flags.of(options), environment, this_folder())
+        if options.command == "completion":
+            from client.commands.completion import contacts
+
+            return contacts(output, settings.home, options.prefix)
         if options.command == "config":
             from client.commands import account
 

@@ -7,6 +7,7 @@ Exposure: none; text.
 
 from typing import Final
 
+STORE_FILE: Final = "store.db"
 APPLICATION_ID: Final = 0x4D534755
 VERSION: Final = 10
 

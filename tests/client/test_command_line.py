@@ -109,7 +109,7 @@ def test_what_a_line_sends(line: str, understood: Sent) -> None:
         ("recv --quite", "There is no option --quite. Did you mean --quiet? `messageu recv --help`"),
         ("hsitory", "There is no command hsitory. Did you mean history?"),
         ("xyz", "There is no command xyz. `messageu --help`"),
-        ("completion bsh", "This command takes bash, zsh, fish, not bsh. Did you mean bash?"),
+        ("completion bsh", "This command takes bash, zsh, fish, contacts, not bsh. Did you mean bash?"),
         ("history --search -x", "--search takes WORDS; one that begins with a dash stands behind =: `--search=-x`."),
         ("'\x1b[2J'", "There is no command "),
     ],

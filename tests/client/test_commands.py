@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -23,9 +24,10 @@ from client.commands.output import Output
 from client.exit_codes import of_failure
 from client.home import what_is_there
 from client.settings import Flags, Settings
+from client.store import Store
 from common import errors
 from common.errors import InfoFileError, ServerAnsweredError, SettingRejected, StoreBroken
-from common.values import RefusalReason
+from common.values import ClientId, RefusalReason
 from common.version import VERSION
 
 if TYPE_CHECKING:
@@ -318,6 +320,38 @@ def test_completion_in_bash() -> None:
     assert completed("--quiet", "completion", "") != []
 
 
+def installed(folder: Path) -> Path:
+    """The command, in a folder for PATH."""
+    program = folder / "bin" / "messageu"
+    program.parent.mkdir()
+    start = f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -P -m client"
+    program.write_text(f'#!/bin/sh\n{start} "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+def test_names_in_bash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = "$(touch pwned) `touch pwned`;'\"&"
+    for home, names in (("home", ["barbara", "carol", "two words", odd]), ("other one", ["olivia"])):
+        (tmp_path / home).mkdir()
+        with contextlib.closing(Store.open(tmp_path / home)) as store:
+            store.contacts.replace_list((ClientId(bytes([at] * 16)), name) for at, name in enumerate(names))
+    monkeypatch.setenv("PATH", f"{installed(tmp_path).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("MESSAGEU_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert completed("send", "bar") == completed("send", "--to", "bar") == ["barbara"]
+    assert completed("send", "--to", "barbara", "--to", "car") == ["carol"]
+    assert completed("send", "barbara", "car") == completed("register", "car") == completed("send", "--file", "c") == []
+    # As they are typed in a shell.
+    assert completed("key", "two\\ w") == ["two\\", "words"]
+    assert shlex.split(" ".join(completed("key", "\\$"))) == [odd]
+    for typed in ("~/other\\ one", '"$HOME"', "'~/other one'"):
+        found = completed("--home", typed, "verify", "oli")
+        assert found == ([] if "$" in typed else ["olivia"]), typed
+    assert not list(tmp_path.rglob("pwned"))
+    assert not (ROOT / "pwned").exists()
+
+
 def test_completion_in_fish(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if shutil.which("fish") is None:
         pytest.skip("takes a fish")
@@ -325,6 +359,15 @@ def test_completion_in_fish(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     (tmp_path / "messageu.fish").write_text(capsys.readouterr().out)
     for name in ("notes.txt", "recording.wav"):
         (tmp_path / name).touch()
+    (tmp_path / "home").mkdir()
+    with contextlib.closing(Store.open(tmp_path / "home")) as store:
+        store.contacts.replace_list([(ClientId(bytes(16)), "rebecca"), (ClientId(b"1" * 16), "$(touch pwned)")])
+    program = tmp_path / "bin" / "messageu"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -P -m client "$@"\n'
+    )
+    program.chmod(0o755)
 
     def offered(line: str) -> list[str]:
         script = f"source messageu.fish; complete -C {shlex.quote(line)}"
@@ -333,7 +376,7 @@ def test_completion_in_fish(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
             capture_output=True,
             text=True,
             cwd=tmp_path,
-            env=os.environ | {"HOME": str(tmp_path)},
+            env=os.environ | {"HOME": str(tmp_path), "PATH": f"{program.parent}:{os.environ['PATH']}"},
             check=True,
         )
         assert done.stderr == ""
@@ -346,6 +389,11 @@ def test_completion_in_fish(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     # Files where there can be one, and nowhere else.
     assert offered("messageu send bob --file re") == offered("messageu import re") == ["recording.wav"]
     assert offered("messageu key re") == offered("messageu recv --wait ") == offered("messageu whoami ") == []
+    # The names that a home knows, where somebody's name is due.
+    assert offered("messageu --home home key re") == offered("messageu --home=home send --to re") == ["rebecca"]
+    assert offered("messageu --home home send ") == ["$(touch pwned)", "rebecca"]
+    assert "rebecca" not in offered("messageu --home home send bob re") + offered("messageu --home home register re")
+    assert not (tmp_path / "pwned").exists()
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

@@ -105,6 +105,14 @@ def test_what_a_send_to_somebody_known_takes(
     assert started(*send, count=True)[:2] == (0, 0)
 
 
+def test_what_the_names_for_completion_take(tmp_path: Path) -> None:
+    code, derived, modules = started("--home", str(tmp_path), "completion", "contacts")
+    assert (code, derived) == (0, 0)
+    assert packages(modules) & OUR_LIBRARIES <= {"Crypto", "apsw", "platformdirs"}
+    assert not HEAVY & packages(modules)
+    assert not {"client.messenger", *NOT_TO_SEND} & modules
+
+
 def test_a_passphrase_is_derived_from_twice(
     alice: Messenger, bob: Messenger, gateway: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

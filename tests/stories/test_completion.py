@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from client.store import Store
+from common.values import ClientId
 from tests.stories.terminals import Terminal
 from torture.programs import ROOT
 
@@ -34,6 +36,7 @@ def shell(tmp_path: Path, *command: str) -> Iterator[Terminal]:
     (tmp_path / "home").mkdir()
     variables = [
         f"PATH={program.parent}:{os.environ['PATH']}", f"PYTHONPATH={ROOT}", "PS1=> ", "INPUTRC=/dev/null", "HISTFILE=",
+        f"MESSAGEU_HOME={tmp_path / 'home'}",
     ]  # fmt: skip
     with Terminal(tmp_path / "home", NO_SERVER, command=["env", *variables, *command]) as terminal:
         yield terminal
@@ -73,6 +76,31 @@ def test_tab_completes_what_is_typed(tabbing: Terminal, typed: tuple[str, ...], 
     for part in typed:
         tabbing.types(part, end=TAB if part else "")
     tabbing.until(f"> {line} ")
+
+
+def knows(home: Path, *names: str) -> None:
+    with contextlib.closing(Store.open(home)) as store:
+        store.contacts.replace_list((ClientId(number.to_bytes(16, "big")), name) for number, name in enumerate(names))
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        (("messageu send bar", "hi", ""), "messageu send barbara hi"),
+        (("messageu send --to bar", "--to car", "hi", ""), "messageu send --to barbara --to carol hi"),
+        (("messageu history car", "--sea", ""), "messageu history carol --search"),
+        (("messageu --home other verify oli", "--saf", ""), "messageu --home other verify olivia --safety-number"),
+        (("messageu --home=other key oli", "--q", ""), "messageu --home=other key olivia --quiet"),
+        (("messageu key two", "--q", ""), r"messageu key two\ words --quiet"),
+    ],
+)
+def test_tab_completes_names(tmp_path: Path, tabbing: Terminal, typed: tuple[str, ...], line: str) -> None:
+    knows(tmp_path / "home", "barbara", "carol", "two words")
+    (tmp_path / "other").mkdir()
+    knows(tmp_path / "other", "olivia")
+    for part in typed:
+        tabbing.types(part, end=TAB if part else "")
+    tabbing.until(f"> {line}")
 
 
 def test_tab_twice_shows_what_there_is(bash: Terminal) -> None:
