@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -738,13 +739,17 @@ def test_a_spooled_file_that_ends_too_soon_leaves_nothing(
 ) -> None:
     (tmp_path / "file").write_bytes(bytes(1_000_000))
 
-    def fail(*_: object) -> bytes:
-        raise OSError(5, "Input/output error")
+    read, spool = os.read, tmp_path / "alice" / "store.spool"
 
-    monkeypatch.setattr("client.outgoing_file.os.read", fail)
+    def fail_when_some_is_spooled(descriptor: int, size: int) -> bytes:
+        if spool.is_dir() and any(spool.iterdir()):
+            raise OSError(5, "Input/output error")
+        return read(descriptor, size)
+
+    monkeypatch.setattr("client.outgoing_file.os.read", fail_when_some_is_spooled)
     with pytest.raises(FileUnreadable):
         pair[0].send_file("bob", tmp_path / "file")
-    assert not list((tmp_path / "alice" / "store.spool").iterdir())
+    assert not list(spool.iterdir())
     assert pair[0]._store.outbox.waiting_count() == 0
 
 
