@@ -18,10 +18,10 @@ from bench.generator import Generator, Run
 from bench.loads import CONTENT_SIZE, Extent, Large
 from bench.plan import Report
 from bench.subject import Running, Sending, Shape, SubjectFailed
+from common.client_protocol.codes import ResponseCode
+from common.client_protocol.fields import RESPONSE_HEADER, STORED, WAITING_HEAD
+from common.client_protocol.requests import LargeSendRequest, PullRequest, encode
 from common.values import ClientId, MessageKind
-from common.wire.codes import ResponseCode
-from common.wire.fields import RESPONSE_HEADER, STORED, WAITING_HEAD
-from common.wire.requests import LargeSendRequest, PullRequest, encode
 
 _BLOCK: Final = os.urandom(1 << 20)
 _SHAPE: Final = Shape(4, 1)

@@ -25,10 +25,10 @@ from Crypto.Signature import pss
 
 from bench.messageu import MessageU, register
 from bench.subject import SubjectFailed
+from common.client_protocol.codes import EXTENSION_VERSION, ResponseCode
+from common.client_protocol.fields import HELLO_REPLY, RESPONSE_HEADER, STORED
+from common.client_protocol.requests import HelloRequest, ProveRequest, RegisterRequest, SendRequest, encode
 from common.values import NO_CLIENT, ClientId, MessageKind, PublicKey, Token, Username
-from common.wire.codes import EXTENSION_VERSION, ResponseCode
-from common.wire.fields import HELLO_REPLY, RESPONSE_HEADER, STORED
-from common.wire.requests import HelloRequest, ProveRequest, RegisterRequest, SendRequest, encode
 
 _ANSWER: Final = RESPONSE_HEADER.size + STORED.size
 _STORED_HEAD: Final = struct.pack("<HI", ResponseCode.STORED, STORED.size)

@@ -21,8 +21,8 @@ from typing import Final
 
 from bench.histogram import bucket_of
 from bench.plan import Mode, Plan, Report
-from common.wire.codes import ResponseCode
-from common.wire.fields import RESPONSE_HEADER, STORED, WAITING_HEAD
+from common.client_protocol.codes import ResponseCode
+from common.client_protocol.fields import RESPONSE_HEADER, STORED, WAITING_HEAD
 
 _READ_SIZE: Final = 1 << 18
 _LARGEST_SKIP: Final = 1 << 20

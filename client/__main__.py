@@ -15,9 +15,9 @@ import sys
 from collections.abc import Sequence
 from typing import Final, TextIO
 
-from client import interruption
-from client.arguments import CONSOLE, parser
-from client.command_line import asks_for_json
+from client.cli.command_line import asks_for_json
+from client.cli.parser import CONSOLE, parser
+from client.terminal import sigint
 from common.process_limits import forbid_core_dumps, forbid_looking
 
 EXIT_UNUSABLE: Final = 2
@@ -27,15 +27,15 @@ EXIT_INTERRUPTED: Final = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line names; give the exit code."""
     try:
-        interruption.install()
+        sigint.install()
         if arguments is None:
-            interruption.install_end()
+            sigint.install_end()
             # Its memory holds the private key, and what was decrypted.
             forbid_core_dumps()
             forbid_looking()
         return _run(arguments)
-    except interruption.Ended as ended:
-        interruption.die_of(ended.number)
+    except sigint.Ended as ended:
+        sigint.die_of(ended.number)
         raise
     except ModuleNotFoundError as error:
         from common.packages import end_without
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         if arguments is None:
             # A program of its own, which ends here.
-            interruption.over()
+            sigint.over()
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -60,18 +60,18 @@ def _run(arguments: Sequence[str] | None) -> int:
     _forgive(sys.stderr, "backslashreplace")
     if options.command in {None, CONSOLE} and not options.json:
         return _console(options)
-    from client.commands.run import run
+    from client.cli.run import run
 
     return run(options)
 
 
 def _console(options: argparse.Namespace) -> int:
-    from client.console import Console
-    from client.home import what_is_there
-    from client.menu import Menu
+    from client.identity.home import what_is_there
+    from client.identity.passphrase_source import PassphraseSource
     from client.messenger import Messenger
-    from client.passphrase_source import PassphraseSource
     from client.settings import Flags, Settings, taken_over, this_folder
+    from client.terminal.console import Console
+    from client.terminal.menu import Menu
     from common.errors import MessageUError
 
     terminal = sys.stdin.isatty() and sys.stdout.isatty()

@@ -30,12 +30,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from os import PathLike
 from typing import Self, TypeVar
 
-from client.greeting import Consent, Tell, if_registered_here
-from client.identity_files import Ask, Identity, nobody_asked
-from client.mail import Received, Sent
-from client.messages import Messages
+from client.connection.handshake import Consent, Tell, if_registered_here
+from client.connection.server_link import Progress
+from client.identity.identity_files import Ask, Identity, nobody_asked
+from client.mail.message_iterator import Messages
+from client.messages import Received, Sent
 from client.messenger import Contact, Messenger, tell_nobody
-from client.server_link import Progress
 from common.info_files import ServerAddress
 
 __all__ = ["AsyncMessages", "AsyncMessenger"]

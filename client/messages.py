@@ -1,90 +1,149 @@
-"""Received messages one after the other, for a `for` loop that lasts as long as there is mail.
+"""What comes and goes, as values.
 
-Owns: waiting for the next message, and when one counts as received.
-Promises: a message counts as received when the next one is asked for, or `acknowledge` says so, or a `with` around the
-loop ends without an exception; otherwise it is given once more, as `repeated`. So what is done with a message is done
-at least once, whatever breaks.
-Exposure: as `client.inbox`.
+Owns: the types that the library hands to its callers.
+Promises: no behaviour; whoever has one of these needs nothing else to show it.
 
-Source: docs/library.md, docs/journeys.md.
+Source: docs/client-protocol.md, "Types of messages".
 """
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
-from typing import Final, Protocol, Self
+from pathlib import Path
+from typing import NamedTuple
 
-from client.inbox import LONGEST_SERVER_WAIT
-from client.mail import Received
-
-_ENOUGH: Final = True
-POLL: Final = 2.0
-"""Seconds between two questions to a server that can't let a client wait."""
+from client.trust.contacts import Contact
+from common.values import ClientId
 
 
-class Receive(Protocol):
-    """Receives what is there, or comes within so many seconds; told True, it ends behind the message it gave."""
-
-    def __call__(self, wait: float, /) -> Generator[Received, bool | None]:
-        """Begin."""
+class KeyRequested(NamedTuple):
+    """The sender asks for a symmetric key (type 1)."""
 
 
-class Messages(Iterator[Received]):
-    """An iterator of received messages, and a context manager that acknowledges the last one.
+class KeyReceived(NamedTuple):
+    """The sender shared a symmetric key (type 2).
 
-    Meanwhile no other process of this home receives. A failure ends the loop and nothing else: iterate again to go on.
+    It is the one in use now; with a verified sender it only decrypts. `unasked`: nobody had asked for it, and there
+    was one in use.
     """
 
-    def __init__(
-        self, receive: Receive, wait: float | None, monotonic: Callable[[], float], rest: Callable[[float], None]
-    ) -> None:
-        self._receive = receive
-        self._wait = wait
-        self._monotonic = monotonic
-        self._rest = rest
-        self._receiving: Generator[Received, bool | None] | None = None
+    unasked: bool = False
 
-    def __next__(self) -> Received:
-        """Acknowledge the message before, and give the next one. Raises what `Messenger.receive` raises."""
-        end = None if self._wait is None else self._monotonic() + self._wait
-        try:
-            if self._receiving is not None:
-                with suppress(StopIteration):
-                    return next(self._receiving)
-                self._receiving = None
-                if not self._wait and self._wait is not None:
-                    raise StopIteration
-            while True:
-                left = float(LONGEST_SERVER_WAIT) if end is None else max(0.0, end - self._monotonic())
-                self._receiving = self._receive(left)
-                with suppress(StopIteration):
-                    return next(self._receiving)
-                self._receiving = None
-                if end is not None and self._monotonic() >= end:
-                    raise StopIteration
-                self._rest(POLL if end is None else max(0.0, min(POLL, end - self._monotonic())))
-        except BaseException:
-            self._receiving = None
-            raise
 
-    def acknowledge(self) -> None:
-        """Have the message that was given last count as received. Raises `StoreBroken`."""
-        receiving, self._receiving = self._receiving, None
-        if receiving is not None:
-            with suppress(StopIteration):
-                receiving.send(_ENOUGH)
-            receiving.close()
+class Text(NamedTuple):
+    """A text (type 3)."""
 
-    def close(self) -> None:
-        """Let other processes receive. The message that was given last, unless it was acknowledged, comes again."""
-        receiving, self._receiving = self._receiving, None
-        if receiving is not None:
-            receiving.close()
+    text: str
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.acknowledge()
-        else:
-            self.close()
+class SavedFile(NamedTuple):
+    """A file, saved at `path` (type 4)."""
+
+    path: Path
+
+
+class Unreadable(NamedTuple):
+    """What can't be decrypted. It is kept, and received again once its key is there; `lost`: no key will help."""
+
+    problem: str
+    lost: bool = False
+
+
+class UnknownKind(NamedTuple):
+    """A message of a type that the protocol does not have."""
+
+    kind: int
+
+
+Content = KeyRequested | KeyReceived | Text | SavedFile | Unreadable | UnknownKind
+
+
+class Received(NamedTuple):
+    """A message for this user.
+
+    `number` grows from message to message of this home. `late`: it was received before as `Unreadable`, and its key
+    has come since. `repeated`: it may have been received before, because something broke just then. Times are Unix
+    milliseconds: `received_at` by our clock, `accepted_at` by the server's, where it told. `sender_proven`: the server
+    says that the sender had proven who he is.
+    """
+
+    number: int
+    sender: ClientId
+    sender_name: str | None
+    content: Content
+    received_at: int
+    accepted_at: int | None
+    sender_proven: bool
+    late: bool
+    repeated: bool
+    sender_verified: bool = False
+
+
+class Sent(NamedTuple):
+    """The server has stored a message."""
+
+    recipient: Contact
+    message_id: int
+
+
+class SentMessage(NamedTuple):
+    """A text or file of ours. `stored_at`: the server has it; `waiting`: it is in the outbox; `problem`: it was
+    refused. With none of the three nobody knows whether the server has it. `lost`: possibly; the server had it, and was
+    put back to an earlier state since. `outbox`: its number there, where it went
+    through the outbox. `after`: the number of the newest message that had been received by then. `damaged`: its row in
+    the store was altered or is broken, so that there is neither text nor path nor problem.
+    """
+
+    number: int
+    recipient: Contact
+    text: str | None
+    path: Path | None
+    queued_at: int
+    stored_at: int | None
+    message_id: int | None
+    problem: str | None
+    waiting: bool
+    outbox: int | None = None
+    after: int = 0
+    lost: bool = False
+    damaged: bool = False
+
+
+class Resent(NamedTuple):
+    """What became of the possibly lost messages that were to be sent again.
+
+    `messages`: the texts and files among the `sent` ones; the others are symmetric keys and requests for them.
+    `waiting`: so many are in the outbox; `left`: so many are marked still; `problems`: why some can't be sent again.
+    """
+
+    messages: list[SentMessage]
+    sent: int
+    waiting: int
+    left: int
+    problems: list[str]
+
+
+class ConversationSummary(NamedTuple):
+    """Somebody to whom something was sent, or who sent something. `unread`: how many messages nobody has seen yet.
+
+    `last`: when the newest one was queued or received, Unix milliseconds by our clock.
+    """
+
+    contact: Contact
+    unread: int
+    last: int
+
+
+class FetchedKey(NamedTuple):
+    """A contact's public key is here. `changed`: it is not the one that was known; that one stays in use."""
+
+    contact: Contact
+    changed: bool
+
+
+class Failed(NamedTuple):
+    """A message that the server refused for good; it is kept aside. `text` where it was one."""
+
+    recipient: ClientId
+    recipient_name: str | None
+    kind: int
+    queued_at: int
+    problem: str
+    text: str | None

@@ -1,7 +1,7 @@
 """The use cases: register, users, keys, send, receive. The library's face.
 
-Owns: what a caller can ask for, and the rooms behind it, put together: `client.registration`, `client.directory`
-(who is who), `client.agreement` (symmetric keys), `client.sending`, `client.receiving`, `client.history`.
+Owns: what a caller can ask for, and the rooms behind it, put together: `client.identity.registration`, `client.trust.directory`
+(who is who), `client.trust.key_exchange` (symmetric keys), `client.mail.sending`, `client.mail.receiving`, `client.mail.history`.
 Promises: every failure is a `ClientError` or `InfoFileError` with a sentence for a person. A private key is on disk
 before the server hears of it; received mail is on disk before anybody sees it.
 Exposure: combines what a server says with what the home holds; the server may lie.
@@ -26,21 +26,30 @@ from os import PathLike
 from pathlib import Path
 from typing import Final, Self
 
-from client import identity_files, local_time, paths, saving, server_file
-from client.account import Account
-from client.agreement import Agreement
-from client.ciphers import PrivateKey, RandomBytes
-from client.contacts import Contact, Contacts
-from client.directory import Directory
-from client.dispatch import Dispatch
-from client.greeting import Consent, Greeting, Tell, if_registered_here
-from client.history import History
-from client.home import open_store
-from client.identity_files import Ask, Identity, nobody_asked
-from client.inbox import Inbox
-from client.insistence import PAUSES, Insistence
-from client.line import Line
-from client.mail import (
+from client import paths
+from client.client_context import Line
+from client.connection import server_file
+from client.connection.handshake import Consent, Greeting, Tell, if_registered_here
+from client.connection.retry import PAUSES, Insistence
+from client.connection.server_link import REPLY_TIMEOUT, Progress, ServerLink
+from client.crypto.ciphers import PrivateKey, RandomBytes
+from client.identity import identity_files
+from client.identity.account import Account
+from client.identity.home import open_store
+from client.identity.identity_files import Ask, Identity, nobody_asked
+from client.identity.passphrase_source import PassphraseSource
+from client.identity.registration import Registration
+from client.mail import received_files
+from client.mail.history import History
+from client.mail.inbox import Inbox
+from client.mail.message_iterator import Messages
+from client.mail.outbox import Outbox
+from client.mail.outgoing_file import check_file
+from client.mail.receiving import Receiving
+from client.mail.resending import Resending
+from client.mail.send_path import Dispatch
+from client.mail.sending import Sending, plain_text
+from client.messages import (
     ConversationSummary,
     Failed,
     FetchedKey,
@@ -55,18 +64,14 @@ from client.mail import (
     UnknownKind,
     Unreadable,
 )
-from client.messages import Messages
-from client.outbox import Outbox
-from client.outgoing_file import check_file
-from client.passphrase_source import PassphraseSource
-from client.receiving import Receiving
-from client.registration import Registration
-from client.resending import Resending
-from client.sending import Sending, plain_text
-from client.server_link import REPLY_TIMEOUT, Progress, ServerLink
 from client.settings import Flags, Setting, Settings, expanded, this_folder
-from client.store import Store
-from client.trust import Trust, Verification
+from client.store.home_store import Store
+from client.terminal import local_time
+from client.trust.contacts import Contact, Contacts
+from client.trust.directory import Directory
+from client.trust.key_exchange import Agreement
+from client.trust.trust import Trust, Verification
+from common.client_protocol.codes import Feature
 from common.errors import (
     AlreadyRegistered,
     ClientError,
@@ -76,7 +81,6 @@ from common.errors import (
 )
 from common.info_files import ServerAddress, parse_address
 from common.values import Username
-from common.wire.codes import Feature
 
 __all__ = [
     "Contact",
@@ -223,7 +227,7 @@ class Messenger:
         try:
             if published_only is not None:
                 messenger.published_only(wanted=published_only)
-            saving.sweep(folder)
+            received_files.sweep(folder)
         except BaseException:
             messenger.close()
             raise

@@ -2,7 +2,7 @@
 
 Owns: how a path stands in the store, how SQLite is told where its file is; which folder is the temporary one.
 Promises: whatever path a user names comes back byte for byte. One that is UTF-8 stands in the store as it is; another
-one as a `file://` URI, which no absolute path looks like. How a path is shown: `client.visible`.
+one as a `file://` URI, which no absolute path looks like. How a path is shown: `client.terminal.sanitize`.
 Exposure: reads from a store what somebody else may have written; what comes of it is shown, and nothing else.
 
 Source: docs/client.md, "Paths".

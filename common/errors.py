@@ -42,8 +42,8 @@ exception means a broken peer, a broken file, a broken disk, or a person who has
         ├── StoreBroken               the home's store.db can't be used
         ├── PassphraseNeeded          the home is locked, and there is nobody to ask for its passphrase
         ├── PassphraseWrong           another passphrase; nothing was changed
-        ├── KeyChanged                another key or account is named for somebody known (defined in client/trust.py)
-        ├── SafetyNumberDiffers       the number the other side sees is not ours (defined in client/trust.py)
+        ├── KeyChanged                another key or account is named for somebody known (defined in client/trust/trust.py)
+        ├── SafetyNumberDiffers       the number the other side sees is not ours (defined in client/trust/trust.py)
         └── CipherError               decryption failed: wrong key or damaged content
 """
 

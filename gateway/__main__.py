@@ -19,12 +19,12 @@ from common.errors import GatewaySuperseded, InfoFileError, SettingRejected, Slo
 from common.info_files import DEFAULT_PORT, read_port
 from common.process_limits import forbid_core_dumps, raise_open_files
 from common.server_log import begin_log
+from gateway.connection.context import SessionContext
+from gateway.event_loop import EventLoop, SignalDoor
 from gateway.listener import Listener, is_reached_by_others, open_listener
-from gateway.loop import EventLoop, SignalDoor
 from gateway.options import OWN_FILES, checked, connections_that_fit, parse
-from gateway.session_context import SessionContext
 from gateway.settings import Settings
-from gateway.storage_link import StorageLink
+from gateway.storage.link import StorageLink
 
 log = logging.getLogger("gateway")
 

@@ -1,7 +1,7 @@
 """Accepting connections.
 
 Owns: the listening socket. Promises: every connection becomes one Session. Past `Settings.connections`, or without
-descriptors, another one makes room (`gateway.places`); where none may, new ones wait in the kernel's queue.
+descriptors, another one makes room (`gateway.connection.capacity`); where none may, new ones wait in the kernel's queue.
 Exposure: anybody who reaches the address.
 """
 
@@ -12,10 +12,10 @@ import socket
 from typing import Final
 
 from common.errors import SettingRejected
-from gateway.loop import READABLE
-from gateway.places import Places
-from gateway.session import Session
-from gateway.session_context import SessionContext
+from gateway.connection.capacity import Places
+from gateway.connection.context import SessionContext
+from gateway.connection.session import Session
+from gateway.event_loop import READABLE
 
 log = logging.getLogger("gateway.listener")
 

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from common.client_protocol.fields import LARGEST_CONTENT
 from common.errors import SettingRejected
 from common.info_files import DEFAULT_PORT
 from common.options import SIZES, Bound, check_bounds, fitting, size
 from common.version import VERSION
-from common.wire.fields import LARGEST_CONTENT
 from gateway.settings import Settings
 
 OWN_FILES: Final = 64

@@ -31,7 +31,7 @@ class Settings(NamedTuple):
     """What one connection may have given us that is not answered; past it, it is not read."""
     work_under_way: int = 3 * 1024 * 1024
     """What the worker may have before it until those who wait for an answer already have to wait for their turn. As in
-    the two above, a request counts as more than its bytes by the time that it takes: see `gateway.requests`."""
+    the two above, a request counts as more than its bytes by the time that it takes: see `gateway.handlers.dispatch`."""
     work_a_turn: int = 128 * 1024
     """What one connection may do in one turn of the loop; the request that reaches it is the last one."""
     total_under_way: int = 128 * 1024 * 1024
@@ -40,7 +40,7 @@ class Settings(NamedTuple):
     malformed_frames: int = 16
     """Malformed requests of one connection, the last of which ends it."""
     connections: int = 16_384
-    """The last places are kept for proven connections; see `gateway.places`."""
+    """The last places are kept for proven connections; see `gateway.connection.capacity`."""
     idle_before_closed: float = 1.0
     """How long a connection has been idle at least that makes room for another one."""
     time_to_prove: float = 5.0

@@ -25,8 +25,8 @@ from scripts import _setup
 if __name__ == "__main__":
     _setup.continue_in_venv("run")
 
-from client import exit_codes
-from client.arguments import parser
+from client.cli import exit_codes
+from client.cli.parser import parser
 
 PAGE = ROOT / "docs" / "client.md"
 SCHEMAS = ROOT / "docs" / "schemas"
@@ -107,7 +107,7 @@ def _value(action: argparse.Action) -> str:
 
 def _meaning(action: argparse.Action) -> str:
     if not action.help or action.help == argparse.SUPPRESS:
-        raise PartsDiffer(f"{_value(action)} has no help in client/arguments.py")
+        raise PartsDiffer(f"{_value(action)} has no help in client/cli/parser.py")
     return action.help
 
 

@@ -24,9 +24,9 @@ from scripts import _setup
 if __name__ == "__main__":
     _setup.continue_in_venv("run")
 
-from client.contacts import Contacts
-from client.store import Store
-from client.tables.inbox import NewMessage
+from client.store.home_store import Store
+from client.store.inbox import NewMessage
+from client.trust.contacts import Contacts
 from common.values import ClientId
 
 NOW = 1_700_000_000_000

@@ -22,9 +22,9 @@ from scripts import _setup
 if __name__ == "__main__":
     _setup.continue_in_venv("run")
 
-from client import exit_codes
-from client.arguments import EXAMPLES, parser
-from client.command_line import PROGRAM, Parser
+from client.cli import exit_codes
+from client.cli.command_line import PROGRAM, Parser
+from client.cli.parser import EXAMPLES, parser
 from client.settings import KNOWN
 from common.version import VERSION
 

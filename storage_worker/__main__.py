@@ -22,12 +22,11 @@ from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint, refuse
 from common.errors import SettingRejected, StorageError, StoreDamaged, StoreFull, StoreInUse, StoreUnusable
 from common.process_limits import forbid_core_dumps, raise_open_files
 from common.server_log import begin_log
-from storage_worker.bodies import Bodies, DiskBodies, SyncThread
-from storage_worker.checkpoints import Checkpoints, CheckpointThread
-from storage_worker.database import CHECKPOINT_BYTES, Database
-from storage_worker.desk import Desk
-from storage_worker.eras import mark_at
-from storage_worker.folder import (
+from storage_worker.engine.sqlite.blobs import Bodies, DiskBodies, SyncThread
+from storage_worker.engine.sqlite.checkpointer import Checkpoints, CheckpointThread
+from storage_worker.engine.sqlite.database import CHECKPOINT_BYTES, Database
+from storage_worker.engine.sqlite.disk_space import Room
+from storage_worker.engine.sqlite.folder import (
     BODIES_NAME,
     DATABASE_NAME,
     GENERATION_NAME,
@@ -36,12 +35,9 @@ from storage_worker.folder import (
     folder_lock,
     refuse_lost_database,
 )
-from storage_worker.journal import DiskJournal, Journal
-from storage_worker.post_office import Limits, PostOffice
-from storage_worker.room import Room
-from storage_worker.service import Service
-from storage_worker.settings import OWN_FILES, SMALLEST_JOURNAL, check_mark, checked, parse, uploads_that_fit
-from storage_worker.store_facts import (
+from storage_worker.engine.sqlite.journal import DiskJournal, Journal
+from storage_worker.engine.sqlite.log_epochs import mark_at
+from storage_worker.engine.sqlite.store_identity import (
     FactsFile,
     GenerationFile,
     Reserve,
@@ -52,6 +48,10 @@ from storage_worker.store_facts import (
     note_progress,
     open_store,
 )
+from storage_worker.rules.post_office import Limits, PostOffice
+from storage_worker.server.batch_processor import Desk
+from storage_worker.server.zmq_server import Service
+from storage_worker.settings import OWN_FILES, SMALLEST_JOURNAL, check_mark, checked, parse, uploads_that_fit
 
 log = logging.getLogger("storage_worker")
 

@@ -22,14 +22,27 @@ from common.data_folder import DATA_VARIABLE, become_owner, folder_named, refuse
 from common.errors import JournalDamaged, SettingRejected, StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from common.process_limits import forbid_core_dumps
 from common.version import VERSION
-from storage_worker.bodies import Bodies, DiskBodies, SyncThread, file_sizes
-from storage_worker.database import Database
-from storage_worker.folder import BODIES_NAME, DATABASE_NAME, GENERATION_NAME, JOURNAL_NAMES, OWN_NAMES, folder_lock
-from storage_worker.journal import DiskJournal, Journal
-from storage_worker.mail_pages import Load, MailPages
-from storage_worker.message_queue import waiting
-from storage_worker.recovery import recover_journal
-from storage_worker.store_facts import GenerationFile, accepted, look_at_journal, new_generation, stored_facts
+from storage_worker.engine.sqlite.blobs import Bodies, DiskBodies, SyncThread, file_sizes
+from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.folder import (
+    BODIES_NAME,
+    DATABASE_NAME,
+    GENERATION_NAME,
+    JOURNAL_NAMES,
+    OWN_NAMES,
+    folder_lock,
+)
+from storage_worker.engine.sqlite.journal import DiskJournal, Journal
+from storage_worker.engine.sqlite.mail_pages import Load, MailPages
+from storage_worker.engine.sqlite.message_queue import waiting
+from storage_worker.engine.sqlite.recovery import recover_journal
+from storage_worker.engine.sqlite.store_identity import (
+    GenerationFile,
+    accepted,
+    look_at_journal,
+    new_generation,
+    stored_facts,
+)
 
 EXIT_UNKNOWN = 1
 EXIT_FINAL = 78

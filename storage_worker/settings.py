@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from common.data_folder import DATA_VARIABLE
-from common.entries import ENTRY_HEAD
 from common.errors import SettingRejected
 from common.options import SIZES, Bound, check_bounds, fitting, size
+from common.storage_protocol.message_format import ENTRY_HEAD
 from common.version import VERSION
-from storage_worker.census import NO_SHARE
-from storage_worker.post_office import Limits
+from storage_worker.rules.post_office import Limits
+from storage_worker.state.sender_usage import NO_SHARE
 
 LARGEST_CONTENT: Final = 2**32 - 1 - ENTRY_HEAD.size
 """The most that a size of the client protocol can tell: see docs/client-protocol.md, "Limits and time-outs"."""

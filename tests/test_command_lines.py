@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 PROGRAMS: dict[str, Callable[[list[str]], object]] = {
     "bench/__main__.py": bench.__main__.main,
     "bench/send_once.py": lambda _: bench.send_once.main(),
-    "client/command_line.py": client.__main__.main,
+    "client/cli/command_line.py": client.__main__.main,
     "gateway/options.py": gateway.__main__.main,
     "scripts/captures.py": captures.arguments,
     "scripts/keep_running.py": keep_running.main,
@@ -101,8 +101,8 @@ def test_no_option_is_abbreviated(program: str, monkeypatch: pytest.MonkeyPatch)
         ("gateway/options.py", ["--conn=5"]),
         ("storage_worker/settings.py", ["--data", "x"]),
         ("storage_worker/admin.py", ["check", "--dro"]),
-        ("client/command_line.py", ["--versio"]),
-        ("client/command_line.py", ["whoami", "--hom=x"]),
+        ("client/cli/command_line.py", ["--versio"]),
+        ("client/cli/command_line.py", ["whoami", "--hom=x"]),
     ],
 )
 def test_an_abbreviation_is_refused(program: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

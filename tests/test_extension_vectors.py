@@ -9,15 +9,22 @@ from typing import Any
 
 import pytest
 
-from client import ciphers
+from client.crypto import ciphers
+from common.client_protocol import responses
+from common.client_protocol.client_connection import (
+    ClientConnection,
+    ContentPart,
+    Event,
+    ListBegins,
+    ListEnd,
+    MessageEnd,
+)
+from common.client_protocol.codes import ResponseCode
+from common.client_protocol.requests import FetchRequest, HelloRequest, ProveRequest, Request, SendRequest, encode
+from common.client_protocol.responses import ErrorResponse, HelloResponse, MessageHead, ProvenResponse
+from common.client_protocol.server_connection import Limits, Phase, ServerConnection
 from common.values import ClientId
-from common.wire import responses
-from common.wire.client_connection import ClientConnection, ContentPart, Event, ListBegins, ListEnd, MessageEnd
-from common.wire.codes import ResponseCode
-from common.wire.requests import FetchRequest, HelloRequest, ProveRequest, Request, SendRequest, encode
-from common.wire.responses import ErrorResponse, HelloResponse, MessageHead, ProvenResponse
-from common.wire.server_connection import Limits, Phase, ServerConnection
-from gateway import proof
+from gateway import authentication
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "extension.json").read_text("utf-8"))
 STEPS = [1, 7, 1 << 20]
@@ -129,11 +136,11 @@ def test_the_proof_is_what_both_ends_make_of_it() -> None:
         bytes.fromhex(vector[name])
         for name in ("server_id", "nonce", "client_id", "bind", "signed", "signature", "public_key")
     )
-    assert proof.signed_string(server_id, nonce, client_id) == signed
+    assert authentication.signed_string(server_id, nonce, client_id) == signed
     assert len(signed) == 113
-    assert proof.signature_is_valid(public_key, signature, signed)
-    assert not proof.signature_is_valid(public_key, signature, signed[:-1] + b"\1")
+    assert authentication.signature_is_valid(public_key, signature, signed)
+    assert not authentication.signature_is_valid(public_key, signature, signed[:-1] + b"\1")
     key = ciphers.PrivateKey.from_der(base64.b64decode(vector["private_key_pkcs8_base64"]))
     assert key.public_key() == public_key
     # The salt is random, so that every signature is another one; each is good for the same string.
-    assert proof.signature_is_valid(public_key, key.prove(server_id, nonce, ClientId(client_id), bind), signed)
+    assert authentication.signature_is_valid(public_key, key.prove(server_id, nonce, ClientId(client_id), bind), signed)

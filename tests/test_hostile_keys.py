@@ -12,11 +12,11 @@ from Crypto.Util.asn1 import DerBitString, DerInteger, DerNull, DerObjectId, Der
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.ciphers import PrivateKey, SymmetricKey, check_public_key, seal_key
-from client.identity_files import load
+from client.crypto.ciphers import PrivateKey, SymmetricKey, check_public_key, seal_key
+from client.identity.identity_files import load
 from common.errors import CipherError, MessageUError
 from common.values import PublicKey
-from gateway.proof import signature_is_valid
+from gateway.authentication import signature_is_valid
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -26,7 +26,15 @@ SOCKETS = frozenset({"socket", "_socket", "select", "_select", "selectors", "soc
 TERMINAL_CONTROL = frozenset({"fcntl", "termios"})
 CLOCKS_AND_LOGS = frozenset({"time", "logging"})
 
-COMMON_CORE = frozenset({"common.values", "common.operations", "common.entries", "common.errors", "common.info_files"})
+COMMON_CORE = frozenset(
+    {
+        "common.values",
+        "common.storage_protocol.operations",
+        "common.storage_protocol.message_format",
+        "common.errors",
+        "common.info_files",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -50,13 +58,13 @@ def only(*modules: str) -> frozenset[str]:
 # The first rule that covers a module counts.
 RULES = (
     Rule(
-        "common.wire",
-        may_import=COMMON_CORE | {"common.wire"},
+        "common.client_protocol",
+        may_import=COMMON_CORE | {"common.client_protocol"},
         never=ZMQ | CRYPTO | SQLITE | SOCKETS | TERMINAL_CONTROL | CLOCKS_AND_LOGS,
     ),
     Rule(
-        "common.ipc",
-        may_import=COMMON_CORE | {"common.ipc"},
+        "common.storage_protocol",
+        may_import=COMMON_CORE | {"common.storage_protocol"},
         never=ZMQ | CRYPTO | SQLITE | SOCKETS | TERMINAL_CONTROL | CLOCKS_AND_LOGS,
     ),
     Rule("common", may_import=COMMON_CORE, never=ZMQ | CRYPTO | SQLITE | SOCKETS),
@@ -65,32 +73,37 @@ RULES = (
         may_import=only("gateway", "common"),
         never=SQLITE,
         doors=(
-            (ZMQ, only("gateway.storage_link")),
-            (SOCKETS, only("gateway.loop", "gateway.listener", "gateway.session", "gateway.tcp")),
-            (TERMINAL_CONTROL, only("gateway.tcp")),
-            (CRYPTO, only("gateway.proof")),
+            (ZMQ, only("gateway.storage.link")),
+            (
+                SOCKETS,
+                only(
+                    "gateway.event_loop", "gateway.listener", "gateway.connection.session", "gateway.delivery.tcp_info"
+                ),
+            ),
+            (TERMINAL_CONTROL, only("gateway.delivery.tcp_info")),
+            (CRYPTO, only("gateway.authentication")),
         ),
     ),
     Rule(
         "storage_worker",
         may_import=only("storage_worker", "common"),
-        never=only("common.wire") | CRYPTO,
+        never=only("common.client_protocol") | CRYPTO,
         doors=(
-            (ZMQ, only("storage_worker.service")),
-            (SQLITE, only("storage_worker.database")),
+            (ZMQ, only("storage_worker.server.zmq_server")),
+            (SQLITE, only("storage_worker.engine.sqlite.database")),
         ),
     ),
     Rule(
         "client",
         may_import=only("client", "common"),
-        never=only("common.ipc") | ZMQ,
+        never=only("common.storage_protocol") | ZMQ,
         doors=(
             # The other one looks at the terminal.
-            (SOCKETS - only("asyncio"), only("client.server_link", "client.typed")),
+            (SOCKETS - only("asyncio"), only("client.connection.server_link", "client.terminal.typed")),
             # It opens no connection of its own.
             (only("asyncio"), only("client.async_messenger")),
-            (CRYPTO, only("client.ciphers", "client.vault")),
-            (SQLITE, only("client.tables.database", "client.tables.memory_copy", "client.tables.glance")),
+            (CRYPTO, only("client.crypto.ciphers", "client.crypto.sealed_storage")),
+            (SQLITE, only("client.store.database", "client.store.memory_copy", "client.store.glance")),
         ),
     ),
 )
@@ -181,46 +194,46 @@ DOC = '"""Says what it is."""\n'
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("gateway.session", "import storage_worker.post_office"),
-        ("gateway.session", "from client import messenger"),
-        ("gateway.session", "import zmq"),
-        ("gateway.session", "import zmq.asyncio"),
-        ("gateway.session", "from Crypto.PublicKey import RSA"),
-        ("gateway.storage_link", "import socket"),
-        ("gateway.storage_link", "import fcntl"),
+        ("gateway.connection.session", "import storage_worker.rules.post_office"),
+        ("gateway.connection.session", "from client import messenger"),
+        ("gateway.connection.session", "import zmq"),
+        ("gateway.connection.session", "import zmq.asyncio"),
+        ("gateway.connection.session", "from Crypto.PublicKey import RSA"),
+        ("gateway.storage.link", "import socket"),
+        ("gateway.storage.link", "import fcntl"),
         ("gateway.__main__", "import select"),
         ("gateway.__main__", "import asyncio"),
-        ("gateway.session", "import sqlite3"),
-        ("gateway.session", "def f():\n    from storage_worker import database"),
-        ("gateway.session", "import importlib\nimportlib.import_module('client')"),
-        ("gateway.session", "__import__('client')"),
+        ("gateway.connection.session", "import sqlite3"),
+        ("gateway.connection.session", "def f():\n    from storage_worker.engine.sqlite import database"),
+        ("gateway.connection.session", "import importlib\nimportlib.import_module('client')"),
+        ("gateway.connection.session", "__import__('client')"),
         ("gateway", "import tests.gateway.fake_storage"),
-        ("storage_worker.post_office", "from common import wire"),
-        ("storage_worker.post_office", "from common.wire.codes import RequestCode"),
-        ("storage_worker.post_office", "import zmq"),
-        ("storage_worker.message_queue", "import apsw"),
-        ("storage_worker.service", "import sqlite3"),
-        ("storage_worker.service", "import gateway"),
-        ("client.menu", "import socket"),
+        ("storage_worker.rules.post_office", "from common import client_protocol as wire"),
+        ("storage_worker.rules.post_office", "from common.client_protocol.codes import RequestCode"),
+        ("storage_worker.rules.post_office", "import zmq"),
+        ("storage_worker.engine.sqlite.message_queue", "import apsw"),
+        ("storage_worker.server.zmq_server", "import sqlite3"),
+        ("storage_worker.server.zmq_server", "import gateway"),
+        ("client.terminal.menu", "import socket"),
         ("client.messenger", "from Crypto.Cipher import AES"),
-        ("client.contacts", "import sqlite3"),
-        ("client.contacts", "import apsw"),
-        ("client.passphrase", "from Crypto.Protocol.KDF import scrypt"),
-        ("client.server_link", "import zmq"),
-        ("client.server_link", "import asyncio"),
+        ("client.trust.contacts", "import sqlite3"),
+        ("client.trust.contacts", "import apsw"),
+        ("client.identity.passphrase", "from Crypto.Protocol.KDF import scrypt"),
+        ("client.connection.server_link", "import zmq"),
+        ("client.connection.server_link", "import asyncio"),
         ("client.async_messenger", "import socket"),
-        ("client.server_link", "from common.ipc import schema"),
-        ("client.server_link", "import gateway"),
-        ("common.values", "from common.wire import codes"),
+        ("client.connection.server_link", "from common.storage_protocol import frames as schema"),
+        ("client.connection.server_link", "import gateway"),
+        ("common.values", "from common.client_protocol import codes"),
         ("common.values", "from .wire import codes"),
         ("common.values", "from . import ipc"),
-        ("common.operations", "import client"),
-        ("common.wire.codes", "from ..ipc import schema"),
-        ("common.wire.codes", "import socket"),
-        ("common.wire.codes", "import time"),
-        ("common.ipc.schema", "import zmq"),
-        ("common.ipc.batches", "from common.wire.codes import RequestCode"),
-        ("common.ipc.batches", "import logging"),
+        ("common.storage_protocol.operations", "import client"),
+        ("common.client_protocol.codes", "from ..ipc import schema"),
+        ("common.client_protocol.codes", "import socket"),
+        ("common.client_protocol.codes", "import time"),
+        ("common.storage_protocol.frames", "import zmq"),
+        ("common.storage_protocol.batch_sender", "from common.client_protocol.codes import RequestCode"),
+        ("common.storage_protocol.batch_sender", "import logging"),
     ],
 )
 def test_an_offence_is_found(module: str, source: str) -> None:
@@ -230,19 +243,31 @@ def test_an_offence_is_found(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("gateway.storage_link", "import zmq\nfrom common.ipc import batches"),
-        ("gateway.loop", "import select"),
+        ("gateway.storage.link", "import zmq\nfrom common.storage_protocol import batch_sender as batches"),
+        ("gateway.event_loop", "import select"),
         ("gateway.listener", "import socket"),
-        ("gateway.session", "import socket\nfrom common.wire.requests import Request\nfrom . import proof"),
-        ("gateway.proof", "from Crypto.Signature import pss"),
-        ("storage_worker.service", "import zmq\nfrom common.ipc import schema\nfrom storage_worker import database"),
-        ("storage_worker.database", "import apsw"),
-        ("client.tables.database", "import apsw"),
-        ("client.server_link", "import socket\nfrom common.wire import codes\nfrom common import values"),
-        ("client.ciphers", "from Crypto.PublicKey import RSA"),
-        ("client.vault", "from Crypto.Cipher import AES"),
-        ("common.wire.codes", "import enum\nfrom common import errors\nfrom .fields import u32"),
-        ("common.ipc.schema", "import msgspec\nfrom common.operations import Register\nfrom ..values import ClientId"),
+        (
+            "gateway.connection.session",
+            "import socket\nfrom common.client_protocol.requests import Request\nfrom . import proof",
+        ),
+        ("gateway.authentication", "from Crypto.Signature import pss"),
+        (
+            "storage_worker.server.zmq_server",
+            "import zmq\nfrom common.storage_protocol import frames as schema\nfrom storage_worker.engine.sqlite import database",
+        ),
+        ("storage_worker.engine.sqlite.database", "import apsw"),
+        ("client.store.database", "import apsw"),
+        (
+            "client.connection.server_link",
+            "import socket\nfrom common.client_protocol import codes\nfrom common import values",
+        ),
+        ("client.crypto.ciphers", "from Crypto.PublicKey import RSA"),
+        ("client.crypto.sealed_storage", "from Crypto.Cipher import AES"),
+        ("common.client_protocol.codes", "import enum\nfrom common import errors\nfrom .fields import u32"),
+        (
+            "common.storage_protocol.frames",
+            "import msgspec\nfrom common.storage_protocol.operations import Register\nfrom ..values import ClientId",
+        ),
     ],
 )
 def test_what_the_table_allows_is_no_offence(module: str, source: str) -> None:
@@ -250,8 +275,10 @@ def test_what_the_table_allows_is_no_offence(module: str, source: str) -> None:
 
 
 def test_a_package_resolves_its_own_relative_imports() -> None:
-    assert imports_of("from . import codes", "common.wire", is_package=True) == ["common.wire.codes"]
-    assert imports_of("from .. import errors", "common.wire", is_package=True) == ["common.errors"]
+    assert imports_of("from . import codes", "common.client_protocol", is_package=True) == [
+        "common.client_protocol.codes"
+    ]
+    assert imports_of("from .. import errors", "common.client_protocol", is_package=True) == ["common.errors"]
 
 
 def test_a_module_without_docstring_is_found() -> None:

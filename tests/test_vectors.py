@@ -10,26 +10,20 @@ from typing import Any
 
 import pytest
 
-from client import ciphers
-from common.values import MessageKind
-from common.wire import responses
-from common.wire.client_connection import (
-    ClientConnection,
-    ContentPart,
-    ListBegins,
-    ListEnd,
-    MessageEnd,
-)
-from common.wire.codes import ResponseCode
-from common.wire.requests import Request, SendRequest, encode
-from common.wire.responses import (
+from client.crypto import ciphers
+from common.client_protocol import responses
+from common.client_protocol.client_connection import ClientConnection, ContentPart, ListBegins, ListEnd, MessageEnd
+from common.client_protocol.codes import ResponseCode
+from common.client_protocol.requests import Request, SendRequest, encode
+from common.client_protocol.responses import (
     MessageHead,
     PublicKeyResponse,
     RegisteredResponse,
     StoredResponse,
     UserListed,
 )
-from common.wire.server_connection import Limits, Malformed, Phase, SendRun, ServerConnection
+from common.client_protocol.server_connection import Limits, Malformed, Phase, SendRun, ServerConnection
+from common.values import MessageKind
 
 VECTORS = Path(__file__).parent / "vectors"
 PEERS = sorted(path.name.removesuffix(".jsonl") for path in VECTORS.glob("recorded-*.jsonl"))

@@ -16,9 +16,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from common.client_protocol.requests import SendRequest, encode
+from common.client_protocol.responses import ErrorResponse, StoredResponse
 from common.values import ClientId
-from common.wire.requests import SendRequest, encode
-from common.wire.responses import ErrorResponse, StoredResponse
 from torture.caller import LARGEST_FETCH, Account, Caller, Refused, token_of
 from torture.checker import Verdict, judge
 from torture.journal import Journal, read_journal

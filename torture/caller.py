@@ -17,11 +17,16 @@ from Crypto.Hash import SHA256
 from Crypto.PublicKey import RSA
 from Crypto.Signature import pss
 
-from common.errors import ResponseMalformed
-from common.values import NO_CLIENT, ClientId, PublicKey, Token, Username
-from common.wire.client_connection import ClientConnection, ContentPart, Event, ListBegins, ListEnd, MessageEnd
-from common.wire.codes import EXTENSION_VERSION, Feature
-from common.wire.requests import (
+from common.client_protocol.client_connection import (
+    ClientConnection,
+    ContentPart,
+    Event,
+    ListBegins,
+    ListEnd,
+    MessageEnd,
+)
+from common.client_protocol.codes import EXTENSION_VERSION, Feature
+from common.client_protocol.requests import (
     FetchRequest,
     HelloRequest,
     ListUsersRequest,
@@ -33,7 +38,7 @@ from common.wire.requests import (
     SendRequest,
     encode,
 )
-from common.wire.responses import (
+from common.client_protocol.responses import (
     ErrorResponse,
     HelloResponse,
     MessageHead,
@@ -43,6 +48,8 @@ from common.wire.responses import (
     StoredResponse,
     UserListed,
 )
+from common.errors import ResponseMalformed
+from common.values import NO_CLIENT, ClientId, PublicKey, Token, Username
 from torture.patience import HANG_SECONDS
 
 FEATURES: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.REASONS

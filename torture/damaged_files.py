@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from common.client_protocol.requests import PullRequest, RegisterRequest
+from common.client_protocol.responses import ErrorResponse, RegisteredResponse
 from common.values import NO_CLIENT, ClientId, PublicKey, RefusalReason, Token, Username
-from common.wire.requests import PullRequest, RegisterRequest
-from common.wire.responses import ErrorResponse, RegisteredResponse
 from torture.caller import Account, Caller, Refused, new_account, persistently, token_of
 from torture.checker import Verdict, judge
 from torture.drill import Place, Row, examples, say

@@ -17,8 +17,8 @@ from functools import reduce
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from common.client_protocol.codes import ResponseCode
 from common.fail_points import VARIABLE, FailPoint
-from common.wire.codes import ResponseCode
 from torture.caller import Refused
 from torture.checker import Verdict
 from torture.drill import Place, Row, say

@@ -18,11 +18,11 @@ from typing import Final, NamedTuple
 
 import psutil
 
+from common.client_protocol.codes import RequestCode
+from common.client_protocol.fields import REQUEST_HEADER, SEND_HEAD
+from common.client_protocol.requests import ListUsersRequest, PublicKeyRequest, RegisterRequest, SendRequest, encode
+from common.client_protocol.responses import RegisteredResponse
 from common.values import NO_CLIENT, ClientId, PublicKey, Username
-from common.wire.codes import RequestCode
-from common.wire.fields import REQUEST_HEADER, SEND_HEAD
-from common.wire.requests import ListUsersRequest, PublicKeyRequest, RegisterRequest, SendRequest, encode
-from common.wire.responses import RegisteredResponse
 from torture.actors import Actor
 from torture.caller import Account, Caller, Mail, new_account
 from torture.checker import Verdict, judge

@@ -12,9 +12,9 @@ from typing import Final
 from Crypto.PublicKey import RSA
 from Crypto.Util.asn1 import DerInteger, DerSequence
 
+from common.client_protocol.requests import ProveRequest
+from common.client_protocol.responses import ErrorResponse
 from common.values import PUBLIC_KEY_SIZE, PublicKey
-from common.wire.requests import ProveRequest
-from common.wire.responses import ErrorResponse
 from torture.caller import Account, Caller, new_account, new_key, public_half, token_of
 from torture.checker import judge
 from torture.drill import Place, Row, examples, say

@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from common.values import ClientId, Token
-from common.wire.codes import RequestCode
-from common.wire.fields import REQUEST_HEADER, SEND_HEAD
-from common.wire.requests import (
+from common.client_protocol.codes import RequestCode
+from common.client_protocol.fields import REQUEST_HEADER, SEND_HEAD
+from common.client_protocol.requests import (
     FetchRequest,
     ListUsersRequest,
     ProveRequest,
@@ -23,7 +22,8 @@ from common.wire.requests import (
     SendRequest,
     encode,
 )
-from common.wire.responses import ErrorResponse, HelloResponse
+from common.client_protocol.responses import ErrorResponse, HelloResponse
+from common.values import ClientId, Token
 from torture.caller import LARGEST_FETCH, Account, Caller, Mail, new_account, persistently, sign, signed_string
 from torture.checker import judge
 from torture.drill import Place, Row, say

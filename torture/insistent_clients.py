@@ -12,8 +12,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final, TypeVar
 
+from common.client_protocol.requests import LargeSendRequest, PullRequest, encode
 from common.values import ClientId
-from common.wire.requests import LargeSendRequest, PullRequest, encode
 from torture.caller import Account, Caller, Mail, new_key, persistently, public_half, token_of
 from torture.checker import Verdict, judge
 from torture.drill import examples

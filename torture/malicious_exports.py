@@ -20,12 +20,12 @@ from typing import Final, NamedTuple
 
 import apsw
 
-from client.archive import export_home
+from client.crypto.sealed_storage import ArchiveOpener, ArchiveSealer
+from client.identity.archive import export_home
 from client.messenger import Messenger
-from client.store import Store
-from client.tables.inbox import NewMessage
-from client.tables.sent import Outgoing
-from client.vault import ArchiveOpener, ArchiveSealer
+from client.store.home_store import Store
+from client.store.inbox import NewMessage
+from client.store.sent import Outgoing
 from common.info_files import ServerAddress
 from common.values import MessageKind, Token
 from torture.caller import Caller, new_account, token_of

@@ -11,10 +11,15 @@ from collections import defaultdict
 from contextlib import suppress
 from itertools import count
 
-from common.values import RefusalReason
-from common.wire.codes import ResponseCode
-from common.wire.requests import LargeSendRequest, PublicKeyRequest, PullRequest, RegisterRequest, SendRequest
-from common.wire.responses import (
+from common.client_protocol.codes import ResponseCode
+from common.client_protocol.requests import (
+    LargeSendRequest,
+    PublicKeyRequest,
+    PullRequest,
+    RegisterRequest,
+    SendRequest,
+)
+from common.client_protocol.responses import (
     ERROR,
     encode_head,
     encode_reason,
@@ -22,7 +27,8 @@ from common.wire.responses import (
     encode_stored,
     encode_waiting_head,
 )
-from common.wire.server_connection import Event, Limits, SendRun, ServerConnection
+from common.client_protocol.server_connection import Event, Limits, SendRun, ServerConnection
+from common.values import RefusalReason
 
 _LARGEST = 16 * 1024 * 1024
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import psutil
 
-from common.wire.requests import SendRequest, encode
+from common.client_protocol.requests import SendRequest, encode
 from torture.actors import Actor, acknowledged_in
 from torture.caller import Account, Caller, new_account
 from torture.cast import extension_cast

@@ -19,8 +19,8 @@ from typing import Final, Self
 
 import psutil
 
+from common.client_protocol.requests import PublicKeyRequest
 from common.values import NO_CLIENT
-from common.wire.requests import PublicKeyRequest
 from torture.caller import Caller
 from torture.patience import HANG_SECONDS
 

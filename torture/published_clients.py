@@ -27,9 +27,9 @@ from enum import StrEnum, auto
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from common.client_protocol.fields import RESPONSE_HEADER
+from common.client_protocol.requests import PullRequest
 from common.values import ClientId
-from common.wire.fields import RESPONSE_HEADER
-from common.wire.requests import PullRequest
 from torture.actors import Actor, judge_journals
 from torture.caller import Caller, Mail, new_key, persistently, public_half
 from torture.checker import Verdict

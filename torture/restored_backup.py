@@ -19,8 +19,8 @@ from typing import Final, NamedTuple
 from client.messenger import KeyReceived, Messenger, Text
 from common.info_files import ServerAddress
 from common.values import ClientId, Token
-from storage_worker.database import Database
-from storage_worker.folder import DATABASE_NAME, GENERATION_NAME
+from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.folder import DATABASE_NAME, GENERATION_NAME
 from torture.caller import Account, Caller, new_account, token_of
 from torture.checker import judge
 from torture.drill import Place, Row, examples, say

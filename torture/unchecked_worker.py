@@ -9,8 +9,8 @@ import sys
 from typing import Any, Final
 
 from storage_worker import __main__ as worker
-from storage_worker import bodies, database, mail_pages
-from storage_worker.journal import Journal
+from storage_worker.engine.sqlite import blobs, database, mail_pages
+from storage_worker.engine.sqlite.journal import Journal
 
 
 class _Anything(int):
@@ -26,8 +26,8 @@ class _Anything(int):
 _OFF: Final[list[tuple[object, str, Any]]] = [
     (database, "_checking_layer", lambda: "unix"),
     (mail_pages, "checksum_of", lambda _page: _Anything(1)),
-    (bodies, "pieces_are_whole", lambda *_: True),
-    (bodies, "table_is_whole", lambda *_: True),
+    (blobs, "pieces_are_whole", lambda *_: True),
+    (blobs, "table_is_whole", lambda *_: True),
     (Journal, "_damage", lambda *_: None),
     (worker, "look_at_journal", lambda *_: False),
 ]

@@ -17,11 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from client import local_time
 from client.chat.events import Broken, Line, Moved, Passing
-from client.commands import letters
+from client.cli.commands import letters
 from client.messenger import Contact, Received, SentMessage
-from client.visible import command, marked, visible_line
+from client.terminal import local_time
+from client.terminal.sanitize import command, marked, visible_line
 
 HISTORY: Final = 20
 """How many messages of before are shown at the beginning."""

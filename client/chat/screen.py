@@ -45,10 +45,10 @@ from client.chat.events import (
     TextJob,
 )
 from client.chat.workers import described
+from client.mail.outgoing_file import can_be_sent, meant
 from client.messenger import KeyReceived, KeyRequested, Messenger, Received, SentMessage
-from client.outgoing_file import can_be_sent, meant
-from client.visible import visible_line
-from client.wrapping import wrapped
+from client.terminal.sanitize import visible_line
+from client.terminal.text_wrap import wrapped
 from common.errors import FileUnreadable, MessageUError
 
 COMMANDS: Final = ("/file", "/help", "/key", "/quit", "/resend")

@@ -33,10 +33,10 @@ from client.chat.events import (
     Said,
     TextJob,
 )
-from client.commands.resend import summary
-from client.greeting import lost_sentence
+from client.cli.commands.resend import summary
+from client.connection.handshake import lost_sentence
+from client.connection.server_link import Progress
 from client.messenger import Messenger, SentMessage
-from client.server_link import Progress
 from common.errors import (
     ClientError,
     HomeInUse,

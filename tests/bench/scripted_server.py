@@ -3,16 +3,10 @@
 from collections import defaultdict
 from collections.abc import Callable
 
+from common.client_protocol.codes import RequestCode, ResponseCode
+from common.client_protocol.fields import REQUEST_HEADER, SEND_HEAD
+from common.client_protocol.responses import ERROR, encode_head, encode_registered, encode_stored, encode_waiting_head
 from common.values import NO_CLIENT
-from common.wire.codes import RequestCode, ResponseCode
-from common.wire.fields import REQUEST_HEADER, SEND_HEAD
-from common.wire.responses import (
-    ERROR,
-    encode_head,
-    encode_registered,
-    encode_stored,
-    encode_waiting_head,
-)
 from tests.bench.scripted_peer import CLOSE, Read, ScriptedPeer, Send
 
 Twist = Callable[[int, bytes], bytes | None]

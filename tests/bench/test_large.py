@@ -7,8 +7,8 @@ from bench.large import download, forget_peaks, measure_large, peak_bytes, uploa
 from bench.loads import QUICK
 from bench.messageu import RunningMessageU
 from bench.subject import SubjectFailed
+from common.client_protocol.responses import ERROR
 from common.values import ClientId
-from common.wire.responses import ERROR
 from tests.bench.scripted_peer import CLOSE
 from tests.bench.scripted_server import ScriptedServer
 

@@ -11,7 +11,7 @@ from bench.__main__ import main
 from bench.generator import BUILD_FOLDER
 from bench.messageu import MessageU, register, synthetic_key
 from bench.subject import SubjectFailed, usage_of
-from common.wire.responses import ERROR
+from common.client_protocol.responses import ERROR
 from tests.bench.scripted_peer import CLOSE
 from tests.bench.scripted_server import ScriptedServer
 

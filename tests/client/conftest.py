@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client.ciphers import PrivateKey
-from client.greeting import if_registered_here
+from client.connection.handshake import if_registered_here
+from client.crypto.ciphers import PrivateKey
 from client.messenger import Messenger
-from client.store import Store
+from client.store.home_store import Store
 from tests.client.fake_gateway import FakeGateway
 from torture.patience import HANG_SECONDS
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from client.greeting import Consent
+    from client.connection.handshake import Consent
     from client.messenger import Clock
     from common.info_files import ServerAddress
 
@@ -62,7 +62,7 @@ def make(
 ) -> Iterator[Callable[..., Messenger]]:
     """Open homes by name; every messenger is closed at the end."""
     # The servers of these tests keep their connections: nothing is to be waited for.
-    monkeypatch.setattr("client.server_link._CLOSING_GRACE", 0.001)
+    monkeypatch.setattr("client.connection.server_link._CLOSING_GRACE", 0.001)
     opened: list[Messenger] = []
     keys = itertools.cycle(private_keys)
 

@@ -17,11 +17,9 @@ from Crypto.Hash import SHA256
 from Crypto.PublicKey import RSA
 from Crypto.Signature import pss
 
-from common.info_files import ServerAddress
-from common.values import NO_CLIENT, ClientId, PublicKey, RefusalReason, Username
-from common.wire import responses
-from common.wire.codes import ResponseCode
-from common.wire.requests import (
+from common.client_protocol import responses
+from common.client_protocol.codes import ResponseCode
+from common.client_protocol.requests import (
     FetchRequest,
     HelloRequest,
     LargeSendRequest,
@@ -33,8 +31,8 @@ from common.wire.requests import (
     Request,
     SendRequest,
 )
-from common.wire.responses import ErrorResponse
-from common.wire.server_connection import (
+from common.client_protocol.responses import ErrorResponse
+from common.client_protocol.server_connection import (
     BigEndian,
     ContentData,
     ContentEnd,
@@ -44,6 +42,8 @@ from common.wire.server_connection import (
     SendRun,
     ServerConnection,
 )
+from common.info_files import ServerAddress
+from common.values import NO_CLIENT, ClientId, PublicKey, RefusalReason, Username
 
 if TYPE_CHECKING:
     from collections.abc import Callable

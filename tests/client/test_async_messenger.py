@@ -10,8 +10,8 @@ import pytest
 
 from client.async_messenger import AsyncMessages, AsyncMessenger
 from client.messenger import KeyReceived, Messages, Messenger, Received, Text
+from common.client_protocol.requests import FetchRequest
 from common.errors import NotRegistered, ServerUnreachable, SettingRejected
-from common.wire.requests import FetchRequest
 from tests.client.fake_gateway import SILENCE, ExtendedMailroom, FakeGateway
 from torture.patience import HANG_SECONDS
 

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client import exit_codes
 from client.__main__ import main
-from client.arguments import parser
-from client.commands.output import Output
-from client.exit_codes import of_failure
-from client.home import what_is_there
+from client.cli import exit_codes
+from client.cli.exit_codes import of_failure
+from client.cli.output import Output
+from client.cli.parser import parser
+from client.identity.home import what_is_there
 from client.settings import Flags, Settings
-from client.store import Store
+from client.store.home_store import Store
 from common import errors
 from common.errors import InfoFileError, ServerAnsweredError, SettingRejected, StoreBroken
 from common.values import ClientId, RefusalReason

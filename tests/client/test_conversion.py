@@ -11,9 +11,9 @@ from pathlib import Path
 import apsw
 import pytest
 
-from client.store import Store
-from client.tables.database import Database
-from client.tables.schema import APPLICATION_ID, FIRST, LATER_PARTS, VERSION
+from client.store.database import Database
+from client.store.home_store import Store
+from client.store.schema import APPLICATION_ID, FIRST, LATER_PARTS, VERSION
 from common.errors import StoreUnwritable
 from torture.patience import HANG_SECONDS
 

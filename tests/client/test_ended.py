@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent
 STANDS_STILL = """
 import sys, time
-from client import saving
+from client.messages import received_files as saving
 from client.__main__ import main
 
 def half(sealed, progress):

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from client import directory, identity_files, inbox, outbox
-from client.greeting import WARNING, Greeting
+from client.connection.handshake import WARNING, Greeting
+from client.identity import identity_files
+from client.mail import inbox, outbox
 from client.messenger import KeyReceived, KeyRequested, Messenger, SavedFile, SentMessage, Text, Unreadable
-from client.store import Store
+from client.store.home_store import Store
+from client.trust import directory
+from common.client_protocol import responses
+from common.client_protocol.requests import FetchRequest, SendRequest
+from common.client_protocol.responses import ErrorResponse
 from common.errors import (
     FileUnreadable,
     OutboxFull,
@@ -25,9 +30,6 @@ from common.errors import (
 )
 from common.info_files import ServerAddress
 from common.values import ClientId, MessageKind, RefusalReason, Username
-from common.wire import responses
-from common.wire.requests import FetchRequest, SendRequest
-from common.wire.responses import ErrorResponse
 from tests.client.conftest import NOW, Told
 from tests.client.fake_gateway import (
     CLOSE,
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from client.ciphers import PrivateKey
+    from client.crypto.ciphers import PrivateKey
 
 NOWHERE = ServerAddress("127.0.0.1", 1)
 
@@ -244,7 +246,7 @@ def test_an_unproven_account_falls_back_and_is_told_once(
     answer: Answer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("client.greeting.HELLO_TIMEOUT", 0.05)
+    monkeypatch.setattr("client.connection.handshake.HELLO_TIMEOUT", 0.05)
     gateway.script.append(answer)
     alice = make("alice")
     alice.register("alice")
@@ -746,7 +748,7 @@ def test_a_spooled_file_that_ends_too_soon_leaves_nothing(
             raise OSError(5, "Input/output error")
         return read(descriptor, size)
 
-    monkeypatch.setattr("client.outgoing_file.os.read", fail_when_some_is_spooled)
+    monkeypatch.setattr("client.mail.outgoing_file.os.read", fail_when_some_is_spooled)
     with pytest.raises(FileUnreadable):
         pair[0].send_file("bob", tmp_path / "file")
     assert not list(spool.iterdir())

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client import archive, ciphers, identity_files, vault
-from client.identity_files import with_encrypted_keys, with_plain_keys
+from client.crypto import ciphers, sealed_storage
+from client.identity import archive, identity_files
+from client.identity.identity_files import with_encrypted_keys, with_plain_keys
+from client.identity.passphrase import has_passphrase, remove_passphrase, set_passphrase
 from client.messenger import Messenger, SavedFile, SentMessage, Text
-from client.passphrase import has_passphrase, remove_passphrase, set_passphrase
-from client.store import Store
+from client.store.home_store import Store
 from common.errors import FileUnsaved, FileUnwritten, MessageUError, StoreBroken
 from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from client.ciphers import PrivateKey
+    from client.crypto.ciphers import PrivateKey
 
 DISK = 4 << 20
 MOST_PAGES = 100
@@ -77,8 +78,8 @@ def gateway() -> Iterator[FakeGateway]:
 def opened(
     disk: SmallDisk, gateway: FakeGateway, private_keys: list[PrivateKey], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Messenger]:
-    monkeypatch.setattr("client.server_link._CLOSING_GRACE", 0.001)
-    monkeypatch.setattr(vault, "SCRYPT_COST", 16)
+    monkeypatch.setattr("client.connection.server_link._CLOSING_GRACE", 0.001)
+    monkeypatch.setattr(sealed_storage, "SCRYPT_COST", 16)
     monkeypatch.setattr(ciphers, "SCRYPT_COST", 16)
     keys = itertools.cycle(private_keys)
 

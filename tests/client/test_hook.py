@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client import hook, interruption
 from client.__main__ import main
-from client.commands import watch
-from client.commands.output import Output
-from client.hook import Failure, Hook
-from client.passphrase_source import from_command
-from client.shell_words import words_of
+from client.cli import hook
+from client.cli.commands import watch
+from client.cli.hook import Failure, Hook
+from client.cli.output import Output
+from client.cli.shell_words import words_of
+from client.identity.passphrase_source import from_command
+from client.terminal import sigint
 from common.errors import SettingRejected
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def test_a_command_that_will_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
     opened = subprocess.Popen
     monkeypatch.setattr(subprocess.Popen, "communicate", communicate)
-    monkeypatch.setattr("client.hook.subprocess.Popen", start)
+    monkeypatch.setattr("client.cli.hook.subprocess.Popen", start)
     stubborn = "import signal; signal.signal(15, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
     assert Hook(python(stubborn), 0.01).run(b"") == Failure("the command took longer than 0.01 s")
     (process,) = started
@@ -140,7 +141,7 @@ def test_a_command_that_can_not_be_started(number: int, its_own: bool | None, mo
     def refused(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr("client.hook.subprocess.Popen", refused)
+    monkeypatch.setattr("client.cli.hook.subprocess.Popen", refused)
     if its_own is None:
         with pytest.raises(SettingRejected, match="can't be started"):
             found.run(b"")
@@ -156,8 +157,8 @@ def test_a_command_that_can_not_be_started(number: int, its_own: bool | None, mo
 @pytest.fixture
 def our_signals() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    interruption.install()
-    interruption.install_end()
+    sigint.install()
+    sigint.install_end()
     try:
         yield
     finally:
@@ -180,8 +181,8 @@ def test_a_signal_is_held_until_the_command_can_be_ended(
         signal.raise_signal(number)
         return process  # type: ignore[no-any-return]
 
-    monkeypatch.setattr("client.hook.subprocess.Popen", start)
-    with pytest.raises((KeyboardInterrupt, interruption.Ended)):
+    monkeypatch.setattr("client.cli.hook.subprocess.Popen", start)
+    with pytest.raises((KeyboardInterrupt, sigint.Ended)):
         Hook("sleep 100000", None).run(b"")
     (process,) = started
     assert process.returncode == -signal.SIGTERM
@@ -191,7 +192,7 @@ def test_what_is_not_ours_is_not_held() -> None:
     before = signal.getsignal(signal.SIGHUP)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with interruption.held():
+        with sigint.held():
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)

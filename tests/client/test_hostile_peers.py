@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client import exit_codes
 from client.__main__ import main
+from client.cli import exit_codes
 from common.values import MessageKind
 from tests.test_hostile_keys import PRIVATE, ZERO_PRIME
 

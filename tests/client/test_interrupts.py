@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from client.connection.server_link import ServerLink
 from client.messenger import KeyReceived, Messenger, SavedFile, SentMessage, Text
-from client.server_link import ServerLink
-from client.tables.database import Database
+from client.store.database import Database
 from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
 
 if TYPE_CHECKING:

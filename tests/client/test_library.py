@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client.messenger import KeyReceived, Messages, Messenger, SavedFile, Text
+from common.client_protocol.requests import RegisterRequest
 from common.errors import AlreadyRegistered, FileUnreadable, ServerSilent, SettingRejected, ValueRejected
-from common.wire.requests import RegisterRequest
 from tests.client.fake_gateway import Answer, ExtendedMailroom, FakeGateway
 from torture.patience import HANG_SECONDS
 

@@ -16,8 +16,8 @@ import pexpect
 import pytest
 
 from client.__main__ import main
-from client.menu import MENU
 from client.settings import Flags, Settings
+from client.terminal.menu import MENU
 from common.errors import InfoFileError, SettingRejected
 from common.info_files import ServerAddress
 from tests.client.fake_gateway import SILENCE, FakeGateway
@@ -280,7 +280,7 @@ def test_ctrl_c(gateway: FakeGateway, terminal: pexpect.spawn[str]) -> None:
     assert terminal.exitstatus == 130
 
 
-@pytest.mark.parametrize(("module", "command"), [("client.console", []), ("client.commands.run", ["whoami"])])
+@pytest.mark.parametrize(("module", "command"), [("client.terminal.console", []), ("client.cli.run", ["whoami"])])
 def test_ctrl_c_while_modules_are_read(tmp_path: Path, module: str, command: list[str]) -> None:
     script = (
         "import sys\n"

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client import ciphers, inbox, messenger
-from client.ciphers import SymmetricKey
+from client import messenger
+from client.crypto import ciphers
+from client.crypto.ciphers import SymmetricKey
+from client.mail import inbox
+from client.mail.outgoing_file import encrypted_file
 from client.messenger import (
     KeyReceived,
     KeyRequested,
@@ -18,7 +21,9 @@ from client.messenger import (
     UnknownKind,
     Unreadable,
 )
-from client.outgoing_file import encrypted_file
+from common.client_protocol import responses
+from common.client_protocol.codes import ResponseCode
+from common.client_protocol.requests import RegisterRequest, SendRequest
 from common.errors import (
     AlreadyRegistered,
     CipherError,
@@ -37,9 +42,6 @@ from common.errors import (
 )
 from common.info_files import ServerAddress
 from common.values import ClientId
-from common.wire import responses
-from common.wire.codes import ResponseCode
-from common.wire.requests import RegisterRequest, SendRequest
 from tests.client.conftest import NOW
 from tests.client.fake_gateway import (
     CLOSE,
@@ -448,7 +450,7 @@ def test_a_file_that_can_not_be_read_to_its_end(
     def fail(*_: object) -> bytes:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("client.outgoing_file.os.read", fail)
+    monkeypatch.setattr("client.mail.outgoing_file.os.read", fail)
     with pytest.raises(FileUnreadable):
         pair[0].send_file("bob", tmp_path / "file")
 
@@ -715,9 +717,9 @@ def test_who_hands_out_behind_the_cursor_is_alone(
     alice: Messenger, bob: Messenger, make: Callable[..., Messenger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of several watches of a home."""
-    from client.commands import watch
-    from client.commands.output import Output
-    from client.store import WATCH_LOCK_FILE
+    from client.cli.commands import watch
+    from client.cli.output import Output
+    from client.store.home_store import WATCH_LOCK_FILE
 
     bob.watch_cursor()
     alice.agree_on_key("bob")

@@ -13,10 +13,10 @@ import apsw
 import pytest
 
 from client import paths
+from client.identity.passphrase import remove_passphrase, set_passphrase
 from client.messenger import SavedFile, SentMessage
-from client.passphrase import remove_passphrase, set_passphrase
-from client.store import Store
-from client.tables.sent import Outgoing
+from client.store.home_store import Store
+from client.store.sent import Outgoing
 from common.errors import StoreBroken
 from common.values import ClientId, MessageKind
 from torture.patience import HANG_SECONDS
@@ -69,7 +69,7 @@ def test_a_store_in_such_a_folder_is_the_one_that_lies_there(odd: Path) -> None:
 
 
 def test_a_path_under_a_passphrase_and_without(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("client.vault.SCRYPT_COST", 16)
+    monkeypatch.setattr("client.crypto.sealed_storage.SCRYPT_COST", 16)
     path = odd / "in"
     store = Store.open(odd)
     store.sent.add(BOB, MessageKind.FILE, Outgoing(None, paths.kept(path)), 1)
@@ -86,7 +86,7 @@ def test_a_path_under_a_passphrase_and_without(odd: Path, monkeypatch: pytest.Mo
 
 
 def test_a_path_that_an_earlier_version_sealed_as_it_was(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("client.vault.SCRYPT_COST", 16)
+    monkeypatch.setattr("client.crypto.sealed_storage.SCRYPT_COST", 16)
     Store.open(odd).close()
     set_passphrase(odd, "secret")
     store = Store.open(odd)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client.messenger import KeyReceived, Messenger, SentMessage, Text
-from client.trust import KeyChanged
+from client.trust.trust import KeyChanged
 from common.errors import AlreadyRegistered, ServerAnsweredError
 from common.info_files import ServerAddress
 from common.values import ClientId, PublicKey, Username

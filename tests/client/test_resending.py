@@ -10,17 +10,17 @@ import pytest
 
 from client.chat.events import Event, ResendJob, Said
 from client.chat.workers import Receiver, Sender
-from client.commands.resend import summary
-from client.mail import Resent
+from client.cli.commands.resend import summary
+from client.mail.outbox import MOST_WAITING
+from client.messages import Resent
 from client.messenger import KeyReceived, Messenger, SavedFile, SentMessage, Text
-from client.outbox import MOST_WAITING
-from client.tables.acknowledged import LONGEST_KEPT, MOST_KEPT
-from client.tables.foreign import forget_files_to_send
+from client.store.acknowledged import LONGEST_KEPT, MOST_KEPT
+from client.store.foreign import forget_files_to_send
+from common.client_protocol.requests import SendRequest
+from common.client_protocol.responses import ErrorResponse
 from common.errors import NameUnknown, ServerSilent, ServerUnreachable
 from common.info_files import ServerAddress
 from common.values import ClientId, MessageKind, RefusalReason, Token
-from common.wire.requests import SendRequest
-from common.wire.responses import ErrorResponse
 from tests.client.conftest import NOW, Told
 from tests.client.fake_gateway import CLOSE, ExtendedMailroom, FakeGateway, StoredMessage
 from torture.patience import HANG_SECONDS
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from client.store import Store
+    from client.store.home_store import Store
 
 NOWHERE = ServerAddress("127.0.0.1", 1)
 LARGE = b"a file that is large enough to wait beside the store. " * 4000
@@ -366,7 +366,7 @@ NOW_MS = int(NOW * 1000)
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    from client.store import Store
+    from client.store.home_store import Store
 
     opened = Store.open(tmp_path)
     opened.server.remember(b"s" * 16, 1, NOW_MS)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from client.__main__ import main
-from client.searching import folded
+from client.mail.searching import folded
 
 if TYPE_CHECKING:
     from client.messenger import Messenger

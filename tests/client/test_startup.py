@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client.passphrase import set_passphrase
+from client.identity.passphrase import set_passphrase
 from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
 from torture.patience import HANG_SECONDS
 
@@ -24,9 +24,9 @@ ROOT = Path(__file__).parent.parent.parent
 LIGHT = {
     "client",
     "client.__main__",
-    "client.arguments",
-    "client.command_line",
-    "client.interruption",
+    "client.cli.parser",
+    "client.cli.command_line",
+    "client.terminal.sigint",
     "common",
     "common.process_limits",
     "common.version",
@@ -120,8 +120,8 @@ def test_a_passphrase_is_derived_from_twice(
     assert bob.is_registered()
     alice.agree_on_key("bob")
     alice.close()
-    monkeypatch.setattr("client.vault.SCRYPT_COST", 16)
-    monkeypatch.setattr("client.ciphers.SCRYPT_COST", 16)
+    monkeypatch.setattr("client.crypto.sealed_storage.SCRYPT_COST", 16)
+    monkeypatch.setattr("client.crypto.ciphers.SCRYPT_COST", 16)
     set_passphrase(tmp_path / "alice", "correct horse")
     (tmp_path / "pass").write_text("correct horse")
     options = ("--home", str(tmp_path / "alice"), "--passphrase-file", str(tmp_path / "pass"))

@@ -12,13 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from client import ciphers, exit_codes
 from client.__main__ import main
+from client.cli import exit_codes
+from client.crypto import ciphers
+from client.mail.outgoing_file import (
+    SPOOL_FROM,
+    STANDARD_INPUT,
+    can_be_sent,
+    check_file,
+    file_to_send,
+    inherited,
+    meant,
+)
 from client.messenger import Messenger, SavedFile, SentMessage
-from client.outgoing_file import SPOOL_FROM, STANDARD_INPUT, can_be_sent, check_file, file_to_send, inherited, meant
-from client.tables.spool import SpoolFile
+from client.store.spool import SpoolFile
+from common.client_protocol.requests import LargeSendRequest
 from common.errors import FileUnreadable, ServerUnreachable, StoreBroken
-from common.wire.requests import LargeSendRequest
 from tests.client.fake_gateway import ExtendedMailroom, FakeGateway, Mailroom
 from torture.patience import HANG_SECONDS
 
@@ -122,7 +131,7 @@ def test_in_chat_too(pair: tuple[Messenger, Messenger]) -> None:
 def test_what_never_ends_is_bounded(
     pair: tuple[Messenger, Messenger], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.sending.LARGEST_CONTENT", 1_000_000)
+    monkeypatch.setattr("client.mail.sending.LARGEST_CONTENT", 1_000_000)
     with pytest.raises(FileUnreadable, match="too large for this server; nothing was sent"):
         pair[0].send_file("bob", Path("/dev/zero"))
     assert spooled(tmp_path) == []
@@ -299,7 +308,7 @@ def test_where_paths_are_typed_standard_input_is_taken() -> None:
 
 
 def test_encrypted_as_a_file_of_a_known_size_would_be(tmp_path: Path) -> None:
-    from client.outgoing_file import encrypted_file, encrypted_stream
+    from client.mail.outgoing_file import encrypted_file, encrypted_stream
 
     content = os.urandom(1_000_003)
     (tmp_path / "file").write_bytes(content)

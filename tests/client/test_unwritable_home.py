@@ -17,14 +17,17 @@ from typing import TYPE_CHECKING, Any
 import apsw
 import pytest
 
-from client import archive, ciphers, exit_codes, paths, vault
+from client import paths
 from client.__main__ import main
+from client.cli import exit_codes
+from client.crypto import ciphers, sealed_storage
+from client.identity import archive
+from client.identity.passphrase import set_passphrase
 from client.messenger import Messenger
-from client.passphrase import set_passphrase
-from client.store import Store
-from client.tables.database import Database
-from client.tables.memory_copy import memory_copy
-from client.tables.schema import APPLICATION_ID, FIRST, VERSION
+from client.store.database import Database
+from client.store.home_store import Store
+from client.store.memory_copy import memory_copy
+from client.store.schema import APPLICATION_ID, FIRST, VERSION
 from common.errors import StoreBroken, StoreUnwritable
 from common.info_files import ServerAddress
 
@@ -85,7 +88,7 @@ def forbid(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, int],
 def home(tmp_path: Path, alice: Messenger, bob: Messenger, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home whose newest messages stand in the WAL alone, as a kill leaves them, and whose index of it is gone."""
     monkeypatch.setenv("MESSAGEU_CONFIG", "none")
-    monkeypatch.setattr(vault, "SCRYPT_COST", 16)
+    monkeypatch.setattr(sealed_storage, "SCRYPT_COST", 16)
     monkeypatch.setattr(ciphers, "SCRYPT_COST", 16)
     alice.agree_on_key("bob")
     for number in range(40):

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import zmq
 
-from common.entries import walk_frames
-from common.ipc.schema import (
+from common.storage_protocol.frames import (
     Arrived,
     Batch,
     BatchRefused,
@@ -22,7 +21,8 @@ from common.ipc.schema import (
     decode_to_worker,
     encode_to_gateway,
 )
-from common.operations import (
+from common.storage_protocol.message_format import walk_frames
+from common.storage_protocol.operations import (
     NO_MAIL,
     BeginUpload,
     Chunk,

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import zmq
 
-from common.wire.requests import Request, encode
+from common.client_protocol.requests import Request, encode
+from gateway.connection.context import SessionContext
+from gateway.connection.session import Session
+from gateway.event_loop import EventLoop
 from gateway.listener import Listener, open_listener
-from gateway.loop import EventLoop
-from gateway.session import Session
-from gateway.session_context import SessionContext
 from gateway.settings import Settings
-from gateway.storage_link import StorageLink
+from gateway.storage.link import StorageLink
 from tests.gateway.fake_storage import FakeStorage
 from torture.patience import HANG_SECONDS
 

@@ -1,7 +1,7 @@
 """Pages of mail, for a scripted worker to give out."""
 
-from common.entries import ENTRY_HEAD, Entry, pack_entry
-from common.operations import Mail, Part
+from common.storage_protocol.message_format import ENTRY_HEAD, Entry, pack_entry
+from common.storage_protocol.operations import Mail, Part
 
 BOB = b"b" * 16
 TOKEN = b"t" * 16

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from common.operations import (
+from common.storage_protocol.operations import (
     FetchWaiting,
     GetPublicKey,
     Leased,

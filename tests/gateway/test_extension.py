@@ -9,9 +9,19 @@ from Crypto.PublicKey import RSA
 from Crypto.Signature import pss
 from Crypto.Util.asn1 import DerSequence
 
-from common.entries import FLAG_PROVEN, Entry, pack_entry
-from common.ipc.schema import Arrived, StoreFacts
-from common.operations import (
+from common.client_protocol.requests import (
+    FetchRequest,
+    HelloRequest,
+    ListUsersRequest,
+    ProveRequest,
+    PullRequest,
+    RegisterRequest,
+    SendRequest,
+    encode,
+)
+from common.storage_protocol.frames import Arrived, StoreFacts
+from common.storage_protocol.message_format import FLAG_PROVEN, Entry, pack_entry
+from common.storage_protocol.operations import (
     BeginUpload,
     Done,
     FetchAfter,
@@ -28,16 +38,6 @@ from common.operations import (
     StoreMessage,
 )
 from common.values import ClientId, PublicKey, Token, Username
-from common.wire.requests import (
-    FetchRequest,
-    HelloRequest,
-    ListUsersRequest,
-    ProveRequest,
-    PullRequest,
-    RegisterRequest,
-    SendRequest,
-    encode,
-)
 from gateway.settings import Settings
 from tests.gateway.fake_storage import SERVER_ID, default_decision
 from tests.gateway.harness import Gate, Peer

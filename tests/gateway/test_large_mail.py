@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.operations import (
+from common.client_protocol.requests import FetchRequest, PullRequest, SendRequest, encode
+from common.storage_protocol.operations import (
     AbortUpload,
     Chunk,
     CommitUpload,
@@ -32,7 +33,6 @@ from common.operations import (
     UploadProgress,
 )
 from common.values import ClientId
-from common.wire.requests import FetchRequest, PullRequest, SendRequest, encode
 from gateway.settings import Settings
 from tests.gateway.fake_storage import default_decision
 from tests.gateway.harness import Gate

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from common.client_protocol.fields import LARGEST_CONTENT
 from common.errors import SettingRejected
-from common.wire.fields import LARGEST_CONTENT
 from gateway import __main__ as program
 from gateway.listener import is_reached_by_others, open_listener
 from gateway.options import OWN_FILES, checked, connections_that_fit, parse

@@ -7,11 +7,21 @@ from collections.abc import Callable
 
 import pytest
 
-from common.entries import walk_frames
+from common.client_protocol.requests import (
+    FetchRequest,
+    HelloRequest,
+    ListUsersRequest,
+    ProveRequest,
+    PublicKeyRequest,
+    PullRequest,
+    SendRequest,
+    encode,
+)
 from common.errors import SettingRejected
-from common.ipc.batches import MOST_ON_THEIR_WAY
-from common.ipc.schema import Arrived, BatchRefused, GreetAgain, StoreFacts, Superseded
-from common.operations import (
+from common.storage_protocol.batch_sender import MOST_ON_THEIR_WAY
+from common.storage_protocol.frames import Arrived, BatchRefused, GreetAgain, StoreFacts, Superseded
+from common.storage_protocol.message_format import walk_frames
+from common.storage_protocol.operations import (
     NO_MAIL,
     AbortUpload,
     BeginUpload,
@@ -36,16 +46,6 @@ from common.operations import (
     UsersPage,
 )
 from common.values import ClientId
-from common.wire.requests import (
-    FetchRequest,
-    HelloRequest,
-    ListUsersRequest,
-    ProveRequest,
-    PublicKeyRequest,
-    PullRequest,
-    SendRequest,
-    encode,
-)
 from gateway.listener import open_listener
 from gateway.settings import Settings
 from tests.gateway.fake_storage import SERVER_ID, default_decision

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import apsw
 import pytest
 
+from common.client_protocol.fields import REQUEST_HEADER, SEND_HEAD, SEND_ONCE_HEAD
+from common.client_protocol.requests import PublicKeyRequest, RegisterRequest, encode
+from common.client_protocol.responses import ERROR, ErrorResponse, PublicKeyResponse
 from common.info_files import DEFAULT_PORT
 from common.values import NO_CLIENT
-from common.wire.fields import REQUEST_HEADER, SEND_HEAD, SEND_ONCE_HEAD
-from common.wire.requests import PublicKeyRequest, RegisterRequest, encode
-from common.wire.responses import ERROR, ErrorResponse, PublicKeyResponse
 from gateway.__main__ import _port
 from gateway.settings import Settings
 from torture.caller import Account, Caller, Refused, new_account, new_key, public_half

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from common.wire.codes import PADDED_BLOCK, ResponseCode
-from common.wire.fields import REQUEST_HEADER, RESPONSE_HEADER, STORED, USER, WAITING_HEAD
-from common.wire.server_connection import Limits, Padded, ServerConnection
+from common.client_protocol.codes import PADDED_BLOCK, ResponseCode
+from common.client_protocol.fields import REQUEST_HEADER, RESPONSE_HEADER, STORED, USER, WAITING_HEAD
+from common.client_protocol.server_connection import Limits, Padded, ServerConnection
 from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from common.client_protocol.requests import RegisterRequest, SendRequest
+from common.client_protocol.responses import RegisteredResponse, StoredResponse
 from common.data_folder import link_endpoint
 from common.values import NO_CLIENT, Username
-from common.wire.requests import RegisterRequest, SendRequest
-from common.wire.responses import RegisteredResponse, StoredResponse
 from tests.journeys.consoles import one_message, share_a_key
 from torture.caller import Caller, Refused, new_account, new_key, persistently, public_half, token_of
 from torture.programs import Program, Server, wait_until

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from common.client_protocol.codes import EXTENSION_VERSION
+from common.client_protocol.fields import FETCH, HELLO, RESPONSE_HEADER, SEND_HEAD, SEND_ONCE_HEAD
+from common.client_protocol.requests import HelloRequest, ListUsersRequest, encode
+from common.client_protocol.responses import UserListed
 from common.values import NO_CLIENT, ClientId
-from common.wire.codes import EXTENSION_VERSION
-from common.wire.fields import FETCH, HELLO, RESPONSE_HEADER, SEND_HEAD, SEND_ONCE_HEAD
-from common.wire.requests import HelloRequest, ListUsersRequest, encode
-from common.wire.responses import UserListed
 from gateway.settings import Settings
 from tests.journeys.test_bad_input import frame, registration, rows, send
 from torture.caller import FEATURES, Caller, new_account, token_of

@@ -9,13 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from common.entries import pack_frame
-from common.operations import BeginUpload, Chunk, CommitUpload, ListUsers, MarkProven, Refused, StoreMessage, StoreRun
+from common.storage_protocol.message_format import pack_frame
+from common.storage_protocol.operations import (
+    BeginUpload,
+    Chunk,
+    CommitUpload,
+    ListUsers,
+    MarkProven,
+    Refused,
+    StoreMessage,
+    StoreRun,
+)
 from common.values import RefusalReason
 from storage_worker import admin
-from storage_worker.database import SCHEMA_VERSION, Database
-from storage_worker.folder import folder_lock
-from storage_worker.store_facts import accepted, parse_facts
+from storage_worker.engine.sqlite.database import SCHEMA_VERSION, Database
+from storage_worker.engine.sqlite.folder import folder_lock
+from storage_worker.engine.sqlite.store_identity import accepted, parse_facts
 from tests.storage_worker.office import Gateway, Office
 from torture.patience import HANG_SECONDS
 
@@ -248,7 +257,7 @@ def test_a_store_that_no_worker_filled(office: Office, tmp_path: Path, capsys: p
 def test_a_store_that_fails(
     gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage_worker.database.BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr("storage_worker.engine.sqlite.database.BUSY_TIMEOUT_MS", 1)
     gateway.office.database.execute("BEGIN IMMEDIATE")
     assert run(tmp_path, "unprove", "alice") == 1
     assert "admin: the store failed: BusyError" in capsys.readouterr().err

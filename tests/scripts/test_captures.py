@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pexpect
 import pytest
 
-from client.menu import MENU
+from client.terminal.menu import MENU
 from scripts import captures
 
 if TYPE_CHECKING:

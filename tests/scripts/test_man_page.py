@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from client.arguments import parser
-from client.exit_codes import MEANINGS
+from client.cli.exit_codes import MEANINGS
+from client.cli.parser import parser
 from scripts import man_page
 from torture.patience import HANG_SECONDS
 

@@ -6,8 +6,17 @@ from types import TracebackType
 import zmq
 
 from common.data_folder import link_endpoint
-from common.ipc.schema import Batch, Hello, Reply, ToGateway, Welcome, decode_to_gateway, encode_batch, encode_hello
-from common.operations import Operation, Outcome
+from common.storage_protocol.frames import (
+    Batch,
+    Hello,
+    Reply,
+    ToGateway,
+    Welcome,
+    decode_to_gateway,
+    encode_batch,
+    encode_hello,
+)
+from common.storage_protocol.operations import Operation, Outcome
 from torture.patience import HANG_SECONDS
 
 

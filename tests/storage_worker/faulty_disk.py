@@ -10,9 +10,9 @@ from typing import Any
 import apsw
 
 from common.errors import StorageError, StoreFailed, StoreFull
-from storage_worker.bodies import BodyFolder
-from storage_worker.journal import JournalFile
-from storage_worker.store_facts import FactsFile
+from storage_worker.engine.sqlite.blobs import BodyFolder
+from storage_worker.engine.sqlite.journal import JournalFile
+from storage_worker.engine.sqlite.store_identity import FactsFile
 
 
 class Fault(Enum):

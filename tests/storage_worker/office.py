@@ -9,19 +9,28 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from common.entries import ENTRY_HEAD, FLAG_PROVEN, walk
 from common.errors import StorageError
-from common.ipc.schema import Arrived, Batch, Hello, Reply, ToGateway, ToWorker, Welcome
-from common.operations import Mail, Operation, Outcome, Refused, Register, Registered, Stored, StoreMessage
+from common.storage_protocol.frames import Arrived, Batch, Hello, Reply, ToGateway, ToWorker, Welcome
+from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_PROVEN, walk
+from common.storage_protocol.operations import (
+    Mail,
+    Operation,
+    Outcome,
+    Refused,
+    Register,
+    Registered,
+    Stored,
+    StoreMessage,
+)
 from common.values import RefusalReason
-from storage_worker.bodies import Bodies, BodyFolder, DiskBodies
-from storage_worker.database import Database
-from storage_worker.desk import Answer, Desk, Letter
-from storage_worker.folder import JOURNAL_NAMES
-from storage_worker.journal import DiskJournal, Journal, JournalFile
-from storage_worker.post_office import Limits, PostOffice
-from storage_worker.room import Room
-from storage_worker.store_facts import FactsFile, GenerationFile, Reserve, note_end, open_store
+from storage_worker.engine.sqlite.blobs import Bodies, BodyFolder, DiskBodies
+from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.disk_space import Room
+from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
+from storage_worker.engine.sqlite.journal import DiskJournal, Journal, JournalFile
+from storage_worker.engine.sqlite.store_identity import FactsFile, GenerationFile, Reserve, note_end, open_store
+from storage_worker.rules.post_office import Limits, PostOffice
+from storage_worker.server.batch_processor import Answer, Desk, Letter
 
 KEY = bytes(range(160))
 

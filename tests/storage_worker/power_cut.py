@@ -23,10 +23,10 @@ import apsw
 
 from common.errors import StoreFailed
 from storage_worker.__main__ import Housekeeper
-from storage_worker.bodies import DiskBodies
-from storage_worker.folder import JOURNAL_NAMES
-from storage_worker.journal import DiskJournal
-from storage_worker.store_facts import GenerationFile
+from storage_worker.engine.sqlite.blobs import DiskBodies
+from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
+from storage_worker.engine.sqlite.journal import DiskJournal
+from storage_worker.engine.sqlite.store_identity import GenerationFile
 from tests.storage_worker.office import CheckpointAtOnce, Office
 from tests.storage_worker.workload import Workload
 

@@ -15,8 +15,8 @@ import apsw
 import pytest
 
 from common.errors import StoreFailed, StoreFull
-from common.ipc.schema import Batch, Hello, Reply
-from common.operations import (
+from common.storage_protocol.frames import Batch, Hello, Reply
+from common.storage_protocol.operations import (
     FetchAfter,
     Fetched,
     FetchWaiting,
@@ -32,9 +32,9 @@ from common.operations import (
 from common.values import RefusalReason as Reason
 from storage_worker import __main__ as program
 from storage_worker import admin
-from storage_worker.database import Database
-from storage_worker.desk import Letter
-from storage_worker.service import Service
+from storage_worker.engine.sqlite.database import Database
+from storage_worker.server.batch_processor import Letter
+from storage_worker.server.zmq_server import Service
 from tests.storage_worker.failing_disk import NEVER
 from tests.storage_worker.fake_gateway import FakeGateway
 from tests.storage_worker.faulty_disk import Fault, FaultyDisk
@@ -236,7 +236,7 @@ def test_a_start_beside_somebody_who_reads_is_tried_again(
     gateway: FakeGateway, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker_on_a_store(gateway, folder).kill()
-    monkeypatch.setattr("storage_worker.database.BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr("storage_worker.engine.sqlite.database.BUSY_TIMEOUT_MS", 1)
     reader = apsw.Connection(str(folder / "mail.db"))
     # What the log holds behind this picture can't be copied while somebody looks at it.
     reader.execute("BEGIN; SELECT count(*) FROM user").fetchall()

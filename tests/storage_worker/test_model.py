@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from common.operations import (
+from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
     CommitUpload,
@@ -40,7 +40,7 @@ from common.operations import (
     UsersPage,
 )
 from common.values import RefusalReason as Reason
-from storage_worker.post_office import RETRY_AFTER, Limits
+from storage_worker.rules.post_office import RETRY_AFTER, Limits
 from tests.storage_worker.office import Gateway, Office, pieces
 
 NAMES = ["alice", "bob", "carol", "dave"]

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from common.entries import pack_frame, walk_frames
-from common.ipc.batches import MOST_ON_THEIR_WAY
-from common.ipc.schema import Batch, Reply
-from common.operations import (
+from common.storage_protocol.batch_sender import MOST_ON_THEIR_WAY
+from common.storage_protocol.frames import Batch, Reply
+from common.storage_protocol.message_format import pack_frame, walk_frames
+from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
     CommitUpload,

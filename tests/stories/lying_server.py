@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from Crypto.Cipher import AES
 
-from client import ciphers
-from client.ciphers import PrivateKey, SymmetricKey
-from common.errors import CipherError
-from common.values import MessageKind
-from common.wire.codes import RequestCode, ResponseCode
-from common.wire.fields import (
+from client.crypto import ciphers
+from client.crypto.ciphers import PrivateKey, SymmetricKey
+from common.client_protocol.codes import RequestCode, ResponseCode
+from common.client_protocol.fields import (
     FETCH,
     FETCHED_HEAD,
     FLAG_SENDER_PROVEN,
@@ -32,6 +30,8 @@ from common.wire.fields import (
     SEND_ONCE_HEAD,
     WAITING_HEAD,
 )
+from common.errors import CipherError
+from common.values import MessageKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client.store import Store
+from client.store.home_store import Store
 from common.values import ClientId
 from tests.stories.terminals import Terminal
 from torture.programs import ROOT

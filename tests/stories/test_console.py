@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client.menu import MENU
+from client.terminal.menu import MENU
 from tests.stories.runner import messageu
 from tests.stories.terminals import CTRL_D, Terminal
 from tests.stories.tmux import Tmux

@@ -160,10 +160,10 @@ ELSEWHERE: Final = {
     "messageu-admin": ("tests/test_wheel.py", '"messageu-admin"'),
     "messageu-gateway": ("tests/test_wheel.py", '"messageu-gateway"'),
     "messageu-storage-worker": ("tests/test_wheel.py", '"messageu-storage-worker"'),
-    "scripts/admin recover-journal": ("tests/storage_worker/test_recovery.py", '"recover-journal"'),
-    "scripts/admin check --drop": ("tests/storage_worker/test_damage.py", '"check", "--drop"'),
+    "scripts/admin recover-journal": ("tests/storage_worker/engine/test_recovery.py", '"recover-journal"'),
+    "scripts/admin check --drop": ("tests/storage_worker/engine/test_damage.py", '"check", "--drop"'),
     "messageu resend": ("tests/stories/restored.story", "$ alice resend"),
-    "openssl pkey": ("tests/client/test_passphrase.py", '"openssl", "pkey"'),
+    "openssl pkey": ("tests/client/identity/test_passphrase.py", '"openssl", "pkey"'),
     "scripts/bench --quick": ("tests/bench/test_quick_run.py", '"--quick"'),
     ".venv/bin/python -m bench.send_once": ("tests/bench/test_send_once.py", '"bench.send_once"'),
 }

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client.messenger import Messenger
+from common.client_protocol.codes import RequestCode, ResponseCode
 from common.info_files import ServerAddress
-from common.wire.codes import RequestCode, ResponseCode
 from tests.stories.lying_server import Middleman
 from tests.stories.runner import messageu, receives
 from tests.stories.terminals import CTRL_C, Terminal

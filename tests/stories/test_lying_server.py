@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client import ciphers
-from client.ciphers import PrivateKey
+from client.crypto import ciphers
+from client.crypto.ciphers import PrivateKey
 from client.messenger import KeyReceived, Messenger, SavedFile, Text
-from client.trust import KeyChanged
+from client.trust.trust import KeyChanged
 from common.info_files import ServerAddress
 from common.values import MessageKind
 from tests.stories.lying_server import Middleman

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import get_args
 
+from common.client_protocol.codes import RequestCode
+from common.client_protocol.fields import REQUEST_HEADER
 from common.fail_points import Countdown, FailPoint
-from common.operations import Operation
+from common.storage_protocol.operations import Operation
 from common.values import ClientId
-from common.wire.codes import RequestCode
-from common.wire.fields import REQUEST_HEADER
-from gateway import proof
+from gateway import authentication
 from torture import deaths_at_points
 from torture.caller import Account, new_key, public_half, sign, signed_string
 from torture.impersonation import Stage
@@ -24,7 +24,7 @@ def test_every_operation_dies_at_every_point_it_passes() -> None:
         Countdown(f"{case.setting}:1")
         assert case.steps
         of_point.setdefault(case.point, set()).add(case.concern)
-    # The recovery of a journal is a command of its own, which tests/storage_worker/test_recovery.py kills.
+    # The recovery of a journal is a command of its own, which tests/storage_worker/engine/test_recovery.py kills.
     assert set(of_point) == {point for point in FailPoint if not point.startswith("recovery")}
     for point, concerned in of_point.items():
         if point in {FailPoint.WORKER_ABSORBING, FailPoint.WORKER_ABSORBED}:
@@ -53,8 +53,10 @@ def test_a_drills_proof_is_a_good_one_for_its_own_key_alone() -> None:
     mine, other = new_key("mine"), new_key("other")
     text = signed_string(b"s" * 16, b"n" * 32, b"c" * 16)
     signature = sign(mine.export_key("DER"), text)
-    assert proof.signature_is_valid(public_half(mine), signature, proof.signed_string(b"s" * 16, b"n" * 32, b"c" * 16))
-    assert not proof.signature_is_valid(public_half(other), signature, text)
+    assert authentication.signature_is_valid(
+        public_half(mine), signature, authentication.signed_string(b"s" * 16, b"n" * 32, b"c" * 16)
+    )
+    assert not authentication.signature_is_valid(public_half(other), signature, text)
     assert public_half(new_key("mine")) == public_half(mine)
 
 

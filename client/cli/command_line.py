@@ -1,0 +1,294 @@
+"""Reads the words of a command line, by the tables of argparse and with rules of its own.
+
+Owns: which word is an option, which is the value of one, and which is neither.
+Promises: an option is one dash and a letter, or two and a name, and it may stand anywhere between the other words;
+nothing is abbreviated. What has that form and is no option is an error that names the way: `--`, behind which every
+word is taken as it is. Every other word that begins with a dash (`-1`, `- item`, `-->`) is an ordinary word.
+Exposure: words may be what somebody else wrote, put there by a script.
+
+argparse itself takes a command's options only before or behind all other words, and a word `--` behind `--` is lost
+there.
+
+Source: docs/client.md, "Options".
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, NoReturn
+
+from common.version import VERSION
+
+_OPTION: Final = re.compile(r"(-[A-Za-z]|--[A-Za-z][\w-]*)(?:=(.*))?|-[A-Za-z][\w-]+(?:=\S*)?", re.ASCII | re.DOTALL)
+"""The form of an option: what is meant as one, or mistyped. No text of several words has it, but as a value."""
+_HELPING: Final = frozenset({"-h", "--help", "--version"})
+LITERALLY: Final = "--"
+PROGRAM: Final = "messageu"
+
+
+def asks_for_json(words: Sequence[str]) -> bool:
+    """Whether `--json` is among the options, so that complaints about the others are objects too."""
+    return "--json" in (words[: words.index(LITERALLY)] if LITERALLY in words else words)
+
+
+class ShowVersion(argparse.Action):
+    """Shows the version and ends the program."""
+
+    def __init__(self, **named: Any) -> None:
+        super().__init__(nargs=0, **named)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Show it."""
+        assert isinstance(parser, Parser)
+        parser.print_version()
+        parser.exit()
+
+
+class _Help(argparse.HelpFormatter):
+    """Fills paragraphs, and leaves lines that are indented, such as examples, as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        parts = [
+            part if "\n  " in part else super(_Help, self)._fill_text(part, width, indent)
+            for part in text.split("\n\n")
+        ]
+        return "\n\n".join(parts)
+
+
+class Seen(NamedTuple):
+    """An option as it was met: its name, and how many other words of the command stood before it."""
+
+    option: str
+    words_before: int
+
+
+class Line(NamedTuple):
+    """What stands behind a command."""
+
+    words: list[str]
+    """What is neither an option nor the value of one."""
+    literal: int | None
+    """How many of these words stand before `--`; None where there is no `--`."""
+    seen: list[Seen]
+    """The options, as they stand."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of the command, or of one of its subcommands."""
+
+    def __init__(self, *, as_json: bool = False, **others: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=_Help, **others)
+        self._as_json = as_json
+        self._general: argparse._ArgumentGroup | None = None
+        self.arrange: Callable[[argparse.Namespace, Line], list[str]] | None = None
+        """Looks at the whole line, raises `argparse.ArgumentTypeError` or gives the words for the arguments."""
+        self.text_behind: frozenset[str] | None = None
+        """Of a command that takes a text: the options that name for whom it is. Behind those, or behind the first
+        word, `-h` might be the text."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Read the words; none is left over. Ends the program with code 2 where they can't be understood."""
+        into = argparse.Namespace() if namespace is None else namespace
+        self._read(sys.argv[1:] if args is None else list(args), into)
+        return into, []
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2 and one sentence; an object where JSON is asked for."""
+        sentence = f"{message} `{self.prog} --help` shows how it is used."
+        # Nobody waits for these where the command line is right.
+        if self._as_json:
+            from client.cli.output import Output  # noqa: PLC0415
+            from common.errors import SettingRejected  # noqa: PLC0415
+
+            self.exit(
+                Output(as_json=True, quiet=False, sends=self.text_behind is not None).failure(SettingRejected(sentence))
+            )
+        if not sentence.isprintable():
+            from client.terminal.sanitize import visible_line  # noqa: PLC0415
+
+            sentence = visible_line(sentence)
+        self.exit(2, f"messageu: {sentence}\n")
+
+    def general_options(self) -> "argparse._ArgumentGroup":
+        """Give the group of options that every command has; what is added to the parser before stands before them."""
+        if self._general is None:
+            self._general = self.add_argument_group("general options")
+        return self._general
+
+    def format_usage(self) -> str:
+        """Give the line on how it is used, which names the command's own options alone."""
+        if self.usage is not None or self._general is None:
+            return super().format_usage()
+        general = self._general._group_actions
+        formatter = self._get_formatter()
+        formatter.add_usage(None, [action for action in self._actions if action not in general], [])
+        return f"{formatter.format_help().rstrip()} [OPTION ...]\n"
+
+    def format_help(self) -> str:
+        """Give the whole help."""
+        usage = self.usage
+        self.usage = self.format_usage().removeprefix("usage: ").rstrip()
+        try:
+            return super().format_help()
+        finally:
+            self.usage = usage
+
+    def print_help(self, file: Any = None) -> None:
+        """Show how it is used; an object where JSON is asked for."""
+        if not self._as_json:
+            super().print_help(file)
+            return
+        command = self.prog.partition(" ")[2] or None
+        self._show_object("help", command=command, text=self.format_help())
+
+    def print_version(self) -> None:
+        """Show the version; an object where JSON is asked for."""
+        if not self._as_json:
+            self._print_message(f"{PROGRAM} {VERSION}\n", sys.stdout)
+            return
+        self._show_object("version", program=PROGRAM, version=VERSION)
+
+    def _show_object(self, kind: str, **fields: str | None) -> None:
+        from client.cli.output import Output  # noqa: PLC0415 - brings much that a command line does not need
+        from common.errors import MessageUError  # noqa: PLC0415
+
+        output = Output(as_json=True, quiet=False)
+        try:
+            output.data(kind, "", **fields)
+        except MessageUError as error:
+            self.exit(output.failure(error))
+
+    # --- word by word ---------------------------------------------------------------------------------------------
+
+    def _read(self, words: list[str], into: argparse.Namespace) -> None:
+        for action in self._actions:
+            if argparse.SUPPRESS not in (action.dest, action.default) and not hasattr(into, action.dest):
+                setattr(into, action.dest, action.default)
+        line = Line([], None, [])
+        at = 0
+        while at < len(words):
+            word = words[at]
+            at += 1
+            if word == LITERALLY:
+                line = line._replace(literal=len(line.words))
+                line.words.extend(words[at:])
+                break
+            if _OPTION.fullmatch(word):
+                at = self._read_option(word, words, at, line, into)
+            elif self._subparsers is not None:
+                self._read_command(word, words[at:], into)
+                return
+            else:
+                line.words.append(word)
+        if self._subparsers is not None:
+            if line.words:
+                self._read_command(line.words[0], [LITERALLY, *line.words[1:]], into)
+            return
+        try:
+            left = line.words if self.arrange is None else self.arrange(into, line)
+        except argparse.ArgumentTypeError as error:
+            self.error(str(error))
+        self._assign(left, into)
+
+    def _read_command(self, name: str, words: list[str], into: argparse.Namespace) -> None:
+        commands = self.commands()
+        if name not in commands:
+            self.error(f"There is no command {name}.{_meant(name, commands)}")
+        into.command = name
+        commands[name]._read(words, into)
+
+    def commands(self) -> "dict[str, Parser]":
+        """Give the subcommands, by name."""
+        found = [action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        return dict(found[0]) if found else {}
+
+    def _read_option(self, word: str, words: list[str], at: int, line: Line, into: argparse.Namespace) -> int:
+        name, equals, given = word.partition("=")
+        action = self._option_string_actions.get(name)
+        if action is None:
+            way = f" What is no option stands behind `--`: `{self._behind_dashes(line, word)}`."
+            self.error(
+                f"There is no option {name}.{_meant(name, self._option_string_actions)}"
+                f"{way if self._get_positional_actions() and self._subparsers is None else ''}"
+            )
+        if name in _HELPING and self._may_be_text(line):
+            self.error(
+                f"{name} stands where the text does. To send it: `{self._behind_dashes(line, word)}`. Or was it to "
+                "show help?"
+            )
+        line.seen.append(Seen(name, len(line.words)))
+        values: list[str] = []
+        if action.nargs == 0:
+            if equals:
+                self.error(f"{name} takes no value.")
+        elif equals:
+            values = [given]
+        else:
+            while at < len(words) and words[at] != LITERALLY and not _OPTION.fullmatch(words[at]):
+                values.append(words[at])
+                at += 1
+                if action.nargs != "+":
+                    break
+            if not values:
+                example = f"{name}={words[at]}" if at < len(words) and words[at] != LITERALLY else f"{name}=-x"
+                self.error(f"{name} takes {action.metavar}; one that begins with a dash stands behind =: `{example}`.")
+        self._take(action, values, into, name)
+        return at
+
+    def _may_be_text(self, line: Line) -> bool:
+        if self.text_behind is None:
+            return False
+        return bool(line.words) or any(seen.option in self.text_behind for seen in line.seen)
+
+    def _behind_dashes(self, line: Line, word: str) -> str:
+        before = [f"{seen.option} NAME" for seen in line.seen if seen.option in (self.text_behind or ())]
+        return f"{' '.join([self.prog, *before])} {quoted([*line.words, LITERALLY, word])}"
+
+    # --- values ---------------------------------------------------------------------------------------------------
+
+    def _assign(self, words: list[str], into: argparse.Namespace) -> None:
+        for action in self._get_positional_actions():
+            if action.nargs in {"?", "*"}:
+                taken = words if action.nargs == "*" else words[:1]
+                if not taken:
+                    continue
+            elif words:
+                taken = words[:1]
+            else:
+                self.error(f"The argument {action.metavar} is missing.")
+            words = words[len(taken) :]
+            self._take(action, taken, into, None)
+        if words:
+            self.error(f"That is more than this command takes: {quoted(words)}.")
+
+    def _take(self, action: argparse.Action, given: list[str], into: argparse.Namespace, option: str | None) -> None:
+        """Convert the words that belong to an option or argument, and note them."""
+        try:
+            values = [self._get_value(action, one) for one in given]
+        except argparse.ArgumentError as error:
+            self.error(f"{option or action.metavar} takes {error.message}.")
+        for value in values:
+            if action.choices is not None and value not in action.choices:
+                choices = [str(choice) for choice in action.choices]
+                self.error(
+                    f"{option or 'This command'} takes {', '.join(choices)}, not {value}.{_meant(str(value), choices)}"
+                )
+        action(self, into, values if action.nargs in {0, "+", "*"} else values[0], option)
+
+
+def quoted(words: Sequence[str]) -> str:
+    """Give words as they are typed in a shell."""
+    # For those who mistyped.
+    import shlex  # noqa: PLC0415
+
+    return shlex.join(words)
+
+
+def _meant(word: str, known: Sequence[str] | dict[str, Any]) -> str:
+    """Give a sentence, behind a space, about what is near to a mistyped word; nothing where nothing is."""
+    # For those who mistyped.
+    import difflib  # noqa: PLC0415
+
+    near = difflib.get_close_matches(word, [one for one in known if len(one) > 2], n=1)
+    return f" Did you mean {' or '.join(near)}?" if near else ""

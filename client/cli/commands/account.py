@@ -1,0 +1,109 @@
+"""Who we are and who there is: register, whoami, users, key, config.
+
+Owns: what these commands print.
+Promises: whoami and config ask no server.
+
+Source: docs/client.md.
+"""
+
+import contextlib
+import hashlib
+from pathlib import Path
+
+from client.cli.output import Output
+from client.connection.handshake import PUBLISHED_ONLY
+from client.identity.home import home_sentence, open_store
+from client.identity.identity_files import Identity
+from client.messenger import Messenger
+from client.settings import Settings
+from client.store.home_store import STORE_FILE
+from client.terminal.sanitize import visible_line
+from client.trust.trust import block
+from common.errors import ClientError
+
+
+def register(messenger: Messenger, output: Output, name: str, unnamed_home: Path | None) -> int:
+    """Register under a name; who named no home is shown where it is."""
+    identity = messenger.register(name)
+    output.say(f"Registered as {identity.name}.")
+    if unnamed_home is not None:
+        output.say(home_sentence(unnamed_home))
+    return whoami(messenger, output)
+
+
+def whoami(messenger: Messenger, output: Output) -> int:
+    """Say who this home's user is."""
+    show_identity(output, messenger.identity(), proven=messenger.has_proven)
+    return 0
+
+
+def show_identity(output: Output, identity: Identity, *, proven: bool) -> None:
+    """Show who somebody is, and his key."""
+    key = hashlib.sha256(identity.private_key.public_key()).hexdigest()
+    line = (
+        f"{identity.name}\nid: {identity.client_id.hex()}\n{block('public key', grouped(key))}\nproven: {_yes(proven)}"
+    )
+    output.data("identity", line, name=identity.name, id=identity.client_id.hex(), fingerprint=key, proven=proven)
+
+
+def users(messenger: Messenger, output: Output) -> int:
+    """List everybody else who is registered."""
+    listed = messenger.users()
+    for user in listed:
+        verified = messenger.is_verified(user)
+        line = messenger.shown(user)
+        output.data("user", line, name=user.name, id=user.client_id.hex(), verified=verified)
+    if not listed:
+        output.say("Nobody else is registered.")
+    return 0
+
+
+def key(messenger: Messenger, output: Output, name: str) -> int:
+    """Fetch a user's public key and show its fingerprint."""
+    contact = messenger.fetch_public_key(name).contact
+    # Where it has changed, this says so and ends it.
+    fingerprint = messenger.fingerprint(name)
+    verified = messenger.is_verified(contact)
+    line = f"{messenger.shown(contact)}\nid: {contact.client_id.hex()}\n{block('public key', grouped(fingerprint))}"
+    output.data(
+        "key",
+        f"{line}\nverified: {_yes(verified)}",
+        name=contact.name,
+        id=contact.client_id.hex(),
+        fingerprint=fingerprint,
+        verified=verified,
+    )
+    return 0
+
+
+def config_show(settings: Settings, output: Output) -> int:
+    """Show every setting, and where it came from."""
+    for name, value, source in settings.all():
+        if name == "published_only" and value is None:
+            value, source = _remembered(settings.home) or (value, source)  # noqa: PLW2901
+        line = f"{name} = {visible_line(value or '(not set)')}  ({visible_line(source)})"
+        output.data("setting", line, name=name, value=value, source=source)
+    return 0
+
+
+def _remembered(home: Path) -> tuple[str, str] | None:
+    """What the home's store has of `published_only`, and where; None where it has nothing, or can't be used."""
+    with contextlib.suppress(ClientError, OSError):
+        if (home / STORE_FILE).exists():
+            store = open_store(home, to_read=True)
+            try:
+                found = store.settings.get(PUBLISHED_ONLY)
+            finally:
+                store.close()
+            if found is not None:
+                return str(found == "1").lower(), f"remembered in {home / STORE_FILE}"
+    return None
+
+
+def grouped(fingerprint: str) -> str:
+    """Give a fingerprint in groups that can be compared by eye."""
+    return " ".join(fingerprint[at : at + 8] for at in range(0, len(fingerprint), 8))
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

@@ -1,0 +1,250 @@
+"""What came in, and what went out: recv, history.
+
+Owns: how a message looks on one line of a terminal or as a JSON object, and the waiting for mail.
+Promises: a text of several lines is indented, so that it can't pretend to be several messages; a received key
+request is answered only where the user's setting, or the user, allows it.
+Exposure: shows texts and names that strangers chose, made visible.
+
+Source: docs/client.md.
+"""
+
+import time
+from typing import Final
+
+from client.cli import exit_codes
+from client.cli.output import Output, Value, json_line
+from client.mail.message_iterator import POLL
+from client.mail.searching import folded
+from client.messenger import (
+    KeyReceived,
+    KeyRequested,
+    Messenger,
+    Received,
+    SavedFile,
+    SentMessage,
+    Text,
+    UnknownKind,
+    Unreadable,
+)
+from client.terminal import local_time
+from client.terminal.sanitize import marked, visible_line, visible_name, visible_text
+from common.errors import MessageUError
+
+NEXT_STEP: Final = (
+    "It is kept, and shown as soon as a key that fits is here; ask the sender for a new symmetric key, or to send it "
+    "again."
+)
+LOST_MARK: Final = "possibly lost"
+"""Of what the server had acknowledged before a backup was put back."""
+LOST: Final = "No key will help: what was kept of it is damaged. Ask the sender to send it again."
+
+
+# --- in ---------------------------------------------------------------------------------------------------------
+
+
+def receive(messenger: Messenger, output: Output, wait: float, most: int | None, answer: str) -> int:
+    """Fetch and show what waits; with `wait`, until something came or the time is over."""
+    end = time.monotonic() + wait
+    shown = unreadable = lost = 0
+    requests: dict[str, Received] = {}
+    while True:
+        with output.transfer("Receiving") as progress, output.transfer("Decrypting") as saving:
+            for message in messenger.receive(max(0.0, end - time.monotonic()), progress, most, saving=saving):
+                show_received(output, message)
+                shown += 1
+                if isinstance(message.content, Unreadable):
+                    unreadable += not message.content.lost
+                    lost += message.content.lost
+                if isinstance(message.content, KeyRequested) and message.sender_name is not None:
+                    requests[message.sender_name] = message
+        left = end - time.monotonic()
+        if shown or left <= 0:
+            break
+        time.sleep(min(POLL, left))
+    for request in requests.values():
+        answer_request(messenger, output, request, answer)
+    if not shown and wait:
+        output.say(f"Nothing came within {wait:g} s.")
+        return exit_codes.WAIT_OVER
+    if not shown:
+        output.say("No messages wait.")
+    if unreadable:
+        output.say(f"{unreadable} could not be decrypted. {NEXT_STEP}")
+    if lost:
+        output.say(f"{lost} could not be read. {LOST}")
+    return exit_codes.UNREADABLE if unreadable or lost else exit_codes.DONE
+
+
+def answer_request(messenger: Messenger, output: Output, request: Received, answer: str) -> None:
+    """Make and send a key where the setting, or the user, allows it."""
+    name = request.sender_name
+    assert name is not None
+    shown = marked(name, ", ".join(_standing(request)) or None)
+    wanted = answer == "always" or (
+        answer == "ask" and output.confirm(f"{shown} asks for a symmetric key. Make one and send it?")
+    )
+    if not wanted:
+        output.say(f"{shown} asked for a symmetric key and got none; a text that you send makes and sends one.")
+        return
+    try:
+        messenger.fetch_public_key(name)
+        messenger.send_key(name)
+    except MessageUError as error:
+        output.say(f"The key for {shown} was not sent: {error}")
+    else:
+        output.say(f"A new symmetric key is made and sent to {shown}.")
+
+
+def show_received(output: Output, message: Received) -> None:
+    """Show one received message."""
+    name, rest = received_parts(message)
+    output.data(
+        "message", f"{local_time.shown(message.accepted_at or message.received_at)} {name}{rest}", **_fields(message)
+    )
+
+
+def as_json(message: Received) -> str:
+    """Give a received message as the line that `--json` prints."""
+    return json_line("message", _fields(message))
+
+
+def received_parts(message: Received) -> tuple[str, str]:
+    """Give the sender's name, and what stands behind it on the line: marks, and the content."""
+    sender = message.sender_name
+    name = visible_name(sender) if sender is not None else f"unknown user {message.sender.hex()}"
+    marks = _standing(message)
+    marks += [word for word, holds in (("late", message.late), ("possibly repeated", message.repeated)) if holds]
+    mark = f" [{', '.join(marks)}]" if marks else ""
+    return name, f"{mark}{_content(message)[1]}"
+
+
+def _standing(message: Received) -> list[str]:
+    """What is to be known of the sender."""
+    standing = (("verified", message.sender_verified), ("unproven", not message.sender_proven))
+    return [word for word, holds in standing if holds]
+
+
+def _fields(message: Received) -> dict[str, Value]:
+    kind, _, fields = _content(message)
+    given: dict[str, Value] = {
+        "direction": "in",
+        "number": message.number,
+        "name": message.sender_name,
+        "id": message.sender.hex(),
+        "kind": kind,
+        "accepted_at": message.accepted_at,
+        "received_at": message.received_at,
+        "sender_proven": message.sender_proven,
+        "sender_verified": message.sender_verified,
+        "late": message.late,
+        "repeated": message.repeated,
+    }
+    return given | fields
+
+
+def _content(message: Received) -> tuple[str, str, dict[str, Value]]:
+    """What kind it is, how it is shown behind the name, and its fields."""
+    match message.content:
+        case KeyRequested():
+            return "key-request", " asks for a symmetric key", {}
+        case KeyReceived(unasked):
+            what = " sent a symmetric key"
+            if unasked:
+                what += " that nobody had asked for; "
+                what += "it only decrypts" if message.sender_verified else "it takes the place of the one in use"
+            return "key", what, {"unasked": unasked}
+        case Text(text):
+            return "text", f": {indented(text)}", {"text": text}
+        case SavedFile(path):
+            return "file", f" sent a file: {visible_line(str(path))}", {"path": str(path)}
+        case Unreadable(problem, is_lost):
+            fields: dict[str, Value] = {"problem": problem, "advice": LOST if is_lost else NEXT_STEP}
+            return "unreadable", f" sent something that can't be decrypted: {problem}", fields
+        case UnknownKind(number):
+            return "unknown", f" sent a message of an unknown type ({number})", {"kind_number": number}
+
+
+def shown_name(messenger: Messenger, name: str) -> str:
+    """Give a name as it is shown, with the mark where its key was compared."""
+    return marked(name, "verified" if messenger.is_verified_name(name) else None)
+
+
+# --- looking back -----------------------------------------------------------------------------------------------
+
+
+def history(messenger: Messenger, output: Output, name: str | None, search: str | None) -> int:
+    """List what was received and sent, the oldest first."""
+    words = folded(search or "").split()
+    shown = 0
+    for message in messenger.history():
+        other = message.recipient.name if isinstance(message, SentMessage) else message.sender_name
+        if name is not None and other != name:
+            continue
+        haystack = folded(_searchable(message))
+        if not all(word in haystack for word in words):
+            continue
+        shown += 1
+        if isinstance(message, SentMessage):
+            _show_sent(output, message, verified=messenger.is_verified(message.recipient))
+        else:
+            show_received(output, message)
+    if not shown:
+        nearest = () if name is None else messenger.nearest(name)
+        names = " or ".join(shown_name(messenger, near) for near in nearest)
+        meant = f" Did you mean {names}?" if nearest else ""
+        output.say(f"Nothing like that in the history.{meant}")
+    return exit_codes.DONE
+
+
+def _searchable(message: Received | SentMessage) -> str:
+    if isinstance(message, SentMessage):
+        return message.text or str(message.path or "")
+    match message.content:
+        case Text(text):
+            return text
+        case SavedFile(path):
+            return str(path)
+        case _:
+            return ""
+
+
+def state_of(message: SentMessage) -> str:
+    """Say in a word how far a message of ours has come."""
+    if message.waiting:
+        # Also of one that the server had, and that is sent again.
+        return "waiting"
+    if message.stored_at is not None:
+        return "stored"
+    return "failed" if message.problem is not None else "unknown"
+
+
+def sent_content(message: SentMessage) -> str:
+    """Give the text of a message of ours, or the name of its file, as it is shown."""
+    if message.damaged:
+        return "(its row in store.db was altered or is damaged)"
+    if message.text is not None:
+        return indented(message.text)
+    return "the contents of a file" if message.path is None else f"the file {visible_line(str(message.path))}"
+
+
+def _show_sent(output: Output, message: SentMessage, *, verified: bool) -> None:
+    state = state_of(message)
+    told = (("verified", verified), (state, state != "stored"), (LOST_MARK, message.lost))
+    marks = [word for word, holds in told if holds]
+    mark = f" [{', '.join(marks)}]" if marks else ""
+    fields: dict[str, Value] = {} if message.text is None else {"text": message.text}
+    if message.path is not None:
+        fields["path"] = str(message.path)
+    when = local_time.shown(message.stored_at or message.queued_at)
+    line = f"{when} to {visible_name(message.recipient.name)}{mark}: {sent_content(message)}"
+    output.data(
+        "message", line, direction="out", number=message.number, name=message.recipient.name,
+        id=message.recipient.client_id.hex(), kind="text" if message.text is not None else "file", state=state,
+        queued_at=message.queued_at, stored_at=message.stored_at, message_id=message.message_id,
+        problem=message.problem, possibly_lost=message.lost, recipient_verified=verified, **fields,
+    )  # fmt: skip
+
+
+def indented(text: str) -> str:
+    """Give a text of others, or ours, so that its further lines can't pretend to be messages."""
+    return visible_text(text).replace("\n", "\n    ")

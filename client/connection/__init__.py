@@ -1,0 +1,1 @@
+"""The connection to a server: sockets, handshake, retries, and its errors."""

@@ -1,0 +1,263 @@
+"""What is said first on a connection: the extension's hello, and the proof of who we are.
+
+Owns: whether a connection speaks the extension, when falling back to the published protocol is allowed, and which
+server this identity belongs to.
+Promises: an identity that has proven itself signs for that server alone and never falls back; nothing is signed
+before the user was warned.
+Exposure: talks to whoever answers at the address. On plain TCP a middleman can pass the proof on and then act on this
+connection; the proof keeps other users out, not him.
+
+    what answers 640                       never proven            has proven itself
+    ────────────────────────────────────   ─────────────────────   ──────────────────────────
+    2140, the known server                 –                       prove
+    2140, another server                   prove, and remember it  WrongServer
+    9000, or what can't be parsed          fall back, tell once    WrongServer
+    the end of the connection              fall back, tell once    ServerSilent
+    silence                                the same, and for an    ServerSilent
+                                           hour it is not asked
+
+Source: docs/client-protocol.md, part 2.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+from client.connection.server_errors import refused
+from client.connection.server_link import REPLY_TIMEOUT, ServerLink
+from client.identity.identity_files import Identity
+from client.store.home_store import Store
+from client.terminal.sanitize import command
+from common.client_protocol.codes import CLIENT_VERSION, EXTENSION_VERSION, VERSIONS, Feature, RequestCode
+from common.client_protocol.requests import HelloRequest, ProveRequest
+from common.client_protocol.responses import ErrorResponse, HelloResponse, ProvenResponse, Whole
+from common.errors import ServerAnsweredError, ServerAnsweredNonsense, ServerSilent, WrongServer
+from common.values import NO_CLIENT, RefusalReason
+
+HELLO_TIMEOUT: Final = 3.0
+"""Seconds of silence after which a server is taken for one of the published protocol alone."""
+WANTED: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.REASONS
+WARNING: Final = (
+    "This account now proves itself to the server: nobody else can act in its name, "
+    "and other MessageU programs will no longer work for it (--published-only prevents that)."
+)
+_NO_BINDING: Final = bytes(32)
+"""What stands for the server's certificate on plain TCP."""
+_LARGEST_GENERATION: Final = 2**63 - 1
+"""What SQLite can keep; no honest server comes near it."""
+PUBLISHED_ONLY: Final = "published_only"
+"""The setting of the store that remembers it: "1" or "0"."""
+_REGISTERED_HERE: Final = "registered_here"
+_TOLD: Final = "told_of_published_server"
+_SILENT: Final = "silent_to_hello"
+"""The setting that remembers a server's silence: its address, and the Unix ms of it."""
+_VERSION: Final = "request_version"
+"""The setting that remembers which version byte a server of the published protocol wanted: its address, the version."""
+_ASKED_AGAIN_AFTER: Final = 3_600_000
+"""Milliseconds. A server that was silent may have been busy, or be another one since."""
+
+Tell = Callable[[str], None]
+"""Tells the user a sentence."""
+
+Consent = Callable[[bool], bool | None]
+"""Asked before the first proof, told whether the account was registered from this home. True or False: remembered;
+None: not now."""
+
+
+class Session(NamedTuple):
+    """What the greeting of the present connection came to."""
+
+    features: Feature
+    max_payload: int
+    proven: bool
+
+
+class Greeting:
+    """Greets the server on every new connection."""
+
+    def __init__(
+        self,
+        store: Store,
+        identity: Callable[[], Identity | None],
+        consent: Consent,
+        tell: Tell,
+        now: Callable[[], int],
+        *,
+        says_lost: bool = True,
+    ) -> None:
+        """`says_lost`: what is possibly lost is told as soon as it is marked."""
+        self._store = store
+        self._identity = identity
+        self._consent = consent
+        self._tell = tell
+        self._now = now
+        self._says_lost = says_lost
+        self._fell_back = False
+        self._ask_anyway = False
+        self._not_now = False
+        self._proves = True
+        self.session: Session | None = None
+
+    def offers(self, feature: Feature) -> bool:
+        """Whether the present connection is proven and has a feature."""
+        return self.session is not None and self.session.proven and bool(self.session.features & feature)
+
+    @property
+    def has_proven(self) -> bool:
+        """Whether this identity has proven itself at some time: there is no way back to part 1."""
+        return self._store.server.known() is not None
+
+    def registered_here(self) -> None:
+        """Note that this home's account was registered from this home: no other program uses it."""
+        self._store.settings.put(_REGISTERED_HERE, "1")
+
+    def published_only(self, *, wanted: bool) -> None:
+        """Remember whether the account is to keep to the published protocol."""
+        self._store.settings.put(PUBLISHED_ONLY, "1" if wanted else "0")
+
+    def greet(self, link: ServerLink) -> bool:
+        """Greet; whether the connection can be used now. Otherwise another one is opened, and not greeted.
+
+        Raises `WrongServer`, `ServerSilent`, `ServerAnsweredError`.
+        """
+        self.session = None
+        link.version = self._version_for(link)
+        if self._fell_back or self._store.settings.get(PUBLISHED_ONLY) == "1":
+            return True
+        known = self._store.server.known()
+        if known is None and not self._ask_anyway and self._was_silent(link):
+            self._fall_back(link)
+            return True
+        hello = HelloRequest(NO_CLIENT, EXTENSION_VERSION, WANTED)
+        answer: Whole | None
+        try:
+            answer = link.exchange(hello, HELLO_TIMEOUT if known is None else REPLY_TIMEOUT)
+        except ServerAnsweredNonsense as error:
+            if known is not None:
+                raise _wrong(link, "does not speak the extension any more") from error
+            answer = None
+        else:
+            if answer is None and known is not None:
+                raise ServerSilent(f"The server at {link.address} does not greet us.", "Try again a little later.")
+        if not isinstance(answer, HelloResponse) or answer.extension_version != EXTENSION_VERSION:
+            if known is not None:
+                raise _wrong(link, "does not speak the extension any more")
+            self._fall_back(link)
+            if link.fell_silent:
+                self._store.settings.put(_SILENT, f"{link.address} {self._now()}")
+            return isinstance(answer, ErrorResponse) and link.is_open()
+        if answer.generation > _LARGEST_GENERATION:
+            raise ServerAnsweredNonsense(
+                "The generation of the server's store is beyond all bounds.", "Check server.info."
+            )
+        if known is not None and known.server_id != answer.server_id:
+            raise _wrong(link, "is not the one this account has proven itself to")
+        link.version = CLIENT_VERSION
+        if self._store.settings.get(_SILENT) is not None:
+            self._store.settings.drop(_SILENT)
+        self.session = Session(Feature(answer.features & WANTED), answer.max_payload, proven=False)
+        identity = self._identity()
+        if identity is not None and self._proves and (known is not None or self._may_prove()):
+            self._prove(link, identity, answer, self.session)
+        return True
+
+    def _prove(self, link: ServerLink, identity: Identity, hello: HelloResponse, session: Session) -> None:
+        signature = identity.private_key.prove(hello.server_id, hello.nonce, identity.client_id, _NO_BINDING)
+        answer = link.exchange(ProveRequest(identity.client_id, signature), REPLY_TIMEOUT)
+        if isinstance(answer, ErrorResponse):
+            if answer.reason == RefusalReason.REQUESTER_UNKNOWN and self.has_proven:
+                raise ServerAnsweredError(
+                    "The server does not know this account any more.",
+                    f"If it was put back to a backup, {command('register', identity.name)} registers the name and the "
+                    "key again.",
+                    answer.reason,
+                    answer.retry_after,
+                )
+            raise refused(RequestCode.PROVE, answer)
+        if not isinstance(answer, ProvenResponse):
+            raise ServerSilent(f"The server at {link.address} did not answer our proof.", "Try again a little later.")
+        lost = self._store.server.remember(hello.server_id, hello.generation, self._now())
+        if lost and self._says_lost:
+            self._tell(lost_sentence(lost, "`messageu resend`"))
+        self.session = session._replace(proven=True)
+
+    def _may_prove(self) -> bool:
+        if self._not_now:
+            return False
+        if self._store.settings.get(PUBLISHED_ONLY) == "0":
+            # The user has said so.
+            return True
+        here = self._store.settings.get(_REGISTERED_HERE) == "1"
+        consent = self._consent(here)
+        if consent is None:
+            self._not_now = True
+            return False
+        if not consent:
+            self.published_only(wanted=True)
+            return False
+        if here:
+            self._tell(WARNING)
+        return True
+
+    @contextlib.contextmanager
+    def without_proof(self) -> Iterator[None]:
+        """Meanwhile a connection is greeted, and nobody proves anything on it: the server does not know us."""
+        self._proves = False
+        try:
+            yield
+        finally:
+            self._proves = True
+
+    def ask_again(self) -> None:
+        """Greet also a server that was silent before."""
+        self._ask_anyway = True
+
+    def keep_version(self, link: ServerLink) -> None:
+        """Remember the version byte that this server takes, for every later request of this home."""
+        self._store.settings.put(_VERSION, f"{link.address} {link.version}")
+
+    def _version_for(self, link: ServerLink) -> int:
+        address, version = _noted(self._store.settings.get(_VERSION))
+        return version if address == str(link.address) and version in VERSIONS else CLIENT_VERSION
+
+    def _was_silent(self, link: ServerLink) -> bool:
+        address, at = _noted(self._store.settings.get(_SILENT))
+        # A clock that was set back since makes it older than it can be.
+        return address == str(link.address) and at is not None and 0 <= self._now() - at < _ASKED_AGAIN_AFTER
+
+    def _fall_back(self, link: ServerLink) -> None:
+        self._fell_back = True
+        if self._store.settings.get(_TOLD) != str(link.address):
+            self._tell(
+                f"The server at {link.address} speaks the published protocol alone: "
+                "it does not check who acts in whose name, and what breaks off may be sent twice."
+            )
+            self._store.settings.put(_TOLD, str(link.address))
+
+
+def _noted(text: str | None) -> tuple[str, int | None]:
+    """What a setting notes of a server: its address, and a number; no number where it can't be read."""
+    address, _, number = (text or "").rpartition(" ")
+    return address, int(number) if number.isascii() and number.isdigit() and len(number) < 20 else None
+
+
+def lost_sentence(count: int, how: str) -> str:
+    """Say how many acknowledged messages are possibly lost, and how they are sent again."""
+    many = "One message" if count == 1 else f"{count} messages"
+    that, them = ("is", "it") if count == 1 else ("are", "them")
+    return (
+        f"The server was put back to an earlier state (a backup). {many} that it had acknowledged, symmetric keys "
+        f"included, {that} possibly lost: {how} sends {them} again; `messageu history` marks texts and files."
+    )
+
+
+def if_registered_here(registered_here: bool) -> bool | None:
+    """Prove accounts that no other program knows; leave those of other programs as they are."""
+    return True if registered_here else None
+
+
+def _wrong(link: ServerLink, how: str) -> WrongServer:
+    return WrongServer(
+        f"The server at {link.address} {how}; nothing was sent to it.",
+        "Check server.info. If the server was set up anew, register in a new home.",
+    )

@@ -1,0 +1,35 @@
+"""The home's server.info: the server that this home's commands use where nothing else names one.
+
+Owns: writing it when somebody registers.
+Promises: it is there whole or not at all. An address that is replaced is given back, so that a person hears of it.
+Exposure: what stood there may have been written by hand. An address proves nothing: which server an account belongs to
+is in the store (`client.connection.handshake`).
+
+Source: docs/client.md, "Settings"; docs/decisions/0012-where-the-home-is.md.
+"""
+
+from pathlib import Path
+
+from client.identity.identity_files import write_whole
+from common.errors import InfoFileError
+from common.info_files import SERVER_INFO, ServerAddress, read_server_address
+
+
+def remember(home: Path, address: ServerAddress) -> str | None:
+    """Have this address in the home's server.info; a sentence where another one, or nothing usable, stood there.
+
+    Raises `FileUnwritten`.
+    """
+    path = home / SERVER_INFO
+    sentence = None
+    if path.exists() or path.is_symlink():
+        try:
+            before = read_server_address(path)
+        except InfoFileError:
+            sentence = f"{path} could not be used; it names {address} now."
+        else:
+            if before == address:
+                return None
+            sentence = f"{path} named {before}; it names {address} now."
+    write_whole(path, f"{address}\n")
+    return sentence

@@ -1,0 +1,537 @@
+"""The door to the server: one TCP connection, requests out, responses in; the client's only room with sockets.
+
+Owns: connecting, keeping the connection where the server keeps it, time-outs, what may be sent a second time.
+Promises: header and payload leave in one write, up to 256 KiB of them; a response is taken in any split; an answer that
+comes while a large content is still being sent ends the sending. A server that sends or takes a trickle is given up as
+one that is silent is (`client.connection.pace`); what is on its way out of this machine is no silence. Whatever goes wrong, an
+interrupt included, leaves no half-used connection behind. A request is repeated, once and on a fresh connection, only
+where the kept one turned out to be closed before a byte of the answer came, and only where repeating can't do a thing
+twice.
+Exposure: talks to a server that need not be honest, over a connection that anybody may cut or alter.
+
+    ServerUnreachable       nothing was done: no connection, or it broke before the request was out
+    ServerSilent            the request was out, and no whole answer came: whether it was done is unknown
+    ServerAnsweredNonsense  the answer can't be parsed
+
+Source: docs/client-protocol.md.
+"""
+
+import contextlib
+import fcntl
+import queue
+import select
+import socket
+import struct
+import termios
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from client.connection.pace import LEAST, WITHIN, Pace
+from common.client_protocol.client_connection import ClientConnection, Event, ListBegins, ListEnd, UnparsedPart
+from common.client_protocol.codes import CLIENT_VERSION
+from common.client_protocol.requests import (
+    FetchRequest,
+    HelloRequest,
+    LargeSendRequest,
+    ListUsersRequest,
+    PublicKeyRequest,
+    PullRequest,
+    Request,
+    SendRequest,
+    encode,
+)
+from common.client_protocol.responses import ErrorResponse, Whole
+from common.errors import ResponseMalformed, ServerAnsweredNonsense, ServerSilent, ServerUnreachable
+from common.info_files import ServerAddress
+
+CONNECT_TIMEOUT: Final = 5.0
+REPLY_TIMEOUT: Final = 60.0
+_TOLD_AFTER: Final = 5.0
+"""Seconds of silence after which a person is told what is waited for."""
+_CLOSING_GRACE: Final = 0.1
+"""Seconds. Some servers close after each reply. Until this one has shown that it does not, what must not be done
+twice waits so long for the closing, rather than being sent into a connection that is about to go."""
+_READ_SIZE: Final = 256 * 1024
+_ONE_WRITE: Final = 256 * 1024
+"""Bytes. What of a request fits leaves together: some servers take what one read gives for all of it."""
+_MOMENT: Final = 0.1
+"""Seconds until an interrupt by another thread is heard."""
+_LOOK: Final = 1.0
+"""Seconds between two looks at how much of what was written the server's TCP has taken."""
+_INT: Final = struct.Struct("i")
+_SALVAGE_SILENCE: Final = 5.0
+"""Seconds of silence after which no more is expected of an answer that can't be parsed."""
+
+_Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+"""As `getaddrinfo` gives it; the last is what `connect` takes."""
+Progress = Callable[[int, int], None]
+"""Told how many bytes of how many have passed."""
+
+
+class _Broken(Exception):
+    """The connection ended or fell silent."""
+
+    def __init__(self, problem: str, *, closed: bool) -> None:
+        super().__init__(problem)
+        self.closed = closed
+
+
+class ServerLink:
+    """The connection to one server. Used from one thread, but for `interrupt`."""
+
+    def __init__(
+        self,
+        address: ServerAddress,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        reply_timeout: float = REPLY_TIMEOUT,
+        greet: "Callable[[ServerLink], bool] | None" = None,
+        tell: Callable[[str], None] = lambda _: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.address = address
+        self.version = CLIENT_VERSION
+        """The version byte of requests."""
+        self._greet = greet
+        self._tell = tell
+        self._connect_timeout = connect_timeout
+        self._reply_timeout = reply_timeout
+        self._socket: socket.socket | None = None
+        self._protocol = ClientConnection()
+        self._events: deque[Event] = deque()
+        self._replies = 0
+        self._server_keeps = False
+        self._sent_all = False
+        self.fell_silent = False
+        self._interrupted = threading.Event()
+        self._monotonic = monotonic
+        self._pace = Pace()
+        self._written = 0
+        self._taken = 0
+        """Bytes of those that were written which the server's TCP has acknowledged, when that was last looked at."""
+
+    def interrupt(self) -> None:
+        """End what goes on, and whatever would follow: another thread may call this, and this alone.
+
+        What was asked fails as if the connection had broken, and no other one is opened.
+        """
+        self._interrupted.set()
+        connection = self._socket
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def resume(self) -> None:
+        """Go on after `interrupt`, once what it ended has ended, with another connection."""
+        self.close()
+        self._interrupted.clear()
+
+    def rest(self, seconds: float) -> None:
+        """Let a while pass. Raises `ServerUnreachable` as soon as it is interrupted."""
+        if self._interrupted.wait(seconds):
+            raise _broken_off()
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another one."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def connect(self) -> None:
+        """Have a connection, greeted. Raises `ServerUnreachable`, and what the greeting raises."""
+        if not self.is_open():
+            try:
+                self._connect()
+            except BaseException:
+                self.close()
+                raise
+
+    def is_open(self) -> bool:
+        """Whether there is a connection and the server keeps it."""
+        return self._reuse(patient=True)
+
+    def exchange(self, request: Request, timeout: float) -> Whole | None:
+        """Send a request on the present connection and give its answer; None for silence or the connection's end.
+
+        After a silence the connection is closed too; `fell_silent` tells which of the two it was.
+        For the greeting, which has to be said on this connection and no other. Raises `ServerAnsweredNonsense`.
+        """
+        if self._socket is None:
+            return None
+        self.fell_silent = False
+        try:
+            self._send(encode(request, self.version), ())
+            event = self._next_event(timeout)
+        except _Broken as broken:
+            self.fell_silent = not broken.closed
+            self.close()
+            return None
+        except ServerAnsweredNonsense:
+            self.close()
+            raise
+        if not isinstance(event, Whole):
+            self.close()
+            raise _nonsense("a list instead of a greeting")
+        self._end_of_reply()
+        return event
+
+    def ask(self, request: Request, body: Iterable[bytes] = ()) -> Whole:
+        """Send a request, and `body` behind a `LargeSendRequest`; give its answer.
+
+        Raises `ServerUnreachable`, `ServerSilent`, `ServerAnsweredNonsense`.
+        """
+        event = self._first_event(request, body)
+        if isinstance(event, ListBegins) or not isinstance(event, Whole):
+            self.close()
+            raise _nonsense(f"a list (code {event.code})" if isinstance(event, ListBegins) else "part of a list")
+        self._end_of_reply()
+        return event
+
+    def ask_list(self, request: Request, silence: float = 0.0, *, salvage: bool = False) -> Iterator[Event]:
+        """Send a request whose answer is a list; give an `ErrorResponse` alone, or the list from begin to end.
+
+        `silence` in seconds is what the server was allowed to wait before it answers. A list that is not read to its
+        end costs the connection. Where the list can't be parsed and `salvage`, the rest of it comes in `UnparsedPart`s
+        before that is raised. Raises as `ask` does.
+        """
+        event = self._first_event(request, (), silence)
+        if isinstance(event, ErrorResponse):
+            self._end_of_reply()
+            yield event
+            return
+        if not isinstance(event, ListBegins):
+            self.close()
+            raise _nonsense("an answer to another request")
+        whole = False
+        try:
+            yield event
+            while not isinstance(event, ListEnd):
+                event = self._next_event(self._reply_timeout)
+                whole = isinstance(event, ListEnd)
+                if whole:
+                    self._end_of_reply()
+                yield event
+        except ServerAnsweredNonsense:
+            if salvage:
+                yield from self._unparsed()
+            raise
+        except _Broken as broken:
+            raise ServerSilent(
+                f"The answer of the server at {self.address} broke off: {broken}.", "Try again."
+            ) from broken
+        finally:
+            if not whole:
+                self.close()
+
+    def _unparsed(self) -> Iterator[UnparsedPart]:
+        """What there is, and still comes, of a list that can't be parsed."""
+        while True:
+            data = self._protocol.take_unparsed()
+            if data:
+                yield UnparsedPart(data)
+            try:
+                if not self._protocol.list_left or not self._wait(select.POLLIN, _SALVAGE_SILENCE):
+                    return
+                assert self._socket is not None
+                data = self._socket.recv(_READ_SIZE)
+            except (OSError, _Broken):
+                return
+            if not data:
+                return
+            self._pace.passed(len(data))
+            self._protocol.receive_data(data)
+
+    # --- one exchange -----------------------------------------------------------------------------------------
+
+    def _first_event(self, request: Request, body: Iterable[bytes], silence: float = 0.0) -> Event:
+        """Send the request, where that is safe a second time on a fresh connection, and give the answer's beginning."""
+        repeatable = _is_repeatable(request)
+        reused = self._reuse(patient=not repeatable)
+        while True:
+            try:
+                if not reused:
+                    self._connect()
+                self._send(encode(request, self.version), body)
+                return self._next_event(self._reply_timeout + silence, silence)
+            except _Broken as broken:
+                self.close()
+                began = not self._protocol.idle
+                untouched = not self._sent_all and not isinstance(request, LargeSendRequest)
+                if reused and broken.closed and not began and (repeatable or untouched):
+                    reused = False
+                    continue
+                if not self._sent_all:
+                    raise ServerUnreachable(
+                        f"The connection to the server at {self.address} broke before the request was out: {broken}.",
+                        "Nothing was done; try again.",
+                    ) from broken
+                raise ServerSilent(
+                    f"The server at {self.address} gave no whole answer: {broken}.",
+                    "Check that it is a MessageU server and that it runs, then try again.",
+                ) from broken
+            except BaseException:
+                self.close()
+                raise
+
+    def _reuse(self, *, patient: bool) -> bool:
+        """Whether the connection of the last request can carry another one."""
+        if self._socket is None:
+            return False
+        grace = _CLOSING_GRACE if patient and not self._server_keeps and self._replies else 0.0
+        if self._poll(select.POLLIN, grace):
+            # Closed, or bytes that no request asked for: either way it is of no more use.
+            self.close()
+            return False
+        return True
+
+    def _connect(self) -> None:
+        self._open()
+        if self._greet is None:
+            return
+        if not self._greet(self):
+            self.close()
+            self._open()
+        elif self._socket is None:
+            raise _nonsense("bytes that nobody asked for behind its greeting")
+
+    def _open(self) -> None:
+        if self._interrupted.is_set():
+            raise _broken_off()
+        try:
+            connection = self._connected()
+        except (OSError, UnicodeError) as error:
+            problem = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise ServerUnreachable(
+                f"There is no server at {self.address} ({problem}).",
+                "Check that the server runs and that server.info has its address.",
+            ) from error
+        connection.settimeout(0)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._socket = connection
+        self._protocol = ClientConnection()
+        self._written = self._taken = 0
+        self._events.clear()
+        self._replies = 0
+        if self._interrupted.is_set():
+            self.interrupt()
+
+    def _connected(self) -> socket.socket:
+        """Connect to the first address of the server's name that takes it. Raises `OSError`, `UnicodeError`."""
+        failure = OSError("its name has no address")
+        for family, kind, protocol, _, where in self._addresses():
+            connection = socket.socket(family, kind, protocol)
+            try:
+                connection.settimeout(self._connect_timeout)
+                connection.connect(where)
+            except OSError as error:
+                connection.close()
+                failure = error
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return connection
+        raise failure
+
+    def _addresses(self) -> Sequence[_Address]:
+        """Look the server's name up. Raises `OSError`, `UnicodeError`.
+
+        The system's look-up hears no signal before it is done, which may take minutes: it has a thread of its own, that
+        nobody waits for who has given up.
+        """
+        host, port = self.address
+        with contextlib.suppress(socket.gaierror):
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+        found: queue.SimpleQueue[Sequence[_Address] | OSError | UnicodeError] = queue.SimpleQueue()
+
+        def look_up() -> None:
+            try:
+                found.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            except (OSError, UnicodeError) as error:
+                found.put(error)
+
+        threading.Thread(target=look_up, name="look-up", daemon=True).start()
+        while not self._interrupted.is_set():
+            with contextlib.suppress(queue.Empty):
+                answer = found.get(timeout=_MOMENT)
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
+        raise _broken_off()
+
+    def _end_of_reply(self) -> None:
+        self._replies += 1
+        if self._replies > 1:
+            self._server_keeps = True
+        # An answer to half a request, or bytes behind an answer (one dialect pads with zeros): both parties would
+        # read what follows in different ways.
+        if self._events or not self._protocol.idle or not self._sent_all:
+            self.close()
+
+    def _send(self, head: bytes, body: Iterable[bytes]) -> None:
+        """Write the request. Ends early when an answer comes meanwhile: a refusal need not wait for the content."""
+        self._sent_all = False
+        self._pace.begin()
+        parts = iter(body)
+        first = bytearray(head)
+        part: bytes | None = b""
+        while part is not None and len(first) < _ONE_WRITE:
+            part = next(parts, None)
+            first += part or b""
+        view = memoryview(first)
+        while True:
+            view = view[self._write(view) :]
+            if self._events:
+                return
+            if not view:
+                part = next(parts, None)
+                if part is None:
+                    self._sent_all = True
+                    return
+                view = memoryview(part)
+            ready = self._wait(select.POLLIN | select.POLLOUT, self._reply_timeout)
+            if not ready:
+                raise _Broken(f"it took nothing for {self._reply_timeout:g} s", closed=False)
+            if ready & ~select.POLLOUT:
+                self._read()
+
+    def _write(self, view: memoryview) -> int:
+        assert self._socket is not None
+        try:
+            count = self._socket.send(view)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            # The server may have answered before it closed; what it said is still to be read.
+            while not self._events and self._poll(select.POLLIN, _CLOSING_GRACE):
+                self._read()
+            if not self._events:
+                raise _Broken(error.strerror or str(error), closed=True) from error
+            return 0
+        self._written += count
+        return count
+
+    def _next_event(self, timeout: float, silence: float = 0.0) -> Event:
+        """Wait for the next event; `silence` of the time-out is what the server was allowed."""
+        while not self._events:
+            event = self._parse()
+            if event is not None:
+                return event
+            if not self._comes(timeout, silence):
+                raise _Broken(f"silence for {timeout:g} s", closed=False)
+            self._read()
+        return self._events.popleft()
+
+    def _comes(self, timeout: float, silence: float) -> bool:
+        """Whether there is something to read, within a time; where that is long, a person hears of it."""
+        quiet = silence + _TOLD_AFTER
+        if quiet >= timeout:
+            return bool(self._wait(select.POLLIN, timeout))
+        if self._wait(select.POLLIN, quiet):
+            return True
+        left = timeout - quiet
+        self._tell(f"The server at {self.address} does not answer; waiting for up to {left:g} s more.")
+        return bool(self._wait(select.POLLIN, left))
+
+    def _wait(self, wanted: int, timeout: float) -> int:
+        """Wait until the connection is ready; 0 where for so many seconds nothing passed in either direction.
+
+        Raises `_Broken` where too little passed. That is judged once a request is on its way, or an answer has begun:
+        a server may take its time before it answers.
+        """
+        quiet = 0.0
+        while True:
+            self._look_at_the_queue()
+            judged = self._queued > 0 or not self._protocol.idle
+            if judged and not self._pace.left:
+                raise _Broken(f"fewer than {LEAST:,} bytes passed in {WITHIN:g} s", closed=False)
+            length = timeout - quiet
+            if judged:
+                length = min(length, self._pace.left)
+            if self._queued:
+                length = min(length, _LOOK)
+            began = self._monotonic()
+            ready = self._poll(wanted, length)
+            spent = self._monotonic() - began
+            if not ready:
+                # Whatever a clock says.
+                spent = max(spent, length)
+            if judged:
+                self._pace.waited(spent)
+            if ready:
+                return ready
+            quiet = 0.0 if self._look_at_the_queue() else quiet + spent
+            if quiet >= timeout:
+                return 0
+
+    @property
+    def _queued(self) -> int:
+        """Bytes that were written and that the server's TCP had not acknowledged at the last look."""
+        return self._written - self._taken
+
+    def _look_at_the_queue(self) -> int:
+        """Count what the server's TCP has acknowledged since the last look."""
+        assert self._socket is not None
+        try:
+            queued = int(_INT.unpack(fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(_INT.size)))[0])
+        except OSError:
+            # A connection that is gone: whoever reads from it hears how.
+            return 0
+        count = max(0, self._written - queued - self._taken)
+        self._taken += count
+        self._pace.passed(count)
+        return count
+
+    def _read(self) -> None:
+        """Take in what is there; put the first event of it aside."""
+        assert self._socket is not None
+        try:
+            data = self._socket.recv(_READ_SIZE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            raise _Broken(error.strerror or str(error), closed=True) from error
+        if not data:
+            raise _Broken("it closed the connection", closed=True)
+        if self._protocol.idle:
+            # The first bytes of an answer.
+            self._pace.begin()
+        self._pace.passed(len(data))
+        self._protocol.receive_data(data)
+        event = self._parse()
+        if event is not None:
+            self._events.append(event)
+
+    def _parse(self) -> Event | None:
+        try:
+            return self._protocol.next_event()
+        except ResponseMalformed as error:
+            raise _nonsense(str(error)) from error
+
+    def _poll(self, wanted: int, timeout: float) -> int:
+        assert self._socket is not None
+        poll = select.poll()
+        poll.register(self._socket, wanted)
+        ready = poll.poll(timeout * 1000)
+        return ready[0][1] if ready else 0
+
+
+def _is_repeatable(request: Request) -> bool:
+    """Whether doing it twice is the same as doing it once."""
+    if isinstance(request, SendRequest | LargeSendRequest):
+        # A body is an iterator of the caller's, which may be spent; he repeats it himself.
+        return isinstance(request, SendRequest) and request.token is not None
+    return isinstance(request, ListUsersRequest | PublicKeyRequest | PullRequest | HelloRequest | FetchRequest)
+
+
+def _broken_off() -> ServerUnreachable:
+    return ServerUnreachable("It was broken off.", "Nothing was done; try again.")
+
+
+def _nonsense(what: str) -> ServerAnsweredNonsense:
+    return ServerAnsweredNonsense(
+        f"The server's answer can't be understood: {what}.", "Check that server.info leads to a MessageU server."
+    )

@@ -1,0 +1,1 @@
+"""Encryption of content and of the home's secrets."""

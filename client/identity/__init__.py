@@ -1,0 +1,1 @@
+"""Who the user is: keys, files, passphrase, registration."""

@@ -1,0 +1,62 @@
+"""Who we are: this home's identity.
+
+Owns: the identity in memory, and the passphrase that it is read with.
+Promises: it is read once; a private key is written under the passphrase where the home has one.
+Exposure: holds the private key.
+"""
+
+from pathlib import Path
+
+from client.crypto.ciphers import RandomBytes
+from client.identity import identity_files
+from client.identity.identity_files import Ask, Identity, Protection
+from client.store.home_store import Store
+from common.values import ClientId, PublicKey, Username
+
+
+class Account:
+    """The user of one home."""
+
+    def __init__(
+        self, home: Path, store: Store, passphrase: Ask, random_bytes: RandomBytes, identity: Identity | None = None
+    ) -> None:
+        self.home = home
+        self.passphrase = passphrase
+        self._store = store
+        self._random_bytes = random_bytes
+        self.loaded = identity
+
+    def is_registered(self) -> bool:
+        """Whether there is an identity file in this home, usable or not."""
+        return identity_files.exists(self.home)
+
+    def identity(self) -> Identity:
+        """Give this home's user. Raises `NotRegistered`, `InfoFileError`, `PassphraseNeeded`, `PassphraseWrong`."""
+        if self.loaded is None:
+            identity = identity_files.load(self.home, self.passphrase)
+            # Where the home is only read, because it can't be written, who writes to it next completes it.
+            if self._store.unwritable is None:
+                identity_files.complete(self.home, identity)
+            self.loaded = identity
+        return self.loaded
+
+    def identity_or_none(self) -> Identity | None:
+        """Give this home's user, or None before the registration. Raises as `identity`."""
+        return self.identity() if self.is_registered() else None
+
+    def registered(self, identity: Identity) -> None:
+        """Be this user from now on."""
+        self.loaded = identity
+
+    def me(self) -> tuple[ClientId, PublicKey]:
+        """Give our id and public key. Raises as `identity`."""
+        identity = self.identity()
+        return identity.client_id, identity.private_key.public_key()
+
+    def pending_name(self) -> Username | None:
+        """Give the name whose registration was begun and not ended. Raises `InfoFileError`."""
+        return identity_files.pending_name(self.home)
+
+    def protection(self) -> Protection | None:
+        """Give what a private key is written under."""
+        return Protection(self.passphrase(), self._random_bytes) if self._store.sealing.has_passphrase else None

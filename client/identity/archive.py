@@ -1,0 +1,269 @@
+"""One encrypted file of a whole home, and a home out of such a file.
+
+Owns: what belongs to a home, and the file's contents: a tar archive, sealed by `client.crypto.sealed_storage`.
+Promises: an export is a consistent picture, mode 0600, overwrites nothing, and is there whole or not at all; an import
+writes into a home that has neither identity nor store, all or nothing whenever the machine dies, and takes nothing out
+of the file but what it knows. Neither holds more than some chunks of it in memory, but an export of a store that can't
+be written holds that store.
+Exposure: imports a file that somebody may have altered; every chunk is authenticated before a byte of it is looked at.
+
+    step                                          died here, the next start
+    ───────────────────────────────────────────   ───────────────────────────────────────────
+    decrypted into .importing, synced             nothing was imported; removed by the next import
+    .importing renamed to .imported, synced       moves what is left in it to its place (client.identity.home)
+
+Source: docs/client.md, "Export and import".
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final, Self, cast
+
+from client.crypto.ciphers import RandomBytes
+from client.crypto.sealed_storage import CHUNK, ArchiveOpener, ArchiveSealer, LaterExport
+from client.identity.home import ARRIVED, ARRIVING, moving_in, open_store, refuse_a_home_in_use, settle_held
+from client.identity.identity_files import holds_key
+from client.store.foreign import check_foreign_store, forget_files_to_send
+from client.store.home_store import SPOOL_FOLDER, STORE_FILE
+from common.errors import (
+    CipherError,
+    FileUnwritten,
+    InfoFileError,
+    SettingRejected,
+    StoreBroken,
+    StoreOfLaterVersion,
+    StoreUnwritable,
+)
+from common.filesystem import sync_folder, writing
+from common.info_files import SERVER_INFO
+
+_LATER: Final = "was made by a later version of MessageU"
+_UPGRADE: Final = "Upgrade this one, and import it again."
+_SPOOLED: Final = re.compile(r"[0-9a-f]{32}")
+
+
+def export_home(home: Path, target: Path, passphrase: str, random_bytes: RandomBytes = os.urandom) -> None:
+    """Write all of a home into one new file.
+
+    Raises `StoreBroken`, `HomeInUse`, `FileUnwritten`, `InfoFileError`; then there is none.
+    """
+    store = open_store(home, to_read=True)
+    try:
+        # Nobody receives, sends what waits, or writes anything meanwhile: files and database belong together.
+        with store.receiver(), store.sender(wait=True), store.snapshot() as database, _new_file(target) as file:
+            sealer = ArchiveSealer(file, passphrase, random_bytes)
+            with tarfile.open(fileobj=_piped(sealer), mode="w|", bufsize=CHUNK, format=tarfile.GNU_FORMAT) as tar:
+                _add(tar, STORE_FILE, _File(home / STORE_FILE, database))
+                for path in _files_of(home):
+                    with _opened(path) as member:
+                        _add(tar, str(path.relative_to(home)), member)
+            sealer.finish()
+    finally:
+        store.close()
+
+
+def import_home(home: Path, source: Path, passphrase: str) -> None:
+    """Make a home out of an exported file.
+
+    Raises `AlreadyRegistered` where somebody lives, `HomeInUse` while another import goes on, `SettingRejected` for a
+    wrong passphrase, `InfoFileError` for a file that can't be used, `FileUnwritten` where there is no room; then
+    nothing was imported.
+    """
+    refuse_a_home_in_use(home)
+    with _opened(source) as file:
+        # Before anything is written, so that a wrong passphrase leaves no trace.
+        opener, first = _begin(_piped(file), source, passphrase)
+        with moving_in(home):
+            _bring(_Rest(first, opener), source, home)
+
+
+def _bring(stream: "_Rest", source: Path, home: Path) -> None:
+    arriving = home / ARRIVING
+    try:
+        with writing(home):
+            shutil.rmtree(arriving, ignore_errors=True)
+            arriving.mkdir(mode=0o700)
+        _unpack(stream, source, arriving)
+        _check_store(source, arriving)
+        with writing(home):
+            if (home / SERVER_INFO).exists():
+                (arriving / SERVER_INFO).unlink(missing_ok=True)
+            for folder in (*(path for path in arriving.iterdir() if path.is_dir()), arriving):
+                sync_folder(folder)
+            arriving.rename(home / ARRIVED)
+            sync_folder(home)
+    except CipherError as error:
+        shutil.rmtree(arriving, ignore_errors=True)
+        raise InfoFileError(source, None, f"{error}; nothing was imported") from error
+    except BaseException:
+        shutil.rmtree(arriving, ignore_errors=True)
+        raise
+    settle_held(home)
+
+
+def _check_store(source: Path, arriving: Path) -> None:
+    """Whoever made the file chose what its store says. Raises `InfoFileError`, `FileUnwritten`."""
+    if not (arriving / STORE_FILE).exists():
+        return
+    try:
+        check_foreign_store(arriving / STORE_FILE, arriving / SPOOL_FOLDER)
+        forget_files_to_send(arriving / STORE_FILE)
+    except StoreOfLaterVersion as error:
+        raise InfoFileError(source, None, f"{_LATER}; nothing was imported", _UPGRADE) from error
+    except StoreUnwritable as error:
+        raise FileUnwritten(arriving / STORE_FILE, str(error).rstrip("."), error.advice) from error
+    except StoreBroken as error:
+        problem = str(error).rstrip(".")
+        raise InfoFileError(
+            source, None, f"holds a store that can't be used: {problem}; nothing was imported", error.advice
+        ) from error
+
+
+def _begin(file: BinaryIO, source: Path, passphrase: str) -> tuple[ArchiveOpener, bytes]:
+    """Open an archive, and read its first byte."""
+    try:
+        opener = ArchiveOpener(file, passphrase)
+        return opener, opener.read(1)
+    except LaterExport as error:
+        raise InfoFileError(source, None, f"{_LATER}; nothing was imported", _UPGRADE) from error
+    except CipherError as error:
+        raise SettingRejected(f"{source} can't be opened: another passphrase, a damaged file, or no export.") from error
+
+
+class _Rest:
+    """A stream whose first byte was read already."""
+
+    def __init__(self, first: bytes, stream: ArchiveOpener) -> None:
+        self._first = first
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        first, self._first = self._first[:size], self._first[size:]
+        return first + self._stream.read(size - len(first))
+
+
+class _File:
+    """A file that is read; a failure names it, and not the one that is written meanwhile."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path = path
+        self._file = file
+
+    def size(self) -> int:
+        """Give how many bytes it has."""
+        with _reading(self._path):
+            size = self._file.seek(0, os.SEEK_END)
+            self._file.seek(0)
+            return size
+
+    def read(self, size: int) -> bytes:
+        with _reading(self._path):
+            return self._file.read(size)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator["_File"]:
+    """Open a file to be read. Raises `InfoFileError`, also while it is read."""
+    with _reading(path):
+        file = path.open("rb")
+    with file:
+        yield _File(path, file)
+
+
+def _piped(stream: ArchiveSealer | _Rest | _File) -> BinaryIO:
+    """Of a pipe, nothing but `read` or `write` is used."""
+    return cast("BinaryIO", stream)
+
+
+def _unpack(stream: _Rest, source: Path, into: Path) -> None:
+    try:
+        with tarfile.open(fileobj=_piped(stream), mode="r|", bufsize=CHUNK, tarinfo=_PlainMember) as tar:
+            for entry in tar:
+                content = tar.extractfile(entry) if _belongs(entry.name) else None
+                if content is None:
+                    raise InfoFileError(source, None, f"holds {entry.name!r}, which belongs to no home")
+                path = into / entry.name
+                with writing(path):
+                    path.parent.mkdir(mode=0o700, exist_ok=True)
+                with _new_file(path) as file:
+                    shutil.copyfileobj(content, file, CHUNK)
+            # To the end, so that a file that was cut off is found.
+            while stream.read(CHUNK):
+                pass
+    except (tarfile.TarError, _NotPlain) as error:
+        raise InfoFileError(source, None, f"holds no home ({error})") from error
+
+
+class _NotPlain(Exception):
+    """A member of an archive is something else than a plain file."""
+
+
+class _PlainMember(tarfile.TarInfo):
+    """A member that is what it takes in the archive: sparse files, links and long headers are refused unread."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Read a header. Raises `_NotPlain`, and what `tarfile` raises."""
+        member = super().frombuf(buf, encoding, errors)
+        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            raise _NotPlain(f"a member of type {member.type!r}")
+        return member
+
+
+def _belongs(name: str) -> bool:
+    folder, slash, spooled = name.rpartition("/")
+    if slash:
+        return folder == SPOOL_FOLDER and _SPOOLED.fullmatch(spooled) is not None
+    return name in {STORE_FILE, SERVER_INFO} or holds_key(name)
+
+
+def _files_of(home: Path) -> list[Path]:
+    with _reading(home):
+        named = [path for path in home.iterdir() if path.name != STORE_FILE and _belongs(path.name)]
+        spool = home / SPOOL_FOLDER
+        spooled = list(spool.iterdir()) if spool.is_dir() else []
+        return sorted(path for path in (*named, *spooled) if path.is_file())
+
+
+def _add(tar: tarfile.TarFile, name: str, file: _File) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = file.size(), 0o600
+    tar.addfile(entry, _piped(file))
+
+
+@contextlib.contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """A new file (0600), synced in the end, and gone where anything failed.
+
+    Raises `FileUnwritten`, also for an `OSError` that comes from within, and `InfoFileError` for an unusable name.
+    """
+    with writing(path):
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        except FileExistsError as error:
+            raise InfoFileError(path, None, "exists, and it is not overwritten", "Name another file.") from error
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise InfoFileError(path, None, "can't be made: there is no such folder", "Name another file.") from error
+        try:
+            with open(descriptor, "wb") as file:  # noqa: PTH123
+                yield file
+                file.flush()
+                os.fsync(descriptor)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn a failure of the file system into an `InfoFileError`."""
+    try:
+        yield
+    except OSError as error:
+        raise InfoFileError(path, None, f"can't be read ({error.strerror})") from error

@@ -1,0 +1,126 @@
+"""Where a passphrase comes from: a file, a command, the environment, or a person at the terminal.
+
+Owns: reading it, and asking for it.
+Promises: it is fetched once, when it is needed, and kept nowhere but in memory; without a terminal nothing is asked.
+Exposure: runs the command that the user's own settings name, without a shell.
+
+Source: docs/client.md, "A passphrase".
+"""
+
+import getpass
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from client.cli.shell_words import words_of
+from client.identity.identity_files import nobody_asked
+from client.settings import UNLOCKED_BY, Settings
+from common.errors import InfoFileError, PassphraseNeeded, SettingRejected
+
+
+class PassphraseSource:
+    """The home's passphrase, fetched when it is called for the first time.
+
+    Raises `PassphraseNeeded`, `SettingRejected`, `InfoFileError`.
+    """
+
+    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._environment = environment
+        self._found: str | None = None
+
+    def __call__(self) -> str:
+        """Give it."""
+        if self._found is None:
+            name, value, _ = self._settings.passphrase_setting()
+            if value is None:
+                if not can_ask():
+                    nobody_asked()
+                self._found = ask(f"Passphrase of {self._settings.home}: ")
+            elif name == "passphrase_file":
+                self._found = from_file(Path(value))
+            elif name == "passphrase_command":
+                self._found = from_command(value)
+            else:
+                self._found = self._environment[UNLOCKED_BY]
+        return self._found
+
+
+def named(file: Path | None, command: str | None) -> str | None:
+    """Read a passphrase from what a command line named; None where it named nothing."""
+    if file is not None:
+        return from_file(file)
+    return None if command is None else from_command(command)
+
+
+def chosen(given: str | None, prompt: str, option: str) -> str:
+    """Give a passphrase that is to be used from now on: the given one, or one that is typed twice."""
+    if given is not None:
+        return given
+    if not can_ask():
+        raise PassphraseNeeded("There is no terminal to ask for the passphrase.", f"Use {option} PATH.")
+    found = ask(prompt)
+    if ask("The same again: ") != found:
+        raise SettingRejected("These were two different passphrases; nothing was changed.")
+    return found
+
+
+def can_ask() -> bool:
+    """Whether a person sits there; standard input may be something else all the same."""
+    if not sys.stderr.isatty():
+        return False
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def ask(prompt: str) -> str:
+    """Ask a person, who does not see what he types. Raises `PassphraseNeeded` where he gives none."""
+    try:
+        return _checked(getpass.getpass(prompt), "What was typed")
+    except EOFError as error:
+        # The cursor stands behind the question.
+        sys.stderr.write("\n")
+        raise PassphraseNeeded("No passphrase was given.", "Try again.") from error
+
+
+def from_file(path: Path) -> str:
+    """Read the first line of a file. Raises `InfoFileError`, `SettingRejected`."""
+    try:
+        text = path.expanduser().read_text(encoding="utf-8")
+    except OSError as error:
+        raise InfoFileError(path, None, f"can't be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InfoFileError(path, 1, "is not plain text") from error
+    return _checked(_first_line(text), str(path))
+
+
+def from_command(command: str) -> str:
+    """Take the first line that a command prints. Raises `SettingRejected`."""
+    try:
+        words = words_of(command)
+        # Its own questions go to the terminal.
+        done = subprocess.run(words, stdout=subprocess.PIPE, check=False)
+    except (OSError, ValueError, IndexError) as error:
+        raise SettingRejected(f"The passphrase command {command!r} can't be started ({error}).") from error
+    if done.returncode != 0:
+        raise SettingRejected(f"The passphrase command {command!r} failed with exit code {done.returncode}.")
+    try:
+        printed = done.stdout.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SettingRejected(f"What the passphrase command {command!r} printed is not plain text.") from error
+    return _checked(_first_line(printed), f"What {command!r} printed")
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0].removesuffix("\r")
+
+
+def _checked(found: str, what: str) -> str:
+    if not found:
+        raise SettingRejected(f"{what} is an empty passphrase.")
+    return found

@@ -1,0 +1,171 @@
+"""Registering: from a name to an account, whatever breaks in between.
+
+Owns: the order of a registration's steps.
+Promises: the private key is on disk before the server hears of it; a registration that broke is completed, under the
+same key. Where the server does not know the account of this home any more, as after a backup was put back, name and key
+are registered again, and the id where that is free.
+Exposure: believes the id that the server gives.
+
+Source: docs/client-protocol.md, docs/journeys.md.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from client.client_context import Line
+from client.connection.server_errors import refused, unexpected
+from client.crypto.ciphers import PrivateKey
+from client.identity import identity_files
+from client.identity.identity_files import Identity, PendingRegistration
+from client.terminal.sanitize import command
+from common.client_protocol.codes import VERSIONS, RequestCode
+from common.client_protocol.requests import RegisterRequest
+from common.client_protocol.responses import ErrorResponse, RegisteredResponse, Whole
+from common.errors import AlreadyRegistered, ClientError, ServerAnsweredError, ServerUnreachable
+from common.values import NO_CLIENT, RefusalReason, username
+
+
+class Registration:
+    """The registration of one home."""
+
+    def __init__(
+        self,
+        line: Line,
+        new_private_key: Callable[[], PrivateKey],
+        remember_server: Callable[[], None],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._account, self._store, self._link, self._greeting = line
+        self._new_private_key = new_private_key
+        self._remember_server = remember_server
+        self._tell = tell
+
+    def register(self, name: str) -> Identity:
+        """Register under a name, complete the registration that broke, or register again where the server has lost it.
+
+        Raises `AlreadyRegistered`, `ValueRejected` (the name), what `ServerLink.ask` raises, `ServerAnsweredError`.
+        """
+        with self._store.receiver():
+            if identity_files.exists(self._account.home):
+                return self._register_again(name)
+            checked = username(name)
+            pending = identity_files.load_pending(self._account.home, self._account.passphrase)
+            if pending is None:
+                return self._register(PendingRegistration(checked, self._new_private_key()), again=False)
+            if pending.name != checked:
+                raise AlreadyRegistered(
+                    f"The registration of {pending.name} was begun and its answer never came.",
+                    f"Complete it first: {command('register', pending.name)}, or 110 with that name in the console.",
+                )
+            return self._register(pending, again=True)
+
+    def _register(self, pending: PendingRegistration, *, again: bool) -> Identity:
+        request = RegisterRequest(NO_CLIENT, pending.name, pending.private_key.public_key())
+        self._link.connect()
+        # Before the server hears of the key: whoever completes the registration, or uses it, asks the same server.
+        self._remember_server()
+        if not again:
+            identity_files.save_pending(self._account.home, pending, self._account.protection())
+        answer = self._ask(request)
+        if isinstance(answer, ErrorResponse):
+            raise self._registration_refused(answer, pending, again=again)
+        if not isinstance(answer, RegisteredResponse):
+            raise unexpected(answer)
+        identity = Identity(pending.name, answer.client_id, pending.private_key)
+        self._keep(identity)
+        self._greeting.registered_here()
+        if self._greeting.session is not None:
+            self._link.close()
+            with suppress(ClientError):
+                # The account is there. Where its first proof fails now, the next request makes it, or says why not.
+                self._link.connect()
+        return identity
+
+    def _keep(self, identity: Identity) -> None:
+        identity_files.save(self._account.home, identity, self._account.protection())
+        self._account.registered(identity)
+
+    def _register_again(self, name: str) -> Identity:
+        """Register the identity of this home once more, where its server says that it does not know it."""
+        refusal = AlreadyRegistered(
+            "This home has an identity already, and it is not replaced.", "Use --home for another user."
+        )
+        if not self._greeting.has_proven or name != self._account.identity().name or self._is_known():
+            raise refusal
+        identity = self._account.identity()
+        request = RegisterRequest(identity.client_id, identity.name, identity.private_key.public_key())
+        with self._greeting.without_proof():
+            self._link.connect()
+            answer = self._link.ask(request)
+        self._link.close()
+        if isinstance(answer, ErrorResponse) and answer.reason == RefusalReason.NAME_TAKEN:
+            raise ServerAnsweredError(
+                f"The server does not know this account any more, and somebody else has registered {name} since.",
+                "Register under another name in a new home (--home); what was sent and received stays in this one.",
+                answer.reason,
+            )
+        if isinstance(answer, ErrorResponse):
+            raise refused(RequestCode.REGISTER, answer)
+        if not isinstance(answer, RegisteredResponse):
+            raise unexpected(answer)
+        anew = "" if answer.client_id == identity.client_id else ", under a new id"
+        if anew:
+            identity = identity._replace(client_id=answer.client_id)
+            self._keep(identity)
+        self._tell(f"The server did not know this account any more: name and key are registered again{anew}.")
+        with suppress(ClientError):
+            # Where the proof fails now, the next request makes it, or says why not.
+            self._link.connect()
+        return identity
+
+    def _is_known(self) -> bool:
+        """Whether the server knows this account, or can't be asked."""
+        try:
+            self._link.connect()
+        except ServerAnsweredError as error:
+            return error.reason != RefusalReason.REQUESTER_UNKNOWN
+        except ClientError:
+            return True
+        return True
+
+    def _ask(self, request: RegisterRequest) -> Whole:
+        """Ask; where a server of the published protocol alone refuses, once more with the other version byte.
+
+        Some servers take one version alone. Whichever was taken is remembered.
+        """
+        answer = self._link.ask(request)
+        if not isinstance(answer, ErrorResponse) or self._greeting.session is not None:
+            return answer
+        first = self._link.version
+        self._link.version = next(version for version in VERSIONS if version != first)
+        try:
+            second = self._link.ask(request)
+        except ServerUnreachable:
+            # It was not asked: the refusal stands.
+            self._link.version = first
+            return answer
+        if isinstance(second, RegisteredResponse):
+            self._greeting.keep_version(self._link)
+            return second
+        self._link.version = first
+        return answer
+
+    def _registration_refused(
+        self, answer: ErrorResponse, pending: PendingRegistration, *, again: bool
+    ) -> ServerAnsweredError:
+        if not again or answer.reason == RefusalReason.NAME_TAKEN:
+            # Not done; and a server that knows reasons would have given us our own name again, under our own key.
+            identity_files.drop_pending(self._account.home)
+            return refused(RequestCode.REGISTER, answer)
+        if answer.reason is not None:
+            # It says nothing about the first attempt: the key may be the account's.
+            return refused(RequestCode.REGISTER, answer)
+        # The name may be ours, by the attempt whose answer was lost; the published protocol can't tell.
+        aside = identity_files.set_pending_aside(self._account.home)
+        return ServerAnsweredError(
+            f"Most likely {pending.name} was registered by the first attempt, whose answer with the id was lost; "
+            "the published protocol has no way to get it back.",
+            f"Register under another name. The unfinished registration's key is kept in {aside.name}.",
+            answer.reason,
+            answer.retry_after,
+        )

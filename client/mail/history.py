@@ -1,0 +1,77 @@
+"""What was received and sent, for the user to look up.
+
+Owns: the order of the two, and a sent message as callers get it.
+Promises: asks no server and changes nothing.
+Exposure: as the store.
+"""
+
+from client import paths
+from client.mail.inbox import Inbox
+from client.messages import ConversationSummary, Received, SentMessage
+from client.store.home_store import Store
+from client.store.sent import SentRow
+from client.trust.contacts import Contact, Contacts
+from common.values import ClientId
+
+
+class History:
+    """The history of one home."""
+
+    def __init__(self, store: Store, contacts: Contacts, inbox: Inbox) -> None:
+        self._store = store
+        self._contacts = contacts
+        self._inbox = inbox
+
+    def all(self) -> list[Received | SentMessage]:
+        """Give what was received and sent, in the order in which it happened at this home."""
+        sent = [self._sent_message(row) for row in self._store.sent.all()]
+        return sorted([*self._inbox.seen(0), *sent], key=_place_of)
+
+    def recent(self, client_id: ClientId, most: int) -> list[Received | SentMessage]:
+        """Give the newest messages from and to one user, in the order of `all`; what waits in the outbox is not among
+        them. Reads no more than twice as many.
+        """
+        sent = [self._sent_message(row) for row in self._store.sent.recent(client_id, most)]
+        both: list[Received | SentMessage] = [*self._inbox.recent(client_id, most), *sent]
+        return sorted(both, key=_place_of)[-most:]
+
+    def waiting(self, client_id: ClientId) -> list[SentMessage]:
+        """Give what waits in the outbox for one user, the oldest first."""
+        return [self._sent_message(row) for row in self._store.sent.waiting(client_id)]
+
+    def by_outbox(self, number: int) -> SentMessage | None:
+        """Give the message with an outbox number, whatever has become of it."""
+        row = self._store.sent.by_outbox(number)
+        return None if row is None else self._sent_message(row)
+
+    def conversations(self) -> list[ConversationSummary]:
+        """Give everybody to whom something was sent, or who sent something, the latest first.
+
+        Somebody whom the server never listed has no name, and can't be written to: he is left out.
+        """
+        unread: dict[ClientId, int] = {}
+        last: dict[ClientId, int] = dict(self._store.sent.by_recipient())
+        for sender, count, received_at in self._store.inbox.by_sender():
+            unread[sender] = count
+            last[sender] = max(received_at, last.get(sender, received_at))
+        found = [
+            ConversationSummary(Contact(one, name), unread.get(one, 0), when)
+            for one, when in last.items()
+            if (name := self._contacts.name_of(one)) is not None
+        ]
+        return sorted(found, key=lambda one: (-one.last, one.contact.name))
+
+    def _sent_message(self, row: SentRow) -> SentMessage:
+        return SentMessage(
+            row.number, Contact(row.recipient, self._contacts.name_of(row.recipient) or row.recipient.hex()),
+            row.text, None if row.path is None else paths.from_kept(row.path), row.queued_at, row.stored_at,
+            row.message_id, row.problem, row.waiting, row.outbox, row.after,
+            row.lost, row.damaged,
+        )  # fmt: skip
+
+
+def _place_of(message: Received | SentMessage) -> tuple[int, int, int]:
+    """A message of ours stands behind what had been received when it was queued: no clock is asked, ours or another."""
+    if isinstance(message, SentMessage):
+        return message.after, 1, message.number
+    return message.number, 0, 0

@@ -1,0 +1,436 @@
+"""Mail on its way in: from the server into the store, and out of the store to the user.
+
+Owns: fetching by 604 and by 643, decrypting.
+Promises: a message is on disk before the server is told, or shown by the next request, that we have it, and before
+anybody sees it; what was fetched is given once, or once more and marked when the program died over it.
+Exposure: takes in and decrypts whatever strangers sent; what becomes of a file is in `client.mail.received_files`.
+
+Source: docs/client-protocol.md, "643, fetch"; docs/journeys.md.
+"""
+
+import hashlib
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from client import paths
+from client.connection.server_errors import refused
+from client.connection.server_link import Progress, ServerLink
+from client.connection.unparsed_response import UnparsedAnswer
+from client.crypto import ciphers
+from client.identity.identity_files import Identity
+from client.mail import received_files
+from client.messages import Content, KeyReceived, KeyRequested, Received, SavedFile, Text, UnknownKind, Unreadable
+from client.store.home_store import Store
+from client.store.inbox import InboxRow, NewMessage
+from client.store.spool import SpoolFile
+from client.trust.contacts import Contacts
+from common.client_protocol.client_connection import ContentPart, Event, ListBegins, MessageEnd, UnparsedPart
+from common.client_protocol.codes import RequestCode, ResponseCode
+from common.client_protocol.requests import FetchRequest, PullRequest
+from common.client_protocol.responses import ErrorResponse, MessageHead
+from common.errors import CipherError, FileUnsaved, ServerAnsweredError, ServerAnsweredNonsense
+from common.values import ClientId, MessageKind, RefusalReason
+
+CHUNK: Final = 256 * 1024
+INLINE_CONTENT: Final = 64 * 1024
+"""Bytes. A larger received content goes to a file beside the store."""
+LONGEST_TEXT: Final = 16 * 1024 * 1024
+"""Bytes. A longer text is handed out as a file."""
+FETCH_BYTES: Final = 1024 * 1024
+"""Of messages that one 643 asks for, unless one alone is larger; a mailbox of more is shown part by part."""
+LONGEST_SERVER_WAIT: Final = 300
+"""Seconds that a 643 may ask the server to wait."""
+_BATCH_MESSAGES: Final = 256
+_BATCH_BYTES: Final = 1024 * 1024
+_ASK_AGAIN: Final = 1024 * 1024
+"""Bytes. After a 2104 of this size or more, more may wait than the server puts into one answer."""
+_NO_KEY: Final = "no symmetric key is shared with the sender"
+_NOT_TAKEN: Final = "the key was not sealed to this account's public key"
+_DAMAGED: Final = "its row in store.db was altered or is damaged"
+_LARGEST_NUMBER: Final = 2**63 - 1
+"""What SQLite can keep; no honest server comes near it."""
+
+
+class UnreadEnd(NamedTuple):
+    """How many messages were given, why a file, if any, has to wait for the next time, and whether that was enough."""
+
+    given: int
+    unsaved: FileUnsaved | None
+    enough: bool = False
+
+
+class Inbox:
+    """The store's received messages and the link that brings them."""
+
+    def __init__(
+        self,
+        store: Store,
+        link: ServerLink,
+        contacts: Contacts,
+        identity: Callable[[], Identity],
+        home: Path,
+        save_dir: Path,
+        now: Callable[[], int],
+        is_verified: Callable[[ClientId], bool],
+    ) -> None:
+        self._is_verified = is_verified
+        self._store = store
+        self._link = link
+        self._contacts = contacts
+        self._identity = identity
+        self._home = home
+        self._save_dir = save_dir
+        self._saving: Progress | None = None
+        self._now = now
+
+    # --- from the server into the store -----------------------------------------------------------------------
+
+    def pull(self, progress: Progress | None) -> bool:
+        """Fetch by one 604 what waits; whether more may wait. What came may be shown before the next one.
+
+        Raises what `ServerLink.ask_list` raises, and `ServerAnsweredError`.
+        """
+        return self._pull_once(progress) >= _ASK_AGAIN
+
+    def _pull_once(self, progress: Progress | None) -> int:
+        """One 604. Gives the answer's size in bytes."""
+        size = pull = 0
+
+        def keep(batch: list[NewMessage]) -> None:
+            self._store.inbox.add_pulled(batch, self._now(), pull)
+
+        intake: _Intake | None = None
+        unparsed = UnparsedAnswer(self._home)
+        try:
+            for event in self._link.ask_list(PullRequest(self._identity().client_id), salvage=True):
+                if isinstance(event, UnparsedPart):
+                    unparsed.add(event.data)
+                    continue
+                if intake is not None and intake.takes(event):
+                    continue
+                check_list(event, RequestCode.PULL, ResponseCode.WAITING)
+                if isinstance(event, ListBegins) and event.payload_size:
+                    size = event.payload_size
+                    pull = self._store.inbox.begin_pull()
+                    intake = _Intake(self._store, size, keep, progress)
+        except ServerAnsweredNonsense as error:
+            raise unparsed.told(error) from error
+        finally:
+            unparsed.close()
+            if intake is not None:
+                intake.close()
+        if intake is not None:
+            self._store.inbox.end_pull(pull)
+        return size
+
+    def fetch(self, wait: int, progress: Progress | None) -> bool:
+        """Fetch by 643 until nothing waits, and acknowledge; the first answer may take the server `wait` seconds.
+
+        Or until so much came that it may be shown first: whether it is so. Raises what `ServerLink.ask_list` raises,
+        and `ServerAnsweredError`.
+        """
+        came = 0
+        while True:
+            try:
+                size = self._fetch_once(wait, progress)
+                wait = 0
+                came += size
+                if not size or came >= FETCH_BYTES // 2:
+                    return size > 0
+            except ServerAnsweredError as error:
+                server = self._store.server.known()
+                if error.reason not in {None, RefusalReason.MALFORMED} or server is None or not server.ack:
+                    raise
+                # It does not know this acknowledgement, of a history that it lost. It is asked from the beginning
+                # once; what comes again is recognised.
+                self._store.server.forget_ack()
+
+    def _fetch_once(self, wait: int, progress: Progress | None) -> int:
+        """One 643. Gives the answer's size in bytes; what it brought is acknowledged by the next one."""
+        server = self._store.server.known()
+        assert server is not None
+        size = 0
+        request = FetchRequest(self._identity().client_id, server.ack, FETCH_BYTES, wait)
+        intake: _Intake | None = None
+        try:
+            for event in self._link.ask_list(request, silence=wait):
+                if intake is not None and intake.takes(event):
+                    continue
+                check_list(event, RequestCode.FETCH, ResponseCode.FETCHED)
+                if isinstance(event, ListBegins) and event.payload_size:
+                    intake = _Intake(
+                        self._store,
+                        event.payload_size,
+                        self._keep_fetched,
+                        progress,
+                        server.ack,
+                    )
+                    size = event.payload_size
+        finally:
+            if intake is not None:
+                intake.close()
+        return size
+
+    def _keep_fetched(self, batch: list[NewMessage]) -> None:
+        self._store.inbox.add_fetched(batch, self._now())
+
+    # --- out of the store to the user -------------------------------------------------------------------------
+
+    def unread(
+        self, look_up_names: Callable[[], None], most: int | None = None, saving_progress: Progress | None = None
+    ) -> Generator[Received, bool | None, UnreadEnd]:
+        """What nobody has seen yet, the oldest first; `most` messages of it.
+
+        A message counts as seen when the caller comes back for the next one, or sends True: that was enough.
+        `saving_progress` is told how far a file is decrypted.
+        """
+        self._saving = saving_progress
+        asked = False
+        given = 0
+        unsaved: FileUnsaved | None = None
+        passed_over = 0
+        while True:
+            row = self._store.inbox.next_unread(passed_over) if most is None or given < most else None
+            if row is None:
+                return UnreadEnd(given, unsaved)
+            try:
+                content = self._open(row)
+            except FileUnsaved as error:
+                # It must not stand in the way of what came after it.
+                unsaved, passed_over = error, row.number
+                continue
+            if row.late and isinstance(content, Unreadable):
+                # The key that came was not the one; the user knows already that this can't be read.
+                self._store.inbox.was_shown(row.number, readable=False)
+                continue
+            if not asked and self._contacts.name_of(row.sender) is None:
+                asked = True
+                look_up_names()
+            self._begin_showing(row, content)
+            given += 1
+            enough = yield self._received(row, content)
+            self._store.inbox.was_shown(row.number, readable=not isinstance(content, Unreadable))
+            if enough:
+                return UnreadEnd(given, unsaved, enough=True)
+
+    def _begin_showing(self, row: InboxRow, content: Content) -> None:
+        path = content.path if isinstance(content, SavedFile) else None
+        try:
+            self._store.inbox.begin_showing(row.number, path)
+        except BaseException:
+            if path is not None and (row.saved_path is None or path != paths.from_kept(row.saved_path)):
+                # Not noted, so it is saved once more the next time.
+                path.unlink(missing_ok=True)
+            raise
+
+    def seen(self, after: int) -> Iterator[Received]:
+        """What was seen already, behind number `after`, the oldest first. Changes nothing."""
+        for row in self._store.inbox.seen(after):
+            yield self._received(row, self._look_at(row))
+
+    def recent(self, sender: ClientId, most: int) -> list[Received]:
+        """The newest messages of one sender that were seen, the oldest first. Changes nothing."""
+        return [self._received(row, self._look_at(row)) for row in self._store.inbox.recent(sender, most)]
+
+    def _received(self, row: InboxRow, content: Content) -> Received:
+        return Received(
+            row.number,
+            row.sender,
+            self._contacts.name_of(row.sender),
+            content,
+            row.received_at,
+            row.accepted_at,
+            row.sender_proven,
+            row.late,
+            row.repeated,
+            self._is_verified(row.sender),
+        )
+
+    def _look_at(self, row: InboxRow) -> Content:
+        """As `_open`, without taking in a key or saving a file a second time."""
+        if row.damaged:
+            return Unreadable(_DAMAGED, lost=True)
+        if row.saved_path is not None:
+            return SavedFile(paths.from_kept(row.saved_path))
+        match row.kind:
+            case MessageKind.KEY:
+                unasked = self._store.keys.came_unasked(row.number)
+                return Unreadable(_NOT_TAKEN) if unasked is None else KeyReceived(unasked)
+            case MessageKind.FILE:
+                return Unreadable(_NO_KEY)
+            case _:
+                return self._open(row)
+
+    def _open(self, row: InboxRow) -> Content:
+        try:
+            if row.damaged:
+                raise CipherError(_DAMAGED)
+            match row.kind:
+                case MessageKind.KEY_REQUEST:
+                    return KeyRequested()
+                case MessageKind.KEY:
+                    return self._open_key(row)
+                case MessageKind.TEXT:
+                    return self._open_text(row)
+                case MessageKind.FILE:
+                    return self._open_file(row)
+                case _:
+                    return UnknownKind(row.kind)
+        except CipherError as error:
+            return Unreadable(str(error), lost=row.damaged)
+
+    def _open_key(self, row: InboxRow) -> KeyReceived:
+        if row.content is None:
+            raise CipherError("it is far too long for a key")
+        key = self._identity().private_key.open_key(row.content)
+        self._store.keys.add_received(row.sender, key, self._now(), row.number)
+        return KeyReceived(bool(self._store.keys.came_unasked(row.number)))
+
+    def _open_text(self, row: InboxRow) -> Text | SavedFile:
+        if row.size > LONGEST_TEXT:
+            return self._open_file(row)
+        content = b"".join(self._content(row))
+        problem = CipherError(_NO_KEY)
+        for key in self._contacts.decrypting_keys(row.sender):
+            try:
+                return Text(ciphers.decrypt_text(key, content))
+            except CipherError as error:
+                problem = error
+        raise problem
+
+    def _open_file(self, row: InboxRow) -> SavedFile:
+        if row.saved_path is not None:
+            # Whoever made an imported store chose the path: it is none of ours unless it lies where files are saved.
+            path = paths.from_kept(row.saved_path)
+            if path.parent == self._save_dir and path.is_file() and not path.is_symlink():
+                return SavedFile(path)
+        problem = CipherError(_NO_KEY)
+        # Hardly any: nothing but the padding tells whether a key fits, and of 256 wrong keys one does.
+        for key in self._contacts.file_keys(row.sender):
+            try:
+                sealed = received_files.Sealed(self._content(row), row.size, key)
+                return SavedFile(received_files.save(sealed, self._save_dir, self._file_name(row), self._saving))
+            except CipherError as error:
+                problem = error
+        raise problem
+
+    def _file_name(self, row: InboxRow) -> str:
+        return received_files.base_name(self._contacts.name_of(row.sender) or row.sender.hex(), row.number)
+
+    def _content(self, row: InboxRow) -> Iterator[bytes]:
+        if row.spool is None:
+            if row.content is None:
+                raise CipherError("it is too large to be kept with the history, and an earlier version dropped it")
+            yield row.content
+            return
+        yield from self._store.spools.read(row.spool, CHUNK)
+
+
+class _Intake:
+    """The messages of one answer on their way into the store, in batches of one transaction each."""
+
+    def __init__(
+        self,
+        store: Store,
+        size: int,
+        keep: Callable[[list[NewMessage]], None],
+        progress: Progress | None,
+        after: int | None = None,
+    ) -> None:
+        """`after`: what is in the store already of a list whose numbers grow; None: of another one."""
+        self._after = after
+        self._store = store
+        self._size = size
+        self._keep = keep
+        self._progress = progress
+        self._batch: list[NewMessage] = []
+        self._batch_bytes = 0
+        self._head = MessageHead(ClientId(b""), 0, 0, 0)
+        self._content = bytearray()
+        self._spool: SpoolFile | None = None
+        self._digest = hashlib.sha256()
+        self._passed = 0
+
+    def takes(self, event: Event) -> bool:
+        """Take in a part of a message; whether it was one."""
+        match event:
+            case MessageHead():
+                self._begin(event)
+            case ContentPart(data):
+                self._add(data)
+            case MessageEnd():
+                self._end()
+            case _:
+                return False
+        return True
+
+    def _begin(self, head: MessageHead) -> None:
+        if max(head.number, head.accepted_at or 0) > _LARGEST_NUMBER:
+            raise ServerAnsweredNonsense(
+                "The server numbers its messages beyond all bounds.",
+                "Check that server.info leads to a MessageU server.",
+            )
+        if self._after is not None:
+            if head.number <= self._after:
+                # What it gave would never be acknowledged, and come again without end.
+                raise ServerAnsweredNonsense(
+                    f"The server gives message {head.number} behind message {self._after}.",
+                    "Its operator has to look at it; what came before is kept.",
+                )
+            self._after = head.number
+        self._head = head
+        self._content.clear()
+        self._digest = hashlib.sha256()
+        if head.size > INLINE_CONTENT:
+            self._spool = self._store.spools.new()
+
+    def _add(self, data: bytes) -> None:
+        self._digest.update(data)
+        if self._spool is not None:
+            self._spool.write(data)
+        else:
+            self._content += data
+        self._passed += len(data)
+        if self._progress is not None:
+            self._progress(self._passed, self._size)
+
+    def _end(self) -> None:
+        head = self._head
+        spool = self._spool.keep() if self._spool is not None else None
+        self._spool = None
+        content = None if spool is not None else bytes(self._content)
+        self._batch.append(
+            NewMessage(
+                ClientId(head.sender), head.kind, head.size, content, spool, self._digest.digest(), head.number,
+                head.token, head.accepted_at, head.sender_proven,
+            )
+        )  # fmt: skip
+        self._batch_bytes += len(content or b"")
+        if len(self._batch) >= _BATCH_MESSAGES or self._batch_bytes >= _BATCH_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Keep what came whole, however the answer ended."""
+        if self._spool is not None:
+            self._spool.discard()
+        self._flush()
+        if self._progress is not None:
+            self._progress(self._size, self._size)
+
+    def _flush(self) -> None:
+        if self._batch:
+            self._keep(self._batch)
+            self._batch = []
+            self._batch_bytes = 0
+
+
+def check_list(event: Event, request: RequestCode, expected: ResponseCode) -> None:
+    """Raise where the server refused, or answered with another list."""
+    if isinstance(event, ErrorResponse):
+        raise refused(request, event)
+    if isinstance(event, ListBegins) and event.code != expected:
+        raise ServerAnsweredNonsense(
+            f"The server answered with a list of another kind (code {event.code}).",
+            "Check that server.info leads to a MessageU server.",
+        )

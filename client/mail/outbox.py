@@ -1,0 +1,406 @@
+"""Messages on their way out, over the extension: on disk first, sent until the server has answered.
+
+Owns: the order of sending, and what becomes of a message that was refused.
+Promises: a message is on disk, with its token, before it is sent, and gone once the server has it; the oldest goes
+first, before anything new; the server stores none of them twice, however often a connection breaks. What waits for
+somebody who is verified by then leaves under a key of our own (`client.trust.rekeying`). What was acknowledged, and is
+possibly lost since, goes again under its own token (`client.mail.resending`); a message goes behind the key that it is
+under, which is sent again first where it is possibly lost.
+Exposure: believes the server when it says that a message is stored.
+
+    state     means                                        leaves when
+    ───────   ──────────────────────────────────────────   ─────────────────────────────────────────────
+    waiting   to be sent, or sent and not answered         2103 → gone; refused for good → failed
+    failed    refused, or too old to be sent once more     never; it is kept for the user to see
+    again     waiting, acknowledged before a backup was    2103, or the server has it already → gone;
+              put back                                     refused for good → possibly lost, as before
+
+Source: docs/client-protocol.md, "642, send once"; docs/guarantees.md.
+"""
+
+import contextlib
+import functools
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from client import paths
+from client.connection.handshake import Tell
+from client.connection.server_errors import refused
+from client.connection.server_link import Progress, ServerLink
+from client.crypto import ciphers
+from client.crypto.ciphers import RandomBytes
+from client.mail.outgoing_file import (
+    can_be_read_again,
+    can_be_sent,
+    encrypted_file,
+    encrypted_stream,
+    file_to_send,
+    spooled,
+)
+from client.messages import Failed
+from client.store.acknowledged import AcknowledgedRow
+from client.store.home_store import Store
+from client.store.outbox import OutboxRow
+from client.store.sent import Outgoing
+from client.terminal import local_time
+from client.trust.contacts import Contact, Contacts
+from client.trust.rekeying import Rekeying
+from common.client_protocol.codes import RequestCode
+from common.client_protocol.requests import LargeSendRequest, SendRequest
+from common.client_protocol.responses import ErrorResponse, StoredResponse
+from common.errors import (
+    CipherError,
+    ClientError,
+    FileUnreadable,
+    OutboxFull,
+    ServerAnsweredError,
+    ServerAnsweredNonsense,
+)
+from common.values import TOKEN_SIZE, ClientId, MessageKind, RefusalReason, token
+
+MOST_WAITING: Final = 256
+"""The server keeps the newest 1,024 tokens of a sender; with no more than this unanswered none of them is forgotten."""
+LONGEST_WAIT: Final = 6 * 24 * 3600 * 1000
+"""Milliseconds since it first left without an answer. The server keeps tokens for 7 days; what is sent again after that
+might be stored twice. What never left, or was surely refused, may wait for ever."""
+CHUNK: Final = 256 * 1024
+_OF_MAILBOX: Final = frozenset({RefusalReason.MAILBOX_FULL, RefusalReason.SENDER_SHARE})
+"""What concerns one recipient alone: messages for others may go."""
+_LATER: Final = _OF_MAILBOX | {RefusalReason.TOO_FAST, RefusalReason.STORAGE_FULL, RefusalReason.DAMAGED}
+"""What time may heal: the message is kept and sent again."""
+_KINDS: Final = {
+    MessageKind.KEY_REQUEST: "key request",
+    MessageKind.KEY: "symmetric key",
+    MessageKind.TEXT: "text",
+    MessageKind.FILE: "file",
+}
+
+
+def is_for_later(error: ClientError) -> bool:
+    """Whether it is a refusal that time may heal."""
+    return isinstance(error, ServerAnsweredError) and error.reason in _LATER
+
+
+class Outbox:
+    """The store's outgoing messages and the link that takes them away."""
+
+    def __init__(
+        self,
+        store: Store,
+        link: ServerLink,
+        contacts: Contacts,
+        tell: Tell,
+        now: Callable[[], int],
+        random_bytes: RandomBytes,
+    ) -> None:
+        self._store = store
+        self._link = link
+        self._contacts = contacts
+        self._tell = tell
+        self._now = now
+        self._random_bytes = random_bytes
+        self._rekeying = Rekeying(store, contacts, functools.partial(self.put_new_key, though_full=True))
+
+    def check_room(self) -> None:
+        """Raise `OutboxFull` where no further message is taken."""
+        if self._store.outbox.waiting_count() >= MOST_WAITING:
+            raise OutboxFull(
+                f"{MOST_WAITING} messages wait to be sent already; this one was not taken.",
+                "Wait until the server is back, or the recipients have fetched.",
+            )
+
+    def put(
+        self,
+        recipient: ClientId,
+        kind: MessageKind,
+        size: int,
+        body: bytes | str,
+        carries: int | None = None,
+        outgoing: Outgoing | None = None,
+        under: int | None = None,
+        *,
+        though_full: bool = False,
+    ) -> int:
+        """Have a message on disk: its content, or the name of the spool file with it.
+
+        `carries` is the number of the key in it, `under` of the one it is encrypted under, `outgoing` what the history
+        keeps of it. `though_full`: what is there already can't go without it.
+
+        Raises `OutboxFull`.
+        """
+        if not though_full:
+            self.check_room()
+        key = None if under is None else self._store.acknowledged.lost_carrying(under)
+        if key is not None:
+            # Without it nobody can read what is put here. Where it can't be made again, that is told by `resend`.
+            with contextlib.suppress(CipherError, FileUnreadable):
+                self.put_again(key)
+        new_token = token(self._random_bytes(TOKEN_SIZE))
+        return self._store.outbox.add(recipient, kind, size, body, new_token, carries, self._now(), outgoing, under)
+
+    def put_again(self, row: AcknowledgedRow) -> bool:
+        """Have a message on disk, to be sent again, that is possibly lost; whether it is a large one.
+
+        Raises `CipherError` and `FileUnreadable` where its content can't be made again.
+        """
+        body = self._made_again(row)
+        recipient = self._contacts.present_id(row.recipient)
+        if recipient != row.recipient:
+            carries, under = (
+                self._contacts.copied_key(row.recipient, number, recipient) for number in (row.carries, row.under)
+            )
+            row = row._replace(carries=carries, under=under)
+        self._store.outbox.add_again(row, recipient, body, self._now())
+        return isinstance(body, str)
+
+    def _made_again(self, row: AcknowledgedRow) -> bytes | str:
+        """The content as it was sent, or the name of its spool file."""
+        if row.content is not None:
+            return row.content
+        sent = self._store.sent.by_outbox(row.number)
+        key = self._contacts.key_numbered(row.recipient, row.under)
+        is_text = row.kind == MessageKind.TEXT
+        if sent is not None and not is_text and not sent.damaged and sent.path is None:
+            raise FileUnreadable("no copy of its bytes was kept", "Send them as a new message.")
+        if sent is None or key is None or (sent.text if is_text else sent.path) is None:
+            raise CipherError("what this home has of it is damaged")
+        if is_text:
+            content = ciphers.encrypt(key, (sent.text or "").encode("utf-8"))
+            if len(content) != row.size:
+                raise CipherError("the history has another text")
+            return content
+        path = paths.from_kept(sent.path or "")
+        if can_be_sent(path) and not can_be_read_again(path):
+            raise FileUnreadable("no copy of its bytes was kept", f"{path} is no file. Send them as a new message.")
+        digest = _Digest()
+
+        def same_size(came_to: int) -> None:
+            if came_to > row.size:
+                raise FileUnreadable("the file has changed", f"{path} has another size.")
+
+        with file_to_send(path) as (descriptor, size):
+            if size is None:
+                encrypted = encrypted_stream(descriptor, key)
+            else:
+                if ciphers.encrypted_size(size) != row.size:
+                    raise FileUnreadable("the file has changed", f"{path} has another size.")
+                encrypted = encrypted_file(descriptor, path, size, key, None)
+            body, _ = spooled(self._store.spools, _hashed(encrypted, digest), same_size)
+        if row.digest is None or digest.of(row.size) != row.digest:
+            if isinstance(body, str):
+                self._store.spools.forget(body)
+            raise FileUnreadable("the file has changed", f"{path} has another content.")
+        return body
+
+    def make_key(self, contact: Contact) -> tuple[int, bytes]:
+        """Make a symmetric key; its number, and the content of the message that carries it. Raises `NoPublicKey`."""
+        public_key = self._contacts.public_key(contact)
+        key = ciphers.symmetric_key(self._random_bytes(ciphers.SYMMETRIC_KEY_SIZE))
+        sealed = ciphers.seal_key(key, public_key, self._random_bytes)
+        return self._store.keys.add_made(contact.client_id, key, self._now(), public_key), sealed
+
+    def put_new_key(self, contact: Contact, *, though_full: bool = False) -> None:
+        """Make a symmetric key and have it on disk, to be used from now on.
+
+        `though_full` as for `put`. Raises `NoPublicKey`, `OutboxFull`; then none was made.
+        """
+        if not though_full:
+            self.check_room()
+        key, sealed = self.make_key(contact)
+        self.put(contact.client_id, MessageKind.KEY, len(sealed), sealed, carries=key, though_full=True)
+        # The order is kept: whatever is encrypted from now on comes after it.
+        self._store.keys.confirm(key)
+
+    def flush(
+        self,
+        me: ClientId,
+        watched: int | None = None,
+        progress: Progress | None = None,
+        *,
+        wait: bool = True,
+        told: bool = True,
+    ) -> int:
+        """Send all that waits, the oldest first; the message id that the server gave to number `watched`, or 0.
+
+        What becomes of the others is told, but without `told` not that they are sent. One process of a home does this
+        at a time: with `wait` the others wait for it, and without they leave it to that one. Raises what
+        `ServerLink.ask` raises, and `ServerAnsweredError` for `watched`.
+        """
+        with self._store.sender(wait=wait) as mine:
+            return self._flush(me, watched, progress, told=told) if mine else 0
+
+    def _flush(self, me: ClientId, watched: int | None, progress: Progress | None, *, told: bool) -> int:
+        message_id: int | None = None
+        refusal: ServerAnsweredError | None = None
+        held_back: ErrorResponse | None = None
+        blocked: set[ClientId] = set()
+        for waiting in self._store.outbox.waiting():
+            if waiting.recipient in blocked:
+                continue
+            if waiting.tried_at is not None and self._now() - waiting.tried_at > LONGEST_WAIT:
+                self._set_aside(
+                    waiting, "it left so long ago, without an answer, that sending it again might store it twice"
+                )
+                continue
+            if waiting.damaged:
+                self._set_aside(waiting, "its row in store.db was altered or is damaged; send it again")
+                continue
+            try:
+                for row in self._rekeying.fit(waiting):
+                    if row.tried_at is None:
+                        self._store.outbox.trying(row.number, self._now())
+                    answer, digest = self._send(me, row, progress)
+                    if isinstance(answer, StoredResponse) or _is_there_already(row, answer):
+                        stored_as = answer.message_id if isinstance(answer, StoredResponse) else None
+                        self._store.outbox.stored(row.number, stored_as, self._now(), digest)
+                        if row.number == watched:
+                            message_id = stored_as
+                        elif told:
+                            self._tell(f"{self._name(row)} is sent now.")
+                        continue
+                    error = self._refused(row, answer, told=row.number != watched)
+                    if row.number == watched:
+                        refusal = error
+                    if answer.reason in _LATER:
+                        held_back = answer
+                    # Nothing may overtake it on the way to the same recipient.
+                    if answer.reason in _LATER or row.number != waiting.number:
+                        blocked.add(row.recipient)
+                    break
+            except CipherError as error:
+                self._set_aside(waiting, str(error))
+            if held_back is not None and held_back.reason not in _OF_MAILBOX:
+                break
+        if refusal is not None:
+            raise refusal
+        if watched is not None and message_id is None:
+            message_id = self._found_done(watched, held_back)
+        return message_id or 0
+
+    def _found_done(self, number: int, held_back: ErrorResponse | None) -> int:
+        """Say what became of a message that was not sent just now: another process did it, or it has to wait."""
+        if self._store.outbox.is_waiting(number):
+            raise ServerAnsweredError(
+                "An earlier message waits, because the server has no room for it now.",
+                "This one is kept behind it and is sent by itself.",
+                None if held_back is None else held_back.reason,
+                0 if held_back is None else held_back.retry_after,
+            )
+        row = self._store.sent.by_outbox(number)
+        if row is not None and row.problem is not None:
+            raise ServerAnsweredError(row.problem, "It is kept aside: `messageu history` shows it.")
+        return 0 if row is None else row.message_id or 0
+
+    def failed(self) -> list[Failed]:
+        """What was refused for good, the oldest first."""
+        return [
+            Failed(
+                row.recipient, self._contacts.name_of(row.recipient), row.kind, row.queued_at, problem, self._text(row)
+            )
+            for row, problem in self._store.outbox.failed()
+        ]
+
+    def _send(
+        self, me: ClientId, row: OutboxRow, progress: Progress | None
+    ) -> tuple[StoredResponse | ErrorResponse, bytes | None]:
+        """The answer; of a file, the SHA-256 of its content too."""
+        digest = _Digest() if row.kind == MessageKind.FILE else None
+        if row.spool is None:
+            content = row.content or b""
+            if digest is not None:
+                digest.add(content)
+            answer = self._link.ask(SendRequest(me, row.recipient, row.kind, content, row.token))
+        else:
+            request = LargeSendRequest(me, row.recipient, row.kind, row.size, row.token)
+            answer = self._link.ask(request, self.body(row.spool, row.size, progress, digest))
+        came_to = None if digest is None else digest.of(row.size)
+        if isinstance(answer, ErrorResponse):
+            return answer, came_to
+        if not isinstance(answer, StoredResponse) or answer.recipient != row.recipient:
+            raise ServerAnsweredNonsense(
+                "The server gave the answer to another request.", "The message is kept; check server.info."
+            )
+        return answer, came_to
+
+    def body(
+        self, content: bytes | str, size: int, progress: Progress | None, digest: "_Digest | None" = None
+    ) -> Iterator[bytes]:
+        """Give a content, or what the spool file of this name holds, in parts. Raises `StoreBroken`."""
+        passed = 0
+        for part in [content] if isinstance(content, bytes) else self._store.spools.read(content, CHUNK):
+            if digest is not None:
+                digest.add(part)
+            yield part
+            passed += len(part)
+            if progress is not None:
+                progress(passed, size)
+
+    def _refused(self, row: OutboxRow, answer: ErrorResponse, *, told: bool) -> ServerAnsweredError:
+        error = refused(RequestCode.SEND, answer)
+        if answer.reason == RefusalReason.TOKEN_REUSED:
+            error = ServerAnsweredError(
+                "The server has it already, as it was before it was encrypted anew for a recipient who was verified.",
+                "Ask the recipient before you send it again: it might come twice.",
+                answer.reason,
+            )
+        if answer.reason in _LATER:
+            self._store.outbox.surely_not_there(row.number)
+            advice = f"{error.advice} The message is kept and sent again by itself."
+            return ServerAnsweredError(str(error), advice, answer.reason, answer.retry_after)
+        if told or row.again:
+            self._set_aside(row, str(error))
+        else:
+            self._store.outbox.set_aside(row.number, str(error))
+        return error
+
+    def _set_aside(self, row: OutboxRow, problem: str) -> None:
+        if row.again:
+            self._store.outbox.returned(row.number, self._now())
+            self._tell(f"{self._name(row)} was not sent again and stays marked as possibly lost: {problem}")
+            return
+        self._store.outbox.set_aside(row.number, problem)
+        text = self._text(row)
+        quoted = "" if text is None else f" It reads: {text[:200]}"
+        self._tell(f"{self._name(row)} was not sent and is set aside: {problem}{quoted}")
+
+    def _name(self, row: OutboxRow) -> str:
+        recipient = self._contacts.shown_id(row.recipient)
+        return f"The {_KINDS[MessageKind(row.kind)]} for {recipient} of {local_time.shown(row.queued_at)}"
+
+    def _text(self, row: OutboxRow) -> str | None:
+        if row.kind != MessageKind.TEXT or row.content is None:
+            return None
+        for key in self._contacts.decrypting_keys(row.recipient):
+            try:
+                return ciphers.decrypt_text(key, row.content)
+            except CipherError:
+                continue
+        return None
+
+
+def _is_there_already(row: OutboxRow, answer: StoredResponse | ErrorResponse) -> bool:
+    """Whether the server has a message that is sent again, as it was under another key: that one is not lost."""
+    return row.again and isinstance(answer, ErrorResponse) and answer.reason == RefusalReason.TOKEN_REUSED
+
+
+class _Digest:
+    """The SHA-256 of a content that passes by."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._passed = 0
+
+    def add(self, part: bytes) -> None:
+        self._hash.update(part)
+        self._passed += len(part)
+
+    def of(self, size: int) -> bytes | None:
+        """The digest of a content of this size; None where it did not pass whole."""
+        return self._hash.digest() if self._passed == size else None
+
+
+def _hashed(parts: Iterator[bytes], digest: _Digest) -> Iterator[bytes]:
+    for part in parts:
+        digest.add(part)
+        yield part

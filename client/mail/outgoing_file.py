@@ -1,0 +1,207 @@
+"""A file on its way out: opened, looked at, encrypted piece by piece.
+
+Owns: reading what the user sends, and what a typed path means.
+Promises: what is sent has the size that was said at the beginning, or is not sent. Where no size is known before (a
+pipe, a terminal, a file of /proc), all of it is sent, to its end.
+Exposure: reads the path that the user named.
+"""
+
+import os
+import re
+import shlex
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from client.connection.server_link import Progress
+from client.crypto import ciphers
+from client.crypto.ciphers import SymmetricKey
+from client.paths import from_kept
+from client.store.spool import SpoolFile, Spools
+from common.errors import FileUnreadable
+
+CHUNK: Final = 256 * 1024
+STANDARD_INPUT: Final = Path("/dev/stdin")
+_PSEUDO_SIZE: Final = 64 * 1024
+"""Bytes; the largest page of Linux. What says more and has no block is a sparse file."""
+_INHERITED: Final = re.compile(r"/dev/stdin|/(?:dev|proc/self)/fd/([0-9]{1,9})")
+"""Names of what this process has open already."""
+SPOOL_FROM: Final = 64 * 1024
+"""Bytes. A larger outgoing content waits in a file beside the store."""
+
+
+class ToSend(NamedTuple):
+    """An open file: its descriptor, and its size in bytes; None where only reading to the end tells it."""
+
+    descriptor: int
+    size: int | None
+
+
+def meant(typed: str) -> Path:
+    """Give the path that a person means, who typed it or dragged a file to the terminal.
+
+    What is there by the very name that was typed is meant. Else `~` is the home folder, quotes and backslashes are a
+    shell's, and `file://` begins a URI, where that leads to something; and if nothing does, it is what was typed, but
+    for `~`. Raises `FileUnreadable` for nobody's home folder, and for standard input: what is typed comes from there.
+    """
+    if inherited(Path(typed)) == 0:
+        raise FileUnreadable(
+            "file not found", f"{typed}: it is where this was typed. `messageu send --file -` reads it."
+        )
+    literal = Path(typed)
+    read = [literal, *([from_kept(typed)] if typed.startswith("file:///") else [])]
+    with suppress(ValueError):
+        # Where a quote is never closed, it is no shell's.
+        words = shlex.split(typed)
+        read += [Path(word) for word in words if len(words) == 1]
+    if _is_there(literal):
+        return literal
+    try:
+        others = [path.expanduser() for path in read]
+    except RuntimeError as error:
+        raise FileUnreadable("file not found", f"{typed}: {error} Check the path.") from error
+    return next(filter(_is_there, others), others[0])
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        # Too long, out of bounds, or a zero byte in it.
+        return False
+
+
+def inherited(path: Path) -> int | None:
+    """Give the descriptor that a path names, such as /dev/stdin: what is read from it is gone. None for other paths."""
+    found = _INHERITED.fullmatch(str(path))
+    return None if found is None else int(found[1] or 0)
+
+
+def can_be_read_again(path: Path) -> bool:
+    """Whether it is a file, and no pipe: what was read once is there another time."""
+    return inherited(path) is None and path.is_file()
+
+
+def can_be_sent(path: Path) -> bool:
+    """Whether there is something that can be read to its end: no folder, and no disk. Opens nothing."""
+    try:
+        return _has_an_end(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def check_file(path: Path) -> None:
+    """Raise `FileUnreadable` where a path surely can't be sent. Opens nothing: a pipe would notice."""
+    if not can_be_sent(path):
+        if not _is_there(path):
+            raise FileUnreadable(f"There is no file {path}; nothing was sent.", "Check the path.")
+        raise FileUnreadable(f"{path} is no regular file; nothing was sent.", "Name a file; pack a folder first.")
+
+
+def _has_an_end(mode: int) -> bool:
+    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
+
+
+def _tells_its_size(status: os.stat_result) -> bool:
+    """Files of /proc and /sys hold something, and say 0 bytes, or a page; no block of a disk is behind them."""
+    told = status.st_blocks > 0 or status.st_size > _PSEUDO_SIZE
+    return stat.S_ISREG(status.st_mode) and status.st_size > 0 and told
+
+
+@contextmanager
+def file_to_send(path: Path) -> Iterator[ToSend]:
+    """Open what is to be sent. Waits, as every reader does, until somebody writes to a named pipe.
+
+    Raises `FileUnreadable`.
+    """
+    number = inherited(path)
+    try:
+        if number is None:
+            if not _has_an_end(path.stat().st_mode):
+                raise FileUnreadable("file not found", f"{path} is no regular file.")
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        else:
+            # To open it anew would begin at another place of a file, and a socket can't be opened so.
+            descriptor = os.dup(number)
+    except (OSError, ValueError) as error:
+        problem = error.strerror if isinstance(error, OSError) else str(error)
+        raise FileUnreadable("file not found", f"{path}: {problem}. Check the path.") from error
+    try:
+        status = os.fstat(descriptor)
+        if not _has_an_end(status.st_mode):
+            raise FileUnreadable("file not found", f"{path} is no regular file.")
+        yield ToSend(descriptor, status.st_size if number is None and _tells_its_size(status) else None)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def bytes_to_send(data: bytes) -> Iterator[ToSend]:
+    """Have bytes as an open file in memory; its descriptor and its size in bytes."""
+    with os.fdopen(os.memfd_create("messageu"), "w+b") as file:
+        file.write(data)
+        file.seek(0)
+        yield ToSend(file.fileno(), len(data))
+
+
+def encrypted_file(
+    descriptor: int, path: Path, size: int, key: SymmetricKey, progress: Progress | None
+) -> Iterator[bytes]:
+    """The first `size` bytes of an open file, encrypted. Raises `FileUnreadable` where it ends before."""
+    cipher = ciphers.Encryptor(key)
+    passed = 0
+    while passed < size:
+        data = _read(descriptor, min(CHUNK, size - passed))
+        if not data:
+            raise FileUnreadable(f"{path} became shorter while it was sent; nothing was sent.", "Send it again.")
+        passed += len(data)
+        part = cipher.update(data)
+        if part:
+            yield part
+        if progress is not None:
+            progress(passed, size)
+    yield cipher.finish()
+
+
+def encrypted_stream(descriptor: int, key: SymmetricKey) -> Iterator[bytes]:
+    """All that can be read from a descriptor, encrypted. Raises `FileUnreadable`."""
+    cipher = ciphers.Encryptor(key)
+    while data := _read(descriptor, CHUNK):
+        part = cipher.update(data)
+        if part:
+            yield part
+    yield cipher.finish()
+
+
+def _read(descriptor: int, most: int) -> bytes:
+    try:
+        return os.read(descriptor, most)
+    except OSError as error:
+        raise FileUnreadable("The file can't be read to its end; nothing was sent.", str(error.strerror)) from error
+
+
+def spooled(spools: Spools, parts: Iterator[bytes], check: Callable[[int], None]) -> tuple[bytes | str, int]:
+    """An outgoing content, in memory or, if it is large, on disk under the name that is given; and its size in bytes.
+
+    `check` is told how many have come, and raises where they are too many. Raises `StoreBroken` (no room).
+    """
+    first, size = bytearray(), 0
+    spool: SpoolFile | None = None
+    try:
+        for part in parts:
+            size += len(part)
+            check(size)
+            if spool is None and size > SPOOL_FROM:
+                spool = spools.new()
+                spool.write(first)
+            if spool is None:
+                first += part
+            else:
+                spool.write(part)
+        return bytes(first) if spool is None else spool.keep(), size
+    except BaseException:
+        if spool is not None:
+            spool.discard()
+        raise

@@ -1,0 +1,170 @@
+"""Received files on their way to the user's folder.
+
+Owns: their names, and writing them whole or not at all.
+Promises: a file appears under its name when all of it is on disk, mode 0600, and never before; it overwrites nothing
+and never leaves its folder. Until then it lies under a hidden name, locked by the process that writes it; what a kill
+left there is removed by `sweep`. A name is made of the sender's name, with nothing but letters and digits of it, the
+message's number, and an ending by what the content begins with.
+Exposure: decrypts and looks at what strangers sent; the look is at the first bytes alone.
+
+Source: docs/client.md; docs/decisions/0005-names-of-received-files.md.
+"""
+
+import contextlib
+import fcntl
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from client.connection.server_link import Progress
+from client.crypto import ciphers
+from client.crypto.ciphers import SymmetricKey
+from common.errors import FileUnsaved
+
+_PREFIX: Final = ".messageu-"
+_HALF_WRITTEN: Final = re.compile(r"\.messageu-[a-z0-9_]{8}")
+"""What `mkstemp` makes of the prefix."""
+_LOOK_AT: Final = 8192
+"""Bytes of a content that tell what it is."""
+_TEXT_CONTROLS: Final = frozenset("\t\n\r\f\x1b")
+
+
+class Sealed(NamedTuple):
+    """A file as it came: its encrypted content in parts, the size of all of them, and the key to try."""
+
+    content: Iterator[bytes]
+    size: int
+    key: SymmetricKey
+
+
+def save(sealed: Sealed, folder: Path, name: str, progress: Progress | None = None) -> Path:
+    """Decrypt into a fresh file and say where it is. Raises `CipherError`, `FileUnsaved`."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, temporary = _half_written(folder)
+        try:
+            with open(descriptor, "wb") as file:  # noqa: PTH123
+                beginning = b""
+                for part in _decrypted(sealed, progress):
+                    file.write(part)
+                    beginning = beginning or part[:_LOOK_AT]
+                file.flush()
+                os.fsync(descriptor)
+                # Before the file is closed, which gives up its lock.
+                final = _moved(Path(temporary), folder, name, ending(beginning))
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise FileUnsaved(
+            f"A received file can't be saved in {folder} ({error.strerror}); it is kept.",
+            "Make room, or choose another folder with --save-dir, then receive again.",
+        ) from error
+    return final
+
+
+def sweep(folder: Path) -> None:
+    """Remove the half-written files that processes which were killed left in a folder.
+
+    Only files of our own form, owned by this user, that no process holds. A folder that can't be read is left alone:
+    who saves a file there hears of it.
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _HALF_WRITTEN.fullmatch(entry.name):
+                with contextlib.suppress(OSError):
+                    _remove_if_left(entry.path)
+
+
+def _remove_if_left(path: str) -> None:
+    """Raises `OSError` where it is in use, or no longer there."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == 0o600:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            Path(path).unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _half_written(folder: Path) -> tuple[int, str]:
+    """Make a file that no sweep of another process takes for a leftover. Raises `OSError`."""
+    while True:
+        descriptor, path = tempfile.mkstemp(prefix=_PREFIX, dir=folder)
+        try:
+            with contextlib.suppress(OSError):
+                # Where the file system knows no locks, a sweep gets none either.
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor, path
+        except BaseException:
+            os.close(descriptor)
+            Path(path).unlink(missing_ok=True)
+            raise
+        # Swept away in the moment before it was locked.
+        os.close(descriptor)
+
+
+def _decrypted(sealed: Sealed, progress: Progress | None) -> Iterator[bytes]:
+    cipher = ciphers.Decryptor(sealed.key)
+    passed = 0
+    for part in sealed.content:
+        yield cipher.update(part)
+        passed += len(part)
+        if progress is not None:
+            progress(passed, sealed.size)
+    yield cipher.finish()
+
+
+def base_name(sender: str, number: int) -> str:
+    """Give the name of a message's file, without its ending."""
+    safe = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in sender)[:40]
+    return f"messageu-{safe or '_'}-{number}"
+
+
+def ending(beginning: bytes) -> str:
+    """Give a file name's ending by what a content begins with, with its dot; empty where that tells nothing."""
+    import filetype  # type: ignore[import-untyped]  # noqa: PLC0415 - only who receives a file needs it
+
+    known: str | None = filetype.guess_extension(beginning)
+    if known is not None:
+        return f".{known}"
+    return ".txt" if _is_text(beginning) else ""
+
+
+def _is_text(beginning: bytes) -> bool:
+    try:
+        # What was cut off in the midst of a letter is text all the same.
+        text = beginning.decode("utf-8", errors="strict" if len(beginning) < _LOOK_AT else "ignore")
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(letter >= " " or letter in _TEXT_CONTROLS for letter in text)
+
+
+def _moved(temporary: Path, folder: Path, name: str, end: str) -> Path:
+    """Give a file a name that nobody has, taken by an empty one that it then replaces."""
+    final = _reserve(folder, name, end)
+    try:
+        temporary.replace(final)
+    except BaseException:
+        final.unlink(missing_ok=True)
+        raise
+    return final
+
+
+def _reserve(folder: Path, name: str, end: str) -> Path:
+    """Take a name that nobody has."""
+    for attempt in range(1_000_000):
+        # The folder may be reached over links; what lies in it under this name must not be one.
+        path = folder.resolve() / f"{name}{f'-{attempt}' if attempt else ''}{end}"
+        try:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+        except FileExistsError:
+            continue
+        return path
+    raise FileExistsError(17, "every name is taken")

@@ -1,0 +1,125 @@
+"""Receiving: fetch what waits, give it, wait for more.
+
+Owns: the order of it: the outbox first, then the server, then the user; and the patience.
+Promises: what was fetched is given even when fetching failed half-way; the failure is raised after it.
+Exposure: as `client.mail.inbox`.
+
+Source: docs/client-protocol.md, docs/journeys.md.
+"""
+
+from collections.abc import Callable, Generator
+from typing import NamedTuple
+
+from client.client_context import Line
+from client.connection.retry import Insistence
+from client.connection.server_link import Progress
+from client.mail.inbox import LONGEST_SERVER_WAIT, Inbox
+from client.mail.outbox import Outbox
+from client.messages import Received
+from common.client_protocol.codes import Feature
+from common.errors import ClientError
+
+
+class Receiving:
+    """What comes for a user."""
+
+    def __init__(
+        self,
+        line: Line,
+        inbox: Inbox,
+        outbox: Outbox,
+        insistence: Insistence,
+        look_up_names: Callable[[], None],
+        now: Callable[[], int],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._account, self._store, self._link, self._greeting = line
+        self._inbox = inbox
+        self._outbox = outbox
+        self._insistence = insistence
+        self._look_up_names = look_up_names
+        self._now = now
+        self._monotonic = monotonic
+
+    def receive(
+        self,
+        wait: float = 0.0,
+        progress: Progress | None = None,
+        most: int | None = None,
+        *,
+        send_waiting: bool = True,
+        saving: Progress | None = None,
+    ) -> Generator[Received, bool | None]:
+        """Fetch what waits at the server, and give everything that was not received yet, the oldest first.
+
+        With `most`, so many messages of it; the others stay for the next time. What waits in the outbox is sent first,
+        where `send_waiting`. `progress` is told how far fetching is, `saving` how far a file is decrypted.
+
+        Where there is nothing, it waits up to `wait` seconds for mail, without polling; a server of the published
+        protocol alone can't do that and is asked once. A message counts as received when the caller comes back for
+        the next one, or sends True, which ends it; where he does neither, because the program died, it is given once
+        more, as `repeated`. What was fetched is given even when fetching failed half-way; the failure is raised after
+        it. Raises `HomeInUse`.
+        """
+        end = self._monotonic() + wait
+        patience = given = 0
+        look_up_names = _once(self._look_up_names)
+        with self._store.receiver():
+            self._store.sweep(self._now())
+            while True:
+                failure: ClientError | None = None
+                fetched = _Fetched(can_wait=False, more=False)
+                try:
+                    fetched = self._fetch(patience, progress, send_waiting=send_waiting)
+                except ClientError as error:
+                    failure = error
+                left = None if most is None else most - given
+                shown, unsaved, enough = yield from self._inbox.unread(look_up_names, left, saving)
+                if enough:
+                    return
+                given += shown
+                if fetched.more:
+                    # A file that can't be saved is tried again with what comes next, and told in the end.
+                    patience, send_waiting = 0, False
+                    continue
+                for problem in (failure, unsaved):
+                    if problem is not None:
+                        raise problem
+                # The server waits for whole seconds.
+                patience = min(round(end - self._monotonic()), LONGEST_SERVER_WAIT)
+                if given or not fetched.can_wait or patience <= 0:
+                    return
+
+    def fetch(self) -> None:
+        """Bring the waiting mail into the store, to be given later. Raises what `receive` raises."""
+        with self._store.receiver():
+            while self._fetch(0, None, send_waiting=False).more:
+                pass
+
+    def _fetch(self, wait: int, progress: Progress | None, *, send_waiting: bool) -> "_Fetched":
+        """Bring waiting mail into the store: all, or so much that it is time to show it."""
+        me = self._account.identity().client_id
+        self._link.connect()
+        if send_waiting and self._greeting.offers(Feature.SEND_ONCE):
+            # Where another process does that just now, it is left to it.
+            self._outbox.flush(me, wait=False)
+        return self._insistence.do(lambda watch: self._fetch_once(wait, watch), progress)
+
+    def _fetch_once(self, wait: int, progress: Progress) -> "_Fetched":
+        self._link.connect()
+        if self._greeting.offers(Feature.FETCH):
+            return _Fetched(can_wait=True, more=self._inbox.fetch(wait, progress))
+        return _Fetched(can_wait=False, more=self._inbox.pull(progress))
+
+
+class _Fetched(NamedTuple):
+    """Whether the server can wait for mail, and whether more of it may be there now."""
+
+    can_wait: bool
+    more: bool
+
+
+def _once(do: Callable[[], None]) -> Callable[[], None]:
+    """Do something at the first call alone."""
+    left = [do]
+    return lambda: left.pop()() if left else None

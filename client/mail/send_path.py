@@ -1,0 +1,176 @@
+"""One content on its way out: through the outbox, or, with the published protocol, straight to the server.
+
+Owns: which of the two ways a content takes, and what is noted of it.
+Promises: on a proven connection a message goes through the outbox: what can't be sent now is kept, and the error says
+so. With the published protocol it is sent or not, and where the answer is lost nobody can say which.
+Exposure: believes the server when it says that a message is stored.
+
+Source: docs/client-protocol.md; docs/guarantees.md.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from client.client_context import Line
+from client.connection.handshake import Tell
+from client.connection.retry import Insistence
+from client.connection.server_errors import refused, unexpected
+from client.connection.server_link import Progress
+from client.mail.outbox import Outbox
+from client.messages import Sent
+from client.store.sent import Outgoing
+from client.trust.contacts import Contact, Contacts
+from common.client_protocol.codes import Feature, RequestCode
+from common.client_protocol.requests import LargeSendRequest, SendRequest
+from common.client_protocol.responses import ErrorResponse, StoredResponse
+from common.errors import (
+    ClientError,
+    FileUnreadable,
+    ServerAnsweredError,
+    ServerSilent,
+    ServerUnreachable,
+    StoreBroken,
+)
+from common.values import MessageKind
+
+_KEPT: Final = "The message is kept; it is sent, once, before anything else that you send."
+_KEY_KEPT: Final = "The symmetric key is kept, and sent before anything else; what you were sending is not."
+
+
+class Dispatch:
+    """The two ways to the server."""
+
+    def __init__(
+        self,
+        line: Line,
+        contacts: Contacts,
+        outbox: Outbox,
+        insistence: Insistence,
+        tell: Tell,
+        now: Callable[[], int],
+    ) -> None:
+        self._account, self._store, self._link, self._greeting = line
+        self._contacts = contacts
+        self._outbox = outbox
+        self._insistence = insistence
+        self._tell = tell
+        self._now = now
+
+    def catch_up(self, progress: Progress | None = None) -> ClientError | None:
+        """Connect, and send what waits in the outbox: it goes before anything new.
+
+        Gives the reason why there is no server, where that is no reason to give up: messages of an account that has
+        proven itself wait in the outbox.
+        """
+        me = self._account.identity().client_id
+        try:
+            self._link.connect()
+            if self._greeting.offers(Feature.SEND_ONCE):
+                self._outbox.flush(me, None, progress)
+        except (ServerUnreachable, ServerSilent) as error:
+            if not self._greeting.has_proven:
+                raise
+            return error
+        return None
+
+    def goes_through_the_outbox(self, offline: ClientError | None) -> bool:
+        """Whether what is sent now is kept until the server has it; `offline` is what `catch_up` gave."""
+        return offline is not None or self._greeting.offers(Feature.SEND_ONCE)
+
+    def send(
+        self,
+        contact: Contact,
+        kind: MessageKind,
+        content: bytes,
+        offline: ClientError | None,
+        key: int | None = None,
+        *,
+        under: int | None = None,
+        outgoing: Outgoing | None = None,
+    ) -> Sent:
+        """Send a content that is in memory; `key` is the number of the shared key in it, `under` of that around it."""
+        if self.goes_through_the_outbox(offline):
+            return self.send_once(
+                contact, kind, len(content), content, offline, key=key, under=under, outgoing=outgoing
+            )
+        request = SendRequest(self._account.identity().client_id, contact.client_id, kind, content)
+        if key is None:
+            return self.noted(contact, kind, outgoing, lambda: self.ask_to_store(contact, request, iter(())))
+        try:
+            sent = self.ask_to_store(contact, request, iter(()))
+        except (ServerUnreachable, ServerAnsweredError):
+            # It surely never arrived. After any other failure it may have: then what comes under it must be
+            # readable, while to encrypt with it would be a gamble.
+            self._store.keys.drop(key)
+            raise
+        self._store.keys.confirm(key)
+        return sent
+
+    def noted(self, contact: Contact, kind: int, outgoing: Outgoing | None, ask: Callable[[], Sent]) -> Sent:
+        """Send without the outbox, and note in the history what became of it; not of a key or a request for one."""
+        if outgoing is None:
+            return ask()
+        number = self._store.sent.add(contact.client_id, kind, outgoing, self._now())
+        try:
+            sent = ask()
+        except (ServerUnreachable, ServerAnsweredError, FileUnreadable) as error:
+            self._store.sent.failed(number, str(error))
+            raise
+        self._store.sent.stored(number, sent.message_id, self._now())
+        return sent
+
+    def ask_to_store(self, contact: Contact, request: SendRequest | LargeSendRequest, body: Iterator[bytes]) -> Sent:
+        """Have the server store a message, without the outbox. Raises `ServerSilent` where nobody knows."""
+        try:
+            answer = self._link.ask(request, body)
+        except ServerSilent as error:
+            raise ServerSilent(
+                f"{error} Whether the message was stored is unknown.",
+                f"Ask {self._contacts.shown(contact)} before you send it again: it might come twice.",
+            ) from error
+        if isinstance(answer, ErrorResponse):
+            raise refused(RequestCode.SEND, answer)
+        if not isinstance(answer, StoredResponse) or answer.recipient != contact.client_id:
+            raise unexpected(answer)
+        return Sent(contact, answer.message_id)
+
+    def send_once(
+        self,
+        contact: Contact,
+        kind: MessageKind,
+        size: int,
+        content: bytes | str,
+        offline: ClientError | None,
+        *,
+        key: int | None = None,
+        under: int | None = None,
+        progress: Progress | None = None,
+        outgoing: Outgoing | None = None,
+    ) -> Sent:
+        """Send through the outbox; `content` is the content or the name of its spool file."""
+        number = self._outbox.put(contact.client_id, kind, size, content, key, outgoing, under)
+        if key is not None:
+            # The outbox keeps the order: whatever is encrypted from now on comes after it.
+            self._store.keys.confirm(key)
+        if offline is not None:
+            raise _kept(offline) from offline
+        try:
+            me = self._account.identity().client_id
+            message_id = self._insistence.do(lambda watch: self._outbox.flush(me, number, watch), progress)
+        except (ServerUnreachable, ServerSilent, StoreBroken) as error:
+            raise _kept(error) from error
+        except ClientError as error:
+            error.kept = self._store.outbox.is_waiting(number)
+            raise
+        except KeyboardInterrupt:
+            # Of a key: what was to be sent under it is not here yet.
+            self._tell(_KEPT if key is None else _KEY_KEPT)
+            raise
+        return Sent(contact, message_id)
+
+
+def _kept(error: ClientError) -> ClientError:
+    """The same failure, of a message that waits in the outbox."""
+    kept = type(error)(str(error), f"{error.advice} {_KEPT}")
+    kept.kept = True
+    return kept

@@ -1,0 +1,254 @@
+"""Texts and files on their way out, at once or in two steps.
+
+Owns: what is encrypted, under which key, and what the history keeps of it.
+Promises: what is kept is on disk when `keep_text` and `keep_file` return; a file that changes while it is sent is not.
+Exposure: reads the files that the user names.
+
+Source: docs/client-protocol.md; docs/guarantees.md.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from client import paths
+from client.client_context import Line
+from client.connection.retry import Insistence
+from client.connection.server_link import Progress
+from client.crypto import ciphers
+from client.crypto.ciphers import SymmetricKey
+from client.mail.history import History
+from client.mail.outbox import Outbox
+from client.mail.outgoing_file import (
+    ToSend,
+    bytes_to_send,
+    encrypted_file,
+    encrypted_stream,
+    file_to_send,
+    inherited,
+    spooled,
+)
+from client.mail.send_path import Dispatch
+from client.messages import Sent, SentMessage
+from client.store.keys import KeyRow
+from client.store.sent import Outgoing
+from client.trust.contacts import Contact, Contacts
+from client.trust.directory import Directory
+from client.trust.key_exchange import Agreement
+from common.client_protocol.codes import Feature
+from common.client_protocol.fields import LARGEST_CONTENT, SEND_HEAD
+from common.client_protocol.requests import LargeSendRequest
+from common.errors import ClientError, FileUnreadable, ServerUnreachable, ValueRejected
+from common.values import MessageKind
+
+
+class Sending:
+    """What a user sends."""
+
+    def __init__(
+        self,
+        line: Line,
+        contacts: Contacts,
+        directory: Directory,
+        agreement: Agreement,
+        dispatch: Dispatch,
+        outbox: Outbox,
+        history: History,
+        insistence: Insistence,
+    ) -> None:
+        self._account, self._store, self._link, self._greeting = line
+        self._contacts = contacts
+        self._directory = directory
+        self._agreement = agreement
+        self._dispatch = dispatch
+        self._outbox = outbox
+        self._history = history
+        self._insistence = insistence
+        self._read_already: set[int] = set()
+
+    def send_text(self, name: str, text: str) -> Sent:
+        """Send a text under the shared key (150). Raises `NoSharedKey`, `ValueRejected` (no Unicode)."""
+        contact = self._directory.contact(name)
+        plain = plain_text(text)
+        had_key = self._contacts.has_sending_key(contact)
+        offline = self._dispatch.catch_up()
+        key = self._key_after_catching_up(contact, offline, had_key=had_key)
+        content = ciphers.encrypt(key.key, plain)
+        return self._dispatch.send(
+            contact, MessageKind.TEXT, content, offline, under=key.number, outgoing=Outgoing(text, None)
+        )
+
+    def send_file(
+        self,
+        name: str,
+        path: Path,
+        progress: Progress | None = None,
+        preparing: Progress | None = None,
+        called: str | None = None,
+    ) -> Sent:
+        """Send a file's bytes under the shared key (153); the history has them under the path, or as they are `called`.
+
+        Through the outbox they are encrypted first, which `preparing` is told of. So are those whose number is not
+        known before, with the published protocol too: what is read from a pipe can't be read again. A large file starts
+        over by itself when the connection breaks. Raises `FileUnreadable`, `NoSharedKey`, `StoreBroken` (no room).
+        """
+        outgoing = Outgoing(None, paths.kept(path.absolute()) if called is None else paths.plain(called))
+        return self._send_contents(name, path, file_to_send(path), outgoing, progress, preparing)
+
+    def send_bytes(
+        self, name: str, data: bytes, progress: Progress | None = None, preparing: Progress | None = None
+    ) -> Sent:
+        """Send the contents of a file that is nowhere but in memory, as `send_file` does; the history has no path."""
+        return self._send_contents(
+            name, Path("the data"), bytes_to_send(data), Outgoing(None, None), progress, preparing
+        )
+
+    def _send_contents(
+        self,
+        name: str,
+        path: Path,
+        opening: AbstractContextManager[ToSend],
+        outgoing: Outgoing,
+        progress: Progress | None,
+        preparing: Progress | None,
+    ) -> Sent:
+        contact = self._directory.contact(name)
+        had_key = self._contacts.has_sending_key(contact)
+        offline = self._dispatch.catch_up(progress)
+        key = self._key_after_catching_up(contact, offline, had_key=had_key)
+        through_the_outbox = self._dispatch.goes_through_the_outbox(offline)
+        with opening as (descriptor, plain_size):
+            if plain_size is not None and not through_the_outbox:
+                size = ciphers.encrypted_size(plain_size)
+                self._check_size(size)
+
+                def parts(watch: Progress) -> Iterator[bytes]:
+                    os.lseek(descriptor, 0, os.SEEK_SET)
+                    return encrypted_file(descriptor, path, plain_size, key.key, watch)
+
+                return self._send_published(contact, size, parts, outgoing, progress)
+            if through_the_outbox:
+                self._outbox.check_room()
+            content, size = self._encrypted(ToSend(descriptor, plain_size), path, key.key, preparing)
+        if through_the_outbox:
+            return self._dispatch.send_once(
+                contact, MessageKind.FILE, size, content, offline, under=key.number, progress=progress,
+                outgoing=outgoing,
+            )  # fmt: skip
+        try:
+            return self._send_published(
+                contact, size, lambda watch: self._outbox.body(content, size, watch), outgoing, progress
+            )
+        finally:
+            if isinstance(content, str):
+                self._store.spools.forget(content)
+
+    def _send_published(
+        self,
+        contact: Contact,
+        size: int,
+        parts: Callable[[Progress], Iterator[bytes]],
+        outgoing: Outgoing,
+        progress: Progress | None,
+    ) -> Sent:
+        """Send a file by 603; `parts` gives its encrypted content, once for each attempt."""
+        me = self._account.identity().client_id
+        request = LargeSendRequest(me, contact.client_id, MessageKind.FILE, size)
+
+        def ask(watch: Progress) -> Sent:
+            return self._dispatch.ask_to_store(contact, request, parts(watch))
+
+        # Where all of it was out and no answer came, nobody knows whether the server has it.
+        again = (ServerUnreachable,)
+        return self._dispatch.noted(contact, request.kind, outgoing, lambda: self._insistence.do(ask, progress, again))
+
+    def keep_text(self, name: str, text: str) -> SentMessage:
+        """Put a text into the outbox, behind a new symmetric key where there is none to send under.
+
+        It is on disk when this returns. Raises `NoPublicKey`, `KeyChanged`, `OutboxFull`, `ValueRejected`.
+        """
+        assert self._greeting.has_proven
+        contact = self._directory.contact(name)
+        plain = plain_text(text)
+        key = self._agreement.key_at_hand(contact)
+        content = ciphers.encrypt(key.key, plain)
+        return self._keep(contact, MessageKind.TEXT, len(content), content, Outgoing(text, None), key.number)
+
+    def keep_file(self, name: str, path: Path, progress: Progress | None = None) -> SentMessage:
+        """Put a file into the outbox, encrypted, as `keep_text` does a text. Raises `FileUnreadable` too."""
+        assert self._greeting.has_proven
+        contact = self._directory.contact(name)
+        with file_to_send(path) as file:
+            if file.size is not None:
+                # Before a key is made.
+                self._check_size(ciphers.encrypted_size(file.size))
+            key = self._agreement.key_at_hand(contact)
+            content, size = self._encrypted(file, path, key.key, progress)
+        outgoing = Outgoing(None, paths.kept(path.absolute()))
+        return self._keep(contact, MessageKind.FILE, size, content, outgoing, key.number)
+
+    def send_waiting(self, watched: SentMessage | None = None, progress: Progress | None = None) -> None:
+        """Send what waits, the oldest first. Raises what `ServerLink.ask` raises; `ServerAnsweredError` where the
+        server does not take `watched` now, or ever.
+        """
+        me = self._account.identity().client_id
+        self._link.connect()
+        if self._greeting.offers(Feature.SEND_ONCE):
+            self._outbox.flush(me, None if watched is None else watched.outbox, progress)
+
+    def now(self, message: SentMessage) -> SentMessage:
+        """Give the present state of a message that went through the outbox."""
+        found = None if message.outbox is None else self._history.by_outbox(message.outbox)
+        return message if found is None else found
+
+    def _key_after_catching_up(self, contact: Contact, offline: ClientError | None, *, had_key: bool) -> KeyRow:
+        """A key to send under; a new one where the one that waited was set aside meanwhile. Raises `NoSharedKey`."""
+        if had_key and self._dispatch.goes_through_the_outbox(offline):
+            return self._agreement.key_at_hand(contact)
+        return self._contacts.sending_key(contact)
+
+    def _keep(
+        self, contact: Contact, kind: MessageKind, size: int, content: bytes | str, outgoing: Outgoing, under: int
+    ) -> SentMessage:
+        number = self._outbox.put(contact.client_id, kind, size, content, None, outgoing, under)
+        kept = self._history.by_outbox(number)
+        assert kept is not None
+        return kept
+
+    def _encrypted(
+        self, file: ToSend, path: Path, key: SymmetricKey, preparing: Progress | None
+    ) -> tuple[bytes | str, int]:
+        """A file's content, encrypted, in memory or, if it is large, on disk under the name that is given; its size."""
+        if file.size is not None:
+            self._check_size(ciphers.encrypted_size(file.size))
+            parts = encrypted_file(file.descriptor, path, file.size, key, preparing)
+        else:
+            number = inherited(path)
+            if number is not None:
+                if number in self._read_already:
+                    raise FileUnreadable(
+                        f"{path} was sent already, and can't be read twice; nothing was sent.",
+                        "Write it to a file first, and send that one.",
+                    )
+                self._read_already.add(number)
+            parts = encrypted_stream(file.descriptor, key)
+        return spooled(self._store.spools, parts, self._check_size)
+
+    def _check_size(self, size: int) -> None:
+        """Raise `FileUnreadable` for what is larger than the server takes; of a pipe `size` is what has come of it."""
+        session = self._greeting.session
+        largest = LARGEST_CONTENT if session is None else min(LARGEST_CONTENT, session.max_payload - SEND_HEAD.size)
+        if size > largest:
+            raise FileUnreadable(
+                "The file is too large for this server; nothing was sent.",
+                f"It takes {largest:,} bytes, and encrypted the file has {size:,}.",
+            )
+
+
+def plain_text(text: str) -> bytes:
+    """Give a text as it is encrypted. Raises `ValueRejected`."""
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueRejected("The text is not valid Unicode; nothing was sent.") from error

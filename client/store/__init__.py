@@ -1,0 +1,20 @@
+"""What stands in store.db: one module for each thing that is kept there.
+
+Owns: the schema and every statement of SQL in the client; `client.store.home_store` opens it all and hands it out.
+Promises: what a method stored is on disk when it returns; what a method changes, it changes in one transaction.
+Exposure: as `client.store.home_store`.
+
+    module     what it knows
+    ────────   ──────────────────────────────────────────────────────────────────────
+    schema     the tables, and what each version added
+    database   opening and migrating, transactions, failures in words
+    sealing    which columns are secret, and how they are sealed under a passphrase
+    settings   settings and cursors, and the server of the first proof
+    contacts   whom the server listed
+    pins       under which id and key a name was first met
+    keys       symmetric keys
+    inbox      received messages
+    outbox     messages to be sent
+    sent       what was sent, for the history
+    spool      large contents, in files beside the database
+"""

@@ -1,0 +1,137 @@
+"""A store that came from outside: what each row of it has to be before it may become this home's.
+
+Owns: the condition of each table, and the spool files that belong to rows.
+Promises: what passes is a store that this program could have written: ids, sizes, numbers and times in their ranges,
+names of ours for large contents, and these are there, with the size that their rows tell. Anything else is a
+`StoreBroken` that names the table and the row.
+Exposure: somebody else chose every byte; `foreign` of the database looks at its form before.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from client.store.database import Database, foreign
+from client.store.spool import spool_name
+from common.errors import StoreBroken
+
+_ID: Final = "length({0}) = 16"
+_NUMBER: Final = "{0} BETWEEN 1 AND 9007199254740992"
+_TIME: Final = "{0} BETWEEN 0 AND 253402300799999"
+"""Unix milliseconds of our own clock, up to the year 9999."""
+_SIZE: Final = "{0} BETWEEN 0 AND 4294967295"
+_FLAG: Final = "{0} IN (0, 1)"
+_NAME: Final = "length({0}) BETWEEN 1 AND 254 AND {0} NOT GLOB '*[^ -~]*'"
+_KEY: Final = "length({0}) = 160"
+_ANY_NUMBER: Final = "{0} BETWEEN 0 AND 9223372036854775807"
+_COUNT: Final = "{0} BETWEEN 0 AND 9007199254740992"
+_BYTE: Final = "{0} BETWEEN 0 AND 255"
+
+
+def _or_none(condition: str) -> str:
+    return f"({{0}} IS NULL OR {condition})"
+
+
+_TEXT: Final = "length({0}) <= 268435456"
+_CONTENT: Final = "length({0}) <= 1048576"
+_COLUMNS: Final = {
+    "setting": {
+        "name": "length({0}) BETWEEN 1 AND 100 AND (({0} NOT GLOB 'watch_aside:*' AND {0} NOT GLOB 'watch_tries:*') OR "
+        "(length({0}) = 28 AND substr({0}, 13) NOT GLOB '*[^0-9]*'))",
+        "value": "length({0}) <= 65536 AND ((name <> 'watch_cursor' AND name NOT GLOB 'watch_tries:*') OR "
+        "(length({0}) BETWEEN 1 AND 16 AND {0} NOT GLOB '*[^0-9]*'))",
+    },
+    "contact": {
+        "client_id": _ID, "name": _NAME, "listed": _FLAG, "public_key": _or_none(_KEY),
+        "key_asked": "{0} BETWEEN 0 AND 9007199254740992",
+    },
+    "shared_key": {
+        "number": _NUMBER, "contact": _ID, "key": "length({0}) BETWEEN 16 AND 256", "made": _FLAG, "usable": _FLAG,
+        "added_at": _TIME, "message": _or_none(_NUMBER), "sealed_to": _or_none(_KEY), "unasked": _FLAG,
+        "after": _COUNT,
+    },
+    "pull": {"number": _NUMBER, "complete": _FLAG},
+    "inbox": {
+        "number": _NUMBER, "sender": _ID, "kind": _BYTE, "size": _SIZE, "content": _or_none(_CONTENT),
+        "digest": "length({0}) = 32", "server_number": _ANY_NUMBER, "token": _or_none(_ID), "pull": _or_none(_NUMBER),
+        "received_at": _TIME, "accepted_at": _or_none(_ANY_NUMBER), "sender_proven": _FLAG,
+        "state": "{0} BETWEEN 0 AND 3", "repeated": _FLAG, "late": _FLAG,
+        "saved_path": _or_none(f"({_TEXT} AND state IN (1, 2))"),
+    },
+    "outbox": {
+        "number": _NUMBER, "token": _ID, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 4", "size": _SIZE,
+        "content": _or_none(_CONTENT), "shared_key": _or_none(_NUMBER), "queued_at": _TIME, "problem": _or_none(_TEXT),
+        "under": _or_none(_NUMBER), "tried_at": _or_none(_TIME), "again": _FLAG,
+        "digest": _or_none("length({0}) = 32"),
+    },
+    "acknowledged": {
+        "number": _NUMBER, "token": _ID, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 4", "size": _SIZE,
+        "content": _or_none(_CONTENT), "shared_key": _or_none(_NUMBER), "under": _or_none(_NUMBER),
+        "digest": _or_none("length({0}) = 32"), "acknowledged_at": _TIME, "lost": _FLAG,
+    },
+    "server": {"server_id": _ID, "generation": _ANY_NUMBER, "ack": _ANY_NUMBER},
+    "sent": {
+        "number": _NUMBER, "recipient": _ID, "kind": "{0} BETWEEN 1 AND 4", "text": _or_none(_TEXT),
+        "path": _or_none(_TEXT), "queued_at": _TIME, "stored_at": _or_none(_TIME),
+        "message_id": _or_none(_ANY_NUMBER), "problem": _or_none(_TEXT), "outbox": _or_none(_NUMBER),
+        "after": _COUNT,
+    },
+    "pin": {
+        "client_id": _ID, "name": _NAME, "public_key": _KEY, "since": _TIME, "verified_at": _or_none(_TIME),
+        "offered_id": _or_none(_ID), "offered_key": _or_none(_KEY), "offered_since": _or_none(_TIME),
+    },
+    "vault": {"wrapped": "length({0}) BETWEEN 1 AND 4096"},
+    # Who exports has settled it; what stands here would be written into the home.
+    "rewrite": {"name": "0", "content": "0"},
+    # What AUTOINCREMENT goes on from: at its end no row could be added any more.
+    "sqlite_sequence": {"seq": "{0} BETWEEN 0 AND 9007199254740992"},
+}  # fmt: skip
+"""By table and column, but for `spool`, the condition that a value fulfils."""
+_SPOOLING: Final = ("inbox", "outbox")
+
+
+def check_foreign_store(path: Path, spool_folder: Path) -> None:
+    """Look at every row of a store that is not yet this home's, of whichever version. Raises `StoreBroken`."""
+    with foreign(path) as database:
+        for table, columns in _COLUMNS.items():
+            there = {name for (name,) in database.rows("SELECT name FROM pragma_table_info(?)", table)}
+            for column in sorted(there & columns.keys()):
+                _check_column(database, table, column, columns[column].format(column))
+        for table in _SPOOLING:
+            _check_spools(database, table, spool_folder)
+
+
+def forget_files_to_send(path: Path) -> None:
+    """Let a store that was checked, and is not yet this home's, name no file that might be sent again.
+
+    Whoever made it chose the paths in its history. Raises `StoreBroken`.
+    """
+    database = Database.open(path)
+    try:
+        with database.transaction():
+            database.run("DELETE FROM acknowledged WHERE kind NOT IN (1, 2, 3)")
+    finally:
+        database.close()
+
+
+def _check_column(database: Database, table: str, column: str, condition: str) -> None:
+    # The names and the conditions are our own text.
+    query = f"SELECT count(*) FROM {table} WHERE NOT coalesce({condition}, 0)"  # noqa: S608
+    wrong = int(database.value(query) or 0)
+    if wrong:
+        raise StoreBroken(
+            f"store.db, {column} of {table}, holds what no MessageU wrote, {wrong} times.", "Use another export."
+        )
+
+
+def _check_spools(database: Database, table: str, folder: Path) -> None:
+    query = f"SELECT number, spool, size, content IS NULL FROM {table} WHERE spool IS NOT NULL"  # noqa: S608
+    for number, spool, size, alone in database.rows(query):
+        path = folder / spool_name(spool)
+        try:
+            fits = alone and not path.is_symlink() and path.is_file() and path.stat().st_size == size
+        except OSError:
+            fits = False
+        if not fits:
+            raise StoreBroken(
+                f"store.db, row {number} of {table}, names a large content that is not there.", "Export again."
+            )

@@ -1,0 +1,280 @@
+"""The home's store.db: what must outlive the program.
+
+Owns: opening it, the locks between the processes of one home, and changes that take all of it; what stands in it is in
+`client.store`.
+Promises: what a method stored is on disk when it returns (WAL, synchronous=FULL); the files are mode 0600; a failure
+is a `StoreBroken` that says what to do. Several processes may use one home; one at a time receives (`receiver`), and
+one at a time empties the outbox (`sender`).
+A home that can't be written is read all the same, where that is asked for, from a copy of the database in memory.
+Where the home has a passphrase, every secret in it is sealed for its place in the store.
+Exposure: holds shared keys and mail; without a passphrase in the clear: who can read the home can read them. With one
+it holds what somebody who can write to the home may have altered or moved: such a row is found, and not believed.
+
+Source: docs/guarantees.md, docs/journeys.md.
+"""
+
+import contextlib
+import fcntl
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final, Self
+
+from client.crypto.ciphers import RandomBytes
+from client.store import schema
+from client.store.acknowledged import AcknowledgedTable
+from client.store.contacts import ContactTable
+from client.store.database import Database, told
+from client.store.inbox import InboxTable
+from client.store.keys import KeyTable
+from client.store.outbox import OutboxTable
+from client.store.pins import PinTable
+from client.store.schema import VERSION
+from client.store.sealing import ERASE_DUE, Sealing
+from client.store.sent import SentTable
+from client.store.settings import ServerTable, Settings
+from client.store.spool import Spools
+from common.errors import HomeInUse, StoreBroken, StoreUnwritable
+from common.filesystem import NO_LEAVE, NO_ROOM
+
+STORE_FILE: Final = schema.STORE_FILE
+SPOOL_FOLDER: Final = "store.spool"
+LOCK_FILE: Final = "store.lock"
+SENDER_LOCK_FILE: Final = "outbox.lock"
+WATCH_LOCK_FILE: Final = "watch.lock"
+USE_FILE: Final = "store.use"
+"""Locked, shared by all who have the store open; whoever changes the passphrase wants it alone."""
+
+
+class Store:
+    """The home's store, with its parts as attributes. Used from one thread."""
+
+    def __init__(
+        self,
+        home: Path,
+        database: Database,
+        use: int,
+        random_bytes: RandomBytes = os.urandom,
+        unlocked: Sealing | None = None,
+        *,
+        to_read: bool = False,
+    ) -> None:
+        self._home = home
+        self._to_read = to_read
+        self._database = database
+        self._use = use
+        self._snapshots: list[BinaryIO] = []
+        self.sealing = Sealing(database, random_bytes, unlocked)
+        self.settings = Settings(database)
+        self.server = ServerTable(database)
+        self.contacts = ContactTable(database)
+        self.pins = PinTable(database)
+        self.spools = Spools(home / SPOOL_FOLDER)
+        self.inbox = InboxTable(database, self.sealing, self.spools)
+        self.keys = KeyTable(database, self.sealing, self.inbox)
+        self.sent = SentTable(database, self.sealing)
+        self.acknowledged = AcknowledgedTable(database, self.sealing)
+        self.outbox = OutboxTable(database, self.sealing, self.spools, self.sent, self.acknowledged)
+
+    @classmethod
+    def open(cls, home: Path, unlocked: Sealing | None = None) -> Self:
+        """Open the home's store, making it where there is none. Raises `StoreBroken`.
+
+        `unlocked`: of another opening of the same store, whose passphrase was given already.
+        """
+        path = home / STORE_FILE
+        with told(path):
+            # Made before SQLite does, so that neither it nor its WAL is ever readable by others.
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                os.fchmod(descriptor, 0o600)
+            finally:
+                os.close(descriptor)
+            use = os.open(home / USE_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                # Waits while another process changes the passphrase.
+                fcntl.flock(use, fcntl.LOCK_SH)
+                database = Database.open(path)
+                try:
+                    return cls(home, database, use, unlocked=unlocked)
+                except BaseException:
+                    database.close()
+                    raise
+            except BaseException:
+                os.close(use)
+                raise
+
+    @classmethod
+    def open_to_read(cls, home: Path) -> Self:
+        """Open the home's store; where it can't be written, a copy of it in memory: see `unwritable`.
+
+        Raises `StoreBroken`.
+        """
+        try:
+            store = cls.open(home)
+        except StoreUnwritable as error:
+            return cls._open_copy(home, error)
+        store._to_read = True
+        return store
+
+    @classmethod
+    def _open_copy(cls, home: Path, because: StoreUnwritable) -> Self:
+        path = home / STORE_FILE
+        with told(path):
+            use = _open_lock(home / USE_FILE, to_read=True)
+            try:
+                if use is not None:
+                    fcntl.flock(use, fcntl.LOCK_SH)
+                database = Database.open_copy(path, because)
+                try:
+                    return cls(home, database, -1 if use is None else use, to_read=True)
+                except BaseException:
+                    database.close()
+                    raise
+            except BaseException:
+                if use is not None:
+                    os.close(use)
+                raise
+
+    @property
+    def unwritable(self) -> StoreUnwritable | None:
+        """Why this is a copy in memory, every change of which raises a `StoreUnwritable`; None where it is none."""
+        return self._database.copied_because
+
+    def check(self) -> None:
+        """Look at every page of the database. Raises `StoreBroken` where it is damaged."""
+        self._database.check()
+
+    @property
+    def conversion(self) -> str | None:
+        """What is to be said where this opening converted a store of an earlier version; None where it did not."""
+        before = self._database.converted_from
+        if before is None:
+            return None
+        return (
+            f"{self._database.path} was of schema version {before} and is of version {VERSION} now; an older MessageU "
+            "can't open it any more."
+        )
+
+    def another(self) -> Self:
+        """Open the same store once more, for another thread; the passphrase is given already."""
+        return type(self).open(self._home, self.sealing)
+
+    def close(self) -> None:
+        """Close the database. Doing it twice changes nothing."""
+        self._database.close()
+        while self._snapshots:
+            self._snapshots.pop().close()
+        if self._use >= 0:
+            os.close(self._use)
+            self._use = -1
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[BinaryIO]:
+        """Give the database file to be read whole, while nobody can write to it. Raises `StoreBroken` (busy).
+
+        Where there is no room to bring all of it into that file, it is one in memory.
+        """
+        with self._database.standing_still() as whole:
+            if whole is not None:
+                yield io.BytesIO(whole)
+                return
+            with told(self._database.path):
+                file = self._database.path.open("rb")
+            # Closed with the database: to close any descriptor of the file gives up SQLite's locks on it.
+            self._snapshots.append(file)
+            yield file
+
+    @contextlib.contextmanager
+    def receiver(self) -> Iterator[None]:
+        """Be the one process of this home that receives or registers. Raises `HomeInUse`."""
+        with self._lock(LOCK_FILE, wait=False) as held:
+            if not held:
+                raise HomeInUse("Another process receives for this home.", "Use that one, or end it and try again.")
+            yield
+
+    @contextlib.contextmanager
+    def sender(self, *, wait: bool) -> Iterator[bool]:
+        """Be the one process of this home that empties the outbox: whether it is so. `wait`: until it is."""
+        with self._lock(SENDER_LOCK_FILE, wait=wait) as held:
+            yield held
+
+    @contextlib.contextmanager
+    def watcher(self) -> Iterator[None]:
+        """Be the one process of this home that hands messages out behind the watch's cursor; waits until it is."""
+        with self._lock(WATCH_LOCK_FILE, wait=True):
+            yield
+
+    @contextlib.contextmanager
+    def _lock(self, name: str, *, wait: bool) -> Iterator[bool]:
+        path = self._home / name
+        with told(path):
+            descriptor = _open_lock(path, to_read=self._to_read)
+        if descriptor is None:
+            # Nobody holds what is not there.
+            yield True
+            return
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the one process, and the one `Store`, that has this home open. Raises `HomeInUse`."""
+        with told(self._home / USE_FILE):
+            try:
+                fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                # The attempt may have cost the shared one.
+                fcntl.flock(self._use, fcntl.LOCK_SH)
+                raise HomeInUse(
+                    "Another process works in this home; nothing was changed.",
+                    "End it (a console, a watch, a chat) and try again.",
+                ) from error
+        try:
+            yield
+        finally:
+            fcntl.flock(self._use, fcntl.LOCK_SH)
+
+    def erase_traces(self) -> bool:
+        """Leave nothing of before the last change of the passphrase in the file; False where that has to wait.
+
+        It waits for room on the disk, and until nobody else has the store open.
+        """
+        if self.settings.get(ERASE_DUE) is None:
+            return True
+        try:
+            with self.alone():
+                if not self._database.rewrite():
+                    return False
+                self.settings.drop(ERASE_DUE)
+        except (HomeInUse, StoreBroken):
+            return False
+        return True
+
+    def sweep(self, now: int) -> None:
+        """Remove large contents that no message refers to. Only for the one who receives."""
+        self.spools.sweep({*self.inbox.spooled(), *self.outbox.spooled()}, now)
+
+
+def _open_lock(path: Path, *, to_read: bool) -> int | None:
+    """Open the file of a lock, made where it is missing; None where it is missing and can't be made, to who reads.
+
+    Raises `OSError`.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        if not to_read or error.errno not in NO_ROOM | NO_LEAVE:
+            raise
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,290 @@
+"""Received messages, from the moment they are on disk.
+
+Owns: the inbox rows, and the pulls (604) that brought them.
+Promises: a message that is kept is given once, or once more and marked as repeated.
+
+    state       means                                     leaves when
+    ─────────   ───────────────────────────────────────   ──────────────────────────────────────────────
+    RECEIVED    on disk, nobody has seen it               it is about to be shown → SHOWING
+    SHOWING     shown, or about to be when we died        it was shown → SHOWN or UNREADABLE;
+                                                          found so at a start → shown once more, as repeated
+    SHOWN       the user has it                           never
+    UNREADABLE  the user was told that it can't be read   a key of its sender comes → RECEIVED, as late
+
+Exposure: keeps what strangers sent, as it came.
+
+Source: docs/guarantees.md, docs/journeys.md.
+"""
+
+from collections.abc import Collection, Iterator
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from client import paths
+from client.store.database import Database, SqlValue
+from client.store.sealing import INBOX_CONTENT, SAVED_PATH, Sealing
+from client.store.spool import Spools
+from common.client_protocol.fields import message_id
+from common.errors import CipherError
+from common.values import ClientId
+
+_PART: Final = 256
+"""Rows that are read at a time."""
+
+
+class MessageState(IntEnum):
+    """How far a received message has come; the table in this module's head."""
+
+    RECEIVED = 0
+    SHOWING = 1
+    SHOWN = 2
+    UNREADABLE = 3
+
+
+class NewMessage(NamedTuple):
+    """A message as it came from the server. A large content is in the spool file `spool`."""
+
+    sender: ClientId
+    kind: int
+    size: int
+    content: bytes | None
+    spool: str | None
+    digest: bytes
+    server_number: int
+    token: bytes | None
+    accepted_at: int | None
+    sender_proven: bool
+
+
+class InboxRow(NamedTuple):
+    """A received message as it is kept."""
+
+    number: int
+    sender: ClientId
+    kind: int
+    size: int
+    content: bytes | None
+    spool: str | None
+    received_at: int
+    accepted_at: int | None
+    sender_proven: bool
+    repeated: bool
+    late: bool
+    saved_path: str | None
+    damaged: bool = False
+    """Sealed, and altered or moved since: there is neither content nor path."""
+
+
+class InboxTable:
+    """The received messages of one home."""
+
+    def __init__(self, database: Database, sealing: Sealing, spools: Spools) -> None:
+        self._database = database
+        self._sealing = sealing
+        self._spools = spools
+
+    def begin_pull(self) -> int:
+        """Number a 604. Its rows are told from earlier ones by it."""
+        with self._database.transaction():
+            self._database.run("INSERT INTO pull (complete) VALUES (0)")
+            return self._database.last_row()
+
+    def end_pull(self, pull: int) -> None:
+        """Note that a 604's reply came to its end; one that brought nothing new is forgotten."""
+        with self._database.transaction():
+            self._database.run("UPDATE pull SET complete = 1 WHERE number = ?", pull)
+            # Where nothing new came, the pull before it is still the one whose messages may come again.
+            self._database.run(
+                "DELETE FROM pull WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM inbox WHERE pull = ?1)", pull
+            )
+
+    def add_pulled(self, messages: Collection[NewMessage], now: int, pull: int) -> int:
+        """Keep messages of a 604, in one transaction, and say how many were new.
+
+        A server gives the same messages again, with the same ids, when it has no proof that we got them. After a
+        reply that broke that is certain, and what we have already is passed over. After a whole reply it may also
+        be another message with the same id and bytes (some servers number anew when they start), so it is kept and
+        marked as possibly repeated.
+        """
+        kept = 0
+        with self._spools.brought_in(message.spool for message in messages), self._database.transaction():
+            whole = self._last_whole_pull(pull)
+            for message in messages:
+                # Between the last whole one and this one all broke.
+                if self._came_by(message, message.server_number, whole + 1, pull - 1):
+                    self._spools.forget(message.spool)
+                    continue
+                again = self._came_by(message, message.server_number, whole, whole)
+                self._insert(message, now, pull, repeated=again)
+                kept += 1
+        return kept
+
+    def _last_whole_pull(self, before: int) -> int:
+        return int(
+            self._database.value(
+                "SELECT number FROM pull WHERE complete AND number < ? ORDER BY number DESC LIMIT 1", before
+            )
+            or 0
+        )
+
+    def _came_by(self, message: NewMessage, server_number: int, first: int, last: int) -> bool:
+        """Whether the same bytes of the same sender came under this number by one of these 604s."""
+        return bool(
+            self._database.rows(
+                "SELECT 1 FROM inbox WHERE sender = ? AND server_number = ? AND kind = ? AND digest = ? "
+                "AND pull BETWEEN ? AND ? LIMIT 1",
+                message.sender,
+                server_number,
+                message.kind,
+                message.digest,
+                first,
+                last,
+            )
+        )
+
+    def add_fetched(self, messages: Collection[NewMessage], now: int) -> None:
+        """Keep messages of a 643, and how far that takes us, in one transaction.
+
+        A token that its sender used before is the same message. One that came by 604 before, without its token, is
+        marked as possibly repeated.
+        """
+        with self._spools.brought_in(message.spool for message in messages), self._database.transaction():
+            pull = int(self._database.value("SELECT max(number) FROM pull") or 0)
+            for message in messages:
+                if self._database.rows(
+                    "SELECT 1 FROM inbox WHERE sender = ? AND token = ?", message.sender, message.token
+                ):
+                    self._spools.forget(message.spool)
+                else:
+                    again = self._came_by(message, message_id(message.server_number), pull, pull)
+                    self._insert(message, now, None, repeated=again)
+            for message in [*messages][-1:]:
+                self._database.run("UPDATE server SET ack = ?", message.server_number)
+
+    def next_unread(self, after: int) -> InboxRow | None:
+        """The oldest message behind number `after` that nobody has seen.
+
+        One that was being shown when we died counts as repeated.
+        """
+        rows = self._inbox_rows("state < 2 AND number > ? ORDER BY number LIMIT 1", after)
+        return rows[0] if rows else None
+
+    def seen(self, after: int) -> Iterator[InboxRow]:
+        """The messages behind number `after` that the user has seen, or was told that they can't be read.
+
+        Read part by part, each when it is asked for.
+        """
+        while rows := self._inbox_rows("state >= 2 AND number > ? ORDER BY number LIMIT ?", after, _PART):
+            yield from rows
+            after = rows[-1].number
+
+    def recent(self, sender: ClientId, most: int) -> list[InboxRow]:
+        """The newest of `seen` that are of one sender, the oldest first."""
+        return self._inbox_rows("state >= 2 AND sender = ? ORDER BY number DESC LIMIT ?", sender, most)[::-1]
+
+    def by_sender(self) -> list[tuple[ClientId, int, int]]:
+        """For each sender: how many messages nobody has seen, and when the newest one was received."""
+        return self._database.rows(
+            "WITH RECURSIVE one (sender) AS ("
+            "SELECT min(sender) FROM inbox UNION ALL "
+            "SELECT (SELECT min(sender) FROM inbox WHERE sender > one.sender) FROM one WHERE one.sender IS NOT NULL) "
+            "SELECT sender, (SELECT count(*) FROM inbox i WHERE i.sender = one.sender AND state < 2), "
+            "(SELECT received_at FROM inbox i WHERE i.sender = one.sender ORDER BY number DESC LIMIT 1) "
+            "FROM one WHERE sender IS NOT NULL"
+        )
+
+    def last_seen(self) -> int:
+        """The number of the newest message that the user has seen; 0 where there is none."""
+        return int(self._database.value("SELECT number FROM inbox WHERE state >= 2 ORDER BY number DESC LIMIT 1") or 0)
+
+    def newest_accepted_at(self) -> int | None:
+        """When the server accepted the newest message, in Unix milliseconds by its clock; None: it did not tell."""
+        accepted_at = self._database.value(
+            "SELECT accepted_at FROM inbox WHERE number = (SELECT max(number) FROM inbox)"
+        )
+        return accepted_at if isinstance(accepted_at, int) else None
+
+    def _inbox_rows(self, condition: str, *values: SqlValue) -> list[InboxRow]:
+        rows = self._database.rows(
+            # The condition is our own text.
+            "SELECT number, sender, kind, size, content, spool, received_at, accepted_at, sender_proven, "  # noqa: S608
+            f"repeated OR state = 1, late, saved_path, digest FROM inbox WHERE {condition}",
+            *values,
+        )
+        return [self._inbox_row(row) for row in rows]
+
+    def _inbox_row(self, row: tuple[Any, ...]) -> InboxRow:
+        (number, sender, kind, size, content, spool, received_at, accepted_at, proven, repeated, late, path, digest) = (
+            row
+        )
+        damaged = False
+        try:
+            content = self._sealing.open(INBOX_CONTENT, content, number, sender, kind, digest)
+            path = self._sealing.open(SAVED_PATH, path, number, sender)
+        except CipherError:
+            content, path, damaged = None, None, True
+        return InboxRow(
+            number, sender, kind, size, content, spool, received_at, accepted_at, bool(proven), bool(repeated),
+            bool(late), path, damaged,
+        )  # fmt: skip
+
+    def begin_showing(self, number: int, saved_path: Path | None) -> None:
+        """Note that a message is shown from now on; for a file, where it was saved."""
+        path = None if saved_path is None else paths.kept(saved_path)
+        with self._database.transaction():
+            sender = self._database.value("SELECT sender FROM inbox WHERE number = ?", number)
+            self._database.run(
+                "UPDATE inbox SET state = ?, saved_path = ? WHERE number = ?",
+                MessageState.SHOWING,
+                self._sealing.seal(SAVED_PATH, path, number, sender),
+                number,
+            )
+
+    def was_shown(self, number: int, *, readable: bool) -> None:
+        """Note that the user has seen a message. One that could not be read is kept until its key comes."""
+        state = MessageState.SHOWN if readable else MessageState.UNREADABLE
+        # What was saved as a file is there. A large text stays: others may have to show it yet, and the history does.
+        saved = readable and self._database.value("SELECT saved_path FROM inbox WHERE number = ?", number) is not None
+        spool = self._database.value("SELECT spool FROM inbox WHERE number = ?", number) if saved else None
+        with self._database.transaction():
+            self._database.run("UPDATE inbox SET state = ? WHERE number = ?", state, number)
+            if saved:
+                self._database.run("UPDATE inbox SET spool = NULL WHERE number = ?", number)
+        self._spools.forget(spool)
+
+    def call_back(self, sender: ClientId) -> None:
+        """Have what was unreadable given once more: a key has come. Only within a transaction."""
+        self._database.run(
+            # The state as a number: with a parameter the index could not be used.
+            "UPDATE inbox SET state = ?, late = 1, repeated = 0 WHERE sender = ? AND state = 3",
+            MessageState.RECEIVED,
+            sender,
+        )
+
+    def spooled(self) -> list[str]:
+        """Name the large contents that are still needed."""
+        return [row[0] for row in self._database.rows("SELECT spool FROM inbox WHERE spool IS NOT NULL")]
+
+    def _insert(self, message: NewMessage, now: int, pull: int | None, *, repeated: bool) -> None:
+        number = self._database.next_number("inbox")
+        self._database.run(
+            "INSERT INTO inbox (number, sender, kind, size, content, spool, digest, server_number, token, pull, "
+            "received_at, accepted_at, sender_proven, state, repeated, late) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+            number,
+            message.sender,
+            message.kind,
+            message.size,
+            self._sealing.seal(INBOX_CONTENT, message.content, number, message.sender, message.kind, message.digest),
+            message.spool,
+            message.digest,
+            message.server_number,
+            message.token,
+            pull,
+            now,
+            message.accepted_at,
+            int(message.sender_proven),
+            MessageState.RECEIVED,
+            int(repeated),
+        )

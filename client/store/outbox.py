@@ -1,0 +1,252 @@
+"""Messages to be sent, until the server has answered.
+
+Owns: the outbox rows; when they go is in `client.mail.outbox`.
+Promises: a message that is kept stays until `stored`, `set_aside` or `returned`; the oldest is given first.
+Exposure: as `client.store.home_store`.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from client import paths
+from client.store.acknowledged import AcknowledgedRow, AcknowledgedTable
+from client.store.database import Database
+from client.store.sealing import OUTBOX_CONTENT, OUTBOX_PROBLEM, Sealing
+from client.store.sent import Outgoing, SentTable
+from client.store.spool import Spools
+from common.errors import CipherError
+from common.values import ClientId, MessageKind, Token
+
+_COLUMNS: Final = "number, token, recipient, kind, size, content, spool, queued_at, shared_key, under, tried_at, again"
+
+
+class OutboxRow(NamedTuple):
+    """An outgoing message as it is kept."""
+
+    number: int
+    token: Token
+    recipient: ClientId
+    kind: int
+    size: int
+    content: bytes | None
+    spool: str | None
+    queued_at: int
+    carries: int | None = None
+    """The number of the shared key in it."""
+    under: int | None = None
+    """The number of the shared key that it is encrypted under; also None in a store of before that was noted."""
+    tried_at: int | None = None
+    """Unix ms: when it was first sent with no answer to it. None: the server surely does not have it."""
+    again: bool = False
+    """The server has acknowledged it before, and was put back to an earlier state since."""
+    damaged: bool = False
+    """Sealed, and altered or moved since: there is no content."""
+
+
+class OutboxTable:
+    """The outgoing messages of one home."""
+
+    def __init__(
+        self, database: Database, sealing: Sealing, spools: Spools, sent: SentTable, acknowledged: AcknowledgedTable
+    ) -> None:
+        self._database = database
+        self._sealing = sealing
+        self._spools = spools
+        self._sent = sent
+        self._acknowledged = acknowledged
+
+    def add(
+        self,
+        recipient: ClientId,
+        kind: MessageKind,
+        size: int,
+        body: bytes | str,
+        token: Token,
+        carries: int | None,
+        now: int,
+        outgoing: Outgoing | None = None,
+        under: int | None = None,
+    ) -> int:
+        """Keep a message to be sent: its content, or the name of the spool file with it. Gives its number.
+
+        `carries` is the number of the key in it, `under` of the one it is encrypted under, `outgoing` what the history
+        keeps of it.
+        """
+        content, spool = (body, None) if isinstance(body, bytes) else (None, body)
+        with self._spools.brought_in([spool]), self._database.transaction():
+            number = self._database.next_number("outbox")
+            self._database.run(
+                "INSERT INTO outbox (number, token, recipient, kind, size, content, spool, shared_key, queued_at, "
+                "under) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                number,
+                token,
+                recipient,
+                kind,
+                size,
+                self._sealing.seal(OUTBOX_CONTENT, content, number, token, recipient, kind),
+                spool,
+                carries,
+                now,
+                under,
+            )
+            if outgoing is not None:
+                self._sent.insert(recipient, kind, outgoing, now, number)
+            return number
+
+    def add_again(self, row: AcknowledgedRow, recipient: ClientId, body: bytes | str, now: int) -> None:
+        """Keep a message to be sent that is possibly lost, under its number and token: the content, or the spool file.
+
+        Nothing happens where it is not marked any more.
+        """
+        content, spool = (body, None) if isinstance(body, bytes) else (None, body)
+        with self._spools.brought_in([spool]), self._database.transaction():
+            self._acknowledged.forget(row.number)
+            if self._database.changed():
+                self._database.run(
+                    "INSERT INTO outbox (number, token, recipient, kind, size, content, spool, shared_key, under, "
+                    "digest, again, queued_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 1, "
+                    "coalesce((SELECT queued_at FROM sent WHERE outbox = ?1), ?11))",
+                    row.number,
+                    row.token,
+                    recipient,
+                    row.kind,
+                    row.size,
+                    self._sealing.seal(OUTBOX_CONTENT, content, row.number, row.token, recipient, row.kind),
+                    spool,
+                    row.carries,
+                    row.under,
+                    row.digest,
+                    now,
+                )
+                return
+        # Another process of this home has done it.
+        self._spools.forget(spool)
+
+    def waiting_count(self) -> int:
+        """How many outgoing messages have no answer."""
+        return int(self._database.value("SELECT count(*) FROM outbox WHERE problem IS NULL") or 0)
+
+    def is_waiting(self, number: int) -> bool:
+        """Whether the outgoing message with this number has no answer yet."""
+        return bool(self._database.rows("SELECT 1 FROM outbox WHERE number = ? AND problem IS NULL", number))
+
+    def waiting(self) -> Iterator[OutboxRow]:
+        """What is to be sent, the oldest first, one after the other."""
+        number = 0
+        while rows := self._database.rows(
+            # The columns are our own text, here and below.
+            f"SELECT {_COLUMNS} FROM outbox WHERE problem IS NULL AND number > ? ORDER BY number LIMIT 1",  # noqa: S608
+            number,
+        ):
+            row = self._outbox_row(rows[0])
+            number = row.number
+            yield row
+
+    def _outbox_row(self, row: tuple[Any, ...]) -> OutboxRow:
+        number, token, recipient, kind, size, content, spool, queued_at, carries, under, tried_at, again = row
+        damaged = False
+        try:
+            content = self._sealing.open(OUTBOX_CONTENT, content, number, token, recipient, kind)
+        except CipherError:
+            content, damaged = None, True
+        return OutboxRow(
+            number, token, recipient, kind, size, content, spool, queued_at, carries, under, tried_at, bool(again),
+            damaged,
+        )  # fmt: skip
+
+    def failed(self) -> list[tuple[OutboxRow, str]]:
+        """What was refused for good, and why, the oldest first."""
+        query = f"SELECT {_COLUMNS}, problem FROM outbox WHERE problem IS NOT NULL ORDER BY number"  # noqa: S608
+        rows = self._database.rows(query)
+        failed = []
+        for *row, sealed in rows:
+            made = self._outbox_row(tuple(row))
+            try:
+                problem = self._sealing.open(OUTBOX_PROBLEM, sealed, made.number, made.recipient)
+            except CipherError as error:
+                problem = f"why, can't be read: {error}"
+            failed.append((made, problem))
+        return failed
+
+    def carrying(self, key: int) -> OutboxRow | None:
+        """Give the message that carries a key, where it waits."""
+        query = f"SELECT {_COLUMNS} FROM outbox WHERE problem IS NULL AND shared_key = ?"  # noqa: S608
+        rows = self._database.rows(query, key)
+        return self._outbox_row(rows[0]) if rows else None
+
+    def encrypted_anew(self, row: OutboxRow, body: bytes | str, under: int) -> OutboxRow:
+        """Put another content of the same size, or its spool file, in the place of one that waits; the new row."""
+        content, spool = (body, None) if isinstance(body, bytes) else (None, body)
+        with self._spools.brought_in([spool]), self._database.transaction():
+            self._database.run(
+                "UPDATE outbox SET content = ?, spool = ?, under = ?, digest = NULL WHERE number = ?",
+                self._sealing.seal(OUTBOX_CONTENT, content, row.number, row.token, row.recipient, row.kind),
+                spool,
+                under,
+                row.number,
+            )
+        self._spools.forget(row.spool)
+        return row._replace(content=content, spool=spool, under=under)
+
+    def trying(self, number: int, now: int) -> None:
+        """It leaves now, for the first time since the server surely did not have it."""
+        with self._database.transaction():
+            self._database.run("UPDATE outbox SET tried_at = ? WHERE number = ?", now, number)
+
+    def surely_not_there(self, number: int) -> None:
+        """The server said that it did not take it."""
+        with self._database.transaction():
+            self._database.run("UPDATE outbox SET tried_at = NULL WHERE number = ?", number)
+
+    def stored(self, number: int, message_id: int | None, now: int, digest: bytes | None = None) -> None:
+        """The server has it: it counts as acknowledged, and the key that it carried is used.
+
+        `message_id` None: the one of before still holds. `digest`: of a file, the SHA-256 of its content as it was
+        sent.
+        """
+        spool = self._database.value("SELECT spool FROM outbox WHERE number = ?", number)
+        with self._database.transaction():
+            self._database.run(
+                "UPDATE shared_key SET usable = 1 WHERE number = (SELECT shared_key FROM outbox WHERE number = ?)",
+                number,
+            )
+            self._acknowledged.keep(number, digest, now)
+            self._database.run("DELETE FROM outbox WHERE number = ?", number)
+            self._database.run(
+                "UPDATE sent SET stored_at = ?, message_id = coalesce(?, message_id) WHERE outbox = ?",
+                now,
+                message_id,
+                number,
+            )
+        self._spools.forget(spool)
+
+    def returned(self, number: int, now: int) -> None:
+        """It can't be sent again now: it is marked as possibly lost, as before."""
+        spool = self._database.value("SELECT spool FROM outbox WHERE number = ?", number)
+        with self._database.transaction():
+            self._acknowledged.keep(number, None, now, lost=True)
+            self._database.run("DELETE FROM outbox WHERE number = ?", number)
+        self._spools.forget(spool)
+
+    def is_there(self, number: int) -> bool:
+        """Whether a message is in the outbox, to be sent or set aside."""
+        return bool(self._database.rows("SELECT 1 FROM outbox WHERE number = ?", number))
+
+    def set_aside(self, number: int, problem: str) -> None:
+        """The server refused it for good: keep it aside, and stop using the key that it carried."""
+        spool = self._database.value("SELECT spool FROM outbox WHERE number = ?", number)
+        with self._database.transaction():
+            self._database.run(
+                "UPDATE shared_key SET usable = 0 WHERE number = (SELECT shared_key FROM outbox WHERE number = ?)",
+                number,
+            )
+            # The user still has the file that a spooled content was made from.
+            recipient = self._database.value("SELECT recipient FROM outbox WHERE number = ?", number)
+            sealed = self._sealing.seal(OUTBOX_PROBLEM, paths.plain(problem), number, recipient)
+            self._database.run("UPDATE outbox SET problem = ?, spool = NULL WHERE number = ?", sealed, number)
+            self._sent.set_problem(self._database.value("SELECT number FROM sent WHERE outbox = ?", number), problem)
+        self._spools.forget(spool)
+
+    def spooled(self) -> list[str]:
+        """Name the large contents that are still needed."""
+        return [row[0] for row in self._database.rows("SELECT spool FROM outbox WHERE spool IS NOT NULL")]

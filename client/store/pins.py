@@ -1,0 +1,101 @@
+"""Under which id and key a name was first met, and what the server names now where that is something else.
+
+Owns: the pin rows; what they mean is in `client.trust.trust`.
+Promises: a pinned key is replaced only by `replace`.
+Exposure: offered ids and keys are the server's.
+"""
+
+from typing import NamedTuple
+
+from client import paths
+from client.store.database import Database
+from common.values import ClientId, PublicKey
+
+
+class PinRow(NamedTuple):
+    """Under which id and key a name was first met, and what the server names now where that is something else."""
+
+    client_id: ClientId
+    name: str
+    public_key: PublicKey
+    since: int
+    verified_at: int | None
+    offered_id: ClientId | None
+    offered_key: PublicKey | None
+    offered_since: int | None
+
+
+class PinTable:
+    """The pins of one home."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of_name(self, name: str) -> PinRow | None:
+        """Who was met under a name."""
+        # A name that is typed may be anything.
+        rows = self._database.rows("SELECT * FROM pin WHERE name = ?", name) if paths.is_utf8(name) else []
+        return PinRow(*rows[0]) if rows else None
+
+    def of_id(self, client_id: ClientId) -> PinRow | None:
+        """Who was met with an id."""
+        rows = self._database.rows("SELECT * FROM pin WHERE client_id = ?", client_id)
+        return PinRow(*rows[0]) if rows else None
+
+    def changed(self) -> list[PinRow]:
+        """Give those for whom the server names something else than is pinned."""
+        return [
+            PinRow(*row) for row in self._database.rows("SELECT * FROM pin WHERE offered_key IS NOT NULL ORDER BY name")
+        ]
+
+    def add(self, client_id: ClientId, name: str, key: PublicKey, now: int) -> bool:
+        """Keep under which id and key a name was first met; False where name or id are pinned already."""
+        with self._database.transaction():
+            if self._database.rows("SELECT 1 FROM pin WHERE client_id = ? OR name = ?", client_id, name):
+                return False
+            self._database.run(
+                "INSERT INTO pin (client_id, name, public_key, since) VALUES (?, ?, ?, ?)", client_id, name, key, now
+            )
+            return True
+
+    def offer(self, client_id: ClientId, offered: ClientId | None, key: PublicKey | None, since: int | None) -> None:
+        """Keep what the server names now for somebody who is pinned; None: the same."""
+        with self._database.transaction():
+            self._database.run(
+                "UPDATE pin SET offered_id = ?, offered_key = ?, offered_since = ? WHERE client_id = ?",
+                offered,
+                key,
+                since,
+                client_id,
+            )
+
+    def replace(self, old: ClientId, client_id: ClientId, name: str, key: PublicKey, now: int) -> None:
+        """Pin another id and key for a name, and use no symmetric key of before for sending."""
+        with self._database.transaction():
+            self._database.run("DELETE FROM pin WHERE client_id IN (?, ?) OR name = ?", old, client_id, name)
+            self._database.run(
+                "INSERT INTO pin (client_id, name, public_key, since) VALUES (?, ?, ?, ?)", client_id, name, key, now
+            )
+            self._database.run("UPDATE shared_key SET usable = 0 WHERE contact IN (?, ?)", old, client_id)
+
+    def move(self, old: ClientId, client_id: ClientId) -> None:
+        """Pin the same key under another id; the contact of the old one keeps it, to be known as the same."""
+        with self._database.transaction():
+            self._database.run(
+                "UPDATE contact SET public_key = (SELECT public_key FROM pin WHERE client_id = ?1) "
+                "WHERE client_id = ?1",
+                old,
+            )
+            self._database.run(
+                "UPDATE pin SET client_id = ?, offered_id = NULL, offered_key = NULL, offered_since = NULL "
+                "WHERE client_id = ?",
+                client_id,
+                old,
+            )
+
+    def verify(self, client_id: ClientId, key: PublicKey, now: int) -> None:
+        """Note that a pin was compared: that of this key alone."""
+        with self._database.transaction():
+            self._database.run(
+                "UPDATE pin SET verified_at = ? WHERE client_id = ? AND public_key = ?", now, client_id, key
+            )

@@ -1,0 +1,195 @@
+"""The passphrase of store.db: which columns are secret, and how each is sealed for its place.
+
+Owns: the list of secrets, the wrapped data key, and the change from sealed to clear and back.
+Promises: with a passphrase no secret is in the clear, and one that was altered or moved is found, and not believed. One
+commit decides a change: with it the identity files as they are to be go into `rewrite`; from there they are written by
+whoever opens the home next, so that no crash leaves the two apart.
+Exposure: reads what somebody who can write to the home may have altered.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from client import paths
+from client.crypto.ciphers import RandomBytes
+from client.crypto.sealed_storage import Vault
+from client.store.database import Database, SqlValue
+from common.errors import CipherError, PassphraseNeeded, PassphraseWrong, StoreBroken
+
+
+class Secret(NamedTuple):
+    """A column that is sealed where the home has a passphrase, and what its rows are known by.
+
+    A sealed text is stored as base64. The columns in `known_by` never change in a row; they are authenticated with the
+    secret, so that it opens in its own row alone.
+    """
+
+    table: str
+    column: str
+    known_by: tuple[str, ...]
+
+    def place(self, *values: SqlValue) -> bytes:
+        """What is authenticated with the secret of one row."""
+        assert len(values) == len(self.known_by)
+        told = [value.hex() if isinstance(value, bytes) else str(value) for value in values]
+        return "\0".join((self.table, self.column, *told)).encode("utf-8")
+
+
+KEY: Final = Secret("shared_key", "key", ("number", "contact", "made", "sealed_to", "message"))
+INBOX_CONTENT: Final = Secret("inbox", "content", ("number", "sender", "kind", "digest"))
+SAVED_PATH: Final = Secret("inbox", "saved_path", ("number", "sender"))
+OUTBOX_CONTENT: Final = Secret("outbox", "content", ("number", "token", "recipient", "kind"))
+OUTBOX_PROBLEM: Final = Secret("outbox", "problem", ("number", "recipient"))
+ACKNOWLEDGED_CONTENT: Final = Secret("acknowledged", "content", ("number", "token", "recipient", "kind"))
+SENT_TEXT: Final = Secret("sent", "text", ("number", "recipient", "queued_at"))
+SENT_PATH: Final = Secret("sent", "path", ("number", "recipient", "queued_at"))
+SENT_PROBLEM: Final = Secret("sent", "problem", ("number", "recipient", "queued_at"))
+SECRETS: Final = (
+    KEY, INBOX_CONTENT, SAVED_PATH, OUTBOX_CONTENT, OUTBOX_PROBLEM, ACKNOWLEDGED_CONTENT, SENT_TEXT, SENT_PATH,
+    SENT_PROBLEM,
+)  # fmt: skip
+ERASE_DUE: Final = "erase_due"
+"""The setting that says: what lay here before the passphrase changed may still be in the file's free space."""
+
+
+class Sealing:
+    """The secrets of one database, and its passphrase."""
+
+    def __init__(self, database: Database, random_bytes: RandomBytes, unlocked: "Sealing | None" = None) -> None:
+        self._database = database
+        self._random_bytes = random_bytes
+        self._vault: Vault | None = None if unlocked is None else unlocked._vault
+        # Nobody changes it while we have the store open.
+        self._wrapped = self._wrapped_key()
+
+    @property
+    def has_passphrase(self) -> bool:
+        """Whether its secrets are sealed."""
+        return self._wrapped is not None
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether it has a passphrase that was not given yet."""
+        return self._wrapped is not None and self._vault is None
+
+    def unlock(self, passphrase: str) -> None:
+        """Take the passphrase. Raises `PassphraseWrong`."""
+        assert self._wrapped is not None
+        vault = Vault.unwrap(self._wrapped, passphrase, self._random_bytes)
+        if vault is None:
+            raise PassphraseWrong(
+                f"That is not the passphrase of {self._database.path.parent}; nothing was changed.", "Try again."
+            )
+        self._vault = vault
+
+    def seal_under(self, passphrase: str | None, files: Mapping[str, str]) -> None:
+        """Seal all secrets under a passphrase, or none for None, in one transaction. Only where nobody else has
+        the store open, and not locked.
+
+        `files` are the identity files' new texts; `settle` writes them. Another passphrase for a store that has one
+        wraps the data key anew and touches no row.
+        """
+        vault = None if passphrase is None else self._unlocked() or Vault.new(self._random_bytes)
+        wrapped = None if passphrase is None or vault is None else vault.wrap(passphrase)
+        # What is overwritten leaves nothing in the pages.
+        self._database.overwrite_freed()
+        with self._database.transaction():
+            if (vault is None) != (self._vault is None):
+                for secret in SECRETS:
+                    self._convert(secret, self._vault, vault)
+            self._database.run("DELETE FROM vault")
+            if wrapped is not None:
+                self._database.run("INSERT INTO vault VALUES (1, ?)", wrapped)
+            self._database.run("DELETE FROM rewrite")
+            for name, content in files.items():
+                self._database.run("INSERT INTO rewrite VALUES (?, ?)", name, content)
+            self._database.run("INSERT OR REPLACE INTO setting VALUES (?, '1')", ERASE_DUE)
+        self._vault, self._wrapped = vault, wrapped
+
+    def _convert(self, secret: Secret, old: Vault | None, new: Vault | None) -> None:
+        columns = ", ".join((secret.column, *secret.known_by))
+        # The names are our own.
+        numbers = self._database.rows(f"SELECT number FROM {secret.table} WHERE {secret.column} IS NOT NULL")  # noqa: S608
+        for (number,) in numbers:
+            ((value, *known),) = self._database.rows(f"SELECT {columns} FROM {secret.table} WHERE number = ?", number)  # noqa: S608
+            place = secret.place(*known)
+            try:
+                plain = _opened(old, place, value)
+                if isinstance(plain, str) and not paths.is_utf8(plain):
+                    # A path, sealed by an earlier version.
+                    plain = paths.kept(paths.from_kept(plain))
+            except CipherError as error:
+                raise StoreBroken(
+                    f"Row {number} of {secret.table} in {self._database.path} was altered or is damaged; nothing "
+                    "was changed.",
+                    "`messageu doctor` counts such rows. The passphrase can be changed, but not removed, with them.",
+                ) from error
+            self._database.run(
+                f"UPDATE {secret.table} SET {secret.column} = ? WHERE number = ?",  # noqa: S608
+                _sealed(new, place, plain),
+                number,
+            )
+
+    def settle(self, write: Callable[[str, str], None]) -> None:
+        """Have the identity files written that the last change of the passphrase left to be written."""
+        if not self._database.rows("SELECT 1 FROM rewrite LIMIT 1"):
+            return
+        # Within the transaction, so that nobody else does the same.
+        with self._database.transaction():
+            for name, content in self._database.rows("SELECT name, content FROM rewrite"):
+                write(name, content)
+            self._database.run("DELETE FROM rewrite")
+
+    def damaged_rows(self) -> list[str]:
+        """Look at every secret; name the rows whose one was altered, moved or broken: `inbox 12`."""
+        vault, found = self._unlocked(), []
+        for secret in SECRETS:
+            columns = ", ".join(("number", secret.column, *secret.known_by))
+            query = f"SELECT {columns} FROM {secret.table} WHERE {secret.column} IS NOT NULL"  # noqa: S608
+            for number, value, *known in self._database.rows(query):
+                try:
+                    _opened(vault, secret.place(*known), value)
+                except CipherError:
+                    found.append(f"{secret.table} {number}")
+        return found
+
+    def _wrapped_key(self) -> bytes | None:
+        value = self._database.value("SELECT wrapped FROM vault")
+        return value if isinstance(value, bytes) else None
+
+    def _unlocked(self) -> Vault | None:
+        if self.is_locked:
+            raise PassphraseNeeded("This home is locked with a passphrase.", "Give it first.")
+        return self._vault
+
+    def seal(self, secret: Secret, value: SqlValue, *known: SqlValue) -> SqlValue:
+        """Give a value as its column holds it."""
+        return _sealed(self._unlocked(), secret.place(*known), value)
+
+    def open(self, secret: Secret, value: Any, *known: SqlValue) -> Any:
+        """Give a column's value. Raises `CipherError` where the row was altered."""
+        # Any: as in `Database.rows`.
+        return _opened(self._unlocked(), secret.place(*known), value)
+
+
+def _sealed(vault: Vault | None, place: bytes, value: SqlValue) -> SqlValue:
+    if vault is None or value is None:
+        return value
+    if isinstance(value, bytes):
+        return vault.seal(place, value)
+    return base64.b64encode(vault.seal(place, str(value).encode("utf-8", "surrogateescape"))).decode("ascii")
+
+
+def _opened(vault: Vault | None, place: bytes, value: SqlValue) -> SqlValue:
+    """Raises `CipherError`."""
+    if vault is None or value is None:
+        return value
+    if isinstance(value, bytes):
+        return vault.open(place, value)
+    try:
+        sealed = base64.b64decode(str(value), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise CipherError("it was altered or is damaged") from error
+    return vault.open(place, sealed).decode("utf-8", "surrogateescape")

@@ -1,0 +1,167 @@
+"""What was sent, or was to be sent, for the user to look up.
+
+Owns: the rows of the history's sent half.
+Promises: what became of a message is noted with it; nothing is removed.
+Exposure: as `client.store.home_store`.
+"""
+
+from typing import Any, Final, NamedTuple
+
+from client import paths
+from client.store.database import Database, SqlValue
+from client.store.sealing import SENT_PATH, SENT_PROBLEM, SENT_TEXT, Sealing
+from common.errors import CipherError
+from common.values import ClientId
+
+_LOST: Final = "EXISTS (SELECT 1 FROM acknowledged a WHERE a.number = sent.outbox AND a.lost)"
+_WAITS: Final = "EXISTS (SELECT 1 FROM outbox o WHERE o.number = sent.outbox AND o.problem IS NULL)"
+
+
+class Outgoing(NamedTuple):
+    """What the history keeps of a message that is sent: its text, or the path of the file."""
+
+    text: str | None
+    path: str | None
+
+
+class SentRow(NamedTuple):
+    """An outgoing text or file as the history has it. With neither `stored_at` nor `problem` it waits where
+    `waiting`, and else nobody knows whether the server has it.
+    """
+
+    number: int
+    recipient: ClientId
+    kind: int
+    text: str | None
+    path: str | None
+    queued_at: int
+    stored_at: int | None
+    message_id: int | None
+    problem: str | None
+    waiting: bool
+    outbox: int | None
+    after: int
+    """The number of the newest message that had been received when it was queued."""
+    lost: bool = False
+    """The server had it, and was put back to an earlier state since: it is possibly lost."""
+    damaged: bool = False
+    """Sealed, and altered or moved since."""
+
+
+class SentTable:
+    """The sent messages of one home."""
+
+    def __init__(self, database: Database, sealing: Sealing) -> None:
+        self._database = database
+        self._sealing = sealing
+
+    def add(self, recipient: ClientId, kind: int, outgoing: Outgoing, now: int) -> int:
+        """Note a message that is sent without the outbox. Gives its number in the history."""
+        with self._database.transaction():
+            return self.insert(recipient, kind, outgoing, now, None)
+
+    def insert(self, recipient: ClientId, kind: int, outgoing: Outgoing, now: int, outbox: int | None) -> int:
+        """Note a message, within a transaction, with its outbox number where it has one. Gives its number here."""
+        number = self._database.next_number("sent")
+        self._database.run(
+            "INSERT INTO sent (number, recipient, kind, text, path, queued_at, outbox, after) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, (SELECT coalesce(max(number), 0) FROM inbox))",
+            number,
+            recipient,
+            kind,
+            self._sealing.seal(SENT_TEXT, outgoing.text, number, recipient, now),
+            self._sealing.seal(SENT_PATH, outgoing.path, number, recipient, now),
+            now,
+            outbox,
+        )
+        return number
+
+    def stored(self, number: int, message_id: int, now: int) -> None:
+        """The server has it."""
+        with self._database.transaction():
+            self._database.run(
+                "UPDATE sent SET stored_at = ?, message_id = ? WHERE number = ?", now, message_id, number
+            )
+
+    def failed(self, number: int, problem: str) -> None:
+        """The server surely does not have it."""
+        with self._database.transaction():
+            self.set_problem(number, problem)
+
+    def set_problem(self, number: SqlValue, problem: str) -> None:
+        """Note, within a transaction, that a message was refused for good."""
+        for known in self._database.rows("SELECT number, recipient, queued_at FROM sent WHERE number = ?", number):
+            self._database.run(
+                "UPDATE sent SET problem = ? WHERE number = ?",
+                self._sealing.seal(SENT_PROBLEM, paths.plain(problem), *known),
+                number,
+            )
+
+    def all(self) -> list[SentRow]:
+        """What was sent or was to be sent, the oldest first."""
+        return self._sent_rows("1 ORDER BY number")
+
+    def recent(self, recipient: ClientId, most: int) -> list[SentRow]:
+        """The newest messages to one recipient that do not wait in the outbox, the oldest first."""
+        return self._sent_rows(f"recipient = ? AND NOT {_WAITS} ORDER BY number DESC LIMIT ?", recipient, most)[::-1]
+
+    def waiting(self, recipient: ClientId) -> list[SentRow]:
+        """The messages to one recipient that wait in the outbox, the oldest first."""
+        return self._sent_rows(
+            "recipient = ?1 AND outbox IN (SELECT number FROM outbox WHERE recipient = ?1 AND problem IS NULL) "
+            "ORDER BY number",
+            recipient,
+        )
+
+    def by_recipient(self) -> list[tuple[ClientId, int]]:
+        """For each recipient: when the newest message was queued."""
+        return self._database.rows(
+            "WITH RECURSIVE one (recipient) AS ("
+            "SELECT min(recipient) FROM sent UNION ALL "
+            "SELECT (SELECT min(recipient) FROM sent WHERE recipient > one.recipient) FROM one "
+            "WHERE one.recipient IS NOT NULL) "
+            "SELECT recipient, "
+            "(SELECT queued_at FROM sent s WHERE s.recipient = one.recipient ORDER BY number DESC LIMIT 1) "
+            "FROM one WHERE recipient IS NOT NULL"
+        )
+
+    def by_outbox(self, number: int) -> SentRow | None:
+        """What the history has of the message with an outbox number, whatever has become of it."""
+        rows = self._sent_rows("outbox = ?", number)
+        return rows[0] if rows else None
+
+    def _sent_rows(self, condition: str, *values: SqlValue) -> list[SentRow]:
+        rows = self._database.rows(
+            # The condition is our own text.
+            "SELECT number, recipient, kind, text, path, queued_at, stored_at, message_id, problem, "  # noqa: S608
+            f"{_WAITS}, outbox, after, {_LOST} FROM sent WHERE {condition}",
+            *values,
+        )
+        return [self._sent_row(row) for row in rows]
+
+    def _sent_row(self, row: tuple[Any, ...]) -> SentRow:
+        number, recipient, kind, text, path, queued_at, stored_at, message_id, problem, *states = row
+        waiting, outbox, after, lost = states
+        known, damaged = (number, recipient, queued_at), False
+        try:
+            text = self._sealing.open(SENT_TEXT, text, *known)
+            path = self._sealing.open(SENT_PATH, path, *known)
+            problem = self._sealing.open(SENT_PROBLEM, problem, *known)
+        except CipherError:
+            text, path, problem, damaged = None, None, None, True
+        return SentRow(
+            number,
+            recipient,
+            kind,
+            text,
+            path,
+            queued_at,
+            stored_at,
+            message_id,
+            problem,
+            bool(waiting),
+            outbox,
+            after,
+            bool(lost),
+            damaged,
+        )  # fmt: skip

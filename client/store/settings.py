@@ -1,0 +1,83 @@
+"""What store.db remembers by name, and the server that this identity has proven itself to.
+
+Owns: the settings, among them the cursor of `watch`, and how far the server's mail was fetched.
+Promises: as `client.store`.
+Exposure: the server's id and generation are what it said at the proof.
+"""
+
+from typing import NamedTuple
+
+from client.store.acknowledged import mark_lost
+from client.store.database import Database
+
+
+class Settings:
+    """Values by name."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, name: str) -> str | None:
+        """Read what was set under a name."""
+        value = self._database.value("SELECT value FROM setting WHERE name = ?", name)
+        return None if value is None else str(value)
+
+    def put(self, name: str, value: str) -> None:
+        """Remember a value under a name."""
+        with self._database.transaction():
+            self._database.run("INSERT OR REPLACE INTO setting VALUES (?, ?)", name, value)
+
+    def names(self, prefix: str) -> list[str]:
+        """Give the names that begin with a prefix of ASCII, in their order."""
+        behind = f"{prefix[:-1]}{chr(ord(prefix[-1]) + 1)}"
+        rows = self._database.rows(
+            "SELECT name FROM setting WHERE name >= ? AND name < ? ORDER BY name", prefix, behind
+        )
+        return [str(name) for (name,) in rows]
+
+    def drop(self, name: str) -> None:
+        """Forget what was set under a name."""
+        with self._database.transaction():
+            self._database.run("DELETE FROM setting WHERE name = ?", name)
+
+
+class ServerRow(NamedTuple):
+    """The server that this identity belongs to, and how far its mail was fetched."""
+
+    server_id: bytes
+    generation: int
+    ack: int
+
+
+class ServerTable:
+    """The server of the first proof."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def known(self) -> ServerRow | None:
+        """Give the server of the first proof; None before it."""
+        rows = self._database.rows("SELECT server_id, generation, ack FROM server")
+        return ServerRow(*rows[0]) if rows else None
+
+    def remember(self, server_id: bytes, generation: int, now: int) -> int:
+        """Note a proof; say how many messages are possibly lost by that.
+
+        Another generation is a store with a history of its own: it numbers mail in its own way, and need not have what
+        was acknowledged under the one before.
+        """
+        known = self.known()
+        if known is not None and known.generation == generation:
+            return 0
+        with self._database.transaction():
+            # Another process of this home may have noted it meanwhile: what is acknowledged since is not marked.
+            known = self.known()
+            if known is not None and known.generation == generation:
+                return 0
+            self._database.run("INSERT OR REPLACE INTO server VALUES (1, ?, ?, 0)", server_id, generation)
+            return 0 if known is None else mark_lost(self._database, now)
+
+    def forget_ack(self) -> None:
+        """Fetch from the beginning: what comes again is recognised."""
+        with self._database.transaction():
+            self._database.run("UPDATE server SET ack = 0")

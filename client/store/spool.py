@@ -1,0 +1,113 @@
+"""Large contents, in files of their own beside the database.
+
+Owns: the spool folder.
+Promises: what `keep` was called for is on disk; a file that no row refers to is removed, once it is old enough that
+nobody can be about to refer to it. Whatever name a store holds, nothing but a file of this folder that has our own form
+of name is opened or removed.
+Exposure: holds contents as they came or go, encrypted by the sender. A store that somebody else made holds any names.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from client.store.database import told
+from common.errors import StoreBroken
+from common.filesystem import sync_folder
+
+_ORPHAN_AGE: Final = 24 * 3600 * 1000
+"""Milliseconds."""
+_NAME: Final = re.compile(r"[0-9a-f]{32}")
+
+
+def spool_name(name: object) -> str:
+    """Check the name of a spool file as a store holds it. Raises `StoreBroken` for what we never made."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise StoreBroken(
+            f"The store names {str(name)[:80]!r} as a large content, which is no name of ours: somebody altered it.",
+            "Restore an export of yours.",
+        )
+    return name
+
+
+class SpoolFile:
+    """A large content on its way to disk. `keep` makes it last; without it nothing stays."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = secrets.token_hex(16)
+        self._folder = folder
+        self._path = folder / self.name
+        with told(self._path):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        self._file = open(descriptor, "w+b", buffering=0)  # noqa: PTH123, SIM115 - closed by keep and discard
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Append. Raises `StoreBroken` (no room)."""
+        view = memoryview(data)
+        with told(self._path):
+            while view:
+                view = view[self._file.write(view) :]
+
+    def keep(self) -> str:
+        """Sync the content and give the name under which the store finds it."""
+        with told(self._path):
+            os.fsync(self._file.fileno())
+            self._file.close()
+            sync_folder(self._folder)
+        return self.name
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+class Spools:
+    """The folder of large contents."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def new(self) -> SpoolFile:
+        """Begin to keep a large content. Raises `StoreBroken`."""
+        return SpoolFile(self._folder)
+
+    def read(self, name: str, chunk: int) -> Iterator[bytes]:
+        """Give a kept large content in parts. Raises `StoreBroken`."""
+        path = self._folder / spool_name(name)
+        with told(path):
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with told(path), open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
+            while data := file.read(chunk):
+                yield data
+
+    def forget(self, name: object) -> None:
+        """Remove a content, where there is one."""
+        if name is not None:
+            with told(self._folder):
+                (self._folder / spool_name(name)).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def brought_in(self, names: Iterable[str | None]) -> Iterator[None]:
+        """Around the transaction that brings contents in: they are removed where it surely failed."""
+        try:
+            yield
+        except StoreBroken:
+            # After anything else, an interrupt say, it may be committed. `sweep` finds what nobody refers to.
+            for name in names:
+                self.forget(name)
+            raise
+
+    def sweep(self, known: Collection[str], now: int) -> None:
+        """Remove what is not known: a crash left it. Young ones stay: another process may be about to send them."""
+        with told(self._folder):
+            if self._folder.is_dir():
+                for path in self._folder.iterdir():
+                    old = now - path.lstat().st_mtime * 1000 > _ORPHAN_AGE
+                    if old and path.name not in known and _NAME.fullmatch(path.name):
+                        path.unlink(missing_ok=True)

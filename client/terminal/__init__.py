@@ -1,0 +1,1 @@
+"""Terminals: the console, safe text, wrapping, Ctrl-C."""

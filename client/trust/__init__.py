@@ -1,0 +1,1 @@
+"""Contacts, their keys, and how much they are trusted."""

@@ -1,0 +1,177 @@
+"""Names, ids, public keys, shared keys: whom this home knows.
+
+Owns: which id a name means, which names are near to a mistyped one, which key encrypts and which may decrypt.
+Promises: a name means whom the server's last list gave it to; a key once shared is kept for decrypting.
+Exposure: names come from the server and are not checked; in a sentence they are made visible.
+
+Source: docs/client-protocol.md, "Cryptography".
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from client.crypto.ciphers import SymmetricKey
+from client.store.home_store import Store
+from client.store.keys import KeyRow
+from client.terminal.sanitize import marked, visible_name
+from common.errors import NameUnknown, NoPublicKey, NoSharedKey
+from common.values import ClientId, PublicKey
+
+_NEAREST: Final = 3
+_LOOKED_AT: Final = 1_000
+"""Names on each side of a mistyped one that may be meant."""
+_LIST_USERS: Final = "`messageu users`, or 120 in the console, lists everybody the server knows."
+
+
+class Contact(NamedTuple):
+    """A user of the server."""
+
+    client_id: ClientId
+    name: str
+
+
+class Contacts:
+    """The store's contacts, by name and by id."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def take_list(self, users: Iterable[Contact]) -> None:
+        """Take over the server's list."""
+        self._store.contacts.replace_list(users)
+
+    def listed(self, name: str) -> Contact | None:
+        """Say who has this name by the server's last list; None where nobody has, or more than one."""
+        found = self._store.contacts.listed_as(name)
+        return Contact(found[0], name) if len(found) == 1 else None
+
+    def unknown(self, name: str) -> NameUnknown:
+        """Say that nobody has this name, with the names that are near to it."""
+        if len(self._store.contacts.listed_as(name)) > 1:
+            return NameUnknown(
+                "The server lists this name more than once.", "It can't be used until the server is repaired."
+            )
+        # Of a very long list, what stands near to it in the alphabet, in this or the usual spellings.
+        spellings = dict.fromkeys((name, name.lower(), name.upper(), name.capitalize()))
+        names = sorted({near for one in spellings for near in self._store.contacts.names_near(one, _LOOKED_AT)})
+        other_case = [known for known in names if known.casefold() == name.casefold()]
+        close = difflib.get_close_matches(name, names, n=_NEAREST)
+        nearest = tuple(dict.fromkeys(other_case + close))[:_NEAREST]
+        meant = [self._shown_name(near) for near in nearest]
+        advice = f"Did you mean {' or '.join(meant)}?" if nearest else _LIST_USERS
+        return NameUnknown("The server knows nobody of that name.", advice, nearest)
+
+    def _shown_name(self, name: str) -> str:
+        found = self.listed(name)
+        return visible_name(name) if found is None else self.shown(found)
+
+    def name_of(self, client_id: ClientId) -> str | None:
+        """Give the name behind an id, also of somebody who is not listed any more."""
+        pin = self._store.pins.of_id(client_id)
+        if pin is not None:
+            # Whatever the server calls him now.
+            return pin.name
+        row = self._store.contacts.of_id(client_id)
+        if self.present_id(client_id) != client_id:
+            # An id that he had before.
+            return None if row is None else row.name
+        if row is not None and self._store.pins.of_name(row.name) is not None:
+            return f"{row.name} (not the one you know, {client_id.hex()[:8]})"
+        return None if row is None else row.name
+
+    def present_id(self, client_id: ClientId) -> ClientId:
+        """Give the id that somebody has now, who had this one before, under the same name and key; else the same."""
+        row = self._store.contacts.of_id(client_id)
+        pin = None if row is None or row.public_key is None else self._store.pins.of_name(row.name)
+        return pin.client_id if pin is not None and row is not None and pin.public_key == row.public_key else client_id
+
+    def shown(self, contact: Contact) -> str:
+        """Give a name as it stands in a sentence: made visible, with the mark of who was compared."""
+        pin = self._store.pins.of_id(contact.client_id)
+        compared = pin is not None and pin.verified_at is not None
+        changed = pin is not None and pin.offered_key is not None
+        return marked(contact.name, ("was verified" if changed else "verified") if compared else None)
+
+    def shown_id(self, client_id: ClientId) -> str:
+        """As `shown`, by the id alone."""
+        return self.shown(Contact(client_id, self.name_of(client_id) or client_id.hex()))
+
+    def public_key(self, contact: Contact) -> PublicKey:
+        """Give a contact's public key. Raises `NoPublicKey`."""
+        pin = self._store.pins.of_id(contact.client_id)
+        if pin is None:
+            raise NoPublicKey(
+                f"The public key of {self.shown(contact)} is not here yet.", "Ask the server for it, with 130."
+            )
+        return pin.public_key
+
+    def sending_key(self, contact: Contact) -> KeyRow:
+        """Give the newest key that the contact is known to have. Raises `NoSharedKey`.
+
+        For a verified contact only one that was made here and sealed to the pinned public key.
+        """
+        row = self._sending_row(contact)
+        if row is not None:
+            return row
+        raise NoSharedKey(
+            f"No symmetric key is shared with {self.shown(contact)}.",
+            "Ask for one with 151, or make and send one with 152.",
+        )
+
+    def is_asked_for_key(self, contact: Contact) -> bool:
+        """Whether the contact has asked for a key since the one that is in use: it may have lost that one."""
+        row = self._sending_row(contact)
+        return row is not None and self._store.keys.asked_since(contact.client_id, row.number)
+
+    def has_sending_key(self, contact: Contact) -> bool:
+        """Whether there is a key that the contact is known to have."""
+        return self._sending_row(contact) is not None
+
+    def _sending_row(self, contact: Contact) -> KeyRow | None:
+        pin = self._store.pins.of_id(contact.client_id)
+        verified = pin is not None and pin.verified_at is not None
+        for row in self._store.keys.of(contact.client_id):
+            sealed_well = pin is not None and row.made and row.sealed_to == pin.public_key
+            if row.usable and (sealed_well or not verified):
+                return row
+        return None
+
+    def may_leave(self, client_id: ClientId, key: int | None) -> bool:
+        """Whether what is encrypted under, or carries, a key with this number may be sent to somebody now.
+
+        To a verified contact only what was made here and sealed to the pinned public key. None: of a store of before,
+        nobody knows which key.
+        """
+        pin = self._store.pins.of_id(client_id)
+        if pin is None or pin.verified_at is None:
+            return True
+        return any(
+            row.number == key and row.made and row.sealed_to == pin.public_key for row in self._store.keys.of(client_id)
+        )
+
+    def key_numbered(self, client_id: ClientId, number: int | None) -> SymmetricKey | None:
+        """Give the key with a number that is shared with somebody."""
+        return next((row.key for row in self._store.keys.of(client_id) if row.number == number), None)
+
+    def copied_key(self, old: ClientId, number: int | None, new: ClientId) -> int | None:
+        """Give the number of a key of somebody's former id among those of the present one."""
+        key = self.key_numbered(old, number)
+        return next((row.number for row in self._store.keys.of(new) if row.key == key), None)
+
+    def decrypting_keys(self, client_id: ClientId) -> list[SymmetricKey]:
+        """Give all keys that a message of this sender may be under, the likeliest first."""
+        return [row.key for row in self._store.keys.of(client_id)]
+
+    def file_keys(self, client_id: ClientId) -> list[SymmetricKey]:
+        """Give the keys that a file of this sender may be under: the newest of each direction, the likelier one first.
+
+        Each side of two that verified each other sends under a key of its own; of others, keys of both sides may have
+        crossed on the way, and then each side holds the other's for the newest.
+        """
+        rows = self._store.keys.of(client_id)
+        pin = self._store.pins.of_id(client_id)
+        newest = [row for made in (False, True) for row in [row for row in rows if row.made == made][:1]]
+        if pin is None or pin.verified_at is None:
+            newest.sort(key=lambda row: row.number, reverse=True)
+        return [row.key for row in newest]

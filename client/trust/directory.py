@@ -1,0 +1,194 @@
+"""Who is who: users, ids and public keys, as the server names them and as they are pinned.
+
+Owns: asking the server about users, and taking its answers to the pins.
+Promises: while the server names another key or account for somebody who is known, no `Contact` of that name is given.
+Exposure: all of it is what a server says that may lie; `client.trust.trust` judges it.
+
+Source: docs/client-protocol.md; docs/security.md.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+from client.connection.server_errors import refused, unexpected
+from client.connection.server_link import ServerLink
+from client.crypto import ciphers
+from client.identity.account import Account
+from client.mail.inbox import check_list
+from client.messages import FetchedKey
+from client.store.home_store import Store
+from client.trust.contacts import Contact, Contacts
+from client.trust.trust import SafetyNumberDiffers, Trust, Verification
+from common.client_protocol.client_connection import ListBegins
+from common.client_protocol.codes import RequestCode, ResponseCode
+from common.client_protocol.fields import USER
+from common.client_protocol.requests import ListUsersRequest, PublicKeyRequest
+from common.client_protocol.responses import ErrorResponse, PublicKeyResponse, UserListed
+from common.errors import CipherError, ClientError, NameUnknown, ServerAnsweredNonsense
+
+MOST_USERS: Final = 2_000_000
+"""Of a list that is taken over; the format has room for 15 million."""
+
+
+class Directory:
+    """The users of the server, as this home knows them."""
+
+    def __init__(self, account: Account, store: Store, link: ServerLink, contacts: Contacts, trust: Trust) -> None:
+        self._account = account
+        self._store = store
+        self._link = link
+        self._contacts = contacts
+        self._trust = trust
+
+    def users(self) -> list[Contact]:
+        """Ask the server for everybody else who is registered, in its order."""
+        me = self._account.identity().client_id
+        users: list[Contact] = []
+
+        def kept() -> Iterator[Contact]:
+            for user in self._listed():
+                users.append(user)
+                yield user
+
+        self._contacts.take_list(kept())
+        # Some servers list the asker too.
+        return [user for user in users if user.client_id != me]
+
+    def _take_list(self) -> None:
+        """As `users`, for those who want nothing but to look in the store then."""
+        self._contacts.take_list(self._listed())
+
+    def _listed(self) -> Iterator[Contact]:
+        for event in self._link.ask_list(ListUsersRequest(self._account.identity().client_id)):
+            match event:
+                case UserListed(client_id, name):
+                    yield Contact(client_id, name)
+                case _:
+                    check_list(event, RequestCode.LIST_USERS, ResponseCode.USERS)
+                    if isinstance(event, ListBegins) and event.payload_size > MOST_USERS * USER.size:
+                        raise ServerAnsweredNonsense(
+                            f"The server lists {event.payload_size // USER.size:,} users, and this program takes "
+                            f"{MOST_USERS:,} at most.",
+                            "Check that server.info leads to a MessageU server.",
+                        )
+
+    def contact(self, name: str) -> Contact:
+        """Find a user by name, asking the server where the name is new.
+
+        Raises `NameUnknown`, and `KeyChanged` where the server names another key or account than is known.
+        """
+        found = self._find(name)
+        if self._trust.moved(found.client_id, found.name):
+            self._take_public_key(found)
+        self._trust.check(found.client_id, found.name)
+        return found
+
+    def _find(self, name: str) -> Contact:
+        found = self._contacts.listed(name)
+        if found is None:
+            self._take_list()
+            found = self._contacts.listed(name)
+        if found is None:
+            if name == self._account.identity().name:
+                raise NameUnknown("That is your own name.", "Name somebody else.")
+            raise self._contacts.unknown(name)
+        return found
+
+    def fetch_public_key(self, name: str) -> FetchedKey:
+        """Ask the server for a user's public key; it is trusted where it is the first one.
+
+        Raises `CipherError` where it is no usable key.
+        """
+        contact = self._find(name)
+        return FetchedKey(contact, self._take_public_key(contact))
+
+    def _take_public_key(self, contact: Contact) -> bool:
+        """Fetch a public key; whether it is another one than is known."""
+        answer = self._link.ask(PublicKeyRequest(self._account.identity().client_id, contact.client_id))
+        if isinstance(answer, ErrorResponse):
+            raise refused(RequestCode.PUBLIC_KEY, answer)
+        if not isinstance(answer, PublicKeyResponse) or answer.client_id not in {None, contact.client_id}:
+            raise unexpected(answer)
+        try:
+            ciphers.check_public_key(answer.public_key)
+        except CipherError as error:
+            raise CipherError(
+                f"The public key that {self._contacts.shown(contact)} registered can't be used: {error}.",
+                "Its owner has to register with another program.",
+            ) from error
+        return self._trust.meet(contact.client_id, contact.name, answer.public_key)
+
+    def meet(self, name: str) -> Contact:
+        """Find a user and have a public key of his, asking the server for what is not known yet.
+
+        From then on `keep_text` and `keep_file` ask nobody. Raises what `contact` and `fetch_public_key` raise.
+        """
+        contact = self.contact(name)
+        if self._store.pins.of_id(contact.client_id) is None:
+            self._take_public_key(contact)
+        return contact
+
+    def verification(self, name: str) -> Verification:
+        """Give the safety number with a user, after asking the server what it names for him now."""
+        self._take_list()
+        self.fetch_public_key(name)
+        return self._verification(name)
+
+    def _verification(self, name: str) -> Verification:
+        contact = self._find(name)
+        pin = self._store.pins.of_name(name) or self._store.pins.of_id(contact.client_id)
+        assert pin is not None
+        return Verification(
+            pin.name, pin.client_id, self._trust.number(pin), pin.since, pin.verified_at,
+            self._trust.offered_number(pin), pin.offered_since,
+        )  # fmt: skip
+
+    def accept_new_key(self, name: str, number: str | None = None) -> Verification:
+        """Pin what the server names now. Nothing that was agreed on before is used for sending any more.
+
+        With `number`, the one that was shown, `SafetyNumberDiffers` where the server has named a third key since.
+        """
+        contact = self._find(name)
+        pin = self._store.pins.of_name(name) or self._store.pins.of_id(contact.client_id)
+        if pin is not None:
+            if number is not None and self._trust.offered_number(pin) != number:
+                raise SafetyNumberDiffers(name)
+            self._trust.accept(pin, name)
+        return self._verification(name)
+
+    def mark_verified(self, name: str, number: str | None = None) -> Verification:
+        """Note that both sides saw the same safety number. Raises `KeyChanged`.
+
+        With `number`, the one that was compared, `SafetyNumberDiffers` where another process has changed it since.
+        """
+        pin = self._trust.pin(self.contact(name).name)
+        assert pin is not None
+        if number is not None and self._trust.number(pin) != number:
+            raise SafetyNumberDiffers(name)
+        self._trust.verify(pin)
+        return self._verification(name)
+
+    def is_verified_name(self, name: str) -> bool:
+        """Whether the key that is pinned for a name was compared, and the server names no other one."""
+        pin = self._trust.pin(name)
+        return pin is not None and self._trust.is_verified(pin.client_id)
+
+    def is_verified(self, contact: Contact) -> bool:
+        """Whether a user's key was compared, and the server names no other one."""
+        return self._trust.is_verified(contact.client_id)
+
+    def fingerprint(self, name: str) -> str:
+        """Give the SHA-256 of a contact's public key, in hex. Raises `NoPublicKey`."""
+        return hashlib.sha256(self._contacts.public_key(self.contact(name))).hexdigest()
+
+    def own_fingerprint(self) -> str:
+        """Give the SHA-256 of our own public key, in hex. Raises `NotRegistered`."""
+        return hashlib.sha256(self._account.identity().private_key.public_key()).hexdigest()
+
+    def look_up_names(self) -> None:
+        """Fetch the list of users, where the server can be asked."""
+        with suppress(ClientError):
+            # Without the list, a message is shown under its sender's id.
+            self._take_list()

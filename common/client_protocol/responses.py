@@ -1,0 +1,229 @@
+"""Responses: their bytes for the server, their values for clients.
+
+Owns: encoding of every response, in parts where it is streamed, and the values a client's decoder gives.
+Promises: what `encode_*` writes, `client_connection.ClientConnection` reads.
+Exposure: the server encodes what it has checked before.
+
+Source: docs/client-protocol.md, "Responses".
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from struct import Struct
+from typing import Final, NamedTuple
+
+from common.client_protocol.codes import SERVER_VERSION, ResponseCode
+from common.client_protocol.fields import (
+    FETCHED_HEAD,
+    FLAG_SENDER_PROVEN,
+    HELLO_REPLY,
+    KEY_REPLY,
+    REASON,
+    RESPONSE_HEADER,
+    STORED,
+    USER,
+    WAITING_HEAD,
+    message_id,
+    pack_name,
+)
+from common.errors import FrameUndecodable
+from common.storage_protocol.message_format import ENTRY_HEAD
+from common.values import CLIENT_ID_SIZE, ClientId, PublicKey, Token, Username
+
+ERROR: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.ERROR, 0)
+"""9000, the whole of it."""
+PROVEN: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.PROVEN, 0)
+"""2141, the whole of it."""
+_STORED_HEADER: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.STORED, STORED.size)
+_RUN: Final = 256
+"""2103s that are packed at a time; their layouts are kept."""
+_IDS_REPEAT: Final = 2**32
+"""From this sequence on a message's id is another number."""
+_ENTRY_HEAD: Final = ENTRY_HEAD.size
+_unpack_entry: Final = Struct("<16s16xQ8xxBI").unpack_from
+"""Of an entry's head: sender, sequence, kind, content size."""
+_pack_stored = STORED.pack
+_pack_waiting = WAITING_HEAD.pack
+_pack_fetched = FETCHED_HEAD.pack
+
+
+def encode_registered(client_id: bytes) -> bytes:
+    """2100."""
+    return encode_head(ResponseCode.REGISTERED, len(client_id)) + client_id
+
+
+def encode_head(code: ResponseCode, payload_size: int) -> bytes:
+    """The header of a response whose payload follows in parts."""
+    return RESPONSE_HEADER.pack(SERVER_VERSION, code, payload_size)
+
+
+def encode_user(client_id: bytes, name: str) -> bytes:
+    """One entry of 2101's payload."""
+    return USER.pack(client_id, pack_name(Username(name)))
+
+
+def encode_public_key(client_id: bytes, key: bytes) -> bytes:
+    """2102."""
+    return encode_head(ResponseCode.PUBLIC_KEY, KEY_REPLY.size) + client_id + key
+
+
+def encode_stored(recipient: bytes, sequence: int) -> bytes:
+    """2103."""
+    return _STORED_HEADER + _pack_stored(recipient, message_id(sequence))
+
+
+def encode_stored_run(recipients: Sequence[bytes], first: int) -> bytes:
+    """2103s, one behind the other: for each recipient, with the sequences `first`, `first` + 1, …
+
+    The hot path: one `pack` for up to `_RUN` of them.
+    """
+    count = len(recipients)
+    if first + count > _IDS_REPEAT:
+        return b"".join([encode_stored(recipient, first + number) for number, recipient in enumerate(recipients)])
+    if count == 1:
+        return _STORED_HEADER + _pack_stored(recipients[0], first)
+    if count > _RUN:
+        starts = range(0, count, _RUN)
+        return b"".join([encode_stored_run(recipients[start : start + _RUN], first + start) for start in starts])
+    fields: list[object] = [_STORED_HEADER] * (3 * count)
+    fields[1::3] = recipients
+    fields[2::3] = range(first, first + count)
+    return _stored_run_layout(count).pack(*fields)
+
+
+@cache
+def _stored_run_layout(count: int) -> Struct:
+    return Struct("<" + f"{RESPONSE_HEADER.size}s{CLIENT_ID_SIZE}sI" * count)
+
+
+def encode_waiting_head(sender: bytes, sequence: int, kind: int, size: int) -> bytes:
+    """What stands before a message's content in 2104."""
+    return _pack_waiting(sender, message_id(sequence), kind, size)
+
+
+def encode_waiting(entries: bytes) -> list[bytes]:
+    """Messages as the store keeps them (`common.storage_protocol.message_format`) -> as 2104 has them, to be joined. The hot path.
+
+    Raises `FrameUndecodable` where the entries do not end with the last one.
+    """
+    at, end = 0, len(entries)
+    parts: list[bytes] = []
+    while at + _ENTRY_HEAD <= end:
+        sender, sequence, kind, size = _unpack_entry(entries, at)
+        start = at + _ENTRY_HEAD
+        at = start + size
+        if sequence >= _IDS_REPEAT:
+            sequence = message_id(sequence)
+        parts += (_pack_waiting(sender, sequence, kind, size), entries[start:at])
+    if at != end:
+        raise FrameUndecodable("an entry is cut off")
+    return parts
+
+
+def encode_waiting_entry_head(head: bytes) -> bytes:
+    """The same for the head of one entry alone."""
+    sender, sequence, kind, size = _unpack_entry(head)
+    return _pack_waiting(sender, message_id(sequence), kind, size)
+
+
+def encode_fetched_head(
+    sender: bytes, token: bytes, sequence: int, accepted_at: int, proven: bool, kind: int, size: int
+) -> bytes:
+    """What stands before a message's content in 2143. `accepted_at` in Unix milliseconds."""
+    return _pack_fetched(sender, token, sequence, accepted_at, FLAG_SENDER_PROVEN if proven else 0, kind, size)
+
+
+def encode_hello(
+    extension_version: int,
+    features: int,
+    max_payload: int,
+    idle_seconds: int,
+    server_id: bytes,
+    generation: int,
+    nonce: bytes,
+) -> bytes:
+    """2140."""
+    payload = HELLO_REPLY.pack(extension_version, features, max_payload, idle_seconds, server_id, generation, nonce)
+    return encode_head(ResponseCode.HELLO, len(payload)) + payload
+
+
+def encode_reason(reason: int, retry_after: int) -> bytes:
+    """9001, for connections whose 640 asked for reasons. `retry_after` in seconds."""
+    return encode_head(ResponseCode.ERROR_WITH_REASON, REASON.size) + REASON.pack(reason, retry_after)
+
+
+# --- what a client reads --------------------------------------------------------------------------------------
+
+
+class RegisteredResponse(NamedTuple):
+    """2100."""
+
+    client_id: ClientId
+
+
+class UserListed(NamedTuple):
+    """One entry of 2101. The name is as the server lists it: other servers let names in that break our rules."""
+
+    client_id: ClientId
+    name: str
+
+
+class PublicKeyResponse(NamedTuple):
+    """2102. `client_id` is None where the server leaves it out, as some do."""
+
+    client_id: ClientId | None
+    public_key: PublicKey
+
+
+class StoredResponse(NamedTuple):
+    """2103."""
+
+    recipient: ClientId
+    message_id: int
+
+
+class HelloResponse(NamedTuple):
+    """2140."""
+
+    extension_version: int
+    features: int
+    max_payload: int
+    idle_seconds: int
+    server_id: bytes
+    generation: int
+    nonce: bytes
+
+
+class ProvenResponse(NamedTuple):
+    """2141."""
+
+
+class ErrorResponse(NamedTuple):
+    """9000 (`reason` None) or 9001. `text`: what some servers add to a 9000; whoever shows it makes it harmless."""
+
+    reason: int | None = None
+    retry_after: int = 0
+    text: str = ""
+
+
+class MessageHead(NamedTuple):
+    """What 2104 or 2143 says of a message before its content of `size` bytes.
+
+    `number` is 2104's message id or 2143's sequence. 2104 has no `token`, `accepted_at` (Unix ms), `proven`.
+    """
+
+    sender: ClientId
+    number: int
+    kind: int
+    size: int
+    token: Token | None = None
+    accepted_at: int | None = None
+    sender_proven: bool = False
+
+
+Whole = RegisteredResponse | PublicKeyResponse | StoredResponse | HelloResponse | ProvenResponse | ErrorResponse
+
+
+def encode_users(users: Iterable[tuple[bytes, str]]) -> bytes:
+    """Entries of 2101, one behind the other."""
+    return b"".join([encode_user(client_id, name) for client_id, name in users])

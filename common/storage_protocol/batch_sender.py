@@ -1,0 +1,537 @@
+"""Numbering, resending, and recognising what was applied already: the rules of both ends of the storage link.
+
+Owns: the gateway's `BatchSender` (which batch is on its way, when it goes again, when it is given up) and the
+worker's `judge` (what a batch's epoch and number mean).
+Promises: pure: time is passed in as monotonic seconds, incarnations as bytes; nothing is sent from here.
+Exposure: none of its own; it sees decoded messages only.
+
+    gateway's side          on its way           ends with
+    ─────────────────────   ──────────────────   ──────────────────────────────────────────────
+    greeting                Hello                Welcome of this incarnation → ready, number 0
+    ready                   nothing              a batch under the next number, n
+    ready                   batch n              as large a one behind it → n and n + 1
+    ready                   batch n (and n + 1)  Reply n → outcomes; BatchRefused n → none done;
+                                                 deadline → unknown, greeting; GreetAgain n, Superseded → the same
+    ready                   batches n and n + 1  an answer to n + 1 → n was lost, or its answer: both go again
+    ready                   batch n              two ends of the link → an empty batch n; answered → n was not done, and
+                                                 goes in halves, one at a time; GreetAgain → unknown, greeting
+    ready                   a run of messages    ended the link alone → the same; then two runs of half as many
+
+A connection of the link loses nothing while it stands, so a batch goes again when the link comes back, and never for
+the time that it takes. How much work is in a batch is bounded (`common.storage_protocol.work_estimate`), so that it has its answer long
+before the deadline, and nothing behind it waits for long.
+
+The worker should never wait for the gateway: when it answered a batch, the next one lies before it. And both ends
+should work at the same time, on what they gave each other before. Clients send again when they are answered, so if a
+batch took all that waits, everything would come back together and find one end idle, again and again. So a batch
+takes about half of what waits and was just answered (`share`).
+
+Source: docs/storage-protocol.md, "Batches".
+"""
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Final, Generic, NamedTuple, TypeVar
+
+from common.errors import GatewaySuperseded
+from common.storage_protocol.frames import (
+    Batch,
+    BatchRefused,
+    GreetAgain,
+    Hello,
+    Reply,
+    StoreFacts,
+    Superseded,
+    Welcome,
+    encode_batch,
+    encode_hello,
+)
+from common.storage_protocol.message_format import first_frames
+from common.storage_protocol.operations import Operation, Outcome, StoreRun
+from common.storage_protocol.work_estimate import fitting
+
+RESEND_AFTER: Final = 2.0
+DEADLINE: Final = 15.0
+LATE_GREETINGS: Final = 3
+"""How often, within `LATE_GREETINGS_WITHIN` seconds, a gateway greets again that hears of a successor on its slot.
+
+The greeting of a gateway that was killed may reach the worker after that of its successor, which then is the one
+that lives. A successor that lives comes back each time, and one of the two gives up."""
+LATE_GREETINGS_WITHIN: Final = 600.0
+
+MOST_ON_THEIR_WAY: Final = 2
+"""Batches that were not answered. The worker keeps what it answered to so many."""
+SMALLEST_SHARE: Final = 32768
+"""Bytes that are not worth another batch."""
+LEAST_SIZE: Final = 256
+"""Bytes that any operation counts as."""
+MOST_ENDS: Final = 2
+"""How often the link may end while a batch, or an operation of its own, is with the worker, before it is suspected."""
+
+Waiter = TypeVar("Waiter")
+
+
+class Answered(NamedTuple, Generic[Waiter]):
+    """A batch came to its end; `outcomes` is None where the worker could not decode it (nothing was done)."""
+
+    operations: list[Operation]
+    waiters: list[Waiter]
+    outcomes: list[Outcome] | None
+
+
+class GivenUp(NamedTuple, Generic[Waiter]):
+    """Whether these operations were done is unknown, and will be settled as done or never by the next greeting."""
+
+    operations: list[Operation]
+    waiters: list[Waiter]
+
+
+class Half(NamedTuple, Generic[Waiter]):
+    """A part of a run, as a run of its own. `size`: bytes that it keeps in memory."""
+
+    operation: StoreRun
+    waiter: Waiter
+    size: int
+
+
+class Deadly(NamedTuple, Generic[Waiter]):
+    """The worker ended each time while it had this operation alone. It is not sent again; its outcome is unknown."""
+
+    operation: Operation
+    waiter: Waiter
+
+
+class Greeted(NamedTuple):
+    """The worker welcomed this gateway under a new epoch."""
+
+    facts: StoreFacts
+    worker_incarnation: bytes
+
+
+class WorkerChanged(NamedTuple):
+    """Another process answers as the worker than before: its leases and watches are gone."""
+
+    worker_incarnation: bytes
+
+
+Event = Answered[Waiter] | GivenUp[Waiter] | Deadly[Waiter] | Greeted | WorkerChanged
+
+
+class _Sent(Generic[Waiter]):
+    """A batch that is on its way. `size` in bytes, moments in monotonic seconds.
+
+    `started_at`: when it left, or when the one before it was answered. `overtaken`: one behind it was answered first.
+    `due`: it has to go to the socket again. `ends`: how often the link ended while it was with the worker.
+    `is_piece`: of one that may have ended the worker. `is_question`: its frame is empty and only asks whether the
+    operations were done.
+    """
+
+    __slots__ = (
+        "due", "ends", "frame", "is_piece", "is_question", "number", "operations", "overtaken", "size", "sizes",
+        "started_at", "waiters",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        number: int,
+        operations: list[Operation],
+        waiters: list[Waiter],
+        sizes: list[int],
+        frame: bytes,
+        now: float,
+        *,
+        is_piece: bool,
+    ) -> None:
+        self.number = number
+        self.operations = operations
+        self.waiters = waiters
+        self.sizes = sizes
+        self.size = sum(sizes)
+        self.frame = frame
+        self.started_at = now
+        self.due = False
+        self.overtaken = False
+        self.ends = 0
+        self.is_piece = is_piece
+        self.is_question = False
+
+
+class BatchSender(Generic[Waiter]):
+    """The gateway's end of the link for one slot: a few batches on their way, the next one being collected.
+
+    `new_incarnation` gives 16 fresh random bytes for each greeting. `halve` makes two of a `StoreRun` of several
+    messages and of its waiter. Sizes are the bytes that operations keep in memory.
+    """
+
+    __slots__ = (
+        "_answered_size", "_collected_size", "_collecting_since", "_deadline", "_epoch", "_greeting", "_halve",
+        "_heard", "_hello", "_hello_sent_at", "_incarnation", "_leaving", "_new_incarnation", "_number", "_on_its_way",
+        "_operations", "_pieces", "_resend_after", "_sizes", "_slot", "_started_at", "_superseded_at", "_waiters",
+        "_worker_incarnation",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        slot: int,
+        new_incarnation: Callable[[], bytes],
+        halve: Callable[[StoreRun, Waiter], tuple[Half[Waiter], Half[Waiter]]],
+        resend_after: float = RESEND_AFTER,
+        deadline: float = DEADLINE,
+    ) -> None:
+        self._slot = slot
+        self._new_incarnation = new_incarnation
+        self._halve = halve
+        self._resend_after = resend_after
+        self._deadline = deadline
+        self._operations: list[Operation] = []
+        self._waiters: list[Waiter] = []
+        self._sizes: list[int] = []
+        self._collected_size = 0
+        # How many of the first operations make one batch each, alone on its way: one of them may end the worker.
+        self._pieces: list[int] = []
+        self._collecting_since = 0.0
+        self._on_its_way: list[_Sent[Waiter]] = []
+        self._leaving: _Sent[Waiter] | None = None
+        self._answered_size = 0
+        self._heard = False
+        self._epoch = 0
+        self._number = 0
+        self._worker_incarnation = b""
+        self._started_at = 0.0
+        self._superseded_at: list[float] = []
+        self._greet()
+
+    def _greet(self) -> None:
+        self._greeting = True
+        self._incarnation = self._new_incarnation()
+        self._hello = encode_hello(Hello(self._slot, self._incarnation))
+        self._hello_sent_at = float("-inf")
+
+    @property
+    def ready(self) -> bool:
+        """Whether the worker has welcomed this gateway."""
+        return not self._greeting
+
+    @property
+    def collected(self) -> int:
+        """Operations that wait for the next batch."""
+        return len(self._operations)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a batch is on its way."""
+        return bool(self._on_its_way)
+
+    @property
+    def leaving(self) -> list[Operation]:
+        """The operations of the frame that `frame_to_send` gave last."""
+        return self._leaving.operations if self._leaving is not None else []
+
+    @property
+    def size(self) -> int:
+        """Of all operations that were not answered."""
+        return self._collected_size + sum([sent.size for sent in self._on_its_way])
+
+    def has_place(self, more: int) -> bool:
+        """Whether a batch of what was collected and an operation of `more` bytes would leave now, rather than grow.
+
+        Behind another one it leaves when it is as large: the worker then has what it needs next, and neither is small.
+        """
+        on_its_way = self._on_its_way
+        if not on_its_way:
+            return True
+        if self._pieces or on_its_way[-1].is_piece or on_its_way[0].is_question:
+            return False
+        return len(on_its_way) < MOST_ON_THEIR_WAY and self._collected_with(more) >= on_its_way[-1].size
+
+    def share(self, more: int) -> int:
+        """How much the next batch should take of what was collected and an operation of `more` bytes.
+
+        That is half of both and of the batch whose answer was the last thing that happened; all where that is little.
+        """
+        waiting = self._collected_with(more)
+        return max((waiting + self._answered_size + 1) // 2, SMALLEST_SHARE) if self._answered_size else waiting
+
+    def _collected_with(self, more: int) -> int:
+        return self._collected_size + (max(more, LEAST_SIZE) if more else 0)
+
+    def submit(self, operation: Operation, waiter: Waiter, now: float, size: int = 0) -> None:
+        """Put an operation into the batch that is being collected; `waiter` comes back with its outcome."""
+        if not self._operations:
+            self._collecting_since = now
+        size = max(size, LEAST_SIZE)
+        self._operations.append(operation)
+        self._waiters.append(waiter)
+        self._sizes.append(size)
+        self._collected_size += size
+
+    def _take(self, now: float) -> _Sent[Waiter]:
+        """The operations that leave now, as many as their share allows, and one at least."""
+        share = self.share(0)
+        self._answered_size = 0
+        is_piece = bool(self._pieces)
+        if is_piece:
+            count = self._pieces.pop(0)
+        elif self._collected_size <= share:
+            count = len(self._operations)
+        else:
+            count, size = 1, self._sizes[0]
+            while count < len(self._operations) and size + self._sizes[count] <= share:
+                size += self._sizes[count]
+                count += 1
+        if not is_piece:
+            count = fitting(self._operations, count)
+        operations, waiters, sizes = self._operations[:count], self._waiters[:count], self._sizes[:count]
+        del self._operations[:count], self._waiters[:count], self._sizes[:count]
+        self._number += 1
+        # What stays behind was not refused its turn: it came in while others had theirs, and is among the next.
+        self._collecting_since = self._started_at = now
+        frame = encode_batch(Batch(self._slot, self._epoch, self._number, operations))
+        sent = _Sent(self._number, operations, waiters, sizes, frame, now, is_piece=is_piece)
+        self._collected_size -= sent.size
+        return sent
+
+    def frame_to_send(self, now: float) -> bytes | None:
+        """What has to leave now: a greeting, once more what was not answered, or the next batch; None for nothing.
+
+        The caller says `not_sent` where the frame could not be handed to the socket.
+        """
+        self._leaving = None
+        if self._greeting:
+            if now - self._hello_sent_at < self._resend_after:
+                return None
+            self._hello_sent_at = now
+            return self._hello
+        for sent in self._on_its_way:
+            if sent.due:
+                sent.due = False
+                self._leaving = sent
+                return sent.frame
+        if not self._operations:
+            self._answered_size = 0
+            return None
+        if not self.has_place(0):
+            return None
+        self._leaving = self._take(now)
+        self._on_its_way.append(self._leaving)
+        return self._leaving.frame
+
+    def not_sent(self) -> None:
+        """The socket did not take the frame: it goes again at the next call, with its number unchanged."""
+        if self._leaving is not None:
+            self._leaving.due = True
+        else:
+            self._hello_sent_at = float("-inf")
+
+    def reconnected(self) -> None:
+        """The link came back: what was on its way may be lost, so it goes again.
+
+        The oldest may be why the worker ended. One that did so twice does not go again whole: first the worker is
+        asked whether it was done, by an empty batch under its number. What was behind it waits.
+        """
+        self._hello_sent_at = float("-inf")
+        if self._on_its_way and not self._on_its_way[0].due:
+            oldest = self._on_its_way[0]
+            oldest.ends += 1
+            is_known = oldest.is_piece and (len(oldest.operations) > 1 or _is_many(oldest.operations[0]))
+            if oldest.ends >= (1 if is_known else MOST_ENDS) and not oldest.is_question:
+                oldest.is_question = True
+                oldest.frame = encode_batch(Batch(self._slot, self._epoch, oldest.number, []))
+        self._send_all_again()
+
+    def _send_all_again(self) -> None:
+        for sent in self._on_its_way:
+            sent.due = True
+            if sent.is_question:
+                # What is behind it may be what ended the worker.
+                break
+
+    def _divide(self, undone: _Sent[Waiter]) -> list[Event[Waiter]]:
+        """The worker has not done this batch, nor what is behind it, and will not under these numbers.
+
+        All of it goes again before everything else, in pieces, one after the other.
+        """
+        behind, self._on_its_way = self._on_its_way, []
+        self._number = undone.number
+        for sent in behind:
+            self._put_back(sent, [len(sent.operations)])
+        count = len(undone.operations)
+        if count > 1:
+            self._put_back(undone, [(count + 1) // 2, count // 2])
+        elif behind and not undone.is_piece:
+            self._put_back(undone, [1])
+        else:
+            operation = undone.operations[0]
+            if not isinstance(operation, StoreRun) or not _is_many(operation):
+                return [Deadly(operation, undone.waiters[0])]
+            halves = self._halve(operation, undone.waiters[0])
+            undone.operations = [half.operation for half in halves]
+            undone.waiters = [half.waiter for half in halves]
+            undone.sizes = [max(half.size, LEAST_SIZE) for half in halves]
+            self._put_back(undone, [1, 1])
+        return []
+
+    def _put_back(self, sent: _Sent[Waiter], pieces: list[int]) -> None:
+        self._operations[:0] = sent.operations
+        self._waiters[:0] = sent.waiters
+        self._sizes[:0] = sent.sizes
+        self._collected_size += sum(sent.sizes)
+        self._pieces[:0] = pieces
+
+    def next_deadline(self, *, connected: bool) -> float | None:
+        """When `frame_to_send` or `expire` next has something to do, in monotonic seconds; None for never.
+
+        Without a connection nothing can be sent, so only `expire` counts.
+        """
+        moments = []
+        if connected:
+            if self._greeting:
+                moments.append(self._hello_sent_at + self._resend_after)
+            if any(sent.due for sent in self._on_its_way):
+                moments.append(float("-inf"))
+        if self._on_its_way:
+            moments.append(self._on_its_way[0].started_at + self._deadline)
+        if self._operations:
+            moments.append(self._collecting_since + self._deadline)
+        return min(moments, default=None)
+
+    def expire(self, now: float) -> list[Event[Waiter]]:
+        """Give up what has waited for longer than the deadline; after a batch was given up, greet again.
+
+        To be called once what was received is taken in.
+        """
+        events: list[Event[Waiter]] = []
+        if self._heard:
+            # The worker does one batch after the other: what is behind the one that it answered has its time from here.
+            self._heard = False
+            self._collecting_since = now
+            for sent in self._on_its_way:
+                sent.started_at = now
+        if self._on_its_way and now - self._on_its_way[0].started_at >= self._deadline:
+            events += self._greet_again()
+        if self._operations and now - self._collecting_since >= self._deadline:
+            events += self.give_up_collected()
+        return events
+
+    def give_up_collected(self) -> list[Event[Waiter]]:
+        """Give up what has not left yet."""
+        if not self._operations:
+            return []
+        given_up = GivenUp(self._operations, self._waiters)
+        self._operations, self._waiters, self._sizes, self._collected_size = [], [], [], 0
+        self._pieces.clear()
+        return [given_up]
+
+    def receive(self, message: Welcome | Reply | BatchRefused | Superseded | GreetAgain) -> list[Event[Waiter]]:
+        """Take in what the worker said. Raises `GatewaySuperseded` where a later gateway has the slot and lives.
+
+        Late answers to earlier numbers, epochs or greetings are no news and give no event.
+        """
+        match message:
+            case Welcome():
+                return self._welcome(message)
+            case Superseded(slot, epoch):
+                if slot == self._slot and epoch == self._epoch and not self._greeting:
+                    self._note_successor()
+                    return self._greet_again()
+            case Reply() | BatchRefused() | GreetAgain():
+                slot, epoch, number = message[:3]
+                if self._greeting or (slot, epoch) != (self._slot, self._epoch):
+                    return []
+                oldest, *later = [sent.number for sent in self._on_its_way] or [0]
+                if number == oldest:
+                    return self._greet_again() if isinstance(message, GreetAgain) else self._answered(message)
+                if number in later and not self._on_its_way[0].overtaken:
+                    # What went before it, or the answer to that, was lost with a connection. Where it is never
+                    # answered, which is a bug, both would go in circles: so it is once.
+                    self._on_its_way[0].overtaken = True
+                    self._send_all_again()
+        return []
+
+    def _note_successor(self) -> None:
+        """The worker greeted another gateway after us. Once may be a dead one; again and again is one that lives."""
+        recent = [moment for moment in self._superseded_at if self._started_at - moment < LATE_GREETINGS_WITHIN]
+        if len(recent) >= LATE_GREETINGS:
+            raise GatewaySuperseded(f"another gateway has taken slot {self._slot}")
+        self._superseded_at = [*recent, self._started_at]
+
+    def _greet_again(self) -> list[Event[Waiter]]:
+        """Nothing of the present epoch is answered any more."""
+        events: list[Event[Waiter]] = [GivenUp(sent.operations, sent.waiters) for sent in self._on_its_way]
+        self._on_its_way.clear()
+        self._answered_size = 0
+        self._greet()
+        return events
+
+    def _answered(self, answer: Reply | BatchRefused) -> list[Event[Waiter]]:
+        """The worker said what became of the oldest batch that is on its way."""
+        events: list[Event[Waiter]] = []
+        outcomes: list[Outcome] | None = None
+        is_undone = False
+        if isinstance(answer, Reply):
+            if answer.worker_incarnation != self._worker_incarnation:
+                self._worker_incarnation = answer.worker_incarnation
+                events.append(WorkerChanged(answer.worker_incarnation))
+            outcomes = answer.outcomes
+            oldest = self._on_its_way[0]
+            is_undone = oldest.is_question and not outcomes
+            if not is_undone and len(outcomes) != len(oldest.operations):
+                return events + self._greet_again()
+        sent = self._on_its_way.pop(0)
+        self._answered_size = sent.size
+        self._heard = True
+        if is_undone:
+            return events + self._divide(sent)
+        if sent.is_question:
+            self._send_all_again()
+        events.append(Answered(sent.operations, sent.waiters, outcomes))
+        return events
+
+    def _welcome(self, welcome: Welcome) -> list[Event[Waiter]]:
+        if not self._greeting or welcome.slot != self._slot or welcome.incarnation != self._incarnation:
+            return []
+        self._greeting = False
+        self._epoch = welcome.epoch
+        self._number = 0
+        self._worker_incarnation = welcome.worker_incarnation
+        return [Greeted(welcome.facts, welcome.worker_incarnation)]
+
+
+def _is_many(operation: Operation) -> bool:
+    """Whether it is a run of more than one message."""
+    return isinstance(operation, StoreRun) and first_frames(operation.frames, 1) < len(operation.frames)
+
+
+class SlotState(NamedTuple):
+    """What the worker has on disk of a slot: its epoch, and the last number it applied under it."""
+
+    epoch: int
+    number: int
+
+
+class Verdict(Enum):
+    """What the worker does with a batch."""
+
+    APPLY = auto()
+    """The next number: apply it and keep its outcomes."""
+    ANSWER_AGAIN = auto()
+    """One of the last numbers once more: answer with what was kept."""
+    IGNORE = auto()
+    """A late copy of an older number, whose answer was heard: say nothing."""
+    SUPERSEDED = auto()
+    """An epoch of the past."""
+    GREET_AGAIN = auto()
+    """An epoch nobody was given, or a number whose predecessor is missing."""
+
+
+def judge(state: SlotState | None, epoch: int, number: int) -> Verdict:
+    """What the worker does with batch (`epoch`, `number`) of a slot in `state` (None: never greeted)."""
+    if state is None or epoch > state.epoch:
+        return Verdict.GREET_AGAIN
+    if epoch < state.epoch:
+        return Verdict.SUPERSEDED
+    if number == state.number + 1:
+        return Verdict.APPLY
+    if number > state.number:
+        return Verdict.GREET_AGAIN
+    return Verdict.ANSWER_AGAIN if number > max(state.number - MOST_ON_THEIR_WAY, 0) else Verdict.IGNORE

@@ -1,0 +1,1 @@
+"""One client's connection: bytes, order of requests, limits, and its end."""

@@ -1,0 +1,85 @@
+"""What connections keep in memory, and who has to go when it is too much.
+
+Owns: the sum of what connections hold: frames and contents of which a part came, requests that wait for their turn,
+answers that were not taken. Together with what is under way to the worker that is all that is in flight.
+Promises: at the end of each turn of the loop it is at most `Settings.total_under_way`. Connections that hold something
+and have gone on the longest ago are closed until it is, those that did not prove themselves first.
+Exposure: strangers choose what they hold and for how long.
+"""
+
+import logging
+from collections import OrderedDict
+from typing import Final, Protocol
+
+from gateway.event_loop import EventLoop
+from gateway.settings import Settings
+from gateway.storage.link import StorageLink
+
+log = logging.getLogger("gateway.connection.memory_budget")
+
+_SAY_AGAIN_AFTER: Final = 60.0
+
+
+class Holder(Protocol):
+    """A connection that keeps something in memory."""
+
+    proven_as: bytes | None
+
+    def break_off(self) -> None:
+        """Close now, and hold nothing."""
+
+
+class Holdings:
+    """One for the gateway. Sizes in bytes."""
+
+    def __init__(self, loop: EventLoop, link: StorageLink, settings: Settings) -> None:
+        self._loop = loop
+        self._link = link
+        self._most = settings.total_under_way
+        self._holders: OrderedDict[Holder, None] = OrderedDict()
+        self._say_again_at = 0.0
+        self._closed = 0
+        self.size = 0
+
+    @property
+    def plenty(self) -> bool:
+        """Whether at least half of the budget is free."""
+        return self.size * 2 < self._most
+
+    def changed(self, holder: Holder, before: int, now: int) -> None:
+        """`holder` holds `now` bytes and held `before`."""
+        self.size += now - before
+        if not now:
+            self._holders.pop(holder, None)
+        else:
+            self._holders[holder] = None
+            if now < before:
+                self._holders.move_to_end(holder)
+
+    def went_on(self, holder: Holder) -> None:
+        """Some of what it holds was done with, or it had to wait for us."""
+        if holder in self._holders:
+            self._holders.move_to_end(holder)
+
+    def keep_to_budget(self) -> None:
+        """Close whom it takes. At the end of each turn of the loop."""
+        if self.size + self._link.bytes_under_way <= self._most or not self._holders:
+            return
+        in_order = [holder for holder in self._holders if holder.proven_as is None]
+        in_order += [holder for holder in self._holders if holder.proven_as is not None]
+        for holder in in_order:
+            if self.size + self._link.bytes_under_way <= self._most:
+                break
+            holder.break_off()
+            self._closed += 1
+        self._say()
+
+    def _say(self) -> None:
+        now = self._loop.now
+        if now >= self._say_again_at:
+            self._say_again_at = now + _SAY_AGAIN_AFTER
+            log.warning(
+                "more than %d MiB in flight: the slowest connections are closed, %d so far",
+                self._most >> 20,
+                self._closed,
+            )

@@ -1,0 +1,87 @@
+"""Whose turn it is: connections that have more to be done than one turn gives them.
+
+Owns: the queue of connections that wait for their turn, and when there is room for more.
+Promises: they are served one after the other, a bounded amount of work each time, and only while the worker has less
+than `Settings.work_under_way` before it; so who asks for one thing at a time never waits behind more than that. A
+connection with nothing unanswered does not stand in this queue before its first piece of work.
+Exposure: strangers choose how many of them wait.
+"""
+
+from collections import OrderedDict
+from typing import Final, Protocol
+
+from gateway.connection.containment import Breakable, contain
+from gateway.event_loop import EventLoop
+from gateway.settings import Settings
+from gateway.storage.link import StorageLink
+from gateway.storage.page_budget import PageBudget
+
+_SERVED_AT_ONCE: Final = 16
+"""Connections of the queue that one turn of the loop serves, before it looks at the sockets again."""
+_CROWDED: Final = 512
+"""Waiting connections from which on less is read of each socket: what was read and not taken up is kept in memory."""
+
+
+class Waiting(Breakable, Protocol):
+    """A connection in the queue."""
+
+    def take_turn(self) -> None:
+        """Do a bounded amount of work; `wait` again where there is more."""
+
+
+class Turns:
+    """One for the gateway."""
+
+    def __init__(self, loop: EventLoop, link: StorageLink, pages: PageBudget, settings: Settings) -> None:
+        self._loop = loop
+        self._link = link
+        self._pages = pages
+        self._most = settings.work_under_way
+        self._most_bytes = settings.total_under_way // 2
+        self._waiting: OrderedDict[Waiting, None] = OrderedDict()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the worker may be given more of connections that wait for answers already."""
+        return self._link.bytes_under_way - self._pages.under_way < self._most
+
+    def may_read(self, owed: int) -> bool:
+        """Whether a connection with so much unanswered is read now: the first piece of work always is.
+
+        Unless half of all that may be in flight is under way to the worker, which then stands still.
+        """
+        under_way = self._link.bytes_under_way
+        return under_way < self._most or (self.has_room if owed else under_way < self._most_bytes)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether many wait."""
+        return len(self._waiting) >= _CROWDED
+
+    def wait(self, connection: Waiting) -> None:
+        """`connection` goes to the end of the queue, unless it is in it."""
+        self._waiting[connection] = None
+
+    def leave(self, connection: Waiting) -> None:
+        """It waits no more."""
+        self._waiting.pop(connection, None)
+
+    def serve(self) -> None:
+        """Let the first in the queue have their turn. At the end of each turn of the loop."""
+        served = 0
+        while self._waiting and served < _SERVED_AT_ONCE and self.has_room:
+            connection, _ = self._waiting.popitem(last=False)
+            try:
+                connection.take_turn()
+            except Exception as error:
+                contain(connection, error)
+            served += 1
+
+    def stay_awake(self) -> None:
+        """Where the next ones can be served the loop does not sleep. The last thing in each turn of the loop."""
+        if self._waiting and self.has_room:
+            self._loop.call_at(self._loop.now, _go_on)
+
+
+def _go_on() -> None:
+    """The loop turns."""

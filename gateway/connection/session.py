@@ -1,0 +1,734 @@
+"""One client: frames in, operations out, answers back in order, back-pressure, time-outs, and a clean end.
+
+Owns: one TCP socket and the pure core that reads it.
+Promises: answers leave in the order of the requests; a refusal says "not done"; where the outcome is unknown the
+connection ends without a reply; what a client has sent and not got answered is bounded, and so is what is done for it
+in one turn of the loop; a client that is not heard to have its mail gets it again.
+Exposure: strangers choose every byte and every moment.
+
+Sends, registrations and key requests flow: many may be with the worker at once. Everything else is taken up only
+when nothing before it waits for an answer, and until it is done nothing after it is taken up.
+
+One turn takes up requests worth `Settings.work_a_turn` of one client; for what is left it waits for its turn behind
+others (`gateway.connection.scheduler`), and so does a client whose requests are unanswered while the worker has enough to do. A
+connection that waits is not read.
+
+The common case is short: one read, whose sends go to the link as a run, and one write with their answers. A session is
+`_settled` while nothing else is the case: it is open, all that came was taken up, the client waits for nothing else,
+and what the loop watches is right. Whatever disturbs that clears the mark, and `go_on` looks at everything.
+
+    state      reads         writes              leaves when
+    ────────   ───────────   ─────────────────   ──────────────────────────────────────────────────────────
+    OPEN       requests      answers             the client ends its side → ENDING; a fatal frame or the
+                                                 padded dialect → DRAINING once all is written
+    ENDING     nothing       answers             all is answered and written → WATCHING, or closed
+    DRAINING   and drops     nothing (FIN sent)  the client ends its side → WATCHING, or closed; time is up
+    WATCHING   nothing       nothing             no reset came for a while → mail settled, closed
+    STOPPING   nothing       answers             all is answered and written → mail released, closed
+    any                                          reset, write error, time-out → mail released, closed
+
+Source: docs/client-protocol.md, "Connections"; docs/guarantees.md.
+"""
+
+import logging
+import socket
+from collections.abc import Iterator, Mapping
+from enum import Enum, auto
+from typing import Final
+
+from common import fail_points
+from common.client_protocol.codes import PADDED_BLOCK, Feature
+from common.client_protocol.dialects import BigEndianReplies
+from common.client_protocol.fields import RESPONSE_HEADER
+from common.client_protocol.requests import Request, SendRequest
+from common.client_protocol.responses import (
+    ERROR,
+    encode_public_key,
+    encode_reason,
+    encode_registered,
+    encode_stored,
+    encode_stored_run,
+)
+from common.client_protocol.server_connection import (
+    BigEndian,
+    ContentData,
+    ContentEnd,
+    Event,
+    Malformed,
+    Padded,
+    Phase,
+    SendRun,
+    ServerConnection,
+)
+from common.fail_points import FailPoint
+from common.storage_protocol.operations import (
+    GetPublicKey,
+    KeyFound,
+    Operation,
+    Outcome,
+    Refused,
+    Register,
+    Registered,
+    Stored,
+    StoreMessage,
+)
+from gateway.authentication import Challenge
+from gateway.connection.containment import contain
+from gateway.connection.context import SessionContext
+from gateway.delivery import tcp_info
+from gateway.delivery.evidence import Lease
+from gateway.delivery.tracker import Delivery
+from gateway.event_loop import BROKEN, HUNG_UP, READABLE, WRITABLE
+from gateway.handlers.base import Doing
+from gateway.handlers.dispatch import FOREIGN, MALFORMED_COST, SEND_COST, begin, cost_of, flows
+from gateway.handlers.upload import Upload
+
+log = logging.getLogger("gateway.connection.session")
+
+_READ_SIZE: Final = 65536
+_UPLOAD_READ_SIZE: Final = 262144
+_CROWDED_READ_SIZE: Final = 4096
+"""While many connections wait for their turn with what was read of them."""
+_READ_AHEAD: Final = 4096
+"""Bytes behind a request that is being answered; past them the socket waits. They are put together anew each time."""
+
+
+class State(Enum):
+    """See the module's table."""
+
+    OPEN = auto()
+    ENDING = auto()
+    DRAINING = auto()
+    WATCHING = auto()
+    STOPPING = auto()
+    CLOSED = auto()
+
+
+class _Deadline(Enum):
+    NONE = auto()
+    HEADER = auto()
+    PAYLOAD = auto()
+    SUSPICION = auto()
+    RESPONSE = auto()
+    DRAIN = auto()
+
+
+_READING: Final = (State.OPEN, State.DRAINING)
+_OPEN: Final = State.OPEN
+_NO_DEADLINE: Final = _Deadline.NONE
+_BETWEEN: Final = Phase.BETWEEN
+"""Looked up once: the path of every read and write asks for them."""
+
+
+def _code_of(response: bytes) -> Iterator[str]:
+    """For a fail point: the code that a response begins with."""
+    if len(response) >= RESPONSE_HEADER.size:
+        yield str(RESPONSE_HEADER.unpack_from(response)[1])
+
+
+def _content_size(event: Event | None) -> int:
+    """Bytes of the contents in an event."""
+    match event:
+        case SendRun():
+            return len(event.frames)
+        case SendRequest():
+            return len(event.content)
+        case _:
+            return 0
+
+
+class Session:
+    """A `Handler` of the loop, a `Waiter` of the link, and what turns, holdings and places know of a connection."""
+
+    __slots__ = (
+        "_challenge", "_connection", "_deadline_kind", "_delivery", "_doing", "_half_closed", "_heard_at", "_held",
+        "_holds", "_last_words", "_malformed", "_mask", "_out", "_owed", "_paused", "_replies", "_settled", "_sock",
+        "_state", "_unanswered", "_unread", "_unsent", "_unsent_size", "_waits", "_written", "context", "deadline",
+        "features", "greeted", "proven_as",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket, context: SessionContext) -> None:
+        self._sock = sock
+        self.context = context
+        self._connection = ServerConnection(context.limits)
+        self._state = State.OPEN
+        self._mask = READABLE
+        self._out: list[bytes] | None = None
+        self._unsent: memoryview | None = None
+        self._unsent_size = 0
+        self._holds = 0
+        self._waits = False
+        self._unread = False
+        self._malformed = 0
+        self._heard_at = context.loop.now
+        self._written = 0
+        self._unanswered = 0
+        self._owed = 0
+        self._held: Event | None = None
+        self._doing: Doing | None = None
+        self._paused = False
+        self._settled = False
+        self._last_words = False
+        self._replies: BigEndianReplies | None = None
+        self._half_closed = False
+        self._delivery: Delivery | None = None
+        self._challenge: Challenge | None = None
+        self.greeted = False
+        self.features = 0
+        self.proven_as: bytes | None = None
+        self.deadline = 0.0
+        self._deadline_kind = _Deadline.NONE
+        context.sessions.add(self)
+        context.loop.register(sock.fileno(), self, READABLE)
+
+    # --- what the loop and the link call ------------------------------------------------------------------------
+
+    def ready(self, events: int) -> None:
+        """The socket has news."""
+        try:
+            self._take_in(events)
+        except Exception as error:
+            contain(self, error)
+
+    def _take_in(self, events: int) -> None:
+        if events == READABLE:
+            self._read()
+            return
+        if events & (BROKEN | HUNG_UP) and not self._hung_up_in_order():
+            self.break_off()
+            return
+        if events & WRITABLE:
+            self._send_more()
+        if events & (READABLE | HUNG_UP) and self._state is not State.CLOSED:
+            self._read()
+
+    def answered(self, operation: Operation, outcome: Outcome) -> None:
+        """The outcome of a send, a registration or a key request."""
+        if self._state is State.CLOSED:
+            return
+        self._unanswered -= 1
+        self._owed -= cost_of(operation)
+        if type(operation) is StoreMessage and type(outcome) is Stored:
+            self.write(encode_stored(operation.recipient, outcome.sequence))
+            return
+        match outcome:
+            case Refused(reason, retry_after):
+                self.refuse(reason, retry_after)
+            case Registered(client_id):
+                self.write(encode_registered(client_id))
+            case KeyFound(client_id, public_key):
+                self.write(encode_public_key(client_id, public_key))
+            case _:
+                log.error("%s was answered with %s", type(operation).__name__, type(outcome).__name__)
+                self.break_off()
+
+    def sends_answered(self, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
+        """What became of a run of sends; see `gateway.storage.send_batcher`."""
+        if self._state is State.CLOSED:
+            return
+        self._unanswered -= 1
+        self._owed -= cost
+        if not refused:
+            self.write(encode_stored_run(recipients, first))
+            return
+        for index, recipient in enumerate(recipients):
+            refusal = refused.get(index)
+            if refusal is None:
+                self.write(encode_stored(recipient, first))
+                first += 1
+            else:
+                self.refuse(refusal.reason, refusal.retry_after)
+
+    def sends_divided(self) -> None:
+        """What it put in at a time has two outcomes now."""
+        self._unanswered += 1
+
+    def unknown(self, operation: Operation) -> None:
+        """Whether it was done is unknown: the connection ends without a reply."""
+        self.break_off()
+
+    def flush(self) -> None:
+        """The turn's one write, then whatever waited for it."""
+        if self._state is State.CLOSED:
+            return
+        out, self._out = self._out, None
+        if out:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            self._send(data if self._replies is None else self._replies.turn(data))
+        if not self._settled or self._delivery is not None:
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Take up what is there to be taken up; after the last answer, look for the end."""
+        if self._state is State.CLOSED:
+            return
+        self._paused = False
+        if self._unsent is None and self._doing is not None:
+            self._doing.pump()
+        if not self._waits:
+            self._advance()
+        if self._unsent is None and self._out is None and not self.closed:
+            self._all_written()
+        self._watch()
+
+    def take_turn(self) -> None:
+        """It is its turn: read what was not read, or take up more of what came."""
+        self._waits = False
+        self.context.holdings.went_on(self)
+        unread, self._unread = self._unread, False
+        if unread and self._state in _READING:
+            self._receive()
+            self._watch()
+        else:
+            self.go_on()
+
+    def timed_out(self) -> None:
+        """What was waited for did not come in time."""
+        kind, self._deadline_kind = self._deadline_kind, _Deadline.NONE
+        self.context.with_deadline.discard(self)
+        if kind is _Deadline.SUSPICION:
+            self._held = self._connection.event_on_silence()
+            self.go_on()
+        else:
+            log.debug("a connection ends: time-out (%s)", kind.name.lower())
+            self.break_off()
+
+    def stop(self) -> None:
+        """The gateway stops: answer what was asked, read nothing more, then close."""
+        if self._state is State.OPEN:
+            self._state = State.STOPPING
+            self._settled = False
+            if self._doing is not None:
+                self._doing.input_ended()
+            self._schedule()
+
+    def break_off(self) -> None:
+        """Close with a reset; mail without proof waits again."""
+        if self._state is not State.CLOSED:
+            try:
+                tcp_info.reset_on_close(self._sock)
+            except OSError:
+                log.debug("the socket was gone before its reset")
+            if self._delivery is not None:
+                self._delivery.release()
+            self._close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the socket is gone."""
+        return self._state is State.CLOSED
+
+    @property
+    def idle_since(self) -> float | None:
+        """When it last said or took something, in monotonic seconds; None where it is proven or waits for us."""
+        waits_for_us = self._waits or self._unanswered or (self._doing is not None and type(self._doing) is not Upload)
+        if self.proven_as is not None or (waits_for_us and self._unsent is None):
+            return None
+        return self._heard_at
+
+    # --- what the doings call -----------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Say `data` at the end of this turn."""
+        if self._out is None:
+            self._out = [data]
+            self.context.to_flush.append(self)
+        else:
+            self._out.append(data)
+
+    def refuse(self, reason: int, retry_after: int = 0) -> None:
+        """9000, or 9001 where the client asked for reasons. `retry_after` in seconds."""
+        self.write(encode_reason(reason, retry_after) if self.features & Feature.REASONS else ERROR)
+
+    def done(self) -> None:
+        """What took the connection for itself has written its answer: go on with the next request."""
+        self._doing = None
+        self._schedule()
+
+    def owe(self, size: int) -> None:
+        """`size` bytes (negative: fewer) of this client are under way to the worker."""
+        self._owed += size
+
+    def resume(self) -> None:
+        """What it is doing can go on: `pump` it at the end of this turn."""
+        self._schedule()
+
+    def wait_for_turn(self) -> None:
+        """Go on when others had their turn and the worker has room."""
+        self._waits = True
+        self._settled = False
+        self.context.turns.wait(self)
+
+    def lease_written(self, lease: Lease) -> None:
+        """The whole response that carries `lease` was handed to the kernel."""
+        if self._delivery is None:
+            self._delivery = Delivery(self._sock, self.context, self, self._nothing_held)
+        self._delivery.written(lease)
+
+    def end_after_answers(self) -> None:
+        """Take up nothing more; once all is written, half-close, drain, close."""
+        self._last_words = True
+
+    def next_content(self) -> ContentData | ContentEnd | None:
+        """For an upload: the next part of its content; None where more bytes are needed."""
+        event = self._connection.next_event()
+        if event is None or isinstance(event, ContentData | ContentEnd):
+            return event
+        raise AssertionError(f"{type(event).__name__} inside an upload")
+
+    @property
+    def challenge(self) -> Challenge:
+        """The connection's nonce and attempts."""
+        if self._challenge is None:
+            self._challenge = Challenge()
+        return self._challenge
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        may_read = (
+            self.context.turns.may_read(self._owed) if self._state is _OPEN else self._state is not State.DRAINING
+        )
+        if not may_read:
+            # What is thrown away is in no hurry either.
+            self._unread = True
+            self.wait_for_turn()
+            self._watch()
+            return
+        self._receive()
+
+    def _receive(self) -> None:
+        context = self.context
+        if self._delivery is not None:
+            self._delivery.before_read()
+        size = _READ_SIZE
+        if context.turns.crowded:
+            size = _CROWDED_READ_SIZE
+        elif type(self._doing) is Upload and context.holdings.plenty:
+            size = _UPLOAD_READ_SIZE
+        try:
+            data = self._sock.recv(size)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.break_off()
+            return
+        self._heard_at = context.loop.now
+        if self._state is not _OPEN:
+            if not data and self._state is State.DRAINING:
+                self._all_said()
+            return
+        if not data:
+            self._input_ended()
+            return
+        if self._delivery is not None and self._connection.begins_request(data):
+            self._delivery.request_came()
+        spent = 0
+        if self._settled:
+            run = self._connection.receive_run(data)
+            if run is not None and self._is_own(run):
+                spent = self._submit_run(run)
+                if self._owed < context.settings.connection_under_way and self._connection.drained:
+                    return
+            else:
+                self._held = run
+        else:
+            self._connection.receive_data(data)
+            if self._doing is not None:
+                self._doing.input_came()
+        self._advance(spent)
+        if not self._settled or self._holds:
+            self._watch(came=len(data))
+
+    def _input_ended(self) -> None:
+        self._state = State.ENDING
+        self._settled = False
+        if self._doing is not None:
+            self._doing.input_ended()
+        elif self._held is None:
+            self._held = self._connection.event_on_silence()
+        self._forget_deadline()
+        self.go_on()
+
+    def _advance(self, spent: int = 0) -> None:
+        """Take up events until one has to wait, more bytes are needed, or the turn's work is done.
+
+        `spent`: how much of it was done already.
+        """
+        self._settled = False
+        next_event = self._connection.next_event
+        bound = self.context.settings.connection_under_way
+        left = self.context.settings.work_a_turn - spent
+        # A client that does not read its answers is given no more of them.
+        while self._doing is None and self._unsent is None and not self._last_words:
+            if self._owed >= bound:
+                self._pause()
+                return
+            event = self._held
+            if event is None:
+                if left <= 0 and self._connection.undigested:
+                    self.wait_for_turn()
+                    return
+                event = next_event()
+                if event is None:
+                    self._settled = (
+                        self._deadline_kind is _NO_DEADLINE
+                        and self._mask == READABLE
+                        and self._state is _OPEN
+                        and self._connection.phase is _BETWEEN
+                    )
+                    return
+                if self._deadline_kind is _Deadline.HEADER:
+                    self._forget_deadline()
+            else:
+                self._held = None
+            if type(event) is SendRun and self._is_own(event):
+                left -= self._submit_run(event)
+            elif self._unanswered and not flows(self, event):
+                self._held = event
+                return
+            else:
+                left -= self._take_up(event)
+
+    def _is_own(self, run: SendRun) -> bool:
+        return self.proven_as is None or run.requester == self.proven_as
+
+    def _submit_run(self, run: SendRun) -> int:
+        cost = len(run.frames) + SEND_COST * len(run.recipients)
+        self._owed += cost
+        self._unanswered += 1
+        self.context.link.submit_sends(run, self.proven_as is not None, cost, self)
+        return cost
+
+    def _take_up(self, event: Event) -> int:
+        """Returns how much of a turn's work it was."""
+        match event:
+            case Malformed(reason, fatal):
+                self.refuse(reason)
+                self._malformed += 1
+                if fatal or self._malformed >= self.context.settings.malformed_frames:
+                    self.end_after_answers()
+            case Padded():
+                answered = self._written + sum([len(part) for part in self._out or ()])
+                self.write(bytes(-answered % PADDED_BLOCK))
+                self.end_after_answers()
+            case BigEndian():
+                self._replies = BigEndianReplies()
+                return 0
+            case ContentData() | ContentEnd():
+                raise AssertionError("content outside an upload")
+            case SendRun():
+                for _ in event.recipients:
+                    self.refuse(FOREIGN.reason)
+                return len(event.recipients) * SEND_COST
+            case _:
+                return self._begin(event)
+        return MALFORMED_COST
+
+    def _begin(self, request: Request) -> int:
+        begun = begin(self, request)
+        match begun:
+            case Refused(reason):
+                self.refuse(reason)
+                return MALFORMED_COST
+            case StoreMessage() | Register() | GetPublicKey():
+                cost = cost_of(begun)
+                self._unanswered += 1
+                self._owed += cost
+                self.context.link.submit(begun, self, cost)
+                return cost
+        self._doing = begun
+        if self._state is not State.OPEN:
+            begun.input_ended()
+        elif self._connection.undigested:
+            begun.input_came()
+        return MALFORMED_COST
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def _send(self, data: bytes) -> None:
+        self._written += len(data)
+        if self._unsent is not None:
+            together = b"".join((self._unsent, data))
+            self._keep_unsent(memoryview(together), len(together))
+            return
+        if fail_points.armed() and fail_points.due(FailPoint.GATEWAY_REPLYING, _code_of(data)):
+            self._sock.send(data[: len(data) // 2])
+            fail_points.die()
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.break_off()
+            return
+        if sent < len(data):
+            self._keep_unsent(memoryview(data)[sent:], len(data))
+            self._set_deadline(_Deadline.RESPONSE, self.context.settings.response_silence)
+
+    def _send_more(self) -> None:
+        if self._unsent is None:
+            return
+        try:
+            sent = self._sock.send(self._unsent)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.break_off()
+            return
+        self._heard_at = self.context.loop.now
+        self.context.holdings.went_on(self)
+        self._unsent = self._unsent[sent:]
+        if self._unsent:
+            self._set_deadline(_Deadline.RESPONSE, self.context.settings.response_silence)
+        else:
+            self._unsent, self._unsent_size = None, 0
+            self._forget_deadline()
+            self._schedule()
+
+    def _keep_unsent(self, data: memoryview, size: int) -> None:
+        """`size`: bytes of the whole buffer, which `data` keeps in memory."""
+        self._settled = False
+        self._unsent, self._unsent_size = data, size
+
+    def _schedule(self) -> None:
+        """Be flushed at the end of this turn."""
+        if self._out is None and self._state is not State.CLOSED:
+            self._out = []
+            self.context.to_flush.append(self)
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def _all_written(self) -> None:
+        """Everything that was answered is with the kernel."""
+        if self._delivery is not None and self._state is State.OPEN:
+            self._delivery.look()
+        if self._unanswered or self._doing is not None or self._held is not None or self._waits:
+            return
+        if self._state is State.ENDING:
+            self._all_said()
+        elif self._state is State.STOPPING:
+            if self._delivery is not None:
+                self._delivery.release()
+            self._close()
+        elif self._state is State.OPEN and self._last_words:
+            self._half_close()
+
+    def _half_close(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.break_off()
+            return
+        self._half_closed = True
+        self._state = State.DRAINING
+        self._connection.ignore()
+        self._set_deadline(_Deadline.DRAIN, self.context.settings.drain_time)
+
+    def _all_said(self) -> None:
+        """The client has ended its side and was answered in full."""
+        if self._delivery is None or not self._delivery.open:
+            self._close()
+            return
+        self._state = State.WATCHING
+        self._forget_deadline()
+        if self._half_closed:
+            # With both sides ended the descriptor hangs up for good, which would wake every turn.
+            self.context.loop.unregister(self._sock.fileno())
+            self._mask = -1
+        else:
+            self._mask = 0
+            self.context.loop.modify(self._sock.fileno(), 0)
+        self._delivery.watch_for_reset(self._close, self.break_off)
+
+    def _hung_up_in_order(self) -> bool:
+        """Both sides have ended and nothing went wrong; a reset shows as an error."""
+        return self._half_closed and not tcp_info.error(self._sock)
+
+    def _close(self) -> None:
+        self._state = State.CLOSED
+        context = self.context
+        if self._mask != -1:
+            context.loop.unregister(self._sock.fileno())
+        self._sock.close()
+        self._forget_deadline()
+        context.sessions.discard(self)
+        context.turns.leave(self)
+        context.holdings.changed(self, self._holds, 0)
+        context.place_free()
+        self._unsent = self._held = self._out = None
+        self._holds = 0
+        self._connection.ignore()
+        doing, self._doing = self._doing, None
+        if doing is not None:
+            doing.abandon()
+
+    # --- attention and deadlines ----------------------------------------------------------------------
+
+    def _nothing_held(self) -> bool:
+        return not self._connection.undigested and self._held is None
+
+    def _pause(self) -> None:
+        """Read nothing until answers came."""
+        self._paused = True
+        self._settled = False
+        self._watch()
+
+    def _note_holdings(self) -> None:
+        """Tell how much this connection keeps in memory."""
+        holds = self._connection.memory + self._unsent_size
+        if self._held is not None:
+            holds += _content_size(self._held)
+        if type(self._doing) is Upload:
+            holds += self._doing.collected
+        if holds != self._holds:
+            before, self._holds = self._holds, holds
+            self.context.holdings.changed(self, before, holds)
+
+    def _watch(self, *, came: int = 0) -> None:
+        """Ask the loop for what can be handled now, and set the clock for what is waited for. `came`: bytes, now."""
+        if self._state is State.CLOSED or self._state is State.WATCHING:
+            return
+        self._note_holdings()
+        mask = WRITABLE if self._unsent is not None else 0
+        if self._state is _OPEN and not (self._paused or self._waits or self._last_words):
+            busy = self._doing is not None or self._held is not None or self._unsent is not None
+            if not busy or self._connection.undigested < _READ_AHEAD:
+                mask |= READABLE
+        elif self._state is State.DRAINING and not self._waits:
+            mask |= READABLE
+        if mask != self._mask:
+            self._mask = mask
+            self.context.loop.modify(self._sock.fileno(), mask)
+        if self._unsent is None and self._state is State.OPEN:
+            self._watch_input(came)
+
+    def _watch_input(self, came: int) -> None:
+        settings = self.context.settings
+        phase = self._connection.phase
+        listening = self._mask & READABLE and (self._doing is None or isinstance(self._doing, Upload))
+        if phase is Phase.BETWEEN or not listening or self._held is not None:
+            self._forget_deadline()
+        elif phase is Phase.HEADER:
+            if self._deadline_kind is not _Deadline.HEADER:
+                self._set_deadline(_Deadline.HEADER, settings.header_time)
+        elif came or self._deadline_kind not in (_Deadline.PAYLOAD, _Deadline.SUSPICION):
+            if self._connection.suspicious:
+                self._set_deadline(_Deadline.SUSPICION, settings.suspicion_silence)
+            elif self._deadline_kind is _Deadline.PAYLOAD and isinstance(self._doing, Upload):
+                # What came of it holds disk. Each byte gives the time that it may take, no more, or a trickle would go
+                # on for ever. While we do not listen nothing runs out: who is slow because of us loses nothing by it.
+                latest = self.context.loop.now + settings.payload_silence
+                self.deadline = min(latest, self.deadline + came / settings.slowest_upload)
+            else:
+                self._set_deadline(_Deadline.PAYLOAD, settings.payload_silence)
+
+    def _set_deadline(self, kind: _Deadline, seconds: float) -> None:
+        self._deadline_kind = kind
+        self.deadline = self.context.loop.now + seconds
+        self.context.with_deadline.add(self)
+
+    def _forget_deadline(self) -> None:
+        if self._deadline_kind is not _Deadline.NONE:
+            self._deadline_kind = _Deadline.NONE
+            self.context.with_deadline.discard(self)

@@ -1,0 +1,1 @@
+"""Evidence that a client has received what it was sent."""

@@ -1,0 +1,119 @@
+"""Following what a connection's 604s handed out, until it is settled or released.
+
+Owns: the looks at one connection's socket that `gateway.delivery.evidence` judges, their pace, and telling the worker.
+Promises: every lease that is noted here ends as `Settle` or `Release`, exactly once, while the gateway lives.
+Exposure: the client decides what there is to see.
+
+Source: docs/guarantees.md, "What counts as proof".
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from common import fail_points
+from common.fail_points import FailPoint
+from common.storage_protocol.operations import Release, Settle
+from gateway.connection.containment import Breakable
+from gateway.connection.context import SessionContext
+from gateway.delivery import tcp_info
+from gateway.delivery.evidence import Evidence, Lease
+from gateway.storage.link import NOBODY
+
+_SHORTEST_DELAY: Final = 0.002
+_LONGEST_DELAY: Final = 0.25
+
+
+class Delivery:
+    """Made with a connection's first lease. `nothing_held`: whether every byte that was read belongs to a request."""
+
+    __slots__ = ("_connection", "_context", "_delay", "_evidence", "_nothing_held", "_sock")
+
+    def __init__(
+        self, sock: tcp_info.Socket, context: SessionContext, connection: Breakable, nothing_held: Callable[[], bool]
+    ) -> None:
+        self._sock = sock
+        self._context = context
+        self._connection = connection
+        self._nothing_held = nothing_held
+        self._evidence = Evidence()
+        self._delay = 0.0
+
+    @property
+    def open(self) -> bool:
+        """Whether any lease is unsettled."""
+        return self._evidence.open
+
+    def written(self, lease: Lease) -> None:
+        """The whole response that carries `lease` was handed to the kernel."""
+        self._evidence.written(lease)
+        fail_points.reach(FailPoint.GATEWAY_AFTER_WAITING)
+
+    def look(self) -> None:
+        """Look whether the last response was acknowledged; where it was not yet, look again a little later."""
+        wanted = self._evidence.wanted
+        if not wanted:
+            return
+        self._evidence.look(
+            unacknowledged=tcp_info.unacknowledged(self._sock),
+            input_empty=self._nothing_held() and not tcp_info.input_waits(self._sock),
+            segments=tcp_info.segments_in(self._sock),
+        )
+        if self._evidence.wanted and not self._delay:
+            self._look_after(_SHORTEST_DELAY)
+
+    def _look_after(self, delay: float) -> None:
+        self._delay = delay
+        self._context.call_at(self._context.loop.now + delay, self._look_again, self._connection)
+
+    def _look_again(self) -> None:
+        delay, self._delay = self._delay, 0.0
+        if self._evidence.wanted:
+            self._look_after(min(delay * 2, _LONGEST_DELAY))
+            self.look()
+
+    def before_read(self) -> None:
+        """Input is there: what the connection shows before it is read."""
+        if self._evidence.wanted:
+            self._evidence.first_input(
+                unacknowledged=tcp_info.unacknowledged(self._sock), segments=tcp_info.segments_in(self._sock)
+            )
+
+    def request_came(self) -> None:
+        """A byte of a request came: settle what it proves."""
+        self._tell(self._evidence.request_came())
+
+    def release(self) -> None:
+        """There will be no proof any more."""
+        self._tell(self._evidence.broken())
+
+    def watch_for_reset(self, settled: Callable[[], None], broken: Callable[[], None]) -> None:
+        """The client has ended its side: settle once all is acknowledged for `reset_watch` seconds without a reset.
+
+        Then `settled` is called; where it comes otherwise, `broken`, which has to release.
+        """
+        self._watch_on(self._context.loop.now, None, settled, broken)
+
+    def _watch_on(
+        self, since: float, clean_since: float | None, settled: Callable[[], None], broken: Callable[[], None]
+    ) -> None:
+        if not self._evidence.open:
+            return
+        now = self._context.loop.now
+        settings = self._context.settings
+        if clean_since is None and tcp_info.unacknowledged(self._sock) == 0:
+            clean_since = now
+        if tcp_info.error(self._sock) or (clean_since is None and now - since >= settings.response_silence):
+            broken()
+        elif clean_since is not None and now - clean_since >= settings.reset_watch:
+            self._tell(self._evidence.ended())
+            settled()
+        else:
+            next_look = now + _LONGEST_DELAY if clean_since is None else clean_since + settings.reset_watch
+            self._context.call_at(
+                next_look, lambda: self._watch_on(since, clean_since, settled, broken), self._connection
+            )
+
+    def _tell(self, operations: Sequence[Settle | Release]) -> None:
+        fail_points.reach(FailPoint.GATEWAY_BEFORE_SETTLE, fail_points.names(operations))
+        for operation in operations:
+            self._context.link.submit(operation, NOBODY)

@@ -1,0 +1,73 @@
+"""What may take a connection for itself, and what it may ask of the connection.
+
+Owns: the two faces between a session and the things it is busy with (a list, a fetch, an upload, a proof, a
+greeting).
+Promises: those modules know no sockets, and the session does not know their steps.
+Exposure: none of its own.
+"""
+
+from typing import Protocol
+
+from common.client_protocol.server_connection import ContentData, ContentEnd
+from gateway.authentication import Challenge
+from gateway.connection.context import SessionContext
+from gateway.delivery.evidence import Lease
+
+
+class Doing(Protocol):
+    """Something that takes a connection for itself until it says `done`."""
+
+    def pump(self) -> None:
+        """The socket took all there was, or there is room again: go on. Called often; must not mind."""
+
+    def input_came(self) -> None:
+        """Bytes came while this is going on."""
+
+    def input_ended(self) -> None:
+        """The client has ended its side, or the gateway reads nothing more: only what came already is there."""
+
+    def abandon(self) -> None:
+        """The connection is gone."""
+
+
+class Host(Protocol):
+    """A session, as what it is doing sees it."""
+
+    context: SessionContext
+    proven_as: bytes | None
+    greeted: bool
+    features: int
+
+    @property
+    def challenge(self) -> Challenge:
+        """The connection's nonce and attempts."""
+
+    def write(self, data: bytes) -> None:
+        """Say `data` at the end of this turn."""
+
+    def refuse(self, reason: int, retry_after: int = 0) -> None:
+        """Say that it was not done."""
+
+    def done(self) -> None:
+        """Go on with the next request."""
+
+    def owe(self, size: int) -> None:
+        """`size` bytes (negative: fewer) of this client are under way to the worker."""
+
+    def resume(self) -> None:
+        """Something it waited for is there: `pump` at the end of this turn."""
+
+    def wait_for_turn(self) -> None:
+        """`pump` when others had their turn and the worker has room."""
+
+    def next_content(self) -> ContentData | ContentEnd | None:
+        """The next part of an upload's content."""
+
+    def lease_written(self, lease: Lease) -> None:
+        """The whole response that carries `lease` was handed to the kernel."""
+
+    def end_after_answers(self) -> None:
+        """Take up nothing more; once all is written, half-close, drain, close."""
+
+    def break_off(self) -> None:
+        """Close with a reset: the outcome is unknown, or a response can't be completed."""

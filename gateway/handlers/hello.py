@@ -1,0 +1,86 @@
+"""640: who we are, and a nonce to prove oneself with.
+
+Owns: one 2140. Promises: answers from what the gateway learnt when it greeted the worker; where it has not yet,
+the client waits for a while and is then left without a reply.
+Exposure: anybody may ask, any number of times.
+"""
+
+from typing import Final
+
+from common.client_protocol.codes import EXTENSION_VERSION, SERVER_FEATURES
+from common.client_protocol.fields import NONCE_SIZE, SEND_HEAD
+from common.client_protocol.requests import HelloRequest
+from common.client_protocol.responses import encode_hello
+from common.storage_protocol.batch_sender import DEADLINE
+from gateway.handlers.base import Host
+
+_NEVER_IDLE: Final = 0
+
+
+class Greeting:
+    """A `Doing`."""
+
+    __slots__ = ("_host", "_over", "_request", "_timer")
+
+    def __init__(self, host: Host, request: HelloRequest) -> None:
+        self._host = host
+        self._request = request
+        self._over = False
+        context = host.context
+        if context.link.facts is None:
+            context.awaiting_greeting[self] = None
+            self._timer = context.call_at(context.loop.now + DEADLINE, self._give_up, host)
+        else:
+            # The caller first has to learn that this is going on: answer at the end of the turn.
+            self._timer = context.call_at(context.loop.now, self.greeted, host)
+
+    def greeted(self) -> None:
+        """The worker's facts are known: answer."""
+        facts = self._host.context.link.facts
+        if self._over or facts is None:
+            return
+        self._end()
+        host, context = self._host, self._host.context
+        nonce = context.random_bytes(NONCE_SIZE)
+        host.challenge.issue(nonce, context.loop.now)
+        host.greeted = True
+        known = self._request.extension_version == EXTENSION_VERSION
+        host.features = self._request.features & SERVER_FEATURES if known else 0
+        host.write(
+            encode_hello(
+                EXTENSION_VERSION,
+                SERVER_FEATURES,
+                context.settings.largest_content + SEND_HEAD.size,
+                _NEVER_IDLE,
+                facts.server_id,
+                facts.generation,
+                nonce,
+            )
+        )
+        host.done()
+
+    def break_off(self) -> None:
+        """Close the connection."""
+        self._host.break_off()
+
+    def _give_up(self) -> None:
+        if not self._over:
+            self._host.break_off()
+
+    def _end(self) -> None:
+        """Nothing of the gateway refers to this any more."""
+        self._over = True
+        self._timer.cancel()
+        self._host.context.awaiting_greeting.pop(self, None)
+
+    def pump(self) -> None:
+        """Nothing to go on with."""
+
+    def input_came(self) -> None:
+        """Later requests wait."""
+
+    input_ended = input_came
+
+    def abandon(self) -> None:
+        """Nobody waits for the greeting any more."""
+        self._end()

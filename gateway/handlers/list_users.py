@@ -1,0 +1,81 @@
+"""601: the list of users, page by page.
+
+Owns: one running 2101. Promises: its length is fixed by the first page; users who register meanwhile are not in it.
+Exposure: whoever knows a client id may ask for it.
+"""
+
+from common.client_protocol.codes import ResponseCode
+from common.client_protocol.fields import USER
+from common.client_protocol.responses import encode_head, encode_users
+from common.storage_protocol.operations import ListUsers, Operation, Outcome, Refused, UsersPage
+from gateway.handlers.base import Host
+
+
+class UserList:
+    """A `Doing` and a `Waiter`."""
+
+    __slots__ = ("_asked", "_gone", "_host", "_last", "_requester", "_until")
+
+    def __init__(self, host: Host, requester: bytes) -> None:
+        self._host = host
+        self._requester = requester
+        self._last = 0
+        self._until = 0
+        self._asked = False
+        self._gone = False
+        self._ask()
+
+    def _ask(self) -> None:
+        self._asked = True
+        proven = self._host.proven_as is not None
+        operation = ListUsers(self._requester, proven, self._last, self._until)
+        self._host.context.pages.ask(operation, self, self._page_size)
+
+    @property
+    def _page_size(self) -> int:
+        return self._host.context.settings.users_page
+
+    def answered(self, operation: Operation, outcome: Outcome) -> None:
+        """A page, or a refusal, which can only be the first answer."""
+        self._came()
+        if self._gone:
+            return
+        match outcome:
+            case Refused(reason, retry_after):
+                self._host.refuse(reason, retry_after)
+                self._host.done()
+            case UsersPage(count, last, until, users):
+                if self._until == 0:
+                    self._host.write(encode_head(ResponseCode.USERS, count * USER.size))
+                self._last, self._until = last, until
+                self._host.write(encode_users((user.client_id, user.name) for user in users))
+                if last >= until:
+                    self._host.done()
+            case _:
+                self._host.break_off()
+
+    def unknown(self, operation: Operation) -> None:
+        """The list can't be completed."""
+        self._came()
+        if not self._gone:
+            self._host.break_off()
+
+    def _came(self) -> None:
+        if self._asked:
+            self._asked = False
+            self._host.context.pages.came(self._page_size)
+
+    def pump(self) -> None:
+        """The page before was written."""
+        if not self._asked:
+            self._ask()
+
+    def input_came(self) -> None:
+        """Later requests wait."""
+
+    input_ended = input_came
+
+    def abandon(self) -> None:
+        """Nobody reads the list any more."""
+        self._gone = True
+        self._host.context.pages.forget(self)

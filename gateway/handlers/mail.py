@@ -1,0 +1,325 @@
+"""604 and 643: mail on its way from the worker to a client, page by page.
+
+Owns: one running 2104 or 2143. Promises: the length is fixed by the first outcome, and what follows fits it or the
+connection is reset; a page is asked for when the one before it was written, so a slow client costs one page.
+A 604's lease is handed to the session when its response is with the kernel, and released where that never happens.
+Exposure: the client chooses when it reads.
+"""
+
+import logging
+from typing import Final
+
+from common.client_protocol.codes import ResponseCode
+from common.client_protocol.fields import FETCHED_HEAD, WAITING_HEAD
+from common.client_protocol.requests import FetchRequest
+from common.client_protocol.responses import encode_head, encode_waiting, encode_waiting_entry_head
+from common.errors import FrameUndecodable
+from common.rare_log import RareLog
+from common.storage_protocol.operations import (
+    FetchAfter,
+    Fetched,
+    FetchPage,
+    FetchWaiting,
+    Leased,
+    Mail,
+    Operation,
+    Outcome,
+    Page,
+    Refused,
+)
+from gateway.delivery.evidence import Lease
+from gateway.event_loop import Timer
+from gateway.handlers.base import Host
+from gateway.storage.link import NOBODY
+
+_rarely: Final = RareLog(logging.getLogger("gateway.mail"))
+
+_LARGEST_ACK: Final = 2**63 - 1
+"""What the store can count to; a larger ack is just as far above everything that was ever given."""
+
+
+class _MailStream:
+    """What both have in common: a header, then pieces until the announced length is reached."""
+
+    __slots__ = (
+        "_asked", "_begun", "_gone", "_host", "_last", "_left", "_offset", "_page_came_at", "_requester", "_sequence",
+    )  # fmt: skip
+
+    def __init__(self, host: Host, requester: bytes) -> None:
+        self._host = host
+        self._requester = requester
+        self._asked = 0
+        self._begun = False
+        self._gone = False
+        self._page_came_at = 0.0
+        self._last = 0
+        self._left = 0
+        self._sequence = 0
+        self._offset = 0
+
+    def _ask_for(self, operation: FetchWaiting | FetchAfter | FetchPage) -> None:
+        self._asked = operation.page_bytes
+        self._host.context.pages.ask(operation, self, self._asked)
+
+    @property
+    def _proven(self) -> bool:
+        return self._host.proven_as is not None
+
+    def _begin(self, code: ResponseCode, payload_size: int, last: int, page: Mail) -> None:
+        self._begun = True
+        self._last = last
+        self._left = payload_size
+        self._host.write(encode_head(code, payload_size))
+        self._write_page(page)
+
+    def _entries(self, entries: bytes) -> bytes:
+        """Whole messages as the response has them. Raises `FrameUndecodable`."""
+        raise NotImplementedError
+
+    def _entry_head(self, head: bytes) -> bytes:
+        """The same for the head alone of one message."""
+        raise NotImplementedError
+
+    def _write_page(self, page: Mail) -> None:
+        if not page:
+            if self._left:
+                self._host.break_off()
+            return
+        if page.entries:
+            self._sequence, self._offset = page.last + 1, 0
+            try:
+                self._write(self._entries(page.entries))
+            except FrameUndecodable as error:
+                _rarely.write(logging.ERROR, "a page of mail that makes no sense: %s", error)
+                self._host.break_off()
+                return
+        part = page.part
+        if part is not None:
+            if part.offset == 0:
+                self._write(self._entry_head(part.head))
+            end = part.offset + len(part.content)
+            self._sequence, self._offset = (part.sequence, end) if end < part.size else (part.sequence + 1, 0)
+            self._write(part.content)
+        if self._left < 0:
+            self._host.break_off()
+
+    def _write(self, data: bytes) -> None:
+        self._left -= len(data)
+        self._host.write(data)
+
+    def pump(self) -> None:
+        """What there was is with the kernel: finish, or ask for the next page."""
+        if not self._begun or self._asked:
+            return
+        if self._left:
+            settings = self._host.context.settings
+            # A page that is with the kernel in the turn in which it came: the client reads as fast as we write.
+            at_once = self._host.context.loop.now == self._page_came_at
+            page_bytes = settings.large_page if at_once else settings.page
+            operation = FetchPage(self._requester, self._proven, self._sequence, self._offset, self._last, page_bytes)
+            self._ask_for(operation)
+        else:
+            self._written()
+            self._host.done()
+
+    def _written(self) -> None:
+        """The whole response is with the kernel."""
+
+    def answered(self, operation: Operation, outcome: Outcome) -> None:
+        """The first outcome fixes the length; pages follow."""
+        self._came()
+        if self._gone:
+            self._too_late(outcome)
+            return
+        self._page_came_at = self._host.context.loop.now
+        match outcome:
+            case Page(page):
+                self._write_page(page)
+            case Refused(reason, retry_after) if not self._begun:
+                self._refused()
+                self._host.refuse(reason, retry_after)
+                self._host.done()
+            case _:
+                self._first_outcome(outcome)
+
+    def _came(self) -> None:
+        asked, self._asked = self._asked, 0
+        self._host.context.pages.came(asked)
+
+    def _first_outcome(self, outcome: Outcome) -> None:
+        raise NotImplementedError
+
+    def _refused(self) -> None:
+        """There will be no response but the refusal."""
+
+    def _too_late(self, outcome: Outcome) -> None:
+        """An outcome came for a connection that is gone."""
+
+    def unknown(self, operation: Operation) -> None:
+        """The response can't be begun or completed."""
+        self._came()
+        if not self._gone:
+            self._host.break_off()
+
+    def input_came(self) -> None:
+        """Later requests wait."""
+
+    def input_ended(self) -> None:
+        """A client that has ended its side may still read."""
+
+    def abandon(self) -> None:
+        """Nobody reads any more."""
+        self._gone = True
+        self._host.context.pages.forget(self)
+
+
+class PullStream(_MailStream):
+    """604: a `Doing` and a `Waiter` that leases what it carries."""
+
+    __slots__ = ("_first", "_lease", "_leased")
+
+    def __init__(self, host: Host, requester: bytes) -> None:
+        super().__init__(host, requester)
+        self._lease = host.context.next_number()
+        self._first = 0
+        self._leased = False
+        settings = host.context.settings
+        self._ask_for(
+            FetchWaiting(
+                self._lease, requester, self._proven, settings.largest_response, WAITING_HEAD.size, settings.page
+            )
+        )
+
+    def _entries(self, entries: bytes) -> bytes:
+        return b"".join(encode_waiting(entries))
+
+    def _entry_head(self, head: bytes) -> bytes:
+        return encode_waiting_entry_head(head)
+
+    def _first_outcome(self, outcome: Outcome) -> None:
+        if not isinstance(outcome, Leased) or self._begun:
+            self._host.break_off()
+            return
+        self._first = outcome.first
+        self._leased = outcome.count > 0
+        payload_size = outcome.count * WAITING_HEAD.size + outcome.content_bytes
+        self._begin(ResponseCode.WAITING, payload_size, outcome.last, outcome.page)
+
+    def _record(self) -> Lease:
+        return Lease(self._lease, self._requester, self._proven, self._first, self._last)
+
+    def _written(self) -> None:
+        if self._leased:
+            self._leased = False
+            self._host.lease_written(self._record())
+
+    def _too_late(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Leased) and outcome.count:
+            self._host.context.link.submit(self._record().release(), NOBODY)
+
+    def abandon(self) -> None:
+        """The mail was not carried over in full: it waits again."""
+        super().abandon()
+        if self._leased:
+            self._leased = False
+            self._host.context.link.submit(self._record().release(), NOBODY)
+
+
+class FetchStream(_MailStream):
+    """643: a `Doing`, a `Waiter` and a `WaitingFetch`; acknowledges, then carries or waits for mail."""
+
+    __slots__ = ("_ask_timer", "_committed", "_end_timer", "_request", "_sleeping", "_wait")
+
+    def __init__(self, host: Host, request: FetchRequest) -> None:
+        super().__init__(host, request.requester)
+        self._request = request
+        self._wait = min(request.wait, host.context.settings.longest_wait) > 0
+        self._sleeping = False
+        self._committed = 0
+        self._ask_timer: Timer | None = None
+        self._end_timer: Timer | None = None
+        self._ask()
+
+    @property
+    def committed(self) -> int:
+        """The store's highest sequence when the mailbox was last seen empty."""
+        return self._committed
+
+    def _ask(self) -> None:
+        settings = self._host.context.settings
+        self._ask_for(
+            FetchAfter(
+                self._requester,
+                self._proven,
+                min(self._request.ack, _LARGEST_ACK),
+                min(self._request.max_bytes, settings.largest_response),
+                FETCHED_HEAD.size,
+                settings.page,
+                self._wait,
+            )
+        )
+
+    def _entries(self, entries: bytes) -> bytes:
+        return entries
+
+    def _entry_head(self, head: bytes) -> bytes:
+        return head
+
+    def _first_outcome(self, outcome: Outcome) -> None:
+        if not isinstance(outcome, Fetched) or self._begun:
+            self._host.break_off()
+        elif outcome.count or not self._wait:
+            self._wake()
+            payload_size = outcome.count * FETCHED_HEAD.size + outcome.content_bytes
+            self._begin(ResponseCode.FETCHED, payload_size, outcome.last, outcome.page)
+        else:
+            self._committed = outcome.committed
+            self._sleep()
+
+    def _sleep(self) -> None:
+        context = self._host.context
+        now = context.loop.now
+        if self._end_timer is None:
+            wait = min(self._request.wait, context.settings.longest_wait)
+            self._end_timer = context.call_at(now + wait, self.end_wait, self._host)
+            context.wait_for_mail(self._requester, self)
+        self._sleeping = True
+        self._ask_timer = context.call_at(now + context.settings.ask_again, self.look_again, self._host)
+
+    def _wake(self) -> None:
+        self._sleeping = False
+        for timer in (self._ask_timer, self._end_timer):
+            if timer is not None:
+                timer.cancel()
+        if self._end_timer is not None:
+            self._host.context.stop_waiting(self._requester, self)
+        self._ask_timer = self._end_timer = None
+
+    def _refused(self) -> None:
+        self._wake()
+
+    def look_again(self) -> None:
+        """A hint came, the worker changed, or none came for long: ask again."""
+        if self._sleeping:
+            self._sleeping = False
+            if self._ask_timer is not None:
+                self._ask_timer.cancel()
+            self._ask()
+
+    def end_wait(self) -> None:
+        """The time is up or the client wants something else: answer with what there is."""
+        if self._begun or not self._wait:
+            return
+        self._wait = False
+        self.look_again()
+
+    input_came = input_ended = end_wait
+
+    def break_off(self) -> None:
+        """Close the connection."""
+        self._host.break_off()
+
+    def abandon(self) -> None:
+        """Nobody waits any more."""
+        super().abandon()
+        self._wake()

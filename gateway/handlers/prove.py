@@ -1,0 +1,77 @@
+"""641: one attempt of a connection to prove whose it is.
+
+Owns: the steps: nonce, key, signature, mark. Promises: 2141 leaves after the mark is committed; a bad signature
+costs the worker no write; after `Settings.proof_attempts` failures the connection ends.
+Exposure: see `gateway.authentication`.
+"""
+
+from common.client_protocol.requests import ProveRequest
+from common.client_protocol.responses import PROVEN
+from common.storage_protocol.operations import Done, GetProofKey, KeyFound, MarkProven, Operation, Outcome, Refused
+from common.values import RefusalReason
+from gateway.authentication import signature_is_valid, signed_string
+from gateway.handlers.base import Host
+
+
+class ProofAttempt:
+    """A `Doing` and a `Waiter`."""
+
+    __slots__ = ("_gone", "_host", "_request", "_signed")
+
+    def __init__(self, host: Host, request: ProveRequest) -> None:
+        self._host = host
+        self._request = request
+        self._gone = False
+        context = host.context
+        nonce = host.challenge.take(context.loop.now, context.settings.nonce_age)
+        self._signed = b""
+        if nonce is not None and context.link.facts is not None:
+            self._signed = signed_string(context.link.facts.server_id, nonce, request.requester)
+            context.link.submit(GetProofKey(request.requester), self)
+        else:
+            # The caller first has to learn that this is going on: fail at the end of the turn.
+            context.call_at(context.loop.now, lambda: self._fail(RefusalReason.PROOF_NEEDED), host)
+
+    def answered(self, operation: Operation, outcome: Outcome) -> None:
+        """The user's key, then the mark."""
+        if self._gone:
+            return
+        match outcome:
+            case KeyFound(_, public_key):
+                if signature_is_valid(public_key, self._request.signature, self._signed):
+                    self._host.context.link.submit(MarkProven(self._request.requester), self)
+                else:
+                    self._fail(RefusalReason.PROOF_NEEDED)
+            case Done():
+                self._host.proven_as = self._request.requester
+                self._host.write(PROVEN)
+                self._host.done()
+            case Refused(reason, _):
+                self._fail(reason)
+            case _:
+                self._host.break_off()
+
+    def unknown(self, operation: Operation) -> None:
+        """Whether the mark was set is unknown."""
+        if not self._gone:
+            self._host.break_off()
+
+    def _fail(self, reason: int) -> None:
+        if self._gone:
+            return
+        self._host.refuse(reason)
+        if self._host.challenge.attempts >= self._host.context.settings.proof_attempts:
+            self._host.end_after_answers()
+        self._host.done()
+
+    def pump(self) -> None:
+        """Nothing to go on with."""
+
+    def input_came(self) -> None:
+        """Later requests wait."""
+
+    input_ended = input_came
+
+    def abandon(self) -> None:
+        """Nobody waits for the proof any more; a mark that was asked for stands."""
+        self._gone = True

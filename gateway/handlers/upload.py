@@ -1,0 +1,214 @@
+"""603 and 642 with a large content: from the socket to the worker in chunks.
+
+Owns: one running upload. Promises: no more than `Settings.connection_under_way` of its content is in memory, and no
+more than that and `Settings.unsynced_content` is with the worker and not on disk yet; the frame is read to its end
+whatever the worker says; the answer is that of the commit, or the first refusal. After `Settings.longest_upload` the
+connection is closed and nothing is kept.
+Exposure: strangers choose the content and its pace.
+
+The worker puts contents on disk beside its transactions, in steps of its own. It tells with each answer how far it is:
+while it is behind, no content is taken from the socket, and the commit is asked for again until all is there.
+"""
+
+from typing import Final
+
+from common.client_protocol.requests import LargeSendRequest
+from common.client_protocol.responses import encode_stored
+from common.client_protocol.server_connection import ContentEnd
+from common.storage_protocol.operations import (
+    AbortUpload,
+    BeginUpload,
+    Chunk,
+    CommitUpload,
+    Operation,
+    Outcome,
+    Refused,
+    Stored,
+    Taken,
+    UploadProgress,
+)
+from gateway.handlers.base import Host
+from gateway.storage.link import NOBODY
+
+_PIECE_COST: Final = 64
+"""Bytes that each collected piece takes beside its content: a client may send them one by one."""
+_PROGRESS_AFTER: Final = 0.01
+_COMMIT_AFTER: Final = 0.005
+"""Seconds after which the worker is asked again, while it puts the content on disk."""
+
+
+class Upload:
+    """A `Doing` and a `Waiter`. `refused`: the whole content is thrown away and answered with this."""
+
+    __slots__ = (
+        "_asking", "_collected", "_collected_size", "_committing", "_complete", "_ended", "_gone", "_host", "_number",
+        "_overdue", "_recipient", "_refused", "_under_way", "_unsynced",
+    )  # fmt: skip
+
+    def __init__(self, host: Host, request: LargeSendRequest, refused: Refused | None) -> None:
+        self._host = host
+        self._recipient = request.recipient
+        self._refused = refused
+        self._number = host.context.next_number()
+        self._collected: list[bytes] = []
+        self._collected_size = 0
+        self._under_way = 0
+        self._unsynced = 0
+        self._asking = False
+        self._complete = False
+        self._committing = False
+        self._ended = False
+        self._gone = False
+        context = host.context
+        self._overdue = context.call_at(context.loop.now + context.settings.longest_upload, host.break_off, host)
+        if refused is None:
+            proven = host.proven_as is not None
+            begin = BeginUpload(
+                self._number, request.requester, proven, request.recipient, request.kind, request.size, request.token
+            )
+            host.context.link.submit(begin, self)
+
+    def pump(self) -> None:
+        """Take content from the connection while there is room for it."""
+        settings = self._host.context.settings
+        while not self._complete and not self._gone and self._under_way < settings.connection_under_way:
+            if self._behind:
+                self._ask_progress_later()
+                return
+            if self._under_way and not self._host.context.turns.has_room:
+                self._host.wait_for_turn()
+                return
+            content = self._host.next_content()
+            if content is None:
+                if self._ended:
+                    self._host.break_off()
+                return
+            if isinstance(content, ContentEnd):
+                self._complete = True
+                self._finish()
+            elif self._refused is None:
+                self._collected.append(content.data)
+                self._collected_size += len(content.data)
+                if self._collected_size >= settings.chunk:
+                    self._submit_chunk()
+
+    input_came = pump
+
+    def input_ended(self) -> None:
+        """Where the content is not complete by now it never will be."""
+        self._ended = True
+        self.pump()
+
+    @property
+    def collected(self) -> int:
+        """Bytes that are kept until they are worth a chunk."""
+        return self._collected_size + _PIECE_COST * len(self._collected)
+
+    @property
+    def _behind(self) -> bool:
+        """Whether the worker has as much as it may have that is not on disk."""
+        return self._refused is None and self._unsynced > self._host.context.settings.unsynced_content
+
+    def _submit_chunk(self) -> None:
+        if not self._collected:
+            return
+        chunk = self._collected[0] if len(self._collected) == 1 else b"".join(self._collected)
+        self._collected, self._collected_size = [], 0
+        self._under_way += len(chunk)
+        self._host.owe(len(chunk))
+        self._host.context.link.submit(Chunk(self._number, chunk), self, len(chunk))
+
+    def _finish(self) -> None:
+        if self._refused is None:
+            self._submit_chunk()
+            self._commit()
+        else:
+            self._answer_refusal(self._refused)
+
+    def _commit(self) -> None:
+        if not self._gone:
+            self._committing = True
+            self._host.context.link.submit(CommitUpload(self._number), self)
+
+    def _ask_progress_later(self) -> None:
+        if not self._asking:
+            self._asking = True
+            context = self._host.context
+            context.call_at(context.loop.now + _PROGRESS_AFTER, self._ask_progress, self._host)
+
+    def _ask_progress(self) -> None:
+        if not self._gone:
+            self._host.context.link.submit(UploadProgress(self._number), self)
+
+    def answered(self, operation: Operation, outcome: Outcome) -> None:
+        """One step was taken, or refused, or the worker knows of no such upload: then nothing is known to be wrong."""
+        match operation:
+            case Chunk(_, content):
+                self._under_way -= len(content)
+                self._host.owe(-len(content))
+            case UploadProgress():
+                self._asking = False
+            case CommitUpload():
+                self._committing = False
+        if self._gone:
+            if isinstance(operation, CommitUpload) and isinstance(outcome, Taken):
+                self._abort()
+            return
+        match outcome:
+            case Taken(unsynced):
+                self._taken(operation, unsynced)
+            case Stored(sequence) if isinstance(operation, CommitUpload):
+                self._host.write(encode_stored(self._recipient, sequence))
+                self._end()
+            case Refused():
+                self._step_refused(operation, outcome)
+            case _ if self._refused is None:
+                # Gone with the worker or its slot's greeting: the client did nothing wrong. Or an outcome that is none.
+                self._host.break_off()
+            case _:
+                # Gone because a step was refused.
+                self._step_refused(operation, self._refused)
+
+    def _taken(self, operation: Operation, unsynced: int) -> None:
+        self._unsynced = unsynced
+        if not isinstance(operation, CommitUpload):
+            self._host.resume()
+        elif self._refused is None:
+            context = self._host.context
+            context.call_at(context.loop.now + _COMMIT_AFTER, self._commit, self._host)
+        else:
+            self._host.break_off()
+
+    def _step_refused(self, operation: Operation, refused: Refused) -> None:
+        """The first refusal is the answer, once the frame was read to its end and no commit is on its way."""
+        if self._refused is None:
+            self._refused = refused
+            self._collected, self._collected_size = [], 0
+            self._abort()
+        if not self._complete:
+            self._host.resume()
+        elif isinstance(operation, CommitUpload):
+            self._answer_refusal(self._refused)
+
+    def _abort(self) -> None:
+        self._host.context.link.submit(AbortUpload(self._number), NOBODY)
+
+    def _answer_refusal(self, refused: Refused) -> None:
+        self._host.refuse(refused.reason, refused.retry_after)
+        self._end()
+
+    def _end(self) -> None:
+        self._overdue.cancel()
+        self._host.done()
+
+    def unknown(self, operation: Operation) -> None:
+        """Whether it was stored is unknown."""
+        if not self._gone:
+            self._host.break_off()
+
+    def abandon(self) -> None:
+        """The connection is gone: nothing of the upload is kept, unless its commit is on its way already."""
+        self._gone = True
+        self._overdue.cancel()
+        if self._refused is None and not self._committing:
+            self._abort()

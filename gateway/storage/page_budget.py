@@ -1,0 +1,50 @@
+"""How much of mailboxes and lists is on its way from the worker at once.
+
+Owns: the operations that bring a page, while there is no room for their pages.
+Promises: no more than `Settings.pages_under_way` bytes of pages are on their way at a time, in the order in which they
+were asked for, so that a turn of the worker stays short however many clients fetch; none is asked for, and nothing
+kept of, a client that has gone meanwhile.
+Exposure: none of its own; clients choose how many of them fetch.
+"""
+
+from collections import OrderedDict
+
+from common.storage_protocol.operations import Operation
+from gateway.settings import Settings
+from gateway.storage.link import StorageLink, Waiter
+
+
+class PageBudget:
+    """One for the gateway."""
+
+    def __init__(self, link: StorageLink, settings: Settings) -> None:
+        self._link = link
+        self._most = settings.pages_under_way
+        self.under_way = 0
+        self._waiting: OrderedDict[Waiter, tuple[Operation, int]] = OrderedDict()
+
+    def ask(self, operation: Operation, reader: Waiter, size: int) -> None:
+        """Submit `operation`, which brings `reader` up to `size` bytes, now or when there is room.
+
+        `reader` waits for one page at a time. It says `came`, with the same size, or `forget`.
+        """
+        self._waiting[reader] = (operation, size)
+        self._fill()
+
+    def came(self, size: int) -> None:
+        """A page that was asked for came, or never will."""
+        self.under_way -= size
+        self._fill()
+
+    def forget(self, reader: Waiter) -> None:
+        """Nobody wants its page any more. One that was submitted already comes all the same."""
+        self._waiting.pop(reader, None)
+
+    def _fill(self) -> None:
+        while self._waiting:
+            reader, (operation, size) = next(iter(self._waiting.items()))
+            if self.under_way and self.under_way + size > self._most:
+                return
+            del self._waiting[reader]
+            self.under_way += size
+            self._link.submit(operation, reader, size)

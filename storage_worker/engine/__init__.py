@@ -1,0 +1,1 @@
+"""Storage engines: what keeps the records of a turn durably."""

@@ -1,0 +1,1 @@
+"""The embedded engine: a journal, SQLite, and blobs in files."""

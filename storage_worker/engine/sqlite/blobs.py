@@ -1,0 +1,388 @@
+"""Large contents: one file each, written as it comes and synced in steps by a thread beside the loop.
+
+Owns: the folder `bodies/` in the data folder, and which part of which file is on disk.
+Promises: `unsynced` is 0 only when the whole file, and its name in the folder, are on disk. A failed sync is
+told by the next call of anything as `StoreFailed`: nothing is known after it. A piece that is not as it was written is
+never handed out: behind each content lie checksums of its pieces.
+Exposure: contents are opaque bytes of strangers; the files' names are numbers of ours.
+"""
+
+import contextlib
+import errno
+import os
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Final, Protocol
+
+from common.errors import StoreDamaged, StoreFailed
+from storage_worker.engine.sqlite.blob_checksums import (
+    PIECE_BYTES,
+    PieceSums,
+    pieces_are_whole,
+    table_bytes,
+    table_is_whole,
+)
+from storage_worker.engine.sqlite.folder import BODIES_NAME, failed, sync_folder, unwritten
+
+SYNC_STEP: Final = 8 * 1024 * 1024
+"""Bytes after which a file that grows is handed to the thread."""
+
+
+_ASIDE: Final = ".damaged"
+
+
+class BodyFolder(Protocol):
+    """The door to the files; tests put a disk behind it that forgets, tears or fails.
+
+    All methods raise `StoreFailed`, and `append` `StoreFull` where there is no room. Where no more files may be open
+    `append` and `read` raise `NoFileLeft`.
+    """
+
+    def append(self, body: int, at: int, data: bytes) -> None:
+        """Write at the end, which is at `at`; a file that is not there is made."""
+
+    def sync(self, body: int) -> None:
+        """The file and its name are on disk when this returns. May be called by another thread."""
+
+    def read(self, body: int, at: int, length: int) -> bytes:
+        """Bytes of a file, all of them."""
+
+    def remove(self, body: int) -> None:
+        """Delete it; one that is not there is none."""
+
+    def set_aside(self, body: int) -> str:
+        """Keep it, under a name that means nothing here: that name; empty where it is not there."""
+
+    def sizes(self) -> dict[int, int]:
+        """The files that are there: number -> bytes."""
+
+    def close(self, body: int) -> None:
+        """Nothing more is appended to it."""
+
+    def close_all(self) -> None:
+        """It is of no use any more."""
+
+
+class DiskBodies:
+    """`bodies/` on a real disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: dict[int, int] = {}
+        self._lock = threading.Lock()
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            # Open for good, so that a sync never lacks it.
+            self._names = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StoreFailed(f"{folder} can't be made: {error.strerror}") from error
+        sync_folder(folder.parent)
+
+    def _path(self, body: int) -> Path:
+        return self._folder / str(body)
+
+    def append(self, body: int, at: int, data: bytes) -> None:
+        """Write at the end, which is at `at`."""
+        try:
+            descriptor = self._open.get(body)
+            if descriptor is None:
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if at == 0 else 0)
+                descriptor = self._open[body] = os.open(self._path(body), flags, 0o600)
+            view = memoryview(data)
+            while view:
+                written = os.pwrite(descriptor, view, at)
+                view, at = view[written:], at + written
+        except OSError as error:
+            raise unwritten(error, self._path(body)) from error
+
+    def sync(self, body: int) -> None:
+        """The file and its name are on disk when this returns."""
+        # The lock keeps the descriptor ours: `close` waits for it.
+        with self._lock:
+            descriptor = self._open.get(body)
+            if descriptor is None:
+                return
+            try:
+                os.fdatasync(descriptor)
+                os.fsync(self._names)
+            except OSError as error:
+                raise StoreFailed(f"{self._path(body)} can't be synced: {error.strerror}") from error
+
+    def read(self, body: int, at: int, length: int) -> bytes:
+        """Bytes of a file, all of them."""
+        try:
+            descriptor = os.open(self._path(body), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                parts: list[bytes] = []
+                while length:
+                    part = os.pread(descriptor, length, at)
+                    if not part:
+                        raise OSError(errno.EIO, "it is shorter than it was")
+                    parts.append(part)
+                    at, length = at + len(part), length - len(part)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise failed(error, f"{self._path(body)} can't be read") from error
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def remove(self, body: int) -> None:
+        """Delete it."""
+        self.close(body)
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                self._path(body).unlink()
+        except OSError as error:
+            raise StoreFailed(f"{self._path(body)} can't be deleted: {error.strerror}") from error
+
+    def set_aside(self, body: int) -> str:
+        """Keep it as `NUMBER.damaged`."""
+        self.close(body)
+        path = self._path(body)
+        aside = path.with_name(path.name + _ASIDE)
+        try:
+            path.replace(aside)
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise StoreFailed(f"{path} can't be renamed: {error.strerror}") from error
+        return f"{BODIES_NAME}/{aside.name}"
+
+    def sizes(self) -> dict[int, int]:
+        """The files that are there: number -> bytes."""
+        return file_sizes(self._folder)
+
+    def close(self, body: int) -> None:
+        """Nothing more is appended to it."""
+        with self._lock:
+            descriptor = self._open.pop(body, None)
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def close_all(self) -> None:
+        """It is of no use any more."""
+        for body in list(self._open):
+            self.close(body)
+        os.close(self._names)
+
+
+def file_sizes(folder: Path) -> dict[int, int]:
+    """The files of contents in a folder: number -> bytes. Works beside a running worker. Raises `StoreFailed`."""
+    sizes: dict[int, int] = {}
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.isascii() and entry.name.isdigit():
+                    # A running worker may have deleted it meanwhile.
+                    with contextlib.suppress(FileNotFoundError):
+                        sizes[int(entry.name)] = entry.stat().st_size
+    except OSError as error:
+        raise StoreFailed(f"{folder} can't be read: {error.strerror}") from error
+    return sizes
+
+
+class Syncer(Protocol):
+    """Who syncs. `sync` begins it, now or soon; `synced` tells how far a file is on disk, or raises `StoreFailed`."""
+
+    def sync(self, body: int, size: int) -> None:
+        """Bring the first `size` bytes of a file to the disk."""
+
+    def synced(self, body: int) -> int:
+        """How many of its bytes surely are there; -1 while not even its name is."""
+
+    def forget(self, body: int) -> None:
+        """The file is of no interest any more."""
+
+    def close(self) -> None:
+        """End."""
+
+
+class SyncThread:
+    """Syncs files one after the other, beside the thread that uses it. Made once, ended by `close`."""
+
+    def __init__(self, folder: BodyFolder) -> None:
+        self._folder = folder
+        self._wanted: deque[tuple[int, int]] = deque()
+        self._synced: dict[int, int] = {}
+        self._failure: StoreFailed | None = None
+        self._ending = False
+        self._news = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="body-sync", daemon=True)
+        self._thread.start()
+
+    def sync(self, body: int, size: int) -> None:
+        """Begin to bring the first `size` bytes of a file to the disk."""
+        with self._news:
+            self._check()
+            if not any(entry == (body, size) for entry in self._wanted):
+                self._wanted.append((body, size))
+                self._news.notify()
+
+    def synced(self, body: int) -> int:
+        """How many of its bytes surely are there; -1 while not even its name is."""
+        with self._news:
+            self._check()
+            return self._synced.get(body, -1)
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise StoreFailed(str(self._failure)) from self._failure
+
+    def forget(self, body: int) -> None:
+        """The file is of no interest any more."""
+        with self._news:
+            self._synced.pop(body, None)
+            self._wanted = deque([wanted for wanted in self._wanted if wanted[0] != body])
+
+    def _run(self) -> None:
+        while True:
+            with self._news:
+                while not self._wanted and not self._ending:
+                    self._news.wait()
+                if self._ending:
+                    return
+                body, size = self._wanted.popleft()
+            try:
+                self._folder.sync(body)
+            except StoreFailed as error:
+                with self._news:
+                    self._failure = error
+                return
+            with self._news:
+                self._synced[body] = max(size, self._synced.get(body, -1))
+                self._news.notify_all()
+
+    def close(self) -> None:
+        """End; what was not begun is not done."""
+        with self._news:
+            self._ending = True
+            self._news.notify()
+        self._thread.join()
+
+
+class _Growing:
+    """A file that is being written: its size, and up to where a sync was asked for."""
+
+    __slots__ = ("asked", "is_whole", "size", "sums")
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.asked = -1
+        self.is_whole = False
+        self.sums = PieceSums()
+
+
+class Bodies:
+    """The files, and the pace of their syncing."""
+
+    def __init__(self, folder: BodyFolder, syncer: Syncer) -> None:
+        self._folder = folder
+        self._syncer = syncer
+        self._growing: dict[int, _Growing] = {}
+        self._unchecked: set[int] = set()
+        """Files that an earlier version wrote, without checksums."""
+        self._table = (0, b"")
+
+    def append(self, body: int, data: bytes) -> None:
+        """The next bytes of a file. Raises `StoreFull`, after which the file is to be removed."""
+        growing = self._growing.setdefault(body, _Growing())
+        self._folder.append(body, growing.size, data)
+        growing.size += len(data)
+        if not growing.is_whole:
+            growing.sums.add(data)
+        if growing.size - max(growing.asked, 0) >= SYNC_STEP:
+            self._ask(body, growing)
+
+    def _ask(self, body: int, growing: _Growing) -> None:
+        growing.asked = growing.size
+        self._syncer.sync(body, growing.size)
+
+    def unsynced(self, body: int) -> int:
+        """Bytes of a growing file that are not surely on disk."""
+        growing = self._growing.get(body)
+        return 0 if growing is None else growing.size - max(self._syncer.synced(body), 0)
+
+    def finish(self, body: int) -> int:
+        """All of it was written: sync the rest; how many bytes are not on disk yet, 0 when it is done."""
+        if body not in self._growing:
+            self.append(body, b"")
+        growing = self._growing[body]
+        if not growing.is_whole:
+            growing.is_whole = True
+            self.append(body, growing.sums.table(body))
+        if growing.asked < growing.size:
+            self._ask(body, growing)
+        synced = self._syncer.synced(body)
+        if synced < growing.size:
+            # An empty file has a name that has to be there.
+            return growing.size - synced
+        self._let_go(body)
+        return 0
+
+    def _let_go(self, body: int) -> None:
+        if self._growing.pop(body, None) is not None:
+            self._syncer.forget(body)
+            self._folder.close(body)
+
+    def read(self, body: int, at: int, length: int, size: int) -> bytes:
+        """Bytes of a content of `size` bytes. Raises `StoreDamaged` where a piece of them is altered, or not there."""
+        try:
+            if body in self._unchecked or not length:
+                return self._folder.read(body, at, length)
+            if self._table[0] != body:
+                self._table = (body, self._folder.read(body, size, table_bytes(size)))
+            table = self._table[1]
+            first, behind = at // PIECE_BYTES, min(size, -(-(at + length) // PIECE_BYTES) * PIECE_BYTES)
+            pieces = self._folder.read(body, first * PIECE_BYTES, behind - first * PIECE_BYTES)
+        except StoreFailed as error:
+            raise StoreDamaged(f"a large message can't be handed out: {error}") from error
+        if not table_is_whole(body, table) or not pieces_are_whole(table, first, pieces):
+            self._table = (0, b"")
+            raise StoreDamaged(f"{BODIES_NAME}/{body} is altered: its message is not handed out")
+        skipped = at - first * PIECE_BYTES
+        return pieces if len(pieces) == length else pieces[skipped : skipped + length]
+
+    def altered(self, contents: dict[int, int]) -> dict[int, str]:
+        """Read all of these (number -> bytes) through: those that are altered, and what is wrong. Number 0 is none."""
+        found = self._folder.sizes()
+        self._unchecked |= {body for body, size in contents.items() if found.get(body) == size}
+        problems: dict[int, str] = {}
+        for body, size in contents.items():
+            try:
+                for at in range(0, size, SYNC_STEP):
+                    self.read(body, at, min(SYNC_STEP, size - at), size)
+            except StoreDamaged as error:
+                problems[body] = str(error)
+        return problems
+
+    def remove(self, body: int) -> None:
+        """Delete a file."""
+        self._unchecked.discard(body)
+        if self._table[0] == body:
+            self._table = (0, b"")
+        self._let_go(body)
+        self._folder.remove(body)
+
+    def set_aside(self, body: int) -> str:
+        """Its message is dropped for its damage: keep the file, under the name that this gives; empty for none."""
+        self._unchecked.discard(body)
+        self._let_go(body)
+        return self._folder.set_aside(body)
+
+    def sweep(self, needed: dict[int, int]) -> set[int]:
+        """Delete the files that no message needs: what a crash left of uploads, and of messages that were fetched.
+
+        `needed`: number -> bytes. Gives those that are not there, or shorter.
+        """
+        found = self._folder.sizes()
+        for body in found.keys() - needed.keys():
+            self._folder.remove(body)
+        self._unchecked |= {body for body, size in needed.items() if found.get(body) == size}
+        return {body for body, size in needed.items() if found.get(body, -1) < size}
+
+    def close(self) -> None:
+        """Let go of everything; what grows stays as it is."""
+        self._syncer.close()
+        self._growing.clear()
+        self._folder.close_all()

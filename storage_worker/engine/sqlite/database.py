@@ -1,0 +1,572 @@
+"""The SQLite database: its schema, its settings, the transaction, and what its errors mean.
+
+Owns: the one connection; no other module imports apsw.
+Promises: what a transaction wrote is on disk when `transaction` ends without an error (WAL, synchronous=FULL),
+and a transaction that failed left nothing; one that is not `synced` is on disk once a later one or a checkpoint is
+(`lasting`). Checkpoints are made here and by nobody else, for SQLite's own ignores a failed sync.
+Every page of the file carries a checksum, which is compared whenever it is read: what is altered is never taken for
+what was written, be it a user, a token, an index or mail (docs/decisions/0013-checksums-of-pages.md).
+Exposure: the files in the data folder; whoever can write them owns the mail.
+
+Errors become `StoreFull` (rolled back, go on), `StoreFailed` (end at once), while opening `StoreUnusable`;
+anything else is a bug and passes unchanged.
+"""
+
+import logging
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+from apsw import sqlite_extra
+
+from common.errors import StorageError, StoreDamaged, StoreFailed, StoreFull, StoreUnusable, TablesDamaged
+from storage_worker.engine.sqlite.folder import sync_folder
+
+log = logging.getLogger("storage_worker")
+
+SCHEMA_VERSION: Final = 5
+_UPGRADE_FROM_2: Final = """
+ALTER TABLE slot ADD COLUMN before BLOB;
+-- No outcomes, which fit no batch, so that it is unknown. NULL would mean that it was refused, with nothing done.
+UPDATE slot SET before = x'90';
+"""
+_UPGRADE_FROM_3: Final = """
+-- Of the page's other columns and its entries. NULL: version 3 wrote it, nothing vouches for it.
+ALTER TABLE mail_page ADD COLUMN checksum INTEGER;
+PRAGMA user_version = 4;
+"""
+_UPGRADE_FROM_4: Final = """
+-- 0: version 4 made the journal's files, and left no mark in them.
+ALTER TABLE store ADD COLUMN journal INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 5;
+"""
+_NEXT_STEP: Final = (
+    "An older version of MessageU made it, and there is no way over: start that one, let everybody fetch what waits, "
+    "then start this one with a new folder (--data-folder), where everybody registers anew."
+)
+APPLICATION_ID: Final = 0x4D736755
+"""`MsgU` in the database's header: tells our files from other SQLite databases."""
+
+PAGE_SIZE: Final = 16384
+"""Bytes of a page of a new database. Of SQLite's own 4096 four times as many are written for the same mail, each with
+two calls of the system (docs/decisions/0010-pages-of-16-kib.md)."""
+
+CHECKPOINT_BYTES: Final = 16 * 1024 * 1024
+"""In the write-ahead log, after which it is copied into the database."""
+
+BUSY_TIMEOUT_MS: Final = 5000
+"""An admin command may hold the write lock for a moment; nobody else ever does."""
+
+_BALLAST_BYTES: Final = 256 * 1024
+
+_CHECKSUM_BYTES: Final = 8
+"""At the end of each page, where SQLite keeps room for the layer below it."""
+_CHECKING: Final = "cksmvfs"
+"""SQLite's own layer that writes and compares these checksums."""
+
+Value = int | bytes | str | None
+Row = tuple[Any, ...]
+
+_TALLY: Final = """
+-- How many messages were accepted. For people alone: programs of this schema version that know no such table go on
+-- without it. Where one did, `counted_to` is not the store's sequence, and what is counted from then on is not `exact`.
+CREATE TABLE IF NOT EXISTS tally (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    accepted INTEGER NOT NULL,
+    counted_to INTEGER NOT NULL,
+    exact INTEGER NOT NULL
+) STRICT;
+"""
+
+_SCHEMA: Final = f"""
+CREATE TABLE store (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    server_id BLOB NOT NULL,
+    generation INTEGER NOT NULL,
+    starts INTEGER NOT NULL,       -- how often a worker opened this store
+    sequence INTEGER NOT NULL,     -- the highest ever given to a message
+    body INTEGER NOT NULL,         -- the highest ever given to a large content
+    era BLOB NOT NULL,             -- the journal's records of this era come on top of what is here
+    journal INTEGER NOT NULL       -- bytes of each of the journal's files, which have a mark at their end; 0: none
+) STRICT;
+
+CREATE TABLE user (
+    row INTEGER PRIMARY KEY,
+    client_id BLOB NOT NULL UNIQUE,
+    name TEXT NOT NULL UNIQUE,
+    public_key BLOB NOT NULL,
+    proven INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- Neighbouring messages of one mailbox, `first` to `last`, as entries one behind the other. Where `body` is set it is
+-- one message, and its content is the file of that number.
+CREATE TABLE mail_page (
+    row INTEGER PRIMARY KEY,
+    recipient INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    messages INTEGER NOT NULL,
+    content_bytes INTEGER NOT NULL,
+    body INTEGER,
+    entries BLOB NOT NULL,
+    checksum INTEGER               -- CRC-32 of all that is before it; NULL: written by version 3
+) STRICT;
+-- With all columns but the entries, so that nothing else is read to see what a mailbox holds.
+CREATE INDEX page_of_mailbox ON mail_page (recipient, first, last, messages, content_bytes, body);
+CREATE INDEX page_of_body ON mail_page (body) WHERE body IS NOT NULL;
+
+CREATE TABLE sent_token (
+    sequence INTEGER PRIMARY KEY,
+    sender INTEGER NOT NULL,
+    token BLOB NOT NULL,
+    recipient INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    accepted_at INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX token_of_sender ON sent_token (sender, token);
+CREATE INDEX newest_of_sender ON sent_token (sender, sequence);
+
+CREATE TABLE slot (
+    slot INTEGER PRIMARY KEY,
+    epoch INTEGER NOT NULL,
+    incarnation BLOB NOT NULL,
+    earlier BLOB NOT NULL,         -- incarnations that were succeeded, newest first, 16 bytes each
+    number INTEGER NOT NULL,
+    outcomes BLOB,                 -- of batch `number`; NULL: it was refused
+    before BLOB                    -- of the batch before it
+) STRICT;
+
+-- Pages that are given up when the database is full, so that deleting and bookkeeping still find room.
+CREATE TABLE ballast (id INTEGER PRIMARY KEY, filler BLOB NOT NULL) STRICT;
+
+{_TALLY}
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+
+_BROKEN: Final = (
+    apsw.IOError,
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.CantOpenError,
+    apsw.ReadOnlyError,
+    apsw.PermissionsError,
+    apsw.BusyError,
+    apsw.ProtocolError,
+    apsw.NoLFSError,
+    apsw.NoMemError,
+)
+
+
+CHECK_STEP: Final = "`scripts/admin check` says what is altered, and what to do"
+
+_PASSING: Final = (apsw.BusyError, apsw.IOError, apsw.NoMemError, apsw.ProtocolError)
+"""While it is opened: another try may go better."""
+_RESTORE: Final = (
+    "Put the whole data folder back from a backup and run `scripts/admin new-generation`; or move the folder away and "
+    "start anew, where everybody registers again."
+)
+
+
+def _is_altered(error: BaseException) -> bool:
+    """Whether SQLite found a page that is not as it was written, or makes no sense."""
+    return isinstance(error, apsw.CorruptError | apsw.NotADBError) or (
+        isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA
+    )
+
+
+def _told(error: BaseException) -> str:
+    """What SQLite found; of a wrong checksum it says no more than "disk I/O error"."""
+    return "a page is not as it was written" if isinstance(error, apsw.IOError) else str(error)
+
+
+def _checking_layer() -> str:
+    """Load the layer with the checksums, once in a process; its name. Raises `StoreUnusable`."""
+    layers = apsw.vfs_names()
+    if _CHECKING not in layers:
+        connection = apsw.Connection(":memory:")
+        try:
+            sqlite_extra.load(connection, "cksumvfs")
+        except (sqlite_extra.NotAvailable, LookupError, apsw.Error) as error:
+            raise StoreUnusable(
+                f"the package apsw lacks SQLite's checksums ({error}): install it as a wheel from the package index"
+            ) from error
+        finally:
+            connection.close()
+        # It makes itself the layer of every database that is opened without naming one.
+        apsw.set_default_vfs(layers[0])
+    return _CHECKING
+
+
+def _not_now(path: Path, error: apsw.Error) -> StoreFailed:
+    if isinstance(error, apsw.BusyError):
+        return StoreFailed(f"{path} is busy: another program has it open and reads it. End that one")
+    return StoreFailed(f"{path} can't be opened now ({type(error).__name__}: {error})")
+
+
+@contextmanager
+def _translated(failure: type[StorageError]) -> Generator[None]:
+    """Turn SQLite's errors into ours."""
+    try:
+        yield
+    except apsw.FullError as error:
+        raise StoreFull(str(error)) from error
+    except _BROKEN as error:
+        if _is_altered(error):
+            raise StoreDamaged(Database.damage_told(error)) from error
+        raise failure(f"{type(error).__name__}: {error}") from error
+
+
+class Database:
+    """The open database. `vfs` names another file layer, `size_limit` is in bytes: both for tests.
+
+    `beside`: a worker may be running on it, so it must exist and is left as it is. `synchronous` other than "FULL"
+    loses acknowledged mail when the power goes; it exists to show just that.
+    Raises `StoreUnusable` for what is not our database, is newer, corrupt, or can't be opened, and `StoreFailed` for
+    what may be gone at the next try: somebody reads it, or the disk had a bad moment.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        vfs: str | None = None,
+        synchronous: str = "FULL",
+        size_limit: int | None = None,
+        checkpoint_bytes: int = CHECKPOINT_BYTES,
+        beside: bool = False,
+    ) -> None:
+        self._path = path
+        self._checkpoint_bytes = checkpoint_bytes
+        self._wal_pages = 0
+        self._commits = 0
+        self._lasting_commits = 0
+        self._has_ballast = True
+        self._closed = False
+        self._inside = False
+        self.was_upgraded = False
+        """Whether an earlier version of this program made it, and this opening brought it over."""
+        self._beside = beside
+        try:
+            with _translated(StoreUnusable):
+                try:
+                    self._open(path, vfs, synchronous, size_limit)
+                except _BROKEN as error:
+                    if _is_altered(error):
+                        raise StoreUnusable(f"{path} is damaged ({_told(error)}). {_RESTORE}") from error
+                    if isinstance(error, _PASSING):
+                        raise _not_now(path, error) from error
+                    if not isinstance(error, apsw.CantOpenError):
+                        raise StoreUnusable(f"{path} can't be used ({type(error).__name__}: {error})") from error
+                    raise StoreUnusable(f"{path} can't be opened ({error}); who may use it?") from error
+        except StoreFull as error:
+            raise StoreUnusable(f"no room to open {path}: {error}") from error
+
+    def _open(self, path: Path, vfs: str | None, synchronous: str, size_limit: int | None) -> None:
+        is_new = not path.exists()
+        if is_new and self._beside:
+            raise StoreUnusable(f"there is no store in {path.parent}")
+        flags = apsw.SQLITE_OPEN_READWRITE | (0 if self._beside else apsw.SQLITE_OPEN_CREATE)
+        checked = vfs is None
+        connection = apsw.Connection(str(path), flags=flags, vfs=_checking_layer() if vfs is None else vfs)
+        self._connection = connection
+        self._run = connection.execute
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        found = self.row("SELECT count(*) FROM sqlite_schema")[0]
+        if (found or self._beside) and self.row("PRAGMA application_id")[0] != APPLICATION_ID:
+            connection.close()
+            raise StoreUnusable(f"{path} is not a database of this program")
+        version = self.row("PRAGMA user_version")[0]
+        if found and version not in {2, 3, 4, SCHEMA_VERSION}:
+            connection.close()
+            raise StoreUnusable(
+                f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}; nothing was changed. "
+                f"{_NEXT_STEP if version < SCHEMA_VERSION else 'Start the newer version of MessageU that made it.'}"
+            )
+        if checked and found and version == SCHEMA_VERSION and connection.reserve_bytes("main") != _CHECKSUM_BYTES:
+            connection.close()
+            raise StoreUnusable(f"{path} is damaged (its header says that its pages have no checksums). {_RESTORE}")
+        if not found:
+            self._run(f"PRAGMA page_size = {PAGE_SIZE}")
+            if checked:
+                connection.reserve_bytes("main", _CHECKSUM_BYTES)
+        self._run("PRAGMA journal_mode = WAL").fetchall()
+        self._synchronous = synchronous
+        self._run(f"PRAGMA synchronous = {synchronous}")
+        self._run("PRAGMA foreign_keys = ON")
+        self._run("PRAGMA temp_store = MEMORY")
+        self._run("PRAGMA cache_size = -16384")
+        # SQLite's own checkpoint ignores a sync that fails; `checkpoint` does not.
+        connection.wal_autocheckpoint(0)
+        connection.set_wal_hook(self._note_wal_pages)
+        self._page_size = int(self.row("PRAGMA page_size")[0])
+        if size_limit is not None:
+            self._run(f"PRAGMA max_page_count = {size_limit // self._page_size}").fetchall()
+        if self._beside:
+            return
+        if not found:
+            with self.transaction():
+                self._run(_SCHEMA).fetchall()
+                self._run("INSERT INTO ballast VALUES (1, zeroblob(?))", (_BALLAST_BYTES,))
+        elif version < SCHEMA_VERSION:
+            self._upgrade(version, checked=checked)
+            self.was_upgraded = True
+            log.info("%s was of schema version %d and is of version %d now", path, version, SCHEMA_VERSION)
+        if not self.has_tally:
+            with self.transaction():
+                self._run(_TALLY).fetchall()
+        self._has_ballast = self.find("SELECT 1 FROM ballast") is not None
+        # What a crash left in the log is made safe before anything of it is answered: a failed sync may have left
+        # bytes that can be read and are not on disk.
+        self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        self._wal_pages = 0
+        if is_new and vfs is None:
+            sync_folder(path.parent)
+
+    def _upgrade(self, version: int, *, checked: bool) -> None:
+        """Bring a store of an earlier version over. Raises as SQLite does; then it is as it was, or of version 4."""
+        if version < 4:
+            with self.transaction():
+                if version == 2:
+                    self._run(_UPGRADE_FROM_2).fetchall()
+                self._run(_UPGRADE_FROM_3).fetchall()
+        if checked:
+            # All pages are written anew, with their checksums. One that broke off leaves pages with checksums, in which
+            # version 4 may have written since.
+            self._run("PRAGMA checksum_verification = OFF").fetchall()
+            self._connection.reserve_bytes("main", _CHECKSUM_BYTES)
+            # In memory it would take as much as the mail.
+            self._run("PRAGMA temp_store = FILE")
+            self._run("VACUUM")
+            self._run("PRAGMA temp_store = MEMORY")
+            self._run("PRAGMA checksum_verification = ON").fetchall()
+        with self.transaction():
+            self._run(_UPGRADE_FROM_4).fetchall()
+
+    def _note_wal_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self._wal_pages = pages
+        return 0
+
+    @contextmanager
+    def transaction(self, *, synced: bool = True) -> Generator[None]:
+        """All that is written inside becomes true together when it ends; any exception undoes all of it.
+
+        Not `synced`: a power cut before the next checkpoint may undo it, as a whole, with all transactions behind it.
+        Raises `StoreFull` and `StoreFailed`; other exceptions from inside pass after the rollback.
+        """
+        if synced:
+            with self._transaction():
+                yield
+            self._lasting_commits = self._commits
+            return
+        with _translated(StoreFailed):
+            self._run("PRAGMA synchronous = NORMAL")
+        try:
+            with self._transaction():
+                yield
+        finally:
+            with _translated(StoreFailed):
+                self._run(f"PRAGMA synchronous = {self._synchronous}")
+
+    @contextmanager
+    def _transaction(self) -> Generator[None]:
+        with _translated(StoreFailed):
+            self._run("BEGIN IMMEDIATE")
+            self._inside = True
+            try:
+                yield
+                self._run("COMMIT")
+            except BaseException:
+                # Some errors make SQLite roll back by itself.
+                if not self._connection.get_autocommit():
+                    self._run("ROLLBACK")
+                raise
+            finally:
+                self._inside = False
+            self._commits += 1
+
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """Read outside of a transaction: each statement sees what was committed. Raises `StoreFailed`, `StoreFull`."""
+        with _translated(StoreFailed):
+            yield
+
+    @contextmanager
+    def writing(self) -> Generator[None]:
+        """Inside a transaction: what is altered has to be written to. Raises `TablesDamaged`; the rest passes."""
+        try:
+            yield
+        except _BROKEN as error:
+            if not _is_altered(error):
+                raise
+            raise TablesDamaged(self.damage_told(error)) from error
+
+    def refuse_undone(self, error: BaseException) -> None:
+        """Raise `TablesDamaged` where what was read made SQLite undo the transaction: nothing may follow in it."""
+        if self._inside and self._connection.get_autocommit():
+            raise TablesDamaged(self.damage_told(error)) from error
+
+    @staticmethod
+    def damage_told(error: BaseException) -> str:
+        """What is damaged, and the next step, for an error that `is_damage`."""
+        if isinstance(error, StoreDamaged):
+            return str(error) if CHECK_STEP in str(error) else f"{error}. {CHECK_STEP}"
+        return f"mail.db is damaged: {_told(error)}. {CHECK_STEP}"
+
+    @contextmanager
+    def unchecked(self) -> Generator[None]:
+        """For an operator who says so: pages are read whatever their checksums say. Written ones get theirs anew.
+
+        Raises `StoreDamaged`, `StoreFailed`, `StoreFull`.
+        """
+        with _translated(StoreFailed):
+            self._run("PRAGMA checksum_verification = OFF").fetchall()
+            try:
+                yield
+            finally:
+                self._run("PRAGMA checksum_verification = ON").fetchall()
+
+    @staticmethod
+    def is_store_error(error: BaseException) -> bool:
+        """Whether an exception from inside a transaction is the store's failure, not the program's.
+
+        Damage is none: what touches it is refused, and the store goes on.
+        """
+        return isinstance(error, (apsw.FullError, *_BROKEN)) and not _is_altered(error)
+
+    @staticmethod
+    def is_damage(error: BaseException) -> bool:
+        """Whether an exception says that something is altered which was read."""
+        return isinstance(error, StoreDamaged) or _is_altered(error)
+
+    def execute(self, sql: str, bindings: Sequence[Value] = ()) -> Iterator[Row]:
+        """Run one statement; the rows come as they are asked for."""
+        return self._run(sql, bindings)
+
+    def execute_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
+        """Run one statement for each of `rows`."""
+        self._connection.executemany(sql, rows)
+
+    def find(self, sql: str, bindings: Sequence[Value] = ()) -> Row | None:
+        """The first row, or None."""
+        found: Row | None = self._run(sql, bindings).fetchone()
+        return found
+
+    def row(self, sql: str, bindings: Sequence[Value] = ()) -> Row:
+        """The one row that there must be."""
+        found = self.find(sql, bindings)
+        assert found is not None, sql
+        return found
+
+    def problems(self) -> list[str]:
+        """What SQLite itself finds wrong with the file: none where it is sound."""
+        try:
+            found = [str(line) for (line,) in self._run("PRAGMA integrity_check(100)")]
+        except _BROKEN as error:
+            return [_told(error)]
+        unread = f"unable to get the page. error code={apsw.SQLITE_IOERR_DATA}"
+        return [] if found == ["ok"] else [line.replace(unread, "is not as it was written") for line in found]
+
+    @property
+    def has_tally(self) -> bool:
+        """Whether there is the table `tally`: in a store that no worker of this version has opened yet there is not."""
+        return self.find("SELECT 1 FROM sqlite_schema WHERE name = 'tally'") is not None
+
+    def changes(self) -> int:
+        """How many rows the last statement changed."""
+        return self._connection.changes()
+
+    def data_version(self) -> int:
+        """A number that changes when another process has changed the database."""
+        version: int = self.row("PRAGMA data_version")[0]
+        return version
+
+    def unused_bytes(self) -> int:
+        """Room inside the file that deleted rows left."""
+        with _translated(StoreFailed):
+            return int(self.row("PRAGMA freelist_count")[0]) * self._page_size
+
+    def drop_ballast(self) -> None:
+        """Inside a transaction: give the reserve up, so that this transaction finds pages."""
+        self._run("DELETE FROM ballast")
+        self._has_ballast = False
+
+    def take_ballast(self) -> bool:
+        """In a transaction of its own: set the reserve aside where it was given up; whether it is there now."""
+        if not self._has_ballast:
+            try:
+                with self.transaction():
+                    self._run("INSERT OR REPLACE INTO ballast VALUES (1, zeroblob(?))", (_BALLAST_BYTES,))
+            except StoreFull:
+                return False
+            self._has_ballast = True
+        return True
+
+    @property
+    def lasting(self) -> bool:
+        """Whether every transaction is on disk."""
+        return self._lasting_commits == self._commits
+
+    def make_lasting(self) -> None:
+        """Outside of a transaction: see to it that every transaction is on disk. Raises `StoreFailed`, `StoreFull`."""
+        if not self.lasting:
+            with self.transaction():
+                # SQLite neither writes nor syncs where a row gets the bytes that it has; a row's key is written always.
+                self._run("UPDATE store SET id = id")
+
+    @property
+    def commits(self) -> int:
+        """How many transactions there were since it was opened."""
+        return self._commits
+
+    @property
+    def checkpoint_due(self) -> bool:
+        """Whether the log has grown enough to be copied into the database, or has what is not on disk."""
+        return self._wal_pages * self._page_size >= self._checkpoint_bytes or not self.lasting
+
+    def checkpoint(self, *, truncate: bool = False) -> bool:
+        """Copy the log into the database; whether all of it was. `truncate`: also give its room back to the disk.
+
+        Raises `StoreFull` and `StoreFailed`. Outside of transactions only.
+        """
+        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
+        with _translated(StoreFailed):
+            try:
+                pages, copied = self._connection.wal_checkpoint(mode=mode)
+            except apsw.BusyError:
+                # An admin command reads at this moment; the next time will do.
+                return False
+        if pages != copied:
+            return False
+        self.checkpointed(self._commits)
+        return True
+
+    def checkpointed(self, commits: int) -> None:
+        """A checkpoint, also one by another connection, copied the first `commits` transactions at least."""
+        self._lasting_commits = max(self._lasting_commits, commits)
+        if commits == self._commits:
+            self._wal_pages = 0
+
+    def close(self) -> None:
+        """Checkpoint and close. Raises `StoreFailed` where that does not reach the disk."""
+        if self._beside:
+            self.abandon()
+            return
+        try:
+            self.checkpoint(truncate=True)
+        except StoreFull:
+            # The log keeps what the database has no room for; the next start takes it from there.
+            self.abandon()
+            return
+        self._closed = True
+        self._connection.close()
+
+    def abandon(self) -> None:
+        """After a failure: let go without writing anything more. Does nothing where it is closed."""
+        if not self._closed:
+            self._closed = True
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            self._connection.close()

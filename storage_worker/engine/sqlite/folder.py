@@ -1,0 +1,91 @@
+"""What lies in the data folder, and who may use it.
+
+Owns: the names of the files, the lock that one worker holds, how names are made to last, and which failures mean that
+there is no room, or no more files may be open.
+Promises: never two workers on one store; a new name in it survives a power cut once `sync_folder` returned.
+Exposure: the folder's owner.
+"""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Final
+
+from common import filesystem
+from common.data_folder import exclusive
+from common.errors import NoFileLeft, StorageError, StoreFailed, StoreFull, StoreInUse, StoreUnusable
+
+DATABASE_NAME: Final = "mail.db"
+JOURNAL_NAMES: Final = ("mail.journal", "mail.journal.2")
+BODIES_NAME: Final = "bodies"
+GENERATION_NAME: Final = "store.generation"
+LOCK_NAME: Final = "worker.lock"
+OWN_NAMES: Final = (
+    LOCK_NAME,
+    DATABASE_NAME,
+    f"{DATABASE_NAME}-wal",
+    f"{DATABASE_NAME}-shm",
+    *JOURNAL_NAMES,
+    BODIES_NAME,
+    GENERATION_NAME,
+    f"{GENERATION_NAME}.new",
+)
+"""All that the worker makes in the data folder. Others may have files of their own there."""
+
+
+def folder_lock(folder: Path) -> AbstractContextManager[None]:
+    """Hold the data folder. Entering raises `StoreInUse` where somebody else does.
+
+    The link would not tell: a second bind of the same ipc path succeeds silently.
+    """
+    return exclusive(folder / LOCK_NAME, StoreInUse(f"another storage worker holds {folder}"))
+
+
+def refuse_lost_database(folder: Path) -> None:
+    """Look whether the database is gone while other files say that there was one.
+
+    They are made after it, and it is on disk before they are. A new database would tell everybody to register anew.
+    Raises `StoreUnusable`.
+    """
+    database = folder / DATABASE_NAME
+    try:
+        if database.exists() and database.stat().st_size:
+            return
+        bodies = folder / BODIES_NAME
+        others = [name for name in (GENERATION_NAME, *JOURNAL_NAMES) if (folder / name).exists()]
+        if bodies.is_dir() and any(bodies.iterdir()):
+            others.append(f"{BODIES_NAME}/")
+        state = "is empty" if database.exists() else "is missing"
+    except OSError as error:
+        raise StoreUnusable(f"{folder} can't be read: {error.strerror}") from error
+    if others:
+        raise StoreUnusable(
+            f"{database} {state}, but {', '.join(others)} beside it says that there was a store. Put the whole data "
+            "folder back from a backup and run `scripts/admin new-generation`; or move the folder away and start "
+            "anew, where everybody registers again"
+        )
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut. Raises `StoreFailed` and `NoFileLeft`."""
+    try:
+        filesystem.sync_folder(folder)
+    except OSError as error:
+        raise failed(error, f"{folder} can't be synced") from error
+
+
+def failed(error: OSError, what: str) -> StorageError:
+    """Give the failure of `what`: `NoFileLeft` where it could not even begin, else `StoreFailed`."""
+    failure = NoFileLeft if error.errno in filesystem.NO_FILE else StoreFailed
+    return failure(f"{what}: {error.strerror}")
+
+
+def unwritten(error: OSError, path: Path) -> StorageError:
+    """Give the failure of a write: `StoreFull` where there was no room, `NoFileLeft`, else `StoreFailed`."""
+    failure = (
+        StoreFull
+        if error.errno in filesystem.NO_ROOM
+        else NoFileLeft
+        if error.errno in filesystem.NO_FILE
+        else StoreFailed
+    )
+    return failure(filesystem.told(error, path).problem)

@@ -1,0 +1,508 @@
+"""The journal: two small files of fixed size in front of the database, one write and one sync for each turn.
+
+Owns: `mail.journal` and `mail.journal.2`: their records, and where the next one goes.
+Promises: what `append` was given is on disk when it returns. `replay` gives the records of an era and of the one
+behind it in their order, and ends before the first that is not whole: a record that was being written when the power
+went is there or not there, never half. Nothing of other eras is ever given. Where a record says that more was on disk
+than is found whole, that is damage and no power cut: `replay` raises `JournalDamaged`, and changes nothing. So is a
+record that is whole but for its era.
+Exposure: the data folder's owner.
+
+    offset 0                                                                             capacity
+    ├─ record 1 ─┼─ record 2 ─┼─ … ─┼─ record n ─┼─ what an earlier era left, or zeros ─┤
+    ├─ link ─┼─ record 1 ─┼─ …
+
+    record    era [16], era before where it is linked [16], number u32 (1, 2, 3 …), sure u32, payload size u32,
+              CRC-32 u32 of these and the payload; the payload
+    link      a record with number 0; its payload is the era before, and how many records that has u32
+
+`sure`: what lies before this offset of the file was on disk when the record was written. A power cut leaves any of the
+records behind the last sync whole and any torn, also a whole one behind a torn one: numbers of batches are not synced.
+But it takes nothing of what was sure. The end of the last record that was synced is all that nothing vouches for.
+
+An era begins when all that was in the journal is in the database: the database names the era (16 random bytes) in
+the very transaction that took the rest in. So a record of an earlier era, or of another database's, is never mistaken
+for one of ours. Where that transaction is surely on disk, writing begins at the start of the same file again. Where it
+may still be lost with the power, the file is kept as it is, and the new era begins in the other one with a link: until
+the transaction is on disk, the truth is the database before it, and both eras.
+
+The files are written with zeros once, so that a later write changes no metadata of the file system: its sync costs
+half of one that does.
+"""
+
+import contextlib
+import errno
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from struct import Struct
+from typing import Final, NamedTuple, Protocol
+
+from common.errors import JournalDamaged, StoreFailed, StoreFull
+from storage_worker.engine.sqlite.folder import JOURNAL_NAMES, sync_folder, unwritten
+from storage_worker.engine.sqlite.log_epochs import ERA_SIZE, SECTOR, mark
+
+_HEADER: Final = Struct("<16s16sIIII")
+"""era, era before, number, sure, payload size, CRC-32"""
+_CHECKED: Final = Struct("<16s16sIII")
+_OLD_HEADER: Final = Struct("<16sIII")
+"""Of schema version 3: era, number, payload size, CRC-32. Read, so that a store is brought over; never written."""
+_OLD_CHECKED: Final = Struct("<16sII")
+_LINK: Final = Struct("<16sI")
+_ZEROS: Final = bytes(1024 * 1024)
+_NEXT_STEP: Final = (
+    "Nothing was changed. `scripts/admin recover-journal` goes on with all that is whole in it and keeps the files as "
+    "they are; or put the whole data folder back from a backup"
+)
+
+
+class JournalFile(Protocol):
+    """The door to the file; tests put a disk behind it that forgets, tears or fails.
+
+    All methods raise `StoreFailed`, and those that write `StoreFull` where there is no room.
+    """
+
+    def read(self) -> bytes:
+        """All of it; empty where there is none."""
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Put `data` at `offset`, all of it."""
+
+    def sync(self) -> None:
+        """What was written is on disk when this returns."""
+
+    def write_synced(self, offset: int, data: bytes) -> None:
+        """`write`, and `data` is on disk when this returns; other writes need not be."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class DiskJournal:
+    """`mail.journal` on a real disk, made with `size` bytes where it is missing or shorter.
+
+    Raises `StoreFailed`; a disk without room for it leaves it shorter, which `write` then makes up for, or not.
+    """
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreFailed(f"{path} can't be opened: {error.strerror}") from error
+        try:
+            self._fill(size)
+            # Else the kernel keeps what was filled in pieces of a mebibyte, and counts a small write as a whole one.
+            os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        except BaseException:
+            self.close()
+            raise
+
+    def _fill(self, size: int) -> None:
+        try:
+            filled = os.fstat(self._descriptor).st_size
+            if filled >= size:
+                return
+            while filled < size:
+                filled += os.pwrite(self._descriptor, _ZEROS[: size - filled], filled)
+            os.fsync(self._descriptor)
+            sync_folder(self._path.parent)
+        except OSError as error:
+            failure = unwritten(error, self._path)
+            if not isinstance(failure, StoreFull):
+                raise failure from error
+
+    @property
+    def size(self) -> int:
+        """Its bytes. Raises `StoreFailed`."""
+        try:
+            return os.fstat(self._descriptor).st_size
+        except OSError as error:
+            raise StoreFailed(f"{self._path} can't be looked at: {error.strerror}") from error
+
+    def read(self) -> bytes:
+        """All of it."""
+        try:
+            size = os.fstat(self._descriptor).st_size
+            parts: list[bytes] = []
+            at = 0
+            while at < size:
+                part = os.pread(self._descriptor, size - at, at)
+                if not part:
+                    break
+                parts.append(part)
+                at += len(part)
+        except OSError as error:
+            raise StoreFailed(f"{self._path} can't be read: {error.strerror}") from error
+        return b"".join(parts)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Put `data` at `offset`, all of it."""
+        view = memoryview(data)
+        try:
+            while view:
+                written = os.pwrite(self._descriptor, view, offset)
+                view = view[written:]
+                offset += written
+        except OSError as error:
+            raise unwritten(error, self._path) from error
+
+    def sync(self) -> None:
+        """What was written is on disk when this returns."""
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise StoreFailed(f"{self._path} can't be synced: {error.strerror}") from error
+
+    def write_synced(self, offset: int, data: bytes) -> None:
+        """`write` and its `sync` in one call of the system, which costs less than two."""
+        try:
+            done = os.pwritev(self._descriptor, [data], offset, os.RWF_DSYNC) == len(data)
+        except OSError as error:
+            # Which of both failed is not told, and no room means another thing in each; some file systems can't.
+            failure = unwritten(error, self._path)
+            if not isinstance(failure, StoreFull) and error.errno != errno.EOPNOTSUPP:
+                raise failure from error
+            done = False
+        if not done:
+            self.write(offset, data)
+            self.sync()
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._descriptor)
+
+
+class _Record(NamedTuple):
+    """`end`: where the next one begins."""
+
+    era: bytes
+    before: bytes
+    number: int
+    sure: int
+    payload: bytes
+    end: int
+
+
+_NO_ERA: Final = bytes(ERA_SIZE)
+
+
+def _number(record: _Record) -> int:
+    return record.number
+
+
+def _record(content: bytes, at: int) -> _Record | None:
+    """The record at `at`; None where there is no whole one."""
+    if len(content) - at >= _HEADER.size:
+        era, before, number, sure, size, checksum = _HEADER.unpack_from(content, at)
+        start = at + _HEADER.size
+        if size <= len(content) - start:
+            payload = content[start : start + size]
+            if checksum == zlib.crc32(payload, zlib.crc32(_CHECKED.pack(era, before, number, sure, size))):
+                return _Record(era, before, number, sure, payload, start + size)
+    if len(content) - at >= _OLD_HEADER.size:
+        era, number, size, checksum = _OLD_HEADER.unpack_from(content, at)
+        start = at + _OLD_HEADER.size
+        if size <= len(content) - start:
+            payload = content[start : start + size]
+            if checksum == zlib.crc32(payload, zlib.crc32(_OLD_CHECKED.pack(era, number, size))):
+                return _Record(era, _NO_ERA, number, 0, payload, start + size)
+    return None
+
+
+def _is_whole_but_for_its_era(content: bytes, at: int, era: bytes) -> bool:
+    """Whether the record at `at` would be whole if it were one of `era`.
+
+    No power cut leaves that, unless what differs lies in another sector than the rest.
+    """
+    if len(content) - at < _HEADER.size:
+        return False
+    found, before, number, sure, size, checksum = _HEADER.unpack_from(content, at)
+    start = at + _HEADER.size
+    differing = [place for place in range(ERA_SIZE) if found[place] != era[place]]
+    if not differing or size > len(content) - start:
+        return False
+    if (at + differing[-1]) // SECTOR != (at + ERA_SIZE) // SECTOR:
+        return False
+    header = _CHECKED.pack(era, before, number, sure, size)
+    return bool(checksum == zlib.crc32(content[start : start + size], zlib.crc32(header)))
+
+
+def _encoded(era: bytes, before: bytes, number: int, sure: int, payload: bytes) -> bytes:
+    checksum = zlib.crc32(payload, zlib.crc32(_CHECKED.pack(era, before, number, sure, len(payload))))
+    return _HEADER.pack(era, before, number, sure, len(payload), checksum) + payload
+
+
+def _whole_behind(content: bytes, at: int, era: bytes) -> list[_Record]:
+    """The whole records from `at` on that name an era, as their own or as the one before."""
+    found: list[_Record] = []
+    end = at
+    while (at := content.find(era, at)) >= 0:
+        for start in (at, at - ERA_SIZE):
+            record = _record(content, start) if start >= end else None
+            if record is not None and era in record[:2]:
+                found.append(record)
+                at = end = record.end
+                break
+        else:
+            at += 1
+    return found
+
+
+def _chain(content: bytes, era: bytes) -> tuple[int, int]:
+    """How many whole records of an era a file begins with, besides a link, and where they end."""
+    at = found = 0
+    while (record := _record(content, at)) is not None and record.era == era:
+        is_link = not at and not record.number
+        if not is_link and record.number != found + 1:
+            break
+        found, at = record.number, record.end
+    return found, at
+
+
+class Journal:
+    """The records of the present era, `capacity` bytes of them. `begin` or `replay` names it before anything else.
+
+    `files`: the two that take turns. `marks_at`: where in each of them the mark is, behind all records; 0: nowhere.
+    """
+
+    def __init__(self, files: Sequence[JournalFile], capacity: int, *, syncs: bool = True, marks_at: int = 0) -> None:
+        self._files = files
+        self._file = files[0]
+        self._capacity = min(capacity, marks_at or capacity)
+        self._marks_at = marks_at
+        self._syncs = syncs
+        self._era = bytes(ERA_SIZE)
+        self._number = 0
+        self._at = 0
+        self._all_synced = True
+        self._before = _NO_ERA
+        self._sure = 0
+        self.torn_at: int | None = None
+        """Where `replay` found something of the era that is no whole record, and in which file."""
+        self.torn_file = ""
+        self.linked = False
+        """Whether `replay` found two eras."""
+
+    @property
+    def era(self) -> bytes:
+        """The present era."""
+        return self._era
+
+    @property
+    def used(self) -> int:
+        """Bytes that this era's records take."""
+        return self._at
+
+    @property
+    def capacity(self) -> int:
+        """Bytes that an era's records may take."""
+        return self._capacity
+
+    def _other(self) -> JournalFile:
+        return self._files[1] if self._file is self._files[0] else self._files[0]
+
+    def link(self, era: bytes) -> bool:
+        """Prepare the other file for `era`, so that it can begin with the present one kept; whether there is room.
+
+        What is in the other file must be needed no more. Raises `StoreFailed`.
+        """
+        if self._syncs and not self._all_synced:
+            # The link counts only behind all before it.
+            self._file.sync()
+            self._all_synced = True
+            self._sure = self._at
+        try:
+            self._other().write(0, self._link_to(era))
+        except StoreFull:
+            # A file that is shorter than it should be may not grow.
+            return False
+        return True
+
+    def _link_to(self, era: bytes) -> bytes:
+        return _encoded(era, self._era, 0, 0, _LINK.pack(self._era, self._number))
+
+    def begin(self, era: bytes, *, linked: bool = False) -> None:
+        """A new era, which the database knows of. `linked`: the records of the last one may still be needed.
+
+        Raises `StoreFailed`.
+        """
+        self._start(era, linked=linked)
+        if self._marks_at and not linked:
+            # Of a linked one the link tells. A mark that stays as it was only tells less.
+            with contextlib.suppress(StoreFull):
+                self._file.write(self._marks_at, mark(era))
+
+    def mark_all(self) -> bool:
+        """Outside of turns, with nothing in the journal that the database lacks: mark both files, on disk.
+
+        Whether there was room. Raises `StoreFailed`.
+        """
+        try:
+            for file in self._files:
+                file.write(self._marks_at, mark(self._era))
+                file.sync()
+        except StoreFull:
+            return False
+        return True
+
+    def _start(self, era: bytes, *, linked: bool = False) -> None:
+        self._at = 0
+        self._sure = 0
+        self._before = _NO_ERA
+        if linked:
+            self._at = len(self._link_to(era))
+            self._file = self._other()
+            self._before = self._era
+        self._era = era
+        self._number = 0
+        self._all_synced = not linked
+
+    def fits(self, payload: bytes) -> bool:
+        """Whether there is room for a record."""
+        return self._at + _HEADER.size + len(payload) <= self._capacity
+
+    def append(self, payload: bytes, *, sync: bool) -> None:
+        """One more record; on disk when this returns, where `sync` asks for it. It must fit.
+
+        Raises `StoreFailed`, after which nothing is known, and `StoreFull`, after which there is no such record.
+        """
+        record = _encoded(self._era, self._before, self._number + 1, self._sure, payload)
+        if not sync or not self._syncs:
+            self._file.write(self._at, record)
+            self._all_synced = False
+        elif self._all_synced:
+            self._file.write_synced(self._at, record)
+        else:
+            # A record counts only behind all before it.
+            self._file.write(self._at, record)
+            self._file.sync()
+            self._all_synced = True
+        self._number += 1
+        self._at += len(record)
+        if self._syncs and self._all_synced:
+            self._sure = self._at
+
+    def replay(self, era: bytes) -> list[bytes]:
+        """The payloads of this era's records, then of those of the era that is linked to it.
+
+        The next `append` goes behind the last one. Raises `StoreFailed`, and `JournalDamaged`.
+        """
+        contents = [file.read() for file in self._files]
+        payloads = self._take_up_all(contents, era)
+        problem = self._damage(contents, era)
+        if problem is not None:
+            raise JournalDamaged(f"{problem}. {_NEXT_STEP}")
+        return payloads
+
+    def salvage(self, era: bytes) -> list[list[bytes]]:
+        """The payloads of all records that are whole, in their order: behind each gap another list begins.
+
+        The first is what no gap is before, and may be empty.
+
+        Raises `StoreFailed`.
+        """
+        contents = [file.read() for file in self._files]
+        named = [record for content in contents for record in _whole_behind(content, 0, era)]
+        linked = sorted({record.era for record in named if record.era != era and record.before == era})
+        runs: list[list[bytes]] = [[]]
+        last = 0
+        for one in [era, *linked]:
+            found = named if one == era else [r for content in contents for r in _whole_behind(content, 0, one)]
+            records = sorted([record for record in found if record.era == one], key=_number)
+            if one != era and not (records[0].number == 0 and records[0].payload == _LINK.pack(era, last)):
+                # How much is missing before it nobody knows.
+                runs.append([])
+            last = 0
+            for record in records:
+                if record.number:
+                    if record.number != last + 1:
+                        runs.append([])
+                    runs[-1].append(record.payload)
+                    last = record.number
+        return runs
+
+    def go_on_from(self, era: bytes) -> None:
+        """After `salvage`: the era that the next one comes behind. Nothing is appended before that begins."""
+        self._start(era)
+
+    def _take_up_all(self, contents: Sequence[bytes], era: bytes) -> list[bytes]:
+        firsts = [_record(content, 0) for content in contents]
+        self._start(era)
+        self.linked = False
+        payloads: list[bytes] = []
+        for file, content, first in zip(self._files, contents, firsts, strict=True):
+            if first is not None and first.era == era:
+                payloads += self._take_up(file, content, era)
+        # Behind anything but the whole of the era before it, it would be another store's.
+        link = _LINK.pack(era, self._number)
+        for file, content, first in zip(self._files, contents, firsts, strict=True):
+            if first is not None and first.number == 0 and first.payload == link:
+                self.linked = True
+                payloads += self._take_up(file, content, first.era)
+        return payloads
+
+    def _damage(self, contents: Sequence[bytes], era: bytes) -> str | None:
+        """What shows that something is missing which was on disk; None where nothing does."""
+        self.torn_at = None
+        firsts = [_record(content, 0) for content in contents]
+        for number, (content, first) in enumerate(zip(contents, firsts, strict=True)):
+            for one in {era, self._era}:
+                if first is not None and first.era != one:
+                    # Written over by a later era: the database is older than the journal, somebody put it back.
+                    continue
+                _, end = _chain(content, one)
+                name = JOURNAL_NAMES[number]
+                behind = _whole_behind(content, end, one)
+                if any(record.sure > end for record in behind):
+                    return f"{name} is damaged at byte {end}: whole records behind it say that this was on disk"
+                if _is_whole_but_for_its_era(content, end, one):
+                    return f"{name} is damaged at byte {end}: a record is whole but for its first bytes"
+                if behind or content[end : end + ERA_SIZE] == one:
+                    self.torn_at, self.torn_file = end, name
+            other, other_first = contents[1 - number], firsts[1 - number]
+            if first is not None and first.number == 0 and first.payload[:ERA_SIZE] == era:
+                written_over = other_first is not None and other_first.era != era
+                if not written_over and _LINK.unpack(first.payload)[1] > _chain(other, era)[0]:
+                    return f"{JOURNAL_NAMES[1 - number]} is damaged: {JOURNAL_NAMES[number]} says that more was on disk"
+        return None
+
+    def _take_up(self, file: JournalFile, content: bytes, era: bytes) -> list[bytes]:
+        """The payloads of an era's records in a file; the next record goes behind them."""
+        payloads: list[bytes] = []
+        at = 0
+        before = _NO_ERA
+        while True:
+            record = _record(content, at)
+            is_link = record is not None and at == 0 and record.number == 0
+            if record is None or record.era != era or (not is_link and record.number != len(payloads) + 1):
+                break
+            if not is_link:
+                payloads.append(record.payload)
+            before = record.before
+            at = record.end
+        self._file, self._era, self._number, self._at = file, era, len(payloads), at
+        self._before = before
+        # Whether they are on disk or only to be read is not known.
+        self._all_synced = False
+        self._sure = 0
+        return payloads
+
+    def sync_again(self) -> None:
+        """Write what `replay` found once more and sync it: what was read may never have reached the disk.
+
+        A sync that failed leaves bytes that can be read and are not on disk, and that no later sync writes.
+        Raises `StoreFailed` and `StoreFull`.
+        """
+        if self._at:
+            for file in self._files if self.linked else [self._file]:
+                file.write(0, file.read())
+                file.sync()
+            self._all_synced = True
+            self._sure = self._at
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for file in self._files:
+            file.close()

@@ -1,0 +1,97 @@
+"""Eras and marks: how the journal's files and the database tell whether they belong together.
+
+Owns: the form of an era, and of the mark at the end of each of the journal's files.
+Promises: of two eras of one store it can be told which is the later one. A file of the journal that is missing, cut or
+zeros is known as such, unless the last end was an orderly one: then nothing of it is needed.
+Exposure: the data folder.
+
+    era       `MsgU`, number u48 (big-endian), 6 random bytes. Eras of versions before 5 are random, of no order.
+    mark      `MsgUmark`, era [16], CRC-32 u32 of both: the last era that began in this file, written after the
+              database has it, within one sector
+"""
+
+import logging
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from struct import Struct
+from typing import Final
+
+from common.errors import JournalDamaged
+from storage_worker.engine.sqlite.folder import JOURNAL_NAMES, failed
+
+log = logging.getLogger("storage_worker")
+
+ERA_SIZE: Final = 16
+_MAGIC: Final = b"MsgU"
+_NUMBER_SIZE: Final = 6
+_RANDOM_SIZE: Final = ERA_SIZE - len(_MAGIC) - _NUMBER_SIZE
+_MARK_MAGIC: Final = b"MsgUmark"
+_MARK: Final = Struct("<8s16sI")
+SECTOR: Final = 512
+"""Bytes that a disk writes as a whole, or not at all."""
+
+STEP: Final = (
+    "Nothing was changed. Put the whole data folder back from a backup; or let `scripts/admin recover-journal` go on "
+    "with all that is whole"
+)
+
+
+def next_era(before: bytes, random_bytes: Callable[[int], bytes]) -> bytes:
+    """The era behind `before`; the first one where that is of no order."""
+    number = (_number(before) or 0) + 1
+    return _MAGIC + number.to_bytes(_NUMBER_SIZE, "big") + random_bytes(_RANDOM_SIZE)
+
+
+def _number(era: bytes) -> int | None:
+    ordered = era.startswith(_MAGIC)
+    return int.from_bytes(era[len(_MAGIC) : len(_MAGIC) + _NUMBER_SIZE], "big") if ordered else None
+
+
+def is_later(era: bytes, other: bytes) -> bool:
+    """Whether `era` came after `other`, as far as their form tells."""
+    one, two = _number(era), _number(other)
+    return one is not None and two is not None and one > two
+
+
+def mark_at(length: int) -> int:
+    """The offset of the mark in a file of `length` bytes."""
+    return (length - _MARK.size) // SECTOR * SECTOR
+
+
+def mark(era: bytes) -> bytes:
+    """The mark of an era."""
+    return _MARK.pack(_MARK_MAGIC, era, zlib.crc32(_MARK_MAGIC + era))
+
+
+def marked_eras(folder: Path, length: int) -> list[bytes]:
+    """The eras that the journal's files, of at least `length` bytes, are marked with.
+
+    Raises `JournalDamaged` where a file is missing, shorter or has lost its mark, and `StoreFailed`.
+    """
+    eras: list[bytes] = []
+    for name in JOURNAL_NAMES:
+        path = folder / name
+        try:
+            size = path.stat().st_size if path.exists() else 0
+            if size < length:
+                state = f"has {size} bytes and had {length}" if size else "is missing or empty"
+                raise JournalDamaged(
+                    f"{path} {state}, and the server did not end in an orderly way: what it acknowledged last may have "
+                    f"been in there. {STEP}"
+                )
+            with path.open("rb") as file:
+                file.seek(mark_at(length))
+                found = file.read(_MARK.size)
+        except OSError as error:
+            raise failed(error, f"{path} can't be read") from error
+        magic, era, checksum = _MARK.unpack(found)
+        if magic == _MARK_MAGIC and checksum == zlib.crc32(magic + era):
+            eras.append(era)
+        elif not any(found):
+            raise JournalDamaged(
+                f"{path} is damaged at byte {mark_at(length)}: there are zeros in the place of its mark. {STEP}"
+            )
+        else:
+            log.error("%s is damaged at byte %d: its mark is altered. Its records are not", path, mark_at(length))
+    return eras

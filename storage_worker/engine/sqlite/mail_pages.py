@@ -1,0 +1,284 @@
+"""The mail that is in the database: pages of neighbouring messages of one mailbox.
+
+Owns: the table `mail_page`.
+Promises: the pages of a mailbox do not overlap; a page is never empty; what is removed is the interval that was named.
+A page that is not as it was written is never handed out: `entries` raises `StoreDamaged`, which names it.
+Exposure: entries are opaque bytes of strangers behind heads that this program made.
+
+A row holds up to 64 KiB of a mailbox's messages, one behind the other, so that a thousand messages cost a few
+rows to write, to read and to delete. A message whose content is a file of its own has a row for itself.
+
+All methods that change something run inside a transaction.
+"""
+
+import logging
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from struct import Struct
+from typing import Final, NamedTuple
+
+from common.errors import StoreDamaged
+from common.storage_protocol.message_format import ENTRY_HEAD, heads
+from storage_worker.engine.sqlite.database import Database
+
+log = logging.getLogger("storage_worker")
+
+PAGE_BYTES: Final = 64 * 1024
+"""Bytes of entries after which a page is full; one message may exceed it by itself."""
+
+
+class Load(NamedTuple):
+    """How many messages a mailbox holds, and the bytes of their contents."""
+
+    messages: int
+    content_bytes: int
+
+
+class PageRow(NamedTuple):
+    """A page without its entries. `body`: the number of the file that has its one message's content, or None."""
+
+    row: int
+    first: int
+    last: int
+    messages: int
+    content_bytes: int
+    body: int | None
+
+
+class InFile(NamedTuple):
+    """A message of user row `recipient` whose content of `size` bytes is the file `body`."""
+
+    recipient: int
+    sequence: int
+    size: int
+    body: int
+
+
+class NewPage(NamedTuple):
+    """A page that is to be written."""
+
+    recipient: int
+    first: int
+    last: int
+    messages: int
+    content_bytes: int
+    body: int | None
+    entries: bytes
+
+
+_COLUMNS: Final = Struct("<qqqqqq")
+
+
+def checksum_of(page: NewPage) -> int:
+    """CRC-32 of a page's columns and its entries, so that neither is taken for another mailbox's."""
+    columns = _COLUMNS.pack(*page[:5], page.body or 0)
+    return zlib.crc32(page.entries, zlib.crc32(columns))
+
+
+def make_pages(
+    recipient: int, sequences: Sequence[int], entries: Sequence[bytes], bodies: dict[int, int]
+) -> Iterator[NewPage]:
+    """Messages of one mailbox, in order, as pages. `bodies`: sequence -> file, of those whose entry is a head alone."""
+    if not bodies and entries:
+        page = _page(recipient, sequences, entries, 0, len(entries))
+        if len(page.entries) <= PAGE_BYTES:
+            # Nearly always. To look at the sizes before would take as long as to put them together.
+            yield page
+            return
+    start = 0
+    size = 0
+    for index, entry in enumerate(entries):
+        alone = bool(bodies) and sequences[index] in bodies
+        if index > start and (alone or size + len(entry) > PAGE_BYTES):
+            yield _page(recipient, sequences, entries, start, index)
+            start, size = index, 0
+        size += len(entry)
+        if alone:
+            content_bytes = ENTRY_HEAD.unpack_from(entry)[6]
+            sequence = sequences[index]
+            yield NewPage(recipient, sequence, sequence, 1, content_bytes, bodies[sequence], entry)
+            start, size = index + 1, 0
+    if start < len(entries):
+        yield _page(recipient, sequences, entries, start, len(entries))
+
+
+def _page(recipient: int, sequences: Sequence[int], entries: Sequence[bytes], start: int, end: int) -> NewPage:
+    together = b"".join(entries[start:end])
+    messages = end - start
+    content_bytes = len(together) - messages * ENTRY_HEAD.size
+    return NewPage(recipient, sequences[start], sequences[end - 1], messages, content_bytes, None, together)
+
+
+class MailPages:
+    """All mailboxes' pages."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.damaged: set[int] = set()
+        """Rows of pages that were found altered."""
+
+    def weigh(self, recipient: int) -> Load:
+        """What the pages of a mailbox hold."""
+        return Load(
+            *self._database.row(
+                "SELECT coalesce(sum(messages), 0), coalesce(sum(content_bytes), 0) FROM mail_page WHERE recipient = ?",
+                (recipient,),
+            )
+        )
+
+    def loads(self) -> dict[int, Load]:
+        """What the pages of every mailbox that has any hold."""
+        rows = self._database.execute(
+            "SELECT recipient, sum(messages), sum(content_bytes) FROM mail_page GROUP BY recipient"
+        )
+        return {recipient: Load(messages, content_bytes) for recipient, messages, content_bytes in rows}
+
+    def overlapping(self, recipient: int, first: int, last: int) -> Iterator[PageRow]:
+        """The pages that have something from `first` to `last`, in order; their edges may lie outside."""
+        rows = self._database.execute(
+            "SELECT row, first, last, messages, content_bytes, body FROM mail_page WHERE recipient = ?1 "
+            "AND first BETWEEN coalesce((SELECT max(first) FROM mail_page WHERE recipient = ?1 AND first <= ?2), 0) "
+            "AND ?3 AND last >= ?2 ORDER BY first",
+            (recipient, first, last),
+        )
+        return (PageRow(*row) for row in rows)
+
+    def entries(self, recipient: int, page: PageRow) -> bytes:
+        """The entries of a page. Raises `StoreDamaged` where they, or what is known of them, are altered."""
+        if page.row in self.damaged:
+            raise StoreDamaged(self._named(recipient, page))
+        try:
+            found = self._database.find(
+                "SELECT recipient, first, last, messages, content_bytes, body, entries, checksum FROM mail_page "
+                "WHERE row = ?",
+                (page.row,),
+            )
+        except Exception as error:
+            if not self._database.is_damage(error):
+                raise
+            self._database.refuse_undone(error)
+            found = None
+        if found is not None:
+            *columns, checksum = found
+            stored = NewPage(*columns)
+            if stored[:6] == (recipient, *page[1:]) and (checksum is None or checksum == checksum_of(stored)):
+                return stored.entries
+        self.damaged.add(page.row)
+        raise StoreDamaged(self._named(recipient, page))
+
+    def _named(self, recipient: int, page: PageRow) -> str:
+        return (
+            f"page {page.row} of the mailbox of {self.owner(recipient)} is altered: {page.messages} messages, "
+            f"{page.first} to {page.last}, are not handed out"
+        )
+
+    def owner(self, recipient: int) -> str:
+        """Name and id of the user of this row, for the log."""
+        try:
+            found = self._database.find("SELECT name, hex(client_id) FROM user WHERE row = ?", (recipient,))
+        except Exception as error:
+            if not self._database.is_damage(error):
+                raise
+            self._database.refuse_undone(error)
+            found = None
+        name, client_id = found or ("?", "?")
+        return f"{name!r} ({client_id})"
+
+    def pages_of_all(self) -> list[tuple[int, PageRow]]:
+        """Every page there is, with its recipient's user row."""
+        rows = self._database.execute(
+            "SELECT recipient, row, first, last, messages, content_bytes, body FROM mail_page ORDER BY recipient, first"
+        )
+        return [(recipient, PageRow(*page)) for recipient, *page in rows]
+
+    def whole(self, rows: Iterable[int]) -> dict[int, NewPage]:
+        """Those of these rows that their own checksums say to be whole, whatever the file's pages say of them."""
+        found: dict[int, NewPage] = {}
+        for row in rows:
+            stored = self._database.find(
+                "SELECT recipient, first, last, messages, content_bytes, body, entries, checksum FROM mail_page "
+                "WHERE row = ?",
+                (row,),
+            )
+            if stored is not None and stored[-1] == checksum_of(page := NewPage(*stored[:-1])):
+                found[row] = page
+        return found
+
+    def drop_body(self, body: int) -> None:
+        """Delete the message whose content is this file."""
+        self._database.execute("DELETE FROM mail_page WHERE body = ?", (body,))
+
+    def drop(self, row: int) -> None:
+        """Delete a page by its row, whatever is in it."""
+        self._database.execute("DELETE FROM mail_page WHERE row = ?", (row,))
+
+    def in_files(self) -> Iterator[InFile]:
+        """The messages whose content is a file."""
+        rows = self._database.execute(
+            "SELECT recipient, first, content_bytes, body FROM mail_page WHERE body IS NOT NULL"
+        )
+        return (InFile(*row) for row in rows)
+
+    def insert(self, pages: Iterable[NewPage]) -> None:
+        """Write pages."""
+        self._database.execute_many(
+            "INSERT INTO mail_page (recipient, first, last, messages, content_bytes, body, entries, checksum) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [(*page, checksum_of(page)) for page in pages],
+        )
+
+    def look_through(self, recipient: int, first: int, last: int) -> None:
+        """Outside of a transaction, before `remove`: see which pages are altered, so that it leaves them alone.
+
+        SQLite undoes the whole transaction in which it finds a page altered.
+        """
+        for page in list(self.overlapping(recipient, first, last)):
+            try:
+                self.entries(recipient, page)
+            except StoreDamaged as error:
+                log.error("%s", error)
+
+    def remove(self, recipient: int, first: int, last: int) -> list[int]:
+        """Delete the messages `first` to `last`; the numbers of the files that hold contents of theirs.
+
+        Altered pages that `look_through` found stay as they are, for whoever looks into them.
+        """
+        bodies: list[int] = []
+        for page in list(self.overlapping(recipient, first, last)):
+            if page.row in self.damaged:
+                continue
+            if page.body is not None:
+                bodies.append(page.body)
+            elif page.first < first or page.last > last:
+                self._cut(recipient, page, first, last)
+                continue
+            self._database.execute("DELETE FROM mail_page WHERE row = ?", (page.row,))
+        return bodies
+
+    def _cut(self, recipient: int, page: PageRow, first: int, last: int) -> None:
+        """Write what a page keeps: what lies before `first`, what lies behind `last`, or both in two pages."""
+        try:
+            entries = self.entries(recipient, page)
+        except StoreDamaged as error:
+            # It stays as it is, for whoever looks into it; nothing of it is handed out.
+            log.error("%s", error)
+            return
+        before, behind = [], []
+        for head in heads(entries):
+            if head.sequence < first:
+                before.append(head)
+            elif head.sequence > last:
+                behind.append(head)
+        self._database.execute("DELETE FROM mail_page WHERE row = ?", (page.row,))
+        for kept in (before, behind):
+            if kept:
+                start, end = kept[0].start, kept[-1].end
+                content_bytes = end - start - len(kept) * ENTRY_HEAD.size
+                self.insert(
+                    [
+                        NewPage(
+                            recipient, kept[0].sequence, kept[-1].sequence, len(kept), content_bytes, None,
+                            entries[start:end],
+                        )
+                    ]
+                )  # fmt: skip

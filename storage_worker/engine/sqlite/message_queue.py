@@ -1,0 +1,547 @@
+"""The mailboxes: put, hand out, delete.
+
+Owns: what of the mail is not in the database yet; the store's two high-water marks.
+Promises: sequences grow and are never used twice; messages are handed out in their order; deleting takes exactly
+the interval that was named. All of it is noted as effects, and `replay` of these after a start gives the same.
+Exposure: contents are opaque bytes of strangers, never looked into.
+
+A message goes from the journal's turn into memory, and from there, with many others, into the pages of the
+database (`write`). Mail that is fetched before that never gets there.
+"""
+
+import logging
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from struct import Struct
+from typing import Final, NamedTuple
+
+from common.errors import StoreDamaged
+from common.rare_log import RareLog
+from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_PROVEN, SEND_FRAME, Head, heads
+from common.storage_protocol.operations import NO_MAIL, Mail, Part
+from storage_worker.engine.sqlite.blobs import Bodies
+from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.journal_records import Effect, MailRemoved, MessageAccepted, RunAccepted
+from storage_worker.engine.sqlite.mail_pages import InFile, Load, MailPages, NewPage, PageRow, make_pages
+from storage_worker.state.mailboxes import Mailbox
+from storage_worker.state.sender_usage import Census
+
+_rarely: Final = RareLog(logging.getLogger("storage_worker"))
+
+ENVELOPE_IN_PAGE: Final = 64
+"""What a message costs in a handed out page besides its content, so that a page of empty messages ends too."""
+
+SEED_SIZE: Final = 12
+RUN_ENTRY: Final = Struct("<16s12sIQQB")
+"""An entry as far as a frame does not have it: sender, token (seed and index), sequence, accepted at, flags."""
+FRAME_TAIL: Final = SEND_FRAME.size - 5
+"""Where in a frame kind, content size and content begin: the end of an entry, as it is."""
+
+_MAILBOXES_KEPT: Final = 100_000
+_MOST_UNCOUNTED: Final = 50_000
+"""Microseconds, about, of taking deleted messages off the counts, after which counting anew is cheaper for others."""
+
+
+class Span(NamedTuple):
+    """Messages `first` to `last` of a mailbox: how many, and the bytes of their contents."""
+
+    first: int
+    last: int
+    messages: int
+    content_bytes: int
+
+
+class _Block(NamedTuple):
+    """Neighbouring messages of one mailbox. `body`: the file with the content of its one message, else None.
+
+    Its entries are here, or else they are all of the page `row`.
+    """
+
+    first: int
+    last: int
+    messages: int
+    content_bytes: int
+    body: int | None
+    entries: bytes
+    row: int = 0
+
+
+class MessageQueue:
+    """All mailboxes. `note` is told every effect. Works under user rows; `find_row` gives that of a client id."""
+
+    def __init__(
+        self, database: Database, bodies: Bodies, note: Callable[[Effect], None], find_row: Callable[[bytes], int]
+    ) -> None:
+        self._database = database
+        self._bodies = bodies
+        self._note = note
+        self._find_row = find_row
+        self._pages = MailPages(database)
+        self.boxes: dict[int, Mailbox] = {}
+        """The mailboxes that are in memory, by user row; `mailbox` loads the others."""
+        self._uploaded: dict[int, Load] = {}
+        self._dead_bodies: list[int] = []
+        self.changed: set[Mailbox] = set()
+        """Mailboxes with something that the database does not have."""
+        self.received: set[Mailbox] = set()
+        """Mailboxes that got mail in this turn."""
+        self.fresh_bytes = 0
+        """About what the fresh messages take in memory."""
+        self.has_dead_bodies = False
+        """Whether files wait for the database to let go of them."""
+        self.sequence = 0
+        """The highest ever given to a message."""
+        self._absorbed = 0
+        """What it was when the database had everything."""
+        self.accepted = 0
+        """How many messages were accepted since the store was made: fewer than sequences, which leave some out."""
+        self._body = 0
+        self.forget()
+
+    # --- memory and disk ---------------------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """Be as the database is: at a start, and before a replay."""
+        self.sequence, self._body = self._database.row("SELECT sequence, body FROM store")
+        tally = self._database.find("SELECT accepted FROM tally")
+        self.accepted = tally[0] if tally is not None else 0
+        self.boxes.clear()
+        self.changed.clear()
+        self.received.clear()
+        self._dead_bodies.clear()
+        self.fresh_bytes = 0
+        self._absorbed = self.sequence
+        self.has_dead_bodies = False
+
+    @property
+    def fresh_messages(self) -> int:
+        """How many came that the database does not have; those that went again meanwhile are among them."""
+        return self.sequence - self._absorbed
+
+    def replay(self, effect: Effect) -> None:
+        """Do again what a turn did."""
+        match effect:
+            case RunAccepted():
+                self._replay_run(effect)
+            case MessageAccepted(recipient, sequence, entry, body):
+                self._put(self.mailbox(recipient), sequence, entry, body)
+            case MailRemoved(recipient, first, last):
+                self._remove(self.mailbox(recipient), first, last)
+            case _:
+                pass
+
+    def committed(self) -> None:
+        """The turn is on disk: files whose messages never reached the database go."""
+        dead, self._dead_bodies = self._dead_bodies, []
+        for body in dead:
+            self._bodies.remove(body)
+
+    def look_through(self) -> None:
+        """Before the transaction of `write`: see what is altered of the pages that it will delete or cut."""
+        for box in self.changed:
+            for first, last in box.removed:
+                self._pages.look_through(box.user, first, last)
+
+    def write(self) -> list[int]:
+        """Inside a transaction: give the database what it does not have. The files that nobody needs after it."""
+        database = self._database
+        dead: list[int] = []
+        pages: list[NewPage] = []
+        for box in sorted(self.changed, key=_user_of):
+            for first, last in box.removed:
+                dead += self._pages.remove(box.user, first, last)
+            pages += make_pages(box.user, box.sequences, box.entries, box.bodies)
+        self._pages.insert(pages)
+        database.execute("UPDATE store SET sequence = ?, body = ?", (self.sequence, self._body))
+        database.execute("UPDATE tally SET accepted = ?, counted_to = ?", (self.accepted, self.sequence))
+        return dead
+
+    def written(self, dead: list[int]) -> None:
+        """That transaction is on disk."""
+        for box in self.changed:
+            box.absorbed()
+        self.changed.clear()
+        self.fresh_bytes = 0
+        self._absorbed = self.sequence
+        self.has_dead_bodies = False
+        if len(self.boxes) > _MAILBOXES_KEPT:
+            self.boxes.clear()
+            self.received.clear()
+        for body in dead:
+            self._bodies.remove(body)
+
+    def match_files(self) -> list[str]:
+        """At a start: delete the files that no message needs, and the messages whose file is not there, or cut.
+
+        What became of each of these. Its content is lost: the disk lost it, or somebody put an older database back
+        without its files. What is left of a file is kept aside.
+        """
+        waiting = list(self._pages.in_files())
+        for box in self.changed:
+            for sequence, body in box.bodies.items():
+                entry = box.entries[box.sequences.index(sequence)]
+                waiting.append(InFile(box.user, sequence, ENTRY_HEAD.unpack_from(entry)[6], body))
+        missing = self._bodies.sweep({one.body: one.size for one in waiting})
+        told: list[str] = []
+        for one in waiting:
+            if one.body in missing:
+                kept = self._bodies.set_aside(one.body)
+                state = f"is cut, and kept as {kept}" if kept else "is missing"
+                told.append(
+                    f"bodies/{one.body} {state}: message {one.sequence} in the mailbox of "
+                    f"{self._pages.owner(one.recipient)} is lost"
+                )
+                self.delete(one.recipient, one.sequence, one.sequence)
+        return told
+
+    # --- put ---------------------------------------------------------------------------------------------------
+
+    def mailbox(self, user: int) -> Mailbox:
+        """The mailbox of a user row."""
+        box = self.boxes.get(user)
+        if box is None:
+            box = self.boxes[user] = Mailbox(user, *self._pages.weigh(user))
+            if user in self._uploaded:
+                box.messages += self._uploaded[user].messages
+                box.content_bytes += self._uploaded[user].content_bytes
+        return box
+
+    def charge(self, user: int, messages: int, content_bytes: int) -> None:
+        """An unfinished upload takes so much of a mailbox's room, or with negative numbers gives it back."""
+        before = self._uploaded.pop(user, Load(0, 0))
+        after = Load(before.messages + messages, before.content_bytes + content_bytes)
+        if after.messages:
+            self._uploaded[user] = after
+        box = self.boxes.get(user)
+        if box is not None:
+            box.messages += messages
+            box.content_bytes += content_bytes
+
+    def put(self, user: int, sequence: int, entry: bytes, body: int) -> None:
+        """Accept one message, under the sequence that comes next. With a `body`, not 0, `entry` is its head."""
+        assert sequence == self.sequence + 1
+        self._put(self.mailbox(user), sequence, entry, body)
+        self._note(MessageAccepted(user, sequence, entry, body))
+
+    def _put(self, box: Mailbox, sequence: int, entry: bytes, body: int) -> None:
+        box.sequences.append(sequence)
+        box.entries.append(entry)
+        box.messages += 1
+        box.content_bytes += ENTRY_HEAD.unpack_from(entry)[6]
+        if body:
+            box.bodies[sequence] = body
+            self._body = max(self._body, body)
+        # After a crash the store may be ahead of its journal: what was reserved is not given again.
+        self.sequence = max(self.sequence, sequence)
+        self.accepted += 1
+        self.fresh_bytes += len(entry)
+        self.changed.add(box)
+        self.received.add(box)
+
+    def run_accepted(self, run: RunAccepted, last: int, boxes: set[Mailbox]) -> None:
+        """The post office put the messages of a run, up to sequence `last`, into `boxes` itself: note it."""
+        self.sequence = last
+        self.accepted += last - run.first + 1
+        self.fresh_bytes += len(run.frames)
+        self.changed |= boxes
+        self.received |= boxes
+        self._note(run)
+
+    def _replay_run(self, run: RunAccepted) -> None:
+        frames = run.frames
+        flags = FLAG_PROVEN if run.proven else 0
+        refused = set(run.refused)
+        sequence = run.first - 1
+        index = at = 0
+        while at < len(frames):
+            sender, recipient, _kind, size = SEND_FRAME.unpack_from(frames, at)
+            end = at + SEND_FRAME.size + size
+            if index not in refused:
+                sequence += 1
+                entry = RUN_ENTRY.pack(sender, run.seed, index, sequence, run.accepted_at, flags)
+                self._put(self.mailbox(self._find_row(recipient)), sequence, entry + frames[at + FRAME_TAIL : end], 0)
+            index += 1
+            at = end
+
+    def new_body(self) -> int:
+        """A number for a content that becomes a file."""
+        self._body = body = self._body + 1
+        return body
+
+    # --- hand out ----------------------------------------------------------------------------------------------
+
+    def _blocks(self, box: Mailbox, first: int, last: int) -> Iterator[_Block]:
+        """What waits from `first` to `last`, in order."""
+        if not box.messages:
+            # Who looks for mail mostly finds none: that costs no look into the database.
+            return
+        for page in self._pages.overlapping(box.user, first, last):
+            removed = box.removed_within(page.first, page.last)
+            if any(low <= page.first and page.last <= high for low, high in removed):
+                continue
+            if first <= page.first and page.last <= last and not removed:
+                yield _Block(*page[1:], b"", page.row)
+            else:
+                yield from self._kept(box.user, page, first, last, removed)
+        low, high = box.fresh_between(first, last)
+        if low == high:
+            return
+        if not box.bodies:
+            yield _fresh_block(box, low, high)
+            return
+        for index in range(low, high):
+            yield _fresh_block(box, index, index + 1)
+
+    def _kept(
+        self, user: int, page: PageRow, first: int, last: int, removed: list[tuple[int, int]]
+    ) -> Iterator[_Block]:
+        """The messages of a page that are asked for and not removed, as far as they lie together."""
+        entries = self._pages.entries(user, page)
+        together: list[Head] = []
+        for head in heads(entries):
+            sequence = head.sequence
+            if first <= sequence <= last and not any(low <= sequence <= high for low, high in removed):
+                together.append(head)
+            elif together:
+                yield _block_of(entries, together)
+                together = []
+        if together:
+            yield _block_of(entries, together)
+
+    def _entries(self, user: int, block: _Block) -> bytes:
+        return self._pages.entries(user, PageRow(block.row, *block[:5])) if block.row else block.entries
+
+    # --- whose it is -------------------------------------------------------------------------------------------
+
+    def count_senders(self, box: Mailbox, census: Census, work: int) -> int:
+        """Count on in a mailbox whose `census` it is, for about `work` microseconds; how much of that is left.
+
+        Messages on pages that are altered are counted for nobody.
+        """
+        newest = box.sequences[-1] if box.sequences else 0
+        if census.complete and self._absorbed <= census.counted_to >= newest:
+            return work
+        if census.counted_to < self._absorbed:
+            census.complete = False
+            if work <= 0:
+                return work
+            try:
+                for page, entries in self._entries_of_pages(box, census.counted_to + 1, self._absorbed):
+                    if entries is not None:
+                        census.add(entries)
+                    census.counted_to = page.last
+                    work -= _work_of(page)
+                    if work <= 0:
+                        return work
+            except Exception as error:
+                if not self._database.is_damage(error):
+                    raise
+                self._database.refuse_undone(error)
+                told = self._database.damage_told(error)
+                _rarely.write(logging.ERROR, "not all senders of a mailbox can be counted: %s", told)
+        low = bisect_right(box.sequences, census.counted_to)
+        for entry in box.entries[low:]:
+            census.add(entry)
+        census.completed(max(self._absorbed, census.counted_to, newest))
+        return work
+
+    def _entries_of_pages(self, box: Mailbox, first: int, last: int) -> Iterator[tuple[PageRow, bytes | None]]:
+        """The pages with messages from `first` to `last` that wait, and these messages; None for an altered page."""
+        for page in self._pages.overlapping(box.user, first, last):
+            removed = box.removed_within(page.first, page.last)
+            entries = None
+            try:
+                if first <= page.first and page.last <= last and not removed:
+                    entries = self._pages.entries(box.user, page)
+                elif not any(low <= page.first and page.last <= high for low, high in removed):
+                    kept = self._kept(box.user, page, first, last, removed)
+                    entries = b"".join([block.entries for block in kept])
+                else:
+                    entries = b""
+            except StoreDamaged as error:
+                _rarely.write(logging.ERROR, "%s", error)
+            yield page, entries
+
+    def _uncount(self, box: Mailbox, census: Census, first: int, last: int) -> None:
+        """The messages from `first` to `last` are about to go: take those that are counted off."""
+        last = min(last, census.counted_to)
+        low, high = box.fresh_between(first, last)
+        for entry in box.entries[low:high]:
+            census.take(entry)
+        work = _MOST_UNCOUNTED
+        for page, entries in self._entries_of_pages(box, first, last):
+            work -= _work_of(page)
+            if entries is None or work <= 0:
+                census.begin_anew()
+                return
+            census.take(entries)
+
+    def oldest(self, user: int, after: int, before: int) -> int | None:
+        """The lowest sequence between `after` and `before`, both excluded, of the user's mailbox."""
+        for block in self._blocks(self.mailbox(user), after + 1, before - 1):
+            return block.first
+        return None
+
+    def span(self, user: int, first: int, last: int, max_bytes: int, envelope_bytes: int) -> Span | None:
+        """What waits from `first` to `last`, up to `max_bytes`, at least one message; None where nothing waits.
+
+        A message counts as its content and `envelope_bytes`.
+        """
+        low = high = messages = content_bytes = 0
+        room = max_bytes
+        for block in self._blocks(self.mailbox(user), first, last):
+            if block.row in self._pages.damaged and messages:
+                # What lies before it is handed out.
+                break
+            low = low or block.first
+            needed = block.content_bytes + block.messages * envelope_bytes
+            if needed <= room or (not messages and block.messages == 1):
+                room -= needed
+                high = block.last
+                messages += block.messages
+                content_bytes += block.content_bytes
+                continue
+            if block.messages > 1:
+                for head in heads(self._entries(user, block)):
+                    if messages and head.size + envelope_bytes > room:
+                        break
+                    room -= head.size + envelope_bytes
+                    high = head.sequence
+                    messages += 1
+                    content_bytes += head.size
+            break
+        return Span(low, high, messages, content_bytes) if messages else None
+
+    def read(self, user: int, first: int, offset: int, last: int, page_bytes: int) -> Mail:
+        """A page of the messages `first` to `last`, beginning `offset` bytes into message `first`.
+
+        At most `page_bytes` of content, but something where a message is there. Messages of up to `page_bytes` come
+        whole, larger ones in parts, one part a page.
+        """
+        budget = page_bytes = max(page_bytes, 1)
+        whole: list[bytes] = []
+        last_whole = 0
+        for block in self._blocks(self.mailbox(user), first, last):
+            cost = block.content_bytes + (block.messages - 1) * ENVELOPE_IN_PAGE
+            if block.body is None and cost <= budget and not (offset and block.first == first):
+                whole.append(self._entries(user, block))
+                last_whole = block.last
+                budget -= cost + ENVELOPE_IN_PAGE
+                if budget <= 0:
+                    break
+                continue
+            entries = self._entries(user, block)
+            if block.body is not None:
+                places = [Head(block.first, block.content_bytes, 0, len(entries))]
+            else:
+                places = heads(entries)
+            for sequence, size, start, end in places:
+                skipped = offset if sequence == first else 0
+                if skipped and skipped >= size:
+                    continue
+                if (skipped or size > page_bytes) and not whole:
+                    length = min(size - skipped, page_bytes)
+                    content_at = start + ENTRY_HEAD.size
+                    if block.body is not None:
+                        part = self._bodies.read(block.body, skipped, length, size)
+                    else:
+                        part = entries[content_at + skipped : content_at + skipped + length]
+                    return Mail(b"", 0, Part(entries[start:content_at], sequence, size, skipped, part))
+                if size > budget:
+                    return Mail(b"".join(whole), last_whole)
+                whole.append(entries[start:end])
+                if block.body is not None:
+                    whole.append(self._bodies.read(block.body, 0, size, size))
+                last_whole = sequence
+                budget -= size + ENVELOPE_IN_PAGE
+                if budget <= 0:
+                    return Mail(b"".join(whole), last_whole)
+        return Mail(b"".join(whole), last_whole) if whole else NO_MAIL
+
+    # --- delete ------------------------------------------------------------------------------------------------
+
+    def delete(self, user: int, first: int, last: int) -> None:
+        """Delete the messages `first` to `last` of the user's mailbox, and nothing else."""
+        last = min(last, self.sequence)
+        if self._remove(self.mailbox(user), first, last):
+            self._note(MailRemoved(user, first, last))
+
+    def _remove(self, box: Mailbox, first: int, last: int) -> bool:
+        """Whether there was anything from `first` to `last`; it is gone now."""
+        if not box.messages:
+            return False
+        messages = content_bytes = 0
+        in_pages = False
+        low, high = box.fresh_between(first, last)
+        fresh_from = box.sequences[0] if box.sequences else last + 1
+        try:
+            for block in self._blocks(box, first, min(last, fresh_from - 1)):
+                messages += block.messages
+                content_bytes += block.content_bytes
+                in_pages = True
+                if block.body is not None:
+                    self.has_dead_bodies = True
+        except StoreDamaged as error:
+            # A part of an altered page: nobody knows what is in it, and nothing of it is handed out. It stays.
+            _rarely.write(logging.ERROR, "%s", error)
+        if box.census is not None:
+            self._uncount(box, box.census, first, last)
+        if low < high:
+            messages += high - low
+            content_bytes += self._drop_fresh(box, low, high)
+        if not messages:
+            return False
+        if in_pages:
+            box.forget_between(first, last)
+        box.messages -= messages
+        box.content_bytes -= content_bytes
+        if box.census is not None and box.census.is_needless(box.messages, box.content_bytes):
+            box.census = None
+        self.changed.add(box)
+        return True
+
+    def _drop_fresh(self, box: Mailbox, low: int, high: int) -> int:
+        """The bytes of content of fresh messages that go; sees to their files."""
+        size = sum([len(entry) for entry in box.entries[low:high]])
+        self.fresh_bytes -= size
+        content_bytes = size - (high - low) * ENTRY_HEAD.size
+        if box.bodies:
+            for index in range(low, high):
+                body = box.bodies.pop(box.sequences[index], 0)
+                if body:
+                    content_bytes += ENTRY_HEAD.unpack_from(box.entries[index])[6]
+                    self._dead_bodies.append(body)
+        del box.sequences[low:high]
+        del box.entries[low:high]
+        return content_bytes
+
+
+def waiting(database: Database) -> dict[int, Load]:
+    """What every mailbox holds, as far as the database has it. Works beside a running worker too."""
+    return MailPages(database).loads()
+
+
+def _work_of(page: PageRow) -> int:
+    """About how many microseconds it takes to count the senders of a page."""
+    return 12 + page.messages // 2 + page.content_bytes // 1000
+
+
+def _user_of(box: Mailbox) -> int:
+    return box.user
+
+
+def _fresh_block(box: Mailbox, low: int, high: int) -> _Block:
+    sequences = box.sequences
+    body = box.bodies.get(sequences[low]) if box.bodies else None
+    if body is not None:
+        entry = box.entries[low]
+        return _Block(sequences[low], sequences[low], 1, ENTRY_HEAD.unpack_from(entry)[6], body, entry)
+    entries = b"".join(box.entries[low:high])
+    content_bytes = len(entries) - (high - low) * ENTRY_HEAD.size
+    return _Block(sequences[low], sequences[high - 1], high - low, content_bytes, None, entries)
+
+
+def _block_of(entries: bytes, together: list[Head]) -> _Block:
+    content_bytes = sum([head.size for head in together])
+    part = entries[together[0].start : together[-1].end]
+    return _Block(together[0].sequence, together[-1].sequence, len(together), content_bytes, None, part)

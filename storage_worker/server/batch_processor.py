@@ -1,0 +1,355 @@
+"""The desk: decoded messages of gateways in, answers out, one turn, and one sync, for all that is there.
+
+Owns: which gateway was heard last on which slot; when the database takes in what the journal holds.
+Promises: no answer is given before its effect is on disk. A batch is applied once, however often it comes. A batch
+that makes the code fail is refused and does not hold up the others. A full disk turns into refusals of new mail.
+Exposure: gateways of this server; who can open the link's socket is trusted.
+
+Pure of sockets: the service gives it letters and sends its answers. Raises `StoreFailed`, after which nothing is known
+and the worker must end.
+
+Source: docs/storage-protocol.md, "Batches".
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from common import fail_points
+from common.errors import StorageError, StoreDamaged, StoreFailed, StoreFull, TablesDamaged
+from common.fail_points import FailPoint
+from common.rare_log import RareLog
+from common.storage_protocol.batch_sender import SlotState, Verdict, judge
+from common.storage_protocol.frames import (
+    Arrived,
+    Batch,
+    BatchRefused,
+    GreetAgain,
+    Hello,
+    Reply,
+    StoreFacts,
+    Superseded,
+    ToGateway,
+    ToWorker,
+    UndecodableBatch,
+    Welcome,
+    decode_outcomes,
+    encode_outcomes,
+)
+from common.storage_protocol.message_format import SEND_FRAME
+from common.storage_protocol.operations import READ_AGAIN, FetchWaiting, Leased, Operation, Outcome, StoreRun
+from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.disk_space import LOOK_EVERY_MS, Room
+from storage_worker.engine.sqlite.journal_records import BatchApplied, SlotTaken
+from storage_worker.rules.post_office import Intake, PostOffice
+
+log = logging.getLogger("storage_worker")
+_rarely: Final = RareLog(log)
+
+EARLIER_KEPT: Final = 16
+"""How many past greetings of a slot are remembered, so that a late copy of one takes nothing from its successor."""
+
+
+class Letter(NamedTuple):
+    """What came from a gateway. `peer` is where the answer goes."""
+
+    peer: bytes
+    message: ToWorker
+
+
+class Answer(NamedTuple):
+    """What goes to a gateway."""
+
+    peer: bytes
+    message: ToGateway
+
+
+def concerns(letters: Sequence[Letter]) -> Iterator[str]:
+    """For fail points: the kinds of the messages, and of the operations in them."""
+    for letter in letters:
+        message = letter.message
+        yield from fail_points.names(message.operations if isinstance(message, Batch) else [message])
+
+
+class _CodeFailed(Exception):
+    """Applying letter `index` raised something that nobody foresaw."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(index)
+        self.index = index
+
+
+class Desk:
+    """`incarnation`: 16 random bytes of this process. `server_id` and `generation` are told in welcomes.
+
+    `reserve(sequence)` lets sequences up to that one be given; it may raise `StoreFull`.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        post_office: PostOffice,
+        room: Room,
+        incarnation: bytes,
+        server_id: bytes,
+        generation: int,
+        reserve: Callable[[int], None],
+    ) -> None:
+        self._database = database
+        self._post_office = post_office
+        self._room = room
+        self._incarnation = incarnation
+        self._server_id = server_id
+        self._generation = generation
+        self._reserve = reserve
+        self._peers: dict[int, tuple[bytes, int]] = {}
+        self._ledger = post_office.ledger
+        self._slots = post_office.slots
+        self._stuck_at = 0
+
+    def handle(self, letters: Sequence[Letter], now_ms: int) -> list[Answer]:
+        """Do all that is asked in `letters`, in one turn, and say what to answer.
+
+        `now_ms`: Unix milliseconds. Raises `StoreFailed`.
+        """
+        has_room = self._room.allows_mail(now_ms, self._post_office.uploaded)
+        intake = Intake.OPEN if has_room and not self._ledger.is_stuck else Intake.NO_MAIL
+        failing: set[int] = set()
+        is_damaged = self._ledger.is_damaged
+        try:
+            wanted = sum(
+                [_most_messages(letter.message.operations) for letter in letters if type(letter.message) is Batch]
+            )
+            self._reserve(self._post_office.highest + wanted)
+        except StoreFull:
+            intake = Intake.NOTHING
+            self._room.found_full(now_ms)
+        while True:
+            answers: list[Answer] = []
+            try:
+                self._turn(letters, now_ms, intake, failing, answers, is_damaged=is_damaged)
+            except _CodeFailed as error:
+                self._post_office.roll_back()
+                failing.add(error.index)
+            except StoreDamaged as error:
+                # A table that has to be written is damaged: once more, without what would write to tables.
+                self._post_office.roll_back()
+                if intake is Intake.NOTHING:
+                    raise
+                _rarely.write(logging.ERROR, "nothing that changes tables is done: %s", error)
+                intake, is_damaged = Intake.NOTHING, True
+            except StoreFull as error:
+                self._post_office.roll_back()
+                if intake is Intake.NOTHING:
+                    raise StoreFailed(f"no room even without new mail: {error}") from error
+                intake = Intake.NOTHING
+                self._room.found_full(now_ms)
+            else:
+                break
+        taken_bytes, hints = self._post_office.commit()
+        self._room.accepted(taken_bytes)
+        for slot, client_ids in hints.items():
+            if slot in self._peers:
+                peer, epoch = self._peers[slot]
+                answers.append(Answer(peer, Arrived(slot, epoch, self._post_office.highest, client_ids)))
+        return answers
+
+    def tidy(self, now_ms: int) -> None:
+        """Between two turns: let the database take in what waits, where that is due. Raises `StoreFailed`."""
+        if self._post_office.counts:
+            self._post_office.count_on()
+        if not self._ledger.is_due(now_ms) or (self._ledger.is_stuck and 0 <= now_ms - self._stuck_at < LOOK_EVERY_MS):
+            return
+        try:
+            self._ledger.absorb(now_ms)
+            self._ledger.is_stuck = self._ledger.is_damaged = False
+        except (StoreFull, StoreDamaged) as error:
+            if isinstance(error, StoreDamaged):
+                _rarely.write(logging.ERROR, "the journal can't be taken in, new mail is refused: %s", error)
+            # It stays in the journal, which has room for what makes room: fetching and deleting.
+            self._ledger.is_stuck = True
+            self._ledger.is_damaged = isinstance(error, StoreDamaged)
+            self._stuck_at = now_ms
+            self._room.found_full(now_ms)
+
+    def close(self, now_ms: int) -> bool:
+        """An orderly end: let the database take in what waits; whether it could. Raises `StoreFailed`.
+
+        Where it has no room the journal keeps it for the next start.
+        """
+        try:
+            if self._ledger.waits:
+                self._ledger.absorb(now_ms)
+        except (StoreFull, StoreDamaged) as error:
+            log.warning("the journal can't be taken in, it is kept: %s", error)
+            return False
+        return True
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether `tidy` will have something to do before long."""
+        return self._ledger.waits or self._post_office.counts
+
+    def _turn(
+        self,
+        letters: Sequence[Letter],
+        now_ms: int,
+        intake: Intake,
+        failing: set[int],
+        answers: list[Answer],
+        *,
+        is_damaged: bool,
+    ) -> None:
+        # Where SQLite found no room nothing is begun that would have to be in its tables.
+        if intake is not Intake.NOTHING and any(
+            type(letter.message) is Batch and self._post_office.needs_tables(letter.message.operations)
+            for letter in letters
+        ):
+            with self._database.transaction():
+                self._work(letters, now_ms, intake, failing, answers, is_damaged=is_damaged)
+                self._ledger.write(now_ms)
+            self._ledger.written()
+            return
+        with self._database.reading():
+            self._work(letters, now_ms, intake, failing, answers, is_damaged=is_damaged)
+            self._ledger.commit(now_ms, use_reserve=intake is Intake.NOTHING)
+
+    def _work(
+        self,
+        letters: Sequence[Letter],
+        now_ms: int,
+        intake: Intake,
+        failing: set[int],
+        answers: list[Answer],
+        *,
+        is_damaged: bool,
+    ) -> None:
+        self._post_office.begin(now_ms, intake, self._room.for_uploads, is_damaged=is_damaged)
+        for index, letter in enumerate(letters):
+            message = letter.message
+            try:
+                if isinstance(message, Hello):
+                    answer = self._greet(letter.peer, message)
+                elif isinstance(message, UndecodableBatch) or index in failing:
+                    answer = self._refuse(letter.peer, message)
+                else:
+                    answer = self._batch(letter.peer, message)
+            except Exception as error:
+                damage = self._database.is_damage(error)
+                if (
+                    index in failing
+                    or isinstance(error, TablesDamaged)
+                    or (not damage and (isinstance(error, StorageError) or self._database.is_store_error(error)))
+                ):
+                    raise
+                if damage:
+                    _rarely.write(logging.ERROR, "a batch is refused: %s", self._database.damage_told(error))
+                else:
+                    log.exception("a batch made the program fail; it is refused")
+                raise _CodeFailed(index) from error
+            if answer is not None:
+                answers.append(Answer(letter.peer, answer))
+        fail_points.reach(FailPoint.WORKER_BEFORE_COMMIT, concerns(letters))
+
+    # --- greetings ---------------------------------------------------------------------------------------------
+
+    def _greet(self, peer: bytes, hello: Hello) -> ToGateway | None:
+        found = self._slots.find(hello.slot)
+        epoch, incarnation, earlier = found[:3] if found is not None else (0, b"", b"")
+        if hello.incarnation != incarnation:
+            if hello.incarnation in [earlier[at : at + 16] for at in range(0, len(earlier), 16)]:
+                log.info("slot %d: a late copy of an earlier greeting is ignored", hello.slot)
+                return None
+            epoch += 1
+            earlier = (incarnation + earlier)[: 16 * EARLIER_KEPT]
+            self._slots.change(SlotTaken(hello.slot, epoch, hello.incarnation, earlier))
+            self._post_office.greet(hello.slot)
+            log.info("a gateway greeted: slot %d, epoch %d", hello.slot, epoch)
+        self._peers[hello.slot] = (peer, epoch)
+        facts = StoreFacts(self._server_id, self._generation, self._post_office.highest)
+        return Welcome(hello.slot, epoch, hello.incarnation, self._incarnation, facts)
+
+    # --- batches -----------------------------------------------------------------------------------------------
+
+    def _place(self, batch: Batch | UndecodableBatch) -> tuple[Verdict, ToGateway | None, bytes | None]:
+        """The verdict on a batch, what to answer where it is not read, and the kept outcomes."""
+        slot, epoch, number = batch[:3]
+        found = self._slots.find(slot)
+        verdict = judge(None if found is None else SlotState(found.epoch, found.number), epoch, number)
+        answer: ToGateway | None = None
+        if verdict is Verdict.SUPERSEDED:
+            _rarely.write(
+                logging.WARNING, "slot %d: a batch of epoch %d is refused, a later gateway has the slot", slot, epoch
+            )
+            answer = Superseded(slot, epoch)
+        elif verdict is Verdict.GREET_AGAIN:
+            _rarely.write(
+                logging.WARNING,
+                "slot %d: batch %d of epoch %d has no place; its gateway has to greet",
+                slot,
+                number,
+                epoch,
+            )
+            answer = GreetAgain(slot, epoch, number)
+        return verdict, answer, None if found is None else found.kept(number)
+
+    def _batch(self, peer: bytes, batch: Batch) -> ToGateway | None:
+        slot, epoch, number, operations = batch
+        verdict, answer, kept = self._place(batch)
+        if verdict is Verdict.APPLY:
+            outcomes = self._post_office.apply(slot, operations)
+            self._use_up(
+                batch,
+                encode_outcomes(
+                    [
+                        None if isinstance(operation, READ_AGAIN) and not _took_nothing(operation, outcome) else outcome
+                        for operation, outcome in zip(operations, outcomes, strict=True)
+                    ]
+                ),
+            )
+        elif verdict is Verdict.ANSWER_AGAIN:
+            if kept is None:
+                return BatchRefused(slot, epoch, number)
+            kept_outcomes = decode_outcomes(kept)
+            if len(kept_outcomes) != len(operations):
+                if operations:
+                    _rarely.write(logging.ERROR, "slot %d: batch %d came again with other operations", slot, number)
+                return GreetAgain(slot, epoch, number)
+            outcomes = self._post_office.answer_again(slot, operations, kept_outcomes)
+        else:
+            return answer
+        self._peers[slot] = (peer, epoch)
+        return Reply(slot, epoch, number, self._incarnation, outcomes)
+
+    def _refuse(self, peer: bytes, batch: Batch | UndecodableBatch) -> ToGateway | None:
+        """A batch that can't be decoded or makes the code fail: its number is used up, nothing else."""
+        slot, epoch, number = batch[:3]
+        verdict, answer, kept = self._place(batch)
+        if verdict is Verdict.APPLY:
+            problem = batch.problem if isinstance(batch, UndecodableBatch) else "it made the program fail"
+            _rarely.write(logging.ERROR, "slot %d: batch %d is refused, which is a bug: %s", slot, number, problem)
+            self._use_up(batch, None)
+        elif verdict is not Verdict.ANSWER_AGAIN:
+            return answer
+        elif kept is not None:
+            # It was applied when it came first, so "nothing was done" would be wrong.
+            return GreetAgain(slot, epoch, number)
+        self._peers[slot] = (peer, epoch)
+        return BatchRefused(slot, epoch, number)
+
+    def _use_up(self, batch: Batch | UndecodableBatch, outcomes: bytes | None) -> None:
+        self._slots.change(BatchApplied(batch.slot, batch.number, outcomes))
+
+
+def _took_nothing(operation: Operation, outcome: Outcome) -> bool:
+    """Whether this read took no lease but might do so the second time, when mail has come.
+
+    A gateway that heard the first answer would not know of that lease, and it would hide the mail until the next
+    greeting.
+    """
+    return type(operation) is FetchWaiting and not (type(outcome) is Leased and outcome.count)
+
+
+def _most_messages(operations: Sequence[Operation]) -> int:
+    """How many messages these may make at the most."""
+    return sum([len(op.frames) // SEND_FRAME.size if type(op) is StoreRun else 1 for op in operations])

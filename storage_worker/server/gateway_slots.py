@@ -1,0 +1,89 @@
+"""The gateways' slots: which epoch counts, which batches were applied last, and what was answered to them.
+
+Owns: the table `slot`, and in memory what of it is in the journal alone.
+Promises: as the post office's tables: what `replay` is told after a start gives the same again.
+Exposure: none; gateways of this server name the slots.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from common.storage_protocol.batch_sender import MOST_ON_THEIR_WAY
+from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.journal_records import BatchApplied, Effect, SlotTaken
+
+
+class Slot(NamedTuple):
+    """`earlier`: incarnations that were succeeded, 16 bytes each.
+
+    `outcomes`: of batch `number`, `before`: of the one before it; None: refused. There is no batch 0.
+    """
+
+    epoch: int
+    incarnation: bytes
+    earlier: bytes
+    number: int
+    outcomes: bytes | None
+    before: bytes | None
+
+    def kept(self, number: int) -> bytes | None:
+        """What was kept of the answer to one of the last two batches."""
+        return self.outcomes if number == self.number else self.before
+
+
+def newest(applied: Iterable[BatchApplied]) -> list[BatchApplied]:
+    """Those that make a slot what all of them together make it."""
+    of_slot: dict[int, list[BatchApplied]] = {}
+    for effect in applied:
+        of_slot.setdefault(effect.slot, []).append(effect)
+    return [effect for effects in of_slot.values() for effect in effects[-MOST_ON_THEIR_WAY:]]
+
+
+class Slots:
+    """All slots, by their number. `note` is told every effect."""
+
+    def __init__(self, database: Database, note: Callable[[Effect], None]) -> None:
+        self._database = database
+        self._note = note
+        self._slots: dict[int, Slot] = {}
+        self._changed: set[int] = set()
+        self.forget()
+
+    def forget(self) -> None:
+        """Be as the database is."""
+        rows = self._database.execute("SELECT slot, epoch, incarnation, earlier, number, outcomes, before FROM slot")
+        self._slots = {slot: Slot(*fields) for slot, *fields in rows}
+        self._changed.clear()
+
+    def replay(self, effect: Effect) -> None:
+        """Do again what a turn did."""
+        match effect:
+            case SlotTaken(slot, epoch, incarnation, earlier):
+                self._slots[slot] = Slot(epoch, incarnation, earlier, 0, None, None)
+                self._changed.add(slot)
+            case BatchApplied(slot, number, outcomes):
+                found = self._slots[slot]
+                self._slots[slot] = found._replace(number=number, outcomes=outcomes, before=found.outcomes)
+                self._changed.add(slot)
+            case _:
+                pass
+
+    def find(self, slot: int) -> Slot | None:
+        """The slot; None where no gateway ever greeted on it."""
+        return self._slots.get(slot)
+
+    def change(self, effect: SlotTaken | BatchApplied) -> None:
+        """Do it, and note it."""
+        self.replay(effect)
+        self._note(effect)
+
+    def write(self) -> None:
+        """Inside a transaction: give the database what it does not have."""
+        self._database.execute_many(
+            "INSERT OR REPLACE INTO slot VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(slot, *self._slots[slot]) for slot in sorted(self._changed)],
+        )
+
+    def written(self) -> None:
+        """That transaction is on disk."""
+        self._changed.clear()

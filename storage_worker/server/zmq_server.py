@@ -1,0 +1,117 @@
+"""The worker's end of the storage link: a ROUTER socket and the loop around it.
+
+Owns: the socket; no other module of the worker imports zmq.
+Promises: all that is there is done in one transaction, and answered after the commit. What can't be delivered is
+dropped: the gateway asks again.
+Exposure: whoever may enter the link's folder (mode 0700). Frames that make no sense are logged and dropped.
+
+Source: docs/storage-protocol.md, "The link".
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import zmq
+
+from common import fail_points
+from common.errors import FrameUndecodable, SettingRejected
+from common.fail_points import FailPoint
+from common.rare_log import RareLog
+from common.storage_protocol.frames import decode_to_worker, encode_to_gateway
+from storage_worker.server.batch_processor import Answer, Desk, Letter, concerns
+
+log = logging.getLogger("storage_worker")
+_rarely: Final = RareLog(log)
+
+LETTERS_PER_DRAIN: Final = 64
+BYTES_PER_DRAIN: Final = 64 * 1024 * 1024
+TIDY_EVERY_MS: Final = 500
+LARGEST_FRAME: Final = 1024**3
+"""A gateway bounds what it has under way far below this."""
+
+
+class Service:
+    """Serves `desk` at `endpoint` until `wake` becomes readable.
+
+    `wake` is a file descriptor, `unix_ms` the clock, `after_turn` what is to do between two drains, and also where
+    nothing came for `TIDY_EVERY_MS` while something of the desk or, as `waits` tells, of that waits.
+    Raises `SettingRejected` where the endpoint can't be bound.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        endpoint: str,
+        unix_ms: Callable[[], int],
+        after_turn: Callable[[], None],
+        waits: Callable[[], bool],
+    ) -> None:
+        self._desk = desk
+        self._unix_ms = unix_ms
+        self._after_turn = after_turn
+        self._waits = waits
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        # An answer that finds no place would be lost on a connection that stands, and nobody would ask again. A
+        # gateway has two batches to be answered, and hints come only for watches, which they use up.
+        self._socket.setsockopt(zmq.SNDHWM, 0)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_FRAME)
+        try:
+            self._socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            self.close()
+            raise SettingRejected(f"{endpoint} can't be bound: {error}") from error
+
+    def serve(self, wake: int) -> None:
+        """Until `wake` is readable. Raises `StoreFailed`."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(wake, zmq.POLLIN)
+        while wake not in dict(poller.poll(TIDY_EVERY_MS if self._desk.has_waiting or self._waits() else None)):
+            self.turn()
+
+    def turn(self) -> None:
+        """Answer what is there. Raises `StoreFailed`."""
+        letters = self._drain()
+        if letters:
+            fail_points.reach(FailPoint.WORKER_RECEIVED, concerns(letters))
+            answers = self._desk.handle(letters, self._unix_ms())
+            fail_points.reach(FailPoint.WORKER_AFTER_COMMIT, concerns(letters))
+            for answer in answers:
+                self._send(answer)
+            fail_points.reach(FailPoint.WORKER_REPLYING, concerns(letters))
+        self._desk.tidy(self._unix_ms())
+        self._after_turn()
+
+    def _drain(self) -> list[Letter]:
+        letters: list[Letter] = []
+        size = 0
+        while len(letters) < LETTERS_PER_DRAIN and size < BYTES_PER_DRAIN:
+            try:
+                parts = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            peer, *frames = parts
+            try:
+                if len(frames) != 1:
+                    raise FrameUndecodable(f"{len(frames)} parts instead of one")
+                size += len(frames[0])
+                letters.append(Letter(peer, decode_to_worker(frames[0])))
+            except FrameUndecodable as error:
+                _rarely.write(logging.WARNING, "a frame that makes no sense is dropped: %s", error)
+        return letters
+
+    def _send(self, answer: Answer) -> None:
+        try:
+            self._socket.send_multipart([answer.peer, encode_to_gateway(answer.message)], zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            # Gone, or not listening: a gateway that wants the answer asks again.
+            log.debug("an answer could not be delivered: %s", error)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._socket.close()
+        self._context.term()

@@ -1,0 +1,74 @@
+"""One mailbox as the worker knows it: what is in the database's pages, what is not yet, and what is no longer.
+
+Owns: in memory, the messages that are in the journal alone, and the intervals whose deletion is.
+Promises: nothing; the message queue keeps it true.
+Exposure: none.
+"""
+
+from bisect import bisect_left, bisect_right
+
+from storage_worker.state.sender_usage import Census
+
+
+class Mailbox:
+    """`messages` and `content_bytes` count all that waits, and what unfinished uploads to it take of its room.
+
+    The rest is what the database does not have yet.
+
+    `sequences` and `entries` are the fresh messages, in order; those in `bodies` (sequence -> file) have an entry
+    that is a head alone. `removed` are intervals of the database's pages whose messages are no more, in order, apart.
+    Nothing waits below sequence `not_below`. `census`: whose the messages are, since it was more than half full.
+    """
+
+    __slots__ = (
+        "bodies",
+        "census",
+        "content_bytes",
+        "entries",
+        "messages",
+        "not_below",
+        "removed",
+        "sequences",
+        "user",
+    )
+
+    def __init__(self, user: int, messages: int, content_bytes: int) -> None:
+        self.user = user
+        self.messages = messages
+        self.content_bytes = content_bytes
+        self.not_below = 0
+        self.census: Census | None = None
+        self.sequences: list[int] = []
+        self.entries: list[bytes] = []
+        self.bodies: dict[int, int] = {}
+        self.removed: list[tuple[int, int]] = []
+
+    def fresh_between(self, first: int, last: int) -> tuple[int, int]:
+        """The half-open range of indexes of the fresh messages from sequence `first` to `last`."""
+        sequences = self.sequences
+        if not sequences or sequences[-1] < first or sequences[0] > last:
+            return 0, 0
+        return bisect_left(sequences, first), bisect_right(sequences, last)
+
+    def forget_between(self, first: int, last: int) -> None:
+        """Note that the messages of this interval that are in the database's pages are no more."""
+        apart: list[tuple[int, int]] = []
+        for low, high in self.removed:
+            if high + 1 < first or low > last + 1:
+                apart.append((low, high))
+            else:
+                first, last = min(first, low), max(last, high)
+        apart.append((first, last))
+        apart.sort()
+        self.removed = apart
+
+    def removed_within(self, first: int, last: int) -> list[tuple[int, int]]:
+        """The removed intervals that touch `first` to `last`."""
+        return [interval for interval in self.removed if interval[0] <= last and interval[1] >= first]
+
+    def absorbed(self) -> None:
+        """The database has it all."""
+        self.sequences = []
+        self.entries = []
+        self.bodies = {}
+        self.removed = []

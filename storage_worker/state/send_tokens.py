@@ -1,0 +1,103 @@
+"""The tokens under which senders sent, so that a resend is recognised even after the message was fetched.
+
+Owns: the table `sent_token`, and in memory what of it is in the journal alone.
+Promises: kept are the newest 1,024 tokens of a sender, for at most 7 days; what is cleared per transaction is
+bounded.
+Exposure: tokens are chosen by strangers, each for himself: they are scoped to their sender.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Final
+
+from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.journal_records import Effect, TokenUsed
+
+TOKENS_PER_SENDER: Final = 1024
+TOKEN_LIFE_MS: Final = 7 * 24 * 3600 * 1000
+_EXPIRED_PER_WRITE: Final = 64
+
+
+class SentTokens:
+    """Remembers and recognises. `note` is told every effect."""
+
+    def __init__(self, database: Database, note: Callable[[Effect], None]) -> None:
+        self._database = database
+        self._note = note
+        self._new: dict[tuple[int, bytes], TokenUsed] = {}
+        self._new_of_sender: dict[int, list[int]] = {}
+
+    def forget(self) -> None:
+        """Be as the database is."""
+        self._new.clear()
+        self._new_of_sender.clear()
+
+    def replay(self, effect: Effect) -> None:
+        """Do again what a turn did."""
+        if isinstance(effect, TokenUsed):
+            self._new[effect.sender, effect.token] = effect
+            self._new_of_sender.setdefault(effect.sender, []).append(effect.sequence)
+
+    def find(self, sender: int, token: bytes, now_ms: int) -> TokenUsed | None:
+        """What this sender sent under this token within the last 7 days, if it is among his newest 1,024."""
+        new = self._new_of_sender.get(sender, [])
+        sent = self._new.get((sender, token))
+        if sent is not None:
+            newer = len(new) - bisect_right(new, sent.sequence)
+        else:
+            found = self._database.find("SELECT * FROM sent_token WHERE sender = ? AND token = ?", (sender, token))
+            if found is None:
+                return None
+            sent = TokenUsed(*found)
+            newer = len(new)
+            if newer:
+                # The table keeps 1,024 and the new ones come on top of them.
+                newer += self._database.row(
+                    "SELECT count(*) FROM sent_token WHERE sender = ? AND sequence > ?", (sender, sent.sequence)
+                )[0]
+        return sent if newer < TOKENS_PER_SENDER and now_ms - sent.accepted_at <= TOKEN_LIFE_MS else None
+
+    def add(self, used: TokenUsed) -> None:
+        """Remember a token that `find` did not know."""
+        self.replay(used)
+        self._note(used)
+
+    def write(self, now_ms: int) -> None:
+        """Inside a transaction: give the database what it does not have, and clear what is too much or too old."""
+        if not self._new:
+            return
+        # A token whose time was over may be there once more.
+        self._database.execute_many(
+            "DELETE FROM sent_token WHERE sender = ? AND token = ?", [(sender, token) for sender, token in self._new]
+        )
+        self._database.execute_many(
+            "INSERT INTO sent_token VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (used.sequence, used.sender, used.token, used.recipient, used.kind, used.digest, used.accepted_at)
+                for used in self._new.values()
+            ],
+        )
+        for sender in sorted(self._new_of_sender):
+            self._database.execute(
+                "DELETE FROM sent_token WHERE sender = ?1 AND sequence <= (SELECT sequence FROM sent_token "
+                "WHERE sender = ?1 ORDER BY sequence DESC LIMIT 1 OFFSET ?2)",
+                (sender, TOKENS_PER_SENDER),
+            )
+        self._clear_expired(now_ms, _EXPIRED_PER_WRITE + len(self._new))
+
+    def written(self) -> None:
+        """That transaction is on disk."""
+        self.forget()
+
+    def _clear_expired(self, now_ms: int, limit: int) -> None:
+        """At most `limit` of the oldest; sequences grow with time, so the search ends at the first that is kept."""
+        last = 0
+        rows = self._database.execute(
+            "SELECT sequence, accepted_at FROM sent_token ORDER BY sequence LIMIT ?", (limit,)
+        )
+        for sequence, accepted_at in rows:
+            if now_ms - accepted_at <= TOKEN_LIFE_MS:
+                break
+            last = sequence
+        if last:
+            self._database.execute("DELETE FROM sent_token WHERE sequence <= ?", (last,))

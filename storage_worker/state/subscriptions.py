@@ -1,0 +1,68 @@
+"""Watches: which gateways want to hear when mail comes for a mailbox.
+
+Owns: the watches, in memory only; a gateway asks again when the worker's incarnation changes.
+Promises: a watch is used up by its hint; nothing is done for a watch while no mail comes.
+Exposure: none.
+"""
+
+from collections.abc import Iterable
+
+from storage_worker.state.rollback import UndoList
+
+
+class _Watched:
+    """The gateways that watch one mailbox, and its user's client id."""
+
+    __slots__ = ("client_id", "slots")
+
+    def __init__(self, client_id: bytes) -> None:
+        self.client_id = client_id
+        self.slots: set[int] = set()
+
+
+class Watches:
+    """Mailboxes (user rows) that gateways (slots) watch."""
+
+    def __init__(self, undo: UndoList) -> None:
+        self._undo = undo
+        self._watched: dict[int, _Watched] = {}
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    def add(self, user: int, client_id: bytes, slot: int) -> None:
+        """Name this mailbox in the next hint to the slot's gateway."""
+        watched = self._watched.get(user)
+        if watched is None or slot not in watched.slots:
+            self._add(user, client_id, slot)
+            self._undo.note(lambda: self._remove(user, slot))
+
+    def end_slot(self, slot: int) -> None:
+        """A gateway greeted: it remembers nothing of what its predecessor watched."""
+        ended = [(user, watched.client_id) for user, watched in self._watched.items() if slot in watched.slots]
+        for user, _ in ended:
+            self._remove(user, slot)
+
+        def restore() -> None:
+            for user, client_id in ended:
+                self._add(user, client_id, slot)
+
+        self._undo.note(restore)
+
+    def use_up(self, users: Iterable[int]) -> dict[int, list[bytes]]:
+        """After a commit that brought mail for `users`: slot -> the client ids of the watched ones among them."""
+        hints: dict[int, list[bytes]] = {}
+        for user in sorted(self._watched.keys() & set(users)):
+            watched = self._watched.pop(user)
+            for slot in watched.slots:
+                hints.setdefault(slot, []).append(watched.client_id)
+        return hints
+
+    def _add(self, user: int, client_id: bytes, slot: int) -> None:
+        self._watched.setdefault(user, _Watched(client_id)).slots.add(slot)
+
+    def _remove(self, user: int, slot: int) -> None:
+        slots = self._watched[user].slots
+        slots.discard(slot)
+        if not slots:
+            del self._watched[user]

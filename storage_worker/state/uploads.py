@@ -1,0 +1,151 @@
+"""Messages whose content comes in chunks and is not complete yet.
+
+Owns: what was announced, in memory; a restart ends all uploads, and the sweep at a start deletes their files.
+Promises: a content is written to disk once, and never again when it becomes a message. How many there are, whose, and
+how many bytes they hold is counted as they go: no look at all of them is needed to say it. Each takes the place of one
+message in its mailbox from its beginning on, and as many bytes as have come: what is complete has its room.
+Exposure: none of its own; the post office checks who may send what.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+
+from storage_worker.engine.sqlite.blobs import Bodies
+from storage_worker.engine.sqlite.mail_pages import Load
+
+_NOTHING = Load(0, 0)
+
+
+class Upload:
+    """What was announced, how much of it is there, and with a token the SHA-256 so far.
+
+    Sender and recipient are client ids, `mailbox` is the recipient's user row.
+    """
+
+    __slots__ = (
+        "body",
+        "digest",
+        "kind",
+        "mailbox",
+        "number",
+        "proven",
+        "received",
+        "recipient",
+        "sender",
+        "size",
+        "slot",
+        "token",
+    )
+
+    def __init__(
+        self,
+        slot: int,
+        number: int,
+        body: int,
+        sender: bytes,
+        proven: bool,
+        recipient: bytes,
+        mailbox: int,
+        kind: int,
+        size: int,
+        token: bytes | None,
+    ) -> None:
+        self.slot = slot
+        self.number = number
+        self.body = body
+        self.sender = sender
+        self.proven = proven
+        self.recipient = recipient
+        self.mailbox = mailbox
+        self.kind = kind
+        self.size = size
+        self.token = token
+        self.received = 0
+        self.digest = None if token is None else hashlib.sha256()
+
+
+class Uploads:
+    """All unfinished uploads, by the gateway's slot and the number that it chose.
+
+    `charge(mailbox, messages, content_bytes)` hears what they take of a mailbox's room, and with negative numbers what
+    they give back.
+    """
+
+    def __init__(self, bodies: Bodies, charge: Callable[[int, int, int], None]) -> None:
+        self._bodies = bodies
+        self._charge = charge
+        self._uploads: dict[tuple[int, int], Upload] = {}
+        self._of_sender: Counter[bytes] = Counter()
+        self._held_by: dict[tuple[bytes, int], Load] = {}
+        self.held = 0
+        """Bytes that all of them have on the disk."""
+
+    def __len__(self) -> int:
+        return len(self._uploads)
+
+    def of_sender(self, client_id: bytes) -> int:
+        """How many a user has."""
+        return self._of_sender[client_id]
+
+    def held_by(self, client_id: bytes, mailbox: int) -> Load:
+        """How many of a sender's go to a mailbox, and the bytes of them that have come."""
+        return self._held_by.get((client_id, mailbox), _NOTHING)
+
+    def _hold(self, upload: Upload, messages: int, content_bytes: int) -> None:
+        self._charge(upload.mailbox, messages, content_bytes)
+        key = upload.sender, upload.mailbox
+        before = self._held_by.pop(key, _NOTHING)
+        if before.messages + messages:
+            self._held_by[key] = Load(before.messages + messages, before.content_bytes + content_bytes)
+
+    def find(self, slot: int, number: int) -> Upload | None:
+        """The upload of that name."""
+        return self._uploads.get((slot, number))
+
+    def begin(self, upload: Upload) -> None:
+        """Announce; the name must be free."""
+        self._uploads[upload.slot, upload.number] = upload
+        self._of_sender[upload.sender] += 1
+        self._hold(upload, 1, 0)
+
+    def add(self, upload: Upload, content: bytes) -> None:
+        """The next bytes. Raises `StoreFull`."""
+        self._bodies.append(upload.body, content)
+        upload.received += len(content)
+        self.held += len(content)
+        self._hold(upload, 0, len(content))
+        if upload.digest is not None:
+            upload.digest.update(content)
+
+    def unsynced(self, upload: Upload) -> int:
+        """Bytes of it that are not surely on disk."""
+        return self._bodies.unsynced(upload.body)
+
+    def complete(self, upload: Upload) -> int:
+        """All of it came: bytes that are not on disk yet, 0 when it may become a message."""
+        return self._bodies.finish(upload.body)
+
+    def finish(self, upload: Upload) -> None:
+        """Its file belongs to a message now, which takes its room."""
+        del self._uploads[upload.slot, upload.number]
+        self.held -= upload.received
+        self._hold(upload, -1, -upload.received)
+        self._of_sender[upload.sender] -= 1
+        if not self._of_sender[upload.sender]:
+            del self._of_sender[upload.sender]
+
+    def drop(self, upload: Upload) -> None:
+        """Forget it with its file."""
+        self._bodies.remove(upload.body)
+        self.finish(upload)
+
+    def drop_slot(self, slot: int) -> None:
+        """A gateway greeted: its predecessor's uploads will never be finished."""
+        for upload in [upload for upload in self._uploads.values() if upload.slot == slot]:
+            self.drop(upload)
+
+    def drop_all(self) -> None:
+        """What was done in this turn is undone, so nobody knows any more what came of which."""
+        for upload in list(self._uploads.values()):
+            self.drop(upload)

@@ -1,0 +1,141 @@
+"""The registered users.
+
+Owns: the table `user`, a bounded memory of who was looked up, and who proved himself in the journal alone.
+Promises: names and ids are unique; a user's row number is small and never changes; the list is in the order of
+registration.
+Exposure: names and keys come from strangers; what a name may be is checked in `common.values`, keys are opaque.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from common.storage_protocol.operations import UserEntry
+from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.journal_records import Effect, UserProven
+
+USERS_PER_PAGE: Final = 500
+"""So many take the worker a millisecond, for which everybody waits."""
+_REMEMBERED: Final = 100_000
+
+
+class User:
+    """What every operation needs of its user. `row` is the number the other tables know him by."""
+
+    __slots__ = ("client_id", "proven", "row")
+
+    def __init__(self, row: int, client_id: bytes, proven: bool) -> None:
+        self.row = row
+        self.client_id = client_id
+        self.proven = proven
+
+
+class UserRegistry:
+    """Makes, finds and lists users. `add` runs inside a transaction. `note` is told every effect."""
+
+    def __init__(self, database: Database, note: Callable[[Effect], None]) -> None:
+        self._database = database
+        self._note = note
+        self._newly_proven: set[int] = set()
+        self._counted = self._counted_until = 0
+        self.known: dict[bytes, User] = {}
+        """Users that were looked up, by client id; `find` looks further."""
+
+    def look_again(self) -> None:
+        """Somebody else changed the table, or a turn was undone: look everything up again."""
+        self.known.clear()
+        self._counted = self._counted_until = 0
+
+    def forget(self) -> None:
+        """Be as the database is."""
+        self.look_again()
+        self._newly_proven.clear()
+
+    def replay(self, effect: Effect) -> None:
+        """Do again what a turn did."""
+        if isinstance(effect, UserProven):
+            self._newly_proven.add(effect.user)
+            self.known.clear()
+
+    @property
+    def has_newly_proven(self) -> bool:
+        """Whether a mark waits for the database, where an operator may want to take it back."""
+        return bool(self._newly_proven)
+
+    def write(self) -> None:
+        """Inside a transaction: give the database what it does not have."""
+        self._database.execute_many(
+            "UPDATE user SET proven = 1 WHERE row = ?", [(row,) for row in sorted(self._newly_proven)]
+        )
+
+    def written(self) -> None:
+        """That transaction is on disk."""
+        self._newly_proven.clear()
+
+    def find(self, client_id: bytes) -> User | None:
+        """The user with this id, or None."""
+        return self.known.get(client_id) or self._look_up(client_id)
+
+    def _look_up(self, client_id: bytes) -> User | None:
+        found = self._database.find("SELECT row, proven FROM user WHERE client_id = ?", (client_id,))
+        if found is None:
+            return None
+        if len(self.known) >= _REMEMBERED:
+            self.known.clear()
+        user = self.known[client_id] = User(found[0], client_id, bool(found[1]) or found[0] in self._newly_proven)
+        return user
+
+    def row_of(self, client_id: bytes) -> int:
+        """The row of a user who is known to exist."""
+        user = self.find(client_id)
+        assert user is not None, "mail was accepted for him"
+        return user.row
+
+    def find_name(self, name: str) -> tuple[bytes, bytes] | None:
+        """Client id and public key of the user with this name (case-sensitive), or None."""
+        found = self._database.find("SELECT client_id, public_key FROM user WHERE name = ?", (name,))
+        return None if found is None else (found[0], found[1])
+
+    def add(self, client_id: bytes, name: str, public_key: bytes) -> None:
+        """Make a user whose name and id are free. Raises `TablesDamaged`."""
+        with self._database.writing():
+            self._database.execute(
+                "INSERT INTO user (client_id, name, public_key) VALUES (?, ?, ?)", (client_id, name, public_key)
+            )
+
+    def public_key(self, user: User) -> bytes:
+        """The 160 bytes that the user registered."""
+        key: bytes = self._database.row("SELECT public_key FROM user WHERE row = ?", (user.row,))[0]
+        return key
+
+    def mark_proven(self, user: User) -> None:
+        """From now on this user's name needs a proven connection."""
+        user.proven = True
+        self._newly_proven.add(user.row)
+        self._note(UserProven(user.row))
+
+    def last_row(self) -> int:
+        """The row of the user who registered last; 0 for none."""
+        last: int = self._database.row("SELECT coalesce(max(row), 0) FROM user")[0]
+        return last
+
+    def count(self, until: int) -> int:
+        """How many users have a row up to `until`. Users never go, so those that were counted once are not again."""
+        if until < self._counted_until:
+            self._counted = self._counted_until = 0
+        more, last = self._database.row(
+            "SELECT count(*), max(row) FROM user WHERE row > ? AND row <= ?", (self._counted_until, until)
+        )
+        self._counted += more
+        self._counted_until = last or self._counted_until
+        return self._counted
+
+    def page(self, after: int, until: int, without: User) -> tuple[int, list[UserEntry]]:
+        """At most `USERS_PER_PAGE` users with `after` < row <= `until`, and the row to go on after."""
+        rows = list(
+            self._database.execute(
+                "SELECT row, client_id, name FROM user WHERE row > ? AND row <= ? ORDER BY row LIMIT ?",
+                (after, until, USERS_PER_PAGE),
+            )
+        )
+        last = rows[-1][0] if len(rows) == USERS_PER_PAGE else until
+        return last, [UserEntry(client_id, name) for row, client_id, name in rows if row != without.row]

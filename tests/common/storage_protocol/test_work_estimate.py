@@ -1,0 +1,68 @@
+"""How much goes into one batch: its work is bounded, whatever waits."""
+
+import pytest
+
+from common.storage_protocol.batch_sender import BatchSender, Half
+from common.storage_protocol.frames import Batch, Hello, StoreFacts, Welcome, decode_to_worker
+from common.storage_protocol.operations import (
+    Chunk,
+    FetchAfter,
+    FetchPage,
+    FetchWaiting,
+    GetPublicKey,
+    ListUsers,
+    Operation,
+    Register,
+    Release,
+    StoreRun,
+)
+from common.storage_protocol.work_estimate import MOST, fitting, work
+
+ID = bytes(16)
+
+
+def no_runs(_operation: StoreRun, _waiter: int) -> tuple[Half[int], Half[int]]:
+    raise AssertionError("there is no run to halve")
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        GetPublicKey(ID, False, ID),
+        ListUsers(ID, False),
+        FetchWaiting(1, ID, False, 2**40, 9, 2**32 - 1),
+        FetchPage(ID, False, 1, 0, 2**40, 2**32 - 1),
+        FetchAfter(ID, True, 0, 2**40, 54, 2**32 - 1, False),
+        Register("a", bytes(160)),
+        StoreRun(False, bytes(100_000)),
+        Chunk(1, bytes(1_000_000)),
+        Release(1),
+    ],
+    ids=lambda operation: type(operation).__name__,
+)
+def test_a_batch_of_one_kind_is_bounded(operation: Operation) -> None:
+    many = [operation] * 50_000
+    count = fitting(many, len(many))
+    assert 1 <= count < len(many)
+    assert work(operation) * count <= MOST < work(operation) * (count + 1)
+
+
+def test_one_operation_goes_however_large_it_is() -> None:
+    assert fitting([StoreRun(False, bytes(32_000_000)), Release(1)], 2) == 1
+
+
+def test_what_waits_leaves_in_bounded_batches_and_what_comes_later_behind_it() -> None:
+    sender: BatchSender[int] = BatchSender(0, lambda: bytes(16), no_runs)
+    hello = decode_to_worker(sender.frame_to_send(0) or b"")
+    assert isinstance(hello, Hello)
+    sender.receive(Welcome(0, 1, hello.incarnation, bytes(16), StoreFacts(bytes(16), 1, 0)))
+    for number in range(40_000):
+        sender.submit(GetPublicKey(ID, False, ID), number, 0)
+    sizes = []
+    for _ in range(2):
+        batch = decode_to_worker(sender.frame_to_send(0) or b"")
+        assert isinstance(batch, Batch)
+        sizes.append(len(batch.operations))
+    assert sizes == [MOST // work(GetPublicKey(ID, False, ID))] * 2
+    assert sender.frame_to_send(0) is None
+    assert sender.collected == 40_000 - sum(sizes)

@@ -1,0 +1,148 @@
+"""Who makes room where there is no place for another connection."""
+
+from collections.abc import Callable
+
+import pytest
+
+from common.client_protocol.requests import PublicKeyRequest, encode
+from common.values import ClientId
+from gateway.connection.capacity import Places
+from gateway.event_loop import EventLoop
+from gateway.settings import Settings
+from tests.gateway.harness import Clock, Gate
+
+KEY = encode(PublicKeyRequest(ClientId(b"a" * 16), ClientId(b"b" * 16)))
+
+
+class Occupant:
+    closed: bool
+    proven_as: bytes | None = None
+
+    def __init__(self, room: set["Occupant"], idle_since: float | None) -> None:
+        self.room, self.idle_since, self.closed = room, idle_since, False
+        room.add(self)
+
+    def break_off(self) -> None:
+        self.closed = True
+        self.room.discard(self)
+
+
+class Scene:
+    """32 places, of which two are kept."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.loop = EventLoop(self.clock)
+        self.room: set[Occupant] = set()
+        self.places = Places(self.loop, Settings(connections=32), self.room)
+
+    def come(self, idle_since: float | None) -> Occupant | None:
+        if not self.places.make_one():
+            return None
+        occupant = Occupant(self.room, idle_since)
+        self.places.taken(occupant)
+        return occupant
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.time += seconds
+        self.loop.turn(0)
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def test_while_there_are_places_nobody_goes(scene: Scene) -> None:
+    occupants = [scene.come(0.0) for _ in range(30)]
+    assert all(one is not None and not one.closed for one in occupants)
+
+
+def test_the_longest_idle_makes_room(scene: Scene) -> None:
+    occupants = [scene.come(float(100 - number)) for number in range(30)]
+    for expected in reversed(occupants):
+        assert scene.come(999.9) is not None
+        assert expected is not None
+        assert expected.closed
+    assert len(scene.room) == 30
+
+
+def test_who_said_something_meanwhile_stays(scene: Scene) -> None:
+    occupants = [scene.come(float(number)) for number in range(30)]
+    scene.come(999.9)
+    assert occupants[0] is not None
+    assert occupants[0].closed
+    assert occupants[1] is not None
+    occupants[1].idle_since = 999.9
+    scene.come(999.9)
+    assert not occupants[1].closed
+    assert occupants[2] is not None
+    assert occupants[2].closed
+
+
+def test_where_nobody_is_idle_a_kept_place_is_for_who_proves_itself(scene: Scene) -> None:
+    for _ in range(30):
+        scene.come(None)
+    honest, villain = scene.come(None), scene.come(None)
+    assert honest is not None
+    assert villain is not None
+    assert scene.come(None) is None, "and then the rest waits"
+    honest.proven_as = b"h" * 16
+    scene.pass_time(4.9)
+    assert not villain.closed
+    scene.pass_time(0.2)
+    assert villain not in scene.room
+    assert honest in scene.room
+    assert scene.come(None) is not None
+    scene.pass_time(5.1)
+    assert len(scene.room) == 31
+
+
+def test_a_kept_place_is_an_ordinary_one_once_there_is_room(scene: Scene) -> None:
+    others = [scene.come(None) for _ in range(30)]
+    late = scene.come(None)
+    assert others[0] is not None
+    others[0].break_off()
+    scene.pass_time(6)
+    assert late is not None
+    assert not late.closed
+
+
+def test_idle_strangers_lock_nobody_out(make_gate: Callable[[Settings], Gate]) -> None:
+    gate = make_gate(Settings(connections=4))
+    gate.turn_until(lambda: gate.link.facts is not None)
+    idle = [gate.peer() for _ in range(4)]
+    gate.turn_until(lambda: len(gate.context.sessions) == 4)
+    gate.pass_time(2)
+    for _ in range(8):
+        newcomer = gate.peer()
+        newcomer.send(KEY)
+        assert newcomer.response()[0] == 2102
+        gate.pass_time(2)
+    assert all(peer.is_ended() for peer in idle)
+    assert len(gate.context.sessions) == 4
+
+
+def test_a_proven_connection_is_never_closed_for_another(make_gate: Callable[[Settings], Gate]) -> None:
+    gate = make_gate(Settings(connections=2))
+    gate.turn_until(lambda: gate.link.facts is not None)
+    proven, idle = gate.peer(), gate.peer()
+    gate.turn_until(lambda: len(gate.context.sessions) == 2)
+    proven.send(KEY)
+    assert proven.response()[0] == 2102
+    assert all(one.idle_since is not None for one in gate.context.sessions)
+    for one in gate.context.sessions:
+        one.proven_as = b"p" * 16
+    gate.pass_time(100, 10.0)
+    waiting = gate.peer()
+    waiting.send(KEY)
+    gate.turns()
+    gate.pass_time(2)
+    assert not proven.is_ended()
+    assert not idle.is_ended()
+    assert not waiting.is_ended()
+    assert waiting.received == b""
+    idle.close()
+    gate.turns()
+    gate.pass_time(1)
+    assert waiting.response()[0] == 2102

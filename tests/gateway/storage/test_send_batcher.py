@@ -1,0 +1,190 @@
+"""Sends of many connections as one operation: who hears what."""
+
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.client_protocol.server_connection import SendRun
+from common.storage_protocol.message_format import pack_frame, walk_frames
+from common.storage_protocol.operations import Done, Outcome, Refused, RefusedFrame, RunStored, StoreRun
+from gateway.storage import send_batcher
+from gateway.storage.send_batcher import OpenRun
+
+
+class Sender:
+    """Notes what it hears: for each message its recipient, and its sequence or its refusal."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[bytes, int | Refused]] = []
+        self.costs: list[int] = []
+        self.broken = False
+        self.divided = 0
+
+    def sends_answered(self, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
+        self.costs.append(cost)
+        for index, recipient in enumerate(recipients):
+            if index in refused:
+                self.heard.append((recipient, refused[index]))
+            else:
+                self.heard.append((recipient, first))
+                first += 1
+
+    def sends_divided(self) -> None:
+        self.divided += 1
+
+    def break_off(self) -> None:
+        self.broken = True
+
+
+def recipient(number: int) -> bytes:
+    return number.to_bytes(16, "little")
+
+
+def run_of(*recipients: int) -> SendRun:
+    return SendRun(
+        b"s" * 16,
+        [recipient(number) for number in recipients],
+        b"".join([pack_frame(b"s" * 16, recipient(number), 3, b"text") for number in recipients]),
+    )
+
+
+def answered(shares: list[int], outcome: Outcome) -> tuple[list[Sender], StoreRun]:
+    """Senders with so many messages each, to recipients 0, 1, 2 …, after `outcome`."""
+    run = OpenRun(proven=False, opened_at=0.0)
+    senders = []
+    at = 0
+    for count in shares:
+        sender = Sender()
+        senders.append(sender)
+        assert run.add(run_of(*range(at, at + count)), False, count, sender)
+        at += count
+    operation = run.complete()
+    run.answered(operation, outcome)
+    return senders, operation
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.data())
+def test_everyone_hears_of_his_own_in_order(shares: list[int], data: st.DataObject) -> None:
+    count = sum(shares)
+    indexes = sorted(data.draw(st.sets(st.integers(0, count - 1))))
+    refused = [RefusedFrame(index, 3, index) for index in indexes]
+    senders, operation = answered(shares, RunStored(100, refused))
+    assert [frame.recipient for frame in walk_frames(operation.frames)] == [recipient(n) for n in range(count)]
+    expected: list[tuple[bytes, int | Refused]] = []
+    sequence = 100
+    for number in range(count):
+        if number in indexes:
+            expected.append((recipient(number), Refused(3, number)))
+        else:
+            expected.append((recipient(number), sequence))
+            sequence += 1
+    assert [heard for sender in senders for heard in sender.heard] == expected
+    assert [sender.costs for sender in senders] == [[share] for share in shares]
+
+
+def test_a_run_that_is_refused_as_a_whole() -> None:
+    senders, _operation = answered([2, 1], Refused(8, 30))
+    assert [[heard[1] for heard in sender.heard] for sender in senders] == [[Refused(8, 30)] * 2, [Refused(8, 30)]]
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Done(),
+        RunStored(1, [RefusedFrame(3, 1)]),
+        RunStored(1, [RefusedFrame(1, 1), RefusedFrame(1, 1)]),
+        RunStored(1, [RefusedFrame(2, 1), RefusedFrame(0, 1)]),
+    ],
+)
+def test_an_outcome_that_does_not_fit_leaves_everyone_without_an_answer(outcome: Outcome) -> None:
+    senders, _operation = answered([2, 1], outcome)
+    assert all(sender.broken and not sender.heard for sender in senders)
+
+
+def test_what_may_not_go_together() -> None:
+    run = OpenRun(proven=True, opened_at=0.0)
+    assert not run.add(run_of(1), False, 1, Sender())
+    large = SendRun(b"s" * 16, [recipient(1)], bytes(send_batcher.LARGEST - 1))
+    assert run.add(large, True, 1, Sender())
+    assert not run.add(run_of(2), True, 1, Sender())
+    assert run.complete() == StoreRun(True, large.frames)
+
+
+def costs(run: OpenRun) -> list[int]:
+    return [cost for _sender, _recipients, cost in run._shares]
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept", "rest"),
+    [(0, [10], [20, 30]), (29, [10], [20, 30]), (30, [10, 20], [30]), (59, [10, 20], [30]), (60, [10, 20, 30], [])],
+)
+def test_a_part_of_a_run_leaves(limit: int, kept: list[int], rest: list[int]) -> None:
+    run = OpenRun(proven=False, opened_at=3.0)
+    senders = [Sender(), Sender(), Sender()]
+    for number, sender in enumerate(senders):
+        run.add(run_of(number), False, 10 * (number + 1), sender)
+    other = run.split(limit, now=8.0)
+    assert costs(run) == kept
+    assert run.cost == sum(kept)
+    parts = [run]
+    if other is None:
+        assert rest == []
+    else:
+        assert costs(other) == rest
+        assert other.cost == sum(rest)
+        assert (run.opened_at, other.opened_at) == (3.0, 8.0)
+        parts.append(other)
+        # What is left takes more, behind what is there.
+        assert other.add(run_of(9), False, 5, senders[0])
+        assert other.cost == sum(rest) + 5
+    first = 100
+    for part in parts:
+        operation = part.complete()
+        count = len(list(walk_frames(operation.frames)))
+        part.answered(operation, RunStored(first, []))
+        first += count
+    heard = [entry for sender in senders for entry in sender.heard]
+    assert sorted(heard)[:3] == [(recipient(number), 100 + number) for number in range(3)]
+
+
+def test_what_may_not_be_larger_counts_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = len(run_of(0).frames)
+    monkeypatch.setattr(send_batcher, "LARGEST", 3 * frames)
+    run = OpenRun(proven=False, opened_at=0.0)
+    for number in range(3):
+        assert run.add(run_of(number), False, 10, Sender())
+    assert not run.add(run_of(3), False, 10, Sender())
+    rest = run.split(20, now=0.0)
+    assert rest is not None
+    assert run.add(run_of(4), False, 10, Sender())
+    assert not run.add(run_of(5), False, 10, Sender())
+    assert rest.add(run_of(6), False, 10, Sender())
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=6).filter(lambda shares: sum(shares) > 1))
+def test_a_run_in_halves_tells_everyone_the_same(shares: list[int]) -> None:
+    run = OpenRun(proven=True, opened_at=0.0)
+    senders = [Sender() for _ in shares]
+    at = 0
+    for sender, share in zip(senders, shares, strict=True):
+        assert run.add(run_of(*range(at, at + share)), True, 10 * share + 1, sender)
+        at += share
+    whole = run.complete()
+    halves = run.halve(whole)
+    assert b"".join([half.operation.frames for half in halves]) == whole.frames
+    assert sum([half.size for half in halves]) == 10 * at + len(shares)
+    counts = [len(list(walk_frames(half.operation.frames))) for half in halves]
+    assert counts == [at - at // 2, at // 2]
+    first = 100
+    for half, count in zip(halves, counts, strict=True):
+        assert half.operation.proven
+        assert half.size == half.waiter.cost
+        half.waiter.answered(half.operation, RunStored(first, []))
+        first += count
+    assert [heard for sender in senders for heard in sender.heard] == [(recipient(n), 100 + n) for n in range(at)]
+    for sender, share in zip(senders, shares, strict=True):
+        assert len(sender.costs) == 1 + sender.divided
+        assert sum(sender.costs) == 10 * share + 1
+    assert sum([sender.divided for sender in senders]) <= 1

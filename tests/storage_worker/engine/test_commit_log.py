@@ -1,0 +1,387 @@
+"""What is true is the database, then the journal: at every moment, and after every end."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from common.storage_protocol.frames import Batch, GreetAgain, Hello, Reply
+from common.storage_protocol.operations import (
+    BeginUpload,
+    Chunk,
+    CommitUpload,
+    FetchPage,
+    MarkProven,
+    Operation,
+    Outcome,
+    Page,
+    Register,
+    Release,
+    Settle,
+    Stored,
+    StoreMessage,
+)
+from storage_worker.engine.sqlite import commit_log
+from storage_worker.engine.sqlite.commit_log import ABSORB_AFTER_MS, WORTH_WAITING_BYTES
+from storage_worker.engine.sqlite.database import PAGE_SIZE, Database
+from storage_worker.engine.sqlite.store_identity import note_end, note_progress
+from tests.storage_worker.office import KEY, Gateway, Office, pieces, the_one
+
+Open = Callable[..., Office]
+ALL = 2**62
+
+
+def waiting(gateway: Gateway, user: bytes) -> list[bytes]:
+    page = gateway.one(FetchPage(user, False, 0, 0, ALL, 2**30))
+    assert isinstance(page, Page)
+    return [piece.content for piece in pieces(page.page)]
+
+
+def in_database(office: Office) -> int:
+    count: int = office.database.row("SELECT coalesce(sum(messages), 0) FROM mail_page")[0]
+    return count
+
+
+def test_a_send_reaches_the_database_later(office: Office, gateway: Gateway) -> None:
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, b"x")
+    assert in_database(office) == 0
+    assert office.desk.has_waiting
+    office.now_ms += ABSORB_AFTER_MS
+    office.desk.tidy(office.now_ms)
+    assert in_database(office) == 1
+    assert not office.desk.has_waiting
+
+
+def test_many_small_messages_reach_it_by_their_number(
+    office: Office, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit_log, "MOST_FRESH_MESSAGES", 10)
+    [alice] = gateway.register("alice")
+    office.absorb()
+    for round_number in (1, 2):
+        gateway.store(alice, alice, *[b""] * 9)
+        office.desk.tidy(office.now_ms)
+        assert in_database(office) == 10 * (round_number - 1)
+        gateway.store(alice, alice, b"")
+        office.desk.tidy(office.now_ms)
+        assert in_database(office) == 10 * round_number
+
+
+def test_mail_that_is_fetched_soon_never_does(office: Office, gateway: Gateway) -> None:
+    [alice] = gateway.register("alice")
+    [sequence] = gateway.store(alice, alice, b"x")
+    gateway.ask(Settle(1, alice, False, sequence, sequence))
+    changes = office.database._connection.total_changes()
+    office.absorb()
+    assert in_database(office) == 0
+    assert office.database._connection.total_changes() - changes <= 4, "the marks, the tally, the slot, the era"
+
+
+def test_a_clock_that_is_set_back_does_not_put_it_off(office: Office, gateway: Gateway) -> None:
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, b"x")
+    office.now_ms -= 1
+    office.desk.tidy(office.now_ms)
+    assert in_database(office) == 1
+
+
+@pytest.mark.parametrize("journal_bytes", [0, 200, 4096])
+def test_a_journal_of_any_size_will_do(open_office: Open, journal_bytes: int) -> None:
+    office = open_office(journal_bytes=journal_bytes)
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    contents = [bytes([n]) * 100 * n for n in range(30)]
+    for content in contents:
+        gateway.store(alice, alice, content)
+    assert waiting(gateway, alice) == contents
+    office.kill()
+    gateway.office = open_office(journal_bytes=journal_bytes)
+    assert waiting(gateway, alice) == contents
+
+
+def test_a_registration_takes_in_what_came_before_it(office: Office, gateway: Gateway) -> None:
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, b"x")
+    gateway.ask(StoreMessage(alice, False, alice, 3, b"y"), Register("bob", KEY))
+    assert in_database(office) == 2
+    assert not office.desk.has_waiting
+
+
+def test_an_old_journal_means_nothing_to_another_database(open_office: Open, tmp_path: Path) -> None:
+    office = open_office()
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, b"x")
+    office.kill()
+    for left in tmp_path.glob("mail.db*"):
+        left.unlink()
+    office = open_office()
+    assert office.handle(Hello(0, b"n" * 16))
+    assert office.database.row("SELECT count(*) FROM user") == (0,)
+    assert office.post_office.highest >= 1, "no sequence is given a second time"
+
+
+def test_a_copy_of_the_folder_at_any_moment_is_a_store(open_office: Open, tmp_path: Path) -> None:
+    office = open_office()
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, b"one")
+    office.absorb()
+    gateway.store(alice, alice, b"two")
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path, copy, ignore=shutil.ignore_patterns("copy"))
+    restored = Office(copy, seed=77)
+    assert waiting(Gateway(restored), alice) == [b"one", b"two"]
+    restored.kill()
+
+
+def test_a_start_without_room_keeps_the_journal(
+    open_office: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    office = open_office()
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    contents = [bytes([n]) * 4000 for n in range(100)]
+    gateway.store(alice, alice, *contents)
+    office.kill()
+    pages = pages_of(tmp_path / "mail.db")
+    for _ in range(2):
+        office = gateway.office = open_office(size_limit=(pages + 5) * PAGE_SIZE)
+        assert "the journal can't be taken in, it is kept" in caplog.text
+        assert in_database(office) == 0
+        office.kill()
+    gateway.office = office = open_office()
+    assert in_database(office) == 100
+    assert waiting(gateway, alice) == contents
+
+
+def pages_of(path: Path) -> int:
+    """Pages of a database as it is, looked at without taking anything in."""
+    database = Database(path, beside=True)
+    [pages] = database.row("PRAGMA page_count")
+    database.close()
+    assert isinstance(pages, int)
+    return pages
+
+
+def test_idle_batches_leave_the_last_room_to_others(open_office: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    office = open_office(journal_bytes=1000)
+    gateway, other = Gateway(office), Gateway(office, slot=1)
+    ledger = office.post_office.ledger
+    ledger.is_stuck = True
+    monkeypatch.setattr(ledger, "is_due", lambda _now_ms: False)
+    while office.journal.used * 8 < office.journal.capacity * 7:
+        gateway.ask(Release(1))
+    used = office.journal.used
+    for _ in range(50):
+        gateway.ask(Release(1))
+    assert office.journal.used == used
+    refused = StoreMessage(bytes(16), False, bytes(16), 3, b"x")
+    batches = [gateway.next_batch(refused), gateway.next_batch(Release(1)), other.next_batch(refused)]
+    batches.append(other.next_batch(Release(1)))
+    firsts = [office.handle(batch) for batch in batches]
+    office.post_office.roll_back()
+    assert [office.handle(batch) for batch in batches] == firsts, "this process knows what it did not record"
+    office.kill()
+    later = gateway.office = open_office(journal_bytes=1000)
+    answers = later.handle(gateway.next_batch(Release(1)))
+    assert the_one(GreetAgain, answers) == GreetAgain(0, gateway.epoch, gateway.number)
+
+
+@pytest.mark.parametrize("way", ["with a record", "with a transaction"])
+def test_what_was_not_recorded_is_recorded_once(open_office: Open, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    office = open_office(journal_bytes=4000)
+    gateway = Gateway(office)
+    alice, bob = gateway.register("alice", "bob")
+    ledger = office.post_office.ledger
+    ledger.is_stuck = True
+    monkeypatch.setattr(ledger, "is_due", lambda _now_ms: False)
+    batches: list[Batch] = []
+    firsts: list[list[Outcome]] = []
+
+    def ask(*operations: Operation) -> None:
+        batches.append(gateway.next_batch(*operations))
+        firsts.append(gateway.send(batches[-1]))
+
+    def last_two_again() -> list[list[Outcome]]:
+        return [gateway.send(batch) for batch in batches[-2:]]
+
+    while office.journal.used * 8 < office.journal.capacity * 7:
+        ask(Release(1))
+    used = office.journal.used
+    ask(Release(1), Release(2))
+    assert office.journal.used == used
+    if way == "with a record":
+        ask(MarkProven(alice))
+        assert office.journal.used > used
+    else:
+        office.absorb()
+        office.post_office.roll_back()
+    assert last_two_again() == firsts[-2:]
+    ask(MarkProven(bob))
+    ask(Release(1))
+    office.post_office.roll_back()
+    assert last_two_again() == firsts[-2:]
+    office.kill()
+    gateway.office = open_office(journal_bytes=4000)
+    assert gateway.send(batches[-2]) == firsts[-2], "the last one that changed something"
+
+
+def test_a_resend_after_a_restart_is_answered_from_the_journal(open_office: Open) -> None:
+    office = open_office()
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    batch = gateway.next_batch(StoreMessage(alice, False, alice, 3, b"x"))
+    [answer] = office.handle(batch)
+    assert isinstance(answer, Reply)
+    office.kill()
+    later = gateway.office = open_office()
+    [again] = later.handle(batch)
+    assert isinstance(again, Reply)
+    assert again.outcomes == answer.outcomes
+    assert waiting(gateway, alice) == [b"x"]
+
+
+def database_files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in (folder / "mail.db", folder / "mail.db-wal")}
+
+
+def test_a_database_that_forgets_what_was_not_synced_has_it_from_the_journal(open_office: Open, tmp_path: Path) -> None:
+    office = open_office()
+    office.post_office.ledger.synced_bytes = 0
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    first, _second = gateway.store(alice, alice, b"one", b"two")
+    before = database_files(tmp_path)
+    office.absorb()
+    assert not office.database.lasting
+    assert in_database(office) == 2
+    gateway.store(alice, alice, b"three")
+    gateway.ask(Settle(1, alice, False, first, first))
+    facts = office.facts
+    office.kill()
+    for path, content in before.items():
+        path.write_bytes(content)
+    (tmp_path / "mail.db-shm").unlink(missing_ok=True)
+    office = gateway.office = open_office()
+    assert waiting(gateway, alice) == [b"two", b"three"]
+    assert office.facts.generation == facts.generation
+    assert office.database.lasting
+    assert gateway.store(alice, alice, b"four") > [3]
+
+
+def test_both_eras_stay_until_a_synced_transaction_has_them(open_office: Open, tmp_path: Path) -> None:
+    office = open_office()
+    office.post_office.ledger.synced_bytes = 0
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    contents = [bytes([n]) * 4000 for n in range(100)]
+    gateway.store(alice, alice, *contents)
+    before = database_files(tmp_path)
+    office.absorb()
+    gateway.store(alice, alice, b"behind the link")
+    office.kill()
+    for path, content in before.items():
+        path.write_bytes(content)
+    (tmp_path / "mail.db-shm").unlink(missing_ok=True)
+    office = gateway.office = open_office(size_limit=(pages_of(tmp_path / "mail.db") + 5) * PAGE_SIZE)
+    assert in_database(office) == 0, "there is no room to take them in"
+    office.post_office.ledger.synced_bytes = 0
+    office.database.execute("PRAGMA max_page_count = 100000")
+    office.absorb()
+    assert office.database.lasting, "a third era would go over the first"
+    assert waiting(gateway, alice) == [*contents, b"behind the link"]
+
+
+def test_where_files_go_it_is_synced(office: Office, gateway: Gateway) -> None:
+    office.post_office.ledger.synced_bytes = 0
+    [alice] = gateway.register("alice")
+    steps = (BeginUpload(1, alice, False, alice, 3, 9), Chunk(1, b"in a file"), CommitUpload(1))
+    assert isinstance(gateway.ask(*steps)[-1], Stored)
+    office.absorb()
+    office.database.make_lasting()
+    gateway.ask(Settle(1, alice, False, 0, ALL), StoreMessage(alice, False, alice, 3, b"x"))
+    office.desk.tidy(office.now_ms)
+    assert office.database.lasting
+    assert office.bodies_folder.sizes() == {}
+
+
+def test_a_worker_that_dies_before_the_checkpoint(open_office: Open) -> None:
+    office = open_office()
+    office.post_office.ledger.synced_bytes = 0
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    for content in (b"one", b"two"):
+        gateway.store(alice, alice, content)
+        office.absorb()
+    gateway.store(alice, alice, b"three")
+    office.kill()
+    gateway.office = open_office()
+    assert waiting(gateway, alice) == [b"one", b"two", b"three"]
+
+
+def test_what_a_start_finds_in_the_journal_is_synced(open_office: Open) -> None:
+    office = open_office(journal_bytes=16 * 1024 * 1024)
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, *[b"x" * 50_000] * 25)
+    assert office.post_office._queue.fresh_bytes > WORTH_WAITING_BYTES
+    office.kill()
+    office = open_office(journal_bytes=16 * 1024 * 1024)
+    assert in_database(office) == 25
+    assert office.database.lasting, "what can be read after a failed sync need not be on disk"
+
+
+def test_the_journal_keeps_one_era_at_the_most(office: Office, gateway: Gateway) -> None:
+    office.post_office.ledger.synced_bytes = 0
+    [alice] = gateway.register("alice")
+    lasting = []
+    for _ in range(4):
+        gateway.store(alice, alice, b"x")
+        office.absorb()
+        lasting.append(office.database.lasting)
+    assert lasting == [False, True, False, True]
+    gateway.store(alice, alice, b"x")
+    office.absorb()
+    office.database.checkpoint()
+    gateway.store(alice, alice, b"x")
+    office.absorb()
+    assert not office.database.lasting, "a checkpoint made the one before last"
+
+
+def test_what_is_in_no_journal_is_synced(open_office: Open) -> None:
+    office = open_office(journal_bytes=400)
+    office.post_office.ledger.synced_bytes = 0
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    for number in range(10):
+        gateway.store(alice, alice, bytes([number]) * 300)
+        assert office.database.lasting
+
+
+def test_little_mail_is_synced_at_once(open_office: Open) -> None:
+    office = open_office(journal_bytes=16 * 1024 * 1024)
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    gateway.store(alice, alice, b"x" * 100_000)
+    office.absorb()
+    assert office.database.lasting
+    for _ in range(12):
+        gateway.store(alice, alice, b"x" * 100_000)
+    office.absorb()
+    assert not office.database.lasting
+
+
+def test_what_identifies_the_store_is_never_noted_ahead_of_the_disk(office: Office, gateway: Gateway) -> None:
+    office.post_office.ledger.synced_bytes = 0
+    [alice] = gateway.register("alice")
+    for note in (note_progress, note_end):
+        gateway.store(alice, alice, b"x")
+        office.absorb()
+        assert not office.database.lasting
+        pages = office.database._wal_pages
+        note(office.database, office.file)
+        assert office.database._wal_pages > pages, "a transaction that writes nothing syncs nothing"
+        assert office.database.lasting

@@ -1,0 +1,312 @@
+"""What is altered is refused and named, and everything else goes on."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.errors import StoreDamaged, StoreUnusable
+from common.storage_protocol.message_format import SEND_FRAME
+from common.storage_protocol.operations import (
+    NO_MAIL,
+    BeginUpload,
+    Chunk,
+    CommitUpload,
+    FetchAfter,
+    Fetched,
+    FetchWaiting,
+    GetProofKey,
+    GetPublicKey,
+    Leased,
+    ListUsers,
+    MarkProven,
+    Operation,
+    Outcome,
+    Refused,
+    Register,
+    RunStored,
+    Settle,
+    Stored,
+    StoreMessage,
+    StoreRun,
+)
+from common.values import RefusalReason
+from storage_worker import admin
+from storage_worker.engine.sqlite.database import PAGE_SIZE
+from tests.storage_worker.office import KEY, Gateway, Office, pieces
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    office = Office(tmp_path)
+    yield office
+    office.kill()
+
+
+class Lives:
+    """Two mailboxes with mail in the database: `bad`, whose page is altered by a test, and `good`."""
+
+    def __init__(self, office: Office) -> None:
+        self.office = office
+        self.gateway = Gateway(office)
+        self.sender, self.bad, self.good = self.gateway.register("sender", "bad box", "good box")
+        self.sequences = self.gateway.store(self.sender, self.bad, b"first" * 9, b"second" * 9)
+        self.gateway.store(self.sender, self.good, b"fine")
+        office.absorb()
+        self.row: int = office.database.row("SELECT row FROM mail_page WHERE first = ?", (self.sequences[0],))[0]
+
+    def alter(self, column: str, value: str) -> None:
+        list(self.office.database.execute(f"UPDATE mail_page SET {column} = {value} WHERE row = {self.row}"))
+
+    def fetch(self, who: bytes) -> Outcome:
+        return self.gateway.one(FetchWaiting(next(self.gateway.leases), who, False, 10**6, 0, 10**6))
+
+
+def reason(outcome: Outcome) -> RefusalReason:
+    assert isinstance(outcome, Refused), outcome
+    return RefusalReason(outcome.reason)
+
+
+FLIPPED = "CAST(substr(entries, 1, 60) || x'00' || substr(entries, 62) AS BLOB)"
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("entries", FLIPPED), ("entries", "substr(entries, 1, 20)"), ("checksum", "checksum + 1"), ("messages", "3")],
+)
+def test_an_altered_page_is_refused_and_named_and_the_rest_goes_on(
+    office: Office, tmp_path: Path, column: str, value: str, caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    lives = Lives(office)
+    lives.alter(column, value)
+    for _ in range(2):
+        assert reason(lives.fetch(lives.bad)) is RefusalReason.DAMAGED
+        fetch = FetchAfter(lives.bad, True, 0, 10**6, 0, 10**6, False)
+        assert reason(lives.gateway.one(fetch)) is RefusalReason.DAMAGED
+    assert f"page {lives.row} of the mailbox of 'bad box' ({lives.bad.hex().upper()}) is altered" in caplog.text
+    leased = lives.fetch(lives.good)
+    assert isinstance(leased, Leased)
+    assert [piece.content for piece in pieces(leased.page)] == [b"fine"]
+    # New mail comes in, also for that mailbox, and goes to the database.
+    lives.gateway.store(lives.sender, lives.bad, b"behind it")
+    office.absorb()
+    assert admin.main(["--data-folder", str(tmp_path), "check"]) == 1
+    said = capsys.readouterr().out
+    assert f"page {lives.row} of the mailbox of 'bad box'" in said
+    assert "good box" not in said
+
+
+def test_a_part_of_an_altered_page_can_be_deleted_and_taken_in(office: Office, tmp_path: Path) -> None:
+    lives = Lives(office)
+    lives.alter("entries", FLIPPED)
+    lives.gateway.ask(Settle(1, lives.bad, False, lives.sequences[0], lives.sequences[0]))
+    office.absorb()
+    office.kill()
+    again = Office(tmp_path)
+    gateway = Gateway(again, incarnation=b"i" * 16)
+    assert isinstance(gateway.one(FetchWaiting(1, lives.bad, False, 10**6, 0, 10**6)), Refused)
+    assert isinstance(gateway.one(FetchWaiting(2, lives.good, False, 10**6, 0, 10**6)), Leased)
+    again.kill()
+
+
+def test_what_lies_before_an_altered_page_is_handed_out(office: Office) -> None:
+    lives = Lives(office)
+    lives.gateway.store(lives.sender, lives.bad, b"behind")
+    office.absorb()
+    lives.row += 2
+    lives.alter("checksum", "1")
+    assert isinstance(lives.fetch(lives.bad), Refused), "it is not known yet"
+    leased = lives.fetch(lives.bad)
+    assert isinstance(leased, Leased)
+    assert [piece.content for piece in pieces(leased.page)] == [b"first" * 9, b"second" * 9]
+
+
+def test_altered_pages_are_dropped_on_request(
+    office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lives = Lives(office)
+    assert admin.main(["--data-folder", str(tmp_path), "check"]) == 0
+    lives.alter("entries", FLIPPED)
+    office.close()
+    assert admin.main(["--data-folder", str(tmp_path), "check"]) == 1
+    assert admin.main(["--data-folder", str(tmp_path), "check", "--drop"]) == 0
+    assert "Nothing is altered." in capsys.readouterr().out
+    again = Office(tmp_path)
+    gateway = Gateway(again, incarnation=b"i" * 16)
+    assert gateway.one(FetchWaiting(1, lives.bad, False, 10**6, 0, 10**6)) == Leased(0, 0, 0, 0, NO_MAIL)
+    again.kill()
+
+
+def test_an_altered_content_is_refused_and_named(
+    office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lives = Lives(office)
+    content = b"large " * 50_000
+    lives.gateway.ask(BeginUpload(1, lives.sender, False, lives.good, 3, len(content)), Chunk(1, content))
+    lives.gateway.ask(CommitUpload(1))
+    stored = lives.gateway.one(CommitUpload(1))
+    assert not isinstance(stored, Stored), "it was stored by the first"
+    office.absorb()
+    [path] = (tmp_path / "bodies").iterdir()
+    assert admin.main(["--data-folder", str(tmp_path), "check"]) == 0
+    damaged = bytearray(path.read_bytes())
+    damaged[200_000] ^= 1
+    path.write_bytes(damaged)
+    assert admin.main(["--data-folder", str(tmp_path), "check"]) == 1
+    said = capsys.readouterr().out
+    assert f"bodies/{path.name} is altered" in said
+    assert "in the mailbox of 'good box'" in said
+    assert reason(lives.fetch(lives.good)) is RefusalReason.DAMAGED
+    assert isinstance(lives.fetch(lives.bad), Leased)
+    office.close()
+    assert admin.main(["--data-folder", str(tmp_path), "check", "--drop"]) == 0
+    again = Office(tmp_path, seed=10**6)
+    leased = Gateway(again, incarnation=b"i" * 16).one(FetchWaiting(1, lives.good, False, 10**6, 0, 10**6))
+    assert isinstance(leased, Leased)
+    assert [piece.content for piece in pieces(leased.page)] == [b"fine"]
+    again.kill()
+
+
+def flip_pages(path: Path, pages: list[int]) -> None:
+    """A bit in the middle of what each of these pages holds."""
+    content = bytearray(path.read_bytes())
+    for page in pages:
+        end = page * PAGE_SIZE
+        used = len(bytes(content[end - PAGE_SIZE : end - 8]).rstrip(b"\0")) or 1
+        content[end - PAGE_SIZE + used - 1] ^= 1
+    path.write_bytes(content)
+
+
+def pages_of(office: Office, name: str) -> list[int]:
+    return [page for (page,) in office.database.execute("SELECT pageno FROM dbstat WHERE name = ?", (name,))]
+
+
+TABLES = (
+    "user", "sqlite_autoindex_user_1", "sqlite_autoindex_user_2", "mail_page", "page_of_mailbox", "page_of_body",
+    "sent_token", "token_of_sender", "newest_of_sender", "slot", "store", "ballast",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("of", TABLES)
+def test_whatever_table_or_index_is_damaged_nothing_wrong_is_answered(
+    tmp_path: Path, of: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    office = Office(tmp_path)
+    gateway = Gateway(office)
+    alice, bob = gateway.register("alice", "bob")
+    tokens = [b"t" * 15 + bytes([n]) for n in range(3)]
+    for token in tokens:
+        gateway.one(StoreMessage(alice, True, bob, 3, b"small", token))
+    gateway.ask(BeginUpload(1, alice, False, bob, 3, 5), Chunk(1, b"large"))
+    gateway.ask(CommitUpload(1))
+    office.absorb()
+    pages = pages_of(office, of)
+    assert pages
+    office.close()
+    flip_pages(tmp_path / "mail.db", pages)
+    try:
+        office = Office(tmp_path, seed=10**6)
+    except (StoreDamaged, StoreUnusable) as error:
+        # The worker ends with 78.
+        assert "mail.db is damaged" in str(error)
+        return
+    # Greeting needs the slot's row, which was read at the start.
+    gateway = Gateway(office, incarnation=b"i" * 16)
+    frame = SEND_FRAME.pack(alice, bob, 3, 1) + b"x"
+    fetch = FetchAfter(bob, True, 0, 10**6, 0, 10**6, False)
+    operations: list[Operation] = [
+        ListUsers(alice, True),
+        GetPublicKey(alice, True, bob),
+        GetProofKey(alice),
+        Register("alice", KEY),
+        Register("carol", KEY),
+        StoreMessage(alice, True, bob, 3, b"small", tokens[1]),
+        StoreMessage(alice, True, bob, 3, b"new", b"n" * 16),
+        StoreRun(True, frame),
+        BeginUpload(7, alice, True, bob, 3, 5),
+        Chunk(7, b"large"),
+        CommitUpload(7),
+        fetch,
+        FetchWaiting(9, bob, False, 10**6, 0, 10**6),
+        Settle(9, bob, False, 1, 2),
+        MarkProven(alice),
+    ]
+    for batch in ([operation] for operation in operations):
+        for outcome in gateway.ask(*batch):
+            refusals = [outcome] if isinstance(outcome, Refused) else []
+            refusals += [Refused(one.reason) for one in outcome.refused] if isinstance(outcome, RunStored) else []
+            for refusal in refusals:
+                assert refusal.reason in {RefusalReason.DAMAGED, RefusalReason.NAME_TAKEN}, (batch, refusal)
+                assert refusal.reason == RefusalReason.DAMAGED or batch == [Register("alice", KEY)]
+            if batch[0] == fetch and isinstance(outcome, Fetched) and outcome.count:
+                assert [piece.content for piece in pieces(outcome.page)][:3] == [b"small"] * 3
+            if isinstance(outcome, Stored) and batch == [StoreMessage(alice, True, bob, 3, b"small", tokens[1])]:
+                assert outcome.sequence == 2
+    # All in one turn, with what writes to tables, and once more.
+    for _ in range(2):
+        gateway.ask(*operations)
+        office.now_ms += 10_000
+        office.handle()
+    office.close()
+    assert "mail.db is damaged" in caplog.text or "is altered" in caplog.text
+
+
+def test_pages_of_mail_beside_a_damaged_one_are_saved(
+    office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lives = Lives(office)
+    pages = pages_of(office, "mail_page")
+    office.close()
+    # Rows of both mailboxes lie in one page of the file; the bit is in the last one that was written there.
+    [page] = pages
+    flip_pages(tmp_path / "mail.db", [page])
+    assert admin.main(["--data-folder", str(tmp_path), "check"]) == 1
+    assert "'good box'" in capsys.readouterr().out
+    assert admin.main(["--data-folder", str(tmp_path), "check", "--drop"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("written anew: page ") + said.count("dropped: page ") == 2
+    assert "written anew: page " in said
+    again = Office(tmp_path, seed=10**6)
+    gateway = Gateway(again, incarnation=b"i" * 16)
+    found = []
+    for number, who in enumerate((lives.bad, lives.good), start=1):
+        leased = gateway.one(FetchWaiting(number, who, False, 10**6, 0, 10**6))
+        assert isinstance(leased, Leased)
+        found += [piece.content for piece in pieces(leased.page)]
+    assert found in ([b"first" * 9, b"second" * 9], [b"fine"], [b"first" * 9, b"second" * 9, b"fine"])
+    again.kill()
+
+
+def test_a_check_beside_a_running_worker_finds_nothing_and_holds_nothing_up(office: Office, tmp_path: Path) -> None:
+    gateway = Gateway(office)
+    alice, bob = gateway.register("alice", "bob")
+    codes: list[int] = []
+    said: list[str] = []
+    ended = threading.Event()
+
+    def check() -> None:
+        try:
+            codes.extend(admin.check(tmp_path, said.append) for _ in range(5))
+        finally:
+            ended.set()
+
+    thread = threading.Thread(target=check)
+    thread.start()
+    sent = received = 0
+    ack = 0
+    while not ended.is_set() or sent < 50:
+        sent += len(gateway.store(alice, bob, *[b"letter %d" % number * 50 for number in range(sent, sent + 5)]))
+        gateway.ask(BeginUpload(sent, alice, False, alice, 3, 5), Chunk(sent, b"large"), CommitUpload(sent))
+        gateway.ask(CommitUpload(sent))
+        office.absorb()
+        fetched = gateway.one(FetchAfter(bob, True, ack, 10**6, 0, 10**6, False))
+        assert isinstance(fetched, Fetched)
+        contents = [piece.content for piece in pieces(fetched.page)]
+        assert contents == [b"letter %d" % number * 50 for number in range(received, received + len(contents))]
+        received, ack = received + len(contents), fetched.last
+        gateway.ask(Settle(1, alice, False, 0, office.post_office.highest))
+    thread.join()
+    assert received == sent
+    assert codes == [0] * 5, said

@@ -1,0 +1,14 @@
+"""The data folder: its lock, and names that last."""
+
+from pathlib import Path
+
+import pytest
+
+from common.errors import StoreFailed
+from storage_worker.engine.sqlite.folder import sync_folder
+
+
+def test_sync_folder(tmp_path: Path) -> None:
+    sync_folder(tmp_path)
+    with pytest.raises(StoreFailed, match="can't be synced"):
+        sync_folder(tmp_path / "missing")

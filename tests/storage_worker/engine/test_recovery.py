@@ -1,0 +1,111 @@
+"""A journal that is damaged: the start refuses, and the recovery goes on with what is whole."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.errors import JournalDamaged
+from common.fail_points import VARIABLE, FailPoint
+from common.storage_protocol.operations import FetchWaiting, Leased
+from storage_worker import admin
+from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
+from tests.storage_worker.office import Gateway, Office, pieces
+from tests.storage_worker.worker_process import ROOT
+from torture.patience import HANG_SECONDS
+
+RECOVERY = [point for point in FailPoint if point.startswith("recovery")]
+
+
+def recover(folder: Path, **environment: str) -> int:
+    """The command as a process; its exit code."""
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "storage_worker.admin", "--data-folder", str(folder), "recover-journal"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        check=False,
+        capture_output=True,
+        timeout=HANG_SECONDS,
+    ).returncode
+
+
+@pytest.mark.parametrize("point", [f"{point}:{number}" for point in RECOVERY for number in (1, 2)])
+def test_killed_at_any_place_it_loses_nothing_and_can_be_run_again(tmp_path: Path, point: str) -> None:
+    if point.endswith(":2") and not point.startswith(FailPoint.RECOVERY_KEPT):
+        pytest.skip("it is passed once")
+    office = Office(tmp_path)
+    gateway = Gateway(office)
+    alice, bob = gateway.register("alice", "bob")
+    generation = office.facts.generation
+    ends = []
+    for number in range(6):
+        gateway.store(alice, bob, b"message %d" % number)
+        ends.append(office.journal.used)
+    office.kill()
+    [name] = [name for name in JOURNAL_NAMES if (tmp_path / name).read_bytes().strip(b"\0")]
+    path = tmp_path / name
+    content = bytearray(path.read_bytes())
+    content[(ends[1] + ends[2]) // 2] ^= 4
+    path.write_bytes(content)
+    assert recover(tmp_path, **{VARIABLE: point}) == -signal.SIGKILL
+    taken_in = not point.startswith((FailPoint.RECOVERY_KEPT, FailPoint.RECOVERY_GENERATION, FailPoint.RECOVERY_OPENED))
+    if not taken_in:
+        # Until all that is whole is in the database a start refuses, so that nobody goes on without it.
+        with pytest.raises(JournalDamaged):
+            Office(tmp_path)
+    assert recover(tmp_path) == 0
+    copies = [kept.read_bytes() for kept in tmp_path.glob(f"{name}.damaged-*")]
+    assert bytes(content) in copies
+    assert not [*tmp_path.glob("*.new")]
+    office = Office(tmp_path)
+    assert office.facts.generation > generation
+    leased = Gateway(office, incarnation=b"i" * 16).one(FetchWaiting(1, bob, False, 10**6, 0, 10**6))
+    assert isinstance(leased, Leased)
+    assert [piece.content for piece in pieces(leased.page)] == [b"message %d" % number for number in (0, 1, 3, 4, 5)]
+    office.kill()
+
+
+def test_senders_are_told_also_where_it_is_killed_behind_its_work_and_not_run_again(tmp_path: Path) -> None:
+    office = Office(tmp_path)
+    gateway = Gateway(office)
+    [alice] = gateway.register("alice")
+    generation = office.facts.generation
+    gateway.store(alice, alice, b"mail")
+    office.kill()
+    assert recover(tmp_path, **{VARIABLE: f"{FailPoint.RECOVERY_TAKEN_IN}:1"}) == -signal.SIGKILL
+    office = Office(tmp_path)
+    assert office.facts.generation > generation
+    office.kill()
+
+
+def test_what_is_whole_is_recovered_and_the_files_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    office = Office(tmp_path)
+    gateway = Gateway(office)
+    alice, bob = gateway.register("alice", "bob")
+    generation = office.facts.generation
+    ends = []
+    for number in range(6):
+        gateway.store(alice, bob, b"message %d" % number)
+        ends.append(office.journal.used)
+    office.kill()
+    [name] = [name for name in JOURNAL_NAMES if (tmp_path / name).read_bytes().strip(b"\0")]
+    path = tmp_path / name
+    content = bytearray(path.read_bytes())
+    content[(ends[1] + ends[2]) // 2] ^= 4
+    path.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(JournalDamaged, match="recover-journal"):
+            Office(tmp_path)
+        assert path.read_bytes() == bytes(content)
+    assert admin.main(["--data-folder", str(tmp_path), "recover-journal"]) == 0
+    said = capsys.readouterr().out
+    assert "gaps: 1." in said
+    assert [kept.read_bytes() for kept in tmp_path.glob(f"{name}.damaged-*")] == [bytes(content)]
+    office = Office(tmp_path)
+    assert office.facts.generation > generation
+    leased = Gateway(office, incarnation=b"i" * 16).one(FetchWaiting(1, bob, False, 10**6, 0, 10**6))
+    assert isinstance(leased, Leased)
+    assert [piece.content for piece in pieces(leased.page)] == [b"message %d" % number for number in (0, 1, 3, 4, 5)]
+    office.kill()

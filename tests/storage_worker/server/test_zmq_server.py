@@ -1,0 +1,200 @@
+"""The loop around the socket, with real ZeroMQ over ipc and no thread: turns are taken by hand."""
+
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from common.data_folder import link_endpoint
+from common.errors import SettingRejected
+from common.storage_protocol.frames import Arrived, Batch, Hello, Reply, ToGateway, Welcome, encode_batch, encode_hello
+from common.storage_protocol.operations import FetchAfter, Register, Registered, StoreMessage
+from storage_worker.server import zmq_server as service_module
+from storage_worker.server.batch_processor import Answer, Desk, Letter
+from storage_worker.server.zmq_server import Service
+from tests.storage_worker.fake_gateway import FakeGateway
+from tests.storage_worker.office import KEY, Office
+
+ME = b"i" * 16
+
+
+class Station:
+    """A service and its gateway in one process.
+
+    `turn` waits until something came and serves it: right where one frame was sent. How many turns several frames
+    take is ZeroMQ's affair; `answer` takes as many as they need.
+    """
+
+    def __init__(self, office: Office, folder: Path) -> None:
+        self.turns = 0
+        self.service = Service(office.desk, link_endpoint(folder), lambda: office.now_ms, self._count, self._waits)
+        self.gateway = FakeGateway(folder)
+
+    def _count(self) -> None:
+        self.turns += 1
+
+    def _waits(self) -> bool:
+        return False
+
+    def turn(self) -> None:
+        assert self.service._socket.poll(20_000), "nothing came"
+        self.service.turn()
+
+    def answer(self) -> ToGateway:
+        """The next message to the gateway, with all the turns that it takes."""
+        poller = zmq.Poller()
+        poller.register(self.service._socket, zmq.POLLIN)
+        poller.register(self.gateway.socket, zmq.POLLIN)
+        while not self.gateway.socket.poll(0):
+            ready = dict(poller.poll(20_000))
+            assert ready, "nothing came"
+            if self.service._socket in ready:
+                self.service.turn()
+        return self.gateway.receive()
+
+
+@pytest.fixture
+def station(office: Office, tmp_path: Path) -> Iterator[Station]:
+    station = Station(office, tmp_path)
+    with station.gateway:
+        yield station
+        station.service.close()
+
+
+def greet(station: Station) -> Welcome:
+    station.gateway.send(encode_hello(Hello(0, ME)))
+    welcome = station.answer()
+    assert isinstance(welcome, Welcome)
+    station.gateway.epoch = welcome.epoch
+    return welcome
+
+
+def test_turns_though_nothing_comes_while_something_waits(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "TIDY_EVERY_MS", 1)
+    inside, outside = socket.socketpair()
+    left = [1, 2, 3]
+
+    def after_turn() -> None:
+        left.pop()
+        if not left:
+            outside.send(b"x")
+
+    served = Service(office.desk, link_endpoint(tmp_path), lambda: office.now_ms, after_turn, lambda: bool(left))
+    served.serve(inside.fileno())
+    assert not left
+    served.close()
+    inside.close()
+    outside.close()
+
+
+def test_greeting_and_batches(station: Station) -> None:
+    assert greet(station).incarnation == ME
+    station.gateway.send(station.gateway.batch(Register("alice", KEY)))
+    station.turn()
+    [outcome] = station.gateway.reply().outcomes
+    assert isinstance(outcome, Registered)
+    assert station.turns == 2
+
+
+def test_the_hint_follows_the_reply(station: Station) -> None:
+    greet(station)
+    station.gateway.send(station.gateway.batch(Register("alice", KEY)))
+    station.turn()
+    [outcome] = station.gateway.reply().outcomes
+    assert isinstance(outcome, Registered)
+    alice = outcome.client_id
+    frame = station.gateway.batch(
+        FetchAfter(alice, True, 0, 100, 54, 100, True), StoreMessage(alice, True, alice, 3, b"x")
+    )
+    station.gateway.send(frame)
+    station.turn()
+    assert isinstance(station.gateway.receive(), Reply)
+    assert station.gateway.receive() == Arrived(0, 1, 1, [alice])
+
+
+def test_a_drain_takes_what_is_there_within_bounds(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    greet(station)
+    drains: list[int] = []
+    handle = Desk.handle
+
+    def counted(desk: Desk, letters: list[Letter], now_ms: int) -> list[Answer]:
+        drains.append(len(letters))
+        return handle(desk, letters, now_ms)
+
+    monkeypatch.setattr(Desk, "handle", counted)
+    monkeypatch.setattr(service_module, "LETTERS_PER_DRAIN", 3)
+    for number in range(5):
+        station.gateway.send(station.gateway.batch(Register(f"user{number}", KEY)))
+    while sum(drains) < 5:
+        station.turn()
+    assert max(drains) <= 3
+    monkeypatch.setattr(service_module, "BYTES_PER_DRAIN", 1)
+    drains.clear()
+    for number in range(2):
+        station.gateway.send(station.gateway.batch(Register(f"other{number}", KEY)))
+    while sum(drains) < 2:
+        station.turn()
+    assert drains == [1, 1]
+
+
+def test_frames_that_make_no_sense_are_dropped(station: Station, caplog: pytest.LogCaptureFixture) -> None:
+    nonsense = [
+        [b""],
+        [b"x"],
+        [b"\x02\x02" + bytes(18)],
+        [encode_hello(Hello(0, ME)), b"second part"],
+        [bytes(range(99))],
+    ]
+    for frames in nonsense:
+        station.gateway.send(*frames)
+    greet(station)
+    assert len([record for record in caplog.records if "makes no sense" in record.getMessage()]) == len(nonsense)
+
+
+def test_an_answer_to_nobody_is_dropped(office: Office, station: Station, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    greet(station)
+    frame = station.gateway.batch(Register("alice", KEY))
+    station.gateway.send(frame)
+    assert station.service._socket.poll(20_000)
+    letters = station.service._drain()
+    [answer] = office.answers(letters)
+    station.service._send(answer._replace(peer=b"nobody"))
+    assert any("could not be delivered" in record.getMessage() for record in caplog.records)
+    station.gateway.send(frame)
+    station.turn()
+    assert isinstance(station.gateway.reply(), Reply)
+
+
+def test_serves_until_it_is_woken(station: Station) -> None:
+    greet(station)
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        # What is there with the request to end is left to the next worker; the gateway sends it again.
+        station.gateway.send(encode_batch(Batch(0, 1, 1, [])))
+        monitor: Callable[[], None] = station.service._after_turn
+
+        def wake() -> None:
+            monitor()
+            writer.send(b"\0")
+
+        station.service._after_turn = wake
+        station.service.serve(reader.fileno())
+    assert isinstance(station.gateway.receive(), Reply)
+
+
+def test_an_endpoint_that_cannot_be_bound(office: Office, tmp_path: Path) -> None:
+    with pytest.raises(SettingRejected, match="can't be bound"):
+        Service(office.desk, f"ipc://{tmp_path}/missing/folder/sock", lambda: 0, lambda: None, lambda: False)
+
+
+def test_the_gateway_side_is_silent_without_a_worker(tmp_path: Path) -> None:
+    with FakeGateway(tmp_path) as gateway:
+        gateway.send(encode_hello(Hello(0, ME)))
+        assert gateway.is_silent(10)
+    assert zmq.zmq_version_info() >= (4, 3)
