@@ -1,4 +1,5 @@
-"""How an installed package has one import name: the project's folders become subpackages of `messageu`.
+"""How an installed package has one import name: the project's folders become subpackages of
+`messageu`.
 
 In a checkout `client`, `common`, `gateway` and `storage_worker` are packages of their own. In the
 wheel they lie inside `messageu`, and every import of one of them is written anew to say so; nothing
@@ -26,7 +27,9 @@ PROGRAMS: Final = {
 
 
 class ImportUnknown(Exception):
-    """An import of a form that can't be written anew, such as `import client` without a name for it."""
+    """An import of a form that can't be written anew, such as `import client` without a
+    name for it.
+    """
 
 
 def moved(module: str) -> str:

@@ -1,8 +1,9 @@
 """`python -m bench`: measure the server under load and print one table. `--help` tells the choices.
 
 Owns: arguments, signals, and putting the pieces together.
-Promises: prints the table on stdout and progress on stderr; ends with 0, with 1 where anything was not as it should be
-(an answer missing or wrong, a message too few), with 2 for arguments that can't be used. Nothing is left running.
+Promises: prints the table on stdout and progress on stderr; ends with 0, with 1 where anything was
+not as it should be (an answer missing or wrong, a message too few), with 2 for arguments that can't
+be used. Nothing is left running.
 """
 
 import argparse
@@ -136,7 +137,9 @@ def _rivals(options: argparse.Namespace, generator: Generator) -> tuple[list[Sub
 
 
 def _raise_descriptor_limit(extent: Extent) -> str:
-    """Raise the limit for this process and what it starts; what has to be said when that is not enough."""
+    """Raise the limit for this process and what it starts; what has to be said when that
+    is not enough.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     counts = [load.shape.connections for load in extent.loads if isinstance(load, Sends)]
     counts += [extent.idle] if Idle() in extent.loads else []

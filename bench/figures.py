@@ -25,8 +25,8 @@ class Figures:
     rate: float = 0.0
     """Messages a second: acknowledged, or drained."""
     p50_ms: float = 0.0
-    """Milliseconds from send to acknowledgement, or from a request for mail to the end of its answer; for the floor of
-    one group."""
+    """Milliseconds from send to acknowledgement, or from a request for mail to the end of its
+    answer; for the floor of one group."""
     p99_ms: float = 0.0
     max_ms: float = 0.0
     cpu_us: dict[str, float] = field(default_factory=dict)
@@ -40,8 +40,8 @@ class Figures:
     to_first: float | None = None
     """`rate` through that of the first server in the same round."""
     values: dict[str, float] = field(default_factory=dict)
-    """What a kind has besides: for idle connections resident bytes of each, by role, "gateway fresh" when it was only
-    opened, "gateway" after one request."""
+    """What a kind has besides: for idle connections resident bytes of each, by role, "gateway
+    fresh" when it was only opened, "gateway" after one request."""
     errors: int = 0
     """All that went wrong; see `plan.Report.errors`."""
     remark: str = ""
@@ -65,7 +65,9 @@ GENERATOR: Final = "generator"
 
 
 def compare(group: Sequence[Figures], servers: Sequence[str]) -> None:
-    """Fill in the ratios of one load in one round. `servers`: those that are compared with their first."""
+    """Fill in the ratios of one load in one round. `servers`: those that are compared
+    with their first.
+    """
     rates = {figures.subject: figures.rate for figures in group if figures.rate}
     for figures in group:
         if figures.subject == FLOOR or not figures.rate:
@@ -79,7 +81,9 @@ def compare(group: Sequence[Figures], servers: Sequence[str]) -> None:
 
 
 def medians(results: Sequence[Figures]) -> list[Figures]:
-    """One `Figures` for each load and server: the median of its rounds, field by field; errors are added up."""
+    """One `Figures` for each load and server: the median of its rounds, field by field;
+    errors are added up.
+    """
     groups: dict[tuple[str, str], list[Figures]] = {}
     for figures in results:
         groups.setdefault((figures.load, figures.subject), []).append(figures)

@@ -1,11 +1,12 @@
 """The floor: how fast this disk takes the same bytes in the same groups, with nothing around it.
 
 Owns: writing groups of bytes and `fdatasync` after each.
-Promises: the file is made and filled before the clock starts, so that neither its size nor its place changes while it
-is measured; bounded in time and size; it leaves nothing behind.
+Promises: the file is made and filled before the clock starts, so that neither its size nor its
+place changes while it is measured; bounded in time and size; it leaves nothing behind.
 
-A load of 50x32 has 1,600 messages in flight, so no server that syncs before it answers can bring more than 1,600 to
-the disk with one sync. The floor's group is exactly that: all messages in flight, written at once, synced at once.
+A load of 50x32 has 1,600 messages in flight, so no server that syncs before it answers can bring
+more than 1,600 to the disk with one sync. The floor's group is exactly that: all messages in
+flight, written at once, synced at once.
 """
 
 import os
@@ -36,9 +37,11 @@ class Floor:
 
 
 def measure_floor(folder: Path, group: int, message_size: int, seconds: float, file_size: int = FILE_SIZE) -> Floor:
-    """Write and sync `group` messages of `message_size` bytes at a time, for `seconds`, at least one group.
+    """Write and sync `group` messages of `message_size` bytes at a time, for `seconds`, at least
+    one group.
 
-    The file in `folder` has `file_size` bytes, at least one group's, and is written over again and again.
+    The file in `folder` has `file_size` bytes, at least one group's, and is written over again and
+    again.
     """
     data = os.urandom(message_size) * group
     file_size = max(file_size, len(data))

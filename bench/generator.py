@@ -1,8 +1,9 @@
 """Start a load generator, let it run a plan, take its report.
 
-Owns: which generator there is (the C one where a compiler is found, else the one in Python), and its process.
-Promises: the generator is a process of its own; it is compiled once for each version of its source; it never outlives
-the `Run` that started it.
+Owns: which generator there is (the C one where a compiler is found, else the one in Python), and
+its process.
+Promises: the generator is a process of its own; it is compiled once for each version of its source;
+it never outlives the `Run` that started it.
 Exposure: it trusts the compiler named by `CC`, else `cc`.
 """
 
@@ -47,7 +48,9 @@ class Generator:
 
 
 def find_generator(*, allow_compiler: bool = True, build_folder: Path = BUILD_FOLDER) -> Generator:
-    """The C generator, compiled into `build_folder` where it is not yet; without a compiler the one in Python."""
+    """The C generator, compiled into `build_folder` where it is not yet; without a
+    compiler the one in Python.
+    """
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if not allow_compiler:
         return _in_python("generator in Python, as asked: it may be the bottleneck")
@@ -85,7 +88,8 @@ def _compile(compiler: str, build_folder: Path) -> Path:
 
 
 class Run:
-    """One generator's process: its connections are open once this is made; leaving the `with` ends it.
+    """One generator's process: its connections are open once this is made; leaving the `with` ends
+    it.
 
     Raises `GeneratorFailed`.
     """
@@ -134,7 +138,9 @@ class Run:
         return Report.from_json(json.loads(line))
 
     def stop(self) -> None:
-        """Let a load of sends end now, as if its time were over; from another thread than that in `go`."""
+        """Let a load of sends end now, as if its time were over; from another thread than
+        that in `go`.
+        """
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.write(b"s")

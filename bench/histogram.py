@@ -1,15 +1,17 @@
 """Latencies counted in buckets of at most 1.6 % width.
 
 Owns: which latency belongs to which bucket, and percentiles of bucket counts.
-Promises: a percentile is never told smaller than it was, and at most 1/64 larger. `loadgen/loadgen.c`,
-`record`, has the same rule for the bucket.
+Promises: a percentile is never told smaller than it was, and at most 1/64 larger.
+`loadgen/loadgen.c`, `record`, has the same rule for the bucket.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
 LINEAR: Final = 64
-"""Below this many nanoseconds each value has a bucket of its own; above, each power of two has this many."""
+"""Below this many nanoseconds each value has a bucket of its own; above, each power of
+two has this many.
+"""
 
 
 def bucket_of(nanoseconds: int) -> int:
@@ -29,7 +31,8 @@ def bucket_end(bucket: int) -> int:
 
 
 def percentile(counts: Mapping[int, int], percent: float, largest: int) -> int:
-    """The latency in nanoseconds that `percent` (0 to 100) of all counted ones do not exceed; 0 where none was counted.
+    """The latency in nanoseconds that `percent` (0 to 100) of all counted ones do not exceed; 0
+    where none was counted.
 
     `counts`: how many latencies each bucket holds; `largest`: the largest of them, in nanoseconds.
     """

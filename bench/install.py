@@ -1,7 +1,8 @@
 """Get the rivals from the system's packages.
 
 Owns: one call of apt-get.
-Promises: says in one sentence what is in the way; installs nothing but the rivals' packages and what they need.
+Promises: says in one sentence what is in the way; installs nothing but the rivals' packages and
+what they need.
 """
 
 import os
@@ -11,7 +12,9 @@ from collections.abc import Callable, Sequence
 
 
 def install(packages: Sequence[str], call: Callable[[Sequence[str]], int] | None = None) -> str:
-    """Install Debian packages; what went wrong, or nothing. `call` runs a program and gives its exit code."""
+    """Install Debian packages; what went wrong, or nothing. `call` runs a program and
+    gives its exit code.
+    """
     run = call or _call
     if shutil.which("apt-get") is None:
         return f"this system has no apt-get; install the rivals by its own means: {', '.join(packages)}"

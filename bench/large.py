@@ -1,7 +1,8 @@
 """One large content through the server, up and down, and small sends beside it.
 
 Owns: the transfer over plain sockets, and what is read meanwhile.
-Promises: every byte that comes back is compared with what was sent; the small sends of all three runs are the same.
+Promises: every byte that comes back is compared with what was sent; the small sends of all three
+runs are the same.
 Exposure: 127.0.0.1 only.
 """
 
@@ -31,7 +32,9 @@ _MEGA: Final = 1e6
 
 
 def upload(port: int, sender: ClientId, recipient: ClientId, size: int) -> None:
-    """Send one content of `size` bytes, until it is acknowledged. Raises `OSError`, `SubjectFailed`."""
+    """Send one content of `size` bytes, until it is acknowledged. Raises `OSError`,
+    `SubjectFailed`.
+    """
     with socket.create_connection(("127.0.0.1", port), _STALL_SECONDS) as connection:
         connection.sendall(encode(LargeSendRequest(sender, recipient, MessageKind.FILE, size)))
         for at in range(0, size, len(_BLOCK)):
@@ -43,7 +46,9 @@ def upload(port: int, sender: ClientId, recipient: ClientId, size: int) -> None:
 
 
 def download(port: int, recipient: ClientId, size: int) -> None:
-    """Fetch it, and say that it has come. Raises `OSError`, `SubjectFailed` where it is not what was sent."""
+    """Fetch it, and say that it has come. Raises `OSError`, `SubjectFailed` where it is
+    not what was sent.
+    """
     with socket.create_connection(("127.0.0.1", port), _STALL_SECONDS) as connection:
         pull = encode(PullRequest(recipient))
         connection.sendall(pull)
@@ -81,7 +86,8 @@ def measure_large(
     subject: str,
     transfers: Mapping[str, Callable[[], None]],
 ) -> Figures:
-    """Small sends alone, then beside each of the `transfers` (of `extent.large_size` bytes, by name), in their order.
+    """Small sends alone, then beside each of the `transfers` (of `extent.large_size` bytes, by
+    name), in their order.
 
     Raises `GeneratorFailed`, `SubjectFailed`.
     """

@@ -1,6 +1,7 @@
 """What can be measured: the loads by name, and how much of each.
 
-Owns: the names that `--only` takes and the table shows, and the sizes of a whole run and of a quick one.
+Owns: the names that `--only` takes and the table shows, and the sizes of a whole run and of a quick
+one.
 Promises: pure; a name and its load are each other's inverse.
 """
 
@@ -77,8 +78,8 @@ Load = Sends | Drain | Idle | Waiting | Large
 
 
 def load_named(name: str) -> Load:
-    """The load of a name: CONNECTIONSxWINDOW, with `@SIZE` (4K, 1M, 100) behind it for another than 256 bytes, or
-    another kind's name. Raises `ValueError`.
+    """The load of a name: CONNECTIONSxWINDOW, with `@SIZE` (4K, 1M, 100) behind it for another than
+    256 bytes, or another kind's name. Raises `ValueError`.
     """
     for load in OTHERS:
         if name == str(load):
@@ -102,7 +103,9 @@ class Extent:
     run_time: float = 3.0
     warm_up: float = 0.5
     calm_time: float = 2.5
-    """Processor time and disk are read when the server has done nothing for so long: some work is put off."""
+    """Processor time and disk are read when the server has done nothing for so long: some
+    work is put off.
+    """
     floor_time: float = 1.0
     floor_file: int = FILE_SIZE
     recipients: int = 1_000

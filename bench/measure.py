@@ -1,9 +1,9 @@
 """The runs: what is done with a server, what is read before and after, what comes out.
 
 Owns: one measurement of each kind, and the order of rounds.
-Promises: every measurement has a server of its own with an empty store; servers that are compared, and the floor, take
-turns within each round, so that a slow minute of the machine hits all of them; a rival that fails is an error in its
-figures and stops nobody else; bounded in time.
+Promises: every measurement has a server of its own with an empty store; servers that are compared,
+and the floor, take turns within each round, so that a slow minute of the machine hits all of them;
+a rival that fails is an error in its figures and stops nobody else; bounded in time.
 """
 
 import tempfile
@@ -32,7 +32,8 @@ Keep = Callable[[Sequence[Figures]], None]
 def measure_all(
     subjects: Sequence[Subject], generator: Generator, extent: Extent, disk_folder: Path, tell: Tell, keep: Keep
 ) -> None:
-    """Measure everything in `extent`, load after load, each in rounds, in folders of its own inside `disk_folder`.
+    """Measure everything in `extent`, load after load, each in rounds, in folders of its own inside
+    `disk_folder`.
 
     `tell` gets a line before each measurement, `keep` the figures of each round of a load.
     """
@@ -85,7 +86,8 @@ def _started(
             yield running, folder
 
 
-# --- the kinds ------------------------------------------------------------------------------------------------
+# --- the kinds
+# ------------------------------------------------------------------------------------------------
 
 
 def _floor(load: Sends, extent: Extent, disk_folder: Path, number: int) -> Figures:

@@ -1,9 +1,10 @@
 """The MessageU server as something to measure.
 
-Owns: starting and ending the two server programs of one code folder, registering users, and the plans that speak
-part 1 of the client protocol.
-Promises: a server of its own for each start: a free port, a store of its own in the given folder; both programs have
-ended when the `with` is left. It asks nothing that the published protocol does not have.
+Owns: starting and ending the two server programs of one code folder, registering users, and the
+plans that speak part 1 of the client protocol.
+Promises: a server of its own for each start: a free port, a store of its own in the given folder;
+both programs have ended when the `with` is left. It asks nothing that the published protocol does
+not have.
 Exposure: 127.0.0.1 only.
 """
 
@@ -81,7 +82,9 @@ class RunningMessageU:
     def __init__(
         self, port: int, process_ids: Mapping[str, int], start_again: Callable[[], None] | None = None
     ) -> None:
-        """`start_again` ends the programs of `process_ids` and starts others over the same store."""
+        """`start_again` ends the programs of `process_ids` and starts others over the
+        same store.
+        """
         self.process_ids = process_ids
         self.port = port
         self._start_again = start_again
@@ -103,7 +106,9 @@ class RunningMessageU:
         self._start_again()
 
     def await_accepted(self) -> None:
-        """Register somebody on a connection of its own: connections are accepted in the order they came."""
+        """Register somebody on a connection of its own: connections are accepted in the
+        order they came.
+        """
         self._probes += 1
         register(self.port, [f"probe {self._probes}"])
 

@@ -1,13 +1,15 @@
-"""What a load generator is to do, and what it reports: the language between the runs and both generators.
+"""What a load generator is to do, and what it reports: the language between the runs and both
+generators.
 
 Owns: the plan's bytes and the report's fields.
-Promises: `loadgen/` and `slow_generator.py` read the same plan and write the same report; a report accounts for every
-message that was sent: sent = acknowledged + refused + wrong + unexpected + unanswered (and an answer that nobody
-asked for is one more unexpected).
+Promises: `loadgen/` and `slow_generator.py` read the same plan and write the same report; a report
+accounts for every message that was sent: sent = acknowledged + refused + wrong + unexpected +
+unanswered (and an answer that nobody asked for is one more unexpected).
 Exposure: both ends are ours.
 
-A plan file is `PLAN_HEADER`, then the tables, in the order of `Plan.encode`. A request to a target is the connection's
-prefix, the target's head, the tag of its place in the window and the body; what closes a target is its closer alone.
+A plan file is `PLAN_HEADER`, then the tables, in the order of `Plan.encode`. A request to a target
+is the connection's prefix, the target's head, the tag of its place in the window and the body; what
+closes a target is its closer alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +21,9 @@ from typing import Any, Final, Self
 from bench.histogram import percentile
 
 PLAN_HEADER: Final = Struct("<4s17I5Q")
-"""`struct plan` in loadgen.h: magic, then u32: mode, dialect, port, connections, window, flags, sources, targets, the
-sizes of key, prefix, head, tag, body, closer, greeting and the greeting's answer, content size; then u64: messages,
-run, limit and hold time in ns, seed."""
+"""`struct plan` in loadgen.h: magic, then u32: mode, dialect, port, connections, window, flags,
+sources, targets, the sizes of key, prefix, head, tag, body, closer, greeting and the greeting's
+answer, content size; then u64: messages, run, limit and hold time in ns, seed."""
 MAGIC: Final = b"MUB2"
 CLOSE_EACH: Final = 1
 _NANO: Final = 1_000_000_000
@@ -31,11 +33,17 @@ class Mode(IntEnum):
     """What is done with the connections."""
 
     SEND = 1
-    """Requests to targets at random, `window` in flight on each connection; each answer names its target."""
+    """Requests to targets at random, `window` in flight on each connection; each answer
+    names its target.
+    """
     DRAIN = 2
-    """Every target's mailbox is asked for until it is empty, one mailbox at a time on each connection."""
+    """Every target's mailbox is asked for until it is empty, one mailbox at a time on
+    each connection.
+    """
     IDLE = 3
-    """The connections are held; each asks once where there are targets, `window` of them at a time."""
+    """The connections are held; each asks once where there are targets, `window` of them
+    at a time.
+    """
 
 
 class Dialect(IntEnum):
@@ -68,10 +76,14 @@ class Plan:
     run_time: float = 0.0
     """How long new requests are sent; 0: until `messages` were."""
     hold_time: float = 30.0
-    """How long the connections stay open after the report at most, where nobody ends them earlier."""
+    """How long the connections stay open after the report at most, where nobody ends them
+    earlier.
+    """
     seed: int = 1
     sources: int = 1
-    """How many addresses 127.0.0.1, 127.0.0.2 … the connections come from; each has some 28,000 ports."""
+    """How many addresses 127.0.0.1, 127.0.0.2 … the connections come from; each has some
+    28,000 ports.
+    """
     close_each: bool = False
     """In `DRAIN`: a new connection for every request."""
     content_size: int = 0
@@ -84,14 +96,18 @@ class Plan:
     """One for each place in the window, where a protocol numbers what is in flight."""
     body: bytes = b""
     closers: Sequence[bytes] = ()
-    """In `DRAIN`: what is asked of a target once it brought something, in place of asking its head again."""
+    """In `DRAIN`: what is asked of a target once it brought something, in place of asking
+    its head again.
+    """
     greeting: bytes = b""
     """What each connection says first, before the load."""
     greeted: bytes = b""
     """How the answer to the greeting ends."""
 
     def encode(self) -> bytes:
-        """The plan as a file's bytes. Raises `PlanRejected` where the tables do not fit each other."""
+        """The plan as a file's bytes. Raises `PlanRejected` where the tables do not fit
+        each other.
+        """
         prefixes = self.prefixes or [b""] * self.connections
         tags = self.tags or [b""] * self.window
         if len(prefixes) != self.connections:
@@ -201,7 +217,9 @@ class Report:
     wrong: int = 0
     """2103s for somebody else."""
     unexpected: int = 0
-    """Answers of any other code or size, answers nobody had asked for, and 2104s that contradict themselves."""
+    """Answers of any other code or size, answers nobody had asked for, and 2104s that
+    contradict themselves.
+    """
     unanswered: int = 0
     """Requests whose connection was lost, or that were in flight at the limit."""
     closed_early: int = 0
@@ -227,7 +245,9 @@ class Report:
     cpu_seconds: float = 0.0
     """The generator's own processor time, user and system, from the start to the end."""
     latencies: dict[int, int] = field(default_factory=dict)
-    """Acknowledged requests, or 2104s, by bucket of `histogram.py`; from just before the write to the answer."""
+    """Acknowledged requests, or 2104s, by bucket of `histogram.py`; from just before the
+    write to the answer.
+    """
     per_target: list[int] = field(default_factory=list)
     """Acknowledged, or fetched, messages of each target."""
 
@@ -243,7 +263,9 @@ class Report:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """The report in a generator's line of JSON. Raises `TypeError` for fields it does not know."""
+        """The report in a generator's line of JSON. Raises `TypeError` for fields it does
+        not know.
+        """
         values = dict(fields)
         values["latencies"] = {int(bucket): count for bucket, count in values["latencies"].items()}
         return cls(**values)

@@ -1,8 +1,9 @@
 """Where a server program's processor time goes while it is measured.
 
-Owns: how a program is started under the standard library's cProfile, and the text made of what it wrote.
-Promises: the programs themselves know nothing of it. A profiled program is slower, most where small functions are
-called often: read the shares, not the rates.
+Owns: how a program is started under the standard library's cProfile, and the text made of what it
+wrote.
+Promises: the programs themselves know nothing of it. A profiled program is slower, most where small
+functions are called often: read the shares, not the rates.
 """
 
 import io
@@ -15,13 +16,16 @@ _FUNCTIONS: Final = 60
 
 
 def profiled(program: str, file: Path) -> list[str]:
-    """The command that runs a Python program as a module, and writes its profile to `file` when it has ended."""
+    """The command that runs a Python program as a module, and writes its profile to
+    `file` when it has ended.
+    """
     return [sys.executable, "-P", "-m", "cProfile", "-o", str(file), "-m", program]
 
 
 def write_text(file: Path) -> Path:
-    """Make a text beside a profile, and give its path: the functions that took most by themselves, then with all that
-    they called. Raises `OSError` where there is no profile, since a killed program wrote none.
+    """Make a text beside a profile, and give its path: the functions that took most by themselves,
+    then with all that they called. Raises `OSError` where there is no profile, since a killed
+    program wrote none.
     """
     if not file.exists():
         raise FileNotFoundError(f"{file} was not written")

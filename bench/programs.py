@@ -1,7 +1,8 @@
 """The processes of a server that is measured: started in a folder, watched, ended.
 
 Owns: starting programs with their logs, waiting for a server's first answer, ending them.
-Promises: whatever was started has ended when the `with` is left; it gets its signal too when the benchmark is killed.
+Promises: whatever was started has ended when the `with` is left; it gets its signal too when the
+benchmark is killed.
 Exposure: ports of 127.0.0.1 alone.
 """
 
@@ -29,7 +30,9 @@ class Programs:
     """Processes by role, with `role.log` of each in `folder`."""
 
     def __init__(self, folder: Path, *, stop_seconds: float = 6.0) -> None:
-        """`folder` is made where it is missing; what has not ended `stop_seconds` after its signal is killed."""
+        """`folder` is made where it is missing; what has not ended `stop_seconds` after
+        its signal is killed.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._stop_seconds = stop_seconds
@@ -59,8 +62,8 @@ class Programs:
         user: str | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
-        """Start a program in the folder. `environment`: in place of ours; `user`: as somebody else, which root alone
-        can do. Raises `SubjectFailed`.
+        """Start a program in the folder. `environment`: in place of ours; `user`: as somebody else,
+        which root alone can do. Raises `SubjectFailed`.
         """
         try:
             with self._log(role).open("ab") as log:
@@ -82,8 +85,8 @@ class Programs:
         self._process_ids[role] = self._processes[role].pid
 
     def await_answer(self, ask: Callable[[int], object], seconds: float) -> None:
-        """Call `ask` with 1, 2 … until it raises neither `OSError` nor `SubjectFailed`. Raises `SubjectFailed` when a
-        program ended before, or nothing was answered in `seconds`.
+        """Call `ask` with 1, 2 … until it raises neither `OSError` nor `SubjectFailed`. Raises
+        `SubjectFailed` when a program ended before, or nothing was answered in `seconds`.
         """
         deadline = time.monotonic() + seconds
         for attempt in count(1):
@@ -122,7 +125,9 @@ class Programs:
 
 
 def _signal_with_parent(number: signal.Signals) -> None:
-    """In a fresh child: a signal when the benchmark is killed, for the server would run on for ever."""
+    """In a fresh child: a signal when the benchmark is killed, for the server would run
+    on for ever.
+    """
     _prctl(_PR_SET_PDEATHSIG, number)
 
 

@@ -1,8 +1,9 @@
 """Figures as a table for people and as files to compare later.
 
 Owns: the table's text, the machine's facts, the files under `bench/results/`.
-Promises: the files hold no host name and no absolute path, and enough to make the very same table again, which is made
-of their figures in a run too; a file that existed before the run is never written over.
+Promises: the files hold no host name and no absolute path, and enough to make the very same table
+again, which is made of their figures in a run too; a file that existed before the run is never
+written over.
 """
 
 import json
@@ -41,7 +42,9 @@ class Facts:
 
 
 def file_system_of(folder: Path) -> str:
-    """The type of the file system that holds `folder` ("ext4", "tmpfs" …); "unknown" where it can't be told."""
+    """The type of the file system that holds `folder` ("ext4", "tmpfs" …); "unknown"
+    where it can't be told.
+    """
     resolved = folder.resolve()
     best = Path()
     found = "unknown"
@@ -65,7 +68,8 @@ def gather_facts(date: str, versions: dict[str, str], disk_folder: Path, remarks
     )
 
 
-# --- the table ------------------------------------------------------------------------------------------------
+# --- the table
+# ------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -134,7 +138,9 @@ class Results:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Out of a results file. Raises `ValueError`, `KeyError` or `TypeError` for anything else."""
+        """Out of a results file. Raises `ValueError`, `KeyError` or `TypeError` for
+        anything else.
+        """
         content = json.loads(text)
         facts = {**content["facts"], "remarks": tuple(content["facts"]["remarks"])}
         loads: tuple[Load, ...] = tuple(load_named(name) for name in content["extent"]["loads"])
@@ -248,7 +254,9 @@ def _values_grid(figures: Sequence[Figures]) -> str:
 
 
 def _waiting_grid(figures: Sequence[Figures]) -> str:
-    """One row for each figure, one column for each server: few, many, and their ratio where one is made."""
+    """One row for each figure, one column for each server: few, many, and their ratio
+    where one is made.
+    """
     names = dict.fromkeys(
         name.removeprefix(f"{MANY} ") for one in figures for name in one.values if name.startswith(f"{MANY} ")
     )
@@ -291,11 +299,14 @@ def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-# --- the files ------------------------------------------------------------------------------------------------
+# --- the files
+# ------------------------------------------------------------------------------------------------
 
 
 def fresh_path(folder: Path, date: str) -> Path:
-    """A path for a run's JSON in `folder`, which is made: its name, and the same with .txt, do not exist."""
+    """A path for a run's JSON in `folder`, which is made: its name, and the same with
+    .txt, do not exist.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:
@@ -306,7 +317,9 @@ def fresh_path(folder: Path, date: str) -> Path:
 
 
 def keep(path: Path, results: Results) -> None:
-    """Write the table and everything behind it to `path` and beside it; a file is there whole or as it was before."""
+    """Write the table and everything behind it to `path` and beside it; a file is there
+    whole or as it was before.
+    """
     for file, text in ((path, results.as_json()), (path.with_suffix(".txt"), results.table())):
         fresh = file.with_name(file.name + ".new")
         fresh.write_text(text)
@@ -319,7 +332,9 @@ def _as_kept(one: Figures) -> Figures:
 
 
 def _rounded(value: Any) -> Any:
-    """Floats to eight significant digits, which is more than the table shows and less than noise."""
+    """Floats to eight significant digits, which is more than the table shows and less
+    than noise.
+    """
     if isinstance(value, float):
         return float(f"{value:.8g}")
     if isinstance(value, dict):

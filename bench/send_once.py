@@ -1,8 +1,8 @@
 """642 beside 603: what a send that is stored once costs more. `python -m bench.send_once`.
 
 Owns: proven connections, and the two loads in turn against one server.
-Promises: every answer is checked; tokens are never used twice; the same generator, in Python, for both, so that only
-the ratio between them says something. Bounded in count, and it ends by itself.
+Promises: every answer is checked; tokens are never used twice; the same generator, in Python, for
+both, so that only the ratio between them says something. Bounded in count, and it ends by itself.
 Exposure: 127.0.0.1 only.
 """
 
@@ -36,7 +36,9 @@ _SECONDS: Final = 20.0
 
 
 class Figures(NamedTuple):
-    """One load: acknowledged messages a second, and microseconds of the server programs' CPU for each."""
+    """One load: acknowledged messages a second, and microseconds of the server programs'
+    CPU for each.
+    """
 
     per_second: float
     cpu_us: float

@@ -1,8 +1,9 @@
-"""The load generator in Python, for machines without a C compiler: `python -m bench.slow_generator PLAN-FILE`.
+"""The load generator in Python, for machines without a C compiler: `python -m bench.slow_generator
+PLAN-FILE`.
 
 Owns: the same loads, checks and report as `loadgen/`, for MessageU alone.
-Promises: the same counts; several times the processor time a message, so that it may well be the bottleneck. Whoever
-reports its figures says so. Bounded like the other, and it ends by itself.
+Promises: the same counts; several times the processor time a message, so that it may well be the
+bottleneck. Whoever reports its figures says so. Bounded like the other, and it ends by itself.
 Exposure: started by `bench/generator.py` alone, which writes the plan.
 """
 
@@ -146,7 +147,8 @@ class SlowGenerator:
             case Mode.IDLE:
                 return self._started >= len(self._connections)
 
-    # --- connections ------------------------------------------------------------------------------------------
+    # --- connections
+    # ------------------------------------------------------------------------------------------
 
     def _open(self, connection: _Connection) -> None:
         source = f"127.0.0.{1 + connection.number % self._plan.sources}"
@@ -183,7 +185,8 @@ class SlowGenerator:
             self.report.closed_early += 1
             self._close(connection)
 
-    # --- requests ---------------------------------------------------------------------------------------------
+    # --- requests
+    # ---------------------------------------------------------------------------------------------
 
     def _more_to_send(self, now: int) -> bool:
         plan = self._plan
@@ -233,7 +236,8 @@ class SlowGenerator:
             self._epoll.modify(connection.socket.fileno(), watched)
             connection.watched = watched
 
-    # --- answers ----------------------------------------------------------------------------------------------
+    # --- answers
+    # ----------------------------------------------------------------------------------------------
 
     def _read(self, connection: _Connection) -> None:
         assert connection.socket is not None
@@ -256,7 +260,9 @@ class SlowGenerator:
             at += step
 
     def _step(self, connection: _Connection, data: bytes, at: int, now: int) -> int:
-        """Take the next piece of `data` from `at` on; the number of bytes it had, 0 where more of them are needed."""
+        """Take the next piece of `data` from `at` on; the number of bytes it had, 0 where
+        more of them are needed.
+        """
         left = len(data) - at
         if connection.skip:
             step = min(connection.skip, left)

@@ -1,6 +1,7 @@
 """What can be measured: a server that is started for a run, and what its processes use.
 
-Owns: what a server has to offer to be measured beside others, and the reading of processor time, memory and disk.
+Owns: what a server has to offer to be measured beside others, and the reading of processor time,
+memory and disk.
 Promises: a whole process tree is counted for each role; nothing in here knows MessageU.
 Exposure: Linux's /proc, through psutil.
 """
@@ -21,7 +22,9 @@ from bench.plan import Dialect, Plan
 
 _SAMPLE_SECONDS: Final = 0.25
 _CALM_SECONDS: Final = 0.015
-"""A process that used no more than this between two samples was calm; the kernel counts in steps of 0.01 s."""
+"""A process that used no more than this between two samples was calm; the kernel counts
+in steps of 0.01 s.
+"""
 
 
 class SubjectFailed(RuntimeError):
@@ -74,16 +77,22 @@ class Running(Protocol):
         """The first process of each role ("gateway", "worker" …)."""
 
     def send_plan(self, shape: Shape, sending: Sending) -> Plan:
-        """Messages to recipients at random, each acknowledged when the server says that it has it."""
+        """Messages to recipients at random, each acknowledged when the server says that
+        it has it.
+        """
 
     def drain_plan(self, connections: int, size: int, *, close_each: bool, waiting: Sequence[int]) -> Plan:
-        """The first recipients, each of whom `waiting` messages of `size` bytes wait for, fetch all of them."""
+        """The first recipients, each of whom `waiting` messages of `size` bytes wait for,
+        fetch all of them.
+        """
 
     def idle_plan(self, connections: int) -> Plan:
         """Connections that are opened, and then ask once each."""
 
     def restart(self) -> None:
-        """End it, start it again over the same store, and return when it answers. Raises `SubjectFailed`."""
+        """End it, start it again over the same store, and return when it answers. Raises
+        `SubjectFailed`.
+        """
 
     def await_accepted(self) -> None:
         """Return when every connection that was opened before has been taken by the server."""
@@ -117,7 +126,9 @@ class Subject(Protocol):
 
 
 def version_in(command: Sequence[str], pattern: str) -> str:
-    """What `pattern`'s first group matches in what a program says of itself; empty where nothing does."""
+    """What `pattern`'s first group matches in what a program says of itself; empty where
+    nothing does.
+    """
     try:
         said = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.SubprocessError):
@@ -161,9 +172,11 @@ def usage_of_roles(running: Running) -> dict[str, Usage]:
 
 
 def usage_when_calm(running: Running, calm_time: float, limit: float = 20.0) -> dict[str, Usage]:
-    """The usage of every role once none has worked for `calm_time` seconds, or after `limit` seconds; 0: at once.
+    """The usage of every role once none has worked for `calm_time` seconds, or after `limit`
+    seconds; 0: at once.
 
-    What a server puts off (deleting what was fetched, moving a log into its place) belongs to its cost too.
+    What a server puts off (deleting what was fetched, moving a log into its place) belongs to its
+    cost too.
     """
     latest = usage_of_roles(running)
     begin = calm_since = time.monotonic()

@@ -1,8 +1,10 @@
-"""Many messages that wait: what they cost in memory and on the disk, and whether the server is slower for them.
+"""Many messages that wait: what they cost in memory and on the disk, and whether the server is
+slower for them.
 
 Owns: the same sends, fetches and restart once with few messages waiting and once with many.
-Promises: both times the very same requests to the very same mailboxes, which hold as much at their beginning; the
-many others wait in mailboxes that are not touched meanwhile. A server of its own for each; bounded in count.
+Promises: both times the very same requests to the very same mailboxes, which hold as much at their
+beginning; the many others wait in mailboxes that are not touched meanwhile. A server of its own for
+each; bounded in count.
 """
 
 import time
@@ -25,7 +27,8 @@ _MEGA: Final = 1e6
 def measure_level(
     running: Running, generator: Generator, extent: Extent, folder: Path, *, many: bool
 ) -> tuple[dict[str, float], int]:
-    """Fill an empty server in `folder`, restart it, send to it and fetch from it. What came out, and the errors.
+    """Fill an empty server in `folder`, restart it, send to it and fetch from it. What came out,
+    and the errors.
 
     It has to have twice `extent.recipients`; the second half gets what makes few messages many.
     """
@@ -60,7 +63,9 @@ def measure_level(
 
 
 def waiting_figures(subject: str, number: int, levels: Mapping[str, float], errors: int) -> Figures:
-    """Both levels together, with the ratios of many to few: above 1 is faster, and for the restart shorter."""
+    """Both levels together, with the ratios of many to few: above 1 is faster, and for
+    the restart shorter.
+    """
     values = dict(levels)
     for name in ("sends/s", "fetches/s"):
         values[f"{name} ratio"] = values[f"{MANY} {name}"] / values[f"{FEW} {name}"]

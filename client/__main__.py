@@ -1,8 +1,8 @@
 """The command `messageu`, also `python -m client`: the numbered console, or a subcommand.
 
 Owns: the choice between the two; putting the console together.
-Promises: a console that can't start is one sentence on stderr and exit code 2; nothing heavy is imported before the
-command line is understood.
+Promises: a console that can't start is one sentence on stderr and exit code 2; nothing heavy is
+imported before the command line is understood.
 
 Source: README.md, docs/client.md.
 """
@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         end_without(error, EXIT_UNUSABLE)
     except KeyboardInterrupt:
-        # Ctrl-C while modules were still being read: nothing was begun, and there is nobody to tell it yet. Or a second
-        # one, while the first was being told.
+        # Ctrl-C while modules were still being read: nothing was begun, and there is nobody to tell
+        # it yet. Or a second one, while the first was being told.
         return EXIT_INTERRUPTED
     finally:
         if arguments is None:
@@ -115,8 +115,8 @@ def _console(options: argparse.Namespace) -> int:
         console.interrupted()
         return EXIT_INTERRUPTED
     except OSError as error:
-        # Whoever read our output has gone, or its disk is full; what was not printed is shown next time. Nothing may be
-        # flushed at exit.
+        # Whoever read our output has gone, or its disk is full; what was not printed is shown next
+        # time. Nothing may be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             print(f"messageu: What is to be printed can't be written ({error.strerror}).", file=sys.stderr)
@@ -127,9 +127,11 @@ def _console(options: argparse.Namespace) -> int:
 
 
 def _open_what_is_closed() -> None:
-    """Have all three standard streams, so that no file of ours gets the number of one that was closed.
+    """Have all three standard streams, so that no file of ours gets the number of one that was
+    closed.
 
-    Reading gives nothing then, and what is said is lost; but to print data fails, as it would on a full disk.
+    Reading gives nothing then, and what is said is lost; but to print data fails, as it would on a
+    full disk.
     """
     for number, name, flags, mode in (
         (0, "stdin", os.O_RDONLY, "r"),

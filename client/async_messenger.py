@@ -1,10 +1,10 @@
 """The library for asyncio: a `Messenger` in a thread of its own.
 
 Owns: that thread, and what becomes of it when a task is cancelled.
-Promises: every call of one `AsyncMessenger` runs in one thread, one after the other, and the event loop is never held
-up. A cancelled call that had not begun never begins. One that had is broken off as if the connection had broken, and
-the cancellation goes on when it has ended; what it was sending is in the outbox, where the account signs in. The
-messenger can be used after that.
+Promises: every call of one `AsyncMessenger` runs in one thread, one after the other, and the event
+loop is never held up. A cancelled call that had not begun never begins. One that had is broken off
+as if the connection had broken, and the cancellation goes on when it has ended; what it was sending
+is in the outbox, where the account signs in. The messenger can be used after that.
 Exposure: as `client.messenger`.
 
     import asyncio
@@ -46,7 +46,8 @@ _Result = TypeVar("_Result")
 class AsyncMessenger:
     """One user's side of MessageU for asyncio: `async with AsyncMessenger.open(...) as messenger`.
 
-    `tell`, `consent`, `passphrase` and `progress` are called in its thread. Any task may use it; calls take turns.
+    `tell`, `consent`, `passphrase` and `progress` are called in its thread. Any task may use it;
+    calls take turns.
     """
 
     def __init__(self, open_messenger: Callable[[], Messenger]) -> None:
@@ -132,7 +133,9 @@ class AsyncMessenger:
         return await self.call(lambda messenger: messenger.users())
 
     async def send(self, name: str, content: str | PathLike[str] | bytes, *, progress: Progress | None = None) -> Sent:
-        """Send a text (`str`), a file (a path), or the contents of a file (`bytes`). Raises as `Messenger.send`."""
+        """Send a text (`str`), a file (a path), or the contents of a file (`bytes`).
+        Raises as `Messenger.send`.
+        """
         return await self.call(lambda messenger: messenger.send(name, content, progress=progress))
 
     def messages(self, wait: float | None = 0.0) -> "AsyncMessages":
@@ -145,7 +148,9 @@ class AsyncMessenger:
         return self._opened
 
     async def _in_thread(self, do: Callable[[], _Result]) -> _Result:
-        """Do something in the thread. Where that is cancelled, it has ended, or never begins, when this raises."""
+        """Do something in the thread. Where that is cancelled, it has ended, or never
+        begins, when this raises.
+        """
         token = object()
         future = self._worker.submit(self._work, token, do)
         try:
@@ -180,10 +185,11 @@ class AsyncMessenger:
 
 
 class AsyncMessages(AsyncIterator[Received]):
-    """As `Messages`, for `async for` and `async with`; a message counts as received by the same rules.
+    """As `Messages`, for `async for` and `async with`; a message counts as received by the same
+    rules.
 
-    Where waiting for the next message is cancelled, the one before is acknowledged, and one that came in that moment
-    is given once more.
+    Where waiting for the next message is cancelled, the one before is acknowledged, and one that
+    came in that moment is given once more.
     """
 
     def __init__(self, owner: AsyncMessenger, messages: Messages) -> None:
@@ -191,7 +197,9 @@ class AsyncMessages(AsyncIterator[Received]):
         self._messages = messages
 
     async def __anext__(self) -> Received:
-        """Acknowledge the message before, and give the next one. Raises what `Messenger.receive` raises."""
+        """Acknowledge the message before, and give the next one. Raises what
+        `Messenger.receive` raises.
+        """
         try:
             message = await self._owner.call(lambda _: next(self._messages, None))
         except asyncio.CancelledError:
@@ -207,7 +215,9 @@ class AsyncMessages(AsyncIterator[Received]):
         await self._owner.call(lambda _: self._messages.acknowledge())
 
     async def close(self) -> None:
-        """Let other processes receive. The message that was given last, unless it was acknowledged, comes again."""
+        """Let other processes receive. The message that was given last, unless it was
+        acknowledged, comes again.
+        """
         await self._owner.call(lambda _: self._messages.close())
 
     async def __aenter__(self) -> Self:

@@ -13,7 +13,7 @@ from client.identity.account import Account
 from client.store.home_store import Store
 
 
-class Line(NamedTuple):
+class ClientContext(NamedTuple):
     """A home's user and store, the link to the server, and what its greeting came to."""
 
     account: Account

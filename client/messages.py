@@ -20,8 +20,8 @@ class KeyRequested(NamedTuple):
 class KeyReceived(NamedTuple):
     """The sender shared a symmetric key (type 2).
 
-    It is the one in use now; with a verified sender it only decrypts. `unasked`: nobody had asked for it, and there
-    was one in use.
+    It is the one in use now; with a verified sender it only decrypts. `unasked`: nobody had asked
+    for it, and there was one in use.
     """
 
     unasked: bool = False
@@ -40,7 +40,9 @@ class SavedFile(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """What can't be decrypted. It is kept, and received again once its key is there; `lost`: no key will help."""
+    """What can't be decrypted. It is kept, and received again once its key is there;
+    `lost`: no key will help.
+    """
 
     problem: str
     lost: bool = False
@@ -58,10 +60,11 @@ Content = KeyRequested | KeyReceived | Text | SavedFile | Unreadable | UnknownKi
 class Received(NamedTuple):
     """A message for this user.
 
-    `number` grows from message to message of this home. `late`: it was received before as `Unreadable`, and its key
-    has come since. `repeated`: it may have been received before, because something broke just then. Times are Unix
-    milliseconds: `received_at` by our clock, `accepted_at` by the server's, where it told. `sender_proven`: the server
-    says that the sender had proven who he is.
+    `number` grows from message to message of this home. `late`: it was received before as
+    `Unreadable`, and its key has come since. `repeated`: it may have been received before, because
+    something broke just then. Times are Unix milliseconds: `received_at` by our clock,
+    `accepted_at` by the server's, where it told. `sender_proven`: the server says that the sender
+    had proven who he is.
     """
 
     number: int
@@ -84,11 +87,12 @@ class Sent(NamedTuple):
 
 
 class SentMessage(NamedTuple):
-    """A text or file of ours. `stored_at`: the server has it; `waiting`: it is in the outbox; `problem`: it was
-    refused. With none of the three nobody knows whether the server has it. `lost`: possibly; the server had it, and was
-    put back to an earlier state since. `outbox`: its number there, where it went
-    through the outbox. `after`: the number of the newest message that had been received by then. `damaged`: its row in
-    the store was altered or is broken, so that there is neither text nor path nor problem.
+    """A text or file of ours. `stored_at`: the server has it; `waiting`: it is in the outbox;
+    `problem`: it was refused. With none of the three nobody knows whether the server has it.
+    `lost`: possibly; the server had it, and was put back to an earlier state since. `outbox`: its
+    number there, where it went through the outbox. `after`: the number of the newest message that
+    had been received by then. `damaged`: its row in the store was altered or is broken, so that
+    there is neither text nor path nor problem.
     """
 
     number: int
@@ -109,8 +113,9 @@ class SentMessage(NamedTuple):
 class Resent(NamedTuple):
     """What became of the possibly lost messages that were to be sent again.
 
-    `messages`: the texts and files among the `sent` ones; the others are symmetric keys and requests for them.
-    `waiting`: so many are in the outbox; `left`: so many are marked still; `problems`: why some can't be sent again.
+    `messages`: the texts and files among the `sent` ones; the others are symmetric keys and
+    requests for them. `waiting`: so many are in the outbox; `left`: so many are marked still;
+    `problems`: why some can't be sent again.
     """
 
     messages: list[SentMessage]
@@ -121,7 +126,8 @@ class Resent(NamedTuple):
 
 
 class ConversationSummary(NamedTuple):
-    """Somebody to whom something was sent, or who sent something. `unread`: how many messages nobody has seen yet.
+    """Somebody to whom something was sent, or who sent something. `unread`: how many messages
+    nobody has seen yet.
 
     `last`: when the newest one was queued or received, Unix milliseconds by our clock.
     """
@@ -132,7 +138,9 @@ class ConversationSummary(NamedTuple):
 
 
 class FetchedKey(NamedTuple):
-    """A contact's public key is here. `changed`: it is not the one that was known; that one stays in use."""
+    """A contact's public key is here. `changed`: it is not the one that was known; that
+    one stays in use.
+    """
 
     contact: Contact
     changed: bool

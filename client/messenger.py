@@ -1,9 +1,11 @@
 """The use cases: register, users, keys, send, receive. The library's face.
 
-Owns: what a caller can ask for, and the rooms behind it, put together: `client.identity.registration`, `client.trust.directory`
-(who is who), `client.trust.key_exchange` (symmetric keys), `client.mail.sending`, `client.mail.receiving`, `client.mail.history`.
-Promises: every failure is a `ClientError` or `InfoFileError` with a sentence for a person. A private key is on disk
-before the server hears of it; received mail is on disk before anybody sees it.
+Owns: what a caller can ask for, and the rooms behind it, put together:
+`client.identity.registration`, `client.trust.directory` (who is who), `client.trust.key_exchange`
+(symmetric keys), `client.mail.sending`, `client.mail.receiving`, `client.mail.history`.
+Promises: every failure is a `ClientError` or `InfoFileError` with a sentence for a person. A
+private key is on disk before the server hears of it; received mail is on disk before anybody sees
+it.
 Exposure: combines what a server says with what the home holds; the server may lie.
 
     from client.messenger import Messenger, Text
@@ -27,10 +29,10 @@ from pathlib import Path
 from typing import Final, Self
 
 from client import paths
-from client.client_context import Line
+from client.client_context import ClientContext
 from client.connection import server_file
 from client.connection.handshake import Consent, Greeting, Tell, if_registered_here
-from client.connection.retry import PAUSES, Insistence
+from client.connection.retry import PAUSES, Retry
 from client.connection.server_link import REPLY_TIMEOUT, Progress, ServerLink
 from client.crypto.ciphers import PrivateKey, RandomBytes
 from client.identity import identity_files
@@ -47,7 +49,7 @@ from client.mail.outbox import Outbox
 from client.mail.outgoing_file import check_file
 from client.mail.receiving import Receiving
 from client.mail.resending import Resending
-from client.mail.send_path import Dispatch
+from client.mail.send_path import SendPath
 from client.mail.sending import Sending, plain_text
 from client.messages import (
     ConversationSummary,
@@ -69,7 +71,7 @@ from client.store.home_store import Store
 from client.terminal import local_time
 from client.trust.contacts import Contact, Contacts
 from client.trust.directory import Directory
-from client.trust.key_exchange import Agreement
+from client.trust.key_exchange import KeyExchange
 from client.trust.trust import Trust, Verification
 from common.client_protocol.codes import Feature
 from common.errors import (
@@ -118,7 +120,9 @@ def tell_nobody(_: str) -> None:
 
 
 class Messenger:
-    """One user's side of MessageU. Used from one thread, but for `interrupt`; each thread opens its own."""
+    """One user's side of MessageU. Used from one thread, but for `interrupt`; each thread
+    opens its own.
+    """
 
     def __init__(
         self,
@@ -155,7 +159,7 @@ class Messenger:
         self._link = ServerLink(
             server, reply_timeout=reply_timeout, greet=self._greeting.greet, tell=tell, monotonic=monotonic
         )
-        self._insistence = Insistence(self._link.rest, tell, pauses)
+        self._insistence = Retry(self._link.rest, tell, pauses)
         self._outbox = Outbox(store, self._link, self._contacts, tell, self._now, random_bytes)
         self._trust = Trust(store, self._account.me, self._now, tell)
         self._inbox = Inbox(
@@ -163,13 +167,13 @@ class Messenger:
             self._trust.is_verified,
         )  # fmt: skip
         self._history = History(store, self._contacts, self._inbox)
-        line = Line(self._account, store, self._link, self._greeting)
+        line = ClientContext(self._account, store, self._link, self._greeting)
         self._registration = Registration(
             line, lambda: new_private_key(random_bytes), self._remember if remember_server else lambda: None, tell
         )
         self._directory = Directory(self._account, store, self._link, self._contacts, self._trust)
-        self._dispatch = Dispatch(line, self._contacts, self._outbox, self._insistence, tell, self._now)
-        self._agreement = Agreement(
+        self._dispatch = SendPath(line, self._contacts, self._outbox, self._insistence, tell, self._now)
+        self._agreement = KeyExchange(
             store, self._contacts, self._directory, self._dispatch, self._outbox, self._greeting
         )
         self._sending = Sending(
@@ -197,16 +201,16 @@ class Messenger:
     ) -> Self:
         """Open a home, making the folder (0700) and its store where they are missing.
 
-        `server` is its address, also as HOST:PORT. A `~` at the beginning of a path is the user's home folder. Without
-        `save_dir` received files are saved in the temporary folder.
-        `published_only`: whether the account keeps to the published protocol, for good; None leaves it as it was.
-        What a process that was killed left half-written in `save_dir` is removed.
+        `server` is its address, also as HOST:PORT. A `~` at the beginning of a path is the user's
+        home folder. Without `save_dir` received files are saved in the temporary folder.
+        `published_only`: whether the account keeps to the published protocol, for good; None leaves
+        it as it was. What a process that was killed left half-written in `save_dir` is removed.
         `remember_server`: a registration writes the server's address into the home's server.info.
-        `consent` is asked before the account's first proof, `tell` is told what happens by itself, `passphrase` is
-        asked where the home has one.
-        `to_read`: where the home can't be written (a full or read-only disk), a copy in memory of its store is opened.
-        What only reads works with it, and every change raises `StoreUnwritable`; see `unwritable`.
-        Raises `StoreBroken`, `PassphraseNeeded`, `PassphraseWrong`, `InfoFileError`, and `SettingRejected` where
+        `consent` is asked before the account's first proof, `tell` is told what happens by itself,
+        `passphrase` is asked where the home has one. `to_read`: where the home can't be written (a
+        full or read-only disk), a copy in memory of its store is opened. What only reads works with
+        it, and every change raises `StoreUnwritable`; see `unwritable`. Raises `StoreBroken`,
+        `PassphraseNeeded`, `PassphraseWrong`, `InfoFileError`, and `SettingRejected` where
         `published_only` comes too late, or something else can't be used.
         """
         address = _address(server)
@@ -244,11 +248,12 @@ class Messenger:
         consent: Consent = if_registered_here,
         tell: Tell = tell_nobody,
     ) -> Self:
-        """Open the home that the command would use in this folder and environment; what is given stands for its flag.
+        """Open the home that the command would use in this folder and environment; what is given
+        stands for its flag.
 
-        Home, server, folder for received files and passphrase come from MESSAGEU_* variables, `config.toml`,
-        `server.info` and the defaults, in the order of docs/client.md, "Settings"; a registration remembers the server
-        as there. At a terminal a passphrase may be asked for.
+        Home, server, folder for received files and passphrase come from MESSAGEU_* variables,
+        `config.toml`, `server.info` and the defaults, in the order of docs/client.md, "Settings"; a
+        registration remembers the server as there. At a terminal a passphrase may be asked for.
         Raises as `open`, and `SettingRejected`, `InfoFileError` for a setting that can't be used.
         """
         flags = Flags(
@@ -267,11 +272,14 @@ class Messenger:
 
     @property
     def conversion(self) -> str | None:
-        """A sentence for the user where opening the home converted a store of an earlier version, else None."""
+        """A sentence for the user where opening the home converted a store of an earlier
+        version, else None.
+        """
         return self._store.conversion
 
     def another(self, tell: Tell) -> Self:
-        """Open the same home once more, for the thread that calls this; no passphrase is asked, nor for consent.
+        """Open the same home once more, for the thread that calls this; no passphrase is asked, nor
+        for consent.
 
         What is possibly lost after a backup was put back is not told, but counted by `lost_count`.
 
@@ -316,7 +324,9 @@ class Messenger:
         self._link.close()
 
     def interrupt(self) -> None:
-        """End what goes on with the server, and whatever would follow: the one method that another thread may call."""
+        """End what goes on with the server, and whatever would follow: the one method
+        that another thread may call.
+        """
         self._link.interrupt()
 
     def resume(self) -> None:
@@ -329,14 +339,18 @@ class Messenger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # --- who we are ---------------------------------------------------------------------------------------------------
+    # --- who we are
+    # ----------------------------------------------------------------------------------------------
 
     def is_registered(self) -> bool:
-        """Whether there is an identity file in this home, usable or not. See `Account.is_registered`."""
+        """Whether there is an identity file in this home, usable or not. See
+        `Account.is_registered`.
+        """
         return self._account.is_registered()
 
     def identity(self) -> Identity:
-        """Give this home's user. Raises `NotRegistered`, `InfoFileError`, `PassphraseNeeded`, `PassphraseWrong`.
+        """Give this home's user. Raises `NotRegistered`, `InfoFileError`, `PassphraseNeeded`,
+        `PassphraseWrong`.
 
         See `Account.identity`.
         """
@@ -347,7 +361,9 @@ class Messenger:
         return self._account.pending_name()
 
     def register(self, name: str) -> Identity:
-        """Register under a name, or complete the registration that broke. See `Registration.register`."""
+        """Register under a name, or complete the registration that broke. See
+        `Registration.register`.
+        """
         return self._registration.register(name)
 
     def ensure_registered(self, name: str) -> Identity:
@@ -370,10 +386,13 @@ class Messenger:
         """Whether this identity has proven itself to its server at some time."""
         return self._greeting.has_proven
 
-    # --- who is who ---------------------------------------------------------------------------------------------------
+    # --- who is who
+    # ----------------------------------------------------------------------------------------------
 
     def users(self) -> list[Contact]:
-        """Ask the server for everybody else who is registered, in its order. See `Directory.users`."""
+        """Ask the server for everybody else who is registered, in its order. See
+        `Directory.users`.
+        """
         return self._directory.users()
 
     def contact(self, name: str) -> Contact:
@@ -402,67 +421,84 @@ class Messenger:
         return self._directory.verification(name)
 
     def accept_new_key(self, name: str, number: str | None = None) -> Verification:
-        """Pin what the server names now. Nothing that was agreed on before is used for sending any more.
+        """Pin what the server names now. Nothing that was agreed on before is used for sending any
+        more.
 
         See `Directory.accept_new_key`.
         """
         return self._directory.accept_new_key(name, number)
 
     def mark_verified(self, name: str, number: str | None = None) -> Verification:
-        """Note that both sides saw the same safety number. Raises `KeyChanged`. See `Directory.mark_verified`."""
+        """Note that both sides saw the same safety number. Raises `KeyChanged`. See
+        `Directory.mark_verified`.
+        """
         return self._directory.mark_verified(name, number)
 
     def is_verified_name(self, name: str) -> bool:
-        """Whether the key that is pinned for a name was compared, and the server names no other one.
+        """Whether the key that is pinned for a name was compared, and the server names no other
+        one.
 
         See `Directory.is_verified_name`.
         """
         return self._directory.is_verified_name(name)
 
     def is_verified(self, contact: Contact) -> bool:
-        """Whether a user's key was compared, and the server names no other one. See `Directory.is_verified`."""
+        """Whether a user's key was compared, and the server names no other one. See
+        `Directory.is_verified`.
+        """
         return self._directory.is_verified(contact)
 
     def fingerprint(self, name: str) -> str:
-        """Give the SHA-256 of a contact's public key, in hex. Raises `NoPublicKey`. See `Directory.fingerprint`."""
+        """Give the SHA-256 of a contact's public key, in hex. Raises `NoPublicKey`. See
+        `Directory.fingerprint`.
+        """
         return self._directory.fingerprint(name)
 
     def own_fingerprint(self) -> str:
-        """Give the SHA-256 of our own public key, in hex. Raises `NotRegistered`. See `Directory.own_fingerprint`."""
+        """Give the SHA-256 of our own public key, in hex. Raises `NotRegistered`. See
+        `Directory.own_fingerprint`.
+        """
         return self._directory.own_fingerprint()
 
     def nearest(self, name: str) -> tuple[str, ...]:
-        """Give the names that are near to one that nobody has, by what is known here. Asks no server."""
+        """Give the names that are near to one that nobody has, by what is known here.
+        Asks no server.
+        """
         return () if self._contacts.listed(name) is not None else self._contacts.unknown(name).nearest
 
-    # --- symmetric keys -----------------------------------------------------------------------------------------------
+    # --- symmetric keys
+    # ----------------------------------------------------------------------------------------------
 
     def request_key(self, name: str) -> Sent:
-        """Ask a user for a symmetric key (151). See `Agreement.request_key`."""
+        """Ask a user for a symmetric key (151). See `KeyExchange.request_key`."""
         return self._agreement.request_key(name)
 
     def agree_on_key(self, name: str) -> bool:
-        """Have a symmetric key to send under; whether one had to be made and sent, after fetching the public key.
+        """Have a symmetric key to send under; whether one had to be made and sent, after fetching
+        the public key.
 
-        See `Agreement.agree_on_key`.
+        See `KeyExchange.agree_on_key`.
         """
         return self._agreement.agree_on_key(name)
 
     def send_key(self, name: str) -> Sent:
-        """Make a symmetric key and send it to a user whose public key is here (152). Raises `NoPublicKey`.
+        """Make a symmetric key and send it to a user whose public key is here (152). Raises
+        `NoPublicKey`.
 
-        See `Agreement.send_key`.
+        See `KeyExchange.send_key`.
         """
         return self._agreement.send_key(name)
 
     def keep_key(self, name: str) -> None:
-        """Make a symmetric key and put it into the outbox. Raises `NoPublicKey`, `KeyChanged`, `OutboxFull`.
+        """Make a symmetric key and put it into the outbox. Raises `NoPublicKey`, `KeyChanged`,
+        `OutboxFull`.
 
-        See `Agreement.keep_key`.
+        See `KeyExchange.keep_key`.
         """
         self._agreement.keep_key(name)
 
-    # --- sending ------------------------------------------------------------------------------------------------------
+    # --- sending
+    # ----------------------------------------------------------------------------------------------
 
     def send(
         self,
@@ -472,13 +508,15 @@ class Messenger:
         progress: Progress | None = None,
         preparing: Progress | None = None,
     ) -> Sent:
-        """Send a text (`str`), a file (a path, such as a `Path`), or the contents of a file (`bytes`) to a user.
+        """Send a text (`str`), a file (a path, such as a `Path`), or the contents of a file
+        (`bytes`) to a user.
 
-        A symmetric key is made and sent first where there is none, with the public key that the server names where
-        nothing is known of the user. `progress` is told how far sending is, `preparing` how far a file is encrypted.
-        What can't be sent now stays in the outbox where `keeps` says so of the failure.
-        Raises `ValueRejected` for an empty text and one that is no Unicode, `NameUnknown`, `KeyChanged`,
-        `FileUnreadable`, `OutboxFull`, `ServerAnsweredError`, `ServerUnreachable`, `ServerSilent`.
+        A symmetric key is made and sent first where there is none, with the public key that the
+        server names where nothing is known of the user. `progress` is told how far sending is,
+        `preparing` how far a file is encrypted. What can't be sent now stays in the outbox where
+        `keeps` says so of the failure. Raises `ValueRejected` for an empty text and one that is no
+        Unicode, `NameUnknown`, `KeyChanged`, `FileUnreadable`, `OutboxFull`, `ServerAnsweredError`,
+        `ServerUnreachable`, `ServerSilent`.
         """
         if content == "":
             raise ValueRejected("There is no text to send.")
@@ -496,7 +534,8 @@ class Messenger:
         return self._sending.send_bytes(name, content, progress, preparing)
 
     def send_text(self, name: str, text: str) -> Sent:
-        """Send a text under the shared key (150). Raises `NoSharedKey`, `ValueRejected` (no Unicode).
+        """Send a text under the shared key (150). Raises `NoSharedKey`, `ValueRejected` (no
+        Unicode).
 
         See `Sending.send_text`.
         """
@@ -510,7 +549,8 @@ class Messenger:
         preparing: Progress | None = None,
         called: str | None = None,
     ) -> Sent:
-        """Send a file's bytes under the shared key (153); the history has them under the path, or as they are `called`.
+        """Send a file's bytes under the shared key (153); the history has them under the path, or
+        as they are `called`.
 
         Raises `FileUnreadable`, `NoSharedKey`. See `Sending.send_file`.
         """
@@ -524,15 +564,16 @@ class Messenger:
         return self._sending.keep_text(name, text)
 
     def keep_file(self, name: str, path: str | PathLike[str], progress: Progress | None = None) -> SentMessage:
-        """Put a file into the outbox, encrypted, as `keep_text` does a text. Raises `FileUnreadable` too.
+        """Put a file into the outbox, encrypted, as `keep_text` does a text. Raises
+        `FileUnreadable` too.
 
         See `Sending.keep_file`.
         """
         return self._sending.keep_file(name, Path(path), progress)
 
     def send_waiting(self, watched: SentMessage | None = None, progress: Progress | None = None) -> None:
-        """Send what waits, the oldest first. Raises what `ServerLink.ask` raises; `ServerAnsweredError` where the
-        server does not take `watched` now, or ever.
+        """Send what waits, the oldest first. Raises what `ServerLink.ask` raises;
+        `ServerAnsweredError` where the server does not take `watched` now, or ever.
 
         See `Sending.send_waiting`.
         """
@@ -543,17 +584,21 @@ class Messenger:
         return self._sending.now(message)
 
     def keeps(self, error: ClientError) -> bool:
-        """Whether what could not be sent, for this reason, is in the outbox. `error.kept` says the same."""
+        """Whether what could not be sent, for this reason, is in the outbox. `error.kept`
+        says the same.
+        """
         return error.kept
 
     def failed(self) -> list[Failed]:
         """Give the messages that the server refused for good; they are kept aside."""
         return self._outbox.failed()
 
-    # --- after a backup was put back ----------------------------------------------------------------------------------
+    # --- after a backup was put back
+    # ----------------------------------------------------------------------------------
 
     def lost_count(self) -> int:
-        """Say how many acknowledged messages are possibly lost, because the server was put back to an earlier state.
+        """Say how many acknowledged messages are possibly lost, because the server was put back to
+        an earlier state.
 
         Symmetric keys and requests for them count.
         """
@@ -564,10 +609,13 @@ class Messenger:
         return self._resending.resend(name, progress)
 
     def forget_lost(self, name: str | None = None) -> int:
-        """Take the marks of what is possibly lost away, and send nothing. See `Resending.forget`."""
+        """Take the marks of what is possibly lost away, and send nothing. See
+        `Resending.forget`.
+        """
         return self._resending.forget(name)
 
-    # --- receiving ----------------------------------------------------------------------------------------------------
+    # --- receiving
+    # ----------------------------------------------------------------------------------------------
 
     def receive(
         self,
@@ -578,7 +626,8 @@ class Messenger:
         send_waiting: bool = True,
         saving: Progress | None = None,
     ) -> Generator[Received, bool | None]:
-        """Fetch what waits at the server, and give everything that was not received yet, the oldest first.
+        """Fetch what waits at the server, and give everything that was not received yet, the oldest
+        first.
 
         For scripts `messages` is simpler. See `Receiving.receive`.
         """
@@ -587,40 +636,48 @@ class Messenger:
     def messages(self, wait: float | None = 0.0) -> Messages:
         """Iterate over what comes, the oldest first: `for message in messenger.messages(wait=60)`.
 
-        The loop ends when nothing has come for `wait` seconds; with 0, behind what is there now; with None, never.
-        A message counts as received when the next one is asked for. Left with `break`, return or an exception, the loop
-        gives the last one again the next time, as `repeated`, unless `acknowledge` was called; a `with` around it
-        acknowledges where no exception comes:
+        The loop ends when nothing has come for `wait` seconds; with 0, behind what is there now;
+        with None, never. A message counts as received when the next one is asked for. Left with
+        `break`, return or an exception, the loop gives the last one again the next time, as
+        `repeated`, unless `acknowledge` was called; a `with` around it acknowledges where no
+        exception comes:
 
             with messenger.messages(wait=60) as messages:
                 for message in messages:
                     if wanted(message):
                         break
 
-        Raises what `receive` raises: `ServerUnreachable`, `ServerSilent`, `HomeInUse`, `FileUnsaved` and others.
+        Raises what `receive` raises: `ServerUnreachable`, `ServerSilent`, `HomeInUse`,
+        `FileUnsaved` and others.
         """
         return Messages(self.receive, wait, self._monotonic, self._link.rest)
 
     def fetch(self) -> None:
-        """Bring the waiting mail into the store, to be given by the next `receive`. Raises what that raises.
+        """Bring the waiting mail into the store, to be given by the next `receive`. Raises what
+        that raises.
 
         See `Receiving.fetch`.
         """
         self._receiving.fetch()
 
     def seen(self, after: int = 0) -> Iterator[Received]:
-        """Give again what was received already, whoever received it for this home, behind message number `after`.
+        """Give again what was received already, whoever received it for this home, behind message
+        number `after`.
 
         So a process beside the one that receives can follow it. Asks no server and changes nothing.
         """
         return self._inbox.seen(after)
 
     def history(self) -> list[Received | SentMessage]:
-        """Give what was received and sent, in the order in which it happened here. Asks nobody and changes nothing."""
+        """Give what was received and sent, in the order in which it happened here. Asks
+        nobody and changes nothing.
+        """
         return self._history.all()
 
     def recent(self, contact: Contact, most: int) -> list[Received | SentMessage]:
-        """Give the newest messages from and to one user, without those that wait. See `History.recent`."""
+        """Give the newest messages from and to one user, without those that wait. See
+        `History.recent`.
+        """
         return self._history.recent(contact.client_id, most)
 
     def waiting(self, contact: Contact) -> list[SentMessage]:
@@ -628,7 +685,8 @@ class Messenger:
         return self._history.waiting(contact.client_id)
 
     def conversations(self) -> list[ConversationSummary]:
-        """Give everybody to whom something was sent, or who sent something, the latest first. Asks no server.
+        """Give everybody to whom something was sent, or who sent something, the latest first. Asks
+        no server.
 
         See `History.conversations`.
         """
@@ -638,10 +696,13 @@ class Messenger:
         """Give the number of the newest message that was received; 0 where there is none."""
         return self._store.inbox.last_seen()
 
-    # --- watching and looking after things ----------------------------------------------------------------------------
+    # --- watching and looking after things
+    # ----------------------------------------------------------------------------
 
     def watch_cursor(self) -> int:
-        """Give the number behind which `watch` goes on; at first, behind all that was seen already."""
+        """Give the number behind which `watch` goes on; at first, behind all that was
+        seen already.
+        """
         text = self._store.settings.get(_WATCH_CURSOR)
         if text is None:
             number = self._store.inbox.last_seen()
@@ -650,7 +711,9 @@ class Messenger:
         return int(text)
 
     def handing_out(self) -> AbstractContextManager[None]:
-        """Be the only one who reads the cursor, hands out what lies behind it, and moves it; waits until it is so."""
+        """Be the only one who reads the cursor, hands out what lies behind it, and moves
+        it; waits until it is so.
+        """
         return self._store.watcher()
 
     def move_watch_cursor(self, number: int) -> None:
@@ -683,7 +746,8 @@ class Messenger:
         return [one for one, number in zip(found, numbers, strict=True) if one is not None and one.number == number]
 
     def server_features(self) -> list[str]:
-        """Connect, and give the names of the extension's features; none with the published protocol alone.
+        """Connect, and give the names of the extension's features; none with the published protocol
+        alone.
 
         A server that was silent before is asked again.
         """
@@ -699,11 +763,14 @@ class Messenger:
         return [Contact(pin.client_id, pin.name) for pin in self._store.pins.changed()]
 
     def shown(self, contact: Contact) -> str:
-        """Give a name as it stands in a sentence: made visible, with the mark of who was compared."""
+        """Give a name as it stands in a sentence: made visible, with the mark of who was
+        compared.
+        """
         return self._contacts.shown(contact)
 
     def passphrase_state(self) -> tuple[bool, list[str], list[str]]:
-        """Say whether the store has a passphrase, and which files hold a private key encrypted, and which in the clear.
+        """Say whether the store has a passphrase, and which files hold a private key encrypted, and
+        which in the clear.
 
         Raises `InfoFileError`.
         """
@@ -714,7 +781,9 @@ class Messenger:
 
     @property
     def unwritable(self) -> StoreUnwritable | None:
-        """Why only a copy of the home's store could be opened, to be read; None where it is the store itself."""
+        """Why only a copy of the home's store could be opened, to be read; None where it
+        is the store itself.
+        """
         return self._store.unwritable
 
     def check_store(self) -> None:
@@ -730,10 +799,11 @@ class Messenger:
         return self._store.outbox.waiting_count()
 
     def clock_behind(self) -> int | None:
-        """Say by how many milliseconds our clock is surely behind the server's, now; None where nothing tells.
+        """Say by how many milliseconds our clock is surely behind the server's, now; None where
+        nothing tells.
 
-        It is where the server accepted a message later than it is here. How it was when that came does not count: the
-        clock may have been set right since.
+        It is where the server accepted a message later than it is here. How it was when that came
+        does not count: the clock may have been set right since.
         """
         accepted_at = self._store.inbox.newest_accepted_at()
         if accepted_at is None or local_time.local(accepted_at) is None:

@@ -1,9 +1,12 @@
 """Paths that are no UTF-8: a file system takes any bytes, the store and SQLite take UTF-8.
 
-Owns: how a path stands in the store, how SQLite is told where its file is; which folder is the temporary one.
-Promises: whatever path a user names comes back byte for byte. One that is UTF-8 stands in the store as it is; another
-one as a `file://` URI, which no absolute path looks like. How a path is shown: `client.terminal.sanitize`.
-Exposure: reads from a store what somebody else may have written; what comes of it is shown, and nothing else.
+Owns: how a path stands in the store, how SQLite is told where its file is; which folder is the
+temporary one.
+Promises: whatever path a user names comes back byte for byte. One that is UTF-8 stands in the store
+as it is; another one as a `file://` URI, which no absolute path looks like. How a path is shown:
+`client.terminal.sanitize`.
+Exposure: reads from a store what somebody else may have written; what comes of it is shown, and
+nothing else.
 
 Source: docs/client.md, "Paths".
 """
@@ -52,8 +55,8 @@ def plain(text: str) -> str:
 def temporary_folder() -> Path:
     """Give the folder for temporary files.
 
-    Python looks for one by writing to it. Where it finds none, because the disk is full or read-only, that is told by
-    who wants to write there, and not by who only reads.
+    Python looks for one by writing to it. Where it finds none, because the disk is full or
+    read-only, that is told by who wants to write there, and not by who only reads.
     """
     try:
         return Path(tempfile.gettempdir())
@@ -65,8 +68,9 @@ def temporary_folder() -> Path:
 def for_sqlite(path: Path) -> Iterator[str]:
     """Give a name under which SQLite can open a file. Raises `OSError`.
 
-    It is told names in UTF-8 alone. Where the folder's is none, it gets there by the folder's descriptor: it follows
-    that link to the true name by itself, so that the files beside the database have theirs too.
+    It is told names in UTF-8 alone. Where the folder's is none, it gets there by the folder's
+    descriptor: it follows that link to the true name by itself, so that the files beside the
+    database have theirs too.
     """
     if is_utf8(str(path)) and os.fsencode(path) == str(path).encode("utf-8"):
         yield str(path)

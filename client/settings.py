@@ -1,8 +1,9 @@
 """Where each setting comes from.
 
-Owns: the order: the flag, the environment (MESSAGEU_*), the files in the home, the user's configuration file, the
-default; and saying which of them it was.
-Promises: reads a few small files and nothing else; what can't be used is a `SettingRejected` or `InfoFileError`.
+Owns: the order: the flag, the environment (MESSAGEU_*), the files in the home, the user's
+configuration file, the default; and saying which of them it was.
+Promises: reads a few small files and nothing else; what can't be used is a `SettingRejected` or
+`InfoFileError`.
 
 Source: docs/client.md, "Settings".
 """
@@ -23,7 +24,9 @@ ROOT_VARIABLE: Final = "MESSAGEU_ROOT"
 CONFIG_FILE: Final = "config.toml"
 CONFIG_VARIABLE: Final = "MESSAGEU_CONFIG"
 ANSWERS: Final = ("ask", "always", "never")
-"""What becomes of a received key request: a person is asked (a script: never), it is answered, it is not."""
+"""What becomes of a received key request: a person is asked (a script: never), it is
+answered, it is not.
+"""
 KNOWN: Final = (
     "server", "home", "save_dir", "published_only", "answer_key_requests", "passphrase_file", "passphrase_command",
     "bell", "title",
@@ -65,7 +68,9 @@ class Settings:
     """All settings of one run."""
 
     def __init__(self, flags: Flags, environment: Mapping[str, str], here: Path, *, published: bool = False) -> None:
-        """`here`: the present folder. `published`: these are the settings of the numbered console."""
+        """`here`: the present folder. `published`: these are the settings of the numbered
+        console.
+        """
         self._flags = flags
         self._environment = environment
         self._here = here
@@ -74,7 +79,9 @@ class Settings:
         self.home = expanded(self.home_setting())
 
     def home_setting(self) -> Setting:
-        """The folder of the identity. Raises `SettingRejected` where nothing names one and this user has none."""
+        """The folder of the identity. Raises `SettingRejected` where nothing names one
+        and this user has none.
+        """
         flag = self._flags.home
         named = self._early("home", None if flag is None else str(flag), "--home")
         if named is not None:
@@ -87,7 +94,9 @@ class Settings:
         return self.home_setting().source == _DATA_FOLDER
 
     def passed_over(self) -> Path | None:
-        """The home in the user's data folder, where the published console does not use it but the commands do."""
+        """The home in the user's data folder, where the published console does not use it
+        but the commands do.
+        """
         setting = self.home_setting()
         if setting.source != _PUBLISHED_HERE:
             return None
@@ -105,9 +114,11 @@ class Settings:
         return None
 
     def remembers_server(self) -> bool:
-        """Whether who registers now wants this server for all later commands: it was named for this one.
+        """Whether who registers now wants this server for all later commands: it was named for this
+        one.
 
-        So was the present folder's server.info, where the home lies elsewhere and is used from everywhere.
+        So was the present folder's server.info, where the home lies elsewhere and is used from
+        everywhere.
         """
         source = self.server_setting().source
         return source in {"--server", "MESSAGEU_SERVER"} or (
@@ -155,7 +166,9 @@ class Settings:
         return expanded(self.save_dir_setting())
 
     def published_only_setting(self) -> Setting:
-        """Whether the account keeps to the published protocol; None leaves it as the home's store has it."""
+        """Whether the account keeps to the published protocol; None leaves it as the
+        home's store has it.
+        """
         flag = self._flags.published_only
         text = None if flag is None else str(flag).lower()
         return self._early("published_only", text, "--published-only") or Setting(
@@ -258,7 +271,8 @@ class Settings:
 def taken_over(environment: MutableMapping[str, str]) -> Mapping[str, str]:
     """Give a copy of the process's environment, and take the passphrase out of it.
 
-    What this process starts (the command of `watch --exec`, a passphrase command) inherits what is left.
+    What this process starts (the command of `watch --exec`, a passphrase command) inherits what is
+    left.
     """
     taken = dict(environment)
     environment.pop(UNLOCKED_BY, None)
@@ -266,7 +280,9 @@ def taken_over(environment: MutableMapping[str, str]) -> Mapping[str, str]:
 
 
 def this_folder() -> Path:
-    """Give the folder that the program was started in. Raises `SettingRejected` where it is gone."""
+    """Give the folder that the program was started in. Raises `SettingRejected` where it
+    is gone.
+    """
     try:
         return Path.cwd()
     except OSError as error:

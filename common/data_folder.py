@@ -1,10 +1,11 @@
 """Where the server keeps its data, who may use it, and where its two programs meet.
 
-Owns: the data folder's place, mode and owner, the storage link's endpoint, and how a program keeps others of its kind
-away.
-Promises: both programs, given the same folder, come to the same endpoint; folders that are made here are mode 0700. A
-lock is gone with the process that held it, however that ended. Where the system does not permit something, the
-`SettingRejected` says what the file's owner or root has to type.
+Owns: the data folder's place, mode and owner, the storage link's endpoint, and how a program keeps
+others of its kind away.
+Promises: both programs, given the same folder, come to the same endpoint; folders that are made
+here are mode 0700. A lock is gone with the process that held it, however that ended. Where the
+system does not permit something, the `SettingRejected` says what the file's owner or root has to
+type.
 Exposure: the folder's owner; a rendezvous folder that belongs to somebody else is refused.
 
 Source: docs/storage-protocol.md, "The link".
@@ -71,9 +72,11 @@ def _mend(folder: Path) -> str:
 
 
 def refuse_foreign_files(folder: Path, names: Iterable[str]) -> None:
-    """Look whether this process may read and write the data folder, and what is there of `names` in it.
+    """Look whether this process may read and write the data folder, and what is there of `names` in
+    it.
 
-    What root has left there would otherwise end the storage worker at each start. Raises `SettingRejected`.
+    What root has left there would otherwise end the storage worker at each start. Raises
+    `SettingRejected`.
     """
     for path in (folder, *[folder / name for name in names]):
         try:
@@ -94,7 +97,8 @@ def refuse_foreign_files(folder: Path, names: Iterable[str]) -> None:
 
 
 def become_owner(folder: Path) -> None:
-    """Root goes on as the folder's owner, for good: what it makes in there is then the storage worker's, too.
+    """Root goes on as the folder's owner, for good: what it makes in there is then the storage
+    worker's, too.
 
     Others go on as they are. Raises `SettingRejected` where the folder can't be used by this user.
     """
@@ -112,10 +116,12 @@ def become_owner(folder: Path) -> None:
 
 
 def link_endpoint(folder: Path) -> str:
-    """The ZeroMQ endpoint at which the worker binds and the gateway connects, in a folder of mode 0700.
+    """The ZeroMQ endpoint at which the worker binds and the gateway connects, in a folder of mode
+    0700.
 
-    A data folder whose path is too long for a Unix socket gets its rendezvous in the temporary folder, named by
-    the data folder's hash. Raises `SettingRejected` where the rendezvous folder is not safely ours.
+    A data folder whose path is too long for a Unix socket gets its rendezvous in the temporary
+    folder, named by the data folder's hash. Raises `SettingRejected` where the rendezvous folder is
+    not safely ours.
     """
     rendezvous = folder / "link"
     path = rendezvous / "storage.sock"
@@ -142,7 +148,8 @@ def link_endpoint(folder: Path) -> str:
 
 @contextmanager
 def exclusive(path: Path, refusal: MessageUError) -> Generator[None]:
-    """Hold the lock of a file, which is made where it is missing and stays. Raises `refusal` where it is held.
+    """Hold the lock of a file, which is made where it is missing and stays. Raises `refusal` where
+    it is held.
 
     Raises `SettingRejected` where the file can't be used.
     """
@@ -163,9 +170,10 @@ def exclusive(path: Path, refusal: MessageUError) -> Generator[None]:
 
 
 def gateway_lock(folder: Path, slot: int) -> AbstractContextManager[None]:
-    """Hold a gateway's slot of the data folder. Entering raises `SlotInUse` where somebody else does.
+    """Hold a gateway's slot of the data folder. Entering raises `SlotInUse` where somebody else
+    does.
 
-    The worker would not tell: it takes whoever greets last for the one that lives, and the two would break off each
-    other's connections until one of them gives up.
+    The worker would not tell: it takes whoever greets last for the one that lives, and the two
+    would break off each other's connections until one of them gives up.
     """
     return exclusive(folder / f"gateway-{slot}.lock", SlotInUse(f"another gateway runs on {folder}, slot {slot}"))

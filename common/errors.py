@@ -1,9 +1,11 @@
 """Every exception of the project.
 
-Owns: the exception tree, whole. Promises: nothing else is raised on purpose. Exposure: sentences reach logs and people.
+Owns: the exception tree, whole. Promises: nothing else is raised on purpose. Exposure: sentences
+reach logs and people.
 
-A refusal that is part of normal life (name taken, recipient unknown) is a value, `operations.Refused`; an
-exception means a broken peer, a broken file, a broken disk, or a person who has to be told something.
+A refusal that is part of normal life (name taken, recipient unknown) is a value,
+`operations.Refused`; an exception means a broken peer, a broken file, a broken disk, or a person
+who has to be told something.
 
     MessageUError
     ├── ValueRejected             a name, id, key or token breaks its rule
@@ -42,8 +44,8 @@ exception means a broken peer, a broken file, a broken disk, or a person who has
         ├── StoreBroken               the home's store.db can't be used
         ├── PassphraseNeeded          the home is locked, and there is nobody to ask for its passphrase
         ├── PassphraseWrong           another passphrase; nothing was changed
-        ├── KeyChanged                another key or account is named for somebody known (defined in client/trust/trust.py)
-        ├── SafetyNumberDiffers       the number the other side sees is not ours (defined in client/trust/trust.py)
+        ├── KeyChanged                another key or account is named for somebody known (client/trust/trust.py)
+        ├── SafetyNumberDiffers       the number the other side sees is not ours (client/trust/trust.py)
         └── CipherError               decryption failed: wrong key or damaged content
 """
 
@@ -69,7 +71,9 @@ class ValueRejected(MessageUError, ValueError):
 
 
 class InfoFileError(MessageUError):
-    """An info file can't be used: one sentence that names the file and, where there is one, the line."""
+    """An info file can't be used: one sentence that names the file and, where there is
+    one, the line.
+    """
 
     def __init__(
         self,
@@ -87,7 +91,9 @@ class InfoFileError(MessageUError):
 
 
 class FileUnwritten(InfoFileError):
-    """An info file, or an export, can't be written. `problem` says what and why, without a full stop."""
+    """An info file, or an export, can't be written. `problem` says what and why, without
+    a full stop.
+    """
 
     def __init__(self, path: Path, problem: str, advice: str) -> None:
         MessageUError.__init__(self, f"{problem}.")
@@ -110,7 +116,9 @@ class ResponseMalformed(PeerError):
 
 
 class FrameUndecodable(PeerError):
-    """A frame of the storage protocol can't be decoded, and not even its header tells what it was."""
+    """A frame of the storage protocol can't be decoded, and not even its header tells
+    what it was.
+    """
 
 
 class StorageError(MessageUError):
@@ -142,7 +150,9 @@ class TablesDamaged(StoreDamaged):
 
 
 class NoFileLeft(StoreFull):
-    """The process or the system has as many files open as it may. Nothing was done, and a later try may go better."""
+    """The process or the system has as many files open as it may. Nothing was done, and a
+    later try may go better.
+    """
 
 
 class StoreFailed(StorageError):
@@ -177,7 +187,9 @@ class ServerSilent(ClientError):
 
 
 class ServerAnsweredError(ClientError):
-    """The server answered 9000 or 9001: it was not done. `reason` is 9001's number, None after 9000."""
+    """The server answered 9000 or 9001: it was not done. `reason` is 9001's number, None
+    after 9000.
+    """
 
     def __init__(self, sentence: str, advice: str = "", reason: int | None = None, retry_after: int = 0) -> None:
         super().__init__(sentence, advice)
@@ -242,7 +254,8 @@ class StoreOfLaterVersion(StoreBroken):
 
 
 class StoreUnwritable(StoreBroken):
-    """The home's store.db can't be written: the disk is full or read-only, or nobody but another user may write there.
+    """The home's store.db can't be written: the disk is full or read-only, or nobody but another
+    user may write there.
 
     What is in it may be read.
     """

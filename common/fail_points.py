@@ -1,8 +1,9 @@
-"""Fail points: named places at which a program can be told to die, so that tests see what a death there leaves behind.
+"""Fail points: named places at which a program can be told to die, so that tests see what a death
+there leaves behind.
 
 Owns: the environment variable MESSAGEU_FAILPOINT, read once when a program starts.
-Promises: where the variable is not set nothing ever happens here. Where it is, the process kills itself as kill -9
-does, without a last word, at the given pass through the named place.
+Promises: where the variable is not set nothing ever happens here. Where it is, the process kills
+itself as kill -9 does, without a last word, at the given pass through the named place.
 Exposure: the environment of whoever starts the programs.
 
     MESSAGEU_FAILPOINT=worker-before-commit:3                 at the third pass
@@ -21,7 +22,8 @@ VARIABLE: Final = "MESSAGEU_FAILPOINT"
 
 
 class FailPoint(StrEnum):
-    """The places. They concern operations, by the name of their type; REPLYING concerns a response's code.
+    """The places. They concern operations, by the name of their type; REPLYING concerns a
+    response's code.
 
     Those of the recovery, an operator's command, concern nothing.
     """
@@ -85,12 +87,16 @@ _armed = Countdown(os.environ[VARIABLE]) if VARIABLE in os.environ else None
 
 
 def armed() -> bool:
-    """Whether the process may have to die at all, for those who would have to look closely what passes."""
+    """Whether the process may have to die at all, for those who would have to look
+    closely what passes.
+    """
     return _armed is not None
 
 
 def due(point: FailPoint, concerns: Iterable[str] = ()) -> bool:
-    """Whether the process has to die here, now. `concerns` is only gone through where a point is armed."""
+    """Whether the process has to die here, now. `concerns` is only gone through where a
+    point is armed.
+    """
     return _armed is not None and _armed.passes(point, concerns)
 
 

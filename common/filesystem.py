@@ -1,7 +1,8 @@
-"""The disk: what a full one is, how its failures are told, and what a name in a folder needs to outlive a power cut.
+"""The disk: what a full one is, how its failures are told, and what a name in a folder needs to
+outlive a power cut.
 
-Owns: the errors that mean that there is no room, that nothing may be written, or that no more files may be open; the
-words for a failure of the file system.
+Owns: the errors that mean that there is no room, that nothing may be written, or that no more files
+may be open; the words for a failure of the file system.
 Promises: when `sync_folder` returns, which names the folder holds is on disk.
 Exposure: none.
 """

@@ -1,7 +1,8 @@
 """myport.info and server.info: text <-> values.
 
 Owns: the two one-line files beside the programs.
-Promises: a file that can't be used is an `InfoFileError` that names file and line; nothing is guessed here.
+Promises: a file that can't be used is an `InfoFileError` that names file and line; nothing is
+guessed here.
 Exposure: written by hand by whoever runs the programs.
 
 Source: docs/client-protocol.md, "Files beside the programs".

@@ -1,8 +1,8 @@
 """What the command lines of gateway and storage worker have in common.
 
 Owns: how sizes are written, and the sentences for values out of bounds.
-Promises: a text that is no number is argparse's affair (exit code 2); a number that can't serve is a `SettingRejected`
-that names the option.
+Promises: a text that is no number is argparse's affair (exit code 2); a number that can't serve is
+a `SettingRejected` that names the option.
 Exposure: whoever starts the programs.
 """
 
@@ -32,7 +32,9 @@ class Bound(NamedTuple):
 
 
 def size(text: str) -> int:
-    """For argparse: a number of bytes, as `SIZES` has it. Its sign is left for `check_bounds` to judge."""
+    """For argparse: a number of bytes, as `SIZES` has it. Its sign is left for
+    `check_bounds` to judge.
+    """
     found = _SIZE.fullmatch(text)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size: bytes, or a number with K, M, G or T")
@@ -50,7 +52,8 @@ def check_bounds(bounds: Iterable[Bound]) -> None:
 
 
 def fitting(wanted: int, what: str, open_files: int, own_files: int, program: str) -> int:
-    """How many of the `wanted` ones, which need a file each, fit under a limit of open files beside its `own_files`.
+    """How many of the `wanted` ones, which need a file each, fit under a limit of open files beside
+    its `own_files`.
 
     Fewer than wanted are a warning in the log. Raises `SettingRejected` for none.
     """

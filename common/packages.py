@@ -14,7 +14,9 @@ _OURS: Final = frozenset({"client", "common", "gateway", "messageu", "storage_wo
 
 
 def end_without(error: ModuleNotFoundError, code: int) -> NoReturn:
-    """End the program where a package of others can't be imported, else raise the error again. `code`: to exit with."""
+    """End the program where a package of others can't be imported, else raise the error
+    again. `code`: to exit with.
+    """
     package = (error.name or "").partition(".")[0]
     if package in _OURS:
         raise error

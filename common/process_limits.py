@@ -1,7 +1,9 @@
-"""What the system allows this process: how many files it may have open, and no picture of its memory on a disk.
+"""What the system allows this process: how many files it may have open, and no picture of its
+memory on a disk.
 
-Owns: the limits of the process. Promises: the limit of open files is never lowered. A crash leaves no core file; with
-`forbid_looking` nothing of the memory goes to a crash reporter either, and no other process of the same user reads it.
+Owns: the limits of the process. Promises: the limit of open files is never lowered. A crash leaves
+no core file; with `forbid_looking` nothing of the memory goes to a crash reporter either, and no
+other process of the same user reads it.
 Exposure: none.
 """
 
@@ -14,7 +16,9 @@ _PR_SET_DUMPABLE: Final = 4
 
 
 def raise_open_files(wanted: int) -> int:
-    """Raise the limit of open files to `wanted`, or as near as the system lets us; the limit that holds then."""
+    """Raise the limit of open files to `wanted`, or as near as the system lets us; the
+    limit that holds then.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return wanted
@@ -33,10 +37,11 @@ def forbid_core_dumps() -> None:
 
 
 def forbid_looking() -> None:
-    """Linux: hand the memory to nobody, neither to a crash reporter nor to another process of this user.
+    """Linux: hand the memory to nobody, neither to a crash reporter nor to another process of this
+    user.
 
-    The limit of `forbid_core_dumps` does not keep the kernel from piping it to the program that its core pattern names.
-    Tools that look into a process of the same user no longer work for this one.
+    The limit of `forbid_core_dumps` does not keep the kernel from piping it to the program that its
+    core pattern names. Tools that look into a process of the same user no longer work for this one.
     """
     if sys.platform == "linux":
         import ctypes  # noqa: PLC0415 - the client starts sooner where it is not needed

@@ -1,7 +1,7 @@
 """Log lines that somebody else can cause as often as he likes.
 
-Owns: how many of them are written. Promises: at most `LINES_A_MINUTE` of one kind in a minute; the first line after
-others were left out says how many.
+Owns: how many of them are written. Promises: at most `LINES_A_MINUTE` of one kind in a minute; the
+first line after others were left out says how many.
 Exposure: strangers choose how often.
 """
 

@@ -1,8 +1,9 @@
 """The two forms in which a public key of the protocol travels, read without any library.
 
 Owns: which 160 bytes are an RSA public key of 1024 bits, and what its two numbers are.
-Promises: pure; looks at every byte; whatever the bytes are, the answer is two numbers in their range, or None. Only
-what passed here is given to a cryptographic library, so that its parsers never see what a stranger made up.
+Promises: pure; looks at every byte; whatever the bytes are, the answer is two numbers in their
+range, or None. Only what passed here is given to a cryptographic library, so that its parsers never
+see what a stranger made up.
 Exposure: strangers choose every byte.
 
 Source: docs/client-protocol.md, "Cryptography"; RFC 5280, 4.1.2.7; RFC 8017, A.1.1.
@@ -14,8 +15,9 @@ RSA_BITS: Final = 1024
 _MODULUS_SIZE: Final = RSA_BITS // 8
 _DER_SIZE: Final = 160
 _HEAD: Final = bytes.fromhex("30819d300d06092a864886f70d010101050003818b0030818702818100")
-"""DER of a SubjectPublicKeyInfo up to the modulus: rsaEncryption with NULL, a bit string without unused bits, and in it
-a sequence of two integers. There is no other DER of this size for a modulus of 1024 bits."""
+"""DER of a SubjectPublicKeyInfo up to the modulus: rsaEncryption with NULL, a bit string without
+unused bits, and in it a sequence of two integers. There is no other DER of this size for a modulus
+of 1024 bits."""
 _EXPONENT_HEAD: Final = b"\x02\x01"
 _RAW_EXPONENT_SIZE: Final = 32
 _RAW_EXPONENTS: Final = frozenset({3, 17, 65537})
@@ -41,7 +43,9 @@ def numbers_of_der(key: bytes) -> PublicNumbers | None:
 
 
 def numbers_of_raw(key: bytes) -> PublicNumbers | None:
-    """Read 160 bytes of another client's form: modulus [128], exponent [32], big-endian; None for anything else."""
+    """Read 160 bytes of another client's form: modulus [128], exponent [32], big-endian;
+    None for anything else.
+    """
     if len(key) != _MODULUS_SIZE + _RAW_EXPONENT_SIZE:
         return None
     exponent = int.from_bytes(key[_MODULUS_SIZE:], "big")

@@ -1,8 +1,8 @@
 """Where the server's programs write their log, and in which form.
 
 Owns: the root logger of gateway and storage worker.
-Promises: one line a record, on stderr, with time, level and the part that says it. Under systemd's journal, which has
-a time for every line, there is no second one.
+Promises: one line a record, on stderr, with time, level and the part that says it. Under systemd's
+journal, which has a time for every line, there is no second one.
 Exposure: none; what is written there is escaped by whoever writes it.
 """
 
@@ -23,7 +23,8 @@ def begin_log(level: str, environment: Mapping[str, str]) -> None:
 
 
 def is_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Whether a stream goes to the journal, whose device and inode systemd names in the environment, in decimal.
+    """Whether a stream goes to the journal, whose device and inode systemd names in the
+    environment, in decimal.
 
     The variable alone says nothing: it is inherited, and the stream may have gone elsewhere since.
 

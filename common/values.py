@@ -1,7 +1,8 @@
 """Values that are valid by construction.
 
 Owns: what a client id, a user name, a public key, a token and a message kind may look like.
-Promises: whoever holds one of these types holds a checked value; the functions below are the only makers.
+Promises: whoever holds one of these types holds a checked value; the functions below are the only
+makers.
 Exposure: fed with bytes from strangers; every rejection is a `ValueRejected` that says why.
 
 Source: docs/client-protocol.md, "Fields".
@@ -25,7 +26,9 @@ Username = NewType("Username", str)
 """1 to 254 characters of printable ASCII, no space at either end, case-sensitive."""
 
 PublicKey = NewType("PublicKey", bytes)
-"""160 bytes: X.509 SubjectPublicKeyInfo DER of an RSA-1024 key. The server looks into it only to check a proof."""
+"""160 bytes: X.509 SubjectPublicKeyInfo DER of an RSA-1024 key. The server looks into it
+only to check a proof.
+"""
 
 Token = NewType("Token", bytes)
 """16 bytes that name one message of one sender, so that a resend can be recognised."""

@@ -1,4 +1,5 @@
-"""The project's version, where `--version` of every program finds it without reading any package's metadata.
+"""The project's version, where `--version` of every program finds it without reading any package's
+metadata.
 
 Owns: one number, the same as in pyproject.toml.
 Promises: a test compares the two.

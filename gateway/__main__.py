@@ -1,8 +1,8 @@
 """The gateway's composition root: arguments, signals, wiring.
 
-Owns: the process. Promises: exit code 0 after an orderly stop, 78 where starting again won't help, each failure
-with one clear last line. SIGTERM and SIGINT end it within 5 seconds: mail whose delivery ended cleanly is settled,
-the rest waits again.
+Owns: the process. Promises: exit code 0 after an orderly stop, 78 where starting again won't help,
+each failure with one clear last line. SIGTERM and SIGINT end it within 5 seconds: mail whose
+delivery ended cleanly is settled, the rest waits again.
 Exposure: the operator's arguments and files.
 """
 
@@ -49,9 +49,9 @@ def _stop_in_order(loop: EventLoop, context: SessionContext, link: StorageLink, 
     while (context.sessions or not link.idle) and time.monotonic() < deadline:
         loop.turn(max(0.0, deadline - time.monotonic()))
     for session in list(context.sessions):
-        session.break_off()
+        session.abort()
     deadline = time.monotonic() + _LAST_WORDS_TIME
-    link.pump()
+    link.resume_output()
     while not link.idle and time.monotonic() < deadline:
         loop.turn(max(0.0, deadline - time.monotonic()))
 

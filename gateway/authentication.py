@@ -1,9 +1,11 @@
 """Checking that a connection speaks for the user it names.
 
-Owns: nonces, attempts and the one string that is signed; the only room of the gateway that imports Crypto.
-Promises: one attempt per nonce, a nonce is good for `Settings.nonce_age` seconds; a bogus proof costs the storage
-worker no write. Time and random bytes are passed in.
-Exposure: strangers choose the signature, and the key that it is checked with was registered by a stranger.
+Owns: nonces, attempts and the one string that is signed; the only room of the gateway that imports
+Crypto.
+Promises: one attempt per nonce, a nonce is good for `Settings.nonce_age` seconds; a bogus proof
+costs the storage worker no write. Time and random bytes are passed in.
+Exposure: strangers choose the signature, and the key that it is checked with was registered by a
+stranger.
 
 Source: docs/client-protocol.md, "Proof".
 """
@@ -60,7 +62,9 @@ class Challenge:
         self._issued_at = now
 
     def take(self, now: float, longest_age: float) -> bytes | None:
-        """The nonce for one attempt, void from now on; None where there is none or it is too old."""
+        """The nonce for one attempt, void from now on; None where there is none or it is
+        too old.
+        """
         self.attempts += 1
         nonce, self._nonce = self._nonce, None
         return nonce if now - self._issued_at <= longest_age else None

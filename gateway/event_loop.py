@@ -1,14 +1,16 @@
-"""The event loop: sockets that are ready, timers that are due, and what runs at the end of each turn.
+"""The event loop: sockets that are ready, timers that are due, and what runs at the end of each
+turn.
 
 Owns: the epoll set and the timers of the process.
-Promises: level-triggered readiness to one handler per descriptor, of which a turn takes `_READY_AT_ONCE` at most and
-the next turn others; timers never early, and those that were cancelled take no more room than those that were not; a
-handler that raises ends the loop, for it is a bug. One thread.
+Promises: level-triggered readiness to one handler per descriptor, of which a turn takes
+`_READY_AT_ONCE` at most and the next turn others; timers never early, and those that were cancelled
+take no more room than those that were not; a handler that raises ends the loop, for it is a bug.
+One thread.
 Exposure: none; it moves no bytes.
 
-Why not asyncio: the gateway must see POLLERR and POLLHUP of half-closed connections, look at unacknowledged bytes,
-and stop reading single sockets; asyncio's transports hide the first two and cost more memory for each idle
-connection (docs/decisions/0002-the-gateways-event-loop.md).
+Why not asyncio: the gateway must see POLLERR and POLLHUP of half-closed connections, look at
+unacknowledged bytes, and stop reading single sockets; asyncio's transports hide the first two and
+cost more memory for each idle connection (docs/decisions/0002-the-gateways-event-loop.md).
 """
 
 import heapq
@@ -101,7 +103,9 @@ class Timers:
 
 
 class SignalDoor:
-    """A `Handler`: SIGTERM and SIGINT arrive as bytes of a socket pair, wake the loop and stop it."""
+    """A `Handler`: SIGTERM and SIGINT arrive as bytes of a socket pair, wake the loop and
+    stop it.
+    """
 
     def __init__(self, loop: "EventLoop") -> None:
         self._loop = loop
@@ -170,7 +174,9 @@ class EventLoop:
         self._epoll.close()
 
     def turn(self, longest_sleep: float) -> None:
-        """Sleep until something is ready or due, at most `longest_sleep` seconds; handle it; run the turn's ends."""
+        """Sleep until something is ready or due, at most `longest_sleep` seconds; handle
+        it; run the turn's ends.
+        """
         next_at = self._timers.next_at
         wait = longest_sleep if next_at is None else min(longest_sleep, max(0.0, next_at - self._clock()))
         ready = self._epoll.poll(wait, _READY_AT_ONCE)
@@ -180,7 +186,8 @@ class EventLoop:
         new.clear()
         for descriptor, events in ready:
             handler = handlers.get(descriptor)
-            # A descriptor that was closed and given out anew within this turn has no part in the news of the old one.
+            # A descriptor that was closed and given out anew within this turn has no part in the
+            # news of the old one.
             if handler is not None and descriptor not in new:
                 handler.ready(events)
         self._timers.run_due(now)

@@ -1,7 +1,8 @@
 """Accepting connections.
 
-Owns: the listening socket. Promises: every connection becomes one Session. Past `Settings.connections`, or without
-descriptors, another one makes room (`gateway.connection.capacity`); where none may, new ones wait in the kernel's queue.
+Owns: the listening socket. Promises: every connection becomes one Session. Past
+`Settings.connections`, or without descriptors, another one makes room
+(`gateway.connection.capacity`); where none may, new ones wait in the kernel's queue.
 Exposure: anybody who reaches the address.
 """
 
@@ -12,7 +13,7 @@ import socket
 from typing import Final
 
 from common.errors import SettingRejected
-from gateway.connection.capacity import Places
+from gateway.connection.capacity import Capacity
 from gateway.connection.context import SessionContext
 from gateway.connection.session import Session
 from gateway.event_loop import READABLE
@@ -75,7 +76,7 @@ class Listener:
         self._sock = sock
         self._context = context
         self._open = True
-        self._places = Places(context.loop, context.settings, context.sessions)
+        self._places = Capacity(context.loop, context.settings, context.sessions)
         self._say_again_at = 0.0
         context.loop.register(sock.fileno(), self, READABLE)
 

@@ -1,8 +1,8 @@
 """The gateway's command line, and which options it can serve with.
 
 Owns: the options and their bounds; how many connections fit under the limit of open files.
-Promises: what `checked` lets pass can serve; anything else is refused before anything is opened, with a sentence that
-names the option.
+Promises: what `checked` lets pass can serve; anything else is refused before anything is opened,
+with a sentence that names the option.
 Exposure: whoever starts the gateway.
 """
 
@@ -27,7 +27,9 @@ _LONGEST_HOST: Final = 253
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line. Ends the program with code 2 where an option is unknown, or no number where one is due."""
+    """Read the command line. Ends the program with code 2 where an option is unknown, or
+    no number where one is due.
+    """
     defaults = Settings()
     parser = argparse.ArgumentParser(
         prog="messageu-gateway",
@@ -90,5 +92,7 @@ def _is_host(text: str) -> bool:
 
 
 def connections_that_fit(wanted: int, open_files: int) -> int:
-    """How many of the wanted connections fit under a limit of open files. Raises `SettingRejected` for none."""
+    """How many of the wanted connections fit under a limit of open files. Raises
+    `SettingRejected` for none.
+    """
     return fitting(wanted, "connections", open_files, OWN_FILES, "gateway")

@@ -24,19 +24,24 @@ class Settings(NamedTuple):
     pages_under_way: int = 16 * 1024 * 1024
     """What is asked of the worker in pages at a time, for all connections together."""
     users_page: int = 2 * 1024 * 1024
-    """What a page of users counts as in `pages_under_way`: it takes both programs as long as so much mail."""
+    """What a page of users counts as in `pages_under_way`: it takes both programs as long
+    as so much mail.
+    """
     largest_response: int = 256 * 1024 * 1024
     """Payload of one 2104; the rest waits for the next 604."""
     connection_under_way: int = 2 * 1024 * 1024
     """What one connection may have given us that is not answered; past it, it is not read."""
     work_under_way: int = 3 * 1024 * 1024
-    """What the worker may have before it until those who wait for an answer already have to wait for their turn. As in
-    the two above, a request counts as more than its bytes by the time that it takes: see `gateway.handlers.dispatch`."""
+    """What the worker may have before it until those who wait for an answer already have to wait
+    for their turn. As in the two above, a request counts as more than its bytes by the time that it
+    takes: see `gateway.handlers.dispatch`."""
     work_a_turn: int = 128 * 1024
-    """What one connection may do in one turn of the loop; the request that reaches it is the last one."""
+    """What one connection may do in one turn of the loop; the request that reaches it is
+    the last one.
+    """
     total_under_way: int = 128 * 1024 * 1024
-    """What all connections together may have given us that is not answered, whole or in part, and have not taken of
-    their responses. Past it those that went on the longest ago are closed."""
+    """What all connections together may have given us that is not answered, whole or in part, and
+    have not taken of their responses. Past it those that went on the longest ago are closed."""
     malformed_frames: int = 16
     """Malformed requests of one connection, the last of which ends it."""
     connections: int = 16_384
@@ -47,18 +52,26 @@ class Settings(NamedTuple):
     """How long a connection may have a kept place without a proof."""
     header_time: float = 10.0
     payload_silence: float = 30.0
-    """How long a byte of a payload may be missing; of an upload, how far it may be behind `slowest_upload`."""
+    """How long a byte of a payload may be missing; of an upload, how far it may be behind
+    `slowest_upload`.
+    """
     slowest_upload: float = 2048.0
-    """Bytes a second that a client has to send of a content above `inline_content`, while we wait for it."""
+    """Bytes a second that a client has to send of a content above `inline_content`, while
+    we wait for it.
+    """
     longest_upload: float = 4 * 3600.0
     """How long such a content may take in all: it holds disk meanwhile."""
     response_silence: float = 60.0
     suspicion_silence: float = 1.0
-    """How long a 603 with an impossible size may keep us guessing whether it is a lenient type 1."""
+    """How long a 603 with an impossible size may keep us guessing whether it is a lenient
+    type 1.
+    """
     drain_time: float = 30.0
     """How long bytes are thrown away behind a half-close before the connection is closed."""
     reset_watch: float = 2.0
-    """How long after the end of a connection a reset is waited for: a client with unread bytes sends one."""
+    """How long after the end of a connection a reset is waited for: a client with unread
+    bytes sends one.
+    """
     nonce_age: float = 30.0
     proof_attempts: int = 3
     longest_wait: int = 300

@@ -54,6 +54,7 @@ __all__ = [
     "ServerUnreachable",
     "SettingRejected",
     "StoreBroken",
+    "StoreOfLaterVersion",
     "StoreUnwritable",
     "Text",
     "UnknownKind",

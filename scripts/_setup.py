@@ -2,14 +2,16 @@
 
     _setup.py run|dev
 
-Called by scripts/_setup.sh, and by the scripts in Python beside it (`continue_in_venv`), with the standard library
-alone. `run` is what the programs need, `dev` what the checks need on top. What it holds to:
+Called by scripts/_setup.sh, and by the scripts in Python beside it (`continue_in_venv`), with the
+standard library alone. `run` is what the programs need, `dev` what the checks need on top. What it
+holds to:
 
-- A finished .venv carries a stamp: the pins, the Python version and the place it was made for. Equal stamp, no work.
-- While it is being changed it carries a mark instead. A mark without a living owner means that somebody was
-  interrupted, and the .venv is made again from nothing.
-- A lock lets one set-up work at a time; the others wait and then find it done. pip holds the lock too, so that it
-  counts even when its own set-up was killed.
+- A finished .venv carries a stamp: the pins, the Python version and the place it was made for.
+  Equal stamp, no work.
+- While it is being changed it carries a mark instead. A mark without a living owner means that
+  somebody was interrupted, and the .venv is made again from nothing.
+- A lock lets one set-up work at a time; the others wait and then find it done. pip holds the lock
+  too, so that it counts even when its own set-up was killed.
 - Whatever goes wrong is told in one sentence.
 """
 
@@ -44,7 +46,9 @@ class SetUpFailed(Exception):
 
 
 class SetUp:
-    """The .venv of one project folder; `call` runs a program and returns its exit code and what it wrote."""
+    """The .venv of one project folder; `call` runs a program and returns its exit code
+    and what it wrote.
+    """
 
     def __init__(
         self,
@@ -93,7 +97,9 @@ class SetUp:
         (self._venv / UNFINISHED).unlink()
 
     def _is_usable(self) -> bool:
-        """Whether packages may be added to what is there: made here, to its end, with the Python that is wanted."""
+        """Whether packages may be added to what is there: made here, to its end, with the
+        Python that is wanted.
+        """
         if (self._venv / UNFINISHED).exists():
             return False
         for level in REQUIREMENTS:
@@ -172,7 +178,9 @@ def lock(folder: Path) -> Iterator[int]:
 
 
 def call(command: Sequence[str], keep_open: Sequence[int] = ()) -> tuple[int, str]:
-    """Run a program to its end; when the script that waits for us is gone, end it. OSError when it is not there."""
+    """Run a program to its end; when the script that waits for us is gone, end it.
+    OSError when it is not there.
+    """
     parent = os.getppid()
     with subprocess.Popen(
         command,
@@ -235,9 +243,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def continue_in_venv(level: str) -> None:
-    """Go on only where the packages of `level` are: as the same command, under the Python of the .venv.
+    """Go on only where the packages of `level` are: as the same command, under the Python of the
+    .venv.
 
-    Whatever Python a script was started with. Where there can be no .venv, it ends here, with one sentence.
+    Whatever Python a script was started with. Where there can be no .venv, it ends here, with one
+    sentence.
     """
     code = main([level])
     if code != 0:

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Makes the screens in docs/screens.md and README.md: real commands in pseudo-terminals, read by a terminal emulator.
+"""Makes the screens in docs/screens.md and README.md: real commands in pseudo-terminals, read by a
+terminal emulator.
 
-scripts/captures.py prints them; with --write they take the place of the old ones, with --pictures DIR
-there is an SVG of each in that folder, with all its colours, in a small and a large terminal, light and dark, to be
-looked at. A screen is what stands on it when its last text has appeared; nothing is cut but empty lines at its end.
-What differs from run to run (times, ids, keys, numbers) differs here too.
+scripts/captures.py prints them; with --write they take the place of the old ones, with --pictures
+DIR there is an SVG of each in that folder, with all its colours, in a small and a large terminal,
+light and dark, to be looked at. A screen is what stands on it when its last text has appeared;
+nothing is cut but empty lines at its end. What differs from run to run (times, ids, keys, numbers)
+differs here too.
 """
 
 # ruff: noqa: E402 - what is imported is set up first
@@ -114,7 +116,9 @@ class Screen:
         return self
 
     def asked(self, pattern: str) -> "Screen":
-        """Read until a prompt is on the screen and the program reads what is typed: before, the terminal echoes too."""
+        """Read until a prompt is on the screen and the program reads what is typed:
+        before, the terminal echoes too.
+        """
         self.until(pattern)._read_until(lambda: not self._child.getecho(), "nothing reads what is typed")
         return self
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the parts of docs/client.md that the program itself knows: commands, options, exit codes, JSON.
+"""Writes the parts of docs/client.md that the program itself knows: commands, options, exit codes,
+JSON.
 
 scripts/client_reference.py prints the document as it should be; with --write it takes the old one's
-place. Commands and options come from the parser, exit codes from the client's table, JSON from docs/schemas.
-What stands between `<!-- made: NAME -->` and `<!-- end -->` is made here, everything else is kept as it is. A part
-that is missing, or stands for nothing, is one sentence on stderr.
+place. Commands and options come from the parser, exit codes from the client's table, JSON from
+docs/schemas. What stands between `<!-- made: NAME -->` and `<!-- end -->` is made here, everything
+else is kept as it is. A part that is missing, or stands for nothing, is one sentence on stderr.
 """
 
 # ruff: noqa: E402 - what is imported is set up first
@@ -57,7 +58,8 @@ def parts() -> dict[str, str]:
     return made
 
 
-# --- the command line -------------------------------------------------------------------------------------------
+# --- the command line
+# -------------------------------------------------------------------------------------------
 
 
 def _commands(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
@@ -111,7 +113,8 @@ def _meaning(action: argparse.Action) -> str:
     return action.help
 
 
-# --- exit codes and JSON ----------------------------------------------------------------------------------------
+# --- exit codes and JSON
+# ----------------------------------------------------------------------------------------
 
 
 def _exit_codes() -> str:
@@ -141,7 +144,8 @@ def _kind(field: dict[str, Any]) -> str:
     return " or ".join(kinds)
 
 
-# --- Markdown ---------------------------------------------------------------------------------------------------
+# --- Markdown
+# --------------------------------------------------------------------------------------------------
 
 
 def _code(words: list[str]) -> str:

@@ -1,24 +1,29 @@
 #!/usr/bin/env python3
 """Keep one program running: start it, start it again when it fails, end when it ends.
 
-    keep_running.py [--ancestors N] [--after NAME] [--once] [--settle SECONDS] [--kill-after SECONDS] -- COMMAND ...
+    keep_running.py [--ancestors N] [--after NAME] [--once] [--settle SECONDS] [--kill-after
+    SECONDS] -- COMMAND ...
 
-One of these stands in every line of the Procfile, for honcho ends all programs when one of them ends.
+One of these stands in every line of the Procfile, for honcho ends all programs when one of them
+ends.
 
-- A program that dies by a signal or ends with an error is started again, after 0.1 s, then 0.2 s, 0.4 s …, at
-  most 5 s. After 10 s of healthy life the count begins anew.
-- A program that ends with 0 (it wanted to), 2 (its command line is wrong) or 78 (EX_CONFIG: its port or data folder
-  is taken, a newer one took its place) is not started again, for another try would not help; this program ends with
-  the same code.
-- SIGTERM, SIGINT and SIGHUP are passed on once; what has not ended --kill-after seconds later (4.5) is killed.
-- The program dies with its keeper, even at kill -9. The keeper ends with its N nearest ancestors; honcho puts one
-  process of its own in between, so that its Procfile says 2.
-- honcho signals all its programs at once. With --after NAME the signal is passed on when the keepers of the programs
-  of that name, under the same farthest ancestor, have ended, but at the latest half a second before the program would
-  be killed. So the storage worker still answers while its gateway ends. Linux only; elsewhere it is passed on at once.
+- A program that dies by a signal or ends with an error is started again, after 0.1 s, then 0.2 s,
+  0.4 s …, at most 5 s. After 10 s of healthy life the count begins anew.
+- A program that ends with 0 (it wanted to), 2 (its command line is wrong) or 78 (EX_CONFIG: its
+  port or data folder is taken, a newer one took its place) is not started again, for another try
+  would not help; this program ends with the same code.
+- SIGTERM, SIGINT and SIGHUP are passed on once; what has not ended --kill-after seconds later (4.5)
+  is killed.
+- The program dies with its keeper, even at kill -9. The keeper ends with its N nearest ancestors;
+  honcho puts one process of its own in between, so that its Procfile says 2.
+- honcho signals all its programs at once. With --after NAME the signal is passed on when the
+  keepers of the programs of that name, under the same farthest ancestor, have ended, but at the
+  latest half a second before the program would be killed. So the storage worker still answers while
+  its gateway ends. Linux only; elsewhere it is passed on at once.
 
-scripts/run keeps honcho itself with --once (no restart) and --settle: honcho that is asked to end before it has seen
-all its programs start fails and then hangs (2.0.0), so that a signal waits until honcho is that old.
+scripts/run keeps honcho itself with --once (no restart) and --settle: honcho that is asked to end
+before it has seen all its programs start fails and then hangs (2.0.0), so that a signal waits until
+honcho is that old.
 
 Every restart is one line on stderr.
 """
@@ -77,11 +82,11 @@ class Child(Protocol):
 class Keeper:
     """The rules, without a clock, a signal or a process of their own.
 
-    `start` starts the program. `wait` sleeps for at most the given seconds, less when something happened, and
-    returns the signals that asked for the end. `clock` counts seconds. `log` takes one line.
-    A program gets no signal before it is `settle` seconds old. While `others_run` says that those run that have to end
-    before it, its signal is held back, until `END_TIME` before it would be killed. It is started again only where
-    `restart` says so.
+    `start` starts the program. `wait` sleeps for at most the given seconds, less when something
+    happened, and returns the signals that asked for the end. `clock` counts seconds. `log` takes
+    one line. A program gets no signal before it is `settle` seconds old. While `others_run` says
+    that those run that have to end before it, its signal is held back, until `END_TIME` before it
+    would be killed. It is started again only where `restart` says so.
     """
 
     def __init__(
@@ -106,7 +111,9 @@ class Keeper:
         self._stopping = False
 
     def run(self) -> int:
-        """Keep the program running until it or somebody else wants the end; return the exit code."""
+        """Keep the program running until it or somebody else wants the end; return the
+        exit code.
+        """
         delay = FIRST_DELAY
         while True:
             began = self._clock()
@@ -126,7 +133,9 @@ class Keeper:
             delay = min(delay * 2, LONGEST_DELAY)
 
     def _watch(self, child: Child) -> int:
-        """Wait for the program's end, pass on the first request to end it, and kill it when it takes too long."""
+        """Wait for the program's end, pass on the first request to end it, and kill it
+        when it takes too long.
+        """
         settled_at = self._clock() + self._settle
         to_send: int | None = None
         hold_until = kill_at = inf
@@ -188,7 +197,8 @@ class Doorbell:
     def __init__(self, ancestors: int, after: str | None = None) -> None:
         self._parent = os.getppid() if ancestors else None
         numbers = ancestors_of(os.getpid(), ancestors)
-        # In a container honcho may be the first process, which is out of sight: then all keepers there are are its.
+        # In a container honcho may be the first process, which is out of sight: then all keepers
+        # there are are its.
         self._top = numbers[-1] if numbers and len(numbers) == ancestors else FIRST_PROCESS
         self._after = after
         self._pidfds = open_all(numbers)
@@ -204,7 +214,9 @@ class Doorbell:
             signal.signal(signal.SIGHUP, _only_wake)
 
     def wait(self, timeout: float) -> list[int]:
-        """Sleep until something happened, at most `timeout`; return the signals that ask for the end."""
+        """Sleep until something happened, at most `timeout`; return the signals that ask
+        for the end.
+        """
         others = self._others or []
         ready, _, _ = select.select([self._reader, *self._pidfds, *others], [], [], timeout)
         asked: list[int] = []
@@ -220,11 +232,14 @@ class Doorbell:
             os.close(pidfd)
         if gone or (self._parent is not None and os.getppid() != self._parent):
             asked.append(signal.SIGTERM)
-        # A hang-up means to a program "read your settings again", or nothing; here it means the end.
+        # A hang-up means to a program "read your settings again", or nothing; here it means the
+        # end.
         return [signal.SIGTERM if number == signal.SIGHUP else number for number in asked]
 
     def others_run(self) -> bool:
-        """Whether keepers run whose programs have to end before ours. They are looked for at the first call."""
+        """Whether keepers run whose programs have to end before ours. They are looked for
+        at the first call.
+        """
         if self._others is None:
             found = [] if self._after is None else keepers_of(self._after, self._top)
             self._others = open_all(found)
@@ -236,7 +251,9 @@ def _only_wake(_number: int, _frame: object) -> None:
 
 
 def ancestors_of(pid: int, count: int) -> list[int]:
-    """Return the numbers of the `count` nearest ancestors of a process, the parent first (Linux; else none)."""
+    """Return the numbers of the `count` nearest ancestors of a process, the parent first
+    (Linux; else none).
+    """
     found: list[int] = []
     if sys.platform == "linux":
         for _ in range(count):
@@ -252,7 +269,9 @@ def ancestors_of(pid: int, count: int) -> list[int]:
 
 
 def open_all(pids: Sequence[int]) -> list[int]:
-    """Return descriptors that become readable when one of the processes ends; none for those that have ended."""
+    """Return descriptors that become readable when one of the processes ends; none for
+    those that have ended.
+    """
     pidfds: list[int] = []
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -261,7 +280,8 @@ def open_all(pids: Sequence[int]) -> list[int]:
 
 
 def keepers_of(name: str, top: int) -> list[int]:
-    """Return the numbers of the keepers of programs of that name among the descendants of process `top`.
+    """Return the numbers of the keepers of programs of that name among the descendants of process
+    `top`.
 
     Of the first process: of all that can be seen.
     """
@@ -277,7 +297,9 @@ def keepers_of(name: str, top: int) -> list[int]:
 
 
 def kept_program(command_line: bytes) -> str | None:
-    """Return the name of the program that is kept by a process with this /proc/PID/cmdline; None for no keeper."""
+    """Return the name of the program that is kept by a process with this
+    /proc/PID/cmdline; None for no keeper.
+    """
     words = os.fsdecode(command_line).split("\0")[:-1]
     if "--" not in words or Path(__file__).name not in [Path(word).name for word in words[: words.index("--")]]:
         return None
@@ -286,12 +308,16 @@ def kept_program(command_line: bytes) -> str | None:
 
 
 def parent_of(pid: int) -> int:
-    """Return the parent's number, from the fourth field of /proc/PID/stat; the second may hold anything."""
+    """Return the parent's number, from the fourth field of /proc/PID/stat; the second may
+    hold anything.
+    """
     return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
 
 
 def start_bound(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a program that dies with us, in a session of its own: signals to our group reach it through us, once."""
+    """Start a program that dies with us, in a session of its own: signals to our group
+    reach it through us, once.
+    """
     keeper = os.getpid()
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Writes the parts of docs/library.md that the program itself knows: classes, methods, values, failures.
+"""Writes the parts of docs/library.md that the program itself knows: classes, methods, values,
+failures.
 
-scripts/library_reference.py prints the document as it should be; with --write it takes the old one's
-place. Everything comes from the names in `__all__` of the library's modules, their signatures and docstrings, and from
-common/errors.py. What stands between `<!-- made: NAME -->` and `<!-- end -->` is made here, everything else is kept.
+scripts/library_reference.py prints the document as it should be; with --write it takes the old
+one's place. Everything comes from the names in `__all__` of the library's modules, their signatures
+and docstrings, and from common/errors.py. What stands between `<!-- made: NAME -->` and `<!-- end
+-->` is made here, everything else is kept.
 """
 
 # ruff: noqa: E402 - what is imported is set up first
@@ -66,12 +68,16 @@ def public() -> dict[str, Any]:
 
 
 def methods(of: type) -> dict[str, Any]:
-    """Every public method and property of a class, and those that `for` and `with` call where it has its own."""
+    """Every public method and property of a class, and those that `for` and `with` call
+    where it has its own.
+    """
     return {name: member for name, member in vars(of).items() if not name.startswith("_") and member.__doc__}
 
 
 def failures() -> list[type[errors.MessageUError]]:
-    """Every failure that the library raises on purpose, each behind the one that it is a kind of."""
+    """Every failure that the library raises on purpose, each behind the one that it is a
+    kind of.
+    """
     found: list[type[errors.MessageUError]] = []
 
     def add(kind: type[errors.MessageUError]) -> None:

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""What a message and a name cost the client's store behind a long history: `scripts/long_history.py [ROWS]`.
+"""What a message and a name cost the client's store behind a long history: `scripts/long_history.py
+[ROWS]`.
 
-Owns: a throw-away home, filled with empty messages of one sender and with as many names. Promises: prints milliseconds
-for each number of rows, and leaves nothing. Exposure: none. To be run by hand; the tests count steps instead.
+Owns: a throw-away home, filled with empty messages of one sender and with as many names. Promises:
+prints milliseconds for each number of rows, and leaves nothing. Exposure: none. To be run by hand;
+the tests count steps instead.
 """
 
 # ruff: noqa: E402 - what is imported is set up first

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Writes the manual page docs/messageu.1 from what the program itself knows: commands, options, settings, exit codes.
+"""Writes the manual page docs/messageu.1 from what the program itself knows: commands, options,
+settings, exit codes.
 
 scripts/man_page.py prints the page as it should be; with --write it takes the old one's place. The
-wheel installs it (pyproject.toml), and a test holds it to the program. It bears no date, so that it changes only with
-the program.
+wheel installs it (pyproject.toml), and a test holds it to the program. It bears no date, so that it
+changes only with the program.
 """
 
 # ruff: noqa: E402 - what is imported is set up first

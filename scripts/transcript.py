@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Makes the transcript in docs/client.md: two people at two real consoles and a real server, typed by a program.
+"""Makes the transcript in docs/client.md: two people at two real consoles and a real server, typed
+by a program.
 
-scripts/transcript.py prints it; with --write it takes the old one's place in docs/client.md.
-The console prints its menu before each choice; the transcript leaves it out and puts its `?` before the choice.
+scripts/transcript.py prints it; with --write it takes the old one's place in docs/client.md. The
+console prints its menu before each choice; the transcript leaves it out and puts its `?` before the
+choice.
 """
 
 # ruff: noqa: E402 - what is imported is set up first

@@ -1,8 +1,9 @@
 """The storage worker as a program: arguments, signals, wiring.
 
 Owns: the process; what ends it, with which code and which last line.
-Promises: SIGTERM and SIGINT end it after the transaction it is in. Codes: 0 asked to end; 78 another try would not
-help (data folder in use or unusable, a bad setting); 1 a read, write or sync failed and nothing is known.
+Promises: SIGTERM and SIGINT end it after the transaction it is in. Codes: 0 asked to end; 78
+another try would not help (data folder in use or unusable, a bad setting); 1 a read, write or sync
+failed and nothing is known.
 Exposure: the command line and the environment of whoever starts it.
 """
 
@@ -22,10 +23,10 @@ from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint, refuse
 from common.errors import SettingRejected, StorageError, StoreDamaged, StoreFull, StoreInUse, StoreUnusable
 from common.process_limits import forbid_core_dumps, raise_open_files
 from common.server_log import begin_log
-from storage_worker.engine.sqlite.blobs import Bodies, DiskBodies, SyncThread
+from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
 from storage_worker.engine.sqlite.checkpointer import Checkpoints, CheckpointThread
 from storage_worker.engine.sqlite.database import CHECKPOINT_BYTES, Database
-from storage_worker.engine.sqlite.disk_space import Room
+from storage_worker.engine.sqlite.disk_space import DiskSpaceMonitor
 from storage_worker.engine.sqlite.folder import (
     BODIES_NAME,
     DATABASE_NAME,
@@ -38,19 +39,19 @@ from storage_worker.engine.sqlite.folder import (
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
 from storage_worker.engine.sqlite.log_epochs import mark_at
 from storage_worker.engine.sqlite.store_identity import (
-    FactsFile,
     GenerationFile,
-    Reserve,
+    SequenceReservation,
+    StoreIdentityFile,
     look_at_journal,
     marked_length,
-    note_end,
     note_marks,
-    note_progress,
     open_store,
+    record_clean_shutdown,
+    record_progress,
 )
 from storage_worker.rules.post_office import Limits, PostOffice
-from storage_worker.server.batch_processor import Desk
-from storage_worker.server.zmq_server import Service
+from storage_worker.server.batch_processor import BatchProcessor
+from storage_worker.server.zmq_server import ZmqServer
 from storage_worker.settings import OWN_FILES, SMALLEST_JOURNAL, check_mark, checked, parse, uploads_that_fit
 
 log = logging.getLogger("storage_worker")
@@ -93,28 +94,30 @@ def _serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int
             length = marked_length(database)
         journal = Journal(journal_files, journal_bytes, marks_at=mark_at(length) if length else 0)
         doors.callback(journal.close)
-        disk_bodies = DiskBodies(folder / BODIES_NAME)
-        bodies = Bodies(disk_bodies, SyncThread(disk_bodies))
+        disk_bodies = DiskBlobs(folder / BODIES_NAME)
+        bodies = Blobs(disk_bodies, SyncThread(disk_bodies))
         doors.callback(bodies.close)
         facts = open_store(database, file, _unix_ms(), os.urandom, is_old=is_old)
         checkpoints = CheckpointThread(lambda: Database(folder / DATABASE_NAME, beside=True))
-        keeper = Housekeeper(database, file, checkpoints)
+        keeper = Maintenance(database, file, checkpoints)
         doors.callback(keeper.abandon)
-        room = Room(mark, lambda: _free_bytes(folder), database.unused_bytes, database.take_ballast, keeper.give_back)
+        room = DiskSpaceMonitor(
+            mark, lambda: _free_bytes(folder), database.unused_bytes, database.take_ballast, keeper.give_back
+        )
         post_office = PostOffice(database, journal, bodies, limits, os.urandom, _unix_ms())
         if not post_office.ledger.waits:
             note_marks(database, journal, length)
-        desk = Desk(
+        desk = BatchProcessor(
             database,
             post_office,
             room,
             os.urandom(16),
             facts.server_id,
             facts.generation,
-            Reserve(database, file).cover,
+            SequenceReservation(database, file).ensure,
         )
         endpoint = link_endpoint(folder)
-        service = Service(desk, endpoint, _unix_ms, lambda: keeper.work(_unix_ms()), lambda: keeper.has_waiting)
+        service = ZmqServer(desk, endpoint, _unix_ms, lambda: keeper.work(_unix_ms()), lambda: keeper.has_waiting)
         try:
             log.info("started: data folder %s, %s, generation %d", folder, endpoint, facts.generation)
             service.serve(wake)
@@ -122,14 +125,16 @@ def _serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int
             service.close()
         keeper.close(_unix_ms())
         if desk.close(_unix_ms()):
-            note_end(database, file)
+            record_clean_shutdown(database, file)
         database.close()
 
 
-class Housekeeper:
-    """What is to do between transactions: checkpoints, and keeping `store.generation` close behind."""
+class Maintenance:
+    """What is to do between transactions: checkpoints, and keeping `store.generation`
+    close behind.
+    """
 
-    def __init__(self, database: Database, file: FactsFile, checkpoints: Checkpoints) -> None:
+    def __init__(self, database: Database, file: StoreIdentityFile, checkpoints: Checkpoints) -> None:
         self._database = database
         self._file = file
         self._checkpoints = checkpoints
@@ -146,11 +151,13 @@ class Housekeeper:
             self._checkpoints.begin()
         if not 0 <= now_ms - self._noted_at < _NOTE_EVERY_MS:
             self._noted_at = now_ms
-            note_progress(self._database, self._file)
+            record_progress(self._database, self._file)
 
     @property
     def has_waiting(self) -> bool:
-        """Whether `work` will have something to do before long: a checkpoint is to be heard of, or to be made."""
+        """Whether `work` will have something to do before long: a checkpoint is to be
+        heard of, or to be made.
+        """
         return self._checkpoints.running or self._database.checkpoint_due
 
     def _may_begin(self, now_ms: int) -> bool:
@@ -169,7 +176,7 @@ class Housekeeper:
             self._database.checkpointed(self._commits)
 
     def give_back(self) -> None:
-        """Room is short: shrink the log."""
+        """DiskSpaceMonitor is short: shrink the log."""
         try:
             self._database.checkpoint(truncate=True)
         except StoreFull:
@@ -181,7 +188,9 @@ class Housekeeper:
         self._look(now_ms)
 
     def abandon(self) -> None:
-        """After a failure, which is what ends the worker: of the last checkpoint's the log tells."""
+        """After a failure, which is what ends the worker: of the last checkpoint's the
+        log tells.
+        """
         self._checkpoints.close()
         try:
             self._checkpoints.outcome()
@@ -198,7 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     forbid_core_dumps()
     reader, writer = socket.socketpair()
     writer.setblocking(False)  # noqa: FBT003
-    # The handlers do nothing; that a signal came is read from the wake-up descriptor, between two transactions.
+    # The handlers do nothing; that a signal came is read from the wake-up descriptor, between two
+    # transactions.
     previous = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     handlers = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -1,10 +1,12 @@
-"""What an operator asks of the store: users, stats, unprove, check, recover-journal, new-generation.
+"""What an operator asks of the store: users, stats, unprove, check, recover-journal,
+new-generation.
 
 Owns: the command line of `scripts/admin`, which an installed package calls `messageu-admin`.
-Promises: the first four work while the storage worker runs and while it does not; the others, and `check --drop`,
-change what gateways were told or what is handed out, so they want the worker stopped. Contents and keys are never
-shown. What is in the journal alone is not counted: while the worker runs, numbers are up to two seconds old. Root works
-as the data folder's owner, so that the files stay the worker's; a folder that is not there is not made.
+Promises: the first four work while the storage worker runs and while it does not; the others, and
+`check --drop`, change what gateways were told or what is handed out, so they want the worker
+stopped. Contents and keys are never shown. What is in the journal alone is not counted: while the
+worker runs, numbers are up to two seconds old. Root works as the data folder's owner, so that the
+files stay the worker's; a folder that is not there is not made.
 Exposure: whoever may read the data folder.
 """
 
@@ -22,8 +24,8 @@ from common.data_folder import DATA_VARIABLE, become_owner, folder_named, refuse
 from common.errors import JournalDamaged, SettingRejected, StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from common.process_limits import forbid_core_dumps
 from common.version import VERSION
-from storage_worker.engine.sqlite.blobs import Bodies, DiskBodies, SyncThread, file_sizes
-from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread, file_sizes
+from storage_worker.engine.sqlite.database import Database, load_checksums
 from storage_worker.engine.sqlite.folder import (
     BODIES_NAME,
     DATABASE_NAME,
@@ -33,7 +35,7 @@ from storage_worker.engine.sqlite.folder import (
     folder_lock,
 )
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
-from storage_worker.engine.sqlite.mail_pages import Load, MailPages
+from storage_worker.engine.sqlite.mail_pages import MailboxStats, MailPages
 from storage_worker.engine.sqlite.message_queue import waiting
 from storage_worker.engine.sqlite.recovery import recover_journal
 from storage_worker.engine.sqlite.store_identity import (
@@ -41,7 +43,7 @@ from storage_worker.engine.sqlite.store_identity import (
     accepted,
     look_at_journal,
     new_generation,
-    stored_facts,
+    stored_identity,
 )
 
 EXIT_UNKNOWN = 1
@@ -52,9 +54,12 @@ Say = Callable[[str], object]
 
 
 def users(database: Database, say: Say) -> int:
-    """One line per user: registration number, proven or not, waiting messages and their bytes, name."""
-    loads = waiting(database) if stored_facts(database) is not None else {}
-    # Read to the end before anything is printed: whoever pages through it must not hold the worker up meanwhile.
+    """One line per user: registration number, proven or not, waiting messages and their
+    bytes, name.
+    """
+    loads = waiting(database) if stored_identity(database) is not None else {}
+    # Read to the end before anything is printed: whoever pages through it must not hold the worker
+    # up meanwhile.
     found = list(database.execute("SELECT row, proven, name FROM user ORDER BY row"))
     say("   number  proven     waiting           bytes  name")
     for row, proven, name in found:
@@ -65,7 +70,7 @@ def users(database: Database, say: Say) -> int:
 
 def stats(database: Database, folder: Path, say: Say) -> int:
     """The store in a few numbers. `folder`: the data folder."""
-    facts = stored_facts(database)
+    facts = stored_identity(database)
     if facts is None:
         say("The store is empty.")
         return 0
@@ -87,15 +92,16 @@ def stats(database: Database, folder: Path, say: Say) -> int:
     return 0
 
 
-def _unfinished(database: Database, bodies: Path) -> Load:
-    """The large contents that are no message in the database: those that still come, or came within two seconds.
+def _unfinished(database: Database, bodies: Path) -> MailboxStats:
+    """The large contents that are no message in the database: those that still come, or came within
+    two seconds.
 
     While the worker is stopped they are what it left, and deletes at its next start.
     """
     sizes = file_sizes(bodies) if bodies.exists() else {}
     for message in MailPages(database).in_files():
         sizes.pop(message.body, None)
-    return Load(len(sizes), sum(sizes.values()))
+    return MailboxStats(len(sizes), sum(sizes.values()))
 
 
 def unprove(database: Database, name: str, say: Say) -> int:
@@ -114,7 +120,7 @@ def _begin_generation(folder: Path, say: Say) -> int:
     with folder_lock(folder):
         database = Database(folder / DATABASE_NAME, beside=True)
         try:
-            if stored_facts(database) is None:
+            if stored_identity(database) is None:
                 raise StoreUnusable("the store is empty")
             generation = new_generation(database, GenerationFile(folder / GENERATION_NAME), time.time_ns() // 1_000_000)
         finally:
@@ -126,7 +132,8 @@ def _begin_generation(folder: Path, say: Say) -> int:
 def check(folder: Path, say: Say, *, drop: bool = False) -> int:
     """Read all there is and say what is altered; 0 where nothing is. Works while the worker runs.
 
-    `drop`: delete the pages of mail that are altered, so that their mailboxes can be fetched from again.
+    `drop`: delete the pages of mail that are altered, so that their mailboxes can be fetched from
+    again.
     """
     database = Database(folder / DATABASE_NAME, beside=True)
     try:
@@ -157,10 +164,11 @@ def check(folder: Path, say: Say, *, drop: bool = False) -> int:
 
 
 def _drop(database: Database, rows: Sequence[int], contents: Mapping[int, str], say: Say) -> None:
-    """Delete altered pages of mail, and messages whose contents are altered; what is whole of the pages is kept.
+    """Delete altered pages of mail, and messages whose contents are altered; what is whole of the
+    pages is kept.
 
-    A page of the file may hold several pages of mail: those whose own checksums say that they are whole are written
-    anew.
+    A page of the file may hold several pages of mail: those whose own checksums say that they are
+    whole are written anew.
     """
     with database.unchecked():
         pages = MailPages(database)
@@ -193,7 +201,8 @@ def _altered_pages(database: Database, problems: list[str]) -> tuple[list[int], 
         try:
             pages.entries(recipient, page)
         except StoreDamaged as error:
-            # The worker may have deleted or written it anew since; the index is asked, which is whole.
+            # The worker may have deleted or written it anew since; the index is asked, which is
+            # whole.
             with database.reading():
                 there = list(pages.overlapping(recipient, page.first, page.last))
             if any(one.row == page.row for one in there):
@@ -203,9 +212,11 @@ def _altered_pages(database: Database, problems: list[str]) -> tuple[list[int], 
 
 
 def _altered_contents(database: Database, folder: Path) -> dict[int, str]:
-    """The large messages whose files are altered or gone: number of the file -> what is wrong, with the mailbox."""
-    disk_bodies = DiskBodies(folder / BODIES_NAME)
-    bodies = Bodies(disk_bodies, SyncThread(disk_bodies))
+    """The large messages whose files are altered or gone: number of the file -> what is
+    wrong, with the mailbox.
+    """
+    disk_bodies = DiskBlobs(folder / BODIES_NAME)
+    bodies = Blobs(disk_bodies, SyncThread(disk_bodies))
     problems: dict[int, str] = {}
     try:
         with database.reading():
@@ -222,7 +233,8 @@ def _altered_contents(database: Database, folder: Path) -> dict[int, str]:
             if name is not None:
                 problems[body] = f"{problem}. Message {one.sequence} in the mailbox of {name[0]!r} ({name[1]})"
     except StoreDamaged as error:
-        # Which large messages there are can't be read; it is named as a problem of the database already.
+        # Which large messages there are can't be read; it is named as a problem of the database
+        # already.
         sys.stderr.write(f"admin: large messages are not looked at: {error}\n")
     finally:
         bodies.close()
@@ -260,7 +272,7 @@ def _recover_journal(folder: Path, say: Say) -> int:
             raise StoreUnusable(f"there is no store in {folder}")
         database = Database(folder / DATABASE_NAME)
         try:
-            if stored_facts(database) is None:
+            if stored_identity(database) is None:
                 raise StoreUnusable("the store is empty")
             found = recover_journal(database, folder, time.time_ns() // 1_000_000, os.urandom)
         finally:
@@ -290,7 +302,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 0 done, 1 no such user, the store failed or nobody reads, 78 it can't be used."""
+    """Run one command; the exit code: 0 done, 1 no such user, the store failed or nobody
+    reads, 78 it can't be used.
+    """
     parser = _Parser(prog="messageu-admin", description="Look after MessageU's store.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument("--data-folder", type=Path, help=f"where the mail is kept (${DATA_VARIABLE}, else data/)")
@@ -312,6 +326,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     forbid_core_dumps()
     try:
         folder = _existing(folder_named(environment, Path.cwd()))
+        # The owner may be unable to read where root's packages are.
+        load_checksums()
         become_owner(folder)
         refuse_foreign_files(folder, OWN_NAMES)
         code = _run(settings, folder)
@@ -357,7 +373,9 @@ def _run(settings: argparse.Namespace, folder: Path) -> int:
 
 
 class _Unprinted(Exception):
-    """Standard output can't be written. `reason`: empty where its reader has gone, as `| head` does."""
+    """Standard output can't be written. `reason`: empty where its reader has gone, as `|
+    head` does.
+    """
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))

@@ -1,8 +1,9 @@
 """The worker's command line, and which settings it can serve with.
 
 Owns: the options, their defaults and their bounds.
-Promises: what `checked` lets pass can serve; anything else is refused before the data folder is touched, with a
-sentence that names the option. `check_mark` looks at the folder's disk, before anything is opened there.
+Promises: what `checked` lets pass can serve; anything else is refused before the data folder is
+touched, with a sentence that names the option. `check_mark` looks at the folder's disk, before
+anything is opened there.
 Exposure: whoever starts the worker.
 """
 
@@ -21,10 +22,12 @@ from storage_worker.rules.post_office import Limits
 from storage_worker.state.sender_usage import NO_SHARE
 
 LARGEST_CONTENT: Final = 2**32 - 1 - ENTRY_HEAD.size
-"""The most that a size of the client protocol can tell: see docs/client-protocol.md, "Limits and time-outs"."""
+"""The most that a size of the client protocol can tell: see docs/client-protocol.md,
+"Limits and time-outs".
+"""
 OWN_FILES: Final = 64
-"""What the worker has open besides unfinished uploads, with room to spare: the link's library ends the program where it
-finds no descriptor for a gateway that comes."""
+"""What the worker has open besides unfinished uploads, with room to spare: the link's library ends
+the program where it finds no descriptor for a gateway that comes."""
 _MOST: Final = 2**62
 SMALLEST_JOURNAL: Final = 64 * 1024
 _LARGEST_JOURNAL: Final = 1024**3
@@ -33,7 +36,9 @@ _MOST_UPLOADS: Final = 100_000
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line. Ends the program with code 2 where an option is unknown, or no number where one is due."""
+    """Read the command line. Ends the program with code 2 where an option is unknown, or
+    no number where one is due.
+    """
     parser = argparse.ArgumentParser(
         prog="messageu-storage-worker",
         description="Keeps MessageU's users and mail; a gateway is the way to it.",
@@ -89,7 +94,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def checked(options: argparse.Namespace) -> Limits:
-    """Give the limits. Raises `SettingRejected` where the worker could not serve with these options."""
+    """Give the limits. Raises `SettingRejected` where the worker could not serve with
+    these options.
+    """
     largest: int | None = options.largest_message
     if largest is None:
         # Who sets a small mailbox alone does not contradict himself.
@@ -123,12 +130,16 @@ def checked(options: argparse.Namespace) -> Limits:
 
 
 def uploads_that_fit(wanted: int, open_files: int) -> int:
-    """How many of the wanted uploads fit under a limit of open files. Raises `SettingRejected` for none."""
+    """How many of the wanted uploads fit under a limit of open files. Raises
+    `SettingRejected` for none.
+    """
     return fitting(wanted, "unfinished uploads", open_files, OWN_FILES, "worker")
 
 
 def check_mark(mark: int, folder: Path) -> None:
-    """Raise `SettingRejected` where the mark of free space, in bytes, is more than the folder's disk can ever have."""
+    """Raise `SettingRejected` where the mark of free space, in bytes, is more than the
+    folder's disk can ever have.
+    """
     status = os.statvfs(folder)
     most = (status.f_blocks - status.f_bfree + status.f_bavail) * status.f_frsize
     if mark > most:

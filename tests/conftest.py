@@ -1,7 +1,8 @@
 """What every test may rely on: the signals' own effects, wherever the suite was started.
 
-A shell without job control starts what it puts into the background with SIGINT and SIGQUIT ignored, nohup with SIGHUP
-ignored, and children inherit that. The tests send these signals to programs of ours and expect what a user sees.
+A shell without job control starts what it puts into the background with SIGINT and SIGQUIT ignored,
+nohup with SIGHUP ignored, and children inherit that. The tests send these signals to programs of
+ours and expect what a user sees.
 
 And no example of a property is judged by how long it took: the machine may be busy.
 """
@@ -27,7 +28,9 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def data_folder_of_no_person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Have a home that nobody named lie in a folder of the tests, never in that of who runs them."""
+    """Have a home that nobody named lie in a folder of the tests, never in that of who
+    runs them.
+    """
     folder = tmp_path_factory.mktemp("data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(folder))

@@ -1,4 +1,6 @@
-"""What the tests of both programs' options have in common: `main` refuses, or ends, and never serves."""
+"""What the tests of both programs' options have in common: `main` refuses, or ends, and
+never serves.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Refusals:
-    """The sentences with which `main` of a program refuses arguments, with code 78, before it serves."""
+    """The sentences with which `main` of a program refuses arguments, with code 78,
+    before it serves.
+    """
 
     def __init__(
         self, program: ModuleType, folder: Path, patch: pytest.MonkeyPatch, log: pytest.LogCaptureFixture
@@ -48,7 +52,9 @@ def assert_no_value(program: ModuleType, option: str, value: str, capsys: pytest
 
 
 def last_line_with_60_files(module: str, folder: Path) -> str:
-    """Start a program where 60 files may be open: it ends with 78 and one line, which is returned."""
+    """Start a program where 60 files may be open: it ends with 78 and one line, which is
+    returned.
+    """
     done = subprocess.run(
         ["sh", "-c", 'ulimit -n 60; exec "$@"', "sh", sys.executable, "-m", module, "--data-folder", str(folder)],
         cwd=ROOT, check=False, capture_output=True, text=True, timeout=HANG_SECONDS,

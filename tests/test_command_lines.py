@@ -1,6 +1,7 @@
 """Every program's command line: no option may be abbreviated, whatever is added later.
 
-`--port 27031` was once taken for `--port-file 27031`, and the gateway listened on another port than was asked for.
+`--port 27031` was once taken for `--port-file 27031`, and the gateway listened on another port than
+was asked for.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import gateway.__main__
 import storage_worker.__main__
 import storage_worker.admin
 import torture.__main__
-from scripts import captures, keep_running
+from scripts import captures, keep_running, long_history
 from tests.storage_worker import failing_disk, power_cut
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ PROGRAMS: dict[str, Callable[[list[str]], object]] = {
     "gateway/options.py": gateway.__main__.main,
     "scripts/captures.py": captures.arguments,
     "scripts/keep_running.py": keep_running.main,
+    "scripts/long_history.py": long_history.rows,
     "storage_worker/admin.py": storage_worker.admin.main,
     "storage_worker/settings.py": storage_worker.__main__.main,
     "tests/storage_worker/failing_disk.py": lambda _: failing_disk.main(),

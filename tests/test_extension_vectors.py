@@ -1,4 +1,6 @@
-"""The extension's vectors: bytes that were written from the document alone, against the codec and both ends' proofs."""
+"""The extension's vectors: bytes that were written from the document alone, against the
+codec and both ends' proofs.
+"""
 
 from __future__ import annotations
 

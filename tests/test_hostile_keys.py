@@ -1,4 +1,6 @@
-"""Keys that strangers made up, in the gateway's proof and in the client's ciphers: an answer, never an exception."""
+"""Keys that strangers made up, in the gateway's proof and in the client's ciphers: an
+answer, never an exception.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ PUBLIC = KEY.public_key().export_key("DER")
 PRIVATE = KEY.export_key("DER", pkcs=8)
 OLD_PRIVATE = KEY.export_key("DER", pkcs=1)
 MODULUS = int(KEY.n)
-# The DER of `0, n, 17, 5, 7, 0, 1, 1, 1`: a PKCS#1 private key with a prime of 0, filled up to the field.
+# The DER of `0, n, 17, 5, 7, 0, 1, 1, 1`: a PKCS#1 private key with a prime of 0, filled up to the
+# field.
 ZERO_PRIME = DerSequence([0, MODULUS, 17, 5, 7, 0, 1, 1, 1]).encode()[:160].ljust(160, b"\0")
 CHANGES = st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), max_size=6)
 NUMBERS = st.one_of(

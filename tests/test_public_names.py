@@ -1,4 +1,6 @@
-"""`from messageu import ...` in a checkout: the names are those that the library's modules make public."""
+"""`from messageu import ...` in a checkout: the names are those that the library's
+modules make public.
+"""
 
 from __future__ import annotations
 

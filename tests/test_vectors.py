@@ -1,4 +1,6 @@
-"""Recorded sessions of real programs: the codec reads every byte, the ciphers open every content."""
+"""Recorded sessions of real programs: the codec reads every byte, the ciphers open every
+content.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from common.client_protocol.responses import (
     StoredResponse,
     UserListed,
 )
-from common.client_protocol.server_connection import Limits, Malformed, Phase, SendRun, ServerConnection
+from common.client_protocol.server_connection import Limits, Malformed, Phase, PipelinedSends, ServerConnection
 from common.values import MessageKind
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -55,7 +57,7 @@ def decode_requests(stream: bytes, step: int) -> list[Request]:
         connection.receive_data(stream[start : start + step])
         while (event := connection.next_event()) is not None:
             assert not isinstance(event, Malformed)
-            requests += event.requests() if isinstance(event, SendRun) else [event]  # type: ignore[list-item]
+            requests += event.requests() if isinstance(event, PipelinedSends) else [event]  # type: ignore[list-item]
     assert connection.phase is Phase.BETWEEN
     return requests
 
@@ -78,7 +80,8 @@ def test_every_recorded_request_decodes_and_encodes_to_the_same_bytes(peer: str,
     assert found
     for stream in found:
         version = stream[16]
-        # What some clients leave in the name field behind the NUL is the only thing that is not kept.
+        # What some clients leave in the name field behind the NUL is the only thing that is not
+        # kept.
         assert b"".join(encode(request, version) for request in decode_requests(stream, step)) == stream
 
 
@@ -107,7 +110,7 @@ def encode_as_ours(events: list[object]) -> bytes:
             case UserListed(client_id, name):
                 out += responses.encode_user(client_id, name)
             case MessageHead(sender, number, kind, size):
-                out += responses.encode_waiting_head(sender, number, kind, size)
+                out += responses.encode_pulled_head(sender, number, kind, size)
             case ContentPart(data):
                 out += data
             case _:

@@ -1,4 +1,6 @@
-"""The wheel, as somebody gets it who installs the package: built from the files that are tracked, in an empty venv."""
+"""The wheel, as somebody gets it who installs the package: built from the files that are
+tracked, in an empty venv.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,9 @@ def test_the_wheel_holds_one_import_name_and_every_module(wheel: Path) -> None:
 
 
 def install(folder: Path, *what: str | Path) -> Path:
-    """Make a venv with what pip is given, and the packages behind it out of this run's; returns its `bin` folder."""
+    """Make a venv with what pip is given, and the packages behind it out of this run's;
+    returns its `bin` folder.
+    """
     venv = folder / "venv"
     assert run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=folder).returncode == 0
     # No registry is asked.

@@ -1,9 +1,10 @@
 """Senders and receivers of the extension, as processes that may be killed at any instant.
 
-Owns: what a client must do so that nothing is lost or doubled: a letter is in the journal before it is sent, and is
-sent again, with its token, oldest first, until it is acknowledged; received mail is in the journal, synced, before
-it is acknowledged.
-Promises: a killed one's successor goes on where it was. They end when they are told to and nothing is left to do.
+Owns: what a client must do so that nothing is lost or doubled: a letter is in the journal before it
+is sent, and is sent again, with its token, oldest first, until it is acknowledged; received mail is
+in the journal, synced, before it is acknowledged.
+Promises: a killed one's successor goes on where it was. They end when they are told to and nothing
+is left to do.
 Exposure: talk to a server that dies and comes back.
 """
 
@@ -40,7 +41,9 @@ def size_of(letter: Letter) -> int:
 
 
 class Orders(NamedTuple):
-    """What an actor has to know. `stop`: a file that is there once it may end. `pace`: letters a second."""
+    """What an actor has to know. `stop`: a file that is there once it may end. `pace`:
+    letters a second.
+    """
 
     port: int
     account: Account
@@ -112,7 +115,8 @@ def receive_letters(orders: Orders) -> None:
                 with Caller(orders.port) as caller:
                     caller.prove(me)
                     while True:
-                        # Asked before the fetch: what was acknowledged by then is there to be fetched.
+                        # Asked before the fetch: what was acknowledged by then is there to be
+                        # fetched.
                         may_end = orders.stop.exists()
                         limit = chance.choice((1, 5_000, 100_000, LARGEST_FETCH))
                         mail = caller.fetch(me.client_id, ack, 0 if may_end else _WAIT, limit)
@@ -159,7 +163,9 @@ class Actor:
         self._process: BaseProcess | None = None
 
     def start(self) -> None:
-        """Begin, or go on after a kill. Forked, for a new Python for each would cost more than the drill itself."""
+        """Begin, or go on after a kill. Forked, for a new Python for each would cost more
+        than the drill itself.
+        """
         self._process = multiprocessing.get_context("fork").Process(target=self._play, args=self._arguments)
         self._process.start()
 

@@ -145,7 +145,8 @@ class Caller:
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
-    # --- bytes and events ---------------------------------------------------------------------------------------
+    # --- bytes and events
+    # ---------------------------------------------------------------------------------------
 
     def post(self, data: bytes | Request) -> None:
         """Send without waiting for the answer."""
@@ -189,7 +190,8 @@ class Caller:
                     raise AssertionError(f"{event} inside a list of mail")
         return found
 
-    # --- requests -----------------------------------------------------------------------------------------------
+    # --- requests
+    # ----------------------------------------------------------------------------------------------
 
     def ask(self, request: bytes | Request) -> Event:
         """Send a request; the first event of its answer."""

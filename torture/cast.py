@@ -1,7 +1,7 @@
 """A cast: a server with senders and receivers that talk through it while things are done to them.
 
-Owns: the processes of a drill and their journals. Promises: who ended without having been killed is noted as a problem;
-at the end everybody gets to finish, and the checker sees all journals.
+Owns: the processes of a drill and their journals. Promises: who ended without having been killed is
+noted as a problem; at the end everybody gets to finish, and the checker sees all journals.
 Exposure: none.
 """
 
@@ -62,7 +62,9 @@ class Cast:
                 program.start()
 
     def finish(self) -> None:
-        """No more kills: senders get their last acknowledgements, then receivers empty their mailboxes."""
+        """No more kills: senders get their last acknowledgements, then receivers empty
+        their mailboxes.
+        """
         self.server.start()
         for flag, actors in ((self.stop_sending, self.senders), (self.stop_receiving, self.receivers)):
             flag.touch()

@@ -1,14 +1,15 @@
 """The checker: what was attempted, acknowledged and received, as multisets, gives what went wrong.
 
 Owns: the meaning of lost, duplicated, unexpected and out of order.
-Promises: pure, and independent of how the letters travelled. It must report losses for a server that loses, or it
-proves nothing: tests/torture and the control run see to that.
+Promises: pure, and independent of how the letters travelled. It must report losses for a server
+that loses, or it proves nothing: tests/torture and the control run see to that.
 Exposure: none.
 
     lost          acknowledged to its sender, and never received
     duplicated    received again: one for each time beyond the first
     unexpected    received though nobody attempted to send it, or by somebody who is not its recipient
-    out of order  received, for the first time, after a later letter of the same sender to the same recipient
+    out of order  received, for the first time, after a later letter of the same sender to the same
+    recipient
 
 What was attempted and not acknowledged may have been received, once, or not at all: both are right.
 """
@@ -75,7 +76,8 @@ def judge(
         attempted=tried.total(),
         acknowledged=confirmed.total(),
         received=sum(len(letters) for letters in received.values()),
-        # A letter that was acknowledged twice must be there twice: each acknowledgement is a promise.
+        # A letter that was acknowledged twice must be there twice: each acknowledgement is a
+        # promise.
         lost=list((confirmed - got).elements()),
         duplicated=list((got - tried).elements()),
         unexpected=unexpected,

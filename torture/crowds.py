@@ -1,7 +1,8 @@
 """Crowds: many connections that all do the same to a server, from one process.
 
 Owns: their sockets, and what each of them writes and reads.
-Promises: a connection that the server ends is opened again, at a bounded pace; nothing is waited for but the server.
+Promises: a connection that the server ends is opened again, at a bounded pace; nothing is waited
+for but the server.
 Exposure: 127.0.0.1 only.
 """
 
@@ -23,11 +24,15 @@ _PAUSE: Final = 0.001
 """Seconds between two rounds of opening connections that were ended."""
 
 Pieces = Callable[[int], Iterator[bytes]]
-"""What connection number n writes, piece by piece; where it ends, the connection stays open and says nothing more."""
+"""What connection number n writes, piece by piece; where it ends, the connection stays
+open and says nothing more.
+"""
 
 
 class Habits(NamedTuple):
-    """What every connection of a crowd does. `reads`: whether it takes its answers; `comes_back`: once it was ended."""
+    """What every connection of a crowd does. `reads`: whether it takes its answers;
+    `comes_back`: once it was ended.
+    """
 
     connections: int
     pieces: Pieces
@@ -59,7 +64,9 @@ class _Member:
         epoll.register(self.descriptor, select.EPOLLOUT | (select.EPOLLIN if habits.reads else 0))
 
     def go_on(self, events: int) -> None:
-        """Write and read what can be written and read. Raises `OSError` where the connection has ended."""
+        """Write and read what can be written and read. Raises `OSError` where the
+        connection has ended.
+        """
         if events & (select.EPOLLERR | select.EPOLLHUP):
             raise ConnectionResetError
         if events & select.EPOLLIN and not self._sock.recv(_READ_SIZE):

@@ -1,9 +1,11 @@
-"""Drill: every file of the data folder is damaged, in every way, and everything is read by real requests.
+"""Drill: every file of the data folder is damaged, in every way, and everything is read by real
+requests.
 
 Owns: the store that is damaged, the ways, and what counts as an answer that may be given.
-Promises: a start that refuses ends with 78 and names the file. Where the server serves, what it hands out is what was
-sent and registered; what is missing of what was acknowledged, and what is refused, is named in the log; no worker ends
-again and again. The control, with all checks switched off, must hand out what is altered, and lose without a word.
+Promises: a start that refuses ends with 78 and names the file. Where the server serves, what it
+hands out is what was sent and registered; what is missing of what was acknowledged, and what is
+refused, is named in the log; no worker ends again and again. The control, with all checks switched
+off, must hand out what is altered, and lose without a word.
 Exposure: none.
 """
 
@@ -47,7 +49,9 @@ _LEFT: Final = ("link", "gateway-0.lock", "worker.lock")
 
 
 class Store(NamedTuple):
-    """What is in the folder that is damaged. `ids`: under which number a letter with a token was accepted."""
+    """What is in the folder that is damaged. `ids`: under which number a letter with a
+    token was accepted.
+    """
 
     sender: Account
     provers: list[Account]
@@ -66,7 +70,8 @@ class Damage(NamedTuple):
     do: Callable[[Path], object]
 
 
-# --- the store -------------------------------------------------------------------------------------------------------
+# --- the store
+# --------------------------------------------------------------------------------------------------
 
 
 class _Maker:
@@ -148,7 +153,8 @@ def _copy(data: Path, copy: Path) -> None:
     shutil.copytree(data, copy, ignore=shutil.ignore_patterns(*_LEFT))
 
 
-# --- the ways --------------------------------------------------------------------------------------------------------
+# --- the ways
+# --------------------------------------------------------------------------------------------------
 
 
 def _flip(path: Path, at: int, bit: int) -> None:
@@ -204,7 +210,8 @@ def _of_file(folder: Path, name: str, chance: random.Random) -> list[Damage]:
     ]
 
 
-# --- a trial ---------------------------------------------------------------------------------------------------------
+# --- a trial
+# --------------------------------------------------------------------------------------------------
 
 
 class _WorkerEnded(Exception):
@@ -438,7 +445,8 @@ def _put(copy: Path, data: Path) -> None:
     data.chmod(0o700)
 
 
-# --- the drill -------------------------------------------------------------------------------------------------------
+# --- the drill
+# --------------------------------------------------------------------------------------------------
 
 
 def run(place: Place) -> Row:

@@ -1,11 +1,13 @@
-"""Drill: a program dies at each fail point, for each operation, again and again, and clients get their work done.
+"""Drill: a program dies at each fail point, for each operation, again and again, and clients get
+their work done.
 
 Owns: which operations reach which points, and what a client does to cause them.
-Promises: a point that was not reached often enough makes the drill fail. After each point the checker looks.
+Promises: a point that was not reached often enough makes the drill fail. After each point the
+checker looks.
 Exposure: none.
 
-Mail of the extension must come exactly once. Mail of the published protocol may come again after these deaths, for
-they are the server's; it must not get lost.
+Mail of the extension must come exactly once. Mail of the published protocol may come again after
+these deaths, for they are the server's; it must not get lost.
 """
 
 import random
@@ -52,7 +54,8 @@ def _write_and_read(size: int) -> list[Step]:
 
 
 def _both(size: int) -> list[Step]:
-    # 603 first, for a short run has one death alone: what was done twice shows where no token hides it.
+    # 603 first, for a short run has one death alone: what was done twice shows where no token hides
+    # it.
     return [*_write_and_read(size), *_send_and_fetch(size)]
 
 
@@ -60,17 +63,17 @@ _OPERATIONS: Final[dict[str, Sequence[Step]]] = {
     "Register": [Clients.register],
     "ListUsers": [Clients.list_users],
     "GetPublicKey": [Clients.public_key],
-    "StoreRun": _write_and_read(SMALL),
+    "StoreMessages": _write_and_read(SMALL),
     "StoreMessage": _send_and_fetch(SMALL),
     "BeginUpload": _both(LARGE),
     "Chunk": _both(HUGE),
     "CommitUpload": _both(LARGE),
     "AbortUpload": [Clients.begin_and_leave, Clients.public_key],
-    "FetchWaiting": _write_and_read(SMALL),
-    "FetchPage": _both(HUGE),
+    "Pull": _write_and_read(SMALL),
+    "PullPage": _both(HUGE),
     "Settle": _write_and_read(SMALL),
     "Release": [lambda clients: clients.write(LARGE), Clients.read_and_reset, Clients.read],
-    "FetchAfter": _send_and_fetch(SMALL),
+    "Fetch": _send_and_fetch(SMALL),
     "GetProofKey": [Clients.prove],
     "MarkProven": [Clients.prove],
 }
@@ -115,7 +118,9 @@ def cases() -> Iterator[Case]:
 
 
 class Reviver(threading.Thread):
-    """Starts a program that died again, armed for its next death, until it has died often enough."""
+    """Starts a program that died again, armed for its next death, until it has died often
+    enough.
+    """
 
     def __init__(self, program: Program, setting: str, deaths: int, chance: random.Random) -> None:
         super().__init__(daemon=True)
@@ -200,7 +205,8 @@ def _lane(server: Server, chosen: Sequence[Case], deaths_each: int, chance: rand
 
 
 def run(place: Place) -> Row:
-    """Every case, as often as the place says; a short run takes a sample, at least one of each point.
+    """Every case, as often as the place says; a short run takes a sample, at least one of each
+    point.
 
     Most of the time is spent waiting for programs to start, so several lanes run beside each other.
     """
@@ -208,7 +214,9 @@ def run(place: Place) -> Row:
     chosen = list(cases())
     chance.shuffle(chosen)
     if place.quick:
-        of_each = {case.point: case for case in [*chosen, *(case for case in chosen if case.concern == "StoreRun")]}
+        of_each = {
+            case.point: case for case in [*chosen, *(case for case in chosen if case.concern == "StoreMessages")]
+        }
         chosen = [*of_each.values(), *chosen[:_QUICK_EXTRA]]
     deaths_each = place.sized(_FULL_DEATHS, 1)
     folder = place.folder_of(NAME)

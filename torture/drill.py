@@ -17,7 +17,9 @@ _EXAMPLES = 5
 
 
 class Row(NamedTuple):
-    """One line of the table. `kills`: processes that died by SIGKILL. `note` says what the numbers don't."""
+    """One line of the table. `kills`: processes that died by SIGKILL. `note` says what
+    the numbers don't.
+    """
 
     drill: str
     kills: int
@@ -27,7 +29,9 @@ class Row(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where, and how large: `share` 1 is the long run of ten minutes; `quick` is as small as makes sense."""
+    """Where, and how large: `share` 1 is the long run of ten minutes; `quick` is as small
+    as makes sense.
+    """
 
     folder: Path
     seed: int

@@ -1,8 +1,9 @@
 """Drill: every write and every sync of the worker's storage code fails once, in three ways.
 
-Owns: how many of them. The failing disk is in tests/storage_worker/failing_disk.py, beside the store's other faults.
-Promises: an input or output error ends the worker; nothing acknowledged is lost, nothing is corrupt, every restart is
-clean.
+Owns: how many of them. The failing disk is in tests/storage_worker/failing_disk.py, beside the
+store's other faults.
+Promises: an input or output error ends the worker; nothing acknowledged is lost, nothing is
+corrupt, every restart is clean.
 Exposure: none.
 """
 
@@ -22,7 +23,9 @@ _UNNAMED: Final = Letter("a letter", "of a failing disk", 0)
 
 
 def run(place: Place) -> Row:
-    """Every operation where there is time, else every so many; at each of them the disk fails in all three ways."""
+    """Every operation where there is time, else every so many; at each of them the disk
+    fails in all three ways.
+    """
     every = _QUICK_EVERY if place.quick else max(_FULL_EVERY, round(_FULL_EVERY / place.share))
     first = place.chance(NAME).randint(1, every)
     with ThreadPoolExecutor(len(_FAULTS)) as pool:

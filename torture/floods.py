@@ -1,9 +1,12 @@
-"""Drill: floods. An innocent client beside crowds that send rubbish, pipeline, don't read, or hold things half-done.
+"""Drill: floods. An innocent client beside crowds that send rubbish, pipeline, don't read, or hold
+things half-done.
 
-Owns: the kinds of flood, and what is measured beside each: the innocent client's p99 and the gateway's memory.
-Promises: the innocent client is served beside every flood and loses nothing; in the long form its p99 is at most
-`SLOWER` times that of a calm server or `SLOW_SECONDS`, whichever is more. The short form judges no speed, nor does
-the long one where the machine is busy with other things (`BUSY_SECONDS`); the row says how often it did.
+Owns: the kinds of flood, and what is measured beside each: the innocent client's p99 and the
+gateway's memory.
+Promises: the innocent client is served beside every flood and loses nothing; in the long form its
+p99 is at most `SLOWER` times that of a calm server or `SLOW_SECONDS`, whichever is more. The short
+form judges no speed, nor does the long one where the machine is busy with other things
+(`BUSY_SECONDS`); the row says how often it did.
 Exposure: none.
 """
 
@@ -35,9 +38,13 @@ NAME: Final = "floods"
 SLOWER: Final = 5
 SLOW_SECONDS: Final = 0.040
 BUSY_SECONDS: Final = 0.004
-"""A calm server's p99, before a flood or the next one, from which on it is the machine's speed that is measured."""
+"""A calm server's p99, before a flood or the next one, from which on it is the machine's
+speed that is measured.
+"""
 MEMORY_BOUND: Final = 400 * 1024 * 1024
-"""Bytes of the gateway: its budget for what is in flight, and what Python, the allocator and connections need."""
+"""Bytes of the gateway: its budget for what is in flight, and what Python, the allocator
+and connections need.
+"""
 _CONNECTIONS_ALLOWED: Final = 12_000
 _FEW_PLACES: Final = 150
 _PIECE: Final = 32 * 1024
@@ -57,7 +64,9 @@ _USERS_AT_ONCE: Final = 500
 
 
 class Flood(NamedTuple):
-    """One kind. `judged`: whether the innocent client's p99 is held to the bound. `places`: for connections, in all."""
+    """One kind. `judged`: whether the innocent client's p99 is held to the bound.
+    `places`: for connections, in all.
+    """
 
     name: str
     habits: Habits
@@ -251,7 +260,9 @@ def _typical_p99(innocent: Innocent, rounds: int, samples: int) -> float:
 
 
 def run(place: Place) -> Row:
-    """Calm, then beside every flood; a server of its own for each, so that none pays for the one before."""
+    """Calm, then beside every flood; a server of its own for each, so that none pays for
+    the one before.
+    """
     raise_descriptors()
     rounds, samples = (1, _QUICK_SAMPLES) if place.quick else (_FULL_ROUNDS, _FULL_SAMPLES)
     users = 200 if place.quick else 20_000

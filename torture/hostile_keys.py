@@ -1,7 +1,9 @@
-"""Drill: keys that are none, or that were made to break whoever works with them, registered, greeted and proved.
+"""Drill: keys that are none, or that were made to break whoever works with them, registered,
+greeted and proved.
 
-Owns: the kinds of keys. Promises: every proof under one of them is refused with 9000 or 9001, no other connection is
-dropped and neither program ends; what an innocent client sent meanwhile arrives.
+Owns: the kinds of keys. Promises: every proof under one of them is refused with 9000 or 9001, no
+other connection is dropped and neither program ends; what an innocent client sent meanwhile
+arrives.
 Exposure: none.
 """
 
@@ -35,7 +37,9 @@ def _integers(*numbers: int) -> bytes:
 
 
 def hostile_keys(chance: random.Random) -> Iterator[bytes]:
-    """Keys of 160 bytes without end: each form once, then good keys with bytes changed, cut, and moved."""
+    """Keys of 160 bytes without end: each form once, then good keys with bytes changed,
+    cut, and moved.
+    """
     good = bytes(public_half(new_key("hostile")))
     modulus = int(new_key("hostile").n)
     # A private key with a prime of 0, and its relatives.

@@ -1,8 +1,9 @@
-"""Drill: somebody tries to act in the name of a user who proved himself, in every way but owning his key.
+"""Drill: somebody tries to act in the name of a user who proved himself, in every way but owning
+his key.
 
 Owns: the matrix of ways and requests.
-Promises: an answer other than a refusal or the end of the connection is a success of the attacker, and fails the
-drill; so does any trace in a mailbox.
+Promises: an answer other than a refusal or the end of the connection is a success of the attacker,
+and fails the drill; so does any trace in a mailbox.
 Exposure: none.
 """
 
@@ -39,7 +40,9 @@ _LARGE: Final = 100_000
 
 
 class Stage:
-    """A server with a victim who proved himself and has mail, and an attacker with an account of his own."""
+    """A server with a victim who proved himself and has mail, and an attacker with an
+    account of his own.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -68,7 +71,8 @@ class Stage:
         """All that waits, without acknowledging it."""
         return caller.fetch(account.client_id, 0)
 
-    # --- the ways -----------------------------------------------------------------------------------------------
+    # --- the ways
+    # ----------------------------------------------------------------------------------------------
 
     def ways(self) -> dict[str, Callable[[], tuple[Caller, bytes | None]]]:
         """By name: a connection in some state, and the signature to try on it."""
@@ -114,7 +118,8 @@ class Stage:
         caller.prove(self.attacker)
         return caller, None
 
-    # --- the requests -------------------------------------------------------------------------------------------
+    # --- the requests
+    # -------------------------------------------------------------------------------------------
 
     def requests(self) -> Iterator[bytes]:
         """Every code but 600 and 640, in the victim's name."""
@@ -188,7 +193,8 @@ def run(place: Place) -> Row:
     with Server(place.folder_of(NAME) / "server").start() as server:
         stage = Stage(server.port)
         aging_since = time.monotonic()
-        # A nonce does not live longer than its gateway, so these wait before any restart; a short run has no time.
+        # A nonce does not live longer than its gateway, so these wait before any restart; a short
+        # run has no time.
         aging = [] if place.quick else [stage.greeted() for _ in range(place.sized(_EXPIRED_AT_ONCE, 4))]
         restart_after = wanted // 8
         _expired(stage, tally, aging, aging_since if aging else aging_since - _NONCE_AGE)

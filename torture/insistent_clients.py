@@ -1,6 +1,8 @@
-"""Clients of both parts of the protocol that never give up, one thing at a time, and remember what they did.
+"""Clients of both parts of the protocol that never give up, one thing at a time, and remember what
+they did.
 
-Owns: what each operation of the server looks like from outside; the letters that were sent and received by it.
+Owns: what each operation of the server looks like from outside; the letters that were sent and
+received by it.
 Promises: what may be done twice is repeated until it is answered; what may not (603) is tried once.
 Exposure: talk to a server that dies and comes back.
 """
@@ -33,7 +35,9 @@ Result = TypeVar("Result")
 
 
 class Clients:
-    """`sender` and `receiver` prove themselves and use the extension, `writer` and `reader` do neither."""
+    """`sender` and `receiver` prove themselves and use the extension, `writer` and
+    `reader` do neither.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -55,7 +59,8 @@ class Clients:
         for caller in self._connections.values():
             caller.close()
 
-    # --- connections --------------------------------------------------------------------------------------------
+    # --- connections
+    # --------------------------------------------------------------------------------------------
 
     def _once(self, action: Callable[[Caller], Result]) -> Result:
         """On a connection for this alone, again until it is done."""
@@ -91,7 +96,8 @@ class Clients:
         if caller is not None:
             caller.close()
 
-    # --- users --------------------------------------------------------------------------------------------------
+    # --- users
+    # ----------------------------------------------------------------------------------------------
 
     def _new_account(self, name: str) -> Account:
         """640, 600, again until there is an answer; then once more: the same id."""
@@ -128,7 +134,8 @@ class Clients:
         account = self._new_account(f"prover {next(self._numbers)}")
         self._once(lambda caller: caller.prove(account))
 
-    # --- mail of the extension ----------------------------------------------------------------------------------
+    # --- mail of the extension
+    # ----------------------------------------------------------------------------------
 
     def send(self, size: int) -> None:
         """642, again with its token until it is acknowledged."""
@@ -146,7 +153,8 @@ class Clients:
             self._fetched += [_letter(one) for one in mail]
             self._ack = mail[-1].number
 
-    # --- mail of the published protocol -------------------------------------------------------------------------
+    # --- mail of the published protocol
+    # -------------------------------------------------------------------------
 
     def write(self, size: int) -> None:
         """603, once: where the connection breaks nobody knows whether it was stored."""
@@ -181,13 +189,14 @@ class Clients:
 
         self._once(action)
 
-    # --- the end ------------------------------------------------------------------------------------------------
+    # --- the end
+    # ----------------------------------------------------------------------------------------------
 
     def verdict(self) -> Verdict:
         """What the checker says of all mail.
 
-        The published protocol's may come again, as the same message; the same letter as another message was stored
-        twice, which is never right.
+        The published protocol's may come again, as the same message; the same letter as another
+        message was stored twice, which is never right.
         """
         messages = list(dict.fromkeys(self._read))
         return judge(

@@ -1,4 +1,5 @@
-"""Letters: messages whose content says who sent what to whom, so that a receiver can tell what it has.
+"""Letters: messages whose content says who sent what to whom, so that a receiver can tell what it
+has.
 
 Owns: the content of every message that drills send.
 Promises: a content that was damaged, cut or mixed up does not parse.

@@ -1,9 +1,11 @@
 """Drill: exports that somebody made to reach out of the home of whoever imports them.
 
-Owns: how a good export is altered: columns, tables and pragmas of its store, its files, its members.
-Promises: each is imported with the real command, and where that is done mail is fetched, sent and looked up with it.
-Afterwards the bait files outside are as they were and unread, none of their bytes is at the server, nothing of a
-refused import is left, and no command ended in a traceback. A good export, the first one, goes through.
+Owns: how a good export is altered: columns, tables and pragmas of its store, its files, its
+members.
+Promises: each is imported with the real command, and where that is done mail is fetched, sent and
+looked up with it. Afterwards the bait files outside are as they were and unread, none of their
+bytes is at the server, nothing of a refused import is left, and no command ended in a traceback. A
+good export, the first one, goes through.
 Exposure: none.
 """
 
@@ -221,7 +223,8 @@ class _Stage:
         self.outside.mkdir()
         self.bait = self.outside / "bait"
         self.bait.write_bytes(_SECRET * 4_000)
-        # So that whoever reads it leaves a mark, also where a file system notes the first reading alone.
+        # So that whoever reads it leaves a mark, also where a file system notes the first reading
+        # alone.
         os.utime(self.bait, ns=(1_000_000_000, 2_000_000_000))
         self._mark = self._seen()
         self.attacker, self._witness = new_account(port, "attacker"), new_account(port, "witness")

@@ -1,7 +1,8 @@
-"""The control: a server of the published protocol that deletes mail when it is fetched, with no proof at all.
+"""The control: a server of the published protocol that deletes mail when it is fetched, with no
+proof at all.
 
-Owns: 600, 603 and 604 in memory, on one thread. Promises: none worth having, on purpose: the checker has to report
-losses for it. Never a part of the product.
+Owns: 600, 603 and 604 in memory, on one thread. Promises: none worth having, on purpose: the
+checker has to report losses for it. Never a part of the product.
 Exposure: 127.0.0.1 only.
 """
 
@@ -22,12 +23,12 @@ from common.client_protocol.requests import (
 from common.client_protocol.responses import (
     ERROR,
     encode_head,
+    encode_pulled_head,
     encode_reason,
     encode_registered,
     encode_stored,
-    encode_waiting_head,
 )
-from common.client_protocol.server_connection import Event, Limits, SendRun, ServerConnection
+from common.client_protocol.server_connection import Event, Limits, PipelinedSends, ServerConnection
 from common.values import RefusalReason
 
 _LARGEST = 16 * 1024 * 1024
@@ -66,7 +67,7 @@ class NaiveServer:
         protocol.receive_data(data)
         while (event := protocol.next_event()) is not None:
             with suppress(OSError):
-                events = event.requests() if isinstance(event, SendRun) else [event]
+                events = event.requests() if isinstance(event, PipelinedSends) else [event]
                 connection.sendall(b"".join([self._answer(each) for each in events]))
 
     def _answer(self, event: Event) -> bytes:
@@ -75,7 +76,7 @@ class NaiveServer:
                 return encode_registered(name.encode().ljust(16, b"\0")[:16])
             case SendRequest(sender, recipient, kind, content):
                 number = next(self._numbers)
-                self._boxes[recipient].append(encode_waiting_head(sender, number, kind, len(content)) + content)
+                self._boxes[recipient].append(encode_pulled_head(sender, number, kind, len(content)) + content)
                 return encode_stored(recipient, number)
             case PullRequest(requester):
                 # Here is the fault: whoever asked is believed to have got it.

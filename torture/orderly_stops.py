@@ -1,7 +1,9 @@
-"""Drills: SIGTERM under load, again and again; a worker, and a gateway, that stand still while everybody sends.
+"""Drills: SIGTERM under load, again and again; a worker, and a gateway, that stand still while
+everybody sends.
 
-Owns: the signals, and what is measured meanwhile. Promises: a program that does not end, an exit code other
-than 0, or memory without bound fails the drill. How long an end took is shown, and depends on the machine.
+Owns: the signals, and what is measured meanwhile. Promises: a program that does not end, an exit
+code other than 0, or memory without bound fails the drill. How long an end took is shown, and
+depends on the machine.
 Exposure: none.
 """
 
@@ -32,7 +34,9 @@ _FLOOD_CONNECTIONS: Final = 120
 _FLOOD_FRAMES: Final = 256
 _FLOOD_CONTENT: Final = 1000
 MEMORY_BOUND: Final = 512 * 1024 * 1024
-"""Bytes. 128 MiB of requests may be under way; as values, and once more as the batch they become."""
+"""Bytes. 128 MiB of requests may be under way; as values, and once more as the batch they
+become.
+"""
 
 
 def run_stops(place: Place) -> Row:
@@ -85,7 +89,9 @@ def flood(port: int, account: Account) -> None:
 
 
 def run_standstill(place: Place) -> Row:
-    """SIGSTOP for the worker; the gateway's memory is watched, and it must end in time although nobody answers it."""
+    """SIGSTOP for the worker; the gateway's memory is watched, and it must end in time
+    although nobody answers it.
+    """
     cast = extension_cast(place, STANDSTILL)
     flooders: list[Actor] = []
     largest = 0
@@ -123,7 +129,9 @@ def run_standstill(place: Place) -> Row:
 
 
 def run_gateway_standstill(place: Place) -> Row:
-    """SIGSTOP for the gateway, longer than clients are patient; the worker, which nobody asks, must end in time."""
+    """SIGSTOP for the gateway, longer than clients are patient; the worker, which nobody
+    asks, must end in time.
+    """
     cast = extension_cast(place, GATEWAY_STANDSTILL)
     try:
         cast.start()

@@ -1,7 +1,10 @@
-"""Drills: the power goes while the worker's storage code writes; and the same with a setting that must lose.
+"""Drills: the power goes while the worker's storage code writes; and the same with a setting that
+must lose.
 
-Owns: how many cuts. The cuts themselves are in tests/storage_worker/power_cut.py, beside the store's other faults.
-Promises: with FULL nothing acknowledged is lost and nothing is corrupt; with NORMAL the checker must see losses.
+Owns: how many cuts. The cuts themselves are in tests/storage_worker/power_cut.py, beside the
+store's other faults.
+Promises: with FULL nothing acknowledged is lost and nothing is corrupt; with NORMAL the checker
+must see losses.
 Exposure: none.
 """
 

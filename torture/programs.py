@@ -1,7 +1,8 @@
 """The two server programs as something to start, stop, kill and start again.
 
 Owns: their processes, in a folder with a myport.info, a data folder and the logs of its own.
-Promises: nothing is waited for by sleeping a fixed time; whatever was started has ended when the `with` is left.
+Promises: nothing is waited for by sleeping a fixed time; whatever was started has ended when the
+`with` is left.
 Exposure: 127.0.0.1 only.
 """
 
@@ -46,7 +47,9 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = HANG
 
 
 def free_port(chance: random.Random | None = None) -> int:
-    """A TCP port below those that the system gives to outgoing connections, so that a restart finds it free."""
+    """A TCP port below those that the system gives to outgoing connections, so that a
+    restart finds it free.
+    """
     chance = chance or random.Random(os.urandom(8))
     while True:
         port = chance.randrange(_LOWEST_PORT, _HIGHEST_PORT)
@@ -131,7 +134,9 @@ class Program:
         os.kill(self.pid, number)
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = HANG_SECONDS) -> tuple[int, float]:
-        """Ask it to end; the exit code, and the seconds it took. Raises `ProgramFailed` where it takes longer."""
+        """Ask it to end; the exit code, and the seconds it took. Raises `ProgramFailed`
+        where it takes longer.
+        """
         began = time.monotonic()
         self.process.send_signal(number)
         try:
@@ -146,7 +151,8 @@ class Program:
         if self._process is None:
             return
         with contextlib.suppress(psutil.NoSuchProcess):
-            # A keeper takes its program along when it is killed; one that is stopped (SIGSTOP) dies all the same.
+            # A keeper takes its program along when it is killed; one that is stopped (SIGSTOP) dies
+            # all the same.
             self._process.kill()
         self._process.wait()
 
@@ -189,7 +195,9 @@ class Server:
         self.end()
 
     def start(self) -> Self:
-        """Start what does not run, and wait until both answer together; where that fails neither is left running."""
+        """Start what does not run, and wait until both answer together; where that fails
+        neither is left running.
+        """
         try:
             for program in self.programs:
                 program.start()

@@ -1,18 +1,21 @@
-"""Drills: clients of the published protocol that die while they receive; the same with server kills; the control.
+"""Drills: clients of the published protocol that die while they receive; the same with server
+kills; the control.
 
 Owns: the instants at which they die, and who counts what as received.
-Promises: what a client did not read to its end comes again, to its successor; what it read and noted does not, as
-long as the server lives. The control, a server without proof, must be found guilty by the same drill.
+Promises: what a client did not read to its end comes again, to its successor; what it read and
+noted does not, as long as the server lives. The control, a server without proof, must be found
+guilty by the same drill.
 Exposure: none.
 
     dies                                  counts for the checker as
     ───────────────────────────────────   ────────────────────────────────────────────────────────
     before the last byte was read         nothing received: it must come again
-    after the last byte, before its note  nobody's fault where it does not come again: told as a rate
+    after the last byte, before its note  nobody's fault where it does not come again: told as a
+    rate
     after it noted what it got            received: it must not come again
 
-A lease that a death leaves behind hides its mail until the gateway sees the end of the connection, so that a
-successor may get later mail first: the order is told, and is no fault.
+A lease that a death leaves behind hides its mail until the gateway sees the end of the connection,
+so that a successor may get later mail first: the order is told, and is no fault.
 """
 
 import os
@@ -47,8 +50,8 @@ _SIZES: Final = (0, 300, 2_000, 30_000, 60_000, 200_000)
 _SENDERS: Final = 3
 _QUIET_SECONDS: Final = 3.0
 _QUIET_LOOKS: Final = 30
-"""For how long, and how often, nothing may come before a mailbox counts as empty: a clean end is watched for 2 s. A
-server that is slower to end its watch is slower to answer so many looks, too."""
+"""For how long, and how often, nothing may come before a mailbox counts as empty: a clean end is
+watched for 2 s. A server that is slower to end its watch is slower to answer so many looks, too."""
 
 
 class Death(StrEnum):
@@ -60,7 +63,9 @@ class Death(StrEnum):
 
 
 class Box(NamedTuple):
-    """A mailbox. `notes`: what its clients wrote down; `read`: what one had read and had no time to write down."""
+    """A mailbox. `notes`: what its clients wrote down; `read`: what one had read and had
+    no time to write down.
+    """
 
     name: str
     client_id: ClientId
@@ -69,7 +74,9 @@ class Box(NamedTuple):
 
 
 def receive_and_die(port: int, box: Box, death: Death, share: float) -> None:
-    """One 604, read as far as the death allows. `share` of the payload, where it dies before the last byte."""
+    """One 604, read as far as the death allows. `share` of the payload, where it dies
+    before the last byte.
+    """
     with suppress(OSError), Caller(port) as caller:
         caller.post(PullRequest(box.client_id))
         if death is Death.BEFORE_THE_LAST_BYTE:
@@ -101,7 +108,9 @@ def _note(path: Path, mail: list[Mail]) -> None:
 
 
 def write_letters(port: int, senders: Mapping[str, ClientId], boxes: Sequence[Box], journal: Path, seed: str) -> None:
-    """Some for every mailbox, by 603. What breaks is not sent again: nobody can know whether it was stored."""
+    """Some for every mailbox, by 603. What breaks is not sent again: nobody can know
+    whether it was stored.
+    """
     chance = random.Random(seed)
     with Journal(journal) as notes:
         numbers = Counter(line.split(" ", 1)[1].rpartition(" ")[0] for line in notes.lines if line.startswith("A "))
@@ -182,12 +191,16 @@ class Post:
             time.sleep(0.1)
 
     def stored_twice(self) -> int:
-        """How many letters came as two messages of different numbers: no death of anybody may cause that."""
+        """How many letters came as two messages of different numbers: no death of anybody
+        may cause that.
+        """
         messages = {(one.name, line) for one in self.boxes for line in read_journal(one.notes)}
         return len(messages) - len({(name, line.partition(" ")[2]) for name, line in messages})
 
     def verdict(self) -> tuple[Verdict, str]:
-        """What the checker says, without what dying clients had read and not noted; and that, as a rate."""
+        """What the checker says, without what dying clients had read and not noted; and
+        that, as a rate.
+        """
         found = judge_journals([self._journal], {box.name: box.notes for box in self.boxes})
         read = {parse_line(line.partition(" ")[2]) for box in self.boxes for line in read_journal(box.read)}
         gone = [letter for letter in found.lost if letter in read]

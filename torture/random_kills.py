@@ -1,6 +1,7 @@
 """Drills: kill -9 of worker, gateway, senders and receivers, at random, under load.
 
-Owns: who is killed when. Promises: what it kills is started again at once; at the end everybody finishes in peace.
+Owns: who is killed when. Promises: what it kills is started again at once; at the end everybody
+finishes in peace.
 Exposure: none.
 """
 
@@ -20,12 +21,15 @@ _PAUSE: Final = 0.2
 _FULL_SECONDS: Final = 600
 _TELL_EVERY: Final = 30.0
 _LOOK_AFTER: Final = 8
-"""Kills in a row after which something has to come through before the next: on a slow machine the programs would die
-before they ever answered, and a drill in which nothing is acknowledged shows nothing."""
+"""Kills in a row after which something has to come through before the next: on a slow machine the
+programs would die before they ever answered, and a drill in which nothing is acknowledged shows
+nothing."""
 
 
 class Enough(NamedTuple):
-    """When a drill has done what it came for: all three. `seconds` at least, where a person asked for a time."""
+    """When a drill has done what it came for: all three. `seconds` at least, where a
+    person asked for a time.
+    """
 
     seconds: float
     kills: int

@@ -1,7 +1,8 @@
-"""Drill: the product's own client library, killed at any instant while it sends and receives, and so are the programs.
+"""Drill: the product's own client library, killed at any instant while it sends and receives, and
+so are the programs.
 
-Owns: what a script that uses `client.messenger` writes down. Promises: a text that the library has taken, whether it
-was sent or "is kept", arrives; what is given again is marked as repeated.
+Owns: what a script that uses `client.messenger` writes down. Promises: a text that the library has
+taken, whether it was sent or "is kept", arrives; what is given again is marked as repeated.
 Exposure: none.
 """
 
@@ -87,7 +88,8 @@ def receive_texts(orders: Orders) -> None:
                 for received in messenger.receive(0 if may_end else 1):
                     came += 1
                     line = str(_letter(received))
-                    # A death after the note and before the library heard of it: given again, and marked.
+                    # A death after the note and before the library heard of it: given again, and
+                    # marked.
                     if not (received.repeated and line in known):
                         journal.write([f"{received.number} {line}"])
                         known.add(line)

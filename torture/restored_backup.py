@@ -1,8 +1,9 @@
-"""Drill: the database is put back to an older copy, and clients remember acknowledgements from the future.
+"""Drill: the database is put back to an older copy, and clients remember acknowledgements from the
+future.
 
-Owns: the copies, a client that goes by the generation, and rounds with the client of this project. Promises: new
-mail, whose sequences were given before, is lost to nobody; what was acknowledged since the copy was made arrives once
-its sender sends it again.
+Owns: the copies, a client that goes by the generation, and rounds with the client of this project.
+Promises: new mail, whose sequences were given before, is lost to nobody; what was acknowledged
+since the copy was made arrives once its sender sends it again.
 Exposure: none.
 """
 
@@ -35,7 +36,9 @@ _DAMAGED: Final = Letter("damaged", "damaged", 0)
 
 
 class Memory:
-    """What a receiving client keeps: its acknowledgement, of which generation, and what it has seen."""
+    """What a receiving client keeps: its acknowledgement, of which generation, and what
+    it has seen.
+    """
 
     def __init__(self, account: Account) -> None:
         self._account = account
@@ -128,7 +131,9 @@ class _Person:
 
 
 class _Resent(NamedTuple):
-    """What the rounds with the real client came to: by (sender, recipient, number), and how much went again."""
+    """What the rounds with the real client came to: by (sender, recipient, number), and
+    how much went again.
+    """
 
     letters: list[Letter]
     received: dict[str, list[Letter]]
@@ -137,7 +142,9 @@ class _Resent(NamedTuple):
 
 
 def _with_the_client(folder: Path, chance: random.Random, rounds: int) -> _Resent:
-    """Back up, send on, put the copy back, have the senders send again what is possibly lost; several times."""
+    """Back up, send on, put the copy back, have the senders send again what is possibly
+    lost; several times.
+    """
     letters: list[Letter] = []
     marked = sent_again = 0
     with Server(folder / "server").start() as server, contextlib.ExitStack() as homes:
@@ -148,7 +155,8 @@ def _with_the_client(folder: Path, chance: random.Random, rounds: int) -> _Resen
         def send(how_many: int, *, meanwhile: str = "") -> None:
             for _ in range(how_many):
                 sender, recipient = chance.sample(people, 2)
-                # What is sent before the senders send again comes before it: a sender of its own for the order.
+                # What is sent before the senders send again comes before it: a sender of its own
+                # for the order.
                 letter = Letter(f"{sender.name}{meanwhile}", recipient.name, len(letters) + 1)
                 sender.messenger.agree_on_key(recipient.name)
                 content = letter.content(chance.choice((_SMALL, _LARGE)))
@@ -186,7 +194,9 @@ def _with_the_client(folder: Path, chance: random.Random, rounds: int) -> _Resen
 
 
 def run(place: Place) -> Row:
-    """Back up while mail waits, go on, put the copy back, go on; several times, and so with the real client."""
+    """Back up while mail waits, go on, put the copy back, go on; several times, and so
+    with the real client.
+    """
     chance, folder = place.chance(NAME), place.folder_of(NAME)
     copies = folder / "copies"
     attempted: list[Letter] = []
@@ -211,7 +221,8 @@ def run(place: Place) -> Row:
         rounds = place.sized(20, 3)
         for _ in range(rounds):
             whole_folder = bool(chance.randrange(2))
-            # The contents of large messages are files of their own, which a copy of the database does not have.
+            # The contents of large messages are files of their own, which a copy of the database
+            # does not have.
             send(chance.randint(1, 5), (_SMALL, _LARGE) if whole_folder else (_SMALL,))
             if chance.randrange(2):
                 memory.fetch(server.port)
@@ -219,7 +230,8 @@ def run(place: Place) -> Row:
                 copy_folder(server, copies)
             else:
                 _copy_database(server.data, copies)
-            # All of this is gone when the copy is put back, so it is fetched before: nobody can save the rest.
+            # All of this is gone when the copy is put back, so it is fetched before: nobody can
+            # save the rest.
             send(chance.randint(3, 10))
             memory.fetch(server.port)
             if whole_folder:

@@ -1,8 +1,8 @@
 """Drill: a file system of 2 MiB fills up, and has room again.
 
 Owns: the small disk: a tmpfs where that may be mounted, else a limit on the database's pages.
-Promises: when the disk is full, sends are refused, fetching and acknowledging work, restarts work; with room back,
-sends work again without a restart.
+Promises: when the disk is full, sends are refused, fetching and acknowledging work, restarts work;
+with room back, sends work again without a restart.
 Exposure: root, where it mounts; what it mounted it unmounts.
 """
 
@@ -66,7 +66,9 @@ class Talk:
         return caller
 
     def send(self, caller: Caller, size: int = _SIZE) -> bool:
-        """One letter; whether it was accepted. Raises `Refused` for any other reason than a full storage."""
+        """One letter; whether it was accepted. Raises `Refused` for any other reason than
+        a full storage.
+        """
         self._number += 1
         letter = Letter("sender", "receiver", self._number)
         self.attempted.append(letter)
@@ -83,7 +85,9 @@ class Talk:
         return True
 
     def fill(self) -> int:
-        """Send until the storage is full; how many were accepted. Full means full: so are those that follow."""
+        """Send until the storage is full; how many were accepted. Full means full: so are
+        those that follow.
+        """
         with self.connect(self.sender) as caller:
             accepted = 0
             while self.send(caller):
@@ -114,7 +118,9 @@ class Talk:
 
 
 def run(place: Place) -> Row:
-    """Fill, fetch, recover; with a restart while it is full; and with somebody else's file taking the room."""
+    """Fill, fetch, recover; with a restart while it is full; and with somebody else's
+    file taking the room.
+    """
     folder = place.folder_of(NAME)
     kills = 0
     filled: list[int] = []

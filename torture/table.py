@@ -1,6 +1,7 @@
 """The table that a run ends with.
 
-Owns: its columns. Promises: every drill that ran is in it, the failed ones say so, and the sums are those of the rows.
+Owns: its columns. Promises: every drill that ran is in it, the failed ones say so, and the sums are
+those of the rows.
 Exposure: none.
 """
 

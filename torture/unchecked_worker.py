@@ -1,7 +1,8 @@
-"""The storage worker with its checks switched off: `python -m torture.unchecked_worker`, as `python -m storage_worker`.
+"""The storage worker with its checks switched off: `python -m torture.unchecked_worker`, as `python
+-m storage_worker`.
 
-Owns: which checks there are. Promises: what is damaged on its disk is neither noticed nor named, so that the drill
-`damage-of-every-file` shows with it that it can fail.
+Owns: which checks there are. Promises: what is damaged on its disk is neither noticed nor named, so
+that the drill `damage-of-every-file` shows with it that it can fail.
 Exposure: none.
 """
 

@@ -1,8 +1,9 @@
 """Mosquitto: QoS 1 to subscribers who are offline and have persistent sessions.
 
 Owns: its settings and its plans.
-Promises: persistence is on, and nothing that is queued is dropped. But Mosquitto writes its store at intervals and when
-it ends, not before it acknowledges: what the last half hour brought is lost with it.
+Promises: persistence is on, and nothing that is queued is dropped. But Mosquitto writes its store
+at intervals and when it ends, not before it acknowledges: what the last half hour brought is lost
+with it.
 Exposure: 127.0.0.1 only, for everybody there, for as long as it is measured.
 """
 
@@ -29,7 +30,9 @@ _PING: Final = bytes.fromhex("c000")
 
 
 def packet(first: int, payload: bytes, more: int = 0) -> bytes:
-    """A control packet: its first byte, its length, and its payload, of which `more` bytes come from elsewhere."""
+    """A control packet: its first byte, its length, and its payload, of which `more`
+    bytes come from elsewhere.
+    """
     left = len(payload) + more
     length = b""
     while left > 127:
@@ -66,7 +69,9 @@ def subscribe_all(port: int, recipients: int) -> None:
 
 
 class RunningMosquitto(RunningRival):
-    """A started broker whose subscribers are offline. Not drained: it pushes to a session as soon as that connects."""
+    """A started broker whose subscribers are offline. Not drained: it pushes to a session
+    as soon as that connects.
+    """
 
     dialect = Dialect.MQTT
     longest = 120.0

@@ -1,10 +1,12 @@
-"""PostgreSQL: one row a message, INSERT with synchronous_commit on, each in a transaction of its own.
+"""PostgreSQL: one row a message, INSERT with synchronous_commit on, each in a transaction of its
+own.
 
 Owns: its settings and its plans.
-Promises: an acknowledged message is committed and synced. What is in flight on a connection is pipelined, which its
-extended protocol allows; nothing is put into one transaction that the load does not put there.
-Exposure: 127.0.0.1 only, trusting everybody there, for as long as it is measured. It does not run as root: for root it
-is started as the user `postgres`, to whom its folder is given.
+Promises: an acknowledged message is committed and synced. What is in flight on a connection is
+pipelined, which its extended protocol allows; nothing is put into one transaction that the load
+does not put there.
+Exposure: 127.0.0.1 only, trusting everybody there, for as long as it is measured. It does not run
+as root: for root it is started as the user `postgres`, to whom its folder is given.
 """
 
 import os
@@ -80,7 +82,9 @@ GREETED: Final = b"1\0\0\0\x04Z\0\0\0\x05I"
 
 
 class RunningPostgres(RunningRival):
-    """A started server with an empty table. Idle connections are not measured: each is a process."""
+    """A started server with an empty table. Idle connections are not measured: each is a
+    process.
+    """
 
     dialect = Dialect.POSTGRES
     longest = 180.0
@@ -143,7 +147,9 @@ class Postgres:
 
 
 def _program(name: str) -> str:
-    """Where one of its programs is: the newest of Debian's folders, which are not on the PATH, or the PATH's."""
+    """Where one of its programs is: the newest of Debian's folders, which are not on the
+    PATH, or the PATH's.
+    """
     versions = sorted(_DEBIAN_PROGRAMS.glob("*"), key=lambda path: (len(path.name), path.name))
     found = [str(path / "bin" / name) for path in versions if (path / "bin" / name).exists()]
     return found[-1] if found else shutil.which(name) or ""

@@ -1,9 +1,10 @@
 """RabbitMQ: a durable queue for each recipient, persistent messages, publisher confirms.
 
 Owns: its settings, its queues and its plans.
-Promises: quorum queues, of one node: a message is confirmed once it is in the synced write-ahead log.
-Exposure: 127.0.0.1 only, as its own user `guest`, for as long as it is measured; name, cookie, ports and port mapper
-are its own, so that another node on the machine is not touched.
+Promises: quorum queues, of one node: a message is confirmed once it is in the synced write-ahead
+log.
+Exposure: 127.0.0.1 only, as its own user `guest`, for as long as it is measured; name, cookie,
+ports and port mapper are its own, so that another node on the machine is not touched.
 """
 
 import os
@@ -109,7 +110,9 @@ class RunningRabbit(RunningRival):
         return self._sends(shape, sending, heads, bodies(self._content(sending)))
 
     def drain_plan(self, connections: int, size: int, *, close_each: bool, waiting: Sequence[int]) -> Plan:
-        """Consume a queue without a limit of what is unacknowledged; once all has come, acknowledge it in one."""
+        """Consume a queue without a limit of what is unacknowledged; once all has come,
+        acknowledge it in one.
+        """
         names = self._queues[: len(waiting)]
         consume = [method(1, 60, 20, b"\0\0" + short(name) + short(b"c") + b"\0" + long(b"")) for name in names]
         closer = method(1, 60, 80, struct.pack("!QB", 0, 1)) + method(1, 60, 30, short(b"c") + b"\0")

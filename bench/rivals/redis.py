@@ -1,8 +1,9 @@
 """Redis: one list a recipient, RPUSH, acknowledged by the list's new length.
 
 Owns: its settings and its plans.
-Promises: with `always` every acknowledged message is in the append-only file and synced; with `everysec` the last
-second's may be lost. No snapshots and no rewriting of the file meanwhile, which would only slow it.
+Promises: with `always` every acknowledged message is in the append-only file and synced; with
+`everysec` the last second's may be lost. No snapshots and no rewriting of the file meanwhile, which
+would only slow it.
 Exposure: 127.0.0.1 only, without a password, for as long as it is measured.
 """
 
@@ -67,7 +68,9 @@ class RunningRedis(RunningRival):
         return self._sends(shape, sending, heads, body, longer=sending.messages / _SLOWEST_RATE)
 
     def drain_plan(self, connections: int, size: int, *, close_each: bool, waiting: Sequence[int]) -> Plan:
-        """LRANGE of each list, and once that has come DEL, so that nothing is deleted before it is at the client."""
+        """LRANGE of each list, and once that has come DEL, so that nothing is deleted
+        before it is at the client.
+        """
         names = self._lists[: len(waiting)]
         heads = [command(b"LRANGE", name, b"0", b"-1") for name in names]
         return self._drain(connections, size, heads, [command(b"DEL", name) for name in names], close_each=close_each)
@@ -124,7 +127,9 @@ class Redis:
 
 
 def ping(port: int) -> None:
-    """Ask for a sign of life. Raises `OSError`, or `SubjectFailed` for any other answer (while it still loads)."""
+    """Ask for a sign of life. Raises `OSError`, or `SubjectFailed` for any other answer
+    (while it still loads).
+    """
     with socket.create_connection(("127.0.0.1", port), _ANSWER_SECONDS) as connection:
         connection.sendall(command(b"PING"))
         answer = connection.recv(100)

@@ -1,7 +1,8 @@
 """What the plans for all rivals have in common.
 
 Owns: the parts of a load that do not depend on whom it is for.
-Promises: every rival is sent the same number of messages of the same size, in the same shape, for the same time.
+Promises: every rival is sent the same number of messages of the same size, in the same shape, for
+the same time.
 Exposure: none.
 """
 
@@ -17,7 +18,9 @@ _IDLE_AT_A_TIME: Final = 32
 
 
 class RunningRival:
-    """A started rival; see `subject.Running`. `longest`: how many seconds a load may take beyond its own."""
+    """A started rival; see `subject.Running`. `longest`: how many seconds a load may take
+    beyond its own.
+    """
 
     dialect: Dialect
     longest: float

@@ -1,10 +1,11 @@
 """A conversation with one user, in a terminal: `messageu chat NAME`.
 
 Owns: what `chat` shows and does; `client.cli.commands.chat` starts it.
-Promises: a line is on disk, in the outbox, before it leaves the prompt; a message counts as received when it stands on
-the screen.
+Promises: a line is on disk, in the outbox, before it leaves the prompt; a message counts as
+received when it stands on the screen.
 
-Three threads, each with a `Messenger`, so with a database connection and a server connection, of its own:
+Three threads, each with a `Messenger`, so with a database connection and a server connection, of
+its own:
 
     thread     its Messenger                                              talks with the others through
     ────────   ────────────────────────────────────────────────────────   ──────────────────────────────────────
@@ -14,9 +15,9 @@ Three threads, each with a `Messenger`, so with a database connection and a serv
     receiver   waits for mail (643), or follows another process           events out; waits until what came
                of the home that receives                                  stands on the screen
 
-The screen's thread is the main one and runs the terminal's event loop; the others hand it events and touch nothing of
-its own. When the chat ends it interrupts their connections and waits for them a moment; what they leave unfinished is
-in the outbox, or still unread in the inbox.
+The screen's thread is the main one and runs the terminal's event loop; the others hand it events
+and touch nothing of its own. When the chat ends it interrupts their connections and waits for them
+a moment; what they leave unfinished is in the outbox, or still unread in the inbox.
 
 Source: docs/client.md.
 """

@@ -1,8 +1,11 @@
-"""What a chat's screen shows, as text: the lines that scroll by, and those that stand above the prompt.
+"""What a chat's screen shows, as text: the lines that scroll by, and those that stand above the
+prompt.
 
-Owns: the state of the messages that are under way, of transfers and of the connection, and how each is put into words.
-Promises: no terminal here; everything that others wrote is made visible. What is under way stands above the prompt
-until its state is final, and scrolls by with it then: nothing that has scrolled by is ever wrong.
+Owns: the state of the messages that are under way, of transfers and of the connection, and how each
+is put into words.
+Promises: no terminal here; everything that others wrote is made visible. What is under way stands
+above the prompt until its state is final, and scrolls by with it then: nothing that has scrolled by
+is ever wrong.
 Exposure: shows texts and names that strangers chose.
 
     a message of ours   where it stands        leaves when
@@ -84,7 +87,8 @@ class Conversation:
         """Whether a part of the chat has ended by an error that nobody foresaw."""
         return bool(self._broken)
 
-    # --- what happens -----------------------------------------------------------------------------------------
+    # --- what happens
+    # -----------------------------------------------------------------------------------------
 
     def draft(self, text: str | None, path: Path | None = None) -> int:
         """Note that a message of ours is under way; gives its number in this chat."""
@@ -112,7 +116,9 @@ class Conversation:
         return news
 
     def broken(self, event: Broken) -> str:
-        """Take that a part of the chat has ended; what is to be said of it. The bar says so from now on."""
+        """Take that a part of the chat has ended; what is to be said of it. The bar says
+        so from now on.
+        """
         self._broken = f"the {event.part} has stopped: leave, and start the chat again"
         return (
             f"The {event.part} of this chat ended by an error that nobody foresaw: {event.error}. What is kept is not "
@@ -136,10 +142,13 @@ class Conversation:
             self._began = self._monotonic()
         self._passing = event
 
-    # --- lines that scroll by ---------------------------------------------------------------------------------
+    # --- lines that scroll by
+    # ---------------------------------------------------------------------------------
 
     def received(self, message: Received) -> Printed:
-        """Show a message; one from somebody else is marked, because the answer would not go there."""
+        """Show a message; one from somebody else is marked, because the answer would not
+        go there.
+        """
         name, rest = letters.received_parts(message)
         elsewhere = "" if message.sender == self.contact.client_id else " (not in this chat)"
         return Printed(self._time(message.accepted_at or message.received_at), name, f"{elsewhere}{rest}")
@@ -157,7 +166,9 @@ class Conversation:
         return Printed(self._time(when), "you", f" [{visible_line(state)}]: {what}")
 
     def history(self, messages: list[Received | SentMessage]) -> list[Printed]:
-        """Show what was written before in this chat, the newest of it, and how to see the rest where there is more."""
+        """Show what was written before in this chat, the newest of it, and how to see the
+        rest where there is more.
+        """
         lines = [self.received(one) if isinstance(one, Received) else self.sent(one) for one in messages]
         if len(lines) <= HISTORY:
             return lines
@@ -166,7 +177,8 @@ class Conversation:
             *lines[-HISTORY:],
         ]
 
-    # --- what stands above the prompt --------------------------------------------------------------------------
+    # --- what stands above the prompt
+    # --------------------------------------------------------------------------
 
     def above_the_prompt(self, columns: int) -> list[str]:
         """What is under way, each on a line, and how far a transfer is."""

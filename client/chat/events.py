@@ -13,7 +13,9 @@ from client.messenger import Received, SentMessage
 
 
 class Came(NamedTuple):
-    """A message. `shown` is set when it stands on the screen; it counts as received from then on."""
+    """A message. `shown` is set when it stands on the screen; it counts as received from
+    then on.
+    """
 
     message: Received
     shown: threading.Event
@@ -22,7 +24,8 @@ class Came(NamedTuple):
 class Moved(NamedTuple):
     """What became of a message of ours. `draft` is the number that the screen gave it.
 
-    `message`: what the history has of it now; None where it never got there, with `problem` saying why.
+    `message`: what the history has of it now; None where it never got there, with `problem` saying
+    why.
     """
 
     draft: int

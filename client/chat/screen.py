@@ -1,8 +1,10 @@
-"""The terminal of a chat: the prompt, what scrolls by above it, and what the threads behind it tell.
+"""The terminal of a chat: the prompt, what scrolls by above it, and what the threads behind it
+tell.
 
 Owns: the only prompt_toolkit of the project; the keys and the commands that begin with `/`.
-Promises: a line is in the outbox before it leaves the prompt; whatever comes while one types appears above the prompt
-and disturbs nothing that is being typed; the way out is always on the screen.
+Promises: a line is in the outbox before it leaves the prompt; whatever comes while one types
+appears above the prompt and disturbs nothing that is being typed; the way out is always on the
+screen.
 Exposure: shows texts and names that strangers chose, made visible before they come here.
 
 Source: docs/client.md.
@@ -107,7 +109,8 @@ class Screen:
         self._answer = answer
         terminal = get_app_session().output
         if isinstance(terminal, Vt100_Output):
-            # Where the cursor is, is never asked: the answer may come when it is echoed, or is taken for typed.
+            # Where the cursor is, is never asked: the answer may come when it is echoed, or is
+            # taken for typed.
             terminal.enable_cpr = False
         self._session: PromptSession[str] = PromptSession(
             self._prompt,
@@ -160,7 +163,8 @@ class Screen:
         keys = self._session.app.input
         try:
             with keys.raw_mode():
-                # Enter, typed while the terminal was as it is for everybody, has come as the key that begins a line.
+                # Enter, typed while the terminal was as it is for everybody, has come as the key
+                # that begins a line.
                 typed = [KeyPress(Keys.Enter) if key.key == Keys.ControlJ else key for key in keys.read_keys()]
                 store_typeahead(keys, typed)
                 self._session.prompt(pre_run=start)
@@ -172,7 +176,8 @@ class Screen:
                 terminal.write_raw(_POP_TITLE)
                 terminal.flush()
 
-    # --- what the threads tell --------------------------------------------------------------------------------
+    # --- what the threads tell
+    # --------------------------------------------------------------------------------
 
     def _take(self, event: Event) -> None:
         try:
@@ -238,7 +243,8 @@ class Screen:
         elif isinstance(content, KeyReceived):
             self._session.app.invalidate()
 
-    # --- what is typed ----------------------------------------------------------------------------------------
+    # --- what is typed
+    # ----------------------------------------------------------------------------------------
 
     def _accept(self, buffer: Buffer) -> bool:
         """Take a line; whether it stays in the prompt."""
@@ -265,7 +271,8 @@ class Screen:
             case "file", path:
                 return not self._send_file(path)
             case _:
-                # It would stand before what is typed next; the key for the line before brings it back.
+                # It would stand before what is typed next; the key for the line before brings it
+                # back.
                 near = difflib.get_close_matches(f"/{command}", COMMANDS, n=1)
                 known = f"Did you mean {near[0]}?" if near else "/help shows them all."
                 self._say(f"There is no command /{command}. {known} //{command} would be sent as a text.")
@@ -323,7 +330,8 @@ class Screen:
 
         return keys
 
-    # --- what is shown ----------------------------------------------------------------------------------------
+    # --- what is shown
+    # ----------------------------------------------------------------------------------------
 
     def _verify_mark(self) -> None:
         self._conversation.verified = self._messenger.is_verified(self._conversation.contact)
@@ -334,8 +342,8 @@ class Screen:
     def _print(self, lines: list[Printed], then: Callable[[], None] | None = None) -> None:
         """Let lines scroll by above the prompt.
 
-        The terminal stays as it is: prompt_toolkit's `run_in_terminal` lets it echo meanwhile, and what is typed just
-        then would be left among the lines.
+        The terminal stays as it is: prompt_toolkit's `run_in_terminal` lets it echo meanwhile, and
+        what is typed just then would be left among the lines.
         """
         app = self._session.app
         app.renderer.erase()
@@ -352,7 +360,8 @@ class Screen:
     def _draw_anew(self, app: "Application[Any]") -> None:
         """Where the width has changed: the last lines, in the new width.
 
-        What some terminals do with lines that no longer fit, others don't: nobody knows where the old prompt is now.
+        What some terminals do with lines that no longer fit, others don't: nobody knows where the
+        old prompt is now.
         """
         rows, columns = app.output.get_size()
         before, self._columns = self._columns, columns
@@ -376,10 +385,11 @@ class Screen:
 
     def _prompt(self) -> StyleAndTextTuples:
         if not self._began:
-            # The lines that come first erase this: at the top of a screen, tmux keeps what is erased so.
+            # The lines that come first erase this: at the top of a screen, tmux keeps what is
+            # erased so.
             return []
-        # The bar is a part of the prompt: a toolbar at the bottom would be left out by prompt_toolkit where the
-        # terminal does not say where its cursor is.
+        # The bar is a part of the prompt: a toolbar at the bottom would be left out by
+        # prompt_toolkit where the terminal does not say where its cursor is.
         columns = self._session.app.output.get_size().columns
         above = "".join(f"{line}\n" for line in self._conversation.above_the_prompt(columns))
         left, right, good = self._conversation.bar(columns)

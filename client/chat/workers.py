@@ -1,8 +1,9 @@
 """The two threads behind a chat's screen: one sends, one receives.
 
 Owns: the order of sending, trying again, and waiting for mail, each with a `Messenger` of its own.
-Promises: a failure of the server or the store ends neither thread: it is told as an event, and the work goes on when
-it can. An error that nobody foresaw ends one, and is told too. What is interrupted stays in the outbox, or unread.
+Promises: a failure of the server or the store ends neither thread: it is told as an event, and the
+work goes on when it can. An error that nobody foresaw ends one, and is told too. What is
+interrupted stays in the outbox, or unread.
 Exposure: as `client.messenger`; shows nothing itself.
 
 Source: docs/client.md.
@@ -65,14 +66,17 @@ class Stopped(Exception):
 
 
 class _Worker(ABC):
-    """A thread with a Messenger of its own. `start`, `stop` and `join` are for the screen's thread."""
+    """A thread with a Messenger of its own. `start`, `stop` and `join` are for the
+    screen's thread.
+    """
 
     def __init__(self, name: str, open_home: Open, post: Post) -> None:
         self._open_home = open_home
         self._post = post
         self._stop = threading.Event()
         self._messenger: Messenger | None = None
-        # A daemon: where the network makes it wait for longer than a person would, the program ends without it.
+        # A daemon: where the network makes it wait for longer than a person would, the program ends
+        # without it.
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
     def start(self) -> None:
@@ -232,7 +236,9 @@ class Sender(_Worker):
 
 
 class Receiver(_Worker):
-    """Waits for mail, or follows another process of the home that does; `after` is the newest message shown so far."""
+    """Waits for mail, or follows another process of the home that does; `after` is the
+    newest message shown so far.
+    """
 
     def __init__(self, after: int, open_home: Open, post: Post, wake_sender: Callable[[], None]) -> None:
         super().__init__("receiver", open_home, post)

@@ -1,13 +1,14 @@
 """Reads the words of a command line, by the tables of argparse and with rules of its own.
 
 Owns: which word is an option, which is the value of one, and which is neither.
-Promises: an option is one dash and a letter, or two and a name, and it may stand anywhere between the other words;
-nothing is abbreviated. What has that form and is no option is an error that names the way: `--`, behind which every
-word is taken as it is. Every other word that begins with a dash (`-1`, `- item`, `-->`) is an ordinary word.
+Promises: an option is one dash and a letter, or two and a name, and it may stand anywhere between
+the other words; nothing is abbreviated. What has that form and is no option is an error that names
+the way: `--`, behind which every word is taken as it is. Every other word that begins with a dash
+(`-1`, `- item`, `-->`) is an ordinary word.
 Exposure: words may be what somebody else wrote, put there by a script.
 
-argparse itself takes a command's options only before or behind all other words, and a word `--` behind `--` is lost
-there.
+argparse itself takes a command's options only before or behind all other words, and a word `--`
+behind `--` is lost there.
 
 Source: docs/client.md, "Options".
 """
@@ -21,14 +22,18 @@ from typing import Any, Final, NamedTuple, NoReturn
 from common.version import VERSION
 
 _OPTION: Final = re.compile(r"(-[A-Za-z]|--[A-Za-z][\w-]*)(?:=(.*))?|-[A-Za-z][\w-]+(?:=\S*)?", re.ASCII | re.DOTALL)
-"""The form of an option: what is meant as one, or mistyped. No text of several words has it, but as a value."""
+"""The form of an option: what is meant as one, or mistyped. No text of several words has
+it, but as a value.
+"""
 _HELPING: Final = frozenset({"-h", "--help", "--version"})
 LITERALLY: Final = "--"
 PROGRAM: Final = "messageu"
 
 
 def asks_for_json(words: Sequence[str]) -> bool:
-    """Whether `--json` is among the options, so that complaints about the others are objects too."""
+    """Whether `--json` is among the options, so that complaints about the others are
+    objects too.
+    """
     return "--json" in (words[: words.index(LITERALLY)] if LITERALLY in words else words)
 
 
@@ -57,7 +62,9 @@ class _Help(argparse.HelpFormatter):
 
 
 class Seen(NamedTuple):
-    """An option as it was met: its name, and how many other words of the command stood before it."""
+    """An option as it was met: its name, and how many other words of the command stood
+    before it.
+    """
 
     option: str
     words_before: int
@@ -82,13 +89,17 @@ class Parser(argparse.ArgumentParser):
         self._as_json = as_json
         self._general: argparse._ArgumentGroup | None = None
         self.arrange: Callable[[argparse.Namespace, Line], list[str]] | None = None
-        """Looks at the whole line, raises `argparse.ArgumentTypeError` or gives the words for the arguments."""
+        """Looks at the whole line, raises `argparse.ArgumentTypeError` or gives the words
+        for the arguments.
+        """
         self.text_behind: frozenset[str] | None = None
-        """Of a command that takes a text: the options that name for whom it is. Behind those, or behind the first
-        word, `-h` might be the text."""
+        """Of a command that takes a text: the options that name for whom it is. Behind those, or
+        behind the first word, `-h` might be the text."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Read the words; none is left over. Ends the program with code 2 where they can't be understood."""
+        """Read the words; none is left over. Ends the program with code 2 where they
+        can't be understood.
+        """
         into = argparse.Namespace() if namespace is None else namespace
         self._read(sys.argv[1:] if args is None else list(args), into)
         return into, []
@@ -111,7 +122,9 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"messageu: {sentence}\n")
 
     def general_options(self) -> "argparse._ArgumentGroup":
-        """Give the group of options that every command has; what is added to the parser before stands before them."""
+        """Give the group of options that every command has; what is added to the parser
+        before stands before them.
+        """
         if self._general is None:
             self._general = self.add_argument_group("general options")
         return self._general
@@ -159,7 +172,8 @@ class Parser(argparse.ArgumentParser):
         except MessageUError as error:
             self.exit(output.failure(error))
 
-    # --- word by word ---------------------------------------------------------------------------------------------
+    # --- word by word
+    # ---------------------------------------------------------------------------------------------
 
     def _read(self, words: list[str], into: argparse.Namespace) -> None:
         for action in self._actions:
@@ -245,7 +259,8 @@ class Parser(argparse.ArgumentParser):
         before = [f"{seen.option} NAME" for seen in line.seen if seen.option in (self.text_behind or ())]
         return f"{' '.join([self.prog, *before])} {quoted([*line.words, LITERALLY, word])}"
 
-    # --- values ---------------------------------------------------------------------------------------------------
+    # --- values
+    # ----------------------------------------------------------------------------------------------
 
     def _assign(self, words: list[str], into: argparse.Namespace) -> None:
         for action in self._get_positional_actions():
@@ -286,7 +301,9 @@ def quoted(words: Sequence[str]) -> str:
 
 
 def _meant(word: str, known: Sequence[str] | dict[str, Any]) -> str:
-    """Give a sentence, behind a space, about what is near to a mistyped word; nothing where nothing is."""
+    """Give a sentence, behind a space, about what is near to a mistyped word; nothing
+    where nothing is.
+    """
     # For those who mistyped.
     import difflib  # noqa: PLC0415
 

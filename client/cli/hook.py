@@ -1,9 +1,9 @@
 """A command that is started for each message, and ended with us.
 
 Owns: starting it, its standard input, its time limit, and its end with all that it started itself.
-Promises: it runs in a session of its own, so that what it started is ended with it; whoever ends us, or the time
-limit, ends it: SIGTERM, and SIGKILL for what is left after some seconds. A signal that comes while it is being started
-is held until it can be ended. It asks nothing at our terminal.
+Promises: it runs in a session of its own, so that what it started is ended with it; whoever ends
+us, or the time limit, ends it: SIGTERM, and SIGKILL for what is left after some seconds. A signal
+that comes while it is being started is held until it can be ended. It asks nothing at our terminal.
 Exposure: hands over texts that strangers chose, on standard input and never in a command line.
 
 Source: docs/client.md, "watch".
@@ -31,7 +31,9 @@ _FOR_NOW: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENF
 
 
 class Failure(NamedTuple):
-    """Why the command did not take what it was given; `its_own`: not because the system could not start it."""
+    """Why the command did not take what it was given; `its_own`: not because the system
+    could not start it.
+    """
 
     reason: str
     its_own: bool = True
@@ -85,7 +87,9 @@ class Hook:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End it and what it started, without their consent where they take too long over that, or we are hurried."""
+    """End it and what it started, without their consent where they take too long over
+    that, or we are hurried.
+    """
     end = time.monotonic() + GRACE
     try:
         _send(process, signal.SIGTERM)

@@ -1,8 +1,9 @@
 """What a subcommand says: data on stdout, prose on stderr, or JSON on both.
 
 Owns: the only printing of the subcommands, and the questions that they ask.
-Promises: a JSON object is one line and begins with the format's version, `v`, and its `type`; without `--json` what
-strangers wrote has gone through `client.terminal.sanitize`. Nothing is asked without a terminal.
+Promises: a JSON object is one line and begins with the format's version, `v`, and its `type`;
+without `--json` what strangers wrote has gone through `client.terminal.sanitize`. Nothing is asked
+without a terminal.
 Exposure: prints names and texts that strangers chose.
 
 Source: docs/client.md, "JSON"; docs/schemas/.
@@ -27,14 +28,17 @@ from client.trust.trust import KeyChanged
 from common.errors import ClientError, MessageUError, NameUnknown
 
 FORMAT: Final = 1
-"""The version of the JSON; it grows when a field goes or changes its meaning, not when one is added."""
+"""The version of the JSON; it grows when a field goes or changes its meaning, not when
+one is added.
+"""
 
 _ESCAPED: Final = re.compile(
     f"[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufdd0-\ufdef\uffff\ufffe]|{IGNORABLE.pattern}"
     f"|[{''.join(chr(plane + last) for plane in range(0x10000, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF))}]"
 )
-"""What is escaped in JSON beside what JSON itself escapes: controls, what shows nothing (bidirectional controls among
-it), line separators, lone surrogates (a path's byte that is no UTF-8 is one), and what is no character.
+"""What is escaped in JSON beside what JSON itself escapes: controls, what shows nothing
+(bidirectional controls among it), line separators, lone surrogates (a path's byte that is no UTF-8
+is one), and what is no character.
 """
 
 Value = str | int | bool | list[str] | None
@@ -48,14 +52,17 @@ class Output:
     """Where one command's words go."""
 
     def __init__(self, *, as_json: bool, quiet: bool, sends: bool = False) -> None:
-        """Begin. `sends`: the command sends messages, so that a failure says whether one was kept."""
+        """Begin. `sends`: the command sends messages, so that a failure says whether one
+        was kept.
+        """
         self.as_json = as_json
         self.quiet = quiet
         self.sends = sends
         self.terminal = sys.stdin.isatty() and sys.stderr.isatty()
 
     def data(self, record: str, line: str, **fields: Value) -> None:
-        """Give one piece of data: `line` for a person, which is shown as it is, the fields for a program.
+        """Give one piece of data: `line` for a person, which is shown as it is, the fields for a
+        program.
 
         Raises `OutputRefused`.
         """
@@ -88,7 +95,9 @@ class Output:
             print(_prose(f"{text} {advice}"), file=sys.stderr)
 
     def interrupted(self) -> None:
-        """Say that Ctrl-C was heard; on a terminal the cursor stands behind its echo, or behind a question."""
+        """Say that Ctrl-C was heard; on a terminal the cursor stands behind its echo, or
+        behind a question.
+        """
         if self.terminal and not self.quiet and not self.as_json:
             print(file=sys.stderr)
         self.say("Interrupted.")
@@ -132,7 +141,9 @@ class Output:
         return answer.strip().casefold() in {"y", "yes"}
 
     def ask(self, question: str) -> str | None:
-        """Ask a person at the terminal, on standard output; None where no answer will come (Ctrl-D)."""
+        """Ask a person at the terminal, on standard output; None where no answer will
+        come (Ctrl-D).
+        """
         print(f"{visible_line(question)} ", end="", flush=True)
         answer = sys.stdin.readline()
         if not answer:
@@ -142,7 +153,9 @@ class Output:
         return answer.strip()
 
     def may_prove(self, registered_here: bool) -> bool | None:
-        """Ask whether an account may be proven from now on; one that was registered here needs no question."""
+        """Ask whether an account may be proven from now on; one that was registered here
+        needs no question.
+        """
         if registered_here:
             return True
         return self.confirm(

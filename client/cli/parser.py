@@ -1,7 +1,7 @@
 """The command line of `messageu`, as a parser.
 
-Owns: the subcommands, their options and what `--help` says of them, which is also what docs/client.md says of them
-(scripts/client_reference.py writes it there).
+Owns: the subcommands, their options and what `--help` says of them, which is also what
+docs/client.md says of them (scripts/client_reference.py writes it there).
 Promises: imports nothing heavy, so that `--help` and `--version` answer at once.
 
 Source: docs/client.md.
@@ -320,9 +320,11 @@ def to_send(text: str) -> Path:
 
 
 def _what_is_sent(options: argparse.Namespace, line: Line) -> list[str]:
-    """Tell recipients, text and options of `send` apart; gives no word that might be something else than it seems.
+    """Tell recipients, text and options of `send` apart; gives no word that might be something else
+    than it seems.
 
-    Raises `argparse.ArgumentTypeError` where an option might be the text: a script may have put it there.
+    Raises `argparse.ArgumentTypeError` where an option might be the text: a script may have put it
+    there.
     """
     named = [at for at, seen in enumerate(line.seen) if seen.option == "--to"]
     if named:

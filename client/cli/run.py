@@ -1,8 +1,8 @@
 """Starts what the command line names, and turns every end into an exit code.
 
 Owns: which command needs a server's address, and opening the home for it.
-Promises: where nobody lives yet, nothing but `register` and `import` leaves anything behind; no failure that was
-foreseen shows a traceback; a reader that went away is no failure to shout about.
+Promises: where nobody lives yet, nothing but `register` and `import` leaves anything behind; no
+failure that was foreseen shows a traceback; a reader that went away is no failure to shout about.
 
 Source: docs/client.md.
 """

@@ -1,8 +1,8 @@
 """A command that a user gives as one text, split into words as a shell would; no shell runs it.
 
 Owns: what the text means: quotes, backslashes, and `~`.
-Promises: `~` and `~NAME` at the beginning of a word are a home folder, unless quoted, as in a shell; nothing else is
-replaced: no variables, no patterns.
+Promises: `~` and `~NAME` at the beginning of a word are a home folder, unless quoted, as in a
+shell; nothing else is replaced: no variables, no patterns.
 Exposure: none: the text is the user's own.
 
 Source: docs/client.md.
@@ -13,11 +13,15 @@ import shlex
 from typing import Final
 
 _TILDE: Final = "\ue07e"
-"""Stands for a `~` that no quote protects while the text is split: a private character that no command has."""
+"""Stands for a `~` that no quote protects while the text is split: a private character
+that no command has.
+"""
 
 
 def words_of(command: str) -> list[str]:
-    """Give the words. Raises `ValueError` for a quote that is never closed, and a backslash at the end."""
+    """Give the words. Raises `ValueError` for a quote that is never closed, and a
+    backslash at the end.
+    """
     return [
         os.path.expanduser(f"~{word[1:]}") if word.startswith(_TILDE) else word  # noqa: PTH111 - whole words
         for word in shlex.split(_marked(command))
@@ -25,7 +29,9 @@ def words_of(command: str) -> list[str]:
 
 
 def _marked(command: str) -> str:
-    """Give the text with each `~` that begins a word, and that no quote or backslash protects, replaced."""
+    """Give the text with each `~` that begins a word, and that no quote or backslash
+    protects, replaced.
+    """
     marked = ""
     quote = ""
     protected = False

@@ -1,11 +1,11 @@
 """What is said first on a connection: the extension's hello, and the proof of who we are.
 
-Owns: whether a connection speaks the extension, when falling back to the published protocol is allowed, and which
-server this identity belongs to.
-Promises: an identity that has proven itself signs for that server alone and never falls back; nothing is signed
-before the user was warned.
-Exposure: talks to whoever answers at the address. On plain TCP a middleman can pass the proof on and then act on this
-connection; the proof keeps other users out, not him.
+Owns: whether a connection speaks the extension, when falling back to the published protocol is
+allowed, and which server this identity belongs to.
+Promises: an identity that has proven itself signs for that server alone and never falls back;
+nothing is signed before the user was warned.
+Exposure: talks to whoever answers at the address. On plain TCP a middleman can pass the proof on
+and then act on this connection; the proof keeps other users out, not him.
 
     what answers 640                       never proven            has proven itself
     ────────────────────────────────────   ─────────────────────   ──────────────────────────
@@ -52,7 +52,9 @@ _TOLD: Final = "told_of_published_server"
 _SILENT: Final = "silent_to_hello"
 """The setting that remembers a server's silence: its address, and the Unix ms of it."""
 _VERSION: Final = "request_version"
-"""The setting that remembers which version byte a server of the published protocol wanted: its address, the version."""
+"""The setting that remembers which version byte a server of the published protocol
+wanted: its address, the version.
+"""
 _ASKED_AGAIN_AFTER: Final = 3_600_000
 """Milliseconds. A server that was silent may have been busy, or be another one since."""
 
@@ -60,8 +62,8 @@ Tell = Callable[[str], None]
 """Tells the user a sentence."""
 
 Consent = Callable[[bool], bool | None]
-"""Asked before the first proof, told whether the account was registered from this home. True or False: remembered;
-None: not now."""
+"""Asked before the first proof, told whether the account was registered from this home. True or
+False: remembered; None: not now."""
 
 
 class Session(NamedTuple):
@@ -116,7 +118,8 @@ class Greeting:
         self._store.settings.put(PUBLISHED_ONLY, "1" if wanted else "0")
 
     def greet(self, link: ServerLink) -> bool:
-        """Greet; whether the connection can be used now. Otherwise another one is opened, and not greeted.
+        """Greet; whether the connection can be used now. Otherwise another one is opened, and not
+        greeted.
 
         Raises `WrongServer`, `ServerSilent`, `ServerAnsweredError`.
         """
@@ -201,7 +204,9 @@ class Greeting:
 
     @contextlib.contextmanager
     def without_proof(self) -> Iterator[None]:
-        """Meanwhile a connection is greeted, and nobody proves anything on it: the server does not know us."""
+        """Meanwhile a connection is greeted, and nobody proves anything on it: the server
+        does not know us.
+        """
         self._proves = False
         try:
             yield
@@ -213,7 +218,9 @@ class Greeting:
         self._ask_anyway = True
 
     def keep_version(self, link: ServerLink) -> None:
-        """Remember the version byte that this server takes, for every later request of this home."""
+        """Remember the version byte that this server takes, for every later request of
+        this home.
+        """
         self._store.settings.put(_VERSION, f"{link.address} {link.version}")
 
     def _version_for(self, link: ServerLink) -> int:
@@ -236,7 +243,9 @@ class Greeting:
 
 
 def _noted(text: str | None) -> tuple[str, int | None]:
-    """What a setting notes of a server: its address, and a number; no number where it can't be read."""
+    """What a setting notes of a server: its address, and a number; no number where it
+    can't be read.
+    """
     address, _, number = (text or "").rpartition(" ")
     return address, int(number) if number.isascii() and number.isdigit() and len(number) < 20 else None
 

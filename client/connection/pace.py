@@ -1,9 +1,10 @@
 """How slow the other side may be: silence has its own limit, and this is that of a trickle.
 
 Owns: the least that has to pass in a time of waiting.
-Promises: whoever sends, or takes, a byte now and then is given up after a bounded time; whoever keeps to the least
-never is. Only time that was spent waiting counts: not what a person takes over a message, nor the sleep of a laptop.
-The window begins anew whenever the least has passed, so a burst pays for no more than the window that it is in.
+Promises: whoever sends, or takes, a byte now and then is given up after a bounded time; whoever
+keeps to the least never is. Only time that was spent waiting counts: not what a person takes over a
+message, nor the sleep of a laptop. The window begins anew whenever the least has passed, so a burst
+pays for no more than the window that it is in.
 Exposure: counts what a server does that need not be honest.
 """
 

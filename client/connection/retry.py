@@ -1,8 +1,8 @@
 """Long transfers, which start over by themselves when the connection breaks in their midst.
 
 Owns: what counts as long, how often and after which pauses it is tried again.
-Promises: short work is never repeated here, and no work whose repetition could do a thing twice: the caller names the
-failures after which it can't.
+Promises: short work is never repeated here, and no work whose repetition could do a thing twice:
+the caller names the failures after which it can't.
 
 Source: docs/client.md.
 """
@@ -21,8 +21,10 @@ PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
 Result = TypeVar("Result")
 
 
-class Insistence:
-    """Does long work until it is done. `rest` lets a pause pass, or raises where nobody waits any more."""
+class Retry:
+    """Does long work until it is done. `rest` lets a pause pass, or raises where nobody
+    waits any more.
+    """
 
     def __init__(
         self, rest: Callable[[float], None], tell: Callable[[str], None], pauses: Sequence[float] = PAUSES
@@ -39,8 +41,8 @@ class Insistence:
     ) -> Result:
         """Give what `work` gives; it is told how to report its progress.
 
-        After a failure of the kinds in `healed`, work that turned out to be long is done again. Raises the last
-        failure.
+        After a failure of the kinds in `healed`, work that turned out to be long is done again.
+        Raises the last failure.
         """
         is_long = False
 

@@ -1,8 +1,8 @@
 """What an error answer most likely means, and what to do next.
 
 Owns: the sentences behind 9000 and 9001.
-Promises: a 9000, which carries no reason, gets the likely ones for the request that was refused. A text that the server
-added is quoted on one line, cut, with nothing in it that a terminal obeys.
+Promises: a 9000, which carries no reason, gets the likely ones for the request that was refused. A
+text that the server added is quoted on one line, cut, with nothing in it that a terminal obeys.
 
 Source: docs/client-protocol.md, "Errors".
 """
@@ -98,7 +98,9 @@ def refused(request: RequestCode, answer: ErrorResponse) -> ServerAnsweredError:
 
 
 def quoted(text: str) -> str:
-    """Give what a server said of its refusal, as a sentence to be added; nothing where it said nothing."""
+    """Give what a server said of its refusal, as a sentence to be added; nothing where it
+    said nothing.
+    """
     # Cut before it is looked at letter by letter.
     words = " ".join(text[: 4 * _LONGEST_QUOTE].split())
     if not words:

@@ -1,9 +1,10 @@
 """The home's server.info: the server that this home's commands use where nothing else names one.
 
 Owns: writing it when somebody registers.
-Promises: it is there whole or not at all. An address that is replaced is given back, so that a person hears of it.
-Exposure: what stood there may have been written by hand. An address proves nothing: which server an account belongs to
-is in the store (`client.connection.handshake`).
+Promises: it is there whole or not at all. An address that is replaced is given back, so that a
+person hears of it.
+Exposure: what stood there may have been written by hand. An address proves nothing: which server an
+account belongs to is in the store (`client.connection.handshake`).
 
 Source: docs/client.md, "Settings"; docs/decisions/0012-where-the-home-is.md.
 """
@@ -16,7 +17,8 @@ from common.info_files import SERVER_INFO, ServerAddress, read_server_address
 
 
 def remember(home: Path, address: ServerAddress) -> str | None:
-    """Have this address in the home's server.info; a sentence where another one, or nothing usable, stood there.
+    """Have this address in the home's server.info; a sentence where another one, or nothing usable,
+    stood there.
 
     Raises `FileUnwritten`.
     """

@@ -1,13 +1,17 @@
-"""The door to the server: one TCP connection, requests out, responses in; the client's only room with sockets.
+"""The door to the server: one TCP connection, requests out, responses in; the client's only room
+with sockets.
 
-Owns: connecting, keeping the connection where the server keeps it, time-outs, what may be sent a second time.
-Promises: header and payload leave in one write, up to 256 KiB of them; a response is taken in any split; an answer that
-comes while a large content is still being sent ends the sending. A server that sends or takes a trickle is given up as
-one that is silent is (`client.connection.pace`); what is on its way out of this machine is no silence. Whatever goes wrong, an
-interrupt included, leaves no half-used connection behind. A request is repeated, once and on a fresh connection, only
-where the kept one turned out to be closed before a byte of the answer came, and only where repeating can't do a thing
-twice.
-Exposure: talks to a server that need not be honest, over a connection that anybody may cut or alter.
+Owns: connecting, keeping the connection where the server keeps it, time-outs, what may be sent a
+second time.
+Promises: header and payload leave in one write, up to 256 KiB of them; a response is taken in any
+split; an answer that comes while a large content is still being sent ends the sending. A server
+that sends or takes a trickle is given up as one that is silent is (`client.connection.pace`); what
+is on its way out of this machine is no silence. Whatever goes wrong, an interrupt included, leaves
+no half-used connection behind. A request is repeated, once and on a fresh connection, only where
+the kept one turned out to be closed before a byte of the answer came, and only where repeating
+can't do a thing twice.
+Exposure: talks to a server that need not be honest, over a connection that anybody may cut or
+alter.
 
     ServerUnreachable       nothing was done: no connection, or it broke before the request was out
     ServerSilent            the request was out, and no whole answer came: whether it was done is unknown
@@ -52,11 +56,14 @@ REPLY_TIMEOUT: Final = 60.0
 _TOLD_AFTER: Final = 5.0
 """Seconds of silence after which a person is told what is waited for."""
 _CLOSING_GRACE: Final = 0.1
-"""Seconds. Some servers close after each reply. Until this one has shown that it does not, what must not be done
-twice waits so long for the closing, rather than being sent into a connection that is about to go."""
+"""Seconds. Some servers close after each reply. Until this one has shown that it does not, what
+must not be done twice waits so long for the closing, rather than being sent into a connection that
+is about to go."""
 _READ_SIZE: Final = 256 * 1024
 _ONE_WRITE: Final = 256 * 1024
-"""Bytes. What of a request fits leaves together: some servers take what one read gives for all of it."""
+"""Bytes. What of a request fits leaves together: some servers take what one read gives
+for all of it.
+"""
 _MOMENT: Final = 0.1
 """Seconds until an interrupt by another thread is heard."""
 _LOOK: Final = 1.0
@@ -110,10 +117,13 @@ class ServerLink:
         self._pace = Pace()
         self._written = 0
         self._taken = 0
-        """Bytes of those that were written which the server's TCP has acknowledged, when that was last looked at."""
+        """Bytes of those that were written which the server's TCP has acknowledged, when
+        that was last looked at.
+        """
 
     def interrupt(self) -> None:
-        """End what goes on, and whatever would follow: another thread may call this, and this alone.
+        """End what goes on, and whatever would follow: another thread may call this, and this
+        alone.
 
         What was asked fails as if the connection had broken, and no other one is opened.
         """
@@ -153,10 +163,12 @@ class ServerLink:
         return self._reuse(patient=True)
 
     def exchange(self, request: Request, timeout: float) -> Whole | None:
-        """Send a request on the present connection and give its answer; None for silence or the connection's end.
+        """Send a request on the present connection and give its answer; None for silence or the
+        connection's end.
 
         After a silence the connection is closed too; `fell_silent` tells which of the two it was.
-        For the greeting, which has to be said on this connection and no other. Raises `ServerAnsweredNonsense`.
+        For the greeting, which has to be said on this connection and no other. Raises
+        `ServerAnsweredNonsense`.
         """
         if self._socket is None:
             return None
@@ -190,11 +202,12 @@ class ServerLink:
         return event
 
     def ask_list(self, request: Request, silence: float = 0.0, *, salvage: bool = False) -> Iterator[Event]:
-        """Send a request whose answer is a list; give an `ErrorResponse` alone, or the list from begin to end.
+        """Send a request whose answer is a list; give an `ErrorResponse` alone, or the list from
+        begin to end.
 
-        `silence` in seconds is what the server was allowed to wait before it answers. A list that is not read to its
-        end costs the connection. Where the list can't be parsed and `salvage`, the rest of it comes in `UnparsedPart`s
-        before that is raised. Raises as `ask` does.
+        `silence` in seconds is what the server was allowed to wait before it answers. A list that
+        is not read to its end costs the connection. Where the list can't be parsed and `salvage`,
+        the rest of it comes in `UnparsedPart`s before that is raised. Raises as `ask` does.
         """
         event = self._first_event(request, (), silence)
         if isinstance(event, ErrorResponse):
@@ -243,10 +256,13 @@ class ServerLink:
             self._pace.passed(len(data))
             self._protocol.receive_data(data)
 
-    # --- one exchange -----------------------------------------------------------------------------------------
+    # --- one exchange
+    # -----------------------------------------------------------------------------------------
 
     def _first_event(self, request: Request, body: Iterable[bytes], silence: float = 0.0) -> Event:
-        """Send the request, where that is safe a second time on a fresh connection, and give the answer's beginning."""
+        """Send the request, where that is safe a second time on a fresh connection, and
+        give the answer's beginning.
+        """
         repeatable = _is_repeatable(request)
         reused = self._reuse(patient=not repeatable)
         while True:
@@ -319,7 +335,9 @@ class ServerLink:
             self.interrupt()
 
     def _connected(self) -> socket.socket:
-        """Connect to the first address of the server's name that takes it. Raises `OSError`, `UnicodeError`."""
+        """Connect to the first address of the server's name that takes it. Raises
+        `OSError`, `UnicodeError`.
+        """
         failure = OSError("its name has no address")
         for family, kind, protocol, _, where in self._addresses():
             connection = socket.socket(family, kind, protocol)
@@ -339,8 +357,8 @@ class ServerLink:
     def _addresses(self) -> Sequence[_Address]:
         """Look the server's name up. Raises `OSError`, `UnicodeError`.
 
-        The system's look-up hears no signal before it is done, which may take minutes: it has a thread of its own, that
-        nobody waits for who has given up.
+        The system's look-up hears no signal before it is done, which may take minutes: it has a
+        thread of its own, that nobody waits for who has given up.
         """
         host, port = self.address
         with contextlib.suppress(socket.gaierror):
@@ -366,13 +384,15 @@ class ServerLink:
         self._replies += 1
         if self._replies > 1:
             self._server_keeps = True
-        # An answer to half a request, or bytes behind an answer (one dialect pads with zeros): both parties would
-        # read what follows in different ways.
+        # An answer to half a request, or bytes behind an answer (one dialect pads with zeros): both
+        # parties would read what follows in different ways.
         if self._events or not self._protocol.idle or not self._sent_all:
             self.close()
 
     def _send(self, head: bytes, body: Iterable[bytes]) -> None:
-        """Write the request. Ends early when an answer comes meanwhile: a refusal need not wait for the content."""
+        """Write the request. Ends early when an answer comes meanwhile: a refusal need
+        not wait for the content.
+        """
         self._sent_all = False
         self._pace.begin()
         parts = iter(body)
@@ -426,7 +446,9 @@ class ServerLink:
         return self._events.popleft()
 
     def _comes(self, timeout: float, silence: float) -> bool:
-        """Whether there is something to read, within a time; where that is long, a person hears of it."""
+        """Whether there is something to read, within a time; where that is long, a person
+        hears of it.
+        """
         quiet = silence + _TOLD_AFTER
         if quiet >= timeout:
             return bool(self._wait(select.POLLIN, timeout))
@@ -437,10 +459,11 @@ class ServerLink:
         return bool(self._wait(select.POLLIN, left))
 
     def _wait(self, wanted: int, timeout: float) -> int:
-        """Wait until the connection is ready; 0 where for so many seconds nothing passed in either direction.
+        """Wait until the connection is ready; 0 where for so many seconds nothing passed in either
+        direction.
 
-        Raises `_Broken` where too little passed. That is judged once a request is on its way, or an answer has begun:
-        a server may take its time before it answers.
+        Raises `_Broken` where too little passed. That is judged once a request is on its way, or an
+        answer has begun: a server may take its time before it answers.
         """
         quiet = 0.0
         while True:
@@ -469,7 +492,9 @@ class ServerLink:
 
     @property
     def _queued(self) -> int:
-        """Bytes that were written and that the server's TCP had not acknowledged at the last look."""
+        """Bytes that were written and that the server's TCP had not acknowledged at the
+        last look.
+        """
         return self._written - self._taken
 
     def _look_at_the_queue(self) -> int:

@@ -1,8 +1,10 @@
-"""An answer with mail that can't be parsed, kept as it came: the server may have deleted the mail by then.
+"""An answer with mail that can't be parsed, kept as it came: the server may have deleted the mail
+by then.
 
 Owns: files `unparsed-2104-N.bin` in the home, mode 0600, of at most 256 MiB each.
-Promises: what is named to the user as kept is on disk. Messages before the place that could not be parsed are in the
-inbox and not in here. A failure of the disk is told with the answer's own failure, never instead of it.
+Promises: what is named to the user as kept is on disk. Messages before the place that could not be
+parsed are in the inbox and not in here. A failure of the disk is told with the answer's own
+failure, never instead of it.
 Exposure: the bytes are the server's; nobody but a person reads them again.
 
 Source: docs/client-protocol.md, "Where other servers differ".

@@ -1,10 +1,11 @@
-"""RSA and AES as every MessageU program does them; with `client.crypto.sealed_storage` the only room of the client that imports Crypto.
+"""RSA and AES as every MessageU program does them; with `client.crypto.sealed_storage` the only
+room of the client that imports Crypto.
 
 Owns: the private key, the sealing of symmetric keys, the encryption of contents.
-Promises: what does not decrypt to something plausible is a `CipherError`; a stream gives out its last block only
-after its padding was checked. Randomness is passed in.
-Exposure: decrypts what strangers sent. The published suite is not authenticated: CBC with a zero IV shows whether a
-key fits by its padding alone, which one wrong key in about 256 passes.
+Promises: what does not decrypt to something plausible is a `CipherError`; a stream gives out its
+last block only after its padding was checked. Randomness is passed in.
+Exposure: decrypts what strangers sent. The published suite is not authenticated: CBC with a zero IV
+shows whether a key fits by its padding alone, which one wrong key in about 256 passes.
 
 Source: docs/client-protocol.md, "Cryptography" and "Proof".
 """
@@ -28,12 +29,14 @@ RSA_BITS: Final = 1024
 _LONGEST_KEY: Final = 4096
 """Bytes of DER; a private key of ours takes 640, about 1,000 when it is encrypted."""
 RSA_EXPONENT: Final = 17
-"""With 17 the public key's DER is exactly the 160 bytes of the protocol's field; with 65537 it would be 162."""
+"""With 17 the public key's DER is exactly the 160 bytes of the protocol's field; with
+65537 it would be 162.
+"""
 SYMMETRIC_KEY_SIZE: Final = 16
 BLOCK: Final = AES.block_size
 SCRYPT_COST: Final = 2**16
-"""N, with r = 8 and p = 1: 64 MiB, and about 0.2 s of CPU. A start in a home with a passphrase takes it twice: for the
-private key and for the store."""
+"""N, with r = 8 and p = 1: 64 MiB, and about 0.2 s of CPU. A start in a home with a passphrase
+takes it twice: for the private key and for the store."""
 _SCRYPT: Final = bytes.fromhex("06092b06010401da47040b")
 """The DER of scrypt's object identifier, 1.3.6.1.4.1.11591.4.11."""
 _MOST_SCRYPT: Final = 2**29
@@ -72,7 +75,8 @@ class PrivateKey:
     def from_der(cls, der: bytes, passphrase: bytes | None = None) -> Self:
         """Read a pair from PKCS#8 (or PKCS#1) DER, which `passphrase` opens where it is encrypted.
 
-        Raises `CipherError` for anything that can't be a key of ours, `PassphraseWrong` for another passphrase.
+        Raises `CipherError` for anything that can't be a key of ours, `PassphraseWrong` for another
+        passphrase.
         """
         if is_encrypted(der):
             assert passphrase is not None
@@ -108,7 +112,9 @@ class PrivateKey:
         )
 
     def public_key(self) -> PublicKey:
-        """Give the public half as it travels. Raises `CipherError` where it does not fit the field."""
+        """Give the public half as it travels. Raises `CipherError` where it does not fit
+        the field.
+        """
         der = self._key.public_key().export_key(format="DER")
         if len(der) != PUBLIC_KEY_SIZE:
             raise CipherError(f"the public key takes {len(der)} bytes, and the protocol has room for {PUBLIC_KEY_SIZE}")
@@ -125,8 +131,8 @@ class PrivateKey:
     def prove(self, server_id: bytes, nonce: bytes, client_id: ClientId, bind: bytes) -> bytes:
         """Sign that we are `client_id` and talk to this server now: the 128 bytes of a 641.
 
-        The only thing this key ever signs. Every field has its fixed size, so that no choice of theirs can make the
-        string mean anything else.
+        The only thing this key ever signs. Every field has its fixed size, so that no choice of
+        theirs can make the string mean anything else.
         """
         assert (len(server_id), len(nonce), len(client_id), len(bind)) == (16, 32, 16, 32)
         digest = SHA256.new(_PROOF + server_id + nonce + client_id + bind)
@@ -134,7 +140,9 @@ class PrivateKey:
 
 
 def is_encrypted(der: bytes) -> bool:
-    """Whether a private key's DER is an EncryptedPrivateKeyInfo: how, as a sequence, and what, as octets."""
+    """Whether a private key's DER is an EncryptedPrivateKeyInfo: how, as a sequence, and
+    what, as octets.
+    """
     try:
         found = DerSequence().decode(der)
         parts = [found[at] for at in range(len(found))]
@@ -144,7 +152,8 @@ def is_encrypted(der: bytes) -> bool:
 
 
 def _costs_too_much(encrypted: bytes) -> bool:
-    """Whether the numbers in an EncryptedPrivateKeyInfo ask for hours or for all memory: whoever wrote the file chose.
+    """Whether the numbers in an EncryptedPrivateKeyInfo ask for hours or for all memory: whoever
+    wrote the file chose.
 
     For scrypt N * r * p counts, 128 bytes each (RFC 7914), for PBKDF2 the iterations (RFC 8018).
     """
@@ -177,7 +186,9 @@ def check_public_key(key: PublicKey) -> None:
 
 
 def _public_key(key: PublicKey) -> RSA.RsaKey:
-    """Read a key that somebody registered, in the protocol's form or another client's. Raises `CipherError`."""
+    """Read a key that somebody registered, in the protocol's form or another client's.
+    Raises `CipherError`.
+    """
     numbers = numbers_of_der(key) or numbers_of_raw(key)
     if numbers is None:
         raise CipherError(f"these bytes are no public RSA key of {RSA_BITS} bits")
@@ -186,7 +197,9 @@ def _public_key(key: PublicKey) -> RSA.RsaKey:
 
 
 def seal_key(key: SymmetricKey, to: PublicKey, random_bytes: RandomBytes) -> bytes:
-    """Encrypt a symmetric key under a public key: the 128 bytes of a type 2. Raises `CipherError`."""
+    """Encrypt a symmetric key under a public key: the 128 bytes of a type 2. Raises
+    `CipherError`.
+    """
     return PKCS1_OAEP.new(_public_key(to), hashAlgo=SHA1, randfunc=random_bytes).encrypt(key)
 
 
@@ -200,8 +213,8 @@ def _import(der: bytes, passphrase: bytes | None = None) -> RSA.RsaKey:
     try:
         key = RSA.import_key(der, passphrase=passphrase)
     except Exception as error:
-        # Its parser is fed with what anybody wrote, and fails in more ways than it names: primes of 0, lengths beyond
-        # all memory, algorithms that it half knows.
+        # Its parser is fed with what anybody wrote, and fails in more ways than it names: primes of
+        # 0, lengths beyond all memory, algorithms that it half knows.
         raise CipherError("these bytes are no RSA key") from error
     if key.size_in_bits() != RSA_BITS:
         raise CipherError(f"the RSA key has {key.size_in_bits()} bits, not {RSA_BITS}")
@@ -209,7 +222,9 @@ def _import(der: bytes, passphrase: bytes | None = None) -> RSA.RsaKey:
 
 
 def encrypted_size(plain_size: int) -> int:
-    """Bytes that so many plain bytes take once encrypted: padded to the next full block, always by one byte or more."""
+    """Bytes that so many plain bytes take once encrypted: padded to the next full block,
+    always by one byte or more.
+    """
     return (plain_size // BLOCK + 1) * BLOCK
 
 
@@ -235,7 +250,9 @@ class Encryptor:
 
 
 class Decryptor:
-    """Decrypts a content piece by piece; the last block waits for `finish`, which checks the padding."""
+    """Decrypts a content piece by piece; the last block waits for `finish`, which checks
+    the padding.
+    """
 
     def __init__(self, key: SymmetricKey) -> None:
         self._cipher = AES.new(key, AES.MODE_CBC, iv=_ZERO_IV)
@@ -249,7 +266,9 @@ class Decryptor:
         return self._cipher.decrypt(memoryview(data)[:whole])
 
     def finish(self) -> bytes:
-        """Give the last block without its padding. Raises `CipherError`: another key, or damaged content."""
+        """Give the last block without its padding. Raises `CipherError`: another key, or
+        damaged content.
+        """
         if len(self._rest) != BLOCK:
             raise CipherError("the content is not made of whole blocks")
         last = self._cipher.decrypt(self._rest)
@@ -272,7 +291,9 @@ def decrypt(key: SymmetricKey, content: bytes) -> bytes:
 
 
 def decrypt_text(key: SymmetricKey, content: bytes) -> str:
-    """Decrypt a text. Raises `CipherError` also where what comes out is no UTF-8: the key was another one."""
+    """Decrypt a text. Raises `CipherError` also where what comes out is no UTF-8: the key
+    was another one.
+    """
     try:
         return decrypt(key, content).decode("utf-8")
     except UnicodeDecodeError as error:

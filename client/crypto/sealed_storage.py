@@ -1,12 +1,16 @@
-"""What rests on disk under a passphrase: the data key that seals the store's secrets, and exported homes.
+"""What rests on disk under a passphrase: the data key that seals the store's secrets, and exported
+homes.
 
-Owns: how a secret of store.db is sealed, how the data key is wrapped, how an exported home is encrypted.
-Promises: what was altered, or stands in another place than it was sealed for, does not open. Randomness is passed in.
-Exposure: opens what somebody who can write to the home, or hands over an export, may have altered; the cost that a
-wrapped key asks for is bounded before it is paid.
+Owns: how a secret of store.db is sealed, how the data key is wrapped, how an exported home is
+encrypted.
+Promises: what was altered, or stands in another place than it was sealed for, does not open.
+Randomness is passed in.
+Exposure: opens what somebody who can write to the home, or hands over an export, may have altered;
+the cost that a wrapped key asks for is bounded before it is paid.
 
     a sealed secret     nonce [12], AES-256-GCM ciphertext, tag [16]; the place is authenticated with it
-    a wrapped data key  1 [1], log2 N [1], r [1], p [1], salt [16], nonce [12], ciphertext [32], tag [16]; AES-256-GCM
+    a wrapped data key  1 [1], log2 N [1], r [1], p [1], salt [16], nonce [12], ciphertext [32], tag
+    [16]; AES-256-GCM
                         under scrypt(passphrase), with the first 20 bytes authenticated too
 
 Source: docs/security.md, "A passphrase at rest".
@@ -102,7 +106,8 @@ def _derived(passphrase: str, salt: bytes, cost: int) -> bytes:
     return key
 
 
-# --- exported homes ---------------------------------------------------------------------------------------------
+# --- exported homes
+# ---------------------------------------------------------------------------------------------
 
 _ARCHIVE_VERSION: Final = 2
 _ARCHIVE: Final = b"MessageU export %d\n" % _ARCHIVE_VERSION
@@ -118,8 +123,8 @@ class LaterExport(CipherError):
 class ArchiveSealer:
     """Encrypts an archive on its way into a file, chunk by chunk.
 
-    A chunk's nonce is its number [11] and whether it is the last one [1]: none can be left out, moved, or added, and
-    the end can't be cut off. The key is used for this one archive.
+    A chunk's nonce is its number [11] and whether it is the last one [1]: none can be left out,
+    moved, or added, and the end can't be cut off. The key is used for this one archive.
     """
 
     def __init__(self, sink: BinaryIO, passphrase: str, random_bytes: RandomBytes) -> None:
@@ -151,8 +156,8 @@ class ArchiveSealer:
 class ArchiveOpener:
     """Decrypts an archive on its way out of a file; what it gives was authenticated.
 
-    Raises `LaterExport`. `read` raises `CipherError` for a damaged archive, and the first one for another passphrase
-    too.
+    Raises `LaterExport`. `read` raises `CipherError` for a damaged archive, and the first one for
+    another passphrase too.
     """
 
     def __init__(self, source: BinaryIO, passphrase: str) -> None:

@@ -31,10 +31,13 @@ class Account:
         return identity_files.exists(self.home)
 
     def identity(self) -> Identity:
-        """Give this home's user. Raises `NotRegistered`, `InfoFileError`, `PassphraseNeeded`, `PassphraseWrong`."""
+        """Give this home's user. Raises `NotRegistered`, `InfoFileError`,
+        `PassphraseNeeded`, `PassphraseWrong`.
+        """
         if self.loaded is None:
             identity = identity_files.load(self.home, self.passphrase)
-            # Where the home is only read, because it can't be written, who writes to it next completes it.
+            # Where the home is only read, because it can't be written, who writes to it next
+            # completes it.
             if self._store.unwritable is None:
                 identity_files.complete(self.home, identity)
             self.loaded = identity

@@ -1,11 +1,13 @@
 """One encrypted file of a whole home, and a home out of such a file.
 
-Owns: what belongs to a home, and the file's contents: a tar archive, sealed by `client.crypto.sealed_storage`.
-Promises: an export is a consistent picture, mode 0600, overwrites nothing, and is there whole or not at all; an import
-writes into a home that has neither identity nor store, all or nothing whenever the machine dies, and takes nothing out
-of the file but what it knows. Neither holds more than some chunks of it in memory, but an export of a store that can't
-be written holds that store.
-Exposure: imports a file that somebody may have altered; every chunk is authenticated before a byte of it is looked at.
+Owns: what belongs to a home, and the file's contents: a tar archive, sealed by
+`client.crypto.sealed_storage`.
+Promises: an export is a consistent picture, mode 0600, overwrites nothing, and is there whole or
+not at all; an import writes into a home that has neither identity nor store, all or nothing
+whenever the machine dies, and takes nothing out of the file but what it knows. Neither holds more
+than some chunks of it in memory, but an export of a store that can't be written holds that store.
+Exposure: imports a file that somebody may have altered; every chunk is authenticated before a byte
+of it is looked at.
 
     step                                          died here, the next start
     ───────────────────────────────────────────   ───────────────────────────────────────────
@@ -54,7 +56,8 @@ def export_home(home: Path, target: Path, passphrase: str, random_bytes: RandomB
     """
     store = open_store(home, to_read=True)
     try:
-        # Nobody receives, sends what waits, or writes anything meanwhile: files and database belong together.
+        # Nobody receives, sends what waits, or writes anything meanwhile: files and database belong
+        # together.
         with store.receiver(), store.sender(wait=True), store.snapshot() as database, _new_file(target) as file:
             sealer = ArchiveSealer(file, passphrase, random_bytes)
             with tarfile.open(fileobj=_piped(sealer), mode="w|", bufsize=CHUNK, format=tarfile.GNU_FORMAT) as tar:
@@ -70,9 +73,9 @@ def export_home(home: Path, target: Path, passphrase: str, random_bytes: RandomB
 def import_home(home: Path, source: Path, passphrase: str) -> None:
     """Make a home out of an exported file.
 
-    Raises `AlreadyRegistered` where somebody lives, `HomeInUse` while another import goes on, `SettingRejected` for a
-    wrong passphrase, `InfoFileError` for a file that can't be used, `FileUnwritten` where there is no room; then
-    nothing was imported.
+    Raises `AlreadyRegistered` where somebody lives, `HomeInUse` while another import goes on,
+    `SettingRejected` for a wrong passphrase, `InfoFileError` for a file that can't be used,
+    `FileUnwritten` where there is no room; then nothing was imported.
     """
     refuse_a_home_in_use(home)
     with _opened(source) as file:
@@ -204,7 +207,9 @@ class _NotPlain(Exception):
 
 
 class _PlainMember(tarfile.TarInfo):
-    """A member that is what it takes in the archive: sparse files, links and long headers are refused unread."""
+    """A member that is what it takes in the archive: sparse files, links and long headers
+    are refused unread.
+    """
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -240,7 +245,8 @@ def _add(tar: tarfile.TarFile, name: str, file: _File) -> None:
 def _new_file(path: Path) -> Iterator[BinaryIO]:
     """A new file (0600), synced in the end, and gone where anything failed.
 
-    Raises `FileUnwritten`, also for an `OSError` that comes from within, and `InfoFileError` for an unusable name.
+    Raises `FileUnwritten`, also for an `OSError` that comes from within, and `InfoFileError` for an
+    unusable name.
     """
     with writing(path):
         try:

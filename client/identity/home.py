@@ -1,11 +1,13 @@
-"""Whether anybody lives in a folder, and opening a home, whatever was under way when the program died.
+"""Whether anybody lives in a folder, and opening a home, whatever was under way when the program
+died.
 
-Owns: what counts as a user's own in a home; what is ended before anything else is done: an import that was whole, a
-change of the passphrase that was decided.
-Promises: looking changes nothing. Who opens a home through here sees the state before such a step or the one after it,
-and never one between; while a home is brought into a folder nobody opens it, and nobody else brings another one.
-Exposure: an import brings a store.db that somebody else may have made: what it wants to have written is written only
-where it is a file that holds a key.
+Owns: what counts as a user's own in a home; what is ended before anything else is done: an import
+that was whole, a change of the passphrase that was decided.
+Promises: looking changes nothing. Who opens a home through here sees the state before such a step
+or the one after it, and never one between; while a home is brought into a folder nobody opens it,
+and nobody else brings another one.
+Exposure: an import brings a store.db that somebody else may have made: what it wants to have
+written is written only where it is a file that holds a key.
 
 Source: docs/client.md, "Export and import"; `client.identity.passphrase`.
 """
@@ -30,7 +32,8 @@ ARRIVED: Final = ".imported"
 
 
 def what_is_there(home: Path) -> Path | None:
-    """Give the first thing of a user's own in a home: identity, key, store, import; None where nobody lives yet.
+    """Give the first thing of a user's own in a home: identity, key, store, import; None where
+    nobody lives yet.
 
     Raises `StoreBroken` where that can't be seen.
     """
@@ -46,7 +49,8 @@ def home_sentence(home: Path) -> str:
 
 
 def require_somebody(home: Path) -> None:
-    """Raise `NotRegistered` where nobody lives yet: opening such a folder would leave a store in it.
+    """Raise `NotRegistered` where nobody lives yet: opening such a folder would leave a store in
+    it.
 
     Raises `StoreBroken` too.
     """
@@ -64,10 +68,11 @@ def refuse_a_home_in_use(home: Path) -> None:
 
 @contextlib.contextmanager
 def moving_in(home: Path) -> Iterator[None]:
-    """Hold a folder in which nobody lives, made where it is missing, while a home is brought into it.
+    """Hold a folder in which nobody lives, made where it is missing, while a home is brought into
+    it.
 
-    Meanwhile nobody opens it. Where this fails, a folder that was made is gone. Raises `AlreadyRegistered`,
-    `HomeInUse`, `FileUnwritten`, `StoreBroken`, and what comes from within.
+    Meanwhile nobody opens it. Where this fails, a folder that was made is gone. Raises
+    `AlreadyRegistered`, `HomeInUse`, `FileUnwritten`, `StoreBroken`, and what comes from within.
     """
     try:
         made = not home.exists()
@@ -96,7 +101,9 @@ def _refuse_somebody(home: Path) -> None:
 
 @contextlib.contextmanager
 def _held(home: Path, how: int) -> Iterator[None]:
-    """Lock a home's folder: shared by who opens it, alone for who brings a home into it. Leaves no file behind."""
+    """Lock a home's folder: shared by who opens it, alone for who brings a home into it.
+    Leaves no file behind.
+    """
     with told(home):
         descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -118,7 +125,8 @@ def _is_somebodys(name: str) -> bool:
 def open_store(home: Path, *, to_read: bool = False) -> Store:
     """Open a home's store, still locked where it has a passphrase.
 
-    `to_read`: where the home can't be written, a copy in memory is opened, and what was left to be written is left.
+    `to_read`: where the home can't be written, a copy in memory is opened, and what was left to be
+    written is left.
 
     Raises `StoreBroken`, `InfoFileError`, and `HomeInUse` while another process imports into it.
     """

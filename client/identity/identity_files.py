@@ -1,11 +1,12 @@
 """me.info and my.info: who this home's user is.
 
-Owns: the two identity files, and `my.info.pending`, which holds the key of a registration that is under way.
-Promises: a file is there whole or not at all (temporary file, sync, rename, sync of the folder), and private ones
-are mode 0600. What can't be read is an `InfoFileError` that names file and line, what can't be written a
-`FileUnwritten`. Files of other MessageU programs are understood: hex in either case, base64 over several lines, CRLF,
-all three parts in either file.
-The private key is plain, or encrypted PKCS#8 where the home has a passphrase (`client.identity.passphrase`).
+Owns: the two identity files, and `my.info.pending`, which holds the key of a registration that is
+under way.
+Promises: a file is there whole or not at all (temporary file, sync, rename, sync of the folder),
+and private ones are mode 0600. What can't be read is an `InfoFileError` that names file and line,
+what can't be written a `FileUnwritten`. Files of other MessageU programs are understood: hex in
+either case, base64 over several lines, CRLF, all three parts in either file. The private key is
+plain, or encrypted PKCS#8 where the home has a passphrase (`client.identity.passphrase`).
 Exposure: written by hand, by other programs, by a crash.
 
 Source: docs/client-protocol.md, "Files beside the programs".
@@ -72,7 +73,9 @@ class Identity(NamedTuple):
 
 
 class PendingRegistration(NamedTuple):
-    """A registration whose answer has not come: under this key the server may know this name already."""
+    """A registration whose answer has not come: under this key the server may know this
+    name already.
+    """
 
     name: Username
     private_key: PrivateKey
@@ -159,7 +162,9 @@ def save_pending(home: Path, pending: PendingRegistration, protection: Protectio
 
 
 def pending_name(home: Path) -> Username | None:
-    """Give the name of the registration that was begun and not ended, if there is one. Raises `InfoFileError`."""
+    """Give the name of the registration that was begun and not ended, if there is one.
+    Raises `InfoFileError`.
+    """
     path = home / PENDING
     return _name_in(path, _read_lines(path)) if path.exists() else None
 
@@ -184,7 +189,9 @@ def drop_pending(home: Path) -> None:
 
 
 def set_pending_aside(home: Path) -> Path:
-    """Keep the key of a registration that can't be completed under a name of its own, out of the way."""
+    """Keep the key of a registration that can't be completed under a name of its own, out
+    of the way.
+    """
     for number in range(1, 1000):
         aside = home / f"{_UNFINISHED}{number}"
         if not aside.exists():
@@ -215,10 +222,11 @@ def with_plain_keys(home: Path) -> list[str]:
 
 
 def rewritten(home: Path, ask: Ask, protection: Protection | None) -> dict[str, str]:
-    """Give the text of every file that holds a private key as it reads under another protection. Writes nothing.
+    """Give the text of every file that holds a private key as it reads under another protection.
+    Writes nothing.
 
-    Raises `InfoFileError`, also where a file has another name: to write it anew would leave the key as it is under that
-    one. Raises `PassphraseNeeded`, `PassphraseWrong`.
+    Raises `InfoFileError`, also where a file has another name: to write it anew would leave the key
+    as it is under that one. Raises `PassphraseNeeded`, `PassphraseWrong`.
     """
     for path, _, _, _ in _keys(home):
         _refuse_another_name(path)
@@ -253,7 +261,8 @@ def _refuse_another_name(path: Path) -> None:
 
 
 def drop_half_written(home: Path) -> None:
-    """Remove what a program that was killed while it wrote an identity file left: there may be a key in it.
+    """Remove what a program that was killed while it wrote an identity file left: there may be a
+    key in it.
 
     Raises `FileUnwritten`.
     """
@@ -265,7 +274,9 @@ def drop_half_written(home: Path) -> None:
 
 
 def _keys(home: Path) -> Iterator[tuple[Path, list[str], int, bytes]]:
-    """Each file with a private key: its path, the lines before the key, the key's first line, the DER."""
+    """Each file with a private key: its path, the lines before the key, the key's first
+    line, the DER.
+    """
     try:
         paths = sorted(home.iterdir()) if home.is_dir() else []
     except OSError as error:
@@ -280,7 +291,9 @@ def _keys(home: Path) -> Iterator[tuple[Path, list[str], int, bytes]]:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a private file (0600) so that it is there with all its text or not at all, even after a power cut."""
+    """Write a private file (0600) so that it is there with all its text or not at all,
+    even after a power cut.
+    """
     beside = path.with_name(f".{path.name}{_NEW}")
     with writing(path):
         beside.unlink(missing_ok=True)

@@ -1,8 +1,9 @@
 """An identity of another MessageU program, taken into a new home.
 
 Owns: telling such a file from an export, and what is written for it.
-Promises: the home has neither identity nor store before, and all of the identity after, or nothing. The file is read
-and never changed. A private key that is encrypted stays so, under the same passphrase, which has to be right.
+Promises: the home has neither identity nor store before, and all of the identity after, or nothing.
+The file is read and never changed. A private key that is encrypted stays so, under the same
+passphrase, which has to be right.
 Exposure: reads a file that another program, or somebody else, wrote.
 
 Source: docs/client-protocol.md, "Files beside the programs"; docs/coming-from-another-client.md.
@@ -34,7 +35,9 @@ class Arrived(NamedTuple):
 
 
 def is_identity_file(path: Path) -> bool:
-    """Whether a file is meant to be an identity: it is called so, or its second line is an id. An export is neither."""
+    """Whether a file is meant to be an identity: it is called so, or its second line is
+    an id. An export is neither.
+    """
     if path.name in {ME_INFO, MY_INFO}:
         return True
     try:
@@ -48,10 +51,11 @@ def is_identity_file(path: Path) -> bool:
 
 
 def import_identity(home: Path, source: Path, ask: Ask) -> Arrived:
-    """Make a home out of an identity file. `ask` gives the private key's passphrase, where it has one.
+    """Make a home out of an identity file. `ask` gives the private key's passphrase, where it has
+    one.
 
-    Raises `AlreadyRegistered`, `HomeInUse`, `InfoFileError`, `FileUnwritten`, `PassphraseNeeded`, `PassphraseWrong`;
-    then nothing was imported.
+    Raises `AlreadyRegistered`, `HomeInUse`, `InfoFileError`, `FileUnwritten`, `PassphraseNeeded`,
+    `PassphraseWrong`; then nothing was imported.
     """
     refuse_a_home_in_use(home)
     identity, text = identity_files.read_foreign(source, ask)

@@ -1,10 +1,11 @@
 """The home's passphrase: set, changed, removed.
 
 Owns: the order in which store.db and the identity files change.
-Promises: a home is as before or as it shall be, whenever the program dies: one commit of the store decides, and what
-was left to be written is written by whoever opens the home next (`client.identity.home`). Nothing changes where another process
-has the home open, or a private key would stay as it is under another name of its file (a link). Afterwards neither the
-file's free space nor its WAL holds what was there before.
+Promises: a home is as before or as it shall be, whenever the program dies: one commit of the store
+decides, and what was left to be written is written by whoever opens the home next
+(`client.identity.home`). Nothing changes where another process has the home open, or a private key
+would stay as it is under another name of its file (a link). Afterwards neither the file's free
+space nor its WAL holds what was there before.
 Exposure: the passphrase passes through memory here; it is written nowhere.
 
     step                                       died here, the next opening
@@ -57,10 +58,12 @@ def set_passphrase(home: Path, new: str, ask_old: Ask = nobody_asked, random_byt
 
 
 def change_passphrase(home: Path, new: str, ask_old: Ask, random_bytes: RandomBytes = os.urandom) -> bool:
-    """Put another passphrase in the place of the old one: of the private keys, and of the store's data key.
+    """Put another passphrase in the place of the old one: of the private keys, and of the store's
+    data key.
 
-    Whether traces of before are gone already; else the next start erases them. Raises `PassphraseWrong`,
-    `PassphraseNeeded`, `SettingRejected`, `HomeInUse`, `StoreBroken`, `InfoFileError`; then nothing was changed.
+    Whether traces of before are gone already; else the next start erases them. Raises
+    `PassphraseWrong`, `PassphraseNeeded`, `SettingRejected`, `HomeInUse`, `StoreBroken`,
+    `InfoFileError`; then nothing was changed.
     """
     store = _unlocked(home, ask_old)
     try:

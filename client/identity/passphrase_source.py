@@ -1,7 +1,8 @@
 """Where a passphrase comes from: a file, a command, the environment, or a person at the terminal.
 
 Owns: reading it, and asking for it.
-Promises: it is fetched once, when it is needed, and kept nowhere but in memory; without a terminal nothing is asked.
+Promises: it is fetched once, when it is needed, and kept nowhere but in memory; without a terminal
+nothing is asked.
 Exposure: runs the command that the user's own settings name, without a shell.
 
 Source: docs/client.md, "A passphrase".
@@ -56,7 +57,9 @@ def named(file: Path | None, command: str | None) -> str | None:
 
 
 def chosen(given: str | None, prompt: str, option: str) -> str:
-    """Give a passphrase that is to be used from now on: the given one, or one that is typed twice."""
+    """Give a passphrase that is to be used from now on: the given one, or one that is
+    typed twice.
+    """
     if given is not None:
         return given
     if not can_ask():
@@ -79,7 +82,9 @@ def can_ask() -> bool:
 
 
 def ask(prompt: str) -> str:
-    """Ask a person, who does not see what he types. Raises `PassphraseNeeded` where he gives none."""
+    """Ask a person, who does not see what he types. Raises `PassphraseNeeded` where he
+    gives none.
+    """
     try:
         return _checked(getpass.getpass(prompt), "What was typed")
     except EOFError as error:

@@ -1,9 +1,9 @@
 """Registering: from a name to an account, whatever breaks in between.
 
 Owns: the order of a registration's steps.
-Promises: the private key is on disk before the server hears of it; a registration that broke is completed, under the
-same key. Where the server does not know the account of this home any more, as after a backup was put back, name and key
-are registered again, and the id where that is free.
+Promises: the private key is on disk before the server hears of it; a registration that broke is
+completed, under the same key. Where the server does not know the account of this home any more, as
+after a backup was put back, name and key are registered again, and the id where that is free.
 Exposure: believes the id that the server gives.
 
 Source: docs/client-protocol.md, docs/journeys.md.
@@ -12,7 +12,7 @@ Source: docs/client-protocol.md, docs/journeys.md.
 from collections.abc import Callable
 from contextlib import suppress
 
-from client.client_context import Line
+from client.client_context import ClientContext
 from client.connection.server_errors import refused, unexpected
 from client.crypto.ciphers import PrivateKey
 from client.identity import identity_files
@@ -30,7 +30,7 @@ class Registration:
 
     def __init__(
         self,
-        line: Line,
+        line: ClientContext,
         new_private_key: Callable[[], PrivateKey],
         remember_server: Callable[[], None],
         tell: Callable[[str], None],
@@ -41,9 +41,11 @@ class Registration:
         self._tell = tell
 
     def register(self, name: str) -> Identity:
-        """Register under a name, complete the registration that broke, or register again where the server has lost it.
+        """Register under a name, complete the registration that broke, or register again where the
+        server has lost it.
 
-        Raises `AlreadyRegistered`, `ValueRejected` (the name), what `ServerLink.ask` raises, `ServerAnsweredError`.
+        Raises `AlreadyRegistered`, `ValueRejected` (the name), what `ServerLink.ask` raises,
+        `ServerAnsweredError`.
         """
         with self._store.receiver():
             if identity_files.exists(self._account.home):
@@ -62,7 +64,8 @@ class Registration:
     def _register(self, pending: PendingRegistration, *, again: bool) -> Identity:
         request = RegisterRequest(NO_CLIENT, pending.name, pending.private_key.public_key())
         self._link.connect()
-        # Before the server hears of the key: whoever completes the registration, or uses it, asks the same server.
+        # Before the server hears of the key: whoever completes the registration, or uses it, asks
+        # the same server.
         self._remember_server()
         if not again:
             identity_files.save_pending(self._account.home, pending, self._account.protection())
@@ -77,7 +80,8 @@ class Registration:
         if self._greeting.session is not None:
             self._link.close()
             with suppress(ClientError):
-                # The account is there. Where its first proof fails now, the next request makes it, or says why not.
+                # The account is there. Where its first proof fails now, the next request makes it,
+                # or says why not.
                 self._link.connect()
         return identity
 
@@ -86,7 +90,9 @@ class Registration:
         self._account.registered(identity)
 
     def _register_again(self, name: str) -> Identity:
-        """Register the identity of this home once more, where its server says that it does not know it."""
+        """Register the identity of this home once more, where its server says that it
+        does not know it.
+        """
         refusal = AlreadyRegistered(
             "This home has an identity already, and it is not replaced.", "Use --home for another user."
         )
@@ -129,7 +135,8 @@ class Registration:
         return True
 
     def _ask(self, request: RegisterRequest) -> Whole:
-        """Ask; where a server of the published protocol alone refuses, once more with the other version byte.
+        """Ask; where a server of the published protocol alone refuses, once more with the other
+        version byte.
 
         Some servers take one version alone. Whichever was taken is remembered.
         """
@@ -154,13 +161,15 @@ class Registration:
         self, answer: ErrorResponse, pending: PendingRegistration, *, again: bool
     ) -> ServerAnsweredError:
         if not again or answer.reason == RefusalReason.NAME_TAKEN:
-            # Not done; and a server that knows reasons would have given us our own name again, under our own key.
+            # Not done; and a server that knows reasons would have given us our own name again,
+            # under our own key.
             identity_files.drop_pending(self._account.home)
             return refused(RequestCode.REGISTER, answer)
         if answer.reason is not None:
             # It says nothing about the first attempt: the key may be the account's.
             return refused(RequestCode.REGISTER, answer)
-        # The name may be ours, by the attempt whose answer was lost; the published protocol can't tell.
+        # The name may be ours, by the attempt whose answer was lost; the published protocol can't
+        # tell.
         aside = identity_files.set_pending_aside(self._account.home)
         return ServerAnsweredError(
             f"Most likely {pending.name} was registered by the first attempt, whose answer with the id was lost; "

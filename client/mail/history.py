@@ -28,8 +28,8 @@ class History:
         return sorted([*self._inbox.seen(0), *sent], key=_place_of)
 
     def recent(self, client_id: ClientId, most: int) -> list[Received | SentMessage]:
-        """Give the newest messages from and to one user, in the order of `all`; what waits in the outbox is not among
-        them. Reads no more than twice as many.
+        """Give the newest messages from and to one user, in the order of `all`; what waits in the
+        outbox is not among them. Reads no more than twice as many.
         """
         sent = [self._sent_message(row) for row in self._store.sent.recent(client_id, most)]
         both: list[Received | SentMessage] = [*self._inbox.recent(client_id, most), *sent]
@@ -71,7 +71,9 @@ class History:
 
 
 def _place_of(message: Received | SentMessage) -> tuple[int, int, int]:
-    """A message of ours stands behind what had been received when it was queued: no clock is asked, ours or another."""
+    """A message of ours stands behind what had been received when it was queued: no clock
+    is asked, ours or another.
+    """
     if isinstance(message, SentMessage):
         return message.after, 1, message.number
     return message.number, 0, 0

@@ -1,9 +1,11 @@
 """Mail on its way in: from the server into the store, and out of the store to the user.
 
 Owns: fetching by 604 and by 643, decrypting.
-Promises: a message is on disk before the server is told, or shown by the next request, that we have it, and before
-anybody sees it; what was fetched is given once, or once more and marked when the program died over it.
-Exposure: takes in and decrypts whatever strangers sent; what becomes of a file is in `client.mail.received_files`.
+Promises: a message is on disk before the server is told, or shown by the next request, that we have
+it, and before anybody sees it; what was fetched is given once, or once more and marked when the
+program died over it.
+Exposure: takes in and decrypts whatever strangers sent; what becomes of a file is in
+`client.mail.received_files`.
 
 Source: docs/client-protocol.md, "643, fetch"; docs/journeys.md.
 """
@@ -38,7 +40,9 @@ INLINE_CONTENT: Final = 64 * 1024
 LONGEST_TEXT: Final = 16 * 1024 * 1024
 """Bytes. A longer text is handed out as a file."""
 FETCH_BYTES: Final = 1024 * 1024
-"""Of messages that one 643 asks for, unless one alone is larger; a mailbox of more is shown part by part."""
+"""Of messages that one 643 asks for, unless one alone is larger; a mailbox of more is
+shown part by part.
+"""
 LONGEST_SERVER_WAIT: Final = 300
 """Seconds that a 643 may ask the server to wait."""
 _BATCH_MESSAGES: Final = 256
@@ -53,7 +57,9 @@ _LARGEST_NUMBER: Final = 2**63 - 1
 
 
 class UnreadEnd(NamedTuple):
-    """How many messages were given, why a file, if any, has to wait for the next time, and whether that was enough."""
+    """How many messages were given, why a file, if any, has to wait for the next time,
+    and whether that was enough.
+    """
 
     given: int
     unsaved: FileUnsaved | None
@@ -84,10 +90,12 @@ class Inbox:
         self._saving: Progress | None = None
         self._now = now
 
-    # --- from the server into the store -----------------------------------------------------------------------
+    # --- from the server into the store
+    # -----------------------------------------------------------------------
 
     def pull(self, progress: Progress | None) -> bool:
-        """Fetch by one 604 what waits; whether more may wait. What came may be shown before the next one.
+        """Fetch by one 604 what waits; whether more may wait. What came may be shown before the
+        next one.
 
         Raises what `ServerLink.ask_list` raises, and `ServerAnsweredError`.
         """
@@ -125,10 +133,11 @@ class Inbox:
         return size
 
     def fetch(self, wait: int, progress: Progress | None) -> bool:
-        """Fetch by 643 until nothing waits, and acknowledge; the first answer may take the server `wait` seconds.
+        """Fetch by 643 until nothing waits, and acknowledge; the first answer may take the server
+        `wait` seconds.
 
-        Or until so much came that it may be shown first: whether it is so. Raises what `ServerLink.ask_list` raises,
-        and `ServerAnsweredError`.
+        Or until so much came that it may be shown first: whether it is so. Raises what
+        `ServerLink.ask_list` raises, and `ServerAnsweredError`.
         """
         came = 0
         while True:
@@ -142,12 +151,14 @@ class Inbox:
                 server = self._store.server.known()
                 if error.reason not in {None, RefusalReason.MALFORMED} or server is None or not server.ack:
                     raise
-                # It does not know this acknowledgement, of a history that it lost. It is asked from the beginning
-                # once; what comes again is recognised.
+                # It does not know this acknowledgement, of a history that it lost. It is asked from
+                # the beginning once; what comes again is recognised.
                 self._store.server.forget_ack()
 
     def _fetch_once(self, wait: int, progress: Progress | None) -> int:
-        """One 643. Gives the answer's size in bytes; what it brought is acknowledged by the next one."""
+        """One 643. Gives the answer's size in bytes; what it brought is acknowledged by
+        the next one.
+        """
         server = self._store.server.known()
         assert server is not None
         size = 0
@@ -175,15 +186,16 @@ class Inbox:
     def _keep_fetched(self, batch: list[NewMessage]) -> None:
         self._store.inbox.add_fetched(batch, self._now())
 
-    # --- out of the store to the user -------------------------------------------------------------------------
+    # --- out of the store to the user
+    # -------------------------------------------------------------------------
 
     def unread(
         self, look_up_names: Callable[[], None], most: int | None = None, saving_progress: Progress | None = None
     ) -> Generator[Received, bool | None, UnreadEnd]:
         """What nobody has seen yet, the oldest first; `most` messages of it.
 
-        A message counts as seen when the caller comes back for the next one, or sends True: that was enough.
-        `saving_progress` is told how far a file is decrypted.
+        A message counts as seen when the caller comes back for the next one, or sends True: that
+        was enough. `saving_progress` is told how far a file is decrypted.
         """
         self._saving = saving_progress
         asked = False
@@ -301,12 +313,14 @@ class Inbox:
 
     def _open_file(self, row: InboxRow) -> SavedFile:
         if row.saved_path is not None:
-            # Whoever made an imported store chose the path: it is none of ours unless it lies where files are saved.
+            # Whoever made an imported store chose the path: it is none of ours unless it lies where
+            # files are saved.
             path = paths.from_kept(row.saved_path)
             if path.parent == self._save_dir and path.is_file() and not path.is_symlink():
                 return SavedFile(path)
         problem = CipherError(_NO_KEY)
-        # Hardly any: nothing but the padding tells whether a key fits, and of 256 wrong keys one does.
+        # Hardly any: nothing but the padding tells whether a key fits, and of 256 wrong keys one
+        # does.
         for key in self._contacts.file_keys(row.sender):
             try:
                 sealed = received_files.Sealed(self._content(row), row.size, key)
@@ -328,7 +342,9 @@ class Inbox:
 
 
 class _Intake:
-    """The messages of one answer on their way into the store, in batches of one transaction each."""
+    """The messages of one answer on their way into the store, in batches of one
+    transaction each.
+    """
 
     def __init__(
         self,
@@ -338,7 +354,9 @@ class _Intake:
         progress: Progress | None,
         after: int | None = None,
     ) -> None:
-        """`after`: what is in the store already of a list whose numbers grow; None: of another one."""
+        """`after`: what is in the store already of a list whose numbers grow; None: of
+        another one.
+        """
         self._after = after
         self._store = store
         self._size = size

@@ -1,9 +1,9 @@
 """Received messages one after the other, for a `for` loop that lasts as long as there is mail.
 
 Owns: waiting for the next message, and when one counts as received.
-Promises: a message counts as received when the next one is asked for, or `acknowledge` says so, or a `with` around the
-loop ends without an exception; otherwise it is given once more, as `repeated`. So what is done with a message is done
-at least once, whatever breaks.
+Promises: a message counts as received when the next one is asked for, or `acknowledge` says so, or
+a `with` around the loop ends without an exception; otherwise it is given once more, as `repeated`.
+So what is done with a message is done at least once, whatever breaks.
 Exposure: as `client.mail.inbox`.
 
 Source: docs/library.md, docs/journeys.md.
@@ -22,7 +22,9 @@ POLL: Final = 2.0
 
 
 class Receive(Protocol):
-    """Receives what is there, or comes within so many seconds; told True, it ends behind the message it gave."""
+    """Receives what is there, or comes within so many seconds; told True, it ends behind
+    the message it gave.
+    """
 
     def __call__(self, wait: float, /) -> Generator[Received, bool | None]:
         """Begin."""
@@ -31,7 +33,8 @@ class Receive(Protocol):
 class Messages(Iterator[Received]):
     """An iterator of received messages, and a context manager that acknowledges the last one.
 
-    Meanwhile no other process of this home receives. A failure ends the loop and nothing else: iterate again to go on.
+    Meanwhile no other process of this home receives. A failure ends the loop and nothing else:
+    iterate again to go on.
     """
 
     def __init__(
@@ -44,7 +47,9 @@ class Messages(Iterator[Received]):
         self._receiving: Generator[Received, bool | None] | None = None
 
     def __next__(self) -> Received:
-        """Acknowledge the message before, and give the next one. Raises what `Messenger.receive` raises."""
+        """Acknowledge the message before, and give the next one. Raises what
+        `Messenger.receive` raises.
+        """
         end = None if self._wait is None else self._monotonic() + self._wait
         try:
             if self._receiving is not None:
@@ -75,7 +80,9 @@ class Messages(Iterator[Received]):
             receiving.close()
 
     def close(self) -> None:
-        """Let other processes receive. The message that was given last, unless it was acknowledged, comes again."""
+        """Let other processes receive. The message that was given last, unless it was
+        acknowledged, comes again.
+        """
         receiving, self._receiving = self._receiving, None
         if receiving is not None:
             receiving.close()

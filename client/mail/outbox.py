@@ -1,11 +1,12 @@
 """Messages on their way out, over the extension: on disk first, sent until the server has answered.
 
 Owns: the order of sending, and what becomes of a message that was refused.
-Promises: a message is on disk, with its token, before it is sent, and gone once the server has it; the oldest goes
-first, before anything new; the server stores none of them twice, however often a connection breaks. What waits for
-somebody who is verified by then leaves under a key of our own (`client.trust.rekeying`). What was acknowledged, and is
-possibly lost since, goes again under its own token (`client.mail.resending`); a message goes behind the key that it is
-under, which is sent again first where it is possibly lost.
+Promises: a message is on disk, with its token, before it is sent, and gone once the server has it;
+the oldest goes first, before anything new; the server stores none of them twice, however often a
+connection breaks. What waits for somebody who is verified by then leaves under a key of our own
+(`client.trust.rekeying`). What was acknowledged, and is possibly lost since, goes again under its
+own token (`client.mail.resending`); a message goes behind the key that it is under, which is sent
+again first where it is possibly lost.
 Exposure: believes the server when it says that a message is stored.
 
     state     means                                        leaves when
@@ -60,10 +61,13 @@ from common.errors import (
 from common.values import TOKEN_SIZE, ClientId, MessageKind, RefusalReason, token
 
 MOST_WAITING: Final = 256
-"""The server keeps the newest 1,024 tokens of a sender; with no more than this unanswered none of them is forgotten."""
+"""The server keeps the newest 1,024 tokens of a sender; with no more than this unanswered
+none of them is forgotten.
+"""
 LONGEST_WAIT: Final = 6 * 24 * 3600 * 1000
-"""Milliseconds since it first left without an answer. The server keeps tokens for 7 days; what is sent again after that
-might be stored twice. What never left, or was surely refused, may wait for ever."""
+"""Milliseconds since it first left without an answer. The server keeps tokens for 7 days; what is
+sent again after that might be stored twice. What never left, or was surely refused, may wait for
+ever."""
 CHUNK: Final = 256 * 1024
 _OF_MAILBOX: Final = frozenset({RefusalReason.MAILBOX_FULL, RefusalReason.SENDER_SHARE})
 """What concerns one recipient alone: messages for others may go."""
@@ -124,8 +128,9 @@ class Outbox:
     ) -> int:
         """Have a message on disk: its content, or the name of the spool file with it.
 
-        `carries` is the number of the key in it, `under` of the one it is encrypted under, `outgoing` what the history
-        keeps of it. `though_full`: what is there already can't go without it.
+        `carries` is the number of the key in it, `under` of the one it is encrypted under,
+        `outgoing` what the history keeps of it. `though_full`: what is there already can't go
+        without it.
 
         Raises `OutboxFull`.
         """
@@ -133,14 +138,16 @@ class Outbox:
             self.check_room()
         key = None if under is None else self._store.acknowledged.lost_carrying(under)
         if key is not None:
-            # Without it nobody can read what is put here. Where it can't be made again, that is told by `resend`.
+            # Without it nobody can read what is put here. Where it can't be made again, that is
+            # told by `resend`.
             with contextlib.suppress(CipherError, FileUnreadable):
                 self.put_again(key)
         new_token = token(self._random_bytes(TOKEN_SIZE))
         return self._store.outbox.add(recipient, kind, size, body, new_token, carries, self._now(), outgoing, under)
 
     def put_again(self, row: AcknowledgedRow) -> bool:
-        """Have a message on disk, to be sent again, that is possibly lost; whether it is a large one.
+        """Have a message on disk, to be sent again, that is possibly lost; whether it is a large
+        one.
 
         Raises `CipherError` and `FileUnreadable` where its content can't be made again.
         """
@@ -194,7 +201,9 @@ class Outbox:
         return body
 
     def make_key(self, contact: Contact) -> tuple[int, bytes]:
-        """Make a symmetric key; its number, and the content of the message that carries it. Raises `NoPublicKey`."""
+        """Make a symmetric key; its number, and the content of the message that carries
+        it. Raises `NoPublicKey`.
+        """
         public_key = self._contacts.public_key(contact)
         key = ciphers.symmetric_key(self._random_bytes(ciphers.SYMMETRIC_KEY_SIZE))
         sealed = ciphers.seal_key(key, public_key, self._random_bytes)
@@ -221,11 +230,12 @@ class Outbox:
         wait: bool = True,
         told: bool = True,
     ) -> int:
-        """Send all that waits, the oldest first; the message id that the server gave to number `watched`, or 0.
+        """Send all that waits, the oldest first; the message id that the server gave to number
+        `watched`, or 0.
 
-        What becomes of the others is told, but without `told` not that they are sent. One process of a home does this
-        at a time: with `wait` the others wait for it, and without they leave it to that one. Raises what
-        `ServerLink.ask` raises, and `ServerAnsweredError` for `watched`.
+        What becomes of the others is told, but without `told` not that they are sent. One process
+        of a home does this at a time: with `wait` the others wait for it, and without they leave it
+        to that one. Raises what `ServerLink.ask` raises, and `ServerAnsweredError` for `watched`.
         """
         with self._store.sender(wait=wait) as mine:
             return self._flush(me, watched, progress, told=told) if mine else 0
@@ -279,7 +289,9 @@ class Outbox:
         return message_id or 0
 
     def _found_done(self, number: int, held_back: ErrorResponse | None) -> int:
-        """Say what became of a message that was not sent just now: another process did it, or it has to wait."""
+        """Say what became of a message that was not sent just now: another process did
+        it, or it has to wait.
+        """
         if self._store.outbox.is_waiting(number):
             raise ServerAnsweredError(
                 "An earlier message waits, because the server has no room for it now.",
@@ -326,7 +338,9 @@ class Outbox:
     def body(
         self, content: bytes | str, size: int, progress: Progress | None, digest: "_Digest | None" = None
     ) -> Iterator[bytes]:
-        """Give a content, or what the spool file of this name holds, in parts. Raises `StoreBroken`."""
+        """Give a content, or what the spool file of this name holds, in parts. Raises
+        `StoreBroken`.
+        """
         passed = 0
         for part in [content] if isinstance(content, bytes) else self._store.spools.read(content, CHUNK):
             if digest is not None:
@@ -380,7 +394,9 @@ class Outbox:
 
 
 def _is_there_already(row: OutboxRow, answer: StoredResponse | ErrorResponse) -> bool:
-    """Whether the server has a message that is sent again, as it was under another key: that one is not lost."""
+    """Whether the server has a message that is sent again, as it was under another key:
+    that one is not lost.
+    """
     return row.again and isinstance(answer, ErrorResponse) and answer.reason == RefusalReason.TOKEN_REUSED
 
 

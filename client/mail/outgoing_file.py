@@ -1,8 +1,8 @@
 """A file on its way out: opened, looked at, encrypted piece by piece.
 
 Owns: reading what the user sends, and what a typed path means.
-Promises: what is sent has the size that was said at the beginning, or is not sent. Where no size is known before (a
-pipe, a terminal, a file of /proc), all of it is sent, to its end.
+Promises: what is sent has the size that was said at the beginning, or is not sent. Where no size is
+known before (a pipe, a terminal, a file of /proc), all of it is sent, to its end.
 Exposure: reads the path that the user named.
 """
 
@@ -33,7 +33,9 @@ SPOOL_FROM: Final = 64 * 1024
 
 
 class ToSend(NamedTuple):
-    """An open file: its descriptor, and its size in bytes; None where only reading to the end tells it."""
+    """An open file: its descriptor, and its size in bytes; None where only reading to the
+    end tells it.
+    """
 
     descriptor: int
     size: int | None
@@ -42,9 +44,10 @@ class ToSend(NamedTuple):
 def meant(typed: str) -> Path:
     """Give the path that a person means, who typed it or dragged a file to the terminal.
 
-    What is there by the very name that was typed is meant. Else `~` is the home folder, quotes and backslashes are a
-    shell's, and `file://` begins a URI, where that leads to something; and if nothing does, it is what was typed, but
-    for `~`. Raises `FileUnreadable` for nobody's home folder, and for standard input: what is typed comes from there.
+    What is there by the very name that was typed is meant. Else `~` is the home folder, quotes and
+    backslashes are a shell's, and `file://` begins a URI, where that leads to something; and if
+    nothing does, it is what was typed, but for `~`. Raises `FileUnreadable` for nobody's home
+    folder, and for standard input: what is typed comes from there.
     """
     if inherited(Path(typed)) == 0:
         raise FileUnreadable(
@@ -74,7 +77,9 @@ def _is_there(path: Path) -> bool:
 
 
 def inherited(path: Path) -> int | None:
-    """Give the descriptor that a path names, such as /dev/stdin: what is read from it is gone. None for other paths."""
+    """Give the descriptor that a path names, such as /dev/stdin: what is read from it is
+    gone. None for other paths.
+    """
     found = _INHERITED.fullmatch(str(path))
     return None if found is None else int(found[1] or 0)
 
@@ -85,7 +90,9 @@ def can_be_read_again(path: Path) -> bool:
 
 
 def can_be_sent(path: Path) -> bool:
-    """Whether there is something that can be read to its end: no folder, and no disk. Opens nothing."""
+    """Whether there is something that can be read to its end: no folder, and no disk.
+    Opens nothing.
+    """
     try:
         return _has_an_end(path.stat().st_mode)
     except (OSError, ValueError):
@@ -93,7 +100,9 @@ def can_be_sent(path: Path) -> bool:
 
 
 def check_file(path: Path) -> None:
-    """Raise `FileUnreadable` where a path surely can't be sent. Opens nothing: a pipe would notice."""
+    """Raise `FileUnreadable` where a path surely can't be sent. Opens nothing: a pipe
+    would notice.
+    """
     if not can_be_sent(path):
         if not _is_there(path):
             raise FileUnreadable(f"There is no file {path}; nothing was sent.", "Check the path.")
@@ -105,7 +114,9 @@ def _has_an_end(mode: int) -> bool:
 
 
 def _tells_its_size(status: os.stat_result) -> bool:
-    """Files of /proc and /sys hold something, and say 0 bytes, or a page; no block of a disk is behind them."""
+    """Files of /proc and /sys hold something, and say 0 bytes, or a page; no block of a
+    disk is behind them.
+    """
     told = status.st_blocks > 0 or status.st_size > _PSEUDO_SIZE
     return stat.S_ISREG(status.st_mode) and status.st_size > 0 and told
 
@@ -123,7 +134,8 @@ def file_to_send(path: Path) -> Iterator[ToSend]:
                 raise FileUnreadable("file not found", f"{path} is no regular file.")
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         else:
-            # To open it anew would begin at another place of a file, and a socket can't be opened so.
+            # To open it anew would begin at another place of a file, and a socket can't be opened
+            # so.
             descriptor = os.dup(number)
     except (OSError, ValueError) as error:
         problem = error.strerror if isinstance(error, OSError) else str(error)
@@ -149,7 +161,9 @@ def bytes_to_send(data: bytes) -> Iterator[ToSend]:
 def encrypted_file(
     descriptor: int, path: Path, size: int, key: SymmetricKey, progress: Progress | None
 ) -> Iterator[bytes]:
-    """The first `size` bytes of an open file, encrypted. Raises `FileUnreadable` where it ends before."""
+    """The first `size` bytes of an open file, encrypted. Raises `FileUnreadable` where it
+    ends before.
+    """
     cipher = ciphers.Encryptor(key)
     passed = 0
     while passed < size:
@@ -183,9 +197,11 @@ def _read(descriptor: int, most: int) -> bytes:
 
 
 def spooled(spools: Spools, parts: Iterator[bytes], check: Callable[[int], None]) -> tuple[bytes | str, int]:
-    """An outgoing content, in memory or, if it is large, on disk under the name that is given; and its size in bytes.
+    """An outgoing content, in memory or, if it is large, on disk under the name that is given; and
+    its size in bytes.
 
-    `check` is told how many have come, and raises where they are too many. Raises `StoreBroken` (no room).
+    `check` is told how many have come, and raises where they are too many. Raises `StoreBroken` (no
+    room).
     """
     first, size = bytearray(), 0
     spool: SpoolFile | None = None

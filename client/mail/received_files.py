@@ -1,10 +1,11 @@
 """Received files on their way to the user's folder.
 
 Owns: their names, and writing them whole or not at all.
-Promises: a file appears under its name when all of it is on disk, mode 0600, and never before; it overwrites nothing
-and never leaves its folder. Until then it lies under a hidden name, locked by the process that writes it; what a kill
-left there is removed by `sweep`. A name is made of the sender's name, with nothing but letters and digits of it, the
-message's number, and an ending by what the content begins with.
+Promises: a file appears under its name when all of it is on disk, mode 0600, and never before; it
+overwrites nothing and never leaves its folder. Until then it lies under a hidden name, locked by
+the process that writes it; what a kill left there is removed by `sweep`. A name is made of the
+sender's name, with nothing but letters and digits of it, the message's number, and an ending by
+what the content begins with.
 Exposure: decrypts and looks at what strangers sent; the look is at the first bytes alone.
 
 Source: docs/client.md; docs/decisions/0005-names-of-received-files.md.
@@ -34,7 +35,9 @@ _TEXT_CONTROLS: Final = frozenset("\t\n\r\f\x1b")
 
 
 class Sealed(NamedTuple):
-    """A file as it came: its encrypted content in parts, the size of all of them, and the key to try."""
+    """A file as it came: its encrypted content in parts, the size of all of them, and the
+    key to try.
+    """
 
     content: Iterator[bytes]
     size: int
@@ -70,8 +73,8 @@ def save(sealed: Sealed, folder: Path, name: str, progress: Progress | None = No
 def sweep(folder: Path) -> None:
     """Remove the half-written files that processes which were killed left in a folder.
 
-    Only files of our own form, owned by this user, that no process holds. A folder that can't be read is left alone:
-    who saves a file there hears of it.
+    Only files of our own form, owned by this user, that no process holds. A folder that can't be
+    read is left alone: who saves a file there hears of it.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -128,7 +131,9 @@ def base_name(sender: str, number: int) -> str:
 
 
 def ending(beginning: bytes) -> str:
-    """Give a file name's ending by what a content begins with, with its dot; empty where that tells nothing."""
+    """Give a file name's ending by what a content begins with, with its dot; empty where
+    that tells nothing.
+    """
     import filetype  # type: ignore[import-untyped]  # noqa: PLC0415 - only who receives a file needs it
 
     known: str | None = filetype.guess_extension(beginning)

@@ -1,7 +1,8 @@
 """Receiving: fetch what waits, give it, wait for more.
 
 Owns: the order of it: the outbox first, then the server, then the user; and the patience.
-Promises: what was fetched is given even when fetching failed half-way; the failure is raised after it.
+Promises: what was fetched is given even when fetching failed half-way; the failure is raised after
+it.
 Exposure: as `client.mail.inbox`.
 
 Source: docs/client-protocol.md, docs/journeys.md.
@@ -10,8 +11,8 @@ Source: docs/client-protocol.md, docs/journeys.md.
 from collections.abc import Callable, Generator
 from typing import NamedTuple
 
-from client.client_context import Line
-from client.connection.retry import Insistence
+from client.client_context import ClientContext
+from client.connection.retry import Retry
 from client.connection.server_link import Progress
 from client.mail.inbox import LONGEST_SERVER_WAIT, Inbox
 from client.mail.outbox import Outbox
@@ -25,10 +26,10 @@ class Receiving:
 
     def __init__(
         self,
-        line: Line,
+        line: ClientContext,
         inbox: Inbox,
         outbox: Outbox,
-        insistence: Insistence,
+        insistence: Retry,
         look_up_names: Callable[[], None],
         now: Callable[[], int],
         monotonic: Callable[[], float],
@@ -50,16 +51,19 @@ class Receiving:
         send_waiting: bool = True,
         saving: Progress | None = None,
     ) -> Generator[Received, bool | None]:
-        """Fetch what waits at the server, and give everything that was not received yet, the oldest first.
+        """Fetch what waits at the server, and give everything that was not received yet, the oldest
+        first.
 
-        With `most`, so many messages of it; the others stay for the next time. What waits in the outbox is sent first,
-        where `send_waiting`. `progress` is told how far fetching is, `saving` how far a file is decrypted.
+        With `most`, so many messages of it; the others stay for the next time. What waits in the
+        outbox is sent first, where `send_waiting`. `progress` is told how far fetching is, `saving`
+        how far a file is decrypted.
 
-        Where there is nothing, it waits up to `wait` seconds for mail, without polling; a server of the published
-        protocol alone can't do that and is asked once. A message counts as received when the caller comes back for
-        the next one, or sends True, which ends it; where he does neither, because the program died, it is given once
-        more, as `repeated`. What was fetched is given even when fetching failed half-way; the failure is raised after
-        it. Raises `HomeInUse`.
+        Where there is nothing, it waits up to `wait` seconds for mail, without polling; a server of
+        the published protocol alone can't do that and is asked once. A message counts as received
+        when the caller comes back for the next one, or sends True, which ends it; where he does
+        neither, because the program died, it is given once more, as `repeated`. What was fetched is
+        given even when fetching failed half-way; the failure is raised after it. Raises
+        `HomeInUse`.
         """
         end = self._monotonic() + wait
         patience = given = 0
@@ -79,7 +83,8 @@ class Receiving:
                     return
                 given += shown
                 if fetched.more:
-                    # A file that can't be saved is tried again with what comes next, and told in the end.
+                    # A file that can't be saved is tried again with what comes next, and told in
+                    # the end.
                     patience, send_waiting = 0, False
                     continue
                 for problem in (failure, unsaved):
@@ -91,7 +96,9 @@ class Receiving:
                     return
 
     def fetch(self) -> None:
-        """Bring the waiting mail into the store, to be given later. Raises what `receive` raises."""
+        """Bring the waiting mail into the store, to be given later. Raises what `receive`
+        raises.
+        """
         with self._store.receiver():
             while self._fetch(0, None, send_waiting=False).more:
                 pass

@@ -1,8 +1,9 @@
-"""Sending again what was acknowledged, and is possibly lost since the server was put back to an earlier state.
+"""Sending again what was acknowledged, and is possibly lost since the server was put back to an
+earlier state.
 
 Owns: what is taken up for that, in which order, and what is said of what can't be.
-Promises: nothing is sent again unless it was asked for; each message goes under its own token, the oldest first, ahead
-of what waits. What can't be sent again stays marked.
+Promises: nothing is sent again unless it was asked for; each message goes under its own token, the
+oldest first, ahead of what waits. What can't be sent again stays marked.
 Exposure: reads the files that were sent, by the paths in the history.
 
 Source: docs/guarantees.md, "After a backup was put back".
@@ -10,8 +11,8 @@ Source: docs/guarantees.md, "After a backup was put back".
 
 from typing import Final
 
-from client.client_context import Line
-from client.connection.retry import Insistence
+from client.client_context import ClientContext
+from client.connection.retry import Retry
 from client.connection.server_link import Progress
 from client.mail.history import History
 from client.mail.outbox import MOST_WAITING, Outbox
@@ -32,7 +33,7 @@ class Resending:
     """The possibly lost messages of one home."""
 
     def __init__(
-        self, line: Line, contacts: Contacts, trust: Trust, outbox: Outbox, history: History, insistence: Insistence
+        self, line: ClientContext, contacts: Contacts, trust: Trust, outbox: Outbox, history: History, insistence: Retry
     ) -> None:
         self._account, self._store, self._link, self._greeting = line
         self._contacts = contacts
@@ -42,11 +43,14 @@ class Resending:
         self._insistence = insistence
 
     def count(self) -> int:
-        """Say how many messages are possibly lost, symmetric keys and requests for them among them."""
+        """Say how many messages are possibly lost, symmetric keys and requests for them
+        among them.
+        """
         return self._store.acknowledged.lost_count()
 
     def forget(self, name: str | None) -> int:
-        """Take the marks away, of messages to one user or of all, and send nothing; say how many they were.
+        """Take the marks away, of messages to one user or of all, and send nothing; say how many
+        they were.
 
         Raises `NameUnknown`.
         """
@@ -55,7 +59,8 @@ class Resending:
     def resend(self, name: str | None, progress: Progress | None = None) -> Resent:
         """Send again what is possibly lost, to one user or to all, the oldest first.
 
-        Raises `NameUnknown`, what `ServerLink.ask` raises; then what was taken up already waits in the outbox.
+        Raises `NameUnknown`, what `ServerLink.ask` raises; then what was taken up already waits in
+        the outbox.
         """
         me = self._account.identity().client_id
         # This may be what marks them.
@@ -89,7 +94,9 @@ class Resending:
         return chosen
 
     def _take_up(self, chosen: set[ClientId], after: int, problems: list[str]) -> tuple[list[int], int]:
-        """Put what there is room for into the outbox; its numbers, and the last number that was looked at."""
+        """Put what there is room for into the outbox; its numbers, and the last number
+        that was looked at.
+        """
         taken: list[int] = []
         room = MOST_WAITING - self._store.outbox.waiting_count()
         while len(taken) < room and (row := self._store.acknowledged.lost(after)) is not None:

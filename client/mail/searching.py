@@ -1,9 +1,10 @@
 """Whether a text has a word, for a person: not for a program that compares bytes.
 
 Owns: which texts count as the same in a search.
-Promises: upper and lower case, the composed and the decomposed form of a letter, and the forms of compatibility (full
-width, ligatures) are the same, on both sides, as in Unicode's NFKC_Casefold; what shows nothing (a soft hyphen) does
-not count. A Turkish dotted capital I is found by i. Accents count: `cafe` does not find `café`.
+Promises: upper and lower case, the composed and the decomposed form of a letter, and the forms of
+compatibility (full width, ligatures) are the same, on both sides, as in Unicode's NFKC_Casefold;
+what shows nothing (a soft hyphen) does not count. A Turkish dotted capital I is found by i. Accents
+count: `cafe` does not find `café`.
 Exposure: folds texts that strangers chose.
 
 Source: Unicode 15, section 3.13, "Default Caseless Matching", D147.

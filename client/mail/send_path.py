@@ -1,8 +1,10 @@
-"""One content on its way out: through the outbox, or, with the published protocol, straight to the server.
+"""One content on its way out: through the outbox, or, with the published protocol, straight to the
+server.
 
 Owns: which of the two ways a content takes, and what is noted of it.
-Promises: on a proven connection a message goes through the outbox: what can't be sent now is kept, and the error says
-so. With the published protocol it is sent or not, and where the answer is lost nobody can say which.
+Promises: on a proven connection a message goes through the outbox: what can't be sent now is kept,
+and the error says so. With the published protocol it is sent or not, and where the answer is lost
+nobody can say which.
 Exposure: believes the server when it says that a message is stored.
 
 Source: docs/client-protocol.md; docs/guarantees.md.
@@ -11,9 +13,9 @@ Source: docs/client-protocol.md; docs/guarantees.md.
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from client.client_context import Line
+from client.client_context import ClientContext
 from client.connection.handshake import Tell
-from client.connection.retry import Insistence
+from client.connection.retry import Retry
 from client.connection.server_errors import refused, unexpected
 from client.connection.server_link import Progress
 from client.mail.outbox import Outbox
@@ -37,15 +39,15 @@ _KEPT: Final = "The message is kept; it is sent, once, before anything else that
 _KEY_KEPT: Final = "The symmetric key is kept, and sent before anything else; what you were sending is not."
 
 
-class Dispatch:
+class SendPath:
     """The two ways to the server."""
 
     def __init__(
         self,
-        line: Line,
+        line: ClientContext,
         contacts: Contacts,
         outbox: Outbox,
-        insistence: Insistence,
+        insistence: Retry,
         tell: Tell,
         now: Callable[[], int],
     ) -> None:
@@ -59,8 +61,8 @@ class Dispatch:
     def catch_up(self, progress: Progress | None = None) -> ClientError | None:
         """Connect, and send what waits in the outbox: it goes before anything new.
 
-        Gives the reason why there is no server, where that is no reason to give up: messages of an account that has
-        proven itself wait in the outbox.
+        Gives the reason why there is no server, where that is no reason to give up: messages of an
+        account that has proven itself wait in the outbox.
         """
         me = self._account.identity().client_id
         try:
@@ -74,7 +76,9 @@ class Dispatch:
         return None
 
     def goes_through_the_outbox(self, offline: ClientError | None) -> bool:
-        """Whether what is sent now is kept until the server has it; `offline` is what `catch_up` gave."""
+        """Whether what is sent now is kept until the server has it; `offline` is what
+        `catch_up` gave.
+        """
         return offline is not None or self._greeting.offers(Feature.SEND_ONCE)
 
     def send(
@@ -88,7 +92,9 @@ class Dispatch:
         under: int | None = None,
         outgoing: Outgoing | None = None,
     ) -> Sent:
-        """Send a content that is in memory; `key` is the number of the shared key in it, `under` of that around it."""
+        """Send a content that is in memory; `key` is the number of the shared key in it,
+        `under` of that around it.
+        """
         if self.goes_through_the_outbox(offline):
             return self.send_once(
                 contact, kind, len(content), content, offline, key=key, under=under, outgoing=outgoing
@@ -99,15 +105,17 @@ class Dispatch:
         try:
             sent = self.ask_to_store(contact, request, iter(()))
         except (ServerUnreachable, ServerAnsweredError):
-            # It surely never arrived. After any other failure it may have: then what comes under it must be
-            # readable, while to encrypt with it would be a gamble.
+            # It surely never arrived. After any other failure it may have: then what comes under it
+            # must be readable, while to encrypt with it would be a gamble.
             self._store.keys.drop(key)
             raise
         self._store.keys.confirm(key)
         return sent
 
     def noted(self, contact: Contact, kind: int, outgoing: Outgoing | None, ask: Callable[[], Sent]) -> Sent:
-        """Send without the outbox, and note in the history what became of it; not of a key or a request for one."""
+        """Send without the outbox, and note in the history what became of it; not of a
+        key or a request for one.
+        """
         if outgoing is None:
             return ask()
         number = self._store.sent.add(contact.client_id, kind, outgoing, self._now())
@@ -120,7 +128,9 @@ class Dispatch:
         return sent
 
     def ask_to_store(self, contact: Contact, request: SendRequest | LargeSendRequest, body: Iterator[bytes]) -> Sent:
-        """Have the server store a message, without the outbox. Raises `ServerSilent` where nobody knows."""
+        """Have the server store a message, without the outbox. Raises `ServerSilent`
+        where nobody knows.
+        """
         try:
             answer = self._link.ask(request, body)
         except ServerSilent as error:

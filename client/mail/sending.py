@@ -1,7 +1,8 @@
 """Texts and files on their way out, at once or in two steps.
 
 Owns: what is encrypted, under which key, and what the history keeps of it.
-Promises: what is kept is on disk when `keep_text` and `keep_file` return; a file that changes while it is sent is not.
+Promises: what is kept is on disk when `keep_text` and `keep_file` return; a file that changes while
+it is sent is not.
 Exposure: reads the files that the user names.
 
 Source: docs/client-protocol.md; docs/guarantees.md.
@@ -13,8 +14,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from client import paths
-from client.client_context import Line
-from client.connection.retry import Insistence
+from client.client_context import ClientContext
+from client.connection.retry import Retry
 from client.connection.server_link import Progress
 from client.crypto import ciphers
 from client.crypto.ciphers import SymmetricKey
@@ -29,13 +30,13 @@ from client.mail.outgoing_file import (
     inherited,
     spooled,
 )
-from client.mail.send_path import Dispatch
+from client.mail.send_path import SendPath
 from client.messages import Sent, SentMessage
 from client.store.keys import KeyRow
 from client.store.sent import Outgoing
 from client.trust.contacts import Contact, Contacts
 from client.trust.directory import Directory
-from client.trust.key_exchange import Agreement
+from client.trust.key_exchange import KeyExchange
 from common.client_protocol.codes import Feature
 from common.client_protocol.fields import LARGEST_CONTENT, SEND_HEAD
 from common.client_protocol.requests import LargeSendRequest
@@ -48,14 +49,14 @@ class Sending:
 
     def __init__(
         self,
-        line: Line,
+        line: ClientContext,
         contacts: Contacts,
         directory: Directory,
-        agreement: Agreement,
-        dispatch: Dispatch,
+        agreement: KeyExchange,
+        dispatch: SendPath,
         outbox: Outbox,
         history: History,
-        insistence: Insistence,
+        insistence: Retry,
     ) -> None:
         self._account, self._store, self._link, self._greeting = line
         self._contacts = contacts
@@ -68,7 +69,9 @@ class Sending:
         self._read_already: set[int] = set()
 
     def send_text(self, name: str, text: str) -> Sent:
-        """Send a text under the shared key (150). Raises `NoSharedKey`, `ValueRejected` (no Unicode)."""
+        """Send a text under the shared key (150). Raises `NoSharedKey`, `ValueRejected`
+        (no Unicode).
+        """
         contact = self._directory.contact(name)
         plain = plain_text(text)
         had_key = self._contacts.has_sending_key(contact)
@@ -87,11 +90,13 @@ class Sending:
         preparing: Progress | None = None,
         called: str | None = None,
     ) -> Sent:
-        """Send a file's bytes under the shared key (153); the history has them under the path, or as they are `called`.
+        """Send a file's bytes under the shared key (153); the history has them under the path, or
+        as they are `called`.
 
-        Through the outbox they are encrypted first, which `preparing` is told of. So are those whose number is not
-        known before, with the published protocol too: what is read from a pipe can't be read again. A large file starts
-        over by itself when the connection breaks. Raises `FileUnreadable`, `NoSharedKey`, `StoreBroken` (no room).
+        Through the outbox they are encrypted first, which `preparing` is told of. So are those
+        whose number is not known before, with the published protocol too: what is read from a pipe
+        can't be read again. A large file starts over by itself when the connection breaks. Raises
+        `FileUnreadable`, `NoSharedKey`, `StoreBroken` (no room).
         """
         outgoing = Outgoing(None, paths.kept(path.absolute()) if called is None else paths.plain(called))
         return self._send_contents(name, path, file_to_send(path), outgoing, progress, preparing)
@@ -99,7 +104,9 @@ class Sending:
     def send_bytes(
         self, name: str, data: bytes, progress: Progress | None = None, preparing: Progress | None = None
     ) -> Sent:
-        """Send the contents of a file that is nowhere but in memory, as `send_file` does; the history has no path."""
+        """Send the contents of a file that is nowhere but in memory, as `send_file` does;
+        the history has no path.
+        """
         return self._send_contents(
             name, Path("the data"), bytes_to_send(data), Outgoing(None, None), progress, preparing
         )
@@ -166,7 +173,8 @@ class Sending:
     def keep_text(self, name: str, text: str) -> SentMessage:
         """Put a text into the outbox, behind a new symmetric key where there is none to send under.
 
-        It is on disk when this returns. Raises `NoPublicKey`, `KeyChanged`, `OutboxFull`, `ValueRejected`.
+        It is on disk when this returns. Raises `NoPublicKey`, `KeyChanged`, `OutboxFull`,
+        `ValueRejected`.
         """
         assert self._greeting.has_proven
         contact = self._directory.contact(name)
@@ -176,7 +184,9 @@ class Sending:
         return self._keep(contact, MessageKind.TEXT, len(content), content, Outgoing(text, None), key.number)
 
     def keep_file(self, name: str, path: Path, progress: Progress | None = None) -> SentMessage:
-        """Put a file into the outbox, encrypted, as `keep_text` does a text. Raises `FileUnreadable` too."""
+        """Put a file into the outbox, encrypted, as `keep_text` does a text. Raises
+        `FileUnreadable` too.
+        """
         assert self._greeting.has_proven
         contact = self._directory.contact(name)
         with file_to_send(path) as file:
@@ -189,8 +199,8 @@ class Sending:
         return self._keep(contact, MessageKind.FILE, size, content, outgoing, key.number)
 
     def send_waiting(self, watched: SentMessage | None = None, progress: Progress | None = None) -> None:
-        """Send what waits, the oldest first. Raises what `ServerLink.ask` raises; `ServerAnsweredError` where the
-        server does not take `watched` now, or ever.
+        """Send what waits, the oldest first. Raises what `ServerLink.ask` raises;
+        `ServerAnsweredError` where the server does not take `watched` now, or ever.
         """
         me = self._account.identity().client_id
         self._link.connect()
@@ -203,7 +213,9 @@ class Sending:
         return message if found is None else found
 
     def _key_after_catching_up(self, contact: Contact, offline: ClientError | None, *, had_key: bool) -> KeyRow:
-        """A key to send under; a new one where the one that waited was set aside meanwhile. Raises `NoSharedKey`."""
+        """A key to send under; a new one where the one that waited was set aside
+        meanwhile. Raises `NoSharedKey`.
+        """
         if had_key and self._dispatch.goes_through_the_outbox(offline):
             return self._agreement.key_at_hand(contact)
         return self._contacts.sending_key(contact)
@@ -219,7 +231,9 @@ class Sending:
     def _encrypted(
         self, file: ToSend, path: Path, key: SymmetricKey, preparing: Progress | None
     ) -> tuple[bytes | str, int]:
-        """A file's content, encrypted, in memory or, if it is large, on disk under the name that is given; its size."""
+        """A file's content, encrypted, in memory or, if it is large, on disk under the
+        name that is given; its size.
+        """
         if file.size is not None:
             self._check_size(ciphers.encrypted_size(file.size))
             parts = encrypted_file(file.descriptor, path, file.size, key, preparing)
@@ -236,7 +250,9 @@ class Sending:
         return spooled(self._store.spools, parts, self._check_size)
 
     def _check_size(self, size: int) -> None:
-        """Raise `FileUnreadable` for what is larger than the server takes; of a pipe `size` is what has come of it."""
+        """Raise `FileUnreadable` for what is larger than the server takes; of a pipe
+        `size` is what has come of it.
+        """
         session = self._greeting.session
         largest = LARGEST_CONTENT if session is None else min(LARGEST_CONTENT, session.max_payload - SEND_HEAD.size)
         if size > largest:

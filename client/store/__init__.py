@@ -1,7 +1,9 @@
 """What stands in store.db: one module for each thing that is kept there.
 
-Owns: the schema and every statement of SQL in the client; `client.store.home_store` opens it all and hands it out.
-Promises: what a method stored is on disk when it returns; what a method changes, it changes in one transaction.
+Owns: the schema and every statement of SQL in the client; `client.store.home_store` opens it all
+and hands it out.
+Promises: what a method stored is on disk when it returns; what a method changes, it changes in one
+transaction.
 Exposure: as `client.store.home_store`.
 
     module     what it knows

@@ -1,9 +1,10 @@
-"""Messages that the server has acknowledged, for as long as a backup that is put back may lose them.
+"""Messages that the server has acknowledged, for as long as a backup that is put back may lose
+them.
 
 Owns: the rows of acknowledged messages, and which of them are possibly lost.
-Promises: the newest 1,024 are kept, and what is marked stays until it was sent again or is forgotten; a row holds no
-copy of a text or file: the history has the text, and the path of the file. What a message costs does not grow with
-their number.
+Promises: the newest 1,024 are kept, and what is marked stays until it was sent again or is
+forgotten; a row holds no copy of a text or file: the history has the text, and the path of the
+file. What a message costs does not grow with their number.
 Exposure: as `client.store.home_store`.
 
     state          means                                         leaves when
@@ -55,7 +56,9 @@ class AcknowledgedTable:
         self._sealing = sealing
 
     def keep(self, number: int, digest: bytes | None, now: int, *, lost: bool = False) -> None:
-        """Within a transaction: take over a message that is in the outbox. `lost`: it is marked, as it was before."""
+        """Within a transaction: take over a message that is in the outbox. `lost`: it is
+        marked, as it was before.
+        """
         for token, recipient, kind, size, content, carries, under, of_before in self._database.rows(
             "SELECT token, recipient, kind, size, content, shared_key, under, digest FROM outbox WHERE number = ?",
             number,
@@ -63,7 +66,8 @@ class AcknowledgedTable:
             place = (number, token, recipient, kind)
             kept = None
             if kind not in {MessageKind.TEXT, MessageKind.FILE} or under is None:
-                # A damaged one is kept without content: it can't be sent again, and that is said then.
+                # A damaged one is kept without content: it can't be sent again, and that is said
+                # then.
                 with contextlib.suppress(CipherError):
                     plain = self._sealing.open(OUTBOX_CONTENT, content, *place)
                     kept = self._sealing.seal(ACKNOWLEDGED_CONTENT, plain, *place)
@@ -121,7 +125,9 @@ class AcknowledgedTable:
 
 
 def mark_lost(database: Database, now: int) -> int:
-    """Within a transaction: the server is another generation; say how many messages are marked by that."""
+    """Within a transaction: the server is another generation; say how many messages are
+    marked by that.
+    """
     database.run("DELETE FROM acknowledged WHERE NOT lost AND acknowledged_at < ?", now - LONGEST_KEPT)
     database.run("UPDATE acknowledged SET lost = 1 WHERE NOT lost")
     return database.changed()

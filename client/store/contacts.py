@@ -1,8 +1,8 @@
 """Whom the server listed, now or earlier.
 
 Owns: the contact rows; who is who by trust, `client.store.pins`.
-Promises: nobody who was ever listed is forgotten. What is asked costs the same with a million names as with ten, but to
-take over a list, which costs as much as the list is long.
+Promises: nobody who was ever listed is forgotten. What is asked costs the same with a million names
+as with ten, but to take over a list, which costs as much as the list is long.
 Exposure: names are the server's, unchecked.
 """
 
@@ -46,7 +46,9 @@ class ContactTable:
         return [client_id for (client_id,) in rows]
 
     def names_near(self, name: str, most: int) -> list[str]:
-        """Give the listed names that stand before and behind a name in the alphabet, up to `most` on each side."""
+        """Give the listed names that stand before and behind a name in the alphabet, up
+        to `most` on each side.
+        """
         if not paths.is_utf8(name):
             return []
         before = self._database.rows(

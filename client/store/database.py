@@ -1,8 +1,8 @@
 """The SQLite database itself: opening it, migrating it, transactions, and its failures in words.
 
 Owns: the only SQLite of the client, but for the copies of `client.store.memory_copy`.
-Promises: what was committed is on disk (WAL, synchronous=FULL); the files are mode 0600; a failure is a `StoreBroken`
-that says what to do, and a `StoreUnwritable` where it may be read.
+Promises: what was committed is on disk (WAL, synchronous=FULL); the files are mode 0600; a failure
+is a `StoreBroken` that says what to do, and a `StoreUnwritable` where it may be read.
 Exposure: reads a file that somebody else may have written.
 
 Source: docs/guarantees.md.
@@ -43,9 +43,13 @@ class Database:
     ) -> None:
         self.path = path
         self.converted_from = converted_from
-        """The schema version that it had until this opening; None where that is the present one, or it is new."""
+        """The schema version that it had until this opening; None where that is the
+        present one, or it is new.
+        """
         self.copied_because = copied_because
-        """Why this is a copy in memory, which can't be changed; None where it is the database itself."""
+        """Why this is a copy in memory, which can't be changed; None where it is the
+        database itself.
+        """
         self._connection = connection
 
     @classmethod
@@ -62,7 +66,8 @@ class Database:
 
     @classmethod
     def open_copy(cls, path: Path, because: StoreUnwritable) -> Self:
-        """Open a copy in memory of a database that can't be written, in our present schema. Raises `StoreBroken`.
+        """Open a copy in memory of a database that can't be written, in our present schema. Raises
+        `StoreBroken`.
 
         Every change of it raises a `StoreUnwritable` of `because`.
         """
@@ -84,8 +89,8 @@ class Database:
     def standing_still(self) -> Iterator[bytes | None]:
         """Have all of it in the one file, while nobody can write to it; None is given then.
 
-        Where what the WAL holds can't be brought into the file, the whole content that the file would have is given.
-        Raises `StoreBroken` (busy).
+        Where what the WAL holds can't be brought into the file, the whole content that the file
+        would have is given. Raises `StoreBroken` (busy).
         """
         whole = None
         try:
@@ -97,7 +102,9 @@ class Database:
             self._roll_back()
 
     def _gathered(self) -> bool:
-        """Begin a transaction in which nobody else can write; whether all is in the file, or there was no room."""
+        """Begin a transaction in which nobody else can write; whether all is in the file,
+        or there was no room.
+        """
         try:
             self._gather()
         except StoreUnwritable:
@@ -130,7 +137,9 @@ class Database:
         self._connection.execute("PRAGMA secure_delete = ON")
 
     def rewrite(self) -> bool:
-        """Write all of it anew, so that nothing deleted is left in the file; False where another process is in it."""
+        """Write all of it anew, so that nothing deleted is left in the file; False where
+        another process is in it.
+        """
         with told(self.path):
             self.overwrite_freed()
             self._connection.execute("VACUUM")
@@ -162,7 +171,8 @@ class Database:
 
     def rows(self, query: str, *values: SqlValue) -> list[tuple[Any, ...]]:
         """Give what a query finds."""
-        # Any: what a column may hold is checked by the STRICT tables, and each caller knows its columns.
+        # Any: what a column may hold is checked by the STRICT tables, and each caller knows its
+        # columns.
         with told(self.path):
             return list(self._connection.execute(query, values))
 
@@ -180,16 +190,19 @@ class Database:
         return self._connection.last_insert_rowid()
 
     def next_number(self, table: str) -> int:
-        """The number that the next row of a table gets: sealed with its secrets. Only within a transaction."""
+        """The number that the next row of a table gets: sealed with its secrets. Only
+        within a transaction.
+        """
         return int(self.value("SELECT seq FROM sqlite_sequence WHERE name = ?", table) or 0) + 1
 
 
 @contextlib.contextmanager
 def foreign(path: Path) -> Iterator[Database]:
-    """Open a database file that somebody else may have made, to be looked at; nothing is written, nor made beside it.
+    """Open a database file that somebody else may have made, to be looked at; nothing is written,
+    nor made beside it.
 
-    It has to be whole, and to have exactly the tables and indexes of one of our versions: no trigger, no view, nothing
-    of somebody's own. Raises `StoreBroken`.
+    It has to be whole, and to have exactly the tables and indexes of one of our versions: no
+    trigger, no view, nothing of somebody's own. Raises `StoreBroken`.
     """
     with told(path), paths.for_sqlite(path) as name:
         uri = f"file:{quote(os.fsencode(name))}?mode=ro&immutable=1"
@@ -243,7 +256,9 @@ def _defend(connection: apsw.Connection) -> None:
 
 
 def _prepare(path: Path, connection: apsw.Connection) -> int | None:
-    """Bring it to the present schema; which version it was of before, None where nothing was converted."""
+    """Bring it to the present schema; which version it was of before, None where nothing
+    was converted.
+    """
     _defend(connection)
     connection.set_busy_timeout(_BUSY_MS)
     connection.execute("PRAGMA journal_mode = WAL")
@@ -308,8 +323,11 @@ def _unusable(error: OSError, path: Path) -> StoreBroken:
 
 
 def _why_unwritable(error: apsw.Error, path: Path) -> int | None:
-    """Give the number of the system's error behind one of SQLite's that means that nothing can be written."""
-    # The second: no room for the index of the WAL, which is a file too. (apsw's stubs do not have the attribute.)
+    """Give the number of the system's error behind one of SQLite's that means that
+    nothing can be written.
+    """
+    # The second: no room for the index of the WAL, which is a file too. (apsw's stubs do not have
+    # the attribute.)
     extended = getattr(error, "extendedresult", None)
     if isinstance(error, apsw.FullError) or extended == apsw.SQLITE_IOERR_SHMSIZE:
         return errno.ENOSPC

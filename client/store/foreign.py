@@ -1,9 +1,9 @@
 """A store that came from outside: what each row of it has to be before it may become this home's.
 
 Owns: the condition of each table, and the spool files that belong to rows.
-Promises: what passes is a store that this program could have written: ids, sizes, numbers and times in their ranges,
-names of ours for large contents, and these are there, with the size that their rows tell. Anything else is a
-`StoreBroken` that names the table and the row.
+Promises: what passes is a store that this program could have written: ids, sizes, numbers and times
+in their ranges, names of ours for large contents, and these are there, with the size that their
+rows tell. Anything else is a `StoreBroken` that names the table and the row.
 Exposure: somebody else chose every byte; `foreign` of the database looks at its form before.
 """
 
@@ -90,7 +90,9 @@ _SPOOLING: Final = ("inbox", "outbox")
 
 
 def check_foreign_store(path: Path, spool_folder: Path) -> None:
-    """Look at every row of a store that is not yet this home's, of whichever version. Raises `StoreBroken`."""
+    """Look at every row of a store that is not yet this home's, of whichever version.
+    Raises `StoreBroken`.
+    """
     with foreign(path) as database:
         for table, columns in _COLUMNS.items():
             there = {name for (name,) in database.rows("SELECT name FROM pragma_table_info(?)", table)}
@@ -101,7 +103,8 @@ def check_foreign_store(path: Path, spool_folder: Path) -> None:
 
 
 def forget_files_to_send(path: Path) -> None:
-    """Let a store that was checked, and is not yet this home's, name no file that might be sent again.
+    """Let a store that was checked, and is not yet this home's, name no file that might be sent
+    again.
 
     Whoever made it chose the paths in its history. Raises `StoreBroken`.
     """

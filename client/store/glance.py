@@ -1,10 +1,11 @@
-"""A look at the names in a store, for somebody who types one: nothing is opened for good, made, converted or locked.
+"""A look at the names in a store, for somebody who types one: nothing is opened for good, made,
+converted or locked.
 
 Owns: what a home says of itself without its passphrase and without `client.store.home_store`.
-Promises: changes nothing, waits for nobody, and gives no names where that can't be kept, where the home has a
-passphrase, or where there is no store that this program reads.
-Exposure: reads a file that somebody else may have written; names are the server's, and only those that any user can
-have are given.
+Promises: changes nothing, waits for nobody, and gives no names where that can't be kept, where the
+home has a passphrase, or where there is no store that this program reads.
+Exposure: reads a file that somebody else may have written; names are the server's, and only those
+that any user can have are given.
 
 Source: docs/client.md, "completion".
 """
@@ -29,8 +30,8 @@ def names_beginning(path: Path, prefix: str) -> list[str]:
     """Give the listed names that begin so, in order, up to `MOST`."""
     if not paths.is_utf8(prefix) or not path.is_file():
         return []
-    # A WAL that is there is somebody's who works in the home now: its newest pages count. Without one the file is
-    # whole, and SQLite would make a WAL to read it.
+    # A WAL that is there is somebody's who works in the home now: its newest pages count. Without
+    # one the file is whole, and SQLite would make a WAL to read it.
     how = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "mode=ro&immutable=1"
     try:
         with paths.for_sqlite(path) as name:

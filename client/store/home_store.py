@@ -1,14 +1,15 @@
 """The home's store.db: what must outlive the program.
 
-Owns: opening it, the locks between the processes of one home, and changes that take all of it; what stands in it is in
-`client.store`.
-Promises: what a method stored is on disk when it returns (WAL, synchronous=FULL); the files are mode 0600; a failure
-is a `StoreBroken` that says what to do. Several processes may use one home; one at a time receives (`receiver`), and
-one at a time empties the outbox (`sender`).
-A home that can't be written is read all the same, where that is asked for, from a copy of the database in memory.
-Where the home has a passphrase, every secret in it is sealed for its place in the store.
-Exposure: holds shared keys and mail; without a passphrase in the clear: who can read the home can read them. With one
-it holds what somebody who can write to the home may have altered or moved: such a row is found, and not believed.
+Owns: opening it, the locks between the processes of one home, and changes that take all of it; what
+stands in it is in `client.store`.
+Promises: what a method stored is on disk when it returns (WAL, synchronous=FULL); the files are
+mode 0600; a failure is a `StoreBroken` that says what to do. Several processes may use one home;
+one at a time receives (`receiver`), and one at a time empties the outbox (`sender`). A home that
+can't be written is read all the same, where that is asked for, from a copy of the database in
+memory. Where the home has a passphrase, every secret in it is sealed for its place in the store.
+Exposure: holds shared keys and mail; without a passphrase in the clear: who can read the home can
+read them. With one it holds what somebody who can write to the home may have altered or moved: such
+a row is found, and not believed.
 
 Source: docs/guarantees.md, docs/journeys.md.
 """
@@ -107,7 +108,8 @@ class Store:
 
     @classmethod
     def open_to_read(cls, home: Path) -> Self:
-        """Open the home's store; where it can't be written, a copy of it in memory: see `unwritable`.
+        """Open the home's store; where it can't be written, a copy of it in memory: see
+        `unwritable`.
 
         Raises `StoreBroken`.
         """
@@ -139,7 +141,9 @@ class Store:
 
     @property
     def unwritable(self) -> StoreUnwritable | None:
-        """Why this is a copy in memory, every change of which raises a `StoreUnwritable`; None where it is none."""
+        """Why this is a copy in memory, every change of which raises a `StoreUnwritable`;
+        None where it is none.
+        """
         return self._database.copied_because
 
     def check(self) -> None:
@@ -148,7 +152,9 @@ class Store:
 
     @property
     def conversion(self) -> str | None:
-        """What is to be said where this opening converted a store of an earlier version; None where it did not."""
+        """What is to be said where this opening converted a store of an earlier version;
+        None where it did not.
+        """
         before = self._database.converted_from
         if before is None:
             return None
@@ -172,7 +178,8 @@ class Store:
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[BinaryIO]:
-        """Give the database file to be read whole, while nobody can write to it. Raises `StoreBroken` (busy).
+        """Give the database file to be read whole, while nobody can write to it. Raises
+        `StoreBroken` (busy).
 
         Where there is no room to bring all of it into that file, it is one in memory.
         """
@@ -182,7 +189,8 @@ class Store:
                 return
             with told(self._database.path):
                 file = self._database.path.open("rb")
-            # Closed with the database: to close any descriptor of the file gives up SQLite's locks on it.
+            # Closed with the database: to close any descriptor of the file gives up SQLite's locks
+            # on it.
             self._snapshots.append(file)
             yield file
 
@@ -196,13 +204,17 @@ class Store:
 
     @contextlib.contextmanager
     def sender(self, *, wait: bool) -> Iterator[bool]:
-        """Be the one process of this home that empties the outbox: whether it is so. `wait`: until it is."""
+        """Be the one process of this home that empties the outbox: whether it is so.
+        `wait`: until it is.
+        """
         with self._lock(SENDER_LOCK_FILE, wait=wait) as held:
             yield held
 
     @contextlib.contextmanager
     def watcher(self) -> Iterator[None]:
-        """Be the one process of this home that hands messages out behind the watch's cursor; waits until it is."""
+        """Be the one process of this home that hands messages out behind the watch's
+        cursor; waits until it is.
+        """
         with self._lock(WATCH_LOCK_FILE, wait=True):
             yield
 
@@ -244,7 +256,8 @@ class Store:
             fcntl.flock(self._use, fcntl.LOCK_SH)
 
     def erase_traces(self) -> bool:
-        """Leave nothing of before the last change of the passphrase in the file; False where that has to wait.
+        """Leave nothing of before the last change of the passphrase in the file; False where that
+        has to wait.
 
         It waits for room on the disk, and until nobody else has the store open.
         """
@@ -265,7 +278,8 @@ class Store:
 
 
 def _open_lock(path: Path, *, to_read: bool) -> int | None:
-    """Open the file of a lock, made where it is missing; None where it is missing and can't be made, to who reads.
+    """Open the file of a lock, made where it is missing; None where it is missing and can't be
+    made, to who reads.
 
     Raises `OSError`.
     """

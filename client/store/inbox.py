@@ -94,7 +94,8 @@ class InboxTable:
         """Note that a 604's reply came to its end; one that brought nothing new is forgotten."""
         with self._database.transaction():
             self._database.run("UPDATE pull SET complete = 1 WHERE number = ?", pull)
-            # Where nothing new came, the pull before it is still the one whose messages may come again.
+            # Where nothing new came, the pull before it is still the one whose messages may come
+            # again.
             self._database.run(
                 "DELETE FROM pull WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM inbox WHERE pull = ?1)", pull
             )
@@ -102,10 +103,10 @@ class InboxTable:
     def add_pulled(self, messages: Collection[NewMessage], now: int, pull: int) -> int:
         """Keep messages of a 604, in one transaction, and say how many were new.
 
-        A server gives the same messages again, with the same ids, when it has no proof that we got them. After a
-        reply that broke that is certain, and what we have already is passed over. After a whole reply it may also
-        be another message with the same id and bytes (some servers number anew when they start), so it is kept and
-        marked as possibly repeated.
+        A server gives the same messages again, with the same ids, when it has no proof that we got
+        them. After a reply that broke that is certain, and what we have already is passed over.
+        After a whole reply it may also be another message with the same id and bytes (some servers
+        number anew when they start), so it is kept and marked as possibly repeated.
         """
         kept = 0
         with self._spools.brought_in(message.spool for message in messages), self._database.transaction():
@@ -146,8 +147,8 @@ class InboxTable:
     def add_fetched(self, messages: Collection[NewMessage], now: int) -> None:
         """Keep messages of a 643, and how far that takes us, in one transaction.
 
-        A token that its sender used before is the same message. One that came by 604 before, without its token, is
-        marked as possibly repeated.
+        A token that its sender used before is the same message. One that came by 604 before,
+        without its token, is marked as possibly repeated.
         """
         with self._spools.brought_in(message.spool for message in messages), self._database.transaction():
             pull = int(self._database.value("SELECT max(number) FROM pull") or 0)
@@ -171,7 +172,8 @@ class InboxTable:
         return rows[0] if rows else None
 
     def seen(self, after: int) -> Iterator[InboxRow]:
-        """The messages behind number `after` that the user has seen, or was told that they can't be read.
+        """The messages behind number `after` that the user has seen, or was told that they can't be
+        read.
 
         Read part by part, each when it is asked for.
         """
@@ -184,7 +186,9 @@ class InboxTable:
         return self._inbox_rows("state >= 2 AND sender = ? ORDER BY number DESC LIMIT ?", sender, most)[::-1]
 
     def by_sender(self) -> list[tuple[ClientId, int, int]]:
-        """For each sender: how many messages nobody has seen, and when the newest one was received."""
+        """For each sender: how many messages nobody has seen, and when the newest one was
+        received.
+        """
         return self._database.rows(
             "WITH RECURSIVE one (sender) AS ("
             "SELECT min(sender) FROM inbox UNION ALL "
@@ -199,7 +203,9 @@ class InboxTable:
         return int(self._database.value("SELECT number FROM inbox WHERE state >= 2 ORDER BY number DESC LIMIT 1") or 0)
 
     def newest_accepted_at(self) -> int | None:
-        """When the server accepted the newest message, in Unix milliseconds by its clock; None: it did not tell."""
+        """When the server accepted the newest message, in Unix milliseconds by its clock;
+        None: it did not tell.
+        """
         accepted_at = self._database.value(
             "SELECT accepted_at FROM inbox WHERE number = (SELECT max(number) FROM inbox)"
         )
@@ -242,9 +248,12 @@ class InboxTable:
             )
 
     def was_shown(self, number: int, *, readable: bool) -> None:
-        """Note that the user has seen a message. One that could not be read is kept until its key comes."""
+        """Note that the user has seen a message. One that could not be read is kept until
+        its key comes.
+        """
         state = MessageState.SHOWN if readable else MessageState.UNREADABLE
-        # What was saved as a file is there. A large text stays: others may have to show it yet, and the history does.
+        # What was saved as a file is there. A large text stays: others may have to show it yet, and
+        # the history does.
         saved = readable and self._database.value("SELECT saved_path FROM inbox WHERE number = ?", number) is not None
         spool = self._database.value("SELECT spool FROM inbox WHERE number = ?", number) if saved else None
         with self._database.transaction():

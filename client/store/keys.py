@@ -52,7 +52,9 @@ class KeyTable:
         return found
 
     def add_made(self, contact: ClientId, key: SymmetricKey, now: int, sealed_to: PublicKey | None = None) -> int:
-        """Keep a key that was made here. It decrypts from now on, and encrypts once it is confirmed."""
+        """Keep a key that was made here. It decrypts from now on, and encrypts once it is
+        confirmed.
+        """
         with self._database.transaction():
             number = self._database.next_number("shared_key")
             self._database.run(
@@ -67,7 +69,9 @@ class KeyTable:
             return number
 
     def confirm(self, number: int) -> None:
-        """Use a key: the server has the message with it, or gets it before anything that is encrypted from now on."""
+        """Use a key: the server has the message with it, or gets it before anything that
+        is encrypted from now on.
+        """
         with self._database.transaction():
             self._database.run("UPDATE shared_key SET usable = 1 WHERE number = ?", number)
 
@@ -77,7 +81,9 @@ class KeyTable:
             self._database.run("DELETE FROM shared_key WHERE number = ?", number)
 
     def add_received(self, contact: ClientId, key: SymmetricKey, now: int, message: int) -> None:
-        """Keep the key that a message brought, and call back what was unreadable. Doing it twice changes nothing."""
+        """Keep the key that a message brought, and call back what was unreadable. Doing
+        it twice changes nothing.
+        """
         with self._database.transaction():
             unasked = self._replaces_unasked(contact)
             number = self._database.next_number("shared_key")
@@ -96,7 +102,9 @@ class KeyTable:
                 self._inbox.call_back(contact)
 
     def copy(self, old: ClientId, new: ClientId, now: int) -> None:
-        """Have what was shared with one id decrypt what comes from another of the same person; none encrypts."""
+        """Have what was shared with one id decrypt what comes from another of the same
+        person; none encrypts.
+        """
         with self._database.transaction():
             for row in reversed(self.of(old)):
                 number = self._database.next_number("shared_key")
@@ -118,7 +126,9 @@ class KeyTable:
             self._database.run("UPDATE contact SET key_asked = 1 WHERE client_id = ?", contact)
 
     def asked_since(self, contact: ClientId, number: int) -> bool:
-        """Whether a contact has asked for a key since the one of this number was added: he may have lost it."""
+        """Whether a contact has asked for a key since the one of this number was added:
+        he may have lost it.
+        """
         return bool(
             self._database.value(
                 "SELECT EXISTS (SELECT 1 FROM inbox WHERE sender = ?1 AND kind = 1 "
@@ -129,7 +139,9 @@ class KeyTable:
         )
 
     def came_unasked(self, message: int) -> bool | None:
-        """Whether the key that a message brought came unasked while one was in use; None: that message brought none."""
+        """Whether the key that a message brought came unasked while one was in use; None:
+        that message brought none.
+        """
         value = self._database.value("SELECT unasked FROM shared_key WHERE message = ?", message)
         return None if value is None else bool(value)
 

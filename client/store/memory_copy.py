@@ -1,15 +1,18 @@
 """A database whose folder can't be written, read all the same: a copy of it in memory.
 
 Owns: taking the copy.
-Promises: opens two files to be read, and writes nowhere: neither the disk nor a temporary folder, which may be as full,
-and where a kill would leave what was secret. What was committed is in the copy, with what only the WAL holds yet.
+Promises: opens two files to be read, and writes nowhere: neither the disk nor a temporary folder,
+which may be as full, and where a kill would leave what was secret. What was committed is in the
+copy, with what only the WAL holds yet.
 Exposure: reads files that somebody else may have written; SQLite judges them.
 
-SQLite itself opens a database of WAL mode only where it can make the index of the WAL beside it. `immutable=1` needs
-none, but leaves the WAL out. So SQLite is given both files as a file system of two files in memory, which it recovers
-as it would after a crash, with the index in its own memory (`locking_mode = EXCLUSIVE`).
+SQLite itself opens a database of WAL mode only where it can make the index of the WAL beside it.
+`immutable=1` needs none, but leaves the WAL out. So SQLite is given both files as a file system of
+two files in memory, which it recovers as it would after a crash, with the index in its own memory
+(`locking_mode = EXCLUSIVE`).
 
-Source: https://www.sqlite.org/walformat.html, https://www.sqlite.org/wal.html#use_of_wal_without_shared_memory
+Source: https://www.sqlite.org/walformat.html,
+https://www.sqlite.org/wal.html#use_of_wal_without_shared_memory
 """
 
 from pathlib import Path
@@ -23,7 +26,8 @@ _WAL: Final = f"{_FILE}-wal"
 
 
 def memory_copy(path: Path) -> apsw.Connection:
-    """Give a database in memory with what is in the one at `path`; an empty one where there is none.
+    """Give a database in memory with what is in the one at `path`; an empty one where there is
+    none.
 
     Raises `OSError`, `apsw.Error`; `apsw.BusyError` where others write to it all the time.
     """
@@ -50,8 +54,8 @@ def memory_copy(path: Path) -> apsw.Connection:
 def _read_both(path: Path) -> tuple[bytes, bytes]:
     """Read the database and its WAL as they belong together.
 
-    Whatever a checkpoint writes into the database meanwhile stands in the WAL too, so the WAL alone has to stay as it
-    is.
+    Whatever a checkpoint writes into the database meanwhile stands in the WAL too, so the WAL alone
+    has to stay as it is.
     """
     wal = path.with_name(f"{path.name}-wal")
     before = _content(wal)
@@ -86,7 +90,8 @@ class _MemoryFiles(apsw.VFS):
         return bool(self._files.get(pathname))
 
     def xOpen(self, name: Any, flags: list[int]) -> Any:  # noqa: N802
-        # Any: a string or apsw's `URIFilename`; what is given is no `VFSFile`, which would stand on a real file.
+        # Any: a string or apsw's `URIFilename`; what is given is no `VFSFile`, which would stand on
+        # a real file.
         path = name.filename() if hasattr(name, "filename") else name
         if path not in self._files:
             raise apsw.CantOpenError(str(path))

@@ -1,7 +1,8 @@
 """Messages to be sent, until the server has answered.
 
 Owns: the outbox rows; when they go is in `client.mail.outbox`.
-Promises: a message that is kept stays until `stored`, `set_aside` or `returned`; the oldest is given first.
+Promises: a message that is kept stays until `stored`, `set_aside` or `returned`; the oldest is
+given first.
 Exposure: as `client.store.home_store`.
 """
 
@@ -34,9 +35,13 @@ class OutboxRow(NamedTuple):
     carries: int | None = None
     """The number of the shared key in it."""
     under: int | None = None
-    """The number of the shared key that it is encrypted under; also None in a store of before that was noted."""
+    """The number of the shared key that it is encrypted under; also None in a store of
+    before that was noted.
+    """
     tried_at: int | None = None
-    """Unix ms: when it was first sent with no answer to it. None: the server surely does not have it."""
+    """Unix ms: when it was first sent with no answer to it. None: the server surely does
+    not have it.
+    """
     again: bool = False
     """The server has acknowledged it before, and was put back to an earlier state since."""
     damaged: bool = False
@@ -67,10 +72,11 @@ class OutboxTable:
         outgoing: Outgoing | None = None,
         under: int | None = None,
     ) -> int:
-        """Keep a message to be sent: its content, or the name of the spool file with it. Gives its number.
+        """Keep a message to be sent: its content, or the name of the spool file with it. Gives its
+        number.
 
-        `carries` is the number of the key in it, `under` of the one it is encrypted under, `outgoing` what the history
-        keeps of it.
+        `carries` is the number of the key in it, `under` of the one it is encrypted under,
+        `outgoing` what the history keeps of it.
         """
         content, spool = (body, None) if isinstance(body, bytes) else (None, body)
         with self._spools.brought_in([spool]), self._database.transaction():
@@ -94,7 +100,8 @@ class OutboxTable:
             return number
 
     def add_again(self, row: AcknowledgedRow, recipient: ClientId, body: bytes | str, now: int) -> None:
-        """Keep a message to be sent that is possibly lost, under its number and token: the content, or the spool file.
+        """Keep a message to be sent that is possibly lost, under its number and token: the content,
+        or the spool file.
 
         Nothing happens where it is not marked any more.
         """
@@ -175,7 +182,9 @@ class OutboxTable:
         return self._outbox_row(rows[0]) if rows else None
 
     def encrypted_anew(self, row: OutboxRow, body: bytes | str, under: int) -> OutboxRow:
-        """Put another content of the same size, or its spool file, in the place of one that waits; the new row."""
+        """Put another content of the same size, or its spool file, in the place of one
+        that waits; the new row.
+        """
         content, spool = (body, None) if isinstance(body, bytes) else (None, body)
         with self._spools.brought_in([spool]), self._database.transaction():
             self._database.run(
@@ -201,8 +210,8 @@ class OutboxTable:
     def stored(self, number: int, message_id: int | None, now: int, digest: bytes | None = None) -> None:
         """The server has it: it counts as acknowledged, and the key that it carried is used.
 
-        `message_id` None: the one of before still holds. `digest`: of a file, the SHA-256 of its content as it was
-        sent.
+        `message_id` None: the one of before still holds. `digest`: of a file, the SHA-256 of its
+        content as it was sent.
         """
         spool = self._database.value("SELECT spool FROM outbox WHERE number = ?", number)
         with self._database.transaction():

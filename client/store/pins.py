@@ -1,4 +1,5 @@
-"""Under which id and key a name was first met, and what the server names now where that is something else.
+"""Under which id and key a name was first met, and what the server names now where that is
+something else.
 
 Owns: the pin rows; what they mean is in `client.trust.trust`.
 Promises: a pinned key is replaced only by `replace`.
@@ -13,7 +14,9 @@ from common.values import ClientId, PublicKey
 
 
 class PinRow(NamedTuple):
-    """Under which id and key a name was first met, and what the server names now where that is something else."""
+    """Under which id and key a name was first met, and what the server names now where
+    that is something else.
+    """
 
     client_id: ClientId
     name: str
@@ -49,7 +52,9 @@ class PinTable:
         ]
 
     def add(self, client_id: ClientId, name: str, key: PublicKey, now: int) -> bool:
-        """Keep under which id and key a name was first met; False where name or id are pinned already."""
+        """Keep under which id and key a name was first met; False where name or id are
+        pinned already.
+        """
         with self._database.transaction():
             if self._database.rows("SELECT 1 FROM pin WHERE client_id = ? OR name = ?", client_id, name):
                 return False
@@ -79,7 +84,9 @@ class PinTable:
             self._database.run("UPDATE shared_key SET usable = 0 WHERE contact IN (?, ?)", old, client_id)
 
     def move(self, old: ClientId, client_id: ClientId) -> None:
-        """Pin the same key under another id; the contact of the old one keeps it, to be known as the same."""
+        """Pin the same key under another id; the contact of the old one keeps it, to be
+        known as the same.
+        """
         with self._database.transaction():
             self._database.run(
                 "UPDATE contact SET public_key = (SELECT public_key FROM pin WHERE client_id = ?1) "

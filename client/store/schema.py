@@ -142,7 +142,8 @@ _RECENT: Final = """
 CREATE INDEX inbox_of ON inbox (sender, number);
 CREATE INDEX sent_to ON sent (recipient, number);
 """
-# Every statement finds its rows through one of these, so that the cost of a message does not grow with the history.
+# Every statement finds its rows through one of these, so that the cost of a message does not grow
+# with the history.
 _STEADY: Final = """
 DROP INDEX inbox_pull;
 CREATE INDEX inbox_pull ON inbox (pull) WHERE pull IS NOT NULL;

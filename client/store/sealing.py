@@ -1,9 +1,10 @@
 """The passphrase of store.db: which columns are secret, and how each is sealed for its place.
 
 Owns: the list of secrets, the wrapped data key, and the change from sealed to clear and back.
-Promises: with a passphrase no secret is in the clear, and one that was altered or moved is found, and not believed. One
-commit decides a change: with it the identity files as they are to be go into `rewrite`; from there they are written by
-whoever opens the home next, so that no crash leaves the two apart.
+Promises: with a passphrase no secret is in the clear, and one that was altered or moved is found,
+and not believed. One commit decides a change: with it the identity files as they are to be go into
+`rewrite`; from there they are written by whoever opens the home next, so that no crash leaves the
+two apart.
 Exposure: reads what somebody who can write to the home may have altered.
 """
 
@@ -22,8 +23,8 @@ from common.errors import CipherError, PassphraseNeeded, PassphraseWrong, StoreB
 class Secret(NamedTuple):
     """A column that is sealed where the home has a passphrase, and what its rows are known by.
 
-    A sealed text is stored as base64. The columns in `known_by` never change in a row; they are authenticated with the
-    secret, so that it opens in its own row alone.
+    A sealed text is stored as base64. The columns in `known_by` never change in a row; they are
+    authenticated with the secret, so that it opens in its own row alone.
     """
 
     table: str
@@ -51,7 +52,9 @@ SECRETS: Final = (
     SENT_PROBLEM,
 )  # fmt: skip
 ERASE_DUE: Final = "erase_due"
-"""The setting that says: what lay here before the passphrase changed may still be in the file's free space."""
+"""The setting that says: what lay here before the passphrase changed may still be in the
+file's free space.
+"""
 
 
 class Sealing:
@@ -85,11 +88,11 @@ class Sealing:
         self._vault = vault
 
     def seal_under(self, passphrase: str | None, files: Mapping[str, str]) -> None:
-        """Seal all secrets under a passphrase, or none for None, in one transaction. Only where nobody else has
-        the store open, and not locked.
+        """Seal all secrets under a passphrase, or none for None, in one transaction. Only where
+        nobody else has the store open, and not locked.
 
-        `files` are the identity files' new texts; `settle` writes them. Another passphrase for a store that has one
-        wraps the data key anew and touches no row.
+        `files` are the identity files' new texts; `settle` writes them. Another passphrase for a
+        store that has one wraps the data key anew and touches no row.
         """
         vault = None if passphrase is None else self._unlocked() or Vault.new(self._random_bytes)
         wrapped = None if passphrase is None or vault is None else vault.wrap(passphrase)
@@ -133,7 +136,9 @@ class Sealing:
             )
 
     def settle(self, write: Callable[[str, str], None]) -> None:
-        """Have the identity files written that the last change of the passphrase left to be written."""
+        """Have the identity files written that the last change of the passphrase left to
+        be written.
+        """
         if not self._database.rows("SELECT 1 FROM rewrite LIMIT 1"):
             return
         # Within the transaction, so that nobody else does the same.
@@ -143,7 +148,9 @@ class Sealing:
             self._database.run("DELETE FROM rewrite")
 
     def damaged_rows(self) -> list[str]:
-        """Look at every secret; name the rows whose one was altered, moved or broken: `inbox 12`."""
+        """Look at every secret; name the rows whose one was altered, moved or broken:
+        `inbox 12`.
+        """
         vault, found = self._unlocked(), []
         for secret in SECRETS:
             columns = ", ".join(("number", secret.column, *secret.known_by))

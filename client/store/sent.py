@@ -25,8 +25,8 @@ class Outgoing(NamedTuple):
 
 
 class SentRow(NamedTuple):
-    """An outgoing text or file as the history has it. With neither `stored_at` nor `problem` it waits where
-    `waiting`, and else nobody knows whether the server has it.
+    """An outgoing text or file as the history has it. With neither `stored_at` nor `problem` it
+    waits where `waiting`, and else nobody knows whether the server has it.
     """
 
     number: int
@@ -61,7 +61,9 @@ class SentTable:
             return self.insert(recipient, kind, outgoing, now, None)
 
     def insert(self, recipient: ClientId, kind: int, outgoing: Outgoing, now: int, outbox: int | None) -> int:
-        """Note a message, within a transaction, with its outbox number where it has one. Gives its number here."""
+        """Note a message, within a transaction, with its outbox number where it has one.
+        Gives its number here.
+        """
         number = self._database.next_number("sent")
         self._database.run(
             "INSERT INTO sent (number, recipient, kind, text, path, queued_at, outbox, after) "

@@ -63,14 +63,15 @@ class ServerTable:
     def remember(self, server_id: bytes, generation: int, now: int) -> int:
         """Note a proof; say how many messages are possibly lost by that.
 
-        Another generation is a store with a history of its own: it numbers mail in its own way, and need not have what
-        was acknowledged under the one before.
+        Another generation is a store with a history of its own: it numbers mail in its own way, and
+        need not have what was acknowledged under the one before.
         """
         known = self.known()
         if known is not None and known.generation == generation:
             return 0
         with self._database.transaction():
-            # Another process of this home may have noted it meanwhile: what is acknowledged since is not marked.
+            # Another process of this home may have noted it meanwhile: what is acknowledged since
+            # is not marked.
             known = self.known()
             if known is not None and known.generation == generation:
                 return 0

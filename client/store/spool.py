@@ -1,10 +1,11 @@
 """Large contents, in files of their own beside the database.
 
 Owns: the spool folder.
-Promises: what `keep` was called for is on disk; a file that no row refers to is removed, once it is old enough that
-nobody can be about to refer to it. Whatever name a store holds, nothing but a file of this folder that has our own form
-of name is opened or removed.
-Exposure: holds contents as they came or go, encrypted by the sender. A store that somebody else made holds any names.
+Promises: what `keep` was called for is on disk; a file that no row refers to is removed, once it is
+old enough that nobody can be about to refer to it. Whatever name a store holds, nothing but a file
+of this folder that has our own form of name is opened or removed.
+Exposure: holds contents as they came or go, encrypted by the sender. A store that somebody else
+made holds any names.
 """
 
 import contextlib
@@ -25,7 +26,9 @@ _NAME: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def spool_name(name: object) -> str:
-    """Check the name of a spool file as a store holds it. Raises `StoreBroken` for what we never made."""
+    """Check the name of a spool file as a store holds it. Raises `StoreBroken` for what
+    we never made.
+    """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise StoreBroken(
             f"The store names {str(name)[:80]!r} as a large content, which is no name of ours: somebody altered it.",
@@ -94,17 +97,22 @@ class Spools:
 
     @contextlib.contextmanager
     def brought_in(self, names: Iterable[str | None]) -> Iterator[None]:
-        """Around the transaction that brings contents in: they are removed where it surely failed."""
+        """Around the transaction that brings contents in: they are removed where it
+        surely failed.
+        """
         try:
             yield
         except StoreBroken:
-            # After anything else, an interrupt say, it may be committed. `sweep` finds what nobody refers to.
+            # After anything else, an interrupt say, it may be committed. `sweep` finds what nobody
+            # refers to.
             for name in names:
                 self.forget(name)
             raise
 
     def sweep(self, known: Collection[str], now: int) -> None:
-        """Remove what is not known: a crash left it. Young ones stay: another process may be about to send them."""
+        """Remove what is not known: a crash left it. Young ones stay: another process may
+        be about to send them.
+        """
         with told(self._folder):
             if self._folder.is_dir():
                 for path in self._folder.iterdir():

@@ -1,10 +1,11 @@
-"""The terminal, or the pipe that stands in for it: the only place, with the menu, that prints and asks.
+"""The terminal, or the pipe that stands in for it: the only place, with the menu, that prints and
+asks.
 
-Owns: prompts, which lines are one answer, the published form of a message, the progress bar, and making harmless what
-strangers wrote.
-Promises: whatever is printed went through `visible_line` or `visible_text`; on a pipe nothing is asked that needs a
-person, every prompt is a line of its own, and a line is an answer. At a terminal, lines that are pasted together are
-one answer.
+Owns: prompts, which lines are one answer, the published form of a message, the progress bar, and
+making harmless what strangers wrote.
+Promises: whatever is printed went through `visible_line` or `visible_text`; on a pipe nothing is
+asked that needs a person, every prompt is a line of its own, and a line is an answer. At a
+terminal, lines that are pasted together are one answer.
 Exposure: prints names and texts that strangers chose.
 
 What is made visible, and how: `client.terminal.sanitize`.
@@ -40,7 +41,9 @@ from client.terminal.typed import is_queued
 _BAR_WIDTH: Final = 30
 """With the columns beside it, 75 columns: nothing moves while the numbers grow."""
 _TOGETHER: Final = 0.02
-"""Seconds; nobody types a key so soon after Enter, and a terminal passes on a paste without such a gap."""
+"""Seconds; nobody types a key so soon after Enter, and a terminal passes on a paste
+without such a gap.
+"""
 END_OF_MESSAGE: Final = "-----<EOM>-----"
 
 
@@ -71,7 +74,9 @@ class Console:
         self._print(text)
 
     def ask(self, prompt: str) -> str:
-        """Ask a question. Raises `EndOfInput`; at a terminal that is one Ctrl-D, and more may be typed."""
+        """Ask a question. Raises `EndOfInput`; at a terminal that is one Ctrl-D, and more
+        may be typed.
+        """
         if not self.terminal:
             self._print(prompt)
             return self._read_line()
@@ -86,7 +91,8 @@ class Console:
     def choose(self, known: Collection[str]) -> str:
         """Take a choice without asking for it. Raises `EndOfInput`.
 
-        Behind a known one, answers may be typed ahead; lines that come together with anything else belong to it.
+        Behind a known one, answers may be typed ahead; lines that come together with anything else
+        belong to it.
         """
         first = self._read_line()
         if self.terminal and first.strip() not in known:
@@ -133,7 +139,9 @@ class Console:
         return default if not answer else answer in {"y", "yes"}
 
     def may_prove(self, registered_here: bool) -> bool | None:
-        """Ask whether an account may be proven from now on; one that was registered here needs no question."""
+        """Ask whether an account may be proven from now on; one that was registered here
+        needs no question.
+        """
         if registered_here:
             return True
         if not self.terminal:
@@ -175,12 +183,15 @@ class Console:
 
 
 def _edit_lines() -> None:
-    """Have `input` edit lines, and keep the lines of a paste together where the terminal marks them."""
+    """Have `input` edit lines, and keep the lines of a paste together where the terminal
+    marks them.
+    """
     # Not on a pipe: merely importing it may print an escape sequence.
     with contextlib.suppress(ImportError):
         import readline  # noqa: PLC0415
 
-        # Of the two libraries that may stand behind it, one knows marks; a plain terminal would show them.
+        # Of the two libraries that may stand behind it, one knows marks; a plain terminal would
+        # show them.
         if "libedit" not in (readline.__doc__ or "") and os.environ.get("TERM", "dumb") != "dumb":
             readline.parse_and_bind("set enable-bracketed-paste on")
 

@@ -1,7 +1,7 @@
 """A moment as a person reads it, whatever number it came as.
 
-Owns: how a time is shown. Promises: one that no calendar has is shown as unknown, and breaks nothing: a server, or
-whoever altered a store, may name any number.
+Owns: how a time is shown. Promises: one that no calendar has is shown as unknown, and breaks
+nothing: a server, or whoever altered a store, may name any number.
 Exposure: shows numbers that strangers chose.
 """
 

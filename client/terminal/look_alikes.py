@@ -1,12 +1,14 @@
-"""Letters that look like others, and characters that show nothing: what a line reads like to a person.
+"""Letters that look like others, and characters that show nothing: what a line reads like to a
+person.
 
 Owns: which characters are invisible, and which look like the letters of a message's frame.
-Promises: `reads_like` gives the same for two beginnings that a person can't tell apart on a screen, as far as Unicode's
-own data goes; its cost does not depend on how long a line is.
+Promises: `reads_like` gives the same for two beginnings that a person can't tell apart on a screen,
+as far as Unicode's own data goes; its cost does not depend on how long a line is.
 Exposure: fed with texts that strangers chose.
 
-Sources: Default_Ignorable_Code_Point of DerivedCoreProperties.txt; confusables.txt (Unicode Technical Standard 39),
-those of the frame's letters which the rules of `_looks` do not find by themselves.
+Sources: Default_Ignorable_Code_Point of DerivedCoreProperties.txt; confusables.txt (Unicode
+Technical Standard 39), those of the frame's letters which the rules of `_looks` do not find by
+themselves.
 """
 
 import functools
@@ -58,7 +60,9 @@ _ALIKE: Final = {
 }
 _PROTOTYPES: Final = {letter: prototype for prototype, letters in _ALIKE.items() for letter in letters}
 _NAMED: Final = re.compile(r"(?:.* )?LETTER (?:SMALL CAPITAL )?([A-Z])(?: WITH .*)?")
-"""A letter of whatever script, size or ornament that has a Latin letter's name, as Cyrillic o has."""
+"""A letter of whatever script, size or ornament that has a Latin letter's name, as
+Cyrillic o has.
+"""
 _BLANK: Final = "\u2800"
 """Braille without a dot: a letter, and nothing is to be seen."""
 
@@ -66,8 +70,8 @@ _BLANK: Final = "\u2800"
 def reads_like(line: str, most: int) -> str:
     """Give the first `most` characters of a line as a person reads them.
 
-    Small Latin letters where they look like such, nothing invisible, no accents, no spaces; of several dashes one, and
-    no `>` before anything else.
+    Small Latin letters where they look like such, nothing invisible, no accents, no spaces; of
+    several dashes one, and no `>` before anything else.
     """
     read = ""
     for letter in line:

@@ -1,9 +1,10 @@
 """The numbered menu, as published.
 
 Owns: which number does what, what is asked for it, and how a failure is told.
-Promises: after any failure, the menu again; the end of the input ends the program as 0 does. At a terminal, Ctrl-D at a
-question is the menu again, and an unknown name is said before anything else is asked for. On a pipe each choice takes
-the same lines whatever happens, so that a script stays in step.
+Promises: after any failure, the menu again; the end of the input ends the program as 0 does. At a
+terminal, Ctrl-D at a question is the menu again, and an unknown name is said before anything else
+is asked for. On a pipe each choice takes the same lines whatever happens, so that a script stays in
+step.
 Exposure: fed by a person or by a script.
 
 Source: docs/client-protocol.md, "The console".
@@ -49,8 +50,9 @@ _EXIT: Final = "0"
 class Menu:
     """Offers the choices until the user has enough.
 
-    `messenger` is None where nobody lives yet: then `open_home` is called for the first registration. `unnamed_home`
-    is the home where nobody named it: who registers is shown where it is.
+    `messenger` is None where nobody lives yet: then `open_home` is called for the first
+    registration. `unnamed_home` is the home where nobody named it: who registers is shown where it
+    is.
     """
 
     def __init__(
@@ -124,7 +126,8 @@ class Menu:
             raise no_identity()
         return self._opened
 
-    # --- the choices ------------------------------------------------------------------------------------------
+    # --- the choices
+    # ------------------------------------------------------------------------------------------
 
     def _register(self) -> None:
         if self._opened is not None and not self._opened.is_registered():
@@ -192,7 +195,8 @@ class Menu:
         with self._console.transfer("Encrypting") as preparing, self._console.transfer("Sending") as progress:
             self._with_shared_key(name, lambda: self._messenger.send_file(name, path, progress, preparing))
 
-    # --- helpers ----------------------------------------------------------------------------------------------
+    # --- helpers
+    # ----------------------------------------------------------------------------------------------
 
     def _ask_name(self) -> str:
         return self._console.ask(_ASK_NAME).strip()
@@ -219,7 +223,8 @@ class Menu:
         try:
             sent = self._messenger.send_key(name)
         except NoPublicKey:
-            # A script fetches it by itself, with 130, as the published flow has it; a person is spared that.
+            # A script fetches it by itself, with 130, as the published flow has it; a person is
+            # spared that.
             if not self._console.terminal:
                 raise
             self._messenger.fetch_public_key(name)

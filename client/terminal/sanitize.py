@@ -4,11 +4,13 @@ Owns: which characters are shown as escapes.
 Promises: no control or invisible format character passes.
 Exposure: fed with names and texts that strangers chose.
 
-What is made visible: control characters (C0, C1, DEL, so every escape sequence), and characters that show nothing,
-bidirectional controls among them, as \x1b, \u202e; a path's byte E9 that is no UTF-8, as \udce9. What is needed to
-write a language or an emoji (joiners, variation selectors) stays. A text keeps its line feeds (CRLF becomes one) and
-tabs. A text can't pretend to end its message and begin another one: a line in it that reads like the frame's `From:`,
-`Content:` or `-----<EOM>-----`, in whatever letters (`client.terminal.look_alikes`), gets a `>` in front, as mail programs do.
+What is made visible: control characters (C0, C1, DEL, so every escape sequence), and characters
+that show nothing, bidirectional controls among them, as \x1b, \u202e; a path's byte E9 that is no
+UTF-8, as \udce9. What is needed to write a language or an emoji (joiners, variation selectors)
+stays. A text keeps its line feeds (CRLF becomes one) and tabs. A text can't pretend to end its
+message and begin another one: a line in it that reads like the frame's `From:`, `Content:` or
+`-----<EOM>-----`, in whatever letters (`client.terminal.look_alikes`), gets a `>` in front, as mail
+programs do.
 
 Source: docs/client-protocol.md, "The console".
 """
@@ -22,7 +24,9 @@ from client.terminal.look_alikes import IGNORABLE, reads_like
 
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _WRITTEN: Final = re.compile("[\u200c\u200d\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-"""They show nothing by themselves, and are needed to write Persian or Mongolian, or one emoji out of several."""
+"""They show nothing by themselves, and are needed to write Persian or Mongolian, or one
+emoji out of several.
+"""
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9.+@'_-]+")
 _FRAME_LINE: Final = re.compile(r"from:|content:|-<eom>")
 _LONGEST_FRAME_LINE: Final = len("content:")
@@ -36,10 +40,12 @@ def visible_line(text: str) -> str:
 
 
 def visible_name(name: str) -> str:
-    """Give a name that others chose, as it is shown where marks and text of ours follow on the same line.
+    """Give a name that others chose, as it is shown where marks and text of ours follow on the same
+    line.
 
-    A name may hold spaces, brackets and colons: one that holds more than letters, digits and `.+@'_-` stands in quotes,
-    so that nobody's name reads like another one's with a mark behind it, or like a message.
+    A name may hold spaces, brackets and colons: one that holds more than letters, digits and
+    `.+@'_-` stands in quotes, so that nobody's name reads like another one's with a mark behind it,
+    or like a message.
     """
     if _PLAIN_NAME.fullmatch(name):
         return name
@@ -53,7 +59,9 @@ def marked(name: str, mark: str | None) -> str:
 
 
 def command(verb: str, name: str, option: str = "") -> str:
-    """Give a command about a name as a person may type it, or paste it, whatever the name makes of a shell."""
+    """Give a command about a name as a person may type it, or paste it, whatever the name
+    makes of a shell.
+    """
     words = ["messageu", verb, *([option] if option else [])]
     argument = shlex.quote(visible_line(name))
     # Behind `--` nothing is an option.

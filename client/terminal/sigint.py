@@ -1,10 +1,11 @@
 """Signals that end the program: Ctrl-C is never swallowed, and who is ended cleans up first.
 
 Owns: what SIGINT, SIGTERM and SIGHUP do in the client's programs.
-Promises: SIGINT ends in a `KeyboardInterrupt` that somebody hears of, the others in an `Ended`: what is half written is
-removed, and then the program dies of that very signal, as whoever sent it expects. Python ignores an exception that is
-raised while it works for itself, and goes on: in a finalizer, or in a callback of a weak reference, such as each import
-has. There a signal comes again a moment later, until it is heard.
+Promises: SIGINT ends in a `KeyboardInterrupt` that somebody hears of, the others in an `Ended`:
+what is half written is removed, and then the program dies of that very signal, as whoever sent it
+expects. Python ignores an exception that is raised while it works for itself, and goes on: in a
+finalizer, or in a callback of a weak reference, such as each import has. There a signal comes again
+a moment later, until it is heard.
 Exposure: none.
 """
 
@@ -23,7 +24,9 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Ended(SystemExit):
-    """Somebody ends the program with a signal. A `SystemExit`, so that no event loop keeps it to itself."""
+    """Somebody ends the program with a signal. A `SystemExit`, so that no event loop
+    keeps it to itself.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -31,14 +34,18 @@ class Ended(SystemExit):
 
 
 def install() -> None:
-    """Take Ctrl-C over from Python's own handler; one that somebody chose, or that ignores the signal, stays."""
+    """Take Ctrl-C over from Python's own handler; one that somebody chose, or that
+    ignores the signal, stays.
+    """
     if _at_home() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
         _hear_what_is_ignored()
 
 
 def install_end() -> None:
-    """Have SIGTERM and SIGHUP raise `Ended`; a handler that somebody chose, or that ignores the signal, stays."""
+    """Have SIGTERM and SIGHUP raise `Ended`; a handler that somebody chose, or that
+    ignores the signal, stays.
+    """
     if _at_home():
         _hear_what_is_ignored()
     for number in _ENDING if _at_home() else ():
@@ -48,7 +55,9 @@ def install_end() -> None:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Put off Ctrl-C and the other signals that we take until the end of the block, where the first one comes."""
+    """Put off Ctrl-C and the other signals that we take until the end of the block, where
+    the first one comes.
+    """
     ours = [number for number in (signal.SIGINT, *_ENDING) if signal.getsignal(number) in {_interrupt, _end}]
     came: list[int] = []
     for number in ours:
@@ -63,7 +72,9 @@ def held() -> Iterator[None]:
 
 
 def over() -> None:
-    """The exit code is settled: a further Ctrl-C, of an impatient person, changes nothing any more."""
+    """The exit code is settled: a further Ctrl-C, of an impatient person, changes nothing
+    any more.
+    """
     if signal.getsignal(signal.SIGINT) is _interrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -90,7 +101,9 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _hear_what_is_ignored() -> None:
-    """Have Python's hook for ignored exceptions, `sys.unraisablehook`, send a signal again that ended there."""
+    """Have Python's hook for ignored exceptions, `sys.unraisablehook`, send a signal
+    again that ended there.
+    """
     before = sys.unraisablehook
     if getattr(before, "__module__", None) == __name__:
         return

@@ -1,8 +1,8 @@
 """Breaking lines at spaces, where a terminal would break them anywhere.
 
 Owns: how wide a text is on a terminal, and where a line that is too long for it goes on.
-Promises: nothing but spaces at a break is lost; a word that is wider than the terminal is left to the terminal, so that
-paths and addresses can be copied whole.
+Promises: nothing but spaces at a break is lost; a word that is wider than the terminal is left to
+the terminal, so that paths and addresses can be copied whole.
 
 Source: docs/screens.md.
 """
@@ -31,12 +31,16 @@ def columns_of(stream: TextIO) -> int | None:
 
 
 def width(text: str) -> int:
-    """Give the columns that a text of one line takes: two for a wide letter, none for one that joins another."""
+    """Give the columns that a text of one line takes: two for a wide letter, none for one
+    that joins another.
+    """
     return sum(map(_width, text))
 
 
 def wrapped(text: str, columns: int | None, indent: str = INDENT) -> str:
-    """Break each line that is wider than `columns`; the rest of it goes on behind `indent`. None: no terminal."""
+    """Break each line that is wider than `columns`; the rest of it goes on behind
+    `indent`. None: no terminal.
+    """
     if columns is None:
         return text
     return "\n".join([_line(line, columns, indent) for line in text.split("\n")])

@@ -17,7 +17,9 @@ _CHARACTERS: Final = 6
 
 
 def is_queued(source: TextIO, patience: float) -> bool:
-    """Whether there is input at a terminal, or comes within `patience` seconds; False where it is no terminal."""
+    """Whether there is input at a terminal, or comes within `patience` seconds; False
+    where it is no terminal.
+    """
     try:
         descriptor = source.fileno()
         before = termios.tcgetattr(descriptor)

@@ -1,7 +1,9 @@
 """Names, ids, public keys, shared keys: whom this home knows.
 
-Owns: which id a name means, which names are near to a mistyped one, which key encrypts and which may decrypt.
-Promises: a name means whom the server's last list gave it to; a key once shared is kept for decrypting.
+Owns: which id a name means, which names are near to a mistyped one, which key encrypts and which
+may decrypt.
+Promises: a name means whom the server's last list gave it to; a key once shared is kept for
+decrypting.
 Exposure: names come from the server and are not checked; in a sentence they are made visible.
 
 Source: docs/client-protocol.md, "Cryptography".
@@ -42,7 +44,9 @@ class Contacts:
         self._store.contacts.replace_list(users)
 
     def listed(self, name: str) -> Contact | None:
-        """Say who has this name by the server's last list; None where nobody has, or more than one."""
+        """Say who has this name by the server's last list; None where nobody has, or more
+        than one.
+        """
         found = self._store.contacts.listed_as(name)
         return Contact(found[0], name) if len(found) == 1 else None
 
@@ -52,7 +56,8 @@ class Contacts:
             return NameUnknown(
                 "The server lists this name more than once.", "It can't be used until the server is repaired."
             )
-        # Of a very long list, what stands near to it in the alphabet, in this or the usual spellings.
+        # Of a very long list, what stands near to it in the alphabet, in this or the usual
+        # spellings.
         spellings = dict.fromkeys((name, name.lower(), name.upper(), name.capitalize()))
         names = sorted({near for one in spellings for near in self._store.contacts.names_near(one, _LOOKED_AT)})
         other_case = [known for known in names if known.casefold() == name.casefold()]
@@ -81,13 +86,17 @@ class Contacts:
         return None if row is None else row.name
 
     def present_id(self, client_id: ClientId) -> ClientId:
-        """Give the id that somebody has now, who had this one before, under the same name and key; else the same."""
+        """Give the id that somebody has now, who had this one before, under the same name
+        and key; else the same.
+        """
         row = self._store.contacts.of_id(client_id)
         pin = None if row is None or row.public_key is None else self._store.pins.of_name(row.name)
         return pin.client_id if pin is not None and row is not None and pin.public_key == row.public_key else client_id
 
     def shown(self, contact: Contact) -> str:
-        """Give a name as it stands in a sentence: made visible, with the mark of who was compared."""
+        """Give a name as it stands in a sentence: made visible, with the mark of who was
+        compared.
+        """
         pin = self._store.pins.of_id(contact.client_id)
         compared = pin is not None and pin.verified_at is not None
         changed = pin is not None and pin.offered_key is not None
@@ -120,7 +129,9 @@ class Contacts:
         )
 
     def is_asked_for_key(self, contact: Contact) -> bool:
-        """Whether the contact has asked for a key since the one that is in use: it may have lost that one."""
+        """Whether the contact has asked for a key since the one that is in use: it may
+        have lost that one.
+        """
         row = self._sending_row(contact)
         return row is not None and self._store.keys.asked_since(contact.client_id, row.number)
 
@@ -138,10 +149,11 @@ class Contacts:
         return None
 
     def may_leave(self, client_id: ClientId, key: int | None) -> bool:
-        """Whether what is encrypted under, or carries, a key with this number may be sent to somebody now.
+        """Whether what is encrypted under, or carries, a key with this number may be sent to
+        somebody now.
 
-        To a verified contact only what was made here and sealed to the pinned public key. None: of a store of before,
-        nobody knows which key.
+        To a verified contact only what was made here and sealed to the pinned public key. None: of
+        a store of before, nobody knows which key.
         """
         pin = self._store.pins.of_id(client_id)
         if pin is None or pin.verified_at is None:
@@ -164,10 +176,11 @@ class Contacts:
         return [row.key for row in self._store.keys.of(client_id)]
 
     def file_keys(self, client_id: ClientId) -> list[SymmetricKey]:
-        """Give the keys that a file of this sender may be under: the newest of each direction, the likelier one first.
+        """Give the keys that a file of this sender may be under: the newest of each direction, the
+        likelier one first.
 
-        Each side of two that verified each other sends under a key of its own; of others, keys of both sides may have
-        crossed on the way, and then each side holds the other's for the newest.
+        Each side of two that verified each other sends under a key of its own; of others, keys of
+        both sides may have crossed on the way, and then each side holds the other's for the newest.
         """
         rows = self._store.keys.of(client_id)
         pin = self._store.pins.of_id(client_id)

@@ -1,7 +1,8 @@
 """Who is who: users, ids and public keys, as the server names them and as they are pinned.
 
 Owns: asking the server about users, and taking its answers to the pins.
-Promises: while the server names another key or account for somebody who is known, no `Contact` of that name is given.
+Promises: while the server names another key or account for somebody who is known, no `Contact` of
+that name is given.
 Exposure: all of it is what a server says that may lie; `client.trust.trust` judges it.
 
 Source: docs/client-protocol.md; docs/security.md.
@@ -77,7 +78,8 @@ class Directory:
     def contact(self, name: str) -> Contact:
         """Find a user by name, asking the server where the name is new.
 
-        Raises `NameUnknown`, and `KeyChanged` where the server names another key or account than is known.
+        Raises `NameUnknown`, and `KeyChanged` where the server names another key or account than is
+        known.
         """
         found = self._find(name)
         if self._trust.moved(found.client_id, found.name):
@@ -123,7 +125,8 @@ class Directory:
     def meet(self, name: str) -> Contact:
         """Find a user and have a public key of his, asking the server for what is not known yet.
 
-        From then on `keep_text` and `keep_file` ask nobody. Raises what `contact` and `fetch_public_key` raise.
+        From then on `keep_text` and `keep_file` ask nobody. Raises what `contact` and
+        `fetch_public_key` raise.
         """
         contact = self.contact(name)
         if self._store.pins.of_id(contact.client_id) is None:
@@ -146,9 +149,11 @@ class Directory:
         )  # fmt: skip
 
     def accept_new_key(self, name: str, number: str | None = None) -> Verification:
-        """Pin what the server names now. Nothing that was agreed on before is used for sending any more.
+        """Pin what the server names now. Nothing that was agreed on before is used for sending any
+        more.
 
-        With `number`, the one that was shown, `SafetyNumberDiffers` where the server has named a third key since.
+        With `number`, the one that was shown, `SafetyNumberDiffers` where the server has named a
+        third key since.
         """
         contact = self._find(name)
         pin = self._store.pins.of_name(name) or self._store.pins.of_id(contact.client_id)
@@ -161,7 +166,8 @@ class Directory:
     def mark_verified(self, name: str, number: str | None = None) -> Verification:
         """Note that both sides saw the same safety number. Raises `KeyChanged`.
 
-        With `number`, the one that was compared, `SafetyNumberDiffers` where another process has changed it since.
+        With `number`, the one that was compared, `SafetyNumberDiffers` where another process has
+        changed it since.
         """
         pin = self._trust.pin(self.contact(name).name)
         assert pin is not None
@@ -171,7 +177,9 @@ class Directory:
         return self._verification(name)
 
     def is_verified_name(self, name: str) -> bool:
-        """Whether the key that is pinned for a name was compared, and the server names no other one."""
+        """Whether the key that is pinned for a name was compared, and the server names no
+        other one.
+        """
         pin = self._trust.pin(name)
         return pin is not None and self._trust.is_verified(pin.client_id)
 

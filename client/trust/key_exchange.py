@@ -1,15 +1,17 @@
 """Symmetric keys on their way: asking for one, making one, having one to send under.
 
 Owns: when a key is made.
-Promises: nothing is encrypted under a key before its message is on the way; a key that surely never left is forgotten.
-Exposure: seals to the public keys that are pinned, which were trusted at first sight where they were not compared.
+Promises: nothing is encrypted under a key before its message is on the way; a key that surely never
+left is forgotten.
+Exposure: seals to the public keys that are pinned, which were trusted at first sight where they
+were not compared.
 
 Source: docs/client-protocol.md, "Cryptography".
 """
 
 from client.connection.handshake import Greeting
 from client.mail.outbox import Outbox
-from client.mail.send_path import Dispatch
+from client.mail.send_path import SendPath
 from client.messages import Sent
 from client.store.home_store import Store
 from client.store.keys import KeyRow
@@ -19,7 +21,7 @@ from common.errors import ClientError, ServerAnsweredError, ServerSilent, Server
 from common.values import MessageKind
 
 
-class Agreement:
+class KeyExchange:
     """The keys that are shared with others."""
 
     def __init__(
@@ -27,7 +29,7 @@ class Agreement:
         store: Store,
         contacts: Contacts,
         directory: Directory,
-        dispatch: Dispatch,
+        dispatch: SendPath,
         outbox: Outbox,
         greeting: Greeting,
     ) -> None:
@@ -46,12 +48,15 @@ class Agreement:
         return sent
 
     def agree_on_key(self, name: str) -> bool:
-        """Have a symmetric key to send under; whether one had to be made and sent, after fetching the public key.
+        """Have a symmetric key to send under; whether one had to be made and sent, after fetching
+        the public key.
 
-        One is made, too, where the user has asked for one since: he may have lost the one that is in use.
+        One is made, too, where the user has asked for one since: he may have lost the one that is
+        in use.
 
-        Where that can't be done now, and the account has proven itself, it waits in the outbox (`waiting_count`), to
-        somebody who was met before: what is sent under it waits behind it, or says why not.
+        Where that can't be done now, and the account has proven itself, it waits in the outbox
+        (`waiting_count`), to somebody who was met before: what is sent under it waits behind it, or
+        says why not.
 
         A failure is one of no message that is kept: that was the key, if anything.
         """
@@ -78,7 +83,9 @@ class Agreement:
         return True
 
     def send_key(self, name: str) -> Sent:
-        """Make a symmetric key and send it to a user whose public key is here (152). Raises `NoPublicKey`."""
+        """Make a symmetric key and send it to a user whose public key is here (152).
+        Raises `NoPublicKey`.
+        """
         contact = self._directory.contact(name)
         self._contacts.public_key(contact)
         offline = self._dispatch.catch_up()
@@ -87,12 +94,16 @@ class Agreement:
         return self._dispatch.send(contact, MessageKind.KEY, sealed, offline, number)
 
     def keep_key(self, name: str) -> None:
-        """Make a symmetric key and put it into the outbox. Raises `NoPublicKey`, `KeyChanged`, `OutboxFull`."""
+        """Make a symmetric key and put it into the outbox. Raises `NoPublicKey`,
+        `KeyChanged`, `OutboxFull`.
+        """
         assert self._greeting.has_proven
         self._outbox.put_new_key(self._directory.contact(name))
 
     def key_at_hand(self, contact: Contact) -> KeyRow:
-        """Give a key to send under, behind a new one in the outbox where there was none, or one was asked for."""
+        """Give a key to send under, behind a new one in the outbox where there was none,
+        or one was asked for.
+        """
         if not self._contacts.has_sending_key(contact) or self._contacts.is_asked_for_key(contact):
             self._outbox.put_new_key(contact)
         return self._contacts.sending_key(contact)

@@ -1,9 +1,9 @@
 """What waits in the outbox for somebody who was verified meanwhile.
 
 Owns: the change of the key under which a waiting text or file is encrypted.
-Promises: to a verified contact nothing leaves but under a key that was made here and sealed to the pinned public key,
-and that key goes ahead of it; what can't be encrypted anew is not sent. A message keeps its token, so that the server
-stores it once.
+Promises: to a verified contact nothing leaves but under a key that was made here and sealed to the
+pinned public key, and that key goes ahead of it; what can't be encrypted anew is not sent. A
+message keeps its token, so that the server stores it once.
 Exposure: decrypts with keys that came from outside what they were used for here.
 
 Source: docs/security.md, "Safety numbers, and what verified covers".
@@ -32,7 +32,8 @@ class Rekeying:
         self._put_new_key = put_new_key
 
     def fit(self, row: OutboxRow) -> Iterator[OutboxRow]:
-        """Give what may be sent for a message that waits: where need be a key, then the message under it.
+        """Give what may be sent for a message that waits: where need be a key, then the message
+        under it.
 
         Raises `CipherError` where it can't be sent at all.
         """

@@ -1,10 +1,12 @@
 """Whose key is whose: trust on first use, changes, safety numbers.
 
-Owns: the pins. A pin is the id and the public key under which a name was first met, and whether it was compared.
-Promises: a pinned key is replaced by the user's word alone; while the server names another key for a pinned name,
-or gives the name or the id to somebody else, nothing is sent to that name. Another id with the same name and key is the
-same person, and that is said.
-Exposure: this is where a lying server is caught; what was never compared is trusted since it was first met.
+Owns: the pins. A pin is the id and the public key under which a name was first met, and whether it
+was compared.
+Promises: a pinned key is replaced by the user's word alone; while the server names another key for
+a pinned name, or gives the name or the id to somebody else, nothing is sent to that name. Another
+id with the same name and key is the same person, and that is said.
+Exposure: this is where a lying server is caught; what was never compared is trusted since it was
+first met.
 
     state      means                                           leaves when
     ────────   ─────────────────────────────────────────────   ────────────────────────────────────────────
@@ -34,7 +36,9 @@ _GROUPS: Final = 6
 
 
 class KeyChanged(ClientError):
-    """The server names another key, or another account, for somebody who is known here. Nothing was sent."""
+    """The server names another key, or another account, for somebody who is known here.
+    Nothing was sent.
+    """
 
     def __init__(self, name: str, old_number: str, new_number: str, met: int, since: int, *, verified: bool) -> None:
         super().__init__(
@@ -82,7 +86,9 @@ class Trust:
         return self._store.pins.of_name(name)
 
     def meet(self, client_id: ClientId, name: str, key: PublicKey) -> bool:
-        """Take the id and key that the server names for a name; whether they are other ones than are pinned."""
+        """Take the id and key that the server names for a name; whether they are other
+        ones than are pinned.
+        """
         if self._store.pins.add(client_id, name, key, self._now()):
             return False
         pin = self._store.pins.of_name(name) or self._store.pins.of_id(client_id)
@@ -107,7 +113,9 @@ class Trust:
         return (by_name is not None and by_name.client_id != client_id) or (by_id is not None and by_id.name != name)
 
     def check(self, client_id: ClientId, name: str) -> None:
-        """Raise `KeyChanged` where the server named another key or account for somebody who is known here."""
+        """Raise `KeyChanged` where the server named another key or account for somebody
+        who is known here.
+        """
         pin = self._store.pins.of_name(name) or self._store.pins.of_id(client_id)
         if pin is not None and (pin.offered_key is not None or self.moved(client_id, name)):
             raise self.changed(pin, name)
@@ -132,7 +140,9 @@ class Trust:
         return safety_number(self._me(), (pin.offered_id, pin.offered_key))
 
     def accept(self, pin: PinRow, name: str) -> None:
-        """Take the new key: it is pinned, not verified, and no symmetric key of before encrypts any more."""
+        """Take the new key: it is pinned, not verified, and no symmetric key of before
+        encrypts any more.
+        """
         if pin.offered_id is not None and pin.offered_key is not None:
             self._store.pins.replace(pin.client_id, pin.offered_id, name, pin.offered_key, self._now())
 
@@ -157,7 +167,9 @@ def grouped(number: str) -> str:
 
 
 def block(label: str, groups: str) -> str:
-    """Give a long number as a block of lines that no terminal breaks, four groups on each, under its label."""
+    """Give a long number as a block of lines that no terminal breaks, four groups on
+    each, under its label.
+    """
     each = groups.split(" ")
     lines = [" ".join(each[at : at + 4]) for at in range(0, len(each), 4)]
     return "\n    ".join([f"{label}:", *lines])
@@ -178,7 +190,9 @@ def day(milliseconds: int) -> str:
 
 
 class Verification(NamedTuple):
-    """What `verify` knows of somebody. `new_number`: by the key that the server names now, where that is another."""
+    """What `verify` knows of somebody. `new_number`: by the key that the server names
+    now, where that is another.
+    """
 
     name: str
     client_id: ClientId

@@ -1,9 +1,10 @@
 """A server's bytes -> responses: the client's end of one connection.
 
 Owns: where a response begins and ends, and the entries of the list-like ones (2101, 2104, 2143).
-Promises: takes any split of the bytes, and two liberties of other servers: a 2102 without the id, a 9000 with a text.
-Lists come entry by entry and contents in parts, so nothing large is held; what can't be parsed is `ResponseMalformed`,
-after which the connection is of no more use but for `take_unparsed`.
+Promises: takes any split of the bytes, and two liberties of other servers: a 2102 without the id, a
+9000 with a text. Lists come entry by entry and contents in parts, so nothing large is held; what
+can't be parsed is `ResponseMalformed`, after which the connection is of no more use but for
+`take_unparsed`.
 Exposure: fed by a server that need not be honest.
 
 The caller feeds bytes with `receive_data` and pulls events with `next_event` until it gives None.
@@ -107,7 +108,9 @@ class ClientConnection:
         return not self._buffer and not self._list_code
 
     def next_event(self) -> Event | None:
-        """The next response or list entry; None where more bytes are needed. Raises `ResponseMalformed`."""
+        """The next response or list entry; None where more bytes are needed. Raises
+        `ResponseMalformed`.
+        """
         if self._in_message:
             return self._content()
         if self._list_code:
@@ -134,13 +137,16 @@ class ClientConnection:
         return self._list_left
 
     def take_unparsed(self) -> bytes:
-        """After a `ResponseMalformed` within a list: those bytes of it that are there, as they came."""
+        """After a `ResponseMalformed` within a list: those bytes of it that are there, as
+        they came.
+        """
         data = self._drop(min(self._list_left, len(self._buffer)))
         self._list_left -= len(data)
         return data
 
     def _drop(self, size: int) -> bytes:
-        # Of a large content each byte is copied once here; a slice of the buffer would be another copy.
+        # Of a large content each byte is copied once here; a slice of the buffer would be another
+        # copy.
         with memoryview(self._buffer) as held:
             data = bytes(held[:size])
         del self._buffer[:size]

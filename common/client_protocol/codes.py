@@ -1,8 +1,9 @@
 """The numbers of the client protocol.
 
-Owns: versions, request and response codes, features. Nothing else in the project writes these numbers.
-Promises: part 1's numbers are the published ones; the rest uses codes no known MessageU program uses. 605 is never
-used: one public server deletes the account on it.
+Owns: versions, request and response codes, features. Nothing else in the project writes these
+numbers.
+Promises: part 1's numbers are the published ones; the rest uses codes no known MessageU program
+uses. 605 is never used: one public server deletes the account on it.
 Exposure: constants only.
 
 Source: docs/client-protocol.md.
@@ -16,10 +17,14 @@ SERVER_VERSION: Final = 2
 CLIENT_VERSION: Final = 2
 """The version byte of our client's requests."""
 VERSIONS: Final = (2, 1)
-"""The version bytes that servers of the published protocol want: most take either, some one alone."""
+"""The version bytes that servers of the published protocol want: most take either, some
+one alone.
+"""
 EXTENSION_VERSION: Final = 1
 PADDED_BLOCK: Final = 1024
-"""Some clients pad every request with zeros to a multiple of this many bytes and read replies in such blocks."""
+"""Some clients pad every request with zeros to a multiple of this many bytes and read
+replies in such blocks.
+"""
 
 
 class RequestCode(IntEnum):

@@ -1,9 +1,12 @@
-"""Other numberings and the other byte order of the published protocol, turned into ours at the codec's edge.
+"""Other numberings and the other byte order of the published protocol, turned into ours at the
+codec's edge.
 
-Owns: which codes are aliases of 600 to 604, which first codes show a big-endian client, and how responses are turned
-for such a client.
-Promises: pure. Nothing here is called for a client that uses our own numbers. What is turned keeps its size.
-Exposure: `meaning_of` and `is_big_endian` are fed with strangers' numbers; `BigEndianReplies` with our own responses.
+Owns: which codes are aliases of 600 to 604, which first codes show a big-endian client, and how
+responses are turned for such a client.
+Promises: pure. Nothing here is called for a client that uses our own numbers. What is turned keeps
+its size.
+Exposure: `meaning_of` and `is_big_endian` are fed with strangers' numbers; `BigEndianReplies` with
+our own responses.
 
 Source: docs/client-protocol.md, "Other numberings and byte order".
 """
@@ -45,7 +48,8 @@ def is_big_endian(code: int) -> bool:
 def big_endian_meaning_of(code: int) -> int:
     """The code of ours that a big-endian client means by `code`, read as little-endian.
 
-    No such client speaks the extension, and little-endian codes mean nothing here: both become a code that is unknown.
+    No such client speaks the extension, and little-endian codes mean nothing here: both become a
+    code that is unknown.
     """
     return _BIG_ENDIAN.get(code, _UNKNOWN)
 
@@ -65,7 +69,9 @@ class BigEndianReplies:
         self._padding = False
 
     def turn(self, data: bytes) -> bytes:
-        """The same bytes with their numbers big-endian; of a head that is cut off, what is missing comes later."""
+        """The same bytes with their numbers big-endian; of a head that is cut off, what
+        is missing comes later.
+        """
         data, self._held = self._held + data, b""
         parts: list[bytes] = []
         at = 0

@@ -70,5 +70,7 @@ def unpack_name(field: bytes) -> Username:
 
 
 def message_id(sequence: int) -> int:
-    """The u32 that part 1 shows for a sequence: 1, 2, 3 …, around again after 4,294,967,295, never 0."""
+    """The u32 that part 1 shows for a sequence: 1, 2, 3 …, around again after
+    4,294,967,295, never 0.
+    """
     return (sequence - 1) % 0xFFFFFFFF + 1

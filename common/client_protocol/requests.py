@@ -1,7 +1,9 @@
 """Requests as values, and their bytes.
 
-Owns: one value per request code; encoding (for clients); decoding of payloads of fixed size (for the server).
-Promises: a decoded request is valid in all that can be known without the store; the length was checked before.
+Owns: one value per request code; encoding (for clients); decoding of payloads of fixed size (for
+the server).
+Promises: a decoded request is valid in all that can be known without the store; the length was
+checked before.
 Exposure: `decode_fixed` is fed with strangers' bytes; a rejection is `ValueRejected`, nothing else.
 
 Source: docs/client-protocol.md, "Requests".
@@ -25,7 +27,9 @@ from common.values import ClientId, PublicKey, Token, Username
 
 
 class RegisterRequest(NamedTuple):
-    """600. On a connection that was greeted the header's client id is the one that is wanted; else it is ignored."""
+    """600. On a connection that was greeted the header's client id is the one that is
+    wanted; else it is ignored.
+    """
 
     requester: ClientId
     name: Username
@@ -113,7 +117,9 @@ FIXED_SIZES: Final[dict[int, int]] = {
 
 
 def decode_fixed(requester: bytes, code: int, payload: bytes) -> FixedRequest:
-    """A request whose payload has exactly `FIXED_SIZES[code]` bytes. Raises `ValueRejected` (600's name)."""
+    """A request whose payload has exactly `FIXED_SIZES[code]` bytes. Raises
+    `ValueRejected` (600's name).
+    """
     sender = ClientId(requester)
     if code == RequestCode.PULL:
         return PullRequest(sender)
@@ -132,7 +138,9 @@ def decode_fixed(requester: bytes, code: int, payload: bytes) -> FixedRequest:
 
 
 def encode(request: Request, version: int = CLIENT_VERSION) -> bytes:
-    """A request's bytes, header and payload; for a `LargeSendRequest` all that goes before the content."""
+    """A request's bytes, header and payload; for a `LargeSendRequest` all that goes
+    before the content.
+    """
     match request:
         case RegisterRequest(requester, name, key):
             return _frame(requester, version, RequestCode.REGISTER, REGISTER.pack(pack_name(name), key))

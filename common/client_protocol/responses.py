@@ -1,6 +1,7 @@
 """Responses: their bytes for the server, their values for clients.
 
-Owns: encoding of every response, in parts where it is streamed, and the values a client's decoder gives.
+Owns: encoding of every response, in parts where it is streamed, and the values a client's decoder
+gives.
 Promises: what `encode_*` writes, `client_connection.ClientConnection` reads.
 Exposure: the server encodes what it has checked before.
 
@@ -96,13 +97,14 @@ def _stored_run_layout(count: int) -> Struct:
     return Struct("<" + f"{RESPONSE_HEADER.size}s{CLIENT_ID_SIZE}sI" * count)
 
 
-def encode_waiting_head(sender: bytes, sequence: int, kind: int, size: int) -> bytes:
+def encode_pulled_head(sender: bytes, sequence: int, kind: int, size: int) -> bytes:
     """What stands before a message's content in 2104."""
     return _pack_waiting(sender, message_id(sequence), kind, size)
 
 
-def encode_waiting(entries: bytes) -> list[bytes]:
-    """Messages as the store keeps them (`common.storage_protocol.message_format`) -> as 2104 has them, to be joined. The hot path.
+def encode_pulled(entries: bytes) -> list[bytes]:
+    """Messages as the store keeps them (`common.storage_protocol.message_format`) -> as 2104 has
+    them, to be joined. The hot path.
 
     Raises `FrameUndecodable` where the entries do not end with the last one.
     """
@@ -120,7 +122,7 @@ def encode_waiting(entries: bytes) -> list[bytes]:
     return parts
 
 
-def encode_waiting_entry_head(head: bytes) -> bytes:
+def encode_pulled_entry_head(head: bytes) -> bytes:
     """The same for the head of one entry alone."""
     sender, sequence, kind, size = _unpack_entry(head)
     return _pack_waiting(sender, message_id(sequence), kind, size)
@@ -152,7 +154,8 @@ def encode_reason(reason: int, retry_after: int) -> bytes:
     return encode_head(ResponseCode.ERROR_WITH_REASON, REASON.size) + REASON.pack(reason, retry_after)
 
 
-# --- what a client reads --------------------------------------------------------------------------------------
+# --- what a client reads
+# --------------------------------------------------------------------------------------
 
 
 class RegisteredResponse(NamedTuple):
@@ -162,7 +165,9 @@ class RegisteredResponse(NamedTuple):
 
 
 class UserListed(NamedTuple):
-    """One entry of 2101. The name is as the server lists it: other servers let names in that break our rules."""
+    """One entry of 2101. The name is as the server lists it: other servers let names in
+    that break our rules.
+    """
 
     client_id: ClientId
     name: str
@@ -199,7 +204,9 @@ class ProvenResponse(NamedTuple):
 
 
 class ErrorResponse(NamedTuple):
-    """9000 (`reason` None) or 9001. `text`: what some servers add to a 9000; whoever shows it makes it harmless."""
+    """9000 (`reason` None) or 9001. `text`: what some servers add to a 9000; whoever
+    shows it makes it harmless.
+    """
 
     reason: int | None = None
     retry_after: int = 0
@@ -209,7 +216,8 @@ class ErrorResponse(NamedTuple):
 class MessageHead(NamedTuple):
     """What 2104 or 2143 says of a message before its content of `size` bytes.
 
-    `number` is 2104's message id or 2143's sequence. 2104 has no `token`, `accepted_at` (Unix ms), `proven`.
+    `number` is 2104's message id or 2143's sequence. 2104 has no `token`, `accepted_at` (Unix ms),
+    `proven`.
     """
 
     sender: ClientId

@@ -1,16 +1,16 @@
 """A client's bytes -> requests: the server's end of one connection.
 
-Owns: where a frame begins and ends, the padded dialect, the lenient sizes of type 1 and of a first 602, what is refused
-unread.
-Promises: takes any split of the bytes; holds at most one frame of `Limits.inline_content` plus what one
-`receive_data` brought, and tells how much that is; raises nothing whatever the bytes are. Contents above that size
-pass through in parts.
+Owns: where a frame begins and ends, the padded dialect, the lenient sizes of type 1 and of a first
+602, what is refused unread.
+Promises: takes any split of the bytes; holds at most one frame of `Limits.inline_content` plus what
+one `receive_data` brought, and tells how much that is; raises nothing whatever the bytes are.
+Contents above that size pass through in parts.
 Exposure: the first code that strangers' bytes meet.
 
-The caller feeds bytes with `receive_data` and pulls events with `next_event` until it gives None. It may stop
-pulling at any event (while a response is streamed, say): the rest stays where it is. Plain sends come as they lie in
-the buffer: the whole 603s of one requester that are there, one behind the other, are one event (`SendRun`), up to
-`Limits.run_messages` of them.
+The caller feeds bytes with `receive_data` and pulls events with `next_event` until it gives None.
+It may stop pulling at any event (while a response is streamed, say): the rest stays where it is.
+Plain sends come as they lie in the buffer: the whole 603s of one requester that are there, one
+behind the other, are one event (`PipelinedSends`), up to `Limits.run_messages` of them.
 
     state     what the next byte is               leaves when
     ───────   ─────────────────────────────────   ────────────────────────────────────────────────────────
@@ -21,7 +21,8 @@ the buffer: the whole 603s of one requester that are there, one behind the other
                                                   any other byte before → FRAME, with the zeros given back
     IGNORE    nothing that matters                never
 
-Codes of other numberings and big-endian numbers are turned into ours where a header is read (`common.client_protocol.dialects`).
+Codes of other numberings and big-endian numbers are turned into ours where a header is read
+(`common.client_protocol.dialects`).
 
 Source: docs/client-protocol.md, "Framing" and "The padded dialect".
 """
@@ -61,10 +62,11 @@ _UNSIZED_KEY_REQUEST: Final = HEADER_SIZE + _PUBLIC_KEY_SIZE + len(_ZERO_HEADER_
 
 
 class Limits(NamedTuple):
-    """Bytes: the largest content that is accepted, and up to which size a content is handed over whole.
+    """Bytes: the largest content that is accepted, and up to which size a content is handed over
+    whole.
 
-    `run_messages`, `run_bytes`: a run of sends ends at the message that reaches either, so that the next connection
-    has its turn.
+    `run_messages`, `run_bytes`: a run of sends ends at the message that reaches either, so that the
+    next connection has its turn.
     """
 
     largest_content: int
@@ -80,7 +82,7 @@ class Malformed(NamedTuple):
     fatal: bool
 
 
-class SendRun(Struct, frozen=True, gc=False):
+class PipelinedSends(Struct, frozen=True, gc=False):
     """603s of one requester, all valid and whole, one behind the other.
 
     `frames` are their bytes as they came; `recipients`, one for each, is what their answers need.
@@ -111,10 +113,12 @@ class Padded(NamedTuple):
 
 
 class BigEndian(NamedTuple):
-    """The client's numbers are big-endian, and it expects such answers. Comes before its first request."""
+    """The client's numbers are big-endian, and it expects such answers. Comes before its
+    first request.
+    """
 
 
-Event = Request | SendRun | ContentData | ContentEnd | Malformed | Padded | BigEndian
+Event = Request | PipelinedSends | ContentData | ContentEnd | Malformed | Padded | BigEndian
 
 
 class Phase(Enum):
@@ -177,8 +181,9 @@ class ServerConnection:
         self._data = data
         self._pos = 0
 
-    def receive_run(self, data: bytes) -> SendRun | None:
-        """As `receive_data`; and where that begins with a run, the next event: the short way for most reads.
+    def receive_run(self, data: bytes) -> PipelinedSends | None:
+        """As `receive_data`; and where that begins with a run, the next event: the short way for
+        most reads.
 
         `drained` tells whether `next_event` has to be asked.
         """
@@ -190,7 +195,9 @@ class ServerConnection:
 
     @property
     def drained(self) -> bool:
-        """Whether every byte that came belongs to an event that was given out, and the next one begins a frame."""
+        """Whether every byte that came belongs to an event that was given out, and the
+        next one begins a frame.
+        """
         return not self._data and self._held is None and self._state is _FRAME
 
     @property
@@ -204,7 +211,9 @@ class ServerConnection:
 
     @property
     def memory(self) -> int:
-        """Bytes that are kept for this connection, those of a buffer that is done with in part included."""
+        """Bytes that are kept for this connection, those of a buffer that is done with in
+        part included.
+        """
         return len(self._data) + (len(self._held) if self._held is not None else 0)
 
     def ignore(self) -> None:
@@ -218,7 +227,9 @@ class ServerConnection:
         return len(self._data) - self._pos + (len(self._held) if self._held is not None else 0) + self._zeros
 
     def begins_request(self, data: bytes) -> bool:
-        """Whether `data`, coming next, holds a byte of a request: padding, and what may be padding, is none."""
+        """Whether `data`, coming next, holds a byte of a request: padding, and what may
+        be padding, is none.
+        """
         if self._state is _State.IGNORE or not data:
             return False
         if self._state is not _State.EXAMINE:
@@ -279,8 +290,10 @@ class ServerConnection:
         except ValueRejected:
             return Malformed(RefusalReason.MALFORMED, fatal=False)
 
-    def _run(self, data: bytes, start: int) -> SendRun | None:
-        """The 603s that are whole and valid from `start` on; None where what begins there is none. The hot path."""
+    def _run(self, data: bytes, start: int) -> PipelinedSends | None:
+        """The 603s that are whole and valid from `start` on; None where what begins there
+        is none. The hot path.
+        """
         if self._big_endian:
             return None
         pos = start
@@ -317,7 +330,7 @@ class ServerConnection:
             self._pos = pos
         if self._first:
             self._leave_frame(pos - start)
-        return SendRun(requester, recipients, data[start:pos])
+        return PipelinedSends(requester, recipients, data[start:pos])
 
     def _turned(self, code: int, size: int) -> tuple[int, int]:
         """A header's code and size as ours, where the client has other numbers."""
@@ -330,15 +343,18 @@ class ServerConnection:
 
     @property
     def suspicious(self) -> bool:
-        """Whether a request has begun whose payload size is wrong unless one of the two lenient cases follows.
+        """Whether a request has begun whose payload size is wrong unless one of the two lenient
+        cases follows.
 
-        Those are a type 1 of any size, and a first 602 of size 0. The first bytes of the payload tell; where they stay
-        away, `event_on_silence` judges without them.
+        Those are a type 1 of any size, and a first 602 of size 0. The first bytes of the payload
+        tell; where they stay away, `event_on_silence` judges without them.
         """
         return self._judgeable() is not None
 
     def event_on_silence(self) -> Event | None:
-        """Judge a suspicious frame as it is: nothing more came for a while, or the client has ended its side."""
+        """Judge a suspicious frame as it is: nothing more came for a while, or the client
+        has ended its side.
+        """
         size = self._judgeable()
         if size is None or self._held is None:
             return None
@@ -348,7 +364,9 @@ class ServerConnection:
         return self._refuse_and_skip(size)
 
     def _judgeable(self) -> int | None:
-        """The declared size of a held request that is wrong unless a lenient case follows, else None."""
+        """The declared size of a held request that is wrong unless a lenient case
+        follows, else None.
+        """
         held = self._held
         if self._state is not _State.FRAME or held is None or len(held) < HEADER_SIZE:
             return None
@@ -392,7 +410,9 @@ class ServerConnection:
         return SendRequest(ClientId(requester), ClientId(recipient), kind, content, token)
 
     def _wait(self, need: int) -> Event | None:
-        """Hold the begun frame until `need` bytes of it are there; None, for `next_event` to give."""
+        """Hold the begun frame until `need` bytes of it are there; None, for `next_event`
+        to give.
+        """
         rest = self._data[self._pos :]
         self._data, self._pos = b"", 0
         if rest:

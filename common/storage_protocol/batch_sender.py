@@ -1,8 +1,10 @@
-"""Numbering, resending, and recognising what was applied already: the rules of both ends of the storage link.
+"""Numbering, resending, and recognising what was applied already: the rules of both ends of the
+storage link.
 
-Owns: the gateway's `BatchSender` (which batch is on its way, when it goes again, when it is given up) and the
-worker's `judge` (what a batch's epoch and number mean).
-Promises: pure: time is passed in as monotonic seconds, incarnations as bytes; nothing is sent from here.
+Owns: the gateway's `BatchSender` (which batch is on its way, when it goes again, when it is given
+up) and the worker's `judge` (what a batch's epoch and number mean).
+Promises: pure: time is passed in as monotonic seconds, incarnations as bytes; nothing is sent from
+here.
 Exposure: none of its own; it sees decoded messages only.
 
     gateway's side          on its way           ends with
@@ -17,14 +19,16 @@ Exposure: none of its own; it sees decoded messages only.
                                                  goes in halves, one at a time; GreetAgain → unknown, greeting
     ready                   a run of messages    ended the link alone → the same; then two runs of half as many
 
-A connection of the link loses nothing while it stands, so a batch goes again when the link comes back, and never for
-the time that it takes. How much work is in a batch is bounded (`common.storage_protocol.work_estimate`), so that it has its answer long
-before the deadline, and nothing behind it waits for long.
+A connection of the link loses nothing while it stands, so a batch goes again when the link comes
+back, and never for the time that it takes. How much work is in a batch is bounded
+(`common.storage_protocol.work_estimate`), so that it has its answer long before the deadline, and
+nothing behind it waits for long.
 
-The worker should never wait for the gateway: when it answered a batch, the next one lies before it. And both ends
-should work at the same time, on what they gave each other before. Clients send again when they are answered, so if a
-batch took all that waits, everything would come back together and find one end idle, again and again. So a batch
-takes about half of what waits and was just answered (`share`).
+The worker should never wait for the gateway: when it answered a batch, the next one lies before it.
+And both ends should work at the same time, on what they gave each other before. Clients send again
+when they are answered, so if a batch took all that waits, everything would come back together and
+find one end idle, again and again. So a batch takes about half of what waits and was just answered
+(`share`).
 
 Source: docs/storage-protocol.md, "Batches".
 """
@@ -47,16 +51,18 @@ from common.storage_protocol.frames import (
     encode_hello,
 )
 from common.storage_protocol.message_format import first_frames
-from common.storage_protocol.operations import Operation, Outcome, StoreRun
+from common.storage_protocol.operations import Operation, Outcome, StoreMessages
 from common.storage_protocol.work_estimate import fitting
 
 RESEND_AFTER: Final = 2.0
 DEADLINE: Final = 15.0
 LATE_GREETINGS: Final = 3
-"""How often, within `LATE_GREETINGS_WITHIN` seconds, a gateway greets again that hears of a successor on its slot.
+"""How often, within `LATE_GREETINGS_WITHIN` seconds, a gateway greets again that hears of a
+successor on its slot.
 
-The greeting of a gateway that was killed may reach the worker after that of its successor, which then is the one
-that lives. A successor that lives comes back each time, and one of the two gives up."""
+The greeting of a gateway that was killed may reach the worker after that of its successor, which
+then is the one that lives. A successor that lives comes back each time, and one of the two gives
+up."""
 LATE_GREETINGS_WITHIN: Final = 600.0
 
 MOST_ON_THEIR_WAY: Final = 2
@@ -66,13 +72,17 @@ SMALLEST_SHARE: Final = 32768
 LEAST_SIZE: Final = 256
 """Bytes that any operation counts as."""
 MOST_ENDS: Final = 2
-"""How often the link may end while a batch, or an operation of its own, is with the worker, before it is suspected."""
+"""How often the link may end while a batch, or an operation of its own, is with the
+worker, before it is suspected.
+"""
 
 Waiter = TypeVar("Waiter")
 
 
 class Answered(NamedTuple, Generic[Waiter]):
-    """A batch came to its end; `outcomes` is None where the worker could not decode it (nothing was done)."""
+    """A batch came to its end; `outcomes` is None where the worker could not decode it
+    (nothing was done).
+    """
 
     operations: list[Operation]
     waiters: list[Waiter]
@@ -80,7 +90,9 @@ class Answered(NamedTuple, Generic[Waiter]):
 
 
 class GivenUp(NamedTuple, Generic[Waiter]):
-    """Whether these operations were done is unknown, and will be settled as done or never by the next greeting."""
+    """Whether these operations were done is unknown, and will be settled as done or never
+    by the next greeting.
+    """
 
     operations: list[Operation]
     waiters: list[Waiter]
@@ -89,13 +101,15 @@ class GivenUp(NamedTuple, Generic[Waiter]):
 class Half(NamedTuple, Generic[Waiter]):
     """A part of a run, as a run of its own. `size`: bytes that it keeps in memory."""
 
-    operation: StoreRun
+    operation: StoreMessages
     waiter: Waiter
     size: int
 
 
 class Deadly(NamedTuple, Generic[Waiter]):
-    """The worker ended each time while it had this operation alone. It is not sent again; its outcome is unknown."""
+    """The worker ended each time while it had this operation alone. It is not sent again;
+    its outcome is unknown.
+    """
 
     operation: Operation
     waiter: Waiter
@@ -120,10 +134,10 @@ Event = Answered[Waiter] | GivenUp[Waiter] | Deadly[Waiter] | Greeted | WorkerCh
 class _Sent(Generic[Waiter]):
     """A batch that is on its way. `size` in bytes, moments in monotonic seconds.
 
-    `started_at`: when it left, or when the one before it was answered. `overtaken`: one behind it was answered first.
-    `due`: it has to go to the socket again. `ends`: how often the link ended while it was with the worker.
-    `is_piece`: of one that may have ended the worker. `is_question`: its frame is empty and only asks whether the
-    operations were done.
+    `started_at`: when it left, or when the one before it was answered. `overtaken`: one behind it
+    was answered first. `due`: it has to go to the socket again. `ends`: how often the link ended
+    while it was with the worker. `is_piece`: of one that may have ended the worker. `is_question`:
+    its frame is empty and only asks whether the operations were done.
     """
 
     __slots__ = (
@@ -157,10 +171,12 @@ class _Sent(Generic[Waiter]):
 
 
 class BatchSender(Generic[Waiter]):
-    """The gateway's end of the link for one slot: a few batches on their way, the next one being collected.
+    """The gateway's end of the link for one slot: a few batches on their way, the next one being
+    collected.
 
-    `new_incarnation` gives 16 fresh random bytes for each greeting. `halve` makes two of a `StoreRun` of several
-    messages and of its waiter. Sizes are the bytes that operations keep in memory.
+    `new_incarnation` gives 16 fresh random bytes for each greeting. `halve` makes two of a
+    `StoreMessages` of several messages and of its waiter. Sizes are the bytes that operations keep
+    in memory.
     """
 
     __slots__ = (
@@ -174,7 +190,7 @@ class BatchSender(Generic[Waiter]):
         self,
         slot: int,
         new_incarnation: Callable[[], bytes],
-        halve: Callable[[StoreRun, Waiter], tuple[Half[Waiter], Half[Waiter]]],
+        halve: Callable[[StoreMessages, Waiter], tuple[Half[Waiter], Half[Waiter]]],
         resend_after: float = RESEND_AFTER,
         deadline: float = DEADLINE,
     ) -> None:
@@ -187,7 +203,8 @@ class BatchSender(Generic[Waiter]):
         self._waiters: list[Waiter] = []
         self._sizes: list[int] = []
         self._collected_size = 0
-        # How many of the first operations make one batch each, alone on its way: one of them may end the worker.
+        # How many of the first operations make one batch each, alone on its way: one of them may
+        # end the worker.
         self._pieces: list[int] = []
         self._collecting_since = 0.0
         self._on_its_way: list[_Sent[Waiter]] = []
@@ -233,9 +250,11 @@ class BatchSender(Generic[Waiter]):
         return self._collected_size + sum([sent.size for sent in self._on_its_way])
 
     def has_place(self, more: int) -> bool:
-        """Whether a batch of what was collected and an operation of `more` bytes would leave now, rather than grow.
+        """Whether a batch of what was collected and an operation of `more` bytes would leave now,
+        rather than grow.
 
-        Behind another one it leaves when it is as large: the worker then has what it needs next, and neither is small.
+        Behind another one it leaves when it is as large: the worker then has what it needs next,
+        and neither is small.
         """
         on_its_way = self._on_its_way
         if not on_its_way:
@@ -245,9 +264,11 @@ class BatchSender(Generic[Waiter]):
         return len(on_its_way) < MOST_ON_THEIR_WAY and self._collected_with(more) >= on_its_way[-1].size
 
     def share(self, more: int) -> int:
-        """How much the next batch should take of what was collected and an operation of `more` bytes.
+        """How much the next batch should take of what was collected and an operation of `more`
+        bytes.
 
-        That is half of both and of the batch whose answer was the last thing that happened; all where that is little.
+        That is half of both and of the batch whose answer was the last thing that happened; all
+        where that is little.
         """
         waiting = self._collected_with(more)
         return max((waiting + self._answered_size + 1) // 2, SMALLEST_SHARE) if self._answered_size else waiting
@@ -256,7 +277,9 @@ class BatchSender(Generic[Waiter]):
         return self._collected_size + (max(more, LEAST_SIZE) if more else 0)
 
     def submit(self, operation: Operation, waiter: Waiter, now: float, size: int = 0) -> None:
-        """Put an operation into the batch that is being collected; `waiter` comes back with its outcome."""
+        """Put an operation into the batch that is being collected; `waiter` comes back
+        with its outcome.
+        """
         if not self._operations:
             self._collecting_since = now
         size = max(size, LEAST_SIZE)
@@ -284,7 +307,8 @@ class BatchSender(Generic[Waiter]):
         operations, waiters, sizes = self._operations[:count], self._waiters[:count], self._sizes[:count]
         del self._operations[:count], self._waiters[:count], self._sizes[:count]
         self._number += 1
-        # What stays behind was not refused its turn: it came in while others had theirs, and is among the next.
+        # What stays behind was not refused its turn: it came in while others had theirs, and is
+        # among the next.
         self._collecting_since = self._started_at = now
         frame = encode_batch(Batch(self._slot, self._epoch, self._number, operations))
         sent = _Sent(self._number, operations, waiters, sizes, frame, now, is_piece=is_piece)
@@ -292,7 +316,8 @@ class BatchSender(Generic[Waiter]):
         return sent
 
     def frame_to_send(self, now: float) -> bytes | None:
-        """What has to leave now: a greeting, once more what was not answered, or the next batch; None for nothing.
+        """What has to leave now: a greeting, once more what was not answered, or the next batch;
+        None for nothing.
 
         The caller says `not_sent` where the frame could not be handed to the socket.
         """
@@ -317,7 +342,9 @@ class BatchSender(Generic[Waiter]):
         return self._leaving.frame
 
     def not_sent(self) -> None:
-        """The socket did not take the frame: it goes again at the next call, with its number unchanged."""
+        """The socket did not take the frame: it goes again at the next call, with its
+        number unchanged.
+        """
         if self._leaving is not None:
             self._leaving.due = True
         else:
@@ -326,8 +353,9 @@ class BatchSender(Generic[Waiter]):
     def reconnected(self) -> None:
         """The link came back: what was on its way may be lost, so it goes again.
 
-        The oldest may be why the worker ended. One that did so twice does not go again whole: first the worker is
-        asked whether it was done, by an empty batch under its number. What was behind it waits.
+        The oldest may be why the worker ended. One that did so twice does not go again whole: first
+        the worker is asked whether it was done, by an empty batch under its number. What was behind
+        it waits.
         """
         self._hello_sent_at = float("-inf")
         if self._on_its_way and not self._on_its_way[0].due:
@@ -347,7 +375,8 @@ class BatchSender(Generic[Waiter]):
                 break
 
     def _divide(self, undone: _Sent[Waiter]) -> list[Event[Waiter]]:
-        """The worker has not done this batch, nor what is behind it, and will not under these numbers.
+        """The worker has not done this batch, nor what is behind it, and will not under these
+        numbers.
 
         All of it goes again before everything else, in pieces, one after the other.
         """
@@ -362,7 +391,7 @@ class BatchSender(Generic[Waiter]):
             self._put_back(undone, [1])
         else:
             operation = undone.operations[0]
-            if not isinstance(operation, StoreRun) or not _is_many(operation):
+            if not isinstance(operation, StoreMessages) or not _is_many(operation):
                 return [Deadly(operation, undone.waiters[0])]
             halves = self._halve(operation, undone.waiters[0])
             undone.operations = [half.operation for half in halves]
@@ -379,7 +408,8 @@ class BatchSender(Generic[Waiter]):
         self._pieces[:0] = pieces
 
     def next_deadline(self, *, connected: bool) -> float | None:
-        """When `frame_to_send` or `expire` next has something to do, in monotonic seconds; None for never.
+        """When `frame_to_send` or `expire` next has something to do, in monotonic seconds; None for
+        never.
 
         Without a connection nothing can be sent, so only `expire` counts.
         """
@@ -396,13 +426,15 @@ class BatchSender(Generic[Waiter]):
         return min(moments, default=None)
 
     def expire(self, now: float) -> list[Event[Waiter]]:
-        """Give up what has waited for longer than the deadline; after a batch was given up, greet again.
+        """Give up what has waited for longer than the deadline; after a batch was given up, greet
+        again.
 
         To be called once what was received is taken in.
         """
         events: list[Event[Waiter]] = []
         if self._heard:
-            # The worker does one batch after the other: what is behind the one that it answered has its time from here.
+            # The worker does one batch after the other: what is behind the one that it answered has
+            # its time from here.
             self._heard = False
             self._collecting_since = now
             for sent in self._on_its_way:
@@ -423,7 +455,8 @@ class BatchSender(Generic[Waiter]):
         return [given_up]
 
     def receive(self, message: Welcome | Reply | BatchRefused | Superseded | GreetAgain) -> list[Event[Waiter]]:
-        """Take in what the worker said. Raises `GatewaySuperseded` where a later gateway has the slot and lives.
+        """Take in what the worker said. Raises `GatewaySuperseded` where a later gateway has the
+        slot and lives.
 
         Late answers to earlier numbers, epochs or greetings are no news and give no event.
         """
@@ -442,14 +475,16 @@ class BatchSender(Generic[Waiter]):
                 if number == oldest:
                     return self._greet_again() if isinstance(message, GreetAgain) else self._answered(message)
                 if number in later and not self._on_its_way[0].overtaken:
-                    # What went before it, or the answer to that, was lost with a connection. Where it is never
-                    # answered, which is a bug, both would go in circles: so it is once.
+                    # What went before it, or the answer to that, was lost with a connection. Where
+                    # it is never answered, which is a bug, both would go in circles: so it is once.
                     self._on_its_way[0].overtaken = True
                     self._send_all_again()
         return []
 
     def _note_successor(self) -> None:
-        """The worker greeted another gateway after us. Once may be a dead one; again and again is one that lives."""
+        """The worker greeted another gateway after us. Once may be a dead one; again and
+        again is one that lives.
+        """
         recent = [moment for moment in self._superseded_at if self._started_at - moment < LATE_GREETINGS_WITHIN]
         if len(recent) >= LATE_GREETINGS:
             raise GatewaySuperseded(f"another gateway has taken slot {self._slot}")
@@ -499,7 +534,7 @@ class BatchSender(Generic[Waiter]):
 
 def _is_many(operation: Operation) -> bool:
     """Whether it is a run of more than one message."""
-    return isinstance(operation, StoreRun) and first_frames(operation.frames, 1) < len(operation.frames)
+    return isinstance(operation, StoreMessages) and first_frames(operation.frames, 1) < len(operation.frames)
 
 
 class SlotState(NamedTuple):
@@ -525,7 +560,9 @@ class Verdict(Enum):
 
 
 def judge(state: SlotState | None, epoch: int, number: int) -> Verdict:
-    """What the worker does with batch (`epoch`, `number`) of a slot in `state` (None: never greeted)."""
+    """What the worker does with batch (`epoch`, `number`) of a slot in `state` (None:
+    never greeted).
+    """
     if state is None or epoch > state.epoch:
         return Verdict.GREET_AGAIN
     if epoch < state.epoch:

@@ -1,9 +1,9 @@
 """Messages of the storage protocol <-> frames.
 
-Owns: the layout of a frame: a header of 20 bytes (version u8, type u8, slot u16, epoch u64, number u64, little-
-endian), then a MessagePack body.
-Promises: one ZeroMQ frame is one message; encoding and decoding come in pairs; a body must be used up exactly; a
-batch whose body can't be decoded still tells its number.
+Owns: the layout of a frame: a header of 20 bytes (version u8, type u8, slot u16, epoch u64, number
+u64, little- endian), then a MessagePack body.
+Promises: one ZeroMQ frame is one message; encoding and decoding come in pairs; a body must be used
+up exactly; a batch whose body can't be decoded still tells its number.
 Exposure: the peer is the other program of this server; what it sends is validated all the same.
 
 Source: docs/storage-protocol.md, "Frames".
@@ -34,11 +34,13 @@ class FrameType(IntEnum):
     BATCH_REFUSED = 131
     SUPERSEDED = 132
     GREET_AGAIN = 133
-    ARRIVED = 134
+    MAIL_ARRIVED = 134
 
 
 class Hello(NamedTuple):
-    """A gateway's first message: it takes the slot. `incarnation`: 16 bytes, new for each greeting."""
+    """A gateway's first message: it takes the slot. `incarnation`: 16 bytes, new for each
+    greeting.
+    """
 
     slot: int
     incarnation: bytes
@@ -65,8 +67,8 @@ class UndecodableBatch(NamedTuple):
 class StoreFacts(Struct, array_like=True, frozen=True):
     """What the worker tells of its store in a welcome.
 
-    `server_id`: 16 bytes, for the life of the database. `generation`: grows when the database was recreated or
-    restored. `committed`: the highest sequence.
+    `server_id`: 16 bytes, for the life of the database. `generation`: grows when the database was
+    recreated or restored. `committed`: the highest sequence.
     """
 
     server_id: Id
@@ -75,7 +77,9 @@ class StoreFacts(Struct, array_like=True, frozen=True):
 
 
 class Welcome(NamedTuple):
-    """The slot is the gateway's, under `epoch`, which is committed. Echoes the greeting's `incarnation`."""
+    """The slot is the gateway's, under `epoch`, which is committed. Echoes the greeting's
+    `incarnation`.
+    """
 
     slot: int
     epoch: int
@@ -110,14 +114,16 @@ class Superseded(NamedTuple):
 
 
 class GreetAgain(NamedTuple):
-    """The worker can't place (epoch, number): it knows no such epoch, or numbers are missing. Nothing was done."""
+    """The worker can't place (epoch, number): it knows no such epoch, or numbers are
+    missing. Nothing was done.
+    """
 
     slot: int
     epoch: int
     number: int
 
 
-class Arrived(NamedTuple):
+class MailArrived(NamedTuple):
     """Advisory: mail up to `sequence` was committed for `recipients`, whom this gateway watches."""
 
     slot: int
@@ -137,7 +143,7 @@ class _ReplyBody(Struct, array_like=True):
     outcomes: list[Outcome]
 
 
-class _ArrivedBody(Struct, array_like=True):
+class _MailArrivedBody(Struct, array_like=True):
     sequence: U63
     recipients: list[Id]
 
@@ -147,14 +153,14 @@ _hello_decoder = msgspec.msgpack.Decoder(Annotated[bytes, Meta(min_length=16, ma
 _batch_decoder = msgspec.msgpack.Decoder(list[Operation])
 _welcome_decoder = msgspec.msgpack.Decoder(_WelcomeBody)
 _reply_decoder = msgspec.msgpack.Decoder(_ReplyBody)
-_arrived_decoder = msgspec.msgpack.Decoder(_ArrivedBody)
+_arrived_decoder = msgspec.msgpack.Decoder(_MailArrivedBody)
 _outcomes_decoder = msgspec.msgpack.Decoder(list[Outcome | None])
 
 _UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a decoder raises, whatever the bytes are. A text that is no UTF-8 is no `DecodeError`."""
 
 ToWorker = Hello | Batch | UndecodableBatch
-ToGateway = Welcome | Reply | BatchRefused | Superseded | GreetAgain | Arrived
+ToGateway = Welcome | Reply | BatchRefused | Superseded | GreetAgain | MailArrived
 
 
 def _frame(kind: FrameType, slot: int, epoch: int, number: int, body: object = None) -> bytes:
@@ -205,8 +211,8 @@ def encode_to_gateway(message: ToGateway) -> bytes:
             return _frame(FrameType.SUPERSEDED, slot, epoch, 0)
         case GreetAgain(slot, epoch, number):
             return _frame(FrameType.GREET_AGAIN, slot, epoch, number)
-        case Arrived(slot, epoch, sequence, recipients):
-            return _frame(FrameType.ARRIVED, slot, epoch, 0, _ArrivedBody(sequence, recipients))
+        case MailArrived(slot, epoch, sequence, recipients):
+            return _frame(FrameType.MAIL_ARRIVED, slot, epoch, 0, _MailArrivedBody(sequence, recipients))
 
 
 def decode_to_gateway(frame: bytes) -> ToGateway:
@@ -220,9 +226,9 @@ def decode_to_gateway(frame: bytes) -> ToGateway:
         if kind == FrameType.WELCOME:
             welcome = _welcome_decoder.decode(body)
             return Welcome(slot, epoch, welcome.incarnation, welcome.worker_incarnation, welcome.facts)
-        if kind == FrameType.ARRIVED:
+        if kind == FrameType.MAIL_ARRIVED:
             arrived = _arrived_decoder.decode(body)
-            return Arrived(slot, epoch, arrived.sequence, arrived.recipients)
+            return MailArrived(slot, epoch, arrived.sequence, arrived.recipients)
     except _UNDECODABLE as error:
         raise FrameUndecodable(f"body of type {kind}: {error}") from error
     if len(body):
@@ -237,7 +243,9 @@ def decode_to_gateway(frame: bytes) -> ToGateway:
 
 
 def encode_outcomes(outcomes: list[Outcome | None]) -> bytes:
-    """The outcomes that are kept with a batch's number; None where the operation is computed again."""
+    """The outcomes that are kept with a batch's number; None where the operation is
+    computed again.
+    """
     return _encoder.encode(outcomes)
 
 

@@ -1,11 +1,13 @@
-"""One message as the store keeps it and as it is handed out, and a frame of a run as it comes in: pure layouts.
+"""One message as the store keeps it and as it is handed out, and a frame of a run as it comes in:
+pure layouts.
 
-Owns: the layout of an entry (head and content), and of a frame of `StoreRun`.
+Owns: the layout of an entry (head and content), and of a frame of `StoreMessages`.
 Promises: making and walking come as a pair; a walk ends exactly at the end or raises.
 Exposure: contents are opaque; heads are made by the storage worker alone.
 
-Both layouts are those of the client protocol (2143's entries, 603's frames) on purpose: messages pass through both
-programs by the thousand, and what nobody has to take apart costs nothing. See docs/decisions/.
+Both layouts are those of the client protocol (2143's entries, 603's frames) on purpose: messages
+pass through both programs by the thousand, and what nobody has to take apart costs nothing. See
+docs/decisions/.
 """
 
 from collections.abc import Iterator
@@ -43,7 +45,9 @@ def pack_entry(entry: Entry) -> bytes:
 
 
 def walk(entries: bytes) -> Iterator[Entry]:
-    """The entries that lie one behind the other. Raises `FrameUndecodable` where the last one is cut off."""
+    """The entries that lie one behind the other. Raises `FrameUndecodable` where the last
+    one is cut off.
+    """
     for head in heads(entries):
         content = entries[head.end - head.size : head.end]
         sender, token, sequence, accepted_at, flags, kind, size = _unpack_head(entries, head.start)
@@ -51,7 +55,9 @@ def walk(entries: bytes) -> Iterator[Entry]:
 
 
 class Head(NamedTuple):
-    """Where a message lies among entries: its bytes are `start` to `end`, its content takes the last `size` of them."""
+    """Where a message lies among entries: its bytes are `start` to `end`, its content
+    takes the last `size` of them.
+    """
 
     sequence: int
     size: int

@@ -1,14 +1,14 @@
 """What may be asked of the storage worker, and what it may answer.
 
 Owns: the operations and outcomes as typed values, and which operations change the store.
-Promises: every value is checked for type and size when it is decoded (msgspec); outcomes say nothing of codes
-or bytes of the client protocol.
-Exposure: gateway and worker trust each other's good will but not each other's memory: whatever does not decode
-is refused.
+Promises: every value is checked for type and size when it is decoded (msgspec); outcomes say
+nothing of codes or bytes of the client protocol.
+Exposure: gateway and worker trust each other's good will but not each other's memory: whatever does
+not decode is refused.
 
-Every operation on behalf of a user carries `proven`: whether its connection proved to be that user. Only the
-worker decides whether that is needed. Sequences are the store's message numbers, u64, from 1, never used twice;
-0 stands for "before the first". Times are Unix milliseconds. Sizes are bytes.
+Every operation on behalf of a user carries `proven`: whether its connection proved to be that user.
+Only the worker decides whether that is needed. Sequences are the store's message numbers, u64, from
+1, never used twice; 0 stands for "before the first". Times are Unix milliseconds. Sizes are bytes.
 
 Source: docs/storage-protocol.md, "Operations".
 """
@@ -24,7 +24,9 @@ Key = Annotated[bytes, Meta(min_length=160, max_length=160)]
 U8 = Annotated[int, Meta(ge=0, le=255)]
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 U63 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-"""What SQLite can hold; u64 values of clients beyond it are cut to its end by the gateway, which changes no meaning."""
+"""What SQLite can hold; u64 values of clients beyond it are cut to its end by the
+gateway, which changes no meaning.
+"""
 Name = Annotated[str, Meta(min_length=1, max_length=254)]
 
 
@@ -32,14 +34,16 @@ class _Value(Struct, array_like=True, frozen=True, gc=False):
     """A small tuple-like value: cheap to make, to encode and to compare."""
 
 
-# --- operations -----------------------------------------------------------------------------------------------
+# --- operations
+# -----------------------------------------------------------------------------------------------
 
 
 class Register(_Value, frozen=True, tag=1):
-    """Make a user. `again`: the same name with the very same key gives the same id instead of NAME_TAKEN.
+    """Make a user. `again`: the same name with the very same key gives the same id instead of
+    NAME_TAKEN.
 
-    `wanted`: the id that the user had before a backup was put back; it is given where it is free and one of ours.
-    Outcome: `Registered`, or `Refused` NAME_TAKEN, STORAGE_FULL.
+    `wanted`: the id that the user had before a backup was put back; it is given where it is free
+    and one of ours. Outcome: `Registered`, or `Refused` NAME_TAKEN, STORAGE_FULL.
     """
 
     name: Name
@@ -51,8 +55,9 @@ class Register(_Value, frozen=True, tag=1):
 class ListUsers(_Value, frozen=True, tag=2):
     """One page of all users but the requester, oldest first.
 
-    `after` and `until` are row numbers: 0 and 0 on the first ask, then the last row seen and the `until` of the
-    first `UsersPage`, so that users who register meanwhile change nothing. Outcome: `UsersPage` or `Refused`.
+    `after` and `until` are row numbers: 0 and 0 on the first ask, then the last row seen and the
+    `until` of the first `UsersPage`, so that users who register meanwhile change nothing. Outcome:
+    `UsersPage` or `Refused`.
     """
 
     requester: Id
@@ -72,8 +77,8 @@ class GetPublicKey(_Value, frozen=True, tag=3):
 class StoreMessage(_Value, frozen=True, tag=4):
     """Accept a message. Its sequence, and with it its place in the order, is given in the commit.
 
-    With a `token` (16 bytes; needs a proven connection) the same token, recipient, kind and content SHA-256 is
-    answered with the first outcome and stored once. Outcome: `Stored`, or `Refused`.
+    With a `token` (16 bytes; needs a proven connection) the same token, recipient, kind and content
+    SHA-256 is answered with the first outcome and stored once. Outcome: `Stored`, or `Refused`.
     """
 
     sender: Id
@@ -87,8 +92,8 @@ class StoreMessage(_Value, frozen=True, tag=4):
 class BeginUpload(_Value, frozen=True, tag=5):
     """Announce a message whose content comes in chunks. `upload` is unique within a slot's epoch.
 
-    Outcome: `Taken`, or `Refused` for everything that could refuse the message itself. An upload ends with the worker
-    process that began it.
+    Outcome: `UploadProgress`, or `Refused` for everything that could refuse the message itself. An
+    upload ends with the worker process that began it.
     """
 
     upload: U63
@@ -101,17 +106,20 @@ class BeginUpload(_Value, frozen=True, tag=5):
 
 
 class Chunk(_Value, frozen=True, tag=6):
-    """The next bytes of an upload's content. Outcome: `Taken`, `UploadGone`, or `Refused`."""
+    """The next bytes of an upload's content. Outcome: `UploadProgress`, `UploadUnknown`,
+    or `Refused`.
+    """
 
     upload: U63
     content: bytes
 
 
 class CommitUpload(_Value, frozen=True, tag=7):
-    """The content is complete: accept the message. It is accepted once all of its content is on disk.
+    """The content is complete: accept the message. It is accepted once all of its content is on
+    disk.
 
-    Outcome: `Stored`; `Taken` while some of the content is not on disk yet, after which the gateway asks again;
-    `UploadGone`; or `Refused`.
+    Outcome: `Stored`; `UploadProgress` while some of the content is not on disk yet, after which
+    the gateway asks again; `UploadUnknown`; or `Refused`.
     """
 
     upload: U63
@@ -123,12 +131,12 @@ class AbortUpload(_Value, frozen=True, tag=8):
     upload: U63
 
 
-class FetchWaiting(_Value, frozen=True, tag=9):
+class Pull(_Value, frozen=True, tag=9):
     """Lease what waits for the requester, up to `max_bytes`, at least one message.
 
-    A message counts as its content and `envelope_bytes`. `lease` is chosen by the gateway, unique within a
-    slot's epoch; a repeat gives the same interval. At most `page_bytes` of content come with the outcome, the
-    rest by `FetchPage`. Outcome: `Leased` or `Refused`.
+    A message counts as its content and `envelope_bytes`. `lease` is chosen by the gateway, unique
+    within a slot's epoch; a repeat gives the same interval. At most `page_bytes` of content come
+    with the outcome, the rest by `PullPage`. Outcome: `Pulled` or `Refused`.
     """
 
     lease: U63
@@ -139,8 +147,9 @@ class FetchWaiting(_Value, frozen=True, tag=9):
     page_bytes: U32
 
 
-class FetchPage(_Value, frozen=True, tag=10):
-    """More of a mailbox: from `offset` bytes into message `sequence` on, up to and with message `last`.
+class PullPage(_Value, frozen=True, tag=10):
+    """More of a mailbox: from `offset` bytes into message `sequence` on, up to and with message
+    `last`.
 
     Outcome: `Page` (which may be empty where the messages are gone) or `Refused`.
     """
@@ -156,8 +165,9 @@ class FetchPage(_Value, frozen=True, tag=10):
 class Settle(_Value, frozen=True, tag=11):
     """The client has the messages `first` to `last` of its mailbox: delete them and end the lease.
 
-    It carries the interval, so it is understood by a worker that has forgotten the lease. Outcome: `Done`; a
-    void settle (nothing there, or an unproven connection for a user who proved himself meanwhile) changes nothing.
+    It carries the interval, so it is understood by a worker that has forgotten the lease. Outcome:
+    `Done`; a void settle (nothing there, or an unproven connection for a user who proved himself
+    meanwhile) changes nothing.
     """
 
     lease: U63
@@ -168,16 +178,20 @@ class Settle(_Value, frozen=True, tag=11):
 
 
 class Release(_Value, frozen=True, tag=12):
-    """There is no proof that the client has them: the messages of this lease wait again. Outcome: `Done`."""
+    """There is no proof that the client has them: the messages of this lease wait again.
+    Outcome: `Done`.
+    """
 
     lease: U63
 
 
-class FetchAfter(_Value, frozen=True, tag=13):
-    """643: delete what has a sequence <= `ack`, then read what is above it, in order and without gaps.
+class Fetch(_Value, frozen=True, tag=13):
+    """643: delete what has a sequence <= `ack`, then read what is above it, in order and without
+    gaps.
 
-    `max_bytes` counts as in `FetchWaiting`. `watch`: where nothing waits, name this mailbox in the next `Arrived` that
-    concerns it. Outcome: `Fetched`, or `Refused` MALFORMED for an `ack` above the highest sequence ever given.
+    `max_bytes` counts as in `Pull`. `watch`: where nothing waits, name this mailbox in the next
+    `MailArrived` that concerns it. Outcome: `Fetched`, or `Refused` MALFORMED for an `ack` above
+    the highest sequence ever given.
     """
 
     requester: Id
@@ -189,26 +203,32 @@ class FetchAfter(_Value, frozen=True, tag=13):
     watch: bool
 
 
-class StoreRun(_Value, frozen=True, tag=16):
-    """Accept messages that came as 603s, in their order, as `StoreMessage` would one by one, without tokens.
+class StoreMessages(_Value, frozen=True, tag=16):
+    """Accept messages that came as 603s, in their order, as `StoreMessage` would one by one,
+    without tokens.
 
-    `frames` are the requests as they came, one behind the other, of any connections with the same `proven`: the
-    sender [16], 7 bytes that mean nothing here, the recipient [16], kind u8, content size u32, content (`SEND_FRAME`).
-    Outcome: `RunStored`. Frames that do not end with `frames` are a gateway's bug, for which the batch is refused.
+    `frames` are the requests as they came, one behind the other, of any connections with the same
+    `proven`: the sender [16], 7 bytes that mean nothing here, the recipient [16], kind u8, content
+    size u32, content (`SEND_FRAME`). Outcome: `MessagesStored`. Frames that do not end with
+    `frames` are a gateway's bug, for which the batch is refused.
     """
 
     proven: bool
     frames: bytes
 
 
-class UploadProgress(_Value, frozen=True, tag=17):
-    """Ask how much of an upload is not on disk yet. Outcome: `Taken`, or `UploadGone`."""
+class GetUploadProgress(_Value, frozen=True, tag=17):
+    """Ask how much of an upload is not on disk yet. Outcome: `UploadProgress`, or
+    `UploadUnknown`.
+    """
 
     upload: U63
 
 
 class GetProofKey(_Value, frozen=True, tag=14):
-    """The requester's own public key, for checking a signature. Needs no proof. Outcome: `KeyFound` or `Refused`."""
+    """The requester's own public key, for checking a signature. Needs no proof. Outcome:
+    `KeyFound` or `Refused`.
+    """
 
     requester: Id
 
@@ -216,8 +236,8 @@ class GetProofKey(_Value, frozen=True, tag=14):
 class MarkProven(_Value, frozen=True, tag=15):
     """The gateway saw a valid signature: mark the user proven for good.
 
-    Ends the leases that unproven connections hold on the mailbox and voids their later settling. Outcome: `Done`
-    or `Refused`.
+    Ends the leases that unproven connections hold on the mailbox and voids their later settling.
+    Outcome: `Done` or `Refused`.
     """
 
     requester: Id
@@ -232,23 +252,24 @@ Operation = (
     | Chunk
     | CommitUpload
     | AbortUpload
-    | FetchWaiting
-    | FetchPage
+    | Pull
+    | PullPage
     | Settle
     | Release
-    | FetchAfter
+    | Fetch
     | GetProofKey
     | MarkProven
-    | StoreRun
-    | UploadProgress
+    | StoreMessages
+    | GetUploadProgress
 )
 
-READ_AGAIN: Final = (ListUsers, GetPublicKey, FetchWaiting, FetchPage, FetchAfter, GetProofKey, UploadProgress)
-"""Operations that are computed again when a batch is resent; the outcomes of all others are kept with the batch, and
-those of a FetchWaiting that took no lease."""
+READ_AGAIN: Final = (ListUsers, GetPublicKey, Pull, PullPage, Fetch, GetProofKey, GetUploadProgress)
+"""Operations that are computed again when a batch is resent; the outcomes of all others are kept
+with the batch, and those of a Pull that took no lease."""
 
 
-# --- outcomes -------------------------------------------------------------------------------------------------
+# --- outcomes
+# -------------------------------------------------------------------------------------------------
 
 
 class Registered(_Value, frozen=True, tag=1):
@@ -295,7 +316,9 @@ class Done(_Value, frozen=True, tag=5):
 
 
 class Part(_Value, frozen=True):
-    """A part of one large message: `content` are its bytes from `offset` on; `head` is its entry's head."""
+    """A part of one large message: `content` are its bytes from `offset` on; `head` is
+    its entry's head.
+    """
 
     head: Annotated[bytes, Meta(min_length=ENTRY_HEAD.size, max_length=ENTRY_HEAD.size)]
     sequence: U63
@@ -305,7 +328,8 @@ class Part(_Value, frozen=True):
 
 
 class Mail(_Value, frozen=True):
-    """A page of a mailbox: whole messages as entries (`common.storage_protocol.message_format`), one behind the other, then perhaps a part.
+    """A page of a mailbox: whole messages as entries (`common.storage_protocol.message_format`),
+    one behind the other, then perhaps a part.
 
     `last`: the sequence of the last whole message; 0 where there is none.
     """
@@ -322,11 +346,12 @@ class Mail(_Value, frozen=True):
 NO_MAIL: Final = Mail()
 
 
-class Leased(_Value, frozen=True, tag=6):
-    """The interval `first` to `last` of the mailbox is hidden from other fetches until it is settled or released.
+class Pulled(_Value, frozen=True, tag=6):
+    """The interval `first` to `last` of the mailbox is hidden from other fetches until it is
+    settled or released.
 
-    `count` messages with `content_bytes` of content in all; both are fixed with the lease. An empty mailbox gives
-    `first` = `last` = 0 and no lease.
+    `count` messages with `content_bytes` of content in all; both are fixed with the lease. An empty
+    mailbox gives `first` = `last` = 0 and no lease.
     """
 
     first: U63
@@ -337,15 +362,19 @@ class Leased(_Value, frozen=True, tag=6):
 
 
 class Page(_Value, frozen=True, tag=7):
-    """More pieces, in order. Shorter than asked for only where `page_bytes` was reached or messages are gone."""
+    """More pieces, in order. Shorter than asked for only where `page_bytes` was reached
+    or messages are gone.
+    """
 
     page: Mail
 
 
 class Fetched(_Value, frozen=True, tag=8):
-    """643's messages: `count` of them up to sequence `last`, `content_bytes` in all, the first page at once.
+    """643's messages: `count` of them up to sequence `last`, `content_bytes` in all, the first page
+    at once.
 
-    `committed` is the highest sequence of the store: a waiting client is asked for again when a later one comes.
+    `committed` is the highest sequence of the store: a waiting client is asked for again when a
+    later one comes.
     """
 
     last: U63
@@ -363,7 +392,7 @@ class RefusedFrame(_Value, frozen=True):
     retry_after: U32 = 0
 
 
-class RunStored(_Value, frozen=True, tag=10):
+class MessagesStored(_Value, frozen=True, tag=10):
     """The messages of a run but the `refused` ones (by growing index) are accepted.
 
     Theirs are the sequences `first`, `first` + 1, …, in order.
@@ -373,14 +402,16 @@ class RunStored(_Value, frozen=True, tag=10):
     refused: list[RefusedFrame]
 
 
-class Taken(_Value, frozen=True, tag=11):
+class UploadProgress(_Value, frozen=True, tag=11):
     """An upload goes on; `unsynced` bytes of its content are not on disk yet."""
 
     unsynced: U63
 
 
-class UploadGone(_Value, frozen=True, tag=12):
-    """There is no such upload: the worker that began it has ended, or a greeting ended it. Nothing of it is stored."""
+class UploadUnknown(_Value, frozen=True, tag=12):
+    """There is no such upload: the worker that began it has ended, or a greeting ended
+    it. Nothing of it is stored.
+    """
 
 
 class Refused(_Value, frozen=True, tag=9):
@@ -396,11 +427,11 @@ Outcome = (
     | KeyFound
     | Stored
     | Done
-    | Leased
+    | Pulled
     | Page
     | Fetched
     | Refused
-    | RunStored
-    | Taken
-    | UploadGone
+    | MessagesStored
+    | UploadProgress
+    | UploadUnknown
 )

@@ -1,9 +1,10 @@
 """How much work an operation is for the worker, so that no batch takes long.
 
-Owns: the estimates, and how much goes into one batch. Promises: a batch takes a fraction of a second, however many
-operations wait. Exposure: strangers choose which operations, and how many.
+Owns: the estimates, and how much goes into one batch. Promises: a batch takes a fraction of a
+second, however many operations wait. Exposure: strangers choose which operations, and how many.
 
-An estimate is in microseconds on a slow machine. It may be wrong by a few times: the deadline of a batch is 15 s.
+An estimate is in microseconds on a slow machine. It may be wrong by a few times: the deadline of a
+batch is 15 s.
 
 Source: docs/storage-protocol.md, "Batches".
 """
@@ -13,13 +14,13 @@ from typing import Final
 
 from common.storage_protocol.operations import (
     Chunk,
-    FetchAfter,
-    FetchPage,
-    FetchWaiting,
+    Fetch,
     ListUsers,
     Operation,
+    Pull,
+    PullPage,
     Register,
-    StoreRun,
+    StoreMessages,
 )
 
 MOST: Final = 250_000
@@ -36,12 +37,12 @@ _BYTES_OF_CHUNK: Final = 200
 def work(operation: Operation) -> int:
     """Microseconds that the worker may need for it."""
     kind = type(operation)
-    if kind is StoreRun:
-        assert isinstance(operation, StoreRun)
+    if kind is StoreMessages:
+        assert isinstance(operation, StoreMessages)
         return _ANY + len(operation.frames) // _BYTES_SENT
     if kind is ListUsers:
         return _USERS
-    if isinstance(operation, FetchWaiting | FetchPage | FetchAfter):
+    if isinstance(operation, Pull | PullPage | Fetch):
         return _FETCH + min(operation.page_bytes, 4 * 1024 * 1024) // _BYTES_READ
     if kind is Register:
         return _REGISTER

@@ -1,10 +1,12 @@
-"""Places for connections, and who makes room when they run out.
+"""Capacity for connections, and who makes room when they run out.
 
 Owns: which connection goes when one more comes and there is no place for it.
-Promises: while there are places nobody goes. When they run out, the connection goes that has been idle the longest
-among those that did not prove themselves. The last `kept` places are for proven ones: who comes to one of these, for
-want of any idle connection, has `Settings.time_to_prove` seconds to prove itself.
-Exposure: anybody who reaches the address chooses how many connections there are, and none of his is spared by number.
+Promises: while there are places nobody goes. When they run out, the connection goes that has been
+idle the longest among those that did not prove themselves. The last `kept` places are for proven
+ones: who comes to one of these, for want of any idle connection, has `Settings.time_to_prove`
+seconds to prove itself.
+Exposure: anybody who reaches the address chooses how many connections there are, and none of his is
+spared by number.
 
 Source: docs/client-protocol.md, "Connections".
 """
@@ -18,7 +20,9 @@ from gateway.event_loop import EventLoop
 from gateway.settings import Settings
 
 _CANDIDATES: Final = 256
-"""Idle connections that one look at all of them finds; the look costs a millisecond for ten thousand."""
+"""Idle connections that one look at all of them finds; the look costs a millisecond for
+ten thousand.
+"""
 _LOOK_AGAIN_AFTER: Final = 0.1
 _KEPT_SHARE: Final = 16
 _MOST_KEPT: Final = 256
@@ -31,13 +35,15 @@ class Occupant(Protocol):
 
     @property
     def idle_since(self) -> float | None:
-        """When it last said or took something, in monotonic seconds; None where it is proven or waits for us."""
+        """When it last said or took something, in monotonic seconds; None where it is
+        proven or waits for us.
+        """
 
     @property
     def closed(self) -> bool:
         """Whether it is gone."""
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Close now."""
 
 
@@ -45,7 +51,7 @@ def _longest_idle_first(found: tuple[float, int, Occupant]) -> tuple[float, int]
     return found[:2]
 
 
-class Places:
+class Capacity:
     """Of one gateway. `occupants` are the open connections, kept by somebody else."""
 
     def __init__(self, loop: EventLoop, settings: Settings, occupants: Collection[Occupant]) -> None:
@@ -67,11 +73,13 @@ class Places:
         return not self.crowded or self.free_one() or len(self._occupants) < self._settings.connections
 
     def free_one(self) -> bool:
-        """Close the unproven connection that has been idle the longest; False where there is none."""
+        """Close the unproven connection that has been idle the longest; False where there
+        is none.
+        """
         occupant = self._next_candidate()
         if occupant is None:
             return False
-        occupant.break_off()
+        occupant.abort()
         return True
 
     def taken(self, occupant: Occupant) -> None:
@@ -87,7 +95,7 @@ class Places:
             _when, occupant = self._on_trial.popleft()
             crowded = len(self._occupants) > self._settings.connections - self._kept
             if crowded and occupant.proven_as is None and not occupant.closed:
-                occupant.break_off()
+                occupant.abort()
         if self._on_trial:
             self._loop.call_at(self._on_trial[0][0], self._end_trials)
 

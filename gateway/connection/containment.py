@@ -1,7 +1,7 @@
 """What a bug does that one connection's bytes found: it ends that connection, and nobody else's.
 
-Owns: the log line. Promises: whatever `Exception` came, the connection that it belongs to is closed with a reset, the
-line names the kind and the place, and the caller goes on.
+Owns: the log line. Promises: whatever `Exception` came, the connection that it belongs to is closed
+with a reset, the line names the kind and the place, and the caller goes on.
 Exposure: a stranger who found a bug can find it as often as he likes, so the lines are rare.
 """
 
@@ -18,14 +18,14 @@ _rarely: Final = RareLog(logging.getLogger("gateway.connection.session"))
 class Breakable(Protocol):
     """A connection."""
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Close with a reset."""
 
 
 def contain(connection: Breakable, error: Exception) -> None:
     """End `connection`, for what is done for it has failed in a way that nobody foresaw."""
     report(error)
-    connection.break_off()
+    connection.abort()
 
 
 def report(error: Exception) -> None:

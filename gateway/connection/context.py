@@ -1,8 +1,9 @@
 """What all sessions of the gateway share.
 
-Owns: the lists that the loop's turns work through: sessions with bytes to write, sessions with a deadline; and the
-order of what a turn ends with.
-Promises: one write per connection and turn; deadlines are looked at once per `_SWEEP` seconds, however many there are.
+Owns: the lists that the loop's turns work through: sessions with bytes to write, sessions with a
+deadline; and the order of what a turn ends with.
+Promises: one write per connection and turn; deadlines are looked at once per `_SWEEP` seconds,
+however many there are.
 Exposure: none of its own.
 """
 
@@ -12,8 +13,8 @@ from typing import Final, Protocol
 from common.client_protocol.server_connection import Limits
 from gateway.connection.capacity import Occupant
 from gateway.connection.containment import Breakable, contain, contained
-from gateway.connection.memory_budget import Holdings
-from gateway.connection.scheduler import Turns
+from gateway.connection.memory_budget import MemoryBudget
+from gateway.connection.scheduler import Scheduler
 from gateway.event_loop import EventLoop, Timer
 from gateway.settings import Settings
 from gateway.storage.link import StorageLink
@@ -40,7 +41,7 @@ class Connected(Occupant, Protocol):
 class AwaitsGreeting(Protocol):
     """Something that needs to know the storage worker's facts."""
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Close its connection."""
 
     def greeted(self) -> None:
@@ -50,7 +51,7 @@ class AwaitsGreeting(Protocol):
 class WaitingFetch(Protocol):
     """A 643 that waits for mail."""
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Close its connection."""
 
     def look_again(self) -> None:
@@ -78,8 +79,8 @@ class SessionContext:
         self.limits = Limits(settings.largest_content, settings.inline_content)
         self.place_free: Callable[[], None] = lambda: None
         self.pages = PageBudget(link, settings)
-        self.turns = Turns(loop, link, self.pages, settings)
-        self.holdings = Holdings(loop, link, settings)
+        self.turns = Scheduler(loop, link, self.pages, settings)
+        self.holdings = MemoryBudget(loop, link, settings)
         self._last_number = 0
         self._waiting_fetches: dict[bytes, set[WaitingFetch]] = {}
         link.arrived = self._mail_arrived
@@ -90,7 +91,9 @@ class SessionContext:
         loop.call_at(loop.now + _SWEEP, self._sweep)
 
     def call_at(self, when: float, callback: Callable[[], None], connection: Breakable) -> Timer:
-        """Call back once, at monotonic second `when`; a bug in the callback ends `connection` and nothing else."""
+        """Call back once, at monotonic second `when`; a bug in the callback ends
+        `connection` and nothing else.
+        """
         return self.loop.call_at(when, contained(connection, callback))
 
     def next_number(self) -> int:
@@ -99,7 +102,9 @@ class SessionContext:
         return self._last_number
 
     def flush(self) -> None:
-        """One write for every session that has something to say; then those have their turn that wait for it."""
+        """One write for every session that has something to say; then those have their
+        turn that wait for it.
+        """
         self._flush_all()
         self.turns.serve()
         self.holdings.keep_to_budget()
@@ -120,7 +125,7 @@ class SessionContext:
 
     def _pump(self) -> None:
         if self.link.collects:
-            self.link.pump()
+            self.link.resume_output()
 
     def wait_for_mail(self, client_id: bytes, fetch: WaitingFetch) -> None:
         """`fetch` hears of hints for this mailbox until `stop_waiting`."""
@@ -146,9 +151,11 @@ class SessionContext:
                 contained(fetch, fetch.look_again)()
 
     def _store_changed(self) -> None:
-        """Sequences mean other messages now: what connections were told before must not be settled or acknowledged."""
+        """Sequences mean other messages now: what connections were told before must not
+        be settled or acknowledged.
+        """
         for session in list(self.sessions):
-            session.break_off()
+            session.abort()
 
     def _greeted(self) -> None:
         for one in list(self.awaiting_greeting):

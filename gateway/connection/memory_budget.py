@@ -1,9 +1,11 @@
 """What connections keep in memory, and who has to go when it is too much.
 
-Owns: the sum of what connections hold: frames and contents of which a part came, requests that wait for their turn,
-answers that were not taken. Together with what is under way to the worker that is all that is in flight.
-Promises: at the end of each turn of the loop it is at most `Settings.total_under_way`. Connections that hold something
-and have gone on the longest ago are closed until it is, those that did not prove themselves first.
+Owns: the sum of what connections hold: frames and contents of which a part came, requests that wait
+for their turn, answers that were not taken. Together with what is under way to the worker that is
+all that is in flight.
+Promises: at the end of each turn of the loop it is at most `Settings.total_under_way`. Connections
+that hold something and have gone on the longest ago are closed until it is, those that did not
+prove themselves first.
 Exposure: strangers choose what they hold and for how long.
 """
 
@@ -25,11 +27,11 @@ class Holder(Protocol):
 
     proven_as: bytes | None
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Close now, and hold nothing."""
 
 
-class Holdings:
+class MemoryBudget:
     """One for the gateway. Sizes in bytes."""
 
     def __init__(self, loop: EventLoop, link: StorageLink, settings: Settings) -> None:
@@ -70,7 +72,7 @@ class Holdings:
         for holder in in_order:
             if self.size + self._link.bytes_under_way <= self._most:
                 break
-            holder.break_off()
+            holder.abort()
             self._closed += 1
         self._say()
 

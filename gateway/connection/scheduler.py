@@ -1,9 +1,10 @@
 """Whose turn it is: connections that have more to be done than one turn gives them.
 
 Owns: the queue of connections that wait for their turn, and when there is room for more.
-Promises: they are served one after the other, a bounded amount of work each time, and only while the worker has less
-than `Settings.work_under_way` before it; so who asks for one thing at a time never waits behind more than that. A
-connection with nothing unanswered does not stand in this queue before its first piece of work.
+Promises: they are served one after the other, a bounded amount of work each time, and only while
+the worker has less than `Settings.work_under_way` before it; so who asks for one thing at a time
+never waits behind more than that. A connection with nothing unanswered does not stand in this queue
+before its first piece of work.
 Exposure: strangers choose how many of them wait.
 """
 
@@ -17,9 +18,13 @@ from gateway.storage.link import StorageLink
 from gateway.storage.page_budget import PageBudget
 
 _SERVED_AT_ONCE: Final = 16
-"""Connections of the queue that one turn of the loop serves, before it looks at the sockets again."""
+"""Connections of the queue that one turn of the loop serves, before it looks at the
+sockets again.
+"""
 _CROWDED: Final = 512
-"""Waiting connections from which on less is read of each socket: what was read and not taken up is kept in memory."""
+"""Waiting connections from which on less is read of each socket: what was read and not
+taken up is kept in memory.
+"""
 
 
 class Waiting(Breakable, Protocol):
@@ -29,7 +34,7 @@ class Waiting(Breakable, Protocol):
         """Do a bounded amount of work; `wait` again where there is more."""
 
 
-class Turns:
+class Scheduler:
     """One for the gateway."""
 
     def __init__(self, loop: EventLoop, link: StorageLink, pages: PageBudget, settings: Settings) -> None:
@@ -46,9 +51,11 @@ class Turns:
         return self._link.bytes_under_way - self._pages.under_way < self._most
 
     def may_read(self, owed: int) -> bool:
-        """Whether a connection with so much unanswered is read now: the first piece of work always is.
+        """Whether a connection with so much unanswered is read now: the first piece of work always
+        is.
 
-        Unless half of all that may be in flight is under way to the worker, which then stands still.
+        Unless half of all that may be in flight is under way to the worker, which then stands
+        still.
         """
         under_way = self._link.bytes_under_way
         return under_way < self._most or (self.has_room if owed else under_way < self._most_bytes)
@@ -78,7 +85,9 @@ class Turns:
             served += 1
 
     def stay_awake(self) -> None:
-        """Where the next ones can be served the loop does not sleep. The last thing in each turn of the loop."""
+        """Where the next ones can be served the loop does not sleep. The last thing in
+        each turn of the loop.
+        """
         if self._waiting and self.has_room:
             self._loop.call_at(self._loop.now, _go_on)
 

@@ -1,21 +1,25 @@
-"""One client: frames in, operations out, answers back in order, back-pressure, time-outs, and a clean end.
+"""One client: frames in, operations out, answers back in order, back-pressure, time-outs, and a
+clean end.
 
 Owns: one TCP socket and the pure core that reads it.
-Promises: answers leave in the order of the requests; a refusal says "not done"; where the outcome is unknown the
-connection ends without a reply; what a client has sent and not got answered is bounded, and so is what is done for it
-in one turn of the loop; a client that is not heard to have its mail gets it again.
+Promises: answers leave in the order of the requests; a refusal says "not done"; where the outcome
+is unknown the connection ends without a reply; what a client has sent and not got answered is
+bounded, and so is what is done for it in one turn of the loop; a client that is not heard to have
+its mail gets it again.
 Exposure: strangers choose every byte and every moment.
 
-Sends, registrations and key requests flow: many may be with the worker at once. Everything else is taken up only
-when nothing before it waits for an answer, and until it is done nothing after it is taken up.
+Sends, registrations and key requests flow: many may be with the worker at once. Everything else is
+taken up only when nothing before it waits for an answer, and until it is done nothing after it is
+taken up.
 
-One turn takes up requests worth `Settings.work_a_turn` of one client; for what is left it waits for its turn behind
-others (`gateway.connection.scheduler`), and so does a client whose requests are unanswered while the worker has enough to do. A
-connection that waits is not read.
+One turn takes up requests worth `Settings.work_a_turn` of one client; for what is left it waits for
+its turn behind others (`gateway.connection.scheduler`), and so does a client whose requests are
+unanswered while the worker has enough to do. A connection that waits is not read.
 
-The common case is short: one read, whose sends go to the link as a run, and one write with their answers. A session is
-`_settled` while nothing else is the case: it is open, all that came was taken up, the client waits for nothing else,
-and what the loop watches is right. Whatever disturbs that clears the mark, and `go_on` looks at everything.
+The common case is short: one read, whose sends go to the link as a run, and one write with their
+answers. A session is `_settled` while nothing else is the case: it is open, all that came was taken
+up, the client waits for nothing else, and what the loop watches is right. Whatever disturbs that
+clears the mark, and `advance` looks at everything.
 
     state      reads         writes              leaves when
     ────────   ───────────   ─────────────────   ──────────────────────────────────────────────────────────
@@ -57,7 +61,7 @@ from common.client_protocol.server_connection import (
     Malformed,
     Padded,
     Phase,
-    SendRun,
+    PipelinedSends,
     ServerConnection,
 )
 from common.fail_points import FailPoint
@@ -79,9 +83,9 @@ from gateway.delivery import tcp_info
 from gateway.delivery.evidence import Lease
 from gateway.delivery.tracker import Delivery
 from gateway.event_loop import BROKEN, HUNG_UP, READABLE, WRITABLE
-from gateway.handlers.base import Doing
+from gateway.handlers.base import RequestHandler
 from gateway.handlers.dispatch import FOREIGN, MALFORMED_COST, SEND_COST, begin, cost_of, flows
-from gateway.handlers.upload import Upload
+from gateway.handlers.upload import UploadHandler
 
 log = logging.getLogger("gateway.connection.session")
 
@@ -90,7 +94,9 @@ _UPLOAD_READ_SIZE: Final = 262144
 _CROWDED_READ_SIZE: Final = 4096
 """While many connections wait for their turn with what was read of them."""
 _READ_AHEAD: Final = 4096
-"""Bytes behind a request that is being answered; past them the socket waits. They are put together anew each time."""
+"""Bytes behind a request that is being answered; past them the socket waits. They are put
+together anew each time.
+"""
 
 
 class State(Enum):
@@ -129,7 +135,7 @@ def _code_of(response: bytes) -> Iterator[str]:
 def _content_size(event: Event | None) -> int:
     """Bytes of the contents in an event."""
     match event:
-        case SendRun():
+        case PipelinedSends():
             return len(event.frames)
         case SendRequest():
             return len(event.content)
@@ -138,13 +144,41 @@ def _content_size(event: Event | None) -> int:
 
 
 class Session:
-    """A `Handler` of the loop, a `Waiter` of the link, and what turns, holdings and places know of a connection."""
+    """A `Handler` of the loop, a `Waiter` of the link, and what turns, holdings and
+    places know of a connection.
+    """
 
     __slots__ = (
-        "_challenge", "_connection", "_deadline_kind", "_delivery", "_doing", "_half_closed", "_heard_at", "_held",
-        "_holds", "_last_words", "_malformed", "_mask", "_out", "_owed", "_paused", "_replies", "_settled", "_sock",
-        "_state", "_unanswered", "_unread", "_unsent", "_unsent_size", "_waits", "_written", "context", "deadline",
-        "features", "greeted", "proven_as",
+        "_challenge",
+        "_connection",
+        "_deadline_kind",
+        "_delivery",
+        "_doing",
+        "_final_response_queued",
+        "_half_closed",
+        "_heard_at",
+        "_held",
+        "_holds",
+        "_malformed",
+        "_mask",
+        "_out",
+        "_owed",
+        "_paused",
+        "_replies",
+        "_sock",
+        "_state",
+        "_steady",
+        "_unanswered",
+        "_unread",
+        "_unsent",
+        "_unsent_size",
+        "_waits",
+        "_written",
+        "context",
+        "deadline",
+        "features",
+        "greeted",
+        "proven_as",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, context: SessionContext) -> None:
@@ -165,10 +199,10 @@ class Session:
         self._unanswered = 0
         self._owed = 0
         self._held: Event | None = None
-        self._doing: Doing | None = None
+        self._doing: RequestHandler | None = None
         self._paused = False
-        self._settled = False
-        self._last_words = False
+        self._steady = False
+        self._final_response_queued = False
         self._replies: BigEndianReplies | None = None
         self._half_closed = False
         self._delivery: Delivery | None = None
@@ -181,7 +215,8 @@ class Session:
         context.sessions.add(self)
         context.loop.register(sock.fileno(), self, READABLE)
 
-    # --- what the loop and the link call ------------------------------------------------------------------------
+    # --- what the loop and the link call
+    # ------------------------------------------------------------------------
 
     def ready(self, events: int) -> None:
         """The socket has news."""
@@ -195,7 +230,7 @@ class Session:
             self._read()
             return
         if events & (BROKEN | HUNG_UP) and not self._hung_up_in_order():
-            self.break_off()
+            self.abort()
             return
         if events & WRITABLE:
             self._send_more()
@@ -220,7 +255,7 @@ class Session:
                 self.write(encode_public_key(client_id, public_key))
             case _:
                 log.error("%s was answered with %s", type(operation).__name__, type(outcome).__name__)
-                self.break_off()
+                self.abort()
 
     def sends_answered(self, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
         """What became of a run of sends; see `gateway.storage.send_batcher`."""
@@ -245,7 +280,7 @@ class Session:
 
     def unknown(self, operation: Operation) -> None:
         """Whether it was done is unknown: the connection ends without a reply."""
-        self.break_off()
+        self.abort()
 
     def flush(self) -> None:
         """The turn's one write, then whatever waited for it."""
@@ -255,18 +290,18 @@ class Session:
         if out:
             data = out[0] if len(out) == 1 else b"".join(out)
             self._send(data if self._replies is None else self._replies.turn(data))
-        if not self._settled or self._delivery is not None:
-            self.go_on()
+        if not self._steady or self._delivery is not None:
+            self.advance()
 
-    def go_on(self) -> None:
+    def advance(self) -> None:
         """Take up what is there to be taken up; after the last answer, look for the end."""
         if self._state is State.CLOSED:
             return
         self._paused = False
         if self._unsent is None and self._doing is not None:
-            self._doing.pump()
+            self._doing.resume_output()
         if not self._waits:
-            self._advance()
+            self._take_events()
         if self._unsent is None and self._out is None and not self.closed:
             self._all_written()
         self._watch()
@@ -280,7 +315,7 @@ class Session:
             self._receive()
             self._watch()
         else:
-            self.go_on()
+            self.advance()
 
     def timed_out(self) -> None:
         """What was waited for did not come in time."""
@@ -288,21 +323,21 @@ class Session:
         self.context.with_deadline.discard(self)
         if kind is _Deadline.SUSPICION:
             self._held = self._connection.event_on_silence()
-            self.go_on()
+            self.advance()
         else:
             log.debug("a connection ends: time-out (%s)", kind.name.lower())
-            self.break_off()
+            self.abort()
 
     def stop(self) -> None:
         """The gateway stops: answer what was asked, read nothing more, then close."""
         if self._state is State.OPEN:
             self._state = State.STOPPING
-            self._settled = False
+            self._steady = False
             if self._doing is not None:
                 self._doing.input_ended()
             self._schedule()
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Close with a reset; mail without proof waits again."""
         if self._state is not State.CLOSED:
             try:
@@ -320,13 +355,18 @@ class Session:
 
     @property
     def idle_since(self) -> float | None:
-        """When it last said or took something, in monotonic seconds; None where it is proven or waits for us."""
-        waits_for_us = self._waits or self._unanswered or (self._doing is not None and type(self._doing) is not Upload)
+        """When it last said or took something, in monotonic seconds; None where it is
+        proven or waits for us.
+        """
+        waits_for_us = (
+            self._waits or self._unanswered or (self._doing is not None and type(self._doing) is not UploadHandler)
+        )
         if self.proven_as is not None or (waits_for_us and self._unsent is None):
             return None
         return self._heard_at
 
-    # --- what the doings call -----------------------------------------------------------------------------------
+    # --- what the doings call
+    # -----------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         """Say `data` at the end of this turn."""
@@ -341,22 +381,24 @@ class Session:
         self.write(encode_reason(reason, retry_after) if self.features & Feature.REASONS else ERROR)
 
     def done(self) -> None:
-        """What took the connection for itself has written its answer: go on with the next request."""
+        """What took the connection for itself has written its answer: go on with the next
+        request.
+        """
         self._doing = None
         self._schedule()
 
-    def owe(self, size: int) -> None:
+    def reserve_inflight(self, size: int) -> None:
         """`size` bytes (negative: fewer) of this client are under way to the worker."""
         self._owed += size
 
     def resume(self) -> None:
-        """What it is doing can go on: `pump` it at the end of this turn."""
+        """What it is doing can go on: `resume_output` it at the end of this turn."""
         self._schedule()
 
     def wait_for_turn(self) -> None:
         """Go on when others had their turn and the worker has room."""
         self._waits = True
-        self._settled = False
+        self._steady = False
         self.context.turns.wait(self)
 
     def lease_written(self, lease: Lease) -> None:
@@ -367,7 +409,7 @@ class Session:
 
     def end_after_answers(self) -> None:
         """Take up nothing more; once all is written, half-close, drain, close."""
-        self._last_words = True
+        self._final_response_queued = True
 
     def next_content(self) -> ContentData | ContentEnd | None:
         """For an upload: the next part of its content; None where more bytes are needed."""
@@ -383,7 +425,8 @@ class Session:
             self._challenge = Challenge()
         return self._challenge
 
-    # --- reading ------------------------------------------------------------------------------------------------
+    # --- reading
+    # ----------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
         may_read = (
@@ -404,19 +447,19 @@ class Session:
         size = _READ_SIZE
         if context.turns.crowded:
             size = _CROWDED_READ_SIZE
-        elif type(self._doing) is Upload and context.holdings.plenty:
+        elif type(self._doing) is UploadHandler and context.holdings.plenty:
             size = _UPLOAD_READ_SIZE
         try:
             data = self._sock.recv(size)
         except BlockingIOError:
             return
         except OSError:
-            self.break_off()
+            self.abort()
             return
         self._heard_at = context.loop.now
         if self._state is not _OPEN:
             if not data and self._state is State.DRAINING:
-                self._all_said()
+                self._on_peer_eof()
             return
         if not data:
             self._input_ended()
@@ -424,7 +467,7 @@ class Session:
         if self._delivery is not None and self._connection.begins_request(data):
             self._delivery.request_came()
         spent = 0
-        if self._settled:
+        if self._steady:
             run = self._connection.receive_run(data)
             if run is not None and self._is_own(run):
                 spent = self._submit_run(run)
@@ -436,31 +479,31 @@ class Session:
             self._connection.receive_data(data)
             if self._doing is not None:
                 self._doing.input_came()
-        self._advance(spent)
-        if not self._settled or self._holds:
+        self._take_events(spent)
+        if not self._steady or self._holds:
             self._watch(came=len(data))
 
     def _input_ended(self) -> None:
         self._state = State.ENDING
-        self._settled = False
+        self._steady = False
         if self._doing is not None:
             self._doing.input_ended()
         elif self._held is None:
             self._held = self._connection.event_on_silence()
         self._forget_deadline()
-        self.go_on()
+        self.advance()
 
-    def _advance(self, spent: int = 0) -> None:
+    def _take_events(self, spent: int = 0) -> None:
         """Take up events until one has to wait, more bytes are needed, or the turn's work is done.
 
         `spent`: how much of it was done already.
         """
-        self._settled = False
+        self._steady = False
         next_event = self._connection.next_event
         bound = self.context.settings.connection_under_way
         left = self.context.settings.work_a_turn - spent
         # A client that does not read its answers is given no more of them.
-        while self._doing is None and self._unsent is None and not self._last_words:
+        while self._doing is None and self._unsent is None and not self._final_response_queued:
             if self._owed >= bound:
                 self._pause()
                 return
@@ -471,7 +514,7 @@ class Session:
                     return
                 event = next_event()
                 if event is None:
-                    self._settled = (
+                    self._steady = (
                         self._deadline_kind is _NO_DEADLINE
                         and self._mask == READABLE
                         and self._state is _OPEN
@@ -482,7 +525,7 @@ class Session:
                     self._forget_deadline()
             else:
                 self._held = None
-            if type(event) is SendRun and self._is_own(event):
+            if type(event) is PipelinedSends and self._is_own(event):
                 left -= self._submit_run(event)
             elif self._unanswered and not flows(self, event):
                 self._held = event
@@ -490,10 +533,10 @@ class Session:
             else:
                 left -= self._take_up(event)
 
-    def _is_own(self, run: SendRun) -> bool:
+    def _is_own(self, run: PipelinedSends) -> bool:
         return self.proven_as is None or run.requester == self.proven_as
 
-    def _submit_run(self, run: SendRun) -> int:
+    def _submit_run(self, run: PipelinedSends) -> int:
         cost = len(run.frames) + SEND_COST * len(run.recipients)
         self._owed += cost
         self._unanswered += 1
@@ -517,7 +560,7 @@ class Session:
                 return 0
             case ContentData() | ContentEnd():
                 raise AssertionError("content outside an upload")
-            case SendRun():
+            case PipelinedSends():
                 for _ in event.recipients:
                     self.refuse(FOREIGN.reason)
                 return len(event.recipients) * SEND_COST
@@ -544,7 +587,8 @@ class Session:
             begun.input_came()
         return MALFORMED_COST
 
-    # --- writing ------------------------------------------------------------------------------------------------
+    # --- writing
+    # ----------------------------------------------------------------------------------------------
 
     def _send(self, data: bytes) -> None:
         self._written += len(data)
@@ -560,7 +604,7 @@ class Session:
         except BlockingIOError:
             sent = 0
         except OSError:
-            self.break_off()
+            self.abort()
             return
         if sent < len(data):
             self._keep_unsent(memoryview(data)[sent:], len(data))
@@ -574,7 +618,7 @@ class Session:
         except BlockingIOError:
             return
         except OSError:
-            self.break_off()
+            self.abort()
             return
         self._heard_at = self.context.loop.now
         self.context.holdings.went_on(self)
@@ -588,7 +632,7 @@ class Session:
 
     def _keep_unsent(self, data: memoryview, size: int) -> None:
         """`size`: bytes of the whole buffer, which `data` keeps in memory."""
-        self._settled = False
+        self._steady = False
         self._unsent, self._unsent_size = data, size
 
     def _schedule(self) -> None:
@@ -597,35 +641,36 @@ class Session:
             self._out = []
             self.context.to_flush.append(self)
 
-    # --- the end ------------------------------------------------------------------------------------------------
+    # --- the end
+    # ----------------------------------------------------------------------------------------------
 
     def _all_written(self) -> None:
         """Everything that was answered is with the kernel."""
         if self._delivery is not None and self._state is State.OPEN:
-            self._delivery.look()
+            self._delivery.probe()
         if self._unanswered or self._doing is not None or self._held is not None or self._waits:
             return
         if self._state is State.ENDING:
-            self._all_said()
+            self._on_peer_eof()
         elif self._state is State.STOPPING:
             if self._delivery is not None:
                 self._delivery.release()
             self._close()
-        elif self._state is State.OPEN and self._last_words:
+        elif self._state is State.OPEN and self._final_response_queued:
             self._half_close()
 
     def _half_close(self) -> None:
         try:
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
-            self.break_off()
+            self.abort()
             return
         self._half_closed = True
         self._state = State.DRAINING
         self._connection.ignore()
         self._set_deadline(_Deadline.DRAIN, self.context.settings.drain_time)
 
-    def _all_said(self) -> None:
+    def _on_peer_eof(self) -> None:
         """The client has ended its side and was answered in full."""
         if self._delivery is None or not self._delivery.open:
             self._close()
@@ -639,7 +684,7 @@ class Session:
         else:
             self._mask = 0
             self.context.loop.modify(self._sock.fileno(), 0)
-        self._delivery.watch_for_reset(self._close, self.break_off)
+        self._delivery.watch_for_reset(self._close, self.abort)
 
     def _hung_up_in_order(self) -> bool:
         """Both sides have ended and nothing went wrong; a reset shows as an error."""
@@ -663,7 +708,8 @@ class Session:
         if doing is not None:
             doing.abandon()
 
-    # --- attention and deadlines ----------------------------------------------------------------------
+    # --- attention and deadlines
+    # ----------------------------------------------------------------------
 
     def _nothing_held(self) -> bool:
         return not self._connection.undigested and self._held is None
@@ -671,7 +717,7 @@ class Session:
     def _pause(self) -> None:
         """Read nothing until answers came."""
         self._paused = True
-        self._settled = False
+        self._steady = False
         self._watch()
 
     def _note_holdings(self) -> None:
@@ -679,19 +725,21 @@ class Session:
         holds = self._connection.memory + self._unsent_size
         if self._held is not None:
             holds += _content_size(self._held)
-        if type(self._doing) is Upload:
+        if type(self._doing) is UploadHandler:
             holds += self._doing.collected
         if holds != self._holds:
             before, self._holds = self._holds, holds
             self.context.holdings.changed(self, before, holds)
 
     def _watch(self, *, came: int = 0) -> None:
-        """Ask the loop for what can be handled now, and set the clock for what is waited for. `came`: bytes, now."""
+        """Ask the loop for what can be handled now, and set the clock for what is waited
+        for. `came`: bytes, now.
+        """
         if self._state is State.CLOSED or self._state is State.WATCHING:
             return
         self._note_holdings()
         mask = WRITABLE if self._unsent is not None else 0
-        if self._state is _OPEN and not (self._paused or self._waits or self._last_words):
+        if self._state is _OPEN and not (self._paused or self._waits or self._final_response_queued):
             busy = self._doing is not None or self._held is not None or self._unsent is not None
             if not busy or self._connection.undigested < _READ_AHEAD:
                 mask |= READABLE
@@ -706,7 +754,7 @@ class Session:
     def _watch_input(self, came: int) -> None:
         settings = self.context.settings
         phase = self._connection.phase
-        listening = self._mask & READABLE and (self._doing is None or isinstance(self._doing, Upload))
+        listening = self._mask & READABLE and (self._doing is None or isinstance(self._doing, UploadHandler))
         if phase is Phase.BETWEEN or not listening or self._held is not None:
             self._forget_deadline()
         elif phase is Phase.HEADER:
@@ -715,9 +763,10 @@ class Session:
         elif came or self._deadline_kind not in (_Deadline.PAYLOAD, _Deadline.SUSPICION):
             if self._connection.suspicious:
                 self._set_deadline(_Deadline.SUSPICION, settings.suspicion_silence)
-            elif self._deadline_kind is _Deadline.PAYLOAD and isinstance(self._doing, Upload):
-                # What came of it holds disk. Each byte gives the time that it may take, no more, or a trickle would go
-                # on for ever. While we do not listen nothing runs out: who is slow because of us loses nothing by it.
+            elif self._deadline_kind is _Deadline.PAYLOAD and isinstance(self._doing, UploadHandler):
+                # What came of it holds disk. Each byte gives the time that it may take, no more, or
+                # a trickle would go on for ever. While we do not listen nothing runs out: who is
+                # slow because of us loses nothing by it.
                 latest = self.context.loop.now + settings.payload_silence
                 self.deadline = min(latest, self.deadline + came / settings.slowest_upload)
             else:

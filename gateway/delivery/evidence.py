@@ -1,18 +1,22 @@
 """What counts as proof that a client of the published protocol has its mail.
 
-Owns: for one connection, the leases whose responses were written, and how far the evidence for each has come.
-Promises: pure; told by the session what it saw. A TCP acknowledgement alone proves nothing, for the kernel
-acknowledges for a process that never reads; so a lease is settled only by
+Owns: for one connection, the leases whose responses were written, and how far the evidence for each
+has come.
+Promises: pure; told by the session what it saw. A TCP acknowledgement alone proves nothing, for the
+kernel acknowledges for a process that never reads; so a lease is settled only by
 
     the next request     a byte of a request that was sent after the peer's TCP had acknowledged the whole response:
-                         either a look showed everything acknowledged and no input, and the byte came later (`look`);
-                         or since a look that showed no input, one single segment came, and it brought both the
-                         acknowledgement and the byte (`first_input`): so does a client that answers at once
+                         either a look showed everything acknowledged and no input, and the byte
+                         came later (`look`); or since a look that showed no input, one single
+                         segment came, and it brought both the acknowledgement and the byte
+                         (`first_input`): so does a client that answers at once
     the end              the client ended its side, everything is acknowledged, and for `Settings.reset_watch`
-                         seconds no reset came (`ended`): a process that closes with unread bytes sends a reset
+                         seconds no reset came (`ended`): a process that closes with unread bytes
+                         sends a reset
     anything else        proves nothing: `broken`
 
-Exposure: clients decide what there is to see, and gain nothing by it but their own mail's loss or return.
+Exposure: clients decide what there is to see, and gain nothing by it but their own mail's loss or
+return.
 
 Source: docs/guarantees.md, "What counts as proof".
 """
@@ -53,7 +57,9 @@ class Evidence:
 
     @property
     def wanted(self) -> bool:
-        """Whether there is a lease whose response was not yet seen acknowledged with no input after it."""
+        """Whether there is a lease whose response was not yet seen acknowledged with no
+        input after it.
+        """
         return self._acknowledged < len(self._leases)
 
     @property
@@ -66,15 +72,19 @@ class Evidence:
         self._leases.append(lease)
         self._seen_without_input = None
 
-    def look(self, *, unacknowledged: int, input_empty: bool, segments: SegmentsIn) -> None:
-        """What a look at the connection showed: bytes not acknowledged, whether no input waits, segments so far."""
+    def probe(self, *, unacknowledged: int, input_empty: bool, segments: SegmentsIn) -> None:
+        """What a look at the connection showed: bytes not acknowledged, whether no input
+        waits, segments so far.
+        """
         if input_empty:
             self._seen_without_input = segments
             if unacknowledged == 0:
                 self._acknowledged = len(self._leases)
 
     def first_input(self, *, unacknowledged: int, segments: SegmentsIn) -> None:
-        """Input is there for the first time since the last look: what the connection shows before it is read."""
+        """Input is there for the first time since the last look: what the connection
+        shows before it is read.
+        """
         before, self._seen_without_input = self._seen_without_input, None
         if before is not None and unacknowledged == 0 and segments == (before.all + 1, before.with_data + 1):
             self._acknowledged = len(self._leases)

@@ -50,5 +50,7 @@ def error(sock: Socket) -> int:
 
 
 def reset_on_close(sock: Socket) -> None:
-    """Make `close` send a reset instead of an orderly end. Raises `OSError` where the socket is gone."""
+    """Make `close` send a reset instead of an orderly end. Raises `OSError` where the
+    socket is gone.
+    """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)

@@ -1,7 +1,9 @@
 """Following what a connection's 604s handed out, until it is settled or released.
 
-Owns: the looks at one connection's socket that `gateway.delivery.evidence` judges, their pace, and telling the worker.
-Promises: every lease that is noted here ends as `Settle` or `Release`, exactly once, while the gateway lives.
+Owns: the looks at one connection's socket that `gateway.delivery.evidence` judges, their pace, and
+telling the worker.
+Promises: every lease that is noted here ends as `Settle` or `Release`, exactly once, while the
+gateway lives.
 Exposure: the client decides what there is to see.
 
 Source: docs/guarantees.md, "What counts as proof".
@@ -24,7 +26,9 @@ _LONGEST_DELAY: Final = 0.25
 
 
 class Delivery:
-    """Made with a connection's first lease. `nothing_held`: whether every byte that was read belongs to a request."""
+    """Made with a connection's first lease. `nothing_held`: whether every byte that was
+    read belongs to a request.
+    """
 
     __slots__ = ("_connection", "_context", "_delay", "_evidence", "_nothing_held", "_sock")
 
@@ -48,12 +52,14 @@ class Delivery:
         self._evidence.written(lease)
         fail_points.reach(FailPoint.GATEWAY_AFTER_WAITING)
 
-    def look(self) -> None:
-        """Look whether the last response was acknowledged; where it was not yet, look again a little later."""
+    def probe(self) -> None:
+        """Look whether the last response was acknowledged; where it was not yet, look
+        again a little later.
+        """
         wanted = self._evidence.wanted
         if not wanted:
             return
-        self._evidence.look(
+        self._evidence.probe(
             unacknowledged=tcp_info.unacknowledged(self._sock),
             input_empty=self._nothing_held() and not tcp_info.input_waits(self._sock),
             segments=tcp_info.segments_in(self._sock),
@@ -69,7 +75,7 @@ class Delivery:
         delay, self._delay = self._delay, 0.0
         if self._evidence.wanted:
             self._look_after(min(delay * 2, _LONGEST_DELAY))
-            self.look()
+            self.probe()
 
     def before_read(self) -> None:
         """Input is there: what the connection shows before it is read."""
@@ -87,7 +93,8 @@ class Delivery:
         self._tell(self._evidence.broken())
 
     def watch_for_reset(self, settled: Callable[[], None], broken: Callable[[], None]) -> None:
-        """The client has ended its side: settle once all is acknowledged for `reset_watch` seconds without a reset.
+        """The client has ended its side: settle once all is acknowledged for `reset_watch` seconds
+        without a reset.
 
         Then `settled` is called; where it comes otherwise, `broken`, which has to release.
         """

@@ -1,7 +1,7 @@
 """What may take a connection for itself, and what it may ask of the connection.
 
-Owns: the two faces between a session and the things it is busy with (a list, a fetch, an upload, a proof, a
-greeting).
+Owns: the two faces between a session and the things it is busy with (a list, a fetch, an upload, a
+proof, a greeting).
 Promises: those modules know no sockets, and the session does not know their steps.
 Exposure: none of its own.
 """
@@ -14,23 +14,27 @@ from gateway.connection.context import SessionContext
 from gateway.delivery.evidence import Lease
 
 
-class Doing(Protocol):
+class RequestHandler(Protocol):
     """Something that takes a connection for itself until it says `done`."""
 
-    def pump(self) -> None:
-        """The socket took all there was, or there is room again: go on. Called often; must not mind."""
+    def resume_output(self) -> None:
+        """The socket took all there was, or there is room again: go on. Called often;
+        must not mind.
+        """
 
     def input_came(self) -> None:
         """Bytes came while this is going on."""
 
     def input_ended(self) -> None:
-        """The client has ended its side, or the gateway reads nothing more: only what came already is there."""
+        """The client has ended its side, or the gateway reads nothing more: only what
+        came already is there.
+        """
 
     def abandon(self) -> None:
         """The connection is gone."""
 
 
-class Host(Protocol):
+class HandlerContext(Protocol):
     """A session, as what it is doing sees it."""
 
     context: SessionContext
@@ -51,14 +55,14 @@ class Host(Protocol):
     def done(self) -> None:
         """Go on with the next request."""
 
-    def owe(self, size: int) -> None:
+    def reserve_inflight(self, size: int) -> None:
         """`size` bytes (negative: fewer) of this client are under way to the worker."""
 
     def resume(self) -> None:
-        """Something it waited for is there: `pump` at the end of this turn."""
+        """Something it waited for is there: `resume_output` at the end of this turn."""
 
     def wait_for_turn(self) -> None:
-        """`pump` when others had their turn and the worker has room."""
+        """`resume_output` when others had their turn and the worker has room."""
 
     def next_content(self) -> ContentData | ContentEnd | None:
         """The next part of an upload's content."""
@@ -69,5 +73,5 @@ class Host(Protocol):
     def end_after_answers(self) -> None:
         """Take up nothing more; once all is written, half-close, drain, close."""
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Close with a reset: the outcome is unknown, or a response can't be completed."""

@@ -1,7 +1,8 @@
-"""What a request becomes: an operation that leaves at once, something that takes the connection for itself, or no.
+"""What a request becomes: an operation that leaves at once, something that takes the connection for
+itself, or no.
 
 Owns: the table of requests, and the rule that a proven connection acts for its user alone.
-Promises: pure but for what a `Doing` does when it is made.
+Promises: pure but for what a `RequestHandler` does when it is made.
 Exposure: every value comes from strangers; what the worker alone can know is left to it.
 """
 
@@ -19,24 +20,25 @@ from common.client_protocol.requests import (
     Request,
     SendRequest,
 )
-from common.client_protocol.server_connection import Event, SendRun
+from common.client_protocol.server_connection import Event, PipelinedSends
 from common.storage_protocol.operations import GetPublicKey, Operation, Refused, Register, StoreMessage
 from common.values import NO_CLIENT, RefusalReason
-from gateway.handlers.base import Doing, Host
-from gateway.handlers.hello import Greeting
-from gateway.handlers.list_users import UserList
-from gateway.handlers.mail import FetchStream, PullStream
-from gateway.handlers.prove import ProofAttempt
-from gateway.handlers.upload import Upload
+from gateway.handlers.base import HandlerContext, RequestHandler
+from gateway.handlers.hello import HelloHandler
+from gateway.handlers.list_users import ListUsersHandler
+from gateway.handlers.mail import FetchHandler, PullHandler
+from gateway.handlers.prove import ProveHandler
+from gateway.handlers.upload import UploadHandler
 
 FOREIGN: Final = Refused(RefusalReason.PROOF_NEEDED)
 """The answer on a proven connection to a request in another user's name."""
-_FLOWING: Final = (SendRun, SendRequest, RegisterRequest, PublicKeyRequest)
+_FLOWING: Final = (PipelinedSends, SendRequest, RegisterRequest, PublicKeyRequest)
 SEND_COST: Final = 1024
-"""What one message of a run of sends counts as, beside its frame, in what is under way and in a turn's work.
+"""What one message of a run of sends counts as, beside its frame, in what is under way and in a
+turn's work.
 
-All costs are bytes. What takes the worker longer than its bytes would counts as more, in proportion, so that one bound
-is good for both."""
+All costs are bytes. What takes the worker longer than its bytes would counts as more, in
+proportion, so that one bound is good for both."""
 MALFORMED_COST: Final = 4096
 _REGISTER_COST: Final = 65536
 _OPERATION_COST: Final = 4096
@@ -55,26 +57,28 @@ def cost_of(operation: Operation) -> int:
             return _OPERATION_COST
 
 
-def may_ask(host: Host, event: Request | SendRun) -> bool:
-    """Whether the connection may act for the id in the header: a proven one acts for one user alone."""
+def may_ask(host: HandlerContext, event: Request | PipelinedSends) -> bool:
+    """Whether the connection may act for the id in the header: a proven one acts for one
+    user alone.
+    """
     if host.proven_as is None:
         return True
     return event.requester == host.proven_as and not isinstance(event, RegisterRequest)
 
 
-def flows(host: Host, event: Event) -> bool:
+def flows(host: HandlerContext, event: Event) -> bool:
     """Whether `event` becomes an operation at once, so that it may leave beside those before it."""
     return isinstance(event, _FLOWING) and may_ask(host, event)
 
 
-def begin(host: Host, request: Request) -> Flowing | Doing | Refused:
+def begin(host: HandlerContext, request: Request) -> Flowing | RequestHandler | Refused:
     """Begin what is asked for."""
     match request:
         case HelloRequest():
-            return Greeting(host, request)
+            return HelloHandler(host, request)
         case LargeSendRequest():
             # Its content is read to the end in any case.
-            return Upload(host, request, None if may_ask(host, request) else FOREIGN)
+            return UploadHandler(host, request, None if may_ask(host, request) else FOREIGN)
         case _ if not may_ask(host, request):
             return FOREIGN
         case SendRequest(requester, recipient, kind, content, token):
@@ -85,10 +89,10 @@ def begin(host: Host, request: Request) -> Flowing | Doing | Refused:
         case PublicKeyRequest(requester, subject):
             return GetPublicKey(requester, host.proven_as is not None, subject)
         case ListUsersRequest(requester):
-            return UserList(host, requester)
+            return ListUsersHandler(host, requester)
         case PullRequest(requester):
-            return PullStream(host, requester)
+            return PullHandler(host, requester)
         case FetchRequest():
-            return FetchStream(host, request)
+            return FetchHandler(host, request)
         case ProveRequest():
-            return ProofAttempt(host, request)
+            return ProveHandler(host, request)

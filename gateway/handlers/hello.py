@@ -1,7 +1,7 @@
 """640: who we are, and a nonce to prove oneself with.
 
-Owns: one 2140. Promises: answers from what the gateway learnt when it greeted the worker; where it has not yet,
-the client waits for a while and is then left without a reply.
+Owns: one 2140. Promises: answers from what the gateway learnt when it greeted the worker; where it
+has not yet, the client waits for a while and is then left without a reply.
 Exposure: anybody may ask, any number of times.
 """
 
@@ -12,17 +12,17 @@ from common.client_protocol.fields import NONCE_SIZE, SEND_HEAD
 from common.client_protocol.requests import HelloRequest
 from common.client_protocol.responses import encode_hello
 from common.storage_protocol.batch_sender import DEADLINE
-from gateway.handlers.base import Host
+from gateway.handlers.base import HandlerContext
 
 _NEVER_IDLE: Final = 0
 
 
-class Greeting:
-    """A `Doing`."""
+class HelloHandler:
+    """A `RequestHandler`."""
 
     __slots__ = ("_host", "_over", "_request", "_timer")
 
-    def __init__(self, host: Host, request: HelloRequest) -> None:
+    def __init__(self, host: HandlerContext, request: HelloRequest) -> None:
         self._host = host
         self._request = request
         self._over = False
@@ -59,13 +59,13 @@ class Greeting:
         )
         host.done()
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Close the connection."""
-        self._host.break_off()
+        self._host.abort()
 
     def _give_up(self) -> None:
         if not self._over:
-            self._host.break_off()
+            self._host.abort()
 
     def _end(self) -> None:
         """Nothing of the gateway refers to this any more."""
@@ -73,7 +73,7 @@ class Greeting:
         self._timer.cancel()
         self._host.context.awaiting_greeting.pop(self, None)
 
-    def pump(self) -> None:
+    def resume_output(self) -> None:
         """Nothing to go on with."""
 
     def input_came(self) -> None:

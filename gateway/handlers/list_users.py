@@ -1,6 +1,7 @@
 """601: the list of users, page by page.
 
-Owns: one running 2101. Promises: its length is fixed by the first page; users who register meanwhile are not in it.
+Owns: one running 2101. Promises: its length is fixed by the first page; users who register
+meanwhile are not in it.
 Exposure: whoever knows a client id may ask for it.
 """
 
@@ -8,15 +9,15 @@ from common.client_protocol.codes import ResponseCode
 from common.client_protocol.fields import USER
 from common.client_protocol.responses import encode_head, encode_users
 from common.storage_protocol.operations import ListUsers, Operation, Outcome, Refused, UsersPage
-from gateway.handlers.base import Host
+from gateway.handlers.base import HandlerContext
 
 
-class UserList:
-    """A `Doing` and a `Waiter`."""
+class ListUsersHandler:
+    """A `RequestHandler` and a `Waiter`."""
 
     __slots__ = ("_asked", "_gone", "_host", "_last", "_requester", "_until")
 
-    def __init__(self, host: Host, requester: bytes) -> None:
+    def __init__(self, host: HandlerContext, requester: bytes) -> None:
         self._host = host
         self._requester = requester
         self._last = 0
@@ -52,20 +53,20 @@ class UserList:
                 if last >= until:
                     self._host.done()
             case _:
-                self._host.break_off()
+                self._host.abort()
 
     def unknown(self, operation: Operation) -> None:
         """The list can't be completed."""
         self._came()
         if not self._gone:
-            self._host.break_off()
+            self._host.abort()
 
     def _came(self) -> None:
         if self._asked:
             self._asked = False
             self._host.context.pages.came(self._page_size)
 
-    def pump(self) -> None:
+    def resume_output(self) -> None:
         """The page before was written."""
         if not self._asked:
             self._ask()

@@ -1,8 +1,9 @@
 """604 and 643: mail on its way from the worker to a client, page by page.
 
-Owns: one running 2104 or 2143. Promises: the length is fixed by the first outcome, and what follows fits it or the
-connection is reset; a page is asked for when the one before it was written, so a slow client costs one page.
-A 604's lease is handed to the session when its response is with the kernel, and released where that never happens.
+Owns: one running 2104 or 2143. Promises: the length is fixed by the first outcome, and what follows
+fits it or the connection is reset; a page is asked for when the one before it was written, so a
+slow client costs one page. A 604's lease is handed to the session when its response is with the
+kernel, and released where that never happens.
 Exposure: the client chooses when it reads.
 """
 
@@ -12,24 +13,24 @@ from typing import Final
 from common.client_protocol.codes import ResponseCode
 from common.client_protocol.fields import FETCHED_HEAD, WAITING_HEAD
 from common.client_protocol.requests import FetchRequest
-from common.client_protocol.responses import encode_head, encode_waiting, encode_waiting_entry_head
+from common.client_protocol.responses import encode_head, encode_pulled, encode_pulled_entry_head
 from common.errors import FrameUndecodable
 from common.rare_log import RareLog
 from common.storage_protocol.operations import (
-    FetchAfter,
+    Fetch,
     Fetched,
-    FetchPage,
-    FetchWaiting,
-    Leased,
     Mail,
     Operation,
     Outcome,
     Page,
+    Pull,
+    Pulled,
+    PullPage,
     Refused,
 )
 from gateway.delivery.evidence import Lease
 from gateway.event_loop import Timer
-from gateway.handlers.base import Host
+from gateway.handlers.base import HandlerContext
 from gateway.storage.link import NOBODY
 
 _rarely: Final = RareLog(logging.getLogger("gateway.mail"))
@@ -38,14 +39,14 @@ _LARGEST_ACK: Final = 2**63 - 1
 """What the store can count to; a larger ack is just as far above everything that was ever given."""
 
 
-class _MailStream:
+class _MailHandler:
     """What both have in common: a header, then pieces until the announced length is reached."""
 
     __slots__ = (
         "_asked", "_begun", "_gone", "_host", "_last", "_left", "_offset", "_page_came_at", "_requester", "_sequence",
     )  # fmt: skip
 
-    def __init__(self, host: Host, requester: bytes) -> None:
+    def __init__(self, host: HandlerContext, requester: bytes) -> None:
         self._host = host
         self._requester = requester
         self._asked = 0
@@ -57,7 +58,7 @@ class _MailStream:
         self._sequence = 0
         self._offset = 0
 
-    def _ask_for(self, operation: FetchWaiting | FetchAfter | FetchPage) -> None:
+    def _ask_for(self, operation: Pull | Fetch | PullPage) -> None:
         self._asked = operation.page_bytes
         self._host.context.pages.ask(operation, self, self._asked)
 
@@ -83,7 +84,7 @@ class _MailStream:
     def _write_page(self, page: Mail) -> None:
         if not page:
             if self._left:
-                self._host.break_off()
+                self._host.abort()
             return
         if page.entries:
             self._sequence, self._offset = page.last + 1, 0
@@ -91,7 +92,7 @@ class _MailStream:
                 self._write(self._entries(page.entries))
             except FrameUndecodable as error:
                 _rarely.write(logging.ERROR, "a page of mail that makes no sense: %s", error)
-                self._host.break_off()
+                self._host.abort()
                 return
         part = page.part
         if part is not None:
@@ -101,22 +102,23 @@ class _MailStream:
             self._sequence, self._offset = (part.sequence, end) if end < part.size else (part.sequence + 1, 0)
             self._write(part.content)
         if self._left < 0:
-            self._host.break_off()
+            self._host.abort()
 
     def _write(self, data: bytes) -> None:
         self._left -= len(data)
         self._host.write(data)
 
-    def pump(self) -> None:
+    def resume_output(self) -> None:
         """What there was is with the kernel: finish, or ask for the next page."""
         if not self._begun or self._asked:
             return
         if self._left:
             settings = self._host.context.settings
-            # A page that is with the kernel in the turn in which it came: the client reads as fast as we write.
+            # A page that is with the kernel in the turn in which it came: the client reads as fast
+            # as we write.
             at_once = self._host.context.loop.now == self._page_came_at
             page_bytes = settings.large_page if at_once else settings.page
-            operation = FetchPage(self._requester, self._proven, self._sequence, self._offset, self._last, page_bytes)
+            operation = PullPage(self._requester, self._proven, self._sequence, self._offset, self._last, page_bytes)
             self._ask_for(operation)
         else:
             self._written()
@@ -159,7 +161,7 @@ class _MailStream:
         """The response can't be begun or completed."""
         self._came()
         if not self._gone:
-            self._host.break_off()
+            self._host.abort()
 
     def input_came(self) -> None:
         """Later requests wait."""
@@ -173,32 +175,30 @@ class _MailStream:
         self._host.context.pages.forget(self)
 
 
-class PullStream(_MailStream):
-    """604: a `Doing` and a `Waiter` that leases what it carries."""
+class PullHandler(_MailHandler):
+    """604: a `RequestHandler` and a `Waiter` that leases what it carries."""
 
     __slots__ = ("_first", "_lease", "_leased")
 
-    def __init__(self, host: Host, requester: bytes) -> None:
+    def __init__(self, host: HandlerContext, requester: bytes) -> None:
         super().__init__(host, requester)
         self._lease = host.context.next_number()
         self._first = 0
         self._leased = False
         settings = host.context.settings
         self._ask_for(
-            FetchWaiting(
-                self._lease, requester, self._proven, settings.largest_response, WAITING_HEAD.size, settings.page
-            )
+            Pull(self._lease, requester, self._proven, settings.largest_response, WAITING_HEAD.size, settings.page)
         )
 
     def _entries(self, entries: bytes) -> bytes:
-        return b"".join(encode_waiting(entries))
+        return b"".join(encode_pulled(entries))
 
     def _entry_head(self, head: bytes) -> bytes:
-        return encode_waiting_entry_head(head)
+        return encode_pulled_entry_head(head)
 
     def _first_outcome(self, outcome: Outcome) -> None:
-        if not isinstance(outcome, Leased) or self._begun:
-            self._host.break_off()
+        if not isinstance(outcome, Pulled) or self._begun:
+            self._host.abort()
             return
         self._first = outcome.first
         self._leased = outcome.count > 0
@@ -214,7 +214,7 @@ class PullStream(_MailStream):
             self._host.lease_written(self._record())
 
     def _too_late(self, outcome: Outcome) -> None:
-        if isinstance(outcome, Leased) and outcome.count:
+        if isinstance(outcome, Pulled) and outcome.count:
             self._host.context.link.submit(self._record().release(), NOBODY)
 
     def abandon(self) -> None:
@@ -225,12 +225,14 @@ class PullStream(_MailStream):
             self._host.context.link.submit(self._record().release(), NOBODY)
 
 
-class FetchStream(_MailStream):
-    """643: a `Doing`, a `Waiter` and a `WaitingFetch`; acknowledges, then carries or waits for mail."""
+class FetchHandler(_MailHandler):
+    """643: a `RequestHandler`, a `Waiter` and a `WaitingFetch`; acknowledges, then
+    carries or waits for mail.
+    """
 
     __slots__ = ("_ask_timer", "_committed", "_end_timer", "_request", "_sleeping", "_wait")
 
-    def __init__(self, host: Host, request: FetchRequest) -> None:
+    def __init__(self, host: HandlerContext, request: FetchRequest) -> None:
         super().__init__(host, request.requester)
         self._request = request
         self._wait = min(request.wait, host.context.settings.longest_wait) > 0
@@ -248,7 +250,7 @@ class FetchStream(_MailStream):
     def _ask(self) -> None:
         settings = self._host.context.settings
         self._ask_for(
-            FetchAfter(
+            Fetch(
                 self._requester,
                 self._proven,
                 min(self._request.ack, _LARGEST_ACK),
@@ -267,7 +269,7 @@ class FetchStream(_MailStream):
 
     def _first_outcome(self, outcome: Outcome) -> None:
         if not isinstance(outcome, Fetched) or self._begun:
-            self._host.break_off()
+            self._host.abort()
         elif outcome.count or not self._wait:
             self._wake()
             payload_size = outcome.count * FETCHED_HEAD.size + outcome.content_bytes
@@ -315,9 +317,9 @@ class FetchStream(_MailStream):
 
     input_came = input_ended = end_wait
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Close the connection."""
-        self._host.break_off()
+        self._host.abort()
 
     def abandon(self) -> None:
         """Nobody waits any more."""

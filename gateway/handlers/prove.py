@@ -1,7 +1,8 @@
 """641: one attempt of a connection to prove whose it is.
 
-Owns: the steps: nonce, key, signature, mark. Promises: 2141 leaves after the mark is committed; a bad signature
-costs the worker no write; after `Settings.proof_attempts` failures the connection ends.
+Owns: the steps: nonce, key, signature, mark. Promises: 2141 leaves after the mark is committed; a
+bad signature costs the worker no write; after `Settings.proof_attempts` failures the connection
+ends.
 Exposure: see `gateway.authentication`.
 """
 
@@ -10,15 +11,15 @@ from common.client_protocol.responses import PROVEN
 from common.storage_protocol.operations import Done, GetProofKey, KeyFound, MarkProven, Operation, Outcome, Refused
 from common.values import RefusalReason
 from gateway.authentication import signature_is_valid, signed_string
-from gateway.handlers.base import Host
+from gateway.handlers.base import HandlerContext
 
 
-class ProofAttempt:
-    """A `Doing` and a `Waiter`."""
+class ProveHandler:
+    """A `RequestHandler` and a `Waiter`."""
 
     __slots__ = ("_gone", "_host", "_request", "_signed")
 
-    def __init__(self, host: Host, request: ProveRequest) -> None:
+    def __init__(self, host: HandlerContext, request: ProveRequest) -> None:
         self._host = host
         self._request = request
         self._gone = False
@@ -49,12 +50,12 @@ class ProofAttempt:
             case Refused(reason, _):
                 self._fail(reason)
             case _:
-                self._host.break_off()
+                self._host.abort()
 
     def unknown(self, operation: Operation) -> None:
         """Whether the mark was set is unknown."""
         if not self._gone:
-            self._host.break_off()
+            self._host.abort()
 
     def _fail(self, reason: int) -> None:
         if self._gone:
@@ -64,7 +65,7 @@ class ProofAttempt:
             self._host.end_after_answers()
         self._host.done()
 
-    def pump(self) -> None:
+    def resume_output(self) -> None:
         """Nothing to go on with."""
 
     def input_came(self) -> None:

@@ -1,13 +1,14 @@
 """603 and 642 with a large content: from the socket to the worker in chunks.
 
-Owns: one running upload. Promises: no more than `Settings.connection_under_way` of its content is in memory, and no
-more than that and `Settings.unsynced_content` is with the worker and not on disk yet; the frame is read to its end
-whatever the worker says; the answer is that of the commit, or the first refusal. After `Settings.longest_upload` the
-connection is closed and nothing is kept.
+Owns: one running upload. Promises: no more than `Settings.connection_under_way` of its content is
+in memory, and no more than that and `Settings.unsynced_content` is with the worker and not on disk
+yet; the frame is read to its end whatever the worker says; the answer is that of the commit, or the
+first refusal. After `Settings.longest_upload` the connection is closed and nothing is kept.
 Exposure: strangers choose the content and its pace.
 
-The worker puts contents on disk beside its transactions, in steps of its own. It tells with each answer how far it is:
-while it is behind, no content is taken from the socket, and the commit is asked for again until all is there.
+The worker puts contents on disk beside its transactions, in steps of its own. It tells with each
+answer how far it is: while it is behind, no content is taken from the socket, and the commit is
+asked for again until all is there.
 """
 
 from typing import Final
@@ -20,14 +21,14 @@ from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
     CommitUpload,
+    GetUploadProgress,
     Operation,
     Outcome,
     Refused,
     Stored,
-    Taken,
     UploadProgress,
 )
-from gateway.handlers.base import Host
+from gateway.handlers.base import HandlerContext
 from gateway.storage.link import NOBODY
 
 _PIECE_COST: Final = 64
@@ -37,15 +38,17 @@ _COMMIT_AFTER: Final = 0.005
 """Seconds after which the worker is asked again, while it puts the content on disk."""
 
 
-class Upload:
-    """A `Doing` and a `Waiter`. `refused`: the whole content is thrown away and answered with this."""
+class UploadHandler:
+    """A `RequestHandler` and a `Waiter`. `refused`: the whole content is thrown away and
+    answered with this.
+    """
 
     __slots__ = (
         "_asking", "_collected", "_collected_size", "_committing", "_complete", "_ended", "_gone", "_host", "_number",
         "_overdue", "_recipient", "_refused", "_under_way", "_unsynced",
     )  # fmt: skip
 
-    def __init__(self, host: Host, request: LargeSendRequest, refused: Refused | None) -> None:
+    def __init__(self, host: HandlerContext, request: LargeSendRequest, refused: Refused | None) -> None:
         self._host = host
         self._recipient = request.recipient
         self._refused = refused
@@ -60,7 +63,7 @@ class Upload:
         self._ended = False
         self._gone = False
         context = host.context
-        self._overdue = context.call_at(context.loop.now + context.settings.longest_upload, host.break_off, host)
+        self._overdue = context.call_at(context.loop.now + context.settings.longest_upload, host.abort, host)
         if refused is None:
             proven = host.proven_as is not None
             begin = BeginUpload(
@@ -68,7 +71,7 @@ class Upload:
             )
             host.context.link.submit(begin, self)
 
-    def pump(self) -> None:
+    def resume_output(self) -> None:
         """Take content from the connection while there is room for it."""
         settings = self._host.context.settings
         while not self._complete and not self._gone and self._under_way < settings.connection_under_way:
@@ -81,7 +84,7 @@ class Upload:
             content = self._host.next_content()
             if content is None:
                 if self._ended:
-                    self._host.break_off()
+                    self._host.abort()
                 return
             if isinstance(content, ContentEnd):
                 self._complete = True
@@ -92,12 +95,12 @@ class Upload:
                 if self._collected_size >= settings.chunk:
                     self._submit_chunk()
 
-    input_came = pump
+    input_came = resume_output
 
     def input_ended(self) -> None:
         """Where the content is not complete by now it never will be."""
         self._ended = True
-        self.pump()
+        self.resume_output()
 
     @property
     def collected(self) -> int:
@@ -115,7 +118,7 @@ class Upload:
         chunk = self._collected[0] if len(self._collected) == 1 else b"".join(self._collected)
         self._collected, self._collected_size = [], 0
         self._under_way += len(chunk)
-        self._host.owe(len(chunk))
+        self._host.reserve_inflight(len(chunk))
         self._host.context.link.submit(Chunk(self._number, chunk), self, len(chunk))
 
     def _finish(self) -> None:
@@ -138,24 +141,26 @@ class Upload:
 
     def _ask_progress(self) -> None:
         if not self._gone:
-            self._host.context.link.submit(UploadProgress(self._number), self)
+            self._host.context.link.submit(GetUploadProgress(self._number), self)
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
-        """One step was taken, or refused, or the worker knows of no such upload: then nothing is known to be wrong."""
+        """One step was taken, or refused, or the worker knows of no such upload: then
+        nothing is known to be wrong.
+        """
         match operation:
             case Chunk(_, content):
                 self._under_way -= len(content)
-                self._host.owe(-len(content))
-            case UploadProgress():
+                self._host.reserve_inflight(-len(content))
+            case GetUploadProgress():
                 self._asking = False
             case CommitUpload():
                 self._committing = False
         if self._gone:
-            if isinstance(operation, CommitUpload) and isinstance(outcome, Taken):
+            if isinstance(operation, CommitUpload) and isinstance(outcome, UploadProgress):
                 self._abort()
             return
         match outcome:
-            case Taken(unsynced):
+            case UploadProgress(unsynced):
                 self._taken(operation, unsynced)
             case Stored(sequence) if isinstance(operation, CommitUpload):
                 self._host.write(encode_stored(self._recipient, sequence))
@@ -163,8 +168,9 @@ class Upload:
             case Refused():
                 self._step_refused(operation, outcome)
             case _ if self._refused is None:
-                # Gone with the worker or its slot's greeting: the client did nothing wrong. Or an outcome that is none.
-                self._host.break_off()
+                # Gone with the worker or its slot's greeting: the client did nothing wrong. Or an
+                # outcome that is none.
+                self._host.abort()
             case _:
                 # Gone because a step was refused.
                 self._step_refused(operation, self._refused)
@@ -177,10 +183,12 @@ class Upload:
             context = self._host.context
             context.call_at(context.loop.now + _COMMIT_AFTER, self._commit, self._host)
         else:
-            self._host.break_off()
+            self._host.abort()
 
     def _step_refused(self, operation: Operation, refused: Refused) -> None:
-        """The first refusal is the answer, once the frame was read to its end and no commit is on its way."""
+        """The first refusal is the answer, once the frame was read to its end and no
+        commit is on its way.
+        """
         if self._refused is None:
             self._refused = refused
             self._collected, self._collected_size = [], 0
@@ -204,10 +212,12 @@ class Upload:
     def unknown(self, operation: Operation) -> None:
         """Whether it was stored is unknown."""
         if not self._gone:
-            self._host.break_off()
+            self._host.abort()
 
     def abandon(self) -> None:
-        """The connection is gone: nothing of the upload is kept, unless its commit is on its way already."""
+        """The connection is gone: nothing of the upload is kept, unless its commit is on
+        its way already.
+        """
         self._gone = True
         self._overdue.cancel()
         if self._refused is None and not self._committing:

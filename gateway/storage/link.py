@@ -1,12 +1,15 @@
 """The gateway's door to the storage worker.
 
 Owns: the ZeroMQ socket; which batch leaves when.
-Promises: operations leave in the order of `submit`, at most two batches on their way at a time; every waiter hears
-exactly once: an outcome, or that it is unknown. The worker may come, go and come back: nothing has to be told.
-Exposure: the worker is the other half of this server; frames that do not decode are logged and dropped.
+Promises: operations leave in the order of `submit`, at most two batches on their way at a time;
+every waiter hears exactly once: an outcome, or that it is unknown. The worker may come, go and come
+back: nothing has to be told.
+Exposure: the worker is the other half of this server; frames that do not decode are logged and
+dropped.
 
-A batch that leaves carries all that was submitted since the last one left: under load batches grow by themselves.
-Sends of all connections that come behind each other are one operation of it (`gateway.storage.send_batcher`).
+A batch that leaves carries all that was submitted since the last one left: under load batches grow
+by themselves. Sends of all connections that come behind each other are one operation of it
+(`gateway.storage.send_batcher`).
 
 Source: docs/storage-protocol.md.
 """
@@ -20,7 +23,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from common import fail_points
-from common.client_protocol.server_connection import SendRun
+from common.client_protocol.server_connection import PipelinedSends
 from common.errors import FrameUndecodable
 from common.fail_points import FailPoint
 from common.rare_log import RareLog
@@ -34,12 +37,12 @@ from common.storage_protocol.batch_sender import (
     Half,
     WorkerChanged,
 )
-from common.storage_protocol.frames import Arrived, StoreFacts, decode_to_gateway
-from common.storage_protocol.operations import Operation, Outcome, Refused, StoreRun
+from common.storage_protocol.frames import MailArrived, StoreFacts, decode_to_gateway
+from common.storage_protocol.operations import Operation, Outcome, Refused, StoreMessages
 from common.values import RefusalReason
 from gateway.connection.containment import report
 from gateway.event_loop import READABLE, EventLoop, Timer
-from gateway.storage.send_batcher import OpenRun, Sender
+from gateway.storage.send_batcher import SendBatcher, Sender
 
 log = logging.getLogger("gateway.link")
 _rarely: Final = RareLog(log)
@@ -68,8 +71,8 @@ class Waiter(Protocol):
         """Whether it was done is not known, and never will be here."""
 
 
-def _halve(operation: StoreRun, waiter: Waiter) -> tuple[Half[Waiter], Half[Waiter]]:
-    assert isinstance(waiter, OpenRun), "runs come from `submit_sends` alone"
+def _halve(operation: StoreMessages, waiter: Waiter) -> tuple[Half[Waiter], Half[Waiter]]:
+    assert isinstance(waiter, SendBatcher), "runs come from `submit_sends` alone"
     first, second = waiter.halve(operation)
     return Half(*first), Half(*second)
 
@@ -88,7 +91,9 @@ NOBODY: Final = Nobody()
 
 
 class _Monitor:
-    """A `Handler` of the socket's own news: whether it is connected. `changed` hears each change."""
+    """A `Handler` of the socket's own news: whether it is connected. `changed` hears each
+    change.
+    """
 
     def __init__(self, loop: EventLoop, watched: zmq.Socket[bytes], changed: Callable[[bool], None]) -> None:
         self._loop = loop
@@ -113,7 +118,9 @@ class _Monitor:
 
 
 class StorageLink:
-    """One DEALER socket, one slot. `arrived` hears hints, `worker_changed` that leases and watches are gone."""
+    """One DEALER socket, one slot. `arrived` hears hints, `worker_changed` that leases
+    and watches are gone.
+    """
 
     def __init__(
         self,
@@ -127,7 +134,8 @@ class StorageLink:
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._zmq.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
-        # Without a worker nothing is queued: the sender keeps the one frame and sends it when there is a peer.
+        # Without a worker nothing is queued: the sender keeps the one frame and sends it when there
+        # is a peer.
         self._socket.setsockopt(zmq.IMMEDIATE, 1)
         self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
@@ -137,7 +145,7 @@ class StorageLink:
         self._socket.connect(endpoint)
         self._timer: Timer | None = None
         self._timer_at = 0.0
-        self._run: OpenRun | None = None
+        self._run: SendBatcher | None = None
         self._connected = False
         self.facts: StoreFacts | None = None
         self.arrived: Callable[[int, list[bytes]], None] = lambda _sequence, _recipients: None
@@ -145,29 +153,35 @@ class StorageLink:
         self.store_changed: Callable[[], None] = lambda: None
         self.greeted: Callable[[], None] = lambda: None
         loop.register(_number(self._socket, zmq.FD), self, READABLE)
-        loop.at_turn_end(self.pump)
+        loop.at_turn_end(self.resume_output)
 
     def submit(self, operation: Operation, waiter: Waiter, size: int = 0) -> None:
-        """Send `operation` with the next batch. `size`: bytes it keeps in memory until it is answered."""
+        """Send `operation` with the next batch. `size`: bytes it keeps in memory until it
+        is answered.
+        """
         if self._run is not None:
             self._close_run(self._run)
         self._sender.submit(operation, waiter, self._loop.now, size)
 
-    def submit_sends(self, run: SendRun, proven: bool, cost: int, sender: Sender) -> None:
-        """Send these 603s with the next batch. `cost`: bytes they keep in memory until they are answered."""
+    def submit_sends(self, run: PipelinedSends, proven: bool, cost: int, sender: Sender) -> None:
+        """Send these 603s with the next batch. `cost`: bytes they keep in memory until
+        they are answered.
+        """
         if self._run is not None:
             if self._run.add(run, proven, cost, sender):
                 return
             self._close_run(self._run)
-        self._run = OpenRun(proven, self._loop.now)
+        self._run = SendBatcher(proven, self._loop.now)
         self._run.add(run, proven, cost, sender)
 
-    def _close_run(self, run: OpenRun) -> None:
-        """What comes next comes behind it, so that the order of requests stays that of their operations."""
+    def _close_run(self, run: SendBatcher) -> None:
+        """What comes next comes behind it, so that the order of requests stays that of
+        their operations.
+        """
         self._run = None
         self._sender.submit(run.complete(), run, run.opened_at, run.cost)
 
-    def _close_share(self, run: OpenRun) -> None:
+    def _close_share(self, run: SendBatcher) -> None:
         """What of the run the next batch takes."""
         rest = run.split(self._sender.share(run.cost), self._loop.now)
         self._close_run(run)
@@ -189,20 +203,23 @@ class StorageLink:
         return not self.collects and not self._sender.waiting
 
     def ready(self, events: int) -> None:
-        """The socket has news; `pump` looks at it at the end of the turn."""
+        """The socket has news; `resume_output` looks at it at the end of the turn."""
 
-    def pump(self) -> None:
-        """Take in all that came, hand out outcomes, send what has to leave; again until nothing more leaves.
+    def resume_output(self) -> None:
+        """Take in all that came, hand out outcomes, send what has to leave; again until nothing
+        more leaves.
 
-        ZeroMQ's descriptor is edge-triggered, and what was taken off the socket or put into it may have swallowed an
-        edge: so the socket is asked at the end of every turn, which costs a microsecond.
+        ZeroMQ's descriptor is edge-triggered, and what was taken off the socket or put into it may
+        have swallowed an edge: so the socket is asked at the end of every turn, which costs a
+        microsecond.
         """
         while True:
             events = self._receive()
             if self._run is not None and self._sender.has_place(self._run.cost):
                 self._close_share(self._run)
             events += self._late_ones()
-            # The worker need not wait while outcomes are handed out. What else may have come changes what leaves.
+            # The worker need not wait while outcomes are handed out. What else may have come
+            # changes what leaves.
             if not all(isinstance(event, Answered) for event in events):
                 self._handle(events)
                 events = []
@@ -230,7 +247,7 @@ class StorageLink:
             except FrameUndecodable as error:
                 _rarely.write(logging.ERROR, "dropped a message of the storage worker: %s", error)
                 continue
-            if isinstance(message, Arrived):
+            if isinstance(message, MailArrived):
                 self.arrived(message.sequence, message.recipients)
             else:
                 events += self._sender.receive(message)
@@ -299,19 +316,22 @@ class StorageLink:
         if self._sender.collected < collected:
             fail_points.reach(FailPoint.GATEWAY_RECEIVED, fail_points.names(self._sender.leaving))
         try:
-            # Without a copy a frame that is sent again and again to a worker that sleeps costs its memory once.
+            # Without a copy a frame that is sent again and again to a worker that sleeps costs its
+            # memory once.
             self._socket.send(frame, zmq.NOBLOCK, copy=len(frame) < _SMALL_FRAME)
         except zmq.Again:
             self._sender.not_sent()
             return False
-        # ZeroMQ's thread has to run before the worker hears of it. It often waits behind this one for its processor,
-        # while others idle. See docs/decisions/0007-taking-turns.md.
+        # ZeroMQ's thread has to run before the worker hears of it. It often waits behind this one
+        # for its processor, while others idle. See docs/decisions/0007-taking-turns.md.
         os.sched_yield()
         fail_points.reach(FailPoint.GATEWAY_SENT, fail_points.names(self._sender.leaving))
         return True
 
     def _set_timer(self) -> None:
-        """Wake when something is due; an earlier timer is left to wake us early, which is cheaper than a new one."""
+        """Wake when something is due; an earlier timer is left to wake us early, which is
+        cheaper than a new one.
+        """
         when = self._sender.next_deadline(connected=self._connected)
         if when is None or (self._timer is not None and self._timer_at <= when):
             return

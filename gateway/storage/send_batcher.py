@@ -1,8 +1,9 @@
-"""A run that is still open: sends of any connections that will travel to the worker as one operation.
+"""A run that is still open: sends of any connections that will travel to the worker as one
+operation.
 
-Owns: which messages of a `StoreRun` are whose.
-Promises: the worker's outcome comes back to each connection in the order of its requests, in one call for all that it
-put in at a time; in more than one where the run had to be divided.
+Owns: which messages of a `StoreMessages` are whose.
+Promises: the worker's outcome comes back to each connection in the order of its requests, in one
+call for all that it put in at a time; in more than one where the run had to be divided.
 Exposure: none of its own; it sees frames that were checked.
 
 Source: docs/storage-protocol.md, "Operations".
@@ -13,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Final, Protocol
 
-from common.client_protocol.server_connection import SendRun
+from common.client_protocol.server_connection import PipelinedSends
 from common.rare_log import RareLog
 from common.storage_protocol.batch_sender import Half
 from common.storage_protocol.message_format import first_frames
-from common.storage_protocol.operations import Operation, Outcome, Refused, RefusedFrame, RunStored, StoreRun
+from common.storage_protocol.operations import MessagesStored, Operation, Outcome, Refused, RefusedFrame, StoreMessages
 from gateway.connection.containment import contain
 
 _rarely: Final = RareLog(logging.getLogger("gateway.runs"))
@@ -33,18 +34,21 @@ class Sender(Protocol):
     def sends_answered(self, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
         """What became of the messages that were put in with these recipients and this cost.
 
-        Those at the indexes of `refused` were not stored; the others have the sequences `first`, `first` + 1, ….
+        Those at the indexes of `refused` were not stored; the others have the sequences `first`,
+        `first` + 1, ….
         """
 
     def sends_divided(self) -> None:
         """Of what was put in at a time it will hear in one call more."""
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """Whether they are stored is unknown, and will be."""
 
 
-class OpenRun:
-    """A waiter of the link, once it is complete. `opened_at` in monotonic seconds; `cost`: bytes, of all in it."""
+class SendBatcher:
+    """A waiter of the link, once it is complete. `opened_at` in monotonic seconds;
+    `cost`: bytes, of all in it.
+    """
 
     __slots__ = ("_frames", "_proven", "_shares", "_size", "cost", "opened_at")
 
@@ -56,8 +60,9 @@ class OpenRun:
         self._frames: list[bytes] = []
         self._shares: list[tuple[Sender, list[bytes], int]] = []
 
-    def add(self, run: SendRun, proven: bool, cost: int, sender: Sender) -> bool:
-        """Put messages behind those that are there; False where they may not go with them, or are too many.
+    def add(self, run: PipelinedSends, proven: bool, cost: int, sender: Sender) -> bool:
+        """Put messages behind those that are there; False where they may not go with them, or are
+        too many.
 
         `cost`: bytes they count as until they are answered.
         """
@@ -71,10 +76,12 @@ class OpenRun:
         self._shares.append((sender, run.recipients, cost))
         return True
 
-    def split(self, cost: int, now: float) -> "OpenRun | None":
-        """Keep what came first, up to `cost` and from one connection at least; the rest as a run of its own.
+    def split(self, cost: int, now: float) -> "SendBatcher | None":
+        """Keep what came first, up to `cost` and from one connection at least; the rest as a run of
+        its own.
 
-        `now`: monotonic seconds. The rest counts as opened then, or a run that is never emptied would grow old.
+        `now`: monotonic seconds. The rest counts as opened then, or a run that is never emptied
+        would grow old.
         """
         if self.cost <= cost or len(self._shares) == 1:
             return None
@@ -83,7 +90,7 @@ class OpenRun:
         while kept + self._shares[count][2] <= cost:
             kept += self._shares[count][2]
             count += 1
-        rest = OpenRun(self._proven, now)
+        rest = SendBatcher(self._proven, now)
         rest._frames, rest._shares = self._frames[count:], self._shares[count:]
         del self._frames[count:], self._shares[count:]
         rest.cost, self.cost = self.cost - kept, kept
@@ -91,14 +98,14 @@ class OpenRun:
         self._size -= rest._size
         return rest
 
-    def complete(self) -> StoreRun:
+    def complete(self) -> StoreMessages:
         """The operation; nothing can be added any more."""
         frames, self._frames = self._frames, []
-        return StoreRun(self._proven, frames[0] if len(frames) == 1 else b"".join(frames))
+        return StoreMessages(self._proven, frames[0] if len(frames) == 1 else b"".join(frames))
 
-    def halve(self, operation: StoreRun) -> "tuple[Half[OpenRun], Half[OpenRun]]":
+    def halve(self, operation: StoreMessages) -> "tuple[Half[SendBatcher], Half[SendBatcher]]":
         """Two runs of half as many messages each, of a complete one that has several."""
-        halves = OpenRun(self._proven, self.opened_at), OpenRun(self._proven, self.opened_at)
+        halves = SendBatcher(self._proven, self.opened_at), SendBatcher(self._proven, self.opened_at)
         first, second = halves
         count = room = (sum([len(recipients) for _sender, recipients, _cost in self._shares]) + 1) // 2
         for sender, recipients, cost in self._shares:
@@ -113,8 +120,8 @@ class OpenRun:
                 second._take(sender, recipients[mine:], cost - its_cost)
         at = first_frames(operation.frames, count)
         return (
-            Half(StoreRun(self._proven, operation.frames[:at]), first, first.cost),
-            Half(StoreRun(self._proven, operation.frames[at:]), second, second.cost),
+            Half(StoreMessages(self._proven, operation.frames[:at]), first, first.cost),
+            Half(StoreMessages(self._proven, operation.frames[at:]), second, second.cost),
         )
 
     def _take(self, sender: Sender, recipients: list[bytes], cost: int) -> None:
@@ -124,14 +131,14 @@ class OpenRun:
     def answered(self, operation: Operation, outcome: Outcome) -> None:
         """Tell every sender what became of its messages."""
         match outcome:
-            case RunStored(first, []):
+            case MessagesStored(first, []):
                 for sender, recipients, cost in self._shares:
                     try:
                         sender.sends_answered(recipients, cost, first, _NONE_REFUSED)
                     except Exception as error:
                         contain(sender, error)
                     first += len(recipients)
-            case RunStored(first, refused) if self._fits(refused):
+            case MessagesStored(first, refused) if self._fits(refused):
                 self._answer_some_refused(first, refused)
             case Refused():
                 for sender, recipients, cost in self._shares:
@@ -162,7 +169,7 @@ class OpenRun:
     def unknown(self, operation: Operation) -> None:
         """Every connection that has messages in it ends without a reply."""
         for sender, _recipients, _cost in self._shares:
-            sender.break_off()
+            sender.abort()
 
 
 def _tell(sender: Sender, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:

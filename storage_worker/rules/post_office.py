@@ -1,10 +1,12 @@
 """Every rule of the server: operations in, outcomes out.
 
-Owns: who may do what, and what is refused; it puts registry, queue, tokens, uploads, leases and watches together.
-Promises: a refusal changes nothing; what an outcome says is true once the surrounding transaction is on disk.
-Memory follows the transaction: `commit` or `roll_back` is called after it, and both leave memory as the disk is.
-Exposure: every value in an operation may come from a stranger. Nothing here believes a client id: for users who proved
-themselves an operation has to come from a proven connection.
+Owns: who may do what, and what is refused; it puts registry, queue, tokens, uploads, leases and
+watches together.
+Promises: a refusal changes nothing; what an outcome says is true once the surrounding transaction
+is on disk. Memory follows the transaction: `commit` or `roll_back` is called after it, and both
+leave memory as the disk is.
+Exposure: every value in an operation may come from a stranger. Nothing here believes a client id:
+for users who proved themselves an operation has to come from a proven connection.
 
 Source: docs/storage-protocol.md, "Operations".
 """
@@ -26,48 +28,48 @@ from common.storage_protocol.operations import (
     Chunk,
     CommitUpload,
     Done,
-    FetchAfter,
+    Fetch,
     Fetched,
-    FetchPage,
-    FetchWaiting,
     GetProofKey,
     GetPublicKey,
+    GetUploadProgress,
     KeyFound,
-    Leased,
     ListUsers,
     MarkProven,
+    MessagesStored,
     Operation,
     Outcome,
     Page,
+    Pull,
+    Pulled,
+    PullPage,
     Refused,
     RefusedFrame,
     Register,
     Registered,
     Release,
-    RunStored,
     Settle,
     Stored,
     StoreMessage,
-    StoreRun,
-    Taken,
-    UploadGone,
+    StoreMessages,
     UploadProgress,
+    UploadUnknown,
     UsersPage,
 )
 from common.values import MESSAGE_KINDS, RefusalReason, username
-from storage_worker.engine.sqlite.blobs import Bodies
-from storage_worker.engine.sqlite.commit_log import Ledger
+from storage_worker.engine.sqlite.blobs import Blobs
+from storage_worker.engine.sqlite.commit_log import CommitLog
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.journal import Journal
-from storage_worker.engine.sqlite.journal_records import RunAccepted, TokenUsed
+from storage_worker.engine.sqlite.journal_records import MessagesAccepted, TokenUsed
 from storage_worker.engine.sqlite.message_queue import FRAME_TAIL, RUN_ENTRY, SEED_SIZE, MessageQueue
 from storage_worker.server.gateway_slots import Slots
 from storage_worker.state.leases import Lease, Leases
 from storage_worker.state.mailboxes import Mailbox
-from storage_worker.state.rollback import UndoList
+from storage_worker.state.rollback import Rollback
 from storage_worker.state.send_tokens import SentTokens
 from storage_worker.state.sender_usage import Census, bounds_of
-from storage_worker.state.subscriptions import Watches
+from storage_worker.state.subscriptions import Subscriptions
 from storage_worker.state.uploads import Upload, Uploads
 from storage_worker.state.users import User, UserRegistry
 
@@ -75,7 +77,9 @@ log = logging.getLogger("storage_worker")
 _rarely: Final = RareLog(log)
 
 RETRY_AFTER: Final = 30
-"""Seconds after which trying again makes sense where a mailbox or the disk is full, or uploads have no place."""
+"""Seconds after which trying again makes sense where a mailbox or the disk is full, or
+uploads have no place.
+"""
 
 _LOST_TOLD: Final = 20
 """Lines in the log about large messages whose files are lost; beyond them their number."""
@@ -87,8 +91,8 @@ _unpack_frame = SEND_FRAME.unpack_from
 _pack_run_entry = RUN_ENTRY.pack
 
 _DONE: Final = Done()
-_TAKEN: Final = Taken(0)
-_UPLOAD_GONE: Final = UploadGone()
+_TAKEN: Final = UploadProgress(0)
+_UPLOAD_GONE: Final = UploadUnknown()
 _MALFORMED: Final = Refused(RefusalReason.MALFORMED)
 _REQUESTER_UNKNOWN: Final = Refused(RefusalReason.REQUESTER_UNKNOWN)
 _RECIPIENT_UNKNOWN: Final = Refused(RefusalReason.RECIPIENT_UNKNOWN)
@@ -111,29 +115,37 @@ class Limits(NamedTuple):
     mailbox_messages: int = 1_000_000
     mailbox_bytes: int = 4 * 1024**3
     uploads: int = 256
-    """Unfinished uploads at a time. The last quarter of the places is for senders on proven connections."""
+    """Unfinished uploads at a time. The last quarter of the places is for senders on
+    proven connections.
+    """
     uploads_of_user: int = 16
     """Those of one sender."""
     sender_share: int = 12
-    """Percent of a mailbox's messages and bytes that one sender may have of one that is more than half full."""
+    """Percent of a mailbox's messages and bytes that one sender may have of one that is
+    more than half full.
+    """
 
 
 COUNTING: Final = 10_000
 """Microseconds, about, that a turn may take to count the senders of crowded mailboxes."""
 
 IDS: Final = 2**32 - 1
-"""Clients know a message by an id that repeats after so many sequences: what waits in a mailbox spans fewer."""
+"""Clients know a message by an id that repeats after so many sequences: what waits in a
+mailbox spans fewer.
+"""
 
 LEASES_OF_MAILBOX: Final = 64
-"""Leases on one mailbox at a time; past them it looks empty until one of them ends. A fetch looks at all of them."""
+"""Leases on one mailbox at a time; past them it looks empty until one of them ends. A
+fetch looks at all of them.
+"""
 
 
-class Intake(IntEnum):
+class Admission(IntEnum):
     """What may come in at the moment."""
 
     OPEN = 0
     NO_MAIL = 1
-    """Room is short: nothing new is begun, an upload that is there may be accepted."""
+    """DiskSpaceMonitor is short: nothing new is begun, an upload that is there may be accepted."""
     NOTHING = 2
     """SQLite had no room: nothing that could grow the store is tried."""
 
@@ -141,15 +153,15 @@ class Intake(IntEnum):
 class PostOffice:
     """Answers operations. `random_bytes(n)` gives n random bytes.
 
-    `begin`, then `apply` and `greet` any number of times, all inside one transaction of `database`; after its end
-    `commit` or `roll_back`.
+    `begin`, then `apply` and `greet` any number of times, all inside one transaction of `database`;
+    after its end `commit` or `roll_back`.
     """
 
     def __init__(
         self,
         database: Database,
         journal: Journal,
-        bodies: Bodies,
+        bodies: Blobs,
         limits: Limits,
         random_bytes: Callable[[int], bytes],
         now_ms: int,
@@ -160,8 +172,8 @@ class PostOffice:
         self._counting = COUNTING
         self._uncounted: Mailbox | None = None
         self._random_bytes = random_bytes
-        self._undo = UndoList()
-        self.ledger = Ledger(database, journal, random_bytes)
+        self._undo = Rollback()
+        self.ledger = CommitLog(database, journal, random_bytes)
         with database.reading():
             self._users = UserRegistry(database, self.ledger.note)
             self._queue = MessageQueue(database, bodies, self.ledger.note, self._users.row_of)
@@ -170,10 +182,10 @@ class PostOffice:
         self._uploads = Uploads(bodies, self._queue.charge)
         self.ledger.attach(self._queue, self._tokens, self.slots, self._users)
         self._leases = Leases(self._undo)
-        self._watches = Watches(self._undo)
+        self._subscriptions = Subscriptions(self._undo)
         self._data_version = -1
         self._now_ms = 0
-        self._intake = Intake.OPEN
+        self._intake = Admission.OPEN
         self._no_intake = _STORAGE_FULL
         self._taken_bytes = 0
         self._for_uploads = 0
@@ -184,17 +196,17 @@ class PostOffice:
             ListUsers: self._refusing_unread(self._list_users),
             GetPublicKey: self._refusing_unread(self._get_public_key),
             StoreMessage: self._refusing_unread(self._store_message),
-            StoreRun: self._store_run,
-            UploadProgress: self._upload_progress,
+            StoreMessages: self._store_run,
+            GetUploadProgress: self._upload_progress,
             BeginUpload: self._refusing_unread(self._begin_upload),
             Chunk: self._refusing_unread(self._chunk, self._drop_upload),
             CommitUpload: self._refusing_unread(self._commit_upload, self._drop_upload),
             AbortUpload: self._abort_upload,
-            FetchWaiting: self._refusing_unread(self._fetch_waiting),
-            FetchPage: self._refusing_unread(self._fetch_page),
+            Pull: self._refusing_unread(self._fetch_waiting),
+            PullPage: self._refusing_unread(self._fetch_page),
             Settle: self._settle,
             Release: self._release,
-            FetchAfter: self._refusing_unread(self._fetch_after),
+            Fetch: self._refusing_unread(self._fetch_after),
             GetProofKey: self._refusing_unread(self._get_proof_key),
             MarkProven: self._refusing_unread(self._mark_proven),
         }
@@ -217,9 +229,10 @@ class PostOffice:
         """Bytes that unfinished uploads have on the disk."""
         return self._uploads.held
 
-    # --- the transaction ---------------------------------------------------------------------------------------
+    # --- the transaction
+    # ---------------------------------------------------------------------------------------
 
-    def begin(self, now_ms: int, intake: Intake, for_uploads: int, *, is_damaged: bool = False) -> None:
+    def begin(self, now_ms: int, intake: Admission, for_uploads: int, *, is_damaged: bool = False) -> None:
         """A transaction has begun. `for_uploads`: bytes that unfinished uploads together may hold.
 
         `is_damaged`: what is not taken in is refused for damage, not for want of room.
@@ -244,37 +257,46 @@ class PostOffice:
         return any(type(operation) is Register for operation in operations)
 
     def commit(self) -> tuple[int, dict[int, list[bytes]]]:
-        """The turn is on disk: bytes of mail that came in, and slot -> watched client ids with new mail."""
+        """The turn is on disk: bytes of mail that came in, and slot -> watched client ids
+        with new mail.
+        """
         self._undo.commit()
         self._queue.committed()
         received = self._queue.received
-        hints = self._watches.use_up([box.user for box in received]) if received and self._watches else {}
+        hints = self._subscriptions.use_up([box.user for box in received]) if received and self._subscriptions else {}
         received.clear()
         return self._taken_bytes, hints
 
     def roll_back(self) -> None:
-        """The turn was undone: so is what it did to memory. Unfinished uploads end. Raises `StoreFailed`."""
+        """The turn was undone: so is what it did to memory. Unfinished uploads end.
+        Raises `StoreFailed`.
+        """
         self._undo.roll_back()
         self._uploads.drop_all()
         with self._database.reading():
             self.ledger.reload()
 
     def greet(self, slot: int) -> None:
-        """A gateway takes the slot: leases, watches and unfinished uploads of its predecessor end."""
+        """A gateway takes the slot: leases, watches and unfinished uploads of its
+        predecessor end.
+        """
         self._leases.end_slot(slot)
-        self._watches.end_slot(slot)
+        self._subscriptions.end_slot(slot)
         self._uploads.drop_slot(slot)
 
     def apply(self, slot: int, operations: Sequence[Operation]) -> list[Outcome]:
-        """Do what is asked, in order; one outcome for each. All of it is written when this returns."""
+        """Do what is asked, in order; one outcome for each. All of it is written when
+        this returns.
+        """
         handlers = self._handlers
         return [handlers[type(operation)](slot, operation) for operation in operations]
 
     def answer_again(self, slot: int, operations: Sequence[Operation], kept: Sequence[Outcome | None]) -> list[Outcome]:
-        """The outcomes of a batch that was applied before: `kept` ones as they were, reads computed again.
+        """The outcomes of a batch that was applied before: `kept` ones as they were, reads computed
+        again.
 
-        Leases live in memory alone, so what ended one ends it again: a read that is computed again may have taken
-        it again.
+        Leases live in memory alone, so what ended one ends it again: a read that is computed again
+        may have taken it again.
         """
         outcomes: list[Outcome] = []
         for operation, outcome in zip(operations, kept, strict=True):
@@ -289,8 +311,8 @@ class PostOffice:
     def _refusing_unread(
         self, handler: Callable[[int, Any], Outcome], at_refusal: Callable[[int, Any], object] | None = None
     ) -> Callable[[int, Any], Outcome]:
-        """An operation that changes nothing before all that it needs was read: refused where that is altered, or not
-        to be had. `at_refusal` does what any refusal of it does.
+        """An operation that changes nothing before all that it needs was read: refused where that
+        is altered, or not to be had. `at_refusal` does what any refusal of it does.
         """
 
         def handle(slot: int, wish: Any) -> Outcome:
@@ -315,7 +337,8 @@ class PostOffice:
         _rarely.write(logging.ERROR, "an operation is refused: %s", self._database.damage_told(error))
         return _DAMAGED
 
-    # --- users -------------------------------------------------------------------------------------------------
+    # --- users
+    # ----------------------------------------------------------------------------------------------
 
     def _register(self, _slot: int, wish: Register) -> Outcome:
         try:
@@ -379,7 +402,8 @@ class PostOffice:
         self._leases.end_unproven(user.row)
         return _DONE
 
-    # --- sending -----------------------------------------------------------------------------------------------
+    # --- sending
+    # ----------------------------------------------------------------------------------------------
 
     def _store_message(self, _slot: int, message: StoreMessage) -> Outcome:
         # The hot path: the rules of `_may_send`, written out.
@@ -429,7 +453,9 @@ class PostOffice:
         return self._crowded(box, sender, messages, size, sequence)
 
     def _crowded(self, box: Mailbox, sender: bytes, messages: int, size: int, sequence: int) -> Refused | None:
-        """The same for a mailbox that would be more than half full, under the sequence that comes next."""
+        """The same for a mailbox that would be more than half full, under the sequence
+        that comes next.
+        """
         all_messages = box.messages + messages
         all_bytes = box.content_bytes + size
         limits = self._limits
@@ -466,7 +492,9 @@ class PostOffice:
             self._uncounted = box
 
     def _would_repeat_an_id(self, box: Mailbox, sequence: int) -> bool:
-        """Whether this sequence is so far above the oldest message that waits that their ids could be the same."""
+        """Whether this sequence is so far above the oldest message that waits that their
+        ids could be the same.
+        """
         if sequence - box.not_below < IDS:
             return False
         oldest = self._queue.oldest(box.user, box.not_below - 1, sequence)
@@ -496,9 +524,9 @@ class PostOffice:
         self._taken_bytes += size + ENTRY_HEAD.size
         return sequence
 
-    def _store_run(self, _slot: int, run: StoreRun) -> Outcome:
-        # The hot path: the rules of `_may_send`, and the queue's `put`, written out for hundreds of messages at a
-        # time. See docs/decisions/ for what that saves.
+    def _store_run(self, _slot: int, run: StoreMessages) -> Outcome:
+        # The hot path: the rules of `_may_send`, and the queue's `put`, written out for hundreds of
+        # messages at a time. See docs/decisions/ for what that saves.
         frames, proven = run.frames, run.proven
         largest = self._limits.largest_message
         calm_messages, calm_bytes = self._bounds.calm
@@ -566,9 +594,11 @@ class PostOffice:
             index += 1
         if touched:
             places = [frame.index for frame in refused]
-            self._queue.run_accepted(RunAccepted(proven, first, now_ms, seed, frames, places), sequence - 1, touched)
+            self._queue.run_accepted(
+                MessagesAccepted(proven, first, now_ms, seed, frames, places), sequence - 1, touched
+            )
             self._taken_bytes += end
-        return RunStored(first, refused)
+        return MessagesStored(first, refused)
 
     def _may_send(
         self, sender_id: bytes, proven: bool, token: bytes | None, recipient_id: bytes, kind: int, size: int
@@ -622,13 +652,15 @@ class PostOffice:
         return _TAKEN
 
     def _has_place(self, proven: bool) -> bool:
-        """Whether one more upload may begin. An id alone, which is no secret, does not get the last places."""
+        """Whether one more upload may begin. An id alone, which is no secret, does not
+        get the last places.
+        """
         most = self._limits.uploads
         return len(self._uploads) < (most if proven else most - most // 4)
 
-    def _upload_progress(self, slot: int, wish: UploadProgress) -> Outcome:
+    def _upload_progress(self, slot: int, wish: GetUploadProgress) -> Outcome:
         upload = self._uploads.find(slot, wish.upload)
-        return _UPLOAD_GONE if upload is None else Taken(self._uploads.unsynced(upload))
+        return _UPLOAD_GONE if upload is None else UploadProgress(self._uploads.unsynced(upload))
 
     def _chunk(self, slot: int, chunk: Chunk) -> Outcome:
         upload = self._uploads.find(slot, chunk.upload)
@@ -654,7 +686,7 @@ class PostOffice:
             self._uploads.drop(upload)
             return _STORAGE_FULL
         self._taken_bytes += len(chunk.content)
-        return Taken(self._uploads.unsynced(upload))
+        return UploadProgress(self._uploads.unsynced(upload))
 
     def _commit_upload(self, slot: int, wish: CommitUpload) -> Outcome:
         upload = self._uploads.find(slot, wish.upload)
@@ -671,7 +703,7 @@ class PostOffice:
             self._uploads.drop(upload)
             return _STORAGE_FULL
         if unsynced:
-            return Taken(unsynced)
+            return UploadProgress(unsynced)
         self._uploads.finish(upload)
         sender, recipient, digest = complete
         kind, token = upload.kind, upload.token
@@ -694,7 +726,7 @@ class PostOffice:
             sent = self._tokens.find(sender.row, upload.token, self._now_ms)
             if sent is not None:
                 return _sent_before(sent, recipient, upload.kind, digest)
-        if self._intake is Intake.NOTHING:
+        if self._intake is Admission.NOTHING:
             return self._no_intake
         # Its room in the mailbox it has already.
         if self._would_repeat_an_id(self._queue.mailbox(recipient.row), self._queue.sequence + 1):
@@ -710,9 +742,10 @@ class PostOffice:
         if upload is not None:
             self._uploads.drop(upload)
 
-    # --- fetching ----------------------------------------------------------------------------------------------
+    # --- fetching
+    # ----------------------------------------------------------------------------------------------
 
-    def _fetch_waiting(self, slot: int, wish: FetchWaiting) -> Outcome:
+    def _fetch_waiting(self, slot: int, wish: Pull) -> Outcome:
         user = self._requester(wish.requester, wish.proven)
         if isinstance(user, Refused):
             return user
@@ -722,7 +755,7 @@ class PostOffice:
         if lease is not None:
             first, last, max_bytes = lease.first, lease.last, _END
         elif len(self._leases.of_mailbox(user.row)) >= LEASES_OF_MAILBOX:
-            return Leased(0, 0, 0, 0, NO_MAIL)
+            return Pulled(0, 0, 0, 0, NO_MAIL)
         else:
             first, last = self._visible(user)
             max_bytes = wish.max_bytes
@@ -730,14 +763,16 @@ class PostOffice:
         if span is None:
             if lease is not None:
                 self._leases.end(lease)
-            return Leased(0, 0, 0, 0, NO_MAIL)
+            return Pulled(0, 0, 0, 0, NO_MAIL)
         page = self._queue.read(user.row, span.first, 0, span.last, wish.page_bytes)
         if lease is None:
             self._leases.take(Lease(span.first, span.last, user.row, slot, wish.lease, wish.proven))
-        return Leased(span.first, span.last, span.messages, span.content_bytes, page)
+        return Pulled(span.first, span.last, span.messages, span.content_bytes, page)
 
     def _visible(self, user: User) -> tuple[int, int]:
-        """The first interval of the mailbox that has mail and is not leased; the last one has no end."""
+        """The first interval of the mailbox that has mail and is not leased; the last one
+        has no end.
+        """
         after = 0
         for lease in self._leases.of_mailbox(user.row):
             oldest = self._queue.oldest(user.row, after, lease.first)
@@ -746,7 +781,7 @@ class PostOffice:
             after = lease.last
         return after + 1, _END
 
-    def _fetch_page(self, _slot: int, wish: FetchPage) -> Outcome:
+    def _fetch_page(self, _slot: int, wish: PullPage) -> Outcome:
         user = self._requester(wish.requester, wish.proven)
         if isinstance(user, Refused):
             return user
@@ -772,7 +807,7 @@ class PostOffice:
         if lease is not None:
             self._leases.end(lease)
 
-    def _fetch_after(self, slot: int, wish: FetchAfter) -> Outcome:
+    def _fetch_after(self, slot: int, wish: Fetch) -> Outcome:
         user = self._requester(wish.requester, wish.proven)
         if isinstance(user, Refused):
             return user
@@ -789,7 +824,7 @@ class PostOffice:
         self._queue.delete(user.row, 0, wish.ack)
         if span is None:
             if wish.watch:
-                self._watches.add(user.row, user.client_id, slot)
+                self._subscriptions.add(user.row, user.client_id, slot)
             return Fetched(0, 0, 0, committed, NO_MAIL)
         return Fetched(span.last, span.messages, span.content_bytes, committed, page)
 

@@ -1,12 +1,14 @@
-"""The desk: decoded messages of gateways in, answers out, one turn, and one sync, for all that is there.
+"""The desk: decoded messages of gateways in, answers out, one turn, and one sync, for all that is
+there.
 
 Owns: which gateway was heard last on which slot; when the database takes in what the journal holds.
-Promises: no answer is given before its effect is on disk. A batch is applied once, however often it comes. A batch
-that makes the code fail is refused and does not hold up the others. A full disk turns into refusals of new mail.
+Promises: no answer is given before its effect is on disk. A batch is applied once, however often it
+comes. A batch that makes the code fail is refused and does not hold up the others. A full disk
+turns into refusals of new mail.
 Exposure: gateways of this server; who can open the link's socket is trusted.
 
-Pure of sockets: the service gives it letters and sends its answers. Raises `StoreFailed`, after which nothing is known
-and the worker must end.
+Pure of sockets: the service gives it letters and sends its answers. Raises `StoreFailed`, after
+which nothing is known and the worker must end.
 
 Source: docs/storage-protocol.md, "Batches".
 """
@@ -21,11 +23,11 @@ from common.fail_points import FailPoint
 from common.rare_log import RareLog
 from common.storage_protocol.batch_sender import SlotState, Verdict, judge
 from common.storage_protocol.frames import (
-    Arrived,
     Batch,
     BatchRefused,
     GreetAgain,
     Hello,
+    MailArrived,
     Reply,
     StoreFacts,
     Superseded,
@@ -37,34 +39,36 @@ from common.storage_protocol.frames import (
     encode_outcomes,
 )
 from common.storage_protocol.message_format import SEND_FRAME
-from common.storage_protocol.operations import READ_AGAIN, FetchWaiting, Leased, Operation, Outcome, StoreRun
+from common.storage_protocol.operations import READ_AGAIN, Operation, Outcome, Pull, Pulled, StoreMessages
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.disk_space import LOOK_EVERY_MS, Room
+from storage_worker.engine.sqlite.disk_space import LOOK_EVERY_MS, DiskSpaceMonitor
 from storage_worker.engine.sqlite.journal_records import BatchApplied, SlotTaken
-from storage_worker.rules.post_office import Intake, PostOffice
+from storage_worker.rules.post_office import Admission, PostOffice
 
 log = logging.getLogger("storage_worker")
 _rarely: Final = RareLog(log)
 
 EARLIER_KEPT: Final = 16
-"""How many past greetings of a slot are remembered, so that a late copy of one takes nothing from its successor."""
+"""How many past greetings of a slot are remembered, so that a late copy of one takes
+nothing from its successor.
+"""
 
 
-class Letter(NamedTuple):
+class Inbound(NamedTuple):
     """What came from a gateway. `peer` is where the answer goes."""
 
     peer: bytes
     message: ToWorker
 
 
-class Answer(NamedTuple):
+class Outbound(NamedTuple):
     """What goes to a gateway."""
 
     peer: bytes
     message: ToGateway
 
 
-def concerns(letters: Sequence[Letter]) -> Iterator[str]:
+def concerns(letters: Sequence[Inbound]) -> Iterator[str]:
     """For fail points: the kinds of the messages, and of the operations in them."""
     for letter in letters:
         message = letter.message
@@ -79,8 +83,9 @@ class _CodeFailed(Exception):
         self.index = index
 
 
-class Desk:
-    """`incarnation`: 16 random bytes of this process. `server_id` and `generation` are told in welcomes.
+class BatchProcessor:
+    """`incarnation`: 16 random bytes of this process. `server_id` and `generation` are told in
+    welcomes.
 
     `reserve(sequence)` lets sequences up to that one be given; it may raise `StoreFull`.
     """
@@ -89,7 +94,7 @@ class Desk:
         self,
         database: Database,
         post_office: PostOffice,
-        room: Room,
+        room: DiskSpaceMonitor,
         incarnation: bytes,
         server_id: bytes,
         generation: int,
@@ -107,13 +112,13 @@ class Desk:
         self._slots = post_office.slots
         self._stuck_at = 0
 
-    def handle(self, letters: Sequence[Letter], now_ms: int) -> list[Answer]:
+    def handle(self, letters: Sequence[Inbound], now_ms: int) -> list[Outbound]:
         """Do all that is asked in `letters`, in one turn, and say what to answer.
 
         `now_ms`: Unix milliseconds. Raises `StoreFailed`.
         """
         has_room = self._room.allows_mail(now_ms, self._post_office.uploaded)
-        intake = Intake.OPEN if has_room and not self._ledger.is_stuck else Intake.NO_MAIL
+        intake = Admission.OPEN if has_room and not self._ledger.is_stuck else Admission.NO_MAIL
         failing: set[int] = set()
         is_damaged = self._ledger.is_damaged
         try:
@@ -122,27 +127,28 @@ class Desk:
             )
             self._reserve(self._post_office.highest + wanted)
         except StoreFull:
-            intake = Intake.NOTHING
+            intake = Admission.NOTHING
             self._room.found_full(now_ms)
         while True:
-            answers: list[Answer] = []
+            answers: list[Outbound] = []
             try:
                 self._turn(letters, now_ms, intake, failing, answers, is_damaged=is_damaged)
             except _CodeFailed as error:
                 self._post_office.roll_back()
                 failing.add(error.index)
             except StoreDamaged as error:
-                # A table that has to be written is damaged: once more, without what would write to tables.
+                # A table that has to be written is damaged: once more, without what would write to
+                # tables.
                 self._post_office.roll_back()
-                if intake is Intake.NOTHING:
+                if intake is Admission.NOTHING:
                     raise
                 _rarely.write(logging.ERROR, "nothing that changes tables is done: %s", error)
-                intake, is_damaged = Intake.NOTHING, True
+                intake, is_damaged = Admission.NOTHING, True
             except StoreFull as error:
                 self._post_office.roll_back()
-                if intake is Intake.NOTHING:
+                if intake is Admission.NOTHING:
                     raise StoreFailed(f"no room even without new mail: {error}") from error
-                intake = Intake.NOTHING
+                intake = Admission.NOTHING
                 self._room.found_full(now_ms)
             else:
                 break
@@ -151,17 +157,19 @@ class Desk:
         for slot, client_ids in hints.items():
             if slot in self._peers:
                 peer, epoch = self._peers[slot]
-                answers.append(Answer(peer, Arrived(slot, epoch, self._post_office.highest, client_ids)))
+                answers.append(Outbound(peer, MailArrived(slot, epoch, self._post_office.highest, client_ids)))
         return answers
 
     def tidy(self, now_ms: int) -> None:
-        """Between two turns: let the database take in what waits, where that is due. Raises `StoreFailed`."""
+        """Between two turns: let the database take in what waits, where that is due.
+        Raises `StoreFailed`.
+        """
         if self._post_office.counts:
             self._post_office.count_on()
         if not self._ledger.is_due(now_ms) or (self._ledger.is_stuck and 0 <= now_ms - self._stuck_at < LOOK_EVERY_MS):
             return
         try:
-            self._ledger.absorb(now_ms)
+            self._ledger.flush(now_ms)
             self._ledger.is_stuck = self._ledger.is_damaged = False
         except (StoreFull, StoreDamaged) as error:
             if isinstance(error, StoreDamaged):
@@ -173,13 +181,14 @@ class Desk:
             self._room.found_full(now_ms)
 
     def close(self, now_ms: int) -> bool:
-        """An orderly end: let the database take in what waits; whether it could. Raises `StoreFailed`.
+        """An orderly end: let the database take in what waits; whether it could. Raises
+        `StoreFailed`.
 
         Where it has no room the journal keeps it for the next start.
         """
         try:
             if self._ledger.waits:
-                self._ledger.absorb(now_ms)
+                self._ledger.flush(now_ms)
         except (StoreFull, StoreDamaged) as error:
             log.warning("the journal can't be taken in, it is kept: %s", error)
             return False
@@ -192,16 +201,16 @@ class Desk:
 
     def _turn(
         self,
-        letters: Sequence[Letter],
+        letters: Sequence[Inbound],
         now_ms: int,
-        intake: Intake,
+        intake: Admission,
         failing: set[int],
-        answers: list[Answer],
+        answers: list[Outbound],
         *,
         is_damaged: bool,
     ) -> None:
         # Where SQLite found no room nothing is begun that would have to be in its tables.
-        if intake is not Intake.NOTHING and any(
+        if intake is not Admission.NOTHING and any(
             type(letter.message) is Batch and self._post_office.needs_tables(letter.message.operations)
             for letter in letters
         ):
@@ -212,15 +221,15 @@ class Desk:
             return
         with self._database.reading():
             self._work(letters, now_ms, intake, failing, answers, is_damaged=is_damaged)
-            self._ledger.commit(now_ms, use_reserve=intake is Intake.NOTHING)
+            self._ledger.commit(now_ms, use_reserve=intake is Admission.NOTHING)
 
     def _work(
         self,
-        letters: Sequence[Letter],
+        letters: Sequence[Inbound],
         now_ms: int,
-        intake: Intake,
+        intake: Admission,
         failing: set[int],
-        answers: list[Answer],
+        answers: list[Outbound],
         *,
         is_damaged: bool,
     ) -> None:
@@ -248,10 +257,11 @@ class Desk:
                     log.exception("a batch made the program fail; it is refused")
                 raise _CodeFailed(index) from error
             if answer is not None:
-                answers.append(Answer(letter.peer, answer))
+                answers.append(Outbound(letter.peer, answer))
         fail_points.reach(FailPoint.WORKER_BEFORE_COMMIT, concerns(letters))
 
-    # --- greetings ---------------------------------------------------------------------------------------------
+    # --- greetings
+    # ---------------------------------------------------------------------------------------------
 
     def _greet(self, peer: bytes, hello: Hello) -> ToGateway | None:
         found = self._slots.find(hello.slot)
@@ -269,7 +279,8 @@ class Desk:
         facts = StoreFacts(self._server_id, self._generation, self._post_office.highest)
         return Welcome(hello.slot, epoch, hello.incarnation, self._incarnation, facts)
 
-    # --- batches -----------------------------------------------------------------------------------------------
+    # --- batches
+    # ----------------------------------------------------------------------------------------------
 
     def _place(self, batch: Batch | UndecodableBatch) -> tuple[Verdict, ToGateway | None, bytes | None]:
         """The verdict on a batch, what to answer where it is not read, and the kept outcomes."""
@@ -322,7 +333,9 @@ class Desk:
         return Reply(slot, epoch, number, self._incarnation, outcomes)
 
     def _refuse(self, peer: bytes, batch: Batch | UndecodableBatch) -> ToGateway | None:
-        """A batch that can't be decoded or makes the code fail: its number is used up, nothing else."""
+        """A batch that can't be decoded or makes the code fail: its number is used up,
+        nothing else.
+        """
         slot, epoch, number = batch[:3]
         verdict, answer, kept = self._place(batch)
         if verdict is Verdict.APPLY:
@@ -344,12 +357,12 @@ class Desk:
 def _took_nothing(operation: Operation, outcome: Outcome) -> bool:
     """Whether this read took no lease but might do so the second time, when mail has come.
 
-    A gateway that heard the first answer would not know of that lease, and it would hide the mail until the next
-    greeting.
+    A gateway that heard the first answer would not know of that lease, and it would hide the mail
+    until the next greeting.
     """
-    return type(operation) is FetchWaiting and not (type(outcome) is Leased and outcome.count)
+    return type(operation) is Pull and not (type(outcome) is Pulled and outcome.count)
 
 
 def _most_messages(operations: Sequence[Operation]) -> int:
     """How many messages these may make at the most."""
-    return sum([len(op.frames) // SEND_FRAME.size if type(op) is StoreRun else 1 for op in operations])
+    return sum([len(op.frames) // SEND_FRAME.size if type(op) is StoreMessages else 1 for op in operations])

@@ -1,4 +1,5 @@
-"""The gateways' slots: which epoch counts, which batches were applied last, and what was answered to them.
+"""The gateways' slots: which epoch counts, which batches were applied last, and what was answered
+to them.
 
 Owns: the table `slot`, and in memory what of it is in the journal alone.
 Promises: as the post office's tables: what `replay` is told after a start gives the same again.
@@ -10,13 +11,14 @@ from typing import NamedTuple
 
 from common.storage_protocol.batch_sender import MOST_ON_THEIR_WAY
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.journal_records import BatchApplied, Effect, SlotTaken
+from storage_worker.engine.sqlite.journal_records import BatchApplied, Record, SlotTaken
 
 
 class Slot(NamedTuple):
     """`earlier`: incarnations that were succeeded, 16 bytes each.
 
-    `outcomes`: of batch `number`, `before`: of the one before it; None: refused. There is no batch 0.
+    `outcomes`: of batch `number`, `before`: of the one before it; None: refused. There is no batch
+    0.
     """
 
     epoch: int
@@ -42,7 +44,7 @@ def newest(applied: Iterable[BatchApplied]) -> list[BatchApplied]:
 class Slots:
     """All slots, by their number. `note` is told every effect."""
 
-    def __init__(self, database: Database, note: Callable[[Effect], None]) -> None:
+    def __init__(self, database: Database, note: Callable[[Record], None]) -> None:
         self._database = database
         self._note = note
         self._slots: dict[int, Slot] = {}
@@ -55,7 +57,7 @@ class Slots:
         self._slots = {slot: Slot(*fields) for slot, *fields in rows}
         self._changed.clear()
 
-    def replay(self, effect: Effect) -> None:
+    def replay(self, effect: Record) -> None:
         """Do again what a turn did."""
         match effect:
             case SlotTaken(slot, epoch, incarnation, earlier):

@@ -1,9 +1,10 @@
 """The worker's end of the storage link: a ROUTER socket and the loop around it.
 
 Owns: the socket; no other module of the worker imports zmq.
-Promises: all that is there is done in one transaction, and answered after the commit. What can't be delivered is
-dropped: the gateway asks again.
-Exposure: whoever may enter the link's folder (mode 0700). Frames that make no sense are logged and dropped.
+Promises: all that is there is done in one transaction, and answered after the commit. What can't be
+delivered is dropped: the gateway asks again.
+Exposure: whoever may enter the link's folder (mode 0700). Frames that make no sense are logged and
+dropped.
 
 Source: docs/storage-protocol.md, "The link".
 """
@@ -19,7 +20,7 @@ from common.errors import FrameUndecodable, SettingRejected
 from common.fail_points import FailPoint
 from common.rare_log import RareLog
 from common.storage_protocol.frames import decode_to_worker, encode_to_gateway
-from storage_worker.server.batch_processor import Answer, Desk, Letter, concerns
+from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbound, concerns
 
 log = logging.getLogger("storage_worker")
 _rarely: Final = RareLog(log)
@@ -31,17 +32,17 @@ LARGEST_FRAME: Final = 1024**3
 """A gateway bounds what it has under way far below this."""
 
 
-class Service:
+class ZmqServer:
     """Serves `desk` at `endpoint` until `wake` becomes readable.
 
-    `wake` is a file descriptor, `unix_ms` the clock, `after_turn` what is to do between two drains, and also where
-    nothing came for `TIDY_EVERY_MS` while something of the desk or, as `waits` tells, of that waits.
-    Raises `SettingRejected` where the endpoint can't be bound.
+    `wake` is a file descriptor, `unix_ms` the clock, `after_turn` what is to do between two drains,
+    and also where nothing came for `TIDY_EVERY_MS` while something of the desk or, as `waits`
+    tells, of that waits. Raises `SettingRejected` where the endpoint can't be bound.
     """
 
     def __init__(
         self,
-        desk: Desk,
+        desk: BatchProcessor,
         endpoint: str,
         unix_ms: Callable[[], int],
         after_turn: Callable[[], None],
@@ -55,8 +56,9 @@ class Service:
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._socket.setsockopt(zmq.LINGER, 0)
-        # An answer that finds no place would be lost on a connection that stands, and nobody would ask again. A
-        # gateway has two batches to be answered, and hints come only for watches, which they use up.
+        # An answer that finds no place would be lost on a connection that stands, and nobody would
+        # ask again. A gateway has two batches to be answered, and hints come only for watches,
+        # which they use up.
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_FRAME)
         try:
@@ -74,7 +76,7 @@ class Service:
             self.turn()
 
     def turn(self) -> None:
-        """Answer what is there. Raises `StoreFailed`."""
+        """Outbound what is there. Raises `StoreFailed`."""
         letters = self._drain()
         if letters:
             fail_points.reach(FailPoint.WORKER_RECEIVED, concerns(letters))
@@ -86,8 +88,8 @@ class Service:
         self._desk.tidy(self._unix_ms())
         self._after_turn()
 
-    def _drain(self) -> list[Letter]:
-        letters: list[Letter] = []
+    def _drain(self) -> list[Inbound]:
+        letters: list[Inbound] = []
         size = 0
         while len(letters) < LETTERS_PER_DRAIN and size < BYTES_PER_DRAIN:
             try:
@@ -99,12 +101,12 @@ class Service:
                 if len(frames) != 1:
                     raise FrameUndecodable(f"{len(frames)} parts instead of one")
                 size += len(frames[0])
-                letters.append(Letter(peer, decode_to_worker(frames[0])))
+                letters.append(Inbound(peer, decode_to_worker(frames[0])))
             except FrameUndecodable as error:
                 _rarely.write(logging.WARNING, "a frame that makes no sense is dropped: %s", error)
         return letters
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, answer: Outbound) -> None:
         try:
             self._socket.send_multipart([answer.peer, encode_to_gateway(answer.message)], zmq.NOBLOCK)
         except zmq.ZMQError as error:

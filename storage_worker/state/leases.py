@@ -1,6 +1,7 @@
 """Leases: which intervals of which mailboxes are hidden while a client receives them.
 
-Owns: every lease, in memory only; a restart ends them all, and a settle carries its interval to survive that.
+Owns: every lease, in memory only; a restart ends them all, and a settle carries its interval to
+survive that.
 Promises: the leases of one mailbox never overlap; a rolled back transaction leaves no trace here.
 Exposure: none of its own; the post office decides who may take and end a lease.
 
@@ -11,11 +12,13 @@ from bisect import insort
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from storage_worker.state.rollback import UndoList
+from storage_worker.state.rollback import Rollback
 
 
 class Lease(NamedTuple):
-    """The messages `first` to `last` of the mailbox of user row `user`. Sorts by `first` within a mailbox."""
+    """The messages `first` to `last` of the mailbox of user row `user`. Sorts by `first`
+    within a mailbox.
+    """
 
     first: int
     last: int
@@ -28,7 +31,7 @@ class Lease(NamedTuple):
 class Leases:
     """All leases by name and by mailbox."""
 
-    def __init__(self, undo: UndoList) -> None:
+    def __init__(self, undo: Rollback) -> None:
         self._undo = undo
         self._by_name: dict[tuple[int, int], Lease] = {}
         self._by_mailbox: dict[int, list[Lease]] = {}

@@ -1,4 +1,5 @@
-"""One mailbox as the worker knows it: what is in the database's pages, what is not yet, and what is no longer.
+"""One mailbox as the worker knows it: what is in the database's pages, what is not yet, and what is
+no longer.
 
 Owns: in memory, the messages that are in the journal alone, and the intervals whose deletion is.
 Promises: nothing; the message queue keeps it true.
@@ -11,13 +12,15 @@ from storage_worker.state.sender_usage import Census
 
 
 class Mailbox:
-    """`messages` and `content_bytes` count all that waits, and what unfinished uploads to it take of its room.
+    """`messages` and `content_bytes` count all that waits, and what unfinished uploads to it take
+    of its room.
 
     The rest is what the database does not have yet.
 
-    `sequences` and `entries` are the fresh messages, in order; those in `bodies` (sequence -> file) have an entry
-    that is a head alone. `removed` are intervals of the database's pages whose messages are no more, in order, apart.
-    Nothing waits below sequence `not_below`. `census`: whose the messages are, since it was more than half full.
+    `sequences` and `entries` are the fresh messages, in order; those in `bodies` (sequence -> file)
+    have an entry that is a head alone. `removed` are intervals of the database's pages whose
+    messages are no more, in order, apart. Nothing waits below sequence `not_below`. `census`: whose
+    the messages are, since it was more than half full.
     """
 
     __slots__ = (
@@ -43,7 +46,7 @@ class Mailbox:
         self.bodies: dict[int, int] = {}
         self.removed: list[tuple[int, int]] = []
 
-    def fresh_between(self, first: int, last: int) -> tuple[int, int]:
+    def unflushed_between(self, first: int, last: int) -> tuple[int, int]:
         """The half-open range of indexes of the fresh messages from sequence `first` to `last`."""
         sequences = self.sequences
         if not sequences or sequences[-1] < first or sequences[0] > last:
@@ -66,7 +69,7 @@ class Mailbox:
         """The removed intervals that touch `first` to `last`."""
         return [interval for interval in self.removed if interval[0] <= last and interval[1] >= first]
 
-    def absorbed(self) -> None:
+    def flushed(self) -> None:
         """The database has it all."""
         self.sequences = []
         self.entries = []

@@ -1,14 +1,15 @@
 """Undoing what a rolled back transaction did to memory.
 
 Owns: the list of steps that take memory back to the last commit.
-Promises: after `roll_back` everything that was noted is undone, last first; after `commit` it stands.
+Promises: after `roll_back` everything that was noted is undone, last first; after `commit` it
+stands.
 Exposure: none.
 """
 
 from collections.abc import Callable
 
 
-class UndoList:
+class Rollback:
     """Steps back to the state of the last commit."""
 
     def __init__(self) -> None:

@@ -1,8 +1,9 @@
-"""The tokens under which senders sent, so that a resend is recognised even after the message was fetched.
+"""The tokens under which senders sent, so that a resend is recognised even after the message was
+fetched.
 
 Owns: the table `sent_token`, and in memory what of it is in the journal alone.
-Promises: kept are the newest 1,024 tokens of a sender, for at most 7 days; what is cleared per transaction is
-bounded.
+Promises: kept are the newest 1,024 tokens of a sender, for at most 7 days; what is cleared per
+transaction is bounded.
 Exposure: tokens are chosen by strangers, each for himself: they are scoped to their sender.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.journal_records import Effect, TokenUsed
+from storage_worker.engine.sqlite.journal_records import Record, TokenUsed
 
 TOKENS_PER_SENDER: Final = 1024
 TOKEN_LIFE_MS: Final = 7 * 24 * 3600 * 1000
@@ -21,7 +22,7 @@ _EXPIRED_PER_WRITE: Final = 64
 class SentTokens:
     """Remembers and recognises. `note` is told every effect."""
 
-    def __init__(self, database: Database, note: Callable[[Effect], None]) -> None:
+    def __init__(self, database: Database, note: Callable[[Record], None]) -> None:
         self._database = database
         self._note = note
         self._new: dict[tuple[int, bytes], TokenUsed] = {}
@@ -32,14 +33,16 @@ class SentTokens:
         self._new.clear()
         self._new_of_sender.clear()
 
-    def replay(self, effect: Effect) -> None:
+    def replay(self, effect: Record) -> None:
         """Do again what a turn did."""
         if isinstance(effect, TokenUsed):
             self._new[effect.sender, effect.token] = effect
             self._new_of_sender.setdefault(effect.sender, []).append(effect.sequence)
 
     def find(self, sender: int, token: bytes, now_ms: int) -> TokenUsed | None:
-        """What this sender sent under this token within the last 7 days, if it is among his newest 1,024."""
+        """What this sender sent under this token within the last 7 days, if it is among
+        his newest 1,024.
+        """
         new = self._new_of_sender.get(sender, [])
         sent = self._new.get((sender, token))
         if sent is not None:
@@ -63,7 +66,9 @@ class SentTokens:
         self._note(used)
 
     def write(self, now_ms: int) -> None:
-        """Inside a transaction: give the database what it does not have, and clear what is too much or too old."""
+        """Inside a transaction: give the database what it does not have, and clear what
+        is too much or too old.
+        """
         if not self._new:
             return
         # A token whose time was over may be there once more.
@@ -90,7 +95,9 @@ class SentTokens:
         self.forget()
 
     def _clear_expired(self, now_ms: int, limit: int) -> None:
-        """At most `limit` of the oldest; sequences grow with time, so the search ends at the first that is kept."""
+        """At most `limit` of the oldest; sequences grow with time, so the search ends at
+        the first that is kept.
+        """
         last = 0
         rows = self._database.execute(
             "SELECT sequence, accepted_at FROM sent_token ORDER BY sequence LIMIT ?", (limit,)

@@ -1,20 +1,22 @@
 """How much of one crowded mailbox is whose.
 
 Owns: the counts of a mailbox that was more than half full, and how much of it one sender may have.
-Promises: nothing is counted, and nobody is held back, while a mailbox is at most half full. Beyond that a sender may
-have his share, and always one message. What is counted may be less than what is there, never more.
-Exposure: strangers choose how many senders there are. A count takes some hundred bytes, and a sender has to be a user.
+Promises: nothing is counted, and nobody is held back, while a mailbox is at most half full. Beyond
+that a sender may have his share, and always one message. What is counted may be less than what is
+there, never more.
+Exposure: strangers choose how many senders there are. A count takes some hundred bytes, and a
+sender has to be a user.
 
-The queue counts (`MessageQueue.count_senders`), in steps, for a mailbox may hold a million messages. Everything up to
-`counted_to` is counted. While that is not all, a sender is also held to a part of his share in what he brings
-meanwhile, so that he can't use the time.
+The queue counts (`MessageQueue.count_senders`), in steps, for a mailbox may hold a million
+messages. Everything up to `counted_to` is counted. While that is not all, a sender is also held to
+a part of his share in what he brings meanwhile, so that he can't use the time.
 """
 
 from struct import Struct
 from typing import Final, NamedTuple
 
 from common.storage_protocol.message_format import ENTRY_HEAD
-from storage_worker.engine.sqlite.mail_pages import Load
+from storage_worker.engine.sqlite.mail_pages import MailboxStats
 
 _SENDER_AND_SIZE: Final = Struct("<16s34xI")
 """Of an entry's head."""
@@ -29,25 +31,29 @@ _HEAD_SIZE: Final = ENTRY_HEAD.size
 
 
 class Bounds(NamedTuple):
-    """`calm`: what a mailbox holds until senders count. `share`: what one of them may have beyond that.
+    """`calm`: what a mailbox holds until senders count. `share`: what one of them may have beyond
+    that.
 
-    `dropped`: what a mailbox has to come down to before its counts are dropped. That is less than `calm`: somebody who
-    takes and sends one message at a time must not have all of them counted each time.
+    `dropped`: what a mailbox has to come down to before its counts are dropped. That is less than
+    `calm`: somebody who takes and sends one message at a time must not have all of them counted
+    each time.
     """
 
-    calm: Load
-    share: Load
-    dropped: Load
+    calm: MailboxStats
+    share: MailboxStats
+    dropped: MailboxStats
 
 
 def bounds_of(mailbox_messages: int, mailbox_bytes: int, percent: int) -> Bounds:
-    """The bounds for mailboxes of this size: half of it rounded up, and `percent` of it, one message at least."""
+    """The bounds for mailboxes of this size: half of it rounded up, and `percent` of it,
+    one message at least.
+    """
     if percent == NO_SHARE:
-        whole = Load(mailbox_messages, mailbox_bytes)
+        whole = MailboxStats(mailbox_messages, mailbox_bytes)
         return Bounds(whole, whole, whole)
-    calm = Load((mailbox_messages + 1) // 2, (mailbox_bytes + 1) // 2)
-    share = Load(max(mailbox_messages * percent // 100, 1), mailbox_bytes * percent // 100)
-    return Bounds(calm, share, Load(calm.messages // 2, calm.content_bytes // 2))
+    calm = MailboxStats((mailbox_messages + 1) // 2, (mailbox_bytes + 1) // 2)
+    share = MailboxStats(max(mailbox_messages * percent // 100, 1), mailbox_bytes * percent // 100)
+    return Bounds(calm, share, MailboxStats(calm.messages // 2, calm.content_bytes // 2))
 
 
 class Census:
@@ -89,7 +95,9 @@ class Census:
                 count[1] += size
 
     def take(self, entries: bytes) -> None:
-        """These messages, which were counted, are no more. Where one was not, a page was altered: it begins anew."""
+        """These messages, which were counted, are no more. Where one was not, a page was
+        altered: it begins anew.
+        """
         counts = self._counts
         at, end = 0, len(entries)
         while at < end:
@@ -109,11 +117,11 @@ class Census:
         dropped = self.bounds.dropped
         return messages <= dropped.messages and content_bytes <= dropped.content_bytes
 
-    def counts(self) -> dict[bytes, Load]:
+    def counts(self) -> dict[bytes, MailboxStats]:
         """All of them, for tests."""
-        return {sender: Load(*count) for sender, count in self._counts.items()}
+        return {sender: MailboxStats(*count) for sender, count in self._counts.items()}
 
-    def allows(self, sender: bytes, messages: int, content_bytes: int, held: Load) -> bool:
+    def allows(self, sender: bytes, messages: int, content_bytes: int, held: MailboxStats) -> bool:
         """Whether a sender may bring so much more, who holds `held` for unfinished uploads.
 
         `messages` may be 0, for the next bytes of an upload. What is allowed has to be brought.

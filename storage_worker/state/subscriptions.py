@@ -1,4 +1,4 @@
-"""Watches: which gateways want to hear when mail comes for a mailbox.
+"""Subscriptions: which gateways want to hear when mail comes for a mailbox.
 
 Owns: the watches, in memory only; a gateway asks again when the worker's incarnation changes.
 Promises: a watch is used up by its hint; nothing is done for a watch while no mail comes.
@@ -7,7 +7,7 @@ Exposure: none.
 
 from collections.abc import Iterable
 
-from storage_worker.state.rollback import UndoList
+from storage_worker.state.rollback import Rollback
 
 
 class _Watched:
@@ -20,10 +20,10 @@ class _Watched:
         self.slots: set[int] = set()
 
 
-class Watches:
+class Subscriptions:
     """Mailboxes (user rows) that gateways (slots) watch."""
 
-    def __init__(self, undo: UndoList) -> None:
+    def __init__(self, undo: Rollback) -> None:
         self._undo = undo
         self._watched: dict[int, _Watched] = {}
 
@@ -50,7 +50,9 @@ class Watches:
         self._undo.note(restore)
 
     def use_up(self, users: Iterable[int]) -> dict[int, list[bytes]]:
-        """After a commit that brought mail for `users`: slot -> the client ids of the watched ones among them."""
+        """After a commit that brought mail for `users`: slot -> the client ids of the
+        watched ones among them.
+        """
         hints: dict[int, list[bytes]] = {}
         for user in sorted(self._watched.keys() & set(users)):
             watched = self._watched.pop(user)

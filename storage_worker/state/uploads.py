@@ -1,9 +1,11 @@
 """Messages whose content comes in chunks and is not complete yet.
 
-Owns: what was announced, in memory; a restart ends all uploads, and the sweep at a start deletes their files.
-Promises: a content is written to disk once, and never again when it becomes a message. How many there are, whose, and
-how many bytes they hold is counted as they go: no look at all of them is needed to say it. Each takes the place of one
-message in its mailbox from its beginning on, and as many bytes as have come: what is complete has its room.
+Owns: what was announced, in memory; a restart ends all uploads, and the sweep at a start deletes
+their files.
+Promises: a content is written to disk once, and never again when it becomes a message. How many
+there are, whose, and how many bytes they hold is counted as they go: no look at all of them is
+needed to say it. Each takes the place of one message in its mailbox from its beginning on, and as
+many bytes as have come: what is complete has its room.
 Exposure: none of its own; the post office checks who may send what.
 """
 
@@ -11,10 +13,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 
-from storage_worker.engine.sqlite.blobs import Bodies
-from storage_worker.engine.sqlite.mail_pages import Load
+from storage_worker.engine.sqlite.blobs import Blobs
+from storage_worker.engine.sqlite.mail_pages import MailboxStats
 
-_NOTHING = Load(0, 0)
+_NOTHING = MailboxStats(0, 0)
 
 
 class Upload:
@@ -68,16 +70,16 @@ class Upload:
 class Uploads:
     """All unfinished uploads, by the gateway's slot and the number that it chose.
 
-    `charge(mailbox, messages, content_bytes)` hears what they take of a mailbox's room, and with negative numbers what
-    they give back.
+    `charge(mailbox, messages, content_bytes)` hears what they take of a mailbox's room, and with
+    negative numbers what they give back.
     """
 
-    def __init__(self, bodies: Bodies, charge: Callable[[int, int, int], None]) -> None:
+    def __init__(self, bodies: Blobs, charge: Callable[[int, int, int], None]) -> None:
         self._bodies = bodies
         self._charge = charge
         self._uploads: dict[tuple[int, int], Upload] = {}
         self._of_sender: Counter[bytes] = Counter()
-        self._held_by: dict[tuple[bytes, int], Load] = {}
+        self._held_by: dict[tuple[bytes, int], MailboxStats] = {}
         self.held = 0
         """Bytes that all of them have on the disk."""
 
@@ -88,7 +90,7 @@ class Uploads:
         """How many a user has."""
         return self._of_sender[client_id]
 
-    def held_by(self, client_id: bytes, mailbox: int) -> Load:
+    def held_by(self, client_id: bytes, mailbox: int) -> MailboxStats:
         """How many of a sender's go to a mailbox, and the bytes of them that have come."""
         return self._held_by.get((client_id, mailbox), _NOTHING)
 
@@ -97,7 +99,7 @@ class Uploads:
         key = upload.sender, upload.mailbox
         before = self._held_by.pop(key, _NOTHING)
         if before.messages + messages:
-            self._held_by[key] = Load(before.messages + messages, before.content_bytes + content_bytes)
+            self._held_by[key] = MailboxStats(before.messages + messages, before.content_bytes + content_bytes)
 
     def find(self, slot: int, number: int) -> Upload | None:
         """The upload of that name."""

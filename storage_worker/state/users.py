@@ -1,9 +1,11 @@
 """The registered users.
 
-Owns: the table `user`, a bounded memory of who was looked up, and who proved himself in the journal alone.
-Promises: names and ids are unique; a user's row number is small and never changes; the list is in the order of
-registration.
-Exposure: names and keys come from strangers; what a name may be is checked in `common.values`, keys are opaque.
+Owns: the table `user`, a bounded memory of who was looked up, and who proved himself in the journal
+alone.
+Promises: names and ids are unique; a user's row number is small and never changes; the list is in
+the order of registration.
+Exposure: names and keys come from strangers; what a name may be is checked in `common.values`, keys
+are opaque.
 """
 
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from typing import Final
 
 from common.storage_protocol.operations import UserEntry
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.journal_records import Effect, UserProven
+from storage_worker.engine.sqlite.journal_records import Record, UserProven
 
 USERS_PER_PAGE: Final = 500
 """So many take the worker a millisecond, for which everybody waits."""
@@ -30,9 +32,11 @@ class User:
 
 
 class UserRegistry:
-    """Makes, finds and lists users. `add` runs inside a transaction. `note` is told every effect."""
+    """Makes, finds and lists users. `add` runs inside a transaction. `note` is told every
+    effect.
+    """
 
-    def __init__(self, database: Database, note: Callable[[Effect], None]) -> None:
+    def __init__(self, database: Database, note: Callable[[Record], None]) -> None:
         self._database = database
         self._note = note
         self._newly_proven: set[int] = set()
@@ -50,7 +54,7 @@ class UserRegistry:
         self.look_again()
         self._newly_proven.clear()
 
-    def replay(self, effect: Effect) -> None:
+    def replay(self, effect: Record) -> None:
         """Do again what a turn did."""
         if isinstance(effect, UserProven):
             self._newly_proven.add(effect.user)
@@ -119,7 +123,9 @@ class UserRegistry:
         return last
 
     def count(self, until: int) -> int:
-        """How many users have a row up to `until`. Users never go, so those that were counted once are not again."""
+        """How many users have a row up to `until`. Users never go, so those that were
+        counted once are not again.
+        """
         if until < self._counted_until:
             self._counted = self._counted_until = 0
         more, last = self._database.row(
@@ -130,7 +136,9 @@ class UserRegistry:
         return self._counted
 
     def page(self, after: int, until: int, without: User) -> tuple[int, list[UserEntry]]:
-        """At most `USERS_PER_PAGE` users with `after` < row <= `until`, and the row to go on after."""
+        """At most `USERS_PER_PAGE` users with `after` < row <= `until`, and the row to go
+        on after.
+        """
         rows = list(
             self._database.execute(
                 "SELECT row, client_id, name FROM user WHERE row > ? AND row <= ? ORDER BY row LIMIT ?",

@@ -1,11 +1,13 @@
-"""A small server in a thread that speaks part 1 of the client protocol from memory, and can be told to misbehave."""
+"""A small server in a thread that speaks part 1 of the client protocol from memory, and
+can be told to misbehave.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable
 
 from common.client_protocol.codes import RequestCode, ResponseCode
 from common.client_protocol.fields import REQUEST_HEADER, SEND_HEAD
-from common.client_protocol.responses import ERROR, encode_head, encode_registered, encode_stored, encode_waiting_head
+from common.client_protocol.responses import ERROR, encode_head, encode_pulled_head, encode_registered, encode_stored
 from common.values import NO_CLIENT
 from tests.bench.scripted_peer import CLOSE, Read, ScriptedPeer, Send
 
@@ -30,7 +32,9 @@ class ScriptedServer(ScriptedPeer):
         page: int = 1_000_000,
         port: int = 0,
     ) -> None:
-        """`registering`: the twist of 600s, which count by themselves; `page`: messages in one 2104."""
+        """`registering`: the twist of 600s, which count by themselves; `page`: messages
+        in one 2104.
+        """
         self.mail: dict[bytes, list[tuple[int, bytes]]] = defaultdict(list)
         """(message id, content) by recipient"""
         self.requests = 0
@@ -77,7 +81,7 @@ class ScriptedServer(ScriptedPeer):
                 return encode_stored(recipient, self._message_id)
             case RequestCode.PULL:
                 given, self.mail[requester] = self.mail[requester][: self._page], self.mail[requester][self._page :]
-                parts = [encode_waiting_head(NO_CLIENT, number, 3, len(text)) + text for number, text in given]
+                parts = [encode_pulled_head(NO_CLIENT, number, 3, len(text)) + text for number, text in given]
                 return encode_head(ResponseCode.WAITING, sum(map(len, parts))) + b"".join(parts)
             case _:
                 return ERROR

@@ -59,7 +59,8 @@ def accounted(report: Report) -> int:
     return report.acknowledged + report.refused + report.wrong + report.unexpected + report.unanswered
 
 
-# --- sending --------------------------------------------------------------------------------------------------
+# --- sending
+# --------------------------------------------------------------------------------------------------
 
 
 def test_every_message_is_acknowledged_and_was_what_it_should_be(generator: Generator) -> None:
@@ -201,7 +202,8 @@ def test_a_large_content_is_sent_whole(generator: Generator) -> None:
     assert [content == body for _, content in server.mail[RECIPIENTS[0]]] == [True] * 12
 
 
-# --- draining -------------------------------------------------------------------------------------------------
+# --- draining
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("close_each", [False, True])
@@ -265,7 +267,8 @@ def test_a_refused_pull_leaves_its_mailbox_unfinished(generator: Generator) -> N
     assert (report.sent, report.responses, report.refused, report.finished_targets) == (7, 6, 1, 6)
 
 
-# --- idle connections -----------------------------------------------------------------------------------------
+# --- idle connections
+# -----------------------------------------------------------------------------------------
 
 
 def test_idle_connections_ask_once_and_are_held(generator: Generator) -> None:
@@ -296,7 +299,8 @@ def test_idle_connections_need_not_ask(generator: Generator) -> None:
     assert (report.opened, report.sent, report.errors, report.cut_short) == (3, 0, 0, False)
 
 
-# --- the process ----------------------------------------------------------------------------------------------
+# --- the process
+# ----------------------------------------------------------------------------------------------
 
 
 def test_without_a_server_there_is_no_run(generator: Generator) -> None:

@@ -1,4 +1,6 @@
-"""The order of measurements, the comparisons, the medians; with servers in this process and the real generator."""
+"""The order of measurements, the comparisons, the medians; with servers in this process
+and the real generator.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -160,7 +162,8 @@ def test_few_and_many_waiting_messages_are_measured_alike(in_python: Generator, 
 
 def test_a_message_that_is_lost_while_many_wait_is_an_error(in_python: Generator, tmp_path: Path) -> None:
     def loses_one(number: int, answer: bytes) -> bytes:
-        # Ten that wait and five that were sent; then the first answer to a 604 comes without its mail.
+        # Ten that wait and five that were sent; then the first answer to a 604 comes without its
+        # mail.
         return b"\x02\x38\x08\0\0\0\0" if number == 16 else answer
 
     extent = replace(SMALL, loads=(Waiting(),), rounds=1, waiting_few=10, waiting_many=12, waiting_sent=5)

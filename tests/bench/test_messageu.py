@@ -1,4 +1,6 @@
-"""Starting and ending the server's programs, with stand-ins for them, and the whole command with those."""
+"""Starting and ending the server's programs, with stand-ins for them, and the whole
+command with those.
+"""
 
 import json
 import subprocess

@@ -24,7 +24,9 @@ sys.stdin.read()
 
 @pytest.fixture(params=["itself", "its child"])
 def worker(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that, itself or by a child, works for 0.25 s, is ready, and after a line works for 0.2 s again soon."""
+    """A process that, itself or by a child, works for 0.25 s, is ready, and after a line
+    works for 0.2 s again soon.
+    """
     command = [sys.executable, "-c", WORKS_LATER]
     if request.param == "its child":
         command = [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])", *command]

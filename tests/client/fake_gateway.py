@@ -1,7 +1,8 @@
-"""A scripted server for the client's tests: a TCP peer in a thread, with a small working mailbox behind it.
+"""A scripted server for the client's tests: a TCP peer in a thread, with a small working mailbox
+behind it.
 
-It decodes requests with the server's own codec and answers by `Mailroom`, unless a script says otherwise: an
-`Answer` of given bytes, a refusal, silence, a closed connection.
+It decodes requests with the server's own codec and answers by `Mailroom`, unless a script says
+otherwise: an `Answer` of given bytes, a refusal, silence, a closed connection.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from common.client_protocol.server_connection import (
     Limits,
     Malformed,
     Padded,
-    SendRun,
+    PipelinedSends,
     ServerConnection,
 )
 from common.info_files import ServerAddress
@@ -50,7 +51,9 @@ if TYPE_CHECKING:
 
 
 class Answer(NamedTuple):
-    """What to do with a request: these bytes (`b""`: silence), then perhaps the end of the connection."""
+    """What to do with a request: these bytes (`b""`: silence), then perhaps the end of
+    the connection.
+    """
 
     data: bytes
     close: bool = False
@@ -227,13 +230,15 @@ def user_list(users: list[tuple[ClientId, Username]]) -> bytes:
 
 def waiting_list(messages: list[StoredMessage]) -> bytes:
     entries = b"".join(
-        responses.encode_waiting_head(m.sender, m.number, m.kind, len(m.content)) + m.content for m in messages
+        responses.encode_pulled_head(m.sender, m.number, m.kind, len(m.content)) + m.content for m in messages
     )
     return responses.encode_head(ResponseCode.WAITING, len(entries)) + entries
 
 
 class FakeGateway:
-    """Serves one connection after the other. Used as a context manager; what broke inside is raised at its end."""
+    """Serves one connection after the other. Used as a context manager; what broke inside
+    is raised at its end.
+    """
 
     def __init__(
         self,
@@ -347,7 +352,7 @@ class _Peer:
         if self._sends:
             return self._sends.popleft()
         while (event := self.protocol.next_event()) is not None:
-            if isinstance(event, SendRun):
+            if isinstance(event, PipelinedSends):
                 self._sends += event.requests()
                 return self._sends.popleft()
             if isinstance(event, LargeSendRequest):

@@ -1,4 +1,6 @@
-"""The library for asyncio: the same calls in a thread of their own, and what a cancellation leaves behind."""
+"""The library for asyncio: the same calls in a thread of their own, and what a
+cancellation leaves behind.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +99,9 @@ def test_when_a_message_counts_as_received(alice: Messenger, bob: Messenger, tmp
 def test_waiting_that_is_cancelled(
     alice: Messenger, bob: Messenger, gateway: FakeGateway, tmp_path: Path, make: Callable[..., Messenger]
 ) -> None:
-    """The server holds the answer back; what is cancelled ends at once, and the messenger goes on."""
+    """The server holds the answer back; what is cancelled ends at once, and the messenger
+    goes on.
+    """
     alice.agree_on_key("bob")
     bob.close()
     waits = threading.Event()

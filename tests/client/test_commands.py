@@ -49,7 +49,8 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == f"messageu {VERSION}\n"
 
 
-# --- settings -------------------------------------------------------------------------------------------------
+# --- settings
+# -------------------------------------------------------------------------------------------------
 
 
 def test_the_precedence_of_settings(tmp_path: Path) -> None:
@@ -123,7 +124,8 @@ def test_the_configuration_lies_in_the_users_folder() -> None:
     assert (setting.value or "").endswith("messageu/config.toml")
 
 
-# --- exit codes -----------------------------------------------------------------------------------------------
+# --- exit codes
+# -----------------------------------------------------------------------------------------------
 
 
 def test_every_failure_has_an_exit_code() -> None:
@@ -176,7 +178,8 @@ def test_nothing_is_asked_without_a_terminal(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr() == ("", "")
 
 
-# --- where nobody lives yet -----------------------------------------------------------------------------------
+# --- where nobody lives yet
+# -----------------------------------------------------------------------------------
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
@@ -184,7 +187,8 @@ def commands() -> dict[str, argparse.ArgumentParser]:
     return dict(action.choices)
 
 
-# Each with its exit code; registering under a name and importing a home that can be are the two that move in.
+# Each with its exit code; registering under a name and importing a home that can be are the two
+# that move in.
 IN_NOBODYS_FOLDER = {
     "register ''": 2,
     "whoami": 8,
@@ -296,7 +300,8 @@ def test_what_belongs_to_somebody(tmp_path: Path) -> None:
         what_is_there(tmp_path / "server.info")
 
 
-# --- the documentation ----------------------------------------------------------------------------------------
+# --- the documentation
+# ----------------------------------------------------------------------------------------
 
 
 def completed(*words: str) -> list[str]:

@@ -1,4 +1,6 @@
-"""A home whose store an earlier version made is converted when it is opened, and whoever opened it says so once."""
+"""A home whose store an earlier version made is converted when it is opened, and whoever
+opened it says so once.
+"""
 
 from __future__ import annotations
 

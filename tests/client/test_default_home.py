@@ -64,7 +64,8 @@ def settings(here: Path, *, published: bool = False) -> Settings:
     return Settings(Flags(), os.environ, here, published=published)
 
 
-# --- the home ---------------------------------------------------------------------------------------------------
+# --- the home
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_home_that_nobody_names_is_in_the_data_folder(here: Path, data: Path, tmp_path: Path) -> None:
@@ -148,7 +149,8 @@ def test_the_console_shows_where_a_home_is(
     assert (here / "me.info").read_text().startswith("bob\n")
 
 
-# --- the server -------------------------------------------------------------------------------------------------
+# --- the server
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("named", ["--server", "MESSAGEU_SERVER", "server.info"])
@@ -227,7 +229,9 @@ def test_a_server_that_never_answered_is_not_remembered(here: Path, data: Path) 
 
 
 def test_the_server_is_remembered_where_the_answer_was_lost(here: Path, data: Path, gateway: FakeGateway) -> None:
-    """The server may know the name under this key by now: who completes the registration is to ask that one."""
+    """The server may know the name under this key by now: who completes the registration
+    is to ask that one.
+    """
     # The registration comes behind the hello, which the mailroom answers.
     gateway.script.extend([None, Answer(b"", close=True)])
     assert main(["register", "alice", "--server", str(gateway.address)]) != 0
@@ -247,7 +251,8 @@ def test_an_import_remembers_the_server_too(
     shutil.rmtree(data)
     assert main(["import", str(tmp_path / "other" / "my.info"), "--server", "nonsense"]) == 2
     assert not data.exists()
-    # The file's own server comes before that of the folder one happens to be in, and what is named before both.
+    # The file's own server comes before that of the folder one happens to be in, and what is named
+    # before both.
     (here / "server.info").write_text("here:1\n")
     assert main(["import", str(tmp_path / "other" / "my.info")]) == 0
     assert settings(here).server().host == "localhost"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent
 STANDS_STILL = """
 import sys, time
-from client.messages import received_files as saving
+from client.mail import received_files
 from client.__main__ import main
 
 def half(sealed, progress):
@@ -30,7 +30,7 @@ def half(sealed, progress):
     print("half", flush=True)
     time.sleep(60)
 
-saving._decrypted = half
+received_files._decrypted = half
 sys.exit(main())
 """
 """The command, which stands still in the midst of a file."""

@@ -1,4 +1,6 @@
-"""Part 2 in the client: greeting, proof, outbox, acknowledged fetching, against a scripted server that has it."""
+"""Part 2 in the client: greeting, proof, outbox, acknowledged fetching, against a
+scripted server that has it.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,8 @@ def sends(gateway: FakeGateway) -> list[SendRequest]:
     return [request for request in gateway.requests if isinstance(request, SendRequest)]
 
 
-# --- greeting and proof ---------------------------------------------------------------------------------------
+# --- greeting and proof
+# ---------------------------------------------------------------------------------------
 
 
 def test_registering_proves_the_account_and_warns_before(
@@ -311,7 +314,8 @@ def test_nothing_but_the_proof_is_signed(private_key: PrivateKey) -> None:
             private_key.prove(*(bytes(size) for size in sizes))  # type: ignore[arg-type]
 
 
-# --- outbox ---------------------------------------------------------------------------------------------------
+# --- outbox
+# --------------------------------------------------------------------------------------------------
 
 
 def test_texts_keys_and_files(pair: tuple[Messenger, Messenger], tmp_path: Path, gateway: FakeGateway) -> None:
@@ -767,7 +771,8 @@ def test_a_server_without_send_once(
     assert "Fetch" not in gateway.codes()
 
 
-# --- inbox ----------------------------------------------------------------------------------------------------
+# --- inbox
+# --------------------------------------------------------------------------------------------------
 
 
 def test_mail_is_on_disk_before_it_is_acknowledged_and_before_it_is_given(
@@ -860,7 +865,8 @@ def test_another_generation_starts_again_at_zero(
         alice.send_text("bob", str(number))
     backup = list(mailroom.boxes[mailroom.id_of("bob")][:2])
     receive(bob)
-    # Restored from a backup: two old messages are there again, and new ones get numbers that were used before.
+    # Restored from a backup: two old messages are there again, and new ones get numbers that were
+    # used before.
     mailroom.generation, mailroom.next_number = 2, 4
     mailroom.boxes[mailroom.id_of("bob")] = backup
     alice._link.close()
@@ -929,7 +935,8 @@ def test_until_nothing_waits(
     assert gateway.codes()[-4:] == ["Fetch"] * 4
 
 
-# --- waiting for mail -----------------------------------------------------------------------------------------
+# --- waiting for mail
+# -----------------------------------------------------------------------------------------
 
 
 def waits(gateway: FakeGateway) -> list[int]:
@@ -1005,7 +1012,8 @@ def test_a_process_beside_follows(
     assert [message.number for message in followed] == [2, 3, 4, 5, 6]
 
 
-# --- odds and ends --------------------------------------------------------------------------------------------
+# --- odds and ends
+# --------------------------------------------------------------------------------------------
 
 
 def test_an_identity_of_another_program_can_prove_itself(

@@ -1,8 +1,9 @@
-"""A disk that is really full, page by page: a clear sentence each time, nothing lost, and nothing left behind.
+"""A disk that is really full, page by page: a clear sentence each time, nothing lost, and nothing
+left behind.
 
-Each piece of work is tried with no page free, then with one, and so on until it comes through; after each failure
-there is room again. A small tmpfs is mounted for it, which takes root; what a limit on file sizes can imitate is in
-tests/stories/full.story.
+Each piece of work is tried with no page free, then with one, and so on until it comes through;
+after each failure there is room again. A small tmpfs is mounted for it, which takes root; what a
+limit on file sizes can imitate is in tests/stories/full.story.
 """
 
 from __future__ import annotations
@@ -155,7 +156,8 @@ def test_sending_and_receiving(disk: SmallDisk, opened: Callable[[str], Messenge
     with opened("alice") as alice:
         alice.send_waiting()
         noted = [message for message in alice.history() if isinstance(message, SentMessage)]
-    # Those that came through, and those that were said to be kept: nobody sends a text twice because it failed.
+    # Those that came through, and those that were said to be kept: nobody sends a text twice
+    # because it failed.
     assert all(message.stored_at for message in noted)
     assert len(noted) == 2 + sum("The message is kept" in failure.advice for failure in failures)
     assert spooled(disk) == []
@@ -202,7 +204,9 @@ def test_carrying_a_home_and_locking_it(disk: SmallDisk, opened: Callable[[str],
 def test_setting_a_passphrase(
     disk: SmallDisk, opened: Callable[[str], Messenger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store's commit decides; a file that has no room yet is written by whoever opens the home next."""
+    """The store's commit decides; a file that has no room yet is written by whoever opens
+    the home next.
+    """
     register(opened, "alice")
     home = disk.folder / "alice"
 

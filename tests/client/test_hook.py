@@ -33,7 +33,8 @@ def python(program: str) -> str:
     return shlex.join([sys.executable, "-c", program])
 
 
-# --- which command ----------------------------------------------------------------------------------------------
+# --- which command
+# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,8 @@ def test_options_that_mean_nothing(words: list[str], tmp_path: Path, bob: Messen
     assert code == 2
 
 
-# --- how it fails -----------------------------------------------------------------------------------------------
+# --- how it fails
+# -----------------------------------------------------------------------------------------------
 
 
 def test_what_comes_of_it(tmp_path: Path) -> None:
@@ -151,7 +153,8 @@ def test_a_command_that_can_not_be_started(number: int, its_own: bool | None, mo
         assert failure.its_own is its_own
 
 
-# --- a signal while it is being started -------------------------------------------------------------------------
+# --- a signal while it is being started
+# -------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -198,7 +201,8 @@ def test_what_is_not_ours_is_not_held() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-# --- what is set aside ------------------------------------------------------------------------------------------
+# --- what is set aside
+# ------------------------------------------------------------------------------------------
 
 
 class Refuses(Hook):

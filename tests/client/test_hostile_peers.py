@@ -1,4 +1,6 @@
-"""A user whose registered "public key" is none: every command that touches such a user says so, in a sentence."""
+"""A user whose registered "public key" is none: every command that touches such a user
+says so, in a sentence.
+"""
 
 from __future__ import annotations
 

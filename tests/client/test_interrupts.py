@@ -1,7 +1,8 @@
-"""Ctrl-C at every step of sending and of receiving: nothing is lost, nothing comes twice unmarked, no half file stays.
+"""Ctrl-C at every step of sending and of receiving: nothing is lost, nothing comes twice unmarked,
+no half file stays.
 
-A step is whatever touches the disk or the network. Each attempt is interrupted one step later than the one before,
-until one comes through; each is a program that starts anew.
+A step is whatever touches the disk or the network. Each attempt is interrupted one step later than
+the one before, until one comes through; each is a program that starts anew.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def interrupts(monkeypatch: pytest.MonkeyPatch) -> Interrupts:
 
 
 def attempts(interrupts: Interrupts, work: Callable[[int], None]) -> int:
-    """Do the work again and again, each time interrupted one step later, until it comes through; how often it was."""
+    """Do the work again and again, each time interrupted one step later, until it comes
+    through; how often it was.
+    """
     for step in itertools.count(1):
         interrupts.before(step)
         try:
@@ -148,7 +151,8 @@ def test_receiving(
     first = [content for content, repeated in seen if not repeated]
     texts = [content.text for content in first if isinstance(content, Text)]
     everything = {content.text for content, _ in seen if isinstance(content, Text)}
-    # All came; what was given a second time is marked, unless the first time never got as far as the user.
+    # All came; what was given a second time is marked, unless the first time never got as far as
+    # the user.
     assert everything == set(sent)
     assert len(set(texts)) == len(texts)
     assert any(isinstance(content, KeyReceived) for content, _ in seen)

@@ -34,7 +34,8 @@ def texts(messenger: Messenger) -> list[str]:
     return [message.content.text for message in messenger.messages() if isinstance(message.content, Text)]
 
 
-# --- opening ----------------------------------------------------------------------------------------------------
+# --- opening
+# --------------------------------------------------------------------------------------------------
 
 
 def test_strings_where_paths_and_addresses_are_meant(
@@ -97,7 +98,8 @@ def test_registered_once(alice: Messenger, make: Callable[..., Messenger], gatew
     assert new.pending_name() == "carol"
 
 
-# --- sending ----------------------------------------------------------------------------------------------------
+# --- sending
+# --------------------------------------------------------------------------------------------------
 
 
 def test_one_send_for_all(alice: Messenger, bob: Messenger, tmp_path: Path) -> None:
@@ -126,7 +128,8 @@ def test_what_can_not_be_sent_costs_no_key(alice: Messenger, bob: Messenger, tmp
     assert list(bob.messages()) == []
 
 
-# --- receiving --------------------------------------------------------------------------------------------------
+# --- receiving
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_message_is_received_when_the_next_one_is_asked_for(alice: Messenger, bob: Messenger) -> None:
@@ -178,7 +181,9 @@ def test_an_answer_from_within_the_loop(alice: Messenger, bob: Messenger) -> Non
 
 
 def test_waiting_for_the_next_message(alice: Messenger, make: Callable[..., Messenger]) -> None:
-    """Each message gives another `wait` seconds; this clock moves by one whenever it is looked at."""
+    """Each message gives another `wait` seconds; this clock moves by one whenever it is
+    looked at.
+    """
     seconds = iter(range(10_000))
     bob = make("bob", monotonic=lambda: float(next(seconds)))
     bob.register("bob")
@@ -225,7 +230,8 @@ def test_a_failure_ends_the_loop_and_nothing_else(alice: Messenger, bob: Messeng
     assert [message.content for message in messages] == [Text("two")]
 
 
-# --- the examples -----------------------------------------------------------------------------------------------
+# --- the examples
+# -----------------------------------------------------------------------------------------------
 
 
 def examples(page: Path) -> list[str]:

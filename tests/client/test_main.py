@@ -41,7 +41,8 @@ def between_menus(output: bytes) -> list[str]:
     return output.decode().split(f"{MENU}\n")[1:]
 
 
-# --- where the server is ----------------------------------------------------------------------------------------
+# --- where the server is
+# ----------------------------------------------------------------------------------------
 
 
 def server_address(option: str | None, home: Path, environment: dict[str, str], here: Path) -> ServerAddress:
@@ -104,7 +105,8 @@ def test_a_store_that_can_not_be_used(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "store.db is damaged" in capsys.readouterr().err
 
 
-# --- pipes ----------------------------------------------------------------------------------------------------
+# --- pipes
+# --------------------------------------------------------------------------------------------------
 
 
 def test_two_consoles_through_pipes(tmp_path: Path, gateway: FakeGateway) -> None:
@@ -173,7 +175,7 @@ def test_a_reader_that_goes_away(tmp_path: Path, gateway: FakeGateway) -> None:
         ("<&-", "send bob -", 2, "", "the input was empty"),
         ("<&-", "verify bob", 0, "verified: no\n", ""),
         ("<&-", "console", 0, "\n?\n", ""),
-        (">&-", "users", 1, "", "can't be written (Bad file descriptor)"),
+        (">&-", "users", 1, "", "Standard output is closed. Open it"),
         ("2>&-", "users", 0, "bob\n", ""),
         ("2>&-", "key bbo", 7, "", ""),
         ("<&- >&- 2>&-", "users", 1, "", ""),
@@ -183,7 +185,9 @@ def test_a_reader_that_goes_away(tmp_path: Path, gateway: FakeGateway) -> None:
 def test_streams_that_are_closed(
     tmp_path: Path, alice: Messenger, gateway: FakeGateway, closed: str, command: str, code: int, out: str, err: str
 ) -> None:
-    """As some schedulers start programs: no file of ours gets their numbers, and nothing is asked."""
+    """As some schedulers start programs: no file of ours gets their numbers, and nothing
+    is asked.
+    """
     gateway.mailroom.register("bob", alice.identity().private_key.public_key())
     start = shlex.join([sys.executable, "-m", "client", "--home", str(tmp_path / "alice")])
     line = f"{start} --server {gateway.address} {command} {closed}"
@@ -211,7 +215,8 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
         assert done.stderr.startswith("messageu: The folder that you are in can't be used (No such file or directory)")
 
 
-# --- a terminal -----------------------------------------------------------------------------------------------
+# --- a terminal
+# -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

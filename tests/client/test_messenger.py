@@ -83,7 +83,8 @@ def pair(alice: Messenger, bob: Messenger) -> tuple[Messenger, Messenger]:
     return alice, bob
 
 
-# --- registering ----------------------------------------------------------------------------------------------
+# --- registering
+# ----------------------------------------------------------------------------------------------
 
 
 def test_registering(tmp_path: Path, make: Callable[..., Messenger], gateway: FakeGateway) -> None:
@@ -194,7 +195,8 @@ def test_a_home_is_made_private(tmp_path: Path, gateway: FakeGateway) -> None:
     assert stat.S_IMODE((tmp_path / "new" / "home").stat().st_mode) == 0o700
 
 
-# --- contacts and keys ----------------------------------------------------------------------------------------
+# --- contacts and keys
+# ----------------------------------------------------------------------------------------
 
 
 def test_the_list(alice: Messenger, bob: Messenger, gateway: FakeGateway) -> None:
@@ -270,7 +272,8 @@ def test_a_list_of_another_kind(alice: Messenger, gateway: FakeGateway) -> None:
         receive(alice)
 
 
-# --- the published flow of keys -------------------------------------------------------------------------------
+# --- the published flow of keys
+# -------------------------------------------------------------------------------
 
 
 def test_the_owners_flow(alice: Messenger, bob: Messenger, gateway: FakeGateway) -> None:
@@ -349,7 +352,8 @@ def test_a_key_that_was_sealed_to_another(alice: Messenger, bob: Messenger, gate
     assert receive(alice) == []
 
 
-# --- sending --------------------------------------------------------------------------------------------------
+# --- sending
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_text_that_is_no_unicode(pair: tuple[Messenger, Messenger]) -> None:
@@ -455,7 +459,8 @@ def test_a_file_that_can_not_be_read_to_its_end(
         pair[0].send_file("bob", tmp_path / "file")
 
 
-# --- receiving ------------------------------------------------------------------------------------------------
+# --- receiving
+# ------------------------------------------------------------------------------------------------
 
 
 def put(gateway: FakeGateway, kind: int, content: bytes, sender: str = "bob", recipient: str = "alice") -> None:
@@ -565,7 +570,7 @@ def test_refused(alice: Messenger, gateway: FakeGateway) -> None:
 
 
 def test_a_damaged_list(alice: Messenger, gateway: FakeGateway) -> None:
-    entries = responses.encode_waiting_head(b"x" * 16, 1, 3, 1000)
+    entries = responses.encode_pulled_head(b"x" * 16, 1, 3, 1000)
     gateway.script.append(Answer(responses.encode_head(ResponseCode.WAITING, len(entries)) + entries))
     with pytest.raises(ServerAnsweredNonsense):
         receive(alice)
@@ -689,7 +694,8 @@ def test_memory_stays_small_with_large_files(
 
     tracemalloc.start(1)
     try:
-        # The scripted server is in this process and holds the content; what the sender holds is what it adds.
+        # The scripted server is in this process and holds the content; what the sender holds is
+        # what it adds.
         descriptor = os.open(tmp_path / "file", os.O_RDONLY)
         parts = encrypted_file(descriptor, tmp_path / "file", 8_000_000, KEY, measure)
         for _ in parts:

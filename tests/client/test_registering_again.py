@@ -1,4 +1,6 @@
-"""A server that was put back to a backup may have lost an account: the same key registers its name again."""
+"""A server that was put back to a backup may have lost an account: the same key registers
+its name again.
+"""
 
 from __future__ import annotations
 

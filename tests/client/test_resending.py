@@ -1,4 +1,6 @@
-"""After a backup was put back: what was acknowledged is marked, and sent again once it is asked for."""
+"""After a backup was put back: what was acknowledged is marked, and sent again once it is
+asked for.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +122,8 @@ def test_what_was_acknowledged_since_the_backup_arrives_once(
     assert tokens(gateway) == before * 2
     assert marked(alice) == []
     assert all(message.stored_at for message in resent.messages)
-    # What the server still had is not stored twice, and what bob had fetched since he is shown once.
+    # What the server still had is not stored twice, and what bob had fetched since he is shown
+    # once.
     assert contents(bob) == [Text("lost"), b"small", LARGE]
     assert alice.resend() == Resent([], 0, 0, 0, [])
 
@@ -358,7 +361,8 @@ def test_a_chat_says_it_and_sends_it_again(
     assert contents(bob) == [KeyReceived(), Text("lost")]
 
 
-# --- what is kept -----------------------------------------------------------------------------------------------
+# --- what is kept
+# -----------------------------------------------------------------------------------------------
 
 A = ClientId(b"A" * 16)
 NOW_MS = int(NOW * 1000)

@@ -1,8 +1,9 @@
-"""A home that can't be written, because its disk is full or read-only, or is somebody else's: what only reads, reads.
+"""A home that can't be written, because its disk is full or read-only, or is somebody else's: what
+only reads, reads.
 
-The double of such a disk fails whatever would make or write a file under the home, through Python or through SQLite,
-with the error of such a disk; the tests may run as root, whom no mode of a folder keeps out. What a real one does is
-tried as well, where a file system may be mounted.
+The double of such a disk fails whatever would make or write a file under the home, through Python
+or through SQLite, with the error of such a disk; the tests may run as root, whom no mode of a
+folder keeps out. What a real one does is tried as well, where a file system may be mounted.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ NOWHERE = ServerAddress("127.0.0.1", 1)
 
 
 class Disk(apsw.VFS):
-    """SQLite's files; under one folder there is no new one, and nothing is written, while `folder` is set."""
+    """SQLite's files; under one folder there is no new one, and nothing is written, while
+    `folder` is set.
+    """
 
     folder: str | None = None
 
@@ -86,7 +89,9 @@ def forbid(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, int],
 
 @pytest.fixture
 def home(tmp_path: Path, alice: Messenger, bob: Messenger, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home whose newest messages stand in the WAL alone, as a kill leaves them, and whose index of it is gone."""
+    """A home whose newest messages stand in the WAL alone, as a kill leaves them, and
+    whose index of it is gone.
+    """
     monkeypatch.setenv("MESSAGEU_CONFIG", "none")
     monkeypatch.setattr(sealed_storage, "SCRYPT_COST", 16)
     monkeypatch.setattr(ciphers, "SCRYPT_COST", 16)

@@ -105,7 +105,9 @@ def test_users_without_a_name_have_a_number() -> None:
 
 @pytest.fixture
 def denied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A file that belongs to another user, as far as this process sees; real users are in test_owner.py."""
+    """A file that belongs to another user, as far as this process sees; real users are in
+    test_owner.py.
+    """
     path = tmp_path / "store.generation"
     path.write_text("")
     user = os.geteuid() + 1

@@ -1,4 +1,6 @@
-"""The form of the server's log: a time in each line, but none of its own where the journal writes one."""
+"""The form of the server's log: a time in each line, but none of its own where the
+journal writes one.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """A scripted storage worker: a ROUTER that answers, stays silent, answers late, or answers garbage.
 
-Driven by hand, without a thread: `serve` handles what has come. `decide` maps an operation to its outcome.
+Driven by hand, without a thread: `serve` handles what has come. `decide` maps an operation to its
+outcome.
 """
 
 from collections.abc import Callable
@@ -9,11 +10,11 @@ from pathlib import Path
 import zmq
 
 from common.storage_protocol.frames import (
-    Arrived,
     Batch,
     BatchRefused,
     GreetAgain,
     Hello,
+    MailArrived,
     Reply,
     StoreFacts,
     Superseded,
@@ -28,24 +29,24 @@ from common.storage_protocol.operations import (
     Chunk,
     CommitUpload,
     Done,
-    FetchAfter,
+    Fetch,
     Fetched,
-    FetchWaiting,
     GetPublicKey,
+    GetUploadProgress,
     KeyFound,
-    Leased,
     ListUsers,
+    MessagesStored,
     Operation,
     Outcome,
+    Pull,
+    Pulled,
     Refused,
     RefusedFrame,
     Register,
     Registered,
-    RunStored,
     Stored,
     StoreMessage,
-    StoreRun,
-    Taken,
+    StoreMessages,
     UploadProgress,
     UsersPage,
 )
@@ -55,11 +56,12 @@ INCARNATION = b"W" * 16
 
 
 class FakeStorage:
-    """`operations` holds everything that was asked, in order; `held` the batches that were not answered yet.
+    """`operations` holds everything that was asked, in order; `held` the batches that were not
+    answered yet.
 
     It dies of every batch that has a message with the content `deadly`.
 
-    A `StoreRun` is noted and decided as the `StoreMessage`s that it stands for.
+    A `StoreMessages` is noted and decided as the `StoreMessage`s that it stands for.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], folder: Path) -> None:
@@ -110,7 +112,7 @@ class FakeStorage:
                     self.held.append(message)
 
     def _kills(self, batch: Batch) -> bool:
-        runs = [operation for operation in batch.operations if isinstance(operation, StoreRun)]
+        runs = [operation for operation in batch.operations if isinstance(operation, StoreMessages)]
         return any(frame.content == self.deadly for run in runs for frame in walk_frames(run.frames))
 
     def welcome(self, hello: Hello) -> None:
@@ -119,12 +121,12 @@ class FakeStorage:
 
     def answer(self, batch: Batch) -> None:
         for operation in batch.operations:
-            self.operations.extend(messages_of(operation) if isinstance(operation, StoreRun) else [operation])
+            self.operations.extend(messages_of(operation) if isinstance(operation, StoreMessages) else [operation])
         outcomes = [self._outcome(operation) for operation in batch.operations]
         self.say(Reply(batch.slot, batch.epoch, batch.number, self.incarnation, outcomes))
 
     def _outcome(self, operation: Operation) -> Outcome:
-        if not isinstance(operation, StoreRun):
+        if not isinstance(operation, StoreMessages):
             return self.decide(operation)
         first = 0
         refused: list[RefusedFrame] = []
@@ -137,9 +139,9 @@ class FakeStorage:
                     refused.append(RefusedFrame(index, reason, retry_after))
                 case _:
                     return outcome
-        return RunStored(first, refused)
+        return MessagesStored(first, refused)
 
-    def say(self, message: Welcome | Reply | BatchRefused | Superseded | GreetAgain | Arrived) -> None:
+    def say(self, message: Welcome | Reply | BatchRefused | Superseded | GreetAgain | MailArrived) -> None:
         self.say_raw(encode_to_gateway(message))
 
     def say_raw(self, frame: bytes) -> None:
@@ -154,7 +156,7 @@ class FakeStorage:
             self.die()
 
 
-def messages_of(run: StoreRun) -> list[Operation]:
+def messages_of(run: StoreMessages) -> list[Operation]:
     """The same, one by one."""
     return [
         StoreMessage(sender, run.proven, recipient, kind, content)
@@ -169,15 +171,15 @@ def default_decision(operation: Operation) -> Outcome:
             return Registered(b"N" * 16)
         case StoreMessage() | CommitUpload():
             return Stored(1)
-        case BeginUpload() | Chunk() | UploadProgress():
-            return Taken(0)
+        case BeginUpload() | Chunk() | GetUploadProgress():
+            return UploadProgress(0)
         case GetPublicKey(subject=subject):
             return KeyFound(subject, b"K" * 160)
         case ListUsers():
             return UsersPage(0, 1, 1, [])
-        case FetchWaiting():
-            return Leased(0, 0, 0, 0, NO_MAIL)
-        case FetchAfter():
+        case Pull():
+            return Pulled(0, 0, 0, 0, NO_MAIL)
+        case Fetch():
             return Fetched(0, 0, 0, 100, NO_MAIL)
         case _:
             return Done()

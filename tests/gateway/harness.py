@@ -1,4 +1,6 @@
-"""The gateway's own objects, wired as in its composition root, turned by hand under a clock of our own."""
+"""The gateway's own objects, wired as in its composition root, turned by hand under a
+clock of our own.
+"""
 
 import socket
 import struct
@@ -113,7 +115,9 @@ class Gate:
         return peer
 
     def turn(self) -> None:
-        """One turn of both sides. Sleeps a moment in epoll where nothing is ready, never to be right."""
+        """One turn of both sides. Sleeps a moment in epoll where nothing is ready, never
+        to be right.
+        """
         self.loop.turn(0.001)
         self.storage.serve()
 
@@ -130,7 +134,9 @@ class Gate:
             self.turn()
 
     def all_acknowledged(self) -> bool:
-        """Whether the gateway has seen, looking again and again, that its responses were acknowledged."""
+        """Whether the gateway has seen, looking again and again, that its responses were
+        acknowledged.
+        """
         self.clock.time += 0.01
         return not any(
             session._delivery is not None and session._delivery._evidence.wanted
@@ -152,7 +158,7 @@ class Gate:
         for peer in self.peers:
             peer.close()
         for session in list(self.context.sessions):
-            session.break_off()
+            session.abort()
         self.listener.close()
         self.link.close()
         self.loop.close()

@@ -1,14 +1,16 @@
-"""Programs of other people against the gateway: other numberings, the other byte order, a 602 without a size."""
+"""Programs of other people against the gateway: other numberings, the other byte order, a
+602 without a size.
+"""
 
 import struct
 
 import pytest
 
 from common.storage_protocol.operations import (
-    FetchWaiting,
     GetPublicKey,
-    Leased,
     ListUsers,
+    Pull,
+    Pulled,
     Register,
     StoreMessage,
     UserEntry,
@@ -44,7 +46,7 @@ def speak_all(gate: Gate, peer: Peer, order: str, base: int) -> None:
     assert peer.take(183) == struct.pack(f"{order}BHI", 2, 2102, 176) + BOB + b"K" * 160
     peer.send(send(order, base + 3, b"text"))
     assert peer.take(27) == struct.pack(f"{order}BHI16sI", 2, 2103, 20, BOB, 1)
-    gate.storage.decide = lambda _: Leased(4, 4, 1, 2, page((4, b"hi")))
+    gate.storage.decide = lambda _: Pulled(4, 4, 1, 2, page((4, b"hi")))
     peer.send(request(order, base + 4))
     assert peer.take(34) == struct.pack(f"{order}BHI16sIBI", 2, 2104, 27, BOB, 4, 3, 2) + b"hi"
     gate.storage.decide = default_decision
@@ -59,7 +61,7 @@ def test_the_whole_published_protocol_in_every_dialect(gate: Gate, order: str, b
     register, users, key, sent, pull = gate.storage.operations[:5]
     assert register == Register(Username("bob"), PublicKey(b"k" * 160), False)
     assert (key, sent) == (GetPublicKey(ALICE, False, BOB), StoreMessage(ALICE, False, BOB, 3, b"text", None))
-    assert (type(users), type(pull)) == (ListUsers, FetchWaiting)
+    assert (type(users), type(pull)) == (ListUsers, Pull)
 
 
 def test_a_large_content_of_a_big_endian_client_streams_both_ways(gate: Gate) -> None:
@@ -67,7 +69,7 @@ def test_a_large_content_of_a_big_endian_client_streams_both_ways(gate: Gate) ->
     content = bytes(range(256)) * 2000
     peer.send(send(">", 603, content))
     assert peer.take(27) == struct.pack(">BHI16sI", 2, 2103, 20, BOB, 1)
-    gate.storage.decide = lambda _: Leased(4, 4, 1, len(content), page((4, content)))
+    gate.storage.decide = lambda _: Pulled(4, 4, 1, len(content), page((4, content)))
     peer.send(request(">", 604))
     head = struct.pack(">BHI16sIBI", 2, 2104, 25 + len(content), BOB, 4, 3, len(content))
     assert peer.take(len(head) + len(content)) == head + content

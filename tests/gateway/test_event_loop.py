@@ -68,7 +68,8 @@ def test_a_descriptor_that_was_given_out_anew_hears_nothing_of_the_old_one() -> 
             other = second if self is first else first
             if other.sock.fileno() == -1:
                 return
-            # As a listener that makes room: the other one goes, and somebody new gets its descriptor.
+            # As a listener that makes room: the other one goes, and somebody new gets its
+            # descriptor.
             number = other.sock.fileno()
             loop.unregister(number)
             other.sock.close()

@@ -19,12 +19,12 @@ from common.client_protocol.requests import (
     SendRequest,
     encode,
 )
-from common.storage_protocol.frames import Arrived, StoreFacts
+from common.storage_protocol.frames import MailArrived, StoreFacts
 from common.storage_protocol.message_format import FLAG_PROVEN, Entry, pack_entry
 from common.storage_protocol.operations import (
     BeginUpload,
     Done,
-    FetchAfter,
+    Fetch,
     Fetched,
     GetProofKey,
     KeyFound,
@@ -275,11 +275,12 @@ def test_large_and_token_sends_carry_both(gate: Gate, proven: Peer) -> None:
     assert gate.storage.operations[0] == BeginUpload(1, ALICE, True, BOB, 4, 200_000, TOKEN)
 
 
-# --- 643 --------------------------------------------------------------------------------------------------------
+# --- 643
+# --------------------------------------------------------------------------------------------------
 
 
 def mail(operation: Operation) -> Outcome:
-    if isinstance(operation, FetchAfter):
+    if isinstance(operation, Fetch):
         entry = Entry(BOB, TOKEN, 9, 1234, FLAG_PROVEN, 3, 2, b"hi")
         return Fetched(9, 1, 2, 9, Mail(pack_entry(entry), 9))
     return default_decision(operation)
@@ -293,10 +294,10 @@ def test_a_fetch_acknowledges_and_carries(gate: Gate, proven: Peer) -> None:
     gate.storage.decide = mail
     proven.send(FetchRequest(ALICE, 5, 1000, 0))
     assert proven.response() == FETCHED
-    assert gate.storage.operations == [FetchAfter(ALICE, True, 5, 1000, 54, 262144, False)]
+    assert gate.storage.operations == [Fetch(ALICE, True, 5, 1000, 54, 262144, False)]
     proven.send(FetchRequest(ALICE, 2**64 - 1, 2**32 - 1, 0))
     proven.response()
-    assert gate.storage.operations[1] == FetchAfter(ALICE, True, 2**63 - 1, 256 * 1024 * 1024, 54, 262144, False)
+    assert gate.storage.operations[1] == Fetch(ALICE, True, 2**63 - 1, 256 * 1024 * 1024, 54, 262144, False)
 
 
 def test_a_refused_fetch(gate: Gate, proven: Peer) -> None:
@@ -307,18 +308,18 @@ def test_a_refused_fetch(gate: Gate, proven: Peer) -> None:
 
 def test_a_waiting_fetch_is_woken_by_a_hint(gate: Gate, proven: Peer) -> None:
     proven.send(FetchRequest(ALICE, 0, 1000, 60))
-    gate.turn_until(lambda: bool(gate.storage.asked(FetchAfter)))
+    gate.turn_until(lambda: bool(gate.storage.asked(Fetch)))
     gate.turns()
     asked = len(gate.storage.operations)
-    gate.storage.say(Arrived(3, gate.storage.epoch, 100, [ALICE]))
-    gate.storage.say(Arrived(3, gate.storage.epoch, 101, [BOB]))
+    gate.storage.say(MailArrived(3, gate.storage.epoch, 100, [ALICE]))
+    gate.storage.say(MailArrived(3, gate.storage.epoch, 101, [BOB]))
     gate.turns()
     assert len(gate.storage.operations) == asked, "not later than what was seen, or another's"
     gate.storage.decide = mail
-    gate.storage.say(Arrived(3, gate.storage.epoch, 101, [BOB, ALICE]))
+    gate.storage.say(MailArrived(3, gate.storage.epoch, 101, [BOB, ALICE]))
     assert proven.response() == FETCHED
     gate.pass_time(400, 10.0)
-    assert len(gate.storage.asked(FetchAfter)) == 2
+    assert len(gate.storage.asked(Fetch)) == 2
     gate.storage.decide = default_decision
     proven.send(ListUsersRequest(ALICE))
     assert proven.response()[0] == 2101
@@ -326,33 +327,33 @@ def test_a_waiting_fetch_is_woken_by_a_hint(gate: Gate, proven: Peer) -> None:
 
 def test_a_wait_ends_by_itself(gate: Gate, proven: Peer) -> None:
     proven.send(FetchRequest(ALICE, 0, 1000, 5))
-    gate.turn_until(lambda: bool(gate.storage.asked(FetchAfter)))
+    gate.turn_until(lambda: bool(gate.storage.asked(Fetch)))
     gate.turns()
     gate.pass_time(4.5)
     proven.read()
     assert proven.received == b""
     gate.pass_time(1)
     assert proven.response() == EMPTY
-    last = gate.storage.asked(FetchAfter)[-1]
-    assert isinstance(last, FetchAfter)
+    last = gate.storage.asked(Fetch)[-1]
+    assert isinstance(last, Fetch)
     assert not last.watch
 
 
 def test_a_wait_is_300_seconds_at_most_and_asks_each_minute(gate: Gate, proven: Peer) -> None:
     proven.send(FetchRequest(ALICE, 0, 1000, 65535))
-    gate.turn_until(lambda: bool(gate.storage.asked(FetchAfter)))
+    gate.turn_until(lambda: bool(gate.storage.asked(Fetch)))
     gate.turns()
     gate.pass_time(299, 1.0)
     proven.read()
     assert proven.received == b""
-    assert 4 <= len(gate.storage.asked(FetchAfter)) <= 6
+    assert 4 <= len(gate.storage.asked(Fetch)) <= 6
     gate.pass_time(2, 1.0)
     assert proven.response() == EMPTY
 
 
 def test_any_byte_ends_the_wait(gate: Gate, proven: Peer) -> None:
     proven.send(FetchRequest(ALICE, 0, 1000, 60))
-    gate.turn_until(lambda: bool(gate.storage.asked(FetchAfter)))
+    gate.turn_until(lambda: bool(gate.storage.asked(Fetch)))
     gate.turns()
     proven.send(encode(ListUsersRequest(ALICE))[:1])
     assert proven.response() == EMPTY
@@ -368,7 +369,7 @@ def test_a_fetch_with_a_follower_in_the_same_write_does_not_wait(gate: Gate, pro
 
 def test_the_end_of_the_client_ends_the_wait(gate: Gate, proven: Peer) -> None:
     proven.send(FetchRequest(ALICE, 0, 1000, 60))
-    gate.turn_until(lambda: bool(gate.storage.asked(FetchAfter)))
+    gate.turn_until(lambda: bool(gate.storage.asked(Fetch)))
     gate.turns()
     proven.end()
     assert proven.response() == EMPTY
@@ -377,19 +378,19 @@ def test_the_end_of_the_client_ends_the_wait(gate: Gate, proven: Peer) -> None:
 
 def test_a_waiting_client_that_goes_is_forgotten(gate: Gate, proven: Peer) -> None:
     proven.send(FetchRequest(ALICE, 0, 1000, 60))
-    gate.turn_until(lambda: bool(gate.storage.asked(FetchAfter)))
+    gate.turn_until(lambda: bool(gate.storage.asked(Fetch)))
     gate.turns()
     proven.close()
     gate.turn_until(lambda: not gate.context.sessions)
     asked = len(gate.storage.operations)
-    gate.storage.say(Arrived(3, gate.storage.epoch, 101, [ALICE]))
+    gate.storage.say(MailArrived(3, gate.storage.epoch, 101, [ALICE]))
     gate.pass_time(400, 10.0)
     assert len(gate.storage.operations) == asked
 
 
 def test_another_worker_is_asked_again(gate: Gate, proven: Peer) -> None:
     proven.send(FetchRequest(ALICE, 0, 1000, 60))
-    gate.turn_until(lambda: bool(gate.storage.asked(FetchAfter)))
+    gate.turn_until(lambda: bool(gate.storage.asked(Fetch)))
     gate.turns()
     gate.storage.die()
     gate.storage.incarnation = b"V" * 16
@@ -397,6 +398,6 @@ def test_another_worker_is_asked_again(gate: Gate, proven: Peer) -> None:
     gate.turns()
     gate.storage.bind()
     other = gate.peer()
-    gate.storage.decide = lambda operation: mail(operation) if isinstance(operation, FetchAfter) else Done()
+    gate.storage.decide = lambda operation: mail(operation) if isinstance(operation, Fetch) else Done()
     other.send(SendRequest(BOB, ALICE, 3, b"x"))
     assert proven.response() == FETCHED

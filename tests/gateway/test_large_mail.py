@@ -1,4 +1,6 @@
-"""Large contents and long mailboxes: uploads that wait for the disk, pages of every kind, and one by one or in runs."""
+"""Large contents and long mailboxes: uploads that wait for the disk, pages of every kind,
+and one by one or in runs.
+"""
 
 import struct
 import tempfile
@@ -15,22 +17,22 @@ from common.storage_protocol.operations import (
     AbortUpload,
     Chunk,
     CommitUpload,
-    FetchAfter,
+    Fetch,
     Fetched,
-    FetchPage,
-    FetchWaiting,
-    Leased,
+    GetUploadProgress,
     Mail,
     Operation,
     Outcome,
     Page,
+    Pull,
+    Pulled,
+    PullPage,
     Refused,
     Stored,
     StoreMessage,
-    StoreRun,
-    Taken,
-    UploadGone,
+    StoreMessages,
     UploadProgress,
+    UploadUnknown,
 )
 from common.values import ClientId
 from gateway.settings import Settings
@@ -54,8 +56,12 @@ class Disk:
 
     def decide(self, operation: Operation) -> Outcome:
         if isinstance(operation, CommitUpload):
-            return Taken(self.unsynced) if self.unsynced else Stored(7)
-        return Taken(self.unsynced) if isinstance(operation, Chunk | UploadProgress) else default_decision(operation)
+            return UploadProgress(self.unsynced) if self.unsynced else Stored(7)
+        return (
+            UploadProgress(self.unsynced)
+            if isinstance(operation, Chunk | GetUploadProgress)
+            else default_decision(operation)
+        )
 
 
 def push(gate: Gate, data: bytes) -> int:
@@ -79,7 +85,7 @@ def test_an_upload_waits_while_the_disk_is_behind(gate: Gate) -> None:
     taken = sum([len(chunk.content) for chunk in chunks if isinstance(chunk, Chunk)])
     assert taken <= Settings().connection_under_way + Settings().chunk
     gate.pass_time(40, 1.0)
-    assert len(gate.storage.asked(UploadProgress)) > 3
+    assert len(gate.storage.asked(GetUploadProgress)) > 3
     assert len(gate.storage.asked(Chunk)) == len(chunks), "as long as it is behind"
     assert not peer.is_ended(), "a client that waits for us is not silent"
     disk.unsynced = 0
@@ -122,7 +128,9 @@ def test_a_client_that_goes_before_the_commit_is_done_leaves_nothing(gate: Gate)
 
 @pytest.mark.parametrize("step", [Chunk, CommitUpload])
 def test_an_upload_that_is_gone_is_unknown_to_the_client(gate: Gate, step: type) -> None:
-    gate.storage.decide = lambda operation: UploadGone() if isinstance(operation, step) else default_decision(operation)
+    gate.storage.decide = lambda operation: (
+        UploadUnknown() if isinstance(operation, step) else default_decision(operation)
+    )
     peer = gate.peer()
     peer.send(UPLOAD[:400_000])
     if step is CommitUpload:
@@ -132,15 +140,16 @@ def test_an_upload_that_is_gone_is_unknown_to_the_client(gate: Gate, step: type)
     assert peer.reset
 
 
-# --- pages ------------------------------------------------------------------------------------------------------
+# --- pages
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_large_message_of_643_comes_in_parts(gate: Gate) -> None:
     def decide(operation: Operation) -> Outcome:
         match operation:
-            case FetchAfter():
+            case Fetch():
                 return Fetched(9, 2, 8, 9, page((8, b"abc"), part=part(9, b"de", 0, 5)))
-            case FetchPage(_, _, 9, 2, 9):
+            case PullPage(_, _, 9, 2, 9):
                 return Page(page(part=part(9, b"fgh", 2, 5)))
             case _:
                 return Refused(1)
@@ -158,9 +167,9 @@ def test_a_client_that_keeps_up_gets_larger_pages(gate: Gate) -> None:
 
     def decide(operation: Operation) -> Outcome:
         match operation:
-            case FetchWaiting(page_bytes=length):
-                return Leased(4, 4, 1, size, page(part=part(4, bytes(length), 0, size)))
-            case FetchPage(offset=offset, page_bytes=length):
+            case Pull(page_bytes=length):
+                return Pulled(4, 4, 1, size, page(part=part(4, bytes(length), 0, size)))
+            case PullPage(offset=offset, page_bytes=length):
                 return Page(page(part=part(4, bytes(min(length, size - offset)), offset, size)))
             case _:
                 return default_decision(operation)
@@ -170,7 +179,7 @@ def test_a_client_that_keeps_up_gets_larger_pages(gate: Gate) -> None:
     peer.send(PullRequest(ALICE))
     code, payload = peer.response()
     assert (code, len(payload)) == (2104, 25 + size)
-    lengths = {ask.page_bytes for ask in gate.storage.asked(FetchPage) if isinstance(ask, FetchPage)}
+    lengths = {ask.page_bytes for ask in gate.storage.asked(PullPage) if isinstance(ask, PullPage)}
     assert lengths <= {Settings().page, Settings().large_page}
     assert Settings().large_page in lengths
 
@@ -178,7 +187,7 @@ def test_a_client_that_keeps_up_gets_larger_pages(gate: Gate) -> None:
 def test_a_page_that_makes_no_sense_resets(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
     nonsense = Mail(page((4, b"hello")).entries[:-1], 4)
     gate.storage.decide = lambda operation: (
-        Leased(4, 4, 1, 5, nonsense) if isinstance(operation, FetchWaiting) else default_decision(operation)
+        Pulled(4, 4, 1, 5, nonsense) if isinstance(operation, Pull) else default_decision(operation)
     )
     peer = gate.peer()
     peer.send(PullRequest(ALICE))
@@ -187,7 +196,8 @@ def test_a_page_that_makes_no_sense_resets(gate: Gate, caplog: pytest.LogCapture
     assert "makes no sense" in caplog.text
 
 
-# --- runs -------------------------------------------------------------------------------------------------------
+# --- runs
+# --------------------------------------------------------------------------------------------------
 
 
 def test_sends_of_all_connections_are_one_operation(gate: Gate) -> None:
@@ -204,7 +214,7 @@ def test_sends_of_all_connections_are_one_operation(gate: Gate) -> None:
     for peer, sent in zip(peers, (3, 2, 2), strict=True):
         assert [peer.response()[0] for _ in range(sent)] == [2103] * sent
     assert [len(batch.operations) for batch in gate.storage.batches] == [1, 1]
-    assert all(isinstance(batch.operations[0], StoreRun) for batch in gate.storage.batches)
+    assert all(isinstance(batch.operations[0], StoreMessages) for batch in gate.storage.batches)
 
 
 def frames(contents: list[tuple[int, bytes]]) -> list[bytes]:

@@ -1,4 +1,6 @@
-"""Options that the gateway can't serve with are refused with a sentence; the others pass as they are."""
+"""Options that the gateway can't serve with are refused with a sentence; the others pass
+as they are.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""What goes wrong around a session: slow readers, silent and confused workers, clients that vanish, no descriptors."""
+"""What goes wrong around a session: slow readers, silent and confused workers, clients
+that vanish, no descriptors.
+"""
 
 import errno
 import socket
@@ -19,7 +21,7 @@ from common.client_protocol.requests import (
 )
 from common.errors import SettingRejected
 from common.storage_protocol.batch_sender import MOST_ON_THEIR_WAY
-from common.storage_protocol.frames import Arrived, BatchRefused, GreetAgain, StoreFacts, Superseded
+from common.storage_protocol.frames import BatchRefused, GreetAgain, MailArrived, StoreFacts, Superseded
 from common.storage_protocol.message_format import walk_frames
 from common.storage_protocol.operations import (
     NO_MAIL,
@@ -28,20 +30,20 @@ from common.storage_protocol.operations import (
     Chunk,
     CommitUpload,
     Done,
-    FetchWaiting,
     GetProofKey,
     KeyFound,
-    Leased,
     ListUsers,
     Operation,
     Outcome,
+    Pull,
+    Pulled,
     Refused,
     Release,
     Settle,
     Stored,
     StoreMessage,
-    StoreRun,
-    UploadGone,
+    StoreMessages,
+    UploadUnknown,
     UserEntry,
     UsersPage,
 )
@@ -87,7 +89,7 @@ def test_a_silent_worker_leaves_every_request_without_a_reply(gate: Gate, kind: 
 
 @pytest.mark.parametrize("kind", EVERY_KIND)
 def test_an_outcome_of_the_wrong_kind_ends_the_connection_without_a_reply(gate: Gate, kind: str) -> None:
-    wrong: Outcome = Done() if kind not in ("large send", "proof") else Leased(0, 0, 0, 0, NO_MAIL)
+    wrong: Outcome = Done() if kind not in ("large send", "proof") else Pulled(0, 0, 0, 0, NO_MAIL)
     gate.storage.decide = lambda operation: wrong if not isinstance(operation, BeginUpload) else Done()
     peer = gate.peer()
     peer.send(EVERY_KIND[kind])
@@ -124,7 +126,7 @@ def test_a_lease_that_comes_too_late_is_released(gate: Gate) -> None:
     gate.turn_until(lambda: not gate.context.sessions)
     gate.storage.answering = True
     gate.storage.decide = lambda operation: (
-        Leased(1, 2, 2, 0, NO_MAIL) if isinstance(operation, FetchWaiting) else default_decision(operation)
+        Pulled(1, 2, 2, 0, NO_MAIL) if isinstance(operation, Pull) else default_decision(operation)
     )
     gate.storage.answer(gate.storage.held[0])
     gate.turn_until(lambda: gate.link.collects or bool(gate.storage.asked(Release)))
@@ -133,9 +135,7 @@ def test_a_lease_that_comes_too_late_is_released(gate: Gate) -> None:
 
 def test_more_content_than_was_announced_resets(gate: Gate) -> None:
     gate.storage.decide = lambda operation: (
-        Leased(1, 1, 1, 3, page((1, b"too large")))
-        if isinstance(operation, FetchWaiting)
-        else default_decision(operation)
+        Pulled(1, 1, 1, 3, page((1, b"too large"))) if isinstance(operation, Pull) else default_decision(operation)
     )
     peer = gate.peer()
     peer.send(PullRequest(ALICE))
@@ -232,7 +232,7 @@ def test_a_batch_the_worker_can_not_decode_was_not_done(gate: Gate) -> None:
     gate.storage.answering = True
     gate.storage.say(BatchRefused(batch.slot, batch.epoch, batch.number))
     [run] = batch.operations
-    assert isinstance(run, StoreRun)
+    assert isinstance(run, StoreMessages)
     sends = len(list(walk_frames(run.frames)))
     assert [peer.response()[0] for _ in range(2)] == [9000] * sends + [2103] * (2 - sends)
     peer.send(EVERY_KIND["send"])
@@ -261,7 +261,8 @@ def test_an_upload_that_a_greeting_ended_is_no_fault_of_the_client(gate: Gate) -
     uploader.send(frame[:300_000])
     gate.turn_until(lambda: bool(gate.storage.asked(Chunk)))
     gate.turn_until(lambda: not gate.link.bytes_under_way)
-    # While others' batches are on their way that will be answered by nobody, the upload goes on behind them.
+    # While others' batches are on their way that will be answered by nobody, the upload goes on
+    # behind them.
     gate.storage.answering = False
     for other in others:
         other.send(EVERY_KIND["send"])
@@ -272,7 +273,7 @@ def test_an_upload_that_a_greeting_ended_is_no_fault_of_the_client(gate: Gate) -
     batch = gate.storage.held[0]
     gate.storage.answering = True
     gate.storage.decide = lambda operation: (
-        UploadGone() if isinstance(operation, Chunk | CommitUpload) else default_decision(operation)
+        UploadUnknown() if isinstance(operation, Chunk | CommitUpload) else default_decision(operation)
     )
     gate.storage.say(GreetAgain(batch.slot, batch.epoch, batch.number))
     gate.turn_until(uploader.is_ended)
@@ -382,7 +383,7 @@ def test_sends_are_counted_once_answered(gate: Gate) -> None:
 
 def test_another_store_ends_every_connection_and_settles_nothing(gate: Gate) -> None:
     gate.storage.decide = lambda operation: (
-        Leased(4, 4, 1, 2, page((4, b"hi"))) if isinstance(operation, FetchWaiting) else default_decision(operation)
+        Pulled(4, 4, 1, 2, page((4, b"hi"))) if isinstance(operation, Pull) else default_decision(operation)
     )
     reader, sender = gate.peer(), gate.peer()
     reader.send(PullRequest(ALICE))
@@ -411,7 +412,7 @@ def test_a_sleeping_fetch_that_is_refused_later_is_forgotten(gate: Gate) -> None
     gate.turn_until(lambda: bool(gate.storage.operations))
     gate.turns()
     gate.storage.decide = lambda _: Refused(1)
-    gate.storage.say(Arrived(3, gate.storage.epoch, 101, [ALICE]))
+    gate.storage.say(MailArrived(3, gate.storage.epoch, 101, [ALICE]))
     assert peer.response() == (9000, b"")
     assert not gate.context._waiting_fetches
 
@@ -434,7 +435,7 @@ def test_pages_wait_for_their_turn(make_gate: Callable[[Settings], Gate]) -> Non
     for peer in peers:
         assert peer.response() == (2104, b"")
     assert max(len(batch.operations) for batch in gate.storage.batches) <= 3
-    assert len(gate.storage.asked(FetchWaiting)) == 9
+    assert len(gate.storage.asked(Pull)) == 9
 
 
 def test_lists_of_users_wait_for_their_turn_too(make_gate: Callable[[Settings], Gate]) -> None:

@@ -1,4 +1,6 @@
-"""The client's console, driven as a person does in a terminal, or as a script does through a pipe."""
+"""The client's console, driven as a person does in a terminal, or as a script does
+through a pipe.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ class Console:
         self.greeting = self._until_menu([])
 
     def choose(self, choice: str, *answers: str) -> str:
-        """Make a choice, give `answers` to what is asked, say yes to every question; what was printed."""
+        """Make a choice, give `answers` to what is asked, say yes to every question; what
+        was printed.
+        """
         self._child.sendline(choice)
         return self._until_menu(list(answers))
 
@@ -111,7 +115,9 @@ class Console:
 
 
 def share_a_key(alice: Console, bob: Console) -> None:
-    """The owner's own flow: A has B's public key and asks for a symmetric key; B takes A's public key, sends one."""
+    """The owner's own flow: A has B's public key and asks for a symmetric key; B takes
+    A's public key, sends one.
+    """
     assert "bob" in alice.choose("130", "bob")
     assert "bob is asked" in alice.choose("151", "bob")
     assert bob.choose("140") == one_message("alice", "Request for symmetric key")

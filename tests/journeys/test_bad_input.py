@@ -1,4 +1,6 @@
-"""Bad input, end to end: refused, nothing stored, and the connection lives on where the frame's end is known."""
+"""Bad input, end to end: refused, nothing stored, and the connection lives on where the
+frame's end is known.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,9 @@ def refused_requests(alice: Account, bob: Account) -> Iterator[tuple[str, bytes]
 
 
 def rows(server: Server) -> dict[str, int]:
-    """How many rows the tables have that requests can fill, and how many contents are files. Mailboxes are pulled."""
+    """How many rows the tables have that requests can fill, and how many contents are
+    files. Mailboxes are pulled.
+    """
     with closing(apsw.Connection(str(server.data / "mail.db"), flags=apsw.SQLITE_OPEN_READONLY)) as database:
         found: dict[str, int] = {
             table: database.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # type: ignore[index]
@@ -198,7 +202,8 @@ def test_a_name_that_is_taken_is_refused_whatever_key_comes_with_it(server: Serv
             with pytest.raises(Refused):
                 caller.register("carol", key)
         caller.register("Carol", KEY)
-        # On a connection that greeted, the very same key is answered with the same id: a lost reply costs no name.
+        # On a connection that greeted, the very same key is answered with the same id: a lost reply
+        # costs no name.
         caller.hello()
         assert caller.register("carol", KEY) != caller.register("Carol", KEY)
         assert isinstance(caller.ask(RegisterRequest(NO_CLIENT, "carol", public_half(new_key("x")))), ErrorResponse)  # type: ignore[arg-type]

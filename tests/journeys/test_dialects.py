@@ -1,4 +1,6 @@
-"""Clients of other numberings and the other byte order, through a running server, with each other."""
+"""Clients of other numberings and the other byte order, through a running server, with
+each other.
+"""
 
 from __future__ import annotations
 

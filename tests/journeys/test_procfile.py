@@ -1,4 +1,6 @@
-"""The set-up of scripts/run: honcho, the Procfile and the keepers, with the real programs, in a folder of its own."""
+"""The set-up of scripts/run: honcho, the Procfile and the keepers, with the real
+programs, in a folder of its own.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ class SetUp:
     def __init__(self, folder: Path) -> None:
         # It is asked for nothing but its port, and whether it answers.
         self.server = Server(folder)
-        # A machine may be so slow that an orderly end takes longer than the keepers and scripts/run allow.
+        # A machine may be so slow that an orderly end takes longer than the keepers and scripts/run
+        # allow.
         patient = f"--kill-after {HANG_SECONDS}"
         procfile = (ROOT / "Procfile").read_text()
         (folder / "Procfile").write_text(procfile.replace("keep_running.py", f"keep_running.py {patient}"))

@@ -1,6 +1,8 @@
-"""What real programs of other people said, said again to our server: the answers must be what they counted on.
+"""What real programs of other people said, said again to our server: the answers must be what they
+counted on.
 
-Ids and message numbers are given by the server, so those of the recording stand for those that ours gave.
+Ids and message numbers are given by the server, so those of the recording stand for those that ours
+gave.
 """
 
 from __future__ import annotations
@@ -55,7 +57,9 @@ class Replay:
         return recorded
 
     def check(self, requester: bytes, recorded: bytes, got: bytes) -> None:
-        """`got` is the recorded response, byte for byte but for ids and numbers; ours become known here."""
+        """`got` is the recorded response, byte for byte but for ids and numbers; ours
+        become known here.
+        """
         _version, code, size = RESPONSE_HEADER.unpack_from(recorded)
         theirs, ours = recorded[RESPONSE_HEADER.size :], got[RESPONSE_HEADER.size :]
         expected = theirs
@@ -108,7 +112,9 @@ def read_response(connection: socket.socket) -> bytes:
 
 
 def pairs(peer: str) -> Iterator[tuple[tuple[str, int], bytes, bytes]]:
-    """Connection, request and response, as they followed each other; (connection, b"", b"") for its end."""
+    """Connection, request and response, as they followed each other; (connection, b"",
+    b"") for its end.
+    """
     bursts = iter(recording(peer))
     for burst in bursts:
         if burst.direction == "c2s-fin":
@@ -163,7 +169,9 @@ def test_a_recorded_session_in_the_padded_dialect_gets_padded_answers(server: Se
 
 
 def speaks_padded(data: bytes) -> bool:
-    """Whether the server's own codec takes it for the dialect; else the test would test something else."""
+    """Whether the server's own codec takes it for the dialect; else the test would test
+    something else.
+    """
     core = ServerConnection(Limits(1 << 20))
     core.receive_data(data)
     core.next_event()

@@ -1,4 +1,6 @@
-"""Either program is stopped or killed in the middle of a talk, and started in either order; nothing is lost."""
+"""Either program is stopped or killed in the middle of a talk, and started in either
+order; nothing is lost.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +112,8 @@ def test_users_mail_marks_and_numbers_outlive_restarts_of_both(make_server: Make
         assert program.stop()[0] == 0
     server.start()
     with Caller(server.port) as caller:
-        # Without proof nobody speaks for alice any more; her token is remembered though its message was fetched.
+        # Without proof nobody speaks for alice any more; her token is remembered though its message
+        # was fetched.
         with pytest.raises(Refused):
             caller.send(alice.client_id, bob.client_id, b"forged")
         caller.prove(alice)
@@ -149,7 +152,8 @@ def socket_of(data: Path) -> Path:
 def test_of_two_gateways_on_one_slot_one_gives_up_and_nothing_is_doubled(make_server: MakeServer) -> None:
     server = make_server().start()
     rival = Server(server.folder / "rival")
-    # The lock is in the data folder, so what it does not see is a gateway that comes to the same worker from another.
+    # The lock is in the data folder, so what it does not see is a gateway that comes to the same
+    # worker from another.
     rival.data.mkdir(mode=0o700)
     socket_of(rival.data).symlink_to(socket_of(server.data))
     alice, bob = new_account(server.port, "alice"), new_account(server.port, "bob")
@@ -168,7 +172,8 @@ def test_of_two_gateways_on_one_slot_one_gives_up_and_nothing_is_doubled(make_se
 
     def one_is_left() -> bool:
         content = b"%d" % next(numbers)
-        # Through one until it works or that one has ended, then, the same once more, through the other.
+        # Through one until it works or that one has ended, then, the same once more, through the
+        # other.
         worked = False
         for one in (server, rival):
             while one.gateway.running and not (done := send(content, one)):

@@ -1,4 +1,6 @@
-"""Strangers at the gateway of a running server: ends and breaks at any byte, everything at once, floods."""
+"""Strangers at the gateway of a running server: ends and breaks at any byte, everything
+at once, floods.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ ABRUPT = struct.pack("ii", 1, 0)
 MEMORY_OF_A_FLOOD = 48 * 1024 * 1024
 HELLO_ANSWER = 7 + 72
 JUDGED_AT = {"603": 44, "unknown": 23}
-"""The bytes after which these are refused, before all of them came. Half of any other is no request."""
+"""The bytes after which these are refused, before all of them came. Half of any other is
+no request.
+"""
 
 
 def connect(server: Server) -> socket.socket:
@@ -122,7 +126,9 @@ def something(chance: random.Random, me: bytes, other: bytes) -> tuple[bytes, in
 
 
 def exchange(server: Server, data: bytes, wanted: int, write_size: int) -> list[int]:
-    """Write `data` in pieces and read meanwhile, until there are `wanted` answers; the codes of all."""
+    """Write `data` in pieces and read meanwhile, until there are `wanted` answers; the
+    codes of all.
+    """
     received = b""
     with connect(server) as connection:
         connection.setblocking(False)

@@ -1,4 +1,6 @@
-"""Two consoles, in terminals and through pipes, share a key as the published flow has it, and talk."""
+"""Two consoles, in terminals and through pipes, share a key as the published flow has it,
+and talk.
+"""
 
 from __future__ import annotations
 

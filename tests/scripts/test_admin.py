@@ -18,13 +18,13 @@ from common.storage_protocol.operations import (
     MarkProven,
     Refused,
     StoreMessage,
-    StoreRun,
+    StoreMessages,
 )
 from common.values import RefusalReason
 from storage_worker import admin
 from storage_worker.engine.sqlite.database import SCHEMA_VERSION, Database
 from storage_worker.engine.sqlite.folder import folder_lock
-from storage_worker.engine.sqlite.store_identity import accepted, parse_facts
+from storage_worker.engine.sqlite.store_identity import accepted, parse_identity
 from tests.storage_worker.office import Gateway, Office
 from torture.patience import HANG_SECONDS
 
@@ -59,7 +59,7 @@ def test_users(office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.
     alice, bob = gateway.register("alice", "bob the second")
     gateway.ask(MarkProven(alice))
     gateway.store(bob, bob, b"abc", b"de")
-    office.absorb()
+    office.flush()
     assert run(tmp_path, "users") == 0
     _, *lines = capsys.readouterr().out.splitlines()
     assert [line.split(maxsplit=4) for line in lines] == [
@@ -77,7 +77,7 @@ def test_whoever_pages_through_the_users_holds_nobody_up(office: Office, gateway
         printed.append(line)
         # A checkpoint copies all of the log: nobody reads an older picture of the database.
         [_another] = gateway.register(f"another {len(printed)}")
-        office.absorb()
+        office.flush()
         assert office.database.checkpoint(truncate=True)
 
     assert admin.users(database, say) == 0
@@ -89,7 +89,7 @@ def test_stats(office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.
     alice, bob = gateway.register("alice", "bob")
     gateway.ask(MarkProven(alice))
     gateway.store(bob, bob, b"abc", b"de")
-    office.absorb()
+    office.flush()
     assert run(tmp_path, "stats") == 0
     out = capsys.readouterr().out
     assert "users               2 (1 proven)" in out
@@ -103,7 +103,7 @@ def test_stats_count_what_was_accepted_over_kills_and_orderly_ends(
 ) -> None:
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, b"one", b"two")
-    office.absorb()
+    office.flush()
     # In the journal alone, when it is killed; the database replays it.
     gateway.store(alice, alice, b"three")
     office.kill()
@@ -111,7 +111,7 @@ def test_stats_count_what_was_accepted_over_kills_and_orderly_ends(
     assert second.post_office.highest > 3, "what was reserved is left out"
     again = Gateway(second, incarnation=b"2" * 16)
     again.store(alice, alice, b"four")
-    second.absorb()
+    second.flush()
     assert run(tmp_path, "stats") == 0
     assert "accepted so far     4\n" in capsys.readouterr().out
     second.close()
@@ -124,9 +124,10 @@ def test_stats_count_what_was_accepted_over_kills_and_orderly_ends(
 def test_each_way_of_accepting_counts_and_no_refusal(office: Office, gateway: Gateway) -> None:
     alice, bob = gateway.register("alice", "bob")
     gateway.ask(MarkProven(bob))
-    # The second one of this run and the third one of all are refused: only bob himself may send as bob.
+    # The second one of this run and the third one of all are refused: only bob himself may send as
+    # bob.
     gateway.ask(
-        StoreRun(False, b"".join([pack_frame(sender, alice, 3, b"x") for sender in (alice, bob, alice)])),
+        StoreMessages(False, b"".join([pack_frame(sender, alice, 3, b"x") for sender in (alice, bob, alice)])),
         StoreMessage(alice, False, alice, 3, b"y"),
         StoreMessage(bob, False, alice, 3, b"y"),
         BeginUpload(1, alice, False, alice, 3, 5),
@@ -134,13 +135,13 @@ def test_each_way_of_accepting_counts_and_no_refusal(office: Office, gateway: Ga
         CommitUpload(1),
     )
     assert office.post_office.ledger.waits
-    office.absorb()
+    office.flush()
     assert accepted(office.database) == (4, True)
     # What is undone, and what is done again, is counted once.
     gateway.store(alice, alice, b"z")
     office.post_office.roll_back()
     gateway.resend()
-    office.absorb()
+    office.flush()
     assert accepted(office.database) == (5, True)
 
 
@@ -181,7 +182,7 @@ def test_stats_tell_of_unfinished_uploads(
     for number, size in ((1, 3), (2, 5), (3, 7)):
         gateway.ask(BeginUpload(number, alice, False, alice, 3, size), Chunk(number, bytes(size)))
     gateway.ask(CommitUpload(2))
-    office.absorb()
+    office.flush()
     assert run(tmp_path, "stats") == 0
     out = capsys.readouterr().out
     assert "pending messages    1 in 1 mailboxes, 5 bytes of content" in out
@@ -219,7 +220,7 @@ def test_new_generation(office: Office, tmp_path: Path, capsys: pytest.CaptureFi
     office.close()
     before = office.facts.generation
     assert run(tmp_path, "new-generation") == 0
-    facts = parse_facts((tmp_path / "store.generation").read_text())
+    facts = parse_identity((tmp_path / "store.generation").read_text())
     assert facts.generation > before
     assert str(facts.generation) in capsys.readouterr().out
     again = Office(tmp_path)
@@ -276,7 +277,7 @@ def admin_process(folder: Path, command: str, output: int) -> subprocess.Complet
 def test_a_reader_that_has_gone_is_no_traceback(gateway: Gateway, tmp_path: Path, count: int) -> None:
     # 2,000 lines are more than is kept before it is written.
     list(gateway.register(*[f"user {number}" for number in range(count)]))
-    gateway.office.absorb()
+    gateway.office.flush()
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -313,7 +314,7 @@ def test_other_ends_are_no_tracebacks(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
 def test_output_that_finds_no_room(gateway: Gateway, tmp_path: Path) -> None:
     list(gateway.register("alice"))
-    gateway.office.absorb()
+    gateway.office.flush()
     full = os.open("/dev/full", os.O_WRONLY)
     try:
         done = admin_process(tmp_path, "users", full)

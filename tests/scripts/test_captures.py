@@ -19,7 +19,9 @@ SIZE = captures.Size(80, 30)
 
 
 class LetterByLetter:
-    """In the place of a command in a pseudo-terminal: the numbered menu, shown no faster than it is read."""
+    """In the place of a command in a pseudo-terminal: the numbered menu, shown no faster
+    than it is read.
+    """
 
     def __init__(self, *, reads: bool) -> None:
         self.shown = ""

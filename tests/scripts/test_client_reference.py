@@ -1,4 +1,6 @@
-"""docs/client.md says what the program itself knows: commands, options, exit codes, JSON, settings."""
+"""docs/client.md says what the program itself knows: commands, options, exit codes, JSON,
+settings.
+"""
 
 from __future__ import annotations
 

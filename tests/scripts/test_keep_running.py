@@ -37,7 +37,9 @@ NEVER = float("inf")
 
 
 class FakeChild:
-    """Ends by itself after `life` seconds with `code`, or `ends_in` seconds after a signal with `code_on_signal`."""
+    """Ends by itself after `life` seconds with `code`, or `ends_in` seconds after a
+    signal with `code_on_signal`.
+    """
 
     def __init__(self, world: World, life: float, code: int, ends_in: float = NEVER, code_on_signal: int = 0) -> None:
         self._world = world
@@ -66,7 +68,9 @@ class FakeChild:
 
 
 class World:
-    """Clock, signals and processes of a keeper under test; whatever happens is written down with its time."""
+    """Clock, signals and processes of a keeper under test; whatever happens is written
+    down with its time.
+    """
 
     def __init__(self, *lives: Callable[[World], FakeChild], signals: Sequence[tuple[float, int]] = ()) -> None:
         self.now = 0.0
@@ -365,7 +369,8 @@ def test_real_restart_after_kill_and_orderly_end(keep: Callable[..., Kept]) -> N
     os.kill(first, signal.SIGKILL)
     second = kept.pid(2)
     assert second != first
-    # The whole group gets the signal, as honcho and a terminal send it; the program gets it once all the same.
+    # The whole group gets the signal, as honcho and a terminal send it; the program gets it once
+    # all the same.
     os.killpg(kept.keeper.pid, signal.SIGTERM)
     assert kept.keeper.wait(HANG_SECONDS) == 0
     assert kept.lines() == [str(first), str(second), f"got {signal.SIGTERM:d}"]
@@ -445,7 +450,8 @@ def test_real_programs_end_one_after_the_other(tmp_path: Path) -> None:
     said = tmp_path / "said"
     keepers: list[subprocess.Popen[bytes]] = []
     for name in ("first", "second"):
-        # By its name one keeper finds the other; both are children of this process, as honcho's are of honcho.
+        # By its name one keeper finds the other; both are children of this process, as honcho's are
+        # of honcho.
         (tmp_path / name).symlink_to(sys.executable)
         after = ["--after", "first"] if name == "second" else []
         options = ["--kill-after", str(HANG_SECONDS), *after, "--", tmp_path / name, "-c", IN_ORDER, name, tmp_path]

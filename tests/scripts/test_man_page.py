@@ -1,4 +1,6 @@
-"""docs/messageu.1 says what the program itself knows, and is a manual page that the usual programs read."""
+"""docs/messageu.1 says what the program itself knows, and is a manual page that the usual
+programs read.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Every write and every sync of a worker's life fails once: no answer without its effect, and a clean restart.
+"""Every write and every sync of a worker's life fails once: no answer without its effect, and a
+clean restart.
 
-`fail_once` runs one life whose operation number `fail_at` fails, and looks at what the next worker finds; `run` does
-that for many numbers and adds up; from a shell, every `--every`-th, beginning at `--first`:
+`fail_once` runs one life whose operation number `fail_at` fails, and looks at what the next worker
+finds; `run` does that for many numbers and adds up; from a shell, every `--every`-th, beginning at
+`--first`:
 
     python -m tests.storage_worker.failing_disk --fault EIO [--first 1] [--every 10]
 """
@@ -16,8 +18,8 @@ from random import Random
 from typing import NamedTuple
 
 from common.errors import StorageError
-from storage_worker.__main__ import Housekeeper
-from storage_worker.engine.sqlite.blobs import DiskBodies
+from storage_worker.__main__ import Maintenance
+from storage_worker.engine.sqlite.blobs import DiskBlobs
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
 from storage_worker.engine.sqlite.journal import DiskJournal
 from storage_worker.engine.sqlite.store_identity import GenerationFile
@@ -31,7 +33,9 @@ NEVER = 10**9
 
 
 class Life:
-    """A worker's whole life on a disk that fails at `fail_at`: opened, worked, checkpointed, closed."""
+    """A worker's whole life on a disk that fails at `fail_at`: opened, worked,
+    checkpointed, closed.
+    """
 
     def __init__(self, folder: Path, fail_at: int, fault: Fault) -> None:
         self.disk = FaultyDisk(f"faulty-{uuid.uuid4()}", fail_at, fault)
@@ -46,11 +50,11 @@ class Life:
                     FaultyJournalFile(self.disk, DiskJournal(folder / name, JOURNAL_BYTES), name)
                     for name in JOURNAL_NAMES
                 ],
-                journal_bytes=JOURNAL_BYTES, bodies_folder=FaultyBodies(self.disk, DiskBodies(folder / "bodies")),
+                journal_bytes=JOURNAL_BYTES, bodies_folder=FaultyBodies(self.disk, DiskBlobs(folder / "bodies")),
             )  # fmt: skip
             office.database._checkpoint_bytes = 60 * 4096
             office.post_office.ledger.synced_bytes = 0
-            keeper = Housekeeper(office.database, file, CheckpointAtOnce(office.database))
+            keeper = Maintenance(office.database, file, CheckpointAtOnce(office.database))
             self.workload.begin(office)
             for _ in range(STEPS):
                 self.workload.step()
@@ -66,7 +70,9 @@ class Life:
 
 
 class Tally(NamedTuple):
-    """Over any number of failures. `ignored`: an input or output error that did not end the worker."""
+    """Over any number of failures. `ignored`: an input or output error that did not end
+    the worker.
+    """
 
     failures: int = 0
     ended: int = 0
@@ -104,7 +110,9 @@ def operations_of_a_life() -> int:
 
 
 def fail_once(folder: Path, fail_at: int, fault: Fault) -> Tally:
-    """One life in the empty `folder`, and what the next worker finds, before and after the resend."""
+    """One life in the empty `folder`, and what the next worker finds, before and after
+    the resend.
+    """
     life = Life(folder, fail_at, fault)
     assert life.disk.failed, f"a life has no operation {fail_at}"
     ended = life.ended_by is not None

@@ -1,4 +1,6 @@
-"""A scripted gateway: one DEALER socket on a worker's link. It says what the test says and waits with a time limit."""
+"""A scripted gateway: one DEALER socket on a worker's link. It says what the test says
+and waits with a time limit.
+"""
 
 from pathlib import Path
 from types import TracebackType

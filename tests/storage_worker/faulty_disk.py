@@ -1,7 +1,7 @@
 """A disk on which one write, truncation or sync fails: a file layer of apsw over real files.
 
-Operations are counted from 1; number `fail_at` fails, once, in the way of `fault`. A short write leaves the first half
-of its bytes.
+Operations are counted from 1; number `fail_at` fails, once, in the way of `fault`. A short write
+leaves the first half of its bytes.
 """
 
 from enum import Enum
@@ -10,9 +10,9 @@ from typing import Any
 import apsw
 
 from common.errors import StorageError, StoreFailed, StoreFull
-from storage_worker.engine.sqlite.blobs import BodyFolder
+from storage_worker.engine.sqlite.blobs import BlobFolder
 from storage_worker.engine.sqlite.journal import JournalFile
-from storage_worker.engine.sqlite.store_identity import FactsFile
+from storage_worker.engine.sqlite.store_identity import StoreIdentityFile
 
 
 class Fault(Enum):
@@ -80,7 +80,7 @@ class _FaultyFile(apsw.VFSFile):
 class FaultyFactsFile:
     """The door to `store.generation` on the same disk: writing is one operation."""
 
-    def __init__(self, disk: FaultyDisk, file: FactsFile) -> None:
+    def __init__(self, disk: FaultyDisk, file: StoreIdentityFile) -> None:
         self._disk = disk
         self._file = file
 
@@ -134,7 +134,7 @@ class FaultyJournalFile:
 class FaultyBodies:
     """The door to the large contents on the same disk."""
 
-    def __init__(self, disk: FaultyDisk, folder: BodyFolder) -> None:
+    def __init__(self, disk: FaultyDisk, folder: BlobFolder) -> None:
         self._disk = disk
         self._folder = folder
         self.read = folder.read

@@ -1,7 +1,8 @@
 """A storage worker without its socket: a desk over a real database, as the tests drive it.
 
-`Office` is opened on a folder and can be closed and opened again (a restart) or left as it is (a kill). Its slots
-greet and number their batches like a gateway would; a test may also hand in any letter.
+`Office` is opened on a folder and can be closed and opened again (a restart) or left as it is (a
+kill). Its slots greet and number their batches like a gateway would; a test may also hand in any
+letter.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from common.errors import StorageError
-from common.storage_protocol.frames import Arrived, Batch, Hello, Reply, ToGateway, ToWorker, Welcome
+from common.storage_protocol.frames import Batch, Hello, MailArrived, Reply, ToGateway, ToWorker, Welcome
 from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_PROVEN, walk
 from common.storage_protocol.operations import (
     Mail,
@@ -23,14 +24,20 @@ from common.storage_protocol.operations import (
     StoreMessage,
 )
 from common.values import RefusalReason
-from storage_worker.engine.sqlite.blobs import Bodies, BodyFolder, DiskBodies
+from storage_worker.engine.sqlite.blobs import BlobFolder, Blobs, DiskBlobs
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.disk_space import Room
+from storage_worker.engine.sqlite.disk_space import DiskSpaceMonitor
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal, JournalFile
-from storage_worker.engine.sqlite.store_identity import FactsFile, GenerationFile, Reserve, note_end, open_store
+from storage_worker.engine.sqlite.store_identity import (
+    GenerationFile,
+    SequenceReservation,
+    StoreIdentityFile,
+    open_store,
+    record_clean_shutdown,
+)
 from storage_worker.rules.post_office import Limits, PostOffice
-from storage_worker.server.batch_processor import Answer, Desk, Letter
+from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbound
 
 KEY = bytes(range(160))
 
@@ -77,7 +84,9 @@ class CheckpointAtOnce:
 
 
 class Office:
-    """One worker's life on `folder`. `free_bytes` may be changed at any time; `now_ms` is the clock."""
+    """One worker's life on `folder`. `free_bytes` may be changed at any time; `now_ms` is
+    the clock.
+    """
 
     def __init__(
         self,
@@ -88,10 +97,10 @@ class Office:
         size_limit: int | None = None,
         vfs: str | None = None,
         synchronous: str = "FULL",
-        file: FactsFile | None = None,
+        file: StoreIdentityFile | None = None,
         journal_files: Sequence[JournalFile] = (),
         journal_bytes: int = 1024 * 1024,
-        bodies_folder: BodyFolder | None = None,
+        bodies_folder: BlobFolder | None = None,
         seed: int = 0,
         now_ms: int = 1_000_000,
     ) -> None:
@@ -108,12 +117,12 @@ class Office:
             journal_bytes,
             syncs=synchronous == "FULL",
         )
-        self.bodies_folder = bodies_folder or DiskBodies(folder / "bodies")
-        self.bodies = Bodies(self.bodies_folder, SyncAtOnce(self.bodies_folder))
+        self.bodies_folder = bodies_folder or DiskBlobs(folder / "bodies")
+        self.bodies = Blobs(self.bodies_folder, SyncAtOnce(self.bodies_folder))
         self.post_office = PostOffice(
             self.database, self.journal, self.bodies, limits or Limits(), self.random_bytes, now_ms
         )
-        self.room = Room(
+        self.room = DiskSpaceMonitor(
             mark,
             lambda: self.free_bytes,
             self.database.unused_bytes,
@@ -121,34 +130,34 @@ class Office:
             lambda: self.database.checkpoint(truncate=True),
         )
         self.incarnation = self.random_bytes(16)
-        self.desk = Desk(
+        self.desk = BatchProcessor(
             self.database,
             self.post_office,
             self.room,
             self.incarnation,
             self.facts.server_id,
             self.facts.generation,
-            Reserve(self.database, self.file).cover,
+            SequenceReservation(self.database, self.file).ensure,
         )
 
     def handle(self, *messages: ToWorker, peer: bytes = b"peer") -> list[ToGateway]:
         """What is answered to messages of one gateway that come together."""
-        return [answer.message for answer in self.answers([Letter(peer, message) for message in messages])]
+        return [answer.message for answer in self.answers([Inbound(peer, message) for message in messages])]
 
-    def answers(self, letters: Sequence[Letter]) -> list[Answer]:
+    def answers(self, letters: Sequence[Inbound]) -> list[Outbound]:
         """The same with many gateways."""
         answers = self.desk.handle(letters, self.now_ms)
         self.desk.tidy(self.now_ms)
         return answers
 
-    def absorb(self) -> None:
+    def flush(self) -> None:
         """Let the database take in what the journal holds."""
-        self.post_office.ledger.absorb(self.now_ms)
+        self.post_office.ledger.flush(self.now_ms)
 
     def close(self) -> None:
         """An orderly end."""
         if self.desk.close(self.now_ms):
-            note_end(self.database, self.file)
+            record_clean_shutdown(self.database, self.file)
         self.database.close()
         self._let_go()
 
@@ -198,7 +207,7 @@ def pieces(mail: Mail) -> list[Piece]:
 class SyncAtOnce:
     """A `Syncer` without a thread: a file is on disk when it was asked for."""
 
-    def __init__(self, folder: BodyFolder) -> None:
+    def __init__(self, folder: BlobFolder) -> None:
         self._folder = folder
         self._synced: dict[int, int] = {}
 
@@ -220,7 +229,7 @@ class SyncAtOnce:
 
 
 class Gateway:
-    """A well-behaved gateway on a slot of an office. `hints` collects what `Arrived` named."""
+    """A well-behaved gateway on a slot of an office. `hints` collects what `MailArrived` named."""
 
     def __init__(self, office: Office, slot: int = 0, peer: bytes = b"peer", incarnation: bytes | None = None) -> None:
         self.office = office
@@ -228,7 +237,7 @@ class Gateway:
         self.peer = peer
         self.number = 0
         self.leases = count(1)
-        self.hints: list[Arrived] = []
+        self.hints: list[MailArrived] = []
         self.last_batch: Batch | None = None
         self.incarnation = incarnation or office.random_bytes(16)
         [self.welcome] = office.handle(Hello(slot, self.incarnation), peer=peer)
@@ -245,7 +254,7 @@ class Gateway:
         """The outcomes of a batch."""
         answer, *hints = self.office.handle(batch, peer=self.peer)
         for hint in hints:
-            assert isinstance(hint, Arrived)
+            assert isinstance(hint, MailArrived)
             self.hints.append(hint)
         assert isinstance(answer, Reply), answer
         assert (answer.slot, answer.epoch, answer.number) == (batch.slot, batch.epoch, batch.number)
@@ -289,7 +298,9 @@ class Gateway:
 
 
 def the_one(kind: type[Kind], answers: Sequence[ToGateway]) -> Kind:
-    """The one answer, which is of this kind: as tuples a refusal and the wish for a greeting may be equal."""
+    """The one answer, which is of this kind: as tuples a refusal and the wish for a
+    greeting may be equal.
+    """
     [answer] = answers
     assert isinstance(answer, kind), answer
     return answer

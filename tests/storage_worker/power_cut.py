@@ -1,8 +1,10 @@
-"""The power goes: a file layer of apsw that knows what was synced, and what is left when it was not.
+"""The power goes: a file layer of apsw that knows what was synced, and what is left when it was
+not.
 
-Files are real, so that SQLite's shared memory works; beside each of them the layer keeps what a disk would have for
-sure, and what was written since the last sync. When the power goes, a new folder is made: of the writes that were not
-synced any are there, any are missing, and any may be torn at a sector's border.
+Files are real, so that SQLite's shared memory works; beside each of them the layer keeps what a
+disk would have for sure, and what was written since the last sync. When the power goes, a new
+folder is made: of the writes that were not synced any are there, any are missing, and any may be
+torn at a sector's border.
 
 `cut_power` runs one life and one cut, `run` many of them and adds up; from a shell:
 
@@ -22,8 +24,8 @@ from typing import Any, NamedTuple
 import apsw
 
 from common.errors import StoreFailed
-from storage_worker.__main__ import Housekeeper
-from storage_worker.engine.sqlite.blobs import DiskBodies
+from storage_worker.__main__ import Maintenance
+from storage_worker.engine.sqlite.blobs import DiskBlobs
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
 from storage_worker.engine.sqlite.journal import DiskJournal
 from storage_worker.engine.sqlite.store_identity import GenerationFile
@@ -54,7 +56,9 @@ class _Image:
         self.pending.clear()
 
     def sync_last(self) -> None:
-        """The last write is there for sure now; of those before it, what it did not write over is as unsure as ever."""
+        """The last write is there for sure now; of those before it, what it did not write
+        over is as unsure as ever.
+        """
         last = self.pending.pop()
         assert not isinstance(last, int)
         _apply(self.sure, last)
@@ -69,7 +73,9 @@ class _Image:
                 self.pending.append((max(offset, end), data[max(end - offset, 0) :]))
 
     def after_cut(self, chance: Random) -> bytes | None:
-        """The content, or None where the file's name is not there; each pending change is there, missing or torn."""
+        """The content, or None where the file's name is not there; each pending change is
+        there, missing or torn.
+        """
         if not self.exists and chance.random() < 0.5:
             return None
         content = bytearray(self.sure)
@@ -99,10 +105,12 @@ def _apply(content: bytearray, change: tuple[int, bytes] | int) -> None:
 
 
 class Disk(apsw.VFS):
-    """A disk whose power goes at operation number `cut_at` (writes, truncations, syncs and deletions count).
+    """A disk whose power goes at operation number `cut_at` (writes, truncations, syncs and
+    deletions count).
 
-    When it is off, what SQLite still does is nothing: a dead program's connection is cleared away at a moment of the
-    interpreter's choice, and an error then would hit whoever runs at that moment.
+    When it is off, what SQLite still does is nothing: a dead program's connection is cleared away
+    at a moment of the interpreter's choice, and an error then would hit whoever runs at that
+    moment.
     """
 
     def __init__(self, cut_at: int, chance: Random) -> None:
@@ -195,7 +203,9 @@ class _File(apsw.VFSFile):
 
 
 class _FactsFile:
-    """The door to `store.generation`: a new file, synced, and renamed, so the old or the new content survives."""
+    """The door to `store.generation`: a new file, synced, and renamed, so the old or the
+    new content survives.
+    """
 
     def __init__(self, disk: Disk, file: GenerationFile) -> None:
         self._disk = disk
@@ -258,7 +268,7 @@ class _BodyFolder:
 
     def __init__(self, disk: Disk, folder: Path) -> None:
         self._disk = disk
-        self._folder = DiskBodies(folder / "bodies")
+        self._folder = DiskBlobs(folder / "bodies")
 
     def append(self, body: int, at: int, data: bytes) -> None:
         image = self._disk.image(f"bodies/{body}")
@@ -297,7 +307,9 @@ class _BodyFolder:
 
 
 class Tally(NamedTuple):
-    """Over any number of cuts. `restored`: the store took itself for a restored one. Only the first two may grow."""
+    """Over any number of cuts. `restored`: the store took itself for a restored one. Only
+    the first two may grow.
+    """
 
     cuts: int = 0
     acknowledged: int = 0
@@ -318,7 +330,9 @@ class Tally(NamedTuple):
 
 
 def cut_power(folder: Path, chance: Random, synchronous: str = "FULL", operations: int = 900) -> Tally:
-    """One life on `folder`, a cut at one of its first `operations` operations, and what the next worker finds."""
+    """One life on `folder`, a cut at one of its first `operations` operations, and what
+    the next worker finds.
+    """
     before, after = folder / "before", folder / "after"
     before.mkdir()
     after.mkdir()
@@ -340,7 +354,7 @@ def cut_power(folder: Path, chance: Random, synchronous: str = "FULL", operation
         office.post_office.ledger.synced_bytes = chance.choice([0, 0, 3000, 10**9])
         # A checkpoint that takes long is one that comes late.
         checkpoints_are_late = chance.random() < 0.5
-        keeper = Housekeeper(office.database, file, CheckpointAtOnce(office.database))
+        keeper = Maintenance(office.database, file, CheckpointAtOnce(office.database))
         workload.begin(office)
         while True:
             workload.step()
@@ -351,7 +365,7 @@ def cut_power(folder: Path, chance: Random, synchronous: str = "FULL", operation
                 office.close()
                 office = opened()
                 office.post_office.ledger.synced_bytes = chance.choice([0, 0, 3000, 10**9])
-                keeper = Housekeeper(office.database, file, CheckpointAtOnce(office.database))
+                keeper = Maintenance(office.database, file, CheckpointAtOnce(office.database))
                 workload.go_on(office)
     except PowerCut:
         pass

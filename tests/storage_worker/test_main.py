@@ -17,12 +17,12 @@ import pytest
 from common.errors import StoreFailed, StoreFull
 from common.storage_protocol.frames import Batch, Hello, Reply
 from common.storage_protocol.operations import (
-    FetchAfter,
+    Fetch,
     Fetched,
-    FetchWaiting,
-    Leased,
     MarkProven,
     Outcome,
+    Pull,
+    Pulled,
     Refused,
     Register,
     Registered,
@@ -33,8 +33,8 @@ from common.values import RefusalReason as Reason
 from storage_worker import __main__ as program
 from storage_worker import admin
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.server.batch_processor import Letter
-from storage_worker.server.zmq_server import Service
+from storage_worker.server.batch_processor import Inbound
+from storage_worker.server.zmq_server import ZmqServer
 from tests.storage_worker.failing_disk import NEVER
 from tests.storage_worker.fake_gateway import FakeGateway
 from tests.storage_worker.faulty_disk import Fault, FaultyDisk
@@ -94,8 +94,8 @@ def test_users_and_mail_outlive_it(gateway: FakeGateway, folder: Path) -> None:
     again = gateway.hello(b"b" * 16)
     assert again.facts == type(again.facts)(welcome.facts.server_id, welcome.facts.generation, 1)
     assert again.worker_incarnation != welcome.worker_incarnation
-    [leased] = gateway.ask(FetchWaiting(1, alice, False, 1000, 25, 1000))
-    assert isinstance(leased, Leased)
+    [leased] = gateway.ask(Pull(1, alice, False, 1000, 25, 1000))
+    assert isinstance(leased, Pulled)
     assert pieces(leased.page)[0].content == b"hello"
     worker.end()
 
@@ -120,9 +120,11 @@ def test_a_lock_is_gone_with_its_process(gateway: FakeGateway, folder: Path) -> 
 
 
 def answers_of(gateway: FakeGateway, frame: bytes) -> list[Outcome]:
-    """Send a batch that was sent before until it is answered; its outcomes, which are the same in every answer.
+    """Send a batch that was sent before until it is answered; its outcomes, which are the same in
+    every answer.
 
-    Which of the frames died with a worker is chance, and so is the number of answers; the empty batch's ends them.
+    Which of the frames died with a worker is chance, and so is the number of answers; the empty
+    batch's ends them.
     """
     gateway.send(frame)
     while gateway.is_silent(2000):
@@ -138,7 +140,9 @@ def answers_of(gateway: FakeGateway, frame: bytes) -> list[Outcome]:
 
 
 def test_kill_in_the_middle_of_batches(gateway: FakeGateway, folder: Path) -> None:
-    """Whatever was answered is there, once; a resend is answered with what was answered, or would have been."""
+    """Whatever was answered is there, once; a resend is answered with what was answered,
+    or would have been.
+    """
     chance = random.Random(7)
     worker = WorkerProcess(folder)
     gateway.hello(b"a" * 16)
@@ -159,7 +163,7 @@ def test_kill_in_the_middle_of_batches(gateway: FakeGateway, folder: Path) -> No
                 assert isinstance(outcome, Stored)
                 assert outcome.sequence not in accepted
                 accepted[outcome.sequence] = content
-    [fetched] = gateway.ask(FetchAfter(alice, True, 0, 2**40, 54, 2**25, False))
+    [fetched] = gateway.ask(Fetch(alice, True, 0, 2**40, 54, 2**25, False))
     assert isinstance(fetched, Fetched)
     assert {piece.sequence: piece.content for piece in pieces(fetched.page)} == accepted
     worker.end()
@@ -296,14 +300,14 @@ class TestInThisProcess:
             assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
 
     def test_a_signal_ends_it(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Service, "turn", lambda _self: None)
-        poll = Service.serve
+        monkeypatch.setattr(ZmqServer, "turn", lambda _self: None)
+        poll = ZmqServer.serve
 
-        def serve(service: Service, wake: int) -> None:
+        def serve(service: ZmqServer, wake: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             poll(service, wake)
 
-        monkeypatch.setattr(Service, "serve", serve)
+        monkeypatch.setattr(ZmqServer, "serve", serve)
         assert self.main(folder) == 0
 
     @pytest.mark.parametrize(
@@ -317,10 +321,10 @@ class TestInThisProcess:
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
         error: Exception, code: int, line: str,
     ) -> None:  # fmt: skip
-        def serve(_service: Service, _wake: int) -> None:
+        def serve(_service: ZmqServer, _wake: int) -> None:
             raise error
 
-        monkeypatch.setattr(Service, "serve", serve)
+        monkeypatch.setattr(ZmqServer, "serve", serve)
         assert self.main(folder) == code
         assert line in caplog.records[-1].getMessage()
         assert caplog.records[-1].exc_info is None
@@ -340,7 +344,9 @@ class WatchedDisk(FaultyDisk):
 
 
 class TestTheCheckpointThread:
-    """The program's own: what it does to the disk, and what becomes of a failure that nobody looked at."""
+    """The program's own: what it does to the disk, and what becomes of a failure that
+    nobody looked at.
+    """
 
     @pytest.fixture(autouse=True)
     def _always_due(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,7 +356,9 @@ class TestTheCheckpointThread:
         self, folder: Path, monkeypatch: pytest.MonkeyPatch,
         *, failure: Exception | None = None, ends_with: Exception | None = None,
     ) -> int:  # fmt: skip
-        """A life in which a user is registered and one checkpoint begun; what becomes of that is not looked at."""
+        """A life in which a user is registered and one checkpoint begun; what becomes of
+        that is not looked at.
+        """
         ended = threading.Event()
         checkpoint = Database.checkpoint
 
@@ -364,16 +372,16 @@ class TestTheCheckpointThread:
             finally:
                 ended.set()
 
-        def serve(service: Service, _wake: int) -> None:
+        def serve(service: ZmqServer, _wake: int) -> None:
             hello, batch = Hello(0, bytes(16)), Batch(0, 1, 1, [Register("alice", KEY)])
-            service._desk.handle([Letter(b"gateway", hello), Letter(b"gateway", batch)], 0)
+            service._desk.handle([Inbound(b"gateway", hello), Inbound(b"gateway", batch)], 0)
             service._after_turn()
             assert ended.wait(HANG_SECONDS)
             if ends_with is not None:
                 raise ends_with
 
         monkeypatch.setattr(Database, "checkpoint", noted)
-        monkeypatch.setattr(Service, "serve", serve)
+        monkeypatch.setattr(ZmqServer, "serve", serve)
         return program.main(["--data-folder", str(folder)])
 
     def test_it_syncs_the_log_before_it_copies_it_and_then_the_database(
@@ -408,7 +416,7 @@ class TestTheCheckpointThread:
 
 class TestHousekeeper:
     def test_checkpoints_when_one_is_due(self, office: Office) -> None:
-        keeper = program.Housekeeper(office.database, office.file, CheckpointAtOnce(office.database))
+        keeper = program.Maintenance(office.database, office.file, CheckpointAtOnce(office.database))
         office.database._checkpoint_bytes = 1
         with office.database.transaction():
             office.database.execute("UPDATE store SET sequence = 5")
@@ -421,7 +429,7 @@ class TestHousekeeper:
 
     def test_a_checkpoint_that_began_before_the_last_transaction_is_followed_by_another(self, office: Office) -> None:
         checkpoints = CheckpointAtOnce(office.database)
-        keeper = program.Housekeeper(office.database, office.file, checkpoints)
+        keeper = program.Maintenance(office.database, office.file, checkpoints)
         for sequence in (5, 6):
             with office.database.transaction(synced=False):
                 office.database.execute("UPDATE store SET sequence = ?", (sequence,))
@@ -434,7 +442,7 @@ class TestHousekeeper:
     def test_a_part_of_a_checkpoint_makes_nothing_last(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Database, "checkpoint", lambda _database: False)
         checkpoints = CheckpointAtOnce(office.database)
-        keeper = program.Housekeeper(office.database, office.file, checkpoints)
+        keeper = program.Maintenance(office.database, office.file, checkpoints)
         with office.database.transaction(synced=False):
             office.database.execute("UPDATE store SET sequence = 5")
         keeper.work(0)
@@ -453,7 +461,7 @@ class TestHousekeeper:
                 raise held_up
             return held_up
 
-        keeper = program.Housekeeper(office.database, office.file, CheckpointAtOnce(office.database))
+        keeper = program.Maintenance(office.database, office.file, CheckpointAtOnce(office.database))
         with monkeypatch.context() as patched:
             patched.setattr(Database, "checkpoint", checkpoint)
             patched.setattr(Database, "checkpoint_due", True)
@@ -476,7 +484,7 @@ class TestHousekeeper:
 
     def test_a_checkpoint_that_fails_is_a_failure_of_the_store(self, office: Office) -> None:
         checkpoints = CheckpointAtOnce(office.database)
-        keeper = program.Housekeeper(office.database, office.file, checkpoints)
+        keeper = program.Maintenance(office.database, office.file, checkpoints)
         with office.database.transaction(synced=False):
             office.database.execute("UPDATE store SET sequence = 5")
         keeper.work(0)
@@ -485,7 +493,7 @@ class TestHousekeeper:
             keeper.work(0)
 
     def test_notes_progress_once_a_minute(self, office: Office) -> None:
-        keeper = program.Housekeeper(office.database, office.file, CheckpointAtOnce(office.database))
+        keeper = program.Maintenance(office.database, office.file, CheckpointAtOnce(office.database))
         keeper.work(10**9)
         for sequence, now_ms in ((5, 10**9 + 59_999), (6, 10**9 + 60_000)):
             office.database.execute("UPDATE store SET sequence = ?", (sequence,))
@@ -500,7 +508,7 @@ class TestHousekeeper:
 
         monkeypatch.setattr(Database, "checkpoint", full)
         monkeypatch.setattr(Database, "checkpoint_due", True)
-        keeper = program.Housekeeper(office.database, office.file, CheckpointAtOnce(office.database))
+        keeper = program.Maintenance(office.database, office.file, CheckpointAtOnce(office.database))
         keeper.work(0)
         keeper.give_back()
         office.database.close()

@@ -1,7 +1,8 @@
-"""The worker's rules against a dictionary: any mixture of operations, resends, restarts and full disks.
+"""The worker's rules against a dictionary: any mixture of operations, resends, restarts and full
+disks.
 
-The machine asks through a gateway's batches, as the gateway does, and predicts every outcome. After each step it reads
-all mailboxes and compares.
+The machine asks through a gateway's batches, as the gateway does, and predicts every outcome. After
+each step it reads all mailboxes and compares.
 """
 
 import tempfile
@@ -18,16 +19,16 @@ from common.storage_protocol.operations import (
     Chunk,
     CommitUpload,
     Done,
-    FetchAfter,
+    Fetch,
     Fetched,
-    FetchPage,
-    FetchWaiting,
-    Leased,
     ListUsers,
     MarkProven,
     Operation,
     Outcome,
     Page,
+    Pull,
+    Pulled,
+    PullPage,
     Refused,
     Register,
     Registered,
@@ -35,8 +36,8 @@ from common.storage_protocol.operations import (
     Settle,
     Stored,
     StoreMessage,
-    Taken,
-    UploadGone,
+    UploadProgress,
+    UploadUnknown,
     UsersPage,
 )
 from common.values import RefusalReason as Reason
@@ -115,7 +116,8 @@ class WorkerMachine(RuleBasedStateMachine):
         self.office.kill()
         self.folder.cleanup()
 
-    # --- asking ------------------------------------------------------------------------------------------------
+    # --- asking
+    # ----------------------------------------------------------------------------------------------
 
     def ask(self, *operations: Operation) -> list[Outcome]:
         self.office.now_ms += 2000
@@ -136,7 +138,8 @@ class WorkerMachine(RuleBasedStateMachine):
             return Refused(Reason.REQUESTER_UNKNOWN)
         return Refused(Reason.PROOF_NEEDED) if user.proven and not proven else None
 
-    # --- rules -------------------------------------------------------------------------------------------------
+    # --- rules
+    # ----------------------------------------------------------------------------------------------
 
     @rule(person=people, key=st.sampled_from(KEYS), again=st.booleans())
     def register(self, person: int, key: bytes, again: bool) -> None:
@@ -222,16 +225,16 @@ class WorkerMachine(RuleBasedStateMachine):
             assert begun == no_room(sender, receiver)
             return
         expected = self.predict_send(person, recipient, proven, 4, content, token)
-        if isinstance(begun, Taken):
+        if isinstance(begun, UploadProgress):
             assert outcome == expected
         else:
             assert begun == expected
-            assert outcome == UploadGone()
+            assert outcome == UploadUnknown()
 
     @rule(person=people, proven=st.booleans(), max_bytes=st.sampled_from([0, 60, 100_000, END]))
     def fetch(self, person: int, proven: bool, max_bytes: int) -> None:
         number = next(self.numbers)
-        [outcome] = self.ask(FetchWaiting(number, self.id_of(person), proven, max_bytes, 25, 2**20))
+        [outcome] = self.ask(Pull(number, self.id_of(person), proven, max_bytes, 25, 2**20))
         refusal = self.name_refusal(person, proven)
         if refusal:
             assert outcome == refusal
@@ -252,7 +255,7 @@ class WorkerMachine(RuleBasedStateMachine):
             if expected and total > max_bytes:
                 break
             expected.append(sequence)
-        assert isinstance(outcome, Leased)
+        assert isinstance(outcome, Pulled)
         assert outcome.count == len(expected)
         assert outcome.content_bytes == sum(len(user.mailbox[sequence][2]) for sequence in expected)
         assert {piece.sequence for piece in pieces(outcome.page)} <= set(expected)
@@ -280,7 +283,7 @@ class WorkerMachine(RuleBasedStateMachine):
 
     @rule(person=people, proven=st.booleans(), ack=st.integers(0, 40), max_bytes=st.sampled_from([0, 120, END]))
     def fetch_after(self, person: int, proven: bool, ack: int, max_bytes: int) -> None:
-        [outcome] = self.ask(FetchAfter(self.id_of(person), proven, ack, max_bytes, 54, 2**20, False))
+        [outcome] = self.ask(Fetch(self.id_of(person), proven, ack, max_bytes, 54, 2**20, False))
         refusal = self.name_refusal(person, proven) or (None if proven else Refused(Reason.PROOF_NEEDED))
         if refusal is None and ack > self.highest:
             refusal = Refused(Reason.MALFORMED)
@@ -315,7 +318,8 @@ class WorkerMachine(RuleBasedStateMachine):
         for lease in [lease for lease in self.leases.values() if lease.user is user and not lease.proven]:
             self.ended.append(self.leases.pop(lease.number))
 
-    # --- what may happen to a worker ---------------------------------------------------------------------------
+    # --- what may happen to a worker
+    # ---------------------------------------------------------------------------
 
     @precondition(lambda self: self.last)
     @rule()
@@ -324,11 +328,11 @@ class WorkerMachine(RuleBasedStateMachine):
         operations, outcomes = self.last
         again = self.gateway.resend()
         for operation, first, second in zip(operations, outcomes, again, strict=True):
-            if isinstance(operation, FetchWaiting) and isinstance(second, Leased) and second.count:
+            if isinstance(operation, Pull) and isinstance(second, Pulled) and second.count:
                 # Where the worker forgot the lease it is taken anew, and may be another interval.
                 user = next(user for user in self.users.values() if user.client_id == operation.requester)
                 self.leases[operation.lease] = Lease(operation.lease, user, second.first, second.last, operation.proven)
-            elif not isinstance(operation, FetchWaiting | FetchAfter | ListUsers):
+            elif not isinstance(operation, Pull | Fetch | ListUsers):
                 assert first == second
 
     @rule(orderly=st.booleans())
@@ -339,7 +343,8 @@ class WorkerMachine(RuleBasedStateMachine):
         else:
             self.office.kill()
         self.open()
-        # After an orderly end the numbers go on; after a death they go on above all that was reserved.
+        # After an orderly end the numbers go on; after a death they go on above all that was
+        # reserved.
         highest = self.office.post_office.highest
         assert highest == self.highest if orderly else highest >= self.highest
         self.highest = highest
@@ -386,7 +391,8 @@ class WorkerMachine(RuleBasedStateMachine):
         else:
             assert outcome == FULL
 
-    # --- what must hold ----------------------------------------------------------------------------------------
+    # --- what must hold
+    # ----------------------------------------------------------------------------------------
 
     @invariant()
     def mailboxes_are_as_they_should_be(self) -> None:
@@ -394,7 +400,7 @@ class WorkerMachine(RuleBasedStateMachine):
         self.office.now_ms += 2000
         last_batch = self.gateway.last_batch
         reader = Gateway(self.office, slot=1)
-        outcomes = reader.ask(*[FetchPage(user.client_id, True, 0, 0, END, 2**30) for user in users])
+        outcomes = reader.ask(*[PullPage(user.client_id, True, 0, 0, END, 2**30) for user in users])
         self.gateway.last_batch = last_batch
         for user, outcome in zip(users, outcomes, strict=True):
             assert isinstance(outcome, Page)

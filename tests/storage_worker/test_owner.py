@@ -1,4 +1,5 @@
-"""The data folder has another owner than whoever runs a program: real users where root runs the tests.
+"""The data folder has another owner than whoever runs a program: real users where root runs the
+tests.
 
 Beside it, for everybody, doubles of what the system says: tests/common/test_data_folder.py.
 """
@@ -30,6 +31,8 @@ ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTW
 AS_USER = """
 import encodings.ascii, encodings.idna, importlib, locale, os, stringprep, sys
 module = importlib.import_module(sys.argv[2])
+from storage_worker.engine.sqlite.database import load_checksums
+load_checksums()
 user = int(sys.argv[1])
 os.setgroups([])
 os.setgid(user)

@@ -1,4 +1,6 @@
-"""Settings that the worker can't serve with are refused with a sentence; the others pass as they are."""
+"""Settings that the worker can't serve with are refused with a sentence; the others pass
+as they are.
+"""
 
 import os
 from pathlib import Path

@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class WorkerProcess:
-    """Started at once on `folder`; `log` is complete after `end` or `kill`. `started`: all, for the test's end."""
+    """Started at once on `folder`; `log` is complete after `end` or `kill`. `started`:
+    all, for the test's end.
+    """
 
     started: ClassVar[list["WorkerProcess"]] = []
 

@@ -1,7 +1,8 @@
-"""Batches as a busy server has them, and a ledger of what was acknowledged, for tests that break the disk under it.
+"""Batches as a busy server has them, and a ledger of what was acknowledged, for tests that break
+the disk under it.
 
-Two users write to each other, 604 and 643 take turns on their mailboxes. The ledger believes answers alone: what was
-answered must be true, what was not is unknown until it is resent.
+Two users write to each other, 604 and 643 take turns on their mailboxes. The ledger believes
+answers alone: what was answered must be true, what was not is unknown until it is resent.
 """
 
 from collections.abc import Sequence
@@ -16,20 +17,20 @@ from common.storage_protocol.operations import (
     Chunk,
     CommitUpload,
     Done,
-    FetchAfter,
-    FetchPage,
-    FetchWaiting,
-    Leased,
+    Fetch,
+    MessagesStored,
     Operation,
     Outcome,
     Page,
+    Pull,
+    Pulled,
+    PullPage,
     Register,
     Registered,
-    RunStored,
     Settle,
     Stored,
     StoreMessage,
-    StoreRun,
+    StoreMessages,
 )
 from tests.storage_worker.office import KEY, Gateway, Office, pieces
 
@@ -50,7 +51,9 @@ class Findings(NamedTuple):
 
 
 class Workload:
-    """Drives one office after the other through one gateway. `pending`: batches that were not answered, in order."""
+    """Drives one office after the other through one gateway. `pending`: batches that were
+    not answered, in order.
+    """
 
     def __init__(self, chance: Random) -> None:
         self._chance = chance
@@ -64,7 +67,8 @@ class Workload:
         self._uploads = 0
         self.gateway: Gateway | None = None
 
-    # --- working -----------------------------------------------------------------------------------------------
+    # --- working
+    # ----------------------------------------------------------------------------------------------
 
     def begin(self, office: Office) -> None:
         """Greet, and register where that was not done."""
@@ -83,10 +87,10 @@ class Workload:
         elif self._chance.random() < 0.3:
             self._count += 1
             user = self._chance.choice(self.users)
-            self.ask(*self._sends(2), FetchWaiting(self._count, user, True, self._chance.randrange(9000), 25, 100))
+            self.ask(*self._sends(2), Pull(self._count, user, True, self._chance.randrange(9000), 25, 100))
         elif self._chance.random() < 0.2:
             ack = self._chance.randrange(max(self.stored, default=0) + 1)
-            self.ask(FetchAfter(self._chance.choice(self.users), True, ack, 2000, 54, 100, False))
+            self.ask(Fetch(self._chance.choice(self.users), True, ack, 2000, 54, 100, False))
         elif self._chance.random() < 0.2:
             self.ask(*self._upload())
         elif self._chance.random() < 0.4:
@@ -121,7 +125,7 @@ class Workload:
             )
             for _ in range(self._chance.randrange(most + 1))
         ]
-        return StoreRun(True, b"".join(frames))
+        return StoreMessages(True, b"".join(frames))
 
     def _upload(self) -> list[Operation]:
         self._uploads += 1
@@ -135,7 +139,9 @@ class Workload:
         ]
 
     def ask(self, *operations: Operation) -> None:
-        """Send a batch and enter its answer; now and then it is lost, and both are sent again with the next one."""
+        """Send a batch and enter its answer; now and then it is lost, and both are sent
+        again with the next one.
+        """
         assert self.gateway
         self.gateway.office.now_ms += self._chance.choice([1, 1, 1, 2000])
         batch = self.gateway.next_batch(*operations)
@@ -159,7 +165,7 @@ class Workload:
                 case StoreMessage(), Stored(sequence):
                     self.stored[sequence] = (operation.recipient, operation.content)
                     self.acknowledged += 1
-                case StoreRun(), RunStored():
+                case StoreMessages(), MessagesStored():
                     self._run_stored(operation, outcome)
                 case BeginUpload(), _:
                     content = b""
@@ -168,16 +174,16 @@ class Workload:
                 case CommitUpload(), Stored(sequence):
                     self.stored[sequence] = (self.users[1], content)
                     self.acknowledged += 1
-                case FetchWaiting(), Leased(first, last) if last:
+                case Pull(), Pulled(first, last) if last:
                     self.leased[operation.lease] = (operation.requester, first, last)
                 case Settle(), Done():
                     self._delete(operation.requester, operation.first, operation.last)
-                case FetchAfter(), _:
+                case Fetch(), _:
                     self._delete(operation.requester, 0, operation.ack)
                 case _:
                     pass
 
-    def _run_stored(self, run: StoreRun, outcome: RunStored) -> None:
+    def _run_stored(self, run: StoreMessages, outcome: MessagesStored) -> None:
         refused = {frame.index for frame in outcome.refused}
         sequence = outcome.first
         for index, frame in enumerate(walk_frames(run.frames)):
@@ -192,7 +198,8 @@ class Workload:
     def _of(self, user: bytes, first: int, last: int) -> list[int]:
         return [n for n, (recipient, _) in self.stored.items() if recipient == user and first <= n <= last]
 
-    # --- after a break -----------------------------------------------------------------------------------------
+    # --- after a break
+    # -----------------------------------------------------------------------------------------
 
     def go_on(self, office: Office) -> None:
         """The next worker: what was on its way is sent once more, as a gateway does."""
@@ -210,7 +217,7 @@ class Workload:
         found: dict[int, tuple[bytes, bytes]] = {}
         reader = Gateway(office, slot=7, incarnation=self._chance.randbytes(16))
         for user in self.users:
-            page = reader.one(FetchPage(user, True, 0, 0, END, 2**30))
+            page = reader.one(PullPage(user, True, 0, 0, END, 2**30))
             if isinstance(page, Page):
                 found |= {piece.sequence: (user, piece.content) for piece in pieces(page.page)}
         unknown: set[int] = set()
@@ -219,13 +226,13 @@ class Workload:
             match operation:
                 case StoreMessage():
                     maybe.add(operation.content)
-                case StoreRun():
+                case StoreMessages():
                     maybe |= {frame.content for frame in walk_frames(operation.frames)}
                 case CommitUpload():
                     maybe |= {content for _, content in found.values() if len(content) > 0}
                 case Settle():
                     unknown |= set(self._of(operation.requester, operation.first, operation.last))
-                case FetchAfter():
+                case Fetch():
                     unknown |= set(self._of(operation.requester, 0, operation.ack))
                 case _:
                     pass

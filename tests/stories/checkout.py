@@ -1,7 +1,8 @@
-"""The project as a stranger gets it: cloned, with the files as they are here now, and a port of its own.
+"""The project as a stranger gets it: cloned, with the files as they are here now, and a port of its
+own.
 
-What a stranger's first command takes a minute for is made in a moment: its .venv is a real one, with the packages of
-the one that runs the tests instead of downloaded ones.
+What a stranger's first command takes a minute for is made in a moment: its .venv is a real one,
+with the packages of the one that runs the tests instead of downloaded ones.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 
 def check_out(folder: Path, *, set_up: bool = True) -> None:
-    """Clone the project into a folder that is not there yet; `set_up`: with the .venv that any first command makes."""
+    """Clone the project into a folder that is not there yet; `set_up`: with the .venv
+    that any first command makes.
+    """
     listed = _git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
     if listed.returncode != 0 or _git("clone", "--quiet", str(ROOT), str(folder), cwd=ROOT).returncode != 0:
         pytest.skip("not a git checkout")
@@ -58,7 +61,9 @@ def give_port(folder: Path) -> int:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The environment for what is started in a checkout, with its commands on the PATH as README has it."""
+    """The environment for what is started in a checkout, with its commands on the PATH as
+    README has it.
+    """
     ours = ("MESSAGEU_", "COVERAGE_", "PYTHON")
     found = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     found["PATH"] = f"{folder}/scripts/bin{os.pathsep}{found.get('PATH', os.defpath)}"

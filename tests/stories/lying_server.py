@@ -1,7 +1,9 @@
-"""A server that lies, or leaves one waiting: the real programs, and somebody on the way who changes what they answer.
+"""A server that lies, or leaves one waiting: the real programs, and somebody on the way who changes
+what they answer.
 
 Owns: the middleman, what he keeps, and what he can read of it.
-Promises: whatever he does not lie about passes unchanged, both ways; all that a client sent for others is kept.
+Promises: whatever he does not lie about passes unchanged, both ways; all that a client sent for
+others is kept.
 """
 
 from __future__ import annotations
@@ -90,7 +92,8 @@ class Middleman:
         self._thread.join()
         self._listener.server_close()
 
-    # --- lies -------------------------------------------------------------------------------------------------
+    # --- lies
+    # ----------------------------------------------------------------------------------------------
 
     def inject(self, sender: ClientId, kind: int, content: bytes) -> None:
         """Put a message, in somebody's name, into the next mail that is fetched through him."""
@@ -102,10 +105,13 @@ class Middleman:
         self._injected.append(key)
         self.inject(sender, MessageKind.KEY, ciphers.seal_key(key, to, os.urandom))
 
-    # --- what he gets -----------------------------------------------------------------------------------------
+    # --- what he gets
+    # -----------------------------------------------------------------------------------------
 
     def plain_texts(self, since: int = 0) -> list[bytes]:
-        """All that he can make of what he overheard, with every key that he has: padding right or wrong."""
+        """All that he can make of what he overheard, with every key that he has: padding
+        right or wrong.
+        """
         keys = [*self._injected]
         for message in self.overheard:
             for private_key in self._private_keys if message.kind == MessageKind.KEY else ():
@@ -124,7 +130,8 @@ class Middleman:
         everything = b"|".join(self.plain_texts())
         return any(raw[at : at + at_once] in everything for at in range(len(raw) - at_once + 1))
 
-    # --- on the way -------------------------------------------------------------------------------------------
+    # --- on the way
+    # -------------------------------------------------------------------------------------------
 
     def _serve(self, client: socket.socket) -> None:
         with socket.create_connection(("127.0.0.1", self._port)) as server:

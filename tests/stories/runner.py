@@ -9,14 +9,15 @@ A story file, one step after the other:
     ! expected line on stderr       in order and all of them
     = 0                             the exit code, 0 where it is left out
 
-In expected lines `{TIME}`, `{HEX}`, `{GROUPS}`, `{DIGITS}`, `{NUMBER}`, `{PATH}` and `{ANY}` stand for what differs
-from run to run, and `...` alone for any number of lines. In commands `{HOME}` is the folder of all homes. Further
-steps: `server stop`, `server start`, `server backup` and `server restore` (as the documents ask for it, in an orderly
-way), `server limit OPTION …` (starts it anew with the worker's options), `server swap
-NAME OTHER` (names OTHER's public key for NAME), `stranger SPEECH` (then {STRANGER} is the address of a program that is
-no MessageU server: it says SPEECH to whoever connects, and hangs up), `write FILE TEXT`, `remove FILE`, `fill FILE
-BYTES`, `number NAME OTHER` (then {NUMBER_OF_NAME} is the safety number that NAME sees with OTHER). `disk BYTES` before
-a command lets it write no file that is larger, as a full disk would.
+In expected lines `{TIME}`, `{HEX}`, `{GROUPS}`, `{DIGITS}`, `{NUMBER}`, `{PATH}` and `{ANY}` stand
+for what differs from run to run, and `...` alone for any number of lines. In commands `{HOME}` is
+the folder of all homes. Further steps: `server stop`, `server start`, `server backup` and `server
+restore` (as the documents ask for it, in an orderly way), `server limit OPTION …` (starts it anew
+with the worker's options), `server swap NAME OTHER` (names OTHER's public key for NAME), `stranger
+SPEECH` (then {STRANGER} is the address of a program that is no MessageU server: it says SPEECH to
+whoever connects, and hangs up), `write FILE TEXT`, `remove FILE`, `fill FILE BYTES`, `number NAME
+OTHER` (then {NUMBER_OF_NAME} is the safety number that NAME sees with OTHER). `disk BYTES` before a
+command lets it write no file that is larger, as a full disk would.
 """
 
 from __future__ import annotations
@@ -112,9 +113,11 @@ def run_story(path: Path, folder: Path, server: Server) -> None:
 
 
 def check_json(found: dict[str, Any]) -> None:
-    """Hold an object of the command's JSON to its schema in docs/schemas, and to the fields that stand there.
+    """Hold an object of the command's JSON to its schema in docs/schemas, and to the fields that
+    stand there.
 
-    The schemas themselves allow further ones, so that who checks by them can go on when one is added.
+    The schemas themselves allow further ones, so that who checks by them can go on when one is
+    added.
     """
     schema = json.loads((SCHEMAS / f"{found['type']}.json").read_text())
     fastjsonschema.compile(schema)({**found, "added_later": None})
@@ -221,8 +224,8 @@ def messageu(
     stdout: IO[str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in a user's home."""
-    # Measuring coverage doubles what a start costs, has no room for its file on a full disk, and here it would find
-    # little that the client's own tests do not run too.
+    # Measuring coverage doubles what a start costs, has no room for its file on a full disk, and
+    # here it would find little that the client's own tests do not run too.
     kept_away = ("MESSAGEU_", "COVERAGE_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(kept_away)}
     environment |= {"PYTHONPATH": str(ROOT), "MESSAGEU_CONFIG": str(folder / "config.toml"), "TZ": "UTC"}

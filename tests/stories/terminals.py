@@ -1,4 +1,6 @@
-"""A subcommand in a pseudo-terminal with a screen of its own, typed at and read as a person does."""
+"""A subcommand in a pseudo-terminal with a screen of its own, typed at and read as a
+person does.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class Terminal:
         command: list[str] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start it; `command`, in the folder of all homes and an environment, instead of what is made for this home."""
+        """Start it; `command`, in the folder of all homes and an environment, instead of
+        what is made for this home.
+        """
         if environment is None:
             ours = ("MESSAGEU_", "NO_COLOR")
             environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {
@@ -79,7 +83,9 @@ class Terminal:
 
     @property
     def cells(self) -> list[list[tuple[str, str, str]]]:
-        """What is on the screen, cell by cell: the letter, and the names of its colour and of the one behind it."""
+        """What is on the screen, cell by cell: the letter, and the names of its colour
+        and of the one behind it.
+        """
         rows = [
             [self._screen.buffer[row][column] for column in range(self._screen.columns)]
             for row in range(self._screen.lines)
@@ -107,15 +113,17 @@ class Terminal:
     def waits(self) -> Self:
         """Wait until the program waits for something, so that a signal finds it there.
 
-        One that comes after a prompt and before the wait behind it is heard with the next key only: the interpreter
-        looks for signals before it begins to wait, and when the wait ends.
+        One that comes after a prompt and before the wait behind it is heard with the next key only:
+        the interpreter looks for signals before it begins to wait, and when the wait ends.
         """
         program = psutil.Process(self._child.pid)
         wait_until(lambda: program.status() == psutil.STATUS_SLEEPING, "the program to wait")
         return self
 
     def _shows(self, text: str, times: int) -> bool:
-        """Whether it is there, also where it is longer than a line and was broken: anywhere, or at a space."""
+        """Whether it is there, also where it is longer than a line and was broken:
+        anywhere, or at a space.
+        """
         lines = self._screen.display
         return "".join(lines).count(text) >= times or " ".join(" ".join(lines).split()).count(text) >= times
 

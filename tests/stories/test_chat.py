@@ -1,4 +1,6 @@
-"""`chat` in pseudo-terminals: two people talk, the server goes and comes back, another process receives."""
+"""`chat` in pseudo-terminals: two people talk, the server goes and comes back, another
+process receives.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Completion as a person meets it: Tab, in an interactive shell, after what README and docs say to type."""
+"""Completion as a person meets it: Tab, in an interactive shell, after what README and
+docs say to type.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Every command that README and docs show runs, word for word.
 
-`README_PLAYS` are README's commands in its own order, each in the state in which a reader of all that is above it is.
-`PLAYS` are those of the other documents, in the order in which they run here, in one checkout with one server and two
-people. What another test runs, and what no test can, is named in `ELSEWHERE` and `NOT_RUN`, each with its reason; a
-command of the documents that stands nowhere is found, and so is an entry that no document needs any more.
+`README_PLAYS` are README's commands in its own order, each in the state in which a reader of all
+that is above it is. `PLAYS` are those of the other documents, in the order in which they run here,
+in one checkout with one server and two people. What another test runs, and what no test can, is
+named in `ELSEWHERE` and `NOT_RUN`, each with its reason; a command of the documents that stands
+nowhere is found, and so is an entry that no document needs any more.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class Play(NamedTuple):
     expected: str
     """A regular expression that finds something in what is printed, on either stream."""
     runs_as: str = ""
-    """With something put in the place of names that stand for others, or with what it needs to end."""
+    """With something put in the place of names that stand for others, or with what it
+    needs to end.
+    """
     code: int = 0
     home: str = "alice"
     typed: tuple[tuple[str, str], ...] | None = None
@@ -298,13 +301,16 @@ def test_the_commands(tmp_path: Path) -> None:
         for play in PLAYS:
             if shutil.which(play.needs) is not None:
                 world.runs(play)
-    # What was made anew says what the documents say; of numbers, pictures and the moment of a transfer not the same.
+    # What was made anew says what the documents say; of numbers, pictures and the moment of a
+    # transfer not the same.
     for page in ("README.md", "docs/client.md", "docs/screens.md"):
         assert lasting((folder / page).read_text()) == lasting((ROOT / page).read_text())
 
 
 def test_before_anything_is_set_up(tmp_path: Path) -> None:
-    """Every script sets itself up, or says in one sentence why it can't; here, because of the folder's name."""
+    """Every script sets itself up, or says in one sentence why it can't; here, because of
+    the folder's name.
+    """
     folder = tmp_path / "a:b"
     check_out(folder, set_up=False)
     scripts = [path for path in (folder / "scripts").rglob("*") if path.is_file() and os.access(path, os.X_OK)]

@@ -1,7 +1,8 @@
 """Ctrl-C wherever a command waits: for a person, for the server, for another program.
 
-Each ends with 130, the terminal as it was (`Terminal.ends` looks), and nothing lost. What an interrupt leaves behind at
-every step of sending and receiving is in tests/client/test_interrupts.py.
+Each ends with 130, the terminal as it was (`Terminal.ends` looks), and nothing lost. What an
+interrupt leaves behind at every step of sending and receiving is in
+tests/client/test_interrupts.py.
 """
 
 from __future__ import annotations
@@ -96,7 +97,9 @@ def test_at_the_question_whether_a_key_is_sent(server: Server, tmp_path: Path) -
 
 
 def test_at_the_question_whether_an_account_is_proven(server: Server, tmp_path: Path) -> None:
-    """An account of another program: nothing is proven, nothing is remembered, the question comes again."""
+    """An account of another program: nothing is proven, nothing is remembered, the
+    question comes again.
+    """
     port, brought = server.port, tmp_path / "brought"
     assert messageu(tmp_path, port, "carol", ["register", "carol", "--published-only"]).returncode == 0
     brought.mkdir()
@@ -158,7 +161,8 @@ def test_while_the_server_is_silent(server: Server, way: Middleman, tmp_path: Pa
     silent(ResponseCode.PUBLIC_KEY, RequestCode.PUBLIC_KEY, "alice", "verify", "bob")
     silent(ResponseCode.HELLO, RequestCode.HELLO, "alice", "recv")
     silent(ResponseCode.PUBLIC_KEY, RequestCode.PUBLIC_KEY, "alice", "chat", "bob")
-    # What is kept, and what is not, is told: of the first one the key alone got as far as the outbox.
+    # What is kept, and what is not, is told: of the first one the key alone got as far as the
+    # outbox.
     send = (ResponseCode.STORED, RequestCode.SEND_ONCE, "alice", "send", "bob")
     silent(*send, "one").until("The symmetric key is kept, and sent before anything else; what you were sending is not")
     assert messageu(tmp_path, way.port, "alice", ["recv"]).returncode == 0

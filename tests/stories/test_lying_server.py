@@ -1,4 +1,5 @@
-"""A lying server, made of the real programs and a middleman: what it gets of somebody whose key was compared.
+"""A lying server, made of the real programs and a middleman: what it gets of somebody whose key was
+compared.
 
 A hundred tries each, through the client's library, then a few through the command.
 """
@@ -185,7 +186,9 @@ def test_what_waited_when_he_was_verified_gets_nothing(bob: Messenger, liar: Mid
 def test_who_was_never_compared_is_at_his_mercy(
     bob: Messenger, liar: Middleman, mallorys: list[PrivateKey], tmp_path: Path
 ) -> None:
-    """That these lies are good ones: docs/security.md says what they do where nobody compared anything."""
+    """That these lies are good ones: docs/security.md says what they do where nobody
+    compared anything.
+    """
     address = ServerAddress("127.0.0.1", liar.port)
     with Messenger.open(tmp_path / "carol", address, tmp_path) as carol:
         carol.register("carol")

@@ -1,4 +1,5 @@
-"""Several processes on one home: at the same time, with other wishes than the others, one of them dead.
+"""Several processes on one home: at the same time, with other wishes than the others, one of them
+dead.
 
 A chat beside a watch is in test_chat.py.
 """
@@ -104,7 +105,8 @@ def test_all_at_the_same_time(server: Server, tmp_path: Path) -> None:
     assert at_once(("bob", ["register", "bob"]))[0].stdout
     assert at_once(("bob", ["users"]))[0].stdout == "alice\n"
 
-    # Four send to somebody who has no key of theirs yet, while the other side sends and receives twice.
+    # Four send to somebody who has no key of theirs yet, while the other side sends and receives
+    # twice.
     texts = [f"text {number}" for number in range(4)]
     done = at_once(
         *(("alice", ["send", "bob", text]) for text in texts),

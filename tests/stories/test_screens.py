@@ -1,4 +1,6 @@
-"""Screens on a small terminal, light and dark: what is seen there, and that its colours can be told apart."""
+"""Screens on a small terminal, light and dark: what is seen there, and that its colours
+can be told apart.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def people(tmp_path: Path) -> Iterator[Server]:
 
 
 def photograph(cells: list[list[tuple[str, str, str]]], background: int) -> memoryview:
-    """The screen of a terminal with this background, as a camera sees it; of its letters only the blocks."""
+    """The screen of a terminal with this background, as a camera sees it; of its letters
+    only the blocks.
+    """
     rows = []
     for row in cells:
         for part in (UPPER, LOWER):

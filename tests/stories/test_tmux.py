@@ -1,4 +1,6 @@
-"""The screen of a chat where people have it: in a terminal that answers, breaks lines anew, and has a bell."""
+"""The screen of a chat where people have it: in a terminal that answers, breaks lines
+anew, and has a bell.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,8 @@ def test_what_is_typed(server: Server, tmp_path: Path, window: Tmux) -> None:
     window.messageu(tmp_path / "alice", server.port, "chat", "bob").until("connected")
     window.types("one", None).presses("M-Enter").types("two", None).presses("C-j").types("three")
     window.until("you [stored]: one two three")
-    # A wrong command does not stand before what is typed next, and comes back with the key for the line before.
+    # A wrong command does not stand before what is typed next, and comes back with the key for the
+    # line before.
     window.types("/halp").until("There is no command /halp. Did you mean /help?")
     window.types("hello").until("you [stored]: hello")
     window.presses("Up", "Up").until("to bob: /halp").presses("C-c").until("Dropped.")

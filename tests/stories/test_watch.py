@@ -160,7 +160,8 @@ def test_a_message_that_a_command_refuses_holds_up_nothing(server: Server, tmp_p
         done = messageu(tmp_path, server.port, "bob", ["watch", "--json", *words])
         return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
-    # It is listed, as often as one likes; it can be tried again, also without a server, until it is taken.
+    # It is listed, as often as one likes; it can be tried again, also without a server, until it is
+    # taken.
     server.end()
     for _ in range(2):
         code, (message,), _ = run("--set-aside")
@@ -199,7 +200,9 @@ def test_a_command_does_not_get_the_passphrase(server: Server, tmp_path: Path) -
 
 
 def test_a_large_text_is_there_for_everybody_who_reads(server: Server, tmp_path: Path) -> None:
-    """Longer than what the store keeps in its rows: `recv`, `watch` and `history` have it all the same."""
+    """Longer than what the store keeps in its rows: `recv`, `watch` and `history` have it
+    all the same.
+    """
     for name in ("alice", "bob"):
         assert messageu(tmp_path, server.port, name, ["register", name]).returncode == 0
     text = "B" * 100_000

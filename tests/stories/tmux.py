@@ -1,4 +1,6 @@
-"""A command in a window of tmux, which answers what a terminal is asked, and breaks lines anew when it is resized."""
+"""A command in a window of tmux, which answers what a terminal is asked, and breaks lines
+anew when it is resized.
+"""
 
 from __future__ import annotations
 

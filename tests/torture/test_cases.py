@@ -18,13 +18,14 @@ from torture.random_kills import WEIGHTS
 
 def test_every_operation_dies_at_every_point_it_passes() -> None:
     # How far an upload is on disk is asked for only where the disk is slow.
-    operations = {operation.__name__ for operation in get_args(Operation)} - {"UploadProgress"}
+    operations = {operation.__name__ for operation in get_args(Operation)} - {"GetUploadProgress"}
     of_point: dict[FailPoint, set[str]] = {}
     for case in deaths_at_points.cases():
         Countdown(f"{case.setting}:1")
         assert case.steps
         of_point.setdefault(case.point, set()).add(case.concern)
-    # The recovery of a journal is a command of its own, which tests/storage_worker/engine/test_recovery.py kills.
+    # The recovery of a journal is a command of its own, which
+    # tests/storage_worker/engine/test_recovery.py kills.
     assert set(of_point) == {point for point in FailPoint if not point.startswith("recovery")}
     for point, concerned in of_point.items():
         if point in {FailPoint.WORKER_ABSORBING, FailPoint.WORKER_ABSORBED}:

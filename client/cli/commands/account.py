@@ -87,7 +87,9 @@ def config_show(settings: Settings, output: Output) -> int:
 
 
 def _remembered(home: Path) -> tuple[str, str] | None:
-    """What the home's store has of `published_only`, and where; None where it has nothing, or can't be used."""
+    """What the home's store has of `published_only`, and where; None where it has
+    nothing, or can't be used.
+    """
     with contextlib.suppress(ClientError, OSError):
         if (home / STORE_FILE).exists():
             store = open_store(home, to_read=True)

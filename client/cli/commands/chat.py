@@ -1,8 +1,9 @@
 """A conversation with one user, in a terminal: chat.
 
-Owns: what has to be there before a chat can begin, the question with whom, and what is said after it.
-Promises: where the screen can't be shown it is a failure that names the alternative; what was typed and not yet stored
-is counted at the end.
+Owns: what has to be there before a chat can begin, the question with whom, and what is said after
+it.
+Promises: where the screen can't be shown it is a failure that names the alternative; what was typed
+and not yet stored is counted at the end.
 Exposure: lists names that strangers chose, made visible.
 
 Source: docs/client.md.
@@ -28,7 +29,9 @@ _MOST_LISTED = 30
 
 
 def chat(messenger: Messenger, output: Output, name: str | None, answer: str, signs: Signs) -> int:
-    """Talk with a user until `/quit`, Ctrl-D or Ctrl-C; without a name a person is asked for one."""
+    """Talk with a user until `/quit`, Ctrl-D or Ctrl-C; without a name a person is asked
+    for one.
+    """
     _check_terminal(output)
     messenger.identity()
     chosen = _choose(messenger, output) if name is None else name

@@ -1,8 +1,9 @@
 """Completion for shells: completion.
 
-Owns: the scripts, made from the parser, so that they are never behind it, and the names that they offer.
-Promises: asks no server and no person, and changes no home; file names are completed by the shell itself. A home with a
-passphrase offers no names.
+Owns: the scripts, made from the parser, so that they are never behind it, and the names that they
+offer.
+Promises: asks no server and no person, and changes no home; file names are completed by the shell
+itself. A home with a passphrase offers no names.
 Exposure: the names are what others chose; the scripts never make a command of them.
 
 Source: docs/client.md.
@@ -146,7 +147,9 @@ def _takes_names(sub: argparse.ArgumentParser) -> bool:
 
 
 def _named(top: argparse.ArgumentParser) -> list[str]:
-    """The commands whose first word is somebody's name; a new name, of `register`, is nobody's yet."""
+    """The commands whose first word is somebody's name; a new name, of `register`, is
+    nobody's yet.
+    """
     return [name for name, sub in _subcommands(top).items() if name != "register" and _takes_names(sub)]
 
 
@@ -174,7 +177,9 @@ def _subcommands(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
 
 
 def _with_value(top: argparse.ArgumentParser) -> list[str]:
-    """The options, of the whole and of all subcommands, that are followed by a value of their own."""
+    """The options, of the whole and of all subcommands, that are followed by a value of
+    their own.
+    """
     actions = (action for one in (top, *_subcommands(top).values()) for action in one._actions)
     return list(dict.fromkeys(option for action in actions if action.nargs != 0 for option in action.option_strings))
 
@@ -217,7 +222,8 @@ def _fish(top: argparse.ArgumentParser) -> str:
     for name, sub in commands.items():
         condition = f"contains -- {name} (__messageu_command)"
         own = [action for action in sub._actions if not common & set(action.option_strings)]
-        # What stands without an option before it, and what comes behind the first value of one that takes many.
+        # What stands without an option before it, and what comes behind the first value of one that
+        # takes many.
         if not any(action.type in _PATHS for action in own if not action.option_strings or action.nargs == "+"):
             lines.append(_fish_line(condition, "-f", None))
         for action in own:

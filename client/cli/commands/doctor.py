@@ -148,7 +148,8 @@ def _complain(sentence: str) -> str:
 
 def _modes(home: Path) -> str:
     names = set(PRIVATE)
-    # Of other programs, me.info holds the private key. A file that can't be read is told by the check of the identity.
+    # Of other programs, me.info holds the private key. A file that can't be read is told by the
+    # check of the identity.
     with contextlib.suppress(InfoFileError):
         names |= {*identity_files.with_plain_keys(home), *identity_files.with_encrypted_keys(home)}
     for name in sorted(names):

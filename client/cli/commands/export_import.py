@@ -1,7 +1,8 @@
 """Carrying a home to another machine: export, import.
 
 Owns: what these commands say, and which of the two kinds of files an import is of.
-Promises: the passphrase is that of the exported file; the home's own, where it has one, goes with the home.
+Promises: the passphrase is that of the exported file; the home's own, where it has one, goes with
+the home.
 
 Source: docs/client.md, "Export and import".
 """

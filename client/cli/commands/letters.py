@@ -1,8 +1,8 @@
 """What came in, and what went out: recv, history.
 
 Owns: how a message looks on one line of a terminal or as a JSON object, and the waiting for mail.
-Promises: a text of several lines is indented, so that it can't pretend to be several messages; a received key
-request is answered only where the user's setting, or the user, allows it.
+Promises: a text of several lines is indented, so that it can't pretend to be several messages; a
+received key request is answered only where the user's setting, or the user, allows it.
 Exposure: shows texts and names that strangers chose, made visible.
 
 Source: docs/client.md.
@@ -39,7 +39,8 @@ LOST_MARK: Final = "possibly lost"
 LOST: Final = "No key will help: what was kept of it is damaged. Ask the sender to send it again."
 
 
-# --- in ---------------------------------------------------------------------------------------------------------
+# --- in
+# --------------------------------------------------------------------------------------------------
 
 
 def receive(messenger: Messenger, output: Output, wait: float, most: int | None, answer: str) -> int:
@@ -169,7 +170,8 @@ def shown_name(messenger: Messenger, name: str) -> str:
     return marked(name, "verified" if messenger.is_verified_name(name) else None)
 
 
-# --- looking back -----------------------------------------------------------------------------------------------
+# --- looking back
+# -----------------------------------------------------------------------------------------------
 
 
 def history(messenger: Messenger, output: Output, name: str | None, search: str | None) -> int:

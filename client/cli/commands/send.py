@@ -1,8 +1,8 @@
 """Texts and files to one user or several: send.
 
 Owns: what becomes of each message, as it is told: sent, kept, or neither.
-Promises: where a file is missing nothing is sent to anybody; what can't be sent to one user keeps nothing from the
-others. Every failure says whether its message is kept.
+Promises: where a file is missing nothing is sent to anybody; what can't be sent to one user keeps
+nothing from the others. Every failure says whether its message is kept.
 Exposure: reads standard input and the files that the user names.
 
 Source: docs/client.md.
@@ -57,11 +57,12 @@ def send(
     from_input: bool,
     called: str | None = None,
 ) -> int:
-    """Send a text, or files, or both, the text first, to one user after the other; give the exit code.
+    """Send a text, or files, or both, the text first, to one user after the other; give the exit
+    code.
 
-    `from_input`: the text is what standard input has. `called`: what the one file is called, instead of its path. The
-    exit code is that of the first failure whose message was not
-    kept, else that of the first one.
+    `from_input`: the text is what standard input has. `called`: what the one file is called,
+    instead of its path. The exit code is that of the first failure whose message was not kept, else
+    that of the first one.
     """
     if called is not None and len(files) != 1:
         raise SettingRejected("--name is for one file: it names what --file sends.")
@@ -80,7 +81,9 @@ def send(
 
 
 def _send_to(messenger: Messenger, output: Output, name: str, parts: list[_Part], *, several: bool) -> _Failure | None:
-    """Send all to one user, until something can be neither sent nor kept. `several`: a failure says whose it is."""
+    """Send all to one user, until something can be neither sent nor kept. `several`: a
+    failure says whose it is.
+    """
 
     def fails(error: MessageUError, part: _Part, *, kept: bool) -> _Failure:
         about = name if several else None

@@ -19,7 +19,9 @@ from client.trust.trust import SafetyNumberDiffers, Verification, block, day, gr
 
 _BLOCKS = {(0, 0): " ", (1, 0): "▀", (0, 1): "▄", (1, 1): "█"}
 _DARK_ON_LIGHT, _AS_BEFORE = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
-"""Black and white of the colour cube: those of the first sixteen are whatever the terminal's theme makes of them."""
+"""Black and white of the colour cube: those of the first sixteen are whatever the
+terminal's theme makes of them.
+"""
 _QUIET_ZONE = 4
 """Modules around the code, as its standard (ISO/IEC 18004) wants them."""
 _GAP = "   "
@@ -101,7 +103,8 @@ def _qr(number: str) -> list[str]:
 
 
 def _beside(code: list[str], lines: list[str]) -> list[str]:
-    """Put the code beside what is known, so that both fit a small terminal; below it where that is too narrow.
+    """Put the code beside what is known, so that both fit a small terminal; below it where that is
+    too narrow.
 
     Dark on light whatever the terminal's colours are; without colours where they are not wanted.
     """

@@ -1,9 +1,11 @@
 """Every message, once, as it comes: watch.
 
-Owns: the loop that receives, or follows another process of the home that does; the cursor; what is set aside.
-Promises: the cursor moves behind a message when it was printed, when the command that got it ended with 0, or when the
-message was set aside because the command had failed too often; until then that message is handed out again, and nothing
-behind it. Of several watches of a home one hands out at a time. A server that goes away is waited for.
+Owns: the loop that receives, or follows another process of the home that does; the cursor; what is
+set aside.
+Promises: the cursor moves behind a message when it was printed, when the command that got it ended
+with 0, or when the message was set aside because the command had failed too often; until then that
+message is handed out again, and nothing behind it. Of several watches of a home one hands out at a
+time. A server that goes away is waited for.
 Exposure: as `client.cli.hook`.
 
 Source: docs/client.md.
@@ -26,7 +28,9 @@ FOLLOW: Final = 1.0
 """Seconds between two looks at what another process received."""
 LONGEST_PAUSE: Final = 30.0
 TRIES: Final = 10
-"""How often a message is handed to a command, where nothing else is asked for: some three minutes, with the pauses."""
+"""How often a message is handed to a command, where nothing else is asked for: some three
+minutes, with the pauses.
+"""
 SERVER_WAIT: Final = 60.0
 """Seconds that one question to the server may take."""
 
@@ -36,7 +40,9 @@ class _NotTaken(Exception):
 
 
 class Taker:
-    """Takes messages: prints them, or hands them to a command, and sets aside what that refuses `tries` times."""
+    """Takes messages: prints them, or hands them to a command, and sets aside what that
+    refuses `tries` times.
+    """
 
     def __init__(self, messenger: Messenger, output: Output, hook: Hook | None, tries: int = TRIES) -> None:
         self._messenger = messenger
@@ -45,7 +51,9 @@ class Taker:
         self._tries = tries
 
     def hand(self, message: Received) -> None:
-        """Have a message taken, or set it aside. Raises `_NotTaken` where it is to be handed out again."""
+        """Have a message taken, or set it aside. Raises `_NotTaken` where it is to be
+        handed out again.
+        """
         failure = self.try_once(message)
         if failure is None:
             self._messenger.was_taken(message.number)
@@ -139,7 +147,8 @@ def hook_of(command: str | None, timeout: float | None, tries: int | None) -> Ho
 def _receive(messenger: Messenger, output: Output, taker: Taker, answer: str) -> bool:
     """Bring what waits into the store; whether anything came.
 
-    What could not be read before, and was handed out so, is handed out here once more. Raises `_NotTaken`.
+    What could not be read before, and was handed out so, is handed out here once more. Raises
+    `_NotTaken`.
     """
     got = False
     requests: dict[str, Received] = {}

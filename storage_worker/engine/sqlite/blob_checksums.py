@@ -1,6 +1,8 @@
-"""Checksums of a large content, one for each 64 KiB of it: what lies behind the content in its file.
+"""Checksums of a large content, one for each 64 KiB of it: what lies behind the content in its
+file.
 
-Owns: the layout of that table. Promises: a piece that is not as it was written is never taken for whole.
+Owns: the layout of that table. Promises: a piece that is not as it was written is never taken for
+whole.
 Exposure: none; contents are opaque.
 
     content ─┬─ CRC-32 of piece 1, of piece 2, … [4 each] ─┬─ CRC-32 of the table and the file's number [4]
@@ -61,7 +63,9 @@ def table_is_whole(body: int, table: bytes) -> bool:
 
 
 def pieces_are_whole(table: bytes, first: int, pieces: bytes) -> bool:
-    """Whether the bytes of piece number `first` (from 0), and of those behind it, are as they were written."""
+    """Whether the bytes of piece number `first` (from 0), and of those behind it, are as
+    they were written.
+    """
     return all(
         _SUM.unpack_from(table, (first + index) * _SUM.size)[0] == zlib.crc32(pieces[at : at + PIECE_BYTES])
         for index, at in enumerate(range(0, len(pieces), PIECE_BYTES))

@@ -1,9 +1,11 @@
-"""Large contents: one file each, written as it comes and synced in steps by a thread beside the loop.
+"""Large contents: one file each, written as it comes and synced in steps by a thread beside the
+loop.
 
 Owns: the folder `bodies/` in the data folder, and which part of which file is on disk.
-Promises: `unsynced` is 0 only when the whole file, and its name in the folder, are on disk. A failed sync is
-told by the next call of anything as `StoreFailed`: nothing is known after it. A piece that is not as it was written is
-never handed out: behind each content lie checksums of its pieces.
+Promises: `unsynced` is 0 only when the whole file, and its name in the folder, are on disk. A
+failed sync is told by the next call of anything as `StoreFailed`: nothing is known after it. A
+piece that is not as it was written is never handed out: behind each content lie checksums of its
+pieces.
 Exposure: contents are opaque bytes of strangers; the files' names are numbers of ours.
 """
 
@@ -32,11 +34,11 @@ SYNC_STEP: Final = 8 * 1024 * 1024
 _ASIDE: Final = ".damaged"
 
 
-class BodyFolder(Protocol):
+class BlobFolder(Protocol):
     """The door to the files; tests put a disk behind it that forgets, tears or fails.
 
-    All methods raise `StoreFailed`, and `append` `StoreFull` where there is no room. Where no more files may be open
-    `append` and `read` raise `NoFileLeft`.
+    All methods raise `StoreFailed`, and `append` `StoreFull` where there is no room. Where no more
+    files may be open `append` and `read` raise `NoFileLeft`.
     """
 
     def append(self, body: int, at: int, data: bytes) -> None:
@@ -64,7 +66,7 @@ class BodyFolder(Protocol):
         """It is of no use any more."""
 
 
-class DiskBodies:
+class DiskBlobs:
     """`bodies/` on a real disk."""
 
     def __init__(self, folder: Path) -> None:
@@ -168,7 +170,9 @@ class DiskBodies:
 
 
 def file_sizes(folder: Path) -> dict[int, int]:
-    """The files of contents in a folder: number -> bytes. Works beside a running worker. Raises `StoreFailed`."""
+    """The files of contents in a folder: number -> bytes. Works beside a running worker.
+    Raises `StoreFailed`.
+    """
     sizes: dict[int, int] = {}
     try:
         with os.scandir(folder) as entries:
@@ -183,7 +187,9 @@ def file_sizes(folder: Path) -> dict[int, int]:
 
 
 class Syncer(Protocol):
-    """Who syncs. `sync` begins it, now or soon; `synced` tells how far a file is on disk, or raises `StoreFailed`."""
+    """Who syncs. `sync` begins it, now or soon; `synced` tells how far a file is on disk,
+    or raises `StoreFailed`.
+    """
 
     def sync(self, body: int, size: int) -> None:
         """Bring the first `size` bytes of a file to the disk."""
@@ -199,9 +205,11 @@ class Syncer(Protocol):
 
 
 class SyncThread:
-    """Syncs files one after the other, beside the thread that uses it. Made once, ended by `close`."""
+    """Syncs files one after the other, beside the thread that uses it. Made once, ended
+    by `close`.
+    """
 
-    def __init__(self, folder: BodyFolder) -> None:
+    def __init__(self, folder: BlobFolder) -> None:
         self._folder = folder
         self._wanted: deque[tuple[int, int]] = deque()
         self._synced: dict[int, int] = {}
@@ -273,10 +281,10 @@ class _Growing:
         self.sums = PieceSums()
 
 
-class Bodies:
+class Blobs:
     """The files, and the pace of their syncing."""
 
-    def __init__(self, folder: BodyFolder, syncer: Syncer) -> None:
+    def __init__(self, folder: BlobFolder, syncer: Syncer) -> None:
         self._folder = folder
         self._syncer = syncer
         self._growing: dict[int, _Growing] = {}
@@ -304,7 +312,9 @@ class Bodies:
         return 0 if growing is None else growing.size - max(self._syncer.synced(body), 0)
 
     def finish(self, body: int) -> int:
-        """All of it was written: sync the rest; how many bytes are not on disk yet, 0 when it is done."""
+        """All of it was written: sync the rest; how many bytes are not on disk yet, 0
+        when it is done.
+        """
         if body not in self._growing:
             self.append(body, b"")
         growing = self._growing[body]
@@ -326,7 +336,9 @@ class Bodies:
             self._folder.close(body)
 
     def read(self, body: int, at: int, length: int, size: int) -> bytes:
-        """Bytes of a content of `size` bytes. Raises `StoreDamaged` where a piece of them is altered, or not there."""
+        """Bytes of a content of `size` bytes. Raises `StoreDamaged` where a piece of them
+        is altered, or not there.
+        """
         try:
             if body in self._unchecked or not length:
                 return self._folder.read(body, at, length)
@@ -344,7 +356,9 @@ class Bodies:
         return pieces if len(pieces) == length else pieces[skipped : skipped + length]
 
     def altered(self, contents: dict[int, int]) -> dict[int, str]:
-        """Read all of these (number -> bytes) through: those that are altered, and what is wrong. Number 0 is none."""
+        """Read all of these (number -> bytes) through: those that are altered, and what
+        is wrong. Number 0 is none.
+        """
         found = self._folder.sizes()
         self._unchecked |= {body for body, size in contents.items() if found.get(body) == size}
         problems: dict[int, str] = {}
@@ -365,13 +379,16 @@ class Bodies:
         self._folder.remove(body)
 
     def set_aside(self, body: int) -> str:
-        """Its message is dropped for its damage: keep the file, under the name that this gives; empty for none."""
+        """Its message is dropped for its damage: keep the file, under the name that this
+        gives; empty for none.
+        """
         self._unchecked.discard(body)
         self._let_go(body)
         return self._folder.set_aside(body)
 
     def sweep(self, needed: dict[int, int]) -> set[int]:
-        """Delete the files that no message needs: what a crash left of uploads, and of messages that were fetched.
+        """Delete the files that no message needs: what a crash left of uploads, and of messages
+        that were fetched.
 
         `needed`: number -> bytes. Gives those that are not there, or shorter.
         """

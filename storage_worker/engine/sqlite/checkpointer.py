@@ -1,12 +1,12 @@
 """Checkpoints beside the loop: a thread with a connection of its own.
 
 Owns: that thread.
-Promises: one checkpoint at a time; what became of it is told once. A failure is told as what it is, at the next look,
-and whatever it is: the thread outlives it.
+Promises: one checkpoint at a time; what became of it is told once. A failure is told as what it is,
+at the next look, and whatever it is: the thread outlives it.
 Exposure: none.
 
-A checkpoint syncs SQLite's log, copies it into the database and syncs that: tens of milliseconds for some megabytes,
-in which the loop goes on committing.
+A checkpoint syncs SQLite's log, copies it into the database and syncs that: tens of milliseconds
+for some megabytes, in which the loop goes on committing.
 """
 
 import threading
@@ -27,7 +27,9 @@ class Checkpoints(Protocol):
         """Begin one; none is running."""
 
     def outcome(self) -> bool | None:
-        """Whether it copied all that there was when it began; None while it is not known. Raises as `checkpoint`."""
+        """Whether it copied all that there was when it began; None while it is not known.
+        Raises as `checkpoint`.
+        """
 
     def close(self) -> None:
         """End, after the one that is running. Its outcome can be asked for still."""
@@ -58,7 +60,9 @@ class CheckpointThread:
             self._news.notify()
 
     def outcome(self) -> bool | None:
-        """Whether it copied all that there was when it began; None while it is not known. Raises as `checkpoint`."""
+        """Whether it copied all that there was when it began; None while it is not known.
+        Raises as `checkpoint`.
+        """
         with self._news:
             outcome = self._outcome
             if outcome is None:
@@ -80,7 +84,8 @@ class CheckpointThread:
             try:
                 outcome = self._database.checkpoint()
             except Exception as error:
-                # A bug, too, is the loop's to hear of: without the thread nothing would be copied any more.
+                # A bug, too, is the loop's to hear of: without the thread nothing would be copied
+                # any more.
                 outcome = error
             with self._news:
                 self._outcome = outcome

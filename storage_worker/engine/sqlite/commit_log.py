@@ -1,11 +1,12 @@
 """How a turn becomes true: by one record of the journal, or by one transaction of the database.
 
-Owns: the effects of the turn that is under way; the journal; what of the mail, tokens and slots waits in memory.
-Promises: when `commit` returns, the turn is on disk. A transaction always takes in everything that the journal holds,
-and begins a new era of it in the same stroke, so what is true is at every moment: the database, then the journal.
-The loop does not wait for the disk to have much mail that goes from one to the other: until it does, the journal keeps
-the era that was taken in beside the one that began. After a failure that undoes a turn, `reload` makes memory as the
-disk is.
+Owns: the effects of the turn that is under way; the journal; what of the mail, tokens and slots
+waits in memory.
+Promises: when `commit` returns, the turn is on disk. A transaction always takes in everything that
+the journal holds, and begins a new era of it in the same stroke, so what is true is at every
+moment: the database, then the journal. The loop does not wait for the disk to have much mail that
+goes from one to the other: until it does, the journal keeps the era that was taken in beside the
+one that began. After a failure that undoes a turn, `reload` makes memory as the disk is.
 Exposure: none of its own.
 
     a turn with effects    ──▶ a record, written and synced                                (the rule)
@@ -23,7 +24,7 @@ from common.errors import StoreDamaged, StoreFull
 from common.fail_points import FailPoint
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.journal import Journal
-from storage_worker.engine.sqlite.journal_records import BatchApplied, Effect, decode_effects, encode_effects
+from storage_worker.engine.sqlite.journal_records import BatchApplied, Record, decode_records, encode_records
 from storage_worker.engine.sqlite.log_epochs import next_era
 from storage_worker.engine.sqlite.message_queue import MessageQueue
 from storage_worker.server.gateway_slots import Slots, newest
@@ -32,28 +33,32 @@ from storage_worker.state.users import UserRegistry
 
 log = logging.getLogger("storage_worker")
 
-MOST_FRESH_BYTES: Final = 12 * 1024 * 1024
+MOST_UNFLUSHED_BYTES: Final = 12 * 1024 * 1024
 """Of mail in memory, after which it goes to the database."""
-MOST_FRESH_MESSAGES: Final = 40_000
-"""Messages in memory, after which they go to the database: everybody waits meanwhile, and small ones take their time
-by number."""
+MOST_UNFLUSHED_MESSAGES: Final = 40_000
+"""Messages in memory, after which they go to the database: everybody waits meanwhile, and small
+ones take their time by number."""
 ABSORB_AFTER_MS: Final = 2000
 """How long the database stays behind while nothing much happens."""
 WORTH_WAITING_BYTES: Final = 1024 * 1024
-"""Of mail, up to which a transaction is synced at once; beyond it a checkpoint beside the loop does it."""
+"""Of mail, up to which a transaction is synced at once; beyond it a checkpoint beside the
+loop does it.
+"""
 
 
-class Ledger:
+class CommitLog:
     """`random_bytes(n)` gives random bytes. `attach`, then `reload`, before anything else."""
 
     def __init__(self, database: Database, journal: Journal, random_bytes: Callable[[int], bytes]) -> None:
         self._database = database
         self._journal = journal
         self._random_bytes = random_bytes
-        self._effects: list[Effect] = []
+        self._effects: list[Record] = []
         self._waiting_since: int | None = None
         self._unrecorded: list[BatchApplied] = []
-        """Numbers of batches that did nothing, which this process alone knows. They go with the next record."""
+        """Numbers of batches that did nothing, which this process alone knows. They go
+        with the next record.
+        """
         self.is_stuck = False
         """Whether the database had no room for what the journal holds when it was last tried."""
         self.is_damaged = False
@@ -65,7 +70,7 @@ class Ledger:
         self._both_needed = False
         """Whether the journal has two eras that the database may not have."""
 
-    def note(self, effect: Effect) -> None:
+    def note(self, effect: Record) -> None:
         """Something changed in this turn."""
         self._effects.append(effect)
 
@@ -82,9 +87,9 @@ class Ledger:
         parts = (self._users, self._queue, self._tokens, self._slots)
         for part in parts:
             part.forget()
-        era: bytes = self._database.row("SELECT era FROM store")[0]
-        for record in self._journal.replay(era):
-            for effect in decode_effects(record):
+        log_epoch: bytes = self._database.row("SELECT era FROM store")[0]
+        for record in self._journal.replay(log_epoch):
+            for effect in decode_records(record):
                 for part in parts:
                     part.replay(effect)
         self._both_needed = self._journal.linked
@@ -109,8 +114,9 @@ class Ledger:
         self.reload()
         if self.waits:
             try:
-                # What the journal has may be readable and not on disk, where the last worker's sync failed.
-                self.absorb(now_ms, in_journal=False)
+                # What the journal has may be readable and not on disk, where the last worker's sync
+                # failed.
+                self.flush(now_ms, in_journal=False)
             except (StoreFull, StoreDamaged) as error:
                 log.warning("the journal can't be taken in, it is kept: %s", error)
                 self.is_stuck = self.is_damaged = isinstance(error, StoreDamaged)
@@ -118,24 +124,26 @@ class Ledger:
                 self._journal.sync_again()
 
     def salvage(self, now_ms: int) -> tuple[int, int]:
-        """Of a damaged journal: take in all that is whole; how many records, and how many gaps between them.
+        """Of a damaged journal: take in all that is whole; how many records, and how many gaps
+        between them.
 
-        What lies behind a gap counts but for the numbers of batches: their gateways have to greet, so that what
-        became of them is unknown. Raises `StoreFailed` and `StoreFull`.
+        What lies behind a gap counts but for the numbers of batches: their gateways have to greet,
+        so that what became of them is unknown. Raises `StoreFailed` and `StoreFull`.
         """
-        era: bytes = self._database.row("SELECT era FROM store")[0]
-        runs = self._journal.salvage(era)
-        self._journal.go_on_from(era)
+        log_epoch: bytes = self._database.row("SELECT era FROM store")[0]
+        runs = self._journal.salvage(log_epoch)
+        self._journal.go_on_from(log_epoch)
         for number, run in enumerate(runs):
             for record in run:
-                for effect in decode_effects(record):
+                for effect in decode_records(record):
                     if not number or type(effect) is not BatchApplied:
                         for part in (self._users, self._queue, self._tokens, self._slots):
                             part.replay(effect)
-        self.absorb(now_ms, in_journal=False)
+        self.flush(now_ms, in_journal=False)
         return sum([len(run) for run in runs]), max(len(runs) - 1, 0)
 
-    # --- a turn ------------------------------------------------------------------------------------------------
+    # --- a turn
+    # ----------------------------------------------------------------------------------------------
 
     def commit(self, now_ms: int, *, use_reserve: bool) -> None:
         """The turn is complete: bring it to the disk. Raises `StoreFailed` and `StoreFull`.
@@ -147,29 +155,31 @@ class Ledger:
             return
         if self._unrecorded:
             effects = [*self._unrecorded, *effects]
-        record = encode_effects(effects)
+        record = encode_records(effects)
         changes = any(type(effect) is not BatchApplied for effect in effects)
         if not changes and self.is_stuck and self._journal.used * 8 >= self._journal.capacity * 7:
-            # Nothing but the number of a batch that did nothing: a gateway that asks the next worker for the one
-            # behind it has to greet again. What little room there may be is for what makes room.
+            # Nothing but the number of a batch that did nothing: a gateway that asks the next
+            # worker for the one behind it has to greet again. What little room there may be is for
+            # what makes room.
             self._unrecorded = newest([effect for effect in effects if isinstance(effect, BatchApplied)])
             self._effects = []
             return
         if not self._journal.fits(record):
-            self.absorb(now_ms, use_reserve=use_reserve)
+            self.flush(now_ms, use_reserve=use_reserve)
             return
         try:
             self._journal.append(record, sync=changes)
         except StoreFull:
             # The file has its room, but some file systems take a new place for every write.
-            self.absorb(now_ms, use_reserve=use_reserve)
+            self.flush(now_ms, use_reserve=use_reserve)
             return
         if self._waiting_since is None:
             self._waiting_since = now_ms
         self._effects = []
         self._unrecorded = []
 
-    # --- into the database -------------------------------------------------------------------------------------
+    # --- into the database
+    # -------------------------------------------------------------------------------------
 
     def is_due(self, now_ms: int) -> bool:
         """Whether the database should take in what waits, when there is a moment."""
@@ -178,8 +188,8 @@ class Ledger:
             return False
         return (
             self._journal.used * 4 >= self._journal.capacity * 3
-            or self._queue.fresh_bytes >= MOST_FRESH_BYTES
-            or self._queue.fresh_messages >= MOST_FRESH_MESSAGES
+            or self._queue.unflushed_bytes >= MOST_UNFLUSHED_BYTES
+            or self._queue.unflushed_messages >= MOST_UNFLUSHED_MESSAGES
             or self._queue.has_dead_bodies
             or self._users.has_newly_proven
             or not 0 <= now_ms - since < ABSORB_AFTER_MS
@@ -190,45 +200,46 @@ class Ledger:
         """Whether the journal has something that the database does not."""
         return self._waiting_since is not None
 
-    def absorb(self, now_ms: int, *, use_reserve: bool = False, in_journal: bool = True) -> None:
-        """In a transaction of its own: take in what the journal holds, and this turn. Raises as `transaction`.
+    def flush(self, now_ms: int, *, use_reserve: bool = False, in_journal: bool = True) -> None:
+        """In a transaction of its own: take in what the journal holds, and this turn. Raises as
+        `transaction`.
 
         `in_journal`: what the journal holds is on disk for sure.
         """
-        era = next_era(self._journal.era, self._random_bytes)
-        # What is not in the journal has to be in the database for good. The journal can keep one era beside the present
-        # one. A file that is deleted does not come back.
+        log_epoch = next_era(self._journal.log_epoch, self._random_bytes)
+        # What is not in the journal has to be in the database for good. The journal can keep one
+        # era beside the present one. A file that is deleted does not come back.
         synced = (
             bool(self._effects)
             or not in_journal
-            or self._queue.fresh_bytes <= self.synced_bytes
+            or self._queue.unflushed_bytes <= self.synced_bytes
             or not self._database.lasting
             or self._both_needed
             or self._queue.has_dead_bodies
             or use_reserve
-            or not self._journal.link(era)
+            or not self._journal.link(log_epoch)
         )
         with self._database.reading():
             self._queue.look_through()
         with self._database.transaction(synced=synced):
             if use_reserve:
                 self._database.drop_ballast()
-            self._write(now_ms, era)
+            self._write(now_ms, log_epoch)
             fail_points.reach(FailPoint.WORKER_ABSORBING)
         fail_points.reach(FailPoint.WORKER_ABSORBED)
         self.written(synced=synced)
 
     def write(self, now_ms: int) -> None:
         """Inside a transaction that is synced: give the database all that it does not have."""
-        self._write(now_ms, next_era(self._journal.era, self._random_bytes))
+        self._write(now_ms, next_era(self._journal.log_epoch, self._random_bytes))
 
-    def _write(self, now_ms: int, era: bytes) -> None:
+    def _write(self, now_ms: int, log_epoch: bytes) -> None:
         self._dead = self._queue.write()
         self._tokens.write(now_ms)
         self._slots.write()
         self._users.write()
-        self._next_era = era
-        self._database.execute("UPDATE store SET era = ?", (era,))
+        self._next_era = log_epoch
+        self._database.execute("UPDATE store SET era = ?", (log_epoch,))
 
     def written(self, *, synced: bool = True) -> None:
         """That transaction is true, and on disk where it was `synced`."""

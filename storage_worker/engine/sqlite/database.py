@@ -1,15 +1,16 @@
 """The SQLite database: its schema, its settings, the transaction, and what its errors mean.
 
 Owns: the one connection; no other module imports apsw.
-Promises: what a transaction wrote is on disk when `transaction` ends without an error (WAL, synchronous=FULL),
-and a transaction that failed left nothing; one that is not `synced` is on disk once a later one or a checkpoint is
-(`lasting`). Checkpoints are made here and by nobody else, for SQLite's own ignores a failed sync.
-Every page of the file carries a checksum, which is compared whenever it is read: what is altered is never taken for
-what was written, be it a user, a token, an index or mail (docs/decisions/0013-checksums-of-pages.md).
+Promises: what a transaction wrote is on disk when `transaction` ends without an error (WAL,
+synchronous=FULL), and a transaction that failed left nothing; one that is not `synced` is on disk
+once a later one or a checkpoint is (`lasting`). Checkpoints are made here and by nobody else, for
+SQLite's own ignores a failed sync. Every page of the file carries a checksum, which is compared
+whenever it is read: what is altered is never taken for what was written, be it a user, a token, an
+index or mail (docs/decisions/0013-checksums-of-pages.md).
 Exposure: the files in the data folder; whoever can write them owns the mail.
 
-Errors become `StoreFull` (rolled back, go on), `StoreFailed` (end at once), while opening `StoreUnusable`;
-anything else is a bug and passes unchanged.
+Errors become `StoreFull` (rolled back, go on), `StoreFailed` (end at once), while opening
+`StoreUnusable`; anything else is a bug and passes unchanged.
 """
 
 import logging
@@ -50,8 +51,8 @@ APPLICATION_ID: Final = 0x4D736755
 """`MsgU` in the database's header: tells our files from other SQLite databases."""
 
 PAGE_SIZE: Final = 16384
-"""Bytes of a page of a new database. Of SQLite's own 4096 four times as many are written for the same mail, each with
-two calls of the system (docs/decisions/0010-pages-of-16-kib.md)."""
+"""Bytes of a page of a new database. Of SQLite's own 4096 four times as many are written for the
+same mail, each with two calls of the system (docs/decisions/0010-pages-of-16-kib.md)."""
 
 CHECKPOINT_BYTES: Final = 16 * 1024 * 1024
 """In the write-ahead log, after which it is copied into the database."""
@@ -183,8 +184,11 @@ def _told(error: BaseException) -> str:
     return "a page is not as it was written" if isinstance(error, apsw.IOError) else str(error)
 
 
-def _checking_layer() -> str:
-    """Load the layer with the checksums, once in a process; its name. Raises `StoreUnusable`."""
+def load_checksums() -> str:
+    """Load the layer with the checksums, once in a process; its name. Raises `StoreUnusable`.
+
+    It is read from where the packages are: a program that becomes another user calls this before.
+    """
     layers = apsw.vfs_names()
     if _CHECKING not in layers:
         connection = apsw.Connection(":memory:")
@@ -223,10 +227,11 @@ def _translated(failure: type[StorageError]) -> Generator[None]:
 class Database:
     """The open database. `vfs` names another file layer, `size_limit` is in bytes: both for tests.
 
-    `beside`: a worker may be running on it, so it must exist and is left as it is. `synchronous` other than "FULL"
-    loses acknowledged mail when the power goes; it exists to show just that.
-    Raises `StoreUnusable` for what is not our database, is newer, corrupt, or can't be opened, and `StoreFailed` for
-    what may be gone at the next try: somebody reads it, or the disk had a bad moment.
+    `beside`: a worker may be running on it, so it must exist and is left as it is. `synchronous`
+    other than "FULL" loses acknowledged mail when the power goes; it exists to show just that.
+    Raises `StoreUnusable` for what is not our database, is newer, corrupt, or can't be opened, and
+    `StoreFailed` for what may be gone at the next try: somebody reads it, or the disk had a bad
+    moment.
     """
 
     def __init__(
@@ -271,7 +276,7 @@ class Database:
             raise StoreUnusable(f"there is no store in {path.parent}")
         flags = apsw.SQLITE_OPEN_READWRITE | (0 if self._beside else apsw.SQLITE_OPEN_CREATE)
         checked = vfs is None
-        connection = apsw.Connection(str(path), flags=flags, vfs=_checking_layer() if vfs is None else vfs)
+        connection = apsw.Connection(str(path), flags=flags, vfs=load_checksums() if vfs is None else vfs)
         self._connection = connection
         self._run = connection.execute
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
@@ -319,23 +324,25 @@ class Database:
             with self.transaction():
                 self._run(_TALLY).fetchall()
         self._has_ballast = self.find("SELECT 1 FROM ballast") is not None
-        # What a crash left in the log is made safe before anything of it is answered: a failed sync may have left
-        # bytes that can be read and are not on disk.
+        # What a crash left in the log is made safe before anything of it is answered: a failed sync
+        # may have left bytes that can be read and are not on disk.
         self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._wal_pages = 0
         if is_new and vfs is None:
             sync_folder(path.parent)
 
     def _upgrade(self, version: int, *, checked: bool) -> None:
-        """Bring a store of an earlier version over. Raises as SQLite does; then it is as it was, or of version 4."""
+        """Bring a store of an earlier version over. Raises as SQLite does; then it is as
+        it was, or of version 4.
+        """
         if version < 4:
             with self.transaction():
                 if version == 2:
                     self._run(_UPGRADE_FROM_2).fetchall()
                 self._run(_UPGRADE_FROM_3).fetchall()
         if checked:
-            # All pages are written anew, with their checksums. One that broke off leaves pages with checksums, in which
-            # version 4 may have written since.
+            # All pages are written anew, with their checksums. One that broke off leaves pages with
+            # checksums, in which version 4 may have written since.
             self._run("PRAGMA checksum_verification = OFF").fetchall()
             self._connection.reserve_bytes("main", _CHECKSUM_BYTES)
             # In memory it would take as much as the mail.
@@ -352,10 +359,12 @@ class Database:
 
     @contextmanager
     def transaction(self, *, synced: bool = True) -> Generator[None]:
-        """All that is written inside becomes true together when it ends; any exception undoes all of it.
+        """All that is written inside becomes true together when it ends; any exception undoes all
+        of it.
 
-        Not `synced`: a power cut before the next checkpoint may undo it, as a whole, with all transactions behind it.
-        Raises `StoreFull` and `StoreFailed`; other exceptions from inside pass after the rollback.
+        Not `synced`: a power cut before the next checkpoint may undo it, as a whole, with all
+        transactions behind it. Raises `StoreFull` and `StoreFailed`; other exceptions from inside
+        pass after the rollback.
         """
         if synced:
             with self._transaction():
@@ -390,13 +399,17 @@ class Database:
 
     @contextmanager
     def reading(self) -> Generator[None]:
-        """Read outside of a transaction: each statement sees what was committed. Raises `StoreFailed`, `StoreFull`."""
+        """Read outside of a transaction: each statement sees what was committed. Raises
+        `StoreFailed`, `StoreFull`.
+        """
         with _translated(StoreFailed):
             yield
 
     @contextmanager
     def writing(self) -> Generator[None]:
-        """Inside a transaction: what is altered has to be written to. Raises `TablesDamaged`; the rest passes."""
+        """Inside a transaction: what is altered has to be written to. Raises
+        `TablesDamaged`; the rest passes.
+        """
         try:
             yield
         except _BROKEN as error:
@@ -405,7 +418,9 @@ class Database:
             raise TablesDamaged(self.damage_told(error)) from error
 
     def refuse_undone(self, error: BaseException) -> None:
-        """Raise `TablesDamaged` where what was read made SQLite undo the transaction: nothing may follow in it."""
+        """Raise `TablesDamaged` where what was read made SQLite undo the transaction:
+        nothing may follow in it.
+        """
         if self._inside and self._connection.get_autocommit():
             raise TablesDamaged(self.damage_told(error)) from error
 
@@ -418,7 +433,8 @@ class Database:
 
     @contextmanager
     def unchecked(self) -> Generator[None]:
-        """For an operator who says so: pages are read whatever their checksums say. Written ones get theirs anew.
+        """For an operator who says so: pages are read whatever their checksums say. Written ones
+        get theirs anew.
 
         Raises `StoreDamaged`, `StoreFailed`, `StoreFull`.
         """
@@ -472,7 +488,9 @@ class Database:
 
     @property
     def has_tally(self) -> bool:
-        """Whether there is the table `tally`: in a store that no worker of this version has opened yet there is not."""
+        """Whether there is the table `tally`: in a store that no worker of this version
+        has opened yet there is not.
+        """
         return self.find("SELECT 1 FROM sqlite_schema WHERE name = 'tally'") is not None
 
     def changes(self) -> int:
@@ -485,7 +503,7 @@ class Database:
         return version
 
     def unused_bytes(self) -> int:
-        """Room inside the file that deleted rows left."""
+        """DiskSpaceMonitor inside the file that deleted rows left."""
         with _translated(StoreFailed):
             return int(self.row("PRAGMA freelist_count")[0]) * self._page_size
 
@@ -495,7 +513,9 @@ class Database:
         self._has_ballast = False
 
     def take_ballast(self) -> bool:
-        """In a transaction of its own: set the reserve aside where it was given up; whether it is there now."""
+        """In a transaction of its own: set the reserve aside where it was given up;
+        whether it is there now.
+        """
         if not self._has_ballast:
             try:
                 with self.transaction():
@@ -511,10 +531,13 @@ class Database:
         return self._lasting_commits == self._commits
 
     def make_lasting(self) -> None:
-        """Outside of a transaction: see to it that every transaction is on disk. Raises `StoreFailed`, `StoreFull`."""
+        """Outside of a transaction: see to it that every transaction is on disk. Raises
+        `StoreFailed`, `StoreFull`.
+        """
         if not self.lasting:
             with self.transaction():
-                # SQLite neither writes nor syncs where a row gets the bytes that it has; a row's key is written always.
+                # SQLite neither writes nor syncs where a row gets the bytes that it has; a row's
+                # key is written always.
                 self._run("UPDATE store SET id = id")
 
     @property
@@ -524,11 +547,14 @@ class Database:
 
     @property
     def checkpoint_due(self) -> bool:
-        """Whether the log has grown enough to be copied into the database, or has what is not on disk."""
+        """Whether the log has grown enough to be copied into the database, or has what is
+        not on disk.
+        """
         return self._wal_pages * self._page_size >= self._checkpoint_bytes or not self.lasting
 
     def checkpoint(self, *, truncate: bool = False) -> bool:
-        """Copy the log into the database; whether all of it was. `truncate`: also give its room back to the disk.
+        """Copy the log into the database; whether all of it was. `truncate`: also give its room
+        back to the disk.
 
         Raises `StoreFull` and `StoreFailed`. Outside of transactions only.
         """
@@ -545,7 +571,9 @@ class Database:
         return True
 
     def checkpointed(self, commits: int) -> None:
-        """A checkpoint, also one by another connection, copied the first `commits` transactions at least."""
+        """A checkpoint, also one by another connection, copied the first `commits`
+        transactions at least.
+        """
         self._lasting_commits = max(self._lasting_commits, commits)
         if commits == self._commits:
             self._wal_pages = 0
@@ -565,7 +593,9 @@ class Database:
         self._connection.close()
 
     def abandon(self) -> None:
-        """After a failure: let go without writing anything more. Does nothing where it is closed."""
+        """After a failure: let go without writing anything more. Does nothing where it is
+        closed.
+        """
         if not self._closed:
             self._closed = True
             self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)

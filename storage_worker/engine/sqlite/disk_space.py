@@ -1,15 +1,17 @@
-"""How much room the disk has left, whether new mail may come in, and how much of it unfinished uploads may hold.
+"""How much room the disk has left, whether new mail may come in, and how much of it unfinished
+uploads may hold.
 
 Owns: the mark of free space, the share of uploads, and when to look.
-Promises: the disk is looked at no more than once a second and once per quarter of the mark that was accepted, and
-whenever SQLite found it full; room that comes back is noticed without a restart.
+Promises: the disk is looked at no more than once a second and once per quarter of the mark that was
+accepted, and whenever SQLite found it full; room that comes back is noticed without a restart.
 Exposure: none. Time is passed in as Unix milliseconds.
 
-Mail may come in while the disk has the mark free. Deleted mail leaves its room inside the database's file, where only
-the database can use it again; it counts too, as long as the disk keeps a quarter of the mark for the log.
+Mail may come in while the disk has the mark free. Deleted mail leaves its room inside the
+database's file, where only the database can use it again; it counts too, as long as the disk keeps
+a quarter of the mark for the log.
 
-Unfinished uploads together may hold half of what lies above the mark. So they never bring the disk down to it, and
-whoever leaves his unfinished keeps nobody from sending what is not that large.
+Unfinished uploads together may hold half of what lies above the mark. So they never bring the disk
+down to it, and whoever leaves his unfinished keeps nobody from sending what is not that large.
 """
 
 import logging
@@ -23,10 +25,10 @@ _UPLOADS_SHARE: Final = 2
 """Unfinished uploads may hold one part in so many."""
 
 
-class Room:
+class DiskSpaceMonitor:
     """`disk_bytes`: what the disk has free; `unused_bytes`: what the database's file has;
-    `take_reserve`: set the database's reserve aside where it was used, whether that worked; `give_back`: return what
-    the log occupies needlessly, called when room is short.
+    `take_reserve`: set the database's reserve aside where it was used, whether that worked;
+    `give_back`: return what the log occupies needlessly, called when room is short.
     """
 
     def __init__(

@@ -1,8 +1,9 @@
 """What lies in the data folder, and who may use it.
 
-Owns: the names of the files, the lock that one worker holds, how names are made to last, and which failures mean that
-there is no room, or no more files may be open.
-Promises: never two workers on one store; a new name in it survives a power cut once `sync_folder` returned.
+Owns: the names of the files, the lock that one worker holds, how names are made to last, and which
+failures mean that there is no room, or no more files may be open.
+Promises: never two workers on one store; a new name in it survives a power cut once `sync_folder`
+returned.
 Exposure: the folder's owner.
 """
 
@@ -43,8 +44,8 @@ def folder_lock(folder: Path) -> AbstractContextManager[None]:
 def refuse_lost_database(folder: Path) -> None:
     """Look whether the database is gone while other files say that there was one.
 
-    They are made after it, and it is on disk before they are. A new database would tell everybody to register anew.
-    Raises `StoreUnusable`.
+    They are made after it, and it is on disk before they are. A new database would tell everybody
+    to register anew. Raises `StoreUnusable`.
     """
     database = folder / DATABASE_NAME
     try:
@@ -74,13 +75,17 @@ def sync_folder(folder: Path) -> None:
 
 
 def failed(error: OSError, what: str) -> StorageError:
-    """Give the failure of `what`: `NoFileLeft` where it could not even begin, else `StoreFailed`."""
+    """Give the failure of `what`: `NoFileLeft` where it could not even begin, else
+    `StoreFailed`.
+    """
     failure = NoFileLeft if error.errno in filesystem.NO_FILE else StoreFailed
     return failure(f"{what}: {error.strerror}")
 
 
 def unwritten(error: OSError, path: Path) -> StorageError:
-    """Give the failure of a write: `StoreFull` where there was no room, `NoFileLeft`, else `StoreFailed`."""
+    """Give the failure of a write: `StoreFull` where there was no room, `NoFileLeft`,
+    else `StoreFailed`.
+    """
     failure = (
         StoreFull
         if error.errno in filesystem.NO_ROOM

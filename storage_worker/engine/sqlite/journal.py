@@ -1,11 +1,13 @@
-"""The journal: two small files of fixed size in front of the database, one write and one sync for each turn.
+"""The journal: two small files of fixed size in front of the database, one write and one sync for
+each turn.
 
 Owns: `mail.journal` and `mail.journal.2`: their records, and where the next one goes.
-Promises: what `append` was given is on disk when it returns. `replay` gives the records of an era and of the one
-behind it in their order, and ends before the first that is not whole: a record that was being written when the power
-went is there or not there, never half. Nothing of other eras is ever given. Where a record says that more was on disk
-than is found whole, that is damage and no power cut: `replay` raises `JournalDamaged`, and changes nothing. So is a
-record that is whole but for its era.
+Promises: what `append` was given is on disk when it returns. `replay` gives the records of an era
+and of the one behind it in their order, and ends before the first that is not whole: a record that
+was being written when the power went is there or not there, never half. Nothing of other eras is
+ever given. Where a record says that more was on disk than is found whole, that is damage and no
+power cut: `replay` raises `JournalDamaged`, and changes nothing. So is a record that is whole but
+for its era.
 Exposure: the data folder's owner.
 
     offset 0                                                                             capacity
@@ -16,18 +18,20 @@ Exposure: the data folder's owner.
               CRC-32 u32 of these and the payload; the payload
     link      a record with number 0; its payload is the era before, and how many records that has u32
 
-`sure`: what lies before this offset of the file was on disk when the record was written. A power cut leaves any of the
-records behind the last sync whole and any torn, also a whole one behind a torn one: numbers of batches are not synced.
-But it takes nothing of what was sure. The end of the last record that was synced is all that nothing vouches for.
+`sure`: what lies before this offset of the file was on disk when the record was written. A power
+cut leaves any of the records behind the last sync whole and any torn, also a whole one behind a
+torn one: numbers of batches are not synced. But it takes nothing of what was sure. The end of the
+last record that was synced is all that nothing vouches for.
 
-An era begins when all that was in the journal is in the database: the database names the era (16 random bytes) in
-the very transaction that took the rest in. So a record of an earlier era, or of another database's, is never mistaken
-for one of ours. Where that transaction is surely on disk, writing begins at the start of the same file again. Where it
-may still be lost with the power, the file is kept as it is, and the new era begins in the other one with a link: until
-the transaction is on disk, the truth is the database before it, and both eras.
+An era begins when all that was in the journal is in the database: the database names the era (16
+random bytes) in the very transaction that took the rest in. So a record of an earlier era, or of
+another database's, is never mistaken for one of ours. Where that transaction is surely on disk,
+writing begins at the start of the same file again. Where it may still be lost with the power, the
+file is kept as it is, and the new era begins in the other one with a link: until the transaction is
+on disk, the truth is the database before it, and both eras.
 
-The files are written with zeros once, so that a later write changes no metadata of the file system: its sync costs
-half of one that does.
+The files are written with zeros once, so that a later write changes no metadata of the file system:
+its sync costs half of one that does.
 """
 
 import contextlib
@@ -47,7 +51,9 @@ _HEADER: Final = Struct("<16s16sIIII")
 """era, era before, number, sure, payload size, CRC-32"""
 _CHECKED: Final = Struct("<16s16sIII")
 _OLD_HEADER: Final = Struct("<16sIII")
-"""Of schema version 3: era, number, payload size, CRC-32. Read, so that a store is brought over; never written."""
+"""Of schema version 3: era, number, payload size, CRC-32. Read, so that a store is
+brought over; never written.
+"""
 _OLD_CHECKED: Final = Struct("<16sII")
 _LINK: Final = Struct("<16sI")
 _ZEROS: Final = bytes(1024 * 1024)
@@ -82,7 +88,8 @@ class JournalFile(Protocol):
 class DiskJournal:
     """`mail.journal` on a real disk, made with `size` bytes where it is missing or shorter.
 
-    Raises `StoreFailed`; a disk without room for it leaves it shorter, which `write` then makes up for, or not.
+    Raises `StoreFailed`; a disk without room for it leaves it shorter, which `write` then makes up
+    for, or not.
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -93,7 +100,8 @@ class DiskJournal:
             raise StoreFailed(f"{path} can't be opened: {error.strerror}") from error
         try:
             self._fill(size)
-            # Else the kernel keeps what was filled in pieces of a mebibyte, and counts a small write as a whole one.
+            # Else the kernel keeps what was filled in pieces of a mebibyte, and counts a small
+            # write as a whole one.
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         except BaseException:
             self.close()
@@ -160,7 +168,8 @@ class DiskJournal:
         try:
             done = os.pwritev(self._descriptor, [data], offset, os.RWF_DSYNC) == len(data)
         except OSError as error:
-            # Which of both failed is not told, and no room means another thing in each; some file systems can't.
+            # Which of both failed is not told, and no room means another thing in each; some file
+            # systems can't.
             failure = unwritten(error, self._path)
             if not isinstance(failure, StoreFull) and error.errno != errno.EOPNOTSUPP:
                 raise failure from error
@@ -177,7 +186,7 @@ class DiskJournal:
 class _Record(NamedTuple):
     """`end`: where the next one begins."""
 
-    era: bytes
+    log_epoch: bytes
     before: bytes
     number: int
     sure: int
@@ -195,23 +204,23 @@ def _number(record: _Record) -> int:
 def _record(content: bytes, at: int) -> _Record | None:
     """The record at `at`; None where there is no whole one."""
     if len(content) - at >= _HEADER.size:
-        era, before, number, sure, size, checksum = _HEADER.unpack_from(content, at)
+        log_epoch, before, number, sure, size, checksum = _HEADER.unpack_from(content, at)
         start = at + _HEADER.size
         if size <= len(content) - start:
             payload = content[start : start + size]
-            if checksum == zlib.crc32(payload, zlib.crc32(_CHECKED.pack(era, before, number, sure, size))):
-                return _Record(era, before, number, sure, payload, start + size)
+            if checksum == zlib.crc32(payload, zlib.crc32(_CHECKED.pack(log_epoch, before, number, sure, size))):
+                return _Record(log_epoch, before, number, sure, payload, start + size)
     if len(content) - at >= _OLD_HEADER.size:
-        era, number, size, checksum = _OLD_HEADER.unpack_from(content, at)
+        log_epoch, number, size, checksum = _OLD_HEADER.unpack_from(content, at)
         start = at + _OLD_HEADER.size
         if size <= len(content) - start:
             payload = content[start : start + size]
-            if checksum == zlib.crc32(payload, zlib.crc32(_OLD_CHECKED.pack(era, number, size))):
-                return _Record(era, _NO_ERA, number, 0, payload, start + size)
+            if checksum == zlib.crc32(payload, zlib.crc32(_OLD_CHECKED.pack(log_epoch, number, size))):
+                return _Record(log_epoch, _NO_ERA, number, 0, payload, start + size)
     return None
 
 
-def _is_whole_but_for_its_era(content: bytes, at: int, era: bytes) -> bool:
+def _is_whole_but_for_its_era(content: bytes, at: int, log_epoch: bytes) -> bool:
     """Whether the record at `at` would be whole if it were one of `era`.
 
     No power cut leaves that, unless what differs lies in another sector than the rest.
@@ -220,28 +229,28 @@ def _is_whole_but_for_its_era(content: bytes, at: int, era: bytes) -> bool:
         return False
     found, before, number, sure, size, checksum = _HEADER.unpack_from(content, at)
     start = at + _HEADER.size
-    differing = [place for place in range(ERA_SIZE) if found[place] != era[place]]
+    differing = [place for place in range(ERA_SIZE) if found[place] != log_epoch[place]]
     if not differing or size > len(content) - start:
         return False
     if (at + differing[-1]) // SECTOR != (at + ERA_SIZE) // SECTOR:
         return False
-    header = _CHECKED.pack(era, before, number, sure, size)
+    header = _CHECKED.pack(log_epoch, before, number, sure, size)
     return bool(checksum == zlib.crc32(content[start : start + size], zlib.crc32(header)))
 
 
-def _encoded(era: bytes, before: bytes, number: int, sure: int, payload: bytes) -> bytes:
-    checksum = zlib.crc32(payload, zlib.crc32(_CHECKED.pack(era, before, number, sure, len(payload))))
-    return _HEADER.pack(era, before, number, sure, len(payload), checksum) + payload
+def _encoded(log_epoch: bytes, before: bytes, number: int, sure: int, payload: bytes) -> bytes:
+    checksum = zlib.crc32(payload, zlib.crc32(_CHECKED.pack(log_epoch, before, number, sure, len(payload))))
+    return _HEADER.pack(log_epoch, before, number, sure, len(payload), checksum) + payload
 
 
-def _whole_behind(content: bytes, at: int, era: bytes) -> list[_Record]:
+def _whole_behind(content: bytes, at: int, log_epoch: bytes) -> list[_Record]:
     """The whole records from `at` on that name an era, as their own or as the one before."""
     found: list[_Record] = []
     end = at
-    while (at := content.find(era, at)) >= 0:
+    while (at := content.find(log_epoch, at)) >= 0:
         for start in (at, at - ERA_SIZE):
             record = _record(content, start) if start >= end else None
-            if record is not None and era in record[:2]:
+            if record is not None and log_epoch in record[:2]:
                 found.append(record)
                 at = end = record.end
                 break
@@ -250,10 +259,10 @@ def _whole_behind(content: bytes, at: int, era: bytes) -> list[_Record]:
     return found
 
 
-def _chain(content: bytes, era: bytes) -> tuple[int, int]:
+def _chain(content: bytes, log_epoch: bytes) -> tuple[int, int]:
     """How many whole records of an era a file begins with, besides a link, and where they end."""
     at = found = 0
-    while (record := _record(content, at)) is not None and record.era == era:
+    while (record := _record(content, at)) is not None and record.log_epoch == log_epoch:
         is_link = not at and not record.number
         if not is_link and record.number != found + 1:
             break
@@ -262,9 +271,11 @@ def _chain(content: bytes, era: bytes) -> tuple[int, int]:
 
 
 class Journal:
-    """The records of the present era, `capacity` bytes of them. `begin` or `replay` names it before anything else.
+    """The records of the present era, `capacity` bytes of them. `begin` or `replay` names it before
+    anything else.
 
-    `files`: the two that take turns. `marks_at`: where in each of them the mark is, behind all records; 0: nowhere.
+    `files`: the two that take turns. `marks_at`: where in each of them the mark is, behind all
+    records; 0: nowhere.
     """
 
     def __init__(self, files: Sequence[JournalFile], capacity: int, *, syncs: bool = True, marks_at: int = 0) -> None:
@@ -273,7 +284,7 @@ class Journal:
         self._capacity = min(capacity, marks_at or capacity)
         self._marks_at = marks_at
         self._syncs = syncs
-        self._era = bytes(ERA_SIZE)
+        self._log_epoch = bytes(ERA_SIZE)
         self._number = 0
         self._at = 0
         self._all_synced = True
@@ -286,9 +297,9 @@ class Journal:
         """Whether `replay` found two eras."""
 
     @property
-    def era(self) -> bytes:
+    def log_epoch(self) -> bytes:
         """The present era."""
-        return self._era
+        return self._log_epoch
 
     @property
     def used(self) -> int:
@@ -303,8 +314,9 @@ class Journal:
     def _other(self) -> JournalFile:
         return self._files[1] if self._file is self._files[0] else self._files[0]
 
-    def link(self, era: bytes) -> bool:
-        """Prepare the other file for `era`, so that it can begin with the present one kept; whether there is room.
+    def link(self, log_epoch: bytes) -> bool:
+        """Prepare the other file for `era`, so that it can begin with the present one kept; whether
+        there is room.
 
         What is in the other file must be needed no more. Raises `StoreFailed`.
         """
@@ -314,48 +326,50 @@ class Journal:
             self._all_synced = True
             self._sure = self._at
         try:
-            self._other().write(0, self._link_to(era))
+            self._other().write(0, self._link_to(log_epoch))
         except StoreFull:
             # A file that is shorter than it should be may not grow.
             return False
         return True
 
-    def _link_to(self, era: bytes) -> bytes:
-        return _encoded(era, self._era, 0, 0, _LINK.pack(self._era, self._number))
+    def _link_to(self, log_epoch: bytes) -> bytes:
+        return _encoded(log_epoch, self._log_epoch, 0, 0, _LINK.pack(self._log_epoch, self._number))
 
-    def begin(self, era: bytes, *, linked: bool = False) -> None:
-        """A new era, which the database knows of. `linked`: the records of the last one may still be needed.
+    def begin(self, log_epoch: bytes, *, linked: bool = False) -> None:
+        """A new era, which the database knows of. `linked`: the records of the last one may still
+        be needed.
 
         Raises `StoreFailed`.
         """
-        self._start(era, linked=linked)
+        self._start(log_epoch, linked=linked)
         if self._marks_at and not linked:
             # Of a linked one the link tells. A mark that stays as it was only tells less.
             with contextlib.suppress(StoreFull):
-                self._file.write(self._marks_at, mark(era))
+                self._file.write(self._marks_at, mark(log_epoch))
 
     def mark_all(self) -> bool:
-        """Outside of turns, with nothing in the journal that the database lacks: mark both files, on disk.
+        """Outside of turns, with nothing in the journal that the database lacks: mark both files,
+        on disk.
 
         Whether there was room. Raises `StoreFailed`.
         """
         try:
             for file in self._files:
-                file.write(self._marks_at, mark(self._era))
+                file.write(self._marks_at, mark(self._log_epoch))
                 file.sync()
         except StoreFull:
             return False
         return True
 
-    def _start(self, era: bytes, *, linked: bool = False) -> None:
+    def _start(self, log_epoch: bytes, *, linked: bool = False) -> None:
         self._at = 0
         self._sure = 0
         self._before = _NO_ERA
         if linked:
-            self._at = len(self._link_to(era))
+            self._at = len(self._link_to(log_epoch))
             self._file = self._other()
-            self._before = self._era
-        self._era = era
+            self._before = self._log_epoch
+        self._log_epoch = log_epoch
         self._number = 0
         self._all_synced = not linked
 
@@ -366,9 +380,10 @@ class Journal:
     def append(self, payload: bytes, *, sync: bool) -> None:
         """One more record; on disk when this returns, where `sync` asks for it. It must fit.
 
-        Raises `StoreFailed`, after which nothing is known, and `StoreFull`, after which there is no such record.
+        Raises `StoreFailed`, after which nothing is known, and `StoreFull`, after which there is no
+        such record.
         """
-        record = _encoded(self._era, self._before, self._number + 1, self._sure, payload)
+        record = _encoded(self._log_epoch, self._before, self._number + 1, self._sure, payload)
         if not sync or not self._syncs:
             self._file.write(self._at, record)
             self._all_synced = False
@@ -384,34 +399,37 @@ class Journal:
         if self._syncs and self._all_synced:
             self._sure = self._at
 
-    def replay(self, era: bytes) -> list[bytes]:
+    def replay(self, log_epoch: bytes) -> list[bytes]:
         """The payloads of this era's records, then of those of the era that is linked to it.
 
         The next `append` goes behind the last one. Raises `StoreFailed`, and `JournalDamaged`.
         """
         contents = [file.read() for file in self._files]
-        payloads = self._take_up_all(contents, era)
-        problem = self._damage(contents, era)
+        payloads = self._take_up_all(contents, log_epoch)
+        problem = self._damage(contents, log_epoch)
         if problem is not None:
             raise JournalDamaged(f"{problem}. {_NEXT_STEP}")
         return payloads
 
-    def salvage(self, era: bytes) -> list[list[bytes]]:
-        """The payloads of all records that are whole, in their order: behind each gap another list begins.
+    def salvage(self, log_epoch: bytes) -> list[list[bytes]]:
+        """The payloads of all records that are whole, in their order: behind each gap another list
+        begins.
 
         The first is what no gap is before, and may be empty.
 
         Raises `StoreFailed`.
         """
         contents = [file.read() for file in self._files]
-        named = [record for content in contents for record in _whole_behind(content, 0, era)]
-        linked = sorted({record.era for record in named if record.era != era and record.before == era})
+        named = [record for content in contents for record in _whole_behind(content, 0, log_epoch)]
+        linked = sorted(
+            {record.log_epoch for record in named if record.log_epoch != log_epoch and record.before == log_epoch}
+        )
         runs: list[list[bytes]] = [[]]
         last = 0
-        for one in [era, *linked]:
-            found = named if one == era else [r for content in contents for r in _whole_behind(content, 0, one)]
-            records = sorted([record for record in found if record.era == one], key=_number)
-            if one != era and not (records[0].number == 0 and records[0].payload == _LINK.pack(era, last)):
+        for one in [log_epoch, *linked]:
+            found = named if one == log_epoch else [r for content in contents for r in _whole_behind(content, 0, one)]
+            records = sorted([record for record in found if record.log_epoch == one], key=_number)
+            if one != log_epoch and not (records[0].number == 0 and records[0].payload == _LINK.pack(log_epoch, last)):
                 # How much is missing before it nobody knows.
                 runs.append([])
             last = 0
@@ -423,34 +441,37 @@ class Journal:
                     last = record.number
         return runs
 
-    def go_on_from(self, era: bytes) -> None:
-        """After `salvage`: the era that the next one comes behind. Nothing is appended before that begins."""
-        self._start(era)
+    def go_on_from(self, log_epoch: bytes) -> None:
+        """After `salvage`: the era that the next one comes behind. Nothing is appended
+        before that begins.
+        """
+        self._start(log_epoch)
 
-    def _take_up_all(self, contents: Sequence[bytes], era: bytes) -> list[bytes]:
+    def _take_up_all(self, contents: Sequence[bytes], log_epoch: bytes) -> list[bytes]:
         firsts = [_record(content, 0) for content in contents]
-        self._start(era)
+        self._start(log_epoch)
         self.linked = False
         payloads: list[bytes] = []
         for file, content, first in zip(self._files, contents, firsts, strict=True):
-            if first is not None and first.era == era:
-                payloads += self._take_up(file, content, era)
+            if first is not None and first.log_epoch == log_epoch:
+                payloads += self._take_up(file, content, log_epoch)
         # Behind anything but the whole of the era before it, it would be another store's.
-        link = _LINK.pack(era, self._number)
+        link = _LINK.pack(log_epoch, self._number)
         for file, content, first in zip(self._files, contents, firsts, strict=True):
             if first is not None and first.number == 0 and first.payload == link:
                 self.linked = True
-                payloads += self._take_up(file, content, first.era)
+                payloads += self._take_up(file, content, first.log_epoch)
         return payloads
 
-    def _damage(self, contents: Sequence[bytes], era: bytes) -> str | None:
+    def _damage(self, contents: Sequence[bytes], log_epoch: bytes) -> str | None:
         """What shows that something is missing which was on disk; None where nothing does."""
         self.torn_at = None
         firsts = [_record(content, 0) for content in contents]
         for number, (content, first) in enumerate(zip(contents, firsts, strict=True)):
-            for one in {era, self._era}:
-                if first is not None and first.era != one:
-                    # Written over by a later era: the database is older than the journal, somebody put it back.
+            for one in {log_epoch, self._log_epoch}:
+                if first is not None and first.log_epoch != one:
+                    # Written over by a later era: the database is older than the journal, somebody
+                    # put it back.
                     continue
                 _, end = _chain(content, one)
                 name = JOURNAL_NAMES[number]
@@ -462,13 +483,13 @@ class Journal:
                 if behind or content[end : end + ERA_SIZE] == one:
                     self.torn_at, self.torn_file = end, name
             other, other_first = contents[1 - number], firsts[1 - number]
-            if first is not None and first.number == 0 and first.payload[:ERA_SIZE] == era:
-                written_over = other_first is not None and other_first.era != era
-                if not written_over and _LINK.unpack(first.payload)[1] > _chain(other, era)[0]:
+            if first is not None and first.number == 0 and first.payload[:ERA_SIZE] == log_epoch:
+                written_over = other_first is not None and other_first.log_epoch != log_epoch
+                if not written_over and _LINK.unpack(first.payload)[1] > _chain(other, log_epoch)[0]:
                     return f"{JOURNAL_NAMES[1 - number]} is damaged: {JOURNAL_NAMES[number]} says that more was on disk"
         return None
 
-    def _take_up(self, file: JournalFile, content: bytes, era: bytes) -> list[bytes]:
+    def _take_up(self, file: JournalFile, content: bytes, log_epoch: bytes) -> list[bytes]:
         """The payloads of an era's records in a file; the next record goes behind them."""
         payloads: list[bytes] = []
         at = 0
@@ -476,13 +497,13 @@ class Journal:
         while True:
             record = _record(content, at)
             is_link = record is not None and at == 0 and record.number == 0
-            if record is None or record.era != era or (not is_link and record.number != len(payloads) + 1):
+            if record is None or record.log_epoch != log_epoch or (not is_link and record.number != len(payloads) + 1):
                 break
             if not is_link:
                 payloads.append(record.payload)
             before = record.before
             at = record.end
-        self._file, self._era, self._number, self._at = file, era, len(payloads), at
+        self._file, self._log_epoch, self._number, self._at = file, log_epoch, len(payloads), at
         self._before = before
         # Whether they are on disk or only to be read is not known.
         self._all_synced = False
@@ -490,10 +511,11 @@ class Journal:
         return payloads
 
     def sync_again(self) -> None:
-        """Write what `replay` found once more and sync it: what was read may never have reached the disk.
+        """Write what `replay` found once more and sync it: what was read may never have reached the
+        disk.
 
-        A sync that failed leaves bytes that can be read and are not on disk, and that no later sync writes.
-        Raises `StoreFailed` and `StoreFull`.
+        A sync that failed leaves bytes that can be read and are not on disk, and that no later sync
+        writes. Raises `StoreFailed` and `StoreFull`.
         """
         if self._at:
             for file in self._files if self.linked else [self._file]:

@@ -1,8 +1,8 @@
 """What a turn changed, as values, and the bytes of them that the journal keeps.
 
 Owns: the effects and their encoding.
-Promises: an effect says what was decided, never what was asked: applying it again to the state before it gives the
-state after it, whatever the settings, the clock or the disk are then.
+Promises: an effect says what was decided, never what was asked: applying it again to the state
+before it gives the state after it, whatever the settings, the clock or the disk are then.
 Exposure: none; written and read by this program alone.
 """
 
@@ -14,14 +14,16 @@ from msgspec import Struct
 from common.errors import StoreFailed
 
 
-class _Effect(Struct, array_like=True, frozen=True, gc=False):
+class _RecordBase(Struct, array_like=True, frozen=True, gc=False):
     """Encoded as an array that begins with its tag."""
 
 
-class RunAccepted(_Effect, frozen=True, tag=1):
-    """The messages of `frames` (see `StoreRun`) but those at the indexes `refused` are in their mailboxes.
+class MessagesAccepted(_RecordBase, frozen=True, tag=1):
+    """The messages of `frames` (see `StoreMessages`) but those at the indexes `refused` are in
+    their mailboxes.
 
-    Theirs are the sequences from `first` on, and the tokens that `seed` (12 bytes) and their index make.
+    Theirs are the sequences from `first` on, and the tokens that `seed` (12 bytes) and their index
+    make.
     """
 
     proven: bool
@@ -32,8 +34,10 @@ class RunAccepted(_Effect, frozen=True, tag=1):
     refused: list[int]
 
 
-class MessageAccepted(_Effect, frozen=True, tag=2):
-    """A message is in the mailbox of user row `recipient`. `entry`: its head alone where file `body` has the rest."""
+class MessageAccepted(_RecordBase, frozen=True, tag=2):
+    """A message is in the mailbox of user row `recipient`. `entry`: its head alone where
+    file `body` has the rest.
+    """
 
     recipient: int
     sequence: int
@@ -41,7 +45,7 @@ class MessageAccepted(_Effect, frozen=True, tag=2):
     body: int
 
 
-class MailRemoved(_Effect, frozen=True, tag=3):
+class MailRemoved(_RecordBase, frozen=True, tag=3):
     """The messages `first` to `last` of the mailbox of user row `recipient` are no more."""
 
     recipient: int
@@ -49,8 +53,10 @@ class MailRemoved(_Effect, frozen=True, tag=3):
     last: int
 
 
-class TokenUsed(_Effect, frozen=True, tag=4):
-    """What was sent under a token. `sender` and `recipient` are user rows, `digest` is the content's SHA-256."""
+class TokenUsed(_RecordBase, frozen=True, tag=4):
+    """What was sent under a token. `sender` and `recipient` are user rows, `digest` is
+    the content's SHA-256.
+    """
 
     sequence: int
     sender: int
@@ -61,7 +67,7 @@ class TokenUsed(_Effect, frozen=True, tag=4):
     accepted_at: int
 
 
-class SlotTaken(_Effect, frozen=True, tag=5):
+class SlotTaken(_RecordBase, frozen=True, tag=5):
     """A gateway greeted. `earlier`: the incarnations before it, newest first, 16 bytes each."""
 
     slot: int
@@ -70,33 +76,37 @@ class SlotTaken(_Effect, frozen=True, tag=5):
     earlier: bytes
 
 
-class BatchApplied(_Effect, frozen=True, tag=6):
-    """Batch `number` of the slot's epoch is applied. `outcomes`: what was kept of its answers; None: it was refused."""
+class BatchApplied(_RecordBase, frozen=True, tag=6):
+    """Batch `number` of the slot's epoch is applied. `outcomes`: what was kept of its
+    answers; None: it was refused.
+    """
 
     slot: int
     number: int
     outcomes: bytes | None
 
 
-class UserProven(_Effect, frozen=True, tag=7):
+class UserProven(_RecordBase, frozen=True, tag=7):
     """The user of this row proved himself."""
 
     user: int
 
 
-Effect = RunAccepted | MessageAccepted | MailRemoved | TokenUsed | SlotTaken | BatchApplied | UserProven
+Record = MessagesAccepted | MessageAccepted | MailRemoved | TokenUsed | SlotTaken | BatchApplied | UserProven
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_decoder: Final = msgspec.msgpack.Decoder(list[Effect])
+_decoder: Final = msgspec.msgpack.Decoder(list[Record])
 
 
-def encode_effects(effects: list[Effect]) -> bytes:
+def encode_records(effects: list[Record]) -> bytes:
     """The bytes of one turn's effects."""
     return _encoder.encode(effects)
 
 
-def decode_effects(data: bytes) -> list[Effect]:
-    """The pair of `encode_effects`. Raises `StoreFailed` for what no version of this program wrote."""
+def decode_records(data: bytes) -> list[Record]:
+    """The pair of `encode_records`. Raises `StoreFailed` for what no version of this
+    program wrote.
+    """
     try:
         return _decoder.decode(data)
     except msgspec.DecodeError as error:

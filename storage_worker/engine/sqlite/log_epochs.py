@@ -1,8 +1,9 @@
 """Eras and marks: how the journal's files and the database tell whether they belong together.
 
 Owns: the form of an era, and of the mark at the end of each of the journal's files.
-Promises: of two eras of one store it can be told which is the later one. A file of the journal that is missing, cut or
-zeros is known as such, unless the last end was an orderly one: then nothing of it is needed.
+Promises: of two eras of one store it can be told which is the later one. A file of the journal that
+is missing, cut or zeros is known as such, unless the last end was an orderly one: then nothing of
+it is needed.
 Exposure: the data folder.
 
     era       `MsgU`, number u48 (big-endian), 6 random bytes. Eras of versions before 5 are random, of no order.
@@ -43,14 +44,14 @@ def next_era(before: bytes, random_bytes: Callable[[int], bytes]) -> bytes:
     return _MAGIC + number.to_bytes(_NUMBER_SIZE, "big") + random_bytes(_RANDOM_SIZE)
 
 
-def _number(era: bytes) -> int | None:
-    ordered = era.startswith(_MAGIC)
-    return int.from_bytes(era[len(_MAGIC) : len(_MAGIC) + _NUMBER_SIZE], "big") if ordered else None
+def _number(log_epoch: bytes) -> int | None:
+    ordered = log_epoch.startswith(_MAGIC)
+    return int.from_bytes(log_epoch[len(_MAGIC) : len(_MAGIC) + _NUMBER_SIZE], "big") if ordered else None
 
 
-def is_later(era: bytes, other: bytes) -> bool:
+def is_later(log_epoch: bytes, other: bytes) -> bool:
     """Whether `era` came after `other`, as far as their form tells."""
-    one, two = _number(era), _number(other)
+    one, two = _number(log_epoch), _number(other)
     return one is not None and two is not None and one > two
 
 
@@ -59,15 +60,16 @@ def mark_at(length: int) -> int:
     return (length - _MARK.size) // SECTOR * SECTOR
 
 
-def mark(era: bytes) -> bytes:
+def mark(log_epoch: bytes) -> bytes:
     """The mark of an era."""
-    return _MARK.pack(_MARK_MAGIC, era, zlib.crc32(_MARK_MAGIC + era))
+    return _MARK.pack(_MARK_MAGIC, log_epoch, zlib.crc32(_MARK_MAGIC + log_epoch))
 
 
 def marked_eras(folder: Path, length: int) -> list[bytes]:
     """The eras that the journal's files, of at least `length` bytes, are marked with.
 
-    Raises `JournalDamaged` where a file is missing, shorter or has lost its mark, and `StoreFailed`.
+    Raises `JournalDamaged` where a file is missing, shorter or has lost its mark, and
+    `StoreFailed`.
     """
     eras: list[bytes] = []
     for name in JOURNAL_NAMES:
@@ -85,9 +87,9 @@ def marked_eras(folder: Path, length: int) -> list[bytes]:
                 found = file.read(_MARK.size)
         except OSError as error:
             raise failed(error, f"{path} can't be read") from error
-        magic, era, checksum = _MARK.unpack(found)
-        if magic == _MARK_MAGIC and checksum == zlib.crc32(magic + era):
-            eras.append(era)
+        magic, log_epoch, checksum = _MARK.unpack(found)
+        if magic == _MARK_MAGIC and checksum == zlib.crc32(magic + log_epoch):
+            eras.append(log_epoch)
         elif not any(found):
             raise JournalDamaged(
                 f"{path} is damaged at byte {mark_at(length)}: there are zeros in the place of its mark. {STEP}"

@@ -1,12 +1,14 @@
 """The mail that is in the database: pages of neighbouring messages of one mailbox.
 
 Owns: the table `mail_page`.
-Promises: the pages of a mailbox do not overlap; a page is never empty; what is removed is the interval that was named.
-A page that is not as it was written is never handed out: `entries` raises `StoreDamaged`, which names it.
+Promises: the pages of a mailbox do not overlap; a page is never empty; what is removed is the
+interval that was named. A page that is not as it was written is never handed out: `entries` raises
+`StoreDamaged`, which names it.
 Exposure: entries are opaque bytes of strangers behind heads that this program made.
 
-A row holds up to 64 KiB of a mailbox's messages, one behind the other, so that a thousand messages cost a few
-rows to write, to read and to delete. A message whose content is a file of its own has a row for itself.
+A row holds up to 64 KiB of a mailbox's messages, one behind the other, so that a thousand messages
+cost a few rows to write, to read and to delete. A message whose content is a file of its own has a
+row for itself.
 
 All methods that change something run inside a transaction.
 """
@@ -27,7 +29,7 @@ PAGE_BYTES: Final = 64 * 1024
 """Bytes of entries after which a page is full; one message may exceed it by itself."""
 
 
-class Load(NamedTuple):
+class MailboxStats(NamedTuple):
     """How many messages a mailbox holds, and the bytes of their contents."""
 
     messages: int
@@ -35,7 +37,9 @@ class Load(NamedTuple):
 
 
 class PageRow(NamedTuple):
-    """A page without its entries. `body`: the number of the file that has its one message's content, or None."""
+    """A page without its entries. `body`: the number of the file that has its one
+    message's content, or None.
+    """
 
     row: int
     first: int
@@ -70,7 +74,9 @@ _COLUMNS: Final = Struct("<qqqqqq")
 
 
 def checksum_of(page: NewPage) -> int:
-    """CRC-32 of a page's columns and its entries, so that neither is taken for another mailbox's."""
+    """CRC-32 of a page's columns and its entries, so that neither is taken for another
+    mailbox's.
+    """
     columns = _COLUMNS.pack(*page[:5], page.body or 0)
     return zlib.crc32(page.entries, zlib.crc32(columns))
 
@@ -78,7 +84,9 @@ def checksum_of(page: NewPage) -> int:
 def make_pages(
     recipient: int, sequences: Sequence[int], entries: Sequence[bytes], bodies: dict[int, int]
 ) -> Iterator[NewPage]:
-    """Messages of one mailbox, in order, as pages. `bodies`: sequence -> file, of those whose entry is a head alone."""
+    """Messages of one mailbox, in order, as pages. `bodies`: sequence -> file, of those
+    whose entry is a head alone.
+    """
     if not bodies and entries:
         page = _page(recipient, sequences, entries, 0, len(entries))
         if len(page.entries) <= PAGE_BYTES:
@@ -117,24 +125,26 @@ class MailPages:
         self.damaged: set[int] = set()
         """Rows of pages that were found altered."""
 
-    def weigh(self, recipient: int) -> Load:
+    def stats(self, recipient: int) -> MailboxStats:
         """What the pages of a mailbox hold."""
-        return Load(
+        return MailboxStats(
             *self._database.row(
                 "SELECT coalesce(sum(messages), 0), coalesce(sum(content_bytes), 0) FROM mail_page WHERE recipient = ?",
                 (recipient,),
             )
         )
 
-    def loads(self) -> dict[int, Load]:
+    def loads(self) -> dict[int, MailboxStats]:
         """What the pages of every mailbox that has any hold."""
         rows = self._database.execute(
             "SELECT recipient, sum(messages), sum(content_bytes) FROM mail_page GROUP BY recipient"
         )
-        return {recipient: Load(messages, content_bytes) for recipient, messages, content_bytes in rows}
+        return {recipient: MailboxStats(messages, content_bytes) for recipient, messages, content_bytes in rows}
 
     def overlapping(self, recipient: int, first: int, last: int) -> Iterator[PageRow]:
-        """The pages that have something from `first` to `last`, in order; their edges may lie outside."""
+        """The pages that have something from `first` to `last`, in order; their edges may
+        lie outside.
+        """
         rows = self._database.execute(
             "SELECT row, first, last, messages, content_bytes, body FROM mail_page WHERE recipient = ?1 "
             "AND first BETWEEN coalesce((SELECT max(first) FROM mail_page WHERE recipient = ?1 AND first <= ?2), 0) "
@@ -144,7 +154,9 @@ class MailPages:
         return (PageRow(*row) for row in rows)
 
     def entries(self, recipient: int, page: PageRow) -> bytes:
-        """The entries of a page. Raises `StoreDamaged` where they, or what is known of them, are altered."""
+        """The entries of a page. Raises `StoreDamaged` where they, or what is known of
+        them, are altered.
+        """
         if page.row in self.damaged:
             raise StoreDamaged(self._named(recipient, page))
         try:
@@ -192,7 +204,9 @@ class MailPages:
         return [(recipient, PageRow(*page)) for recipient, *page in rows]
 
     def whole(self, rows: Iterable[int]) -> dict[int, NewPage]:
-        """Those of these rows that their own checksums say to be whole, whatever the file's pages say of them."""
+        """Those of these rows that their own checksums say to be whole, whatever the
+        file's pages say of them.
+        """
         found: dict[int, NewPage] = {}
         for row in rows:
             stored = self._database.find(
@@ -228,7 +242,8 @@ class MailPages:
         )
 
     def look_through(self, recipient: int, first: int, last: int) -> None:
-        """Outside of a transaction, before `remove`: see which pages are altered, so that it leaves them alone.
+        """Outside of a transaction, before `remove`: see which pages are altered, so that it leaves
+        them alone.
 
         SQLite undoes the whole transaction in which it finds a page altered.
         """
@@ -239,7 +254,8 @@ class MailPages:
                 log.error("%s", error)
 
     def remove(self, recipient: int, first: int, last: int) -> list[int]:
-        """Delete the messages `first` to `last`; the numbers of the files that hold contents of theirs.
+        """Delete the messages `first` to `last`; the numbers of the files that hold contents of
+        theirs.
 
         Altered pages that `look_through` found stay as they are, for whoever looks into them.
         """
@@ -256,7 +272,9 @@ class MailPages:
         return bodies
 
     def _cut(self, recipient: int, page: PageRow, first: int, last: int) -> None:
-        """Write what a page keeps: what lies before `first`, what lies behind `last`, or both in two pages."""
+        """Write what a page keeps: what lies before `first`, what lies behind `last`, or
+        both in two pages.
+        """
         try:
             entries = self.entries(recipient, page)
         except StoreDamaged as error:

@@ -1,12 +1,13 @@
 """The mailboxes: put, hand out, delete.
 
 Owns: what of the mail is not in the database yet; the store's two high-water marks.
-Promises: sequences grow and are never used twice; messages are handed out in their order; deleting takes exactly
-the interval that was named. All of it is noted as effects, and `replay` of these after a start gives the same.
+Promises: sequences grow and are never used twice; messages are handed out in their order; deleting
+takes exactly the interval that was named. All of it is noted as effects, and `replay` of these
+after a start gives the same.
 Exposure: contents are opaque bytes of strangers, never looked into.
 
-A message goes from the journal's turn into memory, and from there, with many others, into the pages of the
-database (`write`). Mail that is fetched before that never gets there.
+A message goes from the journal's turn into memory, and from there, with many others, into the pages
+of the database (`write`). Mail that is fetched before that never gets there.
 """
 
 import logging
@@ -19,27 +20,33 @@ from common.errors import StoreDamaged
 from common.rare_log import RareLog
 from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_PROVEN, SEND_FRAME, Head, heads
 from common.storage_protocol.operations import NO_MAIL, Mail, Part
-from storage_worker.engine.sqlite.blobs import Bodies
+from storage_worker.engine.sqlite.blobs import Blobs
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.journal_records import Effect, MailRemoved, MessageAccepted, RunAccepted
-from storage_worker.engine.sqlite.mail_pages import InFile, Load, MailPages, NewPage, PageRow, make_pages
+from storage_worker.engine.sqlite.journal_records import MailRemoved, MessageAccepted, MessagesAccepted, Record
+from storage_worker.engine.sqlite.mail_pages import InFile, MailboxStats, MailPages, NewPage, PageRow, make_pages
 from storage_worker.state.mailboxes import Mailbox
 from storage_worker.state.sender_usage import Census
 
 _rarely: Final = RareLog(logging.getLogger("storage_worker"))
 
 ENVELOPE_IN_PAGE: Final = 64
-"""What a message costs in a handed out page besides its content, so that a page of empty messages ends too."""
+"""What a message costs in a handed out page besides its content, so that a page of empty
+messages ends too.
+"""
 
 SEED_SIZE: Final = 12
 RUN_ENTRY: Final = Struct("<16s12sIQQB")
-"""An entry as far as a frame does not have it: sender, token (seed and index), sequence, accepted at, flags."""
+"""An entry as far as a frame does not have it: sender, token (seed and index), sequence,
+accepted at, flags.
+"""
 FRAME_TAIL: Final = SEND_FRAME.size - 5
 """Where in a frame kind, content size and content begin: the end of an entry, as it is."""
 
 _MAILBOXES_KEPT: Final = 100_000
 _MOST_UNCOUNTED: Final = 50_000
-"""Microseconds, about, of taking deleted messages off the counts, after which counting anew is cheaper for others."""
+"""Microseconds, about, of taking deleted messages off the counts, after which counting
+anew is cheaper for others.
+"""
 
 
 class Span(NamedTuple):
@@ -52,7 +59,8 @@ class Span(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Neighbouring messages of one mailbox. `body`: the file with the content of its one message, else None.
+    """Neighbouring messages of one mailbox. `body`: the file with the content of its one message,
+    else None.
 
     Its entries are here, or else they are all of the page `row`.
     """
@@ -67,10 +75,12 @@ class _Block(NamedTuple):
 
 
 class MessageQueue:
-    """All mailboxes. `note` is told every effect. Works under user rows; `find_row` gives that of a client id."""
+    """All mailboxes. `note` is told every effect. Works under user rows; `find_row` gives
+    that of a client id.
+    """
 
     def __init__(
-        self, database: Database, bodies: Bodies, note: Callable[[Effect], None], find_row: Callable[[bytes], int]
+        self, database: Database, bodies: Blobs, note: Callable[[Record], None], find_row: Callable[[bytes], int]
     ) -> None:
         self._database = database
         self._bodies = bodies
@@ -79,13 +89,13 @@ class MessageQueue:
         self._pages = MailPages(database)
         self.boxes: dict[int, Mailbox] = {}
         """The mailboxes that are in memory, by user row; `mailbox` loads the others."""
-        self._uploaded: dict[int, Load] = {}
+        self._uploaded: dict[int, MailboxStats] = {}
         self._dead_bodies: list[int] = []
         self.changed: set[Mailbox] = set()
         """Mailboxes with something that the database does not have."""
         self.received: set[Mailbox] = set()
         """Mailboxes that got mail in this turn."""
-        self.fresh_bytes = 0
+        self.unflushed_bytes = 0
         """About what the fresh messages take in memory."""
         self.has_dead_bodies = False
         """Whether files wait for the database to let go of them."""
@@ -94,11 +104,14 @@ class MessageQueue:
         self._absorbed = 0
         """What it was when the database had everything."""
         self.accepted = 0
-        """How many messages were accepted since the store was made: fewer than sequences, which leave some out."""
+        """How many messages were accepted since the store was made: fewer than sequences,
+        which leave some out.
+        """
         self._body = 0
         self.forget()
 
-    # --- memory and disk ---------------------------------------------------------------------------------------
+    # --- memory and disk
+    # ---------------------------------------------------------------------------------------
 
     def forget(self) -> None:
         """Be as the database is: at a start, and before a replay."""
@@ -109,19 +122,21 @@ class MessageQueue:
         self.changed.clear()
         self.received.clear()
         self._dead_bodies.clear()
-        self.fresh_bytes = 0
+        self.unflushed_bytes = 0
         self._absorbed = self.sequence
         self.has_dead_bodies = False
 
     @property
-    def fresh_messages(self) -> int:
-        """How many came that the database does not have; those that went again meanwhile are among them."""
+    def unflushed_messages(self) -> int:
+        """How many came that the database does not have; those that went again meanwhile
+        are among them.
+        """
         return self.sequence - self._absorbed
 
-    def replay(self, effect: Effect) -> None:
+    def replay(self, effect: Record) -> None:
         """Do again what a turn did."""
         match effect:
-            case RunAccepted():
+            case MessagesAccepted():
                 self._replay_run(effect)
             case MessageAccepted(recipient, sequence, entry, body):
                 self._put(self.mailbox(recipient), sequence, entry, body)
@@ -137,13 +152,17 @@ class MessageQueue:
             self._bodies.remove(body)
 
     def look_through(self) -> None:
-        """Before the transaction of `write`: see what is altered of the pages that it will delete or cut."""
+        """Before the transaction of `write`: see what is altered of the pages that it
+        will delete or cut.
+        """
         for box in self.changed:
             for first, last in box.removed:
                 self._pages.look_through(box.user, first, last)
 
     def write(self) -> list[int]:
-        """Inside a transaction: give the database what it does not have. The files that nobody needs after it."""
+        """Inside a transaction: give the database what it does not have. The files that
+        nobody needs after it.
+        """
         database = self._database
         dead: list[int] = []
         pages: list[NewPage] = []
@@ -159,9 +178,9 @@ class MessageQueue:
     def written(self, dead: list[int]) -> None:
         """That transaction is on disk."""
         for box in self.changed:
-            box.absorbed()
+            box.flushed()
         self.changed.clear()
-        self.fresh_bytes = 0
+        self.unflushed_bytes = 0
         self._absorbed = self.sequence
         self.has_dead_bodies = False
         if len(self.boxes) > _MAILBOXES_KEPT:
@@ -171,10 +190,11 @@ class MessageQueue:
             self._bodies.remove(body)
 
     def match_files(self) -> list[str]:
-        """At a start: delete the files that no message needs, and the messages whose file is not there, or cut.
+        """At a start: delete the files that no message needs, and the messages whose file is not
+        there, or cut.
 
-        What became of each of these. Its content is lost: the disk lost it, or somebody put an older database back
-        without its files. What is left of a file is kept aside.
+        What became of each of these. Its content is lost: the disk lost it, or somebody put an
+        older database back without its files. What is left of a file is kept aside.
         """
         waiting = list(self._pages.in_files())
         for box in self.changed:
@@ -194,22 +214,25 @@ class MessageQueue:
                 self.delete(one.recipient, one.sequence, one.sequence)
         return told
 
-    # --- put ---------------------------------------------------------------------------------------------------
+    # --- put
+    # ----------------------------------------------------------------------------------------------
 
     def mailbox(self, user: int) -> Mailbox:
         """The mailbox of a user row."""
         box = self.boxes.get(user)
         if box is None:
-            box = self.boxes[user] = Mailbox(user, *self._pages.weigh(user))
+            box = self.boxes[user] = Mailbox(user, *self._pages.stats(user))
             if user in self._uploaded:
                 box.messages += self._uploaded[user].messages
                 box.content_bytes += self._uploaded[user].content_bytes
         return box
 
     def charge(self, user: int, messages: int, content_bytes: int) -> None:
-        """An unfinished upload takes so much of a mailbox's room, or with negative numbers gives it back."""
-        before = self._uploaded.pop(user, Load(0, 0))
-        after = Load(before.messages + messages, before.content_bytes + content_bytes)
+        """An unfinished upload takes so much of a mailbox's room, or with negative
+        numbers gives it back.
+        """
+        before = self._uploaded.pop(user, MailboxStats(0, 0))
+        after = MailboxStats(before.messages + messages, before.content_bytes + content_bytes)
         if after.messages:
             self._uploaded[user] = after
         box = self.boxes.get(user)
@@ -218,7 +241,9 @@ class MessageQueue:
             box.content_bytes += content_bytes
 
     def put(self, user: int, sequence: int, entry: bytes, body: int) -> None:
-        """Accept one message, under the sequence that comes next. With a `body`, not 0, `entry` is its head."""
+        """Accept one message, under the sequence that comes next. With a `body`, not 0,
+        `entry` is its head.
+        """
         assert sequence == self.sequence + 1
         self._put(self.mailbox(user), sequence, entry, body)
         self._note(MessageAccepted(user, sequence, entry, body))
@@ -234,20 +259,22 @@ class MessageQueue:
         # After a crash the store may be ahead of its journal: what was reserved is not given again.
         self.sequence = max(self.sequence, sequence)
         self.accepted += 1
-        self.fresh_bytes += len(entry)
+        self.unflushed_bytes += len(entry)
         self.changed.add(box)
         self.received.add(box)
 
-    def run_accepted(self, run: RunAccepted, last: int, boxes: set[Mailbox]) -> None:
-        """The post office put the messages of a run, up to sequence `last`, into `boxes` itself: note it."""
+    def run_accepted(self, run: MessagesAccepted, last: int, boxes: set[Mailbox]) -> None:
+        """The post office put the messages of a run, up to sequence `last`, into `boxes`
+        itself: note it.
+        """
         self.sequence = last
         self.accepted += last - run.first + 1
-        self.fresh_bytes += len(run.frames)
+        self.unflushed_bytes += len(run.frames)
         self.changed |= boxes
         self.received |= boxes
         self._note(run)
 
-    def _replay_run(self, run: RunAccepted) -> None:
+    def _replay_run(self, run: MessagesAccepted) -> None:
         frames = run.frames
         flags = FLAG_PROVEN if run.proven else 0
         refused = set(run.refused)
@@ -268,7 +295,8 @@ class MessageQueue:
         self._body = body = self._body + 1
         return body
 
-    # --- hand out ----------------------------------------------------------------------------------------------
+    # --- hand out
+    # ----------------------------------------------------------------------------------------------
 
     def _blocks(self, box: Mailbox, first: int, last: int) -> Iterator[_Block]:
         """What waits from `first` to `last`, in order."""
@@ -283,19 +311,21 @@ class MessageQueue:
                 yield _Block(*page[1:], b"", page.row)
             else:
                 yield from self._kept(box.user, page, first, last, removed)
-        low, high = box.fresh_between(first, last)
+        low, high = box.unflushed_between(first, last)
         if low == high:
             return
         if not box.bodies:
-            yield _fresh_block(box, low, high)
+            yield _unflushed_block(box, low, high)
             return
         for index in range(low, high):
-            yield _fresh_block(box, index, index + 1)
+            yield _unflushed_block(box, index, index + 1)
 
     def _kept(
         self, user: int, page: PageRow, first: int, last: int, removed: list[tuple[int, int]]
     ) -> Iterator[_Block]:
-        """The messages of a page that are asked for and not removed, as far as they lie together."""
+        """The messages of a page that are asked for and not removed, as far as they lie
+        together.
+        """
         entries = self._pages.entries(user, page)
         together: list[Head] = []
         for head in heads(entries):
@@ -311,10 +341,12 @@ class MessageQueue:
     def _entries(self, user: int, block: _Block) -> bytes:
         return self._pages.entries(user, PageRow(block.row, *block[:5])) if block.row else block.entries
 
-    # --- whose it is -------------------------------------------------------------------------------------------
+    # --- whose it is
+    # -------------------------------------------------------------------------------------------
 
     def count_senders(self, box: Mailbox, census: Census, work: int) -> int:
-        """Count on in a mailbox whose `census` it is, for about `work` microseconds; how much of that is left.
+        """Count on in a mailbox whose `census` it is, for about `work` microseconds; how much of
+        that is left.
 
         Messages on pages that are altered are counted for nobody.
         """
@@ -346,7 +378,9 @@ class MessageQueue:
         return work
 
     def _entries_of_pages(self, box: Mailbox, first: int, last: int) -> Iterator[tuple[PageRow, bytes | None]]:
-        """The pages with messages from `first` to `last` that wait, and these messages; None for an altered page."""
+        """The pages with messages from `first` to `last` that wait, and these messages;
+        None for an altered page.
+        """
         for page in self._pages.overlapping(box.user, first, last):
             removed = box.removed_within(page.first, page.last)
             entries = None
@@ -365,7 +399,7 @@ class MessageQueue:
     def _uncount(self, box: Mailbox, census: Census, first: int, last: int) -> None:
         """The messages from `first` to `last` are about to go: take those that are counted off."""
         last = min(last, census.counted_to)
-        low, high = box.fresh_between(first, last)
+        low, high = box.unflushed_between(first, last)
         for entry in box.entries[low:high]:
             census.take(entry)
         work = _MOST_UNCOUNTED
@@ -377,13 +411,16 @@ class MessageQueue:
             census.take(entries)
 
     def oldest(self, user: int, after: int, before: int) -> int | None:
-        """The lowest sequence between `after` and `before`, both excluded, of the user's mailbox."""
+        """The lowest sequence between `after` and `before`, both excluded, of the user's
+        mailbox.
+        """
         for block in self._blocks(self.mailbox(user), after + 1, before - 1):
             return block.first
         return None
 
     def span(self, user: int, first: int, last: int, max_bytes: int, envelope_bytes: int) -> Span | None:
-        """What waits from `first` to `last`, up to `max_bytes`, at least one message; None where nothing waits.
+        """What waits from `first` to `last`, up to `max_bytes`, at least one message; None where
+        nothing waits.
 
         A message counts as its content and `envelope_bytes`.
         """
@@ -415,8 +452,8 @@ class MessageQueue:
     def read(self, user: int, first: int, offset: int, last: int, page_bytes: int) -> Mail:
         """A page of the messages `first` to `last`, beginning `offset` bytes into message `first`.
 
-        At most `page_bytes` of content, but something where a message is there. Messages of up to `page_bytes` come
-        whole, larger ones in parts, one part a page.
+        At most `page_bytes` of content, but something where a message is there. Messages of up to
+        `page_bytes` come whole, larger ones in parts, one part a page.
         """
         budget = page_bytes = max(page_bytes, 1)
         whole: list[bytes] = []
@@ -458,7 +495,8 @@ class MessageQueue:
                     return Mail(b"".join(whole), last_whole)
         return Mail(b"".join(whole), last_whole) if whole else NO_MAIL
 
-    # --- delete ------------------------------------------------------------------------------------------------
+    # --- delete
+    # ----------------------------------------------------------------------------------------------
 
     def delete(self, user: int, first: int, last: int) -> None:
         """Delete the messages `first` to `last` of the user's mailbox, and nothing else."""
@@ -472,23 +510,24 @@ class MessageQueue:
             return False
         messages = content_bytes = 0
         in_pages = False
-        low, high = box.fresh_between(first, last)
-        fresh_from = box.sequences[0] if box.sequences else last + 1
+        low, high = box.unflushed_between(first, last)
+        unflushed_from = box.sequences[0] if box.sequences else last + 1
         try:
-            for block in self._blocks(box, first, min(last, fresh_from - 1)):
+            for block in self._blocks(box, first, min(last, unflushed_from - 1)):
                 messages += block.messages
                 content_bytes += block.content_bytes
                 in_pages = True
                 if block.body is not None:
                     self.has_dead_bodies = True
         except StoreDamaged as error:
-            # A part of an altered page: nobody knows what is in it, and nothing of it is handed out. It stays.
+            # A part of an altered page: nobody knows what is in it, and nothing of it is handed
+            # out. It stays.
             _rarely.write(logging.ERROR, "%s", error)
         if box.census is not None:
             self._uncount(box, box.census, first, last)
         if low < high:
             messages += high - low
-            content_bytes += self._drop_fresh(box, low, high)
+            content_bytes += self._drop_unflushed(box, low, high)
         if not messages:
             return False
         if in_pages:
@@ -500,10 +539,10 @@ class MessageQueue:
         self.changed.add(box)
         return True
 
-    def _drop_fresh(self, box: Mailbox, low: int, high: int) -> int:
+    def _drop_unflushed(self, box: Mailbox, low: int, high: int) -> int:
         """The bytes of content of fresh messages that go; sees to their files."""
         size = sum([len(entry) for entry in box.entries[low:high]])
-        self.fresh_bytes -= size
+        self.unflushed_bytes -= size
         content_bytes = size - (high - low) * ENTRY_HEAD.size
         if box.bodies:
             for index in range(low, high):
@@ -516,8 +555,10 @@ class MessageQueue:
         return content_bytes
 
 
-def waiting(database: Database) -> dict[int, Load]:
-    """What every mailbox holds, as far as the database has it. Works beside a running worker too."""
+def waiting(database: Database) -> dict[int, MailboxStats]:
+    """What every mailbox holds, as far as the database has it. Works beside a running
+    worker too.
+    """
     return MailPages(database).loads()
 
 
@@ -530,7 +571,7 @@ def _user_of(box: Mailbox) -> int:
     return box.user
 
 
-def _fresh_block(box: Mailbox, low: int, high: int) -> _Block:
+def _unflushed_block(box: Mailbox, low: int, high: int) -> _Block:
     sequences = box.sequences
     body = box.bodies.get(sequences[low]) if box.bodies else None
     if body is not None:

@@ -1,8 +1,9 @@
 """Going on from a damaged journal: what is whole is taken in, the files are kept.
 
-Owns: the names of the files that are kept aside. Promises: the damaged files are copied, and on disk, before anything
-is written; the store's generation grows before anything is taken in, so that senders whose mail may be lost are told,
-wherever the command is killed. Killed at any place it can be run again: nothing that was whole is lost by that.
+Owns: the names of the files that are kept aside. Promises: the damaged files are copied, and on
+disk, before anything is written; the store's generation grows before anything is taken in, so that
+senders whose mail may be lost are told, wherever the command is killed. Killed at any place it can
+be run again: nothing that was whole is lost by that.
 Exposure: an operator's command, while the worker is stopped.
 """
 
@@ -15,8 +16,8 @@ from typing import Final, NamedTuple
 from common import fail_points
 from common.errors import StoreFailed
 from common.fail_points import FailPoint
-from storage_worker.engine.sqlite.blobs import Bodies, DiskBodies, SyncThread
-from storage_worker.engine.sqlite.commit_log import Ledger
+from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
+from storage_worker.engine.sqlite.commit_log import CommitLog
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.folder import BODIES_NAME, GENERATION_NAME, JOURNAL_NAMES, sync_folder
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
@@ -33,7 +34,9 @@ _SMALLEST: Final = 64 * 1024
 
 
 class Recovered(NamedTuple):
-    """`records`: turns that were whole. `gaps`: places between them where turns are lost. `kept`: the old files."""
+    """`records`: turns that were whole. `gaps`: places between them where turns are lost.
+    `kept`: the old files.
+    """
 
     records: int
     gaps: int
@@ -42,7 +45,9 @@ class Recovered(NamedTuple):
 
 
 def recover_journal(database: Database, folder: Path, now_ms: int, random_bytes: Callable[[int], bytes]) -> Recovered:
-    """Take in the whole records of a journal, whatever lies between them. Raises `StoreFailed` and `StoreFull`."""
+    """Take in the whole records of a journal, whatever lies between them. Raises
+    `StoreFailed` and `StoreFull`.
+    """
     kept = [_keep(folder / name, now_ms) for name in JOURNAL_NAMES if (folder / name).exists()]
     sync_folder(folder)
     generation = new_generation(database, GenerationFile(folder / GENERATION_NAME), now_ms)
@@ -52,11 +57,11 @@ def recover_journal(database: Database, folder: Path, now_ms: int, random_bytes:
     fail_points.reach(FailPoint.RECOVERY_OPENED)
     length = min(file.size for file in files)
     journal = Journal(files, size, marks_at=mark_at(length))
-    disk_bodies = DiskBodies(folder / BODIES_NAME)
-    bodies = Bodies(disk_bodies, SyncThread(disk_bodies))
+    disk_bodies = DiskBlobs(folder / BODIES_NAME)
+    bodies = Blobs(disk_bodies, SyncThread(disk_bodies))
     try:
         with database.reading():
-            ledger = Ledger(database, journal, random_bytes)
+            ledger = CommitLog(database, journal, random_bytes)
             users = UserRegistry(database, ledger.note)
             queue = MessageQueue(database, bodies, ledger.note, users.row_of)
             ledger.attach(queue, SentTokens(database, ledger.note), Slots(database, ledger.note), users)

@@ -1,16 +1,18 @@
-"""What identifies this store: its server id, its generation, and how a restored database is noticed.
+"""What identifies this store: its server id, its generation, and how a restored database is
+noticed.
 
 Owns: the table `store`'s facts and the file `store.generation` beside the database.
-Promises: the generation grows when the database was made anew, or when an older copy of it was put back while the
-file stayed and had noted something newer. Where that can't be seen, because the worker was killed soon after the copy
-was made, no sequence is given a second time all the same: the file has what is reserved ahead of the database. A copy
-of the whole folder can't be told from the original: `scripts/admin new-generation` is for that.
+Promises: the generation grows when the database was made anew, or when an older copy of it was put
+back while the file stayed and had noted something newer. Where that can't be seen, because the
+worker was killed soon after the copy was made, no sequence is given a second time all the same: the
+file has what is reserved ahead of the database. A copy of the whole folder can't be told from the
+original: `scripts/admin new-generation` is for that.
 Exposure: the data folder.
 
-What the file tells of the database is behind it or equal to it, never ahead, unless the database was replaced: the
-database is on disk first. It holds, one per line: CRC-32 (hex) of the lines behind it, server id (hex), generation,
-starts, highest sequence, and the sequence up to which all may be given before the file is written again. Versions
-before 5 wrote no CRC-32.
+What the file tells of the database is behind it or equal to it, never ahead, unless the database
+was replaced: the database is on disk first. It holds, one per line: CRC-32 (hex) of the lines
+behind it, server id (hex), generation, starts, highest sequence, and the sequence up to which all
+may be given before the file is written again. Versions before 5 wrote no CRC-32.
 """
 
 import contextlib
@@ -34,8 +36,9 @@ _ID_DIGITS: Final = 32
 log = logging.getLogger("storage_worker")
 
 
-class Facts(NamedTuple):
-    """`server_id`: 16 bytes. `starts`: how often the store was opened. `sequence`: the highest ever given.
+class StoreIdentity(NamedTuple):
+    """`server_id`: 16 bytes. `starts`: how often the store was opened. `sequence`: the highest ever
+    given.
 
     `reserved`: no higher one is given before that is on disk.
     """
@@ -52,8 +55,8 @@ class Facts(NamedTuple):
         return f"{zlib.crc32(lines.encode('ascii')):08x}\n{lines}"
 
 
-def parse_facts(text: str) -> Facts:
-    """The pair of `Facts.to_text`. Raises `ValueError`."""
+def parse_identity(text: str) -> StoreIdentity:
+    """The pair of `StoreIdentity.to_text`. Raises `ValueError`."""
     first, _, lines = text.partition("\n")
     if len(first) == _CHECKSUM_DIGITS:
         if int(first, 16) != zlib.crc32(lines.encode("ascii", "replace")):
@@ -63,10 +66,10 @@ def parse_facts(text: str) -> Facts:
     if len(server_id) != _ID_DIGITS:
         raise ValueError("it does not begin with the server's id")
     generation, starts, sequence, reserved = [int(number) for number in numbers]
-    return Facts(bytes.fromhex(server_id), generation, starts, sequence, reserved)
+    return StoreIdentity(bytes.fromhex(server_id), generation, starts, sequence, reserved)
 
 
-class FactsFile(Protocol):
+class StoreIdentityFile(Protocol):
     """The door to the file beside the database; tests put a disk that forgets behind it."""
 
     def read(self) -> str | None:
@@ -108,26 +111,33 @@ class GenerationFile:
         sync_folder(self._path.parent)
 
 
-def stored_facts(database: Database) -> Facts | None:
-    """What the database says of itself; None where it is new. Raises `StoreDamaged`, `StoreFailed`."""
+def stored_identity(database: Database) -> StoreIdentity | None:
+    """What the database says of itself; None where it is new. Raises `StoreDamaged`,
+    `StoreFailed`.
+    """
     with database.reading():
         found = database.find("SELECT server_id, generation, starts, sequence FROM store")
     if found is None:
         return None
     server_id, generation, starts, sequence = found
-    return Facts(server_id, generation, starts, sequence, reserved=sequence)
+    return StoreIdentity(server_id, generation, starts, sequence, reserved=sequence)
 
 
 def open_store(
-    database: Database, file: FactsFile, now_ms: int, random_bytes: Callable[[int], bytes], *, is_old: bool = False
-) -> Facts:
+    database: Database,
+    file: StoreIdentityFile,
+    now_ms: int,
+    random_bytes: Callable[[int], bytes],
+    *,
+    is_old: bool = False,
+) -> StoreIdentity:
     """Count this start, and see whether the database is the one that was here before.
 
     `is_old`: the journal knows that it is not. Raises `StoreFull` and `StoreFailed`.
     """
     noted = _noted_facts(file)
-    found = stored_facts(database)
-    before = found or Facts(random_bytes(16), now_ms, 0, 0, 0)
+    found = stored_identity(database)
+    before = found or StoreIdentity(random_bytes(16), now_ms, 0, 0, 0)
     generation, starts, sequence = before.generation, before.starts, before.sequence
     if is_old or (
         noted is not None
@@ -141,7 +151,8 @@ def open_store(
         )
     if noted is not None:
         starts = max(starts, noted.starts)
-        # After an orderly end nothing is reserved; after any other, whatever was given to somebody is below this.
+        # After an orderly end nothing is reserved; after any other, whatever was given to somebody
+        # is below this.
         sequence = max(sequence, noted.reserved)
     facts = before._replace(generation=generation, starts=starts + 1, sequence=sequence, reserved=sequence)
     with database.transaction():
@@ -157,9 +168,11 @@ def open_store(
 
 
 def _open_tally(database: Database, sequence: int, next_sequence: int) -> None:
-    """Go on counting accepted messages although the sequence jumps from one to the other: nothing was accepted there.
+    """Go on counting accepted messages although the sequence jumps from one to the other: nothing
+    was accepted there.
 
-    Where others counted nothing meanwhile, every sequence that was given counts, which is the most that it can be.
+    Where others counted nothing meanwhile, every sequence that was given counts, which is the most
+    that it can be.
     """
     found = database.find("SELECT accepted, counted_to, exact FROM tally")
     accepted, counted_to, exact = found or (0, 0, 1)
@@ -184,17 +197,17 @@ def accepted(database: Database) -> Accepted:
     return Accepted(found[0], bool(found[1]))
 
 
-def look_at_journal(database: Database, folder: Path, file: FactsFile) -> bool:
+def look_at_journal(database: Database, folder: Path, file: StoreIdentityFile) -> bool:
     """Before the journal is opened: whether it has seen a later era than the database knows.
 
-    Raises `StoreUnusable` where one of its files is lost, cut or zeros that had what was acknowledged last: after
-    an orderly end nothing is reserved and the journal holds nothing.
+    Raises `StoreUnusable` where one of its files is lost, cut or zeros that had what was
+    acknowledged last: after an orderly end nothing is reserved and the journal holds nothing.
     """
     noted = _noted_facts(file)
     ended_orderly = noted is not None and noted.reserved <= noted.sequence
     with database.reading():
         found = database.find("SELECT era, journal FROM store")
-    era, length = found or (b"", 0)
+    log_epoch, length = found or (b"", 0)
     try:
         eras = marked_eras(folder, length) if length else []
     except JournalDamaged:
@@ -203,7 +216,7 @@ def look_at_journal(database: Database, folder: Path, file: FactsFile) -> bool:
         return False
     if noted is not None and not length and not ended_orderly:
         _refuse_missing(folder)
-    return any(is_later(one, era) for one in eras)
+    return any(is_later(one, log_epoch) for one in eras)
 
 
 def _refuse_missing(folder: Path) -> None:
@@ -220,14 +233,17 @@ def _refuse_missing(folder: Path) -> None:
 
 
 def marked_length(database: Database) -> int:
-    """Bytes of each of the journal's files, which have a mark at their end; 0 where they have none."""
+    """Bytes of each of the journal's files, which have a mark at their end; 0 where they
+    have none.
+    """
     with database.reading():
         found = database.find("SELECT journal FROM store")
     return 0 if found is None else int(found[0])
 
 
 def note_marks(database: Database, journal: Journal, length: int) -> None:
-    """After a start: mark the journal's files, of `length` bytes. The journal holds nothing that the database lacks.
+    """After a start: mark the journal's files, of `length` bytes. The journal holds nothing that
+    the database lacks.
 
     Raises `StoreFailed`.
     """
@@ -237,8 +253,10 @@ def note_marks(database: Database, journal: Journal, length: int) -> None:
                 database.execute("UPDATE store SET journal = ?", (length,))
 
 
-def note_progress(database: Database, file: FactsFile) -> None:
-    """Bring the file up to the database, so that a copy made before can be told from it. Raises `StoreFailed`."""
+def record_progress(database: Database, file: StoreIdentityFile) -> None:
+    """Bring the file up to the database, so that a copy made before can be told from it.
+    Raises `StoreFailed`.
+    """
     try:
         facts = _lasting_facts(database)
         noted = _noted_facts(file)
@@ -248,21 +266,21 @@ def note_progress(database: Database, file: FactsFile) -> None:
     _note(file, facts._replace(reserved=max(facts.sequence, noted.reserved if noted is not None else 0)))
 
 
-def note_end(database: Database, file: FactsFile) -> None:
+def record_clean_shutdown(database: Database, file: StoreIdentityFile) -> None:
     """An orderly end: nothing beyond the highest sequence was given. Raises `StoreFailed`."""
     with contextlib.suppress(StoreFull):
         file.write(_lasting_facts(database).to_text())
 
 
-class Reserve:
+class SequenceReservation:
     """The sequences that may be given."""
 
-    def __init__(self, database: Database, file: FactsFile) -> None:
+    def __init__(self, database: Database, file: StoreIdentityFile) -> None:
         self._database = database
         self._file = file
         self._reserved = _open_facts(database).sequence
 
-    def cover(self, sequence: int) -> None:
+    def ensure(self, sequence: int) -> None:
         """Outside of a transaction: see to it that sequences up to this one may be given.
 
         Raises `StoreFailed`, and `StoreFull`, after which they may not.
@@ -273,40 +291,40 @@ class Reserve:
             self._reserved = reserved
 
 
-def _open_facts(database: Database) -> Facts:
-    facts = stored_facts(database)
+def _open_facts(database: Database) -> StoreIdentity:
+    facts = stored_identity(database)
     assert facts is not None, "the store was opened"
     return facts
 
 
-def _lasting_facts(database: Database) -> Facts:
+def _lasting_facts(database: Database) -> StoreIdentity:
     """The facts, which are on disk."""
     database.make_lasting()
     return _open_facts(database)
 
 
-def new_generation(database: Database, file: FactsFile, now_ms: int) -> int:
+def new_generation(database: Database, file: StoreIdentityFile, now_ms: int) -> int:
     """An operator says that the store was restored: the next generation, on disk."""
     facts = _open_facts(database)
     generation = max(now_ms, facts.generation + 1)
     with database.transaction():
         database.execute("UPDATE store SET generation = ?", (generation,))
-    note_progress(database, file)
+    record_progress(database, file)
     return generation
 
 
-def _note(file: FactsFile, facts: Facts) -> None:
+def _note(file: StoreIdentityFile, facts: StoreIdentity) -> None:
     # Where there is no room the file stays behind the database, which is always right.
     with contextlib.suppress(StoreFull):
         file.write(facts.to_text())
 
 
-def _noted_facts(file: FactsFile) -> Facts | None:
+def _noted_facts(file: StoreIdentityFile) -> StoreIdentity | None:
     text = file.read()
     if text is None:
         return None
     try:
-        return parse_facts(text)
+        return parse_identity(text)
     except ValueError:
         log.error("store.generation is damaged and written anew: it no longer tells whether mail.db was put back")
         return None

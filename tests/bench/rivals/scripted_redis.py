@@ -13,7 +13,9 @@ def bulk(content: bytes) -> bytes:
 
 
 class ScriptedRedis(ScriptedPeer):
-    """See `ScriptedPeer`. `twist` gets the number of the command and its right answer, and gives what is sent."""
+    """See `ScriptedPeer`. `twist` gets the number of the command and its right answer,
+    and gives what is sent.
+    """
 
     def __init__(self, twist: Twist = lambda _number, answer: answer, *, piece: int = 0) -> None:
         self.lists: dict[bytes, list[bytes]] = defaultdict(list)

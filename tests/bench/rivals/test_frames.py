@@ -1,5 +1,5 @@
-"""The reading of PostgreSQL's, MQTT's and AMQP's answers, from peers that answer what a test tells them to; and the
-frames that are sent, against the protocols' own published layouts.
+"""The reading of PostgreSQL's, MQTT's and AMQP's answers, from peers that answer what a test tells
+them to; and the frames that are sent, against the protocols' own published layouts.
 """
 
 import struct
@@ -54,7 +54,8 @@ def run(
     return report, peer.requests
 
 
-# --- PostgreSQL -----------------------------------------------------------------------------------------------
+# --- PostgreSQL
+# -----------------------------------------------------------------------------------------------
 
 READY = b"Z\0\0\0\x05I"
 INSERTED = b"2\0\0\0\x04" + b"C\0\0\0\x0fINSERT 0 1\0" + READY
@@ -109,7 +110,8 @@ def test_rows_are_fetched_and_deleted(c_generator: Generator, piece: int) -> Non
     assert [b"\0s\0" in request for request in requests] == [True, False, True, False]
 
 
-# --- MQTT -----------------------------------------------------------------------------------------------------
+# --- MQTT
+# --------------------------------------------------------------------------------------------------
 
 
 def publishes(port: int) -> Plan:
@@ -157,7 +159,8 @@ def test_idle_connections_ping(c_generator: Generator) -> None:
     assert (report.responses, report.errors) == (5, 0)
 
 
-# --- AMQP -----------------------------------------------------------------------------------------------------
+# --- AMQP
+# --------------------------------------------------------------------------------------------------
 
 
 def confirm(tag: int, *, multiple: bool = False, number: int = 80) -> bytes:
@@ -247,7 +250,8 @@ def test_an_inserts_length_counts_the_content_behind_it() -> None:
     assert head.endswith(struct.pack("!IiI", 4, 7, 5))
 
 
-# --- the real ones, where they are ----------------------------------------------------------------------------
+# --- the real ones, where they are
+# ----------------------------------------------------------------------------
 
 
 @pytest.mark.slow

@@ -1,4 +1,6 @@
-"""Redis' plans and the reading of its answers, against a scripted Redis; a real one where there is one."""
+"""Redis' plans and the reading of its answers, against a scripted Redis; a real one where
+there is one.
+"""
 
 import dataclasses
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""An error that nobody foresaw, in a thread of a chat or on its screen: the bar says so, and what to do."""
+"""An error that nobody foresaw, in a thread of a chat or on its screen: the bar says so,
+and what to do.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Which words of a command line are options, which are text: nothing that begins with a dash is lost without a word."""
+"""Which words of a command line are options, which are text: nothing that begins with a
+dash is lost without a word.
+"""
 
 from __future__ import annotations
 

@@ -65,7 +65,8 @@ class SilentToHello(Mailroom):
         return super().answer(request, state)  # type: ignore[arg-type]
 
 
-# --- one write --------------------------------------------------------------------------------------------------
+# --- one write
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sizes", [[36, 16], [0, 0, 5], [100_000] * 2 + [16], [262_144 - 44 - 16, 16]])
@@ -89,7 +90,8 @@ def test_a_request_of_256_kib_goes_out_in_one_write(sizes: list[int], monkeypatc
     assert written[0] == 44 + sum(sizes)
 
 
-# --- answers ----------------------------------------------------------------------------------------------------
+# --- answers
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_public_key_without_its_id(make: Callable[..., Messenger], gateway: FakeGateway) -> None:
@@ -146,7 +148,7 @@ def test_mail_that_can_not_be_parsed_is_kept_as_it_came(
 ) -> None:
     alice = make("alice")
     alice.register("alice")
-    whole = responses.encode_waiting_head(BOB, 1, 1, 0)
+    whole = responses.encode_pulled_head(BOB, 1, 1, 0)
     # As a server writes it that leaves the ids out.
     odd = BOB + b"\x03" + (16).to_bytes(4, "little") + b"\xfe" * 16
     for data in (odd, odd * 20_000):
@@ -186,7 +188,8 @@ def test_what_can_not_be_kept_is_said_so(
         list(alice.receive())
 
 
-# --- versions ---------------------------------------------------------------------------------------------------
+# --- versions
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_server_that_takes_version_1_alone_is_remembered(make: Callable[..., Messenger]) -> None:
@@ -221,7 +224,8 @@ def test_a_server_with_the_extension_is_not_asked_twice(make: Callable[..., Mess
         assert server.codes() == ["Hello", "Register"]
 
 
-# --- silence ----------------------------------------------------------------------------------------------------
+# --- silence
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_server_that_is_silent_to_hello_is_asked_once_an_hour_and_by_doctor(

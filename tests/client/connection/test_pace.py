@@ -73,13 +73,13 @@ class TestPace:
 
 
 Act = Callable[[socket.socket], "float | None"]
-"""What happens in one wait, on the server's side: gives how many seconds it took until something came; None where the
-client waits in vain."""
+"""What happens in one wait, on the server's side: gives how many seconds it took until something
+came; None where the client waits in vain."""
 
 
 class Line:
-    """A connection over which a server acts once in each wait of the client's. The clock is the client's own; no real
-    time passes.
+    """A connection over which a server acts once in each wait of the client's. The clock is the
+    client's own; no real time passes.
     """
 
     def __init__(self, act: Act) -> None:
@@ -214,7 +214,9 @@ def test_a_server_that_takes_a_trickle() -> None:
 
 
 def test_what_is_on_its_way_is_no_silence() -> None:
-    """All is written, and the line takes it slowly: the answer may come long after the silence would be over."""
+    """All is written, and the line takes it slowly: the answer may come long after the
+    silence would be over.
+    """
     size = 1 << 16
     got = 0
 
@@ -267,10 +269,10 @@ def test_ctrl_c_is_heard_at_once_while_it_drips(tmp_path: Path) -> None:
     server = threading.Thread(target=drip)
     server.start()
     program = (
-        "import sys; from client.terminal import sigint as interruption; from client.connection.server_link import ServerLink\n"
+        "import sys; from client.terminal import sigint; from client.connection.server_link import ServerLink\n"
         "from common.info_files import ServerAddress; from common.values import ClientId\n"
         "from common.client_protocol.requests import PullRequest\n"
-        "interruption.install()\n"
+        "sigint.install()\n"
         "link = ServerLink(ServerAddress('127.0.0.1', int(sys.argv[1])))\n"
         "try: list(link.ask_list(PullRequest(ClientId(bytes(16)))))\n"
         "except KeyboardInterrupt: sys.exit(130)"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client.connection.retry import LONG, Insistence
+from client.connection.retry import LONG, Retry
 from common.errors import ServerSilent, ServerUnreachable
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def test_long_work_starts_over() -> None:
     rests: list[float] = []
     told: list[str] = []
     moved: list[tuple[int, int]] = []
-    insistence = Insistence(rests.append, told.append, (1.0, 2.0))
+    insistence = Retry(rests.append, told.append, (1.0, 2.0))
     work = Work(LONG, BROKE, SILENT)
     assert insistence.do(work, lambda done, total: moved.append((done, total))) == "done"
     assert rests == [1.0, 2.0]
@@ -50,5 +50,5 @@ def test_long_work_starts_over() -> None:
 def test_what_is_given_up(size: int, failures: list[Exception], left: int) -> None:
     work = Work(size, *failures)
     with pytest.raises((ServerUnreachable, ServerSilent)):
-        Insistence(lambda _: None, lambda _: None, (0.0, 0.0)).do(work, None, (ServerUnreachable,))
+        Retry(lambda _: None, lambda _: None, (0.0, 0.0)).do(work, None, (ServerUnreachable,))
     assert len(work.failures) == left

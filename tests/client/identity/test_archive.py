@@ -1,4 +1,6 @@
-"""Exported homes: whole, private, authenticated, all or nothing, and nothing that does not belong there."""
+"""Exported homes: whole, private, authenticated, all or nothing, and nothing that does
+not belong there.
+"""
 
 from __future__ import annotations
 
@@ -161,7 +163,8 @@ def test_a_home_that_receives_is_not_exported(tmp_path: Path, home: Path) -> Non
     other.close()
 
 
-# --- files that were altered, cut, or are something else ------------------------------------------------------
+# --- files that were altered, cut, or are something else
+# ------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])
@@ -236,7 +239,8 @@ def test_an_archive_that_holds_no_home_is_refused(tmp_path: Path, plain: bytes) 
     assert not (tmp_path / "home").exists()
 
 
-# --- no room, deaths, memory ----------------------------------------------------------------------------------
+# --- no room, deaths, memory
+# ----------------------------------------------------------------------------------
 
 
 class Full:

@@ -1,4 +1,6 @@
-"""The names that completion offers: of the store alone, which is as it was afterwards, and none under a passphrase."""
+"""The names that completion offers: of the store alone, which is as it was afterwards,
+and none under a passphrase.
+"""
 
 from __future__ import annotations
 

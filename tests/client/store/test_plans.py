@@ -1,4 +1,6 @@
-"""No statement of the store reads a growing table from end to end, but those that are to give all of it."""
+"""No statement of the store reads a growing table from end to end, but those that are to
+give all of it.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ ROWS: Final = 2_000
 
 
 class Recorder:
-    """Remembers the text of every statement that the store runs, and how many steps SQLite took over it."""
+    """Remembers the text of every statement that the store runs, and how many steps
+    SQLite took over it.
+    """
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         self.statements: set[str] = set()

@@ -1,4 +1,6 @@
-"""What strangers wrote, on a terminal and as JSON: nothing hidden, nothing that reads like a message's frame."""
+"""What strangers wrote, on a terminal and as JSON: nothing hidden, nothing that reads
+like a message's frame.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What waited when its recipient was verified: nothing of it leaves under a key that came from outside."""
+"""What waited when its recipient was verified: nothing of it leaves under a key that came
+from outside.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def gateway(mailroom: ExtendedMailroom) -> Iterator[FakeGateway]:
 def alice(
     make: Callable[..., Messenger], bob: Messenger, mailroom: ExtendedMailroom, gateway: FakeGateway, tmp_path: Path
 ) -> Messenger:
-    """She got a key from a lying server in bob's name, and wrote under it while there was no server."""
+    """She got a key from a lying server in bob's name, and wrote under it while there was
+    no server.
+    """
     alice = make("alice")
     alice.register("alice")
     alice.meet("bob")

@@ -1,4 +1,6 @@
-"""Pins, changes, safety numbers. What a lying server gets in a hundred tries: tests/stories/test_lying_server.py."""
+"""Pins, changes, safety numbers. What a lying server gets in a hundred tries:
+tests/stories/test_lying_server.py.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def whole_list(code: ResponseCode, entries: bytes) -> bytes:
 
 
 USERS = responses.encode_users([(A, "alice"), (B, "Michael Jackson")])
-WAITING = responses.encode_waiting_head(A, 7, 3, 5) + b"hello" + responses.encode_waiting_head(B, 8, 1, 0)
+WAITING = responses.encode_pulled_head(A, 7, 3, 5) + b"hello" + responses.encode_pulled_head(B, 8, 1, 0)
 FETCHED = responses.encode_fetched_head(A, TOKEN, 9, 1_700_000_000_123, True, 4, 3) + b"abc"
 
 CASES: dict[str, tuple[bytes, list[Event]]] = {
@@ -194,7 +194,7 @@ def test_random_bytes_raise_nothing_else(data: bytes, step: int) -> None:
 @given(st.lists(st.tuples(st.integers(1, 2**32 - 1), st.integers(0, 255), st.binary(max_size=50))), st.integers(1, 90))
 def test_waiting_lists_round_trip(messages: list[tuple[int, int, bytes]], step: int) -> None:
     entries = b"".join(
-        responses.encode_waiting_head(A, number, kind, len(content)) + content for number, kind, content in messages
+        responses.encode_pulled_head(A, number, kind, len(content)) + content for number, kind, content in messages
     )
     expected: list[Event] = []
     for number, kind, content in messages:

@@ -1,4 +1,6 @@
-"""Other people's numbers: aliases of codes, big-endian clients, a first 602 that declares no payload."""
+"""Other people's numbers: aliases of codes, big-endian clients, a first 602 that declares
+no payload.
+"""
 
 import struct
 from itertools import pairwise
@@ -73,7 +75,8 @@ def test_the_lenient_cases_hold_for_aliases() -> None:
     assert feed(header(705, 3) + b"abc" + encode(PullRequest(ID)), []) == [MALFORMED, PullRequest(ID)]
 
 
-# --- a first 602 that declares no payload -----------------------------------------------------------------------
+# --- a first 602 that declares no payload
+# -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("step", [1, 5, 46, 1024])
@@ -103,7 +106,8 @@ def test_only_a_first_602_is_read_so() -> None:
     assert feed(data, []) == [PullRequest(ID), MALFORMED, PullRequest(ID)]
 
 
-# --- big-endian clients -----------------------------------------------------------------------------------------
+# --- big-endian clients
+# -----------------------------------------------------------------------------------------
 
 
 def test_which_first_codes_show_a_big_endian_client() -> None:
@@ -153,7 +157,7 @@ def test_big_endian_sizes_are_judged_like_others() -> None:
 
 def entry(sequence: int, content: bytes) -> tuple[bytes, bytes]:
     """A message of 2104 in either byte order."""
-    little = responses.encode_waiting_head(OTHER, sequence, 3, len(content)) + content
+    little = responses.encode_pulled_head(OTHER, sequence, 3, len(content)) + content
     return little, struct.pack(">16sIBI", OTHER, sequence, 3, len(content)) + content
 
 

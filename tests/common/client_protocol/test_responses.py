@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from common.client_protocol.fields import message_id
 from common.client_protocol.responses import (
+    encode_pulled,
+    encode_pulled_entry_head,
+    encode_pulled_head,
     encode_stored,
     encode_stored_run,
-    encode_waiting,
-    encode_waiting_entry_head,
-    encode_waiting_head,
 )
 from common.errors import FrameUndecodable
 from common.storage_protocol.message_format import ENTRY_HEAD, Entry, pack_entry
@@ -35,11 +35,11 @@ def test_a_run_of_answers(count: int, recipient: bytes, first: int) -> None:
 
 @given(st.lists(entries, max_size=5))
 def test_entries_as_2104_has_them(messages: list[Entry]) -> None:
-    one_by_one = b"".join([encode_waiting_head(m.sender, m.sequence, m.kind, m.size) + m.content for m in messages])
-    assert b"".join(encode_waiting(b"".join(map(pack_entry, messages)))) == one_by_one
+    one_by_one = b"".join([encode_pulled_head(m.sender, m.sequence, m.kind, m.size) + m.content for m in messages])
+    assert b"".join(encode_pulled(b"".join(map(pack_entry, messages)))) == one_by_one
     for message in messages:
         head = pack_entry(message)[: ENTRY_HEAD.size]
-        assert encode_waiting_entry_head(head) == encode_waiting_head(
+        assert encode_pulled_entry_head(head) == encode_pulled_head(
             message.sender, message.sequence, message.kind, message.size
         )
 
@@ -52,4 +52,4 @@ def test_an_id_is_never_0() -> None:
 def test_entries_that_are_cut_off(missing: int) -> None:
     whole = pack_entry(Entry(b"s" * 16, b"t" * 16, 7, 5, 0, 3, 5, b"hello"))
     with pytest.raises(FrameUndecodable):
-        encode_waiting((whole + whole)[:-missing])
+        encode_pulled((whole + whole)[:-missing])

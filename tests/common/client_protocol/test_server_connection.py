@@ -1,4 +1,6 @@
-"""The server's end of a connection: every case whole, byte by byte, with trailing bytes, pipelined, and garbage."""
+"""The server's end of a connection: every case whole, byte by byte, with trailing bytes,
+pipelined, and garbage.
+"""
 
 import struct
 from itertools import pairwise
@@ -28,7 +30,7 @@ from common.client_protocol.server_connection import (
     Malformed,
     Padded,
     Phase,
-    SendRun,
+    PipelinedSends,
     ServerConnection,
 )
 from common.values import ClientId, PublicKey, RefusalReason, Token, Username
@@ -65,7 +67,7 @@ def events(connection: ServerConnection) -> list[Event]:
     """What there is, with runs taken apart, as the same requests one by one would come."""
     found: list[Event] = []
     while (event := connection.next_event()) is not None:
-        if isinstance(event, SendRun):
+        if isinstance(event, PipelinedSends):
             requests = list(event.requests())
             assert [request.recipient for request in requests] == event.recipients
             assert {request.requester for request in requests} == {event.requester}
@@ -225,7 +227,8 @@ def test_phases() -> None:
     assert phases(header(999, 100) + bytes(100), [60]) == [Phase.BETWEEN, Phase.PAYLOAD, Phase.BETWEEN]
 
 
-# --- the padded dialect -----------------------------------------------------------------------------------------
+# --- the padded dialect
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: type(request).__name__)
@@ -276,7 +279,8 @@ def test_a_large_first_request_is_examined_behind_its_content() -> None:
     assert found == [LargeSendRequest(ID, OTHER, 3, 3000), ContentData(b"c" * 3000), ContentEnd(), Padded()]
 
 
-# --- generated --------------------------------------------------------------------------------------------------
+# --- generated
+# --------------------------------------------------------------------------------------------------
 
 ids = st.binary(min_size=16, max_size=16).map(ClientId)
 u32 = st.integers(0, 2**32 - 1)
@@ -351,7 +355,9 @@ def send(number: int, requester: ClientId = ID, content: bytes = b"text") -> byt
 
 
 def runs(data: bytes, limits: Limits = LIMITS) -> list[Event]:
-    """The events of `data` behind a first request, which is always alone: it may be of the padded dialect."""
+    """The events of `data` behind a first request, which is always alone: it may be of
+    the padded dialect.
+    """
     connection = ServerConnection(limits)
     connection.receive_data(encode(ListUsersRequest(ID)) + data)
     found = []
@@ -363,7 +369,7 @@ def runs(data: bytes, limits: Limits = LIMITS) -> list[Event]:
 
 def test_a_run_is_the_bytes_as_they_came() -> None:
     data = b"".join(send(number) for number in range(5))
-    assert runs(data) == [SendRun(ID, [bytes([number]) * 16 for number in range(5)], data)]
+    assert runs(data) == [PipelinedSends(ID, [bytes([number]) * 16 for number in range(5)], data)]
 
 
 @pytest.mark.parametrize("limits", [LIMITS._replace(run_messages=3), LIMITS._replace(run_bytes=len(send(0)) * 2)])
@@ -372,7 +378,7 @@ def test_a_run_ends_where_it_is_long_enough(limits: Limits) -> None:
     connection.receive_data(b"".join(map(send, range(8))) + send(8)[:10])
     sizes = []
     while (event := connection.next_event()) is not None:
-        assert isinstance(event, SendRun)
+        assert isinstance(event, PipelinedSends)
         sizes.append(len(event.recipients))
     assert sizes == [1, 3, 3, 1]
     assert connection.phase is Phase.HEADER
@@ -410,22 +416,22 @@ def test_what_ends_a_run() -> None:
     ]
     for other in others:
         found = runs(one + two + other + one)
-        assert found[0] == SendRun(ID, [b"\1" * 16, b"\2" * 16], one + two)
-        assert found[-1] == SendRun(ID, [b"\1" * 16], one)
+        assert found[0] == PipelinedSends(ID, [b"\1" * 16, b"\2" * 16], one + two)
+        assert found[-1] == PipelinedSends(ID, [b"\1" * 16], one)
         assert len(found) > 2
 
 
 def test_a_type_1_with_any_payload_size_is_part_of_a_run() -> None:
     lenient = header(603, 0xDEADBEEF) + OTHER + b"\1" + bytes(4)
     data = send(1) + lenient + send(2)
-    assert runs(data) == [SendRun(ID, [b"\1" * 16, OTHER, b"\2" * 16], data)]
+    assert runs(data) == [PipelinedSends(ID, [b"\1" * 16, OTHER, b"\2" * 16], data)]
 
 
 def test_the_first_request_is_alone() -> None:
     connection = ServerConnection(LIMITS)
     connection.receive_data(send(1) + send(2) + send(3))
-    assert connection.next_event() == SendRun(ID, [b"\1" * 16], send(1))
-    assert connection.next_event() == SendRun(ID, [b"\2" * 16, b"\3" * 16], send(2) + send(3))
+    assert connection.next_event() == PipelinedSends(ID, [b"\1" * 16], send(1))
+    assert connection.next_event() == PipelinedSends(ID, [b"\2" * 16, b"\3" * 16], send(2) + send(3))
     assert connection.next_event() is None
 
 
@@ -461,15 +467,15 @@ def test_the_short_way_takes_all_that_comes() -> None:
     connection = ServerConnection(LIMITS)
     assert connection.receive_run(data) is None
     assert len(events(connection)) == 2
-    assert connection.receive_run(whole) == SendRun(ID, [b"\2" * 16, b"\3" * 16], whole)
+    assert connection.receive_run(whole) == PipelinedSends(ID, [b"\2" * 16, b"\3" * 16], whole)
     drained = [connection.drained]
-    assert connection.receive_run(whole + whole[:7]) == SendRun(ID, [b"\2" * 16, b"\3" * 16], whole)
+    assert connection.receive_run(whole + whole[:7]) == PipelinedSends(ID, [b"\2" * 16, b"\3" * 16], whole)
     drained.append(connection.drained)
     assert drained == [True, False]
     assert connection.next_event() is None
     assert connection.phase is Phase.HEADER
     assert connection.receive_run(whole[7:]) is None, "what is held comes first"
-    assert connection.next_event() == SendRun(ID, [b"\2" * 16, b"\3" * 16], whole)
+    assert connection.next_event() == PipelinedSends(ID, [b"\2" * 16, b"\3" * 16], whole)
     assert connection.receive_run(encode(PullRequest(ID))) is None
     assert events(connection) == [PullRequest(ID)]
 

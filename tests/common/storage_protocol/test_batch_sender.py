@@ -1,4 +1,6 @@
-"""Numbering and resending: the gateway's end step by step, the worker's verdicts, and both ends over a bad link."""
+"""Numbering and resending: the gateway's end step by step, the worker's verdicts, and
+both ends over a bad link.
+"""
 
 import random
 from itertools import count
@@ -35,14 +37,14 @@ from common.storage_protocol.frames import (
     Welcome,
     decode_to_worker,
 )
-from common.storage_protocol.operations import Done, Outcome, Release, StoreRun
+from common.storage_protocol.operations import Done, Outcome, Release, StoreMessages
 
 FACTS = StoreFacts(bytes(16), 1, 0)
 WORKER = b"w" * 16
 OTHER_WORKER = b"v" * 16
 
 
-def no_runs(_operation: StoreRun, _waiter: str) -> tuple[Half[str], Half[str]]:
+def no_runs(_operation: StoreMessages, _waiter: str) -> tuple[Half[str], Half[str]]:
     raise AssertionError("there is no run to halve")
 
 
@@ -269,7 +271,8 @@ class TestSender:
         batch = sent(sender)
         for waiter in ("b", "c"):
             sender.submit(Release(0), waiter, 0, size)
-        # Three clients that send again when they are answered: one is always on its way, and two wait.
+        # Three clients that send again when they are answered: one is always on its way, and two
+        # wait.
         for second in range(1, int(DEADLINE) + 5):
             [answered] = sender.receive(Reply(3, 1, batch.number, WORKER, [Done()]))
             assert isinstance(answered, Answered)
@@ -444,7 +447,9 @@ def test_verdicts(state: tuple[int, int] | None, epoch: int, number: int, verdic
 
 
 class Counter:
-    """A worker that does nothing but count how often each operation was done; it may forget what is in memory."""
+    """A worker that does nothing but count how often each operation was done; it may
+    forget what is in memory.
+    """
 
     def __init__(self) -> None:
         self.state: SlotState | None = None

@@ -1,4 +1,6 @@
-"""Batches that end the worker: what kills it is found, nothing else is lost, done twice or put out of order."""
+"""Batches that end the worker: what kills it is found, nothing else is lost, done twice
+or put out of order.
+"""
 
 import random
 from collections.abc import Sequence
@@ -19,25 +21,27 @@ from common.storage_protocol.batch_sender import (
 )
 from common.storage_protocol.frames import Batch, GreetAgain, Hello, Reply, StoreFacts, Welcome, decode_to_worker
 from common.storage_protocol.message_format import first_frames, pack_frame, walk_frames
-from common.storage_protocol.operations import Done, Operation, Outcome, Release, StoreRun
+from common.storage_protocol.operations import Done, Operation, Outcome, Release, StoreMessages
 
 FACTS = StoreFacts(bytes(16), 1, 0)
 
 
-def run_of(numbers: Sequence[int]) -> StoreRun:
-    return StoreRun(False, b"".join([pack_frame(bytes(16), bytes(16), 3, b"%d" % number) for number in numbers]))
+def run_of(numbers: Sequence[int]) -> StoreMessages:
+    return StoreMessages(False, b"".join([pack_frame(bytes(16), bytes(16), 3, b"%d" % number) for number in numbers]))
 
 
 def numbers_of(operation: Operation) -> list[int]:
     """What is in an operation: a release's lease, or a run's contents."""
-    if isinstance(operation, StoreRun):
+    if isinstance(operation, StoreMessages):
         return [int(frame.content) for frame in walk_frames(operation.frames)]
     assert isinstance(operation, Release)
     return [operation.lease]
 
 
 class Worker:
-    """Keeps what it applied, as the storage worker does, and ends where it is given one of `deadly`."""
+    """Keeps what it applied, as the storage worker does, and ends where it is given one
+    of `deadly`.
+    """
 
     def __init__(self, deadly: set[int]) -> None:
         self.deadly = deadly
@@ -80,14 +84,14 @@ class Worker:
 Numbers = tuple[int, ...]
 
 
-def halve(operation: StoreRun, waiter: Numbers) -> tuple[Half[Numbers], Half[Numbers]]:
+def halve(operation: StoreMessages, waiter: Numbers) -> tuple[Half[Numbers], Half[Numbers]]:
     """A waiter is the numbers that are in its operation."""
     middle = len(waiter) // 2
     at = first_frames(operation.frames, middle)
     frames = operation.frames
     return (
-        Half(StoreRun(operation.proven, frames[:at]), waiter[:middle], at),
-        Half(StoreRun(operation.proven, frames[at:]), waiter[middle:], len(frames) - at),
+        Half(StoreMessages(operation.proven, frames[:at]), waiter[:middle], at),
+        Half(StoreMessages(operation.proven, frames[at:]), waiter[middle:], len(frames) - at),
     )
 
 
@@ -174,7 +178,8 @@ def test_what_was_done_when_the_worker_ended_is_not_done_again() -> None:
     assert sender.frame_to_send(0) == frame
     sender.reconnected()
     events = run(sender, worker)
-    # Asked with an empty batch, the worker says that it has done it: with what outcome is not known any more.
+    # Asked with an empty batch, the worker says that it has done it: with what outcome is not known
+    # any more.
     assert events == [GivenUp([Release(n) for n in range(4)], [(0,), (1,), (2,), (3,)]), Greeted(FACTS, b"w" * 16)]
     assert worker.applied == [0, 1, 2, 3]
 
@@ -213,7 +218,8 @@ def test_how_often_a_run_goes_before_its_message_is_found() -> None:
     sender = new_sender(worker)
     submit(sender, 0, 1, 2, 3)
     run(sender, worker)
-    # Twice whole; then halves, each once: 0 and 1 are done, 2 and 3 end it; then 2 alone, twice; then 3.
+    # Twice whole; then halves, each once: 0 and 1 are done, 2 and 3 end it; then 2 alone, twice;
+    # then 3.
     assert worker.given == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 2, 2, 3]
 
 

@@ -13,12 +13,12 @@ from common.storage_protocol import frames
 from common.storage_protocol import operations as ops
 from common.storage_protocol.frames import (
     HEADER_SIZE,
-    Arrived,
     Batch,
     BatchRefused,
     FrameType,
     GreetAgain,
     Hello,
+    MailArrived,
     Reply,
     StoreFacts,
     Superseded,
@@ -94,7 +94,7 @@ to_gateway: st.SearchStrategy[ToGateway] = st.one_of(
     st.builds(BatchRefused, slots, u64, u64),
     st.builds(Superseded, slots, u64),
     st.builds(GreetAgain, slots, u64, u64),
-    st.builds(Arrived, slots, u64, u63, st.lists(ids, max_size=3)),
+    st.builds(MailArrived, slots, u64, u63, st.lists(ids, max_size=3)),
 )
 
 
@@ -252,6 +252,6 @@ def test_each_direction_has_its_own_types() -> None:
 def test_reads_are_what_is_computed_again() -> None:
     kept = set(ops.Operation.__args__) - set(ops.READ_AGAIN)
     assert {kind.__name__ for kind in kept} == {
-        "Register", "StoreMessage", "StoreRun", "BeginUpload", "Chunk", "CommitUpload", "AbortUpload", "Settle",
+        "Register", "StoreMessage", "StoreMessages", "BeginUpload", "Chunk", "CommitUpload", "AbortUpload", "Settle",
         "Release", "MarkProven",
     }  # fmt: skip

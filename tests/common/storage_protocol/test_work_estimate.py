@@ -6,22 +6,22 @@ from common.storage_protocol.batch_sender import BatchSender, Half
 from common.storage_protocol.frames import Batch, Hello, StoreFacts, Welcome, decode_to_worker
 from common.storage_protocol.operations import (
     Chunk,
-    FetchAfter,
-    FetchPage,
-    FetchWaiting,
+    Fetch,
     GetPublicKey,
     ListUsers,
     Operation,
+    Pull,
+    PullPage,
     Register,
     Release,
-    StoreRun,
+    StoreMessages,
 )
 from common.storage_protocol.work_estimate import MOST, fitting, work
 
 ID = bytes(16)
 
 
-def no_runs(_operation: StoreRun, _waiter: int) -> tuple[Half[int], Half[int]]:
+def no_runs(_operation: StoreMessages, _waiter: int) -> tuple[Half[int], Half[int]]:
     raise AssertionError("there is no run to halve")
 
 
@@ -30,11 +30,11 @@ def no_runs(_operation: StoreRun, _waiter: int) -> tuple[Half[int], Half[int]]:
     [
         GetPublicKey(ID, False, ID),
         ListUsers(ID, False),
-        FetchWaiting(1, ID, False, 2**40, 9, 2**32 - 1),
-        FetchPage(ID, False, 1, 0, 2**40, 2**32 - 1),
-        FetchAfter(ID, True, 0, 2**40, 54, 2**32 - 1, False),
+        Pull(1, ID, False, 2**40, 9, 2**32 - 1),
+        PullPage(ID, False, 1, 0, 2**40, 2**32 - 1),
+        Fetch(ID, True, 0, 2**40, 54, 2**32 - 1, False),
         Register("a", bytes(160)),
-        StoreRun(False, bytes(100_000)),
+        StoreMessages(False, bytes(100_000)),
         Chunk(1, bytes(1_000_000)),
         Release(1),
     ],
@@ -48,7 +48,7 @@ def test_a_batch_of_one_kind_is_bounded(operation: Operation) -> None:
 
 
 def test_one_operation_goes_however_large_it_is() -> None:
-    assert fitting([StoreRun(False, bytes(32_000_000)), Release(1)], 2) == 1
+    assert fitting([StoreMessages(False, bytes(32_000_000)), Release(1)], 2) == 1
 
 
 def test_what_waits_leaves_in_bounded_batches_and_what_comes_later_behind_it() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from common.client_protocol.requests import PublicKeyRequest, encode
 from common.values import ClientId
-from gateway.connection.capacity import Places
+from gateway.connection.capacity import Capacity
 from gateway.event_loop import EventLoop
 from gateway.settings import Settings
 from tests.gateway.harness import Clock, Gate
@@ -22,7 +22,7 @@ class Occupant:
         self.room, self.idle_since, self.closed = room, idle_since, False
         room.add(self)
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         self.closed = True
         self.room.discard(self)
 
@@ -34,7 +34,7 @@ class Scene:
         self.clock = Clock()
         self.loop = EventLoop(self.clock)
         self.room: set[Occupant] = set()
-        self.places = Places(self.loop, Settings(connections=32), self.room)
+        self.places = Capacity(self.loop, Settings(connections=32), self.room)
 
     def come(self, idle_since: float | None) -> Occupant | None:
         if not self.places.make_one():
@@ -102,7 +102,7 @@ def test_a_kept_place_is_an_ordinary_one_once_there_is_room(scene: Scene) -> Non
     others = [scene.come(None) for _ in range(30)]
     late = scene.come(None)
     assert others[0] is not None
-    others[0].break_off()
+    others[0].abort()
     scene.pass_time(6)
     assert late is not None
     assert not late.closed

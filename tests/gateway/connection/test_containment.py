@@ -20,8 +20,8 @@ from common.values import ClientId
 from gateway.connection import session
 from gateway.connection.session import Session
 from gateway.handlers import prove as prove_handler
-from gateway.handlers.mail import FetchStream
-from gateway.handlers.upload import Upload
+from gateway.handlers.mail import FetchHandler
+from gateway.handlers.upload import UploadHandler
 from tests.gateway.test_extension import ALICE, knows_alice, prove
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def break_flushing(patch: pytest.MonkeyPatch) -> None:
 
 
 def break_an_upload(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Upload, "_finish", fail)
+    patch.setattr(UploadHandler, "_finish", fail)
 
 
 @pytest.mark.parametrize(
@@ -131,8 +131,8 @@ def test_a_timer_of_one_connection(gate: Gate, monkeypatch: pytest.MonkeyPatch) 
     prove(unlucky)
     unlucky.send(FetchRequest(ALICE, 0, 1000, 10))
     gate.turns()
-    monkeypatch.setattr(FetchStream, "end_wait", fail)
-    monkeypatch.setattr(FetchStream, "look_again", fail)
+    monkeypatch.setattr(FetchHandler, "end_wait", fail)
+    monkeypatch.setattr(FetchHandler, "look_again", fail)
     gate.pass_time(11, 1.0)
     gate.turn_until(unlucky.is_ended)
     assert is_served(innocent)

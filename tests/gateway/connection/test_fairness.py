@@ -1,4 +1,6 @@
-"""One client's flood is one client's wait: turns, malformed frames, and that nothing is forgotten in the queue."""
+"""One client's flood is one client's wait: turns, malformed frames, and that nothing is
+forgotten in the queue.
+"""
 
 import struct
 from collections.abc import Callable
@@ -39,7 +41,9 @@ def requesters(gate: Gate) -> list[bytes]:
 
 
 def flood(gate: Gate, frame: Callable[[ClientId], bytes], count: int) -> list[Peer]:
-    """Ten connections with so many requests each in their sockets, none of which the gateway has looked at."""
+    """Ten connections with so many requests each in their sockets, none of which the
+    gateway has looked at.
+    """
     peers = [gate.peer() for _ in VILLAINS]
     gate.turn_until(lambda: len(gate.context.sessions) >= len(peers))
     for peer, villain in zip(peers, VILLAINS, strict=True):

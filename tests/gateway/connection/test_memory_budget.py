@@ -1,4 +1,6 @@
-"""One budget for all that is in flight: it is kept, and who has gone on the longest ago pays for it."""
+"""One budget for all that is in flight: it is kept, and who has gone on the longest ago
+pays for it.
+"""
 
 import struct
 from collections.abc import Callable
@@ -15,7 +17,7 @@ from common.client_protocol.requests import (
 )
 from common.storage_protocol.operations import ListUsers, Operation, Outcome, UserEntry, UsersPage
 from common.values import ClientId
-from gateway.connection.memory_budget import Holdings
+from gateway.connection.memory_budget import MemoryBudget
 from gateway.settings import Settings
 from tests.gateway.fake_storage import default_decision
 from tests.gateway.harness import Gate
@@ -98,7 +100,7 @@ def test_single_bytes_of_an_upload_count_as_what_they_take(gate: Gate) -> None:
 
 
 class Holder:
-    def __init__(self, holdings: Holdings, name: str, gone: list[str], proven_as: bytes | None = None) -> None:
+    def __init__(self, holdings: MemoryBudget, name: str, gone: list[str], proven_as: bytes | None = None) -> None:
         self.holdings, self.name, self.gone, self.proven_as = holdings, name, gone, proven_as
         self.holds = 0
 
@@ -106,14 +108,14 @@ class Holder:
         before, self.holds = self.holds, size
         self.holdings.changed(self, before, size)
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         self.gone.append(self.name)
         self.hold(0)
 
 
 def test_the_proven_go_last_and_whoever_goes_on_goes_later(small: Gate) -> None:
     gone: list[str] = []
-    holdings = Holdings(small.loop, small.link, Settings(total_under_way=100))
+    holdings = MemoryBudget(small.loop, small.link, Settings(total_under_way=100))
     proven, first, second, third = [
         Holder(holdings, name, gone, b"p" if name == "proven" else None)
         for name in ("proven", "first", "second", "third")

@@ -8,9 +8,9 @@ from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
     CommitUpload,
+    GetUploadProgress,
     Operation,
     Outcome,
-    Taken,
     UploadProgress,
 )
 from common.values import ClientId
@@ -26,7 +26,9 @@ LARGE = encode(SendRequest(ALICE, BOB, 4, bytes(1 << 20)))
 
 
 def trickle(gate: Gate, peer: Peer, rest: bytes, size: int, seconds: float) -> float:
-    """Send `size` bytes every so many seconds until the gateway ends the connection or all is sent; the seconds."""
+    """Send `size` bytes every so many seconds until the gateway ends the connection or
+    all is sent; the seconds.
+    """
     began = gate.clock.time
     while rest and not peer.is_ended():
         peer.send(rest[:size])
@@ -70,7 +72,11 @@ def test_who_is_slow_because_of_us_loses_nothing(gate: Gate) -> None:
     unsynced = behind
 
     def decide(operation: Operation) -> Outcome:
-        return Taken(unsynced) if isinstance(operation, Chunk | UploadProgress) else default_decision(operation)
+        return (
+            UploadProgress(unsynced)
+            if isinstance(operation, Chunk | GetUploadProgress)
+            else default_decision(operation)
+        )
 
     gate.storage.decide = decide
     peer = gate.peer()

@@ -1,4 +1,6 @@
-"""The session against real TCP peers and a scripted storage: framing, order, bounds, time-outs, ends."""
+"""The session against real TCP peers and a scripted storage: framing, order, bounds,
+time-outs, ends.
+"""
 
 import struct
 from collections.abc import Callable
@@ -19,14 +21,14 @@ from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
     CommitUpload,
-    FetchPage,
-    FetchWaiting,
     GetPublicKey,
-    Leased,
     ListUsers,
     Operation,
     Outcome,
     Page,
+    Pull,
+    Pulled,
+    PullPage,
     Refused,
     Register,
     Registered,
@@ -65,7 +67,7 @@ def test_every_request_of_the_published_protocol_gets_its_answer(gate: Gate) -> 
     assert peer.response() == (2102, BOB + b"K" * 160)
     peer.send(send())
     assert peer.response() == (2103, BOB + struct.pack("<I", 1))
-    gate.storage.decide = lambda _: Leased(4, 4, 1, 2, page((4, b"hi")))
+    gate.storage.decide = lambda _: Pulled(4, 4, 1, 2, page((4, b"hi")))
     peer.send(PullRequest(ALICE))
     assert peer.response() == (2104, BOB + struct.pack("<IBI", 4, 3, 2) + b"hi")
     assert [type(operation) for operation in gate.storage.operations] == [
@@ -73,7 +75,7 @@ def test_every_request_of_the_published_protocol_gets_its_answer(gate: Gate) -> 
         ListUsers,
         GetPublicKey,
         StoreMessage,
-        FetchWaiting,
+        Pull,
     ]
     assert gate.storage.operations[3] == StoreMessage(ALICE, False, BOB, 3, b"hello", None)
 
@@ -205,7 +207,8 @@ def test_what_is_drained_is_drained_for_a_while_only(gate: Gate) -> None:
     assert not gate.context.sessions
 
 
-# --- the padded dialect -----------------------------------------------------------------------------------------
+# --- the padded dialect
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("split", [1, 7, 500, 2000])
@@ -255,7 +258,7 @@ def test_only_the_first_request_is_examined(gate: Gate) -> None:
 
 def test_a_padded_pull_is_settled_by_its_end_and_not_by_its_padding(gate: Gate) -> None:
     gate.storage.decide = lambda operation: (
-        Leased(4, 4, 1, 2, page((4, b"hi"))) if isinstance(operation, FetchWaiting) else default_decision(operation)
+        Pulled(4, 4, 1, 2, page((4, b"hi"))) if isinstance(operation, Pull) else default_decision(operation)
     )
     peer = gate.peer()
     peer.send(encode(PullRequest(ALICE)).ljust(1024, b"\0"))
@@ -270,7 +273,8 @@ def test_a_padded_pull_is_settled_by_its_end_and_not_by_its_padding(gate: Gate) 
     assert not gate.context.sessions
 
 
-# --- pages ------------------------------------------------------------------------------------------------------
+# --- pages
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_mailbox_comes_in_pages_and_messages_in_pieces(gate: Gate) -> None:
@@ -283,10 +287,10 @@ def test_a_mailbox_comes_in_pages_and_messages_in_pieces(gate: Gate) -> None:
 
     def decide(operation: Operation) -> Outcome:
         match operation:
-            case FetchWaiting():
-                return Leased(1, 5, 3, 8, pages[1, 0])
+            case Pull():
+                return Pulled(1, 5, 3, 8, pages[1, 0])
             case _:
-                assert isinstance(operation, FetchPage)
+                assert isinstance(operation, PullPage)
                 return Page(pages[operation.sequence, operation.offset])
 
     gate.storage.decide = decide
@@ -303,9 +307,9 @@ def test_a_mailbox_comes_in_pages_and_messages_in_pieces(gate: Gate) -> None:
 
 def test_a_page_that_can_not_be_had_resets_the_connection(gate: Gate) -> None:
     def decide(operation: Operation) -> Outcome:
-        if isinstance(operation, FetchWaiting):
-            return Leased(1, 2, 2, 6, page((1, b"one")))
-        return Page(NO_MAIL) if isinstance(operation, FetchPage) else default_decision(operation)
+        if isinstance(operation, Pull):
+            return Pulled(1, 2, 2, 6, page((1, b"one")))
+        return Page(NO_MAIL) if isinstance(operation, PullPage) else default_decision(operation)
 
     gate.storage.decide = decide
     peer = gate.peer()
@@ -332,7 +336,8 @@ def test_a_list_of_users_comes_in_pages(gate: Gate) -> None:
     assert payload == ALICE + b"alice".ljust(255, b"\0") + BOB + b"bob".ljust(255, b"\0")
 
 
-# --- large contents ---------------------------------------------------------------------------------------------
+# --- large contents
+# ---------------------------------------------------------------------------------------------
 
 
 def test_a_large_content_travels_in_chunks_and_is_answered_after_its_commit(gate: Gate) -> None:
@@ -389,13 +394,14 @@ def test_a_broken_upload_leaves_nothing(gate: Gate) -> None:
     assert not gate.storage.asked(CommitUpload)
 
 
-# --- evidence ---------------------------------------------------------------------------------------------------
+# --- evidence
+# --------------------------------------------------------------------------------------------------
 
 
 def mailbox(gate: Gate, content: bytes = b"hi") -> None:
     gate.storage.decide = lambda operation: (
-        Leased(4, 6, 1, len(content), page((4, content)))
-        if isinstance(operation, FetchWaiting)
+        Pulled(4, 6, 1, len(content), page((4, content)))
+        if isinstance(operation, Pull)
         else default_decision(operation)
     )
 
@@ -409,7 +415,7 @@ def test_the_next_request_settles_what_was_read(gate: Gate) -> None:
     peer.send(send())
     assert peer.response()[0] == 2103
     assert gate.storage.asked(Settle) == [Settle(1, ALICE, False, 4, 6)]
-    assert [type(operation) for operation in gate.storage.operations] == [FetchWaiting, Settle, StoreMessage]
+    assert [type(operation) for operation in gate.storage.operations] == [Pull, Settle, StoreMessage]
 
 
 def test_a_client_that_pulls_as_fast_as_it_can_is_settled_each_time(gate: Gate) -> None:
@@ -467,7 +473,7 @@ def test_a_client_that_closes_with_unread_bytes_gets_its_mail_again(gate: Gate) 
     mailbox(gate)
     peer = gate.peer()
     peer.send(PullRequest(ALICE))
-    gate.turn_until(lambda: bool(gate.storage.asked(FetchWaiting)))
+    gate.turn_until(lambda: bool(gate.storage.asked(Pull)))
     gate.turns()
     peer.close()
     gate.turn_until(lambda: bool(gate.storage.asked(Release)))
@@ -479,7 +485,7 @@ def test_a_reset_while_watching_releases(gate: Gate) -> None:
     mailbox(gate)
     peer = gate.peer()
     peer.send(PullRequest(ALICE))
-    gate.turn_until(lambda: bool(gate.storage.asked(FetchWaiting)))
+    gate.turn_until(lambda: bool(gate.storage.asked(Pull)))
     gate.turns()
     peer.end()
     gate.turns()
@@ -496,12 +502,12 @@ def test_a_client_that_never_reads_is_reset_after_a_minute_without_progress(gate
 
     def decide(operation: Operation) -> Outcome:
         match operation:
-            case FetchWaiting():
-                return Leased(4, 4, 1, 60_000_000, first)
+            case Pull():
+                return Pulled(4, 4, 1, 60_000_000, first)
             case Release():
                 return default_decision(operation)
             case _:
-                assert isinstance(operation, FetchPage)
+                assert isinstance(operation, PullPage)
                 return Page(page(part=part(4, content, operation.offset, 60_000_000)))
 
     gate.storage.decide = decide
@@ -536,7 +542,8 @@ def test_an_orderly_stop_settles_clean_ends_and_releases_the_rest(gate: Gate) ->
     assert len(gate.storage.asked(Settle)) == len(gate.storage.asked(Release)) == 1
 
 
-# --- time-outs --------------------------------------------------------------------------------------------------
+# --- time-outs
+# --------------------------------------------------------------------------------------------------
 
 
 def test_an_idle_connection_is_never_closed(gate: Gate) -> None:
@@ -586,7 +593,8 @@ def test_busy_connections_whose_reads_end_in_half_a_header_are_not_timed_out(gat
         assert not peer.is_ended()
 
 
-# --- the link ---------------------------------------------------------------------------------------------------
+# --- the link
+# --------------------------------------------------------------------------------------------------
 
 
 def test_requests_wait_for_a_worker_that_comes_late(gate: Gate) -> None:
@@ -660,7 +668,7 @@ def test_sends_that_end_the_worker_twice_are_given_up_and_named(gate: Gate, capl
     gate.turn_until(peer.is_ended)
     assert peer.received == b""
     assert [(batch.number, len(batch.operations)) for batch in gate.storage.batches] == [(1, 1), (1, 1), (1, 0)]
-    assert "ended each time it was given this StoreRun" in caplog.text
+    assert "ended each time it was given this StoreMessages" in caplog.text
     other = gate.peer()
     other.send(send())
     assert other.response()[0] == 2103

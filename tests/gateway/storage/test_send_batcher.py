@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.client_protocol.server_connection import SendRun
+from common.client_protocol.server_connection import PipelinedSends
 from common.storage_protocol.message_format import pack_frame, walk_frames
-from common.storage_protocol.operations import Done, Outcome, Refused, RefusedFrame, RunStored, StoreRun
+from common.storage_protocol.operations import Done, MessagesStored, Outcome, Refused, RefusedFrame, StoreMessages
 from gateway.storage import send_batcher
-from gateway.storage.send_batcher import OpenRun
+from gateway.storage.send_batcher import SendBatcher
 
 
 class Sender:
@@ -34,7 +34,7 @@ class Sender:
     def sends_divided(self) -> None:
         self.divided += 1
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         self.broken = True
 
 
@@ -42,17 +42,17 @@ def recipient(number: int) -> bytes:
     return number.to_bytes(16, "little")
 
 
-def run_of(*recipients: int) -> SendRun:
-    return SendRun(
+def run_of(*recipients: int) -> PipelinedSends:
+    return PipelinedSends(
         b"s" * 16,
         [recipient(number) for number in recipients],
         b"".join([pack_frame(b"s" * 16, recipient(number), 3, b"text") for number in recipients]),
     )
 
 
-def answered(shares: list[int], outcome: Outcome) -> tuple[list[Sender], StoreRun]:
+def answered(shares: list[int], outcome: Outcome) -> tuple[list[Sender], StoreMessages]:
     """Senders with so many messages each, to recipients 0, 1, 2 …, after `outcome`."""
-    run = OpenRun(proven=False, opened_at=0.0)
+    run = SendBatcher(proven=False, opened_at=0.0)
     senders = []
     at = 0
     for count in shares:
@@ -70,7 +70,7 @@ def test_everyone_hears_of_his_own_in_order(shares: list[int], data: st.DataObje
     count = sum(shares)
     indexes = sorted(data.draw(st.sets(st.integers(0, count - 1))))
     refused = [RefusedFrame(index, 3, index) for index in indexes]
-    senders, operation = answered(shares, RunStored(100, refused))
+    senders, operation = answered(shares, MessagesStored(100, refused))
     assert [frame.recipient for frame in walk_frames(operation.frames)] == [recipient(n) for n in range(count)]
     expected: list[tuple[bytes, int | Refused]] = []
     sequence = 100
@@ -93,9 +93,9 @@ def test_a_run_that_is_refused_as_a_whole() -> None:
     "outcome",
     [
         Done(),
-        RunStored(1, [RefusedFrame(3, 1)]),
-        RunStored(1, [RefusedFrame(1, 1), RefusedFrame(1, 1)]),
-        RunStored(1, [RefusedFrame(2, 1), RefusedFrame(0, 1)]),
+        MessagesStored(1, [RefusedFrame(3, 1)]),
+        MessagesStored(1, [RefusedFrame(1, 1), RefusedFrame(1, 1)]),
+        MessagesStored(1, [RefusedFrame(2, 1), RefusedFrame(0, 1)]),
     ],
 )
 def test_an_outcome_that_does_not_fit_leaves_everyone_without_an_answer(outcome: Outcome) -> None:
@@ -104,15 +104,15 @@ def test_an_outcome_that_does_not_fit_leaves_everyone_without_an_answer(outcome:
 
 
 def test_what_may_not_go_together() -> None:
-    run = OpenRun(proven=True, opened_at=0.0)
+    run = SendBatcher(proven=True, opened_at=0.0)
     assert not run.add(run_of(1), False, 1, Sender())
-    large = SendRun(b"s" * 16, [recipient(1)], bytes(send_batcher.LARGEST - 1))
+    large = PipelinedSends(b"s" * 16, [recipient(1)], bytes(send_batcher.LARGEST - 1))
     assert run.add(large, True, 1, Sender())
     assert not run.add(run_of(2), True, 1, Sender())
-    assert run.complete() == StoreRun(True, large.frames)
+    assert run.complete() == StoreMessages(True, large.frames)
 
 
-def costs(run: OpenRun) -> list[int]:
+def costs(run: SendBatcher) -> list[int]:
     return [cost for _sender, _recipients, cost in run._shares]
 
 
@@ -121,7 +121,7 @@ def costs(run: OpenRun) -> list[int]:
     [(0, [10], [20, 30]), (29, [10], [20, 30]), (30, [10, 20], [30]), (59, [10, 20], [30]), (60, [10, 20, 30], [])],
 )
 def test_a_part_of_a_run_leaves(limit: int, kept: list[int], rest: list[int]) -> None:
-    run = OpenRun(proven=False, opened_at=3.0)
+    run = SendBatcher(proven=False, opened_at=3.0)
     senders = [Sender(), Sender(), Sender()]
     for number, sender in enumerate(senders):
         run.add(run_of(number), False, 10 * (number + 1), sender)
@@ -143,7 +143,7 @@ def test_a_part_of_a_run_leaves(limit: int, kept: list[int], rest: list[int]) ->
     for part in parts:
         operation = part.complete()
         count = len(list(walk_frames(operation.frames)))
-        part.answered(operation, RunStored(first, []))
+        part.answered(operation, MessagesStored(first, []))
         first += count
     heard = [entry for sender in senders for entry in sender.heard]
     assert sorted(heard)[:3] == [(recipient(number), 100 + number) for number in range(3)]
@@ -152,7 +152,7 @@ def test_a_part_of_a_run_leaves(limit: int, kept: list[int], rest: list[int]) ->
 def test_what_may_not_be_larger_counts_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = len(run_of(0).frames)
     monkeypatch.setattr(send_batcher, "LARGEST", 3 * frames)
-    run = OpenRun(proven=False, opened_at=0.0)
+    run = SendBatcher(proven=False, opened_at=0.0)
     for number in range(3):
         assert run.add(run_of(number), False, 10, Sender())
     assert not run.add(run_of(3), False, 10, Sender())
@@ -165,7 +165,7 @@ def test_what_may_not_be_larger_counts_what_is_left(monkeypatch: pytest.MonkeyPa
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=6).filter(lambda shares: sum(shares) > 1))
 def test_a_run_in_halves_tells_everyone_the_same(shares: list[int]) -> None:
-    run = OpenRun(proven=True, opened_at=0.0)
+    run = SendBatcher(proven=True, opened_at=0.0)
     senders = [Sender() for _ in shares]
     at = 0
     for sender, share in zip(senders, shares, strict=True):
@@ -181,7 +181,7 @@ def test_a_run_in_halves_tells_everyone_the_same(shares: list[int]) -> None:
     for half, count in zip(halves, counts, strict=True):
         assert half.operation.proven
         assert half.size == half.waiter.cost
-        half.waiter.answered(half.operation, RunStored(first, []))
+        half.waiter.answered(half.operation, MessagesStored(first, []))
         first += count
     assert [heard for sender in senders for heard in sender.heard] == [(recipient(n), 100 + n) for n in range(at)]
     for sender, share in zip(senders, shares, strict=True):

@@ -10,18 +10,18 @@ import pytest
 from common.errors import StoreDamaged, StoreFailed, StoreFull
 from storage_worker.engine.sqlite import blobs as bodies_module
 from storage_worker.engine.sqlite.blob_checksums import PIECE_BYTES, table_bytes
-from storage_worker.engine.sqlite.blobs import Bodies, DiskBodies, SyncThread
+from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
 from tests.storage_worker.office import SyncAtOnce
 from torture.patience import HANG_SECONDS
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> DiskBodies:
-    return DiskBodies(tmp_path / "bodies")
+def folder(tmp_path: Path) -> DiskBlobs:
+    return DiskBlobs(tmp_path / "bodies")
 
 
-def test_a_file_comes_back_as_it_was_written(tmp_path: Path, folder: DiskBodies) -> None:
-    bodies = Bodies(folder, SyncAtOnce(folder))
+def test_a_file_comes_back_as_it_was_written(tmp_path: Path, folder: DiskBlobs) -> None:
+    bodies = Blobs(folder, SyncAtOnce(folder))
     bodies.append(7, b"abc")
     bodies.append(7, b"defg")
     assert bodies.unsynced(7) == 7
@@ -39,10 +39,10 @@ def test_a_file_comes_back_as_it_was_written(tmp_path: Path, folder: DiskBodies)
         bodies.read(7, 0, 1, 7)
 
 
-def test_an_altered_piece_is_never_handed_out_and_the_others_are(tmp_path: Path, folder: DiskBodies) -> None:
+def test_an_altered_piece_is_never_handed_out_and_the_others_are(tmp_path: Path, folder: DiskBlobs) -> None:
     content = bytes(range(251)) * 800
     size = len(content)
-    writer = Bodies(folder, SyncAtOnce(folder))
+    writer = Blobs(folder, SyncAtOnce(folder))
     for at in range(0, size, 70_001):
         writer.append(7, content[at : at + 70_001])
     assert writer.finish(7) == 0
@@ -53,7 +53,7 @@ def test_an_altered_piece_is_never_handed_out_and_the_others_are(tmp_path: Path,
         damaged = bytearray(whole)
         damaged[place] ^= 16
         path.write_bytes(damaged)
-        bodies = Bodies(folder, SyncAtOnce(folder))
+        bodies = Blobs(folder, SyncAtOnce(folder))
         assert list(bodies.altered({7: size})) == [7]
         for at in range(0, size, 50_000):
             length = min(50_000, size - at)
@@ -66,30 +66,30 @@ def test_an_altered_piece_is_never_handed_out_and_the_others_are(tmp_path: Path,
     for cut in (0, 1, size + 1, len(whole) - 1):
         path.write_bytes(whole[:cut])
         with pytest.raises(StoreDamaged):
-            Bodies(folder, SyncAtOnce(folder)).read(7, 0, 10, size)
+            Blobs(folder, SyncAtOnce(folder)).read(7, 0, 10, size)
     # What an earlier version wrote has no table.
     path.write_bytes(content)
-    bodies = Bodies(folder, SyncAtOnce(folder))
+    bodies = Blobs(folder, SyncAtOnce(folder))
     assert bodies.sweep({7: size}) == set()
     assert bodies.read(7, 60_000, 10_000, size) == content[60_000:70_000]
 
 
-def test_an_empty_file_is_synced_too(folder: DiskBodies) -> None:
-    bodies = Bodies(folder, SyncAtOnce(folder))
+def test_an_empty_file_is_synced_too(folder: DiskBlobs) -> None:
+    bodies = Blobs(folder, SyncAtOnce(folder))
     assert bodies.finish(1) == 0
     assert folder.sizes() == {1: table_bytes(0)}
 
 
-def test_sweep(tmp_path: Path, folder: DiskBodies) -> None:
+def test_sweep(tmp_path: Path, folder: DiskBlobs) -> None:
     for number in (1, 2, 3):
         folder.append(number, 0, b"x")
     (tmp_path / "bodies" / "notes.txt").write_text("not ours")
-    assert Bodies(folder, SyncAtOnce(folder)).sweep({2: 1, 3: 2, 4: 0}) == {3, 4}
+    assert Blobs(folder, SyncAtOnce(folder)).sweep({2: 1, 3: 2, 4: 0}) == {3, 4}
     assert folder.sizes() == {2: 1, 3: 1}
     assert (tmp_path / "bodies" / "notes.txt").exists()
 
 
-def test_a_number_that_is_used_again_begins_empty(folder: DiskBodies) -> None:
+def test_a_number_that_is_used_again_begins_empty(folder: DiskBlobs) -> None:
     folder.append(1, 0, b"a long rest of an earlier life")
     folder.close(1)
     folder.append(1, 0, b"new")
@@ -99,7 +99,7 @@ def test_a_number_that_is_used_again_begins_empty(folder: DiskBodies) -> None:
     assert folder.read(1, 0, 3) == b"new"
 
 
-def test_no_room_and_other_failures(tmp_path: Path, folder: DiskBodies, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_and_other_failures(tmp_path: Path, folder: DiskBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(code: int) -> None:
         def fail(*_: object) -> int:
             raise OSError(code, os.strerror(code))
@@ -114,7 +114,7 @@ def test_no_room_and_other_failures(tmp_path: Path, folder: DiskBodies, monkeypa
         folder.append(1, 0, b"x")
     monkeypatch.undo()
     with pytest.raises(StoreFailed, match="can't be made"):
-        DiskBodies(tmp_path / "missing" / "bodies")
+        DiskBlobs(tmp_path / "missing" / "bodies")
 
 
 class GatedFolder:
@@ -177,7 +177,7 @@ def until_synced(thread: SyncThread, body: int, size: int) -> None:
 
 def test_the_thread_tells_what_it_synced_and_nothing_more(gated: tuple[GatedFolder, SyncThread]) -> None:
     folder, thread = gated
-    bodies = Bodies(folder, thread)
+    bodies = Blobs(folder, thread)
     bodies.append(1, bytes(bodies_module.SYNC_STEP))
     assert folder.begun.acquire(timeout=HANG_SECONDS), "a full step is synced while the file still grows"
     bodies.append(1, b"rest")
@@ -195,7 +195,7 @@ def test_the_thread_tells_what_it_synced_and_nothing_more(gated: tuple[GatedFold
 def test_a_failed_sync_is_told_by_whatever_comes_next(gated: tuple[GatedFolder, SyncThread]) -> None:
     folder, thread = gated
     folder.failure = StoreFailed("the disk is gone")
-    bodies = Bodies(folder, thread)
+    bodies = Blobs(folder, thread)
     bodies.append(1, b"x")
     assert bodies.finish(1) > 0
     folder.gate.release()
@@ -207,7 +207,7 @@ def test_a_failed_sync_is_told_by_whatever_comes_next(gated: tuple[GatedFolder, 
 
 def test_what_is_forgotten_is_not_synced(gated: tuple[GatedFolder, SyncThread]) -> None:
     folder, thread = gated
-    bodies = Bodies(folder, thread)
+    bodies = Blobs(folder, thread)
     bodies.append(1, b"x")
     bodies.append(2, b"y")
     assert bodies.finish(1) > 0

@@ -11,11 +11,11 @@ from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
     CommitUpload,
-    FetchPage,
     MarkProven,
     Operation,
     Outcome,
     Page,
+    PullPage,
     Register,
     Release,
     Settle,
@@ -25,7 +25,7 @@ from common.storage_protocol.operations import (
 from storage_worker.engine.sqlite import commit_log
 from storage_worker.engine.sqlite.commit_log import ABSORB_AFTER_MS, WORTH_WAITING_BYTES
 from storage_worker.engine.sqlite.database import PAGE_SIZE, Database
-from storage_worker.engine.sqlite.store_identity import note_end, note_progress
+from storage_worker.engine.sqlite.store_identity import record_clean_shutdown, record_progress
 from tests.storage_worker.office import KEY, Gateway, Office, pieces, the_one
 
 Open = Callable[..., Office]
@@ -33,7 +33,7 @@ ALL = 2**62
 
 
 def waiting(gateway: Gateway, user: bytes) -> list[bytes]:
-    page = gateway.one(FetchPage(user, False, 0, 0, ALL, 2**30))
+    page = gateway.one(PullPage(user, False, 0, 0, ALL, 2**30))
     assert isinstance(page, Page)
     return [piece.content for piece in pieces(page.page)]
 
@@ -57,9 +57,9 @@ def test_a_send_reaches_the_database_later(office: Office, gateway: Gateway) -> 
 def test_many_small_messages_reach_it_by_their_number(
     office: Office, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commit_log, "MOST_FRESH_MESSAGES", 10)
+    monkeypatch.setattr(commit_log, "MOST_UNFLUSHED_MESSAGES", 10)
     [alice] = gateway.register("alice")
-    office.absorb()
+    office.flush()
     for round_number in (1, 2):
         gateway.store(alice, alice, *[b""] * 9)
         office.desk.tidy(office.now_ms)
@@ -74,7 +74,7 @@ def test_mail_that_is_fetched_soon_never_does(office: Office, gateway: Gateway) 
     [sequence] = gateway.store(alice, alice, b"x")
     gateway.ask(Settle(1, alice, False, sequence, sequence))
     changes = office.database._connection.total_changes()
-    office.absorb()
+    office.flush()
     assert in_database(office) == 0
     assert office.database._connection.total_changes() - changes <= 4, "the marks, the tally, the slot, the era"
 
@@ -128,7 +128,7 @@ def test_a_copy_of_the_folder_at_any_moment_is_a_store(open_office: Open, tmp_pa
     gateway = Gateway(office)
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, b"one")
-    office.absorb()
+    office.flush()
     gateway.store(alice, alice, b"two")
     copy = tmp_path / "copy"
     shutil.copytree(tmp_path, copy, ignore=shutil.ignore_patterns("copy"))
@@ -217,7 +217,7 @@ def test_what_was_not_recorded_is_recorded_once(open_office: Open, monkeypatch: 
         ask(MarkProven(alice))
         assert office.journal.used > used
     else:
-        office.absorb()
+        office.flush()
         office.post_office.roll_back()
     assert last_two_again() == firsts[-2:]
     ask(MarkProven(bob))
@@ -255,7 +255,7 @@ def test_a_database_that_forgets_what_was_not_synced_has_it_from_the_journal(ope
     [alice] = gateway.register("alice")
     first, _second = gateway.store(alice, alice, b"one", b"two")
     before = database_files(tmp_path)
-    office.absorb()
+    office.flush()
     assert not office.database.lasting
     assert in_database(office) == 2
     gateway.store(alice, alice, b"three")
@@ -280,7 +280,7 @@ def test_both_eras_stay_until_a_synced_transaction_has_them(open_office: Open, t
     contents = [bytes([n]) * 4000 for n in range(100)]
     gateway.store(alice, alice, *contents)
     before = database_files(tmp_path)
-    office.absorb()
+    office.flush()
     gateway.store(alice, alice, b"behind the link")
     office.kill()
     for path, content in before.items():
@@ -290,7 +290,7 @@ def test_both_eras_stay_until_a_synced_transaction_has_them(open_office: Open, t
     assert in_database(office) == 0, "there is no room to take them in"
     office.post_office.ledger.synced_bytes = 0
     office.database.execute("PRAGMA max_page_count = 100000")
-    office.absorb()
+    office.flush()
     assert office.database.lasting, "a third era would go over the first"
     assert waiting(gateway, alice) == [*contents, b"behind the link"]
 
@@ -300,7 +300,7 @@ def test_where_files_go_it_is_synced(office: Office, gateway: Gateway) -> None:
     [alice] = gateway.register("alice")
     steps = (BeginUpload(1, alice, False, alice, 3, 9), Chunk(1, b"in a file"), CommitUpload(1))
     assert isinstance(gateway.ask(*steps)[-1], Stored)
-    office.absorb()
+    office.flush()
     office.database.make_lasting()
     gateway.ask(Settle(1, alice, False, 0, ALL), StoreMessage(alice, False, alice, 3, b"x"))
     office.desk.tidy(office.now_ms)
@@ -315,7 +315,7 @@ def test_a_worker_that_dies_before_the_checkpoint(open_office: Open) -> None:
     [alice] = gateway.register("alice")
     for content in (b"one", b"two"):
         gateway.store(alice, alice, content)
-        office.absorb()
+        office.flush()
     gateway.store(alice, alice, b"three")
     office.kill()
     gateway.office = open_office()
@@ -327,7 +327,7 @@ def test_what_a_start_finds_in_the_journal_is_synced(open_office: Open) -> None:
     gateway = Gateway(office)
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, *[b"x" * 50_000] * 25)
-    assert office.post_office._queue.fresh_bytes > WORTH_WAITING_BYTES
+    assert office.post_office._queue.unflushed_bytes > WORTH_WAITING_BYTES
     office.kill()
     office = open_office(journal_bytes=16 * 1024 * 1024)
     assert in_database(office) == 25
@@ -340,14 +340,14 @@ def test_the_journal_keeps_one_era_at_the_most(office: Office, gateway: Gateway)
     lasting = []
     for _ in range(4):
         gateway.store(alice, alice, b"x")
-        office.absorb()
+        office.flush()
         lasting.append(office.database.lasting)
     assert lasting == [False, True, False, True]
     gateway.store(alice, alice, b"x")
-    office.absorb()
+    office.flush()
     office.database.checkpoint()
     gateway.store(alice, alice, b"x")
-    office.absorb()
+    office.flush()
     assert not office.database.lasting, "a checkpoint made the one before last"
 
 
@@ -366,20 +366,20 @@ def test_little_mail_is_synced_at_once(open_office: Open) -> None:
     gateway = Gateway(office)
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, b"x" * 100_000)
-    office.absorb()
+    office.flush()
     assert office.database.lasting
     for _ in range(12):
         gateway.store(alice, alice, b"x" * 100_000)
-    office.absorb()
+    office.flush()
     assert not office.database.lasting
 
 
 def test_what_identifies_the_store_is_never_noted_ahead_of_the_disk(office: Office, gateway: Gateway) -> None:
     office.post_office.ledger.synced_bytes = 0
     [alice] = gateway.register("alice")
-    for note in (note_progress, note_end):
+    for note in (record_progress, record_clean_shutdown):
         gateway.store(alice, alice, b"x")
-        office.absorb()
+        office.flush()
         assert not office.database.lasting
         pages = office.database._wal_pages
         note(office.database, office.file)

@@ -13,23 +13,23 @@ from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
     CommitUpload,
-    FetchAfter,
+    Fetch,
     Fetched,
-    FetchWaiting,
     GetProofKey,
     GetPublicKey,
-    Leased,
     ListUsers,
     MarkProven,
+    MessagesStored,
     Operation,
     Outcome,
+    Pull,
+    Pulled,
     Refused,
     Register,
-    RunStored,
     Settle,
     Stored,
     StoreMessage,
-    StoreRun,
+    StoreMessages,
 )
 from common.values import RefusalReason
 from storage_worker import admin
@@ -45,7 +45,9 @@ def office(tmp_path: Path) -> Iterator[Office]:
 
 
 class Lives:
-    """Two mailboxes with mail in the database: `bad`, whose page is altered by a test, and `good`."""
+    """Two mailboxes with mail in the database: `bad`, whose page is altered by a test,
+    and `good`.
+    """
 
     def __init__(self, office: Office) -> None:
         self.office = office
@@ -53,14 +55,14 @@ class Lives:
         self.sender, self.bad, self.good = self.gateway.register("sender", "bad box", "good box")
         self.sequences = self.gateway.store(self.sender, self.bad, b"first" * 9, b"second" * 9)
         self.gateway.store(self.sender, self.good, b"fine")
-        office.absorb()
+        office.flush()
         self.row: int = office.database.row("SELECT row FROM mail_page WHERE first = ?", (self.sequences[0],))[0]
 
     def alter(self, column: str, value: str) -> None:
         list(self.office.database.execute(f"UPDATE mail_page SET {column} = {value} WHERE row = {self.row}"))
 
     def fetch(self, who: bytes) -> Outcome:
-        return self.gateway.one(FetchWaiting(next(self.gateway.leases), who, False, 10**6, 0, 10**6))
+        return self.gateway.one(Pull(next(self.gateway.leases), who, False, 10**6, 0, 10**6))
 
 
 def reason(outcome: Outcome) -> RefusalReason:
@@ -83,15 +85,15 @@ def test_an_altered_page_is_refused_and_named_and_the_rest_goes_on(
     lives.alter(column, value)
     for _ in range(2):
         assert reason(lives.fetch(lives.bad)) is RefusalReason.DAMAGED
-        fetch = FetchAfter(lives.bad, True, 0, 10**6, 0, 10**6, False)
+        fetch = Fetch(lives.bad, True, 0, 10**6, 0, 10**6, False)
         assert reason(lives.gateway.one(fetch)) is RefusalReason.DAMAGED
     assert f"page {lives.row} of the mailbox of 'bad box' ({lives.bad.hex().upper()}) is altered" in caplog.text
     leased = lives.fetch(lives.good)
-    assert isinstance(leased, Leased)
+    assert isinstance(leased, Pulled)
     assert [piece.content for piece in pieces(leased.page)] == [b"fine"]
     # New mail comes in, also for that mailbox, and goes to the database.
     lives.gateway.store(lives.sender, lives.bad, b"behind it")
-    office.absorb()
+    office.flush()
     assert admin.main(["--data-folder", str(tmp_path), "check"]) == 1
     said = capsys.readouterr().out
     assert f"page {lives.row} of the mailbox of 'bad box'" in said
@@ -102,24 +104,24 @@ def test_a_part_of_an_altered_page_can_be_deleted_and_taken_in(office: Office, t
     lives = Lives(office)
     lives.alter("entries", FLIPPED)
     lives.gateway.ask(Settle(1, lives.bad, False, lives.sequences[0], lives.sequences[0]))
-    office.absorb()
+    office.flush()
     office.kill()
     again = Office(tmp_path)
     gateway = Gateway(again, incarnation=b"i" * 16)
-    assert isinstance(gateway.one(FetchWaiting(1, lives.bad, False, 10**6, 0, 10**6)), Refused)
-    assert isinstance(gateway.one(FetchWaiting(2, lives.good, False, 10**6, 0, 10**6)), Leased)
+    assert isinstance(gateway.one(Pull(1, lives.bad, False, 10**6, 0, 10**6)), Refused)
+    assert isinstance(gateway.one(Pull(2, lives.good, False, 10**6, 0, 10**6)), Pulled)
     again.kill()
 
 
 def test_what_lies_before_an_altered_page_is_handed_out(office: Office) -> None:
     lives = Lives(office)
     lives.gateway.store(lives.sender, lives.bad, b"behind")
-    office.absorb()
+    office.flush()
     lives.row += 2
     lives.alter("checksum", "1")
     assert isinstance(lives.fetch(lives.bad), Refused), "it is not known yet"
     leased = lives.fetch(lives.bad)
-    assert isinstance(leased, Leased)
+    assert isinstance(leased, Pulled)
     assert [piece.content for piece in pieces(leased.page)] == [b"first" * 9, b"second" * 9]
 
 
@@ -135,7 +137,7 @@ def test_altered_pages_are_dropped_on_request(
     assert "Nothing is altered." in capsys.readouterr().out
     again = Office(tmp_path)
     gateway = Gateway(again, incarnation=b"i" * 16)
-    assert gateway.one(FetchWaiting(1, lives.bad, False, 10**6, 0, 10**6)) == Leased(0, 0, 0, 0, NO_MAIL)
+    assert gateway.one(Pull(1, lives.bad, False, 10**6, 0, 10**6)) == Pulled(0, 0, 0, 0, NO_MAIL)
     again.kill()
 
 
@@ -148,7 +150,7 @@ def test_an_altered_content_is_refused_and_named(
     lives.gateway.ask(CommitUpload(1))
     stored = lives.gateway.one(CommitUpload(1))
     assert not isinstance(stored, Stored), "it was stored by the first"
-    office.absorb()
+    office.flush()
     [path] = (tmp_path / "bodies").iterdir()
     assert admin.main(["--data-folder", str(tmp_path), "check"]) == 0
     damaged = bytearray(path.read_bytes())
@@ -159,12 +161,12 @@ def test_an_altered_content_is_refused_and_named(
     assert f"bodies/{path.name} is altered" in said
     assert "in the mailbox of 'good box'" in said
     assert reason(lives.fetch(lives.good)) is RefusalReason.DAMAGED
-    assert isinstance(lives.fetch(lives.bad), Leased)
+    assert isinstance(lives.fetch(lives.bad), Pulled)
     office.close()
     assert admin.main(["--data-folder", str(tmp_path), "check", "--drop"]) == 0
     again = Office(tmp_path, seed=10**6)
-    leased = Gateway(again, incarnation=b"i" * 16).one(FetchWaiting(1, lives.good, False, 10**6, 0, 10**6))
-    assert isinstance(leased, Leased)
+    leased = Gateway(again, incarnation=b"i" * 16).one(Pull(1, lives.good, False, 10**6, 0, 10**6))
+    assert isinstance(leased, Pulled)
     assert [piece.content for piece in pieces(leased.page)] == [b"fine"]
     again.kill()
 
@@ -201,7 +203,7 @@ def test_whatever_table_or_index_is_damaged_nothing_wrong_is_answered(
         gateway.one(StoreMessage(alice, True, bob, 3, b"small", token))
     gateway.ask(BeginUpload(1, alice, False, bob, 3, 5), Chunk(1, b"large"))
     gateway.ask(CommitUpload(1))
-    office.absorb()
+    office.flush()
     pages = pages_of(office, of)
     assert pages
     office.close()
@@ -215,7 +217,7 @@ def test_whatever_table_or_index_is_damaged_nothing_wrong_is_answered(
     # Greeting needs the slot's row, which was read at the start.
     gateway = Gateway(office, incarnation=b"i" * 16)
     frame = SEND_FRAME.pack(alice, bob, 3, 1) + b"x"
-    fetch = FetchAfter(bob, True, 0, 10**6, 0, 10**6, False)
+    fetch = Fetch(bob, True, 0, 10**6, 0, 10**6, False)
     operations: list[Operation] = [
         ListUsers(alice, True),
         GetPublicKey(alice, True, bob),
@@ -224,19 +226,19 @@ def test_whatever_table_or_index_is_damaged_nothing_wrong_is_answered(
         Register("carol", KEY),
         StoreMessage(alice, True, bob, 3, b"small", tokens[1]),
         StoreMessage(alice, True, bob, 3, b"new", b"n" * 16),
-        StoreRun(True, frame),
+        StoreMessages(True, frame),
         BeginUpload(7, alice, True, bob, 3, 5),
         Chunk(7, b"large"),
         CommitUpload(7),
         fetch,
-        FetchWaiting(9, bob, False, 10**6, 0, 10**6),
+        Pull(9, bob, False, 10**6, 0, 10**6),
         Settle(9, bob, False, 1, 2),
         MarkProven(alice),
     ]
     for batch in ([operation] for operation in operations):
         for outcome in gateway.ask(*batch):
             refusals = [outcome] if isinstance(outcome, Refused) else []
-            refusals += [Refused(one.reason) for one in outcome.refused] if isinstance(outcome, RunStored) else []
+            refusals += [Refused(one.reason) for one in outcome.refused] if isinstance(outcome, MessagesStored) else []
             for refusal in refusals:
                 assert refusal.reason in {RefusalReason.DAMAGED, RefusalReason.NAME_TAKEN}, (batch, refusal)
                 assert refusal.reason == RefusalReason.DAMAGED or batch == [Register("alice", KEY)]
@@ -259,7 +261,8 @@ def test_pages_of_mail_beside_a_damaged_one_are_saved(
     lives = Lives(office)
     pages = pages_of(office, "mail_page")
     office.close()
-    # Rows of both mailboxes lie in one page of the file; the bit is in the last one that was written there.
+    # Rows of both mailboxes lie in one page of the file; the bit is in the last one that was
+    # written there.
     [page] = pages
     flip_pages(tmp_path / "mail.db", [page])
     assert admin.main(["--data-folder", str(tmp_path), "check"]) == 1
@@ -272,8 +275,8 @@ def test_pages_of_mail_beside_a_damaged_one_are_saved(
     gateway = Gateway(again, incarnation=b"i" * 16)
     found = []
     for number, who in enumerate((lives.bad, lives.good), start=1):
-        leased = gateway.one(FetchWaiting(number, who, False, 10**6, 0, 10**6))
-        assert isinstance(leased, Leased)
+        leased = gateway.one(Pull(number, who, False, 10**6, 0, 10**6))
+        assert isinstance(leased, Pulled)
         found += [piece.content for piece in pieces(leased.page)]
     assert found in ([b"first" * 9, b"second" * 9], [b"fine"], [b"first" * 9, b"second" * 9, b"fine"])
     again.kill()
@@ -300,8 +303,8 @@ def test_a_check_beside_a_running_worker_finds_nothing_and_holds_nothing_up(offi
         sent += len(gateway.store(alice, bob, *[b"letter %d" % number * 50 for number in range(sent, sent + 5)]))
         gateway.ask(BeginUpload(sent, alice, False, alice, 3, 5), Chunk(sent, b"large"), CommitUpload(sent))
         gateway.ask(CommitUpload(sent))
-        office.absorb()
-        fetched = gateway.one(FetchAfter(bob, True, ack, 10**6, 0, 10**6, False))
+        office.flush()
+        fetched = gateway.one(Fetch(bob, True, ack, 10**6, 0, 10**6, False))
         assert isinstance(fetched, Fetched)
         contents = [piece.content for piece in pieces(fetched.page)]
         assert contents == [b"letter %d" % number * 50 for number in range(received, received + len(contents))]

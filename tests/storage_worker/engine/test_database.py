@@ -246,7 +246,9 @@ TO_VERSION_4 = "ALTER TABLE store DROP COLUMN journal;"
 
 
 def made_older(path: Path, version: int) -> None:
-    """The store as that version left it: without what later ones added, its pages without checksums."""
+    """The store as that version left it: without what later ones added, its pages without
+    checksums.
+    """
     old = apsw.Connection(str(path))
     old.execute(TO_VERSION_4)
     if version < 4:

@@ -1,6 +1,6 @@
 from dataclasses import dataclass, field
 
-from storage_worker.engine.sqlite.disk_space import LOOK_EVERY_MS, Room
+from storage_worker.engine.sqlite.disk_space import LOOK_EVERY_MS, DiskSpaceMonitor
 
 
 @dataclass
@@ -18,8 +18,8 @@ class Disk:
     def give_back(self) -> None:
         self.given_back += 1
 
-    def room(self) -> Room:
-        return Room(1000, self.look, lambda: self.unused, lambda: self.reserve, self.give_back)
+    def room(self) -> DiskSpaceMonitor:
+        return DiskSpaceMonitor(1000, self.look, lambda: self.unused, lambda: self.reserve, self.give_back)
 
 
 def test_looks_once_a_second() -> None:

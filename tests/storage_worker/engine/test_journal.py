@@ -1,4 +1,6 @@
-"""The journal: what was appended is found again, up to the first record that is not whole, and nothing else."""
+"""The journal: what was appended is found again, up to the first record that is not
+whole, and nothing else.
+"""
 
 import errno
 import os
@@ -27,20 +29,20 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "mail.journal"
 
 
-def written(path: Path, *payloads: bytes, era: bytes = ERA) -> int:
+def written(path: Path, *payloads: bytes, log_epoch: bytes = ERA) -> int:
     """Append to a new era and close; the bytes that its records take."""
     journal = opened(path)
-    journal.begin(era)
+    journal.begin(log_epoch)
     for payload in payloads:
         journal.append(payload, sync=True)
     journal.close()
     return journal.used
 
 
-def found(path: Path, era: bytes = ERA) -> list[bytes]:
+def found(path: Path, log_epoch: bytes = ERA) -> list[bytes]:
     journal = opened(path)
     try:
-        return list(journal.replay(era))
+        return list(journal.replay(log_epoch))
     finally:
         journal.close()
 
@@ -62,7 +64,7 @@ def test_what_was_appended_is_found_and_the_next_goes_behind_it(path: Path) -> N
 
 def test_a_new_era_hides_what_the_one_before_left(path: Path) -> None:
     written(path, b"a" * 100, b"b" * 100, b"c" * 100)
-    written(path, b"A" * 100, era=OTHER)
+    written(path, b"A" * 100, log_epoch=OTHER)
     assert found(path, OTHER) == [b"A" * 100]
     assert found(path, ERA) == []
 
@@ -312,17 +314,17 @@ def test_the_files_take_turns(path: Path) -> None:
     eras = [bytes([number]) * 16 for number in range(5)]
     journal = opened(path)
     journal.begin(eras[0])
-    for before, era in pairwise(eras):
+    for before, log_epoch in pairwise(eras):
         journal.append(before, sync=True)
-        assert journal.link(era)
-        journal.begin(era, linked=True)
+        assert journal.link(log_epoch)
+        journal.begin(log_epoch, linked=True)
     journal.append(eras[4], sync=True)
     journal.close()
     assert found(path, eras[3]) == eras[3:]
     assert found(path, eras[4]) == eras[4:]
     # Of what is older nothing is whole any more, so nothing of it counts.
-    for era in eras[:3]:
-        assert found(path, era) == []
+    for log_epoch in eras[:3]:
+        assert found(path, log_epoch) == []
 
 
 @pytest.mark.parametrize("left", [0, 1])
@@ -401,9 +403,11 @@ def test_the_last_record_altered_is_told(path: Path) -> None:
 
 
 def test_a_database_that_was_put_back_finds_no_damage(path: Path) -> None:
-    """Its era was written over by a later one, which is shorter: whole records of it are left behind that one."""
+    """Its era was written over by a later one, which is shorter: whole records of it are
+    left behind that one.
+    """
     written(path, b"a" * 100, b"b" * 100, b"c" * 100)
-    written(path, b"A" * 30, era=OTHER)
+    written(path, b"A" * 30, log_epoch=OTHER)
     assert found(path, ERA) == []
 
 

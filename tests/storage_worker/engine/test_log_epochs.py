@@ -1,4 +1,6 @@
-"""A journal that is lost, cut or zeros is refused, and a database that is older than its journal is named."""
+"""A journal that is lost, cut or zeros is refused, and a database that is older than its
+journal is named.
+"""
 
 import shutil
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from common.values import RefusalReason
 from storage_worker import admin
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
 from storage_worker.engine.sqlite.log_epochs import ERA_SIZE, is_later, mark, mark_at, marked_eras, next_era
-from storage_worker.engine.sqlite.store_identity import parse_facts
+from storage_worker.engine.sqlite.store_identity import parse_identity
 from tests.storage_worker.worker_process import WorkerProcess
 from torture.caller import Account, Caller, Refused, new_account
 from torture.programs import Server, wait_until
@@ -55,9 +57,9 @@ class Marked:
         self.folder = folder
         self.eras = [next_era(b"", zeros)]
         self.eras.append(next_era(self.eras[0], zeros))
-        for name, era in zip(JOURNAL_NAMES, self.eras, strict=True):
+        for name, log_epoch in zip(JOURNAL_NAMES, self.eras, strict=True):
             content = bytearray(LENGTH)
-            content[mark_at(LENGTH) : mark_at(LENGTH) + len(mark(era))] = mark(era)
+            content[mark_at(LENGTH) : mark_at(LENGTH) + len(mark(log_epoch))] = mark(log_epoch)
             (folder / name).write_bytes(content)
 
 
@@ -91,7 +93,8 @@ def test_a_file_that_lost_its_mark_is_named(
         marked_eras(tmp_path, LENGTH)
 
 
-# --- with the real programs ------------------------------------------------------------------------------------------
+# --- with the real programs
+# ------------------------------------------------------------------------------------------
 
 
 class Killed:
@@ -157,7 +160,7 @@ def test_after_an_orderly_end_nothing_of_the_journal_is_needed(killed: Killed) -
 
 def test_a_lost_log_of_the_database_is_named_and_begins_a_new_generation(tmp_path: Path) -> None:
     with Server(tmp_path / "server").start() as server:
-        before = parse_facts((server.data / "store.generation").read_text()).generation
+        before = parse_identity((server.data / "store.generation").read_text()).generation
         alice = new_account(server.port, "alice")
         for program in server.programs:
             program.kill()
@@ -165,7 +168,7 @@ def test_a_lost_log_of_the_database_is_named_and_begins_a_new_generation(tmp_pat
         (server.data / "mail.db-wal").unlink()
         server.start()
         assert "mail.db is not as new as the files beside it" in server.worker.said()
-        assert parse_facts((server.data / "store.generation").read_text()).generation > before
+        assert parse_identity((server.data / "store.generation").read_text()).generation > before
         assert unknown(server, alice)
         for program in server.programs:
             program.kill()

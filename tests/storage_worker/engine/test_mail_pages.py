@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.storage_protocol.message_format import Entry, pack_entry, walk
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.mail_pages import PAGE_BYTES, Load, MailPages, make_pages
+from storage_worker.engine.sqlite.mail_pages import PAGE_BYTES, MailboxStats, MailPages, make_pages
 
 
 def entry(sequence: int, size: int = 10) -> bytes:
@@ -76,9 +76,9 @@ def test_overlapping_and_loads(database: Database, pages: MailPages) -> None:
     assert sequences(pages, 1, 15, 18) == list(range(14, 22))
     assert sequences(pages, 1, 30, 99) == []
     assert sequences(pages, 3) == []
-    assert pages.weigh(1) == Load(20, 200)
-    assert pages.weigh(3) == Load(0, 0)
-    assert pages.loads() == {1: Load(20, 200), 2: Load(2, 20)}
+    assert pages.stats(1) == MailboxStats(20, 200)
+    assert pages.stats(3) == MailboxStats(0, 0)
+    assert pages.loads() == {1: MailboxStats(20, 200), 2: MailboxStats(2, 20)}
 
 
 @settings(max_examples=60)
@@ -99,7 +99,7 @@ def test_what_is_removed_is_the_interval(
             assert pages.remove(1, first, last) == []
             left = [number for number in left if not first <= number <= last]
             assert sequences(pages, 1) == left
-            assert pages.weigh(1) == Load(len(left), 10 * len(left))
+            assert pages.stats(1) == MailboxStats(len(left), 10 * len(left))
         assert sequences(pages, 2) == sorted(numbers)
     database.abandon()
 
@@ -109,7 +109,7 @@ def test_files_are_told_when_their_messages_go(database: Database, pages: MailPa
         made = make_pages(1, [1, 2, 3], [entry(1), head(2, 10**6), entry(3)], {2: 77})
         pages.insert(made)
         assert list(pages.in_files()) == [(1, 2, 10**6, 77)]
-        assert pages.weigh(1) == Load(3, 10**6 + 20)
+        assert pages.stats(1) == MailboxStats(3, 10**6 + 20)
         assert pages.remove(1, 3, 9) == []
         assert pages.remove(1, 1, 2) == [77]
         assert list(pages.in_files()) == []

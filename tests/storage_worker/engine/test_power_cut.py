@@ -1,4 +1,6 @@
-"""Power cuts over the worker's storage code: FULL loses nothing acknowledged, and the check can fail: NORMAL does."""
+"""Power cuts over the worker's storage code: FULL loses nothing acknowledged, and the
+check can fail: NORMAL does.
+"""
 
 from random import Random
 

@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import JournalDamaged
 from common.fail_points import VARIABLE, FailPoint
-from common.storage_protocol.operations import FetchWaiting, Leased
+from common.storage_protocol.operations import Pull, Pulled
 from storage_worker import admin
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
 from tests.storage_worker.office import Gateway, Office, pieces
@@ -52,7 +52,8 @@ def test_killed_at_any_place_it_loses_nothing_and_can_be_run_again(tmp_path: Pat
     assert recover(tmp_path, **{VARIABLE: point}) == -signal.SIGKILL
     taken_in = not point.startswith((FailPoint.RECOVERY_KEPT, FailPoint.RECOVERY_GENERATION, FailPoint.RECOVERY_OPENED))
     if not taken_in:
-        # Until all that is whole is in the database a start refuses, so that nobody goes on without it.
+        # Until all that is whole is in the database a start refuses, so that nobody goes on without
+        # it.
         with pytest.raises(JournalDamaged):
             Office(tmp_path)
     assert recover(tmp_path) == 0
@@ -61,8 +62,8 @@ def test_killed_at_any_place_it_loses_nothing_and_can_be_run_again(tmp_path: Pat
     assert not [*tmp_path.glob("*.new")]
     office = Office(tmp_path)
     assert office.facts.generation > generation
-    leased = Gateway(office, incarnation=b"i" * 16).one(FetchWaiting(1, bob, False, 10**6, 0, 10**6))
-    assert isinstance(leased, Leased)
+    leased = Gateway(office, incarnation=b"i" * 16).one(Pull(1, bob, False, 10**6, 0, 10**6))
+    assert isinstance(leased, Pulled)
     assert [piece.content for piece in pieces(leased.page)] == [b"message %d" % number for number in (0, 1, 3, 4, 5)]
     office.kill()
 
@@ -105,7 +106,7 @@ def test_what_is_whole_is_recovered_and_the_files_are_kept(tmp_path: Path, capsy
     assert [kept.read_bytes() for kept in tmp_path.glob(f"{name}.damaged-*")] == [bytes(content)]
     office = Office(tmp_path)
     assert office.facts.generation > generation
-    leased = Gateway(office, incarnation=b"i" * 16).one(FetchWaiting(1, bob, False, 10**6, 0, 10**6))
-    assert isinstance(leased, Leased)
+    leased = Gateway(office, incarnation=b"i" * 16).one(Pull(1, bob, False, 10**6, 0, 10**6))
+    assert isinstance(leased, Pulled)
     assert [piece.content for piece in pieces(leased.page)] == [b"message %d" % number for number in (0, 1, 3, 4, 5)]
     office.kill()

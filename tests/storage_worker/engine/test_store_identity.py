@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from common.errors import StoreFailed, StoreFull
-from common.storage_protocol.operations import NO_MAIL, FetchWaiting, Leased, Refused, StoreMessage
+from common.storage_protocol.operations import NO_MAIL, Pull, Pulled, Refused, StoreMessage
 from storage_worker.engine.sqlite import store_identity
 from storage_worker.engine.sqlite.store_identity import (
-    Facts,
     GenerationFile,
+    StoreIdentity,
     new_generation,
-    note_progress,
-    parse_facts,
+    parse_identity,
+    record_progress,
 )
 from tests.storage_worker.office import Gateway, Office
 
@@ -35,8 +35,8 @@ def put_back(folder: Path, backup: Path) -> None:
 
 
 def test_text() -> None:
-    facts = Facts(bytes(range(16)), 1, 2, 3, 4)
-    assert parse_facts(facts.to_text()) == facts
+    facts = StoreIdentity(bytes(range(16)), 1, 2, 3, 4)
+    assert parse_identity(facts.to_text()) == facts
 
 
 def test_restarts_keep_the_generation(open_office: Open) -> None:
@@ -75,7 +75,7 @@ def test_a_copy_of_the_same_run_is_told_by_the_mail_that_came_since(open_office:
     gateway = Gateway(office)
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, b"x")
-    note_progress(office.database, office.file)
+    record_progress(office.database, office.file)
     office.close()
     put_back(tmp_path, backup)
     assert open_office(now_ms=7000).facts.generation == 7000
@@ -104,7 +104,7 @@ def test_an_unreadable_file_is_written_anew(open_office: Open, tmp_path: Path, c
     (tmp_path / "store.generation").write_bytes(content)
     office = open_office(now_ms=6000)
     assert office.facts.generation == 5000
-    assert parse_facts((tmp_path / "store.generation").read_text()) == office.facts
+    assert parse_identity((tmp_path / "store.generation").read_text()) == office.facts
 
 
 def test_new_generation(open_office: Open, tmp_path: Path) -> None:
@@ -169,6 +169,6 @@ def test_without_room_to_reserve_no_mail_is_taken(open_office: Open, monkeypatch
         patch.setattr("os.write", lambda _descriptor, content: len(content) - 1)
         outcomes = gateway.ask(*[StoreMessage(alice, False, alice, 3, b"x")] * 3)
         assert {type(outcome) for outcome in outcomes} == {Refused}
-        assert gateway.one(FetchWaiting(1, alice, False, 2**40, 25, 100)) != Leased(0, 0, 0, 0, NO_MAIL)
+        assert gateway.one(Pull(1, alice, False, 2**40, 25, 100)) != Pulled(0, 0, 0, 0, NO_MAIL)
     office.now_ms += 2000
     assert len(gateway.store(alice, alice, b"x")) == 1

@@ -15,32 +15,32 @@ from common.storage_protocol.operations import (
     Chunk,
     CommitUpload,
     Done,
-    FetchAfter,
+    Fetch,
     Fetched,
-    FetchPage,
-    FetchWaiting,
     GetProofKey,
     GetPublicKey,
+    GetUploadProgress,
     KeyFound,
-    Leased,
     ListUsers,
     Mail,
     MarkProven,
+    MessagesStored,
     Operation,
     Page,
+    Pull,
+    Pulled,
+    PullPage,
     Refused,
     RefusedFrame,
     Register,
     Registered,
     Release,
-    RunStored,
     Settle,
     Stored,
     StoreMessage,
-    StoreRun,
-    Taken,
-    UploadGone,
+    StoreMessages,
     UploadProgress,
+    UploadUnknown,
     UserEntry,
     UsersPage,
 )
@@ -61,17 +61,17 @@ TOKEN = b"t" * 16
 def fetch(
     gateway: Gateway, user: bytes, lease: int | None = None, max_bytes: int = 2**40, page_bytes: int = 2**20,
     envelope_bytes: int = 25, proven: bool = False,
-) -> Leased:  # fmt: skip
+) -> Pulled:  # fmt: skip
     number = next(gateway.leases) if lease is None else lease
-    outcome = gateway.one(FetchWaiting(number, user, proven, max_bytes, envelope_bytes, page_bytes))
-    assert isinstance(outcome, Leased), outcome
+    outcome = gateway.one(Pull(number, user, proven, max_bytes, envelope_bytes, page_bytes))
+    assert isinstance(outcome, Pulled), outcome
     return outcome
 
 
 def after(
     gateway: Gateway, user: bytes, ack: int, max_bytes: int = 2**40, page_bytes: int = 2**20, watch: bool = False
 ) -> Fetched:
-    outcome = gateway.one(FetchAfter(user, True, ack, max_bytes, 54, page_bytes, watch))
+    outcome = gateway.one(Fetch(user, True, ack, max_bytes, 54, page_bytes, watch))
     assert isinstance(outcome, Fetched), outcome
     return outcome
 
@@ -82,13 +82,13 @@ def contents(page: Mail) -> list[bytes]:
 
 def waiting(office: Office) -> int:
     """Messages in all mailboxes, read as an admin command would."""
-    office.absorb()
+    office.flush()
     return sum(load.messages for load in queue_waiting(office.database).values())
 
 
 def tokens_kept(office: Office) -> int:
     """In the database, when it has taken in everything."""
-    office.absorb()
+    office.flush()
     count: int = office.database.row("SELECT count(*) FROM sent_token")[0]
     return count
 
@@ -218,15 +218,17 @@ class TestUsers:
 
 
 def in_the_name_of(user: bytes, other: bytes, proven: bool) -> list[Operation]:
-    """Every operation that asks something in a user's name and can be refused, but 600 and the proof's own."""
+    """Every operation that asks something in a user's name and can be refused, but 600
+    and the proof's own.
+    """
     return [
         ListUsers(user, proven),
         GetPublicKey(user, proven, other),
         StoreMessage(user, proven, other, 3, b"x"),
         BeginUpload(1, user, proven, other, 3, 1),
-        FetchWaiting(1, user, proven, 100, 25, 100),
-        FetchPage(user, proven, 1, 0, 9, 100),
-        FetchAfter(user, proven, 0, 100, 54, 100, False),
+        Pull(1, user, proven, 100, 25, 100),
+        PullPage(user, proven, 1, 0, 9, 100),
+        Fetch(user, proven, 0, 100, 54, 100, False),
     ]
 
 
@@ -339,7 +341,9 @@ class TestStoreMessage:
     def test_no_two_ids_are_the_same_in_a_mailbox(
         self, open_office: Callable[..., Office], monkeypatch: pytest.MonkeyPatch, reopened: bool
     ) -> None:
-        """What waits spans less than ids repeat after: here 4, so that 1 and 5 would have the same id."""
+        """What waits spans less than ids repeat after: here 4, so that 1 and 5 would have
+        the same id.
+        """
         assert message_id(7) == message_id(7 + post_office.IDS) != message_id(6 + post_office.IDS)
         monkeypatch.setattr(post_office, "IDS", 4)
         office = open_office()
@@ -351,15 +355,15 @@ class TestStoreMessage:
             gateway = Gateway(open_office())
         assert gateway.refused(StoreMessage(alice, False, bob, 3, b"x")) is Reason.MAILBOX_FULL
         assert gateway.refused(BeginUpload(1, alice, False, bob, 3, 1)) is Reason.MAILBOX_FULL
-        run = StoreRun(False, pack_frame(alice, bob, 3, b"x") + pack_frame(bob, alice, 3, b"x"))
-        assert gateway.ask(run) == [RunStored(5, [RefusedFrame(0, Reason.MAILBOX_FULL, 30)])]
+        run = StoreMessages(False, pack_frame(alice, bob, 3, b"x") + pack_frame(bob, alice, 3, b"x"))
+        assert gateway.ask(run) == [MessagesStored(5, [RefusedFrame(0, Reason.MAILBOX_FULL, 30)])]
         # With the oldest gone it takes more, up to the next; in one run, too.
         gateway.ask(Settle(1, bob, False, 1, 2))
-        run = StoreRun(False, pack_frame(alice, bob, 3, b"x") * 2)
-        assert gateway.ask(run) == [RunStored(6, [RefusedFrame(1, Reason.MAILBOX_FULL, 30)])]
+        run = StoreMessages(False, pack_frame(alice, bob, 3, b"x") * 2)
+        assert gateway.ask(run) == [MessagesStored(6, [RefusedFrame(1, Reason.MAILBOX_FULL, 30)])]
         gateway.ask(Settle(1, bob, False, 1, 6))
-        run = StoreRun(False, pack_frame(alice, bob, 3, b"x") * 5)
-        assert gateway.ask(run) == [RunStored(7, [RefusedFrame(4, Reason.MAILBOX_FULL, 30)])]
+        run = StoreMessages(False, pack_frame(alice, bob, 3, b"x") * 5)
+        assert gateway.ask(run) == [MessagesStored(7, [RefusedFrame(4, Reason.MAILBOX_FULL, 30)])]
         assert gateway.refused(StoreMessage(alice, False, bob, 3, b"x")) is Reason.MAILBOX_FULL
 
     def test_mailbox_bytes(self, open_office: Callable[..., Office]) -> None:
@@ -378,7 +382,7 @@ class TestStoreMessage:
         for sender in ids:
             for recipient in ids:
                 gateway.store(sender, recipient, b"x")
-            office.absorb()
+            office.flush()
         assert waiting(office) == 16
         assert fetch(gateway, ids[0]).count == 4
 
@@ -406,7 +410,7 @@ class TestStoreRun:
                     (dave, recipient, 3, b"g" * 60), (sender, recipient, 1, b""), (sender, recipient, 3, b"h" * 60),
                     (sender, recipient, 2, b"i"), (dave, dave, 3, b"j"), (sender, recipient, 3, b"k"),
                 ]  # fmt: skip
-                outcome = gateway.one(StoreRun(proven, self.frames(*messages)))
+                outcome = gateway.one(StoreMessages(proven, self.frames(*messages)))
                 mine = fetch(gateway, recipient, page_bytes=2**30)
                 gateway.ask(Settle(mine.first, recipient, False, mine.first, mine.last))
                 daves = after(gateway, dave, 0) if proven else None
@@ -415,7 +419,7 @@ class TestStoreRun:
                 outcomes = gateway.ask(
                     *[StoreMessage(who, proven, whom, kind, content) for who, whom, kind, content in messages]
                 )
-                assert isinstance(outcome, RunStored)
+                assert isinstance(outcome, MessagesStored)
                 refused = {frame.index: Refused(frame.reason, frame.retry_after) for frame in outcome.refused}
                 sequence = outcome.first
                 for index, expected in enumerate(outcomes):
@@ -428,41 +432,43 @@ class TestStoreRun:
                     assert (one.sender, one.kind, one.proven) == (other.sender, other.kind, other.proven)
                 gateway.ask(Settle(again.first, recipient, False, again.first, again.last))
 
-    @pytest.mark.parametrize("absorbed", [False, True])
-    def test_a_restart_changes_nothing(self, open_office: Callable[..., Office], absorbed: bool) -> None:
+    @pytest.mark.parametrize("flushed", [False, True])
+    def test_a_restart_changes_nothing(self, open_office: Callable[..., Office], flushed: bool) -> None:
         office = open_office()
         gateway = Gateway(office)
         alice, bob = gateway.register("alice", "bob")
         run = [(alice, bob, 3, bytes([n]) * n) for n in range(50)]
         run[7] = (alice, NOBODY, 3, b"nobody's")
-        outcome = gateway.one(StoreRun(False, self.frames(*run)))
+        outcome = gateway.one(StoreMessages(False, self.frames(*run)))
         gateway.ask(Settle(1, bob, False, 10, 20))
-        before = gateway.one(FetchPage(bob, False, 0, 0, 2**62, 2**30))
-        if absorbed:
-            office.absorb()
+        before = gateway.one(PullPage(bob, False, 0, 0, 2**62, 2**30))
+        if flushed:
+            office.flush()
         office.kill()
         gateway.office = open_office()
-        assert gateway.one(FetchPage(bob, False, 0, 0, 2**62, 2**30)) == before
-        assert isinstance(outcome, RunStored)
+        assert gateway.one(PullPage(bob, False, 0, 0, 2**62, 2**30)) == before
+        assert isinstance(outcome, MessagesStored)
         [sequence] = gateway.store(alice, bob, b"next")
         assert sequence >= outcome.first + 49
 
     def test_every_message_gets_a_token_of_its_own(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
         for _ in range(3):
-            gateway.ask(StoreRun(False, self.frames(*[(alice, alice, 3, b"x")] * 1000)))
+            gateway.ask(StoreMessages(False, self.frames(*[(alice, alice, 3, b"x")] * 1000)))
         assert len({piece.token for piece in pieces(fetch(gateway, alice, page_bytes=2**30).page)}) == 3000
 
     @pytest.mark.parametrize("cut", [1, 43, 44, 46])
     def test_a_run_that_is_cut_off_refuses_its_batch(self, office: Office, gateway: Gateway, cut: int) -> None:
         [alice] = gateway.register("alice")
         frame = pack_frame(alice, alice, 3, b"abc")
-        batch = gateway.next_batch(StoreMessage(alice, False, alice, 3, b"x"), StoreRun(False, frame + frame[:cut]))
+        batch = gateway.next_batch(
+            StoreMessage(alice, False, alice, 3, b"x"), StoreMessages(False, frame + frame[:cut])
+        )
         the_one(BatchRefused, office.handle(batch))
         assert fetch(gateway, alice).count == 0
 
     def test_an_empty_run(self, gateway: Gateway) -> None:
-        assert gateway.one(StoreRun(False, b"")) == RunStored(1, [])
+        assert gateway.one(StoreMessages(False, b"")) == MessagesStored(1, [])
 
 
 class TestSendOnce:
@@ -552,7 +558,7 @@ class TestUpload:
             *[Chunk(number, chunk) for chunk in chunks],
             CommitUpload(number),
         )
-        assert all(isinstance(step, Taken) for step in done)
+        assert all(isinstance(step, UploadProgress) for step in done)
         return outcome
 
     @pytest.mark.parametrize("sizes", [(), (0,), (5,), (1, 2, 3), (PAGE_BYTES, 1), (100_000, 1, 70_000), (PAGE_BYTES,)])
@@ -574,30 +580,33 @@ class TestUpload:
         office.kill()
         gateway.office = open_office()
         assert files(gateway.office) == 0
-        assert gateway.ask(Chunk(1, b"def"), CommitUpload(1), UploadProgress(1)) == [UploadGone()] * 3
+        assert gateway.ask(Chunk(1, b"def"), CommitUpload(1), GetUploadProgress(1)) == [UploadUnknown()] * 3
 
     def test_waits_for_the_disk(self, office: Office, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
         [alice] = gateway.register("alice")
         monkeypatch.setattr(SyncAtOnce, "sync", lambda *_: None)
         gateway.ask(BeginUpload(1, alice, False, alice, 3, 6), Chunk(1, b"abc"), Chunk(1, b"def"))
-        assert gateway.ask(UploadProgress(1), CommitUpload(1)) == [Taken(6), Taken(7 + table_bytes(6))]
+        assert gateway.ask(GetUploadProgress(1), CommitUpload(1)) == [
+            UploadProgress(6),
+            UploadProgress(7 + table_bytes(6)),
+        ]
         assert fetch(gateway, alice).count == 0
         monkeypatch.undo()
-        assert gateway.one(CommitUpload(1)) == Taken(7 + table_bytes(6)), "it was asked for before"
+        assert gateway.one(CommitUpload(1)) == UploadProgress(7 + table_bytes(6)), "it was asked for before"
         office.bodies._syncer.sync(1, 6 + table_bytes(6))
         assert gateway.one(CommitUpload(1)) == Stored(1)
         assert contents(fetch(gateway, alice).page) == [b"abcdef"]
 
-    @pytest.mark.parametrize("absorbed", [False, True])
-    def test_survives_a_restart_when_it_is_accepted(self, open_office: Callable[..., Office], absorbed: bool) -> None:
+    @pytest.mark.parametrize("flushed", [False, True])
+    def test_survives_a_restart_when_it_is_accepted(self, open_office: Callable[..., Office], flushed: bool) -> None:
         office = open_office()
         gateway = Gateway(office)
         alice, bob = gateway.register("alice", "bob")
         gateway.store(alice, bob, b"before")
         assert self.upload(gateway, alice, bob, b"abc", b"def") == Stored(2)
         gateway.store(alice, bob, b"behind")
-        if absorbed:
-            office.absorb()
+        if flushed:
+            office.flush()
         office.kill()
         gateway.office = office = open_office()
         leased = fetch(gateway, bob)
@@ -607,10 +616,10 @@ class TestUpload:
         assert files(office) == 0
         assert contents(fetch(gateway, bob, 2).page) == [b"before"]
 
-    @pytest.mark.parametrize("absorbed", [False, True])
+    @pytest.mark.parametrize("flushed", [False, True])
     @pytest.mark.parametrize("damage", ["missing", "short"])
     def test_without_its_file_a_message_is_dropped_at_the_next_start(
-        self, open_office: Callable[..., Office], caplog: pytest.LogCaptureFixture, absorbed: bool, damage: str
+        self, open_office: Callable[..., Office], caplog: pytest.LogCaptureFixture, flushed: bool, damage: str
     ) -> None:
         office = open_office()
         gateway = Gateway(office)
@@ -618,8 +627,8 @@ class TestUpload:
         gateway.store(alice, bob, b"before")
         self.upload(gateway, alice, bob, b"lost")
         self.upload(gateway, alice, bob, b"kept", number=2)
-        if absorbed:
-            office.absorb()
+        if flushed:
+            office.flush()
         office.kill()
         path = office.folder / "bodies" / "1"
         if damage == "missing":
@@ -645,7 +654,7 @@ class TestUpload:
         for each in (gateway, other):
             each.ask(BeginUpload(1, alice, False, alice, 3, 3), Chunk(1, b"abc"))
         successor = Gateway(office)
-        assert successor.one(CommitUpload(1)) == UploadGone()
+        assert successor.one(CommitUpload(1)) == UploadUnknown()
         assert files(office) == 1
         assert other.one(CommitUpload(1)) == Stored(1)
 
@@ -653,14 +662,14 @@ class TestUpload:
         [alice] = gateway.register("alice")
         gateway.ask(BeginUpload(1, alice, False, alice, 3, 3), Chunk(1, b"abc"))
         assert gateway.ask(AbortUpload(1), AbortUpload(1)) == [Done(), Done()]
-        assert gateway.one(Chunk(1, b"x")) == UploadGone()
+        assert gateway.one(Chunk(1, b"x")) == UploadUnknown()
         assert files(office) == 0
 
     def test_too_much_ends_it(self, office: Office, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
         gateway.ask(BeginUpload(1, alice, False, alice, 3, 3), Chunk(1, b"ab"))
         assert gateway.refused(Chunk(1, b"cd")) is Reason.MALFORMED
-        assert gateway.one(CommitUpload(1)) == UploadGone()
+        assert gateway.one(CommitUpload(1)) == UploadUnknown()
         assert files(office) == 0
 
     def test_too_little_ends_it(self, office: Office, gateway: Gateway) -> None:
@@ -688,8 +697,8 @@ class TestUpload:
         [alice] = gateway.register("alice")
         gateway.ask(BeginUpload(1, alice, False, alice, 3, 0))
         assert gateway.refused(StoreMessage(alice, False, alice, 3, b"x")) is Reason.MAILBOX_FULL
-        run = StoreRun(False, pack_frame(alice, alice, 3, b"x"))
-        assert gateway.one(run) == RunStored(1, [RefusedFrame(0, Reason.MAILBOX_FULL, 30)])
+        run = StoreMessages(False, pack_frame(alice, alice, 3, b"x"))
+        assert gateway.one(run) == MessagesStored(1, [RefusedFrame(0, Reason.MAILBOX_FULL, 30)])
         assert gateway.one(CommitUpload(1)) == Stored(1)
         assert gateway.refused(StoreMessage(alice, False, alice, 3, b"x")) is Reason.MAILBOX_FULL
 
@@ -708,21 +717,21 @@ class TestUpload:
 class TestFetchWaiting:
     def test_empty(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
-        assert fetch(gateway, alice) == Leased(0, 0, 0, 0, NO_MAIL)
+        assert fetch(gateway, alice) == Pulled(0, 0, 0, 0, NO_MAIL)
 
     def test_a_mailbox_without_mail_is_known_without_the_database(
         self, office: Office, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         alice, bob = gateway.register("alice", "bob")
         [sequence] = gateway.store(alice, bob, b"x")
-        office.absorb()
+        office.flush()
         leased = fetch(gateway, bob)
         assert leased.count == 1
         gateway.ask(Settle(1, bob, False, sequence, sequence))
         monkeypatch.setattr(MailPages, "overlapping", None)
         for nobody in (alice, bob):
-            assert fetch(gateway, nobody) == Leased(0, 0, 0, 0, NO_MAIL)
-            outcome = gateway.one(FetchAfter(nobody, True, 0, 100, 54, 100, False))
+            assert fetch(gateway, nobody) == Pulled(0, 0, 0, 0, NO_MAIL)
+            outcome = gateway.one(Fetch(nobody, True, 0, 100, 54, 100, False))
             assert isinstance(outcome, Fetched)
             assert outcome.count == 0
 
@@ -776,7 +785,7 @@ class TestFetchWaiting:
         alice, bob = gateway.register("alice", "bob")
         gateway.store(alice, alice, b"a")
         fetch(gateway, alice, 1)
-        assert gateway.refused(FetchWaiting(1, bob, False, 100, 25, 100)) is Reason.MALFORMED
+        assert gateway.refused(Pull(1, bob, False, 100, 25, 100)) is Reason.MALFORMED
 
     def test_leases_of_two_slots(self, office: Office, gateway: Gateway) -> None:
         other = Gateway(office, slot=1)
@@ -829,26 +838,26 @@ def test_past_its_leases_a_mailbox_looks_empty_until_one_ends(
     [alice] = gateway.register("alice")
     for number in (1, 2):
         gateway.store(alice, alice, b"x")
-        leased = gateway.one(FetchWaiting(number, alice, False, 2**40, 25, 100))
-        assert isinstance(leased, Leased)
+        leased = gateway.one(Pull(number, alice, False, 2**40, 25, 100))
+        assert isinstance(leased, Pulled)
         assert leased.count == 1
     gateway.store(alice, alice, b"y")
-    assert gateway.one(FetchWaiting(3, alice, False, 2**40, 25, 100)) == Leased(0, 0, 0, 0, NO_MAIL)
+    assert gateway.one(Pull(3, alice, False, 2**40, 25, 100)) == Pulled(0, 0, 0, 0, NO_MAIL)
     gateway.ask(Release(1))
-    again = gateway.one(FetchWaiting(4, alice, False, 2**40, 25, 100))
-    assert isinstance(again, Leased)
+    again = gateway.one(Pull(4, alice, False, 2**40, 25, 100))
+    assert isinstance(again, Pulled)
     assert again.first == 1
 
 
 def test_a_small_fetch_looks_at_few_messages(gateway: Gateway, office: Office) -> None:
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, *[b""] * 1000)
-    gateway.ask(MarkProven(alice), FetchAfter(alice, True, 0, 60, 54, 100, False))
+    gateway.ask(MarkProven(alice), Fetch(alice, True, 0, 60, 54, 100, False))
     seen: list[int] = []
     office.database._connection.trace_v2(
         apsw.SQLITE_TRACE_PROFILE, lambda event: seen.append(event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"])
     )
-    fetched = gateway.one(FetchAfter(alice, True, 0, 60, 54, 100, False))
+    fetched = gateway.one(Fetch(alice, True, 0, 60, 54, 100, False))
     office.database._connection.trace_v2(0, None)
     assert isinstance(fetched, Fetched)
     assert fetched.count == 1
@@ -856,7 +865,7 @@ def test_a_small_fetch_looks_at_few_messages(gateway: Gateway, office: Office) -
 
 
 class TestPages:
-    def pages(self, gateway: Gateway, user: bytes, page_bytes: int) -> tuple[Leased, list[list[Piece]]]:
+    def pages(self, gateway: Gateway, user: bytes, page_bytes: int) -> tuple[Pulled, list[list[Piece]]]:
         """All pages of a fetch, asked for as a gateway would."""
         leased = fetch(gateway, user, page_bytes=page_bytes)
         pages = [pieces(leased.page)]
@@ -864,7 +873,7 @@ class TestPages:
             piece = pages[-1][-1]
             end = piece.offset + len(piece.content)
             at = (piece.sequence, end) if end < piece.size else (piece.sequence + 1, 0)
-            outcome = gateway.one(FetchPage(user, False, *at, leased.last, page_bytes))
+            outcome = gateway.one(PullPage(user, False, *at, leased.last, page_bytes))
             assert isinstance(outcome, Page)
             if not outcome.page:
                 return leased, pages
@@ -900,12 +909,12 @@ class TestPages:
         leased = fetch(gateway, alice, page_bytes=50)
         gateway.ask(MarkProven(alice))
         after(gateway, alice, leased.last)
-        assert gateway.one(FetchPage(alice, True, leased.last, 50, leased.last, 50)) == Page(NO_MAIL)
+        assert gateway.one(PullPage(alice, True, leased.last, 50, leased.last, 50)) == Page(NO_MAIL)
 
     def test_from_the_end_of_a_message(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"abc", b"def")
-        page = gateway.one(FetchPage(alice, False, 1, 3, 2, 100))
+        page = gateway.one(PullPage(alice, False, 1, 3, 2, 100))
         assert isinstance(page, Page)
         assert contents(page.page) == [b"def"]
 
@@ -913,7 +922,7 @@ class TestPages:
 class TestFetchAfter:
     def test_needs_a_proven_connection(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
-        assert gateway.refused(FetchAfter(alice, False, 0, 100, 54, 100, False)) is Reason.PROOF_NEEDED
+        assert gateway.refused(Fetch(alice, False, 0, 100, 54, 100, False)) is Reason.PROOF_NEEDED
 
     def test_deletes_what_is_acknowledged_and_reads_on(self, gateway: Gateway) -> None:
         alice, bob = gateway.register("alice", "bob")
@@ -938,7 +947,7 @@ class TestFetchAfter:
     def test_an_acknowledgement_of_what_never_was(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"a")
-        assert gateway.refused(FetchAfter(alice, True, 2, 100, 54, 100, False)) is Reason.MALFORMED
+        assert gateway.refused(Fetch(alice, True, 2, 100, 54, 100, False)) is Reason.MALFORMED
         assert after(gateway, alice, 0).count == 1
 
     def test_leases_hide_nothing(self, gateway: Gateway) -> None:
@@ -973,7 +982,7 @@ class TestWatches:
 
     def test_mail_in_the_same_batch(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
-        watch = FetchAfter(alice, True, 0, 100, 54, 100, True)
+        watch = Fetch(alice, True, 0, 100, 54, 100, True)
         gateway.ask(watch, watch, StoreMessage(alice, True, alice, 3, b"x"))
         assert [hint.recipients for hint in gateway.hints] == [[alice]]
 

@@ -22,12 +22,12 @@ from common.storage_protocol.frames import (
 from common.storage_protocol.operations import (
     NO_MAIL,
     Done,
-    FetchAfter,
-    FetchWaiting,
-    Leased,
+    Fetch,
     ListUsers,
     MarkProven,
     Operation,
+    Pull,
+    Pulled,
     Refused,
     Register,
     Registered,
@@ -35,13 +35,13 @@ from common.storage_protocol.operations import (
     Settle,
     Stored,
     StoreMessage,
-    UploadGone,
+    UploadUnknown,
     UsersPage,
 )
 from common.values import RefusalReason as Reason
 from storage_worker.engine.sqlite.message_queue import waiting
 from storage_worker.rules.post_office import PostOffice
-from storage_worker.server.batch_processor import EARLIER_KEPT, Letter
+from storage_worker.server.batch_processor import EARLIER_KEPT, Inbound
 from tests.storage_worker.office import KEY, Gateway, Office, the_one
 
 Open = Callable[..., Office]
@@ -57,7 +57,7 @@ def epoch_of(answer: object) -> int:
 
 
 def message_count(office: Office) -> int:
-    office.absorb()
+    office.flush()
     return sum(load.messages for load in waiting(office.database).values())
 
 
@@ -92,11 +92,11 @@ class TestGreeting:
         gateway = Gateway(office)
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"a")
-        lease = FetchWaiting(1, alice, False, 100, 25, 100)
+        lease = Pull(1, alice, False, 100, 25, 100)
         gateway.ask(lease)
         office.handle(Hello(0, gateway.incarnation))
-        outcome = gateway.one(FetchWaiting(2, alice, False, 100, 25, 100))
-        assert isinstance(outcome, Leased)
+        outcome = gateway.one(Pull(2, alice, False, 100, 25, 100))
+        assert isinstance(outcome, Pulled)
         assert outcome.count == 0
 
     def test_a_late_copy_of_an_earlier_greeting_takes_nothing(self, office: Office) -> None:
@@ -165,22 +165,22 @@ class TestNumbers:
         assert (first.number, second.number) == (1, 2)
 
     def test_answers_go_to_who_asked(self, office: Office) -> None:
-        answers = office.answers([Letter(b"a", hello(1)), Letter(b"b", hello(2, slot=1))])
+        answers = office.answers([Inbound(b"a", hello(1)), Inbound(b"b", hello(2, slot=1))])
         assert [answer.peer for answer in answers] == [b"a", b"b"]
 
     def test_hints_go_where_the_slot_was_heard_last(self, office: Office, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
-        gateway.ask(FetchAfter(alice, True, 0, 100, 54, 100, True))
+        gateway.ask(Fetch(alice, True, 0, 100, 54, 100, True))
         batch = gateway.next_batch(StoreMessage(alice, True, alice, 3, b"x"))
-        _, hint = office.answers([Letter(b"reconnected", batch)])
+        _, hint = office.answers([Inbound(b"reconnected", batch)])
         assert hint.peer == b"reconnected"
 
     def test_also_where_that_was_a_batch_that_makes_no_sense(self, office: Office, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
-        gateway.ask(FetchAfter(alice, True, 0, 100, 54, 100, True))
-        office.answers([Letter(b"reconnected", UndecodableBatch(0, 1, gateway.number + 1, ""))])
+        gateway.ask(Fetch(alice, True, 0, 100, 54, 100, True))
+        office.answers([Inbound(b"reconnected", UndecodableBatch(0, 1, gateway.number + 1, ""))])
         other = Gateway(office, slot=1)
-        _, hint = office.answers([Letter(b"other", other.next_batch(StoreMessage(alice, True, alice, 3, b"x")))])
+        _, hint = office.answers([Inbound(b"other", other.next_batch(StoreMessage(alice, True, alice, 3, b"x")))])
         assert hint.peer == b"reconnected"
 
     def test_a_hint_for_a_slot_that_was_not_heard_since_the_start_is_dropped(self, open_office: Open) -> None:
@@ -190,7 +190,7 @@ class TestNumbers:
         office.kill()
         office = open_office()
         office.post_office.begin(0, office.post_office._intake, 0)
-        office.post_office.apply(9, [FetchAfter(alice, True, 0, 100, 54, 100, True)])
+        office.post_office.apply(9, [Fetch(alice, True, 0, 100, 54, 100, True)])
         gateway.office = office
         gateway.store(alice, alice, b"x")
         assert gateway.hints == []
@@ -236,7 +236,7 @@ class TestResend:
             ListUsers(alice, False),
             Register("carol", KEY),
             Register("carol", KEY),
-            FetchWaiting(1, bob, False, 1000, 25, 1000),
+            Pull(1, bob, False, 1000, 25, 1000),
             Settle(7, bob, False, 1, 1),
         )
         first = gateway.send(batch)
@@ -253,7 +253,7 @@ class TestResend:
         assert isinstance(page, UsersPage)
         assert page.count == 2, "reads are computed again"
         leased = second[4]
-        assert isinstance(leased, Leased)
+        assert isinstance(leased, Pulled)
         assert leased.last == 2
 
     @pytest.mark.parametrize("restart", ["no", "from the journal", "from the database"])
@@ -265,7 +265,7 @@ class TestResend:
         firsts = [gateway.send(batch) for batch in batches]
         if restart != "no":
             if restart == "from the database":
-                office.absorb()
+                office.flush()
             office.kill()
             office = gateway.office = open_office()
         assert [gateway.send(batch) for batch in batches] == firsts
@@ -279,7 +279,7 @@ class TestResend:
         before, last = (gateway.next_batch(StoreMessage(alice, False, alice, 3, content)) for content in (b"x", b"y"))
         gateway.send(before)
         outcomes = gateway.send(last)
-        office.absorb()
+        office.flush()
         list(office.database.execute("ALTER TABLE slot DROP COLUMN before; PRAGMA user_version = 2"))
         list(
             office.database.execute("ALTER TABLE mail_page DROP COLUMN checksum; ALTER TABLE store DROP COLUMN journal")
@@ -306,10 +306,10 @@ class TestResend:
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"a")
         for end in (Release(1), Settle(1, alice, False, 9, 9)):
-            gateway.ask(FetchWaiting(1, alice, False, 100, 25, 100), end)
+            gateway.ask(Pull(1, alice, False, 100, 25, 100), end)
             gateway.resend()
-            outcome = gateway.one(FetchWaiting(2, alice, False, 100, 25, 100))
-            assert isinstance(outcome, Leased)
+            outcome = gateway.one(Pull(2, alice, False, 100, 25, 100))
+            assert isinstance(outcome, Pulled)
             assert outcome.count == 1, end
             gateway.ask(Release(2))
 
@@ -318,25 +318,26 @@ class TestResend:
         self, office: Office, gateway: Gateway, batches: int
     ) -> None:
         alice, bob = gateway.register("alice", "bob")
-        # The mail comes behind the fetch, in the same batch or in the one that is on its way with it.
-        fetch, send = FetchWaiting(1, bob, False, 100, 25, 100), StoreMessage(alice, False, bob, 3, b"x")
+        # The mail comes behind the fetch, in the same batch or in the one that is on its way with
+        # it.
+        fetch, send = Pull(1, bob, False, 100, 25, 100), StoreMessage(alice, False, bob, 3, b"x")
         groups: list[list[Operation]] = [[fetch, send]] if batches == 1 else [[fetch], [send]]
         letters = [gateway.next_batch(*group) for group in groups]
         first, *_, again = office.handle(*letters, letters[0])
         assert isinstance(first, Reply)
-        assert first.outcomes[0] == Leased(0, 0, 0, 0, NO_MAIL)
+        assert first.outcomes[0] == Pulled(0, 0, 0, 0, NO_MAIL)
         assert again == first
-        outcome = gateway.one(FetchWaiting(2, bob, False, 100, 25, 100))
-        assert isinstance(outcome, Leased)
+        outcome = gateway.one(Pull(2, bob, False, 100, 25, 100))
+        assert isinstance(outcome, Pulled)
         assert outcome.count == 1, "no lease that nobody will end hides it"
 
     def test_a_lease_of_which_nothing_is_left_is_none(self, office: Office, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"a")
-        lease = gateway.next_batch(FetchWaiting(1, alice, False, 100, 25, 100))
+        lease = gateway.next_batch(Pull(1, alice, False, 100, 25, 100))
         gateway.send(lease)
-        gateway.ask(FetchAfter(alice, True, 1, 100, 54, 100, False))
-        assert gateway.send(lease) == [Leased(0, 0, 0, 0, NO_MAIL)]
+        gateway.ask(Fetch(alice, True, 1, 100, 54, 100, False))
+        assert gateway.send(lease) == [Pulled(0, 0, 0, 0, NO_MAIL)]
         assert len(office.post_office._leases) == 0
 
     def test_in_one_drain_with_the_first(self, office: Office, gateway: Gateway) -> None:
@@ -436,21 +437,21 @@ class TestBugs:
         gateway = Gateway(office)
         alice, bob = gateway.register("alice", "bob")
         gateway.store(alice, alice, b"a", b"b")
-        gateway.ask(FetchWaiting(1, alice, False, 0, 25, 100), FetchAfter(bob, True, 0, 100, 54, 100, True))
+        gateway.ask(Pull(1, alice, False, 0, 25, 100), Fetch(bob, True, 0, 100, 54, 100, True))
         self.break_at(office, monkeypatch, "bad")
         bad = gateway.next_batch(
-            FetchWaiting(2, alice, False, 100, 25, 100),
+            Pull(2, alice, False, 100, 25, 100),
             Release(1),
             MarkProven(alice),
             StoreMessage(alice, True, bob, 3, b"x", b"t" * 16),
-            FetchAfter(alice, True, 2, 100, 54, 100, True),
+            Fetch(alice, True, 2, 100, 54, 100, True),
             Register("carol", KEY),
             Register("bad", KEY),
         )
         the_one(BatchRefused, office.handle(bad))
-        everything = FetchWaiting(3, alice, False, 1000, 25, 1000)
+        everything = Pull(3, alice, False, 1000, 25, 1000)
         outcome = gateway.one(everything)
-        assert isinstance(outcome, Leased)
+        assert isinstance(outcome, Pulled)
         assert (outcome.first, outcome.count) == (2, 1), "lease 1 stands, lease 2 is not there, nobody is proven"
         assert gateway.store(alice, alice, b"c") == [3]
         assert gateway.hints == [], "alice's watch is undone"
@@ -492,8 +493,8 @@ class TestFullStore:
             assert set(outcomes) == {Refused(Reason.STORAGE_FULL, 30)}
             office.now_ms += 700
         assert gateway.one(MarkProven(bob)) == Done()
-        leased = gateway.one(FetchWaiting(1, bob, True, 2**40, 25, 100))
-        assert isinstance(leased, Leased)
+        leased = gateway.one(Pull(1, bob, True, 2**40, 25, 100))
+        assert isinstance(leased, Pulled)
         assert leased.count == stored
         office.now_ms += 1000
         assert gateway.one(Settle(1, bob, True, leased.first, leased.last)) == Done()
@@ -512,7 +513,7 @@ class TestFullStore:
         self.fill(gateway, alice, bob)
         assert gateway.refused(BeginUpload(3, alice, False, bob, 4, 3)) is Reason.STORAGE_FULL
         assert gateway.refused(Chunk(2, b"abc")) is Reason.STORAGE_FULL
-        assert gateway.one(CommitUpload(2)) == UploadGone()
+        assert gateway.one(CommitUpload(2)) == UploadUnknown()
         assert isinstance(gateway.one(CommitUpload(1)), Stored | Refused)
 
     def test_the_drain_that_found_it_full_is_answered_whole(self, open_office: Open) -> None:
@@ -540,14 +541,14 @@ class TestFullStore:
         alice, bob = gateway.register("alice", "bob")
         gateway.ask(BeginUpload(1, alice, False, bob, 4, 3), Chunk(1, b"abc"))
         *_, outcome = gateway.ask(*[StoreMessage(alice, False, bob, 3, bytes(5000))] * 500, CommitUpload(1))
-        assert outcome == UploadGone(), "what was undone ends all uploads"
+        assert outcome == UploadUnknown(), "what was undone ends all uploads"
 
     def test_no_room_for_anything_ends_the_worker(self, open_office: Open) -> None:
         office = open_office(size_limit=400 * 4096, journal_bytes=4096)
         gateway = Gateway(office)
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"x")
-        office.absorb()
+        office.flush()
         pages = office.database.row("PRAGMA page_count")[0]
         office.database.execute("PRAGMA secure_delete = 0")
         list(office.database.execute(f"PRAGMA max_page_count = {pages}"))
@@ -585,8 +586,8 @@ class TestFullStore:
             assert gateway.refused(operation) is Reason.STORAGE_FULL
         assert isinstance(gateway.one(CommitUpload(1)), Stored)
         assert isinstance(gateway.one(Register("alice", KEY, again=True)), Registered)
-        outcome = gateway.one(FetchWaiting(1, alice, False, 1000, 25, 1000))
-        assert isinstance(outcome, Leased)
+        outcome = gateway.one(Pull(1, alice, False, 1000, 25, 1000))
+        assert isinstance(outcome, Pulled)
         gateway.ask(Settle(1, alice, False, outcome.first, outcome.last))
         office.free_bytes = 1002
         office.now_ms += 1000

@@ -10,11 +10,20 @@ import zmq
 
 from common.data_folder import link_endpoint
 from common.errors import SettingRejected
-from common.storage_protocol.frames import Arrived, Batch, Hello, Reply, ToGateway, Welcome, encode_batch, encode_hello
-from common.storage_protocol.operations import FetchAfter, Register, Registered, StoreMessage
+from common.storage_protocol.frames import (
+    Batch,
+    Hello,
+    MailArrived,
+    Reply,
+    ToGateway,
+    Welcome,
+    encode_batch,
+    encode_hello,
+)
+from common.storage_protocol.operations import Fetch, Register, Registered, StoreMessage
 from storage_worker.server import zmq_server as service_module
-from storage_worker.server.batch_processor import Answer, Desk, Letter
-from storage_worker.server.zmq_server import Service
+from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbound
+from storage_worker.server.zmq_server import ZmqServer
 from tests.storage_worker.fake_gateway import FakeGateway
 from tests.storage_worker.office import KEY, Office
 
@@ -24,13 +33,13 @@ ME = b"i" * 16
 class Station:
     """A service and its gateway in one process.
 
-    `turn` waits until something came and serves it: right where one frame was sent. How many turns several frames
-    take is ZeroMQ's affair; `answer` takes as many as they need.
+    `turn` waits until something came and serves it: right where one frame was sent. How many turns
+    several frames take is ZeroMQ's affair; `answer` takes as many as they need.
     """
 
     def __init__(self, office: Office, folder: Path) -> None:
         self.turns = 0
-        self.service = Service(office.desk, link_endpoint(folder), lambda: office.now_ms, self._count, self._waits)
+        self.service = ZmqServer(office.desk, link_endpoint(folder), lambda: office.now_ms, self._count, self._waits)
         self.gateway = FakeGateway(folder)
 
     def _count(self) -> None:
@@ -84,7 +93,7 @@ def test_turns_though_nothing_comes_while_something_waits(
         if not left:
             outside.send(b"x")
 
-    served = Service(office.desk, link_endpoint(tmp_path), lambda: office.now_ms, after_turn, lambda: bool(left))
+    served = ZmqServer(office.desk, link_endpoint(tmp_path), lambda: office.now_ms, after_turn, lambda: bool(left))
     served.serve(inside.fileno())
     assert not left
     served.close()
@@ -108,25 +117,23 @@ def test_the_hint_follows_the_reply(station: Station) -> None:
     [outcome] = station.gateway.reply().outcomes
     assert isinstance(outcome, Registered)
     alice = outcome.client_id
-    frame = station.gateway.batch(
-        FetchAfter(alice, True, 0, 100, 54, 100, True), StoreMessage(alice, True, alice, 3, b"x")
-    )
+    frame = station.gateway.batch(Fetch(alice, True, 0, 100, 54, 100, True), StoreMessage(alice, True, alice, 3, b"x"))
     station.gateway.send(frame)
     station.turn()
     assert isinstance(station.gateway.receive(), Reply)
-    assert station.gateway.receive() == Arrived(0, 1, 1, [alice])
+    assert station.gateway.receive() == MailArrived(0, 1, 1, [alice])
 
 
 def test_a_drain_takes_what_is_there_within_bounds(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
     greet(station)
     drains: list[int] = []
-    handle = Desk.handle
+    handle = BatchProcessor.handle
 
-    def counted(desk: Desk, letters: list[Letter], now_ms: int) -> list[Answer]:
+    def counted(desk: BatchProcessor, letters: list[Inbound], now_ms: int) -> list[Outbound]:
         drains.append(len(letters))
         return handle(desk, letters, now_ms)
 
-    monkeypatch.setattr(Desk, "handle", counted)
+    monkeypatch.setattr(BatchProcessor, "handle", counted)
     monkeypatch.setattr(service_module, "LETTERS_PER_DRAIN", 3)
     for number in range(5):
         station.gateway.send(station.gateway.batch(Register(f"user{number}", KEY)))
@@ -175,7 +182,8 @@ def test_serves_until_it_is_woken(station: Station) -> None:
     greet(station)
     reader, writer = socket.socketpair()
     with reader, writer:
-        # What is there with the request to end is left to the next worker; the gateway sends it again.
+        # What is there with the request to end is left to the next worker; the gateway sends it
+        # again.
         station.gateway.send(encode_batch(Batch(0, 1, 1, [])))
         monitor: Callable[[], None] = station.service._after_turn
 
@@ -190,7 +198,7 @@ def test_serves_until_it_is_woken(station: Station) -> None:
 
 def test_an_endpoint_that_cannot_be_bound(office: Office, tmp_path: Path) -> None:
     with pytest.raises(SettingRejected, match="can't be bound"):
-        Service(office.desk, f"ipc://{tmp_path}/missing/folder/sock", lambda: 0, lambda: None, lambda: False)
+        ZmqServer(office.desk, f"ipc://{tmp_path}/missing/folder/sock", lambda: 0, lambda: None, lambda: False)
 
 
 def test_the_gateway_side_is_silent_without_a_worker(tmp_path: Path) -> None:

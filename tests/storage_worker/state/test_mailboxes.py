@@ -1,15 +1,15 @@
 from storage_worker.state.mailboxes import Mailbox
 
 
-def test_fresh_between() -> None:
+def test_unflushed_between() -> None:
     box = Mailbox(1, 0, 0)
-    assert box.fresh_between(0, 100) == (0, 0)
+    assert box.unflushed_between(0, 100) == (0, 0)
     box.sequences = [3, 5, 9]
-    assert box.fresh_between(0, 100) == (0, 3)
-    assert box.fresh_between(4, 8) == (1, 2)
-    assert box.fresh_between(5, 9) == (1, 3)
-    assert box.fresh_between(10, 20) == (0, 0)
-    assert box.fresh_between(0, 2) == (0, 0)
+    assert box.unflushed_between(0, 100) == (0, 3)
+    assert box.unflushed_between(4, 8) == (1, 2)
+    assert box.unflushed_between(5, 9) == (1, 3)
+    assert box.unflushed_between(10, 20) == (0, 0)
+    assert box.unflushed_between(0, 2) == (0, 0)
 
 
 def test_removed_intervals_are_kept_apart() -> None:
@@ -24,5 +24,5 @@ def test_removed_intervals_are_kept_apart() -> None:
     assert box.removed == [(1, 40)]
     assert box.removed_within(40, 50) == [(1, 40)]
     assert box.removed_within(41, 50) == []
-    box.absorbed()
+    box.flushed()
     assert box.removed == []

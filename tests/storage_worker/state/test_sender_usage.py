@@ -1,4 +1,6 @@
-"""One sender's share of a crowded mailbox: the bounds, the counts step by step, and the counts against naive ones."""
+"""One sender's share of a crowded mailbox: the bounds, the counts step by step, and the
+counts against naive ones.
+"""
 
 import tempfile
 from collections import Counter
@@ -16,25 +18,25 @@ from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
     CommitUpload,
-    FetchAfter,
+    Fetch,
     MarkProven,
+    MessagesStored,
     Operation,
     Outcome,
     Refused,
     RefusedFrame,
-    RunStored,
     Settle,
     Stored,
     StoreMessage,
-    StoreRun,
-    Taken,
-    UploadGone,
+    StoreMessages,
+    UploadProgress,
+    UploadUnknown,
 )
 from common.values import RefusalReason as Reason
 from storage_worker.engine.sqlite import message_queue
-from storage_worker.engine.sqlite.mail_pages import Load
+from storage_worker.engine.sqlite.mail_pages import MailboxStats
 from storage_worker.rules import post_office
-from storage_worker.rules.post_office import Intake, Limits
+from storage_worker.rules.post_office import Admission, Limits
 from storage_worker.state.mailboxes import Mailbox
 from storage_worker.state.sender_usage import Bounds, Census, bounds_of
 from tests.storage_worker.office import Gateway, Office
@@ -48,8 +50,8 @@ def send(sender: bytes, recipient: bytes, size: int = 0) -> StoreMessage:
     return StoreMessage(sender, False, recipient, 3, bytes(size))
 
 
-def run_of(sender: bytes, recipient: bytes, number: int) -> StoreRun:
-    return StoreRun(False, pack_frame(sender, recipient, 3, b"") * number)
+def run_of(sender: bytes, recipient: bytes, number: int) -> StoreMessages:
+    return StoreMessages(False, pack_frame(sender, recipient, 3, b"") * number)
 
 
 def box_of(office: Office, user: int) -> Mailbox:
@@ -81,7 +83,7 @@ class TestBounds:
         assert (bounds.calm.messages, bounds.share.messages, bounds.dropped.messages) == expected
 
     def test_of_bytes(self) -> None:
-        assert bounds_of(1, 1001, 12) == Bounds(Load(1, 501), Load(1, 120), Load(0, 250))
+        assert bounds_of(1, 1001, 12) == Bounds(MailboxStats(1, 501), MailboxStats(1, 120), MailboxStats(0, 250))
 
 
 class TestSmallMailboxes:
@@ -117,14 +119,14 @@ class TestCounts:
         assert gateway.one(send(alice, bob)) == SHARE
         gateway.store(carol, bob, b"yy")
         assert gateway.one(send(carol, bob)) == SHARE
-        assert census_of(office, 2).counts() == {alice: Load(6, 6), carol: Load(1, 2)}
-        gateway.ask(FetchAfter(bob, True, 2, 0, 54, 0, False))
-        assert census_of(office, 2).counts() == {alice: Load(4, 4), carol: Load(1, 2)}
+        assert census_of(office, 2).counts() == {alice: MailboxStats(6, 6), carol: MailboxStats(1, 2)}
+        gateway.ask(Fetch(bob, True, 2, 0, 54, 0, False))
+        assert census_of(office, 2).counts() == {alice: MailboxStats(4, 4), carol: MailboxStats(1, 2)}
         # Below half nobody counts; what comes is counted when it is needed again.
         assert gateway.one(send(alice, bob)) == Stored(8)
         assert gateway.one(send(alice, bob)) == SHARE
-        assert census_of(office, 2).counts() == {alice: Load(5, 4), carol: Load(1, 2)}
-        gateway.ask(FetchAfter(bob, True, 5, 0, 54, 0, False))
+        assert census_of(office, 2).counts() == {alice: MailboxStats(5, 4), carol: MailboxStats(1, 2)}
+        gateway.ask(Fetch(bob, True, 5, 0, 54, 0, False))
         assert box_of(office, 2).census is None
 
     def test_survive_the_database_and_a_restart(self, open_office: Open) -> None:
@@ -133,10 +135,10 @@ class TestCounts:
         gateway = Gateway(office)
         alice, bob = gateway.register("alice", "bob")
         gateway.store(alice, bob, *[b"x"] * 4)
-        office.absorb()
+        office.flush()
         gateway.store(alice, bob, *[b"x"] * 2)
         assert gateway.one(send(alice, bob)) == SHARE
-        office.absorb()
+        office.flush()
         assert gateway.one(send(alice, bob)) == SHARE
         assert gateway.one(send(bob, bob)) == Stored(7)
         office.kill()
@@ -144,17 +146,17 @@ class TestCounts:
         gateway = Gateway(office)
         assert box_of(office, 2).census is None
         assert [gateway.one(send(alice, bob)), gateway.one(send(bob, bob))] == [SHARE, SHARE]
-        assert census_of(office, 2).counts() == {alice: Load(6, 6), bob: Load(1, 0)}
+        assert census_of(office, 2).counts() == {alice: MailboxStats(6, 6), bob: MailboxStats(1, 0)}
 
     def test_of_a_run(self, open_office: Open) -> None:
         gateway = Gateway(open_office(limits=Limits(mailbox_messages=100, sender_share=20)))
         alice, bob, carol = gateway.register("alice", "bob", "carol")
         outcome = gateway.one(run_of(alice, bob, 60))
-        assert outcome == RunStored(1, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(50, 60)])
+        assert outcome == MessagesStored(1, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(50, 60)])
         outcome = gateway.one(run_of(carol, bob, 30))
-        assert outcome == RunStored(51, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(20, 30)])
+        assert outcome == MessagesStored(51, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(20, 30)])
         outcome = gateway.one(run_of(bob, bob, 20))
-        assert outcome == RunStored(71, [])
+        assert outcome == MessagesStored(71, [])
 
     def test_are_made_in_steps_between_turns_too(self, open_office: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(post_office, "COUNTING", 20)
@@ -163,10 +165,10 @@ class TestCounts:
         alice, bob, carol = gateway.register("alice", "bob", "carol")
         for _ in range(10):
             gateway.store(alice, bob, *[b""] * 20)
-            office.absorb()
+            office.flush()
         # One eighth of a share of 80 may come while it is not known how much is there already.
         outcome = gateway.one(run_of(alice, bob, 20))
-        assert outcome == RunStored(201, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(10, 20)])
+        assert outcome == MessagesStored(201, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(10, 20)])
         assert isinstance(gateway.one(send(carol, bob)), Stored)
         census = census_of(office, 2)
         assert 0 < census.counts()[alice].messages < 200
@@ -176,7 +178,7 @@ class TestCounts:
             office.desk.tidy(office.now_ms)
             steps += 1
         assert steps > 3
-        assert census.counts() == {alice: Load(210, 0), carol: Load(1, 0)}
+        assert census.counts() == {alice: MailboxStats(210, 0), carol: MailboxStats(1, 0)}
         assert gateway.one(send(alice, bob)) == SHARE
 
     def test_are_complete_where_the_last_page_is_the_last_step(
@@ -188,10 +190,10 @@ class TestCounts:
         alice, bob = gateway.register("alice", "bob")
         for _ in range(6):
             gateway.store(alice, bob, b"x")
-            office.absorb()
+            office.flush()
         assert gateway.one(send(alice, bob)) == SHARE, "what is counted so far is enough"
         assert not census_of(office, 2).complete
-        office.absorb()
+        office.flush()
         for _ in range(10):
             office.desk.tidy(office.now_ms)
         assert census_of(office, 2).complete
@@ -203,15 +205,15 @@ class TestCounts:
         office = open_office(limits=Limits(mailbox_messages=400, sender_share=20))
         gateway = Gateway(office)
         alice, bob, carol = gateway.register("alice", "bob", "carol")
-        assert gateway.one(run_of(carol, bob, 200)) == RunStored(1, [])
-        assert gateway.one(run_of(alice, bob, 20)) == RunStored(201, [])
-        office.absorb()
+        assert gateway.one(run_of(carol, bob, 200)) == MessagesStored(1, [])
+        assert gateway.one(run_of(alice, bob, 20)) == MessagesStored(201, [])
+        office.flush()
         monkeypatch.setattr(post_office, "COUNTING", 0)
         outcome = gateway.one(run_of(alice, bob, 50))
-        assert outcome == RunStored(221, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(10, 50)])
+        assert outcome == MessagesStored(221, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(10, 50)])
         monkeypatch.undo()
         outcome = gateway.one(run_of(alice, bob, 60))
-        assert outcome == RunStored(231, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(50, 60)])
+        assert outcome == MessagesStored(231, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(50, 60)])
 
     def test_begin_anew_where_much_goes_at_a_time(self, open_office: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(message_queue, "_MOST_UNCOUNTED", 30)
@@ -220,14 +222,14 @@ class TestCounts:
         alice, bob, carol = gateway.register("alice", "bob", "carol")
         for sender in [alice] * 6 + [carol]:
             gateway.store(sender, bob, b"x")
-            office.absorb()
+            office.flush()
         assert gateway.one(send(carol, bob)) == SHARE
         assert census_of(office, 2).counted_to == 7
         gateway.ask(Settle(1, bob, False, 1, 3))
         assert (census_of(office, 2).counted_to, census_of(office, 2).counts()) == (0, {})
         gateway.store(alice, bob, b"x", b"x")
         assert gateway.one(send(alice, bob)) == SHARE
-        assert census_of(office, 2).counts() == {alice: Load(5, 5), carol: Load(1, 1)}
+        assert census_of(office, 2).counts() == {alice: MailboxStats(5, 5), carol: MailboxStats(1, 1)}
 
     def test_leave_out_what_is_altered(self, open_office: Open) -> None:
         limits = Limits(mailbox_messages=12)
@@ -235,20 +237,24 @@ class TestCounts:
         gateway = Gateway(office)
         alice, bob, carol = gateway.register("alice", "bob", "carol")
         gateway.store(alice, bob, *[b"x"] * 3)
-        office.absorb()
+        office.flush()
         gateway.store(carol, bob, *[b"x"] * 3)
-        office.absorb()
+        office.flush()
         with office.database.transaction():
             office.database.execute("UPDATE mail_page SET entries = zeroblob(length(entries)) WHERE first = 1")
         assert gateway.one(send(carol, bob)) == SHARE
         assert gateway.one(send(alice, bob)) == Stored(7), "nobody can tell that he holds more"
         assert gateway.one(send(alice, bob)) == SHARE
-        assert census_of(office, 2).counts() == {alice: Load(1, 0), carol: Load(3, 3)}
+        assert census_of(office, 2).counts() == {alice: MailboxStats(1, 0), carol: MailboxStats(3, 3)}
         gateway.ask(Settle(1, bob, False, 1, 3))
         assert census_of(office, 2).counts() == {}, "it was not among what was counted"
         gateway.store(bob, bob, b"", b"")
         assert gateway.one(send(carol, bob)) == SHARE
-        assert census_of(office, 2).counts() == {alice: Load(1, 0), carol: Load(3, 3), bob: Load(2, 0)}
+        assert census_of(office, 2).counts() == {
+            alice: MailboxStats(1, 0),
+            carol: MailboxStats(3, 3),
+            bob: MailboxStats(2, 0),
+        }
 
     def test_begin_anew_where_they_were_of_something_else(self) -> None:
         census = Census(bounds_of(10, 100, 20))
@@ -256,7 +262,7 @@ class TestCounts:
         census.add(entries[0] * 2)
         census.completed(5)
         census.take(entries[0])
-        assert census.counts() == {b"a" * 16: Load(1, 2)}
+        assert census.counts() == {b"a" * 16: MailboxStats(1, 2)}
         census.take(entries[1])
         assert (census.counts(), census.counted_to, census.complete) == ({}, 0, False)
 
@@ -335,8 +341,8 @@ class CountsMachine(RuleBasedStateMachine):
     @rule(sends=sends, proven=st.booleans())
     def store_run(self, sends: list[tuple[int, int, int]], proven: bool) -> None:
         frames = [pack_frame(self.users[sender], self.users[box], 3, bytes(size)) for sender, box, size in sends]
-        [outcome] = self.ask(StoreRun(proven, b"".join(frames)))
-        assert isinstance(outcome, RunStored)
+        [outcome] = self.ask(StoreMessages(proven, b"".join(frames)))
+        assert isinstance(outcome, MessagesStored)
         refused = {frame.index: Refused(frame.reason, frame.retry_after) for frame in outcome.refused}
         sequence = outcome.first
         for index, (sender, box, size) in enumerate(sends):
@@ -355,16 +361,16 @@ class CountsMachine(RuleBasedStateMachine):
             Chunk(number, bytes(size)),
             CommitUpload(number),
         )
-        if isinstance(begun, Taken):
-            assert chunk == Taken(size)
+        if isinstance(begun, UploadProgress):
+            assert chunk == UploadProgress(size)
         else:
-            assert (chunk, outcome) == (UploadGone(), UploadGone())
-        self.note(sender, box, size, outcome if isinstance(begun, Taken) else begun)
+            assert (chunk, outcome) == (UploadUnknown(), UploadUnknown())
+        self.note(sender, box, size, outcome if isinstance(begun, UploadProgress) else begun)
 
     @rule(sender=st.integers(0, 2), box=st.integers(0, 1), sends=sends)
     def undone(self, sender: int, box: int, sends: list[tuple[int, int, int]]) -> None:
         office = self.office.post_office
-        office.begin(self.office.now_ms, Intake.OPEN, 2**40)
+        office.begin(self.office.now_ms, Admission.OPEN, 2**40)
         office.apply(0, [self.send_operation(*one) for one in sends])
         waiting = sorted(self.mailboxes[box])
         office.apply(0, [Settle(1, self.users[box], True, 0, waiting[len(waiting) // 2] if waiting else 9)])
@@ -377,7 +383,7 @@ class CountsMachine(RuleBasedStateMachine):
             return
         first = waiting[0] if proof else waiting[len(waiting) // 2]
         self.ask(
-            FetchAfter(self.users[box], True, waiting[-1], 0, 54, 0, False)
+            Fetch(self.users[box], True, waiting[-1], 0, 54, 0, False)
             if proof
             else Settle(1, self.users[box], True, first, waiting[-1])
         )
@@ -385,8 +391,8 @@ class CountsMachine(RuleBasedStateMachine):
             del self.mailboxes[box][sequence]
 
     @rule()
-    def absorb(self) -> None:
-        self.office.absorb()
+    def flush(self) -> None:
+        self.office.flush()
 
     @rule(orderly=st.booleans())
     def restart(self, orderly: bool) -> None:
@@ -407,7 +413,7 @@ class CountsMachine(RuleBasedStateMachine):
                 if sequence <= box.census.counted_to:
                     messages[user] += 1
                     content_bytes[user] += size
-            assert box.census.counts() == {user: Load(messages[user], content_bytes[user]) for user in messages}
+            assert box.census.counts() == {user: MailboxStats(messages[user], content_bytes[user]) for user in messages}
 
 
 class SlowCountsMachine(CountsMachine):

@@ -1,4 +1,6 @@
-"""Unfinished uploads: how many there may be, what they may hold, and a worker that may open no more files."""
+"""Unfinished uploads: how many there may be, what they may hold, and a worker that may
+open no more files.
+"""
 
 import errno
 import os
@@ -16,26 +18,26 @@ from common.storage_protocol.operations import (
     Chunk,
     CommitUpload,
     Done,
-    FetchAfter,
+    Fetch,
     Fetched,
-    FetchPage,
-    FetchWaiting,
-    Leased,
     MarkProven,
+    MessagesStored,
     Outcome,
+    Pull,
+    Pulled,
+    PullPage,
     Refused,
     RefusedFrame,
-    RunStored,
     Settle,
     Stored,
     StoreMessage,
-    StoreRun,
-    Taken,
-    UploadGone,
+    StoreMessages,
+    UploadProgress,
+    UploadUnknown,
 )
 from common.values import RefusalReason as Reason
-from storage_worker.engine.sqlite.blobs import DiskBodies
-from storage_worker.engine.sqlite.store_identity import GenerationFile, note_progress
+from storage_worker.engine.sqlite.blobs import DiskBlobs
+from storage_worker.engine.sqlite.store_identity import GenerationFile, record_progress
 from storage_worker.rules.post_office import Limits
 from tests.storage_worker.office import Gateway, Office, pieces
 
@@ -47,8 +49,8 @@ TOO_MANY = Refused(Reason.TOO_FAST, 30)
 
 
 @pytest.fixture
-def bodies(tmp_path: Path) -> Iterator[DiskBodies]:
-    folder = DiskBodies(tmp_path / "bodies")
+def bodies(tmp_path: Path) -> Iterator[DiskBlobs]:
+    folder = DiskBlobs(tmp_path / "bodies")
     yield folder
     folder.close_all()
 
@@ -61,42 +63,46 @@ class TestPlaces:
     def test_of_one_sender(self, open_office: Open) -> None:
         gateway = Gateway(open_office(limits=Limits(uploads_of_user=2)))
         alice, bob = gateway.register("alice", "bob")
-        assert [begin(gateway, number, alice, bob, 1) for number in (1, 2, 3)] == [Taken(0), Taken(0), TOO_MANY]
-        assert begin(gateway, 4, bob, alice, 1) == Taken(0), "another sender"
+        assert [begin(gateway, number, alice, bob, 1) for number in (1, 2, 3)] == [
+            UploadProgress(0),
+            UploadProgress(0),
+            TOO_MANY,
+        ]
+        assert begin(gateway, 4, bob, alice, 1) == UploadProgress(0), "another sender"
         assert gateway.one(AbortUpload(1)) == Done()
-        assert begin(gateway, 5, alice, bob, 1) == Taken(0)
+        assert begin(gateway, 5, alice, bob, 1) == UploadProgress(0)
         assert begin(gateway, 6, alice, bob, 1) == TOO_MANY
         assert gateway.one(Chunk(2, b"xx")) == Refused(Reason.MALFORMED), "which ends it"
-        assert begin(gateway, 7, alice, bob, 1) == Taken(0)
-        assert gateway.one(Chunk(5, b"x")) == Taken(1)
+        assert begin(gateway, 7, alice, bob, 1) == UploadProgress(0)
+        assert gateway.one(Chunk(5, b"x")) == UploadProgress(1)
         assert isinstance(gateway.one(CommitUpload(5)), Stored)
-        assert begin(gateway, 8, alice, bob, 1) == Taken(0)
+        assert begin(gateway, 8, alice, bob, 1) == UploadProgress(0)
         assert begin(gateway, 9, alice, bob, 1) == TOO_MANY
 
     def test_of_all(self, open_office: Open) -> None:
         gateway = Gateway(open_office(limits=Limits(uploads=4, uploads_of_user=3)))
         alice, bob, carol = gateway.register("alice", "bob", "carol")
         gateway.ask(MarkProven(carol))
-        assert [begin(gateway, number, alice, bob, 1) for number in (1, 2)] == [Taken(0)] * 2
-        assert begin(gateway, 3, bob, bob, 1) == Taken(0)
+        assert [begin(gateway, number, alice, bob, 1) for number in (1, 2)] == [UploadProgress(0)] * 2
+        assert begin(gateway, 3, bob, bob, 1) == UploadProgress(0)
         assert begin(gateway, 4, bob, bob, 1) == FULL, "the last quarter is for those who prove who they are"
-        assert begin(gateway, 5, carol, bob, 1, proven=True) == Taken(0)
+        assert begin(gateway, 5, carol, bob, 1, proven=True) == UploadProgress(0)
         assert begin(gateway, 6, carol, bob, 1, proven=True) == FULL
 
     def test_a_greeting_and_an_undone_turn_free_them(self, open_office: Open) -> None:
         office = open_office(limits=Limits(uploads=1, uploads_of_user=1))
         gateway = Gateway(office)
         [alice] = gateway.register("alice")
-        assert begin(gateway, 1, alice, alice, 2) == Taken(0)
+        assert begin(gateway, 1, alice, alice, 2) == UploadProgress(0)
         gateway.ask(Chunk(1, b"x"))
         assert office.post_office.uploaded == 1
         gateway = Gateway(office)
         assert office.post_office.uploaded == 0
-        assert begin(gateway, 1, alice, alice, 2) == Taken(0)
+        assert begin(gateway, 1, alice, alice, 2) == UploadProgress(0)
         gateway.ask(Chunk(1, b"x"))
         office.post_office.roll_back()
         assert office.post_office.uploaded == 0
-        assert begin(gateway, 2, alice, alice, 1) == Taken(0)
+        assert begin(gateway, 2, alice, alice, 1) == UploadProgress(0)
         assert office.bodies_folder.sizes() == {}
 
 
@@ -107,19 +113,21 @@ class TestRoom:
         gateway = Gateway(office)
         alice, bob = gateway.register("alice", "bob")
         assert begin(gateway, 1, alice, bob, 101) == FULL, "it would not fit even alone"
-        assert begin(gateway, 2, alice, bob, 100) == Taken(0)
-        assert begin(gateway, 3, bob, alice, 100) == Taken(0), "what was announced takes no room, what came does"
-        assert gateway.one(Chunk(2, bytes(60))) == Taken(60)
+        assert begin(gateway, 2, alice, bob, 100) == UploadProgress(0)
+        assert begin(gateway, 3, bob, alice, 100) == UploadProgress(0), (
+            "what was announced takes no room, what came does"
+        )
+        assert gateway.one(Chunk(2, bytes(60))) == UploadProgress(60)
         office.free_bytes -= 60
         office.now_ms += 1000
-        assert gateway.one(Chunk(3, bytes(40))) == Taken(40)
+        assert gateway.one(Chunk(3, bytes(40))) == UploadProgress(40)
         office.free_bytes -= 40
         office.now_ms += 1000
         assert begin(gateway, 4, bob, alice, 1) == FULL
         assert gateway.one(Chunk(3, b"x")) == FULL
-        assert gateway.one(Chunk(3, b"x")) == UploadGone()
+        assert gateway.one(Chunk(3, b"x")) == UploadUnknown()
         assert isinstance(gateway.one(StoreMessage(bob, False, alice, 3, bytes(50))), Stored), "sends go on"
-        assert gateway.one(Chunk(2, bytes(40))) == Taken(100), "what the other one held is free again"
+        assert gateway.one(Chunk(2, bytes(40))) == UploadProgress(100), "what the other one held is free again"
         assert isinstance(gateway.one(CommitUpload(2)), Stored)
         assert office.post_office.uploaded == 0
 
@@ -127,19 +135,19 @@ class TestRoom:
         office = open_office(limits=Limits(largest_message=100, mailbox_bytes=100, sender_share=100))
         gateway = Gateway(office)
         alice, bob = gateway.register("alice", "bob")
-        assert begin(gateway, 1, alice, bob, 80) == Taken(0)
-        assert begin(gateway, 2, alice, bob, 80) == Taken(0)
-        assert begin(gateway, 3, alice, alice, 100) == Taken(0), "another mailbox"
-        assert gateway.one(Chunk(1, bytes(60))) == Taken(60)
+        assert begin(gateway, 1, alice, bob, 80) == UploadProgress(0)
+        assert begin(gateway, 2, alice, bob, 80) == UploadProgress(0)
+        assert begin(gateway, 3, alice, alice, 100) == UploadProgress(0), "another mailbox"
+        assert gateway.one(Chunk(1, bytes(60))) == UploadProgress(60)
         assert begin(gateway, 4, alice, bob, 41) == MAILBOX_FULL
         assert gateway.one(Chunk(2, bytes(41))) == MAILBOX_FULL
-        assert gateway.one(Chunk(2, b"x")) == UploadGone()
-        assert begin(gateway, 5, alice, bob, 40) == Taken(0)
-        assert gateway.one(Chunk(3, bytes(100))) == Taken(100)
+        assert gateway.one(Chunk(2, b"x")) == UploadUnknown()
+        assert begin(gateway, 5, alice, bob, 40) == UploadProgress(0)
+        assert gateway.one(Chunk(3, bytes(100))) == UploadProgress(100)
         gateway.ask(Chunk(1, bytes(20)))
         assert isinstance(gateway.one(CommitUpload(1)), Stored)
         assert begin(gateway, 6, alice, bob, 21) == MAILBOX_FULL
-        assert begin(gateway, 7, alice, bob, 20) == Taken(0)
+        assert begin(gateway, 7, alice, bob, 20) == UploadProgress(0)
 
     @pytest.mark.parametrize("kept", [1, 100_000])
     def test_what_has_come_is_charged_to_texts_too(
@@ -149,51 +157,53 @@ class TestRoom:
         office = open_office(limits=Limits(largest_message=100, mailbox_bytes=100, sender_share=100))
         gateway = Gateway(office)
         alice, bob = gateway.register("alice", "bob")
-        assert begin(gateway, 1, alice, bob, 80) == Taken(0)
-        assert gateway.one(Chunk(1, bytes(60))) == Taken(60)
+        assert begin(gateway, 1, alice, bob, 80) == UploadProgress(0)
+        assert gateway.one(Chunk(1, bytes(60))) == UploadProgress(60)
         gateway.store(bob, alice, b"another mailbox")
-        office.absorb()
+        office.flush()
         text, most = StoreMessage(bob, False, bob, 3, bytes(41)), StoreMessage(bob, False, bob, 3, bytes(20))
         assert gateway.one(text) == MAILBOX_FULL, "nothing overfills it"
-        run = StoreRun(False, pack_frame(bob, bob, 3, bytes(41)) + pack_frame(bob, bob, 3, bytes(20)))
-        assert gateway.one(run) == RunStored(2, [RefusedFrame(0, Reason.MAILBOX_FULL, 30)])
-        assert gateway.one(Chunk(1, bytes(20))) == Taken(80)
+        run = StoreMessages(False, pack_frame(bob, bob, 3, bytes(41)) + pack_frame(bob, bob, 3, bytes(20)))
+        assert gateway.one(run) == MessagesStored(2, [RefusedFrame(0, Reason.MAILBOX_FULL, 30)])
+        assert gateway.one(Chunk(1, bytes(20))) == UploadProgress(80)
         assert gateway.one(most) == MAILBOX_FULL
         assert gateway.one(CommitUpload(1)) == Stored(3), "what has come whole is never refused for the mailbox"
         assert gateway.one(most) == MAILBOX_FULL
         # What ends gives its room back.
         gateway.ask(Settle(9, bob, False, 1, 3))
-        assert begin(gateway, 2, alice, bob, 100) == Taken(0)
-        assert gateway.one(Chunk(2, bytes(90))) == Taken(90)
+        assert begin(gateway, 2, alice, bob, 100) == UploadProgress(0)
+        assert gateway.one(Chunk(2, bytes(90))) == UploadProgress(90)
         assert gateway.one(most) == MAILBOX_FULL
         assert gateway.one(AbortUpload(2)) == Done()
-        assert begin(gateway, 3, alice, bob, 100) == Taken(0)
-        assert gateway.one(Chunk(3, bytes(90))) == Taken(90)
+        assert begin(gateway, 3, alice, bob, 100) == UploadProgress(0)
+        assert gateway.one(Chunk(3, bytes(90))) == UploadProgress(90)
         gateway = Gateway(office)
         assert isinstance(gateway.one(most), Stored), "a greeting ends uploads"
-        assert begin(gateway, 4, alice, bob, 80) == Taken(0)
-        assert gateway.one(Chunk(4, bytes(80))) == Taken(80)
+        assert begin(gateway, 4, alice, bob, 80) == UploadProgress(0)
+        assert gateway.one(Chunk(4, bytes(80))) == UploadProgress(80)
         office.post_office.roll_back()
         assert isinstance(gateway.one(most), Stored), "an undone turn, too"
 
     def test_they_are_charged_to_their_sender(self, open_office: Open) -> None:
         gateway = Gateway(open_office(limits=Limits(largest_message=100, mailbox_bytes=100, sender_share=20)))
         alice, bob = gateway.register("alice", "bob")
-        assert begin(gateway, 1, alice, bob, 60) == Taken(0), "one message is always his"
-        assert gateway.one(Chunk(1, bytes(60))) == Taken(60)
+        assert begin(gateway, 1, alice, bob, 60) == UploadProgress(0), "one message is always his"
+        assert gateway.one(Chunk(1, bytes(60))) == UploadProgress(60)
         assert begin(gateway, 2, alice, bob, 1) == SHARE, "but not beside another"
         assert gateway.one(StoreMessage(alice, False, bob, 3, b"")) == SHARE
         assert isinstance(gateway.one(StoreMessage(bob, False, bob, 3, bytes(12))), Stored)
-        assert begin(gateway, 3, bob, bob, 8) == Taken(0)
+        assert begin(gateway, 3, bob, bob, 8) == UploadProgress(0)
         assert gateway.one(StoreMessage(bob, False, bob, 3, bytes(8))) == Stored(2), "what has come counts"
         assert gateway.one(Chunk(3, bytes(8))) == SHARE
-        assert gateway.one(CommitUpload(3)) == UploadGone()
+        assert gateway.one(CommitUpload(3)) == UploadUnknown()
         assert gateway.one(CommitUpload(1)) == Stored(3)
         assert begin(gateway, 4, alice, bob, 1) == SHARE
 
 
 class TestNoFileLeft:
-    """Nobody may open a file. What needs one is refused, and nothing of it was done; the worker goes on."""
+    """Nobody may open a file. What needs one is refused, and nothing of it was done; the
+    worker goes on.
+    """
 
     @pytest.fixture
     def no_file(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
@@ -213,15 +223,15 @@ class TestNoFileLeft:
         office = open_office()
         gateway = Gateway(office)
         [alice] = gateway.register("alice")
-        assert begin(gateway, 1, alice, alice, 2) == Taken(0)
-        assert gateway.one(Chunk(1, b"x")) == Taken(1)
-        assert begin(gateway, 2, alice, alice, 1) == Taken(0)
+        assert begin(gateway, 1, alice, alice, 2) == UploadProgress(0)
+        assert gateway.one(Chunk(1, b"x")) == UploadProgress(1)
+        assert begin(gateway, 2, alice, alice, 1) == UploadProgress(0)
         no_file(code)
         assert gateway.one(Chunk(2, b"x")) == FULL
-        assert gateway.one(CommitUpload(2)) == UploadGone()
-        assert begin(gateway, 3, alice, alice, 0) == Taken(0)
+        assert gateway.one(CommitUpload(2)) == UploadUnknown()
+        assert begin(gateway, 3, alice, alice, 0) == UploadProgress(0)
         assert gateway.one(CommitUpload(3)) == FULL, "an empty file, too, is made first"
-        assert gateway.one(Chunk(1, b"y")) == Taken(2), "its file is open"
+        assert gateway.one(Chunk(1, b"y")) == UploadProgress(2), "its file is open"
         assert isinstance(gateway.one(CommitUpload(1)), Stored)
         gateway.store(alice, alice, b"small")
         no_file(0)
@@ -240,12 +250,12 @@ class TestNoFileLeft:
         large = gateway.one(CommitUpload(1))
         assert isinstance(large, Stored)
         no_file(errno.EMFILE)
-        assert gateway.one(FetchWaiting(1, alice, True, 1000, 25, 1000)) == FULL
-        assert gateway.one(FetchAfter(alice, True, small, 1000, 54, 1000, False)) == FULL
-        assert gateway.one(FetchPage(alice, True, large.sequence, 0, large.sequence, 1000)) == FULL
+        assert gateway.one(Pull(1, alice, True, 1000, 25, 1000)) == FULL
+        assert gateway.one(Fetch(alice, True, small, 1000, 54, 1000, False)) == FULL
+        assert gateway.one(PullPage(alice, True, large.sequence, 0, large.sequence, 1000)) == FULL
         no_file(0)
-        leased = gateway.one(FetchWaiting(2, alice, True, 1000, 25, 1000))
-        assert isinstance(leased, Leased)
+        leased = gateway.one(Pull(2, alice, True, 1000, 25, 1000))
+        assert isinstance(leased, Pulled)
         assert leased.count == 2, "no lease hides anything, and nothing was deleted"
         assert gateway.one(Settle(2, alice, True, leased.first, leased.last)) == Done()
 
@@ -259,12 +269,12 @@ class TestNoFileLeft:
         no_file(errno.EMFILE)
         messages = [StoreMessage(alice, False, alice, 3, b"x")] * 2
         assert gateway.ask(*messages) == [FULL, FULL]
-        note_progress(office.database, office.file)
+        record_progress(office.database, office.file)
         no_file(0)
         office.now_ms += 1000
         assert gateway.ask(*messages) == [Stored(1), Stored(2)]
 
-    def test_what_each_door_says(self, tmp_path: Path, bodies: DiskBodies, no_file: Callable[[int], None]) -> None:
+    def test_what_each_door_says(self, tmp_path: Path, bodies: DiskBlobs, no_file: Callable[[int], None]) -> None:
         bodies.append(1, 0, b"x")
         no_file(errno.EMFILE)
         file = GenerationFile(tmp_path / "store.generation")
@@ -284,7 +294,7 @@ class TestNoFileLeft:
                 door()
 
 
-def fetch_all(gateway: Gateway, user: bytes) -> Leased | Fetched:
-    outcome = gateway.one(FetchWaiting(9, user, False, 10**6, 25, 10**6))
-    assert isinstance(outcome, Leased)
+def fetch_all(gateway: Gateway, user: bytes) -> Pulled | Fetched:
+    outcome = gateway.one(Pull(9, user, False, 10**6, 25, 10**6))
+    assert isinstance(outcome, Pulled)
     return outcome
