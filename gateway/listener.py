@@ -16,6 +16,7 @@ from common.errors import SettingRejected
 from gateway.connection.capacity import Capacity
 from gateway.connection.context import SessionContext
 from gateway.connection.session import Session
+from gateway.connection.transport import TcpTransport
 from gateway.event_loop import READABLE
 
 log = logging.getLogger("gateway.listener")
@@ -103,7 +104,7 @@ class Listener:
                 self._rest(f"can't accept connections ({error.strerror})")
                 return
             sock.setblocking(False)
-            self._places.taken(Session(sock, self._context))
+            self._places.taken(Session(TcpTransport(sock, self._context.loop), self._context))
 
     def _rest(self, reason: str) -> None:
         now = self._context.loop.now

@@ -26,6 +26,7 @@ SQLITE = frozenset({"sqlite3", "_sqlite3", "apsw"})
 SOCKETS = frozenset({"socket", "_socket", "select", "_select", "selectors", "socketserver", "ssl", "asyncio"})
 TERMINAL_CONTROL = frozenset({"fcntl", "termios"})
 CLOCKS_AND_LOGS = frozenset({"time", "logging"})
+EVENT_MASKS = frozenset(f"gateway.event_loop.{name}" for name in ("READABLE", "WRITABLE", "BROKEN", "HUNG_UP"))
 
 COMMON_CORE = frozenset(
     {
@@ -80,10 +81,16 @@ RULES = (
             (
                 SOCKETS,
                 only(
-                    "gateway.event_loop", "gateway.listener", "gateway.connection.session", "gateway.delivery.tcp_info"
+                    "gateway.event_loop",
+                    "gateway.listener",
+                    "gateway.connection.transport",
+                    "gateway.delivery.tcp_info",
                 ),
             ),
             (TERMINAL_CONTROL, only("gateway.delivery.tcp_info")),
+            # A session sees its transport, no descriptor and no mask of the event loop.
+            (EVENT_MASKS, only("gateway.listener", "gateway.connection.transport", "gateway.storage.link")),
+            (only("gateway.delivery.tcp_info"), only("gateway.connection.transport")),
             (CRYPTO, only("gateway.authentication")),
         ),
     ),
@@ -201,6 +208,9 @@ DOC = '"""Says what it is."""\n'
         ("gateway.connection.session", "import zmq"),
         ("gateway.connection.session", "import zmq.asyncio"),
         ("gateway.connection.session", "from Crypto.PublicKey import RSA"),
+        ("gateway.connection.session", "import socket"),
+        ("gateway.connection.session", "from gateway.event_loop import READABLE"),
+        ("gateway.connection.session", "from gateway.delivery import tcp_info"),
         ("gateway.storage.link", "import socket"),
         ("gateway.storage.link", "import fcntl"),
         ("gateway.__main__", "import select"),
@@ -249,8 +259,8 @@ def test_an_offence_is_found(module: str, source: str) -> None:
         ("gateway.event_loop", "import select"),
         ("gateway.listener", "import socket"),
         (
-            "gateway.connection.session",
-            "import socket\nfrom common.client_protocol.requests import Request\nfrom . import proof",
+            "gateway.connection.transport",
+            "import socket\nfrom gateway.event_loop import READABLE\nfrom gateway.delivery import tcp_info",
         ),
         ("gateway.authentication", "from Crypto.Signature import pss"),
         (

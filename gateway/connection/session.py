@@ -1,7 +1,7 @@
 """One client: frames in, operations out, answers back in order, back-pressure, time-outs, and a
 clean end.
 
-Owns: one TCP socket and the pure core that reads it.
+Owns: one transport and the pure core that reads what it brings.
 Promises: answers leave in the order of the requests; a refusal says "not done"; where the outcome
 is unknown the connection ends without a reply; what a client has sent and not got answered is
 bounded, and so is what is done for it in one turn of the loop; a client that is not heard to have
@@ -17,7 +17,7 @@ its turn behind others (`gateway.connection.scheduler`), and so does a client wh
 unanswered while the worker has enough to do. A connection that waits is not read.
 
 The common case is short: one read, whose sends go to the link as a run, and one write with their
-answers. A session is `_settled` while nothing else is the case: it is open, all that came was taken
+answers. A session is `_steady` while nothing else is the case: it is open, all that came was taken
 up, the client waits for nothing else, and what the loop watches is right. Whatever disturbs that
 clears the mark, and `advance` looks at everything.
 
@@ -35,7 +35,6 @@ Source: docs/client-protocol.md, "Connections"; docs/guarantees.md.
 """
 
 import logging
-import socket
 from collections.abc import Iterator, Mapping
 from enum import Enum, auto
 from typing import Final
@@ -77,12 +76,10 @@ from common.storage_protocol.operations import (
     StoreMessage,
 )
 from gateway.authentication import Challenge
-from gateway.connection.containment import contain
 from gateway.connection.context import SessionContext
-from gateway.delivery import tcp_info
+from gateway.connection.transport import Transport
 from gateway.delivery.evidence import Lease
 from gateway.delivery.tracker import Delivery
-from gateway.event_loop import BROKEN, HUNG_UP, READABLE, WRITABLE
 from gateway.handlers.base import RequestHandler
 from gateway.handlers.dispatch import FOREIGN, MALFORMED_COST, SEND_COST, begin, cost_of, flows
 from gateway.handlers.upload import UploadHandler
@@ -144,8 +141,8 @@ def _content_size(event: Event | None) -> int:
 
 
 class Session:
-    """A `Handler` of the loop, a `Waiter` of the link, and what turns, holdings and
-    places know of a connection.
+    """The owner of a transport, a `Waiter` of the link, and what turns, holdings and places know of
+    a connection.
     """
 
     __slots__ = (
@@ -155,24 +152,24 @@ class Session:
         "_delivery",
         "_doing",
         "_final_response_queued",
-        "_half_closed",
         "_heard_at",
         "_held",
         "_holds",
         "_malformed",
-        "_mask",
         "_out",
         "_owed",
         "_paused",
+        "_reads",
         "_replies",
-        "_sock",
         "_state",
         "_steady",
+        "_transport",
         "_unanswered",
         "_unread",
         "_unsent",
         "_unsent_size",
         "_waits",
+        "_writes",
         "_written",
         "context",
         "deadline",
@@ -181,12 +178,13 @@ class Session:
         "proven_as",
     )  # fmt: skip
 
-    def __init__(self, sock: socket.socket, context: SessionContext) -> None:
-        self._sock = sock
+    def __init__(self, transport: Transport, context: SessionContext) -> None:
+        self._transport = transport
         self.context = context
         self._connection = ServerConnection(context.limits)
         self._state = State.OPEN
-        self._mask = READABLE
+        self._reads = True
+        self._writes = False
         self._out: list[bytes] | None = None
         self._unsent: memoryview | None = None
         self._unsent_size = 0
@@ -204,7 +202,6 @@ class Session:
         self._steady = False
         self._final_response_queued = False
         self._replies: BigEndianReplies | None = None
-        self._half_closed = False
         self._delivery: Delivery | None = None
         self._challenge: Challenge | None = None
         self.greeted = False
@@ -213,29 +210,10 @@ class Session:
         self.deadline = 0.0
         self._deadline_kind = _Deadline.NONE
         context.sessions.add(self)
-        context.loop.register(sock.fileno(), self, READABLE)
+        transport.attach(self)
 
-    # --- what the loop and the link call
+    # --- what the link and the shared lists call
     # ------------------------------------------------------------------------
-
-    def ready(self, events: int) -> None:
-        """The socket has news."""
-        try:
-            self._take_in(events)
-        except Exception as error:
-            contain(self, error)
-
-    def _take_in(self, events: int) -> None:
-        if events == READABLE:
-            self._read()
-            return
-        if events & (BROKEN | HUNG_UP) and not self._hung_up_in_order():
-            self.abort()
-            return
-        if events & WRITABLE:
-            self._send_more()
-        if events & (READABLE | HUNG_UP) and self._state is not State.CLOSED:
-            self._read()
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
         """The outcome of a send, a registration or a key request."""
@@ -340,17 +318,14 @@ class Session:
     def abort(self) -> None:
         """Close with a reset; mail without proof waits again."""
         if self._state is not State.CLOSED:
-            try:
-                tcp_info.reset_on_close(self._sock)
-            except OSError:
-                log.debug("the socket was gone before its reset")
             if self._delivery is not None:
                 self._delivery.release()
-            self._close()
+            self._transport.reset()
+            self._leave()
 
     @property
     def closed(self) -> bool:
-        """Whether the socket is gone."""
+        """Whether the transport is gone."""
         return self._state is State.CLOSED
 
     @property
@@ -404,7 +379,7 @@ class Session:
     def lease_written(self, lease: Lease) -> None:
         """The whole response that carries `lease` was handed to the kernel."""
         if self._delivery is None:
-            self._delivery = Delivery(self._sock, self.context, self, self._nothing_held)
+            self._delivery = Delivery(self._transport, self.context, self, self._nothing_held)
         self._delivery.written(lease)
 
     def end_after_answers(self) -> None:
@@ -428,7 +403,8 @@ class Session:
     # --- reading
     # ----------------------------------------------------------------------------------------------
 
-    def _read(self) -> None:
+    def on_readable(self) -> None:
+        """Read, or wait for the turn to."""
         may_read = (
             self.context.turns.may_read(self._owed) if self._state is _OPEN else self._state is not State.DRAINING
         )
@@ -450,7 +426,7 @@ class Session:
         elif type(self._doing) is UploadHandler and context.holdings.plenty:
             size = _UPLOAD_READ_SIZE
         try:
-            data = self._sock.recv(size)
+            data = self._transport.receive(size)
         except BlockingIOError:
             return
         except OSError:
@@ -516,7 +492,8 @@ class Session:
                 if event is None:
                     self._steady = (
                         self._deadline_kind is _NO_DEADLINE
-                        and self._mask == READABLE
+                        and self._reads
+                        and not self._writes
                         and self._state is _OPEN
                         and self._connection.phase is _BETWEEN
                     )
@@ -597,10 +574,10 @@ class Session:
             self._keep_unsent(memoryview(together), len(together))
             return
         if fail_points.armed() and fail_points.due(FailPoint.GATEWAY_REPLYING, _code_of(data)):
-            self._sock.send(data[: len(data) // 2])
+            self._transport.send(data[: len(data) // 2])
             fail_points.die()
         try:
-            sent = self._sock.send(data)
+            sent = self._transport.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -610,11 +587,12 @@ class Session:
             self._keep_unsent(memoryview(data)[sent:], len(data))
             self._set_deadline(_Deadline.RESPONSE, self.context.settings.response_silence)
 
-    def _send_more(self) -> None:
+    def on_writable(self) -> None:
+        """Write more of what was not taken before."""
         if self._unsent is None:
             return
         try:
-            sent = self._sock.send(self._unsent)
+            sent = self._transport.send(self._unsent)
         except BlockingIOError:
             return
         except OSError:
@@ -661,11 +639,10 @@ class Session:
 
     def _half_close(self) -> None:
         try:
-            self._sock.shutdown(socket.SHUT_WR)
+            self._transport.shut_down()
         except OSError:
             self.abort()
             return
-        self._half_closed = True
         self._state = State.DRAINING
         self._connection.ignore()
         self._set_deadline(_Deadline.DRAIN, self.context.settings.drain_time)
@@ -677,25 +654,16 @@ class Session:
             return
         self._state = State.WATCHING
         self._forget_deadline()
-        if self._half_closed:
-            # With both sides ended the descriptor hangs up for good, which would wake every turn.
-            self.context.loop.unregister(self._sock.fileno())
-            self._mask = -1
-        else:
-            self._mask = 0
-            self.context.loop.modify(self._sock.fileno(), 0)
+        self._transport.watch_for_reset()
         self._delivery.watch_for_reset(self._close, self.abort)
 
-    def _hung_up_in_order(self) -> bool:
-        """Both sides have ended and nothing went wrong; a reset shows as an error."""
-        return self._half_closed and not tcp_info.error(self._sock)
-
     def _close(self) -> None:
+        self._transport.close()
+        self._leave()
+
+    def _leave(self) -> None:
         self._state = State.CLOSED
         context = self.context
-        if self._mask != -1:
-            context.loop.unregister(self._sock.fileno())
-        self._sock.close()
         self._forget_deadline()
         context.sessions.discard(self)
         context.turns.leave(self)
@@ -732,29 +700,30 @@ class Session:
             self.context.holdings.changed(self, before, holds)
 
     def _watch(self, *, came: int = 0) -> None:
-        """Ask the loop for what can be handled now, and set the clock for what is waited
+        """Ask the transport for what can be handled now, and set the clock for what is waited
         for. `came`: bytes, now.
         """
         if self._state is State.CLOSED or self._state is State.WATCHING:
             return
         self._note_holdings()
-        mask = WRITABLE if self._unsent is not None else 0
+        reads = False
+        writes = self._unsent is not None
         if self._state is _OPEN and not (self._paused or self._waits or self._final_response_queued):
             busy = self._doing is not None or self._held is not None or self._unsent is not None
             if not busy or self._connection.undigested < _READ_AHEAD:
-                mask |= READABLE
+                reads = True
         elif self._state is State.DRAINING and not self._waits:
-            mask |= READABLE
-        if mask != self._mask:
-            self._mask = mask
-            self.context.loop.modify(self._sock.fileno(), mask)
+            reads = True
+        if reads is not self._reads or writes is not self._writes:
+            self._reads, self._writes = reads, writes
+            self._transport.watch(reads=reads, writes=writes)
         if self._unsent is None and self._state is State.OPEN:
             self._watch_input(came)
 
     def _watch_input(self, came: int) -> None:
         settings = self.context.settings
         phase = self._connection.phase
-        listening = self._mask & READABLE and (self._doing is None or isinstance(self._doing, UploadHandler))
+        listening = self._reads and (self._doing is None or isinstance(self._doing, UploadHandler))
         if phase is Phase.BETWEEN or not listening or self._held is not None:
             self._forget_deadline()
         elif phase is Phase.HEADER:

@@ -24,7 +24,13 @@ Source: docs/guarantees.md, "What counts as proof".
 from typing import NamedTuple
 
 from common.storage_protocol.operations import Release, Settle
-from gateway.delivery.tcp_info import SegmentsIn
+
+
+class SegmentsIn(NamedTuple):
+    """How many segments the peer has sent so far: all of them, and those that carried data."""
+
+    all: int
+    with_data: int
 
 
 class Lease(NamedTuple):

@@ -1,7 +1,7 @@
 """Following what a connection's 604s handed out, until it is settled or released.
 
-Owns: the looks at one connection's socket that `gateway.delivery.evidence` judges, their pace, and
-telling the worker.
+Owns: the looks at one connection's transport that `gateway.delivery.evidence` judges, their pace,
+and telling the worker.
 Promises: every lease that is noted here ends as `Settle` or `Release`, exactly once, while the
 gateway lives.
 Exposure: the client decides what there is to see.
@@ -17,7 +17,7 @@ from common.fail_points import FailPoint
 from common.storage_protocol.operations import Release, Settle
 from gateway.connection.containment import Breakable
 from gateway.connection.context import SessionContext
-from gateway.delivery import tcp_info
+from gateway.connection.transport import Transport
 from gateway.delivery.evidence import Evidence, Lease
 from gateway.storage.link import NOBODY
 
@@ -30,12 +30,12 @@ class Delivery:
     read belongs to a request.
     """
 
-    __slots__ = ("_connection", "_context", "_delay", "_evidence", "_nothing_held", "_sock")
+    __slots__ = ("_connection", "_context", "_delay", "_evidence", "_nothing_held", "_transport")
 
     def __init__(
-        self, sock: tcp_info.Socket, context: SessionContext, connection: Breakable, nothing_held: Callable[[], bool]
+        self, transport: Transport, context: SessionContext, connection: Breakable, nothing_held: Callable[[], bool]
     ) -> None:
-        self._sock = sock
+        self._transport = transport
         self._context = context
         self._connection = connection
         self._nothing_held = nothing_held
@@ -60,9 +60,9 @@ class Delivery:
         if not wanted:
             return
         self._evidence.probe(
-            unacknowledged=tcp_info.unacknowledged(self._sock),
-            input_empty=self._nothing_held() and not tcp_info.input_waits(self._sock),
-            segments=tcp_info.segments_in(self._sock),
+            unacknowledged=self._transport.unacknowledged(),
+            input_empty=self._nothing_held() and not self._transport.input_waiting(),
+            segments=self._transport.segments_in(),
         )
         if self._evidence.wanted and not self._delay:
             self._look_after(_SHORTEST_DELAY)
@@ -81,7 +81,7 @@ class Delivery:
         """Input is there: what the connection shows before it is read."""
         if self._evidence.wanted:
             self._evidence.first_input(
-                unacknowledged=tcp_info.unacknowledged(self._sock), segments=tcp_info.segments_in(self._sock)
+                unacknowledged=self._transport.unacknowledged(), segments=self._transport.segments_in()
             )
 
     def request_came(self) -> None:
@@ -107,9 +107,9 @@ class Delivery:
             return
         now = self._context.loop.now
         settings = self._context.settings
-        if clean_since is None and tcp_info.unacknowledged(self._sock) == 0:
+        if clean_since is None and self._transport.unacknowledged() == 0:
             clean_since = now
-        if tcp_info.error(self._sock) or (clean_since is None and now - since >= settings.response_silence):
+        if self._transport.error() or (clean_since is None and now - since >= settings.response_silence):
             broken()
         elif clean_since is not None and now - clean_since >= settings.reset_watch:
             self._tell(self._evidence.ended())

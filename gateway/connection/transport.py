@@ -1,0 +1,184 @@
+"""How a session reads, writes and ends a connection, whatever carries its bytes.
+
+Owns: the socket of one connection, its place in the event loop, and the loop's masks.
+Promises: a session sees neither of the three. Reading and writing cost no call beside the socket's
+own. Whatever an owner fails with in one of its calls ends this connection alone.
+Exposure: peers choose every byte, and when the connection ends or breaks.
+
+`Transport` is what a session may ask for; `TcpTransport` is plain TCP. Another carrier of bytes is
+another class here or beside it, made by the listener.
+
+Source: docs/client-protocol.md, "Connections"; tcp(7), epoll_ctl(2).
+"""
+
+import logging
+import socket
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from gateway.connection.containment import Breakable, contain
+from gateway.delivery.evidence import SegmentsIn
+from gateway.delivery.tcp_info import TcpInfo
+from gateway.event_loop import BROKEN, HUNG_UP, READABLE, WRITABLE, EventLoop
+
+log = logging.getLogger("gateway.connection.transport")
+
+_UNREGISTERED: Final = -1
+
+
+class TransportOwner(Breakable, Protocol):
+    """The session that a transport belongs to. `abort` is called where the connection broke."""
+
+    def on_readable(self) -> None:
+        """Bytes, or the end of the peer's side, can be received."""
+
+    def on_writable(self) -> None:
+        """Bytes can be sent again."""
+
+
+class Transport(Protocol):
+    """One connection. It watches for input from `attach` on."""
+
+    def attach(self, owner: TransportOwner) -> None:
+        """Report to `owner` from now on."""
+
+    def receive(self, size: int, /) -> bytes:
+        """Up to `size` bytes; none at the end of the peer's side.
+
+        Raises `BlockingIOError` where nothing is there, another `OSError` where the connection is
+        broken.
+        """
+
+    def send(self, data: bytes | memoryview, /) -> int:
+        """How many of the bytes were taken, the first ones.
+
+        Raises `BlockingIOError` where none can be now, another `OSError` where the connection is
+        broken.
+        """
+
+    def watch(self, *, reads: bool, writes: bool) -> None:
+        """Report what can be received, or that bytes can be sent. A break is always reported."""
+
+    def watch_for_reset(self) -> None:
+        """Nothing is received or sent any more: a reset alone is reported.
+
+        Where this side has ended too it is not, and shows in `error`.
+        """
+
+    def shut_down(self) -> None:
+        """End this side behind what was sent. Raises `OSError` where the connection is broken."""
+
+    def close(self) -> None:
+        """End both sides in order and report nothing more."""
+
+    def reset(self) -> None:
+        """Close so that the peer sees a reset, and report nothing more."""
+
+    def unacknowledged(self) -> int:
+        """Bytes that were sent and not yet acknowledged by the peer."""
+
+    def input_waiting(self) -> bool:
+        """Whether bytes can be received."""
+
+    def segments_in(self) -> SegmentsIn:
+        """What the peer has sent so far, in segments."""
+
+    def error(self) -> int:
+        """The connection's pending error, an errno, which is thereby taken; 0 for none."""
+
+
+class _Nobody:
+    """The owner of a transport that is closed: it refers to no session, so that nothing keeps one
+    alive.
+    """
+
+    def abort(self) -> None:
+        """It is closed."""
+
+    on_readable = on_writable = abort
+
+
+_NOBODY: Final = _Nobody()
+
+
+class TcpTransport(TcpInfo):
+    """Plain TCP: a `Transport`, and a `Handler` of the loop. `sock` does not block."""
+
+    __slots__ = ("_loop", "_mask", "_owner", "_shut_down", "receive", "send")
+
+    def __init__(self, sock: socket.socket, loop: EventLoop) -> None:
+        super().__init__(sock)
+        self._loop = loop
+        self._mask = _UNREGISTERED
+        self._owner: TransportOwner = _NOBODY
+        self._shut_down = False
+        self.receive: Callable[[int], bytes] = sock.recv
+        self.send: Callable[[bytes | memoryview], int] = sock.send
+
+    def attach(self, owner: TransportOwner) -> None:
+        """Report to `owner` from now on, and watch for input."""
+        self._owner = owner
+        self._mask = READABLE
+        self._loop.register(self._sock.fileno(), self, READABLE)
+
+    def ready(self, events: int) -> None:
+        """The socket has news."""
+        owner = self._owner
+        try:
+            if events == READABLE:
+                owner.on_readable()
+            else:
+                self._report(events)
+        except Exception as error:
+            contain(owner, error)
+
+    def _report(self, events: int) -> None:
+        if events & (BROKEN | HUNG_UP) and not self._hung_up_in_order():
+            self._owner.abort()
+            return
+        if events & WRITABLE:
+            self._owner.on_writable()
+        if events & (READABLE | HUNG_UP):
+            self._owner.on_readable()
+
+    def _hung_up_in_order(self) -> bool:
+        """Both sides have ended and nothing went wrong; a reset shows as an error."""
+        return self._shut_down and not self.error()
+
+    def watch(self, *, reads: bool, writes: bool) -> None:
+        """Report what is named here, and a break."""
+        self._mask = (READABLE if reads else 0) | (WRITABLE if writes else 0)
+        self._loop.modify(self._sock.fileno(), self._mask)
+
+    def watch_for_reset(self) -> None:
+        """With both sides ended the descriptor hangs up for good, which would wake every turn: then
+        the loop watches it no more.
+        """
+        if self._shut_down:
+            self._unregister()
+        else:
+            self.watch(reads=False, writes=False)
+
+    def shut_down(self) -> None:
+        """Send a FIN behind what was sent."""
+        self._sock.shutdown(socket.SHUT_WR)
+        self._shut_down = True
+
+    def close(self) -> None:
+        """Give the descriptor back. What was sent still arrives."""
+        self._unregister()
+        self._owner = _NOBODY
+        self._sock.close()
+
+    def reset(self) -> None:
+        """The same with a reset, which overtakes what was sent."""
+        try:
+            self.reset_on_close()
+        except OSError:
+            log.debug("the socket was gone before its reset")
+        self.close()
+
+    def _unregister(self) -> None:
+        if self._mask != _UNREGISTERED:
+            self._mask = _UNREGISTERED
+            self._loop.unregister(self._sock.fileno())
