@@ -10,4 +10,4 @@ Source: CHANGELOG.md.
 
 from typing import Final
 
-VERSION: Final = "0.1.0"
+VERSION: Final = "0.2.0"
