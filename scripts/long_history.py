@@ -59,7 +59,7 @@ def measure(store: Store, rows: int) -> None:
 
     def fill() -> None:
         for at in range(known + 1, rows + 1, BATCH):
-            store.inbox.add_fetched([empty(number) for number in range(at, min(at + BATCH, rows + 1))], NOW)
+            store.inbox.add_fetched([empty(number) for number in range(at, min(at + BATCH, rows + 1))], NOW, 1)
 
     took("a message that is fetched", fill, max(1, rows - known))
     took("the oldest unread one", lambda: store.inbox.next_unread(0))

@@ -201,10 +201,14 @@ class ServerLink:
         self._end_of_reply()
         return event
 
-    def ask_list(self, request: Request, silence: float = 0.0, *, salvage: bool = False) -> Iterator[Event]:
+    def ask_list(
+        self, request: Request | Callable[[], Request], silence: float = 0.0, *, salvage: bool = False
+    ) -> Iterator[Event]:
         """Send a request whose answer is a list; give an `ErrorResponse` alone, or the list from
         begin to end.
 
+        A request that is made by calling it is made on each connection anew, once that is greeted:
+        what is true of one store of the server need not be true of the one that answers now.
         `silence` in seconds is what the server was allowed to wait before it answers. A list that
         is not read to its end costs the connection. Where the list can't be parsed and `salvage`,
         the rest of it comes in `UnparsedPart`s before that is raised. Raises as `ask` does.
@@ -259,16 +263,20 @@ class ServerLink:
     # --- one exchange
     # -----------------------------------------------------------------------------------------
 
-    def _first_event(self, request: Request, body: Iterable[bytes], silence: float = 0.0) -> Event:
+    def _first_event(
+        self, asked: Request | Callable[[], Request], body: Iterable[bytes], silence: float = 0.0
+    ) -> Event:
         """Send the request, where that is safe a second time on a fresh connection, and
         give the answer's beginning.
         """
+        request = asked() if callable(asked) else asked
         repeatable = _is_repeatable(request)
         reused = self._reuse(patient=not repeatable)
         while True:
             try:
                 if not reused:
                     self._connect()
+                    request = asked() if callable(asked) else asked
                 self._send(encode(request, self.version), body)
                 return self._next_event(self._reply_timeout + silence, silence)
             except _Broken as broken:

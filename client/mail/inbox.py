@@ -25,6 +25,7 @@ from client.mail import received_files
 from client.messages import Content, KeyReceived, KeyRequested, Received, SavedFile, Text, UnknownKind, Unreadable
 from client.store.home_store import Store
 from client.store.inbox import InboxRow, NewMessage
+from client.store.settings import ServerRow
 from client.store.spool import SpoolFile
 from client.trust.contacts import Contacts
 from common.client_protocol.client_connection import ContentPart, Event, ListBegins, MessageEnd, UnparsedPart
@@ -159,10 +160,20 @@ class Inbox:
         """One 643. Gives the answer's size in bytes; what it brought is acknowledged by
         the next one.
         """
-        server = self._store.server.known()
-        assert server is not None
         size = 0
-        request = FetchRequest(self._identity().client_id, server.ack, FETCH_BYTES, wait)
+        me = self._identity().client_id
+        server = self._server()
+
+        def request() -> FetchRequest:
+            # An acknowledgement that was meant for a store of before would have the present one
+            # delete other mail.
+            nonlocal server
+            server = self._server()
+            return FetchRequest(me, server.ack, FETCH_BYTES, wait)
+
+        def keep(batch: list[NewMessage]) -> None:
+            self._store.inbox.add_fetched(batch, self._now(), server.generation)
+
         intake: _Intake | None = None
         try:
             for event in self._link.ask_list(request, silence=wait):
@@ -173,7 +184,7 @@ class Inbox:
                     intake = _Intake(
                         self._store,
                         event.payload_size,
-                        self._keep_fetched,
+                        keep,
                         progress,
                         server.ack,
                     )
@@ -183,8 +194,10 @@ class Inbox:
                 intake.close()
         return size
 
-    def _keep_fetched(self, batch: list[NewMessage]) -> None:
-        self._store.inbox.add_fetched(batch, self._now())
+    def _server(self) -> ServerRow:
+        server = self._store.server.known()
+        assert server is not None
+        return server
 
     # --- out of the store to the user
     # -------------------------------------------------------------------------
@@ -304,7 +317,7 @@ class Inbox:
             return self._open_file(row)
         content = b"".join(self._content(row))
         problem = CipherError(_NO_KEY)
-        for key in self._contacts.decrypting_keys(row.sender):
+        for key in self._contacts.decrypting_keys(row.sender, row.number):
             try:
                 return Text(ciphers.decrypt_text(key, content))
             except CipherError as error:

@@ -42,6 +42,7 @@ from client.mail.outgoing_file import (
 from client.messages import Failed
 from client.store.acknowledged import AcknowledgedRow
 from client.store.home_store import Store
+from client.store.keys import MOST_BEFORE
 from client.store.outbox import OutboxRow
 from client.store.sent import Outgoing
 from client.terminal import local_time
@@ -385,11 +386,11 @@ class Outbox:
     def _text(self, row: OutboxRow) -> str | None:
         if row.kind != MessageKind.TEXT or row.content is None:
             return None
-        for key in self._contacts.decrypting_keys(row.recipient):
-            try:
-                return ciphers.decrypt_text(key, row.content)
-            except CipherError:
-                continue
+        keys = self._store.keys.newest(row.recipient, MOST_BEFORE)
+        for key in [self._contacts.key_numbered(row.recipient, row.under), *(one.key for one in keys)]:
+            with contextlib.suppress(CipherError):
+                if key is not None:
+                    return ciphers.decrypt_text(key, row.content)
         return None
 
 

@@ -144,8 +144,11 @@ class InboxTable:
             )
         )
 
-    def add_fetched(self, messages: Collection[NewMessage], now: int) -> None:
+    def add_fetched(self, messages: Collection[NewMessage], now: int, generation: int) -> None:
         """Keep messages of a 643, and how far that takes us, in one transaction.
+
+        `generation` is the one of the server that gave them. Where another process of this home has
+        met a later one meanwhile, their numbers say nothing about that one's mail.
 
         A token that its sender used before is the same message. One that came by 604 before,
         without its token, is marked as possibly repeated.
@@ -161,7 +164,7 @@ class InboxTable:
                     again = self._came_by(message, message_id(message.server_number), pull, pull)
                     self._insert(message, now, None, repeated=again)
             for message in [*messages][-1:]:
-                self._database.run("UPDATE server SET ack = ?", message.server_number)
+                self._database.run("UPDATE server SET ack = ? WHERE generation = ?", message.server_number, generation)
 
     def next_unread(self, after: int) -> InboxRow | None:
         """The oldest message behind number `after` that nobody has seen.
@@ -262,13 +265,17 @@ class InboxTable:
                 self._database.run("UPDATE inbox SET spool = NULL WHERE number = ?", number)
         self._spools.forget(spool)
 
-    def call_back(self, sender: ClientId) -> None:
-        """Have what was unreadable given once more: a key has come. Only within a transaction."""
+    def call_back(self, sender: ClientId, behind: int = 0) -> None:
+        """Have what was unreadable given once more: a key has come. Only within a transaction.
+
+        `behind`: only what has a higher number.
+        """
         self._database.run(
             # The state as a number: with a parameter the index could not be used.
-            "UPDATE inbox SET state = ?, late = 1, repeated = 0 WHERE sender = ? AND state = 3",
+            "UPDATE inbox SET state = ?, late = 1, repeated = 0 WHERE sender = ? AND state = 3 AND number > ?",
             MessageState.RECEIVED,
             sender,
+            behind,
         )
 
     def spooled(self) -> list[str]:

@@ -6,14 +6,24 @@ Exposure: as `client.store.home_store`.
 """
 
 import contextlib
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
 from client.crypto.ciphers import SymmetricKey
-from client.store.database import Database
+from client.store.database import Database, SqlValue
 from client.store.inbox import InboxTable
 from client.store.sealing import KEY, Sealing
 from common.errors import CipherError
 from common.values import ClientId, PublicKey
+
+MOST_BEFORE: Final = 64
+"""Keys of a contact that came before a message, and that it is tried with."""
+MOST_BEHIND: Final = 16
+"""The same of those that came behind it."""
+MOST_CALLED_BACK: Final = 4
+"""How often a message that could not be read is given once more, since another key of its sender has come."""
+_COLUMNS: Final = "number, key, usable, made, sealed_to, message"
+_ABOVE_ALL: Final = 2**63 - 1
 
 
 class KeyRow(NamedTuple):
@@ -35,21 +45,75 @@ class KeyTable:
         self._inbox = inbox
 
     def of(self, contact: ClientId) -> list[KeyRow]:
-        """All symmetric keys ever shared with a contact, the newest first.
+        """All symmetric keys ever shared with a contact, the newest first. There may be very many.
 
-        A damaged one is passed over, as if it had never come: `damaged_rows` names it.
+        A damaged one is passed over, here and below, as if it had never come: `damaged_rows` names
+        it.
         """
-        rows = self._database.rows(
-            "SELECT number, key, usable, made, sealed_to, message FROM shared_key WHERE contact = ? "
-            "ORDER BY number DESC",
-            contact,
+        return self._found(contact, "number > 0 ORDER BY number DESC")
+
+    def newest(self, contact: ClientId, most: int) -> list[KeyRow]:
+        """The newest `most` of them, the newest first."""
+        return self._found(contact, "number > 0 ORDER BY number DESC LIMIT ?", most)
+
+    def near(self, contact: ClientId, message: int) -> list[KeyRow]:
+        """Those that the message with this inbox number may be under, the newest first.
+
+        A key comes before what is encrypted under it. So these are the last ones before the
+        message, some behind it, for one that was late, and the newest of all. A contact who sends
+        keys without end does not make each message cost more.
+        """
+        # The newest key that anybody sent before it: numbers of keys and of messages grow together.
+        before = int(
+            self._database.value(
+                "SELECT number FROM shared_key WHERE message <= ? ORDER BY message DESC LIMIT 1", message
+            )
+            or 0
         )
-        found = []
+        found = [
+            *self.newest(contact, MOST_BEFORE),
+            *self._found(contact, "number <= ? ORDER BY number DESC LIMIT ?", before, MOST_BEFORE),
+            *self._found(contact, "number > ? ORDER BY number LIMIT ?", before, MOST_BEHIND),
+        ]
+        return sorted(dict.fromkeys(found), key=_number, reverse=True)
+
+    def numbered(self, contact: ClientId, number: int) -> KeyRow | None:
+        """The one with this number, where it is shared with this contact."""
+        found = self._found(contact, "number = ?", number)
+        return found[0] if found else None
+
+    def newest_usable(self, contact: ClientId, sealed_to: PublicKey | None) -> KeyRow | None:
+        """The newest that encrypts; with `sealed_to`, the newest that was made here and sealed to
+        this public key.
+        """
+        below = _ABOVE_ALL
+        while True:
+            rows = self._rows(
+                contact,
+                "number < ? AND usable AND (? IS NULL OR (made AND sealed_to = ?)) ORDER BY number DESC LIMIT 16",
+                below,
+                sealed_to,
+                sealed_to,
+            )
+            for row in self._opened(contact, rows):
+                return row
+            if not rows:
+                return None
+            below = rows[-1][0]
+
+    def _found(self, contact: ClientId, condition: str, *values: int) -> list[KeyRow]:
+        return list(self._opened(contact, self._rows(contact, condition, *values)))
+
+    def _rows(self, contact: ClientId, condition: str, *values: SqlValue) -> list[tuple[Any, ...]]:
+        # The condition is our own text.
+        query = f"SELECT {_COLUMNS} FROM shared_key WHERE contact = ? AND {condition}"  # noqa: S608
+        return self._database.rows(query, contact, *values)
+
+    def _opened(self, contact: ClientId, rows: Iterable[tuple[Any, ...]]) -> Iterator[KeyRow]:
         for number, sealed, usable, made, sealed_to, message in rows:
             with contextlib.suppress(CipherError):
                 key = self._sealing.open(KEY, sealed, number, contact, made, sealed_to, message)
-                found.append(KeyRow(number, key, bool(usable), bool(made), sealed_to))
-        return found
+                yield KeyRow(number, key, bool(usable), bool(made), sealed_to)
 
     def add_made(self, contact: ClientId, key: SymmetricKey, now: int, sealed_to: PublicKey | None = None) -> int:
         """Keep a key that was made here. It decrypts from now on, and encrypts once it is
@@ -83,6 +147,9 @@ class KeyTable:
     def add_received(self, contact: ClientId, key: SymmetricKey, now: int, message: int) -> None:
         """Keep the key that a message brought, and call back what was unreadable. Doing
         it twice changes nothing.
+
+        What was called back `MOST_CALLED_BACK` times is not called back any more: who sends keys
+        and what nobody can read in turns would have all of it given again for each of them.
         """
         with self._database.transaction():
             unasked = self._replaces_unasked(contact)
@@ -99,7 +166,13 @@ class KeyTable:
             )
             if self._database.changed():
                 self._database.run("UPDATE contact SET key_asked = 0 WHERE client_id = ?", contact)
-                self._inbox.call_back(contact)
+                last = self._database.value(
+                    "SELECT message FROM shared_key WHERE contact = ? AND message IS NOT NULL "
+                    "ORDER BY number DESC LIMIT 1 OFFSET ?",
+                    contact,
+                    MOST_CALLED_BACK,
+                )
+                self._inbox.call_back(contact, behind=int(last or 0))
 
     def copy(self, old: ClientId, new: ClientId, now: int) -> None:
         """Have what was shared with one id decrypt what comes from another of the same
@@ -153,3 +226,7 @@ class KeyTable:
                 contact,
             )
         )
+
+
+def _number(row: KeyRow) -> int:
+    return row.number

@@ -22,7 +22,7 @@ from common.values import ClientId, PublicKey
 
 _NEAREST: Final = 3
 _LOOKED_AT: Final = 1_000
-"""Names on each side of a mistyped one that may be meant."""
+"""Names on each side of a mistyped one that may be meant; keys of a contact among which one of ours is looked for."""
 _LIST_USERS: Final = "`messageu users`, or 120 in the console, lists everybody the server knows."
 
 
@@ -141,12 +141,8 @@ class Contacts:
 
     def _sending_row(self, contact: Contact) -> KeyRow | None:
         pin = self._store.pins.of_id(contact.client_id)
-        verified = pin is not None and pin.verified_at is not None
-        for row in self._store.keys.of(contact.client_id):
-            sealed_well = pin is not None and row.made and row.sealed_to == pin.public_key
-            if row.usable and (sealed_well or not verified):
-                return row
-        return None
+        sealed_to = None if pin is None or pin.verified_at is None else pin.public_key
+        return self._store.keys.newest_usable(contact.client_id, sealed_to)
 
     def may_leave(self, client_id: ClientId, key: int | None) -> bool:
         """Whether what is encrypted under, or carries, a key with this number may be sent to
@@ -158,22 +154,22 @@ class Contacts:
         pin = self._store.pins.of_id(client_id)
         if pin is None or pin.verified_at is None:
             return True
-        return any(
-            row.number == key and row.made and row.sealed_to == pin.public_key for row in self._store.keys.of(client_id)
-        )
+        row = None if key is None else self._store.keys.numbered(client_id, key)
+        return row is not None and row.made and row.sealed_to == pin.public_key
 
     def key_numbered(self, client_id: ClientId, number: int | None) -> SymmetricKey | None:
         """Give the key with a number that is shared with somebody."""
-        return next((row.key for row in self._store.keys.of(client_id) if row.number == number), None)
+        row = None if number is None else self._store.keys.numbered(client_id, number)
+        return None if row is None else row.key
 
     def copied_key(self, old: ClientId, number: int | None, new: ClientId) -> int | None:
         """Give the number of a key of somebody's former id among those of the present one."""
         key = self.key_numbered(old, number)
         return next((row.number for row in self._store.keys.of(new) if row.key == key), None)
 
-    def decrypting_keys(self, client_id: ClientId) -> list[SymmetricKey]:
-        """Give all keys that a message of this sender may be under, the likeliest first."""
-        return [row.key for row in self._store.keys.of(client_id)]
+    def decrypting_keys(self, client_id: ClientId, message: int) -> list[SymmetricKey]:
+        """Give the keys that a message of this sender, with this inbox number, may be under, the likeliest first."""
+        return [row.key for row in self._store.keys.near(client_id, message)]
 
     def file_keys(self, client_id: ClientId) -> list[SymmetricKey]:
         """Give the keys that a file of this sender may be under: the newest of each direction, the
@@ -182,7 +178,7 @@ class Contacts:
         Each side of two that verified each other sends under a key of its own; of others, keys of
         both sides may have crossed on the way, and then each side holds the other's for the newest.
         """
-        rows = self._store.keys.of(client_id)
+        rows = self._store.keys.newest(client_id, _LOOKED_AT)
         pin = self._store.pins.of_id(client_id)
         newest = [row for made in (False, True) for row in [row for row in rows if row.made == made][:1]]
         if pin is None or pin.verified_at is None:

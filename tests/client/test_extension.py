@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from client.connection.handshake import WARNING, Greeting
+from client.crypto import ciphers
 from client.identity import identity_files
 from client.mail import inbox, outbox
 from client.messenger import KeyReceived, KeyRequested, Messenger, SavedFile, SentMessage, Text, Unreadable
+from client.store.database import Database
 from client.store.home_store import Store
 from client.trust import directory
 from common.client_protocol import responses
@@ -49,6 +51,7 @@ from tests.client.fake_gateway import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from client.crypto.ciphers import PrivateKey
@@ -878,6 +881,63 @@ def test_another_generation_starts_again_at_zero(
     server = bob._store.server.known()
     assert server is not None
     assert server[1:] == (2, 4)
+
+
+def test_a_fetch_that_waits_while_a_backup_is_put_back_acknowledges_nothing(
+    pair: tuple[Messenger, Messenger], mailroom: ExtendedMailroom, gateway: FakeGateway
+) -> None:
+    """It is sent again on the next connection: with the old acknowledgement it would delete what nobody has seen."""
+    alice, bob = pair
+    for number in range(5):
+        alice.send_text("bob", str(number))
+    receive(bob)
+    server = bob._store.server.known()
+    assert server is not None
+    assert server.ack == 6
+    me = mailroom.id_of("bob")
+
+    def put_back(request: object) -> None:
+        if isinstance(request, FetchRequest) and mailroom.generation == 1:
+            mailroom.generation, mailroom.next_number = 2, 4
+            mailroom.boxes[me] = []
+            mailroom.put(mailroom.id_of("alice"), me, MessageKind.KEY_REQUEST, b"")
+            # Others got mail, too.
+            mailroom.next_number = 20
+            gateway.script.append(CLOSE)
+
+    gateway.on_request = put_back
+    mailroom.acks.clear()
+    assert receive(bob) == [KeyRequested()]
+    assert mailroom.acks == [0, 4]
+
+
+def test_what_nobody_can_read_costs_the_same_however_much_of_it_came(
+    pair: tuple[Messenger, Messenger], mailroom: ExtendedMailroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts under no key, and keys, in turns: each key may open what came before it, and does not for ever."""
+    alice, bob = pair
+    me, mallory = mailroom.id_of("bob"), mailroom.id_of("alice")
+    public_key = mailroom.keys[me]
+    done: list[None] = []
+    transaction = Database.transaction
+
+    def counted(database: Database) -> AbstractContextManager[None]:
+        done.append(None)
+        return transaction(database)
+
+    monkeypatch.setattr(Database, "transaction", counted)
+
+    def cost_of_more() -> int:
+        for number in range(10):
+            mailroom.put(mallory, me, MessageKind.TEXT, bytes([number]) * 32)
+            key = ciphers.symmetric_key(bytes([number]) * 16)
+            mailroom.put(mallory, me, MessageKind.KEY, ciphers.seal_key(key, public_key, alice._outbox._random_bytes))
+        done.clear()
+        assert len(receive(bob)) == 20
+        return len(done)
+
+    cost_of_more()
+    assert cost_of_more() == cost_of_more()
 
 
 def test_an_acknowledgement_that_the_server_does_not_know(

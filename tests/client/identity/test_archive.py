@@ -484,7 +484,7 @@ def test_a_store_that_wants_more_than_its_home(tmp_path: Path, home: Path, state
     store.outbox.add(ClientId(b"b" * 16), MessageKind.FILE, 1, b"x", Token(b"t" * 16), None, 1)
     message = NewMessage(ClientId(b"b" * 16), 3, 1, b"x", None, bytes(32), 7, b"t" * 16, 1, False)
     store.server.remember(b"s" * 16, 5, 0)
-    store.inbox.add_fetched([message], 1)
+    store.inbox.add_fetched([message], 1, 5)
     store.close()
     connection = apsw.Connection(str(home / "store.db"))
     connection.execute(statement.format(bait=bait))

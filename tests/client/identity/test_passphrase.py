@@ -73,7 +73,7 @@ def incoming(number: int, content: bytes = CONTENT, sender: ClientId = BOB) -> N
 def fill(store: Store) -> None:
     """One secret of every kind."""
     store.keys.add_made(BOB, KEY, 1, PublicKey(b"p" * 160))
-    store.inbox.add_fetched([incoming(1), incoming(2, b"another content", CAROL)], 2)
+    store.inbox.add_fetched([incoming(1), incoming(2, b"another content", CAROL)], 2, 1)
     store.keys.add_received(BOB, SymmetricKey(b"the shared key 2"), 3, 1)
     store.inbox.begin_showing(1, Path(SAVED))
     store.inbox.was_shown(1, readable=True)
@@ -583,7 +583,7 @@ def test_a_death_at_any_step_leaves_the_one_or_the_other(
 @pytest.mark.parametrize("pages", [0, 1])
 def test_a_full_disk_changes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch, pages: int) -> None:
     store = Store.open(home)
-    store.inbox.add_fetched([incoming(number, os.urandom(2000)) for number in range(3, 100)], 2)
+    store.inbox.add_fetched([incoming(number, os.urandom(2000)) for number in range(3, 100)], 2, 1)
     before = picture(store)
     store.close()
     prepare = Sealing.seal_under

@@ -36,7 +36,7 @@ def store(tmp_path: Path) -> Path:
     names = [spool.keep() for spool in spools]
     message = NewMessage(BOB, 3, 100_000, None, names[0], bytes(32), 7, b"t" * 16, NOW, True)
     opened.server.remember(b"s" * 16, 5, 0)
-    opened.inbox.add_fetched([message], NOW)
+    opened.inbox.add_fetched([message], NOW, 5)
     small = message._replace(token=None, spool=None, content=b"x", size=1)
     opened.inbox.add_pulled([small], NOW, opened.inbox.begin_pull())
     opened.outbox.add(

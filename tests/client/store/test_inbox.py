@@ -78,3 +78,18 @@ def test_the_unreadable_come_back_with_a_key(store: Store) -> None:
 def test_states_are_those_of_the_queries() -> None:
     # The queries and partial indexes have these numbers written out.
     assert [state.value for state in MessageState] == [0, 1, 2, 3]
+
+
+def test_what_came_of_an_earlier_generation_acknowledges_nothing_of_the_next(store: Store) -> None:
+    """Another process of the home has met the next one, while this one took in the rest of an answer."""
+    store.server.remember(b"s" * 16, 1, NOW)
+    store.server.remember(b"s" * 16, 2, NOW)
+    store.inbox.add_fetched([message(9)._replace(token=bytes([9]) * 16)], NOW, 1)
+    assert store.inbox.next_unread(0) is not None
+    server = store.server.known()
+    assert server is not None
+    assert (server.generation, server.ack) == (2, 0)
+    store.inbox.add_fetched([message(10)._replace(token=bytes([10]) * 16)], NOW, 2)
+    server = store.server.known()
+    assert server is not None
+    assert server.ack == 10

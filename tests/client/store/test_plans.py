@@ -12,7 +12,7 @@ import pytest
 from client.store import database
 from client.store.inbox import NewMessage
 from client.store.sent import Outgoing
-from common.values import MessageKind, Token
+from common.values import MessageKind, PublicKey, Token
 from tests.client.store.mail import K1, MUCH_LATER, NOW, A, B, message, pull, unread
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def everything(store: Store) -> None:
     """Every use of the tables that happens per message, per command or per answer."""
     pull(store, message(1), message(2, sender=B), complete=False)
     pull(store, message(1), message(2, sender=B))
-    store.inbox.add_fetched([fetched(7)], NOW)
+    store.inbox.add_fetched([fetched(7)], NOW, 1)
     unread(store)
     list(store.inbox.seen(0))
     store.inbox.recent(A, 10)
@@ -88,6 +88,9 @@ def everything(store: Store) -> None:
     store.keys.came_unasked(1)
     store.keys.ask(A)
     store.keys.of(A)
+    store.keys.near(A, 1)
+    store.keys.numbered(A, key)
+    store.keys.newest_usable(A, PublicKey(bytes(160)))
     store.keys.asked_since(A, key)
     for number in range(2):
         store.outbox.add(A, MessageKind.TEXT, 1, b"x", Token(bytes([number]) * 16), key, NOW, Outgoing("x", None))
@@ -163,7 +166,7 @@ def test_a_message_costs_the_same_behind_a_long_history(
         if way == "pulled":
             pull(store, message(number, b""))
         else:
-            store.inbox.add_fetched([fetched(number)], NOW)
+            store.inbox.add_fetched([fetched(number)], NOW, 1)
         unread(store)
         return recorder.steps - before
 
@@ -171,7 +174,7 @@ def test_a_message_costs_the_same_behind_a_long_history(
     early = one(2)
     # The same sender, empty, and in one 604: what made an attacker's mail the dearest.
     pull(store, *(message(number, b"") for number in range(3, ROWS)), complete=False)
-    store.inbox.add_fetched([fetched(number)._replace(content=b"", size=0) for number in range(ROWS, 2 * ROWS)], NOW)
+    store.inbox.add_fetched([fetched(number)._replace(content=b"", size=0) for number in range(ROWS, 2 * ROWS)], NOW, 1)
     unread(store)
     late = one(2 * ROWS)
     assert late <= early + early // 2

@@ -79,7 +79,7 @@ def test_the_key_to_send_with_is_one_that_the_other_has(contacts: Contacts, stor
     store.keys.confirm(store.keys.add_made(BOB.client_id, first, 1))
     store.keys.add_made(BOB.client_id, second, 2)
     assert contacts.sending_key(BOB).key == first
-    assert contacts.decrypting_keys(BOB.client_id) == [second, first]
+    assert contacts.decrypting_keys(BOB.client_id, 1) == [second, first]
 
 
 def test_what_is_known_outlives_the_program(contacts: Contacts, store: Store) -> None:
