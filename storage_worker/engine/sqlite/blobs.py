@@ -72,6 +72,10 @@ class DiskBlobs:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._open: dict[int, int] = {}
+        self._in_sync: set[int] = set()
+        """Descriptors that a `sync` is at work on."""
+        self._closing: set[int] = set()
+        """Those of them that it closes when it is done."""
         self._lock = threading.Lock()
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -100,16 +104,23 @@ class DiskBlobs:
 
     def sync(self, body: int) -> None:
         """The file and its name are on disk when this returns."""
-        # The lock keeps the descriptor ours: `close` waits for it.
         with self._lock:
             descriptor = self._open.get(body)
             if descriptor is None:
                 return
-            try:
-                os.fdatasync(descriptor)
-                os.fsync(self._names)
-            except OSError as error:
-                raise StoreFailed(f"{self._path(body)} can't be synced: {error.strerror}") from error
+            self._in_sync.add(descriptor)
+        # Without the lock: who closes any of the files, which is the loop, does not wait for the disk.
+        try:
+            os.fdatasync(descriptor)
+            os.fsync(self._names)
+        except OSError as error:
+            raise StoreFailed(f"{self._path(body)} can't be synced: {error.strerror}") from error
+        finally:
+            with self._lock:
+                self._in_sync.remove(descriptor)
+                if descriptor in self._closing:
+                    self._closing.remove(descriptor)
+                    os.close(descriptor)
 
     def read(self, body: int, at: int, length: int) -> bytes:
         """Bytes of a file, all of them."""
@@ -159,7 +170,9 @@ class DiskBlobs:
         """Nothing more is appended to it."""
         with self._lock:
             descriptor = self._open.pop(body, None)
-            if descriptor is not None:
+            if descriptor in self._in_sync:
+                self._closing.add(descriptor)
+            elif descriptor is not None:
                 os.close(descriptor)
 
     def close_all(self) -> None:
@@ -213,6 +226,7 @@ class SyncThread:
         self._folder = folder
         self._wanted: deque[tuple[int, int]] = deque()
         self._synced: dict[int, int] = {}
+        self._at_work: int | None = None
         self._failure: StoreFailed | None = None
         self._ending = False
         self._news = threading.Condition()
@@ -241,6 +255,9 @@ class SyncThread:
         """The file is of no interest any more."""
         with self._news:
             self._synced.pop(body, None)
+            if self._at_work == body:
+                # What it comes to says nothing of another file that gets the same number.
+                self._at_work = None
             self._wanted = deque([wanted for wanted in self._wanted if wanted[0] != body])
 
     def _run(self) -> None:
@@ -251,6 +268,7 @@ class SyncThread:
                 if self._ending:
                     return
                 body, size = self._wanted.popleft()
+                self._at_work = body
             try:
                 self._folder.sync(body)
             except StoreFailed as error:
@@ -258,7 +276,9 @@ class SyncThread:
                     self._failure = error
                 return
             with self._news:
-                self._synced[body] = max(size, self._synced.get(body, -1))
+                if self._at_work == body:
+                    self._synced[body] = max(size, self._synced.get(body, -1))
+                self._at_work = None
                 self._news.notify_all()
 
     def close(self) -> None:
@@ -291,6 +311,8 @@ class Blobs:
         self._unchecked: set[int] = set()
         """Files that an earlier version wrote, without checksums."""
         self._table = (0, b"")
+        self.unread: set[int] = set()
+        """Files that could not be handed out when they were last read."""
 
     def append(self, body: int, data: bytes) -> None:
         """The next bytes of a file. Raises `StoreFull`, after which the file is to be removed."""
@@ -340,6 +362,17 @@ class Blobs:
         is altered, or not there.
         """
         try:
+            data = self._read(body, at, length, size)
+        except StoreDamaged:
+            self.unread.add(body)
+            raise
+        if self.unread:
+            # The disk may have had a bad moment.
+            self.unread.discard(body)
+        return data
+
+    def _read(self, body: int, at: int, length: int, size: int) -> bytes:
+        try:
             if body in self._unchecked or not length:
                 return self._folder.read(body, at, length)
             if self._table[0] != body:
@@ -373,6 +406,7 @@ class Blobs:
     def remove(self, body: int) -> None:
         """Delete a file."""
         self._unchecked.discard(body)
+        self.unread.discard(body)
         if self._table[0] == body:
             self._table = (0, b"")
         self._let_go(body)

@@ -427,7 +427,7 @@ class MessageQueue:
         low = high = messages = content_bytes = 0
         room = max_bytes
         for block in self._blocks(self.mailbox(user), first, last):
-            if block.row in self._pages.damaged and messages:
+            if messages and (block.row in self._pages.damaged or block.body in self._bodies.unread):
                 # What lies before it is handed out.
                 break
             low = low or block.first

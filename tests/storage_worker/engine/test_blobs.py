@@ -218,3 +218,41 @@ def test_what_is_forgotten_is_not_synced(gated: tuple[GatedFolder, SyncThread]) 
     until_synced(thread, 1, 1)
     assert bodies.finish(1) == 0
     assert folder.synced == [1]
+
+
+def test_a_number_that_is_used_again_is_not_taken_for_synced(gated: tuple[GatedFolder, SyncThread]) -> None:
+    """After a turn that was undone a number comes again, while the file that had it may still be on its way to disk."""
+    folder, thread = gated
+    bodies = Blobs(folder, thread)
+    bodies.append(1, bytes(bodies_module.SYNC_STEP))
+    assert folder.begun.acquire(timeout=HANG_SECONDS)
+    bodies.remove(1)
+    bodies.append(1, b"another")
+    assert bodies.finish(1) > 0
+    folder.gate.release()
+    assert folder.begun.acquire(timeout=HANG_SECONDS), "the sync of the first file is over when the next one begins"
+    assert bodies.finish(1) > 0, "nothing of the second file is on disk"
+    folder.gate.release()
+    until_synced(thread, 1, 7 + table_bytes(7))
+    assert bodies.finish(1) == 0
+
+
+def test_who_closes_a_file_does_not_wait_for_the_disk(folder: DiskBlobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.append(1, 0, b"one")
+    folder.append(2, 0, b"two")
+    seen: list[int] = []
+    fdatasync = os.fdatasync
+
+    def during(descriptor: int) -> None:
+        assert not folder._lock.locked(), "the loop would stand still until the disk is done"
+        folder.close(2)
+        folder.remove(1)
+        fdatasync(descriptor)
+        seen.append(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", during)
+    folder.sync(1)
+    assert list(folder.sizes()) == [2]
+    assert seen, "what was closed meanwhile is open for the sync, and no longer"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(seen[0])

@@ -141,6 +141,28 @@ def test_altered_pages_are_dropped_on_request(
     again.kill()
 
 
+@pytest.mark.parametrize("absorbed", [False, True])
+def test_what_lies_before_an_altered_content_is_handed_out(office: Office, tmp_path: Path, absorbed: bool) -> None:
+    lives = Lives(office)
+    content = b"large " * 20_000
+    lives.gateway.ask(BeginUpload(1, lives.sender, False, lives.good, 3, len(content)), Chunk(1, content))
+    lives.gateway.ask(CommitUpload(1))
+    if absorbed:
+        office.flush()
+    [path] = (tmp_path / "bodies").iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(b"L" + whole[1:])
+    assert isinstance(lives.fetch(lives.good), Refused), "it is not known yet"
+    leased = lives.fetch(lives.good)
+    assert isinstance(leased, Pulled)
+    assert [piece.content for piece in pieces(leased.page)] == [b"fine"]
+    assert isinstance(lives.fetch(lives.good), Refused)
+    path.write_bytes(whole)
+    leased = lives.fetch(lives.good)
+    assert isinstance(leased, Pulled), "the disk had a bad moment"
+    assert [piece.content for piece in pieces(leased.page)] == [content]
+
+
 def test_an_altered_content_is_refused_and_named(
     office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
