@@ -21,7 +21,7 @@ MOST_BEFORE: Final = 64
 MOST_BEHIND: Final = 16
 """The same of those that came behind it."""
 MOST_CALLED_BACK: Final = 4
-"""How often a message that could not be read is given once more, since another key of its sender has come."""
+"""How often a message that could not be read is given once more, for another key of its sender."""
 _COLUMNS: Final = "number, key, usable, made, sealed_to, message"
 _ABOVE_ALL: Final = 2**63 - 1
 

@@ -22,7 +22,9 @@ from common.values import ClientId, PublicKey
 
 _NEAREST: Final = 3
 _LOOKED_AT: Final = 1_000
-"""Names on each side of a mistyped one that may be meant; keys of a contact among which one of ours is looked for."""
+"""Names on each side of a mistyped one that may be meant, and keys of a contact that files may be
+under.
+"""
 _LIST_USERS: Final = "`messageu users`, or 120 in the console, lists everybody the server knows."
 
 
@@ -168,7 +170,7 @@ class Contacts:
         return next((row.number for row in self._store.keys.of(new) if row.key == key), None)
 
     def decrypting_keys(self, client_id: ClientId, message: int) -> list[SymmetricKey]:
-        """Give the keys that a message of this sender, with this inbox number, may be under, the likeliest first."""
+        """Give the keys that a message with this inbox number may be under, the likeliest first."""
         return [row.key for row in self._store.keys.near(client_id, message)]
 
     def file_keys(self, client_id: ClientId) -> list[SymmetricKey]:

@@ -886,7 +886,7 @@ def test_another_generation_starts_again_at_zero(
 def test_a_fetch_that_waits_while_a_backup_is_put_back_acknowledges_nothing(
     pair: tuple[Messenger, Messenger], mailroom: ExtendedMailroom, gateway: FakeGateway
 ) -> None:
-    """It is sent again on the next connection: with the old acknowledgement it would delete what nobody has seen."""
+    """It is sent again on the next connection, where the old acknowledgement means other mail."""
     alice, bob = pair
     for number in range(5):
         alice.send_text("bob", str(number))
@@ -914,7 +914,7 @@ def test_a_fetch_that_waits_while_a_backup_is_put_back_acknowledges_nothing(
 def test_what_nobody_can_read_costs_the_same_however_much_of_it_came(
     pair: tuple[Messenger, Messenger], mailroom: ExtendedMailroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Texts under no key, and keys, in turns: each key may open what came before it, and does not for ever."""
+    """Texts under no key, and keys, in turns: each key might open what came before it."""
     alice, bob = pair
     me, mallory = mailroom.id_of("bob"), mailroom.id_of("alice")
     public_key = mailroom.keys[me]

@@ -109,7 +109,7 @@ class DiskBlobs:
             if descriptor is None:
                 return
             self._in_sync.add(descriptor)
-        # Without the lock: who closes any of the files, which is the loop, does not wait for the disk.
+        # Without the lock: the loop, which closes files, must not wait for the disk.
         try:
             os.fdatasync(descriptor)
             os.fsync(self._names)

@@ -81,7 +81,7 @@ def test_states_are_those_of_the_queries() -> None:
 
 
 def test_what_came_of_an_earlier_generation_acknowledges_nothing_of_the_next(store: Store) -> None:
-    """Another process of the home has met the next one, while this one took in the rest of an answer."""
+    """Another process has met the next one while this one took in the rest of an answer."""
     store.server.remember(b"s" * 16, 1, NOW)
     store.server.remember(b"s" * 16, 2, NOW)
     store.inbox.add_fetched([message(9)._replace(token=bytes([9]) * 16)], NOW, 1)

@@ -28,7 +28,7 @@ def test_a_key_that_is_received_twice_is_one(store: Store) -> None:
 
 
 def test_near_a_message_are_few_keys_however_many_there_are(store: Store) -> None:
-    """The ones before it, some behind it, and the newest, so that who sends keys without end gains nothing."""
+    """The ones before it, some behind it, and the newest."""
     keys = [SymmetricKey(number.to_bytes(16, "big")) for number in range(300)]
     for number, key in enumerate(keys):
         store.keys.add_received(A, key, NOW, message=2 * number + 1)

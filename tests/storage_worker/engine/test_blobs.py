@@ -221,7 +221,7 @@ def test_what_is_forgotten_is_not_synced(gated: tuple[GatedFolder, SyncThread]) 
 
 
 def test_a_number_that_is_used_again_is_not_taken_for_synced(gated: tuple[GatedFolder, SyncThread]) -> None:
-    """After a turn that was undone a number comes again, while the file that had it may still be on its way to disk."""
+    """After a turn that was undone a number comes again; its first file may still be synced then."""
     folder, thread = gated
     bodies = Blobs(folder, thread)
     bodies.append(1, bytes(bodies_module.SYNC_STEP))
