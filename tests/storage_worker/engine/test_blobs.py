@@ -221,7 +221,7 @@ def test_what_is_forgotten_is_not_synced(gated: tuple[GatedFolder, SyncThread]) 
 
 
 def test_a_number_that_is_used_again_is_not_taken_for_synced(gated: tuple[GatedFolder, SyncThread]) -> None:
-    """After a turn that was undone a number comes again; its first file may still be synced then."""
+    """After a turn that was undone a number comes again, perhaps during the first sync."""
     folder, thread = gated
     bodies = Blobs(folder, thread)
     bodies.append(1, bytes(bodies_module.SYNC_STEP))
