@@ -49,7 +49,8 @@ from storage_worker.engine.sqlite.store_identity import (
     record_clean_shutdown,
     record_progress,
 )
-from storage_worker.rules.post_office import Limits, PostOffice
+from storage_worker.rules.admission import Limits
+from storage_worker.rules.rules import Rules
 from storage_worker.server.batch_processor import BatchProcessor
 from storage_worker.server.zmq_server import ZmqServer
 from storage_worker.settings import OWN_FILES, SMALLEST_JOURNAL, check_mark, checked, parse, uploads_that_fit
@@ -104,12 +105,12 @@ def _serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int
         room = DiskSpaceMonitor(
             mark, lambda: _free_bytes(folder), database.unused_bytes, database.take_ballast, keeper.give_back
         )
-        post_office = PostOffice(database, journal, bodies, limits, os.urandom, _unix_ms())
-        if not post_office.ledger.waits:
+        rules = Rules(database, journal, bodies, limits, os.urandom, _unix_ms())
+        if not rules.ledger.waits:
             note_marks(database, journal, length)
         desk = BatchProcessor(
             database,
-            post_office,
+            rules,
             room,
             os.urandom(16),
             facts.server_id,

@@ -18,7 +18,7 @@ from common.errors import SettingRejected
 from common.options import SIZES, Bound, check_bounds, fitting, size
 from common.storage_protocol.message_format import ENTRY_HEAD
 from common.version import VERSION
-from storage_worker.rules.post_office import Limits
+from storage_worker.rules.admission import Limits
 from storage_worker.state.sender_usage import NO_SHARE
 
 LARGEST_CONTENT: Final = 2**32 - 1 - ENTRY_HEAD.size

@@ -203,7 +203,7 @@ DOC = '"""Says what it is."""\n'
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("gateway.connection.session", "import storage_worker.rules.post_office"),
+        ("gateway.connection.session", "import storage_worker.rules.sending"),
         ("gateway.connection.session", "from client import messenger"),
         ("gateway.connection.session", "import zmq"),
         ("gateway.connection.session", "import zmq.asyncio"),
@@ -220,9 +220,9 @@ DOC = '"""Says what it is."""\n'
         ("gateway.connection.session", "import importlib\nimportlib.import_module('client')"),
         ("gateway.connection.session", "__import__('client')"),
         ("gateway", "import tests.gateway.fake_storage"),
-        ("storage_worker.rules.post_office", "from common import client_protocol as wire"),
-        ("storage_worker.rules.post_office", "from common.client_protocol.codes import RequestCode"),
-        ("storage_worker.rules.post_office", "import zmq"),
+        ("storage_worker.rules.sending", "from common import client_protocol as wire"),
+        ("storage_worker.rules.sending", "from common.client_protocol.codes import RequestCode"),
+        ("storage_worker.rules.sending", "import zmq"),
         ("storage_worker.engine.sqlite.message_queue", "import apsw"),
         ("storage_worker.server.zmq_server", "import sqlite3"),
         ("storage_worker.server.zmq_server", "import gateway"),

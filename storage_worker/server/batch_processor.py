@@ -43,7 +43,8 @@ from common.storage_protocol.operations import READ_AGAIN, Operation, Outcome, P
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.disk_space import LOOK_EVERY_MS, DiskSpaceMonitor
 from storage_worker.engine.sqlite.journal_records import BatchApplied, SlotTaken
-from storage_worker.rules.post_office import Admission, PostOffice
+from storage_worker.rules.admission import Admission
+from storage_worker.rules.rules import Rules
 
 log = logging.getLogger("storage_worker")
 _rarely: Final = RareLog(log)
@@ -93,7 +94,7 @@ class BatchProcessor:
     def __init__(
         self,
         database: Database,
-        post_office: PostOffice,
+        rules: Rules,
         room: DiskSpaceMonitor,
         incarnation: bytes,
         server_id: bytes,
@@ -101,15 +102,15 @@ class BatchProcessor:
         reserve: Callable[[int], None],
     ) -> None:
         self._database = database
-        self._post_office = post_office
+        self._rules = rules
         self._room = room
         self._incarnation = incarnation
         self._server_id = server_id
         self._generation = generation
         self._reserve = reserve
         self._peers: dict[int, tuple[bytes, int]] = {}
-        self._ledger = post_office.ledger
-        self._slots = post_office.slots
+        self._ledger = rules.ledger
+        self._slots = rules.slots
         self._stuck_at = 0
 
     def handle(self, letters: Sequence[Inbound], now_ms: int) -> list[Outbound]:
@@ -117,7 +118,7 @@ class BatchProcessor:
 
         `now_ms`: Unix milliseconds. Raises `StoreFailed`.
         """
-        has_room = self._room.allows_mail(now_ms, self._post_office.uploaded)
+        has_room = self._room.allows_mail(now_ms, self._rules.uploaded)
         intake = Admission.OPEN if has_room and not self._ledger.is_stuck else Admission.NO_MAIL
         failing: set[int] = set()
         is_damaged = self._ledger.is_damaged
@@ -125,7 +126,7 @@ class BatchProcessor:
             wanted = sum(
                 [_most_messages(letter.message.operations) for letter in letters if type(letter.message) is Batch]
             )
-            self._reserve(self._post_office.highest + wanted)
+            self._reserve(self._rules.highest + wanted)
         except StoreFull:
             intake = Admission.NOTHING
             self._room.found_full(now_ms)
@@ -134,38 +135,38 @@ class BatchProcessor:
             try:
                 self._turn(letters, now_ms, intake, failing, answers, is_damaged=is_damaged)
             except _CodeFailed as error:
-                self._post_office.roll_back()
+                self._rules.roll_back()
                 failing.add(error.index)
             except StoreDamaged as error:
                 # A table that has to be written is damaged: once more, without what would write to
                 # tables.
-                self._post_office.roll_back()
+                self._rules.roll_back()
                 if intake is Admission.NOTHING:
                     raise
                 _rarely.write(logging.ERROR, "nothing that changes tables is done: %s", error)
                 intake, is_damaged = Admission.NOTHING, True
             except StoreFull as error:
-                self._post_office.roll_back()
+                self._rules.roll_back()
                 if intake is Admission.NOTHING:
                     raise StoreFailed(f"no room even without new mail: {error}") from error
                 intake = Admission.NOTHING
                 self._room.found_full(now_ms)
             else:
                 break
-        taken_bytes, hints = self._post_office.commit()
+        taken_bytes, hints = self._rules.commit()
         self._room.accepted(taken_bytes)
         for slot, client_ids in hints.items():
             if slot in self._peers:
                 peer, epoch = self._peers[slot]
-                answers.append(Outbound(peer, MailArrived(slot, epoch, self._post_office.highest, client_ids)))
+                answers.append(Outbound(peer, MailArrived(slot, epoch, self._rules.highest, client_ids)))
         return answers
 
     def tidy(self, now_ms: int) -> None:
         """Between two turns: let the database take in what waits, where that is due.
         Raises `StoreFailed`.
         """
-        if self._post_office.counts:
-            self._post_office.count_on()
+        if self._rules.is_counting:
+            self._rules.count_on()
         if not self._ledger.is_due(now_ms) or (self._ledger.is_stuck and 0 <= now_ms - self._stuck_at < LOOK_EVERY_MS):
             return
         try:
@@ -197,7 +198,7 @@ class BatchProcessor:
     @property
     def has_waiting(self) -> bool:
         """Whether `tidy` will have something to do before long."""
-        return self._ledger.waits or self._post_office.counts
+        return self._ledger.waits or self._rules.is_counting
 
     def _turn(
         self,
@@ -211,8 +212,7 @@ class BatchProcessor:
     ) -> None:
         # Where SQLite found no room nothing is begun that would have to be in its tables.
         if intake is not Admission.NOTHING and any(
-            type(letter.message) is Batch and self._post_office.needs_tables(letter.message.operations)
-            for letter in letters
+            type(letter.message) is Batch and self._rules.needs_tables(letter.message.operations) for letter in letters
         ):
             with self._database.transaction():
                 self._work(letters, now_ms, intake, failing, answers, is_damaged=is_damaged)
@@ -233,7 +233,7 @@ class BatchProcessor:
         *,
         is_damaged: bool,
     ) -> None:
-        self._post_office.begin(now_ms, intake, self._room.for_uploads, is_damaged=is_damaged)
+        self._rules.begin(now_ms, intake, self._room.for_uploads, is_damaged=is_damaged)
         for index, letter in enumerate(letters):
             message = letter.message
             try:
@@ -273,10 +273,10 @@ class BatchProcessor:
             epoch += 1
             earlier = (incarnation + earlier)[: 16 * EARLIER_KEPT]
             self._slots.change(SlotTaken(hello.slot, epoch, hello.incarnation, earlier))
-            self._post_office.greet(hello.slot)
+            self._rules.greet(hello.slot)
             log.info("a gateway greeted: slot %d, epoch %d", hello.slot, epoch)
         self._peers[hello.slot] = (peer, epoch)
-        facts = StoreFacts(self._server_id, self._generation, self._post_office.highest)
+        facts = StoreFacts(self._server_id, self._generation, self._rules.highest)
         return Welcome(hello.slot, epoch, hello.incarnation, self._incarnation, facts)
 
     # --- batches
@@ -308,7 +308,7 @@ class BatchProcessor:
         slot, epoch, number, operations = batch
         verdict, answer, kept = self._place(batch)
         if verdict is Verdict.APPLY:
-            outcomes = self._post_office.apply(slot, operations)
+            outcomes = self._rules.apply(slot, operations)
             self._use_up(
                 batch,
                 encode_outcomes(
@@ -326,7 +326,7 @@ class BatchProcessor:
                 if operations:
                     _rarely.write(logging.ERROR, "slot %d: batch %d came again with other operations", slot, number)
                 return GreetAgain(slot, epoch, number)
-            outcomes = self._post_office.answer_again(slot, operations, kept_outcomes)
+            outcomes = self._rules.answer_again(slot, operations, kept_outcomes)
         else:
             return answer
         self._peers[slot] = (peer, epoch)

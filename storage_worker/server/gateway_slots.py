@@ -2,7 +2,7 @@
 to them.
 
 Owns: the table `slot`, and in memory what of it is in the journal alone.
-Promises: as the post office's tables: what `replay` is told after a start gives the same again.
+Promises: as the other tables: what `replay` is told after a start gives the same again.
 Exposure: none; gateways of this server name the slots.
 """
 

@@ -3,7 +3,7 @@
 Owns: every lease, in memory only; a restart ends them all, and a settle carries its interval to
 survive that.
 Promises: the leases of one mailbox never overlap; a rolled back transaction leaves no trace here.
-Exposure: none of its own; the post office decides who may take and end a lease.
+Exposure: none of its own; the rules decide who may take and end a lease.
 
 A lease is named by the gateway's slot and a number that the gateway chose.
 """

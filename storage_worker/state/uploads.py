@@ -6,7 +6,7 @@ Promises: a content is written to disk once, and never again when it becomes a m
 there are, whose, and how many bytes they hold is counted as they go: no look at all of them is
 needed to say it. Each takes the place of one message in its mailbox from its beginning on, and as
 many bytes as have come: what is complete has its room.
-Exposure: none of its own; the post office checks who may send what.
+Exposure: none of its own; the rules check who may send what.
 """
 
 import hashlib

@@ -108,7 +108,7 @@ def test_stats_count_what_was_accepted_over_kills_and_orderly_ends(
     gateway.store(alice, alice, b"three")
     office.kill()
     second = Office(tmp_path, seed=10**6)
-    assert second.post_office.highest > 3, "what was reserved is left out"
+    assert second.rules.highest > 3, "what was reserved is left out"
     again = Gateway(second, incarnation=b"2" * 16)
     again.store(alice, alice, b"four")
     second.flush()
@@ -134,12 +134,12 @@ def test_each_way_of_accepting_counts_and_no_refusal(office: Office, gateway: Ga
         Chunk(1, b"12345"),
         CommitUpload(1),
     )
-    assert office.post_office.ledger.waits
+    assert office.rules.ledger.waits
     office.flush()
     assert accepted(office.database) == (4, True)
     # What is undone, and what is done again, is counted once.
     gateway.store(alice, alice, b"z")
-    office.post_office.roll_back()
+    office.rules.roll_back()
     gateway.resend()
     office.flush()
     assert accepted(office.database) == (5, True)

@@ -36,7 +36,8 @@ from storage_worker.engine.sqlite.store_identity import (
     open_store,
     record_clean_shutdown,
 )
-from storage_worker.rules.post_office import Limits, PostOffice
+from storage_worker.rules.admission import Limits
+from storage_worker.rules.rules import Rules
 from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbound
 
 KEY = bytes(range(160))
@@ -119,9 +120,7 @@ class Office:
         )
         self.bodies_folder = bodies_folder or DiskBlobs(folder / "bodies")
         self.bodies = Blobs(self.bodies_folder, SyncAtOnce(self.bodies_folder))
-        self.post_office = PostOffice(
-            self.database, self.journal, self.bodies, limits or Limits(), self.random_bytes, now_ms
-        )
+        self.rules = Rules(self.database, self.journal, self.bodies, limits or Limits(), self.random_bytes, now_ms)
         self.room = DiskSpaceMonitor(
             mark,
             lambda: self.free_bytes,
@@ -132,7 +131,7 @@ class Office:
         self.incarnation = self.random_bytes(16)
         self.desk = BatchProcessor(
             self.database,
-            self.post_office,
+            self.rules,
             self.room,
             self.incarnation,
             self.facts.server_id,
@@ -152,7 +151,7 @@ class Office:
 
     def flush(self) -> None:
         """Let the database take in what the journal holds."""
-        self.post_office.ledger.flush(self.now_ms)
+        self.rules.ledger.flush(self.now_ms)
 
     def close(self) -> None:
         """An orderly end."""

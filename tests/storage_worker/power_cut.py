@@ -351,7 +351,7 @@ def cut_power(folder: Path, chance: Random, synchronous: str = "FULL", operation
     try:
         office = opened()
         office.database._checkpoint_bytes = 4096 * chance.choice([20, 100, 10**6])
-        office.post_office.ledger.synced_bytes = chance.choice([0, 0, 3000, 10**9])
+        office.rules.ledger.synced_bytes = chance.choice([0, 0, 3000, 10**9])
         # A checkpoint that takes long is one that comes late.
         checkpoints_are_late = chance.random() < 0.5
         keeper = Maintenance(office.database, file, CheckpointAtOnce(office.database))
@@ -364,7 +364,7 @@ def cut_power(folder: Path, chance: Random, synchronous: str = "FULL", operation
             if chance.random() < 0.02:
                 office.close()
                 office = opened()
-                office.post_office.ledger.synced_bytes = chance.choice([0, 0, 3000, 10**9])
+                office.rules.ledger.synced_bytes = chance.choice([0, 0, 3000, 10**9])
                 keeper = Maintenance(office.database, file, CheckpointAtOnce(office.database))
                 workload.go_on(office)
     except PowerCut:

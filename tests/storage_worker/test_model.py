@@ -41,7 +41,8 @@ from common.storage_protocol.operations import (
     UsersPage,
 )
 from common.values import RefusalReason as Reason
-from storage_worker.rules.post_office import RETRY_AFTER, Limits
+from storage_worker.rules.admission import Limits
+from storage_worker.rules.answers import RETRY_AFTER
 from tests.storage_worker.office import Gateway, Office, pieces
 
 NAMES = ["alice", "bob", "carol", "dave"]
@@ -345,7 +346,7 @@ class WorkerMachine(RuleBasedStateMachine):
         self.open()
         # After an orderly end the numbers go on; after a death they go on above all that was
         # reserved.
-        highest = self.office.post_office.highest
+        highest = self.office.rules.highest
         assert highest == self.highest if orderly else highest >= self.highest
         self.highest = highest
         self.gateway.office = self.office

@@ -10,7 +10,7 @@ import pytest
 from common.client_protocol.fields import LARGEST_CONTENT as LARGEST_ON_THE_WIRE
 from common.errors import SettingRejected
 from storage_worker import __main__ as program
-from storage_worker.rules.post_office import Limits
+from storage_worker.rules.admission import Limits
 from storage_worker.settings import LARGEST_CONTENT, OWN_FILES, check_mark, checked, parse, uploads_that_fit
 from tests.refusals_at_start import Refusals, assert_no_value, last_line_with_60_files
 

@@ -264,7 +264,7 @@ class MessageQueue:
         self.received.add(box)
 
     def run_accepted(self, run: MessagesAccepted, last: int, boxes: set[Mailbox]) -> None:
-        """The post office put the messages of a run, up to sequence `last`, into `boxes`
+        """The rules put the messages of a run, up to sequence `last`, into `boxes`
         itself: note it.
         """
         self.sequence = last

@@ -331,7 +331,7 @@ def test_a_check_beside_a_running_worker_finds_nothing_and_holds_nothing_up(offi
         contents = [piece.content for piece in pieces(fetched.page)]
         assert contents == [b"letter %d" % number * 50 for number in range(received, received + len(contents))]
         received, ack = received + len(contents), fetched.last
-        gateway.ask(Settle(1, alice, False, 0, office.post_office.highest))
+        gateway.ask(Settle(1, alice, False, 0, office.rules.highest))
     thread.join()
     assert received == sent
     assert codes == [0] * 5, said

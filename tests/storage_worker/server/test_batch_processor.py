@@ -40,7 +40,8 @@ from common.storage_protocol.operations import (
 )
 from common.values import RefusalReason as Reason
 from storage_worker.engine.sqlite.message_queue import waiting
-from storage_worker.rules.post_office import PostOffice
+from storage_worker.rules.admission import Admission
+from storage_worker.rules.rules import Rules
 from storage_worker.server.batch_processor import EARLIER_KEPT, Inbound
 from tests.storage_worker.office import KEY, Gateway, Office, the_one
 
@@ -189,8 +190,8 @@ class TestNumbers:
         [alice] = gateway.register("alice")
         office.kill()
         office = open_office()
-        office.post_office.begin(0, office.post_office._intake, 0)
-        office.post_office.apply(9, [Fetch(alice, True, 0, 100, 54, 100, True)])
+        office.rules.begin(0, Admission.OPEN, 0)
+        office.rules.apply(9, [Fetch(alice, True, 0, 100, 54, 100, True)])
         gateway.office = office
         gateway.store(alice, alice, b"x")
         assert gateway.hints == []
@@ -338,7 +339,7 @@ class TestResend:
         gateway.send(lease)
         gateway.ask(Fetch(alice, True, 1, 100, 54, 100, False))
         assert gateway.send(lease) == [Pulled(0, 0, 0, 0, NO_MAIL)]
-        assert len(office.post_office._leases) == 0
+        assert len(office.rules.leases) == 0
 
     def test_in_one_drain_with_the_first(self, office: Office, gateway: Gateway) -> None:
         batch = gateway.next_batch(Register("alice", KEY))
@@ -358,7 +359,7 @@ class TestResend:
         batch = gateway.next_batch(Register("alice", KEY))
         gateway.send(batch)
         office.database.execute("UPDATE slot SET outcomes = x'ff'")
-        office.post_office.slots.forget()
+        office.rules.slots.forget()
         assert the_one(GreetAgain, office.handle(batch)) == GreetAgain(0, 1, 1)
 
 
@@ -401,7 +402,7 @@ class TestUndecodable:
 class TestBugs:
     def break_at(self, office: Office, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         """From now on registering `name` raises something that nobody foresaw."""
-        register = office.post_office._handlers[Register]
+        register = office.rules.by_operation[Register]
 
         def broken(slot: int, wish: Register) -> Any:
             outcome = register(slot, wish)
@@ -409,7 +410,7 @@ class TestBugs:
                 raise ZeroDivisionError
             return outcome
 
-        monkeypatch.setitem(office.post_office._handlers, Register, broken)
+        monkeypatch.setitem(office.rules.by_operation, Register, broken)
 
     def test_one_batch_is_refused_and_the_others_are_not(
         self, office: Office, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -459,10 +460,10 @@ class TestBugs:
         assert [hint.recipients for hint in gateway.hints] == [[bob]], "bob's watch stands"
 
     def test_a_greeting_that_fails_ends_the_program(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-        def broken(_office: PostOffice, _slot: int) -> None:
+        def broken(_rules: Rules, _slot: int) -> None:
             raise FrameUndecodable("not foreseen")
 
-        monkeypatch.setattr(PostOffice, "greet", broken)
+        monkeypatch.setattr(Rules, "greet", broken)
         with pytest.raises(FrameUndecodable):
             office.handle(hello(1))
 

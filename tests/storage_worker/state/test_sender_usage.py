@@ -35,8 +35,8 @@ from common.storage_protocol.operations import (
 from common.values import RefusalReason as Reason
 from storage_worker.engine.sqlite import message_queue
 from storage_worker.engine.sqlite.mail_pages import MailboxStats
-from storage_worker.rules import post_office
-from storage_worker.rules.post_office import Admission, Limits
+from storage_worker.rules import admission
+from storage_worker.rules.admission import Admission, Limits
 from storage_worker.state.mailboxes import Mailbox
 from storage_worker.state.sender_usage import Bounds, Census, bounds_of
 from tests.storage_worker.office import Gateway, Office
@@ -55,7 +55,7 @@ def run_of(sender: bytes, recipient: bytes, number: int) -> StoreMessages:
 
 
 def box_of(office: Office, user: int) -> Mailbox:
-    return office.post_office._queue.mailbox(user)
+    return office.rules.queue.mailbox(user)
 
 
 def census_of(office: Office, user: int) -> Census:
@@ -159,7 +159,7 @@ class TestCounts:
         assert outcome == MessagesStored(71, [])
 
     def test_are_made_in_steps_between_turns_too(self, open_office: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(post_office, "COUNTING", 20)
+        monkeypatch.setattr(admission, "COUNTING", 20)
         office = open_office(limits=Limits(mailbox_messages=400, sender_share=20))
         gateway = Gateway(office)
         alice, bob, carol = gateway.register("alice", "bob", "carol")
@@ -184,7 +184,7 @@ class TestCounts:
     def test_are_complete_where_the_last_page_is_the_last_step(
         self, open_office: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(post_office, "COUNTING", 1)
+        monkeypatch.setattr(admission, "COUNTING", 1)
         office = open_office(limits=Limits(mailbox_messages=12))
         gateway = Gateway(office)
         alice, bob = gateway.register("alice", "bob")
@@ -208,7 +208,7 @@ class TestCounts:
         assert gateway.one(run_of(carol, bob, 200)) == MessagesStored(1, [])
         assert gateway.one(run_of(alice, bob, 20)) == MessagesStored(201, [])
         office.flush()
-        monkeypatch.setattr(post_office, "COUNTING", 0)
+        monkeypatch.setattr(admission, "COUNTING", 0)
         outcome = gateway.one(run_of(alice, bob, 50))
         assert outcome == MessagesStored(221, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(10, 50)])
         monkeypatch.undo()
@@ -279,8 +279,8 @@ class CountsMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.before = post_office.COUNTING, message_queue._MOST_UNCOUNTED
-        post_office.COUNTING = message_queue._MOST_UNCOUNTED = self.work  # type: ignore[misc]
+        self.before = admission.COUNTING, message_queue._MOST_UNCOUNTED
+        admission.COUNTING = message_queue._MOST_UNCOUNTED = self.work  # type: ignore[misc]
         self.numbers = count(1)
         self.lives = count(1)
         self.now_ms = 10**9
@@ -296,7 +296,7 @@ class CountsMachine(RuleBasedStateMachine):
         self.gateway = Gateway(self.office)
 
     def teardown(self) -> None:
-        post_office.COUNTING, message_queue._MOST_UNCOUNTED = self.before  # type: ignore[misc]
+        admission.COUNTING, message_queue._MOST_UNCOUNTED = self.before  # type: ignore[misc]
         self.office.kill()
         self.folder.cleanup()
 
@@ -369,7 +369,7 @@ class CountsMachine(RuleBasedStateMachine):
 
     @rule(sender=st.integers(0, 2), box=st.integers(0, 1), sends=sends)
     def undone(self, sender: int, box: int, sends: list[tuple[int, int, int]]) -> None:
-        office = self.office.post_office
+        office = self.office.rules
         office.begin(self.office.now_ms, Admission.OPEN, 2**40)
         office.apply(0, [self.send_operation(*one) for one in sends])
         waiting = sorted(self.mailboxes[box])

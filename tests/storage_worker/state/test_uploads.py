@@ -38,7 +38,7 @@ from common.storage_protocol.operations import (
 from common.values import RefusalReason as Reason
 from storage_worker.engine.sqlite.blobs import DiskBlobs
 from storage_worker.engine.sqlite.store_identity import GenerationFile, record_progress
-from storage_worker.rules.post_office import Limits
+from storage_worker.rules.admission import Limits
 from tests.storage_worker.office import Gateway, Office, pieces
 
 Open = Callable[..., Office]
@@ -95,13 +95,13 @@ class TestPlaces:
         [alice] = gateway.register("alice")
         assert begin(gateway, 1, alice, alice, 2) == UploadProgress(0)
         gateway.ask(Chunk(1, b"x"))
-        assert office.post_office.uploaded == 1
+        assert office.rules.uploaded == 1
         gateway = Gateway(office)
-        assert office.post_office.uploaded == 0
+        assert office.rules.uploaded == 0
         assert begin(gateway, 1, alice, alice, 2) == UploadProgress(0)
         gateway.ask(Chunk(1, b"x"))
-        office.post_office.roll_back()
-        assert office.post_office.uploaded == 0
+        office.rules.roll_back()
+        assert office.rules.uploaded == 0
         assert begin(gateway, 2, alice, alice, 1) == UploadProgress(0)
         assert office.bodies_folder.sizes() == {}
 
@@ -129,7 +129,7 @@ class TestRoom:
         assert isinstance(gateway.one(StoreMessage(bob, False, alice, 3, bytes(50))), Stored), "sends go on"
         assert gateway.one(Chunk(2, bytes(40))) == UploadProgress(100), "what the other one held is free again"
         assert isinstance(gateway.one(CommitUpload(2)), Stored)
-        assert office.post_office.uploaded == 0
+        assert office.rules.uploaded == 0
 
     def test_they_are_charged_to_the_mailbox(self, open_office: Open) -> None:
         office = open_office(limits=Limits(largest_message=100, mailbox_bytes=100, sender_share=100))
@@ -181,7 +181,7 @@ class TestRoom:
         assert isinstance(gateway.one(most), Stored), "a greeting ends uploads"
         assert begin(gateway, 4, alice, bob, 80) == UploadProgress(0)
         assert gateway.one(Chunk(4, bytes(80))) == UploadProgress(80)
-        office.post_office.roll_back()
+        office.rules.roll_back()
         assert isinstance(gateway.one(most), Stored), "an undone turn, too"
 
     def test_they_are_charged_to_their_sender(self, open_office: Open) -> None:

@@ -48,8 +48,8 @@ from common.values import RefusalReason as Reason
 from storage_worker.engine.sqlite.blob_checksums import table_bytes
 from storage_worker.engine.sqlite.mail_pages import PAGE_BYTES, MailPages
 from storage_worker.engine.sqlite.message_queue import waiting as queue_waiting
-from storage_worker.rules import post_office
-from storage_worker.rules.post_office import Limits
+from storage_worker.rules import admission, fetching
+from storage_worker.rules.admission import Limits
 from storage_worker.state import users
 from storage_worker.state.send_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER
 from tests.storage_worker.office import KEY, Gateway, Office, Piece, SyncAtOnce, pieces, the_one
@@ -183,14 +183,14 @@ class TestUsers:
             list(gateway.register(*names))
             counts += [count(), count()]
         assert counts == [0, 2, 2, 3, 3, 6, 6]
-        registry = gateway.office.post_office._users
+        registry = gateway.office.rules.users
         assert [registry.count(until) for until in (3, 7, 1, 100)] == [3, 7, 1, 7]
         # A turn that is undone takes its users along, and their rows are given again.
         with pytest.raises(ZeroDivisionError), gateway.office.database.transaction():
             registry.add(b"x" * 16, "x", KEY)
             assert registry.count(100) == 8
             raise ZeroDivisionError
-        gateway.office.post_office.roll_back()
+        gateway.office.rules.roll_back()
         assert registry.count(100) == 7
 
     def test_public_key(self, gateway: Gateway) -> None:
@@ -344,8 +344,8 @@ class TestStoreMessage:
         """What waits spans less than ids repeat after: here 4, so that 1 and 5 would have
         the same id.
         """
-        assert message_id(7) == message_id(7 + post_office.IDS) != message_id(6 + post_office.IDS)
-        monkeypatch.setattr(post_office, "IDS", 4)
+        assert message_id(7) == message_id(7 + admission.IDS) != message_id(6 + admission.IDS)
+        monkeypatch.setattr(admission, "IDS", 4)
         office = open_office()
         gateway = Gateway(office)
         alice, bob = gateway.register("alice", "bob")
@@ -834,7 +834,7 @@ class TestFetchWaiting:
 def test_past_its_leases_a_mailbox_looks_empty_until_one_ends(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(post_office, "LEASES_OF_MAILBOX", 2)
+    monkeypatch.setattr(fetching, "LEASES_OF_MAILBOX", 2)
     [alice] = gateway.register("alice")
     for number in (1, 2):
         gateway.store(alice, alice, b"x")

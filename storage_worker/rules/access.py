@@ -1,0 +1,52 @@
+"""Access: who may ask for something, and who may send something to whom.
+
+Owns: the right of a client id to be acted for. Promises: a user who proved who they are is acted
+for on authenticated connections alone.
+Exposure: every id comes from a stranger; an id is no secret.
+"""
+
+from common.storage_protocol.operations import Refused
+from common.values import MESSAGE_KINDS
+from storage_worker.rules.answers import (
+    MALFORMED,
+    PROOF_NEEDED,
+    RECIPIENT_UNKNOWN,
+    REQUESTER_UNKNOWN,
+    TOO_LARGE,
+)
+from storage_worker.state.users import User, UserRegistry
+
+
+class Access:
+    """`largest_message`: bytes of the largest content that is accepted."""
+
+    def __init__(self, users: UserRegistry, largest_message: int) -> None:
+        self._users = users
+        self._largest_message = largest_message
+
+    def requester(self, client_id: bytes, proven: bool) -> User | Refused:
+        """The user for whom something is asked, where the asker has that right."""
+        user = self._users.find(client_id)
+        if user is None:
+            return REQUESTER_UNKNOWN
+        if user.proven and not proven:
+            return PROOF_NEEDED
+        return user
+
+    def may_send(
+        self, sender_id: bytes, proven: bool, token: bytes | None, recipient_id: bytes, kind: int, size: int
+    ) -> tuple[User, User] | Refused:
+        """Sender and recipient of a message that may be announced or accepted."""
+        sender = self.requester(sender_id, proven)
+        if isinstance(sender, Refused):
+            return sender
+        if token is not None and not proven:
+            return PROOF_NEEDED
+        recipient = self._users.find(recipient_id)
+        if recipient is None:
+            return RECIPIENT_UNKNOWN
+        if kind not in MESSAGE_KINDS:
+            return MALFORMED
+        if size > self._largest_message:
+            return TOO_LARGE
+        return sender, recipient

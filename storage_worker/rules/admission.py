@@ -1,0 +1,160 @@
+"""Admission: what may come in at the moment, and what a mailbox still takes from whom.
+
+Owns: the limits, the level of admission of the turn that is under way, and which mailbox's senders
+are still to be counted.
+Promises: a mailbox never holds more than its limits, nor two messages whose ids are equal. In a
+mailbox that is more than half full a sender has their share, and always one message.
+Exposure: strangers choose senders, recipients and sizes; counting has a budget for each turn.
+"""
+
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from common.storage_protocol.operations import Refused
+from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.message_queue import MessageQueue
+from storage_worker.rules.answers import DAMAGED, MAILBOX_FULL, SHARE_FULL, STORAGE_FULL
+from storage_worker.state.mailboxes import Mailbox
+from storage_worker.state.sender_usage import Census, bounds_of
+from storage_worker.state.uploads import Uploads
+
+COUNTING: Final = 10_000
+"""Microseconds, about, that a turn may take to count the senders of crowded mailboxes."""
+
+IDS: Final = 2**32 - 1
+"""Clients know a message by an id that repeats after so many sequences: the pending messages of a
+mailbox span fewer."""
+
+
+class Limits(NamedTuple):
+    """Sizes in bytes."""
+
+    largest_message: int = 1024**3
+    mailbox_messages: int = 1_000_000
+    mailbox_bytes: int = 4 * 1024**3
+    uploads: int = 256
+    """Unfinished uploads at a time. The last quarter of the places is for senders on
+    authenticated connections.
+    """
+    uploads_of_user: int = 16
+    """Those of one sender."""
+    sender_share: int = 12
+    """Percent of a mailbox's messages and bytes that one sender may have of one that is
+    more than half full.
+    """
+
+
+class Admission(IntEnum):
+    """What may come in at the moment."""
+
+    OPEN = 0
+    NO_MAIL = 1
+    """Room is short: nothing new is begun, an upload that is there may be accepted."""
+    NOTHING = 2
+    """The engine had no room: nothing that could grow the store is tried."""
+
+
+class AdmissionControl:
+    """`now_ms`, `level`, `refusal` and `for_uploads` are those of the turn; `begin` sets them."""
+
+    def __init__(self, database: Database, queue: MessageQueue, uploads: Uploads, limits: Limits) -> None:
+        self._database = database
+        self._queue = queue
+        self._uploads = uploads
+        self.limits = limits
+        self.bounds = bounds_of(limits.mailbox_messages, limits.mailbox_bytes, limits.sender_share)
+        self._counting = COUNTING
+        self._uncounted: Mailbox | None = None
+        self.now_ms = 0
+        self.level = Admission.OPEN
+        self.refusal = STORAGE_FULL
+        """The answer to what `level` does not let in."""
+        self.for_uploads = 0
+        """Bytes that unfinished uploads together may hold."""
+        self.accepted_bytes = 0
+        """What came in during this turn."""
+
+    def begin(self, now_ms: int, level: Admission, for_uploads: int, *, is_damaged: bool) -> None:
+        """A turn begins. `is_damaged`: what does not come in is refused for damage, not for want
+        of room.
+        """
+        self.refusal = DAMAGED if is_damaged else STORAGE_FULL
+        self.now_ms = now_ms
+        self.level = level
+        self.for_uploads = for_uploads
+        self.accepted_bytes = 0
+        self._counting = COUNTING
+
+    # --- mailboxes
+    # ----------------------------------------------------------------------------------------------
+
+    def no_room(self, box: Mailbox, sender: bytes, messages: int, size: int) -> Refused | None:
+        """Why a mailbox does not take so much more from this sender, or None."""
+        calm = self.bounds.calm
+        sequence = self._queue.sequence + 1
+        if (
+            box.messages + messages <= calm.messages
+            and box.content_bytes + size <= calm.content_bytes
+            and sequence - box.not_below < IDS
+        ):
+            return None
+        return self.crowded(box, sender, messages, size, sequence)
+
+    def crowded(self, box: Mailbox, sender: bytes, messages: int, size: int, sequence: int) -> Refused | None:
+        """The same for a mailbox that would be more than half full, under the sequence that comes
+        next.
+        """
+        all_messages = box.messages + messages
+        all_bytes = box.content_bytes + size
+        limits = self.limits
+        if (
+            all_messages > limits.mailbox_messages
+            or all_bytes > limits.mailbox_bytes
+            or self.would_repeat_an_id(box, sequence)
+        ):
+            return MAILBOX_FULL
+        calm = self.bounds.calm
+        if all_messages <= calm.messages and all_bytes <= calm.content_bytes:
+            return None
+        census = box.census
+        if census is None:
+            census = box.census = Census(self.bounds)
+        self._counting = self._queue.count_senders(box, census, self._counting)
+        if not census.complete:
+            self._uncounted = box
+        return None if census.allows(sender, messages, size, self._uploads.held_by(sender, box.user)) else SHARE_FULL
+
+    def ids_are_new(self, sequence: int) -> bool:
+        """Whether up to this sequence no id can be there for the second time."""
+        return sequence < IDS
+
+    def would_repeat_an_id(self, box: Mailbox, sequence: int) -> bool:
+        """Whether this sequence is so far above the oldest pending message that their ids could be
+        the same.
+        """
+        if sequence - box.not_below < IDS:
+            return False
+        oldest = self._queue.oldest(box.user, box.not_below - 1, sequence)
+        if oldest is None:
+            # The queue does not look at what this run has brought so far.
+            oldest = box.sequences[0] if box.sequences else sequence
+        box.not_below = oldest
+        return sequence - box.not_below >= IDS
+
+    # --- counting
+    # ----------------------------------------------------------------------------------------------
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether a mailbox's senders are not all counted yet."""
+        return self._uncounted is not None
+
+    def count_on(self) -> None:
+        """Between two turns: a step of that."""
+        box, self._uncounted = self._uncounted, None
+        if box is None or box.census is None or self._queue.boxes.get(box.user) is not box:
+            return
+        with self._database.reading():
+            self._queue.count_senders(box, box.census, COUNTING)
+        if not box.census.complete:
+            self._uncounted = box

@@ -1,0 +1,54 @@
+"""The answers that several subjects of the rules give, and what becomes of what can't be read.
+
+Owns: the refusals. Promises: an operation that needs something altered is refused, with one line in
+the log; any other error passes unchanged.
+Exposure: none of its own.
+"""
+
+import logging
+from typing import Final
+
+from common.errors import NoFileLeft, TablesDamaged
+from common.rare_log import RareLog
+from common.storage_protocol.operations import Done, Refused
+from common.values import RefusalReason
+from storage_worker.engine.sqlite.database import Database
+
+_rarely: Final = RareLog(logging.getLogger("storage_worker"))
+
+RETRY_AFTER: Final = 30
+"""Seconds after which trying again makes sense where a mailbox or the disk is full, or no more
+uploads may begin."""
+
+DONE: Final = Done()
+MALFORMED: Final = Refused(RefusalReason.MALFORMED)
+REQUESTER_UNKNOWN: Final = Refused(RefusalReason.REQUESTER_UNKNOWN)
+RECIPIENT_UNKNOWN: Final = Refused(RefusalReason.RECIPIENT_UNKNOWN)
+PROOF_NEEDED: Final = Refused(RefusalReason.PROOF_NEEDED)
+NAME_TAKEN: Final = Refused(RefusalReason.NAME_TAKEN)
+TOO_LARGE: Final = Refused(RefusalReason.TOO_LARGE)
+MAILBOX_FULL: Final = Refused(RefusalReason.MAILBOX_FULL, RETRY_AFTER)
+SHARE_FULL: Final = Refused(RefusalReason.SENDER_SHARE, RETRY_AFTER)
+STORAGE_FULL: Final = Refused(RefusalReason.STORAGE_FULL, RETRY_AFTER)
+TOO_MANY_UPLOADS: Final = Refused(RefusalReason.TOO_FAST, RETRY_AFTER)
+TOKEN_REUSED: Final = Refused(RefusalReason.TOKEN_REUSED)
+DAMAGED: Final = Refused(RefusalReason.DAMAGED, RETRY_AFTER)
+"""The operator has to do something, and trying again later is right."""
+
+
+class Unreadable:
+    """Turns errors of reading into refusals."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def refusal(self, error: Exception) -> Refused:
+        """The refusal of what could not be read, named in the log. Raises anything else again."""
+        if isinstance(error, NoFileLeft):
+            _rarely.write(logging.WARNING, "an operation is refused: %s", error)
+            return STORAGE_FULL
+        if isinstance(error, TablesDamaged) or not self._database.is_damage(error):
+            raise error
+        self._database.refuse_undone(error)
+        _rarely.write(logging.ERROR, "an operation is refused: %s", self._database.damage_told(error))
+        return DAMAGED

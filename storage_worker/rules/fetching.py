@@ -1,0 +1,141 @@
+"""Rules of fetching: intervals with a lease, pages of them, what is deleted when.
+
+Owns: leases and subscriptions. Promises: nothing that was not named is deleted; what is leased is
+shown to nobody else; an operation that is refused has deleted nothing.
+Exposure: ids and sequences come from strangers. A mailbox has a limited number of leases.
+"""
+
+from typing import Final
+
+from common.storage_protocol.operations import (
+    NO_MAIL,
+    Fetch,
+    Fetched,
+    Outcome,
+    Page,
+    Pull,
+    Pulled,
+    PullPage,
+    Refused,
+    Release,
+    Settle,
+)
+from storage_worker.engine.sqlite.message_queue import MessageQueue
+from storage_worker.rules.access import Access
+from storage_worker.rules.answers import DONE, MALFORMED, PROOF_NEEDED, Unreadable
+from storage_worker.state.leases import Lease, Leases
+from storage_worker.state.subscriptions import Subscriptions
+from storage_worker.state.users import User
+
+LEASES_OF_MAILBOX: Final = 64
+"""Leases on one mailbox at a time; past them it looks empty until one of them ends. A fetch looks
+at all of them."""
+
+_END: Final = 2**63 - 1
+
+
+class FetchingRules:
+    """Pull, Settle and Release with leases; Fetch without."""
+
+    def __init__(
+        self,
+        queue: MessageQueue,
+        leases: Leases,
+        subscriptions: Subscriptions,
+        access: Access,
+        unreadable: Unreadable,
+    ) -> None:
+        self._queue = queue
+        self._leases = leases
+        self._subscriptions = subscriptions
+        self._access = access
+        self._unreadable = unreadable
+
+    def pull(self, slot: int, request: Pull) -> Outcome:
+        """Take a lease on the first interval that nobody has, with its first page."""
+        user = self._access.requester(request.requester, request.proven)
+        if isinstance(user, Refused):
+            return user
+        lease = self._leases.find(slot, request.lease)
+        if lease is not None and lease.user != user.row:
+            return MALFORMED
+        if lease is not None:
+            first, last, max_bytes = lease.first, lease.last, _END
+        elif len(self._leases.of_mailbox(user.row)) >= LEASES_OF_MAILBOX:
+            return Pulled(0, 0, 0, 0, NO_MAIL)
+        else:
+            first, last = self._visible(user)
+            max_bytes = request.max_bytes
+        span = self._queue.span(user.row, first, last, max_bytes, request.envelope_bytes)
+        if span is None:
+            if lease is not None:
+                self._leases.end(lease)
+            return Pulled(0, 0, 0, 0, NO_MAIL)
+        page = self._queue.read(user.row, span.first, 0, span.last, request.page_bytes)
+        if lease is None:
+            self._leases.take(Lease(span.first, span.last, user.row, slot, request.lease, request.proven))
+        return Pulled(span.first, span.last, span.messages, span.content_bytes, page)
+
+    def _visible(self, user: User) -> tuple[int, int]:
+        """The first interval of the mailbox that has mail and is not leased; the last one has no
+        end.
+        """
+        after = 0
+        for lease in self._leases.of_mailbox(user.row):
+            oldest = self._queue.oldest(user.row, after, lease.first)
+            if oldest is not None:
+                return oldest, lease.first - 1
+            after = lease.last
+        return after + 1, _END
+
+    def pull_page(self, _slot: int, request: PullPage) -> Outcome:
+        """The next page of an interval."""
+        user = self._access.requester(request.requester, request.proven)
+        if isinstance(user, Refused):
+            return user
+        return Page(self._queue.read(user.row, request.sequence, request.offset, request.last, request.page_bytes))
+
+    def settle(self, slot: int, request: Settle) -> Outcome:
+        """Delete the interval, end its lease."""
+        self.end_lease(slot, request.lease)
+        try:
+            user = self._access.requester(request.requester, request.proven)
+            if isinstance(user, User):
+                self._queue.delete(user.row, request.first, request.last)
+        except Exception as error:
+            # Nothing was deleted, so it comes again.
+            self._unreadable.refusal(error)
+        return DONE
+
+    def release(self, slot: int, request: Release) -> Outcome:
+        """End a lease: its interval is visible again."""
+        self.end_lease(slot, request.lease)
+        return DONE
+
+    def end_lease(self, slot: int, number: int) -> None:
+        """End the lease of that name, where there is one."""
+        lease = self._leases.find(slot, number)
+        if lease is not None:
+            self._leases.end(lease)
+
+    def fetch(self, slot: int, request: Fetch) -> Outcome:
+        """Delete what is acknowledged, read what comes behind it; subscribe where nothing is."""
+        user = self._access.requester(request.requester, request.proven)
+        if isinstance(user, Refused):
+            return user
+        if not request.proven:
+            return PROOF_NEEDED
+        committed = self._queue.sequence
+        if request.ack > committed:
+            return MALFORMED
+        span = self._queue.span(user.row, request.ack + 1, _END, request.max_bytes, request.envelope_bytes)
+        # Read before anything is deleted: a refusal changes nothing.
+        page = NO_MAIL
+        if span is not None:
+            page = self._queue.read(user.row, span.first, 0, span.last, request.page_bytes)
+        self._queue.delete(user.row, 0, request.ack)
+        if span is None:
+            if request.watch:
+                self._subscriptions.add(user.row, user.client_id, slot)
+            return Fetched(0, 0, 0, committed, NO_MAIL)
+        return Fetched(span.last, span.messages, span.content_bytes, committed, page)

@@ -1,0 +1,191 @@
+"""Rules of uploads: messages whose content comes in chunks.
+
+Owns: which uploads may begin and go on. Promises: an upload becomes a message when all of it is on
+disk, and with a token once; one that is refused is gone, with its content.
+Exposure: strangers announce, send and abandon uploads; their number, and the bytes they hold, are
+limited.
+"""
+
+from typing import Final, NamedTuple
+
+from common.errors import StoreFull
+from common.storage_protocol.operations import (
+    AbortUpload,
+    BeginUpload,
+    Chunk,
+    CommitUpload,
+    GetUploadProgress,
+    Outcome,
+    Refused,
+    Stored,
+    UploadProgress,
+    UploadUnknown,
+)
+from storage_worker.engine.sqlite.journal_records import TokenUsed
+from storage_worker.engine.sqlite.message_queue import MessageQueue
+from storage_worker.rules.access import Access
+from storage_worker.rules.admission import Admission, AdmissionControl
+from storage_worker.rules.answers import DONE, MAILBOX_FULL, MALFORMED, STORAGE_FULL, TOO_MANY_UPLOADS
+from storage_worker.rules.sending import SendingRules, sent_before
+from storage_worker.state.send_tokens import SentTokens
+from storage_worker.state.uploads import Upload, Uploads
+from storage_worker.state.users import User
+
+_BEGUN: Final = UploadProgress(0)
+_UNKNOWN: Final = UploadUnknown()
+
+
+class _Complete(NamedTuple):
+    """An upload that becomes a message. `digest`: SHA-256 of its content where it has a token."""
+
+    sender: User
+    recipient: User
+    digest: bytes
+
+
+class UploadRules:
+    """Begins, feeds, finishes and drops `uploads`."""
+
+    def __init__(
+        self,
+        queue: MessageQueue,
+        tokens: SentTokens,
+        uploads: Uploads,
+        access: Access,
+        admission: AdmissionControl,
+        sending: SendingRules,
+    ) -> None:
+        self._queue = queue
+        self._tokens = tokens
+        self._uploads = uploads
+        self._access = access
+        self._admission = admission
+        self._sending = sending
+
+    def begin(self, slot: int, request: BeginUpload) -> Outcome:
+        """Announce an upload."""
+        parties = self._access.may_send(
+            request.sender, request.proven, request.token, request.recipient, request.kind, request.size
+        )
+        if isinstance(parties, Refused):
+            return parties
+        if self._uploads.find(slot, request.upload) is not None:
+            return MALFORMED
+        if self._admission.level:
+            return self._admission.refusal
+        if self._uploads.held + request.size > self._admission.for_uploads or not self._has_place(request.proven):
+            return STORAGE_FULL
+        recipient = parties[1]
+        refusal = self._admission.no_room(self._queue.mailbox(recipient.row), request.sender, 1, request.size)
+        if refusal is not None:
+            return refusal
+        if self._uploads.of_sender(request.sender) >= self._admission.limits.uploads_of_user:
+            return TOO_MANY_UPLOADS
+        body = self._queue.new_body()
+        self._uploads.begin(
+            Upload(
+                slot, request.upload, body, request.sender, request.proven, request.recipient, recipient.row,
+                request.kind, request.size, request.token,
+            )
+        )  # fmt: skip
+        return _BEGUN
+
+    def _has_place(self, proven: bool) -> bool:
+        """Whether one more upload may begin. An id alone, which is no secret, does not get the last
+        places.
+        """
+        most = self._admission.limits.uploads
+        return len(self._uploads) < (most if proven else most - most // 4)
+
+    def progress(self, slot: int, request: GetUploadProgress) -> Outcome:
+        """How much of it is not on disk."""
+        upload = self._uploads.find(slot, request.upload)
+        return _UNKNOWN if upload is None else UploadProgress(self._uploads.unsynced(upload))
+
+    def chunk(self, slot: int, chunk: Chunk) -> Outcome:
+        """The next bytes of a content."""
+        upload = self._uploads.find(slot, chunk.upload)
+        if upload is None:
+            return _UNKNOWN
+        # A chunk that is refused leaves a hole, so its upload can't be finished any more.
+        if upload.received + len(chunk.content) > upload.size:
+            self._uploads.drop(upload)
+            return MALFORMED
+        if self._admission.level:
+            self._uploads.drop(upload)
+            return self._admission.refusal
+        if self._uploads.held + len(chunk.content) > self._admission.for_uploads:
+            self._uploads.drop(upload)
+            return STORAGE_FULL
+        refusal = self._admission.no_room(self._queue.mailbox(upload.mailbox), upload.sender, 0, len(chunk.content))
+        if refusal is not None:
+            self._uploads.drop(upload)
+            return refusal
+        try:
+            self._uploads.add(upload, chunk.content)
+        except StoreFull:
+            self._uploads.drop(upload)
+            return STORAGE_FULL
+        self._admission.accepted_bytes += len(chunk.content)
+        return UploadProgress(self._uploads.unsynced(upload))
+
+    def commit(self, slot: int, request: CommitUpload) -> Outcome:
+        """All of it came: make it a message once it is on disk."""
+        upload = self._uploads.find(slot, request.upload)
+        if upload is None:
+            return _UNKNOWN
+        complete = self._complete(upload)
+        if not isinstance(complete, _Complete):
+            self._uploads.drop(upload)
+            return complete
+        try:
+            unsynced = self._uploads.complete(upload)
+        except StoreFull:
+            # An empty one has no file until now.
+            self._uploads.drop(upload)
+            return STORAGE_FULL
+        if unsynced:
+            return UploadProgress(unsynced)
+        self._uploads.finish(upload)
+        sender, recipient, digest = complete
+        kind, token = upload.kind, upload.token
+        sequence = self._sending.accept(sender, recipient, kind, upload.proven, token, upload.size, body=upload.body)
+        if token is not None:
+            self._tokens.add(
+                TokenUsed(sequence, sender.row, token, recipient.row, kind, digest, self._admission.now_ms)
+            )
+        return Stored(sequence)
+
+    def _complete(self, upload: Upload) -> _Complete | Outcome:
+        """Whether an upload may become a message now; else what is answered in its place."""
+        parties = self._access.may_send(
+            upload.sender, upload.proven, upload.token, upload.recipient, upload.kind, upload.size
+        )
+        if isinstance(parties, Refused):
+            return parties
+        sender, recipient = parties
+        if upload.received != upload.size:
+            return MALFORMED
+        digest = b""
+        if upload.token is not None and upload.digest is not None:
+            digest = upload.digest.digest()
+            sent = self._tokens.find(sender.row, upload.token, self._admission.now_ms)
+            if sent is not None:
+                return sent_before(sent, recipient, upload.kind, digest)
+        if self._admission.level is Admission.NOTHING:
+            return self._admission.refusal
+        # It has its room in the mailbox already.
+        if self._admission.would_repeat_an_id(self._queue.mailbox(recipient.row), self._queue.sequence + 1):
+            return MAILBOX_FULL
+        return _Complete(sender, recipient, digest)
+
+    def abort(self, slot: int, request: AbortUpload) -> Outcome:
+        """Drop an upload."""
+        self.drop(slot, request)
+        return DONE
+
+    def drop(self, slot: int, request: Chunk | CommitUpload | AbortUpload) -> None:
+        """Drop the upload of that name, where there is one."""
+        upload = self._uploads.find(slot, request.upload)
+        if upload is not None:
+            self._uploads.drop(upload)

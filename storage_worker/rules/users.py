@@ -1,0 +1,109 @@
+"""Rules of users: registration, the list, public keys, proofs.
+
+Owns: who gets a name and an id. Promises: a name and an id are given once; a registration that came
+twice is answered twice.
+Exposure: names and keys come from strangers.
+"""
+
+import uuid
+from collections.abc import Callable
+
+from common.errors import ValueRejected
+from common.storage_protocol.operations import (
+    GetProofKey,
+    GetPublicKey,
+    KeyFound,
+    ListUsers,
+    MarkProven,
+    Outcome,
+    Refused,
+    Register,
+    Registered,
+    UsersPage,
+)
+from common.values import username
+from storage_worker.rules.access import Access
+from storage_worker.rules.admission import AdmissionControl
+from storage_worker.rules.answers import DONE, MALFORMED, NAME_TAKEN, RECIPIENT_UNKNOWN, REQUESTER_UNKNOWN
+from storage_worker.state.leases import Leases
+from storage_worker.state.users import UserRegistry
+
+_REGISTRATION_BYTES = 1024
+"""What a user takes of the disk, about."""
+
+
+class UserRules:
+    """`random_bytes(n)` gives n random bytes."""
+
+    def __init__(
+        self,
+        users: UserRegistry,
+        leases: Leases,
+        access: Access,
+        admission: AdmissionControl,
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._users = users
+        self._leases = leases
+        self._access = access
+        self._admission = admission
+        self._random_bytes = random_bytes
+
+    def register(self, _slot: int, request: Register) -> Outcome:
+        """Make a user."""
+        try:
+            name = username(request.name)
+        except ValueRejected:
+            return MALFORMED
+        taken = self._users.find_name(name)
+        if taken is not None:
+            client_id, public_key = taken
+            return Registered(client_id) if request.again and public_key == request.public_key else NAME_TAKEN
+        if self._admission.level:
+            return self._admission.refusal
+        client_id = uuid.UUID(bytes=self._random_bytes(16), version=4).bytes
+        wanted = request.wanted
+        if wanted is not None and uuid.UUID(bytes=wanted).version == 4 and not self._users.find(wanted):
+            # Who was registered before a backup was put back is known to the others under this id.
+            client_id = wanted
+        self._users.add(client_id, name, request.public_key)
+        self._admission.accepted_bytes += _REGISTRATION_BYTES
+        return Registered(client_id)
+
+    def list_users(self, _slot: int, request: ListUsers) -> Outcome:
+        """A page of the other users."""
+        user = self._access.requester(request.requester, request.proven)
+        if isinstance(user, Refused):
+            return user
+        until = request.until or self._users.last_row()
+        # Only the first page's count is looked at, and counting is not cheap.
+        count = self._users.count(until) - (user.row <= until) if not request.until else 0
+        last, users = self._users.page(request.after, until, user)
+        return UsersPage(count, last, until, users)
+
+    def get_public_key(self, _slot: int, request: GetPublicKey) -> Outcome:
+        """What the subject registered."""
+        user = self._access.requester(request.requester, request.proven)
+        if isinstance(user, Refused):
+            return user
+        subject = self._users.find(request.subject)
+        if subject is None:
+            return RECIPIENT_UNKNOWN
+        return KeyFound(subject.client_id, self._users.public_key(subject))
+
+    def get_proof_key(self, _slot: int, request: GetProofKey) -> Outcome:
+        """What somebody who wants to authenticate has to have the private key of."""
+        user = self._users.find(request.requester)
+        if user is None:
+            return REQUESTER_UNKNOWN
+        return KeyFound(user.client_id, self._users.public_key(user))
+
+    def mark_proven(self, _slot: int, request: MarkProven) -> Outcome:
+        """The user authenticated; others lose the leases that they took of this mailbox."""
+        user = self._users.find(request.requester)
+        if user is None:
+            return REQUESTER_UNKNOWN
+        if not user.proven:
+            self._users.mark_proven(user)
+        self._leases.end_unproven(user.row)
+        return DONE
