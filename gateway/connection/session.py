@@ -161,7 +161,6 @@ class Session:
         "_paused",
         "_reads",
         "_replies",
-        "_state",
         "_steady",
         "_transport",
         "_unanswered",
@@ -176,13 +175,14 @@ class Session:
         "features",
         "greeted",
         "proven_as",
+        "state",
     )  # fmt: skip
 
     def __init__(self, transport: Transport, context: SessionContext) -> None:
         self._transport = transport
         self.context = context
         self._connection = ServerConnection(context.limits)
-        self._state = State.OPEN
+        self.state = State.OPEN
         self._reads = True
         self._writes = False
         self._out: list[bytes] | None = None
@@ -217,7 +217,7 @@ class Session:
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
         """The outcome of a send, a registration or a key request."""
-        if self._state is State.CLOSED:
+        if self.state is State.CLOSED:
             return
         self._unanswered -= 1
         self._owed -= cost_of(operation)
@@ -237,7 +237,7 @@ class Session:
 
     def sends_answered(self, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
         """What became of a run of sends; see `gateway.storage.send_batcher`."""
-        if self._state is State.CLOSED:
+        if self.state is State.CLOSED:
             return
         self._unanswered -= 1
         self._owed -= cost
@@ -262,7 +262,7 @@ class Session:
 
     def flush(self) -> None:
         """The turn's one write, then whatever waited for it."""
-        if self._state is State.CLOSED:
+        if self.state is State.CLOSED:
             return
         out, self._out = self._out, None
         if out:
@@ -273,7 +273,7 @@ class Session:
 
     def advance(self) -> None:
         """Take up what is there to be taken up; after the last answer, look for the end."""
-        if self._state is State.CLOSED:
+        if self.state is State.CLOSED:
             return
         self._paused = False
         if self._unsent is None and self._doing is not None:
@@ -289,7 +289,7 @@ class Session:
         self._waits = False
         self.context.holdings.went_on(self)
         unread, self._unread = self._unread, False
-        if unread and self._state in _READING:
+        if unread and self.state in _READING:
             self._receive()
             self._watch()
         else:
@@ -308,8 +308,8 @@ class Session:
 
     def stop(self) -> None:
         """The gateway stops: answer what was asked, read nothing more, then close."""
-        if self._state is State.OPEN:
-            self._state = State.STOPPING
+        if self.state is State.OPEN:
+            self.state = State.STOPPING
             self._steady = False
             if self._doing is not None:
                 self._doing.input_ended()
@@ -317,7 +317,7 @@ class Session:
 
     def abort(self) -> None:
         """Close with a reset; mail without proof waits again."""
-        if self._state is not State.CLOSED:
+        if self.state is not State.CLOSED:
             if self._delivery is not None:
                 self._delivery.release()
             self._transport.reset()
@@ -326,7 +326,7 @@ class Session:
     @property
     def closed(self) -> bool:
         """Whether the transport is gone."""
-        return self._state is State.CLOSED
+        return self.state is State.CLOSED
 
     @property
     def idle_since(self) -> float | None:
@@ -405,9 +405,7 @@ class Session:
 
     def on_readable(self) -> None:
         """Read, or wait for the turn to."""
-        may_read = (
-            self.context.turns.may_read(self._owed) if self._state is _OPEN else self._state is not State.DRAINING
-        )
+        may_read = self.context.turns.may_read(self._owed) if self.state is _OPEN else self.state is not State.DRAINING
         if not may_read:
             # What is thrown away is in no hurry either.
             self._unread = True
@@ -433,8 +431,8 @@ class Session:
             self.abort()
             return
         self._heard_at = context.loop.now
-        if self._state is not _OPEN:
-            if not data and self._state is State.DRAINING:
+        if self.state is not _OPEN:
+            if not data and self.state is State.DRAINING:
                 self._on_peer_eof()
             return
         if not data:
@@ -460,7 +458,7 @@ class Session:
             self._watch(came=len(data))
 
     def _input_ended(self) -> None:
-        self._state = State.ENDING
+        self.state = State.ENDING
         self._steady = False
         if self._doing is not None:
             self._doing.input_ended()
@@ -494,7 +492,7 @@ class Session:
                         self._deadline_kind is _NO_DEADLINE
                         and self._reads
                         and not self._writes
-                        and self._state is _OPEN
+                        and self.state is _OPEN
                         and self._connection.phase is _BETWEEN
                     )
                     return
@@ -558,7 +556,7 @@ class Session:
                 self.context.link.submit(begun, self, cost)
                 return cost
         self._doing = begun
-        if self._state is not State.OPEN:
+        if self.state is not State.OPEN:
             begun.input_ended()
         elif self._connection.undigested:
             begun.input_came()
@@ -615,7 +613,7 @@ class Session:
 
     def _schedule(self) -> None:
         """Be flushed at the end of this turn."""
-        if self._out is None and self._state is not State.CLOSED:
+        if self._out is None and self.state is not State.CLOSED:
             self._out = []
             self.context.to_flush.append(self)
 
@@ -624,17 +622,17 @@ class Session:
 
     def _all_written(self) -> None:
         """Everything that was answered is with the kernel."""
-        if self._delivery is not None and self._state is State.OPEN:
+        if self._delivery is not None and self.state is State.OPEN:
             self._delivery.probe()
         if self._unanswered or self._doing is not None or self._held is not None or self._waits:
             return
-        if self._state is State.ENDING:
+        if self.state is State.ENDING:
             self._on_peer_eof()
-        elif self._state is State.STOPPING:
+        elif self.state is State.STOPPING:
             if self._delivery is not None:
                 self._delivery.release()
             self._close()
-        elif self._state is State.OPEN and self._final_response_queued:
+        elif self.state is State.OPEN and self._final_response_queued:
             self._half_close()
 
     def _half_close(self) -> None:
@@ -643,7 +641,7 @@ class Session:
         except OSError:
             self.abort()
             return
-        self._state = State.DRAINING
+        self.state = State.DRAINING
         self._connection.ignore()
         self._set_deadline(_Deadline.DRAIN, self.context.settings.drain_time)
 
@@ -652,7 +650,7 @@ class Session:
         if self._delivery is None or not self._delivery.open:
             self._close()
             return
-        self._state = State.WATCHING
+        self.state = State.WATCHING
         self._forget_deadline()
         self._transport.watch_for_reset()
         self._delivery.watch_for_reset(self._close, self.abort)
@@ -662,7 +660,7 @@ class Session:
         self._leave()
 
     def _leave(self) -> None:
-        self._state = State.CLOSED
+        self.state = State.CLOSED
         context = self.context
         self._forget_deadline()
         context.sessions.discard(self)
@@ -703,21 +701,21 @@ class Session:
         """Ask the transport for what can be handled now, and set the clock for what is waited
         for. `came`: bytes, now.
         """
-        if self._state is State.CLOSED or self._state is State.WATCHING:
+        if self.state is State.CLOSED or self.state is State.WATCHING:
             return
         self._note_holdings()
         reads = False
         writes = self._unsent is not None
-        if self._state is _OPEN and not (self._paused or self._waits or self._final_response_queued):
+        if self.state is _OPEN and not (self._paused or self._waits or self._final_response_queued):
             busy = self._doing is not None or self._held is not None or self._unsent is not None
             if not busy or self._connection.undigested < _READ_AHEAD:
                 reads = True
-        elif self._state is State.DRAINING and not self._waits:
+        elif self.state is State.DRAINING and not self._waits:
             reads = True
         if reads is not self._reads or writes is not self._writes:
             self._reads, self._writes = reads, writes
             self._transport.watch(reads=reads, writes=writes)
-        if self._unsent is None and self._state is State.OPEN:
+        if self._unsent is None and self.state is State.OPEN:
             self._watch_input(came)
 
     def _watch_input(self, came: int) -> None:

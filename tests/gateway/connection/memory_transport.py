@@ -1,0 +1,279 @@
+"""A connection without sockets: a transport in memory, and a session on it with a scripted worker.
+
+`MemoryTransport` is both ends of a connection. The gateway's end is what `gateway.connection.
+transport` says; the peer's end is moved by a test: bytes, the end, a reset, room to write into,
+acknowledgements. `Scene` turns the gateway by hand, under a clock of its own.
+"""
+
+import errno
+from collections.abc import Callable
+from typing import cast
+
+from common.client_protocol.requests import Request, encode
+from common.client_protocol.server_connection import PipelinedSends
+from common.storage_protocol.frames import StoreFacts
+from common.storage_protocol.operations import Operation, Outcome, Refused, Stored, StoreMessage
+from gateway.connection.context import SessionContext
+from gateway.connection.session import Session, State
+from gateway.connection.transport import Transport, TransportOwner
+from gateway.delivery.evidence import SegmentsIn
+from gateway.event_loop import EventLoop
+from gateway.settings import Settings
+from gateway.storage.link import StorageLink, Waiter
+from gateway.storage.send_batcher import Sender
+from tests.gateway.fake_storage import SERVER_ID, default_decision
+from tests.gateway.harness import Clock
+
+PLENTY = 1 << 30
+
+
+class MemoryTransport:
+    """A `Transport`. `room`: bytes that can be sent before the peer takes more.
+
+    `received` is what the peer has got, `ended` whether it saw the end behind that, `was_reset`
+    whether it saw a reset.
+    """
+
+    def __init__(self) -> None:
+        self.owner: TransportOwner | None = None
+        self.reads = self.writes = False
+        self.room = PLENTY
+        self.received = b""
+        self.ended = False
+        self.was_reset = False
+        self.is_closed = False
+        self.broken = 0
+        self.shut_down_fails = False
+        self.unread = b""
+        self.peer_ended = False
+        self.outstanding = 0
+        self.segments = 0
+        self.segments_with_data = 0
+
+    # --- the gateway's end
+
+    def attach(self, owner: TransportOwner) -> None:
+        self.owner = owner
+        self.reads = True
+
+    def receive(self, size: int, /) -> bytes:
+        self._check()
+        if not self.unread and not self.peer_ended:
+            raise BlockingIOError
+        data, self.unread = self.unread[:size], self.unread[size:]
+        return data
+
+    def send(self, data: bytes | memoryview, /) -> int:
+        self._check()
+        assert not self.ended, "sent behind its own end"
+        taken = bytes(data[: self.room])
+        if not taken and data:
+            raise BlockingIOError
+        self.room -= len(taken)
+        self.received += taken
+        self.outstanding += len(taken)
+        return len(taken)
+
+    def watch(self, *, reads: bool, writes: bool) -> None:
+        assert not self.is_closed
+        self.reads, self.writes = reads, writes
+
+    def watch_for_reset(self) -> None:
+        self.watch(reads=False, writes=False)
+
+    def shut_down(self) -> None:
+        if self.shut_down_fails:
+            raise OSError(errno.ENOTCONN, "not connected")
+        self._check()
+        self.ended = True
+
+    def close(self) -> None:
+        assert not self.is_closed, "closed twice"
+        self.is_closed = self.ended = True
+        self.owner = None
+        # As the kernel does where bytes are thrown away unread.
+        self.was_reset = bool(self.unread)
+
+    def reset(self) -> None:
+        self.close()
+        self.was_reset = True
+
+    def unacknowledged(self) -> int:
+        return self.outstanding
+
+    def input_waiting(self) -> bool:
+        return bool(self.unread)
+
+    def segments_in(self) -> SegmentsIn:
+        return SegmentsIn(self.segments, self.segments_with_data)
+
+    def error(self) -> int:
+        pending, self.broken = self.broken, 0
+        return pending
+
+    def _check(self) -> None:
+        assert not self.is_closed, "used after its end"
+        if self.broken:
+            raise ConnectionResetError(self.broken, "reset by peer")
+
+    # --- the peer's end
+
+    def say(self, data: bytes | Request) -> None:
+        """Bytes of the peer arrive, in one segment."""
+        self.unread += data if isinstance(data, bytes) else encode(data)
+        self.segments += 1
+        self.segments_with_data += 1
+
+    def end(self) -> None:
+        """The peer ends its side, behind what it said."""
+        self.peer_ended = True
+        self.segments += 1
+
+    def break_off(self) -> None:
+        """The peer's reset arrives."""
+        self.broken = errno.ECONNRESET
+        self.unread = b""
+
+    def acknowledge(self) -> None:
+        """The peer's TCP has all that was sent."""
+        self.outstanding = 0
+        self.segments += 1
+
+    def take(self) -> bytes:
+        """What the peer has got since the last time."""
+        data, self.received = self.received, b""
+        return data
+
+    def report(self) -> None:
+        """What the event loop would report now: readiness is a level, not an edge."""
+        owner = self.owner
+        if owner is None:
+            return
+        if self.broken and not (self.ended and self.peer_ended):
+            owner.abort()
+            return
+        if self.writes and self.room:
+            owner.on_writable()
+        if self.reads and (self.unread or self.peer_ended):
+            owner.on_readable()
+
+
+class MemoryStorage:
+    """A `StorageLink` without a worker. `decide` maps an operation to its outcome; a send of a run
+    is decided as the `StoreMessage` that it stands for.
+
+    `asked` holds every operation in order. While `answering` is False outcomes are held back.
+    """
+
+    def __init__(self, loop: EventLoop) -> None:
+        self.decide: Callable[[Operation], Outcome] = default_decision
+        self.asked: list[Operation] = []
+        self.answering = True
+        self.facts = StoreFacts(SERVER_ID, 7, 100)
+        self.bytes_under_way = 0
+        self._answers: list[Callable[[], None]] = []
+        self._losses: list[Callable[[], None]] = []
+        loop.at_turn_end(self.resume_output)
+
+    def submit(self, operation: Operation, waiter: Waiter, size: int = 0) -> None:
+        self.asked.append(operation)
+        self._pend(
+            size,
+            lambda: waiter.answered(operation, self.decide(operation)),
+            lambda: waiter.unknown(operation),
+        )
+
+    def submit_sends(self, run: PipelinedSends, proven: bool, cost: int, sender: Sender) -> None:
+        messages = [
+            StoreMessage(request.requester, proven, request.recipient, request.kind, request.content)
+            for request in run.requests()
+        ]
+        self.asked += messages
+
+        def answer() -> None:
+            outcomes = [self.decide(message) for message in messages]
+            stored = [outcome.sequence for outcome in outcomes if isinstance(outcome, Stored)]
+            refused = {index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, Refused)}
+            sender.sends_answered(run.recipients, cost, stored[0] if stored else 0, refused)
+
+        self._pend(cost, answer, sender.abort)
+
+    def _pend(self, size: int, answer: Callable[[], None], lose: Callable[[], None]) -> None:
+        self.bytes_under_way += size
+
+        def answered() -> None:
+            self.bytes_under_way -= size
+            answer()
+
+        self._answers.append(answered)
+        self._losses.append(lose)
+
+    @property
+    def collects(self) -> bool:
+        return self.answering and bool(self._answers)
+
+    def resume_output(self) -> None:
+        while self.collects:
+            answers, self._answers, self._losses = self._answers, [], []
+            for answer in answers:
+                answer()
+
+    def lose(self) -> None:
+        """Whether anything that was held back is done will never be known."""
+        losses, self._answers, self._losses = self._losses, [], []
+        for lost in losses:
+            lost()
+
+    def asked_for(self, kind: type) -> list[Operation]:
+        return [operation for operation in self.asked if isinstance(operation, kind)]
+
+
+class Scene:
+    """One session on a transport in memory."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.clock = Clock()
+        self.loop = EventLoop(self.clock)
+        self.storage = MemoryStorage(self.loop)
+        link = cast("StorageLink", self.storage)
+        self.settings = settings or Settings()
+        self.context = SessionContext(self.loop, link, self.settings, bytes)
+        self.peer = MemoryTransport()
+        transport: Transport = self.peer
+        self.session = Session(transport, self.context)
+
+    def is_in(self, state: State) -> bool:
+        """Whether that is the session's state."""
+        return self.session.state is state
+
+    def reads(self) -> bool:
+        """Whether the gateway wants to hear of what the peer says."""
+        return self.peer.reads
+
+    def writes(self) -> bool:
+        """Whether it waits until it can write."""
+        return self.peer.writes
+
+    def turn(self, number: int = 3) -> None:
+        """Turns of the event loop: news, timers, answers, writes."""
+        for _ in range(number):
+            self.peer.report()
+            self.loop.turn(0)
+
+    def say(self, *data: bytes | Request) -> bytes:
+        """The peer says something; what it gets within the next turns."""
+        for part in data:
+            self.peer.say(part)
+        self.turn()
+        return self.peer.take()
+
+    def pass_time(self, seconds: float, step: float = 0.2) -> None:
+        """Let the clock go on, with a turn at each step."""
+        end = self.clock.time + seconds
+        while self.clock.time < end:
+            self.clock.time = min(end, self.clock.time + step)
+            self.turn(1)
+
+    def close(self) -> None:
+        self.session.abort()
+        self.loop.close()
