@@ -25,6 +25,7 @@ _BACKLOG: Final = 1024
 _ACCEPT_AT_ONCE: Final = 16
 _TRY_AGAIN_AFTER: Final = 0.5
 _SAY_AGAIN_AFTER: Final = 60.0
+_NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 _USER_TIMEOUT_MS: Final = 120_000
 
@@ -97,9 +98,9 @@ class Listener:
             except ConnectionAbortedError:
                 continue
             except OSError as error:
-                if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    raise
-                if self._places.free_one():
+                # Others concern the connection that came, which has failed already, or this machine
+                # for a while: accept(2) names many, and none of them ends those that are there.
+                if error.errno in _NO_ROOM and self._places.free_one():
                     continue
                 self._rest(f"can't accept connections ({error.strerror})")
                 return

@@ -4,7 +4,9 @@ Owns: which connection goes when one more comes and there is no place for it.
 Promises: while there are places nobody goes. When they run out, the connection goes that has been
 idle the longest among those that did not prove themselves. The last `kept` places are for proven
 ones: who comes to one of these, for want of any idle connection, has `Settings.time_to_prove`
-seconds to prove itself.
+seconds to prove itself. Where these are taken too, the user with the most connections that are idle
+or wait for mail loses the one that has been silent the longest: nobody has all places by proving
+himself on each.
 Exposure: anybody who reaches the address chooses how many connections there are, and none of his is
 spared by number.
 
@@ -13,7 +15,7 @@ Source: docs/client-protocol.md, "Connections".
 
 import heapq
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
 from gateway.event_loop import EventLoop
@@ -40,11 +42,30 @@ class Occupant(Protocol):
         """
 
     @property
+    def parked_since(self) -> float | None:
+        """The same of one that is proven and at most waits for mail; None for any other."""
+
+    @property
     def closed(self) -> bool:
         """Whether it is gone."""
 
     def abort(self) -> None:
         """Close now."""
+
+
+def _idle_since(occupant: Occupant) -> float | None:
+    return occupant.idle_since
+
+
+def _parked_since(occupant: Occupant) -> float | None:
+    return occupant.parked_since
+
+
+def _aborted(occupant: Occupant | None) -> bool:
+    """Close it, where there is one; whether there was."""
+    if occupant is not None:
+        occupant.abort()
+    return occupant is not None
 
 
 def _longest_idle_first(found: tuple[float, int, Occupant]) -> tuple[float, int]:
@@ -59,8 +80,8 @@ class Capacity:
         self._settings = settings
         self._occupants = occupants
         self._kept = min(settings.connections // _KEPT_SHARE, _MOST_KEPT)
-        self._candidates: deque[tuple[float, Occupant]] = deque()
-        self._look_again_at = 0.0
+        self._idle = _Candidates(loop, _idle_since, self._unproven)
+        self._parked = _Candidates(loop, _parked_since, self._of_one_user)
         self._on_trial: deque[tuple[float, Occupant]] = deque()
 
     @property
@@ -70,17 +91,18 @@ class Capacity:
 
     def make_one(self) -> bool:
         """Whether there is a place for the connection that waits. May close another for it."""
-        return not self.crowded or self.free_one() or len(self._occupants) < self._settings.connections
+        return (
+            not self.crowded
+            or _aborted(self._idle.take())
+            or len(self._occupants) < self._settings.connections
+            or _aborted(self._parked.take())
+        )
 
     def free_one(self) -> bool:
-        """Close the unproven connection that has been idle the longest; False where there
+        """Close a connection that is idle, a proven one where no other is; False where there
         is none.
         """
-        occupant = self._next_candidate()
-        if occupant is None:
-            return False
-        occupant.abort()
-        return True
+        return _aborted(self._idle.take()) or _aborted(self._parked.take())
 
     def taken(self, occupant: Occupant) -> None:
         """A connection came. Where it came to a kept place it has to prove itself soon."""
@@ -99,18 +121,7 @@ class Capacity:
         if self._on_trial:
             self._loop.call_at(self._on_trial[0][0], self._end_trials)
 
-    def _next_candidate(self) -> Occupant | None:
-        for looked in (False, True):
-            while self._candidates:
-                since, occupant = self._candidates.popleft()
-                # It may have gone, or said something, since it was found.
-                if not occupant.closed and occupant.idle_since == since:
-                    return occupant
-            if not looked and self._loop.now >= self._look_again_at:
-                self._look_for_candidates()
-        return None
-
-    def _look_for_candidates(self) -> None:
+    def _unproven(self) -> list[tuple[float, Occupant]]:
         latest = self._loop.now - self._settings.idle_before_closed
         idle = [
             (since, number, occupant)
@@ -118,6 +129,54 @@ class Capacity:
             if (since := occupant.idle_since) is not None and since <= latest
         ]
         found = heapq.nsmallest(_CANDIDATES, idle, key=_longest_idle_first)
-        self._candidates.extend((since, occupant) for since, _number, occupant in found)
-        if len(found) < _CANDIDATES:
-            self._look_again_at = self._loop.now + _LOOK_AGAIN_AFTER
+        return [(since, occupant) for since, _number, occupant in found]
+
+    def _of_one_user(self) -> list[tuple[float, Occupant]]:
+        """So many as this user has more than any other one, and one at least."""
+        latest = self._loop.now - self._settings.idle_before_closed
+        of_user: dict[bytes, list[tuple[float, int, Occupant]]] = {}
+        for number, occupant in enumerate(self._occupants):
+            since = occupant.parked_since
+            if occupant.proven_as is not None and since is not None and since <= latest:
+                of_user.setdefault(occupant.proven_as, []).append((since, number, occupant))
+        by_size = sorted(of_user.values(), key=len, reverse=True)
+        if not by_size:
+            return []
+        most = by_size[0]
+        next_most = len(by_size[1]) if len(by_size) > 1 else 0
+        count = min(max(len(most) - next_most, 1), _CANDIDATES)
+        found = heapq.nsmallest(count, most, key=_longest_idle_first)
+        return [(since, occupant) for since, _number, occupant in found]
+
+
+class _Candidates:
+    """Connections that may go. `look` finds them, the first one first, and is not called too often.
+
+    `since` gives the moment that a connection was found with, unless it did something meanwhile.
+    """
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        since: Callable[[Occupant], float | None],
+        look: Callable[[], list[tuple[float, Occupant]]],
+    ) -> None:
+        self._loop = loop
+        self._since = since
+        self._look = look
+        self._found: deque[tuple[float, Occupant]] = deque()
+        self._look_again_at = 0.0
+
+    def take(self) -> Occupant | None:
+        """The next one, which is none any more; None where there is none."""
+        for looked in (False, True):
+            while self._found:
+                since, occupant = self._found.popleft()
+                # It may have gone, or said something, since it was found.
+                if not occupant.closed and self._since(occupant) == since:
+                    return occupant
+            if not looked and self._loop.now >= self._look_again_at:
+                self._found.extend(self._look())
+                if len(self._found) < _CANDIDATES:
+                    self._look_again_at = self._loop.now + _LOOK_AGAIN_AFTER
+        return None

@@ -82,6 +82,7 @@ from gateway.delivery.evidence import Lease
 from gateway.delivery.tracker import Delivery
 from gateway.handlers.base import RequestHandler
 from gateway.handlers.dispatch import FOREIGN, MALFORMED_COST, SEND_COST, begin, cost_of, flows
+from gateway.handlers.mail import FetchHandler
 from gateway.handlers.upload import UploadHandler
 
 log = logging.getLogger("gateway.connection.session")
@@ -339,6 +340,12 @@ class Session:
         if self.proven_as is not None or (waits_for_us and self._unsent is None):
             return None
         return self._heard_at
+
+    @property
+    def parked_since(self) -> float | None:
+        """The same of one that is proven and at most waits for mail; None for any other."""
+        is_busy = self._waits or self._unanswered or (self._doing is not None and type(self._doing) is not FetchHandler)
+        return None if self.proven_as is None or is_busy else self._heard_at
 
     # --- what the doings call
     # -----------------------------------------------------------------------------------

@@ -1,6 +1,9 @@
 """Who makes room where there is no place for another connection."""
 
+import errno
+import socket
 from collections.abc import Callable
+from typing import NoReturn
 
 import pytest
 
@@ -20,6 +23,7 @@ class Occupant:
 
     def __init__(self, room: set["Occupant"], idle_since: float | None) -> None:
         self.room, self.idle_since, self.closed = room, idle_since, False
+        self.parked_since: float | None = None
         room.add(self)
 
     def abort(self) -> None:
@@ -123,26 +127,68 @@ def test_idle_strangers_lock_nobody_out(make_gate: Callable[[Settings], Gate]) -
     assert len(gate.context.sessions) == 4
 
 
-def test_a_proven_connection_is_never_closed_for_another(make_gate: Callable[[Settings], Gate]) -> None:
+def test_who_proves_himself_on_every_connection_locks_nobody_out(scene: Scene) -> None:
+    """The user with the most loses those that were silent the longest, and nobody else any."""
+    occupants = [scene.come(None) for _ in range(32)]
+    for number, one in enumerate(occupants):
+        assert one is not None
+        one.proven_as = bytes([number % 8 == 0]) * 16
+        one.parked_since = float(100 - number)
+    villains = [one for one in occupants if one is not None and one.proven_as == bytes(16)]
+    for expected in villains[:-6:-1]:
+        assert scene.come(None) is not None
+        assert expected.closed
+    assert sum(one is not None and one.closed for one in occupants) == 5
+
+
+def test_what_a_proven_user_has_done_for_it_stays(scene: Scene) -> None:
+    occupants = [scene.come(None) for _ in range(32)]
+    for one in occupants:
+        assert one is not None
+        one.proven_as = b"p" * 16
+    assert scene.come(None) is None
+    assert not any(one is None or one.closed for one in occupants)
+
+
+def test_of_proven_connections_the_longest_silent_makes_room(make_gate: Callable[[Settings], Gate]) -> None:
     gate = make_gate(Settings(connections=2))
     gate.turn_until(lambda: gate.link.facts is not None)
-    proven, idle = gate.peer(), gate.peer()
+    first, second = gate.peer(), gate.peer()
     gate.turn_until(lambda: len(gate.context.sessions) == 2)
-    proven.send(KEY)
-    assert proven.response()[0] == 2102
-    assert all(one.idle_since is not None for one in gate.context.sessions)
     for one in gate.context.sessions:
         one.proven_as = b"p" * 16
-    gate.pass_time(100, 10.0)
     waiting = gate.peer()
     waiting.send(KEY)
     gate.turns()
-    gate.pass_time(2)
-    assert not proven.is_ended()
-    assert not idle.is_ended()
-    assert not waiting.is_ended()
-    assert waiting.received == b""
-    idle.close()
-    gate.turns()
-    gate.pass_time(1)
+    assert waiting.received == b"", "nobody has been silent for long"
+    gate.pass_time(0.6)
+    second.send(KEY)
+    assert second.response()[0] == 9000, "it is another user's"
+    gate.pass_time(0.6)
     assert waiting.response()[0] == 2102
+    assert first.is_ended()
+    assert not second.is_ended()
+    assert all(one.idle_since is None for one in gate.context.sessions if one.proven_as is not None)
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EPROTO, errno.ENETDOWN, errno.EMFILE])
+def test_a_connection_that_can_not_be_accepted_ends_nobody(
+    make_gate: Callable[[Settings], Gate], monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Whatever it fails for, accept(2) names many reasons, those that are there go on."""
+    gate = make_gate(Settings())
+    gate.turn_until(lambda: gate.link.facts is not None)
+    present = gate.peer()
+    gate.turn_until(lambda: len(gate.context.sessions) == 1)
+
+    def fail(_: socket.socket) -> NoReturn:
+        raise OSError(code, "no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(socket.socket, "accept", fail)
+        gate.peer()
+        gate.turns()
+    present.send(KEY)
+    assert present.response()[0] == 2102
+    gate.pass_time(1)
+    gate.turn_until(lambda: len(gate.context.sessions) == 2)
