@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Makes the screens in docs/screens.md and README.md: real commands in pseudo-terminals, read by a
-terminal emulator.
+"""Makes the screens in docs/screens.md, and README's picture of a chat: real commands in
+pseudo-terminals, read by a terminal emulator.
 
-scripts/captures.py prints them; with --write they take the place of the old ones, with --pictures
-DIR there is an SVG of each in that folder, with all its colours, in a small and a large terminal,
-light and dark, to be looked at. A screen is what stands on it when its last text has appeared;
-nothing is cut but empty lines at its end. What differs from run to run (times, ids, keys, numbers)
-differs here too.
+scripts/captures.py prints the page; with --write it takes the place of the old one, and so do the
+pictures of the chat. With --pictures DIR there is an SVG of each screen in that folder, with all
+its colours, in a small and a large terminal, light and dark, to be looked at. A screen is the
+terminal's content when the last text has appeared; nothing is cut but empty lines at its end. What
+differs from run to run (times, ids, keys, numbers) differs here too.
 """
 
 # ruff: noqa: E402 - what is imported is set up first
@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import dataclasses
 import io
+import itertools
 import os
 import re
 import signal
@@ -46,9 +47,10 @@ from torture.patience import HANG_SECONDS
 from torture.programs import Server
 
 PAGE = ROOT / "docs" / "screens.md"
-README = ROOT / "README.md"
-PARTS = {"chat": "chat"}
-"""What README shows between `<!-- NAME -->` and `<!-- end of NAME -->`."""
+PICTURED = "chat"
+"""The screen of which README shows a picture: docs/chat-light.svg or docs/chat-dark.svg."""
+SHOWN_FOLDER = "/home/bob"
+"""What is shown in the place of the temporary folder."""
 MENU_ASKS = r"Exit client *\?"
 """How a screen ends on which the numbered menu is whole."""
 THEMES = {"light": DEFAULT_TERMINAL_THEME, "dark": SVG_EXPORT_THEME}
@@ -59,9 +61,9 @@ INTRODUCTION = """\
 
 Made by `scripts/captures.py --write`, which types at real commands in a terminal of 80 columns and
 reads its screen. `scripts/captures.py --pictures DIR` makes pictures of the same, light and
-dark, also of 120 columns. The program names no colours but those of the QR code, which is black on white whatever the
-terminal's own are; all else is bold or reverse, so that it is legible on a light screen and on a dark one. With
-`NO_COLOR` the code has none either.
+dark, also of 120 columns. The program names no colours but those of the QR code, which is black on
+white whatever the terminal's own are; all else is bold or reverse, so that it is legible on a light
+screen and on a dark one. With `NO_COLOR` the code has none either.
 """
 
 
@@ -80,7 +82,6 @@ class Screen:
     """The command in a pseudo-terminal."""
 
     def __init__(self, size: Size, folder: Path, user: str, *words: str) -> None:
-        self.user = user
         self.command = " ".join(["messageu", *(f'"{word}"' if " " in word else word for word in words)])
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("MESSAGEU_", "NO_COLOR"))
@@ -98,10 +99,11 @@ class Screen:
             encoding="utf-8",
             dimensions=(size.rows, size.columns),
         )
-        # Whoever types here waits for what he has to wait for.
+        # Whoever types here waits until it is time.
         self._child.delaybeforesend = None
         self._child.delayafterclose = self._child.delayafterterminate = 0.01
         self._size = size
+        self._folder = str(folder)
         self._screen = pyte.Screen(size.columns, size.rows)
         self._stream = pyte.Stream(self._screen)
 
@@ -139,24 +141,31 @@ class Screen:
         return self
 
     def text(self) -> str:
-        """What stands there."""
-        return "\n".join(line.rstrip() for line in self._screen.display).rstrip() + "\n"
+        """What is shown."""
+        lines = "\n".join(line.rstrip() for line in self._screen.display).rstrip() + "\n"
+        return lines.replace(self._folder, SHOWN_FOLDER)
 
     def picture(self, theme: TerminalTheme) -> str:
         """The same as an SVG, with its colours."""
         console = Console(record=True, width=self._size.columns, file=io.StringIO())
-        for row in range(self._size.rows):
+        for row in range(self.text().count("\n")):
             line = Text(end="")
-            for column in range(self._size.columns):
-                cell = self._screen.buffer[row][column]
-                style = Style(color=_colour(cell.fg), bgcolor=_colour(cell.bg), bold=cell.bold, reverse=cell.reverse)
-                line.append(cell.data, style)
+            cells = (self._screen.buffer[row][column] for column in range(self._size.columns))
+            for style, alike in itertools.groupby(cells, _style):
+                line.append("".join(cell.data for cell in alike), style)
+            if self._folder in line.plain:
+                before, after = line.plain.split(self._folder, 1)
+                line = line[: len(before)] + Text(SHOWN_FOLDER) + line[len(line.plain) - len(after) :]
             console.print(line, no_wrap=True)
         return console.export_svg(title=self.command, theme=theme, code_format=PICTURE)
 
     def close(self) -> None:
         """End the command."""
         self._child.close(force=True)
+
+
+def _style(cell: pyte.screens.Char) -> Style:
+    return Style(color=_colour(cell.fg), bgcolor=_colour(cell.bg), bold=cell.bold, reverse=cell.reverse)
 
 
 def _colour(name: str) -> str | None:
@@ -180,9 +189,8 @@ def people(folder: Path) -> Iterator[None]:
 
 
 class Capture(NamedTuple):
-    """Who typed what in the shell, what stood there, and a picture of it for each theme."""
+    """What was typed in the shell, what was shown, and a picture of it for each theme."""
 
-    user: str
     command: str
     text: str
     pictures: dict[str, str]
@@ -197,7 +205,7 @@ def captures(folder: Path, size: Size, themes: Mapping[str, TerminalTheme]) -> d
 
     def keep(name: str, screen: Screen) -> None:
         pictures = {name: screen.picture(theme) for name, theme in themes.items()}
-        found[name] = Capture(screen.user, screen.command, screen.text().replace(str(folder), "/home/bob"), pictures)
+        found[name] = Capture(screen.command, screen.text(), pictures)
 
     (folder / "plan.pdf").write_bytes(b"%PDF-1.7\n" + os.urandom(3_000_000))
     with (folder / "film.mp4").open("wb") as film:
@@ -250,16 +258,10 @@ def page(found: dict[str, Capture]) -> str:
     return "\n".join(parts)
 
 
-def with_screens(readme: str, found: dict[str, Capture]) -> str:
-    """README with its screens made anew."""
-    for part, name in PARTS.items():
-        before, rest = readme.split(f"<!-- {part} -->\n")
-        end = f"<!-- end of {part} -->"
-        capture = found[name]
-        # As README calls it, before it says more of homes.
-        typed = capture.command.replace("messageu", f"scripts/client --home {capture.user}", 1)
-        readme = f"{before}<!-- {part} -->\n{shown(capture._replace(command=typed))}{end}{rest.split(end)[1]}"
-    return readme
+def written(found: dict[str, Capture]) -> dict[Path, str]:
+    """What `--write` writes: the page, and the pictures of one screen."""
+    pictures = found[PICTURED].pictures
+    return {PAGE: page(found)} | {PAGE.with_name(f"{PICTURED}-{theme}.svg"): pictures[theme] for theme in pictures}
 
 
 def shown(capture: Capture) -> str:
@@ -279,11 +281,12 @@ def main() -> int:
                     path = options.pictures / f"{name}-{size.columns}-{theme}.svg"
                     path.write_text(picture, encoding="utf-8")
         return 0
-    found = made(SIZES[0], {})
+    found = made(SIZES[0], THEMES)
     if options.write:
-        PAGE.write_text(page(found))
-        README.write_text(with_screens(README.read_text(), found))
-        subprocess.run(["git", "-C", str(ROOT), "diff", "--stat", "--", str(PAGE), str(README)], check=False)
+        files = written(found)
+        for path, text in files.items():
+            path.write_text(text, encoding="utf-8")
+        subprocess.run(["git", "-C", str(ROOT), "diff", "--stat", "--", *map(str, files)], check=False)
     else:
         print(page(found))
     return 0
@@ -292,9 +295,9 @@ def main() -> int:
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description="Make the screens in docs/screens.md and README.md.", allow_abbrev=False
+        description="Make the screens in docs/screens.md and README's picture.", allow_abbrev=False
     )
-    parser.add_argument("--write", action="store_true", help="put them in the place of the old ones")
+    parser.add_argument("--write", action="store_true", help="write them in the place of the old ones")
     parser.add_argument(
         "--pictures", type=Path, metavar="DIR", help="write pictures into that folder, and nothing else"
     )

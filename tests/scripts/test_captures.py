@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIZE = captures.Size(80, 30)
+README = (captures.ROOT / "README.md").read_text(encoding="utf-8")
 
 
 class LetterByLetter:
@@ -78,3 +81,24 @@ def test_what_is_not_read_is_not_typed(monkeypatch: pytest.MonkeyPatch, tmp_path
     with pytest.raises(TimeoutError, match=r"nothing reads what is typed, but:\nMessageU client(.*\n)*\?"):
         captures.list_of_users(screen(monkeypatch, tmp_path, console))
     assert console.typed == []
+
+
+@pytest.mark.parametrize("theme", captures.THEMES)
+def test_readmes_picture_is_the_screen_of_the_page(theme: str) -> None:
+    """Both come from one session, so whoever makes one anew makes the other."""
+    path = captures.PAGE.with_name(f"{captures.PICTURED}-{theme}.svg")
+    assert f"docs/{path.name}" in README
+    picture = path.read_text(encoding="utf-8")
+    title, *lines = [html.unescape(text).replace("\xa0", " ") for text in re.findall(r"<text.*?>(.*?)</text>", picture)]
+    chat = captures.PAGE.read_text(encoding="utf-8").split("```\n")[1]
+    assert f"$ {title}" == chat.splitlines()[0]
+    assert "".join("".join(lines).split()) == "".join("".join(chat.splitlines()[1:]).split())
+    # Rich's own form fetches a font from another server.
+    assert "url(http" not in picture
+
+
+def test_a_picture_has_the_screens_text_and_no_empty_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    menu = screen(monkeypatch, tmp_path, LetterByLetter(reads=True)).asked(captures.MENU_ASKS)
+    picture = menu.picture(captures.THEMES["light"])
+    rows = set(re.findall(r"<text.*? y=\"([\d.]+)\"", picture))
+    assert len(rows) == menu.text().count("\n") + 1

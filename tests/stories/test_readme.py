@@ -27,7 +27,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def blocks() -> list[list[list[str]]]:
     """The commands of README's first blocks: the server's, then one block for each terminal."""
-    beginning = README.split("<!-- chat -->")[0]
+    beginning = README.split("## The command")[0]
     found = [block.splitlines() for block in re.findall(r"^```\n(.*?)^```", beginning, re.M | re.S)]
     return [[shlex.split(line, comments=True) for line in block] for block in found]
 
