@@ -26,8 +26,11 @@ WRITABLE: Final = select.EPOLLOUT
 BROKEN: Final = select.EPOLLERR
 HUNG_UP: Final = select.EPOLLHUP
 _LONGEST_SLEEP: Final = 60.0
-_READY_AT_ONCE: Final = 256
-"""Sockets that one turn handles, so that answers leave in between, however many are ready."""
+_READY_AT_ONCE: Final = 1024
+"""Sockets that one turn handles, so that answers leave in between, however many are ready. With a
+quarter of it the sends of 1,000 busy connections travel in smaller batches, which cost both
+programs more.
+"""
 _CANCELLED_KEPT: Final = 64
 """Cancelled timers that are not worth clearing away."""
 
