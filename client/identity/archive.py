@@ -21,6 +21,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,9 @@ from common.info_files import SERVER_INFO
 
 _LATER: Final = "was made by a later version of MessageU"
 _UPGRADE: Final = "Upgrade this one, and import it again."
+_TAKEN: Final = "exists, and it is not overwritten"
+_NO_FOLDER: Final = "can't be made: there is no such folder"
+_RENAME: Final = "Name another file."
 _SPOOLED: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -68,6 +72,29 @@ def export_home(home: Path, target: Path, passphrase: str, random_bytes: RandomB
             sealer.finish()
     finally:
         store.close()
+
+
+def refuse_export(target: Path) -> None:
+    """Say what keeps a file from being made here, before anybody is asked for its passphrase.
+
+    Raises `InfoFileError`.
+    """
+    if os.path.lexists(target):
+        raise InfoFileError(target, None, _TAKEN, _RENAME)
+    if not target.parent.is_dir():
+        raise InfoFileError(target, None, _NO_FOLDER, _RENAME)
+
+
+def refuse_import(home: Path, source: Path) -> None:
+    """Say what keeps a file from being imported, before anybody is asked for its passphrase.
+
+    Raises `AlreadyRegistered` and `InfoFileError`.
+    """
+    refuse_a_home_in_use(home)
+    with _reading(source):
+        is_folder = stat.S_ISDIR(source.stat().st_mode)
+    if is_folder:
+        raise InfoFileError(source, None, "is a folder, and no exported file", _RENAME)
 
 
 def import_home(home: Path, source: Path, passphrase: str) -> None:
@@ -252,9 +279,9 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         except FileExistsError as error:
-            raise InfoFileError(path, None, "exists, and it is not overwritten", "Name another file.") from error
+            raise InfoFileError(path, None, _TAKEN, _RENAME) from error
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise InfoFileError(path, None, "can't be made: there is no such folder", "Name another file.") from error
+            raise InfoFileError(path, None, _NO_FOLDER, _RENAME) from error
         try:
             with open(descriptor, "wb") as file:  # noqa: PTH123
                 yield file

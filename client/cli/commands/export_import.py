@@ -23,6 +23,7 @@ _OPTION = "--passphrase-file"
 def export_home(output: Output, home: Path, target: Path, given: str | None) -> int:
     """Write all of the home into one encrypted file."""
     require_somebody(home)
+    archive.refuse_export(target)
     archive.export_home(home, target, passphrase_source.chosen(given, "Passphrase for the file: ", _OPTION))
     output.say(f"All of {home} is in {target}, encrypted. Use one of the two homes from now on, not both.")
     return 0
@@ -32,6 +33,7 @@ def import_home(output: Output, home: Path, source: Path, given: str | None) -> 
     """Make a home out of an exported file, or out of another client's identity."""
     if import_identity.is_identity_file(source):
         return _import_identity(output, home, source, given)
+    archive.refuse_import(home, source)
     if given is None and not passphrase_source.can_ask():
         raise PassphraseNeeded("There is no terminal to ask for the passphrase.", f"Use {_OPTION} PATH.")
     archive.import_home(home, source, given or passphrase_source.ask("Passphrase of the file: "))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from client.cli.commands.export_import import export_home as export_command
 from client.cli.commands.export_import import import_home
 from client.cli.output import Output
-from client.identity import identity_files
+from client.identity import identity_files, passphrase_source
 from client.identity.archive import export_home
 from client.identity.import_identity import import_identity, is_identity_file
 from client.messenger import Messenger
@@ -126,6 +127,31 @@ def test_the_command_says_what_came(
     out, err = capsys.readouterr()
     assert out.startswith(f"olga\nid: {ID.lower()}\n")
     assert "is imported into" in err
+
+
+def test_what_can_be_seen_before_is_said_before_a_passphrase_is_asked_for(
+    tmp_path: Path, alice: Messenger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_arguments: object) -> str:
+        raise AssertionError("a passphrase was asked for")
+
+    alice.close()
+    monkeypatch.setattr(passphrase_source, "can_ask", never)
+    monkeypatch.setattr(passphrase_source, "ask", never)
+    monkeypatch.setattr(passphrase_source, "chosen", never)
+    output = Output(as_json=False, quiet=False)
+    (tmp_path / "export").write_bytes(b"")
+    with pytest.raises(InfoFileError, match="No such file"):
+        import_home(output, tmp_path / "new", tmp_path / "missing", None)
+    with pytest.raises(InfoFileError, match="is a folder"):
+        import_home(output, tmp_path / "new", tmp_path, None)
+    with pytest.raises(AlreadyRegistered):
+        import_home(output, tmp_path / "alice", tmp_path / "export", None)
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(InfoFileError, match="exists, and it is not overwritten"):
+        export_command(output, tmp_path / "alice", tmp_path / "export", None)
+    with pytest.raises(InfoFileError, match="there is no such folder"):
+        export_command(output, tmp_path / "alice", tmp_path / "missing" / "file", None)
 
 
 def test_an_export_is_none(tmp_path: Path, alice: Messenger, monkeypatch: pytest.MonkeyPatch) -> None:
