@@ -318,3 +318,23 @@ def test_no_python_at_all_is_told(root: Path, tmp_path: Path) -> None:
     done = shell(root, "set_up run; echo never", cwd=tmp_path, PATH=str(tools), PYTHON="")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("MessageU needs Python 3.11 or newer, and none is on the PATH")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["--help"], 0, "usage: scripts/run\n"),
+        (["-h"], 0, "usage: scripts/run\n"),
+        (["--port", "1357"], 2, "scripts/run takes no arguments: "),
+        ([""], 2, "scripts/run takes no arguments: "),
+    ],
+)
+def test_the_server_is_not_started_by_arguments(root: Path, words: list[str], code: int, sentence: str) -> None:
+    shutil.copy(PROJECT / "scripts" / "run", root / "scripts" / "run")
+    done = subprocess.run(
+        ["sh", root / "scripts" / "run", *words], capture_output=True, text=True, timeout=HANG_SECONDS, check=False
+    )
+    assert done.returncode == code
+    assert (done.stderr if code else done.stdout).startswith(sentence)
+    # Nothing was made, nor run.
+    assert sorted(path.name for path in root.iterdir()) == ["requirements-dev.txt", "requirements.txt", "scripts"]
