@@ -33,12 +33,14 @@ LONGEST_SOCKET_PATH: Final = 107
 def data_folder(environment: dict[str, str], working_folder: Path) -> Path:
     """`MESSAGEU_DATA`, or `data/` in the working folder. Made, mode 0700, where it is missing.
 
-    Raises `SettingRejected` where it can't be made or is no folder.
+    Raises `SettingRejected` where it can't be made or is no folder, and where its path is not
+    UTF-8.
     """
     folder = folder_named(environment, working_folder)
+    require_utf8(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder.resolve(strict=True)
+        found = folder.resolve(strict=True)
     except PermissionError as error:
         raise SettingRejected(
             f"the data folder {folder} can't be made: {error.strerror}. As root, `{_command('mkdir', '-p', folder)} && "
@@ -46,6 +48,19 @@ def data_folder(environment: dict[str, str], working_folder: Path) -> Path:
         ) from error
     except OSError as error:
         raise SettingRejected(f"the data folder {folder} can't be used: {error.strerror}") from error
+    require_utf8(found)
+    return found
+
+
+def require_utf8(folder: Path) -> None:
+    """Raise `SettingRejected` for a path that is not UTF-8: SQLite opens no file there."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        shown = ascii(str(folder))
+        raise SettingRejected(
+            f"the data folder's path {shown} is not UTF-8. Rename the folder, or name another one"
+        ) from None
 
 
 def folder_named(environment: dict[str, str], working_folder: Path) -> Path:

@@ -1,6 +1,6 @@
 """What the command lines of gateway and storage worker have in common.
 
-Owns: how sizes are written, and the sentences for values out of bounds.
+Owns: how sizes and folders are written, and the sentences for values out of bounds.
 Promises: a text that is no number is argparse's affair (exit code 2); a number that can't serve is
 a `SettingRejected` that names the option.
 Exposure: whoever starts the programs.
@@ -10,6 +10,7 @@ import argparse
 import logging
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from common.errors import SettingRejected
@@ -42,6 +43,16 @@ def size(text: str) -> int:
     for _ in range(_UNITS.index(unit.upper()) if unit else 0):
         number *= 1024
     return number
+
+
+def folder_path(text: str) -> Path:
+    """For argparse: a folder's path.
+
+    An empty one, as an unset variable of a script gives, would mean the folder that one is in.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty: name a folder")
+    return Path(text)
 
 
 def check_bounds(bounds: Iterable[Bound]) -> None:

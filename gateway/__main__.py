@@ -21,7 +21,7 @@ from common.process_limits import forbid_core_dumps, raise_open_files
 from common.server_log import begin_log
 from gateway.connection.context import SessionContext
 from gateway.event_loop import EventLoop, SignalDoor
-from gateway.listener import Listener, is_reached_by_others, open_listener
+from gateway.listener import Listener, is_reached_by_others, open_listener, shown
 from gateway.options import OWN_FILES, checked, connections_that_fit, parse
 from gateway.settings import Settings
 from gateway.storage.link import StorageLink
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _say_where(host: str, port: int, *, is_open: bool) -> None:
-    log.info("listening on %s:%d", host, port)
+    log.info("listening on %s", shown(host, port))
     if is_open:
         log.warning(
             "other machines reach %s, and there is no TLS: anybody between sees who writes to whom and can alter it; "

@@ -54,8 +54,13 @@ def open_listener(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        raise SettingRejected(f"can't listen on {host}:{port}: {error.strerror}") from error
+        raise SettingRejected(f"can't listen on {shown(host, port)}: {error.strerror}") from error
     return listener
+
+
+def shown(host: str, port: int) -> str:
+    """An address as `server.info` takes it: one of IPv6 stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_reached_by_others(listener: socket.socket) -> bool:

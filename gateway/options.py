@@ -14,7 +14,7 @@ from typing import Final
 from common.client_protocol.fields import LARGEST_CONTENT
 from common.errors import SettingRejected
 from common.info_files import DEFAULT_PORT
-from common.options import SIZES, Bound, check_bounds, fitting, size
+from common.options import SIZES, Bound, check_bounds, fitting, folder_path, size
 from common.version import VERSION
 from gateway.settings import Settings
 
@@ -54,7 +54,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="PATH",
         help="file that holds the port (default: %(default)s); not together with --port",
     )
-    parser.add_argument("--data-folder", type=Path, help="the server's data folder (default: $MESSAGEU_DATA or data/)")
+    parser.add_argument(
+        "--data-folder", type=folder_path, help="the server's data folder (default: $MESSAGEU_DATA or data/)"
+    )
     parser.add_argument("--slot", type=int, default=0, help="this gateway's slot at the worker (default: 0)")
     parser.add_argument(
         "--largest-message", type=size, default=defaults.largest_content, metavar="SIZE", help="default: 1G"

@@ -35,6 +35,7 @@ from storage_worker.engine.sqlite.folder import (
     OWN_NAMES,
     folder_lock,
     refuse_lost_database,
+    refuse_wrong_kinds,
 )
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
 from storage_worker.engine.sqlite.log_epochs import mark_at
@@ -221,6 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             environment[DATA_VARIABLE] = str(settings.data_folder)
         folder = data_folder(environment, Path.cwd())
         refuse_foreign_files(folder, OWN_NAMES)
+        refuse_wrong_kinds(folder)
         check_mark(settings.free_space_mark, folder)
         with folder_lock(folder):
             _serve(settings, limits, folder, reader.fileno())

@@ -20,8 +20,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.data_folder import DATA_VARIABLE, become_owner, folder_named, refuse_foreign_files
+from common.data_folder import DATA_VARIABLE, become_owner, folder_named, refuse_foreign_files, require_utf8
 from common.errors import JournalDamaged, SettingRejected, StorageError, StoreDamaged, StoreInUse, StoreUnusable
+from common.options import folder_path
 from common.process_limits import forbid_core_dumps
 from common.version import VERSION
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread, file_sizes
@@ -33,6 +34,7 @@ from storage_worker.engine.sqlite.folder import (
     JOURNAL_NAMES,
     OWN_NAMES,
     folder_lock,
+    refuse_wrong_kinds,
 )
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
 from storage_worker.engine.sqlite.mail_pages import MailboxStats, MailPages
@@ -286,12 +288,15 @@ def _recover_journal(folder: Path, say: Say) -> int:
 
 
 def _existing(folder: Path) -> Path:
+    require_utf8(folder)
     try:
-        return folder.resolve(strict=True)
+        found = folder.resolve(strict=True)
     except (FileNotFoundError, NotADirectoryError):
         raise StoreUnusable(f"there is no store in {folder}") from None
     except OSError as error:
         raise SettingRejected(f"the data folder {folder} can't be used: {error.strerror}") from error
+    require_utf8(found)
+    return found
 
 
 class _Parser(argparse.ArgumentParser):
@@ -307,7 +312,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _Parser(prog="messageu-admin", description="Look after MessageU's store.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
-    parser.add_argument("--data-folder", type=Path, help=f"where the mail is kept (${DATA_VARIABLE}, else data/)")
+    where = f"where the mail is kept (${DATA_VARIABLE}, else data/)"
+    parser.add_argument("--data-folder", type=folder_path, help=where)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("users", help="who is registered, and what waits for whom")
     commands.add_parser("stats", help="the store in a few numbers")
@@ -316,6 +322,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checking.add_argument("--drop", action="store_true", help="delete altered pages of mail; their messages are lost")
     commands.add_parser("recover-journal", help="go on from a damaged journal with all that is whole in it")
     commands.add_parser("new-generation", help="after the whole data folder was restored from a backup")
+    for command in commands.choices.values():
+        # It may stand behind the command too; what stands before it is kept.
+        command.add_argument("--data-folder", type=folder_path, default=argparse.SUPPRESS, help=where)
     settings = parser.parse_args(arguments)
     environment = dict(os.environ)
     if settings.data_folder is not None:
@@ -330,6 +339,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_checksums()
         become_owner(folder)
         refuse_foreign_files(folder, OWN_NAMES)
+        refuse_wrong_kinds(folder)
         code = _run(settings, folder)
         _printed()
         return code

@@ -15,7 +15,7 @@ from typing import Final
 
 from common.data_folder import DATA_VARIABLE
 from common.errors import SettingRejected
-from common.options import SIZES, Bound, check_bounds, fitting, size
+from common.options import SIZES, Bound, check_bounds, fitting, folder_path, size
 from common.storage_protocol.message_format import ENTRY_HEAD
 from common.version import VERSION
 from storage_worker.rules.admission import Limits
@@ -46,7 +46,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=SIZES,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
-    parser.add_argument("--data-folder", type=Path, help=f"where the mail is kept (${DATA_VARIABLE}, else data/)")
+    parser.add_argument(
+        "--data-folder", type=folder_path, help=f"where the mail is kept (${DATA_VARIABLE}, else data/)"
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.add_argument(
         "--free-space-mark",

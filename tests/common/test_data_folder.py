@@ -36,6 +36,19 @@ def test_a_file_in_its_place_is_named(tmp_path: Path) -> None:
         data_folder({}, tmp_path)
 
 
+def test_a_path_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    with pytest.raises(SettingRejected, match=r"caf\\udce9' is not UTF-8. Rename the folder"):
+        data_folder({"MESSAGEU_DATA": str(folder)}, tmp_path)
+    assert not folder.exists()
+    # A link with another name leads to the same place.
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(SettingRejected, match="is not UTF-8"):
+        data_folder({"MESSAGEU_DATA": "link"}, tmp_path)
+    assert data_folder({"MESSAGEU_DATA": "café"}, tmp_path) == tmp_path / "café"
+
+
 def test_both_programs_come_to_the_same_private_place(tmp_path: Path) -> None:
     endpoint = link_endpoint(tmp_path)
     assert endpoint == link_endpoint(tmp_path)

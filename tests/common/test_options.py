@@ -1,11 +1,12 @@
 """Sizes and bounds of the command lines of gateway and storage worker, and how many files fit."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 
 from common.errors import SettingRejected
-from common.options import Bound, check_bounds, fitting, size
+from common.options import Bound, check_bounds, fitting, folder_path, size
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,13 @@ def test_sizes(text: str, value: int) -> None:
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is no size: bytes, or a number with K, M, G or T"):
         size(text)
+
+
+def test_an_empty_folder_is_none() -> None:
+    assert folder_path(" a ") == Path(" a ")
+    assert folder_path(".") == Path()
+    with pytest.raises(argparse.ArgumentTypeError, match=r"^the path is empty: name a folder$"):
+        folder_path("")
 
 
 def test_the_first_value_out_of_its_bounds_is_named() -> None:

@@ -45,7 +45,13 @@ def test_what_can_not_serve(refusals: Refusals, option: str, value: str, sentenc
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--largest-message", "x"), ("--largest-message", "1KB"), ("--slot", ""), ("--log-level", "loud")],
+    [
+        ("--largest-message", "x"),
+        ("--largest-message", "1KB"),
+        ("--slot", ""),
+        ("--data-folder", ""),
+        ("--log-level", "loud"),
+    ],
 )
 def test_what_is_no_value_at_all(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert_no_value(program, option, value, capsys)
@@ -137,10 +143,15 @@ def test_whether_others_reach_it_is_known_by_the_address(address: str, *, is_ope
 def test_whoever_lets_others_reach_it_is_warned(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         program._say_where("127.0.0.1", 1357, is_open=False)
+        program._say_where("::1", 1359, is_open=False)
         program._say_where("0.0.0.0", 1358, is_open=True)
-    assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "WARNING"]
-    assert caplog.messages[:2] == ["listening on 127.0.0.1:1357", "listening on 0.0.0.0:1358"]
-    assert caplog.messages[2].startswith("other machines reach 0.0.0.0, and there is no TLS: ")
+    assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "INFO", "WARNING"]
+    assert caplog.messages[:3] == [
+        "listening on 127.0.0.1:1357",
+        "listening on [::1]:1359",
+        "listening on 0.0.0.0:1358",
+    ]
+    assert caplog.messages[3].startswith("other machines reach 0.0.0.0, and there is no TLS: ")
 
 
 def test_a_real_listener_on_this_machine_is_not_open() -> None:

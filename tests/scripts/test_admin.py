@@ -248,6 +248,26 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "missing").exists()
 
 
+def test_the_folder_is_named_before_the_command_or_behind_it(
+    office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert admin.main(["stats", "--data-folder", str(tmp_path)]) == 0
+    behind = capsys.readouterr().out
+    assert run(tmp_path, "stats") == 0
+    assert capsys.readouterr().out == behind
+    with pytest.raises(SystemExit, match="2"):
+        admin.main(["stats", "--data-folder", ""])
+    assert "--data-folder: the path is empty" in capsys.readouterr().err
+
+
+def test_a_folder_that_can_not_hold_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / os.fsdecode(b"caf\xe9"), "stats") == 78
+    assert capsys.readouterr().err.startswith("admin: the data folder's path '")
+    (tmp_path / "bodies").write_bytes(b"")
+    assert run(tmp_path, "recover-journal") == 78
+    assert f"admin: {tmp_path / 'bodies'} is no folder" in capsys.readouterr().err
+
+
 def test_a_store_that_no_worker_filled(office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     office.database.execute("DELETE FROM store")
     assert run(tmp_path, "stats") == 0

@@ -14,7 +14,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from common.errors import StoreFailed, StoreFull
+from common.errors import StoreFailed, StoreFull, StoreUnusable
 from common.storage_protocol.frames import Batch, Hello, Reply
 from common.storage_protocol.operations import (
     Fetch,
@@ -33,6 +33,7 @@ from common.values import RefusalReason as Reason
 from storage_worker import __main__ as program
 from storage_worker import admin
 from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.folder import refuse_wrong_kinds
 from storage_worker.server.batch_processor import Inbound
 from storage_worker.server.zmq_server import ZmqServer
 from tests.storage_worker.failing_disk import NEVER
@@ -226,6 +227,24 @@ def test_a_journal_that_was_lost_is_not_made_anew(gateway: FakeGateway, folder: 
     last = WorkerProcess(folder)
     gateway.hello(b"b" * 16)
     assert last.end() == 0
+
+
+@pytest.mark.parametrize("name", ["store.generation", "mail.db", "mail.journal", "worker.lock", "bodies"])
+def test_what_is_of_another_kind_is_named_and_not_waited_for(folder: Path, name: str) -> None:
+    folder.mkdir(mode=0o700)
+    # To open a pipe would wait for whoever writes into it.
+    os.mkfifo(folder / name)
+    kind = "folder" if name == "bodies" else "file"
+    with pytest.raises(StoreUnusable, match=f"{name} is no {kind}. Move it away"):
+        refuse_wrong_kinds(folder)
+    (folder / name).unlink()
+    if kind == "folder":
+        (folder / name).write_bytes(b"")
+    else:
+        (folder / name).mkdir()
+    worker = WorkerProcess(folder)
+    assert worker.wait() == 78
+    assert f"can't start: {folder / name} is no {kind}. Move it away, or put the whole data folder back" in worker.log
 
 
 def test_after_an_orderly_end_the_journal_holds_nothing(gateway: FakeGateway, folder: Path) -> None:

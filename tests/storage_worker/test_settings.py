@@ -66,7 +66,13 @@ def test_the_largest_message_follows_a_small_mailbox() -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--largest-message", "x"), ("--mailbox-bytes", "1.5G"), ("--journal", ""), ("--log-level", "loud")],
+    [
+        ("--largest-message", "x"),
+        ("--mailbox-bytes", "1.5G"),
+        ("--journal", ""),
+        ("--data-folder", ""),
+        ("--log-level", "loud"),
+    ],
 )
 def test_what_is_no_value_at_all(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert_no_value(program, option, value, capsys)

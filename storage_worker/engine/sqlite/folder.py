@@ -31,6 +31,7 @@ OWN_NAMES: Final = (
     f"{GENERATION_NAME}.new",
 )
 """All that the worker makes in the data folder. Others may have files of their own there."""
+_PUT_BACK: Final = "Move it away, or put the whole data folder back from a backup"
 
 
 def folder_lock(folder: Path) -> AbstractContextManager[None]:
@@ -64,6 +65,21 @@ def refuse_lost_database(folder: Path) -> None:
             "folder back from a backup and run `scripts/admin new-generation`; or move the folder away and start "
             "anew, where everybody registers again"
         )
+
+
+def refuse_wrong_kinds(folder: Path) -> None:
+    """Look whether each of our names in the data folder is a file, and `bodies` a folder.
+
+    Opening a pipe in the place of a file would wait for ever. Raises `StoreUnusable`.
+    """
+    for name in OWN_NAMES:
+        path = folder / name
+        kind = "folder" if name == BODIES_NAME else "file"
+        try:
+            if path.exists() and not (path.is_dir() if kind == "folder" else path.is_file()):
+                raise StoreUnusable(f"{path} is no {kind}. {_PUT_BACK}")
+        except OSError as error:
+            raise StoreUnusable(f"{path} can't be read: {error.strerror}") from error
 
 
 def sync_folder(folder: Path) -> None:
