@@ -12,6 +12,7 @@ who has to be told something.
     ├── InfoFileError             myport.info, server.info, me.info, my.info: names file and line
     │   └── FileUnwritten             one of them, or an export, can't be written; `advice` is the next step
     ├── SettingRejected           a command-line option or environment variable is unusable
+    ├── TableIncomplete           a table of the program lacks a row: a bug, found when its module is imported
     ├── PeerError                 the other side broke a protocol
     │   ├── ResponseMalformed         a server's answer can't be parsed
     │   └── FrameUndecodable          a frame of the storage protocol can't be decoded
@@ -105,6 +106,10 @@ class FileUnwritten(InfoFileError):
 
 class SettingRejected(MessageUError):
     """A command-line option or an environment variable is unusable; the text names it."""
+
+
+class TableIncomplete(MessageUError):
+    """A table of the program has no row for a member, or one too many: names the table and both."""
 
 
 class PeerError(MessageUError):

@@ -2,8 +2,8 @@
 their work done.
 
 Owns: which operations reach which points, and what a client does to cause them.
-Promises: a point that was not reached often enough makes the drill fail. After each point the
-checker looks.
+Promises: every operation and every response has a row, or this module can't be imported. A point
+that was not reached often enough makes the drill fail. After each point the checker looks.
 Exposure: none.
 
 Mail of the extension must come exactly once. Mail of the published protocol may come again after
@@ -13,14 +13,35 @@ these deaths, for they are the server's; it must not get lost.
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, get_args
 
 from common.client_protocol.codes import ResponseCode
 from common.fail_points import VARIABLE, FailPoint
+from common.storage_protocol.operations import (
+    AbortUpload,
+    BeginUpload,
+    Chunk,
+    CommitUpload,
+    Fetch,
+    GetProofKey,
+    GetPublicKey,
+    GetUploadProgress,
+    ListUsers,
+    MarkProven,
+    Operation,
+    Pull,
+    PullPage,
+    Register,
+    Release,
+    Settle,
+    StoreMessage,
+    StoreMessages,
+)
+from common.tables import complete
 from torture.caller import Refused
 from torture.checker import Verdict
 from torture.drill import Place, Row, say
@@ -59,34 +80,50 @@ def _both(size: int) -> list[Step]:
     return [*_write_and_read(size), *_send_and_fetch(size)]
 
 
-_OPERATIONS: Final[dict[str, Sequence[Step]]] = {
-    "Register": [Clients.register],
-    "ListUsers": [Clients.list_users],
-    "GetPublicKey": [Clients.public_key],
-    "StoreMessages": _write_and_read(SMALL),
-    "StoreMessage": _send_and_fetch(SMALL),
-    "BeginUpload": _both(LARGE),
-    "Chunk": _both(HUGE),
-    "CommitUpload": _both(LARGE),
-    "AbortUpload": [Clients.begin_and_leave, Clients.public_key],
-    "Pull": _write_and_read(SMALL),
-    "PullPage": _both(HUGE),
-    "Settle": _write_and_read(SMALL),
-    "Release": [lambda clients: clients.write(LARGE), Clients.read_and_reset, Clients.read],
-    "Fetch": _send_and_fetch(SMALL),
-    "GetProofKey": [Clients.prove],
-    "MarkProven": [Clients.prove],
-}
-_RESPONSES: Final[dict[ResponseCode, Sequence[Step]]] = {
-    ResponseCode.REGISTERED: [Clients.register],
-    ResponseCode.USERS: [Clients.list_users],
-    ResponseCode.PUBLIC_KEY: [Clients.public_key],
-    ResponseCode.STORED: _both(SMALL),
-    ResponseCode.WAITING: _write_and_read(LARGE),
-    ResponseCode.HELLO: [Clients.register],
-    ResponseCode.PROVEN: [Clients.prove],
-    ResponseCode.FETCHED: _send_and_fetch(LARGE),
-}
+_UPLOAD_PROGRESS: Final[Sequence[Step]] = ()
+"""How far an upload is on disk is asked for only where the disk is slow: nothing causes it for
+sure."""
+_OPERATIONS: Final[Mapping[type[Operation], Sequence[Step]]] = complete(
+    "_OPERATIONS of torture/deaths_at_points.py",
+    {
+        Register: [Clients.register],
+        ListUsers: [Clients.list_users],
+        GetPublicKey: [Clients.public_key],
+        StoreMessages: _write_and_read(SMALL),
+        StoreMessage: _send_and_fetch(SMALL),
+        BeginUpload: _both(LARGE),
+        Chunk: _both(HUGE),
+        CommitUpload: _both(LARGE),
+        AbortUpload: [Clients.begin_and_leave, Clients.public_key],
+        Pull: _write_and_read(SMALL),
+        PullPage: _both(HUGE),
+        Settle: _write_and_read(SMALL),
+        Release: [lambda clients: clients.write(LARGE), Clients.read_and_reset, Clients.read],
+        Fetch: _send_and_fetch(SMALL),
+        GetProofKey: [Clients.prove],
+        MarkProven: [Clients.prove],
+        GetUploadProgress: _UPLOAD_PROGRESS,
+    },
+    get_args(Operation),
+)
+_REFUSALS: Final[Sequence[Step]] = ()
+"""A refusal changes nothing, so that a death there shows nothing."""
+_RESPONSES: Final[Mapping[ResponseCode, Sequence[Step]]] = complete(
+    "_RESPONSES of torture/deaths_at_points.py",
+    {
+        ResponseCode.REGISTERED: [Clients.register],
+        ResponseCode.USERS: [Clients.list_users],
+        ResponseCode.PUBLIC_KEY: [Clients.public_key],
+        ResponseCode.STORED: _both(SMALL),
+        ResponseCode.WAITING: _write_and_read(LARGE),
+        ResponseCode.HELLO: [Clients.register],
+        ResponseCode.PROVEN: [Clients.prove],
+        ResponseCode.FETCHED: _send_and_fetch(LARGE),
+        ResponseCode.ERROR: _REFUSALS,
+        ResponseCode.ERROR_WITH_REASON: _REFUSALS,
+    },
+    ResponseCode,
+)
 
 
 class Case(NamedTuple):
@@ -106,15 +143,17 @@ def cases() -> Iterator[Case]:
     """Every point with all that can pass through it."""
     for point in (*_WORKER_POINTS, *_GATEWAY_POINTS):
         for operation, steps in _OPERATIONS.items():
-            yield Case(point, operation, steps)
+            if steps:
+                yield Case(point, operation.__name__, steps)
     for code, steps in _RESPONSES.items():
-        yield Case(FailPoint.GATEWAY_REPLYING, str(int(code)), steps)
+        if steps:
+            yield Case(FailPoint.GATEWAY_REPLYING, str(int(code)), steps)
     # A file that goes makes the database take in what the journal holds.
     for point in _ABSORBING_POINTS:
         yield Case(point, "", _both(LARGE))
-    yield Case(FailPoint.GATEWAY_AFTER_WAITING, "", _OPERATIONS["Settle"])
-    for operation in ("Settle", "Release"):
-        yield Case(FailPoint.GATEWAY_BEFORE_SETTLE, operation, _OPERATIONS[operation])
+    yield Case(FailPoint.GATEWAY_AFTER_WAITING, "", _OPERATIONS[Settle])
+    for ending in (Settle, Release):
+        yield Case(FailPoint.GATEWAY_BEFORE_SETTLE, ending.__name__, _OPERATIONS[ending])
 
 
 class Reviver(threading.Thread):

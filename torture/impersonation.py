@@ -2,14 +2,15 @@
 his key.
 
 Owns: the matrix of ways and requests.
-Promises: an answer other than a refusal or the end of the connection is a success of the attacker,
-and fails the drill; so does any trace in a mailbox.
+Promises: every request has a row, or this module can't be imported. An answer other than a refusal
+or the end of the connection is a success of the attacker, and fails the drill; so does any trace in
+a mailbox.
 Exposure: none.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from common.client_protocol.codes import RequestCode
@@ -24,6 +25,7 @@ from common.client_protocol.requests import (
     encode,
 )
 from common.client_protocol.responses import ErrorResponse, HelloResponse
+from common.tables import complete
 from common.values import ClientId, Token
 from torture.caller import LARGEST_FETCH, Account, Caller, Mail, new_account, persistently, sign, signed_string
 from torture.checker import judge
@@ -122,22 +124,51 @@ class Stage:
     # -------------------------------------------------------------------------------------------
 
     def requests(self) -> Iterator[bytes]:
-        """Every code but 600 and 640, in the victim's name."""
-        me, other = self.victim.client_id, self.witness.client_id
-        token = Token(bytes(16))
-        forged = b"not from the victim"
-        yield encode(ListUsersRequest(me))
-        yield encode(PublicKeyRequest(me, other))
-        yield encode(SendRequest(me, other, 3, forged))
-        yield encode(SendRequest(me, other, 4, forged * (_LARGE // len(forged))))
-        # The lenient form: a key request whose header says anything for its size.
-        yield REQUEST_HEADER.pack(me, 2, RequestCode.SEND, 0xFFFFFFFF) + SEND_HEAD.pack(other, 1, 0)
-        yield encode(PullRequest(me))
-        yield encode(SendRequest(me, other, 3, forged, token))
-        yield encode(SendRequest(me, other, 4, forged * (_LARGE // len(forged)), token))
-        yield encode(FetchRequest(me, 0, LARGEST_FETCH, 0))
-        # The worst: an acknowledgement deletes.
-        yield encode(FetchRequest(me, self.highest, LARGEST_FETCH, 0))
+        """Every request that is made in somebody's name, in the victim's."""
+        for forge in FORGERIES.values():
+            yield from forge(self.victim.client_id, self.witness.client_id, self.highest)
+
+
+Forge = Callable[[ClientId, ClientId, int], Iterable[bytes]]
+"""Requests in the name of a client id, to or about another; a sequence that may be acknowledged."""
+_TOKEN: Final = Token(bytes(16))
+_TEXT: Final = b"not from the victim"
+
+
+def _sends(me: ClientId, other: ClientId, token: Token | None) -> list[bytes]:
+    """A small content, and one that is uploaded."""
+    return [
+        encode(SendRequest(me, other, 3, _TEXT, token)),
+        encode(SendRequest(me, other, 4, _TEXT * (_LARGE // len(_TEXT)), token)),
+    ]
+
+
+FORGERIES: Final[Mapping[RequestCode, Forge]] = complete(
+    "FORGERIES of torture/impersonation.py",
+    {
+        # Nobody's name is in it.
+        RequestCode.REGISTER: lambda _me, _other, _highest: [],
+        RequestCode.LIST_USERS: lambda me, _other, _highest: [encode(ListUsersRequest(me))],
+        RequestCode.PUBLIC_KEY: lambda me, other, _highest: [encode(PublicKeyRequest(me, other))],
+        RequestCode.SEND: lambda me, other, _highest: [
+            *_sends(me, other, None),
+            # The lenient form: a key request whose header says anything for its size.
+            REQUEST_HEADER.pack(me, 2, RequestCode.SEND, 0xFFFFFFFF) + SEND_HEAD.pack(other, 1, 0),
+        ],
+        RequestCode.PULL: lambda me, _other, _highest: [encode(PullRequest(me))],
+        # The client id is ignored.
+        RequestCode.HELLO: lambda _me, _other, _highest: [],
+        # Each way has its own signature.
+        RequestCode.PROVE: lambda _me, _other, _highest: [],
+        RequestCode.SEND_ONCE: lambda me, other, _highest: _sends(me, other, _TOKEN),
+        RequestCode.FETCH: lambda me, _other, highest: [
+            encode(FetchRequest(me, 0, LARGEST_FETCH, 0)),
+            # The worst: an acknowledgement deletes.
+            encode(FetchRequest(me, highest, LARGEST_FETCH, 0)),
+        ],
+    },
+    RequestCode,
+)
 
 
 class Tally:

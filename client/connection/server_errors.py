@@ -1,86 +1,103 @@
 """What an error answer most likely means, and what to do next.
 
 Owns: the sentences behind 9000 and 9001.
-Promises: a 9000, which carries no reason, gets the likely ones for the request that was refused. A
-text that the server added is quoted on one line, cut, with nothing in it that a terminal obeys.
+Promises: every request and every reason has its sentence, or this module can't be imported. A 9000,
+which carries no reason, gets the likely ones for the request that was refused. A text that the
+server added is quoted on one line, cut, with nothing in it that a terminal obeys.
 
 Source: docs/client-protocol.md, "Errors".
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from client.terminal.sanitize import visible_line
 from common.client_protocol.codes import RequestCode
 from common.client_protocol.responses import ErrorResponse, Whole
 from common.errors import ServerAnsweredError, ServerAnsweredNonsense
+from common.tables import complete
 from common.values import RefusalReason
 
 _LONGEST_QUOTE: Final = 300
 """Characters of a server's text that are shown."""
 _LIST_USERS: Final = "`messageu users`, or 120 in the console, lists everybody the server knows."
-_LIKELY: Final[dict[RequestCode, tuple[str, str]]] = {
-    RequestCode.REGISTER: (
-        "Most likely the name is taken already.",
-        "Choose another name.",
-    ),
-    RequestCode.LIST_USERS: (
-        "Most likely the server does not know this account.",
-        "Check that server.info leads to the server where it was registered.",
-    ),
-    RequestCode.PUBLIC_KEY: (
-        "Most likely the server does not know that user, or this account.",
-        _LIST_USERS,
-    ),
-    RequestCode.SEND: (
-        "Most likely the content is too large, the recipient's mailbox or the server is full, "
-        "or the server does not know the recipient or this account.",
-        "It was not stored. Try something smaller, or again later; `messageu users` lists whom the server knows.",
-    ),
-    RequestCode.PULL: (
-        "Most likely the server does not know this account.",
-        "Check that server.info leads to the server where it was registered.",
-    ),
-    RequestCode.PROVE: (
-        "Most likely the server does not know this account, or has another key for it.",
-        "Check that server.info leads to the server where it was registered.",
-    ),
-    RequestCode.FETCH: (
-        "Most likely the server does not know this account.",
-        "Check that server.info leads to the server where it was registered.",
-    ),
-}
-_REASONS: Final[dict[int, tuple[str, str]]] = {
-    RefusalReason.MALFORMED: (
-        "The server could not make sense of the request.",
-        "Check that both sides are up to date.",
-    ),
-    RefusalReason.REQUESTER_UNKNOWN: (
-        "The server does not know this account.",
-        "Check that server.info leads to the server where it was registered.",
-    ),
-    RefusalReason.RECIPIENT_UNKNOWN: ("The server does not know that user.", _LIST_USERS),
-    RefusalReason.PROOF_NEEDED: (
-        "This account has proven itself before, and this connection has not.",
-        "Start again with --no-published-only.",
-    ),
-    RefusalReason.TOO_LARGE: ("The content is too large for this server.", "Send something smaller."),
-    RefusalReason.MAILBOX_FULL: ("The recipient's mailbox is full.", "Wait until the recipient has fetched."),
-    RefusalReason.TOO_FAST: ("The server was asked too much in a short time.", "Wait a little."),
-    RefusalReason.STORAGE_FULL: ("The server's storage is full.", "Wait until its operator has made room."),
-    RefusalReason.TOKEN_REUSED: (
-        "The server has another message under the same token.",
-        "Send it again as a new message.",
-    ),
-    RefusalReason.NAME_TAKEN: ("The name is taken.", "Choose another name."),
-    RefusalReason.SENDER_SHARE: (
-        "The recipient's mailbox is filling up, and holds as much from you as one sender may have.",
-        "Wait until the recipient has fetched.",
-    ),
-    RefusalReason.DAMAGED: (
-        "The server has what this needs, but damaged on its disk.",
-        "Its operator has to mend it: the server's log says what it is. Then try again.",
-    ),
-}
+_NOT_STORED: Final = (
+    "Most likely the content is too large, the recipient's mailbox or the server is full, "
+    "or the server does not know the recipient or this account.",
+    "It was not stored. Try something smaller, or again later; `messageu users` lists whom the server knows.",
+)
+_LIKELY: Final[Mapping[RequestCode, tuple[str, str]]] = complete(
+    "_LIKELY of client/connection/server_errors.py",
+    {
+        RequestCode.REGISTER: (
+            "Most likely the name is taken already.",
+            "Choose another name.",
+        ),
+        RequestCode.LIST_USERS: (
+            "Most likely the server does not know this account.",
+            "Check that server.info leads to the server where it was registered.",
+        ),
+        RequestCode.PUBLIC_KEY: (
+            "Most likely the server does not know that user, or this account.",
+            _LIST_USERS,
+        ),
+        RequestCode.SEND: _NOT_STORED,
+        RequestCode.SEND_ONCE: _NOT_STORED,
+        RequestCode.PULL: (
+            "Most likely the server does not know this account.",
+            "Check that server.info leads to the server where it was registered.",
+        ),
+        RequestCode.HELLO: (
+            "Most likely the server speaks the published protocol alone.",
+            "Start again with --published-only.",
+        ),
+        RequestCode.PROVE: (
+            "Most likely the server does not know this account, or has another key for it.",
+            "Check that server.info leads to the server where it was registered.",
+        ),
+        RequestCode.FETCH: (
+            "Most likely the server does not know this account.",
+            "Check that server.info leads to the server where it was registered.",
+        ),
+    },
+    RequestCode,
+)
+_REASONS: Final[Mapping[int, tuple[str, str]]] = complete(
+    "_REASONS of client/connection/server_errors.py",
+    {
+        RefusalReason.MALFORMED: (
+            "The server could not make sense of the request.",
+            "Check that both sides are up to date.",
+        ),
+        RefusalReason.REQUESTER_UNKNOWN: (
+            "The server does not know this account.",
+            "Check that server.info leads to the server where it was registered.",
+        ),
+        RefusalReason.RECIPIENT_UNKNOWN: ("The server does not know that user.", _LIST_USERS),
+        RefusalReason.PROOF_NEEDED: (
+            "This account has proven itself before, and this connection has not.",
+            "Start again with --no-published-only.",
+        ),
+        RefusalReason.TOO_LARGE: ("The content is too large for this server.", "Send something smaller."),
+        RefusalReason.MAILBOX_FULL: ("The recipient's mailbox is full.", "Wait until the recipient has fetched."),
+        RefusalReason.TOO_FAST: ("The server was asked too much in a short time.", "Wait a little."),
+        RefusalReason.STORAGE_FULL: ("The server's storage is full.", "Wait until its operator has made room."),
+        RefusalReason.TOKEN_REUSED: (
+            "The server has another message under the same token.",
+            "Send it again as a new message.",
+        ),
+        RefusalReason.NAME_TAKEN: ("The name is taken.", "Choose another name."),
+        RefusalReason.SENDER_SHARE: (
+            "The recipient's mailbox is filling up, and holds as much from you as one sender may have.",
+            "Wait until the recipient has fetched.",
+        ),
+        RefusalReason.DAMAGED: (
+            "The server has what this needs, but damaged on its disk.",
+            "Its operator has to mend it: the server's log says what it is. Then try again.",
+        ),
+    },
+    RefusalReason,
+)
 
 
 def refused(request: RequestCode, answer: ErrorResponse) -> ServerAnsweredError:

@@ -12,33 +12,11 @@ The caller feeds bytes with `receive_data` and pulls events with `next_event` un
 Source: docs/client-protocol.md, "Responses".
 """
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from common.client_protocol.codes import ResponseCode
-from common.client_protocol.fields import (
-    FETCHED_HEAD,
-    FLAG_SENDER_PROVEN,
-    HELLO_REPLY,
-    KEY_REPLY,
-    REASON,
-    RESPONSE_HEADER,
-    STORED,
-    USER,
-    WAITING_HEAD,
-)
-from common.client_protocol.responses import (
-    ErrorResponse,
-    HelloResponse,
-    MessageHead,
-    ProvenResponse,
-    PublicKeyResponse,
-    RegisteredResponse,
-    StoredResponse,
-    UserListed,
-    Whole,
-)
+from common.client_protocol.fields import RESPONSE_HEADER
+from common.client_protocol.responses import BY_NUMBER, ListLayout, MessageHead, UserListed, Whole
 from common.errors import ResponseMalformed
-from common.values import PUBLIC_KEY_SIZE, ClientId, PublicKey, Token
 
 
 class ListBegins(NamedTuple):
@@ -70,30 +48,13 @@ class UnparsedPart(NamedTuple):
 
 Event = Whole | ListBegins | UserListed | MessageHead | ContentPart | MessageEnd | ListEnd | UnparsedPart
 
-LONGEST_ERROR_TEXT: Final = 64 * 1024
-"""Bytes of text that a 9000 may carry."""
-_FIXED: Final[dict[int, int]] = {
-    ResponseCode.REGISTERED: 16,
-    ResponseCode.PUBLIC_KEY: KEY_REPLY.size,
-    ResponseCode.STORED: STORED.size,
-    ResponseCode.HELLO: HELLO_REPLY.size,
-    ResponseCode.PROVEN: 0,
-    ResponseCode.ERROR: 0,
-    ResponseCode.ERROR_WITH_REASON: REASON.size,
-}
-_ENTRY_SIZES: Final[dict[int, int]] = {
-    ResponseCode.USERS: USER.size,
-    ResponseCode.WAITING: WAITING_HEAD.size,
-    ResponseCode.FETCHED: FETCHED_HEAD.size,
-}
-
 
 class ClientConnection:
     """The pure core of a connection to a server. Responses of any version byte are taken."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._list_code = 0
+        self._list: ListLayout | None = None
         self._list_left = 0
         self._content_left = 0
         self._in_message = False
@@ -105,7 +66,7 @@ class ClientConnection:
     @property
     def idle(self) -> bool:
         """Whether no byte is held and no response is half-way: a new request may be sent."""
-        return not self._buffer and not self._list_code
+        return not self._buffer and self._list is None
 
     def next_event(self) -> Event | None:
         """The next response or list entry; None where more bytes are needed. Raises
@@ -113,23 +74,24 @@ class ClientConnection:
         """
         if self._in_message:
             return self._content()
-        if self._list_code:
-            return self._entry()
+        if self._list is not None:
+            return self._entry(self._list)
         if len(self._buffer) < RESPONSE_HEADER.size:
             return None
         _version, code, size = RESPONSE_HEADER.unpack_from(self._buffer)
-        if code in _ENTRY_SIZES:
+        layout = BY_NUMBER.get(code)
+        if isinstance(layout, ListLayout):
             self._drop(RESPONSE_HEADER.size)
-            if code == ResponseCode.USERS and size % USER.size:
-                raise ResponseMalformed(f"a user list of {size} bytes is no multiple of {USER.size}")
-            self._list_code, self._list_left = code, size
+            if size % layout.multiple:
+                raise ResponseMalformed(f"a list of {size} bytes is no multiple of {layout.multiple}")
+            self._list, self._list_left = layout, size
             return ListBegins(code, size)
-        if not _may_have(code, size):
+        if layout is None or size not in layout.sizes:
             raise ResponseMalformed(f"response code {code} with a payload of {size} bytes")
         if len(self._buffer) < RESPONSE_HEADER.size + size:
             return None
         self._drop(RESPONSE_HEADER.size)
-        return _whole(code, self._drop(size))
+        return layout.decode(self._drop(size))
 
     @property
     def list_left(self) -> int:
@@ -163,64 +125,22 @@ class ClientConnection:
         self._list_left -= len(data)
         return ContentPart(data)
 
-    def _entry(self) -> Event | None:
+    def _entry(self, layout: ListLayout) -> Event | None:
         if not self._list_left:
-            self._list_code = 0
+            self._list = None
             return ListEnd()
-        size = _ENTRY_SIZES[self._list_code]
+        size = layout.head
         if self._list_left < size:
             raise ResponseMalformed(f"{self._list_left} bytes behind the last entry of a list")
         if len(self._buffer) < size:
             return None
-        if self._list_code == ResponseCode.USERS:
-            client_id, name_field = USER.unpack(self._drop(size))
-            self._list_left -= size
-            # One odd name must not make the whole list unreadable; what shows it makes it harmless.
-            return UserListed(ClientId(client_id), name_field.partition(b"\0")[0].decode("utf-8", "replace"))
-        head = _message_head(self._list_code, self._buffer[:size])
-        if head.size > self._list_left - size:
-            # The head stays where it is, for `take_unparsed`.
-            raise ResponseMalformed(f"a message of {head.size} bytes in a list with {self._list_left - size} left")
+        entry = layout.decode(bytes(self._buffer[:size]))
+        if isinstance(entry, MessageHead):
+            if entry.size > self._list_left - size:
+                # The head stays where it is, for `take_unparsed`.
+                raise ResponseMalformed(f"a message of {entry.size} bytes in a list with {self._list_left - size} left")
+            self._content_left = entry.size
+            self._in_message = True
         self._drop(size)
         self._list_left -= size
-        self._content_left = head.size
-        self._in_message = True
-        return head
-
-
-def _may_have(code: int, size: int) -> bool:
-    """Whether a response of one piece may have a payload of so many bytes."""
-    if code == ResponseCode.ERROR:
-        return size <= LONGEST_ERROR_TEXT
-    return _FIXED.get(code) == size or (code == ResponseCode.PUBLIC_KEY and size == PUBLIC_KEY_SIZE)
-
-
-def _message_head(code: int, entry: bytes | bytearray) -> MessageHead:
-    if code == ResponseCode.WAITING:
-        sender, number, kind, size = WAITING_HEAD.unpack(entry)
-        return MessageHead(ClientId(sender), number, kind, size)
-    sender, token, sequence, accepted_at, flags, kind, size = FETCHED_HEAD.unpack(entry)
-    proven = bool(flags & FLAG_SENDER_PROVEN)
-    return MessageHead(ClientId(sender), sequence, kind, size, Token(token), accepted_at, proven)
-
-
-def _whole(code: int, payload: bytes) -> Whole:
-    match code:
-        case ResponseCode.REGISTERED:
-            return RegisteredResponse(ClientId(payload))
-        case ResponseCode.PUBLIC_KEY:
-            if len(payload) == PUBLIC_KEY_SIZE:
-                return PublicKeyResponse(None, PublicKey(payload))
-            client_id, key = KEY_REPLY.unpack(payload)
-            return PublicKeyResponse(ClientId(client_id), PublicKey(key))
-        case ResponseCode.STORED:
-            recipient, number = STORED.unpack(payload)
-            return StoredResponse(ClientId(recipient), number)
-        case ResponseCode.HELLO:
-            return HelloResponse(*HELLO_REPLY.unpack(payload))
-        case ResponseCode.ERROR_WITH_REASON:
-            return ErrorResponse(*REASON.unpack(payload))
-        case ResponseCode.PROVEN:
-            return ProvenResponse()
-        case _:
-            return ErrorResponse(text=payload.rstrip(b"\0").decode("utf-8", "replace"))
+        return entry

@@ -1,15 +1,22 @@
-"""Requests as values, and their bytes.
+"""Requests as values, and their bytes: one table, code -> layout -> type -> replay class.
 
 Owns: one value per request code; encoding (for clients); decoding of payloads of fixed size (for
-the server).
-Promises: a decoded request is valid in all that can be known without the store; the length was
-checked before.
-Exposure: `decode_fixed` is fed with strangers' bytes; a rejection is `ValueRejected`, nothing else.
+the server); what a repeat of each request does.
+Promises: every code has a row, or this module can't be imported. A decoded request is valid in all
+that can be known without the store; the length was checked before.
+Exposure: `FixedLayout.decode` is fed with strangers' bytes; a rejection is `ValueRejected`, nothing
+else.
+
+Who handles a request is `gateway.handlers.dispatch`'s table; how it is attacked,
+`torture.impersonation`'s.
 
 Source: docs/client-protocol.md, "Requests".
 """
 
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+from struct import Struct
+from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 from common.client_protocol.codes import CLIENT_VERSION, RequestCode
 from common.client_protocol.fields import (
@@ -23,7 +30,8 @@ from common.client_protocol.fields import (
     pack_name,
     unpack_name,
 )
-from common.values import ClientId, PublicKey, Token, Username
+from common.tables import complete
+from common.values import CLIENT_ID_SIZE, ClientId, PublicKey, Token, Username
 
 
 class RegisterRequest(NamedTuple):
@@ -104,71 +112,156 @@ FixedRequest = (
 )
 Request = FixedRequest | SendRequest | LargeSendRequest
 
-FIXED_SIZES: Final[dict[int, int]] = {
-    RequestCode.REGISTER: REGISTER.size,
-    RequestCode.LIST_USERS: 0,
-    RequestCode.PUBLIC_KEY: 16,
-    RequestCode.PULL: 0,
-    RequestCode.HELLO: HELLO.size,
-    RequestCode.PROVE: SIGNATURE_SIZE,
-    RequestCode.FETCH: FETCH.size,
-}
-"""Payload sizes of the requests whose payload has one size only."""
+
+class Replay(Enum):
+    """What a request does that comes a second time because its first answer was lost."""
+
+    READS = auto()
+    """Neither of the two changes anything that is stored."""
+    SAME = auto()
+    """Nothing: what the first one did is done once."""
+    AGAIN = auto()
+    """It is done anew: a second message is stored, a name is taken already, other messages come."""
 
 
-def decode_fixed(requester: bytes, code: int, payload: bytes) -> FixedRequest:
-    """A request whose payload has exactly `FIXED_SIZES[code]` bytes. Raises
-    `ValueRejected` (600's name).
+class FixedLayout(NamedTuple):
+    """A request whose payload has one size only. `decode` may raise `ValueRejected`."""
+
+    code: RequestCode
+    request: type[FixedRequest]
+    size: int
+    decode: Callable[[ClientId, bytes], FixedRequest]
+    payload: Callable[[Any], bytes]
+    replay: Replay
+
+
+class ContentLayout(NamedTuple):
+    """A request with a head and a content; `request` where the content is whole, `large` where it
+    follows.
     """
-    sender = ClientId(requester)
-    if code == RequestCode.PULL:
-        return PullRequest(sender)
-    if code == RequestCode.LIST_USERS:
-        return ListUsersRequest(sender)
-    if code == RequestCode.PUBLIC_KEY:
-        return PublicKeyRequest(sender, ClientId(payload))
-    if code == RequestCode.REGISTER:
-        name_field, key = REGISTER.unpack(payload)
-        return RegisterRequest(sender, unpack_name(name_field), PublicKey(key))
-    if code == RequestCode.FETCH:
-        return FetchRequest(sender, *FETCH.unpack(payload))
-    if code == RequestCode.HELLO:
-        return HelloRequest(sender, *HELLO.unpack(payload))
-    return ProveRequest(sender, payload)
+
+    code: RequestCode
+    request: type[SendRequest]
+    large: type[LargeSendRequest]
+    head: Struct
+    replay: Replay
+
+
+Fixed = TypeVar(
+    "Fixed",
+    RegisterRequest,
+    ListUsersRequest,
+    PublicKeyRequest,
+    PullRequest,
+    HelloRequest,
+    ProveRequest,
+    FetchRequest,
+)
+
+
+def _fixed(
+    code: RequestCode,
+    request: type[Fixed],
+    size: int,
+    decode: Callable[[ClientId, bytes], Fixed],
+    payload: Callable[[Fixed], bytes],
+    replay: Replay,
+) -> FixedLayout:
+    """A row, whose functions fit its type."""
+    return FixedLayout(code, request, size, decode, payload, replay)
+
+
+def _content(code: RequestCode, head: Struct, replay: Replay) -> ContentLayout:
+    return ContentLayout(code, SendRequest, LargeSendRequest, head, replay)
+
+
+def _decode_register(requester: ClientId, payload: bytes) -> RegisterRequest:
+    name_field, key = REGISTER.unpack(payload)
+    return RegisterRequest(requester, unpack_name(name_field), PublicKey(key))
+
+
+_ROWS: Final[tuple[FixedLayout | ContentLayout, ...]] = (
+    _fixed(
+        RequestCode.REGISTER,
+        RegisterRequest,
+        REGISTER.size,
+        _decode_register,
+        lambda request: REGISTER.pack(pack_name(request.name), request.public_key),
+        Replay.AGAIN,
+    ),
+    _fixed(
+        RequestCode.LIST_USERS,
+        ListUsersRequest,
+        0,
+        lambda requester, _payload: ListUsersRequest(requester),
+        lambda _request: b"",
+        Replay.READS,
+    ),
+    _fixed(
+        RequestCode.PUBLIC_KEY,
+        PublicKeyRequest,
+        CLIENT_ID_SIZE,
+        lambda requester, payload: PublicKeyRequest(requester, ClientId(payload)),
+        lambda request: request.subject,
+        Replay.READS,
+    ),
+    _content(RequestCode.SEND, SEND_HEAD, Replay.AGAIN),
+    # What was answered is deleted once it is known to be read: a second one brings other messages.
+    _fixed(
+        RequestCode.PULL,
+        PullRequest,
+        0,
+        lambda requester, _payload: PullRequest(requester),
+        lambda _request: b"",
+        Replay.AGAIN,
+    ),
+    _fixed(
+        RequestCode.HELLO,
+        HelloRequest,
+        HELLO.size,
+        lambda requester, payload: HelloRequest(requester, *HELLO.unpack(payload)),
+        lambda request: HELLO.pack(request.extension_version, request.features),
+        Replay.READS,
+    ),
+    _fixed(
+        RequestCode.PROVE, ProveRequest, SIGNATURE_SIZE, ProveRequest, lambda request: request.signature, Replay.SAME
+    ),
+    _content(RequestCode.SEND_ONCE, SEND_ONCE_HEAD, Replay.SAME),
+    _fixed(
+        RequestCode.FETCH,
+        FetchRequest,
+        FETCH.size,
+        lambda requester, payload: FetchRequest(requester, *FETCH.unpack(payload)),
+        lambda request: FETCH.pack(request.ack, request.max_bytes, request.wait),
+        Replay.SAME,
+    ),
+)
+LAYOUTS: Final[Mapping[RequestCode, FixedLayout | ContentLayout]] = complete(
+    "LAYOUTS of common/client_protocol/requests.py", {row.code: row for row in _ROWS}, RequestCode
+)
+"""Every request."""
+FIXED: Final[dict[int, FixedLayout]] = {row.code: row for row in _ROWS if isinstance(row, FixedLayout)}
+"""Those whose payload has one size only, for a code as it came."""
+_BY_TYPE: Final[Mapping[type[FixedRequest], FixedLayout]] = complete(
+    "_ROWS of common/client_protocol/requests.py", {row.request: row for row in FIXED.values()}, get_args(FixedRequest)
+)
 
 
 def encode(request: Request, version: int = CLIENT_VERSION) -> bytes:
     """A request's bytes, header and payload; for a `LargeSendRequest` all that goes
     before the content.
     """
-    match request:
-        case RegisterRequest(requester, name, key):
-            return _frame(requester, version, RequestCode.REGISTER, REGISTER.pack(pack_name(name), key))
-        case ListUsersRequest(requester):
-            return _frame(requester, version, RequestCode.LIST_USERS, b"")
-        case PublicKeyRequest(requester, subject):
-            return _frame(requester, version, RequestCode.PUBLIC_KEY, subject)
-        case PullRequest(requester):
-            return _frame(requester, version, RequestCode.PULL, b"")
-        case HelloRequest(requester, extension_version, features):
-            return _frame(requester, version, RequestCode.HELLO, HELLO.pack(extension_version, features))
-        case ProveRequest(requester, signature):
-            return _frame(requester, version, RequestCode.PROVE, signature)
-        case FetchRequest(requester, ack, max_bytes, wait):
-            return _frame(requester, version, RequestCode.FETCH, FETCH.pack(ack, max_bytes, wait))
-        case SendRequest(requester, recipient, kind, content, token):
-            return _send_head(requester, version, recipient, kind, len(content), token) + content
-        case LargeSendRequest(requester, recipient, kind, size, token):
-            return _send_head(requester, version, recipient, kind, size, token)
+    if isinstance(request, SendRequest):
+        return _send_head(request, version, len(request.content)) + request.content
+    if isinstance(request, LargeSendRequest):
+        return _send_head(request, version, request.size)
+    layout = _BY_TYPE[type(request)]
+    payload = layout.payload(request)
+    return REQUEST_HEADER.pack(request.requester, version, layout.code, len(payload)) + payload
 
 
-def _frame(requester: ClientId, version: int, code: int, payload: bytes) -> bytes:
-    return REQUEST_HEADER.pack(requester, version, code, len(payload)) + payload
-
-
-def _send_head(
-    requester: ClientId, version: int, recipient: ClientId, kind: int, size: int, token: Token | None
-) -> bytes:
+def _send_head(request: SendRequest | LargeSendRequest, version: int, size: int) -> bytes:
+    requester, recipient, kind, token = request.requester, request.recipient, request.kind, request.token
     if token is None:
         header = REQUEST_HEADER.pack(requester, version, RequestCode.SEND, SEND_HEAD.size + size)
         return header + SEND_HEAD.pack(recipient, kind, size)

@@ -1,14 +1,16 @@
-"""Responses: their bytes for the server, their values for clients.
+"""Responses: their bytes for the server, their values for clients, and one table of their layouts.
 
-Owns: encoding of every response, in parts where it is streamed, and the values a client's decoder
-gives.
-Promises: what `encode_*` writes, `client_connection.ClientConnection` reads.
-Exposure: the server encodes what it has checked before.
+Owns: encoding of every response, in parts where it is streamed; the values a client's decoder
+gives; which sizes each code may have, and how it is decoded.
+Promises: every code has a row, or this module can't be imported. What `encode_*` writes,
+`client_connection.ClientConnection` reads.
+Exposure: the server encodes what it has checked before. Decoders are fed with what a server sent,
+which need not be honest.
 
 Source: docs/client-protocol.md, "Responses".
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from struct import Struct
 from typing import Final, NamedTuple
@@ -29,7 +31,8 @@ from common.client_protocol.fields import (
 )
 from common.errors import FrameUndecodable
 from common.storage_protocol.message_format import ENTRY_HEAD
-from common.values import CLIENT_ID_SIZE, ClientId, PublicKey, Token, Username
+from common.tables import complete
+from common.values import CLIENT_ID_SIZE, PUBLIC_KEY_SIZE, ClientId, PublicKey, Token, Username
 
 ERROR: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.ERROR, 0)
 """9000, the whole of it."""
@@ -61,6 +64,11 @@ def encode_head(code: ResponseCode, payload_size: int) -> bytes:
 def encode_user(client_id: bytes, name: str) -> bytes:
     """One entry of 2101's payload."""
     return USER.pack(client_id, pack_name(Username(name)))
+
+
+def encode_users(users: Iterable[tuple[bytes, str]]) -> bytes:
+    """Entries of 2101, one behind the other."""
+    return b"".join([encode_user(client_id, name) for client_id, name in users])
 
 
 def encode_public_key(client_id: bytes, key: bytes) -> bytes:
@@ -231,7 +239,81 @@ class MessageHead(NamedTuple):
 
 Whole = RegisteredResponse | PublicKeyResponse | StoredResponse | HelloResponse | ProvenResponse | ErrorResponse
 
+LONGEST_ERROR_TEXT: Final = 64 * 1024
+"""Bytes of text that a 9000 may carry."""
 
-def encode_users(users: Iterable[tuple[bytes, str]]) -> bytes:
-    """Entries of 2101, one behind the other."""
-    return b"".join([encode_user(client_id, name) for client_id, name in users])
+
+class WholeLayout(NamedTuple):
+    """A response that is decoded at once. `sizes`: what its payload may have, in bytes."""
+
+    sizes: range | tuple[int, ...]
+    decode: Callable[[bytes], Whole]
+
+
+class ListLayout(NamedTuple):
+    """A response of entries, whose payload may have any size that is a multiple of `multiple`.
+
+    `head`: bytes before an entry's content.
+    """
+
+    head: int
+    decode: Callable[[bytes], UserListed | MessageHead]
+    multiple: int = 1
+
+
+def _decode_user(entry: bytes) -> UserListed:
+    client_id, name_field = USER.unpack(entry)
+    # One odd name must not make the whole list unreadable; what shows it makes it harmless.
+    return UserListed(ClientId(client_id), name_field.partition(b"\0")[0].decode("utf-8", "replace"))
+
+
+def _decode_public_key(payload: bytes) -> PublicKeyResponse:
+    if len(payload) == PUBLIC_KEY_SIZE:
+        return PublicKeyResponse(None, PublicKey(payload))
+    client_id, key = KEY_REPLY.unpack(payload)
+    return PublicKeyResponse(ClientId(client_id), PublicKey(key))
+
+
+def _decode_stored(payload: bytes) -> StoredResponse:
+    recipient, number = STORED.unpack(payload)
+    return StoredResponse(ClientId(recipient), number)
+
+
+def _decode_waiting(entry: bytes) -> MessageHead:
+    sender, number, kind, size = WAITING_HEAD.unpack(entry)
+    return MessageHead(ClientId(sender), number, kind, size)
+
+
+def _decode_fetched(entry: bytes) -> MessageHead:
+    sender, token, sequence, accepted_at, flags, kind, size = FETCHED_HEAD.unpack(entry)
+    proven = bool(flags & FLAG_SENDER_PROVEN)
+    return MessageHead(ClientId(sender), sequence, kind, size, Token(token), accepted_at, proven)
+
+
+LAYOUTS: Final[Mapping[ResponseCode, WholeLayout | ListLayout]] = complete(
+    "LAYOUTS of common/client_protocol/responses.py",
+    {
+        ResponseCode.REGISTERED: WholeLayout((CLIENT_ID_SIZE,), lambda payload: RegisteredResponse(ClientId(payload))),
+        ResponseCode.USERS: ListLayout(USER.size, _decode_user, multiple=USER.size),
+        # Some servers leave the id out.
+        ResponseCode.PUBLIC_KEY: WholeLayout((KEY_REPLY.size, PUBLIC_KEY_SIZE), _decode_public_key),
+        ResponseCode.STORED: WholeLayout((STORED.size,), _decode_stored),
+        ResponseCode.WAITING: ListLayout(WAITING_HEAD.size, _decode_waiting),
+        ResponseCode.HELLO: WholeLayout(
+            (HELLO_REPLY.size,), lambda payload: HelloResponse(*HELLO_REPLY.unpack(payload))
+        ),
+        ResponseCode.PROVEN: WholeLayout((0,), lambda _payload: ProvenResponse()),
+        ResponseCode.FETCHED: ListLayout(FETCHED_HEAD.size, _decode_fetched),
+        ResponseCode.ERROR: WholeLayout(
+            range(LONGEST_ERROR_TEXT + 1),
+            lambda payload: ErrorResponse(text=payload.rstrip(b"\0").decode("utf-8", "replace")),
+        ),
+        ResponseCode.ERROR_WITH_REASON: WholeLayout(
+            (REASON.size,), lambda payload: ErrorResponse(*REASON.unpack(payload))
+        ),
+    },
+    ResponseCode,
+)
+"""Every response."""
+BY_NUMBER: Final[dict[int, WholeLayout | ListLayout]] = {int(code): layout for code, layout in LAYOUTS.items()}
+"""The same, for a code as it came."""

@@ -37,9 +37,10 @@ from msgspec import Struct
 from common.client_protocol.codes import PADDED_BLOCK, RequestCode
 from common.client_protocol.dialects import LAST_OWN_CODE, big_endian_meaning_of, is_big_endian, meaning_of, swapped
 from common.client_protocol.fields import REQUEST_HEADER, SEND_HEAD, SEND_ONCE_HEAD, SEND_REQUEST
-from common.client_protocol.requests import FIXED_SIZES, LargeSendRequest, Request, SendRequest, decode_fixed
+from common.client_protocol.requests import FIXED, LAYOUTS, ContentLayout, LargeSendRequest, Request, SendRequest
 from common.errors import ValueRejected
 from common.storage_protocol.message_format import walk_frames
+from common.tables import complete
 from common.values import CLIENT_ID_SIZE, MESSAGE_KINDS, ClientId, MessageKind, RefusalReason, Token
 
 HEADER_SIZE: Final = REQUEST_HEADER.size
@@ -54,11 +55,17 @@ _LAST_KIND: Final = max(MESSAGE_KINDS)
 _SEND_FRAME: Final = HEADER_SIZE + SEND_HEAD.size
 _SEND_HEAD: Final = SEND_HEAD.size
 _PUBLIC_KEY: Final = int(RequestCode.PUBLIC_KEY)
-_PUBLIC_KEY_SIZE: Final = FIXED_SIZES[RequestCode.PUBLIC_KEY]
+_PUBLIC_KEY_SIZE: Final = FIXED[RequestCode.PUBLIC_KEY].size
 _ZERO_HEADER_REST: Final = bytes(HEADER_SIZE - CLIENT_ID_SIZE)
 """Where a header of 16 bytes of id would go on: code 0, which is never valid."""
 _UNSIZED_KEY_REQUEST: Final = HEADER_SIZE + _PUBLIC_KEY_SIZE + len(_ZERO_HEADER_REST)
 """Bytes that tell whether a first 602 that declares size 0 is followed by its id."""
+
+complete(
+    "ServerConnection.next_event, by name,",
+    dict.fromkeys((RequestCode.SEND, RequestCode.SEND_ONCE)),
+    [code for code, layout in LAYOUTS.items() if isinstance(layout, ContentLayout)],
+)
 
 
 class Limits(NamedTuple):
@@ -279,14 +286,15 @@ class ServerConnection:
                 return self._wait(_UNSIZED_KEY_REQUEST)
             if data.startswith(_ZERO_HEADER_REST, pos + HEADER_SIZE + _PUBLIC_KEY_SIZE):
                 size = _PUBLIC_KEY_SIZE
-        if FIXED_SIZES.get(code) != size:
+        layout = FIXED.get(code)
+        if layout is None or layout.size != size:
             return self._refuse_and_skip(size)
         frame_size = HEADER_SIZE + size
         if available < frame_size:
             return self._wait(frame_size)
         self._end_of_frame(frame_size)
         try:
-            return decode_fixed(requester, code, data[pos + HEADER_SIZE : pos + frame_size])
+            return layout.decode(ClientId(requester), data[pos + HEADER_SIZE : pos + frame_size])
         except ValueRejected:
             return Malformed(RefusalReason.MALFORMED, fatal=False)
 

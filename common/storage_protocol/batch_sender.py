@@ -1,8 +1,7 @@
-"""Numbering, resending, and recognising what was applied already: the rules of both ends of the
-storage link.
+"""Numbering and resending: the rules of the gateway's end of the storage link.
 
-Owns: the gateway's `BatchSender` (which batch is on its way, when it goes again, when it is given
-up) and the worker's `judge` (what a batch's epoch and number mean).
+Owns: `BatchSender`: which batch is on its way, when it goes again, when it is given up. What the
+worker makes of a batch's number is `common.storage_protocol.batch_order`.
 Promises: pure: time is passed in as monotonic seconds, incarnations as bytes; nothing is sent from
 here.
 Exposure: none of its own; it sees decoded messages only.
@@ -34,10 +33,10 @@ Source: docs/storage-protocol.md, "Batches".
 """
 
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from common.errors import GatewaySuperseded
+from common.storage_protocol.batch_order import MOST_ON_THEIR_WAY
 from common.storage_protocol.frames import (
     Batch,
     BatchRefused,
@@ -65,8 +64,6 @@ then is the one that lives. A successor that lives comes back each time, and one
 up."""
 LATE_GREETINGS_WITHIN: Final = 600.0
 
-MOST_ON_THEIR_WAY: Final = 2
-"""Batches that were not answered. The worker keeps what it answered to so many."""
 SMALLEST_SHARE: Final = 32768
 """Bytes that are not worth another batch."""
 LEAST_SIZE: Final = 256
@@ -535,40 +532,3 @@ class BatchSender(Generic[Waiter]):
 def _is_many(operation: Operation) -> bool:
     """Whether it is a run of more than one message."""
     return isinstance(operation, StoreMessages) and first_frames(operation.frames, 1) < len(operation.frames)
-
-
-class SlotState(NamedTuple):
-    """What the worker has on disk of a slot: its epoch, and the last number it applied under it."""
-
-    epoch: int
-    number: int
-
-
-class Verdict(Enum):
-    """What the worker does with a batch."""
-
-    APPLY = auto()
-    """The next number: apply it and keep its outcomes."""
-    ANSWER_AGAIN = auto()
-    """One of the last numbers once more: answer with what was kept."""
-    IGNORE = auto()
-    """A late copy of an older number, whose answer was heard: say nothing."""
-    SUPERSEDED = auto()
-    """An epoch of the past."""
-    GREET_AGAIN = auto()
-    """An epoch nobody was given, or a number whose predecessor is missing."""
-
-
-def judge(state: SlotState | None, epoch: int, number: int) -> Verdict:
-    """What the worker does with batch (`epoch`, `number`) of a slot in `state` (None:
-    never greeted).
-    """
-    if state is None or epoch > state.epoch:
-        return Verdict.GREET_AGAIN
-    if epoch < state.epoch:
-        return Verdict.SUPERSEDED
-    if number == state.number + 1:
-        return Verdict.APPLY
-    if number > state.number:
-        return Verdict.GREET_AGAIN
-    return Verdict.ANSWER_AGAIN if number > max(state.number - MOST_ON_THEIR_WAY, 0) else Verdict.IGNORE

@@ -1,8 +1,10 @@
 """What may be asked of the storage worker, and what it may answer.
 
-Owns: the operations and outcomes as typed values, and which operations change the store.
-Promises: every value is checked for type and size when it is decoded (msgspec); outcomes say
-nothing of codes or bytes of the client protocol.
+Owns: the operations and outcomes as typed values, and one table, operation -> outcomes, replay
+class, work.
+Promises: every operation has a row, or this module can't be imported. Every value is checked for
+type and size when it is decoded (msgspec); outcomes say nothing of codes or bytes of the client
+protocol.
 Exposure: gateway and worker trust each other's good will but not each other's memory: whatever does
 not decode is refused.
 
@@ -13,11 +15,14 @@ Only the worker decides whether that is needed. Sequences are the store's messag
 Source: docs/storage-protocol.md, "Operations".
 """
 
-from typing import Annotated, Final
+from collections.abc import Callable, Mapping
+from enum import Enum, auto
+from typing import Annotated, Any, Final, NamedTuple, TypeVar, get_args
 
 from msgspec import Meta, Struct
 
 from common.storage_protocol.message_format import ENTRY_HEAD
+from common.tables import complete
 
 Id = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Key = Annotated[bytes, Meta(min_length=160, max_length=160)]
@@ -263,10 +268,6 @@ Operation = (
     | GetUploadProgress
 )
 
-READ_AGAIN: Final = (ListUsers, GetPublicKey, Pull, PullPage, Fetch, GetProofKey, GetUploadProgress)
-"""Operations that are computed again when a batch is resent; the outcomes of all others are kept
-with the batch, and those of a Pull that took no lease."""
-
 
 # --- outcomes
 # -------------------------------------------------------------------------------------------------
@@ -435,3 +436,96 @@ Outcome = (
     | UploadProgress
     | UploadUnknown
 )
+
+
+# --- the table
+# ------------------------------------------------------------------------------------------------
+
+
+class Replay(Enum):
+    """What the worker answers when the batch of an operation comes again."""
+
+    KEPT = auto()
+    """The outcome that was kept with the batch's number."""
+    READ_AGAIN = auto()
+    """What it reads now."""
+    READ_AGAIN_UNLESS_EMPTY = auto()
+    """What it reads now; the kept outcome where it had taken no lease."""
+
+
+class OperationRow(NamedTuple):
+    """What is known of an operation. `outcomes`: beside `Refused`, which every one may have.
+
+    `work`: microseconds that the worker may need for it, on a slow machine; it may be wrong by a
+    few times. See `common.storage_protocol.work_estimate`.
+    """
+
+    operation: type[Any]
+    outcomes: tuple[type[Outcome], ...]
+    replay: Replay
+    work: Callable[[Any], int]
+
+
+_ANY_WORK: Final = 20
+_REGISTER_WORK: Final = 200
+_USERS_WORK: Final = 3_000
+_MAIL_WORK: Final = 200
+_BYTES_READ: Final = 200
+_BYTES_SENT: Final = 64
+_BYTES_OF_CHUNK: Final = 200
+"""Bytes a microsecond."""
+_LARGEST_PAGE: Final = 4 * 1024 * 1024
+
+Asked = TypeVar("Asked")
+
+
+def _row(
+    operation: type[Asked],
+    outcomes: tuple[type[Outcome], ...],
+    replay: Replay,
+    work: Callable[[Asked], int] = lambda _operation: _ANY_WORK,
+) -> OperationRow:
+    """A row, whose functions fit its type."""
+    return OperationRow(operation, outcomes, replay, work)
+
+
+def _page_work(operation: Pull | PullPage | Fetch) -> int:
+    return _MAIL_WORK + min(operation.page_bytes, _LARGEST_PAGE) // _BYTES_READ
+
+
+_ROWS: Final = (
+    _row(Register, (Registered,), Replay.KEPT, lambda _register: _REGISTER_WORK),
+    _row(ListUsers, (UsersPage,), Replay.READ_AGAIN, lambda _list_users: _USERS_WORK),
+    _row(GetPublicKey, (KeyFound,), Replay.READ_AGAIN),
+    _row(StoreMessage, (Stored,), Replay.KEPT),
+    _row(BeginUpload, (UploadProgress,), Replay.KEPT),
+    _row(
+        Chunk,
+        (UploadProgress, UploadUnknown),
+        Replay.KEPT,
+        lambda chunk: _ANY_WORK + len(chunk.content) // _BYTES_OF_CHUNK,
+    ),
+    _row(CommitUpload, (Stored, UploadProgress, UploadUnknown), Replay.KEPT),
+    _row(AbortUpload, (Done,), Replay.KEPT),
+    _row(Pull, (Pulled,), Replay.READ_AGAIN_UNLESS_EMPTY, _page_work),
+    _row(PullPage, (Page,), Replay.READ_AGAIN, _page_work),
+    _row(Settle, (Done,), Replay.KEPT),
+    _row(Release, (Done,), Replay.KEPT),
+    _row(Fetch, (Fetched,), Replay.READ_AGAIN, _page_work),
+    _row(GetProofKey, (KeyFound,), Replay.READ_AGAIN),
+    _row(MarkProven, (Done,), Replay.KEPT),
+    _row(
+        StoreMessages,
+        (MessagesStored,),
+        Replay.KEPT,
+        lambda messages: _ANY_WORK + len(messages.frames) // _BYTES_SENT,
+    ),
+    _row(GetUploadProgress, (UploadProgress, UploadUnknown), Replay.READ_AGAIN),
+)
+OPERATIONS: Final[Mapping[type[Operation], OperationRow]] = complete(
+    "OPERATIONS of common/storage_protocol/operations.py", {row.operation: row for row in _ROWS}, get_args(Operation)
+)
+"""Every operation. Its rule is in the worker's table, `storage_worker.rules`."""
+READ_AGAIN: Final = tuple(row.operation for row in _ROWS if row.replay is not Replay.KEPT)
+"""Operations that are computed again when a batch is resent; the outcomes of all others are kept
+with the batch, and those of a Pull that took no lease."""

@@ -46,9 +46,7 @@ from common.client_protocol.fields import RESPONSE_HEADER
 from common.client_protocol.requests import Request, SendRequest
 from common.client_protocol.responses import (
     ERROR,
-    encode_public_key,
     encode_reason,
-    encode_registered,
     encode_stored,
     encode_stored_run,
 )
@@ -65,13 +63,9 @@ from common.client_protocol.server_connection import (
 )
 from common.fail_points import FailPoint
 from common.storage_protocol.operations import (
-    GetPublicKey,
-    KeyFound,
     Operation,
     Outcome,
     Refused,
-    Register,
-    Registered,
     Stored,
     StoreMessage,
 )
@@ -81,7 +75,7 @@ from gateway.connection.transport import Transport
 from gateway.delivery.evidence import Lease
 from gateway.delivery.tracker import Delivery
 from gateway.handlers.base import RequestHandler
-from gateway.handlers.dispatch import FOREIGN, MALFORMED_COST, SEND_COST, begin, cost_of, flows
+from gateway.handlers.dispatch import FOREIGN, MALFORMED_COST, SEND_COST, Flowing, begin, cost_of, flows, response_to
 from gateway.handlers.mail import FetchHandler
 from gateway.handlers.upload import UploadHandler
 
@@ -225,16 +219,15 @@ class Session:
         if type(operation) is StoreMessage and type(outcome) is Stored:
             self.write(encode_stored(operation.recipient, outcome.sequence))
             return
-        match outcome:
-            case Refused(reason, retry_after):
-                self.refuse(reason, retry_after)
-            case Registered(client_id):
-                self.write(encode_registered(client_id))
-            case KeyFound(client_id, public_key):
-                self.write(encode_public_key(client_id, public_key))
-            case _:
-                log.error("%s was answered with %s", type(operation).__name__, type(outcome).__name__)
-                self.abort()
+        if isinstance(outcome, Refused):
+            self.refuse(outcome.reason, outcome.retry_after)
+            return
+        response = response_to(operation, outcome)
+        if response is None:
+            log.error("%s was answered with %s", type(operation).__name__, type(outcome).__name__)
+            self.abort()
+        else:
+            self.write(response)
 
     def sends_answered(self, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
         """What became of a run of sends; see `gateway.storage.send_batcher`."""
@@ -552,16 +545,15 @@ class Session:
 
     def _begin(self, request: Request) -> int:
         begun = begin(self, request)
-        match begun:
-            case Refused(reason):
-                self.refuse(reason)
-                return MALFORMED_COST
-            case StoreMessage() | Register() | GetPublicKey():
-                cost = cost_of(begun)
-                self._unanswered += 1
-                self._owed += cost
-                self.context.link.submit(begun, self, cost)
-                return cost
+        if isinstance(begun, Refused):
+            self.refuse(begun.reason)
+            return MALFORMED_COST
+        if isinstance(begun, Flowing):
+            cost = cost_of(begun)
+            self._unanswered += 1
+            self._owed += cost
+            self.context.link.submit(begun, self, cost)
+            return cost
         self._doing = begun
         if self.state is not State.OPEN:
             begun.input_ended()

@@ -1,12 +1,18 @@
 """What a request becomes: an operation that leaves at once, something that takes the connection for
 itself, or no.
 
-Owns: the table of requests, and the rule that a proven connection acts for its user alone.
-Promises: pure but for what a `RequestHandler` does when it is made.
+Owns: the table of requests: type -> handler, who may ask, and, of operations that flow, what they
+cost and which response their outcome is; and the rule that a proven connection acts for its user
+alone.
+Promises: every request has a row, or this module can't be imported. Pure but for what a
+`RequestHandler` does when it is made.
 Exposure: every value comes from strangers; what the worker alone can know is left to it.
+
+The codes and layouts of requests are `common.client_protocol.requests`' table.
 """
 
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 from common.client_protocol.requests import (
     FetchRequest,
@@ -20,8 +26,20 @@ from common.client_protocol.requests import (
     Request,
     SendRequest,
 )
+from common.client_protocol.responses import encode_public_key, encode_registered, encode_stored
 from common.client_protocol.server_connection import Event, PipelinedSends
-from common.storage_protocol.operations import GetPublicKey, Operation, Refused, Register, StoreMessage
+from common.storage_protocol.operations import (
+    GetPublicKey,
+    KeyFound,
+    Operation,
+    Outcome,
+    Refused,
+    Register,
+    Registered,
+    Stored,
+    StoreMessage,
+)
+from common.tables import complete
 from common.values import NO_CLIENT, RefusalReason
 from gateway.handlers.base import HandlerContext, RequestHandler
 from gateway.handlers.hello import HelloHandler
@@ -32,9 +50,8 @@ from gateway.handlers.upload import UploadHandler
 
 FOREIGN: Final = Refused(RefusalReason.PROOF_NEEDED)
 """The answer on a proven connection to a request in another user's name."""
-_FLOWING: Final = (PipelinedSends, SendRequest, RegisterRequest, PublicKeyRequest)
 SEND_COST: Final = 1024
-"""What one message of a run of sends counts as, beside its frame, in what is under way and in a
+"""What one message of a run of sends counts as, beside its frame, in what is in flight and in a
 turn's work.
 
 All costs are bytes. What takes the worker longer than its bytes would counts as more, in
@@ -44,55 +61,170 @@ _REGISTER_COST: Final = 65536
 _OPERATION_COST: Final = 4096
 
 Flowing = StoreMessage | Register | GetPublicKey
+"""Operations that leave as soon as they are asked for, and may leave beside those before them."""
+Asked = TypeVar("Asked")
+Sent = TypeVar("Sent", StoreMessage, Register, GetPublicKey)
+Answer = TypeVar("Answer")
+
+
+class FlowingRow(NamedTuple):
+    """An operation that flows. `cost` in bytes, see `SEND_COST`; `encode`: the response."""
+
+    operation: type[Any]
+    cost: Callable[[Any], int]
+    outcome: type[Any]
+    encode: Callable[[Any, Any], bytes]
+
+
+def _flowing(
+    operation: type[Sent], cost: Callable[[Sent], int], outcome: type[Answer], encode: Callable[[Sent, Answer], bytes]
+) -> FlowingRow:
+    """A row, whose functions fit its types."""
+    return FlowingRow(operation, cost, outcome, encode)
+
+
+FLOWING: Final[Mapping[type[Operation], FlowingRow]] = complete(
+    "FLOWING of gateway/handlers/dispatch.py",
+    {
+        row.operation: row
+        for row in (
+            _flowing(
+                StoreMessage,
+                lambda message: _OPERATION_COST + len(message.content),
+                Stored,
+                lambda message, stored: encode_stored(message.recipient, stored.sequence),
+            ),
+            _flowing(
+                Register, lambda _: _REGISTER_COST, Registered, lambda _, found: encode_registered(found.client_id)
+            ),
+            _flowing(
+                GetPublicKey,
+                lambda _: _OPERATION_COST,
+                KeyFound,
+                lambda _, found: encode_public_key(found.client_id, found.public_key),
+            ),
+        )
+    },
+    get_args(Flowing),
+)
 
 
 def cost_of(operation: Operation) -> int:
     """What an operation that flows counts as; see `SEND_COST`."""
-    match operation:
-        case StoreMessage():
-            return _OPERATION_COST + len(operation.content)
-        case Register():
-            return _REGISTER_COST
-        case _:
-            return _OPERATION_COST
+    return FLOWING[type(operation)].cost(operation)
 
 
-def may_ask(host: HandlerContext, event: Request | PipelinedSends) -> bool:
-    """Whether the connection may act for the id in the header: a proven one acts for one
-    user alone.
+def response_to(operation: Operation, outcome: Outcome) -> bytes | None:
+    """The response to an operation that flows; None where the outcome is none of its own."""
+    row = FLOWING[type(operation)]
+    return row.encode(operation, outcome) if type(outcome) is row.outcome else None
+
+
+class RequestRow(NamedTuple):
+    """What a request becomes. `flows`: an operation of `FLOWING`, at once; else it takes the
+    connection for itself.
+
+    `may_ask`: whether a connection that is proven to be this user's may ask it.
     """
-    if host.proven_as is None:
-        return True
-    return event.requester == host.proven_as and not isinstance(event, RegisterRequest)
+
+    request: type[Any]
+    flows: bool
+    may_ask: Callable[[bytes, Any], bool]
+    begin: Callable[[HandlerContext, Any], Flowing | RequestHandler]
+
+
+def _flows(
+    request: type[Asked],
+    may_ask: Callable[[bytes, Asked], bool],
+    operation: Callable[[HandlerContext, Asked], Flowing],
+) -> RequestRow:
+    """A row, whose functions fit its type."""
+    return RequestRow(request, True, may_ask, operation)
+
+
+def _takes_connection(
+    request: type[Asked],
+    may_ask: Callable[[bytes, Asked], bool],
+    handler: Callable[[HandlerContext, Asked], RequestHandler],
+) -> RequestRow:
+    """The same."""
+    return RequestRow(request, False, may_ask, handler)
+
+
+def _in_own_name(proven_as: bytes, request: Request | PipelinedSends) -> bool:
+    return request.requester == proven_as
+
+
+def _always(_proven_as: bytes, _request: object) -> bool:
+    return True
+
+
+def _never(_proven_as: bytes, _request: object) -> bool:
+    return False
+
+
+def _store_message(host: HandlerContext, request: SendRequest) -> StoreMessage:
+    requester, recipient, kind, content, token = request
+    return StoreMessage(requester, host.proven_as is not None, recipient, kind, content, token)
+
+
+def _register(host: HandlerContext, request: RegisterRequest) -> Register:
+    wanted = request.requester if host.greeted and request.requester != NO_CLIENT else None
+    return Register(request.name, request.public_key, host.greeted, wanted)
+
+
+def _get_public_key(host: HandlerContext, request: PublicKeyRequest) -> GetPublicKey:
+    return GetPublicKey(request.requester, host.proven_as is not None, request.subject)
+
+
+def _upload(host: HandlerContext, request: LargeSendRequest) -> UploadHandler:
+    foreign = host.proven_as is not None and not _in_own_name(host.proven_as, request)
+    return UploadHandler(host, request, FOREIGN if foreign else None)
+
+
+def _list_users(host: HandlerContext, request: ListUsersRequest) -> ListUsersHandler:
+    return ListUsersHandler(host, request.requester)
+
+
+def _pull(host: HandlerContext, request: PullRequest) -> PullHandler:
+    return PullHandler(host, request.requester)
+
+
+HANDLERS: Final[Mapping[type[Request], RequestRow]] = complete(
+    "HANDLERS of gateway/handlers/dispatch.py",
+    {
+        row.request: row
+        for row in (
+            _flows(RegisterRequest, _never, _register),
+            _takes_connection(ListUsersRequest, _in_own_name, _list_users),
+            _flows(PublicKeyRequest, _in_own_name, _get_public_key),
+            _flows(SendRequest, _in_own_name, _store_message),
+            # A content is read to its end in any case: the handler itself refuses.
+            _takes_connection(LargeSendRequest, _always, _upload),
+            _takes_connection(PullRequest, _in_own_name, _pull),
+            _takes_connection(HelloRequest, _always, HelloHandler),
+            _takes_connection(ProveRequest, _in_own_name, ProveHandler),
+            _takes_connection(FetchRequest, _in_own_name, FetchHandler),
+        )
+    },
+    get_args(Request),
+)
+"""Every request."""
+_FLOWING_EVENTS: Final[dict[type, Callable[[bytes, Any], bool]]] = {
+    PipelinedSends: _in_own_name,
+    **{request: row.may_ask for request, row in HANDLERS.items() if row.flows},
+}
 
 
 def flows(host: HandlerContext, event: Event) -> bool:
     """Whether `event` becomes an operation at once, so that it may leave beside those before it."""
-    return isinstance(event, _FLOWING) and may_ask(host, event)
+    may_ask = _FLOWING_EVENTS.get(type(event))
+    return may_ask is not None and (host.proven_as is None or may_ask(host.proven_as, event))
 
 
 def begin(host: HandlerContext, request: Request) -> Flowing | RequestHandler | Refused:
-    """Begin what is asked for."""
-    match request:
-        case HelloRequest():
-            return HelloHandler(host, request)
-        case LargeSendRequest():
-            # Its content is read to the end in any case.
-            return UploadHandler(host, request, None if may_ask(host, request) else FOREIGN)
-        case _ if not may_ask(host, request):
-            return FOREIGN
-        case SendRequest(requester, recipient, kind, content, token):
-            return StoreMessage(requester, host.proven_as is not None, recipient, kind, content, token)
-        case RegisterRequest(requester, name, public_key):
-            wanted = requester if host.greeted and requester != NO_CLIENT else None
-            return Register(name, public_key, host.greeted, wanted)
-        case PublicKeyRequest(requester, subject):
-            return GetPublicKey(requester, host.proven_as is not None, subject)
-        case ListUsersRequest(requester):
-            return ListUsersHandler(host, requester)
-        case PullRequest(requester):
-            return PullHandler(host, requester)
-        case FetchRequest():
-            return FetchHandler(host, request)
-        case ProveRequest():
-            return ProveHandler(host, request)
+    """Begin what is asked for. A proven connection acts for its user alone."""
+    row = HANDLERS[type(request)]
+    if host.proven_as is not None and not row.may_ask(host.proven_as, request):
+        return FOREIGN
+    return row.begin(host, request)

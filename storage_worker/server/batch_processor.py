@@ -21,7 +21,7 @@ from common import fail_points
 from common.errors import StorageError, StoreDamaged, StoreFailed, StoreFull, TablesDamaged
 from common.fail_points import FailPoint
 from common.rare_log import RareLog
-from common.storage_protocol.batch_sender import SlotState, Verdict, judge
+from common.storage_protocol.batch_order import SlotState, Verdict, judge
 from common.storage_protocol.frames import (
     Batch,
     BatchRefused,

@@ -9,7 +9,7 @@ Exposure: none; gateways of this server name the slots.
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from common.storage_protocol.batch_sender import MOST_ON_THEIR_WAY
+from common.storage_protocol.batch_order import MOST_ON_THEIR_WAY
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.journal_records import BatchApplied, Record, SlotTaken
 

@@ -20,7 +20,7 @@ from common.client_protocol.requests import (
     encode,
 )
 from common.errors import SettingRejected
-from common.storage_protocol.batch_sender import MOST_ON_THEIR_WAY
+from common.storage_protocol.batch_order import MOST_ON_THEIR_WAY
 from common.storage_protocol.frames import BatchRefused, GreetAgain, MailArrived, StoreFacts, Superseded
 from common.storage_protocol.message_format import walk_frames
 from common.storage_protocol.operations import (

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from common.storage_protocol.batch_sender import MOST_ON_THEIR_WAY
+from common.storage_protocol.batch_order import MOST_ON_THEIR_WAY
 from common.storage_protocol.frames import Batch, Reply
 from common.storage_protocol.message_format import pack_frame, walk_frames
 from common.storage_protocol.operations import (

@@ -8,12 +8,12 @@ from itertools import count
 import pytest
 
 from common.errors import GatewaySuperseded
+from common.storage_protocol.batch_order import MOST_ON_THEIR_WAY, SlotState, Verdict, judge
 from common.storage_protocol.batch_sender import (
     DEADLINE,
     LATE_GREETINGS,
     LATE_GREETINGS_WITHIN,
     LEAST_SIZE,
-    MOST_ON_THEIR_WAY,
     RESEND_AFTER,
     SMALLEST_SHARE,
     Answered,
@@ -21,10 +21,7 @@ from common.storage_protocol.batch_sender import (
     GivenUp,
     Greeted,
     Half,
-    SlotState,
-    Verdict,
     WorkerChanged,
-    judge,
 )
 from common.storage_protocol.frames import (
     Batch,
@@ -422,28 +419,6 @@ class TestSender:
         sent(sender)
         assert sender.receive(Reply(3, 1, 1, WORKER, [])) == [GivenUp([Release(1)], ["a"])]
         assert not sender.ready
-
-
-@pytest.mark.parametrize(
-    ("state", "epoch", "number", "verdict"),
-    [
-        (None, 1, 1, Verdict.GREET_AGAIN),
-        ((2, 5), 3, 1, Verdict.GREET_AGAIN),
-        ((2, 5), 1, 6, Verdict.SUPERSEDED),
-        ((2, 5), 2, 6, Verdict.APPLY),
-        ((2, 0), 2, 1, Verdict.APPLY),
-        ((2, 5), 2, 5, Verdict.ANSWER_AGAIN),
-        ((2, 5), 2, 4, Verdict.ANSWER_AGAIN),
-        ((2, 5), 2, 3, Verdict.IGNORE),
-        ((2, 1), 2, 1, Verdict.ANSWER_AGAIN),
-        ((2, 5), 2, 0, Verdict.IGNORE),
-        ((2, 0), 2, 0, Verdict.IGNORE),
-        ((2, 1), 2, 0, Verdict.IGNORE),
-        ((2, 5), 2, 7, Verdict.GREET_AGAIN),
-    ],
-)
-def test_verdicts(state: tuple[int, int] | None, epoch: int, number: int, verdict: Verdict) -> None:
-    assert judge(None if state is None else SlotState(*state), epoch, number) is verdict
 
 
 class Counter:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from common.storage_protocol.batch_order import SlotState, Verdict, judge
 from common.storage_protocol.batch_sender import (
     Answered,
     BatchSender,
@@ -15,9 +16,6 @@ from common.storage_protocol.batch_sender import (
     GivenUp,
     Greeted,
     Half,
-    SlotState,
-    Verdict,
-    judge,
 )
 from common.storage_protocol.frames import Batch, GreetAgain, Hello, Reply, StoreFacts, Welcome, decode_to_worker
 from common.storage_protocol.message_format import first_frames, pack_frame, walk_frames

@@ -19,6 +19,7 @@ from common.storage_protocol.operations import StoreMessage
 from common.values import ClientId
 from gateway.connection import session
 from gateway.connection.session import Session
+from gateway.handlers import dispatch
 from gateway.handlers import prove as prove_handler
 from gateway.handlers.mail import FetchHandler
 from gateway.handlers.upload import UploadHandler
@@ -53,7 +54,7 @@ def break_reading(patch: pytest.MonkeyPatch) -> None:
 
 
 def break_answering(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(session, "encode_public_key", fail)
+    patch.setattr(dispatch, "encode_public_key", fail)
 
 
 def break_a_run(patch: pytest.MonkeyPatch) -> None:
