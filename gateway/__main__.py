@@ -85,8 +85,13 @@ def _serve(options: argparse.Namespace, endpoint: str) -> None:
     listening = open_listener(options.host, port)
     loop = EventLoop(time.monotonic)
     SignalDoor(loop)
-    link = StorageLink(loop, endpoint, options.slot, lambda: os.urandom(16))
-    context = SessionContext(loop, link, settings, os.urandom)
+    context = SessionContext(
+        loop,
+        lambda listener: StorageLink(loop, endpoint, options.slot, lambda: os.urandom(16), listener),
+        settings,
+        os.urandom,
+    )
+    link = context.link
     listener = Listener(listening, context)
     _say_where(options.host, port, is_open=is_reached_by_others(listening))
     try:

@@ -1,10 +1,13 @@
 """Numbering and resending: the rules of the gateway's end of the storage link.
 
-Owns: `BatchSender`: which batch is on its way, when it goes again, when it is given up. What the
-worker makes of a batch's number is `common.storage_protocol.batch_order`.
+Owns: `BatchSender`: which sends become one run, which batch is in flight, when it goes again, when
+it is given up. What the worker makes of a batch's number is `common.storage_protocol.batch_order`.
 Promises: pure: time is passed in as monotonic seconds, incarnations as bytes; nothing is sent from
 here.
 Exposure: none of its own; it sees decoded messages only.
+
+Four verbs: `submit` (and `submit_sends`, its form for runs), `receive` (messages, what happened to
+the link, and the time), `data_to_send`, `next_timeout`.
 
     gateway's side          on its way           ends with
     ─────────────────────   ──────────────────   ──────────────────────────────────────────────
@@ -32,8 +35,9 @@ find one end idle, again and again. So a batch takes about half of what waits an
 Source: docs/storage-protocol.md, "Batches".
 """
 
-from collections.abc import Callable
-from typing import Final, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum, auto
+from typing import Final, Generic, NamedTuple, TypeVar, assert_never
 
 from common.errors import GatewaySuperseded
 from common.storage_protocol.batch_order import MOST_ON_THEIR_WAY
@@ -51,6 +55,7 @@ from common.storage_protocol.frames import (
 )
 from common.storage_protocol.message_format import first_frames
 from common.storage_protocol.operations import Operation, Outcome, StoreMessages
+from common.storage_protocol.send_run import LARGEST, Sender, SendRun, Sends
 from common.storage_protocol.work_estimate import fitting
 
 RESEND_AFTER: Final = 2.0
@@ -76,59 +81,91 @@ worker, before it is suspected.
 Waiter = TypeVar("Waiter")
 
 
-class Answered(NamedTuple, Generic[Waiter]):
+class LinkChange(Enum):
+    """What happened to the connection of the link."""
+
+    UP = auto()
+    """It stands: what was in flight over an earlier one may be lost."""
+    DOWN = auto()
+    """It is gone."""
+    FULL = auto()
+    """It did not take the frame that `data_to_send` gave last."""
+
+
+Heard = Welcome | Reply | BatchRefused | Superseded | GreetAgain | LinkChange
+"""What `receive` takes in."""
+
+
+class Outgoing(NamedTuple):
+    """A frame that leaves now. `is_new`: its operations leave for the first time."""
+
+    frame: bytes
+    operations: list[Operation]
+    is_new: bool
+
+
+class Answered(NamedTuple, Generic[Waiter, Sender]):
     """A batch came to its end; `outcomes` is None where the worker could not decode it
     (nothing was done).
     """
 
     operations: list[Operation]
-    waiters: list[Waiter]
+    waiters: Sequence[Waiter | SendRun[Sender]]
     outcomes: list[Outcome] | None
 
 
-class GivenUp(NamedTuple, Generic[Waiter]):
+class GivenUp(NamedTuple, Generic[Waiter, Sender]):
     """Whether these operations were done is unknown, and will be settled as done or never
-    by the next greeting.
+    by the next greeting. `is_late`: the deadline passed.
     """
 
     operations: list[Operation]
-    waiters: list[Waiter]
+    waiters: Sequence[Waiter | SendRun[Sender]]
+    is_late: bool = False
 
 
-class Half(NamedTuple, Generic[Waiter]):
-    """A part of a run, as a run of its own. `size`: bytes that it keeps in memory."""
+class Divided(NamedTuple, Generic[Sender]):
+    """What this sender put in at a time has two outcomes now."""
 
-    operation: StoreMessages
-    waiter: Waiter
-    size: int
+    sender: Sender
 
 
-class Deadly(NamedTuple, Generic[Waiter]):
+class Deadly(NamedTuple, Generic[Waiter, Sender]):
     """The worker ended each time while it had this operation alone. It is not sent again;
     its outcome is unknown.
     """
 
     operation: Operation
-    waiter: Waiter
+    waiter: Waiter | SendRun[Sender]
 
 
 class Greeted(NamedTuple):
-    """The worker welcomed this gateway under a new epoch."""
+    """The worker welcomed this gateway under a new epoch. `is_other_store`: it keeps another store
+    than the one that welcomed it before, so that sequences mean other messages.
+    """
 
     facts: StoreFacts
     worker_incarnation: bytes
+    is_other_store: bool = False
 
 
 class WorkerChanged(NamedTuple):
-    """Another process answers as the worker than before: its leases and watches are gone."""
+    """Another process answers as the worker than before: its leases and subscriptions are gone."""
 
     worker_incarnation: bytes
 
 
-Event = Answered[Waiter] | GivenUp[Waiter] | Deadly[Waiter] | Greeted | WorkerChanged
+Event = (
+    Answered[Waiter, Sender]
+    | GivenUp[Waiter, Sender]
+    | Divided[Sender]
+    | Deadly[Waiter, Sender]
+    | Greeted
+    | WorkerChanged
+)
 
 
-class _Sent(Generic[Waiter]):
+class _Sent(Generic[Waiter, Sender]):
     """A batch that is on its way. `size` in bytes, moments in monotonic seconds.
 
     `started_at`: when it left, or when the one before it was answered. `overtaken`: one behind it
@@ -146,7 +183,7 @@ class _Sent(Generic[Waiter]):
         self,
         number: int,
         operations: list[Operation],
-        waiters: list[Waiter],
+        waiters: list[Waiter | SendRun[Sender]],
         sizes: list[int],
         frame: bytes,
         now: float,
@@ -167,45 +204,42 @@ class _Sent(Generic[Waiter]):
         self.is_question = False
 
 
-class BatchSender(Generic[Waiter]):
-    """The gateway's end of the link for one slot: a few batches on their way, the next one being
-    collected.
+class BatchSender(Generic[Waiter, Sender]):
+    """The gateway's end of the link for one slot: a few batches in flight, the next one being
+    collected, and the run of sends that is open.
 
-    `new_incarnation` gives 16 fresh random bytes for each greeting. `halve` makes two of a
-    `StoreMessages` of several messages and of its waiter. Sizes are the bytes that operations keep
-    in memory.
+    `new_incarnation` gives 16 fresh random bytes for each greeting. Sizes are the bytes that
+    operations keep in memory, moments monotonic seconds. The link is down at first.
     """
 
     __slots__ = (
-        "_answered_size", "_collected_size", "_collecting_since", "_deadline", "_epoch", "_greeting", "_halve",
-        "_heard", "_hello", "_hello_sent_at", "_incarnation", "_leaving", "_new_incarnation", "_number", "_on_its_way",
-        "_operations", "_pieces", "_resend_after", "_sizes", "_slot", "_started_at", "_superseded_at", "_waiters",
-        "_worker_incarnation",
+        "_answered_size", "_collected_size", "_collecting_since", "_deadline", "_epoch", "_greeting", "_heard",
+        "_hello", "_hello_sent_at", "_incarnation", "_is_up", "_leaving", "_new_incarnation", "_number",
+        "_on_its_way", "_operations", "_pieces", "_resend_after", "_run", "_sizes", "_slot", "_started_at",
+        "_store", "_superseded_at", "_waiters", "_worker_incarnation",
     )  # fmt: skip
 
     def __init__(
         self,
         slot: int,
         new_incarnation: Callable[[], bytes],
-        halve: Callable[[StoreMessages, Waiter], tuple[Half[Waiter], Half[Waiter]]],
         resend_after: float = RESEND_AFTER,
         deadline: float = DEADLINE,
     ) -> None:
         self._slot = slot
         self._new_incarnation = new_incarnation
-        self._halve = halve
         self._resend_after = resend_after
         self._deadline = deadline
         self._operations: list[Operation] = []
-        self._waiters: list[Waiter] = []
+        self._waiters: list[Waiter | SendRun[Sender]] = []
         self._sizes: list[int] = []
         self._collected_size = 0
         # How many of the first operations make one batch each, alone on its way: one of them may
         # end the worker.
         self._pieces: list[int] = []
         self._collecting_since = 0.0
-        self._on_its_way: list[_Sent[Waiter]] = []
-        self._leaving: _Sent[Waiter] | None = None
+        self._on_its_way: list[_Sent[Waiter, Sender]] = []
+        self._leaving: _Sent[Waiter, Sender] | None = None
         self._answered_size = 0
         self._heard = False
         self._epoch = 0
@@ -213,6 +247,9 @@ class BatchSender(Generic[Waiter]):
         self._worker_incarnation = b""
         self._started_at = 0.0
         self._superseded_at: list[float] = []
+        self._run: SendRun[Sender] | None = None
+        self._store: tuple[bytes, int] | None = None
+        self._is_up = False
         self._greet()
 
     def _greet(self) -> None:
@@ -222,31 +259,128 @@ class BatchSender(Generic[Waiter]):
         self._hello_sent_at = float("-inf")
 
     @property
-    def ready(self) -> bool:
-        """Whether the worker has welcomed this gateway."""
-        return not self._greeting
+    def collects(self) -> bool:
+        """Whether something waits for the next batch."""
+        return self._run is not None or bool(self._operations)
 
     @property
-    def collected(self) -> int:
-        """Operations that wait for the next batch."""
-        return len(self._operations)
-
-    @property
-    def waiting(self) -> bool:
-        """Whether a batch is on its way."""
-        return bool(self._on_its_way)
-
-    @property
-    def leaving(self) -> list[Operation]:
-        """The operations of the frame that `frame_to_send` gave last."""
-        return self._leaving.operations if self._leaving is not None else []
+    def is_idle(self) -> bool:
+        """Whether nothing waits for an answer."""
+        return not (self._on_its_way or self._operations or self._run is not None)
 
     @property
     def size(self) -> int:
         """Of all operations that were not answered."""
-        return self._collected_size + sum([sent.size for sent in self._on_its_way])
+        size = self._collected_size + sum([sent.size for sent in self._on_its_way])
+        return size if self._run is None else size + self._run.cost
 
-    def has_place(self, more: int) -> bool:
+    def submit(self, operation: Operation, waiter: Waiter | SendRun[Sender], now: float, size: int = 0) -> None:
+        """Put an operation into the batch that is being collected; `waiter` comes back
+        with its outcome.
+        """
+        if self._run is not None:
+            # What comes next comes behind it, so that the order of requests stays that of their
+            # operations.
+            self._close_run(self._run)
+        if not self._operations:
+            self._collecting_since = now
+        size = max(size, LEAST_SIZE)
+        self._operations.append(operation)
+        self._waiters.append(waiter)
+        self._sizes.append(size)
+        self._collected_size += size
+
+    def submit_sends(self, sends: Sends, sender: Sender, now: float, cost: int, *, proven: bool) -> None:
+        """Put messages into the run that is open, or into a new one; `sender` comes back with what
+        became of them.
+
+        `cost`: bytes they count as until they are answered. The hot path.
+        """
+        frames = sends.frames
+        run = self._run
+        if run is None or run.proven is not proven or run.size + len(frames) > LARGEST:
+            if run is not None:
+                self._close_run(run)
+            self._run = run = SendRun(now, proven=proven)
+        run.size += len(frames)
+        run.cost += cost
+        run.frames.append(frames)
+        run.shares.append((sender, sends.recipients, cost))
+
+    def receive(self, heard: Iterable[Heard], now: float) -> list[Event[Waiter, Sender]]:
+        """Take in what the worker said and what happened to the link, in order, and the time.
+
+        To be called again at `next_timeout`, with what there is. Raises `GatewaySuperseded` where a
+        later gateway has the slot and lives. Late answers to earlier numbers, epochs or greetings
+        are no news and give no event.
+        """
+        events: list[Event[Waiter, Sender]] = []
+        for message in heard:
+            if isinstance(message, LinkChange):
+                self._link_changed(message)
+            else:
+                events += self._take_in(message)
+        run = self._run
+        if run is not None and self._has_place(run.cost):
+            # What of the run the next batch takes.
+            rest = run.split(self._share(run.cost), now)
+            self._close_run(run)
+            self._run = rest
+        return events + self._expire(now)
+
+    def data_to_send(self, now: float) -> Outgoing | None:
+        """What has to leave now: a greeting, once more what was not answered, or the next batch;
+        None for nothing.
+
+        Where the socket does not take it, `receive` is given `LinkChange.FULL`.
+        """
+        self._leaving = None
+        if not self._is_up:
+            return None
+        if self._greeting:
+            if now - self._hello_sent_at < self._resend_after:
+                return None
+            self._hello_sent_at = now
+            return Outgoing(self._hello, [], is_new=False)
+        for sent in self._on_its_way:
+            if sent.due:
+                sent.due = False
+                self._leaving = sent
+                return Outgoing(sent.frame, sent.operations, is_new=False)
+        if not self._operations:
+            self._answered_size = 0
+            return None
+        if not self._has_place(0):
+            return None
+        self._leaving = sent = self._take(now)
+        self._on_its_way.append(sent)
+        return Outgoing(sent.frame, sent.operations, is_new=True)
+
+    def next_timeout(self) -> float | None:
+        """When `receive` or `data_to_send` next has something to do of itself; None for never.
+
+        While the link is down nothing can be sent, so only giving up counts.
+        """
+        moments = []
+        if self._is_up:
+            if self._greeting:
+                moments.append(self._hello_sent_at + self._resend_after)
+            if any(sent.due for sent in self._on_its_way):
+                moments.append(float("-inf"))
+        if self._on_its_way:
+            moments.append(self._on_its_way[0].started_at + self._deadline)
+        if self._operations:
+            moments.append(self._collecting_since + self._deadline)
+        return min(moments, default=None)
+
+    # --- collecting
+    # -------------------------------------------------------------------------------------------
+
+    def _close_run(self, run: SendRun[Sender]) -> None:
+        self._run = None
+        self.submit(run.complete(), run, run.opened_at, run.cost)
+
+    def _has_place(self, more: int) -> bool:
         """Whether a batch of what was collected and an operation of `more` bytes would leave now,
         rather than grow.
 
@@ -260,7 +394,7 @@ class BatchSender(Generic[Waiter]):
             return False
         return len(on_its_way) < MOST_ON_THEIR_WAY and self._collected_with(more) >= on_its_way[-1].size
 
-    def share(self, more: int) -> int:
+    def _share(self, more: int) -> int:
         """How much the next batch should take of what was collected and an operation of `more`
         bytes.
 
@@ -273,21 +407,9 @@ class BatchSender(Generic[Waiter]):
     def _collected_with(self, more: int) -> int:
         return self._collected_size + (max(more, LEAST_SIZE) if more else 0)
 
-    def submit(self, operation: Operation, waiter: Waiter, now: float, size: int = 0) -> None:
-        """Put an operation into the batch that is being collected; `waiter` comes back
-        with its outcome.
-        """
-        if not self._operations:
-            self._collecting_since = now
-        size = max(size, LEAST_SIZE)
-        self._operations.append(operation)
-        self._waiters.append(waiter)
-        self._sizes.append(size)
-        self._collected_size += size
-
-    def _take(self, now: float) -> _Sent[Waiter]:
+    def _take(self, now: float) -> _Sent[Waiter, Sender]:
         """The operations that leave now, as many as their share allows, and one at least."""
-        share = self.share(0)
+        share = self._share(0)
         self._answered_size = 0
         is_piece = bool(self._pieces)
         if is_piece:
@@ -312,43 +434,27 @@ class BatchSender(Generic[Waiter]):
         self._collected_size -= sent.size
         return sent
 
-    def frame_to_send(self, now: float) -> bytes | None:
-        """What has to leave now: a greeting, once more what was not answered, or the next batch;
-        None for nothing.
+    # --- the link
+    # ---------------------------------------------------------------------------------------------
 
-        The caller says `not_sent` where the frame could not be handed to the socket.
-        """
-        self._leaving = None
-        if self._greeting:
-            if now - self._hello_sent_at < self._resend_after:
-                return None
-            self._hello_sent_at = now
-            return self._hello
-        for sent in self._on_its_way:
-            if sent.due:
-                sent.due = False
-                self._leaving = sent
-                return sent.frame
-        if not self._operations:
-            self._answered_size = 0
-            return None
-        if not self.has_place(0):
-            return None
-        self._leaving = self._take(now)
-        self._on_its_way.append(self._leaving)
-        return self._leaving.frame
+    def _link_changed(self, change: LinkChange) -> None:
+        match change:
+            case LinkChange.UP:
+                self._is_up = True
+                self._reconnected()
+            case LinkChange.DOWN:
+                self._is_up = False
+            case LinkChange.FULL:
+                # It goes again at the next call, with its number unchanged.
+                if self._leaving is not None:
+                    self._leaving.due = True
+                else:
+                    self._hello_sent_at = float("-inf")
+            case _:
+                assert_never(change)
 
-    def not_sent(self) -> None:
-        """The socket did not take the frame: it goes again at the next call, with its
-        number unchanged.
-        """
-        if self._leaving is not None:
-            self._leaving.due = True
-        else:
-            self._hello_sent_at = float("-inf")
-
-    def reconnected(self) -> None:
-        """The link came back: what was on its way may be lost, so it goes again.
+    def _reconnected(self) -> None:
+        """The link came back: what was in flight may be lost, so it goes again.
 
         The oldest may be why the worker ended. One that did so twice does not go again whole: first
         the worker is asked whether it was done, by an empty batch under its number. What was behind
@@ -371,7 +477,7 @@ class BatchSender(Generic[Waiter]):
                 # What is behind it may be what ended the worker.
                 break
 
-    def _divide(self, undone: _Sent[Waiter]) -> list[Event[Waiter]]:
+    def _divide(self, undone: _Sent[Waiter, Sender]) -> list[Event[Waiter, Sender]]:
         """The worker has not done this batch, nor what is behind it, and will not under these
         numbers.
 
@@ -390,45 +496,28 @@ class BatchSender(Generic[Waiter]):
             operation = undone.operations[0]
             if not isinstance(operation, StoreMessages) or not _is_many(operation):
                 return [Deadly(operation, undone.waiters[0])]
-            halves = self._halve(operation, undone.waiters[0])
+            run = undone.waiters[0]
+            assert isinstance(run, SendRun), "runs come from `submit_sends` alone"
+            *halves, divided = run.halve(operation)
             undone.operations = [half.operation for half in halves]
-            undone.waiters = [half.waiter for half in halves]
-            undone.sizes = [max(half.size, LEAST_SIZE) for half in halves]
+            undone.waiters = [half.run for half in halves]
+            undone.sizes = [max(half.run.cost, LEAST_SIZE) for half in halves]
             self._put_back(undone, [1, 1])
+            return [] if divided is None else [Divided(divided)]
         return []
 
-    def _put_back(self, sent: _Sent[Waiter], pieces: list[int]) -> None:
+    def _put_back(self, sent: _Sent[Waiter, Sender], pieces: list[int]) -> None:
         self._operations[:0] = sent.operations
         self._waiters[:0] = sent.waiters
         self._sizes[:0] = sent.sizes
         self._collected_size += sum(sent.sizes)
         self._pieces[:0] = pieces
 
-    def next_deadline(self, *, connected: bool) -> float | None:
-        """When `frame_to_send` or `expire` next has something to do, in monotonic seconds; None for
-        never.
-
-        Without a connection nothing can be sent, so only `expire` counts.
-        """
-        moments = []
-        if connected:
-            if self._greeting:
-                moments.append(self._hello_sent_at + self._resend_after)
-            if any(sent.due for sent in self._on_its_way):
-                moments.append(float("-inf"))
-        if self._on_its_way:
-            moments.append(self._on_its_way[0].started_at + self._deadline)
-        if self._operations:
-            moments.append(self._collecting_since + self._deadline)
-        return min(moments, default=None)
-
-    def expire(self, now: float) -> list[Event[Waiter]]:
+    def _expire(self, now: float) -> list[Event[Waiter, Sender]]:
         """Give up what has waited for longer than the deadline; after a batch was given up, greet
         again.
-
-        To be called once what was received is taken in.
         """
-        events: list[Event[Waiter]] = []
+        events: list[Event[Waiter, Sender]] = []
         if self._heard:
             # The worker does one batch after the other: what is behind the one that it answered has
             # its time from here.
@@ -437,26 +526,23 @@ class BatchSender(Generic[Waiter]):
             for sent in self._on_its_way:
                 sent.started_at = now
         if self._on_its_way and now - self._on_its_way[0].started_at >= self._deadline:
-            events += self._greet_again()
+            events += self._greet_again(is_late=True)
         if self._operations and now - self._collecting_since >= self._deadline:
-            events += self.give_up_collected()
+            events += self._give_up_collected(is_late=True)
         return events
 
-    def give_up_collected(self) -> list[Event[Waiter]]:
+    def _give_up_collected(self, *, is_late: bool = False) -> list[Event[Waiter, Sender]]:
         """Give up what has not left yet."""
         if not self._operations:
             return []
-        given_up = GivenUp(self._operations, self._waiters)
+        given_up: GivenUp[Waiter, Sender] = GivenUp(self._operations, self._waiters, is_late)
         self._operations, self._waiters, self._sizes, self._collected_size = [], [], [], 0
         self._pieces.clear()
         return [given_up]
 
-    def receive(self, message: Welcome | Reply | BatchRefused | Superseded | GreetAgain) -> list[Event[Waiter]]:
-        """Take in what the worker said. Raises `GatewaySuperseded` where a later gateway has the
-        slot and lives.
-
-        Late answers to earlier numbers, epochs or greetings are no news and give no event.
-        """
+    def _take_in(
+        self, message: Welcome | Reply | BatchRefused | Superseded | GreetAgain
+    ) -> list[Event[Waiter, Sender]]:
         match message:
             case Welcome():
                 return self._welcome(message)
@@ -487,17 +573,19 @@ class BatchSender(Generic[Waiter]):
             raise GatewaySuperseded(f"another gateway has taken slot {self._slot}")
         self._superseded_at = [*recent, self._started_at]
 
-    def _greet_again(self) -> list[Event[Waiter]]:
+    def _greet_again(self, *, is_late: bool = False) -> list[Event[Waiter, Sender]]:
         """Nothing of the present epoch is answered any more."""
-        events: list[Event[Waiter]] = [GivenUp(sent.operations, sent.waiters) for sent in self._on_its_way]
+        events: list[Event[Waiter, Sender]] = [
+            GivenUp(sent.operations, sent.waiters, is_late) for sent in self._on_its_way
+        ]
         self._on_its_way.clear()
         self._answered_size = 0
         self._greet()
         return events
 
-    def _answered(self, answer: Reply | BatchRefused) -> list[Event[Waiter]]:
+    def _answered(self, answer: Reply | BatchRefused) -> list[Event[Waiter, Sender]]:
         """The worker said what became of the oldest batch that is on its way."""
-        events: list[Event[Waiter]] = []
+        events: list[Event[Waiter, Sender]] = []
         outcomes: list[Outcome] | None = None
         is_undone = False
         if isinstance(answer, Reply):
@@ -519,14 +607,21 @@ class BatchSender(Generic[Waiter]):
         events.append(Answered(sent.operations, sent.waiters, outcomes))
         return events
 
-    def _welcome(self, welcome: Welcome) -> list[Event[Waiter]]:
+    def _welcome(self, welcome: Welcome) -> list[Event[Waiter, Sender]]:
         if not self._greeting or welcome.slot != self._slot or welcome.incarnation != self._incarnation:
             return []
         self._greeting = False
         self._epoch = welcome.epoch
         self._number = 0
         self._worker_incarnation = welcome.worker_incarnation
-        return [Greeted(welcome.facts, welcome.worker_incarnation)]
+        before, self._store = self._store, (welcome.facts.server_id, welcome.facts.generation)
+        is_other = before is not None and before != self._store
+        events: list[Event[Waiter, Sender]] = []
+        if is_other:
+            if self._run is not None:
+                self._close_run(self._run)
+            events += self._give_up_collected()
+        return [*events, Greeted(welcome.facts, welcome.worker_incarnation, is_other)]
 
 
 def _is_many(operation: Operation) -> bool:

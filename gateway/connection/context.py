@@ -17,7 +17,8 @@ from gateway.connection.memory_budget import MemoryBudget
 from gateway.connection.scheduler import Scheduler
 from gateway.event_loop import EventLoop, Timer
 from gateway.settings import Settings
-from gateway.storage.link import StorageLink
+from gateway.storage.link import LinkListener, StorageLink
+from gateway.storage.mail_waiters import MailWaiters
 from gateway.storage.page_budget import PageBudget
 
 _SWEEP: Final = 0.25
@@ -38,55 +39,30 @@ class Connected(Occupant, Protocol):
         """Answer what was asked, read nothing more, then close."""
 
 
-class AwaitsGreeting(Protocol):
-    """Something that needs to know the storage worker's facts."""
-
-    def abort(self) -> None:
-        """Close its connection."""
-
-    def greeted(self) -> None:
-        """They are known."""
-
-
-class WaitingFetch(Protocol):
-    """A 643 that waits for mail."""
-
-    def abort(self) -> None:
-        """Close its connection."""
-
-    def look_again(self) -> None:
-        """There may be mail now."""
-
-    @property
-    def committed(self) -> int:
-        """The store's highest sequence when the mailbox was seen empty."""
-
-
 class SessionContext:
-    """Made once. `random_bytes` gives nonces."""
+    """Made once. `make_link` gives the link to the storage worker; `random_bytes`, nonces."""
 
     def __init__(
-        self, loop: EventLoop, link: StorageLink, settings: Settings, random_bytes: Callable[[int], bytes]
+        self,
+        loop: EventLoop,
+        make_link: Callable[[LinkListener], StorageLink],
+        settings: Settings,
+        random_bytes: Callable[[int], bytes],
     ) -> None:
         self.loop = loop
-        self.link = link
         self.settings = settings
         self.random_bytes = random_bytes
         self.to_flush: list[Connected] = []
         self.with_deadline: set[Connected] = set()
         self.sessions: set[Connected] = set()
-        self.awaiting_greeting: dict[AwaitsGreeting, None] = {}
+        self.waiters = MailWaiters(self.sessions)
+        self.link = link = make_link(self.waiters)
         self.limits = Limits(settings.largest_content, settings.inline_content)
         self.place_free: Callable[[], None] = lambda: None
         self.pages = PageBudget(link, settings)
         self.turns = Scheduler(loop, link, self.pages, settings)
         self.holdings = MemoryBudget(loop, link, settings)
         self._last_number = 0
-        self._waiting_fetches: dict[bytes, set[WaitingFetch]] = {}
-        link.arrived = self._mail_arrived
-        link.worker_changed = self._worker_changed
-        link.greeted = self._greeted
-        link.store_changed = self._store_changed
         loop.at_turn_end(self.flush)
         loop.call_at(loop.now + _SWEEP, self._sweep)
 
@@ -126,40 +102,6 @@ class SessionContext:
     def _pump(self) -> None:
         if self.link.collects:
             self.link.resume_output()
-
-    def wait_for_mail(self, client_id: bytes, fetch: WaitingFetch) -> None:
-        """`fetch` hears of hints for this mailbox until `stop_waiting`."""
-        self._waiting_fetches.setdefault(client_id, set()).add(fetch)
-
-    def stop_waiting(self, client_id: bytes, fetch: WaitingFetch) -> None:
-        """Take back `wait_for_mail`."""
-        fetches = self._waiting_fetches.get(client_id)
-        if fetches is not None:
-            fetches.discard(fetch)
-            if not fetches:
-                del self._waiting_fetches[client_id]
-
-    def _mail_arrived(self, sequence: int, recipients: list[bytes]) -> None:
-        for recipient in recipients:
-            for fetch in list(self._waiting_fetches.get(recipient, ())):
-                if sequence > fetch.committed:
-                    contained(fetch, fetch.look_again)()
-
-    def _worker_changed(self) -> None:
-        for fetches in list(self._waiting_fetches.values()):
-            for fetch in list(fetches):
-                contained(fetch, fetch.look_again)()
-
-    def _store_changed(self) -> None:
-        """Sequences mean other messages now: what connections were told before must not
-        be settled or acknowledged.
-        """
-        for session in list(self.sessions):
-            session.abort()
-
-    def _greeted(self) -> None:
-        for one in list(self.awaiting_greeting):
-            contained(one, one.greeted)()
 
     def _sweep(self) -> None:
         now = self.loop.now

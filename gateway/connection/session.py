@@ -230,7 +230,7 @@ class Session:
             self.write(response)
 
     def sends_answered(self, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
-        """What became of a run of sends; see `gateway.storage.send_batcher`."""
+        """What became of a run of sends; see `gateway.storage.send_answers`."""
         if self.state is State.CLOSED:
             return
         self._unanswered -= 1

@@ -28,7 +28,7 @@ class HelloHandler:
         self._over = False
         context = host.context
         if context.link.facts is None:
-            context.awaiting_greeting[self] = None
+            context.waiters.awaiting_greeting[self] = None
             self._timer = context.call_at(context.loop.now + DEADLINE, self._give_up, host)
         else:
             # The caller first has to learn that this is going on: answer at the end of the turn.
@@ -71,7 +71,7 @@ class HelloHandler:
         """Nothing of the gateway refers to this any more."""
         self._over = True
         self._timer.cancel()
-        self._host.context.awaiting_greeting.pop(self, None)
+        self._host.context.waiters.awaiting_greeting.pop(self, None)
 
     def resume_output(self) -> None:
         """Nothing to go on with."""

@@ -284,7 +284,7 @@ class FetchHandler(_MailHandler):
         if self._end_timer is None:
             wait = min(self._request.wait, context.settings.longest_wait)
             self._end_timer = context.call_at(now + wait, self.end_wait, self._host)
-            context.wait_for_mail(self._requester, self)
+            context.waiters.wait_for_mail(self._requester, self)
         self._sleeping = True
         self._ask_timer = context.call_at(now + context.settings.ask_again, self.look_again, self._host)
 
@@ -294,7 +294,7 @@ class FetchHandler(_MailHandler):
             if timer is not None:
                 timer.cancel()
         if self._end_timer is not None:
-            self._host.context.stop_waiting(self._requester, self)
+            self._host.context.waiters.stop_waiting(self._requester, self)
         self._ask_timer = self._end_timer = None
 
     def _refused(self) -> None:

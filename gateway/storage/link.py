@@ -1,15 +1,15 @@
-"""The gateway's door to the storage worker.
+"""The gateway's adapter to the storage worker.
 
-Owns: the ZeroMQ socket; which batch leaves when.
-Promises: operations leave in the order of `submit`, at most two batches on their way at a time;
-every waiter hears exactly once: an outcome, or that it is unknown. The worker may come, go and come
-back: nothing has to be told.
+Owns: the ZeroMQ socket. Which batch leaves when is `BatchSender`'s.
+Promises: operations leave in the order of `submit`, at most two batches in flight at a time; every
+waiter hears exactly once: an outcome, or that it is unknown. The worker may come, go and come back:
+nobody has to do anything for it.
 Exposure: the worker is the other half of this server; frames that do not decode are logged and
 dropped.
 
 A batch that leaves carries all that was submitted since the last one left: under load batches grow
 by themselves. Sends of all connections that come behind each other are one operation of it
-(`gateway.storage.send_batcher`).
+(`common.storage_protocol.send_run`).
 
 Source: docs/storage-protocol.md.
 """
@@ -17,7 +17,7 @@ Source: docs/storage-protocol.md.
 import logging
 import os
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, assert_never
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -31,18 +31,21 @@ from common.storage_protocol.batch_sender import (
     Answered,
     BatchSender,
     Deadly,
+    Divided,
     Event,
     GivenUp,
     Greeted,
-    Half,
+    Heard,
+    LinkChange,
     WorkerChanged,
 )
 from common.storage_protocol.frames import MailArrived, StoreFacts, decode_to_gateway
-from common.storage_protocol.operations import Operation, Outcome, Refused, StoreMessages
+from common.storage_protocol.operations import Operation, Outcome, Refused
+from common.storage_protocol.send_run import SendRun
 from common.values import RefusalReason
 from gateway.connection.containment import report
 from gateway.event_loop import READABLE, EventLoop, Timer
-from gateway.storage.send_batcher import SendBatcher, Sender
+from gateway.storage.send_answers import Sender, answer, leave_unknown
 
 log = logging.getLogger("gateway.link")
 _rarely: Final = RareLog(log)
@@ -52,6 +55,13 @@ _RETRY_SEND: Final = 0.05
 _EVENTS: Final = zmq.EVENTS
 _POLLIN: Final = int(zmq.POLLIN)
 _NOT_DONE: Final = Refused(RefusalReason.MALFORMED)
+
+
+def _leave_unknown(waiter: "Waiter | SendRun[Sender]", operation: Operation) -> None:
+    if isinstance(waiter, SendRun):
+        leave_unknown(waiter)
+    else:
+        waiter.unknown(operation)
 
 
 def _number(sock: zmq.Socket[bytes], option: zmq.SocketOption) -> int:
@@ -71,10 +81,20 @@ class Waiter(Protocol):
         """Whether it was done is not known, and never will be here."""
 
 
-def _halve(operation: StoreMessages, waiter: Waiter) -> tuple[Half[Waiter], Half[Waiter]]:
-    assert isinstance(waiter, SendBatcher), "runs come from `submit_sends` alone"
-    first, second = waiter.halve(operation)
-    return Half(*first), Half(*second)
+class LinkListener(Protocol):
+    """What the worker says of itself and of mailboxes, unasked."""
+
+    def greeted(self) -> None:
+        """The worker's facts are known."""
+
+    def worker_changed(self) -> None:
+        """Leases and subscriptions are gone."""
+
+    def store_changed(self) -> None:
+        """Sequences mean other messages now: nothing of before may be settled or acknowledged."""
+
+    def mail_arrived(self, sequence: int, recipients: list[bytes]) -> None:
+        """Mail up to `sequence` was committed for these. Advisory."""
 
 
 class Nobody:
@@ -91,14 +111,14 @@ NOBODY: Final = Nobody()
 
 
 class _Monitor:
-    """A `Handler` of the socket's own news: whether it is connected. `changed` hears each
-    change.
+    """A `Handler` of the socket's own events: whether it is connected. `changes` is where each
+    change goes.
     """
 
-    def __init__(self, loop: EventLoop, watched: zmq.Socket[bytes], changed: Callable[[bool], None]) -> None:
+    def __init__(self, loop: EventLoop, watched: zmq.Socket[bytes], changes: list[Heard]) -> None:
         self._loop = loop
         self._watched = watched
-        self._changed = changed
+        self._changes = changes
         self._socket = watched.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         loop.register(_number(self._socket, zmq.FD), self, READABLE)
         # The first edge comes only after a first look.
@@ -108,7 +128,7 @@ class _Monitor:
         """The descriptor is edge-triggered: take in all that there is."""
         while _number(self._socket, _EVENTS) & _POLLIN:
             event = parse_monitor_message(self._socket.recv_multipart(zmq.NOBLOCK))["event"]
-            self._changed(event == zmq.EVENT_HANDSHAKE_SUCCEEDED)
+            self._changes.append(LinkChange.UP if event == zmq.EVENT_HANDSHAKE_SUCCEEDED else LinkChange.DOWN)
 
     def close(self) -> None:
         """Watch no more."""
@@ -118,9 +138,7 @@ class _Monitor:
 
 
 class StorageLink:
-    """One DEALER socket, one slot. `arrived` hears hints, `worker_changed` that leases
-    and watches are gone.
-    """
+    """One DEALER socket, one slot."""
 
     def __init__(
         self,
@@ -128,9 +146,12 @@ class StorageLink:
         endpoint: str,
         slot: int,
         new_incarnation: Callable[[], bytes],
+        listener: LinkListener,
     ) -> None:
         self._loop = loop
-        self._sender: BatchSender[Waiter] = BatchSender(slot, new_incarnation, _halve)
+        self._listener = listener
+        self._sender: BatchSender[Waiter, Sender] = BatchSender(slot, new_incarnation)
+        self._changes: list[Heard] = []
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._zmq.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -141,17 +162,12 @@ class StorageLink:
         self._socket.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         self._socket.setsockopt(zmq.SNDHWM, 16)
         self._socket.setsockopt(zmq.RCVHWM, 0)
-        self._monitor = _Monitor(loop, self._socket, self._connection_changed)
+        self._monitor = _Monitor(loop, self._socket, self._changes)
         self._socket.connect(endpoint)
         self._timer: Timer | None = None
         self._timer_at = 0.0
-        self._run: SendBatcher | None = None
         self._connected = False
         self.facts: StoreFacts | None = None
-        self.arrived: Callable[[int, list[bytes]], None] = lambda _sequence, _recipients: None
-        self.worker_changed: Callable[[], None] = lambda: None
-        self.store_changed: Callable[[], None] = lambda: None
-        self.greeted: Callable[[], None] = lambda: None
         loop.register(_number(self._socket, zmq.FD), self, READABLE)
         loop.at_turn_end(self.resume_output)
 
@@ -159,48 +175,28 @@ class StorageLink:
         """Send `operation` with the next batch. `size`: bytes it keeps in memory until it
         is answered.
         """
-        if self._run is not None:
-            self._close_run(self._run)
         self._sender.submit(operation, waiter, self._loop.now, size)
 
     def submit_sends(self, run: PipelinedSends, proven: bool, cost: int, sender: Sender) -> None:
         """Send these 603s with the next batch. `cost`: bytes they keep in memory until
         they are answered.
         """
-        if self._run is not None:
-            if self._run.add(run, proven, cost, sender):
-                return
-            self._close_run(self._run)
-        self._run = SendBatcher(proven, self._loop.now)
-        self._run.add(run, proven, cost, sender)
-
-    def _close_run(self, run: SendBatcher) -> None:
-        """What comes next comes behind it, so that the order of requests stays that of
-        their operations.
-        """
-        self._run = None
-        self._sender.submit(run.complete(), run, run.opened_at, run.cost)
-
-    def _close_share(self, run: SendBatcher) -> None:
-        """What of the run the next batch takes."""
-        rest = run.split(self._sender.share(run.cost), self._loop.now)
-        self._close_run(run)
-        self._run = rest
+        self._sender.submit_sends(run, sender, self._loop.now, cost, proven=proven)
 
     @property
     def bytes_under_way(self) -> int:
-        """What waits for the worker's answer."""
-        return self._sender.size + (self._run.cost if self._run is not None else 0)
+        """Of all that the worker has not answered."""
+        return self._sender.size
 
     @property
     def collects(self) -> bool:
         """Whether something waits for the next batch."""
-        return self._run is not None or self._sender.collected > 0
+        return self._sender.collects
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits for an answer."""
-        return not self.collects and not self._sender.waiting
+        return self._sender.is_idle
 
     def ready(self, events: int) -> None:
         """The socket has news; `resume_output` looks at it at the end of the turn."""
@@ -214,10 +210,7 @@ class StorageLink:
         microsecond.
         """
         while True:
-            events = self._receive()
-            if self._run is not None and self._sender.has_place(self._run.cost):
-                self._close_share(self._run)
-            events += self._late_ones()
+            events = self._sender.receive(self._heard(), self._loop.now)
             # The worker need not wait while outcomes are handed out. What else may have come
             # changes what leaves.
             if not all(isinstance(event, Answered) for event in events):
@@ -229,15 +222,14 @@ class StorageLink:
                 break
         self._set_timer()
 
-    def _connection_changed(self, connected: bool) -> None:
-        if connected:
-            self._sender.reconnected()
-        elif self._connected:
-            log.warning("the storage worker is gone; requests wait for it")
-        self._connected = connected
-
-    def _receive(self) -> list[Event[Waiter]]:
-        events: list[Event[Waiter]] = []
+    def _heard(self) -> list[Heard]:
+        """All that came since it was asked last."""
+        heard = self._changes[:]
+        self._changes.clear()
+        for change in heard:
+            if self._connected and change is LinkChange.DOWN:
+                log.warning("the storage worker is gone; requests wait for it")
+            self._connected = change is LinkChange.UP
         while _number(self._socket, _EVENTS) & _POLLIN:
             parts = self._socket.recv_multipart(zmq.NOBLOCK)
             try:
@@ -248,18 +240,12 @@ class StorageLink:
                 _rarely.write(logging.ERROR, "dropped a message of the storage worker: %s", error)
                 continue
             if isinstance(message, MailArrived):
-                self.arrived(message.sequence, message.recipients)
+                self._listener.mail_arrived(message.sequence, message.recipients)
             else:
-                events += self._sender.receive(message)
-        return events
+                heard.append(message)
+        return heard
 
-    def _late_ones(self) -> list[Event[Waiter]]:
-        events = self._sender.expire(self._loop.now)
-        if events:
-            log.error("the storage worker did not answer in time; its requests end without a reply")
-        return events
-
-    def _handle(self, events: list[Event[Waiter]]) -> None:
+    def _handle(self, events: list[Event[Waiter, Sender]]) -> None:
         for event in events:
             match event:
                 case Answered(operations, waiters, outcomes):
@@ -271,16 +257,23 @@ class StorageLink:
                     fail_points.reach(FailPoint.GATEWAY_ANSWERED, fail_points.names(operations))
                     for operation, waiter, outcome in zip(operations, waiters, outcomes, strict=True):
                         try:
-                            waiter.answered(operation, outcome)
+                            if isinstance(waiter, SendRun):
+                                answer(waiter, outcome)
+                            else:
+                                waiter.answered(operation, outcome)
                         except Exception as error:
                             report(error)
-                            waiter.unknown(operation)
-                case GivenUp(operations, waiters):
+                            _leave_unknown(waiter, operation)
+                case GivenUp(operations, waiters, is_late):
+                    if is_late:
+                        log.error("the storage worker did not answer in time; its requests end without a reply")
                     for operation, waiter in zip(operations, waiters, strict=True):
                         try:
-                            waiter.unknown(operation)
+                            _leave_unknown(waiter, operation)
                         except Exception as error:
                             report(error)
+                case Divided(sender):
+                    sender.sends_divided()
                 case Deadly(operation, waiter):
                     log.error(
                         "the storage worker ended each time it was given this %s; it is not sent again, and ends "
@@ -288,51 +281,47 @@ class StorageLink:
                         type(operation).__name__,
                     )
                     try:
-                        waiter.unknown(operation)
+                        _leave_unknown(waiter, operation)
                     except Exception as error:
                         report(error)
-                case Greeted(facts, _):
+                case Greeted(facts, _, is_other_store):
                     log.info("joined the storage worker, generation %d", facts.generation)
-                    before, self.facts = self.facts, facts
-                    facts_now = (facts.server_id, facts.generation)
-                    if before is not None and (before.server_id, before.generation) != facts_now:
+                    self.facts = facts
+                    if is_other_store:
                         log.warning("the store is another one than before; all connections end")
-                        if self._run is not None:
-                            self._close_run(self._run)
-                        self._handle(self._sender.give_up_collected())
-                        self.store_changed()
-                    self.worker_changed()
-                    self.greeted()
+                        self._listener.store_changed()
+                    self._listener.worker_changed()
+                    self._listener.greeted()
                 case WorkerChanged():
-                    self.worker_changed()
+                    self._listener.worker_changed()
+                case _:
+                    assert_never(event)
 
     def _send(self) -> bool:
-        if not self._connected:
+        outgoing = self._sender.data_to_send(self._loop.now)
+        if outgoing is None:
             return False
-        collected = self._sender.collected
-        frame = self._sender.frame_to_send(self._loop.now)
-        if frame is None:
-            return False
-        if self._sender.collected < collected:
-            fail_points.reach(FailPoint.GATEWAY_RECEIVED, fail_points.names(self._sender.leaving))
+        frame, operations, is_new = outgoing
+        if is_new:
+            fail_points.reach(FailPoint.GATEWAY_RECEIVED, fail_points.names(operations))
         try:
             # Without a copy a frame that is sent again and again to a worker that sleeps costs its
             # memory once.
             self._socket.send(frame, zmq.NOBLOCK, copy=len(frame) < _SMALL_FRAME)
         except zmq.Again:
-            self._sender.not_sent()
+            self._handle(self._sender.receive([LinkChange.FULL], self._loop.now))
             return False
         # ZeroMQ's thread has to run before the worker hears of it. It often waits behind this one
         # for its processor, while others idle. See docs/decisions/0007-taking-turns.md.
         os.sched_yield()
-        fail_points.reach(FailPoint.GATEWAY_SENT, fail_points.names(self._sender.leaving))
+        fail_points.reach(FailPoint.GATEWAY_SENT, fail_points.names(operations))
         return True
 
     def _set_timer(self) -> None:
         """Wake when something is due; an earlier timer is left to wake us early, which is
         cheaper than a new one.
         """
-        when = self._sender.next_deadline(connected=self._connected)
+        when = self._sender.next_timeout()
         if when is None or (self._timer is not None and self._timer_at <= when):
             return
         if self._timer is not None:

@@ -102,8 +102,15 @@ class Gate:
         self.storage = FakeStorage(self.zmq_context, folder)
         self.loop = EventLoop(self.clock)
         numbers = count(1)
-        self.link = StorageLink(self.loop, self.storage.endpoint, 3, lambda: next(numbers).to_bytes(16, "little"))
-        self.context = SessionContext(self.loop, self.link, settings or Settings(), bytes)
+        self.context = SessionContext(
+            self.loop,
+            lambda listener: StorageLink(
+                self.loop, self.storage.endpoint, 3, lambda: next(numbers).to_bytes(16, "little"), listener
+            ),
+            settings or Settings(),
+            bytes,
+        )
+        self.link = self.context.link
         listening = open_listener("127.0.0.1", 0)
         self.port: int = listening.getsockname()[1]
         self.listener = Listener(listening, self.context)

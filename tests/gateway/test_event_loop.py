@@ -46,7 +46,7 @@ def test_ended_waits_leave_no_timers(gate: Gate) -> None:
     wait = encode(FetchRequest(ALICE, 0, 1000, 300))
     for _ in range(300):
         peer.send(wait)
-        gate.turn_until(lambda: bool(gate.context._waiting_fetches))
+        gate.turn_until(lambda: bool(gate.context.waiters.mailboxes))
         peer.send(encode(PublicKeyRequest(ALICE, ALICE)))
         assert peer.response()[0] == 2143
         assert peer.response()[0] == 2102

@@ -414,7 +414,7 @@ def test_a_sleeping_fetch_that_is_refused_later_is_forgotten(gate: Gate) -> None
     gate.storage.decide = lambda _: Refused(1)
     gate.storage.say(MailArrived(3, gate.storage.epoch, 101, [ALICE]))
     assert peer.response() == (9000, b"")
-    assert not gate.context._waiting_fetches
+    assert not gate.context.waiters.mailboxes
 
 
 def test_pages_wait_for_their_turn(make_gate: Callable[[Settings], Gate]) -> None:

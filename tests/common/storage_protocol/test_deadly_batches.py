@@ -4,6 +4,7 @@ or put out of order.
 
 import random
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pytest
 
@@ -15,11 +16,12 @@ from common.storage_protocol.batch_sender import (
     Event,
     GivenUp,
     Greeted,
-    Half,
+    LinkChange,
 )
 from common.storage_protocol.frames import Batch, GreetAgain, Hello, Reply, StoreFacts, Welcome, decode_to_worker
-from common.storage_protocol.message_format import first_frames, pack_frame, walk_frames
+from common.storage_protocol.message_format import pack_frame, walk_frames
 from common.storage_protocol.operations import Done, Operation, Outcome, Release, StoreMessages
+from common.storage_protocol.send_run import SendRun
 
 FACTS = StoreFacts(bytes(16), 1, 0)
 
@@ -79,55 +81,61 @@ class Worker:
         return answers
 
 
-Numbers = tuple[int, ...]
+Sender = BatchSender[int, int]
 
 
-def halve(operation: StoreMessages, waiter: Numbers) -> tuple[Half[Numbers], Half[Numbers]]:
-    """A waiter is the numbers that are in its operation."""
-    middle = len(waiter) // 2
-    at = first_frames(operation.frames, middle)
-    frames = operation.frames
-    return (
-        Half(StoreMessages(operation.proven, frames[:at]), waiter[:middle], at),
-        Half(StoreMessages(operation.proven, frames[at:]), waiter[middle:], len(frames) - at),
-    )
+class Sends(NamedTuple):
+    """One connection's messages."""
+
+    frames: bytes
+    recipients: list[bytes]
 
 
-def run(sender: BatchSender[Numbers], worker: Worker) -> list[Event[Numbers]]:
+def frame_of(sender: Sender) -> bytes | None:
+    """The frame that leaves now."""
+    outgoing = sender.data_to_send(0)
+    return outgoing.frame if outgoing is not None else None
+
+
+def run(sender: Sender, worker: Worker) -> list[Event[int, int]]:
     """Until nothing more leaves."""
-    events: list[Event[Numbers]] = []
+    events = sender.receive([], 0)
     while True:
         frames = []
-        while (frame := sender.frame_to_send(0)) is not None:
+        while (frame := frame_of(sender)) is not None:
             frames.append(frame)
         if not frames:
             return events
         answers = worker.take(frames)
-        if answers is None:
-            sender.reconnected()
-            continue
-        for answer in answers:
-            events += sender.receive(answer)
-        events += sender.expire(0)
+        events += sender.receive([LinkChange.UP] if answers is None else answers, 0)
 
 
-def new_sender(worker: Worker) -> BatchSender[Numbers]:
-    sender: BatchSender[Numbers] = BatchSender(3, lambda: bytes(16), halve)
+def new_sender(worker: Worker) -> Sender:
+    sender: Sender = BatchSender(3, lambda: bytes(16))
+    sender.receive([LinkChange.UP], 0)
     assert run(sender, worker) == [Greeted(FACTS, b"w" * 16)]
     return sender
 
 
-def submit(sender: BatchSender[Numbers], *numbers: int) -> None:
-    """A release where it is one number, else a run."""
+def submit(sender: Sender, *numbers: int) -> None:
+    """A release where it is one number, else a run of one connection, which is its first number."""
     if len(numbers) == 1:
-        sender.submit(Release(numbers[0]), numbers, 0)
+        sender.submit(Release(numbers[0]), numbers[0], 0)
     else:
-        operation = run_of(numbers)
-        sender.submit(operation, numbers, 0, len(operation.frames))
+        frames = run_of(numbers).frames
+        sender.submit_sends(Sends(frames, [bytes(16)] * len(numbers)), numbers[0], 0, len(frames), proven=False)
 
 
-def done(events: list[Event[Numbers]]) -> list[int]:
-    return [number for event in events if isinstance(event, Answered) for waiter in event.waiters for number in waiter]
+def done(events: list[Event[int, int]]) -> list[int]:
+    """What was answered; of a run the connections hear of as many messages as there are."""
+    found: list[int] = []
+    for event in events:
+        if isinstance(event, Answered):
+            for operation, waiter in zip(event.operations, event.waiters, strict=True):
+                numbers = numbers_of(operation)
+                assert waiter.count == len(numbers) if isinstance(waiter, SendRun) else waiter == numbers[0]
+                found += numbers
+    return found
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 64])
@@ -138,18 +146,18 @@ def test_what_kills_is_found(count: int, behind: int) -> None:
         sender = new_sender(worker)
         for number in range(count):
             submit(sender, number)
-        events: list[Event[Numbers]] = []
-        first = sender.frame_to_send(0)
+        events: list[Event[int, int]] = []
+        first = frame_of(sender)
         assert first is not None
         for number in range(count, count + behind):
             submit(sender, number)
-        sender.not_sent()
+        sender.receive([LinkChange.FULL], 0)
         events = run(sender, worker)
         others = [number for number in range(count + behind) if number != deadly]
-        assert [event for event in events if isinstance(event, Deadly)] == [Deadly(Release(deadly), (deadly,))]
+        assert [event for event in events if isinstance(event, Deadly)] == [Deadly(Release(deadly), deadly)]
         assert worker.applied == done(events) == others
         assert not any(isinstance(event, GivenUp) for event in events)
-        assert (sender.size, sender.collected, sender.waiting) == (0, 0, False)
+        assert (sender.size, sender.is_idle) == (0, True)
         submit(sender, 1000)
         assert done(run(sender, worker)) == [1000]
 
@@ -169,16 +177,16 @@ def test_what_was_done_when_the_worker_ended_is_not_done_again() -> None:
     sender = new_sender(worker)
     for number in range(4):
         submit(sender, number)
-    frame = sender.frame_to_send(0)
+    frame = frame_of(sender)
     assert frame is not None
     assert worker.take([frame]) is not None
-    sender.reconnected()
-    assert sender.frame_to_send(0) == frame
-    sender.reconnected()
+    sender.receive([LinkChange.UP], 0)
+    assert frame_of(sender) == frame
+    sender.receive([LinkChange.UP], 0)
     events = run(sender, worker)
     # Asked with an empty batch, the worker says that it has done it: with what outcome is not known
     # any more.
-    assert events == [GivenUp([Release(n) for n in range(4)], [(0,), (1,), (2,), (3,)]), Greeted(FACTS, b"w" * 16)]
+    assert events == [GivenUp([Release(n) for n in range(4)], [0, 1, 2, 3]), Greeted(FACTS, b"w" * 16)]
     assert worker.applied == [0, 1, 2, 3]
 
 
@@ -186,15 +194,15 @@ def test_an_answer_that_was_on_its_way_is_taken() -> None:
     worker = Worker(set())
     sender = new_sender(worker)
     submit(sender, 0)
-    frame = sender.frame_to_send(0)
+    frame = frame_of(sender)
     assert frame is not None
     answers = worker.take([frame])
     assert answers is not None
-    sender.reconnected()
-    sender.frame_to_send(0)
-    sender.reconnected()
-    assert sender.receive(answers[0]) == [Answered([Release(0)], [(0,)], [Done()])]
-    assert sender.frame_to_send(0) is None
+    sender.receive([LinkChange.UP], 0)
+    frame_of(sender)
+    sender.receive([LinkChange.UP], 0)
+    assert sender.receive(answers[:1], 0) == [Answered([Release(0)], [0], [Done()])]
+    assert frame_of(sender) is None
 
 
 @pytest.mark.parametrize("count", [2, 3, 8, 100])
@@ -205,10 +213,12 @@ def test_a_run_is_divided_until_the_message_that_kills_is_alone(count: int) -> N
         submit(sender, *range(count))
         events = run(sender, worker)
         [found] = [event for event in events if isinstance(event, Deadly)]
-        assert found == Deadly(run_of([deadly]), (deadly,))
+        assert found.operation == run_of([deadly])
+        assert isinstance(found.waiter, SendRun)
+        assert [sender for sender, _recipients, _cost in found.waiter.shares] == [0]
         assert worker.applied == done(events) == [number for number in range(count) if number != deadly]
         assert not any(isinstance(event, GivenUp) for event in events)
-        assert (sender.size, sender.collected, sender.waiting) == (0, 0, False)
+        assert (sender.size, sender.is_idle) == (0, True)
 
 
 def test_how_often_a_run_goes_before_its_message_is_found() -> None:
@@ -228,7 +238,7 @@ def test_any_mixture_keeps_order_and_does_nothing_twice() -> None:
         deadly = {number for number in range(total) if rng.random() < 0.1}
         worker = Worker(deadly)
         sender = new_sender(worker)
-        events: list[Event[Numbers]] = []
+        events: list[Event[int, int]] = []
         number = 0
         while number < total:
             for _ in range(rng.randrange(1, 10)):
@@ -238,8 +248,10 @@ def test_any_mixture_keeps_order_and_does_nothing_twice() -> None:
                     number += several
             if rng.random() < 0.5:
                 events += run(sender, worker)
-            elif sender.frame_to_send(0) is not None:
-                sender.not_sent()
+            elif frame_of(sender) is not None:
+                sender.receive([LinkChange.FULL], 0)
         events += run(sender, worker)
         assert worker.applied == done(events) == [n for n in range(total) if n not in deadly]
-        assert [event.waiter for event in events if isinstance(event, Deadly)] == [(n,) for n in sorted(deadly)]
+        assert [
+            number for event in events if isinstance(event, Deadly) for number in numbers_of(event.operation)
+        ] == sorted(deadly)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.storage_protocol.batch_sender import BatchSender, Half
+from common.storage_protocol.batch_sender import LEAST_SIZE, BatchSender, LinkChange
 from common.storage_protocol.frames import Batch, Hello, StoreFacts, Welcome, decode_to_worker
 from common.storage_protocol.operations import (
     Chunk,
@@ -19,10 +19,6 @@ from common.storage_protocol.operations import (
 from common.storage_protocol.work_estimate import MOST, fitting, work
 
 ID = bytes(16)
-
-
-def no_runs(_operation: StoreMessages, _waiter: int) -> tuple[Half[int], Half[int]]:
-    raise AssertionError("there is no run to halve")
 
 
 @pytest.mark.parametrize(
@@ -52,17 +48,20 @@ def test_one_operation_goes_however_large_it_is() -> None:
 
 
 def test_what_waits_leaves_in_bounded_batches_and_what_comes_later_behind_it() -> None:
-    sender: BatchSender[int] = BatchSender(0, lambda: bytes(16), no_runs)
-    hello = decode_to_worker(sender.frame_to_send(0) or b"")
+    sender: BatchSender[int, int] = BatchSender(0, lambda: bytes(16))
+
+    def leaving() -> bytes:
+        outgoing = sender.data_to_send(0)
+        return outgoing.frame if outgoing is not None else b""
+
+    sender.receive([LinkChange.UP], 0)
+    hello = decode_to_worker(leaving())
     assert isinstance(hello, Hello)
-    sender.receive(Welcome(0, 1, hello.incarnation, bytes(16), StoreFacts(bytes(16), 1, 0)))
+    sender.receive([Welcome(0, 1, hello.incarnation, bytes(16), StoreFacts(bytes(16), 1, 0))], 0)
     for number in range(40_000):
         sender.submit(GetPublicKey(ID, False, ID), number, 0)
-    sizes = []
-    for _ in range(2):
-        batch = decode_to_worker(sender.frame_to_send(0) or b"")
-        assert isinstance(batch, Batch)
-        sizes.append(len(batch.operations))
+    batches = [decode_to_worker(leaving()) for _ in range(2)]
+    sizes = [len(batch.operations) for batch in batches if isinstance(batch, Batch)]
     assert sizes == [MOST // work(GetPublicKey(ID, False, ID))] * 2
-    assert sender.frame_to_send(0) is None
-    assert sender.collected == 40_000 - sum(sizes)
+    assert leaving() == b""
+    assert sender.size == 40_000 * LEAST_SIZE, "nothing is lost"

@@ -20,7 +20,7 @@ from gateway.delivery.evidence import SegmentsIn
 from gateway.event_loop import EventLoop
 from gateway.settings import Settings
 from gateway.storage.link import StorageLink, Waiter
-from gateway.storage.send_batcher import Sender
+from gateway.storage.send_answers import Sender
 from tests.gateway.fake_storage import SERVER_ID, default_decision
 from tests.gateway.harness import Clock
 
@@ -237,7 +237,7 @@ class Scene:
         self.storage = MemoryStorage(self.loop)
         link = cast("StorageLink", self.storage)
         self.settings = settings or Settings()
-        self.context = SessionContext(self.loop, link, self.settings, bytes)
+        self.context = SessionContext(self.loop, lambda _listener: link, self.settings, bytes)
         self.peer = MemoryTransport()
         transport: Transport = self.peer
         self.session = Session(transport, self.context)

@@ -148,11 +148,11 @@ def test_hellos_before_the_first_greeting_leave_nothing(make_gate: Callable[[Set
     for _ in range(20):
         peer = gate.peer()
         peer.send(HelloRequest(ALICE, 1, 0))
-        gate.turn_until(lambda: len(gate.context.awaiting_greeting) == 1)
+        gate.turn_until(lambda: len(gate.context.waiters.awaiting_greeting) == 1)
         peer.sock.setsockopt(1, 13, struct.pack("ii", 1, 0))  # SO_LINGER: a reset
         peer.close()
         gate.turn_until(lambda: not gate.context.sessions)
-        assert not gate.context.awaiting_greeting
+        assert not gate.context.waiters.awaiting_greeting
 
 
 def test_fetches_that_wait_for_a_page_leave_nothing(make_gate: Callable[[Settings], Gate]) -> None:

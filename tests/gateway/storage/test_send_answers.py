@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from common.client_protocol.server_connection import PipelinedSends
 from common.storage_protocol.message_format import pack_frame, walk_frames
 from common.storage_protocol.operations import Done, MessagesStored, Outcome, Refused, RefusedFrame, StoreMessages
-from gateway.storage import send_batcher
-from gateway.storage.send_batcher import SendBatcher
+from common.storage_protocol.send_run import SendRun
+from gateway.storage import send_answers
+from gateway.storage.send_answers import answer
 
 
 class Sender:
@@ -50,18 +51,29 @@ def run_of(*recipients: int) -> PipelinedSends:
     )
 
 
+Run = SendRun[send_answers.Sender]
+
+
+def put(run: Run, sends: PipelinedSends, cost: int, sender: Sender) -> None:
+    """As `BatchSender.submit_sends` does with a run that is open."""
+    run.size += len(sends.frames)
+    run.cost += cost
+    run.frames.append(sends.frames)
+    run.shares.append((sender, sends.recipients, cost))
+
+
 def answered(shares: list[int], outcome: Outcome) -> tuple[list[Sender], StoreMessages]:
     """Senders with so many messages each, to recipients 0, 1, 2 …, after `outcome`."""
-    run = SendBatcher(proven=False, opened_at=0.0)
+    run: Run = SendRun(0.0, proven=False)
     senders = []
     at = 0
     for count in shares:
         sender = Sender()
         senders.append(sender)
-        assert run.add(run_of(*range(at, at + count)), False, count, sender)
+        put(run, run_of(*range(at, at + count)), count, sender)
         at += count
     operation = run.complete()
-    run.answered(operation, outcome)
+    answer(run, outcome)
     return senders, operation
 
 
@@ -103,17 +115,8 @@ def test_an_outcome_that_does_not_fit_leaves_everyone_without_an_answer(outcome:
     assert all(sender.broken and not sender.heard for sender in senders)
 
 
-def test_what_may_not_go_together() -> None:
-    run = SendBatcher(proven=True, opened_at=0.0)
-    assert not run.add(run_of(1), False, 1, Sender())
-    large = PipelinedSends(b"s" * 16, [recipient(1)], bytes(send_batcher.LARGEST - 1))
-    assert run.add(large, True, 1, Sender())
-    assert not run.add(run_of(2), True, 1, Sender())
-    assert run.complete() == StoreMessages(True, large.frames)
-
-
-def costs(run: SendBatcher) -> list[int]:
-    return [cost for _sender, _recipients, cost in run._shares]
+def costs(run: Run) -> list[int]:
+    return [cost for _sender, _recipients, cost in run.shares]
 
 
 @pytest.mark.parametrize(
@@ -121,10 +124,10 @@ def costs(run: SendBatcher) -> list[int]:
     [(0, [10], [20, 30]), (29, [10], [20, 30]), (30, [10, 20], [30]), (59, [10, 20], [30]), (60, [10, 20, 30], [])],
 )
 def test_a_part_of_a_run_leaves(limit: int, kept: list[int], rest: list[int]) -> None:
-    run = SendBatcher(proven=False, opened_at=3.0)
+    run: Run = SendRun(3.0, proven=False)
     senders = [Sender(), Sender(), Sender()]
     for number, sender in enumerate(senders):
-        run.add(run_of(number), False, 10 * (number + 1), sender)
+        put(run, run_of(number), 10 * (number + 1), sender)
     other = run.split(limit, now=8.0)
     assert costs(run) == kept
     assert run.cost == sum(kept)
@@ -137,51 +140,38 @@ def test_a_part_of_a_run_leaves(limit: int, kept: list[int], rest: list[int]) ->
         assert (run.opened_at, other.opened_at) == (3.0, 8.0)
         parts.append(other)
         # What is left takes more, behind what is there.
-        assert other.add(run_of(9), False, 5, senders[0])
+        put(other, run_of(9), 5, senders[0])
         assert other.cost == sum(rest) + 5
     first = 100
     for part in parts:
         operation = part.complete()
         count = len(list(walk_frames(operation.frames)))
-        part.answered(operation, MessagesStored(first, []))
+        answer(part, MessagesStored(first, []))
         first += count
     heard = [entry for sender in senders for entry in sender.heard]
     assert sorted(heard)[:3] == [(recipient(number), 100 + number) for number in range(3)]
 
 
-def test_what_may_not_be_larger_counts_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    frames = len(run_of(0).frames)
-    monkeypatch.setattr(send_batcher, "LARGEST", 3 * frames)
-    run = SendBatcher(proven=False, opened_at=0.0)
-    for number in range(3):
-        assert run.add(run_of(number), False, 10, Sender())
-    assert not run.add(run_of(3), False, 10, Sender())
-    rest = run.split(20, now=0.0)
-    assert rest is not None
-    assert run.add(run_of(4), False, 10, Sender())
-    assert not run.add(run_of(5), False, 10, Sender())
-    assert rest.add(run_of(6), False, 10, Sender())
-
-
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=6).filter(lambda shares: sum(shares) > 1))
 def test_a_run_in_halves_tells_everyone_the_same(shares: list[int]) -> None:
-    run = SendBatcher(proven=True, opened_at=0.0)
+    run: Run = SendRun(0.0, proven=True)
     senders = [Sender() for _ in shares]
     at = 0
     for sender, share in zip(senders, shares, strict=True):
-        assert run.add(run_of(*range(at, at + share)), True, 10 * share + 1, sender)
+        put(run, run_of(*range(at, at + share)), 10 * share + 1, sender)
         at += share
     whole = run.complete()
-    halves = run.halve(whole)
+    *halves, divided = run.halve(whole)
+    if divided is not None:
+        divided.sends_divided()
     assert b"".join([half.operation.frames for half in halves]) == whole.frames
-    assert sum([half.size for half in halves]) == 10 * at + len(shares)
+    assert sum([half.run.cost for half in halves]) == 10 * at + len(shares)
     counts = [len(list(walk_frames(half.operation.frames))) for half in halves]
     assert counts == [at - at // 2, at // 2]
     first = 100
     for half, count in zip(halves, counts, strict=True):
         assert half.operation.proven
-        assert half.size == half.waiter.cost
-        half.waiter.answered(half.operation, MessagesStored(first, []))
+        answer(half.run, MessagesStored(first, []))
         first += count
     assert [heard for sender in senders for heard in sender.heard] == [(recipient(n), 100 + n) for n in range(at)]
     for sender, share in zip(senders, shares, strict=True):

@@ -1,0 +1,83 @@
+"""Who waits for what the storage worker says unasked: new mail, its facts, that it is another one.
+
+Owns: the 643s that wait for mail, and the 640s that wait for the worker's facts.
+Promises: each hears of it once it is known; a bug in one ends its connection, and no other. Where
+the store is another one than before, every connection ends.
+Exposure: clients choose how many wait, one for each connection.
+
+A `LinkListener`.
+"""
+
+from collections.abc import Collection
+from typing import Protocol
+
+from gateway.connection.containment import Breakable, contained
+
+
+class AwaitsGreeting(Breakable, Protocol):
+    """Something that needs to know the storage worker's facts."""
+
+    def greeted(self) -> None:
+        """They are known."""
+
+
+class WaitingFetch(Breakable, Protocol):
+    """A 643 that waits for mail."""
+
+    def look_again(self) -> None:
+        """There may be mail now."""
+
+    @property
+    def committed(self) -> int:
+        """The store's highest sequence when the mailbox was seen empty."""
+
+
+class MailWaiters:
+    """`connections`: all that there are, kept by somebody else."""
+
+    def __init__(self, connections: Collection[Breakable]) -> None:
+        self._connections = connections
+        self.awaiting_greeting: dict[AwaitsGreeting, None] = {}
+        self._fetches: dict[bytes, set[WaitingFetch]] = {}
+
+    @property
+    def mailboxes(self) -> int:
+        """How many mailboxes somebody waits for."""
+        return len(self._fetches)
+
+    def wait_for_mail(self, client_id: bytes, fetch: WaitingFetch) -> None:
+        """`fetch` hears of mail in this mailbox until `stop_waiting`."""
+        self._fetches.setdefault(client_id, set()).add(fetch)
+
+    def stop_waiting(self, client_id: bytes, fetch: WaitingFetch) -> None:
+        """Take back `wait_for_mail`."""
+        fetches = self._fetches.get(client_id)
+        if fetches is not None:
+            fetches.discard(fetch)
+            if not fetches:
+                del self._fetches[client_id]
+
+    def mail_arrived(self, sequence: int, recipients: list[bytes]) -> None:
+        """Mail up to `sequence` was committed for these: they look again."""
+        for recipient in recipients:
+            for fetch in list(self._fetches.get(recipient, ())):
+                if sequence > fetch.committed:
+                    contained(fetch, fetch.look_again)()
+
+    def worker_changed(self) -> None:
+        """It knows of nobody who waits: all look again."""
+        for fetches in list(self._fetches.values()):
+            for fetch in list(fetches):
+                contained(fetch, fetch.look_again)()
+
+    def store_changed(self) -> None:
+        """Sequences mean other messages now: what connections were told before must not
+        be settled or acknowledged.
+        """
+        for connection in list(self._connections):
+            connection.abort()
+
+    def greeted(self) -> None:
+        """The worker's facts are known."""
+        for one in list(self.awaiting_greeting):
+            contained(one, one.greeted)()

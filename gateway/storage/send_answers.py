@@ -1,0 +1,94 @@
+"""What became of a run of sends, told to each connection whose messages are in it.
+
+Owns: which outcome is whose.
+Promises: the worker's outcome comes back to each connection in the order of its requests, in one
+call for all that it put in at a time; in more than one where the run had to be divided. A
+connection at which that fails ends, and no other.
+Exposure: none of its own; it sees what the worker answered.
+
+Source: docs/storage-protocol.md, "Operations".
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Final, Protocol
+
+from common.rare_log import RareLog
+from common.storage_protocol.operations import MessagesStored, Outcome, Refused, RefusedFrame
+from common.storage_protocol.send_run import SendRun
+from gateway.connection.containment import contain
+
+_rarely: Final = RareLog(logging.getLogger("gateway.runs"))
+
+_NONE_REFUSED: Final[Mapping[int, Refused]] = {}
+
+
+class Sender(Protocol):
+    """Who put messages into a run."""
+
+    def sends_answered(self, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
+        """What became of the messages that were put in with these recipients and this cost.
+
+        Those at the indexes of `refused` were not stored; the others have the sequences `first`,
+        `first` + 1, ….
+        """
+
+    def sends_divided(self) -> None:
+        """Of what was put in at a time the outcomes come in one call more."""
+
+    def abort(self) -> None:
+        """Whether they are stored is unknown, and will be."""
+
+
+def answer(run: SendRun[Sender], outcome: Outcome) -> None:
+    """Give every sender what became of its messages. The hot path."""
+    match outcome:
+        case MessagesStored(first, []):
+            for sender, recipients, cost in run.shares:
+                try:
+                    sender.sends_answered(recipients, cost, first, _NONE_REFUSED)
+                except Exception as error:
+                    contain(sender, error)
+                first += len(recipients)
+        case MessagesStored(first, refused) if _fits(run, refused):
+            _answer_some_refused(run, first, refused)
+        case Refused():
+            for sender, recipients, cost in run.shares:
+                _give(sender, recipients, cost, 0, dict.fromkeys(range(len(recipients)), outcome))
+        case _:
+            _rarely.write(
+                logging.ERROR, "a run of sends was answered with what does not fit it: %s", type(outcome).__name__
+            )
+            leave_unknown(run)
+
+
+def leave_unknown(run: SendRun[Sender]) -> None:
+    """Every connection that has messages in it ends without a reply."""
+    for sender, _recipients, _cost in run.shares:
+        sender.abort()
+
+
+def _fits(run: SendRun[Sender], refused: Sequence[RefusedFrame]) -> bool:
+    return refused[-1].index < run.count and all(one.index < other.index for one, other in pairwise(refused))
+
+
+def _answer_some_refused(run: SendRun[Sender], first: int, refused: Sequence[RefusedFrame]) -> None:
+    at = start = 0
+    for sender, recipients, cost in run.shares:
+        end = start + len(recipients)
+        of_these: dict[int, Refused] = {}
+        while at < len(refused) and refused[at].index < end:
+            index, reason, retry_after = refused[at].index, refused[at].reason, refused[at].retry_after
+            of_these[index - start] = Refused(reason, retry_after)
+            at += 1
+        _give(sender, recipients, cost, first, of_these)
+        first += len(recipients) - len(of_these)
+        start = end
+
+
+def _give(sender: Sender, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
+    try:
+        sender.sends_answered(recipients, cost, first, refused)
+    except Exception as error:
+        contain(sender, error)
