@@ -91,6 +91,9 @@ def adapters() -> Iterator[tuple[str, str]]:
     """Each outside thing with a module that alone may use it."""
     for rule in RULES:
         for things, keepers in rule.adapters:
+            # Some modules of the project itself are for few others.
+            if all(thing.partition(".")[0] in PROGRAMS for thing in things):
+                continue
             # asyncio is among the modules of sockets where both have the same adapters.
             [outside] = [name for name, module in OUTSIDE.items() if module in things][:1]
             yield from ((outside, keeper) for keeper in keepers)
