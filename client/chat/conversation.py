@@ -16,13 +16,14 @@ Exposure: shows texts and names that strangers chose.
 Source: docs/client.md.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from client.chat.events import Broken, Line, Moved, Passing
 from client.cli.commands import letters
-from client.messenger import Contact, Received, SentMessage
+from client.messenger import Contact, Received, SavedFile, SentMessage, Text
 from client.terminal import local_time
 from client.terminal.sanitize import command, marked, visible_line
 
@@ -64,8 +65,12 @@ class _Draft(NamedTuple):
 class Conversation:
     """The state of one chat. Used from the screen's thread."""
 
-    def __init__(self, contact: Contact, now: Callable[[], int], monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, contact: Contact, now: Callable[[], int], monotonic: Callable[[], float], *, with_oneself: bool = False
+    ) -> None:
         self.contact = contact
+        self._notes: Counter[str | None] | None = Counter() if with_oneself else None
+        """In a chat with oneself: the texts that were shown as they were sent; None: files."""
         self.verified = False
         self._now = now
         self._monotonic = monotonic
@@ -93,6 +98,8 @@ class Conversation:
     def draft(self, text: str | None, path: Path | None = None) -> int:
         """Note that a message of ours is under way; gives its number in this chat."""
         self._last += 1
+        if self._notes is not None:
+            self._notes[text] += 1
         kind, what = ("", letters.indented(text)) if text is not None else ("the file ", visible_line(str(path)))
         self._drafts[self._last] = _Draft(kind, what, self._now())
         return self._last
@@ -108,6 +115,22 @@ class Conversation:
             return self.sent(message)
         state = f"not sent: {event.problem}" if event.problem else "stored"
         return self._ours(self._now(), state, f"{draft.kind}{draft.what}")
+
+    def is_shown(self, message: Received) -> bool:
+        """Whether a message is a note to oneself that this chat showed when it was sent; asked once
+        of each message.
+        """
+        match message.content:
+            case Text(text):
+                note: str | None = text
+            case SavedFile():
+                note = None
+            case _:
+                return False
+        if self._notes is None or message.sender != self.contact.client_id or not self._notes[note]:
+            return False
+        self._notes[note] -= 1
+        return True
 
     def line(self, event: Line) -> str:
         """Take how the connection does; what is to be said of it, if anything."""
@@ -169,6 +192,8 @@ class Conversation:
         """Show what was written before in this chat, the newest of it, and how to see the
         rest where there is more.
         """
+        if self._notes is not None:
+            self._notes.update(one.text for one in messages if isinstance(one, SentMessage))
         lines = [self.received(one) if isinstance(one, Received) else self.sent(one) for one in messages]
         if len(lines) <= HISTORY:
             return lines

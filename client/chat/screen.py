@@ -189,6 +189,8 @@ class Screen:
 
     def _show(self, event: Event) -> None:
         match event:
+            case Came(message, shown) if self._conversation.is_shown(message):
+                shown.set()
             case Came(message, shown):
                 self._verify_mark()
                 self._print([self._conversation.received(message)], shown.set)

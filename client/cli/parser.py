@@ -134,7 +134,8 @@ def parser(*, as_json: bool = False) -> Parser:
         "send",
         "send a text or files; a key is made and sent first where there is none",
         "With both, the text goes first. What can't be sent now is kept and sent later, once and before anything else, "
-        "where the account proves itself; other accounts are told that it was not sent, or that nobody knows.",
+        "where the account proves itself; other accounts are told that it was not sent, or that nobody knows. "
+        "Your own name as NAME makes it a note to yourself.",
     )
     send.add_argument("name", metavar="NAME", nargs="?", help=f"{_USER}; without it, --to names the recipients")
     send.add_argument(

@@ -1,17 +1,22 @@
 """What was received and sent, for the user to look up.
 
 Owns: the order of the two, and a sent message as callers get it.
-Promises: asks no server and changes nothing.
+Promises: asks no server and changes nothing. A note to oneself is there once, as it was sent.
 Exposure: as the store.
 """
 
+from collections.abc import Iterable, Iterator
+from typing import Final
+
 from client import paths
 from client.mail.inbox import Inbox
-from client.messages import ConversationSummary, Received, SentMessage
+from client.messages import ConversationSummary, Received, SavedFile, SentMessage, Text
 from client.store.home_store import Store
 from client.store.sent import SentRow
 from client.trust.contacts import Contact, Contacts
-from common.values import ClientId
+from common.values import ClientId, MessageKind
+
+_KINDS: Final = {Text: MessageKind.TEXT, SavedFile: MessageKind.FILE}
 
 
 class History:
@@ -25,15 +30,27 @@ class History:
     def all(self) -> list[Received | SentMessage]:
         """Give what was received and sent, in the order in which it happened at this home."""
         sent = [self._sent_message(row) for row in self._store.sent.all()]
-        return sorted([*self._inbox.seen(0), *sent], key=_place_of)
+        return sorted([*self._but_notes(self._inbox.seen(0), sent), *sent], key=_place_of)
 
     def recent(self, client_id: ClientId, most: int) -> list[Received | SentMessage]:
         """Give the newest messages from and to one user, in the order of `all`; what waits in the
         outbox is not among them. Reads no more than twice as many.
         """
         sent = [self._sent_message(row) for row in self._store.sent.recent(client_id, most)]
-        both: list[Received | SentMessage] = [*self._inbox.recent(client_id, most), *sent]
+        received = self._but_notes(self._inbox.recent(client_id, most), sent)
+        both: list[Received | SentMessage] = [*received, *sent]
         return sorted(both, key=_place_of)[-most:]
+
+    def _but_notes(self, received: Iterable[Received], sent: list[SentMessage]) -> Iterator[Received]:
+        notes = {
+            (MessageKind.FILE if one.text is None else MessageKind.TEXT, one.message_id)
+            for one in sent
+            if self._store.settings.is_own(one.recipient.client_id)
+        }
+        for message in received:
+            is_known = (_KINDS.get(type(message.content)), message.message_id) in notes
+            if not (is_known and self._store.settings.is_own(message.sender)):
+                yield message
 
     def waiting(self, client_id: ClientId) -> list[SentMessage]:
         """Give what waits in the outbox for one user, the oldest first."""

@@ -12,6 +12,7 @@ Source: docs/client-protocol.md, "643, fetch"; docs/journeys.md.
 
 import hashlib
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -220,10 +221,13 @@ class Inbox:
             if row is None:
                 return UnreadEnd(given, unsaved)
             try:
-                content = self._open(row)
+                content = None if self._is_own_key(row) else self._open(row)
             except FileUnsaved as error:
                 # It must not stand in the way of what came after it.
                 unsaved, passed_over = error, row.number
+                continue
+            if content is None:
+                self._store.inbox.was_shown(row.number, readable=True)
                 continue
             if row.late and isinstance(content, Unreadable):
                 # The key that came was not the one; the user knows already that this can't be read.
@@ -252,11 +256,30 @@ class Inbox:
     def seen(self, after: int) -> Iterator[Received]:
         """What was seen already, behind number `after`, the oldest first. Changes nothing."""
         for row in self._store.inbox.seen(after):
-            yield self._received(row, self._look_at(row))
+            if not self._was_own_key(row):
+                yield self._received(row, self._look_at(row))
 
     def recent(self, sender: ClientId, most: int) -> list[Received]:
         """The newest messages of one sender that were seen, the oldest first. Changes nothing."""
-        return [self._received(row, self._look_at(row)) for row in self._store.inbox.recent(sender, most)]
+        rows = self._store.inbox.recent(sender, most)
+        return [self._received(row, self._look_at(row)) for row in rows if not self._was_own_key(row)]
+
+    def _is_own_key(self, row: InboxRow) -> bool:
+        """Whether a key comes that was made here, for notes to ourselves: it is here already."""
+        if row.kind != MessageKind.KEY or row.content is None or not self._store.settings.is_own(row.sender):
+            return False
+        with suppress(CipherError):
+            key = self._identity().private_key.open_key(row.content)
+            return any(known.made and known.key == key for known in self._store.keys.near(row.sender, row.number))
+        return False
+
+    def _was_own_key(self, row: InboxRow) -> bool:
+        """As `_is_own_key`, of a message that was seen: without the private key."""
+        return (
+            row.kind == MessageKind.KEY
+            and self._store.settings.is_own(row.sender)
+            and self._store.keys.came_unasked(row.number) is None
+        )
 
     def _received(self, row: InboxRow, content: Content) -> Received:
         return Received(
@@ -270,6 +293,7 @@ class Inbox:
             row.late,
             row.repeated,
             self._is_verified(row.sender),
+            row.message_id,
         )
 
     def _look_at(self, row: InboxRow) -> Content:

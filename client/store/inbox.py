@@ -74,6 +74,8 @@ class InboxRow(NamedTuple):
     saved_path: str | None
     damaged: bool = False
     """Sealed, and altered or moved since: there is neither content nor path."""
+    message_id: int = 0
+    """What the server called it to whoever sent it."""
 
 
 class InboxTable:
@@ -218,15 +220,15 @@ class InboxTable:
         rows = self._database.rows(
             # The condition is our own text.
             "SELECT number, sender, kind, size, content, spool, received_at, accepted_at, sender_proven, "  # noqa: S608
-            f"repeated OR state = 1, late, saved_path, digest FROM inbox WHERE {condition}",
+            "repeated OR state = 1, late, saved_path, digest, server_number, token IS NOT NULL "
+            f"FROM inbox WHERE {condition}",
             *values,
         )
         return [self._inbox_row(row) for row in rows]
 
     def _inbox_row(self, row: tuple[Any, ...]) -> InboxRow:
-        (number, sender, kind, size, content, spool, received_at, accepted_at, proven, repeated, late, path, digest) = (
-            row
-        )
+        number, sender, kind, size, content, spool, received_at, accepted_at, proven, *rest = row
+        repeated, late, path, digest, server_number, has_token = rest
         damaged = False
         try:
             content = self._sealing.open(INBOX_CONTENT, content, number, sender, kind, digest)
@@ -235,7 +237,7 @@ class InboxTable:
             content, path, damaged = None, None, True
         return InboxRow(
             number, sender, kind, size, content, spool, received_at, accepted_at, bool(proven), bool(repeated),
-            bool(late), path, damaged,
+            bool(late), path, damaged, message_id(server_number) if has_token else server_number,
         )  # fmt: skip
 
     def begin_showing(self, number: int, saved_path: Path | None) -> None:

@@ -5,10 +5,14 @@ Promises: as `client.store`.
 Exposure: the server's id and generation are what it said at the proof.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from client.store.acknowledged import mark_lost
 from client.store.database import Database
+from common.values import ClientId
+
+OWN_ID: Final = "own_id"
+"""Noted with the first note to oneself: the history tells notes by it, and needs no private key."""
 
 
 class Settings:
@@ -26,6 +30,10 @@ class Settings:
         """Remember a value under a name."""
         with self._database.transaction():
             self._database.run("INSERT OR REPLACE INTO setting VALUES (?, ?)", name, value)
+
+    def is_own(self, client_id: ClientId) -> bool:
+        """Whether an id is the one under which this home has sent notes to itself."""
+        return self.get(OWN_ID) == client_id.hex()
 
     def names(self, prefix: str) -> list[str]:
         """Give the names that begin with a prefix of ASCII, in their order."""

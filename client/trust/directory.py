@@ -2,7 +2,8 @@
 
 Owns: asking the server about users, and taking its answers to the pins.
 Promises: while the server names another key or account for somebody who is known, no `Contact` of
-that name is given.
+that name is given. The own name means this account, with the key that this home holds, whatever the
+server says of it.
 Exposure: all of it is what a server says that may lie; `client.trust.trust` judges it.
 
 Source: docs/client-protocol.md; docs/security.md.
@@ -78,9 +79,11 @@ class Directory:
     def contact(self, name: str) -> Contact:
         """Find a user by name, asking the server where the name is new.
 
-        Raises `NameUnknown`, and `KeyChanged` where the server names another key or account than is
-        known.
+        The own name is this account: what is sent to it is a note to oneself. Raises `NameUnknown`,
+        and `KeyChanged` where the server names another key or account than is known.
         """
+        if self._is_own(name):
+            return self._meet_self()
         found = self._find(name)
         if self._trust.moved(found.client_id, found.name):
             self._take_public_key(found)
@@ -88,21 +91,41 @@ class Directory:
         return found
 
     def _find(self, name: str) -> Contact:
+        """Find somebody else by name."""
+        if self._is_own(name):
+            raise NameUnknown("That is your own name.", "Name somebody else.")
         found = self._contacts.listed(name)
         if found is None:
             self._take_list()
             found = self._contacts.listed(name)
         if found is None:
-            if name == self._account.identity().name:
-                raise NameUnknown("That is your own name.", "Name somebody else.")
-            raise self._contacts.unknown(name)
+            raise self._unknown(name)
         return found
+
+    def _unknown(self, name: str) -> NameUnknown:
+        unknown = self._contacts.unknown(name)
+        if name.casefold() != "me":
+            return unknown
+        own = self._account.identity().name
+        return NameUnknown(str(unknown), f"{unknown.advice} Your own name is {own}.", unknown.nearest)
+
+    def _is_own(self, name: str) -> bool:
+        return name == self._account.identity().name
+
+    def _meet_self(self) -> Contact:
+        """Pin this account under the key that the home holds. No server is asked."""
+        identity = self._account.identity()
+        own = Contact(identity.client_id, identity.name)
+        self._trust.meet_self(own.client_id, own.name, identity.private_key.public_key())
+        return own
 
     def fetch_public_key(self, name: str) -> FetchedKey:
         """Ask the server for a user's public key; it is trusted where it is the first one.
 
         Raises `CipherError` where it is no usable key.
         """
+        if self._is_own(name):
+            return FetchedKey(self._meet_self(), changed=False)
         contact = self._find(name)
         return FetchedKey(contact, self._take_public_key(contact))
 

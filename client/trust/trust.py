@@ -25,6 +25,7 @@ from typing import Final, NamedTuple
 
 from client.store.home_store import Store
 from client.store.pins import PinRow
+from client.store.settings import OWN_ID
 from client.terminal import local_time
 from client.terminal.sanitize import command, marked, visible_name
 from common.errors import ClientError
@@ -106,6 +107,17 @@ class Trust:
         known = (pin.offered_id, pin.offered_key) == (client_id, key)
         self._store.pins.offer(pin.client_id, client_id, key, pin.offered_since if known else self._now())
         return True
+
+    def meet_self(self, client_id: ClientId, name: str, key: PublicKey) -> None:
+        """Pin our own account: verified, and in the place of what a server gave our name to."""
+        if self.meet(client_id, name, key):
+            pin = self._store.pins.of_name(name) or self._store.pins.of_id(client_id)
+            assert pin is not None
+            self._store.pins.replace(pin.client_id, client_id, name, key, self._now())
+        if not self.is_verified(client_id):
+            self._store.pins.verify(client_id, key, self._now())
+        if not self._store.settings.is_own(client_id):
+            self._store.settings.put(OWN_ID, client_id.hex())
 
     def moved(self, client_id: ClientId, name: str) -> bool:
         """Whether the server gives a known name to another id, or another name to a known id."""

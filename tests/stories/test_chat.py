@@ -31,6 +31,22 @@ def register(folder: Path, server: Server, *names: str) -> None:
         assert messageu(folder, server.port, name, ["register", name]).returncode == 0
 
 
+def test_a_chat_with_oneself_shows_a_note_once(server: Server, tmp_path: Path) -> None:
+    register(tmp_path, server, "alice")
+    with Terminal(tmp_path / "alice", server.port, "chat", "alice", columns=80) as alice:
+        alice.until("/quit or Ctrl-D")
+        alice.types("buy milk").until(" you [stored]: buy milk")
+        # Another process of the same home.
+        assert messageu(tmp_path, server.port, "alice", ["send", "alice", "buy bread"]).returncode == 0
+        alice.types("buy tea").until(" you [stored]: buy tea")
+        assert alice.types("/quit").ends() == 0
+        screen = "\n".join(alice.lines)
+    assert "alice: buy milk" not in screen
+    assert "sent a symmetric key" not in screen
+    history = messageu(tmp_path, server.port, "alice", ["history"]).stdout.splitlines()
+    assert [line.rpartition(": ")[2] for line in history] == ["buy milk", "buy bread", "buy tea"]
+
+
 def test_two_people_chat(server: Server, tmp_path: Path) -> None:
     register(tmp_path, server, "alice", "bob", "carol")
     (tmp_path / "photo.bin").write_bytes(bytes(2_000_000))

@@ -26,7 +26,7 @@ $ alice recv --wait soon
 $ alice recv --json --wait soon
 ! {"v": 1, "type": "error", "code": 2, "error": "usage", "text": "--wait takes a number of seconds, not 'soon'. `messageu recv --help` shows how it is used.", "advice": "", "nearest": []}
 = 2
-$ alice send alice "to myself"
+$ alice verify alice
 ! messageu: That is your own name. Name somebody else.
 = 7
 $ alice history bbo

@@ -43,7 +43,10 @@ def chat(messenger: Messenger, output: Output, name: str | None, answer: str, si
     # One more than is shown, to know whether there is more.
     past = messenger.recent(contact, HISTORY + 1)
     waiting = messenger.waiting(contact)
-    conversation = Conversation(contact, lambda: int(time.time() * 1000), time.monotonic)
+    own = messenger.identity().client_id
+    conversation = Conversation(
+        contact, lambda: int(time.time() * 1000), time.monotonic, with_oneself=contact.client_id == own
+    )
     screen = Screen(messenger, conversation, answer, signs)
     sender = Sender(chosen, messenger.another, screen.post)
     receiver = Receiver(newest, messenger.another, screen.post, sender.wake)

@@ -9,7 +9,7 @@ import pytest
 
 from client.chat.conversation import Conversation, Printed, shortened
 from client.chat.events import Line, Moved, Passing
-from client.messenger import Contact, Received, SentMessage, Text
+from client.messenger import Contact, Received, SavedFile, SentMessage, Text
 from common.values import ClientId
 
 BOB, CAROL = ClientId(b"b" * 16), ClientId(b"c" * 16)
@@ -43,6 +43,25 @@ def received(text: str, sender: ClientId = BOB, name: str = "bob", at: int = NOW
 def sent(text: str, *, problem: str | None = None, waiting: bool = False, stored: bool = True) -> SentMessage:
     stored_at = NOW if stored and not waiting and problem is None else None
     return SentMessage(1, Contact(BOB, "bob"), text, None, NOW, stored_at, None, problem, waiting)
+
+
+def test_a_note_to_oneself_is_shown_once() -> None:
+    chat = Conversation(Contact(BOB, "bob"), lambda: NOW, Clock(), with_oneself=True)
+    chat.history([sent("of before")])
+    chat.draft("one")
+    chat.draft("one")
+    chat.draft(None, Path("a.txt"))
+    file = received("")._replace(content=SavedFile(Path("/saved/a.txt")))
+    shown = [chat.is_shown(one) for one in (received("one"), received("one"), received("of before"), file)]
+    assert shown == [True] * 4
+    # Of another process of this home, or of another sender.
+    assert not chat.is_shown(received("one"))
+    assert not chat.is_shown(file)
+    chat.draft("two")
+    assert not chat.is_shown(received("two", ClientId(b"C" * 16)))
+    other = conversation()
+    other.draft("one")
+    assert not other.is_shown(received("one"))
 
 
 def test_a_message_stands_above_the_prompt_until_its_state_is_final() -> None:

@@ -163,11 +163,19 @@ class Person:
 def test_a_person_hears_that_a_name_is_unknown_before_anything_else_is_asked(
     alice: Messenger, bob: Messenger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    person = Person("150", "bbo", "153", "bbo", "150", "alice", "0")
+    person = Person("150", "bbo", "153", "bbo", "0")
     monkeypatch.setattr("builtins.input", person)
     unknown = "The server knows nobody of that name.\nDid you mean bob?\n"
-    assert play(alice, terminal=True) == [unknown, unknown, "That is your own name.\nName somebody else.\n", ""]
-    assert person.asked == ["User name: "] * 3
+    assert play(alice, terminal=True) == [unknown, unknown, ""]
+    assert person.asked == ["User name: "] * 2
+
+
+def test_a_person_writes_a_note_to_himself(alice: Messenger, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = Person("150", "alice", "buy milk", "y", "140", "0")
+    monkeypatch.setattr("builtins.input", person)
+    *_, shown, goodbye = play(alice, terminal=True)
+    assert shown == "From: alice\nContent:\nbuy milk\n-----<EOM>-----\n\n"
+    assert goodbye == ""
 
 
 def test_the_end_of_input_at_a_question_is_the_menu_again_for_a_person(
