@@ -36,6 +36,7 @@ COMMON_CORE = frozenset(
         "common.errors",
         "common.info_files",
         "common.tables",
+        "common.packages",
     }
 )
 

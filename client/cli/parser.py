@@ -257,6 +257,11 @@ def parser(*, as_json: bool = False) -> Parser:
         "file's passphrase is asked at a terminal, or comes from --passphrase-file or --passphrase-command.",
     )
     export.add_argument("file", metavar="FILE", type=Path, help="a new file, of mode 0600; none is overwritten")
+    export.add_argument(
+        "--weak-passphrase",
+        action="store_true",
+        help="take a new passphrase of fewer than 8 characters without a question",
+    )
     load = command(
         "import",
         "make a home out of an exported file, or of another client's identity; nothing is overwritten",
@@ -282,6 +287,11 @@ def parser(*, as_json: bool = False) -> Parser:
     passphrase.add_argument("--new-passphrase-file", metavar="PATH", type=Path, help="its first line is the new one")
     passphrase.add_argument(
         "--new-passphrase-command", metavar="CMD", help="the first line that it prints is the new one"
+    )
+    passphrase.add_argument(
+        "--weak-passphrase",
+        action="store_true",
+        help="take a new passphrase of fewer than 8 characters without a question",
     )
     command(
         "doctor",

@@ -52,7 +52,9 @@ def run(options: argparse.Namespace) -> int:
 
             given = passphrase_source.named(options.passphrase_file, options.passphrase_command)
             if options.command == "export":
-                return export_import.export_home(output, settings.home, options.file, given)
+                return export_import.export_home(
+                    output, settings.home, options.file, given, may_be_weak=options.weak_passphrase
+                )
             # Before anything is imported, so that an address that is none is refused.
             server = settings.server() if settings.remembers_server() else None
             code = export_import.import_home(output, settings.home, options.file, given)
@@ -67,7 +69,9 @@ def run(options: argparse.Namespace) -> int:
             from client.cli.commands.passphrase import passphrase_command
 
             new_file, new_command = options.new_passphrase_file, options.new_passphrase_command
-            return passphrase_command(output, settings.home, options.what, source, new_file, new_command)
+            return passphrase_command(
+                output, settings.home, options.what, source, new_file, new_command, may_be_weak=options.weak_passphrase
+            )
         if options.command == "doctor":
             from client.cli.commands.doctor import Doctor
 

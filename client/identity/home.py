@@ -15,7 +15,7 @@ Source: docs/client.md, "Export and import"; `client.identity.passphrase`.
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -151,6 +151,20 @@ def open_store(home: Path, *, to_read: bool = False) -> Store:
         store.close()
         raise
     return store
+
+
+def convert(home: Path, tell: Callable[[str], None], *, to_read: bool = False) -> None:
+    """Convert a store that an earlier version made, and tell so in a sentence; else change nothing.
+
+    For commands that open the home without saying so. Raises as `open_store`.
+    """
+    if (home / STORE_FILE).exists():
+        store = open_store(home, to_read=to_read)
+        try:
+            if store.conversion is not None:
+                tell(store.conversion)
+        finally:
+            store.close()
 
 
 def settle_import(home: Path) -> None:

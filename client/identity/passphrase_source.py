@@ -12,13 +12,19 @@ import getpass
 import os
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from client.cli.shell_words import words_of
 from client.identity.identity_files import nobody_asked
 from client.settings import UNLOCKED_BY, Settings
 from common.errors import InfoFileError, PassphraseNeeded, SettingRejected
+
+TERMINAL: Final = Path("/dev/tty")
+SHORTEST: Final = 8
+"""Characters of a new passphrase that nobody asks about. One that is in use may be shorter."""
 
 
 class PassphraseSource:
@@ -56,18 +62,45 @@ def named(file: Path | None, command: str | None) -> str | None:
     return None if command is None else from_command(command)
 
 
-def chosen(given: str | None, prompt: str, option: str) -> str:
+def chosen(given: str | None, prompt: str, option: str, *, may_be_weak: bool = False) -> str:
     """Give a passphrase that is to be used from now on: the given one, or one that is
     typed twice.
+
+    Of fewer letters than `SHORTEST` only where it `may_be_weak`, or a person who types it says so.
+    Raises `SettingRejected`, `PassphraseNeeded`.
     """
     if given is not None:
+        if is_weak(given) and not may_be_weak:
+            raise SettingRejected(
+                f"The new passphrase has fewer than {SHORTEST} characters, and is soon guessed; nothing was changed. "
+                "--weak-passphrase takes it all the same."
+            )
         return given
     if not can_ask():
         raise PassphraseNeeded("There is no terminal to ask for the passphrase.", f"Use {option} PATH.")
     found = ask(prompt)
+    if is_weak(found) and not may_be_weak and not _agrees():
+        raise SettingRejected("Nothing was changed.")
     if ask("The same again: ") != found:
         raise SettingRejected("These were two different passphrases; nothing was changed.")
     return found
+
+
+def is_weak(passphrase: str) -> bool:
+    """Whether a passphrase is so short that trying them all is no work."""
+    return len(unicodedata.normalize("NFC", passphrase)) < SHORTEST
+
+
+def _agrees() -> bool:
+    """Ask the person at the terminal whether a short passphrase is really meant."""
+    sys.stderr.write(f"It has fewer than {SHORTEST} characters, and is soon guessed. Use it all the same? [y/N] ")
+    sys.stderr.flush()
+    with TERMINAL.open(encoding="utf-8", errors="replace") as terminal:
+        answer = terminal.readline()
+    if not answer:
+        # The cursor stands behind the question.
+        sys.stderr.write("\n")
+    return answer.strip().casefold() in {"y", "yes"}
 
 
 def can_ask() -> bool:
@@ -75,7 +108,7 @@ def can_ask() -> bool:
     if not sys.stderr.isatty():
         return False
     try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+        os.close(os.open(TERMINAL, os.O_RDWR | os.O_NOCTTY))
     except OSError:
         return False
     return True

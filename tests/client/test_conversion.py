@@ -97,6 +97,23 @@ def test_the_console_says_so_beside_what_it_prints(tmp_path: Path) -> None:
     assert first.stdout == second.stdout
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["config", "show"],
+        ["export", "{here}/backup", "--passphrase-file", "{here}/pass"],
+        ["passphrase", "set", "--new-passphrase-file", "{here}/pass"],
+    ],
+)
+def test_a_command_that_needs_no_messenger_says_so(tmp_path: Path, words: list[str]) -> None:
+    home = old_home(tmp_path / "home", VERSION - 1)
+    (tmp_path / "pass").write_text("correct horse")
+    done = run(home, *(word.format(here=tmp_path) for word in words))
+    assert sentence(home, VERSION - 1) in " ".join(done.stderr.split())
+    assert done.stderr.count("schema version") == 1
+    assert "schema version" not in run(home, "config", "show").stderr
+
+
 def test_doctor_says_so(tmp_path: Path) -> None:
     home = old_home(tmp_path / "home", VERSION - 1)
     assert sentence(home, VERSION - 1) in " ".join(run(home, "doctor").stderr.split())

@@ -13,8 +13,18 @@ from torture.patience import HANG_SECONDS
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.mark.parametrize("arguments", [["client"], ["client", "users"], ["client", "chat", "bob"]])
-def test_a_program_without_its_packages_says_how_to_get_them(arguments: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["client"], 2),
+        (["client", "users"], 2),
+        (["client", "chat", "bob"], 2),
+        (["gateway"], 78),
+        (["storage_worker"], 78),
+        (["storage_worker.admin", "stats"], 78),
+    ],
+)
+def test_a_program_without_its_packages_says_how_to_get_them(arguments: list[str], code: int, tmp_path: Path) -> None:
     # -S: no packages but Python's own.
     done = subprocess.run(
         [sys.executable, "-S", "-P", "-m", *arguments],
@@ -26,7 +36,7 @@ def test_a_program_without_its_packages_says_how_to_get_them(arguments: list[str
         timeout=HANG_SECONDS,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.returncode, done.stdout) == (code, "")
     (sentence,) = done.stderr.splitlines()
     assert sentence.startswith("The package ")
     assert "scripts/client install all of them" in sentence

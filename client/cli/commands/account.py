@@ -12,7 +12,7 @@ from pathlib import Path
 
 from client.cli.output import Output
 from client.connection.handshake import PUBLISHED_ONLY
-from client.identity.home import home_sentence, open_store
+from client.identity.home import convert, home_sentence, open_store
 from client.identity.identity_files import Identity
 from client.messenger import Messenger
 from client.settings import Settings
@@ -78,6 +78,9 @@ def key(messenger: Messenger, output: Output, name: str) -> int:
 
 def config_show(settings: Settings, output: Output) -> int:
     """Show every setting, and where it came from."""
+    with contextlib.suppress(ClientError, OSError):
+        # A store that can't be used is what doctor names.
+        convert(settings.home, output.say, to_read=True)
     for name, value, source in settings.all():
         if name == "published_only" and value is None:
             value, source = _remembered(settings.home) or (value, source)  # noqa: PLW2901

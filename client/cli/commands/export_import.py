@@ -13,18 +13,20 @@ from client.cli.commands.account import show_identity
 from client.cli.output import Output
 from client.connection import server_file
 from client.identity import archive, import_identity, passphrase_source
-from client.identity.home import require_somebody
+from client.identity.home import convert, require_somebody
 from common.errors import PassphraseNeeded
 from common.info_files import ServerAddress
 
 _OPTION = "--passphrase-file"
 
 
-def export_home(output: Output, home: Path, target: Path, given: str | None) -> int:
+def export_home(output: Output, home: Path, target: Path, given: str | None, *, may_be_weak: bool = False) -> int:
     """Write all of the home into one encrypted file."""
     require_somebody(home)
     archive.refuse_export(target)
-    archive.export_home(home, target, passphrase_source.chosen(given, "Passphrase for the file: ", _OPTION))
+    chosen = passphrase_source.chosen(given, "Passphrase for the file: ", _OPTION, may_be_weak=may_be_weak)
+    convert(home, output.say, to_read=True)
+    archive.export_home(home, target, chosen)
     output.say(f"All of {home} is in {target}, encrypted. Use one of the two homes from now on, not both.")
     return 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from client.cli.output import Output
 from client.identity import passphrase, passphrase_source
-from client.identity.home import require_somebody
+from client.identity.home import convert, require_somebody
 from client.identity.passphrase_source import PassphraseSource
 from common.errors import SettingRejected
 
@@ -18,10 +18,18 @@ _OPTION = "--new-passphrase-file"
 
 
 def passphrase_command(
-    output: Output, home: Path, what: str, source: PassphraseSource, new_file: Path | None, new_command: str | None
+    output: Output,
+    home: Path,
+    what: str,
+    source: PassphraseSource,
+    new_file: Path | None,
+    new_command: str | None,
+    *,
+    may_be_weak: bool,
 ) -> int:
     """Set, change or remove the passphrase."""
     require_somebody(home)
+    convert(home, output.say)
     if what == "remove":
         if new_file is not None or new_command is not None:
             raise SettingRejected("`passphrase remove` takes no new passphrase.")
@@ -34,7 +42,10 @@ def passphrase_command(
         if what == "change":
             passphrase.check_passphrase(home, source)
         new = passphrase_source.chosen(
-            passphrase_source.named(new_file, new_command), f"New passphrase of {home}: ", _OPTION
+            passphrase_source.named(new_file, new_command),
+            f"New passphrase of {home}: ",
+            _OPTION,
+            may_be_weak=may_be_weak,
         )
         if what == "set":
             done = passphrase.set_passphrase(home, new, source)

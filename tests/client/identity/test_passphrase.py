@@ -16,6 +16,7 @@ import apsw
 import pexpect
 import pytest
 
+from client.__main__ import main
 from client.crypto import ciphers
 from client.crypto.ciphers import PrivateKey, SymmetricKey
 from client.crypto.sealed_storage import Vault
@@ -23,7 +24,7 @@ from client.identity import identity_files
 from client.identity.home import open_store
 from client.identity.identity_files import Identity, PendingRegistration
 from client.identity.passphrase import change_passphrase, remove_passphrase, set_passphrase
-from client.identity.passphrase_source import PassphraseSource
+from client.identity.passphrase_source import PassphraseSource, chosen
 from client.messenger import Messenger, Text, Unreadable
 from client.settings import Flags, Settings
 from client.store.home_store import Store
@@ -707,3 +708,83 @@ def test_it_is_asked_once_at_a_terminal_even_where_the_input_is_a_pipe(home: Pat
         # What was typed was not shown.
         assert child.exitstatus == code
         assert typed not in (child.before or "")
+
+
+def chooses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, typed: list[str], answer: str) -> list[str]:
+    """Have a person at the terminal, who types passphrases and an answer; what they are asked."""
+    asked: list[str] = []
+    answers = iter(typed)
+
+    def getpass(prompt: str) -> str:
+        asked.append(prompt)
+        return next(answers)
+
+    (tmp_path / "tty").write_text(answer)
+    monkeypatch.setattr("client.identity.passphrase_source.can_ask", lambda: True)
+    monkeypatch.setattr("client.identity.passphrase_source.getpass.getpass", getpass)
+    monkeypatch.setattr("client.identity.passphrase_source.TERMINAL", tmp_path / "tty")
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer", "asked"),
+    [
+        (["12345678"] * 2, "", False),
+        (["1234567"] * 2, "y\n", True),
+        # What composes to one letter is one.
+        (["e\u0301" * 7] * 2, "yes\n", True),
+    ],
+)
+def test_a_short_passphrase_is_asked_about(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    typed: list[str],
+    answer: str,
+    asked: bool,
+) -> None:
+    chooses(monkeypatch, tmp_path, typed, answer)
+    assert chosen(None, "New: ", "--new") == typed[0]
+    assert ("Use it all the same?" in capsys.readouterr().err) is asked
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", ""])
+def test_a_short_passphrase_that_was_not_meant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: str) -> None:
+    asked = chooses(monkeypatch, tmp_path, ["x", "x"], answer)
+    with pytest.raises(SettingRejected, match=r"^Nothing was changed\.$"):
+        chosen(None, "New: ", "--new")
+    assert asked == ["New: "]
+
+
+def test_a_short_passphrase_of_a_script_needs_an_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(SettingRejected, match=r"fewer than 8 characters.*--weak-passphrase"):
+        chosen("1234567", "New: ", "--new")
+    assert chosen("1234567", "New: ", "--new", may_be_weak=True) == "1234567"
+    assert chosen("12345678", "New: ", "--new") == "12345678"
+    chooses(monkeypatch, tmp_path, ["x", "x"], "")
+    assert chosen(None, "New: ", "--new", may_be_weak=True) == "x"
+
+
+def test_a_short_passphrase_in_the_commands(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    short = tmp_path / "pass"
+    short.write_text("x")
+    options = ["--home", str(home), "--quiet"]
+    for words in (
+        ["export", str(tmp_path / "backup"), "--passphrase-file", str(short)],
+        ["passphrase", "set", "--new-passphrase-file", str(short)],
+        [
+            "passphrase",
+            "change",
+            "--passphrase-file",
+            str(short),
+            "--new-passphrase-file",
+            str(short),
+        ],
+    ):
+        before = bare(home)
+        assert main([*options, *words]) == 2
+        assert "--weak-passphrase" in capsys.readouterr().err
+        assert bare(home) == before
+        assert main([*options, *words, "--weak-passphrase"]) == 0
+    # A home that has a short one goes on working.
+    assert main([*options, "history", "--passphrase-file", str(short)]) == 0

@@ -1,0 +1,14 @@
+"""To be imported before anything that needs the packages of the server's programs.
+
+Owns: their names. Promises: where one is not installed the program ends here, with one sentence and
+the code that no restart helps (78).
+Exposure: none.
+"""
+
+from importlib.util import find_spec
+
+from common.packages import end_without
+
+for _name in ("apsw", "Crypto", "msgspec", "zmq"):
+    if find_spec(_name) is None:
+        end_without(ModuleNotFoundError(f"No module named {_name!r}", name=_name), 78)
