@@ -109,7 +109,6 @@ class Listener:
                     continue
                 self._rest(f"can't accept connections ({error.strerror})")
                 return
-            sock.setblocking(False)
             self._places.taken(Session(TcpTransport(sock, self._context.loop), self._context))
 
     def _rest(self, reason: str) -> None:

@@ -16,8 +16,9 @@ Source: docs/client-protocol.md, "Connections".
 import heapq
 from collections import deque
 from collections.abc import Callable, Collection
-from typing import Final, Protocol
+from typing import Final
 
+from gateway.connection.base import Connection
 from gateway.event_loop import EventLoop
 from gateway.settings import Settings
 
@@ -30,59 +31,36 @@ _KEPT_SHARE: Final = 16
 _MOST_KEPT: Final = 256
 
 
-class Occupant(Protocol):
-    """A connection."""
-
-    proven_as: bytes | None
-
-    @property
-    def idle_since(self) -> float | None:
-        """When it last said or took something, in monotonic seconds; None where it is
-        proven or waits for us.
-        """
-
-    @property
-    def parked_since(self) -> float | None:
-        """The same of one that is proven and at most waits for mail; None for any other."""
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is gone."""
-
-    def abort(self) -> None:
-        """Close now."""
-
-
-def _idle_since(occupant: Occupant) -> float | None:
+def _idle_since(occupant: Connection) -> float | None:
     return occupant.idle_since
 
 
-def _parked_since(occupant: Occupant) -> float | None:
+def _parked_since(occupant: Connection) -> float | None:
     return occupant.parked_since
 
 
-def _aborted(occupant: Occupant | None) -> bool:
+def _aborted(occupant: Connection | None) -> bool:
     """Close it, where there is one; whether there was."""
     if occupant is not None:
         occupant.abort()
     return occupant is not None
 
 
-def _longest_idle_first(found: tuple[float, int, Occupant]) -> tuple[float, int]:
+def _longest_idle_first(found: tuple[float, int, Connection]) -> tuple[float, int]:
     return found[:2]
 
 
 class Capacity:
     """Of one gateway. `occupants` are the open connections, kept by somebody else."""
 
-    def __init__(self, loop: EventLoop, settings: Settings, occupants: Collection[Occupant]) -> None:
+    def __init__(self, loop: EventLoop, settings: Settings, occupants: Collection[Connection]) -> None:
         self._loop = loop
         self._settings = settings
         self._occupants = occupants
         self._kept = min(settings.connections // _KEPT_SHARE, _MOST_KEPT)
         self._idle = _Candidates(loop, _idle_since, self._unproven)
         self._parked = _Candidates(loop, _parked_since, self._of_one_user)
-        self._on_trial: deque[tuple[float, Occupant]] = deque()
+        self._on_trial: deque[tuple[float, Connection]] = deque()
 
     @property
     def crowded(self) -> bool:
@@ -104,7 +82,7 @@ class Capacity:
         """
         return _aborted(self._idle.take()) or _aborted(self._parked.take())
 
-    def taken(self, occupant: Occupant) -> None:
+    def taken(self, occupant: Connection) -> None:
         """A connection came. Where it came to a kept place it has to prove itself soon."""
         if len(self._occupants) > self._settings.connections - self._kept:
             when = self._loop.now + self._settings.time_to_prove
@@ -121,7 +99,7 @@ class Capacity:
         if self._on_trial:
             self._loop.call_at(self._on_trial[0][0], self._end_trials)
 
-    def _unproven(self) -> list[tuple[float, Occupant]]:
+    def _unproven(self) -> list[tuple[float, Connection]]:
         latest = self._loop.now - self._settings.idle_before_closed
         idle = [
             (since, number, occupant)
@@ -131,10 +109,10 @@ class Capacity:
         found = heapq.nsmallest(_CANDIDATES, idle, key=_longest_idle_first)
         return [(since, occupant) for since, _number, occupant in found]
 
-    def _of_one_user(self) -> list[tuple[float, Occupant]]:
+    def _of_one_user(self) -> list[tuple[float, Connection]]:
         """So many as this user has more than any other one, and one at least."""
         latest = self._loop.now - self._settings.idle_before_closed
-        of_user: dict[bytes, list[tuple[float, int, Occupant]]] = {}
+        of_user: dict[bytes, list[tuple[float, int, Connection]]] = {}
         for number, occupant in enumerate(self._occupants):
             since = occupant.parked_since
             if occupant.proven_as is not None and since is not None and since <= latest:
@@ -158,16 +136,16 @@ class _Candidates:
     def __init__(
         self,
         loop: EventLoop,
-        since: Callable[[Occupant], float | None],
-        look: Callable[[], list[tuple[float, Occupant]]],
+        since: Callable[[Connection], float | None],
+        look: Callable[[], list[tuple[float, Connection]]],
     ) -> None:
         self._loop = loop
         self._since = since
         self._look = look
-        self._found: deque[tuple[float, Occupant]] = deque()
+        self._found: deque[tuple[float, Connection]] = deque()
         self._look_again_at = 0.0
 
-    def take(self) -> Occupant | None:
+    def take(self) -> Connection | None:
         """The next one, which is none any more; None where there is none."""
         for looked in (False, True):
             while self._found:

@@ -9,9 +9,10 @@ Exposure: strangers choose how many of them wait.
 """
 
 from collections import OrderedDict
-from typing import Final, Protocol
+from typing import Final
 
-from gateway.connection.containment import Breakable, contain
+from gateway.connection.base import Connection
+from gateway.connection.containment import contain
 from gateway.event_loop import EventLoop
 from gateway.settings import Settings
 from gateway.storage.link import StorageLink
@@ -27,13 +28,6 @@ taken up is kept in memory.
 """
 
 
-class Waiting(Breakable, Protocol):
-    """A connection in the queue."""
-
-    def take_turn(self) -> None:
-        """Do a bounded amount of work; `wait` again where there is more."""
-
-
 class Scheduler:
     """One for the gateway."""
 
@@ -43,7 +37,7 @@ class Scheduler:
         self._pages = pages
         self._most = settings.work_under_way
         self._most_bytes = settings.total_under_way // 2
-        self._waiting: OrderedDict[Waiting, None] = OrderedDict()
+        self._waiting: OrderedDict[Connection, None] = OrderedDict()
 
     @property
     def has_room(self) -> bool:
@@ -65,11 +59,11 @@ class Scheduler:
         """Whether many wait."""
         return len(self._waiting) >= _CROWDED
 
-    def wait(self, connection: Waiting) -> None:
+    def wait(self, connection: Connection) -> None:
         """`connection` goes to the end of the queue, unless it is in it."""
         self._waiting[connection] = None
 
-    def leave(self, connection: Waiting) -> None:
+    def leave(self, connection: Connection) -> None:
         """It waits no more."""
         self._waiting.pop(connection, None)
 

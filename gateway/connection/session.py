@@ -1,11 +1,11 @@
-"""One client: frames in, operations out, answers back in order, back-pressure, time-outs, and a
-clean end.
+"""One client: frames in, operations out, answers back in order, and back-pressure.
 
-Owns: one transport and the pure core that reads what it brings.
+Owns: the order of one client's requests and answers, and how much of them is in flight. How its
+connection ends is `gateway.connection.lifecycle`'s, what it is waited for
+`gateway.connection.timeouts`'.
 Promises: answers leave in the order of the requests; a refusal says "not done"; where the outcome
 is unknown the connection ends without a reply; what a client has sent and not got answered is
-bounded, and so is what is done for it in one turn of the loop; a client that is not heard to have
-its mail gets it again.
+bounded, and so is what is done for it in one turn of the loop.
 Exposure: strangers choose every byte and every moment.
 
 Sends, registrations and key requests flow: many may be with the worker at once. Everything else is
@@ -18,25 +18,14 @@ unanswered while the worker has enough to do. A connection that waits is not rea
 
 The common case is short: one read, whose sends go to the link as a run, and one write with their
 answers. A session is `_steady` while nothing else is the case: it is open, all that came was taken
-up, the client waits for nothing else, and what the loop watches is right. Whatever disturbs that
-clears the mark, and `advance` looks at everything.
-
-    state      reads         writes              leaves when
-    ────────   ───────────   ─────────────────   ──────────────────────────────────────────────────────────
-    OPEN       requests      answers             the client ends its side → ENDING; a fatal frame or the
-                                                 padded dialect → DRAINING once all is written
-    ENDING     nothing       answers             all is answered and written → WATCHING, or closed
-    DRAINING   and drops     nothing (FIN sent)  the client ends its side → WATCHING, or closed; time is up
-    WATCHING   nothing       nothing             no reset came for a while → mail settled, closed
-    STOPPING   nothing       answers             all is answered and written → mail released, closed
-    any                                          reset, write error, time-out → mail released, closed
+up, the client waits for nothing else, and what the transport watches is right. Whatever disturbs
+that clears the mark, and `advance` looks at everything.
 
 Source: docs/client-protocol.md, "Connections"; docs/guarantees.md.
 """
 
 import logging
 from collections.abc import Iterator, Mapping
-from enum import Enum, auto
 from typing import Final
 
 from common import fail_points
@@ -70,7 +59,10 @@ from common.storage_protocol.operations import (
     StoreMessage,
 )
 from gateway.authentication import Challenge
+from gateway.connection import lifecycle
 from gateway.connection.context import SessionContext
+from gateway.connection.lifecycle import State
+from gateway.connection.timeouts import Awaited, Deadline
 from gateway.connection.transport import Transport
 from gateway.delivery.evidence import Lease
 from gateway.delivery.tracker import Delivery
@@ -91,29 +83,8 @@ together anew each time.
 """
 
 
-class State(Enum):
-    """See the module's table."""
-
-    OPEN = auto()
-    ENDING = auto()
-    DRAINING = auto()
-    WATCHING = auto()
-    STOPPING = auto()
-    CLOSED = auto()
-
-
-class _Deadline(Enum):
-    NONE = auto()
-    HEADER = auto()
-    PAYLOAD = auto()
-    SUSPICION = auto()
-    RESPONSE = auto()
-    DRAIN = auto()
-
-
 _READING: Final = (State.OPEN, State.DRAINING)
 _OPEN: Final = State.OPEN
-_NO_DEADLINE: Final = _Deadline.NONE
 _BETWEEN: Final = Phase.BETWEEN
 """Looked up once: the path of every read and write asks for them."""
 
@@ -143,10 +114,7 @@ class Session:
     __slots__ = (
         "_challenge",
         "_connection",
-        "_deadline_kind",
-        "_delivery",
         "_doing",
-        "_final_response_queued",
         "_heard_at",
         "_held",
         "_holds",
@@ -157,7 +125,6 @@ class Session:
         "_reads",
         "_replies",
         "_steady",
-        "_transport",
         "_unanswered",
         "_unread",
         "_unsent",
@@ -167,17 +134,22 @@ class Session:
         "_written",
         "context",
         "deadline",
+        "delivery",
         "features",
+        "final_response_queued",
         "greeted",
         "proven_as",
         "state",
+        "transport",
     )  # fmt: skip
 
     def __init__(self, transport: Transport, context: SessionContext) -> None:
-        self._transport = transport
+        self.transport = transport
         self.context = context
-        self._connection = ServerConnection(context.limits)
         self.state = State.OPEN
+        self.delivery: Delivery | None = None
+        self.final_response_queued = False
+        self._connection = ServerConnection(context.limits)
         self._reads = True
         self._writes = False
         self._out: list[bytes] | None = None
@@ -195,20 +167,16 @@ class Session:
         self._doing: RequestHandler | None = None
         self._paused = False
         self._steady = False
-        self._final_response_queued = False
         self._replies: BigEndianReplies | None = None
-        self._delivery: Delivery | None = None
         self._challenge: Challenge | None = None
         self.greeted = False
         self.features = 0
         self.proven_as: bytes | None = None
-        self.deadline = 0.0
-        self._deadline_kind = _Deadline.NONE
+        self.deadline: Deadline | None = None
         context.sessions.add(self)
         transport.attach(self)
 
     # --- what the link and the shared lists call
-    # ------------------------------------------------------------------------
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
         """The outcome of a send, a registration or a key request."""
@@ -262,7 +230,7 @@ class Session:
         if out:
             data = out[0] if len(out) == 1 else b"".join(out)
             self._send(data if self._replies is None else self._replies.turn(data))
-        if not self._steady or self._delivery is not None:
+        if not self._steady or self.delivery is not None:
             self.advance()
 
     def advance(self) -> None:
@@ -275,7 +243,8 @@ class Session:
         if not self._waits:
             self._take_events()
         if self._unsent is None and self._out is None and not self.closed:
-            self._all_written()
+            waiting = self._doing is not None or self._held is not None or self._waits
+            lifecycle.all_written(self, pending=waiting or self._unanswered > 0)
         self._watch()
 
     def take_turn(self) -> None:
@@ -289,21 +258,18 @@ class Session:
         else:
             self.advance()
 
-    def timed_out(self) -> None:
+    def timed_out(self, awaited: Awaited) -> None:
         """What was waited for did not come in time."""
-        kind, self._deadline_kind = self._deadline_kind, _Deadline.NONE
-        self.context.with_deadline.discard(self)
-        if kind is _Deadline.SUSPICION:
+        if awaited is Awaited.SUSPICION:
             self._held = self._connection.event_on_silence()
             self.advance()
         else:
-            log.debug("a connection ends: time-out (%s)", kind.name.lower())
+            log.debug("a connection ends: time-out (%s)", awaited.name.lower())
             self.abort()
 
     def stop(self) -> None:
         """The gateway stops: answer what was asked, read nothing more, then close."""
-        if self.state is State.OPEN:
-            self.state = State.STOPPING
+        if lifecycle.stop(self):
             self._steady = False
             if self._doing is not None:
                 self._doing.input_ended()
@@ -311,11 +277,7 @@ class Session:
 
     def abort(self) -> None:
         """Close with a reset; mail without proof waits again."""
-        if self.state is not State.CLOSED:
-            if self._delivery is not None:
-                self._delivery.release()
-            self._transport.reset()
-            self._leave()
+        lifecycle.abort(self)
 
     @property
     def closed(self) -> bool:
@@ -341,7 +303,6 @@ class Session:
         return None if self.proven_as is None or is_busy else self._heard_at
 
     # --- what the doings call
-    # -----------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
         """Say `data` at the end of this turn."""
@@ -378,13 +339,14 @@ class Session:
 
     def lease_written(self, lease: Lease) -> None:
         """The whole response that carries `lease` was handed to the kernel."""
-        if self._delivery is None:
-            self._delivery = Delivery(self._transport, self.context, self, self._nothing_held)
-        self._delivery.written(lease)
+        delivery = self.delivery
+        if delivery is None:
+            delivery = lifecycle.follow(self, self._nothing_held)
+        delivery.written(lease)
 
     def end_after_answers(self) -> None:
         """Take up nothing more; once all is written, half-close, drain, close."""
-        self._final_response_queued = True
+        self.final_response_queued = True
 
     def next_content(self) -> ContentData | ContentEnd | None:
         """For an upload: the next part of its content; None where more bytes are needed."""
@@ -401,11 +363,11 @@ class Session:
         return self._challenge
 
     # --- reading
-    # ----------------------------------------------------------------------------------------------
 
     def on_readable(self) -> None:
         """Read, or wait for the turn to."""
-        may_read = self.context.turns.may_read(self._owed) if self.state is _OPEN else self.state is not State.DRAINING
+        state = self.state
+        may_read = self.context.turns.may_read(self._owed) if state is _OPEN else state is not State.DRAINING
         if not may_read:
             # What is thrown away is in no hurry either.
             self._unread = True
@@ -416,15 +378,16 @@ class Session:
 
     def _receive(self) -> None:
         context = self.context
-        if self._delivery is not None:
-            self._delivery.before_read()
+        delivery = self.delivery
+        if delivery is not None:
+            delivery.before_read()
         size = _READ_SIZE
         if context.turns.crowded:
             size = _CROWDED_READ_SIZE
         elif type(self._doing) is UploadHandler and context.holdings.plenty:
             size = _UPLOAD_READ_SIZE
         try:
-            data = self._transport.receive(size)
+            data = self.transport.receive(size)
         except BlockingIOError:
             return
         except OSError:
@@ -433,13 +396,13 @@ class Session:
         self._heard_at = context.loop.now
         if self.state is not _OPEN:
             if not data and self.state is State.DRAINING:
-                self._on_peer_eof()
+                lifecycle.on_peer_eof(self)
             return
         if not data:
             self._input_ended()
             return
-        if self._delivery is not None and self._connection.begins_request(data):
-            self._delivery.request_came()
+        if delivery is not None and self._connection.begins_request(data):
+            delivery.request_came()
         spent = 0
         if self._steady:
             run = self._connection.receive_run(data)
@@ -458,13 +421,12 @@ class Session:
             self._watch(came=len(data))
 
     def _input_ended(self) -> None:
-        self.state = State.ENDING
+        lifecycle.input_ended(self)
         self._steady = False
         if self._doing is not None:
             self._doing.input_ended()
         elif self._held is None:
             self._held = self._connection.event_on_silence()
-        self._forget_deadline()
         self.advance()
 
     def _take_events(self, spent: int = 0) -> None:
@@ -477,7 +439,7 @@ class Session:
         bound = self.context.settings.connection_under_way
         left = self.context.settings.work_a_turn - spent
         # A client that does not read its answers is given no more of them.
-        while self._doing is None and self._unsent is None and not self._final_response_queued:
+        while self._doing is None and self._unsent is None and not self.final_response_queued:
             if self._owed >= bound:
                 self._pause()
                 return
@@ -489,15 +451,15 @@ class Session:
                 event = next_event()
                 if event is None:
                     self._steady = (
-                        self._deadline_kind is _NO_DEADLINE
+                        self.deadline is None
                         and self._reads
                         and not self._writes
                         and self.state is _OPEN
                         and self._connection.phase is _BETWEEN
                     )
                     return
-                if self._deadline_kind is _Deadline.HEADER:
-                    self._forget_deadline()
+                if self.deadline is not None and self.deadline.awaited is Awaited.HEADER:
+                    self.context.timeouts.clear(self)
             else:
                 self._held = None
             if type(event) is PipelinedSends and self._is_own(event):
@@ -562,7 +524,6 @@ class Session:
         return MALFORMED_COST
 
     # --- writing
-    # ----------------------------------------------------------------------------------------------
 
     def _send(self, data: bytes) -> None:
         self._written += len(data)
@@ -571,10 +532,10 @@ class Session:
             self._keep_unsent(memoryview(together), len(together))
             return
         if fail_points.armed() and fail_points.due(FailPoint.GATEWAY_REPLYING, _code_of(data)):
-            self._transport.send(data[: len(data) // 2])
+            self.transport.send(data[: len(data) // 2])
             fail_points.die()
         try:
-            sent = self._transport.send(data)
+            sent = self.transport.send(data)
         except BlockingIOError:
             sent = 0
         except OSError:
@@ -582,14 +543,14 @@ class Session:
             return
         if sent < len(data):
             self._keep_unsent(memoryview(data)[sent:], len(data))
-            self._set_deadline(_Deadline.RESPONSE, self.context.settings.response_silence)
+            self.context.timeouts.start(self, Awaited.RESPONSE)
 
     def on_writable(self) -> None:
         """Write more of what was not taken before."""
         if self._unsent is None:
             return
         try:
-            sent = self._transport.send(self._unsent)
+            sent = self.transport.send(self._unsent)
         except BlockingIOError:
             return
         except OSError:
@@ -599,10 +560,10 @@ class Session:
         self.context.holdings.went_on(self)
         self._unsent = self._unsent[sent:]
         if self._unsent:
-            self._set_deadline(_Deadline.RESPONSE, self.context.settings.response_silence)
+            self.context.timeouts.start(self, Awaited.RESPONSE)
         else:
             self._unsent, self._unsent_size = None, 0
-            self._forget_deadline()
+            self.context.timeouts.clear(self)
             self._schedule()
 
     def _keep_unsent(self, data: memoryview, size: int) -> None:
@@ -616,56 +577,16 @@ class Session:
             self._out = []
             self.context.to_flush.append(self)
 
-    # --- the end
-    # ----------------------------------------------------------------------------------------------
+    # --- what its lifecycle calls
 
-    def _all_written(self) -> None:
-        """Everything that was answered is with the kernel."""
-        if self._delivery is not None and self.state is State.OPEN:
-            self._delivery.probe()
-        if self._unanswered or self._doing is not None or self._held is not None or self._waits:
-            return
-        if self.state is State.ENDING:
-            self._on_peer_eof()
-        elif self.state is State.STOPPING:
-            if self._delivery is not None:
-                self._delivery.release()
-            self._close()
-        elif self.state is State.OPEN and self._final_response_queued:
-            self._half_close()
-
-    def _half_close(self) -> None:
-        try:
-            self._transport.shut_down()
-        except OSError:
-            self.abort()
-            return
-        self.state = State.DRAINING
+    def discard_input(self) -> None:
+        """What came and was not taken up is of no interest, nor is what will come."""
         self._connection.ignore()
-        self._set_deadline(_Deadline.DRAIN, self.context.settings.drain_time)
 
-    def _on_peer_eof(self) -> None:
-        """The client has ended its side and was answered in full."""
-        if self._delivery is None or not self._delivery.open:
-            self._close()
-            return
-        self.state = State.WATCHING
-        self._forget_deadline()
-        self._transport.watch_for_reset()
-        self._delivery.watch_for_reset(self._close, self.abort)
-
-    def _close(self) -> None:
-        self._transport.close()
-        self._leave()
-
-    def _leave(self) -> None:
-        self.state = State.CLOSED
-        context = self.context
-        self._forget_deadline()
-        context.sessions.discard(self)
-        context.turns.leave(self)
-        context.holdings.changed(self, self._holds, 0)
-        context.place_free()
+    def let_go(self) -> None:
+        """The transport is closed: hold nothing, wait for nothing."""
+        self.context.turns.leave(self)
+        self.context.holdings.changed(self, self._holds, 0)
         self._unsent = self._held = self._out = None
         self._holds = 0
         self._connection.ignore()
@@ -673,8 +594,7 @@ class Session:
         if doing is not None:
             doing.abandon()
 
-    # --- attention and deadlines
-    # ----------------------------------------------------------------------
+    # --- attention
 
     def _nothing_held(self) -> bool:
         return not self._connection.undigested and self._held is None
@@ -700,50 +620,26 @@ class Session:
         """Ask the transport for what can be handled now, and set the clock for what is waited
         for. `came`: bytes, now.
         """
-        if self.state is State.CLOSED or self.state is State.WATCHING:
+        state = self.state
+        if state is State.CLOSED or state is State.WATCHING:
             return
         self._note_holdings()
         reads = False
         writes = self._unsent is not None
-        if self.state is _OPEN and not (self._paused or self._waits or self._final_response_queued):
+        if state is _OPEN and not (self._paused or self._waits or self.final_response_queued):
             busy = self._doing is not None or self._held is not None or self._unsent is not None
             if not busy or self._connection.undigested < _READ_AHEAD:
                 reads = True
-        elif self.state is State.DRAINING and not self._waits:
+        elif state is State.DRAINING and not self._waits:
             reads = True
         if reads is not self._reads or writes is not self._writes:
             self._reads, self._writes = reads, writes
-            self._transport.watch(reads=reads, writes=writes)
-        if self._unsent is None and self.state is State.OPEN:
-            self._watch_input(came)
-
-    def _watch_input(self, came: int) -> None:
-        settings = self.context.settings
-        phase = self._connection.phase
-        listening = self._reads and (self._doing is None or isinstance(self._doing, UploadHandler))
-        if phase is Phase.BETWEEN or not listening or self._held is not None:
-            self._forget_deadline()
-        elif phase is Phase.HEADER:
-            if self._deadline_kind is not _Deadline.HEADER:
-                self._set_deadline(_Deadline.HEADER, settings.header_time)
-        elif came or self._deadline_kind not in (_Deadline.PAYLOAD, _Deadline.SUSPICION):
-            if self._connection.suspicious:
-                self._set_deadline(_Deadline.SUSPICION, settings.suspicion_silence)
-            elif self._deadline_kind is _Deadline.PAYLOAD and isinstance(self._doing, UploadHandler):
-                # What came of it holds disk. Each byte gives the time that it may take, no more, or
-                # a trickle would go on for ever. While we do not listen nothing runs out: who is
-                # slow because of us loses nothing by it.
-                latest = self.context.loop.now + settings.payload_silence
-                self.deadline = min(latest, self.deadline + came / settings.slowest_upload)
+            self.transport.watch(reads=reads, writes=writes)
+        if self._unsent is None and state is _OPEN:
+            doing = self._doing
+            is_upload = type(doing) is UploadHandler
+            if reads and (doing is None or is_upload) and self._held is None:
+                context = self.context
+                context.timeouts.await_input(self, self._connection, came, is_upload=is_upload)
             else:
-                self._set_deadline(_Deadline.PAYLOAD, settings.payload_silence)
-
-    def _set_deadline(self, kind: _Deadline, seconds: float) -> None:
-        self._deadline_kind = kind
-        self.deadline = self.context.loop.now + seconds
-        self.context.with_deadline.add(self)
-
-    def _forget_deadline(self) -> None:
-        if self._deadline_kind is not _Deadline.NONE:
-            self._deadline_kind = _Deadline.NONE
-            self.context.with_deadline.discard(self)
+                self.context.timeouts.clear(self)

@@ -13,12 +13,11 @@ Source: docs/client-protocol.md, "Connections"; tcp(7), epoll_ctl(2).
 
 import logging
 import socket
-from collections.abc import Callable
 from typing import Final, Protocol
 
 from gateway.connection.containment import Breakable, contain
 from gateway.delivery.evidence import SegmentsIn
-from gateway.delivery.tcp_info import TcpInfo
+from gateway.delivery.tcp_info import TcpSocket
 from gateway.event_loop import BROKEN, HUNG_UP, READABLE, WRITABLE, EventLoop
 
 log = logging.getLogger("gateway.connection.transport")
@@ -101,25 +100,30 @@ class _Nobody:
 _NOBODY: Final = _Nobody()
 
 
-class TcpTransport(TcpInfo):
-    """Plain TCP: a `Transport`, and a `Handler` of the loop. `sock` does not block."""
+class TcpTransport(TcpSocket):
+    """Plain TCP: a `Transport`, and a `Handler` of the loop. It takes over what `sock` refers to.
 
-    __slots__ = ("_loop", "_mask", "_owner", "_shut_down", "receive", "send")
+    It is the socket, and does not have one: that costs an idle connection the least, and `send` and
+    `receive` no call more.
+    """
+
+    __slots__ = ("_loop", "_mask", "_owner", "_shut_down")
+
+    receive = socket.socket.recv
 
     def __init__(self, sock: socket.socket, loop: EventLoop) -> None:
-        super().__init__(sock)
+        super().__init__(sock.family, sock.type, sock.proto, fileno=sock.detach())
+        self.setblocking(False)
         self._loop = loop
         self._mask = _UNREGISTERED
         self._owner: TransportOwner = _NOBODY
         self._shut_down = False
-        self.receive: Callable[[int], bytes] = sock.recv
-        self.send: Callable[[bytes | memoryview], int] = sock.send
 
     def attach(self, owner: TransportOwner) -> None:
         """Report to `owner` from now on, and watch for input."""
         self._owner = owner
         self._mask = READABLE
-        self._loop.register(self._sock.fileno(), self, READABLE)
+        self._loop.register(self.fileno(), self, READABLE)
 
     def ready(self, events: int) -> None:
         """The socket has news."""
@@ -148,7 +152,7 @@ class TcpTransport(TcpInfo):
     def watch(self, *, reads: bool, writes: bool) -> None:
         """Report what is named here, and a break."""
         self._mask = (READABLE if reads else 0) | (WRITABLE if writes else 0)
-        self._loop.modify(self._sock.fileno(), self._mask)
+        self._loop.modify(self.fileno(), self._mask)
 
     def watch_for_reset(self) -> None:
         """With both sides ended the descriptor hangs up for good, which would wake every turn: then
@@ -161,14 +165,14 @@ class TcpTransport(TcpInfo):
 
     def shut_down(self) -> None:
         """Send a FIN behind what was sent."""
-        self._sock.shutdown(socket.SHUT_WR)
+        self.shutdown(socket.SHUT_WR)
         self._shut_down = True
 
     def close(self) -> None:
         """Give the descriptor back. What was sent still arrives."""
         self._unregister()
         self._owner = _NOBODY
-        self._sock.close()
+        super().close()
 
     def reset(self) -> None:
         """The same with a reset, which overtakes what was sent."""
@@ -181,4 +185,4 @@ class TcpTransport(TcpInfo):
     def _unregister(self) -> None:
         if self._mask != _UNREGISTERED:
             self._mask = _UNREGISTERED
-            self._loop.unregister(self._sock.fileno())
+            self._loop.unregister(self.fileno())

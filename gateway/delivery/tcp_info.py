@@ -22,34 +22,31 @@ _SEGMENTS_IN: Final = Struct("140xI8xI")
 """tcpi_segs_in and tcpi_data_segs_in within struct tcp_info."""
 
 
-class TcpInfo:
-    """The part of a transport over TCP that looks at its connection."""
+class TcpSocket(socket.socket):
+    """A TCP socket, and what can be seen of its connection: the base of a transport over TCP."""
 
-    __slots__ = ("_sock",)
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    __slots__ = ()
 
     def unacknowledged(self) -> int:
         """Bytes that were written and not yet acknowledged by the peer's TCP (SIOCOUTQ)."""
-        return int(_INT.unpack(fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, _NO_BYTES))[0])
+        return int(_INT.unpack(fcntl.ioctl(self.fileno(), termios.TIOCOUTQ, _NO_BYTES))[0])
 
     def input_waiting(self) -> bool:
         """Whether bytes are there to be read (SIOCINQ)."""
-        return fcntl.ioctl(self._sock.fileno(), termios.FIONREAD, _NO_BYTES) != _NO_BYTES
+        return fcntl.ioctl(self.fileno(), termios.FIONREAD, _NO_BYTES) != _NO_BYTES
 
     def segments_in(self) -> SegmentsIn:
         """The connection's counters (TCP_INFO)."""
-        info = self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+        info = self.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
         return SegmentsIn(*_SEGMENTS_IN.unpack_from(info))
 
     def error(self) -> int:
         """The pending error, an errno, which is thereby taken; 0 for none."""
-        return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return self.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
     def reset_on_close(self) -> None:
         """Make `close` send a reset instead of an orderly end.
 
         Raises `OSError` where the socket is gone.
         """
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)

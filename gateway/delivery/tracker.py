@@ -47,6 +47,11 @@ class Delivery:
         """Whether any lease is unsettled."""
         return self._evidence.open
 
+    @property
+    def wanted(self) -> bool:
+        """Whether a response was not yet seen acknowledged with no input after it."""
+        return self._evidence.wanted
+
     def written(self, lease: Lease) -> None:
         """The whole response that carries `lease` was handed to the kernel."""
         self._evidence.written(lease)

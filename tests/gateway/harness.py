@@ -146,7 +146,7 @@ class Gate:
         """
         self.clock.time += 0.01
         return not any(
-            session._delivery is not None and session._delivery._evidence.wanted
+            session.delivery is not None and session.delivery.wanted
             for session in self.context.sessions
             if isinstance(session, Session)
         )

@@ -14,7 +14,8 @@ from common.client_protocol.server_connection import PipelinedSends
 from common.storage_protocol.frames import StoreFacts
 from common.storage_protocol.operations import Operation, Outcome, Refused, Stored, StoreMessage
 from gateway.connection.context import SessionContext
-from gateway.connection.session import Session, State
+from gateway.connection.lifecycle import State
+from gateway.connection.session import Session
 from gateway.connection.transport import Transport, TransportOwner
 from gateway.delivery.evidence import SegmentsIn
 from gateway.event_loop import EventLoop

@@ -12,23 +12,21 @@ from common.values import ClientId
 from gateway.connection.capacity import Capacity
 from gateway.event_loop import EventLoop
 from gateway.settings import Settings
+from tests.gateway.connection.fake_connection import FakeConnection
 from tests.gateway.harness import Clock, Gate
 
 KEY = encode(PublicKeyRequest(ClientId(b"a" * 16), ClientId(b"b" * 16)))
 
 
-class Occupant:
-    closed: bool
-    proven_as: bytes | None = None
-
-    def __init__(self, room: set["Occupant"], idle_since: float | None) -> None:
-        self.room, self.idle_since, self.closed = room, idle_since, False
-        self.parked_since: float | None = None
-        room.add(self)
+class Occupant(FakeConnection):
+    def __init__(self, occupants: set["Occupant"], idle_since: float | None) -> None:
+        super().__init__(idle_since=idle_since)
+        self.occupants = occupants
+        occupants.add(self)
 
     def abort(self) -> None:
-        self.closed = True
-        self.room.discard(self)
+        super().abort()
+        self.occupants.discard(self)
 
 
 class Scene:
@@ -37,13 +35,13 @@ class Scene:
     def __init__(self) -> None:
         self.clock = Clock()
         self.loop = EventLoop(self.clock)
-        self.room: set[Occupant] = set()
-        self.places = Capacity(self.loop, Settings(connections=32), self.room)
+        self.occupants: set[Occupant] = set()
+        self.places = Capacity(self.loop, Settings(connections=32), self.occupants)
 
     def come(self, idle_since: float | None) -> Occupant | None:
         if not self.places.make_one():
             return None
-        occupant = Occupant(self.room, idle_since)
+        occupant = Occupant(self.occupants, idle_since)
         self.places.taken(occupant)
         return occupant
 
@@ -68,7 +66,7 @@ def test_the_longest_idle_makes_room(scene: Scene) -> None:
         assert scene.come(999.9) is not None
         assert expected is not None
         assert expected.closed
-    assert len(scene.room) == 30
+    assert len(scene.occupants) == 30
 
 
 def test_who_said_something_meanwhile_stays(scene: Scene) -> None:
@@ -95,11 +93,11 @@ def test_where_nobody_is_idle_a_kept_place_is_for_who_proves_itself(scene: Scene
     scene.pass_time(4.9)
     assert not villain.closed
     scene.pass_time(0.2)
-    assert villain not in scene.room
-    assert honest in scene.room
+    assert villain not in scene.occupants
+    assert honest in scene.occupants
     assert scene.come(None) is not None
     scene.pass_time(5.1)
-    assert len(scene.room) == 31
+    assert len(scene.occupants) == 31
 
 
 def test_a_kept_place_is_an_ordinary_one_once_there_is_room(scene: Scene) -> None:

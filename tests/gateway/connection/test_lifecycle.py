@@ -22,7 +22,7 @@ from common.storage_protocol.operations import (
     StoreMessage,
 )
 from common.values import ClientId, PublicKey, Username
-from gateway.connection.session import State
+from gateway.connection.lifecycle import State
 from gateway.settings import Settings
 from tests.gateway.connection.memory_transport import PLENTY, Scene
 from tests.gateway.fake_storage import default_decision
@@ -349,6 +349,16 @@ def test_answers_behind_a_partial_write_keep_their_order(scene: Scene) -> None:
     assert len(data) == KEY_SIZE + STORED_SIZE
 
 
+@pytest.mark.parametrize("room", [0, 5])
+def test_an_answer_of_which_nothing_is_taken_is_a_reset(scene: Scene, room: int) -> None:
+    scene.peer.room = room
+    scene.say(KEY_REQUEST)
+    scene.pass_time(59, 1.0)
+    assert not scene.session.closed
+    scene.pass_time(2)
+    assert is_closed(scene, reset=True)
+
+
 @pytest.mark.parametrize("end_first", [False, True])
 def test_an_answer_that_is_not_taken_in_time_is_a_reset(scene: Scene, end_first: bool) -> None:
     scene.peer.room = 5
@@ -454,6 +464,15 @@ def test_draining_drops_what_comes_and_holds_nothing(scene: Scene) -> None:
     scene.peer.end()
     scene.turn()
     assert is_closed(scene, reset=False)
+
+
+def test_draining_drops_what_came_before_it(scene: Scene) -> None:
+    malformed = ALICE + b"\x02" + bytes(6)
+    answers = scene.say(malformed * scene.settings.malformed_frames + send(bytes(5000)) * 2)
+    assert answers == ERROR * scene.settings.malformed_frames
+    assert scene.is_in(State.DRAINING)
+    assert scene.context.holdings.size == 0
+    assert not scene.storage.asked
 
 
 def test_draining_has_an_end(scene: Scene) -> None:

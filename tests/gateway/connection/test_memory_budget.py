@@ -19,6 +19,7 @@ from common.storage_protocol.operations import ListUsers, Operation, Outcome, Us
 from common.values import ClientId
 from gateway.connection.memory_budget import MemoryBudget
 from gateway.settings import Settings
+from tests.gateway.connection.fake_connection import FakeConnection
 from tests.gateway.fake_storage import default_decision
 from tests.gateway.harness import Gate
 
@@ -99,9 +100,10 @@ def test_single_bytes_of_an_upload_count_as_what_they_take(gate: Gate) -> None:
     assert gate.context.holdings.size > before + 200 * 50
 
 
-class Holder:
+class Holder(FakeConnection):
     def __init__(self, holdings: MemoryBudget, name: str, gone: list[str], proven_as: bytes | None = None) -> None:
-        self.holdings, self.name, self.gone, self.proven_as = holdings, name, gone, proven_as
+        super().__init__(proven_as=proven_as)
+        self.holdings, self.name, self.gone = holdings, name, gone
         self.holds = 0
 
     def hold(self, size: int) -> None:

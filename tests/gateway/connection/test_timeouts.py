@@ -8,7 +8,7 @@ from common.client_protocol.requests import PublicKeyRequest, SendRequest, encod
 from common.client_protocol.responses import ERROR, encode_stored
 from common.storage_protocol.operations import AbortUpload, CommitUpload
 from common.values import ClientId
-from gateway.connection.session import State
+from gateway.connection.lifecycle import State
 from gateway.settings import Settings
 from tests.gateway.connection.memory_transport import PLENTY, Scene
 
