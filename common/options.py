@@ -45,6 +45,13 @@ def size(text: str) -> int:
     return number
 
 
+def number(text: str) -> int:
+    """For argparse: a decimal number in ASCII digits, which is what the info files take too."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,40}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number")
+    return int(text)
+
+
 def folder_path(text: str) -> Path:
     """For argparse: a folder's path.
 

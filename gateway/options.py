@@ -14,7 +14,7 @@ from typing import Final
 from common.client_protocol.fields import LARGEST_CONTENT
 from common.errors import SettingRejected
 from common.info_files import DEFAULT_PORT
-from common.options import SIZES, Bound, check_bounds, fitting, folder_path, size
+from common.options import SIZES, Bound, check_bounds, fitting, folder_path, number, size
 from common.version import VERSION
 from gateway.settings import Settings
 
@@ -42,7 +42,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     ports = parser.add_mutually_exclusive_group()
     ports.add_argument(
         "--port",
-        type=int,
+        type=number,
         metavar="N",
         help="port to listen on; no port file is read then (default: what --port-file says). The clients' server.info "
         "names the same port",
@@ -57,12 +57,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--data-folder", type=folder_path, help="the server's data folder (default: $MESSAGEU_DATA or data/)"
     )
-    parser.add_argument("--slot", type=int, default=0, help="this gateway's slot at the worker (default: 0)")
+    parser.add_argument("--slot", type=number, default=0, help="this gateway's slot at the worker (default: 0)")
     parser.add_argument(
         "--largest-message", type=size, default=defaults.largest_content, metavar="SIZE", help="default: 1G"
     )
     parser.add_argument(
-        "--connections", type=int, default=defaults.connections, help="open connections at most (default: %(default)s)"
+        "--connections",
+        type=number,
+        default=defaults.connections,
+        help="open connections at most (default: %(default)s)",
     )
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="default: %(default)s"

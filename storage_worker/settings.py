@@ -15,7 +15,7 @@ from typing import Final
 
 from common.data_folder import DATA_VARIABLE
 from common.errors import SettingRejected
-from common.options import SIZES, Bound, check_bounds, fitting, folder_path, size
+from common.options import SIZES, Bound, check_bounds, fitting, folder_path, number, size
 from common.storage_protocol.message_format import ENTRY_HEAD
 from common.version import VERSION
 from storage_worker.rules.admission import Limits
@@ -70,7 +70,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--mailbox-messages",
-        type=int,
+        type=number,
         default=defaults.mailbox_messages,
         help="pending messages of one user (default: %(default)s)",
     )
@@ -81,11 +81,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="SIZE",
         help="their contents together (default: 4G)",
     )
-    parser.add_argument("--uploads", type=int, default=defaults.uploads, help="unfinished uploads at a time")
-    parser.add_argument("--uploads-of-user", type=int, default=defaults.uploads_of_user, help="those of one sender")
+    parser.add_argument("--uploads", type=number, default=defaults.uploads, help="unfinished uploads at a time")
+    parser.add_argument("--uploads-of-user", type=number, default=defaults.uploads_of_user, help="those of one sender")
     parser.add_argument(
         "--sender-share",
-        type=int,
+        type=number,
         default=defaults.sender_share,
         help="percent of a mailbox that one sender may have once it is more than half full; 100: all of it "
         "(default: %(default)s)",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import SettingRejected
-from common.options import Bound, check_bounds, fitting, folder_path, size
+from common.options import Bound, check_bounds, fitting, folder_path, number, size
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,17 @@ def test_sizes(text: str, value: int) -> None:
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is no size: bytes, or a number with K, M, G or T"):
         size(text)
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0), ("27031", 27031), ("-1", -1), ("+5", 5), ("007", 7)])
+def test_numbers(text: str, value: int) -> None:
+    assert number(text) == value
+
+
+@pytest.mark.parametrize("text", ["", " 27150", "27150 ", "1_000", "٣٣٣٣", "0x10", "1K", "1.0", "9" * 41])
+def test_what_is_no_number(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is no number"):
+        number(text)
 
 
 def test_an_empty_folder_is_none() -> None:
