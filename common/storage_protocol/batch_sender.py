@@ -210,13 +210,16 @@ class BatchSender(Generic[Waiter, Sender]):
 
     `new_incarnation` gives 16 fresh random bytes for each greeting. Sizes are the bytes that
     operations keep in memory, moments monotonic seconds. The link is down at first.
+
+    `size`: of all operations that were not answered. It is asked for at each read of a client, so
+    it is kept, and not counted anew.
     """
 
     __slots__ = (
         "_answered_size", "_collected_size", "_collecting_since", "_deadline", "_epoch", "_greeting", "_heard",
         "_hello", "_hello_sent_at", "_incarnation", "_is_up", "_leaving", "_new_incarnation", "_number",
         "_on_its_way", "_operations", "_pieces", "_resend_after", "_run", "_sizes", "_slot", "_started_at",
-        "_store", "_superseded_at", "_waiters", "_worker_incarnation",
+        "_store", "_superseded_at", "_waiters", "_worker_incarnation", "size",
     )  # fmt: skip
 
     def __init__(
@@ -248,6 +251,7 @@ class BatchSender(Generic[Waiter, Sender]):
         self._started_at = 0.0
         self._superseded_at: list[float] = []
         self._run: SendRun[Sender] | None = None
+        self.size = 0
         self._store: tuple[bytes, int] | None = None
         self._is_up = False
         self._greet()
@@ -268,12 +272,6 @@ class BatchSender(Generic[Waiter, Sender]):
         """Whether nothing waits for an answer."""
         return not (self._on_its_way or self._operations or self._run is not None)
 
-    @property
-    def size(self) -> int:
-        """Of all operations that were not answered."""
-        size = self._collected_size + sum([sent.size for sent in self._on_its_way])
-        return size if self._run is None else size + self._run.cost
-
     def submit(self, operation: Operation, waiter: Waiter | SendRun[Sender], now: float, size: int = 0) -> None:
         """Put an operation into the batch that is being collected; `waiter` comes back
         with its outcome.
@@ -289,6 +287,7 @@ class BatchSender(Generic[Waiter, Sender]):
         self._waiters.append(waiter)
         self._sizes.append(size)
         self._collected_size += size
+        self.size += size
 
     def submit_sends(self, sends: Sends, sender: Sender, now: float, cost: int, *, proven: bool) -> None:
         """Put messages into the run that is open, or into a new one; `sender` comes back with what
@@ -304,6 +303,7 @@ class BatchSender(Generic[Waiter, Sender]):
             self._run = run = SendRun(now, proven=proven)
         run.size += len(frames)
         run.cost += cost
+        self.size += cost
         run.frames.append(frames)
         run.shares.append((sender, sends.recipients, cost))
 
@@ -378,6 +378,7 @@ class BatchSender(Generic[Waiter, Sender]):
 
     def _close_run(self, run: SendRun[Sender]) -> None:
         self._run = None
+        self.size -= run.cost
         self.submit(run.complete(), run, run.opened_at, run.cost)
 
     def _has_place(self, more: int) -> bool:
@@ -486,6 +487,7 @@ class BatchSender(Generic[Waiter, Sender]):
         behind, self._on_its_way = self._on_its_way, []
         self._number = undone.number
         for sent in behind:
+            self.size -= sent.size
             self._put_back(sent, [len(sent.operations)])
         count = len(undone.operations)
         if count > 1:
@@ -510,7 +512,9 @@ class BatchSender(Generic[Waiter, Sender]):
         self._operations[:0] = sent.operations
         self._waiters[:0] = sent.waiters
         self._sizes[:0] = sent.sizes
-        self._collected_size += sum(sent.sizes)
+        size = sum(sent.sizes)
+        self._collected_size += size
+        self.size += size
         self._pieces[:0] = pieces
 
     def _expire(self, now: float) -> list[Event[Waiter, Sender]]:
@@ -536,6 +540,7 @@ class BatchSender(Generic[Waiter, Sender]):
         if not self._operations:
             return []
         given_up: GivenUp[Waiter, Sender] = GivenUp(self._operations, self._waiters, is_late)
+        self.size -= self._collected_size
         self._operations, self._waiters, self._sizes, self._collected_size = [], [], [], 0
         self._pieces.clear()
         return [given_up]
@@ -578,6 +583,7 @@ class BatchSender(Generic[Waiter, Sender]):
         events: list[Event[Waiter, Sender]] = [
             GivenUp(sent.operations, sent.waiters, is_late) for sent in self._on_its_way
         ]
+        self.size -= sum([sent.size for sent in self._on_its_way])
         self._on_its_way.clear()
         self._answered_size = 0
         self._greet()
@@ -599,6 +605,7 @@ class BatchSender(Generic[Waiter, Sender]):
                 return events + self._greet_again()
         sent = self._on_its_way.pop(0)
         self._answered_size = sent.size
+        self.size -= sent.size
         self._heard = True
         if is_undone:
             return events + self._divide(sent)

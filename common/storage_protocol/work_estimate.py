@@ -25,9 +25,10 @@ def work(operation: Operation) -> int:
 
 def fitting(operations: Sequence[Operation], most: int) -> int:
     """How many of the first `most` operations go into one batch: at least one."""
-    total = work(operations[0])
-    for count in range(1, most):
-        total += work(operations[count])
-        if total > MOST:
+    total = 0
+    for count in range(most):
+        operation = operations[count]
+        total += OPERATIONS[type(operation)].work(operation)
+        if total > MOST and count:
             return count
     return most

@@ -590,12 +590,15 @@ def test_both_ends_over_a_link_that_loses_and_repeats(seed: int) -> None:
     given_up: list[int] = []
     submitted = count(1)
     on_the_way: list[bytes] = []
+    sizes: dict[int, int] = {}
     now = 0.0
     while len(answered) < 200:
         now += chance.choice([0.01, 0.5, 3.0])
         for _ in range(chance.randrange(4)):
             number = next(submitted)
-            sender.submit(Release(number), str(number), now, chance.choice([0, SMALLEST_SHARE]))
+            size = chance.choice([0, SMALLEST_SHARE])
+            sizes[number] = max(size, LEAST_SIZE)
+            sender.submit(Release(number), str(number), now, size)
         events = heard(sender, now=now)
         while (frame := frame_of(sender, now)) is not None:
             if chance.random() < 0.8:
@@ -613,6 +616,7 @@ def test_both_ends_over_a_link_that_loses_and_repeats(seed: int) -> None:
                 answered += [int(str(waiter)) for waiter in event.waiters]
             elif isinstance(event, GivenUp):
                 given_up += [int(str(waiter)) for waiter in event.waiters]
+        assert sender.size == sum(sizes.values()) - sum([sizes[number] for number in answered + given_up])
     assert len(set(worker.done)) == len(worker.done)
     assert worker.done == sorted(worker.done)
     assert set(answered) <= set(worker.done)
