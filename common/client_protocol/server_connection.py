@@ -3,7 +3,7 @@
 Owns: where a frame begins and ends, the padded dialect, the lenient sizes of type 1 and of a first
 602, what is refused unread.
 Promises: takes any split of the bytes; holds at most one frame of `Limits.inline_content` plus what
-one `receive_data` brought, and tells how much that is; raises nothing whatever the bytes are.
+one `receive_data` brought, and says how much that is; raises nothing whatever the bytes are.
 Contents above that size pass through in parts.
 Exposure: the first code that strangers' bytes meet.
 
@@ -59,7 +59,7 @@ _PUBLIC_KEY_SIZE: Final = FIXED[RequestCode.PUBLIC_KEY].size
 _ZERO_HEADER_REST: Final = bytes(HEADER_SIZE - CLIENT_ID_SIZE)
 """Where a header of 16 bytes of id would go on: code 0, which is never valid."""
 _UNSIZED_KEY_REQUEST: Final = HEADER_SIZE + _PUBLIC_KEY_SIZE + len(_ZERO_HEADER_REST)
-"""Bytes that tell whether a first 602 that declares size 0 is followed by its id."""
+"""Bytes that show whether a first 602 that declares size 0 is followed by its id."""
 
 complete(
     "ServerConnection.next_event, by name,",
@@ -192,7 +192,7 @@ class ServerConnection:
         """As `receive_data`; and where that begins with a run, the next event: the short way for
         most reads.
 
-        `drained` tells whether `next_event` has to be asked.
+        `drained` says whether `next_event` has to be asked.
         """
         if self._state is _FRAME and self._held is None and not self._data and not self._first:
             self._data = data
@@ -355,7 +355,7 @@ class ServerConnection:
         cases follows.
 
         Those are a type 1 of any size, and a first 602 of size 0. The first bytes of the payload
-        tell; where they stay away, `event_on_silence` judges without them.
+        decide; where they stay away, `event_on_silence` judges without them.
         """
         return self._judgeable() is not None
 

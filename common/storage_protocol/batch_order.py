@@ -1,7 +1,7 @@
 """What a batch's epoch and number mean to the worker: recognising what was applied already.
 
 Owns: `judge`, the rule of the worker's end of the storage link, and how many batches a gateway may
-have on their way, which is how many answers the worker keeps.
+have in flight, which is how many answers the worker keeps.
 Promises: pure; a batch is applied once, however often and however late it comes.
 Exposure: none of its own; it sees numbers of decoded frames only.
 
@@ -11,7 +11,7 @@ Source: docs/storage-protocol.md, "Batches".
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-MOST_ON_THEIR_WAY: Final = 2
+MOST_IN_FLIGHT: Final = 2
 """Batches that were not answered. The worker keeps what it answered to so many."""
 
 
@@ -30,7 +30,7 @@ class Verdict(Enum):
     ANSWER_AGAIN = auto()
     """One of the last numbers once more: answer with what was kept."""
     IGNORE = auto()
-    """A late copy of an older number, whose answer was heard: say nothing."""
+    """A late copy of an older number, whose answer arrived: say nothing."""
     SUPERSEDED = auto()
     """An epoch of the past."""
     GREET_AGAIN = auto()
@@ -49,4 +49,4 @@ def judge(state: SlotState | None, epoch: int, number: int) -> Verdict:
         return Verdict.APPLY
     if number > state.number:
         return Verdict.GREET_AGAIN
-    return Verdict.ANSWER_AGAIN if number > max(state.number - MOST_ON_THEIR_WAY, 0) else Verdict.IGNORE
+    return Verdict.ANSWER_AGAIN if number > max(state.number - MOST_IN_FLIGHT, 0) else Verdict.IGNORE

@@ -9,7 +9,7 @@ Exposure: none of its own; it sees decoded messages only.
 Four verbs: `submit` (and `submit_sends`, its form for runs), `receive` (messages, what happened to
 the link, and the time), `data_to_send`, `next_timeout`.
 
-    gateway's side          on its way           ends with
+    gateway's side          in flight            ends with
     ─────────────────────   ──────────────────   ──────────────────────────────────────────────
     greeting                Hello                Welcome of this incarnation → ready, number 0
     ready                   nothing              a batch under the next number, n
@@ -40,7 +40,7 @@ from enum import Enum, auto
 from typing import Final, Generic, NamedTuple, TypeVar, assert_never
 
 from common.errors import GatewaySuperseded
-from common.storage_protocol.batch_order import MOST_ON_THEIR_WAY
+from common.storage_protocol.batch_order import MOST_IN_FLIGHT
 from common.storage_protocol.frames import (
     Batch,
     BatchRefused,
@@ -61,8 +61,8 @@ from common.storage_protocol.work_estimate import fitting
 RESEND_AFTER: Final = 2.0
 DEADLINE: Final = 15.0
 LATE_GREETINGS: Final = 3
-"""How often, within `LATE_GREETINGS_WITHIN` seconds, a gateway greets again that hears of a
-successor on its slot.
+"""How often, within `LATE_GREETINGS_WITHIN` seconds, a gateway greets again that learns of
+a successor on its slot.
 
 The greeting of a gateway that was killed may reach the worker after that of its successor, which
 then is the one that lives. A successor that lives comes back each time, and one of the two gives
@@ -92,7 +92,7 @@ class LinkChange(Enum):
     """It did not take the frame that `data_to_send` gave last."""
 
 
-Heard = Welcome | Reply | BatchRefused | Superseded | GreetAgain | LinkChange
+Incoming = Welcome | Reply | BatchRefused | Superseded | GreetAgain | LinkChange
 """What `receive` takes in."""
 
 
@@ -166,7 +166,7 @@ Event = (
 
 
 class _Sent(Generic[Waiter, Sender]):
-    """A batch that is on its way. `size` in bytes, moments in monotonic seconds.
+    """A batch in flight. `size` in bytes, moments in monotonic seconds.
 
     `started_at`: when it left, or when the one before it was answered. `overtaken`: one behind it
     was answered first. `due`: it has to go to the socket again. `ends`: how often the link ended
@@ -216,10 +216,33 @@ class BatchSender(Generic[Waiter, Sender]):
     """
 
     __slots__ = (
-        "_answered_size", "_collected_size", "_collecting_since", "_deadline", "_epoch", "_greeting", "_heard",
-        "_hello", "_hello_sent_at", "_incarnation", "_is_up", "_leaving", "_new_incarnation", "_number",
-        "_on_its_way", "_operations", "_pieces", "_resend_after", "_run", "_sizes", "_slot", "_started_at",
-        "_store", "_superseded_at", "_waiters", "_worker_incarnation", "size",
+        "_answered_size",
+        "_collected_size",
+        "_collecting_since",
+        "_deadline",
+        "_epoch",
+        "_greeting",
+        "_hello",
+        "_hello_sent_at",
+        "_in_flight",
+        "_incarnation",
+        "_is_up",
+        "_leaving",
+        "_new_incarnation",
+        "_number",
+        "_operations",
+        "_pieces",
+        "_resend_after",
+        "_run",
+        "_sizes",
+        "_slot",
+        "_started_at",
+        "_store",
+        "_superseded_at",
+        "_waiters",
+        "_was_answered",
+        "_worker_incarnation",
+        "size",
     )  # fmt: skip
 
     def __init__(
@@ -237,14 +260,14 @@ class BatchSender(Generic[Waiter, Sender]):
         self._waiters: list[Waiter | SendRun[Sender]] = []
         self._sizes: list[int] = []
         self._collected_size = 0
-        # How many of the first operations make one batch each, alone on its way: one of them may
+        # How many of the first operations make one batch each, alone in flight: one of them may
         # end the worker.
         self._pieces: list[int] = []
         self._collecting_since = 0.0
-        self._on_its_way: list[_Sent[Waiter, Sender]] = []
+        self._in_flight: list[_Sent[Waiter, Sender]] = []
         self._leaving: _Sent[Waiter, Sender] | None = None
         self._answered_size = 0
-        self._heard = False
+        self._was_answered = False
         self._epoch = 0
         self._number = 0
         self._worker_incarnation = b""
@@ -270,7 +293,7 @@ class BatchSender(Generic[Waiter, Sender]):
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits for an answer."""
-        return not (self._on_its_way or self._operations or self._run is not None)
+        return not (self._in_flight or self._operations or self._run is not None)
 
     def submit(self, operation: Operation, waiter: Waiter | SendRun[Sender], now: float, size: int = 0) -> None:
         """Put an operation into the batch that is being collected; `waiter` comes back
@@ -307,7 +330,7 @@ class BatchSender(Generic[Waiter, Sender]):
         run.frames.append(frames)
         run.shares.append((sender, sends.recipients, cost))
 
-    def receive(self, heard: Iterable[Heard], now: float) -> list[Event[Waiter, Sender]]:
+    def receive(self, incoming: Iterable[Incoming], now: float) -> list[Event[Waiter, Sender]]:
         """Take in what the worker said and what happened to the link, in order, and the time.
 
         To be called again at `next_timeout`, with what there is. Raises `GatewaySuperseded` where a
@@ -315,7 +338,7 @@ class BatchSender(Generic[Waiter, Sender]):
         are no news and give no event.
         """
         events: list[Event[Waiter, Sender]] = []
-        for message in heard:
+        for message in incoming:
             if isinstance(message, LinkChange):
                 self._link_changed(message)
             else:
@@ -342,7 +365,7 @@ class BatchSender(Generic[Waiter, Sender]):
                 return None
             self._hello_sent_at = now
             return Outgoing(self._hello, [], is_new=False)
-        for sent in self._on_its_way:
+        for sent in self._in_flight:
             if sent.due:
                 sent.due = False
                 self._leaving = sent
@@ -353,7 +376,7 @@ class BatchSender(Generic[Waiter, Sender]):
         if not self._has_place(0):
             return None
         self._leaving = sent = self._take(now)
-        self._on_its_way.append(sent)
+        self._in_flight.append(sent)
         return Outgoing(sent.frame, sent.operations, is_new=True)
 
     def next_timeout(self) -> float | None:
@@ -365,10 +388,10 @@ class BatchSender(Generic[Waiter, Sender]):
         if self._is_up:
             if self._greeting:
                 moments.append(self._hello_sent_at + self._resend_after)
-            if any(sent.due for sent in self._on_its_way):
+            if any(sent.due for sent in self._in_flight):
                 moments.append(float("-inf"))
-        if self._on_its_way:
-            moments.append(self._on_its_way[0].started_at + self._deadline)
+        if self._in_flight:
+            moments.append(self._in_flight[0].started_at + self._deadline)
         if self._operations:
             moments.append(self._collecting_since + self._deadline)
         return min(moments, default=None)
@@ -388,12 +411,12 @@ class BatchSender(Generic[Waiter, Sender]):
         Behind another one it leaves when it is as large: the worker then has what it needs next,
         and neither is small.
         """
-        on_its_way = self._on_its_way
-        if not on_its_way:
+        in_flight = self._in_flight
+        if not in_flight:
             return True
-        if self._pieces or on_its_way[-1].is_piece or on_its_way[0].is_question:
+        if self._pieces or in_flight[-1].is_piece or in_flight[0].is_question:
             return False
-        return len(on_its_way) < MOST_ON_THEIR_WAY and self._collected_with(more) >= on_its_way[-1].size
+        return len(in_flight) < MOST_IN_FLIGHT and self._collected_with(more) >= in_flight[-1].size
 
     def _share(self, more: int) -> int:
         """How much the next batch should take of what was collected and an operation of `more`
@@ -462,8 +485,8 @@ class BatchSender(Generic[Waiter, Sender]):
         it waits.
         """
         self._hello_sent_at = float("-inf")
-        if self._on_its_way and not self._on_its_way[0].due:
-            oldest = self._on_its_way[0]
+        if self._in_flight and not self._in_flight[0].due:
+            oldest = self._in_flight[0]
             oldest.ends += 1
             is_known = oldest.is_piece and (len(oldest.operations) > 1 or _is_many(oldest.operations[0]))
             if oldest.ends >= (1 if is_known else MOST_ENDS) and not oldest.is_question:
@@ -472,7 +495,7 @@ class BatchSender(Generic[Waiter, Sender]):
         self._send_all_again()
 
     def _send_all_again(self) -> None:
-        for sent in self._on_its_way:
+        for sent in self._in_flight:
             sent.due = True
             if sent.is_question:
                 # What is behind it may be what ended the worker.
@@ -484,7 +507,7 @@ class BatchSender(Generic[Waiter, Sender]):
 
         All of it goes again before everything else, in pieces, one after the other.
         """
-        behind, self._on_its_way = self._on_its_way, []
+        behind, self._in_flight = self._in_flight, []
         self._number = undone.number
         for sent in behind:
             self.size -= sent.size
@@ -522,14 +545,14 @@ class BatchSender(Generic[Waiter, Sender]):
         again.
         """
         events: list[Event[Waiter, Sender]] = []
-        if self._heard:
+        if self._was_answered:
             # The worker does one batch after the other: what is behind the one that it answered has
             # its time from here.
-            self._heard = False
+            self._was_answered = False
             self._collecting_since = now
-            for sent in self._on_its_way:
+            for sent in self._in_flight:
                 sent.started_at = now
-        if self._on_its_way and now - self._on_its_way[0].started_at >= self._deadline:
+        if self._in_flight and now - self._in_flight[0].started_at >= self._deadline:
             events += self._greet_again(is_late=True)
         if self._operations and now - self._collecting_since >= self._deadline:
             events += self._give_up_collected(is_late=True)
@@ -559,13 +582,13 @@ class BatchSender(Generic[Waiter, Sender]):
                 slot, epoch, number = message[:3]
                 if self._greeting or (slot, epoch) != (self._slot, self._epoch):
                     return []
-                oldest, *later = [sent.number for sent in self._on_its_way] or [0]
+                oldest, *later = [sent.number for sent in self._in_flight] or [0]
                 if number == oldest:
                     return self._greet_again() if isinstance(message, GreetAgain) else self._answered(message)
-                if number in later and not self._on_its_way[0].overtaken:
+                if number in later and not self._in_flight[0].overtaken:
                     # What went before it, or the answer to that, was lost with a connection. Where
                     # it is never answered, which is a bug, both would go in circles: so it is once.
-                    self._on_its_way[0].overtaken = True
+                    self._in_flight[0].overtaken = True
                     self._send_all_again()
         return []
 
@@ -581,16 +604,16 @@ class BatchSender(Generic[Waiter, Sender]):
     def _greet_again(self, *, is_late: bool = False) -> list[Event[Waiter, Sender]]:
         """Nothing of the present epoch is answered any more."""
         events: list[Event[Waiter, Sender]] = [
-            GivenUp(sent.operations, sent.waiters, is_late) for sent in self._on_its_way
+            GivenUp(sent.operations, sent.waiters, is_late) for sent in self._in_flight
         ]
-        self.size -= sum([sent.size for sent in self._on_its_way])
-        self._on_its_way.clear()
+        self.size -= sum([sent.size for sent in self._in_flight])
+        self._in_flight.clear()
         self._answered_size = 0
         self._greet()
         return events
 
     def _answered(self, answer: Reply | BatchRefused) -> list[Event[Waiter, Sender]]:
-        """The worker said what became of the oldest batch that is on its way."""
+        """The worker said what became of the oldest batch in flight."""
         events: list[Event[Waiter, Sender]] = []
         outcomes: list[Outcome] | None = None
         is_undone = False
@@ -599,14 +622,14 @@ class BatchSender(Generic[Waiter, Sender]):
                 self._worker_incarnation = answer.worker_incarnation
                 events.append(WorkerChanged(answer.worker_incarnation))
             outcomes = answer.outcomes
-            oldest = self._on_its_way[0]
+            oldest = self._in_flight[0]
             is_undone = oldest.is_question and not outcomes
             if not is_undone and len(outcomes) != len(oldest.operations):
                 return events + self._greet_again()
-        sent = self._on_its_way.pop(0)
+        sent = self._in_flight.pop(0)
         self._answered_size = sent.size
         self.size -= sent.size
-        self._heard = True
+        self._was_answered = True
         if is_undone:
             return events + self._divide(sent)
         if sent.is_question:

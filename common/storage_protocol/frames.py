@@ -3,7 +3,7 @@
 Owns: the layout of a frame: a header of 20 bytes (version u8, type u8, slot u16, epoch u64, number
 u64, little- endian), then a MessagePack body.
 Promises: one ZeroMQ frame is one message; encoding and decoding come in pairs; a body must be used
-up exactly; a batch whose body can't be decoded still tells its number.
+up exactly; a batch whose body can't be decoded still gives its number.
 Exposure: the peer is the other program of this server; what it sends is validated all the same.
 
 Source: docs/storage-protocol.md, "Frames".
@@ -65,7 +65,7 @@ class UndecodableBatch(NamedTuple):
 
 
 class StoreFacts(Struct, array_like=True, frozen=True):
-    """What the worker tells of its store in a welcome.
+    """What the worker says of its store in a welcome.
 
     `server_id`: 16 bytes, for the life of the database. `generation`: grows when the database was
     recreated or restored. `committed`: the highest sequence.
@@ -124,7 +124,7 @@ class GreetAgain(NamedTuple):
 
 
 class MailArrived(NamedTuple):
-    """Advisory: mail up to `sequence` was committed for `recipients`, whom this gateway watches."""
+    """Advisory: mail up to `sequence` was committed for `recipients`, whom it subscribes to."""
 
     slot: int
     epoch: int

@@ -92,10 +92,10 @@ class SendRun(Generic[Sender]):
         first: SendRun[Sender] = SendRun(self.opened_at, proven=self.proven)
         second: SendRun[Sender] = SendRun(self.opened_at, proven=self.proven)
         divided: Sender | None = None
-        count = room = (self.count + 1) // 2
+        count = left = (self.count + 1) // 2
         for sender, recipients, cost in self.shares:
-            mine = min(len(recipients), room)
-            room -= mine
+            mine = min(len(recipients), left)
+            left -= mine
             its_cost = cost * mine // len(recipients)
             if 0 < mine < len(recipients):
                 divided = sender

@@ -56,7 +56,7 @@ class HandlerContext(Protocol):
         """Go on with the next request."""
 
     def reserve_inflight(self, size: int) -> None:
-        """`size` bytes (negative: fewer) of this client are under way to the worker."""
+        """`size` bytes (negative: fewer) of this client are in flight to the worker."""
 
     def resume(self) -> None:
         """Something it waited for is there: `resume_output` at the end of this turn."""

@@ -1,4 +1,4 @@
-"""604 and 643: mail on its way from the worker to a client, page by page.
+"""604 and 643: mail from the worker to a client, page by page.
 
 Owns: one running 2104 or 2143. Promises: the length is fixed by the first outcome, and what follows
 fits it or the connection is reset; a page is asked for when the one before it was written, so a

@@ -6,8 +6,8 @@ yet; the frame is read to its end whatever the worker says; the answer is that o
 first refusal. After `Settings.longest_upload` the connection is closed and nothing is kept.
 Exposure: strangers choose the content and its pace.
 
-The worker puts contents on disk beside its transactions, in steps of its own. It tells with each
-answer how far it is: while it is behind, no content is taken from the socket, and the commit is
+The worker puts contents on disk beside its transactions, in steps of its own. Each answer says
+how far it is: while it is behind, no content is taken from the socket, and the commit is
 asked for again until all is there.
 """
 
@@ -187,7 +187,7 @@ class UploadHandler:
 
     def _step_refused(self, operation: Operation, refused: Refused) -> None:
         """The first refusal is the answer, once the frame was read to its end and no
-        commit is on its way.
+        commit is in flight.
         """
         if self._refused is None:
             self._refused = refused

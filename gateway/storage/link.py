@@ -2,8 +2,8 @@
 
 Owns: the ZeroMQ socket. Which batch leaves when is `BatchSender`'s.
 Promises: operations leave in the order of `submit`, at most two batches in flight at a time; every
-waiter hears exactly once: an outcome, or that it is unknown. The worker may come, go and come back:
-nobody has to do anything for it.
+waiter gets exactly one call: an outcome, or that it is unknown. The worker may come, go and come
+back: nobody has to do anything for it.
 Exposure: the worker is the other half of this server; frames that do not decode are logged and
 dropped.
 
@@ -35,7 +35,7 @@ from common.storage_protocol.batch_sender import (
     Event,
     GivenUp,
     Greeted,
-    Heard,
+    Incoming,
     LinkChange,
     WorkerChanged,
 )
@@ -72,7 +72,7 @@ def _number(sock: zmq.Socket[bytes], option: zmq.SocketOption) -> int:
 
 
 class Waiter(Protocol):
-    """Who hears what became of an operation."""
+    """Who gets what became of an operation."""
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
         """The worker decided and committed."""
@@ -115,7 +115,7 @@ class _Monitor:
     change goes.
     """
 
-    def __init__(self, loop: EventLoop, watched: zmq.Socket[bytes], changes: list[Heard]) -> None:
+    def __init__(self, loop: EventLoop, watched: zmq.Socket[bytes], changes: list[Incoming]) -> None:
         self._loop = loop
         self._watched = watched
         self._changes = changes
@@ -151,7 +151,7 @@ class StorageLink:
         self._loop = loop
         self._listener = listener
         self._sender: BatchSender[Waiter, Sender] = BatchSender(slot, new_incarnation)
-        self._changes: list[Heard] = []
+        self._changes: list[Incoming] = []
         self._zmq: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._zmq.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
@@ -210,7 +210,7 @@ class StorageLink:
         microsecond.
         """
         while True:
-            events = self._sender.receive(self._heard(), self._loop.now)
+            events = self._sender.receive(self._received(), self._loop.now)
             # The worker need not wait while outcomes are handed out. What else may have come
             # changes what leaves.
             if not all(isinstance(event, Answered) for event in events):
@@ -222,11 +222,11 @@ class StorageLink:
                 break
         self._set_timer()
 
-    def _heard(self) -> list[Heard]:
+    def _received(self) -> list[Incoming]:
         """All that came since it was asked last."""
-        heard = self._changes[:]
+        incoming = self._changes[:]
         self._changes.clear()
-        for change in heard:
+        for change in incoming:
             if self._connected and change is LinkChange.DOWN:
                 log.warning("the storage worker is gone; requests wait for it")
             self._connected = change is LinkChange.UP
@@ -242,8 +242,8 @@ class StorageLink:
             if isinstance(message, MailArrived):
                 self._listener.mail_arrived(message.sequence, message.recipients)
             else:
-                heard.append(message)
-        return heard
+                incoming.append(message)
+        return incoming
 
     def _handle(self, events: list[Event[Waiter, Sender]]) -> None:
         for event in events:
@@ -311,7 +311,7 @@ class StorageLink:
         except zmq.Again:
             self._handle(self._sender.receive([LinkChange.FULL], self._loop.now))
             return False
-        # ZeroMQ's thread has to run before the worker hears of it. It often waits behind this one
+        # ZeroMQ's thread has to run before the worker gets it. It often waits behind this one
         # for its processor, while others idle. See docs/decisions/0007-taking-turns.md.
         os.sched_yield()
         fail_points.reach(FailPoint.GATEWAY_SENT, fail_points.names(operations))

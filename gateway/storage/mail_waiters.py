@@ -1,7 +1,7 @@
 """Who waits for what the storage worker says unasked: new mail, its facts, that it is another one.
 
 Owns: the 643s that wait for mail, and the 640s that wait for the worker's facts.
-Promises: each hears of it once it is known; a bug in one ends its connection, and no other. Where
+Promises: each is called once it is known; a bug in one ends its connection, and no other. Where
 the store is another one than before, every connection ends.
 Exposure: clients choose how many wait, one for each connection.
 
@@ -46,7 +46,7 @@ class MailWaiters:
         return len(self._fetches)
 
     def wait_for_mail(self, client_id: bytes, fetch: WaitingFetch) -> None:
-        """`fetch` hears of mail in this mailbox until `stop_waiting`."""
+        """`fetch` looks again when mail comes for this mailbox, until `stop_waiting`."""
         self._fetches.setdefault(client_id, set()).add(fetch)
 
     def stop_waiting(self, client_id: bytes, fetch: WaitingFetch) -> None:
@@ -71,7 +71,7 @@ class MailWaiters:
                 contained(fetch, fetch.look_again)()
 
     def store_changed(self) -> None:
-        """Sequences mean other messages now: what connections were told before must not
+        """Sequences mean other messages now: what connections were sent before must not
         be settled or acknowledged.
         """
         for connection in list(self._connections):

@@ -1,7 +1,7 @@
-"""How much of mailboxes and lists is on its way from the worker at once.
+"""How much of mailboxes and lists is in flight from the worker at once.
 
 Owns: the operations that bring a page, while there is no room for their pages.
-Promises: no more than `Settings.pages_under_way` bytes of pages are on their way at a time, in the
+Promises: no more than `Settings.pages_under_way` bytes of pages are in flight at a time, in the
 order in which they were asked for, so that a turn of the worker stays short however many clients
 fetch; none is asked for, and nothing kept of, a client that has gone meanwhile.
 Exposure: none of its own; clients choose how many of them fetch.

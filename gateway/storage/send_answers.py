@@ -1,4 +1,4 @@
-"""What became of a run of sends, told to each connection whose messages are in it.
+"""What became of a run of sends, given to each connection whose messages are in it.
 
 Owns: which outcome is whose.
 Promises: the worker's outcome comes back to each connection in the order of its requests, in one

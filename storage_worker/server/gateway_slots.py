@@ -9,7 +9,7 @@ Exposure: none; gateways of this server name the slots.
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from common.storage_protocol.batch_order import MOST_ON_THEIR_WAY
+from common.storage_protocol.batch_order import MOST_IN_FLIGHT
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.journal_records import BatchApplied, Record, SlotTaken
 
@@ -38,7 +38,7 @@ def newest(applied: Iterable[BatchApplied]) -> list[BatchApplied]:
     of_slot: dict[int, list[BatchApplied]] = {}
     for effect in applied:
         of_slot.setdefault(effect.slot, []).append(effect)
-    return [effect for effects in of_slot.values() for effect in effects[-MOST_ON_THEIR_WAY:]]
+    return [effect for effects in of_slot.values() for effect in effects[-MOST_IN_FLIGHT:]]
 
 
 class Slots:

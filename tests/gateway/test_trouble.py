@@ -20,7 +20,7 @@ from common.client_protocol.requests import (
     encode,
 )
 from common.errors import SettingRejected
-from common.storage_protocol.batch_order import MOST_ON_THEIR_WAY
+from common.storage_protocol.batch_order import MOST_IN_FLIGHT
 from common.storage_protocol.frames import BatchRefused, GreetAgain, MailArrived, StoreFacts, Superseded
 from common.storage_protocol.message_format import walk_frames
 from common.storage_protocol.operations import (
@@ -256,7 +256,7 @@ def test_a_worker_that_does_not_know_us_is_greeted_again(gate: Gate) -> None:
 
 
 def test_an_upload_that_a_greeting_ended_is_no_fault_of_the_client(gate: Gate) -> None:
-    uploader, *others = [gate.peer() for _ in range(1 + MOST_ON_THEIR_WAY)]
+    uploader, *others = [gate.peer() for _ in range(1 + MOST_IN_FLIGHT)]
     frame = encode(SendRequest(ALICE, BOB, 4, bytes(600_000)))
     uploader.send(frame[:300_000])
     gate.turn_until(lambda: bool(gate.storage.asked(Chunk)))
@@ -267,7 +267,7 @@ def test_an_upload_that_a_greeting_ended_is_no_fault_of_the_client(gate: Gate) -
     for other in others:
         other.send(EVERY_KIND["send"])
         gate.turns()
-    assert len(gate.storage.held) == MOST_ON_THEIR_WAY
+    assert len(gate.storage.held) == MOST_IN_FLIGHT
     uploader.send(frame[300_000:])
     gate.turns()
     batch = gate.storage.held[0]

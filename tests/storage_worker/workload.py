@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from common.storage_protocol.batch_order import MOST_ON_THEIR_WAY
+from common.storage_protocol.batch_order import MOST_IN_FLIGHT
 from common.storage_protocol.frames import Batch, Reply
 from common.storage_protocol.message_format import pack_frame, walk_frames
 from common.storage_protocol.operations import (
@@ -147,7 +147,7 @@ class Workload:
         batch = self.gateway.next_batch(*operations)
         self.pending.append(batch)
         outcomes = self.gateway.send(batch)
-        if self.users and len(self.pending) < MOST_ON_THEIR_WAY and self._chance.random() < 0.2:
+        if self.users and len(self.pending) < MOST_IN_FLIGHT and self._chance.random() < 0.2:
             return
         if len(self.pending) == 1:
             self._answered(outcomes)

@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import GatewaySuperseded
 from common.storage_protocol import batch_sender
-from common.storage_protocol.batch_order import MOST_ON_THEIR_WAY, SlotState, Verdict, judge
+from common.storage_protocol.batch_order import MOST_IN_FLIGHT, SlotState, Verdict, judge
 from common.storage_protocol.batch_sender import (
     DEADLINE,
     LATE_GREETINGS,
@@ -23,7 +23,7 @@ from common.storage_protocol.batch_sender import (
     Event,
     GivenUp,
     Greeted,
-    Heard,
+    Incoming,
     LinkChange,
     WorkerChanged,
 )
@@ -56,7 +56,7 @@ def new_sender() -> Sender:
     return sender
 
 
-def heard(sender: Sender, *messages: Heard, now: float = 0.0) -> list[Event[str, str]]:
+def heard(sender: Sender, *messages: Incoming, now: float = 0.0) -> list[Event[str, str]]:
     return sender.receive(messages, now)
 
 
@@ -569,7 +569,7 @@ class Counter:
                     assert isinstance(operation, Release)
                     self.done.append(operation.lease)
                 self.kept[message.number] = [Done()] * len(message.operations)
-                self.kept.pop(message.number - MOST_ON_THEIR_WAY, None)
+                self.kept.pop(message.number - MOST_IN_FLIGHT, None)
             case Verdict.IGNORE:
                 return []
             case Verdict.SUPERSEDED:
