@@ -26,7 +26,7 @@ from gateway.handlers.dispatch import FLOWING, HANDLERS
 from torture.patience import HANG_SECONDS
 
 ROOT = Path(__file__).parent.parent
-PROGRAMS = ("common", "gateway", "client", "torture")
+PROGRAMS = ("common", "gateway", "storage_worker", "client", "torture")
 
 CODES = "common/client_protocol/codes.py"
 REQUESTS = "common/client_protocol/requests.py"
@@ -34,6 +34,7 @@ RESPONSES = "common/client_protocol/responses.py"
 CONNECTION = "common/client_protocol/server_connection.py"
 OPERATIONS_MODULE = "common/storage_protocol/operations.py"
 DISPATCH = "gateway/handlers/dispatch.py"
+RULES = "storage_worker/rules/table.py"
 ERRORS = "client/connection/server_errors.py"
 IMPERSONATION = "torture/impersonation.py"
 DEATHS = "torture/deaths_at_points.py"
@@ -185,9 +186,11 @@ def test_an_operation_without_one_of_its_rows_is_reported(copy: Copy) -> None:
 
     copy.put(OPERATIONS_MODULE, "    _row(GetUploadProgress", "    _row(Probe, (Done,), Replay.KEPT),\n")
     assert copy.imported(OPERATIONS_MODULE) == ""
-    # That the worker has a rule for each is asked of the worker itself:
-    # tests/storage_worker/rules/test_every_operation.py.
+    assert copy.imported(RULES).endswith("not exactly one rule for: Probe")
     assert copy.imported(DEATHS).endswith("_OPERATIONS of torture/deaths_at_points.py has no row for Probe")
+
+    copy.put(RULES, "    .row(operations.Fetch,", "    .row(operations.Probe, lambda of: of.uploads.abort)\n")
+    assert copy.imported(RULES) == ""
 
     copy.put(DEATHS, "    GetUploadProgress,\n", "    Probe,\n")
     copy.put(DEATHS, "        GetUploadProgress: _UPLOAD_PROGRESS", "        Probe: [Clients.prove],\n")
