@@ -21,13 +21,14 @@ from typing import Final
 
 import common.server_packages  # noqa: F401 - ends the program where they are missing
 from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint, refuse_foreign_files
-from common.errors import SettingRejected, StorageError, StoreDamaged, StoreFull, StoreInUse, StoreUnusable
+from common.errors import SettingRejected, StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from common.process_limits import forbid_core_dumps, raise_open_files
 from common.server_log import begin_log
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
-from storage_worker.engine.sqlite.checkpointer import Checkpoints, CheckpointThread
+from storage_worker.engine.sqlite.checkpointer import CheckpointThread
 from storage_worker.engine.sqlite.database import CHECKPOINT_BYTES, Database
 from storage_worker.engine.sqlite.disk_space import DiskSpaceMonitor
+from storage_worker.engine.sqlite.engine import SqliteEngine
 from storage_worker.engine.sqlite.folder import (
     BODIES_NAME,
     DATABASE_NAME,
@@ -40,17 +41,8 @@ from storage_worker.engine.sqlite.folder import (
 )
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
 from storage_worker.engine.sqlite.log_epochs import mark_at
-from storage_worker.engine.sqlite.store_identity import (
-    GenerationFile,
-    SequenceReservation,
-    StoreIdentityFile,
-    look_at_journal,
-    marked_length,
-    note_marks,
-    open_store,
-    record_clean_shutdown,
-    record_progress,
-)
+from storage_worker.engine.sqlite.maintenance import Maintenance
+from storage_worker.engine.sqlite.store_identity import GenerationFile, look_at_journal, marked_length, open_store
 from storage_worker.rules.admission import Limits
 from storage_worker.rules.rules import Rules
 from storage_worker.server.batch_processor import BatchProcessor
@@ -62,10 +54,6 @@ log = logging.getLogger("storage_worker")
 EXIT_FAILED: Final = 1
 EXIT_FINAL: Final = 78
 """EX_CONFIG: the keeper does not start it again."""
-
-_NOTE_EVERY_MS: Final = 60_000
-_TRY_AGAIN_MS: Final = 1000
-"""After a checkpoint that found no room or somebody in its way."""
 
 
 def _unix_ms() -> int:
@@ -100,105 +88,24 @@ def _serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int
         disk_bodies = DiskBlobs(folder / BODIES_NAME)
         bodies = Blobs(disk_bodies, SyncThread(disk_bodies))
         doors.callback(bodies.close)
-        facts = open_store(database, file, _unix_ms(), os.urandom, is_old=is_old)
+        identity = open_store(database, file, _unix_ms(), os.urandom, is_old=is_old)
         checkpoints = CheckpointThread(lambda: Database(folder / DATABASE_NAME, beside=True))
-        keeper = Maintenance(database, file, checkpoints)
-        doors.callback(keeper.abandon)
-        room = DiskSpaceMonitor(
-            mark, lambda: _free_bytes(folder), database.unused_bytes, database.take_ballast, keeper.give_back
+        upkeep = Maintenance(database, file, checkpoints)
+        doors.callback(upkeep.abandon)
+        monitor = DiskSpaceMonitor(
+            mark, lambda: _free_bytes(folder), database.unused_bytes, database.take_ballast, upkeep.give_back
         )
-        rules = Rules(database, journal, bodies, limits, os.urandom, _unix_ms())
-        if not rules.ledger.waits:
-            note_marks(database, journal, length)
-        desk = BatchProcessor(
-            database,
-            rules,
-            room,
-            os.urandom(16),
-            facts.server_id,
-            facts.generation,
-            SequenceReservation(database, file).ensure,
-        )
+        engine = SqliteEngine(database, journal, bodies, file, identity, monitor, upkeep, os.urandom, _unix_ms())
+        engine.mark_journal(length)
+        desk = BatchProcessor(engine, Rules(engine, limits, os.urandom), os.urandom(16))
         endpoint = link_endpoint(folder)
-        service = ZmqServer(desk, endpoint, _unix_ms, lambda: keeper.work(_unix_ms()), lambda: keeper.has_waiting)
+        service = ZmqServer(desk, endpoint, _unix_ms)
         try:
-            log.info("started: data folder %s, %s, generation %d", folder, endpoint, facts.generation)
+            log.info("started: data folder %s, %s, generation %d", folder, endpoint, identity.generation)
             service.serve(wake)
         finally:
             service.close()
-        keeper.close(_unix_ms())
-        if desk.close(_unix_ms()):
-            record_clean_shutdown(database, file)
-        database.close()
-
-
-class Maintenance:
-    """What is to do between transactions: checkpoints, and keeping `store.generation`
-    close behind.
-    """
-
-    def __init__(self, database: Database, file: StoreIdentityFile, checkpoints: Checkpoints) -> None:
-        self._database = database
-        self._file = file
-        self._checkpoints = checkpoints
-        self._commits = 0
-        self._noted_at = 0
-        self._held_up_at: int | None = None
-
-    def work(self, now_ms: int) -> None:
-        """After every turn; cheap where nothing is due. Raises `StoreFailed`."""
-        if self._checkpoints.running:
-            self._look(now_ms)
-        if self._database.checkpoint_due and not self._checkpoints.running and self._may_begin(now_ms):
-            self._commits = self._database.commits
-            self._checkpoints.begin()
-        if not 0 <= now_ms - self._noted_at < _NOTE_EVERY_MS:
-            self._noted_at = now_ms
-            record_progress(self._database, self._file)
-
-    @property
-    def has_waiting(self) -> bool:
-        """Whether `work` will have something to do before long: a checkpoint is to be
-        heard of, or to be made.
-        """
-        return self._checkpoints.running or self._database.checkpoint_due
-
-    def _may_begin(self, now_ms: int) -> bool:
-        # A clock that was set back must not put it off for long.
-        return self._held_up_at is None or not 0 <= now_ms - self._held_up_at < _TRY_AGAIN_MS
-
-    def _look(self, now_ms: int) -> None:
-        try:
-            copied = self._checkpoints.outcome()
-        except StoreFull:
-            log.debug("no room for a checkpoint; the log keeps growing until there is")
-            copied = False
-        if copied is not None:
-            self._held_up_at = None if copied else now_ms
-        if copied:
-            self._database.checkpointed(self._commits)
-
-    def give_back(self) -> None:
-        """DiskSpaceMonitor is short: shrink the log."""
-        try:
-            self._database.checkpoint(truncate=True)
-        except StoreFull:
-            log.debug("no room for a checkpoint")
-
-    def close(self, now_ms: int) -> None:
-        """No more checkpoints; what became of the last one is heard. Raises `StoreFailed`."""
-        self._checkpoints.close()
-        self._look(now_ms)
-
-    def abandon(self) -> None:
-        """After a failure, which is what ends the worker: of the last checkpoint's the
-        log tells.
-        """
-        self._checkpoints.close()
-        try:
-            self._checkpoints.outcome()
-        except Exception as error:
-            log.error("the last checkpoint failed, too: %s", error)
+        engine.close(_unix_ms())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -38,7 +38,7 @@ from storage_worker.engine.sqlite.folder import (
     refuse_wrong_kinds,
 )
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
-from storage_worker.engine.sqlite.mail_pages import MailboxStats, MailPages
+from storage_worker.engine.sqlite.mail_pages import MailPages
 from storage_worker.engine.sqlite.message_queue import waiting
 from storage_worker.engine.sqlite.recovery import recover_journal
 from storage_worker.engine.sqlite.store_identity import (
@@ -48,6 +48,7 @@ from storage_worker.engine.sqlite.store_identity import (
     new_generation,
     stored_identity,
 )
+from storage_worker.engine.values import MailboxStats
 
 EXIT_UNKNOWN = 1
 EXIT_FINAL = 78

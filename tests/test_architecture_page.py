@@ -95,8 +95,9 @@ def adapters() -> Iterator[tuple[str, str]]:
             if all(thing.partition(".")[0] in PROGRAMS for thing in things):
                 continue
             # asyncio is among the modules of sockets where both have the same adapters.
-            [outside] = [name for name, module in OUTSIDE.items() if module in things][:1]
-            yield from ((outside, keeper) for keeper in keepers)
+            # What is of this project, such as the event loop's masks, is nothing outside.
+            for outside in [name for name, module in OUTSIDE.items() if module in things][:1]:
+                yield from ((outside, keeper) for keeper in keepers)
 
 
 def reaches(package: str) -> set[str]:

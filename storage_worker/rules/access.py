@@ -7,6 +7,8 @@ Exposure: every id comes from a stranger; an id is no secret.
 
 from common.storage_protocol.operations import Refused
 from common.values import MESSAGE_KINDS
+from storage_worker.engine.interface import Users
+from storage_worker.engine.values import User
 from storage_worker.rules.answers import (
     MALFORMED,
     PROOF_NEEDED,
@@ -14,13 +16,12 @@ from storage_worker.rules.answers import (
     REQUESTER_UNKNOWN,
     TOO_LARGE,
 )
-from storage_worker.state.users import User, UserRegistry
 
 
 class Access:
     """`largest_message`: bytes of the largest content that is accepted."""
 
-    def __init__(self, users: UserRegistry, largest_message: int) -> None:
+    def __init__(self, users: Users, largest_message: int) -> None:
         self._users = users
         self._largest_message = largest_message
 

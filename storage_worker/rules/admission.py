@@ -7,14 +7,12 @@ mailbox that is more than half full a sender has their share, and always one mes
 Exposure: strangers choose senders, recipients and sizes; counting has a budget for each turn.
 """
 
-from enum import IntEnum
 from typing import Final, NamedTuple
 
 from common.storage_protocol.operations import Refused
-from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.message_queue import MessageQueue
+from storage_worker.engine.interface import Engine, Mailbox
+from storage_worker.engine.values import Admission, Room
 from storage_worker.rules.answers import DAMAGED, MAILBOX_FULL, SHARE_FULL, STORAGE_FULL
-from storage_worker.state.mailboxes import Mailbox
 from storage_worker.state.sender_usage import Census, bounds_of
 from storage_worker.state.uploads import Uploads
 
@@ -44,22 +42,12 @@ class Limits(NamedTuple):
     """
 
 
-class Admission(IntEnum):
-    """What may come in at the moment."""
-
-    OPEN = 0
-    NO_MAIL = 1
-    """Room is short: nothing new is begun, an upload that is there may be accepted."""
-    NOTHING = 2
-    """The engine had no room: nothing that could grow the store is tried."""
-
-
 class AdmissionControl:
     """`now_ms`, `level`, `refusal` and `for_uploads` are those of the turn; `begin` sets them."""
 
-    def __init__(self, database: Database, queue: MessageQueue, uploads: Uploads, limits: Limits) -> None:
-        self._database = database
-        self._queue = queue
+    def __init__(self, engine: Engine, uploads: Uploads, limits: Limits) -> None:
+        self._engine = engine
+        self._mailboxes = engine.mailboxes
         self._uploads = uploads
         self.limits = limits
         self.bounds = bounds_of(limits.mailbox_messages, limits.mailbox_bytes, limits.sender_share)
@@ -74,14 +62,12 @@ class AdmissionControl:
         self.accepted_bytes = 0
         """What came in during this turn."""
 
-    def begin(self, now_ms: int, level: Admission, for_uploads: int, *, is_damaged: bool) -> None:
-        """A turn begins. `is_damaged`: what does not come in is refused for damage, not for want
-        of room.
-        """
-        self.refusal = DAMAGED if is_damaged else STORAGE_FULL
+    def begin(self, now_ms: int, room: Room) -> None:
+        """A turn begins."""
+        self.refusal = DAMAGED if room.is_damaged else STORAGE_FULL
         self.now_ms = now_ms
-        self.level = level
-        self.for_uploads = for_uploads
+        self.level = room.level
+        self.for_uploads = room.for_uploads
         self.accepted_bytes = 0
         self._counting = COUNTING
 
@@ -91,7 +77,7 @@ class AdmissionControl:
     def no_room(self, box: Mailbox, sender: bytes, messages: int, size: int) -> Refused | None:
         """Why a mailbox does not take so much more from this sender, or None."""
         calm = self.bounds.calm
-        sequence = self._queue.sequence + 1
+        sequence = self._mailboxes.sequence + 1
         if (
             box.messages + messages <= calm.messages
             and box.content_bytes + size <= calm.content_bytes
@@ -119,7 +105,7 @@ class AdmissionControl:
         census = box.census
         if census is None:
             census = box.census = Census(self.bounds)
-        self._counting = self._queue.count_senders(box, census, self._counting)
+        self._counting = self._mailboxes.count_senders(box.user, census, self._counting)
         if not census.complete:
             self._uncounted = box
         return None if census.allows(sender, messages, size, self._uploads.held_by(sender, box.user)) else SHARE_FULL
@@ -134,10 +120,10 @@ class AdmissionControl:
         """
         if sequence - box.not_below < IDS:
             return False
-        oldest = self._queue.oldest(box.user, box.not_below - 1, sequence)
+        oldest = self._mailboxes.oldest(box.user, box.not_below - 1, sequence)
         if oldest is None:
             # The queue does not look at what this run has brought so far.
-            oldest = box.sequences[0] if box.sequences else sequence
+            oldest = box.oldest_unflushed() or sequence
         box.not_below = oldest
         return sequence - box.not_below >= IDS
 
@@ -152,9 +138,9 @@ class AdmissionControl:
     def count_on(self) -> None:
         """Between two turns: a step of that."""
         box, self._uncounted = self._uncounted, None
-        if box is None or box.census is None or self._queue.boxes.get(box.user) is not box:
+        if box is None or box.census is None or not self._mailboxes.is_current(box):
             return
-        with self._database.reading():
-            self._queue.count_senders(box, box.census, COUNTING)
+        with self._engine.reading():
+            self._mailboxes.count_senders(box.user, box.census, COUNTING)
         if not box.census.complete:
             self._uncounted = box

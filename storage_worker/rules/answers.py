@@ -12,7 +12,7 @@ from common.errors import NoFileLeft, TablesDamaged
 from common.rare_log import RareLog
 from common.storage_protocol.operations import Done, Refused
 from common.values import RefusalReason
-from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.interface import Engine
 
 _rarely: Final = RareLog(logging.getLogger("storage_worker"))
 
@@ -39,16 +39,17 @@ DAMAGED: Final = Refused(RefusalReason.DAMAGED, RETRY_AFTER)
 class Unreadable:
     """Turns errors of reading into refusals."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     def refusal(self, error: Exception) -> Refused:
         """The refusal of what could not be read, named in the log. Raises anything else again."""
         if isinstance(error, NoFileLeft):
             _rarely.write(logging.WARNING, "an operation is refused: %s", error)
             return STORAGE_FULL
-        if isinstance(error, TablesDamaged) or not self._database.is_damage(error):
+        damage = None if isinstance(error, TablesDamaged) else self._engine.damage(error)
+        if damage is None:
             raise error
-        self._database.refuse_undone(error)
-        _rarely.write(logging.ERROR, "an operation is refused: %s", self._database.damage_told(error))
+        self._engine.refuse_undone(error)
+        _rarely.write(logging.ERROR, "an operation is refused: %s", damage)
         return DAMAGED

@@ -20,12 +20,13 @@ from common.storage_protocol.operations import (
     Release,
     Settle,
 )
-from storage_worker.engine.sqlite.message_queue import MessageQueue
+from storage_worker.engine.interface import Engine
+from storage_worker.engine.records import MailRemoved
+from storage_worker.engine.values import User
 from storage_worker.rules.access import Access
 from storage_worker.rules.answers import DONE, MALFORMED, PROOF_NEEDED, Unreadable
 from storage_worker.state.leases import Lease, Leases
 from storage_worker.state.subscriptions import Subscriptions
-from storage_worker.state.users import User
 
 LEASES_OF_MAILBOX: Final = 64
 """Leases on one mailbox at a time; past them it looks empty until one of them ends. A fetch looks
@@ -39,13 +40,14 @@ class FetchingRules:
 
     def __init__(
         self,
-        queue: MessageQueue,
+        engine: Engine,
         leases: Leases,
         subscriptions: Subscriptions,
         access: Access,
         unreadable: Unreadable,
     ) -> None:
-        self._queue = queue
+        self._engine = engine
+        self._mailboxes = engine.mailboxes
         self._leases = leases
         self._subscriptions = subscriptions
         self._access = access
@@ -66,12 +68,12 @@ class FetchingRules:
         else:
             first, last = self._visible(user)
             max_bytes = request.max_bytes
-        span = self._queue.span(user.row, first, last, max_bytes, request.envelope_bytes)
+        span = self._mailboxes.span(user.row, first, last, max_bytes, request.envelope_bytes)
         if span is None:
             if lease is not None:
                 self._leases.end(lease)
             return Pulled(0, 0, 0, 0, NO_MAIL)
-        page = self._queue.read(user.row, span.first, 0, span.last, request.page_bytes)
+        page = self._mailboxes.read(user.row, span.first, 0, span.last, request.page_bytes)
         if lease is None:
             self._leases.take(Lease(span.first, span.last, user.row, slot, request.lease, request.proven))
         return Pulled(span.first, span.last, span.messages, span.content_bytes, page)
@@ -82,7 +84,7 @@ class FetchingRules:
         """
         after = 0
         for lease in self._leases.of_mailbox(user.row):
-            oldest = self._queue.oldest(user.row, after, lease.first)
+            oldest = self._mailboxes.oldest(user.row, after, lease.first)
             if oldest is not None:
                 return oldest, lease.first - 1
             after = lease.last
@@ -93,7 +95,7 @@ class FetchingRules:
         user = self._access.requester(request.requester, request.proven)
         if isinstance(user, Refused):
             return user
-        return Page(self._queue.read(user.row, request.sequence, request.offset, request.last, request.page_bytes))
+        return Page(self._mailboxes.read(user.row, request.sequence, request.offset, request.last, request.page_bytes))
 
     def settle(self, slot: int, request: Settle) -> Outcome:
         """Delete the interval, end its lease."""
@@ -101,11 +103,14 @@ class FetchingRules:
         try:
             user = self._access.requester(request.requester, request.proven)
             if isinstance(user, User):
-                self._queue.delete(user.row, request.first, request.last)
+                self._delete(user, request.first, request.last)
         except Exception as error:
             # Nothing was deleted, so it comes again.
             self._unreadable.refusal(error)
         return DONE
+
+    def _delete(self, user: User, first: int, last: int) -> None:
+        self._engine.apply(MailRemoved(user.row, first, min(last, self._mailboxes.sequence)))
 
     def release(self, slot: int, request: Release) -> Outcome:
         """End a lease: its interval is visible again."""
@@ -125,15 +130,15 @@ class FetchingRules:
             return user
         if not request.proven:
             return PROOF_NEEDED
-        committed = self._queue.sequence
+        committed = self._mailboxes.sequence
         if request.ack > committed:
             return MALFORMED
-        span = self._queue.span(user.row, request.ack + 1, _END, request.max_bytes, request.envelope_bytes)
+        span = self._mailboxes.span(user.row, request.ack + 1, _END, request.max_bytes, request.envelope_bytes)
         # Read before anything is deleted: a refusal changes nothing.
         page = NO_MAIL
         if span is not None:
-            page = self._queue.read(user.row, span.first, 0, span.last, request.page_bytes)
-        self._queue.delete(user.row, 0, request.ack)
+            page = self._mailboxes.read(user.row, span.first, 0, span.last, request.page_bytes)
+        self._delete(user, 0, request.ack)
         if span is None:
             if request.watch:
                 self._subscriptions.add(user.row, user.client_id, slot)

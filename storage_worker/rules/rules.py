@@ -11,89 +11,56 @@ for users who authenticated once, an operation has to come from an authenticated
 Source: docs/storage-protocol.md, "Operations".
 """
 
-import logging
 from collections.abc import Callable, Sequence
-from typing import Final
 
+from common.errors import StoreUnusable
 from common.storage_protocol.operations import Operation, Outcome, Register, Release, Settle
-from storage_worker.engine.sqlite.blobs import Blobs
-from storage_worker.engine.sqlite.commit_log import CommitLog
-from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.journal import Journal
-from storage_worker.engine.sqlite.message_queue import MessageQueue
+from storage_worker.engine.interface import Engine
+from storage_worker.engine.values import Room
 from storage_worker.rules.access import Access
-from storage_worker.rules.admission import Admission, AdmissionControl, Limits
+from storage_worker.rules.admission import AdmissionControl, Limits
 from storage_worker.rules.answers import Unreadable
 from storage_worker.rules.fetching import FetchingRules
 from storage_worker.rules.sending import SendingRules
 from storage_worker.rules.table import TABLE, Subjects
 from storage_worker.rules.uploads import UploadRules
 from storage_worker.rules.users import UserRules
-from storage_worker.server.gateway_slots import Slots
 from storage_worker.state.leases import Leases
 from storage_worker.state.rollback import Rollback
-from storage_worker.state.send_tokens import SentTokens
 from storage_worker.state.subscriptions import Subscriptions
 from storage_worker.state.uploads import Uploads
-from storage_worker.state.users import UserRegistry
-
-log = logging.getLogger("storage_worker")
-
-_LOST_NAMED: Final = 20
-"""Lines in the log about large messages whose files are lost; beyond them their number."""
 
 
 class Rules:
     """Answers operations. `random_bytes(n)` gives n random bytes.
 
-    `begin`, then `apply` and `greet` any number of times, all inside one transaction of `database`;
-    after its end `commit` or `roll_back`.
+    Inside a turn of `engine`: `begin`, then `apply` and `greet` any number of times. After it
+    `commit` or `roll_back`. Raises `StoreUnusable` where the engine does not grant what is kept in
+    memory here.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        journal: Journal,
-        bodies: Blobs,
-        limits: Limits,
-        random_bytes: Callable[[int], bytes],
-        now_ms: int,
-    ) -> None:
-        self._database = database
+    def __init__(self, engine: Engine, limits: Limits, random_bytes: Callable[[int], bytes]) -> None:
+        if not engine.grants.sole_owner:
+            raise StoreUnusable("leases, subscriptions and uploads are kept in memory: one worker must own the store")
+        self._engine = engine
         self._undo = Rollback()
-        self.ledger = CommitLog(database, journal, random_bytes)
-        with database.reading():
-            self.users = UserRegistry(database, self.ledger.note)
-            self.queue = MessageQueue(database, bodies, self.ledger.note, self.users.row_of)
-            tokens = SentTokens(database, self.ledger.note)
-            self.slots = Slots(database, self.ledger.note)
-        self._uploads = Uploads(bodies, self.queue.charge)
-        self.ledger.attach(self.queue, tokens, self.slots, self.users)
+        self._uploads = Uploads(engine.blobs, engine.mailboxes)
         self.leases = Leases(self._undo)
         self._subscriptions = Subscriptions(self._undo)
-        self._data_version = -1
-        unreadable = Unreadable(database)
-        access = Access(self.users, limits.largest_message)
-        self._admission = AdmissionControl(database, self.queue, self._uploads, limits)
-        sending = SendingRules(self.users, self.queue, tokens, self._admission, unreadable, random_bytes)
-        uploads = UploadRules(self.queue, tokens, self._uploads, access, self._admission, sending)
-        self._fetching = FetchingRules(self.queue, self.leases, self._subscriptions, access, unreadable)
-        users = UserRules(self.users, self.leases, access, self._admission, random_bytes)
+        unreadable = Unreadable(engine)
+        access = Access(engine.users, limits.largest_message)
+        self._admission = AdmissionControl(engine, self._uploads, limits)
+        sending = SendingRules(engine, self._admission, unreadable, random_bytes)
+        uploads = UploadRules(engine, self._uploads, access, self._admission, sending)
+        self._fetching = FetchingRules(engine, self.leases, self._subscriptions, access, unreadable)
+        users = UserRules(engine, self.leases, access, self._admission, random_bytes)
         self.by_operation = TABLE.bind(Subjects(users, sending, uploads, self._fetching), unreadable)
         """The rule of each type of operation."""
-        with database.reading():
-            self.ledger.recover(now_ms)
-            lost = self.queue.match_files()
-            if lost:
-                for line in lost[:_LOST_NAMED]:
-                    log.error("%s", line)
-                log.error("large messages that are lost with their files: %d", len(lost))
-                self.ledger.commit(now_ms, use_reserve=True)
 
     @property
     def highest(self) -> int:
         """The highest sequence ever given to a message."""
-        return self.queue.sequence
+        return self._engine.mailboxes.sequence
 
     @property
     def uploaded(self) -> int:
@@ -103,34 +70,21 @@ class Rules:
     # --- the turn
     # ----------------------------------------------------------------------------------------------
 
-    def begin(self, now_ms: int, level: Admission, for_uploads: int, *, is_damaged: bool = False) -> None:
-        """A turn has begun. `for_uploads`: bytes that unfinished uploads together may hold.
+    def begin(self, now_ms: int, room: Room) -> None:
+        """A turn has begun."""
+        self._admission.begin(now_ms, room)
 
-        `is_damaged`: what does not come in is refused for damage, not for want of room.
-        """
-        self._admission.begin(now_ms, level, for_uploads, is_damaged=is_damaged)
-        version = self._database.data_version()
-        if version != self._data_version:
-            # An admin command changed the database: what is remembered of users may be wrong.
-            self._data_version = version
-            self.users.look_again()
-
-    def needs_tables(self, operations: Sequence[Operation]) -> bool:
-        """Whether something among these has to be done in the database's tables at once.
-
-        That is a registration, for users are looked up there. Everything else goes to the journal.
-        """
+    def registers(self, operations: Sequence[Operation]) -> bool:
+        """Whether a user may be registered by something among these."""
         return any(type(operation) is Register for operation in operations)
 
     def commit(self) -> tuple[int, dict[int, list[bytes]]]:
-        """The turn is on disk: bytes of mail that came in, and slot -> the subscribed client ids
+        """The turn is committed: bytes of mail that came in, and slot -> the subscribed client ids
         with new mail.
         """
         self._undo.commit()
-        self.queue.committed()
-        received = self.queue.received
-        hints = self._subscriptions.use_up([box.user for box in received]) if received and self._subscriptions else {}
-        received.clear()
+        received = self._engine.take_received()
+        hints = self._subscriptions.use_up(received) if received and self._subscriptions else {}
         return self._admission.accepted_bytes, hints
 
     def roll_back(self) -> None:
@@ -139,8 +93,7 @@ class Rules:
         """
         self._undo.roll_back()
         self._uploads.drop_all()
-        with self._database.reading():
-            self.ledger.reload()
+        self._engine.roll_back()
 
     def greet(self, slot: int) -> None:
         """A gateway takes the slot: leases, subscriptions and unfinished uploads of its predecessor

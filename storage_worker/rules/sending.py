@@ -9,20 +9,18 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
-from common.errors import FrameUndecodable
-from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_PROVEN, SEND_FRAME
+from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_PROVEN
 from common.storage_protocol.operations import (
-    MessagesStored,
     Outcome,
     Refused,
-    RefusedFrame,
     Stored,
     StoreMessage,
     StoreMessages,
 )
 from common.values import MESSAGE_KINDS
-from storage_worker.engine.sqlite.journal_records import MessagesAccepted, TokenUsed
-from storage_worker.engine.sqlite.message_queue import FRAME_TAIL, RUN_ENTRY, SEED_SIZE, MessageQueue
+from storage_worker.engine.interface import Engine
+from storage_worker.engine.records import MessageAccepted, TokenUsed
+from storage_worker.engine.values import Admission, MailboxStats, User
 from storage_worker.rules.admission import AdmissionControl
 from storage_worker.rules.answers import (
     MALFORMED,
@@ -33,14 +31,45 @@ from storage_worker.rules.answers import (
     TOO_LARGE,
     Unreadable,
 )
-from storage_worker.state.mailboxes import Mailbox
-from storage_worker.state.send_tokens import SentTokens
-from storage_worker.state.users import User, UserRegistry
 
 _TOKENS_AT_ONCE: Final = 1024
 
-_unpack_frame = SEND_FRAME.unpack_from
-_pack_run_entry = RUN_ENTRY.pack
+
+class _RunRules:
+    """What a run is asked of the rules. See `storage_worker.engine.interface.RunRules`."""
+
+    def __init__(self, admission: AdmissionControl, unreadable: Unreadable) -> None:
+        self._admission = admission
+        self.largest_message = admission.limits.largest_message
+        self.calm: MailboxStats = admission.bounds.calm
+        self.ids_are_new = admission.ids_are_new
+        self.would_repeat_an_id = admission.would_repeat_an_id
+        self.crowded = admission.crowded
+        self.unreadable = unreadable.refusal
+
+    @property
+    def now_ms(self) -> int:
+        """The turn's time."""
+        return self._admission.now_ms
+
+    @property
+    def takes_mail(self) -> bool:
+        """Whether anything may come in."""
+        return self._admission.level is Admission.OPEN
+
+    def sender_refusal(self, sender: User | None, proven: bool) -> Refused | None:
+        """Why a sender may not send, or None."""
+        if sender is None:
+            return REQUESTER_UNKNOWN
+        return PROOF_NEEDED if sender.proven and not proven else None
+
+    def message_refusal(self, recipient: User | None, kind: int, size: int) -> Refused:
+        """Why a message is not accepted that its mailbox was not asked about."""
+        if recipient is None:
+            return RECIPIENT_UNKNOWN
+        if kind not in MESSAGE_KINDS:
+            return MALFORMED
+        return TOO_LARGE if size > self.largest_message else self._admission.refusal
 
 
 class SendingRules:
@@ -48,18 +77,17 @@ class SendingRules:
 
     def __init__(
         self,
-        users: UserRegistry,
-        queue: MessageQueue,
-        tokens: SentTokens,
+        engine: Engine,
         admission: AdmissionControl,
         unreadable: Unreadable,
         random_bytes: Callable[[int], bytes],
     ) -> None:
-        self._users = users
-        self._queue = queue
-        self._tokens = tokens
+        self._engine = engine
+        self._users = engine.users
+        self._mailboxes = engine.mailboxes
+        self._tokens = engine.tokens
         self._admission = admission
-        self._unreadable = unreadable
+        self._run_rules = _RunRules(admission, unreadable)
         self._random_bytes = random_bytes
         self._random_pool = b""
         self._random_at = 0
@@ -93,12 +121,12 @@ class SendingRules:
                 return sent_before(sent, recipient, kind, digest)
         if admission.level:
             return admission.refusal
-        refusal = admission.no_room(self._queue.mailbox(recipient.row), sender.client_id, 1, size)
+        refusal = admission.no_room(self._mailboxes.mailbox(recipient.row), sender.client_id, 1, size)
         if refusal is not None:
             return refusal
         sequence = self.accept(sender, recipient, kind, proven, token, size, content)
         if token is not None:
-            self._tokens.add(TokenUsed(sequence, sender.row, token, recipient.row, kind, digest, admission.now_ms))
+            self._engine.apply(TokenUsed(sequence, sender.row, token, recipient.row, kind, digest, admission.now_ms))
         return Stored(sequence)
 
     def accept(
@@ -113,11 +141,11 @@ class SendingRules:
         body: int = 0,
     ) -> int:
         """Accept one message; its sequence. Its content is the file `body`, where that is not 0."""
-        sequence = self._queue.sequence + 1
+        sequence = self._mailboxes.sequence + 1
         name = token or self._random_token()
         flags = FLAG_PROVEN if proven else 0
         entry = ENTRY_HEAD.pack(sender.client_id, name, sequence, self._admission.now_ms, flags, kind, size) + content
-        self._queue.put(recipient.row, sequence, entry, body)
+        self._engine.apply(MessageAccepted(recipient.row, sequence, entry, body))
         self._admission.accepted_bytes += size + ENTRY_HEAD.size
         return sequence
 
@@ -130,80 +158,10 @@ class SendingRules:
         return self._random_pool[at : at + 16]
 
     def store_messages(self, _slot: int, run: StoreMessages) -> Outcome:
-        """A run of messages of clients that do not number theirs; raises `FrameUndecodable`."""
-        # The hot path: the rules of `Access.may_send`, and the queue's `put`, written out for
-        # hundreds of messages at a time. See docs/decisions/ for what that saves.
-        frames, proven = run.frames, run.proven
-        admission, unreadable = self._admission, self._unreadable
-        largest = admission.limits.largest_message
-        calm_messages, calm_bytes = admission.bounds.calm
-        level, now_ms = admission.level, admission.now_ms
-        known, find_user = self._users.known.get, self._users.find
-        find_box, load_box = self._queue.boxes.get, self._queue.mailbox
-        flags = FLAG_PROVEN if proven else 0
-        seed = self._random_bytes(SEED_SIZE)
-        first = sequence = self._queue.sequence + 1
-        touched: set[Mailbox] = set()
-        refused: list[RefusedFrame] = []
-        sender_id = b""
-        problem: Refused | None = None
-        index = at = 0
-        end = len(frames)
-        # Nothing of this run can have an id for the second time.
-        ids_are_new = admission.ids_are_new(sequence + end // SEND_FRAME.size)
-        while at < end:
-            name, recipient_id, kind, size = _unpack_frame(frames, at)
-            tail = at + FRAME_TAIL
-            at += SEND_FRAME.size + size
-            if at > end:
-                raise FrameUndecodable("the last frame of a run is cut off")
-            if name != sender_id:
-                sender_id = name
-                try:
-                    sender = known(name) or find_user(name)
-                    problem = REQUESTER_UNKNOWN if sender is None else PROOF_NEEDED if sender.proven > proven else None
-                except Exception as error:
-                    problem = unreadable.refusal(error)
-            refusal = problem
-            if refusal is None:
-                try:
-                    recipient = known(recipient_id) or find_user(recipient_id)
-                    if recipient is None:
-                        refusal = RECIPIENT_UNKNOWN
-                    elif kind not in MESSAGE_KINDS:
-                        refusal = MALFORMED
-                    elif size > largest:
-                        refusal = TOO_LARGE
-                    elif level:
-                        refusal = admission.refusal
-                    else:
-                        box = find_box(recipient.row) or load_box(recipient.row)
-                        messages, content_bytes = box.messages + 1, box.content_bytes + size
-                        if (
-                            messages <= calm_messages
-                            and content_bytes <= calm_bytes
-                            and (ids_are_new or not admission.would_repeat_an_id(box, sequence))
-                        ) or (refusal := admission.crowded(box, name, 1, size, sequence)) is None:
-                            box.messages, box.content_bytes = messages, content_bytes
-                            box.sequences.append(sequence)
-                            box.entries.append(
-                                _pack_run_entry(name, seed, index, sequence, now_ms, flags) + frames[tail:at]
-                            )
-                            touched.add(box)
-                            sequence += 1
-                            index += 1
-                            continue
-                except Exception as error:
-                    refusal = unreadable.refusal(error)
-            refused.append(RefusedFrame(index, refusal.reason, refusal.retry_after))
-            index += 1
-        if touched:
-            places = [frame.index for frame in refused]
-            self._queue.run_accepted(
-                MessagesAccepted(proven, first, now_ms, seed, frames, places), sequence - 1, touched
-            )
-            admission.accepted_bytes += end
-        return MessagesStored(first, refused)
+        """A run of messages without tokens; raises `FrameUndecodable`."""
+        outcome, accepted_bytes = self._engine.accept_run(run, self._run_rules)
+        self._admission.accepted_bytes += accepted_bytes
+        return outcome
 
 
 def sent_before(sent: TokenUsed, recipient: User, kind: int, digest: bytes) -> Outcome:

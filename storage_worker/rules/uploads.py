@@ -21,15 +21,14 @@ from common.storage_protocol.operations import (
     UploadProgress,
     UploadUnknown,
 )
-from storage_worker.engine.sqlite.journal_records import TokenUsed
-from storage_worker.engine.sqlite.message_queue import MessageQueue
+from storage_worker.engine.interface import Engine
+from storage_worker.engine.records import TokenUsed
+from storage_worker.engine.values import Admission, User
 from storage_worker.rules.access import Access
-from storage_worker.rules.admission import Admission, AdmissionControl
+from storage_worker.rules.admission import AdmissionControl
 from storage_worker.rules.answers import DONE, MAILBOX_FULL, MALFORMED, STORAGE_FULL, TOO_MANY_UPLOADS
 from storage_worker.rules.sending import SendingRules, sent_before
-from storage_worker.state.send_tokens import SentTokens
 from storage_worker.state.uploads import Upload, Uploads
-from storage_worker.state.users import User
 
 _BEGUN: Final = UploadProgress(0)
 _UNKNOWN: Final = UploadUnknown()
@@ -48,15 +47,15 @@ class UploadRules:
 
     def __init__(
         self,
-        queue: MessageQueue,
-        tokens: SentTokens,
+        engine: Engine,
         uploads: Uploads,
         access: Access,
         admission: AdmissionControl,
         sending: SendingRules,
     ) -> None:
-        self._queue = queue
-        self._tokens = tokens
+        self._engine = engine
+        self._mailboxes = engine.mailboxes
+        self._tokens = engine.tokens
         self._uploads = uploads
         self._access = access
         self._admission = admission
@@ -76,12 +75,12 @@ class UploadRules:
         if self._uploads.held + request.size > self._admission.for_uploads or not self._has_place(request.proven):
             return STORAGE_FULL
         recipient = parties[1]
-        refusal = self._admission.no_room(self._queue.mailbox(recipient.row), request.sender, 1, request.size)
+        refusal = self._admission.no_room(self._mailboxes.mailbox(recipient.row), request.sender, 1, request.size)
         if refusal is not None:
             return refusal
         if self._uploads.of_sender(request.sender) >= self._admission.limits.uploads_of_user:
             return TOO_MANY_UPLOADS
-        body = self._queue.new_body()
+        body = self._mailboxes.new_body()
         self._uploads.begin(
             Upload(
                 slot, request.upload, body, request.sender, request.proven, request.recipient, recipient.row,
@@ -117,7 +116,7 @@ class UploadRules:
         if self._uploads.held + len(chunk.content) > self._admission.for_uploads:
             self._uploads.drop(upload)
             return STORAGE_FULL
-        refusal = self._admission.no_room(self._queue.mailbox(upload.mailbox), upload.sender, 0, len(chunk.content))
+        refusal = self._admission.no_room(self._mailboxes.mailbox(upload.mailbox), upload.sender, 0, len(chunk.content))
         if refusal is not None:
             self._uploads.drop(upload)
             return refusal
@@ -151,7 +150,7 @@ class UploadRules:
         kind, token = upload.kind, upload.token
         sequence = self._sending.accept(sender, recipient, kind, upload.proven, token, upload.size, body=upload.body)
         if token is not None:
-            self._tokens.add(
+            self._engine.apply(
                 TokenUsed(sequence, sender.row, token, recipient.row, kind, digest, self._admission.now_ms)
             )
         return Stored(sequence)
@@ -175,7 +174,7 @@ class UploadRules:
         if self._admission.level is Admission.NOTHING:
             return self._admission.refusal
         # It has its room in the mailbox already.
-        if self._admission.would_repeat_an_id(self._queue.mailbox(recipient.row), self._queue.sequence + 1):
+        if self._admission.would_repeat_an_id(self._mailboxes.mailbox(recipient.row), self._mailboxes.sequence + 1):
             return MAILBOX_FULL
         return _Complete(sender, recipient, digest)
 

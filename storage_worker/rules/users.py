@@ -22,11 +22,12 @@ from common.storage_protocol.operations import (
     UsersPage,
 )
 from common.values import username
+from storage_worker.engine.interface import Engine
+from storage_worker.engine.records import UserProven, UserRegistered
 from storage_worker.rules.access import Access
 from storage_worker.rules.admission import AdmissionControl
 from storage_worker.rules.answers import DONE, MALFORMED, NAME_TAKEN, RECIPIENT_UNKNOWN, REQUESTER_UNKNOWN
 from storage_worker.state.leases import Leases
-from storage_worker.state.users import UserRegistry
 
 _REGISTRATION_BYTES = 1024
 """What a user takes of the disk, about."""
@@ -37,13 +38,14 @@ class UserRules:
 
     def __init__(
         self,
-        users: UserRegistry,
+        engine: Engine,
         leases: Leases,
         access: Access,
         admission: AdmissionControl,
         random_bytes: Callable[[int], bytes],
     ) -> None:
-        self._users = users
+        self._engine = engine
+        self._users = engine.users
         self._leases = leases
         self._access = access
         self._admission = admission
@@ -66,7 +68,7 @@ class UserRules:
         if wanted is not None and uuid.UUID(bytes=wanted).version == 4 and not self._users.find(wanted):
             # Who was registered before a backup was put back is known to the others under this id.
             client_id = wanted
-        self._users.add(client_id, name, request.public_key)
+        self._engine.apply(UserRegistered(client_id, name, request.public_key))
         self._admission.accepted_bytes += _REGISTRATION_BYTES
         return Registered(client_id)
 
@@ -104,6 +106,6 @@ class UserRules:
         if user is None:
             return REQUESTER_UNKNOWN
         if not user.proven:
-            self._users.mark_proven(user)
+            self._engine.apply(UserProven(user.row))
         self._leases.end_unproven(user.row)
         return DONE

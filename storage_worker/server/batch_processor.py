@@ -1,7 +1,7 @@
 """The desk: decoded messages of gateways in, answers out, one turn, and one sync, for all that is
 there.
 
-Owns: which gateway was heard last on which slot; when the database takes in what the journal holds.
+Owns: which gateway was heard last on which slot.
 Promises: no answer is given before its effect is on disk. A batch is applied once, however often it
 comes. A batch that makes the code fail is refused and does not hold up the others. A full disk
 turns into refusals of new mail.
@@ -14,11 +14,11 @@ Source: docs/storage-protocol.md, "Batches".
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from common import fail_points
-from common.errors import StorageError, StoreDamaged, StoreFailed, StoreFull, TablesDamaged
+from common.errors import StoreDamaged, StoreFailed, StoreFull, TablesDamaged
 from common.fail_points import FailPoint
 from common.rare_log import RareLog
 from common.storage_protocol.batch_order import SlotState, Verdict, judge
@@ -40,10 +40,9 @@ from common.storage_protocol.frames import (
 )
 from common.storage_protocol.message_format import SEND_FRAME
 from common.storage_protocol.operations import READ_AGAIN, Operation, Outcome, Pull, Pulled, StoreMessages
-from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.disk_space import LOOK_EVERY_MS, DiskSpaceMonitor
-from storage_worker.engine.sqlite.journal_records import BatchApplied, SlotTaken
-from storage_worker.rules.admission import Admission
+from storage_worker.engine.interface import Engine
+from storage_worker.engine.records import BatchApplied, SlotTaken
+from storage_worker.engine.values import Admission, Room
 from storage_worker.rules.rules import Rules
 
 log = logging.getLogger("storage_worker")
@@ -85,55 +84,27 @@ class _CodeFailed(Exception):
 
 
 class BatchProcessor:
-    """`incarnation`: 16 random bytes of this process. `server_id` and `generation` are told in
-    welcomes.
+    """Applies `rules` over `engine`. `incarnation`: 16 random bytes of this process."""
 
-    `reserve(sequence)` lets sequences up to that one be given; it may raise `StoreFull`.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        rules: Rules,
-        room: DiskSpaceMonitor,
-        incarnation: bytes,
-        server_id: bytes,
-        generation: int,
-        reserve: Callable[[int], None],
-    ) -> None:
-        self._database = database
+    def __init__(self, engine: Engine, rules: Rules, incarnation: bytes) -> None:
+        self._engine = engine
         self._rules = rules
-        self._room = room
         self._incarnation = incarnation
-        self._server_id = server_id
-        self._generation = generation
-        self._reserve = reserve
         self._peers: dict[int, tuple[bytes, int]] = {}
-        self._ledger = rules.ledger
-        self._slots = rules.slots
-        self._stuck_at = 0
+        self._slots = engine.slots
 
     def handle(self, letters: Sequence[Inbound], now_ms: int) -> list[Outbound]:
         """Do all that is asked in `letters`, in one turn, and say what to answer.
 
         `now_ms`: Unix milliseconds. Raises `StoreFailed`.
         """
-        has_room = self._room.allows_mail(now_ms, self._rules.uploaded)
-        intake = Admission.OPEN if has_room and not self._ledger.is_stuck else Admission.NO_MAIL
         failing: set[int] = set()
-        is_damaged = self._ledger.is_damaged
-        try:
-            wanted = sum(
-                [_most_messages(letter.message.operations) for letter in letters if type(letter.message) is Batch]
-            )
-            self._reserve(self._rules.highest + wanted)
-        except StoreFull:
-            intake = Admission.NOTHING
-            self._room.found_full(now_ms)
+        wanted = sum([_most_messages(letter.message.operations) for letter in letters if type(letter.message) is Batch])
+        room = self._engine.prepare(now_ms, wanted, self._rules.uploaded)
         while True:
             answers: list[Outbound] = []
             try:
-                self._turn(letters, now_ms, intake, failing, answers, is_damaged=is_damaged)
+                self._turn(letters, now_ms, room, failing, answers)
             except _CodeFailed as error:
                 self._rules.roll_back()
                 failing.add(error.index)
@@ -141,20 +112,20 @@ class BatchProcessor:
                 # A table that has to be written is damaged: once more, without what would write to
                 # tables.
                 self._rules.roll_back()
-                if intake is Admission.NOTHING:
+                if room.level is Admission.NOTHING:
                     raise
                 _rarely.write(logging.ERROR, "nothing that changes tables is done: %s", error)
-                intake, is_damaged = Admission.NOTHING, True
+                room = room._replace(level=Admission.NOTHING, is_damaged=True)
             except StoreFull as error:
                 self._rules.roll_back()
-                if intake is Admission.NOTHING:
+                if room.level is Admission.NOTHING:
                     raise StoreFailed(f"no room even without new mail: {error}") from error
-                intake = Admission.NOTHING
-                self._room.found_full(now_ms)
+                room = room._replace(level=Admission.NOTHING)
+                self._engine.found_full(now_ms)
             else:
                 break
         taken_bytes, hints = self._rules.commit()
-        self._room.accepted(taken_bytes)
+        self._engine.accepted(taken_bytes)
         for slot, client_ids in hints.items():
             if slot in self._peers:
                 peer, epoch = self._peers[slot]
@@ -162,103 +133,45 @@ class BatchProcessor:
         return answers
 
     def tidy(self, now_ms: int) -> None:
-        """Between two turns: let the database take in what waits, where that is due.
-        Raises `StoreFailed`.
-        """
+        """Between two turns: maintenance. Raises `StoreFailed`."""
         if self._rules.is_counting:
             self._rules.count_on()
-        if not self._ledger.is_due(now_ms) or (self._ledger.is_stuck and 0 <= now_ms - self._stuck_at < LOOK_EVERY_MS):
-            return
-        try:
-            self._ledger.flush(now_ms)
-            self._ledger.is_stuck = self._ledger.is_damaged = False
-        except (StoreFull, StoreDamaged) as error:
-            if isinstance(error, StoreDamaged):
-                _rarely.write(logging.ERROR, "the journal can't be taken in, new mail is refused: %s", error)
-            # It stays in the journal, which has room for what makes room: fetching and deleting.
-            self._ledger.is_stuck = True
-            self._ledger.is_damaged = isinstance(error, StoreDamaged)
-            self._stuck_at = now_ms
-            self._room.found_full(now_ms)
-
-    def close(self, now_ms: int) -> bool:
-        """An orderly end: let the database take in what waits; whether it could. Raises
-        `StoreFailed`.
-
-        Where it has no room the journal keeps it for the next start.
-        """
-        try:
-            if self._ledger.waits:
-                self._ledger.flush(now_ms)
-        except (StoreFull, StoreDamaged) as error:
-            log.warning("the journal can't be taken in, it is kept: %s", error)
-            return False
-        return True
+        self._engine.maintain(now_ms)
 
     @property
     def has_waiting(self) -> bool:
         """Whether `tidy` will have something to do before long."""
-        return self._ledger.waits or self._rules.is_counting
+        return self._engine.has_pending or self._rules.is_counting
 
     def _turn(
-        self,
-        letters: Sequence[Inbound],
-        now_ms: int,
-        intake: Admission,
-        failing: set[int],
-        answers: list[Outbound],
-        *,
-        is_damaged: bool,
+        self, letters: Sequence[Inbound], now_ms: int, room: Room, failing: set[int], answers: list[Outbound]
     ) -> None:
-        # Where SQLite found no room nothing is begun that would have to be in its tables.
-        if intake is not Admission.NOTHING and any(
-            type(letter.message) is Batch and self._rules.needs_tables(letter.message.operations) for letter in letters
-        ):
-            with self._database.transaction():
-                self._work(letters, now_ms, intake, failing, answers, is_damaged=is_damaged)
-                self._ledger.write(now_ms)
-            self._ledger.written()
-            return
-        with self._database.reading():
-            self._work(letters, now_ms, intake, failing, answers, is_damaged=is_damaged)
-            self._ledger.commit(now_ms, use_reserve=intake is Admission.NOTHING)
-
-    def _work(
-        self,
-        letters: Sequence[Inbound],
-        now_ms: int,
-        intake: Admission,
-        failing: set[int],
-        answers: list[Outbound],
-        *,
-        is_damaged: bool,
-    ) -> None:
-        self._rules.begin(now_ms, intake, self._room.for_uploads, is_damaged=is_damaged)
-        for index, letter in enumerate(letters):
-            message = letter.message
-            try:
-                if isinstance(message, Hello):
-                    answer = self._greet(letter.peer, message)
-                elif isinstance(message, UndecodableBatch) or index in failing:
-                    answer = self._refuse(letter.peer, message)
-                else:
-                    answer = self._batch(letter.peer, message)
-            except Exception as error:
-                damage = self._database.is_damage(error)
-                if (
-                    index in failing
-                    or isinstance(error, TablesDamaged)
-                    or (not damage and (isinstance(error, StorageError) or self._database.is_store_error(error)))
-                ):
-                    raise
-                if damage:
-                    _rarely.write(logging.ERROR, "a batch is refused: %s", self._database.damage_told(error))
-                else:
-                    log.exception("a batch made the program fail; it is refused")
-                raise _CodeFailed(index) from error
-            if answer is not None:
-                answers.append(Outbound(letter.peer, answer))
-        fail_points.reach(FailPoint.WORKER_BEFORE_COMMIT, concerns(letters))
+        registers = any(
+            type(letter.message) is Batch and self._rules.registers(letter.message.operations) for letter in letters
+        )
+        with self._engine.turn(now_ms, room.level, registers=registers):
+            self._rules.begin(now_ms, room)
+            for index, letter in enumerate(letters):
+                message = letter.message
+                try:
+                    if isinstance(message, Hello):
+                        answer = self._greet(letter.peer, message)
+                    elif isinstance(message, UndecodableBatch) or index in failing:
+                        answer = self._refuse(letter.peer, message)
+                    else:
+                        answer = self._batch(letter.peer, message)
+                except Exception as error:
+                    damage = self._engine.damage(error)
+                    if index in failing or isinstance(error, TablesDamaged) or self._engine.is_failure(error):
+                        raise
+                    if damage:
+                        _rarely.write(logging.ERROR, "a batch is refused: %s", damage)
+                    else:
+                        log.exception("a batch made the program fail; it is refused")
+                    raise _CodeFailed(index) from error
+                if answer is not None:
+                    answers.append(Outbound(letter.peer, answer))
+            fail_points.reach(FailPoint.WORKER_BEFORE_COMMIT, concerns(letters))
 
     # --- greetings
     # ---------------------------------------------------------------------------------------------
@@ -272,11 +185,11 @@ class BatchProcessor:
                 return None
             epoch += 1
             earlier = (incarnation + earlier)[: 16 * EARLIER_KEPT]
-            self._slots.change(SlotTaken(hello.slot, epoch, hello.incarnation, earlier))
+            self._engine.apply(SlotTaken(hello.slot, epoch, hello.incarnation, earlier))
             self._rules.greet(hello.slot)
             log.info("a gateway greeted: slot %d, epoch %d", hello.slot, epoch)
         self._peers[hello.slot] = (peer, epoch)
-        facts = StoreFacts(self._server_id, self._generation, self._rules.highest)
+        facts = StoreFacts(*self._engine.identity, self._rules.highest)
         return Welcome(hello.slot, epoch, hello.incarnation, self._incarnation, facts)
 
     # --- batches
@@ -351,7 +264,7 @@ class BatchProcessor:
         return BatchRefused(slot, epoch, number)
 
     def _use_up(self, batch: Batch | UndecodableBatch, outcomes: bytes | None) -> None:
-        self._slots.change(BatchApplied(batch.slot, batch.number, outcomes))
+        self._engine.apply(BatchApplied(batch.slot, batch.number, outcomes))
 
 
 def _took_nothing(operation: Operation, outcome: Outcome) -> bool:

@@ -35,9 +35,9 @@ LARGEST_FRAME: Final = 1024**3
 class ZmqServer:
     """Serves `desk` at `endpoint` until `wake` becomes readable.
 
-    `wake` is a file descriptor, `unix_ms` the clock, `after_turn` what is to do between two drains,
-    and also where nothing came for `TIDY_EVERY_MS` while something of the desk or, as `waits`
-    tells, of that waits. Raises `SettingRejected` where the endpoint can't be bound.
+    `wake` is a file descriptor, `unix_ms` the clock. Maintenance is done between two drains, and
+    where nothing came for `TIDY_EVERY_MS` while some is due. Raises `SettingRejected` where the
+    endpoint can't be bound.
     """
 
     def __init__(
@@ -45,13 +45,9 @@ class ZmqServer:
         desk: BatchProcessor,
         endpoint: str,
         unix_ms: Callable[[], int],
-        after_turn: Callable[[], None],
-        waits: Callable[[], bool],
     ) -> None:
         self._desk = desk
         self._unix_ms = unix_ms
-        self._after_turn = after_turn
-        self._waits = waits
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -72,7 +68,7 @@ class ZmqServer:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(wake, zmq.POLLIN)
-        while wake not in dict(poller.poll(TIDY_EVERY_MS if self._desk.has_waiting or self._waits() else None)):
+        while wake not in dict(poller.poll(TIDY_EVERY_MS if self._desk.has_waiting else None)):
             self.turn()
 
     def turn(self) -> None:
@@ -86,7 +82,6 @@ class ZmqServer:
                 self._send(answer)
             fail_points.reach(FailPoint.WORKER_REPLYING, concerns(letters))
         self._desk.tidy(self._unix_ms())
-        self._after_turn()
 
     def _drain(self) -> list[Inbound]:
         letters: list[Inbound] = []

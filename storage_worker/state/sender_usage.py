@@ -16,7 +16,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from common.storage_protocol.message_format import ENTRY_HEAD
-from storage_worker.engine.sqlite.mail_pages import MailboxStats
+from storage_worker.engine.values import MailboxStats
 
 _SENDER_AND_SIZE: Final = Struct("<16s34xI")
 """Of an entry's head."""

@@ -11,10 +11,9 @@ Exposure: none of its own; the rules check who may send what.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
 
-from storage_worker.engine.sqlite.blobs import Blobs
-from storage_worker.engine.sqlite.mail_pages import MailboxStats
+from storage_worker.engine.interface import Blobs, Mailboxes
+from storage_worker.engine.values import MailboxStats
 
 _NOTHING = MailboxStats(0, 0)
 
@@ -70,13 +69,12 @@ class Upload:
 class Uploads:
     """All unfinished uploads, by the gateway's slot and the number that it chose.
 
-    `charge(mailbox, messages, content_bytes)` hears what they take of a mailbox's room, and with
-    negative numbers what they give back.
+    `mailboxes` are charged with what they take of a mailbox's room.
     """
 
-    def __init__(self, bodies: Blobs, charge: Callable[[int, int, int], None]) -> None:
-        self._bodies = bodies
-        self._charge = charge
+    def __init__(self, blobs: Blobs, mailboxes: Mailboxes) -> None:
+        self._blobs = blobs
+        self._mailboxes = mailboxes
         self._uploads: dict[tuple[int, int], Upload] = {}
         self._of_sender: Counter[bytes] = Counter()
         self._held_by: dict[tuple[bytes, int], MailboxStats] = {}
@@ -95,7 +93,7 @@ class Uploads:
         return self._held_by.get((client_id, mailbox), _NOTHING)
 
     def _hold(self, upload: Upload, messages: int, content_bytes: int) -> None:
-        self._charge(upload.mailbox, messages, content_bytes)
+        self._mailboxes.charge(upload.mailbox, messages, content_bytes)
         key = upload.sender, upload.mailbox
         before = self._held_by.pop(key, _NOTHING)
         if before.messages + messages:
@@ -113,7 +111,7 @@ class Uploads:
 
     def add(self, upload: Upload, content: bytes) -> None:
         """The next bytes. Raises `StoreFull`."""
-        self._bodies.append(upload.body, content)
+        self._blobs.append(upload.body, content)
         upload.received += len(content)
         self.held += len(content)
         self._hold(upload, 0, len(content))
@@ -122,11 +120,11 @@ class Uploads:
 
     def unsynced(self, upload: Upload) -> int:
         """Bytes of it that are not surely on disk."""
-        return self._bodies.unsynced(upload.body)
+        return self._blobs.unsynced(upload.body)
 
     def complete(self, upload: Upload) -> int:
         """All of it came: bytes that are not on disk yet, 0 when it may become a message."""
-        return self._bodies.finish(upload.body)
+        return self._blobs.finish(upload.body)
 
     def finish(self, upload: Upload) -> None:
         """Its file belongs to a message now, which takes its room."""
@@ -139,7 +137,7 @@ class Uploads:
 
     def drop(self, upload: Upload) -> None:
         """Forget it with its file."""
-        self._bodies.remove(upload.body)
+        self._blobs.remove(upload.body)
         self.finish(upload)
 
     def drop_slot(self, slot: int) -> None:

@@ -134,7 +134,7 @@ def test_each_way_of_accepting_counts_and_no_refusal(office: Office, gateway: Ga
         Chunk(1, b"12345"),
         CommitUpload(1),
     )
-    assert office.rules.ledger.waits
+    assert office.engine.log.waits
     office.flush()
     assert accepted(office.database) == (4, True)
     # What is undone, and what is done again, is counted once.
@@ -276,13 +276,13 @@ def test_a_store_that_no_worker_filled(office: Office, tmp_path: Path, capsys: p
 
 
 def test_a_store_that_fails(
-    gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("storage_worker.engine.sqlite.database.BUSY_TIMEOUT_MS", 1)
-    gateway.office.database.execute("BEGIN IMMEDIATE")
+    office.database.execute("BEGIN IMMEDIATE")
     assert run(tmp_path, "unprove", "alice") == 1
     assert "admin: the store failed: BusyError" in capsys.readouterr().err
-    gateway.office.database.execute("ROLLBACK")
+    office.database.execute("ROLLBACK")
 
 
 def admin_process(folder: Path, command: str, output: int) -> subprocess.CompletedProcess[str]:
@@ -294,10 +294,10 @@ def admin_process(folder: Path, command: str, output: int) -> subprocess.Complet
 
 
 @pytest.mark.parametrize("count", [1, 2000])
-def test_a_reader_that_has_gone_is_no_traceback(gateway: Gateway, tmp_path: Path, count: int) -> None:
+def test_a_reader_that_has_gone_is_no_traceback(office: Office, gateway: Gateway, tmp_path: Path, count: int) -> None:
     # 2,000 lines are more than is kept before it is written.
     list(gateway.register(*[f"user {number}" for number in range(count)]))
-    gateway.office.flush()
+    office.flush()
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -332,9 +332,9 @@ def test_other_ends_are_no_tracebacks(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
-def test_output_that_finds_no_room(gateway: Gateway, tmp_path: Path) -> None:
+def test_output_that_finds_no_room(office: Office, gateway: Gateway, tmp_path: Path) -> None:
     list(gateway.register("alice"))
-    gateway.office.flush()
+    office.flush()
     full = os.open("/dev/full", os.O_WRONLY)
     try:
         done = admin_process(tmp_path, "users", full)

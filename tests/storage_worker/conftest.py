@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from common.rare_log import RareLog
-from storage_worker.engine.sqlite import message_queue
+from storage_worker.engine.sqlite import engine, message_queue
 from storage_worker.rules import answers
 from storage_worker.server import batch_processor, zmq_server
 from tests.storage_worker.office import Gateway, Office
@@ -41,5 +41,5 @@ def gateway(office: Office) -> Gateway:
 @pytest.fixture(autouse=True)
 def _lines_of_other_tests_count_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """At most ten lines of a kind are written in a minute, which is longer than a test."""
-    for module in (batch_processor, answers, message_queue, zmq_server):
+    for module in (batch_processor, answers, engine, message_queue, zmq_server):
         monkeypatch.setattr(module, "_rarely", RareLog(logging.getLogger("storage_worker")))

@@ -18,10 +18,10 @@ from random import Random
 from typing import NamedTuple
 
 from common.errors import StorageError
-from storage_worker.__main__ import Maintenance
 from storage_worker.engine.sqlite.blobs import DiskBlobs
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
 from storage_worker.engine.sqlite.journal import DiskJournal
+from storage_worker.engine.sqlite.maintenance import Maintenance
 from storage_worker.engine.sqlite.store_identity import GenerationFile
 from tests.storage_worker.faulty_disk import Fault, FaultyBodies, FaultyDisk, FaultyFactsFile, FaultyJournalFile
 from tests.storage_worker.office import CheckpointAtOnce, Office
@@ -53,7 +53,7 @@ class Life:
                 journal_bytes=JOURNAL_BYTES, bodies_folder=FaultyBodies(self.disk, DiskBlobs(folder / "bodies")),
             )  # fmt: skip
             office.database._checkpoint_bytes = 60 * 4096
-            office.rules.ledger.synced_bytes = 0
+            office.engine.log.synced_bytes = 0
             keeper = Maintenance(office.database, file, CheckpointAtOnce(office.database))
             self.workload.begin(office)
             for _ in range(STEPS):

@@ -5,6 +5,7 @@ kill). Its slots greet and number their batches like a gateway would; a test may
 letter.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -24,17 +25,18 @@ from common.storage_protocol.operations import (
     StoreMessage,
 )
 from common.values import RefusalReason
+from storage_worker.engine.interface import Engine
+from storage_worker.engine.memory import Disk, MemoryEngine
 from storage_worker.engine.sqlite.blobs import BlobFolder, Blobs, DiskBlobs
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.disk_space import DiskSpaceMonitor
+from storage_worker.engine.sqlite.engine import SqliteEngine
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal, JournalFile
 from storage_worker.engine.sqlite.store_identity import (
     GenerationFile,
-    SequenceReservation,
     StoreIdentityFile,
     open_store,
-    record_clean_shutdown,
 )
 from storage_worker.rules.admission import Limits
 from storage_worker.rules.rules import Rules
@@ -84,7 +86,85 @@ class CheckpointAtOnce:
         pass
 
 
-class Office:
+class NoUpkeep:
+    """Leaves checkpoints to the test; what it sets as `after_turn` is called in their place."""
+
+    def __init__(self) -> None:
+        self.has_waiting = False
+        self.after_turn: Callable[[], object] = bool
+
+    def work(self, now_ms: int) -> None:
+        self.after_turn()
+
+    def close(self, now_ms: int) -> None:
+        pass
+
+
+class WorkerUnderTest(ABC):
+    """Rules and desk over an engine, in one life. `now_ms` is the clock."""
+
+    def __init__(
+        self, engine: Engine, limits: Limits | None, random_bytes: Callable[[int], bytes], now_ms: int
+    ) -> None:
+        self.now_ms = now_ms
+        self.random_bytes = random_bytes
+        self.rules = Rules(engine, limits or Limits(), random_bytes)
+        self.incarnation = random_bytes(16)
+        self.desk = BatchProcessor(engine, self.rules, self.incarnation)
+
+    def handle(self, *messages: ToWorker, peer: bytes = b"peer") -> list[ToGateway]:
+        """What is answered to messages of one gateway that come together."""
+        return [answer.message for answer in self.answers([Inbound(peer, message) for message in messages])]
+
+    def answers(self, letters: Sequence[Inbound]) -> list[Outbound]:
+        """The same with many gateways."""
+        answers = self.desk.handle(letters, self.now_ms)
+        self.desk.tidy(self.now_ms)
+        return answers
+
+    @abstractmethod
+    def close(self) -> None:
+        """An orderly end."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """The process is gone: nothing is written any more."""
+
+    @abstractmethod
+    def limit_room(self, pages: int | None) -> None:
+        """Let the store grow by so many pages of 16 KiB at most, or as it likes."""
+
+    @abstractmethod
+    def admit(self, *, mail: bool) -> None:
+        """Have room for mail, or none."""
+
+
+class MemoryWorker(WorkerUnderTest):
+    """One over the engine in memory."""
+
+    def __init__(self, disk: Disk, *, limits: Limits | None = None, seed: int = 0, now_ms: int = 1_000_000) -> None:
+        random_bytes = counted_bytes(seed)
+        self.disk = disk
+        self.engine = MemoryEngine(disk, random_bytes)
+        super().__init__(self.engine, limits, random_bytes, now_ms)
+
+    def close(self) -> None:
+        """An orderly end."""
+        self.engine.close(self.now_ms)
+
+    def kill(self) -> None:
+        """Nothing is left to write."""
+
+    def limit_room(self, pages: int | None) -> None:
+        """For the next turns."""
+        self.disk.room = 2**62 if pages is None else pages * 16384
+
+    def admit(self, *, mail: bool) -> None:
+        """For the next turns."""
+        self.disk.takes_mail = mail
+
+
+class Office(WorkerUnderTest):
     """One worker's life on `folder`. `free_bytes` may be changed at any time; `now_ms` is
     the clock.
     """
@@ -107,12 +187,11 @@ class Office:
     ) -> None:
         self._closed = False
         self.folder = folder
-        self.now_ms = now_ms
         self.free_bytes = 2**40
-        self.random_bytes = counted_bytes(seed)
+        random_bytes = counted_bytes(seed)
         self.file = file or GenerationFile(folder / "store.generation")
         self.database = Database(folder / "mail.db", vfs=vfs, size_limit=size_limit, synchronous=synchronous)
-        self.facts = open_store(self.database, self.file, now_ms, self.random_bytes)
+        self.facts = open_store(self.database, self.file, now_ms, random_bytes)
         self.journal = Journal(
             journal_files or [DiskJournal(folder / name, journal_bytes) for name in JOURNAL_NAMES],
             journal_bytes,
@@ -120,7 +199,6 @@ class Office:
         )
         self.bodies_folder = bodies_folder or DiskBlobs(folder / "bodies")
         self.bodies = Blobs(self.bodies_folder, SyncAtOnce(self.bodies_folder))
-        self.rules = Rules(self.database, self.journal, self.bodies, limits or Limits(), self.random_bytes, now_ms)
         self.room = DiskSpaceMonitor(
             mark,
             lambda: self.free_bytes,
@@ -128,37 +206,37 @@ class Office:
             self.database.take_ballast,
             lambda: self.database.checkpoint(truncate=True),
         )
-        self.incarnation = self.random_bytes(16)
-        self.desk = BatchProcessor(
+        self.upkeep = NoUpkeep()
+        self.engine = SqliteEngine(
             self.database,
-            self.rules,
+            self.journal,
+            self.bodies,
+            self.file,
+            self.facts,
             self.room,
-            self.incarnation,
-            self.facts.server_id,
-            self.facts.generation,
-            SequenceReservation(self.database, self.file).ensure,
+            self.upkeep,
+            random_bytes,
+            now_ms,
         )
-
-    def handle(self, *messages: ToWorker, peer: bytes = b"peer") -> list[ToGateway]:
-        """What is answered to messages of one gateway that come together."""
-        return [answer.message for answer in self.answers([Inbound(peer, message) for message in messages])]
-
-    def answers(self, letters: Sequence[Inbound]) -> list[Outbound]:
-        """The same with many gateways."""
-        answers = self.desk.handle(letters, self.now_ms)
-        self.desk.tidy(self.now_ms)
-        return answers
+        super().__init__(self.engine, limits, random_bytes, now_ms)
 
     def flush(self) -> None:
         """Let the database take in what the journal holds."""
-        self.rules.ledger.flush(self.now_ms)
+        self.engine.log.flush(self.now_ms)
 
     def close(self) -> None:
         """An orderly end."""
-        if self.desk.close(self.now_ms):
-            record_clean_shutdown(self.database, self.file)
-        self.database.close()
+        self.engine.close(self.now_ms)
         self._let_go()
+
+    def limit_room(self, pages: int | None) -> None:
+        """SQLite's own limit."""
+        most = 1073741823 if pages is None else self.database.row("PRAGMA page_count")[0] + pages
+        list(self.database.execute(f"PRAGMA max_page_count = {most}"))
+
+    def admit(self, *, mail: bool) -> None:
+        """By the room of the disk."""
+        self.free_bytes = 2**40 if mail else 0
 
     def kill(self) -> None:
         """The process is gone: nothing is written any more."""
@@ -230,7 +308,9 @@ class SyncAtOnce:
 class Gateway:
     """A well-behaved gateway on a slot of an office. `hints` collects what `MailArrived` named."""
 
-    def __init__(self, office: Office, slot: int = 0, peer: bytes = b"peer", incarnation: bytes | None = None) -> None:
+    def __init__(
+        self, office: WorkerUnderTest, slot: int = 0, peer: bytes = b"peer", incarnation: bytes | None = None
+    ) -> None:
         self.office = office
         self.slot = slot
         self.peer = peer

@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 import apsw
 
 from common.errors import StoreFailed
-from storage_worker.__main__ import Maintenance
 from storage_worker.engine.sqlite.blobs import DiskBlobs
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
 from storage_worker.engine.sqlite.journal import DiskJournal
+from storage_worker.engine.sqlite.maintenance import Maintenance
 from storage_worker.engine.sqlite.store_identity import GenerationFile
 from tests.storage_worker.office import CheckpointAtOnce, Office
 from tests.storage_worker.workload import Workload
@@ -351,7 +351,7 @@ def cut_power(folder: Path, chance: Random, synchronous: str = "FULL", operation
     try:
         office = opened()
         office.database._checkpoint_bytes = 4096 * chance.choice([20, 100, 10**6])
-        office.rules.ledger.synced_bytes = chance.choice([0, 0, 3000, 10**9])
+        office.engine.log.synced_bytes = chance.choice([0, 0, 3000, 10**9])
         # A checkpoint that takes long is one that comes late.
         checkpoints_are_late = chance.random() < 0.5
         keeper = Maintenance(office.database, file, CheckpointAtOnce(office.database))
@@ -364,7 +364,7 @@ def cut_power(folder: Path, chance: Random, synchronous: str = "FULL", operation
             if chance.random() < 0.02:
                 office.close()
                 office = opened()
-                office.rules.ledger.synced_bytes = chance.choice([0, 0, 3000, 10**9])
+                office.engine.log.synced_bytes = chance.choice([0, 0, 3000, 10**9])
                 keeper = Maintenance(office.database, file, CheckpointAtOnce(office.database))
                 workload.go_on(office)
     except PowerCut:

@@ -34,6 +34,7 @@ from storage_worker import __main__ as program
 from storage_worker import admin
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.folder import refuse_wrong_kinds
+from storage_worker.engine.sqlite.maintenance import Maintenance
 from storage_worker.server.batch_processor import Inbound
 from storage_worker.server.zmq_server import ZmqServer
 from tests.storage_worker.failing_disk import NEVER
@@ -394,7 +395,7 @@ class TestTheCheckpointThread:
         def serve(service: ZmqServer, _wake: int) -> None:
             hello, batch = Hello(0, bytes(16)), Batch(0, 1, 1, [Register("alice", KEY)])
             service._desk.handle([Inbound(b"gateway", hello), Inbound(b"gateway", batch)], 0)
-            service._after_turn()
+            service._desk.tidy(0)
             assert ended.wait(HANG_SECONDS)
             if ends_with is not None:
                 raise ends_with
@@ -435,7 +436,7 @@ class TestTheCheckpointThread:
 
 class TestHousekeeper:
     def test_checkpoints_when_one_is_due(self, office: Office) -> None:
-        keeper = program.Maintenance(office.database, office.file, CheckpointAtOnce(office.database))
+        keeper = Maintenance(office.database, office.file, CheckpointAtOnce(office.database))
         office.database._checkpoint_bytes = 1
         with office.database.transaction():
             office.database.execute("UPDATE store SET sequence = 5")
@@ -448,7 +449,7 @@ class TestHousekeeper:
 
     def test_a_checkpoint_that_began_before_the_last_transaction_is_followed_by_another(self, office: Office) -> None:
         checkpoints = CheckpointAtOnce(office.database)
-        keeper = program.Maintenance(office.database, office.file, checkpoints)
+        keeper = Maintenance(office.database, office.file, checkpoints)
         for sequence in (5, 6):
             with office.database.transaction(synced=False):
                 office.database.execute("UPDATE store SET sequence = ?", (sequence,))
@@ -461,7 +462,7 @@ class TestHousekeeper:
     def test_a_part_of_a_checkpoint_makes_nothing_last(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Database, "checkpoint", lambda _database: False)
         checkpoints = CheckpointAtOnce(office.database)
-        keeper = program.Maintenance(office.database, office.file, checkpoints)
+        keeper = Maintenance(office.database, office.file, checkpoints)
         with office.database.transaction(synced=False):
             office.database.execute("UPDATE store SET sequence = 5")
         keeper.work(0)
@@ -480,7 +481,7 @@ class TestHousekeeper:
                 raise held_up
             return held_up
 
-        keeper = program.Maintenance(office.database, office.file, CheckpointAtOnce(office.database))
+        keeper = Maintenance(office.database, office.file, CheckpointAtOnce(office.database))
         with monkeypatch.context() as patched:
             patched.setattr(Database, "checkpoint", checkpoint)
             patched.setattr(Database, "checkpoint_due", True)
@@ -503,7 +504,7 @@ class TestHousekeeper:
 
     def test_a_checkpoint_that_fails_is_a_failure_of_the_store(self, office: Office) -> None:
         checkpoints = CheckpointAtOnce(office.database)
-        keeper = program.Maintenance(office.database, office.file, checkpoints)
+        keeper = Maintenance(office.database, office.file, checkpoints)
         with office.database.transaction(synced=False):
             office.database.execute("UPDATE store SET sequence = 5")
         keeper.work(0)
@@ -512,7 +513,7 @@ class TestHousekeeper:
             keeper.work(0)
 
     def test_notes_progress_once_a_minute(self, office: Office) -> None:
-        keeper = program.Maintenance(office.database, office.file, CheckpointAtOnce(office.database))
+        keeper = Maintenance(office.database, office.file, CheckpointAtOnce(office.database))
         keeper.work(10**9)
         for sequence, now_ms in ((5, 10**9 + 59_999), (6, 10**9 + 60_000)):
             office.database.execute("UPDATE store SET sequence = ?", (sequence,))
@@ -527,7 +528,7 @@ class TestHousekeeper:
 
         monkeypatch.setattr(Database, "checkpoint", full)
         monkeypatch.setattr(Database, "checkpoint_due", True)
-        keeper = program.Maintenance(office.database, office.file, CheckpointAtOnce(office.database))
+        keeper = Maintenance(office.database, office.file, CheckpointAtOnce(office.database))
         keeper.work(0)
         keeper.give_back()
         office.database.close()

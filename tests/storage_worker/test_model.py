@@ -6,6 +6,7 @@ each step it reads all mailboxes and compares.
 """
 
 import tempfile
+from abc import abstractmethod
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -41,15 +42,18 @@ from common.storage_protocol.operations import (
     UsersPage,
 )
 from common.values import RefusalReason as Reason
+from storage_worker.engine.memory import Disk
+from storage_worker.engine.values import Identity
 from storage_worker.rules.admission import Limits
 from storage_worker.rules.answers import RETRY_AFTER
-from tests.storage_worker.office import Gateway, Office, pieces
+from tests.storage_worker.office import Gateway, MemoryWorker, Office, WorkerUnderTest, pieces
 
 NAMES = ["alice", "bob", "carol", "dave"]
 KEYS = [bytes(160), bytes([1]) * 160]
 TOKENS = [bytes([number]) * 16 for number in range(4)]
 END = 2**63 - 1
 MAILBOX_MESSAGES = 12
+LIMITS = Limits(largest_message=299_999, mailbox_messages=MAILBOX_MESSAGES, sender_share=25)
 SHARE = 3
 """Of a mailbox with more than six."""
 FULL = Refused(Reason.STORAGE_FULL, RETRY_AFTER)
@@ -91,7 +95,6 @@ def no_room(sender: User, receiver: User) -> Refused | None:
 class WorkerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
         self.lives = count(1)
         self.numbers = count(1)
         self.users: dict[str, User] = {}
@@ -104,18 +107,14 @@ class WorkerMachine(RuleBasedStateMachine):
         self.gateway = Gateway(self.office)
 
     def open(self) -> None:
-        life = next(self.lives)
-        self.office = Office(
-            Path(self.folder.name),
-            limits=Limits(largest_message=299_999, mailbox_messages=MAILBOX_MESSAGES, sender_share=25),
-            mark=1000,
-            seed=life * 1_000_000,
-            now_ms=self.now_ms,
-        )
+        self.office = self.new_life(next(self.lives) * 1_000_000)
+
+    @abstractmethod
+    def new_life(self, seed: int) -> WorkerUnderTest:
+        """The next worker on the same store."""
 
     def teardown(self) -> None:
         self.office.kill()
-        self.folder.cleanup()
 
     # --- asking
     # ----------------------------------------------------------------------------------------------
@@ -362,17 +361,15 @@ class WorkerMachine(RuleBasedStateMachine):
 
     @rule(person=people, recipient=people, room=st.integers(0, 40))
     def full(self, person: int, recipient: int, room: int) -> None:
-        """SQLite finds no room, somewhere in the middle of a batch that also releases leases."""
-        database = self.office.database
-        pages = database.row("PRAGMA page_count")[0]
-        list(database.execute(f"PRAGMA max_page_count = {pages + room}"))
+        """The engine finds no room, in the middle of a batch that also releases leases."""
+        self.office.limit_room(room)
         send = (person, recipient, True, 3, bytes(60_000), None)
         released = sorted(self.leases)
         outcomes = self.ask(
             *[Release(number) for number in released],
             *[StoreMessage(self.id_of(person), True, self.id_of(recipient), 3, bytes(60_000))] * 3,
         )
-        list(database.execute("PRAGMA max_page_count = 1073741823"))
+        self.office.limit_room(None)
         self.ended += [self.leases.pop(number) for number in released]
         sent = outcomes[len(released) :]
         if FULL in sent:
@@ -382,9 +379,9 @@ class WorkerMachine(RuleBasedStateMachine):
 
     @rule(person=people, recipient=people)
     def below_the_mark(self, person: int, recipient: int) -> None:
-        self.office.free_bytes = 0
+        self.office.admit(mail=False)
         [outcome] = self.ask(StoreMessage(self.id_of(person), True, self.id_of(recipient), 3, b"x"))
-        self.office.free_bytes = 2**40
+        self.office.admit(mail=True)
         if self.user(person) is None:
             assert outcome == Refused(Reason.REQUESTER_UNKNOWN)
         elif self.user(recipient) is None:
@@ -413,7 +410,32 @@ class WorkerMachine(RuleBasedStateMachine):
             assert list(found) == sorted(found)
 
 
-TestWorker = WorkerMachine.TestCase
-TestWorker.settings = settings(
+class SqliteMachine(WorkerMachine):
+    def __init__(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        super().__init__()
+
+    def new_life(self, seed: int) -> Office:
+        return Office(Path(self.folder.name), limits=LIMITS, mark=1000, seed=seed, now_ms=self.now_ms)
+
+    def teardown(self) -> None:
+        super().teardown()
+        self.folder.cleanup()
+
+
+class MemoryMachine(WorkerMachine):
+    def __init__(self) -> None:
+        self.disk = Disk(Identity(bytes(16), 1))
+        super().__init__()
+
+    def new_life(self, seed: int) -> MemoryWorker:
+        return MemoryWorker(self.disk, limits=LIMITS, seed=seed, now_ms=self.now_ms)
+
+
+SETTINGS = settings(
     max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+TestWorker = SqliteMachine.TestCase
+TestWorker.settings = SETTINGS
+TestWorkerInMemory = MemoryMachine.TestCase
+TestWorkerInMemory.settings = SETTINGS

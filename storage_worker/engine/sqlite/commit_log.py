@@ -22,14 +22,15 @@ from typing import Final
 from common import fail_points
 from common.errors import StoreDamaged, StoreFull
 from common.fail_points import FailPoint
+from storage_worker.engine.records import BatchApplied, Record
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.journal import Journal
-from storage_worker.engine.sqlite.journal_records import BatchApplied, Record, decode_records, encode_records
+from storage_worker.engine.sqlite.journal_records import decode_records, encode_records
 from storage_worker.engine.sqlite.log_epochs import next_era
 from storage_worker.engine.sqlite.message_queue import MessageQueue
-from storage_worker.server.gateway_slots import Slots, newest
-from storage_worker.state.send_tokens import SentTokens
-from storage_worker.state.users import UserRegistry
+from storage_worker.engine.sqlite.send_tokens import SentTokens
+from storage_worker.engine.sqlite.slots import Slots, newest
+from storage_worker.engine.sqlite.users import UserRegistry
 
 log = logging.getLogger("storage_worker")
 
@@ -47,12 +48,27 @@ loop does it.
 
 
 class CommitLog:
-    """`random_bytes(n)` gives random bytes. `attach`, then `reload`, before anything else."""
+    """Keeps the state of `queue`, `tokens`, `slots` and `users`; `random_bytes(n)` gives random
+    bytes. `reload` before anything else.
+    """
 
-    def __init__(self, database: Database, journal: Journal, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        journal: Journal,
+        random_bytes: Callable[[int], bytes],
+        queue: MessageQueue,
+        tokens: SentTokens,
+        slots: Slots,
+        users: UserRegistry,
+    ) -> None:
         self._database = database
         self._journal = journal
         self._random_bytes = random_bytes
+        self._queue = queue
+        self._tokens = tokens
+        self._slots = slots
+        self._users = users
         self._effects: list[Record] = []
         self._waiting_since: int | None = None
         self._unrecorded: list[BatchApplied] = []
@@ -73,13 +89,6 @@ class CommitLog:
     def note(self, effect: Record) -> None:
         """Something changed in this turn."""
         self._effects.append(effect)
-
-    def attach(self, queue: MessageQueue, tokens: SentTokens, slots: Slots, users: UserRegistry) -> None:
-        """Whose state the ledger keeps."""
-        self._users = users
-        self._queue = queue
-        self._tokens = tokens
-        self._slots = slots
 
     def reload(self) -> None:
         """Make memory as the disk is: the database, then the journal. Raises `StoreFailed`."""

@@ -22,18 +22,12 @@ from typing import Final, NamedTuple
 from common.errors import FrameUndecodable, StoreDamaged
 from common.storage_protocol.message_format import ENTRY_HEAD, heads
 from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.values import MailboxStats
 
 log = logging.getLogger("storage_worker")
 
 PAGE_BYTES: Final = 64 * 1024
 """Bytes of entries after which a page is full; one message may exceed it by itself."""
-
-
-class MailboxStats(NamedTuple):
-    """How many messages a mailbox holds, and the bytes of their contents."""
-
-    messages: int
-    content_bytes: int
 
 
 class PageRow(NamedTuple):

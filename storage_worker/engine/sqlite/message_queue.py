@@ -16,15 +16,28 @@ from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
-from common.errors import StoreDamaged
+from common.errors import FrameUndecodable, StoreDamaged
 from common.rare_log import RareLog
 from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_PROVEN, SEND_FRAME, Head, heads
-from common.storage_protocol.operations import NO_MAIL, Mail, Part
+from common.storage_protocol.operations import (
+    NO_MAIL,
+    Mail,
+    MessagesStored,
+    Part,
+    Refused,
+    RefusedFrame,
+    StoreMessages,
+)
+from common.values import MESSAGE_KINDS
+from storage_worker.engine import interface
+from storage_worker.engine.interface import RunRules
+from storage_worker.engine.records import MailRemoved, MessageAccepted, MessagesAccepted, Record
 from storage_worker.engine.sqlite.blobs import Blobs
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.journal_records import MailRemoved, MessageAccepted, MessagesAccepted, Record
-from storage_worker.engine.sqlite.mail_pages import InFile, MailboxStats, MailPages, NewPage, PageRow, make_pages
-from storage_worker.state.mailboxes import Mailbox
+from storage_worker.engine.sqlite.mail_pages import InFile, MailPages, NewPage, PageRow, make_pages
+from storage_worker.engine.sqlite.mailboxes import Mailbox
+from storage_worker.engine.sqlite.users import UserRegistry
+from storage_worker.engine.values import MailboxStats, Span
 from storage_worker.state.sender_usage import Census
 
 _rarely: Final = RareLog(logging.getLogger("storage_worker"))
@@ -42,20 +55,14 @@ accepted at, flags.
 FRAME_TAIL: Final = SEND_FRAME.size - 5
 """Where in a frame kind, content size and content begin: the end of an entry, as it is."""
 
+_unpack_frame = SEND_FRAME.unpack_from
+_pack_run_entry = RUN_ENTRY.pack
+
 _MAILBOXES_KEPT: Final = 100_000
 _MOST_UNCOUNTED: Final = 50_000
 """Microseconds, about, of taking deleted messages off the counts, after which counting
 anew is cheaper for others.
 """
-
-
-class Span(NamedTuple):
-    """Messages `first` to `last` of a mailbox: how many, and the bytes of their contents."""
-
-    first: int
-    last: int
-    messages: int
-    content_bytes: int
 
 
 class _Block(NamedTuple):
@@ -75,17 +82,12 @@ class _Block(NamedTuple):
 
 
 class MessageQueue:
-    """All mailboxes. `note` is told every effect. Works under user rows; `find_row` gives
-    that of a client id.
-    """
+    """All mailboxes, under user rows."""
 
-    def __init__(
-        self, database: Database, bodies: Blobs, note: Callable[[Record], None], find_row: Callable[[bytes], int]
-    ) -> None:
+    def __init__(self, database: Database, bodies: Blobs, users: UserRegistry) -> None:
         self._database = database
         self._bodies = bodies
-        self._note = note
-        self._find_row = find_row
+        self._users = users
         self._pages = MailPages(database)
         self.boxes: dict[int, Mailbox] = {}
         """The mailboxes that are in memory, by user row; `mailbox` loads the others."""
@@ -138,10 +140,10 @@ class MessageQueue:
         match effect:
             case MessagesAccepted():
                 self._replay_run(effect)
-            case MessageAccepted(recipient, sequence, entry, body):
-                self._put(self.mailbox(recipient), sequence, entry, body)
-            case MailRemoved(recipient, first, last):
-                self._remove(self.mailbox(recipient), first, last)
+            case MessageAccepted():
+                self.accept(effect)
+            case MailRemoved():
+                self.remove(effect)
             case _:
                 pass
 
@@ -189,12 +191,13 @@ class MessageQueue:
         for body in dead:
             self._bodies.remove(body)
 
-    def match_files(self) -> list[str]:
+    def match_files(self) -> tuple[list[str], list[MailRemoved]]:
         """At a start: delete the files that no message needs, and the messages whose file is not
         there, or cut.
 
-        What became of each of these. Its content is lost: the disk lost it, or somebody put an
-        older database back without its files. What is left of a file is kept aside.
+        What became of each of these, and the records of it, which are to be applied. Their content
+        is lost: the disk lost it, or somebody put an older database back without its files. What is
+        left of a file is kept aside.
         """
         waiting = list(self._pages.in_files())
         for box in self.changed:
@@ -203,6 +206,7 @@ class MessageQueue:
                 waiting.append(InFile(box.user, sequence, ENTRY_HEAD.unpack_from(entry)[6], body))
         missing = self._bodies.sweep({one.body: one.size for one in waiting})
         told: list[str] = []
+        removed: list[MailRemoved] = []
         for one in waiting:
             if one.body in missing:
                 kept = self._bodies.set_aside(one.body)
@@ -211,8 +215,8 @@ class MessageQueue:
                     f"bodies/{one.body} {state}: message {one.sequence} in the mailbox of "
                     f"{self._pages.owner(one.recipient)} is lost"
                 )
-                self.delete(one.recipient, one.sequence, one.sequence)
-        return told
+                removed.append(MailRemoved(one.recipient, one.sequence, one.sequence))
+        return told, removed
 
     # --- put
     # ----------------------------------------------------------------------------------------------
@@ -240,13 +244,13 @@ class MessageQueue:
             box.messages += messages
             box.content_bytes += content_bytes
 
-    def put(self, user: int, sequence: int, entry: bytes, body: int) -> None:
-        """Accept one message, under the sequence that comes next. With a `body`, not 0,
-        `entry` is its head.
-        """
-        assert sequence == self.sequence + 1
-        self._put(self.mailbox(user), sequence, entry, body)
-        self._note(MessageAccepted(user, sequence, entry, body))
+    def is_current(self, box: interface.Mailbox) -> bool:
+        """Whether `mailbox` would still give this one."""
+        return self.boxes.get(box.user) is box
+
+    def accept(self, message: MessageAccepted) -> None:
+        """One message is in its mailbox."""
+        self._put(self.mailbox(message.recipient), message.sequence, message.entry, message.body)
 
     def _put(self, box: Mailbox, sequence: int, entry: bytes, body: int) -> None:
         box.sequences.append(sequence)
@@ -263,16 +267,83 @@ class MessageQueue:
         self.changed.add(box)
         self.received.add(box)
 
-    def run_accepted(self, run: MessagesAccepted, last: int, boxes: set[Mailbox]) -> None:
-        """The rules put the messages of a run, up to sequence `last`, into `boxes`
-        itself: note it.
+    def accept_run(
+        self, run: StoreMessages, rules: RunRules, random_bytes: Callable[[int], bytes]
+    ) -> tuple[MessagesStored, MessagesAccepted | None]:
+        """Accept what may be accepted of a run: the outcome, and the record of it, which is applied
+        already. Raises `FrameUndecodable`.
         """
+        # The hot path: `_put` written out for hundreds of messages at a time, and of the
+        # rules what two numbers decide. See docs/decisions/ for what that saves.
+        frames, proven = run.frames, run.proven
+        largest, takes_mail, now_ms = rules.largest_message, rules.takes_mail, rules.now_ms
+        calm_messages, calm_bytes = rules.calm
+        known, find_user = self._users.known.get, self._users.find
+        find_box, load_box = self.boxes.get, self.mailbox
+        flags = FLAG_PROVEN if proven else 0
+        seed = random_bytes(SEED_SIZE)
+        first = sequence = self.sequence + 1
+        touched: set[Mailbox] = set()
+        refused: list[RefusedFrame] = []
+        sender_id = b""
+        problem: Refused | None = None
+        index = at = 0
+        end = len(frames)
+        # Nothing of this run can have an id for the second time.
+        ids_are_new = rules.ids_are_new(sequence + end // SEND_FRAME.size)
+        while at < end:
+            name, recipient_id, kind, size = _unpack_frame(frames, at)
+            tail = at + FRAME_TAIL
+            at += SEND_FRAME.size + size
+            if at > end:
+                raise FrameUndecodable("the last frame of a run is cut off")
+            if name != sender_id:
+                sender_id = name
+                try:
+                    problem = rules.sender_refusal(known(name) or find_user(name), proven)
+                except Exception as error:
+                    problem = rules.unreadable(error)
+            refusal = problem
+            if refusal is None:
+                try:
+                    recipient = known(recipient_id) or find_user(recipient_id)
+                    if recipient is None or kind not in MESSAGE_KINDS or size > largest or not takes_mail:
+                        refusal = rules.message_refusal(recipient, kind, size)
+                    else:
+                        box = find_box(recipient.row) or load_box(recipient.row)
+                        messages, content_bytes = box.messages + 1, box.content_bytes + size
+                        if (
+                            messages <= calm_messages
+                            and content_bytes <= calm_bytes
+                            and (ids_are_new or not rules.would_repeat_an_id(box, sequence))
+                        ) or (refusal := rules.crowded(box, name, 1, size, sequence)) is None:
+                            box.messages, box.content_bytes = messages, content_bytes
+                            box.sequences.append(sequence)
+                            box.entries.append(
+                                _pack_run_entry(name, seed, index, sequence, now_ms, flags) + frames[tail:at]
+                            )
+                            touched.add(box)
+                            sequence += 1
+                            index += 1
+                            continue
+                except Exception as error:
+                    refusal = rules.unreadable(error)
+            refused.append(RefusedFrame(index, refusal.reason, refusal.retry_after))
+            index += 1
+        record = None
+        if touched:
+            places = [frame.index for frame in refused]
+            record = MessagesAccepted(proven, first, now_ms, seed, frames, places)
+            self.run_accepted(record, sequence - 1, touched)
+        return MessagesStored(first, refused), record
+
+    def run_accepted(self, run: MessagesAccepted, last: int, boxes: set[Mailbox]) -> None:
+        """`accept_run` put the messages of a run, up to sequence `last`, into `boxes`."""
         self.sequence = last
         self.accepted += last - run.first + 1
         self.unflushed_bytes += len(run.frames)
         self.changed |= boxes
         self.received |= boxes
-        self._note(run)
 
     def _replay_run(self, run: MessagesAccepted) -> None:
         frames = run.frames
@@ -286,7 +357,9 @@ class MessageQueue:
             if index not in refused:
                 sequence += 1
                 entry = RUN_ENTRY.pack(sender, run.seed, index, sequence, run.accepted_at, flags)
-                self._put(self.mailbox(self._find_row(recipient)), sequence, entry + frames[at + FRAME_TAIL : end], 0)
+                self._put(
+                    self.mailbox(self._users.row_of(recipient)), sequence, entry + frames[at + FRAME_TAIL : end], 0
+                )
             index += 1
             at = end
 
@@ -344,12 +417,13 @@ class MessageQueue:
     # --- whose it is
     # -------------------------------------------------------------------------------------------
 
-    def count_senders(self, box: Mailbox, census: Census, work: int) -> int:
-        """Count on in a mailbox whose `census` it is, for about `work` microseconds; how much of
+    def count_senders(self, user: int, census: Census, work: int) -> int:
+        """Count on in the mailbox whose `census` it is, for about `work` microseconds; how much of
         that is left.
 
         Messages on pages that are altered are counted for nobody.
         """
+        box = self.mailbox(user)
         newest = box.sequences[-1] if box.sequences else 0
         if census.complete and self._absorbed <= census.counted_to >= newest:
             return work
@@ -498,11 +572,9 @@ class MessageQueue:
     # --- delete
     # ----------------------------------------------------------------------------------------------
 
-    def delete(self, user: int, first: int, last: int) -> None:
-        """Delete the messages `first` to `last` of the user's mailbox, and nothing else."""
-        last = min(last, self.sequence)
-        if self._remove(self.mailbox(user), first, last):
-            self._note(MailRemoved(user, first, last))
+    def remove(self, removed: MailRemoved) -> bool:
+        """Delete the messages of an interval, and nothing else; whether there were any."""
+        return self._remove(self.mailbox(removed.recipient), removed.first, removed.last)
 
     def _remove(self, box: Mailbox, first: int, last: int) -> bool:
         """Whether there was anything from `first` to `last`; it is gone now."""

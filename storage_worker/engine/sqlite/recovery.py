@@ -23,10 +23,10 @@ from storage_worker.engine.sqlite.folder import BODIES_NAME, GENERATION_NAME, JO
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
 from storage_worker.engine.sqlite.log_epochs import mark_at
 from storage_worker.engine.sqlite.message_queue import MessageQueue
+from storage_worker.engine.sqlite.send_tokens import SentTokens
+from storage_worker.engine.sqlite.slots import Slots
 from storage_worker.engine.sqlite.store_identity import GenerationFile, marked_length, new_generation, note_marks
-from storage_worker.server.gateway_slots import Slots
-from storage_worker.state.send_tokens import SentTokens
-from storage_worker.state.users import UserRegistry
+from storage_worker.engine.sqlite.users import UserRegistry
 
 _ASIDE: Final = "damaged"
 _SMALLEST: Final = 64 * 1024
@@ -61,11 +61,10 @@ def recover_journal(database: Database, folder: Path, now_ms: int, random_bytes:
     bodies = Blobs(disk_bodies, SyncThread(disk_bodies))
     try:
         with database.reading():
-            ledger = CommitLog(database, journal, random_bytes)
-            users = UserRegistry(database, ledger.note)
-            queue = MessageQueue(database, bodies, ledger.note, users.row_of)
-            ledger.attach(queue, SentTokens(database, ledger.note), Slots(database, ledger.note), users)
-            records, gaps = ledger.salvage(now_ms)
+            users = UserRegistry(database)
+            queue = MessageQueue(database, bodies, users)
+            log = CommitLog(database, journal, random_bytes, queue, SentTokens(database), Slots(database), users)
+            records, gaps = log.salvage(now_ms)
         fail_points.reach(FailPoint.RECOVERY_TAKEN_IN)
         # Until then a start refuses a file that was cut or zeros, and this command is run again.
         note_marks(database, journal, length)

@@ -169,7 +169,7 @@ def pages_of(path: Path) -> int:
 def test_idle_batches_leave_the_last_room_to_others(open_office: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     office = open_office(journal_bytes=1000)
     gateway, other = Gateway(office), Gateway(office, slot=1)
-    ledger = office.rules.ledger
+    ledger = office.engine.log
     ledger.is_stuck = True
     monkeypatch.setattr(ledger, "is_due", lambda _now_ms: False)
     while office.journal.used * 8 < office.journal.capacity * 7:
@@ -195,7 +195,7 @@ def test_what_was_not_recorded_is_recorded_once(open_office: Open, monkeypatch: 
     office = open_office(journal_bytes=4000)
     gateway = Gateway(office)
     alice, bob = gateway.register("alice", "bob")
-    ledger = office.rules.ledger
+    ledger = office.engine.log
     ledger.is_stuck = True
     monkeypatch.setattr(ledger, "is_due", lambda _now_ms: False)
     batches: list[Batch] = []
@@ -250,7 +250,7 @@ def database_files(folder: Path) -> dict[Path, bytes]:
 
 def test_a_database_that_forgets_what_was_not_synced_has_it_from_the_journal(open_office: Open, tmp_path: Path) -> None:
     office = open_office()
-    office.rules.ledger.synced_bytes = 0
+    office.engine.log.synced_bytes = 0
     gateway = Gateway(office)
     [alice] = gateway.register("alice")
     first, _second = gateway.store(alice, alice, b"one", b"two")
@@ -274,7 +274,7 @@ def test_a_database_that_forgets_what_was_not_synced_has_it_from_the_journal(ope
 
 def test_both_eras_stay_until_a_synced_transaction_has_them(open_office: Open, tmp_path: Path) -> None:
     office = open_office()
-    office.rules.ledger.synced_bytes = 0
+    office.engine.log.synced_bytes = 0
     gateway = Gateway(office)
     [alice] = gateway.register("alice")
     contents = [bytes([n]) * 4000 for n in range(100)]
@@ -288,7 +288,7 @@ def test_both_eras_stay_until_a_synced_transaction_has_them(open_office: Open, t
     (tmp_path / "mail.db-shm").unlink(missing_ok=True)
     office = gateway.office = open_office(size_limit=(pages_of(tmp_path / "mail.db") + 5) * PAGE_SIZE)
     assert in_database(office) == 0, "there is no room to take them in"
-    office.rules.ledger.synced_bytes = 0
+    office.engine.log.synced_bytes = 0
     office.database.execute("PRAGMA max_page_count = 100000")
     office.flush()
     assert office.database.lasting, "a third era would go over the first"
@@ -296,7 +296,7 @@ def test_both_eras_stay_until_a_synced_transaction_has_them(open_office: Open, t
 
 
 def test_where_files_go_it_is_synced(office: Office, gateway: Gateway) -> None:
-    office.rules.ledger.synced_bytes = 0
+    office.engine.log.synced_bytes = 0
     [alice] = gateway.register("alice")
     steps = (BeginUpload(1, alice, False, alice, 3, 9), Chunk(1, b"in a file"), CommitUpload(1))
     assert isinstance(gateway.ask(*steps)[-1], Stored)
@@ -310,7 +310,7 @@ def test_where_files_go_it_is_synced(office: Office, gateway: Gateway) -> None:
 
 def test_a_worker_that_dies_before_the_checkpoint(open_office: Open) -> None:
     office = open_office()
-    office.rules.ledger.synced_bytes = 0
+    office.engine.log.synced_bytes = 0
     gateway = Gateway(office)
     [alice] = gateway.register("alice")
     for content in (b"one", b"two"):
@@ -327,7 +327,7 @@ def test_what_a_start_finds_in_the_journal_is_synced(open_office: Open) -> None:
     gateway = Gateway(office)
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, *[b"x" * 50_000] * 25)
-    assert office.rules.queue.unflushed_bytes > WORTH_WAITING_BYTES
+    assert office.engine.mailboxes.unflushed_bytes > WORTH_WAITING_BYTES
     office.kill()
     office = open_office(journal_bytes=16 * 1024 * 1024)
     assert in_database(office) == 25
@@ -335,7 +335,7 @@ def test_what_a_start_finds_in_the_journal_is_synced(open_office: Open) -> None:
 
 
 def test_the_journal_keeps_one_era_at_the_most(office: Office, gateway: Gateway) -> None:
-    office.rules.ledger.synced_bytes = 0
+    office.engine.log.synced_bytes = 0
     [alice] = gateway.register("alice")
     lasting = []
     for _ in range(4):
@@ -353,7 +353,7 @@ def test_the_journal_keeps_one_era_at_the_most(office: Office, gateway: Gateway)
 
 def test_what_is_in_no_journal_is_synced(open_office: Open) -> None:
     office = open_office(journal_bytes=400)
-    office.rules.ledger.synced_bytes = 0
+    office.engine.log.synced_bytes = 0
     gateway = Gateway(office)
     [alice] = gateway.register("alice")
     for number in range(10):
@@ -375,7 +375,7 @@ def test_little_mail_is_synced_at_once(open_office: Open) -> None:
 
 
 def test_what_identifies_the_store_is_never_noted_ahead_of_the_disk(office: Office, gateway: Gateway) -> None:
-    office.rules.ledger.synced_bytes = 0
+    office.engine.log.synced_bytes = 0
     [alice] = gateway.register("alice")
     for note in (record_progress, record_clean_shutdown):
         gateway.store(alice, alice, b"x")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from common.storage_protocol.message_format import Entry, pack_entry, walk
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.mail_pages import PAGE_BYTES, MailboxStats, MailPages, make_pages
+from storage_worker.engine.sqlite.mail_pages import PAGE_BYTES, MailPages, make_pages
+from storage_worker.engine.values import MailboxStats
 
 
 def entry(sequence: int, size: int = 10) -> bytes:

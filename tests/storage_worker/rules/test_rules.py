@@ -45,13 +45,14 @@ from common.storage_protocol.operations import (
     UsersPage,
 )
 from common.values import RefusalReason as Reason
+from storage_worker.engine.records import UserRegistered
+from storage_worker.engine.sqlite import users
 from storage_worker.engine.sqlite.blob_checksums import table_bytes
 from storage_worker.engine.sqlite.mail_pages import PAGE_BYTES, MailPages
 from storage_worker.engine.sqlite.message_queue import waiting as queue_waiting
+from storage_worker.engine.sqlite.send_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER
 from storage_worker.rules import admission, fetching
 from storage_worker.rules.admission import Limits
-from storage_worker.state import users
-from storage_worker.state.send_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER
 from tests.storage_worker.office import KEY, Gateway, Office, Piece, SyncAtOnce, pieces, the_one
 
 NOBODY = bytes(16)
@@ -171,7 +172,7 @@ class TestUsers:
         assert gateway.one(ListUsers(ids[1], False, 4, 5)) == UsersPage(0, 5, 5, [UserEntry(ids[4], "e")])
         assert gateway.one(ListUsers(ids[1], False, 5, 5)) == UsersPage(0, 5, 5, [])
 
-    def test_the_count_is_right_however_it_comes_about(self, gateway: Gateway) -> None:
+    def test_the_count_is_right_however_it_comes_about(self, office: Office, gateway: Gateway) -> None:
         def count(until: int = 0) -> int:
             page = gateway.one(ListUsers(first, False, 0, until))
             assert isinstance(page, UsersPage)
@@ -183,14 +184,14 @@ class TestUsers:
             list(gateway.register(*names))
             counts += [count(), count()]
         assert counts == [0, 2, 2, 3, 3, 6, 6]
-        registry = gateway.office.rules.users
+        registry = office.engine.users
         assert [registry.count(until) for until in (3, 7, 1, 100)] == [3, 7, 1, 7]
         # A turn that is undone takes its users along, and their rows are given again.
-        with pytest.raises(ZeroDivisionError), gateway.office.database.transaction():
-            registry.add(b"x" * 16, "x", KEY)
+        with pytest.raises(ZeroDivisionError), office.database.transaction():
+            registry.register(UserRegistered(b"x" * 16, "x", KEY))
             assert registry.count(100) == 8
             raise ZeroDivisionError
-        gateway.office.rules.roll_back()
+        office.rules.roll_back()
         assert registry.count(100) == 7
 
     def test_public_key(self, gateway: Gateway) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,14 +39,13 @@ class Station:
 
     def __init__(self, office: Office, folder: Path) -> None:
         self.turns = 0
-        self.service = ZmqServer(office.desk, link_endpoint(folder), lambda: office.now_ms, self._count, self._waits)
+        self.upkeep = office.upkeep
+        self.upkeep.after_turn = self._count
+        self.service = ZmqServer(office.desk, link_endpoint(folder), lambda: office.now_ms)
         self.gateway = FakeGateway(folder)
 
     def _count(self) -> None:
         self.turns += 1
-
-    def _waits(self) -> bool:
-        return False
 
     def turn(self) -> None:
         assert self.service._socket.poll(20_000), "nothing came"
@@ -91,9 +90,12 @@ def test_turns_though_nothing_comes_while_something_waits(
     def after_turn() -> None:
         left.pop()
         if not left:
+            office.upkeep.has_waiting = False
             outside.send(b"x")
 
-    served = ZmqServer(office.desk, link_endpoint(tmp_path), lambda: office.now_ms, after_turn, lambda: bool(left))
+    office.upkeep.has_waiting = True
+    office.upkeep.after_turn = after_turn
+    served = ZmqServer(office.desk, link_endpoint(tmp_path), lambda: office.now_ms)
     served.serve(inside.fileno())
     assert not left
     served.close()
@@ -185,20 +187,20 @@ def test_serves_until_it_is_woken(station: Station) -> None:
         # What is there with the request to end is left to the next worker; the gateway sends it
         # again.
         station.gateway.send(encode_batch(Batch(0, 1, 1, [])))
-        monitor: Callable[[], None] = station.service._after_turn
+        monitor = station.upkeep.after_turn
 
         def wake() -> None:
             monitor()
             writer.send(b"\0")
 
-        station.service._after_turn = wake
+        station.upkeep.after_turn = wake
         station.service.serve(reader.fileno())
     assert isinstance(station.gateway.receive(), Reply)
 
 
 def test_an_endpoint_that_cannot_be_bound(office: Office, tmp_path: Path) -> None:
     with pytest.raises(SettingRejected, match="can't be bound"):
-        ZmqServer(office.desk, f"ipc://{tmp_path}/missing/folder/sock", lambda: 0, lambda: None, lambda: False)
+        ZmqServer(office.desk, f"ipc://{tmp_path}/missing/folder/sock", lambda: 0)
 
 
 def test_the_gateway_side_is_silent_without_a_worker(tmp_path: Path) -> None:

@@ -34,10 +34,10 @@ from common.storage_protocol.operations import (
 )
 from common.values import RefusalReason as Reason
 from storage_worker.engine.sqlite import message_queue
-from storage_worker.engine.sqlite.mail_pages import MailboxStats
+from storage_worker.engine.sqlite.mailboxes import Mailbox
+from storage_worker.engine.values import Admission, MailboxStats, Room
 from storage_worker.rules import admission
-from storage_worker.rules.admission import Admission, Limits
-from storage_worker.state.mailboxes import Mailbox
+from storage_worker.rules.admission import Limits
 from storage_worker.state.sender_usage import Bounds, Census, bounds_of
 from tests.storage_worker.office import Gateway, Office
 
@@ -55,7 +55,7 @@ def run_of(sender: bytes, recipient: bytes, number: int) -> StoreMessages:
 
 
 def box_of(office: Office, user: int) -> Mailbox:
-    return office.rules.queue.mailbox(user)
+    return office.engine.mailboxes.mailbox(user)
 
 
 def census_of(office: Office, user: int) -> Census:
@@ -370,7 +370,7 @@ class CountsMachine(RuleBasedStateMachine):
     @rule(sender=st.integers(0, 2), box=st.integers(0, 1), sends=sends)
     def undone(self, sender: int, box: int, sends: list[tuple[int, int, int]]) -> None:
         office = self.office.rules
-        office.begin(self.office.now_ms, Admission.OPEN, 2**40)
+        office.begin(self.office.now_ms, Room(Admission.OPEN, 2**40, is_damaged=False))
         office.apply(0, [self.send_operation(*one) for one in sends])
         waiting = sorted(self.mailboxes[box])
         office.apply(0, [Settle(1, self.users[box], True, 0, waiting[len(waiting) // 2] if waiting else 9)])

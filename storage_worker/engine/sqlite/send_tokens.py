@@ -8,11 +8,10 @@ Exposure: tokens are chosen by strangers, each for himself: they are scoped to t
 """
 
 from bisect import bisect_right
-from collections.abc import Callable
 from typing import Final
 
+from storage_worker.engine.records import Record, TokenUsed
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.journal_records import Record, TokenUsed
 
 TOKENS_PER_SENDER: Final = 1024
 TOKEN_LIFE_MS: Final = 7 * 24 * 3600 * 1000
@@ -20,11 +19,10 @@ _EXPIRED_PER_WRITE: Final = 64
 
 
 class SentTokens:
-    """Remembers and recognises. `note` is told every effect."""
+    """Remembers and recognises."""
 
-    def __init__(self, database: Database, note: Callable[[Record], None]) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._note = note
         self._new: dict[tuple[int, bytes], TokenUsed] = {}
         self._new_of_sender: dict[int, list[int]] = {}
 
@@ -36,8 +34,7 @@ class SentTokens:
     def replay(self, effect: Record) -> None:
         """Do again what a turn did."""
         if isinstance(effect, TokenUsed):
-            self._new[effect.sender, effect.token] = effect
-            self._new_of_sender.setdefault(effect.sender, []).append(effect.sequence)
+            self.add(effect)
 
     def find(self, sender: int, token: bytes, now_ms: int) -> TokenUsed | None:
         """What this sender sent under this token within the last 7 days, if it is among
@@ -62,8 +59,8 @@ class SentTokens:
 
     def add(self, used: TokenUsed) -> None:
         """Remember a token that `find` did not know."""
-        self.replay(used)
-        self._note(used)
+        self._new[used.sender, used.token] = used
+        self._new_of_sender.setdefault(used.sender, []).append(used.sequence)
 
     def write(self, now_ms: int) -> None:
         """Inside a transaction: give the database what it does not have, and clear what

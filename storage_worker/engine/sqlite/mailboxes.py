@@ -46,6 +46,10 @@ class Mailbox:
         self.bodies: dict[int, int] = {}
         self.removed: list[tuple[int, int]] = []
 
+    def oldest_unflushed(self) -> int | None:
+        """The lowest sequence of what the database does not have."""
+        return self.sequences[0] if self.sequences else None
+
     def unflushed_between(self, first: int, last: int) -> tuple[int, int]:
         """The half-open range of indexes of the fresh messages from sequence `first` to `last`."""
         sequences = self.sequences

@@ -6,31 +6,12 @@ Promises: as the other tables: what `replay` is told after a start gives the sam
 Exposure: none; gateways of this server name the slots.
 """
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from common.storage_protocol.batch_order import MOST_IN_FLIGHT
+from storage_worker.engine.records import BatchApplied, Record, SlotTaken
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.journal_records import BatchApplied, Record, SlotTaken
-
-
-class Slot(NamedTuple):
-    """`earlier`: incarnations that were succeeded, 16 bytes each.
-
-    `outcomes`: of batch `number`, `before`: of the one before it; None: refused. There is no batch
-    0.
-    """
-
-    epoch: int
-    incarnation: bytes
-    earlier: bytes
-    number: int
-    outcomes: bytes | None
-    before: bytes | None
-
-    def kept(self, number: int) -> bytes | None:
-        """What was kept of the answer to one of the last two batches."""
-        return self.outcomes if number == self.number else self.before
+from storage_worker.engine.values import Slot
 
 
 def newest(applied: Iterable[BatchApplied]) -> list[BatchApplied]:
@@ -42,11 +23,10 @@ def newest(applied: Iterable[BatchApplied]) -> list[BatchApplied]:
 
 
 class Slots:
-    """All slots, by their number. `note` is told every effect."""
+    """All slots, by their number."""
 
-    def __init__(self, database: Database, note: Callable[[Record], None]) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._note = note
         self._slots: dict[int, Slot] = {}
         self._changed: set[int] = set()
         self.forget()
@@ -73,11 +53,6 @@ class Slots:
     def find(self, slot: int) -> Slot | None:
         """The slot; None where no gateway ever greeted on it."""
         return self._slots.get(slot)
-
-    def change(self, effect: SlotTaken | BatchApplied) -> None:
-        """Do it, and note it."""
-        self.replay(effect)
-        self._note(effect)
 
     def write(self) -> None:
         """Inside a transaction: give the database what it does not have."""

@@ -8,46 +8,38 @@ Exposure: names and keys come from strangers; what a name may be is checked in `
 are opaque.
 """
 
-from collections.abc import Callable
 from typing import Final
 
 from common.storage_protocol.operations import UserEntry
+from storage_worker.engine.records import Record, UserProven, UserRegistered
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.journal_records import Record, UserProven
+from storage_worker.engine.values import User
 
 USERS_PER_PAGE: Final = 500
 """So many take the worker a millisecond, for which everybody waits."""
 _REMEMBERED: Final = 100_000
 
 
-class User:
-    """What every operation needs of its user. `row` is the number the other tables know him by."""
-
-    __slots__ = ("client_id", "proven", "row")
-
-    def __init__(self, row: int, client_id: bytes, proven: bool) -> None:
-        self.row = row
-        self.client_id = client_id
-        self.proven = proven
-
-
 class UserRegistry:
-    """Makes, finds and lists users. `add` runs inside a transaction. `note` is told every
-    effect.
-    """
+    """Makes, finds and lists users. `register` runs inside a transaction."""
 
-    def __init__(self, database: Database, note: Callable[[Record], None]) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._note = note
         self._newly_proven: set[int] = set()
         self._counted = self._counted_until = 0
         self.known: dict[bytes, User] = {}
         """Users that were looked up, by client id; `find` looks further."""
+        self._by_row: dict[int, User] = {}
+        """The same."""
 
     def look_again(self) -> None:
         """Somebody else changed the table, or a turn was undone: look everything up again."""
-        self.known.clear()
+        self._forget_known()
         self._counted = self._counted_until = 0
+
+    def _forget_known(self) -> None:
+        self.known.clear()
+        self._by_row.clear()
 
     def forget(self) -> None:
         """Be as the database is."""
@@ -57,8 +49,7 @@ class UserRegistry:
     def replay(self, effect: Record) -> None:
         """Do again what a turn did."""
         if isinstance(effect, UserProven):
-            self._newly_proven.add(effect.user)
-            self.known.clear()
+            self.prove(effect)
 
     @property
     def has_newly_proven(self) -> bool:
@@ -84,8 +75,9 @@ class UserRegistry:
         if found is None:
             return None
         if len(self.known) >= _REMEMBERED:
-            self.known.clear()
+            self._forget_known()
         user = self.known[client_id] = User(found[0], client_id, bool(found[1]) or found[0] in self._newly_proven)
+        self._by_row[user.row] = user
         return user
 
     def row_of(self, client_id: bytes) -> int:
@@ -99,11 +91,12 @@ class UserRegistry:
         found = self._database.find("SELECT client_id, public_key FROM user WHERE name = ?", (name,))
         return None if found is None else (found[0], found[1])
 
-    def add(self, client_id: bytes, name: str, public_key: bytes) -> None:
+    def register(self, user: UserRegistered) -> None:
         """Make a user whose name and id are free. Raises `TablesDamaged`."""
         with self._database.writing():
             self._database.execute(
-                "INSERT INTO user (client_id, name, public_key) VALUES (?, ?, ?)", (client_id, name, public_key)
+                "INSERT INTO user (client_id, name, public_key) VALUES (?, ?, ?)",
+                (user.client_id, user.name, user.public_key),
             )
 
     def public_key(self, user: User) -> bytes:
@@ -111,11 +104,12 @@ class UserRegistry:
         key: bytes = self._database.row("SELECT public_key FROM user WHERE row = ?", (user.row,))[0]
         return key
 
-    def mark_proven(self, user: User) -> None:
-        """From now on this user's name needs a proven connection."""
-        user.proven = True
-        self._newly_proven.add(user.row)
-        self._note(UserProven(user.row))
+    def prove(self, proven: UserProven) -> None:
+        """From now on this user is acted for on authenticated connections alone."""
+        self._newly_proven.add(proven.user)
+        user = self._by_row.get(proven.user)
+        if user is not None:
+            user.proven = True
 
     def last_row(self) -> int:
         """The row of the user who registered last; 0 for none."""

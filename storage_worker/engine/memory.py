@@ -1,0 +1,437 @@
+"""An engine that keeps everything in this process's memory: for tests.
+
+Owns: a `Disk` of its own kind, a value that outlives the engine, so that a restart can be tested.
+Promises: the interface's, told as plainly as it can be: one list of messages a mailbox, a copy of
+the state for each turn. It is the model that other engines are compared with.
+Exposure: none; no program opens it.
+"""
+
+import copy
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Final
+
+from common.errors import FrameUndecodable, StorageError, StoreDamaged, StoreFull
+from common.storage_protocol.batch_order import MOST_IN_FLIGHT
+from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_PROVEN, SEND_FRAME
+from common.storage_protocol.operations import (
+    NO_MAIL,
+    Mail,
+    MessagesStored,
+    Part,
+    RefusedFrame,
+    StoreMessages,
+    UserEntry,
+)
+from common.values import MESSAGE_KINDS
+from storage_worker.engine import interface
+from storage_worker.engine.interface import RunRules
+from storage_worker.engine.records import (
+    BatchApplied,
+    Decided,
+    MailRemoved,
+    MessageAccepted,
+    SlotTaken,
+    TokenUsed,
+    UserProven,
+    UserRegistered,
+)
+from storage_worker.engine.values import Admission, Grants, Identity, Room, Slot, Span, User
+from storage_worker.state.sender_usage import Census
+
+USERS_PER_PAGE: Final = 500
+TOKENS_PER_SENDER: Final = 1024
+TOKEN_LIFE_MS: Final = 7 * 24 * 3600 * 1000
+_ENVELOPE_IN_PAGE: Final = 64
+_SEED_SIZE: Final = 12
+
+assert MOST_IN_FLIGHT == 2, "a slot keeps the outcomes of two batches"
+
+
+class _Message:
+    """`entry`: all of it, or its head alone where blob `body` has the content."""
+
+    __slots__ = ("body", "entry", "sequence", "size")
+
+    def __init__(self, sequence: int, entry: bytes, body: int) -> None:
+        self.sequence = sequence
+        self.entry = entry
+        self.body = body
+        self.size: int = ENTRY_HEAD.unpack_from(entry)[6]
+
+
+class _Account:
+    """One registered user. Rows are places in a list, from 1."""
+
+    def __init__(self, user: UserRegistered) -> None:
+        self.client_id = user.client_id
+        self.name = user.name
+        self.public_key = user.public_key
+        self.proven = False
+
+
+class _State:
+    """All that is durable."""
+
+    def __init__(self) -> None:
+        self.accounts: list[_Account] = []
+        self.mail: dict[int, list[_Message]] = {}
+        self.tokens: list[TokenUsed] = []
+        self.slots: dict[int, Slot] = {}
+        self.sequence = 0
+        self.body = 0
+
+    def copied(self) -> "_State":
+        """Another one with the same in it. Messages and tokens never change."""
+        other = _State()
+        other.accounts = [copy.copy(account) for account in self.accounts]
+        other.mail = {user: list(messages) for user, messages in self.mail.items()}
+        other.tokens = list(self.tokens)
+        other.slots = dict(self.slots)
+        other.sequence, other.body = self.sequence, self.body
+        return other
+
+
+class Disk:
+    """What a restart finds: the state of the last commit, and blobs. `room`: bytes of entries that
+    a turn may add; beyond it a turn fails with `StoreFull`. `takes_mail`: whether mail is admitted.
+    """
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        self.state = _State()
+        self.blobs: dict[int, bytes] = {}
+        self.room = 2**62
+        self.takes_mail = True
+
+
+class _Users:
+    def __init__(self, engine: "MemoryEngine") -> None:
+        self._engine = engine
+
+    @property
+    def _accounts(self) -> list[_Account]:
+        return self._engine.state.accounts
+
+    def find(self, client_id: bytes) -> User | None:
+        for row, account in enumerate(self._accounts, 1):
+            if account.client_id == client_id:
+                return User(row, client_id, account.proven)
+        return None
+
+    def find_name(self, name: str) -> tuple[bytes, bytes] | None:
+        for account in self._accounts:
+            if account.name == name:
+                return account.client_id, account.public_key
+        return None
+
+    def public_key(self, user: User) -> bytes:
+        return self._accounts[user.row - 1].public_key
+
+    def last_row(self) -> int:
+        return len(self._accounts)
+
+    def count(self, until: int) -> int:
+        return min(until, len(self._accounts))
+
+    def page(self, after: int, until: int, without: User) -> tuple[int, list[UserEntry]]:
+        rows = range(after + 1, min(until, len(self._accounts)) + 1)[:USERS_PER_PAGE]
+        last = rows[-1] if len(rows) == USERS_PER_PAGE else until
+        return last, [
+            UserEntry(self._accounts[row - 1].client_id, self._accounts[row - 1].name)
+            for row in rows
+            if row != without.row
+        ]
+
+
+class _Mailbox:
+    def __init__(self, engine: "MemoryEngine", user: int) -> None:
+        self._engine = engine
+        self.user = user
+        self.not_below = 0
+        self.census: Census | None = None
+        self.uploads = self.upload_bytes = 0
+
+    @property
+    def messages(self) -> int:
+        return len(self._engine.pending(self.user)) + self.uploads
+
+    @property
+    def content_bytes(self) -> int:
+        return sum(message.size for message in self._engine.pending(self.user)) + self.upload_bytes
+
+    def oldest_unflushed(self) -> int | None:
+        messages = self._engine.pending(self.user)
+        return messages[0].sequence if messages else None
+
+
+class _Mailboxes:
+    def __init__(self, engine: "MemoryEngine") -> None:
+        self._engine = engine
+        self._boxes: dict[int, _Mailbox] = {}
+
+    @property
+    def sequence(self) -> int:
+        return self._engine.state.sequence
+
+    def mailbox(self, user: int) -> _Mailbox:
+        return self._boxes.setdefault(user, _Mailbox(self._engine, user))
+
+    def is_current(self, box: interface.Mailbox) -> bool:
+        return self._boxes.get(box.user) is box
+
+    def charge(self, user: int, messages: int, content_bytes: int) -> None:
+        box = self.mailbox(user)
+        box.uploads += messages
+        box.upload_bytes += content_bytes
+
+    def new_body(self) -> int:
+        self._engine.state.body += 1
+        return self._engine.state.body
+
+    def count_senders(self, user: int, census: Census, work: int) -> int:
+        # All of them at once: nothing is large here.
+        census.begin_anew()
+        for message in self._engine.pending(user):
+            census.add(message.entry if not message.body else message.entry + bytes(message.size))
+        census.completed(self.sequence)
+        return work
+
+    def _between(self, user: int, first: int, last: int) -> list[_Message]:
+        return [message for message in self._engine.pending(user) if first <= message.sequence <= last]
+
+    def oldest(self, user: int, after: int, before: int) -> int | None:
+        found = self._between(user, after + 1, before - 1)
+        return found[0].sequence if found else None
+
+    def span(self, user: int, first: int, last: int, max_bytes: int, envelope_bytes: int) -> Span | None:
+        taken: list[_Message] = []
+        room = max_bytes
+        for message in self._between(user, first, last):
+            room -= message.size + envelope_bytes
+            if taken and room < 0:
+                break
+            taken.append(message)
+        if not taken:
+            return None
+        return Span(taken[0].sequence, taken[-1].sequence, len(taken), sum(message.size for message in taken))
+
+    def read(self, user: int, first: int, offset: int, last: int, page_bytes: int) -> Mail:
+        budget = page_bytes = max(page_bytes, 1)
+        whole: list[bytes] = []
+        last_whole = 0
+        for message in self._between(user, first, last):
+            skipped = offset if message.sequence == first else 0
+            if skipped and skipped >= message.size:
+                continue
+            entry = message.entry + self._engine.disk.blobs[message.body] if message.body else message.entry
+            head, content = entry[: ENTRY_HEAD.size], entry[ENTRY_HEAD.size :]
+            if (skipped or message.size > page_bytes) and not whole:
+                part = content[skipped : skipped + page_bytes]
+                return Mail(b"", 0, Part(head, message.sequence, message.size, skipped, part))
+            if message.size > budget:
+                break
+            whole.append(entry)
+            last_whole = message.sequence
+            budget -= message.size + _ENVELOPE_IN_PAGE
+            if budget <= 0:
+                break
+        return Mail(b"".join(whole), last_whole) if whole else NO_MAIL
+
+
+class _Tokens:
+    def __init__(self, engine: "MemoryEngine") -> None:
+        self._engine = engine
+
+    def find(self, sender: int, token: bytes, now_ms: int) -> TokenUsed | None:
+        newest = [used for used in self._engine.state.tokens if used.sender == sender][-TOKENS_PER_SENDER:]
+        for used in reversed(newest):
+            if used.token == token:
+                return used if now_ms - used.accepted_at <= TOKEN_LIFE_MS else None
+        return None
+
+
+class _Slots:
+    def __init__(self, engine: "MemoryEngine") -> None:
+        self._engine = engine
+
+    def find(self, slot: int) -> Slot | None:
+        return self._engine.state.slots.get(slot)
+
+
+class _Blobs:
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def append(self, body: int, data: bytes) -> None:
+        self._disk.blobs[body] = self._disk.blobs.get(body, b"") + data
+
+    def unsynced(self, body: int) -> int:
+        return 0
+
+    def finish(self, body: int) -> int:
+        self._disk.blobs.setdefault(body, b"")
+        return 0
+
+    def remove(self, body: int) -> None:
+        self._disk.blobs.pop(body, None)
+
+
+class MemoryEngine:
+    """An `Engine` over `disk`. `random_bytes(n)` gives n random bytes."""
+
+    def __init__(self, disk: Disk, random_bytes: Callable[[int], bytes]) -> None:
+        self.disk = disk
+        self.state = disk.state.copied()
+        """What the turn that is under way sees."""
+        self._random_bytes = random_bytes
+        self._received: set[int] = set()
+        self._turn_received: set[int] = set()
+        self._added_bytes = 0
+        self.grants = Grants(sole_owner=True)
+        self.identity = disk.identity
+        self.users = _Users(self)
+        self.mailboxes = _Mailboxes(self)
+        self.tokens = _Tokens(self)
+        self.slots = _Slots(self)
+        self.blobs = _Blobs(disk)
+        self._sweep()
+
+    def pending(self, user: int) -> list[_Message]:
+        """The messages of a mailbox, in order."""
+        return self.state.mail.setdefault(user, [])
+
+    def _sweep(self) -> None:
+        named = {message.body for messages in self.state.mail.values() for message in messages}
+        for body in self.disk.blobs.keys() - named:
+            del self.disk.blobs[body]
+
+    # --- a turn
+    # ----------------------------------------------------------------------------------------------
+
+    def prepare(self, now_ms: int, messages: int, uploaded: int) -> Room:
+        """Whatever the disk says."""
+        return Room(Admission.OPEN if self.disk.takes_mail else Admission.NO_MAIL, 2**62, is_damaged=False)
+
+    @contextmanager
+    def turn(self, now_ms: int, level: Admission, *, registers: bool) -> Generator[None]:
+        """Begin a turn; its end commits."""
+        yield
+        if self._added_bytes > self.disk.room:
+            raise StoreFull("there is no room for this turn")
+        before = {message.body for messages in self.disk.state.mail.values() for message in messages}
+        after = {message.body for messages in self.state.mail.values() for message in messages}
+        self.disk.state = self.state.copied()
+        for body in before - after:
+            self.blobs.remove(body)
+        self._received |= self._turn_received
+        self._end_turn()
+
+    def _end_turn(self) -> None:
+        self._turn_received = set()
+        self._added_bytes = 0
+
+    def apply(self, decided: Decided) -> None:
+        """The reads of this turn see it, and the end of the turn commits it."""
+        state = self.state
+        match decided:
+            case MessageAccepted():
+                self._put(decided)
+            case MailRemoved(recipient, first, last):
+                state.mail[recipient] = [one for one in self.pending(recipient) if not first <= one.sequence <= last]
+            case TokenUsed():
+                state.tokens.append(decided)
+            case SlotTaken(slot, epoch, incarnation, earlier):
+                state.slots[slot] = Slot(epoch, incarnation, earlier, 0, None, None)
+            case BatchApplied(slot, number, outcomes):
+                found = state.slots[slot]
+                state.slots[slot] = found._replace(number=number, outcomes=outcomes, before=found.outcomes)
+            case UserProven(user):
+                state.accounts[user - 1].proven = True
+            case UserRegistered():
+                state.accounts.append(_Account(decided))
+
+    def _put(self, message: MessageAccepted) -> None:
+        self.pending(message.recipient).append(_Message(message.sequence, message.entry, message.body))
+        self.state.sequence = message.sequence
+        self._turn_received.add(message.recipient)
+        self._added_bytes += len(message.entry)
+
+    def accept_run(self, run: StoreMessages, rules: RunRules) -> tuple[MessagesStored, int]:
+        """Decide, number and apply a run of messages without tokens, and the bytes that came in."""
+        frames, first = run.frames, self.state.sequence + 1
+        seed = self._random_bytes(_SEED_SIZE)
+        refused: list[RefusedFrame] = []
+        index = at = 0
+        while at < len(frames):
+            sender_id, recipient_id, kind, size = SEND_FRAME.unpack_from(frames, at)
+            start = at + SEND_FRAME.size
+            at = start + size
+            if at > len(frames):
+                raise FrameUndecodable("the last frame of a run is cut off")
+            recipient = self.users.find(recipient_id)
+            sequence = self.state.sequence + 1
+            refusal = rules.sender_refusal(self.users.find(sender_id), run.proven)
+            if refusal is None and (
+                recipient is None or kind not in MESSAGE_KINDS or size > rules.largest_message or not rules.takes_mail
+            ):
+                refusal = rules.message_refusal(recipient, kind, size)
+            if refusal is None and recipient is not None:
+                refusal = rules.crowded(self.mailboxes.mailbox(recipient.row), sender_id, 1, size, sequence)
+                if refusal is None:
+                    flags = FLAG_PROVEN if run.proven else 0
+                    token = seed + index.to_bytes(4, "little")
+                    head = ENTRY_HEAD.pack(sender_id, token, sequence, rules.now_ms, flags, kind, size)
+                    self._put(MessageAccepted(recipient.row, sequence, head + frames[start:at], 0))
+            if refusal is not None:
+                refused.append(RefusedFrame(index, refusal.reason, refusal.retry_after))
+            index += 1
+        return MessagesStored(first, refused), len(frames) if self.state.sequence >= first else 0
+
+    def roll_back(self) -> None:
+        """A turn was undone: be as the disk is."""
+        self.state = self.disk.state.copied()
+        self._end_turn()
+
+    def take_received(self) -> Sequence[int]:
+        """The rows of users for whom turns brought mail since this was asked last."""
+        received, self._received = sorted(self._received), set()
+        return received
+
+    def accepted(self, content_bytes: int) -> None:
+        """A turn was committed in which so much came in."""
+
+    def found_full(self, now_ms: int) -> None:
+        """The next turn may find more."""
+
+    # --- errors
+    # ----------------------------------------------------------------------------------------------
+
+    def damage(self, error: BaseException) -> str | None:
+        """Nothing is ever altered here."""
+        return str(error) if isinstance(error, StoreDamaged) else None
+
+    def refuse_undone(self, error: BaseException) -> None:
+        """No read undoes a turn."""
+
+    def is_failure(self, error: BaseException) -> bool:
+        """Whether an exception is the store's failure."""
+        return isinstance(error, StorageError) and not isinstance(error, StoreDamaged)
+
+    # --- between turns
+    # ----------------------------------------------------------------------------------------------
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Nothing is to be translated."""
+        return nullcontext()
+
+    @property
+    def has_pending(self) -> bool:
+        """Nothing is ever due."""
+        return False
+
+    def maintain(self, now_ms: int) -> None:
+        """Nothing is ever due."""
+
+    def close(self, now_ms: int) -> None:
+        """The disk has everything."""

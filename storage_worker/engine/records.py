@@ -1,0 +1,101 @@
+"""What a turn changes, as values: rules decide them, engines commit and apply them.
+
+Owns: the records. Promises: a record says what was decided, never what was asked: applying it again
+to the state before it gives the state after it, whatever the settings, the clock or the disk are
+then.
+Exposure: none.
+"""
+
+from msgspec import Struct
+
+
+class _RecordBase(Struct, array_like=True, frozen=True, gc=False):
+    """Encoded as an array that begins with its tag."""
+
+
+class MessagesAccepted(_RecordBase, frozen=True, tag=1):
+    """The messages of `frames` (see `StoreMessages`) but those at the indexes `refused` are in
+    their mailboxes.
+
+    Theirs are the sequences from `first` on, and the tokens that `seed` (12 bytes) and their index
+    make.
+    """
+
+    proven: bool
+    first: int
+    accepted_at: int
+    seed: bytes
+    frames: bytes
+    refused: list[int]
+
+
+class MessageAccepted(_RecordBase, frozen=True, tag=2):
+    """A message is in the mailbox of user row `recipient`. `entry`: its head alone where
+    blob `body` has the rest.
+    """
+
+    recipient: int
+    sequence: int
+    entry: bytes
+    body: int
+
+
+class MailRemoved(_RecordBase, frozen=True, tag=3):
+    """The messages `first` to `last` of the mailbox of user row `recipient` are no more."""
+
+    recipient: int
+    first: int
+    last: int
+
+
+class TokenUsed(_RecordBase, frozen=True, tag=4):
+    """What was sent under a token. `sender` and `recipient` are user rows, `digest` is
+    the content's SHA-256.
+    """
+
+    sequence: int
+    sender: int
+    token: bytes
+    recipient: int
+    kind: int
+    digest: bytes
+    accepted_at: int
+
+
+class SlotTaken(_RecordBase, frozen=True, tag=5):
+    """A gateway greeted. `earlier`: the incarnations before it, newest first, 16 bytes each."""
+
+    slot: int
+    epoch: int
+    incarnation: bytes
+    earlier: bytes
+
+
+class BatchApplied(_RecordBase, frozen=True, tag=6):
+    """Batch `number` of the slot's epoch is applied. `outcomes`: what was kept of its
+    answers; None: it was refused.
+    """
+
+    slot: int
+    number: int
+    outcomes: bytes | None
+
+
+class UserProven(_RecordBase, frozen=True, tag=7):
+    """The user of this row authenticated for the first time."""
+
+    user: int
+
+
+class UserRegistered(Struct, frozen=True):
+    """There is a user with this id and name, which were free. The engine gives the row."""
+
+    client_id: bytes
+    name: str
+    public_key: bytes
+
+
+Record = MessagesAccepted | MessageAccepted | MailRemoved | TokenUsed | SlotTaken | BatchApplied | UserProven
+"""What a log of turns can hold."""
+Decided = MessageAccepted | MailRemoved | TokenUsed | SlotTaken | BatchApplied | UserProven | UserRegistered
+"""What rules hand to `Engine.apply`; of a run of sends `Engine.accept_run` makes the record."""

@@ -1,0 +1,261 @@
+"""The embedded engine: one worker, a journal in front of SQLite, large contents in files.
+
+Owns: how the parts of this package make an `Engine`. Promises: as storage_worker.engine.interface
+says. A turn with a registration is a transaction of the database, every other a record of the
+journal.
+Exposure: none of its own.
+
+Source: docs/storage-engine.md.
+"""
+
+import logging
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final
+
+from common.errors import StorageError, StoreDamaged, StoreFull
+from common.rare_log import RareLog
+from common.storage_protocol.operations import MessagesStored, StoreMessages
+from storage_worker.engine.interface import RunRules
+from storage_worker.engine.records import (
+    BatchApplied,
+    Decided,
+    MailRemoved,
+    MessageAccepted,
+    SlotTaken,
+    TokenUsed,
+    UserProven,
+    UserRegistered,
+)
+from storage_worker.engine.sqlite.blobs import Blobs
+from storage_worker.engine.sqlite.commit_log import CommitLog
+from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.disk_space import LOOK_EVERY_MS, DiskSpaceMonitor
+from storage_worker.engine.sqlite.journal import Journal
+from storage_worker.engine.sqlite.maintenance import Upkeep
+from storage_worker.engine.sqlite.message_queue import MessageQueue
+from storage_worker.engine.sqlite.send_tokens import SentTokens
+from storage_worker.engine.sqlite.slots import Slots
+from storage_worker.engine.sqlite.store_identity import (
+    SequenceReservation,
+    StoreIdentity,
+    StoreIdentityFile,
+    note_marks,
+    record_clean_shutdown,
+)
+from storage_worker.engine.sqlite.users import UserRegistry
+from storage_worker.engine.values import Admission, Grants, Identity, Room
+
+log = logging.getLogger("storage_worker")
+_rarely: Final = RareLog(log)
+
+_LOST_NAMED: Final = 20
+"""Lines in the log about large messages whose files are lost; beyond them their number."""
+
+
+class SqliteEngine:
+    """An `Engine` over an open store, which it brings up to date. Raises `StoreFailed`.
+
+    `random_bytes(n)` gives n random bytes.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        journal: Journal,
+        blobs: Blobs,
+        file: StoreIdentityFile,
+        identity: StoreIdentity,
+        room: DiskSpaceMonitor,
+        upkeep: Upkeep,
+        random_bytes: Callable[[int], bytes],
+        now_ms: int,
+    ) -> None:
+        self._database = database
+        self._journal = journal
+        self._file = file
+        self._room = room
+        self._upkeep = upkeep
+        self._random_bytes = random_bytes
+        self._reservation = SequenceReservation(database, file)
+        self._data_version = -1
+        self._stuck_at = 0
+        self.grants = Grants(sole_owner=True)
+        self.identity = Identity(identity.server_id, identity.generation)
+        self.blobs = blobs
+        with database.reading():
+            self.users = UserRegistry(database)
+            self.mailboxes = MessageQueue(database, blobs, self.users)
+            self.tokens = SentTokens(database)
+            self.slots = Slots(database)
+        self.log = CommitLog(database, journal, random_bytes, self.mailboxes, self.tokens, self.slots, self.users)
+        self._appliers: dict[type, Callable[[Any], object]] = {
+            MessageAccepted: self.mailboxes.accept,
+            TokenUsed: self.tokens.add,
+            SlotTaken: self.slots.replay,
+            BatchApplied: self.slots.replay,
+            UserProven: self.users.prove,
+        }
+        with database.reading():
+            self.log.recover(now_ms)
+            self._drop_lost(now_ms)
+
+    def _drop_lost(self, now_ms: int) -> None:
+        lost, removed = self.mailboxes.match_files()
+        for record in removed:
+            self.apply(record)
+        if lost:
+            for line in lost[:_LOST_NAMED]:
+                log.error("%s", line)
+            log.error("large messages that are lost with their files: %d", len(lost))
+            self.log.commit(now_ms, use_reserve=True)
+
+    def mark_journal(self, length: int) -> None:
+        """After a start: mark the journal's files, of `length` bytes, where they hold nothing."""
+        if not self.log.waits:
+            note_marks(self._database, self._journal, length)
+
+    # --- a turn
+    # ----------------------------------------------------------------------------------------------
+
+    def prepare(self, now_ms: int, messages: int, uploaded: int) -> Room:
+        """Before a turn that may accept so many messages: what there is room for."""
+        has_room = self._room.allows_mail(now_ms, uploaded)
+        level = Admission.OPEN if has_room and not self.log.is_stuck else Admission.NO_MAIL
+        is_damaged = self.log.is_damaged
+        try:
+            self._reservation.ensure(self.mailboxes.sequence + messages)
+        except StoreFull:
+            level = Admission.NOTHING
+            self._room.found_full(now_ms)
+        return Room(level, self._room.for_uploads, is_damaged)
+
+    @contextmanager
+    def turn(self, now_ms: int, level: Admission, *, registers: bool) -> Generator[None]:
+        """Begin a turn; its end commits."""
+        # Where SQLite found no room nothing is begun that would have to be in its tables.
+        if registers and level is not Admission.NOTHING:
+            with self._database.transaction():
+                self._look_for_changes()
+                yield
+                self.log.write(now_ms)
+            self.log.written()
+        else:
+            with self._database.reading():
+                self._look_for_changes()
+                yield
+                self.log.commit(now_ms, use_reserve=level is Admission.NOTHING)
+        self.mailboxes.committed()
+
+    def _look_for_changes(self) -> None:
+        version = self._database.data_version()
+        if version != self._data_version:
+            # An admin command changed the database: what is remembered of users may be wrong.
+            self._data_version = version
+            self.users.look_again()
+
+    def apply(self, decided: Decided) -> None:
+        """The reads of this turn see it, and the end of the turn commits it."""
+        kind = type(decided)
+        if isinstance(decided, UserRegistered):
+            self.users.register(decided)
+        elif isinstance(decided, MailRemoved):
+            if self.mailboxes.remove(decided):
+                self.log.note(decided)
+        else:
+            self._appliers[kind](decided)
+            self.log.note(decided)
+
+    def accept_run(self, run: StoreMessages, rules: RunRules) -> tuple[MessagesStored, int]:
+        """Decide, number and apply a run of messages without tokens, and the bytes that came in."""
+        outcome, record = self.mailboxes.accept_run(run, rules, self._random_bytes)
+        if record is None:
+            return outcome, 0
+        self.log.note(record)
+        return outcome, len(run.frames)
+
+    def roll_back(self) -> None:
+        """A turn was undone: be as the disk is."""
+        with self._database.reading():
+            self.log.reload()
+
+    def take_received(self) -> Sequence[int]:
+        """The rows of users for whom turns brought mail since this was asked last."""
+        received = [box.user for box in self.mailboxes.received]
+        self.mailboxes.received.clear()
+        return received
+
+    def accepted(self, content_bytes: int) -> None:
+        """A turn was committed in which so much came in."""
+        self._room.accepted(content_bytes)
+
+    def found_full(self, now_ms: int) -> None:
+        """SQLite had no room for a turn."""
+        self._room.found_full(now_ms)
+
+    # --- errors
+    # ----------------------------------------------------------------------------------------------
+
+    def damage(self, error: BaseException) -> str | None:
+        """What is altered, where an exception says that something is."""
+        return self._database.damage_told(error) if self._database.is_damage(error) else None
+
+    def refuse_undone(self, error: BaseException) -> None:
+        """Raise `TablesDamaged` where SQLite has undone the transaction."""
+        self._database.refuse_undone(error)
+
+    def is_failure(self, error: BaseException) -> bool:
+        """Whether an exception is the store's failure: no bug, no damage."""
+        if self._database.is_damage(error):
+            return False
+        return isinstance(error, StorageError) or self._database.is_store_error(error)
+
+    # --- between turns
+    # ----------------------------------------------------------------------------------------------
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Around reads between turns."""
+        return self._database.reading()
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether the journal holds something, or a checkpoint is due or under way."""
+        return self.log.waits or self._upkeep.has_waiting
+
+    def maintain(self, now_ms: int) -> None:
+        """Let the database take in what the journal holds where that is due; make checkpoints."""
+        self._flush_where_due(now_ms)
+        self._upkeep.work(now_ms)
+
+    def _flush_where_due(self, now_ms: int) -> None:
+        if not self.log.is_due(now_ms) or (self.log.is_stuck and 0 <= now_ms - self._stuck_at < LOOK_EVERY_MS):
+            return
+        try:
+            self.log.flush(now_ms)
+            self.log.is_stuck = self.log.is_damaged = False
+        except (StoreFull, StoreDamaged) as error:
+            if isinstance(error, StoreDamaged):
+                _rarely.write(logging.ERROR, "the journal can't be taken in, new mail is refused: %s", error)
+            # It stays in the journal, which has room for what makes room: fetching and deleting.
+            self.log.is_stuck = True
+            self.log.is_damaged = isinstance(error, StoreDamaged)
+            self._stuck_at = now_ms
+            self._room.found_full(now_ms)
+
+    def close(self, now_ms: int) -> None:
+        """Let the database take in what the journal holds, and close it. Where it has no room the
+        journal keeps it for the next start.
+        """
+        self._upkeep.close(now_ms)
+        if self._take_in(now_ms):
+            record_clean_shutdown(self._database, self._file)
+        self._database.close()
+
+    def _take_in(self, now_ms: int) -> bool:
+        try:
+            if self.log.waits:
+                self.log.flush(now_ms)
+        except (StoreFull, StoreDamaged) as error:
+            log.warning("the journal can't be taken in, it is kept: %s", error)
+            return False
+        return True

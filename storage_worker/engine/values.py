@@ -1,0 +1,95 @@
+"""The values that rules and engines exchange besides records.
+
+Owns: users, slots, sums of mailboxes, what an engine has room for. Promises: nothing here knows how
+anything is kept.
+Exposure: none.
+"""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+
+class User:
+    """What every operation needs of its user. Records name the user by `row`."""
+
+    __slots__ = ("client_id", "proven", "row")
+
+    def __init__(self, row: int, client_id: bytes, proven: bool) -> None:
+        self.row = row
+        self.client_id = client_id
+        self.proven = proven
+
+
+class MailboxStats(NamedTuple):
+    """How many messages a mailbox holds, and the bytes of their contents."""
+
+    messages: int
+    content_bytes: int
+
+
+class Span(NamedTuple):
+    """Messages `first` to `last` of a mailbox: how many, and the bytes of their contents."""
+
+    first: int
+    last: int
+    messages: int
+    content_bytes: int
+
+
+class Slot(NamedTuple):
+    """`earlier`: incarnations that were succeeded, 16 bytes each.
+
+    `outcomes`: of batch `number`, `before`: of the one before it; None: refused. There is no batch
+    0.
+    """
+
+    epoch: int
+    incarnation: bytes
+    earlier: bytes
+    number: int
+    outcomes: bytes | None
+    before: bytes | None
+
+    def kept(self, number: int) -> bytes | None:
+        """What was kept of the answer to one of the last two batches."""
+        return self.outcomes if number == self.number else self.before
+
+
+class Admission(IntEnum):
+    """What may come in at the moment."""
+
+    OPEN = 0
+    NO_MAIL = 1
+    """Room is short: nothing new is begun, an upload that is there may be accepted."""
+    NOTHING = 2
+    """The engine had no room: nothing that could grow the store is tried."""
+
+
+class Room(NamedTuple):
+    """What an engine has room for in a turn. `for_uploads`: bytes that all unfinished uploads
+    together may hold. `is_damaged`: what is not admitted is refused for damage.
+    """
+
+    level: Admission
+    for_uploads: int
+    is_damaged: bool
+
+
+class Grants(NamedTuple):
+    """The assumptions that an engine lets its worker make.
+
+    `sole_owner`: no other worker process uses the store while this one does. Leases, subscriptions,
+    unfinished uploads and everything that is remembered of a read may live in this process's
+    memory. An engine that does not grant it needs rules that keep these in the store.
+    """
+
+    sole_owner: bool
+
+
+class Identity(NamedTuple):
+    """The store as gateways know it. `server_id`: 16 bytes; `generation` grows where what was
+    acknowledged may be lost.
+    """
+
+    server_id: bytes
+    generation: int

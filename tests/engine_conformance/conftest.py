@@ -1,0 +1,67 @@
+"""Every test of this folder runs over every engine. A new engine is one more `Store` here."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from storage_worker.engine.interface import Engine
+from storage_worker.engine.memory import Disk
+from storage_worker.engine.values import Identity
+from storage_worker.rules.admission import Limits
+from tests.storage_worker.office import MemoryWorker, Office, WorkerUnderTest
+
+LIMITS = Limits(mailbox_messages=1000)
+
+
+class Store(ABC):
+    """One store, and the worker that has it open: `engine` is the worker's."""
+
+    def __init__(self) -> None:
+        self._lives = count(1)
+        self.start()
+
+    def start(self) -> None:
+        """The next worker opens it."""
+        self.worker, self.engine = self.open(next(self._lives) * 1_000_000)
+
+    @abstractmethod
+    def open(self, seed: int) -> tuple[WorkerUnderTest, Engine]:
+        """A worker, and its engine."""
+
+    def restart(self, *, orderly: bool) -> None:
+        """The worker ends, or is killed; the next one opens the store."""
+        if orderly:
+            self.worker.close()
+        else:
+            self.worker.kill()
+        self.start()
+
+
+class MemoryStore(Store):
+    def __init__(self) -> None:
+        self._disk = Disk(Identity(bytes(16), 1))
+        super().__init__()
+
+    def open(self, seed: int) -> tuple[WorkerUnderTest, Engine]:
+        worker = MemoryWorker(self._disk, limits=LIMITS, seed=seed)
+        return worker, worker.engine
+
+
+class SqliteStore(Store):
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        super().__init__()
+
+    def open(self, seed: int) -> tuple[WorkerUnderTest, Engine]:
+        office = Office(self._folder, limits=LIMITS, seed=seed)
+        return office, office.engine
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    opened = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path)
+    yield opened
+    opened.worker.kill()

@@ -1,0 +1,423 @@
+"""What every engine has to do, told through the interface alone.
+
+`turn` is one turn that decides some records; what it did is then looked at through the engine's
+reads, in the same life and after a restart.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from common.errors import FrameUndecodable, StoreFull
+from common.storage_protocol.message_format import ENTRY_HEAD, pack_frame
+from common.storage_protocol.operations import (
+    Fetch,
+    Fetched,
+    MessagesStored,
+    Refused,
+    Register,
+    Registered,
+    StoreMessages,
+    UserEntry,
+)
+from common.values import RefusalReason
+from storage_worker.engine.interface import Engine
+from storage_worker.engine.records import (
+    BatchApplied,
+    Decided,
+    MailRemoved,
+    MessageAccepted,
+    SlotTaken,
+    TokenUsed,
+    UserProven,
+    UserRegistered,
+)
+from storage_worker.engine.values import Admission, Slot, Span, User
+from tests.engine_conformance.conftest import Store
+from tests.storage_worker.office import KEY, Gateway, pieces
+
+END = 2**63 - 1
+ALICE, BOB = b"a" * 16, b"b" * 16
+NOW = 1_000_000
+WEEK = 7 * 24 * 3600 * 1000
+
+
+class Undone(Exception):
+    """What makes a turn fail."""
+
+
+@contextmanager
+def turn(engine: Engine, *, messages: int = 0, registers: bool = False, now_ms: int = NOW) -> Iterator[None]:
+    """One turn, as the worker makes it."""
+    room = engine.prepare(now_ms, messages, 0)
+    assert room.level is Admission.OPEN
+    try:
+        with engine.turn(now_ms, room.level, registers=registers):
+            yield
+    except (Undone, StoreFull, FrameUndecodable):
+        engine.roll_back()
+        raise
+    engine.take_received()
+    engine.maintain(now_ms)
+
+
+def decide(engine: Engine, *decided: Decided, now_ms: int = NOW) -> None:
+    """One turn with these records."""
+    messages = sum(isinstance(one, MessageAccepted) for one in decided)
+    registers = any(isinstance(one, UserRegistered) for one in decided)
+    with turn(engine, messages=messages, registers=registers, now_ms=now_ms):
+        for one in decided:
+            engine.apply(one)
+
+
+def found(engine: Engine, client_id: bytes) -> User:
+    user = engine.users.find(client_id)
+    assert user is not None
+    return user
+
+
+def register(engine: Engine) -> tuple[int, int]:
+    """Two users; their rows."""
+    decide(engine, UserRegistered(ALICE, "alice", KEY), UserRegistered(BOB, "bob", KEY[::-1]))
+    return found(engine, ALICE).row, found(engine, BOB).row
+
+
+def message(engine: Engine, recipient: int, content: bytes, ahead: int = 1, body: int = 0) -> MessageAccepted:
+    """A message `ahead` of the highest sequence; with a `body` the blob has the content."""
+    sequence = engine.mailboxes.sequence + ahead
+    head = ENTRY_HEAD.pack(ALICE, bytes(16), sequence, NOW, 0, 3, len(content))
+    return MessageAccepted(recipient, sequence, head if body else head + content, body)
+
+
+def put(engine: Engine, recipient: int, *contents: bytes) -> list[int]:
+    """One turn with these messages; their sequences."""
+    records = [message(engine, recipient, content, ahead) for ahead, content in enumerate(contents, 1)]
+    decide(engine, *records)
+    return [record.sequence for record in records]
+
+
+def contents(engine: Engine, user: int, first: int = 0, last: int = END) -> list[tuple[int, bytes]]:
+    """What is pending: sequences and contents."""
+    mail = engine.mailboxes.read(user, first, 0, last, 2**30)
+    return [(piece.sequence, piece.content) for piece in pieces(mail)]
+
+
+RESTARTS = pytest.mark.parametrize("restart", [None, True, False], ids=["same life", "orderly end", "kill"])
+
+
+def maybe_restart(store: Store, restart: bool | None) -> None:
+    if restart is not None:
+        store.restart(orderly=restart)
+
+
+class TestUsers:
+    @RESTARTS
+    def test_they_are_found(self, store: Store, restart: bool | None) -> None:
+        alice, bob = register(store.engine)
+        assert alice < bob
+        maybe_restart(store, restart)
+        users = store.engine.users
+        assert found(store.engine, BOB).row == bob
+        assert users.find(b"c" * 16) is None
+        assert users.find_name("alice") == (ALICE, KEY)
+        assert users.find_name("Alice") is None
+        assert users.public_key(found(store.engine, BOB)) == KEY[::-1]
+        assert users.last_row() == bob
+        assert (users.count(alice), users.count(bob)) == (1, 2)
+        assert users.page(0, bob, found(store.engine, ALICE)) == (bob, [UserEntry(BOB, "bob")])
+        assert users.page(alice, bob, found(store.engine, ALICE))[1] == [UserEntry(BOB, "bob")]
+
+    @RESTARTS
+    def test_a_proof_stays(self, store: Store, restart: bool | None) -> None:
+        alice, _ = register(store.engine)
+        assert not found(store.engine, ALICE).proven
+        with turn(store.engine):
+            store.engine.apply(UserProven(alice))
+            assert found(store.engine, ALICE).proven, "the same turn sees it"
+        maybe_restart(store, restart)
+        assert found(store.engine, ALICE).proven
+        assert not found(store.engine, BOB).proven
+
+
+class TestTurns:
+    @RESTARTS
+    def test_what_was_committed_stays_once(self, store: Store, restart: bool | None) -> None:
+        _, bob = register(store.engine)
+        sequences = put(store.engine, bob, b"one", b"", b"three")
+        maybe_restart(store, restart)
+        assert contents(store.engine, bob) == list(zip(sequences, [b"one", b"", b"three"], strict=True))
+        maybe_restart(store, restart)
+        assert len(contents(store.engine, bob)) == 3
+
+    @RESTARTS
+    def test_a_turn_that_fails_leaves_nothing(self, store: Store, restart: bool | None) -> None:
+        alice, bob = register(store.engine)
+        [first] = put(store.engine, bob, b"stays")
+        highest = store.engine.mailboxes.sequence
+        with pytest.raises(Undone), turn(store.engine, messages=1, registers=True):
+            store.engine.apply(UserRegistered(b"c" * 16, "carol", KEY))
+            store.engine.apply(message(store.engine, bob, b"goes"))
+            store.engine.apply(MailRemoved(bob, first, first))
+            store.engine.apply(UserProven(alice))
+            store.engine.apply(TokenUsed(first, alice, b"t" * 16, bob, 3, b"", NOW))
+            store.engine.apply(SlotTaken(0, 1, b"i" * 16, b""))
+            raise Undone
+        maybe_restart(store, restart)
+        engine = store.engine
+        assert engine.users.find(b"c" * 16) is None
+        assert contents(engine, bob) == [(first, b"stays")]
+        assert not found(engine, ALICE).proven
+        assert engine.tokens.find(alice, b"t" * 16, NOW) is None
+        assert engine.slots.find(0) is None
+        assert engine.mailboxes.sequence >= highest
+        assert put(engine, bob, b"next")[0] > first
+
+    def test_the_same_turn_reads_what_it_wrote(self, store: Store) -> None:
+        _, bob = register(store.engine)
+        with turn(store.engine, messages=2):
+            for content in (b"one", b"two"):
+                store.engine.apply(message(store.engine, bob, content))
+            (first, _), (second, _) = contents(store.engine, bob)
+            assert second == first + 1
+            store.engine.apply(MailRemoved(bob, first, first))
+            assert contents(store.engine, bob) == [(second, b"two")]
+            box = store.engine.mailboxes.mailbox(bob)
+            assert (box.messages, box.content_bytes) == (1, 3)
+
+    def test_who_received_is_said_once(self, store: Store) -> None:
+        _, bob = register(store.engine)
+        engine = store.engine
+        room = engine.prepare(NOW, 1, 0)
+        with engine.turn(NOW, room.level, registers=False):
+            engine.apply(message(engine, bob, b"x"))
+        assert list(engine.take_received()) == [bob]
+        assert list(engine.take_received()) == []
+        with pytest.raises(Undone), turn(engine, messages=1):
+            engine.apply(message(engine, bob, b"x"))
+            raise Undone
+        assert list(engine.take_received()) == []
+
+    def test_a_turn_without_room_leaves_nothing(self, store: Store) -> None:
+        gateway = Gateway(store.worker)
+        alice, bob = gateway.register("alice", "bob")
+        store.worker.limit_room(0)
+        frames = b"".join(pack_frame(alice, bob, 3, bytes(200_000)) for _ in range(10))
+        [outcome] = gateway.ask(StoreMessages(False, frames))
+        store.worker.limit_room(None)
+        assert isinstance(outcome, MessagesStored)
+        assert [refused.reason for refused in outcome.refused] == [RefusalReason.STORAGE_FULL] * 10
+        assert contents(store.engine, found(store.engine, bob).row) == []
+
+
+class TestSequences:
+    @pytest.mark.parametrize("orderly", [True, False])
+    def test_none_is_given_twice(self, store: Store, orderly: bool) -> None:
+        _, bob = register(store.engine)
+        given: list[int] = []
+        for _ in range(4):
+            given += put(store.engine, bob, b"x", b"y")
+            decide(store.engine, MailRemoved(bob, 0, given[-1]))
+            store.restart(orderly=orderly)
+        assert given == sorted(set(given))
+        assert store.engine.mailboxes.sequence >= given[-1]
+
+
+class TestDeletes:
+    @RESTARTS
+    def test_the_interval_and_nothing_else(self, store: Store, restart: bool | None) -> None:
+        alice, bob = register(store.engine)
+        sequences = put(store.engine, bob, *[b"%d" % number for number in range(10)])
+        [other] = put(store.engine, alice, b"hers")
+        maybe_restart(store, restart)
+        decide(store.engine, MailRemoved(bob, sequences[2], sequences[4]))
+        decide(store.engine, MailRemoved(bob, sequences[3], sequences[5]))
+        decide(store.engine, MailRemoved(bob, other, END))
+        maybe_restart(store, restart)
+        assert [sequence for sequence, _ in contents(store.engine, bob)] == sequences[:2] + sequences[6:]
+        assert contents(store.engine, alice) == [(other, b"hers")]
+        mailboxes = store.engine.mailboxes
+        assert mailboxes.oldest(bob, sequences[1], END) == sequences[6]
+        assert mailboxes.oldest(bob, sequences[1], sequences[6]) is None
+        assert mailboxes.span(bob, 0, END, END, 0) == Span(sequences[0], sequences[9], 6, 6)
+        assert mailboxes.span(bob, sequences[2], sequences[5], END, 0) is None
+        assert (mailboxes.mailbox(bob).messages, mailboxes.mailbox(bob).content_bytes) == (6, 6)
+
+
+class TestReads:
+    def test_spans_end_where_the_bytes_do(self, store: Store) -> None:
+        _, bob = register(store.engine)
+        sequences = put(store.engine, bob, bytes(100), bytes(50), bytes(10))
+        span = store.engine.mailboxes.span
+        assert span(bob, 0, END, 170, 10) == Span(sequences[0], sequences[1], 2, 150)
+        assert span(bob, 0, END, 169, 10) == Span(sequences[0], sequences[0], 1, 100)
+        assert span(bob, 0, END, 0, 10) == Span(sequences[0], sequences[0], 1, 100), "at least one"
+
+    def test_large_messages_come_in_parts(self, store: Store) -> None:
+        _, bob = register(store.engine)
+        content = bytes(range(250))
+        [sequence] = put(store.engine, bob, content)
+        whole, offset = b"", 0
+        while offset < len(content):
+            [piece] = pieces(store.engine.mailboxes.read(bob, sequence, offset, END, 60))
+            assert (piece.sequence, piece.size, piece.offset) == (sequence, 250, offset)
+            whole += piece.content
+            offset += len(piece.content)
+        assert whole == content
+
+
+class TestRuns:
+    def test_they_are_decided_in_order(self, store: Store) -> None:
+        gateway = Gateway(store.worker)
+        alice, bob = gateway.register("alice", "bob")
+        frames = [(bob, 3, b"one"), (b"?" * 16, 3, b"two"), (bob, 9, b"three"), (bob, 3, b""), (alice, 3, b"five")]
+        [outcome] = gateway.ask(
+            StoreMessages(False, b"".join(pack_frame(alice, to, kind, content) for to, kind, content in frames))
+        )
+        assert isinstance(outcome, MessagesStored)
+        first = outcome.first
+        assert [(refused.index, refused.reason) for refused in outcome.refused] == [
+            (1, RefusalReason.RECIPIENT_UNKNOWN),
+            (2, RefusalReason.MALFORMED),
+        ]
+        for orderly in (True, False):
+            engine = store.engine
+            assert contents(engine, found(engine, bob).row) == [(first, b"one"), (first + 1, b"")]
+            assert contents(engine, found(engine, alice).row) == [(first + 2, b"five")]
+            store.restart(orderly=orderly)
+
+    def test_a_mailbox_that_gets_full_meanwhile(self, store: Store) -> None:
+        gateway = Gateway(store.worker)
+        alice, bob = gateway.register("alice", "bob")
+        run = StoreMessages(False, pack_frame(alice, bob, 3, b"x") * 1100)
+        [outcome] = gateway.ask(run)
+        assert isinstance(outcome, MessagesStored)
+        reasons = {refused.reason for refused in outcome.refused}
+        assert reasons == {RefusalReason.SENDER_SHARE}
+        assert [refused.index for refused in outcome.refused] == list(range(500, 1100)), "half of it, then a share"
+
+    def test_one_that_is_cut_off_leaves_nothing(self, store: Store) -> None:
+        gateway = Gateway(store.worker)
+        alice, bob = gateway.register("alice", "bob")
+        frames = pack_frame(alice, bob, 3, b"one") + pack_frame(alice, bob, 3, b"two")[:-1]
+        with pytest.raises(AssertionError):
+            gateway.ask(StoreMessages(False, frames))
+        assert contents(store.engine, found(store.engine, bob).row) == []
+
+
+class TestTokens:
+    @RESTARTS
+    def test_they_are_known_for_a_week(self, store: Store, restart: bool | None) -> None:
+        alice, bob = register(store.engine)
+        used = TokenUsed(1, alice, b"t" * 16, bob, 3, b"d" * 32, NOW)
+        decide(store.engine, message(store.engine, bob, b"x"), used)
+        maybe_restart(store, restart)
+        find = store.engine.tokens.find
+        assert find(alice, b"t" * 16, NOW) == used
+        assert find(bob, b"t" * 16, NOW) is None, "another sender's"
+        assert find(alice, b"t" * 16, NOW + WEEK) == used
+        assert find(alice, b"t" * 16, NOW + WEEK + 1) is None
+
+    @RESTARTS
+    def test_the_newest_1024_of_a_sender(self, store: Store, restart: bool | None) -> None:
+        alice, bob = register(store.engine)
+        tokens = [number.to_bytes(16, "big") for number in range(1025)]
+        decide(
+            store.engine,
+            *[TokenUsed(number + 1, alice, token, bob, 3, b"", NOW) for number, token in enumerate(tokens)],
+        )
+        maybe_restart(store, restart)
+        find = store.engine.tokens.find
+        assert find(alice, tokens[0], NOW) is None
+        assert find(alice, tokens[1], NOW) is not None
+
+
+class TestSlots:
+    @RESTARTS
+    def test_the_last_two_batches_are_kept(self, store: Store, restart: bool | None) -> None:
+        decide(store.engine, SlotTaken(3, 7, b"i" * 16, b"e" * 16))
+        assert store.engine.slots.find(3) == Slot(7, b"i" * 16, b"e" * 16, 0, None, None)
+        decide(store.engine, BatchApplied(3, 1, b"one"), BatchApplied(3, 2, b"two"))
+        decide(store.engine, BatchApplied(3, 3, None))
+        maybe_restart(store, restart)
+        slot = store.engine.slots.find(3)
+        assert slot == Slot(7, b"i" * 16, b"e" * 16, 3, None, b"two")
+        assert store.engine.slots.find(4) is None
+        decide(store.engine, SlotTaken(3, 8, b"j" * 16, b""))
+        maybe_restart(store, restart)
+        assert store.engine.slots.find(3) == Slot(8, b"j" * 16, b"", 0, None, None)
+
+    @RESTARTS
+    def test_a_batch_that_comes_again_is_applied_once(self, store: Store, restart: bool | None) -> None:
+        gateway = Gateway(store.worker)
+        [alice] = gateway.register("alice")
+        [stored] = gateway.ask(StoreMessages(False, pack_frame(alice, alice, 3, b"x")))
+        maybe_restart(store, restart)
+        gateway.office = store.worker
+        assert gateway.resend() == [stored]
+        assert len(contents(store.engine, found(store.engine, alice).row)) == 1
+
+
+class TestBlobs:
+    @RESTARTS
+    def test_a_message_of_a_blob(self, store: Store, restart: bool | None) -> None:
+        _, bob = register(store.engine)
+        engine = store.engine
+        body = engine.mailboxes.new_body()
+        content = bytes(range(256)) * 700
+        engine.blobs.append(body, content[:100_000])
+        engine.blobs.append(body, content[100_000:])
+        while engine.blobs.finish(body):
+            pass
+        record = message(engine, bob, content, body=body)
+        decide(engine, record)
+        maybe_restart(store, restart)
+        assert contents(store.engine, bob) == [(record.sequence, content)]
+        [piece] = pieces(store.engine.mailboxes.read(bob, record.sequence, 70_000, END, 1000))
+        assert (piece.offset, piece.content) == (70_000, content[70_000:71_000])
+        assert store.engine.mailboxes.new_body() > body
+        decide(store.engine, MailRemoved(bob, record.sequence, record.sequence))
+        maybe_restart(store, restart)
+        assert contents(store.engine, bob) == []
+
+    def test_one_that_was_removed_or_never_existed(self, store: Store) -> None:
+        body = store.engine.mailboxes.new_body()
+        store.engine.blobs.append(body, b"x")
+        for _ in range(2):
+            store.engine.blobs.remove(body)
+        assert store.engine.blobs.unsynced(body) == 0
+
+    def test_uploads_take_room(self, store: Store) -> None:
+        _, bob = register(store.engine)
+        put(store.engine, bob, b"123")
+        mailboxes = store.engine.mailboxes
+        mailboxes.charge(bob, 1, 0)
+        mailboxes.charge(bob, 0, 50)
+        assert (mailboxes.mailbox(bob).messages, mailboxes.mailbox(bob).content_bytes) == (2, 53)
+        mailboxes.charge(bob, -1, -50)
+        assert (mailboxes.mailbox(bob).messages, mailboxes.mailbox(bob).content_bytes) == (1, 3)
+
+
+class TestRules:
+    """What the rules promise holds over every engine."""
+
+    def test_a_life(self, store: Store) -> None:
+        gateway = Gateway(store.worker)
+        outcomes: Sequence[object] = gateway.ask(Register("alice", KEY), Register("alice", KEY))
+        registered, refused = outcomes
+        assert isinstance(registered, Registered)
+        assert isinstance(refused, Refused)
+        alice = registered.client_id
+        sequences = gateway.store(alice, alice, b"one", b"two")
+        fetched = gateway.one(Fetch(alice, True, 0, END, 54, 2**20, False))
+        assert isinstance(fetched, Fetched)
+        assert [piece.sequence for piece in pieces(fetched.page)] == sequences
+        again = gateway.one(Fetch(alice, True, sequences[0], END, 54, 2**20, False))
+        assert isinstance(again, Fetched)
+        assert (again.count, again.last) == (1, sequences[1])
+
+    def test_damage_and_failure_are_told_apart_from_bugs(self, store: Store) -> None:
+        error = ZeroDivisionError()
+        assert store.engine.damage(error) is None
+        assert not store.engine.is_failure(error)
+        assert store.engine.is_failure(StoreFull())
