@@ -21,7 +21,7 @@ from common.info_files import DEFAULT_PORT, read_port
 from common.process_limits import forbid_core_dumps, raise_open_files
 from common.server_log import begin_log
 from gateway.connection.context import SessionContext
-from gateway.event_loop import EventLoop, SignalDoor
+from gateway.event_loop import EventLoop, SignalReceiver
 from gateway.listener import Listener, is_reached_by_others, open_listener, shown
 from gateway.options import OWN_FILES, checked, connections_that_fit, parse
 from gateway.settings import Settings
@@ -85,7 +85,7 @@ def _serve(options: argparse.Namespace, endpoint: str) -> None:
     port: int = _port(options.port_file) if options.port is None else options.port
     listening = open_listener(options.host, port)
     loop = EventLoop(time.monotonic)
-    SignalDoor(loop)
+    SignalReceiver(loop)
     context = SessionContext(
         loop,
         lambda listener: StorageLink(loop, endpoint, options.slot, lambda: os.urandom(16), listener),

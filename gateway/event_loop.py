@@ -4,7 +4,7 @@ turn.
 Owns: the epoll set and the timers of the process.
 Promises: level-triggered readiness to one handler per descriptor, of which a turn takes
 `_READY_AT_ONCE` at most and the next turn others; timers never early, and those that were cancelled
-take no more room than those that were not; a handler that raises ends the loop, for it is a bug.
+take no more memory than those that were not; a handler that raises ends the loop, for it is a bug.
 One thread.
 Exposure: none; it moves no bytes.
 
@@ -105,7 +105,7 @@ class Timers:
                 callback()
 
 
-class SignalDoor:
+class SignalReceiver:
     """A `Handler`: SIGTERM and SIGINT arrive as bytes of a socket pair, wake the loop and
     stop it.
     """

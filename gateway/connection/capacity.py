@@ -1,4 +1,4 @@
-"""Capacity for connections, and who makes room when they run out.
+"""Capacity for connections, and which one is closed when they run out.
 
 Owns: which connection goes when one more comes and there is no place for it.
 Promises: while there are places nobody goes. When they run out, the connection goes that has been

@@ -1,6 +1,6 @@
 """Whose turn it is: connections that have more to be done than one turn gives them.
 
-Owns: the queue of connections that wait for their turn, and when there is room for more.
+Owns: the queue of connections that wait for their turn, and when the worker can take more.
 Promises: they are served one after the other, a bounded amount of work each time, and only while
 the worker has less than `Settings.work_under_way` before it; so who asks for one thing at a time
 never waits behind more than that. A connection with nothing unanswered does not stand in this queue
@@ -40,19 +40,18 @@ class Scheduler:
         self._waiting: OrderedDict[Connection, None] = OrderedDict()
 
     @property
-    def has_room(self) -> bool:
+    def has_capacity(self) -> bool:
         """Whether the worker may be given more of connections that wait for answers already."""
         return self._link.bytes_under_way - self._pages.under_way < self._most
 
-    def may_read(self, owed: int) -> bool:
-        """Whether a connection with so much unanswered is read now: the first piece of work always
-        is.
+    def may_read(self, inflight: int) -> bool:
+        """Whether a connection with so many bytes in flight is read now.
 
-        Unless half of all that may be in flight is under way to the worker, which then stands
-        still.
+        One with none is, unless half of all that may be in flight is with the worker, which then
+        stands still.
         """
         under_way = self._link.bytes_under_way
-        return under_way < self._most or (self.has_room if owed else under_way < self._most_bytes)
+        return under_way < self._most or (self.has_capacity if inflight else under_way < self._most_bytes)
 
     @property
     def crowded(self) -> bool:
@@ -70,7 +69,7 @@ class Scheduler:
     def serve(self) -> None:
         """Let the first in the queue have their turn. At the end of each turn of the loop."""
         served = 0
-        while self._waiting and served < _SERVED_AT_ONCE and self.has_room:
+        while self._waiting and served < _SERVED_AT_ONCE and self.has_capacity:
             connection, _ = self._waiting.popitem(last=False)
             try:
                 connection.take_turn()
@@ -82,7 +81,7 @@ class Scheduler:
         """Where the next ones can be served the loop does not sleep. The last thing in
         each turn of the loop.
         """
-        if self._waiting and self.has_room:
+        if self._waiting and self.has_capacity:
             self._loop.call_at(self._loop.now, _go_on)
 
 

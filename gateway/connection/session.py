@@ -114,13 +114,13 @@ class Session:
     __slots__ = (
         "_challenge",
         "_connection",
-        "_doing",
+        "_handler",
         "_heard_at",
         "_held",
         "_holds",
+        "_inflight",
         "_malformed",
         "_out",
-        "_owed",
         "_paused",
         "_reads",
         "_replies",
@@ -162,9 +162,9 @@ class Session:
         self._heard_at = context.loop.now
         self._written = 0
         self._unanswered = 0
-        self._owed = 0
+        self._inflight = 0
         self._held: Event | None = None
-        self._doing: RequestHandler | None = None
+        self._handler: RequestHandler | None = None
         self._paused = False
         self._steady = False
         self._replies: BigEndianReplies | None = None
@@ -183,7 +183,7 @@ class Session:
         if self.state is State.CLOSED:
             return
         self._unanswered -= 1
-        self._owed -= cost_of(operation)
+        self._inflight -= cost_of(operation)
         if type(operation) is StoreMessage and type(outcome) is Stored:
             self.write(encode_stored(operation.recipient, outcome.sequence))
             return
@@ -202,7 +202,7 @@ class Session:
         if self.state is State.CLOSED:
             return
         self._unanswered -= 1
-        self._owed -= cost
+        self._inflight -= cost
         if not refused:
             self.write(encode_stored_run(recipients, first))
             return
@@ -238,12 +238,12 @@ class Session:
         if self.state is State.CLOSED:
             return
         self._paused = False
-        if self._unsent is None and self._doing is not None:
-            self._doing.resume_output()
+        if self._unsent is None and self._handler is not None:
+            self._handler.resume_output()
         if not self._waits:
             self._take_events()
         if self._unsent is None and self._out is None and not self.closed:
-            waiting = self._doing is not None or self._held is not None or self._waits
+            waiting = self._handler is not None or self._held is not None or self._waits
             lifecycle.all_written(self, pending=waiting or self._unanswered > 0)
         self._watch()
 
@@ -271,8 +271,8 @@ class Session:
         """The gateway stops: answer what was asked, read nothing more, then close."""
         if lifecycle.stop(self):
             self._steady = False
-            if self._doing is not None:
-                self._doing.input_ended()
+            if self._handler is not None:
+                self._handler.input_ended()
             self._schedule()
 
     def abort(self) -> None:
@@ -290,7 +290,7 @@ class Session:
         proven or waits for us.
         """
         waits_for_us = (
-            self._waits or self._unanswered or (self._doing is not None and type(self._doing) is not UploadHandler)
+            self._waits or self._unanswered or (self._handler is not None and type(self._handler) is not UploadHandler)
         )
         if self.proven_as is not None or (waits_for_us and self._unsent is None):
             return None
@@ -299,10 +299,12 @@ class Session:
     @property
     def parked_since(self) -> float | None:
         """The same of one that is proven and at most waits for mail; None for any other."""
-        is_busy = self._waits or self._unanswered or (self._doing is not None and type(self._doing) is not FetchHandler)
+        is_busy = (
+            self._waits or self._unanswered or (self._handler is not None and type(self._handler) is not FetchHandler)
+        )
         return None if self.proven_as is None or is_busy else self._heard_at
 
-    # --- what the doings call
+    # --- what request handlers call
 
     def write(self, data: bytes) -> None:
         """Say `data` at the end of this turn."""
@@ -320,19 +322,19 @@ class Session:
         """What took the connection for itself has written its answer: go on with the next
         request.
         """
-        self._doing = None
+        self._handler = None
         self._schedule()
 
     def reserve_inflight(self, size: int) -> None:
         """`size` bytes (negative: fewer) of this client are under way to the worker."""
-        self._owed += size
+        self._inflight += size
 
     def resume(self) -> None:
-        """What it is doing can go on: `resume_output` it at the end of this turn."""
+        """The handler can go on: `resume_output` it at the end of this turn."""
         self._schedule()
 
     def wait_for_turn(self) -> None:
-        """Go on when others had their turn and the worker has room."""
+        """Go on when others had their turn and the worker can take more."""
         self._waits = True
         self._steady = False
         self.context.turns.wait(self)
@@ -367,7 +369,7 @@ class Session:
     def on_readable(self) -> None:
         """Read, or wait for the turn to."""
         state = self.state
-        may_read = self.context.turns.may_read(self._owed) if state is _OPEN else state is not State.DRAINING
+        may_read = self.context.turns.may_read(self._inflight) if state is _OPEN else state is not State.DRAINING
         if not may_read:
             # What is thrown away is in no hurry either.
             self._unread = True
@@ -384,7 +386,7 @@ class Session:
         size = _READ_SIZE
         if context.turns.crowded:
             size = _CROWDED_READ_SIZE
-        elif type(self._doing) is UploadHandler and context.holdings.plenty:
+        elif type(self._handler) is UploadHandler and context.holdings.plenty:
             size = _UPLOAD_READ_SIZE
         try:
             data = self.transport.receive(size)
@@ -408,14 +410,14 @@ class Session:
             run = self._connection.receive_run(data)
             if run is not None and self._is_own(run):
                 spent = self._submit_run(run)
-                if self._owed < context.settings.connection_under_way and self._connection.drained:
+                if self._inflight < context.settings.connection_under_way and self._connection.drained:
                     return
             else:
                 self._held = run
         else:
             self._connection.receive_data(data)
-            if self._doing is not None:
-                self._doing.input_came()
+            if self._handler is not None:
+                self._handler.input_came()
         self._take_events(spent)
         if not self._steady or self._holds:
             self._watch(came=len(data))
@@ -423,8 +425,8 @@ class Session:
     def _input_ended(self) -> None:
         lifecycle.input_ended(self)
         self._steady = False
-        if self._doing is not None:
-            self._doing.input_ended()
+        if self._handler is not None:
+            self._handler.input_ended()
         elif self._held is None:
             self._held = self._connection.event_on_silence()
         self.advance()
@@ -439,8 +441,8 @@ class Session:
         bound = self.context.settings.connection_under_way
         left = self.context.settings.work_a_turn - spent
         # A client that does not read its answers is given no more of them.
-        while self._doing is None and self._unsent is None and not self.final_response_queued:
-            if self._owed >= bound:
+        while self._handler is None and self._unsent is None and not self.final_response_queued:
+            if self._inflight >= bound:
                 self._pause()
                 return
             event = self._held
@@ -475,7 +477,7 @@ class Session:
 
     def _submit_run(self, run: PipelinedSends) -> int:
         cost = len(run.frames) + SEND_COST * len(run.recipients)
-        self._owed += cost
+        self._inflight += cost
         self._unanswered += 1
         self.context.link.submit_sends(run, self.proven_as is not None, cost, self)
         return cost
@@ -513,10 +515,10 @@ class Session:
         if isinstance(begun, Flowing):
             cost = cost_of(begun)
             self._unanswered += 1
-            self._owed += cost
+            self._inflight += cost
             self.context.link.submit(begun, self, cost)
             return cost
-        self._doing = begun
+        self._handler = begun
         if self.state is not State.OPEN:
             begun.input_ended()
         elif self._connection.undigested:
@@ -590,9 +592,9 @@ class Session:
         self._unsent = self._held = self._out = None
         self._holds = 0
         self._connection.ignore()
-        doing, self._doing = self._doing, None
-        if doing is not None:
-            doing.abandon()
+        handler, self._handler = self._handler, None
+        if handler is not None:
+            handler.abandon()
 
     # --- attention
 
@@ -610,8 +612,8 @@ class Session:
         holds = self._connection.memory + self._unsent_size
         if self._held is not None:
             holds += _content_size(self._held)
-        if type(self._doing) is UploadHandler:
-            holds += self._doing.collected
+        if type(self._handler) is UploadHandler:
+            holds += self._handler.collected
         if holds != self._holds:
             before, self._holds = self._holds, holds
             self.context.holdings.changed(self, before, holds)
@@ -627,7 +629,7 @@ class Session:
         reads = False
         writes = self._unsent is not None
         if state is _OPEN and not (self._paused or self._waits or self.final_response_queued):
-            busy = self._doing is not None or self._held is not None or self._unsent is not None
+            busy = self._handler is not None or self._held is not None or self._unsent is not None
             if not busy or self._connection.undigested < _READ_AHEAD:
                 reads = True
         elif state is State.DRAINING and not self._waits:
@@ -636,9 +638,9 @@ class Session:
             self._reads, self._writes = reads, writes
             self.transport.watch(reads=reads, writes=writes)
         if self._unsent is None and state is _OPEN:
-            doing = self._doing
-            is_upload = type(doing) is UploadHandler
-            if reads and (doing is None or is_upload) and self._held is None:
+            handler = self._handler
+            is_upload = type(handler) is UploadHandler
+            if reads and (handler is None or is_upload) and self._held is None:
                 context = self.context
                 context.timeouts.await_input(self, self._connection, came, is_upload=is_upload)
             else:

@@ -78,7 +78,7 @@ class UploadHandler:
             if self._behind:
                 self._ask_progress_later()
                 return
-            if self._under_way and not self._host.context.turns.has_room:
+            if self._under_way and not self._host.context.turns.has_capacity:
                 self._host.wait_for_turn()
                 return
             content = self._host.next_content()

@@ -57,7 +57,7 @@ def test_who_asks_for_one_thing_does_not_wait_behind_a_flood(gate: Gate, frame: 
     gate.turns()
     count = 1000
     flood(gate, frame, count)
-    gate.turn_until(lambda: gate.context.turns.has_room is False)
+    gate.turn_until(lambda: gate.context.turns.has_capacity is False)
     innocent.sock.sendall(frame(INNOCENT))
     gate.turn_until(lambda: INNOCENT in requesters(gate))
     before = requesters(gate).index(INNOCENT)
