@@ -71,10 +71,10 @@ def _serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int
     # A log or a journal of more than a quarter of the mark could fill what the mark keeps free.
     log_bytes = min(CHECKPOINT_BYTES, max(mark // 4, SMALLEST_JOURNAL))
     journal_bytes = min(settings.journal, max(mark // 4, SMALLEST_JOURNAL))
-    with ExitStack() as doors:
+    with ExitStack() as resources:
         refuse_lost_database(folder)
         database = Database(folder / DATABASE_NAME, size_limit=settings.size_limit, checkpoint_bytes=log_bytes)
-        doors.callback(database.abandon)
+        resources.callback(database.abandon)
         file = GenerationFile(folder / GENERATION_NAME)
         # Earlier versions made do with one file, or none.
         is_old = not database.was_upgraded and look_at_journal(database, folder, file)
@@ -84,22 +84,22 @@ def _serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int
             # There was no room for more of it.
             length = marked_length(database)
         journal = Journal(journal_files, journal_bytes, marks_at=mark_at(length) if length else 0)
-        doors.callback(journal.close)
+        resources.callback(journal.close)
         disk_bodies = DiskBlobs(folder / BODIES_NAME)
         bodies = Blobs(disk_bodies, SyncThread(disk_bodies))
-        doors.callback(bodies.close)
+        resources.callback(bodies.close)
         identity = open_store(database, file, _unix_ms(), os.urandom, is_old=is_old)
         checkpoints = CheckpointThread(lambda: Database(folder / DATABASE_NAME, beside=True))
         upkeep = Maintenance(database, file, checkpoints)
-        doors.callback(upkeep.abandon)
+        resources.callback(upkeep.abandon)
         monitor = DiskSpaceMonitor(
             mark, lambda: _free_bytes(folder), database.unused_bytes, database.take_ballast, upkeep.give_back
         )
         engine = SqliteEngine(database, journal, bodies, file, identity, monitor, upkeep, os.urandom, _unix_ms())
         engine.mark_journal(length)
-        desk = BatchProcessor(engine, Rules(engine, limits, os.urandom), os.urandom(16))
+        processor = BatchProcessor(engine, Rules(engine, limits, os.urandom), os.urandom(16))
         endpoint = link_endpoint(folder)
-        service = ZmqServer(desk, endpoint, _unix_ms)
+        service = ZmqServer(processor, endpoint, _unix_ms)
         try:
             log.info("started: data folder %s, %s, generation %d", folder, endpoint, identity.generation)
             service.serve(wake)

@@ -22,7 +22,7 @@ from typing import Protocol
 
 from common.storage_protocol.operations import Mail, MessagesStored, Refused, StoreMessages, UserEntry
 from storage_worker.engine.records import Decided, TokenUsed
-from storage_worker.engine.values import Admission, Grants, Identity, MailboxStats, Room, Slot, Span, User
+from storage_worker.engine.values import Admission, Capacity, Grants, Identity, MailboxStats, Slot, Span, User
 from storage_worker.state.sender_usage import Census
 
 
@@ -220,7 +220,7 @@ class Engine(Protocol):
 
     # --- a turn
 
-    def prepare(self, now_ms: int, messages: int, uploaded: int) -> Room:
+    def prepare(self, now_ms: int, messages: int, uploaded: int) -> Capacity:
         """Before a turn that may accept so many messages: what there is room for. `uploaded`: bytes
         that unfinished uploads hold.
         """

@@ -36,7 +36,7 @@ from storage_worker.engine.records import (
     UserProven,
     UserRegistered,
 )
-from storage_worker.engine.values import Admission, Grants, Identity, Room, Slot, Span, User
+from storage_worker.engine.values import Admission, Capacity, Grants, Identity, Slot, Span, User
 from storage_worker.state.sender_usage import Census
 
 USERS_PER_PAGE: Final = 500
@@ -309,9 +309,9 @@ class MemoryEngine:
     # --- a turn
     # ----------------------------------------------------------------------------------------------
 
-    def prepare(self, now_ms: int, messages: int, uploaded: int) -> Room:
+    def prepare(self, now_ms: int, messages: int, uploaded: int) -> Capacity:
         """Whatever the disk says."""
-        return Room(Admission.OPEN if self.disk.takes_mail else Admission.NO_MAIL, 2**62, is_damaged=False)
+        return Capacity(Admission.OPEN if self.disk.takes_mail else Admission.NO_MAIL, 2**62, is_damaged=False)
 
     @contextmanager
     def turn(self, now_ms: int, level: Admission, *, registers: bool) -> Generator[None]:

@@ -65,7 +65,7 @@ class Admission(IntEnum):
     """The engine had no room: nothing that could grow the store is tried."""
 
 
-class Room(NamedTuple):
+class Capacity(NamedTuple):
     """What an engine has room for in a turn. `for_uploads`: bytes that all unfinished uploads
     together may hold. `is_damaged`: what is not admitted is refused for damage.
     """

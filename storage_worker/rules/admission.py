@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from common.storage_protocol.operations import Refused
 from storage_worker.engine.interface import Engine, Mailbox
-from storage_worker.engine.values import Admission, Room
+from storage_worker.engine.values import Admission, Capacity
 from storage_worker.rules.answers import DAMAGED, MAILBOX_FULL, SHARE_FULL, STORAGE_FULL
 from storage_worker.state.sender_usage import Census, bounds_of
 from storage_worker.state.uploads import Uploads
@@ -62,7 +62,7 @@ class AdmissionControl:
         self.accepted_bytes = 0
         """What came in during this turn."""
 
-    def begin(self, now_ms: int, room: Room) -> None:
+    def begin(self, now_ms: int, room: Capacity) -> None:
         """A turn begins."""
         self.refusal = DAMAGED if room.is_damaged else STORAGE_FULL
         self.now_ms = now_ms

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from common.errors import StoreUnusable
 from common.storage_protocol.operations import Operation, Outcome, Register, Release, Settle
 from storage_worker.engine.interface import Engine
-from storage_worker.engine.values import Room
+from storage_worker.engine.values import Capacity
 from storage_worker.rules.access import Access
 from storage_worker.rules.admission import AdmissionControl, Limits
 from storage_worker.rules.answers import Unreadable
@@ -70,7 +70,7 @@ class Rules:
     # --- the turn
     # ----------------------------------------------------------------------------------------------
 
-    def begin(self, now_ms: int, room: Room) -> None:
+    def begin(self, now_ms: int, room: Capacity) -> None:
         """A turn has begun."""
         self._admission.begin(now_ms, room)
 

@@ -1,4 +1,4 @@
-"""The desk: decoded messages of gateways in, answers out, one turn, and one sync, for all that is
+"""Decoded messages of gateways in, answers out, one turn, and one sync, for all that is
 there.
 
 Owns: which gateway was heard last on which slot.
@@ -7,7 +7,7 @@ comes. A batch that makes the code fail is refused and does not hold up the othe
 turns into refusals of new mail.
 Exposure: gateways of this server; who can open the link's socket is trusted.
 
-Pure of sockets: the service gives it letters and sends its answers. Raises `StoreFailed`, after
+Pure of sockets: the server gives it messages and sends its answers. Raises `StoreFailed`, after
 which nothing is known and the worker must end.
 
 Source: docs/storage-protocol.md, "Batches".
@@ -42,7 +42,7 @@ from common.storage_protocol.message_format import SEND_FRAME
 from common.storage_protocol.operations import READ_AGAIN, Operation, Outcome, Pull, Pulled, StoreMessages
 from storage_worker.engine.interface import Engine
 from storage_worker.engine.records import BatchApplied, SlotTaken
-from storage_worker.engine.values import Admission, Room
+from storage_worker.engine.values import Admission, Capacity
 from storage_worker.rules.rules import Rules
 
 log = logging.getLogger("storage_worker")
@@ -68,15 +68,15 @@ class Outbound(NamedTuple):
     message: ToGateway
 
 
-def concerns(letters: Sequence[Inbound]) -> Iterator[str]:
+def concerns(inbound: Sequence[Inbound]) -> Iterator[str]:
     """For fail points: the kinds of the messages, and of the operations in them."""
-    for letter in letters:
-        message = letter.message
+    for one in inbound:
+        message = one.message
         yield from fail_points.names(message.operations if isinstance(message, Batch) else [message])
 
 
 class _CodeFailed(Exception):
-    """Applying letter `index` raised something that nobody foresaw."""
+    """Applying message `index` raised something that nobody foresaw."""
 
     def __init__(self, index: int) -> None:
         super().__init__(index)
@@ -93,18 +93,18 @@ class BatchProcessor:
         self._peers: dict[int, tuple[bytes, int]] = {}
         self._slots = engine.slots
 
-    def handle(self, letters: Sequence[Inbound], now_ms: int) -> list[Outbound]:
-        """Do all that is asked in `letters`, in one turn, and say what to answer.
+    def handle(self, inbound: Sequence[Inbound], now_ms: int) -> list[Outbound]:
+        """Do all that is asked in `inbound`, in one turn, and say what to answer.
 
         `now_ms`: Unix milliseconds. Raises `StoreFailed`.
         """
         failing: set[int] = set()
-        wanted = sum([_most_messages(letter.message.operations) for letter in letters if type(letter.message) is Batch])
-        room = self._engine.prepare(now_ms, wanted, self._rules.uploaded)
+        wanted = sum([_most_messages(one.message.operations) for one in inbound if type(one.message) is Batch])
+        capacity = self._engine.prepare(now_ms, wanted, self._rules.uploaded)
         while True:
             answers: list[Outbound] = []
             try:
-                self._turn(letters, now_ms, room, failing, answers)
+                self._turn(inbound, now_ms, capacity, failing, answers)
             except _CodeFailed as error:
                 self._rules.roll_back()
                 failing.add(error.index)
@@ -112,15 +112,15 @@ class BatchProcessor:
                 # A table that has to be written is damaged: once more, without what would write to
                 # tables.
                 self._rules.roll_back()
-                if room.level is Admission.NOTHING:
+                if capacity.level is Admission.NOTHING:
                     raise
                 _rarely.write(logging.ERROR, "nothing that changes tables is done: %s", error)
-                room = room._replace(level=Admission.NOTHING, is_damaged=True)
+                capacity = capacity._replace(level=Admission.NOTHING, is_damaged=True)
             except StoreFull as error:
                 self._rules.roll_back()
-                if room.level is Admission.NOTHING:
+                if capacity.level is Admission.NOTHING:
                     raise StoreFailed(f"no room even without new mail: {error}") from error
-                room = room._replace(level=Admission.NOTHING)
+                capacity = capacity._replace(level=Admission.NOTHING)
                 self._engine.found_full(now_ms)
             else:
                 break
@@ -144,22 +144,20 @@ class BatchProcessor:
         return self._engine.has_pending or self._rules.is_counting
 
     def _turn(
-        self, letters: Sequence[Inbound], now_ms: int, room: Room, failing: set[int], answers: list[Outbound]
+        self, inbound: Sequence[Inbound], now_ms: int, capacity: Capacity, failing: set[int], answers: list[Outbound]
     ) -> None:
-        registers = any(
-            type(letter.message) is Batch and self._rules.registers(letter.message.operations) for letter in letters
-        )
-        with self._engine.turn(now_ms, room.level, registers=registers):
-            self._rules.begin(now_ms, room)
-            for index, letter in enumerate(letters):
-                message = letter.message
+        registers = any(type(one.message) is Batch and self._rules.registers(one.message.operations) for one in inbound)
+        with self._engine.turn(now_ms, capacity.level, registers=registers):
+            self._rules.begin(now_ms, capacity)
+            for index, one in enumerate(inbound):
+                message = one.message
                 try:
                     if isinstance(message, Hello):
-                        answer = self._greet(letter.peer, message)
+                        answer = self._greet(one.peer, message)
                     elif isinstance(message, UndecodableBatch) or index in failing:
-                        answer = self._refuse(letter.peer, message)
+                        answer = self._refuse(one.peer, message)
                     else:
-                        answer = self._batch(letter.peer, message)
+                        answer = self._batch(one.peer, message)
                 except Exception as error:
                     damage = self._engine.damage(error)
                     if index in failing or isinstance(error, TablesDamaged) or self._engine.is_failure(error):
@@ -170,8 +168,8 @@ class BatchProcessor:
                         log.exception("a batch made the program fail; it is refused")
                     raise _CodeFailed(index) from error
                 if answer is not None:
-                    answers.append(Outbound(letter.peer, answer))
-            fail_points.reach(FailPoint.WORKER_BEFORE_COMMIT, concerns(letters))
+                    answers.append(Outbound(one.peer, answer))
+            fail_points.reach(FailPoint.WORKER_BEFORE_COMMIT, concerns(inbound))
 
     # --- greetings
     # ---------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbo
 log = logging.getLogger("storage_worker")
 _rarely: Final = RareLog(log)
 
-LETTERS_PER_DRAIN: Final = 64
+MESSAGES_PER_DRAIN: Final = 64
 BYTES_PER_DRAIN: Final = 64 * 1024 * 1024
 TIDY_EVERY_MS: Final = 500
 LARGEST_FRAME: Final = 1024**3
@@ -33,7 +33,7 @@ LARGEST_FRAME: Final = 1024**3
 
 
 class ZmqServer:
-    """Serves `desk` at `endpoint` until `wake` becomes readable.
+    """Serves `processor` at `endpoint` until `wake` becomes readable.
 
     `wake` is a file descriptor, `unix_ms` the clock. Maintenance is done between two drains, and
     where nothing came for `TIDY_EVERY_MS` while some is due. Raises `SettingRejected` where the
@@ -42,11 +42,11 @@ class ZmqServer:
 
     def __init__(
         self,
-        desk: BatchProcessor,
+        processor: BatchProcessor,
         endpoint: str,
         unix_ms: Callable[[], int],
     ) -> None:
-        self._desk = desk
+        self._processor = processor
         self._unix_ms = unix_ms
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
@@ -68,25 +68,25 @@ class ZmqServer:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(wake, zmq.POLLIN)
-        while wake not in dict(poller.poll(TIDY_EVERY_MS if self._desk.has_waiting else None)):
+        while wake not in dict(poller.poll(TIDY_EVERY_MS if self._processor.has_waiting else None)):
             self.turn()
 
     def turn(self) -> None:
         """Outbound what is there. Raises `StoreFailed`."""
-        letters = self._drain()
-        if letters:
-            fail_points.reach(FailPoint.WORKER_RECEIVED, concerns(letters))
-            answers = self._desk.handle(letters, self._unix_ms())
-            fail_points.reach(FailPoint.WORKER_AFTER_COMMIT, concerns(letters))
+        inbound = self._drain()
+        if inbound:
+            fail_points.reach(FailPoint.WORKER_RECEIVED, concerns(inbound))
+            answers = self._processor.handle(inbound, self._unix_ms())
+            fail_points.reach(FailPoint.WORKER_AFTER_COMMIT, concerns(inbound))
             for answer in answers:
                 self._send(answer)
-            fail_points.reach(FailPoint.WORKER_REPLYING, concerns(letters))
-        self._desk.tidy(self._unix_ms())
+            fail_points.reach(FailPoint.WORKER_REPLYING, concerns(inbound))
+        self._processor.tidy(self._unix_ms())
 
     def _drain(self) -> list[Inbound]:
-        letters: list[Inbound] = []
+        inbound: list[Inbound] = []
         size = 0
-        while len(letters) < LETTERS_PER_DRAIN and size < BYTES_PER_DRAIN:
+        while len(inbound) < MESSAGES_PER_DRAIN and size < BYTES_PER_DRAIN:
             try:
                 parts = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
@@ -96,10 +96,10 @@ class ZmqServer:
                 if len(frames) != 1:
                     raise FrameUndecodable(f"{len(frames)} parts instead of one")
                 size += len(frames[0])
-                letters.append(Inbound(peer, decode_to_worker(frames[0])))
+                inbound.append(Inbound(peer, decode_to_worker(frames[0])))
             except FrameUndecodable as error:
                 _rarely.write(logging.WARNING, "a frame that makes no sense is dropped: %s", error)
-        return letters
+        return inbound
 
     def _send(self, answer: Outbound) -> None:
         try:

@@ -110,7 +110,7 @@ class WorkerUnderTest(ABC):
         self.random_bytes = random_bytes
         self.rules = Rules(engine, limits or Limits(), random_bytes)
         self.incarnation = random_bytes(16)
-        self.desk = BatchProcessor(engine, self.rules, self.incarnation)
+        self.processor = BatchProcessor(engine, self.rules, self.incarnation)
 
     def handle(self, *messages: ToWorker, peer: bytes = b"peer") -> list[ToGateway]:
         """What is answered to messages of one gateway that come together."""
@@ -118,8 +118,8 @@ class WorkerUnderTest(ABC):
 
     def answers(self, letters: Sequence[Inbound]) -> list[Outbound]:
         """The same with many gateways."""
-        answers = self.desk.handle(letters, self.now_ms)
-        self.desk.tidy(self.now_ms)
+        answers = self.processor.handle(letters, self.now_ms)
+        self.processor.tidy(self.now_ms)
         return answers
 
     @abstractmethod

@@ -35,7 +35,7 @@ _ASIDE: Final = ".damaged"
 
 
 class BlobFolder(Protocol):
-    """The door to the files; tests put a disk behind it that forgets, tears or fails.
+    """The port to the files; tests put a disk behind it that forgets, tears or fails.
 
     All methods raise `StoreFailed`, and `append` `StoreFull` where there is no room. Where no more
     files may be open `append` and `read` raise `NoFileLeft`.

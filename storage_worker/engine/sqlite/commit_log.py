@@ -1,6 +1,6 @@
 """How a turn becomes true: by one record of the journal, or by one transaction of the database.
 
-Owns: the effects of the turn that is under way; the journal; what of the mail, tokens and slots
+Owns: the records of the turn that is in flight; the journal; what of the mail, tokens and slots
 waits in memory.
 Promises: when `commit` returns, the turn is on disk. A transaction always takes in everything that
 the journal holds, and begins a new era of it in the same stroke, so what is true is at every
@@ -9,7 +9,7 @@ goes from one to the other: until it does, the journal keeps the era that was ta
 one that began. After a failure that undoes a turn, `reload` makes memory as the disk is.
 Exposure: none of its own.
 
-    a turn with effects    ──▶ a record, written and synced                                (the rule)
+    a turn with records    ──▶ a record, written and synced                                (the rule)
     a turn without         ──▶ a record, written: lost with the power alone, with nothing in it but its number
     one that needs tables  ──▶ `absorb` inside its transaction
     the journal is full enough, memory too, or some time has passed ──▶ `absorb` between two turns
@@ -69,7 +69,7 @@ class CommitLog:
         self._tokens = tokens
         self._slots = slots
         self._users = users
-        self._effects: list[Record] = []
+        self._records: list[Record] = []
         self._waiting_since: int | None = None
         self._unrecorded: list[BatchApplied] = []
         """Numbers of batches that did nothing, which this process alone knows. They go
@@ -86,21 +86,21 @@ class CommitLog:
         self._both_needed = False
         """Whether the journal has two eras that the database may not have."""
 
-    def note(self, effect: Record) -> None:
+    def note(self, record: Record) -> None:
         """Something changed in this turn."""
-        self._effects.append(effect)
+        self._records.append(record)
 
     def reload(self) -> None:
         """Make memory as the disk is: the database, then the journal. Raises `StoreFailed`."""
-        self._effects.clear()
+        self._records.clear()
         parts = (self._users, self._queue, self._tokens, self._slots)
         for part in parts:
             part.forget()
         log_epoch: bytes = self._database.row("SELECT era FROM store")[0]
-        for record in self._journal.replay(log_epoch):
-            for effect in decode_records(record):
+        for payload in self._journal.replay(log_epoch):
+            for record in decode_records(payload):
                 for part in parts:
-                    part.replay(effect)
+                    part.replay(record)
         self._both_needed = self._journal.linked
         if self._journal.torn_at is not None:
             log.warning(
@@ -109,8 +109,8 @@ class CommitLog:
                 self._journal.torn_file,
                 self._journal.torn_at,
             )
-        for effect in self._unrecorded:
-            self._slots.replay(effect)
+        for record in self._unrecorded:
+            self._slots.replay(record)
         self._queue.received.clear()
         # Since when nobody knows: it is due.
         self._waiting_since = -ABSORB_AFTER_MS if self._journal.used else None
@@ -143,11 +143,11 @@ class CommitLog:
         runs = self._journal.salvage(log_epoch)
         self._journal.go_on_from(log_epoch)
         for number, run in enumerate(runs):
-            for record in run:
-                for effect in decode_records(record):
-                    if not number or type(effect) is not BatchApplied:
+            for payload in run:
+                for record in decode_records(payload):
+                    if not number or type(record) is not BatchApplied:
                         for part in (self._users, self._queue, self._tokens, self._slots):
-                            part.replay(effect)
+                            part.replay(record)
         self.flush(now_ms, in_journal=False)
         return sum([len(run) for run in runs]), max(len(runs) - 1, 0)
 
@@ -159,32 +159,32 @@ class CommitLog:
 
         `use_reserve`: the database may give up its ballast for it.
         """
-        effects = self._effects
-        if not effects:
+        records = self._records
+        if not records:
             return
         if self._unrecorded:
-            effects = [*self._unrecorded, *effects]
-        record = encode_records(effects)
-        changes = any(type(effect) is not BatchApplied for effect in effects)
+            records = [*self._unrecorded, *records]
+        payload = encode_records(records)
+        changes = any(type(record) is not BatchApplied for record in records)
         if not changes and self.is_stuck and self._journal.used * 8 >= self._journal.capacity * 7:
             # Nothing but the number of a batch that did nothing: a gateway that asks the next
             # worker for the one behind it has to greet again. What little room there may be is for
             # what makes room.
-            self._unrecorded = newest([effect for effect in effects if isinstance(effect, BatchApplied)])
-            self._effects = []
+            self._unrecorded = newest([record for record in records if isinstance(record, BatchApplied)])
+            self._records = []
             return
-        if not self._journal.fits(record):
+        if not self._journal.fits(payload):
             self.flush(now_ms, use_reserve=use_reserve)
             return
         try:
-            self._journal.append(record, sync=changes)
+            self._journal.append(payload, sync=changes)
         except StoreFull:
             # The file has its room, but some file systems take a new place for every write.
             self.flush(now_ms, use_reserve=use_reserve)
             return
         if self._waiting_since is None:
             self._waiting_since = now_ms
-        self._effects = []
+        self._records = []
         self._unrecorded = []
 
     # --- into the database
@@ -219,7 +219,7 @@ class CommitLog:
         # What is not in the journal has to be in the database for good. The journal can keep one
         # era beside the present one. A file that is deleted does not come back.
         synced = (
-            bool(self._effects)
+            bool(self._records)
             or not in_journal
             or self._queue.unflushed_bytes <= self.synced_bytes
             or not self._database.lasting
@@ -252,7 +252,7 @@ class CommitLog:
 
     def written(self, *, synced: bool = True) -> None:
         """That transaction is true, and on disk where it was `synced`."""
-        self._effects = []
+        self._records = []
         self._unrecorded = []
         self._waiting_since = None
         self._journal.begin(self._next_era, linked=not synced)

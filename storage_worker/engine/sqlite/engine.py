@@ -44,7 +44,7 @@ from storage_worker.engine.sqlite.store_identity import (
     record_clean_shutdown,
 )
 from storage_worker.engine.sqlite.users import UserRegistry
-from storage_worker.engine.values import Admission, Grants, Identity, Room
+from storage_worker.engine.values import Admission, Capacity, Grants, Identity
 
 log = logging.getLogger("storage_worker")
 _rarely: Final = RareLog(log)
@@ -118,7 +118,7 @@ class SqliteEngine:
     # --- a turn
     # ----------------------------------------------------------------------------------------------
 
-    def prepare(self, now_ms: int, messages: int, uploaded: int) -> Room:
+    def prepare(self, now_ms: int, messages: int, uploaded: int) -> Capacity:
         """Before a turn that may accept so many messages: what there is room for."""
         has_room = self._room.allows_mail(now_ms, uploaded)
         level = Admission.OPEN if has_room and not self.log.is_stuck else Admission.NO_MAIL
@@ -128,7 +128,7 @@ class SqliteEngine:
         except StoreFull:
             level = Admission.NOTHING
             self._room.found_full(now_ms)
-        return Room(level, self._room.for_uploads, is_damaged)
+        return Capacity(level, self._room.for_uploads, is_damaged)
 
     @contextmanager
     def turn(self, now_ms: int, level: Admission, *, registers: bool) -> Generator[None]:

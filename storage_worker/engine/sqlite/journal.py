@@ -64,7 +64,7 @@ _NEXT_STEP: Final = (
 
 
 class JournalFile(Protocol):
-    """The door to the file; tests put a disk behind it that forgets, tears or fails.
+    """The port to the file; tests put a disk behind it that forgets, tears or fails.
 
     All methods raise `StoreFailed`, and those that write `StoreFull` where there is no room.
     """

@@ -2,7 +2,7 @@
 
 Owns: what of the mail is not in the database yet; the store's two high-water marks.
 Promises: sequences grow and are never used twice; messages are handed out in their order; deleting
-takes exactly the interval that was named. All of it is noted as effects, and `replay` of these
+takes exactly the interval that was named. All of it is noted as records, and `replay` of these
 after a start gives the same.
 Exposure: contents are opaque bytes of strangers, never looked into.
 
@@ -135,15 +135,15 @@ class MessageQueue:
         """
         return self.sequence - self._absorbed
 
-    def replay(self, effect: Record) -> None:
+    def replay(self, record: Record) -> None:
         """Do again what a turn did."""
-        match effect:
+        match record:
             case MessagesAccepted():
-                self._replay_run(effect)
+                self._replay_run(record)
             case MessageAccepted():
-                self.accept(effect)
+                self.accept(record)
             case MailRemoved():
-                self.remove(effect)
+                self.remove(record)
             case _:
                 pass
 

@@ -31,10 +31,10 @@ class SentTokens:
         self._new.clear()
         self._new_of_sender.clear()
 
-    def replay(self, effect: Record) -> None:
+    def replay(self, record: Record) -> None:
         """Do again what a turn did."""
-        if isinstance(effect, TokenUsed):
-            self.add(effect)
+        if isinstance(record, TokenUsed):
+            self.add(record)
 
     def find(self, sender: int, token: bytes, now_ms: int) -> TokenUsed | None:
         """What this sender sent under this token within the last 7 days, if it is among

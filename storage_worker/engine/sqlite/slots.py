@@ -17,9 +17,9 @@ from storage_worker.engine.values import Slot
 def newest(applied: Iterable[BatchApplied]) -> list[BatchApplied]:
     """Those that make a slot what all of them together make it."""
     of_slot: dict[int, list[BatchApplied]] = {}
-    for effect in applied:
-        of_slot.setdefault(effect.slot, []).append(effect)
-    return [effect for effects in of_slot.values() for effect in effects[-MOST_IN_FLIGHT:]]
+    for record in applied:
+        of_slot.setdefault(record.slot, []).append(record)
+    return [record for records in of_slot.values() for record in records[-MOST_IN_FLIGHT:]]
 
 
 class Slots:
@@ -37,9 +37,9 @@ class Slots:
         self._slots = {slot: Slot(*fields) for slot, *fields in rows}
         self._changed.clear()
 
-    def replay(self, effect: Record) -> None:
+    def replay(self, record: Record) -> None:
         """Do again what a turn did."""
-        match effect:
+        match record:
             case SlotTaken(slot, epoch, incarnation, earlier):
                 self._slots[slot] = Slot(epoch, incarnation, earlier, 0, None, None)
                 self._changed.add(slot)

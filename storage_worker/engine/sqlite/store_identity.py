@@ -70,7 +70,7 @@ def parse_identity(text: str) -> StoreIdentity:
 
 
 class StoreIdentityFile(Protocol):
-    """The door to the file beside the database; tests put a disk that forgets behind it."""
+    """The port to the file beside the database; tests put a disk that forgets behind it."""
 
     def read(self) -> str | None:
         """The content, or None where there is no file."""

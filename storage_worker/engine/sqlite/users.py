@@ -46,10 +46,10 @@ class UserRegistry:
         self.look_again()
         self._newly_proven.clear()
 
-    def replay(self, effect: Record) -> None:
+    def replay(self, record: Record) -> None:
         """Do again what a turn did."""
-        if isinstance(effect, UserProven):
-            self.prove(effect)
+        if isinstance(record, UserProven):
+            self.prove(record)
 
     @property
     def has_newly_proven(self) -> bool:

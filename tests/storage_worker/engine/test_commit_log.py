@@ -47,11 +47,11 @@ def test_a_send_reaches_the_database_later(office: Office, gateway: Gateway) -> 
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, b"x")
     assert in_database(office) == 0
-    assert office.desk.has_waiting
+    assert office.processor.has_waiting
     office.now_ms += ABSORB_AFTER_MS
-    office.desk.tidy(office.now_ms)
+    office.processor.tidy(office.now_ms)
     assert in_database(office) == 1
-    assert not office.desk.has_waiting
+    assert not office.processor.has_waiting
 
 
 def test_many_small_messages_reach_it_by_their_number(
@@ -62,10 +62,10 @@ def test_many_small_messages_reach_it_by_their_number(
     office.flush()
     for round_number in (1, 2):
         gateway.store(alice, alice, *[b""] * 9)
-        office.desk.tidy(office.now_ms)
+        office.processor.tidy(office.now_ms)
         assert in_database(office) == 10 * (round_number - 1)
         gateway.store(alice, alice, b"")
-        office.desk.tidy(office.now_ms)
+        office.processor.tidy(office.now_ms)
         assert in_database(office) == 10 * round_number
 
 
@@ -83,7 +83,7 @@ def test_a_clock_that_is_set_back_does_not_put_it_off(office: Office, gateway: G
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, b"x")
     office.now_ms -= 1
-    office.desk.tidy(office.now_ms)
+    office.processor.tidy(office.now_ms)
     assert in_database(office) == 1
 
 
@@ -106,7 +106,7 @@ def test_a_registration_takes_in_what_came_before_it(office: Office, gateway: Ga
     gateway.store(alice, alice, b"x")
     gateway.ask(StoreMessage(alice, False, alice, 3, b"y"), Register("bob", KEY))
     assert in_database(office) == 2
-    assert not office.desk.has_waiting
+    assert not office.processor.has_waiting
 
 
 def test_an_old_journal_means_nothing_to_another_database(open_office: Open, tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_where_files_go_it_is_synced(office: Office, gateway: Gateway) -> None:
     office.flush()
     office.database.make_lasting()
     gateway.ask(Settle(1, alice, False, 0, ALL), StoreMessage(alice, False, alice, 3, b"x"))
-    office.desk.tidy(office.now_ms)
+    office.processor.tidy(office.now_ms)
     assert office.database.lasting
     assert office.bodies_folder.sizes() == {}
 

@@ -40,7 +40,7 @@ from common.storage_protocol.operations import (
 )
 from common.values import RefusalReason as Reason
 from storage_worker.engine.sqlite.message_queue import waiting
-from storage_worker.engine.values import Admission, Room
+from storage_worker.engine.values import Admission, Capacity
 from storage_worker.rules.rules import Rules
 from storage_worker.server.batch_processor import EARLIER_KEPT, Inbound
 from tests.storage_worker.office import KEY, Gateway, Office, the_one
@@ -190,7 +190,7 @@ class TestNumbers:
         [alice] = gateway.register("alice")
         office.kill()
         office = open_office()
-        office.rules.begin(0, Room(Admission.OPEN, 0, is_damaged=False))
+        office.rules.begin(0, Capacity(Admission.OPEN, 0, is_damaged=False))
         office.rules.apply(9, [Fetch(alice, True, 0, 100, 54, 100, True)])
         gateway.office = office
         gateway.store(alice, alice, b"x")

@@ -41,7 +41,7 @@ class Station:
         self.turns = 0
         self.upkeep = office.upkeep
         self.upkeep.after_turn = self._count
-        self.service = ZmqServer(office.desk, link_endpoint(folder), lambda: office.now_ms)
+        self.service = ZmqServer(office.processor, link_endpoint(folder), lambda: office.now_ms)
         self.gateway = FakeGateway(folder)
 
     def _count(self) -> None:
@@ -95,7 +95,7 @@ def test_turns_though_nothing_comes_while_something_waits(
 
     office.upkeep.has_waiting = True
     office.upkeep.after_turn = after_turn
-    served = ZmqServer(office.desk, link_endpoint(tmp_path), lambda: office.now_ms)
+    served = ZmqServer(office.processor, link_endpoint(tmp_path), lambda: office.now_ms)
     served.serve(inside.fileno())
     assert not left
     served.close()
@@ -136,7 +136,7 @@ def test_a_drain_takes_what_is_there_within_bounds(station: Station, monkeypatch
         return handle(desk, letters, now_ms)
 
     monkeypatch.setattr(BatchProcessor, "handle", counted)
-    monkeypatch.setattr(service_module, "LETTERS_PER_DRAIN", 3)
+    monkeypatch.setattr(service_module, "MESSAGES_PER_DRAIN", 3)
     for number in range(5):
         station.gateway.send(station.gateway.batch(Register(f"user{number}", KEY)))
     while sum(drains) < 5:
@@ -200,7 +200,7 @@ def test_serves_until_it_is_woken(station: Station) -> None:
 
 def test_an_endpoint_that_cannot_be_bound(office: Office, tmp_path: Path) -> None:
     with pytest.raises(SettingRejected, match="can't be bound"):
-        ZmqServer(office.desk, f"ipc://{tmp_path}/missing/folder/sock", lambda: 0)
+        ZmqServer(office.processor, f"ipc://{tmp_path}/missing/folder/sock", lambda: 0)
 
 
 def test_the_gateway_side_is_silent_without_a_worker(tmp_path: Path) -> None:

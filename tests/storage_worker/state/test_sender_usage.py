@@ -35,7 +35,7 @@ from common.storage_protocol.operations import (
 from common.values import RefusalReason as Reason
 from storage_worker.engine.sqlite import message_queue
 from storage_worker.engine.sqlite.mailboxes import Mailbox
-from storage_worker.engine.values import Admission, MailboxStats, Room
+from storage_worker.engine.values import Admission, Capacity, MailboxStats
 from storage_worker.rules import admission
 from storage_worker.rules.admission import Limits
 from storage_worker.state.sender_usage import Bounds, Census, bounds_of
@@ -173,9 +173,9 @@ class TestCounts:
         census = census_of(office, 2)
         assert 0 < census.counts()[alice].messages < 200
         steps = 0
-        while office.desk.has_waiting:
+        while office.processor.has_waiting:
             office.now_ms += 2000
-            office.desk.tidy(office.now_ms)
+            office.processor.tidy(office.now_ms)
             steps += 1
         assert steps > 3
         assert census.counts() == {alice: MailboxStats(210, 0), carol: MailboxStats(1, 0)}
@@ -195,9 +195,9 @@ class TestCounts:
         assert not census_of(office, 2).complete
         office.flush()
         for _ in range(10):
-            office.desk.tidy(office.now_ms)
+            office.processor.tidy(office.now_ms)
         assert census_of(office, 2).complete
-        assert not office.desk.has_waiting
+        assert not office.processor.has_waiting
 
     def test_that_fall_behind_let_a_part_of_the_share_pass(
         self, open_office: Open, monkeypatch: pytest.MonkeyPatch
@@ -370,7 +370,7 @@ class CountsMachine(RuleBasedStateMachine):
     @rule(sender=st.integers(0, 2), box=st.integers(0, 1), sends=sends)
     def undone(self, sender: int, box: int, sends: list[tuple[int, int, int]]) -> None:
         office = self.office.rules
-        office.begin(self.office.now_ms, Room(Admission.OPEN, 2**40, is_damaged=False))
+        office.begin(self.office.now_ms, Capacity(Admission.OPEN, 2**40, is_damaged=False))
         office.apply(0, [self.send_operation(*one) for one in sends])
         waiting = sorted(self.mailboxes[box])
         office.apply(0, [Settle(1, self.users[box], True, 0, waiting[len(waiting) // 2] if waiting else 9)])
