@@ -28,6 +28,7 @@ if __name__ == "__main__":
 
 from client.cli import exit_codes
 from client.cli.parser import parser
+from client.cli.table import load, named
 
 PAGE = ROOT / "docs" / "client.md"
 SCHEMAS = ROOT / "docs" / "schemas"
@@ -50,7 +51,7 @@ def rewritten(document: str) -> str:
 def parts() -> dict[str, str]:
     """Give every part by its name."""
     top = parser()
-    commands = _commands(top)
+    commands = top.commands()
     made = {"options": _table(("option", "meaning"), _options(top))}
     made |= {f"command {name}": _command(name, sub, _common(top)) for name, sub in commands.items()}
     made["exit codes"] = _exit_codes()
@@ -60,11 +61,6 @@ def parts() -> dict[str, str]:
 
 # --- the command line
 # -------------------------------------------------------------------------------------------
-
-
-def _commands(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    (action,) = [action for action in top._actions if isinstance(action, argparse._SubParsersAction)]
-    return dict(action.choices)
 
 
 def _common(top: argparse.ArgumentParser) -> set[str]:
@@ -81,7 +77,20 @@ def _command(name: str, sub: argparse.ArgumentParser, common: set[str]) -> str:
     usage = " ".join(["messageu", name, *(_usage(action) for action in own)])
     text = f"### `{usage}`\n\n{sub.description}\n"
     rows = [(_code(_forms(action)), _meaning(action)) for action in own]
-    return f"{text}\n{_table(('argument', 'meaning'), rows)}" if rows else text
+    table = f"\n{_table(('argument', 'meaning'), rows)}" if rows else ""
+    return f"{text}{table}{_outcome(name)}"
+
+
+def _outcome(name: str) -> str:
+    """Say what a command prints with --json, and how it ends."""
+    command = load(named(name))
+    said = []
+    if command.json:
+        said.append(f"With `--json` it prints {' and '.join(f'`{kind}`' for kind in command.json)}.")
+    if command.exit_codes:
+        codes = [f"`{code}`" for code in command.exit_codes]
+        said.append(f"Exit codes beyond those of every command: {', '.join(codes)}.")
+    return f"\n{' '.join(said)}\n" if said else ""
 
 
 def _usage(action: argparse.Action) -> str:
@@ -109,7 +118,7 @@ def _value(action: argparse.Action) -> str:
 
 def _meaning(action: argparse.Action) -> str:
     if not action.help or action.help == argparse.SUPPRESS:
-        raise PartsDiffer(f"{_value(action)} has no help in client/cli/parser.py")
+        raise PartsDiffer(f"{_value(action)} has no help")
     return action.help
 
 

@@ -25,7 +25,7 @@ if __name__ == "__main__":
 
 from client.cli import exit_codes
 from client.cli.command_line import PROGRAM, Parser
-from client.cli.parser import EXAMPLES, parser
+from client.cli.parser import parser
 from client.settings import KNOWN
 from common.version import VERSION
 
@@ -73,7 +73,7 @@ def _lines() -> Iterator[str]:
     for code, meaning in exit_codes.MEANINGS.items():
         yield from (".TP", rf"\fB{code}\fR", _text(meaning))
     yield ".SH EXAMPLES"
-    yield from _examples(line for name in ("", *commands) for line in EXAMPLES[name])
+    yield from _examples(line for one in (top, *commands.values()) for line in one.examples)
 
 
 def _command(name: str, command: Parser) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """A conversation with one user, in a terminal: `messageu chat NAME`.
 
-Owns: what `chat` shows and does; `client.cli.commands.chat` starts it.
+Owns: what `chat` shows and does; `client.cli.chatting` starts it.
 Promises: a line is on disk, in the outbox, before it leaves the prompt; a message counts as
 received when it stands on the screen.
 

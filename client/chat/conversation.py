@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from client.chat.events import Broken, Line, Moved, Passing
-from client.cli.commands import letters
+from client.cli import message_lines
 from client.messenger import Contact, Received, SavedFile, SentMessage, Text
 from client.terminal import local_time
 from client.terminal.sanitize import command, marked, visible_line
@@ -100,7 +100,7 @@ class Conversation:
         self._last += 1
         if self._notes is not None:
             self._notes[text] += 1
-        kind, what = ("", letters.indented(text)) if text is not None else ("the file ", visible_line(str(path)))
+        kind, what = ("", message_lines.indented(text)) if text is not None else ("the file ", visible_line(str(path)))
         self._drafts[self._last] = _Draft(kind, what, self._now())
         return self._last
 
@@ -108,7 +108,7 @@ class Conversation:
         """Take what became of a message of ours; the line that scrolls by where that is final."""
         draft = self._drafts.get(event.draft)
         message = event.message
-        if draft is None or (message is not None and letters.state_of(message) == "waiting"):
+        if draft is None or (message is not None and message_lines.state_of(message) == "waiting"):
             return None
         del self._drafts[event.draft]
         if message is not None:
@@ -172,18 +172,18 @@ class Conversation:
         """Show a message; one from somebody else is marked, because the answer would not
         go there.
         """
-        name, rest = letters.received_parts(message)
+        name, rest = message_lines.received_parts(message)
         elsewhere = "" if message.sender == self.contact.client_id else " (not in this chat)"
         return Printed(self._time(message.accepted_at or message.received_at), name, f"{elsewhere}{rest}")
 
     def sent(self, message: SentMessage) -> Printed:
         """Show a message of ours with its state."""
-        state = letters.state_of(message)
+        state = message_lines.state_of(message)
         if state == "failed":
             state = f"not sent: {message.problem}"
         elif message.lost:
-            state = letters.LOST_MARK
-        return self._ours(message.stored_at or message.queued_at, state, letters.sent_content(message))
+            state = message_lines.LOST_MARK
+        return self._ours(message.stored_at or message.queued_at, state, message_lines.sent_content(message))
 
     def _ours(self, when: int, state: str, what: str) -> Printed:
         return Printed(self._time(when), "you", f" [{visible_line(state)}]: {what}")

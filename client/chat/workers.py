@@ -34,7 +34,7 @@ from client.chat.events import (
     Said,
     TextJob,
 )
-from client.cli.commands.resend import summary
+from client.cli.resend_lines import summary
 from client.connection.handshake import lost_sentence
 from client.connection.server_link import Progress
 from client.messenger import Messenger, SentMessage

@@ -88,6 +88,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=_Help, **others)
         self._as_json = as_json
         self._general: argparse._ArgumentGroup | None = None
+        self.examples: tuple[str, ...] = ()
+        self._names: tuple[str, ...] = ()
+        self._make: Callable[[str], None] = _make_none
         self.arrange: Callable[[argparse.Namespace, Line], list[str]] | None = None
         """Looks at the whole line, raises `argparse.ArgumentTypeError` or gives the words
         for the arguments.
@@ -140,6 +143,7 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Give the whole help."""
+        self.commands()
         usage = self.usage
         self.usage = self.format_usage().removeprefix("usage: ").rstrip()
         try:
@@ -206,16 +210,32 @@ class Parser(argparse.ArgumentParser):
         self._assign(left, into)
 
     def _read_command(self, name: str, words: list[str], into: argparse.Namespace) -> None:
-        commands = self.commands()
-        if name not in commands:
-            self.error(f"There is no command {name}.{_meant(name, commands)}")
+        if name not in self._names:
+            self.error(f"There is no command {name}.{_meant(name, self._names)}")
         into.command = name
-        commands[name]._read(words, into)
+        self._command(name)._read(words, into)
+
+    def take_commands(self, names: Sequence[str], make: Callable[[str], None]) -> None:
+        """Have these commands; `make` adds the parser of one when it is asked for."""
+        self._names = tuple(names)
+        self._make = make
 
     def commands(self) -> "dict[str, Parser]":
-        """Give the subcommands, by name."""
-        found = [action.choices for action in self._actions if isinstance(action, argparse._SubParsersAction)]
-        return dict(found[0]) if found else {}
+        """Give the parsers of all commands, by name, in their order."""
+        found = {name: self._command(name) for name in self._names}
+        for action in self._subparser_actions():
+            # One of them may have been asked for before the others.
+            action._choices_actions.sort(key=lambda choice: self._names.index(choice.dest))
+        return found
+
+    def _command(self, name: str) -> "Parser":
+        (action,) = self._subparser_actions()
+        if name not in action.choices:
+            self._make(name)
+        return action.choices[name]
+
+    def _subparser_actions(self) -> "list[argparse._SubParsersAction[Parser]]":
+        return [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
 
     def _read_option(self, word: str, words: list[str], at: int, line: Line, into: argparse.Namespace) -> int:
         name, equals, given = word.partition("=")
@@ -290,6 +310,10 @@ class Parser(argparse.ArgumentParser):
                     f"{option or 'This command'} takes {', '.join(choices)}, not {value}.{_meant(str(value), choices)}"
                 )
         action(self, into, values if action.nargs in {0, "+", "*"} else values[0], option)
+
+
+def _make_none(name: str) -> None:
+    raise AssertionError(name)
 
 
 def quoted(words: Sequence[str]) -> str:

@@ -183,8 +183,7 @@ def test_nothing_is_asked_without_a_terminal(capsys: pytest.CaptureFixture[str])
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
-    action = next(action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
-    return dict(action.choices)
+    return dict(parser().commands())
 
 
 # Each with its exit code; registering under a name and importing a home that can be are the two

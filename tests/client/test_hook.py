@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client.__main__ import main
-from client.cli import hook
-from client.cli.commands import watch
+from client.cli import hook, watching
 from client.cli.hook import Failure, Hook
 from client.cli.output import Output
 from client.cli.shell_words import words_of
@@ -229,10 +228,10 @@ def test_tries_are_counted_over_restarts_and_for_each_message(
     output = Output(as_json=False, quiet=False)
 
     def hand_out(*failures: Failure | None) -> None:
-        watch._hand_out(bob, watch.Taker(bob, output, Refuses(*failures), tries=3))
+        watching._hand_out(bob, watching.Taker(bob, output, Refuses(*failures), tries=3))
 
     for failures in ([BAD], [BUSY], [None, BAD], [BUSY], [BAD]):
-        with pytest.raises(watch._NotTaken):
+        with pytest.raises(watching._NotTaken):
             hand_out(*failures)
     assert bob.messages_set_aside() == []
     hand_out(BAD)
@@ -240,8 +239,8 @@ def test_tries_are_counted_over_restarts_and_for_each_message(
     assert "Message 2 from alice was not taken: the command ended with code 1, 3 times" in capsys.readouterr().err
     assert bob.watch_cursor() == aside.number == 2
     # What is printed is taken too.
-    assert watch.retry(bob, output, Refuses(BAD)) == 1
-    assert watch.retry(bob, output, None) == 0
+    assert watching.retry(bob, output, Refuses(BAD)) == 1
+    assert watching.retry(bob, output, None) == 0
     assert ": one" in capsys.readouterr().out
     assert bob.messages_set_aside() == []
     assert bob._store.settings.names("watch_tries:") == bob._store.settings.names("watch_aside:") == []
@@ -252,10 +251,10 @@ def test_a_message_that_can_be_read_late_is_set_aside_like_any_other(alice: Mess
     alice.send("bob", "one")
     list(bob.receive())
     output = Output(as_json=False, quiet=True)
-    watch._hand_out(bob, watch.Taker(bob, output, Refuses(None, None)))
+    watching._hand_out(bob, watching.Taker(bob, output, Refuses(None, None)))
     message = list(bob.seen())[-1]._replace(late=True)
-    taker = watch.Taker(bob, output, Refuses(BAD, BAD), tries=2)
-    with pytest.raises(watch._NotTaken):
+    taker = watching.Taker(bob, output, Refuses(BAD, BAD), tries=2)
+    with pytest.raises(watching._NotTaken):
         taker.hand(message)
     taker.hand(message)
     assert [one.number for one in bob.messages_set_aside()] == [message.number]

@@ -723,7 +723,7 @@ def test_who_hands_out_behind_the_cursor_is_alone(
     alice: Messenger, bob: Messenger, make: Callable[..., Messenger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of several watches of a home."""
-    from client.cli.commands import watch
+    from client.cli import watching
     from client.cli.output import Output
     from client.store.home_store import WATCH_LOCK_FILE
 
@@ -738,9 +738,9 @@ def test_who_hands_out_behind_the_cursor_is_alone(
         with beside._store._lock(WATCH_LOCK_FILE, wait=False) as held:
             alone.append(not held)
 
-    monkeypatch.setattr(watch.Taker, "try_once", hand)
+    monkeypatch.setattr(watching.Taker, "try_once", hand)
     output = Output(as_json=False, quiet=True)
-    watch._hand_out(bob, watch.Taker(bob, output, None))
+    watching._hand_out(bob, watching.Taker(bob, output, None))
     assert alone == [True, True]
-    watch._hand_out(beside, watch.Taker(beside, output, None))
+    watching._hand_out(beside, watching.Taker(beside, output, None))
     assert len(alone) == 2

@@ -12,7 +12,7 @@ import pytest
 
 from client.chat.events import Event, ResendJob, Said
 from client.chat.workers import Receiver, Sender
-from client.cli.commands.resend import summary
+from client.cli.resend_lines import summary
 from client.mail.outbox import MOST_WAITING
 from client.messages import Resent
 from client.messenger import KeyReceived, Messenger, SavedFile, SentMessage, Text

@@ -30,15 +30,17 @@ LIGHT = {
     "client.terminal",
     "client.cli.parser",
     "client.cli.command_line",
+    "client.cli.table",
     "client.terminal.sigint",
     "common",
     "common.process_limits",
     "common.version",
 }
+OF_A_COMMAND = {"client.cli.command", "client.cli.commands"}
 NOT_TO_SEND = {
     "client.chat",
-    "client.cli.commands.doctor",
-    "client.cli.commands.export_import",
+    "client.cli.checks",
+    "client.cli.carrying",
     "client.identity.archive",
     "client.identity.passphrase",
     "client.terminal.console",
@@ -92,10 +94,27 @@ def gateway() -> Iterator[FakeGateway]:
         yield fake
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["send", "--help"], ["send"]])
-def test_what_is_imported_to_understand_the_command_line(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "more"),
+    [
+        (["--version"], set()),
+        (["nonsense"], set()),
+        (["send", "--help"], {*OF_A_COMMAND, "client.cli.commands.send", "client.cli.values"}),
+        (["send"], {*OF_A_COMMAND, "client.cli.commands.send", "client.cli.values"}),
+        (["whoami", "--help"], {*OF_A_COMMAND, "client.cli.commands.whoami"}),
+        (
+            ["--help"],
+            {
+                *OF_A_COMMAND,
+                "client.cli.values",
+                *(f"client.cli.commands.{path.stem}" for path in (ROOT / "client/cli/commands").glob("[!_]*.py")),
+            },
+        ),
+    ],
+)
+def test_what_is_imported_to_understand_the_command_line(arguments: list[str], more: set[str]) -> None:
     _, _, modules = started(*arguments)
-    assert {name for name in modules if name.partition(".")[0] in {"client", "common"}} == LIGHT
+    assert {name for name in modules if name.partition(".")[0] in {"client", "common"}} == LIGHT | more
     assert not {"socket", *OUR_LIBRARIES, *HEAVY} & packages(modules)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client.cli.parser import VERIFIED
+from client.cli.command import VERIFIED
 from tests.stories.checkout import check_out, environment, give_port
 from tests.stories.terminals import Terminal
 from torture.caller import Caller

@@ -1,5 +1,6 @@
-"""The subcommands of `messageu`: one function each, around `client.messenger`.
+"""The commands of `messageu`, a file each: options, help, examples, JSON, exit codes, and the run.
 
-Owns: what a command prints and which exit code it gives.
-Promises: data on stdout, prose on stderr; nothing is asked where there is no terminal.
+Owns: nothing itself; `client.cli.table` lists them.
+Promises: what is long, or shared with the chat, is in a module of `client.cli` that the run
+imports.
 """

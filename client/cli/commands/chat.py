@@ -1,116 +1,46 @@
-"""A conversation with one user, in a terminal: chat.
+"""The command `chat`: its options, its help, and what it does.
 
-Owns: what has to be there before a chat can begin, the question with whom, and what is said after
-it.
-Promises: where the screen can't be shown it is a failure that names the alternative; what was typed
-and not yet stored is counted at the end.
-Exposure: lists names that strangers chose, made visible.
+Owns: the command line of `chat`.
+Promises: nothing heavy is imported before it runs.
 
 Source: docs/client.md.
 """
 
-import os
-import sys
-import time
+from __future__ import annotations
 
-from client.chat.conversation import HISTORY, Conversation
-from client.chat.screen import Screen, Signs, can_be_shown
-from client.chat.workers import Receiver, Sender
-from client.cli import exit_codes
-from client.cli.output import Output
-from client.messenger import ConversationSummary, Messenger
-from common.errors import ClientError, SettingRejected
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["Signs", "chat"]
+from client.cli.command import USER, Command
 
-_GOODBYE = 2.0
-"""Seconds that the threads have to end."""
-_MOST_LISTED = 30
+if TYPE_CHECKING:
+    from client.cli.call import Call
+    from client.cli.command_line import Parser
 
 
-def chat(messenger: Messenger, output: Output, name: str | None, answer: str, signs: Signs) -> int:
-    """Talk with a user until `/quit`, Ctrl-D or Ctrl-C; without a name a person is asked
-    for one.
-    """
-    _check_terminal(output)
-    messenger.identity()
-    chosen = _choose(messenger, output) if name is None else name
-    if not chosen:
-        return exit_codes.DONE
-    contact = messenger.meet(chosen)
-    messenger.hang_up()
-    newest = messenger.last_seen()
-    # One more than is shown, to know whether there is more.
-    past = messenger.recent(contact, HISTORY + 1)
-    waiting = messenger.waiting(contact)
-    own = messenger.identity().client_id
-    conversation = Conversation(
-        contact, lambda: int(time.time() * 1000), time.monotonic, with_oneself=contact.client_id == own
+def _options(parser: Parser) -> None:
+    parser.add_argument(
+        "name",
+        metavar="NAME",
+        nargs="?",
+        help=f"{USER} (default: your conversations are listed, and you are asked)",
     )
-    screen = Screen(messenger, conversation, answer, signs)
-    sender = Sender(chosen, messenger.another, screen.post)
-    receiver = Receiver(newest, messenger.another, screen.post, sender.wake)
-    workers = (sender, receiver)
-
-    def begin() -> None:
-        for worker in workers:
-            worker.start()
-
-    try:
-        screen.run(sender.give, begin, conversation.history(past), waiting)
-    except KeyboardInterrupt:
-        return exit_codes.INTERRUPTED
-    finally:
-        for worker in workers:
-            worker.stop()
-        for worker in workers:
-            worker.join(_GOODBYE)
-        farewell = conversation.farewell()
-        if farewell is not None:
-            output.say(farewell)
-    if conversation.is_broken:
-        output.say("A part of this chat had stopped by an error that nobody foresaw; start it again.")
-        return exit_codes.UNEXPECTED
-    return exit_codes.DONE
 
 
-def _check_terminal(output: Output) -> None:
-    """Raise `SettingRejected` where the screen can't be shown: it goes to standard output."""
-    if output.as_json or not sys.stdin.isatty():
-        raise SettingRejected("chat needs a terminal; for scripts there are `messageu send`, `recv` and `watch`.")
-    if not sys.stdout.isatty():
-        raise SettingRejected(
-            "chat needs a terminal: its screen goes to standard output, which is none here. `messageu history NAME` "
-            "prints what was said, `messageu watch` what comes."
-        )
-    if not can_be_shown():
-        raise SettingRejected(
-            f"This terminal (TERM={os.environ['TERM']}) can't show the screen of a chat; use `messageu send`, `recv` "
-            "and `watch`."
-        )
+def _run(call: Call) -> int:
+    from client.cli.chatting import Signs, chat
+
+    settings = call.settings
+    with call.messenger() as messenger:
+        signs = Signs(settings.bell(), settings.title())
+        return chat(messenger, call.output, call.options.name, settings.answer_key_requests(), signs)
 
 
-def _choose(messenger: Messenger, output: Output) -> str | None:
-    """List the conversations and ask for one, by its number or by any user's name; None: nobody."""
-    try:
-        messenger.fetch()
-        # Who wrote for the first time has a name too.
-        messenger.users()
-    except ClientError as error:
-        # Another process receives, or there is no server: what is here is listed all the same.
-        output.say(f"{error} What came until now is listed.")
-    found = messenger.conversations()
-    listed = found[:_MOST_LISTED]
-    for number, one in enumerate(listed, start=1):
-        output.data("conversation", f"{number:>3}  {_described(messenger, one)}")
-    if len(found) > len(listed):
-        output.say(f"{len(found) - len(listed)} older ones are not listed; their names do.")
-    if not found:
-        output.say("There are no conversations yet; `messageu users` lists who is registered.")
-    answer = output.ask("Chat with (number or name):" if listed else "Chat with (name):")
-    numbered = {str(number): one.contact.name for number, one in enumerate(listed, start=1)}
-    return None if answer is None else numbered.get(answer, answer)
-
-
-def _described(messenger: Messenger, one: ConversationSummary) -> str:
-    return f"{messenger.shown(one.contact)}{f' ({one.unread} unread)' if one.unread else ''}"
+COMMAND: Final = Command(
+    "chat",
+    "talk with a user: what comes appears while you type",
+    "In a terminal alone. /help shows what can be typed; /quit or Ctrl-D leaves.",
+    examples=("messageu chat bob", "messageu chat"),
+    options=_options,
+    run=_run,
+    exit_codes=(3, 4, 6, 7),
+)

@@ -1,223 +1,35 @@
-"""What is wrong, in words: doctor.
+"""The command `doctor`: its options, its help, and what it does.
 
-Owns: the checks, in an order in which each explains the next.
-Promises: changes nothing, asks the server for nothing but a greeting and the list of users.
+Owns: the command line of `doctor`.
+Promises: nothing heavy is imported before it runs.
 
 Source: docs/client.md.
 """
 
-import contextlib
-import stat
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Final
+from __future__ import annotations
 
-from client.cli import exit_codes
-from client.cli.output import Output
-from client.connection.handshake import lost_sentence
-from client.identity import identity_files
-from client.identity.home import require_somebody, what_is_there
-from client.messenger import Messenger
-from client.paths import temporary_folder
-from client.settings import Settings
-from client.store.database import told
-from client.terminal.sanitize import command, visible_line
-from client.terminal.text_wrap import columns_of, wrapped
-from common.errors import InfoFileError, MessageUError, StoreBroken
-from common.info_files import DEFAULT_PORT, ServerAddress
+from typing import TYPE_CHECKING, Final
 
-PRIVATE: Final = (
-    "my.info",
-    "my.info.pending",
-    "store.db",
-    "store.db-wal",
-    "store.lock",
-    "store.use",
-    "outbox.lock",
-    "watch.lock",
+from client.cli.command import Command
+
+if TYPE_CHECKING:
+    from client.cli.call import Call
+
+
+def _run(call: Call) -> int:
+    from client.cli.checks import Doctor
+
+    return Doctor(call.settings, call.output, call.passphrase).run()
+
+
+COMMAND: Final = Command(
+    "doctor",
+    "check everything, and say what is wrong in words",
+    "Server address, file modes, store, passphrase, identity, whether the server answers and what it speaks, "
+    "account, changed keys, outbox and clock, one line each. The exit code is that of the first thing that is "
+    "wrong.",
+    examples=("messageu doctor", "messageu doctor --json"),
+    run=_run,
+    json=("check",),
+    exit_codes=(3, 4, 6),
 )
-CLOCK_TOLERANCE: Final = 60_000
-"""Milliseconds."""
-
-
-class _Complaint(Exception):
-    """A check found something: what, and what to do."""
-
-
-class Doctor:
-    """Runs the checks."""
-
-    def __init__(self, settings: Settings, output: Output, passphrase: Callable[[], str]) -> None:
-        self._passphrase = passphrase
-        self._settings = settings
-        self._output = output
-        self._worst = exit_codes.DONE
-
-    def run(self) -> int:
-        """Run them all; give the exit code of the first that failed."""
-        self._check("server address", lambda: str(self._settings.server()))
-        self._check("file modes", lambda: _modes(self._settings.home))
-        try:
-            address = self._settings.server()
-        except MessageUError:
-            address = ServerAddress("localhost", DEFAULT_PORT)
-            reachable = False
-        else:
-            reachable = True
-        # Opening nobody's folder would leave a store there.
-        nobodys = _is_nobodys(self._settings.home)
-        with _nobodys_home() if nobodys else contextlib.nullcontext(self._settings.home) as home:
-            return self._look_at(home, address, reachable=reachable)
-
-    def _look_at(self, home: Path, address: ServerAddress, *, reachable: bool) -> int:
-        try:
-            messenger = Messenger.open(home, address, consent=lambda _: None, passphrase=self._passphrase, to_read=True)
-        except MessageUError as error:
-            failure = error
-            self._check("store", lambda: _raise(failure))
-            return self._worst
-        with messenger:
-            if messenger.conversion is not None:
-                self._output.say(messenger.conversion)
-            self._check("store", lambda: _store(messenger))
-            self._check("passphrase", lambda: _protection(messenger))
-            registered = self._check("identity", lambda: self._identity(messenger))
-            if reachable and (not registered or messenger.unwritable is not None):
-                # With a copy of the store, what a greeting has to remember would be forgotten.
-                self._check("server", lambda: self._greeted(address))
-            elif reachable and self._check("server", lambda: _features(messenger)):
-                self._check("account", lambda: _account(messenger))
-            self._check("keys", lambda: _keys(messenger))
-            self._check("outbox", lambda: _outbox(messenger))
-            self._check("clock", lambda: _clock(messenger))
-        return self._worst
-
-    def _greeted(self, address: ServerAddress) -> str:
-        """Greet the server as nobody: our own identity, or our own home, can't be used."""
-        with _nobodys_home() as home, Messenger.open(home, address) as nobody:
-            return _features(nobody)
-
-    def _identity(self, messenger: Messenger) -> str:
-        require_somebody(self._settings.home)
-        return messenger.identity().name
-
-    def _check(self, name: str, look: Callable[[], str]) -> bool:
-        code, advice = exit_codes.DONE, ""
-        try:
-            sentence = found = look()
-        except _Complaint as complaint:
-            sentence = found = str(complaint)
-            code = exit_codes.UNEXPECTED
-        except MessageUError as error:
-            sentence, found, advice = error.told(), str(error), error.advice
-            code, _ = exit_codes.of_failure(error)
-        good = code == exit_codes.DONE
-        line = f"{'ok   ' if good else 'WRONG'} {name}: {visible_line(sentence)}"
-        shown = wrapped(line, columns_of(sys.stdout), indent=" " * len("WRONG "))
-        self._output.data("check", shown, name=name, ok=good, text=found, advice=advice)
-        self._worst = self._worst or code
-        return good
-
-
-@contextlib.contextmanager
-def _nobodys_home() -> Iterator[Path]:
-    """A folder that is gone afterwards."""
-    with contextlib.ExitStack() as opened:
-        with told(temporary_folder()):
-            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="messageu-"))
-        yield Path(folder)
-
-
-def _is_nobodys(home: Path) -> bool:
-    try:
-        return what_is_there(home) is None
-    except StoreBroken:
-        # Whoever opens it says why not.
-        return False
-
-
-def _raise(error: MessageUError) -> str:
-    raise error
-
-
-def _complain(sentence: str) -> str:
-    raise _Complaint(sentence)
-
-
-def _modes(home: Path) -> str:
-    names = set(PRIVATE)
-    # Of other programs, me.info holds the private key. A file that can't be read is told by the
-    # check of the identity.
-    with contextlib.suppress(InfoFileError):
-        names |= {*identity_files.with_plain_keys(home), *identity_files.with_encrypted_keys(home)}
-    for name in sorted(names):
-        path = home / name
-        with told(home):
-            open_to_others = path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077
-        if open_to_others:
-            return _complain(f"Others can open {path}. Do: chmod 600 {path}")
-    return "private files are private"
-
-
-def _store(messenger: Messenger) -> str:
-    messenger.check_store()
-    if messenger.unwritable is not None:
-        raise StoreBroken(f"{messenger.unwritable} What is in it can be read.", messenger.unwritable.advice)
-    damaged = messenger.damaged_rows()
-    if damaged:
-        return _complain(
-            f"Rows of store.db were altered or are damaged, and are not believed: {', '.join(damaged[:10])}. "
-            "Restore an export, or go on without them."
-        )
-    return "store.db can be used"
-
-
-def _protection(messenger: Messenger) -> str:
-    sealed, encrypted, plain = messenger.passphrase_state()
-    if sealed and plain:
-        return _complain(f"The private key in {', '.join(plain)} is not encrypted: `messageu passphrase change`.")
-    if not sealed and encrypted:
-        return _complain(
-            f"The private key in {', '.join(encrypted)} is encrypted, the store is not: `messageu passphrase set`."
-        )
-    return "private key and store are encrypted" if sealed else "none: who can read the home can read all of it"
-
-
-def _account(messenger: Messenger) -> str:
-    others = len(messenger.users())
-    return f"the server knows it, and {others} other{'' if others == 1 else 's'}"
-
-
-def _features(messenger: Messenger) -> str:
-    features = messenger.server_features()
-    if not features:
-        return "answers, and speaks the published protocol alone"
-    return f"answers, and speaks the extension: {', '.join(features)}"
-
-
-def _keys(messenger: Messenger) -> str:
-    changed = messenger.changed()
-    if changed:
-        names = ", ".join(messenger.shown(contact) for contact in changed)
-        return _complain(f"The key of {names} has changed. Compare it: {command('verify', changed[0].name)}.")
-    return "no key has changed"
-
-
-def _outbox(messenger: Messenger) -> str:
-    waiting, failed = messenger.waiting_count(), len(messenger.failed())
-    if lost := messenger.lost_count():
-        return _complain(lost_sentence(lost, "`messageu resend`"))
-    if failed:
-        return _complain(f"{failed} were refused for good and are kept aside: `messageu history` shows them.")
-    return f"{waiting} wait to be sent" if waiting else "nothing waits"
-
-
-def _clock(messenger: Messenger) -> str:
-    ahead = messenger.clock_behind()
-    if ahead is None:
-        return "nothing to compare it with yet"
-    if ahead > CLOCK_TOLERANCE:
-        return _complain(f"This machine's clock is {ahead // 1000} s behind the server's. Set it.")
-    return "not behind the server's"

@@ -1,60 +1,60 @@
-"""The home's passphrase: passphrase set, change, remove.
+"""The command `passphrase`: its options, its help, and what it does.
 
-Owns: what these commands say.
-Promises: the new passphrase is asked for only where the old one was right.
+Owns: the command line of `passphrase`.
+Promises: nothing heavy is imported before it runs.
 
 Source: docs/client.md.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from client.cli.output import Output
-from client.identity import passphrase, passphrase_source
-from client.identity.home import convert, require_somebody
-from client.identity.passphrase_source import PassphraseSource
-from common.errors import SettingRejected
+from client.cli.command import Command
 
-_OPTION = "--new-passphrase-file"
+if TYPE_CHECKING:
+    from client.cli.call import Call
+    from client.cli.command_line import Parser
 
 
-def passphrase_command(
-    output: Output,
-    home: Path,
-    what: str,
-    source: PassphraseSource,
-    new_file: Path | None,
-    new_command: str | None,
-    *,
-    may_be_weak: bool,
-) -> int:
-    """Set, change or remove the passphrase."""
-    require_somebody(home)
-    convert(home, output.say)
-    if what == "remove":
-        if new_file is not None or new_command is not None:
-            raise SettingRejected("`passphrase remove` takes no new passphrase.")
-        done = passphrase.remove_passphrase(home, source)
-        output.say(f"{home} has no passphrase any more: its private key and its store lie in the clear.")
-    else:
-        known = passphrase.has_passphrase(home)
-        if what == "set" and known:
-            raise SettingRejected(f"{home} has a passphrase already: `messageu passphrase change` changes it.")
-        if what == "change":
-            passphrase.check_passphrase(home, source)
-        new = passphrase_source.chosen(
-            passphrase_source.named(new_file, new_command),
-            f"New passphrase of {home}: ",
-            _OPTION,
-            may_be_weak=may_be_weak,
-        )
-        if what == "set":
-            done = passphrase.set_passphrase(home, new, source)
-            output.say(
-                f"The private key and the store of {home} are encrypted. Without the passphrase nobody reads them."
-            )
-        else:
-            done = passphrase.change_passphrase(home, new, source)
-            output.say(f"{home} has another passphrase now.")
-    if not done:
-        output.say("What lay there before may still be in the free space of store.db; the next start erases it.")
-    return 0
+def _options(parser: Parser) -> None:
+    parser.add_argument(
+        "what",
+        metavar="set|change|remove",
+        choices=["set", "change", "remove"],
+        help="set the first one, change it, remove it",
+    )
+    parser.add_argument("--new-passphrase-file", metavar="PATH", type=Path, help="its first line is the new one")
+    parser.add_argument("--new-passphrase-command", metavar="CMD", help="the first line that it prints is the new one")
+    parser.add_argument(
+        "--weak-passphrase",
+        action="store_true",
+        help="take a new passphrase of fewer than 8 characters without a question",
+    )
+
+
+def _run(call: Call) -> int:
+    from client.cli.passphrase_change import passphrase_command
+
+    options = call.options
+    return passphrase_command(
+        call.output,
+        call.settings.home,
+        options.what,
+        call.passphrase,
+        options.new_passphrase_file,
+        options.new_passphrase_command,
+        may_be_weak=options.weak_passphrase,
+    )
+
+
+COMMAND: Final = Command(
+    "passphrase",
+    "encrypt the private key and the store under a passphrase, or no longer",
+    "All of it happens or nothing. The present passphrase comes as for every command; the new one is asked for "
+    "twice at a terminal where no option gives it.",
+    examples=("messageu passphrase set", "messageu passphrase change --new-passphrase-command 'pass messageu'"),
+    options=_options,
+    run=_run,
+)

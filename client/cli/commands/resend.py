@@ -1,62 +1,43 @@
-"""After a backup was put back: resend.
+"""The command `resend`: its options, its help, and what it does.
 
-Owns: what is said of what was sent again.
-Promises: what can't be sent again is told one by one, with the next step, and makes the exit code
-1.
+Owns: the command line of `resend`.
+Promises: nothing heavy is imported before it runs.
 
-Source: docs/client.md; docs/guarantees.md, "After a backup was put back".
+Source: docs/client.md.
 """
 
-from collections.abc import Iterator
-from typing import Final
+from __future__ import annotations
 
-from client.cli import exit_codes
-from client.cli.output import Output, Value
-from client.messenger import Messenger, Resent
+from typing import TYPE_CHECKING, Final
 
-NOTHING: Final = "Nothing is possibly lost."
+from client.cli.command import Command
 
-
-def resend(messenger: Messenger, output: Output, name: str | None, *, forget: bool) -> int:
-    """Send again what is possibly lost, or forget that it is."""
-    if forget:
-        count = messenger.forget_lost(name)
-        output.say(f"{_many(count)} not marked as possibly lost any more." if count else NOTHING)
-        return exit_codes.DONE
-    with output.transfer("Sending") as progress:
-        resent = messenger.resend(name, progress)
-    for message in resent.messages:
-        fields: dict[str, Value] = {"to": message.recipient.name, "id": message.recipient.client_id.hex()}
-        fields["kind"] = "file" if message.text is None else "text"
-        if message.path is not None:
-            fields["path"] = str(message.path)
-        verified = messenger.is_verified(message.recipient)
-        if output.as_json:
-            output.data("sent", "", **fields, message_id=message.message_id, recipient_verified=verified)
-    for sentence in summary(resent):
-        output.say(sentence)
-    return exit_codes.UNEXPECTED if resent.problems else exit_codes.DONE
+if TYPE_CHECKING:
+    from client.cli.call import Call
+    from client.cli.command_line import Parser
 
 
-def summary(resent: Resent) -> Iterator[str]:
-    """Say what became of what was possibly lost."""
-    yield from resent.problems
-    if resent.sent:
-        yield f"{_many(resent.sent)} sent again."
-    if resent.waiting:
-        yield f"{_many(resent.waiting)} kept, and sent again as soon as the server takes {_them(resent.waiting)}."
-    if resent.left:
-        yield (
-            f"{_many(resent.left)} still marked as possibly lost; `messageu resend --forget` takes the "
-            f"mark{'' if resent.left == 1 else 's'} away."
-        )
-    if not (resent.sent or resent.waiting or resent.left):
-        yield NOTHING
+def _options(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help="to this user alone (default: to all)")
+    parser.add_argument("--forget", action="store_true", help="take the marks away, and send nothing")
 
 
-def _many(count: int) -> str:
-    return "One message is" if count == 1 else f"{count} messages are"
+def _run(call: Call) -> int:
+    from client.cli.resend_lines import resend
+
+    with call.messenger() as messenger:
+        return resend(messenger, call.output, call.options.name, forget=call.options.forget)
 
 
-def _them(count: int) -> str:
-    return "it" if count == 1 else "them"
+COMMAND: Final = Command(
+    "resend",
+    "send again what is possibly lost since the server was put back to a backup",
+    "Whatever the server had acknowledged within the 7 days before it was noticed, the newest 1,024 messages, is "
+    "marked as possibly lost then; symmetric keys, and requests for them, count. Each goes again under its own "
+    "token, the oldest first: what the server still has is not stored twice.",
+    examples=("messageu resend", "messageu resend bob --forget"),
+    options=_options,
+    run=_run,
+    json=("sent",),
+    exit_codes=(3, 4, 5, 6, 7),
+)

@@ -1,174 +1,138 @@
-"""Texts and files to one user or several: send.
+"""The command `send`: its options, its help, and what it does.
 
-Owns: what becomes of each message, as it is told: sent, kept, or neither.
-Promises: where a file is missing nothing is sent to anybody; what can't be sent to one user keeps
-nothing from the others. Every failure says whether its message is kept.
-Exposure: reads standard input and the files that the user names.
+Owns: the command line of `send`.
+Promises: nothing heavy is imported before it runs.
 
 Source: docs/client.md.
 """
 
-import sys
-from pathlib import Path
-from typing import Final, NamedTuple
+from __future__ import annotations
 
-from client.cli import exit_codes
-from client.cli.commands.letters import shown_name
-from client.cli.output import Output, OutputRefused, Value
-from client.mail.outgoing_file import can_be_read_again, check_file, inherited
-from client.messenger import Messenger
-from common.errors import ClientError, MessageUError, SettingRejected
+import argparse
+from typing import TYPE_CHECKING, Final
 
-LONGEST_TEXT: Final = 1024 * 1024
-"""Bytes of a text from standard input; more is sent with --file."""
+from client.cli.command import USER, Command
+from client.cli.command_line import LITERALLY, quoted
+from client.cli.values import to_send
 
-
-class _Part(NamedTuple):
-    """One message: a file, or, where there is no path, a text."""
-
-    path: Path | None
-    text: str = ""
-    called: str | None = None
-
-    @property
-    def name(self) -> str:
-        """What a file is called here."""
-        return str(self.path) if self.called is None else self.called
-
-    def fields(self) -> dict[str, Value]:
-        """Say what it is, for JSON."""
-        return {"kind": "text"} if self.path is None else {"kind": "file", "path": self.name}
+if TYPE_CHECKING:
+    from client.cli.call import Call
+    from client.cli.command_line import Line, Parser
 
 
-class _Failure(NamedTuple):
-    """Why not all was sent to a user."""
+def _options(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help=f"{USER}; without it, --to names the recipients")
+    parser.add_argument(
+        "text",
+        metavar="TEXT",
+        nargs="*",
+        default=[],
+        help="the text; several words are joined by a space each. - or, without --file, nothing: it comes from "
+        "standard input. Behind -- all words are text, whatever they begin with",
+    )
+    # What argparse would write has the paths before the name, where they would swallow it.
+    parser.usage = (
+        "messageu send [OPTION ...] NAME [TEXT ...] [--file PATH ...]\n"
+        "       messageu send [OPTION ...] --to NAME [--to NAME ...] [TEXT ...] [--file PATH ...]"
+    )
+    parser.add_argument(
+        "--to",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="a recipient, in the place of NAME and before the text; may be repeated: each gets it once, whatever "
+        "becomes of the others",
+    )
+    parser.add_argument(
+        "--file",
+        metavar="PATH",
+        type=to_send,
+        nargs="+",
+        action="extend",
+        default=[],
+        help="send files, behind NAME and TEXT; may be repeated. - is standard input (./- a file of that name); pipes, "
+        "`<(COMMAND)` and files of /proc are read to their end",
+    )
+    parser.add_argument(
+        "--name",
+        metavar="NAME",
+        dest="called",
+        help="what the one file that is sent is called in your history (default: its path)",
+    )
+    parser.text_behind = frozenset({"--to"})
+    parser.arrange = _what_is_sent
 
-    code: int
-    kept: bool
 
+def _what_is_sent(options: argparse.Namespace, line: Line) -> list[str]:
+    """Tell recipients, text and options of `send` apart; gives no word that might be something else
+    than it seems.
 
-def send(
-    messenger: Messenger,
-    output: Output,
-    names: list[str],
-    text: str | None,
-    files: list[Path],
-    *,
-    from_input: bool,
-    called: str | None = None,
-) -> int:
-    """Send a text, or files, or both, the text first, to one user after the other; give the exit
-    code.
-
-    `from_input`: the text is what standard input has. `called`: what the one file is called,
-    instead of its path. The exit code is that of the first failure whose message was not kept, else
-    that of the first one.
+    Raises `argparse.ArgumentTypeError` where an option might be the text: a script may have put it
+    there.
     """
-    if called is not None and len(files) != 1:
-        raise SettingRejected("--name is for one file: it names what --file sends.")
-    _check_files(files, several=len(names) > 1, from_input=from_input)
-    if from_input:
-        text = _standard_input(output)
-    if text == "":
-        raise SettingRejected(f"There is no text to send: {'the input was' if from_input else 'it is'} empty.")
-    # Without one, nothing can be sent to anybody.
-    messenger.identity()
-    parts = [*(() if text is None else (_Part(None, text),)), *(_Part(path, called=called) for path in files)]
-    found = [_send_to(messenger, output, name, parts, several=len(names) > 1) for name in names]
-    failures = [failure for failure in found if failure is not None]
-    first = next((failure for failure in failures if not failure.kept), failures[0] if failures else None)
-    return exit_codes.DONE if first is None else first.code
-
-
-def _send_to(messenger: Messenger, output: Output, name: str, parts: list[_Part], *, several: bool) -> _Failure | None:
-    """Send all to one user, until something can be neither sent nor kept. `several`: a
-    failure says whose it is.
-    """
-
-    def fails(error: MessageUError, part: _Part, *, kept: bool) -> _Failure:
-        about = name if several else None
-        return _Failure(output.failure(error, about, **{"to": name, **part.fields(), "kept": kept}), kept)
-
-    kept: ClientError | None = None
-    failure: _Failure | None = None
-    for part in parts:
-        try:
-            if part is parts[0]:
-                _agree(messenger, output, name)
-            _send_one(messenger, output, name, part)
-        except OutputRefused:
-            # It was sent, and that can't be said.
-            raise
-        except MessageUError as error:
-            if not isinstance(error, ClientError) or not error.kept:
-                _say_kept(output, kept)
-                return fails(error, part, kept=False)
-            if output.as_json:
-                one = fails(error, part, kept=True)
-                failure = failure or one
-            elif kept is not None:
-                output.say(f"{part.name} is kept too.")
-            kept = kept or error
-        except KeyboardInterrupt:
-            _say_kept(output, kept)
-            raise
-    if kept is not None and failure is None:
-        # For a person one sentence is enough, at the end.
-        failure = fails(kept, parts[0], kept=True)
-    return failure
-
-
-def _say_kept(output: Output, kept: ClientError | None) -> None:
-    """Tell of what came before the one that ended it; as an object it was told already."""
-    if kept is not None and not output.as_json:
-        output.say(f"{kept} {kept.advice}")
-
-
-def _agree(messenger: Messenger, output: Output, name: str) -> None:
-    """Have a key to send under. Raises what `Messenger.agree_on_key` raises."""
-    if messenger.agree_on_key(name):
-        what = "is made, and waits, for" if messenger.waiting_count() else "is made and sent to"
-        output.say(f"A new symmetric key {what} {shown_name(messenger, name)}.")
-
-
-def _send_one(messenger: Messenger, output: Output, name: str, part: _Part) -> None:
-    with output.transfer("Encrypting") as preparing, output.transfer("Sending") as progress:
-        if part.path is None:
-            sent = messenger.send_text(name, part.text)
-        else:
-            if inherited(part.path) == 0 and sys.stdin.isatty():
-                output.say("Enter the file's content, then Ctrl-D:")
-            sent = messenger.send_file(name, part.path, progress, preparing, part.called)
-        verified = messenger.is_verified(sent.recipient)
-        fields: dict[str, Value] = {"to": sent.recipient.name, "id": sent.recipient.client_id.hex(), **part.fields()}
-        if output.as_json:
-            output.data("sent", "", **fields, message_id=sent.message_id, recipient_verified=verified)
-        else:
-            shown = messenger.shown(sent.recipient)
-            output.say(f"Sent to {shown}." if part.path is None else f"{part.name} is sent to {shown}.")
-
-
-def _standard_input(output: Output) -> str:
-    if sys.stdin.isatty():
-        output.say("Enter the text, then Ctrl-D:")
-    raw = sys.stdin.buffer.read(LONGEST_TEXT + 1)
-    if len(raw) > LONGEST_TEXT:
-        raise SettingRejected("The text on standard input is longer than 1 MiB; send it with --file.")
-    return raw.decode("utf-8", errors="replace").removesuffix("\n")
-
-
-def _check_files(files: list[Path], *, several: bool, from_input: bool) -> None:
-    """Before anything is sent, so that of several files all go or none."""
-    once: list[int | Path] = []
-    for path in files:
-        check_file(path)
-        if not can_be_read_again(path):
-            number = inherited(path)
-            once.append(path if number is None else number)
-    if from_input and 0 in once:
-        raise SettingRejected("Standard input is the text or the file, not both; nothing was sent.")
-    if len(once) > len(set(once)) or (once and several):
-        raise SettingRejected(
-            "What comes from standard input or a pipe can be read, and sent, once; nothing was sent. "
-            "Write it to a file first, and send that one."
+    named = [at for at, seen in enumerate(line.seen) if seen.option == "--to"]
+    if named:
+        if line.seen[named[0]].words_before:
+            raise argparse.ArgumentTypeError(
+                "With --to every recipient is named so, and the text stands behind: `messageu send --to A --to B TEXT`."
+            )
+        text, begun = line.words, named[0]
+    elif line.words:
+        options.to, text = line.words[:1], line.words[1:]
+        begun = next((at for at, seen in enumerate(line.seen) if seen.words_before), len(line.seen))
+    else:
+        swallowed = "; --file takes every word behind it, so that NAME stands before it" if options.file else ""
+        raise argparse.ArgumentTypeError(f"The argument NAME is missing{swallowed}.")
+    options.to = list(dict.fromkeys(options.to))
+    recipients = [word for to in options.to for word in ("--to", to)] if named else options.to
+    way = f"messageu send {quoted([*recipients, LITERALLY])}"
+    if not text and line.literal == len(line.words):
+        raise argparse.ArgumentTypeError(f"There is no text behind `--`. To send `--` itself: `{way} --`.")
+    behind = next((seen.option for seen in line.seen[begun:] if seen.option != "--to"), "--file")
+    # Both take what stands behind them, so that neither can be the text and go unnoticed.
+    if not text and behind not in {"--file", "--name"}:
+        raise argparse.ArgumentTypeError(
+            f"{behind} stands where the text does. To send it: `{way} {behind}`. As an option it stands before the "
+            "name, or behind the text, `-` for standard input, or the files."
         )
+    dashed = line.literal is not None and line.literal < len(line.words)
+    options.from_input = (text == ["-"] and not dashed) or not (text or options.file)
+    return [options.to[0], *([] if options.from_input else text)]
+
+
+def _run(call: Call) -> int:
+    from client.cli.sending import send
+
+    options = call.options
+    text = " ".join(options.text) if options.text else None
+    with call.messenger() as messenger:
+        return send(
+            messenger,
+            call.output,
+            options.to,
+            text,
+            options.file,
+            from_input=options.from_input,
+            called=options.called,
+        )
+
+
+COMMAND: Final = Command(
+    "send",
+    "send a text or files; a key is made and sent first where there is none",
+    "With both, the text goes first. What can't be sent now is kept and sent later, once and before anything else, "
+    "where the account proves itself; other accounts are told that it was not sent, or that nobody knows. "
+    "Your own name as NAME makes it a note to yourself.",
+    examples=(
+        "messageu send bob see you at nine",
+        'messageu send bob -- "$text"',
+        "make 2>&1 | messageu send bob -",
+        "messageu send bob --file report.pdf log.txt",
+        'messageu send --to bob --to carol "see you both"',
+    ),
+    options=_options,
+    run=_run,
+    json=("sent",),
+    exit_codes=(3, 4, 5, 6, 7),
+    sends=True,
+)

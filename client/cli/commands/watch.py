@@ -1,184 +1,73 @@
-"""Every message, once, as it comes: watch.
+"""The command `watch`: its options, its help, and what it does.
 
-Owns: the loop that receives, or follows another process of the home that does; the cursor; what is
-set aside.
-Promises: the cursor moves behind a message when it was printed, when the command that got it ended
-with 0, or when the message was set aside because the command had failed too often; until then that
-message is handed out again, and nothing behind it. Of several watches of a home one hands out at a
-time. A server that goes away is waited for.
-Exposure: as `client.cli.hook`.
+Owns: the command line of `watch`.
+Promises: nothing heavy is imported before it runs.
 
 Source: docs/client.md.
 """
 
-import contextlib
-import time
-from typing import Final
+from __future__ import annotations
 
-from client.cli import exit_codes
-from client.cli.commands import letters
-from client.cli.hook import Failure, Hook
-from client.cli.output import Output
-from client.mail.message_iterator import POLL
-from client.messenger import KeyRequested, Messenger, Received
-from client.terminal.sanitize import visible_name
-from common.errors import HomeInUse, ServerAnsweredError, ServerSilent, ServerUnreachable, SettingRejected
+from typing import TYPE_CHECKING, Final
 
-FOLLOW: Final = 1.0
-"""Seconds between two looks at what another process received."""
-LONGEST_PAUSE: Final = 30.0
-TRIES: Final = 10
-"""How often a message is handed to a command, where nothing else is asked for: some three
-minutes, with the pauses.
-"""
-SERVER_WAIT: Final = 60.0
-"""Seconds that one question to the server may take."""
+from client.cli.command import Command
+from client.cli.values import count, some_seconds
+
+if TYPE_CHECKING:
+    from client.cli.call import Call
+    from client.cli.command_line import Parser
 
 
-class _NotTaken(Exception):
-    """The command failed."""
+def _options(parser: Parser) -> None:
+    parser.add_argument(
+        "--exec",
+        metavar="CMD",
+        help="a command that gets each message as one JSON object on its standard input; split into words as a shell "
+        "would, no shell runs it",
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="S",
+        type=some_seconds,
+        help="end the command when it takes longer than S seconds; it has failed then (default: no limit)",
+    )
+    parser.add_argument(
+        "--tries",
+        metavar="N",
+        type=count,
+        help="set a message aside when the command has failed on it N times (default: 10)",
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--set-aside", action="store_true", help="list the messages that were set aside, and end")
+    what.add_argument(
+        "--retry",
+        action="store_true",
+        help="hand out the messages that were set aside, each once, and end: with 1 where one was not taken",
+    )
 
 
-class Taker:
-    """Takes messages: prints them, or hands them to a command, and sets aside what that
-    refuses `tries` times.
-    """
+def _run(call: Call) -> int:
+    from client.cli import watching
 
-    def __init__(self, messenger: Messenger, output: Output, hook: Hook | None, tries: int = TRIES) -> None:
-        self._messenger = messenger
-        self._output = output
-        self._hook = hook
-        self._tries = tries
-
-    def hand(self, message: Received) -> None:
-        """Have a message taken, or set it aside. Raises `_NotTaken` where it is to be
-        handed out again.
-        """
-        failure = self.try_once(message)
-        if failure is None:
-            self._messenger.was_taken(message.number)
-            return
-        if not failure.its_own:
-            raise _NotTaken(f"{_sentence(message, failure)}.")
-        tries = self._messenger.count_failed_try(message.number)
-        if tries < self._tries:
-            raise _NotTaken(f"{_sentence(message, failure)} (try {tries} of {self._tries}).")
-        self._messenger.set_aside(message.number)
-        self._output.set_aside(
-            f"{_sentence(message, failure)}, {tries} times; it is set aside.",
-            "`messageu watch --set-aside` lists such messages, `messageu watch --retry --exec CMD` hands them out.",
-            number=message.number, name=message.sender_name, id=message.sender.hex(), tries=tries,
-        )  # fmt: skip
-
-    def try_once(self, message: Received) -> Failure | None:
-        """Print a message, or hand it to the command once; why that did not take it."""
-        if self._hook is None:
-            letters.show_received(self._output, message)
-            return None
-        return self._hook.run(letters.as_json(message).encode("utf-8") + b"\n")
+    options, output = call.options, call.output
+    with call.messenger(asks_server=not (options.set_aside or options.retry)) as messenger:
+        if options.set_aside:
+            return watching.set_aside(messenger, output)
+        hook = watching.hook_of(options.exec, options.timeout, options.tries)
+        if options.retry:
+            return watching.retry(messenger, output, hook)
+        tries = options.tries or watching.TRIES
+        return watching.watch(messenger, output, hook, tries, call.settings.answer_key_requests())
 
 
-def watch(messenger: Messenger, output: Output, hook: Hook | None, tries: int, answer: str) -> int:
-    """Hand out message after message until Ctrl-C."""
-    messenger.identity()
-    messenger.watch_cursor()
-    taker = Taker(messenger, output, hook, tries)
-    pause = FOLLOW
-    told = ""
-    while True:
-        began = time.monotonic()
-        try:
-            _hand_out(messenger, taker)
-            got = _receive(messenger, output, taker, answer)
-        except _NotTaken as problem:
-            output.say(f"{problem} It is handed out again in {pause:g} s.")
-            pause = _sleep(pause)
-            continue
-        except HomeInUse:
-            _sleep(FOLLOW)
-            got = True
-        except (ServerUnreachable, ServerSilent, ServerAnsweredError) as error:
-            if str(error) != told:
-                output.say(f"{error} Trying again by itself.")
-                told = str(error)
-            pause = _sleep(pause)
-            continue
-        pause, told = FOLLOW, ""
-        if not got and time.monotonic() - began < 1.0:
-            # A server that can't let us wait.
-            _sleep(POLL)
-
-
-def set_aside(messenger: Messenger, output: Output) -> int:
-    """List what was set aside, and change nothing."""
-    shown = 0
-    for message in messenger.messages_set_aside():
-        letters.show_received(output, message)
-        shown += 1
-    if not shown:
-        output.say("No message is set aside.")
-    return exit_codes.DONE
-
-
-def retry(messenger: Messenger, output: Output, hook: Hook | None) -> int:
-    """Hand out once more what was set aside, each once; what is not taken now stays where it is."""
-    taker = Taker(messenger, output, hook)
-    left = 0
-    with messenger.handing_out():
-        for message in messenger.messages_set_aside():
-            failure = taker.try_once(message)
-            if failure is None:
-                messenger.was_taken(message.number)
-            else:
-                output.say(f"{_sentence(message, failure)}; it stays set aside.")
-                left += 1
-    return exit_codes.UNEXPECTED if left else exit_codes.DONE
-
-
-def hook_of(command: str | None, timeout: float | None, tries: int | None) -> Hook | None:
-    """Give the command that the options name. Raises `SettingRejected`."""
-    if command is not None:
-        return Hook(command, timeout)
-    if timeout is not None or tries is not None:
-        raise SettingRejected("--timeout and --tries are for a command; name it with --exec.")
-    return None
-
-
-def _receive(messenger: Messenger, output: Output, taker: Taker, answer: str) -> bool:
-    """Bring what waits into the store; whether anything came.
-
-    What could not be read before, and was handed out so, is handed out here once more. Raises
-    `_NotTaken`.
-    """
-    got = False
-    requests: dict[str, Received] = {}
-    with contextlib.closing(messenger.receive(SERVER_WAIT)) as received:
-        for message in received:
-            got = True
-            if message.late and message.number <= messenger.watch_cursor():
-                # Where it is not taken it counts as not received, and comes again.
-                taker.hand(message)
-            if isinstance(message.content, KeyRequested) and message.sender_name is not None:
-                requests[message.sender_name] = message
-    for request in requests.values():
-        letters.answer_request(messenger, output, request, answer)
-    return got
-
-
-def _hand_out(messenger: Messenger, taker: Taker) -> None:
-    """Hand out what lies behind the cursor. Raises `_NotTaken`."""
-    with messenger.handing_out():
-        for message in messenger.seen(messenger.watch_cursor()):
-            taker.hand(message)
-            messenger.move_watch_cursor(message.number)
-
-
-def _sentence(message: Received, failure: Failure) -> str:
-    """Say of which message the command did not take."""
-    name = "an unknown user" if message.sender_name is None else visible_name(message.sender_name)
-    return f"Message {message.number} from {name} was not taken: {failure.reason}"
-
-
-def _sleep(pause: float) -> float:
-    time.sleep(pause)
-    return min(pause * 2, LONGEST_PAUSE)
+COMMAND: Final = Command(
+    "watch",
+    "print every message as it comes, or hand it to a command, until Ctrl-C",
+    "Each message is given once: a cursor in the home moves on when it was printed, or when the command ended with "
+    "0. A message that the command fails on too often is set aside. A server that goes away is waited for.",
+    examples=("messageu watch", "messageu watch --exec ./on-message"),
+    options=_options,
+    run=_run,
+    exit_codes=(4,),
+    json=("message", "set-aside"),
+)

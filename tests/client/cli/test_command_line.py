@@ -12,7 +12,7 @@ import pytest
 
 from client.__main__ import main
 from client.cli.command_line import asks_for_json
-from client.cli.parser import EXAMPLES, parser
+from client.cli.parser import parser
 from common.version import VERSION
 
 if TYPE_CHECKING:
@@ -214,13 +214,14 @@ def test_the_commands_own_options_come_first(capsys: pytest.CaptureFixture[str])
             assert (f"  {option}" in own or f", {option}" in own) is not (
                 f"  {option}" in general or f", {option}" in general
             )
-        assert general.split("\nexamples:\n")[1].splitlines() == [f"  {line}" for line in EXAMPLES[name]]
+        assert general.split("\nexamples:\n")[1].splitlines() == [f"  {line}" for line in command.examples]
 
 
 def test_every_example_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(EXAMPLES) == {"", *parser().commands()}
-    for name, lines in EXAMPLES.items():
-        for line in lines:
+    top = parser()
+    for name, of in {"": top, **top.commands()}.items():
+        assert of.examples
+        for line in of.examples:
             words = shlex.split(line.split("| ")[-1].partition(" > ")[0].removeprefix("source <(").removesuffix(")"))
             assert words[0] == "messageu"
             options = parser().parse_args(words[1:])

@@ -9,7 +9,7 @@ Source: docs/client.md, "Export and import".
 
 from pathlib import Path
 
-from client.cli.commands.account import show_identity
+from client.cli.identity_lines import show_identity
 from client.cli.output import Output
 from client.connection import server_file
 from client.identity import archive, import_identity, passphrase_source

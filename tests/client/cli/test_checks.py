@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from client.cli.commands.doctor import Doctor
+from client.cli.checks import Doctor
 from client.cli.output import Output
 from client.identity import identity_files
 from client.identity.identity_files import ME_INFO, MY_INFO, Identity

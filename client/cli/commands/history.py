@@ -1,0 +1,42 @@
+"""The command `history`: its options, its help, and what it does.
+
+Owns: the command line of `history`.
+Promises: nothing heavy is imported before it runs.
+
+Source: docs/client.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from client.cli.command import Command
+
+if TYPE_CHECKING:
+    from client.cli.call import Call
+    from client.cli.command_line import Parser
+
+
+def _options(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help="with this user alone (default: all)")
+    parser.add_argument(
+        "--search", metavar="WORDS", help="what holds all of these words, in any case and in any form of Unicode"
+    )
+
+
+def _run(call: Call) -> int:
+    from client.cli.message_lines import history
+
+    with call.reading() as messenger:
+        return history(messenger, call.output, call.options.name, call.options.search)
+
+
+COMMAND: Final = Command(
+    "history",
+    "list what was received and sent, without asking the server",
+    "With the time at which the server accepted it where it told.",
+    examples=("messageu history bob", "messageu history --search 'build done' --json"),
+    options=_options,
+    run=_run,
+    json=("message",),
+)

@@ -1,0 +1,52 @@
+"""The command `recv`: its options, its help, and what it does.
+
+Owns: the command line of `recv`.
+Promises: nothing heavy is imported before it runs.
+
+Source: docs/client.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from client.cli.command import Command
+from client.cli.values import count, seconds
+
+if TYPE_CHECKING:
+    from client.cli.call import Call
+    from client.cli.command_line import Parser
+
+
+def _options(parser: Parser) -> None:
+    parser.add_argument(
+        "--wait",
+        metavar="S",
+        type=seconds,
+        default=0.0,
+        help="wait up to S seconds for mail; exit code 124 when none came (default: 0)",
+    )
+    parser.add_argument(
+        "--max", metavar="N", type=count, dest="most", help="at most N messages; the others stay (default: all)"
+    )
+
+
+def _run(call: Call) -> int:
+    from client.cli.message_lines import receive
+
+    answer = call.settings.answer_key_requests()
+    with call.messenger() as messenger:
+        return receive(messenger, call.output, call.options.wait, call.options.most, answer)
+
+
+COMMAND: Final = Command(
+    "recv",
+    "fetch and show what waits",
+    "The oldest first, one message a line. What can't be decrypted is named with its reason, kept, and shown as "
+    "soon as its key is there (exit code 9). Files are saved where --save-dir says and never overwrite anything.",
+    examples=("messageu recv", "messageu recv --wait 60 --json"),
+    options=_options,
+    run=_run,
+    json=("message",),
+    exit_codes=(3, 4, 6, 9, 124),
+)

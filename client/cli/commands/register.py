@@ -1,0 +1,52 @@
+"""The command `register`: its options, its help, and what it does.
+
+Owns: the command line of `register`.
+Promises: nothing heavy is imported before it runs.
+
+Source: docs/client.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from client.cli.command import Command
+
+if TYPE_CHECKING:
+    from client.cli.call import Call
+    from client.cli.command_line import Parser
+
+
+def _options(parser: Parser) -> None:
+    parser.add_argument(
+        "name", metavar="NAME", help="your name: 1 to 254 characters of printable ASCII, no space at either end"
+    )
+
+
+def _run(call: Call) -> int:
+    from client.cli.identity_lines import register
+    from common.errors import SettingRejected, ValueRejected
+    from common.values import username
+
+    name, settings = call.options.name, call.settings
+    # A name that nobody can have leaves no trace.
+    try:
+        username(name)
+    except ValueRejected as error:
+        raise SettingRejected(f"Not registered: {error}. Choose another name.") from error
+    with call.registering() as messenger:
+        return register(messenger, call.output, name, settings.home if settings.home_by_default() else None)
+
+
+COMMAND: Final = Command(
+    "register",
+    "register under a name",
+    "Prints who you are now. A home has one identity; it is never replaced. A registration that broke off is "
+    "completed by the same command. An account that the server lost when it was put back to a backup is registered "
+    "again by it: with the same name and key, and the same id where that is free.",
+    examples=("messageu register alice", "messageu --home ~/robot --server chat.example.org:1357 register robot"),
+    options=_options,
+    run=_run,
+    json=("identity",),
+    exit_codes=(3, 4, 5, 6),
+)

@@ -1,0 +1,62 @@
+"""After a backup was put back: resend.
+
+Owns: what is said of what was sent again.
+Promises: what can't be sent again is told one by one, with the next step, and makes the exit code
+1.
+
+Source: docs/client.md; docs/guarantees.md, "After a backup was put back".
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+from client.cli import exit_codes
+from client.cli.output import Output, Value
+from client.messenger import Messenger, Resent
+
+NOTHING: Final = "Nothing is possibly lost."
+
+
+def resend(messenger: Messenger, output: Output, name: str | None, *, forget: bool) -> int:
+    """Send again what is possibly lost, or forget that it is."""
+    if forget:
+        count = messenger.forget_lost(name)
+        output.say(f"{_many(count)} not marked as possibly lost any more." if count else NOTHING)
+        return exit_codes.DONE
+    with output.transfer("Sending") as progress:
+        resent = messenger.resend(name, progress)
+    for message in resent.messages:
+        fields: dict[str, Value] = {"to": message.recipient.name, "id": message.recipient.client_id.hex()}
+        fields["kind"] = "file" if message.text is None else "text"
+        if message.path is not None:
+            fields["path"] = str(message.path)
+        verified = messenger.is_verified(message.recipient)
+        if output.as_json:
+            output.data("sent", "", **fields, message_id=message.message_id, recipient_verified=verified)
+    for sentence in summary(resent):
+        output.say(sentence)
+    return exit_codes.UNEXPECTED if resent.problems else exit_codes.DONE
+
+
+def summary(resent: Resent) -> Iterator[str]:
+    """Say what became of what was possibly lost."""
+    yield from resent.problems
+    if resent.sent:
+        yield f"{_many(resent.sent)} sent again."
+    if resent.waiting:
+        yield f"{_many(resent.waiting)} kept, and sent again as soon as the server takes {_them(resent.waiting)}."
+    if resent.left:
+        yield (
+            f"{_many(resent.left)} still marked as possibly lost; `messageu resend --forget` takes the "
+            f"mark{'' if resent.left == 1 else 's'} away."
+        )
+    if not (resent.sent or resent.waiting or resent.left):
+        yield NOTHING
+
+
+def _many(count: int) -> str:
+    return "One message is" if count == 1 else f"{count} messages are"
+
+
+def _them(count: int) -> str:
+    return "it" if count == 1 else "them"
