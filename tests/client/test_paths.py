@@ -173,7 +173,7 @@ COMMANDS: list[tuple[list[bytes], int]] = [
 def test_no_command_breaks_over_bytes_that_are_no_utf8(
     odd: Path, gateway: FakeGateway, make: Callable[..., Messenger], words: list[bytes], code: int
 ) -> None:
-    (odd / os.fsdecode(b"\xff.txt")).write_text("words\n")
+    (odd / os.fsdecode(b"\xff.txt")).write_text("many words\n")
     with make("bob") as bob:
         bob.register("bob")
     with make(str(odd / "alice")) as alice:
