@@ -60,7 +60,7 @@ class Play(NamedTuple):
     needs: str = "bash"
 
 
-TWICE: Final = (("New passphrase", "secret\r"), ("again: ", "secret\r"))
+TWICE: Final = (("New passphrase", "long secret\r"), ("again: ", "long secret\r"))
 QUIT: Final = (("connected", "/quit\r"),)
 UNTIL_TEXTS: Final = (
     "set -m; messageu watch --exec ./on-message & until grep -q build texts.txt 2> /dev/null; do sleep 0.1; done; "
