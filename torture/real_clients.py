@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from client.messenger import Messenger, Received, Text
-from common.errors import ClientError, ServerSilent, ServerUnreachable
+from common.errors import ClientError, OutboxFull, ServerSilent, ServerUnreachable
 from common.info_files import ServerAddress
 from torture.actors import Actor
 from torture.cast import Cast
@@ -56,8 +56,14 @@ def send_texts(orders: Orders) -> None:
             number += 1
             letter = Letter(orders.name, chance.choice(orders.others), number)
             journal.write([f"A {letter}"])
+            text = letter.content(chance.choice(_SIZES)).decode("latin-1")
             try:
-                messenger.send_text(letter.recipient, letter.content(chance.choice(_SIZES)).decode("latin-1"))
+                try:
+                    messenger.send_text(letter.recipient, text)
+                except OutboxFull:
+                    # The server was away for long. Nothing was kept of this one.
+                    _empty_outbox(messenger)
+                    messenger.send_text(letter.recipient, text)
             except (ServerUnreachable, ServerSilent) as error:
                 assert "kept" in error.advice, error
             journal.write([f"K {letter}"])

@@ -25,7 +25,7 @@ class _Anything(int):
 
 
 _OFF: Final[list[tuple[object, str, Any]]] = [
-    (database, "_checking_layer", lambda: "unix"),
+    (database, "load_checksums", lambda: "unix"),
     (mail_pages, "checksum_of", lambda _page: _Anything(1)),
     (blobs, "pieces_are_whole", lambda *_: True),
     (blobs, "table_is_whole", lambda *_: True),

@@ -29,7 +29,6 @@ import re
 import resource
 import shlex
 import socketserver
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -39,6 +38,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import fastjsonschema
 
+from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.folder import DATABASE_NAME
 from torture.patience import HANG_SECONDS
 from torture.programs import ROOT
 from torture.restored_backup import copy_folder, restore_folder
@@ -188,10 +189,14 @@ def _run_steps(path: Path, folder: Path, server: Server, strangers: contextlib.E
 def swap_keys(server: Server, name: str, other: str) -> None:
     """Make the server lie: it names the public key of `other` for `name`."""
     server.end()
-    (path,) = server.data.glob("*.db")
-    with contextlib.closing(sqlite3.connect(path)) as database, database:
+    # By the worker's own code: what another program writes has no checksums, and is found to be
+    # altered.
+    database = Database(server.data / DATABASE_NAME)
+    with database.transaction():
         statement = "UPDATE user SET public_key = (SELECT public_key FROM user WHERE name = ?) WHERE name = ?"
-        assert database.execute(statement, (other, name)).rowcount == 1
+        database.execute(statement, (other, name))
+        assert database.changes() == 1
+    database.close()
     server.start()
 
 
