@@ -324,6 +324,11 @@ def test_before_anything_is_set_up(tmp_path: Path) -> None:
             [path, "--help"], cwd=tmp_path, env=environment(folder), stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=HANG_SECONDS, check=False,
         )  # fmt: skip
+        if path.name == "run":
+            # It says how it is used before it looks at anything.
+            assert done.returncode == 0, done
+            assert done.stdout.lower().startswith("usage: scripts/run"), done
+            continue
         *_, sentence = done.stderr.splitlines()
         assert done.returncode == 1, f"{path.name}: {done}"
         assert "cannot live in a folder with a colon in its name" in sentence
