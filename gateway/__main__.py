@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-import common.server_packages  # noqa: F401 - ends the program where they are missing
+from common import server_packages  # noqa: F401 - ends the program where they are missing
 from common.data_folder import data_folder, gateway_lock, link_endpoint
 from common.errors import GatewaySuperseded, InfoFileError, SettingRejected, SlotInUse
 from common.info_files import DEFAULT_PORT, read_port

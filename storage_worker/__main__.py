@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-import common.server_packages  # noqa: F401 - ends the program where they are missing
+from common import server_packages  # noqa: F401 - ends the program where they are missing
 from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint, refuse_foreign_files
 from common.errors import SettingRejected, StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from common.process_limits import forbid_core_dumps, raise_open_files

@@ -11,7 +11,7 @@ import pytest
 
 from tests.stories.runner import messageu
 from tests.stories.tmux import Tmux
-from torture.programs import Server
+from torture.programs import Server, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,14 +56,21 @@ def test_a_window_that_becomes_narrower_and_wider(server: Server, tmp_path: Path
     window.messageu(tmp_path / "alice", server.port, "chat", "bob").until("connected").until(f"8 {LONG}")
     window.types("half a line", None).until("to bob: half a line")
     for columns in (50, 35, 80, 40, 120):
-        window.resized(columns, 24).until(f" connected{BAR:>{columns - 12}}")
-        window.until(f"8 {LONG}").until("to bob: half a line")
-        screen = window.lines
-        # One bar, one prompt, at the bottom; each text of before once.
-        assert sum(BAR in line for line in screen) == 1
-        assert sum("to bob:" in line for line in screen) == 1
-        assert " ".join(" ".join(screen).split()).count(f"8 {LONG}") == 1
-        assert [line for line in screen if line][-2:] == [f" connected{BAR:>{columns - 12}}", "to bob: half a line"]
+        window.resized(columns, 24)
+
+        def is_drawn(bar: str = f" connected{BAR:>{columns - 12}}") -> bool:
+            """One bar, one prompt, at the bottom; each text of before once. Drawing takes
+            several steps.
+            """
+            screen = window.lines
+            return (
+                sum(BAR in line for line in screen) == 1
+                and sum("to bob:" in line for line in screen) == 1
+                and " ".join(" ".join(screen).split()).count(f"8 {LONG}") == 1
+                and [line for line in screen if line][-2:] == [bar, "to bob: half a line"]
+            )
+
+        wait_until(is_drawn, f"the screen to be drawn {columns} columns wide")
     assert not any(BAR in line for line in window.scrolled_by[: -len(window.lines)])
 
 
