@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from scripts import _setup
+from scripts._documents import PartsDiffer, main
 
 if __name__ == "__main__":
     _setup.continue_in_venv("run")
@@ -33,10 +34,6 @@ from client.cli.table import load, named
 PAGE = ROOT / "docs" / "client.md"
 SCHEMAS = ROOT / "docs" / "schemas"
 PART = re.compile(r"(<!-- made: ([a-z -]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-
-
-class PartsDiffer(Exception):
-    """The document lacks parts, or has some that nothing stands for."""
 
 
 def rewritten(document: str) -> str:
@@ -170,20 +167,5 @@ def _cell(text: str) -> str:
     return text if text == "---" else f" {text.replace('|', chr(92) + '|')} "
 
 
-def main() -> int:
-    """Write the document, or print it."""
-    before = PAGE.read_text(encoding="utf-8")
-    document = rewritten(before)
-    if "--write" in sys.argv:
-        PAGE.write_text(document, encoding="utf-8")
-        print(f"{PAGE.relative_to(ROOT)} {'was up to date' if document == before else 'is brought up to date'}.")
-    else:
-        print(document, end="")
-    return 0
-
-
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except PartsDiffer as problem:
-        sys.exit(str(problem))
+    sys.exit(main(PAGE, rewritten))

@@ -317,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     where = f"where the mail is kept (${DATA_VARIABLE}, else data/)"
     parser.add_argument("--data-folder", type=folder_path, help=where)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("users", help="who is registered, and what waits for whom")
+    commands.add_parser("users", help="who is registered, and how many messages are pending for them")
     commands.add_parser("stats", help="the store in a few numbers")
     commands.add_parser("unprove", help="take a user's proof mark back").add_argument("name")
     checking = commands.add_parser("check", help="read everything and name what is altered")

@@ -245,7 +245,7 @@ class Conversation:
         if not self._drafts:
             return None
         many = "One message is" if len(self._drafts) == 1 else f"{len(self._drafts)} messages are"
-        return f"{many} not stored by the server yet; what waits is kept, and sent before anything else."
+        return f"{many} not stored by the server yet; pending messages are kept, and sent before anything else."
 
     def _time(self, milliseconds: int) -> str:
         when, now = local_time.local(milliseconds), local_time.local(self._now())

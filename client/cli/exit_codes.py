@@ -54,7 +54,7 @@ MEANINGS: Final = {
     DONE: "done; an empty mailbox too",
     UNEXPECTED: "something unexpected: the store, the disk, another process, a bug",
     USAGE: "wrong usage: an option, a name, a setting or a file that can't be used",
-    NO_SERVER: "no server, or no answer; what an account that proves itself sends is kept and sent later",
+    NO_SERVER: "no server, or no answer; what an account that signs in sends is kept and sent later",
     UNTRUSTED: "an untrusted or changed key, or another server than the one this account belongs to",
     OVER_LIMIT: "over a quota or rate: too large, mailbox or storage full, too fast",
     SERVER_REFUSED: "the server answered with an error (9000), or with nonsense",

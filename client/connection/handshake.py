@@ -38,7 +38,7 @@ HELLO_TIMEOUT: Final = 3.0
 """Seconds of silence after which a server is taken for one of the published protocol alone."""
 WANTED: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.REASONS
 WARNING: Final = (
-    "This account now proves itself to the server: nobody else can act in its name, "
+    "This account now signs in to the server: nobody else can act in its name, "
     "and other MessageU programs will no longer work for it (--published-only prevents that)."
 )
 _NO_BINDING: Final = bytes(32)

@@ -10,6 +10,7 @@ import pytest
 
 from client.settings import KNOWN
 from scripts import client_reference
+from scripts._documents import PartsDiffer
 
 DOCUMENT = client_reference.PAGE.read_text(encoding="utf-8")
 
@@ -35,7 +36,7 @@ def test_a_part_holds_what_was_made_for_it_and_nothing_else_changes() -> None:
     ],
 )
 def test_a_part_that_is_missing_unknown_or_doubled_is_told(document: str) -> None:
-    with pytest.raises(client_reference.PartsDiffer, match="each of these parts once: options, command register"):
+    with pytest.raises(PartsDiffer, match="each of these parts once: options, command register"):
         client_reference.rewritten(document)
 
 

@@ -90,7 +90,7 @@ def test_two_people_chat(server: Server, tmp_path: Path) -> None:
         bob.types("written offline").until(" you [waiting]: written offline")
         bob.types(CTRL_C, end="")
         assert bob.ends() == 130
-        bob.until("One message is not stored by the server yet; what waits is kept")
+        bob.until("One message is not stored by the server yet; pending messages are kept")
     assert "[waiting]: written offline" in messageu(tmp_path, server.port, "bob", ["history"]).stdout
     with Terminal(tmp_path / "bob", server.port, "chat", "alice") as bob:
         # What was said before, and what waits; then the server comes back.

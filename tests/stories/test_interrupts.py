@@ -229,7 +229,7 @@ def test_while_a_large_file_is_on_its_way(server: Server, way: Middleman, tmp_pa
         alice.types("half a line", end="").types(CTRL_C, end="").until("Dropped. Ctrl-C once more")
         alice.types(CTRL_C, end="")
         assert alice.ends() == 130
-        alice.until("One message is not stored by the server yet; what waits is kept")
+        alice.until("One message is not stored by the server yet; pending messages are kept")
     with Terminal(tmp_path / "bob", way.port, "send", "alice", "--file", str(large)) as bob:
         # Before it starts over by itself.
         bob.until("Sending")

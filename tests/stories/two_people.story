@@ -9,7 +9,7 @@ $ alice register alice
 >     {GROUPS}
 >     {GROUPS}
 > proven: yes
-! This account now proves itself to the server: {ANY}
+! This account now signs in to the server: {ANY}
 ! Registered as alice.
 $ alice register alice
 ! messageu: This home has an identity already, and it is not replaced. Use --home for another user.

@@ -41,7 +41,7 @@ def _run(call: Call) -> int:
 
 COMMAND: Final = Command(
     "recv",
-    "fetch and show what waits",
+    "fetch and show pending messages",
     "The oldest first, one message a line. What can't be decrypted is named with its reason, kept, and shown as "
     "soon as its key is there (exit code 9). Files are saved where --save-dir says and never overwrite anything.",
     examples=("messageu recv", "messageu recv --wait 60 --json"),

@@ -121,7 +121,7 @@ COMMAND: Final = Command(
     "send",
     "send a text or files; a key is made and sent first where there is none",
     "With both, the text goes first. What can't be sent now is kept and sent later, once and before anything else, "
-    "where the account proves itself; other accounts are told that it was not sent, or that nobody knows. "
+    "where the account signs in; other accounts are told that it was not sent, or that nobody knows. "
     "Your own name as NAME makes it a note to yourself.",
     examples=(
         "messageu send bob see you at nine",

@@ -44,8 +44,9 @@ ALTER TABLE store ADD COLUMN journal INTEGER NOT NULL DEFAULT 0;
 PRAGMA user_version = 5;
 """
 _NEXT_STEP: Final = (
-    "An older version of MessageU made it, and there is no way over: start that one, let everybody fetch what waits, "
-    "then start this one with a new folder (--data-folder), where everybody registers anew."
+    "An older version of MessageU made it, and there is no way over: start that one, let everybody "
+    "fetch their pending messages, then start this one with a new folder (--data-folder), "
+    "where everybody registers anew."
 )
 APPLICATION_ID: Final = 0x4D736755
 """`MsgU` in the database's header: tells our files from other SQLite databases."""
