@@ -1,8 +1,9 @@
-"""What every test may rely on: the signals' own effects, wherever the suite was started.
+"""What every test may rely on: the signals have their own effects, whatever was there before.
 
 A shell without job control starts what it puts into the background with SIGINT and SIGQUIT ignored,
 nohup with SIGHUP ignored, and children inherit that. The tests send these signals to programs of
-ours and expect what a user sees.
+ours and expect what a user sees. A test that runs a program's main() in this process may leave
+such a signal ignored; each test ends with the handlers that it began with, for the same reason.
 
 And no example of a property is judged by how long it took: the machine may be busy.
 """
@@ -13,6 +14,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+TAKEN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""The signals that a program of ours takes over while it runs."""
 
 
 def pytest_configure() -> None:
@@ -35,3 +39,13 @@ def data_folder_of_no_person(tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(folder))
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def own_effects_of_signals() -> Iterator[None]:
+    """Hand no test's handlers of TAKEN to the next test, nor to the programs that it starts."""
+    before = {number: signal.getsignal(number) for number in TAKEN}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
