@@ -25,7 +25,7 @@ def test_every_operation_dies_at_every_point_it_passes() -> None:
         assert case.steps
         of_point.setdefault(case.point, set()).add(case.concern)
     # The recovery of a journal is a command of its own, which
-    # tests/storage_worker/engine/test_recovery.py kills.
+    # tests/storage_worker/engine/sqlite/test_recovery.py kills.
     assert set(of_point) == {point for point in FailPoint if not point.startswith("recovery")}
     for point, concerned in of_point.items():
         if point in {FailPoint.WORKER_ABSORBING, FailPoint.WORKER_ABSORBED}:
