@@ -20,13 +20,11 @@ from common.rsa_key_form import numbers_of_der
 
 _CONTEXT: Final = b"MessageU prove 1\0"
 _SALT_SIZE: Final = 32
-NO_BINDING: Final = bytes(32)
-"""What stands for the server's certificate on plain TCP."""
 
 
-def signed_string(server_id: bytes, nonce: bytes, client_id: bytes) -> bytes:
-    """What a client signs to prove itself: 113 bytes."""
-    return _CONTEXT + server_id + nonce + client_id + NO_BINDING
+def signed_string(server_id: bytes, nonce: bytes, client_id: bytes, binding: bytes) -> bytes:
+    """What a client signs to prove itself: 113 bytes. `binding` is the connection's."""
+    return _CONTEXT + server_id + nonce + client_id + binding
 
 
 def signature_is_valid(public_key: bytes, signature: bytes, message: bytes) -> bool:

@@ -138,7 +138,7 @@ def test_the_proof_is_what_both_ends_make_of_it() -> None:
         bytes.fromhex(vector[name])
         for name in ("server_id", "nonce", "client_id", "bind", "signed", "signature", "public_key")
     )
-    assert authentication.signed_string(server_id, nonce, client_id) == signed
+    assert authentication.signed_string(server_id, nonce, client_id, bind) == signed
     assert len(signed) == 113
     assert authentication.signature_is_valid(public_key, signature, signed)
     assert not authentication.signature_is_valid(public_key, signature, signed[:-1] + b"\1")

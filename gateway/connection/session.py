@@ -358,6 +358,11 @@ class Session:
         raise AssertionError(f"{type(event).__name__} inside an upload")
 
     @property
+    def binding(self) -> bytes:
+        """The channel binding of its transport."""
+        return self.transport.binding
+
+    @property
     def challenge(self) -> Challenge:
         """The connection's nonce and attempts."""
         if self._challenge is None:

@@ -6,7 +6,20 @@ own. Whatever an owner fails with in one of its calls ends this connection alone
 Exposure: peers choose every byte, and when the connection ends or breaks.
 
 `Transport` is what a session may ask for; `TcpTransport` is plain TCP. Another carrier of bytes is
-another class here or beside it, made by the listener.
+another class here or beside it, made by the listener. One that puts bytes into records, as TLS
+does, differs in four points, and a session relies on these promises alone:
+
+- Before its first byte: a session is attached at once, and what opens the connection (a handshake)
+  is the transport's own business. `binding` names the server that the peer was shown.
+- Input: bytes that were taken from the kernel and not yet given to the session are input that
+  waits, part of a record too. What the session was not given is reported again though the kernel
+  has nothing more. A connection that ends in the middle, or without the carrier's own end where it
+  has one, is broken.
+- Output: what `send` reports as taken is with the kernel. A record that the kernel took in part was
+  not taken; its rest goes first in the next call, which begins with the same bytes. So at most a
+  record each way is held here, and what is unsent shows in the session, with its deadline.
+- The end: what the carrier says behind the last byte (close_notify) is said by `shut_down` and
+  `close`, never sooner. Where the kernel has no room, the transport stays in the loop for it.
 
 Source: docs/client-protocol.md, "Connections"; tcp(7), epoll_ctl(2).
 """
@@ -23,6 +36,8 @@ from gateway.event_loop import BROKEN, HUNG_UP, READABLE, WRITABLE, EventLoop
 log = logging.getLogger("gateway.connection.transport")
 
 _UNREGISTERED: Final = -1
+NO_BINDING: Final = bytes(32)
+"""The channel binding of a connection that shows no certificate."""
 
 
 class TransportOwner(Breakable, Protocol):
@@ -38,21 +53,27 @@ class TransportOwner(Breakable, Protocol):
 class Transport(Protocol):
     """One connection. It watches for input from `attach` on."""
 
+    @property
+    def binding(self) -> bytes:
+        """32 bytes that the signature of 641 covers: the SHA-256 of the certificate that the peer
+        was shown, `NO_BINDING` where there is none.
+        """
+
     def attach(self, owner: TransportOwner) -> None:
         """Report to `owner` from now on."""
 
     def receive(self, size: int, /) -> bytes:
         """Up to `size` bytes; none at the end of the peer's side.
 
-        Raises `BlockingIOError` where nothing is there, another `OSError` where the connection is
-        broken.
+        Raises `BlockingIOError` where nothing is there yet, also after a report: what came may be
+        part of a record. Raises another `OSError` where the connection is broken.
         """
 
     def send(self, data: bytes | memoryview, /) -> int:
-        """How many of the bytes were taken, the first ones.
+        """How many of the bytes the kernel has taken, the first ones.
 
-        Raises `BlockingIOError` where none can be now, another `OSError` where the connection is
-        broken.
+        What was not taken is what the next call begins with. Raises `BlockingIOError` where none
+        can be now, another `OSError` where the connection is broken.
         """
 
     def watch(self, *, reads: bool, writes: bool) -> None:
@@ -65,19 +86,25 @@ class Transport(Protocol):
         """
 
     def shut_down(self) -> None:
-        """End this side behind what was sent. Raises `OSError` where the connection is broken."""
+        """End this side behind what was sent. Raises `OSError` where the connection is broken.
+
+        What the carrier says at its end it says now, or as soon as there is room.
+        """
 
     def close(self) -> None:
-        """End both sides in order and report nothing more."""
+        """End both sides in order and report nothing more.
+
+        For the carrier's own end a transport may stay for a bounded time, without an owner.
+        """
 
     def reset(self) -> None:
         """Close so that the peer sees a reset, and report nothing more."""
 
     def unacknowledged(self) -> int:
-        """Bytes that were sent and not yet acknowledged by the peer."""
+        """Bytes of any kind that were sent and not yet acknowledged by the peer."""
 
     def input_waiting(self) -> bool:
-        """Whether bytes can be received."""
+        """Whether the peer has sent anything that was not received, part of a record too."""
 
     def segments_in(self) -> SegmentsIn:
         """What the peer has sent so far, in segments."""
@@ -109,6 +136,7 @@ class TcpTransport(TcpSocket):
 
     __slots__ = ("_loop", "_mask", "_owner", "_shut_down")
 
+    binding: Final = NO_BINDING
     receive = socket.socket.recv
 
     def __init__(self, sock: socket.socket, loop: EventLoop) -> None:

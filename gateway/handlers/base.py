@@ -43,6 +43,10 @@ class HandlerContext(Protocol):
     features: int
 
     @property
+    def binding(self) -> bytes:
+        """The channel binding of its transport."""
+
+    @property
     def challenge(self) -> Challenge:
         """The connection's nonce and attempts."""
 

@@ -27,7 +27,7 @@ class ProveHandler:
         nonce = host.challenge.take(context.loop.now, context.settings.nonce_age)
         self._signed = b""
         if nonce is not None and context.link.facts is not None:
-            self._signed = signed_string(context.link.facts.server_id, nonce, request.requester)
+            self._signed = signed_string(context.link.facts.server_id, nonce, request.requester, host.binding)
             context.link.submit(GetProofKey(request.requester), self)
         else:
             # The caller first has to learn that this is going on: fail at the end of the turn.

@@ -39,6 +39,7 @@ from common.storage_protocol.operations import (
 )
 from common.values import ClientId, PublicKey, Token, Username
 from gateway.settings import Settings
+from tests.gateway.connection.memory_transport import MemoryTransport, Scene
 from tests.gateway.fake_storage import SERVER_ID, default_decision
 from tests.gateway.harness import Gate, Peer
 
@@ -51,12 +52,17 @@ OTHER_KEY = RSA.generate(1024, e=17)
 PUBLIC = KEY.public_key().export_key("DER")
 NONCE = bytes(32)
 """What the harness gives for random bytes."""
+CERTIFICATE_HASH = SHA256.new(b"the server's certificate").digest()
 
 
 def signature(
-    client_id: bytes = ALICE, key: RSA.RsaKey = KEY, server_id: bytes = SERVER_ID, nonce: bytes = NONCE
+    client_id: bytes = ALICE,
+    key: RSA.RsaKey = KEY,
+    server_id: bytes = SERVER_ID,
+    nonce: bytes = NONCE,
+    binding: bytes = bytes(32),
 ) -> bytes:
-    message = b"MessageU prove 1\0" + server_id + nonce + client_id + bytes(32)
+    message = b"MessageU prove 1\0" + server_id + nonce + client_id + binding
     return pss.new(key, salt_bytes=32).sign(SHA256.new(message))
 
 
@@ -219,6 +225,18 @@ def test_a_bad_proof_is_refused_and_voids_the_nonce(gate: Gate, bad: bytes) -> N
     peer.send(ProveRequest(ALICE, signature()))
     assert peer.response() == (9000, b""), "the nonce is void"
     assert not gate.storage.asked(MarkProven)
+
+
+@pytest.mark.parametrize("signed", [CERTIFICATE_HASH, bytes(32)])
+def test_the_signature_covers_the_binding_of_the_connection(signed: bytes) -> None:
+    peer = MemoryTransport()
+    peer.binding = CERTIFICATE_HASH
+    scene = Scene(peer=peer)
+    scene.storage.decide = knows_alice
+    scene.say(HelloRequest(ZERO, 1, 0))
+    answer = scene.say(ProveRequest(ALICE, signature(binding=signed)))
+    assert answer[1:3] == (2141 if signed == CERTIFICATE_HASH else 9000).to_bytes(2, "little")
+    scene.close()
 
 
 def test_three_failures_end_the_connection(gate: Gate) -> None:

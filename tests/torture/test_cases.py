@@ -55,7 +55,7 @@ def test_a_drills_proof_is_a_good_one_for_its_own_key_alone() -> None:
     text = signed_string(b"s" * 16, b"n" * 32, b"c" * 16)
     signature = sign(mine.export_key("DER"), text)
     assert authentication.signature_is_valid(
-        public_half(mine), signature, authentication.signed_string(b"s" * 16, b"n" * 32, b"c" * 16)
+        public_half(mine), signature, authentication.signed_string(b"s" * 16, b"n" * 32, b"c" * 16, bytes(32))
     )
     assert not authentication.signature_is_valid(public_half(other), signature, text)
     assert public_half(new_key("mine")) == public_half(mine)

@@ -16,7 +16,7 @@ from common.storage_protocol.operations import Operation, Outcome, Refused, Stor
 from gateway.connection.context import SessionContext
 from gateway.connection.lifecycle import State
 from gateway.connection.session import Session
-from gateway.connection.transport import Transport, TransportOwner
+from gateway.connection.transport import NO_BINDING, Transport, TransportOwner
 from gateway.delivery.evidence import SegmentsIn
 from gateway.event_loop import EventLoop
 from gateway.settings import Settings
@@ -36,6 +36,7 @@ class MemoryTransport:
     """
 
     def __init__(self) -> None:
+        self.binding = NO_BINDING
         self.owner: TransportOwner | None = None
         self.reads = self.writes = False
         self.room = PLENTY
@@ -50,6 +51,7 @@ class MemoryTransport:
         self.outstanding = 0
         self.segments = 0
         self.segments_with_data = 0
+        self._not_taken = b""
 
     # --- the gateway's end
 
@@ -67,13 +69,20 @@ class MemoryTransport:
     def send(self, data: bytes | memoryview, /) -> int:
         self._check()
         assert not self.ended, "sent behind its own end"
-        taken = bytes(data[: self.room])
+        assert bytes(data).startswith(self._not_taken), "sent past bytes that were not taken"
+        taken = self._room_for(data)
+        self._not_taken = bytes(data[taken:])
         if not taken and data:
             raise BlockingIOError
-        self.room -= len(taken)
-        self.received += taken
-        self.outstanding += len(taken)
-        return len(taken)
+        self.received += data[:taken]
+        self.outstanding += taken
+        return taken
+
+    def _room_for(self, data: bytes | memoryview) -> int:
+        """How many of the bytes go; they are taken off the room."""
+        taken = min(self.room, len(data))
+        self.room -= taken
+        return taken
 
     def watch(self, *, reads: bool, writes: bool) -> None:
         assert not self.is_closed
@@ -159,6 +168,56 @@ class MemoryTransport:
             owner.on_readable()
 
 
+_RECORD = 8
+"""Payload bytes of a record at most."""
+
+
+class RecordTransport(MemoryTransport):
+    """The same with its bytes in records, as TLS has them: what came of an unfinished record can't
+    be received, and what was begun of one is taken only when the last byte of it goes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unfinished = b""
+        self._begun = 0
+
+    def input_waiting(self) -> bool:
+        return bool(self.unread or self.unfinished)
+
+    def receive(self, size: int, /) -> bytes:
+        if not self.unread and self.unfinished and self.peer_ended:
+            raise ConnectionAbortedError(errno.ECONNABORTED, "the end came inside a record")
+        return super().receive(size)
+
+    def _room_for(self, data: bytes | memoryview) -> int:
+        taken = 0
+        while taken < len(data):
+            record = min(_RECORD, len(data) - taken)
+            goes = min(self.room, record - self._begun)
+            self.room -= goes
+            self._begun += goes
+            if self._begun < record:
+                break
+            taken, self._begun = taken + record, 0
+        return taken
+
+    def say_part(self, data: bytes | Request) -> None:
+        """A segment arrives that ends inside a record."""
+        super().say(b"")
+        self.unfinished += data if isinstance(data, bytes) else encode(data)
+
+    def say(self, data: bytes | Request) -> None:
+        """The rest of the record, in one segment."""
+        begun, self.unfinished = self.unfinished, b""
+        super().say(begun + (data if isinstance(data, bytes) else encode(data)))
+
+    def report(self) -> None:
+        if self.owner is not None and self.reads and self.unfinished and not self.unread and not self.broken:
+            self.owner.on_readable()
+        super().report()
+
+
 class MemoryStorage:
     """A `StorageLink` without a worker. `decide` maps an operation to its outcome; a send of a run
     is decided as the `StoreMessage` that it stands for.
@@ -232,14 +291,14 @@ class MemoryStorage:
 class Scene:
     """One session on a transport in memory."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, peer: MemoryTransport | None = None) -> None:
         self.clock = Clock()
         self.loop = EventLoop(self.clock)
         self.storage = MemoryStorage(self.loop)
         link = cast("StorageLink", self.storage)
         self.settings = settings or Settings()
         self.context = SessionContext(self.loop, lambda _listener: link, self.settings, bytes)
-        self.peer = MemoryTransport()
+        self.peer = peer or MemoryTransport()
         transport: Transport = self.peer
         self.session = Session(transport, self.context)
 

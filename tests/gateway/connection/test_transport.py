@@ -2,17 +2,19 @@
 stands for it in the tests of sessions.
 """
 
+import random
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Protocol
 
 import pytest
 
-from gateway.connection.transport import TcpTransport, Transport
+from gateway.connection.transport import NO_BINDING, TcpTransport, Transport
 from gateway.event_loop import EventLoop
-from tests.gateway.connection.memory_transport import MemoryTransport
+from tests.gateway.connection.memory_transport import PLENTY, MemoryTransport, RecordTransport
 from torture.patience import HANG_SECONDS
 
 
@@ -113,7 +115,14 @@ class MemoryWire:
         """Nothing is open."""
 
 
-@pytest.fixture(params=[TcpWire, MemoryWire])
+class RecordWire(MemoryWire):
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = RecordTransport()
+        self.transport = self.memory
+
+
+@pytest.fixture(params=[TcpWire, MemoryWire, RecordWire])
 def wire(request: pytest.FixtureRequest) -> Iterator[Wire]:
     wire = request.param()
     yield wire
@@ -202,6 +211,33 @@ def test_what_is_sent_arrives_and_is_acknowledged(wire: Wire, owner: Owner) -> N
     turn_until(wire, lambda: wire.peer_sees() == (b"hello there", False, False))
     turn_until(wire, lambda: wire.transport.unacknowledged() == 0)
     assert not owner.aborted
+
+
+def test_what_was_not_taken_begins_the_next_call_and_arrives_once(wire: Wire, owner: Owner) -> None:
+    if isinstance(wire, MemoryWire):
+        wire.memory.room = 1_000_001
+    data = random.Random(5).randbytes(8_000_000)
+    taken = 0
+    with pytest.raises(BlockingIOError):
+        while True:
+            taken += wire.transport.send(data[taken:])
+    assert 0 < taken < len(data)
+    if isinstance(wire, MemoryWire):
+        wire.memory.room = PLENTY
+    else:
+        wire.peer_sees()
+    wire.transport.watch(reads=True, writes=True)
+    while taken < len(data):
+        before = owner.writable
+        turn_until(wire, lambda before=before: owner.writable > before)  # type: ignore[misc]
+        with suppress(BlockingIOError):
+            taken += wire.transport.send(memoryview(data)[taken:])
+        wire.peer_sees()
+    turn_until(wire, lambda: wire.peer_sees() == (data, False, False))
+
+
+def test_plain_connections_have_no_binding(wire: Wire, owner: Owner) -> None:
+    assert wire.transport.binding == NO_BINDING == bytes(32)
 
 
 def test_a_half_close_comes_behind_what_was_sent_and_leaves_the_other_side(wire: Wire, owner: Owner) -> None:

@@ -8,7 +8,7 @@ import pytest
 from common.client_protocol.requests import PublicKeyRequest, PullRequest, encode
 from common.storage_protocol.operations import NO_MAIL, Operation, Outcome, Pull, Pulled, Release, Settle
 from common.values import ClientId
-from tests.gateway.connection.memory_transport import PLENTY, Scene
+from tests.gateway.connection.memory_transport import PLENTY, MemoryTransport, RecordTransport, Scene
 from tests.gateway.fake_storage import default_decision
 from tests.gateway.mailbox import page
 
@@ -19,17 +19,20 @@ PULL = PullRequest(ALICE)
 SETTLED = Settle(1, ALICE, False, 4, 6)
 
 
-@pytest.fixture
-def scene() -> Iterator[Scene]:
+def _with_mail(scene: Scene) -> Iterator[Scene]:
     def decide(operation: Operation) -> Outcome:
         if isinstance(operation, Pull):
             return Pulled(4, 6, 1, 2, page((4, b"hi")))
         return default_decision(operation)
 
-    scene = Scene()
     scene.storage.decide = decide
     yield scene
     scene.close()
+
+
+@pytest.fixture(params=[MemoryTransport, RecordTransport])
+def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
+    yield from _with_mail(Scene(peer=request.param()))
 
 
 def settled(scene: Scene) -> list[Operation]:
@@ -95,6 +98,42 @@ def test_bytes_of_a_request_that_was_begun_before_the_response_prove_nothing(sce
     scene.pass_time(0.5, 0.01)
     scene.say(KEY_REQUEST)
     assert settled(scene) == [SETTLED]
+
+
+@pytest.fixture
+def record_peer() -> RecordTransport:
+    return RecordTransport()
+
+
+@pytest.fixture
+def record_scene(record_peer: RecordTransport) -> Iterator[Scene]:
+    yield from _with_mail(Scene(peer=record_peer))
+
+
+def test_part_of_a_record_is_input_that_waits(record_scene: Scene, record_peer: RecordTransport) -> None:
+    scene = record_scene
+    scene.say(PULL)
+    record_peer.say_part(KEY_REQUEST[:10])
+    scene.turn()
+    record_peer.acknowledge()
+    scene.pass_time(0.5, 0.01)
+    scene.say(KEY_REQUEST[10:])
+    assert not settled(scene), "it was begun before the acknowledgement"
+    record_peer.acknowledge()
+    scene.pass_time(0.5, 0.01)
+    scene.say(KEY_REQUEST)
+    assert settled(scene) == [SETTLED]
+
+
+def test_an_end_inside_a_record_releases(record_scene: Scene, record_peer: RecordTransport) -> None:
+    scene = record_scene
+    scene.say(PULL)
+    record_peer.acknowledge()
+    record_peer.say_part(KEY_REQUEST[:10])
+    record_peer.end()
+    scene.turn()
+    assert settled(scene) == [Release(1)]
+    assert record_peer.was_reset
 
 
 def test_a_response_that_was_not_written_whole_is_released(scene: Scene) -> None:
