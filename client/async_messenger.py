@@ -211,7 +211,7 @@ class AsyncMessages(AsyncIterator[Received]):
         return message
 
     async def acknowledge(self) -> None:
-        """Have the message that was given last count as received. Raises `StoreBroken`."""
+        """Have the message that was given last count as received. Raises `StoreUnusable`."""
         await self._owner.call(lambda _: self._messages.acknowledge())
 
     async def close(self) -> None:

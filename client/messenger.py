@@ -35,6 +35,7 @@ from client.connection.handshake import Consent, Greeting, Tell, if_registered_h
 from client.connection.retry import PAUSES, Retry
 from client.connection.server_link import REPLY_TIMEOUT, Progress, ServerLink
 from client.crypto.ciphers import PrivateKey, RandomBytes
+from client.errors import AlreadyRegistered, ClientError, StoreUnwritable
 from client.identity import identity_files
 from client.identity.account import Account
 from client.identity.home import open_store
@@ -74,13 +75,7 @@ from client.trust.directory import Directory
 from client.trust.key_exchange import KeyExchange
 from client.trust.trust import Trust, Verification
 from common.client_protocol.codes import Feature
-from common.errors import (
-    AlreadyRegistered,
-    ClientError,
-    SettingRejected,
-    StoreUnwritable,
-    ValueRejected,
-)
+from common.errors import SettingRejected, ValueRejected
 from common.info_files import ServerAddress, parse_address
 from common.values import Username
 
@@ -209,7 +204,7 @@ class Messenger:
         `consent` is asked before the account's first proof, `tell` is told what happens by itself,
         `passphrase` is asked where the home has one. `to_read`: where the home can't be written (a
         full or read-only disk), a copy in memory of its store is opened. What only reads works with
-        it, and every change raises `StoreUnwritable`; see `unwritable`. Raises `StoreBroken`,
+        it, and every change raises `StoreUnwritable`; see `unwritable`. Raises `StoreUnusable`,
         `PassphraseNeeded`, `PassphraseWrong`, `InfoFileError`, and `SettingRejected` where
         `published_only` comes too late, or something else can't be used.
         """
@@ -283,7 +278,7 @@ class Messenger:
 
         What is possibly lost after a backup was put back is not told, but counted by `lost_count`.
 
-        Raises `StoreBroken`.
+        Raises `StoreUnusable`.
         """
         store = self._store.another()
         try:
@@ -516,7 +511,7 @@ class Messenger:
         `preparing` how far a file is encrypted. What can't be sent now stays in the outbox where
         `keeps` says so of the failure. Raises `ValueRejected` for an empty text and one that is no
         Unicode, `NameUnknown`, `KeyChanged`, `FileUnreadable`, `OutboxFull`, `ServerAnsweredError`,
-        `ServerUnreachable`, `ServerSilent`.
+        `ServerUnreachable`, `OutcomeUnknown`.
         """
         if content == "":
             raise ValueRejected("There is no text to send.")
@@ -647,7 +642,7 @@ class Messenger:
                     if wanted(message):
                         break
 
-        Raises what `receive` raises: `ServerUnreachable`, `ServerSilent`, `HomeInUse`,
+        Raises what `receive` raises: `ServerUnreachable`, `OutcomeUnknown`, `HomeInUse`,
         `FileUnsaved` and others.
         """
         return Messages(self.receive, wait, self._monotonic, self._link.rest)
@@ -787,7 +782,7 @@ class Messenger:
         return self._store.unwritable
 
     def check_store(self) -> None:
-        """Look at every page of the store. Raises `StoreBroken` where it is damaged."""
+        """Look at every page of the store. Raises `StoreUnusable` where it is damaged."""
         self._store.check()
 
     def damaged_rows(self) -> list[str]:

@@ -4,8 +4,8 @@ failures.
 
 scripts/library_reference.py prints the document as it should be; with --write it takes the old
 one's place. Everything comes from the names in `__all__` of the library's modules, their signatures
-and docstrings, and from common/errors.py. What stands between `<!-- made: NAME -->` and `<!-- end
--->` is made here, everything else is kept.
+and docstrings, and from client/errors.py and common/errors.py. What stands between `<!-- made: NAME
+-->` and `<!-- end -->` is made here, everything else is kept.
 """
 
 # ruff: noqa: E402 - what is imported is set up first
@@ -27,11 +27,13 @@ if __name__ == "__main__":
     _setup.continue_in_venv("run")
 
 from client import async_messenger, messenger
+from client import errors as client_errors
 from common import errors
 
 PAGE = ROOT / "docs" / "library.md"
 PART = re.compile(r"(<!-- made: ([a-z ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 WITH_METHODS: Final = ("Messenger", "Messages", "AsyncMessenger", "AsyncMessages")
+OF_ERRORS: Final = (errors.__name__, client_errors.__name__)
 NOT_RAISED: Final = {"PeerError", "StorageError", "SlotInUse", "GatewaySuperseded", "TableIncomplete"}
 """Of the servers' programs, and of a program that is broken."""
 
@@ -53,7 +55,7 @@ def parts() -> dict[str, str]:
         if name not in WITH_METHODS
     )
     made["failures"] = "| failure | when |\n|---|---|\n" + "".join(
-        f"| `{one.__name__}` | {_text(one)} |\n" for one in failures()
+        f"| `{one.__name__}` | {' '.join(_text(one).split())} |\n" for one in failures()
     )
     return made
 
@@ -78,7 +80,7 @@ def failures() -> list[type[errors.MessageUError]]:
     found: list[type[errors.MessageUError]] = []
 
     def add(kind: type[errors.MessageUError]) -> None:
-        if kind.__name__ not in NOT_RAISED and kind.__module__ == errors.__name__:
+        if kind.__name__ not in NOT_RAISED and kind.__module__ in OF_ERRORS:
             found.append(kind)
             for one in kind.__subclasses__():
                 add(one)

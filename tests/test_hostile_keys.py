@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.crypto.ciphers import PrivateKey, SymmetricKey, check_public_key, seal_key
+from client.errors import CipherError
 from client.identity.identity_files import load
-from common.errors import CipherError, MessageUError
+from common.errors import MessageUError
 from common.values import PublicKey
 from gateway.authentication import signature_is_valid
 

@@ -10,6 +10,7 @@ import pytest
 
 import messageu
 from client import async_messenger, messenger
+from client import errors as client_errors
 from common import errors
 from messageu import public
 from scripts import library_reference
@@ -24,7 +25,8 @@ def test_every_public_name_is_there_and_is_the_one_of_its_module() -> None:
     assert {name: getattr(messageu, name) for name in messageu.__all__} == expected
     assert public.__all__ == messageu.__all__ == sorted(messageu.__all__) == dir(messageu)
     assert messageu.Messenger is messenger.Messenger
-    assert messageu.ClientError is errors.ClientError
+    assert messageu.ClientError is client_errors.ClientError
+    assert messageu.MessageUError is errors.MessageUError
 
 
 def test_another_name_is_no_attribute() -> None:

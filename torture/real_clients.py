@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from client.errors import ClientError, OutboxFull, OutcomeUnknown, ServerUnreachable
 from client.messenger import Messenger, Received, Text
-from common.errors import ClientError, OutboxFull, ServerSilent, ServerUnreachable
 from common.info_files import ServerAddress
 from torture.actors import Actor
 from torture.cast import Cast
@@ -64,7 +64,7 @@ def send_texts(orders: Orders) -> None:
                     # The server was away for long. Nothing was kept of this one.
                     _empty_outbox(messenger)
                     messenger.send_text(letter.recipient, text)
-            except (ServerUnreachable, ServerSilent) as error:
+            except (ServerUnreachable, OutcomeUnknown) as error:
                 assert "kept" in error.advice, error
             journal.write([f"K {letter}"])
             time.sleep(_PAUSE)

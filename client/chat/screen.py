@@ -47,11 +47,12 @@ from client.chat.events import (
     TextJob,
 )
 from client.chat.workers import described
+from client.errors import FileUnreadable
 from client.mail.outgoing_file import can_be_sent, meant
 from client.messenger import KeyReceived, KeyRequested, Messenger, Received, SentMessage
 from client.terminal.sanitize import visible_line
 from client.terminal.text_wrap import wrapped
-from common.errors import FileUnreadable, MessageUError
+from common.errors import MessageUError
 
 COMMANDS: Final = ("/file", "/help", "/key", "/quit", "/resend")
 _STYLE: Final = Style.from_dict({"bar": "reverse", "bad": "bold"})

@@ -37,15 +37,9 @@ from client.chat.events import (
 from client.cli.resend_lines import summary
 from client.connection.handshake import lost_sentence
 from client.connection.server_link import Progress
+from client.errors import ClientError, HomeInUse, OutcomeUnknown, ServerAnsweredError, ServerUnreachable
 from client.messenger import Messenger, SentMessage
-from common.errors import (
-    ClientError,
-    HomeInUse,
-    MessageUError,
-    ServerAnsweredError,
-    ServerSilent,
-    ServerUnreachable,
-)
+from common.errors import MessageUError
 
 CONNECTED: Final = "connected"
 FOLLOWING: Final = "another process of this home receives; what it gets appears here"
@@ -323,7 +317,7 @@ def described(error: Exception) -> str:
 def _line_of(error: MessageUError) -> Line:
     if isinstance(error, ServerUnreachable):
         words = "no server"
-    elif isinstance(error, ServerSilent):
+    elif isinstance(error, OutcomeUnknown):
         words = "no answer"
     else:
         words = "trouble"

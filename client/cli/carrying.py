@@ -12,9 +12,9 @@ from pathlib import Path
 from client.cli.identity_lines import show_identity
 from client.cli.output import Output
 from client.connection import server_file
+from client.errors import PassphraseNeeded
 from client.identity import archive, import_identity, passphrase_source
 from client.identity.home import convert, require_somebody
-from common.errors import PassphraseNeeded
 from common.info_files import ServerAddress
 
 _OPTION = "--passphrase-file"

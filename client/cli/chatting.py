@@ -18,8 +18,9 @@ from client.chat.screen import Screen, Signs, can_be_shown
 from client.chat.workers import Receiver, Sender
 from client.cli import exit_codes
 from client.cli.output import Output
+from client.errors import ClientError
 from client.messenger import ConversationSummary, Messenger
-from common.errors import ClientError, SettingRejected
+from common.errors import SettingRejected
 
 __all__ = ["Signs", "chat"]
 

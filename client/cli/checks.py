@@ -17,6 +17,7 @@ from typing import Final
 from client.cli import exit_codes
 from client.cli.output import Output
 from client.connection.handshake import lost_sentence
+from client.errors import StoreUnusable
 from client.identity import identity_files
 from client.identity.home import require_somebody, what_is_there
 from client.messenger import Messenger
@@ -25,7 +26,7 @@ from client.settings import Settings
 from client.store.database import told
 from client.terminal.sanitize import command, visible_line
 from client.terminal.text_wrap import columns_of, wrapped
-from common.errors import InfoFileError, MessageUError, StoreBroken
+from common.errors import InfoFileError, MessageUError
 from common.info_files import DEFAULT_PORT, ServerAddress
 
 PRIVATE: Final = (
@@ -133,7 +134,7 @@ def _nobodys_home() -> Iterator[Path]:
 def _is_nobodys(home: Path) -> bool:
     try:
         return what_is_there(home) is None
-    except StoreBroken:
+    except StoreUnusable:
         # Whoever opens it says why not.
         return False
 
@@ -164,7 +165,7 @@ def _modes(home: Path) -> str:
 def _store(messenger: Messenger) -> str:
     messenger.check_store()
     if messenger.unwritable is not None:
-        raise StoreBroken(f"{messenger.unwritable} What is in it can be read.", messenger.unwritable.advice)
+        raise StoreUnusable(f"{messenger.unwritable} What is in it can be read.", messenger.unwritable.advice)
     damaged = messenger.damaged_rows()
     if damaged:
         return _complain(

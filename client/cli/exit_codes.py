@@ -8,33 +8,30 @@ Source: docs/client.md, "Exit codes".
 
 from typing import Final
 
-from client.trust.trust import KeyChanged, SafetyNumberDiffers
-from common.errors import (
+from client.errors import (
     AlreadyRegistered,
     CipherError,
     ClientError,
     FileUnreadable,
     FileUnsaved,
-    FileUnwritten,
     HomeInUse,
-    InfoFileError,
-    MessageUError,
+    InvalidServerResponse,
+    KeyChanged,
     NameUnknown,
     NoPublicKey,
     NoSharedKey,
     NotRegistered,
     OutboxFull,
+    OutcomeUnknown,
     PassphraseNeeded,
     PassphraseWrong,
+    SafetyNumberDiffers,
     ServerAnsweredError,
-    ServerAnsweredNonsense,
-    ServerSilent,
     ServerUnreachable,
-    SettingRejected,
-    StoreBroken,
-    ValueRejected,
+    StoreUnusable,
     WrongServer,
 )
+from common.errors import FileUnwritten, InfoFileError, MessageUError, SettingRejected, ValueRejected
 from common.values import RefusalReason
 
 DONE: Final = 0
@@ -82,7 +79,7 @@ _FAILURES: Final[tuple[tuple[type[MessageUError], int, str], ...]] = (
     (PassphraseNeeded, USAGE, "passphrase-needed"),
     (PassphraseWrong, USAGE, "passphrase-wrong"),
     (ServerUnreachable, NO_SERVER, "no-server"),
-    (ServerSilent, NO_SERVER, "no-answer"),
+    (OutcomeUnknown, NO_SERVER, "no-answer"),
     (KeyChanged, UNTRUSTED, "key-changed"),
     (SafetyNumberDiffers, UNTRUSTED, "safety-number-differs"),
     (WrongServer, UNTRUSTED, "wrong-server"),
@@ -91,12 +88,12 @@ _FAILURES: Final[tuple[tuple[type[MessageUError], int, str], ...]] = (
     (CipherError, UNTRUSTED, "unusable-key"),
     (OutboxFull, OVER_LIMIT, "outbox-full"),
     (ServerAnsweredError, SERVER_REFUSED, "refused"),
-    (ServerAnsweredNonsense, SERVER_REFUSED, "nonsense"),
+    (InvalidServerResponse, SERVER_REFUSED, "nonsense"),
     (NameUnknown, NO_SUCH_USER, "no-such-user"),
     (NotRegistered, NOT_REGISTERED, "not-registered"),
     (FileUnsaved, UNEXPECTED, "file-unsaved"),
     (HomeInUse, UNEXPECTED, "home-in-use"),
-    (StoreBroken, UNEXPECTED, "store-broken"),
+    (StoreUnusable, UNEXPECTED, "store-broken"),
     (ClientError, UNEXPECTED, "unexpected"),
     (MessageUError, UNEXPECTED, "unexpected"),
 )

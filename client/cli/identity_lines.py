@@ -12,6 +12,7 @@ from pathlib import Path
 
 from client.cli.output import Output
 from client.connection.handshake import PUBLISHED_ONLY
+from client.errors import ClientError
 from client.identity.home import convert, home_sentence, open_store
 from client.identity.identity_files import Identity
 from client.messenger import Messenger
@@ -19,7 +20,6 @@ from client.settings import Settings
 from client.store.home_store import STORE_FILE
 from client.terminal.sanitize import visible_line
 from client.trust.trust import block
-from common.errors import ClientError
 
 
 def register(messenger: Messenger, output: Output, name: str, unnamed_home: Path | None) -> int:

@@ -21,11 +21,11 @@ from typing import Final, TextIO
 from client.cli import exit_codes
 from client.connection.retry import LONG
 from client.connection.server_link import Progress
+from client.errors import ClientError, KeyChanged, NameUnknown
 from client.terminal.look_alikes import IGNORABLE
 from client.terminal.sanitize import visible_line, visible_name
 from client.terminal.text_wrap import columns_of, wrapped
-from client.trust.trust import KeyChanged
-from common.errors import ClientError, MessageUError, NameUnknown
+from common.errors import MessageUError
 
 FORMAT: Final = 1
 """The version of the JSON; it grows when a field goes or changes its meaning, not when

@@ -14,7 +14,8 @@ from client.cli.call import Call
 from client.cli.output import Output, drop_what_is_left
 from client.cli.parser import CONSOLE
 from client.cli.table import load, named
-from common.errors import ClientError, MessageUError
+from client.errors import ClientError
+from common.errors import MessageUError
 
 
 def run(options: argparse.Namespace) -> int:

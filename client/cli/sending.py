@@ -15,9 +15,10 @@ from typing import Final, NamedTuple
 from client.cli import exit_codes
 from client.cli.message_lines import shown_name
 from client.cli.output import Output, OutputRefused, Value
+from client.errors import ClientError
 from client.mail.outgoing_file import can_be_read_again, check_file, inherited
 from client.messenger import Messenger
-from common.errors import ClientError, MessageUError, SettingRejected
+from common.errors import MessageUError, SettingRejected
 
 LONGEST_TEXT: Final = 1024 * 1024
 """Bytes of a text from standard input; more is sent with --file."""

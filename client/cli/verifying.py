@@ -15,7 +15,7 @@ from client.cli.output import Output, Value
 from client.messenger import Messenger
 from client.terminal.sanitize import marked, visible_name
 from client.terminal.text_wrap import columns_of, width
-from client.trust.trust import SafetyNumberDiffers, Verification, block, day, grouped
+from client.trust.trust import Verification, block, day, grouped, number_differs
 
 _BLOCKS = {(0, 0): " ", (1, 0): "▀", (0, 1): "▄", (1, 1): "█"}
 _DARK_ON_LIGHT, _AS_BEFORE = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
@@ -36,7 +36,7 @@ def verify(messenger: Messenger, output: Output, name: str, number: str | None, 
         messenger.contact(name)
     current = known.new_number or known.number
     if number is not None and "".join(filter(str.isdigit, number)) != current:
-        raise SafetyNumberDiffers(name)
+        raise number_differs(name)
     if known.new_number is not None:
         known = messenger.accept_new_key(name, current)
         output.say(f"The new key of {shown} is accepted. It is not verified yet.")

@@ -18,10 +18,11 @@ from typing import Final
 from client.cli import exit_codes, message_lines
 from client.cli.hook import Failure, Hook
 from client.cli.output import Output
+from client.errors import HomeInUse, OutcomeUnknown, ServerAnsweredError, ServerUnreachable
 from client.mail.message_iterator import POLL
 from client.messenger import KeyRequested, Messenger, Received
 from client.terminal.sanitize import visible_name
-from common.errors import HomeInUse, ServerAnsweredError, ServerSilent, ServerUnreachable, SettingRejected
+from common.errors import SettingRejected
 
 FOLLOW: Final = 1.0
 """Seconds between two looks at what another process received."""
@@ -96,7 +97,7 @@ def watch(messenger: Messenger, output: Output, hook: Hook | None, tries: int, a
         except HomeInUse:
             _sleep(FOLLOW)
             got = True
-        except (ServerUnreachable, ServerSilent, ServerAnsweredError) as error:
+        except (ServerUnreachable, OutcomeUnknown, ServerAnsweredError) as error:
             if str(error) != told:
                 output.say(f"{error} Trying again by itself.")
                 told = str(error)

@@ -12,8 +12,8 @@ and then act on this connection; the proof keeps other users out, not him.
     2140, the known server                 –                       prove
     2140, another server                   prove, and remember it  WrongServer
     9000, or what can't be parsed          fall back, tell once    WrongServer
-    the end of the connection              fall back, tell once    ServerSilent
-    silence                                the same, and for an    ServerSilent
+    the end of the connection              fall back, tell once    OutcomeUnknown
+    silence                                the same, and for an    OutcomeUnknown
                                            hour it is not asked
 
 Source: docs/client-protocol.md, part 2.
@@ -25,13 +25,13 @@ from typing import Final, NamedTuple
 
 from client.connection.server_errors import refused
 from client.connection.server_link import REPLY_TIMEOUT, ServerLink
+from client.errors import InvalidServerResponse, OutcomeUnknown, ServerAnsweredError, WrongServer
 from client.identity.identity_files import Identity
 from client.store.home_store import Store
 from client.terminal.sanitize import command
 from common.client_protocol.codes import CLIENT_VERSION, EXTENSION_VERSION, VERSIONS, Feature, RequestCode
 from common.client_protocol.requests import HelloRequest, ProveRequest
 from common.client_protocol.responses import ErrorResponse, HelloResponse, ProvenResponse, Whole
-from common.errors import ServerAnsweredError, ServerAnsweredNonsense, ServerSilent, WrongServer
 from common.values import NO_CLIENT, RefusalReason
 
 HELLO_TIMEOUT: Final = 3.0
@@ -121,7 +121,7 @@ class Greeting:
         """Greet; whether the connection can be used now. Otherwise another one is opened, and not
         greeted.
 
-        Raises `WrongServer`, `ServerSilent`, `ServerAnsweredError`.
+        Raises `WrongServer`, `OutcomeUnknown`, `ServerAnsweredError`.
         """
         self.session = None
         link.version = self._version_for(link)
@@ -135,13 +135,13 @@ class Greeting:
         answer: Whole | None
         try:
             answer = link.exchange(hello, HELLO_TIMEOUT if known is None else REPLY_TIMEOUT)
-        except ServerAnsweredNonsense as error:
+        except InvalidServerResponse as error:
             if known is not None:
                 raise _wrong(link, "does not speak the extension any more") from error
             answer = None
         else:
             if answer is None and known is not None:
-                raise ServerSilent(f"The server at {link.address} does not greet us.", "Try again a little later.")
+                raise OutcomeUnknown(f"The server at {link.address} does not greet us.", "Try again a little later.")
         if not isinstance(answer, HelloResponse) or answer.extension_version != EXTENSION_VERSION:
             if known is not None:
                 raise _wrong(link, "does not speak the extension any more")
@@ -150,7 +150,7 @@ class Greeting:
                 self._store.settings.put(_SILENT, f"{link.address} {self._now()}")
             return isinstance(answer, ErrorResponse) and link.is_open()
         if answer.generation > _LARGEST_GENERATION:
-            raise ServerAnsweredNonsense(
+            raise InvalidServerResponse(
                 "The generation of the server's store is beyond all bounds.", "Check server.info."
             )
         if known is not None and known.server_id != answer.server_id:
@@ -178,7 +178,7 @@ class Greeting:
                 )
             raise refused(RequestCode.PROVE, answer)
         if not isinstance(answer, ProvenResponse):
-            raise ServerSilent(f"The server at {link.address} did not answer our proof.", "Try again a little later.")
+            raise OutcomeUnknown(f"The server at {link.address} did not answer our proof.", "Try again a little later.")
         lost = self._store.server.remember(hello.server_id, hello.generation, self._now())
         if lost and self._says_lost:
             self._tell(lost_sentence(lost, "`messageu resend`"))

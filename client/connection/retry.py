@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from client.connection.server_link import Progress
-from common.errors import ServerSilent, ServerUnreachable
+from client.errors import OutcomeUnknown, ServerUnreachable
 
 LONG: Final = 1_000_000
 """Bytes from which on a transfer is long: it shows its progress, and starts over by itself."""
@@ -37,7 +37,7 @@ class Retry:
         self,
         work: Callable[[Progress], Result],
         progress: Progress | None,
-        healed: tuple[type[ServerSilent | ServerUnreachable], ...] = (ServerUnreachable, ServerSilent),
+        healed: tuple[type[OutcomeUnknown | ServerUnreachable], ...] = (ServerUnreachable, OutcomeUnknown),
     ) -> Result:
         """Give what `work` gives; it is told how to report its progress.
 

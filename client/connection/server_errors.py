@@ -11,10 +11,10 @@ Source: docs/client-protocol.md, "Errors".
 from collections.abc import Mapping
 from typing import Final
 
+from client.errors import InvalidServerResponse, ServerAnsweredError
 from client.terminal.sanitize import visible_line
 from common.client_protocol.codes import RequestCode
 from common.client_protocol.responses import ErrorResponse, Whole
-from common.errors import ServerAnsweredError, ServerAnsweredNonsense
 from common.tables import complete
 from common.values import RefusalReason
 
@@ -127,9 +127,9 @@ def quoted(text: str) -> str:
     return f' The server says: "{shown[:_LONGEST_QUOTE]}{"…" if is_cut else ""}"'
 
 
-def unexpected(answer: Whole) -> ServerAnsweredNonsense:
+def unexpected(answer: Whole) -> InvalidServerResponse:
     """Put into words that an answer belongs to no request of ours."""
-    return ServerAnsweredNonsense(
+    return InvalidServerResponse(
         f"The server gave the answer to another request ({type(answer).__name__}).",
         "Check that server.info leads to a MessageU server.",
     )

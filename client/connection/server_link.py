@@ -14,8 +14,8 @@ Exposure: talks to a server that need not be honest, over a connection that anyb
 alter.
 
     ServerUnreachable       nothing was done: no connection, or it broke before the request was out
-    ServerSilent            the request was out, and no whole answer came: whether it was done is unknown
-    ServerAnsweredNonsense  the answer can't be parsed
+    OutcomeUnknown            the request was out, and no whole answer came: whether it was done is unknown
+    InvalidServerResponse  the answer can't be parsed
 
 Source: docs/client-protocol.md.
 """
@@ -34,6 +34,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from client.connection.pace import LEAST, WITHIN, Pace
+from client.errors import InvalidServerResponse, OutcomeUnknown, ServerUnreachable
 from common.client_protocol.client_connection import ClientConnection, Event, ListBegins, ListEnd, UnparsedPart
 from common.client_protocol.codes import CLIENT_VERSION
 from common.client_protocol.requests import (
@@ -48,7 +49,7 @@ from common.client_protocol.requests import (
     encode,
 )
 from common.client_protocol.responses import ErrorResponse, Whole
-from common.errors import ResponseMalformed, ServerAnsweredNonsense, ServerSilent, ServerUnreachable
+from common.errors import ResponseMalformed
 from common.info_files import ServerAddress
 
 CONNECT_TIMEOUT: Final = 5.0
@@ -168,7 +169,7 @@ class ServerLink:
 
         After a silence the connection is closed too; `fell_silent` tells which of the two it was.
         For the greeting, which has to be said on this connection and no other. Raises
-        `ServerAnsweredNonsense`.
+        `InvalidServerResponse`.
         """
         if self._socket is None:
             return None
@@ -180,7 +181,7 @@ class ServerLink:
             self.fell_silent = not broken.closed
             self.close()
             return None
-        except ServerAnsweredNonsense:
+        except InvalidServerResponse:
             self.close()
             raise
         if not isinstance(event, Whole):
@@ -192,7 +193,7 @@ class ServerLink:
     def ask(self, request: Request, body: Iterable[bytes] = ()) -> Whole:
         """Send a request, and `body` behind a `LargeSendRequest`; give its answer.
 
-        Raises `ServerUnreachable`, `ServerSilent`, `ServerAnsweredNonsense`.
+        Raises `ServerUnreachable`, `OutcomeUnknown`, `InvalidServerResponse`.
         """
         event = self._first_event(request, body)
         if isinstance(event, ListBegins) or not isinstance(event, Whole):
@@ -230,12 +231,12 @@ class ServerLink:
                 if whole:
                     self._end_of_reply()
                 yield event
-        except ServerAnsweredNonsense:
+        except InvalidServerResponse:
             if salvage:
                 yield from self._unparsed()
             raise
         except _Broken as broken:
-            raise ServerSilent(
+            raise OutcomeUnknown(
                 f"The answer of the server at {self.address} broke off: {broken}.", "Try again."
             ) from broken
         finally:
@@ -291,7 +292,7 @@ class ServerLink:
                         f"The connection to the server at {self.address} broke before the request was out: {broken}.",
                         "Nothing was done; try again.",
                     ) from broken
-                raise ServerSilent(
+                raise OutcomeUnknown(
                     f"The server at {self.address} gave no whole answer: {broken}.",
                     "Check that it is a MessageU server and that it runs, then try again.",
                 ) from broken
@@ -564,7 +565,7 @@ def _broken_off() -> ServerUnreachable:
     return ServerUnreachable("It was broken off.", "Nothing was done; try again.")
 
 
-def _nonsense(what: str) -> ServerAnsweredNonsense:
-    return ServerAnsweredNonsense(
+def _nonsense(what: str) -> InvalidServerResponse:
+    return InvalidServerResponse(
         f"The server's answer can't be understood: {what}.", "Check that server.info leads to a MessageU server."
     )

@@ -14,8 +14,8 @@ import os
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from client.errors import InvalidServerResponse
 from client.terminal.sanitize import visible_line
-from common.errors import ServerAnsweredNonsense
 from common.filesystem import sync_folder, told
 
 _LARGEST: Final = 256 * 1024 * 1024
@@ -49,16 +49,16 @@ class UnparsedAnswer:
         except OSError as error:
             self._problem = told(error, self._path or self._home).problem
 
-    def told(self, error: ServerAnsweredNonsense) -> ServerAnsweredNonsense:
+    def told(self, error: InvalidServerResponse) -> InvalidServerResponse:
         """The failure, with what became of the answer."""
         if not self._size:
             return error
         self._end()
         sentence = str(error)
         if self._problem:
-            return ServerAnsweredNonsense(f"{sentence} Its answer could not be kept: {self._problem}.", error.advice)
+            return InvalidServerResponse(f"{sentence} Its answer could not be kept: {self._problem}.", error.advice)
         kept = visible_line(str(self._path))
-        return ServerAnsweredNonsense(
+        return InvalidServerResponse(
             f"{sentence} The rest of its answer ({self._size:,} bytes) is kept as it came in {kept}, "
             "for the server may have deleted that mail.",
             error.advice,

@@ -21,7 +21,7 @@ from Crypto.PublicKey import RSA
 from Crypto.Signature import pss
 from Crypto.Util.asn1 import DerSequence
 
-from common.errors import CipherError, PassphraseWrong
+from client.errors import CipherError, PassphraseWrong
 from common.rsa_key_form import numbers_of_der, numbers_of_raw
 from common.values import PUBLIC_KEY_SIZE, ClientId, PublicKey
 

@@ -23,7 +23,7 @@ from Crypto.Cipher import AES
 from Crypto.Cipher._mode_gcm import GcmMode
 
 from client.crypto.ciphers import SCRYPT_COST, RandomBytes, passphrase_bytes
-from common.errors import CipherError
+from client.errors import CipherError
 
 _KEY_SIZE: Final = 32
 _NONCE: Final = 12

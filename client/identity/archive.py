@@ -29,19 +29,12 @@ from typing import BinaryIO, Final, Self, cast
 
 from client.crypto.ciphers import RandomBytes
 from client.crypto.sealed_storage import CHUNK, ArchiveOpener, ArchiveSealer, LaterExport
+from client.errors import CipherError, StoreOfLaterVersion, StoreUnusable, StoreUnwritable
 from client.identity.home import ARRIVED, ARRIVING, moving_in, open_store, refuse_a_home_in_use, settle_held
 from client.identity.identity_files import holds_key
 from client.store.foreign import check_foreign_store, forget_files_to_send
 from client.store.home_store import SPOOL_FOLDER, STORE_FILE
-from common.errors import (
-    CipherError,
-    FileUnwritten,
-    InfoFileError,
-    SettingRejected,
-    StoreBroken,
-    StoreOfLaterVersion,
-    StoreUnwritable,
-)
+from common.errors import FileUnwritten, InfoFileError, SettingRejected
 from common.filesystem import sync_folder, writing
 from common.info_files import SERVER_INFO
 
@@ -56,7 +49,7 @@ _SPOOLED: Final = re.compile(r"[0-9a-f]{32}")
 def export_home(home: Path, target: Path, passphrase: str, random_bytes: RandomBytes = os.urandom) -> None:
     """Write all of a home into one new file.
 
-    Raises `StoreBroken`, `HomeInUse`, `FileUnwritten`, `InfoFileError`; then there is none.
+    Raises `StoreUnusable`, `HomeInUse`, `FileUnwritten`, `InfoFileError`; then there is none.
     """
     store = open_store(home, to_read=True)
     try:
@@ -147,7 +140,7 @@ def _check_store(source: Path, arriving: Path) -> None:
         raise InfoFileError(source, None, f"{_LATER}; nothing was imported", _UPGRADE) from error
     except StoreUnwritable as error:
         raise FileUnwritten(arriving / STORE_FILE, str(error).rstrip("."), error.advice) from error
-    except StoreBroken as error:
+    except StoreUnusable as error:
         problem = str(error).rstrip(".")
         raise InfoFileError(
             source, None, f"holds a store that can't be used: {problem}; nothing was imported", error.advice

@@ -19,10 +19,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from client.errors import AlreadyRegistered, HomeInUse, NotRegistered, StoreUnusable
 from client.identity import identity_files
 from client.store.database import told
 from client.store.home_store import SPOOL_FOLDER, STORE_FILE, Store
-from common.errors import AlreadyRegistered, FileUnwritten, HomeInUse, NotRegistered, StoreBroken
+from common.errors import FileUnwritten
 from common.filesystem import sync_folder, writing
 
 ARRIVING: Final = ".importing"
@@ -35,7 +36,7 @@ def what_is_there(home: Path) -> Path | None:
     """Give the first thing of a user's own in a home: identity, key, store, import; None where
     nobody lives yet.
 
-    Raises `StoreBroken` where that can't be seen.
+    Raises `StoreUnusable` where that can't be seen.
     """
     with told(home):
         if not home.exists():
@@ -52,7 +53,7 @@ def require_somebody(home: Path) -> None:
     """Raise `NotRegistered` where nobody lives yet: opening such a folder would leave a store in
     it.
 
-    Raises `StoreBroken` too.
+    Raises `StoreUnusable` too.
     """
     if what_is_there(home) is None:
         if not home.exists():
@@ -72,7 +73,7 @@ def moving_in(home: Path) -> Iterator[None]:
     it.
 
     Meanwhile nobody opens it. Where this fails, a folder that was made is gone. Raises
-    `AlreadyRegistered`, `HomeInUse`, `FileUnwritten`, `StoreBroken`, and what comes from within.
+    `AlreadyRegistered`, `HomeInUse`, `FileUnwritten`, `StoreUnusable`, and what comes from within.
     """
     try:
         made = not home.exists()
@@ -128,7 +129,7 @@ def open_store(home: Path, *, to_read: bool = False) -> Store:
     `to_read`: where the home can't be written, a copy in memory is opened, and what was left to be
     written is left.
 
-    Raises `StoreBroken`, `InfoFileError`, and `HomeInUse` while another process imports into it.
+    Raises `StoreUnusable`, `InfoFileError`, and `HomeInUse` while another process imports into it.
     """
     settle_import(home)
     with _held(home, fcntl.LOCK_SH | fcntl.LOCK_NB):
@@ -138,7 +139,7 @@ def open_store(home: Path, *, to_read: bool = False) -> Store:
 
     def write(name: str, content: str) -> None:
         if not identity_files.holds_key(name):
-            raise StoreBroken(
+            raise StoreUnusable(
                 f"{home / STORE_FILE} wants to write {name!r}, which is none of its files: somebody altered it.",
                 "Move it away, and restore an export of yours.",
             )
@@ -168,7 +169,7 @@ def convert(home: Path, tell: Callable[[str], None], *, to_read: bool = False) -
 
 
 def settle_import(home: Path) -> None:
-    """Move what a whole import brought to its place. Raises `StoreBroken`."""
+    """Move what a whole import brought to its place. Raises `StoreUnusable`."""
     with told(home):
         if not (home / ARRIVED).is_dir():
             return

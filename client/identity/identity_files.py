@@ -23,15 +23,8 @@ from typing import Final, NamedTuple
 
 from client.crypto import ciphers
 from client.crypto.ciphers import PrivateKey, RandomBytes
-from common.errors import (
-    AlreadyRegistered,
-    CipherError,
-    InfoFileError,
-    NotRegistered,
-    PassphraseNeeded,
-    PassphraseWrong,
-    ValueRejected,
-)
+from client.errors import AlreadyRegistered, CipherError, NotRegistered, PassphraseNeeded, PassphraseWrong
+from common.errors import InfoFileError, ValueRejected
 from common.filesystem import sync_folder, writing
 from common.values import ClientId, Username, client_id_from_hex, username
 

@@ -15,10 +15,11 @@ import shutil
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from client.errors import CipherError
 from client.identity import identity_files
 from client.identity.home import moving_in, refuse_a_home_in_use
 from client.identity.identity_files import ME_INFO, MY_INFO, Ask, Identity
-from common.errors import CipherError, InfoFileError
+from common.errors import InfoFileError
 from common.filesystem import writing
 from common.info_files import SERVER_INFO, ServerAddress, read_server_address
 

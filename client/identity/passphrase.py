@@ -62,7 +62,7 @@ def change_passphrase(home: Path, new: str, ask_old: Ask, random_bytes: RandomBy
     data key.
 
     Whether traces of before are gone already; else the next start erases them. Raises
-    `PassphraseWrong`, `PassphraseNeeded`, `SettingRejected`, `HomeInUse`, `StoreBroken`,
+    `PassphraseWrong`, `PassphraseNeeded`, `SettingRejected`, `HomeInUse`, `StoreUnusable`,
     `InfoFileError`; then nothing was changed.
     """
     store = _unlocked(home, ask_old)

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from client.cli.shell_words import words_of
+from client.errors import PassphraseNeeded
 from client.identity.identity_files import nobody_asked
 from client.settings import UNLOCKED_BY, Settings
-from common.errors import InfoFileError, PassphraseNeeded, SettingRejected
+from common.errors import InfoFileError, SettingRejected
 
 TERMINAL: Final = Path("/dev/tty")
 SHORTEST: Final = 8

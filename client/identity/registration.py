@@ -15,13 +15,13 @@ from contextlib import suppress
 from client.client_context import ClientContext
 from client.connection.server_errors import refused, unexpected
 from client.crypto.ciphers import PrivateKey
+from client.errors import AlreadyRegistered, ClientError, ServerAnsweredError, ServerUnreachable
 from client.identity import identity_files
 from client.identity.identity_files import Identity, PendingRegistration
 from client.terminal.sanitize import command
 from common.client_protocol.codes import VERSIONS, RequestCode
 from common.client_protocol.requests import RegisterRequest
 from common.client_protocol.responses import ErrorResponse, RegisteredResponse, Whole
-from common.errors import AlreadyRegistered, ClientError, ServerAnsweredError, ServerUnreachable
 from common.values import NO_CLIENT, RefusalReason, username
 
 

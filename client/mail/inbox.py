@@ -21,6 +21,7 @@ from client.connection.server_errors import refused
 from client.connection.server_link import Progress, ServerLink
 from client.connection.unparsed_response import UnparsedAnswer
 from client.crypto import ciphers
+from client.errors import CipherError, FileUnsaved, InvalidServerResponse, ServerAnsweredError
 from client.identity.identity_files import Identity
 from client.mail import received_files
 from client.messages import Content, KeyReceived, KeyRequested, Received, SavedFile, Text, UnknownKind, Unreadable
@@ -33,7 +34,6 @@ from common.client_protocol.client_connection import ContentPart, Event, ListBeg
 from common.client_protocol.codes import RequestCode, ResponseCode
 from common.client_protocol.requests import FetchRequest, PullRequest
 from common.client_protocol.responses import ErrorResponse, MessageHead
-from common.errors import CipherError, FileUnsaved, ServerAnsweredError, ServerAnsweredNonsense
 from common.values import ClientId, MessageKind, RefusalReason
 
 CHUNK: Final = 256 * 1024
@@ -124,7 +124,7 @@ class Inbox:
                     size = event.payload_size
                     pull = self._store.inbox.begin_pull()
                     intake = _Intake(self._store, size, keep, progress)
-        except ServerAnsweredNonsense as error:
+        except InvalidServerResponse as error:
             raise unparsed.told(error) from error
         finally:
             unparsed.close()
@@ -422,14 +422,14 @@ class _Intake:
 
     def _begin(self, head: MessageHead) -> None:
         if max(head.number, head.accepted_at or 0) > _LARGEST_NUMBER:
-            raise ServerAnsweredNonsense(
+            raise InvalidServerResponse(
                 "The server numbers its messages beyond all bounds.",
                 "Check that server.info leads to a MessageU server.",
             )
         if self._after is not None:
             if head.number <= self._after:
                 # What it gave would never be acknowledged, and come again without end.
-                raise ServerAnsweredNonsense(
+                raise InvalidServerResponse(
                     f"The server gives message {head.number} behind message {self._after}.",
                     "Its operator has to look at it; what came before is kept.",
                 )
@@ -485,7 +485,7 @@ def check_list(event: Event, request: RequestCode, expected: ResponseCode) -> No
     if isinstance(event, ErrorResponse):
         raise refused(request, event)
     if isinstance(event, ListBegins) and event.code != expected:
-        raise ServerAnsweredNonsense(
+        raise InvalidServerResponse(
             f"The server answered with a list of another kind (code {event.code}).",
             "Check that server.info leads to a MessageU server.",
         )

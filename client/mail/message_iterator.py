@@ -72,7 +72,7 @@ class Messages(Iterator[Received]):
             raise
 
     def acknowledge(self) -> None:
-        """Have the message that was given last count as received. Raises `StoreBroken`."""
+        """Have the message that was given last count as received. Raises `StoreUnusable`."""
         receiving, self._receiving = self._receiving, None
         if receiving is not None:
             with suppress(StopIteration):

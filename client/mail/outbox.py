@@ -31,6 +31,14 @@ from client.connection.server_errors import refused
 from client.connection.server_link import Progress, ServerLink
 from client.crypto import ciphers
 from client.crypto.ciphers import RandomBytes
+from client.errors import (
+    CipherError,
+    ClientError,
+    FileUnreadable,
+    InvalidServerResponse,
+    OutboxFull,
+    ServerAnsweredError,
+)
 from client.mail.outgoing_file import (
     can_be_read_again,
     can_be_sent,
@@ -51,14 +59,6 @@ from client.trust.rekeying import Rekeying
 from common.client_protocol.codes import RequestCode
 from common.client_protocol.requests import LargeSendRequest, SendRequest
 from common.client_protocol.responses import ErrorResponse, StoredResponse
-from common.errors import (
-    CipherError,
-    ClientError,
-    FileUnreadable,
-    OutboxFull,
-    ServerAnsweredError,
-    ServerAnsweredNonsense,
-)
 from common.values import TOKEN_SIZE, ClientId, MessageKind, RefusalReason, token
 
 MOST_WAITING: Final = 256
@@ -331,7 +331,7 @@ class Outbox:
         if isinstance(answer, ErrorResponse):
             return answer, came_to
         if not isinstance(answer, StoredResponse) or answer.recipient != row.recipient:
-            raise ServerAnsweredNonsense(
+            raise InvalidServerResponse(
                 "The server gave the answer to another request.", "The message is kept; check server.info."
             )
         return answer, came_to
@@ -340,7 +340,7 @@ class Outbox:
         self, content: bytes | str, size: int, progress: Progress | None, digest: "_Digest | None" = None
     ) -> Iterator[bytes]:
         """Give a content, or what the spool file of this name holds, in parts. Raises
-        `StoreBroken`.
+        `StoreUnusable`.
         """
         passed = 0
         for part in [content] if isinstance(content, bytes) else self._store.spools.read(content, CHUNK):

@@ -18,9 +18,9 @@ from typing import Final, NamedTuple
 from client.connection.server_link import Progress
 from client.crypto import ciphers
 from client.crypto.ciphers import SymmetricKey
+from client.errors import FileUnreadable
 from client.paths import from_kept
 from client.store.spool import SpoolFile, Spools
-from common.errors import FileUnreadable
 
 CHUNK: Final = 256 * 1024
 STANDARD_INPUT: Final = Path("/dev/stdin")
@@ -200,8 +200,8 @@ def spooled(spools: Spools, parts: Iterator[bytes], check: Callable[[int], None]
     """An outgoing content, in memory or, if it is large, on disk under the name that is given; and
     its size in bytes.
 
-    `check` is told how many have come, and raises where they are too many. Raises `StoreBroken` (no
-    room).
+    `check` is told how many have come, and raises where they are too many. Raises `StoreUnusable`
+    (no room).
     """
     first, size = bytearray(), 0
     spool: SpoolFile | None = None

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 from client.connection.server_link import Progress
 from client.crypto import ciphers
 from client.crypto.ciphers import SymmetricKey
-from common.errors import FileUnsaved
+from client.errors import FileUnsaved
 
 _PREFIX: Final = ".messageu-"
 _HALF_WRITTEN: Final = re.compile(r"\.messageu-[a-z0-9_]{8}")

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from client.client_context import ClientContext
 from client.connection.retry import Retry
 from client.connection.server_link import Progress
+from client.errors import ClientError
 from client.mail.inbox import LONGEST_SERVER_WAIT, Inbox
 from client.mail.outbox import Outbox
 from client.messages import Received
 from common.client_protocol.codes import Feature
-from common.errors import ClientError
 
 
 class Receiving:

@@ -14,6 +14,7 @@ from typing import Final
 from client.client_context import ClientContext
 from client.connection.retry import Retry
 from client.connection.server_link import Progress
+from client.errors import CipherError, ClientError, FileUnreadable, KeyChanged, OutcomeUnknown, ServerUnreachable
 from client.mail.history import History
 from client.mail.outbox import MOST_WAITING, Outbox
 from client.messages import Resent
@@ -21,9 +22,8 @@ from client.store.acknowledged import AcknowledgedRow
 from client.terminal import local_time
 from client.terminal.sanitize import command, visible_line
 from client.trust.contacts import Contacts
-from client.trust.trust import KeyChanged, Trust
+from client.trust.trust import Trust
 from common.client_protocol.codes import Feature
-from common.errors import CipherError, ClientError, FileUnreadable, ServerSilent, ServerUnreachable
 from common.values import ClientId
 
 _KEPT: Final = "What was taken up is kept, and sent by itself before anything else; the rest stays marked."
@@ -77,7 +77,7 @@ class Resending:
             try:
                 # Not told one by one: they may be hundreds.
                 self._insistence.do(lambda watch: self._outbox.flush(me, None, watch, told=False), progress)
-            except (ServerUnreachable, ServerSilent) as error:
+            except (ServerUnreachable, OutcomeUnknown) as error:
                 raise type(error)(str(error), f"{error.advice} {_KEPT}") from error
         outbox, acknowledged = self._store.outbox, self._store.acknowledged
         sent = [one for one in numbers if not outbox.is_there(one) and not acknowledged.is_lost(one)]

@@ -18,6 +18,14 @@ from client.connection.handshake import Tell
 from client.connection.retry import Retry
 from client.connection.server_errors import refused, unexpected
 from client.connection.server_link import Progress
+from client.errors import (
+    ClientError,
+    FileUnreadable,
+    OutcomeUnknown,
+    ServerAnsweredError,
+    ServerUnreachable,
+    StoreUnusable,
+)
 from client.mail.outbox import Outbox
 from client.messages import Sent
 from client.store.sent import Outgoing
@@ -25,14 +33,6 @@ from client.trust.contacts import Contact, Contacts
 from common.client_protocol.codes import Feature, RequestCode
 from common.client_protocol.requests import LargeSendRequest, SendRequest
 from common.client_protocol.responses import ErrorResponse, StoredResponse
-from common.errors import (
-    ClientError,
-    FileUnreadable,
-    ServerAnsweredError,
-    ServerSilent,
-    ServerUnreachable,
-    StoreBroken,
-)
 from common.values import MessageKind
 
 _KEPT: Final = "The message is kept; it is sent, once, before anything else that you send."
@@ -69,7 +69,7 @@ class SendPath:
             self._link.connect()
             if self._greeting.offers(Feature.SEND_ONCE):
                 self._outbox.flush(me, None, progress)
-        except (ServerUnreachable, ServerSilent) as error:
+        except (ServerUnreachable, OutcomeUnknown) as error:
             if not self._greeting.has_proven:
                 raise
             return error
@@ -128,13 +128,13 @@ class SendPath:
         return sent
 
     def ask_to_store(self, contact: Contact, request: SendRequest | LargeSendRequest, body: Iterator[bytes]) -> Sent:
-        """Have the server store a message, without the outbox. Raises `ServerSilent`
+        """Have the server store a message, without the outbox. Raises `OutcomeUnknown`
         where nobody knows.
         """
         try:
             answer = self._link.ask(request, body)
-        except ServerSilent as error:
-            raise ServerSilent(
+        except OutcomeUnknown as error:
+            raise OutcomeUnknown(
                 f"{error} Whether the message was stored is unknown.",
                 f"Ask {self._contacts.shown(contact)} before you send it again: it might come twice.",
             ) from error
@@ -167,7 +167,7 @@ class SendPath:
         try:
             me = self._account.identity().client_id
             message_id = self._insistence.do(lambda watch: self._outbox.flush(me, number, watch), progress)
-        except (ServerUnreachable, ServerSilent, StoreBroken) as error:
+        except (ServerUnreachable, OutcomeUnknown, StoreUnusable) as error:
             raise _kept(error) from error
         except ClientError as error:
             error.kept = self._store.outbox.is_waiting(number)

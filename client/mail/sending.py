@@ -19,6 +19,7 @@ from client.connection.retry import Retry
 from client.connection.server_link import Progress
 from client.crypto import ciphers
 from client.crypto.ciphers import SymmetricKey
+from client.errors import ClientError, FileUnreadable, ServerUnreachable
 from client.mail.history import History
 from client.mail.outbox import Outbox
 from client.mail.outgoing_file import (
@@ -40,7 +41,7 @@ from client.trust.key_exchange import KeyExchange
 from common.client_protocol.codes import Feature
 from common.client_protocol.fields import LARGEST_CONTENT, SEND_HEAD
 from common.client_protocol.requests import LargeSendRequest
-from common.errors import ClientError, FileUnreadable, ServerUnreachable, ValueRejected
+from common.errors import ValueRejected
 from common.values import MessageKind
 
 
@@ -96,7 +97,7 @@ class Sending:
         Through the outbox they are encrypted first, which `preparing` is told of. So are those
         whose number is not known before, with the published protocol too: what is read from a pipe
         can't be read again. A large file starts over by itself when the connection breaks. Raises
-        `FileUnreadable`, `NoSharedKey`, `StoreBroken` (no room).
+        `FileUnreadable`, `NoSharedKey`, `StoreUnusable` (no room).
         """
         outgoing = Outgoing(None, paths.kept(path.absolute()) if called is None else paths.plain(called))
         return self._send_contents(name, path, file_to_send(path), outgoing, progress, preparing)

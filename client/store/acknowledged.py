@@ -20,9 +20,9 @@ Source: docs/guarantees.md, "After a backup was put back".
 import contextlib
 from typing import Any, Final, NamedTuple
 
+from client.errors import CipherError
 from client.store.database import Database
 from client.store.sealing import ACKNOWLEDGED_CONTENT, OUTBOX_CONTENT, Sealing
-from common.errors import CipherError
 from common.values import ClientId, MessageKind, Token
 
 MOST_KEPT: Final = 1024

@@ -2,7 +2,7 @@
 
 Owns: the only SQLite of the client, but for the copies of `client.store.memory_copy`.
 Promises: what was committed is on disk (WAL, synchronous=FULL); the files are mode 0600; a failure
-is a `StoreBroken` that says what to do, and a `StoreUnwritable` where it may be read.
+is a `StoreUnusable` that says what to do, and a `StoreUnwritable` where it may be read.
 Exposure: reads a file that somebody else may have written.
 
 Source: docs/guarantees.md.
@@ -19,10 +19,10 @@ from urllib.parse import quote
 import apsw
 
 from client import paths
+from client.errors import StoreOfLaterVersion, StoreUnusable, StoreUnwritable
 from client.store.memory_copy import memory_copy
 from client.store.schema import APPLICATION_ID, FIRST, LATER_PARTS, VERSION
 from common import filesystem
-from common.errors import StoreBroken, StoreOfLaterVersion, StoreUnwritable
 
 _BUSY_MS: Final = 5000
 _SNAPSHOT_TRIES: Final = 5
@@ -54,7 +54,7 @@ class Database:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open the database, making it where there is none. Raises `StoreBroken`."""
+        """Open the database, making it where there is none. Raises `StoreUnusable`."""
         with told(path):
             with paths.for_sqlite(path) as name:
                 connection = apsw.Connection(name)
@@ -67,7 +67,7 @@ class Database:
     @classmethod
     def open_copy(cls, path: Path, because: StoreUnwritable) -> Self:
         """Open a copy in memory of a database that can't be written, in our present schema. Raises
-        `StoreBroken`.
+        `StoreUnusable`.
 
         Every change of it raises a `StoreUnwritable` of `because`.
         """
@@ -90,7 +90,7 @@ class Database:
         """Have all of it in the one file, while nobody can write to it; None is given then.
 
         Where what the WAL holds can't be brought into the file, the whole content that the file
-        would have is given. Raises `StoreBroken` (busy).
+        would have is given. Raises `StoreUnusable` (busy).
         """
         whole = None
         try:
@@ -124,10 +124,10 @@ class Database:
                 # Somebody wrote in between, or still reads what was there before.
                 self._connection.execute("ROLLBACK")
             else:
-                raise StoreBroken(f"{self.path} is busy; nothing was exported.", "Try again.")
+                raise StoreUnusable(f"{self.path} is busy; nothing was exported.", "Try again.")
 
     def check(self) -> None:
-        """Look at every page. Raises `StoreBroken` where it is damaged."""
+        """Look at every page. Raises `StoreUnusable` where it is damaged."""
         found = self.value("PRAGMA integrity_check(1)")
         if found != "ok":
             raise _damaged(self.path, str(found).replace("\n", " "))
@@ -148,7 +148,7 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. Raises `StoreBroken`."""
+        """All or nothing. Raises `StoreUnusable`."""
         if self.copied_because is not None:
             raise StoreUnwritable(str(self.copied_because), self.copied_because.advice) from self.copied_because
         with told(self.path):
@@ -202,7 +202,7 @@ def foreign(path: Path) -> Iterator[Database]:
     nor made beside it.
 
     It has to be whole, and to have exactly the tables and indexes of one of our versions: no
-    trigger, no view, nothing of somebody's own. Raises `StoreBroken`.
+    trigger, no view, nothing of somebody's own. Raises `StoreUnusable`.
     """
     with told(path), paths.for_sqlite(path) as name:
         uri = f"file:{quote(os.fsencode(name))}?mode=ro&immutable=1"
@@ -216,11 +216,11 @@ def foreign(path: Path) -> Iterator[Database]:
                     f"{path.name} was written by a later version of MessageU.", "Upgrade this one."
                 )
             if application != APPLICATION_ID or not 1 <= version <= VERSION:
-                raise StoreBroken(
+                raise StoreUnusable(
                     f"{path.name} is no store that this version of MessageU knows.", "Install the newest one."
                 )
             if _schema(connection) != _schema_of(version):
-                raise StoreBroken(f"{path.name} has other tables than a store of MessageU.", "Use another export.")
+                raise StoreUnusable(f"{path.name} has other tables than a store of MessageU.", "Use another export.")
             (found,) = next(connection.execute("PRAGMA integrity_check(1)"))
             if found != "ok":
                 raise _damaged(path, str(found).replace("\n", " "))
@@ -274,9 +274,9 @@ def _prepare(path: Path, connection: apsw.Connection) -> int | None:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             version = 1
         elif application != APPLICATION_ID:
-            raise StoreBroken(f"{path} is not a store of MessageU.", "Use another home, or move that file away.")
+            raise StoreUnusable(f"{path} is not a store of MessageU.", "Use another home, or move that file away.")
         elif not 1 <= version <= VERSION:
-            raise StoreBroken(
+            raise StoreUnusable(
                 f"{path} was written by a newer MessageU: it has schema version {version}, and this program knows "
                 f"{VERSION} at most.",
                 "Install the newer one; nothing was changed. Or use --home for a new home.",
@@ -292,33 +292,33 @@ def _prepare(path: Path, connection: apsw.Connection) -> int | None:
 
 @contextlib.contextmanager
 def told(path: Path) -> Iterator[None]:
-    """Turn the failures of SQLite and of the file system into `StoreBroken`."""
+    """Turn the failures of SQLite and of the file system into `StoreUnusable`."""
     try:
         yield
     except (apsw.NotADBError, apsw.CorruptError) as error:
         raise _damaged(path, str(error)) from error
     except apsw.BusyError as error:
-        raise StoreBroken(f"{path} is busy.", "Another process works on it; try again.") from error
+        raise StoreUnusable(f"{path} is busy.", "Another process works on it; try again.") from error
     except apsw.Error as error:
         number = _why_unwritable(error, path)
         if number is not None:
             raise _unusable(OSError(number, os.strerror(number)), path) from error
         # It may be that a file beside it can't be made, for a reason that SQLite keeps to itself.
-        kind = StoreUnwritable if isinstance(error, apsw.CantOpenError) else StoreBroken
+        kind = StoreUnwritable if isinstance(error, apsw.CantOpenError) else StoreUnusable
         raise kind(f"{path} can't be used ({error}).", "Check the folder, its permissions and the disk.") from error
     except OSError as error:
         raise _unusable(error, path) from error
 
 
-def _damaged(path: Path, how: str) -> StoreBroken:
-    return StoreBroken(
+def _damaged(path: Path, how: str) -> StoreUnusable:
+    return StoreUnusable(
         f"{path} is damaged ({how}).", "Restore an export, or move it away: contacts, keys and history then begin anew."
     )
 
 
-def _unusable(error: OSError, path: Path) -> StoreBroken:
+def _unusable(error: OSError, path: Path) -> StoreUnusable:
     problem, advice = filesystem.told(error, path, "used")
-    kind = StoreUnwritable if error.errno in filesystem.NO_ROOM | filesystem.NO_LEAVE else StoreBroken
+    kind = StoreUnwritable if error.errno in filesystem.NO_ROOM | filesystem.NO_LEAVE else StoreUnusable
     return kind(f"{problem}.", advice)
 
 

@@ -3,16 +3,16 @@
 Owns: the condition of each table, and the spool files that belong to rows.
 Promises: what passes is a store that this program could have written: ids, sizes, numbers and times
 in their ranges, names of ours for large contents, and these are there, with the size that their
-rows tell. Anything else is a `StoreBroken` that names the table and the row.
+rows tell. Anything else is a `StoreUnusable` that names the table and the row.
 Exposure: somebody else chose every byte; `foreign` of the database looks at its form before.
 """
 
 from pathlib import Path
 from typing import Final
 
+from client.errors import StoreUnusable
 from client.store.database import Database, foreign
 from client.store.spool import spool_name
-from common.errors import StoreBroken
 
 _ID: Final = "length({0}) = 16"
 _NUMBER: Final = "{0} BETWEEN 1 AND 9007199254740992"
@@ -91,7 +91,7 @@ _SPOOLING: Final = ("inbox", "outbox")
 
 def check_foreign_store(path: Path, spool_folder: Path) -> None:
     """Look at every row of a store that is not yet this home's, of whichever version.
-    Raises `StoreBroken`.
+    Raises `StoreUnusable`.
     """
     with foreign(path) as database:
         for table, columns in _COLUMNS.items():
@@ -106,7 +106,7 @@ def forget_files_to_send(path: Path) -> None:
     """Let a store that was checked, and is not yet this home's, name no file that might be sent
     again.
 
-    Whoever made it chose the paths in its history. Raises `StoreBroken`.
+    Whoever made it chose the paths in its history. Raises `StoreUnusable`.
     """
     database = Database.open(path)
     try:
@@ -121,7 +121,7 @@ def _check_column(database: Database, table: str, column: str, condition: str) -
     query = f"SELECT count(*) FROM {table} WHERE NOT coalesce({condition}, 0)"  # noqa: S608
     wrong = int(database.value(query) or 0)
     if wrong:
-        raise StoreBroken(
+        raise StoreUnusable(
             f"store.db, {column} of {table}, holds what no MessageU wrote, {wrong} times.", "Use another export."
         )
 
@@ -135,6 +135,6 @@ def _check_spools(database: Database, table: str, folder: Path) -> None:
         except OSError:
             fits = False
         if not fits:
-            raise StoreBroken(
+            raise StoreUnusable(
                 f"store.db, row {number} of {table}, names a large content that is not there.", "Export again."
             )

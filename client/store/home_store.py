@@ -3,7 +3,7 @@
 Owns: opening it, the locks between the processes of one home, and changes that take all of it; what
 stands in it is in `client.store`.
 Promises: what a method stored is on disk when it returns (WAL, synchronous=FULL); the files are
-mode 0600; a failure is a `StoreBroken` that says what to do. Several processes may use one home;
+mode 0600; a failure is a `StoreUnusable` that says what to do. Several processes may use one home;
 one at a time receives (`receiver`), and one at a time empties the outbox (`sender`). A home that
 can't be written is read all the same, where that is asked for, from a copy of the database in
 memory. Where the home has a passphrase, every secret in it is sealed for its place in the store.
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Self
 
 from client.crypto.ciphers import RandomBytes
+from client.errors import HomeInUse, StoreUnusable, StoreUnwritable
 from client.store import schema
 from client.store.acknowledged import AcknowledgedTable
 from client.store.contacts import ContactTable
@@ -36,7 +37,6 @@ from client.store.sealing import ERASE_DUE, Sealing
 from client.store.sent import SentTable
 from client.store.settings import ServerTable, Settings
 from client.store.spool import Spools
-from common.errors import HomeInUse, StoreBroken, StoreUnwritable
 from common.filesystem import NO_LEAVE, NO_ROOM
 
 STORE_FILE: Final = schema.STORE_FILE
@@ -80,7 +80,7 @@ class Store:
 
     @classmethod
     def open(cls, home: Path, unlocked: Sealing | None = None) -> Self:
-        """Open the home's store, making it where there is none. Raises `StoreBroken`.
+        """Open the home's store, making it where there is none. Raises `StoreUnusable`.
 
         `unlocked`: of another opening of the same store, whose passphrase was given already.
         """
@@ -111,7 +111,7 @@ class Store:
         """Open the home's store; where it can't be written, a copy of it in memory: see
         `unwritable`.
 
-        Raises `StoreBroken`.
+        Raises `StoreUnusable`.
         """
         try:
             store = cls.open(home)
@@ -147,7 +147,7 @@ class Store:
         return self._database.copied_because
 
     def check(self) -> None:
-        """Look at every page of the database. Raises `StoreBroken` where it is damaged."""
+        """Look at every page of the database. Raises `StoreUnusable` where it is damaged."""
         self._database.check()
 
     @property
@@ -179,7 +179,7 @@ class Store:
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[BinaryIO]:
         """Give the database file to be read whole, while nobody can write to it. Raises
-        `StoreBroken` (busy).
+        `StoreUnusable` (busy).
 
         Where there is no room to bring all of it into that file, it is one in memory.
         """
@@ -268,7 +268,7 @@ class Store:
                 if not self._database.rewrite():
                     return False
                 self.settings.drop(ERASE_DUE)
-        except (HomeInUse, StoreBroken):
+        except (HomeInUse, StoreUnusable):
             return False
         return True
 

@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from client import paths
+from client.errors import CipherError
 from client.store.database import Database, SqlValue
 from client.store.sealing import INBOX_CONTENT, SAVED_PATH, Sealing
 from client.store.spool import Spools
 from common.client_protocol.fields import message_id
-from common.errors import CipherError
 from common.values import ClientId
 
 _PART: Final = 256

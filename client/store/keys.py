@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from client.crypto.ciphers import SymmetricKey
+from client.errors import CipherError
 from client.store.database import Database, SqlValue
 from client.store.inbox import InboxTable
 from client.store.sealing import KEY, Sealing
-from common.errors import CipherError
 from common.values import ClientId, PublicKey
 
 MOST_BEFORE: Final = 64

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from client import paths
+from client.errors import CipherError
 from client.store.acknowledged import AcknowledgedRow, AcknowledgedTable
 from client.store.database import Database
 from client.store.sealing import OUTBOX_CONTENT, OUTBOX_PROBLEM, Sealing
 from client.store.sent import Outgoing, SentTable
 from client.store.spool import Spools
-from common.errors import CipherError
 from common.values import ClientId, MessageKind, Token
 
 _COLUMNS: Final = "number, token, recipient, kind, size, content, spool, queued_at, shared_key, under, tried_at, again"

@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 from client import paths
 from client.crypto.ciphers import RandomBytes
 from client.crypto.sealed_storage import Vault
+from client.errors import CipherError, PassphraseNeeded, PassphraseWrong, StoreUnusable
 from client.store.database import Database, SqlValue
-from common.errors import CipherError, PassphraseNeeded, PassphraseWrong, StoreBroken
 
 
 class Secret(NamedTuple):
@@ -124,7 +124,7 @@ class Sealing:
                     # A path, sealed by an earlier version.
                     plain = paths.kept(paths.from_kept(plain))
             except CipherError as error:
-                raise StoreBroken(
+                raise StoreUnusable(
                     f"Row {number} of {secret.table} in {self._database.path} was altered or is damaged; nothing "
                     "was changed.",
                     "`messageu doctor` counts such rows. The passphrase can be changed, but not removed, with them.",

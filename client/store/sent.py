@@ -8,9 +8,9 @@ Exposure: as `client.store.home_store`.
 from typing import Any, Final, NamedTuple
 
 from client import paths
+from client.errors import CipherError
 from client.store.database import Database, SqlValue
 from client.store.sealing import SENT_PATH, SENT_PROBLEM, SENT_TEXT, Sealing
-from common.errors import CipherError
 from common.values import ClientId
 
 _LOST: Final = "EXISTS (SELECT 1 FROM acknowledged a WHERE a.number = sent.outbox AND a.lost)"

@@ -16,8 +16,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from client.errors import StoreUnusable
 from client.store.database import told
-from common.errors import StoreBroken
 from common.filesystem import sync_folder
 
 _ORPHAN_AGE: Final = 24 * 3600 * 1000
@@ -26,11 +26,11 @@ _NAME: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def spool_name(name: object) -> str:
-    """Check the name of a spool file as a store holds it. Raises `StoreBroken` for what
+    """Check the name of a spool file as a store holds it. Raises `StoreUnusable` for what
     we never made.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise StoreBroken(
+        raise StoreUnusable(
             f"The store names {str(name)[:80]!r} as a large content, which is no name of ours: somebody altered it.",
             "Restore an export of yours.",
         )
@@ -50,7 +50,7 @@ class SpoolFile:
         self._file = open(descriptor, "w+b", buffering=0)  # noqa: PTH123, SIM115 - closed by keep and discard
 
     def write(self, data: bytes | bytearray) -> None:
-        """Append. Raises `StoreBroken` (no room)."""
+        """Append. Raises `StoreUnusable` (no room)."""
         view = memoryview(data)
         with told(self._path):
             while view:
@@ -77,11 +77,11 @@ class Spools:
         self._folder = folder
 
     def new(self) -> SpoolFile:
-        """Begin to keep a large content. Raises `StoreBroken`."""
+        """Begin to keep a large content. Raises `StoreUnusable`."""
         return SpoolFile(self._folder)
 
     def read(self, name: str, chunk: int) -> Iterator[bytes]:
-        """Give a kept large content in parts. Raises `StoreBroken`."""
+        """Give a kept large content in parts. Raises `StoreUnusable`."""
         path = self._folder / spool_name(name)
         with told(path):
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -102,7 +102,7 @@ class Spools:
         """
         try:
             yield
-        except StoreBroken:
+        except StoreUnusable:
             # After anything else, an interrupt say, it may be committed. `sweep` finds what nobody
             # refers to.
             for name in names:

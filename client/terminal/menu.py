@@ -14,20 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from client.errors import InvalidServerResponse, NoPublicKey, NoSharedKey, ServerAnsweredError
 from client.identity.home import home_sentence
 from client.identity.identity_files import no_identity
 from client.mail.outgoing_file import meant
 from client.messenger import Messenger, Sent
 from client.terminal.console import Console, EndOfInput
 from client.terminal.sanitize import command
-from common.errors import (
-    MessageUError,
-    NoPublicKey,
-    NoSharedKey,
-    ServerAnsweredError,
-    ServerAnsweredNonsense,
-    ValueRejected,
-)
+from common.errors import MessageUError, ValueRejected
 from common.values import username
 
 MENU: Final = """\
@@ -111,7 +105,7 @@ class Menu:
                 self._console.say(f"There is no choice {choice}.")
 
     def _tell(self, error: MessageUError) -> None:
-        if isinstance(error, ServerAnsweredError | ServerAnsweredNonsense):
+        if isinstance(error, ServerAnsweredError | InvalidServerResponse):
             self._console.say("Server responded with an error")
             self._console.say(error.told())
             return

@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from client.crypto.ciphers import SymmetricKey
+from client.errors import NameUnknown, NoPublicKey, NoSharedKey
 from client.store.home_store import Store
 from client.store.keys import KeyRow
 from client.terminal.sanitize import marked, visible_name
-from common.errors import NameUnknown, NoPublicKey, NoSharedKey
 from common.values import ClientId, PublicKey
 
 _NEAREST: Final = 3

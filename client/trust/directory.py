@@ -17,18 +17,18 @@ from typing import Final
 from client.connection.server_errors import refused, unexpected
 from client.connection.server_link import ServerLink
 from client.crypto import ciphers
+from client.errors import CipherError, ClientError, InvalidServerResponse, NameUnknown
 from client.identity.account import Account
 from client.mail.inbox import check_list
 from client.messages import FetchedKey
 from client.store.home_store import Store
 from client.trust.contacts import Contact, Contacts
-from client.trust.trust import SafetyNumberDiffers, Trust, Verification
+from client.trust.trust import Trust, Verification, number_differs
 from common.client_protocol.client_connection import ListBegins
 from common.client_protocol.codes import RequestCode, ResponseCode
 from common.client_protocol.fields import USER
 from common.client_protocol.requests import ListUsersRequest, PublicKeyRequest
 from common.client_protocol.responses import ErrorResponse, PublicKeyResponse, UserListed
-from common.errors import CipherError, ClientError, NameUnknown, ServerAnsweredNonsense
 
 MOST_USERS: Final = 2_000_000
 """Of a list that is taken over; the format has room for 15 million."""
@@ -70,7 +70,7 @@ class Directory:
                 case _:
                     check_list(event, RequestCode.LIST_USERS, ResponseCode.USERS)
                     if isinstance(event, ListBegins) and event.payload_size > MOST_USERS * USER.size:
-                        raise ServerAnsweredNonsense(
+                        raise InvalidServerResponse(
                             f"The server lists {event.payload_size // USER.size:,} users, and this program takes "
                             f"{MOST_USERS:,} at most.",
                             "Check that server.info leads to a MessageU server.",
@@ -182,7 +182,7 @@ class Directory:
         pin = self._store.pins.of_name(name) or self._store.pins.of_id(contact.client_id)
         if pin is not None:
             if number is not None and self._trust.offered_number(pin) != number:
-                raise SafetyNumberDiffers(name)
+                raise number_differs(name)
             self._trust.accept(pin, name)
         return self._verification(name)
 
@@ -195,7 +195,7 @@ class Directory:
         pin = self._trust.pin(self.contact(name).name)
         assert pin is not None
         if number is not None and self._trust.number(pin) != number:
-            raise SafetyNumberDiffers(name)
+            raise number_differs(name)
         self._trust.verify(pin)
         return self._verification(name)
 

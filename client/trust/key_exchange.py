@@ -10,6 +10,7 @@ Source: docs/client-protocol.md, "Cryptography".
 """
 
 from client.connection.handshake import Greeting
+from client.errors import ClientError, OutcomeUnknown, ServerAnsweredError, ServerUnreachable
 from client.mail.outbox import Outbox
 from client.mail.send_path import SendPath
 from client.messages import Sent
@@ -17,7 +18,6 @@ from client.store.home_store import Store
 from client.store.keys import KeyRow
 from client.trust.contacts import Contact, Contacts
 from client.trust.directory import Directory
-from common.errors import ClientError, ServerAnsweredError, ServerSilent, ServerUnreachable
 from common.values import MessageKind
 
 
@@ -74,7 +74,7 @@ class KeyExchange:
             self._directory.fetch_public_key(name)
             # Where the server names another key than is known, this refuses.
             self.send_key(name)
-        except (ServerUnreachable, ServerSilent, ServerAnsweredError) as error:
+        except (ServerUnreachable, OutcomeUnknown, ServerAnsweredError) as error:
             if not self._contacts.has_sending_key(contact) or self._contacts.is_asked_for_key(contact):
                 offline = self._greeting.has_proven and not isinstance(error, ServerAnsweredError)
                 if not offline or self._store.pins.of_id(contact.client_id) is None:

@@ -14,10 +14,10 @@ from typing import Final
 
 from client.crypto import ciphers
 from client.crypto.ciphers import SymmetricKey
+from client.errors import CipherError
 from client.store.home_store import Store
 from client.store.outbox import OutboxRow
 from client.trust.contacts import Contact, Contacts
-from common.errors import CipherError
 from common.values import MessageKind
 
 CHUNK: Final = 256 * 1024

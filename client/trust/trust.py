@@ -23,12 +23,12 @@ import hashlib
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from client.errors import KeyChanged, SafetyNumberDiffers
 from client.store.home_store import Store
 from client.store.pins import PinRow
 from client.store.settings import OWN_ID
 from client.terminal import local_time
 from client.terminal.sanitize import command, marked, visible_name
-from common.errors import ClientError
 from common.values import ClientId, PublicKey
 
 _CONTEXT: Final = b"MessageU safety number 1\0"
@@ -36,35 +36,12 @@ _ROUNDS: Final = 5200
 _GROUPS: Final = 6
 
 
-class KeyChanged(ClientError):
-    """The server names another key, or another account, for somebody who is known here.
-    Nothing was sent.
-    """
-
-    def __init__(self, name: str, old_number: str, new_number: str, met: int, since: int, *, verified: bool) -> None:
-        super().__init__(
-            f"The key of {marked(name, 'was verified' if verified else None)} has changed; nothing was sent. "
-            f"Either {visible_name(name)} registered anew, or the server is lying. "
-            f"{'Verified' if verified else 'Known'} since {day(met)}, changed since {day(since)}. "
-            f"Old safety number: {grouped(old_number)}; new one: {grouped(new_number)}.",
-            f"Compare the new number with {visible_name(name)} by voice; then "
-            f"{command('verify', name, '--accept-new')} accepts it.",
-        )
-        self.name = name
-        self.old_number = old_number
-        self.new_number = new_number
-        self.met = met
-        self.since = since
-
-
-class SafetyNumberDiffers(ClientError):
-    """The number that the other side sees is not ours."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"That is not the safety number with {visible_name(name)}; nothing was changed.",
-            "Compare again. If it stays another one, somebody else may read along: send nothing secret.",
-        )
+def number_differs(name: str) -> SafetyNumberDiffers:
+    """Put into words that the number that the other side sees is not ours."""
+    return SafetyNumberDiffers(
+        f"That is not the safety number with {visible_name(name)}; nothing was changed.",
+        "Compare again. If it stays another one, somebody else may read along: send nothing secret.",
+    )
 
 
 class Trust:
@@ -134,11 +111,18 @@ class Trust:
 
     def changed(self, pin: PinRow, name: str) -> KeyChanged:
         """Put a change into words."""
-        new = self.offered_number(pin)
+        old_number, new_number = self.number(pin), self.offered_number(pin) or "not known"
+        is_verified = pin.verified_at is not None
+        met = pin.verified_at or pin.since
         since = pin.offered_since or self._now()
         return KeyChanged(
-            name, self.number(pin), new or "not known", pin.verified_at or pin.since, since,
-            verified=pin.verified_at is not None,
+            f"The key of {marked(name, 'was verified' if is_verified else None)} has changed; nothing was sent. "
+            f"Either {visible_name(name)} registered anew, or the server is lying. "
+            f"{'Verified' if is_verified else 'Known'} since {day(met)}, changed since {day(since)}. "
+            f"Old safety number: {grouped(old_number)}; new one: {grouped(new_number)}.",
+            f"Compare the new number with {visible_name(name)} by voice; then "
+            f"{command('verify', name, '--accept-new')} accepts it.",
+            name=name, old_number=old_number, new_number=new_number, met=met, since=since,
         )  # fmt: skip
 
     def number(self, pin: PinRow) -> str:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client.async_messenger import AsyncMessages, AsyncMessenger
+from client.errors import NotRegistered, ServerUnreachable
 from client.messenger import KeyReceived, Messages, Messenger, Received, Text
 from common.client_protocol.requests import FetchRequest
-from common.errors import NotRegistered, ServerUnreachable, SettingRejected
+from common.errors import SettingRejected
 from tests.client.fake_gateway import SILENCE, ExtendedMailroom, FakeGateway
 from torture.patience import HANG_SECONDS
 

@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from client import errors
 from client.__main__ import main
 from client.cli import exit_codes
 from client.cli.exit_codes import of_failure
 from client.cli.output import Output
 from client.cli.parser import parser
+from client.errors import KeyChanged, ServerAnsweredError, StoreUnusable
 from client.identity.home import what_is_there
 from client.settings import Flags, Settings
 from client.store.home_store import Store
-from common import errors
-from common.errors import InfoFileError, ServerAnsweredError, SettingRejected, StoreBroken
+from common.errors import InfoFileError, SettingRejected
 from common.values import ClientId, RefusalReason
 from common.version import VERSION
 
@@ -130,8 +131,10 @@ def test_the_configuration_lies_in_the_users_folder() -> None:
 
 def test_every_failure_has_an_exit_code() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ClientError)]
-    for kind in kinds:
-        assert of_failure(kind("It failed."))[0] in exit_codes.MEANINGS
+    kinds.remove(KeyChanged)
+    changed = KeyChanged("It failed.", "", name="bob", old_number="1", new_number="2", met=1, since=2)
+    for error in (changed, *(kind("It failed.") for kind in kinds)):
+        assert of_failure(error)[0] in exit_codes.MEANINGS
     assert of_failure(ServerAnsweredError("full", reason=RefusalReason.MAILBOX_FULL))[0] == exit_codes.OVER_LIMIT
     assert of_failure(ServerAnsweredError("who?", reason=RefusalReason.RECIPIENT_UNKNOWN))[0] == exit_codes.NO_SUCH_USER
     assert of_failure(ServerAnsweredError("9000"))[0] == exit_codes.SERVER_REFUSED
@@ -295,7 +298,7 @@ def test_what_belongs_to_somebody(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         assert what_is_there(tmp_path) == tmp_path / name
         (tmp_path / name).rmdir()
-    with pytest.raises(StoreBroken, match="Not a directory"):
+    with pytest.raises(StoreUnusable, match="Not a directory"):
         what_is_there(tmp_path / "server.info")
 
 

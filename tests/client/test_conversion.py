@@ -13,10 +13,10 @@ from pathlib import Path
 import apsw
 import pytest
 
+from client.errors import StoreUnwritable
 from client.store.database import Database
 from client.store.home_store import Store
 from client.store.schema import APPLICATION_ID, FIRST, LATER_PARTS, VERSION
-from common.errors import StoreUnwritable
 from torture.patience import HANG_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client.crypto import ciphers, sealed_storage
+from client.errors import FileUnsaved, StoreUnusable
 from client.identity import archive, identity_files
 from client.identity.identity_files import with_encrypted_keys, with_plain_keys
 from client.identity.passphrase import has_passphrase, remove_passphrase, set_passphrase
 from client.messenger import Messenger, SavedFile, SentMessage, Text
 from client.store.home_store import Store
-from common.errors import FileUnsaved, FileUnwritten, MessageUError, StoreBroken
+from common.errors import FileUnwritten, MessageUError
 from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def opened(
 
 def tried(disk: SmallDisk, work: Callable[[], None], *also: type[MessageUError]) -> list[MessageUError]:
     """Do the work until there are pages enough for it; the failures before that."""
-    expected: tuple[type[MessageUError], ...] = (StoreBroken, *also)
+    expected: tuple[type[MessageUError], ...] = (StoreUnusable, *also)
     failures: list[MessageUError] = []
     for pages in range(MOST_PAGES):
         disk.leave(pages)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from client.errors import AlreadyRegistered, FileUnreadable, OutcomeUnknown
 from client.messenger import KeyReceived, Messages, Messenger, SavedFile, Text
 from common.client_protocol.requests import RegisterRequest
-from common.errors import AlreadyRegistered, FileUnreadable, ServerSilent, SettingRejected, ValueRejected
+from common.errors import SettingRejected, ValueRejected
 from tests.client.fake_gateway import Answer, ExtendedMailroom, FakeGateway
 from torture.patience import HANG_SECONDS
 
@@ -93,7 +94,7 @@ def test_registered_once(alice: Messenger, make: Callable[..., Messenger], gatew
             gateway.script.append(Answer(b"", close=True))
 
     gateway.on_request = lose
-    with pytest.raises(ServerSilent):
+    with pytest.raises(OutcomeUnknown):
         new.ensure_registered("carol")
     assert new.pending_name() == "carol"
 

@@ -9,6 +9,21 @@ import pytest
 from client import messenger
 from client.crypto import ciphers
 from client.crypto.ciphers import SymmetricKey
+from client.errors import (
+    AlreadyRegistered,
+    CipherError,
+    FileUnreadable,
+    FileUnsaved,
+    HomeInUse,
+    InvalidServerResponse,
+    NameUnknown,
+    NoPublicKey,
+    NoSharedKey,
+    NotRegistered,
+    OutcomeUnknown,
+    ServerAnsweredError,
+    ServerUnreachable,
+)
 from client.mail import inbox
 from client.mail.outgoing_file import encrypted_file
 from client.messenger import (
@@ -24,22 +39,7 @@ from client.messenger import (
 from common.client_protocol import responses
 from common.client_protocol.codes import ResponseCode
 from common.client_protocol.requests import RegisterRequest, SendRequest
-from common.errors import (
-    AlreadyRegistered,
-    CipherError,
-    FileUnreadable,
-    FileUnsaved,
-    HomeInUse,
-    NameUnknown,
-    NoPublicKey,
-    NoSharedKey,
-    NotRegistered,
-    ServerAnsweredError,
-    ServerAnsweredNonsense,
-    ServerSilent,
-    ServerUnreachable,
-    ValueRejected,
-)
+from common.errors import ValueRejected
 from common.info_files import ServerAddress
 from common.values import ClientId
 from tests.client.conftest import NOW
@@ -148,7 +148,7 @@ def test_a_lost_answer_is_completed_with_the_same_key(
     tmp_path: Path, make: Callable[..., Messenger], gateway: FakeGateway
 ) -> None:
     gateway.script.append(CLOSE)
-    with pytest.raises(ServerSilent):
+    with pytest.raises(OutcomeUnknown):
         make("alice").register("alice")
     again = make("alice")
     assert again.pending_name() == "alice"
@@ -164,7 +164,7 @@ def test_a_lost_answer_is_completed_with_the_same_key(
 
 def test_a_lost_answer_and_then_9000(tmp_path: Path, make: Callable[..., Messenger], gateway: FakeGateway) -> None:
     gateway.script.append(Answer(responses.ERROR[:2], close=True))
-    with pytest.raises(ServerSilent):
+    with pytest.raises(OutcomeUnknown):
         make("alice").register("alice")
     gateway.mailroom.register("alice")
     alice = make("alice")
@@ -177,7 +177,7 @@ def test_a_lost_answer_and_then_9000(tmp_path: Path, make: Callable[..., Messeng
 
 def test_registering_and_an_answer_to_something_else(make: Callable[..., Messenger], gateway: FakeGateway) -> None:
     gateway.script.append(Answer(responses.encode_stored(b"x" * 16, 1)))
-    with pytest.raises(ServerAnsweredNonsense):
+    with pytest.raises(InvalidServerResponse):
         make("alice").register("alice")
 
 
@@ -249,7 +249,7 @@ def test_a_public_key_that_is_none(alice: Messenger, gateway: FakeGateway) -> No
 def test_a_public_key_of_somebody_else(alice: Messenger, bob: Messenger, gateway: FakeGateway, answer: bytes) -> None:
     alice.users()
     gateway.script.append(Answer(answer))
-    with pytest.raises(ServerAnsweredNonsense):
+    with pytest.raises(InvalidServerResponse):
         alice.fetch_public_key("bob")
 
 
@@ -265,10 +265,10 @@ def test_refused_lists_and_keys(alice: Messenger, bob: Messenger, gateway: FakeG
 
 def test_a_list_of_another_kind(alice: Messenger, gateway: FakeGateway) -> None:
     gateway.script.append(Answer(waiting_list([])))
-    with pytest.raises(ServerAnsweredNonsense, match="2104"):
+    with pytest.raises(InvalidServerResponse, match="2104"):
         alice.users()
     gateway.script.append(Answer(user_list([])))
-    with pytest.raises(ServerAnsweredNonsense, match="2101"):
+    with pytest.raises(InvalidServerResponse, match="2101"):
         receive(alice)
 
 
@@ -323,7 +323,7 @@ def test_a_key_whose_fate_is_unknown_only_decrypts(alice: Messenger, bob: Messen
     gateway.on_request = lambda request: gateway.script.append(
         Answer(gateway.mailroom.answer(request, ConnectionState())[:3], close=True)
     )
-    with pytest.raises(ServerSilent, match="unknown"):
+    with pytest.raises(OutcomeUnknown, match="unknown"):
         alice.send_key("bob")
     gateway.on_request = lambda _: None
     with pytest.raises(NoSharedKey):
@@ -363,7 +363,7 @@ def test_a_text_that_is_no_unicode(pair: tuple[Messenger, Messenger]) -> None:
 
 def test_a_lost_answer_to_a_send_is_told_as_unknown(pair: tuple[Messenger, Messenger], gateway: FakeGateway) -> None:
     gateway.script.append(CLOSE)
-    with pytest.raises(ServerSilent, match="stored is unknown") as caught:
+    with pytest.raises(OutcomeUnknown, match="stored is unknown") as caught:
         pair[0].send_text("bob", "hi")
     assert "bob" in caught.value.advice
 
@@ -371,7 +371,7 @@ def test_a_lost_answer_to_a_send_is_told_as_unknown(pair: tuple[Messenger, Messe
 @pytest.mark.parametrize("answer", [responses.encode_stored(b"x" * 16, 1), responses.encode_registered(b"x" * 16)])
 def test_an_answer_to_another_send(pair: tuple[Messenger, Messenger], gateway: FakeGateway, answer: bytes) -> None:
     gateway.script.append(Answer(answer))
-    with pytest.raises(ServerAnsweredNonsense):
+    with pytest.raises(InvalidServerResponse):
         pair[0].send_text("bob", "hi")
 
 
@@ -533,7 +533,7 @@ def test_an_answer_that_breaks_off(alice: Messenger, bob: Messenger, gateway: Fa
     gateway.script += [Answer(waiting_list(messages)[:-5], close=True)]
     receiving = alice.receive()
     assert [next(receiving).content, next(receiving).content] == [KeyRequested(), KeyRequested()]
-    with pytest.raises(ServerSilent, match="broke off"):
+    with pytest.raises(OutcomeUnknown, match="broke off"):
         next(receiving)
     assert not list((tmp_path / "alice").glob("store.spool/*"))
     gateway.script += [Answer(waiting_list(messages))]
@@ -572,7 +572,7 @@ def test_refused(alice: Messenger, gateway: FakeGateway) -> None:
 def test_a_damaged_list(alice: Messenger, gateway: FakeGateway) -> None:
     entries = responses.encode_pulled_head(b"x" * 16, 1, 3, 1000)
     gateway.script.append(Answer(responses.encode_head(ResponseCode.WAITING, len(entries)) + entries))
-    with pytest.raises(ServerAnsweredNonsense):
+    with pytest.raises(InvalidServerResponse):
         receive(alice)
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client.crypto import ciphers
+from client.errors import NameUnknown
 from client.messages import Received, SavedFile, SentMessage, Text
 from client.trust.contacts import Contact
-from common.errors import NameUnknown
 from common.values import MessageKind, Username
 from tests.client.fake_gateway import ExtendedMailroom, FakeGateway, Mailroom
 

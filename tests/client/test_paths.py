@@ -13,11 +13,11 @@ import apsw
 import pytest
 
 from client import paths
+from client.errors import StoreUnusable
 from client.identity.passphrase import remove_passphrase, set_passphrase
 from client.messenger import SavedFile, SentMessage
 from client.store.home_store import Store
 from client.store.sent import Outgoing
-from common.errors import StoreBroken
 from common.values import ClientId, MessageKind
 from torture.patience import HANG_SECONDS
 
@@ -64,7 +64,7 @@ def test_a_store_in_such_a_folder_is_the_one_that_lies_there(odd: Path) -> None:
     assert {path.name for path in odd.iterdir()} == {"store.db", "store.db-shm", "store.db-wal", "store.use"}
     store.close()
     other.close()
-    with pytest.raises(StoreBroken):
+    with pytest.raises(StoreUnusable):
         Store.open(odd / "none")
 
 
@@ -128,12 +128,12 @@ def test_a_file_that_can_not_be_noted_is_not_left_to_be_saved_again(
     list(bob.receive(most=1))
 
     def full(*_: object) -> None:
-        raise StoreBroken("There is no room.", "Free some.")
+        raise StoreUnusable("There is no room.", "Free some.")
 
     with monkeypatch.context() as broken:
         broken.setattr(bob._store.inbox, "begin_showing", full)
         for _ in range(3):
-            with pytest.raises(StoreBroken):
+            with pytest.raises(StoreUnusable):
                 list(bob.receive())
             assert list((tmp_path / "saved").iterdir()) == []
     assert [type(message.content) for message in bob.receive()] == [SavedFile]

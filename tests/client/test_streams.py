@@ -15,6 +15,7 @@ import pytest
 from client.__main__ import main
 from client.cli import exit_codes
 from client.crypto import ciphers
+from client.errors import FileUnreadable, ServerUnreachable, StoreUnusable
 from client.mail.outgoing_file import (
     SPOOL_FROM,
     STANDARD_INPUT,
@@ -27,7 +28,6 @@ from client.mail.outgoing_file import (
 from client.messenger import Messenger, SavedFile, SentMessage
 from client.store.spool import SpoolFile
 from common.client_protocol.requests import LargeSendRequest
-from common.errors import FileUnreadable, ServerUnreachable, StoreBroken
 from tests.client.fake_gateway import ExtendedMailroom, FakeGateway, Mailroom
 from torture.patience import HANG_SECONDS
 
@@ -146,7 +146,7 @@ def test_a_home_without_room_for_it(
     def write(spool: SpoolFile, data: bytes) -> None:
         left[0] -= len(data)
         if left[0] < 0:
-            raise StoreBroken(f"There is no room to write {tmp_path} (No space left on device).", "Free some space.")
+            raise StoreUnusable(f"There is no room to write {tmp_path} (No space left on device).", "Free some space.")
         real(spool, data)
 
     monkeypatch.setattr(SpoolFile, "write", write)
@@ -161,7 +161,7 @@ def test_a_home_without_room_for_it(
             broken.append(error)
 
     writer = in_the_background(pour)
-    with pytest.raises(StoreBroken, match="no room to write"):
+    with pytest.raises(StoreUnusable, match="no room to write"):
         pair[0].send_file("bob", pipe)
     writer.join(HANG_SECONDS)
     # The writer has heard of it.

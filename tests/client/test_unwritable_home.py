@@ -22,6 +22,7 @@ from client import paths
 from client.__main__ import main
 from client.cli import exit_codes
 from client.crypto import ciphers, sealed_storage
+from client.errors import StoreUnusable, StoreUnwritable
 from client.identity import archive
 from client.identity.passphrase import set_passphrase
 from client.messenger import Messenger
@@ -29,7 +30,6 @@ from client.store.database import Database
 from client.store.home_store import Store
 from client.store.memory_copy import memory_copy
 from client.store.schema import APPLICATION_ID, FIRST, VERSION
-from common.errors import StoreBroken, StoreUnwritable
 from common.info_files import ServerAddress
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ class TestACopy:
     def test_of_what_is_damaged(self, home: Path) -> None:
         (home / "store.db").write_bytes(b"no database" * 1000)
         (home / "store.db-wal").unlink()
-        with pytest.raises(StoreBroken, match="is damaged"):
+        with pytest.raises(StoreUnusable, match="is damaged"):
             Database.open_copy(home / "store.db", StoreUnwritable("It is full."))
 
     def test_it_is_taken_again_where_somebody_wrote_meanwhile(
@@ -301,7 +301,7 @@ class TestACopy:
             return real(path) + bytes(grown)
 
         monkeypatch.setattr(Path, "read_bytes", write_always)
-        with pytest.raises(StoreBroken, match="is busy"):
+        with pytest.raises(StoreUnusable, match="is busy"):
             Database.open_copy(home / "store.db", StoreUnwritable("It is full."))
 
 

@@ -20,6 +20,7 @@ from Crypto.Cipher import AES
 
 from client.crypto import ciphers
 from client.crypto.ciphers import PrivateKey, SymmetricKey
+from client.errors import CipherError
 from common.client_protocol.codes import RequestCode, ResponseCode
 from common.client_protocol.fields import (
     FETCH,
@@ -32,7 +33,6 @@ from common.client_protocol.fields import (
     SEND_ONCE_HEAD,
     WAITING_HEAD,
 )
-from common.errors import CipherError
 from common.values import MessageKind
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import pytest
 
 from client.crypto import ciphers
 from client.crypto.ciphers import PrivateKey
+from client.errors import KeyChanged
 from client.messenger import KeyReceived, Messenger, SavedFile, Text
-from client.trust.trust import KeyChanged
 from common.info_files import ServerAddress
 from common.values import MessageKind
 from tests.stories.lying_server import Middleman

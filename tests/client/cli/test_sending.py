@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from client.__main__ import main
+from client.errors import CipherError, InvalidServerResponse, ServerAnsweredError, ServerUnreachable
 from client.mail.outbox import Outbox
 from client.messenger import Messenger
 from common.client_protocol.responses import ErrorResponse
-from common.errors import CipherError, ServerAnsweredError, ServerAnsweredNonsense, ServerUnreachable
 from common.info_files import ServerAddress
 from common.values import RefusalReason
 from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
@@ -84,7 +84,7 @@ def test_what_is_not_kept_says_so(send: Send, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "kept"),
     [
-        (ServerAnsweredNonsense("The server gave the answer to another request."), 6, True),
+        (InvalidServerResponse("The server gave the answer to another request."), 6, True),
         (CipherError("no usable key"), 4, True),
         (ServerUnreachable("There is no server."), 3, True),
     ],

@@ -12,12 +12,12 @@ import pytest
 from client.connection.handshake import Greeting
 from client.connection.server_errors import quoted, refused
 from client.connection.server_link import ServerLink
+from client.errors import InvalidServerResponse, ServerAnsweredError
 from common.client_protocol import responses
 from common.client_protocol.client_connection import ClientConnection
 from common.client_protocol.codes import RequestCode, ResponseCode
 from common.client_protocol.requests import LargeSendRequest
 from common.client_protocol.responses import ErrorResponse, PublicKeyResponse, StoredResponse
-from common.errors import ServerAnsweredError, ServerAnsweredNonsense
 from common.info_files import ServerAddress
 from common.values import ClientId, MessageKind, PublicKey
 from tests.client.fake_gateway import SILENCE, Answer, ExtendedMailroom, FakeGateway, Mailroom
@@ -154,7 +154,7 @@ def test_mail_that_can_not_be_parsed_is_kept_as_it_came(
     for data in (odd, odd * 20_000):
         payload = whole + data
         gateway.script.append(Answer(responses.encode_head(ResponseCode.WAITING, len(payload)) + payload, close=True))
-        with pytest.raises(ServerAnsweredNonsense, match=r"kept as it came in .*unparsed-2104-\d\.bin"):
+        with pytest.raises(InvalidServerResponse, match=r"kept as it came in .*unparsed-2104-\d\.bin"):
             list(alice.receive())
     for number, data in ((1, odd), (2, odd * 20_000)):
         kept = tmp_path / "alice" / f"unparsed-2104-{number}.bin"
@@ -168,7 +168,7 @@ def test_mail_that_ends_in_its_midst_is_kept_as_far_as_it_came(
     alice = make("alice")
     alice.register("alice")
     gateway.script.append(Answer(responses.encode_head(ResponseCode.WAITING, 1000) + b"\xfe" * 100, close=True))
-    with pytest.raises(ServerAnsweredNonsense, match="100 bytes"):
+    with pytest.raises(InvalidServerResponse, match="100 bytes"):
         list(alice.receive())
     assert (tmp_path / "alice" / "unparsed-2104-1.bin").read_bytes() == b"\xfe" * 100
 
@@ -184,7 +184,7 @@ def test_what_can_not_be_kept_is_said_so(
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr("client.connection.unparsed_response.os.fdopen", full)
-    with pytest.raises(ServerAnsweredNonsense, match="could not be kept: There is no room"):
+    with pytest.raises(InvalidServerResponse, match="could not be kept: There is no room"):
         list(alice.receive())
 
 

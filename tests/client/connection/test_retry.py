@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client.connection.retry import LONG, Retry
-from common.errors import ServerSilent, ServerUnreachable
+from client.errors import OutcomeUnknown, ServerUnreachable
 
 if TYPE_CHECKING:
     from client.connection.server_link import Progress
@@ -27,7 +27,7 @@ class Work:
         return "done"
 
 
-BROKE, SILENT = ServerUnreachable("It broke."), ServerSilent("No answer.")
+BROKE, SILENT = ServerUnreachable("It broke."), OutcomeUnknown("No answer.")
 
 
 def test_long_work_starts_over() -> None:
@@ -49,6 +49,6 @@ def test_long_work_starts_over() -> None:
 )
 def test_what_is_given_up(size: int, failures: list[Exception], left: int) -> None:
     work = Work(size, *failures)
-    with pytest.raises((ServerUnreachable, ServerSilent)):
+    with pytest.raises((ServerUnreachable, OutcomeUnknown)):
         Retry(lambda _: None, lambda _: None, (0.0, 0.0)).do(work, None, (ServerUnreachable,))
     assert len(work.failures) == left

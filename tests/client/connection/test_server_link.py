@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from client.connection.server_link import ServerLink
+from client.errors import InvalidServerResponse, OutcomeUnknown, ServerUnreachable
 from common.client_protocol import responses
 from common.client_protocol.client_connection import ContentPart, ListBegins, ListEnd, MessageEnd
 from common.client_protocol.codes import ResponseCode
@@ -20,7 +21,6 @@ from common.client_protocol.requests import (
     SendRequest,
 )
 from common.client_protocol.responses import ErrorResponse, PublicKeyResponse, RegisteredResponse, StoredResponse
-from common.errors import ServerAnsweredNonsense, ServerSilent, ServerUnreachable
 from common.info_files import ServerAddress
 from common.values import NO_CLIENT, ClientId, MessageKind, PublicKey, Username
 from tests.client.fake_gateway import CLOSE, ERROR, SILENCE, Answer, FakeGateway
@@ -91,7 +91,7 @@ def test_byte_by_byte() -> None:
 def test_header_and_payload_in_one_write() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         link = ServerLink(ServerAddress("127.0.0.1", listener.getsockname()[1]), reply_timeout=0.05)
-        with pytest.raises(ServerSilent):
+        with pytest.raises(OutcomeUnknown):
             link.ask(SEND)
         peer, _ = listener.accept()
         with peer:
@@ -117,7 +117,7 @@ def test_a_host_name_that_means_nothing(host: str) -> None:
 def test_silence(server: FakeGateway) -> None:
     link = ServerLink(server.address, reply_timeout=0.05)
     server.script.append(SILENCE)
-    with pytest.raises(ServerSilent, match=r"silence for 0\.05 s"):
+    with pytest.raises(OutcomeUnknown, match=r"silence for 0\.05 s"):
         pull(link)
     link._reply_timeout = HANG_SECONDS
     pull(link)
@@ -130,17 +130,17 @@ def test_who_waits_for_long_is_told(server: FakeGateway, monkeypatch: pytest.Mon
     told: list[str] = []
     link = ServerLink(server.address, reply_timeout=0.05, tell=told.append)
     server.script.append(SILENCE)
-    with pytest.raises(ServerSilent, match=r"silence for 0\.05 s"):
+    with pytest.raises(OutcomeUnknown, match=r"silence for 0\.05 s"):
         pull(link)
     assert told == [f"The server at {server.address} does not answer; waiting for up to 0.04 s more."]
     # Beyond what the server was allowed to wait.
     server.script.append(SILENCE)
-    with pytest.raises(ServerSilent, match=r"silence for 0\.1 s"):
+    with pytest.raises(OutcomeUnknown, match=r"silence for 0\.1 s"):
         list(link.ask_list(PULL, silence=0.05))
     assert told[1:] == told[:1]
     monkeypatch.undo()
     server.script.append(SILENCE)
-    with pytest.raises(ServerSilent):
+    with pytest.raises(OutcomeUnknown):
         pull(link)
     assert len(told) == 2
     link.close()
@@ -152,7 +152,7 @@ def test_silence_in_the_middle_of_a_list(server: FakeGateway) -> None:
     events = link.ask_list(PULL)
     assert next(events) == ListBegins(ResponseCode.WAITING, 100)
     link._reply_timeout = 0.05
-    with pytest.raises(ServerSilent, match="broke off"):
+    with pytest.raises(OutcomeUnknown, match="broke off"):
         next(events)
     link.close()
 
@@ -181,7 +181,7 @@ def test_a_read_is_repeated_when_the_kept_connection_was_closed(
 def test_a_send_is_not_repeated(server: FakeGateway, link: ServerLink) -> None:
     pull(link)
     server.script.append(CLOSE)
-    with pytest.raises(ServerSilent, match="closed the connection"):
+    with pytest.raises(OutcomeUnknown, match="closed the connection"):
         link.ask(SEND)
     assert server.codes() == ["Pull", "Send"]
     assert link.ask(SEND) == StoredResponse(BOB, 1)
@@ -189,7 +189,7 @@ def test_a_send_is_not_repeated(server: FakeGateway, link: ServerLink) -> None:
 
 def test_nothing_is_repeated_on_a_fresh_connection(server: FakeGateway, link: ServerLink) -> None:
     server.script.append(CLOSE)
-    with pytest.raises(ServerSilent):
+    with pytest.raises(OutcomeUnknown):
         pull(link)
     assert server.codes() == ["Pull"]
 
@@ -197,7 +197,7 @@ def test_nothing_is_repeated_on_a_fresh_connection(server: FakeGateway, link: Se
 def test_nothing_is_repeated_after_a_byte_of_the_answer(server: FakeGateway, link: ServerLink) -> None:
     pull(link)
     server.script.append(Answer(responses.ERROR[:3], close=True))
-    with pytest.raises(ServerSilent):
+    with pytest.raises(OutcomeUnknown):
         pull(link)
     assert server.codes() == ["Pull", "Pull"]
 
@@ -205,7 +205,7 @@ def test_nothing_is_repeated_after_a_byte_of_the_answer(server: FakeGateway, lin
 @pytest.mark.parametrize("garbage", [b"HTTP/1.1 400 Bad Request", responses.encode_head(ResponseCode.REGISTERED, 99)])
 def test_garbage(server: FakeGateway, link: ServerLink, garbage: bytes) -> None:
     server.script.append(Answer(garbage))
-    with pytest.raises(ServerAnsweredNonsense) as caught:
+    with pytest.raises(InvalidServerResponse) as caught:
         pull(link)
     assert caught.value.advice
     assert pull(link)[-1] == ListEnd()
@@ -214,13 +214,13 @@ def test_garbage(server: FakeGateway, link: ServerLink, garbage: bytes) -> None:
 
 def test_a_list_where_none_was_asked_for(server: FakeGateway, link: ServerLink) -> None:
     server.script.append(Answer(responses.encode_head(ResponseCode.WAITING, 0)))
-    with pytest.raises(ServerAnsweredNonsense):
+    with pytest.raises(InvalidServerResponse):
         link.ask(SEND)
 
 
 def test_no_list_where_one_was_asked_for(server: FakeGateway, link: ServerLink) -> None:
     server.script.append(Answer(responses.encode_registered(ME)))
-    with pytest.raises(ServerAnsweredNonsense):
+    with pytest.raises(InvalidServerResponse):
         pull(link)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from client.crypto import ciphers
 from client.crypto.ciphers import Decryptor, Encryptor, PrivateKey, SymmetricKey
-from common.errors import CipherError, PassphraseWrong
+from client.errors import CipherError, PassphraseWrong
 from common.values import PUBLIC_KEY_SIZE, PublicKey
 
 KEY = SymmetricKey(b"0123456789abcdef")

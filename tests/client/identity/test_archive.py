@@ -19,6 +19,7 @@ import apsw
 import pytest
 
 from client.crypto.sealed_storage import CHUNK, ArchiveOpener, ArchiveSealer
+from client.errors import AlreadyRegistered, CipherError, HomeInUse, StoreUnusable
 from client.identity import archive, identity_files
 from client.identity.archive import export_home, import_home
 from client.identity.home import open_store
@@ -28,15 +29,7 @@ from client.messenger import Messenger
 from client.store.home_store import Store
 from client.store.inbox import NewMessage
 from client.store.schema import VERSION
-from common.errors import (
-    AlreadyRegistered,
-    CipherError,
-    FileUnwritten,
-    HomeInUse,
-    InfoFileError,
-    SettingRejected,
-    StoreBroken,
-)
+from common.errors import FileUnwritten, InfoFileError, SettingRejected
 from common.values import ClientId, MessageKind, Token
 
 if TYPE_CHECKING:
@@ -499,7 +492,7 @@ def test_a_store_that_wants_more_than_its_home(tmp_path: Path, home: Path, state
         opened = Store.open(home)
         (row,) = [one.spool for one in (*opened.outbox.waiting(), opened.inbox.next_unread(0)) if one and one.spool]
         for use in (lambda: list(opened.spools.read(str(row), 10)), lambda: opened.spools.forget(row)):
-            with pytest.raises(StoreBroken, match="no name of ours"):
+            with pytest.raises(StoreUnusable, match="no name of ours"):
                 use()
         opened.close()
         assert bait.read_bytes() == b"a secret of the one who imports"

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from client.errors import AlreadyRegistered, NotRegistered
 from client.identity import identity_files
 from client.identity.identity_files import Identity, PendingRegistration
-from common.errors import AlreadyRegistered, FileUnwritten, InfoFileError, NotRegistered
+from common.errors import FileUnwritten, InfoFileError
 from common.values import ClientId, Username
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ import pytest
 from client.cli.carrying import export_home as export_command
 from client.cli.carrying import import_home
 from client.cli.output import Output
+from client.errors import AlreadyRegistered, PassphraseNeeded, PassphraseWrong
 from client.identity import identity_files, passphrase_source
 from client.identity.archive import export_home
 from client.identity.import_identity import import_identity, is_identity_file
 from client.messenger import Messenger
-from common.errors import AlreadyRegistered, InfoFileError, PassphraseNeeded, PassphraseWrong
+from common.errors import InfoFileError
 from tests.stories.runner import check_json
 
 if TYPE_CHECKING:

@@ -20,6 +20,7 @@ from client.__main__ import main
 from client.crypto import ciphers
 from client.crypto.ciphers import PrivateKey, SymmetricKey
 from client.crypto.sealed_storage import Vault
+from client.errors import CipherError, HomeInUse, PassphraseNeeded, PassphraseWrong, StoreUnusable
 from client.identity import identity_files
 from client.identity.home import open_store
 from client.identity.identity_files import Identity, PendingRegistration
@@ -32,15 +33,7 @@ from client.store.inbox import InboxRow, NewMessage
 from client.store.outbox import OutboxRow
 from client.store.sealing import Sealing
 from client.store.sent import Outgoing, SentRow
-from common.errors import (
-    CipherError,
-    HomeInUse,
-    InfoFileError,
-    PassphraseNeeded,
-    PassphraseWrong,
-    SettingRejected,
-    StoreBroken,
-)
+from common.errors import InfoFileError, SettingRejected
 from common.info_files import ServerAddress
 from common.values import ClientId, MessageKind, PublicKey, Token, Username
 from torture.patience import HANG_SECONDS
@@ -327,7 +320,7 @@ def test_altered_and_swapped_rows_are_not_believed(home: Path, swap: str) -> Non
     # The passphrase can be changed with such rows, which stay as they are; it can't be removed with
     # them.
     before = bare(home)
-    with pytest.raises(StoreBroken, match="was altered"):
+    with pytest.raises(StoreUnusable, match="was altered"):
         remove_passphrase(home, lambda: "secret")
     assert bare(home)["my.info"] == before["my.info"]
     assert change_passphrase(home, "another", lambda: "secret")
@@ -341,7 +334,7 @@ def test_a_store_can_not_name_other_files_to_be_written(home: Path, name: str) -
     database.execute("INSERT INTO rewrite VALUES (?, 'x')", (name,))
     database.close()
     before = bare(home)
-    with pytest.raises(StoreBroken, match="altered it"):
+    with pytest.raises(StoreUnusable, match="altered it"):
         open_store(home)
     assert {name: data for name, data in bare(home).items() if name[:5] != "store"} == {
         name: data for name, data in before.items() if name[:5] != "store"
@@ -595,7 +588,7 @@ def test_a_full_disk_changes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch
         prepare(sealing, passphrase, files)
 
     monkeypatch.setattr(Sealing, "seal_under", without_room)
-    with pytest.raises(StoreBroken, match="no room"):
+    with pytest.raises(StoreUnusable, match="no room"):
         set_passphrase(home, "secret")
     assert identity_files.with_encrypted_keys(home) == []
     store = open_store(home)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from client.errors import AlreadyRegistered, KeyChanged, ServerAnsweredError
 from client.messenger import KeyReceived, Messenger, SentMessage, Text
-from client.trust.trust import KeyChanged
-from common.errors import AlreadyRegistered, ServerAnsweredError
 from common.info_files import ServerAddress
 from common.values import ClientId, PublicKey, Username
 from tests.client.conftest import Told

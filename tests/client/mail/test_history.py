@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from client.errors import ServerUnreachable
 from client.messages import Received, SentMessage, Text
 from client.messenger import Messenger
-from common.errors import ServerUnreachable
 from common.info_files import ServerAddress
 from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from client.errors import FileUnreadable
 from client.mail.outgoing_file import meant
-from common.errors import FileUnreadable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ import pytest
 
 from client.crypto import ciphers
 from client.crypto.ciphers import symmetric_key
+from client.errors import CipherError, FileUnsaved
 from client.mail import received_files
-from common.errors import CipherError, FileUnsaved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

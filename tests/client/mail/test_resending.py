@@ -13,6 +13,7 @@ import pytest
 from client.chat.events import Event, ResendJob, Said
 from client.chat.workers import Receiver, Sender
 from client.cli.resend_lines import summary
+from client.errors import NameUnknown, OutcomeUnknown, ServerUnreachable
 from client.mail.outbox import MOST_WAITING
 from client.messages import Resent
 from client.messenger import KeyReceived, Messenger, SavedFile, SentMessage, Text
@@ -20,7 +21,6 @@ from client.store.acknowledged import LONGEST_KEPT, MOST_KEPT
 from client.store.foreign import forget_files_to_send
 from common.client_protocol.requests import SendRequest
 from common.client_protocol.responses import ErrorResponse
-from common.errors import NameUnknown, ServerSilent, ServerUnreachable
 from common.info_files import ServerAddress
 from common.values import ClientId, MessageKind, RefusalReason, Token
 from tests.client.conftest import NOW, Told
@@ -232,7 +232,7 @@ def test_without_a_server_nothing_is_taken_up_and_a_break_loses_nothing(
     assert (again.lost_count(), again.waiting_count()) == (4, 0)
     again.users()
     gateway.script += [CLOSE, None, None, CLOSE]
-    with pytest.raises(ServerSilent, match="gave no whole answer") as caught:
+    with pytest.raises(OutcomeUnknown, match="gave no whole answer") as caught:
         again.resend()
     assert "is kept, and sent by itself" in caught.value.advice
     assert (again.lost_count(), again.waiting_count()) == (0, 4)

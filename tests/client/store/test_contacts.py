@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from client.errors import OutcomeUnknown
 from client.store.contacts import ContactRow
 from client.store.home_store import Store
-from common.errors import ServerSilent
 from tests.client.store.mail import A, B
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ def test_a_list_that_breaks_off_changes_nothing(store: Store) -> None:
 
     def broken() -> Iterator[tuple[ClientId, str]]:
         yield (B, "bob")
-        raise ServerSilent("It broke off.", "Try again.")
+        raise OutcomeUnknown("It broke off.", "Try again.")
 
-    with pytest.raises(ServerSilent):
+    with pytest.raises(OutcomeUnknown):
         store.contacts.replace_list(broken())
     assert [store.contacts.listed_as(name) for name in ("alice", "bob")] == [[A], []]
     store.contacts.replace_list([(A, "alice")])

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import apsw
 import pytest
 
+from client.errors import StoreUnusable
 from client.store.home_store import Store
-from common.errors import StoreBroken
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ def test_it_syncs_what_it_commits(store: Store) -> None:
 )
 def test_a_damaged_store(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "store.db").write_bytes(content)
-    with pytest.raises(StoreBroken, match=r"store\.db") as caught:
+    with pytest.raises(StoreUnusable, match=r"store\.db") as caught:
         Store.open(tmp_path)
     assert caught.value.advice
     assert (tmp_path / "store.db").read_bytes() == content
@@ -33,18 +33,18 @@ def test_another_programs_database(tmp_path: Path) -> None:
     other = apsw.Connection(str(tmp_path / "store.db"))
     other.execute("CREATE TABLE t (x)")
     other.close()
-    with pytest.raises(StoreBroken, match="not a store of MessageU"):
+    with pytest.raises(StoreUnusable, match="not a store of MessageU"):
         Store.open(tmp_path)
 
 
 def test_a_newer_schema(tmp_path: Path, store: Store) -> None:
     store._database._connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreBroken, match="has schema version 99, and this program knows"):
+    with pytest.raises(StoreUnusable, match="has schema version 99, and this program knows"):
         Store.open(tmp_path)
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(StoreBroken, match="can't be used"):
+    with pytest.raises(StoreUnusable, match="can't be used"):
         Store.open(tmp_path / "missing")
 
 
@@ -53,7 +53,7 @@ def test_a_busy_store(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPa
     other = Store.open(tmp_path)
     other._database._connection.execute("BEGIN IMMEDIATE")
     store._database._connection.set_busy_timeout(1)
-    with pytest.raises(StoreBroken, match="busy"):
+    with pytest.raises(StoreUnusable, match="busy"):
         store.settings.put("a", "b")
     other.close()
     store.settings.put("a", "b")
@@ -61,7 +61,7 @@ def test_a_busy_store(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPa
 
 def test_a_full_disk(store: Store) -> None:
     store._database._connection.execute("PRAGMA max_page_count = 1")
-    with pytest.raises(StoreBroken, match="no room"):
+    with pytest.raises(StoreUnusable, match="no room"):
         store.settings.put("a", "b" * 1_000_000)
     assert store.settings.get("a") is None
     store._database._connection.execute("PRAGMA max_page_count = 100000")
@@ -70,13 +70,13 @@ def test_a_full_disk(store: Store) -> None:
 
 def test_an_unforeseen_failure(store: Store) -> None:
     store._database._connection.execute("DROP TABLE setting")
-    with pytest.raises(StoreBroken, match="can't be used"):
+    with pytest.raises(StoreUnusable, match="can't be used"):
         store.settings.get("a")
 
 
 def test_a_commit_that_fails_is_undone(store: Store) -> None:
     store._database._connection.set_commit_hook(lambda: True)
-    with pytest.raises(StoreBroken):
+    with pytest.raises(StoreUnusable):
         store.settings.put("a", "b")
     store._database._connection.set_commit_hook(None)
     assert store.settings.get("a") is None

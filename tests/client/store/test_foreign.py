@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import apsw
 import pytest
 
+from client.errors import StoreUnusable
 from client.store import foreign as module
 from client.store.foreign import check_foreign_store
 from client.store.home_store import Store
 from client.store.inbox import NewMessage
 from client.store.schema import APPLICATION_ID, FIRST, LATER_PARTS, VERSION
 from client.store.sent import Outgoing
-from common.errors import StoreBroken
 from common.values import ClientId, MessageKind, Token
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def test_every_column_has_its_condition(store: Path) -> None:
 )
 def test_what_no_messageu_wrote_is_refused(store: Path, statement: str) -> None:
     change(store, statement)
-    with pytest.raises(StoreBroken):
+    with pytest.raises(StoreUnusable):
         check(store)
 
 
@@ -142,7 +142,7 @@ def test_a_link_in_the_place_of_a_large_content(store: Path, tmp_path: Path) -> 
     spool.unlink()
     (tmp_path / "bait").write_bytes(bytes(100_000))
     spool.symlink_to(tmp_path / "bait")
-    with pytest.raises(StoreBroken, match="is not there"):
+    with pytest.raises(StoreUnusable, match="is not there"):
         check(store)
 
 
@@ -151,5 +151,5 @@ def test_a_damaged_page(store: Path) -> None:
     with path.open("r+b") as file:
         file.seek(2 * 4096)
         file.write(os.urandom(path.stat().st_size - 2 * 4096))
-    with pytest.raises(StoreBroken):
+    with pytest.raises(StoreUnusable):
         check(store)

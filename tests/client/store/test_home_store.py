@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from client.errors import HomeInUse
 from client.store.home_store import Store
-from common.errors import HomeInUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

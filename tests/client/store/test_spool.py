@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from client.errors import StoreUnusable
 from client.store.home_store import Store
-from common.errors import StoreBroken
 from tests.client.store.mail import MUCH_LATER, message, pull
 
 if TYPE_CHECKING:
@@ -47,5 +47,5 @@ def test_what_a_crash_left_is_swept(tmp_path: Path, store: Store) -> None:
 
 
 def test_a_lost_large_content(store: Store) -> None:
-    with pytest.raises(StoreBroken):
+    with pytest.raises(StoreUnusable):
         list(store.spools.read("nothing", 10))

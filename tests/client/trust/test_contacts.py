@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client.crypto.ciphers import SymmetricKey
+from client.errors import NoPublicKey, NoSharedKey
 from client.store.home_store import Store
 from client.trust.contacts import Contact, Contacts
-from common.errors import NoPublicKey, NoSharedKey
 from common.values import ClientId, PublicKey
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import pytest
 
 from client.crypto import ciphers
 from client.crypto.ciphers import PrivateKey, SymmetricKey
+from client.errors import CipherError, ServerUnreachable
 from client.messenger import KeyReceived, Messenger, SavedFile, Text
 from common.client_protocol.requests import SendRequest
 from common.client_protocol.responses import ErrorResponse
-from common.errors import CipherError, ServerUnreachable
 from common.info_files import ServerAddress
 from common.values import MessageKind, RefusalReason
 from tests.client.conftest import Told

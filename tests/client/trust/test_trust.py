@@ -13,10 +13,11 @@ import pytest
 
 from client.crypto import ciphers
 from client.crypto.ciphers import PrivateKey, SymmetricKey
+from client.errors import KeyChanged, SafetyNumberDiffers
 from client.messenger import KeyReceived, Messenger, Unreadable
 from client.store.home_store import Store
 from client.store.schema import APPLICATION_ID, FIRST
-from client.trust.trust import KeyChanged, SafetyNumberDiffers, safety_number
+from client.trust.trust import safety_number
 from common.values import ClientId, MessageKind, PublicKey
 
 if TYPE_CHECKING:
