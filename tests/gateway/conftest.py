@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from gateway.settings import Settings
-from tests.gateway.harness import Gate
+from tests.gateway.authenticated import knows_alice, prove
+from tests.gateway.harness import Gate, Peer
 
 
 @pytest.fixture
@@ -27,3 +28,12 @@ def gate(make_gate: Callable[[Settings], Gate]) -> Gate:
     gate = make_gate(Settings())
     gate.turn_until(lambda: gate.link.facts is not None)
     return gate
+
+
+@pytest.fixture
+def proven(gate: Gate) -> Peer:
+    gate.storage.decide = knows_alice
+    peer = gate.peer()
+    prove(peer)
+    gate.storage.operations.clear()
+    return peer

@@ -171,3 +171,16 @@ class Gate:
         self.loop.close()
         self.storage.close()
         self.zmq_context.term()
+
+
+def push(gate: Gate, data: bytes) -> int:
+    """Write until the gateway takes no more; how much it took."""
+    peer = gate.peers[-1]
+    sent = 0
+    for _ in range(300):
+        try:
+            sent += peer.sock.send(data[sent : sent + 65536])
+        except BlockingIOError:
+            pass
+        gate.turn()
+    return sent

@@ -3,12 +3,16 @@
 import os
 import socket
 
-from common.client_protocol.requests import FetchRequest, PublicKeyRequest, encode
-from common.values import ClientId
-from gateway.event_loop import READABLE, EventLoop, Timers
-from tests.gateway.harness import Clock, Gate
+import pytest
 
-ALICE = ClientId(b"a" * 16)
+from common.client_protocol.requests import (
+    FetchRequest,
+    PublicKeyRequest,
+    encode,
+)
+from gateway.event_loop import READABLE, EventLoop, Timers
+from tests.gateway.authenticated import ALICE
+from tests.gateway.harness import Clock, Gate
 
 
 def test_cancelled_timers_take_no_more_room_than_the_others() -> None:
@@ -94,3 +98,12 @@ def test_a_descriptor_that_was_given_out_anew_hears_nothing_of_the_old_one() -> 
     loop.close()
     for sock in (*fresh, *made, *(sock for pair in pairs for sock in pair)):
         sock.close()
+
+
+def test_a_failing_handler_ends_the_loop(gate: Gate) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    gate.loop.call_at(gate.clock.time, fail)
+    with pytest.raises(ZeroDivisionError):
+        gate.turn()

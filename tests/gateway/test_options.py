@@ -9,7 +9,6 @@ import pytest
 from common.client_protocol.fields import LARGEST_CONTENT
 from common.errors import SettingRejected
 from gateway import __main__ as program
-from gateway.listener import is_reached_by_others, open_listener
 from gateway.options import OWN_FILES, checked, connections_that_fit, parse
 from tests.refusals_at_start import Refusals, assert_no_value, last_line_with_60_files
 
@@ -57,32 +56,6 @@ def test_what_is_no_value_at_all(option: str, value: str, capsys: pytest.Capture
     assert_no_value(program, option, value, capsys)
 
 
-def test_the_port_is_given_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["--port", "1", "--port-file", "p"], ["--port-file=p", "--port=1"], ["--port", "x"], ["--port"]):
-        with pytest.raises(SystemExit) as ended:
-            program.main([*words, "--data-folder", str(tmp_path / "data")])
-        assert ended.value.code == 2
-        assert "--port" in capsys.readouterr().err
-
-
-def test_a_given_port_is_listened_on_and_no_file_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    asked: list[tuple[str, int]] = []
-
-    def refuse(host: str, port: int) -> None:
-        asked.append((host, port))
-        raise SettingRejected("taken")
-
-    monkeypatch.setattr(program, "open_listener", refuse)
-    monkeypatch.chdir(tmp_path)
-    Path("myport.info").write_text("4321")
-    for words, port in ((["--port", "27031"], 27031), ([], 4321), (["--port-file", "none"], 1357)):
-        assert program.main([*words, "--data-folder", str(tmp_path / "data")]) == 78
-        assert asked.pop() == ("127.0.0.1", port)
-        assert ("using port 1357" in caplog.text) is (port == 1357)
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "::1", "fe80::1%eth0", "localhost", "chat.example.org"])
 def test_hosts_that_may_be(host: str) -> None:
     checked(parse(["--host", host]))
@@ -110,50 +83,3 @@ def test_too_few_open_files_end_it(tmp_path: Path) -> None:
         "the gateway ends: the system allows 60 open files, and the gateway needs at least 65: "
         "raise the limit (ulimit -n)"
     )
-
-
-class Listening:
-    """As much of a listening socket as says where it listens."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-
-    def getsockname(self) -> tuple[str, int]:
-        return self._address, 1357
-
-
-@pytest.mark.parametrize(
-    ("address", "is_open"),
-    [
-        ("127.0.0.1", False),
-        ("127.8.9.10", False),
-        ("::1", False),
-        ("::ffff:127.0.0.1", False),
-        ("0.0.0.0", True),
-        ("::", True),
-        ("::ffff:10.0.0.1", True),
-        ("fe80::1%eth0", True),
-        ("192.168.1.5", True),
-    ],
-)
-def test_whether_others_reach_it_is_known_by_the_address(address: str, *, is_open: bool) -> None:
-    assert is_reached_by_others(Listening(address)) is is_open  # type: ignore[arg-type]
-
-
-def test_whoever_lets_others_reach_it_is_warned(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level("INFO"):
-        program._say_where("127.0.0.1", 1357, is_open=False)
-        program._say_where("::1", 1359, is_open=False)
-        program._say_where("0.0.0.0", 1358, is_open=True)
-    assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "INFO", "WARNING"]
-    assert caplog.messages[:3] == [
-        "listening on 127.0.0.1:1357",
-        "listening on [::1]:1359",
-        "listening on 0.0.0.0:1358",
-    ]
-    assert caplog.messages[3].startswith("other machines reach 0.0.0.0, and there is no TLS: ")
-
-
-def test_a_real_listener_on_this_machine_is_not_open() -> None:
-    with open_listener("localhost", 0) as listener:
-        assert not is_reached_by_others(listener)

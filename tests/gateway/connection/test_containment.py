@@ -23,7 +23,7 @@ from gateway.handlers import dispatch
 from gateway.handlers import prove as prove_handler
 from gateway.handlers.mail import FetchHandler
 from gateway.handlers.upload import UploadHandler
-from tests.gateway.test_extension import ALICE, knows_alice, prove
+from tests.gateway.authenticated import ALICE, knows_alice, prove
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,8 +16,7 @@ from common.storage_protocol.operations import (
 from common.values import ClientId
 from gateway.settings import Settings
 from tests.gateway.fake_storage import default_decision
-from tests.gateway.harness import Gate, Peer
-from tests.gateway.test_large_mail import push
+from tests.gateway.harness import Gate, Peer, push
 
 ALICE = ClientId(b"a" * 16)
 BOB = ClientId(b"b" * 16)

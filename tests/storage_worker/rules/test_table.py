@@ -1,11 +1,16 @@
-"""The table of rules covers the protocol: an operation without a rule is reported at import."""
+"""The table of rules covers the protocol: an operation without a rule is reported at import, and
+each rule gives the outcomes of its row.
+"""
 
 from typing import get_args
 
 import pytest
 
-from common.storage_protocol.operations import AbortUpload, Operation, Release
+from common.storage_protocol import operations as ops
+from common.storage_protocol.message_format import pack_frame
+from common.storage_protocol.operations import OPERATIONS, AbortUpload, Operation, Refused, Release
 from storage_worker.rules.table import NO_RULES, TABLE
+from tests.storage_worker.office import KEY, Gateway
 
 
 class Probe:
@@ -33,3 +38,48 @@ def test_an_empty_table_lacks_everything() -> None:
     with pytest.raises(TypeError) as raised:
         NO_RULES.check(Operation)
     assert all(kind.__name__ in str(raised.value) for kind in get_args(Operation))
+
+
+NOBODY = b"n" * 16
+
+
+def asked(kind: type[Operation], user: bytes) -> Operation:
+    """An operation of this kind, on behalf of `user`."""
+    samples: list[Operation] = [
+        ops.Register("somebody", KEY),
+        ops.ListUsers(user, False),
+        ops.GetPublicKey(user, False, user),
+        ops.StoreMessage(user, False, user, 3, b"content"),
+        ops.BeginUpload(1, user, False, user, 4, 5),
+        ops.Chunk(2, b"content"),
+        ops.CommitUpload(2),
+        ops.AbortUpload(2),
+        ops.Pull(1, user, False, 100, 25, 100),
+        ops.PullPage(user, False, 1, 0, 1, 100),
+        ops.Settle(1, user, False, 1, 1),
+        ops.Release(1),
+        ops.Fetch(user, True, 0, 100, 54, 100, False),
+        ops.GetProofKey(user),
+        ops.MarkProven(user),
+        ops.StoreMessages(False, pack_frame(user, user, 3, b"content")),
+        ops.GetUploadProgress(2),
+    ]
+    [sample] = [sample for sample in samples if type(sample) is kind]
+    return sample
+
+
+@pytest.mark.parametrize("kind", OPERATIONS, ids=lambda kind: kind.__name__)
+def test_every_operation_has_a_rule_whose_outcomes_are_those_of_its_row(
+    gateway: Gateway, kind: type[Operation]
+) -> None:
+    [user] = gateway.register("alice")
+    [outcome] = gateway.ask(asked(kind, user))
+    assert type(outcome) in OPERATIONS[kind].outcomes
+    [outcome] = gateway.ask(asked(kind, NOBODY))
+    assert type(outcome) in {*OPERATIONS[kind].outcomes, Refused}
+
+
+def test_every_outcome_belongs_to_an_operation() -> None:
+    assert {outcome for row in OPERATIONS.values() for outcome in row.outcomes} | {Refused} == set(
+        get_args(ops.Outcome)
+    )

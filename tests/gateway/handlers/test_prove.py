@@ -1,0 +1,168 @@
+"""641: which proofs are accepted, what they change, and how many may fail."""
+
+import pytest
+from Crypto.Util.asn1 import DerSequence
+
+from common.client_protocol.requests import (
+    FetchRequest,
+    HelloRequest,
+    ListUsersRequest,
+    ProveRequest,
+    PullRequest,
+    RegisterRequest,
+    SendRequest,
+    encode,
+)
+from common.storage_protocol.operations import (
+    GetProofKey,
+    KeyFound,
+    ListUsers,
+    MarkProven,
+    Refused,
+    StoreMessage,
+)
+from common.values import PublicKey, Username
+from tests.gateway.authenticated import (
+    ALICE,
+    BOB,
+    CERTIFICATE_HASH,
+    KEY,
+    OTHER_KEY,
+    TOKEN,
+    ZERO,
+    greet,
+    knows_alice,
+    prove,
+    signature,
+)
+from tests.gateway.connection.memory_transport import MemoryTransport, Scene
+from tests.gateway.every_kind import EVERY_KIND, skip_greeting
+from tests.gateway.fake_storage import default_decision
+from tests.gateway.harness import Gate, Peer
+
+
+def test_a_proof_is_answered_after_the_mark(gate: Gate) -> None:
+    gate.storage.decide = knows_alice
+    peer = gate.peer()
+    prove(peer)
+    assert gate.storage.operations == [GetProofKey(ALICE), MarkProven(ALICE)]
+
+
+def test_a_proven_connection_acts_for_its_user_alone(gate: Gate, proven: Peer) -> None:
+    proven.send(ListUsersRequest(ALICE))
+    assert proven.response()[0] == 2101
+    proven.send(SendRequest(ALICE, BOB, 3, b"x", TOKEN))
+    assert proven.response()[0] == 2103
+    assert gate.storage.operations == [ListUsers(ALICE, True), StoreMessage(ALICE, True, BOB, 3, b"x", TOKEN)]
+    gate.storage.operations.clear()
+    foreign = [
+        encode(ListUsersRequest(BOB)),
+        encode(PullRequest(BOB)),
+        encode(SendRequest(BOB, ALICE, 3, b"x")),
+        encode(SendRequest(BOB, ALICE, 3, bytes(100_000))),
+        encode(FetchRequest(BOB, 0, 0, 0)),
+        encode(RegisterRequest(ALICE, Username("x"), PublicKey(bytes(160)))),
+        encode(ProveRequest(BOB, signature(BOB))),
+    ]
+    proven.send(encode(SendRequest(ALICE, BOB, 3, b"x")) + b"".join(foreign) + encode(PullRequest(ALICE)))
+    codes = [proven.response()[0] for _ in range(len(foreign) + 2)]
+    assert codes == [2103] + [9000] * len(foreign) + [2104]
+    assert len(gate.storage.operations) == 2
+
+
+def test_a_new_hello_leaves_proven_as_it_is(gate: Gate, proven: Peer) -> None:
+    greet(proven)
+    proven.send(ListUsersRequest(ALICE))
+    assert proven.response()[0] == 2101
+    assert gate.storage.operations == [ListUsers(ALICE, True)]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        bytes(128),
+        signature(BOB),
+        signature(key=OTHER_KEY),
+        signature(server_id=b"X" * 16),
+        signature(nonce=b"1" * 32),
+    ],
+)
+def test_a_bad_proof_is_refused_and_voids_the_nonce(gate: Gate, bad: bytes) -> None:
+    gate.storage.decide = knows_alice
+    peer = gate.peer()
+    greet(peer)
+    peer.send(ProveRequest(ALICE, bad))
+    assert peer.response() == (9000, b"")
+    peer.send(ProveRequest(ALICE, signature()))
+    assert peer.response() == (9000, b""), "the nonce is void"
+    assert not gate.storage.asked(MarkProven)
+
+
+@pytest.mark.parametrize("signed", [CERTIFICATE_HASH, bytes(32)])
+def test_the_signature_covers_the_binding_of_the_connection(signed: bytes) -> None:
+    peer = MemoryTransport()
+    peer.binding = CERTIFICATE_HASH
+    scene = Scene(peer=peer)
+    scene.storage.decide = knows_alice
+    scene.say(HelloRequest(ZERO, 1, 0))
+    answer = scene.say(ProveRequest(ALICE, signature(binding=signed)))
+    assert answer[1:3] == (2141 if signed == CERTIFICATE_HASH else 9000).to_bytes(2, "little")
+    scene.close()
+
+
+def test_three_failures_end_the_connection(gate: Gate) -> None:
+    gate.storage.decide = knows_alice
+    peer = gate.peer()
+    for _ in range(3):
+        greet(peer)
+        peer.send(ProveRequest(ALICE, bytes(128)))
+        assert peer.response() == (9000, b"")
+    gate.turn_until(peer.is_ended)
+    assert not peer.reset
+
+
+def test_no_proof_without_a_greeting_or_with_an_old_one(gate: Gate) -> None:
+    gate.storage.decide = knows_alice
+    peer = gate.peer()
+    peer.send(ProveRequest(ALICE, signature()))
+    assert peer.response() == (9000, b"")
+    greet(peer)
+    gate.pass_time(31, 5.0)
+    peer.send(ProveRequest(ALICE, signature()))
+    assert peer.response() == (9000, b"")
+    assert gate.storage.operations == []
+
+
+ZERO_PRIME = DerSequence([0, int(KEY.n), 17, 5, 7, 0, 1, 1, 1]).encode()
+"""A private key with a prime of 0: whoever checks it divides by zero."""
+
+
+@pytest.mark.parametrize(
+    "key", [b"k" * 160, bytes(160), OTHER_KEY.export_key("DER")[:160], (ZERO_PRIME + bytes(160))[:160]]
+)
+def test_a_registered_key_that_is_none_proves_nothing(gate: Gate, key: bytes) -> None:
+    gate.storage.decide = lambda operation: (
+        KeyFound(ALICE, key) if isinstance(operation, GetProofKey) else default_decision(operation)
+    )
+    peer = gate.peer()
+    greet(peer)
+    peer.send(ProveRequest(ALICE, signature()))
+    assert peer.response() == (9000, b"")
+
+
+def test_an_unknown_user_proves_nothing(gate: Gate) -> None:
+    gate.storage.decide = lambda _: Refused(2)
+    peer = gate.peer()
+    greet(peer)
+    peer.send(ProveRequest(ALICE, signature()))
+    assert peer.response() == (9000, b"")
+
+
+def test_a_proof_of_a_user_who_vanished_meanwhile(gate: Gate) -> None:
+    gate.storage.decide = lambda operation: (
+        KeyFound(ALICE, bytes(160)) if isinstance(operation, GetProofKey) else Refused(2)
+    )
+    peer = gate.peer()
+    peer.send(EVERY_KIND["proof"])
+    skip_greeting(peer, "proof")
+    assert peer.response() == (9000, b"")

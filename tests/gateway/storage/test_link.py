@@ -1,0 +1,170 @@
+"""The link: what leaves together, and what becomes of requests when the storage worker is gone,
+silent, another one, or confused.
+"""
+
+import tempfile
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.client_protocol.requests import PullRequest, SendRequest, encode
+from common.storage_protocol.frames import BatchRefused, GreetAgain, StoreFacts, Superseded
+from common.storage_protocol.message_format import walk_frames
+from common.storage_protocol.operations import (
+    Done,
+    Operation,
+    Outcome,
+    Pull,
+    Pulled,
+    Refused,
+    Settle,
+    Stored,
+    StoreMessage,
+    StoreMessages,
+)
+from common.values import ClientId
+from tests.gateway.authenticated import ALICE, BOB
+from tests.gateway.every_kind import EVERY_KIND
+from tests.gateway.fake_storage import SERVER_ID, default_decision
+from tests.gateway.harness import Gate
+from tests.gateway.mailbox import page
+
+
+def test_sends_of_all_connections_are_one_operation(gate: Gate) -> None:
+    gate.storage.answering = False
+    peers = [gate.peer() for _ in range(3)]
+    # So large that what comes behind it grows until it is answered.
+    peers[0].send(encode(SendRequest(ALICE, BOB, 3, bytes(10_000))))
+    gate.turn_until(lambda: bool(gate.storage.held))
+    for peer in peers:
+        peer.send(encode(SendRequest(ALICE, BOB, 3, b"x")) * 2)
+    gate.turns()
+    gate.storage.answering = True
+    gate.storage.answer(gate.storage.held[0])
+    for peer, sent in zip(peers, (3, 2, 2), strict=True):
+        assert [peer.response()[0] for _ in range(sent)] == [2103] * sent
+    assert [len(batch.operations) for batch in gate.storage.batches] == [1, 1]
+    assert all(isinstance(batch.operations[0], StoreMessages) for batch in gate.storage.batches)
+
+
+def frames(contents: list[tuple[int, bytes]]) -> list[bytes]:
+    return [encode(SendRequest(ClientId(bytes([who]) * 16), BOB, 3, content)) for who, content in contents]
+
+
+def refuses_the_odd() -> Callable[[Operation], Outcome]:
+    """A worker that refuses what begins with an odd byte and numbers the rest."""
+    numbers = count(1)
+
+    def decide(operation: Operation) -> Outcome:
+        assert isinstance(operation, StoreMessage)
+        return Refused(3) if operation.content[0] % 2 else Stored(next(numbers))
+
+    return decide
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 2), st.binary(min_size=1, max_size=3)), min_size=1, max_size=8), st.data())
+def test_a_run_is_answered_as_the_same_sends_one_by_one(contents: list[tuple[int, bytes]], data: st.DataObject) -> None:
+    sends = frames(contents)
+    data_whole = b"".join(sends)
+    cut = data.draw(st.integers(0, len(data_whole)))
+    with tempfile.TemporaryDirectory() as folder:
+        gate = Gate(Path(folder))
+        try:
+            answers = []
+            for pieces in (sends, [data_whole[:cut], data_whole[cut:]]):
+                gate.storage.decide = refuses_the_odd()
+                peer = gate.peer()
+                for piece in pieces:
+                    if piece:
+                        peer.send(piece)
+                        gate.turns(2)
+                answers.append([peer.response() for _ in sends])
+            assert answers[0] == answers[1]
+        finally:
+            gate.close()
+
+
+def test_a_batch_the_worker_can_not_decode_was_not_done(gate: Gate) -> None:
+    gate.storage.answering = False
+    peer = gate.peer()
+    peer.send(EVERY_KIND["send"] * 2)
+    gate.turn_until(lambda: bool(gate.storage.held))
+    batch = gate.storage.held[0]
+    gate.storage.answering = True
+    gate.storage.say(BatchRefused(batch.slot, batch.epoch, batch.number))
+    [run] = batch.operations
+    assert isinstance(run, StoreMessages)
+    sends = len(list(walk_frames(run.frames)))
+    assert [peer.response()[0] for _ in range(2)] == [9000] * sends + [2103] * (2 - sends)
+    peer.send(EVERY_KIND["send"])
+    assert peer.response()[0] == 2103
+
+
+def test_a_worker_that_does_not_know_us_is_greeted_again(gate: Gate) -> None:
+    gate.storage.answering = False
+    peer = gate.peer()
+    peer.send(EVERY_KIND["send"])
+    gate.turn_until(lambda: bool(gate.storage.held))
+    batch = gate.storage.held[0]
+    gate.storage.answering = True
+    gate.storage.say(GreetAgain(batch.slot, batch.epoch, batch.number))
+    gate.turn_until(peer.is_ended)
+    assert peer.received == b""
+    other = gate.peer()
+    other.send(EVERY_KIND["send"])
+    assert other.response()[0] == 2103
+    assert len(gate.storage.greetings) == 2
+
+
+def test_a_late_greeting_of_a_dead_gateway_does_not_end_the_living(gate: Gate) -> None:
+    gate.storage.answering = False
+    peer = gate.peer()
+    peer.send(EVERY_KIND["send"])
+    gate.turn_until(lambda: bool(gate.storage.held))
+    batch = gate.storage.held[0]
+    gate.storage.answering = True
+    gate.storage.say(Superseded(batch.slot, batch.epoch))
+    gate.turn_until(peer.is_ended)
+    assert peer.received == b""
+    other = gate.peer()
+    other.send(EVERY_KIND["send"])
+    assert other.response()[0] == 2103
+
+
+def test_sends_are_counted_once_answered(gate: Gate) -> None:
+    gate.storage.decide = lambda operation: Stored(7) if isinstance(operation, StoreMessage) else Done()
+    peer = gate.peer()
+    peer.send(EVERY_KIND["send"] * 3000)
+    for _ in range(3000):
+        assert peer.response()[0] == 2103
+    assert gate.link.bytes_under_way == 0
+    assert all(getattr(session, "_owed", 0) == 0 for session in gate.context.sessions)
+
+
+def test_another_store_ends_every_connection_and_settles_nothing(gate: Gate) -> None:
+    gate.storage.decide = lambda operation: (
+        Pulled(4, 4, 1, 2, page((4, b"hi"))) if isinstance(operation, Pull) else default_decision(operation)
+    )
+    reader, sender = gate.peer(), gate.peer()
+    reader.send(PullRequest(ALICE))
+    assert reader.response()[0] == 2104
+    gate.turn_until(gate.all_acknowledged)
+    gate.storage.facts = StoreFacts(SERVER_ID, 8, 2)
+    gate.storage.answering = False
+    sender.send(EVERY_KIND["send"])
+    gate.turn_until(lambda: bool(gate.storage.held))
+    reader.send(EVERY_KIND["send"])
+    gate.turns()
+    batch = gate.storage.held[0]
+    gate.storage.answering = True
+    gate.storage.say(GreetAgain(batch.slot, batch.epoch, batch.number))
+    for peer in (reader, sender):
+        gate.turn_until(peer.is_ended)
+        assert peer.received == b""
+    gate.turns()
+    assert not gate.storage.asked(Settle)
+    assert not gate.storage.asked(StoreMessage)

@@ -1,0 +1,252 @@
+"""Messages that are accepted: one by one, in runs, and under a token."""
+
+from collections.abc import Callable
+
+import pytest
+
+from common.storage_protocol.frames import BatchRefused
+from common.storage_protocol.message_format import pack_frame
+from common.storage_protocol.operations import (
+    BeginUpload,
+    MarkProven,
+    MessagesStored,
+    PullPage,
+    Refused,
+    Settle,
+    Stored,
+    StoreMessage,
+    StoreMessages,
+)
+from common.values import RefusalReason as Reason
+from storage_worker.engine.sqlite.mail_pages import PAGE_BYTES
+from storage_worker.engine.sqlite.send_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER
+from storage_worker.rules.admission import Limits
+from tests.storage_worker.office import Gateway, Office, pieces, the_one
+from tests.storage_worker.rules.asking import NOBODY, TOKEN, after, contents, fetch, tokens_kept, waiting
+
+
+class TestStoreMessage:
+    def test_what_is_stored_is_fetched(self, office: Office, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        office.now_ms = 1_234_567
+        [sequence] = gateway.store(alice, bob, b"hello")
+        leased = fetch(gateway, bob)
+        [piece] = pieces(leased.page)
+        assert (piece.sequence, piece.sender, piece.accepted_at, piece.proven) == (sequence, alice, 1_234_567, False)
+        assert (piece.kind, piece.size, piece.offset, piece.content) == (3, 5, 0, b"hello")
+        assert (leased.first, leased.last, leased.count, leased.content_bytes) == (sequence, sequence, 1, 5)
+
+    def test_every_message_gets_a_token_of_its_own(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        for _ in range(3):
+            gateway.store(alice, alice, *[b"x"] * 1000)
+        assert len({piece.token for piece in pieces(fetch(gateway, alice, page_bytes=2**30).page)}) == 3000
+
+    def test_sequences_grow_by_order_and_are_never_used_again(self, open_office: Callable[..., Office]) -> None:
+        office = open_office()
+        gateway = Gateway(office)
+        alice, bob = gateway.register("alice", "bob")
+        assert gateway.store(alice, bob, b"a", b"b") == [1, 2]
+        leased = fetch(gateway, bob)
+        gateway.ask(Settle(1, bob, False, leased.first, leased.last))
+        office.close()
+        office = open_office()
+        assert Gateway(office).store(bob, alice, b"c") == [3]
+
+    def test_unknown_recipient(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        assert gateway.refused(StoreMessage(alice, False, NOBODY, 3, b"")) is Reason.RECIPIENT_UNKNOWN
+
+    @pytest.mark.parametrize("kind", [0, 5, 255])
+    def test_kind(self, gateway: Gateway, kind: int) -> None:
+        [alice] = gateway.register("alice")
+        assert gateway.refused(StoreMessage(alice, False, alice, kind, b"")) is Reason.MALFORMED
+        assert gateway.refused(BeginUpload(1, alice, False, alice, kind, 0)) is Reason.MALFORMED
+
+    def test_size(self, open_office: Callable[..., Office]) -> None:
+        gateway = Gateway(open_office(limits=Limits(largest_message=10)))
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, bytes(10))
+        assert gateway.refused(StoreMessage(alice, False, alice, 3, bytes(11))) is Reason.TOO_LARGE
+        assert gateway.refused(BeginUpload(1, alice, False, alice, 3, 11)) is Reason.TOO_LARGE
+
+    @pytest.mark.parametrize("size", [0, 1, PAGE_BYTES, PAGE_BYTES + 1, 12 * PAGE_BYTES + 7])
+    def test_any_size_comes_back(self, office: Office, gateway: Gateway, size: int) -> None:
+        [alice] = gateway.register("alice")
+        content = bytes(number * 7 % 251 for number in range(size))
+        [sequence] = gateway.store(alice, alice, content)
+        assert contents(fetch(gateway, alice, page_bytes=2**30).page) == [content]
+        gateway.ask(Settle(1, alice, False, sequence, sequence))
+        assert waiting(office) == 0
+
+    def test_many_mailboxes_are_weighed_anew(
+        self, office: Office, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("storage_worker.engine.sqlite.message_queue._MAILBOXES_KEPT", 2)
+        ids = list(gateway.register("a", "b", "c", "d"))
+        for sender in ids:
+            for recipient in ids:
+                gateway.store(sender, recipient, b"x")
+            office.flush()
+        assert waiting(office) == 16
+        assert fetch(gateway, ids[0]).count == 4
+
+
+class TestStoreRun:
+    """A run is what `StoreMessage` does, one by one, without a token."""
+
+    def frames(self, *messages: tuple[bytes, bytes, int, bytes]) -> bytes:
+        return b"".join([pack_frame(*message) for message in messages])
+
+    @pytest.mark.parametrize("share", [1, 50, 67, 100])
+    def test_a_run_and_the_same_one_by_one_give_the_same(self, open_office: Callable[..., Office], share: int) -> None:
+        office = open_office(
+            limits=Limits(largest_message=100, mailbox_messages=3, mailbox_bytes=150, sender_share=share)
+        )
+        gateway = Gateway(office)
+        alice, bob, carol, dave = gateway.register("alice", "bob", "carol", "dave")
+        gateway.ask(MarkProven(dave))
+        for proven in (False, True):
+            for pair in ((alice, bob), (bob, carol)):
+                sender, recipient = pair
+                messages = [
+                    (sender, recipient, 3, b"a" * 60), (NOBODY, recipient, 3, b"b"), (sender, NOBODY, 3, b"c"),
+                    (sender, recipient, 0, b"d"), (sender, recipient, 5, b"e"), (sender, recipient, 4, b"f" * 101),
+                    (dave, recipient, 3, b"g" * 60), (sender, recipient, 1, b""), (sender, recipient, 3, b"h" * 60),
+                    (sender, recipient, 2, b"i"), (dave, dave, 3, b"j"), (sender, recipient, 3, b"k"),
+                ]  # fmt: skip
+                outcome = gateway.one(StoreMessages(proven, self.frames(*messages)))
+                mine = fetch(gateway, recipient, page_bytes=2**30)
+                gateway.ask(Settle(mine.first, recipient, False, mine.first, mine.last))
+                daves = after(gateway, dave, 0) if proven else None
+                if daves is not None:
+                    after(gateway, dave, daves.last)
+                outcomes = gateway.ask(
+                    *[StoreMessage(who, proven, whom, kind, content) for who, whom, kind, content in messages]
+                )
+                assert isinstance(outcome, MessagesStored)
+                refused = {frame.index: Refused(frame.reason, frame.retry_after) for frame in outcome.refused}
+                sequence = outcome.first
+                for index, expected in enumerate(outcomes):
+                    assert refused.get(index, "stored") == (expected if isinstance(expected, Refused) else "stored")
+                    sequence += index not in refused
+                assert sequence == outcome.first + len(messages) - len(refused)
+                again = fetch(gateway, recipient, page_bytes=2**30)
+                assert contents(again.page) == contents(mine.page)
+                for one, other in zip(pieces(again.page), pieces(mine.page), strict=True):
+                    assert (one.sender, one.kind, one.proven) == (other.sender, other.kind, other.proven)
+                gateway.ask(Settle(again.first, recipient, False, again.first, again.last))
+
+    @pytest.mark.parametrize("flushed", [False, True])
+    def test_a_restart_changes_nothing(self, open_office: Callable[..., Office], flushed: bool) -> None:
+        office = open_office()
+        gateway = Gateway(office)
+        alice, bob = gateway.register("alice", "bob")
+        run = [(alice, bob, 3, bytes([n]) * n) for n in range(50)]
+        run[7] = (alice, NOBODY, 3, b"nobody's")
+        outcome = gateway.one(StoreMessages(False, self.frames(*run)))
+        gateway.ask(Settle(1, bob, False, 10, 20))
+        before = gateway.one(PullPage(bob, False, 0, 0, 2**62, 2**30))
+        if flushed:
+            office.flush()
+        office.kill()
+        gateway.office = open_office()
+        assert gateway.one(PullPage(bob, False, 0, 0, 2**62, 2**30)) == before
+        assert isinstance(outcome, MessagesStored)
+        [sequence] = gateway.store(alice, bob, b"next")
+        assert sequence >= outcome.first + 49
+
+    def test_every_message_gets_a_token_of_its_own(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        for _ in range(3):
+            gateway.ask(StoreMessages(False, self.frames(*[(alice, alice, 3, b"x")] * 1000)))
+        assert len({piece.token for piece in pieces(fetch(gateway, alice, page_bytes=2**30).page)}) == 3000
+
+    @pytest.mark.parametrize("cut", [1, 43, 44, 46])
+    def test_a_run_that_is_cut_off_refuses_its_batch(self, office: Office, gateway: Gateway, cut: int) -> None:
+        [alice] = gateway.register("alice")
+        frame = pack_frame(alice, alice, 3, b"abc")
+        batch = gateway.next_batch(
+            StoreMessage(alice, False, alice, 3, b"x"), StoreMessages(False, frame + frame[:cut])
+        )
+        the_one(BatchRefused, office.handle(batch))
+        assert fetch(gateway, alice).count == 0
+
+    def test_an_empty_run(self, gateway: Gateway) -> None:
+        assert gateway.one(StoreMessages(False, b"")) == MessagesStored(1, [])
+
+
+class TestSendOnce:
+    def send(
+        self, sender: bytes, recipient: bytes, content: bytes = b"x", kind: int = 3, token: bytes = TOKEN
+    ) -> StoreMessage:
+        return StoreMessage(sender, True, recipient, kind, content, token)
+
+    def test_needs_a_proven_connection(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        assert gateway.refused(StoreMessage(alice, False, alice, 3, b"", TOKEN)) is Reason.PROOF_NEEDED
+        assert gateway.refused(BeginUpload(1, alice, False, alice, 3, 0, TOKEN)) is Reason.PROOF_NEEDED
+
+    def test_twice_is_once(self, office: Office, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        first = gateway.one(self.send(alice, bob))
+        assert gateway.one(self.send(alice, bob)) == first
+        assert gateway.ask(self.send(alice, bob), self.send(alice, bob)) == [first, first]
+        [piece] = pieces(fetch(gateway, bob).page)
+        assert (piece.token, piece.proven) == (TOKEN, True)
+
+    def test_within_one_batch(self, office: Office, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        assert gateway.ask(self.send(alice, alice), self.send(alice, alice), self.send(alice, alice, b"y")) == [
+            Stored(1),
+            Stored(1),
+            Refused(Reason.TOKEN_REUSED),
+        ]
+
+    def test_also_after_it_was_fetched_and_after_a_restart(self, open_office: Callable[..., Office]) -> None:
+        office = open_office()
+        gateway = Gateway(office)
+        [alice] = gateway.register("alice")
+        first = gateway.one(self.send(alice, alice))
+        after(gateway, alice, 1)
+        office.kill()
+        office = open_office()
+        assert Gateway(office).one(self.send(alice, alice)) == first
+        assert waiting(office) == 0
+
+    def test_anything_else_under_the_token_is_refused(self, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        gateway.ask(self.send(alice, bob))
+        for other in [self.send(alice, alice), self.send(alice, bob, b"y"), self.send(alice, bob, kind=4)]:
+            assert gateway.refused(other) is Reason.TOKEN_REUSED
+
+    def test_a_token_is_its_senders_own(self, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        gateway.ask(self.send(alice, bob))
+        assert gateway.one(self.send(bob, alice, b"y")) == Stored(2)
+
+    def test_the_newest_are_kept(self, office: Office, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        gateway.ask(self.send(bob, alice, token=b"b" * 16))
+        tokens = [number.to_bytes(16, "big") for number in range(TOKENS_PER_SENDER + 10)]
+        for start in range(0, len(tokens), 100):
+            gateway.ask(*[self.send(alice, bob, token=token) for token in tokens[start : start + 100]])
+        assert tokens_kept(office) == TOKENS_PER_SENDER + 1
+        assert gateway.one(self.send(alice, bob, token=tokens[10])) == Stored(12)
+        assert gateway.one(self.send(alice, bob, token=tokens[9])) == Stored(len(tokens) + 2)
+
+    def test_a_token_lives_for_seven_days(self, office: Office, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        gateway.ask(self.send(alice, bob), self.send(bob, alice))
+        office.now_ms += TOKEN_LIFE_MS
+        assert gateway.one(self.send(alice, bob)) == Stored(1)
+        office.now_ms += 1
+        assert gateway.one(self.send(alice, bob)) == Stored(3)
+        assert tokens_kept(office) == 1, "the expired one of the other sender is cleared in passing"
+
+    def test_a_known_token_is_answered_where_nothing_new_would_be(self, open_office: Callable[..., Office]) -> None:
+        gateway = Gateway(open_office(limits=Limits(mailbox_messages=1)))
+        [alice] = gateway.register("alice")
+        first = gateway.one(self.send(alice, alice))
+        assert gateway.refused(self.send(alice, alice, token=b"u" * 16)) is Reason.MAILBOX_FULL
+        assert gateway.one(self.send(alice, alice)) == first

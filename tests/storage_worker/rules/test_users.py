@@ -1,0 +1,172 @@
+"""Registration, the list, public keys, and what a first proof changes, one operation at a time."""
+
+from collections.abc import Callable
+
+import pytest
+
+from common.storage_protocol.operations import (
+    Done,
+    GetProofKey,
+    GetPublicKey,
+    KeyFound,
+    ListUsers,
+    MarkProven,
+    Refused,
+    Register,
+    Registered,
+    Release,
+    Settle,
+    UserEntry,
+    UsersPage,
+)
+from common.values import RefusalReason as Reason
+from storage_worker.engine.records import UserRegistered
+from storage_worker.engine.sqlite import users
+from tests.storage_worker.office import KEY, Gateway, Office, pieces
+from tests.storage_worker.rules.asking import NOBODY, contents, fetch
+
+
+class TestRegister:
+    def test_new_user_gets_an_id_of_his_own(self, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        assert len(alice) == len(bob) == 16
+        assert alice != bob
+
+    def test_id_is_a_random_uuid(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        assert alice[6] >> 4 == 4
+        assert alice[8] >> 6 == 2
+
+    def test_a_name_is_given_once(self, gateway: Gateway) -> None:
+        assert len(list(gateway.register("alice", "Alice"))) == 2
+        assert gateway.refused(Register("alice", KEY)) is Reason.NAME_TAKEN
+
+    def test_again_with_the_same_key_gives_the_same_id(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        assert gateway.one(Register("alice", KEY, again=True)) == Registered(alice)
+        assert gateway.refused(Register("alice", bytes(160), again=True)) is Reason.NAME_TAKEN
+
+    def test_again_is_no_condition(self, gateway: Gateway) -> None:
+        assert isinstance(gateway.one(Register("alice", KEY, again=True)), Registered)
+
+    def test_a_wanted_id_is_given_where_it_is_free(self, gateway: Gateway) -> None:
+        """Who was registered after the backup that was put back is the same user again."""
+        [alice] = gateway.register("alice")
+        lost = bytes.fromhex("0123456789ab4def8123456789abcdef")
+        assert gateway.one(Register("bob", KEY, again=True, wanted=lost)) == Registered(lost)
+        assert gateway.one(Register("bob", KEY, again=True, wanted=alice)) == Registered(lost)
+        taken = gateway.one(Register("carol", KEY, again=True, wanted=alice))
+        assert isinstance(taken, Registered)
+        assert taken.client_id not in {alice, lost}
+
+    @pytest.mark.parametrize("wanted", [bytes(15) + b"\1", b"\xff" * 16, b"A" * 16])
+    def test_no_id_is_given_that_is_none_of_ours(self, gateway: Gateway, wanted: bytes) -> None:
+        given = gateway.one(Register("bob", KEY, again=True, wanted=wanted))
+        assert isinstance(given, Registered)
+        assert given.client_id != wanted
+
+    @pytest.mark.parametrize("name", [" alice", "alice ", "al\nice", "ålice", "\x00"])
+    def test_a_name_that_breaks_the_rules_is_malformed(self, gateway: Gateway, name: str) -> None:
+        assert gateway.refused(Register(name, KEY)) is Reason.MALFORMED
+
+    def test_a_name_in_one_batch_twice(self, gateway: Gateway) -> None:
+        first, second = gateway.ask(Register("alice", KEY), Register("alice", KEY))
+        assert isinstance(first, Registered)
+        assert second == Refused(Reason.NAME_TAKEN)
+
+
+class TestUsers:
+    def test_everybody_but_the_requester_in_the_order_of_registration(self, gateway: Gateway) -> None:
+        zoe, alice, bob = gateway.register("zoe", "alice", "bob")
+        assert gateway.one(ListUsers(alice, False)) == UsersPage(
+            2, 3, 3, [UserEntry(zoe, "zoe"), UserEntry(bob, "bob")]
+        )
+
+    def test_nobody_else(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        assert gateway.one(ListUsers(alice, False)) == UsersPage(0, 1, 1, [])
+
+    def test_pages_tell_where_to_go_on_and_leave_out_who_came_later(
+        self, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(users, "USERS_PER_PAGE", 2)
+        ids = list(gateway.register("a", "b", "c", "d", "e"))
+        first = gateway.one(ListUsers(ids[1], False))
+        assert first == UsersPage(4, 2, 5, [UserEntry(ids[0], "a")])
+        list(gateway.register("f"))
+        second = gateway.one(ListUsers(ids[1], False, 2, 5))
+        assert second == UsersPage(0, 4, 5, [UserEntry(ids[2], "c"), UserEntry(ids[3], "d")])
+        assert gateway.one(ListUsers(ids[1], False, 4, 5)) == UsersPage(0, 5, 5, [UserEntry(ids[4], "e")])
+        assert gateway.one(ListUsers(ids[1], False, 5, 5)) == UsersPage(0, 5, 5, [])
+
+    def test_the_count_is_right_however_it_comes_about(self, office: Office, gateway: Gateway) -> None:
+        def count(until: int = 0) -> int:
+            page = gateway.one(ListUsers(first, False, 0, until))
+            assert isinstance(page, UsersPage)
+            return page.count
+
+        [first] = gateway.register("a")
+        counts = [count()]
+        for names in ("bc", "d", "efg"):
+            list(gateway.register(*names))
+            counts += [count(), count()]
+        assert counts == [0, 2, 2, 3, 3, 6, 6]
+        registry = office.engine.users
+        assert [registry.count(until) for until in (3, 7, 1, 100)] == [3, 7, 1, 7]
+        # A turn that is undone takes its users along, and their rows are given again.
+        with pytest.raises(ZeroDivisionError), office.database.transaction():
+            registry.register(UserRegistered(b"x" * 16, "x", KEY))
+            assert registry.count(100) == 8
+            raise ZeroDivisionError
+        office.rules.roll_back()
+        assert registry.count(100) == 7
+
+    def test_public_key(self, gateway: Gateway) -> None:
+        alice, bob = gateway.register("alice", "bob")
+        assert gateway.one(GetPublicKey(alice, False, bob)) == KeyFound(bob, KEY)
+        assert gateway.one(GetPublicKey(alice, False, alice)) == KeyFound(alice, KEY)
+        assert gateway.refused(GetPublicKey(alice, False, NOBODY)) is Reason.RECIPIENT_UNKNOWN
+
+    def test_proof_key_needs_no_proof(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.ask(MarkProven(alice))
+        assert gateway.one(GetProofKey(alice)) == KeyFound(alice, KEY)
+
+    @pytest.mark.parametrize("remembered", [1, 2])
+    def test_more_users_than_are_remembered(
+        self, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, remembered: int
+    ) -> None:
+        monkeypatch.setattr(users, "_REMEMBERED", remembered)
+        ids = list(gateway.register("a", "b", "c"))
+        for sender in ids:
+            for recipient in ids:
+                gateway.store(sender, recipient, b"x")
+        for user in ids:
+            assert [piece.sender for piece in pieces(fetch(gateway, user).page)] == ids
+
+
+class TestMarkProven:
+    def test_ends_what_others_leased(self, gateway: Gateway) -> None:
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, b"a", b"b")
+        first = fetch(gateway, alice, 1, max_bytes=0)
+        fetch(gateway, alice, 2, max_bytes=0, proven=True)
+        gateway.ask(MarkProven(alice))
+        assert contents(fetch(gateway, alice, 3, proven=True).page) == [b"a"], "the proven lease stands"
+        gateway.ask(Release(3))
+        assert gateway.one(Settle(1, alice, False, first.first, first.last)) == Done()
+        assert contents(fetch(gateway, alice, 4, proven=True).page) == [b"a"], "the settle is void"
+
+    def test_voids_a_settle_after_a_restart(self, open_office: Callable[..., Office]) -> None:
+        office = open_office()
+        gateway = Gateway(office)
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, b"a")
+        leased = fetch(gateway, alice, 1)
+        gateway.ask(MarkProven(alice))
+        office.kill()
+        gateway.office = open_office()
+        gateway.ask(Settle(1, alice, False, leased.first, leased.last))
+        assert fetch(gateway, alice, 2, proven=True).count == 1
+        gateway.ask(Settle(2, alice, True, leased.first, leased.last))
+        assert fetch(gateway, alice, 3, proven=True).count == 0
