@@ -36,7 +36,7 @@ from client.identity.identity_files import Ask, Identity, nobody_asked
 from client.mail.message_iterator import Messages
 from client.messages import Received, Sent
 from client.messenger import Contact, Messenger, tell_nobody
-from common.info_files import ServerAddress
+from common.server_address import ServerAddress
 
 __all__ = ["AsyncMessages", "AsyncMessenger"]
 

@@ -67,7 +67,7 @@ from client.messages import (
     UnknownKind,
     Unreadable,
 )
-from client.settings import Flags, Setting, Settings, expanded, this_folder
+from client.settings import Flags, Setting, Settings, address_of, expanded, this_folder
 from client.store.home_store import Store
 from client.terminal import local_time
 from client.trust.contacts import Contact, Contacts
@@ -76,7 +76,7 @@ from client.trust.key_exchange import KeyExchange
 from client.trust.trust import Trust, Verification
 from common.client_protocol.codes import Feature
 from common.errors import SettingRejected, ValueRejected
-from common.info_files import ServerAddress, parse_address
+from common.server_address import ServerAddress
 from common.values import Username
 
 __all__ = [
@@ -208,7 +208,7 @@ class Messenger:
         `PassphraseNeeded`, `PassphraseWrong`, `InfoFileError`, and `SettingRejected` where
         `published_only` comes too late, or something else can't be used.
         """
-        address = _address(server)
+        address = address_of("server", server) if isinstance(server, str) else server
         home = expanded(Setting("home", os.fspath(home), "home"))
         folder = expanded(Setting("save_dir", os.fspath(save_dir or paths.temporary_folder()), "save_dir"))
         with suppress(OSError):
@@ -253,7 +253,7 @@ class Messenger:
         """
         flags = Flags(
             home=None if home is None else Path(home),
-            server=None if server is None else str(server),
+            server=server.link if isinstance(server, ServerAddress) else server,
             save_dir=None if save_dir is None else Path(save_dir),
             published_only=published_only,
         )
@@ -816,11 +816,3 @@ class Messenger:
 
 def _of_message(kind: str, number: int) -> str:
     return f"{kind}{number:016}"
-
-
-def _address(server: ServerAddress | str) -> ServerAddress:
-    """Raises `SettingRejected`."""
-    address = parse_address(server) if isinstance(server, str) else server
-    if address is None:
-        raise SettingRejected(f"The server is given as HOST:PORT, not {server!r}.")
-    return address

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from client import paths
-from common.errors import InfoFileError, SettingRejected
-from common.info_files import SERVER_INFO, ServerAddress, parse_address, read_server_address
+from common.errors import InfoFileError, SettingRejected, ValueRejected
+from common.info_files import SERVER_INFO, read_server_address
+from common.server_address import SCHEME, ServerAddress, parse_address, shown
 
 _IDENTITY: Final = ("my.info", "me.info", "my.info.pending", ".imported")
 _STORE: Final = ("store.db", "store.use")
@@ -149,10 +150,7 @@ class Settings:
                 f"There is no {SERVER_INFO} in {places}. "
                 "Write the server's address:port into one, or use --server HOST:PORT."
             )
-        address = parse_address(setting.value)
-        if address is None:
-            raise SettingRejected(f"{setting.source} takes HOST:PORT, not {setting.value!r}.")
-        return address
+        return address_of(setting.source, setting.value)
 
     def save_dir_setting(self) -> Setting:
         """Where received files go."""
@@ -265,7 +263,17 @@ class Settings:
 
     def _server_file(self, folder: Path) -> Setting:
         path = folder / SERVER_INFO
-        return Setting("server", str(read_server_address(path)), str(path))
+        return Setting("server", read_server_address(path).link, str(path))
+
+
+def address_of(source: str, text: str) -> ServerAddress:
+    """Read a server's address. Raises `SettingRejected` that names where it came from."""
+    try:
+        return parse_address(text)
+    except ValueRejected as error:
+        raise SettingRejected(
+            f"{source} takes HOST:PORT, or a link that begins with {SCHEME}, not {shown(text)}: {error}."
+        ) from error
 
 
 def taken_over(environment: MutableMapping[str, str]) -> Mapping[str, str]:

@@ -9,46 +9,16 @@ Source: docs/client-protocol.md, "Files beside the programs".
 """
 
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
-from common.errors import InfoFileError
+from common.errors import InfoFileError, ValueRejected
+from common.server_address import ServerAddress, parse_address, parse_port, shown
+
+__all__ = ["DEFAULT_PORT", "SERVER_INFO", "ServerAddress", "parse_address", "read_port", "read_server_address"]
 
 DEFAULT_PORT: Final = 1357
 SERVER_INFO: Final = "server.info"
 _LONGEST_FILE: Final = 4096
-
-
-class ServerAddress(NamedTuple):
-    """Where a server listens: a host name or address, and a TCP port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-
-def parse_port(text: str) -> int | None:
-    """A TCP port, 1 to 65535, in plain decimal digits; None for anything else."""
-    digits = text.strip()
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= 5):
-        return None
-    port = int(digits)
-    return port if 1 <= port <= 65535 else None
-
-
-def parse_address(text: str) -> ServerAddress | None:
-    """`address:port`, with an IPv6 address in brackets; None for anything else."""
-    host, colon, port_text = text.strip().rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        return None
-    port = parse_port(port_text)
-    if not colon or port is None or not host or not host.isprintable() or " " in host:
-        return None
-    return ServerAddress(host, port)
 
 
 def _first_line(path: Path) -> str:
@@ -74,9 +44,9 @@ def read_port(path: Path) -> int:
 
 
 def read_server_address(path: Path) -> ServerAddress:
-    """The `address:port` on the first line of server.info. Raises `InfoFileError`."""
+    """The `address:port`, or the link, on the first line of server.info. Raises `InfoFileError`."""
     line = _first_line(path)
-    address = parse_address(line)
-    if address is None:
-        raise InfoFileError(path, 1, f"expected address:port, found {line[:60]!r}")
-    return address
+    try:
+        return parse_address(line)
+    except ValueRejected as error:
+        raise InfoFileError(path, 1, f"expected address:port or a link, found {shown(line)}: {error}") from error

@@ -35,6 +35,7 @@ COMMON_CORE = frozenset(
         "common.storage_protocol.message_format",
         "common.errors",
         "common.info_files",
+        "common.server_address",
         "common.tables",
         "common.packages",
     }

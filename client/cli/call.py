@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from client.cli.output import Output
 from client.settings import Flags, Settings, taken_over, this_folder
-from common.info_files import DEFAULT_PORT, ServerAddress
+from common.info_files import DEFAULT_PORT
+from common.server_address import ServerAddress
 
 if TYPE_CHECKING:
     from client.identity.passphrase_source import PassphraseSource

@@ -15,7 +15,7 @@ from client.connection import server_file
 from client.errors import PassphraseNeeded
 from client.identity import archive, import_identity, passphrase_source
 from client.identity.home import convert, require_somebody
-from common.info_files import ServerAddress
+from common.server_address import ServerAddress
 
 _OPTION = "--passphrase-file"
 
@@ -63,7 +63,7 @@ def _import_identity(output: Output, home: Path, source: Path, given: str | None
     identity, server = import_identity.import_identity(home, source, ask)
     output.say(f"The identity in {source} is imported into {home}: name, id and private key.")
     if server is not None:
-        output.say(f"Its server.info is imported too: {server.host}:{server.port}.")
+        output.say(f"Its server.info is imported too: {server}.")
     output.say("Contacts, keys and mail are not in such a file; each of two clients fetches a part of the mail.")
     show_identity(output, identity, proven=False)
     return 0

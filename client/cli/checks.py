@@ -27,7 +27,8 @@ from client.store.database import told
 from client.terminal.sanitize import command, visible_line
 from client.terminal.text_wrap import columns_of, wrapped
 from common.errors import InfoFileError, MessageUError
-from common.info_files import DEFAULT_PORT, ServerAddress
+from common.info_files import DEFAULT_PORT
+from common.server_address import ServerAddress
 
 PRIVATE: Final = (
     "my.info",

@@ -74,7 +74,8 @@ def _common(of: Parser, default: str | None) -> None:
         "--server",
         metavar="HOST:PORT",
         default=default,
-        help="the server's address, remembered by `register` (default: from server.info)",
+        help="the server's address, or its link, messageu://PIN@HOST:PORT, for TLS with that pin; "
+        "remembered by `register` (default: from server.info)",
     )
     to.add_argument(
         "--save-dir",

@@ -141,13 +141,13 @@ class Greeting:
             answer = None
         else:
             if answer is None and known is not None:
-                raise OutcomeUnknown(f"The server at {link.address} does not greet us.", "Try again a little later.")
+                raise _silent(link, "does not greet us")
         if not isinstance(answer, HelloResponse) or answer.extension_version != EXTENSION_VERSION:
             if known is not None:
                 raise _wrong(link, "does not speak the extension any more")
             self._fall_back(link)
             if link.fell_silent:
-                self._store.settings.put(_SILENT, f"{link.address} {self._now()}")
+                self._store.settings.put(_SILENT, f"{link.address.place} {self._now()}")
             return isinstance(answer, ErrorResponse) and link.is_open()
         if answer.generation > _LARGEST_GENERATION:
             raise InvalidServerResponse(
@@ -178,7 +178,7 @@ class Greeting:
                 )
             raise refused(RequestCode.PROVE, answer)
         if not isinstance(answer, ProvenResponse):
-            raise OutcomeUnknown(f"The server at {link.address} did not answer our proof.", "Try again a little later.")
+            raise _silent(link, "did not answer our proof")
         lost = self._store.server.remember(hello.server_id, hello.generation, self._now())
         if lost and self._says_lost:
             self._tell(lost_sentence(lost, "`messageu resend`"))
@@ -221,25 +221,25 @@ class Greeting:
         """Remember the version byte that this server takes, for every later request of
         this home.
         """
-        self._store.settings.put(_VERSION, f"{link.address} {link.version}")
+        self._store.settings.put(_VERSION, f"{link.address.place} {link.version}")
 
     def _version_for(self, link: ServerLink) -> int:
         address, version = _noted(self._store.settings.get(_VERSION))
-        return version if address == str(link.address) and version in VERSIONS else CLIENT_VERSION
+        return version if address == link.address.place and version in VERSIONS else CLIENT_VERSION
 
     def _was_silent(self, link: ServerLink) -> bool:
         address, at = _noted(self._store.settings.get(_SILENT))
         # A clock that was set back since makes it older than it can be.
-        return address == str(link.address) and at is not None and 0 <= self._now() - at < _ASKED_AGAIN_AFTER
+        return address == link.address.place and at is not None and 0 <= self._now() - at < _ASKED_AGAIN_AFTER
 
     def _fall_back(self, link: ServerLink) -> None:
         self._fell_back = True
-        if self._store.settings.get(_TOLD) != str(link.address):
+        if self._store.settings.get(_TOLD) != link.address.place:
             self._tell(
-                f"The server at {link.address} speaks the published protocol alone: "
+                f"The server at {link.address.place} speaks the published protocol alone: "
                 "it does not check who acts in whose name, and what breaks off may be sent twice."
             )
-            self._store.settings.put(_TOLD, str(link.address))
+            self._store.settings.put(_TOLD, link.address.place)
 
 
 def _noted(text: str | None) -> tuple[str, int | None]:
@@ -267,6 +267,10 @@ def if_registered_here(registered_here: bool) -> bool | None:
 
 def _wrong(link: ServerLink, how: str) -> WrongServer:
     return WrongServer(
-        f"The server at {link.address} {how}; nothing was sent to it.",
+        f"The server at {link.address.place} {how}; nothing was sent to it.",
         "Check server.info. If the server was set up anew, register in a new home.",
     )
+
+
+def _silent(link: ServerLink, how: str) -> OutcomeUnknown:
+    return OutcomeUnknown(f"The server at {link.address.place} {how}.", "Try again a little later.")

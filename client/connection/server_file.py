@@ -13,7 +13,8 @@ from pathlib import Path
 
 from client.identity.identity_files import write_whole
 from common.errors import InfoFileError
-from common.info_files import SERVER_INFO, ServerAddress, read_server_address
+from common.info_files import SERVER_INFO, read_server_address
+from common.server_address import ServerAddress
 
 
 def remember(home: Path, address: ServerAddress) -> str | None:

@@ -50,7 +50,7 @@ from common.client_protocol.requests import (
 )
 from common.client_protocol.responses import ErrorResponse, Whole
 from common.errors import ResponseMalformed
-from common.info_files import ServerAddress
+from common.server_address import ServerAddress
 
 CONNECT_TIMEOUT: Final = 5.0
 REPLY_TIMEOUT: Final = 60.0
@@ -237,7 +237,7 @@ class ServerLink:
             raise
         except _Broken as broken:
             raise OutcomeUnknown(
-                f"The answer of the server at {self.address} broke off: {broken}.", "Try again."
+                f"The answer of the server at {self.address.place} broke off: {broken}.", "Try again."
             ) from broken
         finally:
             if not whole:
@@ -289,11 +289,12 @@ class ServerLink:
                     continue
                 if not self._sent_all:
                     raise ServerUnreachable(
-                        f"The connection to the server at {self.address} broke before the request was out: {broken}.",
+                        f"The connection to the server at {self.address.place} broke before the request was out: "
+                        f"{broken}.",
                         "Nothing was done; try again.",
                     ) from broken
                 raise OutcomeUnknown(
-                    f"The server at {self.address} gave no whole answer: {broken}.",
+                    f"The server at {self.address.place} gave no whole answer: {broken}.",
                     "Check that it is a MessageU server and that it runs, then try again.",
                 ) from broken
             except BaseException:
@@ -324,12 +325,14 @@ class ServerLink:
     def _open(self) -> None:
         if self._interrupted.is_set():
             raise _broken_off()
+        if self.address.pins:
+            raise ServerUnreachable("A link with a pin can't be used yet.", "Use HOST:PORT.")
         try:
             connection = self._connected()
         except (OSError, UnicodeError) as error:
             problem = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise ServerUnreachable(
-                f"There is no server at {self.address} ({problem}).",
+                f"There is no server at {self.address.place} ({problem}).",
                 "Check that the server runs and that server.info has its address.",
             ) from error
         connection.settimeout(0)
@@ -369,7 +372,7 @@ class ServerLink:
         The system's look-up hears no signal before it is done, which may take minutes: it has a
         thread of its own, that nobody waits for who has given up.
         """
-        host, port = self.address
+        host, port = self.address.host, self.address.port
         with contextlib.suppress(socket.gaierror):
             return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
         found: queue.SimpleQueue[Sequence[_Address] | OSError | UnicodeError] = queue.SimpleQueue()
@@ -464,7 +467,7 @@ class ServerLink:
         if self._wait(select.POLLIN, quiet):
             return True
         left = timeout - quiet
-        self._tell(f"The server at {self.address} does not answer; waiting for up to {left:g} s more.")
+        self._tell(f"The server at {self.address.place} does not answer; waiting for up to {left:g} s more.")
         return bool(self._wait(select.POLLIN, left))
 
     def _wait(self, wanted: int, timeout: float) -> int:

@@ -21,7 +21,8 @@ from client.identity.home import moving_in, refuse_a_home_in_use
 from client.identity.identity_files import ME_INFO, MY_INFO, Ask, Identity
 from common.errors import InfoFileError
 from common.filesystem import writing
-from common.info_files import SERVER_INFO, ServerAddress, read_server_address
+from common.info_files import SERVER_INFO, read_server_address
+from common.server_address import ServerAddress
 
 _LOOK_AT: Final = 64 * 1024
 """Bytes; no identity file is longer."""

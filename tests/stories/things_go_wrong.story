@@ -41,7 +41,7 @@ $ alice nonsense
 ! messageu: There is no command nonsense. `messageu --help` shows how it is used.
 = 2
 $ alice --server nonsense users
-! messageu: --server takes HOST:PORT, not 'nonsense'.
+! messageu: --server takes HOST:PORT, or a link that begins with messageu://, not 'nonsense': the port is missing: HOST:PORT.
 = 2
 
 # A key request, answered only where the setting allows.

@@ -12,7 +12,7 @@ $ alice users --server 127.0.0.1:1 --json
 ! {"v": 1, "type": "error", "code": 3, "error": "no-server", "text": "There is no server at 127.0.0.1:1 (Connection refused).", "advice": "{ANY}", "nearest": []}
 = 3
 $ alice users --server 127.0.0.1:99999
-! messageu: --server takes HOST:PORT, not '127.0.0.1:99999'.
+! messageu: --server takes HOST:PORT, or a link that begins with messageu://, not '127.0.0.1:99999': a port is a number from 1 to 65535, not '99999'.
 = 2
 $ alice users --server no.such.host.invalid:1
 ! messageu: There is no server at no.such.host.invalid:1 ({ANY}). {ANY}

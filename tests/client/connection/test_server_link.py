@@ -376,7 +376,7 @@ class TestLookingUp:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             dead = listener.getsockname()
         real = socket.getaddrinfo
-        alive = real(*server.address, type=socket.SOCK_STREAM)[0]
+        alive = real(server.address.host, server.address.port, type=socket.SOCK_STREAM)[0]
 
         def look_up(host: str, *given: Any, **named: Any) -> Any:
             return [(*alive[:4], dead), alive] if host == "two.example" else real(host, *given, **named)

@@ -16,6 +16,7 @@ from client.identity.archive import export_home
 from client.identity.import_identity import import_identity, is_identity_file
 from client.messenger import Messenger
 from common.errors import InfoFileError
+from common.server_address import ServerAddress
 from tests.stories.runner import check_json
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def test_the_server_beside_it_comes_along_where_there_is_none(
     (other / "my.info").write_bytes(text(private_key))
     (other / "server.info").write_text("example.org:1357\n")
     arrived = import_identity(tmp_path / "one", other / "my.info", identity_files.nobody_asked)
-    assert arrived.server == ("example.org", 1357)
+    assert arrived.server == ServerAddress("example.org", 1357)
     assert (tmp_path / "one" / "server.info").read_text() == "example.org:1357\n"
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "server.info").write_text("localhost:1\n")
