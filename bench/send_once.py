@@ -1,6 +1,6 @@
 """642 beside 603: what a send that is stored once costs more. `python -m bench.send_once`.
 
-Owns: proven connections, and the two loads in turn against one server.
+Owns: authenticated connections, and the two loads in turn against one server.
 Promises: every answer is checked; tokens are never used twice; the same generator, in Python, for
 both, so that only the ratio between them says something. Bounded in count, and it ends by itself.
 Exposure: 127.0.0.1 only.
@@ -45,7 +45,7 @@ class Figures(NamedTuple):
 
 
 class Sender:
-    """One user on one connection, proven."""
+    """One user on one connection, authenticated."""
 
     def __init__(self, port: int, name: str) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), _SECONDS)
@@ -133,7 +133,7 @@ def measure(
 def main() -> int:
     """Print both loads and their ratio."""
     parser = argparse.ArgumentParser(
-        prog="bench.send_once", description="642 beside 603, on proven connections.", allow_abbrev=False
+        prog="bench.send_once", description="642 beside 603, on authenticated connections.", allow_abbrev=False
     )
     parser.add_argument("--connections", type=int, default=20)
     parser.add_argument("--window", type=int, default=32, help="requests in flight on each connection")
@@ -151,7 +151,7 @@ def main() -> int:
     ):
         port = running.port
         recipients = register(port, [f"mailbox {number}" for number in range(1000)])
-        senders = [Sender(port, f"proven {number}") for number in range(options.connections)]
+        senders = [Sender(port, f"authenticated {number}") for number in range(options.connections)]
         programs = [psutil.Process(process_id) for process_id in running.process_ids.values()]
         for _ in range(options.rounds):
             for once in (False, True):

@@ -45,7 +45,7 @@ class Settings(NamedTuple):
     malformed_frames: int = 16
     """Malformed requests of one connection, the last of which ends it."""
     connections: int = 16_384
-    """The last places are kept for proven connections; see `gateway.connection.capacity`."""
+    """The last places are kept for authenticated connections; see `gateway.connection.capacity`."""
     idle_before_closed: float = 1.0
     """How long a connection has been idle at least that makes room for another one."""
     time_to_prove: float = 5.0

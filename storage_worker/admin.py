@@ -58,17 +58,17 @@ Say = Callable[[str], object]
 
 
 def users(database: Database, say: Say) -> int:
-    """One line per user: registration number, proven or not, waiting messages and their
+    """One line per user: registration number, authenticated or not, waiting messages and their
     bytes, name.
     """
     loads = waiting(database) if stored_identity(database) is not None else {}
     # Read to the end before anything is printed: whoever pages through it must not hold the worker
     # up meanwhile.
     found = list(database.execute("SELECT row, proven, name FROM user ORDER BY row"))
-    say("   number  proven     waiting           bytes  name")
-    for row, proven, name in found:
+    say("   number  authenticated     waiting           bytes  name")
+    for row, authenticated, name in found:
         messages, size = loads.get(row, (0, 0))
-        say(f"{row:>9}  {'yes' if proven else 'no':<6}  {messages:>10}  {size:>14}  {name}")
+        say(f"{row:>9}  {'yes' if authenticated else 'no':<13}  {messages:>10}  {size:>14}  {name}")
     return 0
 
 
@@ -78,13 +78,13 @@ def stats(database: Database, folder: Path, say: Say) -> int:
     if facts is None:
         say("The store is empty.")
         return 0
-    registered, proven = database.row("SELECT count(*), coalesce(sum(proven), 0) FROM user")
+    registered, authenticated = database.row("SELECT count(*), coalesce(sum(proven), 0) FROM user")
     # In this order: what becomes a message meanwhile is counted as one thing or the other.
     unfinished = _unfinished(database, folder / BODIES_NAME)
     loads = waiting(database)
     messages = sum([load.messages for load in loads.values()])
     size = sum([load.content_bytes for load in loads.values()])
-    say(f"users               {registered} ({proven} proven)")
+    say(f"users               {registered} ({authenticated} authenticated)")
     say(f"pending messages    {messages} in {len(loads)} mailboxes, {size} bytes of content")
     say(f"unfinished uploads  {unfinished.messages}, {unfinished.content_bytes} bytes on the disk")
     count = accepted(database)
@@ -109,7 +109,7 @@ def _unfinished(database: Database, bodies: Path) -> MailboxStats:
 
 
 def unprove(database: Database, name: str, say: Say) -> int:
-    """Take a user's mark back, so that programs of the published protocol may act for him again."""
+    """Take a user's mark back: programs of the published protocol may act for them again."""
     with database.transaction():
         database.execute("UPDATE user SET proven = 0 WHERE name = ?", (name,))
         known = database.changes()

@@ -23,7 +23,7 @@ from common.client_protocol.client_connection import (
 )
 from common.client_protocol.codes import ResponseCode
 from common.client_protocol.requests import FetchRequest, HelloRequest, ProveRequest, Request, SendRequest, encode
-from common.client_protocol.responses import ErrorResponse, HelloResponse, MessageHead, ProvenResponse
+from common.client_protocol.responses import AuthenticatedResponse, ErrorResponse, HelloResponse, MessageHead
 from common.client_protocol.server_connection import Limits, Phase, ServerConnection
 from common.values import ClientId
 from gateway import authentication
@@ -80,8 +80,8 @@ def response_fields(events: list[Event]) -> tuple[dict[str, object], bytes]:
             }  # fmt: skip
             encoded = responses.encode_hello(version, features, max_payload, idle, server_id, generation, nonce)
             return fields, encoded
-        case [ProvenResponse()]:
-            return {"code": 2141}, responses.PROVEN
+        case [AuthenticatedResponse()]:
+            return {"code": 2141}, responses.AUTHENTICATED
         case [ErrorResponse(int(reason), retry_after)]:
             fields = {"code": 9001, "reason": reason, "retry_after": retry_after}
             return fields, responses.encode_reason(reason, retry_after)
@@ -95,14 +95,14 @@ def fetched_fields(size: int, entries: list[Event]) -> tuple[dict[str, object], 
     messages: list[dict[str, object]] = []
     for event in entries:
         match event:
-            case MessageHead(sender, number, kind, length, token, at, proven):
+            case MessageHead(sender, number, kind, length, token, at, authenticated):
                 assert token is not None
                 assert at is not None
-                encoded += responses.encode_fetched_head(sender, token, number, at, proven, kind, length)
+                encoded += responses.encode_fetched_head(sender, token, number, at, authenticated, kind, length)
                 messages.append(
                     {
                         "sender": sender.hex(), "token": token.hex(), "sequence": number, "accepted_at": at,
-                        "flags": int(proven), "type": kind, "content": "",
+                        "flags": int(authenticated), "type": kind, "content": "",
                     }
                 )  # fmt: skip
             case ContentPart(data):

@@ -154,7 +154,7 @@ def test_a_response_without_one_of_its_rows_is_reported(copy: Copy) -> None:
     copy.put(
         RESPONSES,
         "        ResponseCode.ERROR: WholeLayout(",
-        "        ResponseCode.PROBED: WholeLayout((0,), lambda _payload: ProvenResponse()),\n",
+        "        ResponseCode.PROBED: WholeLayout((0,), lambda _payload: AuthenticatedResponse()),\n",
     )
     assert copy.imported(RESPONSES) == ""
     assert copy.imported(DEATHS).endswith("_RESPONSES of torture/deaths_at_points.py has no row for PROBED")
@@ -227,7 +227,7 @@ def test_replay_classes_of_requests_fit_those_of_their_operations() -> None:
         RequestCode.REGISTER: operations.Register,
         RequestCode.SEND: operations.StoreMessages,
         RequestCode.SEND_ONCE: operations.StoreMessage,
-        RequestCode.PROVE: operations.MarkProven,
+        RequestCode.PROVE: operations.MarkAuthenticated,
         RequestCode.LIST_USERS: operations.ListUsers,
         RequestCode.PUBLIC_KEY: operations.GetPublicKey,
     }

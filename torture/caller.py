@@ -39,10 +39,10 @@ from common.client_protocol.requests import (
     encode,
 )
 from common.client_protocol.responses import (
+    AuthenticatedResponse,
     ErrorResponse,
     HelloResponse,
     MessageHead,
-    ProvenResponse,
     PublicKeyResponse,
     RegisteredResponse,
     StoredResponse,
@@ -73,7 +73,7 @@ class Mail(NamedTuple):
     kind: int
     content: bytes
     token: Token | None = None
-    proven: bool = False
+    authenticated: bool = False
 
 
 class Account(NamedTuple):
@@ -184,7 +184,14 @@ class Caller:
                     content.append(data)
                 case MessageEnd() if head is not None:
                     found.append(
-                        Mail(head.sender, head.number, head.kind, b"".join(content), head.token, head.sender_proven)
+                        Mail(
+                            head.sender,
+                            head.number,
+                            head.kind,
+                            b"".join(content),
+                            head.token,
+                            head.sender_authenticated,
+                        )
                     )
                 case _:
                     raise AssertionError(f"{event} inside a list of mail")
@@ -243,7 +250,7 @@ class Caller:
         """641, after a 640 of our own unless one is given."""
         hello = hello or self.hello()
         signature = sign(account.key_der, signed_string(hello.server_id, hello.nonce, account.client_id))
-        self._expect(ProveRequest(account.client_id, signature), ProvenResponse)
+        self._expect(ProveRequest(account.client_id, signature), AuthenticatedResponse)
 
     def fetch(self, requester: ClientId, ack: int, wait: int = 0, max_bytes: int = LARGEST_FETCH) -> list[Mail]:
         """643."""

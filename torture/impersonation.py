@@ -87,7 +87,7 @@ class Stage:
             "proof of another connection": self._of_another_connection,
             "void nonce": self._void_nonce,
             "nonce tried before": self._tried_before,
-            "proven as somebody else": self._as_attacker,
+            "authenticated as somebody else": self._as_attacker,
         }
 
     def greeted(self) -> tuple[Caller, HelloResponse]:

@@ -47,7 +47,7 @@ def small_disk(folder: Path) -> Iterator[tuple[Path, list[str], bool]]:
 
 
 class Talk:
-    """One sender and one receiver, both proven, and what the checker has to know."""
+    """One sender and one receiver, both authenticated, and what the checker has to know."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -60,7 +60,7 @@ class Talk:
         self._number = 0
 
     def connect(self, account: Account) -> Caller:
-        """A proven connection."""
+        """An authenticated connection."""
         caller = Caller(self._port)
         caller.prove(account)
         return caller

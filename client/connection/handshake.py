@@ -31,7 +31,7 @@ from client.store.home_store import Store
 from client.terminal.sanitize import command
 from common.client_protocol.codes import CLIENT_VERSION, EXTENSION_VERSION, VERSIONS, Feature, RequestCode
 from common.client_protocol.requests import HelloRequest, ProveRequest
-from common.client_protocol.responses import ErrorResponse, HelloResponse, ProvenResponse, Whole
+from common.client_protocol.responses import AuthenticatedResponse, ErrorResponse, HelloResponse, Whole
 from common.values import NO_CLIENT, RefusalReason
 
 HELLO_TIMEOUT: Final = 3.0
@@ -177,7 +177,7 @@ class Greeting:
                     answer.retry_after,
                 )
             raise refused(RequestCode.PROVE, answer)
-        if not isinstance(answer, ProvenResponse):
+        if not isinstance(answer, AuthenticatedResponse):
             raise _silent(link, "did not answer our proof")
         lost = self._store.server.remember(hello.server_id, hello.generation, self._now())
         if lost and self._says_lost:

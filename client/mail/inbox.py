@@ -458,7 +458,7 @@ class _Intake:
         self._batch.append(
             NewMessage(
                 ClientId(head.sender), head.kind, head.size, content, spool, self._digest.digest(), head.number,
-                head.token, head.accepted_at, head.sender_proven,
+                head.token, head.accepted_at, head.sender_authenticated,
             )
         )  # fmt: skip
         self._batch_bytes += len(content or b"")

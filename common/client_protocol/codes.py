@@ -50,7 +50,7 @@ class ResponseCode(IntEnum):
     STORED = 2103
     WAITING = 2104
     HELLO = 2140
-    PROVEN = 2141
+    AUTHENTICATED = 2141
     FETCHED = 2143
     ERROR = 9000
     ERROR_WITH_REASON = 9001

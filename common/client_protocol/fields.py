@@ -45,7 +45,7 @@ REASON: Final = Struct("<HI")
 """reason, retry after (seconds)"""
 SIGNATURE_SIZE: Final = 128
 NONCE_SIZE: Final = 32
-FLAG_SENDER_PROVEN: Final = 1
+FLAG_SENDER_AUTHENTICATED: Final = 1
 LARGEST_CONTENT: Final = 2**32 - 1 - FETCHED_HEAD.size
 """Bytes: what both 2104 and 2143 can carry in their u32 payload size."""
 

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from common.client_protocol.codes import SERVER_VERSION, ResponseCode
 from common.client_protocol.fields import (
     FETCHED_HEAD,
-    FLAG_SENDER_PROVEN,
+    FLAG_SENDER_AUTHENTICATED,
     HELLO_REPLY,
     KEY_REPLY,
     REASON,
@@ -36,7 +36,7 @@ from common.values import CLIENT_ID_SIZE, PUBLIC_KEY_SIZE, ClientId, PublicKey, 
 
 ERROR: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.ERROR, 0)
 """9000, the whole of it."""
-PROVEN: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.PROVEN, 0)
+AUTHENTICATED: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.AUTHENTICATED, 0)
 """2141, the whole of it."""
 _STORED_HEADER: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.STORED, STORED.size)
 _RUN: Final = 256
@@ -137,10 +137,12 @@ def encode_pulled_entry_head(head: bytes) -> bytes:
 
 
 def encode_fetched_head(
-    sender: bytes, token: bytes, sequence: int, accepted_at: int, proven: bool, kind: int, size: int
+    sender: bytes, token: bytes, sequence: int, accepted_at: int, authenticated: bool, kind: int, size: int
 ) -> bytes:
     """What stands before a message's content in 2143. `accepted_at` in Unix milliseconds."""
-    return _pack_fetched(sender, token, sequence, accepted_at, FLAG_SENDER_PROVEN if proven else 0, kind, size)
+    return _pack_fetched(
+        sender, token, sequence, accepted_at, FLAG_SENDER_AUTHENTICATED if authenticated else 0, kind, size
+    )
 
 
 def encode_hello(
@@ -207,7 +209,7 @@ class HelloResponse(NamedTuple):
     nonce: bytes
 
 
-class ProvenResponse(NamedTuple):
+class AuthenticatedResponse(NamedTuple):
     """2141."""
 
 
@@ -225,7 +227,7 @@ class MessageHead(NamedTuple):
     """What 2104 or 2143 says of a message before its content of `size` bytes.
 
     `number` is 2104's message id or 2143's sequence. 2104 has no `token`, `accepted_at` (Unix ms),
-    `proven`.
+    `authenticated`.
     """
 
     sender: ClientId
@@ -234,10 +236,10 @@ class MessageHead(NamedTuple):
     size: int
     token: Token | None = None
     accepted_at: int | None = None
-    sender_proven: bool = False
+    sender_authenticated: bool = False
 
 
-Whole = RegisteredResponse | PublicKeyResponse | StoredResponse | HelloResponse | ProvenResponse | ErrorResponse
+Whole = RegisteredResponse | PublicKeyResponse | StoredResponse | HelloResponse | AuthenticatedResponse | ErrorResponse
 
 LONGEST_ERROR_TEXT: Final = 64 * 1024
 """Bytes of text that a 9000 may carry."""
@@ -286,8 +288,8 @@ def _decode_waiting(entry: bytes) -> MessageHead:
 
 def _decode_fetched(entry: bytes) -> MessageHead:
     sender, token, sequence, accepted_at, flags, kind, size = FETCHED_HEAD.unpack(entry)
-    proven = bool(flags & FLAG_SENDER_PROVEN)
-    return MessageHead(ClientId(sender), sequence, kind, size, Token(token), accepted_at, proven)
+    authenticated = bool(flags & FLAG_SENDER_AUTHENTICATED)
+    return MessageHead(ClientId(sender), sequence, kind, size, Token(token), accepted_at, authenticated)
 
 
 LAYOUTS: Final[Mapping[ResponseCode, WholeLayout | ListLayout]] = complete(
@@ -302,7 +304,7 @@ LAYOUTS: Final[Mapping[ResponseCode, WholeLayout | ListLayout]] = complete(
         ResponseCode.HELLO: WholeLayout(
             (HELLO_REPLY.size,), lambda payload: HelloResponse(*HELLO_REPLY.unpack(payload))
         ),
-        ResponseCode.PROVEN: WholeLayout((0,), lambda _payload: ProvenResponse()),
+        ResponseCode.AUTHENTICATED: WholeLayout((0,), lambda _payload: AuthenticatedResponse()),
         ResponseCode.FETCHED: ListLayout(FETCHED_HEAD.size, _decode_fetched),
         ResponseCode.ERROR: WholeLayout(
             range(LONGEST_ERROR_TEXT + 1),

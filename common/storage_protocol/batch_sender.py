@@ -312,7 +312,7 @@ class BatchSender(Generic[Waiter, Sender]):
         self._collected_size += size
         self.size += size
 
-    def submit_sends(self, sends: Sends, sender: Sender, now: float, cost: int, *, proven: bool) -> None:
+    def submit_sends(self, sends: Sends, sender: Sender, now: float, cost: int, *, authenticated: bool) -> None:
         """Put messages into the run that is open, or into a new one; `sender` comes back with what
         became of them.
 
@@ -320,10 +320,10 @@ class BatchSender(Generic[Waiter, Sender]):
         """
         frames = sends.frames
         run = self._run
-        if run is None or run.proven is not proven or run.size + len(frames) > LARGEST:
+        if run is None or run.authenticated is not authenticated or run.size + len(frames) > LARGEST:
             if run is not None:
                 self._close_run(run)
-            self._run = run = SendRun(now, proven=proven)
+            self._run = run = SendRun(now, authenticated=authenticated)
         run.size += len(frames)
         run.cost += cost
         self.size += cost

@@ -18,8 +18,8 @@ from common.errors import FrameUndecodable
 
 ENTRY_HEAD: Final = Struct("<16s16sQQBBI")
 """sender, token, sequence, accepted at (Unix ms), flags, kind, content size"""
-FLAG_PROVEN: Final = 1
-"""In an entry's flags: the sender's connection was proven."""
+FLAG_AUTHENTICATED: Final = 1
+"""In an entry's flags: the sender's connection was authenticated."""
 SEND_FRAME: Final = Struct("<16s7x16sBI")
 """sender, recipient, kind, content size"""
 

@@ -8,7 +8,8 @@ protocol.
 Exposure: gateway and worker trust each other's good will but not each other's memory: whatever does
 not decode is refused.
 
-Every operation on behalf of a user carries `proven`: whether its connection proved to be that user.
+Every operation on behalf of a user carries `authenticated`: whether its connection is
+authenticated as that user.
 Only the worker decides whether that is needed. Sequences are the store's message numbers, u64, from
 1, never used twice; 0 stands for "before the first". Times are Unix milliseconds. Sizes are bytes.
 
@@ -66,7 +67,7 @@ class ListUsers(_Value, frozen=True, tag=2):
     """
 
     requester: Id
-    proven: bool
+    authenticated: bool
     after: U63 = 0
     until: U63 = 0
 
@@ -75,19 +76,20 @@ class GetPublicKey(_Value, frozen=True, tag=3):
     """The public key of `subject`. Outcome: `KeyFound` or `Refused`."""
 
     requester: Id
-    proven: bool
+    authenticated: bool
     subject: Id
 
 
 class StoreMessage(_Value, frozen=True, tag=4):
     """Accept a message. Its sequence, and with it its place in the order, is given in the commit.
 
-    With a `token` (16 bytes; needs a proven connection) the same token, recipient, kind and content
-    SHA-256 is answered with the first outcome and stored once. Outcome: `Stored`, or `Refused`.
+    With a `token` (16 bytes; needs an authenticated connection) the same token, recipient, kind and
+    content SHA-256 is answered with the first outcome and stored once. Outcome: `Stored`, or
+    `Refused`.
     """
 
     sender: Id
-    proven: bool
+    authenticated: bool
     recipient: Id
     kind: U8
     content: bytes
@@ -103,7 +105,7 @@ class BeginUpload(_Value, frozen=True, tag=5):
 
     upload: U63
     sender: Id
-    proven: bool
+    authenticated: bool
     recipient: Id
     kind: U8
     size: U32
@@ -146,7 +148,7 @@ class Pull(_Value, frozen=True, tag=9):
 
     lease: U63
     requester: Id
-    proven: bool
+    authenticated: bool
     max_bytes: U63
     envelope_bytes: U8
     page_bytes: U32
@@ -160,7 +162,7 @@ class PullPage(_Value, frozen=True, tag=10):
     """
 
     requester: Id
-    proven: bool
+    authenticated: bool
     sequence: U63
     offset: U32
     last: U63
@@ -171,19 +173,19 @@ class Settle(_Value, frozen=True, tag=11):
     """The client has the messages `first` to `last` of its mailbox: delete them and end the lease.
 
     It carries the interval, so it is understood by a worker that has forgotten the lease. Outcome:
-    `Done`; a void settle (nothing there, or an unproven connection for a user who proved himself
-    meanwhile) changes nothing.
+    `Done`; a void settle (nothing there, or an unauthenticated connection for a user who has
+    authenticated meanwhile) changes nothing.
     """
 
     lease: U63
     requester: Id
-    proven: bool
+    authenticated: bool
     first: U63
     last: U63
 
 
 class Release(_Value, frozen=True, tag=12):
-    """There is no proof that the client has them: the messages of this lease wait again.
+    """There is no evidence that the client has them: the messages of this lease are pending again.
     Outcome: `Done`.
     """
 
@@ -200,7 +202,7 @@ class Fetch(_Value, frozen=True, tag=13):
     """
 
     requester: Id
-    proven: bool
+    authenticated: bool
     ack: U63
     max_bytes: U63
     envelope_bytes: U8
@@ -213,12 +215,12 @@ class StoreMessages(_Value, frozen=True, tag=16):
     without tokens.
 
     `frames` are the requests as they came, one behind the other, of any connections with the same
-    `proven`: the sender [16], 7 bytes that mean nothing here, the recipient [16], kind u8, content
-    size u32, content (`SEND_FRAME`). Outcome: `MessagesStored`. Frames that do not end with
+    `authenticated`: the sender [16], 7 bytes that mean nothing here, the recipient [16], kind u8,
+    content size u32, content (`SEND_FRAME`). Outcome: `MessagesStored`. Frames that do not end with
     `frames` are a gateway's bug, for which the batch is refused.
     """
 
-    proven: bool
+    authenticated: bool
     frames: bytes
 
 
@@ -238,11 +240,11 @@ class GetProofKey(_Value, frozen=True, tag=14):
     requester: Id
 
 
-class MarkProven(_Value, frozen=True, tag=15):
-    """The gateway saw a valid signature: mark the user proven for good.
+class MarkAuthenticated(_Value, frozen=True, tag=15):
+    """The gateway saw a valid signature: mark the user authenticated for good.
 
-    Ends the leases that unproven connections hold on the mailbox and voids their later settling.
-    Outcome: `Done` or `Refused`.
+    Ends the leases that unauthenticated connections hold on the mailbox and voids their later
+    settling. Outcome: `Done` or `Refused`.
     """
 
     requester: Id
@@ -263,7 +265,7 @@ Operation = (
     | Release
     | Fetch
     | GetProofKey
-    | MarkProven
+    | MarkAuthenticated
     | StoreMessages
     | GetUploadProgress
 )
@@ -513,7 +515,7 @@ _ROWS: Final = (
     _row(Release, (Done,), Replay.KEPT),
     _row(Fetch, (Fetched,), Replay.READ_AGAIN, _page_work),
     _row(GetProofKey, (KeyFound,), Replay.READ_AGAIN),
-    _row(MarkProven, (Done,), Replay.KEPT),
+    _row(MarkAuthenticated, (Done,), Replay.KEPT),
     _row(
         StoreMessages,
         (MessagesStored,),

@@ -41,10 +41,10 @@ class SendRun(Generic[Sender]):
     the senders count it, and of its frames, in bytes.
     """
 
-    __slots__ = ("cost", "frames", "opened_at", "proven", "shares", "size")
+    __slots__ = ("authenticated", "cost", "frames", "opened_at", "shares", "size")
 
-    def __init__(self, opened_at: float, *, proven: bool) -> None:
-        self.proven = proven
+    def __init__(self, opened_at: float, *, authenticated: bool) -> None:
+        self.authenticated = authenticated
         self.opened_at = opened_at
         self.cost = 0
         self.size = 0
@@ -71,7 +71,7 @@ class SendRun(Generic[Sender]):
         while kept + shares[count][2] <= cost:
             kept += shares[count][2]
             count += 1
-        rest: SendRun[Sender] = SendRun(now, proven=self.proven)
+        rest: SendRun[Sender] = SendRun(now, authenticated=self.authenticated)
         rest.frames, rest.shares = self.frames[count:], shares[count:]
         del self.frames[count:], shares[count:]
         rest.cost, self.cost = self.cost - kept, kept
@@ -82,15 +82,15 @@ class SendRun(Generic[Sender]):
     def complete(self) -> StoreMessages:
         """The operation; nothing can be added any more."""
         frames, self.frames = self.frames, []
-        return StoreMessages(self.proven, frames[0] if len(frames) == 1 else b"".join(frames))
+        return StoreMessages(self.authenticated, frames[0] if len(frames) == 1 else b"".join(frames))
 
     def halve(self, operation: StoreMessages) -> "tuple[Half[Sender], Half[Sender], Sender | None]":
         """Two runs of half as many messages each, of a complete one that has several.
 
         The third: who put in at a time what is in both now.
         """
-        first: SendRun[Sender] = SendRun(self.opened_at, proven=self.proven)
-        second: SendRun[Sender] = SendRun(self.opened_at, proven=self.proven)
+        first: SendRun[Sender] = SendRun(self.opened_at, authenticated=self.authenticated)
+        second: SendRun[Sender] = SendRun(self.opened_at, authenticated=self.authenticated)
         divided: Sender | None = None
         count = left = (self.count + 1) // 2
         for sender, recipients, cost in self.shares:
@@ -107,8 +107,8 @@ class SendRun(Generic[Sender]):
                 second.cost += cost - its_cost
         at = first_frames(operation.frames, count)
         return (
-            Half(StoreMessages(self.proven, operation.frames[:at]), first),
-            Half(StoreMessages(self.proven, operation.frames[at:]), second),
+            Half(StoreMessages(self.authenticated, operation.frames[:at]), first),
+            Half(StoreMessages(self.authenticated, operation.frames[at:]), second),
             divided,
         )
 

@@ -11,19 +11,19 @@ from gateway.connection.timeouts import Timed
 
 
 class Connection(Timed, Protocol):
-    """A session. `proven_as`: the user it has proven to be, if any."""
+    """A session. `authenticated_as`: the user it is authenticated as, if any."""
 
-    proven_as: bytes | None
+    authenticated_as: bytes | None
 
     @property
     def idle_since(self) -> float | None:
         """When it last said or took something, in monotonic seconds; None where it is
-        proven or waits for us.
+        authenticated or waits for us.
         """
 
     @property
     def parked_since(self) -> float | None:
-        """The same of one that is proven and at most waits for mail; None for any other."""
+        """The same of one that is authenticated and at most waits for mail; None for any other."""
 
     @property
     def closed(self) -> bool:

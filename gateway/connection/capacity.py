@@ -2,11 +2,11 @@
 
 Owns: which connection goes when one more comes and there is no place for it.
 Promises: while there are places nobody goes. When they run out, the connection goes that has been
-idle the longest among those that did not prove themselves. The last `kept` places are for proven
-ones: who comes to one of these, for want of any idle connection, has `Settings.time_to_prove`
-seconds to prove itself. Where these are taken too, the user with the most connections that are idle
-or wait for mail loses the one that has been silent the longest: nobody has all places by proving
-himself on each.
+idle the longest among those that are not authenticated. The last `kept` places are for
+authenticated ones: who comes to one of these, for want of any idle connection, has
+`Settings.time_to_prove` seconds to authenticate. Where these are taken too, the user with the most
+connections that are idle or wait for mail loses the one that has been silent the longest: nobody
+has all places by authenticating on each.
 Exposure: anybody who reaches the address chooses how many connections there are, and none of his is
 spared by number.
 
@@ -58,7 +58,7 @@ class Capacity:
         self._settings = settings
         self._occupants = occupants
         self._kept = min(settings.connections // _KEPT_SHARE, _MOST_KEPT)
-        self._idle = _Candidates(loop, _idle_since, self._unproven)
+        self._idle = _Candidates(loop, _idle_since, self._unauthenticated)
         self._parked = _Candidates(loop, _parked_since, self._of_one_user)
         self._on_trial: deque[tuple[float, Connection]] = deque()
 
@@ -77,8 +77,8 @@ class Capacity:
         )
 
     def free_one(self) -> bool:
-        """Close a connection that is idle, a proven one where no other is; False where there
-        is none.
+        """Close a connection that is idle, an authenticated one where no other is; False where
+        there is none.
         """
         return _aborted(self._idle.take()) or _aborted(self._parked.take())
 
@@ -94,12 +94,12 @@ class Capacity:
         while self._on_trial and self._on_trial[0][0] <= self._loop.now:
             _when, occupant = self._on_trial.popleft()
             crowded = len(self._occupants) > self._settings.connections - self._kept
-            if crowded and occupant.proven_as is None and not occupant.closed:
+            if crowded and occupant.authenticated_as is None and not occupant.closed:
                 occupant.abort()
         if self._on_trial:
             self._loop.call_at(self._on_trial[0][0], self._end_trials)
 
-    def _unproven(self) -> list[tuple[float, Connection]]:
+    def _unauthenticated(self) -> list[tuple[float, Connection]]:
         latest = self._loop.now - self._settings.idle_before_closed
         idle = [
             (since, number, occupant)
@@ -115,8 +115,8 @@ class Capacity:
         of_user: dict[bytes, list[tuple[float, int, Connection]]] = {}
         for number, occupant in enumerate(self._occupants):
             since = occupant.parked_since
-            if occupant.proven_as is not None and since is not None and since <= latest:
-                of_user.setdefault(occupant.proven_as, []).append((since, number, occupant))
+            if occupant.authenticated_as is not None and since is not None and since <= latest:
+                of_user.setdefault(occupant.authenticated_as, []).append((since, number, occupant))
         by_size = sorted(of_user.values(), key=len, reverse=True)
         if not by_size:
             return []

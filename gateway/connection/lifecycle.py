@@ -123,7 +123,7 @@ def on_peer_eof(session: Ending) -> None:
 
 
 def abort(session: Ending) -> None:
-    """Close with a reset; mail without proof waits again."""
+    """Close with a reset; mail without evidence is pending again."""
     if session.state is not State.CLOSED:
         if session.delivery is not None:
             session.delivery.release()

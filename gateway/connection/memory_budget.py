@@ -59,8 +59,8 @@ class MemoryBudget:
         """Close whom it takes. At the end of each turn of the loop."""
         if self.size + self._link.bytes_under_way <= self._most or not self._holders:
             return
-        in_order = [holder for holder in self._holders if holder.proven_as is None]
-        in_order += [holder for holder in self._holders if holder.proven_as is not None]
+        in_order = [holder for holder in self._holders if holder.authenticated_as is None]
+        in_order += [holder for holder in self._holders if holder.authenticated_as is not None]
         for holder in in_order:
             if self.size + self._link.bytes_under_way <= self._most:
                 break

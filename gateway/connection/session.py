@@ -132,13 +132,13 @@ class Session:
         "_waits",
         "_writes",
         "_written",
+        "authenticated_as",
         "context",
         "deadline",
         "delivery",
         "features",
         "final_response_queued",
         "greeted",
-        "proven_as",
         "state",
         "transport",
     )  # fmt: skip
@@ -171,7 +171,7 @@ class Session:
         self._challenge: Challenge | None = None
         self.greeted = False
         self.features = 0
-        self.proven_as: bytes | None = None
+        self.authenticated_as: bytes | None = None
         self.deadline: Deadline | None = None
         context.sessions.add(self)
         transport.attach(self)
@@ -276,7 +276,7 @@ class Session:
             self._schedule()
 
     def abort(self) -> None:
-        """Close with a reset; mail without proof waits again."""
+        """Close with a reset; mail without evidence is pending again."""
         lifecycle.abort(self)
 
     @property
@@ -287,22 +287,22 @@ class Session:
     @property
     def idle_since(self) -> float | None:
         """When it last said or took something, in monotonic seconds; None where it is
-        proven or waits for us.
+        authenticated or waits for us.
         """
         waits_for_us = (
             self._waits or self._unanswered or (self._handler is not None and type(self._handler) is not UploadHandler)
         )
-        if self.proven_as is not None or (waits_for_us and self._unsent is None):
+        if self.authenticated_as is not None or (waits_for_us and self._unsent is None):
             return None
         return self._heard_at
 
     @property
     def parked_since(self) -> float | None:
-        """The same of one that is proven and at most waits for mail; None for any other."""
+        """The same of one that is authenticated and at most waits for mail; None for any other."""
         is_busy = (
             self._waits or self._unanswered or (self._handler is not None and type(self._handler) is not FetchHandler)
         )
-        return None if self.proven_as is None or is_busy else self._heard_at
+        return None if self.authenticated_as is None or is_busy else self._heard_at
 
     # --- what request handlers call
 
@@ -478,13 +478,13 @@ class Session:
                 left -= self._take_up(event)
 
     def _is_own(self, run: PipelinedSends) -> bool:
-        return self.proven_as is None or run.requester == self.proven_as
+        return self.authenticated_as is None or run.requester == self.authenticated_as
 
     def _submit_run(self, run: PipelinedSends) -> int:
         cost = len(run.frames) + SEND_COST * len(run.recipients)
         self._inflight += cost
         self._unanswered += 1
-        self.context.link.submit_sends(run, self.proven_as is not None, cost, self)
+        self.context.link.submit_sends(run, self.authenticated_as is not None, cost, self)
         return cost
 
     def _take_up(self, event: Event) -> int:

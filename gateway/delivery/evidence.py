@@ -1,9 +1,9 @@
-"""What counts as proof that a client of the published protocol has its mail.
+"""What counts as evidence that a client of the published protocol has its mail.
 
 Owns: for one connection, the leases whose responses were written, and how far the evidence for each
 has come.
-Promises: pure; told by the session what it saw. A TCP acknowledgement alone proves nothing, for the
-kernel acknowledges for a process that never reads; so a lease is settled only by
+Promises: pure; told by the session what it saw. A TCP acknowledgement alone is none, for the kernel
+acknowledges for a process that never reads; so a lease is settled only by
 
     the next request     a byte of a request that was sent after the peer's TCP had acknowledged the whole response:
                          either a look showed everything acknowledged and no input, and the byte
@@ -13,12 +13,12 @@ kernel acknowledges for a process that never reads; so a lease is settled only b
     the end              the client ended its side, everything is acknowledged, and for `Settings.reset_watch`
                          seconds no reset came (`ended`): a process that closes with unread bytes
                          sends a reset
-    anything else        proves nothing: `broken`
+    anything else        is no evidence: `broken`
 
 Exposure: clients decide what there is to see, and gain nothing by it but their own mail's loss or
 return.
 
-Source: docs/guarantees.md, "What counts as proof".
+Source: docs/guarantees.md, "What counts as evidence".
 """
 
 from typing import NamedTuple
@@ -38,16 +38,16 @@ class Lease(NamedTuple):
 
     number: int
     requester: bytes
-    proven: bool
+    authenticated: bool
     first: int
     last: int
 
     def settle(self) -> Settle:
         """The client has it."""
-        return Settle(self.number, self.requester, self.proven, self.first, self.last)
+        return Settle(self.number, self.requester, self.authenticated, self.first, self.last)
 
     def release(self) -> Release:
-        """There is no proof."""
+        """There is no evidence."""
         return Release(self.number)
 
 
@@ -97,9 +97,9 @@ class Evidence:
 
     def request_came(self) -> list[Settle]:
         """A byte of a request came: whoever sends it has what was acknowledged before."""
-        proven, self._leases = self._leases[: self._acknowledged], self._leases[self._acknowledged :]
+        settled, self._leases = self._leases[: self._acknowledged], self._leases[self._acknowledged :]
         self._acknowledged = 0
-        return [lease.settle() for lease in proven]
+        return [lease.settle() for lease in settled]
 
     def ended(self) -> list[Settle]:
         """The end was clean and no reset followed it."""
@@ -108,7 +108,7 @@ class Evidence:
         return [lease.settle() for lease in leases]
 
     def broken(self) -> list[Release]:
-        """There will be no proof any more."""
+        """There will be no evidence any more."""
         leases, self._leases = self._leases, []
         self._acknowledged = 0
         return [lease.release() for lease in leases]

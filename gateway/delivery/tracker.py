@@ -6,7 +6,7 @@ Promises: every lease that is noted here ends as `Settle` or `Release`, exactly 
 gateway lives.
 Exposure: the client decides what there is to see.
 
-Source: docs/guarantees.md, "What counts as proof".
+Source: docs/guarantees.md, "What counts as evidence".
 """
 
 from collections.abc import Callable, Sequence
@@ -90,11 +90,11 @@ class Delivery:
             )
 
     def request_came(self) -> None:
-        """A byte of a request came: settle what it proves."""
+        """A byte of a request came: settle what that is evidence for."""
         self._tell(self._evidence.request_came())
 
     def release(self) -> None:
-        """There will be no proof any more."""
+        """There will be no evidence any more."""
         self._tell(self._evidence.broken())
 
     def watch_for_reset(self, settled: Callable[[], None], broken: Callable[[], None]) -> None:

@@ -38,7 +38,7 @@ class HandlerContext(Protocol):
     """A session, as what it is doing sees it."""
 
     context: SessionContext
-    proven_as: bytes | None
+    authenticated_as: bytes | None
     greeted: bool
     features: int
 

@@ -2,8 +2,8 @@
 itself, or no.
 
 Owns: the table of requests: type -> handler, who may ask, and, of operations that flow, what they
-cost and which response their outcome is; and the rule that a proven connection acts for its user
-alone.
+cost and which response their outcome is; and the rule that an authenticated connection acts for its
+user alone.
 Promises: every request has a row, or this module can't be imported. Pure but for what a
 `RequestHandler` does when it is made.
 Exposure: every value comes from strangers; what the worker alone can know is left to it.
@@ -49,7 +49,7 @@ from gateway.handlers.prove import ProveHandler
 from gateway.handlers.upload import UploadHandler
 
 FOREIGN: Final = Refused(RefusalReason.PROOF_NEEDED)
-"""The answer on a proven connection to a request in another user's name."""
+"""The answer on an authenticated connection to a request in another user's name."""
 SEND_COST: Final = 1024
 """What one message of a run of sends counts as, beside its frame, in what is in flight and in a
 turn's work.
@@ -124,7 +124,7 @@ class RequestRow(NamedTuple):
     """What a request becomes. `flows`: an operation of `FLOWING`, at once; else it takes the
     connection for itself.
 
-    `may_ask`: whether a connection that is proven to be this user's may ask it.
+    `may_ask`: whether a connection that is authenticated as this user may ask it.
     """
 
     request: type[Any]
@@ -151,21 +151,21 @@ def _takes_connection(
     return RequestRow(request, False, may_ask, handler)
 
 
-def _in_own_name(proven_as: bytes, request: Request | PipelinedSends) -> bool:
-    return request.requester == proven_as
+def _in_own_name(authenticated_as: bytes, request: Request | PipelinedSends) -> bool:
+    return request.requester == authenticated_as
 
 
-def _always(_proven_as: bytes, _request: object) -> bool:
+def _always(_authenticated_as: bytes, _request: object) -> bool:
     return True
 
 
-def _never(_proven_as: bytes, _request: object) -> bool:
+def _never(_authenticated_as: bytes, _request: object) -> bool:
     return False
 
 
 def _store_message(host: HandlerContext, request: SendRequest) -> StoreMessage:
     requester, recipient, kind, content, token = request
-    return StoreMessage(requester, host.proven_as is not None, recipient, kind, content, token)
+    return StoreMessage(requester, host.authenticated_as is not None, recipient, kind, content, token)
 
 
 def _register(host: HandlerContext, request: RegisterRequest) -> Register:
@@ -174,11 +174,11 @@ def _register(host: HandlerContext, request: RegisterRequest) -> Register:
 
 
 def _get_public_key(host: HandlerContext, request: PublicKeyRequest) -> GetPublicKey:
-    return GetPublicKey(request.requester, host.proven_as is not None, request.subject)
+    return GetPublicKey(request.requester, host.authenticated_as is not None, request.subject)
 
 
 def _upload(host: HandlerContext, request: LargeSendRequest) -> UploadHandler:
-    foreign = host.proven_as is not None and not _in_own_name(host.proven_as, request)
+    foreign = host.authenticated_as is not None and not _in_own_name(host.authenticated_as, request)
     return UploadHandler(host, request, FOREIGN if foreign else None)
 
 
@@ -219,12 +219,12 @@ _FLOWING_EVENTS: Final[dict[type, Callable[[bytes, Any], bool]]] = {
 def flows(host: HandlerContext, event: Event) -> bool:
     """Whether `event` becomes an operation at once, so that it may leave beside those before it."""
     may_ask = _FLOWING_EVENTS.get(type(event))
-    return may_ask is not None and (host.proven_as is None or may_ask(host.proven_as, event))
+    return may_ask is not None and (host.authenticated_as is None or may_ask(host.authenticated_as, event))
 
 
 def begin(host: HandlerContext, request: Request) -> Flowing | RequestHandler | Refused:
-    """Begin what is asked for. A proven connection acts for its user alone."""
+    """Begin what is asked for. An authenticated connection acts for its user alone."""
     row = HANDLERS[type(request)]
-    if host.proven_as is not None and not row.may_ask(host.proven_as, request):
+    if host.authenticated_as is not None and not row.may_ask(host.authenticated_as, request):
         return FOREIGN
     return row.begin(host, request)

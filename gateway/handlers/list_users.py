@@ -28,8 +28,8 @@ class ListUsersHandler:
 
     def _ask(self) -> None:
         self._asked = True
-        proven = self._host.proven_as is not None
-        operation = ListUsers(self._requester, proven, self._last, self._until)
+        authenticated = self._host.authenticated_as is not None
+        operation = ListUsers(self._requester, authenticated, self._last, self._until)
         self._host.context.pages.ask(operation, self, self._page_size)
 
     @property

@@ -63,8 +63,8 @@ class _MailHandler:
         self._host.context.pages.ask(operation, self, self._asked)
 
     @property
-    def _proven(self) -> bool:
-        return self._host.proven_as is not None
+    def _authenticated(self) -> bool:
+        return self._host.authenticated_as is not None
 
     def _begin(self, code: ResponseCode, payload_size: int, last: int, page: Mail) -> None:
         self._begun = True
@@ -118,7 +118,9 @@ class _MailHandler:
             # as we write.
             at_once = self._host.context.loop.now == self._page_came_at
             page_bytes = settings.large_page if at_once else settings.page
-            operation = PullPage(self._requester, self._proven, self._sequence, self._offset, self._last, page_bytes)
+            operation = PullPage(
+                self._requester, self._authenticated, self._sequence, self._offset, self._last, page_bytes
+            )
             self._ask_for(operation)
         else:
             self._written()
@@ -187,7 +189,9 @@ class PullHandler(_MailHandler):
         self._leased = False
         settings = host.context.settings
         self._ask_for(
-            Pull(self._lease, requester, self._proven, settings.largest_response, WAITING_HEAD.size, settings.page)
+            Pull(
+                self._lease, requester, self._authenticated, settings.largest_response, WAITING_HEAD.size, settings.page
+            )
         )
 
     def _entries(self, entries: bytes) -> bytes:
@@ -206,7 +210,7 @@ class PullHandler(_MailHandler):
         self._begin(ResponseCode.WAITING, payload_size, outcome.last, outcome.page)
 
     def _record(self) -> Lease:
-        return Lease(self._lease, self._requester, self._proven, self._first, self._last)
+        return Lease(self._lease, self._requester, self._authenticated, self._first, self._last)
 
     def _written(self) -> None:
         if self._leased:
@@ -252,7 +256,7 @@ class FetchHandler(_MailHandler):
         self._ask_for(
             Fetch(
                 self._requester,
-                self._proven,
+                self._authenticated,
                 min(self._request.ack, _LARGEST_ACK),
                 min(self._request.max_bytes, settings.largest_response),
                 FETCHED_HEAD.size,

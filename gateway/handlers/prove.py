@@ -1,4 +1,4 @@
-"""641: one attempt of a connection to prove whose it is.
+"""641: one attempt of a connection to authenticate its user.
 
 Owns: the steps: nonce, key, signature, mark. Promises: 2141 leaves after the mark is committed; a
 bad signature costs the worker no write; after `Settings.proof_attempts` failures the connection
@@ -7,8 +7,16 @@ Exposure: see `gateway.authentication`.
 """
 
 from common.client_protocol.requests import ProveRequest
-from common.client_protocol.responses import PROVEN
-from common.storage_protocol.operations import Done, GetProofKey, KeyFound, MarkProven, Operation, Outcome, Refused
+from common.client_protocol.responses import AUTHENTICATED
+from common.storage_protocol.operations import (
+    Done,
+    GetProofKey,
+    KeyFound,
+    MarkAuthenticated,
+    Operation,
+    Outcome,
+    Refused,
+)
 from common.values import RefusalReason
 from gateway.authentication import signature_is_valid, signed_string
 from gateway.handlers.base import HandlerContext
@@ -40,12 +48,12 @@ class ProveHandler:
         match outcome:
             case KeyFound(_, public_key):
                 if signature_is_valid(public_key, self._request.signature, self._signed):
-                    self._host.context.link.submit(MarkProven(self._request.requester), self)
+                    self._host.context.link.submit(MarkAuthenticated(self._request.requester), self)
                 else:
                     self._fail(RefusalReason.PROOF_NEEDED)
             case Done():
-                self._host.proven_as = self._request.requester
-                self._host.write(PROVEN)
+                self._host.authenticated_as = self._request.requester
+                self._host.write(AUTHENTICATED)
                 self._host.done()
             case Refused(reason, _):
                 self._fail(reason)

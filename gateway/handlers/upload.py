@@ -65,9 +65,15 @@ class UploadHandler:
         context = host.context
         self._overdue = context.call_at(context.loop.now + context.settings.longest_upload, host.abort, host)
         if refused is None:
-            proven = host.proven_as is not None
+            authenticated = host.authenticated_as is not None
             begin = BeginUpload(
-                self._number, request.requester, proven, request.recipient, request.kind, request.size, request.token
+                self._number,
+                request.requester,
+                authenticated,
+                request.recipient,
+                request.kind,
+                request.size,
+                request.token,
             )
             host.context.link.submit(begin, self)
 

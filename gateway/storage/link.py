@@ -177,11 +177,11 @@ class StorageLink:
         """
         self._sender.submit(operation, waiter, self._loop.now, size)
 
-    def submit_sends(self, run: PipelinedSends, proven: bool, cost: int, sender: Sender) -> None:
+    def submit_sends(self, run: PipelinedSends, authenticated: bool, cost: int, sender: Sender) -> None:
         """Send these 603s with the next batch. `cost`: bytes they keep in memory until
         they are answered.
         """
-        self._sender.submit_sends(run, sender, self._loop.now, cost, proven=proven)
+        self._sender.submit_sends(run, sender, self._loop.now, cost, authenticated=authenticated)
 
     @property
     def bytes_under_way(self) -> int:

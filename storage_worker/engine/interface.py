@@ -164,7 +164,7 @@ class RunRules(Protocol):
     def takes_mail(self) -> bool:
         """Whether anything may come in."""
 
-    def sender_refusal(self, sender: User | None, proven: bool) -> Refused | None:
+    def sender_refusal(self, sender: User | None, authenticated: bool) -> Refused | None:
         """Why a sender may not send, or None."""
 
     def message_refusal(self, recipient: User | None, kind: int, size: int) -> Refused:

@@ -13,7 +13,7 @@ from typing import Final
 
 from common.errors import FrameUndecodable, StorageError, StoreDamaged, StoreFull
 from common.storage_protocol.batch_order import MOST_IN_FLIGHT
-from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_PROVEN, SEND_FRAME
+from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_AUTHENTICATED, SEND_FRAME
 from common.storage_protocol.operations import (
     NO_MAIL,
     Mail,
@@ -33,7 +33,7 @@ from storage_worker.engine.records import (
     MessageAccepted,
     SlotTaken,
     TokenUsed,
-    UserProven,
+    UserAuthenticated,
     UserRegistered,
 )
 from storage_worker.engine.values import Admission, Capacity, Grants, Identity, Slot, Span, User
@@ -67,7 +67,7 @@ class _Account:
         self.client_id = user.client_id
         self.name = user.name
         self.public_key = user.public_key
-        self.proven = False
+        self.must_authenticate = False
 
 
 class _State:
@@ -116,7 +116,7 @@ class _Users:
     def find(self, client_id: bytes) -> User | None:
         for row, account in enumerate(self._accounts, 1):
             if account.client_id == client_id:
-                return User(row, client_id, account.proven)
+                return User(row, client_id, account.must_authenticate)
         return None
 
     def find_name(self, name: str) -> tuple[bytes, bytes] | None:
@@ -346,8 +346,8 @@ class MemoryEngine:
             case BatchApplied(slot, number, outcomes):
                 found = state.slots[slot]
                 state.slots[slot] = found._replace(number=number, outcomes=outcomes, before=found.outcomes)
-            case UserProven(user):
-                state.accounts[user - 1].proven = True
+            case UserAuthenticated(user):
+                state.accounts[user - 1].must_authenticate = True
             case UserRegistered():
                 state.accounts.append(_Account(decided))
 
@@ -371,7 +371,7 @@ class MemoryEngine:
                 raise FrameUndecodable("the last frame of a run is cut off")
             recipient = self.users.find(recipient_id)
             sequence = self.state.sequence + 1
-            refusal = rules.sender_refusal(self.users.find(sender_id), run.proven)
+            refusal = rules.sender_refusal(self.users.find(sender_id), run.authenticated)
             if refusal is None and (
                 recipient is None or kind not in MESSAGE_KINDS or size > rules.largest_message or not rules.takes_mail
             ):
@@ -379,7 +379,7 @@ class MemoryEngine:
             if refusal is None and recipient is not None:
                 refusal = rules.crowded(self.mailboxes.mailbox(recipient.row), sender_id, 1, size, sequence)
                 if refusal is None:
-                    flags = FLAG_PROVEN if run.proven else 0
+                    flags = FLAG_AUTHENTICATED if run.authenticated else 0
                     token = seed + index.to_bytes(4, "little")
                     head = ENTRY_HEAD.pack(sender_id, token, sequence, rules.now_ms, flags, kind, size)
                     self._put(MessageAccepted(recipient.row, sequence, head + frames[start:at], 0))

@@ -21,7 +21,7 @@ class MessagesAccepted(_RecordBase, frozen=True, tag=1):
     make.
     """
 
-    proven: bool
+    authenticated: bool
     first: int
     accepted_at: int
     seed: bytes
@@ -81,7 +81,7 @@ class BatchApplied(_RecordBase, frozen=True, tag=6):
     outcomes: bytes | None
 
 
-class UserProven(_RecordBase, frozen=True, tag=7):
+class UserAuthenticated(_RecordBase, frozen=True, tag=7):
     """The user of this row authenticated for the first time."""
 
     user: int
@@ -95,7 +95,7 @@ class UserRegistered(Struct, frozen=True):
     public_key: bytes
 
 
-Record = MessagesAccepted | MessageAccepted | MailRemoved | TokenUsed | SlotTaken | BatchApplied | UserProven
+Record = MessagesAccepted | MessageAccepted | MailRemoved | TokenUsed | SlotTaken | BatchApplied | UserAuthenticated
 """What a log of turns can hold."""
-Decided = MessageAccepted | MailRemoved | TokenUsed | SlotTaken | BatchApplied | UserProven | UserRegistered
+Decided = MessageAccepted | MailRemoved | TokenUsed | SlotTaken | BatchApplied | UserAuthenticated | UserRegistered
 """What rules hand to `Engine.apply`; of a run of sends `Engine.accept_run` makes the record."""

@@ -10,14 +10,17 @@ from typing import NamedTuple
 
 
 class User:
-    """What every operation needs of its user. Records name the user by `row`."""
+    """What every operation needs of its user. Records name the user by `row`.
 
-    __slots__ = ("client_id", "proven", "row")
+    `must_authenticate`: the user has done so once, and nobody else speaks for them since.
+    """
 
-    def __init__(self, row: int, client_id: bytes, proven: bool) -> None:
+    __slots__ = ("client_id", "must_authenticate", "row")
+
+    def __init__(self, row: int, client_id: bytes, must_authenticate: bool) -> None:
         self.row = row
         self.client_id = client_id
-        self.proven = proven
+        self.must_authenticate = must_authenticate
 
 
 class MailboxStats(NamedTuple):

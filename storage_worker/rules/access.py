@@ -25,23 +25,23 @@ class Access:
         self._users = users
         self._largest_message = largest_message
 
-    def requester(self, client_id: bytes, proven: bool) -> User | Refused:
+    def requester(self, client_id: bytes, authenticated: bool) -> User | Refused:
         """The user for whom something is asked, where the asker has that right."""
         user = self._users.find(client_id)
         if user is None:
             return REQUESTER_UNKNOWN
-        if user.proven and not proven:
+        if user.must_authenticate and not authenticated:
             return PROOF_NEEDED
         return user
 
     def may_send(
-        self, sender_id: bytes, proven: bool, token: bytes | None, recipient_id: bytes, kind: int, size: int
+        self, sender_id: bytes, authenticated: bool, token: bytes | None, recipient_id: bytes, kind: int, size: int
     ) -> tuple[User, User] | Refused:
         """Sender and recipient of a message that may be announced or accepted."""
-        sender = self.requester(sender_id, proven)
+        sender = self.requester(sender_id, authenticated)
         if isinstance(sender, Refused):
             return sender
-        if token is not None and not proven:
+        if token is not None and not authenticated:
             return PROOF_NEEDED
         recipient = self._users.find(recipient_id)
         if recipient is None:

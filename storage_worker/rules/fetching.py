@@ -55,7 +55,7 @@ class FetchingRules:
 
     def pull(self, slot: int, request: Pull) -> Outcome:
         """Take a lease on the first interval that nobody has, with its first page."""
-        user = self._access.requester(request.requester, request.proven)
+        user = self._access.requester(request.requester, request.authenticated)
         if isinstance(user, Refused):
             return user
         lease = self._leases.find(slot, request.lease)
@@ -75,7 +75,7 @@ class FetchingRules:
             return Pulled(0, 0, 0, 0, NO_MAIL)
         page = self._mailboxes.read(user.row, span.first, 0, span.last, request.page_bytes)
         if lease is None:
-            self._leases.take(Lease(span.first, span.last, user.row, slot, request.lease, request.proven))
+            self._leases.take(Lease(span.first, span.last, user.row, slot, request.lease, request.authenticated))
         return Pulled(span.first, span.last, span.messages, span.content_bytes, page)
 
     def _visible(self, user: User) -> tuple[int, int]:
@@ -92,7 +92,7 @@ class FetchingRules:
 
     def pull_page(self, _slot: int, request: PullPage) -> Outcome:
         """The next page of an interval."""
-        user = self._access.requester(request.requester, request.proven)
+        user = self._access.requester(request.requester, request.authenticated)
         if isinstance(user, Refused):
             return user
         return Page(self._mailboxes.read(user.row, request.sequence, request.offset, request.last, request.page_bytes))
@@ -101,7 +101,7 @@ class FetchingRules:
         """Delete the interval, end its lease."""
         self.end_lease(slot, request.lease)
         try:
-            user = self._access.requester(request.requester, request.proven)
+            user = self._access.requester(request.requester, request.authenticated)
             if isinstance(user, User):
                 self._delete(user, request.first, request.last)
         except Exception as error:
@@ -125,10 +125,10 @@ class FetchingRules:
 
     def fetch(self, slot: int, request: Fetch) -> Outcome:
         """Delete what is acknowledged, read what comes behind it; subscribe where nothing is."""
-        user = self._access.requester(request.requester, request.proven)
+        user = self._access.requester(request.requester, request.authenticated)
         if isinstance(user, Refused):
             return user
-        if not request.proven:
+        if not request.authenticated:
             return PROOF_NEEDED
         committed = self._mailboxes.sequence
         if request.ack > committed:

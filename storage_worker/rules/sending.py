@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
-from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_PROVEN
+from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_AUTHENTICATED
 from common.storage_protocol.operations import (
     Outcome,
     Refused,
@@ -57,11 +57,11 @@ class _RunRules:
         """Whether anything may come in."""
         return self._admission.level is Admission.OPEN
 
-    def sender_refusal(self, sender: User | None, proven: bool) -> Refused | None:
+    def sender_refusal(self, sender: User | None, authenticated: bool) -> Refused | None:
         """Why a sender may not send, or None."""
         if sender is None:
             return REQUESTER_UNKNOWN
-        return PROOF_NEEDED if sender.proven and not proven else None
+        return PROOF_NEEDED if sender.must_authenticate and not authenticated else None
 
     def message_refusal(self, recipient: User | None, kind: int, size: int) -> Refused:
         """Why a message is not accepted that its mailbox was not asked about."""
@@ -98,9 +98,9 @@ class SendingRules:
         sender = self._users.find(message.sender)
         if sender is None:
             return REQUESTER_UNKNOWN
-        proven = message.proven
+        authenticated = message.authenticated
         token = message.token
-        if not proven and (sender.proven or token is not None):
+        if not authenticated and (sender.must_authenticate or token is not None):
             return PROOF_NEEDED
         recipient = self._users.find(message.recipient)
         if recipient is None:
@@ -124,7 +124,7 @@ class SendingRules:
         refusal = admission.no_room(self._mailboxes.mailbox(recipient.row), sender.client_id, 1, size)
         if refusal is not None:
             return refusal
-        sequence = self.accept(sender, recipient, kind, proven, token, size, content)
+        sequence = self.accept(sender, recipient, kind, authenticated, token, size, content)
         if token is not None:
             self._engine.apply(TokenUsed(sequence, sender.row, token, recipient.row, kind, digest, admission.now_ms))
         return Stored(sequence)
@@ -134,7 +134,7 @@ class SendingRules:
         sender: User,
         recipient: User,
         kind: int,
-        proven: bool,
+        authenticated: bool,
         token: bytes | None,
         size: int,
         content: bytes = b"",
@@ -143,7 +143,7 @@ class SendingRules:
         """Accept one message; its sequence. Its content is the file `body`, where that is not 0."""
         sequence = self._mailboxes.sequence + 1
         name = token or self._random_token()
-        flags = FLAG_PROVEN if proven else 0
+        flags = FLAG_AUTHENTICATED if authenticated else 0
         entry = ENTRY_HEAD.pack(sender.client_id, name, sequence, self._admission.now_ms, flags, kind, size) + content
         self._engine.apply(MessageAccepted(recipient.row, sequence, entry, body))
         self._admission.accepted_bytes += size + ENTRY_HEAD.size

@@ -110,7 +110,7 @@ TABLE: Final[Table[Operation]] = (
     .row(operations.ListUsers, lambda of: of.users.list_users)
     .row(operations.GetPublicKey, lambda of: of.users.get_public_key)
     .row(operations.GetProofKey, lambda of: of.users.get_proof_key)
-    .row(operations.MarkProven, lambda of: of.users.mark_proven)
+    .row(operations.MarkAuthenticated, lambda of: of.users.mark_authenticated)
     .row(operations.StoreMessage, lambda of: of.sending.store_message)
     # It refuses each of its messages by itself.
     .row(operations.StoreMessages, lambda of: of.sending.store_messages, reads_first=False)

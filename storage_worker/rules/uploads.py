@@ -64,7 +64,7 @@ class UploadRules:
     def begin(self, slot: int, request: BeginUpload) -> Outcome:
         """Announce an upload."""
         parties = self._access.may_send(
-            request.sender, request.proven, request.token, request.recipient, request.kind, request.size
+            request.sender, request.authenticated, request.token, request.recipient, request.kind, request.size
         )
         if isinstance(parties, Refused):
             return parties
@@ -72,7 +72,9 @@ class UploadRules:
             return MALFORMED
         if self._admission.level:
             return self._admission.refusal
-        if self._uploads.held + request.size > self._admission.for_uploads or not self._has_place(request.proven):
+        if self._uploads.held + request.size > self._admission.for_uploads or not self._has_place(
+            request.authenticated
+        ):
             return STORAGE_FULL
         recipient = parties[1]
         refusal = self._admission.no_room(self._mailboxes.mailbox(recipient.row), request.sender, 1, request.size)
@@ -83,18 +85,18 @@ class UploadRules:
         body = self._mailboxes.new_body()
         self._uploads.begin(
             Upload(
-                slot, request.upload, body, request.sender, request.proven, request.recipient, recipient.row,
+                slot, request.upload, body, request.sender, request.authenticated, request.recipient, recipient.row,
                 request.kind, request.size, request.token,
             )
         )  # fmt: skip
         return _BEGUN
 
-    def _has_place(self, proven: bool) -> bool:
+    def _has_place(self, authenticated: bool) -> bool:
         """Whether one more upload may begin. An id alone, which is no secret, does not get the last
         places.
         """
         most = self._admission.limits.uploads
-        return len(self._uploads) < (most if proven else most - most // 4)
+        return len(self._uploads) < (most if authenticated else most - most // 4)
 
     def progress(self, slot: int, request: GetUploadProgress) -> Outcome:
         """How much of it is not on disk."""
@@ -148,7 +150,9 @@ class UploadRules:
         self._uploads.finish(upload)
         sender, recipient, digest = complete
         kind, token = upload.kind, upload.token
-        sequence = self._sending.accept(sender, recipient, kind, upload.proven, token, upload.size, body=upload.body)
+        sequence = self._sending.accept(
+            sender, recipient, kind, upload.authenticated, token, upload.size, body=upload.body
+        )
         if token is not None:
             self._engine.apply(
                 TokenUsed(sequence, sender.row, token, recipient.row, kind, digest, self._admission.now_ms)
@@ -158,7 +162,7 @@ class UploadRules:
     def _complete(self, upload: Upload) -> _Complete | Outcome:
         """Whether an upload may become a message now; else what is answered in its place."""
         parties = self._access.may_send(
-            upload.sender, upload.proven, upload.token, upload.recipient, upload.kind, upload.size
+            upload.sender, upload.authenticated, upload.token, upload.recipient, upload.kind, upload.size
         )
         if isinstance(parties, Refused):
             return parties

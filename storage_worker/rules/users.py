@@ -14,7 +14,7 @@ from common.storage_protocol.operations import (
     GetPublicKey,
     KeyFound,
     ListUsers,
-    MarkProven,
+    MarkAuthenticated,
     Outcome,
     Refused,
     Register,
@@ -23,7 +23,7 @@ from common.storage_protocol.operations import (
 )
 from common.values import username
 from storage_worker.engine.interface import Engine
-from storage_worker.engine.records import UserProven, UserRegistered
+from storage_worker.engine.records import UserAuthenticated, UserRegistered
 from storage_worker.rules.access import Access
 from storage_worker.rules.admission import AdmissionControl
 from storage_worker.rules.answers import DONE, MALFORMED, NAME_TAKEN, RECIPIENT_UNKNOWN, REQUESTER_UNKNOWN
@@ -74,7 +74,7 @@ class UserRules:
 
     def list_users(self, _slot: int, request: ListUsers) -> Outcome:
         """A page of the other users."""
-        user = self._access.requester(request.requester, request.proven)
+        user = self._access.requester(request.requester, request.authenticated)
         if isinstance(user, Refused):
             return user
         until = request.until or self._users.last_row()
@@ -85,7 +85,7 @@ class UserRules:
 
     def get_public_key(self, _slot: int, request: GetPublicKey) -> Outcome:
         """What the subject registered."""
-        user = self._access.requester(request.requester, request.proven)
+        user = self._access.requester(request.requester, request.authenticated)
         if isinstance(user, Refused):
             return user
         subject = self._users.find(request.subject)
@@ -100,12 +100,12 @@ class UserRules:
             return REQUESTER_UNKNOWN
         return KeyFound(user.client_id, self._users.public_key(user))
 
-    def mark_proven(self, _slot: int, request: MarkProven) -> Outcome:
+    def mark_authenticated(self, _slot: int, request: MarkAuthenticated) -> Outcome:
         """The user authenticated; others lose the leases that they took of this mailbox."""
         user = self._users.find(request.requester)
         if user is None:
             return REQUESTER_UNKNOWN
-        if not user.proven:
-            self._engine.apply(UserProven(user.row))
-        self._leases.end_unproven(user.row)
+        if not user.must_authenticate:
+            self._engine.apply(UserAuthenticated(user.row))
+        self._leases.end_unauthenticated(user.row)
         return DONE

@@ -25,7 +25,7 @@ class Lease(NamedTuple):
     user: int
     slot: int
     number: int
-    proven: bool
+    authenticated: bool
 
 
 class Leases:
@@ -62,9 +62,9 @@ class Leases:
         for lease in [lease for lease in self._by_name.values() if lease.slot == slot]:
             self.end(lease)
 
-    def end_unproven(self, user: int) -> None:
+    def end_unauthenticated(self, user: int) -> None:
         """The user proved himself: what anybody else took of his mailbox waits again."""
-        for lease in [lease for lease in self.of_mailbox(user) if not lease.proven]:
+        for lease in [lease for lease in self.of_mailbox(user) if not lease.authenticated]:
             self.end(lease)
 
     def _add(self, lease: Lease) -> None:

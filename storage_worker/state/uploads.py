@@ -25,12 +25,12 @@ class Upload:
     """
 
     __slots__ = (
+        "authenticated",
         "body",
         "digest",
         "kind",
         "mailbox",
         "number",
-        "proven",
         "received",
         "recipient",
         "sender",
@@ -45,7 +45,7 @@ class Upload:
         number: int,
         body: int,
         sender: bytes,
-        proven: bool,
+        authenticated: bool,
         recipient: bytes,
         mailbox: int,
         kind: int,
@@ -56,7 +56,7 @@ class Upload:
         self.number = number
         self.body = body
         self.sender = sender
-        self.proven = proven
+        self.authenticated = authenticated
         self.recipient = recipient
         self.mailbox = mailbox
         self.kind = kind

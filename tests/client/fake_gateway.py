@@ -176,7 +176,7 @@ class ExtendedMailroom(Mailroom):
                 self.proofs += 1
                 self.proven.add(client_id)
                 state.proven_as = client_id
-                return responses.PROVEN
+                return responses.AUTHENTICATED
             case RegisterRequest(_, name, key) if state.greeted and name in self.names.values():
                 known = self.id_of(name)
                 if self.keys[known] == key:

@@ -232,7 +232,7 @@ def test_an_absurd_generation(alice: Messenger, mailroom: ExtendedMailroom) -> N
 
 def test_bytes_behind_the_proof(alice: Messenger, gateway: FakeGateway) -> None:
     alice._link.close()
-    gateway.script += [None, Answer(responses.PROVEN + b"\0")]
+    gateway.script += [None, Answer(responses.AUTHENTICATED + b"\0")]
     with pytest.raises(InvalidServerResponse, match="nobody asked for"):
         alice.users()
 

@@ -30,7 +30,7 @@ from storage_worker.engine.records import (
     MessageAccepted,
     SlotTaken,
     TokenUsed,
-    UserProven,
+    UserAuthenticated,
     UserRegistered,
 )
 from storage_worker.engine.values import Admission, Slot, Span, User
@@ -131,13 +131,13 @@ class TestUsers:
     @RESTARTS
     def test_a_proof_stays(self, store: Store, restart: bool | None) -> None:
         alice, _ = register(store.engine)
-        assert not found(store.engine, ALICE).proven
+        assert not found(store.engine, ALICE).must_authenticate
         with turn(store.engine):
-            store.engine.apply(UserProven(alice))
-            assert found(store.engine, ALICE).proven, "the same turn sees it"
+            store.engine.apply(UserAuthenticated(alice))
+            assert found(store.engine, ALICE).must_authenticate, "the same turn sees it"
         maybe_restart(store, restart)
-        assert found(store.engine, ALICE).proven
-        assert not found(store.engine, BOB).proven
+        assert found(store.engine, ALICE).must_authenticate
+        assert not found(store.engine, BOB).must_authenticate
 
 
 class TestTurns:
@@ -159,7 +159,7 @@ class TestTurns:
             store.engine.apply(UserRegistered(b"c" * 16, "carol", KEY))
             store.engine.apply(message(store.engine, bob, b"goes"))
             store.engine.apply(MailRemoved(bob, first, first))
-            store.engine.apply(UserProven(alice))
+            store.engine.apply(UserAuthenticated(alice))
             store.engine.apply(TokenUsed(first, alice, b"t" * 16, bob, 3, b"", NOW))
             store.engine.apply(SlotTaken(0, 1, b"i" * 16, b""))
             raise Undone
@@ -167,7 +167,7 @@ class TestTurns:
         engine = store.engine
         assert engine.users.find(b"c" * 16) is None
         assert contents(engine, bob) == [(first, b"stays")]
-        assert not found(engine, ALICE).proven
+        assert not found(engine, ALICE).must_authenticate
         assert engine.tokens.find(alice, b"t" * 16, NOW) is None
         assert engine.slots.find(0) is None
         assert engine.mailboxes.sequence >= highest

@@ -31,7 +31,7 @@ def gate(make_gate: Callable[[Settings], Gate]) -> Gate:
 
 
 @pytest.fixture
-def proven(gate: Gate) -> Peer:
+def authenticated(gate: Gate) -> Peer:
     gate.storage.decide = knows_alice
     peer = gate.peer()
     prove(peer)

@@ -159,7 +159,7 @@ class FakeStorage:
 def messages_of(run: StoreMessages) -> list[Operation]:
     """The same, one by one."""
     return [
-        StoreMessage(sender, run.proven, recipient, kind, content)
+        StoreMessage(sender, run.authenticated, recipient, kind, content)
         for sender, recipient, kind, content in walk_frames(run.frames)
     ]
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from common.errors import StorageError
 from common.storage_protocol.frames import Batch, Hello, MailArrived, Reply, ToGateway, ToWorker, Welcome
-from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_PROVEN, walk
+from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_AUTHENTICATED, walk
 from common.storage_protocol.operations import (
     Mail,
     Operation,
@@ -257,7 +257,7 @@ class Piece(NamedTuple):
     sender: bytes
     token: bytes
     accepted_at: int
-    proven: bool
+    authenticated: bool
     kind: int
     size: int
     offset: int
@@ -267,7 +267,17 @@ class Piece(NamedTuple):
 def pieces(mail: Mail) -> list[Piece]:
     """What a page brings, taken apart."""
     found = [
-        Piece(e.sequence, e.sender, e.token, e.accepted_at, bool(e.flags & FLAG_PROVEN), e.kind, e.size, 0, e.content)
+        Piece(
+            e.sequence,
+            e.sender,
+            e.token,
+            e.accepted_at,
+            bool(e.flags & FLAG_AUTHENTICATED),
+            e.kind,
+            e.size,
+            0,
+            e.content,
+        )
         for e in walk(mail.entries)
     ]
     assert mail.last == (found[-1].sequence if found else 0)
@@ -275,9 +285,9 @@ def pieces(mail: Mail) -> list[Piece]:
         head = ENTRY_HEAD.unpack(mail.part.head)
         sender, token, sequence, accepted_at, flags, kind, size = head
         assert (sequence, size) == (mail.part.sequence, mail.part.size)
-        proven = bool(flags & FLAG_PROVEN)
+        authenticated = bool(flags & FLAG_AUTHENTICATED)
         offset, content = mail.part.offset, mail.part.content
-        found.append(Piece(sequence, sender, token, accepted_at, proven, kind, size, offset, content))
+        found.append(Piece(sequence, sender, token, accepted_at, authenticated, kind, size, offset, content))
     return found
 
 
@@ -366,9 +376,9 @@ class Gateway:
             assert isinstance(outcome, Registered)
             yield outcome.client_id
 
-    def store(self, sender: bytes, recipient: bytes, *contents: bytes, proven: bool = False) -> list[int]:
+    def store(self, sender: bytes, recipient: bytes, *contents: bytes, authenticated: bool = False) -> list[int]:
         """Messages; their sequences."""
-        outcomes = self.ask(*[StoreMessage(sender, proven, recipient, 3, content) for content in contents])
+        outcomes = self.ask(*[StoreMessage(sender, authenticated, recipient, 3, content) for content in contents])
         sequences = []
         for outcome in outcomes:
             assert isinstance(outcome, Stored), outcome

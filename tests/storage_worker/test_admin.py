@@ -15,7 +15,7 @@ from common.storage_protocol.operations import (
     Chunk,
     CommitUpload,
     ListUsers,
-    MarkProven,
+    MarkAuthenticated,
     Refused,
     StoreMessage,
     StoreMessages,
@@ -57,7 +57,7 @@ def run(folder: Path, *arguments: str) -> int:
 
 def test_users(office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alice, bob = gateway.register("alice", "bob the second")
-    gateway.ask(MarkProven(alice))
+    gateway.ask(MarkAuthenticated(alice))
     gateway.store(bob, bob, b"abc", b"de")
     office.flush()
     assert run(tmp_path, "users") == 0
@@ -87,12 +87,12 @@ def test_whoever_pages_through_the_users_holds_nobody_up(office: Office, gateway
 
 def test_stats(office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alice, bob = gateway.register("alice", "bob")
-    gateway.ask(MarkProven(alice))
+    gateway.ask(MarkAuthenticated(alice))
     gateway.store(bob, bob, b"abc", b"de")
     office.flush()
     assert run(tmp_path, "stats") == 0
     out = capsys.readouterr().out
-    assert "users               2 (1 proven)" in out
+    assert "users               2 (1 authenticated)" in out
     assert "pending messages    2 in 1 mailboxes, 5 bytes of content" in out
     assert "unfinished uploads  0, 0 bytes on the disk" in out
     assert f"generation          {office.facts.generation}" in out
@@ -123,7 +123,7 @@ def test_stats_count_what_was_accepted_over_kills_and_orderly_ends(
 
 def test_each_way_of_accepting_counts_and_no_refusal(office: Office, gateway: Gateway) -> None:
     alice, bob = gateway.register("alice", "bob")
-    gateway.ask(MarkProven(bob))
+    gateway.ask(MarkAuthenticated(bob))
     # The second one of this run and the third one of all are refused: only bob himself may send as
     # bob.
     gateway.ask(
@@ -193,7 +193,7 @@ def test_unprove_is_noticed_by_the_running_worker(
     gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [alice] = gateway.register("alice")
-    gateway.ask(MarkProven(alice))
+    gateway.ask(MarkAuthenticated(alice))
     assert gateway.refused(ListUsers(alice, False)) is RefusalReason.PROOF_NEEDED
     assert run(tmp_path, "unprove", "alice") == 0
     assert "may be used without proof again" in capsys.readouterr().out
@@ -203,7 +203,7 @@ def test_unprove_is_noticed_by_the_running_worker(
 
 def test_unprove_while_no_worker_runs(office: Office, gateway: Gateway, tmp_path: Path) -> None:
     [alice] = gateway.register("alice")
-    gateway.ask(MarkProven(alice))
+    gateway.ask(MarkAuthenticated(alice))
     office.close()
     assert run(tmp_path, "unprove", "alice") == 0
     again = Office(tmp_path, seed=10**6)

@@ -19,7 +19,7 @@ from common.storage_protocol.frames import Batch, Hello, Reply
 from common.storage_protocol.operations import (
     Fetch,
     Fetched,
-    MarkProven,
+    MarkAuthenticated,
     Outcome,
     Pull,
     Pulled,
@@ -149,7 +149,7 @@ def test_kill_in_the_middle_of_batches(gateway: FakeGateway, folder: Path) -> No
     worker = WorkerProcess(folder)
     gateway.hello(b"a" * 16)
     alice = register(gateway, "alice")
-    gateway.ask(MarkProven(alice))
+    gateway.ask(MarkAuthenticated(alice))
     accepted: dict[int, bytes] = {}
     for life in range(6):
         for step in range(chance.randrange(1, 8)):

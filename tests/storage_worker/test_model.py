@@ -23,7 +23,7 @@ from common.storage_protocol.operations import (
     Fetch,
     Fetched,
     ListUsers,
-    MarkProven,
+    MarkAuthenticated,
     Operation,
     Outcome,
     Page,
@@ -68,7 +68,7 @@ class User:
     def __init__(self, client_id: bytes, key: bytes) -> None:
         self.client_id = client_id
         self.key = key
-        self.proven = False
+        self.must_authenticate = False
         self.mailbox: dict[int, tuple[bytes, int, bytes, bool]] = {}
         self.sent: dict[bytes, tuple[bytes, int, bytes, int]] = {}
 
@@ -78,7 +78,7 @@ class Lease(NamedTuple):
     user: User
     first: int
     last: int
-    proven: bool
+    authenticated: bool
 
 
 def no_room(sender: User, receiver: User) -> Refused | None:
@@ -132,11 +132,11 @@ class WorkerMachine(RuleBasedStateMachine):
         user = self.user(person)
         return user.client_id if user else bytes([person]) * 16
 
-    def name_refusal(self, person: int, proven: bool) -> Refused | None:
+    def name_refusal(self, person: int, authenticated: bool) -> Refused | None:
         user = self.user(person)
         if user is None:
             return Refused(Reason.REQUESTER_UNKNOWN)
-        return Refused(Reason.PROOF_NEEDED) if user.proven and not proven else None
+        return Refused(Reason.PROOF_NEEDED) if user.must_authenticate and not authenticated else None
 
     # --- rules
     # ----------------------------------------------------------------------------------------------
@@ -153,10 +153,10 @@ class WorkerMachine(RuleBasedStateMachine):
         else:
             assert outcome == Refused(Reason.NAME_TAKEN)
 
-    @rule(person=people, proven=st.booleans())
-    def list_users(self, person: int, proven: bool) -> None:
-        [outcome] = self.ask(ListUsers(self.id_of(person), proven))
-        refusal = self.name_refusal(person, proven)
+    @rule(person=people, authenticated=st.booleans())
+    def list_users(self, person: int, authenticated: bool) -> None:
+        [outcome] = self.ask(ListUsers(self.id_of(person), authenticated))
+        refusal = self.name_refusal(person, authenticated)
         if refusal:
             assert outcome == refusal
         else:
@@ -165,15 +165,15 @@ class WorkerMachine(RuleBasedStateMachine):
             assert found == [(name, user.client_id) for name, user in self.users.items() if name != NAMES[person]]
 
     def predict_send(
-        self, person: int, recipient: int, proven: bool, kind: int, content: bytes, token: bytes | None
+        self, person: int, recipient: int, authenticated: bool, kind: int, content: bytes, token: bytes | None
     ) -> Outcome:
         """What a send answers, with its effect on the model."""
-        refusal = self.name_refusal(person, proven)
+        refusal = self.name_refusal(person, authenticated)
         if refusal:
             return refusal
         sender, receiver = self.user(person), self.user(recipient)
         assert sender
-        if token is not None and not proven:
+        if token is not None and not authenticated:
             return Refused(Reason.PROOF_NEEDED)
         if receiver is None:
             return Refused(Reason.RECIPIENT_UNKNOWN)
@@ -188,7 +188,7 @@ class WorkerMachine(RuleBasedStateMachine):
         if refused:
             return refused
         self.highest += 1
-        receiver.mailbox[self.highest] = (sender.client_id, kind, content, proven)
+        receiver.mailbox[self.highest] = (sender.client_id, kind, content, authenticated)
         if token is not None:
             sender.sent[token] = (receiver.client_id, kind, content, self.highest)
         return Stored(self.highest)
@@ -203,39 +203,48 @@ class WorkerMachine(RuleBasedStateMachine):
     def send(self, sends: list[tuple[int, int, bool, int, bytes, bytes | None]]) -> None:
         outcomes = self.ask(
             *[
-                StoreMessage(self.id_of(sender), proven, self.id_of(recipient), kind, content, token)
-                for sender, recipient, proven, kind, content, token in sends
+                StoreMessage(self.id_of(sender), authenticated, self.id_of(recipient), kind, content, token)
+                for sender, recipient, authenticated, kind, content, token in sends
             ]
         )
         assert outcomes == [self.predict_send(*send) for send in sends]
 
-    @rule(person=people, recipient=people, proven=st.booleans(), content=contents, token=tokens, cut=st.integers(0, 8))
-    def upload(self, person: int, recipient: int, proven: bool, content: bytes, token: bytes | None, cut: int) -> None:
+    @rule(
+        person=people,
+        recipient=people,
+        authenticated=st.booleans(),
+        content=contents,
+        token=tokens,
+        cut=st.integers(0, 8),
+    )
+    def upload(
+        self, person: int, recipient: int, authenticated: bool, content: bytes, token: bytes | None, cut: int
+    ) -> None:
         number = next(self.numbers)
         begun, *_, outcome = self.ask(
-            BeginUpload(number, self.id_of(person), proven, self.id_of(recipient), 4, len(content), token),
+            BeginUpload(number, self.id_of(person), authenticated, self.id_of(recipient), 4, len(content), token),
             Chunk(number, content[:cut]),
             Chunk(number, content[cut:]),
             CommitUpload(number),
         )
         sender, receiver = self.user(person), self.user(recipient)
         known = sender is not None and token is not None and token in sender.sent
-        if known and sender and receiver and no_room(sender, receiver) and proven and len(content) < 300_000:
+        if known and sender and receiver and no_room(sender, receiver) and authenticated and len(content) < 300_000:
             # A token that was used is known by its content only, so a full mailbox is seen first.
             assert begun == no_room(sender, receiver)
             return
-        expected = self.predict_send(person, recipient, proven, 4, content, token)
+        expected = self.predict_send(person, recipient, authenticated, 4, content, token)
         if isinstance(begun, UploadProgress):
             assert outcome == expected
         else:
             assert begun == expected
             assert outcome == UploadUnknown()
 
-    @rule(person=people, proven=st.booleans(), max_bytes=st.sampled_from([0, 60, 100_000, END]))
-    def fetch(self, person: int, proven: bool, max_bytes: int) -> None:
+    @rule(person=people, authenticated=st.booleans(), max_bytes=st.sampled_from([0, 60, 100_000, END]))
+    def fetch(self, person: int, authenticated: bool, max_bytes: int) -> None:
         number = next(self.numbers)
-        [outcome] = self.ask(Pull(number, self.id_of(person), proven, max_bytes, 25, 2**20))
-        refusal = self.name_refusal(person, proven)
+        [outcome] = self.ask(Pull(number, self.id_of(person), authenticated, max_bytes, 25, 2**20))
+        refusal = self.name_refusal(person, authenticated)
         if refusal:
             assert outcome == refusal
             return
@@ -261,16 +270,16 @@ class WorkerMachine(RuleBasedStateMachine):
         assert {piece.sequence for piece in pieces(outcome.page)} <= set(expected)
         if expected:
             assert (outcome.first, outcome.last) == (expected[0], expected[-1])
-            self.leases[number] = Lease(number, user, outcome.first, outcome.last, proven)
+            self.leases[number] = Lease(number, user, outcome.first, outcome.last, authenticated)
 
     @precondition(lambda self: self.leases or self.ended)
     @rule(data=st.data())
     def settle(self, data: st.DataObject) -> None:
         lease = data.draw(st.sampled_from([*self.leases.values(), *self.ended]))
-        [outcome] = self.ask(Settle(lease.number, lease.user.client_id, lease.proven, lease.first, lease.last))
+        [outcome] = self.ask(Settle(lease.number, lease.user.client_id, lease.authenticated, lease.first, lease.last))
         assert outcome == Done()
         self.leases.pop(lease.number, None)
-        if lease.proven or not lease.user.proven:
+        if lease.authenticated or not lease.user.must_authenticate:
             for sequence in [s for s in lease.user.mailbox if lease.first <= s <= lease.last]:
                 del lease.user.mailbox[sequence]
 
@@ -281,10 +290,10 @@ class WorkerMachine(RuleBasedStateMachine):
         assert self.ask(Release(number)) == [Done()]
         self.ended.append(self.leases.pop(number))
 
-    @rule(person=people, proven=st.booleans(), ack=st.integers(0, 40), max_bytes=st.sampled_from([0, 120, END]))
-    def fetch_after(self, person: int, proven: bool, ack: int, max_bytes: int) -> None:
-        [outcome] = self.ask(Fetch(self.id_of(person), proven, ack, max_bytes, 54, 2**20, False))
-        refusal = self.name_refusal(person, proven) or (None if proven else Refused(Reason.PROOF_NEEDED))
+    @rule(person=people, authenticated=st.booleans(), ack=st.integers(0, 40), max_bytes=st.sampled_from([0, 120, END]))
+    def fetch_after(self, person: int, authenticated: bool, ack: int, max_bytes: int) -> None:
+        [outcome] = self.ask(Fetch(self.id_of(person), authenticated, ack, max_bytes, 54, 2**20, False))
+        refusal = self.name_refusal(person, authenticated) or (None if authenticated else Refused(Reason.PROOF_NEEDED))
         if refusal is None and ack > self.highest:
             refusal = Refused(Reason.MALFORMED)
         if refusal:
@@ -308,14 +317,14 @@ class WorkerMachine(RuleBasedStateMachine):
 
     @rule(person=people)
     def prove(self, person: int) -> None:
-        [outcome] = self.ask(MarkProven(self.id_of(person)))
+        [outcome] = self.ask(MarkAuthenticated(self.id_of(person)))
         user = self.user(person)
         if user is None:
             assert outcome == Refused(Reason.REQUESTER_UNKNOWN)
             return
         assert outcome == Done()
-        user.proven = True
-        for lease in [lease for lease in self.leases.values() if lease.user is user and not lease.proven]:
+        user.must_authenticate = True
+        for lease in [lease for lease in self.leases.values() if lease.user is user and not lease.authenticated]:
             self.ended.append(self.leases.pop(lease.number))
 
     # --- what may happen to a worker
@@ -331,7 +340,9 @@ class WorkerMachine(RuleBasedStateMachine):
             if isinstance(operation, Pull) and isinstance(second, Pulled) and second.count:
                 # Where the worker forgot the lease it is taken anew, and may be another interval.
                 user = next(user for user in self.users.values() if user.client_id == operation.requester)
-                self.leases[operation.lease] = Lease(operation.lease, user, second.first, second.last, operation.proven)
+                self.leases[operation.lease] = Lease(
+                    operation.lease, user, second.first, second.last, operation.authenticated
+                )
             elif not isinstance(operation, Pull | Fetch | ListUsers):
                 assert first == second
 
@@ -403,7 +414,7 @@ class WorkerMachine(RuleBasedStateMachine):
         for user, outcome in zip(users, outcomes, strict=True):
             assert isinstance(outcome, Page)
             found = {
-                piece.sequence: (piece.sender, piece.kind, piece.content, piece.proven)
+                piece.sequence: (piece.sender, piece.kind, piece.content, piece.authenticated)
                 for piece in pieces(outcome.page)
             }
             assert found == user.mailbox

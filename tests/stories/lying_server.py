@@ -25,7 +25,7 @@ from common.client_protocol.codes import RequestCode, ResponseCode
 from common.client_protocol.fields import (
     FETCH,
     FETCHED_HEAD,
-    FLAG_SENDER_PROVEN,
+    FLAG_SENDER_AUTHENTICATED,
     KEY_REPLY,
     REQUEST_HEADER,
     RESPONSE_HEADER,
@@ -211,7 +211,7 @@ def _entry(code: int, number: int, sender: ClientId, kind: int, content: bytes) 
     """A letter as an entry of a list of mail."""
     if code == ResponseCode.WAITING:
         return WAITING_HEAD.pack(sender, _HIGHEST_MESSAGE_ID, kind, len(content)) + content
-    head = (sender, os.urandom(16), number, 1_700_000_000_000, FLAG_SENDER_PROVEN, kind, len(content))
+    head = (sender, os.urandom(16), number, 1_700_000_000_000, FLAG_SENDER_AUTHENTICATED, kind, len(content))
     return FETCHED_HEAD.pack(*head) + content
 
 

@@ -24,7 +24,7 @@ from storage_worker.engine.records import (
     MessageAccepted,
     SlotTaken,
     TokenUsed,
-    UserProven,
+    UserAuthenticated,
     UserRegistered,
 )
 from storage_worker.engine.sqlite.blobs import Blobs
@@ -94,7 +94,7 @@ class SqliteEngine:
             TokenUsed: self.tokens.add,
             SlotTaken: self.slots.replay,
             BatchApplied: self.slots.replay,
-            UserProven: self.users.prove,
+            UserAuthenticated: self.users.authenticate,
         }
         with database.reading():
             self.log.recover(now_ms)

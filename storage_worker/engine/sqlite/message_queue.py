@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from common.errors import FrameUndecodable, StoreDamaged
 from common.rare_log import RareLog
-from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_PROVEN, SEND_FRAME, Head, heads
+from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_AUTHENTICATED, SEND_FRAME, Head, heads
 from common.storage_protocol.operations import (
     NO_MAIL,
     Mail,
@@ -275,12 +275,12 @@ class MessageQueue:
         """
         # The hot path: `_put` written out for hundreds of messages at a time, and of the
         # rules what two numbers decide. See docs/decisions/ for what that saves.
-        frames, proven = run.frames, run.proven
+        frames, authenticated = run.frames, run.authenticated
         largest, takes_mail, now_ms = rules.largest_message, rules.takes_mail, rules.now_ms
         calm_messages, calm_bytes = rules.calm
         known, find_user = self._users.known.get, self._users.find
         find_box, load_box = self.boxes.get, self.mailbox
-        flags = FLAG_PROVEN if proven else 0
+        flags = FLAG_AUTHENTICATED if authenticated else 0
         seed = random_bytes(SEED_SIZE)
         first = sequence = self.sequence + 1
         touched: set[Mailbox] = set()
@@ -300,7 +300,7 @@ class MessageQueue:
             if name != sender_id:
                 sender_id = name
                 try:
-                    problem = rules.sender_refusal(known(name) or find_user(name), proven)
+                    problem = rules.sender_refusal(known(name) or find_user(name), authenticated)
                 except Exception as error:
                     problem = rules.unreadable(error)
             refusal = problem
@@ -333,7 +333,7 @@ class MessageQueue:
         record = None
         if touched:
             places = [frame.index for frame in refused]
-            record = MessagesAccepted(proven, first, now_ms, seed, frames, places)
+            record = MessagesAccepted(authenticated, first, now_ms, seed, frames, places)
             self.run_accepted(record, sequence - 1, touched)
         return MessagesStored(first, refused), record
 
@@ -347,7 +347,7 @@ class MessageQueue:
 
     def _replay_run(self, run: MessagesAccepted) -> None:
         frames = run.frames
-        flags = FLAG_PROVEN if run.proven else 0
+        flags = FLAG_AUTHENTICATED if run.authenticated else 0
         refused = set(run.refused)
         sequence = run.first - 1
         index = at = 0

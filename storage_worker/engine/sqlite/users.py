@@ -11,7 +11,7 @@ are opaque.
 from typing import Final
 
 from common.storage_protocol.operations import UserEntry
-from storage_worker.engine.records import Record, UserProven, UserRegistered
+from storage_worker.engine.records import Record, UserAuthenticated, UserRegistered
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.values import User
 
@@ -25,7 +25,7 @@ class UserRegistry:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._newly_proven: set[int] = set()
+        self._newly_authenticated: set[int] = set()
         self._counted = self._counted_until = 0
         self.known: dict[bytes, User] = {}
         """Users that were looked up, by client id; `find` looks further."""
@@ -44,27 +44,27 @@ class UserRegistry:
     def forget(self) -> None:
         """Be as the database is."""
         self.look_again()
-        self._newly_proven.clear()
+        self._newly_authenticated.clear()
 
     def replay(self, record: Record) -> None:
         """Do again what a turn did."""
-        if isinstance(record, UserProven):
-            self.prove(record)
+        if isinstance(record, UserAuthenticated):
+            self.authenticate(record)
 
     @property
-    def has_newly_proven(self) -> bool:
+    def has_newly_authenticated(self) -> bool:
         """Whether a mark waits for the database, where an operator may want to take it back."""
-        return bool(self._newly_proven)
+        return bool(self._newly_authenticated)
 
     def write(self) -> None:
         """Inside a transaction: give the database what it does not have."""
         self._database.execute_many(
-            "UPDATE user SET proven = 1 WHERE row = ?", [(row,) for row in sorted(self._newly_proven)]
+            "UPDATE user SET proven = 1 WHERE row = ?", [(row,) for row in sorted(self._newly_authenticated)]
         )
 
     def written(self) -> None:
         """That transaction is on disk."""
-        self._newly_proven.clear()
+        self._newly_authenticated.clear()
 
     def find(self, client_id: bytes) -> User | None:
         """The user with this id, or None."""
@@ -76,7 +76,9 @@ class UserRegistry:
             return None
         if len(self.known) >= _REMEMBERED:
             self._forget_known()
-        user = self.known[client_id] = User(found[0], client_id, bool(found[1]) or found[0] in self._newly_proven)
+        user = self.known[client_id] = User(
+            found[0], client_id, bool(found[1]) or found[0] in self._newly_authenticated
+        )
         self._by_row[user.row] = user
         return user
 
@@ -104,12 +106,12 @@ class UserRegistry:
         key: bytes = self._database.row("SELECT public_key FROM user WHERE row = ?", (user.row,))[0]
         return key
 
-    def prove(self, proven: UserProven) -> None:
+    def authenticate(self, record: UserAuthenticated) -> None:
         """From now on this user is acted for on authenticated connections alone."""
-        self._newly_proven.add(proven.user)
-        user = self._by_row.get(proven.user)
+        self._newly_authenticated.add(record.user)
+        user = self._by_row.get(record.user)
         if user is not None:
-            user.proven = True
+            user.must_authenticate = True
 
     def last_row(self) -> int:
         """The row of the user who registered last; 0 for none."""

@@ -18,10 +18,10 @@ from common.client_protocol.client_connection import (
 from common.client_protocol.codes import ResponseCode
 from common.client_protocol.fields import RESPONSE_HEADER, USER, WAITING_HEAD
 from common.client_protocol.responses import (
+    AuthenticatedResponse,
     ErrorResponse,
     HelloResponse,
     MessageHead,
-    ProvenResponse,
     PublicKeyResponse,
     RegisteredResponse,
     StoredResponse,
@@ -75,12 +75,12 @@ CASES: dict[str, tuple[bytes, list[Event]]] = {
         responses.encode_hello(1, 11, 1 << 24, 0, b"s" * 16, 5, b"n" * 32),
         [HelloResponse(1, 11, 1 << 24, 0, b"s" * 16, 5, b"n" * 32)],
     ),
-    "2141": (responses.PROVEN, [ProvenResponse()]),
+    "2141": (responses.AUTHENTICATED, [AuthenticatedResponse()]),
     "2143": (
         whole_list(ResponseCode.FETCHED, FETCHED),
         [
             ListBegins(2143, len(FETCHED)),
-            MessageHead(A, 9, 4, 3, TOKEN, 1_700_000_000_123, sender_proven=True),
+            MessageHead(A, 9, 4, 3, TOKEN, 1_700_000_000_123, sender_authenticated=True),
             ContentPart(b"abc"),
             MessageEnd(),
             ListEnd(),

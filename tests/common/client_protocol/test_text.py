@@ -34,7 +34,7 @@ RESPONSES: Final = {
     ResponseCode.STORED: fields.STORED,
     ResponseCode.WAITING: fields.WAITING_HEAD,
     ResponseCode.HELLO: fields.HELLO_REPLY,
-    ResponseCode.PROVEN: Struct("<"),
+    ResponseCode.AUTHENTICATED: Struct("<"),
     ResponseCode.FETCHED: fields.FETCHED_HEAD,
 }
 

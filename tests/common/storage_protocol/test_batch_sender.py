@@ -235,7 +235,7 @@ class TestSender:
         sender.submit(Release(1), "a", 0)
         sent(sender)
         sender.submit(Release(2), "b", 0)
-        sender.submit_sends(Sends(b"f", [b"r"]), "c", 0, 10, proven=False)
+        sender.submit_sends(Sends(b"f", [b"r"]), "c", 0, 10, authenticated=False)
         assert heard(sender, GreetAgain(3, 1, 1)) == [GivenUp([Release(1)], ["a"])]
         hello = decode_to_worker(frame_of(sender) or b"")
         assert isinstance(hello, Hello)
@@ -471,10 +471,10 @@ class Sends(NamedTuple):
 
 class TestRuns:
     def test_sends_that_come_behind_each_other_are_one_operation(self, sender: Sender) -> None:
-        sender.submit_sends(Sends(b"aa", [b"1", b"2"]), "a", 0, 20, proven=False)
-        sender.submit_sends(Sends(b"b", [b"3"]), "b", 0, 10, proven=False)
+        sender.submit_sends(Sends(b"aa", [b"1", b"2"]), "a", 0, 20, authenticated=False)
+        sender.submit_sends(Sends(b"b", [b"3"]), "b", 0, 10, authenticated=False)
         sender.submit(Release(1), "c", 0)
-        sender.submit_sends(Sends(b"d", [b"4"]), "d", 0, 10, proven=False)
+        sender.submit_sends(Sends(b"d", [b"4"]), "d", 0, 10, authenticated=False)
         assert sender.size == 3 * LEAST_SIZE - LEAST_SIZE + 10
         assert heard(sender) == []
         assert sent(sender).operations == [StoreMessages(False, b"aab"), Release(1), StoreMessages(False, b"d")]
@@ -491,8 +491,8 @@ class TestRuns:
 
     def test_what_may_not_go_together(self, sender: Sender) -> None:
         large = bytes(LARGEST - 1)
-        for frames, proven in ((b"a", False), (large, True), (b"b", True), (b"cc", True)):
-            sender.submit_sends(Sends(frames, [b"1"]), "a", 0, 1, proven=proven)
+        for frames, authenticated in ((b"a", False), (large, True), (b"b", True), (b"cc", True)):
+            sender.submit_sends(Sends(frames, [b"1"]), "a", 0, 1, authenticated=authenticated)
         heard(sender)
         assert [sent(sender).operations] == [
             [StoreMessages(False, b"a"), StoreMessages(True, large + b"b"), StoreMessages(True, b"cc")]
@@ -503,12 +503,12 @@ class TestRuns:
         sender.submit(Release(0), "a", 0, 60_000)
         sent(sender)
         for _ in range(3):
-            sender.submit_sends(Sends(b"a", [b"1"]), "a", 0, 30_000, proven=False)
+            sender.submit_sends(Sends(b"a", [b"1"]), "a", 0, 30_000, authenticated=False)
         heard(sender, Reply(3, 1, 1, WORKER, [Done()]))
         # Two thirds of the run have left, so two more messages go behind the third, and no more.
         assert sent(sender).operations == [StoreMessages(False, b"aa")]
         for _ in range(3):
-            sender.submit_sends(Sends(b"b", [b"1"]), "a", 0, 30_000, proven=False)
+            sender.submit_sends(Sends(b"b", [b"1"]), "a", 0, 30_000, authenticated=False)
         heard(sender)
         assert sent(sender).operations == [StoreMessages(False, b"abb"), StoreMessages(False, b"b")]
 
@@ -516,11 +516,11 @@ class TestRuns:
         sender.submit(Release(1), "a", 0, 1000)
         sent(sender)
         for _ in range(2):
-            sender.submit_sends(Sends(b"a", [b"1"]), "b", 0, 400, proven=False)
+            sender.submit_sends(Sends(b"a", [b"1"]), "b", 0, 400, authenticated=False)
             assert heard(sender) == []
             assert frame_of(sender) is None
         assert sender.collects
-        sender.submit_sends(Sends(b"a", [b"1"]), "b", 0, 200, proven=False)
+        sender.submit_sends(Sends(b"a", [b"1"]), "b", 0, 200, authenticated=False)
         assert heard(sender) == []
         assert sent(sender).operations == [StoreMessages(False, b"aaa")]
 
@@ -528,12 +528,12 @@ class TestRuns:
         sender.submit(Release(0), "a", 0, 100_000)
         sent(sender)
         for number in range(3):
-            sender.submit_sends(Sends(b"%d" % number, [b"1"]), "b", 1, 30_000, proven=False)
+            sender.submit_sends(Sends(b"%d" % number, [b"1"]), "b", 1, 30_000, authenticated=False)
         assert len(heard(sender, Reply(3, 1, 1, WORKER, [Done()]), now=2)) == 1
         # 90,000 wait and 100,000 were answered: half of it are 95,000.
         assert sent(sender, 2).operations == [StoreMessages(False, b"012")]
         for number in range(6):
-            sender.submit_sends(Sends(b"%d" % number, [b"1"]), "b", 3, 50_000, proven=False)
+            sender.submit_sends(Sends(b"%d" % number, [b"1"]), "b", 3, 50_000, authenticated=False)
         assert len(heard(sender, Reply(3, 1, 2, WORKER, [MessagesStored(1, [])]), now=4)) == 1
         # 300,000 wait and 90,000 were answered.
         assert sent(sender, 4).operations == [StoreMessages(False, b"012")]

@@ -123,7 +123,7 @@ def submit(sender: Sender, *numbers: int) -> None:
         sender.submit(Release(numbers[0]), numbers[0], 0)
     else:
         frames = run_of(numbers).frames
-        sender.submit_sends(Sends(frames, [bytes(16)] * len(numbers)), numbers[0], 0, len(frames), proven=False)
+        sender.submit_sends(Sends(frames, [bytes(16)] * len(numbers)), numbers[0], 0, len(frames), authenticated=False)
 
 
 def done(events: list[Event[int, int]]) -> list[int]:

@@ -6,8 +6,8 @@ from gateway.connection.timeouts import Awaited, Deadline
 class FakeConnection:
     """A `Connection`. A test's own class says what an end of it changes."""
 
-    def __init__(self, *, proven_as: bytes | None = None, idle_since: float | None = None) -> None:
-        self.proven_as = proven_as
+    def __init__(self, *, authenticated_as: bytes | None = None, idle_since: float | None = None) -> None:
+        self.authenticated_as = authenticated_as
         self.idle_since = idle_since
         self.parked_since: float | None = None
         self.closed = False

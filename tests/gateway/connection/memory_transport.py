@@ -243,9 +243,9 @@ class MemoryStorage:
             lambda: waiter.unknown(operation),
         )
 
-    def submit_sends(self, run: PipelinedSends, proven: bool, cost: int, sender: Sender) -> None:
+    def submit_sends(self, run: PipelinedSends, authenticated: bool, cost: int, sender: Sender) -> None:
         messages = [
-            StoreMessage(request.requester, proven, request.recipient, request.kind, request.content)
+            StoreMessage(request.requester, authenticated, request.recipient, request.kind, request.content)
             for request in run.requests()
         ]
         self.asked += messages

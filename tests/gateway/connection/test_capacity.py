@@ -89,7 +89,7 @@ def test_where_nobody_is_idle_a_kept_place_is_for_who_proves_itself(scene: Scene
     assert honest is not None
     assert villain is not None
     assert scene.come(None) is None, "and then the rest waits"
-    honest.proven_as = b"h" * 16
+    honest.authenticated_as = b"h" * 16
     scene.pass_time(4.9)
     assert not villain.closed
     scene.pass_time(0.2)
@@ -130,31 +130,31 @@ def test_who_proves_himself_on_every_connection_locks_nobody_out(scene: Scene) -
     occupants = [scene.come(None) for _ in range(32)]
     for number, one in enumerate(occupants):
         assert one is not None
-        one.proven_as = bytes([number % 8 == 0]) * 16
+        one.authenticated_as = bytes([number % 8 == 0]) * 16
         one.parked_since = float(100 - number)
-    villains = [one for one in occupants if one is not None and one.proven_as == bytes(16)]
+    villains = [one for one in occupants if one is not None and one.authenticated_as == bytes(16)]
     for expected in villains[:-6:-1]:
         assert scene.come(None) is not None
         assert expected.closed
     assert sum(one is not None and one.closed for one in occupants) == 5
 
 
-def test_what_a_proven_user_has_done_for_it_stays(scene: Scene) -> None:
+def test_what_an_authenticated_user_has_done_for_it_stays(scene: Scene) -> None:
     occupants = [scene.come(None) for _ in range(32)]
     for one in occupants:
         assert one is not None
-        one.proven_as = b"p" * 16
+        one.authenticated_as = b"p" * 16
     assert scene.come(None) is None
     assert not any(one is None or one.closed for one in occupants)
 
 
-def test_of_proven_connections_the_longest_silent_makes_room(make_gate: Callable[[Settings], Gate]) -> None:
+def test_of_authenticated_connections_the_longest_silent_makes_room(make_gate: Callable[[Settings], Gate]) -> None:
     gate = make_gate(Settings(connections=2))
     gate.turn_until(lambda: gate.link.facts is not None)
     first, second = gate.peer(), gate.peer()
     gate.turn_until(lambda: len(gate.context.sessions) == 2)
     for one in gate.context.sessions:
-        one.proven_as = b"p" * 16
+        one.authenticated_as = b"p" * 16
     waiting = gate.peer()
     waiting.send(KEY)
     gate.turns()
@@ -166,7 +166,7 @@ def test_of_proven_connections_the_longest_silent_makes_room(make_gate: Callable
     assert waiting.response()[0] == 2102
     assert first.is_ended()
     assert not second.is_ended()
-    assert all(one.idle_since is None for one in gate.context.sessions if one.proven_as is not None)
+    assert all(one.idle_since is None for one in gate.context.sessions if one.authenticated_as is not None)
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EPROTO, errno.ENETDOWN, errno.EMFILE])

@@ -96,7 +96,7 @@ def is_closed(scene: Scene, *, reset: bool) -> bool:
 
 
 def to_open(scene: Scene) -> None:
-    """With a lease that is not proven."""
+    """With a lease that is not settled."""
     with_mail(scene)
     assert scene.say(PULL)
     assert scene.is_in(State.OPEN)
@@ -165,7 +165,7 @@ def test_a_reset_releases_the_mail_in_every_state(scene: Scene, way: Callable[[S
     scene.peer.break_off()
     scene.turn()
     assert is_closed(scene, reset=True)
-    # The request behind the mail, where the way had one, has proven it before.
+    # The request behind the mail, where the way had one, has settled it before.
     assert settled(scene) == before or settled(scene) == [Release(1)]
     assert len(settled(scene)) == 1
 
@@ -418,7 +418,7 @@ def test_a_write_error_in_ending_is_a_reset(scene: Scene) -> None:
     assert is_closed(scene, reset=True)
 
 
-def test_ending_with_unproven_mail_becomes_watching(scene: Scene) -> None:
+def test_ending_with_unsettled_mail_becomes_watching(scene: Scene) -> None:
     with_mail(scene)
     scene.peer.say(PULL)
     scene.peer.end()
@@ -574,7 +574,7 @@ def test_a_stop_answers_what_was_asked_and_reads_nothing_more(scene: Scene) -> N
     assert is_closed(scene, reset=False)
 
 
-def test_a_stop_releases_mail_that_is_not_proven(scene: Scene) -> None:
+def test_a_stop_releases_mail_that_is_not_settled(scene: Scene) -> None:
     to_open(scene)
     scene.session.stop()
     scene.turn()

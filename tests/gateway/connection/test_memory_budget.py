@@ -101,8 +101,10 @@ def test_single_bytes_of_an_upload_count_as_what_they_take(gate: Gate) -> None:
 
 
 class Holder(FakeConnection):
-    def __init__(self, holdings: MemoryBudget, name: str, gone: list[str], proven_as: bytes | None = None) -> None:
-        super().__init__(proven_as=proven_as)
+    def __init__(
+        self, holdings: MemoryBudget, name: str, gone: list[str], authenticated_as: bytes | None = None
+    ) -> None:
+        super().__init__(authenticated_as=authenticated_as)
         self.holdings, self.name, self.gone = holdings, name, gone
         self.holds = 0
 
@@ -115,14 +117,14 @@ class Holder(FakeConnection):
         self.hold(0)
 
 
-def test_the_proven_go_last_and_whoever_goes_on_goes_later(small: Gate) -> None:
+def test_the_authenticated_go_last_and_whoever_goes_on_goes_later(small: Gate) -> None:
     gone: list[str] = []
     holdings = MemoryBudget(small.loop, small.link, Settings(total_under_way=100))
-    proven, first, second, third = [
-        Holder(holdings, name, gone, b"p" if name == "proven" else None)
-        for name in ("proven", "first", "second", "third")
+    authenticated, first, second, third = [
+        Holder(holdings, name, gone, b"p" if name == "authenticated" else None)
+        for name in ("authenticated", "first", "second", "third")
     ]
-    for holder in (proven, first, second, third):
+    for holder in (authenticated, first, second, third):
         holder.hold(25)
     holdings.keep_to_budget()
     assert gone == []
@@ -135,12 +137,12 @@ def test_the_proven_go_last_and_whoever_goes_on_goes_later(small: Gate) -> None:
     assert gone == ["second", "third"], "who holds more has not gone on"
     first.hold(30)
     first.hold(29)
-    proven.hold(99)
+    authenticated.hold(99)
     holdings.keep_to_budget()
     assert gone == ["second", "third", "first"]
-    proven.hold(101)
+    authenticated.hold(101)
     holdings.keep_to_budget()
-    assert gone[-1] == "proven"
+    assert gone[-1] == "authenticated"
     assert holdings.size == 0
 
 

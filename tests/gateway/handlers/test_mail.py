@@ -13,7 +13,7 @@ from common.client_protocol.requests import (
     encode,
 )
 from common.storage_protocol.frames import MailArrived, StoreFacts
-from common.storage_protocol.message_format import FLAG_PROVEN, Entry, pack_entry
+from common.storage_protocol.message_format import FLAG_AUTHENTICATED, Entry, pack_entry
 from common.storage_protocol.operations import (
     NO_MAIL,
     Done,
@@ -39,7 +39,7 @@ from tests.gateway.mailbox import page, part
 
 def mail(operation: Operation) -> Outcome:
     if isinstance(operation, Fetch):
-        entry = Entry(BOB, TOKEN, 9, 1234, FLAG_PROVEN, 3, 2, b"hi")
+        entry = Entry(BOB, TOKEN, 9, 1234, FLAG_AUTHENTICATED, 3, 2, b"hi")
         return Fetched(9, 1, 2, 9, Mail(pack_entry(entry), 9))
     return default_decision(operation)
 
@@ -48,24 +48,24 @@ EMPTY = (2143, b"")
 FETCHED = (2143, BOB + TOKEN + struct.pack("<QQBBI", 9, 1234, 1, 3, 2) + b"hi")
 
 
-def test_a_fetch_acknowledges_and_carries(gate: Gate, proven: Peer) -> None:
+def test_a_fetch_acknowledges_and_carries(gate: Gate, authenticated: Peer) -> None:
     gate.storage.decide = mail
-    proven.send(FetchRequest(ALICE, 5, 1000, 0))
-    assert proven.response() == FETCHED
+    authenticated.send(FetchRequest(ALICE, 5, 1000, 0))
+    assert authenticated.response() == FETCHED
     assert gate.storage.operations == [Fetch(ALICE, True, 5, 1000, 54, 262144, False)]
-    proven.send(FetchRequest(ALICE, 2**64 - 1, 2**32 - 1, 0))
-    proven.response()
+    authenticated.send(FetchRequest(ALICE, 2**64 - 1, 2**32 - 1, 0))
+    authenticated.response()
     assert gate.storage.operations[1] == Fetch(ALICE, True, 2**63 - 1, 256 * 1024 * 1024, 54, 262144, False)
 
 
-def test_a_refused_fetch(gate: Gate, proven: Peer) -> None:
+def test_a_refused_fetch(gate: Gate, authenticated: Peer) -> None:
     gate.storage.decide = lambda _: Refused(1)
-    proven.send(FetchRequest(ALICE, 5, 1000, 60))
-    assert proven.response() == (9000, b"")
+    authenticated.send(FetchRequest(ALICE, 5, 1000, 60))
+    assert authenticated.response() == (9000, b"")
 
 
-def test_a_waiting_fetch_is_woken_by_a_hint(gate: Gate, proven: Peer) -> None:
-    proven.send(FetchRequest(ALICE, 0, 1000, 60))
+def test_a_waiting_fetch_is_woken_by_a_hint(gate: Gate, authenticated: Peer) -> None:
+    authenticated.send(FetchRequest(ALICE, 0, 1000, 60))
     gate.turn_until(lambda: bool(gate.storage.asked(Fetch)))
     gate.turns()
     asked = len(gate.storage.operations)
@@ -75,70 +75,70 @@ def test_a_waiting_fetch_is_woken_by_a_hint(gate: Gate, proven: Peer) -> None:
     assert len(gate.storage.operations) == asked, "not later than what was seen, or another's"
     gate.storage.decide = mail
     gate.storage.say(MailArrived(3, gate.storage.epoch, 101, [BOB, ALICE]))
-    assert proven.response() == FETCHED
+    assert authenticated.response() == FETCHED
     gate.pass_time(400, 10.0)
     assert len(gate.storage.asked(Fetch)) == 2
     gate.storage.decide = default_decision
-    proven.send(ListUsersRequest(ALICE))
-    assert proven.response()[0] == 2101
+    authenticated.send(ListUsersRequest(ALICE))
+    assert authenticated.response()[0] == 2101
 
 
-def test_a_wait_ends_by_itself(gate: Gate, proven: Peer) -> None:
-    proven.send(FetchRequest(ALICE, 0, 1000, 5))
+def test_a_wait_ends_by_itself(gate: Gate, authenticated: Peer) -> None:
+    authenticated.send(FetchRequest(ALICE, 0, 1000, 5))
     gate.turn_until(lambda: bool(gate.storage.asked(Fetch)))
     gate.turns()
     gate.pass_time(4.5)
-    proven.read()
-    assert proven.received == b""
+    authenticated.read()
+    assert authenticated.received == b""
     gate.pass_time(1)
-    assert proven.response() == EMPTY
+    assert authenticated.response() == EMPTY
     last = gate.storage.asked(Fetch)[-1]
     assert isinstance(last, Fetch)
     assert not last.watch
 
 
-def test_a_wait_is_300_seconds_at_most_and_asks_each_minute(gate: Gate, proven: Peer) -> None:
-    proven.send(FetchRequest(ALICE, 0, 1000, 65535))
+def test_a_wait_is_300_seconds_at_most_and_asks_each_minute(gate: Gate, authenticated: Peer) -> None:
+    authenticated.send(FetchRequest(ALICE, 0, 1000, 65535))
     gate.turn_until(lambda: bool(gate.storage.asked(Fetch)))
     gate.turns()
     gate.pass_time(299, 1.0)
-    proven.read()
-    assert proven.received == b""
+    authenticated.read()
+    assert authenticated.received == b""
     assert 4 <= len(gate.storage.asked(Fetch)) <= 6
     gate.pass_time(2, 1.0)
-    assert proven.response() == EMPTY
+    assert authenticated.response() == EMPTY
 
 
-def test_any_byte_ends_the_wait(gate: Gate, proven: Peer) -> None:
-    proven.send(FetchRequest(ALICE, 0, 1000, 60))
+def test_any_byte_ends_the_wait(gate: Gate, authenticated: Peer) -> None:
+    authenticated.send(FetchRequest(ALICE, 0, 1000, 60))
     gate.turn_until(lambda: bool(gate.storage.asked(Fetch)))
     gate.turns()
-    proven.send(encode(ListUsersRequest(ALICE))[:1])
-    assert proven.response() == EMPTY
-    proven.send(encode(ListUsersRequest(ALICE))[1:])
-    assert proven.response()[0] == 2101
+    authenticated.send(encode(ListUsersRequest(ALICE))[:1])
+    assert authenticated.response() == EMPTY
+    authenticated.send(encode(ListUsersRequest(ALICE))[1:])
+    assert authenticated.response()[0] == 2101
 
 
-def test_a_fetch_with_a_follower_in_the_same_write_does_not_wait(gate: Gate, proven: Peer) -> None:
-    proven.send(encode(FetchRequest(ALICE, 0, 1000, 60)) + encode(ListUsersRequest(ALICE)))
-    assert proven.response() == EMPTY
-    assert proven.response()[0] == 2101
+def test_a_fetch_with_a_follower_in_the_same_write_does_not_wait(gate: Gate, authenticated: Peer) -> None:
+    authenticated.send(encode(FetchRequest(ALICE, 0, 1000, 60)) + encode(ListUsersRequest(ALICE)))
+    assert authenticated.response() == EMPTY
+    assert authenticated.response()[0] == 2101
 
 
-def test_the_end_of_the_client_ends_the_wait(gate: Gate, proven: Peer) -> None:
-    proven.send(FetchRequest(ALICE, 0, 1000, 60))
+def test_the_end_of_the_client_ends_the_wait(gate: Gate, authenticated: Peer) -> None:
+    authenticated.send(FetchRequest(ALICE, 0, 1000, 60))
     gate.turn_until(lambda: bool(gate.storage.asked(Fetch)))
     gate.turns()
-    proven.end()
-    assert proven.response() == EMPTY
-    gate.turn_until(proven.is_ended)
+    authenticated.end()
+    assert authenticated.response() == EMPTY
+    gate.turn_until(authenticated.is_ended)
 
 
-def test_a_waiting_client_that_goes_is_forgotten(gate: Gate, proven: Peer) -> None:
-    proven.send(FetchRequest(ALICE, 0, 1000, 60))
+def test_a_waiting_client_that_goes_is_forgotten(gate: Gate, authenticated: Peer) -> None:
+    authenticated.send(FetchRequest(ALICE, 0, 1000, 60))
     gate.turn_until(lambda: bool(gate.storage.asked(Fetch)))
     gate.turns()
-    proven.close()
+    authenticated.close()
     gate.turn_until(lambda: not gate.context.sessions)
     asked = len(gate.storage.operations)
     gate.storage.say(MailArrived(3, gate.storage.epoch, 101, [ALICE]))
@@ -146,8 +146,8 @@ def test_a_waiting_client_that_goes_is_forgotten(gate: Gate, proven: Peer) -> No
     assert len(gate.storage.operations) == asked
 
 
-def test_another_worker_is_asked_again(gate: Gate, proven: Peer) -> None:
-    proven.send(FetchRequest(ALICE, 0, 1000, 60))
+def test_another_worker_is_asked_again(gate: Gate, authenticated: Peer) -> None:
+    authenticated.send(FetchRequest(ALICE, 0, 1000, 60))
     gate.turn_until(lambda: bool(gate.storage.asked(Fetch)))
     gate.turns()
     gate.storage.die()
@@ -158,7 +158,7 @@ def test_another_worker_is_asked_again(gate: Gate, proven: Peer) -> None:
     other = gate.peer()
     gate.storage.decide = lambda operation: mail(operation) if isinstance(operation, Fetch) else Done()
     other.send(SendRequest(BOB, ALICE, 3, b"x"))
-    assert proven.response() == FETCHED
+    assert authenticated.response() == FETCHED
 
 
 def test_a_large_message_of_643_comes_in_parts(gate: Gate) -> None:

@@ -17,7 +17,7 @@ from common.storage_protocol.operations import (
     GetProofKey,
     KeyFound,
     ListUsers,
-    MarkProven,
+    MarkAuthenticated,
     Refused,
     StoreMessage,
 )
@@ -45,14 +45,14 @@ def test_a_proof_is_answered_after_the_mark(gate: Gate) -> None:
     gate.storage.decide = knows_alice
     peer = gate.peer()
     prove(peer)
-    assert gate.storage.operations == [GetProofKey(ALICE), MarkProven(ALICE)]
+    assert gate.storage.operations == [GetProofKey(ALICE), MarkAuthenticated(ALICE)]
 
 
-def test_a_proven_connection_acts_for_its_user_alone(gate: Gate, proven: Peer) -> None:
-    proven.send(ListUsersRequest(ALICE))
-    assert proven.response()[0] == 2101
-    proven.send(SendRequest(ALICE, BOB, 3, b"x", TOKEN))
-    assert proven.response()[0] == 2103
+def test_an_authenticated_connection_acts_for_its_user_alone(gate: Gate, authenticated: Peer) -> None:
+    authenticated.send(ListUsersRequest(ALICE))
+    assert authenticated.response()[0] == 2101
+    authenticated.send(SendRequest(ALICE, BOB, 3, b"x", TOKEN))
+    assert authenticated.response()[0] == 2103
     assert gate.storage.operations == [ListUsers(ALICE, True), StoreMessage(ALICE, True, BOB, 3, b"x", TOKEN)]
     gate.storage.operations.clear()
     foreign = [
@@ -64,16 +64,16 @@ def test_a_proven_connection_acts_for_its_user_alone(gate: Gate, proven: Peer) -
         encode(RegisterRequest(ALICE, Username("x"), PublicKey(bytes(160)))),
         encode(ProveRequest(BOB, signature(BOB))),
     ]
-    proven.send(encode(SendRequest(ALICE, BOB, 3, b"x")) + b"".join(foreign) + encode(PullRequest(ALICE)))
-    codes = [proven.response()[0] for _ in range(len(foreign) + 2)]
+    authenticated.send(encode(SendRequest(ALICE, BOB, 3, b"x")) + b"".join(foreign) + encode(PullRequest(ALICE)))
+    codes = [authenticated.response()[0] for _ in range(len(foreign) + 2)]
     assert codes == [2103] + [9000] * len(foreign) + [2104]
     assert len(gate.storage.operations) == 2
 
 
-def test_a_new_hello_leaves_proven_as_it_is(gate: Gate, proven: Peer) -> None:
-    greet(proven)
-    proven.send(ListUsersRequest(ALICE))
-    assert proven.response()[0] == 2101
+def test_a_new_hello_leaves_authenticated_as_it_is(gate: Gate, authenticated: Peer) -> None:
+    greet(authenticated)
+    authenticated.send(ListUsersRequest(ALICE))
+    assert authenticated.response()[0] == 2101
     assert gate.storage.operations == [ListUsers(ALICE, True)]
 
 
@@ -95,7 +95,7 @@ def test_a_bad_proof_is_refused_and_voids_the_nonce(gate: Gate, bad: bytes) -> N
     assert peer.response() == (9000, b"")
     peer.send(ProveRequest(ALICE, signature()))
     assert peer.response() == (9000, b""), "the nonce is void"
-    assert not gate.storage.asked(MarkProven)
+    assert not gate.storage.asked(MarkAuthenticated)
 
 
 @pytest.mark.parametrize("signed", [CERTIFICATE_HASH, bytes(32)])

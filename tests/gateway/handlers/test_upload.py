@@ -29,9 +29,9 @@ from tests.gateway.fake_storage import default_decision
 from tests.gateway.harness import Gate, Peer, push
 
 
-def test_large_and_token_sends_carry_both(gate: Gate, proven: Peer) -> None:
-    proven.send(SendRequest(ALICE, BOB, 4, bytes(200_000), TOKEN))
-    assert proven.response()[0] == 2103
+def test_large_and_token_sends_carry_both(gate: Gate, authenticated: Peer) -> None:
+    authenticated.send(SendRequest(ALICE, BOB, 4, bytes(200_000), TOKEN))
+    assert authenticated.response()[0] == 2103
     assert gate.storage.operations[0] == BeginUpload(1, ALICE, True, BOB, 4, 200_000, TOKEN)
 
 

@@ -64,7 +64,7 @@ def put(run: Run, sends: PipelinedSends, cost: int, sender: Sender) -> None:
 
 def answered(shares: list[int], outcome: Outcome) -> tuple[list[Sender], StoreMessages]:
     """Senders with so many messages each, to recipients 0, 1, 2 …, after `outcome`."""
-    run: Run = SendRun(0.0, proven=False)
+    run: Run = SendRun(0.0, authenticated=False)
     senders = []
     at = 0
     for count in shares:
@@ -124,7 +124,7 @@ def costs(run: Run) -> list[int]:
     [(0, [10], [20, 30]), (29, [10], [20, 30]), (30, [10, 20], [30]), (59, [10, 20], [30]), (60, [10, 20, 30], [])],
 )
 def test_a_part_of_a_run_leaves(limit: int, kept: list[int], rest: list[int]) -> None:
-    run: Run = SendRun(3.0, proven=False)
+    run: Run = SendRun(3.0, authenticated=False)
     senders = [Sender(), Sender(), Sender()]
     for number, sender in enumerate(senders):
         put(run, run_of(number), 10 * (number + 1), sender)
@@ -154,7 +154,7 @@ def test_a_part_of_a_run_leaves(limit: int, kept: list[int], rest: list[int]) ->
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=6).filter(lambda shares: sum(shares) > 1))
 def test_a_run_in_halves_tells_everyone_the_same(shares: list[int]) -> None:
-    run: Run = SendRun(0.0, proven=True)
+    run: Run = SendRun(0.0, authenticated=True)
     senders = [Sender() for _ in shares]
     at = 0
     for sender, share in zip(senders, shares, strict=True):
@@ -170,7 +170,7 @@ def test_a_run_in_halves_tells_everyone_the_same(shares: list[int]) -> None:
     assert counts == [at - at // 2, at // 2]
     first = 100
     for half, count in zip(halves, counts, strict=True):
-        assert half.operation.proven
+        assert half.operation.authenticated
         answer(half.run, MessagesStored(first, []))
         first += count
     assert [heard for sender in senders for heard in sender.heard] == [(recipient(n), 100 + n) for n in range(at)]

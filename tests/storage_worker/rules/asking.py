@@ -22,10 +22,10 @@ TOKEN = b"t" * 16
 
 def fetch(
     gateway: Gateway, user: bytes, lease: int | None = None, max_bytes: int = 2**40, page_bytes: int = 2**20,
-    envelope_bytes: int = 25, proven: bool = False,
+    envelope_bytes: int = 25, authenticated: bool = False,
 ) -> Pulled:  # fmt: skip
     number = next(gateway.leases) if lease is None else lease
-    outcome = gateway.one(Pull(number, user, proven, max_bytes, envelope_bytes, page_bytes))
+    outcome = gateway.one(Pull(number, user, authenticated, max_bytes, envelope_bytes, page_bytes))
     assert isinstance(outcome, Pulled), outcome
     return outcome
 
@@ -60,16 +60,16 @@ def files(office: Office) -> int:
     return len(office.bodies_folder.sizes())
 
 
-def in_the_name_of(user: bytes, other: bytes, proven: bool) -> list[Operation]:
+def in_the_name_of(user: bytes, other: bytes, authenticated: bool) -> list[Operation]:
     """Every operation that asks something in a user's name and can be refused, but 600
     and the proof's own.
     """
     return [
-        ListUsers(user, proven),
-        GetPublicKey(user, proven, other),
-        StoreMessage(user, proven, other, 3, b"x"),
-        BeginUpload(1, user, proven, other, 3, 1),
-        Pull(1, user, proven, 100, 25, 100),
-        PullPage(user, proven, 1, 0, 9, 100),
-        Fetch(user, proven, 0, 100, 54, 100, False),
+        ListUsers(user, authenticated),
+        GetPublicKey(user, authenticated, other),
+        StoreMessage(user, authenticated, other, 3, b"x"),
+        BeginUpload(1, user, authenticated, other, 3, 1),
+        Pull(1, user, authenticated, 100, 25, 100),
+        PullPage(user, authenticated, 1, 0, 9, 100),
+        Fetch(user, authenticated, 0, 100, 54, 100, False),
     ]

@@ -10,7 +10,7 @@ from common.storage_protocol.operations import (
     Done,
     Fetch,
     Fetched,
-    MarkProven,
+    MarkAuthenticated,
     Page,
     Pull,
     Pulled,
@@ -164,7 +164,7 @@ def test_past_its_leases_a_mailbox_looks_empty_until_one_ends(
 def test_a_small_fetch_looks_at_few_messages(gateway: Gateway, office: Office) -> None:
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, *[b""] * 1000)
-    gateway.ask(MarkProven(alice), Fetch(alice, True, 0, 60, 54, 100, False))
+    gateway.ask(MarkAuthenticated(alice), Fetch(alice, True, 0, 60, 54, 100, False))
     seen: list[int] = []
     office.database._connection.trace_v2(
         apsw.SQLITE_TRACE_PROFILE, lambda event: seen.append(event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"])
@@ -219,7 +219,7 @@ class TestPages:
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"a" * 100)
         leased = fetch(gateway, alice, page_bytes=50)
-        gateway.ask(MarkProven(alice))
+        gateway.ask(MarkAuthenticated(alice))
         after(gateway, alice, leased.last)
         assert gateway.one(PullPage(alice, True, leased.last, 50, leased.last, 50)) == Page(NO_MAIL)
 
@@ -232,7 +232,7 @@ class TestPages:
 
 
 class TestFetchAfter:
-    def test_needs_a_proven_connection(self, gateway: Gateway) -> None:
+    def test_needs_an_authenticated_connection(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
         assert gateway.refused(Fetch(alice, False, 0, 100, 54, 100, False)) is Reason.PROOF_NEEDED
 

@@ -8,7 +8,7 @@ from common.storage_protocol.frames import BatchRefused
 from common.storage_protocol.message_format import pack_frame
 from common.storage_protocol.operations import (
     BeginUpload,
-    MarkProven,
+    MarkAuthenticated,
     MessagesStored,
     PullPage,
     Refused,
@@ -32,7 +32,12 @@ class TestStoreMessage:
         [sequence] = gateway.store(alice, bob, b"hello")
         leased = fetch(gateway, bob)
         [piece] = pieces(leased.page)
-        assert (piece.sequence, piece.sender, piece.accepted_at, piece.proven) == (sequence, alice, 1_234_567, False)
+        assert (piece.sequence, piece.sender, piece.accepted_at, piece.authenticated) == (
+            sequence,
+            alice,
+            1_234_567,
+            False,
+        )
         assert (piece.kind, piece.size, piece.offset, piece.content) == (3, 5, 0, b"hello")
         assert (leased.first, leased.last, leased.count, leased.content_bytes) == (sequence, sequence, 1, 5)
 
@@ -105,8 +110,8 @@ class TestStoreRun:
         )
         gateway = Gateway(office)
         alice, bob, carol, dave = gateway.register("alice", "bob", "carol", "dave")
-        gateway.ask(MarkProven(dave))
-        for proven in (False, True):
+        gateway.ask(MarkAuthenticated(dave))
+        for authenticated in (False, True):
             for pair in ((alice, bob), (bob, carol)):
                 sender, recipient = pair
                 messages = [
@@ -115,14 +120,14 @@ class TestStoreRun:
                     (dave, recipient, 3, b"g" * 60), (sender, recipient, 1, b""), (sender, recipient, 3, b"h" * 60),
                     (sender, recipient, 2, b"i"), (dave, dave, 3, b"j"), (sender, recipient, 3, b"k"),
                 ]  # fmt: skip
-                outcome = gateway.one(StoreMessages(proven, self.frames(*messages)))
+                outcome = gateway.one(StoreMessages(authenticated, self.frames(*messages)))
                 mine = fetch(gateway, recipient, page_bytes=2**30)
                 gateway.ask(Settle(mine.first, recipient, False, mine.first, mine.last))
-                daves = after(gateway, dave, 0) if proven else None
+                daves = after(gateway, dave, 0) if authenticated else None
                 if daves is not None:
                     after(gateway, dave, daves.last)
                 outcomes = gateway.ask(
-                    *[StoreMessage(who, proven, whom, kind, content) for who, whom, kind, content in messages]
+                    *[StoreMessage(who, authenticated, whom, kind, content) for who, whom, kind, content in messages]
                 )
                 assert isinstance(outcome, MessagesStored)
                 refused = {frame.index: Refused(frame.reason, frame.retry_after) for frame in outcome.refused}
@@ -134,7 +139,7 @@ class TestStoreRun:
                 again = fetch(gateway, recipient, page_bytes=2**30)
                 assert contents(again.page) == contents(mine.page)
                 for one, other in zip(pieces(again.page), pieces(mine.page), strict=True):
-                    assert (one.sender, one.kind, one.proven) == (other.sender, other.kind, other.proven)
+                    assert (one.sender, one.kind, one.authenticated) == (other.sender, other.kind, other.authenticated)
                 gateway.ask(Settle(again.first, recipient, False, again.first, again.last))
 
     @pytest.mark.parametrize("flushed", [False, True])
@@ -182,7 +187,7 @@ class TestSendOnce:
     ) -> StoreMessage:
         return StoreMessage(sender, True, recipient, kind, content, token)
 
-    def test_needs_a_proven_connection(self, gateway: Gateway) -> None:
+    def test_needs_an_authenticated_connection(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
         assert gateway.refused(StoreMessage(alice, False, alice, 3, b"", TOKEN)) is Reason.PROOF_NEEDED
         assert gateway.refused(BeginUpload(1, alice, False, alice, 3, 0, TOKEN)) is Reason.PROOF_NEEDED
@@ -193,7 +198,7 @@ class TestSendOnce:
         assert gateway.one(self.send(alice, bob)) == first
         assert gateway.ask(self.send(alice, bob), self.send(alice, bob)) == [first, first]
         [piece] = pieces(fetch(gateway, bob).page)
-        assert (piece.token, piece.proven) == (TOKEN, True)
+        assert (piece.token, piece.authenticated) == (TOKEN, True)
 
     def test_within_one_batch(self, office: Office, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")

@@ -60,7 +60,7 @@ def asked(kind: type[Operation], user: bytes) -> Operation:
         ops.Release(1),
         ops.Fetch(user, True, 0, 100, 54, 100, False),
         ops.GetProofKey(user),
-        ops.MarkProven(user),
+        ops.MarkAuthenticated(user),
         ops.StoreMessages(False, pack_frame(user, user, 3, b"content")),
         ops.GetUploadProgress(2),
     ]

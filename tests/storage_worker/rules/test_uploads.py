@@ -12,7 +12,7 @@ from common.storage_protocol.operations import (
     CommitUpload,
     Done,
     GetUploadProgress,
-    MarkProven,
+    MarkAuthenticated,
     MessagesStored,
     Refused,
     RefusedFrame,
@@ -34,11 +34,11 @@ from tests.storage_worker.rules.asking import NOBODY, TOKEN, after, contents, fe
 class TestUpload:
     def upload(
         self, gateway: Gateway, sender: bytes, recipient: bytes, *chunks: bytes, token: bytes | None = None,
-        number: int = 1, proven: bool = False,
+        number: int = 1, authenticated: bool = False,
     ) -> object:  # fmt: skip
         size = sum(map(len, chunks))
         *done, outcome = gateway.ask(
-            BeginUpload(number, sender, proven, recipient, 4, size, token),
+            BeginUpload(number, sender, authenticated, recipient, 4, size, token),
             *[Chunk(number, chunk) for chunk in chunks],
             CommitUpload(number),
         )
@@ -173,7 +173,7 @@ class TestUpload:
 
     def test_the_sender_proved_himself_meanwhile(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
-        gateway.ask(BeginUpload(1, alice, False, alice, 3, 0), MarkProven(alice))
+        gateway.ask(BeginUpload(1, alice, False, alice, 3, 0), MarkAuthenticated(alice))
         assert gateway.refused(CommitUpload(1)) is Reason.PROOF_NEEDED
 
     def test_what_was_begun_has_its_place(self, open_office: Callable[..., Office]) -> None:
@@ -189,9 +189,11 @@ class TestUpload:
     def test_once_with_its_token(self, office: Office, gateway: Gateway) -> None:
         alice, bob = gateway.register("alice", "bob")
         big = bytes(PAGE_BYTES)
-        first = self.upload(gateway, alice, bob, big, b"x", token=TOKEN, proven=True)
-        assert self.upload(gateway, alice, bob, b"\0", big[1:], b"x", token=TOKEN, number=2, proven=True) == first
-        assert self.upload(gateway, alice, bob, big, b"y", token=TOKEN, number=3, proven=True) == Refused(
+        first = self.upload(gateway, alice, bob, big, b"x", token=TOKEN, authenticated=True)
+        assert (
+            self.upload(gateway, alice, bob, b"\0", big[1:], b"x", token=TOKEN, number=2, authenticated=True) == first
+        )
+        assert self.upload(gateway, alice, bob, big, b"y", token=TOKEN, number=3, authenticated=True) == Refused(
             Reason.TOKEN_REUSED
         )
         assert gateway.one(StoreMessage(alice, True, bob, 4, big + b"x", TOKEN)) == first

@@ -10,7 +10,7 @@ from common.storage_protocol.operations import (
     GetPublicKey,
     KeyFound,
     ListUsers,
-    MarkProven,
+    MarkAuthenticated,
     Refused,
     Register,
     Registered,
@@ -129,7 +129,7 @@ class TestUsers:
 
     def test_proof_key_needs_no_proof(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
-        gateway.ask(MarkProven(alice))
+        gateway.ask(MarkAuthenticated(alice))
         assert gateway.one(GetProofKey(alice)) == KeyFound(alice, KEY)
 
     @pytest.mark.parametrize("remembered", [1, 2])
@@ -145,17 +145,17 @@ class TestUsers:
             assert [piece.sender for piece in pieces(fetch(gateway, user).page)] == ids
 
 
-class TestMarkProven:
+class TestMarkAuthenticated:
     def test_ends_what_others_leased(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"a", b"b")
         first = fetch(gateway, alice, 1, max_bytes=0)
-        fetch(gateway, alice, 2, max_bytes=0, proven=True)
-        gateway.ask(MarkProven(alice))
-        assert contents(fetch(gateway, alice, 3, proven=True).page) == [b"a"], "the proven lease stands"
+        fetch(gateway, alice, 2, max_bytes=0, authenticated=True)
+        gateway.ask(MarkAuthenticated(alice))
+        assert contents(fetch(gateway, alice, 3, authenticated=True).page) == [b"a"], "the authenticated lease stands"
         gateway.ask(Release(3))
         assert gateway.one(Settle(1, alice, False, first.first, first.last)) == Done()
-        assert contents(fetch(gateway, alice, 4, proven=True).page) == [b"a"], "the settle is void"
+        assert contents(fetch(gateway, alice, 4, authenticated=True).page) == [b"a"], "the settle is void"
 
     def test_voids_a_settle_after_a_restart(self, open_office: Callable[..., Office]) -> None:
         office = open_office()
@@ -163,10 +163,10 @@ class TestMarkProven:
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"a")
         leased = fetch(gateway, alice, 1)
-        gateway.ask(MarkProven(alice))
+        gateway.ask(MarkAuthenticated(alice))
         office.kill()
         gateway.office = open_office()
         gateway.ask(Settle(1, alice, False, leased.first, leased.last))
-        assert fetch(gateway, alice, 2, proven=True).count == 1
+        assert fetch(gateway, alice, 2, authenticated=True).count == 1
         gateway.ask(Settle(2, alice, True, leased.first, leased.last))
-        assert fetch(gateway, alice, 3, proven=True).count == 0
+        assert fetch(gateway, alice, 3, authenticated=True).count == 0

@@ -24,7 +24,7 @@ from common.storage_protocol.operations import (
     Done,
     Fetch,
     ListUsers,
-    MarkProven,
+    MarkAuthenticated,
     Operation,
     Pull,
     Pulled,
@@ -443,7 +443,7 @@ class TestBugs:
         bad = gateway.next_batch(
             Pull(2, alice, False, 100, 25, 100),
             Release(1),
-            MarkProven(alice),
+            MarkAuthenticated(alice),
             StoreMessage(alice, True, bob, 3, b"x", b"t" * 16),
             Fetch(alice, True, 2, 100, 54, 100, True),
             Register("carol", KEY),
@@ -453,7 +453,7 @@ class TestBugs:
         everything = Pull(3, alice, False, 1000, 25, 1000)
         outcome = gateway.one(everything)
         assert isinstance(outcome, Pulled)
-        assert (outcome.first, outcome.count) == (2, 1), "lease 1 stands, lease 2 is not there, nobody is proven"
+        assert (outcome.first, outcome.count) == (2, 1), "lease 1 stands, lease 2 is not there, nobody is authenticated"
         assert gateway.store(alice, alice, b"c") == [3]
         assert gateway.hints == [], "alice's watch is undone"
         gateway.store(alice, bob, b"x")
@@ -493,7 +493,7 @@ class TestFullStore:
             outcomes = gateway.ask(*[StoreMessage(alice, False, bob, 3, bytes(200))] * 2000)
             assert set(outcomes) == {Refused(Reason.STORAGE_FULL, 30)}
             office.now_ms += 700
-        assert gateway.one(MarkProven(bob)) == Done()
+        assert gateway.one(MarkAuthenticated(bob)) == Done()
         leased = gateway.one(Pull(1, bob, True, 2**40, 25, 100))
         assert isinstance(leased, Pulled)
         assert leased.count == stored

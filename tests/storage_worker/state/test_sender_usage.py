@@ -19,7 +19,7 @@ from common.storage_protocol.operations import (
     Chunk,
     CommitUpload,
     Fetch,
-    MarkProven,
+    MarkAuthenticated,
     MessagesStored,
     Operation,
     Outcome,
@@ -113,7 +113,7 @@ class TestCounts:
         office = open_office(limits=Limits(mailbox_messages=12))
         gateway = Gateway(office)
         alice, bob, carol = gateway.register("alice", "bob", "carol")
-        gateway.ask(MarkProven(bob))
+        gateway.ask(MarkAuthenticated(bob))
         gateway.store(alice, bob, *[b"x"] * 6)
         assert box_of(office, 2).census is None
         assert gateway.one(send(alice, bob)) == SHARE
@@ -286,7 +286,7 @@ class CountsMachine(RuleBasedStateMachine):
         self.now_ms = 10**9
         self.open()
         self.users = list(self.gateway.register("a", "b", "c"))
-        self.gateway.ask(*[MarkProven(user) for user in self.users[:2]])
+        self.gateway.ask(*[MarkAuthenticated(user) for user in self.users[:2]])
         self.mailboxes: list[dict[int, tuple[bytes, int]]] = [{}, {}]
 
     def open(self) -> None:
@@ -338,15 +338,15 @@ class CountsMachine(RuleBasedStateMachine):
         for send_, outcome in zip(sends, self.ask(*[self.send_operation(*one) for one in sends]), strict=True):
             self.note(*send_, outcome)
 
-    @rule(sends=sends, proven=st.booleans())
-    def store_run(self, sends: list[tuple[int, int, int]], proven: bool) -> None:
+    @rule(sends=sends, authenticated=st.booleans())
+    def store_run(self, sends: list[tuple[int, int, int]], authenticated: bool) -> None:
         frames = [pack_frame(self.users[sender], self.users[box], 3, bytes(size)) for sender, box, size in sends]
-        [outcome] = self.ask(StoreMessages(proven, b"".join(frames)))
+        [outcome] = self.ask(StoreMessages(authenticated, b"".join(frames)))
         assert isinstance(outcome, MessagesStored)
         refused = {frame.index: Refused(frame.reason, frame.retry_after) for frame in outcome.refused}
         sequence = outcome.first
         for index, (sender, box, size) in enumerate(sends):
-            if sender < 2 and not proven:
+            if sender < 2 and not authenticated:
                 assert refused[index] == Refused(Reason.PROOF_NEEDED)
                 continue
             self.note(sender, box, size, refused.get(index, Stored(sequence)))

@@ -20,7 +20,7 @@ from common.storage_protocol.operations import (
     Done,
     Fetch,
     Fetched,
-    MarkProven,
+    MarkAuthenticated,
     MessagesStored,
     Outcome,
     Pull,
@@ -55,8 +55,10 @@ def bodies(tmp_path: Path) -> Iterator[DiskBlobs]:
     folder.close_all()
 
 
-def begin(gateway: Gateway, upload: int, sender: bytes, recipient: bytes, size: int, proven: bool = False) -> Outcome:
-    return gateway.one(BeginUpload(upload, sender, proven, recipient, 3, size))
+def begin(
+    gateway: Gateway, upload: int, sender: bytes, recipient: bytes, size: int, authenticated: bool = False
+) -> Outcome:
+    return gateway.one(BeginUpload(upload, sender, authenticated, recipient, 3, size))
 
 
 class TestPlaces:
@@ -82,12 +84,12 @@ class TestPlaces:
     def test_of_all(self, open_office: Open) -> None:
         gateway = Gateway(open_office(limits=Limits(uploads=4, uploads_of_user=3)))
         alice, bob, carol = gateway.register("alice", "bob", "carol")
-        gateway.ask(MarkProven(carol))
+        gateway.ask(MarkAuthenticated(carol))
         assert [begin(gateway, number, alice, bob, 1) for number in (1, 2)] == [UploadProgress(0)] * 2
         assert begin(gateway, 3, bob, bob, 1) == UploadProgress(0)
         assert begin(gateway, 4, bob, bob, 1) == FULL, "the last quarter is for those who prove who they are"
-        assert begin(gateway, 5, carol, bob, 1, proven=True) == UploadProgress(0)
-        assert begin(gateway, 6, carol, bob, 1, proven=True) == FULL
+        assert begin(gateway, 5, carol, bob, 1, authenticated=True) == UploadProgress(0)
+        assert begin(gateway, 6, carol, bob, 1, authenticated=True) == FULL
 
     def test_a_greeting_and_an_undone_turn_free_them(self, open_office: Open) -> None:
         office = open_office(limits=Limits(uploads=1, uploads_of_user=1))
@@ -243,9 +245,9 @@ class TestNoFileLeft:
         office = open_office()
         gateway = Gateway(office)
         [alice] = gateway.register("alice")
-        gateway.ask(MarkProven(alice))
-        [small] = gateway.store(alice, alice, b"small", proven=True)
-        begin(gateway, 1, alice, alice, 2, proven=True)
+        gateway.ask(MarkAuthenticated(alice))
+        [small] = gateway.store(alice, alice, b"small", authenticated=True)
+        begin(gateway, 1, alice, alice, 2, authenticated=True)
         gateway.ask(Chunk(1, b"xy"))
         large = gateway.one(CommitUpload(1))
         assert isinstance(large, Stored)

@@ -11,7 +11,7 @@ from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
     CommitUpload,
-    MarkProven,
+    MarkAuthenticated,
     Operation,
     Outcome,
     Page,
@@ -214,13 +214,13 @@ def test_what_was_not_recorded_is_recorded_once(open_office: Open, monkeypatch: 
     ask(Release(1), Release(2))
     assert office.journal.used == used
     if way == "with a record":
-        ask(MarkProven(alice))
+        ask(MarkAuthenticated(alice))
         assert office.journal.used > used
     else:
         office.flush()
         office.rules.roll_back()
     assert last_two_again() == firsts[-2:]
-    ask(MarkProven(bob))
+    ask(MarkAuthenticated(bob))
     ask(Release(1))
     office.rules.roll_back()
     assert last_two_again() == firsts[-2:]

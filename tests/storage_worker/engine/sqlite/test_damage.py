@@ -18,7 +18,7 @@ from common.storage_protocol.operations import (
     GetProofKey,
     GetPublicKey,
     ListUsers,
-    MarkProven,
+    MarkAuthenticated,
     MessagesStored,
     Operation,
     Outcome,
@@ -275,7 +275,7 @@ def test_whatever_table_or_index_is_damaged_nothing_wrong_is_answered(
         fetch,
         Pull(9, bob, False, 10**6, 0, 10**6),
         Settle(9, bob, False, 1, 2),
-        MarkProven(alice),
+        MarkAuthenticated(alice),
     ]
     for batch in ([operation] for operation in operations):
         for outcome in gateway.ask(*batch):
