@@ -19,11 +19,11 @@ import shlex
 import stat
 import tempfile
 from collections.abc import Generator, Iterable
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from common.errors import MessageUError, SettingRejected, SlotInUse
+from common.errors import MessageUError, SettingRejected
 
 DATA_VARIABLE: Final = "MESSAGEU_DATA"
 LONGEST_SOCKET_PATH: Final = 107
@@ -182,13 +182,3 @@ def exclusive(path: Path, refusal: MessageUError) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def gateway_lock(folder: Path, slot: int) -> AbstractContextManager[None]:
-    """Hold a gateway's slot of the data folder. Entering raises `SlotInUse` where somebody else
-    does.
-
-    The worker would not tell: it takes whoever greets last for the one that lives, and the two
-    would break off each other's connections until one of them gives up.
-    """
-    return exclusive(folder / f"gateway-{slot}.lock", SlotInUse(f"another gateway runs on {folder}, slot {slot}"))

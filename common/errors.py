@@ -1,4 +1,4 @@
-"""Every exception of the project.
+"""The exceptions that the programs share, and the root of all.
 
 Owns: the exception tree, whole. Promises: nothing else is raised on purpose. Exposure: sentences
 reach logs and people.
@@ -16,17 +16,8 @@ who has to be told something.
     ├── PeerError                 the other side broke a protocol
     │   ├── ResponseMalformed         a server's answer can't be parsed
     │   └── FrameUndecodable          a frame of the storage protocol can't be decoded
-    ├── StorageError              the storage worker can't go on
-    │   ├── StoreInUse                another worker holds the data folder
-    │   ├── StoreUnusable             not our database, a newer schema, a corrupt file
-    │   │   └── JournalDamaged            what was on disk in the journal is altered
-    │   ├── StoreDamaged              a page or a content is altered: what needs it is refused, the rest goes on
-    │   │   └── TablesDamaged             what has to be written to is altered: nothing new is taken in
-    │   ├── StoreFull                 the disk or the page limit is reached; the transaction was rolled back
-    │   │   └── NoFileLeft                no more files may be open at this moment; nothing was done
-    │   └── StoreFailed               a read, write or sync failed: nothing is known, the worker must end
-    ├── SlotInUse                 another gateway runs on this data folder and slot
-    ├── GatewaySuperseded         another gateway took this slot, and lives: the process ends
+    ├── StorageError              the storage worker can't go on: storage_worker/engine/errors.py
+    ├── SlotInUse, GatewaySuperseded   the gateway must not go on: gateway/errors.py
     └── ClientError               what a person at the client is told: client/errors.py
 """
 
@@ -104,49 +95,3 @@ class FrameUndecodable(PeerError):
     """A frame of the storage protocol can't be decoded, and not even its header tells
     what it was.
     """
-
-
-class StorageError(MessageUError):
-    """The storage worker can't go on with what it was doing."""
-
-
-class StoreInUse(StorageError):
-    """Another storage worker holds the data folder."""
-
-
-class StoreUnusable(StorageError):
-    """The database is not ours, of a newer schema, or corrupt."""
-
-
-class StoreFull(StorageError):
-    """No room for this transaction; it was rolled back and everything before it stands."""
-
-
-class JournalDamaged(StoreUnusable):
-    """Something in the journal is altered that was on disk: no power cut does that."""
-
-
-class StoreDamaged(StorageError):
-    """A part of the store is altered. What needs it is refused; everything else goes on."""
-
-
-class TablesDamaged(StoreDamaged):
-    """A table, or an index of one, is altered that has to be written to."""
-
-
-class NoFileLeft(StoreFull):
-    """The process or the system has as many files open as it may. Nothing was done, and a
-    later try may go better.
-    """
-
-
-class StoreFailed(StorageError):
-    """A read, write or sync failed. What is on disk is unknown, so the worker ends at once."""
-
-
-class SlotInUse(MessageUError):
-    """Another gateway runs on this data folder and slot."""
-
-
-class GatewaySuperseded(MessageUError):
-    """The storage worker serves a later gateway on this slot."""

@@ -15,16 +15,18 @@ from pathlib import Path
 from typing import Final
 
 from common import server_packages  # noqa: F401 - ends the program where they are missing
-from common.data_folder import data_folder, gateway_lock, link_endpoint
-from common.errors import GatewaySuperseded, InfoFileError, SettingRejected, SlotInUse
+from common.data_folder import data_folder, link_endpoint
+from common.errors import InfoFileError, SettingRejected
 from common.info_files import DEFAULT_PORT, read_port
 from common.process_limits import forbid_core_dumps, raise_open_files
 from common.server_log import begin_log
 from gateway.connection.context import SessionContext
+from gateway.errors import GatewaySuperseded, SlotInUse
 from gateway.event_loop import EventLoop, SignalReceiver
 from gateway.listener import Listener, is_reached_by_others, open_listener, shown
 from gateway.options import OWN_FILES, checked, connections_that_fit, parse
 from gateway.settings import Settings
+from gateway.slot_lock import gateway_lock
 from gateway.storage.link import StorageLink
 
 log = logging.getLogger("gateway")

@@ -34,7 +34,7 @@ PAGE = ROOT / "docs" / "library.md"
 PART = re.compile(r"(<!-- made: ([a-z ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 WITH_METHODS: Final = ("Messenger", "Messages", "AsyncMessenger", "AsyncMessages")
 OF_ERRORS: Final = (errors.__name__, client_errors.__name__)
-NOT_RAISED: Final = {"PeerError", "StorageError", "SlotInUse", "GatewaySuperseded", "TableIncomplete"}
+NOT_RAISED: Final = {"PeerError", "TableIncomplete"}
 """Of the servers' programs, and of a program that is broken."""
 
 

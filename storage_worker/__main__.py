@@ -21,9 +21,10 @@ from typing import Final
 
 from common import server_packages  # noqa: F401 - ends the program where they are missing
 from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint, refuse_foreign_files
-from common.errors import SettingRejected, StorageError, StoreDamaged, StoreInUse, StoreUnusable
+from common.errors import SettingRejected
 from common.process_limits import forbid_core_dumps, raise_open_files
 from common.server_log import begin_log
+from storage_worker.engine.errors import StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
 from storage_worker.engine.sqlite.checkpointer import CheckpointThread
 from storage_worker.engine.sqlite.database import CHECKPOINT_BYTES, Database

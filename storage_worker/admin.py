@@ -22,10 +22,11 @@ from typing import Any
 
 from common import server_packages  # noqa: F401 - ends the program where they are missing
 from common.data_folder import DATA_VARIABLE, become_owner, folder_named, refuse_foreign_files, require_utf8
-from common.errors import JournalDamaged, SettingRejected, StorageError, StoreDamaged, StoreInUse, StoreUnusable
+from common.errors import SettingRejected
 from common.options import folder_path
 from common.process_limits import forbid_core_dumps
 from common.version import VERSION
+from storage_worker.engine.errors import JournalDamaged, StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread, file_sizes
 from storage_worker.engine.sqlite.database import Database, load_checksums
 from storage_worker.engine.sqlite.folder import (

@@ -39,7 +39,6 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import Enum, auto
 from typing import Final, Generic, NamedTuple, TypeVar, assert_never
 
-from common.errors import GatewaySuperseded
 from common.storage_protocol.batch_order import MOST_IN_FLIGHT
 from common.storage_protocol.frames import (
     Batch,
@@ -149,6 +148,12 @@ class Greeted(NamedTuple):
     is_other_store: bool = False
 
 
+class SlotLost(NamedTuple):
+    """A later gateway has the slot and lives: this one is not served any more."""
+
+    slot: int
+
+
 class WorkerChanged(NamedTuple):
     """Another process answers as the worker than before: its leases and subscriptions are gone."""
 
@@ -161,6 +166,7 @@ Event = (
     | Divided[Sender]
     | Deadly[Waiter, Sender]
     | Greeted
+    | SlotLost
     | WorkerChanged
 )
 
@@ -333,9 +339,8 @@ class BatchSender(Generic[Waiter, Sender]):
     def receive(self, incoming: Iterable[Incoming], now: float) -> list[Event[Waiter, Sender]]:
         """Take in what the worker said and what happened to the link, in order, and the time.
 
-        To be called again at `next_timeout`, with what there is. Raises `GatewaySuperseded` where a
-        later gateway has the slot and lives. Late answers to earlier numbers, epochs or greetings
-        are no news and give no event.
+        To be called again at `next_timeout`, with what there is. Late answers to earlier numbers,
+        epochs or greetings are no news and give no event.
         """
         events: list[Event[Waiter, Sender]] = []
         for message in incoming:
@@ -576,8 +581,7 @@ class BatchSender(Generic[Waiter, Sender]):
                 return self._welcome(message)
             case Superseded(slot, epoch):
                 if slot == self._slot and epoch == self._epoch and not self._greeting:
-                    self._note_successor()
-                    return self._greet_again()
+                    return [SlotLost(slot)] if self._successor_lives() else self._greet_again()
             case Reply() | BatchRefused() | GreetAgain():
                 slot, epoch, number = message[:3]
                 if self._greeting or (slot, epoch) != (self._slot, self._epoch):
@@ -592,14 +596,15 @@ class BatchSender(Generic[Waiter, Sender]):
                     self._send_all_again()
         return []
 
-    def _note_successor(self) -> None:
-        """The worker greeted another gateway after us. Once may be a dead one; again and
-        again is one that lives.
+    def _successor_lives(self) -> bool:
+        """The worker greeted another gateway after us. Once may be a dead one; again and again is
+        one that lives.
         """
         recent = [moment for moment in self._superseded_at if self._started_at - moment < LATE_GREETINGS_WITHIN]
         if len(recent) >= LATE_GREETINGS:
-            raise GatewaySuperseded(f"another gateway has taken slot {self._slot}")
+            return True
         self._superseded_at = [*recent, self._started_at]
+        return False
 
     def _greet_again(self, *, is_late: bool = False) -> list[Event[Waiter, Sender]]:
         """Nothing of the present epoch is answered any more."""

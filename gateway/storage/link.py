@@ -37,6 +37,7 @@ from common.storage_protocol.batch_sender import (
     Greeted,
     Incoming,
     LinkChange,
+    SlotLost,
     WorkerChanged,
 )
 from common.storage_protocol.frames import MailArrived, StoreFacts, decode_to_gateway
@@ -44,6 +45,7 @@ from common.storage_protocol.operations import Operation, Outcome, Refused
 from common.storage_protocol.send_run import SendRun
 from common.values import RefusalReason
 from gateway.connection.containment import report
+from gateway.errors import GatewaySuperseded
 from gateway.event_loop import READABLE, EventLoop, Timer
 from gateway.storage.send_answers import Sender, answer, leave_unknown
 
@@ -203,7 +205,7 @@ class StorageLink:
 
     def resume_output(self) -> None:
         """Take in all that came, hand out outcomes, send what has to leave; again until nothing
-        more leaves.
+        more leaves. Raises `GatewaySuperseded`.
 
         ZeroMQ's descriptor is edge-triggered, and what was taken off the socket or put into it may
         have swallowed an edge: so the socket is asked at the end of every turn, which costs a
@@ -292,6 +294,8 @@ class StorageLink:
                         self._listener.store_changed()
                     self._listener.worker_changed()
                     self._listener.greeted()
+                case SlotLost(slot):
+                    raise GatewaySuperseded(f"another gateway has taken slot {slot}")
                 case WorkerChanged():
                     self._listener.worker_changed()
                 case _:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Final
 
-from common.errors import FrameUndecodable, StorageError, StoreDamaged, StoreFull
+from common.errors import FrameUndecodable
 from common.storage_protocol.batch_order import MOST_IN_FLIGHT
 from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_AUTHENTICATED, SEND_FRAME
 from common.storage_protocol.operations import (
@@ -25,6 +25,7 @@ from common.storage_protocol.operations import (
 )
 from common.values import MESSAGE_KINDS
 from storage_worker.engine import interface
+from storage_worker.engine.errors import StorageError, StoreDamaged, StoreFull
 from storage_worker.engine.interface import RunRules
 from storage_worker.engine.records import (
     BatchApplied,

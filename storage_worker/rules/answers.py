@@ -8,10 +8,10 @@ Exposure: none of its own.
 import logging
 from typing import Final
 
-from common.errors import NoFileLeft, TablesDamaged
 from common.rare_log import RareLog
 from common.storage_protocol.operations import Done, Refused
 from common.values import RefusalReason
+from storage_worker.engine.errors import NoFileLeft, TablesDamaged
 from storage_worker.engine.interface import Engine
 
 _rarely: Final = RareLog(logging.getLogger("storage_worker"))

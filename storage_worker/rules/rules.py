@@ -13,8 +13,8 @@ Source: docs/storage-protocol.md, "Operations".
 
 from collections.abc import Callable, Sequence
 
-from common.errors import StoreUnusable
 from common.storage_protocol.operations import Operation, Outcome, Register, Release, Settle
+from storage_worker.engine.errors import StoreUnusable
 from storage_worker.engine.interface import Engine
 from storage_worker.engine.values import Capacity
 from storage_worker.rules.access import Access

@@ -8,7 +8,6 @@ limited.
 
 from typing import Final, NamedTuple
 
-from common.errors import StoreFull
 from common.storage_protocol.operations import (
     AbortUpload,
     BeginUpload,
@@ -21,6 +20,7 @@ from common.storage_protocol.operations import (
     UploadProgress,
     UploadUnknown,
 )
+from storage_worker.engine.errors import StoreFull
 from storage_worker.engine.interface import Engine
 from storage_worker.engine.records import TokenUsed
 from storage_worker.engine.values import Admission, User

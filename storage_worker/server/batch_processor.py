@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from common import fail_points
-from common.errors import StoreDamaged, StoreFailed, StoreFull, TablesDamaged
 from common.fail_points import FailPoint
 from common.rare_log import RareLog
 from common.storage_protocol.batch_order import SlotState, Verdict, judge
@@ -40,6 +39,7 @@ from common.storage_protocol.frames import (
 )
 from common.storage_protocol.message_format import SEND_FRAME
 from common.storage_protocol.operations import READ_AGAIN, Operation, Outcome, Pull, Pulled, StoreMessages
+from storage_worker.engine.errors import StoreDamaged, StoreFailed, StoreFull, TablesDamaged
 from storage_worker.engine.interface import Engine
 from storage_worker.engine.records import BatchApplied, SlotTaken
 from storage_worker.engine.values import Admission, Capacity

@@ -11,12 +11,12 @@ from common.data_folder import (
     become_owner,
     data_folder,
     exclusive,
-    gateway_lock,
     link_endpoint,
     refuse_foreign_files,
     user_name,
 )
-from common.errors import SettingRejected, SlotInUse, StoreInUse
+from common.errors import SettingRejected
+from storage_worker.engine.errors import StoreInUse
 
 
 def mode(path: Path) -> int:
@@ -95,19 +95,7 @@ def test_a_lock_is_held_by_one_and_let_go_whatever_happens(tmp_path: Path) -> No
 
 
 def test_a_lock_that_is_no_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingRejected, match=f"the lock {tmp_path} can't be used"), exclusive(tmp_path, SlotInUse()):
-        pass
-
-
-def test_a_slot_is_held_by_one_gateway_and_every_gateway_has_its_own(tmp_path: Path) -> None:
-    with gateway_lock(tmp_path, 0), gateway_lock(tmp_path, 1):
-        for slot in (0, 1):
-            with (
-                pytest.raises(SlotInUse, match=f"another gateway runs on {tmp_path}, slot {slot}"),
-                gateway_lock(tmp_path, slot),
-            ):
-                pass
-    with gateway_lock(tmp_path, 0):
+    with pytest.raises(SettingRejected, match=f"the lock {tmp_path} can't be used"), exclusive(tmp_path, StoreInUse()):
         pass
 
 
@@ -158,7 +146,7 @@ def test_a_lock_that_is_not_permitted(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "open", refuse)
     with (
         pytest.raises(SettingRejected, match=r"Permission denied\. As root, `chown -R "),
-        exclusive(tmp_path, SlotInUse()),
+        exclusive(tmp_path, StoreInUse()),
     ):
         pass
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from common.errors import FrameUndecodable, StoreFull
+from common.errors import FrameUndecodable
 from common.storage_protocol.message_format import ENTRY_HEAD, pack_frame
 from common.storage_protocol.operations import (
     Fetch,
@@ -22,6 +22,7 @@ from common.storage_protocol.operations import (
     UserEntry,
 )
 from common.values import RefusalReason
+from storage_worker.engine.errors import StoreFull
 from storage_worker.engine.interface import Engine
 from storage_worker.engine.records import (
     BatchApplied,

@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from common.errors import StorageError
+from storage_worker.engine.errors import StorageError
 from storage_worker.engine.sqlite.blobs import DiskBlobs
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
 from storage_worker.engine.sqlite.journal import DiskJournal

@@ -9,7 +9,7 @@ from typing import Any
 
 import apsw
 
-from common.errors import StorageError, StoreFailed, StoreFull
+from storage_worker.engine.errors import StorageError, StoreFailed, StoreFull
 from storage_worker.engine.sqlite.blobs import BlobFolder
 from storage_worker.engine.sqlite.journal import JournalFile
 from storage_worker.engine.sqlite.store_identity import StoreIdentityFile

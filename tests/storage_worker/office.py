@@ -11,7 +11,6 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from common.errors import StorageError
 from common.storage_protocol.frames import Batch, Hello, MailArrived, Reply, ToGateway, ToWorker, Welcome
 from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_AUTHENTICATED, walk
 from common.storage_protocol.operations import (
@@ -25,6 +24,7 @@ from common.storage_protocol.operations import (
     StoreMessage,
 )
 from common.values import RefusalReason
+from storage_worker.engine.errors import StorageError
 from storage_worker.engine.interface import Engine
 from storage_worker.engine.memory import Disk, MemoryEngine
 from storage_worker.engine.sqlite.blobs import BlobFolder, Blobs, DiskBlobs

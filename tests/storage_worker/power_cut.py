@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from common.errors import StoreFailed
+from storage_worker.engine.errors import StoreFailed
 from storage_worker.engine.sqlite.blobs import DiskBlobs
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
 from storage_worker.engine.sqlite.journal import DiskJournal

@@ -14,7 +14,6 @@ from pathlib import Path
 import apsw
 import pytest
 
-from common.errors import StoreFailed, StoreFull, StoreUnusable
 from common.storage_protocol.frames import Batch, Hello, Reply
 from common.storage_protocol.operations import (
     Fetch,
@@ -32,6 +31,7 @@ from common.storage_protocol.operations import (
 from common.values import RefusalReason as Reason
 from storage_worker import __main__ as program
 from storage_worker import admin
+from storage_worker.engine.errors import StoreFailed, StoreFull, StoreUnusable
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.folder import refuse_wrong_kinds
 from storage_worker.engine.sqlite.maintenance import Maintenance

@@ -17,7 +17,7 @@ from collections import deque
 from pathlib import Path
 from typing import Final, Protocol
 
-from common.errors import StoreDamaged, StoreFailed
+from storage_worker.engine.errors import StoreDamaged, StoreFailed
 from storage_worker.engine.sqlite.blob_checksums import (
     PIECE_BYTES,
     PieceSums,

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from typing import Final
 
 from common import fail_points
-from common.errors import StoreDamaged, StoreFull
 from common.fail_points import FailPoint
+from storage_worker.engine.errors import StoreDamaged, StoreFull
 from storage_worker.engine.records import BatchApplied, Record
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.journal import Journal

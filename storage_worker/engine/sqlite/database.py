@@ -22,7 +22,14 @@ from typing import Any, Final
 import apsw
 from apsw import sqlite_extra
 
-from common.errors import StorageError, StoreDamaged, StoreFailed, StoreFull, StoreUnusable, TablesDamaged
+from storage_worker.engine.errors import (
+    StorageError,
+    StoreDamaged,
+    StoreFailed,
+    StoreFull,
+    StoreUnusable,
+    TablesDamaged,
+)
 from storage_worker.engine.sqlite.folder import sync_folder
 
 log = logging.getLogger("storage_worker")

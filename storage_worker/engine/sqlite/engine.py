@@ -13,9 +13,9 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
-from common.errors import StorageError, StoreDamaged, StoreFull
 from common.rare_log import RareLog
 from common.storage_protocol.operations import MessagesStored, StoreMessages
+from storage_worker.engine.errors import StorageError, StoreDamaged, StoreFull
 from storage_worker.engine.interface import RunRules
 from storage_worker.engine.records import (
     BatchApplied,

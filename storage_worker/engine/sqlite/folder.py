@@ -13,7 +13,7 @@ from typing import Final
 
 from common import filesystem
 from common.data_folder import exclusive
-from common.errors import NoFileLeft, StorageError, StoreFailed, StoreFull, StoreInUse, StoreUnusable
+from storage_worker.engine.errors import NoFileLeft, StorageError, StoreFailed, StoreFull, StoreInUse, StoreUnusable
 
 DATABASE_NAME: Final = "mail.db"
 JOURNAL_NAMES: Final = ("mail.journal", "mail.journal.2")

@@ -43,7 +43,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple, Protocol
 
-from common.errors import JournalDamaged, StoreFailed, StoreFull
+from storage_worker.engine.errors import JournalDamaged, StoreFailed, StoreFull
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES, sync_folder, unwritten
 from storage_worker.engine.sqlite.log_epochs import ERA_SIZE, SECTOR, mark
 

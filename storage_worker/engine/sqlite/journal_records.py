@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from common.errors import StoreFailed
+from storage_worker.engine.errors import StoreFailed
 from storage_worker.engine.records import Record
 
 _encoder: Final = msgspec.msgpack.Encoder()

@@ -18,7 +18,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Final
 
-from common.errors import JournalDamaged
+from storage_worker.engine.errors import JournalDamaged
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES, failed
 
 log = logging.getLogger("storage_worker")

@@ -19,8 +19,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
-from common.errors import FrameUndecodable, StoreDamaged
+from common.errors import FrameUndecodable
 from common.storage_protocol.message_format import ENTRY_HEAD, heads
+from storage_worker.engine.errors import StoreDamaged
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.values import MailboxStats
 

@@ -8,7 +8,7 @@ Exposure: none.
 import logging
 from typing import Final, Protocol
 
-from common.errors import StoreFull
+from storage_worker.engine.errors import StoreFull
 from storage_worker.engine.sqlite.checkpointer import Checkpoints
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.store_identity import StoreIdentityFile, record_progress

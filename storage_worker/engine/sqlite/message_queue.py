@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Final, NamedTuple
 
-from common.errors import FrameUndecodable, StoreDamaged
+from common.errors import FrameUndecodable
 from common.rare_log import RareLog
 from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_AUTHENTICATED, SEND_FRAME, Head, heads
 from common.storage_protocol.operations import (
@@ -30,6 +30,7 @@ from common.storage_protocol.operations import (
 )
 from common.values import MESSAGE_KINDS
 from storage_worker.engine import interface
+from storage_worker.engine.errors import StoreDamaged
 from storage_worker.engine.interface import RunRules
 from storage_worker.engine.records import MailRemoved, MessageAccepted, MessagesAccepted, Record
 from storage_worker.engine.sqlite.blobs import Blobs

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
-from common.errors import JournalDamaged, StoreFull, StoreUnusable
+from storage_worker.engine.errors import JournalDamaged, StoreFull, StoreUnusable
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES, failed, sync_folder, unwritten
 from storage_worker.engine.sqlite.journal import Journal

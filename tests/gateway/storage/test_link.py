@@ -7,10 +7,12 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.client_protocol.requests import PullRequest, SendRequest, encode
+from common.storage_protocol.batch_sender import LATE_GREETINGS
 from common.storage_protocol.frames import BatchRefused, GreetAgain, StoreFacts, Superseded
 from common.storage_protocol.message_format import walk_frames
 from common.storage_protocol.operations import (
@@ -26,6 +28,7 @@ from common.storage_protocol.operations import (
     StoreMessages,
 )
 from common.values import ClientId
+from gateway.errors import GatewaySuperseded
 from tests.gateway.authenticated import ALICE, BOB
 from tests.gateway.every_kind import EVERY_KIND
 from tests.gateway.fake_storage import SERVER_ID, default_decision
@@ -133,6 +136,17 @@ def test_a_late_greeting_of_a_dead_gateway_does_not_end_the_living(gate: Gate) -
     other = gate.peer()
     other.send(EVERY_KIND["send"])
     assert other.response()[0] == 2103
+
+
+def test_a_gateway_whose_slot_another_one_keeps_taking_ends(gate: Gate) -> None:
+    for _ in range(LATE_GREETINGS):
+        gate.storage.say(Superseded(3, gate.storage.epoch))
+        greetings = len(gate.storage.greetings)
+        gate.turn_until(lambda greetings=greetings: len(gate.storage.greetings) > greetings)  # type: ignore[misc]
+        gate.turns()
+    gate.storage.say(Superseded(3, gate.storage.epoch))
+    with pytest.raises(GatewaySuperseded, match="slot 3"):
+        gate.turns()
 
 
 def test_sends_are_counted_once_answered(gate: Gate) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from common.errors import FrameUndecodable, StoreFailed
+from common.errors import FrameUndecodable
 from common.storage_protocol.frames import (
     Batch,
     BatchRefused,
@@ -39,6 +39,7 @@ from common.storage_protocol.operations import (
     UsersPage,
 )
 from common.values import RefusalReason as Reason
+from storage_worker.engine.errors import StoreFailed
 from storage_worker.engine.sqlite.message_queue import waiting
 from storage_worker.engine.values import Admission, Capacity
 from storage_worker.rules.rules import Rules

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from common.errors import NoFileLeft, StoreFailed
 from common.storage_protocol.message_format import pack_frame
 from common.storage_protocol.operations import (
     AbortUpload,
@@ -36,6 +35,7 @@ from common.storage_protocol.operations import (
     UploadUnknown,
 )
 from common.values import RefusalReason as Reason
+from storage_worker.engine.errors import NoFileLeft, StoreFailed
 from storage_worker.engine.sqlite.blobs import DiskBlobs
 from storage_worker.engine.sqlite.store_identity import GenerationFile, record_progress
 from storage_worker.rules.admission import Limits

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import StoreDamaged, StoreFailed, StoreFull
+from storage_worker.engine.errors import StoreDamaged, StoreFailed, StoreFull
 from storage_worker.engine.sqlite import blobs as bodies_module
 from storage_worker.engine.sqlite.blob_checksums import PIECE_BYTES, table_bytes
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread

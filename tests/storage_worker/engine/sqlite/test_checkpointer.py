@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import StoreFailed, StoreFull
+from storage_worker.engine.errors import StoreFailed, StoreFull
 from storage_worker.engine.sqlite.checkpointer import CheckpointThread
 from storage_worker.engine.sqlite.database import Database
 from torture.patience import HANG_SECONDS

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import StoreDamaged, StoreUnusable
 from common.storage_protocol.message_format import SEND_FRAME
 from common.storage_protocol.operations import (
     NO_MAIL,
@@ -33,6 +32,7 @@ from common.storage_protocol.operations import (
 )
 from common.values import RefusalReason
 from storage_worker import admin
+from storage_worker.engine.errors import StoreDamaged, StoreUnusable
 from storage_worker.engine.sqlite.database import PAGE_SIZE
 from tests.storage_worker.office import KEY, Gateway, Office, pieces
 

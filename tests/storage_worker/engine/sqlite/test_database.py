@@ -5,7 +5,7 @@ from random import Random
 import apsw
 import pytest
 
-from common.errors import StoreDamaged, StoreFull, StoreUnusable, TablesDamaged
+from storage_worker.engine.errors import StoreDamaged, StoreFull, StoreUnusable, TablesDamaged
 from storage_worker.engine.sqlite import database as database_module
 from storage_worker.engine.sqlite.database import PAGE_SIZE, Database
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import StoreFailed
+from storage_worker.engine.errors import StoreFailed
 from storage_worker.engine.sqlite.folder import sync_folder
 
 

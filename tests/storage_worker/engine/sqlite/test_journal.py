@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import JournalDamaged, StoreFailed, StoreFull
 from common.filesystem import NO_ROOM
+from storage_worker.engine.errors import JournalDamaged, StoreFailed, StoreFull
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
 
 ERA = b"e" * 16

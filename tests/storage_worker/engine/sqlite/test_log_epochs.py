@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import JournalDamaged
 from common.values import RefusalReason
 from storage_worker import admin
+from storage_worker.engine.errors import JournalDamaged
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
 from storage_worker.engine.sqlite.log_epochs import ERA_SIZE, is_later, mark, mark_at, marked_eras, next_era
 from storage_worker.engine.sqlite.store_identity import parse_identity

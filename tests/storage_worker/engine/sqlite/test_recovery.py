@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import pytest
 
-from common.errors import JournalDamaged
 from common.fail_points import VARIABLE, FailPoint
 from common.storage_protocol.operations import Pull, Pulled
 from storage_worker import admin
+from storage_worker.engine.errors import JournalDamaged
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
 from tests.storage_worker.office import Gateway, Office, pieces
 from tests.storage_worker.worker_process import ROOT

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import StoreFailed, StoreFull
 from common.storage_protocol.operations import NO_MAIL, Pull, Pulled, Refused, StoreMessage
+from storage_worker.engine.errors import StoreFailed, StoreFull
 from storage_worker.engine.sqlite import store_identity
 from storage_worker.engine.sqlite.store_identity import (
     GenerationFile,

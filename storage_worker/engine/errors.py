@@ -1,0 +1,61 @@
+"""What an engine, and whoever keeps files for it, fails with.
+
+Owns: the storage worker's exceptions. The roots that it shares with the other programs are in
+common/errors.py.
+Promises: an engine raises these on purpose, and nothing else. What is refused in normal life (no
+such user, mailbox full) is a value, `operations.Refused`.
+Exposure: sentences reach the log and the operator; none has what a client chose in it.
+
+    MessageUError             the root, in common/errors.py
+    └── StorageError              the storage worker can't go on with what it was doing
+        ├── StoreInUse                another worker holds the data folder
+        ├── StoreUnusable             not our database, a newer schema, a corrupt file
+        │   └── JournalDamaged            what was on disk in the journal is altered
+        ├── StoreDamaged              a page or a content is altered: what needs it is refused, the rest goes on
+        │   └── TablesDamaged             what has to be written to is altered: nothing new is taken in
+        ├── StoreFull                 the disk or the page limit is reached; the transaction was rolled back
+        │   └── NoFileLeft                no more files may be open at this moment; nothing was done
+        └── StoreFailed               a read, write or sync failed: nothing is known, the worker must end
+
+Source: docs/storage-engine.md; docs/guarantees.md, "What each failure leaves behind".
+"""
+
+from common.errors import MessageUError
+
+
+class StorageError(MessageUError):
+    """The storage worker can't go on with what it was doing."""
+
+
+class StoreInUse(StorageError):
+    """Another storage worker holds the data folder."""
+
+
+class StoreUnusable(StorageError):
+    """The database is not ours, of a newer schema, or corrupt."""
+
+
+class JournalDamaged(StoreUnusable):
+    """Something in the journal is altered that was on disk: no power cut does that."""
+
+
+class StoreDamaged(StorageError):
+    """A part of the store is altered. What needs it is refused; everything else goes on."""
+
+
+class TablesDamaged(StoreDamaged):
+    """A table, or an index of one, is altered that has to be written to."""
+
+
+class StoreFull(StorageError):
+    """No room for this transaction; it was rolled back and everything before it stands."""
+
+
+class NoFileLeft(StoreFull):
+    """The process or the system has as many files open as it may. Nothing was done, and a later try
+    may go better.
+    """
+
+
+class StoreFailed(StorageError):
+    """A read, write or sync failed. What is on disk is unknown, so the worker ends at once."""
