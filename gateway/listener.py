@@ -1,6 +1,7 @@
 """Accepting connections.
 
-Owns: the listening socket. Promises: every connection becomes one Session. Past
+Owns: one listening socket. Promises: every connection becomes one Session, over plain TCP or over
+TLS; where it comes from a proxy that was named, once that has said whom it speaks for. Past
 `Settings.connections`, or without descriptors, another one makes room
 (`gateway.connection.capacity`); where none may, new ones wait in the kernel's queue.
 Exposure: anybody who reaches the address.
@@ -10,12 +11,15 @@ import errno
 import ipaddress
 import logging
 import socket
+from collections.abc import Sequence
 from typing import Final
 
 from common.errors import SettingRejected
-from gateway.connection.capacity import Capacity
 from gateway.connection.context import SessionContext
+from gateway.connection.openings import network_of
+from gateway.connection.proxy_header import ProxyHeader
 from gateway.connection.session import Session
+from gateway.connection.tls_transport import ServerTls, TlsTransport
 from gateway.connection.transport import TcpTransport
 from gateway.event_loop import READABLE
 
@@ -72,32 +76,42 @@ def is_reached_by_others(listener: socket.socket) -> bool:
     return not address.is_loopback
 
 
-def _nothing() -> None:
-    """Nobody waits for a place."""
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Listener:
-    """A `Handler` of the loop."""
+    """A `Handler` of the loop. `tls`: what to show in a handshake; without it, plain TCP.
+    `proxies`: who has to say first whom it speaks for, by the PROXY protocol; others are clients
+    themselves.
+    """
 
-    def __init__(self, sock: socket.socket, context: SessionContext) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        context: SessionContext,
+        tls: ServerTls | None = None,
+        proxies: Sequence[Network] = (),
+    ) -> None:
         self._sock = sock
         self._context = context
+        self._tls = tls
+        self._proxies = proxies
         self._open = True
-        self._places = Capacity(context.loop, context.settings, context.sessions)
         self._say_again_at = 0.0
         context.loop.register(sock.fileno(), self, READABLE)
 
     def ready(self, events: int) -> None:
         """Connections wait to be accepted."""
+        places = self._context.places
         for number in range(_ACCEPT_AT_ONCE):
-            if number and self._places.crowded:
+            if number and places.crowded:
                 # Whether another one waits the loop tells, and nobody goes for one that does not.
                 return
-            if not self._places.make_one():
+            if not places.make_one():
                 self._rest(f"the limit of {self._context.settings.connections} connections is reached")
                 return
             try:
-                sock, _address = self._sock.accept()
+                sock, address = self._sock.accept()
             except BlockingIOError:
                 return
             except ConnectionAbortedError:
@@ -105,11 +119,42 @@ class Listener:
             except OSError as error:
                 # Others concern the connection that came, which has failed already, or this machine
                 # for a while: accept(2) names many, and none of them ends those that are there.
-                if error.errno in _NO_ROOM and self._places.free_one():
+                if error.errno in _NO_ROOM and places.free_one():
                     continue
                 self._rest(f"can't accept connections ({error.strerror})")
                 return
-            self._places.taken(Session(TcpTransport(sock, self._context.loop), self._context))
+            if self._proxies and self._is_proxy(address[0]):
+                self._wait_for_header(sock, address[0])
+            else:
+                self._begin(sock, address[0])
+
+    def _is_proxy(self, peer: str) -> bool:
+        address = ipaddress.ip_address(peer.partition("%")[0])
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._proxies)
+
+    def _wait_for_header(self, sock: socket.socket, peer: str) -> None:
+        context = self._context
+        ProxyHeader(
+            sock,
+            context.loop,
+            context.openings,
+            network_of(peer),
+            lambda same, client: self._begin(same, client or peer),
+        )
+
+    def _begin(self, sock: socket.socket, client: str) -> None:
+        """A client at the address `client` is connected."""
+        if not self._open:
+            sock.close()
+            return
+        context = self._context
+        if self._tls is None:
+            transport = TcpTransport(sock, context.loop)
+        else:
+            transport = TlsTransport(sock, context.loop, self._tls, context.openings, network_of(client))
+        context.places.taken(Session(transport, context))
 
     def _rest(self, reason: str) -> None:
         now = self._context.loop.now
@@ -118,10 +163,9 @@ class Listener:
             log.warning("%s; new connections wait", reason)
         self._context.loop.modify(self._sock.fileno(), 0)
         self._context.loop.call_at(now + _TRY_AGAIN_AFTER, self._resume)
-        self._context.place_free = self._resume
+        self._context.when_a_place_is_free(self._resume)
 
     def _resume(self) -> None:
-        self._context.place_free = _nothing
         if self._open:
             self._context.loop.modify(self._sock.fileno(), READABLE)
 

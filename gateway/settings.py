@@ -50,6 +50,11 @@ class Settings(NamedTuple):
     """How long a connection has been idle at least that makes room for another one."""
     time_to_prove: float = 5.0
     """How long a connection may have a kept place without a proof."""
+    openings: int = 512
+    """Connections that are in a TLS handshake or have to name the client behind a proxy."""
+    openings_a_turn: int = 8
+    """How many of them one turn of the loop goes on with: a step may take a millisecond."""
+    opening_time: float = 10.0
     header_time: float = 10.0
     payload_silence: float = 30.0
     """How long a byte of a payload may be missing; of an upload, how far it may be behind

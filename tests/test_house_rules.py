@@ -88,15 +88,30 @@ RULES = (
                 only(
                     "gateway.event_loop",
                     "gateway.listener",
+                    "gateway.certificate",
+                    "gateway.connection.proxy_header",
+                    "gateway.connection.tls_transport",
                     "gateway.connection.transport",
                     "gateway.delivery.tcp_info",
                 ),
             ),
             (TERMINAL_CONTROL, only("gateway.delivery.tcp_info")),
             # A session sees its transport, no descriptor and no mask of the event loop.
-            (EVENT_MASKS, only("gateway.listener", "gateway.connection.transport", "gateway.storage.link")),
-            (only("gateway.delivery.tcp_info"), only("gateway.connection.transport")),
-            (CRYPTO, only("gateway.authentication")),
+            (
+                EVENT_MASKS,
+                only(
+                    "gateway.listener",
+                    "gateway.connection.proxy_header",
+                    "gateway.connection.tls_transport",
+                    "gateway.connection.transport",
+                    "gateway.storage.link",
+                ),
+            ),
+            (
+                only("gateway.delivery.tcp_info"),
+                only("gateway.connection.proxy_header", "gateway.connection.transport"),
+            ),
+            (CRYPTO, only("gateway.authentication", "gateway.certificate")),
         ),
     ),
     # The seam of engines: rules, state and server see the interface, no engine; an engine sees no

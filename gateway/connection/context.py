@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 from common.client_protocol.server_connection import Limits
 from gateway.connection.base import Connection
+from gateway.connection.capacity import Capacity
 from gateway.connection.containment import Breakable, contain, contained
 from gateway.connection.memory_budget import MemoryBudget
+from gateway.connection.openings import Openings
 from gateway.connection.scheduler import Scheduler
 from gateway.connection.timeouts import Timeouts
 from gateway.event_loop import EventLoop, Timer
@@ -38,11 +40,14 @@ class SessionContext:
         self.waiters = MailWaiters(self.sessions)
         self.link = link = make_link(self.waiters)
         self.limits = Limits(settings.largest_content, settings.inline_content)
-        self.place_free: Callable[[], None] = lambda: None
+        self.places = Capacity(loop, settings, self.sessions)
+        self._wait_for_place: list[Callable[[], None]] = []
         self.pages = PageBudget(link, settings)
         self.turns = Scheduler(loop, link, self.pages, settings)
         self.holdings = MemoryBudget(loop, link, settings)
         self.timeouts = Timeouts(loop, settings)
+        # Before our own turn's end: what it opens may have something to say.
+        self.openings = Openings(loop, self.holdings, settings)
         self._last_number = 0
         loop.at_turn_end(self.flush)
 
@@ -51,6 +56,17 @@ class SessionContext:
         `connection` and nothing else.
         """
         return self.loop.call_at(when, contained(connection, callback))
+
+    def when_a_place_is_free(self, callback: Callable[[], None]) -> None:
+        """Call back once, when a connection has ended."""
+        self._wait_for_place.append(callback)
+
+    def place_free(self) -> None:
+        """A connection has ended."""
+        if self._wait_for_place:
+            waiting, self._wait_for_place = self._wait_for_place, []
+            for callback in waiting:
+                callback()
 
     def next_number(self) -> int:
         """A number for a lease or an upload, never given twice by this process."""

@@ -11,9 +11,9 @@ Exposure: strangers choose what they hold and for how long.
 
 import logging
 from collections import OrderedDict
-from typing import Final
+from typing import Final, Protocol
 
-from gateway.connection.base import Connection
+from gateway.connection.containment import Breakable
 from gateway.event_loop import EventLoop
 from gateway.settings import Settings
 from gateway.storage.link import StorageLink
@@ -23,6 +23,14 @@ log = logging.getLogger("gateway.connection.memory_budget")
 _SAY_AGAIN_AFTER: Final = 60.0
 
 
+class Holder(Breakable, Protocol):
+    """A connection. `authenticated_as`: the user it acts for, if any."""
+
+    @property
+    def authenticated_as(self) -> bytes | None:
+        """Connections that have proven nothing go first."""
+
+
 class MemoryBudget:
     """One for the gateway. Sizes in bytes."""
 
@@ -30,7 +38,7 @@ class MemoryBudget:
         self._loop = loop
         self._link = link
         self._most = settings.total_under_way
-        self._holders: OrderedDict[Connection, None] = OrderedDict()
+        self._holders: OrderedDict[Holder, None] = OrderedDict()
         self._say_again_at = 0.0
         self._closed = 0
         self.size = 0
@@ -40,7 +48,7 @@ class MemoryBudget:
         """Whether at least half of the budget is free."""
         return self.size * 2 < self._most
 
-    def changed(self, holder: Connection, before: int, now: int) -> None:
+    def changed(self, holder: Holder, before: int, now: int) -> None:
         """`holder` holds `now` bytes and held `before`."""
         self.size += now - before
         if not now:
@@ -50,7 +58,7 @@ class MemoryBudget:
             if now < before:
                 self._holders.move_to_end(holder)
 
-    def went_on(self, holder: Connection) -> None:
+    def went_on(self, holder: Holder) -> None:
         """Some of what it holds was done with, or it had to wait for us."""
         if holder in self._holders:
             self._holders.move_to_end(holder)

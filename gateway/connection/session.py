@@ -396,6 +396,9 @@ class Session:
         try:
             data = self.transport.receive(size)
         except BlockingIOError:
+            if self.transport.held:
+                self._heard_at = context.loop.now
+                self._watch(came=1)
             return
         except OSError:
             self.abort()
@@ -415,7 +418,11 @@ class Session:
             run = self._connection.receive_run(data)
             if run is not None and self._is_own(run):
                 spent = self._submit_run(run)
-                if self._inflight < context.settings.connection_under_way and self._connection.drained:
+                if (
+                    self._inflight < context.settings.connection_under_way
+                    and self._connection.drained
+                    and not self.transport.held
+                ):
                     return
             else:
                 self._held = run
@@ -424,7 +431,7 @@ class Session:
             if self._handler is not None:
                 self._handler.input_came()
         self._take_events(spent)
-        if not self._steady or self._holds:
+        if not self._steady or self._holds or self.transport.held:
             self._watch(came=len(data))
 
     def _input_ended(self) -> None:
@@ -614,7 +621,7 @@ class Session:
 
     def _note_holdings(self) -> None:
         """Tell how much this connection keeps in memory."""
-        holds = self._connection.memory + self._unsent_size
+        holds = self._connection.memory + self._unsent_size + self.transport.held
         if self._held is not None:
             holds += _content_size(self._held)
         if type(self._handler) is UploadHandler:
@@ -647,6 +654,7 @@ class Session:
             is_upload = type(handler) is UploadHandler
             if reads and (handler is None or is_upload) and self._held is None:
                 context = self.context
-                context.timeouts.await_input(self, self._connection, came, is_upload=is_upload)
+                in_record = self.transport.held > 0
+                context.timeouts.await_input(self, self._connection, came, is_upload=is_upload, in_record=in_record)
             else:
                 self.context.timeouts.clear(self)

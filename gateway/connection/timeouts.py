@@ -82,11 +82,16 @@ class Timeouts:
             connection.deadline = None
             self._timed.discard(connection)
 
-    def await_input(self, connection: Timed, core: ServerConnection, came: int, *, is_upload: bool) -> None:
+    def await_input(
+        self, connection: Timed, core: ServerConnection, came: int, *, is_upload: bool, in_record: bool
+    ) -> None:
         """The connection is listened to, and `core` has taken in all that came, `came` bytes just
-        now.
+        now. `in_record`: the transport has part of a record, whose rest is waited for as that of a
+        payload is.
         """
         phase = core.phase
+        if in_record and phase is Phase.BETWEEN:
+            phase = Phase.PAYLOAD
         deadline = connection.deadline
         if phase is Phase.BETWEEN:
             self.clear(connection)

@@ -35,7 +35,8 @@ from gateway.event_loop import BROKEN, HUNG_UP, READABLE, WRITABLE, EventLoop
 
 log = logging.getLogger("gateway.connection.transport")
 
-_UNREGISTERED: Final = -1
+UNREGISTERED: Final = -1
+"""The mask of a transport that the loop does not watch."""
 NO_BINDING: Final = bytes(32)
 """The channel binding of a connection that shows no certificate."""
 
@@ -54,6 +55,10 @@ class Transport(Protocol):
     """One connection. It watches for input from `attach` on."""
 
     @property
+    def held(self) -> int:
+        """Bytes of input that are kept here, because the rest of their record has not come."""
+
+    @property
     def binding(self) -> bytes:
         """32 bytes that the signature of 641 covers: the SHA-256 of the certificate that the peer
         was shown, `NO_BINDING` where there is none.
@@ -63,7 +68,7 @@ class Transport(Protocol):
         """Report to `owner` from now on."""
 
     def receive(self, size: int, /) -> bytes:
-        """Up to `size` bytes; none at the end of the peer's side.
+        """Up to `size` bytes, or what a record carries more; none at the end of the peer's side.
 
         Raises `BlockingIOError` where nothing is there yet, also after a report: what came may be
         part of a record. Raises another `OSError` where the connection is broken.
@@ -136,14 +141,15 @@ class TcpTransport(TcpSocket):
 
     __slots__ = ("_loop", "_mask", "_owner", "_shut_down")
 
-    binding: Final = NO_BINDING
+    binding: bytes = NO_BINDING
+    held: int = 0
     receive = socket.socket.recv
 
     def __init__(self, sock: socket.socket, loop: EventLoop) -> None:
         super().__init__(sock.family, sock.type, sock.proto, fileno=sock.detach())
         self.setblocking(False)
         self._loop = loop
-        self._mask = _UNREGISTERED
+        self._mask = UNREGISTERED
         self._owner: TransportOwner = _NOBODY
         self._shut_down = False
 
@@ -211,6 +217,6 @@ class TcpTransport(TcpSocket):
         self.close()
 
     def _unregister(self) -> None:
-        if self._mask != _UNREGISTERED:
-            self._mask = _UNREGISTERED
+        if self._mask != UNREGISTERED:
+            self._mask = UNREGISTERED
             self._loop.unregister(self.fileno())

@@ -5,7 +5,7 @@ clock of our own.
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -14,11 +14,13 @@ import zmq
 from common.client_protocol.requests import Request, encode
 from gateway.connection.context import SessionContext
 from gateway.connection.session import Session
+from gateway.connection.tls_transport import ServerTls
 from gateway.event_loop import EventLoop
-from gateway.listener import Listener, open_listener
+from gateway.listener import Listener, Network, open_listener
 from gateway.settings import Settings
 from gateway.storage.link import StorageLink
 from tests.gateway.fake_storage import FakeStorage
+from tests.gateway.tls_peer import ClientTls
 from torture.patience import HANG_SECONDS
 
 
@@ -93,10 +95,64 @@ class Peer:
         self.sock.close()
 
 
+class TlsPeer(Peer):
+    """The same over TLS. What is sent goes in one record a call."""
+
+    def __init__(self, gate: "Gate", client: ClientTls | None = None) -> None:
+        super().__init__(gate)
+        self.client = client or ClientTls()
+        self.is_cut = False
+
+    def shake_hands(self) -> None:
+        """Turn the gateway until the handshake is done on both sides."""
+        self.send_raw(self.client.to_send())
+
+        def done() -> bool:
+            self.read()
+            return self.client.is_open
+
+        self.gate.turn_until(done)
+        opening = len(self.gate.context.openings)
+        self.send_raw(self.client.to_send())
+        self.gate.turn_until(lambda: len(self.gate.context.openings) < opening)
+
+    def send_raw(self, data: bytes) -> None:
+        """Bytes of records, or others."""
+        super().send(data)
+
+    def send(self, data: bytes | Request) -> None:
+        self.send_raw(self.client.record(data if isinstance(data, bytes) else encode(data)))
+
+    def read(self) -> None:
+        """`ended` after close_notify, `is_cut` where the end comes without it."""
+        try:
+            while data := self.sock.recv(1 << 20):
+                self.client.feed(data)
+            self.is_cut = not self.client.ended
+            self.ended = True
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            self.reset = self.ended = True
+        self.received += self.client.received
+        self.client.received = b""
+        self.ended = self.ended or self.client.ended
+
+    def end(self) -> None:
+        self.send_raw(self.client.last_word())
+        super().end()
+
+
 class Gate:
     """A gateway between real TCP peers and a scripted storage."""
 
-    def __init__(self, folder: Path, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings | None = None,
+        tls: ServerTls | None = None,
+        proxies: Sequence[Network] = (),
+    ) -> None:
         self.clock = Clock()
         self.zmq_context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.storage = FakeStorage(self.zmq_context, folder)
@@ -113,12 +169,19 @@ class Gate:
         self.link = self.context.link
         listening = open_listener("127.0.0.1", 0)
         self.port: int = listening.getsockname()[1]
-        self.listener = Listener(listening, self.context)
+        self.listener = Listener(listening, self.context, tls, proxies)
         self.peers: list[Peer] = []
 
     def peer(self) -> Peer:
         peer = Peer(self)
         self.peers.append(peer)
+        return peer
+
+    def tls_peer(self, client: ClientTls | None = None) -> "TlsPeer":
+        """A client over TLS, whose handshake is done."""
+        peer = TlsPeer(self, client)
+        self.peers.append(peer)
+        peer.shake_hands()
         return peer
 
     def turn(self) -> None:

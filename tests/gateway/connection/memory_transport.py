@@ -37,6 +37,7 @@ class MemoryTransport:
 
     def __init__(self) -> None:
         self.binding = NO_BINDING
+        self.held = 0
         self.owner: TransportOwner | None = None
         self.reads = self.writes = False
         self.room = PLENTY
@@ -206,10 +207,12 @@ class RecordTransport(MemoryTransport):
         """A segment arrives that ends inside a record."""
         super().say(b"")
         self.unfinished += data if isinstance(data, bytes) else encode(data)
+        self.held = len(self.unfinished)
 
     def say(self, data: bytes | Request) -> None:
         """The rest of the record, in one segment."""
         begun, self.unfinished = self.unfinished, b""
+        self.held = 0
         super().say(begun + (data if isinstance(data, bytes) else encode(data)))
 
     def report(self) -> None:

@@ -1,0 +1,125 @@
+"""Connections that are not open yet: their number, their time, and how fast they are opened.
+
+Owns: which connections are in a TLS handshake or still have to name the client behind a proxy.
+Promises: each has `Settings.opening_time` seconds, however slowly its bytes come. There are at most
+`Settings.openings`; one more takes the place of the oldest one of the network that has the most, so
+that whoever opens many and finishes none keeps nobody out but himself. One turn of the loop takes
+`Settings.openings_a_turn` steps of them, because a step may cost as much as a hundred messages.
+What they keep counts in the memory budget.
+Exposure: anybody who reaches the address.
+
+Source: docs/client-protocol.md, "TLS".
+"""
+
+from collections import Counter, OrderedDict, deque
+from ipaddress import IPv6Address, ip_address
+from typing import Final, Protocol
+
+from gateway.connection.containment import Breakable, contain
+from gateway.connection.memory_budget import MemoryBudget
+from gateway.event_loop import EventLoop
+from gateway.settings import Settings
+
+_SIZE: Final = 40 * 1024
+"""What one counts as in the memory budget: OpenSSL's state, its buffers, and what came."""
+_NETWORK_BITS: Final = 64
+"""Of an address of IPv6: whoever has one has at least so many."""
+_IPV6_BITS: Final = 128
+
+
+class Opening(Breakable, Protocol):
+    """A connection that is being opened. `network`: whom it counts for, see `network_of`."""
+
+    network: str
+
+    @property
+    def authenticated_as(self) -> None:
+        """It has proven nothing yet."""
+
+    def step(self) -> None:
+        """Go on with what came."""
+
+
+def network_of(address: str) -> str:
+    """Whom a peer's numeric address counts for: itself, and of IPv6 the network of 64 bits."""
+    found = ip_address(address.partition("%")[0])
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return f"{int(found) >> (_IPV6_BITS - _NETWORK_BITS):x}"
+
+
+class Openings:
+    """One for the gateway."""
+
+    def __init__(self, loop: EventLoop, holdings: MemoryBudget, settings: Settings) -> None:
+        self._loop = loop
+        self._holdings = holdings
+        self._settings = settings
+        self._since: OrderedDict[Opening, float] = OrderedDict()
+        self._of_network: Counter[str] = Counter()
+        self._waiting: deque[Opening] = deque()
+        self._is_timed = False
+        loop.at_turn_end(self._serve)
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+    def begin(self, opening: Opening) -> None:
+        """One more. Where there are too many already, another one ends."""
+        if len(self._since) >= self._settings.openings:
+            self._victim().abort()
+        self._since[opening] = self._loop.now
+        self._of_network[opening.network] += 1
+        self._holdings.changed(opening, 0, _SIZE)
+        if not self._is_timed:
+            self._is_timed = True
+            self._loop.call_at(self._loop.now + self._settings.opening_time, self._end_late_ones)
+
+    def _victim(self) -> Opening:
+        network, _count = self._of_network.most_common(1)[0]
+        return next(opening for opening in self._since if opening.network == network)
+
+    def ended(self, opening: Opening) -> None:
+        """It is open, or gone."""
+        if self._since.pop(opening, None) is None:
+            return
+        self._of_network[opening.network] -= 1
+        if not self._of_network[opening.network]:
+            del self._of_network[opening.network]
+        self._holdings.changed(opening, _SIZE, 0)
+
+    def wait(self, opening: Opening) -> None:
+        """Something came: `step` it at the end of this turn, or of a later one. Once for each
+        call.
+        """
+        self._waiting.append(opening)
+
+    def _serve(self) -> None:
+        for _ in range(min(len(self._waiting), self._settings.openings_a_turn)):
+            opening = self._waiting.popleft()
+            if opening not in self._since:
+                continue
+            try:
+                opening.step()
+            except Exception as error:
+                contain(opening, error)
+        if self._waiting:
+            self._loop.call_at(self._loop.now, _go_on)
+
+    def _end_late_ones(self) -> None:
+        now, seconds = self._loop.now, self._settings.opening_time
+        late = [opening for opening, since in self._since.items() if since + seconds <= now]
+        for opening in late:
+            # One that went before it may have ended it.
+            if opening in self._since:
+                opening.abort()
+        oldest = next(iter(self._since.values()), None)
+        self._is_timed = oldest is not None
+        if oldest is not None:
+            self._loop.call_at(oldest + seconds, self._end_late_ones)
+
+
+def _go_on() -> None:
+    """The loop turns."""
