@@ -19,9 +19,9 @@ from bench.generator import Generator, Run
 from bench.loads import CONTENT_SIZE, Extent, Large
 from bench.plan import Report
 from bench.subject import Running, Sending, Shape, SubjectFailed
-from common.client_protocol.codes import ResponseCode
-from common.client_protocol.fields import RESPONSE_HEADER, STORED, WAITING_HEAD
+from common.client_protocol.fields import RESPONSE_HEADER
 from common.client_protocol.requests import LargeSendRequest, PullRequest, encode
+from common.client_protocol.responses import STORED, WAITING_HEAD, ResponseCode
 from common.values import ClientId, MessageKind
 
 _BLOCK: Final = os.urandom(1 << 20)

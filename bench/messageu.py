@@ -24,9 +24,9 @@ from bench.plan import Dialect, Mode, Plan
 from bench.profiles import profiled, write_text
 from bench.programs import Programs, free_port
 from bench.subject import Kind, Sending, Shape, SubjectFailed
-from common.client_protocol.codes import ResponseCode
 from common.client_protocol.fields import RESPONSE_HEADER
 from common.client_protocol.requests import LargeSendRequest, PullRequest, RegisterRequest, encode
+from common.client_protocol.responses import ResponseCode
 from common.values import CLIENT_ID_SIZE, NO_CLIENT, ClientId, MessageKind, PublicKey, Username
 
 PROGRAMS: Final = {"worker": "storage_worker", "gateway": "gateway"}

@@ -25,9 +25,10 @@ from Crypto.Signature import pss
 
 from bench.messageu import MessageU, register
 from bench.subject import SubjectFailed
-from common.client_protocol.codes import EXTENSION_VERSION, ResponseCode
-from common.client_protocol.fields import HELLO_REPLY, RESPONSE_HEADER, STORED
+from common.client_protocol.fields import RESPONSE_HEADER
 from common.client_protocol.requests import HelloRequest, ProveRequest, RegisterRequest, SendRequest, encode
+from common.client_protocol.responses import HELLO_REPLY, STORED, ResponseCode
+from common.client_protocol.versions import EXTENSION_VERSION
 from common.values import NO_CLIENT, ClientId, MessageKind, PublicKey, Token, Username
 
 _ANSWER: Final = RESPONSE_HEADER.size + STORED.size

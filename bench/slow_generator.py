@@ -22,8 +22,8 @@ from typing import Final
 
 from bench.histogram import bucket_of
 from bench.plan import Mode, Plan, Report
-from common.client_protocol.codes import ResponseCode
-from common.client_protocol.fields import RESPONSE_HEADER, STORED, WAITING_HEAD
+from common.client_protocol.fields import RESPONSE_HEADER
+from common.client_protocol.responses import STORED, WAITING_HEAD, ResponseCode
 
 _READ_SIZE: Final = 1 << 18
 _LARGEST_SKIP: Final = 1 << 20

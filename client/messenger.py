@@ -74,7 +74,7 @@ from client.trust.contacts import Contact, Contacts
 from client.trust.directory import Directory
 from client.trust.key_exchange import KeyExchange
 from client.trust.trust import Trust, Verification
-from common.client_protocol.codes import Feature
+from common.client_protocol.versions import Feature
 from common.errors import SettingRejected, ValueRejected
 from common.server_address import ServerAddress
 from common.values import Username

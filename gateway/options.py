@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from common.client_protocol.fields import LARGEST_CONTENT
+from common.client_protocol.responses import LARGEST_CONTENT
 from common.errors import SettingRejected
 from common.info_files import DEFAULT_PORT
 from common.options import SIZES, Bound, check_bounds, fitting, folder_path, number, size

@@ -11,7 +11,7 @@ from typing import Final
 from client.cli.output import FORMAT
 from client.store import schema
 from common import version
-from common.client_protocol.codes import EXTENSION_VERSION, SERVER_VERSION
+from common.client_protocol.versions import EXTENSION_VERSION, SERVER_VERSION
 from common.storage_protocol import frames
 from storage_worker.engine.sqlite.database import SCHEMA_VERSION
 

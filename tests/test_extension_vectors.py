@@ -21,9 +21,14 @@ from common.client_protocol.client_connection import (
     ListEnd,
     MessageEnd,
 )
-from common.client_protocol.codes import ResponseCode
 from common.client_protocol.requests import FetchRequest, HelloRequest, ProveRequest, Request, SendRequest, encode
-from common.client_protocol.responses import AuthenticatedResponse, ErrorResponse, HelloResponse, MessageHead
+from common.client_protocol.responses import (
+    AuthenticatedResponse,
+    ErrorResponse,
+    HelloResponse,
+    MessageHead,
+    ResponseCode,
+)
 from common.client_protocol.server_connection import Limits, Phase, ServerConnection
 from common.values import ClientId
 from gateway import authentication

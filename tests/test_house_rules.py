@@ -270,7 +270,7 @@ DOC = '"""Says what it is."""\n'
         ("gateway.connection.session", "__import__('client')"),
         ("gateway", "import tests.gateway.fake_storage"),
         ("storage_worker.rules.sending", "from common import client_protocol as wire"),
-        ("storage_worker.rules.sending", "from common.client_protocol.codes import RequestCode"),
+        ("storage_worker.rules.sending", "from common.client_protocol.requests import RequestCode"),
         ("storage_worker.rules.sending", "import zmq"),
         ("storage_worker.rules.sending", "from storage_worker.engine.sqlite.database import Database"),
         ("storage_worker.rules.sending", "from storage_worker.engine.memory import MemoryEngine"),
@@ -292,15 +292,15 @@ DOC = '"""Says what it is."""\n'
         ("client.async_messenger", "import socket"),
         ("client.connection.server_link", "from common.storage_protocol import frames as schema"),
         ("client.connection.server_link", "import gateway"),
-        ("common.values", "from common.client_protocol import codes"),
-        ("common.values", "from .wire import codes"),
+        ("common.values", "from common.client_protocol import versions"),
+        ("common.values", "from .wire import versions"),
         ("common.values", "from . import ipc"),
         ("common.storage_protocol.operations", "import client"),
-        ("common.client_protocol.codes", "from ..ipc import schema"),
-        ("common.client_protocol.codes", "import socket"),
-        ("common.client_protocol.codes", "import time"),
+        ("common.client_protocol.versions", "from ..ipc import schema"),
+        ("common.client_protocol.versions", "import socket"),
+        ("common.client_protocol.versions", "import time"),
         ("common.storage_protocol.frames", "import zmq"),
-        ("common.storage_protocol.batch_sender", "from common.client_protocol.codes import RequestCode"),
+        ("common.storage_protocol.batch_sender", "from common.client_protocol.requests import RequestCode"),
         ("common.storage_protocol.batch_sender", "import logging"),
     ],
 )
@@ -327,11 +327,11 @@ def test_an_offence_is_found(module: str, source: str) -> None:
         ("client.store.database", "import apsw"),
         (
             "client.connection.server_link",
-            "import socket\nfrom common.client_protocol import codes\nfrom common import values",
+            "import socket\nfrom common.client_protocol import versions\nfrom common import values",
         ),
         ("client.crypto.ciphers", "from Crypto.PublicKey import RSA"),
         ("client.crypto.sealed_storage", "from Crypto.Cipher import AES"),
-        ("common.client_protocol.codes", "import enum\nfrom common import errors\nfrom .fields import u32"),
+        ("common.client_protocol.versions", "import enum\nfrom common import errors\nfrom .fields import u32"),
         (
             "common.storage_protocol.frames",
             "import msgspec\nfrom common.storage_protocol.operations import Register\nfrom ..values import ClientId",
@@ -343,8 +343,8 @@ def test_what_the_table_allows_is_no_offence(module: str, source: str) -> None:
 
 
 def test_a_package_resolves_its_own_relative_imports() -> None:
-    assert imports_of("from . import codes", "common.client_protocol", is_package=True) == [
-        "common.client_protocol.codes"
+    assert imports_of("from . import versions", "common.client_protocol", is_package=True) == [
+        "common.client_protocol.versions"
     ]
     assert imports_of("from .. import errors", "common.client_protocol", is_package=True) == ["common.errors"]
 

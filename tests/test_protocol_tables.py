@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from common.client_protocol import requests, responses
-from common.client_protocol.codes import RequestCode
-from common.client_protocol.requests import LAYOUTS, ContentLayout, FixedLayout, Replay
+from common.client_protocol.requests import LAYOUTS, ContentLayout, FixedLayout, Replay, RequestCode
 from common.errors import TableIncomplete
 from common.storage_protocol import operations
 from common.storage_protocol.operations import OPERATIONS, Operation
@@ -28,13 +27,13 @@ from torture.patience import HANG_SECONDS
 ROOT = Path(__file__).parent.parent
 PROGRAMS = ("common", "gateway", "storage_worker", "client", "torture")
 
-CODES = "common/client_protocol/codes.py"
 REQUESTS = "common/client_protocol/requests.py"
 RESPONSES = "common/client_protocol/responses.py"
 CONNECTION = "common/client_protocol/server_connection.py"
 OPERATIONS_MODULE = "common/storage_protocol/operations.py"
 DISPATCH = "gateway/handlers/dispatch.py"
-RULES = "storage_worker/rules/table.py"
+RULES = "storage_worker/rules/rules.py"
+UPLOAD_RULES = "storage_worker/rules/uploads.py"
 ERRORS = "client/connection/server_errors.py"
 IMPERSONATION = "torture/impersonation.py"
 DEATHS = "torture/deaths_at_points.py"
@@ -109,7 +108,7 @@ def test_a_request_without_one_of_its_rows_is_reported(copy: Copy) -> None:
     in_all = [REQUESTS, DISPATCH, ERRORS, IMPERSONATION]
     assert [copy.imported(file) for file in in_all] == ["", "", "", ""]
 
-    copy.put(CODES, "\n\nclass ResponseCode", "    PROBE = 649\n")
+    copy.put(REQUESTS, "\n\nREGISTER: Final", "    PROBE = 649\n")
     assert copy.imported(REQUESTS).endswith("LAYOUTS of common/client_protocol/requests.py has no row for PROBE")
 
     copy.put(REQUESTS, "FixedRequest = (", PROBE_TYPE)
@@ -142,13 +141,13 @@ def test_a_request_without_one_of_its_rows_is_reported(copy: Copy) -> None:
 
 
 def test_a_request_with_a_content_that_nobody_decodes_is_reported(copy: Copy) -> None:
-    copy.put(CODES, "\n\nclass ResponseCode", "    PROBE = 649\n")
+    copy.put(REQUESTS, "\n\nREGISTER: Final", "    PROBE = 649\n")
     copy.put(REQUESTS, ")\nLAYOUTS: Final", "    _content(RequestCode.PROBE, SEND_HEAD, Replay.AGAIN),\n")
     assert copy.imported(CONNECTION).endswith("ServerConnection.next_event, by name, has no row for PROBE")
 
 
 def test_a_response_without_one_of_its_rows_is_reported(copy: Copy) -> None:
-    copy.put(CODES, "    ERROR = 9000", "    PROBED = 2149\n")
+    copy.put(RESPONSES, "    ERROR = 9000", "    PROBED = 2149\n")
     assert copy.imported(RESPONSES).endswith("LAYOUTS of common/client_protocol/responses.py has no row for PROBED")
 
     copy.put(
@@ -189,7 +188,8 @@ def test_an_operation_without_one_of_its_rows_is_reported(copy: Copy) -> None:
     assert copy.imported(RULES).endswith("not exactly one rule for: Probe")
     assert copy.imported(DEATHS).endswith("_OPERATIONS of torture/deaths_at_points.py has no row for Probe")
 
-    copy.put(RULES, "    .row(operations.Fetch,", "    .row(operations.Probe, lambda of: of.uploads.abort)\n")
+    copy.put(UPLOAD_RULES, "    AbortUpload,\n    BeginUpload,", "    Probe,\n")
+    copy.put(UPLOAD_RULES, "    .row(AbortUpload,", "    .row(Probe, UploadRules.abort)\n")
     assert copy.imported(RULES) == ""
 
     copy.put(DEATHS, "    GetUploadProgress,\n", "    Probe,\n")

@@ -15,12 +15,12 @@ import pytest
 from client.crypto import ciphers
 from common.client_protocol import responses
 from common.client_protocol.client_connection import ClientConnection, ContentPart, ListBegins, ListEnd, MessageEnd
-from common.client_protocol.codes import ResponseCode
 from common.client_protocol.requests import Request, SendRequest, encode
 from common.client_protocol.responses import (
     MessageHead,
     PublicKeyResponse,
     RegisteredResponse,
+    ResponseCode,
     StoredResponse,
     UserListed,
 )

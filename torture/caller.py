@@ -25,7 +25,6 @@ from common.client_protocol.client_connection import (
     ListEnd,
     MessageEnd,
 )
-from common.client_protocol.codes import EXTENSION_VERSION, Feature
 from common.client_protocol.requests import (
     FetchRequest,
     HelloRequest,
@@ -48,6 +47,7 @@ from common.client_protocol.responses import (
     StoredResponse,
     UserListed,
 )
+from common.client_protocol.versions import EXTENSION_VERSION, Feature
 from common.errors import ResponseMalformed
 from common.values import NO_CLIENT, ClientId, PublicKey, Token, Username
 from torture.patience import HANG_SECONDS

@@ -19,7 +19,7 @@ from functools import reduce
 from types import TracebackType
 from typing import Final, NamedTuple, Self, get_args
 
-from common.client_protocol.codes import ResponseCode
+from common.client_protocol.responses import ResponseCode
 from common.fail_points import VARIABLE, FailPoint
 from common.storage_protocol.operations import (
     AbortUpload,

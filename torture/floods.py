@@ -21,9 +21,16 @@ from typing import Final, NamedTuple
 
 import psutil
 
-from common.client_protocol.codes import RequestCode
-from common.client_protocol.fields import REQUEST_HEADER, SEND_HEAD
-from common.client_protocol.requests import ListUsersRequest, PublicKeyRequest, RegisterRequest, SendRequest, encode
+from common.client_protocol.fields import REQUEST_HEADER
+from common.client_protocol.requests import (
+    SEND_HEAD,
+    ListUsersRequest,
+    PublicKeyRequest,
+    RegisterRequest,
+    RequestCode,
+    SendRequest,
+    encode,
+)
 from common.client_protocol.responses import RegisteredResponse
 from common.values import NO_CLIENT, ClientId, PublicKey, Username
 from torture.actors import Actor

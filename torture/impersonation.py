@@ -13,14 +13,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
-from common.client_protocol.codes import RequestCode
-from common.client_protocol.fields import REQUEST_HEADER, SEND_HEAD
+from common.client_protocol.fields import REQUEST_HEADER
 from common.client_protocol.requests import (
+    SEND_HEAD,
     FetchRequest,
     ListUsersRequest,
     ProveRequest,
     PublicKeyRequest,
     PullRequest,
+    RequestCode,
     SendRequest,
     encode,
 )

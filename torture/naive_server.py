@@ -12,7 +12,6 @@ from collections import defaultdict
 from contextlib import suppress
 from itertools import count
 
-from common.client_protocol.codes import ResponseCode
 from common.client_protocol.requests import (
     LargeSendRequest,
     PublicKeyRequest,
@@ -22,6 +21,7 @@ from common.client_protocol.requests import (
 )
 from common.client_protocol.responses import (
     ERROR,
+    ResponseCode,
     encode_head,
     encode_pulled_head,
     encode_reason,

@@ -29,9 +29,9 @@ from client.errors import InvalidServerResponse, OutcomeUnknown, ServerAnsweredE
 from client.identity.identity_files import Identity
 from client.store.home_store import Store
 from client.terminal.sanitize import command
-from common.client_protocol.codes import CLIENT_VERSION, EXTENSION_VERSION, VERSIONS, Feature, RequestCode
-from common.client_protocol.requests import HelloRequest, ProveRequest
+from common.client_protocol.requests import HelloRequest, ProveRequest, RequestCode
 from common.client_protocol.responses import AuthenticatedResponse, ErrorResponse, HelloResponse, Whole
+from common.client_protocol.versions import CLIENT_VERSION, EXTENSION_VERSION, VERSIONS, Feature
 from common.values import NO_CLIENT, RefusalReason
 
 HELLO_TIMEOUT: Final = 3.0

@@ -13,7 +13,7 @@ from typing import Final
 
 from client.errors import InvalidServerResponse, ServerAnsweredError
 from client.terminal.sanitize import visible_line
-from common.client_protocol.codes import RequestCode
+from common.client_protocol.requests import RequestCode
 from common.client_protocol.responses import ErrorResponse, Whole
 from common.tables import complete
 from common.values import RefusalReason

@@ -36,7 +36,6 @@ from typing import Any, Final
 from client.connection.pace import LEAST, WITHIN, Pace
 from client.errors import InvalidServerResponse, OutcomeUnknown, ServerUnreachable
 from common.client_protocol.client_connection import ClientConnection, Event, ListBegins, ListEnd, UnparsedPart
-from common.client_protocol.codes import CLIENT_VERSION
 from common.client_protocol.requests import (
     FetchRequest,
     HelloRequest,
@@ -49,6 +48,7 @@ from common.client_protocol.requests import (
     encode,
 )
 from common.client_protocol.responses import ErrorResponse, Whole
+from common.client_protocol.versions import CLIENT_VERSION
 from common.errors import ResponseMalformed
 from common.server_address import ServerAddress
 

@@ -19,9 +19,9 @@ from client.errors import AlreadyRegistered, ClientError, ServerAnsweredError, S
 from client.identity import identity_files
 from client.identity.identity_files import Identity, PendingRegistration
 from client.terminal.sanitize import command
-from common.client_protocol.codes import VERSIONS, RequestCode
-from common.client_protocol.requests import RegisterRequest
+from common.client_protocol.requests import RegisterRequest, RequestCode
 from common.client_protocol.responses import ErrorResponse, RegisteredResponse, Whole
+from common.client_protocol.versions import VERSIONS
 from common.values import NO_CLIENT, RefusalReason, username
 
 

@@ -31,9 +31,8 @@ from client.store.settings import ServerRow
 from client.store.spool import SpoolFile
 from client.trust.contacts import Contacts
 from common.client_protocol.client_connection import ContentPart, Event, ListBegins, MessageEnd, UnparsedPart
-from common.client_protocol.codes import RequestCode, ResponseCode
-from common.client_protocol.requests import FetchRequest, PullRequest
-from common.client_protocol.responses import ErrorResponse, MessageHead
+from common.client_protocol.requests import FetchRequest, PullRequest, RequestCode
+from common.client_protocol.responses import ErrorResponse, MessageHead, ResponseCode
 from common.values import ClientId, MessageKind, RefusalReason
 
 CHUNK: Final = 256 * 1024

@@ -56,8 +56,7 @@ from client.store.sent import Outgoing
 from client.terminal import local_time
 from client.trust.contacts import Contact, Contacts
 from client.trust.rekeying import Rekeying
-from common.client_protocol.codes import RequestCode
-from common.client_protocol.requests import LargeSendRequest, SendRequest
+from common.client_protocol.requests import LargeSendRequest, RequestCode, SendRequest
 from common.client_protocol.responses import ErrorResponse, StoredResponse
 from common.values import TOKEN_SIZE, ClientId, MessageKind, RefusalReason, token
 

@@ -18,7 +18,7 @@ from client.errors import ClientError
 from client.mail.inbox import LONGEST_SERVER_WAIT, Inbox
 from client.mail.outbox import Outbox
 from client.messages import Received
-from common.client_protocol.codes import Feature
+from common.client_protocol.versions import Feature
 
 
 class Receiving:

@@ -23,7 +23,7 @@ from client.terminal import local_time
 from client.terminal.sanitize import command, visible_line
 from client.trust.contacts import Contacts
 from client.trust.trust import Trust
-from common.client_protocol.codes import Feature
+from common.client_protocol.versions import Feature
 from common.values import ClientId
 
 _KEPT: Final = "What was taken up is kept, and sent by itself before anything else; the rest stays marked."

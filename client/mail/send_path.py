@@ -30,9 +30,9 @@ from client.mail.outbox import Outbox
 from client.messages import Sent
 from client.store.sent import Outgoing
 from client.trust.contacts import Contact, Contacts
-from common.client_protocol.codes import Feature, RequestCode
-from common.client_protocol.requests import LargeSendRequest, SendRequest
+from common.client_protocol.requests import LargeSendRequest, RequestCode, SendRequest
 from common.client_protocol.responses import ErrorResponse, StoredResponse
+from common.client_protocol.versions import Feature
 from common.values import MessageKind
 
 _KEPT: Final = "The message is kept; it is sent, once, before anything else that you send."

@@ -38,9 +38,9 @@ from client.store.sent import Outgoing
 from client.trust.contacts import Contact, Contacts
 from client.trust.directory import Directory
 from client.trust.key_exchange import KeyExchange
-from common.client_protocol.codes import Feature
-from common.client_protocol.fields import LARGEST_CONTENT, SEND_HEAD
-from common.client_protocol.requests import LargeSendRequest
+from common.client_protocol.requests import SEND_HEAD, LargeSendRequest
+from common.client_protocol.responses import LARGEST_CONTENT
+from common.client_protocol.versions import Feature
 from common.errors import ValueRejected
 from common.values import MessageKind
 

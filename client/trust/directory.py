@@ -25,10 +25,8 @@ from client.store.home_store import Store
 from client.trust.contacts import Contact, Contacts
 from client.trust.trust import Trust, Verification, number_differs
 from common.client_protocol.client_connection import ListBegins
-from common.client_protocol.codes import RequestCode, ResponseCode
-from common.client_protocol.fields import USER
-from common.client_protocol.requests import ListUsersRequest, PublicKeyRequest
-from common.client_protocol.responses import ErrorResponse, PublicKeyResponse, UserListed
+from common.client_protocol.requests import ListUsersRequest, PublicKeyRequest, RequestCode
+from common.client_protocol.responses import USER, ErrorResponse, PublicKeyResponse, ResponseCode, UserListed
 
 MOST_USERS: Final = 2_000_000
 """Of a list that is taken over; the format has room for 15 million."""

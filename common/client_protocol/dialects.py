@@ -14,8 +14,9 @@ Source: docs/client-protocol.md, "Other numberings and byte order".
 from struct import Struct
 from typing import Final
 
-from common.client_protocol.codes import RequestCode, ResponseCode
-from common.client_protocol.fields import RESPONSE_HEADER, STORED, WAITING_HEAD
+from common.client_protocol.fields import RESPONSE_HEADER
+from common.client_protocol.requests import RequestCode
+from common.client_protocol.responses import STORED, WAITING_HEAD, ResponseCode
 
 LAST_OWN_CODE: Final = max(RequestCode)
 """Every other code that means something is higher, in either byte order."""

@@ -1,6 +1,7 @@
-"""Layouts of the client protocol: headers, fixed parts, the name field.
+"""What requests and responses have in common: headers, the name field, message ids.
 
-Owns: every `struct` layout of the protocol, all little-endian, and the sizes that follow from them.
+Owns: the layouts of the headers, little-endian as all are. Those of payloads are beside their codes
+in `requests` and `responses`.
 Promises: sizes are computed from the layouts, never written twice.
 Exposure: `unpack_name` is fed with strangers' bytes.
 
@@ -17,37 +18,6 @@ REQUEST_HEADER: Final = Struct("<16sBHI")
 """client id, version, code, payload size"""
 RESPONSE_HEADER: Final = Struct("<BHI")
 """version, code, payload size"""
-REGISTER: Final = Struct("<255s160s")
-"""name field, public key"""
-SEND_HEAD: Final = Struct("<16sBI")
-"""recipient, kind, content size"""
-SEND_REQUEST: Final = Struct("<16sBHI16sBI")
-"""a whole 603 up to its content: the header, then `SEND_HEAD`"""
-SEND_ONCE_HEAD: Final = Struct("<16s16sBI")
-"""token, recipient, kind, content size"""
-USER: Final = Struct("<16s255s")
-"""client id, name field"""
-KEY_REPLY: Final = Struct("<16s160s")
-"""client id, public key"""
-STORED: Final = Struct("<16sI")
-"""recipient, message id"""
-WAITING_HEAD: Final = Struct("<16sIBI")
-"""sender, message id, kind, content size"""
-FETCHED_HEAD: Final = Struct("<16s16sQQBBI")
-"""sender, token, sequence, accepted at (Unix ms), flags, kind, content size"""
-HELLO: Final = Struct("<II")
-"""extension version, features"""
-HELLO_REPLY: Final = Struct("<IIII16sQ32s")
-"""extension version, features, max payload, idle seconds, server id, store generation, nonce"""
-FETCH: Final = Struct("<QIH")
-"""ack, max bytes, wait seconds"""
-REASON: Final = Struct("<HI")
-"""reason, retry after (seconds)"""
-SIGNATURE_SIZE: Final = 128
-NONCE_SIZE: Final = 32
-FLAG_SENDER_AUTHENTICATED: Final = 1
-LARGEST_CONTENT: Final = 2**32 - 1 - FETCHED_HEAD.size
-"""Bytes: what both 2104 and 2143 can carry in their u32 payload size."""
 
 
 def pack_name(name: Username) -> bytes:

@@ -1,8 +1,10 @@
 """Requests as values, and their bytes: one table, code -> layout -> type -> replay class.
 
-Owns: one value per request code; encoding (for clients); decoding of payloads of fixed size (for
-the server); what a repeat of each request does.
-Promises: every code has a row, or this module can't be imported. A decoded request is valid in all
+Owns: the codes of requests, their layouts and one value per code; encoding (for clients); decoding
+of payloads of fixed size (for the server); what a repeat of each request does.
+Promises: part 1's codes are the published ones, the others codes that no known MessageU program
+uses. 605 is never used: one public server deletes the account on it. Every code has a row, or this
+module can't be imported. A decoded request is valid in all
 that can be known without the store; the length was checked before.
 Exposure: `FixedLayout.decode` is fed with strangers' bytes; a rejection is `ValueRejected`, nothing
 else.
@@ -14,24 +16,43 @@ Source: docs/client-protocol.md, "Requests".
 """
 
 from collections.abc import Callable, Mapping
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from struct import Struct
 from typing import Any, Final, NamedTuple, TypeVar, get_args
 
-from common.client_protocol.codes import CLIENT_VERSION, RequestCode
-from common.client_protocol.fields import (
-    FETCH,
-    HELLO,
-    REGISTER,
-    REQUEST_HEADER,
-    SEND_HEAD,
-    SEND_ONCE_HEAD,
-    SIGNATURE_SIZE,
-    pack_name,
-    unpack_name,
-)
+from common.client_protocol.fields import REQUEST_HEADER, pack_name, unpack_name
+from common.client_protocol.versions import CLIENT_VERSION
 from common.tables import complete
 from common.values import CLIENT_ID_SIZE, ClientId, PublicKey, Token, Username
+
+
+class RequestCode(IntEnum):
+    """What a client may ask."""
+
+    REGISTER = 600
+    LIST_USERS = 601
+    PUBLIC_KEY = 602
+    SEND = 603
+    PULL = 604
+    HELLO = 640
+    PROVE = 641
+    SEND_ONCE = 642
+    FETCH = 643
+
+
+REGISTER: Final = Struct("<255s160s")
+"""name field, public key"""
+SEND_HEAD: Final = Struct("<16sBI")
+"""recipient, kind, content size"""
+SEND_REQUEST: Final = Struct("<16sBHI16sBI")
+"""a whole 603 up to its content: the header, then `SEND_HEAD`"""
+SEND_ONCE_HEAD: Final = Struct("<16s16sBI")
+"""token, recipient, kind, content size"""
+HELLO: Final = Struct("<II")
+"""extension version, features"""
+FETCH: Final = Struct("<QIH")
+"""ack, max bytes, wait seconds"""
+SIGNATURE_SIZE: Final = 128
 
 
 class RegisterRequest(NamedTuple):

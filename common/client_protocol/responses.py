@@ -1,7 +1,8 @@
 """Responses: their bytes for the server, their values for clients, and one table of their layouts.
 
-Owns: encoding of every response, in parts where it is streamed; the values a client's decoder
-gives; which sizes each code may have, and how it is decoded.
+Owns: the codes of responses and their layouts; encoding of every response, in parts where it is
+streamed; the values a client's decoder gives; which sizes each code may have, and how it is
+decoded.
 Promises: every code has a row, or this module can't be imported. What `encode_*` writes,
 `client_connection.ClientConnection` reads.
 Exposure: the server encodes what it has checked before. Decoders are fed with what a server sent,
@@ -11,28 +12,52 @@ Source: docs/client-protocol.md, "Responses".
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import IntEnum
 from functools import cache
 from struct import Struct
 from typing import Final, NamedTuple
 
-from common.client_protocol.codes import SERVER_VERSION, ResponseCode
-from common.client_protocol.fields import (
-    FETCHED_HEAD,
-    FLAG_SENDER_AUTHENTICATED,
-    HELLO_REPLY,
-    KEY_REPLY,
-    REASON,
-    RESPONSE_HEADER,
-    STORED,
-    USER,
-    WAITING_HEAD,
-    message_id,
-    pack_name,
-)
+from common.client_protocol.fields import RESPONSE_HEADER, message_id, pack_name
+from common.client_protocol.versions import SERVER_VERSION
 from common.errors import FrameUndecodable
 from common.storage_protocol.message_format import ENTRY_HEAD
 from common.tables import complete
 from common.values import CLIENT_ID_SIZE, PUBLIC_KEY_SIZE, ClientId, PublicKey, Token, Username
+
+
+class ResponseCode(IntEnum):
+    """What a server may answer."""
+
+    REGISTERED = 2100
+    USERS = 2101
+    PUBLIC_KEY = 2102
+    STORED = 2103
+    WAITING = 2104
+    HELLO = 2140
+    AUTHENTICATED = 2141
+    FETCHED = 2143
+    ERROR = 9000
+    ERROR_WITH_REASON = 9001
+
+
+USER: Final = Struct("<16s255s")
+"""client id, name field"""
+KEY_REPLY: Final = Struct("<16s160s")
+"""client id, public key"""
+STORED: Final = Struct("<16sI")
+"""recipient, message id"""
+WAITING_HEAD: Final = Struct("<16sIBI")
+"""sender, message id, kind, content size"""
+FETCHED_HEAD: Final = Struct("<16s16sQQBBI")
+"""sender, token, sequence, accepted at (Unix ms), flags, kind, content size"""
+HELLO_REPLY: Final = Struct("<IIII16sQ32s")
+"""extension version, features, max payload, idle seconds, server id, store generation, nonce"""
+REASON: Final = Struct("<HI")
+"""reason, retry after (seconds)"""
+NONCE_SIZE: Final = 32
+FLAG_SENDER_AUTHENTICATED: Final = 1
+LARGEST_CONTENT: Final = 2**32 - 1 - FETCHED_HEAD.size
+"""Bytes: what both 2104 and 2143 can carry in their u32 payload size."""
 
 ERROR: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.ERROR, 0)
 """9000, the whole of it."""

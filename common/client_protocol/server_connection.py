@@ -34,10 +34,21 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from common.client_protocol.codes import PADDED_BLOCK, RequestCode
 from common.client_protocol.dialects import LAST_OWN_CODE, big_endian_meaning_of, is_big_endian, meaning_of, swapped
-from common.client_protocol.fields import REQUEST_HEADER, SEND_HEAD, SEND_ONCE_HEAD, SEND_REQUEST
-from common.client_protocol.requests import FIXED, LAYOUTS, ContentLayout, LargeSendRequest, Request, SendRequest
+from common.client_protocol.fields import REQUEST_HEADER
+from common.client_protocol.requests import (
+    FIXED,
+    LAYOUTS,
+    SEND_HEAD,
+    SEND_ONCE_HEAD,
+    SEND_REQUEST,
+    ContentLayout,
+    LargeSendRequest,
+    Request,
+    RequestCode,
+    SendRequest,
+)
+from common.client_protocol.versions import PADDED_BLOCK
 from common.errors import ValueRejected
 from common.storage_protocol.message_format import walk_frames
 from common.tables import complete

@@ -29,16 +29,10 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from common import fail_points
-from common.client_protocol.codes import PADDED_BLOCK, Feature
 from common.client_protocol.dialects import BigEndianReplies
 from common.client_protocol.fields import RESPONSE_HEADER
 from common.client_protocol.requests import Request, SendRequest
-from common.client_protocol.responses import (
-    ERROR,
-    encode_reason,
-    encode_stored,
-    encode_stored_run,
-)
+from common.client_protocol.responses import ERROR, encode_reason, encode_stored, encode_stored_run
 from common.client_protocol.server_connection import (
     BigEndian,
     ContentData,
@@ -50,6 +44,7 @@ from common.client_protocol.server_connection import (
     PipelinedSends,
     ServerConnection,
 )
+from common.client_protocol.versions import PADDED_BLOCK, Feature
 from common.fail_points import FailPoint
 from common.storage_protocol.operations import (
     Operation,

@@ -7,10 +7,9 @@ Exposure: anybody may ask, any number of times.
 
 from typing import Final
 
-from common.client_protocol.codes import EXTENSION_VERSION, SERVER_FEATURES
-from common.client_protocol.fields import NONCE_SIZE, SEND_HEAD
-from common.client_protocol.requests import HelloRequest
-from common.client_protocol.responses import encode_hello
+from common.client_protocol.requests import SEND_HEAD, HelloRequest
+from common.client_protocol.responses import NONCE_SIZE, encode_hello
+from common.client_protocol.versions import EXTENSION_VERSION, SERVER_FEATURES
 from common.storage_protocol.batch_sender import DEADLINE
 from gateway.handlers.base import HandlerContext
 

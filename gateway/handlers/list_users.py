@@ -5,9 +5,7 @@ meanwhile are not in it.
 Exposure: whoever knows a client id may ask for it.
 """
 
-from common.client_protocol.codes import ResponseCode
-from common.client_protocol.fields import USER
-from common.client_protocol.responses import encode_head, encode_users
+from common.client_protocol.responses import USER, ResponseCode, encode_head, encode_users
 from common.storage_protocol.operations import ListUsers, Operation, Outcome, Refused, UsersPage
 from gateway.handlers.base import HandlerContext
 

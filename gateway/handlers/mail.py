@@ -10,10 +10,15 @@ Exposure: the client chooses when it reads.
 import logging
 from typing import Final
 
-from common.client_protocol.codes import ResponseCode
-from common.client_protocol.fields import FETCHED_HEAD, WAITING_HEAD
 from common.client_protocol.requests import FetchRequest
-from common.client_protocol.responses import encode_head, encode_pulled, encode_pulled_entry_head
+from common.client_protocol.responses import (
+    FETCHED_HEAD,
+    WAITING_HEAD,
+    ResponseCode,
+    encode_head,
+    encode_pulled,
+    encode_pulled_entry_head,
+)
 from common.errors import FrameUndecodable
 from common.rare_log import RareLog
 from common.storage_protocol.operations import (

@@ -25,6 +25,7 @@ from storage_worker.engine.records import MailRemoved
 from storage_worker.engine.values import User
 from storage_worker.rules.access import Access
 from storage_worker.rules.answers import DONE, MALFORMED, PROOF_NEEDED, Unreadable
+from storage_worker.rules.table import rules_of
 from storage_worker.state.leases import Lease, Leases
 from storage_worker.state.subscriptions import Subscriptions
 
@@ -144,3 +145,14 @@ class FetchingRules:
                 self._subscriptions.add(user.row, user.client_id, slot)
             return Fetched(0, 0, 0, committed, NO_MAIL)
         return Fetched(span.last, span.messages, span.content_bytes, committed, page)
+
+
+FETCHING: Final = (
+    rules_of(FetchingRules)
+    .row(Pull, FetchingRules.pull)
+    .row(PullPage, FetchingRules.pull_page)
+    # It ends the lease in any case.
+    .row(Settle, FetchingRules.settle, reads_first=False)
+    .row(Release, FetchingRules.release, reads_first=False)
+    .row(Fetch, FetchingRules.fetch)
+)

@@ -2,9 +2,9 @@
 
 Owns: the turn. It puts the subjects of the rules together over users, mailboxes, tokens, uploads,
 leases and subscriptions.
-Promises: a refusal changes nothing; what an outcome says is true once the surrounding turn is on
-disk. Memory follows the turn: `commit` or `roll_back` is called after it, and both leave memory as
-the disk is.
+Promises: every operation has a rule, or this module can't be imported. A refusal changes nothing;
+what an outcome says is true once the surrounding turn is on disk. Memory follows the turn: `commit`
+or `roll_back` is called after it, and both leave memory as the disk is.
 Exposure: every value in an operation may come from a stranger. Nothing here believes a client id:
 for users who authenticated once, an operation has to come from an authenticated connection.
 
@@ -12,6 +12,7 @@ Source: docs/storage-protocol.md, "Operations".
 """
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from common.storage_protocol.operations import Operation, Outcome, Register, Release, Settle
 from storage_worker.engine.errors import StoreUnusable
@@ -20,15 +21,20 @@ from storage_worker.engine.values import Capacity
 from storage_worker.rules.access import Access
 from storage_worker.rules.admission import AdmissionControl, Limits
 from storage_worker.rules.answers import Unreadable
-from storage_worker.rules.fetching import FetchingRules
-from storage_worker.rules.sending import SendingRules
-from storage_worker.rules.table import TABLE, Subjects
-from storage_worker.rules.uploads import UploadRules
-from storage_worker.rules.users import UserRules
+from storage_worker.rules.fetching import FETCHING, FetchingRules
+from storage_worker.rules.sending import SENDING, SendingRules
+from storage_worker.rules.table import NO_RULES, Tables
+from storage_worker.rules.uploads import UPLOADS, UploadRules
+from storage_worker.rules.users import USERS, UserRules
 from storage_worker.state.leases import Leases
 from storage_worker.state.rollback import Rollback
 from storage_worker.state.subscriptions import Subscriptions
 from storage_worker.state.uploads import Uploads
+
+_JOINED: Final = NO_RULES.join(USERS).join(SENDING).join(UPLOADS).join(FETCHING)
+TABLES: Final[Tables[Operation]] = _JOINED
+"""Every operation's rule: types that lack one do not fit here."""
+TABLES.check(Operation)
 
 
 class Rules:
@@ -54,7 +60,7 @@ class Rules:
         uploads = UploadRules(engine, self._uploads, access, self._admission, sending)
         self._fetching = FetchingRules(engine, self.leases, self._subscriptions, access, unreadable)
         users = UserRules(engine, self.leases, access, self._admission, random_bytes)
-        self.by_operation = TABLE.bind(Subjects(users, sending, uploads, self._fetching), unreadable)
+        self.by_operation = TABLES.bind((users, sending, uploads, self._fetching), unreadable)
         """The rule of each type of operation."""
 
     @property

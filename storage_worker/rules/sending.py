@@ -31,6 +31,7 @@ from storage_worker.rules.answers import (
     TOO_LARGE,
     Unreadable,
 )
+from storage_worker.rules.table import rules_of
 
 _TOKENS_AT_ONCE: Final = 1024
 
@@ -168,3 +169,11 @@ def sent_before(sent: TokenUsed, recipient: User, kind: int, digest: bytes) -> O
     """What a token that was used answers: the same where it is the same message."""
     same = (sent.recipient, sent.kind, sent.digest) == (recipient.row, kind, digest)
     return Stored(sent.sequence) if same else TOKEN_REUSED
+
+
+SENDING: Final = (
+    rules_of(SendingRules)
+    .row(StoreMessage, SendingRules.store_message)
+    # It refuses each of its messages by itself.
+    .row(StoreMessages, SendingRules.store_messages, reads_first=False)
+)

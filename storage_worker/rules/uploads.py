@@ -28,6 +28,7 @@ from storage_worker.rules.access import Access
 from storage_worker.rules.admission import AdmissionControl
 from storage_worker.rules.answers import DONE, MAILBOX_FULL, MALFORMED, STORAGE_FULL, TOO_MANY_UPLOADS
 from storage_worker.rules.sending import SendingRules, sent_before
+from storage_worker.rules.table import rules_of
 from storage_worker.state.uploads import Upload, Uploads
 
 _BEGUN: Final = UploadProgress(0)
@@ -192,3 +193,13 @@ class UploadRules:
         upload = self._uploads.find(slot, request.upload)
         if upload is not None:
             self._uploads.drop(upload)
+
+
+UPLOADS: Final = (
+    rules_of(UploadRules)
+    .row(BeginUpload, UploadRules.begin)
+    .row(GetUploadProgress, UploadRules.progress, reads_first=False)
+    .row(Chunk, UploadRules.chunk, at_refusal=UploadRules.drop)
+    .row(CommitUpload, UploadRules.commit, at_refusal=UploadRules.drop)
+    .row(AbortUpload, UploadRules.abort, reads_first=False)
+)

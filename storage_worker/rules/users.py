@@ -7,6 +7,7 @@ Exposure: names and keys come from strangers.
 
 import uuid
 from collections.abc import Callable
+from typing import Final
 
 from common.errors import ValueRejected
 from common.storage_protocol.operations import (
@@ -27,6 +28,7 @@ from storage_worker.engine.records import UserAuthenticated, UserRegistered
 from storage_worker.rules.access import Access
 from storage_worker.rules.admission import AdmissionControl
 from storage_worker.rules.answers import DONE, MALFORMED, NAME_TAKEN, RECIPIENT_UNKNOWN, REQUESTER_UNKNOWN
+from storage_worker.rules.table import rules_of
 from storage_worker.state.leases import Leases
 
 _REGISTRATION_BYTES = 1024
@@ -109,3 +111,13 @@ class UserRules:
             self._engine.apply(UserAuthenticated(user.row))
         self._leases.end_unauthenticated(user.row)
         return DONE
+
+
+USERS: Final = (
+    rules_of(UserRules)
+    .row(Register, UserRules.register)
+    .row(ListUsers, UserRules.list_users)
+    .row(GetPublicKey, UserRules.get_public_key)
+    .row(GetProofKey, UserRules.get_proof_key)
+    .row(MarkAuthenticated, UserRules.mark_authenticated)
+)

@@ -5,9 +5,16 @@ can be told to misbehave.
 from collections import defaultdict
 from collections.abc import Callable
 
-from common.client_protocol.codes import RequestCode, ResponseCode
-from common.client_protocol.fields import REQUEST_HEADER, SEND_HEAD
-from common.client_protocol.responses import ERROR, encode_head, encode_pulled_head, encode_registered, encode_stored
+from common.client_protocol.fields import REQUEST_HEADER
+from common.client_protocol.requests import SEND_HEAD, RequestCode
+from common.client_protocol.responses import (
+    ERROR,
+    ResponseCode,
+    encode_head,
+    encode_pulled_head,
+    encode_registered,
+    encode_stored,
+)
 from common.values import NO_CLIENT
 from tests.bench.scripted_peer import CLOSE, Read, ScriptedPeer, Send
 

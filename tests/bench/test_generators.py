@@ -15,8 +15,7 @@ import pytest
 
 from bench.generator import Generator, GeneratorFailed, Run, run_plan
 from bench.plan import Mode, Plan, Report
-from common.client_protocol.codes import ResponseCode
-from common.client_protocol.responses import ERROR, encode_head, encode_stored
+from common.client_protocol.responses import ERROR, ResponseCode, encode_head, encode_stored
 from tests.bench.scripted_peer import CLOSE
 from tests.bench.scripted_server import ScriptedServer
 from torture.patience import HANG_SECONDS

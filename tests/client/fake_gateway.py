@@ -19,7 +19,6 @@ from Crypto.PublicKey import RSA
 from Crypto.Signature import pss
 
 from common.client_protocol import responses
-from common.client_protocol.codes import ResponseCode
 from common.client_protocol.requests import (
     FetchRequest,
     HelloRequest,
@@ -32,7 +31,7 @@ from common.client_protocol.requests import (
     Request,
     SendRequest,
 )
-from common.client_protocol.responses import ErrorResponse
+from common.client_protocol.responses import ErrorResponse, ResponseCode
 from common.client_protocol.server_connection import (
     BigEndian,
     ContentData,

@@ -37,8 +37,8 @@ from client.messenger import (
     Unreadable,
 )
 from common.client_protocol import responses
-from common.client_protocol.codes import ResponseCode
 from common.client_protocol.requests import RegisterRequest, SendRequest
+from common.client_protocol.responses import ResponseCode
 from common.errors import ValueRejected
 from common.info_files import ServerAddress
 from common.values import ClientId

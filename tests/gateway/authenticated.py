@@ -4,10 +4,7 @@ from Crypto.Hash import SHA256
 from Crypto.PublicKey import RSA
 from Crypto.Signature import pss
 
-from common.client_protocol.requests import (
-    HelloRequest,
-    ProveRequest,
-)
+from common.client_protocol.requests import HelloRequest, ProveRequest
 from common.storage_protocol.operations import (
     GetProofKey,
     KeyFound,

@@ -5,11 +5,7 @@ import socket
 
 import pytest
 
-from common.client_protocol.requests import (
-    FetchRequest,
-    PublicKeyRequest,
-    encode,
-)
+from common.client_protocol.requests import FetchRequest, PublicKeyRequest, encode
 from gateway.event_loop import READABLE, EventLoop, Timers
 from tests.gateway.authenticated import ALICE
 from tests.gateway.harness import Clock, Gate

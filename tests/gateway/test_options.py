@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.client_protocol.fields import LARGEST_CONTENT
+from common.client_protocol.responses import LARGEST_CONTENT
 from common.errors import SettingRejected
 from gateway import __main__ as program
 from gateway.options import OWN_FILES, checked, connections_that_fit, parse

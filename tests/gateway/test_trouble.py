@@ -7,10 +7,7 @@ import struct
 
 import pytest
 
-from common.client_protocol.requests import (
-    PublicKeyRequest,
-    encode,
-)
+from common.client_protocol.requests import PublicKeyRequest, encode
 from common.storage_protocol.operations import (
     NO_MAIL,
     BeginUpload,

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import apsw
 import pytest
 
-from common.client_protocol.fields import REQUEST_HEADER, SEND_HEAD, SEND_ONCE_HEAD
-from common.client_protocol.requests import PublicKeyRequest, RegisterRequest, encode
+from common.client_protocol.fields import REQUEST_HEADER
+from common.client_protocol.requests import SEND_HEAD, SEND_ONCE_HEAD, PublicKeyRequest, RegisterRequest, encode
 from common.client_protocol.responses import ERROR, ErrorResponse, PublicKeyResponse
 from common.info_files import DEFAULT_PORT
 from common.values import NO_CLIENT

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from common.client_protocol.codes import PADDED_BLOCK, ResponseCode
-from common.client_protocol.fields import REQUEST_HEADER, RESPONSE_HEADER, STORED, USER, WAITING_HEAD
+from common.client_protocol.fields import REQUEST_HEADER, RESPONSE_HEADER
+from common.client_protocol.responses import STORED, USER, WAITING_HEAD, ResponseCode
 from common.client_protocol.server_connection import Limits, Padded, ServerConnection
+from common.client_protocol.versions import PADDED_BLOCK
 from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:

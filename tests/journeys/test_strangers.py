@@ -13,10 +13,18 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from common.client_protocol.codes import EXTENSION_VERSION
-from common.client_protocol.fields import FETCH, HELLO, RESPONSE_HEADER, SEND_HEAD, SEND_ONCE_HEAD
-from common.client_protocol.requests import HelloRequest, ListUsersRequest, encode
+from common.client_protocol.fields import RESPONSE_HEADER
+from common.client_protocol.requests import (
+    FETCH,
+    HELLO,
+    SEND_HEAD,
+    SEND_ONCE_HEAD,
+    HelloRequest,
+    ListUsersRequest,
+    encode,
+)
 from common.client_protocol.responses import UserListed
+from common.client_protocol.versions import EXTENSION_VERSION
 from common.values import NO_CLIENT, ClientId
 from gateway.settings import Settings
 from tests.journeys.test_bad_input import frame, registration, rows, send

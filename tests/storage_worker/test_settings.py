@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.client_protocol.fields import LARGEST_CONTENT as LARGEST_ON_THE_WIRE
+from common.client_protocol.responses import LARGEST_CONTENT as LARGEST_ON_THE_WIRE
 from common.errors import SettingRejected
 from storage_worker import __main__ as program
 from storage_worker.rules.admission import Limits

@@ -21,17 +21,14 @@ from Crypto.Cipher import AES
 from client.crypto import ciphers
 from client.crypto.ciphers import PrivateKey, SymmetricKey
 from client.errors import CipherError
-from common.client_protocol.codes import RequestCode, ResponseCode
-from common.client_protocol.fields import (
-    FETCH,
+from common.client_protocol.fields import REQUEST_HEADER, RESPONSE_HEADER
+from common.client_protocol.requests import FETCH, SEND_HEAD, SEND_ONCE_HEAD, RequestCode
+from common.client_protocol.responses import (
     FETCHED_HEAD,
     FLAG_SENDER_AUTHENTICATED,
     KEY_REPLY,
-    REQUEST_HEADER,
-    RESPONSE_HEADER,
-    SEND_HEAD,
-    SEND_ONCE_HEAD,
     WAITING_HEAD,
+    ResponseCode,
 )
 from common.values import MessageKind
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client.messenger import Messenger
-from common.client_protocol.codes import RequestCode, ResponseCode
+from common.client_protocol.requests import RequestCode
+from common.client_protocol.responses import ResponseCode
 from common.info_files import ServerAddress
 from tests.stories.lying_server import Middleman
 from tests.stories.runner import messageu, receives

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import get_args
 
-from common.client_protocol.codes import RequestCode
 from common.client_protocol.fields import REQUEST_HEADER
+from common.client_protocol.requests import RequestCode
 from common.fail_points import Countdown, FailPoint
 from common.storage_protocol.operations import Operation
 from common.values import ClientId

@@ -15,9 +15,8 @@ from client.connection.server_link import ServerLink
 from client.errors import InvalidServerResponse, ServerAnsweredError
 from common.client_protocol import responses
 from common.client_protocol.client_connection import ClientConnection
-from common.client_protocol.codes import RequestCode, ResponseCode
-from common.client_protocol.requests import LargeSendRequest
-from common.client_protocol.responses import ErrorResponse, PublicKeyResponse, StoredResponse
+from common.client_protocol.requests import LargeSendRequest, RequestCode
+from common.client_protocol.responses import ErrorResponse, PublicKeyResponse, ResponseCode, StoredResponse
 from common.info_files import ServerAddress
 from common.values import ClientId, MessageKind, PublicKey
 from tests.client.fake_gateway import SILENCE, Answer, ExtendedMailroom, FakeGateway, Mailroom

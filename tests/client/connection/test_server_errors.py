@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from client.connection.server_errors import refused
-from common.client_protocol.codes import RequestCode
+from common.client_protocol.requests import RequestCode
 from common.client_protocol.responses import ErrorResponse
 from common.values import RefusalReason
 

@@ -11,7 +11,6 @@ from client.connection.server_link import ServerLink
 from client.errors import InvalidServerResponse, OutcomeUnknown, ServerUnreachable
 from common.client_protocol import responses
 from common.client_protocol.client_connection import ContentPart, ListBegins, ListEnd, MessageEnd
-from common.client_protocol.codes import ResponseCode
 from common.client_protocol.requests import (
     LargeSendRequest,
     ListUsersRequest,
@@ -20,7 +19,13 @@ from common.client_protocol.requests import (
     RegisterRequest,
     SendRequest,
 )
-from common.client_protocol.responses import ErrorResponse, PublicKeyResponse, RegisteredResponse, StoredResponse
+from common.client_protocol.responses import (
+    ErrorResponse,
+    PublicKeyResponse,
+    RegisteredResponse,
+    ResponseCode,
+    StoredResponse,
+)
 from common.info_files import ServerAddress
 from common.values import NO_CLIENT, ClientId, MessageKind, PublicKey, Username
 from tests.client.fake_gateway import CLOSE, ERROR, SILENCE, Answer, FakeGateway

@@ -15,15 +15,17 @@ from common.client_protocol.client_connection import (
     ListEnd,
     MessageEnd,
 )
-from common.client_protocol.codes import ResponseCode
-from common.client_protocol.fields import RESPONSE_HEADER, USER, WAITING_HEAD
+from common.client_protocol.fields import RESPONSE_HEADER
 from common.client_protocol.responses import (
+    USER,
+    WAITING_HEAD,
     AuthenticatedResponse,
     ErrorResponse,
     HelloResponse,
     MessageHead,
     PublicKeyResponse,
     RegisteredResponse,
+    ResponseCode,
     StoredResponse,
     UserListed,
 )

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.client_protocol import responses
-from common.client_protocol.codes import ResponseCode
 from common.client_protocol.dialects import BigEndianReplies, is_big_endian, meaning_of
 from common.client_protocol.requests import (
     ListUsersRequest,
@@ -21,6 +20,7 @@ from common.client_protocol.requests import (
     SendRequest,
     encode,
 )
+from common.client_protocol.responses import ResponseCode
 from common.client_protocol.server_connection import BigEndian, Malformed, Padded, ServerConnection
 from common.values import PublicKey, RefusalReason, Username
 from tests.common.client_protocol.test_server_connection import (

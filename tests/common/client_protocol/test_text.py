@@ -9,33 +9,36 @@ from typing import Final
 
 import pytest
 
-from common.client_protocol import fields
-from common.client_protocol.codes import SERVER_FEATURES, Feature, RequestCode, ResponseCode
+from common.client_protocol import requests, responses
+from common.client_protocol.fields import REQUEST_HEADER, RESPONSE_HEADER
+from common.client_protocol.requests import RequestCode
+from common.client_protocol.responses import ResponseCode
+from common.client_protocol.versions import SERVER_FEATURES, Feature
 from common.values import RefusalReason
 
 TEXT: Final = (Path(__file__).resolve().parents[3] / "docs" / "client-protocol.md").read_text(encoding="utf-8")
 ROWS: Final = ["purpose", "payload", "who may send it", "effect", "answer", "errors"]
 NUMBERS: Final = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q"}
 REQUESTS: Final = {
-    RequestCode.REGISTER: fields.REGISTER,
+    RequestCode.REGISTER: requests.REGISTER,
     RequestCode.LIST_USERS: Struct("<"),
     RequestCode.PUBLIC_KEY: Struct("<16s"),
-    RequestCode.SEND: fields.SEND_HEAD,
+    RequestCode.SEND: requests.SEND_HEAD,
     RequestCode.PULL: Struct("<"),
-    RequestCode.HELLO: fields.HELLO,
-    RequestCode.PROVE: Struct(f"<{fields.SIGNATURE_SIZE}s"),
-    RequestCode.SEND_ONCE: fields.SEND_ONCE_HEAD,
-    RequestCode.FETCH: fields.FETCH,
+    RequestCode.HELLO: requests.HELLO,
+    RequestCode.PROVE: Struct(f"<{requests.SIGNATURE_SIZE}s"),
+    RequestCode.SEND_ONCE: requests.SEND_ONCE_HEAD,
+    RequestCode.FETCH: requests.FETCH,
 }
 RESPONSES: Final = {
     ResponseCode.REGISTERED: Struct("<16s"),
-    ResponseCode.USERS: fields.USER,
-    ResponseCode.PUBLIC_KEY: fields.KEY_REPLY,
-    ResponseCode.STORED: fields.STORED,
-    ResponseCode.WAITING: fields.WAITING_HEAD,
-    ResponseCode.HELLO: fields.HELLO_REPLY,
+    ResponseCode.USERS: responses.USER,
+    ResponseCode.PUBLIC_KEY: responses.KEY_REPLY,
+    ResponseCode.STORED: responses.STORED,
+    ResponseCode.WAITING: responses.WAITING_HEAD,
+    ResponseCode.HELLO: responses.HELLO_REPLY,
     ResponseCode.AUTHENTICATED: Struct("<"),
-    ResponseCode.FETCHED: fields.FETCHED_HEAD,
+    ResponseCode.FETCHED: responses.FETCHED_HEAD,
 }
 
 
@@ -81,11 +84,11 @@ def test_the_layouts_of_responses() -> None:
 
 
 def test_the_headers() -> None:
-    for name, header in (("request", fields.REQUEST_HEADER), ("response", fields.RESPONSE_HEADER)):
+    for name, header in (("request", REQUEST_HEADER), ("response", RESPONSE_HEADER)):
         [(text, size)] = re.findall(rf"^\| {name} header \| (.*) \| (\d+) \|$", TEXT, re.MULTILINE)
         assert (layout(text), int(size)) == (header.format, header.size)
     [reason] = re.findall(r"Its payload is (.*)\(0: not known\)", TEXT)
-    assert layout(reason) == fields.REASON.format
+    assert layout(reason) == responses.REASON.format
 
 
 def test_the_reasons() -> None:
@@ -110,4 +113,4 @@ def test_a_layout_that_is_not_the_codecs_is_seen() -> None:
     assert (
         layout("N times (sender [16], flags u8, idle seconds u32 (0: never), server id [16]), nothing") == "<16sBI16s"
     )
-    assert layout("ack u64, wait seconds u16") == "<QH" != fields.FETCH.format
+    assert layout("ack u64, wait seconds u16") == "<QH" != requests.FETCH.format

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.client_protocol.fields import FETCHED_HEAD, REQUEST_HEADER, SEND_HEAD
-from common.client_protocol.requests import SendRequest, encode
+from common.client_protocol.fields import REQUEST_HEADER
+from common.client_protocol.requests import SEND_HEAD, SendRequest, encode
+from common.client_protocol.responses import FETCHED_HEAD
 from common.errors import FrameUndecodable
 from common.storage_protocol.message_format import (
     ENTRY_HEAD,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from common.client_protocol.codes import PADDED_BLOCK
 from common.client_protocol.requests import PublicKeyRequest, PullRequest, RegisterRequest, SendRequest, encode
 from common.client_protocol.responses import ERROR
+from common.client_protocol.versions import PADDED_BLOCK
 from common.storage_protocol.operations import (
     AbortUpload,
     Chunk,

@@ -1,8 +1,6 @@
 """Requests that one operation answers: what of the connection goes into the operation."""
 
-from common.client_protocol.requests import (
-    RegisterRequest,
-)
+from common.client_protocol.requests import RegisterRequest
 from common.storage_protocol.operations import (
     Register,
 )

@@ -3,10 +3,7 @@
 import struct
 from collections.abc import Callable
 
-from common.client_protocol.requests import (
-    HelloRequest,
-    PullRequest,
-)
+from common.client_protocol.requests import HelloRequest, PullRequest
 from common.storage_protocol.operations import (
     Refused,
 )

@@ -1,8 +1,6 @@
 """601: a long list follows its reader, page by page."""
 
-from common.client_protocol.requests import (
-    ListUsersRequest,
-)
+from common.client_protocol.requests import ListUsersRequest
 from common.storage_protocol.operations import (
     ListUsers,
     Operation,

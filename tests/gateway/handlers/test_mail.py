@@ -5,13 +5,7 @@ import struct
 
 import pytest
 
-from common.client_protocol.requests import (
-    FetchRequest,
-    ListUsersRequest,
-    PullRequest,
-    SendRequest,
-    encode,
-)
+from common.client_protocol.requests import FetchRequest, ListUsersRequest, PullRequest, SendRequest, encode
 from common.storage_protocol.frames import MailArrived, StoreFacts
 from common.storage_protocol.message_format import FLAG_AUTHENTICATED, Entry, pack_entry
 from common.storage_protocol.operations import (

@@ -4,10 +4,7 @@ import struct
 
 import pytest
 
-from common.client_protocol.requests import (
-    SendRequest,
-    encode,
-)
+from common.client_protocol.requests import SendRequest, encode
 from common.storage_protocol.batch_order import MOST_IN_FLIGHT
 from common.storage_protocol.frames import GreetAgain
 from common.storage_protocol.operations import (

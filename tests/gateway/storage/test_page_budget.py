@@ -4,10 +4,7 @@ import socket
 import struct
 from collections.abc import Callable
 
-from common.client_protocol.requests import (
-    ListUsersRequest,
-    PullRequest,
-)
+from common.client_protocol.requests import ListUsersRequest, PullRequest
 from common.storage_protocol.operations import (
     Pull,
 )

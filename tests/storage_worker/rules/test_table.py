@@ -9,7 +9,10 @@ import pytest
 from common.storage_protocol import operations as ops
 from common.storage_protocol.message_format import pack_frame
 from common.storage_protocol.operations import OPERATIONS, AbortUpload, Operation, Refused, Release
-from storage_worker.rules.table import NO_RULES, TABLE
+from storage_worker.rules.fetching import FetchingRules
+from storage_worker.rules.rules import TABLES
+from storage_worker.rules.table import NO_RULES, rules_of
+from storage_worker.rules.uploads import UploadRules
 from tests.storage_worker.office import KEY, Gateway
 
 
@@ -19,19 +22,20 @@ class Probe:
 
 def test_an_operation_without_a_rule_is_reported() -> None:
     with pytest.raises(TypeError, match=r"^not exactly one rule for: Probe$"):
-        TABLE.check(Operation | Probe)
+        TABLES.check(Operation | Probe)
 
 
 def test_a_rule_for_no_operation_is_reported() -> None:
-    table = TABLE.row(Probe, lambda of: lambda _slot, _operation: of.fetching.release(0, Release(1)))
+    probes = rules_of(FetchingRules).row(Probe, lambda fetching, slot, _probe: fetching.release(slot, Release(1)))
+    tables = TABLES.join(probes)
     with pytest.raises(TypeError, match=r"^not exactly one rule for: Probe$"):
-        table.check(Operation)
-    table.check(Operation | Probe)
+        tables.check(Operation)
+    tables.check(Operation | Probe)
 
 
 def test_a_second_rule_for_an_operation_is_reported() -> None:
     with pytest.raises(TypeError, match=r"^not exactly one rule for: AbortUpload$"):
-        TABLE.row(AbortUpload, lambda of: of.uploads.abort).check(Operation)
+        TABLES.join(rules_of(UploadRules).row(AbortUpload, UploadRules.abort)).check(Operation)
 
 
 def test_an_empty_table_lacks_everything() -> None:

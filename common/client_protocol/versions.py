@@ -1,15 +1,13 @@
-"""The numbers of the client protocol.
+"""Versions of the client protocol, and the features that 640 and 2140 name.
 
-Owns: versions, request and response codes, features. Nothing else in the project writes these
-numbers.
-Promises: part 1's numbers are the published ones; the rest uses codes no known MessageU program
-uses. 605 is never used: one public server deletes the account on it.
+Owns: these numbers. The codes are in `requests` and `responses`, with their layouts.
+Promises: the versions of part 1 are the published ones.
 Exposure: constants only.
 
 Source: docs/client-protocol.md.
 """
 
-from enum import IntEnum, IntFlag
+from enum import IntFlag
 from typing import Final
 
 SERVER_VERSION: Final = 2
@@ -25,35 +23,6 @@ PADDED_BLOCK: Final = 1024
 """Some clients pad every request with zeros to a multiple of this many bytes and read
 replies in such blocks.
 """
-
-
-class RequestCode(IntEnum):
-    """What a client may ask."""
-
-    REGISTER = 600
-    LIST_USERS = 601
-    PUBLIC_KEY = 602
-    SEND = 603
-    PULL = 604
-    HELLO = 640
-    PROVE = 641
-    SEND_ONCE = 642
-    FETCH = 643
-
-
-class ResponseCode(IntEnum):
-    """What a server may answer."""
-
-    REGISTERED = 2100
-    USERS = 2101
-    PUBLIC_KEY = 2102
-    STORED = 2103
-    WAITING = 2104
-    HELLO = 2140
-    AUTHENTICATED = 2141
-    FETCHED = 2143
-    ERROR = 9000
-    ERROR_WITH_REASON = 9001
 
 
 class Feature(IntFlag):
