@@ -68,7 +68,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _console(options: argparse.Namespace) -> int:
     from client.identity.home import what_is_there
     from client.identity.passphrase_source import PassphraseSource
-    from client.messenger import Messenger
+    from client.open_home import OpenHome
     from client.settings import Flags, Settings, taken_over, this_folder
     from client.terminal.console import Console
     from client.terminal.menu import Menu
@@ -90,9 +90,9 @@ def _console(options: argparse.Namespace) -> int:
             )
         with contextlib.ExitStack() as opened:
 
-            def open_home() -> Messenger:
+            def open_home() -> OpenHome:
                 opened_home = opened.enter_context(
-                    Messenger.open(
+                    OpenHome.open(
                         settings.home,
                         address,
                         save_dir,
@@ -109,8 +109,8 @@ def _console(options: argparse.Namespace) -> int:
                 return opened_home
 
             # Where nobody lives yet, nothing is made before somebody registers.
-            messenger = open_home() if what_is_there(settings.home) is not None else None
-            return Menu(messenger, open_home, console, settings.home if settings.home_by_default() else None).run()
+            home = open_home() if what_is_there(settings.home) is not None else None
+            return Menu(home, open_home, console, settings.home if settings.home_by_default() else None).run()
     except KeyboardInterrupt:
         console.interrupted()
         return EXIT_INTERRUPTED

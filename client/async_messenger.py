@@ -35,7 +35,8 @@ from client.connection.server_link import Progress
 from client.identity.identity_files import Ask, Identity, nobody_asked
 from client.mail.message_iterator import Messages
 from client.messages import Received, Sent
-from client.messenger import Contact, Messenger, tell_nobody
+from client.messenger import Contact, Messenger
+from client.open_home import tell_nobody
 from common.server_address import ServerAddress
 
 __all__ = ["AsyncMessages", "AsyncMessenger"]

@@ -26,7 +26,7 @@ from scripts._documents import PartsDiffer, main
 if __name__ == "__main__":
     _setup.continue_in_venv("run")
 
-from client import async_messenger, messenger
+from client import async_messenger, messenger, open_home
 from client import errors as client_errors
 from common import errors
 
@@ -120,7 +120,7 @@ def _text(of: object) -> str:
     elsewhere = re.search(r"\bSee `(\w+)\.(\w+)`\.", text)
     if elsewhere is not None:
         # Which says more: the messenger hands the call on.
-        return _text(getattr(getattr(messenger, elsewhere[1]), elsewhere[2]))
+        return _text(getattr(getattr(open_home, elsewhere[1]), elsewhere[2]))
     paragraphs = [part if part.startswith("    ") else " ".join(part.split()) for part in text.split("\n\n")]
     return "\n\n".join(part for part in paragraphs if part.strip())
 

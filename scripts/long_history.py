@@ -54,7 +54,7 @@ def took(what: str, do: Callable[[], object], times: int = 1) -> None:
 def measure(store: Store, rows: int) -> None:
     """Bring the store to so many messages and names, and print what one more costs."""
     first = store.inbox.next_unread(0)
-    known = 0 if first is None else int(store._database.value("SELECT max(number) FROM inbox") or 0)
+    known = 0 if first is None else int(store.database.value("SELECT max(number) FROM inbox") or 0)
     print(f"{rows:,} messages of one sender, {rows:,} names")
 
     def fill() -> None:

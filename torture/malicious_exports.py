@@ -243,7 +243,7 @@ class _Stage:
         with Messenger.open(home, ServerAddress("127.0.0.1", self._port), home) as messenger:
             messenger.register("importer")
             messenger.agree_on_key("attacker")
-            messenger.send_text("attacker", "hello")
+            messenger.home.sending.send_text("attacker", "hello")
         store = Store.open(home)
         spools = [store.spools.new(), store.spools.new()]
         for spool in spools:

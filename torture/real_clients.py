@@ -59,11 +59,11 @@ def send_texts(orders: Orders) -> None:
             text = letter.content(chance.choice(_SIZES)).decode("latin-1")
             try:
                 try:
-                    messenger.send_text(letter.recipient, text)
+                    messenger.home.sending.send_text(letter.recipient, text)
                 except OutboxFull:
                     # The server was away for long. Nothing was kept of this one.
                     _empty_outbox(messenger)
-                    messenger.send_text(letter.recipient, text)
+                    messenger.home.sending.send_text(letter.recipient, text)
             except (ServerUnreachable, OutcomeUnknown) as error:
                 assert "kept" in error.advice, error
             journal.write([f"K {letter}"])

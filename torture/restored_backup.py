@@ -160,7 +160,7 @@ def _with_the_client(folder: Path, chance: random.Random, rounds: int) -> _Resen
                 letter = Letter(f"{sender.name}{meanwhile}", recipient.name, len(letters) + 1)
                 sender.messenger.agree_on_key(recipient.name)
                 content = letter.content(chance.choice((_SMALL, _LARGE)))
-                sender.messenger.send_text(recipient.name, content.decode("latin-1"))
+                sender.messenger.home.sending.send_text(recipient.name, content.decode("latin-1"))
                 letters.append(letter)
 
         for number in range(rounds):

@@ -4,10 +4,10 @@ Owns: what `chat` shows and does; `client.cli.chatting` starts it.
 Promises: a line is on disk, in the outbox, before it leaves the prompt; a message counts as
 received when it stands on the screen.
 
-Three threads, each with a `Messenger`, so with a database connection and a server connection, of
+Three threads, each with an `OpenHome`, so with a database connection and a server connection, of
 its own:
 
-    thread     its Messenger                                              talks with the others through
+    thread     its OpenHome                                               talks with the others through
     ────────   ────────────────────────────────────────────────────────   ──────────────────────────────────────
     screen     puts what is typed into the outbox, reads the history;     `Sender.give`; the events below
                asks no server once the chat has begun

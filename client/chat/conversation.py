@@ -23,9 +23,10 @@ from typing import Final, NamedTuple
 
 from client.chat.events import Broken, Line, Moved, Passing
 from client.cli import message_lines
-from client.messenger import Contact, Received, SavedFile, SentMessage, Text
+from client.messages import Received, SavedFile, SentMessage, Text
 from client.terminal import local_time
 from client.terminal.sanitize import command, marked, visible_line
+from client.trust.contacts import Contact
 
 HISTORY: Final = 20
 """How many messages of before are shown at the beginning."""

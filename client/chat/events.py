@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from client.messenger import Received, SentMessage
+from client.messages import Received, SentMessage
 
 
 class Came(NamedTuple):

@@ -49,7 +49,8 @@ from client.chat.events import (
 from client.chat.workers import described
 from client.errors import FileUnreadable
 from client.mail.outgoing_file import can_be_sent, meant
-from client.messenger import KeyReceived, KeyRequested, Messenger, Received, SentMessage
+from client.messages import KeyReceived, KeyRequested, Received, SentMessage
+from client.open_home import OpenHome
 from client.terminal.sanitize import visible_line
 from client.terminal.text_wrap import wrapped
 from common.errors import MessageUError
@@ -96,15 +97,13 @@ class Screen:
     `answer` is what becomes of a received key request.
     """
 
-    def __init__(
-        self, messenger: Messenger, conversation: Conversation, answer: str, signs: Signs | None = None
-    ) -> None:
+    def __init__(self, home: OpenHome, conversation: Conversation, answer: str, signs: Signs | None = None) -> None:
         self._signs = signs or Signs()
         self._unseen = 0
         self._lines: deque[Printed] = deque(maxlen=_KEPT_LINES)
         self._columns = 0
         self._began = False
-        self._messenger = messenger
+        self._home = home
         self._conversation = conversation
         self._give: Callable[[Job], None] = _nobody
         self._answer = answer
@@ -284,10 +283,10 @@ class Screen:
     def _send(self, text: str) -> bool:
         """Take a text; whether it was taken."""
         try:
-            if not self._messenger.has_proven:
+            if not self._home.greeting.has_proven:
                 self._give(TextJob(self._conversation.draft(text), text))
                 return True
-            kept = self._messenger.keep_text(self._conversation.contact.name, text)
+            kept = self._home.sending.keep_text(self._conversation.contact.name, text)
         except MessageUError as error:
             self._say(error.told())
             return False
@@ -337,7 +336,7 @@ class Screen:
     # ----------------------------------------------------------------------------------------
 
     def _verify_mark(self) -> None:
-        self._conversation.verified = self._messenger.is_verified(self._conversation.contact)
+        self._conversation.verified = self._home.directory.is_verified(self._conversation.contact)
 
     def _say(self, sentence: str) -> None:
         self._print([plain(f"* {visible_line(sentence)}")])

@@ -1,10 +1,10 @@
 """The two threads behind a chat's screen: one sends, one receives.
 
-Owns: the order of sending, trying again, and waiting for mail, each with a `Messenger` of its own.
+Owns: the order of sending, trying again, and waiting for mail, each with an `OpenHome` of its own.
 Promises: a failure of the server or the store ends neither thread: it is told as an event, and the
 work goes on when it can. An error that nobody foresaw ends one, and is told too. What is
 interrupted stays in the outbox, or unread.
-Exposure: as `client.messenger`; shows nothing itself.
+Exposure: as `client.home`; shows nothing itself.
 
 Source: docs/client.md.
 """
@@ -38,7 +38,8 @@ from client.cli.resend_lines import summary
 from client.connection.handshake import lost_sentence
 from client.connection.server_link import Progress
 from client.errors import ClientError, HomeInUse, OutcomeUnknown, ServerAnsweredError, ServerUnreachable
-from client.messenger import Messenger, SentMessage
+from client.messages import SentMessage
+from client.open_home import OpenHome
 from common.errors import MessageUError
 
 CONNECTED: Final = "connected"
@@ -51,7 +52,7 @@ SERVER_WAIT: Final = 60.0
 _NEWS_EVERY: Final = 0.1
 """Seconds between two events of one transfer."""
 
-Open = Callable[[Callable[[str], None]], Messenger]
+Open = Callable[[Callable[[str], None]], OpenHome]
 """Opens the home once more; what happens by itself is told to the argument."""
 
 
@@ -60,7 +61,7 @@ class Stopped(Exception):
 
 
 class _Worker(ABC):
-    """A thread with a Messenger of its own. `start`, `stop` and `join` are for the
+    """A thread with an OpenHome of its own. `start`, `stop` and `join` are for the
     screen's thread.
     """
 
@@ -68,7 +69,7 @@ class _Worker(ABC):
         self._open_home = open_home
         self._post = post
         self._stop = threading.Event()
-        self._messenger: Messenger | None = None
+        self._home: OpenHome | None = None
         # A daemon: where the network makes it wait for longer than a person would, the program ends
         # without it.
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
@@ -79,18 +80,18 @@ class _Worker(ABC):
     def stop(self) -> None:
         """Break off what goes on."""
         self._stop.set()
-        if self._messenger is not None:
-            self._messenger.interrupt()
+        if self._home is not None:
+            self._home.link.interrupt()
 
     def join(self, seconds: float) -> None:
         self._thread.join(seconds)
 
     def _main(self) -> None:
         try:
-            with self._open_home(self._tell) as messenger:
-                self._messenger = messenger
+            with self._open_home(self._tell) as home:
+                self._home = home
                 if not self._stop.is_set():
-                    self._work(messenger)
+                    self._work(home)
         except Stopped:
             pass
         except MessageUError as error:
@@ -101,7 +102,7 @@ class _Worker(ABC):
             self._post(Broken(self._thread.name, described(error)))
 
     @abstractmethod
-    def _work(self, messenger: Messenger) -> None: ...
+    def _work(self, home: OpenHome) -> None: ...
 
     def _tell(self, sentence: str) -> None:
         self._post(Said(sentence))
@@ -146,46 +147,46 @@ class Sender(_Worker):
     def _tell(self, sentence: str) -> None:
         """The screen shows the state of each message itself."""
 
-    def _work(self, messenger: Messenger) -> None:
+    def _work(self, home: OpenHome) -> None:
         pause: float | None = None
         while True:
             with contextlib.suppress(queue.Empty):
                 job = self._jobs.get(timeout=pause)
                 if job is not None:
-                    self._do(messenger, job)
+                    self._do(home, job)
             if self._stop.is_set():
                 raise Stopped
-            if not self._kept and not messenger.waiting_count():
+            if not self._kept and not home.outbox.waiting_count():
                 pause = None
-            elif self._empty_the_outbox(messenger):
+            elif self._empty_the_outbox(home):
                 pause = FIRST_PAUSE if self._kept else None
             else:
                 pause = min((pause or FIRST_PAUSE / 2) * 2, LONGEST_PAUSE)
 
-    def _do(self, messenger: Messenger, job: Job) -> None:
+    def _do(self, home: OpenHome, job: Job) -> None:
         try:
             match job:
                 case KeptJob(draft, message):
                     self._kept[draft] = message
-                case FileJob(draft, path) if messenger.has_proven:
+                case FileJob(draft, path) if home.greeting.has_proven:
                     with contextlib.suppress(ClientError):
                         # So that the server has told how much it takes.
-                        messenger.send_waiting(None, self._progress("sending"))
+                        home.sending.send_waiting(None, self._progress("sending"))
                     progress = self._progress(f"encrypting {path.name}")
-                    self._kept[draft] = kept = messenger.keep_file(self._name, path, progress)
+                    self._kept[draft] = kept = home.sending.keep_file(self._name, path, progress)
                     self._post(Moved(draft, kept))
                 case FileJob(draft, path):
-                    messenger.agree_on_key(self._name)
-                    messenger.send_file(self._name, path, self._progress(f"sending {path.name}"))
+                    home.key_exchange.agree_on_key(self._name)
+                    home.sending.send_file(self._name, path, self._progress(f"sending {path.name}"))
                     self._post(Moved(draft, None))
                 case TextJob(draft, text):
-                    messenger.agree_on_key(self._name)
-                    messenger.send_text(self._name, text)
+                    home.key_exchange.agree_on_key(self._name)
+                    home.sending.send_text(self._name, text)
                     self._post(Moved(draft, None))
                 case KeyJob():
-                    self._send_key(messenger)
+                    self._send_key(home)
                 case ResendJob():
-                    for sentence in summary(messenger.resend(None, self._progress("sending again"))):
+                    for sentence in summary(home.resending.resend(None, self._progress("sending again"))):
                         self._post(Said(sentence))
         except MessageUError as error:
             if isinstance(job, KeyJob):
@@ -197,22 +198,22 @@ class Sender(_Worker):
         finally:
             self._post(NOTHING_PASSES)
 
-    def _send_key(self, messenger: Messenger) -> None:
-        if messenger.has_proven:
-            messenger.keep_key(self._name)
+    def _send_key(self, home: OpenHome) -> None:
+        if home.greeting.has_proven:
+            home.key_exchange.keep_key(self._name)
         else:
-            messenger.meet(self._name)
-            messenger.send_key(self._name)
-        self._post(Said(f"A new symmetric key is made for {messenger.shown(messenger.contact(self._name))}."))
+            home.directory.meet(self._name)
+            home.key_exchange.send_key(self._name)
+        self._post(Said(f"A new symmetric key is made for {home.contacts.shown(home.directory.contact(self._name))}."))
 
-    def _empty_the_outbox(self, messenger: Messenger) -> bool:
+    def _empty_the_outbox(self, home: OpenHome) -> bool:
         newest = max(self._kept.values(), key=lambda message: message.number, default=None)
         try:
-            messenger.send_waiting(newest, self._progress("sending"))
+            home.sending.send_waiting(newest, self._progress("sending"))
         except MessageUError as error:
             if self._stop.is_set():
                 raise Stopped from error
-            if newest is not None and isinstance(error, ServerAnsweredError) and not messenger.now(newest).waiting:
+            if newest is not None and isinstance(error, ServerAnsweredError) and not home.sending.now(newest).waiting:
                 # Refused for good, as its line will say: nothing is wrong with the server.
                 return True
             self._post(_line_of(error))
@@ -223,7 +224,7 @@ class Sender(_Worker):
         finally:
             self._post(NOTHING_PASSES)
             for draft, message in list(self._kept.items()):
-                now = messenger.now(message)
+                now = home.sending.now(message)
                 if not now.waiting:
                     del self._kept[draft]
                     self._post(Moved(draft, now))
@@ -241,14 +242,14 @@ class Receiver(_Worker):
         self._connected = False
         self._lost = 0
 
-    def _work(self, messenger: Messenger) -> None:
-        messenger.identity()
+    def _work(self, home: OpenHome) -> None:
+        home.account.identity()
         pause = FIRST_PAUSE
         while True:
             began = time.monotonic()
             try:
-                self._follow(messenger)
-                got = self._receive(messenger)
+                self._follow(home)
+                got = self._receive(home)
             except HomeInUse:
                 self._connected = False
                 self._post(Line(FOLLOWING, good=True))
@@ -265,26 +266,26 @@ class Receiver(_Worker):
                 if not self._connected:
                     self._connected = True
                     self._post(Line(CONNECTED, good=True))
-                    self._say_lost(messenger)
+                    self._say_lost(home)
                     self._wake_sender()
                 elif not got and time.monotonic() - began < FIRST_PAUSE:
                     # A server that can't let us wait.
                     self._rest(FIRST_PAUSE * 2)
 
-    def _say_lost(self, messenger: Messenger) -> None:
+    def _say_lost(self, home: OpenHome) -> None:
         """Say what is possibly lost, as often as that has become more or less."""
-        count = messenger.lost_count()
+        count = home.resending.count()
         if count and count != self._lost:
             self._post(Said(lost_sentence(count, "/resend")))
         self._lost = count
 
-    def _receive(self, messenger: Messenger) -> bool:
+    def _receive(self, home: OpenHome) -> bool:
         """Show what waits, or what comes within a while; whether anything did."""
         got = False
         # The first question is answered at once: then we know that the server is there.
         wait = SERVER_WAIT if self._connected else 0.0
         progress, saving = self._progress("receiving"), self._progress("decrypting")
-        with contextlib.closing(messenger.receive(wait, progress, send_waiting=False, saving=saving)) as received:
+        with contextlib.closing(home.receiving.receive(wait, progress, send_waiting=False, saving=saving)) as received:
             for message in received:
                 got = True
                 shown = threading.Event()
@@ -296,9 +297,9 @@ class Receiver(_Worker):
                 self._after = max(self._after, message.number)
         return got
 
-    def _follow(self, messenger: Messenger) -> None:
+    def _follow(self, home: OpenHome) -> None:
         """Show what another process received."""
-        for message in messenger.seen(self._after):
+        for message in home.inbox.seen(self._after):
             self._post(Came(message, threading.Event()))
             self._after = message.number
 

@@ -21,7 +21,7 @@ from common.server_address import ServerAddress
 
 if TYPE_CHECKING:
     from client.identity.passphrase_source import PassphraseSource
-    from client.messenger import Messenger
+    from client.open_home import OpenHome
 
 
 class Call:
@@ -53,22 +53,22 @@ class Call:
 
         return passphrase_source.named(self.options.passphrase_file, self.options.passphrase_command)
 
-    def registering(self) -> "contextlib.AbstractContextManager[Messenger]":
+    def registering(self) -> "contextlib.AbstractContextManager[OpenHome]":
         """Open a home in which nobody may live yet."""
         return self._opened(asks_server=True, registers=True)
 
-    def reading(self) -> "contextlib.AbstractContextManager[Messenger]":
+    def reading(self) -> "contextlib.AbstractContextManager[OpenHome]":
         """Open the home, to read: on a full or read-only disk too. No server is asked."""
         return self._opened(asks_server=False, to_read=True)
 
-    def messenger(self, *, asks_server: bool = True) -> "contextlib.AbstractContextManager[Messenger]":
+    def open_home(self, *, asks_server: bool = True) -> "contextlib.AbstractContextManager[OpenHome]":
         """Open the home."""
         return self._opened(asks_server=asks_server)
 
     @contextlib.contextmanager
-    def _opened(self, *, asks_server: bool, registers: bool = False, to_read: bool = False) -> "Iterator[Messenger]":
+    def _opened(self, *, asks_server: bool, registers: bool = False, to_read: bool = False) -> "Iterator[OpenHome]":
         from client.identity.home import require_somebody
-        from client.messenger import Messenger
+        from client.open_home import OpenHome
 
         settings, output = self.settings, self.output
         if not registers:
@@ -76,7 +76,7 @@ class Call:
             require_somebody(settings.home)
         # An address that is never used, for what asks no server.
         address = settings.server() if asks_server else ServerAddress("localhost", DEFAULT_PORT)
-        with Messenger.open(
+        with OpenHome.open(
             settings.home,
             address,
             settings.save_dir(),
@@ -86,7 +86,7 @@ class Call:
             passphrase=self.passphrase,
             remember_server=registers and settings.remembers_server(),
             to_read=to_read,
-        ) as messenger:
-            if messenger.conversion is not None:
-                output.say(messenger.conversion)
-            yield messenger
+        ) as home:
+            if home.conversion is not None:
+                output.say(home.conversion)
+            yield home

@@ -19,7 +19,8 @@ from client.chat.workers import Receiver, Sender
 from client.cli import exit_codes
 from client.cli.output import Output
 from client.errors import ClientError
-from client.messenger import ConversationSummary, Messenger
+from client.messages import ConversationSummary
+from client.open_home import OpenHome
 from common.errors import SettingRejected
 
 __all__ = ["Signs", "chat"]
@@ -29,28 +30,28 @@ _GOODBYE = 2.0
 _MOST_LISTED = 30
 
 
-def chat(messenger: Messenger, output: Output, name: str | None, answer: str, signs: Signs) -> int:
+def chat(home: OpenHome, output: Output, name: str | None, answer: str, signs: Signs) -> int:
     """Talk with a user until `/quit`, Ctrl-D or Ctrl-C; without a name a person is asked
     for one.
     """
     _check_terminal(output)
-    messenger.identity()
-    chosen = _choose(messenger, output) if name is None else name
+    home.account.identity()
+    chosen = _choose(home, output) if name is None else name
     if not chosen:
         return exit_codes.DONE
-    contact = messenger.meet(chosen)
-    messenger.hang_up()
-    newest = messenger.last_seen()
+    contact = home.directory.meet(chosen)
+    home.link.close()
+    newest = home.inbox.last_seen()
     # One more than is shown, to know whether there is more.
-    past = messenger.recent(contact, HISTORY + 1)
-    waiting = messenger.waiting(contact)
-    own = messenger.identity().client_id
+    past = home.history.recent(contact.client_id, HISTORY + 1)
+    waiting = home.history.waiting(contact.client_id)
+    own = home.account.identity().client_id
     conversation = Conversation(
         contact, lambda: int(time.time() * 1000), time.monotonic, with_oneself=contact.client_id == own
     )
-    screen = Screen(messenger, conversation, answer, signs)
-    sender = Sender(chosen, messenger.another, screen.post)
-    receiver = Receiver(newest, messenger.another, screen.post, sender.wake)
+    screen = Screen(home, conversation, answer, signs)
+    sender = Sender(chosen, home.another, screen.post)
+    receiver = Receiver(newest, home.another, screen.post, sender.wake)
     workers = (sender, receiver)
 
     def begin() -> None:
@@ -91,19 +92,19 @@ def _check_terminal(output: Output) -> None:
         )
 
 
-def _choose(messenger: Messenger, output: Output) -> str | None:
+def _choose(home: OpenHome, output: Output) -> str | None:
     """List the conversations and ask for one, by its number or by any user's name; None: nobody."""
     try:
-        messenger.fetch()
+        home.receiving.fetch()
         # Who wrote for the first time has a name too.
-        messenger.users()
+        home.directory.users()
     except ClientError as error:
         # Another process receives, or there is no server: what is here is listed all the same.
         output.say(f"{error} What came until now is listed.")
-    found = messenger.conversations()
+    found = home.history.conversations()
     listed = found[:_MOST_LISTED]
     for number, one in enumerate(listed, start=1):
-        output.data("conversation", f"{number:>3}  {_described(messenger, one)}")
+        output.data("conversation", f"{number:>3}  {_described(home, one)}")
     if len(found) > len(listed):
         output.say(f"{len(found) - len(listed)} older ones are not listed; their names do.")
     if not found:
@@ -113,5 +114,5 @@ def _choose(messenger: Messenger, output: Output) -> str | None:
     return None if answer is None else numbered.get(answer, answer)
 
 
-def _described(messenger: Messenger, one: ConversationSummary) -> str:
-    return f"{messenger.shown(one.contact)}{f' ({one.unread} unread)' if one.unread else ''}"
+def _described(home: OpenHome, one: ConversationSummary) -> str:
+    return f"{home.contacts.shown(one.contact)}{f' ({one.unread} unread)' if one.unread else ''}"

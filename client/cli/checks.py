@@ -20,7 +20,7 @@ from client.connection.handshake import lost_sentence
 from client.errors import StoreUnusable
 from client.identity import identity_files
 from client.identity.home import require_somebody, what_is_there
-from client.messenger import Messenger
+from client.open_home import OpenHome
 from client.paths import temporary_folder
 from client.settings import Settings
 from client.store.database import told
@@ -70,40 +70,40 @@ class Doctor:
             reachable = True
         # Opening nobody's folder would leave a store there.
         nobodys = _is_nobodys(self._settings.home)
-        with _nobodys_home() if nobodys else contextlib.nullcontext(self._settings.home) as home:
-            return self._look_at(home, address, reachable=reachable)
+        with _nobodys_home() if nobodys else contextlib.nullcontext(self._settings.home) as folder:
+            return self._look_at(folder, address, reachable=reachable)
 
-    def _look_at(self, home: Path, address: ServerAddress, *, reachable: bool) -> int:
+    def _look_at(self, folder: Path, address: ServerAddress, *, reachable: bool) -> int:
         try:
-            messenger = Messenger.open(home, address, consent=lambda _: None, passphrase=self._passphrase, to_read=True)
+            home = OpenHome.open(folder, address, consent=lambda _: None, passphrase=self._passphrase, to_read=True)
         except MessageUError as error:
             failure = error
             self._check("store", lambda: _raise(failure))
             return self._worst
-        with messenger:
-            if messenger.conversion is not None:
-                self._output.say(messenger.conversion)
-            self._check("store", lambda: _store(messenger))
-            self._check("passphrase", lambda: _protection(messenger))
-            registered = self._check("identity", lambda: self._identity(messenger))
-            if reachable and (not registered or messenger.unwritable is not None):
+        with home:
+            if home.conversion is not None:
+                self._output.say(home.conversion)
+            self._check("store", lambda: _store(home))
+            self._check("passphrase", lambda: _protection(home))
+            registered = self._check("identity", lambda: self._identity(home))
+            if reachable and (not registered or home.diagnosis.unwritable is not None):
                 # With a copy of the store, what a greeting has to remember would be forgotten.
                 self._check("server", lambda: self._greeted(address))
-            elif reachable and self._check("server", lambda: _features(messenger)):
-                self._check("account", lambda: _account(messenger))
-            self._check("keys", lambda: _keys(messenger))
-            self._check("outbox", lambda: _outbox(messenger))
-            self._check("clock", lambda: _clock(messenger))
+            elif reachable and self._check("server", lambda: _features(home)):
+                self._check("account", lambda: _account(home))
+            self._check("keys", lambda: _keys(home))
+            self._check("outbox", lambda: _outbox(home))
+            self._check("clock", lambda: _clock(home))
         return self._worst
 
     def _greeted(self, address: ServerAddress) -> str:
         """Greet the server as nobody: our own identity, or our own home, can't be used."""
-        with _nobodys_home() as home, Messenger.open(home, address) as nobody:
+        with _nobodys_home() as folder, OpenHome.open(folder, address) as nobody:
             return _features(nobody)
 
-    def _identity(self, messenger: Messenger) -> str:
+    def _identity(self, home: OpenHome) -> str:
         require_somebody(self._settings.home)
-        return messenger.identity().name
+        return home.account.identity().name
 
     def _check(self, name: str, look: Callable[[], str]) -> bool:
         code, advice = exit_codes.DONE, ""
@@ -163,11 +163,11 @@ def _modes(home: Path) -> str:
     return "private files are private"
 
 
-def _store(messenger: Messenger) -> str:
-    messenger.check_store()
-    if messenger.unwritable is not None:
-        raise StoreUnusable(f"{messenger.unwritable} What is in it can be read.", messenger.unwritable.advice)
-    damaged = messenger.damaged_rows()
+def _store(home: OpenHome) -> str:
+    home.diagnosis.check_store()
+    if home.diagnosis.unwritable is not None:
+        raise StoreUnusable(f"{home.diagnosis.unwritable} What is in it can be read.", home.diagnosis.unwritable.advice)
+    damaged = home.diagnosis.damaged_rows()
     if damaged:
         return _complain(
             f"Rows of store.db were altered or are damaged, and are not believed: {', '.join(damaged[:10])}. "
@@ -176,8 +176,8 @@ def _store(messenger: Messenger) -> str:
     return "store.db can be used"
 
 
-def _protection(messenger: Messenger) -> str:
-    sealed, encrypted, plain = messenger.passphrase_state()
+def _protection(home: OpenHome) -> str:
+    sealed, encrypted, plain = home.diagnosis.key_protection()
     if sealed and plain:
         return _complain(f"The private key in {', '.join(plain)} is not encrypted: `messageu passphrase change`.")
     if not sealed and encrypted:
@@ -187,37 +187,37 @@ def _protection(messenger: Messenger) -> str:
     return "private key and store are encrypted" if sealed else "none: who can read the home can read all of it"
 
 
-def _account(messenger: Messenger) -> str:
-    others = len(messenger.users())
+def _account(home: OpenHome) -> str:
+    others = len(home.directory.users())
     return f"the server knows it, and {others} other{'' if others == 1 else 's'}"
 
 
-def _features(messenger: Messenger) -> str:
-    features = messenger.server_features()
+def _features(home: OpenHome) -> str:
+    features = home.diagnosis.server_features()
     if not features:
         return "answers, and speaks the published protocol alone"
     return f"answers, and speaks the extension: {', '.join(features)}"
 
 
-def _keys(messenger: Messenger) -> str:
-    changed = messenger.changed()
+def _keys(home: OpenHome) -> str:
+    changed = home.diagnosis.changed_keys()
     if changed:
-        names = ", ".join(messenger.shown(contact) for contact in changed)
+        names = ", ".join(home.contacts.shown(contact) for contact in changed)
         return _complain(f"The key of {names} has changed. Compare it: {command('verify', changed[0].name)}.")
     return "no key has changed"
 
 
-def _outbox(messenger: Messenger) -> str:
-    waiting, failed = messenger.waiting_count(), len(messenger.failed())
-    if lost := messenger.lost_count():
+def _outbox(home: OpenHome) -> str:
+    waiting, failed = home.outbox.waiting_count(), len(home.outbox.failed())
+    if lost := home.resending.count():
         return _complain(lost_sentence(lost, "`messageu resend`"))
     if failed:
         return _complain(f"{failed} were refused for good and are kept aside: `messageu history` shows them.")
     return f"{waiting} wait to be sent" if waiting else "nothing waits"
 
 
-def _clock(messenger: Messenger) -> str:
-    ahead = messenger.clock_behind()
+def _clock(home: OpenHome) -> str:
+    ahead = home.diagnosis.clock_behind()
     if ahead is None:
         return "nothing to compare it with yet"
     if ahead > CLOCK_TOLERANCE:

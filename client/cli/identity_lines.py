@@ -15,25 +15,25 @@ from client.connection.handshake import PUBLISHED_ONLY
 from client.errors import ClientError
 from client.identity.home import convert, home_sentence, open_store
 from client.identity.identity_files import Identity
-from client.messenger import Messenger
+from client.open_home import OpenHome
 from client.settings import Settings
 from client.store.home_store import STORE_FILE
 from client.terminal.sanitize import visible_line
 from client.trust.trust import block
 
 
-def register(messenger: Messenger, output: Output, name: str, unnamed_home: Path | None) -> int:
+def register(home: OpenHome, output: Output, name: str, unnamed_home: Path | None) -> int:
     """Register under a name; who named no home is shown where it is."""
-    identity = messenger.register(name)
+    identity = home.registration.register(name)
     output.say(f"Registered as {identity.name}.")
     if unnamed_home is not None:
         output.say(home_sentence(unnamed_home))
-    return whoami(messenger, output)
+    return whoami(home, output)
 
 
-def whoami(messenger: Messenger, output: Output) -> int:
+def whoami(home: OpenHome, output: Output) -> int:
     """Say who this home's user is."""
-    show_identity(output, messenger.identity(), proven=messenger.has_proven)
+    show_identity(output, home.account.identity(), proven=home.greeting.has_proven)
     return 0
 
 
@@ -46,25 +46,25 @@ def show_identity(output: Output, identity: Identity, *, proven: bool) -> None:
     output.data("identity", line, name=identity.name, id=identity.client_id.hex(), fingerprint=key, proven=proven)
 
 
-def users(messenger: Messenger, output: Output) -> int:
+def users(home: OpenHome, output: Output) -> int:
     """List everybody else who is registered."""
-    listed = messenger.users()
+    listed = home.directory.users()
     for user in listed:
-        verified = messenger.is_verified(user)
-        line = messenger.shown(user)
+        verified = home.directory.is_verified(user)
+        line = home.contacts.shown(user)
         output.data("user", line, name=user.name, id=user.client_id.hex(), verified=verified)
     if not listed:
         output.say("Nobody else is registered.")
     return 0
 
 
-def key(messenger: Messenger, output: Output, name: str) -> int:
+def key(home: OpenHome, output: Output, name: str) -> int:
     """Fetch a user's public key and show its fingerprint."""
-    contact = messenger.fetch_public_key(name).contact
+    contact = home.directory.fetch_public_key(name).contact
     # Where it has changed, this says so and ends it.
-    fingerprint = messenger.fingerprint(name)
-    verified = messenger.is_verified(contact)
-    line = f"{messenger.shown(contact)}\nid: {contact.client_id.hex()}\n{block('public key', grouped(fingerprint))}"
+    fingerprint = home.directory.fingerprint(name)
+    verified = home.directory.is_verified(contact)
+    line = f"{home.contacts.shown(contact)}\nid: {contact.client_id.hex()}\n{block('public key', grouped(fingerprint))}"
     output.data(
         "key",
         f"{line}\nverified: {_yes(verified)}",

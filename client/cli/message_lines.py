@@ -15,17 +15,8 @@ from client.cli import exit_codes
 from client.cli.output import Output, Value, json_line
 from client.mail.message_iterator import POLL
 from client.mail.searching import folded
-from client.messenger import (
-    KeyReceived,
-    KeyRequested,
-    Messenger,
-    Received,
-    SavedFile,
-    SentMessage,
-    Text,
-    UnknownKind,
-    Unreadable,
-)
+from client.messages import KeyReceived, KeyRequested, Received, SavedFile, SentMessage, Text, UnknownKind, Unreadable
+from client.open_home import OpenHome
 from client.terminal import local_time
 from client.terminal.sanitize import marked, visible_line, visible_name, visible_text
 from common.errors import MessageUError
@@ -43,14 +34,14 @@ LOST: Final = "No key will help: what was kept of it is damaged. Ask the sender 
 # --------------------------------------------------------------------------------------------------
 
 
-def receive(messenger: Messenger, output: Output, wait: float, most: int | None, answer: str) -> int:
+def receive(home: OpenHome, output: Output, wait: float, most: int | None, answer: str) -> int:
     """Fetch and show what waits; with `wait`, until something came or the time is over."""
     end = time.monotonic() + wait
     shown = unreadable = lost = 0
     requests: dict[str, Received] = {}
     while True:
         with output.transfer("Receiving") as progress, output.transfer("Decrypting") as saving:
-            for message in messenger.receive(max(0.0, end - time.monotonic()), progress, most, saving=saving):
+            for message in home.receiving.receive(max(0.0, end - time.monotonic()), progress, most, saving=saving):
                 show_received(output, message)
                 shown += 1
                 if isinstance(message.content, Unreadable):
@@ -63,7 +54,7 @@ def receive(messenger: Messenger, output: Output, wait: float, most: int | None,
             break
         time.sleep(min(POLL, left))
     for request in requests.values():
-        answer_request(messenger, output, request, answer)
+        answer_request(home, output, request, answer)
     if not shown and wait:
         output.say(f"Nothing came within {wait:g} s.")
         return exit_codes.WAIT_OVER
@@ -76,7 +67,7 @@ def receive(messenger: Messenger, output: Output, wait: float, most: int | None,
     return exit_codes.UNREADABLE if unreadable or lost else exit_codes.DONE
 
 
-def answer_request(messenger: Messenger, output: Output, request: Received, answer: str) -> None:
+def answer_request(home: OpenHome, output: Output, request: Received, answer: str) -> None:
     """Make and send a key where the setting, or the user, allows it."""
     name = request.sender_name
     assert name is not None
@@ -88,8 +79,8 @@ def answer_request(messenger: Messenger, output: Output, request: Received, answ
         output.say(f"{shown} asked for a symmetric key and got none; a text that you send makes and sends one.")
         return
     try:
-        messenger.fetch_public_key(name)
-        messenger.send_key(name)
+        home.directory.fetch_public_key(name)
+        home.key_exchange.send_key(name)
     except MessageUError as error:
         output.say(f"The key for {shown} was not sent: {error}")
     else:
@@ -165,20 +156,20 @@ def _content(message: Received) -> tuple[str, str, dict[str, Value]]:
             return "unknown", f" sent a message of an unknown type ({number})", {"kind_number": number}
 
 
-def shown_name(messenger: Messenger, name: str) -> str:
+def shown_name(home: OpenHome, name: str) -> str:
     """Give a name as it is shown, with the mark where its key was compared."""
-    return marked(name, "verified" if messenger.is_verified_name(name) else None)
+    return marked(name, "verified" if home.directory.is_verified_name(name) else None)
 
 
 # --- looking back
 # -----------------------------------------------------------------------------------------------
 
 
-def history(messenger: Messenger, output: Output, name: str | None, search: str | None) -> int:
+def history(home: OpenHome, output: Output, name: str | None, search: str | None) -> int:
     """List what was received and sent, the oldest first."""
     words = folded(search or "").split()
     shown = 0
-    for message in messenger.history():
+    for message in home.history.all():
         other = message.recipient.name if isinstance(message, SentMessage) else message.sender_name
         if name is not None and other != name:
             continue
@@ -187,12 +178,12 @@ def history(messenger: Messenger, output: Output, name: str | None, search: str 
             continue
         shown += 1
         if isinstance(message, SentMessage):
-            _show_sent(output, message, verified=messenger.is_verified(message.recipient))
+            _show_sent(output, message, verified=home.directory.is_verified(message.recipient))
         else:
             show_received(output, message)
     if not shown:
-        nearest = () if name is None else messenger.nearest(name)
-        names = " or ".join(shown_name(messenger, near) for near in nearest)
+        nearest = () if name is None else home.contacts.nearest(name)
+        names = " or ".join(shown_name(home, near) for near in nearest)
         meant = f" Did you mean {names}?" if nearest else ""
         output.say(f"Nothing like that in the history.{meant}")
     return exit_codes.DONE

@@ -12,25 +12,26 @@ from typing import Final
 
 from client.cli import exit_codes
 from client.cli.output import Output, Value
-from client.messenger import Messenger, Resent
+from client.messages import Resent
+from client.open_home import OpenHome
 
 NOTHING: Final = "Nothing is possibly lost."
 
 
-def resend(messenger: Messenger, output: Output, name: str | None, *, forget: bool) -> int:
+def resend(home: OpenHome, output: Output, name: str | None, *, forget: bool) -> int:
     """Send again what is possibly lost, or forget that it is."""
     if forget:
-        count = messenger.forget_lost(name)
+        count = home.resending.forget(name)
         output.say(f"{_many(count)} not marked as possibly lost any more." if count else NOTHING)
         return exit_codes.DONE
     with output.transfer("Sending") as progress:
-        resent = messenger.resend(name, progress)
+        resent = home.resending.resend(name, progress)
     for message in resent.messages:
         fields: dict[str, Value] = {"to": message.recipient.name, "id": message.recipient.client_id.hex()}
         fields["kind"] = "file" if message.text is None else "text"
         if message.path is not None:
             fields["path"] = str(message.path)
-        verified = messenger.is_verified(message.recipient)
+        verified = home.directory.is_verified(message.recipient)
         if output.as_json:
             output.data("sent", "", **fields, message_id=message.message_id, recipient_verified=verified)
     for sentence in summary(resent):

@@ -17,7 +17,7 @@ from client.cli.message_lines import shown_name
 from client.cli.output import Output, OutputRefused, Value
 from client.errors import ClientError
 from client.mail.outgoing_file import can_be_read_again, check_file, inherited
-from client.messenger import Messenger
+from client.open_home import OpenHome
 from common.errors import MessageUError, SettingRejected
 
 LONGEST_TEXT: Final = 1024 * 1024
@@ -49,7 +49,7 @@ class _Failure(NamedTuple):
 
 
 def send(
-    messenger: Messenger,
+    home: OpenHome,
     output: Output,
     names: list[str],
     text: str | None,
@@ -73,15 +73,15 @@ def send(
     if text == "":
         raise SettingRejected(f"There is no text to send: {'the input was' if from_input else 'it is'} empty.")
     # Without one, nothing can be sent to anybody.
-    messenger.identity()
+    home.account.identity()
     parts = [*(() if text is None else (_Part(None, text),)), *(_Part(path, called=called) for path in files)]
-    found = [_send_to(messenger, output, name, parts, several=len(names) > 1) for name in names]
+    found = [_send_to(home, output, name, parts, several=len(names) > 1) for name in names]
     failures = [failure for failure in found if failure is not None]
     first = next((failure for failure in failures if not failure.kept), failures[0] if failures else None)
     return exit_codes.DONE if first is None else first.code
 
 
-def _send_to(messenger: Messenger, output: Output, name: str, parts: list[_Part], *, several: bool) -> _Failure | None:
+def _send_to(home: OpenHome, output: Output, name: str, parts: list[_Part], *, several: bool) -> _Failure | None:
     """Send all to one user, until something can be neither sent nor kept. `several`: a
     failure says whose it is.
     """
@@ -95,8 +95,8 @@ def _send_to(messenger: Messenger, output: Output, name: str, parts: list[_Part]
     for part in parts:
         try:
             if part is parts[0]:
-                _agree(messenger, output, name)
-            _send_one(messenger, output, name, part)
+                _agree(home, output, name)
+            _send_one(home, output, name, part)
         except OutputRefused:
             # It was sent, and that can't be said.
             raise
@@ -125,27 +125,27 @@ def _say_kept(output: Output, kept: ClientError | None) -> None:
         output.say(f"{kept} {kept.advice}")
 
 
-def _agree(messenger: Messenger, output: Output, name: str) -> None:
-    """Have a key to send under. Raises what `Messenger.agree_on_key` raises."""
-    if messenger.agree_on_key(name):
-        what = "is made, and waits, for" if messenger.waiting_count() else "is made and sent to"
-        output.say(f"A new symmetric key {what} {shown_name(messenger, name)}.")
+def _agree(home: OpenHome, output: Output, name: str) -> None:
+    """Have a key to send under. Raises what `OpenHome.agree_on_key` raises."""
+    if home.key_exchange.agree_on_key(name):
+        what = "is made, and waits, for" if home.outbox.waiting_count() else "is made and sent to"
+        output.say(f"A new symmetric key {what} {shown_name(home, name)}.")
 
 
-def _send_one(messenger: Messenger, output: Output, name: str, part: _Part) -> None:
+def _send_one(home: OpenHome, output: Output, name: str, part: _Part) -> None:
     with output.transfer("Encrypting") as preparing, output.transfer("Sending") as progress:
         if part.path is None:
-            sent = messenger.send_text(name, part.text)
+            sent = home.sending.send_text(name, part.text)
         else:
             if inherited(part.path) == 0 and sys.stdin.isatty():
                 output.say("Enter the file's content, then Ctrl-D:")
-            sent = messenger.send_file(name, part.path, progress, preparing, part.called)
-        verified = messenger.is_verified(sent.recipient)
+            sent = home.sending.send_file(name, part.path, progress, preparing, part.called)
+        verified = home.directory.is_verified(sent.recipient)
         fields: dict[str, Value] = {"to": sent.recipient.name, "id": sent.recipient.client_id.hex(), **part.fields()}
         if output.as_json:
             output.data("sent", "", **fields, message_id=sent.message_id, recipient_verified=verified)
         else:
-            shown = messenger.shown(sent.recipient)
+            shown = home.contacts.shown(sent.recipient)
             output.say(f"Sent to {shown}." if part.path is None else f"{part.name} is sent to {shown}.")
 
 

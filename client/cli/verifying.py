@@ -12,7 +12,7 @@ import sys
 
 from client.cli.command import VERIFIED
 from client.cli.output import Output, Value
-from client.messenger import Messenger
+from client.open_home import OpenHome
 from client.terminal.sanitize import marked, visible_name
 from client.terminal.text_wrap import columns_of, width
 from client.trust.trust import Verification, block, day, grouped, number_differs
@@ -27,28 +27,28 @@ _QUIET_ZONE = 4
 _GAP = "   "
 
 
-def verify(messenger: Messenger, output: Output, name: str, number: str | None, *, qr: bool, accept_new: bool) -> int:
+def verify(home: OpenHome, output: Output, name: str, number: str | None, *, qr: bool, accept_new: bool) -> int:
     """Show the safety number with a user, compare it, accept a changed key."""
-    known = messenger.verification(name)
+    known = home.directory.verification(name)
     shown = visible_name(name)
     if known.new_number is not None and not accept_new:
         _show(output, known, qr=qr)
-        messenger.contact(name)
+        home.directory.contact(name)
     current = known.new_number or known.number
     if number is not None and "".join(filter(str.isdigit, number)) != current:
         raise number_differs(name)
     if known.new_number is not None:
-        known = messenger.accept_new_key(name, current)
+        known = home.directory.accept_new_key(name, current)
         output.say(f"The new key of {shown} is accepted. It is not verified yet.")
     elif accept_new:
         output.say(f"There is nothing to accept: the key of {_shown(known)} has not changed.")
     if number is not None:
-        known = messenger.mark_verified(name, current)
+        known = home.directory.mark_verified(name, current)
     _show(output, known, qr=qr)
     if known.verified_at is None and output.terminal:
         output.say(f"Compare it with {shown} by voice, or face to face; not over MessageU.")
     if known.verified_at is None and output.confirm(f"Does {shown} see the same number?"):
-        known = messenger.mark_verified(name, current)
+        known = home.directory.mark_verified(name, current)
     if known.verified_at is not None:
         output.say(f"{shown} is verified. {VERIFIED}")
     return 0

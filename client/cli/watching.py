@@ -20,7 +20,8 @@ from client.cli.hook import Failure, Hook
 from client.cli.output import Output
 from client.errors import HomeInUse, OutcomeUnknown, ServerAnsweredError, ServerUnreachable
 from client.mail.message_iterator import POLL
-from client.messenger import KeyRequested, Messenger, Received
+from client.messages import KeyRequested, Received
+from client.open_home import OpenHome
 from client.terminal.sanitize import visible_name
 from common.errors import SettingRejected
 
@@ -35,7 +36,7 @@ SERVER_WAIT: Final = 60.0
 """Seconds that one question to the server may take."""
 
 
-class _NotTaken(Exception):
+class NotTaken(Exception):
     """The command failed."""
 
 
@@ -44,26 +45,26 @@ class Taker:
     refuses `tries` times.
     """
 
-    def __init__(self, messenger: Messenger, output: Output, hook: Hook | None, tries: int = TRIES) -> None:
-        self._messenger = messenger
+    def __init__(self, home: OpenHome, output: Output, hook: Hook | None, tries: int = TRIES) -> None:
+        self._home = home
         self._output = output
         self._hook = hook
         self._tries = tries
 
     def hand(self, message: Received) -> None:
-        """Have a message taken, or set it aside. Raises `_NotTaken` where it is to be
+        """Have a message taken, or set it aside. Raises `NotTaken` where it is to be
         handed out again.
         """
         failure = self.try_once(message)
         if failure is None:
-            self._messenger.was_taken(message.number)
+            self._home.watch_cursor.was_taken(message.number)
             return
         if not failure.its_own:
-            raise _NotTaken(f"{_sentence(message, failure)}.")
-        tries = self._messenger.count_failed_try(message.number)
+            raise NotTaken(f"{_sentence(message, failure)}.")
+        tries = self._home.watch_cursor.count_failed_try(message.number)
         if tries < self._tries:
-            raise _NotTaken(f"{_sentence(message, failure)} (try {tries} of {self._tries}).")
-        self._messenger.set_aside(message.number)
+            raise NotTaken(f"{_sentence(message, failure)} (try {tries} of {self._tries}).")
+        self._home.watch_cursor.set_aside(message.number)
         self._output.set_aside(
             f"{_sentence(message, failure)}, {tries} times; it is set aside.",
             "`messageu watch --set-aside` lists such messages, `messageu watch --retry --exec CMD` hands them out.",
@@ -78,19 +79,19 @@ class Taker:
         return self._hook.run(message_lines.as_json(message).encode("utf-8") + b"\n")
 
 
-def watch(messenger: Messenger, output: Output, hook: Hook | None, tries: int, answer: str) -> int:
+def watch(home: OpenHome, output: Output, hook: Hook | None, tries: int, answer: str) -> int:
     """Hand out message after message until Ctrl-C."""
-    messenger.identity()
-    messenger.watch_cursor()
-    taker = Taker(messenger, output, hook, tries)
+    home.account.identity()
+    home.watch_cursor.position()
+    taker = Taker(home, output, hook, tries)
     pause = FOLLOW
     told = ""
     while True:
         began = time.monotonic()
         try:
-            _hand_out(messenger, taker)
-            got = _receive(messenger, output, taker, answer)
-        except _NotTaken as problem:
+            hand_out(home, taker)
+            got = _receive(home, output, taker, answer)
+        except NotTaken as problem:
             output.say(f"{problem} It is handed out again in {pause:g} s.")
             pause = _sleep(pause)
             continue
@@ -109,10 +110,10 @@ def watch(messenger: Messenger, output: Output, hook: Hook | None, tries: int, a
             _sleep(POLL)
 
 
-def set_aside(messenger: Messenger, output: Output) -> int:
+def set_aside(home: OpenHome, output: Output) -> int:
     """List what was set aside, and change nothing."""
     shown = 0
-    for message in messenger.messages_set_aside():
+    for message in home.watch_cursor.messages_set_aside():
         message_lines.show_received(output, message)
         shown += 1
     if not shown:
@@ -120,15 +121,15 @@ def set_aside(messenger: Messenger, output: Output) -> int:
     return exit_codes.DONE
 
 
-def retry(messenger: Messenger, output: Output, hook: Hook | None) -> int:
+def retry(home: OpenHome, output: Output, hook: Hook | None) -> int:
     """Hand out once more what was set aside, each once; what is not taken now stays where it is."""
-    taker = Taker(messenger, output, hook)
+    taker = Taker(home, output, hook)
     left = 0
-    with messenger.handing_out():
-        for message in messenger.messages_set_aside():
+    with home.watch_cursor.handing_out():
+        for message in home.watch_cursor.messages_set_aside():
             failure = taker.try_once(message)
             if failure is None:
-                messenger.was_taken(message.number)
+                home.watch_cursor.was_taken(message.number)
             else:
                 output.say(f"{_sentence(message, failure)}; it stays set aside.")
                 left += 1
@@ -144,33 +145,33 @@ def hook_of(command: str | None, timeout: float | None, tries: int | None) -> Ho
     return None
 
 
-def _receive(messenger: Messenger, output: Output, taker: Taker, answer: str) -> bool:
+def _receive(home: OpenHome, output: Output, taker: Taker, answer: str) -> bool:
     """Bring what waits into the store; whether anything came.
 
     What could not be read before, and was handed out so, is handed out here once more. Raises
-    `_NotTaken`.
+    `NotTaken`.
     """
     got = False
     requests: dict[str, Received] = {}
-    with contextlib.closing(messenger.receive(SERVER_WAIT)) as received:
+    with contextlib.closing(home.receiving.receive(SERVER_WAIT)) as received:
         for message in received:
             got = True
-            if message.late and message.number <= messenger.watch_cursor():
+            if message.late and message.number <= home.watch_cursor.position():
                 # Where it is not taken it counts as not received, and comes again.
                 taker.hand(message)
             if isinstance(message.content, KeyRequested) and message.sender_name is not None:
                 requests[message.sender_name] = message
     for request in requests.values():
-        message_lines.answer_request(messenger, output, request, answer)
+        message_lines.answer_request(home, output, request, answer)
     return got
 
 
-def _hand_out(messenger: Messenger, taker: Taker) -> None:
-    """Hand out what lies behind the cursor. Raises `_NotTaken`."""
-    with messenger.handing_out():
-        for message in messenger.seen(messenger.watch_cursor()):
+def hand_out(home: OpenHome, taker: Taker) -> None:
+    """Hand out what lies behind the cursor. Raises `NotTaken`."""
+    with home.watch_cursor.handing_out():
+        for message in home.inbox.seen(home.watch_cursor.position()):
             taker.hand(message)
-            messenger.move_watch_cursor(message.number)
+            home.watch_cursor.move(message.number)
 
 
 def _sentence(message: Received, failure: Failure) -> str:

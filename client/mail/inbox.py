@@ -258,6 +258,10 @@ class Inbox:
             if not self._was_own_key(row):
                 yield self._received(row, self._look_at(row))
 
+    def last_seen(self) -> int:
+        """Give the number of the newest message that was received; 0 where there is none."""
+        return self._store.inbox.last_seen()
+
     def recent(self, sender: ClientId, most: int) -> list[Received]:
         """The newest messages of one sender that were seen, the oldest first. Changes nothing."""
         rows = self._store.inbox.recent(sender, most)

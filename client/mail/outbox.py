@@ -106,6 +106,10 @@ class Outbox:
         self._random_bytes = random_bytes
         self._rekeying = Rekeying(store, contacts, functools.partial(self.put_new_key, though_full=True))
 
+    def waiting_count(self) -> int:
+        """Say how many messages wait to be sent."""
+        return self._store.outbox.waiting_count()
+
     def check_room(self) -> None:
         """Raise `OutboxFull` where no further message is taken."""
         if self._store.outbox.waiting_count() >= MOST_WAITING:

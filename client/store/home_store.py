@@ -49,7 +49,9 @@ USE_FILE: Final = "store.use"
 
 
 class Store:
-    """The home's store, with its parts as attributes. Used from one thread."""
+    """The home's store, with its parts, and the database that they are in, as attributes. Used
+    from one thread.
+    """
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class Store:
     ) -> None:
         self._home = home
         self._to_read = to_read
-        self._database = database
+        self.database = database
         self._use = use
         self._snapshots: list[BinaryIO] = []
         self.sealing = Sealing(database, random_bytes, unlocked)
@@ -144,22 +146,22 @@ class Store:
         """Why this is a copy in memory, every change of which raises a `StoreUnwritable`;
         None where it is none.
         """
-        return self._database.copied_because
+        return self.database.copied_because
 
     def check(self) -> None:
         """Look at every page of the database. Raises `StoreUnusable` where it is damaged."""
-        self._database.check()
+        self.database.check()
 
     @property
     def conversion(self) -> str | None:
         """What is to be said where this opening converted a store of an earlier version;
         None where it did not.
         """
-        before = self._database.converted_from
+        before = self.database.converted_from
         if before is None:
             return None
         return (
-            f"{self._database.path} was of schema version {before} and is of version {VERSION} now; an older MessageU "
+            f"{self.database.path} was of schema version {before} and is of version {VERSION} now; an older MessageU "
             "can't open it any more."
         )
 
@@ -169,7 +171,7 @@ class Store:
 
     def close(self) -> None:
         """Close the database. Doing it twice changes nothing."""
-        self._database.close()
+        self.database.close()
         while self._snapshots:
             self._snapshots.pop().close()
         if self._use >= 0:
@@ -183,12 +185,12 @@ class Store:
 
         Where there is no room to bring all of it into that file, it is one in memory.
         """
-        with self._database.standing_still() as whole:
+        with self.database.standing_still() as whole:
             if whole is not None:
                 yield io.BytesIO(whole)
                 return
-            with told(self._database.path):
-                file = self._database.path.open("rb")
+            with told(self.database.path):
+                file = self.database.path.open("rb")
             # Closed with the database: to close any descriptor of the file gives up SQLite's locks
             # on it.
             self._snapshots.append(file)
@@ -265,7 +267,7 @@ class Store:
             return True
         try:
             with self.alone():
-                if not self._database.rewrite():
+                if not self.database.rewrite():
                     return False
                 self.settings.drop(ERASE_DUE)
         except (HomeInUse, StoreUnusable):

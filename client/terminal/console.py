@@ -25,15 +25,7 @@ from rich.table import Column
 
 from client.connection.retry import LONG
 from client.connection.server_link import Progress
-from client.messenger import (
-    KeyReceived,
-    KeyRequested,
-    Received,
-    SavedFile,
-    Text,
-    UnknownKind,
-    Unreadable,
-)
+from client.messages import KeyReceived, KeyRequested, Received, SavedFile, Text, UnknownKind, Unreadable
 from client.terminal.sanitize import visible_line, visible_text
 from client.terminal.text_wrap import columns_of, wrapped
 from client.terminal.typed import is_queued

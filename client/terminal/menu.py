@@ -18,7 +18,8 @@ from client.errors import InvalidServerResponse, NoPublicKey, NoSharedKey, Serve
 from client.identity.home import home_sentence
 from client.identity.identity_files import no_identity
 from client.mail.outgoing_file import meant
-from client.messenger import Messenger, Sent
+from client.messages import Sent
+from client.open_home import OpenHome
 from client.terminal.console import Console, EndOfInput
 from client.terminal.sanitize import command
 from common.errors import MessageUError, ValueRejected
@@ -44,19 +45,19 @@ _EXIT: Final = "0"
 class Menu:
     """Offers the choices until the user has enough.
 
-    `messenger` is None where nobody lives yet: then `open_home` is called for the first
+    `home` is None where nobody lives yet: then `open_home` is called for the first
     registration. `unnamed_home` is the home where nobody named it: who registers is shown where it
     is.
     """
 
     def __init__(
         self,
-        messenger: Messenger | None,
-        open_home: Callable[[], Messenger],
+        home: OpenHome | None,
+        open_home: Callable[[], OpenHome],
         console: Console,
         unnamed_home: Path | None = None,
     ) -> None:
-        self._opened = messenger
+        self._opened = home
         self._open_home = open_home
         self._console = console
         self._unnamed_home = unnamed_home
@@ -114,7 +115,7 @@ class Menu:
             self._console.say(error.advice)
 
     @property
-    def _messenger(self) -> Messenger:
+    def _home(self) -> OpenHome:
         """The home of somebody. Raises `NotRegistered` where nobody lives yet."""
         if self._opened is None:
             raise no_identity()
@@ -124,8 +125,8 @@ class Menu:
     # ------------------------------------------------------------------------------------------
 
     def _register(self) -> None:
-        if self._opened is not None and not self._opened.is_registered():
-            pending = self._opened.pending_name()
+        if self._opened is not None and not self._opened.account.is_registered():
+            pending = self._opened.account.pending_name()
             if pending is not None:
                 self._console.say(f"The registration of {pending} is not complete yet; enter {pending} to complete it.")
         name = self._console.ask(_ASK_NAME).strip()
@@ -133,7 +134,7 @@ class Menu:
             if self._opened is None:
                 username(name)
                 self._opened = self._open_home()
-            identity = self._opened.register(name)
+            identity = self._opened.registration.register(name)
         except ValueRejected as error:
             self._console.say(f"Not registered: {error}.")
             return
@@ -142,14 +143,14 @@ class Menu:
             self._console.say(home_sentence(self._unnamed_home))
 
     def _list_users(self) -> None:
-        users = self._messenger.users()
+        users = self._home.directory.users()
         for user in users:
             self._console.say_name(user.name)
         if not users:
             self._console.say("Nobody else is registered.")
 
     def _fetch_public_key(self) -> None:
-        fetched = self._messenger.fetch_public_key(self._ask_name())
+        fetched = self._home.directory.fetch_public_key(self._ask_name())
         self._console.say(f"The public key of {fetched.contact.name} is here.")
         if fetched.changed:
             self._console.say(
@@ -160,7 +161,7 @@ class Menu:
     def _receive(self) -> None:
         shown = 0
         with self._console.transfer("Receiving") as progress, self._console.transfer("Decrypting") as saving:
-            for message in self._messenger.receive(progress=progress, saving=saving):
+            for message in self._home.receiving.receive(progress=progress, saving=saving):
                 self._console.show(message)
                 shown += 1
         if not shown:
@@ -172,10 +173,10 @@ class Menu:
         if not text:
             self._console.say("The text is empty; nothing is sent.")
             return
-        self._with_shared_key(name, lambda: self._messenger.send_text(name, text))
+        self._with_shared_key(name, lambda: self._home.sending.send_text(name, text))
 
     def _request_key(self) -> None:
-        sent = self._messenger.request_key(self._ask_name())
+        sent = self._home.key_exchange.request_key(self._ask_name())
         self._console.say(f"{sent.recipient.name} is asked for a symmetric key.")
 
     def _send_key(self) -> None:
@@ -187,7 +188,7 @@ class Menu:
         answer = self._console.ask("Path of the file:")
         path = meant(answer.strip())
         with self._console.transfer("Encrypting") as preparing, self._console.transfer("Sending") as progress:
-            self._with_shared_key(name, lambda: self._messenger.send_file(name, path, progress, preparing))
+            self._with_shared_key(name, lambda: self._home.sending.send_file(name, path, progress, preparing))
 
     # --- helpers
     # ----------------------------------------------------------------------------------------------
@@ -199,7 +200,7 @@ class Menu:
         """Ask for a name before something else; a person hears at once that nobody has it."""
         name = self._ask_name()
         if self._console.terminal:
-            self._messenger.contact(name)
+            self._home.directory.contact(name)
         return name
 
     def _with_shared_key(self, name: str, send: Callable[[], Sent]) -> None:
@@ -208,19 +209,19 @@ class Menu:
         except NoSharedKey as error:
             if not self._console.confirm(f"{error} Make one and send it first?"):
                 raise
-            if self._messenger.agree_on_key(name) and not self._messenger.waiting_count():
+            if self._home.key_exchange.agree_on_key(name) and not self._home.outbox.waiting_count():
                 self._console.say(f"A new symmetric key is made and sent to {name}.")
             sent = send()
         self._console.say(f"Sent to {sent.recipient.name}.")
 
     def _make_and_send_key(self, name: str) -> None:
         try:
-            sent = self._messenger.send_key(name)
+            sent = self._home.key_exchange.send_key(name)
         except NoPublicKey:
             # A script fetches it by itself, with 130, as the published flow has it; a person is
             # spared that.
             if not self._console.terminal:
                 raise
-            self._messenger.fetch_public_key(name)
-            sent = self._messenger.send_key(name)
+            self._home.directory.fetch_public_key(name)
+            sent = self._home.key_exchange.send_key(name)
         self._console.say(f"A new symmetric key is made and sent to {sent.recipient.name}.")

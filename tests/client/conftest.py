@@ -11,6 +11,7 @@ import pytest
 from client.connection.handshake import if_registered_here
 from client.crypto.ciphers import PrivateKey
 from client.messenger import Messenger
+from client.open_home import OpenHome
 from client.store.home_store import Store
 from tests.client.fake_gateway import FakeGateway
 from torture.patience import HANG_SECONDS
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from client.connection.handshake import Consent
-    from client.messenger import Clock
+    from client.open_home import Clock
     from common.info_files import ServerAddress
 
 NOW = 1_700_000_000.0
@@ -73,21 +74,24 @@ def make(
         consent: Consent = if_registered_here,
         clock: Clock = lambda: NOW,
         monotonic: Clock | None = None,
+        save_dir: Path = tmp_path / "saved",
     ) -> Messenger:
         home = tmp_path / name
         home.mkdir(exist_ok=True)
         messenger = Messenger(
-            home,
-            server,
-            Store.open(home),
-            save_dir=tmp_path / "saved",
-            consent=consent,
-            tell=told.append,
-            clock=clock,
-            monotonic=monotonic or clock,
-            new_private_key=lambda _: next(keys),
-            reply_timeout=reply_timeout,
-            pauses=(0.0, 0.0),
+            OpenHome(
+                home,
+                server,
+                Store.open(home),
+                save_dir=save_dir,
+                consent=consent,
+                tell=told.append,
+                clock=clock,
+                monotonic=monotonic or clock,
+                new_private_key=lambda _: next(keys),
+                reply_timeout=reply_timeout,
+                pauses=(0.0, 0.0),
+            )
         )
         opened.append(messenger)
         return messenger

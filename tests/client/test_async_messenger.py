@@ -48,7 +48,7 @@ def test_two_who_write(tmp_path: Path, gateway: FakeGateway) -> None:
             assert received == [KeyReceived(), Text("one"), Text("two"), Text("three")]
             await bob.send("alice", b"data")
             assert len([message async for message in alice.messages()]) == 1
-            assert await alice.call(lambda messenger: messenger.waiting_count()) == 0
+            assert await alice.call(lambda messenger: messenger.home.outbox.waiting_count()) == 0
 
     run(main())
 
@@ -75,7 +75,7 @@ def test_failures_come_through(tmp_path: Path, gateway: FakeGateway) -> None:
 def test_when_a_message_counts_as_received(alice: Messenger, bob: Messenger, tmp_path: Path) -> None:
     for text in ("one", "two", "three"):
         alice.send("bob", text)
-    address = bob._link.address
+    address = bob.home.link.address
     bob.close()
 
     async def main() -> None:
@@ -142,7 +142,7 @@ def test_a_message_that_came_in_the_moment_of_the_cancellation_comes_again(
     alice: Messenger, bob: Messenger, tmp_path: Path
 ) -> None:
     alice.send("bob", "hello")
-    address = bob._link.address
+    address = bob.home.link.address
     bob.close()
 
     async def main() -> None:
@@ -195,7 +195,7 @@ def test_a_send_that_is_cancelled_is_kept(
                 await sending
             gateway.on_request = lambda _: None
             gateway.script.clear()
-            assert await again.call(lambda messenger: messenger.waiting_count()) == 1
+            assert await again.call(lambda messenger: messenger.home.outbox.waiting_count()) == 1
             await again.send("bob", "later")
 
     run(main())
@@ -227,7 +227,7 @@ def test_opening_that_is_cancelled_leaves_nothing_open(tmp_path: Path, gateway: 
 
     run(main())
     with pytest.raises(Exception, match="closed"):
-        opened[0].waiting_count()
+        opened[0].home.outbox.waiting_count()
 
 
 def test_after_an_interruption_the_messenger_goes_on(alice: Messenger) -> None:

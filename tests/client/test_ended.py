@@ -39,9 +39,9 @@ sys.exit(main())
 @pytest.fixture
 def ready(alice: Messenger, bob: Messenger, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"plain words" * 1000)
-    alice.meet("bob")
+    alice.home.directory.meet("bob")
     alice.send_key("bob")
-    alice.send_file("bob", tmp_path / "file")
+    alice.home.sending.send_file("bob", tmp_path / "file")
     list(bob.receive(most=1))
     bob.close()
 

@@ -102,7 +102,7 @@ def test_registering_proves_the_account_and_warns_before(
     assert at_proof == [[WARNING]]
     assert mailroom.proofs == 1
     assert gateway.codes() == ["Hello", "Register", "Hello", "Prove"]
-    server = alice._store.server.known()
+    server = alice.home.store.server.known()
     assert server is not None
     assert server[:2] == (mailroom.server_id, mailroom.generation)
 
@@ -119,20 +119,20 @@ def test_every_connection_is_proven_and_the_warning_comes_once(
 
 def test_published_only(make: Callable[..., Messenger], gateway: FakeGateway, mailroom: ExtendedMailroom) -> None:
     alice = make("alice")
-    alice.published_only(wanted=True)
+    alice.home.published_only(wanted=True)
     alice.register("alice")
     alice.users()
     again = make("alice")
     assert receive(again) == []
     assert gateway.codes() == ["Register", "ListUsers", "Pull"]
-    again.published_only(wanted=False)
+    again.home.published_only(wanted=False)
     make("alice").users()
     assert mailroom.proofs == 1
 
 
 def test_published_only_comes_too_late(alice: Messenger, tmp_path: Path, gateway: FakeGateway) -> None:
     with pytest.raises(SettingRejected, match="unprove"):
-        alice.published_only(wanted=True)
+        alice.home.published_only(wanted=True)
     alice.close()
     with pytest.raises(SettingRejected):
         Messenger.open(tmp_path / "alice", gateway.address, published_only=True)
@@ -148,7 +148,7 @@ def imported(tmp_path: Path, alice: Messenger) -> None:
 @pytest.fixture
 def unproven(make: Callable[..., Messenger], tmp_path: Path) -> None:
     alice = make("alice")
-    alice.published_only(wanted=True)
+    alice.home.published_only(wanted=True)
     alice.register("alice")
     imported(tmp_path, alice)
 
@@ -185,7 +185,7 @@ def test_not_now_is_asked_again_by_the_next_start(
 ) -> None:
     other = make("imported")
     other.users()
-    other._link.close()
+    other.home.link.close()
     other.users()
     assert mailroom.proofs == 0
     make("imported", consent=lambda _: True).users()
@@ -194,7 +194,7 @@ def test_not_now_is_asked_again_by_the_next_start(
 
 
 def test_another_server_gets_no_signature(alice: Messenger, gateway: FakeGateway, mailroom: ExtendedMailroom) -> None:
-    alice._link.close()
+    alice.home.link.close()
     mailroom.server_id = b"E" * 16
     gateway.requests.clear()
     with pytest.raises(WrongServer, match="not the one"):
@@ -206,7 +206,7 @@ def test_another_server_gets_no_signature(alice: Messenger, gateway: FakeGateway
     "answer", [ERROR, Answer(b"garbage"), Answer(responses.encode_hello(0, 0, 0, 0, b"S" * 16, 1, b"N" * 32))]
 )
 def test_a_proven_account_never_falls_back(alice: Messenger, gateway: FakeGateway, answer: Answer) -> None:
-    alice._link.close()
+    alice.home.link.close()
     gateway.script.append(answer)
     with pytest.raises(WrongServer, match="extension"):
         alice.users()
@@ -224,21 +224,21 @@ def test_a_proven_account_never_falls_back(alice: Messenger, gateway: FakeGatewa
 
 
 def test_an_absurd_generation(alice: Messenger, mailroom: ExtendedMailroom) -> None:
-    alice._link.close()
+    alice.home.link.close()
     mailroom.generation = 2**64 - 1
     with pytest.raises(InvalidServerResponse):
         alice.users()
 
 
 def test_bytes_behind_the_proof(alice: Messenger, gateway: FakeGateway) -> None:
-    alice._link.close()
+    alice.home.link.close()
     gateway.script += [None, Answer(responses.AUTHENTICATED + b"\0")]
     with pytest.raises(InvalidServerResponse, match="nobody asked for"):
         alice.users()
 
 
 def test_a_list_instead_of_a_greeting(alice: Messenger, gateway: FakeGateway) -> None:
-    alice._link.close()
+    alice.home.link.close()
     gateway.script.append(Answer(waiting_list([])))
     with pytest.raises(WrongServer):
         alice.users()
@@ -257,7 +257,7 @@ def test_an_unproven_account_falls_back_and_is_told_once(
     alice = make("alice")
     alice.register("alice")
     assert receive(alice) == []
-    alice._link.close()
+    alice.home.link.close()
     alice.users()
     assert gateway.codes() == ["Hello", "Register", "Pull", "ListUsers"]
     gateway.script.append(answer)
@@ -327,9 +327,9 @@ def test_texts_keys_and_files(pair: tuple[Messenger, Messenger], tmp_path: Path,
     (tmp_path / "large").write_bytes(b"y" * 1_000_000)
     seen: list[tuple[int, int]] = []
     alice.request_key("bob")
-    alice.send_text("bob", "hi")
-    alice.send_file("bob", tmp_path / "small")
-    alice.send_file("bob", tmp_path / "large", lambda done, total: seen.append((done, total)))
+    alice.home.sending.send_text("bob", "hi")
+    alice.home.sending.send_file("bob", tmp_path / "small")
+    alice.home.sending.send_file("bob", tmp_path / "large", lambda done, total: seen.append((done, total)))
     request, text, small, large = receive(bob)
     assert (request, text) == (KeyRequested(), Text("hi"))
     assert isinstance(small, SavedFile)
@@ -338,7 +338,7 @@ def test_texts_keys_and_files(pair: tuple[Messenger, Messenger], tmp_path: Path,
     assert large.path.read_bytes() == b"y" * 1_000_000
     assert seen[-1] == (1_000_016, 1_000_016)
     assert not list((tmp_path / "alice" / "store.spool").iterdir())
-    assert alice._store.outbox.waiting_count() == 0
+    assert alice.home.store.outbox.waiting_count() == 0
     assert len({request.token for request in sends(gateway)}) == 4
 
 
@@ -354,7 +354,7 @@ def test_a_message_is_on_disk_with_its_token_before_it_is_sent(
             other.close()
 
     gateway.on_request = look
-    pair[0].send_text("bob", "hi")
+    pair[0].home.sending.send_text("bob", "hi")
     assert on_disk == [request.token for request in sends(gateway)]
 
 
@@ -371,9 +371,9 @@ def test_a_lost_answer_stores_nothing_twice(
 
     gateway.on_request = lose
     with pytest.raises(OutcomeUnknown) as caught:
-        alice.send_text("bob", "first")
+        alice.home.sending.send_text("bob", "first")
     assert "kept" in caught.value.advice
-    alice.send_text("bob", "second")
+    alice.home.sending.send_text("bob", "second")
     assert receive(bob) == [Text("first"), Text("second")]
     assert len({request.token for request in sends(gateway)}) == 2
     assert len(sends(gateway)) == 3
@@ -386,7 +386,7 @@ def test_a_large_file_starts_over_where_the_connection_breaks(
     alice, bob = pair
     (tmp_path / "file").write_bytes(bytes(2_000_000))
     gateway.script.extend([CLOSE, None, CLOSE])
-    alice.send_file("bob", tmp_path / "file")
+    alice.home.sending.send_file("bob", tmp_path / "file")
     assert sum("Starting over" in line for line in told) == 2
     gateway.script.append(Answer(fetched_list(mailroom.boxes[mailroom.id_of("bob")])[:1_500_000], close=True))
     (content,) = receive(bob)
@@ -401,15 +401,15 @@ def test_a_message_that_another_process_sends_meanwhile(
 ) -> None:
     alice, bob = pair
     beside = make("alice")
-    flush = alice._outbox.flush
+    flush = alice.home.outbox.flush
 
     def after_the_other(*given: Any) -> int:
         beside.send_waiting()
         return flush(*given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(alice._outbox, "flush", after_the_other)
-        sent = alice.send_text("bob", "hi")
+        patched.setattr(alice.home.outbox, "flush", after_the_other)
+        sent = alice.home.sending.send_text("bob", "hi")
     assert sent.message_id > 0
     assert receive(bob) == [Text("hi")]
     (row,) = [message for message in alice.history() if isinstance(message, SentMessage)]
@@ -419,10 +419,10 @@ def test_a_message_that_another_process_sends_meanwhile(
 def test_who_does_not_wait_leaves_the_outbox_to_another(pair: tuple[Messenger, Messenger]) -> None:
     alice, bob = pair
     alice.keep_text("bob", "hi")
-    with alice._store.sender(wait=False) as mine:
+    with alice.home.store.sender(wait=False) as mine:
         assert mine
         assert list(alice.receive()) == []
-        assert alice.waiting_count() == 1
+        assert alice.home.outbox.waiting_count() == 1
     assert list(alice.receive()) == []
     assert receive(bob) == [Text("hi")]
 
@@ -433,7 +433,7 @@ def test_what_is_kept_is_sent_later_and_its_state_is_known(
     alice, bob = pair
     (tmp_path / "file").write_bytes(b"words" * 100_000)
     before = len(gateway.requests)
-    alice.keep_key("bob")
+    alice.home.key_exchange.keep_key("bob")
     text, file = alice.keep_text("bob", "hi"), alice.keep_file("bob", tmp_path / "file")
     assert len(gateway.requests) == before
     assert [alice.now(message).waiting for message in (text, file)] == [True, True]
@@ -456,11 +456,11 @@ def test_an_interrupt_keeps_the_message_and_says_so(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(alice._outbox, "_send", interrupt)
+        patched.setattr(alice.home.outbox, "_send", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            alice.send_text("bob", "hi")
+            alice.home.sending.send_text("bob", "hi")
     assert "kept" in told[-1]
-    alice.send_text("bob", "there")
+    alice.home.sending.send_text("bob", "there")
     assert receive(bob) == [Text("hi"), Text("there")]
 
 
@@ -472,8 +472,8 @@ def test_without_a_server_messages_wait(
     (tmp_path / "file").write_bytes(b"z" * 200_000)
     attempts: list[Callable[[], object]] = [
         lambda: offline.send_key("bob"),
-        lambda: offline.send_text("bob", "one"),
-        lambda: offline.send_file("bob", tmp_path / "file"),
+        lambda: offline.home.sending.send_text("bob", "one"),
+        lambda: offline.home.sending.send_file("bob", tmp_path / "file"),
     ]
     for attempt in attempts:
         with pytest.raises(ServerUnreachable) as caught:
@@ -483,7 +483,7 @@ def test_without_a_server_messages_wait(
     (tmp_path / "file").unlink()
     online = make("alice")
     assert receive(online) == []
-    online.send_text("bob", "two")
+    online.home.sending.send_text("bob", "two")
     key, one, file, two = receive(pair[1])
     assert (key, one, two) == (KeyReceived(unasked=True), Text("one"), Text("two"))
     assert isinstance(file, SavedFile)
@@ -491,7 +491,7 @@ def test_without_a_server_messages_wait(
 
 
 def test_an_account_that_never_proved_itself_keeps_nothing(make: Callable[..., Messenger], alice: Messenger) -> None:
-    alice._store._database.run("DELETE FROM server")
+    alice.home.store.database.run("DELETE FROM server")
     alice.users()
     with pytest.raises(ServerUnreachable) as caught:
         make("alice", server=NOWHERE).users()
@@ -505,12 +505,12 @@ def test_what_time_may_heal_is_kept_and_sent_later(
     alice, bob = pair
     mailroom.reasons[mailroom.id_of("bob")] = ErrorResponse(reason, 5)
     with pytest.raises(ServerAnsweredError) as caught:
-        alice.send_text("bob", "first")
+        alice.home.sending.send_text("bob", "first")
     assert caught.value.reason == reason
     assert "kept" in caught.value.advice
     assert "5 s" in caught.value.advice
     with pytest.raises(ServerAnsweredError, match="earlier message waits"):
-        alice.send_text("bob", "second")
+        alice.home.sending.send_text("bob", "second")
     assert alice.failed() == []
     mailroom.reasons.clear()
     receive(alice)
@@ -530,10 +530,10 @@ def test_a_full_mailbox_stops_nobody_else(
     carol.register("carol")
     mailroom.reasons[mailroom.id_of("bob")] = ErrorResponse(reason, 0)
     with pytest.raises(ServerAnsweredError):
-        alice.send_text("bob", "waits")
+        alice.home.sending.send_text("bob", "waits")
     alice.request_key("carol")
     assert receive(carol) == [KeyRequested()]
-    assert alice._store.outbox.waiting_count() == 1
+    assert alice.home.store.outbox.waiting_count() == 1
 
 
 @pytest.mark.parametrize("reason", [None, 1, 2, 3, 4, 5, 9, 77])
@@ -543,9 +543,9 @@ def test_what_is_refused_for_good_is_set_aside(
     alice, bob = pair
     mailroom.reasons[mailroom.id_of("bob")] = ErrorResponse(reason, 0)
     with pytest.raises(ServerAnsweredError):
-        alice.send_text("bob", "my words")
+        alice.home.sending.send_text("bob", "my words")
     mailroom.reasons.clear()
-    alice.send_text("bob", "other words")
+    alice.home.sending.send_text("bob", "other words")
     assert receive(bob) == [Text("other words")]
     (failed,) = make("alice").failed()
     assert (failed.recipient_name, failed.kind, failed.text) == ("bob", MessageKind.TEXT, "my words")
@@ -557,14 +557,14 @@ def test_a_key_and_a_file_that_are_refused(
     pair: tuple[Messenger, Messenger], mailroom: ExtendedMailroom, tmp_path: Path
 ) -> None:
     alice, _bob = pair
-    before = alice._store.keys.of(mailroom.id_of("bob"))
+    before = alice.home.store.keys.of(mailroom.id_of("bob"))
     mailroom.reasons[mailroom.id_of("bob")] = ErrorResponse(RefusalReason.MALFORMED, 0)
     (tmp_path / "file").write_bytes(bytes(100_000))
     with pytest.raises(ServerAnsweredError):
         alice.send_key("bob")
     with pytest.raises(ServerAnsweredError):
-        alice.send_file("bob", tmp_path / "file")
-    assert [row for row in alice._store.keys.of(mailroom.id_of("bob")) if row.usable] == before
+        alice.home.sending.send_file("bob", tmp_path / "file")
+    assert [row for row in alice.home.store.keys.of(mailroom.id_of("bob")) if row.usable] == before
     assert not list((tmp_path / "alice" / "store.spool").iterdir())
     assert [(failed.kind, failed.text) for failed in alice.failed()] == [(2, None), (4, None)]
 
@@ -574,7 +574,7 @@ def test_a_refusal_behind_the_users_back_is_told_with_the_words(
 ) -> None:
     pair[0].close()
     with pytest.raises(ServerUnreachable):
-        make("alice", server=NOWHERE).send_text("bob", "my words")
+        make("alice", server=NOWHERE).home.sending.send_text("bob", "my words")
     mailroom.reasons[mailroom.id_of("bob")] = ErrorResponse(RefusalReason.TOO_LARGE, 0)
     receive(make("alice"))
     assert told[-1].startswith("The text for bob of 2023-11-1")
@@ -584,8 +584,8 @@ def test_a_refusal_behind_the_users_back_is_told_with_the_words(
 def test_words_whose_key_is_gone(pair: tuple[Messenger, Messenger], mailroom: ExtendedMailroom) -> None:
     mailroom.reasons[mailroom.id_of("bob")] = ErrorResponse(RefusalReason.MALFORMED, 0)
     with pytest.raises(ServerAnsweredError):
-        pair[0].send_text("bob", "my words")
-    pair[0]._store._database.run("UPDATE shared_key SET key = zeroblob(16)")
+        pair[0].home.sending.send_text("bob", "my words")
+    pair[0].home.store.database.run("UPDATE shared_key SET key = zeroblob(16)")
     assert pair[0].failed()[0].text is None
 
 
@@ -594,7 +594,7 @@ def test_what_never_left_may_wait_for_ever(
 ) -> None:
     pair[0].close()
     with pytest.raises(ServerUnreachable):
-        make("alice", server=NOWHERE).send_text("bob", "old")
+        make("alice", server=NOWHERE).home.sending.send_text("bob", "old")
     # It never left: it may wait for ever, whatever the clock says.
     later = make("alice", clock=lambda: NOW + 700 * 24 * 3600)
     receive(later)
@@ -607,11 +607,14 @@ def test_what_left_long_ago_without_an_answer_is_not_sent_again(
     pair: tuple[Messenger, Messenger], make: Callable[..., Messenger], told: Told, gateway: FakeGateway
 ) -> None:
     # The server may have it: its answer is lost.
-    pair[0]._link._reply_timeout = 0.05
+    pair[0].close()
+    hasty = make("alice", reply_timeout=0.05)
+    hasty.users()
+    gateway.requests.clear()
     gateway.script.append(SILENCE)
     with pytest.raises(OutcomeUnknown):
-        pair[0].send_text("bob", "old")
-    pair[0].close()
+        hasty.home.sending.send_text("bob", "old")
+    hasty.close()
     before = len(sends(gateway))
     later = make("alice", clock=lambda: NOW + 7 * 24 * 3600)
     receive(later)
@@ -625,7 +628,7 @@ def test_what_was_surely_refused_may_wait_for_ever(
 ) -> None:
     mailroom.reasons[mailroom.id_of("bob")] = ErrorResponse(RefusalReason.MAILBOX_FULL, 30)
     with pytest.raises(ServerAnsweredError):
-        pair[0].send_text("bob", "no room")
+        pair[0].home.sending.send_text("bob", "no room")
     pair[0].close()
     del mailroom.reasons[mailroom.id_of("bob")]
     receive(make("alice", clock=lambda: NOW + 700 * 24 * 3600))
@@ -639,14 +642,14 @@ def test_where_a_waiting_key_was_set_aside_a_new_one_goes_first(
     receive(bob)
     alice.close()
     offline = make("alice", server=NOWHERE)
-    offline._store._database.run("DELETE FROM shared_key")
-    offline.keep_key("bob")
+    offline.home.store.database.run("DELETE FROM shared_key")
+    offline.home.key_exchange.keep_key("bob")
     offline.keep_text("bob", "first")
     # Both left, and no answer came.
-    offline._store._database.run("UPDATE outbox SET tried_at = 0")
+    offline.home.store.database.run("UPDATE outbox SET tried_at = 0")
     offline.close()
     later = make("alice")
-    later.send_text("bob", "second")
+    later.home.sending.send_text("bob", "second")
     assert contents(bob)[-1] == Text("second")
     assert [failed.text for failed in later.failed()] == [None, "first"]
 
@@ -659,15 +662,15 @@ def test_who_asks_for_a_key_again_gets_a_new_one_before_the_next_text(
     pair: tuple[Messenger, Messenger], gateway: FakeGateway
 ) -> None:
     alice, bob = pair
-    alice.send_text("bob", "under the first key")
+    alice.home.sending.send_text("bob", "under the first key")
     receive(bob)
     assert not alice.agree_on_key("bob")
     # Bob has lost his store, say.
-    bob._store._database.run("DELETE FROM shared_key")
+    bob.home.store.database.run("DELETE FROM shared_key")
     bob.request_key("alice")
     receive(alice)
     assert alice.agree_on_key("bob")
-    alice.send_text("bob", "under a new one")
+    alice.home.sending.send_text("bob", "under a new one")
     assert contents(bob)[-1] == Text("under a new one")
     assert not alice.agree_on_key("bob"), "it was answered"
 
@@ -682,10 +685,10 @@ def test_history_is_in_the_order_in_which_it_happened_here(
     clocks = [NOW + 9_000_000, NOW - 9_000_000]
     for text, clock in zip(said[::2], clocks, strict=True):
         here = make("alice", clock=lambda now=clock: now)
-        here.send_text("bob", text)
+        here.home.sending.send_text("bob", text)
         here.close()
         receive(bob)
-        bob.send_text("alice", said[said.index(text) + 1])
+        bob.home.sending.send_text("alice", said[said.index(text) + 1])
         here = make("alice", clock=lambda now=clock: now)
         receive(here)
         here.close()
@@ -708,23 +711,23 @@ def test_the_outbox_is_bounded(
     (tmp_path / "file").write_text("x")
     for _ in range(2):
         with pytest.raises(ServerUnreachable):
-            offline.send_text("bob", "x")
-    keys = offline._store.keys.of(pair[1].identity().client_id)
+            offline.home.sending.send_text("bob", "x")
+    keys = offline.home.store.keys.of(pair[1].identity().client_id)
     attempts: list[Callable[[], object]] = [
-        lambda: offline.send_text("bob", "x"),
+        lambda: offline.home.sending.send_text("bob", "x"),
         lambda: offline.send_key("bob"),
-        lambda: offline.send_file("bob", tmp_path / "file"),
+        lambda: offline.home.sending.send_file("bob", tmp_path / "file"),
     ]
     for attempt in attempts:
         with pytest.raises(OutboxFull):
             attempt()
-    assert offline._store.keys.of(pair[1].identity().client_id) == keys
+    assert offline.home.store.keys.of(pair[1].identity().client_id) == keys
 
 
 def test_an_answer_for_somebody_else_keeps_the_message(pair: tuple[Messenger, Messenger], gateway: FakeGateway) -> None:
     gateway.script.append(Answer(responses.encode_stored(b"x" * 16, 1)))
     with pytest.raises(InvalidServerResponse):
-        pair[0].send_text("bob", "hi")
+        pair[0].home.sending.send_text("bob", "hi")
     receive(pair[0])
     assert receive(pair[1]) == [Text("hi")]
 
@@ -734,12 +737,12 @@ def test_a_file_that_is_too_large_for_this_server(
 ) -> None:
     (tmp_path / "file").write_bytes(bytes(1000))
     mailroom.largest_content = 1007
-    pair[0]._link.close()
+    pair[0].home.link.close()
     with pytest.raises(FileUnreadable, match="too large"):
-        pair[0].send_file("bob", tmp_path / "file")
+        pair[0].home.sending.send_file("bob", tmp_path / "file")
     mailroom.largest_content = 1008
-    pair[0]._link.close()
-    pair[0].send_file("bob", tmp_path / "file")
+    pair[0].home.link.close()
+    pair[0].home.sending.send_file("bob", tmp_path / "file")
     assert len(sends(gateway)) == 1
 
 
@@ -757,17 +760,17 @@ def test_a_spooled_file_that_ends_too_soon_leaves_nothing(
 
     monkeypatch.setattr("client.mail.outgoing_file.os.read", fail_when_some_is_spooled)
     with pytest.raises(FileUnreadable):
-        pair[0].send_file("bob", tmp_path / "file")
+        pair[0].home.sending.send_file("bob", tmp_path / "file")
     assert not list(spool.iterdir())
-    assert pair[0]._store.outbox.waiting_count() == 0
+    assert pair[0].home.store.outbox.waiting_count() == 0
 
 
 def test_a_server_without_send_once(
     make: Callable[..., Messenger], mailroom: ExtendedMailroom, gateway: FakeGateway, alice: Messenger, bob: Messenger
 ) -> None:
     mailroom.features = 8
-    alice._link.close()
-    bob._link.close()
+    alice.home.link.close()
+    bob.home.link.close()
     alice.request_key("bob")
     assert receive(bob) == [KeyRequested()]
     assert sends(gateway)[0].token is None
@@ -783,7 +786,7 @@ def test_mail_is_on_disk_before_it_is_acknowledged_and_before_it_is_given(
 ) -> None:
     alice, bob = pair
     for number in range(3):
-        alice.send_text("bob", str(number))
+        alice.home.sending.send_text("bob", str(number))
     mailroom.acks.clear()
     receiving = bob.receive()
     first = next(receiving)
@@ -800,7 +803,7 @@ def test_death_between_the_answer_and_the_acknowledgement(
     pair: tuple[Messenger, Messenger], gateway: FakeGateway, make: Callable[..., Messenger], mailroom: ExtendedMailroom
 ) -> None:
     alice, bob = pair
-    alice.send_text("bob", "once")
+    alice.home.sending.send_text("bob", "once")
     # The second fetch is lost, and so is its repetition on a connection that is greeted first.
     gateway.script += [None, CLOSE, None, None, CLOSE]
     receiving = bob.receive()
@@ -818,7 +821,7 @@ def test_an_answer_that_breaks_off_keeps_what_came_whole(
 ) -> None:
     alice, bob = pair
     for number in range(3):
-        alice.send_text("bob", str(number))
+        alice.home.sending.send_text("bob", str(number))
     whole = fetched_list(mailroom.boxes[mailroom.id_of("bob")])
     gateway.script.append(Answer(whole[:-1], close=True))
     receiving = bob.receive()
@@ -835,7 +838,7 @@ def test_a_message_that_comes_again_is_recognised_by_its_token(
     pair: tuple[Messenger, Messenger], mailroom: ExtendedMailroom, gateway: FakeGateway
 ) -> None:
     alice, bob = pair
-    alice.send_text("bob", "once")
+    alice.home.sending.send_text("bob", "once")
     box = list(mailroom.boxes[mailroom.id_of("bob")])
     assert receive(bob) == [Text("once")]
     mailroom.boxes[mailroom.id_of("bob")] = [box[0]._replace(number=99)]
@@ -851,7 +854,7 @@ def test_a_large_message_that_comes_again_leaves_no_spool(
 ) -> None:
     alice, bob = pair
     (tmp_path / "file").write_bytes(bytes(100_000))
-    alice.send_file("bob", tmp_path / "file")
+    alice.home.sending.send_file("bob", tmp_path / "file")
     box = list(mailroom.boxes[mailroom.id_of("bob")])
     receive(bob)
     mailroom.boxes[mailroom.id_of("bob")] = [box[0]._replace(number=99)]
@@ -865,20 +868,20 @@ def test_another_generation_starts_again_at_zero(
 ) -> None:
     alice, bob = pair
     for number in range(5):
-        alice.send_text("bob", str(number))
+        alice.home.sending.send_text("bob", str(number))
     backup = list(mailroom.boxes[mailroom.id_of("bob")][:2])
     receive(bob)
     # Restored from a backup: two old messages are there again, and new ones get numbers that were
     # used before.
     mailroom.generation, mailroom.next_number = 2, 4
     mailroom.boxes[mailroom.id_of("bob")] = backup
-    alice._link.close()
-    bob._link.close()
-    alice.send_text("bob", "new")
+    alice.home.link.close()
+    bob.home.link.close()
+    alice.home.sending.send_text("bob", "new")
     mailroom.acks.clear()
     assert receive(bob) == [Text("new")]
     assert mailroom.acks[0] == 0
-    server = bob._store.server.known()
+    server = bob.home.store.server.known()
     assert server is not None
     assert server[1:] == (2, 4)
 
@@ -889,9 +892,9 @@ def test_a_fetch_that_waits_while_a_backup_is_put_back_acknowledges_nothing(
     """It is sent again on the next connection, where the old acknowledgement means other mail."""
     alice, bob = pair
     for number in range(5):
-        alice.send_text("bob", str(number))
+        alice.home.sending.send_text("bob", str(number))
     receive(bob)
-    server = bob._store.server.known()
+    server = bob.home.store.server.known()
     assert server is not None
     assert server.ack == 6
     me = mailroom.id_of("bob")
@@ -915,7 +918,7 @@ def test_what_nobody_can_read_costs_the_same_however_much_of_it_came(
     pair: tuple[Messenger, Messenger], mailroom: ExtendedMailroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Texts under no key, and keys, in turns: each key might open what came before it."""
-    alice, bob = pair
+    _, bob = pair
     me, mallory = mailroom.id_of("bob"), mailroom.id_of("alice")
     public_key = mailroom.keys[me]
     done: list[None] = []
@@ -931,7 +934,7 @@ def test_what_nobody_can_read_costs_the_same_however_much_of_it_came(
         for number in range(10):
             mailroom.put(mallory, me, MessageKind.TEXT, bytes([number]) * 32)
             key = ciphers.symmetric_key(bytes([number]) * 16)
-            mailroom.put(mallory, me, MessageKind.KEY, ciphers.seal_key(key, public_key, alice._outbox._random_bytes))
+            mailroom.put(mallory, me, MessageKind.KEY, ciphers.seal_key(key, public_key, os.urandom))
         done.clear()
         assert len(receive(bob)) == 20
         return len(done)
@@ -944,10 +947,10 @@ def test_an_acknowledgement_that_the_server_does_not_know(
     pair: tuple[Messenger, Messenger], mailroom: ExtendedMailroom
 ) -> None:
     alice, bob = pair
-    alice.send_text("bob", "lost in history")
+    alice.home.sending.send_text("bob", "lost in history")
     receive(bob)
     mailroom.next_number = 1
-    alice.send_text("bob", "new")
+    alice.home.sending.send_text("bob", "new")
     assert receive(bob) == [Text("new")]
 
 
@@ -968,11 +971,11 @@ def test_604_before_643_may_repeat_and_says_so(
     alice.request_key("bob")
     box = list(mailroom.boxes[mailroom.id_of("bob")])
     mailroom.features = 8
-    bob._link.close()
+    bob.home.link.close()
     assert receive(bob) == [KeyRequested()]
     mailroom.boxes[mailroom.id_of("bob")] = box
     mailroom.features = 11
-    bob._link.close()
+    bob.home.link.close()
     (again,) = bob.receive()
     assert again.repeated
 
@@ -988,7 +991,7 @@ def test_until_nothing_waits(
 ) -> None:
     alice, bob = pair
     for number in range(4):
-        alice.send_text("bob", str(number))
+        alice.home.sending.send_text("bob", str(number))
     box = mailroom.boxes[mailroom.id_of("bob")]
     gateway.script += [Answer(fetched_list(box[:1])), Answer(fetched_list(box[1:3]))]
     assert receive(bob) == [Text(str(number)) for number in range(4)]
@@ -1016,7 +1019,7 @@ def test_waiting_for_mail(pair: tuple[Messenger, Messenger], gateway: FakeGatewa
 
 
 def test_nothing_is_waited_for_where_mail_is(pair: tuple[Messenger, Messenger], gateway: FakeGateway) -> None:
-    pair[0].send_text("bob", "here")
+    pair[0].home.sending.send_text("bob", "here")
     assert [message.content for message in pair[1].receive(wait=20)] == [Text("here")]
     assert waits(gateway) == [0, 0]
 
@@ -1044,7 +1047,7 @@ def test_a_wait_that_ends_without_mail(
 
 def test_a_server_of_part_1_can_not_wait(tmp_path: Path, make: Callable[..., Messenger], gateway: FakeGateway) -> None:
     alice = make("alice")
-    alice.published_only(wanted=True)
+    alice.home.published_only(wanted=True)
     alice.register("alice")
     assert list(alice.receive(wait=1000)) == []
     assert gateway.codes() == ["Register", "Pull"]
@@ -1057,8 +1060,8 @@ def test_a_process_beside_follows(
     beside = make("bob")
     (tmp_path / "file").write_text("data")
     alice.request_key("bob")
-    alice.send_text("bob", "hi")
-    alice.send_file("bob", tmp_path / "file")
+    alice.home.sending.send_text("bob", "hi")
+    alice.home.sending.send_file("bob", tmp_path / "file")
     gateway.mailroom.put(alice.identity().client_id, bob.identity().client_id, 4, b"damaged")
     gateway.mailroom.put(alice.identity().client_id, bob.identity().client_id, 3, b"damaged")
     receiving = bob.receive()

@@ -21,6 +21,7 @@ from client.identity import archive, identity_files
 from client.identity.identity_files import with_encrypted_keys, with_plain_keys
 from client.identity.passphrase import has_passphrase, remove_passphrase, set_passphrase
 from client.messenger import Messenger, SavedFile, SentMessage, Text
+from client.open_home import OpenHome
 from client.store.home_store import Store
 from common.errors import FileUnwritten, MessageUError
 from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
@@ -89,13 +90,15 @@ def opened(
         home = disk.folder / name
         home.mkdir(exist_ok=True)
         return Messenger(
-            home,
-            gateway.address,
-            Store.open(home),
-            save_dir=disk.folder / "saved",
-            clock=lambda: 1_700_000_000.0,
-            new_private_key=lambda _: next(keys),
-            pauses=(0.0, 0.0),
+            OpenHome(
+                home,
+                gateway.address,
+                Store.open(home),
+                save_dir=disk.folder / "saved",
+                clock=lambda: 1_700_000_000.0,
+                new_private_key=lambda _: next(keys),
+                pauses=(0.0, 0.0),
+            )
         )
 
     return open_home
@@ -147,11 +150,11 @@ def test_sending_and_receiving(disk: SmallDisk, opened: Callable[[str], Messenge
     def send_text() -> None:
         with opened("alice") as alice:
             alice.agree_on_key("bob")
-            alice.send_text("bob", f"text {next(tries)}")
+            alice.home.sending.send_text("bob", f"text {next(tries)}")
 
     def send_file() -> None:
         with opened("alice") as alice:
-            alice.send_file("bob", large)
+            alice.home.sending.send_file("bob", large)
 
     failures = [*tried(disk, send_text), *tried(disk, send_file)]
     with opened("alice") as alice:
@@ -185,7 +188,7 @@ def test_carrying_a_home_and_locking_it(disk: SmallDisk, opened: Callable[[str],
     register(opened, "alice", "bob")
     with opened("alice") as alice:
         alice.agree_on_key("bob")
-        alice.send_text("bob", "hello")
+        alice.home.sending.send_text("bob", "hello")
     home, backup, laptop = disk.folder / "alice", disk.folder / "backup", disk.folder / "laptop"
 
     def export() -> None:

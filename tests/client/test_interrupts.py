@@ -89,9 +89,9 @@ def test_sending_a_text_with_its_first_key(
     def send(step: int) -> None:
         with make("alice") as messenger:
             # A key each time: agreeing on one is a part of what is interrupted.
-            messenger.meet("bob")
+            messenger.home.directory.meet("bob")
             messenger.send_key("bob")
-            messenger.send_text("bob", f"text {step}")
+            messenger.home.sending.send_text("bob", f"text {step}")
 
     assert attempts(interrupts, send) > 40
     again = make("alice")
@@ -101,7 +101,7 @@ def test_sending_a_text_with_its_first_key(
     # Whatever the history has was stored, once; all that bob got is readable, and in order.
     assert came == noted
     assert len(set(came)) == len(came) > 5
-    assert again.waiting_count() == 0
+    assert again.home.outbox.waiting_count() == 0
     assert all(message.stored_at for message in again.history() if isinstance(message, SentMessage))
 
 
@@ -113,7 +113,7 @@ def test_sending_a_file(
 
     def send(_: int) -> None:
         with make("alice") as messenger:
-            messenger.send_file("bob", tmp_path / "file")
+            messenger.home.sending.send_file("bob", tmp_path / "file")
 
     assert attempts(interrupts, send) > 10
     again = make("alice")
@@ -121,7 +121,7 @@ def test_sending_a_file(
     files = [message.content for message in bob.receive() if isinstance(message.content, SavedFile)]
     assert len(files) == len([message for message in again.history() if isinstance(message, SentMessage)])
     assert {file.path.read_bytes() for file in files} == {b"words" * 100_000}
-    again._store.sweep(MUCH_LATER)
+    again.home.store.sweep(MUCH_LATER)
     assert list((tmp_path / "alice" / "store.spool").iterdir()) == []
 
 
@@ -139,9 +139,9 @@ def test_receiving(
         interrupts.before(0)
         if step % 8 == 1 and step < 50:
             sent.append(f"text {step}")
-            alice.send_text("bob", sent[-1])
+            alice.home.sending.send_text("bob", sent[-1])
         if step % 24 == 1 and step < 50:
-            alice.send_file("bob", tmp_path / "file")
+            alice.home.sending.send_file("bob", tmp_path / "file")
         interrupts.before(with_interrupts)
         with make("bob") as messenger:
             for message in messenger.receive():
@@ -160,5 +160,5 @@ def test_receiving(
     assert set((tmp_path / "saved").iterdir()) >= saved
     assert {path.read_bytes() for path in saved} == {b"words" * 100_000}
     assert not [path for path in (tmp_path / "saved").iterdir() if path.name.startswith(".")]
-    bob._store.sweep(MUCH_LATER)
+    bob.home.store.sweep(MUCH_LATER)
     assert list((tmp_path / "bob" / "store.spool").iterdir()) == []

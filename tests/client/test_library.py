@@ -46,8 +46,7 @@ def test_strings_where_paths_and_addresses_are_meant(
     (tmp_path / "file").write_bytes(b"data")
     with Messenger.open("~/alice", str(gateway.address), str(tmp_path / "in")) as alice:
         alice.ensure_registered("alice")
-        alice.agree_on_key("bob")
-        alice.send_file("bob", str(tmp_path / "file"))
+        alice.send("bob", tmp_path / "file")
     assert (tmp_path / "alice" / "my.info").exists()
     *_, received = bob.messages()
     assert isinstance(received.content, SavedFile)
@@ -96,7 +95,7 @@ def test_registered_once(alice: Messenger, make: Callable[..., Messenger], gatew
     gateway.on_request = lose
     with pytest.raises(OutcomeUnknown):
         new.ensure_registered("carol")
-    assert new.pending_name() == "carol"
+    assert new.home.account.pending_name() == "carol"
 
 
 # --- sending

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -151,7 +152,7 @@ def test_a_lost_answer_is_completed_with_the_same_key(
     with pytest.raises(OutcomeUnknown):
         make("alice").register("alice")
     again = make("alice")
-    assert again.pending_name() == "alice"
+    assert again.home.account.pending_name() == "alice"
     with pytest.raises(AlreadyRegistered, match="alice"):
         again.register("eve")
     again.register("alice")
@@ -159,7 +160,7 @@ def test_a_lost_answer_is_completed_with_the_same_key(
     assert isinstance(first, RegisterRequest)
     assert isinstance(second, RegisterRequest)
     assert first.public_key == second.public_key
-    assert again.pending_name() is None
+    assert again.home.account.pending_name() is None
 
 
 def test_a_lost_answer_and_then_9000(tmp_path: Path, make: Callable[..., Messenger], gateway: FakeGateway) -> None:
@@ -183,7 +184,7 @@ def test_registering_and_an_answer_to_something_else(make: Callable[..., Messeng
 
 def test_not_registered(make: Callable[..., Messenger], gateway: FakeGateway) -> None:
     nobody = make("nobody")
-    for attempt in (nobody.users, lambda: nobody.send_text("bob", "x"), lambda: receive(nobody)):
+    for attempt in (nobody.users, lambda: nobody.home.sending.send_text("bob", "x"), lambda: receive(nobody)):
         with pytest.raises(NotRegistered):
             attempt()
     assert gateway.connections == 0
@@ -286,8 +287,8 @@ def test_the_owners_flow(alice: Messenger, bob: Messenger, gateway: FakeGateway)
     bob.fetch_public_key("alice")
     bob.send_key("alice")
     assert receive(alice) == [KeyReceived()]
-    alice.send_text("bob", "hi bob, żółw 🐢")
-    bob.send_text("alice", "")
+    alice.home.sending.send_text("bob", "hi bob, żółw 🐢")
+    bob.home.sending.send_text("alice", "")
     assert receive(bob) == [Text("hi bob, żółw 🐢")]
     assert receive(alice) == [Text("")]
     assert receive(alice) == []
@@ -295,9 +296,9 @@ def test_the_owners_flow(alice: Messenger, bob: Messenger, gateway: FakeGateway)
 
 def test_no_shared_key(alice: Messenger, bob: Messenger, gateway: FakeGateway, tmp_path: Path) -> None:
     with pytest.raises(NoSharedKey):
-        alice.send_text("bob", "hi")
+        alice.home.sending.send_text("bob", "hi")
     with pytest.raises(NoSharedKey):
-        alice.send_file("bob", tmp_path / "missing")
+        alice.home.sending.send_file("bob", tmp_path / "missing")
     with pytest.raises(NoPublicKey):
         alice.send_key("bob")
     assert "Send" not in gateway.codes()
@@ -305,7 +306,7 @@ def test_no_shared_key(alice: Messenger, bob: Messenger, gateway: FakeGateway, t
 
 def test_keys_outlive_the_program(pair: tuple[Messenger, Messenger], make: Callable[..., Messenger]) -> None:
     pair[0].close()
-    make("alice").send_text("bob", "still here")
+    make("alice").home.sending.send_text("bob", "still here")
     assert receive(pair[1]) == [Text("still here")]
 
 
@@ -314,7 +315,7 @@ def test_a_key_that_was_refused_is_forgotten(alice: Messenger, bob: Messenger, g
     gateway.script.append(ERROR)
     with pytest.raises(ServerAnsweredError):
         alice.send_key("bob")
-    assert alice._store.keys.of(gateway.mailroom.id_of("bob")) == []
+    assert alice.home.store.keys.of(gateway.mailroom.id_of("bob")) == []
 
 
 def test_a_key_whose_fate_is_unknown_only_decrypts(alice: Messenger, bob: Messenger, gateway: FakeGateway) -> None:
@@ -327,9 +328,9 @@ def test_a_key_whose_fate_is_unknown_only_decrypts(alice: Messenger, bob: Messen
         alice.send_key("bob")
     gateway.on_request = lambda _: None
     with pytest.raises(NoSharedKey):
-        alice.send_text("bob", "hi")
+        alice.home.sending.send_text("bob", "hi")
     assert receive(bob) == [KeyReceived()]
-    bob.send_text("alice", "got it")
+    bob.home.sending.send_text("alice", "got it")
     assert receive(alice) == [Text("got it")]
 
 
@@ -339,8 +340,8 @@ def test_both_make_a_key_at_once(alice: Messenger, bob: Messenger) -> None:
     alice.send_key("bob")
     bob.send_key("alice")
     assert receive(alice) == receive(bob) == [KeyReceived(unasked=True)]
-    alice.send_text("bob", "under bob's key")
-    bob.send_text("alice", "under alice's key")
+    alice.home.sending.send_text("bob", "under bob's key")
+    bob.home.sending.send_text("alice", "under alice's key")
     assert receive(bob) == [Text("under bob's key")]
     assert receive(alice) == [Text("under alice's key")]
 
@@ -358,13 +359,13 @@ def test_a_key_that_was_sealed_to_another(alice: Messenger, bob: Messenger, gate
 
 def test_a_text_that_is_no_unicode(pair: tuple[Messenger, Messenger]) -> None:
     with pytest.raises(ValueRejected):
-        pair[0].send_text("bob", "\udcff")
+        pair[0].home.sending.send_text("bob", "\udcff")
 
 
 def test_a_lost_answer_to_a_send_is_told_as_unknown(pair: tuple[Messenger, Messenger], gateway: FakeGateway) -> None:
     gateway.script.append(CLOSE)
     with pytest.raises(OutcomeUnknown, match="stored is unknown") as caught:
-        pair[0].send_text("bob", "hi")
+        pair[0].home.sending.send_text("bob", "hi")
     assert "bob" in caught.value.advice
 
 
@@ -372,7 +373,7 @@ def test_a_lost_answer_to_a_send_is_told_as_unknown(pair: tuple[Messenger, Messe
 def test_an_answer_to_another_send(pair: tuple[Messenger, Messenger], gateway: FakeGateway, answer: bytes) -> None:
     gateway.script.append(Answer(answer))
     with pytest.raises(InvalidServerResponse):
-        pair[0].send_text("bob", "hi")
+        pair[0].home.sending.send_text("bob", "hi")
 
 
 @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 65_519, 65_536, 300_000, 2_000_000])
@@ -380,7 +381,7 @@ def test_files_both_ways(pair: tuple[Messenger, Messenger], tmp_path: Path, size
     plain = os.urandom(size)
     (tmp_path / "file").write_bytes(plain)
     seen: list[tuple[int, int]] = []
-    pair[0].send_file("bob", tmp_path / "file", lambda done, total: seen.append((done, total)))
+    pair[0].home.sending.send_file("bob", tmp_path / "file", lambda done, total: seen.append((done, total)))
     (content,) = receive(pair[1])
     assert isinstance(content, SavedFile)
     assert content.path.is_absolute()
@@ -398,7 +399,7 @@ def test_received_files_never_overwrite(pair: tuple[Messenger, Messenger], tmp_p
         (tmp_path / "saved" / f"messageu-alice-{number}.txt").write_text("mine")
     (tmp_path / "file").write_text("new")
     for _ in range(2):
-        pair[0].send_file("bob", tmp_path / "file")
+        pair[0].home.sending.send_file("bob", tmp_path / "file")
     paths = {content.path for content in receive(pair[1]) if isinstance(content, SavedFile)}
     assert len(paths) == 2
     assert {path.read_text() for path in paths} == {"new"}
@@ -421,7 +422,7 @@ def sealed(recipient: Messenger, key: SymmetricKey) -> bytes:
 @pytest.mark.parametrize("path", ["missing", ".", "a\0b"])
 def test_what_is_no_file(pair: tuple[Messenger, Messenger], tmp_path: Path, path: str) -> None:
     with pytest.raises(FileUnreadable, match=r"^file not found$") as caught:
-        pair[0].send_file("bob", tmp_path / path)
+        pair[0].home.sending.send_file("bob", tmp_path / path)
     assert caught.value.advice
 
 
@@ -429,7 +430,7 @@ def test_a_file_that_is_too_large_for_the_protocol(pair: tuple[Messenger, Messen
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(1 << 32)
     with pytest.raises(FileUnreadable, match="too large"):
-        pair[0].send_file("bob", tmp_path / "huge")
+        pair[0].home.sending.send_file("bob", tmp_path / "huge")
 
 
 def test_a_file_that_shrinks_meanwhile(pair: tuple[Messenger, Messenger], tmp_path: Path) -> None:
@@ -440,9 +441,9 @@ def test_a_file_that_shrinks_meanwhile(pair: tuple[Messenger, Messenger], tmp_pa
         os.truncate(path, 10)
 
     with pytest.raises(FileUnreadable, match="shorter"):
-        pair[0].send_file("bob", path, shrink)
+        pair[0].home.sending.send_file("bob", path, shrink)
     assert receive(pair[1]) == []
-    pair[0].send_text("bob", "the connection is fresh")
+    pair[0].home.sending.send_text("bob", "the connection is fresh")
     assert receive(pair[1]) == [Text("the connection is fresh")]
 
 
@@ -456,7 +457,7 @@ def test_a_file_that_can_not_be_read_to_its_end(
 
     monkeypatch.setattr("client.mail.outgoing_file.os.read", fail)
     with pytest.raises(FileUnreadable):
-        pair[0].send_file("bob", tmp_path / "file")
+        pair[0].home.sending.send_file("bob", tmp_path / "file")
 
 
 # --- receiving
@@ -628,12 +629,12 @@ def test_a_saved_path_that_somebody_chose_is_none_of_ours(
     bait = tmp_path / "bait"
     bait.write_bytes(b"bait")
     (tmp_path / "file").write_bytes(b"sent")
-    alice.send_file("bob", tmp_path / "file")
+    alice.home.sending.send_file("bob", tmp_path / "file")
     received = bob.receive()
     next(message for message in received if isinstance(message.content, SavedFile))
     received.close()
-    with bob._store._database.transaction():
-        bob._store._database.run("UPDATE inbox SET saved_path = ? WHERE state = 1", str(bait))
+    with bob.home.store.database.transaction():
+        bob.home.store.database.run("UPDATE inbox SET saved_path = ? WHERE state = 1", str(bait))
     bob.close()
     (again,) = make("bob").receive()
     assert isinstance(again.content, SavedFile)
@@ -646,7 +647,7 @@ def test_a_huge_text_is_handed_out_as_a_file(
     pair: tuple[Messenger, Messenger], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox, "LONGEST_TEXT", 1000)
-    pair[0].send_text("bob", "x" * 2000)
+    pair[0].home.sending.send_text("bob", "x" * 2000)
     (content,) = receive(pair[1])
     assert isinstance(content, SavedFile)
     assert content.path.read_text() == "x" * 2000
@@ -657,8 +658,8 @@ def test_a_file_that_can_not_be_saved_waits_and_is_in_nobodys_way(
 ) -> None:
     (tmp_path / "saved").write_text("no folder")
     (tmp_path / "file").write_text("data")
-    pair[0].send_file("bob", tmp_path / "file")
-    pair[0].send_text("bob", "after it")
+    pair[0].home.sending.send_file("bob", tmp_path / "file")
+    pair[0].home.sending.send_text("bob", "after it")
     receiving = pair[1].receive()
     assert next(receiving).content == Text("after it")
     with pytest.raises(FileUnsaved, match="kept"):
@@ -720,27 +721,34 @@ def test_requests_carry_our_id(pair: tuple[Messenger, Messenger], gateway: FakeG
 
 
 def test_who_hands_out_behind_the_cursor_is_alone(
-    alice: Messenger, bob: Messenger, make: Callable[..., Messenger], monkeypatch: pytest.MonkeyPatch
+    alice: Messenger,
+    bob: Messenger,
+    make: Callable[..., Messenger],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """Of several watches of a home."""
     from client.cli import watching
     from client.cli.output import Output
     from client.store.home_store import WATCH_LOCK_FILE
 
-    bob.watch_cursor()
+    bob.home.watch_cursor.position()
     alice.agree_on_key("bob")
-    alice.send_text("bob", "once")
+    alice.home.sending.send_text("bob", "once")
     list(bob.receive())
     beside = make("bob")
     alone = []
 
     def hand(*_: object) -> None:
-        with beside._store._lock(WATCH_LOCK_FILE, wait=False) as held:
-            alone.append(not held)
+        with (tmp_path / "bob" / WATCH_LOCK_FILE).open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                alone.append(True)
 
     monkeypatch.setattr(watching.Taker, "try_once", hand)
     output = Output(as_json=False, quiet=True)
-    watching._hand_out(bob, watching.Taker(bob, output, None))
+    watching.hand_out(bob.home, watching.Taker(bob.home, output, None))
     assert alone == [True, True]
-    watching._hand_out(beside, watching.Taker(beside, output, None))
+    watching.hand_out(beside.home, watching.Taker(beside.home, output, None))
     assert len(alone) == 2

@@ -85,7 +85,7 @@ def test_a_key_in_our_own_name_that_is_not_ours_does_not_encrypt(alice: Messenge
     """A server can put anything into a mailbox, in the name of its owner too."""
     alice.send("alice", "one")
     me = alice.identity().client_id
-    own = alice._store.keys.of(me)
+    own = alice.home.store.keys.of(me)
     forged = b"F" * 16
     sealed = ciphers.seal_key(ciphers.symmetric_key(forged), alice.identity().private_key.public_key(), bytes)
     mailroom.put(me, me, MessageKind.KEY, sealed)
@@ -113,7 +113,7 @@ def test_there_is_nobody_to_compare_the_own_key_with(alice: Messenger) -> None:
 
 @pytest.mark.parametrize("mailroom", [ExtendedMailroom()])
 def test_a_note_that_waits_in_the_outbox(alice: Messenger) -> None:
-    alice.meet("alice")
+    alice.home.directory.meet("alice")
     assert alice.keep_text("alice", "later").waiting
     alice.send_waiting()
     assert [message.content for message in alice.receive()] == [Text("later")]

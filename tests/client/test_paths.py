@@ -107,11 +107,10 @@ def test_a_file_goes_and_comes_once(
     path = odd / os.fsdecode(b"\xff.txt")
     path.write_text("words")
     alice.agree_on_key("bob")
-    alice.send_file("bob", path)
+    alice.home.sending.send_file("bob", path)
     (sent,) = [message for message in alice.history() if isinstance(message, SentMessage)]
     assert sent.path == path
-    with make("bob") as bob:
-        bob._inbox._save_dir = odd / "in"
+    with make("bob", save_dir=odd / "in") as bob:
         saved = [message.content.path for message in bob.receive() if isinstance(message.content, SavedFile)]
         assert saved == [odd / "in" / "messageu-alice-2.txt"]
         assert list(bob.receive()) == []
@@ -124,14 +123,14 @@ def test_a_file_that_can_not_be_noted_is_not_left_to_be_saved_again(
 ) -> None:
     (tmp_path / "file").write_text("words")
     alice.agree_on_key("bob")
-    alice.send_file("bob", tmp_path / "file")
+    alice.home.sending.send_file("bob", tmp_path / "file")
     list(bob.receive(most=1))
 
     def full(*_: object) -> None:
         raise StoreUnusable("There is no room.", "Free some.")
 
     with monkeypatch.context() as broken:
-        broken.setattr(bob._store.inbox, "begin_showing", full)
+        broken.setattr(bob.home.store.inbox, "begin_showing", full)
         for _ in range(3):
             with pytest.raises(StoreUnusable):
                 list(bob.receive())

@@ -127,7 +127,8 @@ def test_what_a_send_to_somebody_known_takes(
     send = ("--home", str(tmp_path / "alice"), "--server", str(gateway.address), "send", "bob", "hello")
     code, _, modules = started(*send)
     assert code == 0
-    assert "client.messenger" in modules
+    assert "client.open_home" in modules
+    assert "client.messenger" not in modules
     assert packages(modules) & OUR_LIBRARIES == {"Crypto", "apsw"}
     assert not HEAVY & packages(modules)
     assert not NOT_TO_SEND & modules

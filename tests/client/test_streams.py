@@ -73,7 +73,7 @@ def test_a_named_pipe(pair: tuple[Messenger, Messenger], tmp_path: Path, size: i
     content, pipe = os.urandom(size), tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = in_the_background(lambda: pipe.write_bytes(content))
-    alice.send_file("bob", pipe)
+    alice.home.sending.send_file("bob", pipe)
     writer.join(HANG_SECONDS)
     assert came(bob) == [content]
     assert spooled(tmp_path) == []
@@ -96,11 +96,11 @@ def test_what_a_shell_gives_for_the_output_of_a_command(
     writer = in_the_background(write)
     path = Path(f"/dev/fd/{reading}")
     check_file(path)
-    alice.send_file("bob", path, called="made by a command")
+    alice.home.sending.send_file("bob", path, called="made by a command")
     writer.join(HANG_SECONDS)
     assert came(bob) == [content]
     with pytest.raises(FileUnreadable, match="was sent already, and can't be read twice"):
-        alice.send_file("bob", path)
+        alice.home.sending.send_file("bob", path)
     assert came(bob) == []
     os.close(reading)
     (noted,) = [message for message in alice.history() if isinstance(message, SentMessage) and message.stored_at]
@@ -110,18 +110,18 @@ def test_what_a_shell_gives_for_the_output_of_a_command(
 def test_a_file_of_proc(pair: tuple[Messenger, Messenger], tmp_path: Path) -> None:
     alice, bob = pair
     assert VERSION.stat().st_size == 0
-    alice.send_file("bob", VERSION)
+    alice.home.sending.send_file("bob", VERSION)
     assert came(bob) == [VERSION.read_bytes()]
     # One that says a page, and holds less.
     system = Path("/sys/kernel/fscaps")
     if system.exists():
-        alice.send_file("bob", system)
+        alice.home.sending.send_file("bob", system)
         assert came(bob) == [system.read_bytes()]
 
 
 def test_in_chat_too(pair: tuple[Messenger, Messenger]) -> None:
     alice, bob = pair
-    if not alice.has_proven:
+    if not alice.home.greeting.has_proven:
         pytest.skip("the outbox is for those who prove themselves")
     alice.keep_file("bob", VERSION)
     alice.send_waiting()
@@ -133,7 +133,7 @@ def test_what_never_ends_is_bounded(
 ) -> None:
     monkeypatch.setattr("client.mail.sending.LARGEST_CONTENT", 1_000_000)
     with pytest.raises(FileUnreadable, match="too large for this server; nothing was sent"):
-        pair[0].send_file("bob", Path("/dev/zero"))
+        pair[0].home.sending.send_file("bob", Path("/dev/zero"))
     assert spooled(tmp_path) == []
     assert came(pair[1]) == []
 
@@ -162,7 +162,7 @@ def test_a_home_without_room_for_it(
 
     writer = in_the_background(pour)
     with pytest.raises(StoreUnusable, match="no room to write"):
-        pair[0].send_file("bob", pipe)
+        pair[0].home.sending.send_file("bob", pipe)
     writer.join(HANG_SECONDS)
     # The writer has heard of it.
     assert broken
@@ -174,7 +174,7 @@ def test_it_starts_over_though_it_can_not_be_read_twice(
     pair: tuple[Messenger, Messenger], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alice, bob = pair
-    link, content, pipe = alice._link, os.urandom(1_500_000), tmp_path / "pipe"
+    link, content, pipe = alice.home.link, os.urandom(1_500_000), tmp_path / "pipe"
     real, tries = link.ask, []
 
     def ask(request: Any, body: Any = ()) -> Any:
@@ -189,7 +189,7 @@ def test_it_starts_over_though_it_can_not_be_read_twice(
     monkeypatch.setattr(link, "ask", ask)
     os.mkfifo(pipe)
     writer = in_the_background(lambda: pipe.write_bytes(content))
-    alice.send_file("bob", pipe)
+    alice.home.sending.send_file("bob", pipe)
     writer.join(HANG_SECONDS)
     assert len(tries) == 2
     assert came(bob) == [content]

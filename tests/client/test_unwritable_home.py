@@ -97,10 +97,10 @@ def home(tmp_path: Path, alice: Messenger, bob: Messenger, monkeypatch: pytest.M
     monkeypatch.setattr(ciphers, "SCRYPT_COST", 16)
     alice.agree_on_key("bob")
     for number in range(40):
-        alice.send_text("bob", f"text {number}")
+        alice.home.sending.send_text("bob", f"text {number}")
     list(bob.receive())
     bob.agree_on_key("alice")
-    bob.send_text("alice", "an answer")
+    bob.home.sending.send_text("alice", "an answer")
     list(alice.receive())
     left = tmp_path / "left"
     shutil.copytree(tmp_path / "alice", left, ignore=shutil.ignore_patterns("*-shm"))
@@ -201,17 +201,17 @@ def test_doctor_says_so_and_goes_on(
 def test_nothing_is_believed_to_be_written(home: Path, forbid: Callable[..., None]) -> None:
     forbid(home, errno.ENOSPC)
     with Messenger.open(home, NOWHERE, to_read=True) as messenger:
-        assert messenger.unwritable is not None
-        for change in (lambda: messenger.move_watch_cursor(3), lambda: messenger.mark_verified("bob")):
+        assert messenger.home.diagnosis.unwritable is not None
+        for change in (lambda: messenger.home.watch_cursor.move(3), lambda: messenger.mark_verified("bob")):
             with pytest.raises(StoreUnwritable) as caught:
                 change()
             assert (str(caught.value), caught.value.advice) == (
-                str(messenger.unwritable),
+                str(messenger.home.diagnosis.unwritable),
                 "Free some space and try again.",
             )
         # Nor where a change comes in through no transaction.
         with pytest.raises(apsw.ReadOnlyError):
-            messenger._store._database.run("DELETE FROM sent")
+            messenger.home.store.database.run("DELETE FROM sent")
     with pytest.raises(StoreUnwritable):
         Messenger.open(home, NOWHERE)
 

@@ -90,14 +90,14 @@ def test_a_swapped_public_key_gets_nothing(
             alice.agree_on_key("bob")
         assert caught.value.old_number != caught.value.new_number
         # Nor does she go on once she was told.
-        for goes_on in (alice.send_key, alice.request_key, lambda name: alice.send_text(name, SECRET)):
+        for goes_on in (alice.send_key, alice.request_key, lambda name: alice.home.sending.send_text(name, SECRET)):
             with pytest.raises(KeyChanged):
                 goes_on("bob")
         if number % 2:
             # He tells the truth for a while.
             liar.names = None
             assert not alice.fetch_public_key("bob").changed
-            assert alice.is_verified_name("bob")
+            assert alice.home.directory.is_verified_name("bob")
     assert liar.overheard == []
 
     # The same through the command: whoever asks is told so, in words and in JSON.
@@ -140,7 +140,7 @@ def test_an_injected_symmetric_key_gets_nothing(
         # Even the first one, with nothing of her own in use yet.
         assert [message.content for message in alice.receive()] == [KeyReceived(unasked=number > 0)]
         assert alice.agree_on_key("bob") == (number == 0)
-        alice.send_text("bob", text)
+        alice.home.sending.send_text("bob", text)
     alice.close()
 
     # The same through the command.
@@ -167,7 +167,7 @@ def test_what_waited_when_he_was_verified_gets_nothing(bob: Messenger, liar: Mid
     (tmp_path / "large").write_bytes(SECRET.encode() * 5000)
     with Messenger.open(tmp_path / "carol", address, tmp_path) as carol:
         carol.register("carol")
-        carol.meet("bob")
+        carol.home.directory.meet("bob")
         liar.inject_key(my_id(bob), public_key(carol))
         assert [message.content for message in carol.receive()] == [KeyReceived(unasked=False)]
         carol.keep_text("bob", SECRET)
@@ -195,12 +195,12 @@ def test_who_was_never_compared_is_at_his_mercy(
         liar.inject_key(my_id(bob), public_key(carol))
         assert [message.content for message in carol.receive()] == [KeyReceived(unasked=False)]
         assert not carol.agree_on_key("bob")
-        carol.send_text("bob", SECRET)
+        carol.home.sending.send_text("bob", SECRET)
         assert liar.reads(SECRET)
     liar.overheard.clear()
     with Messenger.open(tmp_path / "dave", address, tmp_path) as dave:
         dave.register("dave")
         liar.names = mallorys[1].public_key()
         assert dave.agree_on_key("bob")
-        dave.send_text("bob", SECRET)
+        dave.home.sending.send_text("bob", SECRET)
         assert liar.reads(SECRET)

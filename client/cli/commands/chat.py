@@ -30,9 +30,9 @@ def _run(call: Call) -> int:
     from client.cli.chatting import Signs, chat
 
     settings = call.settings
-    with call.messenger() as messenger:
+    with call.open_home() as home:
         signs = Signs(settings.bell(), settings.title())
-        return chat(messenger, call.output, call.options.name, settings.answer_key_requests(), signs)
+        return chat(home, call.output, call.options.name, settings.answer_key_requests(), signs)
 
 
 COMMAND: Final = Command(

@@ -27,8 +27,8 @@ def _options(parser: Parser) -> None:
 def _run(call: Call) -> int:
     from client.cli.message_lines import history
 
-    with call.reading() as messenger:
-        return history(messenger, call.output, call.options.name, call.options.search)
+    with call.reading() as home:
+        return history(home, call.output, call.options.name, call.options.search)
 
 
 COMMAND: Final = Command(

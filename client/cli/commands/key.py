@@ -24,8 +24,8 @@ def _options(parser: Parser) -> None:
 def _run(call: Call) -> int:
     from client.cli.identity_lines import key
 
-    with call.messenger() as messenger:
-        return key(messenger, call.output, call.options.name)
+    with call.open_home() as home:
+        return key(home, call.output, call.options.name)
 
 
 COMMAND: Final = Command(

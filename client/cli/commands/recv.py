@@ -35,8 +35,8 @@ def _run(call: Call) -> int:
     from client.cli.message_lines import receive
 
     answer = call.settings.answer_key_requests()
-    with call.messenger() as messenger:
-        return receive(messenger, call.output, call.options.wait, call.options.most, answer)
+    with call.open_home() as home:
+        return receive(home, call.output, call.options.wait, call.options.most, answer)
 
 
 COMMAND: Final = Command(

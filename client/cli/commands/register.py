@@ -34,8 +34,8 @@ def _run(call: Call) -> int:
         username(name)
     except ValueRejected as error:
         raise SettingRejected(f"Not registered: {error}. Choose another name.") from error
-    with call.registering() as messenger:
-        return register(messenger, call.output, name, settings.home if settings.home_by_default() else None)
+    with call.registering() as home:
+        return register(home, call.output, name, settings.home if settings.home_by_default() else None)
 
 
 COMMAND: Final = Command(

@@ -25,8 +25,8 @@ def _options(parser: Parser) -> None:
 def _run(call: Call) -> int:
     from client.cli.resend_lines import resend
 
-    with call.messenger() as messenger:
-        return resend(messenger, call.output, call.options.name, forget=call.options.forget)
+    with call.open_home() as home:
+        return resend(home, call.output, call.options.name, forget=call.options.forget)
 
 
 COMMAND: Final = Command(

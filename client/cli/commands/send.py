@@ -105,9 +105,9 @@ def _run(call: Call) -> int:
 
     options = call.options
     text = " ".join(options.text) if options.text else None
-    with call.messenger() as messenger:
+    with call.open_home() as home:
         return send(
-            messenger,
+            home,
             call.output,
             options.to,
             text,

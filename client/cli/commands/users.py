@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def _run(call: Call) -> int:
     from client.cli.identity_lines import users
 
-    with call.messenger() as messenger:
-        return users(messenger, call.output)
+    with call.open_home() as home:
+        return users(home, call.output)
 
 
 COMMAND: Final = Command(

@@ -37,9 +37,9 @@ def _run(call: Call) -> int:
     from client.cli.verifying import verify
 
     options = call.options
-    with call.messenger() as messenger:
+    with call.open_home() as home:
         return verify(
-            messenger, call.output, options.name, options.safety_number, qr=options.qr, accept_new=options.accept_new
+            home, call.output, options.name, options.safety_number, qr=options.qr, accept_new=options.accept_new
         )
 
 

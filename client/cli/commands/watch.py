@@ -50,14 +50,14 @@ def _run(call: Call) -> int:
     from client.cli import watching
 
     options, output = call.options, call.output
-    with call.messenger(asks_server=not (options.set_aside or options.retry)) as messenger:
+    with call.open_home(asks_server=not (options.set_aside or options.retry)) as home:
         if options.set_aside:
-            return watching.set_aside(messenger, output)
+            return watching.set_aside(home, output)
         hook = watching.hook_of(options.exec, options.timeout, options.tries)
         if options.retry:
-            return watching.retry(messenger, output, hook)
+            return watching.retry(home, output, hook)
         tries = options.tries or watching.TRIES
-        return watching.watch(messenger, output, hook, tries, call.settings.answer_key_requests())
+        return watching.watch(home, output, hook, tries, call.settings.answer_key_requests())
 
 
 COMMAND: Final = Command(

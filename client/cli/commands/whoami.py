@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def _run(call: Call) -> int:
     from client.cli.identity_lines import whoami
 
-    with call.reading() as messenger:
-        return whoami(messenger, call.output)
+    with call.reading() as home:
+        return whoami(home, call.output)
 
 
 COMMAND: Final = Command(

@@ -17,7 +17,10 @@ from client.chat.conversation import Conversation
 from client.chat.events import Broken, Line, Said, TextJob
 from client.chat.screen import Screen
 from client.chat.workers import Receiver, Sender
+from client.connection.handshake import Greeting
+from client.mail.inbox import Inbox
 from client.messenger import Contact, Messenger
+from client.trust.key_exchange import KeyExchange
 from common.values import ClientId
 
 if TYPE_CHECKING:
@@ -41,10 +44,13 @@ def test_a_thread_that_ends_says_so(
     alice: Messenger, monkeypatch: pytest.MonkeyPatch, part: str, make: Callable[..., Messenger]
 ) -> None:
     posted: list[Event] = []
-    monkeypatch.setattr(Messenger, "seen" if part == "receiver" else "agree_on_key", fail)
-    monkeypatch.setattr(Messenger, "has_proven", False)
-    sender = Sender("bob", alice.another, posted.append)
-    receiver = Receiver(0, alice.another, posted.append, lambda: None)
+    if part == "receiver":
+        monkeypatch.setattr(Inbox, "seen", fail)
+    else:
+        monkeypatch.setattr(KeyExchange, "agree_on_key", fail)
+    monkeypatch.setattr(Greeting, "has_proven", False)
+    sender = Sender("bob", alice.home.another, posted.append)
+    receiver = Receiver(0, alice.home.another, posted.append, lambda: None)
     worker = receiver if part == "receiver" else sender
     sender.give(TextJob(1, "text"))
     worker.start()
@@ -73,7 +79,7 @@ def shown(alice: Messenger, monkeypatch: pytest.MonkeyPatch, events: list[Event]
         create_app_session(input=typed, output=Vt100_Output(sink, lambda: Size(rows=24, columns=200))),
     ):
         talk = conversation()
-        screen = Screen(alice, talk, "never")
+        screen = Screen(alice.home, talk, "never")
         # The first event is one that the screen can't show.
         monkeypatch.setattr(talk, "line", fail)
 

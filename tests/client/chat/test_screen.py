@@ -44,7 +44,7 @@ def test_what_comes_while_one_types_leaves_the_terminal_as_it_is(
             return real(self)
 
         monkeypatch.setattr(type(typed), "cooked_mode", noted)
-        screen = Screen(alice, Conversation(Contact(ClientId(bytes(16)), "bob"), lambda: 0, lambda: 0.0), "never")
+        screen = Screen(alice.home, Conversation(Contact(ClientId(bytes(16)), "bob"), lambda: 0, lambda: 0.0), "never")
 
         def begin() -> None:
             for number in range(3):

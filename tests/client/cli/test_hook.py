@@ -222,39 +222,39 @@ BUSY = Failure("the command can't be started now", its_own=False)
 def test_tries_are_counted_over_restarts_and_for_each_message(
     alice: Messenger, bob: Messenger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bob.watch_cursor()
+    bob.home.watch_cursor.position()
     alice.send("bob", "one")
     list(bob.receive())
     output = Output(as_json=False, quiet=False)
 
     def hand_out(*failures: Failure | None) -> None:
-        watching._hand_out(bob, watching.Taker(bob, output, Refuses(*failures), tries=3))
+        watching.hand_out(bob.home, watching.Taker(bob.home, output, Refuses(*failures), tries=3))
 
     for failures in ([BAD], [BUSY], [None, BAD], [BUSY], [BAD]):
-        with pytest.raises(watching._NotTaken):
+        with pytest.raises(watching.NotTaken):
             hand_out(*failures)
-    assert bob.messages_set_aside() == []
+    assert bob.home.watch_cursor.messages_set_aside() == []
     hand_out(BAD)
-    (aside,) = bob.messages_set_aside()
+    (aside,) = bob.home.watch_cursor.messages_set_aside()
     assert "Message 2 from alice was not taken: the command ended with code 1, 3 times" in capsys.readouterr().err
-    assert bob.watch_cursor() == aside.number == 2
+    assert bob.home.watch_cursor.position() == aside.number == 2
     # What is printed is taken too.
-    assert watching.retry(bob, output, Refuses(BAD)) == 1
-    assert watching.retry(bob, output, None) == 0
+    assert watching.retry(bob.home, output, Refuses(BAD)) == 1
+    assert watching.retry(bob.home, output, None) == 0
     assert ": one" in capsys.readouterr().out
-    assert bob.messages_set_aside() == []
-    assert bob._store.settings.names("watch_tries:") == bob._store.settings.names("watch_aside:") == []
+    assert bob.home.watch_cursor.messages_set_aside() == []
+    assert bob.home.store.settings.names("watch_tries:") == bob.home.store.settings.names("watch_aside:") == []
 
 
 def test_a_message_that_can_be_read_late_is_set_aside_like_any_other(alice: Messenger, bob: Messenger) -> None:
-    bob.watch_cursor()
+    bob.home.watch_cursor.position()
     alice.send("bob", "one")
     list(bob.receive())
     output = Output(as_json=False, quiet=True)
-    watching._hand_out(bob, watching.Taker(bob, output, Refuses(None, None)))
+    watching.hand_out(bob.home, watching.Taker(bob.home, output, Refuses(None, None)))
     message = list(bob.seen())[-1]._replace(late=True)
-    taker = watching.Taker(bob, output, Refuses(BAD, BAD), tries=2)
-    with pytest.raises(watching._NotTaken):
+    taker = watching.Taker(bob.home, output, Refuses(BAD, BAD), tries=2)
+    with pytest.raises(watching.NotTaken):
         taker.hand(message)
     taker.hand(message)
-    assert [one.number for one in bob.messages_set_aside()] == [message.number]
+    assert [one.number for one in bob.home.watch_cursor.messages_set_aside()] == [message.number]

@@ -11,6 +11,7 @@ from client.__main__ import main
 from client.errors import CipherError, InvalidServerResponse, ServerAnsweredError, ServerUnreachable
 from client.mail.outbox import Outbox
 from client.messenger import Messenger
+from client.trust.key_exchange import KeyExchange
 from common.client_protocol.responses import ErrorResponse
 from common.info_files import ServerAddress
 from common.values import RefusalReason
@@ -133,11 +134,11 @@ def test_each_recipient_has_an_outcome_of_its_own(send: Send) -> None:
 
 
 def test_the_exit_code_is_that_of_the_first_that_is_not_kept(send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
-    def agree(_: Messenger, name: str) -> bool:
+    def agree(_: KeyExchange, name: str) -> bool:
         if name == "carol":
             raise ServerAnsweredError("no")
         return False
 
-    monkeypatch.setattr(Messenger, "agree_on_key", agree)
+    monkeypatch.setattr(KeyExchange, "agree_on_key", agree)
     code, objects = send("--to", "bob", "--to", "carol", "hello", server=NOWHERE)
     assert (code, outcomes(objects)) == (6, [("bob", "no-server", True), ("carol", "refused", False)])

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client.connection.handshake import Greeting
 from client.connection.server_errors import quoted, refused
 from client.connection.server_link import ServerLink
 from client.errors import InvalidServerResponse, ServerAnsweredError
@@ -17,7 +16,6 @@ from common.client_protocol import responses
 from common.client_protocol.client_connection import ClientConnection
 from common.client_protocol.requests import LargeSendRequest, RequestCode
 from common.client_protocol.responses import ErrorResponse, PublicKeyResponse, ResponseCode, StoredResponse
-from common.info_files import ServerAddress
 from common.values import ClientId, MessageKind, PublicKey
 from tests.client.fake_gateway import SILENCE, Answer, ExtendedMailroom, FakeGateway, Mailroom
 
@@ -248,7 +246,7 @@ def test_a_server_that_is_silent_to_hello_is_asked_once_an_hour_and_by_doctor(
         time += 2
         start().users()
         assert mailroom.hellos == 2
-        assert start().server_features() == []
+        assert start().home.diagnosis.server_features() == []
         assert mailroom.hellos == 3
         time -= 10_000
         start().users()
@@ -263,7 +261,7 @@ def test_a_server_that_speaks_again_is_heard(make: Callable[..., Messenger], mon
         server.script.append(SILENCE)
         make("alice", server.address).register("alice")
         assert mailroom.proofs == 0
-        assert make("alice", server.address).server_features()
+        assert make("alice", server.address).home.diagnosis.server_features()
         assert mailroom.proofs == 1
         make("alice", server.address).users()
         assert mailroom.proofs == 2
@@ -275,19 +273,19 @@ def test_a_remembered_silence_never_takes_a_proof_back(make: Callable[..., Messe
         alice = make("alice", server.address)
         alice.register("alice")
         before = mailroom.proofs
-        alice._store.settings.put("silent_to_hello", f"{server.address} 1700000000000")
+        alice.home.store.settings.put("silent_to_hello", f"{server.address} 1700000000000")
         make("alice", server.address).users()
         assert mailroom.proofs == before + 1
 
 
-@pytest.mark.parametrize(
-    "noted", ["", "x", "127.0.0.1:1 ", "127.0.0.1:1 -5", "127.0.0.1:1 ٣", "127.0.0.1:1 " + "9" * 99]
-)
+@pytest.mark.parametrize("noted", ["", "x", "{0} ", "{0} -5", "{0} ٣", "{0} " + "9" * 99])
 def test_a_note_that_can_not_be_read_is_none(make: Callable[..., Messenger], noted: str) -> None:
-    alice = make("alice")
-    for name in ("silent_to_hello", "request_version"):
-        alice._store.settings.put(name, noted)
-    greeting: Greeting = alice._greeting
-    link = ServerLink(ServerAddress("127.0.0.1", 1))
-    assert not greeting._was_silent(link)
-    assert greeting._version_for(link) == 2
+    mailroom = ExtendedMailroom()
+    with FakeGateway(mailroom) as server, OneVersionAlone(2) as published:
+        for name, home in (("alice", make("alice", server.address)), ("bob", make("bob", published.address))):
+            for setting in ("silent_to_hello", "request_version"):
+                home.home.store.settings.put(setting, noted.format(home.home.link.address))
+            home.register(name)
+    # The one was not taken for silent, and to the other nothing was said in another version.
+    assert mailroom.proofs == 1
+    assert set(published.versions) == {2}

@@ -87,7 +87,7 @@ def other_identity(tmp_path: Path, private_key: PrivateKey) -> Path:
 @pytest.fixture
 def home(tmp_path: Path, alice: Messenger) -> Path:
     """Alice's home, with a large content beside the store."""
-    spool = alice._store.spools.new()
+    spool = alice.home.store.spools.new()
     spool.write(os.urandom(3 * CHUNK + 5))
     spool.keep()
     alice.close()
@@ -418,7 +418,7 @@ def test_an_imported_home_goes_on(tmp_path: Path, home: Path, gateway: FakeGatew
     with Messenger.open(tmp_path / "laptop", gateway.address) as again:
         assert again.identity().name == "alice"
         again.agree_on_key("bob")
-        again.send_text("bob", "from the laptop")
+        again.home.sending.send_text("bob", "from the laptop")
     assert len(list(bob.receive())) == 2
 
 
@@ -504,7 +504,7 @@ def test_an_export_of_a_later_version_is_named_as_such(tmp_path: Path, home: Pat
     content = (tmp_path / "file").read_bytes()
     (tmp_path / "later").write_bytes(content.replace(b"MessageU export 2\n", b"MessageU export 3\n", 1))
     store = Store.open(home)
-    store._database._connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    store.database._connection.execute(f"PRAGMA user_version = {VERSION + 1}")
     with store.snapshot():
         pass
     store.close()

@@ -376,12 +376,12 @@ def test_a_damaged_message_is_named_and_the_others_are_shown(
 ) -> None:
     alice.agree_on_key("bob")
     for text in ("one", "two", "three"):
-        alice.send_text("bob", text)
+        alice.home.sending.send_text("bob", text)
     bob.close()
     home = tmp_path / "bob"
     set_passphrase(home, "secret")
     again = Messenger.open(home, gateway.address, passphrase=lambda: "secret")
-    again._receiving._fetch(0, None, send_waiting=True)
+    again.home.receiving.fetch()
     again.close()
     database = apsw.Connection(str(home / "store.db"))
     database.execute("UPDATE inbox SET content = zeroblob(60) WHERE number = 3")
@@ -406,10 +406,10 @@ def test_a_damaged_outgoing_message_is_set_aside(
     set_passphrase(home, "secret")
     again = Messenger.open(home, gateway.address, passphrase=lambda: "secret", tell=told.append)
     contact = again.contact("bob")
-    again._outbox.put(contact.client_id, MessageKind.TEXT, 16, b"0" * 16)
-    again._store._database.run("UPDATE outbox SET content = zeroblob(44)")
+    again.home.outbox.put(contact.client_id, MessageKind.TEXT, 16, b"0" * 16)
+    again.home.store.database.run("UPDATE outbox SET content = zeroblob(44)")
     before = len(gateway.mailroom.boxes[contact.client_id])
-    again._outbox.flush(again.identity().client_id)
+    again.home.outbox.flush(again.identity().client_id)
     assert len(gateway.mailroom.boxes[contact.client_id]) == before
     assert ["altered" in failed.problem for failed in again.failed()] == [True]
     again.close()
@@ -628,10 +628,10 @@ def test_a_home_with_a_passphrase_works_like_any_other(
     with Messenger.open(home, gateway.address, passphrase=ask) as alice:
         alice.register("alice")
         alice.agree_on_key("bob")
-        alice.send_text("bob", "hello")
+        alice.home.sending.send_text("bob", "hello")
         bob.agree_on_key("alice")
         assert [message.content for message in bob.receive()][-1] == Text("hello")
-        bob.send_text("alice", "from bob")
+        bob.home.sending.send_text("alice", "from bob")
         assert [message.content for message in alice.receive()][-1] == Text("from bob")
     assert identity_files.with_plain_keys(home) == []
     whole = b"".join(bare(home).values())

@@ -42,7 +42,7 @@ def lose(mailroom: ExtendedMailroom, name: str, *messengers: Messenger) -> Clien
     mailroom.accepted.clear()
     mailroom.generation += 1
     for messenger in messengers:
-        messenger.hang_up()
+        messenger.home.link.close()
     return lost
 
 
@@ -52,7 +52,7 @@ def contents(messenger: Messenger) -> list[object]:
 
 def test_it_is_the_same_account_again(alice: Messenger, bob: Messenger, mailroom: ExtendedMailroom, told: Told) -> None:
     alice.agree_on_key("bob")
-    alice.send_text("bob", "before")
+    alice.home.sending.send_text("bob", "before")
     assert len(contents(bob)) == 2
     lost = lose(mailroom, "bob", alice, bob)
 
@@ -66,21 +66,21 @@ def test_it_is_the_same_account_again(alice: Messenger, bob: Messenger, mailroom
     assert bob.register("bob") == bob.identity()
     assert bob.identity().client_id == lost == mailroom.id_of("bob")
     assert "The server did not know this account any more: name and key are registered again." in told
-    assert bob.has_proven
+    assert bob.home.greeting.has_proven
 
     alice.users()
     assert alice.fetch_public_key("bob").changed is False
     assert alice.resend().sent == 2
-    alice.send_text("bob", "after")
+    alice.home.sending.send_text("bob", "after")
     # What he had already is recognised.
     assert contents(bob) == [Text("after")]
-    bob.send_text("alice", "here again")
+    bob.home.sending.send_text("alice", "here again")
     assert contents(alice) == [Text("here again")]
 
 
 def test_what_was_never_fetched_arrives(alice: Messenger, bob: Messenger, mailroom: ExtendedMailroom) -> None:
     alice.agree_on_key("bob")
-    alice.send_text("bob", "lost")
+    alice.home.sending.send_text("bob", "lost")
     lose(mailroom, "bob", alice, bob)
     bob.register("bob")
     assert alice.resend().sent == 2
@@ -109,7 +109,7 @@ def test_contacts_see_the_same_key_under_another_id(
     alice.agree_on_key("bob")
     if verified:
         alice.mark_verified("bob")
-    alice.send_text("bob", "lost")
+    alice.home.sending.send_text("bob", "lost")
     mailroom.register("another")
     lost = lose(mailroom, "bob", alice, bob)
     mailroom.gives_wanted = False
@@ -121,17 +121,17 @@ def test_contacts_see_the_same_key_under_another_id(
     mark = " [verified]" if verified else ""
     assert f"bob{mark} has another id at the server now, and the same key as before." in told
     assert alice.contact("bob").client_id == new
-    assert alice.is_verified_name("bob") == verified
+    assert alice.home.directory.is_verified_name("bob") == verified
     # What he missed goes to where he is now.
     assert alice.resend().sent == 2
-    alice.send_text("bob", "new")
+    alice.home.sending.send_text("bob", "new")
     assert [content for content in contents(bob) if isinstance(content, Text)] == [Text("lost"), Text("new")]
     # What he sends under the key of before can be read.
-    bob.send_text("alice", "here again")
+    bob.home.sending.send_text("alice", "here again")
     assert [content for content in contents(alice) if isinstance(content, Text)] == [Text("here again")]
     names = {one.recipient.name if isinstance(one, SentMessage) else one.sender_name for one in alice.history()}
     assert names == {"bob"}
-    assert alice.changed() == []
+    assert alice.home.diagnosis.changed_keys() == []
 
 
 def test_another_key_under_another_id_is_an_alarm(alice: Messenger, bob: Messenger, mailroom: ExtendedMailroom) -> None:
@@ -141,7 +141,7 @@ def test_another_key_under_another_id_is_an_alarm(alice: Messenger, bob: Messeng
     mailroom.register("bob", mailroom.keys[alice.identity().client_id])
     alice.users()
     with pytest.raises(KeyChanged):
-        alice.send_text("bob", "not to him")
+        alice.home.sending.send_text("bob", "not to him")
 
 
 def test_the_same_key_under_another_name_is_an_alarm(
@@ -152,7 +152,7 @@ def test_the_same_key_under_another_name_is_an_alarm(
     mailroom.names[him] = Username("mallory")
     alice.users()
     with pytest.raises(KeyChanged):
-        alice.send_text("mallory", "not to him")
+        alice.home.sending.send_text("mallory", "not to him")
 
 
 def test_somebody_else_has_the_name(alice: Messenger, mailroom: ExtendedMailroom) -> None:

@@ -33,15 +33,15 @@ def test_the_newest_of_one_user_without_what_waits(
     for one, name in ((bob, "alice"), (carol, "alice"), (alice, "bob"), (alice, "carol")):
         one.agree_on_key(name)
         for number in range(3):
-            one.send_text(name, f"{number} to {name} of {one.identity().name}")
+            one.home.sending.send_text(name, f"{number} to {name} of {one.identity().name}")
         list(alice.receive())
     alice.close()
     offline = make("alice", server=ServerAddress("127.0.0.1", 1))
     with pytest.raises(ServerUnreachable):
-        offline.send_text("bob", "waits")
+        offline.home.sending.send_text("bob", "waits")
     contact = offline.contact("bob")
     asked: list[object] = []
-    read = offline._store._database.rows
+    read = offline.home.store.database.rows
 
     def watched(query: str, *values: object) -> object:
         rows = read(query, *values)  # type: ignore[arg-type]
@@ -49,10 +49,10 @@ def test_the_newest_of_one_user_without_what_waits(
             asked.extend(rows)
         return rows
 
-    offline._store._database.rows = watched  # type: ignore[method-assign, assignment]
+    offline.home.store.database.rows = watched  # type: ignore[method-assign, assignment]
     assert words(offline.recent(contact, 3)) == ["0 to bob of alice", "1 to bob of alice", "2 to bob of alice"]
     # No more was read than can be shown of each side.
     assert len(asked) <= 6
     assert len(offline.recent(contact, 100)) == 7
-    assert words(offline.waiting(contact)) == ["waits"]
+    assert words(offline.home.history.waiting(contact.client_id)) == ["waits"]
     assert {message.sender_name for message in offline.recent(contact, 100) if isinstance(message, Received)} == {"bob"}

@@ -66,7 +66,7 @@ def put_back(mailroom: ExtendedMailroom, copy: Backup, *messengers: Messenger) -
     mailroom.accepted, mailroom.next_number = dict(copy.accepted), copy.next_number
     mailroom.generation += 1
     for messenger in messengers:
-        messenger.hang_up()
+        messenger.home.link.close()
 
 
 def contents(messenger: Messenger) -> list[object]:
@@ -93,15 +93,15 @@ def test_what_was_acknowledged_since_the_backup_arrives_once(
     (tmp_path / "small").write_bytes(b"small")
     (tmp_path / "large").write_bytes(LARGE)
     alice.agree_on_key("bob")
-    alice.send_text("bob", "fetched before")
+    alice.home.sending.send_text("bob", "fetched before")
     assert len(contents(bob)) == 2
-    alice.send_text("bob", "in the backup")
+    alice.home.sending.send_text("bob", "in the backup")
     copy = backup(mailroom)
-    alice.send_text("bob", "fetched since")
+    alice.home.sending.send_text("bob", "fetched since")
     assert contents(bob) == [Text("in the backup"), Text("fetched since")]
-    alice.send_text("bob", "lost")
-    alice.send_file("bob", tmp_path / "small")
-    alice.send_file("bob", tmp_path / "large")
+    alice.home.sending.send_text("bob", "lost")
+    alice.home.sending.send_file("bob", tmp_path / "small")
+    alice.home.sending.send_file("bob", tmp_path / "large")
     before = tokens(gateway)
     put_back(mailroom, copy, alice, bob)
 
@@ -135,7 +135,7 @@ def test_the_notice_comes_once(
     alice.agree_on_key("bob")
     put_back(mailroom, backup(mailroom), alice)
     alice.send_waiting()
-    alice.hang_up()
+    alice.home.link.close()
     alice.send_waiting()
     alice.close()
     make("alice").send_waiting()
@@ -143,7 +143,7 @@ def test_the_notice_comes_once(
 
 
 def test_a_first_proof_marks_nothing(alice: Messenger, told: Told) -> None:
-    assert alice.has_proven
+    assert alice.home.greeting.has_proven
     assert alice.lost_count() == 0
     assert not [sentence for sentence in told if "put back" in sentence]
 
@@ -153,9 +153,9 @@ def test_a_key_that_is_possibly_lost_goes_before_the_next_text(
 ) -> None:
     copy = backup(mailroom)
     alice.agree_on_key("bob")
-    alice.send_text("bob", "lost with its key")
+    alice.home.sending.send_text("bob", "lost with its key")
     put_back(mailroom, copy, alice, bob)
-    alice.send_text("bob", "new")
+    alice.home.sending.send_text("bob", "new")
     assert contents(bob) == [KeyReceived(), Text("new")]
     assert marked(alice) == ["lost with its key"]
     assert alice.resend().sent == 1
@@ -170,7 +170,7 @@ def test_a_file_that_is_gone_or_has_changed_stays_marked(
     paths = [tmp_path / name for name in ("gone", "longer", "other", "large")]
     for path in paths:
         path.write_bytes(LARGE if path.name == "large" else b"as it was")
-        alice.send_file("bob", path)
+        alice.home.sending.send_file("bob", path)
     put_back(mailroom, backup(mailroom), alice, bob)
     paths[0].unlink()
     paths[1].write_bytes(b"as it was, and a page more of it")
@@ -203,7 +203,7 @@ def test_one_recipient_of_several(
     copy = backup(mailroom)
     for name in ("bob", "carol"):
         alice.agree_on_key(name)
-        alice.send_text(name, f"to {name}")
+        alice.home.sending.send_text(name, f"to {name}")
     put_back(mailroom, copy, alice, bob, carol)
     alice.users()
     assert alice.resend("bob").left == 2
@@ -221,7 +221,7 @@ def test_without_a_server_nothing_is_taken_up_and_a_break_loses_nothing(
 ) -> None:
     alice.agree_on_key("bob")
     for number in range(3):
-        alice.send_text("bob", str(number))
+        alice.home.sending.send_text("bob", str(number))
     copy = Backup({name: [] for name in mailroom.boxes}, {}, 1)
     put_back(mailroom, copy, alice, bob)
     alice.send_waiting()
@@ -229,13 +229,13 @@ def test_without_a_server_nothing_is_taken_up_and_a_break_loses_nothing(
     with pytest.raises(ServerUnreachable):
         make("alice", server=NOWHERE).resend()
     again = make("alice")
-    assert (again.lost_count(), again.waiting_count()) == (4, 0)
+    assert (again.lost_count(), again.home.outbox.waiting_count()) == (4, 0)
     again.users()
     gateway.script += [CLOSE, None, None, CLOSE]
     with pytest.raises(OutcomeUnknown, match="gave no whole answer") as caught:
         again.resend()
     assert "is kept, and sent by itself" in caught.value.advice
-    assert (again.lost_count(), again.waiting_count()) == (0, 4)
+    assert (again.lost_count(), again.home.outbox.waiting_count()) == (0, 4)
     again.send_waiting()
     assert contents(bob) == [KeyReceived(), Text("0"), Text("1"), Text("2")]
     assert marked(again) == []
@@ -247,7 +247,7 @@ def test_what_the_server_refuses(
 ) -> None:
     """Nobody of that id, yet: it stays marked. No room, yet: it waits."""
     alice.agree_on_key("bob")
-    alice.send_text("bob", "hello")
+    alice.home.sending.send_text("bob", "hello")
     put_back(mailroom, Backup({name: [] for name in mailroom.boxes}, {}, 1), alice, bob)
     mailroom.reasons[bob.identity().client_id] = ErrorResponse(reason, 0)
     resent = alice.resend()
@@ -265,7 +265,7 @@ def test_what_the_server_has_under_another_key_is_not_lost(
     alice: Messenger, bob: Messenger, mailroom: ExtendedMailroom
 ) -> None:
     alice.agree_on_key("bob")
-    alice.send_text("bob", "hello")
+    alice.home.sending.send_text("bob", "hello")
     put_back(mailroom, backup(mailroom), alice, bob)
     mailroom.reasons[bob.identity().client_id] = ErrorResponse(RefusalReason.TOKEN_REUSED, 0)
     resent = alice.resend()
@@ -277,7 +277,7 @@ def test_nothing_goes_to_somebody_whose_key_has_changed(
     alice: Messenger, bob: Messenger, mailroom: ExtendedMailroom, gateway: FakeGateway
 ) -> None:
     alice.agree_on_key("bob")
-    alice.send_text("bob", "hello")
+    alice.home.sending.send_text("bob", "hello")
     put_back(mailroom, backup(mailroom), alice, bob)
     mailroom.keys[bob.identity().client_id] = mailroom.keys[alice.identity().client_id]
     alice.fetch_public_key("bob")
@@ -308,12 +308,11 @@ def test_a_store_cannot_have_a_file_sent_that_never_was(
     bait = tmp_path / "bait"
     bait.write_bytes(b"a secret")
     alice.agree_on_key("bob")
-    alice.send_text("bob", "16 bytes of this")
-    alice.send_file("bob", bait)
+    alice.home.sending.send_text("bob", "16 bytes of this")
+    alice.home.sending.send_file("bob", bait)
     put_back(mailroom, backup(mailroom), alice, bob)
     alice.send_waiting()
-    connection = alice._store._database._connection
-    connection.execute("UPDATE sent SET text = NULL, path = ?", (str(bait),))
+    alice.home.store.database.run("UPDATE sent SET text = NULL, path = ?", str(bait))
     gateway.requests.clear()
     resent = alice.resend()
     # The key and the file that was sent, but no text with a path.
@@ -334,7 +333,7 @@ def test_a_chat_says_it_and_sends_it_again(
     alice = make("alice", clock=time.time)
     alice.register("alice")
     alice.agree_on_key("bob")
-    alice.send_text("bob", "lost")
+    alice.home.sending.send_text("bob", "lost")
     put_back(mailroom, Backup({name: [] for name in mailroom.boxes}, {}, 1), alice, bob)
     said: queue.SimpleQueue[str] = queue.SimpleQueue()
 
@@ -342,8 +341,8 @@ def test_a_chat_says_it_and_sends_it_again(
         if isinstance(event, Said):
             said.put(event.sentence)
 
-    sender = Sender("bob", alice.another, post)
-    receiver = Receiver(0, alice.another, post, sender.wake)
+    sender = Sender("bob", alice.home.another, post)
+    receiver = Receiver(0, alice.home.another, post, sender.wake)
     try:
         receiver.start()
         assert said.get(timeout=HANG_SECONDS) == (
@@ -392,7 +391,7 @@ def test_the_newest_are_kept_and_what_is_marked_stays(store: Store) -> None:
     for number in range(5, MOST_KEPT + 10):
         acknowledge(store, number)
     assert store.acknowledged.lost_count() == 5
-    assert store._database.value("SELECT count(*) FROM acknowledged") == 5 + MOST_KEPT
+    assert store.database.value("SELECT count(*) FROM acknowledged") == 5 + MOST_KEPT
     assert store.server.remember(b"s" * 16, 3, NOW_MS) == MOST_KEPT
 
 
@@ -400,7 +399,7 @@ def test_what_is_older_than_the_servers_tokens_is_not_marked(store: Store) -> No
     acknowledge(store, 1, NOW_MS)
     acknowledge(store, 2, NOW_MS + 1)
     assert store.server.remember(b"s" * 16, 2, NOW_MS + LONGEST_KEPT + 1) == 1
-    assert store._database.value("SELECT count(*) FROM acknowledged") == 1
+    assert store.database.value("SELECT count(*) FROM acknowledged") == 1
 
 
 def test_an_acknowledged_message_costs_the_same_behind_many(store: Store) -> None:
@@ -412,7 +411,7 @@ def test_an_acknowledged_message_costs_the_same_behind_many(store: Store) -> Non
         steps += 1
         return False
 
-    store._database._connection.set_progress_handler(step, 1)
+    store.database._connection.set_progress_handler(step, 1)
 
     def one(number: int) -> int:
         nonlocal steps

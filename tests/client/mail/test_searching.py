@@ -57,7 +57,7 @@ def test_the_history_is_searched_so(
     monkeypatch.setenv("MESSAGEU_CONFIG", "none")
     alice.agree_on_key("bob")
     for text in (f"the {unicodedata.normalize('NFD', CAFE)} at noon", "the cafe", "off to \u0130stanbul"):
-        alice.send_text("bob", text)
+        alice.home.sending.send_text("bob", text)
     alice.close()
 
     def found(words: str) -> int:

@@ -38,7 +38,7 @@ class Recorder:
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         self.statements: set[str] = set()
         self.steps = 0
-        self._connection = store._database._connection
+        self._connection = store.database._connection
         for name in ("rows", "run"):
             monkeypatch.setattr(database.Database, name, self._recording(getattr(database.Database, name)))
         self._connection.set_progress_handler(self._step, 1)
@@ -149,8 +149,8 @@ def test_no_statement_scans_what_grows(store: Store, monkeypatch: pytest.MonkeyP
 
 def test_the_recorder_finds_a_scan(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder(store, monkeypatch)
-    store._database.rows("SELECT size FROM inbox WHERE kind = 3")
-    store._database.rows("SELECT size FROM inbox ORDER BY received_at DESC LIMIT 5")
+    store.database.rows("SELECT size FROM inbox WHERE kind = 3")
+    store.database.rows("SELECT size FROM inbox ORDER BY received_at DESC LIMIT 5")
     assert len(recorder.scans()) == 3
 
 

@@ -28,7 +28,7 @@ def play(messenger: Messenger, *lines: str, terminal: bool = False) -> list[str]
     sink = io.StringIO()
     console = Console(io.StringIO("".join(f"{line}\n" for line in lines)), sink, terminal=False)
     console.terminal = terminal
-    assert Menu(messenger, lambda: messenger, console).run() == 0
+    assert Menu(messenger.home, lambda: messenger.home, console).run() == 0
     parts = sink.getvalue().split(f"{MENU}\n")
     assert parts[0] == ""
     return parts[1:]
@@ -239,7 +239,7 @@ def test_an_interrupt_in_the_middle_goes_back_to_the_menu(alice: Messenger, monk
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(alice, "users", interrupt)
+    monkeypatch.setattr(alice.home.directory, "users", interrupt)
     assert play(alice, "120", "0") == ["Interrupted.\n", ""]
 
 
@@ -251,7 +251,7 @@ def test_an_interrupt_at_the_menu_ends(alice: Messenger, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     monkeypatch.setattr(console, "choose", interrupt)
-    assert Menu(alice, lambda: alice, console).run() == 130
+    assert Menu(alice.home, lambda: alice.home, console).run() == 130
     assert sink.getvalue().endswith("?\nInterrupted.\n")
 
 
@@ -259,7 +259,7 @@ def test_what_the_system_refuses(alice: Messenger, monkeypatch: pytest.MonkeyPat
     def refuse(*_: object) -> None:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(alice, "users", refuse)
+    monkeypatch.setattr(alice.home.directory, "users", refuse)
     assert play(alice, "120", "0") == ["The system refused: [Errno 24] Too many open files.\n", ""]
 
 
@@ -267,6 +267,6 @@ def test_a_reader_that_has_gone_ends_it(alice: Messenger, monkeypatch: pytest.Mo
     def gone(*_: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr(alice, "users", gone)
+    monkeypatch.setattr(alice.home.directory, "users", gone)
     with pytest.raises(BrokenPipeError):
         play(alice, "120")

@@ -49,7 +49,7 @@ def alice(
     """
     alice = make("alice")
     alice.register("alice")
-    alice.meet("bob")
+    alice.home.directory.meet("bob")
     me = mailroom.id_of("alice")
     injected = ciphers.seal_key(LIARS, alice.identity().private_key.public_key(), lambda n: b"r" * n)
     mailroom.put(bob.identity().client_id, me, MessageKind.KEY, injected)
@@ -59,9 +59,9 @@ def alice(
     (tmp_path / "large").write_bytes(LARGE)
     offline = make("alice", server=NOWHERE)
     attempts: list[Callable[[], object]] = [
-        lambda: offline.send_text("bob", SECRET),
-        lambda: offline.send_file("bob", tmp_path / "small"),
-        lambda: offline.send_file("bob", tmp_path / "large"),
+        lambda: offline.home.sending.send_text("bob", SECRET),
+        lambda: offline.home.sending.send_file("bob", tmp_path / "small"),
+        lambda: offline.home.sending.send_file("bob", tmp_path / "large"),
     ]
     for attempt in attempts:
         with pytest.raises(ServerUnreachable):
@@ -128,7 +128,7 @@ def test_it_goes_on_where_it_was_held_back(
     gateway.on_request = look
     alice = again(alice, make)
     alice.send_waiting()
-    assert alice.waiting_count() == 4 - taken
+    assert alice.home.outbox.waiting_count() == 4 - taken
     gateway.on_request = lambda _: None
     mailroom.reasons.clear()
     again(alice, make).send_waiting()
@@ -143,7 +143,7 @@ def test_where_its_key_is_refused_nothing_goes(
     alice = again(alice, make)
     alice.send_waiting()
     assert [request.kind for request in left(gateway)] == [2]
-    assert alice.waiting_count() == 3
+    assert alice.home.outbox.waiting_count() == 3
     mailroom.reasons.clear()
     alice.send_waiting()
     assert received(bob) == [KeyReceived(), Text(SECRET), b"small", LARGE]
@@ -166,7 +166,7 @@ def test_what_left_before_is_told(
     gateway.on_request = look
     alice = again(alice, make)
     alice.send_waiting()
-    assert alice.waiting_count() == 0
+    assert alice.home.outbox.waiting_count() == 0
     assert "The server has it already, as it was before" in told[-1]
 
 
@@ -174,7 +174,7 @@ def test_a_file_under_a_key_that_nobody_knows_is_set_aside(
     alice: Messenger, bob: Messenger, make: Callable[..., Messenger], gateway: FakeGateway, told: Told
 ) -> None:
     """A store of before does not say under which key a file is; a text is in the history."""
-    alice._store._database.run("UPDATE outbox SET under = NULL")
+    alice.home.store.database.run("UPDATE outbox SET under = NULL")
     alice = again(alice, make)
     alice.send_waiting()
     assert received(bob) == [KeyReceived(), Text(SECRET)]
@@ -186,9 +186,9 @@ def test_a_file_under_a_key_that_nobody_knows_is_set_aside(
 def test_a_key_for_another_public_key_than_the_verified_one_does_not_leave(
     alice: Messenger, make: Callable[..., Messenger], gateway: FakeGateway, private_keys: list[PrivateKey], told: Told
 ) -> None:
-    alice.keep_key("bob")
+    alice.home.key_exchange.keep_key("bob")
     other = private_keys[2].public_key()
-    alice._store._database.run("UPDATE pin SET public_key = ?", other)
+    alice.home.store.database.run("UPDATE pin SET public_key = ?", other)
     again(alice, make).send_waiting()
     assert "sealed to another public key than the one of bob [verified] that is compared now" in "".join(told)
     assert nothing_for_the_liar(gateway)

@@ -111,7 +111,7 @@ def test_a_name_that_moves_to_another_account_is_caught(
     names[bobs_id(gateway)], names[mallory] = names[mallory], names[bobs_id(gateway)]
     alice.users()
     with pytest.raises(KeyChanged):
-        alice.send_text("bob", SECRET)
+        alice.home.sending.send_text("bob", SECRET)
     with pytest.raises(KeyChanged):
         alice.send_key("bob")
     assert gateway.mailroom.boxes[mallory] == []
@@ -155,7 +155,7 @@ def test_files_between_two_who_verified_each_other(alice: Messenger, bob: Messen
     (tmp_path / "file").write_bytes(b"x" * 1000)
     for one, other, name in ((alice, bob, "bob"), (bob, alice, "alice"), (alice, bob, "bob")):
         one.agree_on_key(name)
-        one.send_file(name, tmp_path / "file")
+        one.home.sending.send_file(name, tmp_path / "file")
         assert not [message for message in other.receive() if isinstance(message.content, Unreadable)]
 
 
@@ -204,7 +204,7 @@ def test_another_key_named_between_showing_and_accepting_is_not_accepted(
     alice.accept_new_key("bob")
     with pytest.raises(SafetyNumberDiffers):
         alice.mark_verified("bob", compared)
-    assert not alice.is_verified_name("bob")
+    assert not alice.home.directory.is_verified_name("bob")
 
 
 def test_a_store_of_before_is_taken_over(tmp_path: Path) -> None:
