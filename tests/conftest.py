@@ -6,6 +6,9 @@ ours and expect what a user sees. A test that runs a program's main() in this pr
 such a signal ignored; each test ends with the handlers that it began with, for the same reason.
 
 And no example of a property is judged by how long it took: the machine may be busy.
+
+Slow tests come first, so that no process is left with a long one when the others have nothing to do
+any more.
 """
 
 import signal
@@ -28,6 +31,11 @@ def pytest_configure() -> None:
             signal.signal(number, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first, all else in its order."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)

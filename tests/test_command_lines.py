@@ -73,6 +73,7 @@ def with_subparsers(parser: argparse.ArgumentParser) -> Iterator[argparse.Argume
                 yield from with_subparsers(sub)
 
 
+@pytest.mark.slow
 def test_every_parser_is_walked() -> None:
     listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode != 0:

@@ -104,6 +104,7 @@ print(type(connection.next_event()).__name__)
 """
 
 
+@pytest.mark.slow
 def test_a_request_without_one_of_its_rows_is_reported(copy: Copy) -> None:
     in_all = [REQUESTS, DISPATCH, ERRORS, IMPERSONATION]
     assert [copy.imported(file) for file in in_all] == ["", "", "", ""]
@@ -170,6 +171,7 @@ class Probe(_Value, frozen=True, tag=99):
 '''
 
 
+@pytest.mark.slow
 def test_an_operation_without_one_of_its_rows_is_reported(copy: Copy) -> None:
     copy.put(OPERATIONS_MODULE, "Operation = (\n", PROBE_OPERATION)
     copy.put(OPERATIONS_MODULE, "    | GetUploadProgress\n)", "    | Probe\n")

@@ -59,6 +59,7 @@ def tracked(*suffixes: str) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
+@pytest.mark.slow
 def test_paragraphs_of_the_sources() -> None:
     wide = {
         f"{path.relative_to(ROOT)}:{number}"

@@ -62,6 +62,7 @@ def test_a_client_that_is_gone_before_the_answer_disturbs_nobody(gate: Gate, kin
     assert other.response()[0] == 2103
 
 
+@pytest.mark.slow
 def test_answers_wait_for_a_client_that_reads_late(gate: Gate) -> None:
     count = 200_000
     peer = gate.peer()

@@ -198,6 +198,7 @@ def test_any_byte_ends_a_wait_and_is_the_first_of_the_next_request(server: Serve
         assert [mail.content for mail in caller.mail(caller.event())] == [b"news"]
 
 
+@pytest.mark.slow
 def test_a_flood_that_reads_no_answers_costs_bounded_memory(server: Server) -> None:
     alice: Account = new_account(server.port, "alice")
     flood = encode(HelloRequest(NO_CLIENT, EXTENSION_VERSION, FEATURES)) * 1000

@@ -47,6 +47,7 @@ def test_a_chat_with_oneself_shows_a_note_once(server: Server, tmp_path: Path) -
     assert [line.rpartition(": ")[2] for line in history] == ["buy milk", "buy bread", "buy tea"]
 
 
+@pytest.mark.slow
 def test_two_people_chat(server: Server, tmp_path: Path) -> None:
     register(tmp_path, server, "alice", "bob", "carol")
     (tmp_path / "photo.bin").write_bytes(bytes(2_000_000))
@@ -179,6 +180,7 @@ def test_what_a_chat_needs(server: Server, tmp_path: Path) -> None:
         alice.until("There is no server at")
 
 
+@pytest.mark.slow
 def test_a_server_that_comes_late(server: Server, tmp_path: Path) -> None:
     """Who was met before can be written to without a server, a first key included."""
     register(tmp_path, server, "alice", "bob")

@@ -17,6 +17,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import pytest
+
 import bench.__main__
 import scripts.captures
 import torture.__main__
@@ -253,6 +255,7 @@ class World:
         assert re.search(play.expected, printed, re.MULTILINE), f"{play.shown}\n{printed}"
 
 
+@pytest.mark.slow
 def test_readme_in_its_order(tmp_path: Path) -> None:
     folder = tmp_path / "messageu"
     check_out(folder)
@@ -279,6 +282,7 @@ def test_readme_is_played_in_its_order() -> None:
     assert [command for command in shown if command not in {*ELSEWHERE, *NOT_RUN, *MENTIONED}] == played
 
 
+@pytest.mark.slow
 def test_the_commands(tmp_path: Path) -> None:
     folder = tmp_path / "messageu"
     check_out(folder)

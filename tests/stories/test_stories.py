@@ -23,6 +23,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield running.start()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("story", STORIES, ids=lambda path: path.stem)
 def test_story(story: Path, tmp_path: Path, server: Server) -> None:
     run_story(story, tmp_path, server)

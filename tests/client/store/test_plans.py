@@ -154,6 +154,7 @@ def test_the_recorder_finds_a_scan(store: Store, monkeypatch: pytest.MonkeyPatch
     assert len(recorder.scans()) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["pulled", "fetched"])
 def test_a_message_costs_the_same_behind_a_long_history(
     store: Store, monkeypatch: pytest.MonkeyPatch, way: str

@@ -4,9 +4,12 @@ check can fail: NORMAL does.
 
 from random import Random
 
+import pytest
+
 from tests.storage_worker.power_cut import _Image, run
 
 
+@pytest.mark.slow
 def test_full_loses_nothing() -> None:
     tally = run(60, seed=1)
     assert tally.cuts == 60
@@ -14,6 +17,7 @@ def test_full_loses_nothing() -> None:
     assert tally.clean, tally
 
 
+@pytest.mark.slow
 def test_normal_loses_acknowledged_mail() -> None:
     assert run(40, seed=1, synchronous="NORMAL").lost > 0
 
