@@ -7,7 +7,7 @@ here.
 Exposure: none of its own; it sees decoded messages only.
 
 Four verbs: `submit` (and `submit_sends`, its form for runs), `receive` (messages, what happened to
-the link, and the time), `data_to_send`, `next_timeout`.
+the link, and the time), `data_to_send`, `next_timeout`. `step` is the last three in one call.
 
     gateway's side          in flight            ends with
     ─────────────────────   ──────────────────   ──────────────────────────────────────────────
@@ -169,6 +169,18 @@ Event = (
     | SlotLost
     | WorkerChanged
 )
+
+
+class Step(NamedTuple, Generic[Waiter, Sender]):
+    """What came of a step: `events` to hand out, in order, and a frame that leaves now.
+
+    `waits`: whether something waits to leave. `next_timeout`: see there.
+    """
+
+    events: list[Event[Waiter, Sender]]
+    outgoing: Outgoing | None
+    waits: bool
+    next_timeout: float | None
 
 
 class _Sent(Generic[Waiter, Sender]):
@@ -383,6 +395,20 @@ class BatchSender(Generic[Waiter, Sender]):
         self._leaving = sent = self._take(now)
         self._in_flight.append(sent)
         return Outgoing(sent.frame, sent.operations, is_new=True)
+
+    def step(self, incoming: Iterable[Incoming], now: float) -> "Step[Waiter, Sender]":
+        """`receive`, then `data_to_send` and `next_timeout`. The hot path.
+
+        Events other than `Answered` may change what leaves, so with one of these nothing does: it
+        leaves in the next step.
+        """
+        events = self.receive(incoming, now)
+        for event in events:
+            if type(event) is not Answered:
+                return Step(events, None, waits=True, next_timeout=self.next_timeout())
+        outgoing = self.data_to_send(now)
+        waits = self.collects or (self._is_up and any(sent.due for sent in self._in_flight))
+        return Step(events, outgoing, waits, self.next_timeout())
 
     def next_timeout(self) -> float | None:
         """When `receive` or `data_to_send` next has something to do of itself; None for never.

@@ -78,11 +78,14 @@ class SessionContext:
         turn that wait for it.
         """
         self._flush_all()
-        self.turns.serve()
+        waiting = self.turns.waiting
+        if waiting:
+            self.turns.serve()
         self.holdings.keep_to_budget()
         self._pump()
         self._flush_all()
-        self.turns.stay_awake()
+        if waiting:
+            self.turns.stay_awake()
 
     def _flush_all(self) -> None:
         """Until nobody has anything to say: what the link hears meanwhile is said too."""

@@ -37,7 +37,8 @@ class Scheduler:
         self._pages = pages
         self._most = settings.work_under_way
         self._most_bytes = settings.total_under_way // 2
-        self._waiting: OrderedDict[Connection, None] = OrderedDict()
+        self.waiting: OrderedDict[Connection, None] = OrderedDict()
+        """The queue."""
 
     @property
     def has_capacity(self) -> bool:
@@ -56,21 +57,21 @@ class Scheduler:
     @property
     def crowded(self) -> bool:
         """Whether many wait."""
-        return len(self._waiting) >= _CROWDED
+        return len(self.waiting) >= _CROWDED
 
     def wait(self, connection: Connection) -> None:
         """`connection` goes to the end of the queue, unless it is in it."""
-        self._waiting[connection] = None
+        self.waiting[connection] = None
 
     def leave(self, connection: Connection) -> None:
         """It waits no more."""
-        self._waiting.pop(connection, None)
+        self.waiting.pop(connection, None)
 
     def serve(self) -> None:
         """Let the first in the queue have their turn. At the end of each turn of the loop."""
         served = 0
-        while self._waiting and served < _SERVED_AT_ONCE and self.has_capacity:
-            connection, _ = self._waiting.popitem(last=False)
+        while self.waiting and served < _SERVED_AT_ONCE and self.has_capacity:
+            connection, _ = self.waiting.popitem(last=False)
             try:
                 connection.take_turn()
             except Exception as error:
@@ -81,7 +82,7 @@ class Scheduler:
         """Where the next ones can be served the loop does not sleep. The last thing in
         each turn of the loop.
         """
-        if self._waiting and self.has_capacity:
+        if self.waiting and self.has_capacity:
             self._loop.call_at(self._loop.now, _go_on)
 
 

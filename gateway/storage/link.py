@@ -37,6 +37,7 @@ from common.storage_protocol.batch_sender import (
     Greeted,
     Incoming,
     LinkChange,
+    Outgoing,
     SlotLost,
     WorkerChanged,
 )
@@ -168,7 +169,13 @@ class StorageLink:
         self._socket.connect(endpoint)
         self._timer: Timer | None = None
         self._timer_at = 0.0
+        self._is_due = False
         self._connected = False
+        self._is_armed = fail_points.armed()
+        self.bytes_under_way = 0
+        """Of all that the worker has not answered."""
+        self.collects = False
+        """Whether something waits to leave."""
         self.facts: StoreFacts | None = None
         loop.register(_number(self._socket, zmq.FD), self, READABLE)
         loop.at_turn_end(self.resume_output)
@@ -178,22 +185,16 @@ class StorageLink:
         is answered.
         """
         self._sender.submit(operation, waiter, self._loop.now, size)
+        self.collects = True
+        self.bytes_under_way = self._sender.size
 
     def submit_sends(self, run: PipelinedSends, authenticated: bool, cost: int, sender: Sender) -> None:
         """Send these 603s with the next batch. `cost`: bytes they keep in memory until
         they are answered.
         """
         self._sender.submit_sends(run, sender, self._loop.now, cost, authenticated=authenticated)
-
-    @property
-    def bytes_under_way(self) -> int:
-        """Of all that the worker has not answered."""
-        return self._sender.size
-
-    @property
-    def collects(self) -> bool:
-        """Whether something waits for the next batch."""
-        return self._sender.collects
+        self.collects = True
+        self.bytes_under_way = self._sender.size
 
     @property
     def idle(self) -> bool:
@@ -212,23 +213,28 @@ class StorageLink:
         microsecond.
         """
         while True:
-            events = self._sender.receive(self._received(), self._loop.now)
-            # The worker need not wait while outcomes are handed out. What else may have come
-            # changes what leaves.
-            if not all(isinstance(event, Answered) for event in events):
-                self._handle(events)
-                events = []
-            sent = self._send()
-            self._handle(events)
-            if not sent and not events:
+            incoming = self._received()
+            if not (incoming or self.collects or self._is_due):
                 break
-        self._set_timer()
+            self._is_due = False
+            step = self._sender.step(incoming, self._loop.now)
+            self.collects = step.waits
+            self.bytes_under_way = self._sender.size
+            if step.next_timeout is not None:
+                self._wake_at(step.next_timeout)
+            # The worker need not wait while outcomes are handed out.
+            sent = step.outgoing is not None and self._send(step.outgoing)
+            self._handle(step.events)
+            if not sent and not step.events:
+                break
 
     def _received(self) -> list[Incoming]:
         """All that came since it was asked last."""
         incoming = self._changes[:]
         self._changes.clear()
         for change in incoming:
+            if change is LinkChange.FULL:
+                continue
             if self._connected and change is LinkChange.DOWN:
                 log.warning("the storage worker is gone; requests wait for it")
             self._connected = change is LinkChange.UP
@@ -256,7 +262,8 @@ class StorageLink:
                             logging.ERROR, "the storage worker refused a batch of %d operations", len(operations)
                         )
                         outcomes = [_NOT_DONE] * len(operations)
-                    fail_points.reach(FailPoint.GATEWAY_ANSWERED, fail_points.names(operations))
+                    if self._is_armed:
+                        fail_points.reach(FailPoint.GATEWAY_ANSWERED, fail_points.names(operations))
                     for operation, waiter, outcome in zip(operations, waiters, outcomes, strict=True):
                         try:
                             if isinstance(waiter, SendRun):
@@ -301,32 +308,30 @@ class StorageLink:
                 case _:
                     assert_never(event)
 
-    def _send(self) -> bool:
-        outgoing = self._sender.data_to_send(self._loop.now)
-        if outgoing is None:
-            return False
+    def _send(self, outgoing: Outgoing) -> bool:
         frame, operations, is_new = outgoing
-        if is_new:
+        if is_new and self._is_armed:
             fail_points.reach(FailPoint.GATEWAY_RECEIVED, fail_points.names(operations))
         try:
             # Without a copy a frame that is sent again and again to a worker that sleeps costs its
             # memory once.
             self._socket.send(frame, zmq.NOBLOCK, copy=len(frame) < _SMALL_FRAME)
         except zmq.Again:
-            self._handle(self._sender.receive([LinkChange.FULL], self._loop.now))
+            self._changes.append(LinkChange.FULL)
+            self._wake_at(self._loop.now)
             return False
         # ZeroMQ's thread has to run before the worker gets it. It often waits behind this one
         # for its processor, while others idle. See docs/decisions/0007-taking-turns.md.
         os.sched_yield()
-        fail_points.reach(FailPoint.GATEWAY_SENT, fail_points.names(operations))
+        if self._is_armed:
+            fail_points.reach(FailPoint.GATEWAY_SENT, fail_points.names(operations))
         return True
 
-    def _set_timer(self) -> None:
-        """Wake when something is due; an earlier timer is left to wake us early, which is
-        cheaper than a new one.
+    def _wake_at(self, when: float) -> None:
+        """Wake when something is due; an earlier timer is left to wake us early, which is cheaper
+        than a new one.
         """
-        when = self._sender.next_timeout()
-        if when is None or (self._timer is not None and self._timer_at <= when):
+        if self._timer is not None and self._timer_at <= when:
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -336,6 +341,7 @@ class StorageLink:
 
     def _wake(self) -> None:
         self._timer = None
+        self._is_due = True
 
     def close(self) -> None:
         """Leave without waiting."""

@@ -321,6 +321,42 @@ class TestSender:
             assert sender.collects
             sender.submit(Release(0), answered.waiters[0], second, size)
 
+    def test_a_step_hands_out_answers_and_gives_what_leaves(self, sender: Sender) -> None:
+        sender.submit(Release(1), "a", 0)
+        first = sender.step([], 1)
+        assert first.outgoing is not None
+        assert first.outgoing.operations == [Release(1)]
+        assert first[::2] == ([], False)
+        assert first.next_timeout == 1 + DEADLINE
+        sender.submit(Release(2), "b", 1)
+        sender.submit(Release(3), "c", 1)
+        second = sender.step([Reply(3, 1, 1, WORKER, [Done()])], 2)
+        assert second.events == [Answered([Release(1)], ["a"], [Done()])]
+        assert second.outgoing is not None
+        assert second.outgoing.operations == [Release(2), Release(3)]
+
+    def test_what_waits_to_leave_is_left_for_the_next_step(self, sender: Sender) -> None:
+        sent_two(sender)
+        sender.submit(Release(3), "c", 0)
+        assert sender.step([], 0)[:3] == ([], None, True)
+        heard(sender, LinkChange.DOWN)
+        back = sender.step([LinkChange.UP], 1)
+        assert back.outgoing is not None
+        assert back.outgoing.operations == [Release(1)]
+        assert back.waits, "the one behind it goes again too"
+        behind = sender.step([], 1)
+        assert behind.outgoing is not None
+        assert behind.outgoing.operations == [Release(2)]
+
+    def test_events_that_may_change_what_leaves_are_handed_out_first(self, sender: Sender) -> None:
+        sender.submit(Release(1), "a", 0)
+        sent(sender)
+        step = sender.step([GreetAgain(3, 1, 1)], 1)
+        assert step[:3] == ([GivenUp([Release(1)], ["a"])], None, True)
+        greeting = sender.step([], 1).outgoing
+        assert greeting is not None
+        assert isinstance(decode_to_worker(greeting.frame), Hello)
+
     def test_greet_again(self, sender: Sender) -> None:
         sender.submit(Release(1), "a", 0)
         sent(sender)
