@@ -13,6 +13,8 @@ Exposure: sentences reach people; who puts a stranger's name into one makes it h
         ├── ServerAnsweredError       9000 or 9001
         ├── InvalidServerResponse     an answer that can't be parsed
         ├── WrongServer               the server is not the one this identity proved itself to
+        │   ├── WrongCertificate          its certificate is not the pinned one
+        │   └── PlainRefused              its pin is known, and the address names none
         ├── NotRegistered             there is no identity in this home
         ├── AlreadyRegistered         there is one, and it is not replaced
         ├── NameUnknown               nobody of that name; carries the nearest names
@@ -73,6 +75,21 @@ class InvalidServerResponse(ClientError):
 
 class WrongServer(ClientError):
     """The server is not the one this identity proved itself to, or refuses to be."""
+
+
+class WrongCertificate(WrongServer):
+    """The server's certificate is not the pinned one; nothing was sent. `expected` and
+    `presented` are pins as a link has them.
+    """
+
+    def __init__(self, sentence: str, advice: str, *, expected: tuple[str, ...], presented: str) -> None:
+        super().__init__(sentence, advice)
+        self.expected = expected
+        self.presented = presented
+
+
+class PlainRefused(WrongServer):
+    """This home knows its server's pin, and the address names none: nothing is sent unprotected."""
 
 
 class NotRegistered(ClientError):

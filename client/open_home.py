@@ -23,6 +23,7 @@ from client.connection import server_file
 from client.connection.handshake import Consent, Greeting, Tell, if_registered_here
 from client.connection.retry import PAUSES, Retry
 from client.connection.server_link import REPLY_TIMEOUT, ServerLink
+from client.connection.server_pins import ServerPins
 from client.crypto.ciphers import PrivateKey, RandomBytes
 from client.diagnosis import Diagnosis
 from client.identity.account import Account
@@ -63,8 +64,8 @@ class OpenHome:
     `directory`: the same after asking the server, and comparing keys. `key_exchange`: symmetric
     keys. `sending`, `outbox`, `resending`: what goes out. `receiving`, `inbox`: what comes in.
     `history`: both. `watch_cursor`: how far `watch` has come. `diagnosis`: what `doctor` looks at.
-    `link`, `greeting`: the connection, and what was said first on it. `store`: what all of them
-    keep.
+    `link`, `greeting`: the connection, and what was said first on it. `server_pins`: which
+    certificates are the server's. `store`: what all of them keep.
     """
 
     def __init__(
@@ -97,10 +98,14 @@ class OpenHome:
         self._tell = tell
         self.account = Account(home, store, passphrase, random_bytes, identity)
         self.contacts = Contacts(store)
-        self.greeting = Greeting(store, self.account.identity_or_none, consent, tell, self._now, says_lost=says_lost)
-        self.link = ServerLink(
-            server, reply_timeout=reply_timeout, greet=self.greeting.greet, tell=tell, monotonic=monotonic
+        self.server_pins = ServerPins(home, store, tell)
+        self.greeting = Greeting(
+            store, self.account.identity_or_none, consent, tell, self._now, self.server_pins, says_lost=says_lost
         )
+        self.link = ServerLink(
+            server, reply_timeout=reply_timeout, greet=self.greeting.greet, tell=tell, monotonic=monotonic,
+            pins=self.server_pins,
+        )  # fmt: skip
         retry = Retry(self.link.rest, tell, pauses)
         trust = Trust(store, self.account.me, self._now, tell)
         context = ClientContext(self.account, store, self.link, self.greeting)
@@ -141,10 +146,11 @@ class OpenHome:
     ) -> Self:
         """Open a home, making the folder (0700) and its store where they are missing.
 
-        `server` is its address, also as HOST:PORT. A `~` at the beginning of a path is the user's
-        home folder. Without `save_dir` received files are saved in the temporary folder.
-        `published_only`: whether the account keeps to the published protocol, for good; None leaves
-        it as it was. What a process that was killed left half-written in `save_dir` is removed.
+        `server` is its address, also as HOST:PORT or as a link, messageu://PIN@HOST:PORT. A `~` at
+        the beginning of a path is the user's home folder. Without `save_dir` received files are
+        saved in the temporary folder. `published_only`: whether the account keeps to the published
+        protocol, for good; None leaves it as it was. What a process that was killed left
+        half-written in `save_dir` is removed.
         `remember_server`: a registration writes the server's address into the home's server.info.
         `consent` is asked before the account's first proof, `tell` is told what happens by itself,
         `passphrase` is asked where the home has one. `to_read`: where the home can't be written (a

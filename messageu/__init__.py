@@ -45,6 +45,7 @@ __all__ = [
     "OutcomeUnknown",
     "PassphraseNeeded",
     "PassphraseWrong",
+    "PlainRefused",
     "Received",
     "Resent",
     "SafetyNumberDiffers",
@@ -63,6 +64,7 @@ __all__ = [
     "Unreadable",
     "ValueRejected",
     "Verification",
+    "WrongCertificate",
     "WrongServer",
 ]
 

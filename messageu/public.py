@@ -21,12 +21,14 @@ from client.errors import (
     OutcomeUnknown,
     PassphraseNeeded,
     PassphraseWrong,
+    PlainRefused,
     SafetyNumberDiffers,
     ServerAnsweredError,
     ServerUnreachable,
     StoreOfLaterVersion,
     StoreUnusable,
     StoreUnwritable,
+    WrongCertificate,
     WrongServer,
 )
 from client.messenger import (
@@ -83,6 +85,7 @@ __all__ = [
     "OutcomeUnknown",
     "PassphraseNeeded",
     "PassphraseWrong",
+    "PlainRefused",
     "Received",
     "Resent",
     "SafetyNumberDiffers",
@@ -101,5 +104,6 @@ __all__ = [
     "Unreadable",
     "ValueRejected",
     "Verification",
+    "WrongCertificate",
     "WrongServer",
 ]

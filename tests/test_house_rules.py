@@ -158,7 +158,15 @@ RULES = (
         never=only("common.storage_protocol") | ZMQ,
         adapters=(
             # The other one looks at the terminal.
-            (SOCKETS - only("asyncio"), only("client.connection.server_link", "client.terminal.typed")),
+            (
+                SOCKETS - only("asyncio"),
+                only(
+                    "client.connection.server_link",
+                    "client.connection.tls",
+                    "client.connection.transport",
+                    "client.terminal.typed",
+                ),
+            ),
             # It opens no connection of its own.
             (only("asyncio"), only("client.async_messenger")),
             (CRYPTO, only("client.crypto.ciphers", "client.crypto.sealed_storage")),

@@ -25,10 +25,12 @@ from client.errors import (
     OutcomeUnknown,
     PassphraseNeeded,
     PassphraseWrong,
+    PlainRefused,
     SafetyNumberDiffers,
     ServerAnsweredError,
     ServerUnreachable,
     StoreUnusable,
+    WrongCertificate,
     WrongServer,
 )
 from common.errors import FileUnwritten, InfoFileError, MessageUError, SettingRejected, ValueRejected
@@ -44,6 +46,7 @@ SERVER_REFUSED: Final = 6
 NO_SUCH_USER: Final = 7
 NOT_REGISTERED: Final = 8
 UNREADABLE: Final = 9
+WRONG_CERTIFICATE: Final = 10
 WAIT_OVER: Final = 124
 INTERRUPTED: Final = 130
 
@@ -58,6 +61,7 @@ MEANINGS: Final = {
     NO_SUCH_USER: "no such user",
     NOT_REGISTERED: "this home has no identity yet",
     UNREADABLE: "something that was received could not be decrypted; the rest was given",
+    WRONG_CERTIFICATE: "another certificate than the pinned one, or an address without the known pin; nothing was sent",
     WAIT_OVER: "the wait was over and nothing had come",
     INTERRUPTED: "Ctrl-C",
 }
@@ -82,6 +86,8 @@ _FAILURES: Final[tuple[tuple[type[MessageUError], int, str], ...]] = (
     (OutcomeUnknown, NO_SERVER, "no-answer"),
     (KeyChanged, UNTRUSTED, "key-changed"),
     (SafetyNumberDiffers, UNTRUSTED, "safety-number-differs"),
+    (WrongCertificate, WRONG_CERTIFICATE, "wrong-certificate"),
+    (PlainRefused, WRONG_CERTIFICATE, "plain-refused"),
     (WrongServer, UNTRUSTED, "wrong-server"),
     (NoPublicKey, UNTRUSTED, "no-public-key"),
     (NoSharedKey, UNTRUSTED, "no-shared-key"),

@@ -5,7 +5,9 @@ allowed, and which server this identity belongs to.
 Promises: an identity that has proven itself signs for that server alone and never falls back;
 nothing is signed before the user was warned.
 Exposure: talks to whoever answers at the address. On plain TCP a middleman can pass the proof on
-and then act on this connection; the proof keeps other users out, not him.
+and then act on this connection; the proof keeps other users out, not him. Over TLS the proof is
+bound to the server's certificate, and a silence or a cut, which a middleman can make, is no reason
+to fall back; an answer, or an ending of TLS, is the server's own.
 
     what answers 640                       never proven            has proven itself
     ────────────────────────────────────   ─────────────────────   ──────────────────────────
@@ -25,6 +27,7 @@ from typing import Final, NamedTuple
 
 from client.connection.server_errors import refused
 from client.connection.server_link import REPLY_TIMEOUT, ServerLink
+from client.connection.server_pins import ServerPins
 from client.errors import InvalidServerResponse, OutcomeUnknown, ServerAnsweredError, WrongServer
 from client.identity.identity_files import Identity
 from client.store.home_store import Store
@@ -41,8 +44,6 @@ WARNING: Final = (
     "This account now signs in to the server: nobody else can act in its name, "
     "and other MessageU programs will no longer work for it (--published-only prevents that)."
 )
-_NO_BINDING: Final = bytes(32)
-"""What stands for the server's certificate on plain TCP."""
 _LARGEST_GENERATION: Final = 2**63 - 1
 """What SQLite can keep; no honest server comes near it."""
 PUBLISHED_ONLY: Final = "published_only"
@@ -84,6 +85,7 @@ class Greeting:
         consent: Consent,
         tell: Tell,
         now: Callable[[], int],
+        pins: ServerPins,
         *,
         says_lost: bool = True,
     ) -> None:
@@ -93,6 +95,7 @@ class Greeting:
         self._consent = consent
         self._tell = tell
         self._now = now
+        self._pins = pins
         self._says_lost = says_lost
         self._fell_back = False
         self._ask_anyway = False
@@ -128,19 +131,20 @@ class Greeting:
         if self._fell_back or self._store.settings.get(PUBLISHED_ONLY) == "1":
             return True
         known = self._store.server.known()
-        if known is None and not self._ask_anyway and self._was_silent(link):
+        protected = link.protected
+        if known is None and not protected and not self._ask_anyway and self._was_silent(link):
             self._fall_back(link)
             return True
         hello = HelloRequest(NO_CLIENT, EXTENSION_VERSION, WANTED)
         answer: Whole | None
         try:
-            answer = link.exchange(hello, HELLO_TIMEOUT if known is None else REPLY_TIMEOUT)
+            answer = link.exchange(hello, HELLO_TIMEOUT if known is None and not protected else REPLY_TIMEOUT)
         except InvalidServerResponse as error:
             if known is not None:
                 raise _wrong(link, "does not speak the extension any more") from error
             answer = None
         else:
-            if answer is None and known is not None:
+            if answer is None and (known is not None or link.was_cut):
                 raise _silent(link, "does not greet us")
         if not isinstance(answer, HelloResponse) or answer.extension_version != EXTENSION_VERSION:
             if known is not None:
@@ -165,7 +169,7 @@ class Greeting:
         return True
 
     def _prove(self, link: ServerLink, identity: Identity, hello: HelloResponse, session: Session) -> None:
-        signature = identity.private_key.prove(hello.server_id, hello.nonce, identity.client_id, _NO_BINDING)
+        signature = identity.private_key.prove(hello.server_id, hello.nonce, identity.client_id, link.binding)
         answer = link.exchange(ProveRequest(identity.client_id, signature), REPLY_TIMEOUT)
         if isinstance(answer, ErrorResponse):
             if answer.reason == RefusalReason.REQUESTER_UNKNOWN and self.has_proven:
@@ -183,6 +187,7 @@ class Greeting:
         if lost and self._says_lost:
             self._tell(lost_sentence(lost, "`messageu resend`"))
         self.session = session._replace(proven=True)
+        self._pins.proven()
 
     def _may_prove(self) -> bool:
         if self._not_now:

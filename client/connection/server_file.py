@@ -1,6 +1,6 @@
 """The home's server.info: the server that this home's commands use where nothing else names one.
 
-Owns: writing it when somebody registers.
+Owns: writing it when somebody registers, and when the server's pins have changed.
 Promises: it is there whole or not at all. An address that is replaced is given back, so that a
 person hears of it.
 Exposure: what stood there may have been written by hand. An address proves nothing: which server an
@@ -14,7 +14,7 @@ from pathlib import Path
 from client.identity.identity_files import write_whole
 from common.errors import InfoFileError
 from common.info_files import SERVER_INFO, read_server_address
-from common.server_address import ServerAddress
+from common.server_address import Pin, ServerAddress
 
 
 def remember(home: Path, address: ServerAddress) -> str | None:
@@ -36,3 +36,18 @@ def remember(home: Path, address: ServerAddress) -> str | None:
             sentence = f"{path} named {before}; it names {address} now."
     write_whole(path, f"{address}\n")
     return sentence
+
+
+def renew(home: Path, address: ServerAddress, pins: tuple[Pin, ...], known: set[Pin]) -> None:
+    """Have these pins in the home's server.info, where it names this place with pins that are all
+    known.
+
+    Raises `InfoFileError`.
+    """
+    path = home / SERVER_INFO
+    if not path.exists():
+        return
+    before = read_server_address(path)
+    after = before._replace(pins=pins)
+    if before.place == address.place and before.pins and known.issuperset(before.pins) and after != before:
+        write_whole(path, f"{after}\n")

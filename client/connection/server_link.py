@@ -1,17 +1,17 @@
-"""The door to the server: one TCP connection, requests out, responses in; the client's only room
-with sockets.
+"""The door to the server: one connection, plain or over TLS, requests out, responses in.
 
 Owns: connecting, keeping the connection where the server keeps it, time-outs, what may be sent a
 second time.
-Promises: header and payload leave in one write, up to 256 KiB of them; a response is taken in any
-split; an answer that comes while a large content is still being sent ends the sending. A server
-that sends or takes a trickle is given up as one that is silent is (`client.connection.pace`); what
-is on its way out of this machine is no silence. Whatever goes wrong, an interrupt included, leaves
-no half-used connection behind. A request is repeated, once and on a fresh connection, only where
-the kept one turned out to be closed before a byte of the answer came, and only where repeating
-can't do a thing twice.
+Promises: where the server is known by its pins, it is spoken to over TLS, and nothing is said to
+one whose certificate has none of them. Header and payload leave in one write, up to 256 KiB of
+them; a response is taken in any split; an answer that comes while a large content is still being
+sent ends the sending. A server that sends or takes a trickle is given up as one that is silent is
+(`client.connection.pace`); what is on its way out of this machine is no silence. Whatever goes
+wrong, an interrupt included, leaves no half-used connection behind. A request is repeated, once and
+on a fresh connection, only where the kept one turned out to be closed before a byte of the answer
+came, and only where repeating can't do a thing twice.
 Exposure: talks to a server that need not be honest, over a connection that anybody may cut or
-alter.
+alter; what carries it is in `client.connection.transport`.
 
     ServerUnreachable       nothing was done: no connection, or it broke before the request was out
     OutcomeUnknown            the request was out, and no whole answer came: whether it was done is unknown
@@ -34,6 +34,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from client.connection.pace import LEAST, WITHIN, Pace
+from client.connection.server_pins import Pins, PinsOfAddress, wrong_certificate
+from client.connection.transport import NO_BINDING, PlainTransport, Transport
 from client.errors import InvalidServerResponse, OutcomeUnknown, ServerUnreachable
 from common.client_protocol.client_connection import ClientConnection, Event, ListBegins, ListEnd, UnparsedPart
 from common.client_protocol.requests import (
@@ -50,9 +52,11 @@ from common.client_protocol.requests import (
 from common.client_protocol.responses import ErrorResponse, Whole
 from common.client_protocol.versions import CLIENT_VERSION
 from common.errors import ResponseMalformed
-from common.server_address import ServerAddress
+from common.server_address import Pin, ServerAddress, pin
 
 CONNECT_TIMEOUT: Final = 5.0
+HANDSHAKE_TIMEOUT: Final = 10.0
+"""Seconds that a whole handshake of TLS may take."""
 REPLY_TIMEOUT: Final = 60.0
 _TOLD_AFTER: Final = 5.0
 """Seconds of silence after which a person is told what is waited for."""
@@ -60,7 +64,6 @@ _CLOSING_GRACE: Final = 0.1
 """Seconds. Some servers close after each reply. Until this one has shown that it does not, what
 must not be done twice waits so long for the closing, rather than being sent into a connection that
 is about to go."""
-_READ_SIZE: Final = 256 * 1024
 _ONE_WRITE: Final = 256 * 1024
 """Bytes. What of a request fits leaves together: some servers take what one read gives
 for all of it.
@@ -82,9 +85,10 @@ Progress = Callable[[int, int], None]
 class _Broken(Exception):
     """The connection ended or fell silent."""
 
-    def __init__(self, problem: str, *, closed: bool) -> None:
+    def __init__(self, problem: str, *, closed: bool, orderly: bool = False) -> None:
         super().__init__(problem)
         self.closed = closed
+        self.orderly = orderly
 
 
 class ServerLink:
@@ -98,7 +102,9 @@ class ServerLink:
         greet: "Callable[[ServerLink], bool] | None" = None,
         tell: Callable[[str], None] = lambda _: None,
         monotonic: Callable[[], float] = time.monotonic,
+        pins: Pins | None = None,
     ) -> None:
+        """`pins` says which certificates are the server's; without it, those of the address."""
         self.address = address
         self.version = CLIENT_VERSION
         """The version byte of requests."""
@@ -106,21 +112,35 @@ class ServerLink:
         self._tell = tell
         self._connect_timeout = connect_timeout
         self._reply_timeout = reply_timeout
-        self._socket: socket.socket | None = None
+        self._pins: Pins = pins or PinsOfAddress()
+        self._transport: Transport | None = None
         self._protocol = ClientConnection()
         self._events: deque[Event] = deque()
         self._replies = 0
         self._server_keeps = False
         self._sent_all = False
+        self._awaited = False
+        """Whether the answer to a request has not come whole."""
         self.fell_silent = False
+        self.was_cut = False
+        """Whether a connection that nobody can end unseen but its server (TLS) ended otherwise."""
         self._interrupted = threading.Event()
         self._monotonic = monotonic
         self._pace = Pace()
-        self._written = 0
         self._taken = 0
         """Bytes of those that were written which the server's TCP has acknowledged, when
         that was last looked at.
         """
+
+    @property
+    def binding(self) -> bytes:
+        """What a proof on the present connection binds to; see `Transport`."""
+        return NO_BINDING if self._transport is None else self._transport.binding
+
+    @property
+    def protected(self) -> bool:
+        """Whether the present connection is over TLS."""
+        return self._transport is not None and self._transport.protected
 
     def interrupt(self) -> None:
         """End what goes on, and whatever would follow: another thread may call this, and this
@@ -129,10 +149,10 @@ class ServerLink:
         What was asked fails as if the connection had broken, and no other one is opened.
         """
         self._interrupted.set()
-        connection = self._socket
-        if connection is not None:
+        transport = self._transport
+        if transport is not None:
             with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                transport.interrupt()
 
     def resume(self) -> None:
         """Go on after `interrupt`, once what it ended has ended, with another connection."""
@@ -146,9 +166,9 @@ class ServerLink:
 
     def close(self) -> None:
         """Close the connection; the next request opens another one."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        if self._transport is not None:
+            self._transport.close(orderly=not self._awaited)
+            self._transport = None
 
     def connect(self) -> None:
         """Have a connection, greeted. Raises `ServerUnreachable`, and what the greeting raises."""
@@ -171,14 +191,15 @@ class ServerLink:
         For the greeting, which has to be said on this connection and no other. Raises
         `InvalidServerResponse`.
         """
-        if self._socket is None:
+        if self._transport is None:
             return None
-        self.fell_silent = False
+        self.fell_silent = self.was_cut = False
         try:
             self._send(encode(request, self.version), ())
             event = self._next_event(timeout)
         except _Broken as broken:
             self.fell_silent = not broken.closed
+            self.was_cut = self.protected and not broken.orderly
             self.close()
             return None
         except InvalidServerResponse:
@@ -252,14 +273,14 @@ class ServerLink:
             try:
                 if not self._protocol.list_left or not self._wait(select.POLLIN, _SALVAGE_SILENCE):
                     return
-                assert self._socket is not None
-                data = self._socket.recv(_READ_SIZE)
+                assert self._transport is not None
+                received = self._transport.receive()
             except (OSError, _Broken):
                 return
-            if not data:
+            if received.ended:
                 return
-            self._pace.passed(len(data))
-            self._protocol.receive_data(data)
+            self._pace.passed(received.passed)
+            self._protocol.receive_data(received.data)
 
     # --- one exchange
     # -----------------------------------------------------------------------------------------
@@ -303,13 +324,20 @@ class ServerLink:
 
     def _reuse(self, *, patient: bool) -> bool:
         """Whether the connection of the last request can carry another one."""
-        if self._socket is None:
+        if self._transport is None:
             return False
         grace = _CLOSING_GRACE if patient and not self._server_keeps and self._replies else 0.0
-        if self._poll(select.POLLIN, grace):
-            # Closed, or bytes that no request asked for: either way it is of no more use.
-            self.close()
-            return False
+        while self._poll(select.POLLIN, grace):
+            # Closed, or bytes that no request asked for: either way it is of no more use. But for
+            # records of TLS itself.
+            try:
+                received = self._transport.receive() if self._transport.protected else None
+            except OSError:
+                received = None
+            if received is None or received.data or received.ended:
+                self.close()
+                return False
+            grace = 0.0
         return True
 
     def _connect(self) -> None:
@@ -319,14 +347,14 @@ class ServerLink:
         if not self._greet(self):
             self.close()
             self._open()
-        elif self._socket is None:
+        elif self._transport is None:
             raise _nonsense("bytes that nobody asked for behind its greeting")
 
     def _open(self) -> None:
         if self._interrupted.is_set():
             raise _broken_off()
-        if self.address.pins:
-            raise ServerUnreachable("A link with a pin can't be used yet.", "Use HOST:PORT.")
+        # Before a connection is opened: it may be that none is allowed.
+        pins = self._pins.accepted(self.address)
         try:
             connection = self._connected()
         except (OSError, UnicodeError) as error:
@@ -338,13 +366,54 @@ class ServerLink:
         connection.settimeout(0)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        self._socket = connection
         self._protocol = ClientConnection()
-        self._written = self._taken = 0
+        self._awaited = False
+        self._taken = 0
         self._events.clear()
         self._replies = 0
+        if pins:
+            self._secure(connection, pins)
+        else:
+            self._transport = PlainTransport(connection)
         if self._interrupted.is_set():
             self.interrupt()
+
+    def _secure(self, connection: socket.socket, pins: Sequence[Pin]) -> None:
+        """Have TLS on the connection, with one of these certificates.
+
+        Raises `ServerUnreachable`, `WrongCertificate`: then nothing of ours was said.
+        """
+        from client.connection.tls import NotTls, TlsTransport  # noqa: PLC0415 - `ssl`, where there is a pin alone
+
+        self._transport = transport = TlsTransport(connection)
+        if self._interrupted.is_set():
+            self.interrupt()
+        end = self._monotonic() + HANDSHAKE_TIMEOUT
+        try:
+            while wanted := transport.shake_hands():
+                left = end - self._monotonic()
+                if left <= 0 or not self._poll(wanted, left):
+                    raise NotTls(f"no handshake within {HANDSHAKE_TIMEOUT:g} s")
+        except OSError as error:
+            if self._interrupted.is_set():
+                raise _broken_off() from error
+            raise ServerUnreachable(
+                f"The server at {self.address.place} does not speak TLS as its link says "
+                f"({error.strerror or error}); nothing of yours was sent to it.",
+                "Check the port: a server has one for TLS, and another one without it.",
+            ) from error
+        presented = pin(transport.binding)
+        if presented not in pins:
+            raise wrong_certificate(self.address, pins, presented)
+        # Kept before a byte is said: what is known of the server does not depend on what follows.
+        self._pins.met(self.address, presented)
+        try:
+            transport.admit()
+        except OSError as error:
+            raise ServerUnreachable(
+                f"The connection to the server at {self.address.place} broke ({error.strerror or error}).",
+                "Nothing was done; try again.",
+            ) from error
 
     def _connected(self) -> socket.socket:
         """Connect to the first address of the server's name that takes it. Raises
@@ -393,6 +462,7 @@ class ServerLink:
         raise _broken_off()
 
     def _end_of_reply(self) -> None:
+        self._awaited = False
         self._replies += 1
         if self._replies > 1:
             self._server_keeps = True
@@ -406,6 +476,7 @@ class ServerLink:
         not wait for the content.
         """
         self._sent_all = False
+        self._awaited = True
         self._pace.begin()
         parts = iter(body)
         first = bytearray(head)
@@ -418,7 +489,8 @@ class ServerLink:
             view = view[self._write(view) :]
             if self._events:
                 return
-            if not view:
+            assert self._transport is not None
+            if not view and not self._transport.unsent:
                 part = next(parts, None)
                 if part is None:
                     self._sent_all = True
@@ -431,11 +503,9 @@ class ServerLink:
                 self._read()
 
     def _write(self, view: memoryview) -> int:
-        assert self._socket is not None
+        assert self._transport is not None
         try:
-            count = self._socket.send(view)
-        except BlockingIOError:
-            return 0
+            return self._transport.send(view)
         except OSError as error:
             # The server may have answered before it closed; what it said is still to be read.
             while not self._events and self._poll(select.POLLIN, _CLOSING_GRACE):
@@ -443,8 +513,6 @@ class ServerLink:
             if not self._events:
                 raise _Broken(error.strerror or str(error), closed=True) from error
             return 0
-        self._written += count
-        return count
 
     def _next_event(self, timeout: float, silence: float = 0.0) -> Event:
         """Wait for the next event; `silence` of the time-out is what the server was allowed."""
@@ -480,7 +548,7 @@ class ServerLink:
         quiet = 0.0
         while True:
             self._look_at_the_queue()
-            judged = self._queued > 0 or not self._protocol.idle
+            judged = self._queued > 0 or self._began
             if judged and not self._pace.left:
                 raise _Broken(f"fewer than {LEAST:,} bytes passed in {WITHIN:g} s", closed=False)
             length = timeout - quiet
@@ -507,37 +575,43 @@ class ServerLink:
         """Bytes that were written and that the server's TCP had not acknowledged at the
         last look.
         """
-        return self._written - self._taken
+        assert self._transport is not None
+        return self._transport.written - self._taken
+
+    @property
+    def _began(self) -> bool:
+        """Whether a part of an answer is there, if only a part of a record."""
+        assert self._transport is not None
+        return self._transport.midway or not self._protocol.idle
 
     def _look_at_the_queue(self) -> int:
         """Count what the server's TCP has acknowledged since the last look."""
-        assert self._socket is not None
+        assert self._transport is not None
         try:
-            queued = int(_INT.unpack(fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(_INT.size)))[0])
+            queued = int(_INT.unpack(fcntl.ioctl(self._transport.fileno(), termios.TIOCOUTQ, bytes(_INT.size)))[0])
         except OSError:
             # A connection that is gone: whoever reads from it hears how.
             return 0
-        count = max(0, self._written - queued - self._taken)
+        count = max(0, self._transport.written - queued - self._taken)
         self._taken += count
         self._pace.passed(count)
         return count
 
     def _read(self) -> None:
         """Take in what is there; put the first event of it aside."""
-        assert self._socket is not None
+        assert self._transport is not None
+        began = self._began
         try:
-            data = self._socket.recv(_READ_SIZE)
-        except BlockingIOError:
-            return
+            received = self._transport.receive()
         except OSError as error:
             raise _Broken(error.strerror or str(error), closed=True) from error
-        if not data:
-            raise _Broken("it closed the connection", closed=True)
-        if self._protocol.idle:
+        if received.ended:
+            raise _Broken("it closed the connection", closed=True, orderly=True)
+        if not began:
             # The first bytes of an answer.
             self._pace.begin()
-        self._pace.passed(len(data))
-        self._protocol.receive_data(data)
+        self._pace.passed(received.passed)
+        self._protocol.receive_data(received.data)
         event = self._parse()
         if event is not None:
             self._events.append(event)
@@ -549,9 +623,11 @@ class ServerLink:
             raise _nonsense(str(error)) from error
 
     def _poll(self, wanted: int, timeout: float) -> int:
-        assert self._socket is not None
+        assert self._transport is not None
+        if wanted & select.POLLIN and self._transport.ready:
+            return select.POLLIN
         poll = select.poll()
-        poll.register(self._socket, wanted)
+        poll.register(self._transport.fileno(), wanted)
         ready = poll.poll(timeout * 1000)
         return ready[0][1] if ready else 0
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from client.connection.handshake import Consent
     from client.open_home import Clock
-    from common.info_files import ServerAddress
+    from common.server_address import ServerAddress
 
 NOW = 1_700_000_000.0
 

@@ -7,8 +7,10 @@ otherwise: an `Answer` of given bytes, a refusal, silence, a closed connection.
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
+import ssl
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -42,11 +44,14 @@ from common.client_protocol.server_connection import (
     PipelinedSends,
     ServerConnection,
 )
-from common.info_files import ServerAddress
+from common.server_address import ServerAddress
 from common.values import NO_CLIENT, ClientId, PublicKey, RefusalReason, Username
+from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.client.certificates import Certificate
 
 
 class Answer(NamedTuple):
@@ -137,6 +142,7 @@ class ExtendedMailroom(Mailroom):
         self.server_id = b"S" * 16
         self.generation = 1
         self.nonce = b"N" * 32
+        self.binding = bytes(32)
         self.features = 11
         self.largest_content = 16 << 20
         self.proofs = 0
@@ -164,7 +170,7 @@ class ExtendedMailroom(Mailroom):
                     1, self.features, self.largest_content + 21, 0, self.server_id, self.generation, self.nonce
                 )
             case ProveRequest(client_id, signature):
-                text = b"MessageU prove 1\0" + self.server_id + self.nonce + client_id + bytes(32)
+                text = b"MessageU prove 1\0" + self.server_id + self.nonce + client_id + self.binding
                 try:
                     key = RSA.import_key(self.keys[client_id])
                     pss.new(key, salt_bytes=32).verify(SHA256.new(text), signature)
@@ -246,8 +252,17 @@ class FakeGateway:
         close_after_reply: bool = False,
         byte_by_byte: bool = False,
         limit: int = 64 << 20,
+        certificate: Certificate | None = None,
+        port: int = 0,
     ) -> None:
+        """With a certificate it speaks TLS alone, and its address has the pin."""
         self.mailroom = mailroom or Mailroom()
+        self.endings: list[str] = []
+        """How clients ended connections over TLS, handshakes included."""
+        self.ends_orderly = True
+        self._certificate = certificate
+        if certificate is not None and isinstance(self.mailroom, ExtendedMailroom):
+            self.mailroom.binding = certificate.pin
         self.requests: list[Request] = []
         self.connections = 0
         self.script: deque[Answer | None] = deque()
@@ -256,8 +271,9 @@ class FakeGateway:
         self._close_after_reply = close_after_reply
         self._byte_by_byte = byte_by_byte
         self._limits = Limits(limit)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = ServerAddress("127.0.0.1", self._listener.getsockname()[1])
+        self._listener = socket.create_server(("127.0.0.1", port))
+        pins = () if certificate is None else (certificate.pin,)
+        self.address = ServerAddress("127.0.0.1", self._listener.getsockname()[1], pins)
         self._stop, self._stopped = socket.socketpair()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -288,29 +304,53 @@ class FakeGateway:
                     return
                 for one in ready:
                     if one is self._listener:
-                        accepted, _ = self._listener.accept()
-                        serving[accepted] = _Peer(self._limits)
-                        self.connections += 1
+                        accepted = self._accepted()
+                        if accepted is not None:
+                            serving[accepted] = _Peer(self._limits)
+                            self.connections += 1
                     elif not self._serve(one, serving[one]):
-                        one.close()
+                        self._end(one)
                         del serving[one]
         except BaseException as error:
             self._failure = error
             self._listener.close()
 
+    def _accepted(self) -> socket.socket | None:
+        accepted, _ = self._listener.accept()
+        if self._certificate is None:
+            return accepted
+        accepted.settimeout(HANG_SECONDS)
+        try:
+            return self._certificate.context().wrap_socket(accepted, server_side=True, suppress_ragged_eofs=False)
+        except OSError:
+            self.endings.append("handshake")
+            accepted.close()
+            return None
+
+    def _end(self, connection: socket.socket) -> None:
+        if isinstance(connection, ssl.SSLSocket) and self.ends_orderly:
+            connection.setblocking(False)
+            with contextlib.suppress(OSError):
+                connection.unwrap()
+        connection.close()
+
     def _serve(self, connection: socket.socket, peer: _Peer) -> bool:
         try:
             data = connection.recv(1 << 20)
-        except ConnectionError:
+            while isinstance(connection, ssl.SSLSocket) and connection.pending():
+                data += connection.recv(1 << 20)
+        except (ConnectionError, ssl.SSLError):
+            self.endings.append("cut")
             return False
         if not data:
+            self.endings.append("close_notify")
             return False
         peer.protocol.receive_data(data)
         while (request := peer.next_request()) is not None:
             try:
                 if not self._answer(connection, request, peer.state):
                     return False
-            except ConnectionError:
+            except (ConnectionError, ssl.SSLError):
                 # The client was interrupted, and is gone.
                 return False
         return True

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from client.connection.handshake import WARNING, Greeting
+from client.connection.server_pins import ServerPins
 from client.crypto import ciphers
 from client.errors import (
     FileUnreadable,
@@ -1095,7 +1096,8 @@ def test_an_identity_of_another_program_can_prove_itself(
 
 def test_a_greeting_without_an_identity_proves_nothing(tmp_path: Path, gateway: FakeGateway) -> None:
     store = Store.open(tmp_path)
-    greeting = Greeting(store, lambda: None, lambda _: True, lambda _: None, lambda: 0)
+    pins = ServerPins(tmp_path, store, lambda _: None)
+    greeting = Greeting(store, lambda: None, lambda _: True, lambda _: None, lambda: 0, pins)
     assert not greeting.has_proven
     store.close()
 

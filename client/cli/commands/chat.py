@@ -42,5 +42,5 @@ COMMAND: Final = Command(
     examples=("messageu chat bob", "messageu chat"),
     options=_options,
     run=_run,
-    exit_codes=(3, 4, 6, 7),
+    exit_codes=(3, 4, 6, 7, 10),
 )

@@ -31,5 +31,5 @@ COMMAND: Final = Command(
     examples=("messageu doctor", "messageu doctor --json"),
     run=_run,
     json=("check",),
-    exit_codes=(3, 4, 6),
+    exit_codes=(3, 4, 6, 10),
 )

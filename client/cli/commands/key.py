@@ -36,5 +36,5 @@ COMMAND: Final = Command(
     options=_options,
     run=_run,
     json=("key",),
-    exit_codes=(3, 4, 6, 7),
+    exit_codes=(3, 4, 6, 7, 10),
 )

@@ -48,5 +48,5 @@ COMMAND: Final = Command(
     options=_options,
     run=_run,
     json=("message",),
-    exit_codes=(3, 4, 6, 9, 124),
+    exit_codes=(3, 4, 6, 9, 10, 124),
 )

@@ -48,5 +48,5 @@ COMMAND: Final = Command(
     options=_options,
     run=_run,
     json=("identity",),
-    exit_codes=(3, 4, 5, 6),
+    exit_codes=(3, 4, 5, 6, 10),
 )

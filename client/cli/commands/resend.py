@@ -39,5 +39,5 @@ COMMAND: Final = Command(
     options=_options,
     run=_run,
     json=("sent",),
-    exit_codes=(3, 4, 5, 6, 7),
+    exit_codes=(3, 4, 5, 6, 7, 10),
 )

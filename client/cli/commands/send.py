@@ -133,6 +133,6 @@ COMMAND: Final = Command(
     options=_options,
     run=_run,
     json=("sent",),
-    exit_codes=(3, 4, 5, 6, 7),
+    exit_codes=(3, 4, 5, 6, 7, 10),
     sends=True,
 )

@@ -30,5 +30,5 @@ COMMAND: Final = Command(
     examples=("messageu users",),
     run=_run,
     json=("user",),
-    exit_codes=(3, 4, 6),
+    exit_codes=(3, 4, 6, 10),
 )

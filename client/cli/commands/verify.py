@@ -56,5 +56,5 @@ COMMAND: Final = Command(
     options=_options,
     run=_run,
     json=("verification",),
-    exit_codes=(3, 4, 6, 7),
+    exit_codes=(3, 4, 6, 7, 10),
 )

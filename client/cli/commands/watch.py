@@ -68,6 +68,6 @@ COMMAND: Final = Command(
     examples=("messageu watch", "messageu watch --exec ./on-message"),
     options=_options,
     run=_run,
-    exit_codes=(4,),
+    exit_codes=(4, 10),
     json=("message", "set-aside"),
 )
