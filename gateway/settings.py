@@ -81,6 +81,6 @@ class Settings(NamedTuple):
     proof_attempts: int = 3
     longest_wait: int = 300
     ask_again: float = 60.0
-    """How often the worker is asked for a waiting client although no hint came."""
+    """How often the worker is asked for a waiting client although no mail was announced."""
     stop_time: float = 3.0
     """How long an orderly stop waits for answers, and for clean ends to be settled."""

@@ -31,7 +31,7 @@ from storage_worker.engine.sqlite.database import CHECKPOINT_BYTES, Database
 from storage_worker.engine.sqlite.disk_space import DiskSpaceMonitor
 from storage_worker.engine.sqlite.engine import SqliteEngine
 from storage_worker.engine.sqlite.folder import (
-    BODIES_NAME,
+    BLOBS_NAME,
     DATABASE_NAME,
     GENERATION_NAME,
     JOURNAL_NAMES,
@@ -69,7 +69,8 @@ def _free_bytes(folder: Path) -> int:
 def _serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int) -> None:
     """Open the store, serve it until `wake` is readable, close it."""
     mark: int = settings.free_space_mark
-    # A log or a journal of more than a quarter of the mark could fill what the mark keeps free.
+    # A log or a journal of more than a quarter of the minimum could fill what the minimum keeps
+    # free.
     log_bytes = min(CHECKPOINT_BYTES, max(mark // 4, SMALLEST_JOURNAL))
     journal_bytes = min(settings.journal, max(mark // 4, SMALLEST_JOURNAL))
     with ExitStack() as resources:
@@ -86,9 +87,9 @@ def _serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int
             length = marked_length(database)
         journal = Journal(journal_files, journal_bytes, marks_at=mark_at(length) if length else 0)
         resources.callback(journal.close)
-        disk_bodies = DiskBlobs(folder / BODIES_NAME)
-        bodies = Blobs(disk_bodies, SyncThread(disk_bodies))
-        resources.callback(bodies.close)
+        disk_blobs = DiskBlobs(folder / BLOBS_NAME)
+        blobs = Blobs(disk_blobs, SyncThread(disk_blobs))
+        resources.callback(blobs.close)
         identity = open_store(database, file, _unix_ms(), os.urandom, is_old=is_old)
         checkpoints = CheckpointThread(lambda: Database(folder / DATABASE_NAME, beside=True))
         upkeep = Maintenance(database, file, checkpoints)
@@ -96,7 +97,7 @@ def _serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int
         monitor = DiskSpaceMonitor(
             mark, lambda: _free_bytes(folder), database.unused_bytes, database.take_ballast, upkeep.give_back
         )
-        engine = SqliteEngine(database, journal, bodies, file, identity, monitor, upkeep, os.urandom, _unix_ms())
+        engine = SqliteEngine(database, journal, blobs, file, identity, monitor, upkeep, os.urandom, _unix_ms())
         engine.mark_journal(length)
         processor = BatchProcessor(engine, Rules(engine, limits, os.urandom), os.urandom(16))
         endpoint = link_endpoint(folder)

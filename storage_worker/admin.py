@@ -30,7 +30,7 @@ from storage_worker.engine.errors import JournalDamaged, StorageError, StoreDama
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread, file_sizes
 from storage_worker.engine.sqlite.database import Database, load_checksums
 from storage_worker.engine.sqlite.folder import (
-    BODIES_NAME,
+    BLOBS_NAME,
     DATABASE_NAME,
     GENERATION_NAME,
     JOURNAL_NAMES,
@@ -81,7 +81,7 @@ def stats(database: Database, folder: Path, say: Say) -> int:
         return 0
     registered, authenticated = database.row("SELECT count(*), coalesce(sum(proven), 0) FROM user")
     # In this order: what becomes a message meanwhile is counted as one thing or the other.
-    unfinished = _unfinished(database, folder / BODIES_NAME)
+    unfinished = _unfinished(database, folder / BLOBS_NAME)
     loads = waiting(database)
     messages = sum([load.messages for load in loads.values()])
     size = sum([load.content_bytes for load in loads.values()])
@@ -97,15 +97,15 @@ def stats(database: Database, folder: Path, say: Say) -> int:
     return 0
 
 
-def _unfinished(database: Database, bodies: Path) -> MailboxStats:
+def _unfinished(database: Database, blobs: Path) -> MailboxStats:
     """The large contents that are no message in the database: those that still come, or came within
     two seconds.
 
     While the worker is stopped they are what it left, and deletes at its next start.
     """
-    sizes = file_sizes(bodies) if bodies.exists() else {}
+    sizes = file_sizes(blobs) if blobs.exists() else {}
     for message in MailPages(database).in_files():
-        sizes.pop(message.body, None)
+        sizes.pop(message.blob_id, None)
     return MailboxStats(len(sizes), sum(sizes.values()))
 
 
@@ -183,9 +183,9 @@ def _drop(database: Database, rows: Sequence[int], contents: Mapping[int, str], 
                 pages.drop(row)
                 say(f"{'written anew' if row in whole else 'dropped'}: page {row}")
             pages.insert(whole.values())
-            for body in contents:
-                pages.drop_body(body)
-                say(f"dropped: the message of {BODIES_NAME}/{body}")
+            for blob_id in contents:
+                pages.drop_blob(blob_id)
+                say(f"dropped: the message of {BLOBS_NAME}/{blob_id}")
 
 
 def _altered_pages(database: Database, problems: list[str]) -> tuple[list[int], int]:
@@ -220,29 +220,29 @@ def _altered_contents(database: Database, folder: Path) -> dict[int, str]:
     """The large messages whose files are altered or gone: number of the file -> what is
     wrong, with the mailbox.
     """
-    disk_bodies = DiskBlobs(folder / BODIES_NAME)
-    bodies = Blobs(disk_bodies, SyncThread(disk_bodies))
+    disk_blobs = DiskBlobs(folder / BLOBS_NAME)
+    blobs = Blobs(disk_blobs, SyncThread(disk_blobs))
     problems: dict[int, str] = {}
     try:
         with database.reading():
-            waiting = {one.body: one for one in MailPages(database).in_files()}
-        altered = bodies.altered({body: one.size for body, one in waiting.items()})
-        for body, problem in altered.items():
-            one = waiting[body]
+            waiting = {one.blob_id: one for one in MailPages(database).in_files()}
+        altered = blobs.altered({blob_id: one.size for blob_id, one in waiting.items()})
+        for blob_id, problem in altered.items():
+            one = waiting[blob_id]
             # The worker may have deleted it since.
             with database.reading():
                 name = database.find(
                     "SELECT user.name, hex(client_id) FROM user JOIN mail_page ON recipient = user.row WHERE body = ?",
-                    (body,),
+                    (blob_id,),
                 )
             if name is not None:
-                problems[body] = f"{problem}. Message {one.sequence} in the mailbox of {name[0]!r} ({name[1]})"
+                problems[blob_id] = f"{problem}. Message {one.sequence} in the mailbox of {name[0]!r} ({name[1]})"
     except StoreDamaged as error:
         # Which large messages there are can't be read; it is named as a problem of the database
         # already.
         sys.stderr.write(f"admin: large messages are not looked at: {error}\n")
     finally:
-        bodies.close()
+        blobs.close()
     return problems
 
 

@@ -139,7 +139,7 @@ def uploads_that_fit(wanted: int, open_files: int) -> int:
 
 
 def check_mark(mark: int, folder: Path) -> None:
-    """Raise `SettingRejected` where the mark of free space, in bytes, is more than the
+    """Raise `SettingRejected` where the minimum of free space, in bytes, is more than the
     folder's disk can ever have.
     """
     status = os.statvfs(folder)

@@ -310,7 +310,7 @@ class FetchHandler(_MailHandler):
         self._wake()
 
     def look_again(self) -> None:
-        """A hint came, the worker changed, or none came for long: ask again."""
+        """Mail is announced, the worker changed, or neither happened for long: ask again."""
         if self._sleeping:
             self._sleeping = False
             if self._ask_timer is not None:

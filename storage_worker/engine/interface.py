@@ -93,7 +93,7 @@ class Mailboxes(Protocol):
         back. Not durable.
         """
 
-    def new_body(self) -> int:
+    def new_blob_id(self) -> int:
         """A number for a content that becomes a blob."""
 
     def count_senders(self, user: int, census: Census, work: int) -> int:
@@ -132,16 +132,16 @@ class Slots(Protocol):
 class Blobs(Protocol):
     """Large contents, by number. Those that no message names are gone after a restart."""
 
-    def append(self, body: int, data: bytes) -> None:
+    def append(self, blob_id: int, data: bytes) -> None:
         """The next bytes. Raises `StoreFull`, after which the blob is to be removed."""
 
-    def unsynced(self, body: int) -> int:
+    def unsynced(self, blob_id: int) -> int:
         """Bytes of a growing blob that are not durable."""
 
-    def finish(self, body: int) -> int:
+    def finish(self, blob_id: int) -> int:
         """All of it came: how many bytes are not durable yet. A message may name it at 0."""
 
-    def remove(self, body: int) -> None:
+    def remove(self, blob_id: int) -> None:
         """Delete it; one that is not there is none."""
 
 

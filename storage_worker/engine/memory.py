@@ -50,14 +50,14 @@ assert MOST_IN_FLIGHT == 2, "a slot keeps the outcomes of two batches"
 
 
 class _Message:
-    """`entry`: all of it, or its head alone where blob `body` has the content."""
+    """`entry`: all of it, or its head alone where blob `blob_id` has the content."""
 
-    __slots__ = ("body", "entry", "sequence", "size")
+    __slots__ = ("blob_id", "entry", "sequence", "size")
 
-    def __init__(self, sequence: int, entry: bytes, body: int) -> None:
+    def __init__(self, sequence: int, entry: bytes, blob_id: int) -> None:
         self.sequence = sequence
         self.entry = entry
-        self.body = body
+        self.blob_id = blob_id
         self.size: int = ENTRY_HEAD.unpack_from(entry)[6]
 
 
@@ -80,7 +80,7 @@ class _State:
         self.tokens: list[TokenUsed] = []
         self.slots: dict[int, Slot] = {}
         self.sequence = 0
-        self.body = 0
+        self.blob_id = 0
 
     def copied(self) -> "_State":
         """Another one with the same in it. Messages and tokens never change."""
@@ -89,7 +89,7 @@ class _State:
         other.mail = {user: list(messages) for user, messages in self.mail.items()}
         other.tokens = list(self.tokens)
         other.slots = dict(self.slots)
-        other.sequence, other.body = self.sequence, self.body
+        other.sequence, other.blob_id = self.sequence, self.blob_id
         return other
 
 
@@ -186,15 +186,15 @@ class _Mailboxes:
         box.uploads += messages
         box.upload_bytes += content_bytes
 
-    def new_body(self) -> int:
-        self._engine.state.body += 1
-        return self._engine.state.body
+    def new_blob_id(self) -> int:
+        self._engine.state.blob_id += 1
+        return self._engine.state.blob_id
 
     def count_senders(self, user: int, census: Census, work: int) -> int:
         # All of them at once: nothing is large here.
         census.begin_anew()
         for message in self._engine.pending(user):
-            census.add(message.entry if not message.body else message.entry + bytes(message.size))
+            census.add(message.entry if not message.blob_id else message.entry + bytes(message.size))
         census.completed(self.sequence)
         return work
 
@@ -225,7 +225,7 @@ class _Mailboxes:
             skipped = offset if message.sequence == first else 0
             if skipped and skipped >= message.size:
                 continue
-            entry = message.entry + self._engine.disk.blobs[message.body] if message.body else message.entry
+            entry = message.entry + self._engine.disk.blobs[message.blob_id] if message.blob_id else message.entry
             head, content = entry[: ENTRY_HEAD.size], entry[ENTRY_HEAD.size :]
             if (skipped or message.size > page_bytes) and not whole:
                 part = content[skipped : skipped + page_bytes]
@@ -264,18 +264,18 @@ class _Blobs:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
 
-    def append(self, body: int, data: bytes) -> None:
-        self._disk.blobs[body] = self._disk.blobs.get(body, b"") + data
+    def append(self, blob_id: int, data: bytes) -> None:
+        self._disk.blobs[blob_id] = self._disk.blobs.get(blob_id, b"") + data
 
-    def unsynced(self, body: int) -> int:
+    def unsynced(self, blob_id: int) -> int:
         return 0
 
-    def finish(self, body: int) -> int:
-        self._disk.blobs.setdefault(body, b"")
+    def finish(self, blob_id: int) -> int:
+        self._disk.blobs.setdefault(blob_id, b"")
         return 0
 
-    def remove(self, body: int) -> None:
-        self._disk.blobs.pop(body, None)
+    def remove(self, blob_id: int) -> None:
+        self._disk.blobs.pop(blob_id, None)
 
 
 class MemoryEngine:
@@ -303,9 +303,9 @@ class MemoryEngine:
         return self.state.mail.setdefault(user, [])
 
     def _sweep(self) -> None:
-        named = {message.body for messages in self.state.mail.values() for message in messages}
-        for body in self.disk.blobs.keys() - named:
-            del self.disk.blobs[body]
+        named = {message.blob_id for messages in self.state.mail.values() for message in messages}
+        for blob_id in self.disk.blobs.keys() - named:
+            del self.disk.blobs[blob_id]
 
     # --- a turn
     # ----------------------------------------------------------------------------------------------
@@ -320,11 +320,11 @@ class MemoryEngine:
         yield
         if self._added_bytes > self.disk.room:
             raise StoreFull("there is no room for this turn")
-        before = {message.body for messages in self.disk.state.mail.values() for message in messages}
-        after = {message.body for messages in self.state.mail.values() for message in messages}
+        before = {message.blob_id for messages in self.disk.state.mail.values() for message in messages}
+        after = {message.blob_id for messages in self.state.mail.values() for message in messages}
         self.disk.state = self.state.copied()
-        for body in before - after:
-            self.blobs.remove(body)
+        for blob_id in before - after:
+            self.blobs.remove(blob_id)
         self._received |= self._turn_received
         self._end_turn()
 
@@ -353,7 +353,7 @@ class MemoryEngine:
                 state.accounts.append(_Account(decided))
 
     def _put(self, message: MessageAccepted) -> None:
-        self.pending(message.recipient).append(_Message(message.sequence, message.entry, message.body))
+        self.pending(message.recipient).append(_Message(message.sequence, message.entry, message.blob_id))
         self.state.sequence = message.sequence
         self._turn_received.add(message.recipient)
         self._added_bytes += len(message.entry)

@@ -31,13 +31,13 @@ class MessagesAccepted(_RecordBase, frozen=True, tag=1):
 
 class MessageAccepted(_RecordBase, frozen=True, tag=2):
     """A message is in the mailbox of user row `recipient`. `entry`: its head alone where
-    blob `body` has the rest.
+    blob `blob_id` has the rest.
     """
 
     recipient: int
     sequence: int
     entry: bytes
-    body: int
+    blob_id: int
 
 
 class MailRemoved(_RecordBase, frozen=True, tag=3):

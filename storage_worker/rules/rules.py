@@ -49,10 +49,10 @@ class Rules:
         if not engine.grants.sole_owner:
             raise StoreUnusable("leases, subscriptions and uploads are kept in memory: one worker must own the store")
         self._engine = engine
-        self._undo = Rollback()
+        self._rollback = Rollback()
         self._uploads = Uploads(engine.blobs, engine.mailboxes)
-        self.leases = Leases(self._undo)
-        self._subscriptions = Subscriptions(self._undo)
+        self.leases = Leases(self._rollback)
+        self._subscriptions = Subscriptions(self._rollback)
         unreadable = Unreadable(engine)
         access = Access(engine.users, limits.largest_message)
         self._admission = AdmissionControl(engine, self._uploads, limits)
@@ -88,16 +88,16 @@ class Rules:
         """The turn is committed: bytes of mail that came in, and slot -> the subscribed client ids
         with new mail.
         """
-        self._undo.commit()
+        self._rollback.commit()
         received = self._engine.take_received()
-        hints = self._subscriptions.use_up(received) if received and self._subscriptions else {}
-        return self._admission.accepted_bytes, hints
+        arrived = self._subscriptions.use_up(received) if received and self._subscriptions else {}
+        return self._admission.accepted_bytes, arrived
 
     def roll_back(self) -> None:
         """The turn was undone: so is what it did to memory. Unfinished uploads end. Raises
         `StoreFailed`.
         """
-        self._undo.roll_back()
+        self._rollback.roll_back()
         self._uploads.drop_all()
         self._engine.roll_back()
 

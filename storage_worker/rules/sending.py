@@ -139,14 +139,14 @@ class SendingRules:
         token: bytes | None,
         size: int,
         content: bytes = b"",
-        body: int = 0,
+        blob_id: int = 0,
     ) -> int:
-        """Accept one message; its sequence. Its content is the file `body`, where that is not 0."""
+        """Accept one message; its sequence. Its content is blob `blob_id`, where that is not 0."""
         sequence = self._mailboxes.sequence + 1
         name = token or self._random_token()
         flags = FLAG_AUTHENTICATED if authenticated else 0
         entry = ENTRY_HEAD.pack(sender.client_id, name, sequence, self._admission.now_ms, flags, kind, size) + content
-        self._engine.apply(MessageAccepted(recipient.row, sequence, entry, body))
+        self._engine.apply(MessageAccepted(recipient.row, sequence, entry, blob_id))
         self._admission.accepted_bytes += size + ENTRY_HEAD.size
         return sequence
 

@@ -83,10 +83,10 @@ class UploadRules:
             return refusal
         if self._uploads.of_sender(request.sender) >= self._admission.limits.uploads_of_user:
             return TOO_MANY_UPLOADS
-        body = self._mailboxes.new_body()
+        blob_id = self._mailboxes.new_blob_id()
         self._uploads.begin(
             Upload(
-                slot, request.upload, body, request.sender, request.authenticated, request.recipient, recipient.row,
+                slot, request.upload, blob_id, request.sender, request.authenticated, request.recipient, recipient.row,
                 request.kind, request.size, request.token,
             )
         )  # fmt: skip
@@ -152,7 +152,7 @@ class UploadRules:
         sender, recipient, digest = complete
         kind, token = upload.kind, upload.token
         sequence = self._sending.accept(
-            sender, recipient, kind, upload.authenticated, token, upload.size, body=upload.body
+            sender, recipient, kind, upload.authenticated, token, upload.size, blob_id=upload.blob_id
         )
         if token is not None:
             self._engine.apply(

@@ -124,15 +124,15 @@ class BatchProcessor:
                 self._engine.found_full(now_ms)
             else:
                 break
-        taken_bytes, hints = self._rules.commit()
+        taken_bytes, arrived = self._rules.commit()
         self._engine.accepted(taken_bytes)
-        for slot, client_ids in hints.items():
+        for slot, client_ids in arrived.items():
             if slot in self._peers:
                 peer, epoch = self._peers[slot]
                 answers.append(Outbound(peer, MailArrived(slot, epoch, self._rules.highest, client_ids)))
         return answers
 
-    def tidy(self, now_ms: int) -> None:
+    def maintain(self, now_ms: int) -> None:
         """Between two turns: maintenance. Raises `StoreFailed`."""
         if self._rules.is_counting:
             self._rules.count_on()
@@ -140,7 +140,7 @@ class BatchProcessor:
 
     @property
     def has_waiting(self) -> bool:
-        """Whether `tidy` will have something to do before long."""
+        """Whether `maintain` will have something to do before long."""
         return self._engine.has_pending or self._rules.is_counting
 
     def _turn(

@@ -53,8 +53,8 @@ class ZmqServer:
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._socket.setsockopt(zmq.LINGER, 0)
         # An answer that finds no place would be lost on a connection that stands, and nobody would
-        # ask again. A gateway has two batches to be answered, and hints come only for watches,
-        # which they use up.
+        # ask again. A gateway has two batches to be answered, and notices come only for
+        # subscriptions, which they use up.
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_FRAME)
         try:
@@ -81,7 +81,7 @@ class ZmqServer:
             for answer in answers:
                 self._send(answer)
             fail_points.reach(FailPoint.WORKER_REPLYING, concerns(inbound))
-        self._processor.tidy(self._unix_ms())
+        self._processor.maintain(self._unix_ms())
 
     def _drain(self) -> list[Inbound]:
         inbound: list[Inbound] = []

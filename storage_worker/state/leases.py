@@ -31,8 +31,8 @@ class Lease(NamedTuple):
 class Leases:
     """All leases by name and by mailbox."""
 
-    def __init__(self, undo: Rollback) -> None:
-        self._undo = undo
+    def __init__(self, rollback: Rollback) -> None:
+        self._rollback = rollback
         self._by_name: dict[tuple[int, int], Lease] = {}
         self._by_mailbox: dict[int, list[Lease]] = {}
 
@@ -50,12 +50,12 @@ class Leases:
     def take(self, lease: Lease) -> None:
         """Hide an interval. It must be visible, and the name free."""
         self._add(lease)
-        self._undo.note(lambda: self._remove(lease))
+        self._rollback.note(lambda: self._remove(lease))
 
     def end(self, lease: Lease) -> None:
         """What the lease hid and nobody deleted is visible again."""
         self._remove(lease)
-        self._undo.note(lambda: self._add(lease))
+        self._rollback.note(lambda: self._add(lease))
 
     def end_slot(self, slot: int) -> None:
         """A gateway greeted: the leases of its predecessor end."""

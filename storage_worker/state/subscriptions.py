@@ -1,7 +1,7 @@
 """Subscriptions: which gateways want to hear when mail comes for a mailbox.
 
-Owns: the watches, in memory only; a gateway asks again when the worker's incarnation changes.
-Promises: a watch is used up by its hint; nothing is done for a watch while no mail comes.
+Owns: the subscriptions, in memory only; a gateway asks again when the worker's incarnation changes.
+Promises: a subscription is used up by its notice; while no mail comes nothing is done for it.
 Exposure: none.
 """
 
@@ -23,19 +23,19 @@ class _Watched:
 class Subscriptions:
     """Mailboxes (user rows) that gateways (slots) watch."""
 
-    def __init__(self, undo: Rollback) -> None:
-        self._undo = undo
+    def __init__(self, rollback: Rollback) -> None:
+        self._rollback = rollback
         self._watched: dict[int, _Watched] = {}
 
     def __len__(self) -> int:
         return len(self._watched)
 
     def add(self, user: int, client_id: bytes, slot: int) -> None:
-        """Name this mailbox in the next hint to the slot's gateway."""
+        """Name this mailbox in the next notice to the slot's gateway."""
         watched = self._watched.get(user)
         if watched is None or slot not in watched.slots:
             self._add(user, client_id, slot)
-            self._undo.note(lambda: self._remove(user, slot))
+            self._rollback.note(lambda: self._remove(user, slot))
 
     def end_slot(self, slot: int) -> None:
         """A gateway greeted: it remembers nothing of what its predecessor watched."""
@@ -47,18 +47,18 @@ class Subscriptions:
             for user, client_id in ended:
                 self._add(user, client_id, slot)
 
-        self._undo.note(restore)
+        self._rollback.note(restore)
 
     def use_up(self, users: Iterable[int]) -> dict[int, list[bytes]]:
         """After a commit that brought mail for `users`: slot -> the client ids of the
         watched ones among them.
         """
-        hints: dict[int, list[bytes]] = {}
+        arrived: dict[int, list[bytes]] = {}
         for user in sorted(self._watched.keys() & set(users)):
             watched = self._watched.pop(user)
             for slot in watched.slots:
-                hints.setdefault(slot, []).append(watched.client_id)
-        return hints
+                arrived.setdefault(slot, []).append(watched.client_id)
+        return arrived
 
     def _add(self, user: int, client_id: bytes, slot: int) -> None:
         self._watched.setdefault(user, _Watched(client_id)).slots.add(slot)

@@ -26,7 +26,7 @@ class Upload:
 
     __slots__ = (
         "authenticated",
-        "body",
+        "blob_id",
         "digest",
         "kind",
         "mailbox",
@@ -43,7 +43,7 @@ class Upload:
         self,
         slot: int,
         number: int,
-        body: int,
+        blob_id: int,
         sender: bytes,
         authenticated: bool,
         recipient: bytes,
@@ -54,7 +54,7 @@ class Upload:
     ) -> None:
         self.slot = slot
         self.number = number
-        self.body = body
+        self.blob_id = blob_id
         self.sender = sender
         self.authenticated = authenticated
         self.recipient = recipient
@@ -111,7 +111,7 @@ class Uploads:
 
     def add(self, upload: Upload, content: bytes) -> None:
         """The next bytes. Raises `StoreFull`."""
-        self._blobs.append(upload.body, content)
+        self._blobs.append(upload.blob_id, content)
         upload.received += len(content)
         self.held += len(content)
         self._hold(upload, 0, len(content))
@@ -120,11 +120,11 @@ class Uploads:
 
     def unsynced(self, upload: Upload) -> int:
         """Bytes of it that are not surely on disk."""
-        return self._blobs.unsynced(upload.body)
+        return self._blobs.unsynced(upload.blob_id)
 
     def complete(self, upload: Upload) -> int:
         """All of it came: bytes that are not on disk yet, 0 when it may become a message."""
-        return self._blobs.finish(upload.body)
+        return self._blobs.finish(upload.blob_id)
 
     def finish(self, upload: Upload) -> None:
         """Its file belongs to a message now, which takes its room."""
@@ -137,7 +137,7 @@ class Uploads:
 
     def drop(self, upload: Upload) -> None:
         """Forget it with its file."""
-        self._blobs.remove(upload.body)
+        self._blobs.remove(upload.blob_id)
         self.finish(upload)
 
     def drop_slot(self, slot: int) -> None:

@@ -84,11 +84,11 @@ def register(engine: Engine) -> tuple[int, int]:
     return found(engine, ALICE).row, found(engine, BOB).row
 
 
-def message(engine: Engine, recipient: int, content: bytes, ahead: int = 1, body: int = 0) -> MessageAccepted:
-    """A message `ahead` of the highest sequence; with a `body` the blob has the content."""
+def message(engine: Engine, recipient: int, content: bytes, ahead: int = 1, blob_id: int = 0) -> MessageAccepted:
+    """A message `ahead` of the highest sequence; with a `blob_id` the blob has the content."""
     sequence = engine.mailboxes.sequence + ahead
     head = ENTRY_HEAD.pack(ALICE, bytes(16), sequence, NOW, 0, 3, len(content))
-    return MessageAccepted(recipient, sequence, head if body else head + content, body)
+    return MessageAccepted(recipient, sequence, head if blob_id else head + content, blob_id)
 
 
 def put(engine: Engine, recipient: int, *contents: bytes) -> list[int]:
@@ -364,29 +364,29 @@ class TestBlobs:
     def test_a_message_of_a_blob(self, store: Store, restart: bool | None) -> None:
         _, bob = register(store.engine)
         engine = store.engine
-        body = engine.mailboxes.new_body()
+        blob_id = engine.mailboxes.new_blob_id()
         content = bytes(range(256)) * 700
-        engine.blobs.append(body, content[:100_000])
-        engine.blobs.append(body, content[100_000:])
-        while engine.blobs.finish(body):
+        engine.blobs.append(blob_id, content[:100_000])
+        engine.blobs.append(blob_id, content[100_000:])
+        while engine.blobs.finish(blob_id):
             pass
-        record = message(engine, bob, content, body=body)
+        record = message(engine, bob, content, blob_id=blob_id)
         decide(engine, record)
         maybe_restart(store, restart)
         assert contents(store.engine, bob) == [(record.sequence, content)]
         [piece] = pieces(store.engine.mailboxes.read(bob, record.sequence, 70_000, END, 1000))
         assert (piece.offset, piece.content) == (70_000, content[70_000:71_000])
-        assert store.engine.mailboxes.new_body() > body
+        assert store.engine.mailboxes.new_blob_id() > blob_id
         decide(store.engine, MailRemoved(bob, record.sequence, record.sequence))
         maybe_restart(store, restart)
         assert contents(store.engine, bob) == []
 
     def test_one_that_was_removed_or_never_existed(self, store: Store) -> None:
-        body = store.engine.mailboxes.new_body()
-        store.engine.blobs.append(body, b"x")
+        blob_id = store.engine.mailboxes.new_blob_id()
+        store.engine.blobs.append(blob_id, b"x")
         for _ in range(2):
-            store.engine.blobs.remove(body)
-        assert store.engine.blobs.unsynced(body) == 0
+            store.engine.blobs.remove(blob_id)
+        assert store.engine.blobs.unsynced(blob_id) == 0
 
     def test_uploads_take_room(self, store: Store) -> None:
         _, bob = register(store.engine)

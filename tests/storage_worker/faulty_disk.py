@@ -144,16 +144,16 @@ class FaultyBodies:
         self.close = folder.close
         self.close_all = folder.close_all
 
-    def append(self, body: int, at: int, data: bytes) -> None:
+    def append(self, blob_id: int, at: int, data: bytes) -> None:
         """Fails before anything is written, or behind half of it."""
-        if self._disk.fails(f"write bodies/{body}"):
+        if self._disk.fails(f"write bodies/{blob_id}"):
             if self._disk.fault is Fault.SHORT:
-                self._folder.append(body, at, data[: len(data) // 2])
+                self._folder.append(blob_id, at, data[: len(data) // 2])
             raise self._disk.fault.told()
-        self._folder.append(body, at, data)
+        self._folder.append(blob_id, at, data)
 
-    def sync(self, body: int) -> None:
+    def sync(self, blob_id: int) -> None:
         """As the journal's."""
-        if self._disk.fails(f"sync bodies/{body}"):
+        if self._disk.fails(f"sync bodies/{blob_id}"):
             raise StoreFailed(self._disk.fault.value)
-        self._folder.sync(body)
+        self._folder.sync(blob_id)

@@ -119,7 +119,7 @@ class WorkerUnderTest(ABC):
     def answers(self, letters: Sequence[Inbound]) -> list[Outbound]:
         """The same with many gateways."""
         answers = self.processor.handle(letters, self.now_ms)
-        self.processor.tidy(self.now_ms)
+        self.processor.maintain(self.now_ms)
         return answers
 
     @abstractmethod
@@ -198,7 +198,7 @@ class Office(WorkerUnderTest):
             syncs=synchronous == "FULL",
         )
         self.bodies_folder = bodies_folder or DiskBlobs(folder / "bodies")
-        self.bodies = Blobs(self.bodies_folder, SyncAtOnce(self.bodies_folder))
+        self.blobs = Blobs(self.bodies_folder, SyncAtOnce(self.bodies_folder))
         self.room = DiskSpaceMonitor(
             mark,
             lambda: self.free_bytes,
@@ -210,7 +210,7 @@ class Office(WorkerUnderTest):
         self.engine = SqliteEngine(
             self.database,
             self.journal,
-            self.bodies,
+            self.blobs,
             self.file,
             self.facts,
             self.room,
@@ -246,7 +246,7 @@ class Office(WorkerUnderTest):
     def _let_go(self) -> None:
         if not self._closed:
             self._closed = True
-            self.bodies.close()
+            self.blobs.close()
             self.journal.close()
 
 
@@ -298,25 +298,25 @@ class SyncAtOnce:
         self._folder = folder
         self._synced: dict[int, int] = {}
 
-    def sync(self, body: int, size: int) -> None:
+    def sync(self, blob_id: int, size: int) -> None:
         """Now."""
-        self._folder.sync(body)
-        self._synced[body] = size
+        self._folder.sync(blob_id)
+        self._synced[blob_id] = size
 
-    def synced(self, body: int) -> int:
+    def synced(self, blob_id: int) -> int:
         """All that was asked for."""
-        return self._synced.get(body, -1)
+        return self._synced.get(blob_id, -1)
 
-    def forget(self, body: int) -> None:
+    def forget(self, blob_id: int) -> None:
         """It is of no interest any more."""
-        self._synced.pop(body, None)
+        self._synced.pop(blob_id, None)
 
     def close(self) -> None:
         """Nothing is left to do."""
 
 
 class Gateway:
-    """A well-behaved gateway on a slot of an office. `hints` collects what `MailArrived` named."""
+    """A well-behaved gateway on a slot of an office. `arrived` collects `MailArrived`."""
 
     def __init__(
         self, office: WorkerUnderTest, slot: int = 0, peer: bytes = b"peer", incarnation: bytes | None = None
@@ -326,7 +326,7 @@ class Gateway:
         self.peer = peer
         self.number = 0
         self.leases = count(1)
-        self.hints: list[MailArrived] = []
+        self.arrived: list[MailArrived] = []
         self.last_batch: Batch | None = None
         self.incarnation = incarnation or office.random_bytes(16)
         [self.welcome] = office.handle(Hello(slot, self.incarnation), peer=peer)
@@ -341,10 +341,10 @@ class Gateway:
 
     def send(self, batch: Batch) -> list[Outcome]:
         """The outcomes of a batch."""
-        answer, *hints = self.office.handle(batch, peer=self.peer)
-        for hint in hints:
-            assert isinstance(hint, MailArrived)
-            self.hints.append(hint)
+        answer, *arrived = self.office.handle(batch, peer=self.peer)
+        for notice in arrived:
+            assert isinstance(notice, MailArrived)
+            self.arrived.append(notice)
         assert isinstance(answer, Reply), answer
         assert (answer.slot, answer.epoch, answer.number) == (batch.slot, batch.epoch, batch.number)
         assert answer.worker_incarnation == self.office.incarnation

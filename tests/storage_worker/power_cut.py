@@ -270,37 +270,37 @@ class _BodyFolder:
         self._disk = disk
         self._folder = DiskBlobs(folder / "bodies")
 
-    def append(self, body: int, at: int, data: bytes) -> None:
-        image = self._disk.image(f"bodies/{body}")
+    def append(self, blob_id: int, at: int, data: bytes) -> None:
+        image = self._disk.image(f"bodies/{blob_id}")
         image.pending.append((at, bytes(data)))
         self._disk.count()
-        self._folder.append(body, at, data)
+        self._folder.append(blob_id, at, data)
 
-    def sync(self, body: int) -> None:
+    def sync(self, blob_id: int) -> None:
         self._disk.count()
-        self._folder.sync(body)
-        image = self._disk.image(f"bodies/{body}")
+        self._folder.sync(blob_id)
+        image = self._disk.image(f"bodies/{blob_id}")
         image.sync()
         image.exists = True
 
-    def read(self, body: int, at: int, length: int) -> bytes:
-        return self._folder.read(body, at, length)
+    def read(self, blob_id: int, at: int, length: int) -> bytes:
+        return self._folder.read(blob_id, at, length)
 
-    def remove(self, body: int) -> None:
+    def remove(self, blob_id: int) -> None:
         self._disk.count()
-        self._folder.remove(body)
-        name = f"bodies/{body}"
+        self._folder.remove(blob_id)
+        name = f"bodies/{blob_id}"
         if name in self._disk.images:
             self._disk.deleted[name] = self._disk.images.pop(name)
 
-    def set_aside(self, body: int) -> str:
-        raise AssertionError(f"the power took bodies/{body}, which was synced")
+    def set_aside(self, blob_id: int) -> str:
+        raise AssertionError(f"the power took bodies/{blob_id}, which was synced")
 
     def sizes(self) -> dict[int, int]:
         return self._folder.sizes()
 
-    def close(self, body: int) -> None:
-        self._folder.close(body)
+    def close(self, blob_id: int) -> None:
+        self._folder.close(blob_id)
 
     def close_all(self) -> None:
         self._folder.close_all()

@@ -395,7 +395,7 @@ class TestTheCheckpointThread:
         def serve(service: ZmqServer, _wake: int) -> None:
             hello, batch = Hello(0, bytes(16)), Batch(0, 1, 1, [Register("alice", KEY)])
             service._processor.handle([Inbound(b"gateway", hello), Inbound(b"gateway", batch)], 0)
-            service._processor.tidy(0)
+            service._processor.maintain(0)
             assert ended.wait(HANG_SECONDS)
             if ends_with is not None:
                 raise ends_with

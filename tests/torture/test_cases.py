@@ -28,7 +28,7 @@ def test_every_operation_dies_at_every_point_it_passes() -> None:
     # tests/storage_worker/engine/sqlite/test_recovery.py kills.
     assert set(of_point) == {point for point in FailPoint if not point.startswith("recovery")}
     for point, concerned in of_point.items():
-        if point in {FailPoint.WORKER_ABSORBING, FailPoint.WORKER_ABSORBED}:
+        if point in {FailPoint.WORKER_FLUSHING, FailPoint.WORKER_FLUSHED}:
             continue
         if point.startswith("worker") or point in {
             FailPoint.GATEWAY_RECEIVED,

@@ -40,15 +40,15 @@ class PieceSums:
         self._sums += _SUM.pack(self._sum)
         self._sum = self._in_piece = 0
 
-    def table(self, body: int) -> bytes:
-        """Nothing more comes: the table of file `body`."""
+    def table(self, blob_id: int) -> bytes:
+        """Nothing more comes: the table of file `blob_id`."""
         if self._in_piece:
             self._end_piece()
-        return bytes(self._sums) + _check(body, bytes(self._sums))
+        return bytes(self._sums) + _check(blob_id, bytes(self._sums))
 
 
-def _check(body: int, sums: bytes) -> bytes:
-    return _SUM.pack(zlib.crc32(sums, zlib.crc32(_NUMBER.pack(body))))
+def _check(blob_id: int, sums: bytes) -> bytes:
+    return _SUM.pack(zlib.crc32(sums, zlib.crc32(_NUMBER.pack(blob_id))))
 
 
 def table_bytes(size: int) -> int:
@@ -56,10 +56,10 @@ def table_bytes(size: int) -> int:
     return -(-size // PIECE_BYTES) * _SUM.size + _SUM.size
 
 
-def table_is_whole(body: int, table: bytes) -> bool:
-    """Whether a table is as it was written, and that of file `body`."""
+def table_is_whole(blob_id: int, table: bytes) -> bool:
+    """Whether a table is as it was written, and that of file `blob_id`."""
     sums = table[: -_SUM.size]
-    return table[-_SUM.size :] == _check(body, sums)
+    return table[-_SUM.size :] == _check(blob_id, sums)
 
 
 def pieces_are_whole(table: bytes, first: int, pieces: bytes) -> bool:

@@ -25,7 +25,7 @@ from storage_worker.engine.sqlite.blob_checksums import (
     table_bytes,
     table_is_whole,
 )
-from storage_worker.engine.sqlite.folder import BODIES_NAME, failed, sync_folder, unwritten
+from storage_worker.engine.sqlite.folder import BLOBS_NAME, failed, sync_folder, unwritten
 
 SYNC_STEP: Final = 8 * 1024 * 1024
 """Bytes after which a file that grows is handed to the thread."""
@@ -41,25 +41,25 @@ class BlobFolder(Protocol):
     files may be open `append` and `read` raise `NoFileLeft`.
     """
 
-    def append(self, body: int, at: int, data: bytes) -> None:
+    def append(self, blob_id: int, at: int, data: bytes) -> None:
         """Write at the end, which is at `at`; a file that is not there is made."""
 
-    def sync(self, body: int) -> None:
+    def sync(self, blob_id: int) -> None:
         """The file and its name are on disk when this returns. May be called by another thread."""
 
-    def read(self, body: int, at: int, length: int) -> bytes:
+    def read(self, blob_id: int, at: int, length: int) -> bytes:
         """Bytes of a file, all of them."""
 
-    def remove(self, body: int) -> None:
+    def remove(self, blob_id: int) -> None:
         """Delete it; one that is not there is none."""
 
-    def set_aside(self, body: int) -> str:
+    def set_aside(self, blob_id: int) -> str:
         """Keep it, under a name that means nothing here: that name; empty where it is not there."""
 
     def sizes(self) -> dict[int, int]:
         """The files that are there: number -> bytes."""
 
-    def close(self, body: int) -> None:
+    def close(self, blob_id: int) -> None:
         """Nothing more is appended to it."""
 
     def close_all(self) -> None:
@@ -85,27 +85,27 @@ class DiskBlobs:
             raise StoreFailed(f"{folder} can't be made: {error.strerror}") from error
         sync_folder(folder.parent)
 
-    def _path(self, body: int) -> Path:
-        return self._folder / str(body)
+    def _path(self, blob_id: int) -> Path:
+        return self._folder / str(blob_id)
 
-    def append(self, body: int, at: int, data: bytes) -> None:
+    def append(self, blob_id: int, at: int, data: bytes) -> None:
         """Write at the end, which is at `at`."""
         try:
-            descriptor = self._open.get(body)
+            descriptor = self._open.get(blob_id)
             if descriptor is None:
                 flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if at == 0 else 0)
-                descriptor = self._open[body] = os.open(self._path(body), flags, 0o600)
+                descriptor = self._open[blob_id] = os.open(self._path(blob_id), flags, 0o600)
             view = memoryview(data)
             while view:
                 written = os.pwrite(descriptor, view, at)
                 view, at = view[written:], at + written
         except OSError as error:
-            raise unwritten(error, self._path(body)) from error
+            raise unwritten(error, self._path(blob_id)) from error
 
-    def sync(self, body: int) -> None:
+    def sync(self, blob_id: int) -> None:
         """The file and its name are on disk when this returns."""
         with self._lock:
-            descriptor = self._open.get(body)
+            descriptor = self._open.get(blob_id)
             if descriptor is None:
                 return
             self._in_sync.add(descriptor)
@@ -114,7 +114,7 @@ class DiskBlobs:
             os.fdatasync(descriptor)
             os.fsync(self._names)
         except OSError as error:
-            raise StoreFailed(f"{self._path(body)} can't be synced: {error.strerror}") from error
+            raise StoreFailed(f"{self._path(blob_id)} can't be synced: {error.strerror}") from error
         finally:
             with self._lock:
                 self._in_sync.remove(descriptor)
@@ -122,10 +122,10 @@ class DiskBlobs:
                     self._closing.remove(descriptor)
                     os.close(descriptor)
 
-    def read(self, body: int, at: int, length: int) -> bytes:
+    def read(self, blob_id: int, at: int, length: int) -> bytes:
         """Bytes of a file, all of them."""
         try:
-            descriptor = os.open(self._path(body), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(self._path(blob_id), os.O_RDONLY | os.O_CLOEXEC)
             try:
                 parts: list[bytes] = []
                 while length:
@@ -137,22 +137,22 @@ class DiskBlobs:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise failed(error, f"{self._path(body)} can't be read") from error
+            raise failed(error, f"{self._path(blob_id)} can't be read") from error
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def remove(self, body: int) -> None:
+    def remove(self, blob_id: int) -> None:
         """Delete it."""
-        self.close(body)
+        self.close(blob_id)
         try:
             with contextlib.suppress(FileNotFoundError):
-                self._path(body).unlink()
+                self._path(blob_id).unlink()
         except OSError as error:
-            raise StoreFailed(f"{self._path(body)} can't be deleted: {error.strerror}") from error
+            raise StoreFailed(f"{self._path(blob_id)} can't be deleted: {error.strerror}") from error
 
-    def set_aside(self, body: int) -> str:
+    def set_aside(self, blob_id: int) -> str:
         """Keep it as `NUMBER.damaged`."""
-        self.close(body)
-        path = self._path(body)
+        self.close(blob_id)
+        path = self._path(blob_id)
         aside = path.with_name(path.name + _ASIDE)
         try:
             path.replace(aside)
@@ -160,16 +160,16 @@ class DiskBlobs:
             return ""
         except OSError as error:
             raise StoreFailed(f"{path} can't be renamed: {error.strerror}") from error
-        return f"{BODIES_NAME}/{aside.name}"
+        return f"{BLOBS_NAME}/{aside.name}"
 
     def sizes(self) -> dict[int, int]:
         """The files that are there: number -> bytes."""
         return file_sizes(self._folder)
 
-    def close(self, body: int) -> None:
+    def close(self, blob_id: int) -> None:
         """Nothing more is appended to it."""
         with self._lock:
-            descriptor = self._open.pop(body, None)
+            descriptor = self._open.pop(blob_id, None)
             if descriptor in self._in_sync:
                 self._closing.add(descriptor)
             elif descriptor is not None:
@@ -177,8 +177,8 @@ class DiskBlobs:
 
     def close_all(self) -> None:
         """It is of no use any more."""
-        for body in list(self._open):
-            self.close(body)
+        for blob_id in list(self._open):
+            self.close(blob_id)
         os.close(self._names)
 
 
@@ -204,13 +204,13 @@ class Syncer(Protocol):
     or raises `StoreFailed`.
     """
 
-    def sync(self, body: int, size: int) -> None:
+    def sync(self, blob_id: int, size: int) -> None:
         """Bring the first `size` bytes of a file to the disk."""
 
-    def synced(self, body: int) -> int:
+    def synced(self, blob_id: int) -> int:
         """How many of its bytes surely are there; -1 while not even its name is."""
 
-    def forget(self, body: int) -> None:
+    def forget(self, blob_id: int) -> None:
         """The file is of no interest any more."""
 
     def close(self) -> None:
@@ -230,35 +230,35 @@ class SyncThread:
         self._failure: StoreFailed | None = None
         self._ending = False
         self._news = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="body-sync", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="blob-sync", daemon=True)
         self._thread.start()
 
-    def sync(self, body: int, size: int) -> None:
+    def sync(self, blob_id: int, size: int) -> None:
         """Begin to bring the first `size` bytes of a file to the disk."""
         with self._news:
             self._check()
-            if not any(entry == (body, size) for entry in self._wanted):
-                self._wanted.append((body, size))
+            if not any(entry == (blob_id, size) for entry in self._wanted):
+                self._wanted.append((blob_id, size))
                 self._news.notify()
 
-    def synced(self, body: int) -> int:
+    def synced(self, blob_id: int) -> int:
         """How many of its bytes surely are there; -1 while not even its name is."""
         with self._news:
             self._check()
-            return self._synced.get(body, -1)
+            return self._synced.get(blob_id, -1)
 
     def _check(self) -> None:
         if self._failure is not None:
             raise StoreFailed(str(self._failure)) from self._failure
 
-    def forget(self, body: int) -> None:
+    def forget(self, blob_id: int) -> None:
         """The file is of no interest any more."""
         with self._news:
-            self._synced.pop(body, None)
-            if self._at_work == body:
+            self._synced.pop(blob_id, None)
+            if self._at_work == blob_id:
                 # What it comes to says nothing of another file that gets the same number.
                 self._at_work = None
-            self._wanted = deque([wanted for wanted in self._wanted if wanted[0] != body])
+            self._wanted = deque([wanted for wanted in self._wanted if wanted[0] != blob_id])
 
     def _run(self) -> None:
         while True:
@@ -267,17 +267,17 @@ class SyncThread:
                     self._news.wait()
                 if self._ending:
                     return
-                body, size = self._wanted.popleft()
-                self._at_work = body
+                blob_id, size = self._wanted.popleft()
+                self._at_work = blob_id
             try:
-                self._folder.sync(body)
+                self._folder.sync(blob_id)
             except StoreFailed as error:
                 with self._news:
                     self._failure = error
                 return
             with self._news:
-                if self._at_work == body:
-                    self._synced[body] = max(size, self._synced.get(body, -1))
+                if self._at_work == blob_id:
+                    self._synced[blob_id] = max(size, self._synced.get(blob_id, -1))
                 self._at_work = None
                 self._news.notify_all()
 
@@ -314,77 +314,77 @@ class Blobs:
         self.unread: set[int] = set()
         """Files that could not be handed out when they were last read."""
 
-    def append(self, body: int, data: bytes) -> None:
+    def append(self, blob_id: int, data: bytes) -> None:
         """The next bytes of a file. Raises `StoreFull`, after which the file is to be removed."""
-        growing = self._growing.setdefault(body, _Growing())
-        self._folder.append(body, growing.size, data)
+        growing = self._growing.setdefault(blob_id, _Growing())
+        self._folder.append(blob_id, growing.size, data)
         growing.size += len(data)
         if not growing.is_whole:
             growing.sums.add(data)
         if growing.size - max(growing.asked, 0) >= SYNC_STEP:
-            self._ask(body, growing)
+            self._ask(blob_id, growing)
 
-    def _ask(self, body: int, growing: _Growing) -> None:
+    def _ask(self, blob_id: int, growing: _Growing) -> None:
         growing.asked = growing.size
-        self._syncer.sync(body, growing.size)
+        self._syncer.sync(blob_id, growing.size)
 
-    def unsynced(self, body: int) -> int:
+    def unsynced(self, blob_id: int) -> int:
         """Bytes of a growing file that are not surely on disk."""
-        growing = self._growing.get(body)
-        return 0 if growing is None else growing.size - max(self._syncer.synced(body), 0)
+        growing = self._growing.get(blob_id)
+        return 0 if growing is None else growing.size - max(self._syncer.synced(blob_id), 0)
 
-    def finish(self, body: int) -> int:
+    def finish(self, blob_id: int) -> int:
         """All of it was written: sync the rest; how many bytes are not on disk yet, 0
         when it is done.
         """
-        if body not in self._growing:
-            self.append(body, b"")
-        growing = self._growing[body]
+        if blob_id not in self._growing:
+            self.append(blob_id, b"")
+        growing = self._growing[blob_id]
         if not growing.is_whole:
             growing.is_whole = True
-            self.append(body, growing.sums.table(body))
+            self.append(blob_id, growing.sums.table(blob_id))
         if growing.asked < growing.size:
-            self._ask(body, growing)
-        synced = self._syncer.synced(body)
+            self._ask(blob_id, growing)
+        synced = self._syncer.synced(blob_id)
         if synced < growing.size:
             # An empty file has a name that has to be there.
             return growing.size - synced
-        self._let_go(body)
+        self._let_go(blob_id)
         return 0
 
-    def _let_go(self, body: int) -> None:
-        if self._growing.pop(body, None) is not None:
-            self._syncer.forget(body)
-            self._folder.close(body)
+    def _let_go(self, blob_id: int) -> None:
+        if self._growing.pop(blob_id, None) is not None:
+            self._syncer.forget(blob_id)
+            self._folder.close(blob_id)
 
-    def read(self, body: int, at: int, length: int, size: int) -> bytes:
+    def read(self, blob_id: int, at: int, length: int, size: int) -> bytes:
         """Bytes of a content of `size` bytes. Raises `StoreDamaged` where a piece of them
         is altered, or not there.
         """
         try:
-            data = self._read(body, at, length, size)
+            data = self._read(blob_id, at, length, size)
         except StoreDamaged:
-            self.unread.add(body)
+            self.unread.add(blob_id)
             raise
         if self.unread:
             # The disk may have had a bad moment.
-            self.unread.discard(body)
+            self.unread.discard(blob_id)
         return data
 
-    def _read(self, body: int, at: int, length: int, size: int) -> bytes:
+    def _read(self, blob_id: int, at: int, length: int, size: int) -> bytes:
         try:
-            if body in self._unchecked or not length:
-                return self._folder.read(body, at, length)
-            if self._table[0] != body:
-                self._table = (body, self._folder.read(body, size, table_bytes(size)))
+            if blob_id in self._unchecked or not length:
+                return self._folder.read(blob_id, at, length)
+            if self._table[0] != blob_id:
+                self._table = (blob_id, self._folder.read(blob_id, size, table_bytes(size)))
             table = self._table[1]
             first, behind = at // PIECE_BYTES, min(size, -(-(at + length) // PIECE_BYTES) * PIECE_BYTES)
-            pieces = self._folder.read(body, first * PIECE_BYTES, behind - first * PIECE_BYTES)
+            pieces = self._folder.read(blob_id, first * PIECE_BYTES, behind - first * PIECE_BYTES)
         except StoreFailed as error:
             raise StoreDamaged(f"a large message can't be handed out: {error}") from error
-        if not table_is_whole(body, table) or not pieces_are_whole(table, first, pieces):
+        if not table_is_whole(blob_id, table) or not pieces_are_whole(table, first, pieces):
             self._table = (0, b"")
-            raise StoreDamaged(f"{BODIES_NAME}/{body} is altered: its message is not handed out")
+            raise StoreDamaged(f"{BLOBS_NAME}/{blob_id} is altered: its message is not handed out")
         skipped = at - first * PIECE_BYTES
         return pieces if len(pieces) == length else pieces[skipped : skipped + length]
 
@@ -393,32 +393,32 @@ class Blobs:
         is wrong. Number 0 is none.
         """
         found = self._folder.sizes()
-        self._unchecked |= {body for body, size in contents.items() if found.get(body) == size}
+        self._unchecked |= {blob_id for blob_id, size in contents.items() if found.get(blob_id) == size}
         problems: dict[int, str] = {}
-        for body, size in contents.items():
+        for blob_id, size in contents.items():
             try:
                 for at in range(0, size, SYNC_STEP):
-                    self.read(body, at, min(SYNC_STEP, size - at), size)
+                    self.read(blob_id, at, min(SYNC_STEP, size - at), size)
             except StoreDamaged as error:
-                problems[body] = str(error)
+                problems[blob_id] = str(error)
         return problems
 
-    def remove(self, body: int) -> None:
+    def remove(self, blob_id: int) -> None:
         """Delete a file."""
-        self._unchecked.discard(body)
-        self.unread.discard(body)
-        if self._table[0] == body:
+        self._unchecked.discard(blob_id)
+        self.unread.discard(blob_id)
+        if self._table[0] == blob_id:
             self._table = (0, b"")
-        self._let_go(body)
-        self._folder.remove(body)
+        self._let_go(blob_id)
+        self._folder.remove(blob_id)
 
-    def set_aside(self, body: int) -> str:
+    def set_aside(self, blob_id: int) -> str:
         """Its message is dropped for its damage: keep the file, under the name that this
         gives; empty for none.
         """
-        self._unchecked.discard(body)
-        self._let_go(body)
-        return self._folder.set_aside(body)
+        self._unchecked.discard(blob_id)
+        self._let_go(blob_id)
+        return self._folder.set_aside(blob_id)
 
     def sweep(self, needed: dict[int, int]) -> set[int]:
         """Delete the files that no message needs: what a crash left of uploads, and of messages
@@ -427,10 +427,10 @@ class Blobs:
         `needed`: number -> bytes. Gives those that are not there, or shorter.
         """
         found = self._folder.sizes()
-        for body in found.keys() - needed.keys():
-            self._folder.remove(body)
-        self._unchecked |= {body for body, size in needed.items() if found.get(body) == size}
-        return {body for body, size in needed.items() if found.get(body, -1) < size}
+        for blob_id in found.keys() - needed.keys():
+            self._folder.remove(blob_id)
+        self._unchecked |= {blob_id for blob_id, size in needed.items() if found.get(blob_id) == size}
+        return {blob_id for blob_id, size in needed.items() if found.get(blob_id, -1) < size}
 
     def close(self) -> None:
         """Let go of everything; what grows stays as it is."""

@@ -3,16 +3,16 @@
 Owns: the records of the turn that is in flight; the journal; what of the mail, tokens and slots
 waits in memory.
 Promises: when `commit` returns, the turn is on disk. A transaction always takes in everything that
-the journal holds, and begins a new era of it in the same stroke, so what is true is at every
+the journal holds, and begins a new log epoch of it in the same stroke, so what is true is at every
 moment: the database, then the journal. The loop does not wait for the disk to have much mail that
-goes from one to the other: until it does, the journal keeps the era that was taken in beside the
-one that began. After a failure that undoes a turn, `reload` makes memory as the disk is.
+goes from one to the other: until it does, the journal keeps the log epoch that was taken in beside
+the one that began. After a failure that undoes a turn, `reload` makes memory as the disk is.
 Exposure: none of its own.
 
     a turn with records    ──▶ a record, written and synced                                (the rule)
     a turn without         ──▶ a record, written: lost with the power alone, with nothing in it but its number
-    one that needs tables  ──▶ `absorb` inside its transaction
-    the journal is full enough, memory too, or some time has passed ──▶ `absorb` between two turns
+    one that needs tables  ──▶ `flush` inside its transaction
+    the journal is full enough, memory too, or some time has passed ──▶ `flush` between two turns
 """
 
 import logging
@@ -26,7 +26,7 @@ from storage_worker.engine.records import BatchApplied, Record
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.journal import Journal
 from storage_worker.engine.sqlite.journal_records import decode_records, encode_records
-from storage_worker.engine.sqlite.log_epochs import next_era
+from storage_worker.engine.sqlite.log_epochs import next_log_epoch
 from storage_worker.engine.sqlite.message_queue import MessageQueue
 from storage_worker.engine.sqlite.send_tokens import SentTokens
 from storage_worker.engine.sqlite.slots import Slots, newest
@@ -39,7 +39,7 @@ MOST_UNFLUSHED_BYTES: Final = 12 * 1024 * 1024
 MOST_UNFLUSHED_MESSAGES: Final = 40_000
 """Messages in memory, after which they go to the database: everybody waits meanwhile, and small
 ones take their time by number."""
-ABSORB_AFTER_MS: Final = 2000
+FLUSH_AFTER_MS: Final = 2000
 """How long the database stays behind while nothing much happens."""
 WORTH_WAITING_BYTES: Final = 1024 * 1024
 """Of mail, up to which a transaction is synced at once; beyond it a checkpoint beside the
@@ -79,12 +79,12 @@ class CommitLog:
         """Whether the database had no room for what the journal holds when it was last tried."""
         self.is_damaged = False
         """Whether that was for damage."""
-        self._next_era = b""
+        self._next_log_epoch = b""
         self._dead: list[int] = []
         self.synced_bytes = WORTH_WAITING_BYTES
         """Of mail that the database takes in, up to which it is synced at once."""
         self._both_needed = False
-        """Whether the journal has two eras that the database may not have."""
+        """Whether the journal has two log epochs that the database may not have."""
 
     def note(self, record: Record) -> None:
         """Something changed in this turn."""
@@ -113,7 +113,7 @@ class CommitLog:
             self._slots.replay(record)
         self._queue.received.clear()
         # Since when nobody knows: it is due.
-        self._waiting_since = -ABSORB_AFTER_MS if self._journal.used else None
+        self._waiting_since = -FLUSH_AFTER_MS if self._journal.used else None
 
     def recover(self, now_ms: int) -> None:
         """At a start: take in what the last worker's journal holds. Raises `StoreFailed`.
@@ -201,7 +201,7 @@ class CommitLog:
             or self._queue.unflushed_messages >= MOST_UNFLUSHED_MESSAGES
             or self._queue.has_dead_bodies
             or self._users.has_newly_authenticated
-            or not 0 <= now_ms - since < ABSORB_AFTER_MS
+            or not 0 <= now_ms - since < FLUSH_AFTER_MS
         )
 
     @property
@@ -215,9 +215,9 @@ class CommitLog:
 
         `in_journal`: what the journal holds is on disk for sure.
         """
-        log_epoch = next_era(self._journal.log_epoch, self._random_bytes)
+        log_epoch = next_log_epoch(self._journal.log_epoch, self._random_bytes)
         # What is not in the journal has to be in the database for good. The journal can keep one
-        # era beside the present one. A file that is deleted does not come back.
+        # log epoch beside the present one. A file that is deleted does not come back.
         synced = (
             bool(self._records)
             or not in_journal
@@ -234,20 +234,20 @@ class CommitLog:
             if use_reserve:
                 self._database.drop_ballast()
             self._write(now_ms, log_epoch)
-            fail_points.reach(FailPoint.WORKER_ABSORBING)
-        fail_points.reach(FailPoint.WORKER_ABSORBED)
+            fail_points.reach(FailPoint.WORKER_FLUSHING)
+        fail_points.reach(FailPoint.WORKER_FLUSHED)
         self.written(synced=synced)
 
     def write(self, now_ms: int) -> None:
         """Inside a transaction that is synced: give the database all that it does not have."""
-        self._write(now_ms, next_era(self._journal.log_epoch, self._random_bytes))
+        self._write(now_ms, next_log_epoch(self._journal.log_epoch, self._random_bytes))
 
     def _write(self, now_ms: int, log_epoch: bytes) -> None:
         self._dead = self._queue.write()
         self._tokens.write(now_ms)
         self._slots.write()
         self._users.write()
-        self._next_era = log_epoch
+        self._next_log_epoch = log_epoch
         self._database.execute("UPDATE store SET era = ?", (log_epoch,))
 
     def written(self, *, synced: bool = True) -> None:
@@ -255,7 +255,7 @@ class CommitLog:
         self._records = []
         self._unrecorded = []
         self._waiting_since = None
-        self._journal.begin(self._next_era, linked=not synced)
+        self._journal.begin(self._next_log_epoch, linked=not synced)
         self._both_needed = False
         dead, self._dead = self._dead, []
         self._queue.written(dead)

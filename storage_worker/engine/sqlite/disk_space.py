@@ -1,17 +1,17 @@
 """How much room the disk has left, whether new mail may come in, and how much of it unfinished
 uploads may hold.
 
-Owns: the mark of free space, the share of uploads, and when to look.
-Promises: the disk is looked at no more than once a second and once per quarter of the mark that was
-accepted, and whenever SQLite found it full; room that comes back is noticed without a restart.
+Owns: the minimum of free space, the share of uploads, and when to look.
+Promises: the disk is looked at no more than once a second and once per quarter of the minimum that
+was accepted, and whenever SQLite found it full; room that comes back is noticed without a restart.
 Exposure: none. Time is passed in as Unix milliseconds.
 
-Mail may come in while the disk has the mark free. Deleted mail leaves its room inside the
+Mail may come in while the disk has the minimum free. Deleted mail leaves its room inside the
 database's file, where only the database can use it again; it counts too, as long as the disk keeps
-a quarter of the mark for the log.
+a quarter of the minimum for the log.
 
-Unfinished uploads together may hold half of what lies above the mark. So they never bring the disk
-down to it, and whoever leaves his unfinished keeps nobody from sending what is not that large.
+Unfinished uploads together may hold half of what lies above the minimum. So they never bring the
+disk down to it, and whoever leaves his unfinished keeps nobody from sending what is not that large.
 """
 
 import logging

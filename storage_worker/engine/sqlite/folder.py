@@ -17,7 +17,7 @@ from storage_worker.engine.errors import NoFileLeft, StorageError, StoreFailed, 
 
 DATABASE_NAME: Final = "mail.db"
 JOURNAL_NAMES: Final = ("mail.journal", "mail.journal.2")
-BODIES_NAME: Final = "bodies"
+BLOBS_NAME: Final = "bodies"
 GENERATION_NAME: Final = "store.generation"
 LOCK_NAME: Final = "worker.lock"
 OWN_NAMES: Final = (
@@ -26,7 +26,7 @@ OWN_NAMES: Final = (
     f"{DATABASE_NAME}-wal",
     f"{DATABASE_NAME}-shm",
     *JOURNAL_NAMES,
-    BODIES_NAME,
+    BLOBS_NAME,
     GENERATION_NAME,
     f"{GENERATION_NAME}.new",
 )
@@ -52,10 +52,10 @@ def refuse_lost_database(folder: Path) -> None:
     try:
         if database.exists() and database.stat().st_size:
             return
-        bodies = folder / BODIES_NAME
+        blobs = folder / BLOBS_NAME
         others = [name for name in (GENERATION_NAME, *JOURNAL_NAMES) if (folder / name).exists()]
-        if bodies.is_dir() and any(bodies.iterdir()):
-            others.append(f"{BODIES_NAME}/")
+        if blobs.is_dir() and any(blobs.iterdir()):
+            others.append(f"{BLOBS_NAME}/")
         state = "is empty" if database.exists() else "is missing"
     except OSError as error:
         raise StoreUnusable(f"{folder} can't be read: {error.strerror}") from error
@@ -68,13 +68,13 @@ def refuse_lost_database(folder: Path) -> None:
 
 
 def refuse_wrong_kinds(folder: Path) -> None:
-    """Look whether each of our names in the data folder is a file, and `bodies` a folder.
+    """Look whether each of our names in the data folder is a file, and `blobs` a folder.
 
     Opening a pipe in the place of a file would wait for ever. Raises `StoreUnusable`.
     """
     for name in OWN_NAMES:
         path = folder / name
-        kind = "folder" if name == BODIES_NAME else "file"
+        kind = "folder" if name == BLOBS_NAME else "file"
         try:
             if path.exists() and not (path.is_dir() if kind == "folder" else path.is_file()):
                 raise StoreUnusable(f"{path} is no {kind}. {_PUT_BACK}")

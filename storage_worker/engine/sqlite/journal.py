@@ -2,33 +2,33 @@
 each turn.
 
 Owns: `mail.journal` and `mail.journal.2`: their records, and where the next one goes.
-Promises: what `append` was given is on disk when it returns. `replay` gives the records of an era
-and of the one behind it in their order, and ends before the first that is not whole: a record that
-was being written when the power went is there or not there, never half. Nothing of other eras is
-ever given. Where a record says that more was on disk than is found whole, that is damage and no
-power cut: `replay` raises `JournalDamaged`, and changes nothing. So is a record that is whole but
-for its era.
+Promises: what `append` was given is on disk when it returns. `replay` gives the records of a log
+epoch and of the one behind it in their order, and ends before the first that is not whole: a record
+that was being written when the power went is there or not there, never half. Nothing of other log
+epochs is ever given. Where a record says that more was on disk than is found whole, that is damage
+and no power cut: `replay` raises `JournalDamaged`, and changes nothing. So is a record that is
+whole but for its log epoch.
 Exposure: the data folder's owner.
 
     offset 0                                                                             capacity
-    ├─ record 1 ─┼─ record 2 ─┼─ … ─┼─ record n ─┼─ what an earlier era left, or zeros ─┤
+    ├─ record 1 ─┼─ record 2 ─┼─ … ─┼─ record n ─┼─ what an earlier log epoch left, or zeros ─┤
     ├─ link ─┼─ record 1 ─┼─ …
 
-    record    era [16], era before where it is linked [16], number u32 (1, 2, 3 …), sure u32, payload size u32,
-              CRC-32 u32 of these and the payload; the payload
-    link      a record with number 0; its payload is the era before, and how many records that has u32
+    record    log epoch [16], the one before where it is linked [16], number u32 (1, 2, 3 …), sure u32, payload size
+              u32, CRC-32 u32 of these and the payload; the payload
+    link      a record with number 0; its payload is the log epoch before, and how many records that has u32
 
 `sure`: what lies before this offset of the file was on disk when the record was written. A power
 cut leaves any of the records behind the last sync whole and any torn, also a whole one behind a
 torn one: numbers of batches are not synced. But it takes nothing of what was sure. The end of the
 last record that was synced is all that nothing vouches for.
 
-An era begins when all that was in the journal is in the database: the database names the era (16
-random bytes) in the very transaction that took the rest in. So a record of an earlier era, or of
-another database's, is never mistaken for one of ours. Where that transaction is surely on disk,
-writing begins at the start of the same file again. Where it may still be lost with the power, the
-file is kept as it is, and the new era begins in the other one with a link: until the transaction is
-on disk, the truth is the database before it, and both eras.
+A log epoch begins when all that was in the journal is in the database: the database names the log
+epoch (16 random bytes) in the very transaction that took the rest in. So a record of an earlier log
+epoch, or of another database's, is never mistaken for one of ours. Where that transaction is surely
+on disk, writing begins at the start of the same file again. Where it may still be lost with the
+power, the file is kept as it is, and the new log epoch begins in the other one with a link: until
+the transaction is on disk, the truth is the database before it, and both log epochs.
 
 The files are written with zeros once, so that a later write changes no metadata of the file system:
 its sync costs half of one that does.
@@ -45,13 +45,13 @@ from typing import Final, NamedTuple, Protocol
 
 from storage_worker.engine.errors import JournalDamaged, StoreFailed, StoreFull
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES, sync_folder, unwritten
-from storage_worker.engine.sqlite.log_epochs import ERA_SIZE, SECTOR, mark
+from storage_worker.engine.sqlite.log_epochs import LOG_EPOCH_SIZE, SECTOR, mark
 
 _HEADER: Final = Struct("<16s16sIIII")
-"""era, era before, number, sure, payload size, CRC-32"""
+"""log epoch, log epoch before, number, sure, payload size, CRC-32"""
 _CHECKED: Final = Struct("<16s16sIII")
 _OLD_HEADER: Final = Struct("<16sIII")
-"""Of schema version 3: era, number, payload size, CRC-32. Read, so that a store is
+"""Of schema version 3: log epoch, number, payload size, CRC-32. Read, so that a store is
 brought over; never written.
 """
 _OLD_CHECKED: Final = Struct("<16sII")
@@ -194,7 +194,7 @@ class _Record(NamedTuple):
     end: int
 
 
-_NO_ERA: Final = bytes(ERA_SIZE)
+_NO_LOG_EPOCH: Final = bytes(LOG_EPOCH_SIZE)
 
 
 def _number(record: _Record) -> int:
@@ -216,12 +216,12 @@ def _record(content: bytes, at: int) -> _Record | None:
         if size <= len(content) - start:
             payload = content[start : start + size]
             if checksum == zlib.crc32(payload, zlib.crc32(_OLD_CHECKED.pack(log_epoch, number, size))):
-                return _Record(log_epoch, _NO_ERA, number, 0, payload, start + size)
+                return _Record(log_epoch, _NO_LOG_EPOCH, number, 0, payload, start + size)
     return None
 
 
-def _is_whole_but_for_its_era(content: bytes, at: int, log_epoch: bytes) -> bool:
-    """Whether the record at `at` would be whole if it were one of `era`.
+def _is_whole_but_for_its_log_epoch(content: bytes, at: int, log_epoch: bytes) -> bool:
+    """Whether the record at `at` would be whole if it were one of `log_epoch`.
 
     No power cut leaves that, unless what differs lies in another sector than the rest.
     """
@@ -229,10 +229,10 @@ def _is_whole_but_for_its_era(content: bytes, at: int, log_epoch: bytes) -> bool
         return False
     found, before, number, sure, size, checksum = _HEADER.unpack_from(content, at)
     start = at + _HEADER.size
-    differing = [place for place in range(ERA_SIZE) if found[place] != log_epoch[place]]
+    differing = [place for place in range(LOG_EPOCH_SIZE) if found[place] != log_epoch[place]]
     if not differing or size > len(content) - start:
         return False
-    if (at + differing[-1]) // SECTOR != (at + ERA_SIZE) // SECTOR:
+    if (at + differing[-1]) // SECTOR != (at + LOG_EPOCH_SIZE) // SECTOR:
         return False
     header = _CHECKED.pack(log_epoch, before, number, sure, size)
     return bool(checksum == zlib.crc32(content[start : start + size], zlib.crc32(header)))
@@ -244,11 +244,11 @@ def _encoded(log_epoch: bytes, before: bytes, number: int, sure: int, payload: b
 
 
 def _whole_behind(content: bytes, at: int, log_epoch: bytes) -> list[_Record]:
-    """The whole records from `at` on that name an era, as their own or as the one before."""
+    """The whole records from `at` on that name a log epoch, as their own or as the one before."""
     found: list[_Record] = []
     end = at
     while (at := content.find(log_epoch, at)) >= 0:
-        for start in (at, at - ERA_SIZE):
+        for start in (at, at - LOG_EPOCH_SIZE):
             record = _record(content, start) if start >= end else None
             if record is not None and log_epoch in record[:2]:
                 found.append(record)
@@ -260,7 +260,7 @@ def _whole_behind(content: bytes, at: int, log_epoch: bytes) -> list[_Record]:
 
 
 def _chain(content: bytes, log_epoch: bytes) -> tuple[int, int]:
-    """How many whole records of an era a file begins with, besides a link, and where they end."""
+    """How many records of a log epoch a file begins with, besides a link, and where they end."""
     at = found = 0
     while (record := _record(content, at)) is not None and record.log_epoch == log_epoch:
         is_link = not at and not record.number
@@ -271,8 +271,8 @@ def _chain(content: bytes, log_epoch: bytes) -> tuple[int, int]:
 
 
 class Journal:
-    """The records of the present era, `capacity` bytes of them. `begin` or `replay` names it before
-    anything else.
+    """The records of the present log epoch, `capacity` bytes of them. `begin` or `replay` names it
+    before anything else.
 
     `files`: the two that take turns. `marks_at`: where in each of them the mark is, behind all
     records; 0: nowhere.
@@ -284,39 +284,41 @@ class Journal:
         self._capacity = min(capacity, marks_at or capacity)
         self._marks_at = marks_at
         self._syncs = syncs
-        self._log_epoch = bytes(ERA_SIZE)
+        self._log_epoch = bytes(LOG_EPOCH_SIZE)
         self._number = 0
         self._at = 0
         self._all_synced = True
-        self._before = _NO_ERA
+        self._before = _NO_LOG_EPOCH
         self._sure = 0
         self.torn_at: int | None = None
-        """Where `replay` found something of the era that is no whole record, and in which file."""
+        """Where `replay` found something of the log epoch that is no whole record, and in which
+        file.
+        """
         self.torn_file = ""
         self.linked = False
-        """Whether `replay` found two eras."""
+        """Whether `replay` found two log epochs."""
 
     @property
     def log_epoch(self) -> bytes:
-        """The present era."""
+        """The present log epoch."""
         return self._log_epoch
 
     @property
     def used(self) -> int:
-        """Bytes that this era's records take."""
+        """Bytes that this log epoch's records take."""
         return self._at
 
     @property
     def capacity(self) -> int:
-        """Bytes that an era's records may take."""
+        """Bytes that a log epoch's records may take."""
         return self._capacity
 
     def _other(self) -> JournalFile:
         return self._files[1] if self._file is self._files[0] else self._files[0]
 
     def link(self, log_epoch: bytes) -> bool:
-        """Prepare the other file for `era`, so that it can begin with the present one kept; whether
-        there is room.
+        """Prepare the other file for `log_epoch`, so that it can begin with the present one kept;
+        whether there is room.
 
         What is in the other file must be needed no more. Raises `StoreFailed`.
         """
@@ -336,8 +338,8 @@ class Journal:
         return _encoded(log_epoch, self._log_epoch, 0, 0, _LINK.pack(self._log_epoch, self._number))
 
     def begin(self, log_epoch: bytes, *, linked: bool = False) -> None:
-        """A new era, which the database knows of. `linked`: the records of the last one may still
-        be needed.
+        """A new log epoch, which the database knows of. `linked`: the records of the last one may
+        still be needed.
 
         Raises `StoreFailed`.
         """
@@ -364,7 +366,7 @@ class Journal:
     def _start(self, log_epoch: bytes, *, linked: bool = False) -> None:
         self._at = 0
         self._sure = 0
-        self._before = _NO_ERA
+        self._before = _NO_LOG_EPOCH
         if linked:
             self._at = len(self._link_to(log_epoch))
             self._file = self._other()
@@ -400,7 +402,8 @@ class Journal:
             self._sure = self._at
 
     def replay(self, log_epoch: bytes) -> list[bytes]:
-        """The payloads of this era's records, then of those of the era that is linked to it.
+        """The payloads of this log epoch's records, then of those of the log epoch that is linked
+        to it.
 
         The next `append` goes behind the last one. Raises `StoreFailed`, and `JournalDamaged`.
         """
@@ -442,7 +445,7 @@ class Journal:
         return runs
 
     def go_on_from(self, log_epoch: bytes) -> None:
-        """After `salvage`: the era that the next one comes behind. Nothing is appended
+        """After `salvage`: the log epoch that the next one comes behind. Nothing is appended
         before that begins.
         """
         self._start(log_epoch)
@@ -455,7 +458,7 @@ class Journal:
         for file, content, first in zip(self._files, contents, firsts, strict=True):
             if first is not None and first.log_epoch == log_epoch:
                 payloads += self._take_up(file, content, log_epoch)
-        # Behind anything but the whole of the era before it, it would be another store's.
+        # Behind anything but the whole of the log epoch before it, it would be another store's.
         link = _LINK.pack(log_epoch, self._number)
         for file, content, first in zip(self._files, contents, firsts, strict=True):
             if first is not None and first.number == 0 and first.payload == link:
@@ -470,30 +473,30 @@ class Journal:
         for number, (content, first) in enumerate(zip(contents, firsts, strict=True)):
             for one in {log_epoch, self._log_epoch}:
                 if first is not None and first.log_epoch != one:
-                    # Written over by a later era: the database is older than the journal, somebody
-                    # put it back.
+                    # Written over by a later log epoch: the database is older than the journal,
+                    # somebody put it back.
                     continue
                 _, end = _chain(content, one)
                 name = JOURNAL_NAMES[number]
                 behind = _whole_behind(content, end, one)
                 if any(record.sure > end for record in behind):
                     return f"{name} is damaged at byte {end}: whole records behind it say that this was on disk"
-                if _is_whole_but_for_its_era(content, end, one):
+                if _is_whole_but_for_its_log_epoch(content, end, one):
                     return f"{name} is damaged at byte {end}: a record is whole but for its first bytes"
-                if behind or content[end : end + ERA_SIZE] == one:
+                if behind or content[end : end + LOG_EPOCH_SIZE] == one:
                     self.torn_at, self.torn_file = end, name
             other, other_first = contents[1 - number], firsts[1 - number]
-            if first is not None and first.number == 0 and first.payload[:ERA_SIZE] == log_epoch:
+            if first is not None and first.number == 0 and first.payload[:LOG_EPOCH_SIZE] == log_epoch:
                 written_over = other_first is not None and other_first.log_epoch != log_epoch
                 if not written_over and _LINK.unpack(first.payload)[1] > _chain(other, log_epoch)[0]:
                     return f"{JOURNAL_NAMES[1 - number]} is damaged: {JOURNAL_NAMES[number]} says that more was on disk"
         return None
 
     def _take_up(self, file: JournalFile, content: bytes, log_epoch: bytes) -> list[bytes]:
-        """The payloads of an era's records in a file; the next record goes behind them."""
+        """The payloads of a log epoch's records in a file; the next record goes behind them."""
         payloads: list[bytes] = []
         at = 0
-        before = _NO_ERA
+        before = _NO_LOG_EPOCH
         while True:
             record = _record(content, at)
             is_link = record is not None and at == 0 and record.number == 0

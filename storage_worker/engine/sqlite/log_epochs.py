@@ -1,14 +1,14 @@
-"""Eras and marks: how the journal's files and the database tell whether they belong together.
+"""Log epochs and marks: how the journal's files and the database tell whether they belong together.
 
-Owns: the form of an era, and of the mark at the end of each of the journal's files.
-Promises: of two eras of one store it can be told which is the later one. A file of the journal that
-is missing, cut or zeros is known as such, unless the last end was an orderly one: then nothing of
-it is needed.
+Owns: the form of a log epoch, and of the mark at the end of each of the journal's files.
+Promises: of two log epochs of one store it can be told which is the later one. A file of the
+journal that is missing, cut or zeros is known as such, unless the last end was an orderly one: then
+nothing of it is needed.
 Exposure: the data folder.
 
-    era       `MsgU`, number u48 (big-endian), 6 random bytes. Eras of versions before 5 are random, of no order.
-    mark      `MsgUmark`, era [16], CRC-32 u32 of both: the last era that began in this file, written after the
-              database has it, within one sector
+    log epoch   `MsgU`, number u48 (big-endian), 6 random bytes. Those of versions before 5 are random, of no order.
+    mark        `MsgUmark`, log epoch [16], CRC-32 u32 of both: the last one that began in this file, written after
+                the database has it, within one sector
 """
 
 import logging
@@ -23,10 +23,10 @@ from storage_worker.engine.sqlite.folder import JOURNAL_NAMES, failed
 
 log = logging.getLogger("storage_worker")
 
-ERA_SIZE: Final = 16
+LOG_EPOCH_SIZE: Final = 16
 _MAGIC: Final = b"MsgU"
 _NUMBER_SIZE: Final = 6
-_RANDOM_SIZE: Final = ERA_SIZE - len(_MAGIC) - _NUMBER_SIZE
+_RANDOM_SIZE: Final = LOG_EPOCH_SIZE - len(_MAGIC) - _NUMBER_SIZE
 _MARK_MAGIC: Final = b"MsgUmark"
 _MARK: Final = Struct("<8s16sI")
 SECTOR: Final = 512
@@ -38,8 +38,8 @@ STEP: Final = (
 )
 
 
-def next_era(before: bytes, random_bytes: Callable[[int], bytes]) -> bytes:
-    """The era behind `before`; the first one where that is of no order."""
+def next_log_epoch(before: bytes, random_bytes: Callable[[int], bytes]) -> bytes:
+    """The log epoch behind `before`; the first one where that is of no order."""
     number = (_number(before) or 0) + 1
     return _MAGIC + number.to_bytes(_NUMBER_SIZE, "big") + random_bytes(_RANDOM_SIZE)
 
@@ -50,7 +50,7 @@ def _number(log_epoch: bytes) -> int | None:
 
 
 def is_later(log_epoch: bytes, other: bytes) -> bool:
-    """Whether `era` came after `other`, as far as their form tells."""
+    """Whether `log_epoch` came after `other`, as far as their form tells."""
     one, two = _number(log_epoch), _number(other)
     return one is not None and two is not None and one > two
 
@@ -61,17 +61,17 @@ def mark_at(length: int) -> int:
 
 
 def mark(log_epoch: bytes) -> bytes:
-    """The mark of an era."""
+    """The mark of a log epoch."""
     return _MARK.pack(_MARK_MAGIC, log_epoch, zlib.crc32(_MARK_MAGIC + log_epoch))
 
 
-def marked_eras(folder: Path, length: int) -> list[bytes]:
-    """The eras that the journal's files, of at least `length` bytes, are marked with.
+def marked_log_epochs(folder: Path, length: int) -> list[bytes]:
+    """The log epochs that the journal's files, of at least `length` bytes, are marked with.
 
     Raises `JournalDamaged` where a file is missing, shorter or has lost its mark, and
     `StoreFailed`.
     """
-    eras: list[bytes] = []
+    log_epochs: list[bytes] = []
     for name in JOURNAL_NAMES:
         path = folder / name
         try:
@@ -89,11 +89,11 @@ def marked_eras(folder: Path, length: int) -> list[bytes]:
             raise failed(error, f"{path} can't be read") from error
         magic, log_epoch, checksum = _MARK.unpack(found)
         if magic == _MARK_MAGIC and checksum == zlib.crc32(magic + log_epoch):
-            eras.append(log_epoch)
+            log_epochs.append(log_epoch)
         elif not any(found):
             raise JournalDamaged(
                 f"{path} is damaged at byte {mark_at(length)}: there are zeros in the place of its mark. {STEP}"
             )
         else:
             log.error("%s is damaged at byte %d: its mark is altered. Its records are not", path, mark_at(length))
-    return eras
+    return log_epochs

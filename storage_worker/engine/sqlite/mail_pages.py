@@ -32,7 +32,7 @@ PAGE_BYTES: Final = 64 * 1024
 
 
 class PageRow(NamedTuple):
-    """A page without its entries. `body`: the number of the file that has its one
+    """A page without its entries. `blob_id`: the number of the file that has its one
     message's content, or None.
     """
 
@@ -41,16 +41,16 @@ class PageRow(NamedTuple):
     last: int
     messages: int
     content_bytes: int
-    body: int | None
+    blob_id: int | None
 
 
 class InFile(NamedTuple):
-    """A message of user row `recipient` whose content of `size` bytes is the file `body`."""
+    """A message of user row `recipient` whose content of `size` bytes is the file `blob_id`."""
 
     recipient: int
     sequence: int
     size: int
-    body: int
+    blob_id: int
 
 
 class NewPage(NamedTuple):
@@ -61,7 +61,7 @@ class NewPage(NamedTuple):
     last: int
     messages: int
     content_bytes: int
-    body: int | None
+    blob_id: int | None
     entries: bytes
 
 
@@ -72,17 +72,17 @@ def checksum_of(page: NewPage) -> int:
     """CRC-32 of a page's columns and its entries, so that neither is taken for another
     mailbox's.
     """
-    columns = _COLUMNS.pack(*page[:5], page.body or 0)
+    columns = _COLUMNS.pack(*page[:5], page.blob_id or 0)
     return zlib.crc32(page.entries, zlib.crc32(columns))
 
 
 def make_pages(
-    recipient: int, sequences: Sequence[int], entries: Sequence[bytes], bodies: dict[int, int]
+    recipient: int, sequences: Sequence[int], entries: Sequence[bytes], blobs: dict[int, int]
 ) -> Iterator[NewPage]:
-    """Messages of one mailbox, in order, as pages. `bodies`: sequence -> file, of those
+    """Messages of one mailbox, in order, as pages. `blobs`: sequence -> file, of those
     whose entry is a head alone.
     """
-    if not bodies and entries:
+    if not blobs and entries:
         page = _page(recipient, sequences, entries, 0, len(entries))
         if len(page.entries) <= PAGE_BYTES:
             # Nearly always. To look at the sizes before would take as long as to put them together.
@@ -91,7 +91,7 @@ def make_pages(
     start = 0
     size = 0
     for index, entry in enumerate(entries):
-        alone = bool(bodies) and sequences[index] in bodies
+        alone = bool(blobs) and sequences[index] in blobs
         if index > start and (alone or size + len(entry) > PAGE_BYTES):
             yield _page(recipient, sequences, entries, start, index)
             start, size = index, 0
@@ -99,7 +99,7 @@ def make_pages(
         if alone:
             content_bytes = ENTRY_HEAD.unpack_from(entry)[6]
             sequence = sequences[index]
-            yield NewPage(recipient, sequence, sequence, 1, content_bytes, bodies[sequence], entry)
+            yield NewPage(recipient, sequence, sequence, 1, content_bytes, blobs[sequence], entry)
             start, size = index + 1, 0
     if start < len(entries):
         yield _page(recipient, sequences, entries, start, len(entries))
@@ -116,7 +116,7 @@ def _makes_sense(page: NewPage) -> bool:
     """Whether the entries of a page are what its columns tell: for pages of an earlier version,
     which have no checksum.
     """
-    if page.body is not None:
+    if page.blob_id is not None:
         return len(page.entries) == ENTRY_HEAD.size
     try:
         found = heads(page.entries)
@@ -230,9 +230,9 @@ class MailPages:
                 found[row] = page
         return found
 
-    def drop_body(self, body: int) -> None:
+    def drop_blob(self, blob_id: int) -> None:
         """Delete the message whose content is this file."""
-        self._database.execute("DELETE FROM mail_page WHERE body = ?", (body,))
+        self._database.execute("DELETE FROM mail_page WHERE body = ?", (blob_id,))
 
     def drop(self, row: int) -> None:
         """Delete a page by its row, whatever is in it."""
@@ -271,17 +271,17 @@ class MailPages:
 
         Altered pages that `look_through` found stay as they are, for whoever looks into them.
         """
-        bodies: list[int] = []
+        blobs: list[int] = []
         for page in list(self.overlapping(recipient, first, last)):
             if page.row in self.damaged:
                 continue
-            if page.body is not None:
-                bodies.append(page.body)
+            if page.blob_id is not None:
+                blobs.append(page.blob_id)
             elif page.first < first or page.last > last:
                 self._cut(recipient, page, first, last)
                 continue
             self._database.execute("DELETE FROM mail_page WHERE row = ?", (page.row,))
-        return bodies
+        return blobs
 
     def _cut(self, recipient: int, page: PageRow, first: int, last: int) -> None:
         """Write what a page keeps: what lies before `first`, what lies behind `last`, or

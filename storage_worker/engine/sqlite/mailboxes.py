@@ -17,14 +17,14 @@ class Mailbox:
 
     The rest is what the database does not have yet.
 
-    `sequences` and `entries` are the fresh messages, in order; those in `bodies` (sequence -> file)
+    `sequences` and `entries` are the fresh messages, in order; those in `blobs` (sequence -> file)
     have an entry that is a head alone. `removed` are intervals of the database's pages whose
     messages are no more, in order, apart. Nothing waits below sequence `not_below`. `census`: whose
     the messages are, since it was more than half full.
     """
 
     __slots__ = (
-        "bodies",
+        "blobs",
         "census",
         "content_bytes",
         "entries",
@@ -43,7 +43,7 @@ class Mailbox:
         self.census: Census | None = None
         self.sequences: list[int] = []
         self.entries: list[bytes] = []
-        self.bodies: dict[int, int] = {}
+        self.blobs: dict[int, int] = {}
         self.removed: list[tuple[int, int]] = []
 
     def oldest_unflushed(self) -> int | None:
@@ -77,5 +77,5 @@ class Mailbox:
         """The database has it all."""
         self.sequences = []
         self.entries = []
-        self.bodies = {}
+        self.blobs = {}
         self.removed = []

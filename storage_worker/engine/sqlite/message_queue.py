@@ -67,8 +67,8 @@ anew is cheaper for others.
 
 
 class _Block(NamedTuple):
-    """Neighbouring messages of one mailbox. `body`: the file with the content of its one message,
-    else None.
+    """Neighbouring messages of one mailbox. `blob_id`: the file with the content of its one
+    message, else None.
 
     Its entries are here, or else they are all of the page `row`.
     """
@@ -77,7 +77,7 @@ class _Block(NamedTuple):
     last: int
     messages: int
     content_bytes: int
-    body: int | None
+    blob_id: int | None
     entries: bytes
     row: int = 0
 
@@ -85,9 +85,9 @@ class _Block(NamedTuple):
 class MessageQueue:
     """All mailboxes, under user rows."""
 
-    def __init__(self, database: Database, bodies: Blobs, users: UserRegistry) -> None:
+    def __init__(self, database: Database, blobs: Blobs, users: UserRegistry) -> None:
         self._database = database
-        self._bodies = bodies
+        self._blobs = blobs
         self._users = users
         self._pages = MailPages(database)
         self.boxes: dict[int, Mailbox] = {}
@@ -104,13 +104,13 @@ class MessageQueue:
         """Whether files wait for the database to let go of them."""
         self.sequence = 0
         """The highest ever given to a message."""
-        self._absorbed = 0
+        self._flushed = 0
         """What it was when the database had everything."""
         self.accepted = 0
         """How many messages were accepted since the store was made: fewer than sequences,
         which leave some out.
         """
-        self._body = 0
+        self._blob_id = 0
         self.forget()
 
     # --- memory and disk
@@ -118,7 +118,7 @@ class MessageQueue:
 
     def forget(self) -> None:
         """Be as the database is: at a start, and before a replay."""
-        self.sequence, self._body = self._database.row("SELECT sequence, body FROM store")
+        self.sequence, self._blob_id = self._database.row("SELECT sequence, body FROM store")
         tally = self._database.find("SELECT accepted FROM tally")
         self.accepted = tally[0] if tally is not None else 0
         self.boxes.clear()
@@ -126,7 +126,7 @@ class MessageQueue:
         self.received.clear()
         self._dead_bodies.clear()
         self.unflushed_bytes = 0
-        self._absorbed = self.sequence
+        self._flushed = self.sequence
         self.has_dead_bodies = False
 
     @property
@@ -134,7 +134,7 @@ class MessageQueue:
         """How many came that the database does not have; those that went again meanwhile
         are among them.
         """
-        return self.sequence - self._absorbed
+        return self.sequence - self._flushed
 
     def replay(self, record: Record) -> None:
         """Do again what a turn did."""
@@ -151,8 +151,8 @@ class MessageQueue:
     def committed(self) -> None:
         """The turn is on disk: files whose messages never reached the database go."""
         dead, self._dead_bodies = self._dead_bodies, []
-        for body in dead:
-            self._bodies.remove(body)
+        for blob_id in dead:
+            self._blobs.remove(blob_id)
 
     def look_through(self) -> None:
         """Before the transaction of `write`: see what is altered of the pages that it
@@ -172,9 +172,9 @@ class MessageQueue:
         for box in sorted(self.changed, key=_user_of):
             for first, last in box.removed:
                 dead += self._pages.remove(box.user, first, last)
-            pages += make_pages(box.user, box.sequences, box.entries, box.bodies)
+            pages += make_pages(box.user, box.sequences, box.entries, box.blobs)
         self._pages.insert(pages)
-        database.execute("UPDATE store SET sequence = ?, body = ?", (self.sequence, self._body))
+        database.execute("UPDATE store SET sequence = ?, body = ?", (self.sequence, self._blob_id))
         database.execute("UPDATE tally SET accepted = ?, counted_to = ?", (self.accepted, self.sequence))
         return dead
 
@@ -184,13 +184,13 @@ class MessageQueue:
             box.flushed()
         self.changed.clear()
         self.unflushed_bytes = 0
-        self._absorbed = self.sequence
+        self._flushed = self.sequence
         self.has_dead_bodies = False
         if len(self.boxes) > _MAILBOXES_KEPT:
             self.boxes.clear()
             self.received.clear()
-        for body in dead:
-            self._bodies.remove(body)
+        for blob_id in dead:
+            self._blobs.remove(blob_id)
 
     def match_files(self) -> tuple[list[str], list[MailRemoved]]:
         """At a start: delete the files that no message needs, and the messages whose file is not
@@ -202,18 +202,18 @@ class MessageQueue:
         """
         waiting = list(self._pages.in_files())
         for box in self.changed:
-            for sequence, body in box.bodies.items():
+            for sequence, blob_id in box.blobs.items():
                 entry = box.entries[box.sequences.index(sequence)]
-                waiting.append(InFile(box.user, sequence, ENTRY_HEAD.unpack_from(entry)[6], body))
-        missing = self._bodies.sweep({one.body: one.size for one in waiting})
+                waiting.append(InFile(box.user, sequence, ENTRY_HEAD.unpack_from(entry)[6], blob_id))
+        missing = self._blobs.sweep({one.blob_id: one.size for one in waiting})
         told: list[str] = []
         removed: list[MailRemoved] = []
         for one in waiting:
-            if one.body in missing:
-                kept = self._bodies.set_aside(one.body)
+            if one.blob_id in missing:
+                kept = self._blobs.set_aside(one.blob_id)
                 state = f"is cut, and kept as {kept}" if kept else "is missing"
                 told.append(
-                    f"bodies/{one.body} {state}: message {one.sequence} in the mailbox of "
+                    f"bodies/{one.blob_id} {state}: message {one.sequence} in the mailbox of "
                     f"{self._pages.owner(one.recipient)} is lost"
                 )
                 removed.append(MailRemoved(one.recipient, one.sequence, one.sequence))
@@ -251,16 +251,16 @@ class MessageQueue:
 
     def accept(self, message: MessageAccepted) -> None:
         """One message is in its mailbox."""
-        self._put(self.mailbox(message.recipient), message.sequence, message.entry, message.body)
+        self._put(self.mailbox(message.recipient), message.sequence, message.entry, message.blob_id)
 
-    def _put(self, box: Mailbox, sequence: int, entry: bytes, body: int) -> None:
+    def _put(self, box: Mailbox, sequence: int, entry: bytes, blob_id: int) -> None:
         box.sequences.append(sequence)
         box.entries.append(entry)
         box.messages += 1
         box.content_bytes += ENTRY_HEAD.unpack_from(entry)[6]
-        if body:
-            box.bodies[sequence] = body
-            self._body = max(self._body, body)
+        if blob_id:
+            box.blobs[sequence] = blob_id
+            self._blob_id = max(self._blob_id, blob_id)
         # After a crash the store may be ahead of its journal: what was reserved is not given again.
         self.sequence = max(self.sequence, sequence)
         self.accepted += 1
@@ -364,10 +364,10 @@ class MessageQueue:
             index += 1
             at = end
 
-    def new_body(self) -> int:
+    def new_blob_id(self) -> int:
         """A number for a content that becomes a file."""
-        self._body = body = self._body + 1
-        return body
+        self._blob_id = blob_id = self._blob_id + 1
+        return blob_id
 
     # --- hand out
     # ----------------------------------------------------------------------------------------------
@@ -388,7 +388,7 @@ class MessageQueue:
         low, high = box.unflushed_between(first, last)
         if low == high:
             return
-        if not box.bodies:
+        if not box.blobs:
             yield _unflushed_block(box, low, high)
             return
         for index in range(low, high):
@@ -426,14 +426,14 @@ class MessageQueue:
         """
         box = self.mailbox(user)
         newest = box.sequences[-1] if box.sequences else 0
-        if census.complete and self._absorbed <= census.counted_to >= newest:
+        if census.complete and self._flushed <= census.counted_to >= newest:
             return work
-        if census.counted_to < self._absorbed:
+        if census.counted_to < self._flushed:
             census.complete = False
             if work <= 0:
                 return work
             try:
-                for page, entries in self._entries_of_pages(box, census.counted_to + 1, self._absorbed):
+                for page, entries in self._entries_of_pages(box, census.counted_to + 1, self._flushed):
                     if entries is not None:
                         census.add(entries)
                     census.counted_to = page.last
@@ -449,7 +449,7 @@ class MessageQueue:
         low = bisect_right(box.sequences, census.counted_to)
         for entry in box.entries[low:]:
             census.add(entry)
-        census.completed(max(self._absorbed, census.counted_to, newest))
+        census.completed(max(self._flushed, census.counted_to, newest))
         return work
 
     def _entries_of_pages(self, box: Mailbox, first: int, last: int) -> Iterator[tuple[PageRow, bytes | None]]:
@@ -502,7 +502,7 @@ class MessageQueue:
         low = high = messages = content_bytes = 0
         room = max_bytes
         for block in self._blocks(self.mailbox(user), first, last):
-            if messages and (block.row in self._pages.damaged or block.body in self._bodies.unread):
+            if messages and (block.row in self._pages.damaged or block.blob_id in self._blobs.unread):
                 # What lies before it is handed out.
                 break
             low = low or block.first
@@ -535,7 +535,7 @@ class MessageQueue:
         last_whole = 0
         for block in self._blocks(self.mailbox(user), first, last):
             cost = block.content_bytes + (block.messages - 1) * ENVELOPE_IN_PAGE
-            if block.body is None and cost <= budget and not (offset and block.first == first):
+            if block.blob_id is None and cost <= budget and not (offset and block.first == first):
                 whole.append(self._entries(user, block))
                 last_whole = block.last
                 budget -= cost + ENVELOPE_IN_PAGE
@@ -543,7 +543,7 @@ class MessageQueue:
                     break
                 continue
             entries = self._entries(user, block)
-            if block.body is not None:
+            if block.blob_id is not None:
                 places = [Head(block.first, block.content_bytes, 0, len(entries))]
             else:
                 places = heads(entries)
@@ -554,16 +554,16 @@ class MessageQueue:
                 if (skipped or size > page_bytes) and not whole:
                     length = min(size - skipped, page_bytes)
                     content_at = start + ENTRY_HEAD.size
-                    if block.body is not None:
-                        part = self._bodies.read(block.body, skipped, length, size)
+                    if block.blob_id is not None:
+                        part = self._blobs.read(block.blob_id, skipped, length, size)
                     else:
                         part = entries[content_at + skipped : content_at + skipped + length]
                     return Mail(b"", 0, Part(entries[start:content_at], sequence, size, skipped, part))
                 if size > budget:
                     return Mail(b"".join(whole), last_whole)
                 whole.append(entries[start:end])
-                if block.body is not None:
-                    whole.append(self._bodies.read(block.body, 0, size, size))
+                if block.blob_id is not None:
+                    whole.append(self._blobs.read(block.blob_id, 0, size, size))
                 last_whole = sequence
                 budget -= size + ENVELOPE_IN_PAGE
                 if budget <= 0:
@@ -590,7 +590,7 @@ class MessageQueue:
                 messages += block.messages
                 content_bytes += block.content_bytes
                 in_pages = True
-                if block.body is not None:
+                if block.blob_id is not None:
                     self.has_dead_bodies = True
         except StoreDamaged as error:
             # A part of an altered page: nobody knows what is in it, and nothing of it is handed
@@ -617,12 +617,12 @@ class MessageQueue:
         size = sum([len(entry) for entry in box.entries[low:high]])
         self.unflushed_bytes -= size
         content_bytes = size - (high - low) * ENTRY_HEAD.size
-        if box.bodies:
+        if box.blobs:
             for index in range(low, high):
-                body = box.bodies.pop(box.sequences[index], 0)
-                if body:
+                blob_id = box.blobs.pop(box.sequences[index], 0)
+                if blob_id:
                     content_bytes += ENTRY_HEAD.unpack_from(box.entries[index])[6]
-                    self._dead_bodies.append(body)
+                    self._dead_bodies.append(blob_id)
         del box.sequences[low:high]
         del box.entries[low:high]
         return content_bytes
@@ -646,10 +646,10 @@ def _user_of(box: Mailbox) -> int:
 
 def _unflushed_block(box: Mailbox, low: int, high: int) -> _Block:
     sequences = box.sequences
-    body = box.bodies.get(sequences[low]) if box.bodies else None
-    if body is not None:
+    blob_id = box.blobs.get(sequences[low]) if box.blobs else None
+    if blob_id is not None:
         entry = box.entries[low]
-        return _Block(sequences[low], sequences[low], 1, ENTRY_HEAD.unpack_from(entry)[6], body, entry)
+        return _Block(sequences[low], sequences[low], 1, ENTRY_HEAD.unpack_from(entry)[6], blob_id, entry)
     entries = b"".join(box.entries[low:high])
     content_bytes = len(entries) - (high - low) * ENTRY_HEAD.size
     return _Block(sequences[low], sequences[high - 1], high - low, content_bytes, None, entries)

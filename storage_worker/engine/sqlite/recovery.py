@@ -19,7 +19,7 @@ from storage_worker.engine.errors import StoreFailed
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
 from storage_worker.engine.sqlite.commit_log import CommitLog
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.folder import BODIES_NAME, GENERATION_NAME, JOURNAL_NAMES, sync_folder
+from storage_worker.engine.sqlite.folder import BLOBS_NAME, GENERATION_NAME, JOURNAL_NAMES, sync_folder
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
 from storage_worker.engine.sqlite.log_epochs import mark_at
 from storage_worker.engine.sqlite.message_queue import MessageQueue
@@ -57,12 +57,12 @@ def recover_journal(database: Database, folder: Path, now_ms: int, random_bytes:
     fail_points.reach(FailPoint.RECOVERY_OPENED)
     length = min(file.size for file in files)
     journal = Journal(files, size, marks_at=mark_at(length))
-    disk_bodies = DiskBlobs(folder / BODIES_NAME)
-    bodies = Blobs(disk_bodies, SyncThread(disk_bodies))
+    disk_blobs = DiskBlobs(folder / BLOBS_NAME)
+    blobs = Blobs(disk_blobs, SyncThread(disk_blobs))
     try:
         with database.reading():
             users = UserRegistry(database)
-            queue = MessageQueue(database, bodies, users)
+            queue = MessageQueue(database, blobs, users)
             log = CommitLog(database, journal, random_bytes, queue, SentTokens(database), Slots(database), users)
             records, gaps = log.salvage(now_ms)
         fail_points.reach(FailPoint.RECOVERY_TAKEN_IN)
@@ -70,7 +70,7 @@ def recover_journal(database: Database, folder: Path, now_ms: int, random_bytes:
         note_marks(database, journal, length)
         fail_points.reach(FailPoint.RECOVERY_MARKED)
     finally:
-        bodies.close()
+        blobs.close()
         journal.close()
     return Recovered(records, gaps, kept, generation)
 

@@ -28,7 +28,7 @@ from storage_worker.engine.errors import JournalDamaged, StoreFull, StoreUnusabl
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES, failed, sync_folder, unwritten
 from storage_worker.engine.sqlite.journal import Journal
-from storage_worker.engine.sqlite.log_epochs import is_later, marked_eras, next_era
+from storage_worker.engine.sqlite.log_epochs import is_later, marked_log_epochs, next_log_epoch
 
 _RESERVED_AHEAD: Final = 100_000
 _CHECKSUM_DIGITS: Final = 8
@@ -159,7 +159,7 @@ def open_store(
         _open_tally(database, before.sequence, sequence)
         if found is None:
             database.execute(
-                "INSERT INTO store VALUES (1, ?, ?, ?, ?, 0, ?, 0)", (*facts[:4], next_era(b"", random_bytes))
+                "INSERT INTO store VALUES (1, ?, ?, ?, ?, 0, ?, 0)", (*facts[:4], next_log_epoch(b"", random_bytes))
             )
         else:
             database.execute("UPDATE store SET generation = ?, starts = ?, sequence = ?", facts[1:4])
@@ -198,7 +198,7 @@ def accepted(database: Database) -> Accepted:
 
 
 def look_at_journal(database: Database, folder: Path, file: StoreIdentityFile) -> bool:
-    """Before the journal is opened: whether it has seen a later era than the database knows.
+    """Before the journal is opened: whether it has seen a later log epoch than the database knows.
 
     Raises `StoreUnusable` where one of its files is lost, cut or zeros that had what was
     acknowledged last: after an orderly end nothing is reserved and the journal holds nothing.
@@ -209,14 +209,14 @@ def look_at_journal(database: Database, folder: Path, file: StoreIdentityFile) -
         found = database.find("SELECT era, journal FROM store")
     log_epoch, length = found or (b"", 0)
     try:
-        eras = marked_eras(folder, length) if length else []
+        log_epochs = marked_log_epochs(folder, length) if length else []
     except JournalDamaged:
         if not ended_orderly:
             raise
         return False
     if noted is not None and not length and not ended_orderly:
         _refuse_missing(folder)
-    return any(is_later(one, log_epoch) for one in eras)
+    return any(is_later(one, log_epoch) for one in log_epochs)
 
 
 def _refuse_missing(folder: Path) -> None:

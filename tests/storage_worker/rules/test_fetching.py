@@ -275,14 +275,14 @@ class TestWatches:
         for user in (alice, bob):
             after(gateway, user, 0, watch=True)
         gateway.store(carol, carol, b"nobody waits")
-        assert gateway.hints == []
+        assert gateway.arrived == []
         gateway.ask(*[StoreMessage(carol, False, user, 3, b"x") for user in (alice, alice, carol)])
-        [hint] = gateway.hints
-        assert (hint.slot, hint.epoch, hint.sequence, hint.recipients) == (0, 1, 4, [alice])
+        [notice] = gateway.arrived
+        assert (notice.slot, notice.epoch, notice.sequence, notice.recipients) == (0, 1, 4, [alice])
         gateway.store(carol, alice, b"used up")
-        assert len(gateway.hints) == 1
+        assert len(gateway.arrived) == 1
         gateway.store(carol, bob, b"x")
-        assert gateway.hints[1].recipients == [bob]
+        assert gateway.arrived[1].recipients == [bob]
 
     def test_no_watch_where_mail_waits_or_none_was_asked_for(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
@@ -290,13 +290,13 @@ class TestWatches:
         gateway.store(alice, alice, b"a")
         after(gateway, alice, 0, watch=True)
         gateway.store(alice, alice, b"b")
-        assert gateway.hints == []
+        assert gateway.arrived == []
 
     def test_mail_in_the_same_batch(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
         watch = Fetch(alice, True, 0, 100, 54, 100, True)
         gateway.ask(watch, watch, StoreMessage(alice, True, alice, 3, b"x"))
-        assert [hint.recipients for hint in gateway.hints] == [[alice]]
+        assert [notice.recipients for notice in gateway.arrived] == [[alice]]
 
     def test_every_slot_hears_and_a_greeting_ends_its_watches(self, office: Office, gateway: Gateway) -> None:
         others = [Gateway(office, slot, peer=b"peer%d" % slot) for slot in (1, 2)]
@@ -305,4 +305,4 @@ class TestWatches:
             after(each, alice, 0, watch=True)
         Gateway(office, slot=1)
         gateway.store(alice, alice, b"x")
-        assert sorted(hint.slot for hint in gateway.hints) == [0, 2]
+        assert sorted(notice.slot for notice in gateway.arrived) == [0, 2]

@@ -174,16 +174,16 @@ class TestNumbers:
         [alice] = gateway.register("alice")
         gateway.ask(Fetch(alice, True, 0, 100, 54, 100, True))
         batch = gateway.next_batch(StoreMessage(alice, True, alice, 3, b"x"))
-        _, hint = office.answers([Inbound(b"reconnected", batch)])
-        assert hint.peer == b"reconnected"
+        _, notice = office.answers([Inbound(b"reconnected", batch)])
+        assert notice.peer == b"reconnected"
 
     def test_also_where_that_was_a_batch_that_makes_no_sense(self, office: Office, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
         gateway.ask(Fetch(alice, True, 0, 100, 54, 100, True))
         office.answers([Inbound(b"reconnected", UndecodableBatch(0, 1, gateway.number + 1, ""))])
         other = Gateway(office, slot=1)
-        _, hint = office.answers([Inbound(b"other", other.next_batch(StoreMessage(alice, True, alice, 3, b"x")))])
-        assert hint.peer == b"reconnected"
+        _, notice = office.answers([Inbound(b"other", other.next_batch(StoreMessage(alice, True, alice, 3, b"x")))])
+        assert notice.peer == b"reconnected"
 
     def test_a_hint_for_a_slot_that_was_not_heard_since_the_start_is_dropped(self, open_office: Open) -> None:
         office = open_office()
@@ -195,7 +195,7 @@ class TestNumbers:
         office.rules.apply(9, [Fetch(alice, True, 0, 100, 54, 100, True)])
         gateway.office = office
         gateway.store(alice, alice, b"x")
-        assert gateway.hints == []
+        assert gateway.arrived == []
 
 
 class TestQuestion:
@@ -456,9 +456,9 @@ class TestBugs:
         assert isinstance(outcome, Pulled)
         assert (outcome.first, outcome.count) == (2, 1), "lease 1 stands, lease 2 is not there, nobody is authenticated"
         assert gateway.store(alice, alice, b"c") == [3]
-        assert gateway.hints == [], "alice's watch is undone"
+        assert gateway.arrived == [], "alice's watch is undone"
         gateway.store(alice, bob, b"x")
-        assert [hint.recipients for hint in gateway.hints] == [[bob]], "bob's watch stands"
+        assert [notice.recipients for notice in gateway.arrived] == [[bob]], "bob's watch stands"
 
     def test_a_greeting_that_fails_ends_the_program(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
         def broken(_rules: Rules, _slot: int) -> None:

@@ -175,7 +175,7 @@ class TestCounts:
         steps = 0
         while office.processor.has_waiting:
             office.now_ms += 2000
-            office.processor.tidy(office.now_ms)
+            office.processor.maintain(office.now_ms)
             steps += 1
         assert steps > 3
         assert census.counts() == {alice: MailboxStats(210, 0), carol: MailboxStats(1, 0)}
@@ -195,7 +195,7 @@ class TestCounts:
         assert not census_of(office, 2).complete
         office.flush()
         for _ in range(10):
-            office.processor.tidy(office.now_ms)
+            office.processor.maintain(office.now_ms)
         assert census_of(office, 2).complete
         assert not office.processor.has_waiting
 

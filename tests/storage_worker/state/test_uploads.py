@@ -49,7 +49,7 @@ TOO_MANY = Refused(Reason.TOO_FAST, 30)
 
 
 @pytest.fixture
-def bodies(tmp_path: Path) -> Iterator[DiskBlobs]:
+def blobs(tmp_path: Path) -> Iterator[DiskBlobs]:
     folder = DiskBlobs(tmp_path / "bodies")
     yield folder
     folder.close_all()
@@ -276,20 +276,20 @@ class TestNoFileLeft:
         office.now_ms += 1000
         assert gateway.ask(*messages) == [Stored(1), Stored(2)]
 
-    def test_what_each_door_says(self, tmp_path: Path, bodies: DiskBlobs, no_file: Callable[[int], None]) -> None:
-        bodies.append(1, 0, b"x")
+    def test_what_each_door_says(self, tmp_path: Path, blobs: DiskBlobs, no_file: Callable[[int], None]) -> None:
+        blobs.append(1, 0, b"x")
         no_file(errno.EMFILE)
         file = GenerationFile(tmp_path / "store.generation")
         doors: list[Callable[[], object]] = [
-            lambda: bodies.append(2, 0, b"x"),
-            lambda: bodies.read(1, 0, 1),
+            lambda: blobs.append(2, 0, b"x"),
+            lambda: blobs.read(1, 0, 1),
             lambda: file.write("x"),
             file.read,
         ]
         for door in doors:
             with pytest.raises(NoFileLeft, match="Too many open files"):
                 door()
-        bodies.sync(1)
+        blobs.sync(1)
         no_file(errno.EIO)
         for door in doors:
             with pytest.raises(StoreFailed, match="Input/output error"):

@@ -21,22 +21,22 @@ def folder(tmp_path: Path) -> DiskBlobs:
 
 
 def test_a_file_comes_back_as_it_was_written(tmp_path: Path, folder: DiskBlobs) -> None:
-    bodies = Blobs(folder, SyncAtOnce(folder))
-    bodies.append(7, b"abc")
-    bodies.append(7, b"defg")
-    assert bodies.unsynced(7) == 7
-    assert bodies.finish(7) == 0
-    assert bodies.unsynced(7) == 0
-    assert bodies.read(7, 2, 3, 7) == b"cde"
+    blobs = Blobs(folder, SyncAtOnce(folder))
+    blobs.append(7, b"abc")
+    blobs.append(7, b"defg")
+    assert blobs.unsynced(7) == 7
+    assert blobs.finish(7) == 0
+    assert blobs.unsynced(7) == 0
+    assert blobs.read(7, 2, 3, 7) == b"cde"
     assert (tmp_path / "bodies" / "7").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "bodies").stat().st_mode & 0o777 == 0o700
     with pytest.raises(StoreDamaged, match="shorter than it was"):
-        bodies.read(7, 5, 3, 100)
-    bodies.remove(7)
-    bodies.remove(7)
+        blobs.read(7, 5, 3, 100)
+    blobs.remove(7)
+    blobs.remove(7)
     assert folder.sizes() == {}
     with pytest.raises(StoreDamaged, match="can't be read"):
-        bodies.read(7, 0, 1, 7)
+        blobs.read(7, 0, 1, 7)
 
 
 def test_an_altered_piece_is_never_handed_out_and_the_others_are(tmp_path: Path, folder: DiskBlobs) -> None:
@@ -53,30 +53,30 @@ def test_an_altered_piece_is_never_handed_out_and_the_others_are(tmp_path: Path,
         damaged = bytearray(whole)
         damaged[place] ^= 16
         path.write_bytes(damaged)
-        bodies = Blobs(folder, SyncAtOnce(folder))
-        assert list(bodies.altered({7: size})) == [7]
+        blobs = Blobs(folder, SyncAtOnce(folder))
+        assert list(blobs.altered({7: size})) == [7]
         for at in range(0, size, 50_000):
             length = min(50_000, size - at)
             piece = range(at // PIECE_BYTES, (at + length - 1) // PIECE_BYTES + 1)
             if place >= size or place // PIECE_BYTES in piece:
                 with pytest.raises(StoreDamaged, match=r"bodies/7 is altered"):
-                    bodies.read(7, at, length, size)
+                    blobs.read(7, at, length, size)
             else:
-                assert bodies.read(7, at, length, size) == content[at : at + length]
+                assert blobs.read(7, at, length, size) == content[at : at + length]
     for cut in (0, 1, size + 1, len(whole) - 1):
         path.write_bytes(whole[:cut])
         with pytest.raises(StoreDamaged):
             Blobs(folder, SyncAtOnce(folder)).read(7, 0, 10, size)
     # What an earlier version wrote has no table.
     path.write_bytes(content)
-    bodies = Blobs(folder, SyncAtOnce(folder))
-    assert bodies.sweep({7: size}) == set()
-    assert bodies.read(7, 60_000, 10_000, size) == content[60_000:70_000]
+    blobs = Blobs(folder, SyncAtOnce(folder))
+    assert blobs.sweep({7: size}) == set()
+    assert blobs.read(7, 60_000, 10_000, size) == content[60_000:70_000]
 
 
 def test_an_empty_file_is_synced_too(folder: DiskBlobs) -> None:
-    bodies = Blobs(folder, SyncAtOnce(folder))
-    assert bodies.finish(1) == 0
+    blobs = Blobs(folder, SyncAtOnce(folder))
+    assert blobs.finish(1) == 0
     assert folder.sizes() == {1: table_bytes(0)}
 
 
@@ -127,33 +127,33 @@ class GatedFolder:
         self.failure: StoreFailed | None = None
         self.synced: list[int] = []
 
-    def append(self, body: int, at: int, data: bytes) -> None:
+    def append(self, blob_id: int, at: int, data: bytes) -> None:
         """Into nothing."""
 
-    def sync(self, body: int) -> None:
+    def sync(self, blob_id: int) -> None:
         """Wait for the gate."""
         self.begun.release()
         assert self.gate.acquire(timeout=HANG_SECONDS)
         if self.failure is not None:
             raise self.failure
-        self.synced.append(body)
+        self.synced.append(blob_id)
 
-    def read(self, body: int, at: int, length: int) -> bytes:
+    def read(self, blob_id: int, at: int, length: int) -> bytes:
         """Zeros."""
         return bytes(length)
 
-    def remove(self, body: int) -> None:
+    def remove(self, blob_id: int) -> None:
         """It was never there."""
 
-    def set_aside(self, body: int) -> str:
+    def set_aside(self, blob_id: int) -> str:
         """It was never there."""
-        raise AssertionError(body)
+        raise AssertionError(blob_id)
 
     def sizes(self) -> dict[int, int]:
         """None."""
         return {}
 
-    def close(self, body: int) -> None:
+    def close(self, blob_id: int) -> None:
         """Nothing is open."""
 
     def close_all(self) -> None:
@@ -169,72 +169,72 @@ def gated() -> Iterator[tuple[GatedFolder, SyncThread]]:
     thread.close()
 
 
-def until_synced(thread: SyncThread, body: int, size: int) -> None:
+def until_synced(thread: SyncThread, blob_id: int, size: int) -> None:
     """Wait for the thread's own word; the test's time-out bounds it."""
     with thread._news:
-        assert thread._news.wait_for(lambda: thread._synced.get(body, -1) >= size, timeout=HANG_SECONDS)
+        assert thread._news.wait_for(lambda: thread._synced.get(blob_id, -1) >= size, timeout=HANG_SECONDS)
 
 
 def test_the_thread_tells_what_it_synced_and_nothing_more(gated: tuple[GatedFolder, SyncThread]) -> None:
     folder, thread = gated
-    bodies = Blobs(folder, thread)
-    bodies.append(1, bytes(bodies_module.SYNC_STEP))
+    blobs = Blobs(folder, thread)
+    blobs.append(1, bytes(bodies_module.SYNC_STEP))
     assert folder.begun.acquire(timeout=HANG_SECONDS), "a full step is synced while the file still grows"
-    bodies.append(1, b"rest")
+    blobs.append(1, b"rest")
     table = table_bytes(bodies_module.SYNC_STEP + 4)
-    assert bodies.finish(1) == bodies_module.SYNC_STEP + 4 + table + 1
+    assert blobs.finish(1) == bodies_module.SYNC_STEP + 4 + table + 1
     folder.gate.release()
     until_synced(thread, 1, bodies_module.SYNC_STEP)
-    assert bodies.finish(1) == 4 + table, "the rest came after that sync began"
+    assert blobs.finish(1) == 4 + table, "the rest came after that sync began"
     folder.gate.release()
     until_synced(thread, 1, bodies_module.SYNC_STEP + 4 + table)
-    assert bodies.finish(1) == 0
+    assert blobs.finish(1) == 0
     assert folder.synced == [1, 1]
 
 
 def test_a_failed_sync_is_told_by_whatever_comes_next(gated: tuple[GatedFolder, SyncThread]) -> None:
     folder, thread = gated
     folder.failure = StoreFailed("the disk is gone")
-    bodies = Blobs(folder, thread)
-    bodies.append(1, b"x")
-    assert bodies.finish(1) > 0
+    blobs = Blobs(folder, thread)
+    blobs.append(1, b"x")
+    assert blobs.finish(1) > 0
     folder.gate.release()
     thread._thread.join(20)
-    for ask in (bodies.finish, bodies.unsynced):
+    for ask in (blobs.finish, blobs.unsynced):
         with pytest.raises(StoreFailed, match="the disk is gone"):
             ask(1)
 
 
 def test_what_is_forgotten_is_not_synced(gated: tuple[GatedFolder, SyncThread]) -> None:
     folder, thread = gated
-    bodies = Blobs(folder, thread)
-    bodies.append(1, b"x")
-    bodies.append(2, b"y")
-    assert bodies.finish(1) > 0
+    blobs = Blobs(folder, thread)
+    blobs.append(1, b"x")
+    blobs.append(2, b"y")
+    assert blobs.finish(1) > 0
     assert folder.begun.acquire(timeout=HANG_SECONDS)
-    assert bodies.finish(2) > 0
-    bodies.remove(2)
+    assert blobs.finish(2) > 0
+    blobs.remove(2)
     folder.gate.release()
     until_synced(thread, 1, 1)
-    assert bodies.finish(1) == 0
+    assert blobs.finish(1) == 0
     assert folder.synced == [1]
 
 
 def test_a_number_that_is_used_again_is_not_taken_for_synced(gated: tuple[GatedFolder, SyncThread]) -> None:
     """After a turn that was undone a number comes again, perhaps during the first sync."""
     folder, thread = gated
-    bodies = Blobs(folder, thread)
-    bodies.append(1, bytes(bodies_module.SYNC_STEP))
+    blobs = Blobs(folder, thread)
+    blobs.append(1, bytes(bodies_module.SYNC_STEP))
     assert folder.begun.acquire(timeout=HANG_SECONDS)
-    bodies.remove(1)
-    bodies.append(1, b"another")
-    assert bodies.finish(1) > 0
+    blobs.remove(1)
+    blobs.append(1, b"another")
+    assert blobs.finish(1) > 0
     folder.gate.release()
     assert folder.begun.acquire(timeout=HANG_SECONDS), "the sync of the first file is over when the next one begins"
-    assert bodies.finish(1) > 0, "nothing of the second file is on disk"
+    assert blobs.finish(1) > 0, "nothing of the second file is on disk"
     folder.gate.release()
     until_synced(thread, 1, 7 + table_bytes(7))
-    assert bodies.finish(1) == 0
+    assert blobs.finish(1) == 0
 
 
 def test_who_closes_a_file_does_not_wait_for_the_disk(folder: DiskBlobs, monkeypatch: pytest.MonkeyPatch) -> None:

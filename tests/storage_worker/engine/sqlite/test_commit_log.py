@@ -23,7 +23,7 @@ from common.storage_protocol.operations import (
     StoreMessage,
 )
 from storage_worker.engine.sqlite import commit_log
-from storage_worker.engine.sqlite.commit_log import ABSORB_AFTER_MS, WORTH_WAITING_BYTES
+from storage_worker.engine.sqlite.commit_log import FLUSH_AFTER_MS, WORTH_WAITING_BYTES
 from storage_worker.engine.sqlite.database import PAGE_SIZE, Database
 from storage_worker.engine.sqlite.store_identity import record_clean_shutdown, record_progress
 from tests.storage_worker.office import KEY, Gateway, Office, pieces, the_one
@@ -48,8 +48,8 @@ def test_a_send_reaches_the_database_later(office: Office, gateway: Gateway) -> 
     gateway.store(alice, alice, b"x")
     assert in_database(office) == 0
     assert office.processor.has_waiting
-    office.now_ms += ABSORB_AFTER_MS
-    office.processor.tidy(office.now_ms)
+    office.now_ms += FLUSH_AFTER_MS
+    office.processor.maintain(office.now_ms)
     assert in_database(office) == 1
     assert not office.processor.has_waiting
 
@@ -62,10 +62,10 @@ def test_many_small_messages_reach_it_by_their_number(
     office.flush()
     for round_number in (1, 2):
         gateway.store(alice, alice, *[b""] * 9)
-        office.processor.tidy(office.now_ms)
+        office.processor.maintain(office.now_ms)
         assert in_database(office) == 10 * (round_number - 1)
         gateway.store(alice, alice, b"")
-        office.processor.tidy(office.now_ms)
+        office.processor.maintain(office.now_ms)
         assert in_database(office) == 10 * round_number
 
 
@@ -76,14 +76,14 @@ def test_mail_that_is_fetched_soon_never_does(office: Office, gateway: Gateway) 
     changes = office.database._connection.total_changes()
     office.flush()
     assert in_database(office) == 0
-    assert office.database._connection.total_changes() - changes <= 4, "the marks, the tally, the slot, the era"
+    assert office.database._connection.total_changes() - changes <= 4, "the marks, the tally, the slot, the log epoch"
 
 
 def test_a_clock_that_is_set_back_does_not_put_it_off(office: Office, gateway: Gateway) -> None:
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, b"x")
     office.now_ms -= 1
-    office.processor.tidy(office.now_ms)
+    office.processor.maintain(office.now_ms)
     assert in_database(office) == 1
 
 
@@ -291,7 +291,7 @@ def test_both_eras_stay_until_a_synced_transaction_has_them(open_office: Open, t
     office.engine.log.synced_bytes = 0
     office.database.execute("PRAGMA max_page_count = 100000")
     office.flush()
-    assert office.database.lasting, "a third era would go over the first"
+    assert office.database.lasting, "a third log epoch would go over the first"
     assert waiting(gateway, alice) == [*contents, b"behind the link"]
 
 
@@ -303,7 +303,7 @@ def test_where_files_go_it_is_synced(office: Office, gateway: Gateway) -> None:
     office.flush()
     office.database.make_lasting()
     gateway.ask(Settle(1, alice, False, 0, ALL), StoreMessage(alice, False, alice, 3, b"x"))
-    office.processor.tidy(office.now_ms)
+    office.processor.maintain(office.now_ms)
     assert office.database.lasting
     assert office.bodies_folder.sizes() == {}
 
@@ -334,7 +334,7 @@ def test_what_a_start_finds_in_the_journal_is_synced(open_office: Open) -> None:
     assert office.database.lasting, "what can be read after a failed sync need not be on disk"
 
 
-def test_the_journal_keeps_one_era_at_the_most(office: Office, gateway: Gateway) -> None:
+def test_the_journal_keeps_one_log_epoch_at_the_most(office: Office, gateway: Gateway) -> None:
     office.engine.log.synced_bytes = 0
     [alice] = gateway.register("alice")
     lasting = []

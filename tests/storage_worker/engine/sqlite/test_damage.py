@@ -161,13 +161,13 @@ def test_a_page_without_a_checksum_is_handed_out_where_it_makes_sense(
     assert isinstance(lives.fetch(lives.bad), Pulled) == is_whole
 
 
-@pytest.mark.parametrize("absorbed", [False, True])
-def test_what_lies_before_an_altered_content_is_handed_out(office: Office, tmp_path: Path, absorbed: bool) -> None:
+@pytest.mark.parametrize("flushed", [False, True])
+def test_what_lies_before_an_altered_content_is_handed_out(office: Office, tmp_path: Path, flushed: bool) -> None:
     lives = Lives(office)
     content = b"large " * 20_000
     lives.gateway.ask(BeginUpload(1, lives.sender, False, lives.good, 3, len(content)), Chunk(1, content))
     lives.gateway.ask(CommitUpload(1))
-    if absorbed:
+    if flushed:
         office.flush()
     [path] = (tmp_path / "bodies").iterdir()
     whole = path.read_bytes()

@@ -15,7 +15,7 @@ from common.filesystem import NO_ROOM
 from storage_worker.engine.errors import JournalDamaged, StoreFailed, StoreFull
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
 
-ERA = b"e" * 16
+LOG_EPOCH = b"e" * 16
 OTHER = b"o" * 16
 CAPACITY = 4096
 
@@ -29,8 +29,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "mail.journal"
 
 
-def written(path: Path, *payloads: bytes, log_epoch: bytes = ERA) -> int:
-    """Append to a new era and close; the bytes that its records take."""
+def written(path: Path, *payloads: bytes, log_epoch: bytes = LOG_EPOCH) -> int:
+    """Append to a new log epoch and close; the bytes that its records take."""
     journal = opened(path)
     journal.begin(log_epoch)
     for payload in payloads:
@@ -39,7 +39,7 @@ def written(path: Path, *payloads: bytes, log_epoch: bytes = ERA) -> int:
     return journal.used
 
 
-def found(path: Path, log_epoch: bytes = ERA) -> list[bytes]:
+def found(path: Path, log_epoch: bytes = LOG_EPOCH) -> list[bytes]:
     journal = opened(path)
     try:
         return list(journal.replay(log_epoch))
@@ -56,17 +56,17 @@ def test_the_file_has_its_size_from_the_start_and_is_the_owners_alone(path: Path
 def test_what_was_appended_is_found_and_the_next_goes_behind_it(path: Path) -> None:
     written(path, b"one", b"", b"three" * 100)
     journal = opened(path)
-    assert list(journal.replay(ERA)) == [b"one", b"", b"three" * 100]
+    assert list(journal.replay(LOG_EPOCH)) == [b"one", b"", b"three" * 100]
     journal.append(b"four", sync=False)
     journal.close()
     assert found(path) == [b"one", b"", b"three" * 100, b"four"]
 
 
-def test_a_new_era_hides_what_the_one_before_left(path: Path) -> None:
+def test_a_new_log_epoch_hides_what_the_one_before_left(path: Path) -> None:
     written(path, b"a" * 100, b"b" * 100, b"c" * 100)
     written(path, b"A" * 100, log_epoch=OTHER)
     assert found(path, OTHER) == [b"A" * 100]
-    assert found(path, ERA) == []
+    assert found(path, LOG_EPOCH) == []
 
 
 def test_every_torn_end_is_the_end_before_it(path: Path) -> None:
@@ -81,7 +81,7 @@ def test_every_torn_end_is_the_end_before_it(path: Path) -> None:
         damaged = bytearray(content)
         damaged[place] ^= 0xFF
         path.write_bytes(damaged)
-        if place < first + len(ERA):
+        if place < first + len(LOG_EPOCH):
             # All else of the record is there, in the same sector: no power cut does that.
             with pytest.raises(JournalDamaged, match=f"mail.journal is damaged at byte {first}: a record is whole but"):
                 found(path)
@@ -89,7 +89,7 @@ def test_every_torn_end_is_the_end_before_it(path: Path) -> None:
             assert found(path) == [b"first"]
 
 
-def test_an_era_that_a_power_cut_tore_at_the_end_of_a_sector_is_no_damage(path: Path) -> None:
+def test_a_log_epoch_that_a_power_cut_tore_at_the_end_of_a_sector_is_no_damage(path: Path) -> None:
     payload = bytes(504 - written(path, b""))
     first = written(path, payload)
     assert first == 504
@@ -115,7 +115,7 @@ def test_a_record_that_repeats_a_number_ends_the_replay(path: Path) -> None:
 
 def test_capacity(path: Path) -> None:
     journal = opened(path)
-    journal.begin(ERA)
+    journal.begin(LOG_EPOCH)
     overhead = written(path.with_name("other"), b"")
     assert journal.fits(bytes(CAPACITY - overhead))
     assert not journal.fits(bytes(CAPACITY - overhead + 1))
@@ -137,7 +137,7 @@ def test_sync_again_writes_the_same(path: Path) -> None:
     written(path, b"one", b"two")
     before = path.read_bytes()
     journal = opened(path)
-    list(journal.replay(ERA))
+    list(journal.replay(LOG_EPOCH))
     journal.sync_again()
     journal.close()
     assert path.read_bytes() == before
@@ -183,7 +183,7 @@ def test_a_disk_without_room_for_all_of_it_leaves_it_shorter(path: Path, monkeyp
     monkeypatch.setattr(os, "pwritev", nearly_full_too)
     file = DiskJournal(path, CAPACITY)
     journal = Journal([file, DiskJournal(path.with_name("other"), CAPACITY)], CAPACITY)
-    journal.begin(ERA)
+    journal.begin(LOG_EPOCH)
     journal.append(b"fits", sync=True)
     with pytest.raises(StoreFull):
         journal.append(bytes(2000), sync=True)
@@ -221,20 +221,20 @@ class Door:
 def test_a_record_is_synced_alone_only_where_all_before_it_are() -> None:
     door = Door()
     journal = Journal([door, Door()], CAPACITY)
-    journal.begin(ERA)
+    journal.begin(LOG_EPOCH)
     for sync in (True, False, True, True):
         journal.append(b"record", sync=sync)
     assert door.calls == ["write_synced", "write", "write", "sync", "write_synced"]
     door.calls.clear()
     # What another process wrote may be read without being on disk.
     again = Journal([door, Door()], CAPACITY)
-    assert len(list(again.replay(ERA))) == 4
+    assert len(list(again.replay(LOG_EPOCH))) == 4
     again.append(b"record", sync=True)
     again.append(b"record", sync=True)
     assert door.calls == ["write", "sync", "write_synced"]
     door.calls.clear()
     third = Journal([door, Door()], CAPACITY)
-    assert len(list(third.replay(ERA))) == 6
+    assert len(list(third.replay(LOG_EPOCH))) == 6
     third.sync_again()
     third.append(b"record", sync=True)
     assert door.calls == ["write", "sync", "write_synced"]
@@ -275,9 +275,9 @@ def test_a_write_and_sync_that_fails_is_the_end(path: Path, monkeypatch: pytest.
 
 
 def linked(path: Path) -> None:
-    """Two eras: "one" and "two" in the first, "three" in the one that is linked to it."""
+    """Two log epochs: "one" and "two" in the first, "three" in the one that is linked to it."""
     journal = opened(path)
-    journal.begin(ERA)
+    journal.begin(LOG_EPOCH)
     for payload in (b"one", b"two"):
         journal.append(payload, sync=True)
     assert journal.link(OTHER)
@@ -286,10 +286,10 @@ def linked(path: Path) -> None:
     journal.close()
 
 
-def test_an_era_that_is_linked_is_found_behind_the_one_before_and_alone(path: Path) -> None:
+def test_a_log_epoch_that_is_linked_is_found_behind_the_one_before_and_alone(path: Path) -> None:
     linked(path)
     journal = opened(path)
-    assert journal.replay(ERA) == [b"one", b"two", b"three"]
+    assert journal.replay(LOG_EPOCH) == [b"one", b"two", b"three"]
     assert journal.linked
     journal.append(b"four", sync=True)
     journal.close()
@@ -300,9 +300,9 @@ def test_an_era_that_is_linked_is_found_behind_the_one_before_and_alone(path: Pa
     assert found(path) == [b"one", b"two", b"three", b"four"]
 
 
-def test_a_link_from_an_era_without_records(path: Path) -> None:
+def test_a_link_from_a_log_epoch_without_records(path: Path) -> None:
     journal = opened(path)
-    journal.begin(ERA)
+    journal.begin(LOG_EPOCH)
     assert journal.link(OTHER)
     journal.begin(OTHER, linked=True)
     journal.append(b"one", sync=True)
@@ -311,19 +311,19 @@ def test_a_link_from_an_era_without_records(path: Path) -> None:
 
 
 def test_the_files_take_turns(path: Path) -> None:
-    eras = [bytes([number]) * 16 for number in range(5)]
+    log_epochs = [bytes([number]) * 16 for number in range(5)]
     journal = opened(path)
-    journal.begin(eras[0])
-    for before, log_epoch in pairwise(eras):
+    journal.begin(log_epochs[0])
+    for before, log_epoch in pairwise(log_epochs):
         journal.append(before, sync=True)
         assert journal.link(log_epoch)
         journal.begin(log_epoch, linked=True)
-    journal.append(eras[4], sync=True)
+    journal.append(log_epochs[4], sync=True)
     journal.close()
-    assert found(path, eras[3]) == eras[3:]
-    assert found(path, eras[4]) == eras[4:]
+    assert found(path, log_epochs[3]) == log_epochs[3:]
+    assert found(path, log_epochs[4]) == log_epochs[4:]
     # Of what is older nothing is whole any more, so nothing of it counts.
-    for log_epoch in eras[:3]:
+    for log_epoch in log_epochs[:3]:
         assert found(path, log_epoch) == []
 
 
@@ -356,7 +356,7 @@ def test_every_altered_bit_before_the_last_record_is_told_as_damage(path: Path) 
 def test_every_altered_bit_of_a_linked_pair_is_told_or_is_in_the_last_record(path: Path) -> None:
     linked(path)
     journal = opened(path)
-    journal.replay(ERA)
+    journal.replay(LOG_EPOCH)
     journal.append(b"four", sync=True)
     last = journal.used
     journal.append(b"five", sync=True)
@@ -376,7 +376,7 @@ def test_every_altered_bit_of_a_linked_pair_is_told_or_is_in_the_last_record(pat
 @pytest.mark.parametrize("broken", range(3))
 def test_a_whole_record_behind_a_torn_one_that_was_not_synced_is_no_damage(path: Path, broken: int) -> None:
     journal = opened(path)
-    journal.begin(ERA)
+    journal.begin(LOG_EPOCH)
     journal.append(b"sure", sync=True)
     ends = [journal.used]
     for payload in (b"unsynced", b"unsynced too", b"synced, and the power went meanwhile"):
@@ -397,28 +397,28 @@ def test_the_last_record_altered_is_told(path: Path) -> None:
     content[one + 50] ^= 1
     path.write_bytes(content)
     journal = opened(path)
-    assert journal.replay(ERA) == [b"one"]
+    assert journal.replay(LOG_EPOCH) == [b"one"]
     assert journal.torn_at == one
     journal.close()
 
 
 def test_a_database_that_was_put_back_finds_no_damage(path: Path) -> None:
-    """Its era was written over by a later one, which is shorter: whole records of it are
+    """Its log epoch was written over by a later one, which is shorter: whole records of it are
     left behind that one.
     """
     written(path, b"a" * 100, b"b" * 100, b"c" * 100)
     written(path, b"A" * 30, log_epoch=OTHER)
-    assert found(path, ERA) == []
+    assert found(path, LOG_EPOCH) == []
 
 
 def test_records_of_schema_3_are_read(path: Path) -> None:
     records = b""
     for number, payload in enumerate((b"one", b"two"), 1):
-        fields = struct.pack("<16sII", ERA, number, len(payload))
+        fields = struct.pack("<16sII", LOG_EPOCH, number, len(payload))
         records += fields + struct.pack("<I", zlib.crc32(fields + payload)) + payload
     path.write_bytes(records + bytes(CAPACITY - len(records)))
     journal = opened(path)
-    assert journal.replay(ERA) == [b"one", b"two"]
+    assert journal.replay(LOG_EPOCH) == [b"one", b"two"]
     journal.append(b"three", sync=True)
     journal.close()
     assert found(path) == [b"one", b"two", b"three"]
@@ -427,19 +427,19 @@ def test_records_of_schema_3_are_read(path: Path) -> None:
 def test_salvage_gives_what_is_whole_and_where_the_gaps_are(path: Path) -> None:
     linked(path)
     journal = opened(path)
-    journal.replay(ERA)
+    journal.replay(LOG_EPOCH)
     journal.append(b"four", sync=True)
-    assert journal.salvage(ERA) == [[b"one", b"two", b"three", b"four"]]
+    assert journal.salvage(LOG_EPOCH) == [[b"one", b"two", b"three", b"four"]]
     content = bytearray(path.read_bytes())
     content[5] ^= 1
     path.write_bytes(content)
-    assert journal.salvage(ERA) == [[], [b"two", b"three", b"four"]]
+    assert journal.salvage(LOG_EPOCH) == [[], [b"two", b"three", b"four"]]
     journal.close()
 
 
 def test_a_link_that_came_to_nothing_is_none(path: Path) -> None:
     journal = opened(path)
-    journal.begin(ERA)
+    journal.begin(LOG_EPOCH)
     journal.append(b"one", sync=True)
     assert journal.link(OTHER)
     journal.append(b"two", sync=True)
@@ -450,7 +450,7 @@ def test_a_link_that_came_to_nothing_is_none(path: Path) -> None:
 def test_a_link_waits_until_all_before_it_is_synced() -> None:
     first, second = Door(), Door()
     journal = Journal([first, second], CAPACITY)
-    journal.begin(ERA)
+    journal.begin(LOG_EPOCH)
     journal.append(b"record", sync=True)
     journal.append(b"record", sync=False)
     journal.link(OTHER)
@@ -464,7 +464,7 @@ def test_a_link_waits_until_all_before_it_is_synced() -> None:
 
 def test_without_room_there_is_no_link(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = opened(path)
-    journal.begin(ERA)
+    journal.begin(LOG_EPOCH)
     journal.append(b"one", sync=True)
 
     def full(*_: object) -> int:
@@ -478,14 +478,14 @@ def test_without_room_there_is_no_link(path: Path, monkeypatch: pytest.MonkeyPat
     assert found(path) == [b"one", b"two"]
 
 
-def test_sync_again_writes_both_eras(path: Path) -> None:
+def test_sync_again_writes_both_log_epochs(path: Path) -> None:
     linked(path)
     doors = [Door(), Door()]
     for door, name in zip(doors, (path, path.with_name("mail.journal.2")), strict=True):
         door.content[:] = name.read_bytes()
     journal = Journal(doors, CAPACITY)
-    journal.replay(ERA)
+    journal.replay(LOG_EPOCH)
     journal.sync_again()
     assert [door.calls for door in doors] == [["write", "sync"], ["write", "sync"]]
     journal = Journal(doors, CAPACITY)
-    assert journal.replay(ERA) == [b"one", b"two", b"three"]
+    assert journal.replay(LOG_EPOCH) == [b"one", b"two", b"three"]

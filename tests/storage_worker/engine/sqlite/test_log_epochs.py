@@ -12,7 +12,14 @@ from common.values import RefusalReason
 from storage_worker import admin
 from storage_worker.engine.errors import JournalDamaged
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
-from storage_worker.engine.sqlite.log_epochs import ERA_SIZE, is_later, mark, mark_at, marked_eras, next_era
+from storage_worker.engine.sqlite.log_epochs import (
+    LOG_EPOCH_SIZE,
+    is_later,
+    mark,
+    mark_at,
+    marked_log_epochs,
+    next_log_epoch,
+)
 from storage_worker.engine.sqlite.store_identity import parse_identity
 from tests.storage_worker.worker_process import WorkerProcess
 from torture.caller import Account, Caller, Refused, new_account
@@ -26,25 +33,25 @@ def zeros(size: int) -> bytes:
 
 
 def test_of_two_eras_the_later_one_is_known() -> None:
-    first = next_era(b"", zeros)
-    second = next_era(first, zeros)
-    assert len(first) == len(second) == ERA_SIZE
+    first = next_log_epoch(b"", zeros)
+    second = next_log_epoch(first, zeros)
+    assert len(first) == len(second) == LOG_EPOCH_SIZE
     assert is_later(second, first)
     assert not is_later(first, second)
     assert not is_later(first, first)
 
 
 def test_eras_of_earlier_versions_have_no_order() -> None:
-    random_one = bytes(range(ERA_SIZE))
-    assert not is_later(next_era(b"", zeros), random_one)
-    assert not is_later(random_one, next_era(b"", zeros))
-    assert next_era(random_one, zeros) == next_era(b"", zeros)
+    random_one = bytes(range(LOG_EPOCH_SIZE))
+    assert not is_later(next_log_epoch(b"", zeros), random_one)
+    assert not is_later(random_one, next_log_epoch(b"", zeros))
+    assert next_log_epoch(random_one, zeros) == next_log_epoch(b"", zeros)
 
 
 @pytest.mark.parametrize("length", [LENGTH, LENGTH + 1, 16 * 1024**2 - 7])
 def test_a_mark_lies_inside_the_file_and_one_sector(length: int) -> None:
     at = mark_at(length)
-    size = len(mark(next_era(b"", zeros)))
+    size = len(mark(next_log_epoch(b"", zeros)))
     assert length - 1024 < at
     assert at + size <= length
     assert at // 512 == (at + size - 1) // 512
@@ -55,9 +62,9 @@ class Marked:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.eras = [next_era(b"", zeros)]
-        self.eras.append(next_era(self.eras[0], zeros))
-        for name, log_epoch in zip(JOURNAL_NAMES, self.eras, strict=True):
+        self.log_epochs = [next_log_epoch(b"", zeros)]
+        self.log_epochs.append(next_log_epoch(self.log_epochs[0], zeros))
+        for name, log_epoch in zip(JOURNAL_NAMES, self.log_epochs, strict=True):
             content = bytearray(LENGTH)
             content[mark_at(LENGTH) : mark_at(LENGTH) + len(mark(log_epoch))] = mark(log_epoch)
             (folder / name).write_bytes(content)
@@ -65,12 +72,12 @@ class Marked:
 
 def test_marks_are_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     marked = Marked(tmp_path)
-    assert marked_eras(tmp_path, LENGTH) == marked.eras
+    assert marked_log_epochs(tmp_path, LENGTH) == marked.log_epochs
     path = tmp_path / JOURNAL_NAMES[1]
     content = bytearray(path.read_bytes())
     content[mark_at(LENGTH) + 20] ^= 1
     path.write_bytes(content)
-    assert marked_eras(tmp_path, LENGTH) == marked.eras[:1]
+    assert marked_log_epochs(tmp_path, LENGTH) == marked.log_epochs[:1]
     assert f"{path} is damaged at byte {mark_at(LENGTH)}: its mark is altered" in caplog.text
 
 
@@ -90,7 +97,7 @@ def test_a_file_that_lost_its_mark_is_named(
     Marked(tmp_path)
     damage(tmp_path / name)
     with pytest.raises(JournalDamaged, match=f"{name} {told}.*recover-journal"):
-        marked_eras(tmp_path, LENGTH)
+        marked_log_epochs(tmp_path, LENGTH)
 
 
 # --- with the real programs

@@ -37,7 +37,7 @@ def pages(database: Database) -> MailPages:
 def sequences(pages: MailPages, recipient: int, first: int = 0, last: int = 2**62) -> list[int]:
     found: list[int] = []
     for page in pages.overlapping(recipient, first, last):
-        inside = [e.sequence for e in walk(pages.entries(recipient, page))] if page.body is None else [page.first]
+        inside = [e.sequence for e in walk(pages.entries(recipient, page))] if page.blob_id is None else [page.first]
         assert (inside[0], inside[-1], len(inside)) == (page.first, page.last, page.messages)
         found += inside
     return found
@@ -49,9 +49,9 @@ def sequences(pages: MailPages, recipient: int, first: int = 0, last: int = 2**6
 )
 def test_pages_have_everything_in_order_and_are_not_too_large(sizes: list[int], as_files: set[int]) -> None:
     numbers = [10 + 2 * index for index in range(len(sizes))]
-    bodies = {10 + 2 * index: 100 + index for index in as_files if index < len(sizes)}
-    entries = [head(n, size) if n in bodies else entry(n, size) for n, size in zip(numbers, sizes, strict=True)]
-    made = list(make_pages(5, numbers, entries, bodies))
+    blobs = {10 + 2 * index: 100 + index for index in as_files if index < len(sizes)}
+    entries = [head(n, size) if n in blobs else entry(n, size) for n, size in zip(numbers, sizes, strict=True)]
+    made = list(make_pages(5, numbers, entries, blobs))
     assert b"".join(page.entries for page in made) == b"".join(entries)
     assert sum(page.messages for page in made) == len(sizes)
     assert sum(page.content_bytes for page in made) == sum(sizes)
@@ -59,8 +59,8 @@ def test_pages_have_everything_in_order_and_are_not_too_large(sizes: list[int], 
     for page in made:
         assert page.recipient == 5
         assert len(page.entries) <= PAGE_BYTES or page.messages == 1
-        assert (page.body is not None) == (page.first in bodies)
-        assert page.body is None or (page.messages == 1 and page.body == bodies[page.first])
+        assert (page.blob_id is not None) == (page.first in blobs)
+        assert page.blob_id is None or (page.messages == 1 and page.blob_id == blobs[page.first])
 
 
 def fill(pages: MailPages, recipient: int, numbers: list[int], per_page: int) -> None:
