@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -20,11 +21,14 @@ from common.errors import InfoFileError, SettingRejected
 from common.info_files import DEFAULT_PORT, read_port
 from common.process_limits import forbid_core_dumps, raise_open_files
 from common.server_log import begin_log
+from gateway.addresses import Place, addresses_of, all_places, own_name, show, with_pins
+from gateway.certificate import Pins, current, keep_addresses, server_context
 from gateway.connection.context import SessionContext
+from gateway.connection.tls_transport import ServerTls
 from gateway.errors import GatewaySuperseded, SlotInUse
 from gateway.event_loop import EventLoop, SignalReceiver
-from gateway.listener import Listener, is_reached_by_others, open_listener, shown
-from gateway.options import OWN_FILES, checked, connections_that_fit, parse
+from gateway.listener import Listener, is_reached_by_others, open_listeners
+from gateway.options import OWN_FILES, checked, connections_that_fit, has_default_place, parse
 from gateway.settings import Settings
 from gateway.slot_lock import gateway_lock
 from gateway.storage.link import StorageLink
@@ -43,9 +47,10 @@ def _port(path: Path) -> int:
         return DEFAULT_PORT
 
 
-def _stop_in_order(loop: EventLoop, context: SessionContext, link: StorageLink, listener: Listener) -> None:
+def _stop_in_order(loop: EventLoop, context: SessionContext, link: StorageLink, listeners: list[Listener]) -> None:
     """Answer what was asked, settle what ended cleanly, release the rest; bounded in time."""
-    listener.close()
+    for listener in listeners:
+        listener.close()
     for session in list(context.sessions):
         session.stop()
     deadline = time.monotonic() + context.settings.stop_time
@@ -68,24 +73,35 @@ def run(options: argparse.Namespace) -> None:
     folder = data_folder(environment, Path.cwd())
     # Before it listens: that the port is taken, too, is only what follows from the other one.
     with gateway_lock(folder, options.slot):
-        _serve(options, link_endpoint(folder))
+        _serve(options, folder)
 
 
-def _say_where(host: str, port: int, *, is_open: bool) -> None:
-    log.info("listening on %s", shown(host, port))
-    if is_open:
+def _say_where(place: Place, *, is_open: bool) -> None:
+    log.info("listening on %s%s", place, ", TLS" if place.tls else "")
+    if is_open and not place.tls:
         log.warning(
             "other machines reach %s, and there is no TLS: anybody between sees who writes to whom and can alter it; "
             "docs/security.md says what to put in front",
-            host,
+            place.host,
         )
 
 
-def _serve(options: argparse.Namespace, endpoint: str) -> None:
+def _begin_tls(folder: Path) -> tuple[ServerTls, Pins]:
+    """What handshakes are made with. Raises `SettingRejected`."""
+    used = current(folder, datetime.now(UTC))
+    return ServerTls(server_context(used), used.digest), Pins(folder, used)
+
+
+def _serve(options: argparse.Namespace, folder: Path) -> None:
+    endpoint = link_endpoint(folder)
     connections = connections_that_fit(options.connections, raise_open_files(options.connections + OWN_FILES))
     settings = Settings(largest_content=options.largest_message, connections=connections)
-    port: int = _port(options.port_file) if options.port is None else options.port
-    listening = open_listener(options.host, port)
+    port: int | None = None
+    if has_default_place(options):
+        port = _port(options.port_file) if options.port is None else options.port
+    listening = open_listeners(all_places(options, port), allow_plain=options.allow_plain)
+    with_tls = any(place.tls for place, _sock in listening)
+    tls, pins = _begin_tls(folder) if with_tls else (None, tuple)
     loop = EventLoop(time.monotonic)
     SignalReceiver(loop)
     context = SessionContext(
@@ -94,13 +110,19 @@ def _serve(options: argparse.Namespace, endpoint: str) -> None:
         settings,
         os.urandom,
     )
+    context.certificates = pins
     link = context.link
-    listener = Listener(listening, context)
-    _say_where(options.host, port, is_open=is_reached_by_others(listening))
+    listeners = [Listener(sock, context, tls if place.tls else None, place.proxies) for place, sock in listening]
+    for place, sock in listening:
+        _say_where(place, is_open=is_reached_by_others(sock))
+    if with_tls:
+        addresses = addresses_of([place for place, _sock in listening], options.public_address, own_name())
+        keep_addresses(folder, [address.place for address in addresses])
+        show([with_pins(address, pins()) for address in addresses], os.environ)
     try:
         loop.run()
         log.info("stopping, %d connections open", len(context.sessions))
-        _stop_in_order(loop, context, link, listener)
+        _stop_in_order(loop, context, link, listeners)
     finally:
         link.close()
 

@@ -37,6 +37,7 @@ _SUBJECT: Final = "MessageU server"
 _NO_EXPIRY: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 _CLOCKS_DIFFER_BY: Final = timedelta(days=2)
 _LONGEST_FILE: Final = 65536
+_DER_SEQUENCE: Final = b"\x30"
 
 
 class Certificate(NamedTuple):
@@ -44,6 +45,11 @@ class Certificate(NamedTuple):
 
     path: Path
     digest: bytes
+
+
+def is_in_use(folder: Path) -> bool:
+    """Whether the gateway has been started with TLS on this data folder."""
+    return (folder / FOLDER).exists()
 
 
 def current(folder: Path, now: datetime) -> Certificate:
@@ -61,21 +67,23 @@ def current(folder: Path, now: datetime) -> Certificate:
                     f"{path} is gone, and clients know its pin: put it back from a backup. Or remove {tls}; then a new "
                     "certificate is made, and every client has to be given the new address"
                 )
-            _make(path, now)
+            # Another gateway on this folder may be faster.
+            with contextlib.suppress(FileExistsError):
+                _make(path, now)
         return _read(path)
 
 
 def following(folder: Path) -> Certificate | None:
     """The next one, where one was made. Raises `SettingRejected`."""
     path = folder / FOLDER / _NEXT
-    with _told(path):
-        return _read(path) if path.exists() else None
+    return _read(path) if path.exists() else None
 
 
 def make_next(folder: Path, now: datetime) -> Certificate:
     """Make the next one. Raises `SettingRejected`, also where there is one."""
     path = folder / FOLDER / _NEXT
-    current(folder, now)
+    if not is_in_use(folder):
+        raise SettingRejected("there is no certificate yet: the gateway makes one when it starts with --tls-listen")
     with _told(path):
         if path.exists():
             raise SettingRejected(f"there is a next certificate already: {path}")
@@ -141,7 +149,7 @@ class Pins:
         if known is None or known[0] != mark:
             try:
                 digest = _read(path).digest
-            except (OSError, ValueError, SettingRejected):
+            except SettingRejected:
                 return None
             known = self._known[name] = (mark, digest)
         return known[1]
@@ -162,15 +170,18 @@ def kept_addresses(folder: Path) -> list[str]:
 
 
 def _read(path: Path) -> Certificate:
-    mode = path.stat().st_mode
+    with _told(path):
+        mode = path.stat().st_mode
+        with path.open("rb") as file:
+            text = file.read(_LONGEST_FILE).decode("ascii", "replace")
+        begin, end = text.find(ssl.PEM_HEADER), text.find(ssl.PEM_FOOTER)
+        if begin < 0 or end < begin:
+            raise ValueError("no certificate in it")
+        der = ssl.PEM_cert_to_DER_cert(text[begin : end + len(ssl.PEM_FOOTER)])
+        if not der.startswith(_DER_SEQUENCE):
+            raise ValueError("no certificate in it")
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise SettingRejected(f"others can read the key in {path}, mode {stat.S_IMODE(mode):04o}: `chmod 600 {path}`")
-    with path.open("rb") as file:
-        text = file.read(_LONGEST_FILE).decode("ascii", "replace")
-    begin, end = text.find(ssl.PEM_HEADER), text.find(ssl.PEM_FOOTER)
-    if begin < 0 or end < begin:
-        raise ValueError("no certificate in it")
-    der = ssl.PEM_cert_to_DER_cert(text[begin : end + len(ssl.PEM_FOOTER)])
     return Certificate(path, hashlib.sha256(der).digest())
 
 

@@ -11,10 +11,11 @@ import errno
 import ipaddress
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from common.errors import SettingRejected
+from gateway.addresses import Network, Place
 from gateway.connection.context import SessionContext
 from gateway.connection.openings import network_of
 from gateway.connection.proxy_header import ProxyHeader
@@ -34,10 +35,11 @@ _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (soc
 _USER_TIMEOUT_MS: Final = 120_000
 
 
-def open_listener(host: str, port: int) -> socket.socket:
+def open_listener(host: str, port: int, *, loopback_only: bool = False) -> socket.socket:
     """A listening TCP socket. What is set on it, Linux hands down to the connections it accepts.
 
-    Raises `SettingRejected` where the address can't be had.
+    `::` takes connections to every address of IPv4, too. Raises `SettingRejected` where the address
+    can't be had, and, for `loopback_only`, where other machines would reach it.
     """
     try:
         family, kind, protocol, _name, address = socket.getaddrinfo(
@@ -51,15 +53,44 @@ def open_listener(host: str, port: int) -> socket.socket:
             for option, value in _KEEPALIVE:
                 listener.setsockopt(socket.IPPROTO_TCP, option, value)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
             listener.bind(address)
+            if loopback_only and is_reached_by_others(listener):
+                raise _reached_in_plain(host, port)
             listener.listen(_BACKLOG)
             listener.setblocking(False)
-        except OSError:
+        except (OSError, SettingRejected):
             listener.close()
             raise
     except OSError as error:
         raise SettingRejected(f"can't listen on {shown(host, port)}: {error.strerror}") from error
     return listener
+
+
+def open_listeners(places: Iterable[Place], *, allow_plain: bool) -> list[tuple[Place, socket.socket]]:
+    """All of them, or none. `allow_plain`: other machines may reach those without TLS.
+
+    Raises `SettingRejected`.
+    """
+    opened: list[tuple[Place, socket.socket]] = []
+    try:
+        for place in places:
+            loopback_only = not (place.tls or allow_plain)
+            opened.append((place, open_listener(place.host, place.port, loopback_only=loopback_only)))
+    except SettingRejected:
+        for _place, sock in opened:
+            sock.close()
+        raise
+    return opened
+
+
+def _reached_in_plain(host: str, port: int) -> SettingRejected:
+    place = shown(host, port)
+    return SettingRejected(
+        f"other machines would reach {place} without TLS: `--tls-listen {place}` encrypts; `--allow-plain` lets it be, "
+        "where something in front encrypts"
+    )
 
 
 def shown(host: str, port: int) -> str:
@@ -74,9 +105,6 @@ def is_reached_by_others(listener: socket.socket) -> bool:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return not address.ipv4_mapped.is_loopback
     return not address.is_loopback
-
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Listener:

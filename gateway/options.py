@@ -16,6 +16,7 @@ from common.errors import SettingRejected
 from common.info_files import DEFAULT_PORT
 from common.options import SIZES, Bound, check_bounds, fitting, folder_path, number, size
 from common.version import VERSION
+from gateway.addresses import ProxiesOfPlace, network, plain_place, public_address, tls_place
 from gateway.settings import Settings
 
 OWN_FILES: Final = 64
@@ -24,6 +25,7 @@ _MOST_CONNECTIONS: Final = 1_000_000
 _LAST_SLOT: Final = 0xFFFF
 _LAST_PORT: Final = 0xFFFF
 _LONGEST_HOST: Final = 253
+_DEFAULT_HOST: Final = "127.0.0.1"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -38,7 +40,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=SIZES,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--host", default=_DEFAULT_HOST, help="address to listen on, plain TCP (default: %(default)s); see --listen"
+    )
     ports = parser.add_mutually_exclusive_group()
     ports.add_argument(
         "--port",
@@ -53,6 +57,46 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=Path("myport.info"),
         metavar="PATH",
         help="file that holds the port (default: %(default)s); not together with --port",
+    )
+    parser.add_argument(
+        "--tls-listen",
+        dest="places",
+        action="append",
+        type=tls_place,
+        metavar="HOST:PORT",
+        help="listen there for TLS, beside the plain address of --host and --port; may be given again. The address for "
+        "clients, with the certificate's pin, is in the log",
+    )
+    parser.add_argument(
+        "--listen",
+        dest="places",
+        action="append",
+        type=plain_place,
+        metavar="HOST:PORT",
+        help="listen there for plain TCP, in place of --host and --port; may be given again",
+    )
+    parser.add_argument(
+        "--no-plain", action="store_true", help="listen for TLS alone: not at --host and --port, and no --listen"
+    )
+    parser.add_argument(
+        "--allow-plain",
+        action="store_true",
+        help="let other machines reach a plain address, where something in front of it encrypts",
+    )
+    parser.add_argument(
+        "--proxy-protocol-from",
+        action=ProxiesOfPlace,
+        type=network,
+        metavar="ADDRESS[/BITS]",
+        help="connections from there begin with a header of the PROXY protocol, version 2; others do not. For the "
+        "address that stands before it",
+    )
+    parser.add_argument(
+        "--public-address",
+        type=public_address,
+        metavar="HOST[:PORT]",
+        help="what clients connect to, where it is another one than --tls-listen's (default for every address of the "
+        "machine: its name)",
     )
     parser.add_argument(
         "--data-folder", type=folder_path, help="the server's data folder (default: $MESSAGEU_DATA or data/)"
@@ -70,6 +114,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="default: %(default)s"
     )
+    parser.set_defaults(default_proxies=())
     return parser.parse_args(arguments)
 
 
@@ -83,8 +128,19 @@ def checked(options: argparse.Namespace) -> None:
             Bound("--port", DEFAULT_PORT if options.port is None else options.port, 1, _LAST_PORT),
         )
     )
+    if options.no_plain and (not options.places or any(not place.tls for place in options.places)):
+        raise SettingRejected("--no-plain needs --tls-listen, and does not go with --listen")
+    if not has_default_place(options) and (
+        options.host != _DEFAULT_HOST or options.port is not None or options.default_proxies
+    ):
+        raise SettingRejected("--listen and --no-plain do not go with --host and --port")
     if not _is_host(options.host):
         raise SettingRejected(f"--host {options.host!r} is neither an address nor a name")
+
+
+def has_default_place(options: argparse.Namespace) -> bool:
+    """Whether it listens at --host and --port, too."""
+    return not options.no_plain and all(place.tls for place in options.places or ())
 
 
 def _is_host(text: str) -> bool:

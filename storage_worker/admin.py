@@ -1,5 +1,5 @@
 """What an operator asks of the store: users, stats, unprove, check, recover-journal,
-new-generation.
+new-generation; and, of the gateway's certificates, what `storage_worker.admin_tls` has.
 
 Owns: the command line of `scripts/admin`, which an installed package calls `messageu-admin`.
 Promises: the first four work while the storage worker runs and while it does not; the others, and
@@ -26,6 +26,7 @@ from common.errors import SettingRejected
 from common.options import folder_path
 from common.process_limits import forbid_core_dumps
 from common.version import VERSION
+from storage_worker import admin_tls
 from storage_worker.engine.errors import JournalDamaged, StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread, file_sizes
 from storage_worker.engine.sqlite.database import Database, load_checksums
@@ -325,6 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checking.add_argument("--drop", action="store_true", help="delete altered pages of mail; their messages are lost")
     commands.add_parser("recover-journal", help="go on from a damaged journal with all that is whole in it")
     commands.add_parser("new-generation", help="after the whole data folder was restored from a backup")
+    admin_tls.add_commands(commands)
     for command in commands.choices.values():
         # It may stand behind the command too; what stands before it is kept.
         command.add_argument("--data-folder", type=folder_path, default=argparse.SUPPRESS, help=where)
@@ -373,6 +375,10 @@ def _run(settings: argparse.Namespace, folder: Path) -> int:
         return check(folder, _say)
     if settings.command == "recover-journal":
         return _recover_journal(folder, _say)
+    if settings.command == "tls":
+        return admin_tls.tls(settings.step, folder, _say)
+    if settings.command == "address":
+        return admin_tls.address(settings.place, folder, _say, qr=settings.qr)
     database = Database(folder / DATABASE_NAME, beside=True)
     try:
         with database.reading():

@@ -88,6 +88,7 @@ RULES = (
                 only(
                     "gateway.event_loop",
                     "gateway.listener",
+                    "gateway.addresses",
                     "gateway.certificate",
                     "gateway.connection.proxy_header",
                     "gateway.connection.tls_transport",
@@ -142,6 +143,12 @@ RULES = (
         may_import=only("storage_worker.server", "storage_worker.rules", "storage_worker.engine", "common"),
         never=ENGINES | only("common.client_protocol") | CRYPTO | SQLITE,
         adapters=((ZMQ, only("storage_worker.server.zmq_server")),),
+    ),
+    # The operator's command line is one for both programs.
+    Rule(
+        "storage_worker.admin_tls",
+        may_import=only("gateway.certificate", "common"),
+        never=only("common.client_protocol") | CRYPTO | ZMQ | SQLITE | SOCKETS,
     ),
     Rule(
         "storage_worker",

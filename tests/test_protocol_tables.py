@@ -79,7 +79,7 @@ def copy(tmp_path: Path) -> Copy:
 
 PROBE_TYPE = '''
 class ProbeRequest(NamedTuple):
-    """649."""
+    """659."""
 
     requester: ClientId
 
@@ -109,7 +109,7 @@ def test_a_request_without_one_of_its_rows_is_reported(copy: Copy) -> None:
     in_all = [REQUESTS, DISPATCH, ERRORS, IMPERSONATION]
     assert [copy.imported(file) for file in in_all] == ["", "", "", ""]
 
-    copy.put(REQUESTS, "\n\nREGISTER: Final", "    PROBE = 649\n")
+    copy.put(REQUESTS, "\n\nREGISTER: Final", "    PROBE = 659\n")
     assert copy.imported(REQUESTS).endswith("LAYOUTS of common/client_protocol/requests.py has no row for PROBE")
 
     copy.put(REQUESTS, "FixedRequest = (", PROBE_TYPE)
@@ -123,7 +123,7 @@ def test_a_request_without_one_of_its_rows_is_reported(copy: Copy) -> None:
     path.write_text(with_row.replace("REPLAY\n", "Replay.READS,\n"), encoding="utf-8")
     assert "has a row for ProbeRequest, which it should not" in copy.imported(REQUESTS)
 
-    copy.put(REQUESTS, "RegisterRequest | ListUsersRequest", "ProbeRequest | ")
+    copy.put(REQUESTS, "RegisterRequest\n    | ListUsersRequest", "ProbeRequest\n    | ")
     assert copy.imported(REQUESTS) == ""
     assert copy.run(DECODED) == "ProbeRequest"
     assert copy.imported(DISPATCH).endswith("HANDLERS of gateway/handlers/dispatch.py has no row for ProbeRequest")
@@ -142,13 +142,13 @@ def test_a_request_without_one_of_its_rows_is_reported(copy: Copy) -> None:
 
 
 def test_a_request_with_a_content_that_nobody_decodes_is_reported(copy: Copy) -> None:
-    copy.put(REQUESTS, "\n\nREGISTER: Final", "    PROBE = 649\n")
+    copy.put(REQUESTS, "\n\nREGISTER: Final", "    PROBE = 659\n")
     copy.put(REQUESTS, ")\nLAYOUTS: Final", "    _content(RequestCode.PROBE, SEND_HEAD, Replay.AGAIN),\n")
     assert copy.imported(CONNECTION).endswith("ServerConnection.next_event, by name, has no row for PROBE")
 
 
 def test_a_response_without_one_of_its_rows_is_reported(copy: Copy) -> None:
-    copy.put(RESPONSES, "    ERROR = 9000", "    PROBED = 2149\n")
+    copy.put(RESPONSES, "    ERROR = 9000", "    PROBED = 2159\n")
     assert copy.imported(RESPONSES).endswith("LAYOUTS of common/client_protocol/responses.py has no row for PROBED")
 
     copy.put(

@@ -8,6 +8,7 @@ Exposure: talks to the server under test, which may be dying.
 import hashlib
 import random
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -97,9 +98,12 @@ def public_half(key: RSA.RsaKey) -> PublicKey:
     return PublicKey(key.public_key().export_key("DER"))
 
 
-def signed_string(server_id: bytes, nonce: bytes, client_id: bytes) -> bytes:
+NO_BINDING: Final = bytes(32)
+
+
+def signed_string(server_id: bytes, nonce: bytes, client_id: bytes, binding: bytes = NO_BINDING) -> bytes:
     """What a proof signs, written down here a second time on purpose."""
-    return b"MessageU prove 1\0" + server_id + nonce + client_id + bytes(32)
+    return b"MessageU prove 1\0" + server_id + nonce + client_id + binding
 
 
 def sign(key_der: bytes, text: bytes) -> bytes:
@@ -122,7 +126,11 @@ def _whole_or_broken() -> Iterator[None]:
 
 
 class Caller:
-    """A connection to 127.0.0.1. `patience`: seconds to wait for any byte."""
+    """A connection to 127.0.0.1. `patience`: seconds to wait for any byte. `binding`: what its
+    proofs are bound to.
+    """
+
+    binding = NO_BINDING
 
     def __init__(self, port: int, patience: float = HANG_SECONDS) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), patience)
@@ -249,7 +257,8 @@ class Caller:
     def prove(self, account: Account, hello: HelloResponse | None = None) -> None:
         """641, after a 640 of our own unless one is given."""
         hello = hello or self.hello()
-        signature = sign(account.key_der, signed_string(hello.server_id, hello.nonce, account.client_id))
+        text = signed_string(hello.server_id, hello.nonce, account.client_id, self.binding)
+        signature = sign(account.key_der, text)
         self._expect(ProveRequest(account.client_id, signature), AuthenticatedResponse)
 
     def fetch(self, requester: ClientId, ack: int, wait: int = 0, max_bytes: int = LARGEST_FETCH) -> list[Mail]:
@@ -259,6 +268,26 @@ class Caller:
             return self.mail(self.ask(FetchRequest(requester, ack, max_bytes, wait)))
         finally:
             self.wait_at_most(self._patience)
+
+
+class TlsCaller(Caller):
+    """The same over TLS, by Python's own client. It compares no pin: a drill knows its server."""
+
+    def __init__(self, port: int, patience: float = HANG_SECONDS) -> None:
+        super().__init__(port, patience)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        self.tls = context.wrap_socket(self.socket)
+        self.socket = self.tls
+        certificate = self.tls.getpeercert(binary_form=True)
+        assert certificate is not None
+        self.binding = hashlib.sha256(certificate).digest()
+
+    def end(self) -> None:
+        """Say close_notify, wait for the server's, and close. Raises `OSError`."""
+        self.tls.unwrap()
+        self.close()
 
 
 def new_account(port: int, name: str) -> Account:

@@ -108,6 +108,8 @@ _OPERATIONS: Final[Mapping[type[Operation], Sequence[Step]]] = complete(
 )
 _REFUSALS: Final[Sequence[Step]] = ()
 """A refusal changes nothing, so that a death there shows nothing."""
+_OVER_TLS_ALONE: Final[Sequence[Step]] = ()
+"""The clients of this drill speak plain TCP; and it changes nothing."""
 _RESPONSES: Final[Mapping[ResponseCode, Sequence[Step]]] = complete(
     "_RESPONSES of torture/deaths_at_points.py",
     {
@@ -119,6 +121,7 @@ _RESPONSES: Final[Mapping[ResponseCode, Sequence[Step]]] = complete(
         ResponseCode.HELLO: [Clients.register],
         ResponseCode.AUTHENTICATED: [Clients.prove],
         ResponseCode.FETCHED: _send_and_fetch(LARGE),
+        ResponseCode.CERTIFICATES: _OVER_TLS_ALONE,
         ResponseCode.ERROR: _REFUSALS,
         ResponseCode.ERROR_WITH_REASON: _REFUSALS,
     },

@@ -162,6 +162,8 @@ FORGERIES: Final[Mapping[RequestCode, Forge]] = complete(
         # Each way has its own signature.
         RequestCode.PROVE: lambda _me, _other, _highest: [],
         RequestCode.SEND_ONCE: lambda me, other, _highest: _sends(me, other, _TOKEN),
+        # Nobody's name is in it either.
+        RequestCode.CERTIFICATES: lambda _me, _other, _highest: [],
         RequestCode.FETCH: lambda me, _other, highest: [
             encode(FetchRequest(me, 0, LARGEST_FETCH, 0)),
             # The worst: an acknowledgement deletes.

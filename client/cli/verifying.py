@@ -16,14 +16,8 @@ from client.open_home import OpenHome
 from client.terminal.sanitize import marked, visible_name
 from client.terminal.text_wrap import columns_of, width
 from client.trust.trust import Verification, block, day, grouped, number_differs
+from common.qr_code import painted, qr_lines, takes_colours
 
-_BLOCKS = {(0, 0): " ", (1, 0): "▀", (0, 1): "▄", (1, 1): "█"}
-_DARK_ON_LIGHT, _AS_BEFORE = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
-"""Black and white of the colour cube: those of the first sixteen are whatever the
-terminal's theme makes of them.
-"""
-_QUIET_ZONE = 4
-"""Modules around the code, as its standard (ISO/IEC 18004) wants them."""
 _GAP = "   "
 
 
@@ -69,7 +63,7 @@ def _show(output: Output, known: Verification, *, qr: bool) -> None:
     if known.new_number is not None and known.changed_at is not None:
         lines += [f"changed since: {day(known.changed_at)}", block("new safety number", grouped(known.new_number))]
     if qr and not output.as_json:
-        lines = _beside(_qr(known.new_number or known.number), lines)
+        lines = _beside(qr_lines(known.new_number or known.number), lines)
     fields: dict[str, Value] = {
         "name": known.name,
         "id": known.client_id.hex(),
@@ -89,32 +83,18 @@ def _shown(known: Verification) -> str:
     return marked(known.name, None if known.verified_at is None else mark)
 
 
-def _qr(number: str) -> list[str]:
-    """Give the lines of a QR code with the digits, two rows of modules in each."""
-    import segno  # noqa: PLC0415 - only for those who ask for a picture
-
-    rows = [list(row) for row in segno.make_qr(number, error="m").matrix_iter(border=_QUIET_ZONE)]
-    if len(rows) % 2:
-        rows.append([0] * len(rows[0]))
-    return [
-        "".join(_BLOCKS[bool(up), bool(down)] for up, down in zip(upper, lower, strict=True))
-        for upper, lower in zip(rows[::2], rows[1::2], strict=True)
-    ]
-
-
 def _beside(code: list[str], lines: list[str]) -> list[str]:
     """Put the code beside what is known, so that both fit a small terminal; below it where that is
     too narrow.
 
     Dark on light whatever the terminal's colours are; without colours where they are not wanted.
     """
-    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    before, after = (_DARK_ON_LIGHT, _AS_BEFORE) if coloured else ("", "")
-    painted = [f"{before}{row}{after}" for row in code]
+    coloured = sys.stdout.isatty() and takes_colours(dict(os.environ))
+    drawn = painted(code) if coloured else code
     told = "\n".join(lines).split("\n")
     columns = columns_of(sys.stdout)
     if columns is None or columns < len(code[0]) + len(_GAP) + max(map(width, told)):
-        return [*lines, "", *painted]
+        return [*lines, "", *drawn]
     # Below the quiet zone's first rows, where the code itself begins.
     beside = ["", "", *told]
-    return [f"{row}{_GAP}{line}" if line else row for row, line in itertools.zip_longest(painted, beside, fillvalue="")]
+    return [f"{row}{_GAP}{line}" if line else row for row, line in itertools.zip_longest(drawn, beside, fillvalue="")]

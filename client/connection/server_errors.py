@@ -59,6 +59,10 @@ _LIKELY: Final[Mapping[RequestCode, tuple[str, str]]] = complete(
             "Most likely the server does not know this account.",
             "Check that server.info leads to the server where it was registered.",
         ),
+        RequestCode.CERTIFICATES: (
+            "Most likely this connection is not over TLS.",
+            "Check that the server's address begins with messageu://.",
+        ),
     },
     RequestCode,
 )

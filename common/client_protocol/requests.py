@@ -38,6 +38,7 @@ class RequestCode(IntEnum):
     PROVE = 641
     SEND_ONCE = 642
     FETCH = 643
+    CERTIFICATES = 649
 
 
 REGISTER: Final = Struct("<255s160s")
@@ -128,8 +129,21 @@ class FetchRequest(NamedTuple):
     wait: int
 
 
+class CertificatesRequest(NamedTuple):
+    """649. The header's client id is ignored."""
+
+    requester: ClientId
+
+
 FixedRequest = (
-    RegisterRequest | ListUsersRequest | PublicKeyRequest | PullRequest | HelloRequest | ProveRequest | FetchRequest
+    RegisterRequest
+    | ListUsersRequest
+    | PublicKeyRequest
+    | PullRequest
+    | HelloRequest
+    | ProveRequest
+    | FetchRequest
+    | CertificatesRequest
 )
 Request = FixedRequest | SendRequest | LargeSendRequest
 
@@ -177,6 +191,7 @@ Fixed = TypeVar(
     HelloRequest,
     ProveRequest,
     FetchRequest,
+    CertificatesRequest,
 )
 
 
@@ -255,6 +270,14 @@ _ROWS: Final[tuple[FixedLayout | ContentLayout, ...]] = (
         lambda requester, payload: FetchRequest(requester, *FETCH.unpack(payload)),
         lambda request: FETCH.pack(request.ack, request.max_bytes, request.wait),
         Replay.SAME,
+    ),
+    _fixed(
+        RequestCode.CERTIFICATES,
+        CertificatesRequest,
+        0,
+        lambda requester, _payload: CertificatesRequest(requester),
+        lambda _request: b"",
+        Replay.READS,
     ),
 )
 LAYOUTS: Final[Mapping[RequestCode, FixedLayout | ContentLayout]] = complete(

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from common.client_protocol.fields import RESPONSE_HEADER, message_id, pack_name
 from common.client_protocol.versions import SERVER_VERSION
-from common.errors import FrameUndecodable
+from common.errors import FrameUndecodable, ResponseMalformed
 from common.storage_protocol.message_format import ENTRY_HEAD
 from common.tables import complete
 from common.values import CLIENT_ID_SIZE, PUBLIC_KEY_SIZE, ClientId, PublicKey, Token, Username
@@ -36,6 +36,7 @@ class ResponseCode(IntEnum):
     HELLO = 2140
     AUTHENTICATED = 2141
     FETCHED = 2143
+    CERTIFICATES = 2149
     ERROR = 9000
     ERROR_WITH_REASON = 9001
 
@@ -54,6 +55,9 @@ HELLO_REPLY: Final = Struct("<IIII16sQ32s")
 """extension version, features, max payload, idle seconds, server id, store generation, nonce"""
 REASON: Final = Struct("<HI")
 """reason, retry after (seconds)"""
+CERTIFICATES_HEAD: Final = Struct("<B")
+"""count of the digests that follow"""
+DIGEST_SIZE: Final = 32
 NONCE_SIZE: Final = 32
 FLAG_SENDER_AUTHENTICATED: Final = 1
 LARGEST_CONTENT: Final = 2**32 - 1 - FETCHED_HEAD.size
@@ -184,6 +188,12 @@ def encode_hello(
     return encode_head(ResponseCode.HELLO, len(payload)) + payload
 
 
+def encode_certificates(digests: Sequence[bytes]) -> bytes:
+    """2149: one or two SHA-256 digests, of the certificate in use first."""
+    head = encode_head(ResponseCode.CERTIFICATES, CERTIFICATES_HEAD.size + DIGEST_SIZE * len(digests))
+    return b"".join((head, CERTIFICATES_HEAD.pack(len(digests)), *digests))
+
+
 def encode_reason(reason: int, retry_after: int) -> bytes:
     """9001, for connections whose 640 asked for reasons. `retry_after` in seconds."""
     return encode_head(ResponseCode.ERROR_WITH_REASON, REASON.size) + REASON.pack(reason, retry_after)
@@ -238,6 +248,12 @@ class AuthenticatedResponse(NamedTuple):
     """2141."""
 
 
+class CertificatesResponse(NamedTuple):
+    """2149: the SHA-256 of the server's certificate, and of the next one where there is one."""
+
+    digests: tuple[bytes, ...]
+
+
 class ErrorResponse(NamedTuple):
     """9000 (`reason` None) or 9001. `text`: what some servers add to a 9000; whoever
     shows it makes it harmless.
@@ -264,7 +280,15 @@ class MessageHead(NamedTuple):
     sender_authenticated: bool = False
 
 
-Whole = RegisteredResponse | PublicKeyResponse | StoredResponse | HelloResponse | AuthenticatedResponse | ErrorResponse
+Whole = (
+    RegisteredResponse
+    | PublicKeyResponse
+    | StoredResponse
+    | HelloResponse
+    | AuthenticatedResponse
+    | CertificatesResponse
+    | ErrorResponse
+)
 
 LONGEST_ERROR_TEXT: Final = 64 * 1024
 """Bytes of text that a 9000 may carry."""
@@ -317,6 +341,14 @@ def _decode_fetched(entry: bytes) -> MessageHead:
     return MessageHead(ClientId(sender), sequence, kind, size, Token(token), accepted_at, authenticated)
 
 
+def _decode_certificates(payload: bytes) -> CertificatesResponse:
+    (count,) = CERTIFICATES_HEAD.unpack_from(payload)
+    digests = payload[CERTIFICATES_HEAD.size :]
+    if count * DIGEST_SIZE != len(digests):
+        raise ResponseMalformed(f"{count} certificates in {len(digests)} bytes")
+    return CertificatesResponse(tuple(digests[at : at + DIGEST_SIZE] for at in range(0, len(digests), DIGEST_SIZE)))
+
+
 LAYOUTS: Final[Mapping[ResponseCode, WholeLayout | ListLayout]] = complete(
     "LAYOUTS of common/client_protocol/responses.py",
     {
@@ -331,6 +363,9 @@ LAYOUTS: Final[Mapping[ResponseCode, WholeLayout | ListLayout]] = complete(
         ),
         ResponseCode.AUTHENTICATED: WholeLayout((0,), lambda _payload: AuthenticatedResponse()),
         ResponseCode.FETCHED: ListLayout(FETCHED_HEAD.size, _decode_fetched),
+        ResponseCode.CERTIFICATES: WholeLayout(
+            tuple(CERTIFICATES_HEAD.size + DIGEST_SIZE * count for count in (1, 2)), _decode_certificates
+        ),
         ResponseCode.ERROR: WholeLayout(
             range(LONGEST_ERROR_TEXT + 1),
             lambda payload: ErrorResponse(text=payload.rstrip(b"\0").decode("utf-8", "replace")),

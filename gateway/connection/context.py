@@ -5,7 +5,7 @@ Promises: one write per connection and turn.
 Exposure: none of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from common.client_protocol.server_connection import Limits
 from gateway.connection.base import Connection
@@ -40,6 +40,8 @@ class SessionContext:
         self.waiters = MailWaiters(self.sessions)
         self.link = link = make_link(self.waiters)
         self.limits = Limits(settings.largest_content, settings.inline_content)
+        self.certificates: Callable[[], Sequence[bytes]] = tuple
+        """The digests of the server's certificates, the one in use first; see 649."""
         self.places = Capacity(loop, settings, self.sessions)
         self._wait_for_place: list[Callable[[], None]] = []
         self.pages = PageBudget(link, settings)

@@ -12,6 +12,7 @@ Source: docs/client-protocol.md, "TLS".
 """
 
 from collections import Counter, OrderedDict, deque
+from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address
 from typing import Final, Protocol
 
@@ -65,6 +66,9 @@ class Openings:
 
     def __len__(self) -> int:
         return len(self._since)
+
+    def __iter__(self) -> Iterator[Opening]:
+        return iter(self._since)
 
     def begin(self, opening: Opening) -> None:
         """One more. Where there are too many already, another one ends."""

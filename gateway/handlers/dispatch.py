@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 from common.client_protocol.requests import (
+    CertificatesRequest,
     FetchRequest,
     HelloRequest,
     LargeSendRequest,
@@ -42,6 +43,7 @@ from common.storage_protocol.operations import (
 from common.tables import complete
 from common.values import NO_CLIENT, RefusalReason
 from gateway.handlers.base import HandlerContext, RequestHandler
+from gateway.handlers.certificates import CertificatesHandler
 from gateway.handlers.hello import HelloHandler
 from gateway.handlers.list_users import ListUsersHandler
 from gateway.handlers.mail import FetchHandler, PullHandler
@@ -205,6 +207,7 @@ HANDLERS: Final[Mapping[type[Request], RequestRow]] = complete(
             _takes_connection(HelloRequest, _always, HelloHandler),
             _takes_connection(ProveRequest, _in_own_name, ProveHandler),
             _takes_connection(FetchRequest, _in_own_name, FetchHandler),
+            _takes_connection(CertificatesRequest, _always, CertificatesHandler),
         )
     },
     get_args(Request),

@@ -9,8 +9,9 @@ from typing import Final
 
 from common.client_protocol.requests import SEND_HEAD, HelloRequest
 from common.client_protocol.responses import NONCE_SIZE, encode_hello
-from common.client_protocol.versions import EXTENSION_VERSION, SERVER_FEATURES
+from common.client_protocol.versions import EXTENSION_VERSION, SERVER_FEATURES, TLS_FEATURES
 from common.storage_protocol.batch_sender import DEADLINE
+from gateway.connection.transport import NO_BINDING
 from gateway.handlers.base import HandlerContext
 
 _NEVER_IDLE: Final = 0
@@ -44,11 +45,12 @@ class HelloHandler:
         host.challenge.issue(nonce, context.loop.now)
         host.greeted = True
         known = self._request.extension_version == EXTENSION_VERSION
-        host.features = self._request.features & SERVER_FEATURES if known else 0
+        offered = SERVER_FEATURES if host.binding == NO_BINDING else TLS_FEATURES
+        host.features = self._request.features & offered if known else 0
         host.write(
             encode_hello(
                 EXTENSION_VERSION,
-                SERVER_FEATURES,
+                offered,
                 context.settings.largest_content + SEND_HEAD.size,
                 _NEVER_IDLE,
                 facts.server_id,

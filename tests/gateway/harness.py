@@ -12,11 +12,12 @@ from pathlib import Path
 import zmq
 
 from common.client_protocol.requests import Request, encode
+from gateway.addresses import Network
 from gateway.connection.context import SessionContext
 from gateway.connection.session import Session
 from gateway.connection.tls_transport import ServerTls
 from gateway.event_loop import EventLoop
-from gateway.listener import Listener, Network, open_listener
+from gateway.listener import Listener, open_listener
 from gateway.settings import Settings
 from gateway.storage.link import StorageLink
 from tests.gateway.fake_storage import FakeStorage

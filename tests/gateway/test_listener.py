@@ -6,7 +6,8 @@ import socket
 import pytest
 
 from common.errors import SettingRejected
-from gateway.listener import is_reached_by_others, open_listener
+from gateway.addresses import Place
+from gateway.listener import is_reached_by_others, open_listener, open_listeners
 from tests.gateway.every_kind import EVERY_KIND
 from tests.gateway.harness import Gate
 
@@ -80,3 +81,27 @@ def test_whether_others_reach_it_is_known_by_the_address(address: str, *, is_ope
 def test_a_real_listener_on_this_machine_is_not_open() -> None:
     with open_listener("localhost", 0) as listener:
         assert not is_reached_by_others(listener)
+
+
+def test_other_machines_reach_a_plain_address_only_where_that_is_allowed() -> None:
+    with pytest.raises(SettingRejected) as refused:
+        open_listeners([Place(False, "127.0.0.1", 0), Place(False, "0.0.0.0", 0)], allow_plain=False)
+    assert str(refused.value) == (
+        "other machines would reach 0.0.0.0:0 without TLS: `--tls-listen 0.0.0.0:0` encrypts; `--allow-plain` lets it "
+        "be, where something in front encrypts"
+    )
+    for places, allow_plain in (
+        ([Place(False, "0.0.0.0", 0), Place(False, "::", 0)], True),
+        ([Place(False, "127.0.0.1", 0), Place(True, "0.0.0.0", 0), Place(False, "::1", 0)], False),
+    ):
+        opened = open_listeners(places, allow_plain=allow_plain)
+        assert [place for place, _sock in opened] == places
+        for _place, sock in opened:
+            sock.close()
+
+
+def test_every_address_of_ipv6_is_every_one_of_ipv4_too() -> None:
+    with open_listener("::", 0) as listening:
+        port = listening.getsockname()[1]
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, port)).close()

@@ -6,6 +6,8 @@ import pytest
 
 from common.errors import SettingRejected
 from gateway import __main__ as program
+from gateway import listener
+from gateway.addresses import Place
 
 
 def test_the_port_is_given_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,11 +23,12 @@ def test_a_given_port_is_listened_on_and_no_file_is_read(
 ) -> None:
     asked: list[tuple[str, int]] = []
 
-    def refuse(host: str, port: int) -> None:
+    def refuse(host: str, port: int, *, loopback_only: bool) -> None:
+        assert loopback_only
         asked.append((host, port))
         raise SettingRejected("taken")
 
-    monkeypatch.setattr(program, "open_listener", refuse)
+    monkeypatch.setattr(listener, "open_listener", refuse)
     monkeypatch.chdir(tmp_path)
     Path("myport.info").write_text("4321")
     for words, port in ((["--port", "27031"], 27031), ([], 4321), (["--port-file", "none"], 1357)):
@@ -36,13 +39,15 @@ def test_a_given_port_is_listened_on_and_no_file_is_read(
 
 def test_whoever_lets_others_reach_it_is_warned(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
-        program._say_where("127.0.0.1", 1357, is_open=False)
-        program._say_where("::1", 1359, is_open=False)
-        program._say_where("0.0.0.0", 1358, is_open=True)
-    assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "INFO", "WARNING"]
+        program._say_where(Place(False, "127.0.0.1", 1357), is_open=False)
+        program._say_where(Place(False, "::1", 1359), is_open=False)
+        program._say_where(Place(False, "0.0.0.0", 1358), is_open=True)
+        program._say_where(Place(True, "0.0.0.0", 1360), is_open=True)
+    assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "INFO", "WARNING", "INFO"]
     assert caplog.messages[:3] == [
         "listening on 127.0.0.1:1357",
         "listening on [::1]:1359",
         "listening on 0.0.0.0:1358",
     ]
     assert caplog.messages[3].startswith("other machines reach 0.0.0.0, and there is no TLS: ")
+    assert caplog.messages[4] == "listening on 0.0.0.0:1360, TLS"

@@ -2,14 +2,17 @@
 as they are.
 """
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from common.client_protocol.responses import LARGEST_CONTENT
 from common.errors import SettingRejected
+from common.server_address import ServerAddress
 from gateway import __main__ as program
-from gateway.options import OWN_FILES, checked, connections_that_fit, parse
+from gateway.addresses import Place, addresses_of, all_places, public_address
+from gateway.options import OWN_FILES, checked, connections_that_fit, has_default_place, parse
 from tests.refusals_at_start import Refusals, assert_no_value, last_line_with_60_files
 
 REFUSED = [
@@ -65,6 +68,76 @@ def test_the_edges_pass() -> None:
     checked(parse([]))
     checked(parse(["--connections", "1", "--largest-message", "1", "--slot", "65535"]))
     checked(parse(["--connections", "1000000", "--largest-message", str(LARGEST_CONTENT)]))
+
+
+def test_listeners_of_each_kind() -> None:
+    words = ["--tls-listen", "[::]:1358", "--proxy-protocol-from", "10.0.0.0/8", "--tls-listen", "chat.example.org:443"]
+    options = parse([*words, "--proxy-protocol-from", "192.0.2.1", "--proxy-protocol-from", "fd00::/8"])
+    checked(options)
+    assert has_default_place(options)
+    assert all_places(options, 1357) == [
+        Place(False, "127.0.0.1", 1357),
+        Place(True, "::", 1358, (ip_network("10.0.0.0/8"),)),
+        Place(True, "chat.example.org", 443, (ip_network("192.0.2.1"), ip_network("fd00::/8"))),
+    ]
+    assert [str(place) for place in all_places(options, None)] == ["[::]:1358", "chat.example.org:443"]
+
+
+def test_a_plain_listener_takes_the_place_of_the_default_one() -> None:
+    options = parse(["--listen", "127.0.0.1:1", "--listen", "[::1]:2"])
+    checked(options)
+    assert not has_default_place(options)
+    assert parse(["--listen", "127.0.0.1:1"]).places == [Place(False, "127.0.0.1", 1)]
+    assert parse([]).places is None
+
+
+def test_proxies_of_the_default_listener() -> None:
+    options = parse(["--proxy-protocol-from", "10.0.0.1", "--tls-listen", "0.0.0.0:2"])
+    assert [place.proxies for place in all_places(options, 1)] == [(ip_network("10.0.0.1/32"),), ()]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--no-plain"],
+        ["--no-plain", "--listen", "127.0.0.1:1", "--tls-listen", "127.0.0.1:2"],
+        ["--listen", "127.0.0.1:1", "--port", "3"],
+        ["--listen", "127.0.0.1:1", "--host", "127.0.0.2"],
+        ["--no-plain", "--tls-listen", "127.0.0.1:2", "--port", "3"],
+        ["--proxy-protocol-from", "10.0.0.1", "--listen", "127.0.0.1:1"],
+    ],
+)
+def test_listeners_that_do_not_go_together(words: list[str]) -> None:
+    with pytest.raises(SettingRejected, match="--no-plain"):
+        checked(parse(words))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--tls-listen", "1358"),
+        ("--tls-listen", ":1358"),
+        ("--tls-listen", "::1:1358"),
+        ("--tls-listen", "host:0"),
+        ("--listen", "host"),
+        ("--listen", f"messageu://{'A' * 43}@host:1"),
+        ("--proxy-protocol-from", "10.0.0.1/8"),
+        ("--proxy-protocol-from", "proxy"),
+        ("--public-address", "a b"),
+    ],
+)
+def test_what_is_no_listener(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_no_value(program, option, value, capsys)
+
+
+def test_addresses_for_clients() -> None:
+    places = [Place(False, "0.0.0.0", 1), Place(True, "::", 2), Place(True, "0.0.0.0", 2), Place(True, "192.0.2.1", 3)]
+    assert addresses_of(places, None, "box") == [ServerAddress("box", 2), ServerAddress("192.0.2.1", 3)]
+    assert addresses_of(places, public_address("chat.example.org"), "box") == [
+        ServerAddress("chat.example.org", 2),
+        ServerAddress("chat.example.org", 3),
+    ]
+    assert addresses_of(places, public_address("[2001:db8::1]:443"), "box") == [ServerAddress("2001:db8::1", 443)]
 
 
 def test_sizes_have_units() -> None:

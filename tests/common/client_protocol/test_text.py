@@ -13,7 +13,7 @@ from common.client_protocol import requests, responses
 from common.client_protocol.fields import REQUEST_HEADER, RESPONSE_HEADER
 from common.client_protocol.requests import RequestCode
 from common.client_protocol.responses import ResponseCode
-from common.client_protocol.versions import SERVER_FEATURES, Feature
+from common.client_protocol.versions import SERVER_FEATURES, TLS_FEATURES, Feature
 from common.values import RefusalReason
 
 TEXT: Final = (Path(__file__).resolve().parents[3] / "docs" / "client-protocol.md").read_text(encoding="utf-8")
@@ -29,6 +29,7 @@ REQUESTS: Final = {
     RequestCode.PROVE: Struct(f"<{requests.SIGNATURE_SIZE}s"),
     RequestCode.SEND_ONCE: requests.SEND_ONCE_HEAD,
     RequestCode.FETCH: requests.FETCH,
+    RequestCode.CERTIFICATES: Struct("<"),
 }
 RESPONSES: Final = {
     ResponseCode.REGISTERED: Struct("<16s"),
@@ -39,6 +40,7 @@ RESPONSES: Final = {
     ResponseCode.HELLO: responses.HELLO_REPLY,
     ResponseCode.AUTHENTICATED: Struct("<"),
     ResponseCode.FETCHED: responses.FETCHED_HEAD,
+    ResponseCode.CERTIFICATES: Struct(f"<B{responses.DIGEST_SIZE}s"),
 }
 
 
@@ -103,10 +105,11 @@ def test_the_reasons() -> None:
 
 
 def test_the_features() -> None:
-    rows = re.findall(r"^\| (\d) \| (\d) \| (\w+)", TEXT, re.MULTILINE)
+    rows = re.findall(r"^\| (\d) \| (\d+) \| (\w+)", TEXT, re.MULTILINE)
     assert {int(value) for _, value, _ in rows} == {feature.value for feature in Feature}
     assert all(1 << int(bit) == int(value) for bit, value, _ in rows)
     assert f"(value {SERVER_FEATURES.value})" in TEXT
+    assert f"(value {TLS_FEATURES.value})" in TEXT
 
 
 def test_a_layout_that_is_not_the_codecs_is_seen() -> None:

@@ -1,0 +1,54 @@
+"""649: which certificates are the server's, now and after the next change.
+
+Owns: one 2149. Promises: the first digest is that of the certificate which this connection was
+shown; so a client that came with a pin may take the other one for the next pin.
+Exposure: anybody may ask who has greeted.
+
+Source: docs/client-protocol.md, "649, certificates".
+"""
+
+from common.client_protocol.requests import CertificatesRequest
+from common.client_protocol.responses import encode_certificates
+from common.values import RefusalReason
+from gateway.connection.transport import NO_BINDING
+from gateway.handlers.base import HandlerContext
+
+_MOST: int = 2
+
+
+class CertificatesHandler:
+    """A `RequestHandler`."""
+
+    __slots__ = ("_host", "_over")
+
+    def __init__(self, host: HandlerContext, request: CertificatesRequest) -> None:
+        self._host = host
+        self._over = False
+        # The caller first has to learn that this is going on: answer at the end of the turn.
+        host.context.call_at(host.context.loop.now, self._answer, host)
+
+    def _answer(self) -> None:
+        host = self._host
+        if self._over:
+            return
+        shown = host.binding
+        if not host.greeted:
+            host.refuse(RefusalReason.PROOF_NEEDED)
+        elif shown == NO_BINDING:
+            host.refuse(RefusalReason.MALFORMED)
+        else:
+            others = [digest for digest in host.context.certificates() if digest != shown]
+            host.write(encode_certificates([shown, *others][:_MOST]))
+        host.done()
+
+    def resume_output(self) -> None:
+        """Nothing to go on with."""
+
+    def input_came(self) -> None:
+        """Later requests wait."""
+
+    input_ended = input_came
+
+    def abandon(self) -> None:
+        """Nobody waits for the answer any more."""
+        self._over = True

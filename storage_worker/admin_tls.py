@@ -1,0 +1,89 @@
+"""What an operator asks of the gateway's certificates: `tls show`, `tls next`, `tls switch`,
+`address`.
+
+Owns: these commands of `scripts/admin`. Promises: they work while the server runs, and while it
+does not; no key is shown. The gateway uses another certificate from its next start on, never
+before.
+Exposure: whoever may read the data folder.
+
+Source: docs/client-protocol.md, "TLS"; docs/security.md, "TLS: the server's certificate".
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from common.errors import SettingRejected, ValueRejected
+from common.qr_code import painted, qr_lines, takes_colours
+from common.server_address import ServerAddress, parse_address, pin, pin_text
+from gateway import certificate
+
+EXIT_UNKNOWN = 1
+
+Say = Callable[[str], object]
+
+
+def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add them to the command line."""
+    tls = commands.add_parser("tls", help="the certificate that clients compare: show it, make the next one, switch")
+    tls.add_argument(
+        "step",
+        choices=("show", "next", "switch"),
+        help="show: the pins. next: make the certificate that is to be used later; clients learn its pin when they "
+        "connect. switch: use it from the gateway's next start on",
+    )
+    address = commands.add_parser("address", help="the address for clients, with the certificate's pin")
+    address.add_argument(
+        "place", nargs="?", metavar="HOST:PORT", help="where clients reach it (default: as in the log)"
+    )
+    address.add_argument("--qr", action="store_true", help="as a picture, too")
+
+
+def tls(step: str, folder: Path, say: Say) -> int:
+    """Run one step. Raises `SettingRejected`."""
+    if step == "next":
+        made = certificate.make_next(folder, datetime.now(UTC))
+        say(f"The next pin is {_pin(made)}. Clients learn it when they connect from now on; keep both in the address")
+        say("that you give out (`address`). When they had the time to, `tls switch`, and start the gateway again.")
+    elif step == "switch":
+        used = certificate.switch(folder)
+        say(f"From the gateway's next start on the pin is {_pin(used)}. Whoever did not connect since")
+        say("`tls next` needs the new address.")
+    else:
+        current, following = _known(folder)
+        say(f"pin       {_pin(current)}")
+        say(f"next pin  {'none' if following is None else _pin(following)}")
+    return 0
+
+
+def address(place: str | None, folder: Path, say: Say, *, qr: bool) -> int:
+    """Print each address on a line. Raises `SettingRejected`."""
+    current, following = _known(folder)
+    pins = tuple(pin(one.digest) for one in (current, following) if one is not None)
+    for text in [place] if place is not None else certificate.kept_addresses(folder):
+        try:
+            found = parse_address(text)
+        except ValueRejected as error:
+            raise SettingRejected(str(error)) from error
+        whole = ServerAddress(found.host, found.port, pins)
+        say(whole.link)
+        if qr:
+            lines = qr_lines(whole.link)
+            coloured = sys.stdout.isatty() and takes_colours(dict(os.environ))
+            for line in painted(lines) if coloured else lines:
+                say(line)
+    return 0
+
+
+def _known(folder: Path) -> tuple[certificate.Certificate, certificate.Certificate | None]:
+    if not certificate.is_in_use(folder):
+        raise SettingRejected("there is no certificate: the gateway makes one when it starts with --tls-listen")
+    return certificate.current(folder, datetime.now(UTC)), certificate.following(folder)
+
+
+def _pin(one: certificate.Certificate) -> str:
+    return pin_text(pin(one.digest))
