@@ -1,8 +1,8 @@
 """One client: frames in, operations out, answers back in order, and back-pressure.
 
-Owns: the order of one client's requests and answers, and how much of them is in flight. How its
-connection ends is `gateway.connection.lifecycle`'s, what it is waited for
-`gateway.connection.timeouts`'.
+Owns: the order of one client's requests and answers, and how much of them is in flight. Its bytes
+on their way out are `gateway.connection.output`'s, how its connection ends
+`gateway.connection.lifecycle`'s, what it is waited for `gateway.connection.timeouts`'.
 Promises: answers leave in the order of the requests; a refusal says "not done"; where the outcome
 is unknown the connection ends without a reply; what a client has sent and not got answered is
 bounded, and so is what is done for it in one turn of the loop.
@@ -25,12 +25,9 @@ Source: docs/client-protocol.md, "Connections"; docs/guarantees.md.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
-from common import fail_points
-from common.client_protocol.dialects import BigEndianReplies
-from common.client_protocol.fields import RESPONSE_HEADER
 from common.client_protocol.requests import Request, SendRequest
 from common.client_protocol.responses import ERROR, encode_reason, encode_stored, encode_stored_run
 from common.client_protocol.server_connection import (
@@ -45,7 +42,6 @@ from common.client_protocol.server_connection import (
     ServerConnection,
 )
 from common.client_protocol.versions import PADDED_BLOCK, Feature
-from common.fail_points import FailPoint
 from common.storage_protocol.operations import (
     Operation,
     Outcome,
@@ -57,6 +53,7 @@ from gateway.authentication import Challenge
 from gateway.connection import lifecycle
 from gateway.connection.context import SessionContext
 from gateway.connection.lifecycle import State
+from gateway.connection.output import Output
 from gateway.connection.timeouts import Awaited, Deadline
 from gateway.connection.transport import Transport
 from gateway.delivery.evidence import Lease
@@ -84,12 +81,6 @@ _BETWEEN: Final = Phase.BETWEEN
 """Looked up once: the path of every read and write asks for them."""
 
 
-def _code_of(response: bytes) -> Iterator[str]:
-    """For a fail point: the code that a response begins with."""
-    if len(response) >= RESPONSE_HEADER.size:
-        yield str(RESPONSE_HEADER.unpack_from(response)[1])
-
-
 def _content_size(event: Event | None) -> int:
     """Bytes of the contents in an event."""
     match event:
@@ -115,18 +106,15 @@ class Session:
         "_holds",
         "_inflight",
         "_malformed",
-        "_out",
+        "_output",
         "_paused",
         "_reads",
-        "_replies",
+        "_scheduled",
         "_steady",
         "_unanswered",
         "_unread",
-        "_unsent",
-        "_unsent_size",
         "_waits",
         "_writes",
-        "_written",
         "authenticated_as",
         "context",
         "deadline",
@@ -147,22 +135,19 @@ class Session:
         self._connection = ServerConnection(context.limits)
         self._reads = True
         self._writes = False
-        self._out: list[bytes] | None = None
-        self._unsent: memoryview | None = None
-        self._unsent_size = 0
+        self._output = Output(transport)
+        self._scheduled = False
         self._holds = 0
         self._waits = False
         self._unread = False
         self._malformed = 0
         self._heard_at = context.loop.now
-        self._written = 0
         self._unanswered = 0
         self._inflight = 0
         self._held: Event | None = None
         self._handler: RequestHandler | None = None
         self._paused = False
         self._steady = False
-        self._replies: BigEndianReplies | None = None
         self._challenge: Challenge | None = None
         self.greeted = False
         self.features = 0
@@ -221,10 +206,15 @@ class Session:
         """The turn's one write, then whatever waited for it."""
         if self.state is State.CLOSED:
             return
-        out, self._out = self._out, None
-        if out:
-            data = out[0] if len(out) == 1 else b"".join(out)
-            self._send(data if self._replies is None else self._replies.turn(data))
+        self._scheduled = False
+        try:
+            stays = self._output.write()
+        except OSError:
+            self.abort()
+            return
+        if stays:
+            self._steady = False
+            self.context.timeouts.start(self, Awaited.RESPONSE)
         if not self._steady or self.delivery is not None:
             self.advance()
 
@@ -233,11 +223,11 @@ class Session:
         if self.state is State.CLOSED:
             return
         self._paused = False
-        if self._unsent is None and self._handler is not None:
+        if self._output.unsent is None and self._handler is not None:
             self._handler.resume_output()
         if not self._waits:
             self._take_events()
-        if self._unsent is None and self._out is None and not self.closed:
+        if self._output.unsent is None and not self._scheduled and not self.closed:
             waiting = self._handler is not None or self._held is not None or self._waits
             lifecycle.all_written(self, pending=waiting or self._unanswered > 0)
         self._watch()
@@ -287,7 +277,7 @@ class Session:
         waits_for_us = (
             self._waits or self._unanswered or (self._handler is not None and type(self._handler) is not UploadHandler)
         )
-        if self.authenticated_as is not None or (waits_for_us and self._unsent is None):
+        if self.authenticated_as is not None or (waits_for_us and self._output.unsent is None):
             return None
         return self._heard_at
 
@@ -303,11 +293,10 @@ class Session:
 
     def write(self, data: bytes) -> None:
         """Say `data` at the end of this turn."""
-        if self._out is None:
-            self._out = [data]
+        self._output.say(data)
+        if not self._scheduled:
+            self._scheduled = True
             self.context.to_flush.append(self)
-        else:
-            self._out.append(data)
 
     def refuse(self, reason: int, retry_after: int = 0) -> None:
         """9000, or 9001 where the client asked for reasons. `retry_after` in seconds."""
@@ -448,7 +437,7 @@ class Session:
         bound = self.context.settings.connection_under_way
         left = self.context.settings.work_a_turn - spent
         # A client that does not read its answers is given no more of them.
-        while self._handler is None and self._unsent is None and not self.final_response_queued:
+        while self._handler is None and self._output.unsent is None and not self.final_response_queued:
             if self._inflight >= bound:
                 self._pause()
                 return
@@ -498,11 +487,10 @@ class Session:
                 if fatal or self._malformed >= self.context.settings.malformed_frames:
                     self.end_after_answers()
             case Padded():
-                answered = self._written + sum([len(part) for part in self._out or ()])
-                self.write(bytes(-answered % PADDED_BLOCK))
+                self.write(bytes(-self._output.said % PADDED_BLOCK))
                 self.end_after_answers()
             case BigEndian():
-                self._replies = BigEndianReplies()
+                self._output.turn_big_endian()
                 return 0
             case ContentData() | ContentEnd():
                 raise AssertionError("content outside an upload")
@@ -534,56 +522,27 @@ class Session:
 
     # --- writing
 
-    def _send(self, data: bytes) -> None:
-        self._written += len(data)
-        if self._unsent is not None:
-            together = b"".join((self._unsent, data))
-            self._keep_unsent(memoryview(together), len(together))
-            return
-        if fail_points.armed() and fail_points.due(FailPoint.GATEWAY_REPLYING, _code_of(data)):
-            self.transport.send(data[: len(data) // 2])
-            fail_points.die()
-        try:
-            sent = self.transport.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            self.abort()
-            return
-        if sent < len(data):
-            self._keep_unsent(memoryview(data)[sent:], len(data))
-            self.context.timeouts.start(self, Awaited.RESPONSE)
-
     def on_writable(self) -> None:
         """Write more of what was not taken before."""
-        if self._unsent is None:
-            return
+        output = self._output
         try:
-            sent = self.transport.send(self._unsent)
-        except BlockingIOError:
-            return
+            if not output.write_more():
+                return
         except OSError:
             self.abort()
             return
         self._heard_at = self.context.loop.now
         self.context.holdings.went_on(self)
-        self._unsent = self._unsent[sent:]
-        if self._unsent:
+        if output.unsent is not None:
             self.context.timeouts.start(self, Awaited.RESPONSE)
         else:
-            self._unsent, self._unsent_size = None, 0
             self.context.timeouts.clear(self)
             self._schedule()
 
-    def _keep_unsent(self, data: memoryview, size: int) -> None:
-        """`size`: bytes of the whole buffer, which `data` keeps in memory."""
-        self._steady = False
-        self._unsent, self._unsent_size = data, size
-
     def _schedule(self) -> None:
         """Be flushed at the end of this turn."""
-        if self._out is None and self.state is not State.CLOSED:
-            self._out = []
+        if not self._scheduled and self.state is not State.CLOSED:
+            self._scheduled = True
             self.context.to_flush.append(self)
 
     # --- what its lifecycle calls
@@ -596,7 +555,8 @@ class Session:
         """The transport is closed: hold nothing, wait for nothing."""
         self.context.turns.leave(self)
         self.context.holdings.changed(self, self._holds, 0)
-        self._unsent = self._held = self._out = None
+        self._held = None
+        self._output.drop()
         self._holds = 0
         self._connection.ignore()
         handler, self._handler = self._handler, None
@@ -616,7 +576,7 @@ class Session:
 
     def _note_holdings(self) -> None:
         """Tell how much this connection keeps in memory."""
-        holds = self._connection.memory + self._unsent_size + self.transport.held
+        holds = self._connection.memory + self._output.unsent_size + self.transport.held
         if self._held is not None:
             holds += _content_size(self._held)
         if type(self._handler) is UploadHandler:
@@ -634,9 +594,9 @@ class Session:
             return
         self._note_holdings()
         reads = False
-        writes = self._unsent is not None
+        writes = self._output.unsent is not None
         if state is _OPEN and not (self._paused or self._waits or self.final_response_queued):
-            busy = self._handler is not None or self._held is not None or self._unsent is not None
+            busy = self._handler is not None or self._held is not None or self._output.unsent is not None
             if not busy or self._connection.undigested < _READ_AHEAD:
                 reads = True
         elif state is State.DRAINING and not self._waits:
@@ -644,7 +604,7 @@ class Session:
         if reads is not self._reads or writes is not self._writes:
             self._reads, self._writes = reads, writes
             self.transport.watch(reads=reads, writes=writes)
-        if self._unsent is None and state is _OPEN:
+        if self._output.unsent is None and state is _OPEN:
             handler = self._handler
             is_upload = type(handler) is UploadHandler
             if reads and (handler is None or is_upload) and self._held is None:

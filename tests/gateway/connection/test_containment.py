@@ -18,6 +18,7 @@ from common.client_protocol.requests import (
 from common.storage_protocol.operations import StoreMessage
 from common.values import ClientId
 from gateway.connection import session
+from gateway.connection.output import Output
 from gateway.connection.session import Session
 from gateway.handlers import dispatch
 from gateway.handlers import prove as prove_handler
@@ -62,7 +63,7 @@ def break_a_run(patch: pytest.MonkeyPatch) -> None:
 
 
 def break_flushing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Session, "_send", fail)
+    patch.setattr(Output, "write", fail)
 
 
 def break_an_upload(patch: pytest.MonkeyPatch) -> None:
