@@ -21,17 +21,17 @@ class Settings(NamedTuple):
     """Content that one page of a mailbox brings from the worker."""
     large_page: int = 1024 * 1024
     """The same for a client that takes its pages as fast as they come."""
-    pages_under_way: int = 16 * 1024 * 1024
+    pages_in_flight: int = 16 * 1024 * 1024
     """What is asked of the worker in pages at a time, for all connections together."""
     users_page: int = 2 * 1024 * 1024
-    """What a page of users counts as in `pages_under_way`: it takes both programs as long
+    """What a page of users counts as in `pages_in_flight`: it takes both programs as long
     as so much mail.
     """
     largest_response: int = 256 * 1024 * 1024
     """Payload of one 2104; the rest waits for the next 604."""
-    connection_under_way: int = 2 * 1024 * 1024
+    connection_in_flight: int = 2 * 1024 * 1024
     """What one connection may have given us that is not answered; past it, it is not read."""
-    work_under_way: int = 3 * 1024 * 1024
+    work_in_flight: int = 3 * 1024 * 1024
     """What the worker may have before it until those who wait for an answer already have to wait
     for their turn. As in the two above, a request counts as more than its bytes by the time that it
     takes: see `gateway.handlers.dispatch`."""
@@ -39,7 +39,7 @@ class Settings(NamedTuple):
     """What one connection may do in one turn of the loop; the request that reaches it is
     the last one.
     """
-    total_under_way: int = 128 * 1024 * 1024
+    total_in_flight: int = 128 * 1024 * 1024
     """What all connections together may have given us that is not answered, whole or in part, and
     have not taken of their responses. Past it those that went on the longest ago are closed."""
     malformed_frames: int = 16

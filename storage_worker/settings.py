@@ -101,7 +101,7 @@ def checked(options: argparse.Namespace) -> Limits:
     """
     largest: int | None = options.largest_message
     if largest is None:
-        # Who sets a small mailbox alone does not contradict himself.
+        # Who sets a small mailbox alone does not contradict themselves.
         largest = max(min(Limits().largest_message, options.mailbox_bytes), 1)
     check_bounds(
         (

@@ -302,7 +302,7 @@ class UsersPage(_Value, frozen=True, tag=2):
 
 
 class KeyFound(_Value, frozen=True, tag=3):
-    """A user and the public key he registered."""
+    """A user and the public key they registered."""
 
     client_id: Id
     public_key: Key

@@ -7,8 +7,8 @@ authenticated ones: who comes to one of these, for want of any idle connection, 
 `Settings.time_to_prove` seconds to authenticate. Where these are taken too, the user with the most
 connections that are idle or wait for mail loses the one that has been silent the longest: nobody
 has all places by authenticating on each.
-Exposure: anybody who reaches the address chooses how many connections there are, and none of his is
-spared by number.
+Exposure: anybody who reaches the address chooses how many connections there are, and none of theirs
+is spared by number.
 
 Source: docs/client-protocol.md, "Connections".
 """
@@ -83,7 +83,7 @@ class Capacity:
         return _aborted(self._idle.take()) or _aborted(self._parked.take())
 
     def taken(self, occupant: Connection) -> None:
-        """A connection came. Where it came to a kept place it has to prove itself soon."""
+        """A connection came. Where it came to a kept place it has to authenticate soon."""
         if len(self._occupants) > self._settings.connections - self._kept:
             when = self._loop.now + self._settings.time_to_prove
             self._on_trial.append((when, occupant))

@@ -1,11 +1,11 @@
 """What connections keep in memory, and who has to go when it is too much.
 
 Owns: the sum of what connections hold: frames and contents of which a part came, requests that wait
-for their turn, answers that were not taken. Together with what is under way to the worker that is
+for their turn, answers that were not taken. Together with what is in flight to the worker that is
 all that is in flight.
-Promises: at the end of each turn of the loop it is at most `Settings.total_under_way`. Connections
-that hold something and have gone on the longest ago are closed until it is, those that did not
-prove themselves first.
+Promises: at the end of each turn of the loop it is at most `Settings.total_in_flight`. Connections
+that hold something and have gone on the longest ago are closed until it is, those that are not
+authenticated first.
 Exposure: strangers choose what they hold and for how long.
 """
 
@@ -37,7 +37,7 @@ class MemoryBudget:
     def __init__(self, loop: EventLoop, link: StorageLink, settings: Settings) -> None:
         self._loop = loop
         self._link = link
-        self._most = settings.total_under_way
+        self._most = settings.total_in_flight
         self._holders: OrderedDict[Holder, None] = OrderedDict()
         self._say_again_at = 0.0
         self._closed = 0
@@ -65,12 +65,12 @@ class MemoryBudget:
 
     def keep_to_budget(self) -> None:
         """Close whom it takes. At the end of each turn of the loop."""
-        if self.size + self._link.bytes_under_way <= self._most or not self._holders:
+        if self.size + self._link.bytes_in_flight <= self._most or not self._holders:
             return
         in_order = [holder for holder in self._holders if holder.authenticated_as is None]
         in_order += [holder for holder in self._holders if holder.authenticated_as is not None]
         for holder in in_order:
-            if self.size + self._link.bytes_under_way <= self._most:
+            if self.size + self._link.bytes_in_flight <= self._most:
                 break
             holder.abort()
             self._closed += 1

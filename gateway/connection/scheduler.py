@@ -2,7 +2,7 @@
 
 Owns: the queue of connections that wait for their turn, and when the worker can take more.
 Promises: they are served one after the other, a bounded amount of work each time, and only while
-the worker has less than `Settings.work_under_way` before it; so who asks for one thing at a time
+the worker has less than `Settings.work_in_flight` before it; so who asks for one thing at a time
 never waits behind more than that. A connection with nothing unanswered does not stand in this queue
 before its first piece of work.
 Exposure: strangers choose how many of them wait.
@@ -35,15 +35,15 @@ class Scheduler:
         self._loop = loop
         self._link = link
         self._pages = pages
-        self._most = settings.work_under_way
-        self._most_bytes = settings.total_under_way // 2
+        self._most = settings.work_in_flight
+        self._most_bytes = settings.total_in_flight // 2
         self.waiting: OrderedDict[Connection, None] = OrderedDict()
         """The queue."""
 
     @property
     def has_capacity(self) -> bool:
         """Whether the worker may be given more of connections that wait for answers already."""
-        return self._link.bytes_under_way - self._pages.under_way < self._most
+        return self._link.bytes_in_flight - self._pages.in_flight < self._most
 
     def may_read(self, inflight: int) -> bool:
         """Whether a connection with so many bytes in flight is read now.
@@ -51,8 +51,8 @@ class Scheduler:
         One with none is, unless half of all that may be in flight is with the worker, which then
         stands still.
         """
-        under_way = self._link.bytes_under_way
-        return under_way < self._most or (self.has_capacity if inflight else under_way < self._most_bytes)
+        in_flight = self._link.bytes_in_flight
+        return in_flight < self._most or (self.has_capacity if inflight else in_flight < self._most_bytes)
 
     @property
     def crowded(self) -> bool:

@@ -310,7 +310,7 @@ class Session:
         self._schedule()
 
     def reserve_inflight(self, size: int) -> None:
-        """`size` bytes (negative: fewer) of this client are under way to the worker."""
+        """`size` bytes (negative: fewer) of this client are in flight to the worker."""
         self._inflight += size
 
     def resume(self) -> None:
@@ -403,7 +403,7 @@ class Session:
             if run is not None and self._is_own(run):
                 spent = self._submit_run(run)
                 if (
-                    self._inflight < context.settings.connection_under_way
+                    self._inflight < context.settings.connection_in_flight
                     and self._connection.drained
                     and not self.transport.held
                 ):
@@ -434,7 +434,7 @@ class Session:
         """
         self._steady = False
         next_event = self._connection.next_event
-        bound = self.context.settings.connection_under_way
+        bound = self.context.settings.connection_in_flight
         left = self.context.settings.work_a_turn - spent
         # A client that does not read its answers is given no more of them.
         while self._handler is None and self._output.unsent is None and not self.final_response_queued:

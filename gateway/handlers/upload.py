@@ -1,6 +1,6 @@
 """603 and 642 with a large content: from the socket to the worker in chunks.
 
-Owns: one running upload. Promises: no more than `Settings.connection_under_way` of its content is
+Owns: one running upload. Promises: no more than `Settings.connection_in_flight` of its content is
 in memory, and no more than that and `Settings.unsynced_content` is with the worker and not on disk
 yet; the frame is read to its end whatever the worker says; the answer is that of the commit, or the
 first refusal. After `Settings.longest_upload` the connection is closed and nothing is kept.
@@ -44,8 +44,20 @@ class UploadHandler:
     """
 
     __slots__ = (
-        "_asking", "_collected", "_collected_size", "_committing", "_complete", "_ended", "_gone", "_host", "_number",
-        "_overdue", "_recipient", "_refused", "_under_way", "_unsynced",
+        "_asking",
+        "_collected",
+        "_collected_size",
+        "_committing",
+        "_complete",
+        "_ended",
+        "_gone",
+        "_host",
+        "_in_flight",
+        "_number",
+        "_overdue",
+        "_recipient",
+        "_refused",
+        "_unsynced",
     )  # fmt: skip
 
     def __init__(self, host: HandlerContext, request: LargeSendRequest, refused: Refused | None) -> None:
@@ -55,7 +67,7 @@ class UploadHandler:
         self._number = host.context.next_number()
         self._collected: list[bytes] = []
         self._collected_size = 0
-        self._under_way = 0
+        self._in_flight = 0
         self._unsynced = 0
         self._asking = False
         self._complete = False
@@ -80,11 +92,11 @@ class UploadHandler:
     def resume_output(self) -> None:
         """Take content from the connection while there is room for it."""
         settings = self._host.context.settings
-        while not self._complete and not self._gone and self._under_way < settings.connection_under_way:
+        while not self._complete and not self._gone and self._in_flight < settings.connection_in_flight:
             if self._behind:
                 self._ask_progress_later()
                 return
-            if self._under_way and not self._host.context.turns.has_capacity:
+            if self._in_flight and not self._host.context.turns.has_capacity:
                 self._host.wait_for_turn()
                 return
             content = self._host.next_content()
@@ -123,7 +135,7 @@ class UploadHandler:
             return
         chunk = self._collected[0] if len(self._collected) == 1 else b"".join(self._collected)
         self._collected, self._collected_size = [], 0
-        self._under_way += len(chunk)
+        self._in_flight += len(chunk)
         self._host.reserve_inflight(len(chunk))
         self._host.context.link.submit(Chunk(self._number, chunk), self, len(chunk))
 
@@ -155,7 +167,7 @@ class UploadHandler:
         """
         match operation:
             case Chunk(_, content):
-                self._under_way -= len(content)
+                self._in_flight -= len(content)
                 self._host.reserve_inflight(-len(content))
             case GetUploadProgress():
                 self._asking = False

@@ -172,7 +172,7 @@ class StorageLink:
         self._is_due = False
         self._connected = False
         self._is_armed = fail_points.armed()
-        self.bytes_under_way = 0
+        self.bytes_in_flight = 0
         """Of all that the worker has not answered."""
         self.collects = False
         """Whether something waits to leave."""
@@ -186,7 +186,7 @@ class StorageLink:
         """
         self._sender.submit(operation, waiter, self._loop.now, size)
         self.collects = True
-        self.bytes_under_way = self._sender.size
+        self.bytes_in_flight = self._sender.size
 
     def submit_sends(self, run: PipelinedSends, authenticated: bool, cost: int, sender: Sender) -> None:
         """Send these 603s with the next batch. `cost`: bytes they keep in memory until
@@ -194,7 +194,7 @@ class StorageLink:
         """
         self._sender.submit_sends(run, sender, self._loop.now, cost, authenticated=authenticated)
         self.collects = True
-        self.bytes_under_way = self._sender.size
+        self.bytes_in_flight = self._sender.size
 
     @property
     def idle(self) -> bool:
@@ -219,7 +219,7 @@ class StorageLink:
             self._is_due = False
             step = self._sender.step(incoming, self._loop.now)
             self.collects = step.waits
-            self.bytes_under_way = self._sender.size
+            self.bytes_in_flight = self._sender.size
             if step.next_timeout is not None:
                 self._wake_at(step.next_timeout)
             # The worker need not wait while outcomes are handed out.

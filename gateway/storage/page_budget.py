@@ -1,7 +1,7 @@
 """How much of mailboxes and lists is in flight from the worker at once.
 
 Owns: the operations that bring a page, while there is no room for their pages.
-Promises: no more than `Settings.pages_under_way` bytes of pages are in flight at a time, in the
+Promises: no more than `Settings.pages_in_flight` bytes of pages are in flight at a time, in the
 order in which they were asked for, so that a turn of the worker stays short however many clients
 fetch; none is asked for, and nothing kept of, a client that has gone meanwhile.
 Exposure: none of its own; clients choose how many of them fetch.
@@ -19,8 +19,8 @@ class PageBudget:
 
     def __init__(self, link: StorageLink, settings: Settings) -> None:
         self._link = link
-        self._most = settings.pages_under_way
-        self.under_way = 0
+        self._most = settings.pages_in_flight
+        self.in_flight = 0
         self._waiting: OrderedDict[Waiter, tuple[Operation, int]] = OrderedDict()
 
     def ask(self, operation: Operation, reader: Waiter, size: int) -> None:
@@ -33,7 +33,7 @@ class PageBudget:
 
     def came(self, size: int) -> None:
         """A page that was asked for came, or never will."""
-        self.under_way -= size
+        self.in_flight -= size
         self._fill()
 
     def forget(self, reader: Waiter) -> None:
@@ -43,8 +43,8 @@ class PageBudget:
     def _fill(self) -> None:
         while self._waiting:
             reader, (operation, size) = next(iter(self._waiting.items()))
-            if self.under_way and self.under_way + size > self._most:
+            if self.in_flight and self.in_flight + size > self._most:
                 return
             del self._waiting[reader]
-            self.under_way += size
+            self.in_flight += size
             self._link.submit(operation, reader, size)

@@ -72,7 +72,7 @@ class Mailbox(Protocol):
         """See above."""
 
     def oldest_unflushed(self) -> int | None:
-        """The lowest sequence that a run which is under way has put here, among others."""
+        """The lowest sequence that the present run has put here, among others."""
 
 
 class Mailboxes(Protocol):

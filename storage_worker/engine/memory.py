@@ -284,7 +284,7 @@ class MemoryEngine:
     def __init__(self, disk: Disk, random_bytes: Callable[[int], bytes]) -> None:
         self.disk = disk
         self.state = disk.state.copied()
-        """What the turn that is under way sees."""
+        """What the present turn sees."""
         self._random_bytes = random_bytes
         self._received: set[int] = set()
         self._turn_received: set[int] = set()

@@ -1,6 +1,6 @@
 """Admission: what may come in at the moment, and what a mailbox still takes from whom.
 
-Owns: the limits, the level of admission of the turn that is under way, and which mailbox's senders
+Owns: the limits, the level of admission of the present turn, and which mailbox's senders
 are still to be counted.
 Promises: a mailbox never holds more than its limits, nor two messages whose ids are equal. In a
 mailbox that is more than half full a sender has their share, and always one message.

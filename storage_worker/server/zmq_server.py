@@ -29,7 +29,7 @@ MESSAGES_PER_DRAIN: Final = 64
 BYTES_PER_DRAIN: Final = 64 * 1024 * 1024
 TIDY_EVERY_MS: Final = 500
 LARGEST_FRAME: Final = 1024**3
-"""A gateway bounds what it has under way far below this."""
+"""A gateway bounds what it has in flight far below this."""
 
 
 class ZmqServer:

@@ -63,7 +63,7 @@ class Leases:
             self.end(lease)
 
     def end_unauthenticated(self, user: int) -> None:
-        """The user proved himself: what anybody else took of his mailbox waits again."""
+        """The user authenticated: what anybody else took of their mailbox is pending again."""
         for lease in [lease for lease in self.of_mailbox(user) if not lease.authenticated]:
             self.end(lease)
 

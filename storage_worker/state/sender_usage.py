@@ -2,14 +2,14 @@
 
 Owns: the counts of a mailbox that was more than half full, and how much of it one sender may have.
 Promises: nothing is counted, and nobody is held back, while a mailbox is at most half full. Beyond
-that a sender may have his share, and always one message. What is counted may be less than what is
+that a sender may have their share, and always one message. What is counted may be less than what is
 there, never more.
 Exposure: strangers choose how many senders there are. A count takes some hundred bytes, and a
 sender has to be a user.
 
 The queue counts (`MessageQueue.count_senders`), in steps, for a mailbox may hold a million
 messages. Everything up to `counted_to` is counted. While that is not all, a sender is also held to
-a part of his share in what he brings meanwhile, so that he can't use the time.
+a part of their share in what they bring meanwhile, so that they can't use the time.
 """
 
 from struct import Struct
@@ -21,7 +21,8 @@ from storage_worker.engine.values import MailboxStats
 _SENDER_AND_SIZE: Final = Struct("<16s34xI")
 """Of an entry's head."""
 _PART_MEANWHILE: Final = 8
-"""A sender may bring one part in so many of his share while his messages are not counted yet."""
+"""A sender may bring one part in so many of their share while their messages are not counted yet.
+"""
 NO_SHARE: Final = 100
 """Percent with which nobody is held back."""
 

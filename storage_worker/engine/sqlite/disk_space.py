@@ -11,7 +11,8 @@ database's file, where only the database can use it again; it counts too, as lon
 a quarter of the minimum for the log.
 
 Unfinished uploads together may hold half of what lies above the minimum. So they never bring the
-disk down to it, and whoever leaves his unfinished keeps nobody from sending what is not that large.
+disk down to it, and whoever leaves theirs unfinished keeps nobody from sending what is not that
+large.
 """
 
 import logging

@@ -219,7 +219,7 @@ class SqliteEngine:
 
     @property
     def has_pending(self) -> bool:
-        """Whether the journal holds something, or a checkpoint is due or under way."""
+        """Whether the journal holds something, or a checkpoint is due or at work."""
         return self.log.waits or self._upkeep.has_waiting
 
     def maintain(self, now_ms: int) -> None:

@@ -4,7 +4,7 @@ fetched.
 Owns: the table `sent_token`, and in memory what of it is in the journal alone.
 Promises: kept are the newest 1,024 tokens of a sender, for at most 7 days; what is cleared per
 transaction is bounded.
-Exposure: tokens are chosen by strangers, each for himself: they are scoped to their sender.
+Exposure: tokens are chosen by strangers, each for themselves: they are scoped to their sender.
 """
 
 from bisect import bisect_right
@@ -38,7 +38,7 @@ class SentTokens:
 
     def find(self, sender: int, token: bytes, now_ms: int) -> TokenUsed | None:
         """What this sender sent under this token within the last 7 days, if it is among
-        his newest 1,024.
+        their newest 1,024.
         """
         new = self._new_of_sender.get(sender, [])
         sent = self._new.get((sender, token))

@@ -1,6 +1,6 @@
 """The registered users.
 
-Owns: the table `user`, a bounded memory of who was looked up, and who proved himself in the journal
+Owns: the table `user`, a bounded memory of who was looked up, and who authenticated in the journal
 alone.
 Promises: names and ids are unique; a user's row number is small and never changes; the list is in
 the order of registration.

@@ -233,7 +233,7 @@ class MemoryStorage:
         self.asked: list[Operation] = []
         self.answering = True
         self.facts = StoreFacts(SERVER_ID, 7, 100)
-        self.bytes_under_way = 0
+        self.bytes_in_flight = 0
         self._answers: list[Callable[[], None]] = []
         self._losses: list[Callable[[], None]] = []
         loop.at_turn_end(self.resume_output)
@@ -262,10 +262,10 @@ class MemoryStorage:
         self._pend(cost, answer, sender.abort)
 
     def _pend(self, size: int, answer: Callable[[], None], lose: Callable[[], None]) -> None:
-        self.bytes_under_way += size
+        self.bytes_in_flight += size
 
         def answered() -> None:
-            self.bytes_under_way -= size
+            self.bytes_in_flight -= size
             answer()
 
         self._answers.append(answered)

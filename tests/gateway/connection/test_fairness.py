@@ -70,8 +70,8 @@ def test_what_the_worker_has_before_it_is_bounded(gate: Gate) -> None:
     gate.turns(100)
     settings = Settings()
     one = cost_of(GetPublicKey(BOB, False, BOB))
-    assert gate.link.bytes_under_way < settings.work_under_way + len(peers) * (settings.work_a_turn + one)
-    assert gate.link.bytes_under_way < len(peers) * 1000 * one
+    assert gate.link.bytes_in_flight < settings.work_in_flight + len(peers) * (settings.work_a_turn + one)
+    assert gate.link.bytes_in_flight < len(peers) * 1000 * one
 
 
 def test_connections_that_pipeline_are_served_in_turn(gate: Gate) -> None:
@@ -85,7 +85,7 @@ def test_connections_that_pipeline_are_served_in_turn(gate: Gate) -> None:
     assert max(shares) - min(shares) <= 2 * turn
 
 
-@pytest.mark.parametrize("settings", [Settings(), Settings(work_under_way=1, work_a_turn=1)])
+@pytest.mark.parametrize("settings", [Settings(), Settings(work_in_flight=1, work_a_turn=1)])
 def test_everything_is_answered_in_order_and_nothing_sleeps_on_an_answer(
     make_gate: Callable[[Settings], Gate], settings: Settings
 ) -> None:
@@ -134,7 +134,7 @@ def test_a_stop_answers_what_was_read_and_waits_for_its_turn(gate: Gate) -> None
 
 
 def test_uploads_wait_for_their_turn_and_arrive(make_gate: Callable[[Settings], Gate]) -> None:
-    gate = make_gate(Settings(work_under_way=1, inline_content=1000, chunk=2000))
+    gate = make_gate(Settings(work_in_flight=1, inline_content=1000, chunk=2000))
     gate.turn_until(lambda: gate.link.facts is not None)
     peers = [gate.peer() for _ in range(3)]
     for peer in peers:

@@ -437,7 +437,7 @@ def test_a_fatal_frame_is_answered_then_this_side_ends(scene: Scene) -> None:
     assert not scene.peer.is_closed
 
 
-def test_answers_that_are_under_way_come_before_the_end(scene: Scene) -> None:
+def test_answers_that_are_in_flight_come_before_the_end(scene: Scene) -> None:
     scene.storage.answering = False
     scene.say(KEY_REQUEST, FATAL_FRAME)
     assert scene.is_in(State.OPEN)
@@ -588,7 +588,7 @@ def test_a_stop_releases_mail_that_is_not_settled(scene: Scene) -> None:
 def test_what_is_unanswered_is_bounded_and_reading_goes_on_later(
     make_scene: Callable[[Settings], Scene],
 ) -> None:
-    scene = make_scene(Settings(connection_under_way=20_000))
+    scene = make_scene(Settings(connection_in_flight=20_000))
     scene.storage.answering = False
     for _ in range(10):
         scene.say(send(bytes(4000)))

@@ -33,7 +33,7 @@ HALF_UPLOAD = encode(SendRequest(ALICE, BOB, 4, bytes(1_000_000)))[: 250 * 1024]
 
 @pytest.fixture
 def small(make_gate: Callable[[Settings], Gate]) -> Gate:
-    gate = make_gate(Settings(total_under_way=BUDGET))
+    gate = make_gate(Settings(total_in_flight=BUDGET))
     gate.turn_until(lambda: gate.link.facts is not None)
     return gate
 
@@ -47,7 +47,7 @@ def test_halves_of_requests_keep_to_the_budget(small: Gate, half: bytes, most: i
         villain.send(half)
         small.turns(3)
         villains.append(villain)
-        assert small.context.holdings.size + small.link.bytes_under_way <= BUDGET
+        assert small.context.holdings.size + small.link.bytes_in_flight <= BUDGET
         innocent.send(KEY)
         assert innocent.response()[0] == 2102
     assert villains[0].is_ended(), "the one that has waited the longest is closed"
@@ -63,7 +63,7 @@ def test_halves_of_requests_keep_to_the_budget(small: Gate, half: bytes, most: i
 
 def test_who_does_not_read_is_closed_and_nobody_else_notices(make_gate: Callable[[Settings], Gate]) -> None:
     budget = 16 * 1024 * 1024
-    gate = make_gate(Settings(total_under_way=budget))
+    gate = make_gate(Settings(total_in_flight=budget))
     gate.turn_until(lambda: gate.link.facts is not None)
     users = [UserEntry(number.to_bytes(16, "little"), f"user {number}") for number in range(20_000)]
 
@@ -81,7 +81,7 @@ def test_who_does_not_read_is_closed_and_nobody_else_notices(make_gate: Callable
         innocent.send(KEY)
         assert innocent.response()[0] == 2102
         gate.turns(3)
-        assert gate.context.holdings.size + gate.link.bytes_under_way <= budget
+        assert gate.context.holdings.size + gate.link.bytes_in_flight <= budget
     gate.turn_until(lambda: len(gate.context.sessions) < 9)
     assert not innocent.is_ended()
     innocent.send(KEY)
@@ -119,7 +119,7 @@ class Holder(FakeConnection):
 
 def test_the_authenticated_go_last_and_whoever_goes_on_goes_later(small: Gate) -> None:
     gone: list[str] = []
-    holdings = MemoryBudget(small.loop, small.link, Settings(total_under_way=100))
+    holdings = MemoryBudget(small.loop, small.link, Settings(total_in_flight=100))
     authenticated, first, second, third = [
         Holder(holdings, name, gone, b"p" if name == "authenticated" else None)
         for name in ("authenticated", "first", "second", "third")
@@ -160,7 +160,7 @@ def test_hellos_before_the_first_greeting_leave_nothing(make_gate: Callable[[Set
 
 
 def test_fetches_that_wait_for_a_page_leave_nothing(make_gate: Callable[[Settings], Gate]) -> None:
-    gate = make_gate(Settings(page=1000, pages_under_way=1000))
+    gate = make_gate(Settings(page=1000, pages_in_flight=1000))
     gate.turn_until(lambda: gate.link.facts is not None)
     gate.storage.answering = False
     for _ in range(10):
@@ -172,4 +172,4 @@ def test_fetches_that_wait_for_a_page_leave_nothing(make_gate: Callable[[Setting
         peer.close()
         gate.turn_until(lambda: not gate.context.sessions)
     assert not gate.context.pages._waiting
-    assert gate.context.pages.under_way == 1000
+    assert gate.context.pages.in_flight == 1000

@@ -354,7 +354,7 @@ def test_a_large_content_travels_in_chunks_and_is_answered_after_its_commit(gate
     assert isinstance(after, StoreMessage)
 
 
-def test_what_a_client_has_under_way_is_bounded(gate: Gate) -> None:
+def test_what_a_client_has_in_flight_is_bounded(gate: Gate) -> None:
     gate.storage.answering = False
     peer = gate.peer()
     content = bytes(8_000_000)
@@ -367,7 +367,7 @@ def test_what_a_client_has_under_way_is_bounded(gate: Gate) -> None:
         except BlockingIOError:
             pass
         gate.turn()
-    assert gate.link.bytes_under_way <= Settings().connection_under_way + Settings().chunk + 65536
+    assert gate.link.bytes_in_flight <= Settings().connection_in_flight + Settings().chunk + 65536
     gate.storage.answering = True
     for batch in gate.storage.held:
         gate.storage.answer(batch)
@@ -732,8 +732,8 @@ def test_an_outcome_of_the_wrong_kind_is_not_passed_on(gate: Gate) -> None:
     assert peer.received == b""
 
 
-def test_too_much_under_way_stops_reading_and_goes_on_later(make_gate: Callable[[Settings], Gate]) -> None:
-    gate = make_gate(Settings(total_under_way=10_000))
+def test_too_much_in_flight_stops_reading_and_goes_on_later(make_gate: Callable[[Settings], Gate]) -> None:
+    gate = make_gate(Settings(total_in_flight=10_000))
     gate.turn_until(lambda: gate.link.facts is not None)
     gate.storage.answering = False
     first, second = gate.peer(), gate.peer()

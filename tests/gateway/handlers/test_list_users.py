@@ -38,4 +38,4 @@ def test_a_list_that_ends_in_a_bug_gives_its_page_back_once(gate: Gate) -> None:
     peer.send(ListUsersRequest(ALICE))
     gate.turn_until(peer.is_ended)
     assert peer.reset
-    assert gate.context.pages.under_way == 0
+    assert gate.context.pages.in_flight == 0

@@ -60,7 +60,7 @@ def test_an_upload_waits_while_the_disk_is_behind(gate: Gate) -> None:
     sent = push(gate, UPLOAD)
     chunks = gate.storage.asked(Chunk)
     taken = sum([len(chunk.content) for chunk in chunks if isinstance(chunk, Chunk)])
-    assert taken <= Settings().connection_under_way + Settings().chunk
+    assert taken <= Settings().connection_in_flight + Settings().chunk
     gate.pass_time(40, 1.0)
     assert len(gate.storage.asked(GetUploadProgress)) > 3
     assert len(gate.storage.asked(Chunk)) == len(chunks), "as long as it is behind"
@@ -150,7 +150,7 @@ def test_an_upload_that_a_greeting_ended_is_no_fault_of_the_client(gate: Gate) -
     frame = encode(SendRequest(ALICE, BOB, 4, bytes(600_000)))
     uploader.send(frame[:300_000])
     gate.turn_until(lambda: bool(gate.storage.asked(Chunk)))
-    gate.turn_until(lambda: not gate.link.bytes_under_way)
+    gate.turn_until(lambda: not gate.link.bytes_in_flight)
     # While others' batches are on their way that will be answered by nobody, the upload goes on
     # behind them.
     gate.storage.answering = False

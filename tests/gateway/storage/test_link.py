@@ -155,7 +155,7 @@ def test_sends_are_counted_once_answered(gate: Gate) -> None:
     peer.send(EVERY_KIND["send"] * 3000)
     for _ in range(3000):
         assert peer.response()[0] == 2103
-    assert gate.link.bytes_under_way == 0
+    assert gate.link.bytes_in_flight == 0
     assert all(getattr(session, "_owed", 0) == 0 for session in gate.context.sessions)
 
 

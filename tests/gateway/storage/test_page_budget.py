@@ -14,7 +14,7 @@ from tests.gateway.harness import Gate
 
 
 def test_pages_wait_for_their_turn(make_gate: Callable[[Settings], Gate]) -> None:
-    gate = make_gate(Settings(page=1000, pages_under_way=3000))
+    gate = make_gate(Settings(page=1000, pages_in_flight=3000))
     gate.turn_until(lambda: gate.link.facts is not None)
     gate.storage.answering = False
     peers = [gate.peer() for _ in range(10)]
@@ -35,7 +35,7 @@ def test_pages_wait_for_their_turn(make_gate: Callable[[Settings], Gate]) -> Non
 
 
 def test_lists_of_users_wait_for_their_turn_too(make_gate: Callable[[Settings], Gate]) -> None:
-    gate = make_gate(Settings(users_page=1000, pages_under_way=3000))
+    gate = make_gate(Settings(users_page=1000, pages_in_flight=3000))
     gate.turn_until(lambda: gate.link.facts is not None)
     gate.storage.answering = False
     peers = [gate.peer() for _ in range(10)]
@@ -48,4 +48,4 @@ def test_lists_of_users_wait_for_their_turn_too(make_gate: Callable[[Settings], 
     for peer in peers:
         assert peer.response() == (2101, b"")
     assert max(len(batch.operations) for batch in gate.storage.batches) <= 3
-    assert gate.context.pages.under_way == 0
+    assert gate.context.pages.in_flight == 0
