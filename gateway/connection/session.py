@@ -1,8 +1,9 @@
 """One client: frames in, operations out, answers back in order, and back-pressure.
 
-Owns: the order of one client's requests and answers, and how much of them is in flight. Its bytes
-on their way out are `gateway.connection.output`'s, how its connection ends
-`gateway.connection.lifecycle`'s, what it is waited for `gateway.connection.timeouts`'.
+Owns: the order of one client's requests and answers, and how much of them is in flight. What an
+event becomes is `gateway.connection.events`', its bytes on their way out are
+`gateway.connection.output`'s, how its connection ends `gateway.connection.lifecycle`'s, what it is
+waited for `gateway.connection.timeouts`'.
 Promises: answers leave in the order of the requests; a refusal says "not done"; where the outcome
 is unknown the connection ends without a reply; what a client has sent and not got answered is
 bounded, and so is what is done for it in one turn of the loop.
@@ -28,20 +29,17 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
-from common.client_protocol.requests import Request, SendRequest
+from common.client_protocol.requests import SendRequest
 from common.client_protocol.responses import ERROR, encode_reason, encode_stored, encode_stored_run
 from common.client_protocol.server_connection import (
-    BigEndian,
     ContentData,
     ContentEnd,
     Event,
-    Malformed,
-    Padded,
     Phase,
     PipelinedSends,
     ServerConnection,
 )
-from common.client_protocol.versions import PADDED_BLOCK, Feature
+from common.client_protocol.versions import Feature
 from common.storage_protocol.operations import (
     Operation,
     Outcome,
@@ -52,6 +50,7 @@ from common.storage_protocol.operations import (
 from gateway.authentication import Challenge
 from gateway.connection import lifecycle
 from gateway.connection.context import SessionContext
+from gateway.connection.events import take_up
 from gateway.connection.lifecycle import State
 from gateway.connection.output import Output
 from gateway.connection.timeouts import Awaited, Deadline
@@ -59,7 +58,7 @@ from gateway.connection.transport import Transport
 from gateway.delivery.evidence import Lease
 from gateway.delivery.tracker import Delivery
 from gateway.handlers.base import RequestHandler
-from gateway.handlers.dispatch import FOREIGN, MALFORMED_COST, SEND_COST, Flowing, begin, cost_of, flows, response_to
+from gateway.handlers.dispatch import SEND_COST, Flowing, cost_of, flows, response_to
 from gateway.handlers.mail import FetchHandler
 from gateway.handlers.upload import UploadHandler
 
@@ -105,8 +104,6 @@ class Session:
         "_held",
         "_holds",
         "_inflight",
-        "_malformed",
-        "_output",
         "_paused",
         "_reads",
         "_scheduled",
@@ -122,6 +119,8 @@ class Session:
         "features",
         "final_response_queued",
         "greeted",
+        "malformed",
+        "output",
         "state",
         "transport",
     )  # fmt: skip
@@ -135,12 +134,12 @@ class Session:
         self._connection = ServerConnection(context.limits)
         self._reads = True
         self._writes = False
-        self._output = Output(transport)
+        self.output = Output(transport)
         self._scheduled = False
         self._holds = 0
         self._waits = False
         self._unread = False
-        self._malformed = 0
+        self.malformed = 0
         self._heard_at = context.loop.now
         self._unanswered = 0
         self._inflight = 0
@@ -208,7 +207,7 @@ class Session:
             return
         self._scheduled = False
         try:
-            stays = self._output.write()
+            stays = self.output.write()
         except OSError:
             self.abort()
             return
@@ -223,11 +222,11 @@ class Session:
         if self.state is State.CLOSED:
             return
         self._paused = False
-        if self._output.unsent is None and self._handler is not None:
+        if self.output.unsent is None and self._handler is not None:
             self._handler.resume_output()
         if not self._waits:
             self._take_events()
-        if self._output.unsent is None and not self._scheduled and not self.closed:
+        if self.output.unsent is None and not self._scheduled and not self.closed:
             waiting = self._handler is not None or self._held is not None or self._waits
             lifecycle.all_written(self, pending=waiting or self._unanswered > 0)
         self._watch()
@@ -277,7 +276,7 @@ class Session:
         waits_for_us = (
             self._waits or self._unanswered or (self._handler is not None and type(self._handler) is not UploadHandler)
         )
-        if self.authenticated_as is not None or (waits_for_us and self._output.unsent is None):
+        if self.authenticated_as is not None or (waits_for_us and self.output.unsent is None):
             return None
         return self._heard_at
 
@@ -293,7 +292,7 @@ class Session:
 
     def write(self, data: bytes) -> None:
         """Say `data` at the end of this turn."""
-        self._output.say(data)
+        self.output.say(data)
         if not self._scheduled:
             self._scheduled = True
             self.context.to_flush.append(self)
@@ -437,7 +436,7 @@ class Session:
         bound = self.context.settings.connection_in_flight
         left = self.context.settings.work_a_turn - spent
         # A client that does not read its answers is given no more of them.
-        while self._handler is None and self._output.unsent is None and not self.final_response_queued:
+        while self._handler is None and self.output.unsent is None and not self.final_response_queued:
             if self._inflight >= bound:
                 self._pause()
                 return
@@ -466,7 +465,7 @@ class Session:
                 self._held = event
                 return
             else:
-                left -= self._take_up(event)
+                left -= take_up(self, event)
 
     def _is_own(self, run: PipelinedSends) -> bool:
         return self.authenticated_as is None or run.requester == self.authenticated_as
@@ -478,53 +477,25 @@ class Session:
         self.context.link.submit_sends(run, self.authenticated_as is not None, cost, self)
         return cost
 
-    def _take_up(self, event: Event) -> int:
-        """Returns how much of a turn's work it was."""
-        match event:
-            case Malformed(reason, fatal):
-                self.refuse(reason)
-                self._malformed += 1
-                if fatal or self._malformed >= self.context.settings.malformed_frames:
-                    self.end_after_answers()
-            case Padded():
-                self.write(bytes(-self._output.said % PADDED_BLOCK))
-                self.end_after_answers()
-            case BigEndian():
-                self._output.turn_big_endian()
-                return 0
-            case ContentData() | ContentEnd():
-                raise AssertionError("content outside an upload")
-            case PipelinedSends():
-                for _ in event.recipients:
-                    self.refuse(FOREIGN.reason)
-                return len(event.recipients) * SEND_COST
-            case _:
-                return self._begin(event)
-        return MALFORMED_COST
+    def submit(self, operation: Flowing, cost: int) -> None:
+        """Send an operation that flows."""
+        self._unanswered += 1
+        self._inflight += cost
+        self.context.link.submit(operation, self, cost)
 
-    def _begin(self, request: Request) -> int:
-        begun = begin(self, request)
-        if isinstance(begun, Refused):
-            self.refuse(begun.reason)
-            return MALFORMED_COST
-        if isinstance(begun, Flowing):
-            cost = cost_of(begun)
-            self._unanswered += 1
-            self._inflight += cost
-            self.context.link.submit(begun, self, cost)
-            return cost
-        self._handler = begun
+    def hand_over(self, handler: RequestHandler) -> None:
+        """`handler` has the connection for itself until it says `done`."""
+        self._handler = handler
         if self.state is not State.OPEN:
-            begun.input_ended()
+            handler.input_ended()
         elif self._connection.undigested:
-            begun.input_came()
-        return MALFORMED_COST
+            handler.input_came()
 
     # --- writing
 
     def on_writable(self) -> None:
         """Write more of what was not taken before."""
-        output = self._output
+        output = self.output
         try:
             if not output.write_more():
                 return
@@ -556,7 +527,7 @@ class Session:
         self.context.turns.leave(self)
         self.context.holdings.changed(self, self._holds, 0)
         self._held = None
-        self._output.drop()
+        self.output.drop()
         self._holds = 0
         self._connection.ignore()
         handler, self._handler = self._handler, None
@@ -576,7 +547,7 @@ class Session:
 
     def _note_holdings(self) -> None:
         """Tell how much this connection keeps in memory."""
-        holds = self._connection.memory + self._output.unsent_size + self.transport.held
+        holds = self._connection.memory + self.output.unsent_size + self.transport.held
         if self._held is not None:
             holds += _content_size(self._held)
         if type(self._handler) is UploadHandler:
@@ -594,9 +565,9 @@ class Session:
             return
         self._note_holdings()
         reads = False
-        writes = self._output.unsent is not None
+        writes = self.output.unsent is not None
         if state is _OPEN and not (self._paused or self._waits or self.final_response_queued):
-            busy = self._handler is not None or self._held is not None or self._output.unsent is not None
+            busy = self._handler is not None or self._held is not None or self.output.unsent is not None
             if not busy or self._connection.undigested < _READ_AHEAD:
                 reads = True
         elif state is State.DRAINING and not self._waits:
@@ -604,7 +575,7 @@ class Session:
         if reads is not self._reads or writes is not self._writes:
             self._reads, self._writes = reads, writes
             self.transport.watch(reads=reads, writes=writes)
-        if self._output.unsent is None and state is _OPEN:
+        if self.output.unsent is None and state is _OPEN:
             handler = self._handler
             is_upload = type(handler) is UploadHandler
             if reads and (handler is None or is_upload) and self._held is None:

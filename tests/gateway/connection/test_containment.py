@@ -17,7 +17,7 @@ from common.client_protocol.requests import (
 )
 from common.storage_protocol.operations import StoreMessage
 from common.values import ClientId
-from gateway.connection import session
+from gateway.connection import events, session
 from gateway.connection.output import Output
 from gateway.connection.session import Session
 from gateway.handlers import dispatch
@@ -51,7 +51,7 @@ def is_served(peer: Peer) -> bool:
 
 
 def break_reading(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(session, "begin", fail)
+    patch.setattr(events, "begin", fail)
 
 
 def break_answering(patch: pytest.MonkeyPatch) -> None:
@@ -158,7 +158,7 @@ def test_what_the_worker_has_of_it_is_no_news_later(gate: Gate, monkeypatch: pyt
     unlucky.send(KEY)
     gate.turn_until(lambda: bool(gate.storage.held))
     with monkeypatch.context() as patch:
-        patch.setattr(session, "begin", fail)
+        patch.setattr(events, "begin", fail)
         unlucky.send(KEY)
         gate.turn_until(unlucky.is_ended)
     gate.storage.answering = True

@@ -1,0 +1,78 @@
+"""What each event of a connection becomes: a refusal, an operation that leaves at once, or a
+handler that takes the connection for itself.
+
+Owns: what is answered to frames that are no request, and after how many of them the connection
+ends. What each request becomes is `gateway.handlers.dispatch`'s, when an event is taken up
+`gateway.connection.session`'s.
+Promises: every event has an answer, or something that will give it. It says how much of a turn's
+work that was.
+Exposure: strangers choose every event.
+
+Source: docs/client-protocol.md, "Framing".
+"""
+
+from typing import Protocol
+
+from common.client_protocol.server_connection import (
+    BigEndian,
+    ContentData,
+    ContentEnd,
+    Event,
+    Malformed,
+    Padded,
+    PipelinedSends,
+)
+from common.client_protocol.versions import PADDED_BLOCK
+from common.storage_protocol.operations import Refused
+from gateway.connection.output import Output
+from gateway.handlers.base import HandlerContext, RequestHandler
+from gateway.handlers.dispatch import FOREIGN, MALFORMED_COST, SEND_COST, Flowing, begin, cost_of
+
+
+class EventContext(HandlerContext, Protocol):
+    """A session, as what takes its events up sees it. `malformed`: how many such frames came."""
+
+    malformed: int
+    output: Output
+
+    def submit(self, operation: Flowing, cost: int) -> None:
+        """Send an operation that flows; its outcome is answered in its turn."""
+
+    def hand_over(self, handler: RequestHandler) -> None:
+        """`handler` has the connection for itself now."""
+
+
+def take_up(session: EventContext, event: Event) -> int:
+    """Answer an event, or begin with what will; how much of a turn's work that is.
+
+    Sends in the user's own name do not come here: the session gives these to the link itself.
+    """
+    match event:
+        case Malformed(reason, fatal):
+            session.refuse(reason)
+            session.malformed += 1
+            if fatal or session.malformed >= session.context.settings.malformed_frames:
+                session.end_after_answers()
+        case Padded():
+            session.write(bytes(-session.output.said % PADDED_BLOCK))
+            session.end_after_answers()
+        case BigEndian():
+            session.output.turn_big_endian()
+            return 0
+        case ContentData() | ContentEnd():
+            raise AssertionError("content outside an upload")
+        case PipelinedSends():
+            for _ in event.recipients:
+                session.refuse(FOREIGN.reason)
+            return len(event.recipients) * SEND_COST
+        case _:
+            begun = begin(session, event)
+            if isinstance(begun, Refused):
+                session.refuse(begun.reason)
+            elif isinstance(begun, Flowing):
+                cost = cost_of(begun)
+                session.submit(begun, cost)
+                return cost
+            else:
+                session.hand_over(begun)
+    return MALFORMED_COST
