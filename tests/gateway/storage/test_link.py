@@ -17,11 +17,13 @@ from common.storage_protocol.frames import BatchRefused, GreetAgain, StoreFacts,
 from common.storage_protocol.message_format import walk_frames
 from common.storage_protocol.operations import (
     Done,
+    GetProofKey,
     Operation,
     Outcome,
     Pull,
     Pulled,
     Refused,
+    Release,
     Settle,
     Stored,
     StoreMessage,
@@ -34,6 +36,92 @@ from tests.gateway.every_kind import EVERY_KIND
 from tests.gateway.fake_storage import SERVER_ID, default_decision
 from tests.gateway.harness import Gate
 from tests.gateway.mailbox import page
+
+
+class Waiting:
+    """A waiter that keeps what it is told. `fails`: how often it is a bug."""
+
+    def __init__(self, fails: int = 0) -> None:
+        self.told: list[tuple[Operation, Outcome | None]] = []
+        self.fails = fails
+
+    def answered(self, operation: Operation, outcome: Outcome) -> None:
+        if self.fails:
+            self.fails -= 1
+            raise ZeroDivisionError
+        self.told.append((operation, outcome))
+
+    def unknown(self, operation: Operation) -> None:
+        self.told.append((operation, None))
+
+
+def ask(gate: Gate, *operations: Operation, waiter: Waiting | None = None) -> Waiting:
+    waiter = waiter or Waiting()
+    for operation in operations:
+        gate.link.submit(operation, waiter, 10)
+    return waiter
+
+
+def test_each_operation_has_its_own_outcome_in_the_order_of_submitting(gate: Gate) -> None:
+    gate.storage.decide = lambda operation: Refused(operation.lease) if isinstance(operation, Release) else Done()
+    asked: list[Operation] = [Release(3), GetProofKey(ALICE), Release(1)]
+    waiter = ask(gate, *asked)
+    assert gate.link.bytes_under_way >= 30
+    gate.turn_until(lambda: gate.link.idle)
+    assert waiter.told == [(asked[0], Refused(3)), (asked[1], Done()), (asked[2], Refused(1))]
+    assert not gate.link.collects
+    assert gate.link.bytes_under_way == 0
+    assert len(gate.storage.batches) == 1
+
+
+def test_a_silent_worker_is_told_once_as_unknown_and_its_late_answer_is_nobodys(gate: Gate) -> None:
+    gate.storage.answering = False
+    waiter = ask(gate, Release(1), Release(2))
+    gate.turn_until(lambda: bool(gate.storage.held))
+    gate.pass_time(16)
+    assert waiter.told == [(Release(1), None), (Release(2), None)]
+    assert gate.link.bytes_under_way == 0
+    gate.storage.answering = True
+    gate.storage.answer(gate.storage.held[0])
+    gate.turns()
+    assert len(waiter.told) == 2
+
+
+def test_what_a_waiter_fails_at_is_unknown_to_it_and_no_others_matter(gate: Gate) -> None:
+    before, unlucky, behind = Waiting(), Waiting(fails=1), Waiting()
+    for number, waiter in enumerate((before, unlucky, behind)):
+        ask(gate, Release(number), waiter=waiter)
+    gate.turn_until(lambda: gate.link.idle)
+    assert before.told == [(Release(0), Done())]
+    assert unlucky.told == [(Release(1), None)]
+    assert behind.told == [(Release(2), Done())]
+
+
+@pytest.mark.parametrize("frame", [b"", b"garbage", bytes(100)])
+def test_what_is_no_message_is_dropped_with_a_line(gate: Gate, caplog: pytest.LogCaptureFixture, frame: bytes) -> None:
+    gate.storage.answering = False
+    waiter = ask(gate, Release(1))
+    gate.turn_until(lambda: bool(gate.storage.held))
+    gate.storage.say_raw(frame)
+    gate.turns()
+    assert waiter.told == []
+    assert "dropped a message of the storage worker" in caplog.text
+    gate.storage.answering = True
+    gate.storage.answer(gate.storage.held[0])
+    gate.turn_until(lambda: gate.link.idle)
+    assert waiter.told == [(Release(1), Done())]
+
+
+def test_what_was_asked_without_a_worker_is_done_by_the_next_one(gate: Gate) -> None:
+    gate.storage.die()
+    gate.turns()
+    waiter = ask(gate, Release(1))
+    gate.turns()
+    assert waiter.told == []
+    gate.storage.bind()
+    gate.turn_until(lambda: gate.link.idle)
+    assert waiter.told == [(Release(1), Done())]
+    assert [Release(1)] == gate.storage.asked(Release)
 
 
 def test_sends_of_all_connections_are_one_operation(gate: Gate) -> None:

@@ -1,0 +1,141 @@
+"""Tokens of senders: how many and how long, in memory, in the table, and in both at once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage_worker.engine.records import MailRemoved, TokenUsed
+from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.send_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER, SentTokens
+
+ALICE, BOB = 1, 2
+NOW = 1_700_000_000_000
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(tmp_path / "mail.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def tokens(database: Database) -> SentTokens:
+    return SentTokens(database)
+
+
+def used(sequence: int, sender: int = ALICE, at: int = NOW, token: bytes | None = None) -> TokenUsed:
+    return TokenUsed(sequence, sender, token or sequence.to_bytes(16, "big"), BOB, 3, b"d" * 32, at)
+
+
+def token(sequence: int) -> bytes:
+    return used(sequence).token
+
+
+def write(database: Database, tokens: SentTokens, now: int = NOW) -> None:
+    with database.transaction():
+        tokens.write(now)
+    tokens.written()
+
+
+def in_table(database: Database, sender: int = ALICE) -> list[int]:
+    rows = database.execute("SELECT sequence FROM sent_token WHERE sender = ? ORDER BY sequence", (sender,))
+    return [row[0] for row in rows]
+
+
+def test_nothing_is_known_at_first(tokens: SentTokens) -> None:
+    assert tokens.find(ALICE, token(1), NOW) is None
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_what_was_used_is_found_whole_and_by_its_sender_alone(
+    database: Database, tokens: SentTokens, written: bool
+) -> None:
+    tokens.add(used(7))
+    if written:
+        write(database, tokens)
+    assert tokens.find(ALICE, token(7), NOW) == used(7)
+    assert tokens.find(BOB, token(7), NOW) is None
+    assert tokens.find(ALICE, token(8), NOW) is None
+    assert in_table(database) == ([7] if written else [])
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_seven_days_and_no_longer(database: Database, tokens: SentTokens, written: bool) -> None:
+    tokens.add(used(1))
+    if written:
+        write(database, tokens)
+    assert tokens.find(ALICE, token(1), NOW + TOKEN_LIFE_MS) == used(1)
+    assert tokens.find(ALICE, token(1), NOW + TOKEN_LIFE_MS + 1) is None
+
+
+@pytest.mark.parametrize("written", [0, 1, TOKENS_PER_SENDER // 2, TOKENS_PER_SENDER, TOKENS_PER_SENDER + 1])
+def test_the_newest_of_a_sender_wherever_they_are(database: Database, tokens: SentTokens, written: int) -> None:
+    """The first `written` are in the table, the others in memory: 1 is the one too many."""
+    tokens.add(used(TOKENS_PER_SENDER + 2, BOB))
+    for sequence in range(1, TOKENS_PER_SENDER + 2):
+        tokens.add(used(sequence))
+        if sequence == written:
+            write(database, tokens)
+    assert tokens.find(ALICE, token(1), NOW) is None
+    assert tokens.find(ALICE, token(2), NOW) == used(2)
+    assert tokens.find(ALICE, token(TOKENS_PER_SENDER + 1), NOW) == used(TOKENS_PER_SENDER + 1)
+    assert tokens.find(BOB, token(TOKENS_PER_SENDER + 2), NOW) == used(TOKENS_PER_SENDER + 2, BOB)
+
+
+def test_the_table_keeps_the_newest_of_each_sender(database: Database, tokens: SentTokens) -> None:
+    for sequence in range(1, TOKENS_PER_SENDER + 4):
+        tokens.add(used(sequence))
+    tokens.add(used(2000, BOB))
+    write(database, tokens)
+    assert in_table(database) == list(range(4, TOKENS_PER_SENDER + 4))
+    assert in_table(database, BOB) == [2000]
+
+
+def test_expired_rows_go_a_bounded_number_at_a_time(database: Database, tokens: SentTokens) -> None:
+    """64, and as many more as were written: so it never falls behind."""
+    for sequence in range(1, 101):
+        tokens.add(used(sequence, BOB))
+    write(database, tokens)
+    later = NOW + TOKEN_LIFE_MS + 1
+    tokens.add(used(200, ALICE, later))
+    write(database, tokens, later)
+    assert in_table(database, BOB) == list(range(66, 101))
+    tokens.add(used(201, ALICE, later))
+    write(database, tokens, later)
+    assert in_table(database, BOB) == []
+    assert in_table(database) == [200, 201]
+
+
+def test_nothing_new_clears_nothing(database: Database, tokens: SentTokens) -> None:
+    tokens.add(used(1))
+    write(database, tokens)
+    write(database, tokens, NOW + TOKEN_LIFE_MS + 1)
+    assert in_table(database) == [1]
+
+
+def test_a_token_whose_time_was_over_is_used_again(database: Database, tokens: SentTokens) -> None:
+    tokens.add(used(1))
+    write(database, tokens)
+    later = NOW + TOKEN_LIFE_MS + 1
+    again = used(9, ALICE, later, token(1))
+    tokens.add(again)
+    write(database, tokens, later)
+    assert tokens.find(ALICE, token(1), later) == again
+    assert in_table(database) == [9]
+
+
+def test_what_is_forgotten_is_as_the_database_is(database: Database, tokens: SentTokens) -> None:
+    tokens.add(used(1))
+    write(database, tokens)
+    tokens.add(used(2))
+    tokens.forget()
+    assert tokens.find(ALICE, token(1), NOW) == used(1)
+    assert tokens.find(ALICE, token(2), NOW) is None
+
+
+def test_a_record_of_the_journal_is_done_again_where_it_is_a_token(tokens: SentTokens) -> None:
+    tokens.replay(MailRemoved(ALICE, 1, 2))
+    tokens.replay(used(3))
+    assert tokens.find(ALICE, token(3), NOW) == used(3)
