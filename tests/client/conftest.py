@@ -10,10 +10,15 @@ import pytest
 
 from client.connection.handshake import if_registered_here
 from client.crypto.ciphers import PrivateKey
-from client.messenger import Messenger
+from client.messenger import KeyReceived, Messenger
 from client.open_home import OpenHome
 from client.store.home_store import Store
-from tests.client.fake_gateway import FakeGateway
+from common.server_address import ServerAddress
+from tests.client.exchange import receive
+from tests.client.fake_gateway import (
+    FakeGateway,
+    Mailroom,
+)
 from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
     from client.connection.handshake import Consent
     from client.open_home import Clock
     from common.server_address import ServerAddress
+
 
 NOW = 1_700_000_000.0
 
@@ -39,8 +45,23 @@ def private_key(private_keys: list[PrivateKey]) -> PrivateKey:
 
 
 @pytest.fixture
-def gateway() -> Iterator[FakeGateway]:
-    with FakeGateway() as fake:
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys from passphrases at 1 part in 4096 of their cost: some tests derive hundreds."""
+    monkeypatch.setattr("client.crypto.sealed_storage.SCRYPT_COST", 16)
+    monkeypatch.setattr("client.crypto.ciphers.SCRYPT_COST", 16)
+
+
+@pytest.fixture
+def mailroom(request: pytest.FixtureRequest) -> Mailroom:
+    """What the server has: part 1 of the protocol alone, or what `@pytest.mark.mailroom` names."""
+    marker = request.node.get_closest_marker("mailroom")
+    kind: type[Mailroom] = marker.kwargs["kind"] if marker is not None else Mailroom
+    return kind()
+
+
+@pytest.fixture
+def gateway(mailroom: Mailroom) -> Iterator[FakeGateway]:
+    with FakeGateway(mailroom) as fake:
         yield fake
 
 
@@ -113,3 +134,13 @@ def bob(make: Callable[..., Messenger]) -> Messenger:
     messenger = make("bob")
     messenger.register("bob")
     return messenger
+
+
+@pytest.fixture
+def pair(alice: Messenger, bob: Messenger, gateway: FakeGateway) -> tuple[Messenger, Messenger]:
+    alice.fetch_public_key("bob")
+    alice.send_key("bob")
+    assert receive(bob) == [KeyReceived()]
+    bob.users()
+    gateway.requests.clear()
+    return alice, bob

@@ -19,14 +19,10 @@ from tests.client.fake_gateway import SILENCE, ExtendedMailroom, FakeGateway
 from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
-
-@pytest.fixture
-def gateway() -> Iterator[FakeGateway]:
-    with FakeGateway(ExtendedMailroom()) as fake:
-        yield fake
+pytestmark = pytest.mark.mailroom(kind=ExtendedMailroom)
 
 
 def run(main: Coroutine[object, object, None]) -> None:

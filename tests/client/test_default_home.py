@@ -22,6 +22,8 @@ from torture.patience import HANG_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.mailroom(kind=ExtendedMailroom)
+
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -44,12 +46,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def data(here: Path) -> Path:
     """The home of who names none."""
     return here.parent / "share" / "messageu"
-
-
-@pytest.fixture
-def gateway() -> Iterator[FakeGateway]:
-    with FakeGateway(ExtendedMailroom()) as fake:
-        yield fake
 
 
 @pytest.fixture

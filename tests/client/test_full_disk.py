@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client.crypto import ciphers, sealed_storage
 from client.errors import FileUnsaved, StoreUnusable
 from client.identity import archive, identity_files
 from client.identity.identity_files import with_encrypted_keys, with_plain_keys
@@ -31,6 +30,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from client.crypto.ciphers import PrivateKey
+
+pytestmark = [pytest.mark.mailroom(kind=ExtendedMailroom), pytest.mark.usefixtures("cheap")]
+
 
 DISK = 4 << 20
 MOST_PAGES = 100
@@ -72,18 +74,10 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 @pytest.fixture
-def gateway() -> Iterator[FakeGateway]:
-    with FakeGateway(ExtendedMailroom()) as fake:
-        yield fake
-
-
-@pytest.fixture
 def opened(
     disk: SmallDisk, gateway: FakeGateway, private_keys: list[PrivateKey], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Messenger]:
     monkeypatch.setattr("client.connection.server_link._CLOSING_GRACE", 0.001)
-    monkeypatch.setattr(sealed_storage, "SCRYPT_COST", 16)
-    monkeypatch.setattr(ciphers, "SCRYPT_COST", 16)
     keys = itertools.cycle(private_keys)
 
     def open_home(name: str) -> Messenger:

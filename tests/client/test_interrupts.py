@@ -16,11 +16,14 @@ import pytest
 from client.connection.server_link import ServerLink
 from client.messenger import KeyReceived, Messenger, SavedFile, SentMessage, Text
 from client.store.database import Database
-from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
+from tests.client.fake_gateway import ExtendedMailroom
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+pytestmark = pytest.mark.mailroom(kind=ExtendedMailroom)
+
 
 STEPS = (
     (ServerLink, "_poll"),
@@ -32,12 +35,6 @@ STEPS = (
 )
 MUCH_LATER = 2**50
 """What an interrupt left beside the store is removed after a day."""
-
-
-@pytest.fixture
-def gateway() -> Iterator[FakeGateway]:
-    with FakeGateway(ExtendedMailroom()) as fake:
-        yield fake
 
 
 class Interrupts:

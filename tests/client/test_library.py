@@ -15,20 +15,20 @@ from client.errors import AlreadyRegistered, FileUnreadable, OutcomeUnknown
 from client.messenger import KeyReceived, Messages, Messenger, SavedFile, Text
 from common.client_protocol.requests import RegisterRequest
 from common.errors import SettingRejected, ValueRejected
-from tests.client.fake_gateway import Answer, ExtendedMailroom, FakeGateway
+from tests.client.fake_gateway import Answer, ExtendedMailroom, FakeGateway, Mailroom
 from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = (ROOT / "README.md", ROOT / "docs" / "library.md")
 
 
-@pytest.fixture(params=[True, False], ids=["extension", "published"])
-def gateway(request: pytest.FixtureRequest) -> Iterator[FakeGateway]:
-    with FakeGateway(ExtendedMailroom() if request.param else None) as fake:
-        yield fake
+@pytest.fixture(params=[ExtendedMailroom, Mailroom], ids=["extension", "published"])
+def mailroom(request: pytest.FixtureRequest) -> Mailroom:
+    made: Mailroom = request.param()
+    return made
 
 
 def texts(messenger: Messenger) -> list[str]:

@@ -19,7 +19,7 @@ from client.__main__ import main
 from client.settings import Flags, Settings
 from client.terminal.menu import MENU
 from common.errors import InfoFileError, SettingRejected
-from common.info_files import ServerAddress
+from common.server_address import ServerAddress
 from tests.client.fake_gateway import SILENCE, FakeGateway
 from torture.patience import HANG_SECONDS
 

@@ -41,7 +41,7 @@ from common.client_protocol import responses
 from common.client_protocol.requests import RegisterRequest, SendRequest
 from common.client_protocol.responses import ResponseCode
 from common.errors import ValueRejected
-from common.info_files import ServerAddress
+from common.server_address import ServerAddress
 from common.values import ClientId
 from tests.client.conftest import NOW
 from tests.client.fake_gateway import (

@@ -11,10 +11,10 @@ from client.errors import NameUnknown
 from client.messages import Received, SavedFile, SentMessage, Text
 from client.trust.contacts import Contact
 from common.values import MessageKind, Username
-from tests.client.fake_gateway import ExtendedMailroom, FakeGateway, Mailroom
+from tests.client.fake_gateway import ExtendedMailroom, Mailroom
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from client.messenger import Messenger
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
 def mailroom(request: pytest.FixtureRequest) -> Mailroom:
     made: Mailroom = request.param()
     return made
-
-
-@pytest.fixture
-def gateway(mailroom: Mailroom) -> Iterator[FakeGateway]:
-    with FakeGateway(mailroom) as fake:
-        yield fake
 
 
 def texts(messages: list[Received | SentMessage]) -> list[tuple[type, str | None]]:
@@ -111,7 +105,7 @@ def test_there_is_nobody_to_compare_the_own_key_with(alice: Messenger) -> None:
             method("alice")
 
 
-@pytest.mark.parametrize("mailroom", [ExtendedMailroom()])
+@pytest.mark.parametrize("mailroom", [ExtendedMailroom], indirect=True)
 def test_a_note_that_waits_in_the_outbox(alice: Messenger) -> None:
     alice.home.directory.meet("alice")
     assert alice.keep_text("alice", "later").waiting

@@ -17,9 +17,10 @@ from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
 from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from client.messenger import Messenger
+
+pytestmark = pytest.mark.mailroom(kind=ExtendedMailroom)
+
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -88,12 +89,6 @@ def packages(modules: set[str]) -> set[str]:
     return {name.partition(".")[0] for name in modules}
 
 
-@pytest.fixture
-def gateway() -> Iterator[FakeGateway]:
-    with FakeGateway(ExtendedMailroom()) as fake:
-        yield fake
-
-
 @pytest.mark.parametrize(
     ("arguments", "more"),
     [
@@ -145,6 +140,7 @@ def test_what_the_names_for_completion_take(tmp_path: Path) -> None:
     assert not {"client.messenger", *NOT_TO_SEND} & modules
 
 
+@pytest.mark.usefixtures("cheap")
 def test_a_passphrase_is_derived_from_twice(
     alice: Messenger, bob: Messenger, gateway: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,8 +150,6 @@ def test_a_passphrase_is_derived_from_twice(
     assert bob.is_registered()
     alice.agree_on_key("bob")
     alice.close()
-    monkeypatch.setattr("client.crypto.sealed_storage.SCRYPT_COST", 16)
-    monkeypatch.setattr("client.crypto.ciphers.SCRYPT_COST", 16)
     set_passphrase(tmp_path / "alice", "correct horse")
     (tmp_path / "pass").write_text("correct horse")
     options = ("--home", str(tmp_path / "alice"), "--passphrase-file", str(tmp_path / "pass"))

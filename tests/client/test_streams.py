@@ -32,7 +32,7 @@ from tests.client.fake_gateway import ExtendedMailroom, FakeGateway, Mailroom
 from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parent.parent.parent
 VERSION = Path("/proc/version")
@@ -40,9 +40,9 @@ SIZES = [0, 1, SPOOL_FROM - 1, SPOOL_FROM, 300_000]
 
 
 @pytest.fixture(params=[Mailroom, ExtendedMailroom])
-def gateway(request: pytest.FixtureRequest) -> Iterator[FakeGateway]:
-    with FakeGateway(request.param()) as fake:
-        yield fake
+def mailroom(request: pytest.FixtureRequest) -> Mailroom:
+    made: Mailroom = request.param()
+    return made
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ import pytest
 from client import paths
 from client.__main__ import main
 from client.cli import exit_codes
-from client.crypto import ciphers, sealed_storage
 from client.errors import StoreUnusable, StoreUnwritable
 from client.identity import archive
 from client.identity.passphrase import set_passphrase
@@ -30,16 +29,18 @@ from client.store.database import Database
 from client.store.home_store import Store
 from client.store.memory_copy import memory_copy
 from client.store.schema import APPLICATION_ID, FIRST, VERSION
-from common.info_files import ServerAddress
+from tests.client.exchange import NOWHERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.client.fake_gateway import FakeGateway
 
+pytestmark = pytest.mark.usefixtures("cheap")
+
+
 NUMBERS = [errno.EROFS, errno.ENOSPC, errno.EACCES]
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-NOWHERE = ServerAddress("127.0.0.1", 1)
 
 
 class Disk(apsw.VFS):
@@ -93,8 +94,6 @@ def home(tmp_path: Path, alice: Messenger, bob: Messenger, monkeypatch: pytest.M
     whose index of it is gone.
     """
     monkeypatch.setenv("MESSAGEU_CONFIG", "none")
-    monkeypatch.setattr(sealed_storage, "SCRYPT_COST", 16)
-    monkeypatch.setattr(ciphers, "SCRYPT_COST", 16)
     alice.agree_on_key("bob")
     for number in range(40):
         alice.home.sending.send_text("bob", f"text {number}")

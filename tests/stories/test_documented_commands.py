@@ -172,7 +172,7 @@ ELSEWHERE: Final = {
     "scripts/admin tls next": ("tests/gateway/test_tls_programs.py", '"tls", "next"'),
     "scripts/admin tls switch": ("tests/gateway/test_tls_programs.py", '"tls", "switch"'),
     "messageu resend": ("tests/stories/restored.story", "$ alice resend"),
-    "openssl pkey": ("tests/client/identity/test_passphrase.py", '"openssl", "pkey"'),
+    "openssl pkey": ("tests/client/crypto/test_ciphers.py", '"openssl", "pkey"'),
     "scripts/bench --quick": ("tests/bench/test_quick_run.py", '"--quick"'),
     ".venv/bin/python -m bench.send_once": ("tests/bench/test_send_once.py", '"bench.send_once"'),
 }

@@ -17,7 +17,7 @@ import pytest
 from client.messenger import Messenger
 from common.client_protocol.requests import RequestCode
 from common.client_protocol.responses import ResponseCode
-from common.info_files import ServerAddress
+from common.server_address import ServerAddress
 from tests.stories.lying_server import Middleman
 from tests.stories.runner import messageu, receives
 from tests.stories.terminals import CTRL_C, Terminal

@@ -16,7 +16,7 @@ from client.crypto import ciphers
 from client.crypto.ciphers import PrivateKey
 from client.errors import KeyChanged
 from client.messenger import KeyReceived, Messenger, SavedFile, Text
-from common.info_files import ServerAddress
+from common.server_address import ServerAddress
 from common.values import MessageKind
 from tests.stories.lying_server import Middleman
 from tests.stories.runner import check_json, messageu

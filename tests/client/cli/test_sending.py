@@ -13,21 +13,18 @@ from client.mail.outbox import Outbox
 from client.messenger import Messenger
 from client.trust.key_exchange import KeyExchange
 from common.client_protocol.responses import ErrorResponse
-from common.info_files import ServerAddress
+from common.server_address import ServerAddress
 from common.values import RefusalReason
+from tests.client.exchange import NOWHERE
 from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     Send = Callable[..., tuple[int, list[dict[str, Any]]]]
 
-
-@pytest.fixture
-def gateway() -> Iterator[FakeGateway]:
-    with FakeGateway(ExtendedMailroom()) as fake:
-        yield fake
+pytestmark = pytest.mark.mailroom(kind=ExtendedMailroom)
 
 
 @pytest.fixture
@@ -48,9 +45,6 @@ def send(
         return code, [found for found in objects if found["type"] != "note"]
 
     return run
-
-
-NOWHERE = ServerAddress("127.0.0.1", 1)
 
 
 def outcomes(objects: list[dict[str, Any]]) -> list[tuple[str | None, str | None, bool | None]]:

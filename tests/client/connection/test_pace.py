@@ -24,7 +24,7 @@ from common.client_protocol import responses
 from common.client_protocol.client_connection import ContentPart, ListEnd
 from common.client_protocol.requests import LargeSendRequest, PublicKeyRequest, PullRequest, Request
 from common.client_protocol.responses import ResponseCode
-from common.info_files import ServerAddress
+from common.server_address import ServerAddress
 from common.values import ClientId, MessageKind
 from torture.patience import HANG_SECONDS
 

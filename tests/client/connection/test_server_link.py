@@ -26,13 +26,14 @@ from common.client_protocol.responses import (
     ResponseCode,
     StoredResponse,
 )
-from common.info_files import ServerAddress
+from common.server_address import ServerAddress
 from common.values import NO_CLIENT, ClientId, MessageKind, PublicKey, Username
 from tests.client.fake_gateway import CLOSE, ERROR, SILENCE, Answer, FakeGateway
 from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
 
 ME = ClientId(b"\x01" * 16)
 BOB = ClientId(b"\x02" * 16)
@@ -391,3 +392,24 @@ class TestLookingUp:
         link.connect()
         assert link.is_open()
         link.close()
+
+
+@pytest.mark.parametrize("sizes", [[36, 16], [0, 0, 5], [100_000] * 2 + [16], [262_144 - 44 - 16, 16]])
+def test_a_request_of_256_kib_goes_out_in_one_write(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    write = ServerLink._write
+
+    def noted(link: ServerLink, view: memoryview) -> int:
+        written.append(len(view))
+        return write(link, view)
+
+    monkeypatch.setattr(ServerLink, "_write", noted)
+    with FakeGateway() as server:
+        for name in ("alice", "bob"):
+            server.mailroom.register(name)
+        link = ServerLink(server.address)
+        request = LargeSendRequest(ME, BOB, MessageKind.FILE, sum(sizes))
+        assert link.ask(request, iter([bytes(size) for size in sizes])) == StoredResponse(BOB, 1)
+        link.close()
+    # What the kernel does not take at once follows; nothing is held back for a second write.
+    assert written[0] == 44 + sum(sizes)

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from Crypto.PublicKey import RSA
@@ -10,8 +14,17 @@ from hypothesis import strategies as st
 
 from client.crypto import ciphers
 from client.crypto.ciphers import Decryptor, Encryptor, PrivateKey, SymmetricKey
-from client.errors import CipherError, PassphraseWrong
+from client.errors import (
+    CipherError,
+    PassphraseWrong,
+)
 from common.values import PUBLIC_KEY_SIZE, PublicKey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from client.crypto.ciphers import PrivateKey
+
 
 KEY = SymmetricKey(b"0123456789abcdef")
 
@@ -159,3 +172,24 @@ def test_rounds_beyond_all_patience_are_refused_unread(private_key: PrivateKey) 
 def test_what_is_no_public_key() -> None:
     with pytest.raises(CipherError):
         ciphers.check_public_key(PublicKey(bytes(160)))
+
+
+def test_nothing_but_the_proof_is_signed(private_key: PrivateKey) -> None:
+    assert [name for name in dir(private_key) if "sign" in name.lower()] == []
+    for sizes in ((15, 32, 16, 32), (16, 33, 16, 32), (16, 32, 15, 32), (16, 32, 16, 0)):
+        with pytest.raises(AssertionError):
+            private_key.prove(*(bytes(size) for size in sizes))  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("cheap")
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
+def test_the_private_key_has_the_form_that_openssl_reads(tmp_path: Path, private_key: PrivateKey) -> None:
+    """At a cost that it allows itself: it stops at 32 MiB, and ours is 64."""
+    der = private_key.encrypted_der(b"secret", os.urandom)
+    (tmp_path / "key").write_bytes(der)
+    command = ["openssl", "pkey", "-inform", "DER", "-in", str(tmp_path / "key"), "-passin", "pass:secret"]
+    done = subprocess.run([*command, "-pubout", "-outform", "DER"], capture_output=True, check=True)
+    assert done.stdout == private_key.public_key()
+    assert ciphers.is_encrypted(der)
+    assert not ciphers.is_encrypted(private_key.der())
+    assert not ciphers.is_encrypted(private_key.public_key())

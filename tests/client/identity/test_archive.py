@@ -40,11 +40,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
-
-@pytest.fixture(autouse=True)
-def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many derivations, at a part of their cost."""
-    monkeypatch.setattr("client.crypto.sealed_storage.SCRYPT_COST", 16)
+pytestmark = pytest.mark.usefixtures("cheap")
 
 
 def sealed(plain: bytes, passphrase: str = "secret") -> bytes:

@@ -17,24 +17,21 @@ import pexpect
 import pytest
 
 from client.__main__ import main
-from client.crypto import ciphers
 from client.crypto.ciphers import PrivateKey, SymmetricKey
 from client.crypto.sealed_storage import Vault
-from client.errors import CipherError, HomeInUse, PassphraseNeeded, PassphraseWrong, StoreUnusable
+from client.errors import HomeInUse, PassphraseNeeded, PassphraseWrong, StoreUnusable
 from client.identity import identity_files
 from client.identity.home import open_store
 from client.identity.identity_files import Identity, PendingRegistration
 from client.identity.passphrase import change_passphrase, remove_passphrase, set_passphrase
-from client.identity.passphrase_source import PassphraseSource, chosen
 from client.messenger import Messenger, Text, Unreadable
-from client.settings import Flags, Settings
 from client.store.home_store import Store
 from client.store.inbox import InboxRow, NewMessage
 from client.store.outbox import OutboxRow
 from client.store.sealing import Sealing
 from client.store.sent import Outgoing, SentRow
 from common.errors import InfoFileError, SettingRejected
-from common.info_files import ServerAddress
+from common.server_address import ServerAddress
 from common.values import ClientId, MessageKind, PublicKey, Token, Username
 from torture.patience import HANG_SECONDS
 
@@ -43,6 +40,7 @@ if TYPE_CHECKING:
 
     from tests.client.fake_gateway import FakeGateway
 
+
 ROOT = Path(__file__).parent.parent.parent.parent
 BOB, CAROL = ClientId(b"b" * 16), ClientId(b"c" * 16)
 KEY = SymmetricKey(b"the shared key 1")
@@ -50,12 +48,7 @@ CONTENT, OUTGOING, TEXT, PATH, SAVED, PROBLEM = (
     b"a content as it came", b"a content to send", "the plan", "/home/alice/plan.pdf", "/home/alice/in", "no such plan",
 )  # fmt: skip
 
-
-@pytest.fixture(autouse=True)
-def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hundreds of derivations: at 1 part in 4096 of their cost."""
-    monkeypatch.setattr("client.crypto.sealed_storage.SCRYPT_COST", 16)
-    monkeypatch.setattr("client.crypto.ciphers.SCRYPT_COST", 16)
+pytestmark = pytest.mark.usefixtures("cheap")
 
 
 def incoming(number: int, content: bytes = CONTENT, sender: ClientId = BOB) -> NewMessage:
@@ -266,9 +259,6 @@ def test_all_parts_in_one_me_info(tmp_path: Path, private_key: PrivateKey) -> No
     assert identity_files.load(home, lambda: "secret").private_key.der() == private_key.der()
 
 
-# --- somebody writes to the store
-# -----------------------------------------------------------------------------
-
 SWAPS = {
     "keys": "UPDATE shared_key SET key = (SELECT s.key FROM shared_key s WHERE s.number != shared_key.number)",
     "a key's contact": "UPDATE shared_key SET contact = x'63636363636363636363636363636363'",
@@ -415,55 +405,6 @@ def test_a_damaged_outgoing_message_is_set_aside(
     again.close()
 
 
-# --- the vault
-# ------------------------------------------------------------------------------------------------
-
-
-def test_a_secret_opens_in_its_place_alone() -> None:
-    vault = Vault.new(os.urandom)
-    sealed = vault.seal(b"here", b"secret")
-    assert vault.open(b"here", sealed) == b"secret"
-    for place, data in [(b"there", sealed), (b"here", sealed[:-1]), (b"here", b""), (b"here", bytes(40))]:
-        with pytest.raises(CipherError):
-            vault.open(place, data)
-    with pytest.raises(CipherError):
-        Vault.new(os.urandom).open(b"here", sealed)
-
-
-def test_an_altered_wrapped_key_opens_with_nothing() -> None:
-    wrapped = Vault.new(os.urandom).wrap("secret")
-    assert Vault.unwrap(wrapped, "secret", os.urandom) is not None
-    assert Vault.unwrap(wrapped, "Secret", os.urandom) is None
-    for place in range(len(wrapped)):
-        altered = bytearray(wrapped)
-        # A cost that was raised is refused, or bounded, before it is paid.
-        altered[place] ^= 0x80
-        assert Vault.unwrap(bytes(altered), "secret", os.urandom) is None
-    assert Vault.unwrap(wrapped[:-1], "secret", os.urandom) is None
-
-
-def test_the_cost_is_what_the_documentation_says() -> None:
-    source = (ROOT / "client" / "crypto" / "ciphers.py").read_text()
-    assert "SCRYPT_COST: Final = 2**16" in source
-    assert "N = 65536, r = 8, p = 1" in " ".join((ROOT / "docs" / "security.md").read_text().split())
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
-def test_the_private_key_has_the_form_that_openssl_reads(tmp_path: Path, private_key: PrivateKey) -> None:
-    """At a cost that it allows itself: it stops at 32 MiB, and ours is 64."""
-    der = private_key.encrypted_der(b"secret", os.urandom)
-    (tmp_path / "key").write_bytes(der)
-    command = ["openssl", "pkey", "-inform", "DER", "-in", str(tmp_path / "key"), "-passin", "pass:secret"]
-    done = subprocess.run([*command, "-pubout", "-outform", "DER"], capture_output=True, check=True)
-    assert done.stdout == private_key.public_key()
-    assert ciphers.is_encrypted(der)
-    assert not ciphers.is_encrypted(private_key.der())
-    assert not ciphers.is_encrypted(private_key.public_key())
-
-
-# --- deaths and full disks
-# ------------------------------------------------------------------------------------
-
 # Does what it is told to, and kills itself at the given step; tells how many steps it took where it
 # lived.
 STEPS = """
@@ -608,10 +549,6 @@ def test_traces_that_can_not_be_erased_now_are_erased_at_the_next_start(
     assert in_the_clear(home) == []
 
 
-# --- the whole client
-# -----------------------------------------------------------------------------------------
-
-
 def test_a_home_with_a_passphrase_works_like_any_other(
     make: Callable[..., Messenger], gateway: FakeGateway, tmp_path: Path, bob: Messenger
 ) -> None:
@@ -643,50 +580,6 @@ def test_a_home_with_a_passphrase_works_like_any_other(
     assert asked
 
 
-# --- where it comes from
-# --------------------------------------------------------------------------------------
-
-
-def source(tmp_path: Path, environment: dict[str, str], **flags: object) -> PassphraseSource:
-    given = {"MESSAGEU_CONFIG": str(tmp_path / "config.toml"), **environment}
-    return PassphraseSource(Settings(Flags(home=tmp_path, **flags), given, tmp_path), given)  # type: ignore[arg-type]
-
-
-def test_the_order_of_sources(tmp_path: Path) -> None:
-    for name in ("flag", "variable", "configured"):
-        (tmp_path / name).write_text(f"from {name}\nsecond line\n")
-    (tmp_path / "config.toml").write_text(f'passphrase_file = "{tmp_path}/configured"\n')
-    assert source(tmp_path, {})() == "from configured"
-    assert source(tmp_path, {"MESSAGEU_PASSPHRASE": "itself"})() == "itself"
-    file = {"MESSAGEU_PASSPHRASE_FILE": str(tmp_path / "variable")}
-    assert source(tmp_path, file)() == "from variable"
-    assert source(tmp_path, file, passphrase_command=f"cat {tmp_path}/flag")() == "from flag"
-    assert source(tmp_path, file, passphrase_file=tmp_path / "flag")() == "from flag"
-    command = {"MESSAGEU_PASSPHRASE_COMMAND": "printf 'from command\\n'"}
-    assert source(tmp_path, command)() == "from command"
-
-
-@pytest.mark.parametrize("command", ["false", "/nonexistent/program", "'", "true", ""])
-def test_a_command_that_gives_none(tmp_path: Path, command: str) -> None:
-    with pytest.raises(SettingRejected if command else PassphraseNeeded):
-        source(tmp_path, {}, passphrase_command=command)()
-
-
-def test_a_file_that_gives_none(tmp_path: Path) -> None:
-    (tmp_path / "empty").write_text("\nsecond line")
-    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
-    with pytest.raises(SettingRejected, match="empty passphrase"):
-        source(tmp_path, {}, passphrase_file=tmp_path / "empty")()
-    for name in ("bytes", "missing"):
-        with pytest.raises(InfoFileError, match=name):
-            source(tmp_path, {}, passphrase_file=tmp_path / name)()
-
-
-def test_it_is_shown_nowhere(tmp_path: Path) -> None:
-    given = {"MESSAGEU_PASSPHRASE": "very secret", "MESSAGEU_CONFIG": str(tmp_path / "none")}
-    assert "very secret" not in str(Settings(Flags(), given, tmp_path).all())
-
-
 def test_it_is_asked_once_at_a_terminal_even_where_the_input_is_a_pipe(home: Path) -> None:
     set_passphrase(home, "right")
     command = f"echo piped | {sys.executable} -P -m client --home {home} history"
@@ -701,61 +594,6 @@ def test_it_is_asked_once_at_a_terminal_even_where_the_input_is_a_pipe(home: Pat
         # What was typed was not shown.
         assert child.exitstatus == code
         assert typed not in (child.before or "")
-
-
-def chooses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, typed: list[str], answer: str) -> list[str]:
-    """Have a person at the terminal, who types passphrases and an answer; what they are asked."""
-    asked: list[str] = []
-    answers = iter(typed)
-
-    def getpass(prompt: str) -> str:
-        asked.append(prompt)
-        return next(answers)
-
-    (tmp_path / "tty").write_text(answer)
-    monkeypatch.setattr("client.identity.passphrase_source.can_ask", lambda: True)
-    monkeypatch.setattr("client.identity.passphrase_source.getpass.getpass", getpass)
-    monkeypatch.setattr("client.identity.passphrase_source.TERMINAL", tmp_path / "tty")
-    return asked
-
-
-@pytest.mark.parametrize(
-    ("typed", "answer", "asked"),
-    [
-        (["12345678"] * 2, "", False),
-        (["1234567"] * 2, "y\n", True),
-        # What composes to one letter is one.
-        (["e\u0301" * 7] * 2, "yes\n", True),
-    ],
-)
-def test_a_short_passphrase_is_asked_about(
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    typed: list[str],
-    answer: str,
-    asked: bool,
-) -> None:
-    chooses(monkeypatch, tmp_path, typed, answer)
-    assert chosen(None, "New: ", "--new") == typed[0]
-    assert ("Use it all the same?" in capsys.readouterr().err) is asked
-
-
-@pytest.mark.parametrize("answer", ["n\n", "\n", ""])
-def test_a_short_passphrase_that_was_not_meant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: str) -> None:
-    asked = chooses(monkeypatch, tmp_path, ["x", "x"], answer)
-    with pytest.raises(SettingRejected, match=r"^Nothing was changed\.$"):
-        chosen(None, "New: ", "--new")
-    assert asked == ["New: "]
-
-
-def test_a_short_passphrase_of_a_script_needs_an_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(SettingRejected, match=r"fewer than 8 characters.*--weak-passphrase"):
-        chosen("1234567", "New: ", "--new")
-    assert chosen("1234567", "New: ", "--new", may_be_weak=True) == "1234567"
-    assert chosen("12345678", "New: ", "--new") == "12345678"
-    chooses(monkeypatch, tmp_path, ["x", "x"], "")
-    assert chosen(None, "New: ", "--new", may_be_weak=True) == "x"
 
 
 def test_a_short_passphrase_in_the_commands(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

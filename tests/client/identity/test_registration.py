@@ -8,28 +8,32 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client.errors import AlreadyRegistered, KeyChanged, ServerAnsweredError
+from client.errors import (
+    AlreadyRegistered,
+    KeyChanged,
+    OutcomeUnknown,
+    ServerAnsweredError,
+)
 from client.messenger import KeyReceived, Messenger, SentMessage, Text
-from common.info_files import ServerAddress
+from common.client_protocol import responses
 from common.values import ClientId, PublicKey, Username
 from tests.client.conftest import Told
-from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
+from tests.client.exchange import NOWHERE, receive
+from tests.client.fake_gateway import (
+    CLOSE,
+    ERROR,
+    Answer,
+    ConnectionState,
+    ExtendedMailroom,
+    FakeGateway,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-NOWHERE = ServerAddress("127.0.0.1", 1)
-
-
-@pytest.fixture
-def mailroom() -> ExtendedMailroom:
-    return ExtendedMailroom()
+    from collections.abc import Callable
+    from pathlib import Path
 
 
-@pytest.fixture
-def gateway(mailroom: ExtendedMailroom) -> Iterator[FakeGateway]:
-    with FakeGateway(mailroom) as fake:
-        yield fake
+pytestmark = pytest.mark.mailroom(kind=ExtendedMailroom)
 
 
 def lose(mailroom: ExtendedMailroom, name: str, *messengers: Messenger) -> ClientId:
@@ -46,18 +50,14 @@ def lose(mailroom: ExtendedMailroom, name: str, *messengers: Messenger) -> Clien
     return lost
 
 
-def contents(messenger: Messenger) -> list[object]:
-    return [message.content for message in messenger.receive()]
-
-
 def test_it_is_the_same_account_again(alice: Messenger, bob: Messenger, mailroom: ExtendedMailroom, told: Told) -> None:
     alice.agree_on_key("bob")
     alice.home.sending.send_text("bob", "before")
-    assert len(contents(bob)) == 2
+    assert len(receive(bob)) == 2
     lost = lose(mailroom, "bob", alice, bob)
 
     with pytest.raises(ServerAnsweredError, match="does not know this account any more") as caught:
-        contents(bob)
+        receive(bob)
     assert caught.value.advice == (
         "If it was put back to a backup, `messageu register bob` registers the name and the key again."
     )
@@ -73,9 +73,9 @@ def test_it_is_the_same_account_again(alice: Messenger, bob: Messenger, mailroom
     assert alice.resend().sent == 2
     alice.home.sending.send_text("bob", "after")
     # What he had already is recognised.
-    assert contents(bob) == [Text("after")]
+    assert receive(bob) == [Text("after")]
     bob.home.sending.send_text("alice", "here again")
-    assert contents(alice) == [Text("here again")]
+    assert receive(alice) == [Text("here again")]
 
 
 def test_what_was_never_fetched_arrives(alice: Messenger, bob: Messenger, mailroom: ExtendedMailroom) -> None:
@@ -84,7 +84,7 @@ def test_what_was_never_fetched_arrives(alice: Messenger, bob: Messenger, mailro
     lose(mailroom, "bob", alice, bob)
     bob.register("bob")
     assert alice.resend().sent == 2
-    assert contents(bob) == [KeyReceived(), Text("lost")]
+    assert receive(bob) == [KeyReceived(), Text("lost")]
 
 
 def test_another_id_where_the_server_gives_one(
@@ -125,10 +125,10 @@ def test_contacts_see_the_same_key_under_another_id(
     # What he missed goes to where he is now.
     assert alice.resend().sent == 2
     alice.home.sending.send_text("bob", "new")
-    assert [content for content in contents(bob) if isinstance(content, Text)] == [Text("lost"), Text("new")]
+    assert [content for content in receive(bob) if isinstance(content, Text)] == [Text("lost"), Text("new")]
     # What he sends under the key of before can be read.
     bob.home.sending.send_text("alice", "here again")
-    assert [content for content in contents(alice) if isinstance(content, Text)] == [Text("here again")]
+    assert [content for content in receive(alice) if isinstance(content, Text)] == [Text("here again")]
     names = {one.recipient.name if isinstance(one, SentMessage) else one.sender_name for one in alice.history()}
     assert names == {"bob"}
     assert alice.home.diagnosis.changed_keys() == []
@@ -179,3 +179,43 @@ def test_without_a_server_nothing_is_registered_again(alice: Messenger, make: Ca
     alice.close()
     with pytest.raises(AlreadyRegistered):
         make("alice", server=NOWHERE).register("alice")
+
+
+def test_a_lost_registration_gives_the_same_id(
+    make: Callable[..., Messenger], gateway: FakeGateway, mailroom: ExtendedMailroom
+) -> None:
+    def lose(request: object) -> None:
+        if "Register" in type(request).__name__:
+            gateway.on_request = lambda _: None
+            gateway.script.append(Answer(mailroom.answer(request, ConnectionState())[:5], close=True))  # type: ignore[arg-type]
+
+    gateway.on_request = lose
+    with pytest.raises(OutcomeUnknown):
+        make("alice").register("alice")
+    assert make("alice").register("alice").client_id == mailroom.id_of("alice")
+    assert len(mailroom.names) == 1
+
+
+def test_a_lost_registration_and_a_name_that_another_took(
+    make: Callable[..., Messenger], gateway: FakeGateway, mailroom: ExtendedMailroom, tmp_path: Path
+) -> None:
+    gateway.script += [None, CLOSE]
+    with pytest.raises(OutcomeUnknown):
+        make("alice").register("alice")
+    mailroom.register("alice")
+    with pytest.raises(ServerAnsweredError, match="taken"):
+        make("alice").register("alice")
+    assert not list((tmp_path / "alice").glob("my.info*"))
+
+
+@pytest.mark.parametrize(("answer", "left"), [(responses.encode_reason(8, 0), "pending"), (ERROR.data, "unfinished-1")])
+def test_a_lost_registration_and_a_refusal_that_says_nothing_about_it(
+    make: Callable[..., Messenger], gateway: FakeGateway, tmp_path: Path, answer: bytes, left: str
+) -> None:
+    gateway.script += [None, CLOSE]
+    with pytest.raises(OutcomeUnknown):
+        make("alice").register("alice")
+    gateway.script += [None, Answer(answer)]
+    with pytest.raises(ServerAnsweredError):
+        make("alice").register("alice")
+    assert [path.name for path in (tmp_path / "alice").glob("my.info*")] == [f"my.info.{left}"]

@@ -4,20 +4,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client.errors import ServerUnreachable
+from client.errors import (
+    ServerUnreachable,
+)
 from client.messages import Received, SentMessage, Text
 from client.messenger import Messenger
-from common.info_files import ServerAddress
-from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
+from common.server_address import ServerAddress
+from tests.client.conftest import NOW
+from tests.client.exchange import receive
+from tests.client.fake_gateway import (
+    ExtendedMailroom,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 
-@pytest.fixture
-def gateway() -> Iterator[FakeGateway]:
-    with FakeGateway(ExtendedMailroom()) as fake:
-        yield fake
+pytestmark = pytest.mark.mailroom(kind=ExtendedMailroom)
 
 
 def words(messages: Sequence[Received | SentMessage]) -> list[str | None]:
@@ -56,3 +59,29 @@ def test_the_newest_of_one_user_without_what_waits(
     assert len(offline.recent(contact, 100)) == 7
     assert words(offline.home.history.waiting(contact.client_id)) == ["waits"]
     assert {message.sender_name for message in offline.recent(contact, 100) if isinstance(message, Received)} == {"bob"}
+
+
+def test_history_is_in_the_order_in_which_it_happened_here(
+    pair: tuple[Messenger, Messenger], make: Callable[..., Messenger]
+) -> None:
+    alice, bob = pair
+    alice.close()
+    said = ["one", "two", "three", "four"]
+    # Alice's clock is set back, and goes wrong by years.
+    clocks = [NOW + 9_000_000, NOW - 9_000_000]
+    for text, clock in zip(said[::2], clocks, strict=True):
+        here = make("alice", clock=lambda now=clock: now)
+        here.home.sending.send_text("bob", text)
+        here.close()
+        receive(bob)
+        bob.home.sending.send_text("alice", said[said.index(text) + 1])
+        here = make("alice", clock=lambda now=clock: now)
+        receive(here)
+        here.close()
+    texts: list[str | None] = []
+    for entry in make("alice").history():
+        if isinstance(entry, SentMessage):
+            texts.append(entry.text)
+        elif isinstance(entry.content, Text):
+            texts.append(entry.content.text)
+    assert texts == said

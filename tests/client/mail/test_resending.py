@@ -12,40 +12,28 @@ import pytest
 
 from client.chat.events import Event, ResendJob, Said
 from client.chat.workers import Receiver, Sender
-from client.cli.resend_lines import summary
 from client.errors import NameUnknown, OutcomeUnknown, ServerUnreachable
 from client.mail.outbox import MOST_WAITING
 from client.messages import Resent
 from client.messenger import KeyReceived, Messenger, SavedFile, SentMessage, Text
-from client.store.acknowledged import LONGEST_KEPT, MOST_KEPT
 from client.store.foreign import forget_files_to_send
 from common.client_protocol.requests import SendRequest
 from common.client_protocol.responses import ErrorResponse
-from common.info_files import ServerAddress
 from common.values import ClientId, MessageKind, RefusalReason, Token
-from tests.client.conftest import NOW, Told
+from tests.client.conftest import Told
+from tests.client.exchange import NOWHERE
 from tests.client.fake_gateway import CLOSE, ExtendedMailroom, FakeGateway, StoredMessage
 from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from client.store.home_store import Store
 
-NOWHERE = ServerAddress("127.0.0.1", 1)
+pytestmark = pytest.mark.mailroom(kind=ExtendedMailroom)
+
+
 LARGE = b"a file that is large enough to wait beside the store. " * 4000
-
-
-@pytest.fixture
-def mailroom() -> ExtendedMailroom:
-    return ExtendedMailroom()
-
-
-@pytest.fixture
-def gateway(mailroom: ExtendedMailroom) -> Iterator[FakeGateway]:
-    with FakeGateway(mailroom) as fake:
-        yield fake
 
 
 class Backup(NamedTuple):
@@ -358,85 +346,3 @@ def test_a_chat_says_it_and_sends_it_again(
         for worker in (sender, receiver):
             worker.join(HANG_SECONDS)
     assert contents(bob) == [KeyReceived(), Text("lost")]
-
-
-# --- what is kept
-# -----------------------------------------------------------------------------------------------
-
-A = ClientId(b"A" * 16)
-NOW_MS = int(NOW * 1000)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    from client.store.home_store import Store
-
-    opened = Store.open(tmp_path)
-    opened.server.remember(b"s" * 16, 1, NOW_MS)
-    yield opened
-    opened.close()
-
-
-def acknowledge(store: Store, number: int, now: int = NOW_MS) -> int:
-    token = Token(number.to_bytes(16, "big"))
-    kept = store.outbox.add(A, MessageKind.KEY_REQUEST, 0, b"", token, None, now)
-    store.outbox.stored(kept, 1, now)
-    return kept
-
-
-def test_the_newest_are_kept_and_what_is_marked_stays(store: Store) -> None:
-    for number in range(5):
-        acknowledge(store, number)
-    assert store.server.remember(b"s" * 16, 2, NOW_MS) == 5
-    for number in range(5, MOST_KEPT + 10):
-        acknowledge(store, number)
-    assert store.acknowledged.lost_count() == 5
-    assert store.database.value("SELECT count(*) FROM acknowledged") == 5 + MOST_KEPT
-    assert store.server.remember(b"s" * 16, 3, NOW_MS) == MOST_KEPT
-
-
-def test_what_is_older_than_the_servers_tokens_is_not_marked(store: Store) -> None:
-    acknowledge(store, 1, NOW_MS)
-    acknowledge(store, 2, NOW_MS + 1)
-    assert store.server.remember(b"s" * 16, 2, NOW_MS + LONGEST_KEPT + 1) == 1
-    assert store.database.value("SELECT count(*) FROM acknowledged") == 1
-
-
-def test_an_acknowledged_message_costs_the_same_behind_many(store: Store) -> None:
-    """However many are kept, and however many are marked."""
-    steps = 0
-
-    def step() -> bool:
-        nonlocal steps
-        steps += 1
-        return False
-
-    store.database._connection.set_progress_handler(step, 1)
-
-    def one(number: int) -> int:
-        nonlocal steps
-        steps = 0
-        acknowledge(store, number)
-        return steps
-
-    for number in range(10):
-        one(number)
-    early = one(10)
-    for number in range(11, MOST_KEPT + 100):
-        one(number)
-    store.server.remember(b"s" * 16, 2, NOW_MS)
-    for number in range(MOST_KEPT + 100, 2 * MOST_KEPT + 300):
-        one(number)
-    assert one(2 * MOST_KEPT + 300) <= 2 * early
-
-
-def test_what_is_said_of_it() -> None:
-    assert list(summary(Resent([], 0, 0, 0, []))) == ["Nothing is possibly lost."]
-    assert list(summary(Resent([], 1, 0, 2, ["A file is gone."]))) == [
-        "A file is gone.",
-        "One message is sent again.",
-        "2 messages are still marked as possibly lost; `messageu resend --forget` takes the marks away.",
-    ]
-    assert list(summary(Resent([], 0, 3, 0, []))) == [
-        "3 messages are kept, and sent again as soon as the server takes them."
-    ]

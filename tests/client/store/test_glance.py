@@ -9,6 +9,7 @@ import io
 from typing import TYPE_CHECKING
 
 import apsw
+import pytest
 
 from client.__main__ import main
 from client.identity.passphrase import set_passphrase
@@ -19,8 +20,6 @@ from common.values import ClientId
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def knows(store: Store, *names: str) -> None:
@@ -60,6 +59,7 @@ def test_where_there_is_no_store(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == [STORE_FILE]
 
 
+@pytest.mark.usefixtures("cheap")
 def test_a_home_with_a_passphrase_names_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -71,8 +71,6 @@ def test_a_home_with_a_passphrase_names_nobody(
     assert capsys.readouterr() == ("bob\n", "")
     assert main([*home, "completion", "contacts", "--json"]) == 0
     assert capsys.readouterr() == ('{"v": 1, "type": "contact", "name": "bob"}\n', "")
-    monkeypatch.setattr("client.crypto.sealed_storage.SCRYPT_COST", 16)
-    monkeypatch.setattr("client.crypto.ciphers.SCRYPT_COST", 16)
     set_passphrase(tmp_path, "correct horse")
     assert main([*home, "completion", "contacts"]) == 0
     assert capsys.readouterr() == ("", "")

@@ -10,7 +10,7 @@ from client.crypto.ciphers import SymmetricKey
 from client.terminal.console import Console
 from client.terminal.menu import MENU, Menu
 from common.client_protocol import responses
-from common.info_files import ServerAddress
+from common.server_address import ServerAddress
 from common.values import ClientId, Username
 from tests.client.fake_gateway import CLOSE, ERROR, Answer, FakeGateway, user_list
 

@@ -14,30 +14,21 @@ from client.errors import CipherError, ServerUnreachable
 from client.messenger import KeyReceived, Messenger, SavedFile, Text
 from common.client_protocol.requests import SendRequest
 from common.client_protocol.responses import ErrorResponse
-from common.info_files import ServerAddress
 from common.values import MessageKind, RefusalReason
 from tests.client.conftest import Told
+from tests.client.exchange import NOWHERE
 from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-NOWHERE = ServerAddress("127.0.0.1", 1)
+pytestmark = pytest.mark.mailroom(kind=ExtendedMailroom)
+
+
 SECRET = "we meet at noon"
 LIARS = SymmetricKey(b"the liar has it.")
 LARGE = b"a file that is large enough to wait beside the store. " * 4000
-
-
-@pytest.fixture
-def mailroom() -> ExtendedMailroom:
-    return ExtendedMailroom()
-
-
-@pytest.fixture
-def gateway(mailroom: ExtendedMailroom) -> Iterator[FakeGateway]:
-    with FakeGateway(mailroom) as fake:
-        yield fake
 
 
 @pytest.fixture

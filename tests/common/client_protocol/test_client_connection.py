@@ -207,3 +207,19 @@ def test_waiting_lists_round_trip(messages: list[tuple[int, int, bytes]], step: 
         ]
     events = decode(whole_list(ResponseCode.WAITING, entries), step)
     assert events == [ListBegins(2104, len(entries)), *expected, ListEnd()]
+
+
+def first_response(data: bytes) -> object:
+    connection = ClientConnection()
+    connection.receive_data(data)
+    return connection.next_event()
+
+
+def test_what_the_codec_takes_of_them() -> None:
+    assert first_response(responses.encode_head(ResponseCode.PUBLIC_KEY, 160) + b"k" * 160) == PublicKeyResponse(
+        None, PublicKey(b"k" * 160)
+    )
+    text = "nö".encode() + b"\xff\0\0"
+    assert first_response(responses.encode_head(ResponseCode.ERROR, len(text)) + text) == ErrorResponse(text="nö\ufffd")
+    longest = responses.encode_head(ResponseCode.ERROR, 65536) + b"x" * 65536
+    assert first_response(longest) == ErrorResponse(text="x" * 65536)
