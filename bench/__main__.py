@@ -58,7 +58,8 @@ def _date(text: str) -> str:
         raise argparse.ArgumentTypeError(f"{text!r} is no date YYYY-MM-DD") from error
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="bench", description="Measure MessageU under load; see docs/benchmarks.md.", allow_abbrev=False
     )
@@ -166,7 +167,7 @@ def _print_tables(paths: Sequence[Path], parser: argparse.ArgumentParser) -> int
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, keep. The exit code."""
-    parser = _parser()
+    parser = make_parser()
     options = parser.parse_args(arguments)
     if options.install:
         problem = install(list(dict.fromkeys(name for rival in RIVALS.values() for name in rival.packages)))

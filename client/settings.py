@@ -76,7 +76,7 @@ class Settings:
         self._environment = environment
         self._here = here
         self._published = published
-        self._config_path, self._config = _read_config(environment)
+        self._config_path, self._config = read_config(environment)
         self.home = expanded(self.home_setting())
 
     def home_setting(self) -> Setting:
@@ -356,7 +356,8 @@ def _config_path(environment: Mapping[str, str]) -> Path | None:
         return None
 
 
-def _read_config(environment: Mapping[str, str]) -> tuple[Path | None, dict[str, str]]:
+def read_config(environment: Mapping[str, str]) -> tuple[Path | None, dict[str, str]]:
+    """Give the configuration that was read, and what it says. Raises `InfoFileError`."""
     path = _config_path(environment)
     if path is None or not _is_there(path):
         return path, {}

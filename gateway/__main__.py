@@ -39,7 +39,8 @@ EXIT_DONT_RESTART: Final = 78
 _LAST_WORDS_TIME: Final = 0.5
 
 
-def _port(path: Path) -> int:
+def port_of(path: Path) -> int:
+    """The port that a file names, or the published one, with a warning."""
     try:
         return read_port(path)
     except InfoFileError as error:
@@ -73,10 +74,11 @@ def run(options: argparse.Namespace) -> None:
     folder = data_folder(environment, Path.cwd())
     # Before it listens: that the port is taken, too, is only what follows from the other one.
     with gateway_lock(folder, options.slot):
-        _serve(options, folder)
+        serve(options, folder)
 
 
-def _say_where(place: Place, *, is_open: bool) -> None:
+def say_where(place: Place, *, is_open: bool) -> None:
+    """Log where the gateway listens. `is_open`: whether other machines reach it."""
     log.info("listening on %s%s", place, ", TLS" if place.tls else "")
     if is_open and not place.tls:
         log.warning(
@@ -92,13 +94,14 @@ def _begin_tls(folder: Path) -> tuple[ServerTls, Pins]:
     return ServerTls(server_context(used), used.digest), Pins(folder, used)
 
 
-def _serve(options: argparse.Namespace, folder: Path) -> None:
+def serve(options: argparse.Namespace, folder: Path) -> None:
+    """Listen, and serve until a signal comes."""
     endpoint = link_endpoint(folder)
     connections = connections_that_fit(options.connections, raise_open_files(options.connections + OWN_FILES))
     settings = Settings(largest_content=options.largest_message, connections=connections)
     port: int | None = None
     if has_default_place(options):
-        port = _port(options.port_file) if options.port is None else options.port
+        port = port_of(options.port_file) if options.port is None else options.port
     listening = open_listeners(all_places(options, port), allow_plain=options.allow_plain)
     with_tls = any(place.tls for place, _sock in listening)
     tls, pins = _begin_tls(folder) if with_tls else (None, tuple)
@@ -114,7 +117,7 @@ def _serve(options: argparse.Namespace, folder: Path) -> None:
     link = context.link
     listeners = [Listener(sock, context, tls if place.tls else None, place.proxies) for place, sock in listening]
     for place, sock in listening:
-        _say_where(place, is_open=is_reached_by_others(sock))
+        say_where(place, is_open=is_reached_by_others(sock))
     if with_tls:
         addresses = addresses_of([place for place, _sock in listening], options.public_address, own_name())
         keep_addresses(folder, [address.place for address in addresses])

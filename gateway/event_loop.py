@@ -64,7 +64,7 @@ class Timers:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timer]] = []
         self._numbers = count()
-        self._cancelled = 0
+        self.cancelled = 0
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -77,12 +77,12 @@ class Timers:
 
     def one_cancelled(self) -> None:
         """A timer of these will not be called."""
-        self._cancelled += 1
-        if self._cancelled > _CANCELLED_KEPT and self._cancelled * 2 > len(self._heap):
+        self.cancelled += 1
+        if self.cancelled > _CANCELLED_KEPT and self.cancelled * 2 > len(self._heap):
             # In place, for `run_due` may be at work on it.
             self._heap[:] = [entry for entry in self._heap if entry[2].callback is not None]
             heapq.heapify(self._heap)
-            self._cancelled = 0
+            self.cancelled = 0
 
     @property
     def next_at(self) -> float | None:
@@ -90,7 +90,7 @@ class Timers:
         heap = self._heap
         while heap and heap[0][2].callback is None:
             heapq.heappop(heap)
-            self._cancelled -= 1
+            self.cancelled -= 1
         return heap[0][0] if heap else None
 
     def run_due(self, now: float) -> None:
@@ -100,7 +100,7 @@ class Timers:
             _when, _number, timer = heapq.heappop(heap)
             callback, timer.callback = timer.callback, None
             if callback is None:
-                self._cancelled -= 1
+                self.cancelled -= 1
             else:
                 callback()
 
@@ -133,7 +133,7 @@ class EventLoop:
         self._clock = clock
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
-        self._timers = Timers()
+        self.timers = Timers()
         self._new: set[int] = set()
         self._turn_ends: list[Callable[[], None]] = []
         self._running = False
@@ -156,7 +156,7 @@ class EventLoop:
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Call back once, at monotonic second `when` or soon after."""
-        return self._timers.add(when, callback)
+        return self.timers.add(when, callback)
 
     def at_turn_end(self, callback: Callable[[], None]) -> None:
         """Call back at the end of every turn, in the order of registration."""
@@ -180,7 +180,7 @@ class EventLoop:
         """Sleep until something is ready or due, at most `longest_sleep` seconds; handle
         it; run the turn's ends.
         """
-        next_at = self._timers.next_at
+        next_at = self.timers.next_at
         wait = longest_sleep if next_at is None else min(longest_sleep, max(0.0, next_at - self._clock()))
         ready = self._epoll.poll(wait, _READY_AT_ONCE)
         self.now = now = self._clock()
@@ -193,6 +193,6 @@ class EventLoop:
             # news of the old one.
             if handler is not None and descriptor not in new:
                 handler.ready(events)
-        self._timers.run_due(now)
+        self.timers.run_due(now)
         for turn_end in self._turn_ends:
             turn_end()

@@ -68,7 +68,7 @@ def _lines() -> Iterator[str]:
         yield from (".TP", rf"\fBMESSAGEU_{name.upper()}\fR", _text(meaning))
     yield ".SH FILES"
     for name, meaning in FILES:
-        yield from (".TP", rf"\fI{_escaped(name)}\fR", _text(meaning))
+        yield from (".TP", rf"\fI{escaped(name)}\fR", _text(meaning))
     yield ".SH EXIT STATUS"
     for code, meaning in exit_codes.MEANINGS.items():
         yield from (".TP", rf"\fB{code}\fR", _text(meaning))
@@ -82,7 +82,7 @@ def _command(name: str, command: Parser) -> Iterator[str]:
     usage = command.format_usage().removeprefix("usage: ")
     # One that argparse writes is wrapped to the terminal of whoever makes the page.
     for line in usage.splitlines() if command.usage else [usage]:
-        yield rf"\fB{_escaped(' '.join(line.split()))}\fR"
+        yield rf"\fB{escaped(' '.join(line.split()))}\fR"
     yield from (".fi", ".PP", _text(command.description or ""))
     general = _general(command)
     for action in command._actions:
@@ -96,8 +96,8 @@ def _general(of: Parser) -> list[argparse.Action]:
 
 def _argument(action: argparse.Action) -> Iterator[str]:
     yield ".TP"
-    value = "" if action.nargs == 0 else rf" \fI{_escaped(str(action.metavar))}\fR"
-    forms = [rf"\fB{_escaped(form)}\fR{value}" for form in action.option_strings]
+    value = "" if action.nargs == 0 else rf" \fI{escaped(str(action.metavar))}\fR"
+    forms = [rf"\fB{escaped(form)}\fR{value}" for form in action.option_strings]
     yield ", ".join(forms) if forms else value.strip()
     yield _text(action.help or "")
 
@@ -105,16 +105,16 @@ def _argument(action: argparse.Action) -> Iterator[str]:
 def _examples(lines: Iterator[str]) -> Iterator[str]:
     yield ".EX"
     for line in lines:
-        yield _escaped(line)
+        yield escaped(line)
     yield ".EE"
 
 
 def _text(text: str) -> str:
     """Prose, with what stands in backquotes in bold."""
-    return re.sub("`([^`]*)`", r"\\fB\1\\fR", _escaped(text))
+    return re.sub("`([^`]*)`", r"\\fB\1\\fR", escaped(text))
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text as roff takes it: a hyphen that can be copied, no backslash and no control line."""
     escaped = text.replace("\\", r"\e").replace("-", r"\-").replace("'", r"\(aq").replace("~", r"\(ti")
     return rf"\&{escaped}" if escaped.startswith((".", r"\(aq")) else escaped

@@ -66,7 +66,7 @@ def _free_bytes(folder: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
-def _serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int) -> None:
+def serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int) -> None:
     """Open the store, serve it until `wake` is readable, close it."""
     mark: int = settings.free_space_mark
     # A log or a journal of more than a quarter of the minimum could fill what the minimum keeps
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         refuse_wrong_kinds(folder)
         check_mark(settings.free_space_mark, folder)
         with folder_lock(folder):
-            _serve(settings, limits, folder, reader.fileno())
+            serve(settings, limits, folder, reader.fileno())
     except (SettingRejected, StoreInUse, StoreUnusable) as error:
         log.critical("can't start: %s", error)
         return EXIT_FINAL

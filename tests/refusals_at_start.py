@@ -31,7 +31,7 @@ class Refusals:
             # It would serve until a signal came.
             raise AssertionError("nothing was refused")
 
-        patch.setattr(program, "_serve", serve)
+        patch.setattr(program, "serve", serve)
         self._program = program
         self._folder = folder
         self._log = log

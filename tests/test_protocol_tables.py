@@ -211,8 +211,8 @@ def test_what_is_reported_is_all_of_it() -> None:
 def test_a_code_has_one_row() -> None:
     rows = list(LAYOUTS.values())
     assert [row.code for row in rows] == list(LAYOUTS)
-    assert len(requests._ROWS) == len(rows) == len(RequestCode)
-    assert len(operations._ROWS) == len(OPERATIONS)
+    assert len(requests.ROWS) == len(rows) == len(RequestCode)
+    assert len(operations.ROWS) == len(OPERATIONS)
     assert responses.BY_NUMBER.keys() == {int(code) for code in responses.LAYOUTS}
 
 

@@ -63,7 +63,8 @@ DRILLS: Final[Mapping[str, Drill]] = {
 }
 
 
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What the command line says."""
     parser = argparse.ArgumentParser(
         prog="torture",
         description="Kill, cut and fill the MessageU server, and count what is lost, doubled or wrong.",
@@ -104,7 +105,7 @@ def perform(name: str, drill: Callable[[Place], Row], place: Place) -> Row:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the drills and print the table; the exit code."""
-    settings = _arguments(arguments)
+    settings = parse(arguments)
     folder: Path = settings.keep or Path(tempfile.mkdtemp(prefix="messageu-torture-"))
     place = Place(folder, settings.seed, settings.minutes / FULL_MINUTES, settings.quick)
     try:

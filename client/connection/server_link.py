@@ -58,9 +58,9 @@ CONNECT_TIMEOUT: Final = 5.0
 HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds that a whole handshake of TLS may take."""
 REPLY_TIMEOUT: Final = 60.0
-_TOLD_AFTER: Final = 5.0
+TOLD_AFTER: Final = 5.0
 """Seconds of silence after which a person is told what is waited for."""
-_CLOSING_GRACE: Final = 0.1
+CLOSING_GRACE: Final = 0.1
 """Seconds. Some servers close after each reply. Until this one has shown that it does not, what
 must not be done twice waits so long for the closing, rather than being sent into a connection that
 is about to go."""
@@ -111,7 +111,7 @@ class ServerLink:
         self._greet = greet
         self._tell = tell
         self._connect_timeout = connect_timeout
-        self._reply_timeout = reply_timeout
+        self.reply_timeout = reply_timeout
         self._pins: Pins = pins or PinsOfAddress()
         self._transport: Transport | None = None
         self._protocol = ClientConnection()
@@ -247,7 +247,7 @@ class ServerLink:
         try:
             yield event
             while not isinstance(event, ListEnd):
-                event = self._next_event(self._reply_timeout)
+                event = self._next_event(self.reply_timeout)
                 whole = isinstance(event, ListEnd)
                 if whole:
                     self._end_of_reply()
@@ -300,7 +300,7 @@ class ServerLink:
                     self._connect()
                     request = asked() if callable(asked) else asked
                 self._send(encode(request, self.version), body)
-                return self._next_event(self._reply_timeout + silence, silence)
+                return self._next_event(self.reply_timeout + silence, silence)
             except _Broken as broken:
                 self.close()
                 began = not self._protocol.idle
@@ -326,8 +326,8 @@ class ServerLink:
         """Whether the connection of the last request can carry another one."""
         if self._transport is None:
             return False
-        grace = _CLOSING_GRACE if patient and not self._server_keeps and self._replies else 0.0
-        while self._poll(select.POLLIN, grace):
+        grace = CLOSING_GRACE if patient and not self._server_keeps and self._replies else 0.0
+        while self.poll(select.POLLIN, grace):
             # Closed, or bytes that no request asked for: either way it is of no more use. But for
             # records of TLS itself.
             try:
@@ -392,7 +392,7 @@ class ServerLink:
         try:
             while wanted := transport.shake_hands():
                 left = end - self._monotonic()
-                if left <= 0 or not self._poll(wanted, left):
+                if left <= 0 or not self.poll(wanted, left):
                     raise NotTls(f"no handshake within {HANDSHAKE_TIMEOUT:g} s")
         except OSError as error:
             if self._interrupted.is_set():
@@ -496,9 +496,9 @@ class ServerLink:
                     self._sent_all = True
                     return
                 view = memoryview(part)
-            ready = self._wait(select.POLLIN | select.POLLOUT, self._reply_timeout)
+            ready = self._wait(select.POLLIN | select.POLLOUT, self.reply_timeout)
             if not ready:
-                raise _Broken(f"it took nothing for {self._reply_timeout:g} s", closed=False)
+                raise _Broken(f"it took nothing for {self.reply_timeout:g} s", closed=False)
             if ready & ~select.POLLOUT:
                 self._read()
 
@@ -508,7 +508,7 @@ class ServerLink:
             return self._transport.send(view)
         except OSError as error:
             # The server may have answered before it closed; what it said is still to be read.
-            while not self._events and self._poll(select.POLLIN, _CLOSING_GRACE):
+            while not self._events and self.poll(select.POLLIN, CLOSING_GRACE):
                 self._read()
             if not self._events:
                 raise _Broken(error.strerror or str(error), closed=True) from error
@@ -529,7 +529,7 @@ class ServerLink:
         """Whether there is something to read, within a time; where that is long, a person
         hears of it.
         """
-        quiet = silence + _TOLD_AFTER
+        quiet = silence + TOLD_AFTER
         if quiet >= timeout:
             return bool(self._wait(select.POLLIN, timeout))
         if self._wait(select.POLLIN, quiet):
@@ -557,7 +557,7 @@ class ServerLink:
             if self._queued:
                 length = min(length, _LOOK)
             began = self._monotonic()
-            ready = self._poll(wanted, length)
+            ready = self.poll(wanted, length)
             spent = self._monotonic() - began
             if not ready:
                 # Whatever a clock says.
@@ -588,7 +588,7 @@ class ServerLink:
         """Count what the server's TCP has acknowledged since the last look."""
         assert self._transport is not None
         try:
-            queued = int(_INT.unpack(fcntl.ioctl(self._transport.fileno(), termios.TIOCOUTQ, bytes(_INT.size)))[0])
+            queued = unacknowledged(self._transport.fileno())
         except OSError:
             # A connection that is gone: whoever reads from it hears how.
             return 0
@@ -622,7 +622,8 @@ class ServerLink:
         except ResponseMalformed as error:
             raise _nonsense(str(error)) from error
 
-    def _poll(self, wanted: int, timeout: float) -> int:
+    def poll(self, wanted: int, timeout: float) -> int:
+        """What of `wanted` is there, within `timeout` seconds. Whatever waits does it here."""
         assert self._transport is not None
         if wanted & select.POLLIN and self._transport.ready:
             return select.POLLIN
@@ -630,6 +631,11 @@ class ServerLink:
         poll.register(self._transport.fileno(), wanted)
         ready = poll.poll(timeout * 1000)
         return ready[0][1] if ready else 0
+
+
+def unacknowledged(descriptor: int) -> int:
+    """How many bytes were written to a connection that its other side has not acknowledged."""
+    return int(_INT.unpack(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(_INT.size)))[0])
 
 
 def _is_repeatable(request: Request) -> bool:

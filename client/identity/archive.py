@@ -55,13 +55,13 @@ def export_home(home: Path, target: Path, passphrase: str, random_bytes: RandomB
     try:
         # Nobody receives, sends what waits, or writes anything meanwhile: files and database belong
         # together.
-        with store.receiver(), store.sender(wait=True), store.snapshot() as database, _new_file(target) as file:
+        with store.receiver(), store.sender(wait=True), store.snapshot() as database, new_file(target) as file:
             sealer = ArchiveSealer(file, passphrase, random_bytes)
-            with tarfile.open(fileobj=_piped(sealer), mode="w|", bufsize=CHUNK, format=tarfile.GNU_FORMAT) as tar:
-                _add(tar, STORE_FILE, _File(home / STORE_FILE, database))
+            with tarfile.open(fileobj=piped(sealer), mode="w|", bufsize=CHUNK, format=tarfile.GNU_FORMAT) as tar:
+                add_file(tar, STORE_FILE, HomeFile(home / STORE_FILE, database))
                 for path in _files_of(home):
                     with _opened(path) as member:
-                        _add(tar, str(path.relative_to(home)), member)
+                        add_file(tar, str(path.relative_to(home)), member)
             sealer.finish()
     finally:
         store.close()
@@ -84,7 +84,7 @@ def refuse_import(home: Path, source: Path) -> None:
     Raises `AlreadyRegistered` and `InfoFileError`.
     """
     refuse_a_home_in_use(home)
-    with _reading(source):
+    with reading(source):
         is_folder = stat.S_ISDIR(source.stat().st_mode)
     if is_folder:
         raise InfoFileError(source, None, "is a folder, and no exported file", _RENAME)
@@ -100,18 +100,18 @@ def import_home(home: Path, source: Path, passphrase: str) -> None:
     refuse_a_home_in_use(home)
     with _opened(source) as file:
         # Before anything is written, so that a wrong passphrase leaves no trace.
-        opener, first = _begin(_piped(file), source, passphrase)
+        opener, first = begin(piped(file), source, passphrase)
         with moving_in(home):
-            _bring(_Rest(first, opener), source, home)
+            _bring(Rest(first, opener), source, home)
 
 
-def _bring(stream: "_Rest", source: Path, home: Path) -> None:
+def _bring(stream: "Rest", source: Path, home: Path) -> None:
     arriving = home / ARRIVING
     try:
         with writing(home):
             shutil.rmtree(arriving, ignore_errors=True)
             arriving.mkdir(mode=0o700)
-        _unpack(stream, source, arriving)
+        unpack(stream, source, arriving)
         _check_store(source, arriving)
         with writing(home):
             if (home / SERVER_INFO).exists():
@@ -147,7 +147,7 @@ def _check_store(source: Path, arriving: Path) -> None:
         ) from error
 
 
-def _begin(file: BinaryIO, source: Path, passphrase: str) -> tuple[ArchiveOpener, bytes]:
+def begin(file: BinaryIO, source: Path, passphrase: str) -> tuple[ArchiveOpener, bytes]:
     """Open an archive, and read its first byte."""
     try:
         opener = ArchiveOpener(file, passphrase)
@@ -158,7 +158,7 @@ def _begin(file: BinaryIO, source: Path, passphrase: str) -> tuple[ArchiveOpener
         raise SettingRejected(f"{source} can't be opened: another passphrase, a damaged file, or no export.") from error
 
 
-class _Rest:
+class Rest:
     """A stream whose first byte was read already."""
 
     def __init__(self, first: bytes, stream: ArchiveOpener) -> None:
@@ -166,11 +166,12 @@ class _Rest:
         self._stream = stream
 
     def read(self, size: int) -> bytes:
+        """Give up to `size` bytes."""
         first, self._first = self._first[:size], self._first[size:]
         return first + self._stream.read(size - len(first))
 
 
-class _File:
+class HomeFile:
     """A file that is read; a failure names it, and not the one that is written meanwhile."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
@@ -179,33 +180,35 @@ class _File:
 
     def size(self) -> int:
         """Give how many bytes it has."""
-        with _reading(self._path):
+        with reading(self._path):
             size = self._file.seek(0, os.SEEK_END)
             self._file.seek(0)
             return size
 
     def read(self, size: int) -> bytes:
-        with _reading(self._path):
+        """Give up to `size` bytes. Raises `InfoFileError` with the name of the file."""
+        with reading(self._path):
             return self._file.read(size)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator["_File"]:
+def _opened(path: Path) -> Iterator["HomeFile"]:
     """Open a file to be read. Raises `InfoFileError`, also while it is read."""
-    with _reading(path):
+    with reading(path):
         file = path.open("rb")
     with file:
-        yield _File(path, file)
+        yield HomeFile(path, file)
 
 
-def _piped(stream: ArchiveSealer | _Rest | _File) -> BinaryIO:
+def piped(stream: ArchiveSealer | Rest | HomeFile) -> BinaryIO:
     """Of a pipe, nothing but `read` or `write` is used."""
     return cast("BinaryIO", stream)
 
 
-def _unpack(stream: _Rest, source: Path, into: Path) -> None:
+def unpack(stream: Rest, source: Path, into: Path) -> None:
+    """Write the files of an export into a folder."""
     try:
-        with tarfile.open(fileobj=_piped(stream), mode="r|", bufsize=CHUNK, tarinfo=_PlainMember) as tar:
+        with tarfile.open(fileobj=piped(stream), mode="r|", bufsize=CHUNK, tarinfo=_PlainMember) as tar:
             for entry in tar:
                 content = tar.extractfile(entry) if _belongs(entry.name) else None
                 if content is None:
@@ -213,7 +216,7 @@ def _unpack(stream: _Rest, source: Path, into: Path) -> None:
                 path = into / entry.name
                 with writing(path):
                     path.parent.mkdir(mode=0o700, exist_ok=True)
-                with _new_file(path) as file:
+                with new_file(path) as file:
                     shutil.copyfileobj(content, file, CHUNK)
             # To the end, so that a file that was cut off is found.
             while stream.read(CHUNK):
@@ -248,21 +251,22 @@ def _belongs(name: str) -> bool:
 
 
 def _files_of(home: Path) -> list[Path]:
-    with _reading(home):
+    with reading(home):
         named = [path for path in home.iterdir() if path.name != STORE_FILE and _belongs(path.name)]
         spool = home / SPOOL_FOLDER
         spooled = list(spool.iterdir()) if spool.is_dir() else []
         return sorted(path for path in (*named, *spooled) if path.is_file())
 
 
-def _add(tar: tarfile.TarFile, name: str, file: _File) -> None:
+def add_file(tar: tarfile.TarFile, name: str, file: HomeFile) -> None:
+    """Add a file to an export."""
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode = file.size(), 0o600
-    tar.addfile(entry, _piped(file))
+    tar.addfile(entry, piped(file))
 
 
 @contextlib.contextmanager
-def _new_file(path: Path) -> Iterator[BinaryIO]:
+def new_file(path: Path) -> Iterator[BinaryIO]:
     """A new file (0600), synced in the end, and gone where anything failed.
 
     Raises `FileUnwritten`, also for an `OSError` that comes from within, and `InfoFileError` for an
@@ -287,7 +291,7 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """Turn a failure of the file system into an `InfoFileError`."""
     try:
         yield

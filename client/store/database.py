@@ -24,7 +24,7 @@ from client.store.memory_copy import memory_copy
 from client.store.schema import APPLICATION_ID, FIRST, LATER_PARTS, VERSION
 from common import filesystem
 
-_BUSY_MS: Final = 5000
+BUSY_MS: Final = 5000
 _SNAPSHOT_TRIES: Final = 5
 
 SqlValue = int | str | bytes | None
@@ -50,7 +50,7 @@ class Database:
         """Why this is a copy in memory, which can't be changed; None where it is the
         database itself.
         """
-        self._connection = connection
+        self.connection = connection
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -83,7 +83,7 @@ class Database:
 
     def close(self) -> None:
         """Doing it twice changes nothing."""
-        self._connection.close()
+        self.connection.close()
 
     @contextlib.contextmanager
     def standing_still(self) -> Iterator[bytes | None]:
@@ -96,7 +96,7 @@ class Database:
         try:
             if self.copied_because is not None or not self._gathered():
                 with told(self.path):
-                    whole = self._connection.serialize("main")
+                    whole = self.connection.serialize("main")
             yield whole
         finally:
             self._roll_back()
@@ -106,23 +106,24 @@ class Database:
         or there was no room.
         """
         try:
-            self._gather()
+            self.gather()
         except StoreUnwritable:
             with told(self.path):
-                self._connection.execute("BEGIN IMMEDIATE")
+                self.connection.execute("BEGIN IMMEDIATE")
             return False
         return True
 
-    def _gather(self) -> None:
+    def gather(self) -> None:
+        """Bring what the WAL holds into the database, and let nobody write."""
         with told(self.path):
             for _ in range(_SNAPSHOT_TRIES):
-                next(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
-                self._connection.execute("BEGIN IMMEDIATE")
+                next(self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+                self.connection.execute("BEGIN IMMEDIATE")
                 wal = self.path.with_name(f"{self.path.name}-wal")
                 if not wal.exists() or wal.stat().st_size == 0:
                     break
                 # Somebody wrote in between, or still reads what was there before.
-                self._connection.execute("ROLLBACK")
+                self.connection.execute("ROLLBACK")
             else:
                 raise StoreUnusable(f"{self.path} is busy; nothing was exported.", "Try again.")
 
@@ -134,7 +135,7 @@ class Database:
 
     def overwrite_freed(self) -> None:
         """From now on what is overwritten or deleted leaves nothing in the pages."""
-        self._connection.execute("PRAGMA secure_delete = ON")
+        self.connection.execute("PRAGMA secure_delete = ON")
 
     def rewrite(self) -> bool:
         """Write all of it anew, so that nothing deleted is left in the file; False where
@@ -142,8 +143,8 @@ class Database:
         """
         with told(self.path):
             self.overwrite_freed()
-            self._connection.execute("VACUUM")
-            busy, _, _ = next(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+            self.connection.execute("VACUUM")
+            busy, _, _ = next(self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
             return not busy
 
     @contextlib.contextmanager
@@ -153,28 +154,28 @@ class Database:
             raise StoreUnwritable(str(self.copied_because), self.copied_because.advice) from self.copied_because
         with told(self.path):
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
+                self.connection.execute("BEGIN IMMEDIATE")
                 yield
-                self._connection.execute("COMMIT")
+                self.connection.execute("COMMIT")
             except BaseException:
                 self._roll_back()
                 raise
 
     def _roll_back(self) -> None:
         # After some errors SQLite has rolled back by itself.
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
 
     def run(self, statement: str, *values: SqlValue) -> None:
         """Change something; only within a transaction."""
-        self._connection.execute(statement, values)
+        self.connection.execute(statement, values)
 
     def rows(self, query: str, *values: SqlValue) -> list[tuple[Any, ...]]:
         """Give what a query finds."""
         # Any: what a column may hold is checked by the STRICT tables, and each caller knows its
         # columns.
         with told(self.path):
-            return list(self._connection.execute(query, values))
+            return list(self.connection.execute(query, values))
 
     def value(self, query: str, *values: SqlValue) -> SqlValue:
         """Give the one value that a query finds, or None."""
@@ -183,11 +184,11 @@ class Database:
 
     def changed(self) -> int:
         """Give how many rows the last statement changed."""
-        return self._connection.changes()
+        return self.connection.changes()
 
     def last_row(self) -> int:
         """Give the number of the row that was inserted last."""
-        return self._connection.last_insert_rowid()
+        return self.connection.last_insert_rowid()
 
     def next_number(self, table: str) -> int:
         """The number that the next row of a table gets: sealed with its secrets. Only
@@ -260,7 +261,7 @@ def _prepare(path: Path, connection: apsw.Connection) -> int | None:
     was converted.
     """
     _defend(connection)
-    connection.set_busy_timeout(_BUSY_MS)
+    connection.set_busy_timeout(BUSY_MS)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("BEGIN IMMEDIATE")

@@ -33,7 +33,7 @@ def _or_none(condition: str) -> str:
 
 _TEXT: Final = "length({0}) <= 268435456"
 _CONTENT: Final = "length({0}) <= 1048576"
-_COLUMNS: Final = {
+COLUMNS: Final = {
     "setting": {
         "name": "length({0}) BETWEEN 1 AND 100 AND (({0} NOT GLOB 'watch_aside:*' AND {0} NOT GLOB 'watch_tries:*') OR "
         "(length({0}) = 28 AND substr({0}, 13) NOT GLOB '*[^0-9]*'))",
@@ -94,7 +94,7 @@ def check_foreign_store(path: Path, spool_folder: Path) -> None:
     Raises `StoreUnusable`.
     """
     with foreign(path) as database:
-        for table, columns in _COLUMNS.items():
+        for table, columns in COLUMNS.items():
             there = {name for (name,) in database.rows("SELECT name FROM pragma_table_info(?)", table)}
             for column in sorted(there & columns.keys()):
                 _check_column(database, table, column, columns[column].format(column))

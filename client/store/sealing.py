@@ -61,29 +61,29 @@ class Sealing:
     """The secrets of one database, and its passphrase."""
 
     def __init__(self, database: Database, random_bytes: RandomBytes, unlocked: "Sealing | None" = None) -> None:
-        self._database = database
+        self.database = database
         self._random_bytes = random_bytes
         self._vault: Vault | None = None if unlocked is None else unlocked._vault
         # Nobody changes it while we have the store open.
-        self._wrapped = self._wrapped_key()
+        self.wrapped = self._wrapped_key()
 
     @property
     def has_passphrase(self) -> bool:
         """Whether its secrets are sealed."""
-        return self._wrapped is not None
+        return self.wrapped is not None
 
     @property
     def is_locked(self) -> bool:
         """Whether it has a passphrase that was not given yet."""
-        return self._wrapped is not None and self._vault is None
+        return self.wrapped is not None and self._vault is None
 
     def unlock(self, passphrase: str) -> None:
         """Take the passphrase. Raises `PassphraseWrong`."""
-        assert self._wrapped is not None
-        vault = Vault.unwrap(self._wrapped, passphrase, self._random_bytes)
+        assert self.wrapped is not None
+        vault = Vault.unwrap(self.wrapped, passphrase, self._random_bytes)
         if vault is None:
             raise PassphraseWrong(
-                f"That is not the passphrase of {self._database.path.parent}; nothing was changed.", "Try again."
+                f"That is not the passphrase of {self.database.path.parent}; nothing was changed.", "Try again."
             )
         self._vault = vault
 
@@ -97,26 +97,26 @@ class Sealing:
         vault = None if passphrase is None else self._unlocked() or Vault.new(self._random_bytes)
         wrapped = None if passphrase is None or vault is None else vault.wrap(passphrase)
         # What is overwritten leaves nothing in the pages.
-        self._database.overwrite_freed()
-        with self._database.transaction():
+        self.database.overwrite_freed()
+        with self.database.transaction():
             if (vault is None) != (self._vault is None):
                 for secret in SECRETS:
                     self._convert(secret, self._vault, vault)
-            self._database.run("DELETE FROM vault")
+            self.database.run("DELETE FROM vault")
             if wrapped is not None:
-                self._database.run("INSERT INTO vault VALUES (1, ?)", wrapped)
-            self._database.run("DELETE FROM rewrite")
+                self.database.run("INSERT INTO vault VALUES (1, ?)", wrapped)
+            self.database.run("DELETE FROM rewrite")
             for name, content in files.items():
-                self._database.run("INSERT INTO rewrite VALUES (?, ?)", name, content)
-            self._database.run("INSERT OR REPLACE INTO setting VALUES (?, '1')", ERASE_DUE)
-        self._vault, self._wrapped = vault, wrapped
+                self.database.run("INSERT INTO rewrite VALUES (?, ?)", name, content)
+            self.database.run("INSERT OR REPLACE INTO setting VALUES (?, '1')", ERASE_DUE)
+        self._vault, self.wrapped = vault, wrapped
 
     def _convert(self, secret: Secret, old: Vault | None, new: Vault | None) -> None:
         columns = ", ".join((secret.column, *secret.known_by))
         # The names are our own.
-        numbers = self._database.rows(f"SELECT number FROM {secret.table} WHERE {secret.column} IS NOT NULL")  # noqa: S608
+        numbers = self.database.rows(f"SELECT number FROM {secret.table} WHERE {secret.column} IS NOT NULL")  # noqa: S608
         for (number,) in numbers:
-            ((value, *known),) = self._database.rows(f"SELECT {columns} FROM {secret.table} WHERE number = ?", number)  # noqa: S608
+            ((value, *known),) = self.database.rows(f"SELECT {columns} FROM {secret.table} WHERE number = ?", number)  # noqa: S608
             place = secret.place(*known)
             try:
                 plain = _opened(old, place, value)
@@ -125,11 +125,11 @@ class Sealing:
                     plain = paths.kept(paths.from_kept(plain))
             except CipherError as error:
                 raise StoreUnusable(
-                    f"Row {number} of {secret.table} in {self._database.path} was altered or is damaged; nothing "
+                    f"Row {number} of {secret.table} in {self.database.path} was altered or is damaged; nothing "
                     "was changed.",
                     "`messageu doctor` counts such rows. The passphrase can be changed, but not removed, with them.",
                 ) from error
-            self._database.run(
+            self.database.run(
                 f"UPDATE {secret.table} SET {secret.column} = ? WHERE number = ?",  # noqa: S608
                 _sealed(new, place, plain),
                 number,
@@ -139,13 +139,13 @@ class Sealing:
         """Have the identity files written that the last change of the passphrase left to
         be written.
         """
-        if not self._database.rows("SELECT 1 FROM rewrite LIMIT 1"):
+        if not self.database.rows("SELECT 1 FROM rewrite LIMIT 1"):
             return
         # Within the transaction, so that nobody else does the same.
-        with self._database.transaction():
-            for name, content in self._database.rows("SELECT name, content FROM rewrite"):
+        with self.database.transaction():
+            for name, content in self.database.rows("SELECT name, content FROM rewrite"):
                 write(name, content)
-            self._database.run("DELETE FROM rewrite")
+            self.database.run("DELETE FROM rewrite")
 
     def damaged_rows(self) -> list[str]:
         """Look at every secret; name the rows whose one was altered, moved or broken:
@@ -155,7 +155,7 @@ class Sealing:
         for secret in SECRETS:
             columns = ", ".join(("number", secret.column, *secret.known_by))
             query = f"SELECT {columns} FROM {secret.table} WHERE {secret.column} IS NOT NULL"  # noqa: S608
-            for number, value, *known in self._database.rows(query):
+            for number, value, *known in self.database.rows(query):
                 try:
                     _opened(vault, secret.place(*known), value)
                 except CipherError:
@@ -163,7 +163,7 @@ class Sealing:
         return found
 
     def _wrapped_key(self) -> bytes | None:
-        value = self._database.value("SELECT wrapped FROM vault")
+        value = self.database.value("SELECT wrapped FROM vault")
         return value if isinstance(value, bytes) else None
 
     def _unlocked(self) -> Vault | None:

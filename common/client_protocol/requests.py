@@ -216,7 +216,7 @@ def _decode_register(requester: ClientId, payload: bytes) -> RegisterRequest:
     return RegisterRequest(requester, unpack_name(name_field), PublicKey(key))
 
 
-_ROWS: Final[tuple[FixedLayout | ContentLayout, ...]] = (
+ROWS: Final[tuple[FixedLayout | ContentLayout, ...]] = (
     _fixed(
         RequestCode.REGISTER,
         RegisterRequest,
@@ -281,13 +281,13 @@ _ROWS: Final[tuple[FixedLayout | ContentLayout, ...]] = (
     ),
 )
 LAYOUTS: Final[Mapping[RequestCode, FixedLayout | ContentLayout]] = complete(
-    "LAYOUTS of common/client_protocol/requests.py", {row.code: row for row in _ROWS}, RequestCode
+    "LAYOUTS of common/client_protocol/requests.py", {row.code: row for row in ROWS}, RequestCode
 )
 """Every request."""
-FIXED: Final[dict[int, FixedLayout]] = {row.code: row for row in _ROWS if isinstance(row, FixedLayout)}
+FIXED: Final[dict[int, FixedLayout]] = {row.code: row for row in ROWS if isinstance(row, FixedLayout)}
 """Those whose payload has one size only, for a code as it came."""
 _BY_TYPE: Final[Mapping[type[FixedRequest], FixedLayout]] = complete(
-    "_ROWS of common/client_protocol/requests.py", {row.request: row for row in FIXED.values()}, get_args(FixedRequest)
+    "ROWS of common/client_protocol/requests.py", {row.request: row for row in FIXED.values()}, get_args(FixedRequest)
 )
 
 

@@ -163,7 +163,8 @@ ToWorker = Hello | Batch | UndecodableBatch
 ToGateway = Welcome | Reply | BatchRefused | Superseded | GreetAgain | MailArrived
 
 
-def _frame(kind: FrameType, slot: int, epoch: int, number: int, body: object = None) -> bytes:
+def framed(kind: FrameType, slot: int, epoch: int, number: int, body: object = None) -> bytes:
+    """A whole frame; without a body its header alone."""
     frame = bytearray(HEADER_SIZE)
     _HEADER.pack_into(frame, 0, VERSION, kind, slot, epoch, number)
     if body is not None:
@@ -173,12 +174,12 @@ def _frame(kind: FrameType, slot: int, epoch: int, number: int, body: object = N
 
 def encode_hello(hello: Hello) -> bytes:
     """Gateway to worker."""
-    return _frame(FrameType.HELLO, hello.slot, 0, 0, hello.incarnation)
+    return framed(FrameType.HELLO, hello.slot, 0, 0, hello.incarnation)
 
 
 def encode_batch(batch: Batch) -> bytes:
     """Gateway to worker."""
-    return _frame(FrameType.BATCH, batch.slot, batch.epoch, batch.number, batch.operations)
+    return framed(FrameType.BATCH, batch.slot, batch.epoch, batch.number, batch.operations)
 
 
 def decode_to_worker(frame: bytes) -> ToWorker:
@@ -202,17 +203,17 @@ def encode_to_gateway(message: ToGateway) -> bytes:
     """Worker to gateway."""
     match message:
         case Reply(slot, epoch, number, worker_incarnation, outcomes):
-            return _frame(FrameType.REPLY, slot, epoch, number, _ReplyBody(worker_incarnation, outcomes))
+            return framed(FrameType.REPLY, slot, epoch, number, _ReplyBody(worker_incarnation, outcomes))
         case Welcome(slot, epoch, incarnation, worker_incarnation, facts):
-            return _frame(FrameType.WELCOME, slot, epoch, 0, _WelcomeBody(incarnation, worker_incarnation, facts))
+            return framed(FrameType.WELCOME, slot, epoch, 0, _WelcomeBody(incarnation, worker_incarnation, facts))
         case BatchRefused(slot, epoch, number):
-            return _frame(FrameType.BATCH_REFUSED, slot, epoch, number)
+            return framed(FrameType.BATCH_REFUSED, slot, epoch, number)
         case Superseded(slot, epoch):
-            return _frame(FrameType.SUPERSEDED, slot, epoch, 0)
+            return framed(FrameType.SUPERSEDED, slot, epoch, 0)
         case GreetAgain(slot, epoch, number):
-            return _frame(FrameType.GREET_AGAIN, slot, epoch, number)
+            return framed(FrameType.GREET_AGAIN, slot, epoch, number)
         case MailArrived(slot, epoch, sequence, recipients):
-            return _frame(FrameType.MAIL_ARRIVED, slot, epoch, 0, _MailArrivedBody(sequence, recipients))
+            return framed(FrameType.MAIL_ARRIVED, slot, epoch, 0, _MailArrivedBody(sequence, recipients))
 
 
 def decode_to_gateway(frame: bytes) -> ToGateway:

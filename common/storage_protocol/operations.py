@@ -495,7 +495,7 @@ def _page_work(operation: Pull | PullPage | Fetch) -> int:
     return _MAIL_WORK + min(operation.page_bytes, _LARGEST_PAGE) // _BYTES_READ
 
 
-_ROWS: Final = (
+ROWS: Final = (
     _row(Register, (Registered,), Replay.KEPT, lambda _register: _REGISTER_WORK),
     _row(ListUsers, (UsersPage,), Replay.READ_AGAIN, lambda _list_users: _USERS_WORK),
     _row(GetPublicKey, (KeyFound,), Replay.READ_AGAIN),
@@ -525,9 +525,9 @@ _ROWS: Final = (
     _row(GetUploadProgress, (UploadProgress, UploadUnknown), Replay.READ_AGAIN),
 )
 OPERATIONS: Final[Mapping[type[Operation], OperationRow]] = complete(
-    "OPERATIONS of common/storage_protocol/operations.py", {row.operation: row for row in _ROWS}, get_args(Operation)
+    "OPERATIONS of common/storage_protocol/operations.py", {row.operation: row for row in ROWS}, get_args(Operation)
 )
 """Every operation. Its rule is in the worker's table, `storage_worker.rules`."""
-READ_AGAIN: Final = tuple(row.operation for row in _ROWS if row.replay is not Replay.KEPT)
+READ_AGAIN: Final = tuple(row.operation for row in ROWS if row.replay is not Replay.KEPT)
 """Operations that are computed again when a batch is resent; the outcomes of all others are kept
 with the batch, and those of a Pull that took no lease."""

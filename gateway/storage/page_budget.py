@@ -23,6 +23,11 @@ class PageBudget:
         self.in_flight = 0
         self._waiting: OrderedDict[Waiter, tuple[Operation, int]] = OrderedDict()
 
+    @property
+    def waiting(self) -> int:
+        """How many pages are not asked for yet."""
+        return len(self._waiting)
+
     def ask(self, operation: Operation, reader: Waiter, size: int) -> None:
         """Submit `operation`, which brings `reader` up to `size` bytes, now or when there is room.
 

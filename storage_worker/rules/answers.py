@@ -14,7 +14,7 @@ from common.values import RefusalReason
 from storage_worker.engine.errors import NoFileLeft, TablesDamaged
 from storage_worker.engine.interface import Engine
 
-_rarely: Final = RareLog(logging.getLogger("storage_worker"))
+rarely: Final = RareLog(logging.getLogger("storage_worker"))
 
 RETRY_AFTER: Final = 30
 """Seconds after which trying again makes sense where a mailbox or the disk is full, or no more
@@ -45,11 +45,11 @@ class Unreadable:
     def refusal(self, error: Exception) -> Refused:
         """The refusal of what could not be read, named in the log. Raises anything else again."""
         if isinstance(error, NoFileLeft):
-            _rarely.write(logging.WARNING, "an operation is refused: %s", error)
+            rarely.write(logging.WARNING, "an operation is refused: %s", error)
             return STORAGE_FULL
         damage = None if isinstance(error, TablesDamaged) else self._engine.damage(error)
         if damage is None:
             raise error
         self._engine.refuse_undone(error)
-        _rarely.write(logging.ERROR, "an operation is refused: %s", damage)
+        rarely.write(logging.ERROR, "an operation is refused: %s", damage)
         return DAMAGED

@@ -46,7 +46,7 @@ from storage_worker.engine.values import Admission, Capacity
 from storage_worker.rules.rules import Rules
 
 log = logging.getLogger("storage_worker")
-_rarely: Final = RareLog(log)
+rarely: Final = RareLog(log)
 
 EARLIER_KEPT: Final = 16
 """How many past greetings of a slot are remembered, so that a late copy of one takes
@@ -114,7 +114,7 @@ class BatchProcessor:
                 self._rules.roll_back()
                 if capacity.level is Admission.NOTHING:
                     raise
-                _rarely.write(logging.ERROR, "nothing that changes tables is done: %s", error)
+                rarely.write(logging.ERROR, "nothing that changes tables is done: %s", error)
                 capacity = capacity._replace(level=Admission.NOTHING, is_damaged=True)
             except StoreFull as error:
                 self._rules.roll_back()
@@ -163,7 +163,7 @@ class BatchProcessor:
                     if index in failing or isinstance(error, TablesDamaged) or self._engine.is_failure(error):
                         raise
                     if damage:
-                        _rarely.write(logging.ERROR, "a batch is refused: %s", damage)
+                        rarely.write(logging.ERROR, "a batch is refused: %s", damage)
                     else:
                         log.exception("a batch made the program fail; it is refused")
                     raise _CodeFailed(index) from error
@@ -200,12 +200,12 @@ class BatchProcessor:
         verdict = judge(None if found is None else SlotState(found.epoch, found.number), epoch, number)
         answer: ToGateway | None = None
         if verdict is Verdict.SUPERSEDED:
-            _rarely.write(
+            rarely.write(
                 logging.WARNING, "slot %d: a batch of epoch %d is refused, a later gateway has the slot", slot, epoch
             )
             answer = Superseded(slot, epoch)
         elif verdict is Verdict.GREET_AGAIN:
-            _rarely.write(
+            rarely.write(
                 logging.WARNING,
                 "slot %d: batch %d of epoch %d has no place; its gateway has to greet",
                 slot,
@@ -235,7 +235,7 @@ class BatchProcessor:
             kept_outcomes = decode_outcomes(kept)
             if len(kept_outcomes) != len(operations):
                 if operations:
-                    _rarely.write(logging.ERROR, "slot %d: batch %d came again with other operations", slot, number)
+                    rarely.write(logging.ERROR, "slot %d: batch %d came again with other operations", slot, number)
                 return GreetAgain(slot, epoch, number)
             outcomes = self._rules.answer_again(slot, operations, kept_outcomes)
         else:
@@ -251,7 +251,7 @@ class BatchProcessor:
         verdict, answer, kept = self._place(batch)
         if verdict is Verdict.APPLY:
             problem = batch.problem if isinstance(batch, UndecodableBatch) else "it made the program fail"
-            _rarely.write(logging.ERROR, "slot %d: batch %d is refused, which is a bug: %s", slot, number, problem)
+            rarely.write(logging.ERROR, "slot %d: batch %d is refused, which is a bug: %s", slot, number, problem)
             self._use_up(batch, None)
         elif verdict is not Verdict.ANSWER_AGAIN:
             return answer

@@ -23,7 +23,7 @@ from common.storage_protocol.frames import decode_to_worker, encode_to_gateway
 from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbound, concerns
 
 log = logging.getLogger("storage_worker")
-_rarely: Final = RareLog(log)
+rarely: Final = RareLog(log)
 
 MESSAGES_PER_DRAIN: Final = 64
 BYTES_PER_DRAIN: Final = 64 * 1024 * 1024
@@ -46,19 +46,19 @@ class ZmqServer:
         endpoint: str,
         unix_ms: Callable[[], int],
     ) -> None:
-        self._processor = processor
+        self.processor = processor
         self._unix_ms = unix_ms
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._socket.setsockopt(zmq.LINGER, 0)
+        self.socket = self._context.socket(zmq.ROUTER)
+        self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self.socket.setsockopt(zmq.LINGER, 0)
         # An answer that finds no place would be lost on a connection that stands, and nobody would
         # ask again. A gateway has two batches to be answered, and notices come only for
         # subscriptions, which they use up.
-        self._socket.setsockopt(zmq.SNDHWM, 0)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_FRAME)
+        self.socket.setsockopt(zmq.SNDHWM, 0)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_FRAME)
         try:
-            self._socket.bind(endpoint)
+            self.socket.bind(endpoint)
         except zmq.ZMQError as error:
             self.close()
             raise SettingRejected(f"{endpoint} can't be bound: {error}") from error
@@ -66,9 +66,9 @@ class ZmqServer:
     def serve(self, wake: int) -> None:
         """Until `wake` is readable. Raises `StoreFailed`."""
         poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self.socket, zmq.POLLIN)
         poller.register(wake, zmq.POLLIN)
-        while wake not in dict(poller.poll(TIDY_EVERY_MS if self._processor.has_waiting else None)):
+        while wake not in dict(poller.poll(TIDY_EVERY_MS if self.processor.has_waiting else None)):
             self.turn()
 
     def turn(self) -> None:
@@ -76,19 +76,19 @@ class ZmqServer:
         inbound = self._drain()
         if inbound:
             fail_points.reach(FailPoint.WORKER_RECEIVED, concerns(inbound))
-            answers = self._processor.handle(inbound, self._unix_ms())
+            answers = self.processor.handle(inbound, self._unix_ms())
             fail_points.reach(FailPoint.WORKER_AFTER_COMMIT, concerns(inbound))
             for answer in answers:
                 self._send(answer)
             fail_points.reach(FailPoint.WORKER_REPLYING, concerns(inbound))
-        self._processor.maintain(self._unix_ms())
+        self.processor.maintain(self._unix_ms())
 
     def _drain(self) -> list[Inbound]:
         inbound: list[Inbound] = []
         size = 0
         while len(inbound) < MESSAGES_PER_DRAIN and size < BYTES_PER_DRAIN:
             try:
-                parts = self._socket.recv_multipart(zmq.NOBLOCK)
+                parts = self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
             peer, *frames = parts
@@ -98,17 +98,17 @@ class ZmqServer:
                 size += len(frames[0])
                 inbound.append(Inbound(peer, decode_to_worker(frames[0])))
             except FrameUndecodable as error:
-                _rarely.write(logging.WARNING, "a frame that makes no sense is dropped: %s", error)
+                rarely.write(logging.WARNING, "a frame that makes no sense is dropped: %s", error)
         return inbound
 
     def _send(self, answer: Outbound) -> None:
         try:
-            self._socket.send_multipart([answer.peer, encode_to_gateway(answer.message)], zmq.NOBLOCK)
+            self.socket.send_multipart([answer.peer, encode_to_gateway(answer.message)], zmq.NOBLOCK)
         except zmq.ZMQError as error:
             # Gone, or not listening: a gateway that wants the answer asks again.
             log.debug("an answer could not be delivered: %s", error)
 
     def close(self) -> None:
         """Let go of the socket."""
-        self._socket.close()
+        self.socket.close()
         self._context.term()

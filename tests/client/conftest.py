@@ -84,7 +84,7 @@ def make(
 ) -> Iterator[Callable[..., Messenger]]:
     """Open homes by name; every messenger is closed at the end."""
     # The servers of these tests keep their connections: nothing is to be waited for.
-    monkeypatch.setattr("client.connection.server_link._CLOSING_GRACE", 0.001)
+    monkeypatch.setattr("client.connection.server_link.CLOSING_GRACE", 0.001)
     opened: list[Messenger] = []
     keys = itertools.cycle(private_keys)
 

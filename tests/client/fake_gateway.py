@@ -308,7 +308,7 @@ class FakeGateway:
                         if accepted is not None:
                             serving[accepted] = _Peer(self._limits)
                             self.connections += 1
-                    elif not self._serve(one, serving[one]):
+                    elif not self.serve(one, serving[one]):
                         self._end(one)
                         del serving[one]
         except BaseException as error:
@@ -334,7 +334,7 @@ class FakeGateway:
                 connection.unwrap()
         connection.close()
 
-    def _serve(self, connection: socket.socket, peer: _Peer) -> bool:
+    def serve(self, connection: socket.socket, peer: _Peer) -> bool:
         try:
             data = connection.recv(1 << 20)
             while isinstance(connection, ssl.SSLSocket) and connection.pending():

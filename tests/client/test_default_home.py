@@ -38,7 +38,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MESSAGEU_CONFIG", str(tmp_path / "config.toml"))
     for name in ("MESSAGEU_HOME", "MESSAGEU_SERVER", "MESSAGEU_ROOT"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("client.connection.server_link._CLOSING_GRACE", 0.001)
+    monkeypatch.setattr("client.connection.server_link.CLOSING_GRACE", 0.001)
     return folder
 
 

@@ -77,7 +77,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 def opened(
     disk: SmallDisk, gateway: FakeGateway, private_keys: list[PrivateKey], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Messenger]:
-    monkeypatch.setattr("client.connection.server_link._CLOSING_GRACE", 0.001)
+    monkeypatch.setattr("client.connection.server_link.CLOSING_GRACE", 0.001)
     keys = itertools.cycle(private_keys)
 
     def open_home(name: str) -> Messenger:

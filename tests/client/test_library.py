@@ -200,7 +200,6 @@ def test_waiting_for_the_next_message(alice: Messenger, make: Callable[..., Mess
 def test_waiting_for_ever(alice: Messenger, bob: Messenger) -> None:
     alice.agree_on_key("bob")
     came = iter(["one", "two"])
-    messages = Messages(bob.receive, None, lambda: 0.0, lambda _: sent(next(came)))
 
     def sent(text: str) -> None:
         alice.send("bob", text)
@@ -211,7 +210,7 @@ def test_waiting_for_ever(alice: Messenger, bob: Messenger) -> None:
         assert wait > 0
         return bob_receives(0)
 
-    messages._receive = receive  # type: ignore[assignment]
+    messages = Messages(receive, None, lambda: 0.0, lambda _: sent(next(came)))  # type: ignore[arg-type]
     assert [next(messages).content for _ in range(3)] == [KeyReceived(), Text("one"), Text("two")]
     messages.close()
 

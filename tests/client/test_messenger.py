@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+
 KEY = SymmetricKey(b"0123456789abcdef")
 OTHER_KEY = SymmetricKey(b"another key here")
 
@@ -82,10 +82,6 @@ def share_key(one: Messenger, other: Messenger, name: str, other_name: str) -> N
 def pair(alice: Messenger, bob: Messenger) -> tuple[Messenger, Messenger]:
     share_key(alice, bob, "alice", "bob")
     return alice, bob
-
-
-# --- registering
-# ----------------------------------------------------------------------------------------------
 
 
 def test_registering(tmp_path: Path, make: Callable[..., Messenger], gateway: FakeGateway) -> None:
@@ -196,10 +192,6 @@ def test_a_home_is_made_private(tmp_path: Path, gateway: FakeGateway) -> None:
     assert stat.S_IMODE((tmp_path / "new" / "home").stat().st_mode) == 0o700
 
 
-# --- contacts and keys
-# ----------------------------------------------------------------------------------------
-
-
 def test_the_list(alice: Messenger, bob: Messenger, gateway: FakeGateway) -> None:
     gateway.mailroom.register("Michael Jackson")
     assert [user.name for user in alice.users()] == ["bob", "Michael Jackson"]
@@ -271,10 +263,6 @@ def test_a_list_of_another_kind(alice: Messenger, gateway: FakeGateway) -> None:
     gateway.script.append(Answer(user_list([])))
     with pytest.raises(InvalidServerResponse, match="2101"):
         receive(alice)
-
-
-# --- the published flow of keys
-# -------------------------------------------------------------------------------
 
 
 def test_the_owners_flow(alice: Messenger, bob: Messenger, gateway: FakeGateway) -> None:
@@ -351,10 +339,6 @@ def test_a_key_that_was_sealed_to_another(alice: Messenger, bob: Messenger, gate
     gateway.mailroom.put(gateway.mailroom.id_of("bob"), gateway.mailroom.id_of("alice"), 2, b"x" * 100_000)
     assert [type(content) for content in receive(alice)] == [Unreadable, Unreadable]
     assert receive(alice) == []
-
-
-# --- sending
-# --------------------------------------------------------------------------------------------------
 
 
 def test_a_text_that_is_no_unicode(pair: tuple[Messenger, Messenger]) -> None:
@@ -458,10 +442,6 @@ def test_a_file_that_can_not_be_read_to_its_end(
     monkeypatch.setattr("client.mail.outgoing_file.os.read", fail)
     with pytest.raises(FileUnreadable):
         pair[0].home.sending.send_file("bob", tmp_path / "file")
-
-
-# --- receiving
-# ------------------------------------------------------------------------------------------------
 
 
 def put(gateway: FakeGateway, kind: int, content: bytes, sender: str = "bob", recipient: str = "alice") -> None:
@@ -718,37 +698,3 @@ def test_the_example_in_the_module_text() -> None:
 def test_requests_carry_our_id(pair: tuple[Messenger, Messenger], gateway: FakeGateway) -> None:
     sends = [request for request in gateway.requests if isinstance(request, SendRequest)]
     assert {request.requester for request in sends} == {pair[0].identity().client_id}
-
-
-def test_who_hands_out_behind_the_cursor_is_alone(
-    alice: Messenger,
-    bob: Messenger,
-    make: Callable[..., Messenger],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    """Of several watches of a home."""
-    from client.cli import watching
-    from client.cli.output import Output
-    from client.store.home_store import WATCH_LOCK_FILE
-
-    bob.home.watch_cursor.position()
-    alice.agree_on_key("bob")
-    alice.home.sending.send_text("bob", "once")
-    list(bob.receive())
-    beside = make("bob")
-    alone = []
-
-    def hand(*_: object) -> None:
-        with (tmp_path / "bob" / WATCH_LOCK_FILE).open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                alone.append(True)
-
-    monkeypatch.setattr(watching.Taker, "try_once", hand)
-    output = Output(as_json=False, quiet=True)
-    watching.hand_out(bob.home, watching.Taker(bob.home, output, None))
-    assert alone == [True, True]
-    watching.hand_out(beside.home, watching.Taker(beside.home, output, None))
-    assert len(alone) == 2

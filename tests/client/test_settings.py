@@ -66,7 +66,7 @@ def test_a_folder_that_may_not_be_entered_is_one_sentence(tmp_path: Path, monkey
     monkeypatch.setattr(Path, "open", denied)
     with pytest.raises(InfoFileError, match=r"config\.toml: can't be read \(Permission denied\)"):
         Settings(Flags(), {"MESSAGEU_CONFIG": str(tmp_path / "config.toml")}, tmp_path)
-    monkeypatch.setattr("client.settings._read_config", lambda _: (None, {}))
+    monkeypatch.setattr("client.settings.read_config", lambda _: (None, {}))
     with pytest.raises(InfoFileError, match=r"home/server\.info: can't be read \(Permission denied\)"):
         Settings(Flags(home=tmp_path / "home"), {}, tmp_path).server()
 

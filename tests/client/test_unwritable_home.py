@@ -315,7 +315,7 @@ def test_what_can_not_be_brought_out_of_the_wal_is_exported_from_memory(
     def full(_: Database) -> None:
         raise StoreUnwritable("There is no room.")
 
-    monkeypatch.setattr(Database, "_gather", full)
+    monkeypatch.setattr(Database, "gather", full)
     archive.export_home(home, tmp_path / "backup", "correct horse battery")
     archive.import_home(tmp_path / "again", tmp_path / "backup", "correct horse battery")
     assert run(tmp_path / "again", "history")[1] == expected

@@ -33,11 +33,11 @@ def test_a_timer_that_is_cancelled_twice_or_after_its_call_counts_once() -> None
     for _ in range(1000):
         done.cancel()
         kept[0].cancel()
-    assert [timers._cancelled] == [1]
+    assert [timers.cancelled] == [1]
     assert [timers.next_at] == [9.0]
     timers.run_due(9.0)
     assert timers.next_at is None
-    assert [timers._cancelled] == [0]
+    assert [timers.cancelled] == [0]
 
 
 def test_ended_waits_leave_no_timers(gate: Gate) -> None:
@@ -50,7 +50,7 @@ def test_ended_waits_leave_no_timers(gate: Gate) -> None:
         peer.send(encode(PublicKeyRequest(ALICE, ALICE)))
         assert peer.response()[0] == 2143
         assert peer.response()[0] == 2102
-    assert len(gate.loop._timers) < 200
+    assert len(gate.loop.timers) < 200
 
 
 def test_a_descriptor_that_was_given_out_anew_hears_nothing_of_the_old_one() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from common.errors import SettingRejected
 from gateway.addresses import Place
-from gateway.listener import is_reached_by_others, open_listener, open_listeners
+from gateway.listener import Listener, is_reached_by_others, open_listener, open_listeners
 from tests.gateway.every_kind import EVERY_KIND
 from tests.gateway.harness import Gate
 
@@ -32,8 +32,10 @@ class NoMoreDescriptors:
 
 
 def test_without_descriptors_new_connections_wait(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
-    failing = NoMoreDescriptors(gate.listener._sock)
-    gate.listener._sock = failing  # type: ignore[assignment]
+    listening = open_listener("127.0.0.1", 0)
+    gate.port = listening.getsockname()[1]
+    failing = NoMoreDescriptors(listening)
+    listener = Listener(failing, gate.context)  # type: ignore[arg-type]
     peer = gate.peer()
     peer.send(EVERY_KIND["send"])
     gate.turn_until(lambda: not failing.failures)
@@ -41,6 +43,7 @@ def test_without_descriptors_new_connections_wait(gate: Gate, caplog: pytest.Log
     assert "Too many open files" in caplog.text
     gate.pass_time(1)
     assert peer.response()[0] == 2103
+    listener.close()
 
 
 def test_an_address_that_is_taken_is_named(gate: Gate) -> None:

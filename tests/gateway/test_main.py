@@ -39,10 +39,10 @@ def test_a_given_port_is_listened_on_and_no_file_is_read(
 
 def test_whoever_lets_others_reach_it_is_warned(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
-        program._say_where(Place(False, "127.0.0.1", 1357), is_open=False)
-        program._say_where(Place(False, "::1", 1359), is_open=False)
-        program._say_where(Place(False, "0.0.0.0", 1358), is_open=True)
-        program._say_where(Place(True, "0.0.0.0", 1360), is_open=True)
+        program.say_where(Place(False, "127.0.0.1", 1357), is_open=False)
+        program.say_where(Place(False, "::1", 1359), is_open=False)
+        program.say_where(Place(False, "0.0.0.0", 1358), is_open=True)
+        program.say_where(Place(True, "0.0.0.0", 1360), is_open=True)
     assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "INFO", "WARNING", "INFO"]
     assert caplog.messages[:3] == [
         "listening on 127.0.0.1:1357",

@@ -20,7 +20,7 @@ from common.client_protocol.requests import SEND_HEAD, SEND_ONCE_HEAD, PublicKey
 from common.client_protocol.responses import ERROR, ErrorResponse, PublicKeyResponse
 from common.info_files import DEFAULT_PORT
 from common.values import NO_CLIENT
-from gateway.__main__ import _port
+from gateway.__main__ import port_of
 from gateway.settings import Settings
 from torture.caller import Account, Caller, Refused, new_account, new_key, public_half
 from torture.patience import HANG_SECONDS
@@ -216,7 +216,7 @@ def test_without_a_usable_myport_info_there_is_a_warning_and_the_published_port(
     path = tmp_path / "myport.info"
     if content is not None:
         path.write_bytes(content.encode("latin-1"))
-    assert _port(path) == DEFAULT_PORT == 1357
+    assert port_of(path) == DEFAULT_PORT == 1357
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert str(path) in record.message

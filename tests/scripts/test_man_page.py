@@ -25,9 +25,9 @@ def test_the_page_is_what_the_program_says(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_roff_would_take_for_its_own_is_escaped() -> None:
-    assert man_page._escaped(r"a\b -x ~") == r"a\eb \-x \(ti"
-    assert man_page._escaped(".TH") == r"\&.TH"
-    assert man_page._escaped("'br") == r"\&\(aqbr"
+    assert man_page.escaped(r"a\b -x ~") == r"a\eb \-x \(ti"
+    assert man_page.escaped(".TH") == r"\&.TH"
+    assert man_page.escaped("'br") == r"\&\(aqbr"
 
 
 @pytest.mark.parametrize(

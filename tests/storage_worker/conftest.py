@@ -42,4 +42,4 @@ def gateway(office: Office) -> Gateway:
 def _lines_of_other_tests_count_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """At most ten lines of a kind are written in a minute, which is longer than a test."""
     for module in (batch_processor, answers, engine, message_queue, zmq_server):
-        monkeypatch.setattr(module, "_rarely", RareLog(logging.getLogger("storage_worker")))
+        monkeypatch.setattr(module, "rarely", RareLog(logging.getLogger("storage_worker")))

@@ -52,7 +52,7 @@ class Life:
                 ],
                 journal_bytes=JOURNAL_BYTES, bodies_folder=FaultyBodies(self.disk, DiskBlobs(folder / "bodies")),
             )  # fmt: skip
-            office.database._checkpoint_bytes = 60 * 4096
+            office.database.checkpoint_bytes = 60 * 4096
             office.engine.log.synced_bytes = 0
             keeper = Maintenance(office.database, file, CheckpointAtOnce(office.database))
             self.workload.begin(office)

@@ -198,7 +198,8 @@ class Office(WorkerUnderTest):
             syncs=synchronous == "FULL",
         )
         self.bodies_folder = bodies_folder or DiskBlobs(folder / "bodies")
-        self.blobs = Blobs(self.bodies_folder, SyncAtOnce(self.bodies_folder))
+        self.syncer = SyncAtOnce(self.bodies_folder)
+        self.blobs = Blobs(self.bodies_folder, self.syncer)
         self.room = DiskSpaceMonitor(
             mark,
             lambda: self.free_bytes,

@@ -40,7 +40,7 @@ class PowerCut(BaseException):
     """The machine is off. No program can catch this, so that no code of the worker may either."""
 
 
-class _Image:
+class Image:
     """What a disk has of a file: for sure, and perhaps."""
 
     def __init__(self) -> None:
@@ -119,8 +119,8 @@ class Disk(apsw.VFS):
         self.off = False
         self._cut_at = cut_at
         self._chance = chance
-        self.images: dict[str, _Image] = {}
-        self.deleted: dict[str, _Image] = {}
+        self.images: dict[str, Image] = {}
+        self.deleted: dict[str, Image] = {}
         """Files whose deletion may come undone."""
         self.facts: str | None = None
         super().__init__(self.name, base="")
@@ -132,9 +132,9 @@ class Disk(apsw.VFS):
             self.off = True
             raise PowerCut
 
-    def image(self, name: str) -> _Image:
+    def image(self, name: str) -> Image:
         """Of the file with this name."""
-        return self.images.setdefault(name, _Image())
+        return self.images.setdefault(name, Image())
 
     def sync_folder(self) -> None:
         """Names and deletions are for sure now."""
@@ -350,7 +350,7 @@ def cut_power(folder: Path, chance: Random, synchronous: str = "FULL", operation
 
     try:
         office = opened()
-        office.database._checkpoint_bytes = 4096 * chance.choice([20, 100, 10**6])
+        office.database.checkpoint_bytes = 4096 * chance.choice([20, 100, 10**6])
         office.engine.log.synced_bytes = chance.choice([0, 0, 3000, 10**9])
         # A checkpoint that takes long is one that comes late.
         checkpoints_are_late = chance.random() < 0.5

@@ -394,8 +394,8 @@ class TestTheCheckpointThread:
 
         def serve(service: ZmqServer, _wake: int) -> None:
             hello, batch = Hello(0, bytes(16)), Batch(0, 1, 1, [Register("alice", KEY)])
-            service._processor.handle([Inbound(b"gateway", hello), Inbound(b"gateway", batch)], 0)
-            service._processor.maintain(0)
+            service.processor.handle([Inbound(b"gateway", hello), Inbound(b"gateway", batch)], 0)
+            service.processor.maintain(0)
             assert ended.wait(HANG_SECONDS)
             if ends_with is not None:
                 raise ends_with
@@ -437,7 +437,7 @@ class TestTheCheckpointThread:
 class TestHousekeeper:
     def test_checkpoints_when_one_is_due(self, office: Office) -> None:
         keeper = Maintenance(office.database, office.file, CheckpointAtOnce(office.database))
-        office.database._checkpoint_bytes = 1
+        office.database.checkpoint_bytes = 1
         with office.database.transaction():
             office.database.execute("UPDATE store SET sequence = 5")
         assert keeper.has_waiting

@@ -73,7 +73,7 @@ class Middleman:
             def handle(self) -> None:
                 # Either end may go at any time.
                 with contextlib.suppress(ConnectionError):
-                    middleman._serve(self.request)
+                    middleman.serve(self.request)
 
         self._listener = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
         self._listener.daemon_threads = True
@@ -130,7 +130,7 @@ class Middleman:
     # --- on the way
     # -------------------------------------------------------------------------------------------
 
-    def _serve(self, client: socket.socket) -> None:
+    def serve(self, client: socket.socket) -> None:
         with socket.create_connection(("127.0.0.1", self._port)) as server:
             from_client, from_server = bytearray(), bytearray()
             ack = 0

@@ -376,9 +376,9 @@ def test_what_is_not_run_is_taken(tmp_path: Path) -> None:
         program, *words = shlex.split(command.replace("../messageu-of-last-week", str(ROOT)))
         match program:
             case "scripts/bench":
-                bench.__main__._parser().parse_args(words)
+                bench.__main__.make_parser().parse_args(words)
             case "scripts/torture":
-                torture.__main__._arguments(words)
+                torture.__main__.parse(words)
             case "pipx":
                 assert words == ["install", "."]
             case "scripts/captures.py":

@@ -45,7 +45,7 @@ _UPGRADE_FROM_3: Final = """
 ALTER TABLE mail_page ADD COLUMN checksum INTEGER;
 PRAGMA user_version = 4;
 """
-_UPGRADE_FROM_4: Final = """
+UPGRADE_FROM_4: Final = """
 -- 0: version 4 made the journal's files, and left no mark in them.
 ALTER TABLE store ADD COLUMN journal INTEGER NOT NULL DEFAULT 0;
 PRAGMA user_version = 5;
@@ -253,8 +253,8 @@ class Database:
         beside: bool = False,
     ) -> None:
         self._path = path
-        self._checkpoint_bytes = checkpoint_bytes
-        self._wal_pages = 0
+        self.checkpoint_bytes = checkpoint_bytes
+        self.wal_pages = 0
         self._commits = 0
         self._lasting_commits = 0
         self._has_ballast = True
@@ -285,7 +285,7 @@ class Database:
         flags = apsw.SQLITE_OPEN_READWRITE | (0 if self._beside else apsw.SQLITE_OPEN_CREATE)
         checked = vfs is None
         connection = apsw.Connection(str(path), flags=flags, vfs=load_checksums() if vfs is None else vfs)
-        self._connection = connection
+        self.connection = connection
         self._run = connection.execute
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         found = self.row("SELECT count(*) FROM sqlite_schema")[0]
@@ -334,8 +334,8 @@ class Database:
         self._has_ballast = self.find("SELECT 1 FROM ballast") is not None
         # What a crash left in the log is made safe before anything of it is answered: a failed sync
         # may have left bytes that can be read and are not on disk.
-        self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-        self._wal_pages = 0
+        self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        self.wal_pages = 0
         if is_new and vfs is None:
             sync_folder(path.parent)
 
@@ -352,17 +352,17 @@ class Database:
             # All pages are written anew, with their checksums. One that broke off leaves pages with
             # checksums, in which version 4 may have written since.
             self._run("PRAGMA checksum_verification = OFF").fetchall()
-            self._connection.reserve_bytes("main", _CHECKSUM_BYTES)
+            self.connection.reserve_bytes("main", _CHECKSUM_BYTES)
             # In memory it would take as much as the mail.
             self._run("PRAGMA temp_store = FILE")
             self._run("VACUUM")
             self._run("PRAGMA temp_store = MEMORY")
             self._run("PRAGMA checksum_verification = ON").fetchall()
         with self.transaction():
-            self._run(_UPGRADE_FROM_4).fetchall()
+            self._run(UPGRADE_FROM_4).fetchall()
 
     def _note_wal_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
-        self._wal_pages = pages
+        self.wal_pages = pages
         return 0
 
     @contextmanager
@@ -398,7 +398,7 @@ class Database:
                 self._run("COMMIT")
             except BaseException:
                 # Some errors make SQLite roll back by itself.
-                if not self._connection.get_autocommit():
+                if not self.connection.get_autocommit():
                     self._run("ROLLBACK")
                 raise
             finally:
@@ -429,7 +429,7 @@ class Database:
         """Raise `TablesDamaged` where what was read made SQLite undo the transaction:
         nothing may follow in it.
         """
-        if self._inside and self._connection.get_autocommit():
+        if self._inside and self.connection.get_autocommit():
             raise TablesDamaged(self.damage_told(error)) from error
 
     @staticmethod
@@ -472,7 +472,7 @@ class Database:
 
     def execute_many(self, sql: str, rows: Iterable[Sequence[Value]]) -> None:
         """Run one statement for each of `rows`."""
-        self._connection.executemany(sql, rows)
+        self.connection.executemany(sql, rows)
 
     def find(self, sql: str, bindings: Sequence[Value] = ()) -> Row | None:
         """The first row, or None."""
@@ -503,7 +503,7 @@ class Database:
 
     def changes(self) -> int:
         """How many rows the last statement changed."""
-        return self._connection.changes()
+        return self.connection.changes()
 
     def data_version(self) -> int:
         """A number that changes when another process has changed the database."""
@@ -558,7 +558,7 @@ class Database:
         """Whether the log has grown enough to be copied into the database, or has what is
         not on disk.
         """
-        return self._wal_pages * self._page_size >= self._checkpoint_bytes or not self.lasting
+        return self.wal_pages * self._page_size >= self.checkpoint_bytes or not self.lasting
 
     def checkpoint(self, *, truncate: bool = False) -> bool:
         """Copy the log into the database; whether all of it was. `truncate`: also give its room
@@ -569,7 +569,7 @@ class Database:
         mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
         with _translated(StoreFailed):
             try:
-                pages, copied = self._connection.wal_checkpoint(mode=mode)
+                pages, copied = self.connection.wal_checkpoint(mode=mode)
             except apsw.BusyError:
                 # An admin command reads at this moment; the next time will do.
                 return False
@@ -584,7 +584,7 @@ class Database:
         """
         self._lasting_commits = max(self._lasting_commits, commits)
         if commits == self._commits:
-            self._wal_pages = 0
+            self.wal_pages = 0
 
     def close(self) -> None:
         """Checkpoint and close. Raises `StoreFailed` where that does not reach the disk."""
@@ -598,7 +598,7 @@ class Database:
             self.abandon()
             return
         self._closed = True
-        self._connection.close()
+        self.connection.close()
 
     def abandon(self) -> None:
         """After a failure: let go without writing anything more. Does nothing where it is
@@ -606,5 +606,5 @@ class Database:
         """
         if not self._closed:
             self._closed = True
-            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-            self._connection.close()
+            self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            self.connection.close()

@@ -47,7 +47,7 @@ from storage_worker.engine.sqlite.users import UserRegistry
 from storage_worker.engine.values import Admission, Capacity, Grants, Identity
 
 log = logging.getLogger("storage_worker")
-_rarely: Final = RareLog(log)
+rarely: Final = RareLog(log)
 
 _LOST_NAMED: Final = 20
 """Lines in the log about large messages whose files are lost; beyond them their number."""
@@ -235,7 +235,7 @@ class SqliteEngine:
             self.log.is_stuck = self.log.is_damaged = False
         except (StoreFull, StoreDamaged) as error:
             if isinstance(error, StoreDamaged):
-                _rarely.write(logging.ERROR, "the journal can't be taken in, new mail is refused: %s", error)
+                rarely.write(logging.ERROR, "the journal can't be taken in, new mail is refused: %s", error)
             # It stays in the journal, which has room for what makes room: fetching and deleting.
             self.log.is_stuck = True
             self.log.is_damaged = isinstance(error, StoreDamaged)

@@ -41,7 +41,7 @@ from storage_worker.engine.sqlite.users import UserRegistry
 from storage_worker.engine.values import MailboxStats, Span
 from storage_worker.state.sender_usage import Census
 
-_rarely: Final = RareLog(logging.getLogger("storage_worker"))
+rarely: Final = RareLog(logging.getLogger("storage_worker"))
 
 ENVELOPE_IN_PAGE: Final = 64
 """What a message costs in a handed out page besides its content, so that a page of empty
@@ -59,8 +59,8 @@ FRAME_TAIL: Final = SEND_FRAME.size - 5
 _unpack_frame = SEND_FRAME.unpack_from
 _pack_run_entry = RUN_ENTRY.pack
 
-_MAILBOXES_KEPT: Final = 100_000
-_MOST_UNCOUNTED: Final = 50_000
+MAILBOXES_KEPT: Final = 100_000
+MOST_UNCOUNTED: Final = 50_000
 """Microseconds, about, of taking deleted messages off the counts, after which counting
 anew is cheaper for others.
 """
@@ -186,7 +186,7 @@ class MessageQueue:
         self.unflushed_bytes = 0
         self._flushed = self.sequence
         self.has_dead_bodies = False
-        if len(self.boxes) > _MAILBOXES_KEPT:
+        if len(self.boxes) > MAILBOXES_KEPT:
             self.boxes.clear()
             self.received.clear()
         for blob_id in dead:
@@ -445,7 +445,7 @@ class MessageQueue:
                     raise
                 self._database.refuse_undone(error)
                 told = self._database.damage_told(error)
-                _rarely.write(logging.ERROR, "not all senders of a mailbox can be counted: %s", told)
+                rarely.write(logging.ERROR, "not all senders of a mailbox can be counted: %s", told)
         low = bisect_right(box.sequences, census.counted_to)
         for entry in box.entries[low:]:
             census.add(entry)
@@ -468,7 +468,7 @@ class MessageQueue:
                 else:
                     entries = b""
             except StoreDamaged as error:
-                _rarely.write(logging.ERROR, "%s", error)
+                rarely.write(logging.ERROR, "%s", error)
             yield page, entries
 
     def _uncount(self, box: Mailbox, census: Census, first: int, last: int) -> None:
@@ -477,7 +477,7 @@ class MessageQueue:
         low, high = box.unflushed_between(first, last)
         for entry in box.entries[low:high]:
             census.take(entry)
-        work = _MOST_UNCOUNTED
+        work = MOST_UNCOUNTED
         for page, entries in self._entries_of_pages(box, first, last):
             work -= _work_of(page)
             if entries is None or work <= 0:
@@ -595,7 +595,7 @@ class MessageQueue:
         except StoreDamaged as error:
             # A part of an altered page: nobody knows what is in it, and nothing of it is handed
             # out. It stays.
-            _rarely.write(logging.ERROR, "%s", error)
+            rarely.write(logging.ERROR, "%s", error)
         if box.census is not None:
             self._uncount(box, box.census, first, last)
         if low < high:

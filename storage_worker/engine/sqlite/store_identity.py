@@ -30,7 +30,7 @@ from storage_worker.engine.sqlite.folder import JOURNAL_NAMES, failed, sync_fold
 from storage_worker.engine.sqlite.journal import Journal
 from storage_worker.engine.sqlite.log_epochs import is_later, marked_log_epochs, next_log_epoch
 
-_RESERVED_AHEAD: Final = 100_000
+RESERVED_AHEAD: Final = 100_000
 _CHECKSUM_DIGITS: Final = 8
 _ID_DIGITS: Final = 32
 log = logging.getLogger("storage_worker")
@@ -286,7 +286,7 @@ class SequenceReservation:
         Raises `StoreFailed`, and `StoreFull`, after which they may not.
         """
         if sequence > self._reserved:
-            reserved = sequence + _RESERVED_AHEAD
+            reserved = sequence + RESERVED_AHEAD
             self._file.write(_lasting_facts(self._database)._replace(reserved=reserved).to_text())
             self._reserved = reserved
 

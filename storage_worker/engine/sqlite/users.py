@@ -17,7 +17,7 @@ from storage_worker.engine.values import User
 
 USERS_PER_PAGE: Final = 500
 """So many take the worker a millisecond, for which everybody waits."""
-_REMEMBERED: Final = 100_000
+REMEMBERED: Final = 100_000
 
 
 class UserRegistry:
@@ -74,7 +74,7 @@ class UserRegistry:
         found = self._database.find("SELECT row, proven FROM user WHERE client_id = ?", (client_id,))
         if found is None:
             return None
-        if len(self.known) >= _REMEMBERED:
+        if len(self.known) >= REMEMBERED:
             self._forget_known()
         user = self.known[client_id] = User(
             found[0], client_id, bool(found[1]) or found[0] in self._newly_authenticated

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client.__main__ import main
-from client.cli import hook, watching
+from client.cli import hook
 from client.cli.hook import Failure, Hook
-from client.cli.output import Output
 from client.cli.shell_words import words_of
 from client.identity.passphrase_source import from_command
 from client.terminal import sigint
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
 
 def python(program: str) -> str:
     return shlex.join([sys.executable, "-c", program])
-
-
-# --- which command
-# ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -86,10 +81,6 @@ def test_options_that_mean_nothing(words: list[str], tmp_path: Path, bob: Messen
     except SystemExit as ended:
         code = int(str(ended.code))
     assert code == 2
-
-
-# --- how it fails
-# -----------------------------------------------------------------------------------------------
 
 
 def test_what_comes_of_it(tmp_path: Path) -> None:
@@ -152,10 +143,6 @@ def test_a_command_that_can_not_be_started(number: int, its_own: bool | None, mo
         assert failure.its_own is its_own
 
 
-# --- a signal while it is being started
-# -------------------------------------------------------------------------
-
-
 @pytest.fixture
 def our_signals() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -198,63 +185,3 @@ def test_what_is_not_ours_is_not_held() -> None:
             assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
-
-
-# --- what is set aside
-# ------------------------------------------------------------------------------------------
-
-
-class Refuses(Hook):
-    """Fails as it is told; the words do not matter."""
-
-    def __init__(self, *failures: Failure | None) -> None:
-        super().__init__("true", None)
-        self._failures = list(failures)
-
-    def run(self, given: bytes) -> Failure | None:
-        return self._failures.pop(0)
-
-
-BAD = Failure("the command ended with code 1")
-BUSY = Failure("the command can't be started now", its_own=False)
-
-
-def test_tries_are_counted_over_restarts_and_for_each_message(
-    alice: Messenger, bob: Messenger, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bob.home.watch_cursor.position()
-    alice.send("bob", "one")
-    list(bob.receive())
-    output = Output(as_json=False, quiet=False)
-
-    def hand_out(*failures: Failure | None) -> None:
-        watching.hand_out(bob.home, watching.Taker(bob.home, output, Refuses(*failures), tries=3))
-
-    for failures in ([BAD], [BUSY], [None, BAD], [BUSY], [BAD]):
-        with pytest.raises(watching.NotTaken):
-            hand_out(*failures)
-    assert bob.home.watch_cursor.messages_set_aside() == []
-    hand_out(BAD)
-    (aside,) = bob.home.watch_cursor.messages_set_aside()
-    assert "Message 2 from alice was not taken: the command ended with code 1, 3 times" in capsys.readouterr().err
-    assert bob.home.watch_cursor.position() == aside.number == 2
-    # What is printed is taken too.
-    assert watching.retry(bob.home, output, Refuses(BAD)) == 1
-    assert watching.retry(bob.home, output, None) == 0
-    assert ": one" in capsys.readouterr().out
-    assert bob.home.watch_cursor.messages_set_aside() == []
-    assert bob.home.store.settings.names("watch_tries:") == bob.home.store.settings.names("watch_aside:") == []
-
-
-def test_a_message_that_can_be_read_late_is_set_aside_like_any_other(alice: Messenger, bob: Messenger) -> None:
-    bob.home.watch_cursor.position()
-    alice.send("bob", "one")
-    list(bob.receive())
-    output = Output(as_json=False, quiet=True)
-    watching.hand_out(bob.home, watching.Taker(bob.home, output, Refuses(None, None)))
-    message = list(bob.seen())[-1]._replace(late=True)
-    taker = watching.Taker(bob.home, output, Refuses(BAD, BAD), tries=2)
-    with pytest.raises(watching.NotTaken):
-        taker.hand(message)
-    taker.hand(message)
-    assert [one.number for one in bob.home.watch_cursor.messages_set_aside()] == [message.number]

@@ -79,7 +79,7 @@ def with_a_probe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (copy / "client/cli/commands/probe.py").write_text(f'"""The command `probe`."""\n{PROBE}')
     table = copy / "client/cli/table.py"
     text = table.read_text()
-    text = text.replace('    "completion",\n]', '    "completion",\n    "probe",\n]')
+    text = text.replace("Name = Literal[\n", 'Name = Literal[\n    "probe",\n')
     row = '        case "probe":\n            from client.cli.commands.probe import COMMAND\n'
     text = text.replace("        case _:\n", f"{row}        case _:\n")
     table.write_text(text)

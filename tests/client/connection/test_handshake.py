@@ -254,7 +254,7 @@ class OneVersionAlone(FakeGateway):
         self._version = version
         self.versions: list[int] = []
 
-    def _serve(self, connection: socket.socket, peer: object) -> bool:
+    def serve(self, connection: socket.socket, peer: object) -> bool:
         head = connection.recv(23, socket.MSG_PEEK)
         if head:
             self.versions.append(head[16])
@@ -262,7 +262,7 @@ class OneVersionAlone(FakeGateway):
                 connection.recv(1 << 20)
                 connection.sendall(responses.ERROR)
                 return True
-        return super()._serve(connection, peer)  # type: ignore[arg-type]
+        return super().serve(connection, peer)  # type: ignore[arg-type]
 
 
 class SilentToHello(Mailroom):

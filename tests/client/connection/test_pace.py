@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from client.connection import server_link
 from client.connection.pace import LEAST, WITHIN, Pace
 from client.connection.server_link import ServerLink
 from client.errors import InvalidServerResponse, OutcomeUnknown, ServerUnreachable
@@ -91,8 +92,8 @@ class Line:
         # So little that what is sent soon waits.
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.link = ServerLink(ServerAddress("127.0.0.1", self._listener.getsockname()[1]), monotonic=lambda: self.now)
-        self._real_poll = self.link._poll
-        self.link._poll = self._poll  # type: ignore[method-assign]
+        self._real_poll = self.link.poll
+        self.link.poll = self._poll  # type: ignore[method-assign]
 
     def _poll(self, wanted: int, timeout: float) -> int:
         if not timeout:
@@ -207,13 +208,13 @@ def test_a_server_that_takes_a_trickle() -> None:
     with over(lambda _: None) as line:
         request = LargeSendRequest(ME, BOB, MessageKind.FILE, 1 << 30)
         with pytest.raises(ServerUnreachable, match=TOO_SLOW) as caught:
-            line.link._reply_timeout = 1000.0
+            line.link.reply_timeout = 1000.0
             line.link.ask(request, iter(lambda: bytes(1 << 16), b""))
         assert "Nothing was done" in caught.value.advice
         assert line.now - 1000 < 2 * WITHIN
 
 
-def test_what_is_on_its_way_is_no_silence() -> None:
+def test_what_is_on_its_way_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     """All is written, and the line takes it slowly: the answer may come long after the
     silence would be over.
     """
@@ -229,19 +230,9 @@ def test_what_is_on_its_way_is_no_silence() -> None:
         return 0.0
 
     with over(act) as line:
-        line.link._reply_timeout = 5.0
-        taken = iter(range(0, 1 << 30, LEAST // 4))
-
-        def written() -> int:
-            assert line.link._transport is not None
-            return line.link._transport.written
-
-        def look() -> int:
-            line.link._taken = min(next(taken), written())
-            line.link._pace.passed(LEAST // 4)
-            return written() - line.link._taken
-
-        line.link._look_at_the_queue = look  # type: ignore[method-assign]
+        line.link.reply_timeout = 5.0
+        acknowledged = iter(range(0, 1 << 30, LEAST // 4))
+        monkeypatch.setattr(server_link, "unacknowledged", lambda _: max(0, size - next(acknowledged)))
         assert line.link.ask(LargeSendRequest(ME, BOB, MessageKind.FILE, size), iter([bytes(size)]))
         assert line.now - 1000 > 10
 

@@ -187,7 +187,7 @@ def test_a_dripping_handshake_has_an_end() -> None:
 
     with answering(serve) as address:
         link = ServerLink(address, monotonic=lambda: now)
-        real = link._poll
+        real = link.poll
 
         def poll(wanted: int, timeout: float) -> int:
             nonlocal now, waits
@@ -195,7 +195,7 @@ def test_a_dripping_handshake_has_an_end() -> None:
             now += 4.0
             return real(wanted, HANG_SECONDS) if waits == 1 else select.POLLIN
 
-        link._poll = poll  # type: ignore[method-assign]
+        link.poll = poll  # type: ignore[method-assign]
         with pytest.raises(ServerUnreachable, match="no handshake within 10 s"):
             link.connect()
     assert waits == 3
@@ -265,7 +265,7 @@ def test_a_trickle_of_records_is_given_up_as_one_of_bytes_is(server: FakeGateway
     link.connect()
     transport = link._transport
     assert transport is not None
-    real = link._poll
+    real = link.poll
     server.script.append(SILENCE)
     dripped = 0
 
@@ -279,7 +279,7 @@ def test_a_trickle_of_records_is_given_up_as_one_of_bytes_is(server: FakeGateway
         transport._records.pass_on(b"\x17\x03\x03\x10\x00"[dripped - 1 : dripped] or b"\0")  # type: ignore[attr-defined]
         return select.POLLIN
 
-    link._poll = poll  # type: ignore[method-assign]
+    link.poll = poll  # type: ignore[method-assign]
     with pytest.raises(OutcomeUnknown, match=f"fewer than {LEAST:,} bytes"):
         link.ask(PublicKeyRequest(ME, BOB))
     assert 60 <= dripped < 70

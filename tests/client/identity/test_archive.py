@@ -251,7 +251,7 @@ class Full:
 @pytest.mark.parametrize("room", [0, 10, CHUNK, 3 * CHUNK])
 def test_no_room(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
     export_home(home, tmp_path / "file", "secret")
-    new_file = archive._new_file
+    new_file = archive.new_file
 
     import contextlib
     from collections.abc import Iterator
@@ -261,7 +261,7 @@ def test_no_room(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, ro
         with new_file(path) as file:
             yield cast("BinaryIO", Full(file, room))
 
-    monkeypatch.setattr("client.identity.archive._new_file", small)
+    monkeypatch.setattr("client.identity.archive.new_file", small)
     before = everything(home)
     with pytest.raises(FileUnwritten, match=r"no room to write .*/second \(No space left on device\)\.$"):
         export_home(home, tmp_path / "second", "secret")
@@ -277,9 +277,9 @@ def test_while_a_home_arrives_nobody_else_enters(
 ) -> None:
     again, file = tmp_path / "again", tmp_path / "file"
     export_home(home, file, "secret")
-    real, refused = archive._unpack, []
+    real, refused = archive.unpack, []
 
-    def meanwhile(stream: archive._Rest, source: Path, into: Path) -> None:
+    def meanwhile(stream: archive.Rest, source: Path, into: Path) -> None:
         for enter in (
             lambda: open_store(again),
             lambda: import_home(again, file, "secret"),
@@ -290,7 +290,7 @@ def test_while_a_home_arrives_nobody_else_enters(
             refused.append(enter)
         real(stream, source, into)
 
-    monkeypatch.setattr(archive, "_unpack", meanwhile)
+    monkeypatch.setattr(archive, "unpack", meanwhile)
     import_home(again, file, "secret")
     assert len(refused) == 3
     assert identity_files.load(again).name == "alice"
@@ -300,22 +300,22 @@ def test_while_a_home_arrives_nobody_else_enters(
 def test_who_moved_in_meanwhile_is_not_replaced(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     again, file = tmp_path / "again", tmp_path / "file"
     export_home(home, file, "secret")
-    begin = archive._begin
+    begin = archive.begin
 
     def meanwhile(*given: Any) -> Any:
         again.mkdir()
         open_store(again).close()
         return begin(*given)
 
-    monkeypatch.setattr(archive, "_begin", meanwhile)
+    monkeypatch.setattr(archive, "begin", meanwhile)
     with pytest.raises(AlreadyRegistered, match=r"store\.db exists, and it is not replaced"):
         import_home(again, file, "secret")
     assert not identity_files.exists(again)
 
 
 def test_a_failure_names_the_file_that_failed(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def torn(self: archive._File, size: int) -> bytes:
-        with archive._reading(self._path):
+    def torn(self: archive.HomeFile, size: int) -> bytes:
+        with archive.reading(self._path):
             raise OSError(errno.EIO, "Input/output error")
 
     export_home(home, tmp_path / "file", "secret")
@@ -325,7 +325,7 @@ def test_a_failure_names_the_file_that_failed(tmp_path: Path, home: Path, monkey
         assert not isinstance(caught.value, FileUnwritten)
     with pytest.raises(FileUnwritten, match=r"file/home can't be written \(Not a directory\); nothing was imported\."):
         import_home(tmp_path / "file" / "home", tmp_path / "file", "secret")
-    monkeypatch.setattr(archive._File, "read", torn)
+    monkeypatch.setattr(archive.HomeFile, "read", torn)
     with pytest.raises(InfoFileError, match=r"store\.db: can't be read \(Input/output error\)$"):
         export_home(home, tmp_path / "second", "secret")
     assert not (tmp_path / "second").exists()
@@ -500,15 +500,15 @@ def test_an_export_of_a_later_version_is_named_as_such(tmp_path: Path, home: Pat
     content = (tmp_path / "file").read_bytes()
     (tmp_path / "later").write_bytes(content.replace(b"MessageU export 2\n", b"MessageU export 3\n", 1))
     store = Store.open(home)
-    store.database._connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+    store.database.connection.execute(f"PRAGMA user_version = {VERSION + 1}")
     with store.snapshot():
         pass
     store.close()
     content = (home / "store.db").read_bytes()
-    with archive._new_file(tmp_path / "newer") as file:
+    with archive.new_file(tmp_path / "newer") as file:
         sealer = ArchiveSealer(file, "secret", os.urandom)
-        with tarfile.open(fileobj=archive._piped(sealer), mode="w|", format=tarfile.GNU_FORMAT) as tar:
-            archive._add(tar, "store.db", archive._File(home / "store.db", io.BytesIO(content)))
+        with tarfile.open(fileobj=archive.piped(sealer), mode="w|", format=tarfile.GNU_FORMAT) as tar:
+            archive.add_file(tar, "store.db", archive.HomeFile(home / "store.db", io.BytesIO(content)))
         sealer.finish()
     for name in ("later", "newer"):
         with pytest.raises(

@@ -473,7 +473,7 @@ def state_of(home: Path, passphrases: tuple[str | None, str | None], key: Privat
             current = next(
                 one
                 for one in passphrases
-                if one is not None and Vault.unwrap(store.sealing._wrapped or b"", one, os.urandom)
+                if one is not None and Vault.unwrap(store.sealing.wrapped or b"", one, os.urandom)
             )
             store.sealing.unlock(current)
         assert current in passphrases
@@ -524,8 +524,8 @@ def test_a_full_disk_changes_nothing(home: Path, monkeypatch: pytest.MonkeyPatch
     prepare = Sealing.seal_under
 
     def without_room(sealing: Sealing, passphrase: str | None, files: dict[str, str]) -> None:
-        (count,) = next(sealing._database._connection.execute("PRAGMA page_count"))
-        sealing._database._connection.execute(f"PRAGMA max_page_count = {count + pages}")
+        (count,) = next(sealing.database.connection.execute("PRAGMA page_count"))
+        sealing.database.connection.execute(f"PRAGMA max_page_count = {count + pages}")
         prepare(sealing, passphrase, files)
 
     monkeypatch.setattr(Sealing, "seal_under", without_room)

@@ -136,7 +136,7 @@ def test_an_interrupt_keeps_the_message_and_says_so(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(alice.home.outbox, "_send", interrupt)
+        patched.setattr(alice.home.link, "ask", interrupt)
         with pytest.raises(KeyboardInterrupt):
             alice.home.sending.send_text("bob", "hi")
     assert "kept" in told[-1]

@@ -65,7 +65,7 @@ def test_an_acknowledged_message_costs_the_same_behind_many(store: Store) -> Non
         steps += 1
         return False
 
-    store.database._connection.set_progress_handler(step, 1)
+    store.database.connection.set_progress_handler(step, 1)
 
     def one(number: int) -> int:
         nonlocal steps

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def test_it_syncs_what_it_commits(store: Store) -> None:
-    database = store.database._connection
+    database = store.database.connection
     assert next(database.execute("PRAGMA synchronous"))[0] == 2
     assert next(database.execute("PRAGMA journal_mode"))[0] == "wal"
 
@@ -38,7 +38,7 @@ def test_another_programs_database(tmp_path: Path) -> None:
 
 
 def test_a_newer_schema(tmp_path: Path, store: Store) -> None:
-    store.database._connection.execute("PRAGMA user_version = 99")
+    store.database.connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreUnusable, match="has schema version 99, and this program knows"):
         Store.open(tmp_path)
 
@@ -49,10 +49,10 @@ def test_no_folder(tmp_path: Path) -> None:
 
 
 def test_a_busy_store(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("client.store.database._BUSY_MS", 1)
+    monkeypatch.setattr("client.store.database.BUSY_MS", 1)
     other = Store.open(tmp_path)
-    other.database._connection.execute("BEGIN IMMEDIATE")
-    store.database._connection.set_busy_timeout(1)
+    other.database.connection.execute("BEGIN IMMEDIATE")
+    store.database.connection.set_busy_timeout(1)
     with pytest.raises(StoreUnusable, match="busy"):
         store.settings.put("a", "b")
     other.close()
@@ -60,24 +60,24 @@ def test_a_busy_store(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_full_disk(store: Store) -> None:
-    store.database._connection.execute("PRAGMA max_page_count = 1")
+    store.database.connection.execute("PRAGMA max_page_count = 1")
     with pytest.raises(StoreUnusable, match="no room"):
         store.settings.put("a", "b" * 1_000_000)
     assert store.settings.get("a") is None
-    store.database._connection.execute("PRAGMA max_page_count = 100000")
+    store.database.connection.execute("PRAGMA max_page_count = 100000")
     store.settings.put("a", "b")
 
 
 def test_an_unforeseen_failure(store: Store) -> None:
-    store.database._connection.execute("DROP TABLE setting")
+    store.database.connection.execute("DROP TABLE setting")
     with pytest.raises(StoreUnusable, match="can't be used"):
         store.settings.get("a")
 
 
 def test_a_commit_that_fails_is_undone(store: Store) -> None:
-    store.database._connection.set_commit_hook(lambda: True)
+    store.database.connection.set_commit_hook(lambda: True)
     with pytest.raises(StoreUnusable):
         store.settings.put("a", "b")
-    store.database._connection.set_commit_hook(None)
+    store.database.connection.set_commit_hook(None)
     assert store.settings.get("a") is None
     store.settings.put("a", "c")

@@ -83,7 +83,7 @@ def test_every_column_has_its_condition(store: Path) -> None:
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
     for table in tables:
         columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
-        assert columns - {"spool", "one", "name"} == module._COLUMNS[table].keys() - {"name"}, table
+        assert columns - {"spool", "one", "name"} == module.COLUMNS[table].keys() - {"name"}, table
     connection.close()
 
 

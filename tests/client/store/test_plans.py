@@ -38,7 +38,7 @@ class Recorder:
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         self.statements: set[str] = set()
         self.steps = 0
-        self._connection = store.database._connection
+        self._connection = store.database.connection
         for name in ("rows", "run"):
             monkeypatch.setattr(database.Database, name, self._recording(getattr(database.Database, name)))
         self._connection.set_progress_handler(self._step, 1)

@@ -131,7 +131,7 @@ def test_random_bytes_raise_nothing_else(frame: bytes) -> None:
 
 @given(st.sampled_from(list(FrameType)), st.binary(max_size=100))
 def test_random_bodies_raise_nothing_else(kind: FrameType, body: bytes) -> None:
-    frame = frames._frame(kind, 1, 2, 3) + body
+    frame = frames.framed(kind, 1, 2, 3) + body
     for decode in (decode_to_worker, decode_to_gateway):
         try:
             decode(frame)

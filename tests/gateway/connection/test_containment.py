@@ -20,10 +20,9 @@ from common.values import ClientId
 from gateway.connection import events, session
 from gateway.connection.output import Output
 from gateway.connection.session import Session
-from gateway.handlers import dispatch
+from gateway.handlers import dispatch, upload
 from gateway.handlers import prove as prove_handler
 from gateway.handlers.mail import FetchHandler
-from gateway.handlers.upload import UploadHandler
 from tests.gateway.authenticated import ALICE, knows_alice, prove
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def break_flushing(patch: pytest.MonkeyPatch) -> None:
 
 
 def break_an_upload(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(UploadHandler, "_finish", fail)
+    patch.setattr(upload, "encode_stored", fail)
 
 
 @pytest.mark.parametrize(

@@ -171,5 +171,5 @@ def test_fetches_that_wait_for_a_page_leave_nothing(make_gate: Callable[[Setting
         peer.sock.setsockopt(1, 13, struct.pack("ii", 1, 0))
         peer.close()
         gate.turn_until(lambda: not gate.context.sessions)
-    assert not gate.context.pages._waiting
+    assert gate.context.pages.waiting == 0
     assert gate.context.pages.in_flight == 1000

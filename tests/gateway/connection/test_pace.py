@@ -106,10 +106,10 @@ def test_a_large_one_has_a_longest_time(make_gate: Callable[[Settings], Gate]) -
 
 def test_one_that_ended_in_time_leaves_no_clock_behind(gate: Gate) -> None:
     peer = gate.peer()
-    before = len(gate.loop._timers)
+    before = len(gate.loop.timers)
     for _ in range(200):
         peer.send(encode(SendRequest(ALICE, BOB, 4, bytes(70_000))))
         assert peer.response()[0] == 2103
-    assert len(gate.loop._timers) < before + 150, "those that were cancelled are cleared away"
+    assert len(gate.loop.timers) < before + 150, "those that were cancelled are cleared away"
     gate.pass_time(LIMITS.longest_upload + 1, 1000)
     assert not peer.is_ended()

@@ -46,7 +46,7 @@ class Asked:
 
     def __init__(self, most: int = 100) -> None:
         self.link = Link()
-        self.budget = PageBudget(cast("StorageLink", self.link), Settings(pages_under_way=most))
+        self.budget = PageBudget(cast("StorageLink", self.link), Settings(pages_in_flight=most))
 
     def ask(self, *sizes: int) -> list[Reader]:
         """Ask for pages of these sizes, each for a reader of its own."""
@@ -67,7 +67,7 @@ def asked() -> Asked:
 def test_what_fits_is_asked_for_at_once_as_it_was_given(asked: Asked) -> None:
     first, second = asked.ask(60, 40)
     assert asked.link.submitted == [(page(60), first, 60), (page(40), second, 40)]
-    assert asked.budget.under_way == 100
+    assert asked.budget.in_flight == 100
 
 
 def test_what_does_not_fit_waits_and_what_is_smaller_does_not_overtake_it(asked: Asked) -> None:
@@ -75,7 +75,7 @@ def test_what_does_not_fit_waits_and_what_is_smaller_does_not_overtake_it(asked:
     assert asked.sizes() == [60]
     asked.budget.came(60)
     assert asked.sizes() == [60, 41, 1]
-    assert asked.budget.under_way == 42
+    assert asked.budget.in_flight == 42
 
 
 def test_a_page_that_comes_lets_in_as_much_as_there_is_room_for(asked: Asked) -> None:
@@ -83,7 +83,7 @@ def test_a_page_that_comes_lets_in_as_much_as_there_is_room_for(asked: Asked) ->
     assert asked.sizes() == [50, 50]
     asked.budget.came(50)
     assert asked.sizes() == [50, 50, 30, 20]
-    assert asked.budget.under_way == 100
+    assert asked.budget.in_flight == 100
 
 
 def test_a_page_beyond_the_budget_goes_alone(asked: Asked) -> None:
@@ -94,7 +94,7 @@ def test_a_page_beyond_the_budget_goes_alone(asked: Asked) -> None:
     asked.budget.came(1000)
     assert asked.sizes() == [1, 1000, 1]
     asked.budget.came(1)
-    assert asked.budget.under_way == 0
+    assert asked.budget.in_flight == 0
 
 
 def test_who_has_gone_is_not_asked_for(asked: Asked) -> None:
@@ -103,15 +103,15 @@ def test_who_has_gone_is_not_asked_for(asked: Asked) -> None:
     asked.budget.came(100)
     assert asked.sizes() == [100, 30]
     asked.budget.forget(gone)
-    assert asked.budget.under_way == 30
+    assert asked.budget.in_flight == 30
 
 
 def test_what_was_submitted_for_somebody_who_has_gone_counts_until_it_came(asked: Asked) -> None:
     gone, _ = asked.ask(100, 50)
     asked.budget.forget(gone)
-    assert (asked.sizes(), asked.budget.under_way) == ([100], 100)
+    assert (asked.sizes(), asked.budget.in_flight) == ([100], 100)
     asked.budget.came(100)
-    assert (asked.sizes(), asked.budget.under_way) == ([100, 50], 50)
+    assert (asked.sizes(), asked.budget.in_flight) == ([100, 50], 50)
 
 
 def test_pages_wait_for_their_turn(make_gate: Callable[[Settings], Gate]) -> None:

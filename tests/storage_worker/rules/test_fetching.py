@@ -166,11 +166,11 @@ def test_a_small_fetch_looks_at_few_messages(gateway: Gateway, office: Office) -
     gateway.store(alice, alice, *[b""] * 1000)
     gateway.ask(MarkAuthenticated(alice), Fetch(alice, True, 0, 60, 54, 100, False))
     seen: list[int] = []
-    office.database._connection.trace_v2(
+    office.database.connection.trace_v2(
         apsw.SQLITE_TRACE_PROFILE, lambda event: seen.append(event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"])
     )
     fetched = gateway.one(Fetch(alice, True, 0, 60, 54, 100, False))
-    office.database._connection.trace_v2(0, None)
+    office.database.connection.trace_v2(0, None)
     assert isinstance(fetched, Fetched)
     assert fetched.count == 1
     assert sum(seen) < 1000

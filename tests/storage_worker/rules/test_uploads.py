@@ -77,7 +77,7 @@ class TestUpload:
         assert fetch(gateway, alice).count == 0
         monkeypatch.undo()
         assert gateway.one(CommitUpload(1)) == UploadProgress(7 + table_bytes(6)), "it was asked for before"
-        office.blobs._syncer.sync(1, 6 + table_bytes(6))
+        office.syncer.sync(1, 6 + table_bytes(6))
         assert gateway.one(CommitUpload(1)) == Stored(1)
         assert contents(fetch(gateway, alice).page) == [b"abcdef"]
 

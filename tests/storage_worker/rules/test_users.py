@@ -136,7 +136,7 @@ class TestUsers:
     def test_more_users_than_are_remembered(
         self, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, remembered: int
     ) -> None:
-        monkeypatch.setattr(users, "_REMEMBERED", remembered)
+        monkeypatch.setattr(users, "REMEMBERED", remembered)
         ids = list(gateway.register("a", "b", "c"))
         for sender in ids:
             for recipient in ids:

@@ -48,18 +48,18 @@ class Station:
         self.turns += 1
 
     def turn(self) -> None:
-        assert self.service._socket.poll(20_000), "nothing came"
+        assert self.service.socket.poll(20_000), "nothing came"
         self.service.turn()
 
     def answer(self) -> ToGateway:
         """The next message to the gateway, with all the turns that it takes."""
         poller = zmq.Poller()
-        poller.register(self.service._socket, zmq.POLLIN)
+        poller.register(self.service.socket, zmq.POLLIN)
         poller.register(self.gateway.socket, zmq.POLLIN)
         while not self.gateway.socket.poll(0):
             ready = dict(poller.poll(20_000))
             assert ready, "nothing came"
-            if self.service._socket in ready:
+            if self.service.socket in ready:
                 self.service.turn()
         return self.gateway.receive()
 
@@ -165,15 +165,21 @@ def test_frames_that_make_no_sense_are_dropped(station: Station, caplog: pytest.
     assert len([record for record in caplog.records if "makes no sense" in record.getMessage()]) == len(nonsense)
 
 
-def test_an_answer_to_nobody_is_dropped(office: Office, station: Station, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_answer_to_nobody_is_dropped(
+    office: Office, station: Station, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     caplog.set_level(logging.DEBUG)
     greet(station)
     frame = station.gateway.batch(Register("alice", KEY))
     station.gateway.send(frame)
-    assert station.service._socket.poll(20_000)
-    letters = station.service._drain()
-    [answer] = office.answers(letters)
-    station.service._send(answer._replace(peer=b"nobody"))
+    handle = office.processor.handle
+    with monkeypatch.context() as patched:
+
+        def to_nobody(letters: list[Inbound], now_ms: int) -> list[Outbound]:
+            return [answer._replace(peer=b"nobody") for answer in handle(letters, now_ms)]
+
+        patched.setattr(office.processor, "handle", to_nobody)
+        station.turn()
     assert any("could not be delivered" in record.getMessage() for record in caplog.records)
     station.gateway.send(frame)
     station.turn()

@@ -216,7 +216,7 @@ class TestCounts:
         assert outcome == MessagesStored(231, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(50, 60)])
 
     def test_begin_anew_where_much_goes_at_a_time(self, open_office: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(message_queue, "_MOST_UNCOUNTED", 30)
+        monkeypatch.setattr(message_queue, "MOST_UNCOUNTED", 30)
         office = open_office(limits=Limits(mailbox_messages=12))
         gateway = Gateway(office)
         alice, bob, carol = gateway.register("alice", "bob", "carol")
@@ -279,8 +279,8 @@ class CountsMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.before = admission.COUNTING, message_queue._MOST_UNCOUNTED
-        admission.COUNTING = message_queue._MOST_UNCOUNTED = self.work  # type: ignore[misc]
+        self.before = admission.COUNTING, message_queue.MOST_UNCOUNTED
+        admission.COUNTING = message_queue.MOST_UNCOUNTED = self.work  # type: ignore[misc]
         self.numbers = count(1)
         self.lives = count(1)
         self.now_ms = 10**9
@@ -296,7 +296,7 @@ class CountsMachine(RuleBasedStateMachine):
         self.gateway = Gateway(self.office)
 
     def teardown(self) -> None:
-        admission.COUNTING, message_queue._MOST_UNCOUNTED = self.before  # type: ignore[misc]
+        admission.COUNTING, message_queue.MOST_UNCOUNTED = self.before  # type: ignore[misc]
         self.office.kill()
         self.folder.cleanup()
 

@@ -155,7 +155,7 @@ class TestRoom:
     def test_what_has_come_is_charged_to_texts_too(
         self, open_office: Open, monkeypatch: pytest.MonkeyPatch, kept: int
     ) -> None:
-        monkeypatch.setattr("storage_worker.engine.sqlite.message_queue._MAILBOXES_KEPT", kept)
+        monkeypatch.setattr("storage_worker.engine.sqlite.message_queue.MAILBOXES_KEPT", kept)
         office = open_office(limits=Limits(largest_message=100, mailbox_bytes=100, sender_share=100))
         gateway = Gateway(office)
         alice, bob = gateway.register("alice", "bob")
@@ -264,7 +264,7 @@ class TestNoFileLeft:
     def test_sequences_that_can_not_be_reserved_are_not_given(
         self, open_office: Open, no_file: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("storage_worker.engine.sqlite.store_identity._RESERVED_AHEAD", 0)
+        monkeypatch.setattr("storage_worker.engine.sqlite.store_identity.RESERVED_AHEAD", 0)
         office = open_office()
         gateway = Gateway(office)
         [alice] = gateway.register("alice")

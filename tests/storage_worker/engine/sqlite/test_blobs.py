@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -170,9 +171,11 @@ def gated() -> Iterator[tuple[GatedFolder, SyncThread]]:
 
 
 def until_synced(thread: SyncThread, blob_id: int, size: int) -> None:
-    """Wait for the thread's own word; the test's time-out bounds it."""
-    with thread._news:
-        assert thread._news.wait_for(lambda: thread._synced.get(blob_id, -1) >= size, timeout=HANG_SECONDS)
+    """Wait for the thread's own word."""
+    give_up = time.monotonic() + HANG_SECONDS
+    while thread.synced(blob_id) < size:
+        assert time.monotonic() < give_up, "waited in vain"
+        time.sleep(0.001)
 
 
 def test_the_thread_tells_what_it_synced_and_nothing_more(gated: tuple[GatedFolder, SyncThread]) -> None:
@@ -199,7 +202,8 @@ def test_a_failed_sync_is_told_by_whatever_comes_next(gated: tuple[GatedFolder, 
     blobs.append(1, b"x")
     assert blobs.finish(1) > 0
     folder.gate.release()
-    thread._thread.join(20)
+    [worker] = [one for one in threading.enumerate() if one.name == "blob-sync"]
+    worker.join(HANG_SECONDS)
     for ask in (blobs.finish, blobs.unsynced):
         with pytest.raises(StoreFailed, match="the disk is gone"):
             ask(1)
@@ -244,9 +248,14 @@ def test_who_closes_a_file_does_not_wait_for_the_disk(folder: DiskBlobs, monkeyp
     fdatasync = os.fdatasync
 
     def during(descriptor: int) -> None:
-        assert not folder._lock.locked(), "the loop would stand still until the disk is done"
-        folder.close(2)
-        folder.remove(1)
+        def close() -> None:
+            folder.close(2)
+            folder.remove(1)
+
+        loop = threading.Thread(target=close, daemon=True)
+        loop.start()
+        loop.join(HANG_SECONDS)
+        assert not loop.is_alive(), "the loop would stand still until the disk is done"
         fdatasync(descriptor)
         seen.append(descriptor)
 

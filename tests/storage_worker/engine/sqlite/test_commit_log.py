@@ -73,10 +73,10 @@ def test_mail_that_is_fetched_soon_never_does(office: Office, gateway: Gateway) 
     [alice] = gateway.register("alice")
     [sequence] = gateway.store(alice, alice, b"x")
     gateway.ask(Settle(1, alice, False, sequence, sequence))
-    changes = office.database._connection.total_changes()
+    changes = office.database.connection.total_changes()
     office.flush()
     assert in_database(office) == 0
-    assert office.database._connection.total_changes() - changes <= 4, "the marks, the tally, the slot, the log epoch"
+    assert office.database.connection.total_changes() - changes <= 4, "the marks, the tally, the slot, the log epoch"
 
 
 def test_a_clock_that_is_set_back_does_not_put_it_off(office: Office, gateway: Gateway) -> None:
@@ -381,7 +381,7 @@ def test_what_identifies_the_store_is_never_noted_ahead_of_the_disk(office: Offi
         gateway.store(alice, alice, b"x")
         office.flush()
         assert not office.database.lasting
-        pages = office.database._wal_pages
+        pages = office.database.wal_pages
         note(office.database, office.file)
-        assert office.database._wal_pages > pages, "a transaction that writes nothing syncs nothing"
+        assert office.database.wal_pages > pages, "a transaction that writes nothing syncs nothing"
         assert office.database.lasting

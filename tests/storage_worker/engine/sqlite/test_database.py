@@ -279,7 +279,7 @@ def test_a_store_of_an_earlier_schema_is_brought_over_with_all_that_is_in_it(
     if broken_off:
         # All pages are written anew, and then the process is gone.
         with monkeypatch.context() as patch, pytest.raises(apsw.SQLError):
-            patch.setattr(database_module, "_UPGRADE_FROM_4", "no SQL")
+            patch.setattr(database_module, "UPGRADE_FROM_4", "no SQL")
             Database(path)
         beside = Database(path, beside=True)
         with beside.transaction():

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from tests.storage_worker.power_cut import _Image, run
+from tests.storage_worker.power_cut import Image, run
 
 
 @pytest.mark.slow
@@ -23,7 +23,7 @@ def test_normal_loses_acknowledged_mail() -> None:
 
 
 def test_what_is_left_of_a_file() -> None:
-    image = _Image()
+    image = Image()
     image.pending += [(0, b"a" * 1024)]
     fates = {image.after_cut(Random(seed)) for seed in range(200)}
     halves = {b"", b"a" * 1024, b"a" * 512, bytes(512) + b"a" * 512}

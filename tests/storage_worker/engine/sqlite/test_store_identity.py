@@ -160,7 +160,7 @@ def test_after_an_orderly_end_the_next_sequence_follows(open_office: Open) -> No
 
 
 def test_without_room_to_reserve_no_mail_is_taken(open_office: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_identity, "_RESERVED_AHEAD", 0)
+    monkeypatch.setattr(store_identity, "RESERVED_AHEAD", 0)
     office = open_office(now_ms=5000)
     gateway = Gateway(office)
     [alice] = gateway.register("alice")

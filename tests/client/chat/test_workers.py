@@ -57,7 +57,7 @@ def test_a_thread_that_ends_says_so(
     worker.join(20)
     (broken,) = [event for event in posted if isinstance(event, Broken)]
     assert broken.part == part
-    assert broken.error.startswith("ZeroDivisionError: of a\x1bpath (test_broken.py, line ")
+    assert broken.error.startswith("ZeroDivisionError: of a\x1bpath (test_workers.py, line ")
 
 
 def test_the_bar_says_so_from_then_on() -> None:
