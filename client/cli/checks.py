@@ -93,6 +93,7 @@ class Doctor:
                 self._check("account", lambda: _account(home))
             self._check("keys", lambda: _keys(home))
             self._check("outbox", lambda: _outbox(home))
+            self._check("watch", lambda: _set_aside(home))
             self._check("clock", lambda: _clock(home))
         return self._worst
 
@@ -214,6 +215,17 @@ def _outbox(home: OpenHome) -> str:
     if failed:
         return _complain(f"{failed} were refused for good and are kept aside: `messageu history` shows them.")
     return f"{waiting} wait to be sent" if waiting else "nothing waits"
+
+
+def _set_aside(home: OpenHome) -> str:
+    count = len(home.watch_cursor.messages_set_aside())
+    if count:
+        were, them = ("message was", "it") if count == 1 else ("messages were", "them")
+        return _complain(
+            f"{count} {were} set aside, because the command of `messageu watch --exec` did not take {them}. "
+            f"`messageu watch --set-aside` lists {them}, `messageu watch --retry --exec CMD` hands {them} out again."
+        )
+    return "no message is set aside"
 
 
 def _clock(home: OpenHome) -> str:

@@ -307,9 +307,15 @@ class Parser(argparse.ArgumentParser):
             if action.choices is not None and value not in action.choices:
                 choices = [str(choice) for choice in action.choices]
                 self.error(
-                    f"{option or 'This command'} takes {', '.join(choices)}, not {value}.{_meant(str(value), choices)}"
+                    f"{option or f'`{self.prog}`'} takes {_either(choices)}, not {value}.{_meant(str(value), choices)}"
                 )
         action(self, into, values if action.nargs in {0, "+", "*"} else values[0], option)
+
+
+def _either(choices: list[str]) -> str:
+    """Name the choices that there are, the last one behind `or`."""
+    *others, last = choices
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _make_none(name: str) -> None:

@@ -182,9 +182,9 @@ def history(home: OpenHome, output: Output, name: str | None, search: str | None
         else:
             show_received(output, message)
     if not shown:
-        nearest = () if name is None else home.contacts.nearest(name)
-        names = " or ".join(shown_name(home, near) for near in nearest)
-        meant = f" Did you mean {names}?" if nearest else ""
+        meant = ""
+        if name is not None and home.contacts.listed(name) is None:
+            meant = f" {home.contacts.unknown(name).advice}"
         output.say(f"Nothing like that in the history.{meant}")
     return exit_codes.DONE
 

@@ -69,10 +69,6 @@ class Contacts:
         advice = f"Did you mean {' or '.join(meant)}?" if nearest else _LIST_USERS
         return NameUnknown("The server knows nobody of that name.", advice, nearest)
 
-    def nearest(self, name: str) -> tuple[str, ...]:
-        """Give the names that are near to one that nobody has, by the server's last list."""
-        return () if self.listed(name) is not None else self.unknown(name).nearest
-
     def _shown_name(self, name: str) -> str:
         found = self.listed(name)
         return visible_name(name) if found is None else self.shown(found)

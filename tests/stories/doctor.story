@@ -7,6 +7,7 @@ $ alice doctor
 > ok    server: answers, and speaks the extension: send once, fetch, reasons
 > ok    keys: no key has changed
 > ok    outbox: nothing waits
+> ok    watch: no message is set aside
 > ok    clock: nothing to compare it with yet
 = 8
 $ alice --quiet register alice

@@ -31,6 +31,8 @@ $ alice verify alice
 = 7
 $ alice history bbo
 ! Nothing like that in the history. Did you mean bob?
+$ alice history nobody
+! Nothing like that in the history. `messageu users`, or 120 in the console, lists everybody the server knows.
 $ alice --home {HOME}/mistyped whoami
 ! messageu: There is no home {PATH}. Register first, or use --home.
 = 8

@@ -26,8 +26,8 @@ COMMAND: Final = Command(
     "doctor",
     "check everything, and say what is wrong in words",
     "Server address, file modes, store, passphrase, identity, whether the server answers and what it speaks, "
-    "account, changed keys, outbox and clock, one line each. The exit code is that of the first thing that is "
-    "wrong.",
+    "account, changed keys, outbox, messages set aside and clock, one line each. The exit code is that of the first "
+    "thing that is wrong.",
     examples=("messageu doctor", "messageu doctor --json"),
     run=_run,
     json=("check",),

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import fcntl
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from client.cli import watching
+from client.cli.checks import Doctor
 from client.cli.hook import Failure, Hook
 from client.cli.output import Output
-from client.messenger import (
-    Messenger,
-)
+from client.settings import Flags, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from client.messenger import Messenger
+    from tests.client.fake_gateway import FakeGateway
 
 
 class Refuses(Hook):
@@ -109,3 +110,32 @@ def test_who_hands_out_behind_the_cursor_is_alone(
     assert alone == [True, True]
     watching.hand_out(beside.home, watching.Taker(beside.home, output, None))
     assert len(alone) == 2
+
+
+def test_doctor_says_how_many_are_set_aside(
+    alice: Messenger, bob: Messenger, gateway: FakeGateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(
+        Flags(home=tmp_path / "bob", server=str(gateway.address)), {"MESSAGEU_CONFIG": "none"}, tmp_path
+    )
+
+    def check() -> tuple[int, dict[str, object]]:
+        code = Doctor(settings, Output(as_json=True, quiet=False), lambda: "").run()
+        objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        return code, next(one for one in objects if one["name"] == "watch")
+
+    bob.home.watch_cursor.position()
+    assert (check()[1]["ok"], check()[1]["text"]) == (True, "no message is set aside")
+    output = Output(as_json=False, quiet=True)
+    for count, said in enumerate(("1 message was set aside, ", "2 messages were set aside, "), start=1):
+        alice.send("bob", "one more")
+        list(bob.receive())
+        refusing = Refuses(*[None] * (2 - count), BAD)
+        watching.hand_out(bob.home, watching.Taker(bob.home, output, refusing, tries=1))
+        code, found = check()
+        assert (code, found["ok"], str(found["text"]).startswith(said)) == (1, False, True)
+        assert "`messageu watch --set-aside` lists " in str(found["text"])
+        assert "`messageu watch --retry --exec CMD` hands " in str(found["text"])
+    assert watching.retry(bob.home, output, None) == 0
+    capsys.readouterr()
+    assert check()[1]["ok"]
