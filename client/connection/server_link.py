@@ -1,4 +1,4 @@
-"""The door to the server: one connection, plain or over TLS, requests out, responses in.
+"""The link to the server: one connection, plain or over TLS, requests out, responses in.
 
 Owns: connecting, keeping the connection where the server keeps it, time-outs, what may be sent a
 second time.

@@ -1,5 +1,5 @@
 """RSA and AES as every MessageU program does them; with `client.crypto.sealed_storage` the only
-room of the client that imports Crypto.
+module of the client that imports Crypto.
 
 Owns: the private key, the sealing of symmetric keys, the encryption of contents.
 Promises: what does not decrypt to something plausible is a `CipherError`; a stream gives out its

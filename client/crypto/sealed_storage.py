@@ -37,7 +37,7 @@ _LARGEST_LOG_COST: Final = 20
 """1 GiB of memory; what asks for more was not written here."""
 
 
-class Vault:
+class DataKey:
     """Seals and opens the store's secrets, under one random data key."""
 
     def __init__(self, data_key: bytes, random_bytes: RandomBytes) -> None:

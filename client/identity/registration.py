@@ -30,12 +30,12 @@ class Registration:
 
     def __init__(
         self,
-        line: ClientContext,
+        context: ClientContext,
         new_private_key: Callable[[], PrivateKey],
         remember_server: Callable[[], None],
         tell: Callable[[str], None],
     ) -> None:
-        self._account, self._store, self._link, self._greeting = line
+        self._account, self._store, self._link, self._greeting = context
         self._new_private_key = new_private_key
         self._remember_server = remember_server
         self._tell = tell

@@ -26,18 +26,18 @@ class Receiving:
 
     def __init__(
         self,
-        line: ClientContext,
+        context: ClientContext,
         inbox: Inbox,
         outbox: Outbox,
-        insistence: Retry,
+        retry: Retry,
         look_up_names: Callable[[], None],
         now: Callable[[], int],
         monotonic: Callable[[], float],
     ) -> None:
-        self._account, self._store, self._link, self._greeting = line
+        self._account, self._store, self._link, self._greeting = context
         self._inbox = inbox
         self._outbox = outbox
-        self._insistence = insistence
+        self._retry = retry
         self._look_up_names = look_up_names
         self._now = now
         self._monotonic = monotonic
@@ -110,7 +110,7 @@ class Receiving:
         if send_waiting and self._greeting.offers(Feature.SEND_ONCE):
             # Where another process does that just now, it is left to it.
             self._outbox.flush(me, wait=False)
-        return self._insistence.do(lambda watch: self._fetch_once(wait, watch), progress)
+        return self._retry.do(lambda watch: self._fetch_once(wait, watch), progress)
 
     def _fetch_once(self, wait: int, progress: Progress) -> "_Fetched":
         self._link.connect()

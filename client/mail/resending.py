@@ -33,14 +33,14 @@ class Resending:
     """The possibly lost messages of one home."""
 
     def __init__(
-        self, line: ClientContext, contacts: Contacts, trust: Trust, outbox: Outbox, history: History, insistence: Retry
+        self, context: ClientContext, contacts: Contacts, trust: Trust, outbox: Outbox, history: History, retry: Retry
     ) -> None:
-        self._account, self._store, self._link, self._greeting = line
+        self._account, self._store, self._link, self._greeting = context
         self._contacts = contacts
         self._trust = trust
         self._outbox = outbox
         self._history = history
-        self._insistence = insistence
+        self._retry = retry
 
     def count(self) -> int:
         """Say how many messages are possibly lost, symmetric keys and requests for them
@@ -76,7 +76,7 @@ class Resending:
             numbers += taken
             try:
                 # Not told one by one: they may be hundreds.
-                self._insistence.do(lambda watch: self._outbox.flush(me, None, watch, told=False), progress)
+                self._retry.do(lambda watch: self._outbox.flush(me, None, watch, told=False), progress)
             except (ServerUnreachable, OutcomeUnknown) as error:
                 raise type(error)(str(error), f"{error.advice} {_KEPT}") from error
         outbox, acknowledged = self._store.outbox, self._store.acknowledged

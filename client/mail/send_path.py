@@ -44,17 +44,17 @@ class SendPath:
 
     def __init__(
         self,
-        line: ClientContext,
+        context: ClientContext,
         contacts: Contacts,
         outbox: Outbox,
-        insistence: Retry,
+        retry: Retry,
         tell: Tell,
         now: Callable[[], int],
     ) -> None:
-        self._account, self._store, self._link, self._greeting = line
+        self._account, self._store, self._link, self._greeting = context
         self._contacts = contacts
         self._outbox = outbox
-        self._insistence = insistence
+        self._retry = retry
         self._tell = tell
         self._now = now
 
@@ -166,7 +166,7 @@ class SendPath:
             raise _kept(offline) from offline
         try:
             me = self._account.identity().client_id
-            message_id = self._insistence.do(lambda watch: self._outbox.flush(me, number, watch), progress)
+            message_id = self._retry.do(lambda watch: self._outbox.flush(me, number, watch), progress)
         except (ServerUnreachable, OutcomeUnknown, StoreUnusable) as error:
             raise _kept(error) from error
         except ClientError as error:

@@ -50,23 +50,23 @@ class Sending:
 
     def __init__(
         self,
-        line: ClientContext,
+        context: ClientContext,
         contacts: Contacts,
         directory: Directory,
-        agreement: KeyExchange,
-        dispatch: SendPath,
+        key_exchange: KeyExchange,
+        send_path: SendPath,
         outbox: Outbox,
         history: History,
-        insistence: Retry,
+        retry: Retry,
     ) -> None:
-        self._account, self._store, self._link, self._greeting = line
+        self._account, self._store, self._link, self._greeting = context
         self._contacts = contacts
         self._directory = directory
-        self._agreement = agreement
-        self._dispatch = dispatch
+        self._key_exchange = key_exchange
+        self._send_path = send_path
         self._outbox = outbox
         self._history = history
-        self._insistence = insistence
+        self._retry = retry
         self._read_already: set[int] = set()
 
     def send_text(self, name: str, text: str) -> Sent:
@@ -76,10 +76,10 @@ class Sending:
         contact = self._directory.contact(name)
         plain = plain_text(text)
         had_key = self._contacts.has_sending_key(contact)
-        offline = self._dispatch.catch_up()
+        offline = self._send_path.catch_up()
         key = self._key_after_catching_up(contact, offline, had_key=had_key)
         content = ciphers.encrypt(key.key, plain)
-        return self._dispatch.send(
+        return self._send_path.send(
             contact, MessageKind.TEXT, content, offline, under=key.number, outgoing=Outgoing(text, None)
         )
 
@@ -123,9 +123,9 @@ class Sending:
     ) -> Sent:
         contact = self._directory.contact(name)
         had_key = self._contacts.has_sending_key(contact)
-        offline = self._dispatch.catch_up(progress)
+        offline = self._send_path.catch_up(progress)
         key = self._key_after_catching_up(contact, offline, had_key=had_key)
-        through_the_outbox = self._dispatch.goes_through_the_outbox(offline)
+        through_the_outbox = self._send_path.goes_through_the_outbox(offline)
         with opening as (descriptor, plain_size):
             if plain_size is not None and not through_the_outbox:
                 size = ciphers.encrypted_size(plain_size)
@@ -140,7 +140,7 @@ class Sending:
                 self._outbox.check_room()
             content, size = self._encrypted(ToSend(descriptor, plain_size), path, key.key, preparing)
         if through_the_outbox:
-            return self._dispatch.send_once(
+            return self._send_path.send_once(
                 contact, MessageKind.FILE, size, content, offline, under=key.number, progress=progress,
                 outgoing=outgoing,
             )  # fmt: skip
@@ -165,11 +165,11 @@ class Sending:
         request = LargeSendRequest(me, contact.client_id, MessageKind.FILE, size)
 
         def ask(watch: Progress) -> Sent:
-            return self._dispatch.ask_to_store(contact, request, parts(watch))
+            return self._send_path.ask_to_store(contact, request, parts(watch))
 
         # Where all of it was out and no answer came, nobody knows whether the server has it.
         again = (ServerUnreachable,)
-        return self._dispatch.noted(contact, request.kind, outgoing, lambda: self._insistence.do(ask, progress, again))
+        return self._send_path.noted(contact, request.kind, outgoing, lambda: self._retry.do(ask, progress, again))
 
     def keep_text(self, name: str, text: str) -> SentMessage:
         """Put a text into the outbox, behind a new symmetric key where there is none to send under.
@@ -180,7 +180,7 @@ class Sending:
         assert self._greeting.has_proven
         contact = self._directory.contact(name)
         plain = plain_text(text)
-        key = self._agreement.key_at_hand(contact)
+        key = self._key_exchange.key_at_hand(contact)
         content = ciphers.encrypt(key.key, plain)
         return self._keep(contact, MessageKind.TEXT, len(content), content, Outgoing(text, None), key.number)
 
@@ -194,7 +194,7 @@ class Sending:
             if file.size is not None:
                 # Before a key is made.
                 self._check_size(ciphers.encrypted_size(file.size))
-            key = self._agreement.key_at_hand(contact)
+            key = self._key_exchange.key_at_hand(contact)
             content, size = self._encrypted(file, path, key.key, progress)
         outgoing = Outgoing(None, paths.kept(path.absolute()))
         return self._keep(contact, MessageKind.FILE, size, content, outgoing, key.number)
@@ -217,8 +217,8 @@ class Sending:
         """A key to send under; a new one where the one that waited was set aside
         meanwhile. Raises `NoSharedKey`.
         """
-        if had_key and self._dispatch.goes_through_the_outbox(offline):
-            return self._agreement.key_at_hand(contact)
+        if had_key and self._send_path.goes_through_the_outbox(offline):
+            return self._key_exchange.key_at_hand(contact)
         return self._contacts.sending_key(contact)
 
     def _keep(

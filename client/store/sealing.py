@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from client import paths
 from client.crypto.ciphers import RandomBytes
-from client.crypto.sealed_storage import Vault
+from client.crypto.sealed_storage import DataKey
 from client.errors import CipherError, PassphraseNeeded, PassphraseWrong, StoreUnusable
 from client.store.database import Database, SqlValue
 
@@ -63,7 +63,7 @@ class Sealing:
     def __init__(self, database: Database, random_bytes: RandomBytes, unlocked: "Sealing | None" = None) -> None:
         self.database = database
         self._random_bytes = random_bytes
-        self._vault: Vault | None = None if unlocked is None else unlocked._vault
+        self._key: DataKey | None = None if unlocked is None else unlocked._key
         # Nobody changes it while we have the store open.
         self.wrapped = self._wrapped_key()
 
@@ -75,17 +75,17 @@ class Sealing:
     @property
     def is_locked(self) -> bool:
         """Whether it has a passphrase that was not given yet."""
-        return self.wrapped is not None and self._vault is None
+        return self.wrapped is not None and self._key is None
 
     def unlock(self, passphrase: str) -> None:
         """Take the passphrase. Raises `PassphraseWrong`."""
         assert self.wrapped is not None
-        vault = Vault.unwrap(self.wrapped, passphrase, self._random_bytes)
-        if vault is None:
+        key = DataKey.unwrap(self.wrapped, passphrase, self._random_bytes)
+        if key is None:
             raise PassphraseWrong(
                 f"That is not the passphrase of {self.database.path.parent}; nothing was changed.", "Try again."
             )
-        self._vault = vault
+        self._key = key
 
     def seal_under(self, passphrase: str | None, files: Mapping[str, str]) -> None:
         """Seal all secrets under a passphrase, or none for None, in one transaction. Only where
@@ -94,14 +94,14 @@ class Sealing:
         `files` are the identity files' new texts; `settle` writes them. Another passphrase for a
         store that has one wraps the data key anew and touches no row.
         """
-        vault = None if passphrase is None else self._unlocked() or Vault.new(self._random_bytes)
-        wrapped = None if passphrase is None or vault is None else vault.wrap(passphrase)
+        key = None if passphrase is None else self._unlocked() or DataKey.new(self._random_bytes)
+        wrapped = None if passphrase is None or key is None else key.wrap(passphrase)
         # What is overwritten leaves nothing in the pages.
         self.database.overwrite_freed()
         with self.database.transaction():
-            if (vault is None) != (self._vault is None):
+            if (key is None) != (self._key is None):
                 for secret in SECRETS:
-                    self._convert(secret, self._vault, vault)
+                    self._convert(secret, self._key, key)
             self.database.run("DELETE FROM vault")
             if wrapped is not None:
                 self.database.run("INSERT INTO vault VALUES (1, ?)", wrapped)
@@ -109,9 +109,9 @@ class Sealing:
             for name, content in files.items():
                 self.database.run("INSERT INTO rewrite VALUES (?, ?)", name, content)
             self.database.run("INSERT OR REPLACE INTO setting VALUES (?, '1')", ERASE_DUE)
-        self._vault, self.wrapped = vault, wrapped
+        self._key, self.wrapped = key, wrapped
 
-    def _convert(self, secret: Secret, old: Vault | None, new: Vault | None) -> None:
+    def _convert(self, secret: Secret, old: DataKey | None, new: DataKey | None) -> None:
         columns = ", ".join((secret.column, *secret.known_by))
         # The names are our own.
         numbers = self.database.rows(f"SELECT number FROM {secret.table} WHERE {secret.column} IS NOT NULL")  # noqa: S608
@@ -151,13 +151,13 @@ class Sealing:
         """Look at every secret; name the rows whose one was altered, moved or broken:
         `inbox 12`.
         """
-        vault, found = self._unlocked(), []
+        key, found = self._unlocked(), []
         for secret in SECRETS:
             columns = ", ".join(("number", secret.column, *secret.known_by))
             query = f"SELECT {columns} FROM {secret.table} WHERE {secret.column} IS NOT NULL"  # noqa: S608
             for number, value, *known in self.database.rows(query):
                 try:
-                    _opened(vault, secret.place(*known), value)
+                    _opened(key, secret.place(*known), value)
                 except CipherError:
                     found.append(f"{secret.table} {number}")
         return found
@@ -166,10 +166,10 @@ class Sealing:
         value = self.database.value("SELECT wrapped FROM vault")
         return value if isinstance(value, bytes) else None
 
-    def _unlocked(self) -> Vault | None:
+    def _unlocked(self) -> DataKey | None:
         if self.is_locked:
             raise PassphraseNeeded("This home is locked with a passphrase.", "Give it first.")
-        return self._vault
+        return self._key
 
     def seal(self, secret: Secret, value: SqlValue, *known: SqlValue) -> SqlValue:
         """Give a value as its column holds it."""
@@ -181,22 +181,22 @@ class Sealing:
         return _opened(self._unlocked(), secret.place(*known), value)
 
 
-def _sealed(vault: Vault | None, place: bytes, value: SqlValue) -> SqlValue:
-    if vault is None or value is None:
+def _sealed(key: DataKey | None, place: bytes, value: SqlValue) -> SqlValue:
+    if key is None or value is None:
         return value
     if isinstance(value, bytes):
-        return vault.seal(place, value)
-    return base64.b64encode(vault.seal(place, str(value).encode("utf-8", "surrogateescape"))).decode("ascii")
+        return key.seal(place, value)
+    return base64.b64encode(key.seal(place, str(value).encode("utf-8", "surrogateescape"))).decode("ascii")
 
 
-def _opened(vault: Vault | None, place: bytes, value: SqlValue) -> SqlValue:
+def _opened(key: DataKey | None, place: bytes, value: SqlValue) -> SqlValue:
     """Raises `CipherError`."""
-    if vault is None or value is None:
+    if key is None or value is None:
         return value
     if isinstance(value, bytes):
-        return vault.open(place, value)
+        return key.open(place, value)
     try:
         sealed = base64.b64decode(str(value), validate=True)
     except (binascii.Error, ValueError) as error:
         raise CipherError("it was altered or is damaged") from error
-    return vault.open(place, sealed).decode("utf-8", "surrogateescape")
+    return key.open(place, sealed).decode("utf-8", "surrogateescape")

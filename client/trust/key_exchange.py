@@ -29,21 +29,21 @@ class KeyExchange:
         store: Store,
         contacts: Contacts,
         directory: Directory,
-        dispatch: SendPath,
+        send_path: SendPath,
         outbox: Outbox,
         greeting: Greeting,
     ) -> None:
         self._store = store
         self._contacts = contacts
         self._directory = directory
-        self._dispatch = dispatch
+        self._send_path = send_path
         self._outbox = outbox
         self._greeting = greeting
 
     def request_key(self, name: str) -> Sent:
         """Ask a user for a symmetric key (151)."""
         contact = self._directory.contact(name)
-        sent = self._dispatch.send(contact, MessageKind.KEY_REQUEST, b"", self._dispatch.catch_up())
+        sent = self._send_path.send(contact, MessageKind.KEY_REQUEST, b"", self._send_path.catch_up())
         self._store.keys.ask(contact.client_id)
         return sent
 
@@ -88,10 +88,10 @@ class KeyExchange:
         """
         contact = self._directory.contact(name)
         self._contacts.public_key(contact)
-        offline = self._dispatch.catch_up()
+        offline = self._send_path.catch_up()
         self._outbox.check_room()
         number, sealed = self._outbox.make_key(contact)
-        return self._dispatch.send(contact, MessageKind.KEY, sealed, offline, number)
+        return self._send_path.send(contact, MessageKind.KEY, sealed, offline, number)
 
     def keep_key(self, name: str) -> None:
         """Make a symmetric key and put it into the outbox. Raises `NoPublicKey`,

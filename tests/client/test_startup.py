@@ -41,7 +41,7 @@ OF_A_COMMAND = {"client.cli.command", "client.cli.commands"}
 NOT_TO_SEND = {
     "client.chat",
     "client.cli.checks",
-    "client.cli.carrying",
+    "client.cli.export_import",
     "client.identity.archive",
     "client.identity.passphrase",
     "client.terminal.console",

@@ -28,7 +28,7 @@ def _options(parser: Parser) -> None:
 
 
 def _run(call: Call) -> int:
-    from client.cli.carrying import export_home
+    from client.cli.export_import import export_home
 
     options = call.options
     return export_home(

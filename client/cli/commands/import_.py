@@ -25,7 +25,7 @@ def _options(parser: Parser) -> None:
 
 
 def _run(call: Call) -> int:
-    from client.cli.carrying import import_home, remember_server
+    from client.cli.export_import import import_home, remember_server
 
     settings, given = call.settings, call.given_passphrase()
     # Before anything is imported, so that an address that is none is refused.

@@ -34,9 +34,9 @@ def test_long_work_starts_over() -> None:
     rests: list[float] = []
     told: list[str] = []
     moved: list[tuple[int, int]] = []
-    insistence = Retry(rests.append, told.append, (1.0, 2.0))
+    retry = Retry(rests.append, told.append, (1.0, 2.0))
     work = Work(LONG, BROKE, SILENT)
-    assert insistence.do(work, lambda done, total: moved.append((done, total))) == "done"
+    assert retry.do(work, lambda done, total: moved.append((done, total))) == "done"
     assert rests == [1.0, 2.0]
     assert told == ["It broke. Starting over in 1 s.", "No answer. Starting over in 2 s."]
     assert moved == [(1, LONG)] * 3

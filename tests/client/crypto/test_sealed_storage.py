@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from client.crypto.sealed_storage import Vault
+from client.crypto.sealed_storage import DataKey
 from client.errors import CipherError
 
 ROOT = Path(__file__).parents[3]
@@ -16,26 +16,26 @@ pytestmark = pytest.mark.usefixtures("cheap")
 
 
 def test_a_secret_opens_in_its_place_alone() -> None:
-    vault = Vault.new(os.urandom)
-    sealed = vault.seal(b"here", b"secret")
-    assert vault.open(b"here", sealed) == b"secret"
+    key = DataKey.new(os.urandom)
+    sealed = key.seal(b"here", b"secret")
+    assert key.open(b"here", sealed) == b"secret"
     for place, data in [(b"there", sealed), (b"here", sealed[:-1]), (b"here", b""), (b"here", bytes(40))]:
         with pytest.raises(CipherError):
-            vault.open(place, data)
+            key.open(place, data)
     with pytest.raises(CipherError):
-        Vault.new(os.urandom).open(b"here", sealed)
+        DataKey.new(os.urandom).open(b"here", sealed)
 
 
 def test_an_altered_wrapped_key_opens_with_nothing() -> None:
-    wrapped = Vault.new(os.urandom).wrap("secret")
-    assert Vault.unwrap(wrapped, "secret", os.urandom) is not None
-    assert Vault.unwrap(wrapped, "Secret", os.urandom) is None
+    wrapped = DataKey.new(os.urandom).wrap("secret")
+    assert DataKey.unwrap(wrapped, "secret", os.urandom) is not None
+    assert DataKey.unwrap(wrapped, "Secret", os.urandom) is None
     for place in range(len(wrapped)):
         altered = bytearray(wrapped)
         # A cost that was raised is refused, or bounded, before it is paid.
         altered[place] ^= 0x80
-        assert Vault.unwrap(bytes(altered), "secret", os.urandom) is None
-    assert Vault.unwrap(wrapped[:-1], "secret", os.urandom) is None
+        assert DataKey.unwrap(bytes(altered), "secret", os.urandom) is None
+    assert DataKey.unwrap(wrapped[:-1], "secret", os.urandom) is None
 
 
 def test_the_cost_is_what_the_documentation_says() -> None:

@@ -336,8 +336,8 @@ def test_a_failure_names_the_file_that_failed(tmp_path: Path, home: Path, monkey
 
 DYING = """
 import os, pathlib, signal, sys
-from client.crypto import sealed_storage as vault
-vault.SCRYPT_COST = 16
+from client.crypto import sealed_storage
+sealed_storage.SCRYPT_COST = 16
 from client.identity.archive import import_home
 left = int(sys.argv[3])
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from client.cli.carrying import export_home as export_command
-from client.cli.carrying import import_home
+from client.cli.export_import import export_home as export_command
+from client.cli.export_import import import_home
 from client.cli.output import Output
 from client.errors import AlreadyRegistered, PassphraseNeeded, PassphraseWrong
 from client.identity import identity_files, passphrase_source

@@ -18,7 +18,7 @@ import pytest
 
 from client.__main__ import main
 from client.crypto.ciphers import PrivateKey, SymmetricKey
-from client.crypto.sealed_storage import Vault
+from client.crypto.sealed_storage import DataKey
 from client.errors import HomeInUse, PassphraseNeeded, PassphraseWrong, StoreUnusable
 from client.identity import identity_files
 from client.identity.home import open_store
@@ -410,8 +410,8 @@ def test_a_damaged_outgoing_message_is_set_aside(
 STEPS = """
 import os, signal, sys, pathlib
 import apsw
-from client.crypto import ciphers, sealed_storage as vault; from client.identity import passphrase
-ciphers.SCRYPT_COST = vault.SCRYPT_COST = 16
+from client.crypto import ciphers, sealed_storage as key; from client.identity import passphrase
+ciphers.SCRYPT_COST = sealed_storage.SCRYPT_COST = 16
 from client.store.home_store import Store
 home, what, last = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 steps = 0
@@ -473,7 +473,7 @@ def state_of(home: Path, passphrases: tuple[str | None, str | None], key: Privat
             current = next(
                 one
                 for one in passphrases
-                if one is not None and Vault.unwrap(store.sealing.wrapped or b"", one, os.urandom)
+                if one is not None and DataKey.unwrap(store.sealing.wrapped or b"", one, os.urandom)
             )
             store.sealing.unlock(current)
         assert current in passphrases

@@ -1,4 +1,4 @@
-"""Carrying a home to another machine: export, import.
+"""A home in one file, for another machine: export, import.
 
 Owns: what these commands say, and which of the two kinds of files an import is of.
 Promises: the passphrase is that of the exported file; the home's own, where it has one, goes with
