@@ -72,7 +72,7 @@ class Session(NamedTuple):
 
     features: Feature
     max_payload: int
-    proven: bool
+    authenticated: bool
 
 
 class Greeting:
@@ -104,8 +104,8 @@ class Greeting:
         self.session: Session | None = None
 
     def offers(self, feature: Feature) -> bool:
-        """Whether the present connection is proven and has a feature."""
-        return self.session is not None and self.session.proven and bool(self.session.features & feature)
+        """Whether the present connection is authenticated and has a feature."""
+        return self.session is not None and self.session.authenticated and bool(self.session.features & feature)
 
     @property
     def has_proven(self) -> bool:
@@ -162,7 +162,7 @@ class Greeting:
         link.version = CLIENT_VERSION
         if self._store.settings.get(_SILENT) is not None:
             self._store.settings.drop(_SILENT)
-        self.session = Session(Feature(answer.features & WANTED), answer.max_payload, proven=False)
+        self.session = Session(Feature(answer.features & WANTED), answer.max_payload, authenticated=False)
         identity = self._identity()
         if identity is not None and self._proves and (known is not None or self._may_prove()):
             self._prove(link, identity, answer, self.session)
@@ -186,7 +186,7 @@ class Greeting:
         lost = self._store.server.remember(hello.server_id, hello.generation, self._now())
         if lost and self._says_lost:
             self._tell(lost_sentence(lost, "`messageu resend`"))
-        self.session = session._replace(proven=True)
+        self.session = session._replace(authenticated=True)
         self._pins.proven()
 
     def _may_prove(self) -> bool:

@@ -29,7 +29,7 @@ _LOOK_AT: Final = 64 * 1024
 _ID_LINE: Final = re.compile(rb"[0-9A-Fa-f]{32}")
 
 
-class Arrived(NamedTuple):
+class ImportedIdentity(NamedTuple):
     """What was imported; `server` where a server.info lay beside it and the home had none."""
 
     identity: Identity
@@ -52,7 +52,7 @@ def is_identity_file(path: Path) -> bool:
     return len(lines) > 1 and _ID_LINE.fullmatch(lines[1].strip()) is not None
 
 
-def import_identity(home: Path, source: Path, ask: Ask) -> Arrived:
+def import_identity(home: Path, source: Path, ask: Ask) -> ImportedIdentity:
     """Make a home out of an identity file. `ask` gives the private key's passphrase, where it has
     one.
 
@@ -80,4 +80,4 @@ def import_identity(home: Path, source: Path, ask: Ask) -> Arrived:
                 with contextlib.suppress(OSError):
                     (home / SERVER_INFO).unlink(missing_ok=True)
             raise
-    return Arrived(identity, server)
+    return ImportedIdentity(identity, server)

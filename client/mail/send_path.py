@@ -2,9 +2,9 @@
 server.
 
 Owns: which of the two ways a content takes, and what is noted of it.
-Promises: on a proven connection a message goes through the outbox: what can't be sent now is kept,
-and the error says so. With the published protocol it is sent or not, and where the answer is lost
-nobody can say which.
+Promises: on an authenticated connection a message goes through the outbox: what can't be sent now
+is kept, and the error says so. With the published protocol it is sent or not, and where the answer
+is lost nobody can say which.
 Exposure: believes the server when it says that a message is stored.
 
 Source: docs/client-protocol.md; docs/guarantees.md.
