@@ -178,6 +178,8 @@ class OpenHome:
             if published_only is not None:
                 opened.published_only(wanted=published_only)
             received_files.sweep(files)
+            if address.invitation is not None:
+                tell("The link has an invitation, which this version does not use: it goes on without it.")
         except BaseException:
             opened.close()
             raise

@@ -16,7 +16,9 @@ from typing import Final
 
 from client.cli import exit_codes
 from client.cli.output import Output
+from client.cli.server_route import pinned_address
 from client.connection.handshake import lost_sentence
+from client.connection.server_pins import route
 from client.errors import StoreUnusable
 from client.identity import identity_files
 from client.identity.home import require_somebody, what_is_there
@@ -59,7 +61,7 @@ class Doctor:
 
     def run(self) -> int:
         """Run them all; give the exit code of the first that failed."""
-        self._check("server address", lambda: str(self._settings.server()))
+        self._check("server address", self._route)
         self._check("file modes", lambda: _modes(self._settings.home))
         try:
             address = self._settings.server()
@@ -88,7 +90,7 @@ class Doctor:
             registered = self._check("identity", lambda: self._identity(home))
             if reachable and (not registered or home.diagnosis.unwritable is not None):
                 # With a copy of the store, what a greeting has to remember would be forgotten.
-                self._check("server", lambda: self._greeted(address))
+                self._check("server", lambda: self._greeted(address, home))
             elif reachable and self._check("server", lambda: _features(home)):
                 self._check("account", lambda: _account(home))
             self._check("keys", lambda: _keys(home))
@@ -97,8 +99,15 @@ class Doctor:
             self._check("clock", lambda: _clock(home))
         return self._worst
 
-    def _greeted(self, address: ServerAddress) -> str:
-        """Greet the server as nobody: our own identity, or our own home, can't be used."""
+    def _route(self) -> str:
+        address = pinned_address(self._settings)
+        return f"{address.place}, {route(address)}"
+
+    def _greeted(self, address: ServerAddress, home: OpenHome) -> str:
+        """Greet the server as nobody: our own identity, or our own home, can't be used. By the pins
+        that the home knows.
+        """
+        address = address._replace(pins=home.server_pins.accepted(address), invitation=None)
         with _nobodys_home() as folder, OpenHome.open(folder, address) as nobody:
             return _features(nobody)
 

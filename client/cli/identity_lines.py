@@ -10,8 +10,10 @@ import contextlib
 import hashlib
 from pathlib import Path
 
-from client.cli.output import Output
+from client.cli.output import Output, Value
+from client.cli.server_route import fields, pinned_address
 from client.connection.handshake import PUBLISHED_ONLY
+from client.connection.server_pins import route
 from client.errors import ClientError
 from client.identity.home import convert, home_sentence, open_store
 from client.identity.identity_files import Identity
@@ -20,30 +22,33 @@ from client.settings import Settings
 from client.store.home_store import STORE_FILE
 from client.terminal.sanitize import visible_line
 from client.trust.trust import block
+from common.errors import MessageUError
 
 
-def register(home: OpenHome, output: Output, name: str, unnamed_home: Path | None) -> int:
+def register(home: OpenHome, output: Output, name: str, settings: Settings) -> int:
     """Register under a name; who named no home is shown where it is."""
     identity = home.registration.register(name)
     output.say(f"Registered as {identity.name}.")
-    if unnamed_home is not None:
-        output.say(home_sentence(unnamed_home))
-    return whoami(home, output)
+    if settings.home_by_default():
+        output.say(home_sentence(settings.home))
+    return whoami(home, output, settings)
 
 
-def whoami(home: OpenHome, output: Output) -> int:
+def whoami(home: OpenHome, output: Output, settings: Settings) -> int:
     """Say who this home's user is."""
-    show_identity(output, home.account.identity(), proven=home.greeting.has_proven)
+    show_identity(output, home.account.identity(), proven=home.greeting.has_proven, **fields(settings))
     return 0
 
 
-def show_identity(output: Output, identity: Identity, *, proven: bool) -> None:
-    """Show who somebody is, and his key."""
+def show_identity(output: Output, identity: Identity, *, proven: bool, **more: Value) -> None:
+    """Show who somebody is, and his key; `more` goes to `--json` alone."""
     key = hashlib.sha256(identity.private_key.public_key()).hexdigest()
     line = (
         f"{identity.name}\nid: {identity.client_id.hex()}\n{block('public key', grouped(key))}\nproven: {_yes(proven)}"
     )
-    output.data("identity", line, name=identity.name, id=identity.client_id.hex(), fingerprint=key, proven=proven)
+    output.data(
+        "identity", line, name=identity.name, id=identity.client_id.hex(), fingerprint=key, proven=proven, **more
+    )
 
 
 def users(home: OpenHome, output: Output) -> int:
@@ -86,7 +91,20 @@ def config_show(settings: Settings, output: Output) -> int:
             value, source = _remembered(settings.home) or (value, source)  # noqa: PLW2901
         line = f"{name} = {visible_line(value or '(not set)')}  ({visible_line(source)})"
         output.data("setting", line, name=name, value=value, source=source)
+        if name == "server":
+            _show_transport(settings, output)
     return 0
+
+
+def _show_transport(settings: Settings, output: Output) -> None:
+    try:
+        address = pinned_address(settings)
+    except MessageUError:
+        return
+    source = "the pins of the address and of the home" if address.pins else "no pin is known"
+    output.data(
+        "setting", f"transport = {route(address)}  ({source})", name="transport", value=route(address), source=source
+    )
 
 
 def _remembered(home: Path) -> tuple[str, str] | None:

@@ -30,6 +30,7 @@ Name = Literal[
     "export",
     "import",
     "passphrase",
+    "address",
     "doctor",
     "console",
     "config",
@@ -69,6 +70,8 @@ def load(name: Name) -> Command:
             from client.cli.commands.import_ import COMMAND
         case "passphrase":
             from client.cli.commands.passphrase import COMMAND
+        case "address":
+            from client.cli.commands.address import COMMAND
         case "doctor":
             from client.cli.commands.doctor import COMMAND
         case "console":

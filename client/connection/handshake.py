@@ -32,9 +32,16 @@ from client.errors import InvalidServerResponse, OutcomeUnknown, ServerAnsweredE
 from client.identity.identity_files import Identity
 from client.store.home_store import Store
 from client.terminal.sanitize import command
-from common.client_protocol.requests import HelloRequest, ProveRequest, RequestCode
-from common.client_protocol.responses import AuthenticatedResponse, ErrorResponse, HelloResponse, Whole
+from common.client_protocol.requests import CertificatesRequest, HelloRequest, ProveRequest, RequestCode
+from common.client_protocol.responses import (
+    AuthenticatedResponse,
+    CertificatesResponse,
+    ErrorResponse,
+    HelloResponse,
+    Whole,
+)
 from common.client_protocol.versions import CLIENT_VERSION, EXTENSION_VERSION, VERSIONS, Feature
+from common.server_address import pin
 from common.values import NO_CLIENT, RefusalReason
 
 HELLO_TIMEOUT: Final = 3.0
@@ -135,7 +142,8 @@ class Greeting:
         if known is None and not protected and not self._ask_anyway and self._was_silent(link):
             self._fall_back(link)
             return True
-        hello = HelloRequest(NO_CLIENT, EXTENSION_VERSION, WANTED)
+        wanted = WANTED | Feature.CERTIFICATES if protected else WANTED
+        hello = HelloRequest(NO_CLIENT, EXTENSION_VERSION, wanted)
         answer: Whole | None
         try:
             answer = link.exchange(hello, HELLO_TIMEOUT if known is None and not protected else REPLY_TIMEOUT)
@@ -162,7 +170,7 @@ class Greeting:
         link.version = CLIENT_VERSION
         if self._store.settings.get(_SILENT) is not None:
             self._store.settings.drop(_SILENT)
-        self.session = Session(Feature(answer.features & WANTED), answer.max_payload, authenticated=False)
+        self.session = Session(Feature(answer.features & wanted), answer.max_payload, authenticated=False)
         identity = self._identity()
         if identity is not None and self._proves and (known is not None or self._may_prove()):
             self._prove(link, identity, answer, self.session)
@@ -188,6 +196,20 @@ class Greeting:
             self._tell(lost_sentence(lost, "`messageu resend`"))
         self.session = session._replace(authenticated=True)
         self._pins.proven()
+        if session.features & Feature.CERTIFICATES:
+            self._learn_pins(link)
+
+    def _learn_pins(self, link: ServerLink) -> None:
+        """Ask for the pins of the server, so that a change of its certificate locks nobody out.
+
+        A refusal changes nothing.
+        """
+        presented = pin(link.binding)
+        answer = link.exchange(CertificatesRequest(NO_CLIENT), REPLY_TIMEOUT)
+        if answer is None:
+            raise _silent(link, "did not name its certificates")
+        if isinstance(answer, CertificatesResponse):
+            self._pins.learn(link.address, presented, [pin(digest) for digest in answer.digests])
 
     def _may_prove(self) -> bool:
         if self._not_now:

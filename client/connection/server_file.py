@@ -31,7 +31,7 @@ def remember(home: Path, address: ServerAddress) -> str | None:
         except InfoFileError:
             sentence = f"{path} could not be used; it names {address} now."
         else:
-            if before == address:
+            if before == address._replace(invitation=None):
                 return None
             sentence = f"{path} named {before}; it names {address} now."
     write_whole(path, f"{address}\n")

@@ -148,6 +148,11 @@ class ServerPins:
             self._store.settings.put(name, text)
 
 
+def route(address: ServerAddress) -> str:
+    """Say how a server is reached."""
+    return f"TLS, pin {' or '.join(map(pin_text, address.pins))}" if address.pins else "plain TCP, not encrypted"
+
+
 def read_pins(store: Store, name: str = _KNOWN) -> tuple[Pin, ...]:
     """Give the pins that a store remembers; one that can't be read is none."""
     found: list[Pin] = []

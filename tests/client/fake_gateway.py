@@ -22,6 +22,7 @@ from Crypto.Signature import pss
 
 from common.client_protocol import responses
 from common.client_protocol.requests import (
+    CertificatesRequest,
     FetchRequest,
     HelloRequest,
     LargeSendRequest,
@@ -143,6 +144,8 @@ class ExtendedMailroom(Mailroom):
         self.generation = 1
         self.nonce = b"N" * 32
         self.binding = bytes(32)
+        self.certificates: list[bytes] = []
+        """What a 649 is told, with feature bit 5."""
         self.features = 11
         self.largest_content = 16 << 20
         self.proofs = 0
@@ -169,6 +172,8 @@ class ExtendedMailroom(Mailroom):
                 return responses.encode_hello(
                     1, self.features, self.largest_content + 21, 0, self.server_id, self.generation, self.nonce
                 )
+            case CertificatesRequest() if self.certificates:
+                return responses.encode_certificates(self.certificates)
             case ProveRequest(client_id, signature):
                 text = b"MessageU prove 1\0" + self.server_id + self.nonce + client_id + self.binding
                 try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client.identity.passphrase import set_passphrase
+from tests.client.certificates import new_certificate
 from tests.client.fake_gateway import ExtendedMailroom, FakeGateway
 from torture.patience import HANG_SECONDS
 
@@ -130,6 +131,17 @@ def test_what_a_send_to_somebody_known_takes(
     # pycryptodome reads the module with its own reader of keys, in about a millisecond; deriving
     # takes 200 of them.
     assert started(*send, count=True)[:2] == (0, 0)
+
+
+def test_tls_is_imported_where_there_is_a_pin(tmp_path: Path) -> None:
+    with FakeGateway(ExtendedMailroom(), certificate=new_certificate()) as gateway:
+        home = ("--home", str(tmp_path), "--server", str(gateway.address))
+        assert started(*home, "register", "alice")[0] == 0
+        code, _, modules = started(*home, "users")
+    assert code == 0
+    assert "ssl" in modules
+    assert not (HEAVY - {"ssl"}) & packages(modules)
+    assert "cryptography" not in packages(modules)
 
 
 def test_what_the_names_for_completion_take(tmp_path: Path) -> None:

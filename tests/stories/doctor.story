@@ -1,5 +1,5 @@
 $ alice doctor
-> ok    server address: 127.0.0.1:{NUMBER}
+> ok    server address: 127.0.0.1:{NUMBER}, plain TCP, not encrypted
 > ok    file modes: private files are private
 > ok    store: store.db can be used
 > ok    passphrase: none: who can read the home can read all of it

@@ -68,6 +68,7 @@ $ alice recv
 $ bob config show
 > home = {PATH}  (--home)
 > server = 127.0.0.1:{NUMBER}  ({PATH})
+> transport = plain TCP, not encrypted  (no pin is known)
 > save_dir = {PATH}  (--save-dir)
 > published_only = (not set)  (as remembered in the home)
 > answer_key_requests = always  ({PATH})

@@ -35,7 +35,7 @@ def _run(call: Call) -> int:
     except ValueRejected as error:
         raise SettingRejected(f"Not registered: {error}. Choose another name.") from error
     with call.registering() as home:
-        return register(home, call.output, name, settings.home if settings.home_by_default() else None)
+        return register(home, call.output, name, settings)
 
 
 COMMAND: Final = Command(

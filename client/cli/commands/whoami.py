@@ -20,14 +20,14 @@ def _run(call: Call) -> int:
     from client.cli.identity_lines import whoami
 
     with call.reading() as home:
-        return whoami(home, call.output)
+        return whoami(home, call.output, call.settings)
 
 
 COMMAND: Final = Command(
     "whoami",
     "say who this home's user is",
     "Prints name, id, the SHA-256 of your public key, and whether the account has proven itself to its server. "
-    "Asks no server.",
+    "With --json also how its server is reached. Asks no server.",
     examples=("messageu whoami", "messageu whoami --json"),
     run=_run,
     json=("identity",),

@@ -11,6 +11,8 @@ from client.connection.server_pins import ServerPins
 from client.errors import OutcomeUnknown, PlainRefused, WrongCertificate, WrongServer
 from client.messenger import Messenger
 from client.store.home_store import Store
+from common.client_protocol.requests import HelloRequest
+from common.client_protocol.versions import Feature
 from common.server_address import ServerAddress, pin_text
 from tests.client.certificates import new_certificate
 from tests.client.fake_gateway import CLOSE, SILENCE, ExtendedMailroom, FakeGateway
@@ -170,6 +172,108 @@ def test_over_tls_the_servers_own_word_is_one(make: Callable[..., Messenger], to
     with FakeGateway(certificate=FIRST) as published:
         make("alice", server=published.address).register("alice")
     assert [text for text in told if "speaks the published protocol alone" in text]
+
+
+def names(mailroom: ExtendedMailroom, *pins: bytes) -> None:
+    """Have the server name these certificates."""
+    mailroom.features |= Feature.CERTIFICATES
+    mailroom.certificates = list(pins)
+
+
+def test_who_connects_while_two_certificates_are_named_follows_the_change(
+    alice: Messenger, make: Callable[..., Messenger], mailroom: ExtendedMailroom, gateway: FakeGateway, tmp_path: Path
+) -> None:
+    alice.close()
+    link = gateway.address
+    names(mailroom, FIRST.pin, SECOND.pin)
+    alice = make("alice", server=link)
+    alice.users()
+    alice.users()
+    # Once in a connection, behind the proof and before anything else.
+    assert gateway.codes().count("Certificates") == 1
+    assert gateway.codes()[-5:] == ["Hello", "Prove", "Certificates", "ListUsers", "ListUsers"]
+    alice.close()
+    assert known(tmp_path / "alice") == (FIRST.pin, SECOND.pin)
+    with FakeGateway(mailroom, certificate=SECOND) as changed:
+        names(mailroom, SECOND.pin)
+        alice = make("alice", server=changed.address._replace(pins=link.pins))
+        alice.users()
+        alice.close()
+    assert known(tmp_path / "alice") == (SECOND.pin,)
+    # Whoever took the old key can't take the server's place with it.
+    with FakeGateway(ExtendedMailroom(), certificate=FIRST) as thief, pytest.raises(WrongCertificate):
+        make("alice", server=thief.address).users()
+
+
+def test_who_was_away_during_the_whole_change_is_told_what_to_do(
+    alice: Messenger, make: Callable[..., Messenger], mailroom: ExtendedMailroom, tmp_path: Path
+) -> None:
+    alice.close()
+    with FakeGateway(mailroom, certificate=SECOND) as changed:
+        names(mailroom, SECOND.pin)
+        old = changed.address._replace(pins=(FIRST.pin,))
+        with pytest.raises(WrongCertificate, match=pin_text(SECOND.pin)) as caught:
+            make("alice", server=old).users()
+        assert "get the new link" in caught.value.advice
+        assert changed.requests == []
+        alice = make("alice", server=changed.address)
+        alice.users()
+        alice.close()
+        assert known(tmp_path / "alice") == (SECOND.pin,)
+        # From then on the old link in a file does no harm.
+        make("alice", server=old).users()
+
+
+def test_who_was_away_while_the_next_one_was_named_twice_keeps_what_leads_back(
+    alice: Messenger, make: Callable[..., Messenger], mailroom: ExtendedMailroom, gateway: FakeGateway, tmp_path: Path
+) -> None:
+    """The operator makes another next certificate in place of the one that was named."""
+    alice.close()
+    for following in (SECOND, THIRD):
+        names(mailroom, FIRST.pin, following.pin)
+        alice = make("alice", server=gateway.address)
+        alice.users()
+        alice.close()
+        assert known(tmp_path / "alice") == (FIRST.pin, following.pin)
+
+
+def test_a_server_without_the_feature_is_not_asked(alice: Messenger, gateway: FakeGateway) -> None:
+    alice.users()
+    assert "Certificates" not in gateway.codes()
+    hello = next(request for request in gateway.requests if isinstance(request, HelloRequest))
+    assert hello.features & Feature.CERTIFICATES
+
+
+def test_on_plain_tcp_nobody_asks_for_certificates(make: Callable[..., Messenger]) -> None:
+    mailroom = ExtendedMailroom()
+    names(mailroom, FIRST.pin)
+    with FakeGateway(mailroom) as plain_gateway:
+        make("alice", server=plain_gateway.address).register("alice")
+        assert "Certificates" not in plain_gateway.codes()
+        hello = next(request for request in plain_gateway.requests if isinstance(request, HelloRequest))
+        assert not hello.features & Feature.CERTIFICATES
+
+
+def test_a_refusal_to_name_them_changes_nothing(
+    alice: Messenger, make: Callable[..., Messenger], mailroom: ExtendedMailroom, tmp_path: Path
+) -> None:
+    alice.close()
+    names(mailroom)
+    again = make("alice")
+    again.users()
+    again.close()
+    assert known(tmp_path / "alice") == (FIRST.pin,)
+
+
+def test_an_invitation_is_no_silence(gateway: FakeGateway, tmp_path: Path) -> None:
+    told: list[str] = []
+    link = gateway.address._replace(invitation=bytes(16)).link
+    with Messenger.open(tmp_path / "carol", link, tell=told.append, remember_server=True) as carol:
+        carol.register("carol")
+    assert told[0] == "The link has an invitation, which this version does not use: it goes on without it."
+    assert (tmp_path / "carol" / "server.info").read_text() == f"{gateway.address}\n"
+    with Messenger.open(tmp_path / "carol", link, remember_server=True) as carol:
+        assert carol.users() == []
 
 
 class TestLearning:

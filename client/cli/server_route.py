@@ -1,0 +1,73 @@
+"""How the server is reached: what the address says, and what the home remembers of its pins.
+
+Owns: the address that commands show, and the command `address`.
+Promises: asks no server and changes nothing. A store that can't be used remembers no pin here;
+`doctor` says what is wrong with it.
+
+Source: docs/client.md, "The server".
+"""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+from client.cli.output import Output, Value
+from client.connection.server_pins import read_pins
+from client.errors import ClientError
+from client.identity.home import open_store
+from client.settings import Settings
+from client.store.home_store import STORE_FILE
+from common.errors import MessageUError
+from common.qr_code import painted, qr_lines, takes_colours
+from common.server_address import MOST_PINS, Pin, ServerAddress, pin_text
+
+
+def pinned_address(settings: Settings) -> ServerAddress:
+    """Give the server's address with the pins that count, without an invitation.
+
+    Raises `SettingRejected`, `InfoFileError`.
+    """
+    address = settings.server()
+    pins = _remembered(settings.home)
+    # A link that is new to this home says who the server is from now on.
+    if pins and not (address.pins and set(address.pins).isdisjoint(pins)):
+        address = address._replace(pins=pins[:MOST_PINS])
+    return address._replace(invitation=None)
+
+
+def fields(settings: Settings) -> dict[str, Value]:
+    """Give what `--json` says of it; nothing but nulls where no address is named."""
+    try:
+        address = pinned_address(settings)
+    except MessageUError:
+        return {"server": None, "transport": None, "pins": []}
+    return {
+        "server": address.place,
+        "transport": "tls" if address.pins else "plain",
+        "pins": [pin_text(one) for one in address.pins],
+    }
+
+
+def show_address(settings: Settings, output: Output, *, qr: bool) -> int:
+    """Show the address to give to others."""
+    address = pinned_address(settings)
+    lines = [str(address)]
+    if qr and not output.as_json:
+        code = qr_lines(str(address))
+        lines += ["", *(painted(code) if sys.stdout.isatty() and takes_colours(dict(os.environ)) else code)]
+    output.data("address", "\n".join(lines), address=str(address), **fields(settings))
+    if not address.pins and not address.host.startswith("127.") and address.host not in {"localhost", "::1"}:
+        output.say("Whoever uses it is not encrypted to the server: it has no pin.")
+    return 0
+
+
+def _remembered(home: Path) -> tuple[Pin, ...]:
+    with contextlib.suppress(ClientError, OSError):
+        if (home / STORE_FILE).exists():
+            store = open_store(home, to_read=True)
+            try:
+                return read_pins(store)
+            finally:
+                store.close()
+    return ()
