@@ -25,6 +25,7 @@ from client.errors import (
     ServerAnsweredError,
     ServerUnreachable,
     StoreUnusable,
+    WrongServer,
 )
 from client.mail.outbox import Outbox
 from client.messages import Sent
@@ -104,7 +105,7 @@ class SendPath:
             return self.noted(contact, kind, outgoing, lambda: self.ask_to_store(contact, request, iter(())))
         try:
             sent = self.ask_to_store(contact, request, iter(()))
-        except (ServerUnreachable, ServerAnsweredError):
+        except (ServerUnreachable, WrongServer, ServerAnsweredError):
             # It surely never arrived. After any other failure it may have: then what comes under it
             # must be readable, while to encrypt with it would be a gamble.
             self._store.keys.drop(key)
@@ -121,7 +122,7 @@ class SendPath:
         number = self._store.sent.add(contact.client_id, kind, outgoing, self._now())
         try:
             sent = ask()
-        except (ServerUnreachable, ServerAnsweredError, FileUnreadable) as error:
+        except (ServerUnreachable, WrongServer, ServerAnsweredError, FileUnreadable) as error:
             self._store.sent.failed(number, str(error))
             raise
         self._store.sent.stored(number, sent.message_id, self._now())

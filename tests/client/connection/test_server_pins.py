@@ -9,6 +9,7 @@ import pytest
 from client.connection import server_file
 from client.connection.server_pins import ServerPins
 from client.errors import OutcomeUnknown, PlainRefused, WrongCertificate, WrongServer
+from client.messages import SentMessage
 from client.messenger import Messenger
 from client.store.home_store import Store
 from common.client_protocol.requests import HelloRequest
@@ -172,6 +173,32 @@ def test_over_tls_the_servers_own_word_is_one(make: Callable[..., Messenger], to
     with FakeGateway(certificate=FIRST) as published:
         make("alice", server=published.address).register("alice")
     assert [text for text in told if "speaks the published protocol alone" in text]
+
+
+def test_what_met_another_certificate_surely_never_arrived(
+    make: Callable[..., Messenger], gateway: FakeGateway
+) -> None:
+    """An account without the outbox: its history says that it failed, not that nobody knows."""
+    alice, bob = make("alice"), make("bob")
+    for who, name in ((alice, "alice"), (bob, "bob")):
+        who.home.published_only(wanted=True)
+        who.register(name)
+    alice.send("bob", "one")
+    real = alice.home.link.connect
+
+    def swapped() -> None:
+        real()
+        # Between a look at the connection and the sending it is gone, and the server is another.
+        alice.home.link.close()
+        alice.home.link.connect = real  # type: ignore[method-assign]
+        alice.home.link.address = middleman.address._replace(pins=gateway.address.pins)
+
+    with FakeGateway(ExtendedMailroom(), certificate=SECOND) as middleman:
+        alice.home.link.connect = swapped  # type: ignore[method-assign]
+        with pytest.raises(WrongCertificate):
+            alice.send("bob", "two")
+    entries = [entry for entry in alice.history() if isinstance(entry, SentMessage)]
+    assert [entry.problem is None for entry in entries] == [True, False]
 
 
 def names(mailroom: ExtendedMailroom, *pins: bytes) -> None:
