@@ -222,6 +222,21 @@ def test_an_interrupt_ends_the_handshake() -> None:
         other.join(HANG_SECONDS)
 
 
+def test_an_interrupt_ends_a_transfer_and_acknowledges_nothing() -> None:
+    with serving() as server:
+        link = ServerLink(server.address, reply_timeout=HANG_SECONDS)
+        server.script.append(SILENCE)
+        server.on_request = lambda _: link.interrupt()
+        with pytest.raises(OutcomeUnknown):
+            list(link.ask_list(PULL))
+        assert link.protected is False
+        server.on_request = lambda _: None
+        link.resume()
+        assert link.ask(PublicKeyRequest(ME, BOB)) == PublicKeyResponse(BOB, KEY)
+        link.close()
+        assert server.endings[0] == "cut"
+
+
 def test_an_answer_that_is_cut_leaves_the_outcome_unknown(server: FakeGateway, link: ServerLink) -> None:
     """Whoever is in between can cut a connection, and nobody but the server can end it."""
     server.ends_orderly = False
