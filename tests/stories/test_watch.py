@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from client.open_home import OpenHome
 from tests.stories.runner import check_json, messageu
 from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, Server
@@ -49,6 +50,18 @@ def until(path: Path, text: str) -> None:
         time.sleep(0.05)
 
 
+def until_handed_out(home: Path) -> None:
+    """Until `watch` has noted that it is done with all that was received.
+
+    It prints first and notes then, so who interrupts it in between sees the message again.
+    """
+    end = time.monotonic() + HANG_SECONDS
+    with OpenHome.open(home, "127.0.0.1:1") as opened:
+        while opened.watch_cursor.position() < opened.inbox.last_seen():
+            assert time.monotonic() < end, "watch did not note what it printed"
+            time.sleep(0.05)
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     with Server(tmp_path / "server") as running:
@@ -67,6 +80,7 @@ def test_watch(server: Server, tmp_path: Path) -> None:
         assert messageu(tmp_path, server.port, "bob", ["recv"]).returncode == 1
         assert messageu(tmp_path, server.port, "alice", ["send", "bob", "two"]).returncode == 0
         assert watch.stdout.readline().endswith(" alice: two\n")
+        until_handed_out(tmp_path / "bob")
         watch.send_signal(signal.SIGINT)
         assert watch.wait(HANG_SECONDS) == 130
         assert watch.stderr is not None
