@@ -410,7 +410,7 @@ def test_a_damaged_outgoing_message_is_set_aside(
 STEPS = """
 import os, signal, sys, pathlib
 import apsw
-from client.crypto import ciphers, sealed_storage as key; from client.identity import passphrase
+from client.crypto import ciphers, sealed_storage; from client.identity import passphrase
 ciphers.SCRYPT_COST = sealed_storage.SCRYPT_COST = 16
 from client.store.home_store import Store
 home, what, last = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
