@@ -82,7 +82,7 @@ class WrongCertificate(WrongServer):
     `presented` are pins as a link has them.
     """
 
-    def __init__(self, sentence: str, advice: str, *, expected: tuple[str, ...], presented: str) -> None:
+    def __init__(self, sentence: str, advice: str = "", *, expected: tuple[str, ...] = (), presented: str = "") -> None:
         super().__init__(sentence, advice)
         self.expected = expected
         self.presented = presented
