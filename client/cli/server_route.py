@@ -1,8 +1,9 @@
 """How the server is reached: what the address says, and what the home remembers of its pins.
 
 Owns: the address that commands show, and the command `address`.
-Promises: asks no server and changes nothing. A store that can't be used remembers no pin here;
-`doctor` says what is wrong with it.
+Promises: asks no server and changes nothing. What is given to others has every pin that the home
+knows, or is not shown. Elsewhere a store that can't be used remembers no pin; `doctor` says what is
+wrong with it.
 
 Source: docs/client.md, "The server".
 """
@@ -17,6 +18,7 @@ from client.connection.server_pins import read_pins
 from client.errors import ClientError
 from client.identity.home import open_store
 from client.settings import Settings
+from client.store.database import told
 from client.store.home_store import STORE_FILE
 from common.errors import MessageUError
 from common.qr_code import painted, qr_lines, takes_colours
@@ -28,8 +30,13 @@ def pinned_address(settings: Settings) -> ServerAddress:
 
     Raises `SettingRejected`, `InfoFileError`.
     """
-    address = settings.server()
-    pins = _remembered(settings.home)
+    pins: tuple[Pin, ...] = ()
+    with contextlib.suppress(ClientError, OSError):
+        pins = _remembered(settings.home)
+    return _with_pins(settings.server(), pins)
+
+
+def _with_pins(address: ServerAddress, pins: tuple[Pin, ...]) -> ServerAddress:
     # A link that is new to this home says who the server is from now on.
     if pins and not (address.pins and set(address.pins).isdisjoint(pins)):
         address = address._replace(pins=pins[:MOST_PINS])
@@ -51,7 +58,7 @@ def fields(settings: Settings) -> dict[str, Value]:
 
 def show_address(settings: Settings, output: Output, *, qr: bool) -> int:
     """Show the address to give to others."""
-    address = pinned_address(settings)
+    address = _with_pins(settings.server(), _remembered(settings.home))
     lines = [str(address)]
     if qr and not output.as_json:
         code = qr_lines(str(address))
@@ -63,11 +70,12 @@ def show_address(settings: Settings, output: Output, *, qr: bool) -> int:
 
 
 def _remembered(home: Path) -> tuple[Pin, ...]:
-    with contextlib.suppress(ClientError, OSError):
-        if (home / STORE_FILE).exists():
-            store = open_store(home, to_read=True)
-            try:
-                return read_pins(store)
-            finally:
-                store.close()
-    return ()
+    """Give the pins that the home knows. Raises `StoreUnusable`."""
+    with told(home):
+        if not (home / STORE_FILE).exists():
+            return ()
+    store = open_store(home, to_read=True)
+    try:
+        return read_pins(store)
+    finally:
+        store.close()
