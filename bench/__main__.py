@@ -92,6 +92,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--disk", metavar="FOLDER", type=Path, help="where the stores are made and removed again (bench/.work)"
     )
     parser.add_argument("--close-each", action="store_true", help="drain with a new connection for each request")
+    parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="measure each server over TLS too; both by the generator in Python, without rivals unless named",
+    )
     parser.add_argument("--python-generator", action="store_true", help="do not use the C compiler")
     parser.add_argument(
         "--profile",
@@ -122,7 +127,7 @@ def _extent(options: argparse.Namespace) -> Extent:
 
 def _rivals(options: argparse.Namespace, generator: Generator) -> tuple[list[Subject], list[str]]:
     """The rivals that can be measured, and what is to be said of the others."""
-    names = list(RIVALS) if options.all else [] if options.quick else list(ALWAYS)
+    names = list(RIVALS) if options.all else [] if options.quick or options.tls else list(ALWAYS)
     if options.rival:
         names = [name for name in RIVALS if name in options.rival]
     able: list[Subject] = []
@@ -177,6 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _print_tables(options.table, parser)
     extent = _extent(options)
     servers: list[MessageU] = options.server or [MessageU("ours", _PROJECT)]
+    if options.tls:
+        servers = [one for server in servers for one in (server, server.over_tls())]
     for server in servers if options.profile else ():
         server.profile_into(options.profile)
     names = [subject.name for subject in [*servers, *RIVALS.values()]]
@@ -190,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if too_few:
         parser.error(too_few)
 
-    generator = find_generator(allow_compiler=not options.python_generator)
+    generator = find_generator(allow_compiler=not (options.python_generator or options.tls))
     rivals, remarks = _rivals(options, generator)
     remarks = [remark for remark in [generator.remark, *remarks] if remark]
     for remark in remarks:

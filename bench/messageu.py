@@ -80,11 +80,17 @@ class RunningMessageU:
     """A started pair of server programs with registered users; see `subject.Running`."""
 
     def __init__(
-        self, port: int, process_ids: Mapping[str, int], start_again: Callable[[], None] | None = None
+        self,
+        port: int,
+        process_ids: Mapping[str, int],
+        start_again: Callable[[], None] | None = None,
+        tls_port: int | None = None,
     ) -> None:
         """`start_again` ends the programs of `process_ids` and starts others over the
-        same store.
+        same store. With a `tls_port` the loads go there.
         """
+        self._load_port = port if tls_port is None else tls_port
+        self._tls = tls_port is not None
         self.process_ids = process_ids
         self.port = port
         self._start_again = start_again
@@ -121,7 +127,8 @@ class RunningMessageU:
         ]
         return Plan(
             mode=Mode.SEND,
-            port=self.port,
+            port=self._load_port,
+            tls=self._tls,
             connections=shape.connections,
             window=shape.window,
             run_time=sending.seconds,
@@ -139,7 +146,8 @@ class RunningMessageU:
         recipients = self._recipients[: len(waiting)]
         return Plan(
             mode=Mode.DRAIN,
-            port=self.port,
+            port=self._load_port,
+            tls=self._tls,
             connections=connections,
             limit_time=_LONGEST_DRAIN,
             close_each=close_each,
@@ -160,7 +168,8 @@ class RunningMessageU:
         """One 604 for each connection."""
         return Plan(
             mode=Mode.IDLE,
-            port=self.port,
+            port=self._load_port,
+            tls=self._tls,
             connections=connections,
             window=_IDLE_AT_A_TIME,
             limit_time=_LONGEST_SEND,
@@ -174,16 +183,21 @@ class MessageU:
     """The server programs in one code folder; see `subject.Subject`."""
 
     dialect = Dialect.MESSAGEU
-    kinds = frozenset(Kind)
     missing = ""
 
-    def __init__(self, name: str, code_folder: Path) -> None:
+    def __init__(self, name: str, code_folder: Path, *, tls: bool = False) -> None:
         self.name = name
+        self.kinds = frozenset({Kind.SENDS, Kind.DRAIN, Kind.IDLE}) if tls else frozenset(Kind)
+        self._tls = tls
         self._code_folder = code_folder.resolve()
         self._profiles: Path | None = None
         missing = [program for program in PROGRAMS.values() if not (self._code_folder / program).is_dir()]
         if missing:
             raise SubjectFailed(f"the code folder of {name!r} has no {' and no '.join(missing)}")
+
+    def over_tls(self) -> "MessageU":
+        """The same server, loaded over TLS."""
+        return MessageU(f"{self.name} TLS", self._code_folder, tls=True)
 
     def profile_into(self, folder: Path) -> None:
         """From now on profile both programs, each run into files of its own in `folder`."""
@@ -207,6 +221,7 @@ class MessageU:
     def start(self, folder: Path, *, recipients: int, senders: int) -> Iterator[RunningMessageU]:
         """Start both programs with an empty store in `folder`. Raises `SubjectFailed`."""
         port = free_port()
+        tls_port = free_port() if self._tls else None
         with Programs(folder) as programs:
             (folder / "myport.info").write_text(f"{port}\n")
             environment = {
@@ -225,12 +240,14 @@ class MessageU:
                     if self._profiles is not None:
                         profiles.append(self._profiles.resolve() / f"{role}-{port}-{begun}.profile")
                         command = profiled(program, profiles[-1])
+                    if tls_port is not None and program == PROGRAMS["gateway"]:
+                        command = [*command, "--tls-listen", f"127.0.0.1:{tls_port}"]
                     programs.start(role, command, environment=environment)
                 # A name can be had once: what was registered before a restart is there after it.
                 programs.await_answer(lambda attempt: register(port, [f"start {begun}, {attempt}"]), _START_SECONDS)
 
             start()
-            running = RunningMessageU(port, programs.process_ids, start)
+            running = RunningMessageU(port, programs.process_ids, start, tls_port)
             running.register_users(recipients, senders)
             yield running
         for profile in profiles:

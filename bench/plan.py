@@ -26,6 +26,7 @@ sources, targets, the sizes of key, prefix, head, tag, body, closer, greeting an
 answer, content size; then u64: messages, run, limit and hold time in ns, seed."""
 MAGIC: Final = b"MUB2"
 CLOSE_EACH: Final = 1
+TLS: Final = 2
 _NANO: Final = 1_000_000_000
 
 
@@ -86,6 +87,8 @@ class Plan:
     """
     close_each: bool = False
     """In `DRAIN`: a new connection for every request."""
+    tls: bool = False
+    """Over TLS; the generator in Python alone knows it."""
     content_size: int = 0
     """In `DRAIN`: what every content has to measure; 0: anything."""
     keys: Sequence[bytes] = ()
@@ -124,7 +127,7 @@ class Plan:
             self.port,
             self.connections,
             self.window,
-            CLOSE_EACH if self.close_each else 0,
+            (CLOSE_EACH if self.close_each else 0) | (TLS if self.tls else 0),
             self.sources,
             len(self.heads),
             _common_size(self.keys),
@@ -183,6 +186,7 @@ class Plan:
             seed=seed,
             sources=sources,
             close_each=bool(flags & CLOSE_EACH),
+            tls=bool(flags & TLS),
             content_size=content_size,
             keys=tables[0],
             prefixes=tables[1],

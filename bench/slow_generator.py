@@ -14,6 +14,7 @@ import random
 import resource
 import select
 import socket
+import ssl
 import sys
 import time
 from collections import deque
@@ -30,6 +31,7 @@ _LARGEST_SKIP: Final = 1 << 20
 _CONNECT_SECONDS: Final = 10.0
 _GO_SECONDS: Final = 120.0
 _TICK_SECONDS: Final = 0.02
+_LATER: Final = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _BROKEN: Final = select.EPOLLERR | select.EPOLLHUP
 
 
@@ -92,6 +94,12 @@ class SlowGenerator:
         self._last_answer = 0
         self._deadline = 0
         self._stopped = False
+        self._tls: ssl.SSLContext | None = None
+        if plan.tls:
+            # The server is one that was started for this.
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self._tls.check_hostname = False
+            self._tls.verify_mode = ssl.CERT_NONE
 
     def open(self) -> None:
         """Open all connections. Raises `OSError`."""
@@ -158,6 +166,8 @@ class SlowGenerator:
         if self._plan.sources > 1:
             opened.bind((source, 0))
         opened.connect(("127.0.0.1", self._plan.port))
+        if self._tls is not None:
+            opened = self._tls.wrap_socket(opened)
         opened.setblocking(False)  # noqa: FBT003
         connection.forget()
         connection.socket = opened
@@ -228,7 +238,7 @@ class SlowGenerator:
         if connection.outgoing:
             try:
                 taken = connection.socket.send(connection.outgoing)
-            except BlockingIOError:
+            except _LATER:
                 taken = 0
             connection.outgoing = connection.outgoing[taken:]
         watched = select.EPOLLIN | (select.EPOLLOUT if connection.outgoing else 0)
@@ -240,11 +250,18 @@ class SlowGenerator:
     # ----------------------------------------------------------------------------------------------
 
     def _read(self, connection: _Connection) -> None:
-        assert connection.socket is not None
+        while self._read_once(connection) and self._tls is not None:
+            # OpenSSL may have records that the kernel has no more.
+            pass
+
+    def _read_once(self, connection: _Connection) -> bool:
+        """Whether there may be more."""
+        if connection.socket is None:
+            return False
         try:
             data = connection.socket.recv(_READ_SIZE)
-        except BlockingIOError:
-            return
+        except _LATER:
+            return False
         if not data:
             raise _Lost
         now = time.monotonic_ns()
@@ -256,8 +273,9 @@ class SlowGenerator:
             step = self._step(connection, data, at, now)
             if step == 0:
                 connection.held = data[at:]
-                return
+                return True
             at += step
+        return False
 
     def _step(self, connection: _Connection, data: bytes, at: int, now: int) -> int:
         """Take the next piece of `data` from `at` on; the number of bytes it had, 0 where

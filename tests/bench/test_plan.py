@@ -17,6 +17,7 @@ PLAN = Plan(
     seed=2**64 - 1,
     sources=4,
     close_each=True,
+    tls=True,
     content_size=256,
     keys=[b"k" * 16, b"l" * 16, b"m" * 16],
     prefixes=[b"p", b"q"],
