@@ -159,6 +159,8 @@ class _State(Enum):
 
 
 _FRAME: Final = _State.FRAME
+_TLS_HANDSHAKE: Final = b"\x16\x03"
+"""What TLS of every version begins with: a record of a handshake."""
 
 
 class ServerConnection:
@@ -166,7 +168,7 @@ class ServerConnection:
 
     __slots__ = (
         "_big_endian", "_data", "_first", "_frame_size", "_held", "_largest_inline", "_left", "_limits", "_need",
-        "_pos", "_state", "_zeros",
+        "_pos", "_state", "_zeros", "began_as_tls",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
@@ -182,6 +184,8 @@ class ServerConnection:
         self._zeros = 0
         self._first = True
         self._big_endian = False
+        self.began_as_tls = False
+        """Whether the first request was refused and begins as a handshake of TLS does."""
 
     def receive_data(self, data: bytes) -> None:
         """Take in what the socket gave. O(len(data)), amortised."""
@@ -454,10 +458,16 @@ class ServerConnection:
                 self._state = _State.EXAMINE
 
     def _refuse_for_good(self) -> Malformed:
+        self._note_tls()
         self.ignore()
         return Malformed(RefusalReason.TOO_LARGE, fatal=True)
 
+    def _note_tls(self) -> None:
+        if self._first and self._data.startswith(_TLS_HANDSHAKE, self._pos):
+            self.began_as_tls = True
+
     def _refuse_and_skip(self, size: int) -> Malformed:
+        self._note_tls()
         self._pos += HEADER_SIZE
         self._left = size
         self._frame_size = HEADER_SIZE + size

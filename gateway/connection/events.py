@@ -11,7 +11,8 @@ Exposure: strangers choose every event.
 Source: docs/client-protocol.md, "Framing".
 """
 
-from typing import Protocol
+import logging
+from typing import Final, Protocol
 
 from common.client_protocol.server_connection import (
     BigEndian,
@@ -23,10 +24,13 @@ from common.client_protocol.server_connection import (
     PipelinedSends,
 )
 from common.client_protocol.versions import PADDED_BLOCK
+from common.rare_log import RareLog
 from common.storage_protocol.operations import Refused
 from gateway.connection.output import Output
 from gateway.handlers.base import HandlerContext, RequestHandler
 from gateway.handlers.dispatch import FOREIGN, MALFORMED_COST, SEND_COST, Flowing, begin, cost_of
+
+_rarely: Final = RareLog(logging.getLogger("gateway.connection.events"))
 
 
 class EventContext(HandlerContext, Protocol):
@@ -34,6 +38,10 @@ class EventContext(HandlerContext, Protocol):
 
     malformed: int
     output: Output
+
+    @property
+    def began_as_tls(self) -> bool:
+        """Whether its first request was refused, and looks like a handshake of TLS."""
 
     def submit(self, operation: Flowing, cost: int) -> None:
         """Send an operation that flows; its outcome is answered in its turn."""
@@ -51,6 +59,8 @@ def take_up(session: EventContext, event: Event) -> int:
         case Malformed(reason, fatal):
             session.refuse(reason)
             session.malformed += 1
+            if session.malformed == 1 and session.began_as_tls:
+                _rarely.write(logging.INFO, "TLS came to a plain port; --tls-listen is another one")
             if fatal or session.malformed >= session.context.settings.malformed_frames:
                 session.end_after_answers()
         case Padded():

@@ -477,6 +477,11 @@ class Session:
         self.context.link.submit_sends(run, self.authenticated_as is not None, cost, self)
         return cost
 
+    @property
+    def began_as_tls(self) -> bool:
+        """Whether its first request was refused, and looks like a handshake of TLS."""
+        return self._connection.began_as_tls
+
     def submit(self, operation: Flowing, cost: int) -> None:
         """Send an operation that flows."""
         self._unanswered += 1

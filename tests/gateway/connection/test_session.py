@@ -44,6 +44,7 @@ from gateway.settings import Settings
 from tests.gateway.fake_storage import default_decision
 from tests.gateway.harness import Gate
 from tests.gateway.mailbox import page, part
+from tests.gateway.tls_peer import ClientTls
 
 ALICE = ClientId(b"a" * 16)
 BOB = ClientId(b"b" * 16)
@@ -772,3 +773,29 @@ def test_registered_and_refused_registrations(gate: Gate) -> None:
     for name, code in (("alice", 2100), ("bob", 9000)):
         peer.send(RegisterRequest(ClientId(bytes(16)), Username(name), KEY))
         assert peer.response()[0] == code
+
+
+def test_tls_on_a_plain_port_is_one_line_and_a_refusal(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    hello = bytearray(ClientTls().to_send())
+    # What stands at the place of a size is chance.
+    for size in (b"\0\0\1\0", b"\xff\xff\xff\xff"):
+        hello[19:23] = size
+        caplog.clear()
+        caplog.set_level("INFO")
+        peer = gate.peer()
+        peer.send(bytes(hello))
+        assert peer.take(7) == ERROR
+        assert caplog.messages == ["TLS came to a plain port; --tls-listen is another one"]
+        peer.close()
+
+
+def test_an_id_that_looks_like_tls_is_none(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    caplog.clear()
+    requester = ClientId(b"\x16\x03" + bytes(14))
+    peer = gate.peer()
+    peer.send(PublicKeyRequest(requester, BOB))
+    assert peer.response()[0] == 2102
+    peer.send(struct.pack("<16sBHI", requester, 2, 777, 0))
+    assert peer.take(7) == ERROR
+    assert not caplog.messages
