@@ -187,6 +187,8 @@ NOT_RUN: Final = {
     "scripts/test": "is what runs this",
     "scripts/bench": MINUTES,
     "scripts/torture --only floods": MINUTES,
+    "scripts/torture --only middleman": MINUTES,
+    "scripts/bench --tls --rival none --only 50x32 --only 50x1 --only idle": MINUTES,
     "scripts/bench --all": MINUTES,
     "scripts/bench --install": "installs packages of the system, as root",
     "scripts/bench --only 50x32 --only drain --rounds 5 --seconds 10": MINUTES,
