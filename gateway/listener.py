@@ -124,6 +124,7 @@ class Listener:
         self._context = context
         self._tls = tls
         self._proxies = proxies
+        self._opens_slowly = tls is not None or bool(proxies)
         self._open = True
         self._say_again_at = 0.0
         context.loop.register(sock.fileno(), self, READABLE)
@@ -137,6 +138,9 @@ class Listener:
                 return
             if not places.make_one():
                 self._rest(f"the limit of {self._context.settings.connections} connections is reached")
+                return
+            if self._opens_slowly and not self._context.openings.make_room():
+                self._pause()
                 return
             try:
                 sock, address = self._sock.accept()
@@ -189,9 +193,17 @@ class Listener:
         if now >= self._say_again_at:
             self._say_again_at = now + _SAY_AGAIN_AFTER
             log.warning("%s; new connections wait", reason)
-        self._context.loop.modify(self._sock.fileno(), 0)
-        self._context.loop.call_at(now + _TRY_AGAIN_AFTER, self._resume)
         self._context.when_a_place_is_free(self._resume)
+        self._wait()
+
+    def _pause(self) -> None:
+        """Those that are being opened are enough for now."""
+        self._context.openings.when_there_is_room(self._resume)
+        self._wait()
+
+    def _wait(self) -> None:
+        self._context.loop.modify(self._sock.fileno(), 0)
+        self._context.loop.call_at(self._context.loop.now + _TRY_AGAIN_AFTER, self._resume)
 
     def _resume(self) -> None:
         if self._open:

@@ -54,6 +54,8 @@ class Settings(NamedTuple):
     """Connections that are in a TLS handshake or have to name the client behind a proxy."""
     openings_a_turn: int = 8
     """How many of them one turn of the loop goes on with: a step may take a millisecond."""
+    opening_kept: float = 1.0
+    """How long one of them is not ended for another one."""
     opening_time: float = 10.0
     header_time: float = 10.0
     payload_silence: float = 30.0

@@ -3,7 +3,9 @@
 Owns: which connections are in a TLS handshake or still have to name the client behind a proxy.
 Promises: each has `Settings.opening_time` seconds, however slowly its bytes come. There are at most
 `Settings.openings`; one more takes the place of the oldest one of the network that has the most, so
-that whoever opens many and finishes none keeps nobody out but himself. One turn of the loop takes
+that whoever opens many and finishes none keeps nobody out but himself. Who waits for us, or has not
+been here for `Settings.opening_kept` seconds, is not ended for another one, which then waits in the
+kernel's queue: so all clients may come back at once. One turn of the loop takes
 `Settings.openings_a_turn` steps of them, because a step may cost as much as a hundred messages.
 What they keep counts in the memory budget.
 Exposure: anybody who reaches the address.
@@ -12,7 +14,7 @@ Source: docs/client-protocol.md, "TLS".
 """
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv6Address, ip_address
 from typing import Final, Protocol
 
@@ -61,6 +63,8 @@ class Openings:
         self._since: OrderedDict[Opening, float] = OrderedDict()
         self._of_network: Counter[str] = Counter()
         self._waiting: deque[Opening] = deque()
+        self._queued: set[Opening] = set()
+        self._wait_for_room: list[Callable[[], None]] = []
         self._is_timed = False
         loop.at_turn_end(self._serve)
 
@@ -70,10 +74,21 @@ class Openings:
     def __iter__(self) -> Iterator[Opening]:
         return iter(self._since)
 
+    def make_room(self) -> bool:
+        """Whether there may be one more. May end another one for it."""
+        if len(self._since) < self._settings.openings:
+            return True
+        victim = self._victim()
+        if victim is not None:
+            victim.abort()
+        return victim is not None
+
+    def when_there_is_room(self, callback: Callable[[], None]) -> None:
+        """Call back once, when one is open, or gone."""
+        self._wait_for_room.append(callback)
+
     def begin(self, opening: Opening) -> None:
-        """One more. Where there are too many already, another one ends."""
-        if len(self._since) >= self._settings.openings:
-            self._victim().abort()
+        """One more."""
         self._since[opening] = self._loop.now
         self._of_network[opening.network] += 1
         self._holdings.changed(opening, 0, _SIZE)
@@ -81,9 +96,15 @@ class Openings:
             self._is_timed = True
             self._loop.call_at(self._loop.now + self._settings.opening_time, self._end_late_ones)
 
-    def _victim(self) -> Opening:
+    def _victim(self) -> Opening | None:
         network, _count = self._of_network.most_common(1)[0]
-        return next(opening for opening in self._since if opening.network == network)
+        latest = self._loop.now - self._settings.opening_kept
+        for opening, since in self._since.items():
+            if since > latest:
+                break
+            if opening.network == network and opening not in self._queued:
+                return opening
+        return None
 
     def ended(self, opening: Opening) -> None:
         """It is open, or gone."""
@@ -93,18 +114,25 @@ class Openings:
         if not self._of_network[opening.network]:
             del self._of_network[opening.network]
         self._holdings.changed(opening, _SIZE, 0)
+        self._queued.discard(opening)
+        if self._wait_for_room:
+            waiting, self._wait_for_room = self._wait_for_room, []
+            for callback in waiting:
+                callback()
 
     def wait(self, opening: Opening) -> None:
         """Something came: `step` it at the end of this turn, or of a later one. Once for each
         call.
         """
         self._waiting.append(opening)
+        self._queued.add(opening)
 
     def _serve(self) -> None:
         for _ in range(min(len(self._waiting), self._settings.openings_a_turn)):
             opening = self._waiting.popleft()
             if opening not in self._since:
                 continue
+            self._queued.discard(opening)
             try:
                 opening.step()
             except Exception as error:

@@ -130,8 +130,10 @@ class TlsTransport(TcpTransport):
                     self._opening.wait(self)
                 else:
                     owner.abort()
-            elif self._last_word and events == WRITABLE:
+            elif self._last_word and events & WRITABLE:
                 self._say_last_word()
+                if events != WRITABLE and self._mask != UNREGISTERED:
+                    self._report(events & ~WRITABLE)
             else:
                 self._report(events)
         except Exception as error:
@@ -155,6 +157,7 @@ class TlsTransport(TcpTransport):
             self._refuse("what came is not TLS; plain clients have a port of their own")
             return
         self._begun += len(raw)
+        self.held = self._begun
         if self._begun > _LONGEST_HANDSHAKE:
             self._refuse("it is too long")
             return
@@ -241,6 +244,13 @@ class TlsTransport(TcpTransport):
         elif self._peer_ended:
             self._report_the_end_soon()
         return data
+
+    @property
+    def unfed(self) -> int:
+        """Bytes of what came that OpenSSL has not taken in: what an idle connection's buffer grows
+        to.
+        """
+        return self._incoming.pending
 
     def _has_ended(self) -> bool:
         return self._peer_ended
@@ -391,7 +401,8 @@ class TlsTransport(TcpTransport):
         # connection is broken.
         with suppress(ssl.SSLError):
             self._tls.unwrap()
-        self._last_word = self._outgoing.read()
+        self._last_word = self._sealed + self._outgoing.read()
+        self._sealed = b""
         self._send_last_word()
 
     def _send_last_word(self) -> None:
@@ -422,7 +433,7 @@ class TlsTransport(TcpTransport):
         """Send close_notify, where there is room for it, and give the descriptor back."""
         if self._opening is not None:
             self._end_opening()
-        elif not self._sealed:
+        else:
             with suppress(OSError):
                 self._say_the_end()
         super().close()

@@ -94,7 +94,7 @@ def test_the_handshake_is_done_wherever_it_is_cut(gate: Gate) -> None:
         gate.peers.append(peer)
         client_hello = peer.client.to_send()
         peer.send_raw(client_hello[:cut])
-        gate.turn_until(lambda cut=cut: transport_of(gate)._begun == cut if sessions(gate) else False)  # type: ignore[misc]
+        gate.turn_until(lambda cut=cut: transport_of(gate).held == cut if sessions(gate) else False)  # type: ignore[misc]
         peer.send_raw(client_hello[cut:])
         peer.shake_hands()
         assert peer.client.is_open
@@ -336,28 +336,6 @@ def test_a_response_is_whole_however_little_room_there_is(gate: Gate) -> None:
     gate.turn_until(lambda: transport_of(gate).unacknowledged() == 0)
 
 
-def test_our_end_waits_for_room(gate: Gate) -> None:
-    peer = gate.tls_peer()
-    transport = transport_of(gate)
-    transport.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    data = bytes(1 << 20)
-    sent = 0
-    with suppress(BlockingIOError):
-        while True:
-            sent += transport.send(data)
-    # What the kernel has not taken whole is said again first, and is not part of this.
-    sealed = transport._sealed
-    transport._sealed = b""
-    transport.shut_down()
-    assert not transport._shut_down, "there is no room"
-    assert transport._last_word
-    transport._last_word = sealed + transport._last_word
-    gate.turn_until(peer.is_ended)
-    assert not peer.is_cut
-    assert peer.client.ended
-    assert transport._shut_down
-
-
 # --- what strangers do
 
 
@@ -455,17 +433,23 @@ def test_a_large_record_leaves_no_large_buffer_behind(gate: Gate) -> None:
     for at in range(0, len(record), 100):
         peer.send_raw(record[at : at + 100])
         gate.turns(1)
-        assert transport_of(gate)._incoming.pending < 8192
+        assert transport_of(gate).unfed < 8192
 
 
 def test_too_many_handshakes_cost_the_network_that_has_the_most(make_gate: Callable[..., Gate]) -> None:
     gate = make_gate(Settings(openings=3))
     first = [gate.peer() for _ in range(3)]
     gate.turn_until(lambda: len(gate.context.openings) == 3)
+    late = gate.peer()
+    gate.turns()
+    assert not any(one.is_ended() for one in [*first, late]), "they have a second"
+    late.close()
+    gate.pass_time(1.5)
     peer = gate.tls_peer()
     peer.send(KEY_REQUEST)
     assert peer.response()[0] == 2102
-    assert [one.is_ended() for one in first] == [True, False, False]
+    # One made room for him that had gone, one for the last.
+    assert [one.is_ended() for one in first] == [True, True, False]
 
 
 def test_one_turn_takes_few_steps_of_handshakes(make_gate: Callable[..., Gate]) -> None:
@@ -531,3 +515,22 @@ def test_empty_records_prove_nothing(gate: Gate, tmp_path: Path) -> None:
     peer.send_raw(records.record(KEY_REQUEST))
     assert peer.response()[0] == 2102
     gate.turn_until(lambda: told(gate) == [SETTLED])
+
+
+def test_who_comes_while_we_are_behind_with_handshakes_waits_and_ends_nobody(make_gate: Callable[..., Gate]) -> None:
+    """As after a restart, when all clients come back at once."""
+    gate = make_gate(Settings(openings=12, openings_a_turn=1))
+    peers = [TlsPeer(gate) for _ in range(60)]
+    gate.peers += peers
+    for peer in peers:
+        peer.send_raw(peer.client.to_send())
+
+    def all_open() -> bool:
+        for peer in peers:
+            if not peer.client.is_open:
+                peer.read()
+                peer.send_raw(peer.client.to_send())
+        return all(peer.client.is_open for peer in peers)
+
+    gate.turn_until(all_open)
+    assert not any(peer.reset for peer in peers)

@@ -324,6 +324,28 @@ def test_a_half_close_comes_behind_what_was_sent_and_leaves_the_other_side(wire:
     wire.transport.reset()
 
 
+@pytest.mark.parametrize("wire", [TlsWire], indirect=True)
+def test_the_end_waits_for_room_and_comes_beside_input_that_nobody_reads(wire: TlsWire, owner: Owner) -> None:
+    assert isinstance(wire.transport, TlsTransport)
+    wire.transport.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    data = random.Random(6).randbytes(8_000_000)
+    taken = 0
+    with pytest.raises(BlockingIOError):
+        while True:
+            taken += wire.transport.send(data[taken:])
+    wire.say(b"hello")
+    turn_until(wire, lambda: owner.readable > 0)
+    wire.transport.shut_down()
+    turn_until(wire, lambda: wire.peer_sees()[1])
+    seen, _ended, was_reset = wire.peer_sees()
+    assert len(seen) >= taken
+    assert data.startswith(seen)
+    assert wire.client.ended
+    assert not was_reset
+    assert not owner.aborted
+    wire.transport.reset()
+
+
 def test_both_sides_ended_in_order_is_no_break(wire: Wire, owner: Owner) -> None:
     wire.transport.shut_down()
     wire.end()
