@@ -21,15 +21,25 @@ from common.client_protocol.client_connection import (
     ListEnd,
     MessageEnd,
 )
-from common.client_protocol.requests import FetchRequest, HelloRequest, ProveRequest, Request, SendRequest, encode
+from common.client_protocol.requests import (
+    CertificatesRequest,
+    FetchRequest,
+    HelloRequest,
+    ProveRequest,
+    Request,
+    SendRequest,
+    encode,
+)
 from common.client_protocol.responses import (
     AuthenticatedResponse,
+    CertificatesResponse,
     ErrorResponse,
     HelloResponse,
     MessageHead,
     ResponseCode,
 )
 from common.client_protocol.server_connection import Limits, Phase, ServerConnection
+from common.errors import ResponseMalformed
 from common.values import ClientId
 from gateway import authentication
 
@@ -53,6 +63,8 @@ def request_fields(request: Request) -> dict[str, object]:
             }  # fmt: skip
         case FetchRequest(_, ack, max_bytes, wait):
             fields = {"code": 643, "ack": ack, "max_bytes": max_bytes, "wait_seconds": wait}
+        case CertificatesRequest():
+            fields = {"code": 649}
         case _:
             raise AssertionError(request)
     return {"requester": request.requester.hex(), **fields}
@@ -87,6 +99,10 @@ def response_fields(events: list[Event]) -> tuple[dict[str, object], bytes]:
             return fields, encoded
         case [AuthenticatedResponse()]:
             return {"code": 2141}, responses.AUTHENTICATED
+        case [CertificatesResponse(digests)]:
+            return {"code": 2149, "digests": [digest.hex() for digest in digests]}, responses.encode_certificates(
+                digests
+            )
         case [ErrorResponse(int(reason), retry_after)]:
             fields = {"code": 9001, "reason": reason, "retry_after": retry_after}
             return fields, responses.encode_reason(reason, retry_after)
@@ -134,7 +150,7 @@ def test_responses(vector: dict[str, Any], step: int) -> None:
 
 def test_every_code_of_the_extension_has_a_vector() -> None:
     codes = {vector["fields"]["code"] for kind in ("requests", "responses") for vector in VECTORS[kind]}
-    assert codes == {640, 641, 642, 643, 2140, 2141, 2143, 9001}
+    assert codes == {640, 641, 642, 643, 649, 2140, 2141, 2143, 2149, 9001}
 
 
 def test_the_proof_is_what_both_ends_make_of_it() -> None:
@@ -151,3 +167,11 @@ def test_the_proof_is_what_both_ends_make_of_it() -> None:
     assert key.public_key() == public_key
     # The salt is random, so that every signature is another one; each is good for the same string.
     assert authentication.signature_is_valid(public_key, key.prove(server_id, nonce, ClientId(client_id), bind), signed)
+
+
+@pytest.mark.parametrize("payload", [b"\x02" + bytes(32), b"\x01" + bytes(64), b"\x00" + bytes(32)])
+def test_a_2149_that_counts_wrong_is_refused(payload: bytes) -> None:
+    connection = ClientConnection()
+    connection.receive_data(responses.encode_head(ResponseCode.CERTIFICATES, len(payload)) + payload)
+    with pytest.raises(ResponseMalformed):
+        connection.next_event()
