@@ -5,7 +5,25 @@ Promises: immutable; read once at the start.
 Exposure: the operator's.
 """
 
+from enum import StrEnum
 from typing import NamedTuple
+
+
+class Limited(StrEnum):
+    """For whom the limits of addresses and users hold."""
+
+    NOBODY = "off"
+    OTHER_MACHINES = "auto"
+    """Clients at this machine's loopback have none."""
+    EVERYBODY = "on"
+
+
+class Rate(NamedTuple):
+    """`burst` at once, and `amount` more every `seconds`."""
+
+    burst: int
+    amount: int
+    seconds: int
 
 
 class Settings(NamedTuple):
@@ -79,6 +97,19 @@ class Settings(NamedTuple):
     """How long after the end of a connection a reset is waited for: a client with unread
     bytes sends one.
     """
+    limited: Limited = Limited.OTHER_MACHINES
+    limit_connections: int = 128
+    """Of one address, at a time. An address of IPv6 is its network of 64 bits."""
+    limit_handshakes: Rate = Rate(10, 1, 1)
+    """Of TLS, of one address."""
+    limit_registrations: Rate = Rate(6, 1, 30)
+    """Of one address."""
+    limit_messages: Rate = Rate(60, 1, 1)
+    """Of one user who is authenticated; of one address for those who are not."""
+    limit_bytes: Rate = Rate(128 * 1024 * 1024, 2 * 1024 * 1024, 1)
+    """The same, of contents above `inline_content`; others are few bytes by their number."""
+    limit_keys: int = 100_000
+    """How many addresses or users are remembered for each of these rates."""
     nonce_age: float = 30.0
     proof_attempts: int = 3
     longest_wait: int = 300

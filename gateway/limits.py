@@ -1,0 +1,184 @@
+"""How much one client may ask for: by its address, and by the user that it is authenticated as.
+
+Owns: what each address and each user has taken of late, and how many connections an address has.
+Promises: pure; time is passed in, in monotonic seconds. What is refused is not charged, and the
+time that it is told is the one after which it passes if nothing else comes. Memory is bounded: of
+each rate at most `Settings.limit_keys` keys, one float each. No address is kept: its key is a keyed
+hash, whose secret dies with the process.
+Exposure: strangers choose how many addresses they come from and how fast. Nothing that they only
+claim is a key: what is sent in the name of a user without a proof counts for the address.
+
+A rate is the generic cell rate algorithm: of each key the moment is kept at which all of its burst
+is free again. That is the same as a token bucket, without a second number.
+
+Source: docs/client-protocol.md, "Limits and time-outs"; docs/decisions/0016-limits.md.
+"""
+
+from collections import Counter, OrderedDict
+from hashlib import blake2b
+from math import ceil, floor
+from typing import Final, NamedTuple
+
+from common.client_protocol.server_connection import PipelinedSends
+from common.storage_protocol.message_format import first_frames
+from common.storage_protocol.operations import Refused
+from common.values import RefusalReason
+from gateway.settings import Rate, Settings
+
+_ADDRESS_KEY_SIZE: Final = 20
+"""Another size than a user's id has, so that no user's key is an address'."""
+_LOOKED_AT: Final = 2
+"""Of the oldest keys, for each new one: those that have all of their burst again are forgotten."""
+SECRET_SIZE: Final = 32
+
+
+class RateLimiter:
+    """One rate, for each of many keys."""
+
+    __slots__ = ("_burst", "_free_at", "_interval", "_most_keys", "_tolerance")
+
+    def __init__(self, rate: Rate, most_keys: int) -> None:
+        self._burst = rate.burst
+        self._interval = rate.seconds / rate.amount
+        self._tolerance = self._burst * self._interval
+        self._most_keys = most_keys
+        self._free_at: OrderedDict[bytes, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._free_at)
+
+    def wait(self, key: bytes, amount: int, now: float) -> float:
+        """Seconds until so much, at least 1, passes; 0 where it does now.
+
+        More than the burst passes where all of the burst is free. It is owed afterwards.
+        """
+        free_at = self._free_at.get(key, now)
+        return max(0.0, free_at - now + min(amount, self._burst) * self._interval - self._tolerance)
+
+    def available(self, key: bytes, now: float) -> int:
+        """How much passes now."""
+        ahead = max(0.0, self._free_at.get(key, now) - now)
+        return max(0, floor((self._tolerance - ahead) / self._interval))
+
+    def charge(self, key: bytes, amount: int, now: float) -> None:
+        """So much passes."""
+        free_at = self._free_at
+        before = free_at.get(key)
+        if before is None:
+            self._make_room(now)
+            before = now
+        else:
+            free_at.move_to_end(key)
+        free_at[key] = max(before, now) + amount * self._interval
+
+    def take(self, key: bytes, amount: int, now: float) -> float:
+        """Let so much pass, or say for how many seconds it does not."""
+        wait = self.wait(key, amount, now)
+        if not wait:
+            self.charge(key, amount, now)
+        return wait
+
+    def _make_room(self, now: float) -> None:
+        free_at = self._free_at
+        for _ in range(min(_LOOKED_AT, len(free_at))):
+            oldest = next(iter(free_at))
+            if free_at[oldest] <= now:
+                del free_at[oldest]
+            else:
+                free_at.move_to_end(oldest)
+        if len(free_at) >= self._most_keys:
+            free_at.popitem(last=False)
+
+
+class RefusedSends(NamedTuple):
+    """So many 603s of a run, in a row, are refused."""
+
+    number: int
+    refused: Refused
+
+
+def _too_fast(wait: float) -> Refused:
+    return Refused(RefusalReason.TOO_FAST, max(1, ceil(wait)))
+
+
+class Limits:
+    """One for the gateway. `secret`: `SECRET_SIZE` random bytes."""
+
+    def __init__(self, settings: Settings, secret: bytes) -> None:
+        keys = settings.limit_keys
+        self._secret = secret
+        self._connections = settings.limit_connections
+        self._open: Counter[bytes] = Counter()
+        self._handshakes = RateLimiter(settings.limit_handshakes, keys)
+        self.registrations = RateLimiter(settings.limit_registrations, keys)
+        self.messages = RateLimiter(settings.limit_messages, keys)
+        self.uploaded = RateLimiter(settings.limit_bytes, keys)
+
+    def connected(self, network: str, now: float, *, with_handshake: bool) -> "Allowance | None":
+        """A connection came from this network; None where it has to be closed."""
+        address = blake2b(network.encode(), key=self._secret, digest_size=_ADDRESS_KEY_SIZE).digest()
+        if self._open[address] >= self._connections or (with_handshake and self._handshakes.take(address, 1, now)):
+            return None
+        self._open[address] += 1
+        return Allowance(self, address)
+
+    def disconnected(self, address: bytes) -> None:
+        """A connection of those ended."""
+        self._open[address] -= 1
+        if not self._open[address]:
+            del self._open[address]
+
+
+class Allowance:
+    """What one connection may ask for, which it shares with others of its address and its user.
+
+    `user`, in what follows: whom it is authenticated as, if anybody.
+    """
+
+    __slots__ = ("_address", "_limits")
+
+    def __init__(self, limits: Limits, address: bytes) -> None:
+        self._limits = limits
+        self._address = address
+
+    def ended(self) -> None:
+        """The connection is gone. Once."""
+        self._limits.disconnected(self._address)
+
+    def register(self, now: float) -> Refused | None:
+        """One registration; why not."""
+        wait = self._limits.registrations.take(self._address, 1, now)
+        return _too_fast(wait) if wait else None
+
+    def send(self, user: bytes | None, now: float) -> Refused | None:
+        """One message with a content up to `Settings.inline_content`; why not."""
+        wait = self._limits.messages.take(user or self._address, 1, now)
+        return _too_fast(wait) if wait else None
+
+    def upload(self, user: bytes | None, size: int, now: float) -> Refused | None:
+        """One message with a larger content, of so many bytes; why not."""
+        key = user or self._address
+        messages, uploaded = self._limits.messages, self._limits.uploaded
+        wait = max(messages.wait(key, 1, now), uploaded.wait(key, size, now))
+        if wait:
+            return _too_fast(wait)
+        messages.charge(key, 1, now)
+        uploaded.charge(key, size, now)
+        return None
+
+    def divide(self, user: bytes | None, run: PipelinedSends, now: float) -> tuple[PipelinedSends, RefusedSends | None]:
+        """Those of a run that pass, which are its first ones, and what becomes of the others.
+
+        The time is that after which the next one passes.
+        """
+        key = user or self._address
+        messages = self._limits.messages
+        wanted = len(run.recipients)
+        count = min(wanted, messages.available(key, now))
+        if count:
+            messages.charge(key, count, now)
+        if count == wanted:
+            return run, None
+        refused = RefusedSends(wanted - count, _too_fast(messages.wait(key, 1, now)))
+        size = first_frames(run.frames, count)
+        return PipelinedSends(run.requester, run.recipients[:count], run.frames[:size]), refused
