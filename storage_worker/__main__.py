@@ -48,7 +48,7 @@ from storage_worker.rules.admission import Limits
 from storage_worker.rules.rules import Rules
 from storage_worker.server.batch_processor import BatchProcessor
 from storage_worker.server.zmq_server import ZmqServer
-from storage_worker.settings import OWN_FILES, SMALLEST_JOURNAL, check_mark, checked, parse, uploads_that_fit
+from storage_worker.settings import OWN_FILES, SMALLEST_JOURNAL, check_min_free_bytes, checked, parse, uploads_that_fit
 
 log = logging.getLogger("storage_worker")
 
@@ -68,11 +68,11 @@ def _free_bytes(folder: Path) -> int:
 
 def serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int) -> None:
     """Open the store, serve it until `wake` is readable, close it."""
-    mark: int = settings.free_space_mark
+    min_free_bytes: int = settings.min_free_bytes
     # A log or a journal of more than a quarter of the minimum could fill what the minimum keeps
     # free.
-    log_bytes = min(CHECKPOINT_BYTES, max(mark // 4, SMALLEST_JOURNAL))
-    journal_bytes = min(settings.journal, max(mark // 4, SMALLEST_JOURNAL))
+    log_bytes = min(CHECKPOINT_BYTES, max(min_free_bytes // 4, SMALLEST_JOURNAL))
+    journal_bytes = min(settings.journal, max(min_free_bytes // 4, SMALLEST_JOURNAL))
     with ExitStack() as resources:
         refuse_lost_database(folder)
         database = Database(folder / DATABASE_NAME, size_limit=settings.size_limit, checkpoint_bytes=log_bytes)
@@ -95,7 +95,11 @@ def serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int)
         upkeep = Maintenance(database, file, checkpoints)
         resources.callback(upkeep.abandon)
         monitor = DiskSpaceMonitor(
-            mark, lambda: _free_bytes(folder), database.unused_bytes, database.take_ballast, upkeep.give_back
+            min_free_bytes,
+            lambda: _free_bytes(folder),
+            database.unused_bytes,
+            database.take_ballast,
+            upkeep.give_back,
         )
         engine = SqliteEngine(database, journal, blobs, file, identity, monitor, upkeep, os.urandom, _unix_ms())
         engine.mark_journal(length)
@@ -133,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = data_folder(environment, Path.cwd())
         refuse_foreign_files(folder, OWN_NAMES)
         refuse_wrong_kinds(folder)
-        check_mark(settings.free_space_mark, folder)
+        check_min_free_bytes(settings.min_free_bytes, folder)
         with folder_lock(folder):
             serve(settings, limits, folder, reader.fileno())
     except (SettingRejected, StoreInUse, StoreUnusable) as error:

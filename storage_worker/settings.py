@@ -2,8 +2,8 @@
 
 Owns: the options, their defaults and their bounds.
 Promises: what `checked` lets pass can serve; anything else is refused before the data folder is
-touched, with a sentence that names the option. `check_mark` looks at the folder's disk, before
-anything is opened there.
+touched, with a sentence that names the option. `check_min_free_bytes` looks at the folder's
+disk, before anything is opened there.
 Exposure: whoever starts the worker.
 """
 
@@ -52,6 +52,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     parser.add_argument(
         "--free-space-mark",
+        dest="min_free_bytes",
         type=size,
         default=64 * 1024**2,
         metavar="SIZE",
@@ -105,7 +106,7 @@ def checked(options: argparse.Namespace) -> Limits:
         largest = max(min(Limits().largest_message, options.mailbox_bytes), 1)
     check_bounds(
         (
-            Bound("--free-space-mark", options.free_space_mark, 0, _MOST),
+            Bound("--free-space-mark", options.min_free_bytes, 0, _MOST),
             Bound("--journal", options.journal, SMALLEST_JOURNAL, _LARGEST_JOURNAL),
             Bound("--largest-message", largest, 1, LARGEST_CONTENT),
             Bound("--mailbox-messages", options.mailbox_messages, 1, _MOST_MESSAGES),
@@ -138,14 +139,14 @@ def uploads_that_fit(wanted: int, open_files: int) -> int:
     return fitting(wanted, "unfinished uploads", open_files, OWN_FILES, "worker")
 
 
-def check_mark(mark: int, folder: Path) -> None:
+def check_min_free_bytes(min_free_bytes: int, folder: Path) -> None:
     """Raise `SettingRejected` where the minimum of free space, in bytes, is more than the
     folder's disk can ever have.
     """
     status = os.statvfs(folder)
     most = (status.f_blocks - status.f_bfree + status.f_bavail) * status.f_frsize
-    if mark > most:
+    if min_free_bytes > most:
         raise SettingRejected(
-            f"--free-space-mark ({mark}) is more than the disk of {folder} has in all ({most}), so that no mail would "
-            "ever be accepted"
+            f"--free-space-mark ({min_free_bytes}) is more than the disk of {folder} has in all ({most}), so that "
+            "no mail would ever be accepted"
         )

@@ -174,7 +174,7 @@ class Office(WorkerUnderTest):
         folder: Path,
         *,
         limits: Limits | None = None,
-        mark: int = 0,
+        min_free_bytes: int = 0,
         size_limit: int | None = None,
         vfs: str | None = None,
         synchronous: str = "FULL",
@@ -201,7 +201,7 @@ class Office(WorkerUnderTest):
         self.syncer = SyncAtOnce(self.bodies_folder)
         self.blobs = Blobs(self.bodies_folder, self.syncer)
         self.room = DiskSpaceMonitor(
-            mark,
+            min_free_bytes,
             lambda: self.free_bytes,
             self.database.unused_bytes,
             self.database.take_ballast,

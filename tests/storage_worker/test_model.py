@@ -427,7 +427,7 @@ class SqliteMachine(WorkerMachine):
         super().__init__()
 
     def new_life(self, seed: int) -> Office:
-        return Office(Path(self.folder.name), limits=LIMITS, mark=1000, seed=seed, now_ms=self.now_ms)
+        return Office(Path(self.folder.name), limits=LIMITS, min_free_bytes=1000, seed=seed, now_ms=self.now_ms)
 
     def teardown(self) -> None:
         super().teardown()

@@ -11,7 +11,7 @@ from common.client_protocol.responses import LARGEST_CONTENT as LARGEST_ON_THE_W
 from common.errors import SettingRejected
 from storage_worker import __main__ as program
 from storage_worker.rules.admission import Limits
-from storage_worker.settings import LARGEST_CONTENT, OWN_FILES, check_mark, checked, parse, uploads_that_fit
+from storage_worker.settings import LARGEST_CONTENT, OWN_FILES, check_min_free_bytes, checked, parse, uploads_that_fit
 from tests.refusals_at_start import Refusals, assert_no_value, last_line_with_60_files
 
 REFUSED = [
@@ -81,18 +81,18 @@ def test_what_is_no_value_at_all(option: str, value: str, capsys: pytest.Capture
 def test_sizes_have_units() -> None:
     words = ["--free-space-mark", "1G", "--journal", "64K", "--mailbox-bytes", "2T", "--largest-message", "512K"]
     options = parse([*words, "--size-limit", "5M"])
-    assert (options.free_space_mark, options.journal, options.size_limit) == (1024**3, 64 * 1024, 5 * 1024**2)
+    assert (options.min_free_bytes, options.journal, options.size_limit) == (1024**3, 64 * 1024, 5 * 1024**2)
     assert checked(options)[:3] == (512 * 1024, Limits().mailbox_messages, 2 * 1024**4)
 
 
-def test_a_mark_above_the_disks_size(tmp_path: Path) -> None:
+def test_a_minimum_above_the_disks_size(tmp_path: Path) -> None:
     status = os.statvfs(tmp_path)
     most = (status.f_blocks - status.f_bfree + status.f_bavail) * status.f_frsize
-    check_mark(most, tmp_path)
+    check_min_free_bytes(most, tmp_path)
     with pytest.raises(
         SettingRejected, match=rf"--free-space-mark \({most + 1}\) is more than the disk of .* has in all"
     ):
-        check_mark(most + 1, tmp_path)
+        check_min_free_bytes(most + 1, tmp_path)
 
 
 def test_the_edges_pass() -> None:

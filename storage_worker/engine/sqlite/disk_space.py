@@ -34,13 +34,13 @@ class DiskSpaceMonitor:
 
     def __init__(
         self,
-        mark: int,
+        min_free_bytes: int,
         disk_bytes: Callable[[], int],
         unused_bytes: Callable[[], int],
         take_reserve: Callable[[], bool],
         give_back: Callable[[], object],
     ) -> None:
-        self._mark = mark
+        self._min_free_bytes = min_free_bytes
         self._disk_bytes = disk_bytes
         self._unused_bytes = unused_bytes
         self._take_reserve = take_reserve
@@ -58,7 +58,7 @@ class DiskSpaceMonitor:
         `uploaded`: bytes that unfinished uploads have on the disk.
         """
         # A clock that was set back must not stop the looking.
-        if not 0 <= now_ms - self._looked_at < LOOK_EVERY_MS or self._accepted > self._mark // 4:
+        if not 0 <= now_ms - self._looked_at < LOOK_EVERY_MS or self._accepted > self._min_free_bytes // 4:
             self._looked_at = now_ms
             self._accepted = 0
             self._is_short = not self._has_room(uploaded)
@@ -71,8 +71,10 @@ class DiskSpaceMonitor:
 
     def _has_room(self, uploaded: int) -> bool:
         disk = self._disk_bytes()
-        self.for_uploads = (max(0, disk - self._mark) + uploaded) // _UPLOADS_SHARE
-        enough = disk >= self._mark or (disk >= self._mark // 4 and disk + self._unused_bytes() >= self._mark)
+        self.for_uploads = (max(0, disk - self._min_free_bytes) + uploaded) // _UPLOADS_SHARE
+        enough = disk >= self._min_free_bytes or (
+            disk >= self._min_free_bytes // 4 and disk + self._unused_bytes() >= self._min_free_bytes
+        )
         return enough and self._take_reserve()
 
     def found_full(self, now_ms: int) -> None:

@@ -85,7 +85,7 @@ class UserRegistry:
     def row_of(self, client_id: bytes) -> int:
         """The row of a user who is known to exist."""
         user = self.find(client_id)
-        assert user is not None, "mail was accepted for him"
+        assert user is not None, "mail was accepted for them"
         return user.row
 
     def find_name(self, name: str) -> tuple[bytes, bytes] | None:

@@ -571,7 +571,7 @@ class TestFullStore:
         from common.storage_protocol.operations import BeginUpload, Chunk, CommitUpload
 
         caplog.set_level(logging.INFO)
-        office = open_office(mark=1000)
+        office = open_office(min_free_bytes=1000)
         office.free_bytes = 1002
         gateway = Gateway(office)
         [alice] = gateway.register("alice")

@@ -110,7 +110,7 @@ class TestPlaces:
 
 class TestRoom:
     def test_they_hold_half_of_the_free_room_at_most(self, open_office: Open) -> None:
-        office = open_office(mark=1000)
+        office = open_office(min_free_bytes=1000)
         office.free_bytes = 1200
         gateway = Gateway(office)
         alice, bob = gateway.register("alice", "bob")
