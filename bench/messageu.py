@@ -157,7 +157,7 @@ class RunningMessageU:
         )
 
     def transfers(self, size: int) -> dict[str, Callable[[], None]]:
-        """Sending one content of `size` bytes to somebody, and his fetching it."""
+        """Sending one content of `size` bytes to somebody, and their fetching it."""
         (recipient,) = register(self.port, ["large content"])
         return {
             "upload": lambda: upload(self.port, self._senders[0], recipient, size),

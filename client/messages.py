@@ -64,7 +64,7 @@ class Received(NamedTuple):
     `Unreadable`, and its key has come since. `repeated`: it may have been received before, because
     something broke just then. Times are Unix milliseconds: `received_at` by our clock,
     `accepted_at` by the server's, where it told. `sender_proven`: the server says that the sender
-    had proven who he is. `message_id`: what the server called it to its sender, as in `Sent`.
+    was authenticated. `message_id`: what the server called it to its sender, as in `Sent`.
     """
 
     number: int

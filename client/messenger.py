@@ -228,7 +228,7 @@ class Messenger:
         return self.home.directory.fetch_public_key(name)
 
     def verification(self, name: str) -> Verification:
-        """Give the safety number with a user, after asking the server what it names for him now.
+        """Give the safety number with a user, after asking the server for their key.
 
         See `Directory.verification`.
         """

@@ -1,4 +1,4 @@
-"""Log lines that somebody else can cause as often as he likes.
+"""Log lines that somebody else can cause as often as they like.
 
 Owns: how many of them are written. Promises: at most `LINES_A_MINUTE` of one kind in a minute; the
 first line after others were left out says how many.

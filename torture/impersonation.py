@@ -1,5 +1,5 @@
-"""Drill: somebody tries to act in the name of a user who proved himself, in every way but owning
-his key.
+"""Drill: somebody tries to act in the name of an authenticated user, in every way but owning
+their key.
 
 Owns: the matrix of ways and requests.
 Promises: every request has a row, or this module can't be imported. An answer other than a refusal
@@ -43,8 +43,8 @@ _LARGE: Final = 100_000
 
 
 class Stage:
-    """A server with a victim who proved himself and has mail, and an attacker with an
-    account of his own.
+    """A server with an authenticated victim who has mail, and an attacker with another
+    account.
     """
 
     def __init__(self, port: int) -> None:
@@ -250,7 +250,7 @@ def run(place: Place) -> Row:
 
 
 def _traces(port: int, stage: Stage) -> tuple[list[Letter], int]:
-    """What the victim finds in his mailbox, and how much in others' is said to be from him."""
+    """What the victim finds in their mailbox, and how much in others' is said to be from them."""
     with Caller(port) as caller:
         caller.prove(stage.victim)
         mail = stage.fetch(caller, stage.victim)

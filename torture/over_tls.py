@@ -217,7 +217,7 @@ def run_halves(place: Place) -> Row:
 
 
 class _Middleman:
-    """Somebody between: takes connections with a certificate of his own, or plain ones, and hands
+    """Somebody between: takes connections with a certificate of their own, or plain ones, and hands
     every byte on, over TLS or not. One thread for each connection.
     """
 

@@ -114,7 +114,7 @@ def _admin(data: Path, command: str) -> None:
 
 
 class _Person:
-    """A user of the client of this project, and what came for him."""
+    """A user of the client of this project, and what came for them."""
 
     def __init__(self, folder: Path, port: int, name: str) -> None:
         self.name = name
@@ -176,7 +176,7 @@ def _with_the_client(folder: Path, chance: random.Random, rounds: int) -> _Resen
             for person in chance.sample(people, chance.randint(0, 3)):
                 person.receive()
             restore_folder(server, folder / "copies")
-            # The server does not know who came since: he is the same user again, under the same id.
+            # The server does not know who came since: the same user again, under the same id.
             before = people[-1].messenger.identity()
             assert people[-1].messenger.register(newcomer).client_id == before.client_id, newcomer
             if chance.randrange(2):

@@ -41,7 +41,7 @@ def whoami(home: OpenHome, output: Output, settings: Settings) -> int:
 
 
 def show_identity(output: Output, identity: Identity, *, proven: bool, **more: Value) -> None:
-    """Show who somebody is, and his key; `more` goes to `--json` alone."""
+    """Show who somebody is, and their key; `more` goes to `--json` alone."""
     key = hashlib.sha256(identity.private_key.public_key()).hexdigest()
     line = (
         f"{identity.name}\nid: {identity.client_id.hex()}\n{block('public key', grouped(key))}\nproven: {_yes(proven)}"

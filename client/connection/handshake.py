@@ -5,9 +5,9 @@ allowed, and which server this identity belongs to.
 Promises: an identity that has proven itself signs for that server alone and never falls back;
 nothing is signed before the user was warned.
 Exposure: talks to whoever answers at the address. On plain TCP a middleman can pass the proof on
-and then act on this connection; the proof keeps other users out, not him. Over TLS the proof is
-bound to the server's certificate, and a silence or a cut, which a middleman can make, is no reason
-to fall back; an answer, or an ending of TLS, is the server's own.
+and then act on this connection; the proof keeps other users out, not the middleman. Over TLS the
+proof is bound to the server's certificate, and a silence or a cut, which a middleman can make, is
+no reason to fall back; an answer, or an ending of TLS, is the server's own.
 
     what answers 640                       never proven            has proven itself
     ────────────────────────────────────   ─────────────────────   ──────────────────────────

@@ -641,7 +641,7 @@ def unacknowledged(descriptor: int) -> int:
 def _is_repeatable(request: Request) -> bool:
     """Whether doing it twice is the same as doing it once."""
     if isinstance(request, SendRequest | LargeSendRequest):
-        # A body is an iterator of the caller's, which may be spent; he repeats it himself.
+        # A body is an iterator of the caller's, which may be spent; the caller repeats it.
         return isinstance(request, SendRequest) and request.token is not None
     return isinstance(request, ListUsersRequest | PublicKeyRequest | PullRequest | HelloRequest | FetchRequest)
 

@@ -116,8 +116,8 @@ def can_ask() -> bool:
 
 
 def ask(prompt: str) -> str:
-    """Ask a person, who does not see what he types. Raises `PassphraseNeeded` where he
-    gives none.
+    """Ask a person, who does not see what they type. Raises `PassphraseNeeded` where they
+    give none.
     """
     try:
         return _checked(getpass.getpass(prompt), "What was typed")

@@ -64,7 +64,7 @@ class History:
     def conversations(self) -> list[ConversationSummary]:
         """Give everybody to whom something was sent, or who sent something, the latest first.
 
-        Somebody whom the server never listed has no name, and can't be written to: he is left out.
+        Somebody whom the server never listed has no name and can't be written to: left out.
         """
         unread: dict[ClientId, int] = {}
         last: dict[ClientId, int] = dict(self._store.sent.by_recipient())

@@ -60,7 +60,7 @@ class Receiving:
 
         Where there is nothing, it waits up to `wait` seconds for mail, without polling; a server of
         the published protocol alone can't do that and is asked once. A message counts as received
-        when the caller comes back for the next one, or sends True, which ends it; where he does
+        when the caller comes back for the next one, or sends True, which ends it; where it does
         neither, because the program died, it is given once more, as `repeated`. What was fetched is
         given even when fetching failed half-way; the failure is raised after it. Raises
         `HomeInUse`.

@@ -200,7 +200,7 @@ class KeyTable:
 
     def asked_since(self, contact: ClientId, number: int) -> bool:
         """Whether a contact has asked for a key since the one of this number was added:
-        he may have lost it.
+        they may have lost it.
         """
         return bool(
             self._database.value(

@@ -77,11 +77,11 @@ class Contacts:
         """Give the name behind an id, also of somebody who is not listed any more."""
         pin = self._store.pins.of_id(client_id)
         if pin is not None:
-            # Whatever the server calls him now.
+            # Whatever the server calls them now.
             return pin.name
         row = self._store.contacts.of_id(client_id)
         if self.present_id(client_id) != client_id:
-            # An id that he had before.
+            # An id that they had before.
             return None if row is None else row.name
         if row is not None and self._store.pins.of_name(row.name) is not None:
             return f"{row.name} (not the one you know, {client_id.hex()[:8]})"

@@ -144,7 +144,7 @@ class Directory:
         return self._trust.meet(contact.client_id, contact.name, answer.public_key)
 
     def meet(self, name: str) -> Contact:
-        """Find a user and have a public key of his, asking the server for what is not known yet.
+        """Find a user and have a public key of theirs, asking the server for what is not known yet.
 
         From then on `keep_text` and `keep_file` ask nobody. Raises what `contact` and
         `fetch_public_key` raise.
@@ -155,7 +155,7 @@ class Directory:
         return contact
 
     def verification(self, name: str) -> Verification:
-        """Give the safety number with a user, after asking the server what it names for him now."""
+        """Give the safety number with a user, after asking the server for their key."""
         self._take_list()
         self.fetch_public_key(name)
         return self._verification(name)

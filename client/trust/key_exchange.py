@@ -51,8 +51,8 @@ class KeyExchange:
         """Have a symmetric key to send under; whether one had to be made and sent, after fetching
         the public key.
 
-        One is made, too, where the user has asked for one since: he may have lost the one that is
-        in use.
+        One is made, too, where the user has asked for one since: they may have lost the one that
+        is in use.
 
         Where that can't be done now, and the account has proven itself, it waits in the outbox
         (`waiting_count`), to somebody who was met before: what is sent under it waits behind it, or

@@ -2,7 +2,7 @@
 
 Owns: the log line. Promises: whatever `Exception` came, the connection that it belongs to is closed
 with a reset, the line names the kind and the place, and the caller goes on.
-Exposure: a stranger who found a bug can find it as often as he likes, so the lines are rare.
+Exposure: a stranger who found a bug can find it as often as they like, so the lines are rare.
 """
 
 import logging

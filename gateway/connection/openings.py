@@ -3,7 +3,7 @@
 Owns: which connections are in a TLS handshake or still have to name the client behind a proxy.
 Promises: each has `Settings.opening_time` seconds, however slowly its bytes come. There are at most
 `Settings.openings`; one more takes the place of the oldest one of the network that has the most, so
-that whoever opens many and finishes none keeps nobody out but himself. Who waits for us, or has not
+that whoever opens many and finishes none keeps nobody else out. Who waits for us, or has not
 been here for `Settings.opening_kept` seconds, is not ended for another one, which then waits in the
 kernel's queue: so all clients may come back at once. One turn of the loop takes
 `Settings.openings_a_turn` steps of them, because a step may cost as much as a hundred messages.
