@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,8 +65,17 @@ class Person:
         return f"[{self.name}]\n? {text}\n"
 
     def _until_asked(self, prompt: str) -> str:
+        """Read until `prompt` came and the program reads what is typed: before, the terminal echoes
+        too, and what is typed is there twice.
+        """
         self._console.expect_exact(prompt)
-        return str(self._console.before) + prompt
+        shown = str(self._console.before) + prompt
+        deadline = time.monotonic() + HANG_SECONDS
+        while self._console.getecho():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"nothing reads what is typed behind {prompt!r}")
+            time.sleep(0.01)
+        return shown
 
     def leaves(self) -> None:
         """Choose 0."""
