@@ -28,7 +28,7 @@ $ alice users
 $ alice users --json
 > {"v": 1, "type": "user", "name": "bob", "id": "{HEX}", "verified": false}
 $ bob whoami --json
-> {"v": 1, "type": "identity", "name": "bob", "id": "{HEX}", "fingerprint": "{HEX}", "proven": true}
+> {"v": 1, "type": "identity", "name": "bob", "id": "{HEX}", "fingerprint": "{HEX}", "proven": true, "server": "127.0.0.1:{NUMBER}", "transport": "plain", "pins": []}
 $ alice key bob
 > bob
 > id: {HEX}
