@@ -62,6 +62,16 @@ def folder_path(text: str) -> Path:
     return Path(text)
 
 
+def add_log_format(parser: argparse.ArgumentParser) -> None:
+    """The option that both programs have for their log."""
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="of the log, which goes to stderr: json is one object a line (default: %(default)s). SIGHUP is ignored",
+    )
+
+
 def check_bounds(bounds: Iterable[Bound]) -> None:
     """Raise `SettingRejected` for the first value that is out of its bounds."""
     for option, value, least, most in bounds:

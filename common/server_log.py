@@ -1,25 +1,92 @@
 """Where the server's programs write their log, and in which form.
 
-Owns: the root logger of gateway and storage worker.
+Owns: the root logger of gateway and storage worker; the JSON form of a line and its fields; the
+audit log's logger.
 Promises: one line a record, on stderr, with time, level and the part that says it. Under systemd's
-journal, which has a time for every line, there is no second one.
-Exposure: none; what is written there is escaped by whoever writes it.
+journal, which has a time for every line, the text form has none of its own. In the JSON form every
+line is one object, tracebacks and all; it has the same as the text, and some of it again in fields.
+A line of the audit log names a user by id; no line has a key, a signature, a token or a content.
+Exposure: strangers choose values that stand in fields. JSON escapes them; in the text whoever
+writes it does.
+
+Source: docs/operations.md, "The log".
 """
 
+import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Mapping
-from typing import Final, TextIO
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Final, TextIO
 
 JOURNAL_VARIABLE: Final = "JOURNAL_STREAM"
-_FORM: Final = "%(levelname)s %(name)s: %(message)s"
+FORMS: Final = ("text", "json")
+"""For `--log-format`."""
+AUDIT: Final = logging.getLogger("messageu.audit")
+_TEXT: Final = "%(levelname)s %(name)s: %(message)s"
+_FIELDS: Final = "fields"
+_OWN_FIELDS: Final = frozenset({"time", "level", "logger", "message", "exception"})
+
+log = logging.getLogger("server")
 
 
-def begin_log(level: str, environment: Mapping[str, str]) -> None:
-    """Write to stderr what is of this level or above."""
-    form = _FORM if is_journal(sys.stderr, environment) else f"%(asctime)s {_FORM}"
-    logging.basicConfig(level=level.upper(), format=form, stream=sys.stderr)
+def begin_log(level: str, environment: Mapping[str, str], form: str = "text") -> None:
+    """Write to stderr what is of this level or above, in one of `FORMS`."""
+    handler = logging.StreamHandler(sys.stderr)
+    if form == "json":
+        handler.setFormatter(JsonForm())
+        sys.excepthook = _log_the_end
+        threading.excepthook = _log_the_end_of_a_thread
+    else:
+        handler.setFormatter(
+            logging.Formatter(_TEXT if is_journal(sys.stderr, environment) else f"%(asctime)s {_TEXT}")
+        )
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+def fields(**values: str | int) -> dict[str, object]:
+    """What a line says, in fields: the `extra` of a call of `logging`."""
+    if not _OWN_FIELDS.isdisjoint(values):
+        raise ValueError(f"every line has fields of these names: {', '.join(sorted(_OWN_FIELDS))}")
+    return {_FIELDS: values}
+
+
+class JsonForm(logging.Formatter):
+    """One JSON object a line, in ASCII."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, Any] = {
+            "time": when.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, _FIELDS, {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, separators=(",", ":"))
+
+
+def _log_the_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    log.critical("the program ends by an error that nobody foresaw", exc_info=(kind, error, trace))
+
+
+def _log_the_end_of_a_thread(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is not None:
+        log.critical(
+            "a thread ends by an error that nobody foresaw",
+            exc_info=(ended.exc_type, ended.exc_value, ended.exc_traceback),
+        )
+
+
+def audit_registration(user: bytes) -> None:
+    """A user was registered, and that is on disk."""
+    AUDIT.info("registered user %s", user.hex(), extra=fields(event="registered", user=user.hex()))
 
 
 def is_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
@@ -27,6 +94,7 @@ def is_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
     environment, in decimal.
 
     The variable alone says nothing: it is inherited, and the stream may have gone elsewhere since.
+    `INVOCATION_ID` says less: every terminal of a session that systemd began has it.
 
     Source: systemd.exec(5), "$JOURNAL_STREAM".
     """

@@ -20,7 +20,7 @@ from common.data_folder import data_folder, link_endpoint
 from common.errors import InfoFileError, SettingRejected
 from common.info_files import DEFAULT_PORT, read_port
 from common.process_limits import forbid_core_dumps, raise_open_files
-from common.server_log import begin_log
+from common.server_log import begin_log, fields
 from gateway.addresses import Place, addresses_of, all_places, own_name, show, with_pins
 from gateway.certificate import Pins, current, keep_addresses, server_context
 from gateway.connection.context import SessionContext
@@ -79,7 +79,12 @@ def run(options: argparse.Namespace) -> None:
 
 def say_where(place: Place, *, is_open: bool) -> None:
     """Log where the gateway listens. `is_open`: whether other machines reach it."""
-    log.info("listening on %s%s", place, ", TLS" if place.tls else "")
+    log.info(
+        "listening on %s%s",
+        place,
+        ", TLS" if place.tls else "",
+        extra=fields(address=str(place), transport="tls" if place.tls else "tcp"),
+    )
     if is_open and not place.tls:
         log.warning(
             "other machines reach %s, and there is no TLS: anybody between sees who writes to whom and can alter it; "
@@ -106,7 +111,7 @@ def serve(options: argparse.Namespace, folder: Path) -> None:
     with_tls = any(place.tls for place, _sock in listening)
     tls, pins = _begin_tls(folder) if with_tls else (None, tuple)
     loop = EventLoop(time.monotonic)
-    SignalReceiver(loop)
+    signals = SignalReceiver(loop)
     context = SessionContext(
         loop,
         lambda listener: StorageLink(loop, endpoint, options.slot, lambda: os.urandom(16), listener),
@@ -124,16 +129,18 @@ def serve(options: argparse.Namespace, folder: Path) -> None:
         show([with_pins(address, pins()) for address in addresses], os.environ)
     try:
         loop.run()
-        log.info("stopping, %d connections open", len(context.sessions))
+        connected = len(context.sessions)
+        log.info("stopping, %d connections open", connected, extra=fields(connections=connected))
         _stop_in_order(loop, context, link, listeners)
     finally:
         link.close()
+        signals.close()
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the gateway; the process's exit code."""
     options = parse(argv)
-    begin_log(options.log_level, os.environ)
+    begin_log(options.log_level, os.environ, options.log_format)
     forbid_core_dumps()
     try:
         run(options)

@@ -107,7 +107,7 @@ class Timers:
 
 class SignalReceiver:
     """A `Handler`: SIGTERM and SIGINT arrive as bytes of a socket pair, wake the loop and
-    stop it.
+    stop it. SIGHUP does nothing.
     """
 
     def __init__(self, loop: "EventLoop") -> None:
@@ -118,12 +118,21 @@ class SignalReceiver:
         signal.set_wakeup_fd(self._outside.fileno(), warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: None)
+        # There is no log file to be opened again, and settings are read at the start alone.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         loop.register(self._inside.fileno(), self, READABLE)
 
     def ready(self, events: int) -> None:
         """A signal came: stop."""
         self._inside.recv(64)
         self._loop.stop()
+
+    def close(self) -> None:
+        """Signals wake the loop no more."""
+        signal.set_wakeup_fd(-1)
+        self._loop.unregister(self._inside.fileno())
+        self._inside.close()
+        self._outside.close()
 
 
 class EventLoop:

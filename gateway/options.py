@@ -14,7 +14,7 @@ from typing import Final
 from common.client_protocol.responses import LARGEST_CONTENT
 from common.errors import SettingRejected
 from common.info_files import DEFAULT_PORT
-from common.options import SIZES, Bound, check_bounds, fitting, folder_path, number, size
+from common.options import SIZES, Bound, add_log_format, check_bounds, fitting, folder_path, number, size
 from common.version import VERSION
 from gateway.addresses import ProxiesOfPlace, network, plain_place, public_address, tls_place
 from gateway.settings import Settings
@@ -114,6 +114,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="default: %(default)s"
     )
+    add_log_format(parser)
     parser.set_defaults(default_proxies=())
     return parser.parse_args(arguments)
 

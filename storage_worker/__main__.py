@@ -1,9 +1,9 @@
 """The storage worker as a program: arguments, signals, wiring.
 
 Owns: the process; what ends it, with which code and which last line.
-Promises: SIGTERM and SIGINT end it after the transaction it is in. Codes: 0 asked to end; 78
-another try would not help (data folder in use or unusable, a bad setting); 1 a read, write or sync
-failed and nothing is known.
+Promises: SIGTERM and SIGINT end it after the transaction it is in, SIGHUP does nothing. Codes: 0
+asked to end; 78 another try would not help (data folder in use or unusable, a bad setting); 1 a
+read, write or sync failed and nothing is known.
 Exposure: the command line and the environment of whoever starts it.
 """
 
@@ -23,7 +23,7 @@ from common import server_packages  # noqa: F401 - ends the program where they a
 from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint, refuse_foreign_files
 from common.errors import SettingRejected
 from common.process_limits import forbid_core_dumps, raise_open_files
-from common.server_log import begin_log
+from common.server_log import begin_log, fields
 from storage_worker.engine.errors import StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
 from storage_worker.engine.sqlite.checkpointer import CheckpointThread
@@ -107,7 +107,13 @@ def serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int)
         endpoint = link_endpoint(folder)
         service = ZmqServer(processor, endpoint, _unix_ms)
         try:
-            log.info("started: data folder %s, %s, generation %d", folder, endpoint, identity.generation)
+            log.info(
+                "started: data folder %s, %s, generation %d",
+                folder,
+                endpoint,
+                identity.generation,
+                extra=fields(data_folder=str(folder), endpoint=endpoint, generation=identity.generation),
+            )
             service.serve(wake)
         finally:
             service.close()
@@ -117,7 +123,7 @@ def serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal comes; the exit code."""
     settings = parse(arguments)
-    begin_log(settings.log_level, os.environ)
+    begin_log(settings.log_level, os.environ, settings.log_format)
     # Whatever is made in the data folder is the owner's alone.
     os.umask(0o077)
     forbid_core_dumps()
@@ -127,6 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # transactions.
     previous = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     handlers = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
+    # There is no log file to be opened again, and settings are read at the start alone.
+    handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         limits = checked(settings)
         open_files = raise_open_files(limits.uploads + OWN_FILES)

@@ -15,7 +15,7 @@ from typing import Final
 
 from common.data_folder import DATA_VARIABLE
 from common.errors import SettingRejected
-from common.options import SIZES, Bound, check_bounds, fitting, folder_path, number, size
+from common.options import SIZES, Bound, add_log_format, check_bounds, fitting, folder_path, number, size
 from common.storage_protocol.message_format import ENTRY_HEAD
 from common.version import VERSION
 from storage_worker.rules.admission import Limits
@@ -50,6 +50,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--data-folder", type=folder_path, help=f"where the mail is kept (${DATA_VARIABLE}, else data/)"
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    add_log_format(parser)
     parser.add_argument(
         "--free-space-mark",
         dest="min_free_bytes",

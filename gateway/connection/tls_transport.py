@@ -23,6 +23,7 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 
 from common.rare_log import RareLog
+from common.server_log import fields
 from gateway.connection.containment import contain
 from gateway.connection.openings import Openings
 from gateway.connection.transport import UNREGISTERED, TcpTransport, TransportOwner
@@ -190,7 +191,7 @@ class TlsTransport(TcpTransport):
             self._loop.modify(self.fileno(), READABLE)
 
     def _refuse(self, reason: str) -> None:
-        _rarely.write(logging.INFO, "a TLS handshake failed: %s", reason)
+        _rarely.write(logging.INFO, "a TLS handshake failed: %s", reason, extra=fields(reason=reason))
         self._was_refused = True
         self._owner.abort()
 

@@ -2,12 +2,17 @@
 
 Owns: the steps: nonce, key, signature, mark. Promises: 2141 leaves after the mark is committed; a
 bad signature costs the worker no write; after `Settings.proof_attempts` failures the connection
-ends.
+ends. Each attempt that failed by the client's fault is a line of the audit log, or counted there.
 Exposure: see `gateway.authentication`.
 """
 
+import logging
+from typing import Final
+
 from common.client_protocol.requests import ProveRequest
 from common.client_protocol.responses import AUTHENTICATED
+from common.rare_log import RareLog
+from common.server_log import AUDIT, fields
 from common.storage_protocol.operations import (
     Done,
     GetProofKey,
@@ -20,6 +25,8 @@ from common.storage_protocol.operations import (
 from common.values import RefusalReason
 from gateway.authentication import signature_is_valid, signed_string
 from gateway.handlers.base import HandlerContext
+
+rarely: Final = RareLog(AUDIT)
 
 
 class ProveHandler:
@@ -39,7 +46,7 @@ class ProveHandler:
             context.link.submit(GetProofKey(request.requester), self)
         else:
             # The caller first has to learn that this is going on: fail at the end of the turn.
-            context.call_at(context.loop.now, lambda: self._fail(RefusalReason.PROOF_NEEDED), host)
+            context.call_at(context.loop.now, lambda: self._deny("nonce", RefusalReason.PROOF_NEEDED), host)
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
         """The user's key, then the mark."""
@@ -50,11 +57,13 @@ class ProveHandler:
                 if signature_is_valid(public_key, self._request.signature, self._signed):
                     self._host.context.link.submit(MarkAuthenticated(self._request.requester), self)
                 else:
-                    self._fail(RefusalReason.PROOF_NEEDED)
+                    self._deny("signature", RefusalReason.PROOF_NEEDED)
             case Done():
                 self._host.authenticated_as = self._request.requester
                 self._host.write(AUTHENTICATED)
                 self._host.done()
+            case Refused(RefusalReason.REQUESTER_UNKNOWN, _):
+                self._deny("user", RefusalReason.REQUESTER_UNKNOWN)
             case Refused(reason, _):
                 self._fail(reason)
             case _:
@@ -64,6 +73,21 @@ class ProveHandler:
         """Whether the mark was set is unknown."""
         if not self._gone:
             self._host.abort()
+
+    def _deny(self, wrong: str, reason: int) -> None:
+        """The attempt failed, and not for want of the server's: what was wrong is audited."""
+        if self._gone:
+            return
+        user, attempt = self._request.requester.hex(), self._host.challenge.attempts
+        rarely.write(
+            logging.INFO,
+            "failed to authenticate as user %s: wrong %s, attempt %d of the connection",
+            user,
+            wrong,
+            attempt,
+            extra=fields(event="authentication_failed", user=user, wrong=wrong, attempt=attempt),
+        )
+        self._fail(reason)
 
     def _fail(self, reason: int) -> None:
         if self._gone:

@@ -27,6 +27,7 @@ from common.client_protocol.server_connection import PipelinedSends
 from common.errors import FrameUndecodable
 from common.fail_points import FailPoint
 from common.rare_log import RareLog
+from common.server_log import fields
 from common.storage_protocol.batch_sender import (
     Answered,
     BatchSender,
@@ -294,7 +295,11 @@ class StorageLink:
                     except Exception as error:
                         report(error)
                 case Greeted(facts, _, is_other_store):
-                    log.info("joined the storage worker, generation %d", facts.generation)
+                    log.info(
+                        "joined the storage worker, generation %d",
+                        facts.generation,
+                        extra=fields(generation=facts.generation),
+                    )
                     self.facts = facts
                     if is_other_store:
                         log.warning("the store is another one than before; all connections end")

@@ -59,8 +59,8 @@ class Rules:
         sending = SendingRules(engine, self._admission, unreadable, random_bytes)
         uploads = UploadRules(engine, self._uploads, access, self._admission, sending)
         self._fetching = FetchingRules(engine, self.leases, self._subscriptions, access, unreadable)
-        users = UserRules(engine, self.leases, access, self._admission, random_bytes)
-        self.by_operation = TABLES.bind((users, sending, uploads, self._fetching), unreadable)
+        self._users = UserRules(engine, self.leases, access, self._admission, random_bytes)
+        self.by_operation = TABLES.bind((self._users, sending, uploads, self._fetching), unreadable)
         """The rule of each type of operation."""
 
     @property
@@ -89,6 +89,7 @@ class Rules:
         with new mail.
         """
         self._rollback.commit()
+        self._users.commit()
         received = self._engine.take_received()
         arrived = self._subscriptions.use_up(received) if received and self._subscriptions else {}
         return self._admission.accepted_bytes, arrived
@@ -98,6 +99,7 @@ class Rules:
         `StoreFailed`.
         """
         self._rollback.roll_back()
+        self._users.roll_back()
         self._uploads.drop_all()
         self._engine.roll_back()
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from common.errors import ValueRejected
+from common.server_log import audit_registration
 from common.storage_protocol.operations import (
     GetProofKey,
     GetPublicKey,
@@ -52,6 +53,18 @@ class UserRules:
         self._access = access
         self._admission = admission
         self._random_bytes = random_bytes
+        self._registered: list[bytes] = []
+
+    def commit(self) -> None:
+        """What the turn did is on disk: the audit log may have it."""
+        if self._registered:
+            for client_id in self._registered:
+                audit_registration(client_id)
+            self._registered.clear()
+
+    def roll_back(self) -> None:
+        """The turn was undone."""
+        self._registered.clear()
 
     def register(self, _slot: int, request: Register) -> Outcome:
         """Make a user."""
@@ -71,6 +84,7 @@ class UserRules:
             # Who was registered before a backup was put back is known to the others under this id.
             client_id = wanted
         self._engine.apply(UserRegistered(client_id, name, request.public_key))
+        self._registered.append(client_id)
         self._admission.accepted_bytes += _REGISTRATION_BYTES
         return Registered(client_id)
 

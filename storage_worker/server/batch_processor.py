@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from common import fail_points
 from common.fail_points import FailPoint
 from common.rare_log import RareLog
+from common.server_log import fields
 from common.storage_protocol.batch_order import SlotState, Verdict, judge
 from common.storage_protocol.frames import (
     Batch,
@@ -185,7 +186,9 @@ class BatchProcessor:
             earlier = (incarnation + earlier)[: 16 * EARLIER_KEPT]
             self._engine.apply(SlotTaken(hello.slot, epoch, hello.incarnation, earlier))
             self._rules.greet(hello.slot)
-            log.info("a gateway greeted: slot %d, epoch %d", hello.slot, epoch)
+            log.info(
+                "a gateway greeted: slot %d, epoch %d", hello.slot, epoch, extra=fields(slot=hello.slot, epoch=epoch)
+            )
         self._peers[hello.slot] = (peer, epoch)
         facts = StoreFacts(*self._engine.identity, self._rules.highest)
         return Welcome(hello.slot, epoch, hello.incarnation, self._incarnation, facts)

@@ -1,10 +1,12 @@
 """The form of the server's log: a time in each line, but none of its own where the
-journal writes one.
+journal writes one; in JSON one object a line.
 """
 
 from __future__ import annotations
 
 import io
+import json
+import logging
 import os
 import re
 import subprocess
@@ -13,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from common.server_log import is_journal
+from common.rare_log import LINES_A_MINUTE, RareLog
+from common.server_log import JsonForm, fields, is_journal
 from torture.patience import HANG_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,3 +52,67 @@ def test_a_variable_that_was_inherited_says_nothing(tmp_path: Path) -> None:
         assert not is_journal(file, {})
         assert not is_journal(file, {"JOURNAL_STREAM": "what is this"})
     assert not is_journal(io.StringIO(), named)
+
+
+@pytest.mark.parametrize(("program", "option"), PROGRAMS)
+def test_in_json_every_line_is_an_object(tmp_path: Path, program: str, option: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", program, "--log-format=json", option],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path, capture_output=True, check=False, timeout=HANG_SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 78
+    [line] = [json.loads(line) for line in done.stderr.decode("ascii").splitlines()]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("time"))
+    assert line.pop("message").startswith(("the gateway ends: ", "can't start: "))
+    assert line in ({"level": "error", "logger": "gateway"}, {"level": "critical", "logger": "storage_worker"})
+
+
+def test_an_error_that_nobody_foresaw_is_one_line_too(tmp_path: Path) -> None:
+    lines = [
+        "import threading",
+        "from common.server_log import begin_log",
+        "begin_log('info', {}, 'json')",
+        "thread = threading.Thread(target=lambda: [][0], name='helper')",
+        "thread.start()",
+        "thread.join()",
+        "raise ValueError('first\\nsecond')",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", "\n".join(lines)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path, capture_output=True, check=False, timeout=HANG_SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 1
+    of_thread, last = [json.loads(line) for line in done.stderr.splitlines()]
+    assert of_thread["exception"].endswith("IndexError: list index out of range")
+    assert last["exception"].endswith("ValueError: first\nsecond")
+    assert last["level"] == of_thread["level"] == "critical"
+
+
+def lines_of(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    return [json.loads(JsonForm().format(record)) for record in caplog.records]
+
+
+def test_fields_stand_beside_the_message() -> None:
+    record = logging.makeLogRecord({"msg": "slot %d of \udcff\n", "args": (3,), **fields(slot=3)})
+    text = JsonForm().format(record)
+    assert text.isascii()
+    assert text.isprintable()
+    line = json.loads(text)
+    assert line["message"] == "slot 3 of \udcff\n"
+    assert line["slot"] == 3
+    with pytest.raises(ValueError, match="exception, level, logger, message, time"):
+        fields(time="now")
+
+
+def test_what_was_left_out_is_a_field_beside_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    rare = RareLog(logging.getLogger("test.fields"), lambda: now)
+    for number in range(LINES_A_MINUTE + 2):
+        rare.write(logging.ERROR, "number %d", number, extra=fields(number=number))
+    now = 60.0
+    rare.write(logging.ERROR, "number %d", 99, extra=fields(number=99))
+    rare.write(logging.ERROR, "none")
+    found = [(line.get("number"), line.get("left_out")) for line in lines_of(caplog)]
+    assert found == [*((number, None) for number in range(LINES_A_MINUTE)), (99, 2), (None, None)]

@@ -1,12 +1,13 @@
 """Timers that were cancelled go, and a descriptor's new owner hears nothing of the old one."""
 
 import os
+import signal
 import socket
 
 import pytest
 
 from common.client_protocol.requests import FetchRequest, PublicKeyRequest, encode
-from gateway.event_loop import READABLE, EventLoop, Timers
+from gateway.event_loop import READABLE, EventLoop, SignalReceiver, Timers
 from tests.gateway.authenticated import ALICE
 from tests.gateway.harness import Clock, Gate
 
@@ -103,3 +104,23 @@ def test_a_failing_handler_ends_the_loop(gate: Gate) -> None:
     gate.loop.call_at(gate.clock.time, fail)
     with pytest.raises(ZeroDivisionError):
         gate.turn()
+
+
+def test_a_hang_up_does_not_stop_the_loop() -> None:
+    loop = EventLoop(Clock())
+    signals = SignalReceiver(loop)
+    to_send = [signal.SIGTERM, signal.SIGHUP, signal.SIGHUP]
+
+    def send() -> None:
+        number = to_send.pop()
+        os.kill(os.getpid(), number)
+        if number is signal.SIGHUP:
+            loop.call_at(loop.now, send)
+
+    loop.call_at(loop.now, send)
+    try:
+        loop.run()
+    finally:
+        signals.close()
+        loop.close()
+    assert not to_send

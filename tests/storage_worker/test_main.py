@@ -1,5 +1,6 @@
 """The worker as a process: signals, exit codes, last lines; kill -9 in the middle of batches."""
 
+import json
 import logging
 import os
 import random
@@ -72,18 +73,33 @@ def register(gateway: FakeGateway, name: str) -> bytes:
 def test_starts_serves_and_ends_when_asked(gateway: FakeGateway, folder: Path, number: int) -> None:
     worker = WorkerProcess(folder)
     gateway.hello(b"a" * 16)
-    register(gateway, "alice")
+    alice = register(gateway, "alice")
     assert worker.end(number) == 0
     lines = worker.log.splitlines()
     assert [" ".join(line.split()[2:]) for line in lines] == [
         f"INFO storage_worker: started: data folder {folder}, ipc://{folder}/link/storage.sock, generation "
         + lines[0].split()[-1],
         "INFO storage_worker: a gateway greeted: slot 0, epoch 1",
+        f"INFO messageu.audit: registered user {alice.hex()}",
         "INFO storage_worker: stopped",
     ]
     assert not folder.joinpath("mail.db-wal").exists()
     for file in folder.iterdir():
         assert file.stat().st_mode & 0o077 == 0, file
+
+
+def test_a_hang_up_ends_nothing(gateway: FakeGateway, folder: Path) -> None:
+    worker = WorkerProcess(folder, "--log-format=json")
+    gateway.hello(b"a" * 16)
+    worker.process.send_signal(signal.SIGHUP)
+    alice = register(gateway, "alice")
+    assert worker.end() == 0
+    lines = [json.loads(line) for line in worker.log.splitlines()]
+    assert [line["message"].split(":")[0] for line in lines] == [
+        "started", "a gateway greeted", f"registered user {alice.hex()}", "stopped",
+    ]  # fmt: skip
+    assert lines[1]["slot"] == 0
+    assert lines[1]["epoch"] == 1
 
 
 def test_users_and_mail_outlive_it(gateway: FakeGateway, folder: Path) -> None:

@@ -13,6 +13,8 @@ from common.client_protocol.requests import (
     SendRequest,
     encode,
 )
+from common.rare_log import RareLog
+from common.server_log import AUDIT
 from common.storage_protocol.operations import (
     GetProofKey,
     KeyFound,
@@ -21,7 +23,8 @@ from common.storage_protocol.operations import (
     Refused,
     StoreMessage,
 )
-from common.values import PublicKey, Username
+from common.values import PublicKey, RefusalReason, Username
+from gateway.handlers import prove as prove_handler
 from tests.gateway.authenticated import (
     ALICE,
     BOB,
@@ -108,6 +111,38 @@ def test_the_signature_covers_the_binding_of_the_connection(signed: bytes) -> No
     answer = scene.say(ProveRequest(ALICE, signature(binding=signed)))
     assert answer[1:3] == (2141 if signed == CERTIFICATE_HASH else 9000).to_bytes(2, "little")
     scene.close()
+
+
+def test_the_audit_log_says_what_was_wrong_and_no_more(
+    gate: Gate, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prove_handler, "rarely", RareLog(AUDIT))
+    caplog.set_level("INFO", "messageu.audit")
+    gate.storage.decide = knows_alice
+    peer = gate.peer()
+    peer.send(ProveRequest(ALICE, signature()))
+    assert peer.response()[0] == 9000
+    greet(peer)
+    peer.send(ProveRequest(ALICE, signature(BOB)))
+    assert peer.response()[0] == 9000
+    greet(peer)
+    gate.storage.decide = lambda _operation: Refused(RefusalReason.REQUESTER_UNKNOWN)
+    peer.send(ProveRequest(BOB, signature(BOB)))
+    assert peer.response()[0] == 9000
+    assert [vars(record)["fields"] for record in caplog.records] == [
+        {"event": "authentication_failed", "user": user.hex(), "wrong": wrong, "attempt": attempt}
+        for attempt, (user, wrong) in enumerate(((ALICE, "nonce"), (ALICE, "signature"), (BOB, "user")), 1)
+    ]
+    # A connection that was authenticated, and one that the store's own trouble kept from it.
+    caplog.clear()
+    gate.storage.decide = knows_alice
+    prove(gate.peer())
+    gate.storage.decide = lambda _operation: Refused(RefusalReason.DAMAGED)
+    peer = gate.peer()
+    greet(peer)
+    peer.send(ProveRequest(ALICE, signature()))
+    assert peer.response()[0] == 9000
+    assert not caplog.records
 
 
 def test_three_failures_end_the_connection(gate: Gate) -> None:

@@ -32,6 +32,18 @@ class TestRegister:
         assert len(alice) == len(bob) == 16
         assert alice != bob
 
+    def test_the_audit_log_has_who_was_registered_and_nobody_twice(
+        self, gateway: Gateway, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO", "messageu.audit")
+        alice, bob = gateway.register("alice", "bob")
+        gateway.one(Register("alice", KEY, again=True))
+        gateway.refused(Register("bob", KEY))
+        assert [vars(record)["fields"] for record in caplog.records] == [
+            {"event": "registered", "user": alice.hex()},
+            {"event": "registered", "user": bob.hex()},
+        ]
+
     def test_id_is_a_random_uuid(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
         assert alice[6] >> 4 == 4
