@@ -5,12 +5,21 @@ made is a sentence, and the old one stays.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 
 class PartsDiffer(Exception):
     """The document lacks parts, or has some that nothing stands for."""
+
+
+def check_parts(page: str, found: Sequence[str], made: Collection[str]) -> None:
+    """Raise `PartsDiffer` where a page does not have each part that is made once, and no other."""
+    wrong = [f"{name} is not there" for name in made if name not in found]
+    wrong += [f"{name} is there more than once" for name in made if found.count(name) > 1]
+    wrong += [f"nothing makes {name}" for name in found if name not in made]
+    if wrong:
+        raise PartsDiffer(f"{page}, lines `<!-- made: NAME -->`, each with its `<!-- end -->`: {'; '.join(wrong)}")
 
 
 def main(page: Path, rewritten: Callable[[str], str]) -> int:

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from scripts import _setup
-from scripts._documents import PartsDiffer, main
+from scripts._documents import PartsDiffer, check_parts, main
 
 if __name__ == "__main__":
     _setup.continue_in_venv("run")
@@ -39,9 +39,7 @@ PART = re.compile(r"(<!-- made: ([a-z -]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL
 def rewritten(document: str) -> str:
     """Give the document with every part made anew. Raises `PartsDiffer`."""
     made = parts()
-    found = [name for _, name, _, _ in PART.findall(document)]
-    if sorted(found) != sorted(made):
-        raise PartsDiffer(f"docs/client.md is to have each of these parts once: {', '.join(made)}")
+    check_parts("docs/client.md", [name for _, name, _, _ in PART.findall(document)], made)
     return PART.sub(lambda part: f"{part[1]}{made[part[2]]}{part[4]}", document)
 
 

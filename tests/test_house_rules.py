@@ -62,7 +62,13 @@ def only(*modules: str) -> frozenset[str]:
     return frozenset(modules)
 
 
-ENGINES = only("storage_worker.engine.sqlite", "storage_worker.engine.memory")
+SEAM_OF_ENGINES = frozenset({"__init__", "interface", "records", "values", "errors"})
+ENGINES = frozenset(
+    f"storage_worker.engine.{path.stem}"
+    for path in (ROOT / "storage_worker" / "engine").iterdir()
+    if (path.suffix == ".py" or (path / "__init__.py").exists()) and path.stem not in SEAM_OF_ENGINES
+)
+"""Whatever lies beside the seam is an engine."""
 
 # The first rule that covers a module counts.
 RULES = (
@@ -120,7 +126,7 @@ RULES = (
     Rule(
         "storage_worker.engine.sqlite",
         may_import=only("storage_worker.engine", "storage_worker.state", "common"),
-        never=only("storage_worker.engine.memory", "common.client_protocol") | CRYPTO | ZMQ,
+        never=(ENGINES - only("storage_worker.engine.sqlite")) | only("common.client_protocol") | CRYPTO | ZMQ,
         adapters=((SQLITE, only("storage_worker.engine.sqlite.database")),),
     ),
     Rule(
@@ -400,6 +406,11 @@ def test_a_place_of_one_machine_is_found() -> None:
     assert places_in("see /wo" + "rk/notes") == ["/wo" + "rk/"]
     assert places_in("https://files.python" + "hosted.org/x") == ["python" + "hosted.org"]
     assert places_in("net" + "work/path and home" + "work/") == []
+
+
+def test_what_lies_beside_the_seam_is_an_engine() -> None:
+    assert only("storage_worker.engine.sqlite", "storage_worker.engine.memory") <= ENGINES
+    assert all((ROOT / "storage_worker" / "engine" / f"{name}.py").exists() for name in SEAM_OF_ENGINES)
 
 
 def test_no_program_is_named_like_a_standard_module() -> None:

@@ -28,15 +28,18 @@ def test_a_part_holds_what_was_made_for_it_and_nothing_else_changes() -> None:
 
 
 @pytest.mark.parametrize(
-    "document",
+    ("document", "said"),
     [
-        DOCUMENT.replace("made: command send", "made: command post"),
-        DOCUMENT.replace("<!-- made: json -->", ""),
-        DOCUMENT + "<!-- made: options -->\n<!-- end -->",
+        (
+            DOCUMENT.replace("made: command send", "made: command post"),
+            "command send is not there; nothing makes command post",
+        ),
+        (DOCUMENT.replace("<!-- made: json -->", ""), "json is not there"),
+        (DOCUMENT + "<!-- made: options -->\n<!-- end -->", "options is there more than once"),
     ],
 )
-def test_a_part_that_is_missing_unknown_or_doubled_is_told(document: str) -> None:
-    with pytest.raises(PartsDiffer, match="each of these parts once: options, command register"):
+def test_a_part_that_is_missing_unknown_or_doubled_is_named(document: str, said: str) -> None:
+    with pytest.raises(PartsDiffer, match=rf"^docs/client\.md, lines `<!-- made: NAME -->`.*: {said}$"):
         client_reference.rewritten(document)
 
 
