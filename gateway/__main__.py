@@ -28,8 +28,7 @@ from gateway.connection.tls_transport import ServerTls
 from gateway.errors import GatewaySuperseded, SlotInUse
 from gateway.event_loop import EventLoop, SignalReceiver
 from gateway.listener import Listener, is_reached_by_others, open_listeners
-from gateway.options import OWN_FILES, checked, connections_that_fit, has_default_place, parse
-from gateway.settings import Settings
+from gateway.options import OWN_FILES, checked, connections_that_fit, has_default_place, parse, settings_of
 from gateway.slot_lock import gateway_lock
 from gateway.storage.link import StorageLink
 
@@ -103,7 +102,7 @@ def serve(options: argparse.Namespace, folder: Path) -> None:
     """Listen, and serve until a signal comes."""
     endpoint = link_endpoint(folder)
     connections = connections_that_fit(options.connections, raise_open_files(options.connections + OWN_FILES))
-    settings = Settings(largest_content=options.largest_message, connections=connections)
+    settings = settings_of(options, connections)
     port: int | None = None
     if has_default_place(options):
         port = port_of(options.port_file) if options.port is None else options.port

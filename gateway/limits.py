@@ -30,6 +30,8 @@ _ADDRESS_KEY_SIZE: Final = 20
 _LOOKED_AT: Final = 2
 """Of the oldest keys, for each new one: those that have all of their burst again are forgotten."""
 SECRET_SIZE: Final = 32
+_LONGEST_WAIT: Final = 0xFFFFFFFF
+"""The longest time, in seconds, that an answer has room for."""
 
 
 class RateLimiter:
@@ -90,15 +92,15 @@ class RateLimiter:
             free_at.popitem(last=False)
 
 
-class RefusedSends(NamedTuple):
-    """So many 603s of a run, in a row, are refused."""
+class RefusedRequests(NamedTuple):
+    """So many requests, in a row, are refused, behind the answers to those before them."""
 
     number: int
     refused: Refused
 
 
 def _too_fast(wait: float) -> Refused:
-    return Refused(RefusalReason.TOO_FAST, max(1, ceil(wait)))
+    return Refused(RefusalReason.TOO_FAST, min(max(1, ceil(wait)), _LONGEST_WAIT))
 
 
 class Limits:
@@ -166,7 +168,9 @@ class Allowance:
         uploaded.charge(key, size, now)
         return None
 
-    def divide(self, user: bytes | None, run: PipelinedSends, now: float) -> tuple[PipelinedSends, RefusedSends | None]:
+    def divide(
+        self, user: bytes | None, run: PipelinedSends, now: float
+    ) -> tuple[PipelinedSends, RefusedRequests | None]:
         """Those of a run that pass, which are its first ones, and what becomes of the others.
 
         The time is that after which the next one passes.
@@ -179,6 +183,6 @@ class Allowance:
             messages.charge(key, count, now)
         if count == wanted:
             return run, None
-        refused = RefusedSends(wanted - count, _too_fast(messages.wait(key, 1, now)))
+        refused = RefusedRequests(wanted - count, _too_fast(messages.wait(key, 1, now)))
         size = first_frames(run.frames, count)
         return PipelinedSends(run.requester, run.recipients[:count], run.frames[:size]), refused

@@ -1,7 +1,8 @@
 """Accepting connections.
 
 Owns: one listening socket. Promises: every connection becomes one Session, over plain TCP or over
-TLS; where it comes from a proxy that was named, once that has said whom it speaks for. Past
+TLS; where it comes from a proxy that was named, once that has said whom it speaks for. One beyond
+the share of its address (`gateway.limits`) is closed, with a rare line that has no address. Past
 `Settings.connections`, or without descriptors, another one makes room
 (`gateway.connection.capacity`); where none may, new ones wait in the kernel's queue.
 Exposure: anybody who reaches the address.
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from common.errors import SettingRejected
+from common.rare_log import RareLog
 from gateway.addresses import Network, Place
 from gateway.connection.context import SessionContext
 from gateway.connection.openings import network_of
@@ -23,8 +25,10 @@ from gateway.connection.session import Session
 from gateway.connection.tls_transport import ServerTls, TlsTransport
 from gateway.connection.transport import TcpTransport
 from gateway.event_loop import READABLE
+from gateway.settings import Limited
 
 log = logging.getLogger("gateway.listener")
+_rarely: Final = RareLog(log)
 
 _BACKLOG: Final = 1024
 _ACCEPT_AT_ONCE: Final = 16
@@ -100,11 +104,16 @@ def shown(host: str, port: int) -> str:
 
 def is_reached_by_others(listener: socket.socket) -> bool:
     """Whether it listens beyond this machine's loopback."""
+    return not _address(listener.getsockname()[0]).is_loopback
+
+
+def _address(numeric: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """One of IPv4 that is written as one of IPv6 is one of IPv4."""
     # A scope, as in fe80::1%eth0, is not part of the address.
-    address = ipaddress.ip_address(listener.getsockname()[0].partition("%")[0])
+    address = ipaddress.ip_address(numeric.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        return not address.ipv4_mapped.is_loopback
-    return not address.is_loopback
+        return address.ipv4_mapped
+    return address
 
 
 class Listener:
@@ -161,9 +170,7 @@ class Listener:
                 self._begin(sock, address[0])
 
     def _is_proxy(self, peer: str) -> bool:
-        address = ipaddress.ip_address(peer.partition("%")[0])
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
+        address = _address(peer)
         return any(address in network for network in self._proxies)
 
     def _wait_for_header(self, sock: socket.socket, peer: str) -> None:
@@ -182,11 +189,30 @@ class Listener:
             sock.close()
             return
         context = self._context
+        allowance = None
+        if self._is_limited(client):
+            with_handshake = self._tls is not None
+            allowance = context.rates.connected(network_of(client), context.loop.now, with_handshake=with_handshake)
+            if allowance is None:
+                _rarely.write(
+                    logging.WARNING, "a connection is closed: its address has too many, or opens them too fast"
+                )
+                sock.close()
+                return
         if self._tls is None:
             transport = TcpTransport(sock, context.loop)
         else:
             transport = TlsTransport(sock, context.loop, self._tls, context.openings, network_of(client))
-        context.places.taken(Session(transport, context))
+        context.places.taken(Session(transport, context, allowance))
+
+    def _is_limited(self, client: str) -> bool:
+        match self._context.settings.limited:
+            case Limited.NOBODY:
+                return False
+            case Limited.OTHER_MACHINES:
+                return not _address(client).is_loopback
+            case Limited.EVERYBODY:
+                return True
 
     def _rest(self, reason: str) -> None:
         now = self._context.loop.now

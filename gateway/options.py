@@ -7,6 +7,7 @@ Exposure: whoever starts the gateway.
 """
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,7 @@ from common.info_files import DEFAULT_PORT
 from common.options import SIZES, Bound, add_log_format, check_bounds, fitting, folder_path, number, size
 from common.version import VERSION
 from gateway.addresses import ProxiesOfPlace, network, plain_place, public_address, tls_place
-from gateway.settings import Settings
+from gateway.settings import Limited, Rate, Settings
 
 OWN_FILES: Final = 64
 """What the gateway has open besides its connections, with room to spare."""
@@ -26,6 +27,22 @@ _LAST_SLOT: Final = 0xFFFF
 _LAST_PORT: Final = 0xFFFF
 _LONGEST_HOST: Final = 253
 _DEFAULT_HOST: Final = "127.0.0.1"
+_RATE: Final = re.compile(r"([0-9]{1,12}[KMGT]?)\+([0-9]{1,12}[KMGT]?)/([0-9]{0,6})s", re.IGNORECASE)
+_LIMITS: Final = "Limits: 6+1/30s is 6 at once, and 1 more every 30 seconds."
+
+
+def rate(text: str) -> Rate:
+    """For argparse: how much at once, and how much more in how many seconds."""
+    found = _RATE.fullmatch(text)
+    given = Rate(0, 0, 0) if found is None else Rate(size(found[1]), size(found[2]), int(found[3] or 1))
+    if not all(given):
+        raise argparse.ArgumentTypeError(f"{text!r} is no limit: such as 60+1/s, or 6+1/30s")
+    return given
+
+
+def shown_rate(rate: Rate) -> str:
+    """The pair of `rate`."""
+    return f"{rate.burst}+{rate.amount}/{rate.seconds if rate.seconds > 1 else ''}s"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -37,7 +54,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="messageu-gateway",
         description="The TCP side of a MessageU server; needs a storage worker beside it.",
         allow_abbrev=False,
-        epilog=SIZES,
+        epilog=f"{SIZES} {_LIMITS}",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     parser.add_argument(
@@ -111,6 +128,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=defaults.connections,
         help="open connections at most (default: %(default)s)",
     )
+    _add_limits(parser, defaults)
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="default: %(default)s"
     )
@@ -119,12 +137,54 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _add_limits(parser: argparse.ArgumentParser, defaults: Settings) -> None:
+    parser.add_argument(
+        "--limits",
+        type=Limited,
+        choices=tuple(Limited),
+        default=defaults.limited,
+        help="whom the limits below hold for: auto for clients of other machines, on for this machine's too, off for "
+        "nobody (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--limit-connections",
+        type=number,
+        default=defaults.limit_connections,
+        metavar="N",
+        help="open connections of one address (default: %(default)s)",
+    )
+    for option, default, what in (
+        ("--limit-handshakes", defaults.limit_handshakes, "TLS handshakes of one address"),
+        ("--limit-registrations", defaults.limit_registrations, "registrations from one address"),
+        ("--limit-messages", defaults.limit_messages, "messages of one user, or of one address without a proof"),
+        ("--limit-bytes", defaults.limit_bytes, "the same, bytes of contents above 64K"),
+    ):
+        parser.add_argument(
+            option, type=rate, default=default, metavar="LIMIT", help=f"{what} (default: {shown_rate(default)})"
+        )
+
+
+def settings_of(options: argparse.Namespace, connections: int) -> Settings:
+    """What was chosen, with as many connections as fit."""
+    return Settings(
+        largest_content=options.largest_message,
+        connections=connections,
+        limited=options.limits,
+        limit_connections=options.limit_connections,
+        limit_handshakes=options.limit_handshakes,
+        limit_registrations=options.limit_registrations,
+        limit_messages=options.limit_messages,
+        limit_bytes=options.limit_bytes,
+    )
+
+
 def checked(options: argparse.Namespace) -> None:
     """Raise `SettingRejected` where the gateway could not serve with these options."""
     check_bounds(
         (
             Bound("--largest-message", options.largest_message, 1, LARGEST_CONTENT),
             Bound("--connections", options.connections, 1, _MOST_CONNECTIONS),
+            Bound("--limit-connections", options.limit_connections, 1, _MOST_CONNECTIONS),
             Bound("--slot", options.slot, 0, _LAST_SLOT),
             Bound("--port", DEFAULT_PORT if options.port is None else options.port, 1, _LAST_PORT),
         )

@@ -7,7 +7,7 @@ Exposure: none of its own.
 
 from collections.abc import Callable, Sequence
 
-from common.client_protocol.server_connection import Limits
+from common.client_protocol import server_connection
 from gateway.connection.base import Connection
 from gateway.connection.capacity import Capacity
 from gateway.connection.containment import Breakable, contain, contained
@@ -16,6 +16,7 @@ from gateway.connection.openings import Openings
 from gateway.connection.scheduler import Scheduler
 from gateway.connection.timeouts import Timeouts
 from gateway.event_loop import EventLoop, Timer
+from gateway.limits import SECRET_SIZE, Limits
 from gateway.settings import Settings
 from gateway.storage.link import LinkListener, StorageLink
 from gateway.storage.mail_waiters import MailWaiters
@@ -23,7 +24,9 @@ from gateway.storage.page_budget import PageBudget
 
 
 class SessionContext:
-    """Made once. `make_link` gives the link to the storage worker; `random_bytes`, nonces."""
+    """Made once. `make_link` gives the link to the storage worker; `random_bytes`: nonces, and
+    the secret under which addresses are known.
+    """
 
     def __init__(
         self,
@@ -39,7 +42,8 @@ class SessionContext:
         self.sessions: set[Connection] = set()
         self.waiters = MailWaiters(self.sessions)
         self.link = link = make_link(self.waiters)
-        self.limits = Limits(settings.largest_content, settings.inline_content)
+        self.limits = server_connection.Limits(settings.largest_content, settings.inline_content)
+        self.rates = Limits(settings, random_bytes(SECRET_SIZE))
         self.certificates: Callable[[], Sequence[bytes]] = tuple
         """The digests of the server's certificates, the one in use first; see 649."""
         self.places = Capacity(loop, settings, self.sessions)

@@ -29,6 +29,7 @@ from common.storage_protocol.operations import Refused
 from gateway.connection.output import Output
 from gateway.handlers.base import HandlerContext, RequestHandler
 from gateway.handlers.dispatch import FOREIGN, MALFORMED_COST, SEND_COST, Flowing, begin, cost_of
+from gateway.limits import RefusedRequests
 
 _rarely: Final = RareLog(logging.getLogger("gateway.connection.events"))
 
@@ -46,14 +47,18 @@ class EventContext(HandlerContext, Protocol):
     def submit(self, operation: Flowing, cost: int) -> None:
         """Send an operation that flows; its outcome is answered in its turn."""
 
+    def hold(self, event: RefusedRequests) -> None:
+        """Take `event` up next, once nothing before it waits for an answer."""
+
     def hand_over(self, handler: RequestHandler) -> None:
         """`handler` has the connection for itself now."""
 
 
-def take_up(session: EventContext, event: Event) -> int:
+def take_up(session: EventContext, event: Event | RefusedRequests) -> int:
     """Answer an event, or begin with what will; how much of a turn's work that is.
 
-    Sends in the user's own name do not come here: the session gives these to the link itself.
+    Sends in the user's own name do not come here: the session gives these to the link itself. Those
+    of them that are beyond a limit do.
     """
     match event:
         case Malformed(reason, fatal):
@@ -75,10 +80,14 @@ def take_up(session: EventContext, event: Event) -> int:
             for _ in event.recipients:
                 session.refuse(FOREIGN.reason)
             return len(event.recipients) * SEND_COST
+        case RefusedRequests(number, refused):
+            for _ in range(number):
+                session.refuse(refused.reason, refused.retry_after)
+            return number * SEND_COST
         case _:
             begun = begin(session, event)
             if isinstance(begun, Refused):
-                session.refuse(begun.reason)
+                session.hold(RefusedRequests(1, begun))
             elif isinstance(begun, Flowing):
                 cost = cost_of(begun)
                 session.submit(begun, cost)

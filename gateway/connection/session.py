@@ -61,6 +61,7 @@ from gateway.handlers.base import RequestHandler
 from gateway.handlers.dispatch import SEND_COST, Flowing, cost_of, flows, response_to
 from gateway.handlers.mail import FetchHandler
 from gateway.handlers.upload import UploadHandler
+from gateway.limits import Allowance, RefusedRequests
 
 log = logging.getLogger("gateway.connection.session")
 
@@ -80,7 +81,7 @@ _BETWEEN: Final = Phase.BETWEEN
 """Looked up once: the path of every read and write asks for them."""
 
 
-def _content_size(event: Event | None) -> int:
+def _content_size(event: Event | RefusedRequests | None) -> int:
     """Bytes of the contents in an event."""
     match event:
         case PipelinedSends():
@@ -93,7 +94,7 @@ def _content_size(event: Event | None) -> int:
 
 class Session:
     """The owner of a transport, a `Waiter` of the link, and what turns, holdings and places know of
-    a connection.
+    a connection. `allowance`: what it may ask for; None where no limits hold for it.
     """
 
     __slots__ = (
@@ -112,6 +113,7 @@ class Session:
         "_unread",
         "_waits",
         "_writes",
+        "allowance",
         "authenticated_as",
         "context",
         "deadline",
@@ -125,7 +127,7 @@ class Session:
         "transport",
     )  # fmt: skip
 
-    def __init__(self, transport: Transport, context: SessionContext) -> None:
+    def __init__(self, transport: Transport, context: SessionContext, allowance: Allowance | None = None) -> None:
         self.transport = transport
         self.context = context
         self.state = State.OPEN
@@ -143,7 +145,7 @@ class Session:
         self._heard_at = context.loop.now
         self._unanswered = 0
         self._inflight = 0
-        self._held: Event | None = None
+        self._held: Event | RefusedRequests | None = None
         self._handler: RequestHandler | None = None
         self._paused = False
         self._steady = False
@@ -151,6 +153,7 @@ class Session:
         self.greeted = False
         self.features = 0
         self.authenticated_as: bytes | None = None
+        self.allowance = allowance
         self.deadline: Deadline | None = None
         context.sessions.add(self)
         transport.attach(self)
@@ -399,7 +402,7 @@ class Session:
         spent = 0
         if self._steady:
             run = self._connection.receive_run(data)
-            if run is not None and self._is_own(run):
+            if run is not None and self.allowance is None and self._is_own(run):
                 spent = self._submit_run(run)
                 if (
                     self._inflight < context.settings.connection_in_flight
@@ -460,7 +463,11 @@ class Session:
             else:
                 self._held = None
             if type(event) is PipelinedSends and self._is_own(event):
-                left -= self._submit_run(event)
+                if self.allowance is not None:
+                    # Those beyond the limit are answered behind the others.
+                    event, self._held = self.allowance.divide(self.authenticated_as, event, self.context.loop.now)
+                if event.recipients:
+                    left -= self._submit_run(event)
             elif self._unanswered and not flows(self, event):
                 self._held = event
                 return
@@ -487,6 +494,10 @@ class Session:
         self._unanswered += 1
         self._inflight += cost
         self.context.link.submit(operation, self, cost)
+
+    def hold(self, event: RefusedRequests) -> None:
+        """Take `event` up next, once nothing before it waits for an answer."""
+        self._held = event
 
     def hand_over(self, handler: RequestHandler) -> None:
         """`handler` has the connection for itself until it says `done`."""
@@ -535,6 +546,8 @@ class Session:
         self.output.drop()
         self._holds = 0
         self._connection.ignore()
+        if self.allowance is not None:
+            self.allowance.ended()
         handler, self._handler = self._handler, None
         if handler is not None:
             handler.abandon()

@@ -12,6 +12,7 @@ from common.client_protocol.server_connection import ContentData, ContentEnd
 from gateway.authentication import Challenge
 from gateway.connection.context import SessionContext
 from gateway.delivery.evidence import Lease
+from gateway.limits import Allowance
 
 
 class RequestHandler(Protocol):
@@ -35,12 +36,13 @@ class RequestHandler(Protocol):
 
 
 class HandlerContext(Protocol):
-    """A session, as what it is doing sees it."""
+    """A session, as what it is doing sees it. `allowance`: None where no limits hold for it."""
 
     context: SessionContext
     authenticated_as: bytes | None
     greeted: bool
     features: int
+    allowance: Allowance | None
 
     @property
     def binding(self) -> bytes:

@@ -5,7 +5,7 @@ Owns: the table of requests: type -> handler, who may ask, and, of operations th
 cost and which response their outcome is; and the rule that an authenticated connection acts for its
 user alone.
 Promises: every request has a row, or this module can't be imported. Pure but for what a
-`RequestHandler` does when it is made.
+`RequestHandler` does when it is made, and what `gateway.limits` charges.
 Exposure: every value comes from strangers; what the worker alone can know is left to it.
 
 The codes and layouts of requests are `common.client_protocol.requests`' table.
@@ -49,6 +49,7 @@ from gateway.handlers.list_users import ListUsersHandler
 from gateway.handlers.mail import FetchHandler, PullHandler
 from gateway.handlers.prove import ProveHandler
 from gateway.handlers.upload import UploadHandler
+from gateway.limits import RefusedRequests
 
 FOREIGN: Final = Refused(RefusalReason.PROOF_NEEDED)
 """The answer on an authenticated connection to a request in another user's name."""
@@ -132,13 +133,13 @@ class RequestRow(NamedTuple):
     request: type[Any]
     flows: bool
     may_ask: Callable[[bytes, Any], bool]
-    begin: Callable[[HandlerContext, Any], Flowing | RequestHandler]
+    begin: Callable[[HandlerContext, Any], Flowing | RequestHandler | Refused]
 
 
 def _flows(
     request: type[Asked],
     may_ask: Callable[[bytes, Asked], bool],
-    operation: Callable[[HandlerContext, Asked], Flowing],
+    operation: Callable[[HandlerContext, Asked], Flowing | Refused],
 ) -> RequestRow:
     """A row, whose functions fit its type."""
     return RequestRow(request, True, may_ask, operation)
@@ -165,12 +166,20 @@ def _never(_authenticated_as: bytes, _request: object) -> bool:
     return False
 
 
-def _store_message(host: HandlerContext, request: SendRequest) -> StoreMessage:
+def _store_message(host: HandlerContext, request: SendRequest) -> StoreMessage | Refused:
+    if host.allowance is not None:
+        refused = host.allowance.send(host.authenticated_as, host.context.loop.now)
+        if refused is not None:
+            return refused
     requester, recipient, kind, content, token = request
     return StoreMessage(requester, host.authenticated_as is not None, recipient, kind, content, token)
 
 
-def _register(host: HandlerContext, request: RegisterRequest) -> Register:
+def _register(host: HandlerContext, request: RegisterRequest) -> Register | Refused:
+    if host.allowance is not None:
+        refused = host.allowance.register(host.context.loop.now)
+        if refused is not None:
+            return refused
     wanted = request.requester if host.greeted and request.requester != NO_CLIENT else None
     return Register(request.name, request.public_key, host.greeted, wanted)
 
@@ -180,8 +189,12 @@ def _get_public_key(host: HandlerContext, request: PublicKeyRequest) -> GetPubli
 
 
 def _upload(host: HandlerContext, request: LargeSendRequest) -> UploadHandler:
-    foreign = host.authenticated_as is not None and not _in_own_name(host.authenticated_as, request)
-    return UploadHandler(host, request, FOREIGN if foreign else None)
+    refused = None
+    if host.authenticated_as is not None and not _in_own_name(host.authenticated_as, request):
+        refused = FOREIGN
+    elif host.allowance is not None:
+        refused = host.allowance.upload(host.authenticated_as, request.size, host.context.loop.now)
+    return UploadHandler(host, request, refused)
 
 
 def _list_users(host: HandlerContext, request: ListUsersRequest) -> ListUsersHandler:
@@ -219,14 +232,16 @@ _FLOWING_EVENTS: Final[dict[type, Callable[[bytes, Any], bool]]] = {
 }
 
 
-def flows(host: HandlerContext, event: Event) -> bool:
+def flows(host: HandlerContext, event: Event | RefusedRequests) -> bool:
     """Whether `event` becomes an operation at once, so that it may leave beside those before it."""
     may_ask = _FLOWING_EVENTS.get(type(event))
     return may_ask is not None and (host.authenticated_as is None or may_ask(host.authenticated_as, event))
 
 
 def begin(host: HandlerContext, request: Request) -> Flowing | RequestHandler | Refused:
-    """Begin what is asked for. An authenticated connection acts for its user alone."""
+    """Begin what is asked for. An authenticated connection acts for its user alone, and each one
+    within its limits.
+    """
     row = HANDLERS[type(request)]
     if host.authenticated_as is not None and not row.may_ask(host.authenticated_as, request):
         return FOREIGN

@@ -10,7 +10,7 @@ from common.client_protocol.requests import SendRequest, encode
 from common.client_protocol.server_connection import PipelinedSends
 from common.storage_protocol.operations import Refused
 from common.values import ClientId, RefusalReason
-from gateway.limits import Allowance, Limits, RateLimiter, RefusedSends
+from gateway.limits import Allowance, Limits, RateLimiter, RefusedRequests
 from gateway.settings import Rate, Settings
 
 ALICE, BOB = ClientId(b"a" * 16), ClientId(b"b" * 16)
@@ -217,6 +217,12 @@ def test_an_upload_counts_as_a_message_and_is_charged_nothing_where_it_is_one_to
     assert one.upload(ALICE, 127 << 20, 8.0) is None
 
 
+def test_a_time_that_an_answer_has_no_room_for_is_cut() -> None:
+    one = connected(limits(limit_bytes=Rate(1, 1, 100_000)))
+    assert one.upload(ALICE, 1 << 30, 0.0) is None
+    assert one.upload(ALICE, 1 << 30, 0.0) == too_fast(0xFFFFFFFF)
+
+
 def test_a_short_message_passes_behind_a_large_content() -> None:
     one = connected(limits())
     assert one.upload(ALICE, 1 << 30, 0.0) is None
@@ -229,9 +235,9 @@ def test_of_a_run_the_first_ones_pass() -> None:
     whole = run(*[5] * 64)
     passing, beyond = one.divide(ALICE, whole, 0.0)
     assert passing == run(*[5] * 60)
-    assert beyond == RefusedSends(4, too_fast(1))
-    assert one.divide(ALICE, whole, 0.5) == (run(), RefusedSends(64, too_fast(1)))
-    assert one.divide(ALICE, whole, 2.0) == (run(5, 5), RefusedSends(62, too_fast(1)))
+    assert beyond == RefusedRequests(4, too_fast(1))
+    assert one.divide(ALICE, whole, 0.5) == (run(), RefusedRequests(64, too_fast(1)))
+    assert one.divide(ALICE, whole, 2.0) == (run(5, 5), RefusedRequests(62, too_fast(1)))
     assert one.divide(None, run(5, 6), 2.0) == (run(5, 6), None)
 
 

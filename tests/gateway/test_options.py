@@ -12,7 +12,17 @@ from common.errors import SettingRejected
 from common.server_address import ServerAddress
 from gateway import __main__ as program
 from gateway.addresses import Place, addresses_of, all_places, public_address
-from gateway.options import OWN_FILES, checked, connections_that_fit, has_default_place, parse
+from gateway.options import (
+    OWN_FILES,
+    checked,
+    connections_that_fit,
+    has_default_place,
+    parse,
+    rate,
+    settings_of,
+    shown_rate,
+)
+from gateway.settings import Limited, Rate, Settings
 from tests.refusals_at_start import Refusals, assert_no_value, last_line_with_60_files
 
 REFUSED = [
@@ -22,6 +32,7 @@ REFUSED = [
     ("--connections", "-4", "--connections is 1 to "),
     ("--connections", "0", "--connections is 1 to 1000000, not 0"),
     ("--connections", "9" * 30, "--connections is 1 to "),
+    ("--limit-connections", "0", "--limit-connections is 1 to 1000000, not 0"),
     ("--slot", "-1", "--slot is 0 to 65535, not -1"),
     ("--slot", "65536", "--slot is 0 to 65535, not 65536"),
     ("--port", "0", "--port is 1 to 65535, not 0"),
@@ -53,6 +64,13 @@ def test_what_can_not_serve(refusals: Refusals, option: str, value: str, sentenc
         ("--slot", ""),
         ("--data-folder", ""),
         ("--log-level", "loud"),
+        ("--limits", "maybe"),
+        ("--limit-connections", "many"),
+        ("--limit-messages", "60"),
+        ("--limit-messages", "0+1/s"),
+        ("--limit-messages", "60+0/s"),
+        ("--limit-messages", "60+1/0s"),
+        ("--limit-bytes", "128MB+2MB/s"),
     ],
 )
 def test_what_is_no_value_at_all(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,3 +174,24 @@ def test_too_few_open_files_end_it(tmp_path: Path) -> None:
         "the gateway ends: the system allows 60 open files, and the gateway needs at least 65: "
         "raise the limit (ulimit -n)"
     )
+
+
+def test_limits_are_the_settings_unless_something_else_is_chosen() -> None:
+    assert settings_of(parse([]), 9) == Settings(connections=9)
+    chosen = ["--limits=on", "--limit-connections=3", "--limit-handshakes=4+5/6s", "--limit-registrations=1+1/s"]
+    options = parse([*chosen, "--limit-messages=7+8/60s", "--limit-bytes=1M+2k/s"])
+    checked(options)
+    assert settings_of(options, 9) == Settings(
+        connections=9,
+        limited=Limited.EVERYBODY,
+        limit_connections=3,
+        limit_handshakes=Rate(4, 5, 6),
+        limit_registrations=Rate(1, 1, 1),
+        limit_messages=Rate(7, 8, 60),
+        limit_bytes=Rate(1 << 20, 2048, 1),
+    )
+
+
+@pytest.mark.parametrize("text", ["60+1/s", "6+1/30s", "134217728+2097152/s"])
+def test_a_limit_is_shown_as_it_is_written(text: str) -> None:
+    assert shown_rate(rate(text)) == text

@@ -292,9 +292,13 @@ class MemoryStorage:
 
 
 class Scene:
-    """One session on a transport in memory."""
+    """One session on a transport in memory. `network`: where it comes from, if limits hold for
+    it.
+    """
 
-    def __init__(self, settings: Settings | None = None, peer: MemoryTransport | None = None) -> None:
+    def __init__(
+        self, settings: Settings | None = None, peer: MemoryTransport | None = None, network: str | None = None
+    ) -> None:
         self.clock = Clock()
         self.loop = EventLoop(self.clock)
         self.storage = MemoryStorage(self.loop)
@@ -302,8 +306,22 @@ class Scene:
         self.settings = settings or Settings()
         self.context = SessionContext(self.loop, lambda _listener: link, self.settings, bytes)
         self.peer = peer or MemoryTransport()
-        transport: Transport = self.peer
-        self.session = Session(transport, self.context)
+        self.peers = [self.peer]
+        self.session = self._connected(self.peer, network)
+
+    def _connected(self, peer: Transport, network: str | None) -> Session:
+        allowance = None
+        if network is not None:
+            allowance = self.context.rates.connected(network, self.loop.now, with_handshake=False)
+            assert allowance is not None
+        return Session(peer, self.context, allowance)
+
+    def another(self, network: str | None = None) -> "MemoryTransport":
+        """One more client, whose session turns with the first one's."""
+        peer = MemoryTransport()
+        self.peers.append(peer)
+        self._connected(peer, network)
+        return peer
 
     def is_in(self, state: State) -> bool:
         """Whether that is the session's state."""
@@ -320,15 +338,17 @@ class Scene:
     def turn(self, number: int = 3) -> None:
         """Turns of the event loop: news, timers, answers, writes."""
         for _ in range(number):
-            self.peer.report()
+            for peer in self.peers:
+                peer.report()
             self.loop.turn(0)
 
-    def say(self, *data: bytes | Request) -> bytes:
+    def say(self, *data: bytes | Request, peer: MemoryTransport | None = None) -> bytes:
         """The peer says something; what it gets within the next turns."""
+        peer = peer or self.peer
         for part in data:
-            self.peer.say(part)
+            peer.say(part)
         self.turn()
-        return self.peer.take()
+        return peer.take()
 
     def pass_time(self, seconds: float, step: float = 0.2) -> None:
         """Let the clock go on, with a turn at each step."""
@@ -338,5 +358,6 @@ class Scene:
             self.turn(1)
 
     def close(self) -> None:
-        self.session.abort()
+        for session in list(self.context.sessions):
+            session.abort()
         self.loop.close()

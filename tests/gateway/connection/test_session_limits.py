@@ -1,0 +1,186 @@
+"""Limits in a session, over a transport in memory and under a clock of our own: which requests are
+refused, in which place, with which reason and time, and who shares a limit with whom.
+"""
+
+import struct
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from common.client_protocol.requests import (
+    HelloRequest,
+    ProveRequest,
+    PublicKeyRequest,
+    RegisterRequest,
+    SendRequest,
+    encode,
+)
+from common.client_protocol.responses import REASON
+from common.client_protocol.versions import EXTENSION_VERSION, Feature
+from common.storage_protocol.operations import BeginUpload, Register, StoreMessage
+from common.values import ClientId, PublicKey, RefusalReason, Username
+from gateway.settings import Rate, Settings
+from tests.gateway.authenticated import ALICE, BOB, TOKEN, ZERO, knows_alice, signature
+from tests.gateway.connection.memory_transport import MemoryTransport, Scene
+
+HERE, THERE = "192.0.2.7", "198.51.100.9"
+HELLO = HelloRequest(ZERO, EXTENSION_VERSION, int(Feature.REASONS))
+SEND = encode(SendRequest(ALICE, BOB, 3, b"hello"))
+ONCE = encode(SendRequest(ALICE, BOB, 3, b"hello", TOKEN))
+KEY_OF_BOB = PublicKeyRequest(ALICE, BOB)
+STORED, REFUSED = 2103, 9000
+FOREIGN = (int(RefusalReason.PROOF_NEEDED), 0)
+
+
+def too_fast(seconds: int) -> tuple[int, int]:
+    return int(RefusalReason.TOO_FAST), seconds
+
+
+def heard(data: bytes) -> list[int | tuple[int, int]]:
+    """The codes of answers; of a 9001, its reason and time."""
+    found: list[int | tuple[int, int]] = []
+    while data:
+        _version, code, size = struct.unpack_from("<BHI", data)
+        found.append(REASON.unpack_from(data, 7) if code == 9001 else code)
+        data = data[7 + size :]
+    return found
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Scene]]:
+    scenes: list[Scene] = []
+
+    def scene(network: str | None = HERE, **changes: object) -> Scene:
+        scenes.append(Scene(Settings()._replace(**changes), network=network))  # type: ignore[arg-type]
+        scenes[-1].storage.decide = knows_alice
+        return scenes[-1]
+
+    yield scene
+    for one in scenes:
+        one.close()
+
+
+def greet(scene: Scene, peer: MemoryTransport | None = None) -> None:
+    assert heard(scene.say(HELLO, peer=peer)) == [2140]
+
+
+def sign_in(scene: Scene, peer: MemoryTransport | None = None) -> None:
+    greet(scene, peer)
+    assert heard(scene.say(ProveRequest(ALICE, signature()), peer=peer)) == [2141]
+
+
+def test_a_run_beyond_the_limit_is_refused_in_its_place(make: Callable[..., Scene]) -> None:
+    scene = make(limit_messages=Rate(3, 1, 4))
+    greet(scene)
+    assert heard(scene.say(SEND * 5 + encode(KEY_OF_BOB))) == [STORED] * 3 + [too_fast(4)] * 2 + [2102]
+    assert len(scene.storage.asked_for(StoreMessage)) == 3
+
+
+def test_refusals_wait_for_the_answers_before_them(make: Callable[..., Scene]) -> None:
+    scene = make(limit_messages=Rate(3, 1, 4))
+    greet(scene)
+    scene.storage.answering = False
+    assert scene.say(SEND * 2) == b""
+    assert scene.say(SEND * 2 + encode(KEY_OF_BOB)) == b""
+    assert scene.say(SEND) == b""
+    scene.storage.answering = True
+    assert heard(scene.say()) == [STORED] * 3 + [too_fast(4), 2102, too_fast(4)]
+
+
+def test_the_answers_of_one_whose_side_has_ended(make: Callable[..., Scene]) -> None:
+    scene = make(limit_messages=Rate(1, 1, 4))
+    scene.peer.say(SEND * 3)
+    scene.peer.end()
+    assert heard(scene.say()) == [STORED, REFUSED, REFUSED]
+    assert scene.session.closed
+
+
+def test_who_asked_for_no_reasons_gets_9000(make: Callable[..., Scene]) -> None:
+    scene = make(limit_messages=Rate(1, 1, 4))
+    assert heard(scene.say(SEND + SEND + ONCE)) == [STORED, REFUSED, REFUSED]
+
+
+def test_after_the_told_time_it_passes(make: Callable[..., Scene]) -> None:
+    scene = make(limit_messages=Rate(2, 1, 4))
+    greet(scene)
+    assert heard(scene.say(SEND, ONCE, ONCE)) == [STORED, STORED, too_fast(4)]
+    scene.pass_time(3.5)
+    assert heard(scene.say(ONCE)) == [too_fast(1)]
+    scene.pass_time(0.5)
+    assert heard(scene.say(ONCE, SEND)) == [STORED, too_fast(4)]
+
+
+def test_a_user_has_one_limit_on_all_connections(make: Callable[..., Scene]) -> None:
+    scene = make(limit_messages=Rate(3, 1, 4))
+    elsewhere = scene.another(THERE)
+    sign_in(scene)
+    sign_in(scene, elsewhere)
+    assert heard(scene.say(SEND * 2)) == [STORED] * 2
+    assert heard(scene.say(SEND * 2, peer=elsewhere)) == [STORED, too_fast(4)]
+
+
+def test_nobody_uses_up_what_a_user_has_by_claiming_to_be_it(make: Callable[..., Scene]) -> None:
+    scene = make(limit_messages=Rate(3, 1, 4))
+    stranger, neighbour = scene.another(THERE), scene.another(THERE)
+    assert heard(scene.say(SEND * 4, peer=stranger)) == [STORED] * 3 + [REFUSED]
+    other = encode(SendRequest(ClientId(b"o" * 16), BOB, 3, b"hello"))
+    assert heard(scene.say(other, peer=neighbour)) == [REFUSED], "another name is no other limit"
+    sign_in(scene)
+    assert heard(scene.say(SEND * 3)) == [STORED] * 3
+
+
+def test_what_is_sent_in_another_name_is_not_charged(make: Callable[..., Scene]) -> None:
+    scene = make(limit_messages=Rate(2, 1, 4))
+    sign_in(scene)
+    other = encode(SendRequest(BOB, ALICE, 3, b"hello"))
+    assert heard(scene.say(other * 5 + SEND * 2)) == [FOREIGN] * 5 + [STORED] * 2
+
+
+def test_registrations_of_an_address(make: Callable[..., Scene]) -> None:
+    scene = make()
+    beside, elsewhere = scene.another(HERE), scene.another(THERE)
+    register = encode(RegisterRequest(ZERO, Username("carol"), PublicKey(b"k" * 160)))
+    assert heard(scene.say(register * 4)) == [2100] * 4
+    greet(scene, beside)
+    assert heard(scene.say(register * 4, peer=beside)) == [2100, 2100, too_fast(30), too_fast(30)]
+    assert heard(scene.say(register, peer=elsewhere)) == [2100]
+    assert len(scene.storage.asked_for(Register)) == 7
+
+
+def test_an_upload_is_charged_before_it_begins_and_read_to_its_end(make: Callable[..., Scene]) -> None:
+    scene = make(limit_bytes=Rate(150_000, 10_000, 1))
+    sign_in(scene)
+    large = encode(SendRequest(ALICE, BOB, 4, bytes(100_000), TOKEN))
+    assert heard(scene.say(large)) == [STORED]
+    assert heard(scene.say(large + SEND)) == [too_fast(5), STORED]
+    assert len(scene.storage.asked_for(BeginUpload)) == 1
+    scene.pass_time(5)
+    assert scene.say(large[:500]) == b""
+    assert len(scene.storage.asked_for(BeginUpload)) == 2
+    assert heard(scene.say(large[500:])) == [STORED]
+
+
+def test_where_no_limits_hold_everything_passes(make: Callable[..., Scene]) -> None:
+    scene = make(network=None, limit_messages=Rate(1, 1, 4))
+    assert heard(scene.say(SEND * 20 + ONCE * 3)) == [STORED] * 23
+
+
+def test_an_ended_connection_gives_its_place_back(make: Callable[..., Scene]) -> None:
+    scene = make(limit_connections=2)
+    other = scene.another(HERE)
+    assert scene.context.rates.connected(HERE, 0.0, with_handshake=False) is None
+    other.end()
+    scene.turn()
+    scene.another(HERE)
+    assert scene.context.rates.connected(HERE, 0.0, with_handshake=False) is None
+
+
+def test_refusals_of_every_kind_wait_for_the_answers_before_them(make: Callable[..., Scene]) -> None:
+    scene = make(limit_messages=Rate(1, 1, 4), limit_registrations=Rate(1, 1, 4))
+    greet(scene)
+    register = encode(RegisterRequest(ZERO, Username("carol"), PublicKey(b"k" * 160)))
+    scene.storage.answering = False
+    assert scene.say(encode(KEY_OF_BOB) + ONCE + ONCE + register * 2 + SEND) == b""
+    scene.storage.answering = True
+    answers = heard(scene.say())
+    assert answers == [2102, STORED, too_fast(4), 2100, too_fast(4), too_fast(4)]
