@@ -19,9 +19,9 @@ from client.cli.output import Output
 from client.cli.server_route import pinned_address
 from client.connection.handshake import lost_sentence
 from client.connection.server_pins import route
-from client.errors import StoreUnusable
+from client.errors import ClientError, StoreUnusable
 from client.identity import identity_files
-from client.identity.home import require_somebody, what_is_there
+from client.identity.home import convert, require_somebody, what_is_there
 from client.open_home import OpenHome
 from client.paths import temporary_folder
 from client.settings import Settings
@@ -61,6 +61,9 @@ class Doctor:
 
     def run(self) -> int:
         """Run them all; give the exit code of the first that failed."""
+        with contextlib.suppress(ClientError, OSError):
+            # A store that can't be used is named below.
+            convert(self._settings.home, self._output.say, to_read=True)
         self._check("server address", self._route)
         self._check("file modes", lambda: _modes(self._settings.home))
         try:
@@ -83,8 +86,6 @@ class Doctor:
             self._check("store", lambda: _raise(failure))
             return self._worst
         with home:
-            if home.conversion is not None:
-                self._output.say(home.conversion)
             self._check("store", lambda: _store(home))
             self._check("passphrase", lambda: _protection(home))
             registered = self._check("identity", lambda: self._identity(home))

@@ -16,7 +16,7 @@ from pathlib import Path
 from client.cli.output import Output, Value
 from client.connection.server_pins import read_pins
 from client.errors import ClientError
-from client.identity.home import open_store
+from client.identity.home import convert, open_store
 from client.settings import Settings
 from client.store.database import told
 from client.store.home_store import STORE_FILE
@@ -58,6 +58,9 @@ def fields(settings: Settings) -> dict[str, Value]:
 
 def show_address(settings: Settings, output: Output, *, qr: bool) -> int:
     """Show the address to give to others."""
+    with contextlib.suppress(ClientError, OSError):
+        # A store that can't be used ends the command below.
+        convert(settings.home, output.say, to_read=True)
     address = _with_pins(settings.server(), _remembered(settings.home))
     lines = [str(address)]
     if qr and not output.as_json:

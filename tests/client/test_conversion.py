@@ -114,6 +114,9 @@ def test_a_command_that_needs_no_messenger_says_so(tmp_path: Path, words: list[s
     assert "schema version" not in run(home, "config", "show").stderr
 
 
-def test_doctor_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["doctor", "address"])
+def test_a_command_that_looks_at_the_home_first_says_so_once(tmp_path: Path, command: str) -> None:
     home = old_home(tmp_path / "home", VERSION - 1)
-    assert sentence(home, VERSION - 1) in " ".join(run(home, "doctor").stderr.split())
+    done = run(home, command)
+    assert sentence(home, VERSION - 1) in " ".join(done.stderr.split())
+    assert done.stderr.count("schema version") == 1

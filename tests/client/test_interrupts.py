@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from client.connection.server_link import ServerLink
+from client.connection.transport import PlainTransport
 from client.messenger import KeyReceived, Messenger, SavedFile, SentMessage, Text
 from client.store.database import Database
 from tests.client.fake_gateway import ExtendedMailroom
@@ -26,8 +27,8 @@ pytestmark = pytest.mark.mailroom(kind=ExtendedMailroom)
 
 
 STEPS = (
-    (ServerLink, "_poll"),
-    (ServerLink, "_write"),
+    (ServerLink, "poll"),
+    (PlainTransport, "send"),
     (Database, "run"),
     (Database, "rows"),
     (os, "fsync"),
