@@ -10,9 +10,11 @@ and docstrings, and from client/errors.py and common/errors.py. What stands betw
 
 # ruff: noqa: E402 - what is imported is set up first
 
+import ast
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +34,7 @@ from common import errors
 
 PAGE = ROOT / "docs" / "library.md"
 PART = re.compile(r"(<!-- made: ([a-z ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+WIDTH: Final = 100
 WITH_METHODS: Final = ("Messenger", "Messages", "AsyncMessenger", "AsyncMessages")
 OF_ERRORS: Final = (errors.__name__, client_errors.__name__)
 NOT_RAISED: Final = {"PeerError", "TableIncomplete"}
@@ -49,7 +52,7 @@ def parts() -> dict[str, str]:
     """Give every part by its name."""
     made = {name.lower(): _class(public()[name]) for name in WITH_METHODS}
     made["values"] = "".join(
-        f"### `{name}{_fields(value)}`\n\n{_text(value)}\n\n"
+        f"### `{name}{_fields(value)}`\n\n{_field_types(value)}{_text(value)}\n\n"
         for name, value in public().items()
         if name not in WITH_METHODS
     )
@@ -90,12 +93,13 @@ def failures() -> list[type[errors.MessageUError]]:
 
 def _class(of: type) -> str:
     return f"{_text(of)}\n\n" + "".join(
-        f"### `{_call(of.__name__, name, member)}`\n\n{_text(member)}\n\n" for name, member in methods(of).items()
+        f"### `{_call(of.__name__, name, member)}`\n\n{_typed(member)}{_text(member)}\n\n"
+        for name, member in methods(of).items()
     )
 
 
 def _call(owner: str, name: str, member: Any) -> str:
-    """Give a method as it is called, without types."""
+    """Give a method as it is called; `_typed` has the types."""
     if isinstance(member, property):
         return f"{owner}.{name}"
     function: Callable[..., object] = getattr(member, "__func__", member)
@@ -104,6 +108,37 @@ def _call(owner: str, name: str, member: Any) -> str:
     shown = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", str(inspect.Signature(given[1:])))
     wait = "await " if inspect.iscoroutinefunction(function) else ""
     return f"{wait}{owner}.{name}{shown}"
+
+
+def _typed(member: Any) -> str:
+    """What a method takes and returns, with the types that the source names."""
+    function: Callable[..., object] = getattr(member, "fget", None) or getattr(member, "__func__", member)
+    [node] = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    # Without the object itself, or its class.
+    taken = [f"`{ast.unparse(one)}`" for one in [*node.args.posonlyargs, *node.args.args][1:] + node.args.kwonlyargs]
+    returned = "None" if node.returns is None else ast.unparse(node.returns)
+    said = [f"Takes {', '.join(taken)}."] if taken else []
+    said += [f"Returns `{returned}`."] if returned != "None" else []
+    return f"{_wrapped(' '.join(said))}\n\n" if said else ""
+
+
+def _field_types(value: Any) -> str:
+    """The fields of a value with their types."""
+    if not hasattr(value, "_fields"):
+        return ""
+    [node] = ast.parse(textwrap.dedent(inspect.getsource(value))).body
+    assert isinstance(node, ast.ClassDef)
+    fields = [
+        f"`{ast.unparse(one.target)}: {ast.unparse(one.annotation)}`"
+        for one in node.body
+        if isinstance(one, ast.AnnAssign)
+    ]
+    return f"{_wrapped('Fields: ' + ', '.join(fields) + '.')}\n\n" if fields else ""
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _fields(value: Any) -> str:
@@ -116,11 +151,11 @@ def _text(of: object) -> str:
     text = inspect.getdoc(of)
     if not text:
         raise PartsDiffer(f"{of} has no docstring")
-    elsewhere = re.search(r"\bSee `(\w+)\.(\w+)`\.", text)
+    elsewhere = re.search(r"\bSee\s+`(\w+)\.(\w+)`\.", text)
     if elsewhere is not None:
         # Which says more: the messenger hands the call on.
         return _text(getattr(getattr(open_home, elsewhere[1]), elsewhere[2]))
-    paragraphs = [part if part.startswith("    ") else " ".join(part.split()) for part in text.split("\n\n")]
+    paragraphs = [part if part.startswith("    ") else _wrapped(" ".join(part.split())) for part in text.split("\n\n")]
     return "\n\n".join(part for part in paragraphs if part.strip())
 
 

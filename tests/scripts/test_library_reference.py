@@ -31,6 +31,19 @@ def test_every_public_name_is_there() -> None:
     assert expected == {name for name in sections if "." in name}
 
 
+def test_methods_and_values_have_their_types() -> None:
+    made = library_reference.parts()
+    assert "Takes `name: str`, `content: str | PathLike[str] | bytes`," in made["messenger"]
+    assert "### `Messenger.users()`\n\nReturns `list[Contact]`.\n\nAsk" in made["messenger"]
+    assert "### `Messenger.close()`\n\nClose" in made["messenger"]
+    assert "Fields: `number: int`, `sender: ClientId`," in made["values"]
+
+
+def test_nobody_is_sent_on_to_what_is_not_public() -> None:
+    """Where the source says "See", the page has what is written there."""
+    assert re.findall(r"\bSee\s+`(\w+)\.", "".join(library_reference.parts().values())) == []
+
+
 @pytest.mark.parametrize(
     "document", [DOCUMENT.replace("made: values", "made: prices"), DOCUMENT + "<!-- made: values -->\n<!-- end -->"]
 )
