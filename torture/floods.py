@@ -54,6 +54,10 @@ and connections need.
 """
 _CONNECTIONS_ALLOWED: Final = 12_000
 _FEW_PLACES: Final = 150
+_LIMITED: Final = ("--limits=on", "--limit-messages=500+1/s")
+"""The flood shares one limit, for it proves nothing; the innocent client has its own, and sends
+fewer letters than that.
+"""
 _PIECE: Final = 32 * 1024
 _HALF_FRAME: Final = 65_536
 _HALF_UPLOAD: Final = 255 * 1024
@@ -72,13 +76,14 @@ _USERS_AT_ONCE: Final = 500
 
 class Flood(NamedTuple):
     """One kind. `judged`: whether the innocent client's p99 is held to the bound.
-    `places`: for connections, in all.
+    `places`: for connections, in all. `limits`: the gateway's options.
     """
 
     name: str
     habits: Habits
     judged: bool = True
     places: int = _CONNECTIONS_ALLOWED
+    limits: tuple[str, ...] = ()
 
 
 def _again_and_again(data: bytes) -> Pieces:
@@ -146,6 +151,7 @@ def floods(place: Place, account: Account) -> list[Flood]:
         Flood("602 x100", Habits(many(100, 20), _again_and_again(key))),
         Flood("603 x10", Habits(10, _again_and_again(send))),
         Flood("603 x100", Habits(many(100, 20), _again_and_again(send))),
+        Flood("603 beyond a limit x100", Habits(many(100, 20), _again_and_again(send)), limits=_LIMITED),
         Flood("600 x4", Habits(4, _registrations)),
         Flood("600 x100", Habits(many(100, 20), _registrations)),
         Flood("601 x10", Habits(10, _again_and_again(users))),
@@ -278,8 +284,9 @@ def run(place: Place) -> Row:
     problems: list[str] = []
     verdict = Verdict()
     for index in range(len(floods(place, _NOBODY))):
-        places = floods(place, _NOBODY)[index].places
-        with Server(place.folder_of(NAME) / str(index), gateway_arguments=["--connections", str(places)]) as server:
+        kind = floods(place, _NOBODY)[index]
+        arguments = ["--connections", str(kind.places), *kind.limits]
+        with Server(place.folder_of(NAME) / str(index), gateway_arguments=arguments) as server:
             server.start()
             account, villain = new_account(server.port, "innocent"), new_account(server.port, "villain")
             flood = floods(place, villain)[index]
