@@ -182,6 +182,14 @@ class Database:
         rows: list[tuple[SqlValue, ...]] = self.rows(query, *values)
         return rows[0][0] if rows else None
 
+    def read_texts(self, table: str, column: str) -> None:
+        """Read every text of a column, one at a time. Raises `StoreUnusable` where one is not
+        UTF-8. The names are our own text.
+        """
+        with told(self.path):
+            for _ in self.connection.execute(f"SELECT {column} FROM {table} WHERE typeof({column}) = 'text'"):  # noqa: S608
+                pass
+
     def changed(self) -> int:
         """Give how many rows the last statement changed."""
         return self.connection.changes()
@@ -293,11 +301,16 @@ def _prepare(path: Path, connection: apsw.Connection) -> int | None:
 
 @contextlib.contextmanager
 def told(path: Path) -> Iterator[None]:
-    """Turn the failures of SQLite and of the file system into `StoreUnusable`."""
+    """Turn the failures of SQLite and of the file system, and texts that are none, into
+    `StoreUnusable`.
+    """
     try:
         yield
     except (apsw.NotADBError, apsw.CorruptError) as error:
         raise _damaged(path, str(error)) from error
+    except UnicodeDecodeError as error:
+        # SQLite keeps a text as the bytes that it was given.
+        raise _damaged(path, "a text in it is not UTF-8") from error
     except apsw.BusyError as error:
         raise StoreUnusable(f"{path} is busy.", "Another process works on it; try again.") from error
     except apsw.Error as error:

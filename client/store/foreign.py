@@ -124,6 +124,7 @@ def _check_column(database: Database, table: str, column: str, condition: str) -
         raise StoreUnusable(
             f"store.db, {column} of {table}, holds what no MessageU wrote, {wrong} times.", "Use another export."
         )
+    database.read_texts(table, column)
 
 
 def _check_spools(database: Database, table: str, folder: Path) -> None:

@@ -122,6 +122,9 @@ def test_every_column_has_its_condition(store: Path) -> None:
         "INSERT INTO setting VALUES ('watch_tries:0000000000000001', 'many')",
         "INSERT INTO setting VALUES ('watch_tries:0000000000000001', '')",
         "UPDATE inbox SET saved_path = '/etc/passwd' WHERE state = 0",
+        "UPDATE sent SET path = CAST(x'2f746d702fff' AS TEXT)",
+        "UPDATE contact SET name = CAST(x'62ff' AS TEXT)",
+        "UPDATE setting SET value = CAST(x'ff' AS TEXT)",
         "CREATE TRIGGER t AFTER UPDATE ON inbox BEGIN DELETE FROM outbox; END",
         "CREATE VIEW v AS SELECT * FROM inbox",
         "CREATE TABLE more (a)",
@@ -144,6 +147,24 @@ def test_a_link_in_the_place_of_a_large_content(store: Path, tmp_path: Path) -> 
     spool.symlink_to(tmp_path / "bait")
     with pytest.raises(StoreUnusable, match="is not there"):
         check(store)
+
+
+def test_a_schema_that_is_not_text(store: Path) -> None:
+    """A flipped bit in a comment of what SQLite keeps of the tables themselves."""
+    path = store / "store.db"
+    whole = path.read_bytes()
+    assert b" -- " in whole
+    path.write_bytes(whole.replace(b" -- ", b" --\xa7"))
+    with pytest.raises(StoreUnusable, match="not UTF-8"):
+        check(store)
+
+
+def test_a_text_that_is_not_utf8_in_a_home(store: Path) -> None:
+    change(store, "UPDATE contact SET name = CAST(x'62ff' AS TEXT)")
+    opened = Store.open(store)
+    with pytest.raises(StoreUnusable, match="not UTF-8"):
+        opened.contacts.names_near("bab", 5)
+    opened.close()
 
 
 def test_a_damaged_page(store: Path) -> None:
