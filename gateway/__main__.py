@@ -21,12 +21,14 @@ from common.errors import InfoFileError, SettingRejected
 from common.info_files import DEFAULT_PORT, read_port
 from common.process_limits import forbid_core_dumps, raise_open_files
 from common.server_log import begin_log, fields
+from common.status_server import StatusServer, ask_health
 from gateway.addresses import Place, addresses_of, all_places, own_name, show, with_pins
 from gateway.certificate import Pins, current, keep_addresses, server_context
 from gateway.connection.context import SessionContext
 from gateway.connection.tls_transport import ServerTls
 from gateway.errors import GatewaySuperseded, SlotInUse
 from gateway.event_loop import EventLoop, SignalReceiver
+from gateway.health import Health
 from gateway.listener import Listener, is_reached_by_others, open_listeners
 from gateway.options import OWN_FILES, checked, connections_that_fit, has_default_place, parse, settings_of
 from gateway.slot_lock import gateway_lock
@@ -120,6 +122,7 @@ def serve(options: argparse.Namespace, folder: Path) -> None:
     context.certificates = pins
     link = context.link
     listeners = [Listener(sock, context, tls if place.tls else None, place.proxies) for place, sock in listening]
+    status = None if options.metrics is None else StatusServer(options.metrics, Health(loop, link).pages())
     for place, sock in listening:
         say_where(place, is_open=is_reached_by_others(sock))
     if with_tls:
@@ -132,6 +135,8 @@ def serve(options: argparse.Namespace, folder: Path) -> None:
         log.info("stopping, %d connections open", connected, extra=fields(connections=connected))
         _stop_in_order(loop, context, link, listeners)
     finally:
+        if status is not None:
+            status.close()
         link.close()
         signals.close()
 
@@ -139,6 +144,10 @@ def serve(options: argparse.Namespace, folder: Path) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the gateway; the process's exit code."""
     options = parse(argv)
+    if options.health:
+        is_ready, sentence = ask_health(options)
+        sys.stdout.write(f"{sentence}\n")
+        return int(not is_ready)
     begin_log(options.log_level, os.environ, options.log_format)
     forbid_core_dumps()
     try:

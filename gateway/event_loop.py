@@ -139,7 +139,7 @@ class EventLoop:
     """`clock` gives monotonic seconds; `now` is its value at the start of the turn."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+        self.clock = clock
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self.timers = Timers()
@@ -190,9 +190,9 @@ class EventLoop:
         it; run the turn's ends.
         """
         next_at = self.timers.next_at
-        wait = longest_sleep if next_at is None else min(longest_sleep, max(0.0, next_at - self._clock()))
+        wait = longest_sleep if next_at is None else min(longest_sleep, max(0.0, next_at - self.clock()))
         ready = self._epoll.poll(wait, _READY_AT_ONCE)
-        self.now = now = self._clock()
+        self.now = now = self.clock()
         handlers = self._handlers
         new = self._new
         new.clear()

@@ -16,6 +16,7 @@ from common.client_protocol.responses import LARGEST_CONTENT
 from common.errors import SettingRejected
 from common.info_files import DEFAULT_PORT
 from common.options import SIZES, Bound, add_log_format, check_bounds, fitting, folder_path, number, size
+from common.status_server import add_status_options
 from common.version import VERSION
 from gateway.addresses import ProxiesOfPlace, network, plain_place, public_address, tls_place
 from gateway.settings import Limited, Rate, Settings
@@ -26,6 +27,7 @@ _MOST_CONNECTIONS: Final = 1_000_000
 _LAST_SLOT: Final = 0xFFFF
 _LAST_PORT: Final = 0xFFFF
 _LONGEST_HOST: Final = 253
+_STATUS_PORT: Final = 9357
 _DEFAULT_HOST: Final = "127.0.0.1"
 _RATE: Final = re.compile(r"([0-9]{1,12}[KMGT]?)\+([0-9]{1,12}[KMGT]?)/([0-9]{0,6})s", re.IGNORECASE)
 _LIMITS: Final = "Limits: 6+1/30s is 6 at once, and 1 more every 30 seconds."
@@ -133,6 +135,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="default: %(default)s"
     )
     add_log_format(parser)
+    add_status_options(parser, _STATUS_PORT)
     parser.set_defaults(default_proxies=())
     return parser.parse_args(arguments)
 

@@ -24,6 +24,7 @@ from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint, refuse
 from common.errors import SettingRejected
 from common.process_limits import forbid_core_dumps, raise_open_files
 from common.server_log import begin_log, fields
+from common.status_server import StatusServer, ask_health
 from storage_worker.engine.errors import StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
 from storage_worker.engine.sqlite.checkpointer import CheckpointThread
@@ -47,6 +48,7 @@ from storage_worker.engine.sqlite.store_identity import GenerationFile, look_at_
 from storage_worker.rules.admission import Limits
 from storage_worker.rules.rules import Rules
 from storage_worker.server.batch_processor import BatchProcessor
+from storage_worker.server.health import Health
 from storage_worker.server.zmq_server import ZmqServer
 from storage_worker.settings import OWN_FILES, SMALLEST_JOURNAL, check_min_free_bytes, checked, parse, uploads_that_fit
 
@@ -114,7 +116,12 @@ def serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int)
                 identity.generation,
                 extra=fields(data_folder=str(folder), endpoint=endpoint, generation=identity.generation),
             )
-            service.serve(wake)
+            if settings.metrics is None:
+                service.serve(wake)
+            else:
+                health = Health(lambda: processor.takes_mail(_unix_ms()), time.monotonic)
+                resources.callback(StatusServer(settings.metrics, health.pages()).close)
+                service.serve(wake, health.beat)
         finally:
             service.close()
         engine.close(_unix_ms())
@@ -123,6 +130,10 @@ def serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal comes; the exit code."""
     settings = parse(arguments)
+    if settings.health:
+        is_ready, sentence = ask_health(settings)
+        sys.stdout.write(f"{sentence}\n")
+        return int(not is_ready)
     begin_log(settings.log_level, os.environ, settings.log_format)
     # Whatever is made in the data folder is the owner's alone.
     os.umask(0o077)

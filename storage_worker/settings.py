@@ -16,6 +16,7 @@ from typing import Final
 from common.data_folder import DATA_VARIABLE
 from common.errors import SettingRejected
 from common.options import SIZES, Bound, add_log_format, check_bounds, fitting, folder_path, number, size
+from common.status_server import add_status_options
 from common.storage_protocol.message_format import ENTRY_HEAD
 from common.version import VERSION
 from storage_worker.rules.admission import Limits
@@ -28,6 +29,7 @@ LARGEST_CONTENT: Final = 2**32 - 1 - ENTRY_HEAD.size
 OWN_FILES: Final = 64
 """What the worker has open besides unfinished uploads, with room to spare: the link's library ends
 the program where it finds no descriptor for a gateway that comes."""
+_STATUS_PORT: Final = 9358
 _MOST: Final = 2**62
 SMALLEST_JOURNAL: Final = 64 * 1024
 _LARGEST_JOURNAL: Final = 1024**3
@@ -51,6 +53,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     add_log_format(parser)
+    add_status_options(parser, _STATUS_PORT)
     parser.add_argument(
         "--free-space-mark",
         dest="min_free_bytes",

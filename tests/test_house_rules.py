@@ -82,7 +82,12 @@ RULES = (
         may_import=COMMON_CORE | {"common.storage_protocol"},
         never=ZMQ | CRYPTO | SQLITE | SOCKETS | TERMINAL_CONTROL | CLOCKS_AND_LOGS,
     ),
-    Rule("common", may_import=COMMON_CORE, never=ZMQ | CRYPTO | SQLITE | SOCKETS),
+    Rule(
+        "common",
+        may_import=COMMON_CORE,
+        never=ZMQ | CRYPTO | SQLITE,
+        adapters=((SOCKETS, only("common.status_server")),),
+    ),
     Rule(
         "gateway",
         may_import=only("gateway", "common"),

@@ -178,6 +178,8 @@ class StorageLink:
         self.collects = False
         """Whether something waits to leave."""
         self.facts: StoreFacts | None = None
+        self.answered_at = loop.now
+        """When the worker answered last, in monotonic seconds."""
         loop.register(_number(self._socket, zmq.FD), self, READABLE)
         loop.at_turn_end(self.resume_output)
 
@@ -201,6 +203,11 @@ class StorageLink:
     def idle(self) -> bool:
         """Whether nothing waits for an answer."""
         return self._sender.is_idle
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the worker is connected, and has greeted."""
+        return self._connected and self.facts is not None
 
     def ready(self, events: int) -> None:
         """The socket has news; `resume_output` looks at it at the end of the turn."""
@@ -258,6 +265,7 @@ class StorageLink:
         for event in events:
             match event:
                 case Answered(operations, waiters, outcomes):
+                    self.answered_at = self._loop.now
                     if outcomes is None:
                         _rarely.write(
                             logging.ERROR, "the storage worker refused a batch of %d operations", len(operations)

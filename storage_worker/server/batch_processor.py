@@ -139,6 +139,10 @@ class BatchProcessor:
             self._rules.count_on()
         self._engine.maintain(now_ms)
 
+    def takes_mail(self, now_ms: int) -> bool:
+        """Between two turns: whether there is room for mail. Raises `StoreFailed`."""
+        return self._engine.prepare(now_ms, 0, self._rules.uploaded).level is Admission.OPEN
+
     @property
     def has_waiting(self) -> bool:
         """Whether `maintain` will have something to do before long."""

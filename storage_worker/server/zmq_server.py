@@ -19,6 +19,7 @@ from common import fail_points
 from common.errors import FrameUndecodable, SettingRejected
 from common.fail_points import FailPoint
 from common.rare_log import RareLog
+from common.status_server import BEAT
 from common.storage_protocol.frames import decode_to_worker, encode_to_gateway
 from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbound, concerns
 
@@ -63,13 +64,18 @@ class ZmqServer:
             self.close()
             raise SettingRejected(f"{endpoint} can't be bound: {error}") from error
 
-    def serve(self, wake: int) -> None:
-        """Until `wake` is readable. Raises `StoreFailed`."""
+    def serve(self, wake: int, beat: Callable[[], None] | None = None) -> None:
+        """Until `wake` is readable. `beat` is called each turn, and at least every `BEAT` seconds.
+        Raises `StoreFailed`.
+        """
         poller = zmq.Poller()
         poller.register(self.socket, zmq.POLLIN)
         poller.register(wake, zmq.POLLIN)
-        while wake not in dict(poller.poll(TIDY_EVERY_MS if self.processor.has_waiting else None)):
+        idle_ms = None if beat is None else int(BEAT * 1000)
+        while wake not in dict(poller.poll(TIDY_EVERY_MS if self.processor.has_waiting else idle_ms)):
             self.turn()
+            if beat is not None:
+                beat()
 
     def turn(self) -> None:
         """Outbound what is there. Raises `StoreFailed`."""

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import pytest
 
 import bench.__main__
+import gateway.options
 import scripts.captures
+import storage_worker.settings
 import torture.__main__
 from tests.stories.checkout import check_out, environment, give_port
 from tests.stories.terminals import CTRL_C, Terminal
@@ -185,6 +187,8 @@ NOT_RUN: Final = {
     "pipx install .": "needs a network; tests/test_wheel.py builds and installs the same wheel without one",
     "scripts/captures.py --pictures DIR": "four times what --write does, which is run",
     "scripts/test": "is what runs this",
+    "messageu-gateway --health": "tests/common/test_status_server.py asks, and tests/gateway/test_health.py says",
+    "messageu-storage-worker --health": "tests/storage_worker/test_main.py asks a worker that runs",
     "scripts/bench": MINUTES,
     "scripts/torture --only floods": MINUTES,
     "scripts/torture --only middleman": MINUTES,
@@ -387,5 +391,9 @@ def test_what_is_not_run_is_taken(tmp_path: Path) -> None:
                 assert words == ["install", "."]
             case "scripts/captures.py":
                 scripts.captures.arguments(words)
+            case "messageu-gateway":
+                assert gateway.options.parse(words).health
+            case "messageu-storage-worker":
+                assert storage_worker.settings.parse(words).health
             case _:
                 assert (program, words) == ("scripts/test", [])
