@@ -12,12 +12,12 @@ Source: docs/operations.md, "Health".
 
 import argparse
 import contextlib
-import http.client
 import logging
 import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from common.errors import SettingRejected, ValueRejected
@@ -59,6 +59,11 @@ def health_page(problem: Callable[[], str | None]) -> Callable[[], Answer]:
     return answer
 
 
+def text_page(read: Callable[[], tuple[bytes, str]]) -> Callable[[], Answer]:
+    """A text, and its type."""
+    return lambda: Answer(_OK, *read())
+
+
 def loop_problem(now: float, turned_at: float) -> str | None:
     """What is wrong with a loop that turned last at `turned_at`; monotonic seconds."""
     silent = now - turned_at
@@ -82,7 +87,8 @@ def add_status_options(parser: argparse.ArgumentParser, port: int) -> None:
         "--metrics",
         type=status_place,
         metavar="[ADDRESS:]PORT",
-        help=f"tell there of health (/live, /ready) over HTTP; ADDRESS is {LOOPBACK} unless given (default: nowhere)",
+        help=f"tell there of health and numbers (/live, /ready, /metrics) over HTTP; ADDRESS is {LOOPBACK} "
+        "unless given (default: nowhere)",
     )
     parser.add_argument(
         "--health",
@@ -95,6 +101,8 @@ def add_status_options(parser: argparse.ArgumentParser, port: int) -> None:
 
 def ask_health(options: argparse.Namespace) -> tuple[bool, str]:
     """For `--health`: whether the program is ready, and a sentence."""
+    import http.client  # noqa: PLC0415 - servers need none of it
+
     place: ServerAddress = options.metrics or options.health_place
     connection = http.client.HTTPConnection(place.host, place.port, timeout=_ASKING_TIME)
     try:
@@ -169,7 +177,7 @@ class StatusServer:
             request += data
         status, body, content_type = self._page(request)
         head = (
-            f"HTTP/1.0 {status} {http.client.responses[status]}\r\nContent-Type: {content_type}\r\n"
+            f"HTTP/1.0 {status} {HTTPStatus(status).phrase}\r\nContent-Type: {content_type}\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         peer.settimeout(_REQUEST_TIME)

@@ -19,9 +19,10 @@ from common import server_packages  # noqa: F401 - ends the program where they a
 from common.data_folder import data_folder, link_endpoint
 from common.errors import InfoFileError, SettingRejected
 from common.info_files import DEFAULT_PORT, read_port
+from common.metrics import metrics_text
 from common.process_limits import forbid_core_dumps, raise_open_files
 from common.server_log import begin_log, fields
-from common.status_server import StatusServer, ask_health
+from common.status_server import StatusServer, ask_health, text_page
 from gateway.addresses import Place, addresses_of, all_places, own_name, show, with_pins
 from gateway.certificate import Pins, current, keep_addresses, server_context
 from gateway.connection.context import SessionContext
@@ -30,6 +31,7 @@ from gateway.errors import GatewaySuperseded, SlotInUse
 from gateway.event_loop import EventLoop, SignalReceiver
 from gateway.health import Health
 from gateway.listener import Listener, is_reached_by_others, open_listeners
+from gateway.metrics import series_of
 from gateway.options import OWN_FILES, checked, connections_that_fit, has_default_place, parse, settings_of
 from gateway.slot_lock import gateway_lock
 from gateway.storage.link import StorageLink
@@ -122,7 +124,10 @@ def serve(options: argparse.Namespace, folder: Path) -> None:
     context.certificates = pins
     link = context.link
     listeners = [Listener(sock, context, tls if place.tls else None, place.proxies) for place, sock in listening]
-    status = None if options.metrics is None else StatusServer(options.metrics, Health(loop, link).pages())
+    status = None
+    if options.metrics is not None:
+        pages = {**Health(loop, link).pages(), "/metrics": text_page(metrics_text(series_of(context)))}
+        status = StatusServer(options.metrics, pages)
     for place, sock in listening:
         say_where(place, is_open=is_reached_by_others(sock))
     if with_tls:

@@ -164,6 +164,7 @@ class Listener:
                     continue
                 self._rest(f"can't accept connections ({error.strerror})")
                 return
+            self._context.counts.accepted += 1
             if self._proxies and self._is_proxy(address[0]):
                 self._wait_for_header(sock, address[0])
             else:
@@ -194,6 +195,7 @@ class Listener:
             with_handshake = self._tls is not None
             allowance = context.rates.connected(network_of(client), context.loop.now, with_handshake=with_handshake)
             if allowance is None:
+                context.counts.limited += 1
                 _rarely.write(
                     logging.WARNING, "a connection is closed: its address has too many, or opens them too fast"
                 )
@@ -228,6 +230,7 @@ class Listener:
         self._wait()
 
     def _wait(self) -> None:
+        self._context.counts.no_place += 1
         self._context.loop.modify(self._sock.fileno(), 0)
         self._context.loop.call_at(self._context.loop.now + _TRY_AGAIN_AFTER, self._resume)
 

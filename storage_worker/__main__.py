@@ -22,9 +22,10 @@ from typing import Final
 from common import server_packages  # noqa: F401 - ends the program where they are missing
 from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint, refuse_foreign_files
 from common.errors import SettingRejected
+from common.metrics import metrics_text
 from common.process_limits import forbid_core_dumps, raise_open_files
 from common.server_log import begin_log, fields
-from common.status_server import StatusServer, ask_health
+from common.status_server import StatusServer, ask_health, text_page
 from storage_worker.engine.errors import StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
 from storage_worker.engine.sqlite.checkpointer import CheckpointThread
@@ -43,12 +44,15 @@ from storage_worker.engine.sqlite.folder import (
 )
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
 from storage_worker.engine.sqlite.log_epochs import mark_at
+from storage_worker.engine.sqlite.mail_pages import MailPages
 from storage_worker.engine.sqlite.maintenance import Maintenance
 from storage_worker.engine.sqlite.store_identity import GenerationFile, look_at_journal, marked_length, open_store
+from storage_worker.metrics import series_of
 from storage_worker.rules.admission import Limits
 from storage_worker.rules.rules import Rules
 from storage_worker.server.batch_processor import BatchProcessor
 from storage_worker.server.health import Health
+from storage_worker.server.measures import Measures, StoreSize
 from storage_worker.server.zmq_server import ZmqServer
 from storage_worker.settings import OWN_FILES, SMALLEST_JOURNAL, check_min_free_bytes, checked, parse, uploads_that_fit
 
@@ -66,6 +70,16 @@ def _unix_ms() -> int:
 def _free_bytes(folder: Path) -> int:
     status = os.statvfs(folder)
     return status.f_bavail * status.f_frsize
+
+
+def _size(database: Database, engine: SqliteEngine, folder: Path) -> StoreSize | None:
+    """What the store has, or None where a table is damaged. Raises `StoreFailed`."""
+    try:
+        with engine.reading():
+            users = engine.users.count(engine.users.last_row())
+            return StoreSize(users, *MailPages(database).load(), _free_bytes(folder))
+    except StoreDamaged:
+        return None
 
 
 def serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int) -> None:
@@ -120,8 +134,11 @@ def serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int)
                 service.serve(wake)
             else:
                 health = Health(lambda: processor.takes_mail(_unix_ms()), time.monotonic)
-                resources.callback(StatusServer(settings.metrics, health.pages()).close)
-                service.serve(wake, health.beat)
+                measures = Measures(lambda: engine.log.flushes, lambda: _size(database, engine, folder), time.monotonic)
+                series = series_of(measures, lambda: journal.used)
+                pages = {**health.pages(), "/metrics": text_page(metrics_text(series))}
+                resources.callback(StatusServer(settings.metrics, pages).close)
+                service.serve(wake, health.beat, measures)
         finally:
             service.close()
         engine.close(_unix_ms())

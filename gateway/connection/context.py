@@ -15,6 +15,7 @@ from gateway.connection.memory_budget import MemoryBudget
 from gateway.connection.openings import Openings
 from gateway.connection.scheduler import Scheduler
 from gateway.connection.timeouts import Timeouts
+from gateway.counts import Counts
 from gateway.event_loop import EventLoop, Timer
 from gateway.limits import SECRET_SIZE, Limits
 from gateway.settings import Settings
@@ -38,6 +39,7 @@ class SessionContext:
         self.loop = loop
         self.settings = settings
         self.random_bytes = random_bytes
+        self.counts = Counts()
         self.to_flush: list[Connection] = []
         self.sessions: set[Connection] = set()
         self.waiters = MailWaiters(self.sessions)

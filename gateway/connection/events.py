@@ -14,6 +14,7 @@ Source: docs/client-protocol.md, "Framing".
 import logging
 from typing import Final, Protocol
 
+from common.client_protocol.requests import RequestCode
 from common.client_protocol.server_connection import (
     BigEndian,
     ContentData,
@@ -77,6 +78,7 @@ def take_up(session: EventContext, event: Event | RefusedRequests) -> int:
         case ContentData() | ContentEnd():
             raise AssertionError("content outside an upload")
         case PipelinedSends():
+            session.context.counts.requests[RequestCode.SEND] += len(event.recipients)
             for _ in event.recipients:
                 session.refuse(FOREIGN.reason)
             return len(event.recipients) * SEND_COST

@@ -66,6 +66,8 @@ class Openings:
         self._queued: set[Opening] = set()
         self._wait_for_room: list[Callable[[], None]] = []
         self._is_timed = False
+        self.handshakes = {"done": 0, "failed": 0}
+        """Of TLS, how many ended how."""
         loop.at_turn_end(self._serve)
 
     def __len__(self) -> int:

@@ -15,6 +15,7 @@ from common.client_protocol.dialects import BigEndianReplies
 from common.client_protocol.fields import RESPONSE_HEADER
 from common.fail_points import FailPoint
 from gateway.connection.transport import Transport
+from gateway.counts import Counts
 
 
 def _code_of(response: bytes) -> Iterator[str]:
@@ -28,9 +29,10 @@ class Output:
     the whole buffer, which it keeps in memory.
     """
 
-    __slots__ = ("_parts", "_replies", "_transport", "_written", "unsent", "unsent_size")
+    __slots__ = ("_counts", "_parts", "_replies", "_transport", "_written", "unsent", "unsent_size")
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, counts: Counts) -> None:
+        self._counts = counts
         self._transport = transport
         self._parts: list[bytes] | None = None
         self._replies: BigEndianReplies | None = None
@@ -66,7 +68,9 @@ class Output:
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         if self._replies is not None:
             data = self._replies.turn(data)
-        self._written += len(data)
+        size = len(data)
+        self._written += size
+        self._counts.bytes_out += size
         if self.unsent is not None:
             together = b"".join((self.unsent, data))
             self.unsent, self.unsent_size = memoryview(together), len(together)

@@ -29,7 +29,7 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
-from common.client_protocol.requests import SendRequest
+from common.client_protocol.requests import RequestCode, SendRequest
 from common.client_protocol.responses import ERROR, encode_reason, encode_stored, encode_stored_run
 from common.client_protocol.server_connection import (
     ContentData,
@@ -136,7 +136,7 @@ class Session:
         self._connection = ServerConnection(context.limits)
         self._reads = True
         self._writes = False
-        self.output = Output(transport)
+        self.output = Output(transport, context.counts)
         self._scheduled = False
         self._holds = 0
         self._waits = False
@@ -302,6 +302,8 @@ class Session:
 
     def refuse(self, reason: int, retry_after: int = 0) -> None:
         """9000, or 9001 where the client asked for reasons. `retry_after` in seconds."""
+        refusals = self.context.counts.refusals
+        refusals[reason] = refusals.get(reason, 0) + 1
         self.write(encode_reason(reason, retry_after) if self.features & Feature.REASONS else ERROR)
 
     def done(self) -> None:
@@ -390,6 +392,7 @@ class Session:
             self.abort()
             return
         self._heard_at = context.loop.now
+        context.counts.bytes_in += len(data)
         if self.state is not _OPEN:
             if not data and self.state is State.DRAINING:
                 lifecycle.on_peer_eof(self)
@@ -466,6 +469,8 @@ class Session:
                 if self.allowance is not None:
                     # Those beyond the limit are answered behind the others.
                     event, self._held = self.allowance.divide(self.authenticated_as, event, self.context.loop.now)
+                    if self._held is not None:
+                        self.context.counts.requests[RequestCode.SEND] += self._held.number
                 if event.recipients:
                     left -= self._submit_run(event)
             elif self._unanswered and not flows(self, event):
@@ -541,6 +546,8 @@ class Session:
     def let_go(self) -> None:
         """The transport is closed: hold nothing, wait for nothing."""
         self.context.turns.leave(self)
+        if self.authenticated_as is not None:
+            self.context.counts.authenticated -= 1
         self.context.holdings.changed(self, self._holds, 0)
         self._held = None
         self.output.drop()

@@ -196,6 +196,8 @@ class TlsTransport(TcpTransport):
         self._owner.abort()
 
     def _open(self) -> None:
+        if self._opening is not None:
+            self._opening.handshakes["done"] += 1
         self._end_opening()
         self._begun = 0
         # What came right behind the handshake: readiness tells of it no more.
@@ -433,6 +435,7 @@ class TlsTransport(TcpTransport):
     def close(self) -> None:
         """Send close_notify, where there is room for it, and give the descriptor back."""
         if self._opening is not None:
+            self._opening.handshakes["failed"] += 1
             self._end_opening()
         else:
             with suppress(OSError):

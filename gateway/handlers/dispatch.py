@@ -243,6 +243,7 @@ def begin(host: HandlerContext, request: Request) -> Flowing | RequestHandler | 
     within its limits.
     """
     row = HANDLERS[type(request)]
+    host.context.counts.request(request)
     if host.authenticated_as is not None and not row.may_ask(host.authenticated_as, request):
         return FOREIGN
     return row.begin(host, request)

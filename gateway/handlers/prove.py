@@ -59,6 +59,8 @@ class ProveHandler:
                 else:
                     self._deny("signature", RefusalReason.PROOF_NEEDED)
             case Done():
+                if self._host.authenticated_as is None:
+                    self._host.context.counts.authenticated += 1
                 self._host.authenticated_as = self._request.requester
                 self._host.write(AUTHENTICATED)
                 self._host.done()

@@ -178,6 +178,11 @@ class StorageLink:
         self.collects = False
         """Whether something waits to leave."""
         self.facts: StoreFacts | None = None
+        self.batches = 0
+        """That were sent, without repetitions."""
+        self.sends_answered = 0
+        """603s of runs."""
+        self.outcomes_unknown = 0
         self.answered_at = loop.now
         """When the worker answered last, in monotonic seconds."""
         loop.register(_number(self._socket, zmq.FD), self, READABLE)
@@ -276,7 +281,7 @@ class StorageLink:
                     for operation, waiter, outcome in zip(operations, waiters, outcomes, strict=True):
                         try:
                             if isinstance(waiter, SendRun):
-                                answer(waiter, outcome)
+                                self.sends_answered += answer(waiter, outcome)
                             else:
                                 waiter.answered(operation, outcome)
                         except Exception as error:
@@ -286,6 +291,7 @@ class StorageLink:
                     if is_late:
                         log.error("the storage worker did not answer in time; its requests end without a reply")
                     for operation, waiter in zip(operations, waiters, strict=True):
+                        self.outcomes_unknown += waiter.count if isinstance(waiter, SendRun) else 1
                         try:
                             _leave_unknown(waiter, operation)
                         except Exception as error:
@@ -298,6 +304,7 @@ class StorageLink:
                         "without a reply",
                         type(operation).__name__,
                     )
+                    self.outcomes_unknown += waiter.count if isinstance(waiter, SendRun) else 1
                     try:
                         _leave_unknown(waiter, operation)
                     except Exception as error:
@@ -336,6 +343,7 @@ class StorageLink:
         # ZeroMQ's thread has to run before the worker gets it. It often waits behind this one
         # for its processor, while others idle. See docs/decisions/0007-taking-turns.md.
         os.sched_yield()
+        self.batches += is_new
         if self._is_armed:
             fail_points.reach(FailPoint.GATEWAY_SENT, fail_points.names(operations))
         return True

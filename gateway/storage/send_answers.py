@@ -41,16 +41,18 @@ class Sender(Protocol):
         """Whether they are stored is unknown, and will be."""
 
 
-def answer(run: SendRun[Sender], outcome: Outcome) -> None:
-    """Give every sender what became of its messages. The hot path."""
+def answer(run: SendRun[Sender], outcome: Outcome) -> int:
+    """Give every sender what became of its messages; how many those were. The hot path."""
     match outcome:
-        case MessagesStored(first, []):
+        case MessagesStored(begin, []):
+            first = begin
             for sender, recipients, cost in run.shares:
                 try:
                     sender.sends_answered(recipients, cost, first, _NONE_REFUSED)
                 except Exception as error:
                     contain(sender, error)
                 first += len(recipients)
+            return first - begin
         case MessagesStored(first, refused) if _fits(run, refused):
             _answer_some_refused(run, first, refused)
         case Refused():
@@ -61,6 +63,7 @@ def answer(run: SendRun[Sender], outcome: Outcome) -> None:
                 logging.ERROR, "a run of sends was answered with what does not fit it: %s", type(outcome).__name__
             )
             leave_unknown(run)
+    return run.count
 
 
 def leave_unknown(run: SendRun[Sender]) -> None:

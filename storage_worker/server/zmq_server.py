@@ -22,6 +22,7 @@ from common.rare_log import RareLog
 from common.status_server import BEAT
 from common.storage_protocol.frames import decode_to_worker, encode_to_gateway
 from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbound, concerns
+from storage_worker.server.measures import Measures
 
 log = logging.getLogger("storage_worker")
 rarely: Final = RareLog(log)
@@ -64,30 +65,38 @@ class ZmqServer:
             self.close()
             raise SettingRejected(f"{endpoint} can't be bound: {error}") from error
 
-    def serve(self, wake: int, beat: Callable[[], None] | None = None) -> None:
+    def serve(self, wake: int, beat: Callable[[], None] | None = None, measures: Measures | None = None) -> None:
         """Until `wake` is readable. `beat` is called each turn, and at least every `BEAT` seconds.
-        Raises `StoreFailed`.
+        `measures`: where turns are counted and timed. Raises `StoreFailed`.
         """
         poller = zmq.Poller()
         poller.register(self.socket, zmq.POLLIN)
         poller.register(wake, zmq.POLLIN)
         idle_ms = None if beat is None else int(BEAT * 1000)
         while wake not in dict(poller.poll(TIDY_EVERY_MS if self.processor.has_waiting else idle_ms)):
-            self.turn()
+            self.turn(measures)
             if beat is not None:
                 beat()
+            if measures is not None:
+                measures.look()
 
-    def turn(self) -> None:
+    def turn(self, measures: Measures | None = None) -> None:
         """Outbound what is there. Raises `StoreFailed`."""
         inbound = self._drain()
+        began = 0.0 if measures is None else measures.clock()
         if inbound:
             fail_points.reach(FailPoint.WORKER_RECEIVED, concerns(inbound))
             answers = self.processor.handle(inbound, self._unix_ms())
             fail_points.reach(FailPoint.WORKER_AFTER_COMMIT, concerns(inbound))
+            if measures is not None:
+                measures.committed(began, [one.message for one in inbound], [one.message for one in answers])
+                began = measures.clock()
             for answer in answers:
                 self._send(answer)
             fail_points.reach(FailPoint.WORKER_REPLYING, concerns(inbound))
         self.processor.maintain(self._unix_ms())
+        if measures is not None:
+            measures.maintained(began)
 
     def _drain(self) -> list[Inbound]:
         inbound: list[Inbound] = []

@@ -5,7 +5,9 @@ import logging
 import os
 import random
 import signal
+import socket
 import threading
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from functools import partial
@@ -100,6 +102,34 @@ def test_a_hang_up_ends_nothing(gateway: FakeGateway, folder: Path) -> None:
     ]  # fmt: skip
     assert lines[1]["slot"] == 0
     assert lines[1]["epoch"] == 1
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def test_it_tells_of_health_and_numbers(gateway: FakeGateway, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("prometheus_client")
+    port = free_port()
+    asked = ["--metrics", str(port), "--health"]
+    assert program.main(asked) == 1
+    assert capsys.readouterr().out.startswith(f"nothing answers at 127.0.0.1:{port}: ")
+    worker = WorkerProcess(folder, "--metrics", str(port))
+    gateway.hello(b"a" * 16)
+    alice = register(gateway, "alice")
+    assert program.main(asked) == 0
+    assert capsys.readouterr().out == "ready\n"
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=HANG_SECONDS) as response:
+        lines = response.read().decode().splitlines()
+    assert 'messageu_worker_operations_total{operation="register"} 1.0' in lines
+    found = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert float(found["messageu_worker_commit_seconds_count"]) == float(found["messageu_worker_commits_total"]) >= 2
+    assert float(found["messageu_worker_disk_free_bytes"]) > 0
+    assert alice.hex() not in str(lines)
+    assert "alice" not in str(lines)
+    assert worker.end() == 0
 
 
 def test_users_and_mail_outlive_it(gateway: FakeGateway, folder: Path) -> None:

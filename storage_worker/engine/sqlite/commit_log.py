@@ -78,6 +78,7 @@ class CommitLog:
         self.is_stuck = False
         """Whether the database had no room for what the journal holds when it was last tried."""
         self.is_damaged = False
+        self.flushes = 0
         """Whether that was for damage."""
         self._next_log_epoch = b""
         self._dead: list[int] = []
@@ -237,6 +238,7 @@ class CommitLog:
             fail_points.reach(FailPoint.WORKER_FLUSHING)
         fail_points.reach(FailPoint.WORKER_FLUSHED)
         self.written(synced=synced)
+        self.flushes += 1
 
     def write(self, now_ms: int) -> None:
         """Inside a transaction that is synced: give the database all that it does not have."""

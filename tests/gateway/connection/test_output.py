@@ -3,6 +3,7 @@
 import pytest
 
 from gateway.connection.output import Output
+from gateway.counts import Counts
 from tests.gateway.connection.memory_transport import PLENTY, MemoryTransport
 
 
@@ -13,7 +14,7 @@ def peer() -> MemoryTransport:
 
 @pytest.fixture
 def output(peer: MemoryTransport) -> Output:
-    return Output(peer)
+    return Output(peer, Counts())
 
 
 def test_what_was_said_in_a_turn_is_one_write(peer: MemoryTransport, output: Output) -> None:

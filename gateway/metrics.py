@@ -1,0 +1,96 @@
+"""The gateway's series.
+
+Owns: their names and texts, and where their numbers are read. Promises: reading changes nothing,
+and is safe beside the loop. What is measured for the series alone is measured from here.
+Exposure: none of its own; see `common.metrics`.
+
+Source: docs/operations.md, "Metrics".
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from common.client_protocol.requests import RequestCode
+from common.metrics import Histogram, Series, counter, gauge, histogram
+from common.values import RefusalReason
+from gateway.connection.context import SessionContext
+
+_PREFIX: Final = "messageu_gateway_"
+_REASONS: Final[Mapping[int, str]] = {int(reason): reason.name.lower() for reason in RefusalReason}
+
+
+def _requests(context: SessionContext) -> Mapping[str, int]:
+    found = dict(context.counts.requests)
+    found[RequestCode.SEND] += context.link.sends_answered
+    return {str(int(code)): number for code, number in found.items()}
+
+
+def _connections(context: SessionContext) -> Mapping[str, int]:
+    authenticated = context.counts.authenticated
+    return {"authenticated": authenticated, "other": max(len(context.sessions) - authenticated, 0)}
+
+
+def _refusals(context: SessionContext) -> Mapping[str, int]:
+    found = dict(context.counts.refusals)
+    return {_REASONS.get(reason, "other"): number for reason, number in found.items()}
+
+
+def series_of(context: SessionContext) -> Sequence[Series]:
+    """All of them. The loop's turns are timed from now on."""
+    loop, counts, link, openings = context.loop, context.counts, context.link, context.openings
+    turns = Histogram()
+    loop.at_turn_end(lambda: turns.observe(loop.clock() - loop.now))
+
+    return (
+        gauge(
+            f"{_PREFIX}connections",
+            "Open connections; other: without an authenticated user, those in a TLS handshake among them.",
+            lambda: _connections(context),
+            "state",
+        ),
+        gauge(
+            f"{_PREFIX}openings",
+            "Connections in a TLS handshake, or whose proxy has not said whom it speaks for.",
+            lambda: len(openings),
+        ),
+        counter(f"{_PREFIX}connections_accepted", "Connections accepted.", lambda: counts.accepted),
+        counter(
+            f"{_PREFIX}connections_refused",
+            "Those that were closed at once, for the limits of their addresses.",
+            lambda: counts.limited,
+        ),
+        counter(
+            f"{_PREFIX}accept_pauses",
+            "How often new connections had to wait for want of places, descriptors or memory.",
+            lambda: counts.no_place,
+        ),
+        counter(f"{_PREFIX}tls_handshakes", "TLS handshakes that ended.", openings.handshakes.copy, "result"),
+        counter(
+            f"{_PREFIX}requests",
+            "Requests taken up, by code; 603s of runs when they were answered.",
+            lambda: _requests(context),
+            "code",
+        ),
+        counter(f"{_PREFIX}refusals", "Responses 9000 and 9001, by reason.", lambda: _refusals(context), "reason"),
+        counter(f"{_PREFIX}received_bytes", "Bytes of requests, inside of TLS.", lambda: counts.bytes_in),
+        counter(f"{_PREFIX}sent_bytes", "Bytes of responses, inside of TLS.", lambda: counts.bytes_out),
+        counter(f"{_PREFIX}batches", "Batches sent to the storage worker, without repetitions.", lambda: link.batches),
+        counter(
+            f"{_PREFIX}outcomes_unknown",
+            "Operations of which nobody knows whether they were done; their connections ended.",
+            lambda: link.outcomes_unknown,
+        ),
+        gauge(
+            f"{_PREFIX}storage_worker_joined",
+            "1 while the storage worker is there and has greeted, else 0.",
+            lambda: int(link.is_joined),
+        ),
+        gauge(
+            f"{_PREFIX}mailboxes_waited_for",
+            "Mailboxes of which some 643 waits for mail.",
+            lambda: context.waiters.mailboxes,
+        ),
+        gauge(f"{_PREFIX}held_bytes", "Memory that connections hold.", lambda: context.holdings.size),
+        gauge(f"{_PREFIX}in_flight_bytes", "Memory of what the worker has not answered.", lambda: link.bytes_in_flight),
+        histogram(f"{_PREFIX}turn_seconds", "How long the loop kept everybody waiting, turn by turn.", turns),
+    )
