@@ -18,6 +18,7 @@ from typing import Final
 from common.errors import SettingRejected
 from common.rare_log import RareLog
 from gateway.addresses import Network, Place
+from gateway.audit import limit_refused
 from gateway.connection.context import SessionContext
 from gateway.connection.openings import network_of
 from gateway.connection.proxy_header import ProxyHeader
@@ -196,6 +197,7 @@ class Listener:
             allowance = context.rates.connected(network_of(client), context.loop.now, with_handshake=with_handshake)
             if allowance is None:
                 context.counts.limited += 1
+                limit_refused("connections", None, 1)
                 _rarely.write(
                     logging.WARNING, "a connection is closed: its address has too many, or opens them too fast"
                 )

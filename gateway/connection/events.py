@@ -27,6 +27,8 @@ from common.client_protocol.server_connection import (
 from common.client_protocol.versions import PADDED_BLOCK
 from common.rare_log import RareLog
 from common.storage_protocol.operations import Refused
+from common.values import RefusalReason
+from gateway.audit import limit_refused
 from gateway.connection.output import Output
 from gateway.handlers.base import HandlerContext, RequestHandler
 from gateway.handlers.dispatch import FOREIGN, MALFORMED_COST, SEND_COST, Flowing, begin, cost_of
@@ -83,6 +85,8 @@ def take_up(session: EventContext, event: Event | RefusedRequests) -> int:
                 session.refuse(FOREIGN.reason)
             return len(event.recipients) * SEND_COST
         case RefusedRequests(number, refused):
+            if refused.reason == RefusalReason.TOO_FAST:
+                limit_refused("requests", session.authenticated_as, number)
             for _ in range(number):
                 session.refuse(refused.reason, refused.retry_after)
             return number * SEND_COST

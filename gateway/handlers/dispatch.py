@@ -42,6 +42,7 @@ from common.storage_protocol.operations import (
 )
 from common.tables import complete
 from common.values import NO_CLIENT, RefusalReason
+from gateway.audit import limit_refused
 from gateway.handlers.base import HandlerContext, RequestHandler
 from gateway.handlers.certificates import CertificatesHandler
 from gateway.handlers.hello import HelloHandler
@@ -194,6 +195,8 @@ def _upload(host: HandlerContext, request: LargeSendRequest) -> UploadHandler:
         refused = FOREIGN
     elif host.allowance is not None:
         refused = host.allowance.upload(host.authenticated_as, request.size, host.context.loop.now)
+        if refused is not None:
+            limit_refused("contents", host.authenticated_as, 1)
     return UploadHandler(host, request, refused)
 
 

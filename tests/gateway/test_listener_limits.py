@@ -53,6 +53,8 @@ def test_a_connection_beyond_the_share_is_closed_and_no_address_is_logged(
     assert is_served(second)
     assert is_closed(gate, gate.peer())
     assert caplog.messages[-1].startswith(LINE)
+    assert gate.context.counts.limited == 1
+    assert gate.context.counts.accepted == 3
     assert "127.0.0.1" not in caplog.text
     assert is_served(second)
     first.close()
