@@ -50,7 +50,7 @@ from common.client_protocol.responses import (
 )
 from common.client_protocol.versions import EXTENSION_VERSION, Feature
 from common.errors import ResponseMalformed
-from common.values import NO_CLIENT, ClientId, PublicKey, Token, Username
+from common.values import NO_CLIENT, ClientId, PublicKey, RefusalReason, Token, Username
 from torture.patience import HANG_SECONDS
 
 FEATURES: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.REASONS
@@ -255,8 +255,19 @@ class Caller:
         return self._expect(HelloRequest(NO_CLIENT, EXTENSION_VERSION, features), HelloResponse)
 
     def prove(self, account: Account, hello: HelloResponse | None = None) -> None:
-        """641, after a 640 of our own unless one is given."""
-        hello = hello or self.hello()
+        """641, after a 640 of our own unless one is given.
+
+        Without one given it is tried once more with a new nonce: a nonce is too old after 30 s, and
+        a gateway may stand still for so long between the two.
+        """
+        if hello is None:
+            try:
+                self.prove(account, self.hello())
+            except Refused as refused:
+                if refused.reason != RefusalReason.PROOF_NEEDED:
+                    raise
+                self.prove(account, self.hello())
+            return
         text = signed_string(hello.server_id, hello.nonce, account.client_id, self.binding)
         signature = sign(account.key_der, text)
         self._expect(ProveRequest(account.client_id, signature), AuthenticatedResponse)
