@@ -287,6 +287,20 @@ class TestRuns:
             assert contents(engine, found(engine, alice).row) == [(first + 2, b"five")]
             store.restart(orderly=orderly)
 
+    def test_senders_are_asked_about_one_by_one(self, store: Store) -> None:
+        gateway = Gateway(store.worker)
+        alice, bob = gateway.register("alice", "bob")
+        frames = [(alice, b"one"), (b"?" * 16, b"two"), (bob, b"three")]
+        [outcome] = gateway.ask(
+            StoreMessages(False, b"".join(pack_frame(sender, bob, 3, content) for sender, content in frames))
+        )
+        assert isinstance(outcome, MessagesStored)
+        assert [(refused.index, refused.reason) for refused in outcome.refused] == [
+            (1, RefusalReason.REQUESTER_UNKNOWN),
+        ]
+        first = outcome.first
+        assert contents(store.engine, found(store.engine, bob).row) == [(first, b"one"), (first + 1, b"three")]
+
     def test_a_mailbox_that_gets_full_meanwhile(self, store: Store) -> None:
         gateway = Gateway(store.worker)
         alice, bob = gateway.register("alice", "bob")
