@@ -111,7 +111,6 @@ def free_port() -> int:
 
 
 def test_it_tells_of_health_and_numbers(gateway: FakeGateway, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("prometheus_client")
     port = free_port()
     asked = ["--metrics", str(port), "--health"]
     assert program.main(asked) == 1
