@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pytest
 
-from tests.test_house_rules import ROOT, RULES, imports_of, is_any_within, is_within, modules
+from tests.test_code_rules import ROOT, RULES, imports_of, is_any_within, is_within, modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

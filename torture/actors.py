@@ -1,6 +1,6 @@
 """Senders and receivers of the extension, as processes that may be killed at any instant.
 
-Owns: what a client must do so that nothing is lost or doubled: a letter is in the journal before it
+Owns: what a client must do so that nothing is lost or doubled: a message is in the journal before it
 is sent, and is sent again, with its token, oldest first, until it is acknowledged; received mail is
 in the journal, synced, before it is acknowledged.
 Promises: a killed one's successor goes on where it was. They end when they are told to and nothing
@@ -22,8 +22,8 @@ from common.client_protocol.responses import ErrorResponse, StoredResponse
 from common.values import ClientId
 from torture.caller import LARGEST_FETCH, Account, Caller, Refused, token_of
 from torture.checker import Verdict, judge
+from torture.drill_messages import DrillMessage, parse_content, parse_line
 from torture.journal import Journal, read_journal
-from torture.letters import Letter, parse_content, parse_line
 
 WINDOW: Final = 8
 _CONNECT_AGAIN: Final = 0.02
@@ -34,15 +34,15 @@ _LARGE_SIZES: Final = (70_000, 300_000)
 _LARGE_ONE_IN: Final = 40
 
 
-def size_of(letter: Letter) -> int:
-    """Always the same for the same letter, so that what is sent again is the same message."""
-    chance = random.Random(str(letter))
+def size_of(message: DrillMessage) -> int:
+    """Always the same for the same message, so that what is sent again is the same message."""
+    chance = random.Random(str(message))
     return chance.choice(_SIZES if chance.randrange(_LARGE_ONE_IN) else _LARGE_SIZES)
 
 
 class Orders(NamedTuple):
     """What an actor has to know. `stop`: a file that is there once it may end. `pace`:
-    letters a second.
+    messages a second.
     """
 
     port: int
@@ -54,26 +54,26 @@ class Orders(NamedTuple):
     pace: float = 50.0
 
 
-def send_letters(orders: Orders) -> None:
-    """Send letter after letter, by 642."""
+def send_messages(orders: Orders) -> None:
+    """Send message after message, by 642."""
     me = orders.account
     with Journal(orders.journal) as journal:
         attempted = [parse_line(line[2:]) for line in journal.lines if line.startswith("A ")]
         acknowledged = {parse_line(line[2:]) for line in journal.lines if line.startswith("K ")}
-        waiting = [letter for letter in attempted if letter not in acknowledged]
-        numbers = Counter(letter.recipient for letter in attempted)
+        waiting = [message for message in attempted if message not in acknowledged]
+        numbers = Counter(message.recipient for message in attempted)
         chance = random.Random(f"{orders.seed} {me.name} {len(journal.lines)}")
         names = sorted(orders.addresses)
 
-        def next_letter() -> Letter:
+        def next_message() -> DrillMessage:
             recipient = chance.choice(names)
             numbers[recipient] += 1
-            return Letter(me.name, recipient, numbers[recipient])
+            return DrillMessage(me.name, recipient, numbers[recipient])
 
-        def request(letter: Letter) -> bytes:
-            content = letter.content(size_of(letter))
-            token = token_of(str(letter))
-            return encode(SendRequest(me.client_id, orders.addresses[letter.recipient], 3, content, token))
+        def request(message: DrillMessage) -> bytes:
+            content = message.content(size_of(message))
+            token = token_of(str(message))
+            return encode(SendRequest(me.client_id, orders.addresses[message.recipient], 3, content, token))
 
         while True:
             try:
@@ -87,8 +87,8 @@ def send_letters(orders: Orders) -> None:
                                 return
                         elif time.monotonic() >= due and len(waiting) < WINDOW:
                             # Write down, then send.
-                            fresh = [next_letter() for _ in range(chance.randint(1, WINDOW - len(waiting)))]
-                            journal.write([f"A {letter}" for letter in fresh])
+                            fresh = [next_message() for _ in range(chance.randint(1, WINDOW - len(waiting)))]
+                            journal.write([f"A {message}" for message in fresh])
                             waiting += fresh
                             caller.post(b"".join(map(request, fresh)))
                             due = max(due, time.monotonic() - 1) + len(fresh) / orders.pace
@@ -104,7 +104,7 @@ def send_letters(orders: Orders) -> None:
                 time.sleep(_CONNECT_AGAIN)
 
 
-def receive_letters(orders: Orders) -> None:
+def receive_messages(orders: Orders) -> None:
     """Fetch by 643; a message is on disk before it is acknowledged."""
     me = orders.account
     with Journal(orders.journal) as journal:
@@ -130,28 +130,28 @@ def receive_letters(orders: Orders) -> None:
                 time.sleep(_CONNECT_AGAIN)
 
 
-def attempted_in(journal: Path) -> list[Letter]:
+def attempted_in(journal: Path) -> list[DrillMessage]:
     """What a sender ever began to send."""
     return [parse_line(line[2:]) for line in read_journal(journal) if line.startswith("A ")]
 
 
-def acknowledged_in(journal: Path) -> list[Letter]:
+def acknowledged_in(journal: Path) -> list[DrillMessage]:
     """What a sender knows to be accepted."""
     return [parse_line(line[2:]) for line in read_journal(journal) if line.startswith("K ")]
 
 
-def received_in(journal: Path) -> list[Letter]:
-    """What a receiver got, in order; what was damaged is a letter that nobody sent."""
+def received_in(journal: Path) -> list[DrillMessage]:
+    """What a receiver got, in order; what was damaged is a message that nobody sent."""
     lines = [line.partition(" ")[2] for line in read_journal(journal)]
-    return [Letter("damaged", "damaged", 0) if line == "damaged" else parse_line(line) for line in lines]
+    return [DrillMessage("damaged", "damaged", 0) if line == "damaged" else parse_line(line) for line in lines]
 
 
 def judge_journals(senders: Sequence[Path], receivers: Mapping[str, Path]) -> Verdict:
     """The checker over all journals of a drill."""
     # In this order: a journal may still grow, and nothing is acknowledged before it was attempted.
     got = {name: received_in(journal) for name, journal in receivers.items()}
-    acknowledged = [letter for journal in senders for letter in acknowledged_in(journal)]
-    return judge([letter for journal in senders for letter in attempted_in(journal)], acknowledged, got)
+    acknowledged = [message for journal in senders for message in acknowledged_in(journal)]
+    return judge([message for journal in senders for message in attempted_in(journal)], acknowledged, got)
 
 
 class Actor:

@@ -8,7 +8,7 @@ Exposure: none.
 from pathlib import Path
 from typing import Final
 
-from torture.actors import Actor, Orders, judge_journals, receive_letters, send_letters
+from torture.actors import Actor, Orders, judge_journals, receive_messages, send_messages
 from torture.caller import new_account
 from torture.drill import Place, Row, examples, say
 from torture.patience import HANG_SECONDS
@@ -98,8 +98,8 @@ def extension_cast(place: Place, drill: str) -> Cast:
     addresses = {account.name: account.client_id for account in recipients}
     for account in recipients:
         orders = Orders(port, account, {}, cast.journal(account.name), cast.stop_receiving, place.seed)
-        cast.add_receiver(account.name, Actor(receive_letters, orders))
+        cast.add_receiver(account.name, Actor(receive_messages, orders))
     for account in [new_account(port, f"s{number}") for number in range(_SENDERS)]:
         orders = Orders(port, account, addresses, cast.journal(account.name), cast.stop_sending, place.seed)
-        cast.add_sender(account.name, Actor(send_letters, orders))
+        cast.add_sender(account.name, Actor(send_messages, orders))
     return cast

@@ -24,7 +24,7 @@ from common.values import NO_CLIENT, ClientId, PublicKey, RefusalReason, Token, 
 from torture.caller import Account, Caller, Refused, new_account, persistently, token_of
 from torture.checker import Verdict, judge
 from torture.drill import Place, Row, examples, say
-from torture.letters import Letter, parse_content
+from torture.drill_messages import DrillMessage, parse_content
 from torture.programs import Server
 
 NAME: Final = "damage-of-every-file"
@@ -43,13 +43,13 @@ _FILLERS: Final = 120
 _STARTS: Final = 4
 """Of a worker that fails, after which it goes in circles."""
 _EX_CONFIG: Final = 78
-_NOBODY: Final = Letter("altered", "altered", 0)
+_NOBODY: Final = DrillMessage("altered", "altered", 0)
 _LEFT: Final = ("link", "gateway-0.lock", "worker.lock")
 """What holds nothing."""
 
 
 class Store(NamedTuple):
-    """What is in the folder that is damaged. `ids`: under which number a letter with a
+    """What is in the folder that is damaged. `ids`: under which number a message with a
     token was accepted.
     """
 
@@ -58,8 +58,8 @@ class Store(NamedTuple):
     published: Account
     keys: dict[ClientId, PublicKey]
     names: dict[ClientId, str]
-    letters: list[Letter]
-    ids: dict[Letter, int]
+    messages: list[DrillMessage]
+    ids: dict[DrillMessage, int]
 
 
 class Damage(NamedTuple):
@@ -84,8 +84,8 @@ class _Maker:
         self.sender = new_account(server.port, "ann")
         self.provers = [new_account(server.port, name) for name in ("bob", "cleo")]
         self.published = new_account(server.port, "dora")
-        self.letters: list[Letter] = []
-        self.ids: dict[Letter, int] = {}
+        self.messages: list[DrillMessage] = []
+        self.ids: dict[DrillMessage, int] = {}
         self.names = {account.client_id: account.name for account in (self.sender, *self.provers, self.published)}
         self.keys: dict[ClientId, PublicKey] = {}
         with Caller(server.port) as caller:
@@ -101,23 +101,23 @@ class _Maker:
                 self.names[client_id], self.keys[client_id] = name, key
 
     def send(self, small: int, large: int) -> None:
-        """Letters to everybody: with tokens to those who prove themselves, without to the other."""
+        """Messages to everybody: with tokens to those who prove themselves, without to the other."""
         with Caller(self._port) as caller:
             caller.prove(self.sender)
             for account in (*self.provers, self.published):
                 for size in [_SMALL] * small + [_LARGE] * large:
                     self._numbers[account.name] += 1
-                    letter = Letter("ann", account.name, self._numbers[account.name])
-                    token = None if account is self.published else token_of(str(letter))
-                    number = caller.send(self.sender.client_id, account.client_id, letter.content(size), token=token)
-                    self.letters.append(letter)
+                    message = DrillMessage("ann", account.name, self._numbers[account.name])
+                    token = None if account is self.published else token_of(str(message))
+                    number = caller.send(self.sender.client_id, account.client_id, message.content(size), token=token)
+                    self.messages.append(message)
                     if token is not None:
-                        self.ids[letter] = number
+                        self.ids[message] = number
 
     def store(self) -> Store:
         """What there is."""
         return Store(
-            self.sender, self.provers, self.published, self.keys, self.names, list(self.letters), dict(self.ids)
+            self.sender, self.provers, self.published, self.keys, self.names, list(self.messages), dict(self.ids)
         )
 
 
@@ -231,9 +231,9 @@ class Trial:
         self._starts = 0
         self.refusals = 0
         self.faults: list[str] = []
-        self.silently_lost: list[Letter] = []
+        self.silently_lost: list[DrillMessage] = []
         self.altered = 0
-        self.received: dict[str, list[Letter]] = {}
+        self.received: dict[str, list[DrillMessage]] = {}
         self.outcome = ""
 
     @property
@@ -322,11 +322,11 @@ class Trial:
         for account in store.provers:
             self._ask(account, partial(self._fetch, account=account))
         self._ask(None, self._pull)
-        for letter in [*store.ids][:: max(len(store.ids) // 8, 1)]:
-            self._ask(store.sender, partial(self._send_again, letter=letter))
+        for message in [*store.ids][:: max(len(store.ids) // 8, 1)]:
+            self._ask(store.sender, partial(self._send_again, message=message))
         self._ask(None, self._take_a_name)
         account = store.provers[0]
-        fresh = Letter("ann", account.name, 1_000_000 + self._starts)
+        fresh = DrillMessage("ann", account.name, 1_000_000 + self._starts)
         if self._ask(store.sender, lambda caller: _send(caller, store.sender, account, fresh)):
             self._ask(account, lambda caller: self._fetch_one(caller, account, fresh))
 
@@ -360,24 +360,24 @@ class Trial:
         mail = caller.pull(account.client_id)
         self._take(found, [one.content for one in mail], [one.sender for one in mail])
 
-    def _take(self, found: list[Letter], contents: list[bytes], senders: list[ClientId]) -> None:
+    def _take(self, found: list[DrillMessage], contents: list[bytes], senders: list[ClientId]) -> None:
         for content, sender in zip(contents, senders, strict=True):
-            letter = parse_content(content)
-            if letter is None or sender != self._store.sender.client_id:
+            message = parse_content(content)
+            if message is None or sender != self._store.sender.client_id:
                 self._is_altered("a content")
-            elif letter not in found or self._starts == 1:
+            elif message not in found or self._starts == 1:
                 # A worker that ended before it had deleted it hands it out again.
-                found.append(letter)
+                found.append(message)
 
-    def _send_again(self, caller: Caller, letter: Letter) -> None:
+    def _send_again(self, caller: Caller, message: DrillMessage) -> None:
         store = self._store
-        size = _LARGE if letter.number in _LARGE_NUMBERS else _SMALL
-        recipient = next(account for account in store.provers if account.name == letter.recipient)
+        size = _LARGE if message.number in _LARGE_NUMBERS else _SMALL
+        recipient = next(account for account in store.provers if account.name == message.recipient)
         number = caller.send(
-            store.sender.client_id, recipient.client_id, letter.content(size), token=token_of(str(letter))
+            store.sender.client_id, recipient.client_id, message.content(size), token=token_of(str(message))
         )
-        if number != store.ids[letter] and not self._is_named():
-            self.faults.append(f"the token of {letter} is forgotten")
+        if number != store.ids[message] and not self._is_named():
+            self.faults.append(f"the token of {message} is forgotten")
 
     def _take_a_name(self, caller: Caller) -> None:
         """The name of somebody else."""
@@ -388,14 +388,14 @@ class Trial:
         elif isinstance(answer, ErrorResponse):
             self.refusals += answer.reason not in {RefusalReason.NAME_TAKEN, None}
 
-    def _fetch_one(self, caller: Caller, account: Account, letter: Letter) -> None:
-        got: list[Letter] = []
+    def _fetch_one(self, caller: Caller, account: Account, message: DrillMessage) -> None:
+        got: list[DrillMessage] = []
         ack = 0
         while mail := caller.fetch(account.client_id, ack):
             self._take(got, [one.content for one in mail], [one.sender for one in mail])
             ack = mail[-1].number
-        if letter not in got and not self._is_named():
-            self.silently_lost.append(letter)
+        if message not in got and not self._is_named():
+            self.silently_lost.append(message)
 
     def _is_altered(self, what: str) -> None:
         self.altered += 1
@@ -404,8 +404,8 @@ class Trial:
     def _judge(self) -> None:
         """Compare what was received with what was sent."""
         verdict = judge(
-            self._store.letters,
-            self._store.letters,
+            self._store.messages,
+            self._store.messages,
             self.received,
         )
         named = self._is_named()
@@ -416,7 +416,7 @@ class Trial:
         if self.refusals and not named:
             self.faults.append(f"{self.refusals} refusals, and {self._damage.file} is not named")
         if self.silently_lost:
-            self.faults.append(f"{len(self.silently_lost)} letters are lost without a word")
+            self.faults.append(f"{len(self.silently_lost)} messages are lost without a word")
         lacks = bool(verdict.lost or self.refusals)
         self.outcome = (
             "served without what is damaged" if lacks else "served whole, and named" if named else "served whole"
@@ -430,12 +430,12 @@ def _hear(caller: Caller, account: Account) -> None:
     caller.public_key(account.client_id, account.client_id)
 
 
-def _send(caller: Caller, sender: Account, recipient: Account, letter: Letter) -> None:
-    caller.send(sender.client_id, recipient.client_id, letter.content(_SMALL), token=_token(letter))
+def _send(caller: Caller, sender: Account, recipient: Account, message: DrillMessage) -> None:
+    caller.send(sender.client_id, recipient.client_id, message.content(_SMALL), token=_token(message))
 
 
-def _token(letter: Letter) -> Token:
-    return token_of(f"fresh {letter}")
+def _token(message: DrillMessage) -> Token:
+    return token_of(f"fresh {message}")
 
 
 def _put(copy: Path, data: Path) -> None:
@@ -463,7 +463,7 @@ def _run(place: Place, name: str, wanted: int, *, unchecked: bool = False) -> Ro
     chance, folder = place.chance(name), place.folder_of(name)
     store, copies = _make(folder, chance)
     outcomes: Counter[str] = Counter()
-    lost: list[Letter] = []
+    lost: list[DrillMessage] = []
     altered = faults = acknowledged = 0
     with Server(folder / "server", worker_module=UNCHECKED if unchecked else "storage_worker") as server:
         streams = [damages(copy, chance, _CONTROL_FILES if unchecked else ("",)) for copy in copies]
@@ -476,7 +476,7 @@ def _run(place: Place, name: str, wanted: int, *, unchecked: bool = False) -> Ro
             trial = Trial(server, store, damage)
             trial.run()
             outcomes[trial.outcome or "failed"] += 1
-            acknowledged += len(store.letters)
+            acknowledged += len(store.messages)
             lost += trial.silently_lost
             altered += trial.altered
             faults += bool(trial.faults)

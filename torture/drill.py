@@ -63,7 +63,7 @@ def say(line: str) -> None:
 
 
 def examples(verdict: Verdict) -> str:
-    """The first letters of each kind of wrong, for the log."""
+    """The first messages of each kind of wrong, for the log."""
     kinds = {
         "lost": verdict.lost,
         "duplicated": verdict.duplicated,
@@ -71,5 +71,5 @@ def examples(verdict: Verdict) -> str:
         "out of order": verdict.out_of_order,
     }
     return "; ".join(
-        f"{kind}: {', '.join(map(str, letters[:_EXAMPLES]))}" for kind, letters in kinds.items() if letters
+        f"{kind}: {', '.join(map(str, messages[:_EXAMPLES]))}" for kind, messages in kinds.items() if messages
     )

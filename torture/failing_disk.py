@@ -12,14 +12,14 @@ from typing import Final
 
 from torture.checker import Verdict
 from torture.drill import Place, Row
-from torture.letters import Letter
+from torture.drill_messages import DrillMessage
 from torture.store_tests import told_by
 
 NAME: Final = "failing-disk"
 _FAULTS: Final = ("EIO", "ENOSPC", "SHORT")
 _FULL_EVERY: Final = 1
 _QUICK_EVERY: Final = 25
-_UNNAMED: Final = Letter("a letter", "of a failing disk", 0)
+_UNNAMED: Final = DrillMessage("a message", "of a failing disk", 0)
 
 
 def run(place: Place) -> Row:

@@ -38,7 +38,7 @@ from torture.caller import Account, Caller, Mail, new_account
 from torture.checker import Verdict, judge
 from torture.crowds import Habits, Pieces, crowd, raise_descriptors
 from torture.drill import Place, Row, examples, say
-from torture.letters import Letter, parse_content
+from torture.drill_messages import DrillMessage, parse_content
 from torture.programs import Server
 
 NAME: Final = "floods"
@@ -56,7 +56,7 @@ _CONNECTIONS_ALLOWED: Final = 12_000
 _FEW_PLACES: Final = 150
 _LIMITED: Final = ("--limits=on", "--limit-messages=500+1/s")
 """The flood shares one limit, for it proves nothing; the innocent client has its own, and sends
-fewer letters than that.
+fewer messages than that.
 """
 _PIECE: Final = 32 * 1024
 _HALF_FRAME: Final = 65_536
@@ -67,8 +67,8 @@ _FULL_ROUNDS: Final = 3
 """The median of so many p99s is judged: a single one may be that of another program's moment."""
 _ASK_EVERY: Final = 0.002
 """Seconds between two requests of the innocent client."""
-_LETTER_EVERY: Final = 10
-"""Of its requests so many ask for a key, then one sends a letter."""
+_MESSAGE_EVERY: Final = 10
+"""Of its requests so many ask for a key, then one sends a message."""
 _WARM_UP: Final = 1.0
 """Seconds of a flood before anything is measured."""
 _USERS_AT_ONCE: Final = 500
@@ -168,8 +168,8 @@ class Innocent:
     def __init__(self, port: int, account: Account) -> None:
         self._port = port
         self._account = account
-        self.attempted: list[Letter] = []
-        self.received: list[Letter] = []
+        self.attempted: list[DrillMessage] = []
+        self.received: list[DrillMessage] = []
         self._ack = 0
 
     def seconds(self, samples: int) -> list[float]:
@@ -179,27 +179,27 @@ class Innocent:
         with Caller(self._port) as caller:
             caller.prove(me)
             for number in range(samples):
-                letter = None if number % _LETTER_EVERY else Letter(me.name, me.name, len(self.attempted) + 1)
+                message = None if number % _MESSAGE_EVERY else DrillMessage(me.name, me.name, len(self.attempted) + 1)
                 began = time.perf_counter()
-                if letter is None:
+                if message is None:
                     caller.public_key(me.client_id, me.client_id)
                 else:
-                    caller.send(me.client_id, me.client_id, letter.content(200))
-                    self.attempted.append(letter)
+                    caller.send(me.client_id, me.client_id, message.content(200))
+                    self.attempted.append(message)
                 found.append(time.perf_counter() - began)
                 time.sleep(_ASK_EVERY)
             while mail := caller.fetch(me.client_id, self._ack):
-                self.received += map(_letter_of, mail)
+                self.received += map(_message_of, mail)
                 self._ack = mail[-1].number
         return found
 
     def verdict(self) -> Verdict:
-        """What the checker says of its letters, each of which was acknowledged."""
+        """What the checker says of its messages, each of which was acknowledged."""
         return judge(self.attempted, self.attempted, {self._account.name: self.received})
 
 
-def _letter_of(mail: Mail) -> Letter:
-    return parse_content(mail.content) or Letter("damaged", "damaged", 0)
+def _message_of(mail: Mail) -> DrillMessage:
+    return parse_content(mail.content) or DrillMessage("damaged", "damaged", 0)
 
 
 class _Memory:

@@ -20,7 +20,7 @@ from common.values import PUBLIC_KEY_SIZE, PublicKey
 from torture.caller import Account, Caller, new_account, new_key, public_half, token_of
 from torture.checker import judge
 from torture.drill import Place, Row, examples, say
-from torture.letters import Letter, parse_content
+from torture.drill_messages import DrillMessage, parse_content
 from torture.programs import Server
 
 NAME: Final = "hostile-keys"
@@ -69,12 +69,12 @@ class _Innocent:
         self._me, self.reader = new_account(port, "innocent"), new_account(port, "reader")
         self.caller = Caller(port)
         self.caller.prove(self._me)
-        self.letters: list[Letter] = []
+        self.messages: list[DrillMessage] = []
 
     def send(self) -> None:
-        letter = Letter("innocent", "reader", len(self.letters) + 1)
-        self.caller.send(self._me.client_id, self.reader.client_id, letter.content(100), token=token_of(str(letter)))
-        self.letters.append(letter)
+        message = DrillMessage("innocent", "reader", len(self.messages) + 1)
+        self.caller.send(self._me.client_id, self.reader.client_id, message.content(100), token=token_of(str(message)))
+        self.messages.append(message)
 
 
 def _is_refused(port: int, name: str, key: bytes, signature: bytes) -> bool:
@@ -105,7 +105,7 @@ def run(place: Place) -> Row:
         else:
             innocent.send()
         received = _received(server.port, innocent.reader)
-    verdict = judge(innocent.letters, innocent.letters, {"reader": received})
+    verdict = judge(innocent.messages, innocent.messages, {"reader": received})
     for problem in (*problems, examples(verdict)):
         if problem:
             say(f"  {NAME}: {problem}")
@@ -113,8 +113,8 @@ def run(place: Place) -> Row:
     return Row(NAME, 0, verdict, verdict.spotless and not problems, note)
 
 
-def _received(port: int, reader: Account) -> list[Letter]:
+def _received(port: int, reader: Account) -> list[DrillMessage]:
     with Caller(port) as caller:
         caller.prove(reader)
-        nothing = Letter("damaged", "damaged", 0)
+        nothing = DrillMessage("damaged", "damaged", 0)
         return [parse_content(one.content) or nothing for one in caller.fetch(reader.client_id, 0)]

@@ -31,7 +31,7 @@ from common.values import ClientId, Token
 from torture.caller import LARGEST_FETCH, Account, Caller, Mail, new_account, persistently, sign, signed_string
 from torture.checker import judge
 from torture.drill import Place, Row, say
-from torture.letters import Letter, parse_content
+from torture.drill_messages import DrillMessage, parse_content
 from torture.programs import Server
 
 NAME: Final = "impersonation"
@@ -50,10 +50,10 @@ class Stage:
     def __init__(self, port: int) -> None:
         self.port = port
         self.victim, self.attacker, self.witness = (new_account(port, name) for name in ("victim", "mallory", "w"))
-        self.letters = [Letter("w", "victim", number) for number in range(1, 6)]
+        self.messages = [DrillMessage("w", "victim", number) for number in range(1, 6)]
         with Caller(port) as caller:
-            for letter in self.letters:
-                caller.send(self.witness.client_id, self.victim.client_id, letter.content(100))
+            for message in self.messages:
+                caller.send(self.witness.client_id, self.victim.client_id, message.content(100))
         with Caller(port) as caller:
             # What the attacker overhears: a proof that was good, once.
             hello = caller.hello()
@@ -243,13 +243,13 @@ def run(place: Place) -> Row:
                 program.start()
                 server.await_ready()
         received, traces = _traces(server.port, stage)
-    verdict = judge(stage.letters, stage.letters, {"victim": received})
+    verdict = judge(stage.messages, stage.messages, {"victim": received})
     successes = tally.successes.total() + traces
     note = f"{tally.tries.total()} tries in {len(tally.tries)} ways, {successes} successes"
     return Row(NAME, kills, verdict, verdict.spotless and not successes, note)
 
 
-def _traces(port: int, stage: Stage) -> tuple[list[Letter], int]:
+def _traces(port: int, stage: Stage) -> tuple[list[DrillMessage], int]:
     """What the victim finds in their mailbox, and how much in others' is said to be from them."""
     with Caller(port) as caller:
         caller.prove(stage.victim)
@@ -259,5 +259,5 @@ def _traces(port: int, stage: Stage) -> tuple[list[Letter], int]:
     with Caller(port) as caller:
         caller.prove(stage.attacker)
         traces += len(stage.fetch(caller, stage.attacker))
-    nothing = Letter("nobody", "victim", 0)
+    nothing = DrillMessage("nobody", "victim", 0)
     return [parse_content(one.content) or nothing for one in mail], traces

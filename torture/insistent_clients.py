@@ -1,7 +1,7 @@
 """Clients of both parts of the protocol that never give up, one thing at a time, and remember what
 they did.
 
-Owns: what each operation of the server looks like from outside; the letters that were sent and
+Owns: what each operation of the server looks like from outside; the messages that were sent and
 received by it.
 Promises: what may be done twice is repeated until it is answered; what may not (603) is tried once.
 Exposure: talk to a server that dies and comes back.
@@ -19,7 +19,7 @@ from common.values import ClientId
 from torture.caller import Account, Caller, Mail, new_key, persistently, public_half, token_of
 from torture.checker import Verdict, judge
 from torture.drill import examples
-from torture.letters import Letter, parse_content
+from torture.drill_messages import DrillMessage, parse_content
 
 SMALL: Final = 200
 """Bytes of content that travel inside a batch."""
@@ -45,10 +45,10 @@ class Clients:
         self._connections: dict[str, Caller] = {}
         self._users: dict[str, ClientId] = {}
         self._ack = 0
-        self.attempted: list[Letter] = []
-        self.acknowledged: list[Letter] = []
-        self._fetched: list[Letter] = []
-        self._read: list[tuple[int, Letter]] = []
+        self.attempted: list[DrillMessage] = []
+        self.acknowledged: list[DrillMessage] = []
+        self._fetched: list[DrillMessage] = []
+        self._read: list[tuple[int, DrillMessage]] = []
         self.problems: list[str] = []
         self._sender, self._receiver, self._writer, self._reader = map(
             self._new_account, ("sender", "receiver", "writer", "reader")
@@ -139,18 +139,18 @@ class Clients:
 
     def send(self, size: int) -> None:
         """642, again with its token until it is acknowledged."""
-        letter = Letter("sender", "receiver", next(self._numbers))
-        self.attempted.append(letter)
-        content, token = letter.content(size), token_of(str(letter))
+        message = DrillMessage("sender", "receiver", next(self._numbers))
+        self.attempted.append(message)
+        content, token = message.content(size), token_of(str(message))
         me, recipient = self._sender.client_id, self._receiver.client_id
         self._insist(self._sender, lambda caller: caller.send(me, recipient, content, token=token))
-        self.acknowledged.append(letter)
+        self.acknowledged.append(message)
 
     def fetch(self) -> None:
         """643 until nothing is left, acknowledging what came."""
         me = self._receiver.client_id
         while mail := self._insist(self._receiver, lambda caller: caller.fetch(me, self._ack)):
-            self._fetched += [_letter(one) for one in mail]
+            self._fetched += [_message(one) for one in mail]
             self._ack = mail[-1].number
 
     # --- mail of the published protocol
@@ -158,15 +158,15 @@ class Clients:
 
     def write(self, size: int) -> None:
         """603, once: where the connection breaks nobody knows whether it was stored."""
-        letter = Letter("writer", "reader", next(self._numbers))
+        message = DrillMessage("writer", "reader", next(self._numbers))
         caller = self._insist(self._writer, lambda caller: caller)
-        self.attempted.append(letter)
+        self.attempted.append(message)
         try:
-            caller.send(self._writer.client_id, self._reader.client_id, letter.content(size))
+            caller.send(self._writer.client_id, self._reader.client_id, message.content(size))
         except OSError:
             self._drop(self._writer)
         else:
-            self.acknowledged.append(letter)
+            self.acknowledged.append(message)
 
     def begin_and_leave(self) -> None:
         """Half of a large 603, then the end of the connection: nothing of it may ever arrive."""
@@ -177,7 +177,7 @@ class Clients:
         """604 until nothing is left; each next request proves that the mail before it is here."""
         me = self._reader.client_id
         while mail := self._insist(self._reader, lambda caller: caller.pull(me)):
-            self._read += [(one.number, _letter(one)) for one in mail]
+            self._read += [(one.number, _message(one)) for one in mail]
 
     def read_and_reset(self) -> None:
         """604, a part of the answer, and a reset: all of it waits again."""
@@ -195,14 +195,14 @@ class Clients:
     def verdict(self) -> Verdict:
         """What the checker says of all mail.
 
-        The published protocol's may come again, as the same message; the same letter as another
+        The published protocol's may come again, as the same message; the same message as another
         message was stored twice, which is never right.
         """
         messages = list(dict.fromkeys(self._read))
         return judge(
             self.attempted,
             self.acknowledged,
-            {"receiver": self._fetched, "reader": [letter for _number, letter in messages]},
+            {"receiver": self._fetched, "reader": [message for _number, message in messages]},
         )
 
     @property
@@ -219,5 +219,5 @@ class Clients:
             self.problems.append(f"after {after}: {examples(verdict)}")
 
 
-def _letter(mail: Mail) -> Letter:
-    return parse_content(mail.content) or Letter("damaged", "damaged", 0)
+def _message(mail: Mail) -> DrillMessage:
+    return parse_content(mail.content) or DrillMessage("damaged", "damaged", 0)

@@ -33,7 +33,7 @@ from common.values import MessageKind, Token
 from torture.caller import Caller, new_account, token_of
 from torture.checker import judge
 from torture.drill import Place, Row, examples, say
-from torture.letters import Letter, parse_content
+from torture.drill_messages import DrillMessage, parse_content
 from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, Server
 
@@ -228,7 +228,7 @@ class _Stage:
         os.utime(self.bait, ns=(1_000_000_000, 2_000_000_000))
         self._mark = self._seen()
         self.attacker, self._witness = new_account(port, "attacker"), new_account(port, "witness")
-        self.letters: list[Letter] = []
+        self.messages: list[DrillMessage] = []
         (folder / "passphrase").write_text(f"{_PASSPHRASE}\n")
 
     def _seen(self) -> tuple[list[str], bytes, int, int]:
@@ -307,25 +307,25 @@ class _Stage:
             return f"{what} ended with {done.returncode}: {done.stderr[-600:]!r}; "
         return ""
 
-    def send_letter(self) -> None:
+    def send_message(self) -> None:
         """Somebody else's mail goes on."""
-        letter = Letter("witness", "attacker", len(self.letters) + 1)
+        message = DrillMessage("witness", "attacker", len(self.messages) + 1)
         with Caller(self._port) as caller:
             caller.prove(self._witness)
             caller.send(
-                self._witness.client_id, self.attacker.client_id, letter.content(100), token=token_of(str(letter))
+                self._witness.client_id, self.attacker.client_id, message.content(100), token=token_of(str(message))
             )
-        self.letters.append(letter)
+        self.messages.append(message)
 
-    def received(self) -> tuple[list[Letter], str]:
-        """Give the witness's letters in the attacker's mailbox, and what of the bait is there."""
+    def received(self) -> tuple[list[DrillMessage], str]:
+        """Give the witness's messages in the attacker's mailbox, and what of the bait is there."""
         with Caller(self._port) as caller:
             caller.prove(self.attacker)
             mail = caller.fetch(self.attacker.client_id, 0)
         stolen = sum(_SECRET[:-1] in one.content for one in mail)
-        nothing = Letter("damaged", "damaged", 0)
-        letters = [parse_content(one.content) or nothing for one in mail if one.sender == self._witness.client_id]
-        return letters, f"{stolen} messages hold the bait" if stolen else ""
+        nothing = DrillMessage("damaged", "damaged", 0)
+        messages = [parse_content(one.content) or nothing for one in mail if one.sender == self._witness.client_id]
+        return messages, f"{stolen} messages hold the bait" if stolen else ""
 
 
 def run(place: Place) -> Row:
@@ -341,9 +341,9 @@ def run(place: Place) -> Row:
             found = stage.problems_with(export)
             if found:
                 problems.append(f"{export.what[:200]}: {found}")
-            stage.send_letter()
+            stage.send_message()
         received, stolen = stage.received()
-    verdict = judge(stage.letters, stage.letters, {"attacker": received})
+    verdict = judge(stage.messages, stage.messages, {"attacker": received})
     for problem in (*problems, stolen, examples(verdict)):
         if problem:
             say(f"  {NAME}: {problem}")

@@ -98,7 +98,7 @@ def run_standstill(place: Place) -> Row:
     try:
         account = new_account(cast.server.port, "flooder")
         cast.start()
-        wait_until(lambda: any(map(acknowledged_in, cast.sent)), "the first acknowledged letter")
+        wait_until(lambda: any(map(acknowledged_in, cast.sent)), "the first acknowledged message")
         gateway = psutil.Process(cast.server.gateway.pid)
         cast.server.worker.send_signal(signal.SIGSTOP)
         flooders += [Actor(flood, cast.server.port, account) for _ in range(_FLOODERS)]
@@ -135,7 +135,7 @@ def run_gateway_standstill(place: Place) -> Row:
     cast = extension_cast(place, GATEWAY_STANDSTILL)
     try:
         cast.start()
-        wait_until(lambda: any(map(acknowledged_in, cast.sent)), "the first acknowledged letter")
+        wait_until(lambda: any(map(acknowledged_in, cast.sent)), "the first acknowledged message")
         cast.server.gateway.send_signal(signal.SIGSTOP)
         seconds = _standstill(place)
         time.sleep(seconds)

@@ -32,7 +32,7 @@ from gateway.certificate import current, server_context
 from torture.caller import Account, Caller, Refused, TlsCaller, new_account, persistently
 from torture.checker import judge
 from torture.drill import Place, Row, say
-from torture.letters import Letter, parse_content
+from torture.drill_messages import DrillMessage, parse_content
 from torture.patience import HANG_SECONDS
 from torture.programs import ProgramFailed, Server, free_port, wait_until
 
@@ -127,8 +127,8 @@ class _Halves:
         self._port, self._tls_port = server.port, tls_port
         self._sender = new_account(server.port, "s")
         self._reader = new_account(server.port, "reader")
-        self.sent: list[Letter] = []
-        self.received: list[Letter] = []
+        self.sent: list[DrillMessage] = []
+        self.received: list[DrillMessage] = []
 
     @property
     def _question(self) -> bytes:
@@ -140,15 +140,15 @@ class _Halves:
             return len(caller.pipe.record(self._question))
 
     def _note(self, contents: list[bytes]) -> None:
-        nothing = Letter("nobody", "reader", 0)
+        nothing = DrillMessage("nobody", "reader", 0)
         self.received += [parse_content(content) or nothing for content in contents]
 
     def round(self, half: _Half, cut: int) -> None:
-        """A letter is sent, and fetched by a client whose next record is cut."""
-        letter = Letter("s", "reader", len(self.sent) + 1)
+        """A message is sent, and fetched by a client whose next record is cut."""
+        message = DrillMessage("s", "reader", len(self.sent) + 1)
         with Caller(self._port) as caller:
-            caller.send(self._sender.client_id, self._reader.client_id, letter.content(100))
-        self.sent.append(letter)
+            caller.send(self._sender.client_id, self._reader.client_id, message.content(100))
+        self.sent.append(message)
         caller = _HalfCaller(self._tls_port)
         pull = PullRequest(self._reader.client_id)
         record = b""
@@ -159,7 +159,7 @@ class _Halves:
             mail = caller.mail(caller.event())
         else:
             mail = caller.pull(self._reader.client_id)
-        assert [parse_content(one.content) for one in mail] == [letter], mail
+        assert [parse_content(one.content) for one in mail] == [message], mail
         time.sleep(_SURELY_SEEN if half is _Half.AFTER_READING else _SEEN_ACKNOWLEDGED)
         if half is not _Half.BEFORE_THE_ANSWER:
             record = caller.pipe.record(self._question)
@@ -281,13 +281,13 @@ def run_middleman(place: Place) -> Row:
     tls_port = free_port()
     folder = place.folder_of(MIDDLEMAN)
     wanted = place.sized(_FULL_PROOFS, _QUICK_PROOFS)
-    letters = [Letter("victim", "victim", number) for number in range(1, 6)]
+    messages = [DrillMessage("victim", "victim", number) for number in range(1, 6)]
     with Server(folder / "server", gateway_arguments=("--tls-listen", f"127.0.0.1:{tls_port}")).start() as server:
         victim = new_account(server.port, "victim")
         with TlsCaller(tls_port) as caller:
             caller.prove(victim)
-            for letter in letters:
-                caller.send(victim.client_id, victim.client_id, letter.content(100))
+            for message in messages:
+                caller.send(victim.client_id, victim.client_id, message.content(100))
         ways: dict[str, tuple[bool, Callable[[], Caller]]] = {
             "TLS to TLS": (True, lambda: TlsCaller(tls_port)),
             "TLS to plain TCP": (True, lambda: Caller(server.port)),
@@ -306,8 +306,8 @@ def run_middleman(place: Place) -> Row:
         with TlsCaller(tls_port) as caller:
             caller.prove(victim)
             mail = caller.fetch(victim.client_id, 0)
-    nothing = Letter("nobody", "victim", 0)
-    verdict = judge(letters, letters, {"victim": [parse_content(one.content) or nothing for one in mail]})
+    nothing = DrillMessage("nobody", "victim", 0)
+    verdict = judge(messages, messages, {"victim": [parse_content(one.content) or nothing for one in mail]})
     plain = accepted.pop("plain TCP to plain TCP")
     stolen = sum(accepted.values())
     control = max(10, wanted // 10)

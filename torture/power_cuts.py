@@ -13,13 +13,13 @@ from typing import Final
 
 from torture.checker import Verdict
 from torture.drill import Place, Row
-from torture.letters import Letter
+from torture.drill_messages import DrillMessage
 from torture.store_tests import told_by
 
 NAME: Final = "power-cuts"
 CONTROL: Final = "control-normal"
 _LANES: Final = 2
-_UNNAMED: Final = Letter("a letter", "of a power cut", 0)
+_UNNAMED: Final = DrillMessage("a message", "of a power cut", 0)
 
 
 def _cut_often(place: Place, drill: str, cuts: int, synchronous: str) -> Row:

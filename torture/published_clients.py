@@ -37,8 +37,8 @@ from torture.actors import Actor, judge_journals
 from torture.caller import Caller, Mail, new_key, persistently, public_half
 from torture.checker import Verdict
 from torture.drill import Place, Row, examples, say
+from torture.drill_messages import DrillMessage, parse_content, parse_line
 from torture.journal import Journal, read_journal
-from torture.letters import Letter, parse_content, parse_line
 from torture.naive_server import serve_naively
 from torture.patience import HANG_SECONDS
 from torture.programs import Server, free_port, wait_until
@@ -107,7 +107,7 @@ def _note(path: Path, mail: list[Mail]) -> None:
         journal.write([f"{one.number} {parse_content(one.content) or 'damaged'}" for one in mail])
 
 
-def write_letters(port: int, senders: Mapping[str, ClientId], boxes: Sequence[Box], journal: Path, seed: str) -> None:
+def write_messages(port: int, senders: Mapping[str, ClientId], boxes: Sequence[Box], journal: Path, seed: str) -> None:
     """Some for every mailbox, by 603. What breaks is not sent again: nobody can know
     whether it was stored.
     """
@@ -119,16 +119,16 @@ def write_letters(port: int, senders: Mapping[str, ClientId], boxes: Sequence[Bo
             for _ in range(chance.randint(1, 4)):
                 sender = chance.choice(sorted(senders))
                 numbers[f"{sender} {box.name}"] += 1
-                letter = Letter(sender, box.name, numbers[f"{sender} {box.name}"])
+                message = DrillMessage(sender, box.name, numbers[f"{sender} {box.name}"])
                 caller = caller or persistently(lambda: Caller(port))
-                notes.write([f"A {letter}"])
+                notes.write([f"A {message}"])
                 try:
-                    caller.send(senders[sender], box.client_id, letter.content(chance.choice(_SIZES)))
+                    caller.send(senders[sender], box.client_id, message.content(chance.choice(_SIZES)))
                 except OSError:
                     caller.close()
                     caller = None
                 else:
-                    notes.write([f"K {letter}"])
+                    notes.write([f"K {message}"])
         if caller is not None:
             caller.close()
 
@@ -139,7 +139,7 @@ class Post:
     def __init__(self, port: int, folder: Path, boxes: int, chance: random.Random) -> None:
         self._port = port
         self._chance = chance
-        self._journal = folder / "letters.journal"
+        self._journal = folder / "messages.journal"
         with Caller(port) as caller:
             key = public_half(new_key("published"))
             self._senders = {name: caller.register(name, key) for name in (f"s{n}" for n in range(_SENDERS))}
@@ -150,9 +150,9 @@ class Post:
         self.deaths: dict[Death, int] = dict.fromkeys(Death, 0)
 
     def start_writing(self) -> Actor:
-        """A process that writes some letters for every mailbox, and ends."""
+        """A process that writes some messages for every mailbox, and ends."""
         seed = str(self._chance.random())
-        writer = Actor(write_letters, self._port, self._senders, self.boxes, self._journal, seed)
+        writer = Actor(write_messages, self._port, self._senders, self.boxes, self._journal, seed)
         writer.start()
         return writer
 
@@ -191,7 +191,7 @@ class Post:
             time.sleep(0.1)
 
     def stored_twice(self) -> int:
-        """How many letters came as two messages of different numbers: no death of anybody
+        """How many messages came as two messages of different numbers: no death of anybody
         may cause that.
         """
         messages = {(one.name, line) for one in self.boxes for line in read_journal(one.notes)}
@@ -203,9 +203,9 @@ class Post:
         """
         found = judge_journals([self._journal], {box.name: box.notes for box in self.boxes})
         read = {parse_line(line.partition(" ")[2]) for box in self.boxes for line in read_journal(box.read)}
-        gone = [letter for letter in found.lost if letter in read]
+        gone = [message for message in found.lost if message in read]
         rate = f"{len(gone)} of {len(read)} gone that were read and not noted" if read else ""
-        return found._replace(lost=[letter for letter in found.lost if letter not in read]), rate
+        return found._replace(lost=[message for message in found.lost if message not in read]), rate
 
     def row(self, drill: str, kills: int, *, may_repeat: bool) -> Row:
         """What went wrong, and whether it may."""

@@ -80,12 +80,12 @@ def kill_at_random(cast: Cast, place: Place, drill: str, enough: Enough) -> Row:
 
 
 def _await_more(cast: Cast, before: int) -> int:
-    """Wait until the senders know of more than `before` accepted letters; how many they know of."""
+    """Wait until the senders know of more than `before` accepted messages; how many they know of."""
 
     def now() -> int:
         return sum(len(acknowledged_in(journal)) for journal in cast.sent)
 
-    wait_until(lambda: now() > before, "a letter that comes through")
+    wait_until(lambda: now() > before, "a message that comes through")
     return now()
 
 

@@ -18,8 +18,8 @@ from common.info_files import ServerAddress
 from torture.actors import Actor
 from torture.cast import Cast
 from torture.drill import Place, Row
+from torture.drill_messages import DrillMessage, parse_content, parse_line
 from torture.journal import Journal
-from torture.letters import Letter, parse_content, parse_line
 from torture.programs import Server
 from torture.random_kills import QUICK, kill_at_random
 
@@ -54,19 +54,19 @@ def send_texts(orders: Orders) -> None:
         number = len(attempted)
         while not orders.stop.exists():
             number += 1
-            letter = Letter(orders.name, chance.choice(orders.others), number)
-            journal.write([f"A {letter}"])
-            text = letter.content(chance.choice(_SIZES)).decode("latin-1")
+            message = DrillMessage(orders.name, chance.choice(orders.others), number)
+            journal.write([f"A {message}"])
+            text = message.content(chance.choice(_SIZES)).decode("latin-1")
             try:
                 try:
-                    messenger.home.sending.send_text(letter.recipient, text)
+                    messenger.home.sending.send_text(message.recipient, text)
                 except OutboxFull:
                     # The server was away for long. Nothing was kept of this one.
                     _empty_outbox(messenger)
-                    messenger.home.sending.send_text(letter.recipient, text)
+                    messenger.home.sending.send_text(message.recipient, text)
             except (ServerUnreachable, OutcomeUnknown) as error:
                 assert "kept" in error.advice, error
-            journal.write([f"K {letter}"])
+            journal.write([f"K {message}"])
             time.sleep(_PAUSE)
         _empty_outbox(messenger)
 
@@ -93,7 +93,7 @@ def receive_texts(orders: Orders) -> None:
             try:
                 for received in messenger.receive(0 if may_end else 1):
                     came += 1
-                    line = str(_letter(received))
+                    line = str(_message(received))
                     # A death after the note and before the library heard of it: given again, and
                     # marked.
                     if not (received.repeated and line in known):
@@ -106,7 +106,7 @@ def receive_texts(orders: Orders) -> None:
                     return
 
 
-def _letter(received: Received) -> Letter | str:
+def _message(received: Received) -> DrillMessage | str:
     content = received.content
     if not isinstance(content, Text):
         return "damaged"

@@ -25,14 +25,14 @@ from storage_worker.engine.sqlite.folder import DATABASE_NAME, GENERATION_NAME
 from torture.caller import Account, Caller, new_account, token_of
 from torture.checker import judge
 from torture.drill import Place, Row, examples, say
-from torture.letters import Letter, parse_content
+from torture.drill_messages import DrillMessage, parse_content
 from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, Server
 
 NAME: Final = "restored-backup"
 _SMALL: Final = 300
 _LARGE: Final = 100_000
-_DAMAGED: Final = Letter("damaged", "damaged", 0)
+_DAMAGED: Final = DrillMessage("damaged", "damaged", 0)
 
 
 class Memory:
@@ -45,7 +45,7 @@ class Memory:
         self._generation = 0
         self._ack = 0
         self._seen: set[tuple[ClientId, Token | None]] = set()
-        self.received: list[Letter] = []
+        self.received: list[DrillMessage] = []
         self.repeats = 0
         self.generations = 0
 
@@ -120,7 +120,7 @@ class _Person:
         self.name = name
         self.messenger = Messenger.open(folder / name, ServerAddress("127.0.0.1", port), folder / name / "received")
         self.messenger.register(name)
-        self.received: list[Letter] = []
+        self.received: list[DrillMessage] = []
 
     def receive(self) -> None:
         for message in self.messenger.receive():
@@ -135,8 +135,8 @@ class _Resent(NamedTuple):
     how much went again.
     """
 
-    letters: list[Letter]
-    received: dict[str, list[Letter]]
+    messages: list[DrillMessage]
+    received: dict[str, list[DrillMessage]]
     marked: int
     sent_again: int
 
@@ -145,7 +145,7 @@ def _with_the_client(folder: Path, chance: random.Random, rounds: int) -> _Resen
     """Back up, send on, put the copy back, have the senders send again what is possibly
     lost; several times.
     """
-    letters: list[Letter] = []
+    messages: list[DrillMessage] = []
     marked = sent_again = 0
     with Server(folder / "server").start() as server, contextlib.ExitStack() as homes:
         people = [_Person(folder, server.port, name) for name in ("alice", "bob", "carol")]
@@ -157,11 +157,11 @@ def _with_the_client(folder: Path, chance: random.Random, rounds: int) -> _Resen
                 sender, recipient = chance.sample(people, 2)
                 # What is sent before the senders send again comes before it: a sender of its own
                 # for the order.
-                letter = Letter(f"{sender.name}{meanwhile}", recipient.name, len(letters) + 1)
+                message = DrillMessage(f"{sender.name}{meanwhile}", recipient.name, len(messages) + 1)
                 sender.messenger.agree_on_key(recipient.name)
-                content = letter.content(chance.choice((_SMALL, _LARGE)))
+                content = message.content(chance.choice((_SMALL, _LARGE)))
                 sender.messenger.home.sending.send_text(recipient.name, content.decode("latin-1"))
-                letters.append(letter)
+                messages.append(message)
 
         for number in range(rounds):
             send(chance.randint(0, 4))
@@ -190,7 +190,7 @@ def _with_the_client(folder: Path, chance: random.Random, rounds: int) -> _Resen
             send(chance.randint(1, 3))
         for person in people:
             person.receive()
-    return _Resent(letters, {person.name: person.received for person in people}, marked, sent_again)
+    return _Resent(messages, {person.name: person.received for person in people}, marked, sent_again)
 
 
 def run(place: Place) -> Row:
@@ -199,24 +199,24 @@ def run(place: Place) -> Row:
     """
     chance, folder = place.chance(NAME), place.folder_of(NAME)
     copies = folder / "copies"
-    attempted: list[Letter] = []
-    acknowledged: list[Letter] = []
+    attempted: list[DrillMessage] = []
+    acknowledged: list[DrillMessage] = []
     number = 0
     with Server(folder / "server").start() as server:
         sender, memory = new_account(server.port, "sender"), Memory(receiver := new_account(server.port, "receiver"))
 
-        def send(letters: int, sizes: Sequence[int] = (_SMALL,)) -> None:
+        def send(messages: int, sizes: Sequence[int] = (_SMALL,)) -> None:
             nonlocal number
             with Caller(server.port) as caller:
                 caller.prove(sender)
-                for _ in range(letters):
+                for _ in range(messages):
                     number += 1
-                    letter = Letter("sender", "receiver", number)
-                    attempted.append(letter)
-                    token = token_of(str(letter))
-                    content = letter.content(chance.choice(sizes))
+                    message = DrillMessage("sender", "receiver", number)
+                    attempted.append(message)
+                    token = token_of(str(message))
+                    content = message.content(chance.choice(sizes))
                     caller.send(sender.client_id, receiver.client_id, content, token=token)
-                    acknowledged.append(letter)
+                    acknowledged.append(message)
 
         rounds = place.sized(20, 3)
         for _ in range(rounds):
@@ -245,8 +245,8 @@ def run(place: Place) -> Row:
             send(chance.randint(1, 5))
             memory.fetch(server.port)
     real = _with_the_client(folder / "clients", chance, place.sized(20, 3))
-    attempted += real.letters
-    acknowledged += real.letters
+    attempted += real.messages
+    acknowledged += real.messages
     verdict = judge(attempted, acknowledged, {"receiver": memory.received, **real.received})
     if told := examples(verdict):
         say(f"  {NAME}: {told}")

@@ -16,7 +16,7 @@ from common.values import RefusalReason
 from torture.caller import Account, Caller, Refused, new_account, token_of
 from torture.checker import judge
 from torture.drill import Place, Row, examples, say
-from torture.letters import Letter, parse_content
+from torture.drill_messages import DrillMessage, parse_content
 from torture.programs import Server, wait_until
 
 NAME: Final = "small-disk"
@@ -52,9 +52,9 @@ class Talk:
     def __init__(self, port: int) -> None:
         self._port = port
         self.sender, self.receiver = new_account(port, "sender"), new_account(port, "receiver")
-        self.attempted: list[Letter] = []
-        self.acknowledged: list[Letter] = []
-        self.received: list[Letter] = []
+        self.attempted: list[DrillMessage] = []
+        self.acknowledged: list[DrillMessage] = []
+        self.received: list[DrillMessage] = []
         self.refused = 0
         self._ack = 0
         self._number = 0
@@ -66,22 +66,22 @@ class Talk:
         return caller
 
     def send(self, caller: Caller, size: int = _SIZE) -> bool:
-        """One letter; whether it was accepted. Raises `Refused` for any other reason than
+        """One message; whether it was accepted. Raises `Refused` for any other reason than
         a full storage.
         """
         self._number += 1
-        letter = Letter("sender", "receiver", self._number)
-        self.attempted.append(letter)
+        message = DrillMessage("sender", "receiver", self._number)
+        self.attempted.append(message)
         try:
             caller.send(
-                self.sender.client_id, self.receiver.client_id, letter.content(size), token=token_of(str(letter))
+                self.sender.client_id, self.receiver.client_id, message.content(size), token=token_of(str(message))
             )
         except Refused as error:
             if error.reason != RefusalReason.STORAGE_FULL:
                 raise
             self.refused += 1
             return False
-        self.acknowledged.append(letter)
+        self.acknowledged.append(message)
         return True
 
     def fill(self) -> int:
@@ -103,7 +103,7 @@ class Talk:
         came = 0
         with self.connect(self.receiver) as caller:
             while came < most and (mail := caller.fetch(self.receiver.client_id, self._ack, max_bytes=20_000)):
-                nothing = Letter("damaged", "damaged", 0)
+                nothing = DrillMessage("damaged", "damaged", 0)
                 self.received += [parse_content(one.content) or nothing for one in mail]
                 self._ack = mail[-1].number
                 came += len(mail)
@@ -112,7 +112,7 @@ class Talk:
         return came
 
     def sends_again(self) -> bool:
-        """Whether the storage takes a letter."""
+        """Whether the storage takes a message."""
         with self.connect(self.sender) as caller:
             return self.send(caller)
 
@@ -146,7 +146,7 @@ def run(place: Place) -> Row:
     if told := examples(verdict):
         say(f"  {NAME}: {told}")
     where = f"tmpfs of {_DISK >> 20} MiB" if mounted else f"at most {_LIMIT >> 20} MiB"
-    note = f"{where}, filled by {min(filled)} to {max(filled)} letters, {talk.refused} refused"
+    note = f"{where}, filled by {min(filled)} to {max(filled)} messages, {talk.refused} refused"
     return Row(NAME, kills, verdict, verdict.spotless and min(filled) > 0, note)
 
 

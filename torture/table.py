@@ -20,7 +20,7 @@ def cells(row: Row) -> tuple[str, ...]:
         row.drill,
         f"{row.kills:,}",
         f"{verdict.acknowledged:,}",
-        *(f"{len(letters):,}" for letters in wrongs),
+        *(f"{len(messages):,}" for messages in wrongs),
         "passed" if row.passed else "FAILED",
     )
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from torture.checker import Verdict, judge
-from torture.letters import Letter, parse_content, parse_line
+from torture.drill_messages import DrillMessage, parse_content, parse_line
 
-ONE, TWO, THREE = (Letter("alice", "bob", number) for number in (1, 2, 3))
-OTHER = Letter("carol", "bob", 1)
-ELSEWHERE = Letter("alice", "dave", 1)
+ONE, TWO, THREE = (DrillMessage("alice", "bob", number) for number in (1, 2, 3))
+OTHER = DrillMessage("carol", "bob", 1)
+ELSEWHERE = DrillMessage("alice", "dave", 1)
 ALL = [ONE, TWO, THREE, OTHER, ELSEWHERE]
 RIGHT = {"bob": [ONE, OTHER, TWO, THREE], "dave": [ELSEWHERE]}
 
@@ -59,7 +59,7 @@ def test_what_came_to_somebody_else_is_unexpected_and_lost_to_its_recipient() ->
     assert (verdict.unexpected, verdict.lost) == ([ELSEWHERE], [ELSEWHERE])
 
 
-def test_an_earlier_letter_after_a_later_one_is_out_of_order() -> None:
+def test_an_earlier_message_after_a_later_one_is_out_of_order() -> None:
     verdict = judge(ALL, ALL, {"bob": [THREE, OTHER, ONE, TWO], "dave": [ELSEWHERE]})
     assert verdict.out_of_order == [ONE, TWO]
     assert not verdict.spotless
@@ -71,7 +71,7 @@ def test_the_order_counts_for_each_sender_alone_and_gaps_are_no_disorder() -> No
     assert judge(ALL, [], {"bob": [THREE, OTHER]}).out_of_order == []
 
 
-def test_a_repeat_of_an_earlier_letter_is_a_duplicate_and_no_disorder() -> None:
+def test_a_repeat_of_an_earlier_message_is_a_duplicate_and_no_disorder() -> None:
     verdict = judge(ALL, ALL, {"bob": [ONE, OTHER, TWO, THREE, ONE], "dave": [ELSEWHERE]})
     assert (verdict.duplicated, verdict.out_of_order) == ([ONE], [])
 
@@ -87,7 +87,7 @@ def test_verdicts_add_up() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 40, 100_000])
-def test_a_letter_is_read_back_from_its_content(size: int) -> None:
+def test_a_message_is_read_back_from_its_content(size: int) -> None:
     content = TWO.content(size)
     assert len(content) >= size
     assert parse_content(content) == TWO
@@ -95,7 +95,7 @@ def test_a_letter_is_read_back_from_its_content(size: int) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "mixed", "longer"])
-def test_a_damaged_content_is_no_letter(damage: str) -> None:
+def test_a_damaged_content_is_no_message(damage: str) -> None:
     content = TWO.content(200)
     damaged = {
         "cut": content[:-1],
@@ -108,5 +108,5 @@ def test_a_damaged_content_is_no_letter(damage: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"|", b"alice bob 1", b"alice bob x|", b"alice bob|", b"\xff\xff 1|"])
-def test_what_is_no_letter_is_none(content: bytes) -> None:
+def test_what_is_no_message_is_none(content: bytes) -> None:
     assert parse_content(content) is None

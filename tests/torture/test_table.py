@@ -10,15 +10,15 @@ import pytest
 from torture import __main__ as command
 from torture.checker import Verdict
 from torture.drill import Place, Row
-from torture.letters import Letter
+from torture.drill_messages import DrillMessage
 from torture.table import table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LETTER = Letter("a", "b", 1)
+MESSAGE = DrillMessage("a", "b", 1)
 GOOD = Row("good", 1500, Verdict(acknowledged=25_000), passed=True, note="as it should")
-BAD = Row("bad", 3, Verdict(9, 8, 7, [LETTER] * 4, [LETTER] * 3, [LETTER] * 2, [LETTER]), passed=False)
+BAD = Row("bad", 3, Verdict(9, 8, 7, [MESSAGE] * 4, [MESSAGE] * 3, [MESSAGE] * 2, [MESSAGE]), passed=False)
 
 
 def test_every_row_has_its_numbers_and_its_fate() -> None:

@@ -398,7 +398,7 @@ def test_no_published_file_holds_a_place_of_one_machine() -> None:
     if listed.returncode != 0:
         pytest.skip("not a git checkout")
     files = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
-    assert Path(__file__) in files or "test_house_rules.py" not in listed.stdout.decode()
+    assert Path(__file__) in files or "test_code_rules.py" not in listed.stdout.decode()
     found = {
         str(path.relative_to(ROOT)): places
         for path in files

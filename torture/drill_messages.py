@@ -1,4 +1,4 @@
-"""Letters: messages whose content says who sent what to whom, so that a receiver can tell what it
+"""Messages: messages whose content says who sent what to whom, so that a receiver can tell what it
 has.
 
 Owns: the content of every message that drills send.
@@ -12,8 +12,8 @@ from typing import NamedTuple
 _SEPARATOR = b"|"
 
 
-class Letter(NamedTuple):
-    """One message. `number` counts the letters of this sender to this recipient, from 1."""
+class DrillMessage(NamedTuple):
+    """One message. `number` counts the messages of this sender to this recipient, from 1."""
 
     sender: str
     recipient: str
@@ -23,25 +23,25 @@ class Letter(NamedTuple):
         return f"{self.sender} {self.recipient} {self.number}"
 
     def content(self, size: int) -> bytes:
-        """Bytes that name the letter and are told apart from any others: at least `size`."""
+        """Bytes that name the message and are told apart from any others: at least `size`."""
         head = f"{self}{_SEPARATOR.decode()}".encode()
         return head + _filler(head, max(0, size - len(head)))
 
 
-def parse_line(text: str) -> Letter:
-    """The pair of `str(letter)`. Raises `ValueError`."""
+def parse_line(text: str) -> DrillMessage:
+    """The pair of `str(message)`. Raises `ValueError`."""
     sender, recipient, number = text.split(" ")
-    return Letter(sender, recipient, int(number))
+    return DrillMessage(sender, recipient, int(number))
 
 
-def parse_content(content: bytes) -> Letter | None:
-    """The letter that a content is, whole and unchanged; None for anything else."""
+def parse_content(content: bytes) -> DrillMessage | None:
+    """The message that a content is, whole and unchanged; None for anything else."""
     head, separator, filler = content.partition(_SEPARATOR)
     try:
-        letter = parse_line(head.decode())
+        message = parse_line(head.decode())
     except ValueError:
         return None
-    return letter if separator and filler == _filler(head + separator, len(filler)) else None
+    return message if separator and filler == _filler(head + separator, len(filler)) else None
 
 
 def _filler(head: bytes, size: int) -> bytes:
