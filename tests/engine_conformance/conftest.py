@@ -11,7 +11,7 @@ from storage_worker.engine.interface import Engine
 from storage_worker.engine.memory import Disk
 from storage_worker.engine.values import Identity
 from storage_worker.rules.admission import Limits
-from tests.storage_worker.office import MemoryWorker, Office, WorkerUnderTest
+from tests.storage_worker.worker_under_test import MemoryWorker, SqliteWorker, WorkerUnderTest
 
 LIMITS = Limits(mailbox_messages=1000)
 
@@ -56,8 +56,8 @@ class SqliteStore(Store):
         super().__init__()
 
     def open(self, seed: int) -> tuple[WorkerUnderTest, Engine]:
-        office = Office(self._folder, limits=LIMITS, seed=seed)
-        return office, office.engine
+        worker = SqliteWorker(self._folder, limits=LIMITS, seed=seed)
+        return worker, worker.engine
 
 
 @pytest.fixture(params=["memory", "sqlite"])

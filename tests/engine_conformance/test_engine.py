@@ -36,7 +36,7 @@ from storage_worker.engine.records import (
 )
 from storage_worker.engine.values import Admission, Slot, Span, User
 from tests.engine_conformance.conftest import Store
-from tests.storage_worker.office import KEY, Gateway, pieces
+from tests.storage_worker.worker_under_test import KEY, Gateway, pieces
 
 END = 2**63 - 1
 ALICE, BOB = b"a" * 16, b"b" * 16
@@ -368,7 +368,7 @@ class TestSlots:
         [alice] = gateway.register("alice")
         [stored] = gateway.ask(StoreMessages(False, pack_frame(alice, alice, 3, b"x")))
         maybe_restart(store, restart)
-        gateway.office = store.worker
+        gateway.worker = store.worker
         assert gateway.resend() == [stored]
         assert len(contents(store.engine, found(store.engine, alice).row)) == 1
 

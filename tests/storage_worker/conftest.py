@@ -9,33 +9,33 @@ from common.rare_log import RareLog
 from storage_worker.engine.sqlite import engine, message_queue
 from storage_worker.rules import answers
 from storage_worker.server import batch_processor, zmq_server
-from tests.storage_worker.office import Gateway, Office
+from tests.storage_worker.worker_under_test import Gateway, SqliteWorker
 
 
 @pytest.fixture
-def open_office(tmp_path: Path) -> Iterator[Callable[..., Office]]:
-    """Opens offices on one folder, one after the other; what is open at the end is let go."""
-    opened: list[Office] = []
+def open_worker(tmp_path: Path) -> Iterator[Callable[..., SqliteWorker]]:
+    """Opens workers on one folder, one after the other; what is open at the end is let go."""
+    opened: list[SqliteWorker] = []
 
-    def open_(**settings: Any) -> Office:
+    def open_(**settings: Any) -> SqliteWorker:
         settings.setdefault("seed", 1_000_000 * (len(opened) + 1))
-        office = Office(tmp_path, **settings)
-        opened.append(office)
-        return office
+        worker = SqliteWorker(tmp_path, **settings)
+        opened.append(worker)
+        return worker
 
     yield open_
-    for office in opened:
-        office.kill()
+    for worker in opened:
+        worker.kill()
 
 
 @pytest.fixture
-def office(open_office: Callable[..., Office]) -> Office:
-    return open_office()
+def worker(open_worker: Callable[..., SqliteWorker]) -> SqliteWorker:
+    return open_worker()
 
 
 @pytest.fixture
-def gateway(office: Office) -> Gateway:
-    return Gateway(office)
+def gateway(worker: SqliteWorker) -> Gateway:
+    return Gateway(worker)
 
 
 @pytest.fixture(autouse=True)

@@ -23,8 +23,8 @@ from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
 from storage_worker.engine.sqlite.journal import DiskJournal
 from storage_worker.engine.sqlite.maintenance import Maintenance
 from storage_worker.engine.sqlite.store_identity import GenerationFile
-from tests.storage_worker.faulty_disk import Fault, FaultyBodies, FaultyDisk, FaultyFactsFile, FaultyJournalFile
-from tests.storage_worker.office import CheckpointAtOnce, Office
+from tests.storage_worker.faulty_disk import Fault, FaultyBlobs, FaultyDisk, FaultyIdentityFile, FaultyJournalFile
+from tests.storage_worker.worker_under_test import CheckpointAtOnce, SqliteWorker
 from tests.storage_worker.workload import Findings, Workload
 
 STEPS = 30
@@ -41,32 +41,32 @@ class Life:
         self.disk = FaultyDisk(f"faulty-{uuid.uuid4()}", fail_at, fault)
         self.workload = Workload(Random(5))
         self.ended_by: StorageError | None = None
-        office: Office | None = None
-        file = FaultyFactsFile(self.disk, GenerationFile(folder / "store.generation"))
+        worker: SqliteWorker | None = None
+        file = FaultyIdentityFile(self.disk, GenerationFile(folder / "store.generation"))
         try:
-            office = Office(
+            worker = SqliteWorker(
                 folder, vfs=self.disk.name, file=file,
                 journal_files=[
                     FaultyJournalFile(self.disk, DiskJournal(folder / name, JOURNAL_BYTES), name)
                     for name in JOURNAL_NAMES
                 ],
-                journal_bytes=JOURNAL_BYTES, bodies_folder=FaultyBodies(self.disk, DiskBlobs(folder / "bodies")),
+                journal_bytes=JOURNAL_BYTES, blob_folder=FaultyBlobs(self.disk, DiskBlobs(folder / "bodies")),
             )  # fmt: skip
-            office.database.checkpoint_bytes = 60 * 4096
-            office.engine.log.synced_bytes = 0
-            keeper = Maintenance(office.database, file, CheckpointAtOnce(office.database))
-            self.workload.begin(office)
+            worker.database.checkpoint_bytes = 60 * 4096
+            worker.engine.log.synced_bytes = 0
+            keeper = Maintenance(worker.database, file, CheckpointAtOnce(worker.database))
+            self.workload.begin(worker)
             for _ in range(STEPS):
                 self.workload.step()
-                office.now_ms += 700
-                keeper.work(office.now_ms)
-            office.now_ms += 60_000
-            keeper.work(office.now_ms)
-            office.close()
+                worker.now_ms += 700
+                keeper.work(worker.now_ms)
+            worker.now_ms += 60_000
+            keeper.work(worker.now_ms)
+            worker.close()
         except StorageError as error:
             self.ended_by = error
-            if office is not None:
-                office.kill()
+            if worker is not None:
+                worker.kill()
 
 
 class Tally(NamedTuple):
@@ -119,19 +119,19 @@ def fail_once(folder: Path, fail_at: int, fault: Fault) -> Tally:
     workload = life.workload
     tally = Tally(1, ended, workload.acknowledged, ignored=fault is Fault.EIO and not ended)
     # The layer that made it wrote no checksums of pages.
-    office = Office(folder, vfs="unix", seed=10**6)
+    worker = SqliteWorker(folder, vfs="unix", seed=10**6)
     try:
-        if office.database.row("PRAGMA integrity_check") != ("ok",):
+        if worker.database.row("PRAGMA integrity_check") != ("ok",):
             tally = tally._replace(corrupt=1)
         if workload.gateway is not None and workload.users:
-            tally = tally.found(workload.check(office))
-            workload.go_on(office)
-            tally = tally.found(workload.check(office))
+            tally = tally.found(workload.check(worker))
+            workload.resume(worker)
+            tally = tally.found(workload.check(worker))
             if not workload.pending:
                 workload.step()
-                tally = tally.found(workload.check(office))
+                tally = tally.found(workload.check(worker))
     finally:
-        office.kill()
+        worker.kill()
     if not tally.clean:
         sys.stderr.write(f"{fault.name} at {fail_at}, {life.disk.failed}: {tally}\n")
     return tally

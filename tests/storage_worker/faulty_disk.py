@@ -27,7 +27,7 @@ class Fault(Enum):
         return apsw.IOError(self.value) if self is Fault.EIO else apsw.FullError(self.value)
 
     def told(self) -> StorageError:
-        """As our own doors tell it."""
+        """As our own file ports raise it."""
         return StoreFailed(self.value) if self is Fault.EIO else StoreFull(self.value)
 
 
@@ -77,8 +77,8 @@ class _FaultyFile(apsw.VFSFile):
         super().xSync(flags)
 
 
-class FaultyFactsFile:
-    """The door to `store.generation` on the same disk: writing is one operation."""
+class FaultyIdentityFile:
+    """The port of `store.generation` on the same disk: writing is one operation."""
 
     def __init__(self, disk: FaultyDisk, file: StoreIdentityFile) -> None:
         self._disk = disk
@@ -96,7 +96,7 @@ class FaultyFactsFile:
 
 
 class FaultyJournalFile:
-    """The door to the journal on the same disk."""
+    """The port of the journal on the same disk."""
 
     def __init__(self, disk: FaultyDisk, file: JournalFile, name: str) -> None:
         self._disk = disk
@@ -131,8 +131,8 @@ class FaultyJournalFile:
         self._file.close()
 
 
-class FaultyBodies:
-    """The door to the large contents on the same disk."""
+class FaultyBlobs:
+    """The port of the blobs on the same disk."""
 
     def __init__(self, disk: FaultyDisk, folder: BlobFolder) -> None:
         self._disk = disk

@@ -29,7 +29,7 @@ from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
 from storage_worker.engine.sqlite.journal import DiskJournal
 from storage_worker.engine.sqlite.maintenance import Maintenance
 from storage_worker.engine.sqlite.store_identity import GenerationFile
-from tests.storage_worker.office import CheckpointAtOnce, Office
+from tests.storage_worker.worker_under_test import CheckpointAtOnce, SqliteWorker
 from tests.storage_worker.workload import Workload
 
 SECTOR = 512
@@ -202,8 +202,8 @@ class _File(apsw.VFSFile):
             self._disk.sync_folder()
 
 
-class _FactsFile:
-    """The door to `store.generation`: a new file, synced, and renamed, so the old or the
+class _IdentityFile:
+    """The port of `store.generation`: a new file, synced, and renamed, so the old or the
     new content survives.
     """
 
@@ -229,7 +229,7 @@ class _FactsFile:
 
 
 class _JournalFile:
-    """The door to the journal: written in place, like a database file."""
+    """The port of the journal: written in place, like a database file."""
 
     def __init__(self, disk: Disk, folder: Path, name: str) -> None:
         self._disk = disk
@@ -263,8 +263,8 @@ class _JournalFile:
         self._file.close()
 
 
-class _BodyFolder:
-    """The door to the large contents. A file that is deleted may be there again."""
+class _BlobFolder:
+    """The port of the blobs. A file that is deleted may be there again."""
 
     def __init__(self, disk: Disk, folder: Path) -> None:
         self._disk = disk
@@ -338,40 +338,40 @@ def cut_power(folder: Path, chance: Random, synchronous: str = "FULL", operation
     after.mkdir()
     disk = Disk(chance.randrange(1, operations), chance)
     workload = Workload(chance)
-    office: Office | None = None
-    file = _FactsFile(disk, GenerationFile(before / "store.generation"))
+    worker: SqliteWorker | None = None
+    file = _IdentityFile(disk, GenerationFile(before / "store.generation"))
 
-    def opened() -> Office:
-        return Office(
+    def opened() -> SqliteWorker:
+        return SqliteWorker(
             before, vfs=disk.name, synchronous=synchronous, file=file,
             journal_files=[_JournalFile(disk, before, name) for name in JOURNAL_NAMES],
-            journal_bytes=JOURNAL_BYTES, bodies_folder=_BodyFolder(disk, before), seed=chance.randrange(2**60),
+            journal_bytes=JOURNAL_BYTES, blob_folder=_BlobFolder(disk, before), seed=chance.randrange(2**60),
         )  # fmt: skip
 
     try:
-        office = opened()
-        office.database.checkpoint_bytes = 4096 * chance.choice([20, 100, 10**6])
-        office.engine.log.synced_bytes = chance.choice([0, 0, 3000, 10**9])
+        worker = opened()
+        worker.database.checkpoint_bytes = 4096 * chance.choice([20, 100, 10**6])
+        worker.engine.log.synced_bytes = chance.choice([0, 0, 3000, 10**9])
         # A checkpoint that takes long is one that comes late.
         checkpoints_are_late = chance.random() < 0.5
-        keeper = Maintenance(office.database, file, CheckpointAtOnce(office.database))
-        workload.begin(office)
+        keeper = Maintenance(worker.database, file, CheckpointAtOnce(worker.database))
+        workload.begin(worker)
         while True:
             workload.step()
-            office.now_ms += chance.choice([0, 0, 0, 30_000])
+            worker.now_ms += chance.choice([0, 0, 0, 30_000])
             if not checkpoints_are_late or chance.random() < 0.2:
-                keeper.work(office.now_ms)
+                keeper.work(worker.now_ms)
             if chance.random() < 0.02:
-                office.close()
-                office = opened()
-                office.engine.log.synced_bytes = chance.choice([0, 0, 3000, 10**9])
-                keeper = Maintenance(office.database, file, CheckpointAtOnce(office.database))
-                workload.go_on(office)
+                worker.close()
+                worker = opened()
+                worker.engine.log.synced_bytes = chance.choice([0, 0, 3000, 10**9])
+                keeper = Maintenance(worker.database, file, CheckpointAtOnce(worker.database))
+                workload.resume(worker)
     except PowerCut:
         pass
-    generation = None if office is None else office.facts.generation
-    if office is not None:
-        office.kill()
+    generation = None if worker is None else worker.facts.generation
+    if worker is not None:
+        worker.kill()
     disk.save(after)
     return _examine(after, workload, generation, chance)
 
@@ -380,19 +380,19 @@ def _examine(folder: Path, workload: Workload, generation: int | None, chance: R
     tally = Tally(cuts=1, acknowledged=workload.acknowledged)
     try:
         # The layer that made it wrote no checksums of pages.
-        office = Office(folder, vfs="unix", seed=chance.randrange(2**60), now_ms=10**9)
-        if office.database.row("PRAGMA integrity_check") != ("ok",):
+        worker = SqliteWorker(folder, vfs="unix", seed=chance.randrange(2**60), now_ms=10**9)
+        if worker.database.row("PRAGMA integrity_check") != ("ok",):
             return tally._replace(corrupt=1)
     except Exception:
         return tally._replace(corrupt=1)
     try:
-        if generation is not None and office.facts.generation != generation:
+        if generation is not None and worker.facts.generation != generation:
             tally = tally._replace(restored=1)
         if not workload.users:
             return tally
-        first = workload.check(office)
-        workload.go_on(office)
-        second = workload.check(office)
+        first = workload.check(worker)
+        workload.resume(worker)
+        second = workload.check(worker)
         return tally._replace(
             lost=max(first.lost, second.lost),
             returned=max(first.returned, second.returned),
@@ -402,7 +402,7 @@ def _examine(folder: Path, workload: Workload, generation: int | None, chance: R
         # A message whose content is not there is as good as lost.
         return tally._replace(lost=1)
     finally:
-        office.kill()
+        worker.kill()
 
 
 def run(cuts: int, seed: int, synchronous: str = "FULL") -> Tally:

@@ -25,23 +25,23 @@ from storage_worker import admin
 from storage_worker.engine.sqlite.database import SCHEMA_VERSION, Database
 from storage_worker.engine.sqlite.folder import folder_lock
 from storage_worker.engine.sqlite.store_identity import accepted, parse_identity
-from tests.storage_worker.office import Gateway, Office
+from tests.storage_worker.worker_under_test import Gateway, SqliteWorker
 from torture.patience import HANG_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
+def worker(tmp_path: Path) -> Iterator[SqliteWorker]:
     """A running worker, as far as the database is concerned."""
-    office = Office(tmp_path)
-    yield office
-    office.kill()
+    worker = SqliteWorker(tmp_path)
+    yield worker
+    worker.kill()
 
 
 @pytest.fixture
-def gateway(office: Office) -> Gateway:
-    return Gateway(office)
+def gateway(worker: SqliteWorker) -> Gateway:
+    return Gateway(worker)
 
 
 @pytest.fixture(autouse=True)
@@ -55,11 +55,11 @@ def run(folder: Path, *arguments: str) -> int:
     return admin.main(["--data-folder", str(folder), *arguments])
 
 
-def test_users(office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_users(worker: SqliteWorker, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alice, bob = gateway.register("alice", "bob the second")
     gateway.ask(MarkAuthenticated(alice))
     gateway.store(bob, bob, b"abc", b"de")
-    office.flush()
+    worker.flush()
     assert run(tmp_path, "users") == 0
     _, *lines = capsys.readouterr().out.splitlines()
     assert [line.split(maxsplit=4) for line in lines] == [
@@ -68,7 +68,9 @@ def test_users(office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.
     ]
 
 
-def test_whoever_pages_through_the_users_holds_nobody_up(office: Office, gateway: Gateway, tmp_path: Path) -> None:
+def test_whoever_pages_through_the_users_holds_nobody_up(
+    worker: SqliteWorker, gateway: Gateway, tmp_path: Path
+) -> None:
     _alice, _bob = gateway.register("alice", "bob")
     database = Database(tmp_path / "mail.db", beside=True)
     printed: list[str] = []
@@ -77,37 +79,37 @@ def test_whoever_pages_through_the_users_holds_nobody_up(office: Office, gateway
         printed.append(line)
         # A checkpoint copies all of the log: nobody reads an older picture of the database.
         [_another] = gateway.register(f"another {len(printed)}")
-        office.flush()
-        assert office.database.checkpoint(truncate=True)
+        worker.flush()
+        assert worker.database.checkpoint(truncate=True)
 
     assert admin.users(database, say) == 0
     assert len(printed) == 3
     database.close()
 
 
-def test_stats(office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stats(worker: SqliteWorker, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     alice, bob = gateway.register("alice", "bob")
     gateway.ask(MarkAuthenticated(alice))
     gateway.store(bob, bob, b"abc", b"de")
-    office.flush()
+    worker.flush()
     assert run(tmp_path, "stats") == 0
     out = capsys.readouterr().out
     assert "users               2 (1 authenticated)" in out
     assert "pending messages    2 in 1 mailboxes, 5 bytes of content" in out
     assert "unfinished uploads  0, 0 bytes on the disk" in out
-    assert f"generation          {office.facts.generation}" in out
+    assert f"generation          {worker.facts.generation}" in out
 
 
 def test_stats_count_what_was_accepted_over_kills_and_orderly_ends(
-    office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    worker: SqliteWorker, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, b"one", b"two")
-    office.flush()
+    worker.flush()
     # In the journal alone, when it is killed; the database replays it.
     gateway.store(alice, alice, b"three")
-    office.kill()
-    second = Office(tmp_path, seed=10**6)
+    worker.kill()
+    second = SqliteWorker(tmp_path, seed=10**6)
     assert second.rules.highest > 3, "what was reserved is left out"
     again = Gateway(second, incarnation=b"2" * 16)
     again.store(alice, alice, b"four")
@@ -115,13 +117,13 @@ def test_stats_count_what_was_accepted_over_kills_and_orderly_ends(
     assert run(tmp_path, "stats") == 0
     assert "accepted so far     4\n" in capsys.readouterr().out
     second.close()
-    third = Office(tmp_path, seed=2 * 10**6)
+    third = SqliteWorker(tmp_path, seed=2 * 10**6)
     third.close()
     assert run(tmp_path, "stats") == 0
     assert "accepted so far     4\n" in capsys.readouterr().out
 
 
-def test_each_way_of_accepting_counts_and_no_refusal(office: Office, gateway: Gateway) -> None:
+def test_each_way_of_accepting_counts_and_no_refusal(worker: SqliteWorker, gateway: Gateway) -> None:
     alice, bob = gateway.register("alice", "bob")
     gateway.ask(MarkAuthenticated(bob))
     # The second one of this run and the third one of all are refused: only bob himself may send as
@@ -134,30 +136,30 @@ def test_each_way_of_accepting_counts_and_no_refusal(office: Office, gateway: Ga
         Chunk(1, b"12345"),
         CommitUpload(1),
     )
-    assert office.engine.log.waits
-    office.flush()
-    assert accepted(office.database) == (4, True)
+    assert worker.engine.log.waits
+    worker.flush()
+    assert accepted(worker.database) == (4, True)
     # What is undone, and what is done again, is counted once.
     gateway.store(alice, alice, b"z")
-    office.rules.roll_back()
+    worker.rules.roll_back()
     gateway.resend()
-    office.flush()
-    assert accepted(office.database) == (5, True)
+    worker.flush()
+    assert accepted(worker.database) == (5, True)
 
 
 def test_stats_of_a_store_that_an_earlier_version_wrote_to(
-    office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    worker: SqliteWorker, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, b"one", b"two")
-    office.close()
+    worker.close()
     database = Database(tmp_path / "mail.db")
     database.execute("DROP TABLE tally")
     database.close()
     at_most = "accepted so far     2 at most: an earlier version did not count them\n"
     assert run(tmp_path, "stats") == 0
     assert at_most in capsys.readouterr().out
-    second = Office(tmp_path, seed=10**6)
+    second = SqliteWorker(tmp_path, seed=10**6)
     assert run(tmp_path, "stats") == 0
     assert at_most in capsys.readouterr().out
     Gateway(second, incarnation=b"2" * 16).store(alice, alice, b"three")
@@ -169,20 +171,20 @@ def test_stats_of_a_store_that_an_earlier_version_wrote_to(
     database.execute("UPDATE store SET sequence = sequence + 5")
     database.execute("UPDATE tally SET exact = 1")
     database.close()
-    third = Office(tmp_path, seed=2 * 10**6)
+    third = SqliteWorker(tmp_path, seed=2 * 10**6)
     third.close()
     assert run(tmp_path, "stats") == 0
     assert at_most.replace("2", "8") in capsys.readouterr().out
 
 
 def test_stats_tell_of_unfinished_uploads(
-    office: Office, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    worker: SqliteWorker, gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [alice] = gateway.register("alice")
     for number, size in ((1, 3), (2, 5), (3, 7)):
         gateway.ask(BeginUpload(number, alice, False, alice, 3, size), Chunk(number, bytes(size)))
     gateway.ask(CommitUpload(2))
-    office.flush()
+    worker.flush()
     assert run(tmp_path, "stats") == 0
     out = capsys.readouterr().out
     assert "pending messages    1 in 1 mailboxes, 5 bytes of content" in out
@@ -201,12 +203,12 @@ def test_unprove_is_noticed_by_the_running_worker(
     assert not isinstance(gateway.one(StoreMessage(alice, False, alice, 3, b"x")), Refused)
 
 
-def test_unprove_while_no_worker_runs(office: Office, gateway: Gateway, tmp_path: Path) -> None:
+def test_unprove_while_no_worker_runs(worker: SqliteWorker, gateway: Gateway, tmp_path: Path) -> None:
     [alice] = gateway.register("alice")
     gateway.ask(MarkAuthenticated(alice))
-    office.close()
+    worker.close()
     assert run(tmp_path, "unprove", "alice") == 0
-    again = Office(tmp_path, seed=10**6)
+    again = SqliteWorker(tmp_path, seed=10**6)
     assert not isinstance(Gateway(again).one(ListUsers(alice, False)), Refused)
     again.kill()
 
@@ -216,20 +218,20 @@ def test_unprove_nobody(gateway: Gateway, tmp_path: Path, capsys: pytest.Capture
     assert "no user named 'nobody'" in capsys.readouterr().out
 
 
-def test_new_generation(office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    office.close()
-    before = office.facts.generation
+def test_new_generation(worker: SqliteWorker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    worker.close()
+    before = worker.facts.generation
     assert run(tmp_path, "new-generation") == 0
     facts = parse_identity((tmp_path / "store.generation").read_text())
     assert facts.generation > before
     assert str(facts.generation) in capsys.readouterr().out
-    again = Office(tmp_path)
+    again = SqliteWorker(tmp_path)
     assert again.facts.generation == facts.generation
     again.kill()
 
 
 def test_new_generation_wants_the_worker_stopped(
-    office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    worker: SqliteWorker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with folder_lock(tmp_path):
         assert run(tmp_path, "new-generation") == 78
@@ -249,7 +251,7 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path, capsys: pytest.C
 
 
 def test_the_folder_is_named_before_the_command_or_behind_it(
-    office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    worker: SqliteWorker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert admin.main(["stats", "--data-folder", str(tmp_path)]) == 0
     behind = capsys.readouterr().out
@@ -268,21 +270,23 @@ def test_a_folder_that_can_not_hold_a_store(tmp_path: Path, capsys: pytest.Captu
     assert f"admin: {tmp_path / 'bodies'} is no folder" in capsys.readouterr().err
 
 
-def test_a_store_that_no_worker_filled(office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    office.database.execute("DELETE FROM store")
+def test_a_store_that_no_worker_filled(
+    worker: SqliteWorker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker.database.execute("DELETE FROM store")
     assert run(tmp_path, "stats") == 0
     assert "empty" in capsys.readouterr().out
     assert run(tmp_path, "new-generation") == 78
 
 
 def test_a_store_that_fails(
-    office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    worker: SqliteWorker, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("storage_worker.engine.sqlite.database.BUSY_TIMEOUT_MS", 1)
-    office.database.execute("BEGIN IMMEDIATE")
+    worker.database.execute("BEGIN IMMEDIATE")
     assert run(tmp_path, "unprove", "alice") == 1
     assert "admin: the store failed: BusyError" in capsys.readouterr().err
-    office.database.execute("ROLLBACK")
+    worker.database.execute("ROLLBACK")
 
 
 def admin_process(folder: Path, command: str, output: int) -> subprocess.CompletedProcess[str]:
@@ -294,10 +298,12 @@ def admin_process(folder: Path, command: str, output: int) -> subprocess.Complet
 
 
 @pytest.mark.parametrize("count", [1, 2000])
-def test_a_reader_that_has_gone_is_no_traceback(office: Office, gateway: Gateway, tmp_path: Path, count: int) -> None:
+def test_a_reader_that_has_gone_is_no_traceback(
+    worker: SqliteWorker, gateway: Gateway, tmp_path: Path, count: int
+) -> None:
     # 2,000 lines are more than is kept before it is written.
     list(gateway.register(*[f"user {number}" for number in range(count)]))
-    office.flush()
+    worker.flush()
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -315,7 +321,7 @@ def test_a_reader_that_has_gone_is_no_traceback(office: Office, gateway: Gateway
     ],
 )
 def test_other_ends_are_no_tracebacks(
-    office: Office,
+    worker: SqliteWorker,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -332,9 +338,9 @@ def test_other_ends_are_no_tracebacks(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
-def test_output_that_finds_no_room(office: Office, gateway: Gateway, tmp_path: Path) -> None:
+def test_output_that_finds_no_room(worker: SqliteWorker, gateway: Gateway, tmp_path: Path) -> None:
     list(gateway.register("alice"))
-    office.flush()
+    worker.flush()
     full = os.open("/dev/full", os.O_WRONLY)
     try:
         done = admin_process(tmp_path, "users", full)
@@ -345,10 +351,10 @@ def test_output_that_finds_no_room(office: Office, gateway: Gateway, tmp_path: P
 
 
 def test_recovering_an_old_store_says_that_it_was_brought_over(
-    office: Office, gateway: Gateway, tmp_path: Path
+    worker: SqliteWorker, gateway: Gateway, tmp_path: Path
 ) -> None:
     list(gateway.register("alice"))
-    office.close()
+    worker.close()
     database = Database(tmp_path / "mail.db")
     list(
         database.execute(

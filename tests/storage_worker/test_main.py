@@ -43,8 +43,8 @@ from storage_worker.server.zmq_server import ZmqServer
 from tests.storage_worker.failing_disk import NEVER
 from tests.storage_worker.fake_gateway import FakeGateway
 from tests.storage_worker.faulty_disk import Fault, FaultyDisk
-from tests.storage_worker.office import KEY, CheckpointAtOnce, Office, pieces
 from tests.storage_worker.worker_process import WorkerProcess
+from tests.storage_worker.worker_under_test import KEY, CheckpointAtOnce, SqliteWorker, pieces
 from torture.patience import HANG_SECONDS
 
 
@@ -480,43 +480,47 @@ class TestTheCheckpointThread:
 
 
 class TestHousekeeper:
-    def test_checkpoints_when_one_is_due(self, office: Office) -> None:
-        keeper = Maintenance(office.database, office.file, CheckpointAtOnce(office.database))
-        office.database.checkpoint_bytes = 1
-        with office.database.transaction():
-            office.database.execute("UPDATE store SET sequence = 5")
+    def test_checkpoints_when_one_is_due(self, worker: SqliteWorker) -> None:
+        keeper = Maintenance(worker.database, worker.file, CheckpointAtOnce(worker.database))
+        worker.database.checkpoint_bytes = 1
+        with worker.database.transaction():
+            worker.database.execute("UPDATE store SET sequence = 5")
         assert keeper.has_waiting
         keeper.work(0)
         assert keeper.has_waiting, "its outcome is to be heard"
         keeper.work(0)
-        assert not office.database.checkpoint_due
+        assert not worker.database.checkpoint_due
         assert not keeper.has_waiting
 
-    def test_a_checkpoint_that_began_before_the_last_transaction_is_followed_by_another(self, office: Office) -> None:
-        checkpoints = CheckpointAtOnce(office.database)
-        keeper = Maintenance(office.database, office.file, checkpoints)
+    def test_a_checkpoint_that_began_before_the_last_transaction_is_followed_by_another(
+        self, worker: SqliteWorker
+    ) -> None:
+        checkpoints = CheckpointAtOnce(worker.database)
+        keeper = Maintenance(worker.database, worker.file, checkpoints)
         for sequence in (5, 6):
-            with office.database.transaction(synced=False):
-                office.database.execute("UPDATE store SET sequence = ?", (sequence,))
+            with worker.database.transaction(synced=False):
+                worker.database.execute("UPDATE store SET sequence = ?", (sequence,))
             keeper.work(0)
             assert checkpoints.running
         keeper.work(0)
-        assert office.database.lasting
+        assert worker.database.lasting
         assert not checkpoints.running
 
-    def test_a_part_of_a_checkpoint_makes_nothing_last(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_part_of_a_checkpoint_makes_nothing_last(
+        self, worker: SqliteWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(Database, "checkpoint", lambda _database: False)
-        checkpoints = CheckpointAtOnce(office.database)
-        keeper = Maintenance(office.database, office.file, checkpoints)
-        with office.database.transaction(synced=False):
-            office.database.execute("UPDATE store SET sequence = 5")
+        checkpoints = CheckpointAtOnce(worker.database)
+        keeper = Maintenance(worker.database, worker.file, checkpoints)
+        with worker.database.transaction(synced=False):
+            worker.database.execute("UPDATE store SET sequence = 5")
         keeper.work(0)
         keeper.work(0)
-        assert not office.database.lasting
+        assert not worker.database.lasting
 
     @pytest.mark.parametrize("held_up", [False, StoreFull("no room")])
     def test_what_was_held_up_is_tried_again_after_a_second(
-        self, office: Office, monkeypatch: pytest.MonkeyPatch, held_up: bool | StoreFull
+        self, worker: SqliteWorker, monkeypatch: pytest.MonkeyPatch, held_up: bool | StoreFull
     ) -> None:
         begun_at: list[int] = []
 
@@ -526,7 +530,7 @@ class TestHousekeeper:
                 raise held_up
             return held_up
 
-        keeper = Maintenance(office.database, office.file, CheckpointAtOnce(office.database))
+        keeper = Maintenance(worker.database, worker.file, CheckpointAtOnce(worker.database))
         with monkeypatch.context() as patched:
             patched.setattr(Database, "checkpoint", checkpoint)
             patched.setattr(Database, "checkpoint_due", True)
@@ -542,38 +546,40 @@ class TestHousekeeper:
         keeper.work(8000)
         # What was not held up is followed by the next as soon as there is something to do.
         for sequence in (5, 6):
-            with office.database.transaction(synced=False):
-                office.database.execute("UPDATE store SET sequence = ?", (sequence,))
+            with worker.database.transaction(synced=False):
+                worker.database.execute("UPDATE store SET sequence = ?", (sequence,))
             keeper.work(9500)
-            assert office.database.lasting
+            assert worker.database.lasting
 
-    def test_a_checkpoint_that_fails_is_a_failure_of_the_store(self, office: Office) -> None:
-        checkpoints = CheckpointAtOnce(office.database)
-        keeper = Maintenance(office.database, office.file, checkpoints)
-        with office.database.transaction(synced=False):
-            office.database.execute("UPDATE store SET sequence = 5")
+    def test_a_checkpoint_that_fails_is_a_failure_of_the_store(self, worker: SqliteWorker) -> None:
+        checkpoints = CheckpointAtOnce(worker.database)
+        keeper = Maintenance(worker.database, worker.file, checkpoints)
+        with worker.database.transaction(synced=False):
+            worker.database.execute("UPDATE store SET sequence = 5")
         keeper.work(0)
         checkpoints.told = StoreFailed("IOError: disk I/O error")
         with pytest.raises(StoreFailed, match="disk I/O"):
             keeper.work(0)
 
-    def test_notes_progress_once_a_minute(self, office: Office) -> None:
-        keeper = Maintenance(office.database, office.file, CheckpointAtOnce(office.database))
+    def test_notes_progress_once_a_minute(self, worker: SqliteWorker) -> None:
+        keeper = Maintenance(worker.database, worker.file, CheckpointAtOnce(worker.database))
         keeper.work(10**9)
         for sequence, now_ms in ((5, 10**9 + 59_999), (6, 10**9 + 60_000)):
-            office.database.execute("UPDATE store SET sequence = ?", (sequence,))
+            worker.database.execute("UPDATE store SET sequence = ?", (sequence,))
             keeper.work(now_ms)
-            text = office.file.read()
+            text = worker.file.read()
             assert text is not None
             assert text.splitlines()[-1] == ("6" if sequence == 6 else "0")
 
-    def test_no_room_for_a_checkpoint_is_no_failure(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_room_for_a_checkpoint_is_no_failure(
+        self, worker: SqliteWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def full(_database: Database, *, truncate: bool = False) -> None:
             raise StoreFull
 
         monkeypatch.setattr(Database, "checkpoint", full)
         monkeypatch.setattr(Database, "checkpoint_due", True)
-        keeper = Maintenance(office.database, office.file, CheckpointAtOnce(office.database))
+        keeper = Maintenance(worker.database, worker.file, CheckpointAtOnce(worker.database))
         keeper.work(0)
         keeper.give_back()
-        office.database.close()
+        worker.database.close()

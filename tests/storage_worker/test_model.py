@@ -46,7 +46,7 @@ from storage_worker.engine.memory import Disk
 from storage_worker.engine.values import Identity
 from storage_worker.rules.admission import Limits
 from storage_worker.rules.answers import RETRY_AFTER
-from tests.storage_worker.office import Gateway, MemoryWorker, Office, WorkerUnderTest, pieces
+from tests.storage_worker.worker_under_test import Gateway, MemoryWorker, SqliteWorker, WorkerUnderTest, pieces
 
 NAMES = ["alice", "bob", "carol", "dave"]
 KEYS = [bytes(160), bytes([1]) * 160]
@@ -104,23 +104,23 @@ class WorkerMachine(RuleBasedStateMachine):
         self.now_ms = 10**9
         self.last: tuple[list[Operation], list[Outcome]] | None = None
         self.open()
-        self.gateway = Gateway(self.office)
+        self.gateway = Gateway(self.worker)
 
     def open(self) -> None:
-        self.office = self.new_life(next(self.lives) * 1_000_000)
+        self.worker = self.new_life(next(self.lives) * 1_000_000)
 
     @abstractmethod
     def new_life(self, seed: int) -> WorkerUnderTest:
         """The next worker on the same store."""
 
     def teardown(self) -> None:
-        self.office.kill()
+        self.worker.kill()
 
     # --- asking
     # ----------------------------------------------------------------------------------------------
 
     def ask(self, *operations: Operation) -> list[Outcome]:
-        self.office.now_ms += 2000
+        self.worker.now_ms += 2000
         outcomes = self.gateway.ask(*operations)
         self.last = (list(operations), outcomes)
         return outcomes
@@ -348,24 +348,24 @@ class WorkerMachine(RuleBasedStateMachine):
 
     @rule(orderly=st.booleans())
     def restart(self, orderly: bool) -> None:
-        self.now_ms = self.office.now_ms
+        self.now_ms = self.worker.now_ms
         if orderly:
-            self.office.close()
+            self.worker.close()
         else:
-            self.office.kill()
+            self.worker.kill()
         self.open()
         # After an orderly end the numbers go on; after a death they go on above all that was
         # reserved.
-        highest = self.office.rules.highest
+        highest = self.worker.rules.highest
         assert highest == self.highest if orderly else highest >= self.highest
         self.highest = highest
-        self.gateway.office = self.office
+        self.gateway.worker = self.worker
         self.ended += self.leases.values()
         self.leases.clear()
 
     @rule()
     def greet(self) -> None:
-        self.gateway = Gateway(self.office)
+        self.gateway = Gateway(self.worker)
         self.last = None
         self.ended += self.leases.values()
         self.leases.clear()
@@ -373,14 +373,14 @@ class WorkerMachine(RuleBasedStateMachine):
     @rule(person=people, recipient=people, room=st.integers(0, 40))
     def full(self, person: int, recipient: int, room: int) -> None:
         """The engine finds no room, in the middle of a batch that also releases leases."""
-        self.office.limit_room(room)
+        self.worker.limit_room(room)
         send = (person, recipient, True, 3, bytes(60_000), None)
         released = sorted(self.leases)
         outcomes = self.ask(
             *[Release(number) for number in released],
             *[StoreMessage(self.id_of(person), True, self.id_of(recipient), 3, bytes(60_000))] * 3,
         )
-        self.office.limit_room(None)
+        self.worker.limit_room(None)
         self.ended += [self.leases.pop(number) for number in released]
         sent = outcomes[len(released) :]
         if FULL in sent:
@@ -390,9 +390,9 @@ class WorkerMachine(RuleBasedStateMachine):
 
     @rule(person=people, recipient=people)
     def below_the_mark(self, person: int, recipient: int) -> None:
-        self.office.admit(mail=False)
+        self.worker.admit(mail=False)
         [outcome] = self.ask(StoreMessage(self.id_of(person), True, self.id_of(recipient), 3, b"x"))
-        self.office.admit(mail=True)
+        self.worker.admit(mail=True)
         if self.user(person) is None:
             assert outcome == Refused(Reason.REQUESTER_UNKNOWN)
         elif self.user(recipient) is None:
@@ -406,9 +406,9 @@ class WorkerMachine(RuleBasedStateMachine):
     @invariant()
     def mailboxes_are_as_they_should_be(self) -> None:
         users = list(self.users.values())
-        self.office.now_ms += 2000
+        self.worker.now_ms += 2000
         last_batch = self.gateway.last_batch
-        reader = Gateway(self.office, slot=1)
+        reader = Gateway(self.worker, slot=1)
         outcomes = reader.ask(*[PullPage(user.client_id, True, 0, 0, END, 2**30) for user in users])
         self.gateway.last_batch = last_batch
         for user, outcome in zip(users, outcomes, strict=True):
@@ -426,8 +426,8 @@ class SqliteMachine(WorkerMachine):
         self.folder = tempfile.TemporaryDirectory()
         super().__init__()
 
-    def new_life(self, seed: int) -> Office:
-        return Office(Path(self.folder.name), limits=LIMITS, min_free_bytes=1000, seed=seed, now_ms=self.now_ms)
+    def new_life(self, seed: int) -> SqliteWorker:
+        return SqliteWorker(Path(self.folder.name), limits=LIMITS, min_free_bytes=1000, seed=seed, now_ms=self.now_ms)
 
     def teardown(self) -> None:
         super().teardown()

@@ -1,7 +1,7 @@
-"""Batches as a busy server has them, and a ledger of what was acknowledged, for tests that break
+"""Batches as a busy server has them, and a list of what was acknowledged, for tests that break
 the disk under it.
 
-Two users write to each other, 604 and 643 take turns on their mailboxes. The ledger believes
+Two users write to each other, 604 and 643 take turns on their mailboxes. The list believes
 answers alone: what was answered must be true, what was not is unknown until it is resent.
 """
 
@@ -32,7 +32,7 @@ from common.storage_protocol.operations import (
     StoreMessage,
     StoreMessages,
 )
-from tests.storage_worker.office import KEY, Gateway, Office, pieces
+from tests.storage_worker.worker_under_test import KEY, Gateway, SqliteWorker, pieces
 
 END = 2**63 - 1
 
@@ -51,7 +51,7 @@ class Findings(NamedTuple):
 
 
 class Workload:
-    """Drives one office after the other through one gateway. `pending`: batches that were
+    """Drives one worker after the other through one gateway. `pending`: batches that were
     not answered, in order.
     """
 
@@ -70,9 +70,9 @@ class Workload:
     # --- working
     # ----------------------------------------------------------------------------------------------
 
-    def begin(self, office: Office) -> None:
+    def begin(self, worker: SqliteWorker) -> None:
         """Greet, and register where that was not done."""
-        self.gateway = Gateway(office, incarnation=self._chance.randbytes(16))
+        self.gateway = Gateway(worker, incarnation=self._chance.randbytes(16))
         self.pending.clear()
         self.leased.clear()
         while not self.users:
@@ -143,7 +143,7 @@ class Workload:
         again with the next one.
         """
         assert self.gateway
-        self.gateway.office.now_ms += self._chance.choice([1, 1, 1, 2000])
+        self.gateway.worker.now_ms += self._chance.choice([1, 1, 1, 2000])
         batch = self.gateway.next_batch(*operations)
         self.pending.append(batch)
         outcomes = self.gateway.send(batch)
@@ -201,21 +201,21 @@ class Workload:
     # --- after a break
     # -----------------------------------------------------------------------------------------
 
-    def go_on(self, office: Office) -> None:
+    def resume(self, worker: SqliteWorker) -> None:
         """The next worker: what was on its way is sent once more, as a gateway does."""
         assert self.gateway
-        self.gateway.office = office
+        self.gateway.worker = worker
         self.leased.clear()
         while self.pending:
-            answers = office.handle(self.pending[0])
+            answers = worker.handle(self.pending[0])
             if not answers or not isinstance(answers[0], Reply):
                 break
             self._answered(answers[0].outcomes)
 
-    def check(self, office: Office) -> Findings:
+    def check(self, worker: SqliteWorker) -> Findings:
         """Compare what is there with what was acknowledged; reads through a gateway of its own."""
         found: dict[int, tuple[bytes, bytes]] = {}
-        reader = Gateway(office, slot=7, incarnation=self._chance.randbytes(16))
+        reader = Gateway(worker, slot=7, incarnation=self._chance.randbytes(16))
         for user in self.users:
             page = reader.one(PullPage(user, True, 0, 0, END, 2**30))
             if isinstance(page, Page):

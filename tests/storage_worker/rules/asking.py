@@ -14,7 +14,7 @@ from common.storage_protocol.operations import (
     StoreMessage,
 )
 from storage_worker.engine.sqlite.message_queue import waiting as queue_waiting
-from tests.storage_worker.office import Gateway, Office, pieces
+from tests.storage_worker.worker_under_test import Gateway, SqliteWorker, pieces
 
 NOBODY = bytes(16)
 TOKEN = b"t" * 16
@@ -42,22 +42,22 @@ def contents(page: Mail) -> list[bytes]:
     return [piece.content for piece in pieces(page)]
 
 
-def waiting(office: Office) -> int:
+def waiting(worker: SqliteWorker) -> int:
     """Messages in all mailboxes, read as an admin command would."""
-    office.flush()
-    return sum(load.messages for load in queue_waiting(office.database).values())
+    worker.flush()
+    return sum(load.messages for load in queue_waiting(worker.database).values())
 
 
-def tokens_kept(office: Office) -> int:
+def tokens_kept(worker: SqliteWorker) -> int:
     """In the database, when it has taken in everything."""
-    office.flush()
-    count: int = office.database.row("SELECT count(*) FROM sent_token")[0]
+    worker.flush()
+    count: int = worker.database.row("SELECT count(*) FROM sent_token")[0]
     return count
 
 
-def files(office: Office) -> int:
+def files(worker: SqliteWorker) -> int:
     """Contents that are files of their own."""
-    return len(office.bodies_folder.sizes())
+    return len(worker.blob_folder.sizes())
 
 
 def in_the_name_of(user: bytes, other: bytes, authenticated: bool) -> list[Operation]:

@@ -10,8 +10,8 @@ from common.storage_protocol.operations import (
     Refused,
 )
 from common.values import RefusalReason as Reason
-from tests.storage_worker.office import Gateway, Office
 from tests.storage_worker.rules.asking import NOBODY, in_the_name_of
+from tests.storage_worker.worker_under_test import Gateway, SqliteWorker
 
 
 class TestWhoMayAct:
@@ -37,13 +37,13 @@ class TestWhoMayAct:
         outcomes = gateway.ask(MarkAuthenticated(alice), MarkAuthenticated(alice), ListUsers(alice, False))
         assert outcomes == [Done(), Done(), Refused(Reason.PROOF_NEEDED)]
 
-    def test_the_mark_survives_a_restart(self, open_office: Callable[..., Office]) -> None:
-        office = open_office()
-        gateway = Gateway(office)
+    def test_the_mark_survives_a_restart(self, open_worker: Callable[..., SqliteWorker]) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
         [alice] = gateway.register("alice")
         gateway.ask(MarkAuthenticated(alice))
-        office.close()
-        assert Gateway(open_office()).refused(ListUsers(alice, False)) is Reason.PROOF_NEEDED
+        worker.close()
+        assert Gateway(open_worker()).refused(ListUsers(alice, False)) is Reason.PROOF_NEEDED
 
     def test_others_may_write_to_an_authenticated_user(self, gateway: Gateway) -> None:
         alice, bob = gateway.register("alice", "bob")

@@ -22,8 +22,8 @@ from common.storage_protocol.operations import (
 from common.values import RefusalReason as Reason
 from storage_worker.engine.sqlite.mail_pages import MailPages
 from storage_worker.rules import fetching
-from tests.storage_worker.office import Gateway, Office, Piece, pieces
 from tests.storage_worker.rules.asking import NOBODY, after, contents, fetch
+from tests.storage_worker.worker_under_test import Gateway, Piece, SqliteWorker, pieces
 
 
 class TestFetchWaiting:
@@ -32,11 +32,11 @@ class TestFetchWaiting:
         assert fetch(gateway, alice) == Pulled(0, 0, 0, 0, NO_MAIL)
 
     def test_a_mailbox_without_mail_is_known_without_the_database(
-        self, office: Office, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+        self, worker: SqliteWorker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         alice, bob = gateway.register("alice", "bob")
         [sequence] = gateway.store(alice, bob, b"x")
-        office.flush()
+        worker.flush()
         leased = fetch(gateway, bob)
         assert leased.count == 1
         gateway.ask(Settle(1, bob, False, sequence, sequence))
@@ -99,15 +99,15 @@ class TestFetchWaiting:
         fetch(gateway, alice, 1)
         assert gateway.refused(Pull(1, bob, False, 100, 25, 100)) is Reason.MALFORMED
 
-    def test_leases_of_two_slots(self, office: Office, gateway: Gateway) -> None:
-        other = Gateway(office, slot=1)
+    def test_leases_of_two_slots(self, worker: SqliteWorker, gateway: Gateway) -> None:
+        other = Gateway(worker, slot=1)
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"a")
         fetch(gateway, alice, 1)
         assert fetch(other, alice, 1).count == 0
         gateway.store(alice, alice, b"b")
         assert contents(fetch(other, alice, 1).page) == [b"b"]
-        successor = Gateway(office)
+        successor = Gateway(worker)
         assert contents(fetch(successor, alice, 1).page) == [b"a"]
         assert fetch(other, alice, 2).count == 0, "the other slot's lease stands"
 
@@ -121,14 +121,14 @@ class TestFetchWaiting:
         assert contents(fetch(gateway, alice).page) == [b"c"]
         assert contents(fetch(gateway, bob).page) == [b"x"]
 
-    def test_settle_after_a_restart(self, open_office: Callable[..., Office]) -> None:
-        office = open_office()
-        gateway = Gateway(office)
+    def test_settle_after_a_restart(self, open_worker: Callable[..., SqliteWorker]) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"a", b"b")
         leased = fetch(gateway, alice, 1)
-        office.kill()
-        gateway.office = open_office()
+        worker.kill()
+        gateway.worker = open_worker()
         gateway.store(alice, alice, b"c")
         assert gateway.one(Settle(1, alice, False, leased.first, leased.last)) == Done()
         assert contents(fetch(gateway, alice, 2).page) == [b"c"]
@@ -161,16 +161,16 @@ def test_past_its_leases_a_mailbox_looks_empty_until_one_ends(
     assert again.first == 1
 
 
-def test_a_small_fetch_looks_at_few_messages(gateway: Gateway, office: Office) -> None:
+def test_a_small_fetch_looks_at_few_messages(gateway: Gateway, worker: SqliteWorker) -> None:
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, *[b""] * 1000)
     gateway.ask(MarkAuthenticated(alice), Fetch(alice, True, 0, 60, 54, 100, False))
     seen: list[int] = []
-    office.database.connection.trace_v2(
+    worker.database.connection.trace_v2(
         apsw.SQLITE_TRACE_PROFILE, lambda event: seen.append(event["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"])
     )
     fetched = gateway.one(Fetch(alice, True, 0, 60, 54, 100, False))
-    office.database.connection.trace_v2(0, None)
+    worker.database.connection.trace_v2(0, None)
     assert isinstance(fetched, Fetched)
     assert fetched.count == 1
     assert sum(seen) < 1000
@@ -298,11 +298,11 @@ class TestWatches:
         gateway.ask(watch, watch, StoreMessage(alice, True, alice, 3, b"x"))
         assert [notice.recipients for notice in gateway.arrived] == [[alice]]
 
-    def test_every_slot_hears_and_a_greeting_ends_its_watches(self, office: Office, gateway: Gateway) -> None:
-        others = [Gateway(office, slot, peer=b"peer%d" % slot) for slot in (1, 2)]
+    def test_every_slot_hears_and_a_greeting_ends_its_watches(self, worker: SqliteWorker, gateway: Gateway) -> None:
+        others = [Gateway(worker, slot, peer=b"peer%d" % slot) for slot in (1, 2)]
         [alice] = gateway.register("alice")
         for each in (gateway, *others):
             after(each, alice, 0, watch=True)
-        Gateway(office, slot=1)
+        Gateway(worker, slot=1)
         gateway.store(alice, alice, b"x")
         assert sorted(notice.slot for notice in gateway.arrived) == [0, 2]

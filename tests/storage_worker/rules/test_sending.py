@@ -21,14 +21,14 @@ from common.values import RefusalReason as Reason
 from storage_worker.engine.sqlite.mail_pages import PAGE_BYTES
 from storage_worker.engine.sqlite.send_tokens import TOKEN_LIFE_MS, TOKENS_PER_SENDER
 from storage_worker.rules.admission import Limits
-from tests.storage_worker.office import Gateway, Office, pieces, the_one
 from tests.storage_worker.rules.asking import NOBODY, TOKEN, after, contents, fetch, tokens_kept, waiting
+from tests.storage_worker.worker_under_test import Gateway, SqliteWorker, pieces, the_one
 
 
 class TestStoreMessage:
-    def test_what_is_stored_is_fetched(self, office: Office, gateway: Gateway) -> None:
+    def test_what_is_stored_is_fetched(self, worker: SqliteWorker, gateway: Gateway) -> None:
         alice, bob = gateway.register("alice", "bob")
-        office.now_ms = 1_234_567
+        worker.now_ms = 1_234_567
         [sequence] = gateway.store(alice, bob, b"hello")
         leased = fetch(gateway, bob)
         [piece] = pieces(leased.page)
@@ -47,16 +47,16 @@ class TestStoreMessage:
             gateway.store(alice, alice, *[b"x"] * 1000)
         assert len({piece.token for piece in pieces(fetch(gateway, alice, page_bytes=2**30).page)}) == 3000
 
-    def test_sequences_grow_by_order_and_are_never_used_again(self, open_office: Callable[..., Office]) -> None:
-        office = open_office()
-        gateway = Gateway(office)
+    def test_sequences_grow_by_order_and_are_never_used_again(self, open_worker: Callable[..., SqliteWorker]) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
         alice, bob = gateway.register("alice", "bob")
         assert gateway.store(alice, bob, b"a", b"b") == [1, 2]
         leased = fetch(gateway, bob)
         gateway.ask(Settle(1, bob, False, leased.first, leased.last))
-        office.close()
-        office = open_office()
-        assert Gateway(office).store(bob, alice, b"c") == [3]
+        worker.close()
+        worker = open_worker()
+        assert Gateway(worker).store(bob, alice, b"c") == [3]
 
     def test_unknown_recipient(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
@@ -68,32 +68,32 @@ class TestStoreMessage:
         assert gateway.refused(StoreMessage(alice, False, alice, kind, b"")) is Reason.MALFORMED
         assert gateway.refused(BeginUpload(1, alice, False, alice, kind, 0)) is Reason.MALFORMED
 
-    def test_size(self, open_office: Callable[..., Office]) -> None:
-        gateway = Gateway(open_office(limits=Limits(largest_message=10)))
+    def test_size(self, open_worker: Callable[..., SqliteWorker]) -> None:
+        gateway = Gateway(open_worker(limits=Limits(largest_message=10)))
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, bytes(10))
         assert gateway.refused(StoreMessage(alice, False, alice, 3, bytes(11))) is Reason.TOO_LARGE
         assert gateway.refused(BeginUpload(1, alice, False, alice, 3, 11)) is Reason.TOO_LARGE
 
     @pytest.mark.parametrize("size", [0, 1, PAGE_BYTES, PAGE_BYTES + 1, 12 * PAGE_BYTES + 7])
-    def test_any_size_comes_back(self, office: Office, gateway: Gateway, size: int) -> None:
+    def test_any_size_comes_back(self, worker: SqliteWorker, gateway: Gateway, size: int) -> None:
         [alice] = gateway.register("alice")
         content = bytes(number * 7 % 251 for number in range(size))
         [sequence] = gateway.store(alice, alice, content)
         assert contents(fetch(gateway, alice, page_bytes=2**30).page) == [content]
         gateway.ask(Settle(1, alice, False, sequence, sequence))
-        assert waiting(office) == 0
+        assert waiting(worker) == 0
 
     def test_many_mailboxes_are_weighed_anew(
-        self, office: Office, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+        self, worker: SqliteWorker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("storage_worker.engine.sqlite.message_queue.MAILBOXES_KEPT", 2)
         ids = list(gateway.register("a", "b", "c", "d"))
         for sender in ids:
             for recipient in ids:
                 gateway.store(sender, recipient, b"x")
-            office.flush()
-        assert waiting(office) == 16
+            worker.flush()
+        assert waiting(worker) == 16
         assert fetch(gateway, ids[0]).count == 4
 
 
@@ -104,11 +104,13 @@ class TestStoreRun:
         return b"".join([pack_frame(*message) for message in messages])
 
     @pytest.mark.parametrize("share", [1, 50, 67, 100])
-    def test_a_run_and_the_same_one_by_one_give_the_same(self, open_office: Callable[..., Office], share: int) -> None:
-        office = open_office(
+    def test_a_run_and_the_same_one_by_one_give_the_same(
+        self, open_worker: Callable[..., SqliteWorker], share: int
+    ) -> None:
+        worker = open_worker(
             limits=Limits(largest_message=100, mailbox_messages=3, mailbox_bytes=150, sender_share=share)
         )
-        gateway = Gateway(office)
+        gateway = Gateway(worker)
         alice, bob, carol, dave = gateway.register("alice", "bob", "carol", "dave")
         gateway.ask(MarkAuthenticated(dave))
         for authenticated in (False, True):
@@ -143,9 +145,9 @@ class TestStoreRun:
                 gateway.ask(Settle(again.first, recipient, False, again.first, again.last))
 
     @pytest.mark.parametrize("flushed", [False, True])
-    def test_a_restart_changes_nothing(self, open_office: Callable[..., Office], flushed: bool) -> None:
-        office = open_office()
-        gateway = Gateway(office)
+    def test_a_restart_changes_nothing(self, open_worker: Callable[..., SqliteWorker], flushed: bool) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
         alice, bob = gateway.register("alice", "bob")
         run = [(alice, bob, 3, bytes([n]) * n) for n in range(50)]
         run[7] = (alice, NOBODY, 3, b"nobody's")
@@ -153,9 +155,9 @@ class TestStoreRun:
         gateway.ask(Settle(1, bob, False, 10, 20))
         before = gateway.one(PullPage(bob, False, 0, 0, 2**62, 2**30))
         if flushed:
-            office.flush()
-        office.kill()
-        gateway.office = open_office()
+            worker.flush()
+        worker.kill()
+        gateway.worker = open_worker()
         assert gateway.one(PullPage(bob, False, 0, 0, 2**62, 2**30)) == before
         assert isinstance(outcome, MessagesStored)
         [sequence] = gateway.store(alice, bob, b"next")
@@ -168,13 +170,13 @@ class TestStoreRun:
         assert len({piece.token for piece in pieces(fetch(gateway, alice, page_bytes=2**30).page)}) == 3000
 
     @pytest.mark.parametrize("cut", [1, 43, 44, 46])
-    def test_a_run_that_is_cut_off_refuses_its_batch(self, office: Office, gateway: Gateway, cut: int) -> None:
+    def test_a_run_that_is_cut_off_refuses_its_batch(self, worker: SqliteWorker, gateway: Gateway, cut: int) -> None:
         [alice] = gateway.register("alice")
         frame = pack_frame(alice, alice, 3, b"abc")
         batch = gateway.next_batch(
             StoreMessage(alice, False, alice, 3, b"x"), StoreMessages(False, frame + frame[:cut])
         )
-        the_one(BatchRefused, office.handle(batch))
+        the_one(BatchRefused, worker.handle(batch))
         assert fetch(gateway, alice).count == 0
 
     def test_an_empty_run(self, gateway: Gateway) -> None:
@@ -192,7 +194,7 @@ class TestSendOnce:
         assert gateway.refused(StoreMessage(alice, False, alice, 3, b"", TOKEN)) is Reason.PROOF_NEEDED
         assert gateway.refused(BeginUpload(1, alice, False, alice, 3, 0, TOKEN)) is Reason.PROOF_NEEDED
 
-    def test_twice_is_once(self, office: Office, gateway: Gateway) -> None:
+    def test_twice_is_once(self, worker: SqliteWorker, gateway: Gateway) -> None:
         alice, bob = gateway.register("alice", "bob")
         first = gateway.one(self.send(alice, bob))
         assert gateway.one(self.send(alice, bob)) == first
@@ -200,7 +202,7 @@ class TestSendOnce:
         [piece] = pieces(fetch(gateway, bob).page)
         assert (piece.token, piece.authenticated) == (TOKEN, True)
 
-    def test_within_one_batch(self, office: Office, gateway: Gateway) -> None:
+    def test_within_one_batch(self, worker: SqliteWorker, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
         assert gateway.ask(self.send(alice, alice), self.send(alice, alice), self.send(alice, alice, b"y")) == [
             Stored(1),
@@ -208,16 +210,16 @@ class TestSendOnce:
             Refused(Reason.TOKEN_REUSED),
         ]
 
-    def test_also_after_it_was_fetched_and_after_a_restart(self, open_office: Callable[..., Office]) -> None:
-        office = open_office()
-        gateway = Gateway(office)
+    def test_also_after_it_was_fetched_and_after_a_restart(self, open_worker: Callable[..., SqliteWorker]) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
         [alice] = gateway.register("alice")
         first = gateway.one(self.send(alice, alice))
         after(gateway, alice, 1)
-        office.kill()
-        office = open_office()
-        assert Gateway(office).one(self.send(alice, alice)) == first
-        assert waiting(office) == 0
+        worker.kill()
+        worker = open_worker()
+        assert Gateway(worker).one(self.send(alice, alice)) == first
+        assert waiting(worker) == 0
 
     def test_anything_else_under_the_token_is_refused(self, gateway: Gateway) -> None:
         alice, bob = gateway.register("alice", "bob")
@@ -230,27 +232,29 @@ class TestSendOnce:
         gateway.ask(self.send(alice, bob))
         assert gateway.one(self.send(bob, alice, b"y")) == Stored(2)
 
-    def test_the_newest_are_kept(self, office: Office, gateway: Gateway) -> None:
+    def test_the_newest_are_kept(self, worker: SqliteWorker, gateway: Gateway) -> None:
         alice, bob = gateway.register("alice", "bob")
         gateway.ask(self.send(bob, alice, token=b"b" * 16))
         tokens = [number.to_bytes(16, "big") for number in range(TOKENS_PER_SENDER + 10)]
         for start in range(0, len(tokens), 100):
             gateway.ask(*[self.send(alice, bob, token=token) for token in tokens[start : start + 100]])
-        assert tokens_kept(office) == TOKENS_PER_SENDER + 1
+        assert tokens_kept(worker) == TOKENS_PER_SENDER + 1
         assert gateway.one(self.send(alice, bob, token=tokens[10])) == Stored(12)
         assert gateway.one(self.send(alice, bob, token=tokens[9])) == Stored(len(tokens) + 2)
 
-    def test_a_token_lives_for_seven_days(self, office: Office, gateway: Gateway) -> None:
+    def test_a_token_lives_for_seven_days(self, worker: SqliteWorker, gateway: Gateway) -> None:
         alice, bob = gateway.register("alice", "bob")
         gateway.ask(self.send(alice, bob), self.send(bob, alice))
-        office.now_ms += TOKEN_LIFE_MS
+        worker.now_ms += TOKEN_LIFE_MS
         assert gateway.one(self.send(alice, bob)) == Stored(1)
-        office.now_ms += 1
+        worker.now_ms += 1
         assert gateway.one(self.send(alice, bob)) == Stored(3)
-        assert tokens_kept(office) == 1, "the expired one of the other sender is cleared in passing"
+        assert tokens_kept(worker) == 1, "the expired one of the other sender is cleared in passing"
 
-    def test_a_known_token_is_answered_where_nothing_new_would_be(self, open_office: Callable[..., Office]) -> None:
-        gateway = Gateway(open_office(limits=Limits(mailbox_messages=1)))
+    def test_a_known_token_is_answered_where_nothing_new_would_be(
+        self, open_worker: Callable[..., SqliteWorker]
+    ) -> None:
+        gateway = Gateway(open_worker(limits=Limits(mailbox_messages=1)))
         [alice] = gateway.register("alice")
         first = gateway.one(self.send(alice, alice))
         assert gateway.refused(self.send(alice, alice, token=b"u" * 16)) is Reason.MAILBOX_FULL

@@ -13,7 +13,7 @@ from storage_worker.rules.fetching import FetchingRules
 from storage_worker.rules.rules import TABLES
 from storage_worker.rules.table import NO_RULES, rules_of
 from storage_worker.rules.uploads import UploadRules
-from tests.storage_worker.office import KEY, Gateway
+from tests.storage_worker.worker_under_test import KEY, Gateway
 
 
 class Probe:

@@ -22,8 +22,8 @@ from common.storage_protocol.operations import (
 from common.values import RefusalReason as Reason
 from storage_worker.engine.records import UserRegistered
 from storage_worker.engine.sqlite import users
-from tests.storage_worker.office import KEY, Gateway, Office, pieces
 from tests.storage_worker.rules.asking import NOBODY, contents, fetch
+from tests.storage_worker.worker_under_test import KEY, Gateway, SqliteWorker, pieces
 
 
 class TestRegister:
@@ -111,7 +111,7 @@ class TestUsers:
         assert gateway.one(ListUsers(ids[1], False, 4, 5)) == UsersPage(0, 5, 5, [UserEntry(ids[4], "e")])
         assert gateway.one(ListUsers(ids[1], False, 5, 5)) == UsersPage(0, 5, 5, [])
 
-    def test_the_count_is_right_however_it_comes_about(self, office: Office, gateway: Gateway) -> None:
+    def test_the_count_is_right_however_it_comes_about(self, worker: SqliteWorker, gateway: Gateway) -> None:
         def count(until: int = 0) -> int:
             page = gateway.one(ListUsers(first, False, 0, until))
             assert isinstance(page, UsersPage)
@@ -123,14 +123,14 @@ class TestUsers:
             list(gateway.register(*names))
             counts += [count(), count()]
         assert counts == [0, 2, 2, 3, 3, 6, 6]
-        registry = office.engine.users
+        registry = worker.engine.users
         assert [registry.count(until) for until in (3, 7, 1, 100)] == [3, 7, 1, 7]
         # A turn that is undone takes its users along, and their rows are given again.
-        with pytest.raises(ZeroDivisionError), office.database.transaction():
+        with pytest.raises(ZeroDivisionError), worker.database.transaction():
             registry.register(UserRegistered(b"x" * 16, "x", KEY))
             assert registry.count(100) == 8
             raise ZeroDivisionError
-        office.rules.roll_back()
+        worker.rules.roll_back()
         assert registry.count(100) == 7
 
     def test_public_key(self, gateway: Gateway) -> None:
@@ -169,15 +169,15 @@ class TestMarkAuthenticated:
         assert gateway.one(Settle(1, alice, False, first.first, first.last)) == Done()
         assert contents(fetch(gateway, alice, 4, authenticated=True).page) == [b"a"], "the settle is void"
 
-    def test_voids_a_settle_after_a_restart(self, open_office: Callable[..., Office]) -> None:
-        office = open_office()
-        gateway = Gateway(office)
+    def test_voids_a_settle_after_a_restart(self, open_worker: Callable[..., SqliteWorker]) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"a")
         leased = fetch(gateway, alice, 1)
         gateway.ask(MarkAuthenticated(alice))
-        office.kill()
-        gateway.office = open_office()
+        worker.kill()
+        gateway.worker = open_worker()
         gateway.ask(Settle(1, alice, False, leased.first, leased.last))
         assert fetch(gateway, alice, 2, authenticated=True).count == 1
         gateway.ask(Settle(2, alice, True, leased.first, leased.last))

@@ -44,9 +44,9 @@ from storage_worker.engine.sqlite.message_queue import waiting
 from storage_worker.engine.values import Admission, Capacity
 from storage_worker.rules.rules import Rules
 from storage_worker.server.batch_processor import EARLIER_KEPT, Inbound
-from tests.storage_worker.office import KEY, Gateway, Office, the_one
+from tests.storage_worker.worker_under_test import KEY, Gateway, SqliteWorker, the_one
 
-Open = Callable[..., Office]
+Open = Callable[..., SqliteWorker]
 
 
 def hello(number: int, slot: int = 0) -> Hello:
@@ -58,142 +58,142 @@ def epoch_of(answer: object) -> int:
     return answer.epoch
 
 
-def message_count(office: Office) -> int:
-    office.flush()
-    return sum(load.messages for load in waiting(office.database).values())
+def message_count(worker: SqliteWorker) -> int:
+    worker.flush()
+    return sum(load.messages for load in waiting(worker.database).values())
 
 
 class TestGreeting:
-    def test_welcome_tells_the_store(self, office: Office) -> None:
-        [welcome] = office.handle(hello(7))
+    def test_welcome_tells_the_store(self, worker: SqliteWorker) -> None:
+        [welcome] = worker.handle(hello(7))
         assert isinstance(welcome, Welcome)
-        assert welcome[:4] == (0, 1, hello(7).incarnation, office.incarnation)
-        assert welcome.facts.server_id == office.facts.server_id
+        assert welcome[:4] == (0, 1, hello(7).incarnation, worker.incarnation)
+        assert welcome.facts.server_id == worker.facts.server_id
         assert (welcome.facts.generation, welcome.facts.committed) == (1_000_000, 0)
 
-    def test_committed_grows(self, office: Office, gateway: Gateway) -> None:
+    def test_committed_grows(self, worker: SqliteWorker, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"a", b"b")
-        [welcome] = office.handle(hello(8))
+        [welcome] = worker.handle(hello(8))
         assert isinstance(welcome, Welcome)
         assert welcome.facts.committed == 2
 
-    def test_every_greeting_is_an_epoch_also_after_a_restart(self, open_office: Open) -> None:
-        office = open_office()
-        assert [epoch_of(office.handle(hello(n))[0]) for n in (1, 2)] == [1, 2]
-        office.kill()
-        assert epoch_of(open_office().handle(hello(3))[0]) == 3
+    def test_every_greeting_is_an_epoch_also_after_a_restart(self, open_worker: Open) -> None:
+        worker = open_worker()
+        assert [epoch_of(worker.handle(hello(n))[0]) for n in (1, 2)] == [1, 2]
+        worker.kill()
+        assert epoch_of(open_worker().handle(hello(3))[0]) == 3
 
-    def test_a_resent_greeting_is_answered_and_makes_no_epoch(self, open_office: Open) -> None:
-        office = open_office()
-        assert [epoch_of(answer) for answer in office.handle(hello(1), hello(1))] == [1, 1]
-        office.kill()
-        assert epoch_of(open_office().handle(hello(1))[0]) == 1
+    def test_a_resent_greeting_is_answered_and_makes_no_epoch(self, open_worker: Open) -> None:
+        worker = open_worker()
+        assert [epoch_of(answer) for answer in worker.handle(hello(1), hello(1))] == [1, 1]
+        worker.kill()
+        assert epoch_of(open_worker().handle(hello(1))[0]) == 1
 
-    def test_a_resent_greeting_ends_nothing(self, office: Office) -> None:
-        gateway = Gateway(office)
+    def test_a_resent_greeting_ends_nothing(self, worker: SqliteWorker) -> None:
+        gateway = Gateway(worker)
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"a")
         lease = Pull(1, alice, False, 100, 25, 100)
         gateway.ask(lease)
-        office.handle(Hello(0, gateway.incarnation))
+        worker.handle(Hello(0, gateway.incarnation))
         outcome = gateway.one(Pull(2, alice, False, 100, 25, 100))
         assert isinstance(outcome, Pulled)
         assert outcome.count == 0
 
-    def test_a_late_copy_of_an_earlier_greeting_takes_nothing(self, office: Office) -> None:
-        office.handle(hello(1))
-        office.handle(hello(2))
-        assert office.handle(hello(1)) == []
-        [answer] = office.handle(Batch(0, 2, 1, []))
+    def test_a_late_copy_of_an_earlier_greeting_takes_nothing(self, worker: SqliteWorker) -> None:
+        worker.handle(hello(1))
+        worker.handle(hello(2))
+        assert worker.handle(hello(1)) == []
+        [answer] = worker.handle(Batch(0, 2, 1, []))
         assert isinstance(answer, Reply)
 
-    def test_as_many_earlier_greetings_as_are_kept(self, office: Office) -> None:
+    def test_as_many_earlier_greetings_as_are_kept(self, worker: SqliteWorker) -> None:
         for number in range(EARLIER_KEPT + 2):
-            office.handle(hello(number))
-        assert office.handle(hello(1)) == []
-        assert epoch_of(office.handle(hello(0))[0]) == EARLIER_KEPT + 3
+            worker.handle(hello(number))
+        assert worker.handle(hello(1)) == []
+        assert epoch_of(worker.handle(hello(0))[0]) == EARLIER_KEPT + 3
 
-    def test_slots_are_apart(self, office: Office) -> None:
-        assert epoch_of(office.handle(hello(1))[0]) == 1
-        assert epoch_of(office.handle(hello(2, slot=1))[0]) == 1
-        [answer] = office.handle(Batch(0, 1, 1, []))
+    def test_slots_are_apart(self, worker: SqliteWorker) -> None:
+        assert epoch_of(worker.handle(hello(1))[0]) == 1
+        assert epoch_of(worker.handle(hello(2, slot=1))[0]) == 1
+        [answer] = worker.handle(Batch(0, 1, 1, []))
         assert isinstance(answer, Reply)
 
 
 class TestNumbers:
-    def test_never_greeted(self, office: Office) -> None:
-        assert the_one(GreetAgain, office.handle(Batch(0, 1, 1, []))) == GreetAgain(0, 1, 1)
+    def test_never_greeted(self, worker: SqliteWorker) -> None:
+        assert the_one(GreetAgain, worker.handle(Batch(0, 1, 1, []))) == GreetAgain(0, 1, 1)
 
     @pytest.mark.parametrize("number", [0, 2, 3, 2**64 - 1])
-    def test_a_number_that_is_not_the_next(self, office: Office, gateway: Gateway, number: int) -> None:
-        answers = office.handle(Batch(0, 1, number, [Register("alice", KEY)]))
+    def test_a_number_that_is_not_the_next(self, worker: SqliteWorker, gateway: Gateway, number: int) -> None:
+        answers = worker.handle(Batch(0, 1, number, [Register("alice", KEY)]))
         if number == 0:
             assert answers == []
         else:
             assert the_one(GreetAgain, answers) == GreetAgain(0, 1, number)
-        assert office.database.find("SELECT 1 FROM user") is None
+        assert worker.database.find("SELECT 1 FROM user") is None
 
-    def test_a_late_copy_of_an_older_number_is_ignored(self, office: Office, gateway: Gateway) -> None:
+    def test_a_late_copy_of_an_older_number_is_ignored(self, worker: SqliteWorker, gateway: Gateway) -> None:
         first = gateway.next_batch(Register("alice", KEY))
         gateway.send(first)
         for name in ("bob", "carol"):
-            assert office.handle(first) != []
+            assert worker.handle(first) != []
             gateway.ask(Register(name, KEY))
-        assert office.handle(first) == []
+        assert worker.handle(first) == []
 
     def test_one_that_came_before_its_predecessor_has_its_place_behind_it(
-        self, office: Office, gateway: Gateway
+        self, worker: SqliteWorker, gateway: Gateway
     ) -> None:
         first, second = (gateway.next_batch(Register(name, KEY)) for name in ("alice", "bob"))
-        assert the_one(GreetAgain, office.handle(second)) == GreetAgain(0, 1, 2)
-        assert [type(answer) for answer in office.handle(first, second)] == [Reply, Reply]
+        assert the_one(GreetAgain, worker.handle(second)) == GreetAgain(0, 1, 2)
+        assert [type(answer) for answer in worker.handle(first, second)] == [Reply, Reply]
 
-    def test_an_epoch_nobody_was_given(self, office: Office, gateway: Gateway) -> None:
-        assert the_one(GreetAgain, office.handle(Batch(0, 2, 1, []))) == GreetAgain(0, 2, 1)
+    def test_an_epoch_nobody_was_given(self, worker: SqliteWorker, gateway: Gateway) -> None:
+        assert the_one(GreetAgain, worker.handle(Batch(0, 2, 1, []))) == GreetAgain(0, 2, 1)
 
-    def test_a_batch_of_a_past_epoch_is_not_read(self, office: Office, gateway: Gateway) -> None:
+    def test_a_batch_of_a_past_epoch_is_not_read(self, worker: SqliteWorker, gateway: Gateway) -> None:
         late = gateway.next_batch(Register("alice", KEY))
-        Gateway(office)
-        assert the_one(Superseded, office.handle(late)) == Superseded(0, 1)
-        assert the_one(Superseded, office.handle(UndecodableBatch(0, 1, 1, ""))) == Superseded(0, 1)
-        assert office.database.find("SELECT 1 FROM user") is None
+        Gateway(worker)
+        assert the_one(Superseded, worker.handle(late)) == Superseded(0, 1)
+        assert the_one(Superseded, worker.handle(UndecodableBatch(0, 1, 1, ""))) == Superseded(0, 1)
+        assert worker.database.find("SELECT 1 FROM user") is None
 
-    def test_several_batches_in_one_drain(self, office: Office, gateway: Gateway) -> None:
+    def test_several_batches_in_one_drain(self, worker: SqliteWorker, gateway: Gateway) -> None:
         batches = [gateway.next_batch(Register(name, KEY)) for name in ("alice", "bob")]
-        first, second = office.handle(*batches)
+        first, second = worker.handle(*batches)
         assert isinstance(first, Reply)
         assert isinstance(second, Reply)
         assert (first.number, second.number) == (1, 2)
 
-    def test_answers_go_to_who_asked(self, office: Office) -> None:
-        answers = office.answers([Inbound(b"a", hello(1)), Inbound(b"b", hello(2, slot=1))])
+    def test_answers_go_to_who_asked(self, worker: SqliteWorker) -> None:
+        answers = worker.answers([Inbound(b"a", hello(1)), Inbound(b"b", hello(2, slot=1))])
         assert [answer.peer for answer in answers] == [b"a", b"b"]
 
-    def test_hints_go_where_the_slot_was_heard_last(self, office: Office, gateway: Gateway) -> None:
+    def test_hints_go_where_the_slot_was_heard_last(self, worker: SqliteWorker, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
         gateway.ask(Fetch(alice, True, 0, 100, 54, 100, True))
         batch = gateway.next_batch(StoreMessage(alice, True, alice, 3, b"x"))
-        _, notice = office.answers([Inbound(b"reconnected", batch)])
+        _, notice = worker.answers([Inbound(b"reconnected", batch)])
         assert notice.peer == b"reconnected"
 
-    def test_also_where_that_was_a_batch_that_makes_no_sense(self, office: Office, gateway: Gateway) -> None:
+    def test_also_where_that_was_a_batch_that_makes_no_sense(self, worker: SqliteWorker, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
         gateway.ask(Fetch(alice, True, 0, 100, 54, 100, True))
-        office.answers([Inbound(b"reconnected", UndecodableBatch(0, 1, gateway.number + 1, ""))])
-        other = Gateway(office, slot=1)
-        _, notice = office.answers([Inbound(b"other", other.next_batch(StoreMessage(alice, True, alice, 3, b"x")))])
+        worker.answers([Inbound(b"reconnected", UndecodableBatch(0, 1, gateway.number + 1, ""))])
+        other = Gateway(worker, slot=1)
+        _, notice = worker.answers([Inbound(b"other", other.next_batch(StoreMessage(alice, True, alice, 3, b"x")))])
         assert notice.peer == b"reconnected"
 
-    def test_a_hint_for_a_slot_that_was_not_heard_since_the_start_is_dropped(self, open_office: Open) -> None:
-        office = open_office()
-        gateway = Gateway(office)
+    def test_a_hint_for_a_slot_that_was_not_heard_since_the_start_is_dropped(self, open_worker: Open) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
         [alice] = gateway.register("alice")
-        office.kill()
-        office = open_office()
-        office.rules.begin(0, Capacity(Admission.OPEN, 0, is_damaged=False))
-        office.rules.apply(9, [Fetch(alice, True, 0, 100, 54, 100, True)])
-        gateway.office = office
+        worker.kill()
+        worker = open_worker()
+        worker.rules.begin(0, Capacity(Admission.OPEN, 0, is_damaged=False))
+        worker.rules.apply(9, [Fetch(alice, True, 0, 100, 54, 100, True)])
+        gateway.worker = worker
         gateway.store(alice, alice, b"x")
         assert gateway.arrived == []
 
@@ -201,36 +201,36 @@ class TestNumbers:
 class TestQuestion:
     """An empty batch, as a gateway sends it whose batch ended the worker twice: was it done?"""
 
-    def test_what_was_not_done_never_will_be(self, open_office: Open) -> None:
-        office = open_office()
-        gateway = Gateway(office)
+    def test_what_was_not_done_never_will_be(self, open_worker: Open) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
         alice, bob = gateway.register("alice", "bob")
         lost = gateway.next_batch(StoreMessage(alice, False, bob, 3, b"x"))
         question = Batch(lost.slot, lost.epoch, lost.number, [])
         for _ in range(2):
             assert gateway.send(question) == []
-            office.kill()
-            office = gateway.office = open_office()
-        assert office.handle(lost) == [GreetAgain(lost.slot, lost.epoch, lost.number)]
-        assert message_count(office) == 0
-        assert len(gateway.store(alice, bob, b"x")) == message_count(office) == 1
+            worker.kill()
+            worker = gateway.worker = open_worker()
+        assert worker.handle(lost) == [GreetAgain(lost.slot, lost.epoch, lost.number)]
+        assert message_count(worker) == 0
+        assert len(gateway.store(alice, bob, b"x")) == message_count(worker) == 1
 
-    def test_what_was_done_is_not_answered(self, open_office: Open) -> None:
-        office = open_office()
-        gateway = Gateway(office)
+    def test_what_was_done_is_not_answered(self, open_worker: Open) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
         alice, bob = gateway.register("alice", "bob")
         batch = gateway.next_batch(StoreMessage(alice, False, bob, 3, b"x"))
         gateway.send(batch)
         question = Batch(batch.slot, batch.epoch, batch.number, [])
-        assert office.handle(question) == [GreetAgain(batch.slot, batch.epoch, batch.number)]
-        assert message_count(office) == 1
+        assert worker.handle(question) == [GreetAgain(batch.slot, batch.epoch, batch.number)]
+        assert message_count(worker) == 1
 
 
 class TestResend:
     @pytest.mark.parametrize("restart", [False, True])
-    def test_changes_nothing_and_is_answered_the_same(self, open_office: Open, restart: bool) -> None:
-        office = open_office()
-        gateway = Gateway(office)
+    def test_changes_nothing_and_is_answered_the_same(self, open_worker: Open, restart: bool) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
         alice, bob = gateway.register("alice", "bob")
         gateway.store(alice, bob, b"before")
         batch = gateway.next_batch(
@@ -245,11 +245,11 @@ class TestResend:
         assert isinstance(first[0], Stored)
         assert first[3] == Refused(Reason.NAME_TAKEN)
         if restart:
-            office.kill()
-            office = gateway.office = open_office()
-        before = message_count(office)
+            worker.kill()
+            worker = gateway.worker = open_worker()
+        before = message_count(worker)
         second = gateway.send(batch)
-        assert message_count(office) == before
+        assert message_count(worker) == before
         assert [first[n] for n in (0, 2, 3, 5)] == [second[n] for n in (0, 2, 3, 5)]
         page = second[1]
         assert isinstance(page, UsersPage)
@@ -259,48 +259,48 @@ class TestResend:
         assert leased.last == 2
 
     @pytest.mark.parametrize("restart", ["no", "from the journal", "from the database"])
-    def test_the_last_two_are_answered_the_same(self, open_office: Open, restart: str) -> None:
-        office = open_office()
-        gateway = Gateway(office)
+    def test_the_last_two_are_answered_the_same(self, open_worker: Open, restart: str) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
         alice, bob = gateway.register("alice", "bob")
         batches = [gateway.next_batch(StoreMessage(alice, False, bob, 3, content)) for content in (b"x", b"y")]
         firsts = [gateway.send(batch) for batch in batches]
         if restart != "no":
             if restart == "from the database":
-                office.flush()
-            office.kill()
-            office = gateway.office = open_office()
+                worker.flush()
+            worker.kill()
+            worker = gateway.worker = open_worker()
         assert [gateway.send(batch) for batch in batches] == firsts
-        assert message_count(office) == 2
+        assert message_count(worker) == 2
         assert isinstance(gateway.one(StoreMessage(alice, False, bob, 3, b"z")), Stored)
 
-    def test_what_a_store_of_the_last_schema_did_not_keep_is_unknown(self, open_office: Open) -> None:
-        office = open_office()
-        gateway = Gateway(office)
+    def test_what_a_store_of_the_last_schema_did_not_keep_is_unknown(self, open_worker: Open) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
         [alice] = gateway.register("alice")
         before, last = (gateway.next_batch(StoreMessage(alice, False, alice, 3, content)) for content in (b"x", b"y"))
         gateway.send(before)
         outcomes = gateway.send(last)
-        office.flush()
-        list(office.database.execute("ALTER TABLE slot DROP COLUMN before; PRAGMA user_version = 2"))
+        worker.flush()
+        list(worker.database.execute("ALTER TABLE slot DROP COLUMN before; PRAGMA user_version = 2"))
         list(
-            office.database.execute("ALTER TABLE mail_page DROP COLUMN checksum; ALTER TABLE store DROP COLUMN journal")
+            worker.database.execute("ALTER TABLE mail_page DROP COLUMN checksum; ALTER TABLE store DROP COLUMN journal")
         )
-        office.kill()
-        office = gateway.office = open_office()
+        worker.kill()
+        worker = gateway.worker = open_worker()
         # It was done, so "not done" would be wrong.
-        assert the_one(GreetAgain, office.handle(before)) == GreetAgain(0, 1, before.number)
+        assert the_one(GreetAgain, worker.handle(before)) == GreetAgain(0, 1, before.number)
         assert gateway.send(last) == outcomes
 
     def test_three_times(self, gateway: Gateway) -> None:
         gateway.ask(Register("alice", KEY))
         assert gateway.resend() == gateway.resend()
 
-    def test_after_new_mail_came_for_others(self, office: Office, gateway: Gateway) -> None:
+    def test_after_new_mail_came_for_others(self, worker: SqliteWorker, gateway: Gateway) -> None:
         alice, bob = gateway.register("alice", "bob")
         batch = gateway.next_batch(StoreMessage(alice, False, bob, 3, b"x"))
         first = gateway.send(batch)
-        other = Gateway(office, slot=1)
+        other = Gateway(worker, slot=1)
         other.store(alice, bob, b"y")
         assert gateway.send(batch) == first
 
@@ -317,15 +317,15 @@ class TestResend:
 
     @pytest.mark.parametrize("batches", [1, 2])
     def test_a_fetch_that_found_nothing_takes_nothing_when_it_comes_again(
-        self, office: Office, gateway: Gateway, batches: int
+        self, worker: SqliteWorker, gateway: Gateway, batches: int
     ) -> None:
         alice, bob = gateway.register("alice", "bob")
         # The mail comes behind the fetch, in the same batch or in the one that is on its way with
         # it.
         fetch, send = Pull(1, bob, False, 100, 25, 100), StoreMessage(alice, False, bob, 3, b"x")
         groups: list[list[Operation]] = [[fetch, send]] if batches == 1 else [[fetch], [send]]
-        letters = [gateway.next_batch(*group) for group in groups]
-        first, *_, again = office.handle(*letters, letters[0])
+        messages = [gateway.next_batch(*group) for group in groups]
+        first, *_, again = worker.handle(*messages, messages[0])
         assert isinstance(first, Reply)
         assert first.outcomes[0] == Pulled(0, 0, 0, 0, NO_MAIL)
         assert again == first
@@ -333,35 +333,35 @@ class TestResend:
         assert isinstance(outcome, Pulled)
         assert outcome.count == 1, "no lease that nobody will end hides it"
 
-    def test_a_lease_of_which_nothing_is_left_is_none(self, office: Office, gateway: Gateway) -> None:
+    def test_a_lease_of_which_nothing_is_left_is_none(self, worker: SqliteWorker, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"a")
         lease = gateway.next_batch(Pull(1, alice, False, 100, 25, 100))
         gateway.send(lease)
         gateway.ask(Fetch(alice, True, 1, 100, 54, 100, False))
         assert gateway.send(lease) == [Pulled(0, 0, 0, 0, NO_MAIL)]
-        assert len(office.rules.leases) == 0
+        assert len(worker.rules.leases) == 0
 
-    def test_in_one_drain_with_the_first(self, office: Office, gateway: Gateway) -> None:
+    def test_in_one_drain_with_the_first(self, worker: SqliteWorker, gateway: Gateway) -> None:
         batch = gateway.next_batch(Register("alice", KEY))
-        first, second = office.handle(batch, batch)
+        first, second = worker.handle(batch, batch)
         assert first == second
 
     def test_with_other_operations_is_no_resend(
-        self, office: Office, gateway: Gateway, caplog: pytest.LogCaptureFixture
+        self, worker: SqliteWorker, gateway: Gateway, caplog: pytest.LogCaptureFixture
     ) -> None:
         gateway.ask(Register("alice", KEY))
-        assert the_one(GreetAgain, office.handle(Batch(0, 1, 1, []))) == GreetAgain(0, 1, 1)
+        assert the_one(GreetAgain, worker.handle(Batch(0, 1, 1, []))) == GreetAgain(0, 1, 1)
         assert not any(record.exc_info for record in caplog.records), "nothing failed, so nothing of others is undone"
 
     def test_kept_outcomes_that_are_damaged_are_a_failure_of_that_batch_alone(
-        self, office: Office, gateway: Gateway
+        self, worker: SqliteWorker, gateway: Gateway
     ) -> None:
         batch = gateway.next_batch(Register("alice", KEY))
         gateway.send(batch)
-        office.database.execute("UPDATE slot SET outcomes = x'ff'")
-        office.engine.slots.forget()
-        assert the_one(GreetAgain, office.handle(batch)) == GreetAgain(0, 1, 1)
+        worker.database.execute("UPDATE slot SET outcomes = x'ff'")
+        worker.engine.slots.forget()
+        assert the_one(GreetAgain, worker.handle(batch)) == GreetAgain(0, 1, 1)
 
 
 class TestUndecodable:
@@ -372,38 +372,38 @@ class TestUndecodable:
         return message
 
     @pytest.mark.parametrize("restart", [False, True])
-    def test_uses_its_number_up_also_when_it_comes_again(self, open_office: Open, restart: bool) -> None:
-        office = open_office()
-        gateway = Gateway(office)
+    def test_uses_its_number_up_also_when_it_comes_again(self, open_worker: Open, restart: bool) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
         bad = self.undecodable(gateway)
-        assert the_one(BatchRefused, office.handle(bad)) == BatchRefused(0, 1, 1)
+        assert the_one(BatchRefused, worker.handle(bad)) == BatchRefused(0, 1, 1)
         if restart:
-            office.kill()
-            office = gateway.office = open_office()
-        assert the_one(BatchRefused, office.handle(bad)) == BatchRefused(0, 1, 1)
-        assert the_one(BatchRefused, office.handle(Batch(0, 1, 1, []))) == BatchRefused(0, 1, 1)
+            worker.kill()
+            worker = gateway.worker = open_worker()
+        assert the_one(BatchRefused, worker.handle(bad)) == BatchRefused(0, 1, 1)
+        assert the_one(BatchRefused, worker.handle(Batch(0, 1, 1, []))) == BatchRefused(0, 1, 1)
         assert isinstance(gateway.one(Register("alice", KEY)), Registered)
-        assert the_one(BatchRefused, office.handle(bad)) == BatchRefused(0, 1, 1)
+        assert the_one(BatchRefused, worker.handle(bad)) == BatchRefused(0, 1, 1)
         assert isinstance(gateway.one(Register("bob", KEY)), Registered)
-        assert office.handle(bad) == []
+        assert worker.handle(bad) == []
 
-    def test_is_logged_as_a_bug(self, office: Office, gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
-        office.handle(self.undecodable(gateway))
+    def test_is_logged_as_a_bug(self, worker: SqliteWorker, gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+        worker.handle(self.undecodable(gateway))
         [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
         assert "batch 1 is refused, which is a bug" in record.getMessage()
 
-    def test_out_of_order(self, office: Office, gateway: Gateway) -> None:
-        assert the_one(GreetAgain, office.handle(UndecodableBatch(0, 1, 5, ""))) == GreetAgain(0, 1, 5)
+    def test_out_of_order(self, worker: SqliteWorker, gateway: Gateway) -> None:
+        assert the_one(GreetAgain, worker.handle(UndecodableBatch(0, 1, 5, ""))) == GreetAgain(0, 1, 5)
 
-    def test_a_damaged_copy_of_what_was_done_is_unknown(self, office: Office, gateway: Gateway) -> None:
+    def test_a_damaged_copy_of_what_was_done_is_unknown(self, worker: SqliteWorker, gateway: Gateway) -> None:
         gateway.ask(Register("alice", KEY))
-        assert the_one(GreetAgain, office.handle(UndecodableBatch(0, 1, 1, ""))) == GreetAgain(0, 1, 1)
+        assert the_one(GreetAgain, worker.handle(UndecodableBatch(0, 1, 1, ""))) == GreetAgain(0, 1, 1)
 
 
 class TestBugs:
-    def break_at(self, office: Office, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def break_at(self, worker: SqliteWorker, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         """From now on registering `name` raises something that nobody foresaw."""
-        register = office.rules.by_operation[Register]
+        register = worker.rules.by_operation[Register]
 
         def broken(slot: int, wish: Register) -> Any:
             outcome = register(slot, wish)
@@ -411,36 +411,36 @@ class TestBugs:
                 raise ZeroDivisionError
             return outcome
 
-        monkeypatch.setitem(office.rules.by_operation, Register, broken)
+        monkeypatch.setitem(worker.rules.by_operation, Register, broken)
 
     def test_one_batch_is_refused_and_the_others_are_not(
-        self, office: Office, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self, worker: SqliteWorker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        first, second, third = (Gateway(office, slot) for slot in range(3))
-        self.break_at(office, monkeypatch, "bad")
+        first, second, third = (Gateway(worker, slot) for slot in range(3))
+        self.break_at(worker, monkeypatch, "bad")
         bad = second.next_batch(Register("x", KEY), Register("bad", KEY))
-        answers = office.handle(first.next_batch(Register("alice", KEY)), bad, third.next_batch(Register("carol", KEY)))
+        answers = worker.handle(first.next_batch(Register("alice", KEY)), bad, third.next_batch(Register("carol", KEY)))
         assert isinstance(answers[0], Reply)
         assert the_one(BatchRefused, answers[1:2]) == BatchRefused(1, 1, 1)
         assert isinstance(answers[2], Reply)
-        names = [row[0] for row in office.database.execute("SELECT name FROM user ORDER BY row")]
+        names = [row[0] for row in worker.database.execute("SELECT name FROM user ORDER BY row")]
         assert names == ["alice", "carol"], "nothing of the refused batch is there"
         assert any(record.exc_info for record in caplog.records), "with a traceback"
-        assert the_one(BatchRefused, office.handle(bad)) == BatchRefused(1, 1, 1)
+        assert the_one(BatchRefused, worker.handle(bad)) == BatchRefused(1, 1, 1)
         assert isinstance(second.one(Register("bob", KEY)), Registered)
 
-    def test_two_bad_batches_in_one_drain(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-        gateways = [Gateway(office, slot) for slot in range(3)]
-        self.break_at(office, monkeypatch, "bad")
-        answers = office.handle(*[each.next_batch(Register("bad", KEY)) for each in gateways[:2]])
+    def test_two_bad_batches_in_one_drain(self, worker: SqliteWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+        gateways = [Gateway(worker, slot) for slot in range(3)]
+        self.break_at(worker, monkeypatch, "bad")
+        answers = worker.handle(*[each.next_batch(Register("bad", KEY)) for each in gateways[:2]])
         assert [the_one(BatchRefused, [answer]).slot for answer in answers] == [0, 1]
 
-    def test_memory_is_as_the_disk_is(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-        gateway = Gateway(office)
+    def test_memory_is_as_the_disk_is(self, worker: SqliteWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+        gateway = Gateway(worker)
         alice, bob = gateway.register("alice", "bob")
         gateway.store(alice, alice, b"a", b"b")
         gateway.ask(Pull(1, alice, False, 0, 25, 100), Fetch(bob, True, 0, 100, 54, 100, True))
-        self.break_at(office, monkeypatch, "bad")
+        self.break_at(worker, monkeypatch, "bad")
         bad = gateway.next_batch(
             Pull(2, alice, False, 100, 25, 100),
             Release(1),
@@ -450,7 +450,7 @@ class TestBugs:
             Register("carol", KEY),
             Register("bad", KEY),
         )
-        the_one(BatchRefused, office.handle(bad))
+        the_one(BatchRefused, worker.handle(bad))
         everything = Pull(3, alice, False, 1000, 25, 1000)
         outcome = gateway.one(everything)
         assert isinstance(outcome, Pulled)
@@ -460,13 +460,15 @@ class TestBugs:
         gateway.store(alice, bob, b"x")
         assert [notice.recipients for notice in gateway.arrived] == [[bob]], "bob's watch stands"
 
-    def test_a_greeting_that_fails_ends_the_program(self, office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_greeting_that_fails_ends_the_program(
+        self, worker: SqliteWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         def broken(_rules: Rules, _slot: int) -> None:
             raise FrameUndecodable("not foreseen")
 
         monkeypatch.setattr(Rules, "greet", broken)
         with pytest.raises(FrameUndecodable):
-            office.handle(hello(1))
+            worker.handle(hello(1))
 
 
 class TestFullStore:
@@ -481,11 +483,11 @@ class TestFullStore:
                 return stored
 
     def test_sends_are_refused_everything_else_goes_on_and_it_recovers(
-        self, open_office: Open, caplog: pytest.LogCaptureFixture
+        self, open_worker: Open, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.INFO)
-        office = open_office(size_limit=400 * 4096)
-        gateway = Gateway(office)
+        worker = open_worker(size_limit=400 * 4096)
+        gateway = Gateway(worker)
         alice, bob = gateway.register("alice", "bob")
         stored = self.fill(gateway, alice, bob)
         assert stored > 50
@@ -493,23 +495,23 @@ class TestFullStore:
             # More than fits, and its outcomes need room of their own.
             outcomes = gateway.ask(*[StoreMessage(alice, False, bob, 3, bytes(200))] * 2000)
             assert set(outcomes) == {Refused(Reason.STORAGE_FULL, 30)}
-            office.now_ms += 700
+            worker.now_ms += 700
         assert gateway.one(MarkAuthenticated(bob)) == Done()
         leased = gateway.one(Pull(1, bob, True, 2**40, 25, 100))
         assert isinstance(leased, Pulled)
         assert leased.count == stored
-        office.now_ms += 1000
+        worker.now_ms += 1000
         assert gateway.one(Settle(1, bob, True, leased.first, leased.last)) == Done()
-        office.now_ms += 1000
+        worker.now_ms += 1000
         assert len(gateway.store(alice, bob, *[bytes(5000)] * 50)) == 50
         told = [record.getMessage() for record in caplog.records if "full" in record.msg or "room" in record.msg]
         assert len(told) == 2, told
 
-    def test_uploads(self, open_office: Open) -> None:
+    def test_uploads(self, open_worker: Open) -> None:
         from common.storage_protocol.operations import BeginUpload, Chunk, CommitUpload
 
-        office = open_office(size_limit=400 * 4096)
-        gateway = Gateway(office)
+        worker = open_worker(size_limit=400 * 4096)
+        gateway = Gateway(worker)
         alice, bob = gateway.register("alice", "bob")
         gateway.ask(BeginUpload(1, alice, False, bob, 4, 3), Chunk(1, b"abc"), BeginUpload(2, alice, False, bob, 4, 3))
         self.fill(gateway, alice, bob)
@@ -518,13 +520,13 @@ class TestFullStore:
         assert gateway.one(CommitUpload(2)) == UploadUnknown()
         assert isinstance(gateway.one(CommitUpload(1)), Stored | Refused)
 
-    def test_the_drain_that_found_it_full_is_answered_whole(self, open_office: Open) -> None:
-        office = open_office(size_limit=400 * 4096)
-        gateway = Gateway(office)
-        other = Gateway(office, slot=1)
+    def test_the_drain_that_found_it_full_is_answered_whole(self, open_worker: Open) -> None:
+        worker = open_worker(size_limit=400 * 4096)
+        gateway = Gateway(worker)
+        other = Gateway(worker, slot=1)
         alice, bob = gateway.register("alice", "bob")
         gateway.store(alice, bob, *[bytes(5000)] * 100)
-        answers = office.handle(
+        answers = worker.handle(
             gateway.next_batch(*[StoreMessage(alice, False, bob, 3, bytes(5000))] * 300),
             other.next_batch(Settle(1, bob, False, 1, 50), Register("carol", KEY)),
         )
@@ -533,52 +535,52 @@ class TestFullStore:
         assert set(first.outcomes) == {Refused(Reason.STORAGE_FULL, 30)}
         assert isinstance(second, Reply)
         assert second.outcomes == [Done(), Refused(Reason.STORAGE_FULL, 30)]
-        assert message_count(office) == 50
+        assert message_count(worker) == 50
 
-    def test_a_commit_of_an_upload_when_nothing_fits(self, open_office: Open) -> None:
+    def test_a_commit_of_an_upload_when_nothing_fits(self, open_worker: Open) -> None:
         from common.storage_protocol.operations import BeginUpload, Chunk, CommitUpload
 
-        office = open_office(size_limit=400 * 4096)
-        gateway = Gateway(office)
+        worker = open_worker(size_limit=400 * 4096)
+        gateway = Gateway(worker)
         alice, bob = gateway.register("alice", "bob")
         gateway.ask(BeginUpload(1, alice, False, bob, 4, 3), Chunk(1, b"abc"))
         *_, outcome = gateway.ask(*[StoreMessage(alice, False, bob, 3, bytes(5000))] * 500, CommitUpload(1))
         assert outcome == UploadUnknown(), "what was undone ends all uploads"
 
-    def test_no_room_for_anything_ends_the_worker(self, open_office: Open) -> None:
-        office = open_office(size_limit=400 * 4096, journal_bytes=4096)
-        gateway = Gateway(office)
+    def test_no_room_for_anything_ends_the_worker(self, open_worker: Open) -> None:
+        worker = open_worker(size_limit=400 * 4096, journal_bytes=4096)
+        gateway = Gateway(worker)
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"x")
-        office.flush()
-        pages = office.database.row("PRAGMA page_count")[0]
-        office.database.execute("PRAGMA secure_delete = 0")
-        list(office.database.execute(f"PRAGMA max_page_count = {pages}"))
-        office.database.drop_ballast()
-        free = office.database.row("PRAGMA freelist_count")[0]
-        office.database.execute("CREATE TABLE plug (x)")
+        worker.flush()
+        pages = worker.database.row("PRAGMA page_count")[0]
+        worker.database.execute("PRAGMA secure_delete = 0")
+        list(worker.database.execute(f"PRAGMA max_page_count = {pages}"))
+        worker.database.drop_ballast()
+        free = worker.database.row("PRAGMA freelist_count")[0]
+        worker.database.execute("CREATE TABLE plug (x)")
         for size in (4000 * free, *[4000] * 40, *[300] * 80):
             try:
-                office.database.execute("INSERT INTO plug VALUES (zeroblob(?))", (size,))
+                worker.database.execute("INSERT INTO plug VALUES (zeroblob(?))", (size,))
             except Exception as error:
                 assert "full" in str(error)
         # Its outcomes are more than the journal holds.
         batch = gateway.next_batch(Settle(1, alice, False, 1, 1), *[Release(1)] * 40_000)
         with pytest.raises(StoreFailed, match="no room even without new mail"):
-            office.handle(batch)
+            worker.handle(batch)
 
-    def test_below_the_mark(self, open_office: Open, caplog: pytest.LogCaptureFixture) -> None:
+    def test_below_the_mark(self, open_worker: Open, caplog: pytest.LogCaptureFixture) -> None:
         from common.storage_protocol.operations import BeginUpload, Chunk, CommitUpload
 
         caplog.set_level(logging.INFO)
-        office = open_office(min_free_bytes=1000)
-        office.free_bytes = 1002
-        gateway = Gateway(office)
+        worker = open_worker(min_free_bytes=1000)
+        worker.free_bytes = 1002
+        gateway = Gateway(worker)
         [alice] = gateway.register("alice")
         gateway.store(alice, alice, b"a")
         gateway.ask(BeginUpload(1, alice, False, alice, 3, 0), BeginUpload(2, alice, False, alice, 3, 1))
-        office.free_bytes = 999
-        office.now_ms += 1000
+        worker.free_bytes = 999
+        worker.now_ms += 1000
         for operation in (
             Register("bob", KEY),
             StoreMessage(alice, False, alice, 3, b"x"),
@@ -591,8 +593,8 @@ class TestFullStore:
         outcome = gateway.one(Pull(1, alice, False, 1000, 25, 1000))
         assert isinstance(outcome, Pulled)
         gateway.ask(Settle(1, alice, False, outcome.first, outcome.last))
-        office.free_bytes = 1002
-        office.now_ms += 1000
+        worker.free_bytes = 1002
+        worker.now_ms += 1000
         gateway.store(alice, alice, b"x")
         assert [record.levelname for record in caplog.records if "full" in record.msg or "room" in record.msg] == [
             "WARNING",

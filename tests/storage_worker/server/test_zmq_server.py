@@ -25,7 +25,7 @@ from storage_worker.server import zmq_server as service_module
 from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbound
 from storage_worker.server.zmq_server import ZmqServer
 from tests.storage_worker.fake_gateway import FakeGateway
-from tests.storage_worker.office import KEY, Office
+from tests.storage_worker.worker_under_test import KEY, SqliteWorker
 
 ME = b"i" * 16
 
@@ -37,11 +37,11 @@ class Station:
     several frames take is ZeroMQ's affair; `answer` takes as many as they need.
     """
 
-    def __init__(self, office: Office, folder: Path) -> None:
+    def __init__(self, worker: SqliteWorker, folder: Path) -> None:
         self.turns = 0
-        self.upkeep = office.upkeep
+        self.upkeep = worker.upkeep
         self.upkeep.after_turn = self._count
-        self.service = ZmqServer(office.processor, link_endpoint(folder), lambda: office.now_ms)
+        self.service = ZmqServer(worker.processor, link_endpoint(folder), lambda: worker.now_ms)
         self.gateway = FakeGateway(folder)
 
     def _count(self) -> None:
@@ -65,8 +65,8 @@ class Station:
 
 
 @pytest.fixture
-def station(office: Office, tmp_path: Path) -> Iterator[Station]:
-    station = Station(office, tmp_path)
+def station(worker: SqliteWorker, tmp_path: Path) -> Iterator[Station]:
+    station = Station(worker, tmp_path)
     with station.gateway:
         yield station
         station.service.close()
@@ -81,7 +81,7 @@ def greet(station: Station) -> Welcome:
 
 
 def test_turns_though_nothing_comes_while_something_waits(
-    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worker: SqliteWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service_module, "TIDY_EVERY_MS", 1)
     inside, outside = socket.socketpair()
@@ -90,12 +90,12 @@ def test_turns_though_nothing_comes_while_something_waits(
     def after_turn() -> None:
         left.pop()
         if not left:
-            office.upkeep.has_waiting = False
+            worker.upkeep.has_waiting = False
             outside.send(b"x")
 
-    office.upkeep.has_waiting = True
-    office.upkeep.after_turn = after_turn
-    served = ZmqServer(office.processor, link_endpoint(tmp_path), lambda: office.now_ms)
+    worker.upkeep.has_waiting = True
+    worker.upkeep.after_turn = after_turn
+    served = ZmqServer(worker.processor, link_endpoint(tmp_path), lambda: worker.now_ms)
     served.serve(inside.fileno())
     assert not left
     served.close()
@@ -131,9 +131,9 @@ def test_a_drain_takes_what_is_there_within_bounds(station: Station, monkeypatch
     drains: list[int] = []
     handle = BatchProcessor.handle
 
-    def counted(desk: BatchProcessor, letters: list[Inbound], now_ms: int) -> list[Outbound]:
-        drains.append(len(letters))
-        return handle(desk, letters, now_ms)
+    def counted(processor: BatchProcessor, messages: list[Inbound], now_ms: int) -> list[Outbound]:
+        drains.append(len(messages))
+        return handle(processor, messages, now_ms)
 
     monkeypatch.setattr(BatchProcessor, "handle", counted)
     monkeypatch.setattr(service_module, "MESSAGES_PER_DRAIN", 3)
@@ -166,19 +166,19 @@ def test_frames_that_make_no_sense_are_dropped(station: Station, caplog: pytest.
 
 
 def test_an_answer_to_nobody_is_dropped(
-    office: Office, station: Station, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    worker: SqliteWorker, station: Station, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.DEBUG)
     greet(station)
     frame = station.gateway.batch(Register("alice", KEY))
     station.gateway.send(frame)
-    handle = office.processor.handle
+    handle = worker.processor.handle
     with monkeypatch.context() as patched:
 
-        def to_nobody(letters: list[Inbound], now_ms: int) -> list[Outbound]:
-            return [answer._replace(peer=b"nobody") for answer in handle(letters, now_ms)]
+        def to_nobody(messages: list[Inbound], now_ms: int) -> list[Outbound]:
+            return [answer._replace(peer=b"nobody") for answer in handle(messages, now_ms)]
 
-        patched.setattr(office.processor, "handle", to_nobody)
+        patched.setattr(worker.processor, "handle", to_nobody)
         station.turn()
     assert any("could not be delivered" in record.getMessage() for record in caplog.records)
     station.gateway.send(frame)
@@ -204,9 +204,9 @@ def test_serves_until_it_is_woken(station: Station) -> None:
     assert isinstance(station.gateway.receive(), Reply)
 
 
-def test_an_endpoint_that_cannot_be_bound(office: Office, tmp_path: Path) -> None:
+def test_an_endpoint_that_cannot_be_bound(worker: SqliteWorker, tmp_path: Path) -> None:
     with pytest.raises(SettingRejected, match="can't be bound"):
-        ZmqServer(office.processor, f"ipc://{tmp_path}/missing/folder/sock", lambda: 0)
+        ZmqServer(worker.processor, f"ipc://{tmp_path}/missing/folder/sock", lambda: 0)
 
 
 def test_the_gateway_side_is_silent_without_a_worker(tmp_path: Path) -> None:

@@ -39,9 +39,9 @@ from storage_worker.engine.values import Admission, Capacity, MailboxStats
 from storage_worker.rules import admission
 from storage_worker.rules.admission import Limits
 from storage_worker.state.sender_usage import Bounds, Census, bounds_of
-from tests.storage_worker.office import Gateway, Office
+from tests.storage_worker.worker_under_test import Gateway, SqliteWorker
 
-Open = Callable[..., Office]
+Open = Callable[..., SqliteWorker]
 FULL = Refused(Reason.MAILBOX_FULL, 30)
 SHARE = Refused(Reason.SENDER_SHARE, 30)
 
@@ -54,12 +54,12 @@ def run_of(sender: bytes, recipient: bytes, number: int) -> StoreMessages:
     return StoreMessages(False, pack_frame(sender, recipient, 3, b"") * number)
 
 
-def box_of(office: Office, user: int) -> Mailbox:
-    return office.engine.mailboxes.mailbox(user)
+def box_of(worker: SqliteWorker, user: int) -> Mailbox:
+    return worker.engine.mailboxes.mailbox(user)
 
 
-def census_of(office: Office, user: int) -> Census:
-    census = box_of(office, user).census
+def census_of(worker: SqliteWorker, user: int) -> Census:
+    census = box_of(worker, user).census
     assert census is not None
     return census
 
@@ -90,8 +90,8 @@ class TestSmallMailboxes:
     """Half is rounded up, and nobody's share is less than one message."""
 
     @pytest.mark.parametrize(("messages", "alone"), [(1, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
-    def test_one_sender_keeps_nobody_out(self, open_office: Open, messages: int, alone: int) -> None:
-        gateway = Gateway(open_office(limits=Limits(mailbox_messages=messages)))
+    def test_one_sender_keeps_nobody_out(self, open_worker: Open, messages: int, alone: int) -> None:
+        gateway = Gateway(open_worker(limits=Limits(mailbox_messages=messages)))
         bob, *senders = gateway.register("bob", "a", "b", "c", "d", "e")
         outcomes = [gateway.one(send(senders[0], bob)) for _ in range(messages)]
         assert outcomes == [Stored(n + 1) for n in range(alone)] + [SHARE] * (messages - alone)
@@ -99,8 +99,8 @@ class TestSmallMailboxes:
         assert all(isinstance(outcome, Stored) for outcome in others), "everybody else may bring one"
         assert gateway.one(send(senders[0], bob)) == FULL, "which is said first, for it is why nobody may"
 
-    def test_one_message_however_large(self, open_office: Open) -> None:
-        gateway = Gateway(open_office(limits=Limits(largest_message=100, mailbox_bytes=100)))
+    def test_one_message_however_large(self, open_worker: Open) -> None:
+        gateway = Gateway(open_worker(limits=Limits(largest_message=100, mailbox_bytes=100)))
         alice, bob = gateway.register("alice", "bob")
         assert gateway.one(send(alice, bob, 90)) == Stored(1)
         assert gateway.one(send(alice, bob, 1)) == SHARE
@@ -109,47 +109,47 @@ class TestSmallMailboxes:
 
 
 class TestCounts:
-    def test_are_there_only_while_a_mailbox_is_crowded(self, open_office: Open) -> None:
-        office = open_office(limits=Limits(mailbox_messages=12))
-        gateway = Gateway(office)
+    def test_are_there_only_while_a_mailbox_is_crowded(self, open_worker: Open) -> None:
+        worker = open_worker(limits=Limits(mailbox_messages=12))
+        gateway = Gateway(worker)
         alice, bob, carol = gateway.register("alice", "bob", "carol")
         gateway.ask(MarkAuthenticated(bob))
         gateway.store(alice, bob, *[b"x"] * 6)
-        assert box_of(office, 2).census is None
+        assert box_of(worker, 2).census is None
         assert gateway.one(send(alice, bob)) == SHARE
         gateway.store(carol, bob, b"yy")
         assert gateway.one(send(carol, bob)) == SHARE
-        assert census_of(office, 2).counts() == {alice: MailboxStats(6, 6), carol: MailboxStats(1, 2)}
+        assert census_of(worker, 2).counts() == {alice: MailboxStats(6, 6), carol: MailboxStats(1, 2)}
         gateway.ask(Fetch(bob, True, 2, 0, 54, 0, False))
-        assert census_of(office, 2).counts() == {alice: MailboxStats(4, 4), carol: MailboxStats(1, 2)}
+        assert census_of(worker, 2).counts() == {alice: MailboxStats(4, 4), carol: MailboxStats(1, 2)}
         # Below half nobody counts; what comes is counted when it is needed again.
         assert gateway.one(send(alice, bob)) == Stored(8)
         assert gateway.one(send(alice, bob)) == SHARE
-        assert census_of(office, 2).counts() == {alice: MailboxStats(5, 4), carol: MailboxStats(1, 2)}
+        assert census_of(worker, 2).counts() == {alice: MailboxStats(5, 4), carol: MailboxStats(1, 2)}
         gateway.ask(Fetch(bob, True, 5, 0, 54, 0, False))
-        assert box_of(office, 2).census is None
+        assert box_of(worker, 2).census is None
 
-    def test_survive_the_database_and_a_restart(self, open_office: Open) -> None:
+    def test_survive_the_database_and_a_restart(self, open_worker: Open) -> None:
         limits = Limits(mailbox_messages=12)
-        office = open_office(limits=limits)
-        gateway = Gateway(office)
+        worker = open_worker(limits=limits)
+        gateway = Gateway(worker)
         alice, bob = gateway.register("alice", "bob")
         gateway.store(alice, bob, *[b"x"] * 4)
-        office.flush()
+        worker.flush()
         gateway.store(alice, bob, *[b"x"] * 2)
         assert gateway.one(send(alice, bob)) == SHARE
-        office.flush()
+        worker.flush()
         assert gateway.one(send(alice, bob)) == SHARE
         assert gateway.one(send(bob, bob)) == Stored(7)
-        office.kill()
-        office = open_office(limits=limits)
-        gateway = Gateway(office)
-        assert box_of(office, 2).census is None
+        worker.kill()
+        worker = open_worker(limits=limits)
+        gateway = Gateway(worker)
+        assert box_of(worker, 2).census is None
         assert [gateway.one(send(alice, bob)), gateway.one(send(bob, bob))] == [SHARE, SHARE]
-        assert census_of(office, 2).counts() == {alice: MailboxStats(6, 6), bob: MailboxStats(1, 0)}
+        assert census_of(worker, 2).counts() == {alice: MailboxStats(6, 6), bob: MailboxStats(1, 0)}
 
-    def test_of_a_run(self, open_office: Open) -> None:
-        gateway = Gateway(open_office(limits=Limits(mailbox_messages=100, sender_share=20)))
+    def test_of_a_run(self, open_worker: Open) -> None:
+        gateway = Gateway(open_worker(limits=Limits(mailbox_messages=100, sender_share=20)))
         alice, bob, carol = gateway.register("alice", "bob", "carol")
         outcome = gateway.one(run_of(alice, bob, 60))
         assert outcome == MessagesStored(1, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(50, 60)])
@@ -158,56 +158,56 @@ class TestCounts:
         outcome = gateway.one(run_of(bob, bob, 20))
         assert outcome == MessagesStored(71, [])
 
-    def test_are_made_in_steps_between_turns_too(self, open_office: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_are_made_in_steps_between_turns_too(self, open_worker: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(admission, "COUNTING", 20)
-        office = open_office(limits=Limits(mailbox_messages=400, sender_share=20))
-        gateway = Gateway(office)
+        worker = open_worker(limits=Limits(mailbox_messages=400, sender_share=20))
+        gateway = Gateway(worker)
         alice, bob, carol = gateway.register("alice", "bob", "carol")
         for _ in range(10):
             gateway.store(alice, bob, *[b""] * 20)
-            office.flush()
+            worker.flush()
         # One eighth of a share of 80 may come while it is not known how much is there already.
         outcome = gateway.one(run_of(alice, bob, 20))
         assert outcome == MessagesStored(201, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(10, 20)])
         assert isinstance(gateway.one(send(carol, bob)), Stored)
-        census = census_of(office, 2)
+        census = census_of(worker, 2)
         assert 0 < census.counts()[alice].messages < 200
         steps = 0
-        while office.processor.has_waiting:
-            office.now_ms += 2000
-            office.processor.maintain(office.now_ms)
+        while worker.processor.has_waiting:
+            worker.now_ms += 2000
+            worker.processor.maintain(worker.now_ms)
             steps += 1
         assert steps > 3
         assert census.counts() == {alice: MailboxStats(210, 0), carol: MailboxStats(1, 0)}
         assert gateway.one(send(alice, bob)) == SHARE
 
     def test_are_complete_where_the_last_page_is_the_last_step(
-        self, open_office: Open, monkeypatch: pytest.MonkeyPatch
+        self, open_worker: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(admission, "COUNTING", 1)
-        office = open_office(limits=Limits(mailbox_messages=12))
-        gateway = Gateway(office)
+        worker = open_worker(limits=Limits(mailbox_messages=12))
+        gateway = Gateway(worker)
         alice, bob = gateway.register("alice", "bob")
         for _ in range(6):
             gateway.store(alice, bob, b"x")
-            office.flush()
+            worker.flush()
         assert gateway.one(send(alice, bob)) == SHARE, "what is counted so far is enough"
-        assert not census_of(office, 2).complete
-        office.flush()
+        assert not census_of(worker, 2).complete
+        worker.flush()
         for _ in range(10):
-            office.processor.maintain(office.now_ms)
-        assert census_of(office, 2).complete
-        assert not office.processor.has_waiting
+            worker.processor.maintain(worker.now_ms)
+        assert census_of(worker, 2).complete
+        assert not worker.processor.has_waiting
 
     def test_that_fall_behind_let_a_part_of_the_share_pass(
-        self, open_office: Open, monkeypatch: pytest.MonkeyPatch
+        self, open_worker: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        office = open_office(limits=Limits(mailbox_messages=400, sender_share=20))
-        gateway = Gateway(office)
+        worker = open_worker(limits=Limits(mailbox_messages=400, sender_share=20))
+        gateway = Gateway(worker)
         alice, bob, carol = gateway.register("alice", "bob", "carol")
         assert gateway.one(run_of(carol, bob, 200)) == MessagesStored(1, [])
         assert gateway.one(run_of(alice, bob, 20)) == MessagesStored(201, [])
-        office.flush()
+        worker.flush()
         monkeypatch.setattr(admission, "COUNTING", 0)
         outcome = gateway.one(run_of(alice, bob, 50))
         assert outcome == MessagesStored(221, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(10, 50)])
@@ -215,42 +215,42 @@ class TestCounts:
         outcome = gateway.one(run_of(alice, bob, 60))
         assert outcome == MessagesStored(231, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(50, 60)])
 
-    def test_begin_anew_where_much_goes_at_a_time(self, open_office: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_begin_anew_where_much_goes_at_a_time(self, open_worker: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(message_queue, "MOST_UNCOUNTED", 30)
-        office = open_office(limits=Limits(mailbox_messages=12))
-        gateway = Gateway(office)
+        worker = open_worker(limits=Limits(mailbox_messages=12))
+        gateway = Gateway(worker)
         alice, bob, carol = gateway.register("alice", "bob", "carol")
         for sender in [alice] * 6 + [carol]:
             gateway.store(sender, bob, b"x")
-            office.flush()
+            worker.flush()
         assert gateway.one(send(carol, bob)) == SHARE
-        assert census_of(office, 2).counted_to == 7
+        assert census_of(worker, 2).counted_to == 7
         gateway.ask(Settle(1, bob, False, 1, 3))
-        assert (census_of(office, 2).counted_to, census_of(office, 2).counts()) == (0, {})
+        assert (census_of(worker, 2).counted_to, census_of(worker, 2).counts()) == (0, {})
         gateway.store(alice, bob, b"x", b"x")
         assert gateway.one(send(alice, bob)) == SHARE
-        assert census_of(office, 2).counts() == {alice: MailboxStats(5, 5), carol: MailboxStats(1, 1)}
+        assert census_of(worker, 2).counts() == {alice: MailboxStats(5, 5), carol: MailboxStats(1, 1)}
 
-    def test_leave_out_what_is_altered(self, open_office: Open) -> None:
+    def test_leave_out_what_is_altered(self, open_worker: Open) -> None:
         limits = Limits(mailbox_messages=12)
-        office = open_office(limits=limits)
-        gateway = Gateway(office)
+        worker = open_worker(limits=limits)
+        gateway = Gateway(worker)
         alice, bob, carol = gateway.register("alice", "bob", "carol")
         gateway.store(alice, bob, *[b"x"] * 3)
-        office.flush()
+        worker.flush()
         gateway.store(carol, bob, *[b"x"] * 3)
-        office.flush()
-        with office.database.transaction():
-            office.database.execute("UPDATE mail_page SET entries = zeroblob(length(entries)) WHERE first = 1")
+        worker.flush()
+        with worker.database.transaction():
+            worker.database.execute("UPDATE mail_page SET entries = zeroblob(length(entries)) WHERE first = 1")
         assert gateway.one(send(carol, bob)) == SHARE
         assert gateway.one(send(alice, bob)) == Stored(7), "nobody can tell that he holds more"
         assert gateway.one(send(alice, bob)) == SHARE
-        assert census_of(office, 2).counts() == {alice: MailboxStats(1, 0), carol: MailboxStats(3, 3)}
+        assert census_of(worker, 2).counts() == {alice: MailboxStats(1, 0), carol: MailboxStats(3, 3)}
         gateway.ask(Settle(1, bob, False, 1, 3))
-        assert census_of(office, 2).counts() == {}, "it was not among what was counted"
+        assert census_of(worker, 2).counts() == {}, "it was not among what was counted"
         gateway.store(bob, bob, b"", b"")
         assert gateway.one(send(carol, bob)) == SHARE
-        assert census_of(office, 2).counts() == {
+        assert census_of(worker, 2).counts() == {
             alice: MailboxStats(1, 0),
             carol: MailboxStats(3, 3),
             bob: MailboxStats(2, 0),
@@ -290,14 +290,14 @@ class CountsMachine(RuleBasedStateMachine):
         self.mailboxes: list[dict[int, tuple[bytes, int]]] = [{}, {}]
 
     def open(self) -> None:
-        self.office = Office(
+        self.worker = SqliteWorker(
             Path(self.folder.name), limits=self.LIMITS, seed=next(self.lives) * 10**6, now_ms=self.now_ms
         )
-        self.gateway = Gateway(self.office)
+        self.gateway = Gateway(self.worker)
 
     def teardown(self) -> None:
         admission.COUNTING, message_queue.MOST_UNCOUNTED = self.before  # type: ignore[misc]
-        self.office.kill()
+        self.worker.kill()
         self.folder.cleanup()
 
     def foretold(self, sender: int, box: int, size: int) -> Outcome | None:
@@ -320,7 +320,7 @@ class CountsMachine(RuleBasedStateMachine):
             assert outcome == foretold or (outcome == SHARE and foretold is None and not self.complete[box])
 
     def ask(self, *operations: Operation) -> list[Outcome]:
-        self.office.now_ms += 700
+        self.worker.now_ms += 700
         self.complete = [self.work > 10**6] * 2
         return self.gateway.ask(*operations)
 
@@ -369,12 +369,12 @@ class CountsMachine(RuleBasedStateMachine):
 
     @rule(sender=st.integers(0, 2), box=st.integers(0, 1), sends=sends)
     def undone(self, sender: int, box: int, sends: list[tuple[int, int, int]]) -> None:
-        office = self.office.rules
-        office.begin(self.office.now_ms, Capacity(Admission.OPEN, 2**40, is_damaged=False))
-        office.apply(0, [self.send_operation(*one) for one in sends])
+        worker = self.worker.rules
+        worker.begin(self.worker.now_ms, Capacity(Admission.OPEN, 2**40, is_damaged=False))
+        worker.apply(0, [self.send_operation(*one) for one in sends])
         waiting = sorted(self.mailboxes[box])
-        office.apply(0, [Settle(1, self.users[box], True, 0, waiting[len(waiting) // 2] if waiting else 9)])
-        office.roll_back()
+        worker.apply(0, [Settle(1, self.users[box], True, 0, waiting[len(waiting) // 2] if waiting else 9)])
+        worker.roll_back()
 
     @rule(box=st.integers(0, 1), part=st.integers(1, 4), proof=st.booleans())
     def delete(self, box: int, part: int, proof: bool) -> None:
@@ -392,18 +392,18 @@ class CountsMachine(RuleBasedStateMachine):
 
     @rule()
     def flush(self) -> None:
-        self.office.flush()
+        self.worker.flush()
 
     @rule(orderly=st.booleans())
     def restart(self, orderly: bool) -> None:
-        self.now_ms = self.office.now_ms
-        self.office.close() if orderly else self.office.kill()
+        self.now_ms = self.worker.now_ms
+        self.worker.close() if orderly else self.worker.kill()
         self.open()
 
     @invariant()
     def counts_are_right(self) -> None:
         for number, mailbox in enumerate(getattr(self, "mailboxes", [])):
-            box = box_of(self.office, number + 1)
+            box = box_of(self.worker, number + 1)
             assert (box.messages, box.content_bytes) == (len(mailbox), sum([size for _, size in mailbox.values()]))
             if box.census is None:
                 continue

@@ -39,9 +39,9 @@ from storage_worker.engine.errors import NoFileLeft, StoreFailed
 from storage_worker.engine.sqlite.blobs import DiskBlobs
 from storage_worker.engine.sqlite.store_identity import GenerationFile, record_progress
 from storage_worker.rules.admission import Limits
-from tests.storage_worker.office import Gateway, Office, pieces
+from tests.storage_worker.worker_under_test import Gateway, SqliteWorker, pieces
 
-Open = Callable[..., Office]
+Open = Callable[..., SqliteWorker]
 FULL = Refused(Reason.STORAGE_FULL, 30)
 MAILBOX_FULL = Refused(Reason.MAILBOX_FULL, 30)
 SHARE = Refused(Reason.SENDER_SHARE, 30)
@@ -62,8 +62,8 @@ def begin(
 
 
 class TestPlaces:
-    def test_of_one_sender(self, open_office: Open) -> None:
-        gateway = Gateway(open_office(limits=Limits(uploads_of_user=2)))
+    def test_of_one_sender(self, open_worker: Open) -> None:
+        gateway = Gateway(open_worker(limits=Limits(uploads_of_user=2)))
         alice, bob = gateway.register("alice", "bob")
         assert [begin(gateway, number, alice, bob, 1) for number in (1, 2, 3)] == [
             UploadProgress(0),
@@ -81,8 +81,8 @@ class TestPlaces:
         assert begin(gateway, 8, alice, bob, 1) == UploadProgress(0)
         assert begin(gateway, 9, alice, bob, 1) == TOO_MANY
 
-    def test_of_all(self, open_office: Open) -> None:
-        gateway = Gateway(open_office(limits=Limits(uploads=4, uploads_of_user=3)))
+    def test_of_all(self, open_worker: Open) -> None:
+        gateway = Gateway(open_worker(limits=Limits(uploads=4, uploads_of_user=3)))
         alice, bob, carol = gateway.register("alice", "bob", "carol")
         gateway.ask(MarkAuthenticated(carol))
         assert [begin(gateway, number, alice, bob, 1) for number in (1, 2)] == [UploadProgress(0)] * 2
@@ -91,28 +91,28 @@ class TestPlaces:
         assert begin(gateway, 5, carol, bob, 1, authenticated=True) == UploadProgress(0)
         assert begin(gateway, 6, carol, bob, 1, authenticated=True) == FULL
 
-    def test_a_greeting_and_an_undone_turn_free_them(self, open_office: Open) -> None:
-        office = open_office(limits=Limits(uploads=1, uploads_of_user=1))
-        gateway = Gateway(office)
+    def test_a_greeting_and_an_undone_turn_free_them(self, open_worker: Open) -> None:
+        worker = open_worker(limits=Limits(uploads=1, uploads_of_user=1))
+        gateway = Gateway(worker)
         [alice] = gateway.register("alice")
         assert begin(gateway, 1, alice, alice, 2) == UploadProgress(0)
         gateway.ask(Chunk(1, b"x"))
-        assert office.rules.uploaded == 1
-        gateway = Gateway(office)
-        assert office.rules.uploaded == 0
+        assert worker.rules.uploaded == 1
+        gateway = Gateway(worker)
+        assert worker.rules.uploaded == 0
         assert begin(gateway, 1, alice, alice, 2) == UploadProgress(0)
         gateway.ask(Chunk(1, b"x"))
-        office.rules.roll_back()
-        assert office.rules.uploaded == 0
+        worker.rules.roll_back()
+        assert worker.rules.uploaded == 0
         assert begin(gateway, 2, alice, alice, 1) == UploadProgress(0)
-        assert office.bodies_folder.sizes() == {}
+        assert worker.blob_folder.sizes() == {}
 
 
 class TestRoom:
-    def test_they_hold_half_of_the_free_room_at_most(self, open_office: Open) -> None:
-        office = open_office(min_free_bytes=1000)
-        office.free_bytes = 1200
-        gateway = Gateway(office)
+    def test_they_hold_half_of_the_free_room_at_most(self, open_worker: Open) -> None:
+        worker = open_worker(min_free_bytes=1000)
+        worker.free_bytes = 1200
+        gateway = Gateway(worker)
         alice, bob = gateway.register("alice", "bob")
         assert begin(gateway, 1, alice, bob, 101) == FULL, "it would not fit even alone"
         assert begin(gateway, 2, alice, bob, 100) == UploadProgress(0)
@@ -120,22 +120,22 @@ class TestRoom:
             "what was announced takes no room, what came does"
         )
         assert gateway.one(Chunk(2, bytes(60))) == UploadProgress(60)
-        office.free_bytes -= 60
-        office.now_ms += 1000
+        worker.free_bytes -= 60
+        worker.now_ms += 1000
         assert gateway.one(Chunk(3, bytes(40))) == UploadProgress(40)
-        office.free_bytes -= 40
-        office.now_ms += 1000
+        worker.free_bytes -= 40
+        worker.now_ms += 1000
         assert begin(gateway, 4, bob, alice, 1) == FULL
         assert gateway.one(Chunk(3, b"x")) == FULL
         assert gateway.one(Chunk(3, b"x")) == UploadUnknown()
         assert isinstance(gateway.one(StoreMessage(bob, False, alice, 3, bytes(50))), Stored), "sends go on"
         assert gateway.one(Chunk(2, bytes(40))) == UploadProgress(100), "what the other one held is free again"
         assert isinstance(gateway.one(CommitUpload(2)), Stored)
-        assert office.rules.uploaded == 0
+        assert worker.rules.uploaded == 0
 
-    def test_they_are_charged_to_the_mailbox(self, open_office: Open) -> None:
-        office = open_office(limits=Limits(largest_message=100, mailbox_bytes=100, sender_share=100))
-        gateway = Gateway(office)
+    def test_they_are_charged_to_the_mailbox(self, open_worker: Open) -> None:
+        worker = open_worker(limits=Limits(largest_message=100, mailbox_bytes=100, sender_share=100))
+        gateway = Gateway(worker)
         alice, bob = gateway.register("alice", "bob")
         assert begin(gateway, 1, alice, bob, 80) == UploadProgress(0)
         assert begin(gateway, 2, alice, bob, 80) == UploadProgress(0)
@@ -153,16 +153,16 @@ class TestRoom:
 
     @pytest.mark.parametrize("kept", [1, 100_000])
     def test_what_has_come_is_charged_to_texts_too(
-        self, open_office: Open, monkeypatch: pytest.MonkeyPatch, kept: int
+        self, open_worker: Open, monkeypatch: pytest.MonkeyPatch, kept: int
     ) -> None:
         monkeypatch.setattr("storage_worker.engine.sqlite.message_queue.MAILBOXES_KEPT", kept)
-        office = open_office(limits=Limits(largest_message=100, mailbox_bytes=100, sender_share=100))
-        gateway = Gateway(office)
+        worker = open_worker(limits=Limits(largest_message=100, mailbox_bytes=100, sender_share=100))
+        gateway = Gateway(worker)
         alice, bob = gateway.register("alice", "bob")
         assert begin(gateway, 1, alice, bob, 80) == UploadProgress(0)
         assert gateway.one(Chunk(1, bytes(60))) == UploadProgress(60)
         gateway.store(bob, alice, b"another mailbox")
-        office.flush()
+        worker.flush()
         text, most = StoreMessage(bob, False, bob, 3, bytes(41)), StoreMessage(bob, False, bob, 3, bytes(20))
         assert gateway.one(text) == MAILBOX_FULL, "nothing overfills it"
         run = StoreMessages(False, pack_frame(bob, bob, 3, bytes(41)) + pack_frame(bob, bob, 3, bytes(20)))
@@ -179,15 +179,15 @@ class TestRoom:
         assert gateway.one(AbortUpload(2)) == Done()
         assert begin(gateway, 3, alice, bob, 100) == UploadProgress(0)
         assert gateway.one(Chunk(3, bytes(90))) == UploadProgress(90)
-        gateway = Gateway(office)
+        gateway = Gateway(worker)
         assert isinstance(gateway.one(most), Stored), "a greeting ends uploads"
         assert begin(gateway, 4, alice, bob, 80) == UploadProgress(0)
         assert gateway.one(Chunk(4, bytes(80))) == UploadProgress(80)
-        office.rules.roll_back()
+        worker.rules.roll_back()
         assert isinstance(gateway.one(most), Stored), "an undone turn, too"
 
-    def test_they_are_charged_to_their_sender(self, open_office: Open) -> None:
-        gateway = Gateway(open_office(limits=Limits(largest_message=100, mailbox_bytes=100, sender_share=20)))
+    def test_they_are_charged_to_their_sender(self, open_worker: Open) -> None:
+        gateway = Gateway(open_worker(limits=Limits(largest_message=100, mailbox_bytes=100, sender_share=20)))
         alice, bob = gateway.register("alice", "bob")
         assert begin(gateway, 1, alice, bob, 60) == UploadProgress(0), "one message is always his"
         assert gateway.one(Chunk(1, bytes(60))) == UploadProgress(60)
@@ -221,9 +221,9 @@ class TestNoFileLeft:
         return allow
 
     @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
-    def test_an_upload_is_refused(self, open_office: Open, no_file: Callable[[int], None], code: int) -> None:
-        office = open_office()
-        gateway = Gateway(office)
+    def test_an_upload_is_refused(self, open_worker: Open, no_file: Callable[[int], None], code: int) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
         [alice] = gateway.register("alice")
         assert begin(gateway, 1, alice, alice, 2) == UploadProgress(0)
         assert gateway.one(Chunk(1, b"x")) == UploadProgress(1)
@@ -240,10 +240,10 @@ class TestNoFileLeft:
         assert [len(piece.content) for piece in pieces(fetch_all(gateway, alice).page)] == [2, 5]
 
     def test_a_fetch_is_refused_and_leaves_all_as_it_was(
-        self, open_office: Open, no_file: Callable[[int], None]
+        self, open_worker: Open, no_file: Callable[[int], None]
     ) -> None:
-        office = open_office()
-        gateway = Gateway(office)
+        worker = open_worker()
+        gateway = Gateway(worker)
         [alice] = gateway.register("alice")
         gateway.ask(MarkAuthenticated(alice))
         [small] = gateway.store(alice, alice, b"small", authenticated=True)
@@ -262,38 +262,38 @@ class TestNoFileLeft:
         assert gateway.one(Settle(2, alice, True, leased.first, leased.last)) == Done()
 
     def test_sequences_that_can_not_be_reserved_are_not_given(
-        self, open_office: Open, no_file: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+        self, open_worker: Open, no_file: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("storage_worker.engine.sqlite.store_identity.RESERVED_AHEAD", 0)
-        office = open_office()
-        gateway = Gateway(office)
+        worker = open_worker()
+        gateway = Gateway(worker)
         [alice] = gateway.register("alice")
         no_file(errno.EMFILE)
         messages = [StoreMessage(alice, False, alice, 3, b"x")] * 2
         assert gateway.ask(*messages) == [FULL, FULL]
-        record_progress(office.database, office.file)
+        record_progress(worker.database, worker.file)
         no_file(0)
-        office.now_ms += 1000
+        worker.now_ms += 1000
         assert gateway.ask(*messages) == [Stored(1), Stored(2)]
 
-    def test_what_each_door_says(self, tmp_path: Path, blobs: DiskBlobs, no_file: Callable[[int], None]) -> None:
+    def test_what_each_file_says(self, tmp_path: Path, blobs: DiskBlobs, no_file: Callable[[int], None]) -> None:
         blobs.append(1, 0, b"x")
         no_file(errno.EMFILE)
         file = GenerationFile(tmp_path / "store.generation")
-        doors: list[Callable[[], object]] = [
+        calls: list[Callable[[], object]] = [
             lambda: blobs.append(2, 0, b"x"),
             lambda: blobs.read(1, 0, 1),
             lambda: file.write("x"),
             file.read,
         ]
-        for door in doors:
+        for call in calls:
             with pytest.raises(NoFileLeft, match="Too many open files"):
-                door()
+                call()
         blobs.sync(1)
         no_file(errno.EIO)
-        for door in doors:
+        for call in calls:
             with pytest.raises(StoreFailed, match="Input/output error"):
-                door()
+                call()
 
 
 def fetch_all(gateway: Gateway, user: bytes) -> Pulled | Fetched:

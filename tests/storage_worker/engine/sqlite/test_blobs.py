@@ -12,7 +12,7 @@ from storage_worker.engine.errors import StoreDamaged, StoreFailed, StoreFull
 from storage_worker.engine.sqlite import blobs as bodies_module
 from storage_worker.engine.sqlite.blob_checksums import PIECE_BYTES, table_bytes
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
-from tests.storage_worker.office import SyncAtOnce
+from tests.storage_worker.worker_under_test import SyncAtOnce
 from torture.patience import HANG_SECONDS
 
 

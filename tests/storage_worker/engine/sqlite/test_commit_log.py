@@ -26,9 +26,9 @@ from storage_worker.engine.sqlite import commit_log
 from storage_worker.engine.sqlite.commit_log import FLUSH_AFTER_MS, WORTH_WAITING_BYTES
 from storage_worker.engine.sqlite.database import PAGE_SIZE, Database
 from storage_worker.engine.sqlite.store_identity import record_clean_shutdown, record_progress
-from tests.storage_worker.office import KEY, Gateway, Office, pieces, the_one
+from tests.storage_worker.worker_under_test import KEY, Gateway, SqliteWorker, pieces, the_one
 
-Open = Callable[..., Office]
+Open = Callable[..., SqliteWorker]
 ALL = 2**62
 
 
@@ -38,122 +38,122 @@ def waiting(gateway: Gateway, user: bytes) -> list[bytes]:
     return [piece.content for piece in pieces(page.page)]
 
 
-def in_database(office: Office) -> int:
-    count: int = office.database.row("SELECT coalesce(sum(messages), 0) FROM mail_page")[0]
+def in_database(worker: SqliteWorker) -> int:
+    count: int = worker.database.row("SELECT coalesce(sum(messages), 0) FROM mail_page")[0]
     return count
 
 
-def test_a_send_reaches_the_database_later(office: Office, gateway: Gateway) -> None:
+def test_a_send_reaches_the_database_later(worker: SqliteWorker, gateway: Gateway) -> None:
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, b"x")
-    assert in_database(office) == 0
-    assert office.processor.has_waiting
-    office.now_ms += FLUSH_AFTER_MS
-    office.processor.maintain(office.now_ms)
-    assert in_database(office) == 1
-    assert not office.processor.has_waiting
+    assert in_database(worker) == 0
+    assert worker.processor.has_waiting
+    worker.now_ms += FLUSH_AFTER_MS
+    worker.processor.maintain(worker.now_ms)
+    assert in_database(worker) == 1
+    assert not worker.processor.has_waiting
 
 
 def test_many_small_messages_reach_it_by_their_number(
-    office: Office, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    worker: SqliteWorker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commit_log, "MOST_UNFLUSHED_MESSAGES", 10)
     [alice] = gateway.register("alice")
-    office.flush()
+    worker.flush()
     for round_number in (1, 2):
         gateway.store(alice, alice, *[b""] * 9)
-        office.processor.maintain(office.now_ms)
-        assert in_database(office) == 10 * (round_number - 1)
+        worker.processor.maintain(worker.now_ms)
+        assert in_database(worker) == 10 * (round_number - 1)
         gateway.store(alice, alice, b"")
-        office.processor.maintain(office.now_ms)
-        assert in_database(office) == 10 * round_number
+        worker.processor.maintain(worker.now_ms)
+        assert in_database(worker) == 10 * round_number
 
 
-def test_mail_that_is_fetched_soon_never_does(office: Office, gateway: Gateway) -> None:
+def test_mail_that_is_fetched_soon_never_does(worker: SqliteWorker, gateway: Gateway) -> None:
     [alice] = gateway.register("alice")
     [sequence] = gateway.store(alice, alice, b"x")
     gateway.ask(Settle(1, alice, False, sequence, sequence))
-    changes = office.database.connection.total_changes()
-    office.flush()
-    assert in_database(office) == 0
-    assert office.database.connection.total_changes() - changes <= 4, "the marks, the tally, the slot, the log epoch"
+    changes = worker.database.connection.total_changes()
+    worker.flush()
+    assert in_database(worker) == 0
+    assert worker.database.connection.total_changes() - changes <= 4, "the marks, the tally, the slot, the log epoch"
 
 
-def test_a_clock_that_is_set_back_does_not_put_it_off(office: Office, gateway: Gateway) -> None:
+def test_a_clock_that_is_set_back_does_not_put_it_off(worker: SqliteWorker, gateway: Gateway) -> None:
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, b"x")
-    office.now_ms -= 1
-    office.processor.maintain(office.now_ms)
-    assert in_database(office) == 1
+    worker.now_ms -= 1
+    worker.processor.maintain(worker.now_ms)
+    assert in_database(worker) == 1
 
 
 @pytest.mark.parametrize("journal_bytes", [0, 200, 4096])
-def test_a_journal_of_any_size_will_do(open_office: Open, journal_bytes: int) -> None:
-    office = open_office(journal_bytes=journal_bytes)
-    gateway = Gateway(office)
+def test_a_journal_of_any_size_will_do(open_worker: Open, journal_bytes: int) -> None:
+    worker = open_worker(journal_bytes=journal_bytes)
+    gateway = Gateway(worker)
     [alice] = gateway.register("alice")
     contents = [bytes([n]) * 100 * n for n in range(30)]
     for content in contents:
         gateway.store(alice, alice, content)
     assert waiting(gateway, alice) == contents
-    office.kill()
-    gateway.office = open_office(journal_bytes=journal_bytes)
+    worker.kill()
+    gateway.worker = open_worker(journal_bytes=journal_bytes)
     assert waiting(gateway, alice) == contents
 
 
-def test_a_registration_takes_in_what_came_before_it(office: Office, gateway: Gateway) -> None:
+def test_a_registration_takes_in_what_came_before_it(worker: SqliteWorker, gateway: Gateway) -> None:
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, b"x")
     gateway.ask(StoreMessage(alice, False, alice, 3, b"y"), Register("bob", KEY))
-    assert in_database(office) == 2
-    assert not office.processor.has_waiting
+    assert in_database(worker) == 2
+    assert not worker.processor.has_waiting
 
 
-def test_an_old_journal_means_nothing_to_another_database(open_office: Open, tmp_path: Path) -> None:
-    office = open_office()
-    gateway = Gateway(office)
+def test_an_old_journal_means_nothing_to_another_database(open_worker: Open, tmp_path: Path) -> None:
+    worker = open_worker()
+    gateway = Gateway(worker)
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, b"x")
-    office.kill()
+    worker.kill()
     for left in tmp_path.glob("mail.db*"):
         left.unlink()
-    office = open_office()
-    assert office.handle(Hello(0, b"n" * 16))
-    assert office.database.row("SELECT count(*) FROM user") == (0,)
-    assert office.rules.highest >= 1, "no sequence is given a second time"
+    worker = open_worker()
+    assert worker.handle(Hello(0, b"n" * 16))
+    assert worker.database.row("SELECT count(*) FROM user") == (0,)
+    assert worker.rules.highest >= 1, "no sequence is given a second time"
 
 
-def test_a_copy_of_the_folder_at_any_moment_is_a_store(open_office: Open, tmp_path: Path) -> None:
-    office = open_office()
-    gateway = Gateway(office)
+def test_a_copy_of_the_folder_at_any_moment_is_a_store(open_worker: Open, tmp_path: Path) -> None:
+    worker = open_worker()
+    gateway = Gateway(worker)
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, b"one")
-    office.flush()
+    worker.flush()
     gateway.store(alice, alice, b"two")
     copy = tmp_path / "copy"
     shutil.copytree(tmp_path, copy, ignore=shutil.ignore_patterns("copy"))
-    restored = Office(copy, seed=77)
+    restored = SqliteWorker(copy, seed=77)
     assert waiting(Gateway(restored), alice) == [b"one", b"two"]
     restored.kill()
 
 
 def test_a_start_without_room_keeps_the_journal(
-    open_office: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    open_worker: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    office = open_office()
-    gateway = Gateway(office)
+    worker = open_worker()
+    gateway = Gateway(worker)
     [alice] = gateway.register("alice")
     contents = [bytes([n]) * 4000 for n in range(100)]
     gateway.store(alice, alice, *contents)
-    office.kill()
+    worker.kill()
     pages = pages_of(tmp_path / "mail.db")
     for _ in range(2):
-        office = gateway.office = open_office(size_limit=(pages + 5) * PAGE_SIZE)
+        worker = gateway.worker = open_worker(size_limit=(pages + 5) * PAGE_SIZE)
         assert "the journal can't be taken in, it is kept" in caplog.text
-        assert in_database(office) == 0
-        office.kill()
-    gateway.office = office = open_office()
-    assert in_database(office) == 100
+        assert in_database(worker) == 0
+        worker.kill()
+    gateway.worker = worker = open_worker()
+    assert in_database(worker) == 100
     assert waiting(gateway, alice) == contents
 
 
@@ -166,38 +166,38 @@ def pages_of(path: Path) -> int:
     return pages
 
 
-def test_idle_batches_leave_the_last_room_to_others(open_office: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    office = open_office(journal_bytes=1000)
-    gateway, other = Gateway(office), Gateway(office, slot=1)
-    ledger = office.engine.log
-    ledger.is_stuck = True
-    monkeypatch.setattr(ledger, "is_due", lambda _now_ms: False)
-    while office.journal.used * 8 < office.journal.capacity * 7:
+def test_idle_batches_leave_the_last_room_to_others(open_worker: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = open_worker(journal_bytes=1000)
+    gateway, other = Gateway(worker), Gateway(worker, slot=1)
+    log = worker.engine.log
+    log.is_stuck = True
+    monkeypatch.setattr(log, "is_due", lambda _now_ms: False)
+    while worker.journal.used * 8 < worker.journal.capacity * 7:
         gateway.ask(Release(1))
-    used = office.journal.used
+    used = worker.journal.used
     for _ in range(50):
         gateway.ask(Release(1))
-    assert office.journal.used == used
+    assert worker.journal.used == used
     refused = StoreMessage(bytes(16), False, bytes(16), 3, b"x")
     batches = [gateway.next_batch(refused), gateway.next_batch(Release(1)), other.next_batch(refused)]
     batches.append(other.next_batch(Release(1)))
-    firsts = [office.handle(batch) for batch in batches]
-    office.rules.roll_back()
-    assert [office.handle(batch) for batch in batches] == firsts, "this process knows what it did not record"
-    office.kill()
-    later = gateway.office = open_office(journal_bytes=1000)
+    firsts = [worker.handle(batch) for batch in batches]
+    worker.rules.roll_back()
+    assert [worker.handle(batch) for batch in batches] == firsts, "this process knows what it did not record"
+    worker.kill()
+    later = gateway.worker = open_worker(journal_bytes=1000)
     answers = later.handle(gateway.next_batch(Release(1)))
     assert the_one(GreetAgain, answers) == GreetAgain(0, gateway.epoch, gateway.number)
 
 
 @pytest.mark.parametrize("way", ["with a record", "with a transaction"])
-def test_what_was_not_recorded_is_recorded_once(open_office: Open, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
-    office = open_office(journal_bytes=4000)
-    gateway = Gateway(office)
+def test_what_was_not_recorded_is_recorded_once(open_worker: Open, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    worker = open_worker(journal_bytes=4000)
+    gateway = Gateway(worker)
     alice, bob = gateway.register("alice", "bob")
-    ledger = office.engine.log
-    ledger.is_stuck = True
-    monkeypatch.setattr(ledger, "is_due", lambda _now_ms: False)
+    log = worker.engine.log
+    log.is_stuck = True
+    monkeypatch.setattr(log, "is_due", lambda _now_ms: False)
     batches: list[Batch] = []
     firsts: list[list[Outcome]] = []
 
@@ -208,36 +208,36 @@ def test_what_was_not_recorded_is_recorded_once(open_office: Open, monkeypatch: 
     def last_two_again() -> list[list[Outcome]]:
         return [gateway.send(batch) for batch in batches[-2:]]
 
-    while office.journal.used * 8 < office.journal.capacity * 7:
+    while worker.journal.used * 8 < worker.journal.capacity * 7:
         ask(Release(1))
-    used = office.journal.used
+    used = worker.journal.used
     ask(Release(1), Release(2))
-    assert office.journal.used == used
+    assert worker.journal.used == used
     if way == "with a record":
         ask(MarkAuthenticated(alice))
-        assert office.journal.used > used
+        assert worker.journal.used > used
     else:
-        office.flush()
-        office.rules.roll_back()
+        worker.flush()
+        worker.rules.roll_back()
     assert last_two_again() == firsts[-2:]
     ask(MarkAuthenticated(bob))
     ask(Release(1))
-    office.rules.roll_back()
+    worker.rules.roll_back()
     assert last_two_again() == firsts[-2:]
-    office.kill()
-    gateway.office = open_office(journal_bytes=4000)
+    worker.kill()
+    gateway.worker = open_worker(journal_bytes=4000)
     assert gateway.send(batches[-2]) == firsts[-2], "the last one that changed something"
 
 
-def test_a_resend_after_a_restart_is_answered_from_the_journal(open_office: Open) -> None:
-    office = open_office()
-    gateway = Gateway(office)
+def test_a_resend_after_a_restart_is_answered_from_the_journal(open_worker: Open) -> None:
+    worker = open_worker()
+    gateway = Gateway(worker)
     [alice] = gateway.register("alice")
     batch = gateway.next_batch(StoreMessage(alice, False, alice, 3, b"x"))
-    [answer] = office.handle(batch)
+    [answer] = worker.handle(batch)
     assert isinstance(answer, Reply)
-    office.kill()
-    later = gateway.office = open_office()
+    worker.kill()
+    later = gateway.worker = open_worker()
     [again] = later.handle(batch)
     assert isinstance(again, Reply)
     assert again.outcomes == answer.outcomes
@@ -248,140 +248,140 @@ def database_files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in (folder / "mail.db", folder / "mail.db-wal")}
 
 
-def test_a_database_that_forgets_what_was_not_synced_has_it_from_the_journal(open_office: Open, tmp_path: Path) -> None:
-    office = open_office()
-    office.engine.log.synced_bytes = 0
-    gateway = Gateway(office)
+def test_a_database_that_forgets_what_was_not_synced_has_it_from_the_journal(open_worker: Open, tmp_path: Path) -> None:
+    worker = open_worker()
+    worker.engine.log.synced_bytes = 0
+    gateway = Gateway(worker)
     [alice] = gateway.register("alice")
     first, _second = gateway.store(alice, alice, b"one", b"two")
     before = database_files(tmp_path)
-    office.flush()
-    assert not office.database.lasting
-    assert in_database(office) == 2
+    worker.flush()
+    assert not worker.database.lasting
+    assert in_database(worker) == 2
     gateway.store(alice, alice, b"three")
     gateway.ask(Settle(1, alice, False, first, first))
-    facts = office.facts
-    office.kill()
+    facts = worker.facts
+    worker.kill()
     for path, content in before.items():
         path.write_bytes(content)
     (tmp_path / "mail.db-shm").unlink(missing_ok=True)
-    office = gateway.office = open_office()
+    worker = gateway.worker = open_worker()
     assert waiting(gateway, alice) == [b"two", b"three"]
-    assert office.facts.generation == facts.generation
-    assert office.database.lasting
+    assert worker.facts.generation == facts.generation
+    assert worker.database.lasting
     assert gateway.store(alice, alice, b"four") > [3]
 
 
-def test_both_eras_stay_until_a_synced_transaction_has_them(open_office: Open, tmp_path: Path) -> None:
-    office = open_office()
-    office.engine.log.synced_bytes = 0
-    gateway = Gateway(office)
+def test_both_eras_stay_until_a_synced_transaction_has_them(open_worker: Open, tmp_path: Path) -> None:
+    worker = open_worker()
+    worker.engine.log.synced_bytes = 0
+    gateway = Gateway(worker)
     [alice] = gateway.register("alice")
     contents = [bytes([n]) * 4000 for n in range(100)]
     gateway.store(alice, alice, *contents)
     before = database_files(tmp_path)
-    office.flush()
+    worker.flush()
     gateway.store(alice, alice, b"behind the link")
-    office.kill()
+    worker.kill()
     for path, content in before.items():
         path.write_bytes(content)
     (tmp_path / "mail.db-shm").unlink(missing_ok=True)
-    office = gateway.office = open_office(size_limit=(pages_of(tmp_path / "mail.db") + 5) * PAGE_SIZE)
-    assert in_database(office) == 0, "there is no room to take them in"
-    office.engine.log.synced_bytes = 0
-    office.database.execute("PRAGMA max_page_count = 100000")
-    office.flush()
-    assert office.database.lasting, "a third log epoch would go over the first"
+    worker = gateway.worker = open_worker(size_limit=(pages_of(tmp_path / "mail.db") + 5) * PAGE_SIZE)
+    assert in_database(worker) == 0, "there is no room to take them in"
+    worker.engine.log.synced_bytes = 0
+    worker.database.execute("PRAGMA max_page_count = 100000")
+    worker.flush()
+    assert worker.database.lasting, "a third log epoch would go over the first"
     assert waiting(gateway, alice) == [*contents, b"behind the link"]
 
 
-def test_where_files_go_it_is_synced(office: Office, gateway: Gateway) -> None:
-    office.engine.log.synced_bytes = 0
+def test_where_files_go_it_is_synced(worker: SqliteWorker, gateway: Gateway) -> None:
+    worker.engine.log.synced_bytes = 0
     [alice] = gateway.register("alice")
     steps = (BeginUpload(1, alice, False, alice, 3, 9), Chunk(1, b"in a file"), CommitUpload(1))
     assert isinstance(gateway.ask(*steps)[-1], Stored)
-    office.flush()
-    office.database.make_lasting()
+    worker.flush()
+    worker.database.make_lasting()
     gateway.ask(Settle(1, alice, False, 0, ALL), StoreMessage(alice, False, alice, 3, b"x"))
-    office.processor.maintain(office.now_ms)
-    assert office.database.lasting
-    assert office.bodies_folder.sizes() == {}
+    worker.processor.maintain(worker.now_ms)
+    assert worker.database.lasting
+    assert worker.blob_folder.sizes() == {}
 
 
-def test_a_worker_that_dies_before_the_checkpoint(open_office: Open) -> None:
-    office = open_office()
-    office.engine.log.synced_bytes = 0
-    gateway = Gateway(office)
+def test_a_worker_that_dies_before_the_checkpoint(open_worker: Open) -> None:
+    worker = open_worker()
+    worker.engine.log.synced_bytes = 0
+    gateway = Gateway(worker)
     [alice] = gateway.register("alice")
     for content in (b"one", b"two"):
         gateway.store(alice, alice, content)
-        office.flush()
+        worker.flush()
     gateway.store(alice, alice, b"three")
-    office.kill()
-    gateway.office = open_office()
+    worker.kill()
+    gateway.worker = open_worker()
     assert waiting(gateway, alice) == [b"one", b"two", b"three"]
 
 
-def test_what_a_start_finds_in_the_journal_is_synced(open_office: Open) -> None:
-    office = open_office(journal_bytes=16 * 1024 * 1024)
-    gateway = Gateway(office)
+def test_what_a_start_finds_in_the_journal_is_synced(open_worker: Open) -> None:
+    worker = open_worker(journal_bytes=16 * 1024 * 1024)
+    gateway = Gateway(worker)
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, *[b"x" * 50_000] * 25)
-    assert office.engine.mailboxes.unflushed_bytes > WORTH_WAITING_BYTES
-    office.kill()
-    office = open_office(journal_bytes=16 * 1024 * 1024)
-    assert in_database(office) == 25
-    assert office.database.lasting, "what can be read after a failed sync need not be on disk"
+    assert worker.engine.mailboxes.unflushed_bytes > WORTH_WAITING_BYTES
+    worker.kill()
+    worker = open_worker(journal_bytes=16 * 1024 * 1024)
+    assert in_database(worker) == 25
+    assert worker.database.lasting, "what can be read after a failed sync need not be on disk"
 
 
-def test_the_journal_keeps_one_log_epoch_at_the_most(office: Office, gateway: Gateway) -> None:
-    office.engine.log.synced_bytes = 0
+def test_the_journal_keeps_one_log_epoch_at_the_most(worker: SqliteWorker, gateway: Gateway) -> None:
+    worker.engine.log.synced_bytes = 0
     [alice] = gateway.register("alice")
     lasting = []
     for _ in range(4):
         gateway.store(alice, alice, b"x")
-        office.flush()
-        lasting.append(office.database.lasting)
+        worker.flush()
+        lasting.append(worker.database.lasting)
     assert lasting == [False, True, False, True]
     gateway.store(alice, alice, b"x")
-    office.flush()
-    office.database.checkpoint()
+    worker.flush()
+    worker.database.checkpoint()
     gateway.store(alice, alice, b"x")
-    office.flush()
-    assert not office.database.lasting, "a checkpoint made the one before last"
+    worker.flush()
+    assert not worker.database.lasting, "a checkpoint made the one before last"
 
 
-def test_what_is_in_no_journal_is_synced(open_office: Open) -> None:
-    office = open_office(journal_bytes=400)
-    office.engine.log.synced_bytes = 0
-    gateway = Gateway(office)
+def test_what_is_in_no_journal_is_synced(open_worker: Open) -> None:
+    worker = open_worker(journal_bytes=400)
+    worker.engine.log.synced_bytes = 0
+    gateway = Gateway(worker)
     [alice] = gateway.register("alice")
     for number in range(10):
         gateway.store(alice, alice, bytes([number]) * 300)
-        assert office.database.lasting
+        assert worker.database.lasting
 
 
-def test_little_mail_is_synced_at_once(open_office: Open) -> None:
-    office = open_office(journal_bytes=16 * 1024 * 1024)
-    gateway = Gateway(office)
+def test_little_mail_is_synced_at_once(open_worker: Open) -> None:
+    worker = open_worker(journal_bytes=16 * 1024 * 1024)
+    gateway = Gateway(worker)
     [alice] = gateway.register("alice")
     gateway.store(alice, alice, b"x" * 100_000)
-    office.flush()
-    assert office.database.lasting
+    worker.flush()
+    assert worker.database.lasting
     for _ in range(12):
         gateway.store(alice, alice, b"x" * 100_000)
-    office.flush()
-    assert not office.database.lasting
+    worker.flush()
+    assert not worker.database.lasting
 
 
-def test_what_identifies_the_store_is_never_noted_ahead_of_the_disk(office: Office, gateway: Gateway) -> None:
-    office.engine.log.synced_bytes = 0
+def test_what_identifies_the_store_is_never_noted_ahead_of_the_disk(worker: SqliteWorker, gateway: Gateway) -> None:
+    worker.engine.log.synced_bytes = 0
     [alice] = gateway.register("alice")
     for note in (record_progress, record_clean_shutdown):
         gateway.store(alice, alice, b"x")
-        office.flush()
-        assert not office.database.lasting
-        pages = office.database.wal_pages
-        note(office.database, office.file)
-        assert office.database.wal_pages > pages, "a transaction that writes nothing syncs nothing"
-        assert office.database.lasting
+        worker.flush()
+        assert not worker.database.lasting
+        pages = worker.database.wal_pages
+        note(worker.database, worker.file)
+        assert worker.database.wal_pages > pages, "a transaction that writes nothing syncs nothing"
+        assert worker.database.lasting

@@ -34,14 +34,14 @@ from common.values import RefusalReason
 from storage_worker import admin
 from storage_worker.engine.errors import StoreDamaged, StoreUnusable
 from storage_worker.engine.sqlite.database import PAGE_SIZE
-from tests.storage_worker.office import KEY, Gateway, Office, pieces
+from tests.storage_worker.worker_under_test import KEY, Gateway, SqliteWorker, pieces
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
-    office = Office(tmp_path)
-    yield office
-    office.kill()
+def worker(tmp_path: Path) -> Iterator[SqliteWorker]:
+    worker = SqliteWorker(tmp_path)
+    yield worker
+    worker.kill()
 
 
 class Lives:
@@ -49,17 +49,17 @@ class Lives:
     and `good`.
     """
 
-    def __init__(self, office: Office) -> None:
-        self.office = office
-        self.gateway = Gateway(office)
+    def __init__(self, worker: SqliteWorker) -> None:
+        self.worker = worker
+        self.gateway = Gateway(worker)
         self.sender, self.bad, self.good = self.gateway.register("sender", "bad box", "good box")
         self.sequences = self.gateway.store(self.sender, self.bad, b"first" * 9, b"second" * 9)
         self.gateway.store(self.sender, self.good, b"fine")
-        office.flush()
-        self.row: int = office.database.row("SELECT row FROM mail_page WHERE first = ?", (self.sequences[0],))[0]
+        worker.flush()
+        self.row: int = worker.database.row("SELECT row FROM mail_page WHERE first = ?", (self.sequences[0],))[0]
 
     def alter(self, column: str, value: str) -> None:
-        list(self.office.database.execute(f"UPDATE mail_page SET {column} = {value} WHERE row = {self.row}"))
+        list(self.worker.database.execute(f"UPDATE mail_page SET {column} = {value} WHERE row = {self.row}"))
 
     def fetch(self, who: bytes) -> Outcome:
         return self.gateway.one(Pull(next(self.gateway.leases), who, False, 10**6, 0, 10**6))
@@ -78,10 +78,10 @@ FLIPPED = "CAST(substr(entries, 1, 60) || x'00' || substr(entries, 62) AS BLOB)"
     [("entries", FLIPPED), ("entries", "substr(entries, 1, 20)"), ("checksum", "checksum + 1"), ("messages", "3")],
 )
 def test_an_altered_page_is_refused_and_named_and_the_rest_goes_on(
-    office: Office, tmp_path: Path, column: str, value: str, caplog: pytest.LogCaptureFixture,
+    worker: SqliteWorker, tmp_path: Path, column: str, value: str, caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    lives = Lives(office)
+    lives = Lives(worker)
     lives.alter(column, value)
     for _ in range(2):
         assert reason(lives.fetch(lives.bad)) is RefusalReason.DAMAGED
@@ -93,30 +93,30 @@ def test_an_altered_page_is_refused_and_named_and_the_rest_goes_on(
     assert [piece.content for piece in pieces(leased.page)] == [b"fine"]
     # New mail comes in, also for that mailbox, and goes to the database.
     lives.gateway.store(lives.sender, lives.bad, b"behind it")
-    office.flush()
+    worker.flush()
     assert admin.main(["--data-folder", str(tmp_path), "check"]) == 1
     said = capsys.readouterr().out
     assert f"page {lives.row} of the mailbox of 'bad box'" in said
     assert "good box" not in said
 
 
-def test_a_part_of_an_altered_page_can_be_deleted_and_taken_in(office: Office, tmp_path: Path) -> None:
-    lives = Lives(office)
+def test_a_part_of_an_altered_page_can_be_deleted_and_taken_in(worker: SqliteWorker, tmp_path: Path) -> None:
+    lives = Lives(worker)
     lives.alter("entries", FLIPPED)
     lives.gateway.ask(Settle(1, lives.bad, False, lives.sequences[0], lives.sequences[0]))
-    office.flush()
-    office.kill()
-    again = Office(tmp_path)
+    worker.flush()
+    worker.kill()
+    again = SqliteWorker(tmp_path)
     gateway = Gateway(again, incarnation=b"i" * 16)
     assert isinstance(gateway.one(Pull(1, lives.bad, False, 10**6, 0, 10**6)), Refused)
     assert isinstance(gateway.one(Pull(2, lives.good, False, 10**6, 0, 10**6)), Pulled)
     again.kill()
 
 
-def test_what_lies_before_an_altered_page_is_handed_out(office: Office) -> None:
-    lives = Lives(office)
+def test_what_lies_before_an_altered_page_is_handed_out(worker: SqliteWorker) -> None:
+    lives = Lives(worker)
     lives.gateway.store(lives.sender, lives.bad, b"behind")
-    office.flush()
+    worker.flush()
     lives.row += 2
     lives.alter("checksum", "1")
     assert isinstance(lives.fetch(lives.bad), Refused), "it is not known yet"
@@ -126,16 +126,16 @@ def test_what_lies_before_an_altered_page_is_handed_out(office: Office) -> None:
 
 
 def test_altered_pages_are_dropped_on_request(
-    office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    worker: SqliteWorker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lives = Lives(office)
+    lives = Lives(worker)
     assert admin.main(["--data-folder", str(tmp_path), "check"]) == 0
     lives.alter("entries", FLIPPED)
-    office.close()
+    worker.close()
     assert admin.main(["--data-folder", str(tmp_path), "check"]) == 1
     assert admin.main(["--data-folder", str(tmp_path), "check", "--drop"]) == 0
     assert "Nothing is altered." in capsys.readouterr().out
-    again = Office(tmp_path)
+    again = SqliteWorker(tmp_path)
     gateway = Gateway(again, incarnation=b"i" * 16)
     assert gateway.one(Pull(1, lives.bad, False, 10**6, 0, 10**6)) == Pulled(0, 0, 0, 0, NO_MAIL)
     again.kill()
@@ -152,23 +152,23 @@ def test_altered_pages_are_dropped_on_request(
     ],
 )
 def test_a_page_without_a_checksum_is_handed_out_where_it_makes_sense(
-    office: Office, entries: str, is_whole: bool
+    worker: SqliteWorker, entries: str, is_whole: bool
 ) -> None:
     """An earlier version wrote it, so nothing but its form vouches for it."""
-    lives = Lives(office)
+    lives = Lives(worker)
     lives.alter("checksum", "NULL")
     lives.alter("entries", f"CAST({entries} AS BLOB)")
     assert isinstance(lives.fetch(lives.bad), Pulled) == is_whole
 
 
 @pytest.mark.parametrize("flushed", [False, True])
-def test_what_lies_before_an_altered_content_is_handed_out(office: Office, tmp_path: Path, flushed: bool) -> None:
-    lives = Lives(office)
+def test_what_lies_before_an_altered_content_is_handed_out(worker: SqliteWorker, tmp_path: Path, flushed: bool) -> None:
+    lives = Lives(worker)
     content = b"large " * 20_000
     lives.gateway.ask(BeginUpload(1, lives.sender, False, lives.good, 3, len(content)), Chunk(1, content))
     lives.gateway.ask(CommitUpload(1))
     if flushed:
-        office.flush()
+        worker.flush()
     [path] = (tmp_path / "bodies").iterdir()
     whole = path.read_bytes()
     path.write_bytes(b"L" + whole[1:])
@@ -184,15 +184,15 @@ def test_what_lies_before_an_altered_content_is_handed_out(office: Office, tmp_p
 
 
 def test_an_altered_content_is_refused_and_named(
-    office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    worker: SqliteWorker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lives = Lives(office)
+    lives = Lives(worker)
     content = b"large " * 50_000
     lives.gateway.ask(BeginUpload(1, lives.sender, False, lives.good, 3, len(content)), Chunk(1, content))
     lives.gateway.ask(CommitUpload(1))
     stored = lives.gateway.one(CommitUpload(1))
     assert not isinstance(stored, Stored), "it was stored by the first"
-    office.flush()
+    worker.flush()
     [path] = (tmp_path / "bodies").iterdir()
     assert admin.main(["--data-folder", str(tmp_path), "check"]) == 0
     damaged = bytearray(path.read_bytes())
@@ -204,9 +204,9 @@ def test_an_altered_content_is_refused_and_named(
     assert "in the mailbox of 'good box'" in said
     assert reason(lives.fetch(lives.good)) is RefusalReason.DAMAGED
     assert isinstance(lives.fetch(lives.bad), Pulled)
-    office.close()
+    worker.close()
     assert admin.main(["--data-folder", str(tmp_path), "check", "--drop"]) == 0
-    again = Office(tmp_path, seed=10**6)
+    again = SqliteWorker(tmp_path, seed=10**6)
     leased = Gateway(again, incarnation=b"i" * 16).one(Pull(1, lives.good, False, 10**6, 0, 10**6))
     assert isinstance(leased, Pulled)
     assert [piece.content for piece in pieces(leased.page)] == [b"fine"]
@@ -223,8 +223,8 @@ def flip_pages(path: Path, pages: list[int]) -> None:
     path.write_bytes(content)
 
 
-def pages_of(office: Office, name: str) -> list[int]:
-    return [page for (page,) in office.database.execute("SELECT pageno FROM dbstat WHERE name = ?", (name,))]
+def pages_of(worker: SqliteWorker, name: str) -> list[int]:
+    return [page for (page,) in worker.database.execute("SELECT pageno FROM dbstat WHERE name = ?", (name,))]
 
 
 TABLES = (
@@ -237,27 +237,27 @@ TABLES = (
 def test_whatever_table_or_index_is_damaged_nothing_wrong_is_answered(
     tmp_path: Path, of: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    office = Office(tmp_path)
-    gateway = Gateway(office)
+    worker = SqliteWorker(tmp_path)
+    gateway = Gateway(worker)
     alice, bob = gateway.register("alice", "bob")
     tokens = [b"t" * 15 + bytes([n]) for n in range(3)]
     for token in tokens:
         gateway.one(StoreMessage(alice, True, bob, 3, b"small", token))
     gateway.ask(BeginUpload(1, alice, False, bob, 3, 5), Chunk(1, b"large"))
     gateway.ask(CommitUpload(1))
-    office.flush()
-    pages = pages_of(office, of)
+    worker.flush()
+    pages = pages_of(worker, of)
     assert pages
-    office.close()
+    worker.close()
     flip_pages(tmp_path / "mail.db", pages)
     try:
-        office = Office(tmp_path, seed=10**6)
+        worker = SqliteWorker(tmp_path, seed=10**6)
     except (StoreDamaged, StoreUnusable) as error:
         # The worker ends with 78.
         assert "mail.db is damaged" in str(error)
         return
     # Greeting needs the slot's row, which was read at the start.
-    gateway = Gateway(office, incarnation=b"i" * 16)
+    gateway = Gateway(worker, incarnation=b"i" * 16)
     frame = SEND_FRAME.pack(alice, bob, 3, 1) + b"x"
     fetch = Fetch(bob, True, 0, 10**6, 0, 10**6, False)
     operations: list[Operation] = [
@@ -291,18 +291,18 @@ def test_whatever_table_or_index_is_damaged_nothing_wrong_is_answered(
     # All in one turn, with what writes to tables, and once more.
     for _ in range(2):
         gateway.ask(*operations)
-        office.now_ms += 10_000
-        office.handle()
-    office.close()
+        worker.now_ms += 10_000
+        worker.handle()
+    worker.close()
     assert "mail.db is damaged" in caplog.text or "is altered" in caplog.text
 
 
 def test_pages_of_mail_beside_a_damaged_one_are_saved(
-    office: Office, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    worker: SqliteWorker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lives = Lives(office)
-    pages = pages_of(office, "mail_page")
-    office.close()
+    lives = Lives(worker)
+    pages = pages_of(worker, "mail_page")
+    worker.close()
     # Rows of both mailboxes lie in one page of the file; the bit is in the last one that was
     # written there.
     [page] = pages
@@ -313,7 +313,7 @@ def test_pages_of_mail_beside_a_damaged_one_are_saved(
     said = capsys.readouterr().out
     assert said.count("written anew: page ") + said.count("dropped: page ") == 2
     assert "written anew: page " in said
-    again = Office(tmp_path, seed=10**6)
+    again = SqliteWorker(tmp_path, seed=10**6)
     gateway = Gateway(again, incarnation=b"i" * 16)
     found = []
     for number, who in enumerate((lives.bad, lives.good), start=1):
@@ -324,8 +324,10 @@ def test_pages_of_mail_beside_a_damaged_one_are_saved(
     again.kill()
 
 
-def test_a_check_beside_a_running_worker_finds_nothing_and_holds_nothing_up(office: Office, tmp_path: Path) -> None:
-    gateway = Gateway(office)
+def test_a_check_beside_a_running_worker_finds_nothing_and_holds_nothing_up(
+    worker: SqliteWorker, tmp_path: Path
+) -> None:
+    gateway = Gateway(worker)
     alice, bob = gateway.register("alice", "bob")
     codes: list[int] = []
     said: list[str] = []
@@ -345,13 +347,13 @@ def test_a_check_beside_a_running_worker_finds_nothing_and_holds_nothing_up(offi
         sent += len(gateway.store(alice, bob, *[b"letter %d" % number * 50 for number in range(sent, sent + 5)]))
         gateway.ask(BeginUpload(sent, alice, False, alice, 3, 5), Chunk(sent, b"large"), CommitUpload(sent))
         gateway.ask(CommitUpload(sent))
-        office.flush()
+        worker.flush()
         fetched = gateway.one(Fetch(bob, True, ack, 10**6, 0, 10**6, False))
         assert isinstance(fetched, Fetched)
         contents = [piece.content for piece in pieces(fetched.page)]
         assert contents == [b"letter %d" % number * 50 for number in range(received, received + len(contents))]
         received, ack = received + len(contents), fetched.last
-        gateway.ask(Settle(1, alice, False, 0, office.rules.highest))
+        gateway.ask(Settle(1, alice, False, 0, worker.rules.highest))
     thread.join()
     assert received == sent
     assert codes == [0] * 5, said

@@ -193,8 +193,8 @@ def test_a_disk_without_room_for_all_of_it_leaves_it_shorter(path: Path, monkeyp
     assert found(path) == [b"fits", b"fits too"]
 
 
-class Door:
-    """A door to a journal in memory that notes what is called."""
+class RecordingFile:
+    """A journal's file in memory that records what is called."""
 
     def __init__(self) -> None:
         self.content = bytearray(CAPACITY)
@@ -219,25 +219,25 @@ class Door:
 
 
 def test_a_record_is_synced_alone_only_where_all_before_it_are() -> None:
-    door = Door()
-    journal = Journal([door, Door()], CAPACITY)
+    file = RecordingFile()
+    journal = Journal([file, RecordingFile()], CAPACITY)
     journal.begin(LOG_EPOCH)
     for sync in (True, False, True, True):
         journal.append(b"record", sync=sync)
-    assert door.calls == ["write_synced", "write", "write", "sync", "write_synced"]
-    door.calls.clear()
+    assert file.calls == ["write_synced", "write", "write", "sync", "write_synced"]
+    file.calls.clear()
     # What another process wrote may be read without being on disk.
-    again = Journal([door, Door()], CAPACITY)
+    again = Journal([file, RecordingFile()], CAPACITY)
     assert len(list(again.replay(LOG_EPOCH))) == 4
     again.append(b"record", sync=True)
     again.append(b"record", sync=True)
-    assert door.calls == ["write", "sync", "write_synced"]
-    door.calls.clear()
-    third = Journal([door, Door()], CAPACITY)
+    assert file.calls == ["write", "sync", "write_synced"]
+    file.calls.clear()
+    third = Journal([file, RecordingFile()], CAPACITY)
     assert len(list(third.replay(LOG_EPOCH))) == 6
     third.sync_again()
     third.append(b"record", sync=True)
-    assert door.calls == ["write", "sync", "write_synced"]
+    assert file.calls == ["write", "sync", "write_synced"]
 
 
 @pytest.mark.parametrize("error", [errno.EOPNOTSUPP, *NO_ROOM, 0])
@@ -448,7 +448,7 @@ def test_a_link_that_came_to_nothing_is_none(path: Path) -> None:
 
 
 def test_a_link_waits_until_all_before_it_is_synced() -> None:
-    first, second = Door(), Door()
+    first, second = RecordingFile(), RecordingFile()
     journal = Journal([first, second], CAPACITY)
     journal.begin(LOG_EPOCH)
     journal.append(b"record", sync=True)
@@ -480,12 +480,12 @@ def test_without_room_there_is_no_link(path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_sync_again_writes_both_log_epochs(path: Path) -> None:
     linked(path)
-    doors = [Door(), Door()]
-    for door, name in zip(doors, (path, path.with_name("mail.journal.2")), strict=True):
-        door.content[:] = name.read_bytes()
-    journal = Journal(doors, CAPACITY)
+    files = [RecordingFile(), RecordingFile()]
+    for file, name in zip(files, (path, path.with_name("mail.journal.2")), strict=True):
+        file.content[:] = name.read_bytes()
+    journal = Journal(files, CAPACITY)
     journal.replay(LOG_EPOCH)
     journal.sync_again()
-    assert [door.calls for door in doors] == [["write", "sync"], ["write", "sync"]]
-    journal = Journal(doors, CAPACITY)
+    assert [file.calls for file in files] == [["write", "sync"], ["write", "sync"]]
+    journal = Journal(files, CAPACITY)
     assert journal.replay(LOG_EPOCH) == [b"one", b"two", b"three"]

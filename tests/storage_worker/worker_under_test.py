@@ -1,6 +1,6 @@
-"""A storage worker without its socket: a desk over a real database, as the tests drive it.
+"""A storage worker without its socket: a batch processor over a real database, as the tests drive it.
 
-`Office` is opened on a folder and can be closed and opened again (a restart) or left as it is (a
+`SqliteWorker` is opened on a folder and can be closed and opened again (a restart) or left as it is (a
 kill). Its slots greet and number their batches like a gateway would; a test may also hand in any
 letter.
 """
@@ -101,7 +101,7 @@ class NoUpkeep:
 
 
 class WorkerUnderTest(ABC):
-    """Rules and desk over an engine, in one life. `now_ms` is the clock."""
+    """Rules and batch processor over an engine, in one life. `now_ms` is the clock."""
 
     def __init__(
         self, engine: Engine, limits: Limits | None, random_bytes: Callable[[int], bytes], now_ms: int
@@ -116,9 +116,9 @@ class WorkerUnderTest(ABC):
         """What is answered to messages of one gateway that come together."""
         return [answer.message for answer in self.answers([Inbound(peer, message) for message in messages])]
 
-    def answers(self, letters: Sequence[Inbound]) -> list[Outbound]:
+    def answers(self, messages: Sequence[Inbound]) -> list[Outbound]:
         """The same with many gateways."""
-        answers = self.processor.handle(letters, self.now_ms)
+        answers = self.processor.handle(messages, self.now_ms)
         self.processor.maintain(self.now_ms)
         return answers
 
@@ -164,7 +164,7 @@ class MemoryWorker(WorkerUnderTest):
         self.disk.takes_mail = mail
 
 
-class Office(WorkerUnderTest):
+class SqliteWorker(WorkerUnderTest):
     """One worker's life on `folder`. `free_bytes` may be changed at any time; `now_ms` is
     the clock.
     """
@@ -181,7 +181,7 @@ class Office(WorkerUnderTest):
         file: StoreIdentityFile | None = None,
         journal_files: Sequence[JournalFile] = (),
         journal_bytes: int = 1024 * 1024,
-        bodies_folder: BlobFolder | None = None,
+        blob_folder: BlobFolder | None = None,
         seed: int = 0,
         now_ms: int = 1_000_000,
     ) -> None:
@@ -197,9 +197,9 @@ class Office(WorkerUnderTest):
             journal_bytes,
             syncs=synchronous == "FULL",
         )
-        self.bodies_folder = bodies_folder or DiskBlobs(folder / "bodies")
-        self.syncer = SyncAtOnce(self.bodies_folder)
-        self.blobs = Blobs(self.bodies_folder, self.syncer)
+        self.blob_folder = blob_folder or DiskBlobs(folder / "bodies")
+        self.syncer = SyncAtOnce(self.blob_folder)
+        self.blobs = Blobs(self.blob_folder, self.syncer)
         self.room = DiskSpaceMonitor(
             min_free_bytes,
             lambda: self.free_bytes,
@@ -317,20 +317,20 @@ class SyncAtOnce:
 
 
 class Gateway:
-    """A well-behaved gateway on a slot of an office. `arrived` collects `MailArrived`."""
+    """A well-behaved gateway on a slot of a worker. `arrived` collects `MailArrived`."""
 
     def __init__(
-        self, office: WorkerUnderTest, slot: int = 0, peer: bytes = b"peer", incarnation: bytes | None = None
+        self, worker: WorkerUnderTest, slot: int = 0, peer: bytes = b"peer", incarnation: bytes | None = None
     ) -> None:
-        self.office = office
+        self.worker = worker
         self.slot = slot
         self.peer = peer
         self.number = 0
         self.leases = count(1)
         self.arrived: list[MailArrived] = []
         self.last_batch: Batch | None = None
-        self.incarnation = incarnation or office.random_bytes(16)
-        [self.welcome] = office.handle(Hello(slot, self.incarnation), peer=peer)
+        self.incarnation = incarnation or worker.random_bytes(16)
+        [self.welcome] = worker.handle(Hello(slot, self.incarnation), peer=peer)
         assert isinstance(self.welcome, Welcome)
         self.epoch = self.welcome.epoch
 
@@ -342,13 +342,13 @@ class Gateway:
 
     def send(self, batch: Batch) -> list[Outcome]:
         """The outcomes of a batch."""
-        answer, *arrived = self.office.handle(batch, peer=self.peer)
+        answer, *arrived = self.worker.handle(batch, peer=self.peer)
         for notice in arrived:
             assert isinstance(notice, MailArrived)
             self.arrived.append(notice)
         assert isinstance(answer, Reply), answer
         assert (answer.slot, answer.epoch, answer.number) == (batch.slot, batch.epoch, batch.number)
-        assert answer.worker_incarnation == self.office.incarnation
+        assert answer.worker_incarnation == self.worker.incarnation
         return answer.outcomes
 
     def ask(self, *operations: Operation) -> list[Outcome]:
