@@ -450,3 +450,59 @@ def test_sections_that_modules_name_as_their_source_exist() -> None:
                 named += 1
                 assert section in headings, f"{path}: {document} has no section {section!r}"
     assert named > 10
+
+
+def loggers_in(source: str) -> list[str]:
+    """The names of the loggers that a module's source asks for."""
+    return [
+        str(ast.literal_eval(node.args[0]))
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "logging.getLogger" and node.args
+    ]
+
+
+@pytest.mark.parametrize("program", ["gateway", "storage_worker"])
+def test_a_line_of_the_log_names_its_module_or_a_package_above_it(program: str) -> None:
+    named = {name: loggers_in(path.read_text(encoding="utf-8")) for name, path in modules() if is_within(name, program)}
+    assert sum(map(len, named.values())) > 5
+    wrong = {name: [one for one in loggers if not is_within(name, one)] for name, loggers in named.items()}
+    assert {name: loggers for name, loggers in wrong.items() if loggers} == {}
+
+
+def test_loggers_are_found() -> None:
+    source = "log = logging.getLogger('a.b')\nroot = logging.getLogger()\nrare = Rare(logging.getLogger('c'))"
+    assert loggers_in(source) == ["a.b", "c"]
+
+
+def reaches_in(source: str) -> list[str]:
+    """The calls of a module's source that go through two objects of somebody else: one of `self`,
+    and one of that one's.
+    """
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        steps, called = 0, node.func
+        while isinstance(called, ast.Attribute):
+            steps, called = steps + 1, called.value
+        if isinstance(called, ast.Name) and called.id == "self" and steps >= 4:
+            found.append(ast.unparse(node.func))
+    return found
+
+
+def test_nobody_reaches_through_two_objects() -> None:
+    reaches = {name: reaches_in(path.read_text(encoding="utf-8")) for name, path in modules()}
+    assert {name: found for name, found in reaches.items() if found} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("self._connection.context.link.submit(1)", ["self._connection.context.link.submit"]),
+        ("self._link.submit(1)", []),
+        ("self._store.settings.put(1)", []),
+        ("now = self._context.loop.now", []),
+    ],
+)
+def test_a_reach_through_two_objects_is_found(source: str, found: list[str]) -> None:
+    assert reaches_in(source) == found

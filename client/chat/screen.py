@@ -107,7 +107,7 @@ class Screen:
         self._conversation = conversation
         self._give: Callable[[Job], None] = _nobody
         self._answer = answer
-        terminal = get_app_session().output
+        self._output = terminal = get_app_session().output
         if isinstance(terminal, Vt100_Output):
             # Where the cursor is, is never asked: the answer may come when it is echoed, or is
             # taken for typed.
@@ -156,7 +156,7 @@ class Screen:
             for message in waiting:
                 self._give(KeptJob(self._conversation.draft(message.text, message.path), message))
 
-        terminal = self._session.app.output
+        terminal = self._output
         if self._signs.title:
             terminal.write_raw(_PUSH_TITLE)
             self._show_title()
@@ -217,7 +217,7 @@ class Screen:
         if isinstance(message.content, KeyReceived):
             return
         self._unseen += 1
-        terminal = self._session.app.output
+        terminal = self._output
         if self._signs.title:
             self._show_title()
         if self._signs.bell and self._conversation.rings():
@@ -230,11 +230,11 @@ class Screen:
             self._unseen = 0
             if self._signs.title:
                 self._show_title()
-                self._session.app.output.flush()
+                self._output.flush()
 
     def _show_title(self) -> None:
         new = f"({self._unseen}) " if self._unseen else ""
-        self._session.app.output.set_title(f"{new}{self._conversation.name} - MessageU")
+        self._output.set_title(f"{new}{self._conversation.name} - MessageU")
 
     def _react(self, content: object) -> None:
         if isinstance(content, KeyRequested):
@@ -392,7 +392,7 @@ class Screen:
             return []
         # The bar is a part of the prompt: a toolbar at the bottom would be left out by
         # prompt_toolkit where the terminal does not say where its cursor is.
-        columns = self._session.app.output.get_size().columns
+        columns = self._output.get_size().columns
         above = "".join(f"{line}\n" for line in self._conversation.above_the_prompt(columns))
         left, right, good = self._conversation.bar(columns)
         bar = left.ljust(columns - 1 - len(right))

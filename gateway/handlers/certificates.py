@@ -19,27 +19,28 @@ _MOST: int = 2
 class CertificatesHandler:
     """A `RequestHandler`."""
 
-    __slots__ = ("_host", "_over")
+    __slots__ = ("_connection", "_over")
 
-    def __init__(self, host: HandlerContext, request: CertificatesRequest) -> None:
-        self._host = host
+    def __init__(self, connection: HandlerContext, request: CertificatesRequest) -> None:
+        self._connection = connection
         self._over = False
         # The caller first has to learn that this is going on: answer at the end of the turn.
-        host.context.call_at(host.context.loop.now, self._answer, host)
+        context = connection.context
+        context.call_at(context.loop.now, self._answer, connection)
 
     def _answer(self) -> None:
-        host = self._host
+        connection = self._connection
         if self._over:
             return
-        shown = host.binding
-        if not host.greeted:
-            host.refuse(RefusalReason.PROOF_NEEDED)
+        shown = connection.binding
+        if not connection.greeted:
+            connection.refuse(RefusalReason.PROOF_NEEDED)
         elif shown == NO_BINDING:
-            host.refuse(RefusalReason.MALFORMED)
+            connection.refuse(RefusalReason.MALFORMED)
         else:
-            others = [digest for digest in host.context.certificates() if digest != shown]
-            host.write(encode_certificates([shown, *others][:_MOST]))
-        host.done()
+            others = [digest for digest in connection.context.certificates() if digest != shown]
+            connection.write(encode_certificates([shown, *others][:_MOST]))
+        connection.done()
 
     def resume_output(self) -> None:
         """Nothing to go on with."""

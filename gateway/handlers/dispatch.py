@@ -167,45 +167,45 @@ def _never(_authenticated_as: bytes, _request: object) -> bool:
     return False
 
 
-def _store_message(host: HandlerContext, request: SendRequest) -> StoreMessage | Refused:
-    if host.allowance is not None:
-        refused = host.allowance.send(host.authenticated_as, host.context.loop.now)
+def _store_message(connection: HandlerContext, request: SendRequest) -> StoreMessage | Refused:
+    if connection.allowance is not None:
+        refused = connection.allowance.send(connection.authenticated_as, connection.context.loop.now)
         if refused is not None:
             return refused
     requester, recipient, kind, content, token = request
-    return StoreMessage(requester, host.authenticated_as is not None, recipient, kind, content, token)
+    return StoreMessage(requester, connection.authenticated_as is not None, recipient, kind, content, token)
 
 
-def _register(host: HandlerContext, request: RegisterRequest) -> Register | Refused:
-    if host.allowance is not None:
-        refused = host.allowance.register(host.context.loop.now)
+def _register(connection: HandlerContext, request: RegisterRequest) -> Register | Refused:
+    if connection.allowance is not None:
+        refused = connection.allowance.register(connection.context.loop.now)
         if refused is not None:
             return refused
-    wanted = request.requester if host.greeted and request.requester != NO_CLIENT else None
-    return Register(request.name, request.public_key, host.greeted, wanted)
+    wanted = request.requester if connection.greeted and request.requester != NO_CLIENT else None
+    return Register(request.name, request.public_key, connection.greeted, wanted)
 
 
-def _get_public_key(host: HandlerContext, request: PublicKeyRequest) -> GetPublicKey:
-    return GetPublicKey(request.requester, host.authenticated_as is not None, request.subject)
+def _get_public_key(connection: HandlerContext, request: PublicKeyRequest) -> GetPublicKey:
+    return GetPublicKey(request.requester, connection.authenticated_as is not None, request.subject)
 
 
-def _upload(host: HandlerContext, request: LargeSendRequest) -> UploadHandler:
+def _upload(connection: HandlerContext, request: LargeSendRequest) -> UploadHandler:
     refused = None
-    if host.authenticated_as is not None and not _in_own_name(host.authenticated_as, request):
+    if connection.authenticated_as is not None and not _in_own_name(connection.authenticated_as, request):
         refused = FOREIGN
-    elif host.allowance is not None:
-        refused = host.allowance.upload(host.authenticated_as, request.size, host.context.loop.now)
+    elif connection.allowance is not None:
+        refused = connection.allowance.upload(connection.authenticated_as, request.size, connection.context.loop.now)
         if refused is not None:
-            limit_refused("contents", host.authenticated_as, 1)
-    return UploadHandler(host, request, refused)
+            limit_refused("contents", connection.authenticated_as, 1)
+    return UploadHandler(connection, request, refused)
 
 
-def _list_users(host: HandlerContext, request: ListUsersRequest) -> ListUsersHandler:
-    return ListUsersHandler(host, request.requester)
+def _list_users(connection: HandlerContext, request: ListUsersRequest) -> ListUsersHandler:
+    return ListUsersHandler(connection, request.requester)
 
 
-def _pull(host: HandlerContext, request: PullRequest) -> PullHandler:
-    return PullHandler(host, request.requester)
+def _pull(connection: HandlerContext, request: PullRequest) -> PullHandler:
+    return PullHandler(connection, request.requester)
 
 
 HANDLERS: Final[Mapping[type[Request], RequestRow]] = complete(
@@ -235,18 +235,18 @@ _FLOWING_EVENTS: Final[dict[type, Callable[[bytes, Any], bool]]] = {
 }
 
 
-def flows(host: HandlerContext, event: Event | RefusedRequests) -> bool:
+def flows(connection: HandlerContext, event: Event | RefusedRequests) -> bool:
     """Whether `event` becomes an operation at once, so that it may leave beside those before it."""
     may_ask = _FLOWING_EVENTS.get(type(event))
-    return may_ask is not None and (host.authenticated_as is None or may_ask(host.authenticated_as, event))
+    return may_ask is not None and (connection.authenticated_as is None or may_ask(connection.authenticated_as, event))
 
 
-def begin(host: HandlerContext, request: Request) -> Flowing | RequestHandler | Refused:
+def begin(connection: HandlerContext, request: Request) -> Flowing | RequestHandler | Refused:
     """Begin what is asked for. An authenticated connection acts for its user alone, and each one
     within its limits.
     """
     row = HANDLERS[type(request)]
-    host.context.counts.request(request)
-    if host.authenticated_as is not None and not row.may_ask(host.authenticated_as, request):
+    connection.context.counts.request(request)
+    if connection.authenticated_as is not None and not row.may_ask(connection.authenticated_as, request):
         return FOREIGN
-    return row.begin(host, request)
+    return row.begin(connection, request)

@@ -20,34 +20,34 @@ _NEVER_IDLE: Final = 0
 class HelloHandler:
     """A `RequestHandler`."""
 
-    __slots__ = ("_host", "_over", "_request", "_timer")
+    __slots__ = ("_connection", "_context", "_over", "_request", "_timer")
 
-    def __init__(self, host: HandlerContext, request: HelloRequest) -> None:
-        self._host = host
+    def __init__(self, connection: HandlerContext, request: HelloRequest) -> None:
+        self._connection = connection
         self._request = request
         self._over = False
-        context = host.context
+        self._context = context = connection.context
         if context.link.facts is None:
-            context.waiters.awaiting_greeting[self] = None
-            self._timer = context.call_at(context.loop.now + DEADLINE, self._give_up, host)
+            context.waiters.wait_for_greeting(self)
+            self._timer = context.call_at(context.loop.now + DEADLINE, self._give_up, connection)
         else:
             # The caller first has to learn that this is going on: answer at the end of the turn.
-            self._timer = context.call_at(context.loop.now, self.greeted, host)
+            self._timer = context.call_at(context.loop.now, self.greeted, connection)
 
     def greeted(self) -> None:
         """The worker's facts are known: answer."""
-        facts = self._host.context.link.facts
+        facts = self._context.link.facts
         if self._over or facts is None:
             return
         self._end()
-        host, context = self._host, self._host.context
+        connection, context = self._connection, self._context
         nonce = context.random_bytes(NONCE_SIZE)
-        host.challenge.issue(nonce, context.loop.now)
-        host.greeted = True
+        connection.challenge.issue(nonce, context.loop.now)
+        connection.greeted = True
         known = self._request.extension_version == EXTENSION_VERSION
-        offered = SERVER_FEATURES if host.binding == NO_BINDING else TLS_FEATURES
-        host.features = self._request.features & offered if known else 0
-        host.write(
+        offered = SERVER_FEATURES if connection.binding == NO_BINDING else TLS_FEATURES
+        connection.features = self._request.features & offered if known else 0
+        connection.write(
             encode_hello(
                 EXTENSION_VERSION,
                 offered,
@@ -58,21 +58,21 @@ class HelloHandler:
                 nonce,
             )
         )
-        host.done()
+        connection.done()
 
     def abort(self) -> None:
         """Close the connection."""
-        self._host.abort()
+        self._connection.abort()
 
     def _give_up(self) -> None:
         if not self._over:
-            self._host.abort()
+            self._connection.abort()
 
     def _end(self) -> None:
         """Nothing of the gateway refers to this any more."""
         self._over = True
         self._timer.cancel()
-        self._host.context.waiters.awaiting_greeting.pop(self, None)
+        self._context.waiters.forget_greeting(self)
 
     def resume_output(self) -> None:
         """Nothing to go on with."""

@@ -13,10 +13,12 @@ from gateway.handlers.base import HandlerContext
 class ListUsersHandler:
     """A `RequestHandler` and a `Waiter`."""
 
-    __slots__ = ("_asked", "_gone", "_host", "_last", "_requester", "_until")
+    __slots__ = ("_asked", "_connection", "_gone", "_last", "_page_size", "_pages", "_requester", "_until")
 
-    def __init__(self, host: HandlerContext, requester: bytes) -> None:
-        self._host = host
+    def __init__(self, connection: HandlerContext, requester: bytes) -> None:
+        self._connection = connection
+        self._pages = connection.context.pages
+        self._page_size = connection.context.settings.users_page
         self._requester = requester
         self._last = 0
         self._until = 0
@@ -26,13 +28,9 @@ class ListUsersHandler:
 
     def _ask(self) -> None:
         self._asked = True
-        authenticated = self._host.authenticated_as is not None
+        authenticated = self._connection.authenticated_as is not None
         operation = ListUsers(self._requester, authenticated, self._last, self._until)
-        self._host.context.pages.ask(operation, self, self._page_size)
-
-    @property
-    def _page_size(self) -> int:
-        return self._host.context.settings.users_page
+        self._pages.ask(operation, self, self._page_size)
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
         """A page, or a refusal, which can only be the first answer."""
@@ -41,28 +39,28 @@ class ListUsersHandler:
             return
         match outcome:
             case Refused(reason, retry_after):
-                self._host.refuse(reason, retry_after)
-                self._host.done()
+                self._connection.refuse(reason, retry_after)
+                self._connection.done()
             case UsersPage(count, last, until, users):
                 if self._until == 0:
-                    self._host.write(encode_head(ResponseCode.USERS, count * USER.size))
+                    self._connection.write(encode_head(ResponseCode.USERS, count * USER.size))
                 self._last, self._until = last, until
-                self._host.write(encode_users((user.client_id, user.name) for user in users))
+                self._connection.write(encode_users((user.client_id, user.name) for user in users))
                 if last >= until:
-                    self._host.done()
+                    self._connection.done()
             case _:
-                self._host.abort()
+                self._connection.abort()
 
     def unknown(self, operation: Operation) -> None:
         """The list can't be completed."""
         self._came()
         if not self._gone:
-            self._host.abort()
+            self._connection.abort()
 
     def _came(self) -> None:
         if self._asked:
             self._asked = False
-            self._host.context.pages.came(self._page_size)
+            self._pages.came(self._page_size)
 
     def resume_output(self) -> None:
         """The page before was written."""
@@ -77,4 +75,4 @@ class ListUsersHandler:
     def abandon(self) -> None:
         """Nobody reads the list any more."""
         self._gone = True
-        self._host.context.pages.forget(self)
+        self._pages.forget(self)

@@ -38,7 +38,7 @@ from gateway.event_loop import Timer
 from gateway.handlers.base import HandlerContext
 from gateway.storage.link import NOBODY
 
-_rarely: Final = RareLog(logging.getLogger("gateway.mail"))
+_rarely: Final = RareLog(logging.getLogger("gateway.handlers.mail"))
 
 _LARGEST_ACK: Final = 2**63 - 1
 """What the store can count to; a larger ack is just as far above everything that was ever given."""
@@ -48,11 +48,14 @@ class _MailHandler:
     """What both have in common: a header, then pieces until the announced length is reached."""
 
     __slots__ = (
-        "_asked", "_begun", "_gone", "_host", "_last", "_left", "_offset", "_page_came_at", "_requester", "_sequence",
+        "_asked", "_begun", "_connection", "_context", "_gone", "_last", "_left", "_offset", "_page_came_at", "_pages",
+        "_requester", "_sequence",
     )  # fmt: skip
 
-    def __init__(self, host: HandlerContext, requester: bytes) -> None:
-        self._host = host
+    def __init__(self, connection: HandlerContext, requester: bytes) -> None:
+        self._connection = connection
+        self._context = connection.context
+        self._pages = connection.context.pages
         self._requester = requester
         self._asked = 0
         self._begun = False
@@ -65,17 +68,17 @@ class _MailHandler:
 
     def _ask_for(self, operation: Pull | Fetch | PullPage) -> None:
         self._asked = operation.page_bytes
-        self._host.context.pages.ask(operation, self, self._asked)
+        self._pages.ask(operation, self, self._asked)
 
     @property
     def _authenticated(self) -> bool:
-        return self._host.authenticated_as is not None
+        return self._connection.authenticated_as is not None
 
     def _begin(self, code: ResponseCode, payload_size: int, last: int, page: Mail) -> None:
         self._begun = True
         self._last = last
         self._left = payload_size
-        self._host.write(encode_head(code, payload_size))
+        self._connection.write(encode_head(code, payload_size))
         self._write_page(page)
 
     def _entries(self, entries: bytes) -> bytes:
@@ -89,7 +92,7 @@ class _MailHandler:
     def _write_page(self, page: Mail) -> None:
         if not page:
             if self._left:
-                self._host.abort()
+                self._connection.abort()
             return
         if page.entries:
             self._sequence, self._offset = page.last + 1, 0
@@ -97,7 +100,7 @@ class _MailHandler:
                 self._write(self._entries(page.entries))
             except FrameUndecodable as error:
                 _rarely.write(logging.ERROR, "a page of mail that makes no sense: %s", error)
-                self._host.abort()
+                self._connection.abort()
                 return
         part = page.part
         if part is not None:
@@ -107,21 +110,21 @@ class _MailHandler:
             self._sequence, self._offset = (part.sequence, end) if end < part.size else (part.sequence + 1, 0)
             self._write(part.content)
         if self._left < 0:
-            self._host.abort()
+            self._connection.abort()
 
     def _write(self, data: bytes) -> None:
         self._left -= len(data)
-        self._host.write(data)
+        self._connection.write(data)
 
     def resume_output(self) -> None:
         """What there was is with the kernel: finish, or ask for the next page."""
         if not self._begun or self._asked:
             return
         if self._left:
-            settings = self._host.context.settings
+            settings = self._context.settings
             # A page that is with the kernel in the turn in which it came: the client reads as fast
             # as we write.
-            at_once = self._host.context.loop.now == self._page_came_at
+            at_once = self._context.loop.now == self._page_came_at
             page_bytes = settings.large_page if at_once else settings.page
             operation = PullPage(
                 self._requester, self._authenticated, self._sequence, self._offset, self._last, page_bytes
@@ -129,7 +132,7 @@ class _MailHandler:
             self._ask_for(operation)
         else:
             self._written()
-            self._host.done()
+            self._connection.done()
 
     def _written(self) -> None:
         """The whole response is with the kernel."""
@@ -140,20 +143,20 @@ class _MailHandler:
         if self._gone:
             self._too_late(outcome)
             return
-        self._page_came_at = self._host.context.loop.now
+        self._page_came_at = self._context.loop.now
         match outcome:
             case Page(page):
                 self._write_page(page)
             case Refused(reason, retry_after) if not self._begun:
                 self._refused()
-                self._host.refuse(reason, retry_after)
-                self._host.done()
+                self._connection.refuse(reason, retry_after)
+                self._connection.done()
             case _:
                 self._first_outcome(outcome)
 
     def _came(self) -> None:
         asked, self._asked = self._asked, 0
-        self._host.context.pages.came(asked)
+        self._pages.came(asked)
 
     def _first_outcome(self, outcome: Outcome) -> None:
         raise NotImplementedError
@@ -168,7 +171,7 @@ class _MailHandler:
         """The response can't be begun or completed."""
         self._came()
         if not self._gone:
-            self._host.abort()
+            self._connection.abort()
 
     def input_came(self) -> None:
         """Later requests wait."""
@@ -179,20 +182,21 @@ class _MailHandler:
     def abandon(self) -> None:
         """Nobody reads any more."""
         self._gone = True
-        self._host.context.pages.forget(self)
+        self._pages.forget(self)
 
 
 class PullHandler(_MailHandler):
     """604: a `RequestHandler` and a `Waiter` that leases what it carries."""
 
-    __slots__ = ("_first", "_lease", "_leased")
+    __slots__ = ("_first", "_lease", "_leased", "_link")
 
-    def __init__(self, host: HandlerContext, requester: bytes) -> None:
-        super().__init__(host, requester)
-        self._lease = host.context.next_number()
+    def __init__(self, connection: HandlerContext, requester: bytes) -> None:
+        super().__init__(connection, requester)
+        self._link = connection.context.link
+        self._lease = connection.context.next_number()
         self._first = 0
         self._leased = False
-        settings = host.context.settings
+        settings = connection.context.settings
         self._ask_for(
             Pull(
                 self._lease, requester, self._authenticated, settings.largest_response, WAITING_HEAD.size, settings.page
@@ -207,7 +211,7 @@ class PullHandler(_MailHandler):
 
     def _first_outcome(self, outcome: Outcome) -> None:
         if not isinstance(outcome, Pulled) or self._begun:
-            self._host.abort()
+            self._connection.abort()
             return
         self._first = outcome.first
         self._leased = outcome.count > 0
@@ -220,18 +224,18 @@ class PullHandler(_MailHandler):
     def _written(self) -> None:
         if self._leased:
             self._leased = False
-            self._host.lease_written(self._record())
+            self._connection.lease_written(self._record())
 
     def _too_late(self, outcome: Outcome) -> None:
         if isinstance(outcome, Pulled) and outcome.count:
-            self._host.context.link.submit(self._record().release(), NOBODY)
+            self._link.submit(self._record().release(), NOBODY)
 
     def abandon(self) -> None:
         """The mail was not carried over in full: it waits again."""
         super().abandon()
         if self._leased:
             self._leased = False
-            self._host.context.link.submit(self._record().release(), NOBODY)
+            self._link.submit(self._record().release(), NOBODY)
 
 
 class FetchHandler(_MailHandler):
@@ -239,12 +243,13 @@ class FetchHandler(_MailHandler):
     carries or waits for mail.
     """
 
-    __slots__ = ("_ask_timer", "_committed", "_end_timer", "_request", "_sleeping", "_wait")
+    __slots__ = ("_ask_timer", "_committed", "_end_timer", "_request", "_sleeping", "_wait", "_waiters")
 
-    def __init__(self, host: HandlerContext, request: FetchRequest) -> None:
-        super().__init__(host, request.requester)
+    def __init__(self, connection: HandlerContext, request: FetchRequest) -> None:
+        super().__init__(connection, request.requester)
+        self._waiters = connection.context.waiters
         self._request = request
-        self._wait = min(request.wait, host.context.settings.longest_wait) > 0
+        self._wait = min(request.wait, connection.context.settings.longest_wait) > 0
         self._sleeping = False
         self._committed = 0
         self._ask_timer: Timer | None = None
@@ -257,7 +262,7 @@ class FetchHandler(_MailHandler):
         return self._committed
 
     def _ask(self) -> None:
-        settings = self._host.context.settings
+        settings = self._context.settings
         self._ask_for(
             Fetch(
                 self._requester,
@@ -278,7 +283,7 @@ class FetchHandler(_MailHandler):
 
     def _first_outcome(self, outcome: Outcome) -> None:
         if not isinstance(outcome, Fetched) or self._begun:
-            self._host.abort()
+            self._connection.abort()
         elif outcome.count or not self._wait:
             self._wake()
             payload_size = outcome.count * FETCHED_HEAD.size + outcome.content_bytes
@@ -288,14 +293,14 @@ class FetchHandler(_MailHandler):
             self._sleep()
 
     def _sleep(self) -> None:
-        context = self._host.context
+        context = self._context
         now = context.loop.now
         if self._end_timer is None:
             wait = min(self._request.wait, context.settings.longest_wait)
-            self._end_timer = context.call_at(now + wait, self.end_wait, self._host)
-            context.waiters.wait_for_mail(self._requester, self)
+            self._end_timer = context.call_at(now + wait, self.end_wait, self._connection)
+            self._waiters.wait_for_mail(self._requester, self)
         self._sleeping = True
-        self._ask_timer = context.call_at(now + context.settings.ask_again, self.look_again, self._host)
+        self._ask_timer = context.call_at(now + context.settings.ask_again, self.look_again, self._connection)
 
     def _wake(self) -> None:
         self._sleeping = False
@@ -303,7 +308,7 @@ class FetchHandler(_MailHandler):
             if timer is not None:
                 timer.cancel()
         if self._end_timer is not None:
-            self._host.context.waiters.stop_waiting(self._requester, self)
+            self._waiters.stop_waiting(self._requester, self)
         self._ask_timer = self._end_timer = None
 
     def _refused(self) -> None:
@@ -328,7 +333,7 @@ class FetchHandler(_MailHandler):
 
     def abort(self) -> None:
         """Close the connection."""
-        self._host.abort()
+        self._connection.abort()
 
     def abandon(self) -> None:
         """Nobody waits any more."""

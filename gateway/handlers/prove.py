@@ -32,21 +32,22 @@ rarely: Final = RareLog(AUDIT)
 class ProveHandler:
     """A `RequestHandler` and a `Waiter`."""
 
-    __slots__ = ("_gone", "_host", "_request", "_signed")
+    __slots__ = ("_connection", "_context", "_gone", "_link", "_request", "_signed")
 
-    def __init__(self, host: HandlerContext, request: ProveRequest) -> None:
-        self._host = host
+    def __init__(self, connection: HandlerContext, request: ProveRequest) -> None:
+        self._connection = connection
         self._request = request
         self._gone = False
-        context = host.context
-        nonce = host.challenge.take(context.loop.now, context.settings.nonce_age)
+        self._context = context = connection.context
+        self._link = link = context.link
+        nonce = connection.challenge.take(context.loop.now, context.settings.nonce_age)
         self._signed = b""
-        if nonce is not None and context.link.facts is not None:
-            self._signed = signed_string(context.link.facts.server_id, nonce, request.requester, host.binding)
-            context.link.submit(GetProofKey(request.requester), self)
+        if nonce is not None and link.facts is not None:
+            self._signed = signed_string(link.facts.server_id, nonce, request.requester, connection.binding)
+            link.submit(GetProofKey(request.requester), self)
         else:
             # The caller first has to learn that this is going on: fail at the end of the turn.
-            context.call_at(context.loop.now, lambda: self._deny("nonce", RefusalReason.PROOF_NEEDED), host)
+            context.call_at(context.loop.now, lambda: self._deny("nonce", RefusalReason.PROOF_NEEDED), connection)
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
         """The user's key, then the mark."""
@@ -55,32 +56,32 @@ class ProveHandler:
         match outcome:
             case KeyFound(_, public_key):
                 if signature_is_valid(public_key, self._request.signature, self._signed):
-                    self._host.context.link.submit(MarkAuthenticated(self._request.requester), self)
+                    self._link.submit(MarkAuthenticated(self._request.requester), self)
                 else:
                     self._deny("signature", RefusalReason.PROOF_NEEDED)
             case Done():
-                if self._host.authenticated_as is None:
-                    self._host.context.counts.authenticated += 1
-                self._host.authenticated_as = self._request.requester
-                self._host.write(AUTHENTICATED)
-                self._host.done()
+                if self._connection.authenticated_as is None:
+                    self._context.counts.authenticated += 1
+                self._connection.authenticated_as = self._request.requester
+                self._connection.write(AUTHENTICATED)
+                self._connection.done()
             case Refused(RefusalReason.REQUESTER_UNKNOWN, _):
                 self._deny("user", RefusalReason.REQUESTER_UNKNOWN)
             case Refused(reason, _):
                 self._fail(reason)
             case _:
-                self._host.abort()
+                self._connection.abort()
 
     def unknown(self, operation: Operation) -> None:
         """Whether the mark was set is unknown."""
         if not self._gone:
-            self._host.abort()
+            self._connection.abort()
 
     def _deny(self, wrong: str, reason: int) -> None:
         """The attempt failed, and not for want of the server's: what was wrong is audited."""
         if self._gone:
             return
-        user, attempt = self._request.requester.hex(), self._host.challenge.attempts
+        user, attempt = self._request.requester.hex(), self._connection.challenge.attempts
         rarely.write(
             logging.INFO,
             "failed to authenticate as user %s: wrong %s, attempt %d of the connection",
@@ -94,10 +95,10 @@ class ProveHandler:
     def _fail(self, reason: int) -> None:
         if self._gone:
             return
-        self._host.refuse(reason)
-        if self._host.challenge.attempts >= self._host.context.settings.proof_attempts:
-            self._host.end_after_answers()
-        self._host.done()
+        self._connection.refuse(reason)
+        if self._connection.challenge.attempts >= self._context.settings.proof_attempts:
+            self._connection.end_after_answers()
+        self._connection.done()
 
     def resume_output(self) -> None:
         """Nothing to go on with."""

@@ -49,10 +49,12 @@ class UploadHandler:
         "_collected_size",
         "_committing",
         "_complete",
+        "_connection",
+        "_context",
         "_ended",
         "_gone",
-        "_host",
         "_in_flight",
+        "_link",
         "_number",
         "_overdue",
         "_recipient",
@@ -60,11 +62,13 @@ class UploadHandler:
         "_unsynced",
     )  # fmt: skip
 
-    def __init__(self, host: HandlerContext, request: LargeSendRequest, refused: Refused | None) -> None:
-        self._host = host
+    def __init__(self, connection: HandlerContext, request: LargeSendRequest, refused: Refused | None) -> None:
+        self._connection = connection
+        self._context = context = connection.context
+        self._link = context.link
         self._recipient = request.recipient
         self._refused = refused
-        self._number = host.context.next_number()
+        self._number = context.next_number()
         self._collected: list[bytes] = []
         self._collected_size = 0
         self._in_flight = 0
@@ -74,10 +78,11 @@ class UploadHandler:
         self._committing = False
         self._ended = False
         self._gone = False
-        context = host.context
-        self._overdue = context.call_at(context.loop.now + context.settings.longest_upload, host.abort, host)
+        self._overdue = context.call_at(
+            context.loop.now + context.settings.longest_upload, connection.abort, connection
+        )
         if refused is None:
-            authenticated = host.authenticated_as is not None
+            authenticated = connection.authenticated_as is not None
             begin = BeginUpload(
                 self._number,
                 request.requester,
@@ -87,22 +92,22 @@ class UploadHandler:
                 request.size,
                 request.token,
             )
-            host.context.link.submit(begin, self)
+            self._link.submit(begin, self)
 
     def resume_output(self) -> None:
         """Take content from the connection while there is room for it."""
-        settings = self._host.context.settings
+        settings = self._context.settings
         while not self._complete and not self._gone and self._in_flight < settings.connection_in_flight:
             if self._behind:
                 self._ask_progress_later()
                 return
-            if self._in_flight and not self._host.context.turns.has_capacity:
-                self._host.wait_for_turn()
+            if self._in_flight and not self._context.turns.has_capacity:
+                self._connection.wait_for_turn()
                 return
-            content = self._host.next_content()
+            content = self._connection.next_content()
             if content is None:
                 if self._ended:
-                    self._host.abort()
+                    self._connection.abort()
                 return
             if isinstance(content, ContentEnd):
                 self._complete = True
@@ -128,7 +133,7 @@ class UploadHandler:
     @property
     def _behind(self) -> bool:
         """Whether the worker has as much as it may have that is not on disk."""
-        return self._refused is None and self._unsynced > self._host.context.settings.unsynced_content
+        return self._refused is None and self._unsynced > self._context.settings.unsynced_content
 
     def _submit_chunk(self) -> None:
         if not self._collected:
@@ -136,8 +141,8 @@ class UploadHandler:
         chunk = self._collected[0] if len(self._collected) == 1 else b"".join(self._collected)
         self._collected, self._collected_size = [], 0
         self._in_flight += len(chunk)
-        self._host.reserve_inflight(len(chunk))
-        self._host.context.link.submit(Chunk(self._number, chunk), self, len(chunk))
+        self._connection.reserve_inflight(len(chunk))
+        self._link.submit(Chunk(self._number, chunk), self, len(chunk))
 
     def _finish(self) -> None:
         if self._refused is None:
@@ -149,17 +154,17 @@ class UploadHandler:
     def _commit(self) -> None:
         if not self._gone:
             self._committing = True
-            self._host.context.link.submit(CommitUpload(self._number), self)
+            self._link.submit(CommitUpload(self._number), self)
 
     def _ask_progress_later(self) -> None:
         if not self._asking:
             self._asking = True
-            context = self._host.context
-            context.call_at(context.loop.now + _PROGRESS_AFTER, self._ask_progress, self._host)
+            context = self._context
+            context.call_at(context.loop.now + _PROGRESS_AFTER, self._ask_progress, self._connection)
 
     def _ask_progress(self) -> None:
         if not self._gone:
-            self._host.context.link.submit(GetUploadProgress(self._number), self)
+            self._link.submit(GetUploadProgress(self._number), self)
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
         """One step was taken, or refused, or the worker knows of no such upload: then
@@ -168,7 +173,7 @@ class UploadHandler:
         match operation:
             case Chunk(_, content):
                 self._in_flight -= len(content)
-                self._host.reserve_inflight(-len(content))
+                self._connection.reserve_inflight(-len(content))
             case GetUploadProgress():
                 self._asking = False
             case CommitUpload():
@@ -181,14 +186,14 @@ class UploadHandler:
             case UploadProgress(unsynced):
                 self._taken(operation, unsynced)
             case Stored(sequence) if isinstance(operation, CommitUpload):
-                self._host.write(encode_stored(self._recipient, sequence))
+                self._connection.write(encode_stored(self._recipient, sequence))
                 self._end()
             case Refused():
                 self._step_refused(operation, outcome)
             case _ if self._refused is None:
                 # Gone with the worker or its slot's greeting: the client did nothing wrong. Or an
                 # outcome that is none.
-                self._host.abort()
+                self._connection.abort()
             case _:
                 # Gone because a step was refused.
                 self._step_refused(operation, self._refused)
@@ -196,12 +201,12 @@ class UploadHandler:
     def _taken(self, operation: Operation, unsynced: int) -> None:
         self._unsynced = unsynced
         if not isinstance(operation, CommitUpload):
-            self._host.resume()
+            self._connection.resume()
         elif self._refused is None:
-            context = self._host.context
-            context.call_at(context.loop.now + _COMMIT_AFTER, self._commit, self._host)
+            context = self._context
+            context.call_at(context.loop.now + _COMMIT_AFTER, self._commit, self._connection)
         else:
-            self._host.abort()
+            self._connection.abort()
 
     def _step_refused(self, operation: Operation, refused: Refused) -> None:
         """The first refusal is the answer, once the frame was read to its end and no
@@ -212,25 +217,25 @@ class UploadHandler:
             self._collected, self._collected_size = [], 0
             self._abort()
         if not self._complete:
-            self._host.resume()
+            self._connection.resume()
         elif isinstance(operation, CommitUpload):
             self._answer_refusal(self._refused)
 
     def _abort(self) -> None:
-        self._host.context.link.submit(AbortUpload(self._number), NOBODY)
+        self._link.submit(AbortUpload(self._number), NOBODY)
 
     def _answer_refusal(self, refused: Refused) -> None:
-        self._host.refuse(refused.reason, refused.retry_after)
+        self._connection.refuse(refused.reason, refused.retry_after)
         self._end()
 
     def _end(self) -> None:
         self._overdue.cancel()
-        self._host.done()
+        self._connection.done()
 
     def unknown(self, operation: Operation) -> None:
         """Whether it was stored is unknown."""
         if not self._gone:
-            self._host.abort()
+            self._connection.abort()
 
     def abandon(self) -> None:
         """The connection is gone: nothing of the upload is kept, unless its commit is on

@@ -37,13 +37,26 @@ class MailWaiters:
 
     def __init__(self, connections: Collection[Breakable]) -> None:
         self._connections = connections
-        self.awaiting_greeting: dict[AwaitsGreeting, None] = {}
+        self._greetings: dict[AwaitsGreeting, None] = {}
         self._fetches: dict[bytes, set[WaitingFetch]] = {}
 
     @property
     def mailboxes(self) -> int:
         """How many mailboxes somebody waits for."""
         return len(self._fetches)
+
+    @property
+    def awaiting_greeting(self) -> int:
+        """How many 640s wait for the worker's facts."""
+        return len(self._greetings)
+
+    def wait_for_greeting(self, one: AwaitsGreeting) -> None:
+        """`one` is called when the worker's facts are known, until `forget_greeting`."""
+        self._greetings[one] = None
+
+    def forget_greeting(self, one: AwaitsGreeting) -> None:
+        """Take back `wait_for_greeting`, which need not have been called."""
+        self._greetings.pop(one, None)
 
     def wait_for_mail(self, client_id: bytes, fetch: WaitingFetch) -> None:
         """`fetch` looks again when mail comes for this mailbox, until `stop_waiting`."""
@@ -79,5 +92,5 @@ class MailWaiters:
 
     def greeted(self) -> None:
         """The worker's facts are known."""
-        for one in list(self.awaiting_greeting):
+        for one in list(self._greetings):
             contained(one, one.greeted)()

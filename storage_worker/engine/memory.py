@@ -257,7 +257,8 @@ class _Slots:
         self._engine = engine
 
     def find(self, slot: int) -> Slot | None:
-        return self._engine.state.slots.get(slot)
+        slots = self._engine.state.slots
+        return slots.get(slot)
 
 
 class _Blobs:
@@ -320,9 +321,9 @@ class MemoryEngine:
         yield
         if self._added_bytes > self.disk.room:
             raise StoreFull("there is no room for this turn")
-        before = {message.blob_id for messages in self.disk.state.mail.values() for message in messages}
+        was, self.disk.state = self.disk.state, self.state.copied()
+        before = {message.blob_id for messages in was.mail.values() for message in messages}
         after = {message.blob_id for messages in self.state.mail.values() for message in messages}
-        self.disk.state = self.state.copied()
         for blob_id in before - after:
             self.blobs.remove(blob_id)
         self._received |= self._turn_received

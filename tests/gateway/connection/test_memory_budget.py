@@ -152,7 +152,7 @@ def test_hellos_before_the_first_greeting_leave_nothing(make_gate: Callable[[Set
     for _ in range(20):
         peer = gate.peer()
         peer.send(HelloRequest(ALICE, 1, 0))
-        gate.turn_until(lambda: len(gate.context.waiters.awaiting_greeting) == 1)
+        gate.turn_until(lambda: gate.context.waiters.awaiting_greeting == 1)
         peer.sock.setsockopt(1, 13, struct.pack("ii", 1, 0))  # SO_LINGER: a reset
         peer.close()
         gate.turn_until(lambda: not gate.context.sessions)
