@@ -59,7 +59,7 @@ class AsyncMessenger:
         self._guard = threading.Lock()
         self._at_work: object = None
         """What the thread does now; None between two calls."""
-        self._broken_off: object = None
+        self._interrupted: object = None
 
     @classmethod
     def open(
@@ -158,7 +158,7 @@ class AsyncMessenger:
             return await asyncio.shield(asyncio.wrap_future(future))
         except asyncio.CancelledError:
             if not future.cancel():
-                self._break_off(token)
+                self._interrupt(token)
                 await _ended(future)
             raise
 
@@ -174,14 +174,14 @@ class AsyncMessenger:
         finally:
             with self._guard:
                 self._at_work = None
-                broken_off = self._broken_off is token
-            if broken_off and self._opened is not None:
+                interrupted = self._interrupted is token
+            if interrupted and self._opened is not None:
                 self._opened.resume()
 
-    def _break_off(self, token: object) -> None:
+    def _interrupt(self, token: object) -> None:
         with self._guard:
             if self._at_work is token and self._opened is not None:
-                self._broken_off = token
+                self._interrupted = token
                 self._opened.interrupt()
 
 

@@ -63,7 +63,7 @@ class _Member:
         self.descriptor = self._sock.fileno()
         epoll.register(self.descriptor, select.EPOLLOUT | (select.EPOLLIN if habits.reads else 0))
 
-    def go_on(self, events: int) -> None:
+    def advance(self, events: int) -> None:
         """Write and read what can be written and read. Raises `OSError` where the
         connection has ended.
         """
@@ -108,7 +108,7 @@ def crowd(port: int, habits: Habits) -> None:
         for descriptor, events in epoll.poll(_PAUSE if missing else 1.0):
             member = members[descriptor]
             try:
-                member.go_on(events)
+                member.advance(events)
             except OSError:
                 del members[descriptor]
                 member.close()

@@ -162,7 +162,7 @@ class ServerLink:
     def rest(self, seconds: float) -> None:
         """Let a while pass. Raises `ServerUnreachable` as soon as it is interrupted."""
         if self._interrupted.wait(seconds):
-            raise _broken_off()
+            raise _connection_lost()
 
     def close(self) -> None:
         """Close the connection; the next request opens another one."""
@@ -352,7 +352,7 @@ class ServerLink:
 
     def _open(self) -> None:
         if self._interrupted.is_set():
-            raise _broken_off()
+            raise _connection_lost()
         # Before a connection is opened: it may be that none is allowed.
         pins = self._pins.accepted(self.address)
         try:
@@ -396,7 +396,7 @@ class ServerLink:
                     raise NotTls(f"no handshake within {HANDSHAKE_TIMEOUT:g} s")
         except OSError as error:
             if self._interrupted.is_set():
-                raise _broken_off() from error
+                raise _connection_lost() from error
             raise ServerUnreachable(
                 f"The server at {self.address.place} does not speak TLS as its link says "
                 f"({error.strerror or error}); nothing of yours was sent to it.",
@@ -459,7 +459,7 @@ class ServerLink:
                 if isinstance(answer, Exception):
                     raise answer
                 return answer
-        raise _broken_off()
+        raise _connection_lost()
 
     def _end_of_reply(self) -> None:
         self._awaited = False
@@ -646,7 +646,7 @@ def _is_repeatable(request: Request) -> bool:
     return isinstance(request, ListUsersRequest | PublicKeyRequest | PullRequest | HelloRequest | FetchRequest)
 
 
-def _broken_off() -> ServerUnreachable:
+def _connection_lost() -> ServerUnreachable:
     return ServerUnreachable("It was broken off.", "Nothing was done; try again.")
 
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from common.rare_log import RareLog
 
-_rarely: Final = RareLog(logging.getLogger("gateway.connection.session"))
+_rarely: Final = RareLog(logging.getLogger("gateway.connection.containment"))
 
 
 class Breakable(Protocol):

@@ -90,7 +90,7 @@ class SessionContext:
         if waiting:
             self.turns.serve()
         self.holdings.keep_to_budget()
-        self._pump()
+        self._resume_link()
         self._flush_all()
         if waiting:
             self.turns.stay_awake()
@@ -104,8 +104,8 @@ class SessionContext:
                     session.flush()
                 except Exception as error:
                     contain(session, error)
-            self._pump()
+            self._resume_link()
 
-    def _pump(self) -> None:
+    def _resume_link(self) -> None:
         if self.link.collects:
             self.link.resume_output()

@@ -140,7 +140,7 @@ class Openings:
             except Exception as error:
                 contain(opening, error)
         if self._waiting:
-            self._loop.call_at(self._loop.now, _go_on)
+            self._loop.call_at(self._loop.now, _next_turn)
 
     def _end_late_ones(self) -> None:
         now, seconds = self._loop.now, self._settings.opening_time
@@ -155,5 +155,5 @@ class Openings:
             self._loop.call_at(oldest + seconds, self._end_late_ones)
 
 
-def _go_on() -> None:
+def _next_turn() -> None:
     """The loop turns."""

@@ -23,8 +23,8 @@ _rarely: Final = RareLog(logging.getLogger("gateway.connection.proxy_header"))
 
 
 class ProxyHeader:
-    """A `Handler` of the loop and an `Opening`. `go_on` takes the socket over, with the address of
-    the client where the proxy gave one.
+    """A `Handler` of the loop and an `Opening`. `take_over` gets the socket afterwards, with the
+    address of the client where the proxy gave one.
     """
 
     authenticated_as: Final = None
@@ -35,14 +35,14 @@ class ProxyHeader:
         loop: EventLoop,
         openings: Openings,
         network: str,
-        go_on: Callable[[socket.socket, str | None], None],
+        take_over: Callable[[socket.socket, str | None], None],
     ) -> None:
         self.network = network
         self._sock = TcpSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         self._sock.setblocking(False)
         self._loop = loop
         self._openings = openings
-        self._go_on = go_on
+        self._take_over = take_over
         self._came = b""
         self._rest: int | None = None
         self._open = True
@@ -84,7 +84,7 @@ class ProxyHeader:
 
     def _done(self) -> None:
         self._leave()
-        self._go_on(self._sock, client_address(self._came[:HEAD_SIZE], self._came[HEAD_SIZE:]))
+        self._take_over(self._sock, client_address(self._came[:HEAD_SIZE], self._came[HEAD_SIZE:]))
 
     def _leave(self) -> None:
         self._open = False

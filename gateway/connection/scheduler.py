@@ -83,8 +83,8 @@ class Scheduler:
         each turn of the loop.
         """
         if self.waiting and self.has_capacity:
-            self._loop.call_at(self._loop.now, _go_on)
+            self._loop.call_at(self._loop.now, _next_turn)
 
 
-def _go_on() -> None:
+def _next_turn() -> None:
     """The loop turns."""

@@ -51,7 +51,7 @@ from gateway.errors import GatewaySuperseded
 from gateway.event_loop import READABLE, EventLoop, Timer
 from gateway.storage.send_answers import Sender, answer, leave_unknown
 
-log = logging.getLogger("gateway.link")
+log = logging.getLogger("gateway.storage.link")
 _rarely: Final = RareLog(log)
 
 _SMALL_FRAME: Final = 65536

@@ -19,7 +19,7 @@ from common.storage_protocol.operations import MessagesStored, Outcome, Refused,
 from common.storage_protocol.send_run import SendRun
 from gateway.connection.containment import contain
 
-_rarely: Final = RareLog(logging.getLogger("gateway.runs"))
+_rarely: Final = RareLog(logging.getLogger("gateway.storage.send_answers"))
 
 _NONE_REFUSED: Final[Mapping[int, Refused]] = {}
 

@@ -37,7 +37,7 @@ class ClientTls:
         self.is_open = False
         self.received = b""
         self.ended = False
-        self._go_on()
+        self._advance()
 
     def to_send(self) -> bytes:
         """What it wants to write, once."""
@@ -46,9 +46,9 @@ class ClientTls:
     def feed(self, data: bytes) -> None:
         """What came from the server."""
         self._incoming.write(data)
-        self._go_on()
+        self._advance()
 
-    def _go_on(self) -> None:
+    def _advance(self) -> None:
         try:
             if not self.is_open:
                 self.tls.do_handshake()
