@@ -1,8 +1,8 @@
 """Senders and receivers of the extension, as processes that may be killed at any instant.
 
-Owns: what a client must do so that nothing is lost or doubled: a message is in the journal before it
-is sent, and is sent again, with its token, oldest first, until it is acknowledged; received mail is
-in the journal, synced, before it is acknowledged.
+Owns: what a client must do so that nothing is lost or doubled: a message is in the journal before
+it is sent, and is sent again, with its token, oldest first, until it is acknowledged; received mail
+is in the journal, synced, before it is acknowledged.
 Promises: a killed one's successor goes on where it was. They end when they are told to and nothing
 is left to do.
 Exposure: talk to a server that dies and comes back.

@@ -101,7 +101,7 @@ class _Maker:
                 self.names[client_id], self.keys[client_id] = name, key
 
     def send(self, small: int, large: int) -> None:
-        """Messages to everybody: with tokens to those who prove themselves, without to the other."""
+        """Send everybody messages: with tokens to those who sign in, without to the other."""
         with Caller(self._port) as caller:
             caller.prove(self.sender)
             for account in (*self.provers, self.published):

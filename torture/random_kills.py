@@ -80,7 +80,7 @@ def kill_at_random(cast: Cast, place: Place, drill: str, enough: Enough) -> Row:
 
 
 def _await_more(cast: Cast, before: int) -> int:
-    """Wait until the senders know of more than `before` accepted messages; how many they know of."""
+    """Wait until the senders know of more than `before` accepted messages; return how many."""
 
     def now() -> int:
         return sum(len(acknowledged_in(journal)) for journal in cast.sent)

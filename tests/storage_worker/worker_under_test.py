@@ -1,8 +1,8 @@
-"""A storage worker without its socket: a batch processor over a real database, as the tests drive it.
+"""A storage worker without its socket: a batch processor over a real database.
 
-`SqliteWorker` is opened on a folder and can be closed and opened again (a restart) or left as it is (a
-kill). Its slots greet and number their batches like a gateway would; a test may also hand in any
-letter.
+`SqliteWorker` is opened on a folder and can be closed and opened again (a restart) or left as it is
+(a kill). Its slots greet and number their batches like a gateway would; a test may also hand in any
+message.
 """
 
 from abc import ABC, abstractmethod
