@@ -110,7 +110,9 @@ class AsyncMessenger:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection and the store, when what goes on has ended, and end the thread."""
+        """Close the connection and the store, when the running call has ended, and end the
+        thread.
+        """
         opened, self._opened = self._opened, None
         try:
             if opened is not None:

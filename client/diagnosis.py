@@ -82,8 +82,8 @@ class Diagnosis:
         return [(feature.name or "").lower().replace("_", " ") for feature in Feature if feature & session.features]
 
     def clock_behind(self) -> int | None:
-        """Say by how many milliseconds our clock is surely behind the server's, now; None where
-        nothing tells.
+        """Say by how many milliseconds our clock is surely behind the server's, now; None where it
+        is not known.
 
         It is where the server accepted a message later than it is here. How it was when that came
         does not count: the clock may have been set right since.

@@ -40,7 +40,7 @@ from common.errors import MessageUError
 
 
 class ClientError(MessageUError):
-    """What a person is told. `str(error)` is the sentence, `advice` the next step."""
+    """What a person reads. `str(error)` is the sentence, `advice` the next step."""
 
     kept: bool = False
     """Whether the message that could not be sent is in the outbox, and is sent by itself later."""

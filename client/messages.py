@@ -63,8 +63,8 @@ class Received(NamedTuple):
     `number` grows from message to message of this home. `late`: it was received before as
     `Unreadable`, and its key has come since. `repeated`: it may have been received before, because
     something broke just then. Times are Unix milliseconds: `received_at` by our clock,
-    `accepted_at` by the server's, where it told. `sender_proven`: the server says that the sender
-    was authenticated. `message_id`: what the server called it to its sender, as in `Sent`.
+    `accepted_at` by the server's, where it is known. `sender_proven`: the server says that the
+    sender was authenticated. `message_id`: what the server called it to its sender, as in `Sent`.
     """
 
     number: int

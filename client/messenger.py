@@ -120,8 +120,8 @@ class Messenger:
         consent: Consent = if_registered_here,
         tell: Tell = tell_nobody,
     ) -> Self:
-        """Open the home that the command would use in this folder and environment; what is given
-        stands for its flag.
+        """Open the home that the command would use in this folder and environment; an argument
+        replaces its flag.
 
         Home, server, folder for received files and passphrase come from MESSAGEU_* variables,
         `config.toml`, `server.info` and the defaults, in the order of docs/client.md, "Settings"; a
@@ -154,7 +154,7 @@ class Messenger:
         self.home.close()
 
     def interrupt(self) -> None:
-        """End what goes on with the server, and whatever would follow: the one method
+        """End the exchange with the server, and whatever would follow: the one method
         that another thread may call.
         """
         self.home.link.interrupt()
@@ -298,11 +298,11 @@ class Messenger:
         (`bytes`) to a user.
 
         A symmetric key is made and sent first where there is none, with the public key that the
-        server names where nothing is known of the user. `progress` is told how far sending is,
-        `preparing` how far a file is encrypted. What can't be sent now stays in the outbox where
-        the failure's `kept` says so. Raises `ValueRejected` for an empty text and one that is no
-        Unicode, `NameUnknown`, `KeyChanged`, `FileUnreadable`, `OutboxFull`, `ServerAnsweredError`,
-        `ServerUnreachable`, `OutcomeUnknown`.
+        server names where nothing is known of the user. `progress` is called with how far sending
+        is, `preparing` how far a file is encrypted. What can't be sent now stays in the outbox
+        where the failure's `kept` says so. Raises `ValueRejected` for an empty text and one that is
+        no Unicode, `NameUnknown`, `KeyChanged`, `FileUnreadable`, `OutboxFull`,
+        `ServerAnsweredError`, `ServerUnreachable`, `OutcomeUnknown`.
         """
         if content == "":
             raise ValueRejected("There is no text to send.")
@@ -335,8 +335,9 @@ class Messenger:
         return self.home.sending.keep_file(name, Path(path), progress)
 
     def send_waiting(self, watched: SentMessage | None = None, progress: Progress | None = None) -> None:
-        """Send what waits, the oldest first. Raises what `ServerLink.ask` raises;
-        `ServerAnsweredError` where the server does not take `watched` now, or ever.
+        """Send what waits, the oldest first. Raises `ServerUnreachable`, `OutcomeUnknown`,
+        `InvalidServerResponse`; `ServerAnsweredError` where the server does not take `watched` now,
+        or ever.
 
         See `Sending.send_waiting`.
         """

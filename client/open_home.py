@@ -150,14 +150,14 @@ class OpenHome:
         the beginning of a path is the user's home folder. Without `save_dir` received files are
         saved in the temporary folder. `published_only`: whether the account keeps to the published
         protocol, for good; None leaves it as it was. What a process that was killed left
-        half-written in `save_dir` is removed.
-        `remember_server`: a registration writes the server's address into the home's server.info.
-        `consent` is asked before the account's first proof, `tell` is told what happens by itself,
-        `passphrase` is asked where the home has one. `to_read`: where the home can't be written (a
-        full or read-only disk), a copy in memory of its store is opened. What only reads works with
-        it, and every change raises `StoreUnwritable`. Raises `StoreUnusable`,
-        `PassphraseNeeded`, `PassphraseWrong`, `InfoFileError`, and `SettingRejected` where
-        `published_only` comes too late, or something else can't be used.
+        half-written in `save_dir` is removed. `remember_server`: a registration writes the server's
+        address into the home's server.info. `consent` is asked before the account's first proof,
+        `tell` is called with what happens automatically, `passphrase` is asked where the home has
+        one. `to_read`: where the home can't be written (a full or read-only disk), a copy in memory
+        of its store is opened. What only reads works with it, and every change raises
+        `StoreUnwritable`. Raises `StoreUnusable`, `PassphraseNeeded`, `PassphraseWrong`,
+        `InfoFileError`, and `SettingRejected` where `published_only` comes too late, or something
+        else can't be used.
         """
         address = address_of("server", server) if isinstance(server, str) else server
         folder = expanded(Setting("home", os.fspath(home), "home"))
@@ -218,11 +218,11 @@ class OpenHome:
     def published_only(self, *, wanted: bool) -> None:
         """Choose whether this account keeps to the published protocol.
 
-        Raises `SettingRejected` where it has proven itself before.
+        Raises `SettingRejected` where it has signed in before.
         """
-        if wanted and self.greeting.has_proven:
+        if wanted and self.greeting.has_signed_in:
             raise SettingRejected(
-                "--published-only comes too late: this account has proven itself, and the server insists on that. "
+                "--published-only comes too late: this account has signed in, and the server insists on that. "
                 "Its operator can take it back with scripts/admin unprove NAME."
             )
         self.greeting.published_only(wanted=wanted)

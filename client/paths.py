@@ -1,6 +1,6 @@
 """Paths that are no UTF-8: a file system takes any bytes, the store and SQLite take UTF-8.
 
-Owns: how a path stands in the store, how SQLite is told where its file is; which folder is the
+Owns: how a path stands in the store, how SQLite gets the name of its file; which folder is the
 temporary one.
 Promises: whatever path a user names comes back byte for byte. One that is UTF-8 stands in the store
 as it is; another one as a `file://` URI, which no absolute path looks like. How a path is shown:
@@ -23,7 +23,7 @@ _URI: Final = "file://"
 
 
 def kept(path: Path) -> str:
-    """Give an absolute path as it stands in the store."""
+    """Give an absolute path as it is written in the store."""
     raw = os.fsencode(path)
     try:
         return raw.decode("utf-8")
@@ -32,7 +32,7 @@ def kept(path: Path) -> str:
 
 
 def from_kept(text: str) -> Path:
-    """Give the path that stands in the store as `text`."""
+    """Give the path that is written in the store as `text`."""
     if text.startswith(f"{_URI}/"):
         return Path(os.fsdecode(unquote_to_bytes(text.removeprefix(_URI))))
     return Path(os.fsdecode(text.encode("utf-8", "surrogateescape")))
@@ -68,7 +68,7 @@ def temporary_folder() -> Path:
 def for_sqlite(path: Path) -> Iterator[str]:
     """Give a name under which SQLite can open a file. Raises `OSError`.
 
-    It is told names in UTF-8 alone. Where the folder's is none, it gets there by the folder's
+    It takes names in UTF-8 alone. Where the folder's is none, it gets there by the folder's
     descriptor: it follows that link to the true name by itself, so that the files beside the
     database have theirs too.
     """

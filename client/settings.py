@@ -322,7 +322,7 @@ def expanded(setting: Setting) -> Path:
     try:
         return Path(setting.value or ".").expanduser()
     except RuntimeError as error:
-        raise SettingRejected(f"{setting.source}: {setting.value} is nobody's home folder.") from error
+        raise SettingRejected(f"{setting.source}: no user has the home folder {setting.value}.") from error
 
 
 def _yes_or_no(setting: Setting) -> bool | None:

@@ -112,10 +112,11 @@ def refuse_foreign_files(folder: Path, names: Iterable[str]) -> None:
 
 
 def become_owner(folder: Path) -> None:
-    """Root goes on as the folder's owner, for good: what it makes in there is then the storage
+    """Root continues as the folder's owner, for good: what it makes in there is then the storage
     worker's, too.
 
-    Others go on as they are. Raises `SettingRejected` where the folder can't be used by this user.
+    Others continue as they are. Raises `SettingRejected` where the folder can't be used by this
+    user.
     """
     try:
         status = folder.stat()

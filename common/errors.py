@@ -31,7 +31,7 @@ class MessageUError(Exception):
     """The next step for a person, where there is one to say."""
 
     def told(self) -> str:
-        """Give what a person is told: what happened and why, and the next step."""
+        """Give what a person reads: what happened and why, and the next step."""
         sentence = str(self)
         if not self.advice:
             return sentence
@@ -92,6 +92,6 @@ class ResponseMalformed(PeerError):
 
 
 class FrameUndecodable(PeerError):
-    """A frame of the storage protocol can't be decoded, and not even its header tells
-    what it was.
+    """A frame of the storage protocol can't be decoded, and not even its header says what it
+    was.
     """

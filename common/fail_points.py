@@ -61,7 +61,7 @@ class FailPoint(StrEnum):
     GATEWAY_AFTER_WAITING = "gateway-after-waiting"
     """A 2104 with mail is with the kernel, whole."""
     GATEWAY_BEFORE_SETTLE = "gateway-before-settle"
-    """There is evidence that a client has its mail, and the worker was not told."""
+    """There is evidence that a client has its mail, and the worker does not know."""
 
 
 class Countdown:

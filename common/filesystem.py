@@ -1,4 +1,4 @@
-"""The disk: what a full one is, how its failures are told, and what a name in a folder needs to
+"""The disk: what a full one is, how its failures are reported, and what a name in a folder needs to
 outlive a power cut.
 
 Owns: the errors that mean that there is no room, that nothing may be written, or that no more files

@@ -1,4 +1,4 @@
-"""Series of numbers that a program tells of itself, and the page that shows them.
+"""Series of numbers that a program reports of itself, and the page that shows them.
 
 Owns: what a series is, histograms, and the text form of Prometheus.
 Promises: the loops only add to integers and floats; the page's thread only reads them. The package

@@ -73,13 +73,13 @@ class JsonForm(logging.Formatter):
 
 
 def _log_the_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    log.critical("the program ends by an error that nobody foresaw", exc_info=(kind, error, trace))
+    log.critical("the program ends with an unexpected error", exc_info=(kind, error, trace))
 
 
 def _log_the_end_of_a_thread(ended: threading.ExceptHookArgs) -> None:
     if ended.exc_value is not None:
         log.critical(
-            "a thread ends by an error that nobody foresaw",
+            "a thread ends with an unexpected error",
             exc_info=(ended.exc_type, ended.exc_value, ended.exc_traceback),
         )
 

@@ -1,4 +1,4 @@
-"""What a program tells of its state over HTTP/1.0, from a thread of its own.
+"""What a program reports of its state over HTTP/1.0, from a thread of its own.
 
 Owns: the port that `--metrics` opens, and `--health`, which asks it.
 Promises: the thread calls functions that were given to it, which only read numbers: the program's
@@ -87,7 +87,7 @@ def add_status_options(parser: argparse.ArgumentParser, port: int) -> None:
         "--metrics",
         type=status_place,
         metavar="[ADDRESS:]PORT",
-        help=f"tell there of health and numbers (/live, /ready, /metrics) over HTTP; ADDRESS is {LOOPBACK} "
+        help=f"serve health and metrics there (/live, /ready, /metrics) over HTTP; ADDRESS is {LOOPBACK} "
         "unless given (default: nowhere)",
     )
     parser.add_argument(

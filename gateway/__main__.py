@@ -91,7 +91,7 @@ def say_where(place: Place, *, is_open: bool) -> None:
     if is_open and not place.tls:
         log.warning(
             "other machines reach %s, and there is no TLS: anybody between sees who writes to whom and can alter it; "
-            "docs/security.md says what to put in front",
+            "docs/security.md says what to put in front of it",
             place.host,
         )
 

@@ -76,7 +76,7 @@ def public_address(text: str) -> tuple[str, int | None]:
 
 
 class ProxiesOfPlace(argparse.Action):
-    """`--proxy-protocol-from`: belongs to the listener that stands before it."""
+    """`--proxy-protocol-from`: belongs to the listener before it."""
 
     def __call__(
         self,
@@ -105,7 +105,7 @@ def all_places(options: argparse.Namespace, default_port: int | None) -> list[Pl
 def addresses_of(places: Iterable[Place], public: tuple[str, int | None] | None, host_name: str) -> list[ServerAddress]:
     """How clients reach the listeners with TLS, without pins.
 
-    `host_name` stands for an address that is every one of the machine.
+    `host_name` replaces an address that is every one of the machine.
     """
     found = []
     for place in places:

@@ -111,7 +111,7 @@ def server_context(certificate: Certificate) -> ssl.SSLContext:
     """What handshakes are made with. Raises `SettingRejected`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    # A ticket would be bytes that no request asked for, and every connection proves itself anew.
+    # A ticket would be bytes that no request asked for, and every connection proves itself again.
     context.num_tickets = 0
     with _told(certificate.path):
         # No key of ours has a passphrase. Without one here OpenSSL would ask at the terminal.
@@ -120,7 +120,7 @@ def server_context(certificate: Certificate) -> ssl.SSLContext:
 
 
 class Pins:
-    """What 649 tells: the digest of the certificate in use, then that of the one to come.
+    """What 649 returns: the digest of the certificate in use, then that of the one to come.
 
     An operator makes that one, and puts it in place for the next start, while the gateway runs.
     """

@@ -198,7 +198,7 @@ class EventLoop:
         new.clear()
         for descriptor, events in ready:
             handler = handlers.get(descriptor)
-            # A descriptor that was closed and given out anew within this turn has no part in the
+            # A descriptor that was closed and given out again within this turn has no part in the
             # news of the old one.
             if handler is not None and descriptor not in new:
                 handler.ready(events)

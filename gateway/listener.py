@@ -1,7 +1,7 @@
 """Accepting connections.
 
 Owns: one listening socket. Promises: every connection becomes one Session, over plain TCP or over
-TLS; where it comes from a proxy that was named, once that has said whom it speaks for. One beyond
+TLS; where it comes from a proxy that was named, once that has named its client. One beyond
 the share of its address (`gateway.limits`) is closed, with a rare line that has no address. Past
 `Settings.connections`, or without descriptors, another one makes room
 (`gateway.connection.capacity`); where none may, new ones wait in the kernel's queue.
@@ -99,7 +99,7 @@ def _reached_in_plain(host: str, port: int) -> SettingRejected:
 
 
 def shown(host: str, port: int) -> str:
-    """An address as `server.info` takes it: one of IPv6 stands in brackets."""
+    """An address as `server.info` takes it: one of IPv6 is written in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -119,7 +119,7 @@ def _address(numeric: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 class Listener:
     """A `Handler` of the loop. `tls`: what to show in a handshake; without it, plain TCP.
-    `proxies`: who has to say first whom it speaks for, by the PROXY protocol; others are clients
+    `proxies`: who has to name its client first, by the PROXY protocol; others are clients
     themselves.
     """
 

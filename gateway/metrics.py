@@ -50,7 +50,7 @@ def series_of(context: SessionContext) -> Sequence[Series]:
         ),
         gauge(
             f"{_PREFIX}openings",
-            "Connections in a TLS handshake, or whose proxy has not said whom it speaks for.",
+            "Connections in a TLS handshake, or whose proxy has not sent its header yet.",
             lambda: len(openings),
         ),
         counter(f"{_PREFIX}connections_accepted", "Connections accepted.", lambda: counts.accepted),
@@ -67,7 +67,7 @@ def series_of(context: SessionContext) -> Sequence[Series]:
         counter(f"{_PREFIX}tls_handshakes", "TLS handshakes that ended.", openings.handshakes.copy, "result"),
         counter(
             f"{_PREFIX}requests",
-            "Requests taken up, by code; 603s of runs when they were answered.",
+            "Requests begun, by code; pipelined 603s are counted when they are answered.",
             lambda: _requests(context),
             "code",
         ),
@@ -77,7 +77,7 @@ def series_of(context: SessionContext) -> Sequence[Series]:
         counter(f"{_PREFIX}batches", "Batches sent to the storage worker, without repetitions.", lambda: link.batches),
         counter(
             f"{_PREFIX}outcomes_unknown",
-            "Operations of which nobody knows whether they were done; their connections ended.",
+            "Operations whose outcome is unknown; their connections were ended.",
             lambda: link.outcomes_unknown,
         ),
         gauge(

@@ -67,8 +67,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--port",
         type=number,
         metavar="N",
-        help="port to listen on; no port file is read then (default: what --port-file says). The clients' server.info "
-        "names the same port",
+        help="port to listen on; no port file is read then (default: the port in --port-file). The clients' "
+        "server.info names the same port",
     )
     ports.add_argument(
         "--port-file",
@@ -108,7 +108,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=network,
         metavar="ADDRESS[/BITS]",
         help="connections from there begin with a header of the PROXY protocol, version 2; others do not. For the "
-        "address that stands before it",
+        "address before it",
     )
     parser.add_argument(
         "--public-address",
@@ -146,8 +146,8 @@ def _add_limits(parser: argparse.ArgumentParser, defaults: Settings) -> None:
         type=Limited,
         choices=tuple(Limited),
         default=defaults.limited,
-        help="whom the limits below hold for: auto for clients of other machines, on for this machine's too, off for "
-        "nobody (default: %(default)s)",
+        help="which clients the limits below apply to: auto for those of other machines, on for this machine's too, "
+        "off for nobody (default: %(default)s)",
     )
     parser.add_argument(
         "--limit-connections",

@@ -15,7 +15,7 @@ def gateway_lock(folder: Path, slot: int) -> AbstractContextManager[None]:
     """Hold a gateway's slot of the data folder. Entering raises `SlotInUse` where somebody else
     does.
 
-    The worker would not tell: it takes whoever greets last for the one that lives, and the two
+    The worker would not notice: it takes whoever greets last for the one that lives, and the two
     would break off each other's connections until one of them gives up.
     """
     return exclusive(folder / f"gateway-{slot}.lock", SlotInUse(f"another gateway runs on {folder}, slot {slot}"))

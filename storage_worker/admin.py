@@ -159,7 +159,7 @@ def check(folder: Path, say: Say, *, drop: bool = False) -> int:
     if not problems:
         say("Nothing is altered.")
         return 0
-    say("What is altered is not handed out; everything else goes on. The next step is to stop the server and put the")
+    say("Altered messages are not delivered; everything else works. The next step is to stop the server and put the")
     say(
         "whole data folder back from a backup, then scripts/admin new-generation. Without a backup: scripts/admin check"
     )
@@ -174,7 +174,7 @@ def _drop(database: Database, rows: Sequence[int], contents: Mapping[int, str], 
     pages is kept.
 
     A page of the file may hold several pages of mail: those whose own checksums say that they are
-    whole are written anew.
+    whole are rewritten.
     """
     with database.unchecked():
         pages = MailPages(database)
@@ -182,7 +182,7 @@ def _drop(database: Database, rows: Sequence[int], contents: Mapping[int, str], 
         with database.transaction():
             for row in rows:
                 pages.drop(row)
-                say(f"{'written anew' if row in whole else 'dropped'}: page {row}")
+                say(f"{'rewritten' if row in whole else 'dropped'}: page {row}")
             pages.insert(whole.values())
             for blob_id in contents:
                 pages.drop_blob(blob_id)
@@ -287,7 +287,7 @@ def _recover_journal(folder: Path, say: Say) -> int:
     say("What was sent, fetched or deleted in a gap is lost: mail of it is gone, deleted mail of it comes again.")
     for path in found.kept:
         say(f"The file as it was: {path}")
-    say(f"The store's generation is {found.generation} now: senders are told that mail may be lost. Start the server.")
+    say(f"The store's generation is {found.generation} now: senders learn that mail may be lost. Start the server.")
     return 0
 
 
@@ -324,11 +324,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("unprove", help="take a user's proof mark back").add_argument("name")
     checking = commands.add_parser("check", help="read everything and name what is altered")
     checking.add_argument("--drop", action="store_true", help="delete altered pages of mail; their messages are lost")
-    commands.add_parser("recover-journal", help="go on from a damaged journal with all that is whole in it")
+    commands.add_parser("recover-journal", help="recover all intact records from a damaged journal")
     commands.add_parser("new-generation", help="after the whole data folder was restored from a backup")
     admin_tls.add_commands(commands)
     for command in commands.choices.values():
-        # It may stand behind the command too; what stands before it is kept.
+        # It may be behind the command too; what precedes it is kept.
         command.add_argument("--data-folder", type=folder_path, default=argparse.SUPPRESS, help=where)
     settings = parser.parse_args(arguments)
     environment = dict(os.environ)

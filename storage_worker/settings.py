@@ -23,7 +23,7 @@ from storage_worker.rules.admission import Limits
 from storage_worker.state.sender_usage import NO_SHARE
 
 LARGEST_CONTENT: Final = 2**32 - 1 - ENTRY_HEAD.size
-"""The most that a size of the client protocol can tell: see docs/client-protocol.md,
+"""The most that a size field of the client protocol can hold: see docs/client-protocol.md,
 "Limits and time-outs".
 """
 OWN_FILES: Final = 64

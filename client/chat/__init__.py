@@ -2,7 +2,7 @@
 
 Owns: what `chat` shows and does; `client.cli.chatting` starts it.
 Promises: a line is on disk, in the outbox, before it leaves the prompt; a message counts as
-received when it stands on the screen.
+received when it is on the screen.
 
 Three threads, each with an `OpenHome`, so with a database connection and a server connection, of
 its own:

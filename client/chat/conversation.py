@@ -1,4 +1,4 @@
-"""What a chat's screen shows, as text: the lines that scroll by, and those that stand above the
+"""What a chat's screen shows, as text: the lines that scroll by, and those above the
 prompt.
 
 Owns: the state of the messages that are under way, of transfers and of the connection, and how each
@@ -37,14 +37,14 @@ _RINGS_EVERY: Final = 1.0
 """Seconds between two bells."""
 HELP: Final = """\
 What you type is sent to {name} when you press Enter.
-/file PATH   send a file; Tab completes the path, one that was dragged here is understood
+/file PATH   send a file; Tab completes the path, or drag the file here
 /key         make a new symmetric key and send it
-/resend      send again all that is possibly lost since the server was put back to a backup
-/help        this
+/resend      send again everything that may be lost since the server was restored from a backup
+/help        show this list
 /quit        leave; Ctrl-D does the same
 A line that begins with // is sent as a text that begins with /.
 Alt-Enter or Ctrl-J begins a new line.
-Without a server what you send is kept, and sent as soon as it is back.
+While there is no server, what you send is kept. It is sent when the server is back.
 """
 
 
@@ -58,7 +58,7 @@ class Printed(NamedTuple):
 
 class _Draft(NamedTuple):
     kind: str
-    """What stands before `what`."""
+    """What precedes `what`."""
     what: str
     queued_at: int
 
@@ -90,7 +90,7 @@ class Conversation:
 
     @property
     def is_broken(self) -> bool:
-        """Whether a part of the chat has ended by an error that nobody foresaw."""
+        """Whether a part of the chat has ended with an unexpected error."""
         return bool(self._broken)
 
     # --- what happens
@@ -145,7 +145,7 @@ class Conversation:
         """
         self._broken = f"the {event.part} has stopped: leave, and start the chat again"
         return (
-            f"The {event.part} of this chat ended by an error that nobody foresaw: {event.error}. What is kept is not "
+            f"The {event.part} of this chat ended with an unexpected error: {event.error}. What is kept is not "
             "lost: leave with /quit, and start the chat again."
         )
 
@@ -199,7 +199,7 @@ class Conversation:
         if len(lines) <= HISTORY:
             return lines
         return [
-            plain(f"{command('history', self.contact.name)} shows what came before."),
+            plain(f"{command('history', self.contact.name)} shows earlier messages."),
             *lines[-HISTORY:],
         ]
 

@@ -13,7 +13,7 @@ from client.messages import Received, SentMessage
 
 
 class Came(NamedTuple):
-    """A message. `shown` is set when it stands on the screen; it counts as received from
+    """A message. `shown` is set when it is on the screen; it counts as received from
     then on.
     """
 
@@ -56,7 +56,7 @@ class Said(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """A part of the chat has ended by an error that nobody foresaw: which part, and what it was."""
+    """A part of the chat has ended with an unexpected error: which part, and which error."""
 
     part: str
     error: str

@@ -59,7 +59,7 @@ COMMANDS: Final = ("/file", "/help", "/key", "/quit", "/resend")
 _STYLE: Final = Style.from_dict({"bar": "reverse", "bad": "bold"})
 """No colours: what is legible on light and on dark alike."""
 _KEPT_LINES: Final = 200
-"""Of what scrolled by: what is drawn anew when the terminal becomes narrower or wider."""
+"""Of what scrolled by: what is redrawn when the terminal becomes narrower or wider."""
 _PUSH_TITLE: Final = "\x1b[22;2t"
 _POP_TITLE: Final = "\x1b[23;2t"
 
@@ -72,7 +72,7 @@ class Signs(NamedTuple):
 
 
 def can_be_shown() -> bool:
-    """Whether this terminal can place a cursor, as far as TERM tells."""
+    """Whether this terminal can place a cursor, as far as TERM says."""
     return not is_dumb_terminal()
 
 
@@ -283,7 +283,7 @@ class Screen:
     def _send(self, text: str) -> bool:
         """Take a text; whether it was taken."""
         try:
-            if not self._home.greeting.has_proven:
+            if not self._home.greeting.has_signed_in:
                 self._give(TextJob(self._conversation.draft(text), text))
                 return True
             kept = self._home.sending.keep_text(self._conversation.contact.name, text)

@@ -1,8 +1,8 @@
 """The two threads behind a chat's screen: one sends, one receives.
 
 Owns: the order of sending, trying again, and waiting for mail, each with an `OpenHome` of its own.
-Promises: a failure of the server or the store ends neither thread: it is told as an event, and the
-work goes on when it can. An error that nobody foresaw ends one, and is told too. What is
+Promises: a failure of the server or the store ends neither thread: it is sent as an event, and the
+work goes on when it can. An unexpected error ends one, and is shown too. What is
 interrupted stays in the outbox, or unread.
 Exposure: as `client.home`; shows nothing itself.
 
@@ -53,7 +53,7 @@ _NEWS_EVERY: Final = 0.1
 """Seconds between two events of one transfer."""
 
 Open = Callable[[Callable[[str], None]], OpenHome]
-"""Opens the home once more; what happens by itself is told to the argument."""
+"""Opens the home once more; the argument is called with what happens automatically."""
 
 
 class Stopped(Exception):
@@ -78,7 +78,7 @@ class _Worker(ABC):
         self._thread.start()
 
     def stop(self) -> None:
-        """Break off what goes on."""
+        """Interrupt what is running."""
         self._stop.set()
         if self._home is not None:
             self._home.link.interrupt()
@@ -140,7 +140,7 @@ class Sender(_Worker):
         self._jobs.put(None)
 
     def stop(self) -> None:
-        """Break off what goes on."""
+        """Interrupt what is running."""
         super().stop()
         self.wake()
 
@@ -168,7 +168,7 @@ class Sender(_Worker):
             match job:
                 case KeptJob(draft, message):
                     self._kept[draft] = message
-                case FileJob(draft, path) if home.greeting.has_proven:
+                case FileJob(draft, path) if home.greeting.has_signed_in:
                     with contextlib.suppress(ClientError):
                         # So that the server has told how much it takes.
                         home.sending.send_waiting(None, self._progress("sending"))
@@ -199,7 +199,7 @@ class Sender(_Worker):
             self._post(NOTHING_PASSES)
 
     def _send_key(self, home: OpenHome) -> None:
-        if home.greeting.has_proven:
+        if home.greeting.has_signed_in:
             home.key_exchange.keep_key(self._name)
         else:
             home.directory.meet(self._name)
@@ -309,7 +309,7 @@ class Receiver(_Worker):
 
 
 def described(error: Exception) -> str:
-    """Name an error that nobody foresaw, and the place in the program where it was raised."""
+    """Name an unexpected error, and the place in the program where it was raised."""
     place = traceback.extract_tb(error.__traceback__)[-1:]
     where = "".join(f" ({Path(one.filename).name}, line {one.lineno})" for one in place)
     return f"{type(error).__name__}: {error}{where}"
@@ -322,7 +322,7 @@ def _line_of(error: MessageUError) -> Line:
         words = "no answer"
     else:
         words = "trouble"
-    return Line(f"{words}; trying again by itself", good=False, why=_sentence(error))
+    return Line(f"{words}; trying again", good=False, why=_sentence(error))
 
 
 def _sentence(error: MessageUError) -> str:

@@ -71,7 +71,7 @@ def chat(home: OpenHome, output: Output, name: str | None, answer: str, signs: S
         if farewell is not None:
             output.say(farewell)
     if conversation.is_broken:
-        output.say("A part of this chat had stopped by an error that nobody foresaw; start it again.")
+        output.say("A part of this chat stopped with an unexpected error; start the chat again.")
         return exit_codes.UNEXPECTED
     return exit_codes.DONE
 
@@ -82,8 +82,8 @@ def _check_terminal(output: Output) -> None:
         raise SettingRejected("chat needs a terminal; for scripts there are `messageu send`, `recv` and `watch`.")
     if not sys.stdout.isatty():
         raise SettingRejected(
-            "chat needs a terminal: its screen goes to standard output, which is none here. `messageu history NAME` "
-            "prints what was said, `messageu watch` what comes."
+            "chat needs a terminal: standard output is none here. `messageu history NAME` prints earlier "
+            "messages, `messageu watch` new ones."
         )
     if not can_be_shown():
         raise SettingRejected(

@@ -182,7 +182,7 @@ def _store(home: OpenHome) -> str:
     if damaged:
         return _complain(
             f"Rows of store.db were altered or are damaged, and are not believed: {', '.join(damaged[:10])}. "
-            "Restore an export, or go on without them."
+            "Restore an export, or continue without them."
         )
     return "store.db can be used"
 

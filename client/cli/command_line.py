@@ -1,7 +1,7 @@
 """Reads the words of a command line, by the tables of argparse and with rules of its own.
 
 Owns: which word is an option, which is the value of one, and which is neither.
-Promises: an option is one dash and a letter, or two and a name, and it may stand anywhere between
+Promises: an option is one dash and a letter, or two and a name, and it may be anywhere between
 the other words; nothing is abbreviated. What has that form and is no option is an error that names
 the way: `--`, behind which every word is taken as it is. Every other word that begins with a dash
 (`-1`, `- item`, `-->`) is an ordinary word.
@@ -71,14 +71,14 @@ class Seen(NamedTuple):
 
 
 class Line(NamedTuple):
-    """What stands behind a command."""
+    """What follows a command."""
 
     words: list[str]
     """What is neither an option nor the value of one."""
     literal: int | None
     """How many of these words stand before `--`; None where there is no `--`."""
     seen: list[Seen]
-    """The options, as they stand."""
+    """The options, as they are."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -241,14 +241,14 @@ class Parser(argparse.ArgumentParser):
         name, equals, given = word.partition("=")
         action = self._option_string_actions.get(name)
         if action is None:
-            way = f" What is no option stands behind `--`: `{self._behind_dashes(line, word)}`."
+            way = f" A word that is not an option goes after `--`: `{self._behind_dashes(line, word)}`."
             self.error(
                 f"There is no option {name}.{_meant(name, self._option_string_actions)}"
                 f"{way if self._get_positional_actions() and self._subparsers is None else ''}"
             )
         if name in _HELPING and self._may_be_text(line):
             self.error(
-                f"{name} stands where the text does. To send it: `{self._behind_dashes(line, word)}`. Or was it to "
+                f"{name} is in the place of the text. To send it: `{self._behind_dashes(line, word)}`. Or was it to "
                 "show help?"
             )
         line.seen.append(Seen(name, len(line.words)))
@@ -266,7 +266,7 @@ class Parser(argparse.ArgumentParser):
                     break
             if not values:
                 example = f"{name}={words[at]}" if at < len(words) and words[at] != LITERALLY else f"{name}=-x"
-                self.error(f"{name} takes {action.metavar}; one that begins with a dash stands behind =: `{example}`.")
+                self.error(f"{name} takes {action.metavar}; a value that begins with a dash goes after =: `{example}`.")
         self._take(action, values, into, name)
         return at
 

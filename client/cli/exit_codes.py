@@ -1,7 +1,7 @@
 """What the command's exit codes mean, and which failure has which.
 
 Owns: the table of exit codes, and the short name of each failure that `--json` gives.
-Promises: a script can tell by the number alone what to do next.
+Promises: a script knows by the number alone what to do next.
 
 Source: docs/client.md, "Exit codes".
 """
@@ -106,7 +106,7 @@ _FAILURES: Final[tuple[tuple[type[MessageUError], int, str], ...]] = (
 
 
 def names() -> dict[int, list[str]]:
-    """Give the short names of the failures that each exit code may stand for."""
+    """Give the short names of the failures that each exit code may mean."""
     found: dict[int, list[str]] = {code: [] for code in MEANINGS}
     for _, code, name in _FAILURES:
         found[code] += [name] if name not in found[code] else []

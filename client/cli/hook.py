@@ -23,7 +23,7 @@ from client.terminal import sigint
 from common.errors import SettingRejected
 
 GRACE: Final = 5.0
-"""Seconds that a command has to end when it is told to."""
+"""Seconds that a command has to end when it is asked to."""
 _LOOK: Final = 0.02
 """Seconds between two looks whether everything that it started has ended."""
 _FOR_NOW: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY})

@@ -36,7 +36,7 @@ def register(home: OpenHome, output: Output, name: str, settings: Settings) -> i
 
 def whoami(home: OpenHome, output: Output, settings: Settings) -> int:
     """Say who this home's user is."""
-    show_identity(output, home.account.identity(), proven=home.greeting.has_proven, **fields(settings))
+    show_identity(output, home.account.identity(), proven=home.greeting.has_signed_in, **fields(settings))
     return 0
 
 
@@ -44,7 +44,8 @@ def show_identity(output: Output, identity: Identity, *, proven: bool, **more: V
     """Show who somebody is, and their key; `more` goes to `--json` alone."""
     key = hashlib.sha256(identity.private_key.public_key()).hexdigest()
     line = (
-        f"{identity.name}\nid: {identity.client_id.hex()}\n{block('public key', grouped(key))}\nproven: {_yes(proven)}"
+        f"{identity.name}\nid: {identity.client_id.hex()}\n{block('public key', grouped(key))}\n"
+        f"signed in: {_yes(proven)}"
     )
     output.data(
         "identity", line, name=identity.name, id=identity.client_id.hex(), fingerprint=key, proven=proven, **more

@@ -101,7 +101,7 @@ def as_json(message: Received) -> str:
 
 
 def received_parts(message: Received) -> tuple[str, str]:
-    """Give the sender's name, and what stands behind it on the line: marks, and the content."""
+    """Give the sender's name, and what follows it on the line: marks, and the content."""
     sender = message.sender_name
     name = visible_name(sender) if sender is not None else f"unknown user {message.sender.hex()}"
     marks = _standing(message)

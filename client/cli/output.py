@@ -95,7 +95,7 @@ class Output:
             print(_prose(f"{text} {advice}"), file=sys.stderr)
 
     def interrupted(self) -> None:
-        """Say that Ctrl-C was heard; on a terminal the cursor stands behind its echo, or
+        """Say that Ctrl-C was heard; on a terminal the cursor is after its echo, or
         behind a question.
         """
         if self.terminal and not self.quiet and not self.as_json:
@@ -136,7 +136,7 @@ class Output:
         print(f"{_prose(f'{question} [y/N]')} ", end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline()
         if not answer:
-            # Ctrl-D: the cursor stands behind the question.
+            # Ctrl-D: the cursor is after the question.
             print(file=sys.stderr)
         return answer.strip().casefold() in {"y", "yes"}
 
@@ -147,7 +147,7 @@ class Output:
         print(f"{visible_line(question)} ", end="", flush=True)
         answer = sys.stdin.readline()
         if not answer:
-            # The cursor stands behind the question.
+            # The cursor is after the question.
             print()
             return None
         return answer.strip()

@@ -29,8 +29,8 @@ def parser(*, as_json: bool = False) -> Parser:
     )
     top.examples = _EXAMPLES
     top.epilog = (
-        f"{_listed(_EXAMPLES)}\n\nData goes to stdout, prose to stderr. `messageu COMMAND --help` tells more of a "
-        "command, docs/client.md all of it, and what the exit codes mean."
+        f"{_listed(_EXAMPLES)}\n\nData goes to stdout, prose to stderr. `messageu COMMAND --help` describes a "
+        "command; docs/client.md describes them all, and the exit codes."
     )
     _common(top, default=None)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", prog=PROGRAM)
@@ -59,7 +59,7 @@ def _listed(examples: tuple[str, ...]) -> str:
 
 
 def _common(of: Parser, default: str | None) -> None:
-    """Options that may stand before the command or behind it."""
+    """Options that may be before the command or behind it."""
     to = of.general_options()
     to.add_argument("-h", "--help", action="help", default=argparse.SUPPRESS, help="show this help and exit")
     to.add_argument("--version", action=ShowVersion, default=argparse.SUPPRESS, help="print the version")

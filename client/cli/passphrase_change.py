@@ -34,7 +34,7 @@ def passphrase_command(
         if new_file is not None or new_command is not None:
             raise SettingRejected("`passphrase remove` takes no new passphrase.")
         done = passphrase.remove_passphrase(home, source)
-        output.say(f"{home} has no passphrase any more: its private key and its store lie in the clear.")
+        output.say(f"{home} has no passphrase any more: its private key and its store are not encrypted.")
     else:
         known = passphrase.has_passphrase(home)
         if what == "set" and known:
@@ -50,7 +50,7 @@ def passphrase_command(
         if what == "set":
             done = passphrase.set_passphrase(home, new, source)
             output.say(
-                f"The private key and the store of {home} are encrypted. Without the passphrase nobody reads them."
+                f"The private key and the store of {home} are encrypted. Nobody can read them without the passphrase."
             )
         else:
             done = passphrase.change_passphrase(home, new, source)

@@ -1,8 +1,8 @@
 """After a backup was put back: resend.
 
 Owns: what is said of what was sent again.
-Promises: what can't be sent again is told one by one, with the next step, and makes the exit code
-1.
+Promises: what can't be sent again is reported one by one, with the next step, and makes the exit
+code 1.
 
 Source: docs/client.md; docs/guarantees.md, "After a backup was put back".
 """

@@ -100,7 +100,7 @@ def watch(home: OpenHome, output: Output, hook: Hook | None, tries: int, answer:
             got = True
         except (ServerUnreachable, OutcomeUnknown, ServerAnsweredError) as error:
             if str(error) != told:
-                output.say(f"{error} Trying again by itself.")
+                output.say(f"{error} Trying again.")
                 told = str(error)
             pause = _sleep(pause)
             continue
@@ -167,7 +167,7 @@ def _receive(home: OpenHome, output: Output, taker: Taker, answer: str) -> bool:
 
 
 def hand_out(home: OpenHome, taker: Taker) -> None:
-    """Hand out what lies behind the cursor. Raises `NotTaken`."""
+    """Hand out what follows the cursor. Raises `NotTaken`."""
     with home.watch_cursor.handing_out():
         for message in home.inbox.seen(home.watch_cursor.position()):
             taker.hand(message)

@@ -2,14 +2,14 @@
 
 Owns: whether a connection speaks the extension, when falling back to the published protocol is
 allowed, and which server this identity belongs to.
-Promises: an identity that has proven itself signs for that server alone and never falls back;
+Promises: an identity that has signed in signs for that server alone and never falls back;
 nothing is signed before the user was warned.
 Exposure: talks to whoever answers at the address. On plain TCP a middleman can pass the proof on
 and then act on this connection; the proof keeps other users out, not the middleman. Over TLS the
 proof is bound to the server's certificate, and a silence or a cut, which a middleman can make, is
 no reason to fall back; an answer, or an ending of TLS, is the server's own.
 
-    what answers 640                       never proven            has proven itself
+    what answers 640                       never signed in         has signed in
     ────────────────────────────────────   ─────────────────────   ──────────────────────────
     2140, the known server                 –                       prove
     2140, another server                   prove, and remember it  WrongServer
@@ -115,8 +115,8 @@ class Greeting:
         return self.session is not None and self.session.authenticated and bool(self.session.features & feature)
 
     @property
-    def has_proven(self) -> bool:
-        """Whether this identity has proven itself at some time: there is no way back to part 1."""
+    def has_signed_in(self) -> bool:
+        """Whether this identity has signed in at some time: there is no way back to part 1."""
         return self._store.server.known() is not None
 
     def registered_here(self) -> None:
@@ -166,7 +166,7 @@ class Greeting:
                 "The generation of the server's store is beyond all bounds.", "Check server.info."
             )
         if known is not None and known.server_id != answer.server_id:
-            raise _wrong(link, "is not the one this account has proven itself to")
+            raise _wrong(link, "is not the one that this account has signed in to")
         link.version = CLIENT_VERSION
         if self._store.settings.get(_SILENT) is not None:
             self._store.settings.drop(_SILENT)
@@ -180,11 +180,11 @@ class Greeting:
         signature = identity.private_key.prove(hello.server_id, hello.nonce, identity.client_id, link.binding)
         answer = link.exchange(ProveRequest(identity.client_id, signature), REPLY_TIMEOUT)
         if isinstance(answer, ErrorResponse):
-            if answer.reason == RefusalReason.REQUESTER_UNKNOWN and self.has_proven:
+            if answer.reason == RefusalReason.REQUESTER_UNKNOWN and self.has_signed_in:
                 raise ServerAnsweredError(
                     "The server does not know this account any more.",
-                    f"If it was put back to a backup, {command('register', identity.name)} registers the name and the "
-                    "key again.",
+                    f"If it was restored from a backup, {command('register', identity.name)} registers the name and "
+                    "the key again.",
                     answer.reason,
                     answer.retry_after,
                 )
@@ -295,7 +295,7 @@ def if_registered_here(registered_here: bool) -> bool | None:
 def _wrong(link: ServerLink, how: str) -> WrongServer:
     return WrongServer(
         f"The server at {link.address.place} {how}; nothing was sent to it.",
-        "Check server.info. If the server was set up anew, register in a new home.",
+        "Check server.info. If the server was set up again, register in a new home.",
     )
 
 

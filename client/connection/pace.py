@@ -24,7 +24,7 @@ class Pace:
         self._waited = 0.0
 
     def begin(self) -> None:
-        """Begin anew: what comes now has all the time."""
+        """Begin again: what comes now has all the time."""
         self._passed = 0
         self._waited = 0.0
 

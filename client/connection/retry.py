@@ -16,7 +16,7 @@ from client.errors import OutcomeUnknown, ServerUnreachable
 LONG: Final = 1_000_000
 """Bytes from which on a transfer is long: it shows its progress, and starts over by itself."""
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
-"""Seconds before each further attempt; after the last one the failure is told."""
+"""Seconds before each further attempt; after the last one the failure is reported."""
 
 Result = TypeVar("Result")
 

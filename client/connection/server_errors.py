@@ -24,7 +24,7 @@ _LIST_USERS: Final = "`messageu users`, or 120 in the console, lists everybody t
 _NOT_STORED: Final = (
     "Most likely the content is too large, the recipient's mailbox or the server is full, "
     "or the server does not know the recipient or this account.",
-    "It was not stored. Try something smaller, or again later; `messageu users` lists whom the server knows.",
+    "It was not stored. Try something smaller, or again later; `messageu users` lists the users that the server knows.",
 )
 _LIKELY: Final[Mapping[RequestCode, tuple[str, str]]] = complete(
     "_LIKELY of client/connection/server_errors.py",
@@ -79,7 +79,7 @@ _REASONS: Final[Mapping[int, tuple[str, str]]] = complete(
         ),
         RefusalReason.RECIPIENT_UNKNOWN: ("The server does not know that user.", _LIST_USERS),
         RefusalReason.PROOF_NEEDED: (
-            "This account has proven itself before, and this connection has not.",
+            "This account has signed in before, and this connection has not.",
             "Start again with --no-published-only.",
         ),
         RefusalReason.TOO_LARGE: ("The content is too large for this server.", "Send something smaller."),
@@ -97,7 +97,7 @@ _REASONS: Final[Mapping[int, tuple[str, str]]] = complete(
         ),
         RefusalReason.DAMAGED: (
             "The server has what this needs, but damaged on its disk.",
-            "Its operator has to mend it: the server's log says what it is. Then try again.",
+            "Its operator has to repair it; the server's log names the problem. Then try again.",
         ),
     },
     RefusalReason,

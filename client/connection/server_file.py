@@ -3,7 +3,7 @@
 Owns: writing it when somebody registers, and when the server's pins have changed.
 Promises: it is there whole or not at all. An address that is replaced is given back, so that a
 person hears of it.
-Exposure: what stood there may have been written by hand. An address proves nothing: which server an
+Exposure: what was there may have been written by hand. An address proves nothing: which server an
 account belongs to is in the store (`client.connection.handshake`).
 
 Source: docs/client.md, "Settings"; docs/decisions/0012-where-the-home-is.md.
@@ -19,7 +19,7 @@ from common.server_address import Pin, ServerAddress
 
 def remember(home: Path, address: ServerAddress) -> str | None:
     """Have this address in the home's server.info; a sentence where another one, or nothing usable,
-    stood there.
+    was there.
 
     Raises `FileUnwritten`.
     """

@@ -59,7 +59,7 @@ HANDSHAKE_TIMEOUT: Final = 10.0
 """Seconds that a whole handshake of TLS may take."""
 REPLY_TIMEOUT: Final = 60.0
 TOLD_AFTER: Final = 5.0
-"""Seconds of silence after which a person is told what is waited for."""
+"""Seconds of silence after which a person is shown what is waited for."""
 CLOSING_GRACE: Final = 0.1
 """Seconds. Some servers close after each reply. Until this one has shown that it does not, what
 must not be done twice waits so long for the closing, rather than being sent into a connection that
@@ -143,7 +143,7 @@ class ServerLink:
         return self._transport is not None and self._transport.protected
 
     def interrupt(self) -> None:
-        """End what goes on, and whatever would follow: another thread may call this, and this
+        """End what is running, and whatever would follow: another thread may call this, and this
         alone.
 
         What was asked fails as if the connection had broken, and no other one is opened.
@@ -187,7 +187,7 @@ class ServerLink:
         """Send a request on the present connection and give its answer; None for silence or the
         connection's end.
 
-        After a silence the connection is closed too; `fell_silent` tells which of the two it was.
+        After a silence the connection is closed too; `fell_silent` says which of the two it was.
         For the greeting, which has to be said on this connection and no other. Raises
         `InvalidServerResponse`.
         """
@@ -229,7 +229,7 @@ class ServerLink:
         """Send a request whose answer is a list; give an `ErrorResponse` alone, or the list from
         begin to end.
 
-        A request that is made by calling it is made on each connection anew, once that is greeted:
+        A request that is made by calling it is made again on each connection, once that is greeted:
         what is true of one store of the server need not be true of the one that answers now.
         `silence` in seconds is what the server was allowed to wait before it answers. A list that
         is not read to its end costs the connection. Where the list can't be parsed and `salvage`,
@@ -348,7 +348,7 @@ class ServerLink:
             self.close()
             self._open()
         elif self._transport is None:
-            raise _nonsense("bytes that nobody asked for behind its greeting")
+            raise _nonsense("unexpected bytes after its greeting")
 
     def _open(self) -> None:
         if self._interrupted.is_set():

@@ -3,7 +3,7 @@
 Owns: the pins in the home's store, and when one is taken, kept, replaced and let go.
 Promises: a home that has an account and knows a pin of its server never reaches it without one,
 whatever an address says. Pins are on disk before a byte is sent under them; those of a link for an
-account that has proven itself, only once the server has shown that it is the same one.
+account that has signed in, only once the server has shown that it is the same one.
 Exposure: addresses are pasted by people; the list of pins is the server's own, over a connection
 that a pin has vouched for.
 
@@ -100,7 +100,7 @@ class ServerPins:
             self._keep(wanted)
 
     def proven(self) -> None:
-        """Hear that the account has proven itself on this connection: it is the same server."""
+        """Hear that the account has signed in on this connection: it is the same server."""
         unconfirmed, self._unconfirmed = self._unconfirmed, ()
         if unconfirmed:
             self._keep(unconfirmed)

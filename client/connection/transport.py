@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, Protocol
 
 READ_SIZE: Final = 256 * 1024
 NO_BINDING: Final = bytes(32)
-"""What stands for the server's certificate on plain TCP."""
+"""What takes the place of the server's certificate on plain TCP."""
 
 
 class Received(NamedTuple):

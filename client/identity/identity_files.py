@@ -120,7 +120,7 @@ def load(home: Path, ask: Ask = nobody_asked) -> Identity:
 
 
 def read_foreign(path: Path, ask: Ask = nobody_asked) -> tuple[Identity, str]:
-    """Read an identity file of another program; the identity, and what stands in a my.info for it.
+    """Read an identity file of another program; the identity, and what is in a my.info for it.
 
     An encrypted private key stays so in there. Raises as `load`.
     """
@@ -218,7 +218,7 @@ def rewritten(home: Path, ask: Ask, protection: Protection | None) -> dict[str, 
     """Give the text of every file that holds a private key as it reads under another protection.
     Writes nothing.
 
-    Raises `InfoFileError`, also where a file has another name: to write it anew would leave the key
+    Raises `InfoFileError`, also where a file has another name: to rewrite it would leave the key
     as it is under that one. Raises `PassphraseNeeded`, `PassphraseWrong`.
     """
     for path, _, _, _ in _keys(home):
@@ -239,7 +239,7 @@ def _refuse_another_name(path: Path) -> None:
         raise InfoFileError(
             path,
             None,
-            f"is a symbolic link to {os.path.realpath(path)}, where the private key would stay as it is; nothing was "
+            f"is a symbolic link to {os.path.realpath(path)}, where the private key would stay unchanged; nothing was "
             "changed",
             "Put the file itself in the place of the link, and try again.",
         )
@@ -247,7 +247,7 @@ def _refuse_another_name(path: Path) -> None:
         raise InfoFileError(
             path,
             None,
-            f"has {names} names (hard links), and the private key would stay as it is under the others; nothing was "
+            f"has {names} names (hard links), and the private key would stay unchanged under the others; nothing was "
             "changed",
             f"`find DIR -samefile {shlex.quote(str(path))}` finds them. Remove the others, and try again.",
         )

@@ -99,7 +99,7 @@ def _agrees() -> bool:
     with TERMINAL.open(encoding="utf-8", errors="replace") as terminal:
         answer = terminal.readline()
     if not answer:
-        # The cursor stands behind the question.
+        # The cursor is after the question.
         sys.stderr.write("\n")
     return answer.strip().casefold() in {"y", "yes"}
 
@@ -122,7 +122,7 @@ def ask(prompt: str) -> str:
     try:
         return _checked(getpass.getpass(prompt), "What was typed")
     except EOFError as error:
-        # The cursor stands behind the question.
+        # The cursor is after the question.
         sys.stderr.write("\n")
         raise PassphraseNeeded("No passphrase was given.", "Try again.") from error
 

@@ -44,8 +44,8 @@ class Registration:
         """Register under a name, complete the registration that broke, or register again where the
         server has lost it.
 
-        Raises `AlreadyRegistered`, `ValueRejected` (the name), what `ServerLink.ask` raises,
-        `ServerAnsweredError`.
+        Raises `AlreadyRegistered`, `ValueRejected` (the name), `ServerUnreachable`,
+        `OutcomeUnknown`, `InvalidServerResponse`, `ServerAnsweredError`.
         """
         with self._store.receiver():
             if identity_files.exists(self._account.home):
@@ -96,7 +96,7 @@ class Registration:
         refusal = AlreadyRegistered(
             "This home has an identity already, and it is not replaced.", "Use --home for another user."
         )
-        if not self._greeting.has_proven or name != self._account.identity().name or self._is_known():
+        if not self._greeting.has_signed_in or name != self._account.identity().name or self._is_known():
             raise refusal
         identity = self._account.identity()
         request = RegisterRequest(identity.client_id, identity.name, identity.private_key.public_key())
@@ -148,7 +148,7 @@ class Registration:
         try:
             second = self._link.ask(request)
         except ServerUnreachable:
-            # It was not asked: the refusal stands.
+            # It was not asked: the refusal is final.
             self._link.version = first
             return answer
         if isinstance(second, RegisteredResponse):

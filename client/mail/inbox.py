@@ -1,7 +1,7 @@
 """Mail on its way in: from the server into the store, and out of the store to the user.
 
 Owns: fetching by 604 and by 643, decrypting.
-Promises: a message is on disk before the server is told, or shown by the next request, that we have
+Promises: a message is on disk before the server learns, or shown by the next request, that we have
 it, and before anybody sees it; what was fetched is given once, or once more and marked when the
 program died over it.
 Exposure: takes in and decrypts whatever strangers sent; what becomes of a file is in
@@ -208,7 +208,7 @@ class Inbox:
         """What nobody has seen yet, the oldest first; `most` messages of it.
 
         A message counts as seen when the caller comes back for the next one, or sends True: that
-        was enough. `saving_progress` is told how far a file is decrypted.
+        was enough. `saving_progress` is called with how far a file is decrypted.
         """
         self._saving = saving_progress
         asked = False
@@ -434,7 +434,7 @@ class _Intake:
                 # What it gave would never be acknowledged, and come again without end.
                 raise InvalidServerResponse(
                     f"The server gives message {head.number} behind message {self._after}.",
-                    "Its operator has to look at it; what came before is kept.",
+                    "Its operator has to look at it; all messages before it are kept.",
                 )
             self._after = head.number
         self._head = head

@@ -299,7 +299,7 @@ class Outbox:
         if self._store.outbox.is_waiting(number):
             raise ServerAnsweredError(
                 "An earlier message waits, because the server has no room for it now.",
-                "This one is kept behind it and is sent by itself.",
+                "This one is kept, and is sent after it.",
                 None if held_back is None else held_back.reason,
                 0 if held_back is None else held_back.retry_after,
             )
@@ -358,13 +358,13 @@ class Outbox:
         error = refused(RequestCode.SEND, answer)
         if answer.reason == RefusalReason.TOKEN_REUSED:
             error = ServerAnsweredError(
-                "The server has it already, as it was before it was encrypted anew for a recipient who was verified.",
+                "The server has it already, as it was before it was encrypted again for a verified recipient.",
                 "Ask the recipient before you send it again: it might come twice.",
                 answer.reason,
             )
         if answer.reason in _LATER:
             self._store.outbox.surely_not_there(row.number)
-            advice = f"{error.advice} The message is kept and sent again by itself."
+            advice = f"{error.advice} The message is kept and will be sent again."
             return ServerAnsweredError(str(error), advice, answer.reason, answer.retry_after)
         if told or row.again:
             self._set_aside(row, str(error))

@@ -33,8 +33,8 @@ SPOOL_FROM: Final = 64 * 1024
 
 
 class ToSend(NamedTuple):
-    """An open file: its descriptor, and its size in bytes; None where only reading to the
-    end tells it.
+    """An open file: its descriptor, and its size in bytes; None where only reading to the end shows
+    it.
     """
 
     descriptor: int
@@ -134,7 +134,7 @@ def file_to_send(path: Path) -> Iterator[ToSend]:
                 raise FileUnreadable("file not found", f"{path} is no regular file.")
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         else:
-            # To open it anew would begin at another place of a file, and a socket can't be opened
+            # To open it again would begin at another place of a file, and a socket can't be opened
             # so.
             descriptor = os.dup(number)
     except (OSError, ValueError) as error:
@@ -200,8 +200,8 @@ def spooled(spools: Spools, parts: Iterator[bytes], check: Callable[[int], None]
     """An outgoing content, in memory or, if it is large, on disk under the name that is given; and
     its size in bytes.
 
-    `check` is told how many have come, and raises where they are too many. Raises `StoreUnusable`
-    (no room).
+    `check` is called with how many have come, and raises where they are too many. Raises
+    `StoreUnusable` (no room).
     """
     first, size = bytearray(), 0
     spool: SpoolFile | None = None

@@ -30,7 +30,7 @@ _PREFIX: Final = ".messageu-"
 _HALF_WRITTEN: Final = re.compile(r"\.messageu-[a-z0-9_]{8}")
 """What `mkstemp` makes of the prefix."""
 _LOOK_AT: Final = 8192
-"""Bytes of a content that tell what it is."""
+"""Bytes of a content that show what it is."""
 _TEXT_CONTROLS: Final = frozenset("\t\n\r\f\x1b")
 
 

@@ -55,8 +55,8 @@ class Receiving:
         first.
 
         With `most`, so many messages of it; the others stay for the next time. What waits in the
-        outbox is sent first, where `send_waiting`. `progress` is told how far fetching is, `saving`
-        how far a file is decrypted.
+        outbox is sent first, where `send_waiting`. `progress` is called with how far fetching is,
+        `saving` how far a file is decrypted.
 
         Where there is nothing, it waits up to `wait` seconds for mail, without polling; a server of
         the published protocol alone can't do that and is asked once. A message counts as received

@@ -26,7 +26,7 @@ from client.trust.trust import Trust
 from common.client_protocol.versions import Feature
 from common.values import ClientId
 
-_KEPT: Final = "What was taken up is kept, and sent by itself before anything else; the rest stays marked."
+_KEPT: Final = "What was put into the outbox is kept, and is sent before anything else; the rest stays marked."
 
 
 class Resending:
@@ -59,8 +59,8 @@ class Resending:
     def resend(self, name: str | None, progress: Progress | None = None) -> Resent:
         """Send again what is possibly lost, to one user or to all, the oldest first.
 
-        Raises `NameUnknown`, what `ServerLink.ask` raises; then what was taken up already waits in
-        the outbox.
+        Raises `NameUnknown`, `ServerUnreachable`, `OutcomeUnknown`, `InvalidServerResponse`; then
+        what was taken up already waits in the outbox.
         """
         me = self._account.identity().client_id
         # This may be what marks them.

@@ -63,7 +63,7 @@ class SendPath:
         """Connect, and send what waits in the outbox: it goes before anything new.
 
         Gives the reason why there is no server, where that is no reason to give up: messages of an
-        account that has proven itself wait in the outbox.
+        account that has signed in wait in the outbox.
         """
         me = self._account.identity().client_id
         try:
@@ -71,7 +71,7 @@ class SendPath:
             if self._greeting.offers(Feature.SEND_ONCE):
                 self._outbox.flush(me, None, progress)
         except (ServerUnreachable, OutcomeUnknown) as error:
-            if not self._greeting.has_proven:
+            if not self._greeting.has_signed_in:
                 raise
             return error
         return None

@@ -94,7 +94,7 @@ class Sending:
         """Send a file's bytes under the shared key (153); the history has them under the path, or
         as they are `called`.
 
-        Through the outbox they are encrypted first, which `preparing` is told of. So are those
+        Through the outbox they are encrypted first, which is reported to `preparing`. So are those
         whose number is not known before, with the published protocol too: what is read from a pipe
         can't be read again. A large file starts over by itself when the connection breaks. Raises
         `FileUnreadable`, `NoSharedKey`, `StoreUnusable` (no room).
@@ -177,7 +177,7 @@ class Sending:
         It is on disk when this returns. Raises `NoPublicKey`, `KeyChanged`, `OutboxFull`,
         `ValueRejected`.
         """
-        assert self._greeting.has_proven
+        assert self._greeting.has_signed_in
         contact = self._directory.contact(name)
         plain = plain_text(text)
         key = self._key_exchange.key_at_hand(contact)
@@ -188,7 +188,7 @@ class Sending:
         """Put a file into the outbox, encrypted, as `keep_text` does a text. Raises
         `FileUnreadable` too.
         """
-        assert self._greeting.has_proven
+        assert self._greeting.has_signed_in
         contact = self._directory.contact(name)
         with file_to_send(path) as file:
             if file.size is not None:
@@ -200,8 +200,9 @@ class Sending:
         return self._keep(contact, MessageKind.FILE, size, content, outgoing, key.number)
 
     def send_waiting(self, watched: SentMessage | None = None, progress: Progress | None = None) -> None:
-        """Send what waits, the oldest first. Raises what `ServerLink.ask` raises;
-        `ServerAnsweredError` where the server does not take `watched` now, or ever.
+        """Send what waits, the oldest first. Raises `ServerUnreachable`, `OutcomeUnknown`,
+        `InvalidServerResponse`; `ServerAnsweredError` where the server does not take `watched` now,
+        or ever.
         """
         me = self._account.identity().client_id
         self._link.connect()

@@ -41,7 +41,7 @@ class WatchCursor:
         return int(text)
 
     def handing_out(self) -> AbstractContextManager[None]:
-        """Be the only one who reads the cursor, hands out what lies behind it, and moves
+        """Be the only one who reads the cursor, hands out what follows it, and moves
         it; waits until it is so.
         """
         return self._store.watcher()

@@ -1,4 +1,4 @@
-"""What stands in store.db: one module for each thing that is kept there.
+"""What is in store.db: one module for each thing that is kept there.
 
 Owns: the schema and every statement of SQL in the client; `client.store.home_store` opens it all
 and hands it out.

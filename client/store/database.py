@@ -138,7 +138,7 @@ class Database:
         self.connection.execute("PRAGMA secure_delete = ON")
 
     def rewrite(self) -> bool:
-        """Write all of it anew, so that nothing deleted is left in the file; False where
+        """Rewrite all of it, so that nothing deleted is left in the file; False where
         another process is in it.
         """
         with told(self.path):
@@ -326,7 +326,8 @@ def told(path: Path) -> Iterator[None]:
 
 def _damaged(path: Path, how: str) -> StoreUnusable:
     return StoreUnusable(
-        f"{path} is damaged ({how}).", "Restore an export, or move it away: contacts, keys and history then begin anew."
+        f"{path} is damaged ({how}).",
+        "Restore an export, or move it away: contacts, keys and history then start empty.",
     )
 
 

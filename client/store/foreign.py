@@ -80,7 +80,7 @@ COLUMNS: Final = {
         "offered_id": _or_none(_ID), "offered_key": _or_none(_KEY), "offered_since": _or_none(_TIME),
     },
     "vault": {"wrapped": "length({0}) BETWEEN 1 AND 4096"},
-    # Who exports has settled it; what stands here would be written into the home.
+    # Who exports has settled it; what is here would be written into the home.
     "rewrite": {"name": "0", "content": "0"},
     # What AUTOINCREMENT goes on from: at its end no row could be added any more.
     "sqlite_sequence": {"seq": "{0} BETWEEN 0 AND 9007199254740992"},

@@ -87,7 +87,7 @@ class InboxTable:
         self._spools = spools
 
     def begin_pull(self) -> int:
-        """Number a 604. Its rows are told from earlier ones by it."""
+        """Number a 604: its rows and those of earlier ones are distinguished by it."""
         with self._database.transaction():
             self._database.run("INSERT INTO pull (complete) VALUES (0)")
             return self._database.last_row()
@@ -209,7 +209,7 @@ class InboxTable:
 
     def newest_accepted_at(self) -> int | None:
         """When the server accepted the newest message, in Unix milliseconds by its clock;
-        None: it did not tell.
+        None: it is not known.
         """
         accepted_at = self._database.value(
             "SELECT accepted_at FROM inbox WHERE number = (SELECT max(number) FROM inbox)"

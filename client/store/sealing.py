@@ -92,7 +92,7 @@ class Sealing:
         nobody else has the store open, and not locked.
 
         `files` are the identity files' new texts; `settle` writes them. Another passphrase for a
-        store that has one wraps the data key anew and touches no row.
+        store that has one wraps the data key again and touches no row.
         """
         key = None if passphrase is None else self._unlocked() or DataKey.new(self._random_bytes)
         wrapped = None if passphrase is None or key is None else key.wrap(passphrase)

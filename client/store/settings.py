@@ -1,4 +1,4 @@
-"""What store.db remembers by name, and the server that this identity has proven itself to.
+"""What store.db remembers by name, and the server that this identity has signed in to.
 
 Owns: the settings, among them the cursor of `watch`, and how far the server's mail was fetched.
 Promises: as `client.store`.
@@ -12,7 +12,7 @@ from client.store.database import Database
 from common.values import ClientId
 
 OWN_ID: Final = "own_id"
-"""Noted with the first note to oneself: the history tells notes by it, and needs no private key."""
+"""Noted with the first note to oneself: the history knows notes by it, and needs no private key."""
 
 
 class Settings:

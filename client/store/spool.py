@@ -31,7 +31,8 @@ def spool_name(name: object) -> str:
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise StoreUnusable(
-            f"The store names {str(name)[:80]!r} as a large content, which is no name of ours: somebody altered it.",
+            f"The store names {str(name)[:80]!r} as a large content, which is no name of this program's: "
+            "somebody altered it.",
             "Restore an export of yours.",
         )
     return name

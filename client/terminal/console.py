@@ -1,4 +1,4 @@
-"""The terminal, or the pipe that stands in for it: the only place, with the menu, that prints and
+"""The terminal, or the pipe that replaces it: the only place, with the menu, that prints and
 asks.
 
 Owns: prompts, which lines are one answer, the published form of a message, the progress bar, and
@@ -75,7 +75,7 @@ class Console:
         *before, last = self._fitted(prompt).split("\n")
         if before:
             self._print("\n".join(before))
-        # What was typed before the question stood there is typed ahead, a line for each question.
+        # What was typed before the question was there is typed ahead, a line for each question.
         typed_ahead = is_queued(self._source, 0.0)
         first = self._read_line(f"{last} ")
         return first if typed_ahead else self._with_the_rest(first)
@@ -98,7 +98,7 @@ class Console:
                 return input(prompt).rstrip("\n")
             except EOFError as error:
                 if prompt:
-                    # The cursor stands behind the question.
+                    # The cursor is after the question.
                     self._print("")
                 raise EndOfInput from error
         line = self._source.readline()
@@ -120,7 +120,7 @@ class Console:
         return wrapped(sentence, columns_of(self._sink)) if self.terminal else sentence
 
     def interrupted(self) -> None:
-        """Say that Ctrl-C was heard; on a terminal the cursor stands behind its echo."""
+        """Say that Ctrl-C was heard; on a terminal the cursor is after its echo."""
         self._print("\nInterrupted." if self.terminal else "Interrupted.")
 
     def confirm(self, question: str, *, default: bool = True) -> bool:
@@ -182,7 +182,7 @@ def _edit_lines() -> None:
     with contextlib.suppress(ImportError):
         import readline  # noqa: PLC0415
 
-        # Of the two libraries that may stand behind it, one knows marks; a plain terminal would
+        # Of the two libraries that may be behind it, one knows marks; a plain terminal would
         # show them.
         if "libedit" not in (readline.__doc__ or "") and os.environ.get("TERM", "dumb") != "dumb":
             readline.parse_and_bind("set enable-bracketed-paste on")

@@ -1,6 +1,6 @@
 """The numbered menu, as published.
 
-Owns: which number does what, what is asked for it, and how a failure is told.
+Owns: which number does what, what is asked for it, and how a failure is shown.
 Promises: after any failure, the menu again; the end of the input ends the program as 0 does. At a
 terminal, Ctrl-D at a question is the menu again, and an unknown name is said before anything else
 is asked for. On a pipe each choice takes the same lines whatever happens, so that a script stays in

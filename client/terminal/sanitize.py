@@ -44,8 +44,8 @@ def visible_name(name: str) -> str:
     line.
 
     A name may hold spaces, brackets and colons: one that holds more than letters, digits and
-    `.+@'_-` stands in quotes, so that nobody's name reads like another one's with a mark behind it,
-    or like a message.
+    `.+@'_-` is shown in quotes, so that nobody's name reads like another one's with a mark behind
+    it, or like a message.
     """
     if _PLAIN_NAME.fullmatch(name):
         return name
@@ -88,5 +88,5 @@ def _visible(letter: str) -> str:
 
 
 def _quote(line: str) -> str:
-    """Give what stands before a line of a text."""
+    """Give what precedes a line of a text."""
     return ">" if _FRAME_LINE.match(reads_like(line, _LONGEST_FRAME_LINE)) else ""

@@ -1,4 +1,4 @@
-"""What stands in a terminal's queue: input that nobody has read yet.
+"""What is in a terminal's queue: input that nobody has read yet.
 
 Owns: looking at the queue, without taking anything out of it.
 Promises: the terminal's settings are afterwards what they were before.

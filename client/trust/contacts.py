@@ -96,7 +96,7 @@ class Contacts:
         return pin.client_id if pin is not None and row is not None and pin.public_key == row.public_key else client_id
 
     def shown(self, contact: Contact) -> str:
-        """Give a name as it stands in a sentence: made visible, with the mark of who was
+        """Give a name as it is written in a sentence: made visible, with the mark of who was
         compared.
         """
         pin = self._store.pins.of_id(contact.client_id)

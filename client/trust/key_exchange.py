@@ -54,7 +54,7 @@ class KeyExchange:
         One is made, too, where the user has asked for one since: they may have lost the one that
         is in use.
 
-        Where that can't be done now, and the account has proven itself, it waits in the outbox
+        Where that can't be done now, and the account has signed in, it waits in the outbox
         (`waiting_count`), to somebody who was met before: what is sent under it waits behind it, or
         says why not.
 
@@ -76,7 +76,7 @@ class KeyExchange:
             self.send_key(name)
         except (ServerUnreachable, OutcomeUnknown, ServerAnsweredError) as error:
             if not self._contacts.has_sending_key(contact) or self._contacts.is_asked_for_key(contact):
-                offline = self._greeting.has_proven and not isinstance(error, ServerAnsweredError)
+                offline = self._greeting.has_signed_in and not isinstance(error, ServerAnsweredError)
                 if not offline or self._store.pins.of_id(contact.client_id) is None:
                     raise
                 self._outbox.put_new_key(contact)
@@ -97,7 +97,7 @@ class KeyExchange:
         """Make a symmetric key and put it into the outbox. Raises `NoPublicKey`,
         `KeyChanged`, `OutboxFull`.
         """
-        assert self._greeting.has_proven
+        assert self._greeting.has_signed_in
         self._outbox.put_new_key(self._directory.contact(name))
 
     def key_at_hand(self, contact: Contact) -> KeyRow:

@@ -54,7 +54,7 @@ class Rekeying:
             body = self._encrypted_anew(row, key.key)
         except CipherError as error:
             problem = (
-                f"{shown} was compared after it was encrypted, and it can't be encrypted anew ({error}); send it again"
+                f"{shown} was verified after it was encrypted, and it can't be encrypted again ({error}); send it anew"
             )
             raise CipherError(problem) from error
         yield self._store.outbox.encrypted_anew(row, body, key.number)
@@ -66,7 +66,7 @@ class Rekeying:
             return ciphers.encrypt(key, sent.text.encode("utf-8"))
         old = self._contacts.key_numbered(row.recipient, row.under)
         if old is None:
-            raise CipherError("nobody knows under which key it is")
+            raise CipherError("its key is not known")
         if row.spool is None:
             return ciphers.encrypt(key, ciphers.decrypt(old, row.content or b""))
         decryptor, encryptor = ciphers.Decryptor(old), ciphers.Encryptor(key)

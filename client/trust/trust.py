@@ -40,7 +40,7 @@ def number_differs(name: str) -> SafetyNumberDiffers:
     """Put into words that the number that the other side sees is not ours."""
     return SafetyNumberDiffers(
         f"That is not the safety number with {visible_name(name)}; nothing was changed.",
-        "Compare again. If it stays another one, somebody else may read along: send nothing secret.",
+        "Compare again. If it still differs, somebody else may be reading: send nothing secret.",
     )
 
 
@@ -117,7 +117,7 @@ class Trust:
         since = pin.offered_since or self._now()
         return KeyChanged(
             f"The key of {marked(name, 'was verified' if is_verified else None)} has changed; nothing was sent. "
-            f"Either {visible_name(name)} registered anew, or the server is lying. "
+            f"Either {visible_name(name)} registered again, or the server is lying. "
             f"{'Verified' if is_verified else 'Known'} since {day(met)}, changed since {day(since)}. "
             f"Old safety number: {grouped(old_number)}; new one: {grouped(new_number)}.",
             f"Compare the new number with {visible_name(name)} by voice; then "

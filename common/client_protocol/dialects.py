@@ -37,7 +37,7 @@ _BIG_WAITING: Final = Struct(">16sIBI")
 
 
 def meaning_of(code: int) -> int:
-    """The code of ours that a little-endian code stands for; unchanged where it is no alias."""
+    """The code of ours that a little-endian code means; unchanged where it is no alias."""
     return _ALIASES.get(code, code)
 
 

@@ -26,7 +26,7 @@ def pack_name(name: Username) -> bytes:
 
 
 def unpack_name(field: bytes) -> Username:
-    """The name in a 255-byte field: what stands before the first NUL. Raises `ValueRejected`.
+    """The name in a 255-byte field: what precedes the first NUL. Raises `ValueRejected`.
 
     What follows the NUL is ignored: some clients leave it uninitialised.
     """

@@ -156,7 +156,9 @@ class Replay(Enum):
     SAME = auto()
     """Nothing: what the first one did is done once."""
     AGAIN = auto()
-    """It is done anew: a second message is stored, a name is taken already, other messages come."""
+    """It is done again: a second message is stored, a name is taken already, other messages
+    come.
+    """
 
 
 class FixedLayout(NamedTuple):

@@ -135,7 +135,7 @@ def _stored_run_layout(count: int) -> Struct:
 
 
 def encode_pulled_head(sender: bytes, sequence: int, kind: int, size: int) -> bytes:
-    """What stands before a message's content in 2104."""
+    """What precedes a message's content in 2104."""
     return _pack_waiting(sender, message_id(sequence), kind, size)
 
 
@@ -168,7 +168,7 @@ def encode_pulled_entry_head(head: bytes) -> bytes:
 def encode_fetched_head(
     sender: bytes, token: bytes, sequence: int, accepted_at: int, authenticated: bool, kind: int, size: int
 ) -> bytes:
-    """What stands before a message's content in 2143. `accepted_at` in Unix milliseconds."""
+    """What precedes a message's content in 2143. `accepted_at` in Unix milliseconds."""
     return _pack_fetched(
         sender, token, sequence, accepted_at, FLAG_SENDER_AUTHENTICATED if authenticated else 0, kind, size
     )

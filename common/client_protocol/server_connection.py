@@ -475,7 +475,9 @@ class ServerConnection:
         return Malformed(RefusalReason.MALFORMED, fatal=False)
 
     def _outside_frames(self) -> Event | None:
-        """An event of one of the other states. None with state FRAME means: go on with frames."""
+        """An event of one of the other states. None with state FRAME means: continue with
+        frames.
+        """
         if self._state is _State.CONTENT:
             if not self._left:
                 self._leave_frame(self._frame_size)

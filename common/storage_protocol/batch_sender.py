@@ -84,7 +84,7 @@ class LinkChange(Enum):
     """What happened to the connection of the link."""
 
     UP = auto()
-    """It stands: what was in flight over an earlier one may be lost."""
+    """It is connected: what was in flight over an earlier one may be lost."""
     DOWN = auto()
     """It is gone."""
     FULL = auto()
@@ -411,7 +411,7 @@ class BatchSender(Generic[Waiter, Sender]):
         return Step(events, outgoing, waits, self.next_timeout())
 
     def next_timeout(self) -> float | None:
-        """When `receive` or `data_to_send` next has something to do of itself; None for never.
+        """When `receive` or `data_to_send` next has something to do; None for never.
 
         While the link is down nothing can be sent, so only giving up counts.
         """

@@ -291,7 +291,7 @@ class UserEntry(_Value, frozen=True):
 class UsersPage(_Value, frozen=True, tag=2):
     """`count`: users in the whole list (without the requester, up to `until`); 0 on later pages.
 
-    `last`: the row to go on after.
+    `last`: the row to continue after.
     The list is complete when `last` equals `until`.
     """
 
@@ -406,7 +406,7 @@ class MessagesStored(_Value, frozen=True, tag=10):
 
 
 class UploadProgress(_Value, frozen=True, tag=11):
-    """An upload goes on; `unsynced` bytes of its content are not on disk yet."""
+    """An upload continues; `unsynced` bytes of its content are not on disk yet."""
 
     unsynced: U63
 

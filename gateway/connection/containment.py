@@ -1,7 +1,7 @@
 """What a bug does that one connection's bytes found: it ends that connection, and nobody else's.
 
 Owns: the log line. Promises: whatever `Exception` came, the connection that it belongs to is closed
-with a reset, the line names the kind and the place, and the caller goes on.
+with a reset, the line names the kind and the place, and the caller continues.
 Exposure: a stranger who found a bug can find it as often as they like, so the lines are rare.
 """
 
@@ -23,7 +23,7 @@ class Breakable(Protocol):
 
 
 def contain(connection: Breakable, error: Exception) -> None:
-    """End `connection`, for what is done for it has failed in a way that nobody foresaw."""
+    """End `connection`, for what is done for it has failed in an unexpected way."""
     report(error)
     connection.abort()
 

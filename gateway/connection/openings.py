@@ -40,7 +40,7 @@ class Opening(Breakable, Protocol):
         """It has proven nothing yet."""
 
     def step(self) -> None:
-        """Go on with what came."""
+        """Continue with what came."""
 
 
 def network_of(address: str) -> str:

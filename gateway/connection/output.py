@@ -101,6 +101,6 @@ class Output:
         return True
 
     def drop(self) -> None:
-        """The connection is gone, and nobody is told anything."""
+        """The connection is gone, and nobody gets anything."""
         self._parts = self.unsent = None
         self.unsent_size = 0

@@ -1,4 +1,4 @@
-"""A connection from a proxy, until the proxy has said whom it speaks for.
+"""A connection from a proxy, until the proxy has named its client.
 
 Owns: the socket meanwhile. Promises: exactly the header is read, so that what follows is there for
 whoever goes on; its time and its number are those of `gateway.connection.openings`. A header that

@@ -49,7 +49,7 @@ class Scheduler:
         """Whether a connection with so many bytes in flight is read now.
 
         One with none is, unless half of all that may be in flight is with the worker, which then
-        stands still.
+        waits.
         """
         in_flight = self._link.bytes_in_flight
         return in_flight < self._most or (self.has_capacity if inflight else in_flight < self._most_bytes)

@@ -307,7 +307,7 @@ class Session:
         self.write(encode_reason(reason, retry_after) if self.features & Feature.REASONS else ERROR)
 
     def done(self) -> None:
-        """What took the connection for itself has written its answer: go on with the next
+        """What took the connection for itself has written its answer: continue with the next
         request.
         """
         self._handler = None
@@ -318,7 +318,7 @@ class Session:
         self._inflight += size
 
     def resume(self) -> None:
-        """The handler can go on: `resume_output` it at the end of this turn."""
+        """The handler can continue: `resume_output` it at the end of this turn."""
         self._schedule()
 
     def wait_for_turn(self) -> None:

@@ -155,7 +155,7 @@ class TlsTransport(TcpTransport):
             owner.abort()
             return
         if not self._begun and raw[0] != _HANDSHAKE_TYPE:
-            self._refuse("what came is not TLS; plain clients have a port of their own")
+            self._refuse("the client does not speak TLS; plain TCP has a port of its own")
             return
         self._begun += len(raw)
         self.held = self._begun

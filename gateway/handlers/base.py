@@ -19,7 +19,7 @@ class RequestHandler(Protocol):
     """Something that takes a connection for itself until it says `done`."""
 
     def resume_output(self) -> None:
-        """The socket took all there was, or there is room again: go on. Called often;
+        """The socket took all there was, or there is room again: continue. Called often;
         must not mind.
         """
 

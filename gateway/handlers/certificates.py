@@ -43,7 +43,7 @@ class CertificatesHandler:
         connection.done()
 
     def resume_output(self) -> None:
-        """Nothing to go on with."""
+        """There is no output to resume."""
 
     def input_came(self) -> None:
         """Later requests wait."""

@@ -75,7 +75,7 @@ class HelloHandler:
         self._context.waiters.forget_greeting(self)
 
     def resume_output(self) -> None:
-        """Nothing to go on with."""
+        """There is no output to resume."""
 
     def input_came(self) -> None:
         """Later requests wait."""

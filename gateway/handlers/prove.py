@@ -101,7 +101,7 @@ class ProveHandler:
         self._connection.done()
 
     def resume_output(self) -> None:
-        """Nothing to go on with."""
+        """There is no output to resume."""
 
     def input_came(self) -> None:
         """Later requests wait."""
@@ -109,5 +109,5 @@ class ProveHandler:
     input_ended = input_came
 
     def abandon(self) -> None:
-        """Nobody waits for the proof any more; a mark that was asked for stands."""
+        """Nobody waits for the proof any more; a mark that was asked for is kept."""
         self._gone = True

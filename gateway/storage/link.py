@@ -86,7 +86,7 @@ class Waiter(Protocol):
 
 
 class LinkListener(Protocol):
-    """What the worker says of itself and of mailboxes, unasked."""
+    """What the worker reports of itself and of mailboxes, unasked."""
 
     def greeted(self) -> None:
         """The worker's facts are known."""

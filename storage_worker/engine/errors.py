@@ -7,7 +7,7 @@ such user, mailbox full) is a value, `operations.Refused`.
 Exposure: sentences reach the log and the operator; none has what a client chose in it.
 
     MessageUError             the root, in common/errors.py
-    └── StorageError              the storage worker can't go on with what it was doing
+    └── StorageError              the storage worker can't continue with what it was doing
         ├── StoreInUse                another worker holds the data folder
         ├── StoreUnusable             not our database, a newer schema, a corrupt file
         │   └── JournalDamaged            what was on disk in the journal is altered
@@ -24,7 +24,7 @@ from common.errors import MessageUError
 
 
 class StorageError(MessageUError):
-    """The storage worker can't go on with what it was doing."""
+    """The storage worker can't continue with what it was doing."""
 
 
 class StoreInUse(StorageError):
@@ -40,7 +40,7 @@ class JournalDamaged(StoreUnusable):
 
 
 class StoreDamaged(StorageError):
-    """A part of the store is altered. What needs it is refused; everything else goes on."""
+    """A part of the store is altered. What needs it is refused; everything else continues."""
 
 
 class TablesDamaged(StoreDamaged):
@@ -48,7 +48,7 @@ class TablesDamaged(StoreDamaged):
 
 
 class StoreFull(StorageError):
-    """No room for this transaction; it was rolled back and everything before it stands."""
+    """No room for this transaction; it was rolled back and everything before it is kept."""
 
 
 class NoFileLeft(StoreFull):

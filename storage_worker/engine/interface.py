@@ -45,7 +45,7 @@ class Users(Protocol):
         """How many users have a row up to `until`."""
 
     def page(self, after: int, until: int, without: User) -> tuple[int, list[UserEntry]]:
-        """Users with `after` < row <= `until`, at most a page, and the row to go on after."""
+        """Users with `after` < row <= `until`, at most a page, and the row to continue after."""
 
 
 class Mailbox(Protocol):

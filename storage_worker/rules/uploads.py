@@ -1,7 +1,7 @@
 """Rules of uploads: messages whose content comes in chunks.
 
-Owns: which uploads may begin and go on. Promises: an upload becomes a message when all of it is on
-disk, and with a token once; one that is refused is gone, with its content.
+Owns: which uploads may begin and continue. Promises: an upload becomes a message when all of it is
+on disk, and with a token once; one that is refused is gone, with its content.
 Exposure: strangers announce, send and abandon uploads; their number, and the bytes they hold, are
 limited.
 """

@@ -77,7 +77,7 @@ def concerns(inbound: Sequence[Inbound]) -> Iterator[str]:
 
 
 class _CodeFailed(Exception):
-    """Applying message `index` raised something that nobody foresaw."""
+    """Applying message `index` raised something unexpected."""
 
     def __init__(self, index: int) -> None:
         super().__init__(index)

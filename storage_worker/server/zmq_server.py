@@ -54,7 +54,7 @@ class ZmqServer:
         self.socket = self._context.socket(zmq.ROUTER)
         self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self.socket.setsockopt(zmq.LINGER, 0)
-        # An answer that finds no place would be lost on a connection that stands, and nobody would
+        # An answer that finds no place would be lost on a connection that is open, and nobody would
         # ask again. A gateway has two batches to be answered, and notices come only for
         # subscriptions, which they use up.
         self.socket.setsockopt(zmq.SNDHWM, 0)

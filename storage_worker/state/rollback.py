@@ -20,7 +20,7 @@ class Rollback:
         self._steps.append(step)
 
     def commit(self) -> None:
-        """What was done stands."""
+        """What was done is kept."""
         self._steps.clear()
 
     def roll_back(self) -> None:

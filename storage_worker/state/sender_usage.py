@@ -97,7 +97,7 @@ class Census:
 
     def take(self, entries: bytes) -> None:
         """These messages, which were counted, are no more. Where one was not, a page was
-        altered: it begins anew.
+        altered: it begins again.
         """
         counts = self._counts
         at, end = 0, len(entries)

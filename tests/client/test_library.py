@@ -54,7 +54,7 @@ def test_strings_where_paths_and_addresses_are_meant(
     for server in ("localhost", "", "localhost:0"):
         with pytest.raises(SettingRejected, match="HOST:PORT"):
             Messenger.open(tmp_path / "none", server)
-    with pytest.raises(SettingRejected, match="nobody's home"):
+    with pytest.raises(SettingRejected, match="no user has the home folder"):
         Messenger.open("~nobody who is known/x", gateway.address)
     assert not (tmp_path / "none").exists()
 

@@ -8,21 +8,21 @@ $ alice send bob --quiet in between
 $ alice send --json bob behind -q the name
 > {"v": 1, "type": "sent", "to": "bob", {ANY}}
 $ alice send bob -h
-! messageu: -h stands where the text does. To send it: `messageu send bob -- -h`. {ANY}
+! messageu: -h is in the place of the text. To send it: `messageu send bob -- -h`. {ANY}
 = 2
 $ alice send bob --help
-! messageu: --help stands where the text does. To send it: `messageu send bob -- --help`. {ANY}
+! messageu: --help is in the place of the text. To send it: `messageu send bob -- --help`. {ANY}
 = 2
 $ alice send bob -x
-! messageu: There is no option -x. What is no option stands behind `--`: `messageu send bob -- -x`. {ANY}
+! messageu: There is no option -x. A word that is not an option goes after `--`: `messageu send bob -- -x`. {ANY}
 = 2
 $ alice send bob --json
 < what another program prints
-! {"v": 1, "type": "error", "code": 2, "error": "usage", "text": "--json stands where the text does. {ANY}"kept": false}
+! {"v": 1, "type": "error", "code": 2, "error": "usage", "text": "--json is in the place of the text. {ANY}"kept": false}
 = 2
 $ alice send bob --
 < what another program prints
-! messageu: There is no text behind `--`. {ANY}
+! messageu: There is no text after `--`. {ANY}
 = 2
 $ alice -q send bob -1
 $ alice -q send bob "- milk"

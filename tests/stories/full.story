@@ -8,7 +8,7 @@ $ alice --quiet send bob hello
 $ server limit --mailbox-messages 3 --sender-share 100
 $ alice --quiet send bob third
 $ alice send bob fourth
-! messageu: The recipient's mailbox is full. {ANY} The message is kept and sent again by itself.
+! messageu: The recipient's mailbox is full. {ANY} The message is kept and will be sent again.
 = 5
 $ alice send bob fifth --json
 ! {"v": 1, "type": "error", "code": 5, {ANY}}
@@ -43,7 +43,7 @@ $ alice -q send bob one
 $ alice -q send bob two
 $ alice -q send bob three
 $ alice send bob four
-! messageu: The recipient's mailbox is filling up, and holds as much from you as one sender may have. {ANY} The message is kept and sent again by itself.
+! messageu: The recipient's mailbox is filling up, and holds as much from you as one sender may have. {ANY} The message is kept and will be sent again.
 = 5
 $ carol -q send bob "There is room for me."
 $ bob recv

@@ -45,7 +45,7 @@ $ server limit --mailbox-messages 2
 $ carol send bob "hello" --file {HOME}/one
 ! A new symmetric key is made, and waits, for bob.
 ! {PATH}/one is kept too.
-! messageu: {ANY} kept {ANY}
+! messageu: {ANY} This one is kept, {ANY}
 = 5
 $ server limit
 $ bob --quiet recv

@@ -17,7 +17,7 @@ $ alice passphrase change --new-passphrase-file {HOME}/right
 ! messageu: {PATH} has no passphrase: `messageu passphrase set` sets one.
 = 2
 $ alice passphrase set --new-passphrase-file {HOME}/right
-! The private key and the store of {PATH} are encrypted. Without the passphrase nobody reads them.
+! The private key and the store of {PATH} are encrypted. Nobody can read them without the passphrase.
 $ alice passphrase set --new-passphrase-file {HOME}/right
 ! messageu: {PATH} has a passphrase already: `messageu passphrase change` changes it.
 = 2
@@ -58,6 +58,6 @@ $ alice passphrase change --passphrase-file {HOME}/right --new-passphrase-comman
 $ alice history --search answer --passphrase-file {HOME}/other
 > {TIME} bob: an answer
 $ alice passphrase remove --passphrase-file {HOME}/other
-! {PATH} has no passphrase any more: its private key and its store lie in the clear.
+! {PATH} has no passphrase any more: its private key and its store are not encrypted.
 $ alice history --search answer
 > {TIME} bob: an answer

@@ -91,13 +91,13 @@ $ carol send alice "thank you"
 ! Sent to alice.
 $ server restore
 $ carol recv
-! messageu: The server does not know this account any more. If it was put back to a backup, `messageu register carol` registers the name and the key again.
+! messageu: The server does not know this account any more. If it was restored from a backup, `messageu register carol` registers the name and the key again.
 = 6
 $ carol register carol
 > carol
 > id: {HEX}
 > ...
-> proven: yes
+> signed in: yes
 ! The server did not know this account any more: name and key are registered again.
 ! The server was put back to an earlier state {ANY}
 ! Registered as carol.

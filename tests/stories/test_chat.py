@@ -97,7 +97,7 @@ def test_two_people_chat(server: Server, tmp_path: Path) -> None:
         # What was said before, and what waits; then the server comes back.
         bob.until(" alice: hello bob")
         bob.until(" you [waiting]: written offline")
-        bob.until("no server; trying again by itself")
+        bob.until("no server; trying again")
         server.start()
         bob.until(" you [stored]: written offline")
         bob.types(CTRL_D, end="")

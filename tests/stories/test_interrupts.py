@@ -189,7 +189,7 @@ def test_while_it_waits(server: Server, tmp_path: Path) -> None:
         assert terminal.ends() == 130
         assert "Traceback" not in str(terminal)
     server.end()
-    interrupted(alice, port, "watch", shown="Trying again by itself.")
+    interrupted(alice, port, "watch", shown="Trying again.")
 
 
 def test_while_a_command_of_watch_runs(server: Server, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ $ bob recv
 # A damaged store, and what is lost with it.
 $ write bob/store.db damaged
 $ bob recv
-! messageu: {PATH}/store.db is damaged ({ANY}). Restore an export, or move it away: contacts, keys and history then begin anew.
+! messageu: {PATH}/store.db is damaged ({ANY}). Restore an export, or move it away: contacts, keys and history then start empty.
 = 1
 $ bob doctor
 > ...
@@ -122,7 +122,7 @@ $ bob doctor
 $ remove bob/store.db
 $ alice -q send bob "under a key that bob has lost"
 $ bob recv
-! messageu: This account has proven itself before, and this connection has not. Start again with --no-published-only.
+! messageu: This account has signed in before, and this connection has not. Start again with --no-published-only.
 = 6
 $ bob --no-published-only recv
 > {TIME} alice sent something that can't be decrypted: no symmetric key is shared with the sender

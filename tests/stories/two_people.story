@@ -8,7 +8,7 @@ $ alice register alice
 > public key:
 >     {GROUPS}
 >     {GROUPS}
-> proven: yes
+> signed in: yes
 ! This account now signs in to the server: {ANY}
 ! Registered as alice.
 $ alice register alice
@@ -22,7 +22,7 @@ $ bob --quiet register bob
 > public key:
 >     {GROUPS}
 >     {GROUPS}
-> proven: yes
+> signed in: yes
 $ alice users
 > bob
 $ alice users --json

@@ -39,8 +39,8 @@ def _run(call: Call) -> int:
 COMMAND: Final = Command(
     "completion",
     "print the completion script for a shell",
-    "The scripts offer names too, which `completion contacts` prints, one a line: those that the server listed "
-    "when it was asked last, up to 100. That asks nobody, and gives none where the home has a passphrase.",
+    "The scripts offer names too. `completion contacts` prints them, one a line: up to 100 of the last list of users "
+    "that was fetched. It asks no server, and prints none where the home has a passphrase.",
     examples=(
         "source <(messageu completion bash)",
         "messageu completion fish > ~/.config/fish/completions/messageu.fish",

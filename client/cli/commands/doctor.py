@@ -27,7 +27,7 @@ COMMAND: Final = Command(
     "check everything, and say what is wrong in words",
     "Server address, file modes, store, passphrase, identity, whether the server answers and what it speaks, "
     "account, changed keys, outbox, messages set aside and clock, one line each. The exit code is that of the first "
-    "thing that is wrong.",
+    "problem.",
     examples=("messageu doctor", "messageu doctor --json"),
     run=_run,
     json=("check",),

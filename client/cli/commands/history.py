@@ -34,7 +34,7 @@ def _run(call: Call) -> int:
 COMMAND: Final = Command(
     "history",
     "list what was received and sent, without asking the server",
-    "With the time at which the server accepted it where it told.",
+    "With the time at which the server accepted each message, where it is known.",
     examples=("messageu history bob", "messageu history --search 'build done' --json"),
     options=_options,
     run=_run,

@@ -42,7 +42,7 @@ COMMAND: Final = Command(
     "register",
     "register under a name",
     "Prints who you are now. A home has one identity; it is never replaced. A registration that broke off is "
-    "completed by the same command. An account that the server lost when it was put back to a backup is registered "
+    "completed by the same command. An account that the server lost when it was restored from a backup is registered "
     "again by it: with the same name and key, and the same id where that is free.",
     examples=("messageu register alice", "messageu --home ~/robot --server chat.example.org:1357 register robot"),
     options=_options,

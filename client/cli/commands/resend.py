@@ -31,7 +31,7 @@ def _run(call: Call) -> int:
 
 COMMAND: Final = Command(
     "resend",
-    "send again what is possibly lost since the server was put back to a backup",
+    "send again what is possibly lost since the server was restored from a backup",
     "Whatever the server had acknowledged within the 7 days before it was noticed, the newest 1,024 messages, is "
     "marked as possibly lost then; symmetric keys, and requests for them, count. Each goes again under its own "
     "token, the oldest first: what the server still has is not stored twice.",

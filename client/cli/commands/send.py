@@ -28,7 +28,7 @@ def _options(parser: Parser) -> None:
         nargs="*",
         default=[],
         help="the text; several words are joined by a space each. - or, without --file, nothing: it comes from "
-        "standard input. Behind -- all words are text, whatever they begin with",
+        "standard input. After --, all words are text, whatever they begin with",
     )
     # What argparse would write has the paths before the name, where they would swallow it.
     parser.usage = (
@@ -40,8 +40,8 @@ def _options(parser: Parser) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="a recipient, in the place of NAME and before the text; may be repeated: each gets it once, whatever "
-        "becomes of the others",
+        help="a recipient, in the place of NAME and before the text; may be repeated: each gets it once, even "
+        "where sending to another one fails",
     )
     parser.add_argument(
         "--file",
@@ -50,7 +50,7 @@ def _options(parser: Parser) -> None:
         nargs="+",
         action="extend",
         default=[],
-        help="send files, behind NAME and TEXT; may be repeated. - is standard input (./- a file of that name); pipes, "
+        help="send files, after NAME and TEXT; may be repeated. - is standard input (./- a file of that name); pipes, "
         "`<(COMMAND)` and files of /proc are read to their end",
     )
     parser.add_argument(
@@ -74,26 +74,26 @@ def _what_is_sent(options: argparse.Namespace, line: Line) -> list[str]:
     if named:
         if line.seen[named[0]].words_before:
             raise argparse.ArgumentTypeError(
-                "With --to every recipient is named so, and the text stands behind: `messageu send --to A --to B TEXT`."
+                "With --to every recipient is named so, and the text goes last: `messageu send --to A --to B TEXT`."
             )
         text, begun = line.words, named[0]
     elif line.words:
         options.to, text = line.words[:1], line.words[1:]
         begun = next((at for at, seen in enumerate(line.seen) if seen.words_before), len(line.seen))
     else:
-        swallowed = "; --file takes every word behind it, so that NAME stands before it" if options.file else ""
+        swallowed = "; --file takes every word after it, so NAME goes before it" if options.file else ""
         raise argparse.ArgumentTypeError(f"The argument NAME is missing{swallowed}.")
     options.to = list(dict.fromkeys(options.to))
     recipients = [word for to in options.to for word in ("--to", to)] if named else options.to
     way = f"messageu send {quoted([*recipients, LITERALLY])}"
     if not text and line.literal == len(line.words):
-        raise argparse.ArgumentTypeError(f"There is no text behind `--`. To send `--` itself: `{way} --`.")
+        raise argparse.ArgumentTypeError(f"There is no text after `--`. To send `--` itself: `{way} --`.")
     behind = next((seen.option for seen in line.seen[begun:] if seen.option != "--to"), "--file")
-    # Both take what stands behind them, so that neither can be the text and go unnoticed.
+    # Both take what comes after them, so that neither can be the text and go unnoticed.
     if not text and behind not in {"--file", "--name"}:
         raise argparse.ArgumentTypeError(
-            f"{behind} stands where the text does. To send it: `{way} {behind}`. As an option it stands before the "
-            "name, or behind the text, `-` for standard input, or the files."
+            f"{behind} is in the place of the text. To send it: `{way} {behind}`. As an option it goes before the "
+            "name, or after the text, `-` for standard input, or the files."
         )
     dashed = line.literal is not None and line.literal < len(line.words)
     options.from_input = (text == ["-"] and not dashed) or not (text or options.file)
@@ -121,8 +121,8 @@ COMMAND: Final = Command(
     "send",
     "send a text or files; a key is made and sent first where there is none",
     "With both, the text goes first. What can't be sent now is kept and sent later, once and before anything else, "
-    "where the account signs in; other accounts are told that it was not sent, or that nobody knows. "
-    "Your own name as NAME makes it a note to yourself.",
+    "where the account signs in; for other accounts the command fails, and says whether it was not "
+    "sent or may have been. Your own name as NAME makes it a note to yourself.",
     examples=(
         "messageu send bob see you at nine",
         'messageu send bob -- "$text"',

@@ -1,4 +1,4 @@
-"""Checksums of a large content, one for each 64 KiB of it: what lies behind the content in its
+"""Checksums of a large content, one for each 64 KiB of it: what follows the content in its
 file.
 
 Owns: the layout of that table. Promises: a piece that is not as it was written is never taken for

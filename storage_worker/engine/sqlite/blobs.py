@@ -200,7 +200,7 @@ def file_sizes(folder: Path) -> dict[int, int]:
 
 
 class Syncer(Protocol):
-    """Who syncs. `sync` begins it, now or soon; `synced` tells how far a file is on disk,
+    """Who syncs. `sync` begins it, now or soon; `synced` returns how far a file is on disk,
     or raises `StoreFailed`.
     """
 

@@ -1,8 +1,8 @@
 """Checkpoints beside the loop: a thread with a connection of its own.
 
 Owns: that thread.
-Promises: one checkpoint at a time; what became of it is told once. A failure is told as what it is,
-at the next look, and whatever it is: the thread outlives it.
+Promises: one checkpoint at a time; its outcome is reported once. A failure is reported as what it
+is, at the next look, and whatever it is: the thread outlives it.
 Exposure: none.
 
 A checkpoint syncs SQLite's log, copies it into the database and syncs that: tens of milliseconds
@@ -21,7 +21,7 @@ class Checkpoints(Protocol):
 
     @property
     def running(self) -> bool:
-        """Whether one was begun whose outcome was not told."""
+        """Whether one was begun whose outcome was not reported."""
 
     def begin(self) -> None:
         """Begin one; none is running."""
@@ -49,7 +49,7 @@ class CheckpointThread:
 
     @property
     def running(self) -> bool:
-        """Whether one was begun whose outcome was not told."""
+        """Whether one was begun whose outcome was not reported."""
         return self._running
 
     def begin(self) -> None:

@@ -105,8 +105,8 @@ class CommitLog:
         self._both_needed = self._journal.linked
         if self._journal.torn_at is not None:
             log.warning(
-                "%s ends at byte %d in a record that is not whole: a power cut leaves that, of a turn that nobody was "
-                "told of, or damage of the very last turn",
+                "%s ends at byte %d in a record that is not whole: a power cut leaves that, before the turn was "
+                "acknowledged, or damage of the very last turn",
                 self._journal.torn_file,
                 self._journal.torn_at,
             )
@@ -128,7 +128,7 @@ class CommitLog:
                 # failed.
                 self.flush(now_ms, in_journal=False)
             except (StoreFull, StoreDamaged) as error:
-                log.warning("the journal can't be taken in, it is kept: %s", error)
+                log.warning("the journal can't be flushed into the database, it is kept: %s", error)
                 self.is_stuck = self.is_damaged = isinstance(error, StoreDamaged)
                 self.reload()
                 self._journal.sync_again()
@@ -137,7 +137,7 @@ class CommitLog:
         """Of a damaged journal: take in all that is whole; how many records, and how many gaps
         between them.
 
-        What lies behind a gap counts but for the numbers of batches: their gateways have to greet,
+        What follows a gap counts but for the numbers of batches: their gateways have to greet,
         so that what became of them is unknown. Raises `StoreFailed` and `StoreFull`.
         """
         log_epoch: bytes = self._database.row("SELECT era FROM store")[0]

@@ -51,12 +51,12 @@ ALTER TABLE store ADD COLUMN journal INTEGER NOT NULL DEFAULT 0;
 PRAGMA user_version = 5;
 """
 _NEXT_STEP: Final = (
-    "An older version of MessageU made it, and there is no way over: start that one, let everybody "
+    "An older version of MessageU made it, and this version can't convert it: start that one, let everybody "
     "fetch their pending messages, then start this one with a new folder (--data-folder), "
-    "where everybody registers anew."
+    "where everybody registers again."
 )
 APPLICATION_ID: Final = 0x4D736755
-"""`MsgU` in the database's header: tells our files from other SQLite databases."""
+"""`MsgU` in the database's header: distinguishes our files from other SQLite databases."""
 
 PAGE_SIZE: Final = 16384
 """Bytes of a page of a new database. Of SQLite's own 4096 four times as many are written for the
@@ -170,13 +170,13 @@ _BROKEN: Final = (
 )
 
 
-CHECK_STEP: Final = "`scripts/admin check` says what is altered, and what to do"
+CHECK_STEP: Final = "`scripts/admin check` names what is altered, and what to do"
 
 _PASSING: Final = (apsw.BusyError, apsw.IOError, apsw.NoMemError, apsw.ProtocolError)
 """While it is opened: another try may go better."""
 _RESTORE: Final = (
     "Put the whole data folder back from a backup and run `scripts/admin new-generation`; or move the folder away and "
-    "start anew, where everybody registers again."
+    "start with a new one, where everybody registers again."
 )
 
 
@@ -349,7 +349,7 @@ class Database:
                     self._run(_UPGRADE_FROM_2).fetchall()
                 self._run(_UPGRADE_FROM_3).fetchall()
         if checked:
-            # All pages are written anew, with their checksums. One that broke off leaves pages with
+            # All pages are rewritten, with their checksums. One that broke off leaves pages with
             # checksums, in which version 4 may have written since.
             self._run("PRAGMA checksum_verification = OFF").fetchall()
             self.connection.reserve_bytes("main", _CHECKSUM_BYTES)
@@ -457,7 +457,7 @@ class Database:
     def is_store_error(error: BaseException) -> bool:
         """Whether an exception from inside a transaction is the store's failure, not the program's.
 
-        Damage is none: what touches it is refused, and the store goes on.
+        Damage is none: what touches it is refused, and the store continues.
         """
         return isinstance(error, (apsw.FullError, *_BROKEN)) and not _is_altered(error)
 

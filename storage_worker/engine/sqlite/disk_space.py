@@ -94,4 +94,4 @@ class DiskSpaceMonitor:
     def _tell(self) -> None:
         if not self._told:
             self._told = True
-            log.warning("storage is full: new mail is refused, fetching and deleting go on")
+            log.warning("storage is full: new mail is refused, fetching and deleting continue")

@@ -235,7 +235,9 @@ class SqliteEngine:
             self.log.is_stuck = self.log.is_damaged = False
         except (StoreFull, StoreDamaged) as error:
             if isinstance(error, StoreDamaged):
-                rarely.write(logging.ERROR, "the journal can't be taken in, new mail is refused: %s", error)
+                rarely.write(
+                    logging.ERROR, "the journal can't be flushed into the database, new mail is refused: %s", error
+                )
             # It stays in the journal, which has room for what makes room: fetching and deleting.
             self.log.is_stuck = True
             self.log.is_damaged = isinstance(error, StoreDamaged)
@@ -256,6 +258,6 @@ class SqliteEngine:
             if self.log.waits:
                 self.log.flush(now_ms)
         except (StoreFull, StoreDamaged) as error:
-            log.warning("the journal can't be taken in, it is kept: %s", error)
+            log.warning("the journal can't be flushed into the database, it is kept: %s", error)
             return False
         return True

@@ -37,7 +37,7 @@ _PUT_BACK: Final = "Move it away, or put the whole data folder back from a backu
 def folder_lock(folder: Path) -> AbstractContextManager[None]:
     """Hold the data folder. Entering raises `StoreInUse` where somebody else does.
 
-    The link would not tell: a second bind of the same ipc path succeeds silently.
+    The link would not show it: a second bind of the same ipc path succeeds silently.
     """
     return exclusive(folder / LOCK_NAME, StoreInUse(f"another storage worker holds {folder}"))
 
@@ -46,7 +46,7 @@ def refuse_lost_database(folder: Path) -> None:
     """Look whether the database is gone while other files say that there was one.
 
     They are made after it, and it is on disk before they are. A new database would tell everybody
-    to register anew. Raises `StoreUnusable`.
+    to register again. Raises `StoreUnusable`.
     """
     database = folder / DATABASE_NAME
     try:
@@ -61,7 +61,7 @@ def refuse_lost_database(folder: Path) -> None:
         raise StoreUnusable(f"{folder} can't be read: {error.strerror}") from error
     if others:
         raise StoreUnusable(
-            f"{database} {state}, but {', '.join(others)} beside it says that there was a store. Put the whole data "
+            f"{database} {state}, but {', '.join(others)} beside it shows that there was a store. Put the whole data "
             "folder back from a backup and run `scripts/admin new-generation`; or move the folder away and start "
             "anew, where everybody registers again"
         )

@@ -5,7 +5,7 @@ Owns: `mail.journal` and `mail.journal.2`: their records, and where the next one
 Promises: what `append` was given is on disk when it returns. `replay` gives the records of a log
 epoch and of the one behind it in their order, and ends before the first that is not whole: a record
 that was being written when the power went is there or not there, never half. Nothing of other log
-epochs is ever given. Where a record says that more was on disk than is found whole, that is damage
+epochs is ever given. Where a record shows that more was on disk than is found whole, that is damage
 and no power cut: `replay` raises `JournalDamaged`, and changes nothing. So is a record that is
 whole but for its log epoch.
 Exposure: the data folder's owner.
@@ -18,7 +18,7 @@ Exposure: the data folder's owner.
               u32, CRC-32 u32 of these and the payload; the payload
     link      a record with number 0; its payload is the log epoch before, and how many records that has u32
 
-`sure`: what lies before this offset of the file was on disk when the record was written. A power
+`sure`: what precedes this offset of the file was on disk when the record was written. A power
 cut leaves any of the records behind the last sync whole and any torn, also a whole one behind a
 torn one: numbers of batches are not synced. But it takes nothing of what was sure. The end of the
 last record that was synced is all that nothing vouches for.
@@ -58,8 +58,8 @@ _OLD_CHECKED: Final = Struct("<16sII")
 _LINK: Final = Struct("<16sI")
 _ZEROS: Final = bytes(1024 * 1024)
 _NEXT_STEP: Final = (
-    "Nothing was changed. `scripts/admin recover-journal` goes on with all that is whole in it and keeps the files as "
-    "they are; or put the whole data folder back from a backup"
+    "Nothing was changed. `scripts/admin recover-journal` recovers all intact records and keeps the files as they "
+    "are; or put the whole data folder back from a backup"
 )
 
 
@@ -480,7 +480,7 @@ class Journal:
                 name = JOURNAL_NAMES[number]
                 behind = _whole_behind(content, end, one)
                 if any(record.sure > end for record in behind):
-                    return f"{name} is damaged at byte {end}: whole records behind it say that this was on disk"
+                    return f"{name} is damaged at byte {end}: intact records after it show that this was on disk"
                 if _is_whole_but_for_its_log_epoch(content, end, one):
                     return f"{name} is damaged at byte {end}: a record is whole but for its first bytes"
                 if behind or content[end : end + LOG_EPOCH_SIZE] == one:
@@ -489,7 +489,9 @@ class Journal:
             if first is not None and first.number == 0 and first.payload[:LOG_EPOCH_SIZE] == log_epoch:
                 written_over = other_first is not None and other_first.log_epoch != log_epoch
                 if not written_over and _LINK.unpack(first.payload)[1] > _chain(other, log_epoch)[0]:
-                    return f"{JOURNAL_NAMES[1 - number]} is damaged: {JOURNAL_NAMES[number]} says that more was on disk"
+                    return (
+                        f"{JOURNAL_NAMES[1 - number]} is damaged: {JOURNAL_NAMES[number]} shows that more was on disk"
+                    )
         return None
 
     def _take_up(self, file: JournalFile, content: bytes, log_epoch: bytes) -> list[bytes]:

@@ -1,7 +1,7 @@
 """Log epochs and marks: how the journal's files and the database tell whether they belong together.
 
 Owns: the form of a log epoch, and of the mark at the end of each of the journal's files.
-Promises: of two log epochs of one store it can be told which is the later one. A file of the
+Promises: of two log epochs of one store it is known which is the later one. A file of the
 journal that is missing, cut or zeros is known as such, unless the last end was an orderly one: then
 nothing of it is needed.
 Exposure: the data folder.
@@ -33,8 +33,8 @@ SECTOR: Final = 512
 """Bytes that a disk writes as a whole, or not at all."""
 
 STEP: Final = (
-    "Nothing was changed. Put the whole data folder back from a backup; or let `scripts/admin recover-journal` go on "
-    "with all that is whole"
+    "Nothing was changed. Put the whole data folder back from a backup; or let `scripts/admin recover-journal` "
+    "recover all intact records"
 )
 
 
@@ -50,7 +50,7 @@ def _number(log_epoch: bytes) -> int | None:
 
 
 def is_later(log_epoch: bytes, other: bytes) -> bool:
-    """Whether `log_epoch` came after `other`, as far as their form tells."""
+    """Whether `log_epoch` came after `other`, as far as their form shows."""
     one, two = _number(log_epoch), _number(other)
     return one is not None and two is not None and one > two
 

@@ -113,7 +113,7 @@ def _page(recipient: int, sequences: Sequence[int], entries: Sequence[bytes], st
 
 
 def _makes_sense(page: NewPage) -> bool:
-    """Whether the entries of a page are what its columns tell: for pages of an earlier version,
+    """Whether the entries of a page are what its columns say: for pages of an earlier version,
     which have no checksum.
     """
     if page.blob_id is not None:
@@ -291,7 +291,7 @@ class MailPages:
         return blobs
 
     def _cut(self, recipient: int, page: PageRow, first: int, last: int) -> None:
-        """Write what a page keeps: what lies before `first`, what lies behind `last`, or
+        """Write what a page keeps: what precedes `first`, what follows `last`, or
         both in two pages.
         """
         try:

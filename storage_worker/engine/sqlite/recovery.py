@@ -1,4 +1,4 @@
-"""Going on from a damaged journal: what is whole is taken in, the files are kept.
+"""Recovery from a damaged journal: intact records are applied, the files are kept.
 
 Owns: the names of the files that are kept aside. Promises: the damaged files are copied, and on
 disk, before anything is written; the store's generation grows before anything is taken in, so that

@@ -2,7 +2,7 @@
 noticed.
 
 Owns: the table `store`'s facts and the file `store.generation` beside the database.
-Promises: the generation grows when the database was made anew, or when an older copy of it was put
+Promises: the generation grows when the database was recreated, or when an older copy of it was put
 back while the file stayed and had noted something newer. Where that can't be seen, because the
 worker was killed soon after the copy was made, no sequence is given a second time all the same: the
 file has what is reserved ahead of the database. A copy of the whole folder can't be told from the
@@ -145,8 +145,8 @@ def open_store(
     ):
         generation = max(now_ms, generation + 1, 0 if noted is None else noted.generation + 1)
         log.error(
-            "mail.db is not as new as the files beside it: it was made anew or put back, or mail.db-wal is damaged or "
-            "missing. What was acknowledged since may be lost, and senders are told so: generation %d",
+            "mail.db is not as new as the files beside it: it was recreated or restored, or mail.db-wal is damaged or "
+            "missing. What was acknowledged since may be lost, and senders learn that: generation %d",
             generation,
         )
     if noted is not None:
@@ -226,9 +226,9 @@ def _refuse_missing(folder: Path) -> None:
         raise failed(error, f"{folder} can't be read") from error
     if lost:
         raise StoreUnusable(
-            f"{lost[0]} is missing or empty, and the server did not end in an orderly way: what it acknowledged last "
-            "may have been in there. Put it back, or the whole data folder from a backup; or let `scripts/admin "
-            "recover-journal` go on without it"
+            f"{lost[0]} is missing or empty, and the server was not shut down cleanly: what it acknowledged last may "
+            "have been in it. Put it back, or the whole data folder from a backup; or let `scripts/admin "
+            "recover-journal` continue without it"
         )
 
 
@@ -326,5 +326,5 @@ def _noted_facts(file: StoreIdentityFile) -> StoreIdentity | None:
     try:
         return parse_identity(text)
     except ValueError:
-        log.error("store.generation is damaged and written anew: it no longer tells whether mail.db was put back")
+        log.error("store.generation was damaged and is rewritten: it no longer shows whether mail.db was restored")
         return None

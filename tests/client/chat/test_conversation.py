@@ -123,7 +123,7 @@ def test_history_is_harmless_and_says_how_to_see_the_rest() -> None:
     assert chat.received(received("hi", CAROL, "carol")).rest == " (not in this chat): hi"
     lines = chat.history([received(str(number)) for number in range(21)])
     assert len(lines) == 21
-    assert (lines[0].rest, lines[1].rest) == ("`messageu history bob` shows what came before.", ": 1")
+    assert (lines[0].rest, lines[1].rest) == ("`messageu history bob` shows earlier messages.", ": 1")
 
 
 def test_a_path_that_is_too_long_is_cut_at_its_beginning() -> None:
@@ -162,8 +162,8 @@ def test_the_bar_says_how_the_connection_does_and_where_the_way_out_is() -> None
     chat = conversation()
     assert chat.bar(80) == (" connecting", "/help  /quit or Ctrl-D ", True)
     why = "There is no server at here:1."
-    assert chat.line(Line("no server; trying again by itself", good=False, why=why)) == why
-    assert chat.line(Line("no server; trying again by itself", good=False, why=why)) == ""
+    assert chat.line(Line("no server; trying again", good=False, why=why)) == why
+    assert chat.line(Line("no server; trying again", good=False, why=why)) == ""
     assert chat.bar(40) == (" no server; tr…", "/help  /quit or Ctrl-D ", False)
     assert chat.line(Line("connected", good=True)) == ""
 

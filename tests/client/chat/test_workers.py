@@ -1,4 +1,4 @@
-"""An error that nobody foresaw, in a thread of a chat or on its screen: the bar says so,
+"""An error that was not expected, in a thread of a chat or on its screen: the bar says so,
 and what to do.
 """
 
@@ -48,7 +48,7 @@ def test_a_thread_that_ends_says_so(
         monkeypatch.setattr(Inbox, "seen", fail)
     else:
         monkeypatch.setattr(KeyExchange, "agree_on_key", fail)
-    monkeypatch.setattr(Greeting, "has_proven", False)
+    monkeypatch.setattr(Greeting, "has_signed_in", False)
     sender = Sender("bob", alice.home.another, posted.append)
     receiver = Receiver(0, alice.home.another, posted.append, lambda: None)
     worker = receiver if part == "receiver" else sender
@@ -64,7 +64,7 @@ def test_the_bar_says_so_from_then_on() -> None:
     talk = conversation()
     assert not talk.is_broken
     said = talk.broken(Broken("receiver", "TypeError: what"))
-    assert said.startswith("The receiver of this chat ended by an error that nobody foresaw: TypeError: what.")
+    assert said.startswith("The receiver of this chat ended with an unexpected error: TypeError: what.")
     assert "start the chat again" in said
     talk.line(Line("connected", good=True))
     left, _, good = talk.bar(100)
@@ -94,9 +94,9 @@ def shown(alice: Messenger, monkeypatch: pytest.MonkeyPatch, events: list[Event]
 
 def test_an_event_that_can_not_be_shown_ends_nothing(alice: Messenger, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = shown(alice, monkeypatch, [Line("connected", good=True), Said("goes on"), Broken("sender", "E\x1b[2J")])
-    assert "* The screen of this chat ended by an error that nobody foresaw: ZeroDivisionError: of a\\x1bpath" in screen
+    assert "* The screen of this chat ended with an unexpected error: ZeroDivisionError: of a\\x1bpath" in screen
     assert "* goes on\r\n" in screen
-    assert "nobody foresaw: E\\x1b[2J" in screen
+    assert "unexpected error: E\\x1b[2J" in screen
     # Nothing asks where the cursor is.
     assert "\x1b[6n" not in screen
 

@@ -488,7 +488,7 @@ def test_a_store_that_wants_more_than_its_home(tmp_path: Path, home: Path, state
         opened = Store.open(home)
         (row,) = [one.spool for one in (*opened.outbox.waiting(), opened.inbox.next_unread(0)) if one and one.spool]
         for use in (lambda: list(opened.spools.read(str(row), 10)), lambda: opened.spools.forget(row)):
-            with pytest.raises(StoreUnusable, match="no name of ours"):
+            with pytest.raises(StoreUnusable, match="no name of this program"):
                 use()
         opened.close()
         assert bait.read_bytes() == b"a secret of the one who imports"

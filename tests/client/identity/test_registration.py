@@ -1,4 +1,4 @@
-"""A server that was put back to a backup may have lost an account: the same key registers
+"""A server that was restored from a backup may have lost an account: the same key registers
 its name again.
 """
 
@@ -59,14 +59,14 @@ def test_it_is_the_same_account_again(alice: Messenger, bob: Messenger, mailroom
     with pytest.raises(ServerAnsweredError, match="does not know this account any more") as caught:
         receive(bob)
     assert caught.value.advice == (
-        "If it was put back to a backup, `messageu register bob` registers the name and the key again."
+        "If it was restored from a backup, `messageu register bob` registers the name and the key again."
     )
     # Before he is there again, nobody can send him anything.
     assert alice.resend().left == 2
     assert bob.register("bob") == bob.identity()
     assert bob.identity().client_id == lost == mailroom.id_of("bob")
     assert "The server did not know this account any more: name and key are registered again." in told
-    assert bob.home.greeting.has_proven
+    assert bob.home.greeting.has_signed_in
 
     alice.users()
     assert alice.fetch_public_key("bob").changed is False

@@ -131,7 +131,7 @@ def test_the_notice_comes_once(
 
 
 def test_a_first_proof_marks_nothing(alice: Messenger, told: Told) -> None:
-    assert alice.home.greeting.has_proven
+    assert alice.home.greeting.has_signed_in
     assert alice.lost_count() == 0
     assert not [sentence for sentence in told if "put back" in sentence]
 
@@ -222,7 +222,7 @@ def test_without_a_server_nothing_is_taken_up_and_a_break_loses_nothing(
     gateway.script += [CLOSE, None, None, CLOSE]
     with pytest.raises(OutcomeUnknown, match="gave no whole answer") as caught:
         again.resend()
-    assert "is kept, and sent by itself" in caught.value.advice
+    assert "is kept, and is sent before" in caught.value.advice
     assert (again.lost_count(), again.home.outbox.waiting_count()) == (0, 4)
     again.send_waiting()
     assert contents(bob) == [KeyReceived(), Text("0"), Text("1"), Text("2")]

@@ -171,7 +171,7 @@ def test_a_file_under_a_key_that_nobody_knows_is_set_aside(
     assert received(bob) == [KeyReceived(), Text(SECRET)]
     assert nothing_for_the_liar(gateway)
     assert [failed.kind for failed in alice.failed()] == [4, 4]
-    assert "bob [verified] was compared after it was encrypted, and it can't be encrypted anew" in told[-1]
+    assert "bob [verified] was verified after it was encrypted, and it can't be encrypted again" in told[-1]
 
 
 def test_a_key_for_another_public_key_than_the_verified_one_does_not_leave(

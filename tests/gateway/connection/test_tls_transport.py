@@ -346,7 +346,7 @@ def test_plain_bytes_are_refused_with_one_line(gate: Gate, caplog: pytest.LogCap
     gate.turn_until(peer.is_ended)
     assert not sessions(gate)
     assert [record.message for record in caplog.records] == [
-        "a TLS handshake failed: what came is not TLS; plain clients have a port of their own"
+        "a TLS handshake failed: the client does not speak TLS; plain TCP has a port of its own"
     ]
     assert not len(gate.context.openings)
     assert not gate.context.holdings.size

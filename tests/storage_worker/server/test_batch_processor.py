@@ -402,7 +402,7 @@ class TestUndecodable:
 
 class TestBugs:
     def break_at(self, worker: SqliteWorker, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-        """From now on registering `name` raises something that nobody foresaw."""
+        """From now on registering `name` raises something that was not expected."""
         register = worker.rules.by_operation[Register]
 
         def broken(slot: int, wish: Register) -> Any:

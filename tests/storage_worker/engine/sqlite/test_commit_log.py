@@ -149,7 +149,7 @@ def test_a_start_without_room_keeps_the_journal(
     pages = pages_of(tmp_path / "mail.db")
     for _ in range(2):
         worker = gateway.worker = open_worker(size_limit=(pages + 5) * PAGE_SIZE)
-        assert "the journal can't be taken in, it is kept" in caplog.text
+        assert "the journal can't be flushed into the database, it is kept" in caplog.text
         assert in_database(worker) == 0
         worker.kill()
     gateway.worker = worker = open_worker()

@@ -311,8 +311,8 @@ def test_pages_of_mail_beside_a_damaged_one_are_saved(
     assert "'good box'" in capsys.readouterr().out
     assert admin.main(["--data-folder", str(tmp_path), "check", "--drop"]) == 0
     said = capsys.readouterr().out
-    assert said.count("written anew: page ") + said.count("dropped: page ") == 2
-    assert "written anew: page " in said
+    assert said.count("rewritten: page ") + said.count("dropped: page ") == 2
+    assert "rewritten: page " in said
     again = SqliteWorker(tmp_path, seed=10**6)
     gateway = Gateway(again, incarnation=b"i" * 16)
     found = []

@@ -334,7 +334,7 @@ def test_a_link_behind_less_than_it_says_is_damage(path: Path, left: int) -> Non
     size = len(content.rstrip(b"\0")) // 2 if left else 0
     content[size:] = bytes(len(content) - size)
     path.write_bytes(content)
-    with pytest.raises(JournalDamaged, match=r"mail\.journal is damaged: mail\.journal\.2 says"):
+    with pytest.raises(JournalDamaged, match=r"mail\.journal is damaged: mail\.journal\.2 shows"):
         found(path)
     assert found(path, OTHER) == [b"three"]
 

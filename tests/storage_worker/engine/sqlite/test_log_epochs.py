@@ -203,4 +203,4 @@ def test_an_altered_store_generation_is_named(killed: Killed) -> None:
     worker = WorkerProcess(killed.server.data)
     wait_until(lambda: path.read_bytes() != bytes(content), "the file to be written anew")
     worker.end()
-    assert "store.generation is damaged and written anew" in worker.log
+    assert "store.generation was damaged and is rewritten" in worker.log
