@@ -22,8 +22,8 @@ from typing import Protocol
 
 from common.storage_protocol.operations import Mail, MessagesStored, Refused, StoreMessages, UserEntry
 from storage_worker.engine.records import Decided, TokenUsed
+from storage_worker.engine.sender_counts import SenderCounts
 from storage_worker.engine.values import Admission, Capacity, Grants, Identity, MailboxStats, Slot, Span, User
-from storage_worker.state.sender_usage import Census
 
 
 class Users(Protocol):
@@ -52,12 +52,8 @@ class Mailbox(Protocol):
     """What the rules know of one mailbox.
 
     `messages` and `content_bytes` count what is pending, and what unfinished uploads to it take of
-    its room. Nothing is pending below sequence `not_below`, which the rules raise. `census`: whose
-    the messages are, where the rules count it.
+    its room.
     """
-
-    not_below: int
-    census: Census | None
 
     @property
     def user(self) -> int:
@@ -70,6 +66,10 @@ class Mailbox(Protocol):
     @property
     def content_bytes(self) -> int:
         """See above."""
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether `count_senders` was asked for this mailbox, and its counts were not dropped."""
 
     def oldest_unflushed(self) -> int | None:
         """The lowest sequence that the present run has put here, among others."""
@@ -96,8 +96,11 @@ class Mailboxes(Protocol):
     def new_blob_id(self) -> int:
         """A number for a content that becomes a blob."""
 
-    def count_senders(self, user: int, census: Census, work: int) -> int:
-        """Count on for a census, for about `work` microseconds; how much of that is left."""
+    def count_senders(self, user: int, dropped: MailboxStats, work: int) -> tuple[SenderCounts, int]:
+        """Continue to count a mailbox's senders, for about `work` microseconds: the counts, and how
+        much of `work` is left. The counts are kept with the mailbox, until it holds no more than
+        `dropped`.
+        """
 
     def oldest(self, user: int, after: int, before: int) -> int | None:
         """The lowest pending sequence between `after` and `before`, both excluded."""

@@ -37,8 +37,8 @@ from storage_worker.engine.records import (
     UserAuthenticated,
     UserRegistered,
 )
-from storage_worker.engine.values import Admission, Capacity, Grants, Identity, Slot, Span, User
-from storage_worker.state.sender_usage import Census
+from storage_worker.engine.sender_counts import SenderCounts
+from storage_worker.engine.values import Admission, Capacity, Grants, Identity, MailboxStats, Slot, Span, User
 
 USERS_PER_PAGE: Final = 500
 TOKENS_PER_SENDER: Final = 1024
@@ -149,8 +149,6 @@ class _Mailbox:
     def __init__(self, engine: "MemoryEngine", user: int) -> None:
         self._engine = engine
         self.user = user
-        self.not_below = 0
-        self.census: Census | None = None
         self.uploads = self.upload_bytes = 0
 
     @property
@@ -160,6 +158,11 @@ class _Mailbox:
     @property
     def content_bytes(self) -> int:
         return sum(message.size for message in self._engine.pending(self.user)) + self.upload_bytes
+
+    @property
+    def is_counted(self) -> bool:
+        # All at once, where somebody asks.
+        return False
 
     def oldest_unflushed(self) -> int | None:
         messages = self._engine.pending(self.user)
@@ -190,13 +193,13 @@ class _Mailboxes:
         self._engine.state.blob_id += 1
         return self._engine.state.blob_id
 
-    def count_senders(self, user: int, census: Census, work: int) -> int:
+    def count_senders(self, user: int, dropped: MailboxStats, work: int) -> tuple[SenderCounts, int]:
         # All of them at once: nothing is large here.
-        census.begin_anew()
+        counts = SenderCounts(dropped)
         for message in self._engine.pending(user):
-            census.add(message.entry if not message.blob_id else message.entry + bytes(message.size))
-        census.completed(self.sequence)
-        return work
+            counts.add(message.entry if not message.blob_id else message.entry + bytes(message.size))
+        counts.completed(self.sequence)
+        return counts, work
 
     def _between(self, user: int, first: int, last: int) -> list[_Message]:
         return [message for message in self._engine.pending(user) if first <= message.sequence <= last]

@@ -13,7 +13,7 @@ from common.storage_protocol.operations import Refused
 from storage_worker.engine.interface import Engine, Mailbox
 from storage_worker.engine.values import Admission, Capacity
 from storage_worker.rules.answers import DAMAGED, MAILBOX_FULL, SHARE_FULL, STORAGE_FULL
-from storage_worker.state.sender_usage import Census, bounds_of
+from storage_worker.state.sender_usage import allows, bounds_of
 from storage_worker.state.uploads import Uploads
 
 COUNTING: Final = 10_000
@@ -53,6 +53,8 @@ class AdmissionControl:
         self.bounds = bounds_of(limits.mailbox_messages, limits.mailbox_bytes, limits.sender_share)
         self._counting = COUNTING
         self._uncounted: Mailbox | None = None
+        self._not_below: dict[int, int] = {}
+        """By a mailbox's user: nothing is pending below this sequence. Empty while ids are new."""
         self.now_ms = 0
         self.level = Admission.OPEN
         self.refusal = STORAGE_FULL
@@ -81,7 +83,7 @@ class AdmissionControl:
         if (
             box.messages + messages <= calm.messages
             and box.content_bytes + size <= calm.content_bytes
-            and sequence - box.not_below < IDS
+            and sequence < IDS
         ):
             return None
         return self.crowded(box, sender, messages, size, sequence)
@@ -102,13 +104,11 @@ class AdmissionControl:
         calm = self.bounds.calm
         if all_messages <= calm.messages and all_bytes <= calm.content_bytes:
             return None
-        census = box.census
-        if census is None:
-            census = box.census = Census(self.bounds)
-        self._counting = self._mailboxes.count_senders(box.user, census, self._counting)
-        if not census.complete:
+        counts, self._counting = self._mailboxes.count_senders(box.user, self.bounds.dropped, self._counting)
+        if not counts.complete:
             self._uncounted = box
-        return None if census.allows(sender, messages, size, self._uploads.held_by(sender, box.user)) else SHARE_FULL
+        held = self._uploads.held_by(sender, box.user)
+        return None if allows(counts, self.bounds.share, sender, messages, size, held) else SHARE_FULL
 
     def ids_are_new(self, sequence: int) -> bool:
         """Whether up to this sequence no id can be there for the second time."""
@@ -118,14 +118,19 @@ class AdmissionControl:
         """Whether this sequence is so far above the oldest pending message that their ids could be
         the same.
         """
-        if sequence - box.not_below < IDS:
+        not_below = self._not_below.get(box.user, 0)
+        if sequence - not_below < IDS:
             return False
-        oldest = self._mailboxes.oldest(box.user, box.not_below - 1, sequence)
+        oldest = self._mailboxes.oldest(box.user, not_below - 1, sequence)
         if oldest is None:
             # The queue does not look at what this run has brought so far.
             oldest = box.oldest_unflushed() or sequence
-        box.not_below = oldest
-        return sequence - box.not_below >= IDS
+        self._not_below[box.user] = oldest
+        return sequence - oldest >= IDS
+
+    def roll_back(self) -> None:
+        """What this turn deleted is pending again."""
+        self._not_below.clear()
 
     # --- counting
     # ----------------------------------------------------------------------------------------------
@@ -138,9 +143,9 @@ class AdmissionControl:
     def count_on(self) -> None:
         """Between two turns: a step of that."""
         box, self._uncounted = self._uncounted, None
-        if box is None or box.census is None or not self._mailboxes.is_current(box):
+        if box is None or not box.is_counted or not self._mailboxes.is_current(box):
             return
         with self._engine.reading():
-            self._mailboxes.count_senders(box.user, box.census, COUNTING)
-        if not box.census.complete:
+            counts, _ = self._mailboxes.count_senders(box.user, self.bounds.dropped, COUNTING)
+        if not counts.complete:
             self._uncounted = box

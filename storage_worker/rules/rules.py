@@ -100,6 +100,7 @@ class Rules:
         """
         self._rollback.roll_back()
         self._users.roll_back()
+        self._admission.roll_back()
         self._uploads.drop_all()
         self._engine.roll_back()
 

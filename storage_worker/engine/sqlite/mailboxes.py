@@ -8,7 +8,7 @@ Exposure: none.
 
 from bisect import bisect_left, bisect_right
 
-from storage_worker.state.sender_usage import Census
+from storage_worker.engine.sender_counts import SenderCounts
 
 
 class Mailbox:
@@ -19,17 +19,15 @@ class Mailbox:
 
     `sequences` and `entries` are the fresh messages, in order; those in `blobs` (sequence -> file)
     have an entry that is a head alone. `removed` are intervals of the database's pages whose
-    messages are no more, in order, apart. Nothing waits below sequence `not_below`. `census`: whose
-    the messages are, since it was more than half full.
+    messages are no more, in order, apart. `counts`: whose the messages are, where the rules asked.
     """
 
     __slots__ = (
         "blobs",
-        "census",
         "content_bytes",
+        "counts",
         "entries",
         "messages",
-        "not_below",
         "removed",
         "sequences",
         "user",
@@ -39,12 +37,16 @@ class Mailbox:
         self.user = user
         self.messages = messages
         self.content_bytes = content_bytes
-        self.not_below = 0
-        self.census: Census | None = None
+        self.counts: SenderCounts | None = None
         self.sequences: list[int] = []
         self.entries: list[bytes] = []
         self.blobs: dict[int, int] = {}
         self.removed: list[tuple[int, int]] = []
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether its senders are counted."""
+        return self.counts is not None
 
     def oldest_unflushed(self) -> int | None:
         """The lowest sequence of what the database does not have."""

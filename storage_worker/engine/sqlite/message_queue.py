@@ -33,13 +33,13 @@ from storage_worker.engine import interface
 from storage_worker.engine.errors import StoreDamaged
 from storage_worker.engine.interface import RunRules
 from storage_worker.engine.records import MailRemoved, MessageAccepted, MessagesAccepted, Record
+from storage_worker.engine.sender_counts import SenderCounts
 from storage_worker.engine.sqlite.blobs import Blobs
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.mail_pages import InFile, MailPages, NewPage, PageRow, make_pages
 from storage_worker.engine.sqlite.mailboxes import Mailbox
 from storage_worker.engine.sqlite.users import UserRegistry
 from storage_worker.engine.values import MailboxStats, Span
-from storage_worker.state.sender_usage import Census
 
 rarely: Final = RareLog(logging.getLogger("storage_worker"))
 
@@ -418,25 +418,31 @@ class MessageQueue:
     # --- whose it is
     # -------------------------------------------------------------------------------------------
 
-    def count_senders(self, user: int, census: Census, work: int) -> int:
-        """Count on in the mailbox whose `census` it is, for about `work` microseconds; how much of
-        that is left.
+    def count_senders(self, user: int, dropped: MailboxStats, work: int) -> tuple[SenderCounts, int]:
+        """Continue to count a mailbox's senders, for about `work` microseconds: the counts, and how
+        much of `work` is left. The counts are kept until the mailbox holds no more than `dropped`.
 
         Messages on pages that are altered are counted for nobody.
         """
         box = self.mailbox(user)
+        counts = box.counts
+        if counts is None:
+            counts = box.counts = SenderCounts(dropped)
+        return counts, self._count_on(box, counts, work)
+
+    def _count_on(self, box: Mailbox, counts: SenderCounts, work: int) -> int:
         newest = box.sequences[-1] if box.sequences else 0
-        if census.complete and self._flushed <= census.counted_to >= newest:
+        if counts.complete and self._flushed <= counts.counted_to >= newest:
             return work
-        if census.counted_to < self._flushed:
-            census.complete = False
+        if counts.counted_to < self._flushed:
+            counts.complete = False
             if work <= 0:
                 return work
             try:
-                for page, entries in self._entries_of_pages(box, census.counted_to + 1, self._flushed):
+                for page, entries in self._entries_of_pages(box, counts.counted_to + 1, self._flushed):
                     if entries is not None:
-                        census.add(entries)
-                    census.counted_to = page.last
+                        counts.add(entries)
+                    counts.counted_to = page.last
                     work -= _work_of(page)
                     if work <= 0:
                         return work
@@ -446,10 +452,10 @@ class MessageQueue:
                 self._database.refuse_undone(error)
                 told = self._database.damage_told(error)
                 rarely.write(logging.ERROR, "not all senders of a mailbox can be counted: %s", told)
-        low = bisect_right(box.sequences, census.counted_to)
+        low = bisect_right(box.sequences, counts.counted_to)
         for entry in box.entries[low:]:
-            census.add(entry)
-        census.completed(max(self._flushed, census.counted_to, newest))
+            counts.add(entry)
+        counts.completed(max(self._flushed, counts.counted_to, newest))
         return work
 
     def _entries_of_pages(self, box: Mailbox, first: int, last: int) -> Iterator[tuple[PageRow, bytes | None]]:
@@ -471,19 +477,19 @@ class MessageQueue:
                 rarely.write(logging.ERROR, "%s", error)
             yield page, entries
 
-    def _uncount(self, box: Mailbox, census: Census, first: int, last: int) -> None:
+    def _uncount(self, box: Mailbox, counts: SenderCounts, first: int, last: int) -> None:
         """The messages from `first` to `last` are about to go: take those that are counted off."""
-        last = min(last, census.counted_to)
+        last = min(last, counts.counted_to)
         low, high = box.unflushed_between(first, last)
         for entry in box.entries[low:high]:
-            census.take(entry)
+            counts.take(entry)
         work = MOST_UNCOUNTED
         for page, entries in self._entries_of_pages(box, first, last):
             work -= _work_of(page)
             if entries is None or work <= 0:
-                census.begin_anew()
+                counts.begin_again()
                 return
-            census.take(entries)
+            counts.take(entries)
 
     def oldest(self, user: int, after: int, before: int) -> int | None:
         """The lowest sequence between `after` and `before`, both excluded, of the user's
@@ -596,8 +602,8 @@ class MessageQueue:
             # A part of an altered page: nobody knows what is in it, and nothing of it is handed
             # out. It stays.
             rarely.write(logging.ERROR, "%s", error)
-        if box.census is not None:
-            self._uncount(box, box.census, first, last)
+        if box.counts is not None:
+            self._uncount(box, box.counts, first, last)
         if low < high:
             messages += high - low
             content_bytes += self._drop_unflushed(box, low, high)
@@ -607,8 +613,8 @@ class MessageQueue:
             box.forget_between(first, last)
         box.messages -= messages
         box.content_bytes -= content_bytes
-        if box.census is not None and box.census.is_needless(box.messages, box.content_bytes):
-            box.census = None
+        if box.counts is not None and box.counts.is_needless(box.messages, box.content_bytes):
+            box.counts = None
         self.changed.add(box)
         return True
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from common.storage_protocol.message_format import Entry, pack_entry, pack_frame
+from common.storage_protocol.message_format import pack_frame
 from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
@@ -33,12 +33,13 @@ from common.storage_protocol.operations import (
     UploadUnknown,
 )
 from common.values import RefusalReason as Reason
+from storage_worker.engine.sender_counts import SenderCounts
 from storage_worker.engine.sqlite import message_queue
 from storage_worker.engine.sqlite.mailboxes import Mailbox
 from storage_worker.engine.values import Admission, Capacity, MailboxStats
 from storage_worker.rules import admission
 from storage_worker.rules.admission import Limits
-from storage_worker.state.sender_usage import Bounds, Census, bounds_of
+from storage_worker.state.sender_usage import Bounds, bounds_of
 from tests.storage_worker.worker_under_test import Gateway, SqliteWorker
 
 Open = Callable[..., SqliteWorker]
@@ -58,10 +59,10 @@ def box_of(worker: SqliteWorker, user: int) -> Mailbox:
     return worker.engine.mailboxes.mailbox(user)
 
 
-def census_of(worker: SqliteWorker, user: int) -> Census:
-    census = box_of(worker, user).census
-    assert census is not None
-    return census
+def counts_of(worker: SqliteWorker, user: int) -> SenderCounts:
+    counts = box_of(worker, user).counts
+    assert counts is not None
+    return counts
 
 
 class TestBounds:
@@ -115,19 +116,19 @@ class TestCounts:
         alice, bob, carol = gateway.register("alice", "bob", "carol")
         gateway.ask(MarkAuthenticated(bob))
         gateway.store(alice, bob, *[b"x"] * 6)
-        assert box_of(worker, 2).census is None
+        assert box_of(worker, 2).counts is None
         assert gateway.one(send(alice, bob)) == SHARE
         gateway.store(carol, bob, b"yy")
         assert gateway.one(send(carol, bob)) == SHARE
-        assert census_of(worker, 2).counts() == {alice: MailboxStats(6, 6), carol: MailboxStats(1, 2)}
+        assert counts_of(worker, 2).counts() == {alice: MailboxStats(6, 6), carol: MailboxStats(1, 2)}
         gateway.ask(Fetch(bob, True, 2, 0, 54, 0, False))
-        assert census_of(worker, 2).counts() == {alice: MailboxStats(4, 4), carol: MailboxStats(1, 2)}
+        assert counts_of(worker, 2).counts() == {alice: MailboxStats(4, 4), carol: MailboxStats(1, 2)}
         # Below half nobody counts; what comes is counted when it is needed again.
         assert gateway.one(send(alice, bob)) == Stored(8)
         assert gateway.one(send(alice, bob)) == SHARE
-        assert census_of(worker, 2).counts() == {alice: MailboxStats(5, 4), carol: MailboxStats(1, 2)}
+        assert counts_of(worker, 2).counts() == {alice: MailboxStats(5, 4), carol: MailboxStats(1, 2)}
         gateway.ask(Fetch(bob, True, 5, 0, 54, 0, False))
-        assert box_of(worker, 2).census is None
+        assert box_of(worker, 2).counts is None
 
     def test_survive_the_database_and_a_restart(self, open_worker: Open) -> None:
         limits = Limits(mailbox_messages=12)
@@ -144,9 +145,9 @@ class TestCounts:
         worker.kill()
         worker = open_worker(limits=limits)
         gateway = Gateway(worker)
-        assert box_of(worker, 2).census is None
+        assert box_of(worker, 2).counts is None
         assert [gateway.one(send(alice, bob)), gateway.one(send(bob, bob))] == [SHARE, SHARE]
-        assert census_of(worker, 2).counts() == {alice: MailboxStats(6, 6), bob: MailboxStats(1, 0)}
+        assert counts_of(worker, 2).counts() == {alice: MailboxStats(6, 6), bob: MailboxStats(1, 0)}
 
     def test_of_a_run(self, open_worker: Open) -> None:
         gateway = Gateway(open_worker(limits=Limits(mailbox_messages=100, sender_share=20)))
@@ -170,15 +171,15 @@ class TestCounts:
         outcome = gateway.one(run_of(alice, bob, 20))
         assert outcome == MessagesStored(201, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(10, 20)])
         assert isinstance(gateway.one(send(carol, bob)), Stored)
-        census = census_of(worker, 2)
-        assert 0 < census.counts()[alice].messages < 200
+        counts = counts_of(worker, 2)
+        assert 0 < counts.counts()[alice].messages < 200
         steps = 0
         while worker.processor.has_waiting:
             worker.now_ms += 2000
             worker.processor.maintain(worker.now_ms)
             steps += 1
         assert steps > 3
-        assert census.counts() == {alice: MailboxStats(210, 0), carol: MailboxStats(1, 0)}
+        assert counts.counts() == {alice: MailboxStats(210, 0), carol: MailboxStats(1, 0)}
         assert gateway.one(send(alice, bob)) == SHARE
 
     def test_are_complete_where_the_last_page_is_the_last_step(
@@ -192,11 +193,11 @@ class TestCounts:
             gateway.store(alice, bob, b"x")
             worker.flush()
         assert gateway.one(send(alice, bob)) == SHARE, "what is counted so far is enough"
-        assert not census_of(worker, 2).complete
+        assert not counts_of(worker, 2).complete
         worker.flush()
         for _ in range(10):
             worker.processor.maintain(worker.now_ms)
-        assert census_of(worker, 2).complete
+        assert counts_of(worker, 2).complete
         assert not worker.processor.has_waiting
 
     def test_that_fall_behind_let_a_part_of_the_share_pass(
@@ -215,7 +216,7 @@ class TestCounts:
         outcome = gateway.one(run_of(alice, bob, 60))
         assert outcome == MessagesStored(231, [RefusedFrame(n, Reason.SENDER_SHARE, 30) for n in range(50, 60)])
 
-    def test_begin_anew_where_much_goes_at_a_time(self, open_worker: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_begin_again_where_much_goes_at_a_time(self, open_worker: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(message_queue, "MOST_UNCOUNTED", 30)
         worker = open_worker(limits=Limits(mailbox_messages=12))
         gateway = Gateway(worker)
@@ -224,12 +225,12 @@ class TestCounts:
             gateway.store(sender, bob, b"x")
             worker.flush()
         assert gateway.one(send(carol, bob)) == SHARE
-        assert census_of(worker, 2).counted_to == 7
+        assert counts_of(worker, 2).counted_to == 7
         gateway.ask(Settle(1, bob, False, 1, 3))
-        assert (census_of(worker, 2).counted_to, census_of(worker, 2).counts()) == (0, {})
+        assert (counts_of(worker, 2).counted_to, counts_of(worker, 2).counts()) == (0, {})
         gateway.store(alice, bob, b"x", b"x")
         assert gateway.one(send(alice, bob)) == SHARE
-        assert census_of(worker, 2).counts() == {alice: MailboxStats(5, 5), carol: MailboxStats(1, 1)}
+        assert counts_of(worker, 2).counts() == {alice: MailboxStats(5, 5), carol: MailboxStats(1, 1)}
 
     def test_leave_out_what_is_altered(self, open_worker: Open) -> None:
         limits = Limits(mailbox_messages=12)
@@ -245,26 +246,16 @@ class TestCounts:
         assert gateway.one(send(carol, bob)) == SHARE
         assert gateway.one(send(alice, bob)) == Stored(7), "nobody can tell that he holds more"
         assert gateway.one(send(alice, bob)) == SHARE
-        assert census_of(worker, 2).counts() == {alice: MailboxStats(1, 0), carol: MailboxStats(3, 3)}
+        assert counts_of(worker, 2).counts() == {alice: MailboxStats(1, 0), carol: MailboxStats(3, 3)}
         gateway.ask(Settle(1, bob, False, 1, 3))
-        assert census_of(worker, 2).counts() == {}, "it was not among what was counted"
+        assert counts_of(worker, 2).counts() == {}, "it was not among what was counted"
         gateway.store(bob, bob, b"", b"")
         assert gateway.one(send(carol, bob)) == SHARE
-        assert census_of(worker, 2).counts() == {
+        assert counts_of(worker, 2).counts() == {
             alice: MailboxStats(1, 0),
             carol: MailboxStats(3, 3),
             bob: MailboxStats(2, 0),
         }
-
-    def test_begin_anew_where_they_were_of_something_else(self) -> None:
-        census = Census(bounds_of(10, 100, 20))
-        entries = [pack_entry(Entry(sender * 16, bytes(16), 1, 0, 0, 3, 2, b"xy")) for sender in (b"a", b"b")]
-        census.add(entries[0] * 2)
-        census.completed(5)
-        census.take(entries[0])
-        assert census.counts() == {b"a" * 16: MailboxStats(1, 2)}
-        census.take(entries[1])
-        assert (census.counts(), census.counted_to, census.complete) == ({}, 0, False)
 
 
 class CountsMachine(RuleBasedStateMachine):
@@ -405,15 +396,15 @@ class CountsMachine(RuleBasedStateMachine):
         for number, mailbox in enumerate(getattr(self, "mailboxes", [])):
             box = box_of(self.worker, number + 1)
             assert (box.messages, box.content_bytes) == (len(mailbox), sum([size for _, size in mailbox.values()]))
-            if box.census is None:
+            if box.counts is None:
                 continue
             messages: Counter[bytes] = Counter()
             content_bytes: Counter[bytes] = Counter()
             for sequence, (user, size) in mailbox.items():
-                if sequence <= box.census.counted_to:
+                if sequence <= box.counts.counted_to:
                     messages[user] += 1
                     content_bytes[user] += size
-            assert box.census.counts() == {user: MailboxStats(messages[user], content_bytes[user]) for user in messages}
+            assert box.counts.counts() == {user: MailboxStats(messages[user], content_bytes[user]) for user in messages}
 
 
 class SlowCountsMachine(CountsMachine):
