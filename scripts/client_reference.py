@@ -14,9 +14,10 @@ import argparse
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -33,6 +34,7 @@ from client.cli.table import load, named
 
 PAGE = ROOT / "docs" / "client.md"
 SCHEMAS = ROOT / "docs" / "schemas"
+WIDTH: Final = 100
 PART = re.compile(r"(<!-- made: ([a-z -]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -70,7 +72,7 @@ def _options(top: argparse.ArgumentParser) -> list[tuple[str, str]]:
 def _command(name: str, sub: argparse.ArgumentParser, common: set[str]) -> str:
     own = [action for action in sub._actions if not common & set(action.option_strings)]
     usage = " ".join(["messageu", name, *(_usage(action) for action in own)])
-    text = f"### `{usage}`\n\n{sub.description}\n"
+    text = f"### `{usage}`\n\n{_paragraph(sub.description or '')}\n"
     rows = [(_code(_forms(action)), _meaning(action)) for action in own]
     table = f"\n{_table(('argument', 'meaning'), rows)}" if rows else ""
     return f"{text}{table}{_outcome(name)}"
@@ -85,7 +87,7 @@ def _outcome(name: str) -> str:
     if command.exit_codes:
         codes = [f"`{code}`" for code in command.exit_codes]
         said.append(f"Exit codes beyond those of every command: {', '.join(codes)}.")
-    return f"\n{' '.join(said)}\n" if said else ""
+    return f"\n{_paragraph(' '.join(said))}\n" if said else ""
 
 
 def _usage(action: argparse.Action) -> str:
@@ -135,7 +137,7 @@ def _schema(schema: dict[str, Any]) -> str:
         if name not in {"v", "type"}
     ]
     table = _table(("field", "value", "meaning"), rows)
-    return f"### `{schema['title']}`\n\n{schema['description']}\n\n{table}"
+    return f"### `{schema['title']}`\n\n{_paragraph(schema['description'])}\n\n{table}"
 
 
 def _kind(field: dict[str, Any]) -> str:
@@ -150,6 +152,10 @@ def _kind(field: dict[str, Any]) -> str:
 
 # --- Markdown
 # --------------------------------------------------------------------------------------------------
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _code(words: list[str]) -> str:

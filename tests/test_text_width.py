@@ -1,6 +1,7 @@
 """Paragraphs wrap at 100 columns: docstrings, comments and documents.
 
-Tables, drawings and code may be as wide as code is. What is made by a program is not looked at.
+Tables, drawings and code may be as wide as code is. Pictures of screens and the manual page, which
+scripts make, are not looked at.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 WIDTH: Final = 100
-MADE: Final = frozenset({"docs/screens.md", "docs/library.md", "docs/client.md", "docs/messageu.1"})
+MADE: Final = frozenset({"docs/screens.md", "docs/messageu.1"})
 """Written by scripts out of the programs themselves."""
 DRAWING: Final = re.compile(r"[│─┌└├═→↓┐┘┤┬▶]|   |^\s*(\||#|<|\$|>>>)")
 
