@@ -21,7 +21,7 @@ import gateway.__main__
 import storage_worker.__main__
 import storage_worker.admin
 import torture.__main__
-from scripts import captures, keep_running, long_history, trace_request
+from scripts import captures, keep_running, long_history, name_table, trace_request
 from tests.storage_worker import failing_disk, power_cut
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ PROGRAMS: dict[str, Callable[[list[str]], object]] = {
     "scripts/captures.py": captures.arguments,
     "scripts/keep_running.py": keep_running.main,
     "scripts/long_history.py": long_history.rows,
+    "scripts/name_table.py": lambda _: name_table.main(),
     "scripts/trace_request.py": trace_request.main,
     "storage_worker/admin.py": storage_worker.admin.main,
     "storage_worker/settings.py": storage_worker.__main__.main,

@@ -28,12 +28,13 @@ ELSEWHERE = {
     "client/store/schema.py": ("tests/client/test_conversion.py", "statements alone"),
     "client/store/sealing.py": ("tests/client/identity/test_passphrase.py", "shown on homes with a passphrase"),
     "client/store/sent.py": ("tests/client/mail/test_history.py", "the rows of the history"),
+    "common/name_table.py": ("tests/common/test_name_rule.py", "data alone"),
     "common/client_protocol/requests.py": ("tests/test_protocol_tables.py", "a table"),
     "common/storage_protocol/operations.py": ("tests/test_protocol_tables.py", "a table"),
     "storage_worker/engine/interface.py": ("tests/engine_conformance/test_engine.py", "an interface"),
     "storage_worker/engine/memory.py": ("tests/engine_conformance/test_engine.py", "one of the engines"),
     "storage_worker/engine/sqlite/engine.py": ("tests/engine_conformance/test_engine.py", "one of the engines"),
-    "storage_worker/rules/rules.py": ("tests/engine_conformance/test_engine.py", "puts the rules together"),
+    "storage_worker/engine/sqlite/users.py": ("tests/engine_conformance/test_engine.py", "its users"),
     "storage_worker/engine/sqlite/message_queue.py": ("tests/engine_conformance/test_engine.py", "its mailboxes"),
 }
 """Modules that are tested under another name: where, and why."""

@@ -20,6 +20,7 @@ from client.open_home import OpenHome
 from client.terminal import local_time
 from client.terminal.sanitize import marked, visible_line, visible_name, visible_text
 from common.errors import MessageUError
+from common.names import normal_form
 
 NEXT_STEP: Final = (
     "It is kept, and shown as soon as a key that fits is here; ask the sender for a new symmetric key, or to send it "
@@ -171,7 +172,7 @@ def history(home: OpenHome, output: Output, name: str | None, search: str | None
     shown = 0
     for message in home.history.all():
         other = message.recipient.name if isinstance(message, SentMessage) else message.sender_name
-        if name is not None and other != name:
+        if name is not None and other not in {name, normal_form(name)}:
             continue
         haystack = folded(_searchable(message))
         if not all(word in haystack for word in words):

@@ -90,7 +90,7 @@ _REASONS: Final[Mapping[int, tuple[str, str]]] = complete(
             "The server has another message under the same token.",
             "Send it again as a new message.",
         ),
-        RefusalReason.NAME_TAKEN: ("The name is taken.", "Choose another name."),
+        RefusalReason.NAME_TAKEN: ("The name is taken, or looks like one that is.", "Choose another name."),
         RefusalReason.SENDER_SHARE: (
             "The recipient's mailbox is filling up, and holds as much from you as one sender may have.",
             "Wait until the recipient has fetched.",

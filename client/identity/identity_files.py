@@ -26,7 +26,8 @@ from client.crypto.ciphers import PrivateKey, RandomBytes
 from client.errors import AlreadyRegistered, CipherError, NotRegistered, PassphraseNeeded, PassphraseWrong
 from common.errors import InfoFileError, ValueRejected
 from common.filesystem import sync_folder, writing
-from common.values import ClientId, Username, client_id_from_hex, username
+from common.names import any_username
+from common.values import ClientId, Username, client_id_from_hex
 
 ME_INFO: Final = "me.info"
 MY_INFO: Final = "my.info"
@@ -327,7 +328,7 @@ def _read_lines(path: Path) -> list[str]:
     lines: list[str] = []
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
         try:
-            lines.append(line.decode("ascii"))
+            lines.append(line.decode("utf-8"))
         except UnicodeDecodeError as error:
             raise InfoFileError(path, number, "is not plain text") from error
     return lines
@@ -349,7 +350,7 @@ def _name_in(path: Path, lines: list[str]) -> Username:
     if not lines:
         raise InfoFileError(path, 1, "expected a user name, found nothing")
     try:
-        return username(lines[0].strip())
+        return any_username(lines[0].strip())
     except ValueRejected as error:
         raise InfoFileError(path, 1, f"expected a user name, and {error}") from error
 

@@ -22,7 +22,9 @@ from client.terminal.sanitize import command
 from common.client_protocol.requests import RegisterRequest, RequestCode
 from common.client_protocol.responses import ErrorResponse, RegisteredResponse, Whole
 from common.client_protocol.versions import VERSIONS
-from common.values import NO_CLIENT, RefusalReason, username
+from common.errors import ValueRejected
+from common.names import any_username, normal_form
+from common.values import NO_CLIENT, RefusalReason
 
 
 class Registration:
@@ -50,7 +52,7 @@ class Registration:
         with self._store.receiver():
             if identity_files.exists(self._account.home):
                 return self._register_again(name)
-            checked = username(name)
+            checked = any_username(normal_form(name))
             pending = identity_files.load_pending(self._account.home, self._account.passphrase)
             if pending is None:
                 return self._register(PendingRegistration(checked, self._new_private_key()), again=False)
@@ -64,6 +66,8 @@ class Registration:
     def _register(self, pending: PendingRegistration, *, again: bool) -> Identity:
         request = RegisterRequest(NO_CLIENT, pending.name, pending.private_key.public_key())
         self._link.connect()
+        if not pending.name.isascii() and self._greeting.session is None:
+            raise ValueRejected("names beyond ASCII are for servers that speak the extension, and this one does not")
         # Before the server hears of the key: whoever completes the registration, or uses it, asks
         # the same server.
         self._remember_server()
@@ -96,7 +100,8 @@ class Registration:
         refusal = AlreadyRegistered(
             "This home has an identity already, and it is not replaced.", "Use --home for another user."
         )
-        if not self._greeting.has_signed_in or name != self._account.identity().name or self._is_known():
+        own = self._account.identity().name if self._greeting.has_signed_in else None
+        if own is None or normal_form(name) != own or self._is_known():
             raise refusal
         identity = self._account.identity()
         request = RegisterRequest(identity.client_id, identity.name, identity.private_key.public_key())
@@ -164,6 +169,12 @@ class Registration:
             # Not done; and a server that knows reasons would have given us our own name again,
             # under our own key.
             identity_files.drop_pending(self._account.home)
+            if answer.reason == RefusalReason.MALFORMED and not pending.name.isascii():
+                return ServerAnsweredError(
+                    "The server does not take this name.",
+                    "Choose another one; servers of earlier versions take ASCII alone.",
+                    answer.reason,
+                )
             return refused(RequestCode.REGISTER, answer)
         if answer.reason is not None:
             # It says nothing about the first attempt: the key may be the account's.

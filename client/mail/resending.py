@@ -24,6 +24,7 @@ from client.terminal.sanitize import command, visible_line
 from client.trust.contacts import Contacts
 from client.trust.trust import Trust
 from common.client_protocol.versions import Feature
+from common.names import normal_form
 from common.values import ClientId
 
 _KEPT: Final = "What was put into the outbox is kept, and is sent before anything else; the rest stays marked."
@@ -88,7 +89,8 @@ class Resending:
     def _chosen(self, name: str | None) -> set[ClientId]:
         """To whom something is possibly lost, of those who are meant."""
         recipients = self._store.acknowledged.lost_recipients()
-        chosen = {one for one in recipients if name is None or self._contacts.name_of(one) == name}
+        meant = set() if name is None else {name, normal_form(name)}
+        chosen = {one for one in recipients if name is None or self._contacts.name_of(one) in meant}
         if name is not None and not chosen and self._contacts.listed(name) is None:
             raise self._contacts.unknown(name)
         return chosen

@@ -20,7 +20,11 @@ _TIME: Final = "{0} BETWEEN 0 AND 253402300799999"
 """Unix milliseconds of our own clock, up to the year 9999."""
 _SIZE: Final = "{0} BETWEEN 0 AND 4294967295"
 _FLAG: Final = "{0} IN (0, 1)"
-_NAME: Final = "length({0}) BETWEEN 1 AND 254 AND {0} NOT GLOB '*[^ -~]*'"
+_NAME: Final = (
+    "length({0}) BETWEEN 1 AND 254 AND {0} NOT GLOB '*[' || char(1, unicode('-'), 31, 127, unicode('-'), 159) || ']*'"
+)
+"""Without control characters; what else a server calls somebody is made harmless where it is
+shown."""
 _KEY: Final = "length({0}) = 160"
 _ANY_NUMBER: Final = "{0} BETWEEN 0 AND 9223372036854775807"
 _COUNT: Final = "{0} BETWEEN 0 AND 9007199254740992"

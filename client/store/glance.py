@@ -20,7 +20,7 @@ import apsw
 from client import paths
 from client.store.schema import APPLICATION_ID
 from common.errors import ValueRejected
-from common.values import username
+from common.names import any_username
 
 MOST: Final = 100
 """Names at a time; who wants another one types a letter of it."""
@@ -58,7 +58,7 @@ def _names(connection: apsw.Connection, prefix: str) -> list[str]:
 
 def _is_usable(name: str) -> bool:
     try:
-        username(name)
+        any_username(name)
     except ValueRejected:
         return False
     return True

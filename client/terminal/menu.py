@@ -23,7 +23,7 @@ from client.open_home import OpenHome
 from client.terminal.console import Console, EndOfInput
 from client.terminal.sanitize import command
 from common.errors import MessageUError, ValueRejected
-from common.values import username
+from common.names import any_username, normal_form
 
 MENU: Final = """\
 MessageU client at your service.
@@ -132,7 +132,7 @@ class Menu:
         name = self._console.ask(_ASK_NAME).strip()
         try:
             if self._opened is None:
-                username(name)
+                any_username(normal_form(name))
                 self._opened = self._open_home()
             identity = self._opened.registration.register(name)
         except ValueRejected as error:

@@ -18,6 +18,7 @@ from client.errors import NameUnknown, NoPublicKey, NoSharedKey
 from client.store.home_store import Store
 from client.store.keys import KeyRow
 from client.terminal.sanitize import marked, visible_name
+from common.names import normal_form
 from common.values import ClientId, PublicKey
 
 _NEAREST: Final = 3
@@ -47,10 +48,13 @@ class Contacts:
 
     def listed(self, name: str) -> Contact | None:
         """Say who has this name by the server's last list; None where nobody has, or more
-        than one.
+        than one. The name need not be typed in its normal form.
         """
-        found = self._store.contacts.listed_as(name)
-        return Contact(found[0], name) if len(found) == 1 else None
+        for spelling in dict.fromkeys((name, normal_form(name))):
+            found = self._store.contacts.listed_as(spelling)
+            if found:
+                return Contact(found[0], spelling) if len(found) == 1 else None
+        return None
 
     def unknown(self, name: str) -> NameUnknown:
         """Say that nobody has this name, with the names that are near to it."""

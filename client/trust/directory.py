@@ -27,6 +27,7 @@ from client.trust.trust import Trust, Verification, number_differs
 from common.client_protocol.client_connection import ListBegins
 from common.client_protocol.requests import ListUsersRequest, PublicKeyRequest, RequestCode
 from common.client_protocol.responses import USER, ErrorResponse, PublicKeyResponse, ResponseCode, UserListed
+from common.names import normal_form
 
 MOST_USERS: Final = 2_000_000
 """Of a list that is taken over; the format has room for 15 million."""
@@ -108,7 +109,7 @@ class Directory:
         return NameUnknown(str(unknown), f"{unknown.advice} Your own name is {own}.", unknown.nearest)
 
     def _is_own(self, name: str) -> bool:
-        return name == self._account.identity().name
+        return self._account.identity().name in {name, normal_form(name)}
 
     def _meet_self(self) -> Contact:
         """Pin this account under the key that the home holds. No server is asked."""
@@ -201,7 +202,7 @@ class Directory:
         """Whether the key that is pinned for a name was compared, and the server names no
         other one.
         """
-        pin = self._trust.pin(name)
+        pin = self._trust.pin(name) or self._trust.pin(normal_form(name))
         return pin is not None and self._trust.is_verified(pin.client_id)
 
     def is_verified(self, contact: Contact) -> bool:

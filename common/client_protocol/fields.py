@@ -12,7 +12,8 @@ from struct import Struct
 from typing import Final
 
 from common.errors import ValueRejected
-from common.values import NAME_FIELD_SIZE, Username, username
+from common.names import any_username
+from common.values import NAME_FIELD_SIZE, Username
 
 REQUEST_HEADER: Final = Struct("<16sBHI")
 """client id, version, code, payload size"""
@@ -21,22 +22,23 @@ RESPONSE_HEADER: Final = Struct("<BHI")
 
 
 def pack_name(name: Username) -> bytes:
-    """A name as its 255-byte field: ASCII, NUL-terminated, zero-padded."""
-    return name.encode("ascii").ljust(NAME_FIELD_SIZE, b"\0")
+    """A name as its 255-byte field: UTF-8, NUL-terminated, zero-padded."""
+    return name.encode("utf-8").ljust(NAME_FIELD_SIZE, b"\0")
 
 
 def unpack_name(field: bytes) -> Username:
     """The name in a 255-byte field: what precedes the first NUL. Raises `ValueRejected`.
 
-    What follows the NUL is ignored: some clients leave it uninitialised.
+    What follows the NUL is ignored: some clients leave it uninitialised. The name may be beyond
+    ASCII; who may have such a name is not decided here.
     """
     raw, nul, _rest = field.partition(b"\0")
     if not nul:
         raise ValueRejected("a name field ends with a NUL")
     try:
-        return username(raw.decode("ascii"))
+        return any_username(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise ValueRejected("a name is made of printable ASCII characters only") from error
+        raise ValueRejected("a name is text in UTF-8") from error
 
 
 def message_id(sequence: int) -> int:

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from common.client_protocol.fields import RESPONSE_HEADER, message_id, pack_name
 from common.client_protocol.versions import SERVER_VERSION
 from common.errors import FrameUndecodable, ResponseMalformed
+from common.names import ascii_form
 from common.storage_protocol.message_format import ENTRY_HEAD
 from common.tables import complete
 from common.values import CLIENT_ID_SIZE, PUBLIC_KEY_SIZE, ClientId, PublicKey, Token, Username
@@ -95,8 +96,10 @@ def encode_user(client_id: bytes, name: str) -> bytes:
     return USER.pack(client_id, pack_name(Username(name)))
 
 
-def encode_users(users: Iterable[tuple[bytes, str]]) -> bytes:
-    """Entries of 2101, one behind the other."""
+def encode_users(users: Iterable[tuple[bytes, str]], *, published: bool = False) -> bytes:
+    """Entries of 2101, one behind the other. `published`: names in their ASCII form."""
+    if published:
+        return b"".join([encode_user(client_id, ascii_form(Username(name))) for client_id, name in users])
     return b"".join([encode_user(client_id, name) for client_id, name in users])
 
 

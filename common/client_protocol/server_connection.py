@@ -44,6 +44,7 @@ from common.client_protocol.requests import (
     SEND_REQUEST,
     ContentLayout,
     LargeSendRequest,
+    RegisterRequest,
     Request,
     RequestCode,
     SendRequest,
@@ -168,7 +169,7 @@ class ServerConnection:
 
     __slots__ = (
         "_big_endian", "_data", "_first", "_frame_size", "_held", "_largest_inline", "_left", "_limits", "_need",
-        "_pos", "_state", "_zeros", "began_as_tls",
+        "_pos", "_state", "_zeros", "began_as_tls", "greeted",
     )  # fmt: skip
 
     def __init__(self, limits: Limits) -> None:
@@ -184,6 +185,8 @@ class ServerConnection:
         self._zeros = 0
         self._first = True
         self._big_endian = False
+        self.greeted = False
+        """Whether 640 was answered, which whoever answers says: names may be beyond ASCII then."""
         self.began_as_tls = False
         """Whether the first request was refused and begins as a handshake of TLS does."""
 
@@ -309,9 +312,12 @@ class ServerConnection:
             return self._wait(frame_size)
         self._end_of_frame(frame_size)
         try:
-            return layout.decode(ClientId(requester), data[pos + HEADER_SIZE : pos + frame_size])
+            request = layout.decode(ClientId(requester), data[pos + HEADER_SIZE : pos + frame_size])
         except ValueRejected:
             return Malformed(RefusalReason.MALFORMED, fatal=False)
+        if isinstance(request, RegisterRequest) and not (self.greeted or request.name.isascii()):
+            return Malformed(RefusalReason.MALFORMED, fatal=False)
+        return request
 
     def _run(self, data: bytes, start: int) -> PipelinedSends | None:
         """The 603s that are whole and valid from `start` on; None where what begins there

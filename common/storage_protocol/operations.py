@@ -45,16 +45,16 @@ class _Value(Struct, array_like=True, frozen=True, gc=False):
 
 
 class Register(_Value, frozen=True, tag=1):
-    """Make a user. `again`: the same name with the very same key gives the same id instead of
-    NAME_TAKEN.
+    """Make a user. `greeted`: on a connection of the extension. There the name may be beyond ASCII,
+    looks like nobody else's, and with the very same key gives the same id instead of NAME_TAKEN.
 
     `wanted`: the id that the user had before a backup was put back; it is given where it is free
-    and one of ours. Outcome: `Registered`, or `Refused` NAME_TAKEN, STORAGE_FULL.
+    and one of ours. Outcome: `Registered`, or `Refused` MALFORMED, NAME_TAKEN, STORAGE_FULL.
     """
 
     name: Name
     public_key: Key
-    again: bool = False
+    greeted: bool = False
     wanted: Id | None = None
 
 

@@ -120,7 +120,6 @@ class Session:
         "delivery",
         "features",
         "final_response_queued",
-        "greeted",
         "malformed",
         "output",
         "state",
@@ -150,7 +149,6 @@ class Session:
         self._paused = False
         self._steady = False
         self._challenge: Challenge | None = None
-        self.greeted = False
         self.features = 0
         self.authenticated_as: bytes | None = None
         self.allowance = allowance
@@ -349,6 +347,15 @@ class Session:
     def binding(self) -> bytes:
         """The channel binding of its transport."""
         return self.transport.binding
+
+    @property
+    def greeted(self) -> bool:
+        """Whether 640 was answered."""
+        return self._connection.greeted
+
+    @greeted.setter
+    def greeted(self, answered: bool) -> None:
+        self._connection.greeted = answered
 
     @property
     def challenge(self) -> Challenge:

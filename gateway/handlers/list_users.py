@@ -1,7 +1,7 @@
 """601: the list of users, page by page.
 
 Owns: one running 2101. Promises: its length is fixed by the first page; users who register
-meanwhile are not in it.
+meanwhile are not in it. A client of the published protocol gets names in ASCII.
 Exposure: whoever knows a client id may ask for it.
 """
 
@@ -45,7 +45,8 @@ class ListUsersHandler:
                 if self._until == 0:
                     self._connection.write(encode_head(ResponseCode.USERS, count * USER.size))
                 self._last, self._until = last, until
-                self._connection.write(encode_users((user.client_id, user.name) for user in users))
+                named = ((user.client_id, user.name) for user in users)
+                self._connection.write(encode_users(named, published=not self._connection.greeted))
                 if last >= until:
                     self._connection.done()
             case _:

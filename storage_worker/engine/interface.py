@@ -23,18 +23,7 @@ from typing import Protocol
 from common.storage_protocol.operations import Mail, MessagesStored, Refused, StoreMessages, UserEntry
 from storage_worker.engine.records import Decided, TokenUsed
 from storage_worker.engine.sender_counts import SenderCounts
-from storage_worker.engine.values import (
-    Account,
-    Admission,
-    Capacity,
-    Grants,
-    Identity,
-    MailboxStats,
-    Slot,
-    Span,
-    Totals,
-    User,
-)
+from storage_worker.engine.values import Admission, Capacity, Grants, Identity, MailboxStats, Slot, Span, User
 
 
 class Users(Protocol):
@@ -45,6 +34,9 @@ class Users(Protocol):
 
     def find_name(self, name: str) -> tuple[bytes, bytes] | None:
         """Client id and public key of the user with this name (case-sensitive)."""
+
+    def has_look(self, looks: Sequence[str], *, beyond_ascii: bool) -> bool:
+        """Whether a name looks like one of these. `beyond_ascii`: of names beyond ASCII alone."""
 
     def public_key(self, user: User) -> bytes:
         """The 160 bytes that the user registered."""
@@ -57,9 +49,6 @@ class Users(Protocol):
 
     def page(self, after: int, until: int, without: User) -> tuple[int, list[UserEntry]]:
         """Users with `after` < row <= `until`, at most a page, and the row to continue after."""
-
-    def accounts(self, after: int, most: int) -> Sequence[Account]:
-        """At most so many users with a row above `after`, in order, for an operator."""
 
 
 class Mailbox(Protocol):
@@ -98,9 +87,6 @@ class Mailboxes(Protocol):
 
     def mailbox(self, user: int) -> Mailbox:
         """The mailbox of a user."""
-
-    def pending(self, user: int) -> MailboxStats:
-        """What is pending of a mailbox, without unfinished uploads; keeps nothing in memory."""
 
     def is_current(self, box: Mailbox) -> bool:
         """Whether `mailbox` would still give this one."""
@@ -292,9 +278,6 @@ class Engine(Protocol):
 
     def reading(self) -> AbstractContextManager[None]:
         """Around reads between turns: the engine's errors become ours."""
-
-    def totals(self) -> Totals:
-        """The store in a few numbers, with what the last turn did."""
 
     @property
     def has_pending(self) -> bool:

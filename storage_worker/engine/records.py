@@ -88,11 +88,15 @@ class UserAuthenticated(_RecordBase, frozen=True, tag=7):
 
 
 class UserRegistered(Struct, frozen=True):
-    """There is a user with this id and name, which were free. The engine gives the row."""
+    """There is a user with this id and name, which were free. The engine gives the row.
+
+    `looks`: what the name looks like (`common.name_rule.looks`).
+    """
 
     client_id: bytes
     name: str
     public_key: bytes
+    looks: tuple[str, ...]
 
 
 Record = MessagesAccepted | MessageAccepted | MailRemoved | TokenUsed | SlotTaken | BatchApplied | UserAuthenticated

@@ -1,7 +1,8 @@
 """Rules of users: registration, the list, public keys, proofs.
 
 Owns: who gets a name and an id. Promises: a name and an id are given once; a registration that came
-twice is answered twice.
+twice is answered twice. No name beyond ASCII looks like another one, and on connections of the
+extension no name does. To the published protocol two names that look alike in ASCII are two names.
 Exposure: names and keys come from strangers.
 """
 
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from typing import Final
 
 from common.errors import ValueRejected
+from common.name_rule import looks, registrable
+from common.names import ascii_form, from_ascii_form
 from common.server_log import audit_registration
 from common.storage_protocol.operations import (
     GetProofKey,
@@ -23,7 +26,7 @@ from common.storage_protocol.operations import (
     Registered,
     UsersPage,
 )
-from common.values import username
+from common.values import Username, username
 from storage_worker.engine.interface import Engine
 from storage_worker.engine.records import UserAuthenticated, UserRegistered
 from storage_worker.rules.access import Access
@@ -69,13 +72,16 @@ class UserRules:
     def register(self, _slot: int, request: Register) -> Outcome:
         """Make a user."""
         try:
-            name = username(request.name)
+            name = registrable(request.name) if request.greeted else username(request.name)
         except ValueRejected:
             return MALFORMED
         taken = self._users.find_name(name)
         if taken is not None:
             client_id, public_key = taken
-            return Registered(client_id) if request.again and public_key == request.public_key else NAME_TAKEN
+            return Registered(client_id) if request.greeted and public_key == request.public_key else NAME_TAKEN
+        seen = looks(name)
+        if self._is_another_form(name) or self._users.has_look(seen, beyond_ascii=not request.greeted):
+            return NAME_TAKEN
         if self._admission.level:
             return self._admission.refusal
         client_id = uuid.UUID(bytes=self._random_bytes(16), version=4).bytes
@@ -83,10 +89,17 @@ class UserRules:
         if wanted is not None and uuid.UUID(bytes=wanted).version == 4 and not self._users.find(wanted):
             # Who was registered before a backup was put back is known to the others under this id.
             client_id = wanted
-        self._engine.apply(UserRegistered(client_id, name, request.public_key))
+        self._engine.apply(UserRegistered(client_id, name, request.public_key, seen))
         self._registered.append(client_id)
         self._admission.accepted_bytes += _REGISTRATION_BYTES
         return Registered(client_id)
+
+    def _is_another_form(self, name: Username) -> bool:
+        """Whether published clients know somebody under this name who has another one, or would
+        know this one under a name that is taken.
+        """
+        other = from_ascii_form(name) if name.isascii() else ascii_form(name)
+        return other is not None and self._users.find_name(other) is not None
 
     def list_users(self, _slot: int, request: ListUsers) -> Outcome:
         """A page of the other users."""

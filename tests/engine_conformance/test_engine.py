@@ -80,7 +80,9 @@ def found(engine: Engine, client_id: bytes) -> User:
 
 def register(engine: Engine) -> tuple[int, int]:
     """Two users; their rows."""
-    decide(engine, UserRegistered(ALICE, "alice", KEY), UserRegistered(BOB, "bob", KEY[::-1]))
+    decide(
+        engine, UserRegistered(ALICE, "alice", KEY, ("alice", "allce")), UserRegistered(BOB, "bøb", KEY[::-1], ("bob",))
+    )
     return found(engine, ALICE).row, found(engine, BOB).row
 
 
@@ -126,8 +128,21 @@ class TestUsers:
         assert users.public_key(found(store.engine, BOB)) == KEY[::-1]
         assert users.last_row() == bob
         assert (users.count(alice), users.count(bob)) == (1, 2)
-        assert users.page(0, bob, found(store.engine, ALICE)) == (bob, [UserEntry(BOB, "bob")])
-        assert users.page(alice, bob, found(store.engine, ALICE))[1] == [UserEntry(BOB, "bob")]
+        assert users.page(0, bob, found(store.engine, ALICE)) == (bob, [UserEntry(BOB, "bøb")])
+        assert users.page(alice, bob, found(store.engine, ALICE))[1] == [UserEntry(BOB, "bøb")]
+
+    @RESTARTS
+    def test_what_names_look_like(self, store: Store, restart: bool | None) -> None:
+        register(store.engine)
+        maybe_restart(store, restart)
+        has_look = store.engine.users.has_look
+        assert has_look(["allce"], beyond_ascii=False)
+        assert has_look(["x", "alice"], beyond_ascii=False)
+        assert not has_look(["alice", "allce"], beyond_ascii=True)
+        assert has_look(["bob"], beyond_ascii=True)
+        assert has_look(["bob"], beyond_ascii=False)
+        assert not has_look(["bøb"], beyond_ascii=False)
+        assert not has_look([], beyond_ascii=False)
 
     @RESTARTS
     def test_a_proof_stays(self, store: Store, restart: bool | None) -> None:
@@ -157,7 +172,7 @@ class TestTurns:
         [first] = put(store.engine, bob, b"stays")
         highest = store.engine.mailboxes.sequence
         with pytest.raises(Undone), turn(store.engine, messages=1, registers=True):
-            store.engine.apply(UserRegistered(b"c" * 16, "carol", KEY))
+            store.engine.apply(UserRegistered(b"c" * 16, "carol", KEY, ("carol",)))
             store.engine.apply(message(store.engine, bob, b"goes"))
             store.engine.apply(MailRemoved(bob, first, first))
             store.engine.apply(UserAuthenticated(alice))
@@ -167,6 +182,7 @@ class TestTurns:
         maybe_restart(store, restart)
         engine = store.engine
         assert engine.users.find(b"c" * 16) is None
+        assert not engine.users.has_look(["carol"], beyond_ascii=False)
         assert contents(engine, bob) == [(first, b"stays")]
         assert not found(engine, ALICE).must_authenticate
         assert engine.tokens.find(alice, b"t" * 16, NOW) is None

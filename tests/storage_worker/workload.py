@@ -77,7 +77,7 @@ class Workload:
         self.leased.clear()
         while not self.users:
             # Refused where the disk was full at this moment.
-            self.ask(*[Register(name, KEY, again=True) for name in ("alice", "bob")])
+            self.ask(*[Register(name, KEY, greeted=True) for name in ("alice", "bob")])
 
     def step(self) -> None:
         """One batch. What breaks the disk passes through; the batch is `pending` then."""

@@ -12,7 +12,7 @@ $ carol send bob hello
 ! messageu: This home has no identity yet. {ANY}
 = 8
 $ carol --quiet register alice
-! messageu: The name is taken. Choose another name.
+! messageu: The name is taken, or looks like one that is. Choose another name.
 = 6
 $ carol register " "
 ! messageu: Not registered: a name neither begins nor ends with a space. Choose another name.

@@ -81,7 +81,7 @@ $ bob recv
 # The server names another key.
 $ server swap bob mallory
 $ alice key bob
-! messageu: The key of bob [was verified] has changed; nothing was sent. Either bob registered anew, or the server is lying. Verified since {TIME}, changed since {TIME}. Old safety number: {DIGITS}; new one: {DIGITS}. Compare the new number with bob by voice; then `messageu verify bob --accept-new` accepts it.
+! messageu: The key of bob [was verified] has changed; nothing was sent. Either bob registered again, or the server is lying. Verified since {TIME}, changed since {TIME}. Old safety number: {DIGITS}; new one: {DIGITS}. Compare the new number with bob by voice; then `messageu verify bob --accept-new` accepts it.
 = 4
 $ alice send bob secret
 ! messageu: The key of bob [was verified] has changed; {ANY}

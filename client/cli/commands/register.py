@@ -19,19 +19,22 @@ if TYPE_CHECKING:
 
 def _options(parser: Parser) -> None:
     parser.add_argument(
-        "name", metavar="NAME", help="your name: 1 to 254 characters of printable ASCII, no space at either end"
+        "name",
+        metavar="NAME",
+        help="your name: 1 to 254 characters, no space at either end; letters beyond ASCII where the server takes them",
     )
 
 
 def _run(call: Call) -> int:
     from client.cli.identity_lines import register
     from common.errors import SettingRejected, ValueRejected
-    from common.values import username
+    from common.name_rule import registrable
+    from common.names import normal_form
 
     name, settings = call.options.name, call.settings
     # A name that nobody can have leaves no trace.
     try:
-        username(name)
+        registrable(normal_form(name))
     except ValueRejected as error:
         raise SettingRejected(f"Not registered: {error}. Choose another name.") from error
     with call.registering() as home:

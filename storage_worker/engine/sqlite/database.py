@@ -22,6 +22,7 @@ from typing import Any, Final
 import apsw
 from apsw import sqlite_extra
 
+from common.name_rule import looks
 from storage_worker.engine.errors import (
     StorageError,
     StoreDamaged,
@@ -34,7 +35,16 @@ from storage_worker.engine.sqlite.folder import sync_folder
 
 log = logging.getLogger("storage_worker")
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
+_NAME_LOOK: Final = """
+-- What the names of users look like (common.name_rule.looks).
+CREATE TABLE name_look (
+    look TEXT NOT NULL,
+    beyond_ascii INTEGER NOT NULL, -- 1: the name is
+    user INTEGER NOT NULL,
+    PRIMARY KEY (look, beyond_ascii, user)
+) STRICT, WITHOUT ROWID;
+"""
 _UPGRADE_FROM_2: Final = """
 ALTER TABLE slot ADD COLUMN before BLOB;
 -- No outcomes, which fit no batch, so that it is unknown. NULL would mean that it was refused, with nothing done.
@@ -50,11 +60,17 @@ UPGRADE_FROM_4: Final = """
 ALTER TABLE store ADD COLUMN journal INTEGER NOT NULL DEFAULT 0;
 PRAGMA user_version = 5;
 """
+UPGRADE_FROM_5: Final = f"""
+{_NAME_LOOK}
+PRAGMA user_version = 6;
+"""
 _NEXT_STEP: Final = (
     "An older version of MessageU made it, and this version can't convert it: start that one, let everybody "
     "fetch their pending messages, then start this one with a new folder (--data-folder), "
     "where everybody registers again."
 )
+_OLDEST_VERSION: Final = 2
+_CHECKSUMS_SINCE: Final = 5
 APPLICATION_ID: Final = 0x4D736755
 """`MsgU` in the database's header: distinguishes our files from other SQLite databases."""
 
@@ -108,7 +124,7 @@ CREATE TABLE user (
     public_key BLOB NOT NULL,
     proven INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-
+{_NAME_LOOK}
 -- Neighbouring messages of one mailbox, `first` to `last`, as entries one behind the other. Where `body` is set it is
 -- one message, and its content is the file of that number.
 CREATE TABLE mail_page (
@@ -293,13 +309,13 @@ class Database:
             connection.close()
             raise StoreUnusable(f"{path} is not a database of this program")
         version = self.row("PRAGMA user_version")[0]
-        if found and version not in {2, 3, 4, SCHEMA_VERSION}:
+        if found and not _OLDEST_VERSION <= version <= SCHEMA_VERSION:
             connection.close()
             raise StoreUnusable(
                 f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}; nothing was changed. "
                 f"{_NEXT_STEP if version < SCHEMA_VERSION else 'Start the newer version of MessageU that made it.'}"
             )
-        if checked and found and version == SCHEMA_VERSION and connection.reserve_bytes("main") != _CHECKSUM_BYTES:
+        if checked and found and version >= _CHECKSUMS_SINCE and connection.reserve_bytes("main") != _CHECKSUM_BYTES:
             connection.close()
             raise StoreUnusable(f"{path} is damaged (its header says that its pages have no checksums). {_RESTORE}")
         if not found:
@@ -341,13 +357,22 @@ class Database:
 
     def _upgrade(self, version: int, *, checked: bool) -> None:
         """Bring a store of an earlier version over. Raises as SQLite does; then it is as
-        it was, or of version 4.
+        it was, or of a version between.
         """
         if version < 4:
             with self.transaction():
                 if version == 2:
                     self._run(_UPGRADE_FROM_2).fetchall()
                 self._run(_UPGRADE_FROM_3).fetchall()
+        if version < _CHECKSUMS_SINCE:
+            self._add_checksums(checked=checked)
+        with self.transaction():
+            self._run(UPGRADE_FROM_5).fetchall()
+            users: list[Row] = self._run("SELECT row, name FROM user").fetchall()
+            for row, name in users:
+                self.add_looks(row, name, looks(name))
+
+    def _add_checksums(self, *, checked: bool) -> None:
         if checked:
             # All pages are rewritten, with their checksums. One that broke off leaves pages with
             # checksums, in which version 4 may have written since.
@@ -360,6 +385,11 @@ class Database:
             self._run("PRAGMA checksum_verification = ON").fetchall()
         with self.transaction():
             self._run(UPGRADE_FROM_4).fetchall()
+
+    def add_looks(self, user: int, name: str, seen: Sequence[str]) -> None:
+        """Inside a transaction: note what the name of a user looks like."""
+        beyond_ascii = 0 if name.isascii() else 1
+        self.execute_many("INSERT INTO name_look VALUES (?, ?, ?)", [(look, beyond_ascii, user) for look in seen])
 
     def _note_wal_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         self.wal_pages = pages

@@ -1,7 +1,7 @@
 """The registered users.
 
-Owns: the table `user`, a bounded memory of who was looked up, and who authenticated in the journal
-alone.
+Owns: the tables `user` and `name_look`, a bounded memory of who was looked up, and who
+authenticated in the journal alone.
 Promises: names and ids are unique; a user's row number is small and never changes; the list is in
 the order of registration.
 Exposure: names and keys come from strangers; what a name may be is checked in `common.values`, keys
@@ -14,7 +14,7 @@ from typing import Final
 from common.storage_protocol.operations import UserEntry
 from storage_worker.engine.records import Record, UserAuthenticated, UserRegistered
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.values import Account, User
+from storage_worker.engine.values import User
 
 USERS_PER_PAGE: Final = 500
 """So many take the worker a millisecond, for which everybody waits."""
@@ -94,6 +94,12 @@ class UserRegistry:
         found = self._database.find("SELECT client_id, public_key FROM user WHERE name = ?", (name,))
         return None if found is None else (found[0], found[1])
 
+    def has_look(self, looks: Sequence[str], *, beyond_ascii: bool) -> bool:
+        """Whether a name looks like one of these. `beyond_ascii`: of names beyond ASCII alone."""
+        kinds = (1,) if beyond_ascii else (0, 1)
+        query = "SELECT 1 FROM name_look WHERE look = ? AND beyond_ascii = ? LIMIT 1"
+        return any(self._database.find(query, (look, kind)) is not None for look in looks for kind in kinds)
+
     def register(self, user: UserRegistered) -> None:
         """Make a user whose name and id are free. Raises `TablesDamaged`."""
         with self._database.writing():
@@ -101,6 +107,8 @@ class UserRegistry:
                 "INSERT INTO user (client_id, name, public_key) VALUES (?, ?, ?)",
                 (user.client_id, user.name, user.public_key),
             )
+            row = self._database.row("SELECT last_insert_rowid()")[0]
+            self._database.add_looks(row, user.name, user.looks)
 
     def public_key(self, user: User) -> bytes:
         """The 160 bytes that the user registered."""
@@ -144,20 +152,3 @@ class UserRegistry:
         )
         last = rows[-1][0] if len(rows) == USERS_PER_PAGE else until
         return last, [UserEntry(client_id, name) for row, client_id, name in rows if row != without.row]
-
-    def accounts(self, after: int, most: int) -> Sequence[Account]:
-        """At most so many users with a row above `after`, in order."""
-        rows = self._database.execute(
-            "SELECT row, client_id, name, proven FROM user WHERE row > ? ORDER BY row LIMIT ?", (after, most)
-        )
-        return [
-            Account(row, client_id, name, bool(proven) or row in self._newly_authenticated)
-            for row, client_id, name, proven in rows
-        ]
-
-    def authenticated(self) -> int:
-        """How many have authenticated once."""
-        marked: int = self._database.row("SELECT coalesce(sum(proven), 0) FROM user")[0]
-        for row in self._newly_authenticated:
-            marked += not self._database.row("SELECT proven FROM user WHERE row = ?", (row,))[0]
-        return marked

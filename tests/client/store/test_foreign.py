@@ -58,6 +58,13 @@ def check(home: Path) -> None:
     check_foreign_store(home / "store.db", home / "store.spool")
 
 
+@pytest.mark.parametrize("name", ["Zoë", "山田太郎", "xn--Zo-ija", "O'Brien-1"])
+def test_names_beyond_ascii_pass(store: Path, name: str) -> None:
+    quoted = name.replace("'", "''")
+    change(store, f"INSERT INTO contact (client_id, name, listed) VALUES (zeroblob(16), '{quoted}', 1)")
+    check(store)
+
+
 def test_what_we_wrote_passes_and_nothing_is_written(store: Path) -> None:
     before = {path.name: path.read_bytes() for path in store.iterdir() if path.is_file()}
     check(store)
@@ -114,6 +121,7 @@ def test_every_column_has_its_condition(store: Path) -> None:
         "UPDATE server SET ack = -1",
         "UPDATE sqlite_sequence SET seq = 9223372036854775807 WHERE name = 'inbox'",
         "INSERT INTO contact (client_id, name, listed) VALUES (zeroblob(16), 'a' || char(27), 1)",
+        "INSERT INTO contact (client_id, name, listed) VALUES (zeroblob(16), 'a' || char(155), 1)",
         "INSERT INTO rewrite VALUES ('my.info', '')",
         "INSERT INTO setting VALUES ('watch_cursor', 'x')",
         "INSERT INTO setting VALUES ('watch_cursor', '99999999999999999')",

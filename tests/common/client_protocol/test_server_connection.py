@@ -134,6 +134,17 @@ BAD = [
 ]
 
 
+def test_a_name_beyond_ascii_where_640_was_answered() -> None:
+    frame = header(600, 415) + b"\xc3\xa9\0".ljust(255, b"\0") + b"k" * 160
+    connection = ServerConnection(Limits(1000))
+    connection.receive_data(frame * 2)
+    assert connection.next_event() == MALFORMED
+    connection.greeted = True
+    assert connection.next_event() == RegisterRequest(ID, Username("é"), PublicKey(b"k" * 160))
+    connection.receive_data(header(600, 415) + b"\xe9\0".ljust(415, b"\0"))
+    assert connection.next_event() == MALFORMED
+
+
 @pytest.mark.parametrize("bad", BAD)
 def test_a_bad_frame_is_refused_and_the_next_one_read(bad: bytes) -> None:
     good = encode(PullRequest(ID))

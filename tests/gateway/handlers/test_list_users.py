@@ -1,5 +1,7 @@
 """601: a long list follows its reader, page by page."""
 
+import pytest
+
 from common.client_protocol.requests import ListUsersRequest
 from common.storage_protocol.operations import (
     ListUsers,
@@ -8,7 +10,7 @@ from common.storage_protocol.operations import (
     UserEntry,
     UsersPage,
 )
-from tests.gateway.authenticated import ALICE, BOB
+from tests.gateway.authenticated import ALICE, BOB, greet
 from tests.gateway.harness import Gate
 
 
@@ -32,10 +34,26 @@ def test_a_list_goes_on_when_the_page_before_was_read(gate: Gate) -> None:
     assert payload[-271:-255] == users[-1].client_id
 
 
-def test_a_list_that_ends_in_a_bug_gives_its_page_back_once(gate: Gate) -> None:
-    gate.storage.decide = lambda _: UsersPage(1, 1, 1, [UserEntry(BOB, "n\N{LATIN SMALL LETTER O WITH STROKE}")])
+def test_a_list_that_ends_in_a_bug_gives_its_page_back_once(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.handlers.list_users.encode_users", lambda *_, **_more: 1 // 0)
+    gate.storage.decide = lambda _: UsersPage(1, 1, 1, [UserEntry(BOB, "name")])
     peer = gate.peer()
     peer.send(ListUsersRequest(ALICE))
     gate.turn_until(peer.is_ended)
     assert peer.reset
     assert gate.context.pages.in_flight == 0
+
+
+def test_a_name_beyond_ascii_is_listed_in_ascii_where_nobody_greeted(gate: Gate) -> None:
+    users = [UserEntry(BOB, "Zoë"), UserEntry(ALICE, "alice")]
+    gate.storage.decide = lambda _: UsersPage(2, 2, 2, users)
+    peer = gate.peer()
+    listed = []
+    for say_hello in (False, True):
+        if say_hello:
+            greet(peer)
+        peer.send(ListUsersRequest(ALICE))
+        code, payload = peer.response()
+        assert (code, len(payload)) == (2101, 2 * 271)
+        listed.append([payload[at + 16 : at + 271].rstrip(b"\0").decode() for at in (0, 271)])
+    assert listed == [["xn--Zo-ija", "alice"], ["Zoë", "alice"]]

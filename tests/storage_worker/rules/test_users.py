@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from common.name_rule import looks
 from common.storage_protocol.operations import (
     Done,
     GetProofKey,
@@ -37,7 +38,7 @@ class TestRegister:
     ) -> None:
         caplog.set_level("INFO", "messageu.audit")
         alice, bob = gateway.register("alice", "bob")
-        gateway.one(Register("alice", KEY, again=True))
+        gateway.one(Register("alice", KEY, greeted=True))
         gateway.refused(Register("bob", KEY))
         assert [vars(record)["fields"] for record in caplog.records] == [
             {"event": "registered", "user": alice.hex()},
@@ -55,31 +56,79 @@ class TestRegister:
 
     def test_again_with_the_same_key_gives_the_same_id(self, gateway: Gateway) -> None:
         [alice] = gateway.register("alice")
-        assert gateway.one(Register("alice", KEY, again=True)) == Registered(alice)
-        assert gateway.refused(Register("alice", bytes(160), again=True)) is Reason.NAME_TAKEN
+        assert gateway.one(Register("alice", KEY, greeted=True)) == Registered(alice)
+        assert gateway.refused(Register("alice", bytes(160), greeted=True)) is Reason.NAME_TAKEN
 
     def test_again_is_no_condition(self, gateway: Gateway) -> None:
-        assert isinstance(gateway.one(Register("alice", KEY, again=True)), Registered)
+        assert isinstance(gateway.one(Register("alice", KEY, greeted=True)), Registered)
 
     def test_a_wanted_id_is_given_where_it_is_free(self, gateway: Gateway) -> None:
         """Who was registered after the backup that was put back is the same user again."""
         [alice] = gateway.register("alice")
         lost = bytes.fromhex("0123456789ab4def8123456789abcdef")
-        assert gateway.one(Register("bob", KEY, again=True, wanted=lost)) == Registered(lost)
-        assert gateway.one(Register("bob", KEY, again=True, wanted=alice)) == Registered(lost)
-        taken = gateway.one(Register("carol", KEY, again=True, wanted=alice))
+        assert gateway.one(Register("bob", KEY, greeted=True, wanted=lost)) == Registered(lost)
+        assert gateway.one(Register("bob", KEY, greeted=True, wanted=alice)) == Registered(lost)
+        taken = gateway.one(Register("carol", KEY, greeted=True, wanted=alice))
         assert isinstance(taken, Registered)
         assert taken.client_id not in {alice, lost}
 
     @pytest.mark.parametrize("wanted", [bytes(15) + b"\1", b"\xff" * 16, b"A" * 16])
     def test_no_id_is_given_that_is_none_of_ours(self, gateway: Gateway, wanted: bytes) -> None:
-        given = gateway.one(Register("bob", KEY, again=True, wanted=wanted))
+        given = gateway.one(Register("bob", KEY, greeted=True, wanted=wanted))
         assert isinstance(given, Registered)
         assert given.client_id != wanted
 
     @pytest.mark.parametrize("name", [" alice", "alice ", "al\nice", "ålice", "\x00"])
     def test_a_name_that_breaks_the_rules_is_malformed(self, gateway: Gateway, name: str) -> None:
         assert gateway.refused(Register(name, KEY)) is Reason.MALFORMED
+
+    @pytest.mark.parametrize("name", ["ålice", "山田太郎", "Юлия", "Zoë Smith", "名" * 40])
+    def test_a_name_beyond_ascii_is_given_on_a_connection_of_the_extension(self, gateway: Gateway, name: str) -> None:
+        given = gateway.one(Register(name, KEY, greeted=True))
+        assert isinstance(given, Registered)
+        assert gateway.one(Register(name, KEY, greeted=True)) == given
+        assert gateway.refused(Register(name, bytes(160), greeted=True)) is Reason.NAME_TAKEN
+        [alice] = gateway.register("alice")
+        assert gateway.one(ListUsers(alice, False)) == UsersPage(1, 2, 2, [UserEntry(given.client_id, name)])
+
+    @pytest.mark.parametrize("name", ["Zoe\u0308", "Юлиa", "zo\u00eb\u202e", "😀", " ë", "ë  ë", "名" * 90])
+    def test_a_name_beyond_ascii_that_breaks_the_rule(self, gateway: Gateway, name: str) -> None:
+        assert gateway.refused(Register(name, KEY, greeted=True)) is Reason.MALFORMED
+
+    @pytest.mark.parametrize(
+        ("known", "name"),
+        [
+            ("alice", "Alice"),
+            ("alice", "a1ice"),
+            ("IVAN", "ivan"),
+            ("ivan", "IVAN"),
+            ("lvan", "IVAN"),
+            ("paypal", "paypaI"),
+            ("paypaI", "paypal"),
+            ("Zoë", "zoë"),
+            ("poca", "роса"),
+            ("роса", "poca"),
+        ],
+    )
+    def test_a_name_that_looks_like_another_one_is_taken_for_the_extension(
+        self, gateway: Gateway, known: str, name: str
+    ) -> None:
+        assert isinstance(gateway.one(Register(known, KEY, greeted=True)), Registered)
+        assert gateway.refused(Register(name, KEY, greeted=True)) is Reason.NAME_TAKEN
+
+    def test_to_the_published_protocol_names_are_alike_only_where_one_is_beyond_ascii(self, gateway: Gateway) -> None:
+        assert len(list(gateway.register("alice", "Alice", "a1ice", "poca"))) == 4
+        assert gateway.refused(Register("роса", KEY, greeted=True)) is Reason.NAME_TAKEN
+        assert isinstance(gateway.one(Register("сосо", KEY, greeted=True)), Registered)
+        assert gateway.refused(Register("coco", KEY)) is Reason.NAME_TAKEN
+        assert gateway.refused(Register("Coco", KEY, greeted=True)) is Reason.NAME_TAKEN
+
+    def test_nobody_is_known_to_published_clients_under_the_name_of_another_one(self, gateway: Gateway) -> None:
+        assert isinstance(gateway.one(Register("Zoë", KEY, greeted=True)), Registered)
+        assert gateway.refused(Register("xn--Zo-ija", KEY)) is Reason.NAME_TAKEN
+        assert isinstance(gateway.one(Register("xn--wgv71a119e", KEY)), Registered)
+        assert gateway.refused(Register("日本語", KEY, greeted=True)) is Reason.NAME_TAKEN
+        assert isinstance(gateway.one(Register("xn--Zo", KEY)), Registered)
 
     def test_a_name_in_one_batch_twice(self, gateway: Gateway) -> None:
         first, second = gateway.ask(Register("alice", KEY), Register("alice", KEY))
@@ -127,7 +176,7 @@ class TestUsers:
         assert [registry.count(until) for until in (3, 7, 1, 100)] == [3, 7, 1, 7]
         # A turn that is undone takes its users along, and their rows are given again.
         with pytest.raises(ZeroDivisionError), worker.database.transaction():
-            registry.register(UserRegistered(b"x" * 16, "x", KEY))
+            registry.register(UserRegistered(b"x" * 16, "x", KEY, looks("x")))
             assert registry.count(100) == 8
             raise ZeroDivisionError
         worker.rules.roll_back()

@@ -40,7 +40,7 @@ from common.storage_protocol.operations import (
 )
 from common.values import RefusalReason as Reason
 from storage_worker.engine.errors import StoreFailed
-from storage_worker.engine.sqlite.mail_pages import MailPages
+from storage_worker.engine.sqlite.message_queue import waiting
 from storage_worker.engine.values import Admission, Capacity
 from storage_worker.rules.rules import Rules
 from storage_worker.server.batch_processor import EARLIER_KEPT, Inbound
@@ -60,7 +60,7 @@ def epoch_of(answer: object) -> int:
 
 def message_count(worker: SqliteWorker) -> int:
     worker.flush()
-    return sum(load.messages for load in MailPages(worker.database).loads().values())
+    return sum(load.messages for load in waiting(worker.database).values())
 
 
 class TestGreeting:
@@ -283,6 +283,7 @@ class TestResend:
         outcomes = gateway.send(last)
         worker.flush()
         list(worker.database.execute("ALTER TABLE slot DROP COLUMN before; PRAGMA user_version = 2"))
+        list(worker.database.execute("DROP TABLE name_look"))
         list(
             worker.database.execute("ALTER TABLE mail_page DROP COLUMN checksum; ALTER TABLE store DROP COLUMN journal")
         )
@@ -589,7 +590,7 @@ class TestFullStore:
         ):
             assert gateway.refused(operation) is Reason.STORAGE_FULL
         assert isinstance(gateway.one(CommitUpload(1)), Stored)
-        assert isinstance(gateway.one(Register("alice", KEY, again=True)), Registered)
+        assert isinstance(gateway.one(Register("alice", KEY, greeted=True)), Registered)
         outcome = gateway.one(Pull(1, alice, False, 1000, 25, 1000))
         assert isinstance(outcome, Pulled)
         gateway.ask(Settle(1, alice, False, outcome.first, outcome.last))

@@ -7,7 +7,7 @@ import pytest
 
 from storage_worker.engine.errors import StoreDamaged, StoreFull, StoreUnusable, TablesDamaged
 from storage_worker.engine.sqlite import database as database_module
-from storage_worker.engine.sqlite.database import PAGE_SIZE, Database
+from storage_worker.engine.sqlite.database import PAGE_SIZE, SCHEMA_VERSION, Database
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_no_room_to_open(path: Path) -> None:
 
 
 def test_ballast(path: Path) -> None:
-    database = Database(path, size_limit=200 * 4096)
+    database = Database(path, size_limit=204 * 4096)
     with database.transaction():
         database.drop_ballast()
         database.execute("CREATE TABLE plug (filler BLOB)")
@@ -242,7 +242,8 @@ def test_another_schema(database: Database, path: Path, version: int, next_step:
         Database(path)
 
 
-TO_VERSION_4 = "ALTER TABLE store DROP COLUMN journal;"
+TO_VERSION_5 = "DROP TABLE name_look;"
+TO_VERSION_4 = f"{TO_VERSION_5} ALTER TABLE store DROP COLUMN journal;"
 
 
 def made_older(path: Path, version: int) -> None:
@@ -289,22 +290,38 @@ def test_a_store_of_an_earlier_schema_is_brought_over_with_all_that_is_in_it(
     with caplog.at_level("INFO"):
         for _ in range(2):
             database = Database(path)
-            assert database.row("PRAGMA user_version") == (5,)
+            assert database.row("PRAGMA user_version") == (SCHEMA_VERSION,)
             assert database.row("SELECT * FROM store") == (1, b"\0", 1, 2, 3, 4, b"\0", 0)
             assert database.row("SELECT * FROM user") == (1, b"\1", "alice", b"\2", 1)
+            assert database.row("SELECT * FROM name_look") == ("alice", 0, 1)
             assert database.row("SELECT * FROM slot") == (3, 1, b"\x01", b"", 5, b"\x90", b"\x90")
             assert database.row("SELECT * FROM mail_page") == (1, 2, 3, 3, 1, 0, None, b"\0", None)
             assert database.problems() == []
             database.close()
     # What broke off had come to version 4.
     was = 4 if broken_off else version
-    assert caplog.messages == [f"{path} was of schema version {was} and is of version 5 now"]
+    assert caplog.messages == [f"{path} was of schema version {was} and is of version {SCHEMA_VERSION} now"]
     # In the table and in its index.
     path.write_bytes(path.read_bytes().replace(b"alice", b"alicf"))
     database = Database(path)
     with pytest.raises(StoreDamaged, match="a page is not as it was written"), database.reading():
         database.row("SELECT name FROM user")
     database.abandon()
+
+
+def test_a_store_of_version_5_learns_what_its_names_look_like(path: Path) -> None:
+    database = Database(path)
+    with database.transaction():
+        for row, name in enumerate(("IVAN", "ivan", "alice"), 1):
+            database.execute("INSERT INTO user VALUES (?, ?, ?, x'02', 1)", (row, bytes([row]), name))
+        list(database.execute(f"{TO_VERSION_5} PRAGMA user_version = 5"))
+    database.close()
+    for _ in range(2):
+        database = Database(path)
+        found = sorted(database.execute("SELECT look, beyond_ascii, user FROM name_look"))
+        assert found == [("alice", 0, 3), ("ivan", 0, 1), ("ivan", 0, 2), ("lvan", 0, 1)]
+        assert database.problems() == []
+        database.close()
 
 
 def test_a_folder_in_its_place(path: Path) -> None:
