@@ -15,7 +15,8 @@ who has to be told something.
     ├── TableIncomplete           a table of the program lacks a row: a bug, found when its module is imported
     ├── PeerError                 the other side broke a protocol
     │   ├── ResponseMalformed         a server's answer can't be parsed
-    │   └── FrameUndecodable          a frame of the storage protocol can't be decoded
+    │   ├── FrameUndecodable          a frame of the storage protocol can't be decoded
+    │   └── WorkerSilent              no answer for an operator: storage_worker/server/admin_link.py
     ├── StorageError              the storage worker can't go on: storage_worker/engine/errors.py
     ├── SlotInUse, GatewaySuperseded   the gateway must not go on: gateway/errors.py
     └── ClientError               what a person at the client is told: client/errors.py

@@ -50,6 +50,7 @@ from storage_worker.engine.sqlite.store_identity import GenerationFile, look_at_
 from storage_worker.metrics import series_of
 from storage_worker.rules.admission import Limits
 from storage_worker.rules.rules import Rules
+from storage_worker.server.administration import Administration
 from storage_worker.server.batch_processor import BatchProcessor
 from storage_worker.server.health import Health
 from storage_worker.server.measures import Measures, StoreSize
@@ -77,7 +78,7 @@ def _size(database: Database, engine: SqliteEngine, folder: Path) -> StoreSize |
     try:
         with engine.reading():
             users = engine.users.count(engine.users.last_row())
-            return StoreSize(users, *MailPages(database).load(), _free_bytes(folder))
+            return StoreSize(users, *MailPages(database).load()[1:], _free_bytes(folder))
     except StoreDamaged:
         return None
 
@@ -119,9 +120,10 @@ def serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int)
         )
         engine = SqliteEngine(database, journal, blobs, file, identity, monitor, upkeep, os.urandom, _unix_ms())
         engine.mark_journal(length)
-        processor = BatchProcessor(engine, Rules(engine, limits, os.urandom), os.urandom(16))
+        rules = Rules(engine, limits, os.urandom)
+        processor = BatchProcessor(engine, rules, os.urandom(16))
         endpoint = link_endpoint(folder)
-        service = ZmqServer(processor, endpoint, _unix_ms)
+        service = ZmqServer(processor, Administration(engine, rules), endpoint, _unix_ms)
         try:
             log.info(
                 "started: data folder %s, %s, generation %d",

@@ -1,12 +1,12 @@
-"""What an operator asks of the store: users, stats, unprove, check, recover-journal,
-new-generation; and, of the gateway's certificates, what `storage_worker.admin_tls` has.
+"""What an operator asks of the store: unprove, check, recover-journal, new-generation; the numbers
+that `storage_worker.admin_numbers` has; and, of the gateway's certificates, what
+`storage_worker.admin_tls` has.
 
 Owns: the command line of `scripts/admin`, which an installed package calls `messageu-admin`.
-Promises: the first four work while the storage worker runs and while it does not; the others, and
-`check --drop`, change what gateways were told or what is handed out, so they want the worker
-stopped. Contents and keys are never shown. What is in the journal alone is not counted: while the
-worker runs, numbers are up to two seconds old. Root works as the data folder's owner, so that the
-files stay the worker's; a folder that is not there is not made.
+Promises: numbers, `unprove` and `check` work while the storage worker runs and while it does not;
+the others, and `check --drop`, change what gateways were told or what is handed out, so they want
+the worker stopped. Contents and keys are never shown. Root works as the data folder's owner, so
+that the files stay the worker's; a folder that is not there is not made.
 Exposure: whoever may read the data folder.
 """
 
@@ -26,9 +26,9 @@ from common.errors import SettingRejected
 from common.options import folder_path
 from common.process_limits import forbid_core_dumps
 from common.version import VERSION
-from storage_worker import admin_tls
+from storage_worker import admin_numbers, admin_tls
 from storage_worker.engine.errors import JournalDamaged, StorageError, StoreDamaged, StoreInUse, StoreUnusable
-from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread, file_sizes
+from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
 from storage_worker.engine.sqlite.database import Database, load_checksums
 from storage_worker.engine.sqlite.folder import (
     BLOBS_NAME,
@@ -41,73 +41,19 @@ from storage_worker.engine.sqlite.folder import (
 )
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
 from storage_worker.engine.sqlite.mail_pages import MailPages
-from storage_worker.engine.sqlite.message_queue import waiting
 from storage_worker.engine.sqlite.recovery import recover_journal
 from storage_worker.engine.sqlite.store_identity import (
     GenerationFile,
-    accepted,
     look_at_journal,
     new_generation,
     stored_identity,
 )
-from storage_worker.engine.values import MailboxStats
 
 EXIT_UNKNOWN = 1
 EXIT_FINAL = 78
 EXIT_INTERRUPTED = 130
 
 Say = Callable[[str], object]
-
-
-def users(database: Database, say: Say) -> int:
-    """One line per user: registration number, authenticated or not, waiting messages and their
-    bytes, name.
-    """
-    loads = waiting(database) if stored_identity(database) is not None else {}
-    # Read to the end before anything is printed: whoever pages through it must not hold the worker
-    # up meanwhile.
-    found = list(database.execute("SELECT row, proven, name FROM user ORDER BY row"))
-    say("   number  authenticated     waiting           bytes  name")
-    for row, authenticated, name in found:
-        messages, size = loads.get(row, (0, 0))
-        say(f"{row:>9}  {'yes' if authenticated else 'no':<13}  {messages:>10}  {size:>14}  {name}")
-    return 0
-
-
-def stats(database: Database, folder: Path, say: Say) -> int:
-    """The store in a few numbers. `folder`: the data folder."""
-    facts = stored_identity(database)
-    if facts is None:
-        say("The store is empty.")
-        return 0
-    registered, authenticated = database.row("SELECT count(*), coalesce(sum(proven), 0) FROM user")
-    # In this order: what becomes a message meanwhile is counted as one thing or the other.
-    unfinished = _unfinished(database, folder / BLOBS_NAME)
-    loads = waiting(database)
-    messages = sum([load.messages for load in loads.values()])
-    size = sum([load.content_bytes for load in loads.values()])
-    say(f"users               {registered} ({authenticated} authenticated)")
-    say(f"pending messages    {messages} in {len(loads)} mailboxes, {size} bytes of content")
-    say(f"unfinished uploads  {unfinished.messages}, {unfinished.content_bytes} bytes on the disk")
-    count = accepted(database)
-    how = "" if count.exact else " at most: an earlier version did not count them"
-    say(f"accepted so far     {count.messages}{how}")
-    say(f"room inside         {database.unused_bytes()} bytes")
-    say(f"generation          {facts.generation}")
-    say(f"starts              {facts.starts}")
-    return 0
-
-
-def _unfinished(database: Database, blobs: Path) -> MailboxStats:
-    """The large contents that are no message in the database: those that still come, or came within
-    two seconds.
-
-    While the worker is stopped they are what it left, and deletes at its next start.
-    """
-    sizes = file_sizes(blobs) if blobs.exists() else {}
-    for message in MailPages(database).in_files():
-        sizes.pop(message.blob_id, None)
-    return MailboxStats(len(sizes), sum(sizes.values()))
 
 
 def unprove(database: Database, name: str, say: Say) -> int:
@@ -319,8 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     where = f"where the mail is kept (${DATA_VARIABLE}, else data/)"
     parser.add_argument("--data-folder", type=folder_path, help=where)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("users", help="who is registered, and how many messages are pending for them")
-    commands.add_parser("stats", help="the store in a few numbers")
+    admin_numbers.add_commands(commands)
     commands.add_parser("unprove", help="take a user's proof mark back").add_argument("name")
     checking = commands.add_parser("check", help="read everything and name what is altered")
     checking.add_argument("--drop", action="store_true", help="delete altered pages of mail; their messages are lost")
@@ -379,13 +324,11 @@ def _run(settings: argparse.Namespace, folder: Path) -> int:
         return admin_tls.tls(settings.step, folder, _say)
     if settings.command == "address":
         return admin_tls.address(settings.place, folder, _say, qr=settings.qr)
+    if settings.command in {"users", "stats"}:
+        return admin_numbers.run(settings.command, folder, _say, as_json=settings.json)
     database = Database(folder / DATABASE_NAME, beside=True)
     try:
         with database.reading():
-            if settings.command == "users":
-                return users(database, _say)
-            if settings.command == "stats":
-                return stats(database, folder, _say)
             return unprove(database, settings.name, _say)
     finally:
         database.close()

@@ -155,7 +155,7 @@ RULES = (
         "storage_worker.server",
         may_import=only("storage_worker.server", "storage_worker.rules", "storage_worker.engine", "common"),
         never=ENGINES | only("common.client_protocol") | CRYPTO | SQLITE,
-        adapters=((ZMQ, only("storage_worker.server.zmq_server")),),
+        adapters=((ZMQ, only("storage_worker.server.admin_link", "storage_worker.server.zmq_server")),),
     ),
     # The operator's command line is one for both programs.
     Rule(
@@ -168,7 +168,7 @@ RULES = (
         may_import=only("storage_worker", "common"),
         never=only("common.client_protocol") | CRYPTO,
         adapters=(
-            (ZMQ, only("storage_worker.server.zmq_server")),
+            (ZMQ, only("storage_worker.server.admin_link", "storage_worker.server.zmq_server")),
             (SQLITE, only("storage_worker.engine.sqlite.database")),
         ),
     ),

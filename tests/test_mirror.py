@@ -34,7 +34,7 @@ ELSEWHERE = {
     "storage_worker/engine/interface.py": ("tests/engine_conformance/test_engine.py", "an interface"),
     "storage_worker/engine/memory.py": ("tests/engine_conformance/test_engine.py", "one of the engines"),
     "storage_worker/engine/sqlite/engine.py": ("tests/engine_conformance/test_engine.py", "one of the engines"),
-    "storage_worker/engine/sqlite/users.py": ("tests/engine_conformance/test_engine.py", "its users"),
+    "storage_worker/rules/rules.py": ("tests/engine_conformance/test_engine.py", "puts the rules together"),
     "storage_worker/engine/sqlite/message_queue.py": ("tests/engine_conformance/test_engine.py", "its mailboxes"),
 }
 """Modules that are tested under another name: where, and why."""

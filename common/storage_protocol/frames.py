@@ -25,16 +25,20 @@ HEADER_SIZE: Final = _HEADER.size
 
 
 class FrameType(IntEnum):
-    """The second byte of a frame. Below 128: gateway to worker."""
+    """The second byte of a frame. Below 128: to the worker. Those of administration are read in
+    `administration`.
+    """
 
     HELLO = 1
     BATCH = 2
+    ADMIN = 3
     WELCOME = 129
     REPLY = 130
     BATCH_REFUSED = 131
     SUPERSEDED = 132
     GREET_AGAIN = 133
     MAIL_ARRIVED = 134
+    ADMIN_ANSWER = 135
 
 
 class Hello(NamedTuple):
@@ -156,7 +160,7 @@ _reply_decoder = msgspec.msgpack.Decoder(_ReplyBody)
 _arrived_decoder = msgspec.msgpack.Decoder(_MailArrivedBody)
 _outcomes_decoder = msgspec.msgpack.Decoder(list[Outcome | None])
 
-_UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a decoder raises, whatever the bytes are. A text that is no UTF-8 is no `DecodeError`."""
 
 ToWorker = Hello | Batch | UndecodableBatch
@@ -184,17 +188,17 @@ def encode_batch(batch: Batch) -> bytes:
 
 def decode_to_worker(frame: bytes) -> ToWorker:
     """What a gateway sent. Raises `FrameUndecodable` where not even the header makes sense."""
-    kind, slot, epoch, number = _header(frame)
+    kind, slot, epoch, number = read_header(frame)
     body = memoryview(frame)[HEADER_SIZE:]
     if kind == FrameType.BATCH:
         try:
             return Batch(slot, epoch, number, _batch_decoder.decode(body))
-        except _UNDECODABLE as error:
+        except UNDECODABLE as error:
             return UndecodableBatch(slot, epoch, number, str(error))
     if kind == FrameType.HELLO:
         try:
             return Hello(slot, _hello_decoder.decode(body))
-        except _UNDECODABLE as error:
+        except UNDECODABLE as error:
             raise FrameUndecodable(f"a greeting without an incarnation: {error}") from error
     raise FrameUndecodable(f"type {kind} is not for the storage worker")
 
@@ -218,7 +222,7 @@ def encode_to_gateway(message: ToGateway) -> bytes:
 
 def decode_to_gateway(frame: bytes) -> ToGateway:
     """What the worker sent. Raises `FrameUndecodable`."""
-    kind, slot, epoch, number = _header(frame)
+    kind, slot, epoch, number = read_header(frame)
     body = memoryview(frame)[HEADER_SIZE:]
     try:
         if kind == FrameType.REPLY:
@@ -230,7 +234,7 @@ def decode_to_gateway(frame: bytes) -> ToGateway:
         if kind == FrameType.MAIL_ARRIVED:
             arrived = _arrived_decoder.decode(body)
             return MailArrived(slot, epoch, arrived.sequence, arrived.recipients)
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         raise FrameUndecodable(f"body of type {kind}: {error}") from error
     if len(body):
         raise FrameUndecodable(f"{len(body)} bytes after a message of type {kind} without a body")
@@ -254,11 +258,12 @@ def decode_outcomes(kept: bytes) -> list[Outcome | None]:
     """The pair of `encode_outcomes`. Raises `FrameUndecodable`."""
     try:
         return _outcomes_decoder.decode(kept)
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         raise FrameUndecodable(f"kept outcomes: {error}") from error
 
 
-def _header(frame: bytes) -> tuple[int, int, int, int]:
+def read_header(frame: bytes) -> tuple[int, int, int, int]:
+    """Type, slot, epoch and number of a frame. Raises `FrameUndecodable`."""
     if len(frame) < HEADER_SIZE:
         raise FrameUndecodable(f"a frame of {len(frame)} bytes is shorter than its header")
     version, kind, slot, epoch, number = _HEADER.unpack_from(frame)

@@ -23,7 +23,18 @@ from typing import Protocol
 from common.storage_protocol.operations import Mail, MessagesStored, Refused, StoreMessages, UserEntry
 from storage_worker.engine.records import Decided, TokenUsed
 from storage_worker.engine.sender_counts import SenderCounts
-from storage_worker.engine.values import Admission, Capacity, Grants, Identity, MailboxStats, Slot, Span, User
+from storage_worker.engine.values import (
+    Account,
+    Admission,
+    Capacity,
+    Grants,
+    Identity,
+    MailboxStats,
+    Slot,
+    Span,
+    Totals,
+    User,
+)
 
 
 class Users(Protocol):
@@ -49,6 +60,9 @@ class Users(Protocol):
 
     def page(self, after: int, until: int, without: User) -> tuple[int, list[UserEntry]]:
         """Users with `after` < row <= `until`, at most a page, and the row to continue after."""
+
+    def accounts(self, after: int, most: int) -> Sequence[Account]:
+        """At most so many users with a row above `after`, in order, for an operator."""
 
 
 class Mailbox(Protocol):
@@ -87,6 +101,9 @@ class Mailboxes(Protocol):
 
     def mailbox(self, user: int) -> Mailbox:
         """The mailbox of a user."""
+
+    def pending(self, user: int) -> MailboxStats:
+        """What is pending of a mailbox, without unfinished uploads; keeps nothing in memory."""
 
     def is_current(self, box: Mailbox) -> bool:
         """Whether `mailbox` would still give this one."""
@@ -278,6 +295,9 @@ class Engine(Protocol):
 
     def reading(self) -> AbstractContextManager[None]:
         """Around reads between turns: the engine's errors become ours."""
+
+    def totals(self) -> Totals:
+        """The store in a few numbers, with what the last turn did."""
 
     @property
     def has_pending(self) -> bool:

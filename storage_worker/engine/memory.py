@@ -38,7 +38,18 @@ from storage_worker.engine.records import (
     UserRegistered,
 )
 from storage_worker.engine.sender_counts import SenderCounts
-from storage_worker.engine.values import Admission, Capacity, Grants, Identity, MailboxStats, Slot, Span, User
+from storage_worker.engine.values import (
+    Account,
+    Admission,
+    Capacity,
+    Grants,
+    Identity,
+    MailboxStats,
+    Slot,
+    Span,
+    Totals,
+    User,
+)
 
 USERS_PER_PAGE: Final = 500
 TOKENS_PER_SENDER: Final = 1024
@@ -81,6 +92,7 @@ class _State:
         self.tokens: list[TokenUsed] = []
         self.slots: dict[int, Slot] = {}
         self.sequence = 0
+        self.accepted = 0
         self.blob_id = 0
 
     def copied(self) -> "_State":
@@ -90,7 +102,7 @@ class _State:
         other.mail = {user: list(messages) for user, messages in self.mail.items()}
         other.tokens = list(self.tokens)
         other.slots = dict(self.slots)
-        other.sequence, other.blob_id = self.sequence, self.blob_id
+        other.sequence, other.accepted, other.blob_id = self.sequence, self.accepted, self.blob_id
         return other
 
 
@@ -105,6 +117,7 @@ class Disk:
         self.blobs: dict[int, bytes] = {}
         self.room = 2**62
         self.takes_mail = True
+        self.starts = 0
 
 
 class _Users:
@@ -152,6 +165,11 @@ class _Users:
             if row != without.row
         ]
 
+    def accounts(self, after: int, most: int) -> Sequence[Account]:
+        rows = range(after + 1, len(self._accounts) + 1)[:most]
+        found = [(row, self._accounts[row - 1]) for row in rows]
+        return [Account(row, one.client_id, one.name, one.must_authenticate) for row, one in found]
+
 
 class _Mailbox:
     def __init__(self, engine: "MemoryEngine", user: int) -> None:
@@ -188,6 +206,10 @@ class _Mailboxes:
 
     def mailbox(self, user: int) -> _Mailbox:
         return self._boxes.setdefault(user, _Mailbox(self._engine, user))
+
+    def pending(self, user: int) -> MailboxStats:
+        messages = self._engine.pending(user)
+        return MailboxStats(len(messages), sum(message.size for message in messages))
 
     def is_current(self, box: interface.Mailbox) -> bool:
         return self._boxes.get(box.user) is box
@@ -309,6 +331,7 @@ class MemoryEngine:
         self.slots = _Slots(self)
         self.blobs = _Blobs(disk)
         self._sweep()
+        disk.starts += 1
 
     def pending(self, user: int) -> list[_Message]:
         """The messages of a mailbox, in order."""
@@ -367,6 +390,7 @@ class MemoryEngine:
     def _put(self, message: MessageAccepted) -> None:
         self.pending(message.recipient).append(_Message(message.sequence, message.entry, message.blob_id))
         self.state.sequence = message.sequence
+        self.state.accepted += 1
         self._turn_received.add(message.recipient)
         self._added_bytes += len(message.entry)
 
@@ -437,6 +461,21 @@ class MemoryEngine:
     def reading(self) -> AbstractContextManager[None]:
         """Nothing is to be translated."""
         return nullcontext()
+
+    def totals(self) -> Totals:
+        """The store in a few numbers."""
+        accounts, loads = self.state.accounts, [self.mailboxes.pending(user) for user in self.state.mail]
+        return Totals(
+            users=len(accounts),
+            authenticated=sum(account.must_authenticate for account in accounts),
+            mailboxes=sum(load.messages > 0 for load in loads),
+            messages=sum(load.messages for load in loads),
+            content_bytes=sum(load.content_bytes for load in loads),
+            accepted=self.state.accepted,
+            accepted_exactly=True,
+            unused_bytes=0,
+            starts=self.disk.starts,
+        )
 
     @property
     def has_pending(self) -> bool:

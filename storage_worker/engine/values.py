@@ -23,11 +23,37 @@ class User:
         self.must_authenticate = must_authenticate
 
 
+class Account(NamedTuple):
+    """A registered user, for an operator. `row` as in `User`."""
+
+    row: int
+    client_id: bytes
+    name: str
+    must_authenticate: bool
+
+
 class MailboxStats(NamedTuple):
     """How many messages a mailbox holds, and the bytes of their contents."""
 
     messages: int
     content_bytes: int
+
+
+class Totals(NamedTuple):
+    """The store in a few numbers. `mailboxes`: those with mail. `accepted`: messages since the
+    store was made, at most so many where it is not `accepted_exactly`. `unused_bytes`: room that
+    deleted mail left inside the store. `starts`: how often it was opened.
+    """
+
+    users: int
+    authenticated: int
+    mailboxes: int
+    messages: int
+    content_bytes: int
+    accepted: int
+    accepted_exactly: bool
+    unused_bytes: int
+    starts: int
 
 
 class Span(NamedTuple):

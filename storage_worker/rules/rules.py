@@ -17,7 +17,7 @@ from typing import Final
 from common.storage_protocol.operations import Operation, Outcome, Register, Release, Settle
 from storage_worker.engine.errors import StoreUnusable
 from storage_worker.engine.interface import Engine
-from storage_worker.engine.values import Capacity
+from storage_worker.engine.values import Capacity, MailboxStats
 from storage_worker.rules.access import Access
 from storage_worker.rules.admission import AdmissionControl, Limits
 from storage_worker.rules.answers import Unreadable
@@ -72,6 +72,11 @@ class Rules:
     def uploaded(self) -> int:
         """Bytes that unfinished uploads have on the disk."""
         return self._uploads.held
+
+    @property
+    def unfinished(self) -> MailboxStats:
+        """The uploads that are no message yet, and their bytes on the disk."""
+        return MailboxStats(len(self._uploads), self._uploads.held)
 
     # --- the turn
     # ----------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """The worker's end of the storage link: a ROUTER socket and the loop around it.
 
-Owns: the socket; no other module of the worker imports zmq.
-Promises: all that is there is done in one transaction, and answered after the commit. What can't be
-delivered is dropped: the gateway asks again.
+Owns: the socket.
+Promises: all that gateways ask is done in one transaction, and answered after the commit. What an
+operator asks is answered between two of them, one request at a time. What can't be delivered is
+dropped: the gateway asks again.
 Exposure: whoever may enter the link's folder (mode 0700). Frames that make no sense are logged and
 dropped.
 
@@ -10,6 +11,7 @@ Source: docs/storage-protocol.md, "The link".
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -20,7 +22,9 @@ from common.errors import FrameUndecodable, SettingRejected
 from common.fail_points import FailPoint
 from common.rare_log import RareLog
 from common.status_server import BEAT
+from common.storage_protocol.administration import NotDone, encode_answer, is_admin, number_of
 from common.storage_protocol.frames import decode_to_worker, encode_to_gateway
+from storage_worker.server.administration import Administration
 from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbound, concerns
 from storage_worker.server.measures import Measures
 
@@ -30,12 +34,14 @@ rarely: Final = RareLog(log)
 MESSAGES_PER_DRAIN: Final = 64
 BYTES_PER_DRAIN: Final = 64 * 1024 * 1024
 TIDY_EVERY_MS: Final = 500
+ADMIN_WAITING: Final = 64
+"""Requests of operators that wait for their turn."""
 LARGEST_FRAME: Final = 1024**3
 """A gateway bounds what it has in flight far below this."""
 
 
 class ZmqServer:
-    """Serves `processor` at `endpoint` until `wake` becomes readable.
+    """Serves `processor` and `administration` at `endpoint` until `wake` becomes readable.
 
     `wake` is a file descriptor, `unix_ms` the clock. Maintenance is done between two drains, and
     where nothing came for `TIDY_EVERY_MS` while some is due. Raises `SettingRejected` where the
@@ -45,10 +51,14 @@ class ZmqServer:
     def __init__(
         self,
         processor: BatchProcessor,
+        administration: Administration,
         endpoint: str,
         unix_ms: Callable[[], int],
     ) -> None:
         self.processor = processor
+        self._administration = administration
+        self._asked: deque[tuple[bytes, bytes]] = deque()
+        """Requests of operators: from whom, and the frame."""
         self._unix_ms = unix_ms
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.socket = self._context.socket(zmq.ROUTER)
@@ -73,12 +83,18 @@ class ZmqServer:
         poller.register(self.socket, zmq.POLLIN)
         poller.register(wake, zmq.POLLIN)
         idle_ms = None if beat is None else int(BEAT * 1000)
-        while wake not in dict(poller.poll(TIDY_EVERY_MS if self.processor.has_waiting else idle_ms)):
+        while wake not in dict(poller.poll(self._patience_ms(idle_ms))):
             self.turn(measures)
             if beat is not None:
                 beat()
             if measures is not None:
                 measures.look()
+
+    def _patience_ms(self, idle_ms: int | None) -> int | None:
+        """How long nothing may come before there is something to do."""
+        if self._asked:
+            return 0
+        return TIDY_EVERY_MS if self.processor.has_waiting else idle_ms
 
     def turn(self, measures: Measures | None = None) -> None:
         """Outbound what is there. Raises `StoreFailed`."""
@@ -94,6 +110,9 @@ class ZmqServer:
             for answer in answers:
                 self._send(answer)
             fail_points.reach(FailPoint.WORKER_REPLYING, concerns(inbound))
+        if self._asked:
+            peer, frame = self._asked.popleft()
+            self._post(peer, encode_answer(number_of(frame), self._administration.answer(frame)))
         self.processor.maintain(self._unix_ms())
         if measures is not None:
             measures.maintained(began)
@@ -101,7 +120,9 @@ class ZmqServer:
     def _drain(self) -> list[Inbound]:
         inbound: list[Inbound] = []
         size = 0
-        while len(inbound) < MESSAGES_PER_DRAIN and size < BYTES_PER_DRAIN:
+        for _ in range(MESSAGES_PER_DRAIN):
+            if size >= BYTES_PER_DRAIN:
+                break
             try:
                 parts = self.socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
@@ -111,14 +132,26 @@ class ZmqServer:
                 if len(frames) != 1:
                     raise FrameUndecodable(f"{len(frames)} parts instead of one")
                 size += len(frames[0])
+                if is_admin(frames[0]):
+                    self._take_request(peer, frames[0])
+                    continue
                 inbound.append(Inbound(peer, decode_to_worker(frames[0])))
             except FrameUndecodable as error:
                 rarely.write(logging.WARNING, "a frame that makes no sense is dropped: %s", error)
         return inbound
 
+    def _take_request(self, peer: bytes, frame: bytes) -> None:
+        if len(self._asked) < ADMIN_WAITING:
+            self._asked.append((peer, frame))
+        else:
+            self._post(peer, encode_answer(number_of(frame), NotDone("too many requests wait: try again later")))
+
     def _send(self, answer: Outbound) -> None:
+        self._post(answer.peer, encode_to_gateway(answer.message))
+
+    def _post(self, peer: bytes, frame: bytes) -> None:
         try:
-            self.socket.send_multipart([answer.peer, encode_to_gateway(answer.message)], zmq.NOBLOCK)
+            self.socket.send_multipart([peer, frame], zmq.NOBLOCK)
         except zmq.ZMQError as error:
             # Gone, or not listening: a gateway that wants the answer asks again.
             log.debug("an answer could not be delivered: %s", error)

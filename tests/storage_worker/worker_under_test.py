@@ -40,6 +40,7 @@ from storage_worker.engine.sqlite.store_identity import (
 )
 from storage_worker.rules.admission import Limits
 from storage_worker.rules.rules import Rules
+from storage_worker.server.administration import Administration
 from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbound
 
 KEY = bytes(range(160))
@@ -111,6 +112,7 @@ class WorkerUnderTest(ABC):
         self.rules = Rules(engine, limits or Limits(), random_bytes)
         self.incarnation = random_bytes(16)
         self.processor = BatchProcessor(engine, self.rules, self.incarnation)
+        self.administration = Administration(engine, self.rules)
 
     def handle(self, *messages: ToWorker, peer: bytes = b"peer") -> list[ToGateway]:
         """What is answered to messages of one gateway that come together."""

@@ -40,11 +40,12 @@ from storage_worker.engine.sqlite.store_identity import (
     SequenceReservation,
     StoreIdentity,
     StoreIdentityFile,
+    accepted,
     note_marks,
     record_clean_shutdown,
 )
 from storage_worker.engine.sqlite.users import UserRegistry
-from storage_worker.engine.values import Admission, Capacity, Grants, Identity
+from storage_worker.engine.values import Admission, Capacity, Grants, Identity, Totals
 
 log = logging.getLogger("storage_worker")
 rarely: Final = RareLog(log)
@@ -80,6 +81,7 @@ class SqliteEngine:
         self._reservation = SequenceReservation(database, file)
         self._data_version = -1
         self._stuck_at = 0
+        self._starts = identity.starts
         self.grants = Grants(sole_owner=True)
         self.identity = Identity(identity.server_id, identity.generation)
         self.blobs = blobs
@@ -216,6 +218,18 @@ class SqliteEngine:
     def reading(self) -> AbstractContextManager[None]:
         """Around reads between turns."""
         return self._database.reading()
+
+    def totals(self) -> Totals:
+        """The store in a few numbers, with what the journal holds. Reads the index of all mail."""
+        return Totals(
+            self.users.count(self.users.last_row()),
+            self.users.authenticated(),
+            *self.mailboxes.load(),
+            self.mailboxes.accepted,
+            accepted(self._database).exact,
+            self._database.unused_bytes(),
+            self._starts,
+        )
 
     @property
     def has_pending(self) -> bool:

@@ -151,12 +151,13 @@ class MailPages:
         )
         return {recipient: MailboxStats(messages, content_bytes) for recipient, messages, content_bytes in rows}
 
-    def load(self) -> tuple[int, int]:
-        """What all pages hold: messages, and bytes of contents."""
-        messages, content_bytes = self._database.row(
-            "SELECT coalesce(sum(messages), 0), coalesce(sum(content_bytes), 0) FROM mail_page"
+    def load(self) -> tuple[int, int, int]:
+        """What all pages hold: of how many mailboxes, messages, and bytes of contents."""
+        mailboxes, messages, content_bytes = self._database.row(
+            "SELECT count(DISTINCT recipient), coalesce(sum(messages), 0), coalesce(sum(content_bytes), 0) "
+            "FROM mail_page"
         )
-        return messages, content_bytes
+        return mailboxes, messages, content_bytes
 
     def overlapping(self, recipient: int, first: int, last: int) -> Iterator[PageRow]:
         """The pages that have something from `first` to `last`, in order; their edges may

@@ -232,6 +232,24 @@ class MessageQueue:
                 box.content_bytes += self._uploaded[user].content_bytes
         return box
 
+    def pending(self, user: int) -> MailboxStats:
+        """What waits in a mailbox, without unfinished uploads; keeps nothing in memory."""
+        box = self.boxes.get(user)
+        if box is None:
+            return self._pages.stats(user)
+        uploads = self._uploaded.get(user, MailboxStats(0, 0))
+        return MailboxStats(box.messages - uploads.messages, box.content_bytes - uploads.content_bytes)
+
+    def load(self) -> tuple[int, int, int]:
+        """What waits in all: mailboxes, messages, and bytes of contents."""
+        mailboxes, messages, content_bytes = self._pages.load()
+        for box in self.changed:
+            before, now = self._pages.stats(box.user), self.pending(box.user)
+            mailboxes += bool(now.messages) - bool(before.messages)
+            messages += now.messages - before.messages
+            content_bytes += now.content_bytes - before.content_bytes
+        return mailboxes, messages, content_bytes
+
     def charge(self, user: int, messages: int, content_bytes: int) -> None:
         """An unfinished upload takes so much of a mailbox's room, or with negative
         numbers gives it back.
@@ -632,13 +650,6 @@ class MessageQueue:
         del box.sequences[low:high]
         del box.entries[low:high]
         return content_bytes
-
-
-def waiting(database: Database) -> dict[int, MailboxStats]:
-    """What every mailbox holds, as far as the database has it. Works beside a running
-    worker too.
-    """
-    return MailPages(database).loads()
 
 
 def _work_of(page: PageRow) -> int:

@@ -14,7 +14,7 @@ from typing import Final
 from common.storage_protocol.operations import UserEntry
 from storage_worker.engine.records import Record, UserAuthenticated, UserRegistered
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.values import User
+from storage_worker.engine.values import Account, User
 
 USERS_PER_PAGE: Final = 500
 """So many take the worker a millisecond, for which everybody waits."""
@@ -152,3 +152,20 @@ class UserRegistry:
         )
         last = rows[-1][0] if len(rows) == USERS_PER_PAGE else until
         return last, [UserEntry(client_id, name) for row, client_id, name in rows if row != without.row]
+
+    def accounts(self, after: int, most: int) -> Sequence[Account]:
+        """At most so many users with a row above `after`, in order."""
+        rows = self._database.execute(
+            "SELECT row, client_id, name, proven FROM user WHERE row > ? ORDER BY row LIMIT ?", (after, most)
+        )
+        return [
+            Account(row, client_id, name, bool(proven) or row in self._newly_authenticated)
+            for row, client_id, name, proven in rows
+        ]
+
+    def authenticated(self) -> int:
+        """How many have authenticated once."""
+        marked: int = self._database.row("SELECT coalesce(sum(proven), 0) FROM user")[0]
+        for row in self._newly_authenticated:
+            marked += not self._database.row("SELECT proven FROM user WHERE row = ?", (row,))[0]
+        return marked

@@ -3,12 +3,15 @@
 import re
 from pathlib import Path
 
+from common.storage_protocol import administration
 from common.storage_protocol import operations as ops
 from common.storage_protocol.batch_sender import DEADLINE, RESEND_AFTER
 from common.storage_protocol.frames import HEADER_SIZE, VERSION, FrameType
 from common.storage_protocol.message_format import ENTRY_HEAD
 from common.storage_protocol.work_estimate import MOST
 from common.values import RefusalReason
+from storage_worker.server.administration import ACCOUNTS_AT_ONCE
+from storage_worker.server.zmq_server import ADMIN_WAITING
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "storage-protocol.md").read_text(encoding="utf-8")
 
@@ -45,6 +48,18 @@ def test_outcomes() -> None:
     assert found == {
         (kind.__struct_config__.tag, kind.__name__): list(kind.__struct_fields__) for kind in ops.Outcome.__args__
     }
+
+
+def test_administration() -> None:
+    for heading, union in (("request", administration.AdminRequest), ("answer", administration.AdminAnswer)):
+        found = {(int(tag), name): words(fields) for tag, name, fields in rows(f"| tag | {heading} | fields |")}
+        assert found == {
+            (kind.__struct_config__.tag, kind.__name__): list(kind.__struct_fields__) for kind in union.__args__
+        }
+    [fields] = re.findall(r"^An account is an array: (.*?)\.$", TEXT, re.MULTILINE | re.DOTALL)
+    assert words(fields.replace("\n", " ")) == list(administration.Account.__struct_fields__)
+    assert f"the next {ACCOUNTS_AT_ONCE} users at most" in TEXT.replace("\n", " ")
+    assert f"At most {ADMIN_WAITING} wait" in TEXT.replace("\n", " ")
 
 
 def test_a_page_and_a_part() -> None:

@@ -13,7 +13,7 @@ from common.storage_protocol.operations import (
     PullPage,
     StoreMessage,
 )
-from storage_worker.engine.sqlite.message_queue import waiting as queue_waiting
+from storage_worker.engine.sqlite.mail_pages import MailPages
 from tests.storage_worker.worker_under_test import Gateway, SqliteWorker, pieces
 
 NOBODY = bytes(16)
@@ -45,7 +45,7 @@ def contents(page: Mail) -> list[bytes]:
 def waiting(worker: SqliteWorker) -> int:
     """Messages in all mailboxes, read as an admin command would."""
     worker.flush()
-    return sum(load.messages for load in queue_waiting(worker.database).values())
+    return sum(load.messages for load in MailPages(worker.database).loads().values())
 
 
 def tokens_kept(worker: SqliteWorker) -> int:

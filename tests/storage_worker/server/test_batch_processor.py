@@ -40,7 +40,7 @@ from common.storage_protocol.operations import (
 )
 from common.values import RefusalReason as Reason
 from storage_worker.engine.errors import StoreFailed
-from storage_worker.engine.sqlite.message_queue import waiting
+from storage_worker.engine.sqlite.mail_pages import MailPages
 from storage_worker.engine.values import Admission, Capacity
 from storage_worker.rules.rules import Rules
 from storage_worker.server.batch_processor import EARLIER_KEPT, Inbound
@@ -60,7 +60,7 @@ def epoch_of(answer: object) -> int:
 
 def message_count(worker: SqliteWorker) -> int:
     worker.flush()
-    return sum(load.messages for load in waiting(worker.database).values())
+    return sum(load.messages for load in MailPages(worker.database).loads().values())
 
 
 class TestGreeting:

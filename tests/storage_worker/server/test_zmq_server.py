@@ -2,7 +2,10 @@
 
 import logging
 import socket
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,6 +13,17 @@ import zmq
 
 from common.data_folder import link_endpoint
 from common.errors import SettingRejected
+from common.storage_protocol.administration import (
+    Accounts,
+    AdminAnswer,
+    GetTotals,
+    ListAccounts,
+    NotDone,
+    Totals,
+    decode_answer,
+    encode_request,
+    number_of,
+)
 from common.storage_protocol.frames import (
     Batch,
     Hello,
@@ -22,10 +36,12 @@ from common.storage_protocol.frames import (
 )
 from common.storage_protocol.operations import Fetch, Register, Registered, StoreMessage
 from storage_worker.server import zmq_server as service_module
+from storage_worker.server.admin_link import AdminLink, WorkerSilent, is_served
 from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbound
 from storage_worker.server.zmq_server import ZmqServer
 from tests.storage_worker.fake_gateway import FakeGateway
 from tests.storage_worker.worker_under_test import KEY, SqliteWorker
+from torture.patience import HANG_SECONDS
 
 ME = b"i" * 16
 
@@ -41,7 +57,7 @@ class Station:
         self.turns = 0
         self.upkeep = worker.upkeep
         self.upkeep.after_turn = self._count
-        self.service = ZmqServer(worker.processor, link_endpoint(folder), lambda: worker.now_ms)
+        self.service = ZmqServer(worker.processor, worker.administration, link_endpoint(folder), lambda: worker.now_ms)
         self.gateway = FakeGateway(folder)
 
     def _count(self) -> None:
@@ -95,7 +111,7 @@ def test_turns_though_nothing_comes_while_something_waits(
 
     worker.upkeep.has_waiting = True
     worker.upkeep.after_turn = after_turn
-    served = ZmqServer(worker.processor, link_endpoint(tmp_path), lambda: worker.now_ms)
+    served = ZmqServer(worker.processor, worker.administration, link_endpoint(tmp_path), lambda: worker.now_ms)
     served.serve(inside.fileno())
     assert not left
     served.close()
@@ -165,6 +181,79 @@ def test_frames_that_make_no_sense_are_dropped(station: Station, caplog: pytest.
     assert len([record for record in caplog.records if "makes no sense" in record.getMessage()]) == len(nonsense)
 
 
+def answer_of(station: Station) -> tuple[int, AdminAnswer]:
+    """The next answer to an operator, with all the turns that it takes."""
+    deadline = time.monotonic() + HANG_SECONDS
+    while not station.gateway.socket.poll(1):
+        assert time.monotonic() < deadline, "no answer came"
+        station.service.turn()
+    [frame] = station.gateway.socket.recv_multipart()
+    return number_of(frame), decode_answer(frame)
+
+
+def test_an_operator_needs_no_slot_and_takes_none(station: Station) -> None:
+    station.gateway.send(encode_request(7, GetTotals()))
+    number, answer = answer_of(station)
+    assert number == 7
+    assert isinstance(answer, Totals)
+    assert greet(station).epoch == 1
+    station.gateway.send(encode_request(8, ListAccounts())[:-1])
+    number, answer = answer_of(station)
+    assert number == 8
+    assert isinstance(answer, NotDone)
+    station.gateway.send(station.gateway.batch(Register("alice", KEY)))
+    assert isinstance(station.answer(), Reply)
+
+
+def test_operators_wait_for_each_other_and_not_without_end(station: Station, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service_module, "ADMIN_WAITING", 2)
+    for number in range(1, 6):
+        station.gateway.send(encode_request(number, GetTotals()))
+    answers = dict(answer_of(station) for _ in range(5))
+    assert sorted(answers) == [1, 2, 3, 4, 5]
+    assert isinstance(answers[1], Totals)
+    refused = [one for one in answers.values() if isinstance(one, NotDone)]
+    assert all("too many requests" in one.problem for one in refused)
+
+
+def test_what_waits_is_done_though_nothing_comes(station: Station) -> None:
+    for number in range(1, 4):
+        station.gateway.send(encode_request(number, GetTotals()))
+    answered = 0
+    reader, writer = socket.socketpair()
+
+    def look() -> None:
+        nonlocal answered
+        while station.gateway.socket.poll(0):
+            station.gateway.socket.recv()
+            answered += 1
+            if answered == 3:
+                writer.send(b"x")
+
+    with reader, writer:
+        station.upkeep.after_turn = look
+        station.upkeep.has_waiting = True
+        station.service.serve(reader.fileno())
+    assert answered == 3
+
+
+def test_the_operators_end(station: Station, tmp_path: Path) -> None:
+    endpoint = link_endpoint(tmp_path)
+    assert is_served(endpoint)
+    with closing(AdminLink(endpoint, patience=0.01)) as link, pytest.raises(WorkerSilent, match="did not answer"):
+        link.ask(GetTotals())
+    answers: list[AdminAnswer] = []
+    with closing(AdminLink(endpoint)) as link:
+        asking = threading.Thread(target=lambda: answers.append(link.ask(ListAccounts())))
+        asking.start()
+        while asking.is_alive():
+            station.service.turn()
+        asking.join()
+    assert answers == [Accounts(0, [])]
+    station.service.close()
+    assert not is_served(endpoint)
+
+
 def test_an_answer_to_nobody_is_dropped(
     worker: SqliteWorker, station: Station, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +295,12 @@ def test_serves_until_it_is_woken(station: Station) -> None:
 
 def test_an_endpoint_that_cannot_be_bound(worker: SqliteWorker, tmp_path: Path) -> None:
     with pytest.raises(SettingRejected, match="can't be bound"):
-        ZmqServer(worker.processor, f"ipc://{tmp_path}/missing/folder/sock", lambda: 0)
+        ZmqServer(
+            worker.processor,
+            worker.administration,
+            f"ipc://{tmp_path}/missing/folder/sock",
+            lambda: 0,
+        )
 
 
 def test_the_gateway_side_is_silent_without_a_worker(tmp_path: Path) -> None:

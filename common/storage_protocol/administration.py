@@ -1,0 +1,135 @@
+"""What an operator asks of a storage worker that runs, and what it answers, as frames.
+
+Owns: the requests and answers as typed values, and their frames.
+Promises: encoding and decoding come in pairs, and every value is checked for type and size. A
+request that can't be decoded still gives its number, so that it can be answered.
+Exposure: whoever may enter the link's folder. A wrong frame is a `FrameUndecodable`, and nothing
+else.
+
+A request names nobody's slot and has no place among the batches: it is answered between two turns,
+once, and asking again is the asker's affair. Numbers are the asker's, to tell answers apart.
+
+Source: docs/storage-protocol.md, "Administration".
+"""
+
+from typing import Annotated, Final, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from common.errors import FrameUndecodable
+from common.storage_protocol.frames import HEADER_SIZE, UNDECODABLE, FrameType, framed, read_header
+from common.storage_protocol.operations import U63, Id, Name
+
+_NUMBER_AT: Final = 12
+_TYPE_AT: Final = 1
+Sentence = Annotated[str, Meta(max_length=4096)]
+Kind = TypeVar("Kind")
+
+
+class _Value(Struct, array_like=True, frozen=True, gc=False):
+    """Encoded as an array that begins with its tag."""
+
+
+class ListAccounts(_Value, frozen=True, tag=1):
+    """The next users in the order of registration, behind row `after`. Answer: `Accounts`."""
+
+    after: U63 = 0
+
+
+class GetTotals(_Value, frozen=True, tag=2):
+    """The store in a few numbers. Answer: `Totals`."""
+
+
+class Account(Struct, array_like=True, frozen=True, gc=False):
+    """One user, and what waits for them."""
+
+    row: U63
+    client_id: Id
+    name: Name
+    authenticated: bool
+    messages: U63
+    content_bytes: U63
+
+
+class Accounts(_Value, frozen=True, tag=1):
+    """Some users. `last`: the row to ask on behind; 0 where these were the last ones."""
+
+    last: U63
+    accounts: list[Account]
+
+
+class Totals(_Value, frozen=True, tag=2):
+    """Live numbers. `accepted` is at most so many where it is not `accepted_exactly`."""
+
+    users: U63
+    authenticated: U63
+    mailboxes: U63
+    messages: U63
+    content_bytes: U63
+    uploads: U63
+    upload_bytes: U63
+    accepted: U63
+    accepted_exactly: bool
+    unused_bytes: U63
+    generation: U63
+    starts: U63
+
+
+class NotDone(_Value, frozen=True, tag=3):
+    """Nothing was done. `problem`: a sentence for the operator."""
+
+    problem: Sentence
+
+
+AdminRequest = ListAccounts | GetTotals
+AdminAnswer = Accounts | Totals | NotDone
+
+_requests: Final[msgspec.msgpack.Decoder[AdminRequest]] = msgspec.msgpack.Decoder(AdminRequest)
+_answers: Final[msgspec.msgpack.Decoder[AdminAnswer]] = msgspec.msgpack.Decoder(AdminAnswer)
+
+
+def is_admin(frame: bytes) -> bool:
+    """Whether a frame that came to the worker is an operator's, whatever else it is."""
+    return len(frame) >= HEADER_SIZE and frame[_TYPE_AT] == FrameType.ADMIN
+
+
+def is_admin_answer(frame: bytes) -> bool:
+    """Whether a frame that came from the worker is for an operator."""
+    return len(frame) >= HEADER_SIZE and frame[_TYPE_AT] == FrameType.ADMIN_ANSWER
+
+
+def number_of(frame: bytes) -> int:
+    """The number of a frame that has a whole header."""
+    return int.from_bytes(frame[_NUMBER_AT:HEADER_SIZE], "little")
+
+
+def encode_request(number: int, request: AdminRequest) -> bytes:
+    """Operator to worker."""
+    return framed(FrameType.ADMIN, 0, 0, number, request)
+
+
+def decode_request(frame: bytes) -> AdminRequest:
+    """The pair of `encode_request`. Raises `FrameUndecodable`."""
+    return _decode(frame, FrameType.ADMIN, _requests)
+
+
+def encode_answer(number: int, answer: AdminAnswer) -> bytes:
+    """Worker to operator."""
+    return framed(FrameType.ADMIN_ANSWER, 0, 0, number, answer)
+
+
+def decode_answer(frame: bytes) -> AdminAnswer:
+    """The pair of `encode_answer`. Raises `FrameUndecodable`."""
+    return _decode(frame, FrameType.ADMIN_ANSWER, _answers)
+
+
+def _decode(frame: bytes, expected: FrameType, decoder: msgspec.msgpack.Decoder[Kind]) -> Kind:
+    kind = read_header(frame)[0]
+    if kind != expected:
+        raise FrameUndecodable(f"type {kind} where {expected} was expected")
+    try:
+        found = decoder.decode(memoryview(frame)[HEADER_SIZE:])
+    except UNDECODABLE as error:
+        raise FrameUndecodable(f"body of type {kind}: {error}") from error
+    return found

@@ -1,0 +1,212 @@
+"""The numbers that an operator asks for: `users` and `stats` of `scripts/admin`.
+
+Owns: where they are from, and how they are printed. Promises: while a storage worker runs they are
+its own, of the last turn that was committed, and no file of the store is touched. Where none runs,
+or it does not answer, they are those of the database, without what the journal alone holds; a
+sentence on standard error, or the field `told_by`, says which it was.
+Exposure: whoever may read the data folder. Names and ids are shown, no content and no key.
+
+Source: docs/operations.md, "Looking after a server".
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+from common.data_folder import link_endpoint
+from common.errors import FrameUndecodable
+from common.storage_protocol.administration import (
+    Account,
+    Accounts,
+    AdminAnswer,
+    GetTotals,
+    ListAccounts,
+    NotDone,
+    Totals,
+)
+from storage_worker.engine.errors import StoreFailed
+from storage_worker.engine.sqlite.blobs import file_sizes
+from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.folder import BLOBS_NAME, DATABASE_NAME
+from storage_worker.engine.sqlite.mail_pages import MailPages
+from storage_worker.engine.sqlite.store_identity import accepted, stored_identity
+from storage_worker.engine.values import MailboxStats
+from storage_worker.server.admin_link import AdminLink, WorkerSilent, is_served
+
+Say = Callable[[str], object]
+OF_WORKER: Final = "worker"
+OF_DATABASE: Final = "database"
+
+
+def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add them to the command line."""
+    users = commands.add_parser("users", help="who is registered, and how many messages are pending for them")
+    stats = commands.add_parser("stats", help="the store in a few numbers")
+    for command in (users, stats):
+        command.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def run(command: str, folder: Path, say: Say, *, as_json: bool) -> int:
+    """`users` or `stats`. Raises `StorageError`, `SettingRejected`."""
+    found: list[Account] | Totals | None = None
+    source, told = OF_DATABASE, f"no storage worker runs on {folder}: the numbers are those of the database"
+    endpoint = link_endpoint(folder)
+    if is_served(endpoint):
+        try:
+            with closing(AdminLink(endpoint)) as link:
+                found = list(accounts_of_worker(link)) if command == "users" else totals_of_worker(link)
+            source, told = OF_WORKER, "live numbers of the storage worker"
+        except WorkerSilent as error:
+            told = f"{error}: the numbers are those of its database, and may be two seconds old"
+        except FrameUndecodable as error:
+            told = f"the storage worker is of another version ({error}): the numbers are those of its database"
+    if source is OF_DATABASE:
+        with closing(Database(folder / DATABASE_NAME, beside=True)) as database, database.reading():
+            # Read to the end before anything is printed: whoever pages through it must not hold the
+            # worker up meanwhile.
+            found = list(accounts_of_database(database)) if command == "users" else totals_of_database(database, folder)
+    if not as_json:
+        sys.stderr.write(f"admin: {told}\n")
+    if isinstance(found, list):
+        show_accounts(found, source, say, as_json=as_json)
+    elif found is None:
+        say(json.dumps({"type": "stats", "told_by": source, "users": 0}) if as_json else "The store is empty.")
+    else:
+        show_totals(found, source, say, as_json=as_json)
+    return 0
+
+
+# --- where they are from
+# --------------------------------------------------------------------------------------------------
+
+
+def _taken(answer: AdminAnswer) -> AdminAnswer:
+    if isinstance(answer, NotDone):
+        raise StoreFailed(answer.problem)
+    return answer
+
+
+def accounts_of_worker(link: AdminLink) -> Iterator[Account]:
+    """All users. Raises `StoreFailed`, `WorkerSilent`, `FrameUndecodable`."""
+    after = 0
+    while True:
+        answer = _taken(link.ask(ListAccounts(after)))
+        if not isinstance(answer, Accounts):
+            raise FrameUndecodable(f"{type(answer).__name__} is no answer to that")
+        yield from answer.accounts
+        if not answer.last:
+            return
+        after = answer.last
+
+
+def totals_of_worker(link: AdminLink) -> Totals:
+    """Raises as `accounts_of_worker`."""
+    answer = _taken(link.ask(GetTotals()))
+    if not isinstance(answer, Totals):
+        raise FrameUndecodable(f"{type(answer).__name__} is no answer to that")
+    return answer
+
+
+def accounts_of_database(database: Database) -> Iterator[Account]:
+    """All users."""
+    loads = MailPages(database).loads()
+    for row, client_id, name, proven in database.execute("SELECT row, client_id, name, proven FROM user ORDER BY row"):
+        yield Account(row, client_id, name, bool(proven), *loads.get(row, (0, 0)))
+
+
+def totals_of_database(database: Database, folder: Path) -> Totals | None:
+    """None where no worker has opened the store yet."""
+    facts = stored_identity(database)
+    if facts is None:
+        return None
+    registered, authenticated = database.row("SELECT count(*), coalesce(sum(proven), 0) FROM user")
+    # In this order: what becomes a message meanwhile is counted as one thing or the other.
+    unfinished = _unfinished(database, folder / BLOBS_NAME)
+    count = accepted(database)
+    return Totals(
+        registered,
+        authenticated,
+        *MailPages(database).load(),
+        *unfinished,
+        count.messages,
+        count.exact,
+        database.unused_bytes(),
+        facts.generation,
+        facts.starts,
+    )
+
+
+def _unfinished(database: Database, blobs: Path) -> MailboxStats:
+    """The large contents that are no message in the database: those that still come, or came within
+    two seconds.
+
+    While the worker is stopped they are what it left, and deletes at its next start.
+    """
+    sizes = file_sizes(blobs) if blobs.exists() else {}
+    for message in MailPages(database).in_files():
+        sizes.pop(message.blob_id, None)
+    return MailboxStats(len(sizes), sum(sizes.values()))
+
+
+# --- how they are printed
+# --------------------------------------------------------------------------------------------------
+
+
+def show_accounts(accounts: Iterable[Account], source: str, say: Say, *, as_json: bool) -> None:
+    """One line a user: registration number, authenticated or not, waiting messages and their
+    bytes, name.
+    """
+    if not as_json:
+        say("   number  authenticated     waiting           bytes  name")
+    for one in accounts:
+        if as_json:
+            line: dict[str, object] = {
+                "type": "account",
+                "told_by": source,
+                "number": one.row,
+                "id": one.client_id.hex(),
+                "name": one.name,
+                "authenticated": one.authenticated,
+                "waiting": one.messages,
+                "bytes": one.content_bytes,
+            }
+            say(json.dumps(line))
+        else:
+            marked = "yes" if one.authenticated else "no"
+            say(f"{one.row:>9}  {marked:<13}  {one.messages:>10}  {one.content_bytes:>14}  {one.name}")
+
+
+def show_totals(totals: Totals, source: str, say: Say, *, as_json: bool) -> None:
+    """A few lines, or one object."""
+    if as_json:
+        line: dict[str, object] = {
+            "type": "stats",
+            "told_by": source,
+            "users": totals.users,
+            "authenticated": totals.authenticated,
+            "mailboxes": totals.mailboxes,
+            "waiting": totals.messages,
+            "bytes": totals.content_bytes,
+            "uploads": totals.uploads,
+            "upload_bytes": totals.upload_bytes,
+            "accepted": totals.accepted,
+            "accepted_exactly": totals.accepted_exactly,
+            "room_inside": totals.unused_bytes,
+            "generation": totals.generation,
+            "starts": totals.starts,
+        }
+        say(json.dumps(line))
+        return
+    how = "" if totals.accepted_exactly else " at most: an earlier version did not count them"
+    say(f"users               {totals.users} ({totals.authenticated} authenticated)")
+    waiting = f"{totals.messages} in {totals.mailboxes} mailboxes, {totals.content_bytes} bytes of content"
+    say(f"pending messages    {waiting}")
+    say(f"unfinished uploads  {totals.uploads}, {totals.upload_bytes} bytes on the disk")
+    say(f"accepted so far     {totals.accepted}{how}")
+    say(f"room inside         {totals.unused_bytes} bytes")
+    say(f"generation          {totals.generation}")
+    say(f"starts              {totals.starts}")

@@ -1,0 +1,96 @@
+"""What the storage worker answers an operator, between two turns.
+
+Owns: which request does what. Promises: numbers are those of the last turn that was committed.
+Whatever a request is, it gets one answer, and does no more than it says: one that can't be decoded,
+or makes the code fail, is a refusal. Each has a bounded part of the loop's time.
+Exposure: whoever may enter the link's folder. Answers have names and ids, and no content or key.
+
+Source: docs/storage-protocol.md, "Administration".
+"""
+
+import logging
+from typing import Final, assert_never
+
+from common.errors import FrameUndecodable
+from common.rare_log import RareLog
+from common.storage_protocol.administration import (
+    Account,
+    Accounts,
+    AdminAnswer,
+    AdminRequest,
+    GetTotals,
+    ListAccounts,
+    NotDone,
+    Totals,
+    decode_request,
+)
+from storage_worker.engine.interface import Engine
+from storage_worker.rules.rules import Rules
+
+log = logging.getLogger("storage_worker")
+rarely: Final = RareLog(log)
+
+ACCOUNTS_AT_ONCE: Final = 200
+"""Users in one answer: their mailboxes are looked up one by one, for which everybody waits."""
+
+
+class Administration:
+    """Answers for `engine` and what `rules` have in memory."""
+
+    def __init__(self, engine: Engine, rules: Rules) -> None:
+        self._engine = engine
+        self._rules = rules
+
+    def answer(self, frame: bytes) -> AdminAnswer:
+        """Do what a frame asks, outside of a turn. Raises `StoreFailed`."""
+        try:
+            request = decode_request(frame)
+        except FrameUndecodable as error:
+            rarely.write(logging.WARNING, "an operator's request makes no sense: %s", error)
+            return NotDone("this storage worker does not know the request: it is of another version")
+        try:
+            with self._engine.reading():
+                return self._done(request)
+        except Exception as error:
+            if self._engine.is_failure(error):
+                raise
+            damage = self._engine.damage(error)
+            if damage is not None:
+                return NotDone(damage)
+            log.exception("an operator's request made the program fail")
+            return NotDone("the storage worker failed at it, which is a bug: see its log")
+
+    def _done(self, request: AdminRequest) -> AdminAnswer:
+        match request:
+            case ListAccounts(after):
+                return self._accounts(after)
+            case GetTotals():
+                return self._totals()
+            case _:
+                assert_never(request)
+
+    def _accounts(self, after: int) -> Accounts:
+        found = self._engine.users.accounts(after, ACCOUNTS_AT_ONCE)
+        last = found[-1].row if len(found) == ACCOUNTS_AT_ONCE else 0
+        pending = self._engine.mailboxes.pending
+        return Accounts(
+            last, [Account(row, client_id, name, marked, *pending(row)) for row, client_id, name, marked in found]
+        )
+
+    def _totals(self) -> Totals:
+        found = self._engine.totals()
+        uploads = self._rules.unfinished
+        return Totals(
+            found.users,
+            found.authenticated,
+            found.mailboxes,
+            found.messages,
+            found.content_bytes,
+            uploads.messages,
+            uploads.content_bytes,
+            found.accepted,
+            found.accepted_exactly,
+            found.unused_bytes,
+            self._engine.identity.generation,
+            found.starts,
+        )
