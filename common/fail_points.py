@@ -25,7 +25,8 @@ class FailPoint(StrEnum):
     """The places. They concern operations, by the name of their type; REPLYING concerns a
     response's code.
 
-    Those of the recovery, an operator's command, concern nothing.
+    Those of deletions, which go on between turns, and of the recovery, an operator's command,
+    concern nothing.
     """
 
     WORKER_RECEIVED = "worker-received"
@@ -40,6 +41,12 @@ class FailPoint(StrEnum):
     """The database has taken in what the journal holds, inside the transaction."""
     WORKER_FLUSHED = "worker-flushed"
     """That is on disk, and the journal's new log epoch has no record yet."""
+    DELETION_STEP = "deletion-step"
+    """A step of a user's deletion is done inside its transaction."""
+    DELETION_STEPPED = "deletion-stepped"
+    """It is on disk, and the files of its messages are not removed."""
+    DELETION_ERASED = "deletion-erased"
+    """The journal's files are overwritten, and SQLite's log is not."""
     RECOVERY_KEPT = "recovery-kept"
     """`admin recover-journal`: a file of the damaged journal is copied aside."""
     RECOVERY_GENERATION = "recovery-generation"

@@ -89,6 +89,11 @@ def audit_registration(user: bytes) -> None:
     AUDIT.info("registered user %s", user.hex(), extra=fields(event="registered", user=user.hex()))
 
 
+def audit_deletion(user: bytes) -> None:
+    """A user was deleted: nothing is left of them in the store but what others have from them."""
+    AUDIT.info("deleted user %s", user.hex(), extra=fields(event="deleted", user=user.hex()))
+
+
 def is_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
     """Whether a stream goes to the journal, whose device and inode systemd names in the
     environment, in decimal.

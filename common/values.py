@@ -30,6 +30,9 @@ PublicKey = NewType("PublicKey", bytes)
 only to check a proof.
 """
 
+Invitation = NewType("Invitation", bytes)
+"""16 random bytes that let somebody register. The server keeps their hash."""
+
 Token = NewType("Token", bytes)
 """16 bytes that name one message of one sender, so that a resend can be recognised."""
 
@@ -65,6 +68,16 @@ class RefusalReason(IntEnum):
     NAME_TAKEN = 10
     SENDER_SHARE = 11
     DAMAGED = 12
+    INVITATION = 13
+    REGISTRATION_CLOSED = 14
+
+
+class Registration(IntEnum):
+    """Who may register at a server. The numbers are those of response 2148."""
+
+    OPEN = 0
+    INVITED = 1
+    CLOSED = 2
 
 
 def client_id(raw: bytes) -> ClientId:

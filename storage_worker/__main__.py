@@ -55,7 +55,15 @@ from storage_worker.server.batch_processor import BatchProcessor
 from storage_worker.server.health import Health
 from storage_worker.server.measures import Measures, StoreSize
 from storage_worker.server.zmq_server import ZmqServer
-from storage_worker.settings import OWN_FILES, SMALLEST_JOURNAL, check_min_free_bytes, checked, parse, uploads_that_fit
+from storage_worker.settings import (
+    OWN_FILES,
+    SMALLEST_JOURNAL,
+    account_settings,
+    check_min_free_bytes,
+    checked,
+    parse,
+    uploads_that_fit,
+)
 
 log = logging.getLogger("storage_worker")
 
@@ -84,7 +92,8 @@ def _size(database: Database, engine: SqliteEngine, folder: Path) -> StoreSize |
 
 
 def serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int) -> None:
-    """Open the store, serve it until `wake` is readable, close it."""
+    """Open the store, serve it until `wake` is readable, close it. Raises `SettingRejected`."""
+    accounts = account_settings(settings)
     min_free_bytes: int = settings.min_free_bytes
     # A log or a journal of more than a quarter of the minimum could fill what the minimum keeps
     # free.
@@ -120,7 +129,7 @@ def serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int)
         )
         engine = SqliteEngine(database, journal, blobs, file, identity, monitor, upkeep, os.urandom, _unix_ms())
         engine.mark_journal(length)
-        rules = Rules(engine, limits, os.urandom)
+        rules = Rules(engine, limits, os.urandom, accounts)
         processor = BatchProcessor(engine, rules, os.urandom(16))
         endpoint = link_endpoint(folder)
         service = ZmqServer(processor, Administration(engine, rules), endpoint, _unix_ms)

@@ -1,6 +1,6 @@
 """What an operator asks of the store: unprove, check, recover-journal, new-generation; the numbers
-that `storage_worker.admin_numbers` has; and, of the gateway's certificates, what
-`storage_worker.admin_tls` has.
+that `storage_worker.admin_numbers` has; what `storage_worker.admin_accounts` has of accounts; and,
+of the gateway's certificates, what `storage_worker.admin_tls` has.
 
 Owns: the command line of `scripts/admin`, which an installed package calls `messageu-admin`.
 Promises: numbers, `unprove` and `check` work while the storage worker runs and while it does not;
@@ -26,7 +26,7 @@ from common.errors import SettingRejected
 from common.options import folder_path
 from common.process_limits import forbid_core_dumps
 from common.version import VERSION
-from storage_worker import admin_numbers, admin_tls
+from storage_worker import admin_accounts, admin_numbers, admin_tls
 from storage_worker.engine.errors import JournalDamaged, StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
 from storage_worker.engine.sqlite.database import Database, load_checksums
@@ -271,6 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checking.add_argument("--drop", action="store_true", help="delete altered pages of mail; their messages are lost")
     commands.add_parser("recover-journal", help="recover all intact records from a damaged journal")
     commands.add_parser("new-generation", help="after the whole data folder was restored from a backup")
+    admin_accounts.add_commands(commands)
     admin_tls.add_commands(commands)
     for command in commands.choices.values():
         # It may be behind the command too; what precedes it is kept.
@@ -329,6 +330,9 @@ def _run(settings: argparse.Namespace, folder: Path) -> int:
     database = Database(folder / DATABASE_NAME, beside=True)
     try:
         with database.reading():
+            if settings.command in admin_accounts.COMMANDS:
+                now_ms = time.time_ns() // 1_000_000
+                return admin_accounts.run(settings, folder, database, _say, now_ms, os.urandom)
             return unprove(database, settings.name, _say)
     finally:
         database.close()

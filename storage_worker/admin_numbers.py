@@ -40,6 +40,11 @@ from storage_worker.server.admin_link import AdminLink, WorkerSilent, is_served
 Say = Callable[[str], object]
 OF_WORKER: Final = "worker"
 OF_DATABASE: Final = "database"
+_USERS: Final = "SELECT row, client_id, name, proven FROM user WHERE NOT deleted ORDER BY row"
+_COUNTS: Final = "SELECT count(*), coalesce(sum(proven), 0) FROM user WHERE NOT deleted"
+_OLD_USERS: Final = "SELECT row, client_id, name, proven FROM user ORDER BY row"
+_OLD_COUNTS: Final = "SELECT count(*), coalesce(sum(proven), 0) FROM user"
+"""The same of a store that an earlier version made, and no worker of this one has opened."""
 
 
 def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -114,7 +119,7 @@ def totals_of_worker(link: AdminLink) -> Totals:
 def accounts_of_database(database: Database) -> Iterator[Account]:
     """All users."""
     loads = MailPages(database).loads()
-    for row, client_id, name, proven in database.execute("SELECT row, client_id, name, proven FROM user ORDER BY row"):
+    for row, client_id, name, proven in database.execute(_USERS if database.is_current else _OLD_USERS):
         yield Account(row, client_id, name, bool(proven), *loads.get(row, (0, 0)))
 
 
@@ -123,7 +128,7 @@ def totals_of_database(database: Database, folder: Path) -> Totals | None:
     facts = stored_identity(database)
     if facts is None:
         return None
-    registered, authenticated = database.row("SELECT count(*), coalesce(sum(proven), 0) FROM user")
+    registered, authenticated = database.row(_COUNTS if database.is_current else _OLD_COUNTS)
     # In this order: what becomes a message meanwhile is counted as one thing or the other.
     unfinished = _unfinished(database, folder / BLOBS_NAME)
     count = accepted(database)

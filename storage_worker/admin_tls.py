@@ -62,21 +62,35 @@ def tls(step: str, folder: Path, say: Say) -> int:
 
 def address(place: str | None, folder: Path, say: Say, *, qr: bool) -> int:
     """Print each address on a line. Raises `SettingRejected`."""
-    current, following = _known(folder)
-    pins = tuple(pin(one.digest) for one in (current, following) if one is not None)
-    for text in [place] if place is not None else certificate.kept_addresses(folder):
-        try:
-            found = parse_address(text)
-        except ValueRejected as error:
-            raise SettingRejected(str(error)) from error
-        whole = ServerAddress(found.host, found.port, pins)
+    for whole in addresses(place, folder):
         say(whole.link)
         if qr:
-            lines = qr_lines(whole.link)
-            coloured = sys.stdout.isatty() and takes_colours(dict(os.environ))
-            for line in painted(lines) if coloured else lines:
-                say(line)
+            say_picture(whole.link, say)
     return 0
+
+
+def addresses(place: str | None, folder: Path) -> list[ServerAddress]:
+    """Where clients reach the server, with its pins. `place`: instead of what the gateway has kept.
+    Raises `SettingRejected`.
+    """
+    current, following = _known(folder)
+    pins = tuple(pin(one.digest) for one in (current, following) if one is not None)
+    found: list[ServerAddress] = []
+    for text in [place] if place is not None else certificate.kept_addresses(folder):
+        try:
+            address = parse_address(text)
+        except ValueRejected as error:
+            raise SettingRejected(str(error)) from error
+        found.append(ServerAddress(address.host, address.port, pins))
+    return found
+
+
+def say_picture(link: str, say: Say) -> None:
+    """Print a link as a QR code."""
+    lines = qr_lines(link)
+    coloured = sys.stdout.isatty() and takes_colours(dict(os.environ))
+    for line in painted(lines) if coloured else lines:
+        say(line)
 
 
 def _known(folder: Path) -> tuple[certificate.Certificate, certificate.Certificate | None]:

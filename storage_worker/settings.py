@@ -18,7 +18,9 @@ from common.errors import SettingRejected
 from common.options import SIZES, Bound, add_log_format, check_bounds, fitting, folder_path, number, size
 from common.status_server import add_status_options
 from common.storage_protocol.message_format import ENTRY_HEAD
+from common.values import Registration
 from common.version import VERSION
+from storage_worker.rules.accounts import AccountSettings
 from storage_worker.rules.admission import Limits
 from storage_worker.state.sender_usage import NO_SHARE
 
@@ -26,6 +28,8 @@ LARGEST_CONTENT: Final = 2**32 - 1 - ENTRY_HEAD.size
 """The most that a size field of the client protocol can hold: see docs/client-protocol.md,
 "Limits and time-outs".
 """
+LONGEST_ABOUT: Final = 4096
+"""Bytes that 2148 has room for."""
 OWN_FILES: Final = 64
 """What the worker has open besides unfinished uploads, with room to spare: the link's library ends
 the program where it finds no descriptor for a gateway that comes."""
@@ -95,6 +99,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="percent of a mailbox that one sender may have once it is more than half full; 100: all of it "
         "(default: %(default)s)",
     )
+    parser.add_argument(
+        "--registration",
+        choices=[one.name.lower() for one in Registration],
+        default=Registration.OPEN.name.lower(),
+        help="who may register: everybody, whoever has an invitation of `messageu-admin invite`, or nobody "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--about",
+        default="",
+        metavar="TEXT",
+        help="what users are told of this server when they register, such as whose it is and whom to ask",
+    )
     # For tests: a limit that needs no small disk.
     parser.add_argument("--size-limit", type=size, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
@@ -134,6 +151,17 @@ def checked(options: argparse.Namespace) -> Limits:
         options.uploads_of_user,
         options.sender_share,
     )
+
+
+def account_settings(options: argparse.Namespace) -> AccountSettings:
+    """Who may register, and what is told of the server. Raises `SettingRejected`."""
+    try:
+        about = options.about.encode()
+    except UnicodeEncodeError as error:
+        raise SettingRejected("--about is no UTF-8") from error
+    if len(about) > LONGEST_ABOUT:
+        raise SettingRejected(f"--about has at most {LONGEST_ABOUT} bytes, not {len(about)}")
+    return AccountSettings(Registration[options.registration.upper()], about)
 
 
 def uploads_that_fit(wanted: int, open_files: int) -> int:

@@ -22,17 +22,22 @@ from common.client_protocol.client_connection import (
     MessageEnd,
 )
 from common.client_protocol.requests import (
+    AboutRequest,
     CertificatesRequest,
+    DeleteAccountRequest,
     FetchRequest,
     HelloRequest,
     ProveRequest,
+    RegisterInvitedRequest,
     Request,
     SendRequest,
     encode,
 )
 from common.client_protocol.responses import (
+    AboutResponse,
     AuthenticatedResponse,
     CertificatesResponse,
+    DeletedResponse,
     ErrorResponse,
     HelloResponse,
     MessageHead,
@@ -63,6 +68,12 @@ def request_fields(request: Request) -> dict[str, object]:
             }  # fmt: skip
         case FetchRequest(_, ack, max_bytes, wait):
             fields = {"code": 643, "ack": ack, "max_bytes": max_bytes, "wait_seconds": wait}
+        case RegisterInvitedRequest(_, name, key, invitation):
+            fields = {"code": 646, "name": name, "public_key": key.hex(), "invitation": invitation.hex()}
+        case DeleteAccountRequest(_, confirmed):
+            fields = {"code": 647, "confirmed": confirmed.hex()}
+        case AboutRequest():
+            fields = {"code": 648}
         case CertificatesRequest():
             fields = {"code": 649}
         case _:
@@ -99,6 +110,11 @@ def response_fields(events: list[Event]) -> tuple[dict[str, object], bytes]:
             return fields, encoded
         case [AuthenticatedResponse()]:
             return {"code": 2141}, responses.AUTHENTICATED
+        case [DeletedResponse()]:
+            return {"code": 2147}, responses.DELETED
+        case [AboutResponse() as about]:
+            encoded = responses.encode_about(*about[:-1], about.text.encode())
+            return {"code": 2148, **about._asdict()}, encoded
         case [CertificatesResponse(digests)]:
             return {"code": 2149, "digests": [digest.hex() for digest in digests]}, responses.encode_certificates(
                 digests
@@ -150,7 +166,7 @@ def test_responses(vector: dict[str, Any], step: int) -> None:
 
 def test_every_code_of_the_extension_has_a_vector() -> None:
     codes = {vector["fields"]["code"] for kind in ("requests", "responses") for vector in VECTORS[kind]}
-    assert codes == {640, 641, 642, 643, 649, 2140, 2141, 2143, 2149, 9001}
+    assert codes == {640, 641, 642, 643, 646, 647, 648, 649, 2140, 2141, 2143, 2147, 2148, 2149, 9001}
 
 
 def test_the_proof_is_what_both_ends_make_of_it() -> None:

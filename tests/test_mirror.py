@@ -32,6 +32,7 @@ ELSEWHERE = {
     "common/client_protocol/requests.py": ("tests/test_protocol_tables.py", "a table"),
     "common/storage_protocol/operations.py": ("tests/test_protocol_tables.py", "a table"),
     "storage_worker/engine/interface.py": ("tests/engine_conformance/test_engine.py", "an interface"),
+    "storage_worker/engine/records.py": ("tests/engine_conformance/test_engine.py", "types alone"),
     "storage_worker/engine/memory.py": ("tests/engine_conformance/test_engine.py", "one of the engines"),
     "storage_worker/engine/sqlite/engine.py": ("tests/engine_conformance/test_engine.py", "one of the engines"),
     "storage_worker/rules/rules.py": ("tests/engine_conformance/test_engine.py", "puts the rules together"),

@@ -26,7 +26,9 @@ from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
     CommitUpload,
+    DeleteAccount,
     Fetch,
+    GetAbout,
     GetProofKey,
     GetPublicKey,
     GetUploadProgress,
@@ -83,6 +85,10 @@ def _both(size: int) -> list[Step]:
 _UPLOAD_PROGRESS: Final[Sequence[Step]] = ()
 """How far an upload is on disk is asked for only where the disk is slow: nothing causes it for
 sure."""
+_DELETION: Final[Sequence[Step]] = ()
+"""The drill expiry-and-deletion kills the worker in it: the clients of this one live on."""
+_ABOUT: Final[Sequence[Step]] = ()
+"""It changes nothing, and says the same always."""
 _OPERATIONS: Final[Mapping[type[Operation], Sequence[Step]]] = complete(
     "_OPERATIONS of torture/deaths_at_points.py",
     {
@@ -103,6 +109,8 @@ _OPERATIONS: Final[Mapping[type[Operation], Sequence[Step]]] = complete(
         GetProofKey: [Clients.prove],
         MarkAuthenticated: [Clients.prove],
         GetUploadProgress: _UPLOAD_PROGRESS,
+        DeleteAccount: _DELETION,
+        GetAbout: _ABOUT,
     },
     get_args(Operation),
 )
@@ -121,6 +129,8 @@ _RESPONSES: Final[Mapping[ResponseCode, Sequence[Step]]] = complete(
         ResponseCode.HELLO: [Clients.register],
         ResponseCode.AUTHENTICATED: [Clients.prove],
         ResponseCode.FETCHED: _send_and_fetch(LARGE),
+        ResponseCode.DELETED: _DELETION,
+        ResponseCode.ABOUT: _ABOUT,
         ResponseCode.CERTIFICATES: _OVER_TLS_ALONE,
         ResponseCode.ERROR: _REFUSALS,
         ResponseCode.ERROR_WITH_REASON: _REFUSALS,

@@ -16,6 +16,7 @@ from typing import Final
 from common.client_protocol.fields import REQUEST_HEADER
 from common.client_protocol.requests import (
     SEND_HEAD,
+    DeleteAccountRequest,
     FetchRequest,
     ListUsersRequest,
     ProveRequest,
@@ -162,7 +163,10 @@ FORGERIES: Final[Mapping[RequestCode, Forge]] = complete(
         # Each way has its own signature.
         RequestCode.PROVE: lambda _me, _other, _highest: [],
         RequestCode.SEND_ONCE: lambda me, other, _highest: _sends(me, other, _TOKEN),
-        # Nobody's name is in it either.
+        # Nobody's name is in these either.
+        RequestCode.REGISTER_INVITED: lambda _me, _other, _highest: [],
+        RequestCode.ABOUT: lambda _me, _other, _highest: [],
+        RequestCode.DELETE_ACCOUNT: lambda me, _other, _highest: [encode(DeleteAccountRequest(me, me))],
         RequestCode.CERTIFICATES: lambda _me, _other, _highest: [],
         RequestCode.FETCH: lambda me, _other, highest: [
             encode(FetchRequest(me, 0, LARGEST_FETCH, 0)),

@@ -59,6 +59,18 @@ _LIKELY: Final[Mapping[RequestCode, tuple[str, str]]] = complete(
             "Most likely the server does not know this account.",
             "Check that server.info leads to the server where it was registered.",
         ),
+        RequestCode.REGISTER_INVITED: (
+            "Most likely the invitation is not good any more, or the name is taken already.",
+            "Ask whoever gave you the link for another one, or choose another name.",
+        ),
+        RequestCode.DELETE_ACCOUNT: (
+            "Most likely this connection has not proven the account.",
+            "Start again with --no-published-only.",
+        ),
+        RequestCode.ABOUT: (
+            "Most likely the server is of an earlier version, or of another program.",
+            "Ask its operator.",
+        ),
         RequestCode.CERTIFICATES: (
             "Most likely this connection is not over TLS.",
             "Check that the server's address begins with messageu://.",
@@ -98,6 +110,15 @@ _REASONS: Final[Mapping[int, tuple[str, str]]] = complete(
         RefusalReason.DAMAGED: (
             "The server has what this needs, but damaged on its disk.",
             "Its operator has to repair it; the server's log names the problem. Then try again.",
+        ),
+        RefusalReason.INVITATION: (
+            "At this server one registers with an invitation, and it knows no such invitation: there was none in the "
+            "address, or it was used up, revoked, or its time is over.",
+            "Ask the operator for a link with an invitation, and give it with --server.",
+        ),
+        RefusalReason.REGISTRATION_CLOSED: (
+            "Nobody can register at this server at present.",
+            "Ask its operator.",
         ),
     },
     RefusalReason,

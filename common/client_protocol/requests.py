@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple, TypeVar, get_args
 from common.client_protocol.fields import REQUEST_HEADER, pack_name, unpack_name
 from common.client_protocol.versions import CLIENT_VERSION
 from common.tables import complete
-from common.values import CLIENT_ID_SIZE, ClientId, PublicKey, Token, Username
+from common.values import CLIENT_ID_SIZE, ClientId, Invitation, PublicKey, Token, Username
 
 
 class RequestCode(IntEnum):
@@ -38,11 +38,16 @@ class RequestCode(IntEnum):
     PROVE = 641
     SEND_ONCE = 642
     FETCH = 643
+    REGISTER_INVITED = 646
+    DELETE_ACCOUNT = 647
+    ABOUT = 648
     CERTIFICATES = 649
 
 
 REGISTER: Final = Struct("<255s160s")
 """name field, public key"""
+REGISTER_INVITED: Final = Struct("<255s160s16s")
+"""name field, public key, invitation"""
 SEND_HEAD: Final = Struct("<16sBI")
 """recipient, kind, content size"""
 SEND_REQUEST: Final = Struct("<16sBHI16sBI")
@@ -129,6 +134,28 @@ class FetchRequest(NamedTuple):
     wait: int
 
 
+class RegisterInvitedRequest(NamedTuple):
+    """646. The header's client id is as in 600."""
+
+    requester: ClientId
+    name: Username
+    public_key: PublicKey
+    invitation: Invitation
+
+
+class DeleteAccountRequest(NamedTuple):
+    """647. `confirmed`: the id of the account once more."""
+
+    requester: ClientId
+    confirmed: ClientId
+
+
+class AboutRequest(NamedTuple):
+    """648. The header's client id is ignored."""
+
+    requester: ClientId
+
+
 class CertificatesRequest(NamedTuple):
     """649. The header's client id is ignored."""
 
@@ -143,6 +170,9 @@ FixedRequest = (
     | HelloRequest
     | ProveRequest
     | FetchRequest
+    | RegisterInvitedRequest
+    | DeleteAccountRequest
+    | AboutRequest
     | CertificatesRequest
 )
 Request = FixedRequest | SendRequest | LargeSendRequest
@@ -193,6 +223,9 @@ Fixed = TypeVar(
     HelloRequest,
     ProveRequest,
     FetchRequest,
+    RegisterInvitedRequest,
+    DeleteAccountRequest,
+    AboutRequest,
     CertificatesRequest,
 )
 
@@ -216,6 +249,11 @@ def _content(code: RequestCode, head: Struct, replay: Replay) -> ContentLayout:
 def _decode_register(requester: ClientId, payload: bytes) -> RegisterRequest:
     name_field, key = REGISTER.unpack(payload)
     return RegisterRequest(requester, unpack_name(name_field), PublicKey(key))
+
+
+def _decode_register_invited(requester: ClientId, payload: bytes) -> RegisterInvitedRequest:
+    name_field, key, invitation = REGISTER_INVITED.unpack(payload)
+    return RegisterInvitedRequest(requester, unpack_name(name_field), PublicKey(key), Invitation(invitation))
 
 
 ROWS: Final[tuple[FixedLayout | ContentLayout, ...]] = (
@@ -272,6 +310,30 @@ ROWS: Final[tuple[FixedLayout | ContentLayout, ...]] = (
         lambda requester, payload: FetchRequest(requester, *FETCH.unpack(payload)),
         lambda request: FETCH.pack(request.ack, request.max_bytes, request.wait),
         Replay.SAME,
+    ),
+    _fixed(
+        RequestCode.REGISTER_INVITED,
+        RegisterInvitedRequest,
+        REGISTER_INVITED.size,
+        _decode_register_invited,
+        lambda request: REGISTER_INVITED.pack(pack_name(request.name), request.public_key, request.invitation),
+        Replay.SAME,
+    ),
+    _fixed(
+        RequestCode.DELETE_ACCOUNT,
+        DeleteAccountRequest,
+        CLIENT_ID_SIZE,
+        lambda requester, payload: DeleteAccountRequest(requester, ClientId(payload)),
+        lambda request: request.confirmed,
+        Replay.SAME,
+    ),
+    _fixed(
+        RequestCode.ABOUT,
+        AboutRequest,
+        0,
+        lambda requester, _payload: AboutRequest(requester),
+        lambda _request: b"",
+        Replay.READS,
     ),
     _fixed(
         RequestCode.CERTIFICATES,

@@ -37,6 +37,8 @@ class ResponseCode(IntEnum):
     HELLO = 2140
     AUTHENTICATED = 2141
     FETCHED = 2143
+    DELETED = 2147
+    ABOUT = 2148
     CERTIFICATES = 2149
     ERROR = 9000
     ERROR_WITH_REASON = 9001
@@ -56,6 +58,11 @@ HELLO_REPLY: Final = Struct("<IIII16sQ32s")
 """extension version, features, max payload, idle seconds, server id, store generation, nonce"""
 REASON: Final = Struct("<HI")
 """reason, retry after (seconds)"""
+ABOUT_HEAD: Final = Struct("<HIIQB")
+"""expire days (0: never), largest message (bytes), messages of a mailbox, bytes of a mailbox, who
+may register; a text in UTF-8 follows"""
+LONGEST_ABOUT: Final = 4096
+"""Bytes of that text."""
 CERTIFICATES_HEAD: Final = Struct("<B")
 """count of the digests that follow"""
 DIGEST_SIZE: Final = 32
@@ -68,6 +75,8 @@ ERROR: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.ERROR, 0)
 """9000, the whole of it."""
 AUTHENTICATED: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.AUTHENTICATED, 0)
 """2141, the whole of it."""
+DELETED: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.DELETED, 0)
+"""2147, the whole of it."""
 _STORED_HEADER: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.STORED, STORED.size)
 _RUN: Final = 256
 """2103s that are packed at a time; their layouts are kept."""
@@ -191,6 +200,14 @@ def encode_hello(
     return encode_head(ResponseCode.HELLO, len(payload)) + payload
 
 
+def encode_about(
+    expire_days: int, largest_message: int, mailbox_messages: int, mailbox_bytes: int, registration: int, text: bytes
+) -> bytes:
+    """2148. `text`: UTF-8, at most `LONGEST_ABOUT` bytes."""
+    head = ABOUT_HEAD.pack(expire_days, largest_message, mailbox_messages, mailbox_bytes, registration)
+    return encode_head(ResponseCode.ABOUT, len(head) + len(text)) + head + text
+
+
 def encode_certificates(digests: Sequence[bytes]) -> bytes:
     """2149: one or two SHA-256 digests, of the certificate in use first."""
     head = encode_head(ResponseCode.CERTIFICATES, CERTIFICATES_HEAD.size + DIGEST_SIZE * len(digests))
@@ -251,6 +268,25 @@ class AuthenticatedResponse(NamedTuple):
     """2141."""
 
 
+class DeletedResponse(NamedTuple):
+    """2147."""
+
+
+class AboutResponse(NamedTuple):
+    """2148. `expire_days`: after which messages are deleted that nobody fetched; 0: never.
+
+    `registration`: a number of `Registration`, or one of a later version. `text` is the operator's;
+    whoever shows it makes it harmless.
+    """
+
+    expire_days: int
+    largest_message: int
+    mailbox_messages: int
+    mailbox_bytes: int
+    registration: int
+    text: str
+
+
 class CertificatesResponse(NamedTuple):
     """2149: the SHA-256 of the server's certificate, and of the next one where there is one."""
 
@@ -289,6 +325,8 @@ Whole = (
     | StoredResponse
     | HelloResponse
     | AuthenticatedResponse
+    | DeletedResponse
+    | AboutResponse
     | CertificatesResponse
     | ErrorResponse
 )
@@ -352,6 +390,12 @@ def _decode_certificates(payload: bytes) -> CertificatesResponse:
     return CertificatesResponse(tuple(digests[at : at + DIGEST_SIZE] for at in range(0, len(digests), DIGEST_SIZE)))
 
 
+def _decode_about(payload: bytes) -> AboutResponse:
+    expire_days, largest, messages, size, registration = ABOUT_HEAD.unpack_from(payload)
+    text = payload[ABOUT_HEAD.size :].decode("utf-8", "replace")
+    return AboutResponse(expire_days, largest, messages, size, registration, text)
+
+
 LAYOUTS: Final[Mapping[ResponseCode, WholeLayout | ListLayout]] = complete(
     "LAYOUTS of common/client_protocol/responses.py",
     {
@@ -366,6 +410,8 @@ LAYOUTS: Final[Mapping[ResponseCode, WholeLayout | ListLayout]] = complete(
         ),
         ResponseCode.AUTHENTICATED: WholeLayout((0,), lambda _payload: AuthenticatedResponse()),
         ResponseCode.FETCHED: ListLayout(FETCHED_HEAD.size, _decode_fetched),
+        ResponseCode.DELETED: WholeLayout((0,), lambda _payload: DeletedResponse()),
+        ResponseCode.ABOUT: WholeLayout(range(ABOUT_HEAD.size, ABOUT_HEAD.size + LONGEST_ABOUT + 1), _decode_about),
         ResponseCode.CERTIFICATES: WholeLayout(
             tuple(CERTIFICATES_HEAD.size + DIGEST_SIZE * count for count in (1, 2)), _decode_certificates
         ),

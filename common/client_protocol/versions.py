@@ -32,12 +32,11 @@ class Feature(IntFlag):
     FETCH = 2
     CIPHER_SUITE = 4
     REASONS = 8
+    ACCOUNTS = 16
     CERTIFICATES = 32
 
 
-SERVER_FEATURES: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.REASONS
-"""What this server offers on every connection. Bit 2 is reserved for a newer cipher suite, bit 4
-for what operators of public servers need.
-"""
+SERVER_FEATURES: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.REASONS | Feature.ACCOUNTS
+"""What this server offers on every connection. Bit 2 is reserved for a newer cipher suite."""
 TLS_FEATURES: Final = SERVER_FEATURES | Feature.CERTIFICATES
 """What it offers over TLS."""

@@ -28,6 +28,7 @@ from common.tables import complete
 Id = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Key = Annotated[bytes, Meta(min_length=160, max_length=160)]
 U8 = Annotated[int, Meta(ge=0, le=255)]
+U16 = Annotated[int, Meta(ge=0, le=65535)]
 U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 U63 = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 """What SQLite can hold; u64 values of clients beyond it are cut to its end by the
@@ -49,13 +50,15 @@ class Register(_Value, frozen=True, tag=1):
     looks like nobody else's, and with the very same key gives the same id instead of NAME_TAKEN.
 
     `wanted`: the id that the user had before a backup was put back; it is given where it is free
-    and one of ours. Outcome: `Registered`, or `Refused` MALFORMED, NAME_TAKEN, STORAGE_FULL.
+    and one of ours. `invitation`: used once, where the server wants one. Outcome: `Registered`, or
+    `Refused` MALFORMED, NAME_TAKEN, INVITATION, REGISTRATION_CLOSED, STORAGE_FULL.
     """
 
     name: Name
     public_key: Key
     greeted: bool = False
     wanted: Id | None = None
+    invitation: Id | None = None
 
 
 class ListUsers(_Value, frozen=True, tag=2):
@@ -250,6 +253,22 @@ class MarkAuthenticated(_Value, frozen=True, tag=15):
     requester: Id
 
 
+class DeleteAccount(_Value, frozen=True, tag=18):
+    """The user is no more, and neither is what the store has of them: mail that is pending for
+    them, keys, tokens, uploads.
+
+    Outcome: `DeletionGoesOn` while some of it is still there, after which the gateway asks again;
+    `Done`; or `Refused`. A user who is deleted gets `Done`, one who never was REQUESTER_UNKNOWN.
+    """
+
+    requester: Id
+    authenticated: bool
+
+
+class GetAbout(_Value, frozen=True, tag=19):
+    """What the server tells everybody of itself. Outcome: `AboutServer`."""
+
+
 Operation = (
     Register
     | ListUsers
@@ -266,6 +285,8 @@ Operation = (
     | Fetch
     | GetProofKey
     | MarkAuthenticated
+    | DeleteAccount
+    | GetAbout
     | StoreMessages
     | GetUploadProgress
 )
@@ -417,6 +438,21 @@ class UploadUnknown(_Value, frozen=True, tag=12):
     """
 
 
+class DeletionGoesOn(_Value, frozen=True, tag=13):
+    """The user is no more; some of what the store had of them is still there."""
+
+
+class AboutServer(_Value, frozen=True, tag=14):
+    """What 2148 tells. `registration`: a number of `Registration`; `text` in UTF-8."""
+
+    expire_days: U16
+    largest_message: U32
+    mailbox_messages: U32
+    mailbox_bytes: U63
+    registration: U8
+    text: bytes
+
+
 class Refused(_Value, frozen=True, tag=9):
     """Not done, and why; `retry_after` in seconds where trying again makes sense."""
 
@@ -437,6 +473,8 @@ Outcome = (
     | MessagesStored
     | UploadProgress
     | UploadUnknown
+    | DeletionGoesOn
+    | AboutServer
 )
 
 
@@ -523,6 +561,8 @@ ROWS: Final = (
         lambda messages: _ANY_WORK + len(messages.frames) // _BYTES_SENT,
     ),
     _row(GetUploadProgress, (UploadProgress, UploadUnknown), Replay.READ_AGAIN),
+    _row(DeleteAccount, (Done, DeletionGoesOn), Replay.KEPT),
+    _row(GetAbout, (AboutServer,), Replay.READ_AGAIN),
 )
 OPERATIONS: Final[Mapping[type[Operation], OperationRow]] = complete(
     "OPERATIONS of common/storage_protocol/operations.py", {row.operation: row for row in ROWS}, get_args(Operation)

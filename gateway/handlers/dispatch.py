@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 from common.client_protocol.requests import (
+    AboutRequest,
     CertificatesRequest,
+    DeleteAccountRequest,
     FetchRequest,
     HelloRequest,
     LargeSendRequest,
@@ -23,13 +25,16 @@ from common.client_protocol.requests import (
     ProveRequest,
     PublicKeyRequest,
     PullRequest,
+    RegisterInvitedRequest,
     RegisterRequest,
     Request,
     SendRequest,
 )
-from common.client_protocol.responses import encode_public_key, encode_registered, encode_stored
+from common.client_protocol.responses import encode_about, encode_public_key, encode_registered, encode_stored
 from common.client_protocol.server_connection import Event, PipelinedSends
 from common.storage_protocol.operations import (
+    AboutServer,
+    GetAbout,
     GetPublicKey,
     KeyFound,
     Operation,
@@ -43,6 +48,7 @@ from common.storage_protocol.operations import (
 from common.tables import complete
 from common.values import NO_CLIENT, RefusalReason
 from gateway.audit import limit_refused
+from gateway.handlers.account import DeleteAccountHandler
 from gateway.handlers.base import HandlerContext, RequestHandler
 from gateway.handlers.certificates import CertificatesHandler
 from gateway.handlers.hello import HelloHandler
@@ -64,10 +70,10 @@ MALFORMED_COST: Final = 4096
 _REGISTER_COST: Final = 65536
 _OPERATION_COST: Final = 4096
 
-Flowing = StoreMessage | Register | GetPublicKey
+Flowing = StoreMessage | Register | GetPublicKey | GetAbout
 """Operations that leave as soon as they are asked for, and may leave beside those before them."""
 Asked = TypeVar("Asked")
-Sent = TypeVar("Sent", StoreMessage, Register, GetPublicKey)
+Sent = TypeVar("Sent", StoreMessage, Register, GetPublicKey, GetAbout)
 Answer = TypeVar("Answer")
 
 
@@ -106,6 +112,19 @@ FLOWING: Final[Mapping[type[Operation], FlowingRow]] = complete(
                 lambda _: _OPERATION_COST,
                 KeyFound,
                 lambda _, found: encode_public_key(found.client_id, found.public_key),
+            ),
+            _flowing(
+                GetAbout,
+                lambda _: _OPERATION_COST,
+                AboutServer,
+                lambda _, about: encode_about(
+                    about.expire_days,
+                    about.largest_message,
+                    about.mailbox_messages,
+                    about.mailbox_bytes,
+                    about.registration,
+                    about.text,
+                ),
             ),
         )
     },
@@ -177,12 +196,32 @@ def _store_message(connection: HandlerContext, request: SendRequest) -> StoreMes
 
 
 def _register(connection: HandlerContext, request: RegisterRequest) -> Register | Refused:
-    if connection.allowance is not None:
-        refused = connection.allowance.register(connection.context.loop.now)
-        if refused is not None:
-            return refused
-    wanted = request.requester if connection.greeted and request.requester != NO_CLIENT else None
-    return Register(request.name, request.public_key, connection.greeted, wanted)
+    refused = _too_many_registrations(connection)
+    if refused is not None:
+        return refused
+    return Register(request.name, request.public_key, connection.greeted, _wanted_id(connection, request.requester))
+
+
+def _register_invited(connection: HandlerContext, request: RegisterInvitedRequest) -> Register | Refused:
+    # Each guess of an invitation is one, too.
+    refused = _too_many_registrations(connection)
+    if refused is not None:
+        return refused
+    requester, name, public_key, invitation = request
+    return Register(name, public_key, True, _wanted_id(connection, requester), invitation)
+
+
+def _too_many_registrations(connection: HandlerContext) -> Refused | None:
+    return None if connection.allowance is None else connection.allowance.register(connection.context.loop.now)
+
+
+def _wanted_id(connection: HandlerContext, requester: bytes) -> bytes | None:
+    """The id that a client who has greeted had before a backup was put back."""
+    return requester if connection.greeted and requester != NO_CLIENT else None
+
+
+def _about(_connection: HandlerContext, _request: AboutRequest) -> GetAbout:
+    return GetAbout()
 
 
 def _get_public_key(connection: HandlerContext, request: PublicKeyRequest) -> GetPublicKey:
@@ -223,6 +262,9 @@ HANDLERS: Final[Mapping[type[Request], RequestRow]] = complete(
             _takes_connection(HelloRequest, _always, HelloHandler),
             _takes_connection(ProveRequest, _in_own_name, ProveHandler),
             _takes_connection(FetchRequest, _in_own_name, FetchHandler),
+            _flows(RegisterInvitedRequest, _never, _register_invited),
+            _takes_connection(DeleteAccountRequest, _in_own_name, DeleteAccountHandler),
+            _flows(AboutRequest, _always, _about),
             _takes_connection(CertificatesRequest, _always, CertificatesHandler),
         )
     },

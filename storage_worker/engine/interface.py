@@ -27,8 +27,10 @@ from storage_worker.engine.values import (
     Account,
     Admission,
     Capacity,
+    Deletion,
     Grants,
     Identity,
+    Invitation,
     MailboxStats,
     Slot,
     Span,
@@ -38,7 +40,10 @@ from storage_worker.engine.values import (
 
 
 class Users(Protocol):
-    """The registered users, by row in the order of registration. Rows begin with 1."""
+    """The registered users, by row in the order of registration. Rows begin with 1, and none is
+    given twice. A deleted user is none: nothing here finds one, but for `name_is_kept` and
+    `deletion`.
+    """
 
     def find(self, client_id: bytes) -> User | None:
         """The user with this id."""
@@ -48,6 +53,12 @@ class Users(Protocol):
 
     def has_look(self, looks: Sequence[str], *, beyond_ascii: bool) -> bool:
         """Whether a name looks like one of these. `beyond_ascii`: of names beyond ASCII alone."""
+
+    def name_is_kept(self, name: str) -> bool:
+        """Whether a deleted user had this name, and it was not freed."""
+
+    def deletion(self, client_id: bytes) -> Deletion | None:
+        """How far the deletion of the user is who had this id; None where there was none."""
 
     def public_key(self, user: User) -> bytes:
         """The 160 bytes that the user registered."""
@@ -63,6 +74,16 @@ class Users(Protocol):
 
     def accounts(self, after: int, most: int) -> Sequence[Account]:
         """At most so many users with a row above `after`, in order, for an operator."""
+
+
+class Invitations(Protocol):
+    """What lets somebody register where that is not open to everybody."""
+
+    def find(self, digest: bytes) -> Invitation | None:
+        """The invitation with this SHA-256, whose time may be over; None where it was used up."""
+
+    def all(self) -> list[Invitation]:
+        """Every one, those that end first first."""
 
 
 class Mailbox(Protocol):
@@ -226,6 +247,10 @@ class Engine(Protocol):
         """The registered users."""
 
     @property
+    def invitations(self) -> Invitations:
+        """What lets somebody register."""
+
+    @property
     def mailboxes(self) -> Mailboxes:
         """The mail."""
 
@@ -249,7 +274,8 @@ class Engine(Protocol):
         """
 
     def turn(self, now_ms: int, level: Admission, *, registers: bool) -> AbstractContextManager[None]:
-        """Begin a turn; its end commits. `registers`: a user may be registered in it.
+        """Begin a turn; its end commits. `registers`: a user may be registered in it, or an
+        invitation changed.
 
         Any exception from inside undoes all of it on the disk, and so do `StoreFull` and
         `StoreDamaged`, which the end may raise; `roll_back` has to follow.

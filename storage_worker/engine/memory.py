@@ -30,11 +30,15 @@ from storage_worker.engine.interface import RunRules
 from storage_worker.engine.records import (
     BatchApplied,
     Decided,
+    InvitationMade,
+    InvitationRevoked,
+    InvitationUsed,
     MailRemoved,
     MessageAccepted,
     SlotTaken,
     TokenUsed,
     UserAuthenticated,
+    UserDeleted,
     UserRegistered,
 )
 from storage_worker.engine.sender_counts import SenderCounts
@@ -42,8 +46,10 @@ from storage_worker.engine.values import (
     Account,
     Admission,
     Capacity,
+    Deletion,
     Grants,
     Identity,
+    Invitation,
     MailboxStats,
     Slot,
     Span,
@@ -81,6 +87,7 @@ class _Account:
         self.public_key = user.public_key
         self.looks = user.looks
         self.must_authenticate = False
+        self.is_deleted = False
 
 
 class _State:
@@ -90,6 +97,7 @@ class _State:
         self.accounts: list[_Account] = []
         self.mail: dict[int, list[_Message]] = {}
         self.tokens: list[TokenUsed] = []
+        self.invitations: dict[bytes, Invitation] = {}
         self.slots: dict[int, Slot] = {}
         self.sequence = 0
         self.accepted = 0
@@ -101,6 +109,7 @@ class _State:
         other.accounts = [copy.copy(account) for account in self.accounts]
         other.mail = {user: list(messages) for user, messages in self.mail.items()}
         other.tokens = list(self.tokens)
+        other.invitations = dict(self.invitations)
         other.slots = dict(self.slots)
         other.sequence, other.accepted, other.blob_id = self.sequence, self.accepted, self.blob_id
         return other
@@ -130,13 +139,13 @@ class _Users:
 
     def find(self, client_id: bytes) -> User | None:
         for row, account in enumerate(self._accounts, 1):
-            if account.client_id == client_id:
+            if account.client_id == client_id and not account.is_deleted:
                 return User(row, client_id, account.must_authenticate)
         return None
 
     def find_name(self, name: str) -> tuple[bytes, bytes] | None:
         for account in self._accounts:
-            if account.name == name:
+            if account.name == name and not account.is_deleted:
                 return account.client_id, account.public_key
         return None
 
@@ -147,6 +156,13 @@ class _Users:
             if not (beyond_ascii and account.name.isascii())
         )
 
+    def name_is_kept(self, name: str) -> bool:
+        return any(account.name == name and account.is_deleted for account in self._accounts)
+
+    def deletion(self, client_id: bytes) -> Deletion | None:
+        gone = any(account.client_id == client_id and account.is_deleted for account in self._accounts)
+        return Deletion.DONE if gone else None
+
     def public_key(self, user: User) -> bytes:
         return self._accounts[user.row - 1].public_key
 
@@ -154,10 +170,11 @@ class _Users:
         return len(self._accounts)
 
     def count(self, until: int) -> int:
-        return min(until, len(self._accounts))
+        return sum(not account.is_deleted for account in self._accounts[:until])
 
     def page(self, after: int, until: int, without: User) -> tuple[int, list[UserEntry]]:
-        rows = range(after + 1, min(until, len(self._accounts)) + 1)[:USERS_PER_PAGE]
+        rows = [row for row in range(after + 1, min(until, len(self._accounts)) + 1) if self._is_there(row)]
+        rows = rows[:USERS_PER_PAGE]
         last = rows[-1] if len(rows) == USERS_PER_PAGE else until
         return last, [
             UserEntry(self._accounts[row - 1].client_id, self._accounts[row - 1].name)
@@ -166,9 +183,27 @@ class _Users:
         ]
 
     def accounts(self, after: int, most: int) -> Sequence[Account]:
-        rows = range(after + 1, len(self._accounts) + 1)[:most]
+        rows = [row for row in range(after + 1, len(self._accounts) + 1) if self._is_there(row)][:most]
         found = [(row, self._accounts[row - 1]) for row in rows]
         return [Account(row, one.client_id, one.name, one.must_authenticate) for row, one in found]
+
+    def _is_there(self, row: int) -> bool:
+        return not self._accounts[row - 1].is_deleted
+
+
+class _Invitations:
+    def __init__(self, engine: "MemoryEngine") -> None:
+        self._engine = engine
+
+    @property
+    def _kept(self) -> dict[bytes, Invitation]:
+        return self._engine.state.invitations
+
+    def find(self, digest: bytes) -> Invitation | None:
+        return self._kept.get(digest)
+
+    def all(self) -> list[Invitation]:
+        return sorted(self._kept.values(), key=lambda one: (one.expires_at, one.digest))
 
 
 class _Mailbox:
@@ -326,6 +361,7 @@ class MemoryEngine:
         self.grants = Grants(sole_owner=True)
         self.identity = disk.identity
         self.users = _Users(self)
+        self.invitations = _Invitations(self)
         self.mailboxes = _Mailboxes(self)
         self.tokens = _Tokens(self)
         self.slots = _Slots(self)
@@ -386,6 +422,18 @@ class MemoryEngine:
                 state.accounts[user - 1].must_authenticate = True
             case UserRegistered():
                 state.accounts.append(_Account(decided))
+            case UserDeleted(user):
+                state.accounts[user - 1].is_deleted = True
+                state.mail.pop(user, None)
+                state.tokens = [used for used in state.tokens if used.sender != user]
+            case InvitationMade(digest, uses, expires_at):
+                state.invitations[digest] = Invitation(digest, uses, expires_at)
+            case InvitationUsed(digest):
+                left = state.invitations.pop(digest)
+                if left.uses > 1:
+                    state.invitations[digest] = left._replace(uses=left.uses - 1)
+            case InvitationRevoked(digest):
+                state.invitations.pop(digest, None)
 
     def _put(self, message: MessageAccepted) -> None:
         self.pending(message.recipient).append(_Message(message.sequence, message.entry, message.blob_id))
@@ -464,7 +512,8 @@ class MemoryEngine:
 
     def totals(self) -> Totals:
         """The store in a few numbers."""
-        accounts, loads = self.state.accounts, [self.mailboxes.pending(user) for user in self.state.mail]
+        accounts = [account for account in self.state.accounts if not account.is_deleted]
+        loads = [self.mailboxes.pending(user) for user in self.state.mail]
         return Totals(
             users=len(accounts),
             authenticated=sum(account.must_authenticate for account in accounts),

@@ -87,6 +87,32 @@ class UserAuthenticated(_RecordBase, frozen=True, tag=7):
     user: int
 
 
+class UserDeleted(_RecordBase, frozen=True, tag=8):
+    """The user of this row is no more. What the store has of them goes in steps, between turns."""
+
+    user: int
+
+
+class InvitationMade(Struct, frozen=True):
+    """Whoever has what `digest` is the SHA-256 of may register, so often, until `expires_at`."""
+
+    digest: bytes
+    uses: int
+    expires_at: int
+
+
+class InvitationUsed(Struct, frozen=True):
+    """One of its uses is used; with the last one it is no more."""
+
+    digest: bytes
+
+
+class InvitationRevoked(Struct, frozen=True):
+    """It is no more."""
+
+    digest: bytes
+
+
 class UserRegistered(Struct, frozen=True):
     """There is a user with this id and name, which were free. The engine gives the row.
 
@@ -99,7 +125,27 @@ class UserRegistered(Struct, frozen=True):
     looks: tuple[str, ...]
 
 
-Record = MessagesAccepted | MessageAccepted | MailRemoved | TokenUsed | SlotTaken | BatchApplied | UserAuthenticated
+Record = (
+    MessagesAccepted
+    | MessageAccepted
+    | MailRemoved
+    | TokenUsed
+    | SlotTaken
+    | BatchApplied
+    | UserAuthenticated
+    | UserDeleted
+)
 """What a log of turns can hold."""
-Decided = MessageAccepted | MailRemoved | TokenUsed | SlotTaken | BatchApplied | UserAuthenticated | UserRegistered
+InvitationChange = InvitationMade | InvitationUsed | InvitationRevoked
+Decided = (
+    MessageAccepted
+    | MailRemoved
+    | TokenUsed
+    | SlotTaken
+    | BatchApplied
+    | UserAuthenticated
+    | UserDeleted
+    | UserRegistered
+    | InvitationChange
+)
 """What rules hand to `Engine.apply`; of a run of sends `Engine.accept_run` makes the record."""

@@ -5,7 +5,7 @@ anything is kept.
 Exposure: none.
 """
 
-from enum import IntEnum
+from enum import Enum, IntEnum, auto
 from typing import NamedTuple
 
 
@@ -30,6 +30,26 @@ class Account(NamedTuple):
     client_id: bytes
     name: str
     must_authenticate: bool
+
+
+class Deletion(Enum):
+    """How far the deletion of a user is."""
+
+    GOES_ON = auto()
+    """The user is no more, and some of what the store had of them is still there."""
+    HELD_UP = auto()
+    """The same, and what is left can't be deleted: it is altered."""
+    DONE = auto()
+
+
+class Invitation(NamedTuple):
+    """`digest`: SHA-256 of the 16 bytes of the invitation; `uses`: so many are left; `expires_at`
+    in Unix milliseconds.
+    """
+
+    digest: bytes
+    uses: int
+    expires_at: int
 
 
 class MailboxStats(NamedTuple):

@@ -19,6 +19,7 @@ from storage_worker.engine.errors import StoreUnusable
 from storage_worker.engine.interface import Engine
 from storage_worker.engine.values import Capacity, MailboxStats
 from storage_worker.rules.access import Access
+from storage_worker.rules.accounts import ACCOUNTS, AccountRules, AccountSettings
 from storage_worker.rules.admission import AdmissionControl, Limits
 from storage_worker.rules.answers import Unreadable
 from storage_worker.rules.fetching import FETCHING, FetchingRules
@@ -31,10 +32,11 @@ from storage_worker.state.rollback import Rollback
 from storage_worker.state.subscriptions import Subscriptions
 from storage_worker.state.uploads import Uploads
 
-_JOINED: Final = NO_RULES.join(USERS).join(SENDING).join(UPLOADS).join(FETCHING)
+_JOINED: Final = NO_RULES.join(USERS).join(SENDING).join(UPLOADS).join(FETCHING).join(ACCOUNTS)
 TABLES: Final[Tables[Operation]] = _JOINED
 """Every operation's rule: types that lack one do not fit here."""
 TABLES.check(Operation)
+_OPEN: Final = AccountSettings()
 
 
 class Rules:
@@ -45,7 +47,13 @@ class Rules:
     memory here.
     """
 
-    def __init__(self, engine: Engine, limits: Limits, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        limits: Limits,
+        random_bytes: Callable[[int], bytes],
+        accounts: AccountSettings = _OPEN,
+    ) -> None:
         if not engine.grants.sole_owner:
             raise StoreUnusable("leases, subscriptions and uploads are kept in memory: one worker must own the store")
         self._engine = engine
@@ -59,8 +67,9 @@ class Rules:
         sending = SendingRules(engine, self._admission, unreadable, random_bytes)
         uploads = UploadRules(engine, self._uploads, access, self._admission, sending)
         self._fetching = FetchingRules(engine, self.leases, self._subscriptions, access, unreadable)
-        self._users = UserRules(engine, self.leases, access, self._admission, random_bytes)
-        self.by_operation = TABLES.bind((self._users, sending, uploads, self._fetching), unreadable)
+        self._users = UserRules(engine, self.leases, access, self._admission, random_bytes, accounts.registration)
+        leaving = AccountRules(engine, self._uploads, self._subscriptions, access, self._admission, accounts)
+        self.by_operation = TABLES.bind((self._users, sending, uploads, self._fetching, leaving), unreadable)
         """The rule of each type of operation."""
 
     @property

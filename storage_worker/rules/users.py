@@ -1,13 +1,16 @@
 """Rules of users: registration, the list, public keys, proofs.
 
-Owns: who gets a name and an id. Promises: a name and an id are given once; a registration that came
-twice is answered twice. No name beyond ASCII looks like another one, and on connections of the
-extension no name does. To the published protocol two names that look alike in ASCII are two names.
+Owns: who gets a name and an id. Promises: a name and an id are given once, and not again when their
+user was deleted; a registration that came twice is answered twice. No name beyond ASCII looks like
+another one, and on connections of the extension no name does. To the published protocol two names
+that look alike in ASCII are two names. Where an invitation is needed, one use of it is used with
+each user that is made, and none without.
 Exposure: names and keys come from strangers.
 """
 
 import uuid
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Final
 
 from common.errors import ValueRejected
@@ -26,12 +29,20 @@ from common.storage_protocol.operations import (
     Registered,
     UsersPage,
 )
-from common.values import Username, username
+from common.values import Registration, Username, username
 from storage_worker.engine.interface import Engine
-from storage_worker.engine.records import UserAuthenticated, UserRegistered
+from storage_worker.engine.records import InvitationUsed, UserAuthenticated, UserRegistered
 from storage_worker.rules.access import Access
 from storage_worker.rules.admission import AdmissionControl
-from storage_worker.rules.answers import DONE, MALFORMED, NAME_TAKEN, RECIPIENT_UNKNOWN, REQUESTER_UNKNOWN
+from storage_worker.rules.answers import (
+    DONE,
+    INVITATION,
+    MALFORMED,
+    NAME_TAKEN,
+    RECIPIENT_UNKNOWN,
+    REGISTRATION_CLOSED,
+    REQUESTER_UNKNOWN,
+)
 from storage_worker.rules.table import rules_of
 from storage_worker.state.leases import Leases
 
@@ -49,6 +60,7 @@ class UserRules:
         access: Access,
         admission: AdmissionControl,
         random_bytes: Callable[[int], bytes],
+        registration: Registration,
     ) -> None:
         self._engine = engine
         self._users = engine.users
@@ -56,6 +68,7 @@ class UserRules:
         self._access = access
         self._admission = admission
         self._random_bytes = random_bytes
+        self._registration = registration
         self._registered: list[bytes] = []
 
     def commit(self) -> None:
@@ -76,9 +89,19 @@ class UserRules:
         except ValueRejected:
             return MALFORMED
         taken = self._users.find_name(name)
-        if taken is not None:
-            client_id, public_key = taken
-            return Registered(client_id) if request.greeted and public_key == request.public_key else NAME_TAKEN
+        if taken is not None and request.greeted and taken[1] == request.public_key:
+            # The first answer was lost: nothing is used up for the second one.
+            return Registered(taken[0])
+        digest = None
+        if self._registration is Registration.CLOSED:
+            return REGISTRATION_CLOSED
+        if self._registration is Registration.INVITED:
+            digest = self._valid(request.invitation)
+            if digest is None:
+                # Before it is said whether there is the name: that is for those who may come in.
+                return INVITATION
+        if taken is not None or self._users.name_is_kept(name):
+            return NAME_TAKEN
         seen = looks(name)
         if self._is_another_form(name) or self._users.has_look(seen, beyond_ascii=not request.greeted):
             return NAME_TAKEN
@@ -86,10 +109,12 @@ class UserRules:
             return self._admission.refusal
         client_id = uuid.UUID(bytes=self._random_bytes(16), version=4).bytes
         wanted = request.wanted
-        if wanted is not None and uuid.UUID(bytes=wanted).version == 4 and not self._users.find(wanted):
+        if wanted is not None and uuid.UUID(bytes=wanted).version == 4 and self._is_free(wanted):
             # Who was registered before a backup was put back is known to the others under this id.
             client_id = wanted
         self._engine.apply(UserRegistered(client_id, name, request.public_key, seen))
+        if digest is not None:
+            self._engine.apply(InvitationUsed(digest))
         self._registered.append(client_id)
         self._admission.accepted_bytes += _REGISTRATION_BYTES
         return Registered(client_id)
@@ -99,7 +124,21 @@ class UserRules:
         know this one under a name that is taken.
         """
         other = from_ascii_form(name) if name.isascii() else ascii_form(name)
-        return other is not None and self._users.find_name(other) is not None
+        if other is None:
+            return False
+        return self._users.find_name(other) is not None or self._users.name_is_kept(other)
+
+    def _is_free(self, client_id: bytes) -> bool:
+        """Nobody has this id, nor had it and was deleted: others may know that one by it."""
+        return self._users.find(client_id) is None and self._users.deletion(client_id) is None
+
+    def _valid(self, invitation: bytes | None) -> bytes | None:
+        """The SHA-256 of an invitation that may be used now; None for any other."""
+        if invitation is None:
+            return None
+        digest = sha256(invitation).digest()
+        found = self._engine.invitations.find(digest)
+        return digest if found is not None and found.uses > 0 and self._admission.now_ms < found.expires_at else None
 
     def list_users(self, _slot: int, request: ListUsers) -> Outcome:
         """A page of the other users."""

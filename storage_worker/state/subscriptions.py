@@ -49,6 +49,21 @@ class Subscriptions:
 
         self._rollback.note(restore)
 
+    def end_user(self, user: int) -> None:
+        """The user is no more: nothing will come for them."""
+        watched = self._watched.get(user)
+        if watched is None:
+            return
+        slots, client_id = sorted(watched.slots), watched.client_id
+        for slot in slots:
+            self._remove(user, slot)
+
+        def restore() -> None:
+            for slot in slots:
+                self._add(user, client_id, slot)
+
+        self._rollback.note(restore)
+
     def use_up(self, users: Iterable[int]) -> dict[int, list[bytes]]:
         """After a commit that brought mail for `users`: slot -> the client ids of the
         watched ones among them.

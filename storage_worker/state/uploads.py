@@ -145,6 +145,11 @@ class Uploads:
         for upload in [upload for upload in self._uploads.values() if upload.slot == slot]:
             self.drop(upload)
 
+    def drop_of(self, client_id: bytes, mailbox: int) -> None:
+        """A user is no more: what they send and what they are sent will never be finished."""
+        for upload in [one for one in self._uploads.values() if one.sender == client_id or one.mailbox == mailbox]:
+            self.drop(upload)
+
     def drop_all(self) -> None:
         """What was done in this turn is undone, so nobody knows any more what came of which."""
         for upload in list(self._uploads.values()):

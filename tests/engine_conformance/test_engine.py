@@ -27,14 +27,19 @@ from storage_worker.engine.interface import Engine
 from storage_worker.engine.records import (
     BatchApplied,
     Decided,
+    InvitationChange,
+    InvitationMade,
+    InvitationRevoked,
+    InvitationUsed,
     MailRemoved,
     MessageAccepted,
     SlotTaken,
     TokenUsed,
     UserAuthenticated,
+    UserDeleted,
     UserRegistered,
 )
-from storage_worker.engine.values import Admission, Slot, Span, User
+from storage_worker.engine.values import Admission, Deletion, Invitation, Slot, Span, User
 from tests.engine_conformance.conftest import Store
 from tests.storage_worker.worker_under_test import KEY, Gateway, pieces
 
@@ -66,7 +71,7 @@ def turn(engine: Engine, *, messages: int = 0, registers: bool = False, now_ms: 
 def decide(engine: Engine, *decided: Decided, now_ms: int = NOW) -> None:
     """One turn with these records."""
     messages = sum(isinstance(one, MessageAccepted) for one in decided)
-    registers = any(isinstance(one, UserRegistered) for one in decided)
+    registers = any(isinstance(one, UserRegistered | InvitationChange) for one in decided)
     with turn(engine, messages=messages, registers=registers, now_ms=now_ms):
         for one in decided:
             engine.apply(one)
@@ -154,6 +159,92 @@ class TestUsers:
         maybe_restart(store, restart)
         assert found(store.engine, ALICE).must_authenticate
         assert not found(store.engine, BOB).must_authenticate
+
+
+class TestDeletedUsers:
+    @staticmethod
+    def gone(store: Store, client_id: bytes) -> None:
+        for _ in range(10):
+            if store.engine.users.deletion(client_id) is Deletion.DONE:
+                return
+            store.engine.maintain(NOW)
+        raise AssertionError("the deletion never ended")
+
+    @RESTARTS
+    def test_nobody_finds_them_and_their_mail_is_gone(self, store: Store, restart: bool | None) -> None:
+        alice, bob = register(store.engine)
+        put(store.engine, bob, b"goes", b"goes")
+        decide(store.engine, UserAuthenticated(bob))
+        [kept] = put(store.engine, alice, b"stays")
+        decide(store.engine, TokenUsed(kept, bob, b"t" * 16, alice, 3, b"d" * 32, NOW))
+        with turn(store.engine):
+            store.engine.apply(UserDeleted(bob))
+            assert store.engine.users.find(BOB) is None, "the same turn sees it"
+            assert store.engine.users.find_name("bøb") is None
+            assert store.engine.users.name_is_kept("bøb")
+            assert [account.name for account in store.engine.users.accounts(0, 1)] == ["alice"]
+            assert (store.engine.totals().users, store.engine.totals().authenticated) == (1, 0)
+        maybe_restart(store, restart)
+        self.gone(store, BOB)
+        maybe_restart(store, restart)
+        users = store.engine.users
+        assert users.find(BOB) is None
+        assert users.deletion(BOB) is Deletion.DONE
+        assert users.deletion(ALICE) is None
+        assert users.deletion(b"c" * 16) is None
+        assert users.name_is_kept("bøb")
+        assert not users.name_is_kept("alice")
+        assert users.count(bob) == 1
+        assert users.page(0, bob, found(store.engine, ALICE))[1] == []
+        assert [account.name for account in users.accounts(0, 9)] == ["alice"]
+        assert (store.engine.totals().users, store.engine.totals().authenticated) == (1, 0)
+        assert contents(store.engine, bob) == []
+        assert contents(store.engine, alice) == [(kept, b"stays")]
+        assert store.engine.tokens.find(bob, b"t" * 16, NOW) is None
+
+    @RESTARTS
+    def test_their_row_is_given_to_nobody(self, store: Store, restart: bool | None) -> None:
+        _, bob = register(store.engine)
+        decide(store.engine, UserDeleted(bob))
+        self.gone(store, BOB)
+        maybe_restart(store, restart)
+        decide(store.engine, UserRegistered(b"c" * 16, "carol", KEY, ("carol",)))
+        assert found(store.engine, b"c" * 16).row > bob
+
+    @RESTARTS
+    def test_a_turn_that_fails_deletes_nobody(self, store: Store, restart: bool | None) -> None:
+        _, bob = register(store.engine)
+        [sequence] = put(store.engine, bob, b"stays")
+        with pytest.raises(Undone), turn(store.engine):
+            store.engine.apply(UserDeleted(bob))
+            raise Undone
+        maybe_restart(store, restart)
+        assert store.engine.users.deletion(BOB) is None
+        assert found(store.engine, BOB).row == bob
+        assert contents(store.engine, bob) == [(sequence, b"stays")]
+
+
+class TestInvitations:
+    @RESTARTS
+    def test_they_are_made_used_and_revoked(self, store: Store, restart: bool | None) -> None:
+        one, other = b"1" * 32, b"2" * 32
+        decide(store.engine, InvitationMade(one, 2, NOW + 9), InvitationMade(other, 1, NOW + 5))
+        maybe_restart(store, restart)
+        kept = store.engine.invitations
+        assert kept.all() == [Invitation(other, 1, NOW + 5), Invitation(one, 2, NOW + 9)]
+        decide(store.engine, InvitationUsed(one), InvitationUsed(other))
+        maybe_restart(store, restart)
+        kept = store.engine.invitations
+        assert kept.find(one) == Invitation(one, 1, NOW + 9)
+        assert kept.find(other) is None
+        with pytest.raises(Undone), turn(store.engine, registers=True):
+            store.engine.apply(InvitationUsed(one))
+            assert kept.find(one) is None, "the same turn sees it"
+            raise Undone
+        assert store.engine.invitations.find(one) == Invitation(one, 1, NOW + 9)
+        decide(store.engine, InvitationRevoked(one))
+        maybe_restart(store, restart)
+        assert store.engine.invitations.all() == []
 
 
 class TestTurns:

@@ -1,16 +1,18 @@
 """One request of every kind that the storage worker is asked about."""
 
 from common.client_protocol.requests import (
+    AboutRequest,
     FetchRequest,
     HelloRequest,
     ListUsersRequest,
     ProveRequest,
     PublicKeyRequest,
     PullRequest,
+    RegisterInvitedRequest,
     SendRequest,
     encode,
 )
-from common.values import ClientId
+from common.values import ClientId, Invitation, PublicKey, Username
 from tests.gateway.authenticated import ALICE, BOB
 from tests.gateway.harness import Peer
 
@@ -23,6 +25,10 @@ EVERY_KIND = {
     "list": encode(ListUsersRequest(ALICE)),
     "pull": encode(PullRequest(ALICE)),
     "fetch": encode(FetchRequest(ALICE, 0, 1000, 60)),
+    "about": encode(AboutRequest(ALICE)),
+    "invited": encode(
+        RegisterInvitedRequest(ClientId(bytes(16)), Username("x"), PublicKey(bytes(160)), Invitation(bytes(16)))
+    ),
     "proof": HELLO + encode(ProveRequest(ALICE, bytes(128))),
 }
 

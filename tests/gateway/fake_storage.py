@@ -25,12 +25,14 @@ from common.storage_protocol.frames import (
 from common.storage_protocol.message_format import walk_frames
 from common.storage_protocol.operations import (
     NO_MAIL,
+    AboutServer,
     BeginUpload,
     Chunk,
     CommitUpload,
     Done,
     Fetch,
     Fetched,
+    GetAbout,
     GetPublicKey,
     GetUploadProgress,
     KeyFound,
@@ -181,5 +183,7 @@ def default_decision(operation: Operation) -> Outcome:
             return Pulled(0, 0, 0, 0, NO_MAIL)
         case Fetch():
             return Fetched(0, 0, 0, 100, NO_MAIL)
+        case GetAbout():
+            return AboutServer(21, 1000, 2000, 3000, 1, b"about")
         case _:
             return Done()

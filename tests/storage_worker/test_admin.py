@@ -25,7 +25,7 @@ from storage_worker import admin, admin_numbers
 from storage_worker.engine.sqlite.database import SCHEMA_VERSION, Database
 from storage_worker.engine.sqlite.folder import folder_lock
 from storage_worker.engine.sqlite.store_identity import accepted, parse_identity
-from tests.storage_worker.worker_under_test import Gateway, SqliteWorker
+from tests.storage_worker.worker_under_test import TO_VERSION_5, Gateway, SqliteWorker
 from torture.patience import HANG_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -360,8 +360,8 @@ def test_recovering_an_old_store_says_that_it_was_brought_over(
     database = Database(tmp_path / "mail.db")
     list(
         database.execute(
-            "DROP TABLE name_look; ALTER TABLE mail_page DROP COLUMN checksum; "
-            "ALTER TABLE store DROP COLUMN journal; PRAGMA user_version = 3"
+            f"{TO_VERSION_5} ALTER TABLE mail_page DROP COLUMN checksum; ALTER TABLE store DROP COLUMN journal; "
+            "PRAGMA user_version = 3"
         )
     )
     database.close()

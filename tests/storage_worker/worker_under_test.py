@@ -38,12 +38,18 @@ from storage_worker.engine.sqlite.store_identity import (
     StoreIdentityFile,
     open_store,
 )
+from storage_worker.rules.accounts import AccountSettings
 from storage_worker.rules.admission import Limits
 from storage_worker.rules.rules import Rules
 from storage_worker.server.administration import Administration
 from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbound
 
 KEY = bytes(range(160))
+OPEN = AccountSettings()
+TO_VERSION_6 = "ALTER TABLE user DROP COLUMN deleted; DROP TABLE deleted_user; DROP TABLE invitation;"
+"""SQL: a store's tables as schema version 6 had them."""
+TO_VERSION_5 = f"{TO_VERSION_6} DROP TABLE name_look;"
+"""The same of version 5."""
 
 Kind = TypeVar("Kind", bound=ToGateway)
 
@@ -105,11 +111,16 @@ class WorkerUnderTest(ABC):
     """Rules and batch processor over an engine, in one life. `now_ms` is the clock."""
 
     def __init__(
-        self, engine: Engine, limits: Limits | None, random_bytes: Callable[[int], bytes], now_ms: int
+        self,
+        engine: Engine,
+        limits: Limits | None,
+        random_bytes: Callable[[int], bytes],
+        now_ms: int,
+        accounts: AccountSettings,
     ) -> None:
         self.now_ms = now_ms
         self.random_bytes = random_bytes
-        self.rules = Rules(engine, limits or Limits(), random_bytes)
+        self.rules = Rules(engine, limits or Limits(), random_bytes, accounts)
         self.incarnation = random_bytes(16)
         self.processor = BatchProcessor(engine, self.rules, self.incarnation)
         self.administration = Administration(engine, self.rules)
@@ -144,11 +155,19 @@ class WorkerUnderTest(ABC):
 class MemoryWorker(WorkerUnderTest):
     """One over the engine in memory."""
 
-    def __init__(self, disk: Disk, *, limits: Limits | None = None, seed: int = 0, now_ms: int = 1_000_000) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        *,
+        limits: Limits | None = None,
+        seed: int = 0,
+        now_ms: int = 1_000_000,
+        accounts: AccountSettings = OPEN,
+    ) -> None:
         random_bytes = counted_bytes(seed)
         self.disk = disk
         self.engine = MemoryEngine(disk, random_bytes)
-        super().__init__(self.engine, limits, random_bytes, now_ms)
+        super().__init__(self.engine, limits, random_bytes, now_ms, accounts)
 
     def close(self) -> None:
         """An orderly end."""
@@ -186,6 +205,7 @@ class SqliteWorker(WorkerUnderTest):
         blob_folder: BlobFolder | None = None,
         seed: int = 0,
         now_ms: int = 1_000_000,
+        accounts: AccountSettings = OPEN,
     ) -> None:
         self._closed = False
         self.folder = folder
@@ -221,7 +241,7 @@ class SqliteWorker(WorkerUnderTest):
             random_bytes,
             now_ms,
         )
-        super().__init__(self.engine, limits, random_bytes, now_ms)
+        super().__init__(self.engine, limits, random_bytes, now_ms, accounts)
 
     def flush(self) -> None:
         """Let the database take in what the journal holds."""

@@ -201,7 +201,7 @@ class CommitLog:
             or self._queue.unflushed_bytes >= MOST_UNFLUSHED_BYTES
             or self._queue.unflushed_messages >= MOST_UNFLUSHED_MESSAGES
             or self._queue.has_dead_bodies
-            or self._users.has_newly_authenticated
+            or self._users.has_news
             or not 0 <= now_ms - since < FLUSH_AFTER_MS
         )
 

@@ -35,7 +35,7 @@ from storage_worker.engine.sqlite.folder import sync_folder
 
 log = logging.getLogger("storage_worker")
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 _NAME_LOOK: Final = """
 -- What the names of users look like (common.name_rule.looks).
 CREATE TABLE name_look (
@@ -63,6 +63,28 @@ PRAGMA user_version = 5;
 UPGRADE_FROM_5: Final = f"""
 {_NAME_LOOK}
 PRAGMA user_version = 6;
+"""
+_ACCOUNTS: Final = """
+-- Who was deleted. Their rows are not given again, nor their ids, of which the SHA-256 is left; nor their names, until
+-- `name` is NULL. `erased`: nothing of them is left in the journal's files and in SQLite's log either.
+CREATE TABLE deleted_user (
+    row INTEGER PRIMARY KEY,
+    name TEXT UNIQUE,
+    id_digest BLOB NOT NULL UNIQUE,
+    erased INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- `digest`: SHA-256 of the 16 bytes that let somebody register.
+CREATE TABLE invitation (
+    digest BLOB PRIMARY KEY,
+    uses INTEGER NOT NULL,         -- so many are left
+    expires_at INTEGER NOT NULL    -- Unix milliseconds
+) STRICT, WITHOUT ROWID;
+"""
+UPGRADE_FROM_6: Final = f"""
+ALTER TABLE user ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
+{_ACCOUNTS}
+PRAGMA user_version = 7;
 """
 _NEXT_STEP: Final = (
     "An older version of MessageU made it, and this version can't convert it: start that one, let everybody "
@@ -122,7 +144,8 @@ CREATE TABLE user (
     client_id BLOB NOT NULL UNIQUE,
     name TEXT NOT NULL UNIQUE,
     public_key BLOB NOT NULL,
-    proven INTEGER NOT NULL DEFAULT 0
+    proven INTEGER NOT NULL DEFAULT 0,
+    deleted INTEGER NOT NULL DEFAULT 0  -- 1: no user any more; what there is of them is being deleted
 ) STRICT;
 {_NAME_LOOK}
 -- Neighbouring messages of one mailbox, `first` to `last`, as entries one behind the other. Where `body` is set it is
@@ -167,6 +190,7 @@ CREATE TABLE slot (
 -- Pages that are given up when the database is full, so that deleting and bookkeeping still find room.
 CREATE TABLE ballast (id INTEGER PRIMARY KEY, filler BLOB NOT NULL) STRICT;
 
+{_ACCOUNTS}
 {_TALLY}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
@@ -326,6 +350,8 @@ class Database:
         self._synchronous = synchronous
         self._run(f"PRAGMA synchronous = {synchronous}")
         self._run("PRAGMA foreign_keys = ON")
+        # What is deleted is overwritten with zeros: nobody reads it out of the file later.
+        self._run("PRAGMA secure_delete = ON").fetchall()
         self._run("PRAGMA temp_store = MEMORY")
         self._run("PRAGMA cache_size = -16384")
         # SQLite's own checkpoint ignores a sync that fails; `checkpoint` does not.
@@ -366,25 +392,35 @@ class Database:
                 self._run(_UPGRADE_FROM_3).fetchall()
         if version < _CHECKSUMS_SINCE:
             self._add_checksums(checked=checked)
+        elif checked:
+            # What these versions deleted is still in there.
+            self._rewrite()
+        if version < 6:
+            with self.transaction():
+                self._run(UPGRADE_FROM_5).fetchall()
+                users: list[Row] = self._run("SELECT row, name FROM user").fetchall()
+                for row, name in users:
+                    self.add_looks(row, name, looks(name))
         with self.transaction():
-            self._run(UPGRADE_FROM_5).fetchall()
-            users: list[Row] = self._run("SELECT row, name FROM user").fetchall()
-            for row, name in users:
-                self.add_looks(row, name, looks(name))
+            self._run(UPGRADE_FROM_6).fetchall()
 
     def _add_checksums(self, *, checked: bool) -> None:
         if checked:
-            # All pages are rewritten, with their checksums. One that broke off leaves pages with
-            # checksums, in which version 4 may have written since.
+            # One that broke off leaves pages with checksums, in which version 4 may have written
+            # since.
             self._run("PRAGMA checksum_verification = OFF").fetchall()
             self.connection.reserve_bytes("main", _CHECKSUM_BYTES)
-            # In memory it would take as much as the mail.
-            self._run("PRAGMA temp_store = FILE")
-            self._run("VACUUM")
-            self._run("PRAGMA temp_store = MEMORY")
+            self._rewrite()
             self._run("PRAGMA checksum_verification = ON").fetchall()
         with self.transaction():
             self._run(UPGRADE_FROM_4).fetchall()
+
+    def _rewrite(self) -> None:
+        """Write all pages anew, without what was deleted from them."""
+        # In memory it would take as much as the mail.
+        self._run("PRAGMA temp_store = FILE")
+        self._run("VACUUM")
+        self._run("PRAGMA temp_store = MEMORY")
 
     def add_looks(self, user: int, name: str, seen: Sequence[str]) -> None:
         """Inside a transaction: note what the name of a user looks like."""
@@ -523,6 +559,14 @@ class Database:
             return [_told(error)]
         unread = f"unable to get the page. error code={apsw.SQLITE_IOERR_DATA}"
         return [] if found == ["ok"] else [line.replace(unread, "is not as it was written") for line in found]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its schema is this version's: beside a worker that was not started yet it may not
+        be.
+        """
+        version: int = self.row("PRAGMA user_version")[0]
+        return version == SCHEMA_VERSION
 
     @property
     def has_tally(self) -> bool:

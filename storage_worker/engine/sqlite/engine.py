@@ -20,17 +20,23 @@ from storage_worker.engine.interface import RunRules
 from storage_worker.engine.records import (
     BatchApplied,
     Decided,
+    InvitationMade,
+    InvitationRevoked,
+    InvitationUsed,
     MailRemoved,
     MessageAccepted,
     SlotTaken,
     TokenUsed,
     UserAuthenticated,
+    UserDeleted,
     UserRegistered,
 )
 from storage_worker.engine.sqlite.blobs import Blobs
 from storage_worker.engine.sqlite.commit_log import CommitLog
 from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.deletion import DeletedUsers
 from storage_worker.engine.sqlite.disk_space import LOOK_EVERY_MS, DiskSpaceMonitor
+from storage_worker.engine.sqlite.invitations import Invitations
 from storage_worker.engine.sqlite.journal import Journal
 from storage_worker.engine.sqlite.maintenance import Upkeep
 from storage_worker.engine.sqlite.message_queue import MessageQueue
@@ -87,6 +93,7 @@ class SqliteEngine:
         self.blobs = blobs
         with database.reading():
             self.users = UserRegistry(database)
+            self.invitations = Invitations(database)
             self.mailboxes = MessageQueue(database, blobs, self.users)
             self.tokens = SentTokens(database)
             self.slots = Slots(database)
@@ -97,10 +104,12 @@ class SqliteEngine:
             SlotTaken: self.slots.replay,
             BatchApplied: self.slots.replay,
             UserAuthenticated: self.users.authenticate,
+            UserDeleted: self.users.delete,
         }
         with database.reading():
             self.log.recover(now_ms)
             self._drop_lost(now_ms)
+            self._deleted = DeletedUsers(database, journal, blobs, self.log, self.mailboxes, self.slots, self.users)
 
     def _drop_lost(self, now_ms: int) -> None:
         lost, removed = self.mailboxes.match_files()
@@ -155,12 +164,15 @@ class SqliteEngine:
             # An admin command changed the database: what is remembered of users may be wrong.
             self._data_version = version
             self.users.look_again()
+            self._deleted.look_again()
 
     def apply(self, decided: Decided) -> None:
         """The reads of this turn see it, and the end of the turn commits it."""
         kind = type(decided)
         if isinstance(decided, UserRegistered):
             self.users.register(decided)
+        elif isinstance(decided, InvitationMade | InvitationUsed | InvitationRevoked):
+            self.invitations.apply(decided)
         elif isinstance(decided, MailRemoved):
             if self.mailboxes.remove(decided):
                 self.log.note(decided)
@@ -233,12 +245,18 @@ class SqliteEngine:
 
     @property
     def has_pending(self) -> bool:
-        """Whether the journal holds something, or a checkpoint is due or at work."""
-        return self.log.waits or self._upkeep.has_waiting
+        """Whether the journal holds something, a checkpoint is due or at work, or a deletion."""
+        return self.log.waits or self._upkeep.has_waiting or self._deleted.has_waiting
 
     def maintain(self, now_ms: int) -> None:
-        """Let the database take in what the journal holds where that is due; make checkpoints."""
+        """Let the database take in what the journal holds where that is due; make checkpoints; go
+        on with deletions.
+        """
         self._flush_where_due(now_ms)
+        if not self.log.is_stuck:
+            with self._database.reading():
+                self._look_for_changes()
+            self._deleted.work(now_ms)
         self._upkeep.work(now_ms)
 
     def _flush_where_due(self, now_ms: int) -> None:
@@ -264,6 +282,7 @@ class SqliteEngine:
         """
         self._upkeep.close(now_ms)
         if self._take_in(now_ms):
+            self._deleted.close(now_ms)
             record_clean_shutdown(self._database, self._file)
         self._database.close()
 

@@ -45,7 +45,7 @@ from typing import Final, NamedTuple, Protocol
 
 from storage_worker.engine.errors import JournalDamaged, StoreFailed, StoreFull
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES, sync_folder, unwritten
-from storage_worker.engine.sqlite.log_epochs import LOG_EPOCH_SIZE, SECTOR, mark
+from storage_worker.engine.sqlite.log_epochs import LOG_EPOCH_SIZE, MARK_SIZE, SECTOR, mark
 
 _HEADER: Final = Struct("<16s16sIIII")
 """log epoch, log epoch before, number, sure, payload size, CRC-32"""
@@ -57,6 +57,7 @@ brought over; never written.
 _OLD_CHECKED: Final = Struct("<16sII")
 _LINK: Final = Struct("<16sI")
 _ZEROS: Final = bytes(1024 * 1024)
+_ERASED_AT_ONCE: Final = 64 * 1024
 _NEXT_STEP: Final = (
     "Nothing was changed. `scripts/admin recover-journal` recovers all intact records and keeps the files as they "
     "are; or put the whole data folder back from a backup"
@@ -362,6 +363,24 @@ class Journal:
         except StoreFull:
             return False
         return True
+
+    def erase(self) -> None:
+        """Outside of turns, with nothing in the journal that the database lacks: overwrite what its
+        records left in both files, on disk. Their marks stay. Raises `StoreFailed`, `StoreFull`.
+        """
+        for file in self._files:
+            content = file.read()
+            for at in range(0, len(content), _ERASED_AT_ONCE):
+                end = min(at + _ERASED_AT_ONCE, len(content))
+                if self._marks_at and at <= self._marks_at < end:
+                    end_of_mark = self._marks_at + MARK_SIZE
+                    parts = [(at, self._marks_at), (end_of_mark, max(end, end_of_mark))]
+                else:
+                    parts = [(at, end)]
+                for start, stop in parts:
+                    if any(content[start:stop]):
+                        file.write(start, bytes(stop - start))
+            file.sync()
 
     def _start(self, log_epoch: bytes, *, linked: bool = False) -> None:
         self._at = 0

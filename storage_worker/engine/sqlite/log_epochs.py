@@ -29,6 +29,7 @@ _NUMBER_SIZE: Final = 6
 _RANDOM_SIZE: Final = LOG_EPOCH_SIZE - len(_MAGIC) - _NUMBER_SIZE
 _MARK_MAGIC: Final = b"MsgUmark"
 _MARK: Final = Struct("<8s16sI")
+MARK_SIZE: Final = _MARK.size
 SECTOR: Final = 512
 """Bytes that a disk writes as a whole, or not at all."""
 

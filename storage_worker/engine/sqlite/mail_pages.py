@@ -246,6 +246,14 @@ class MailPages:
         """Delete a page by its row, whatever is in it."""
         self._database.execute("DELETE FROM mail_page WHERE row = ?", (row,))
 
+    def some(self, recipient: int, most: int) -> list[PageRow]:
+        """So many pages of a mailbox at most, in no order."""
+        rows = self._database.execute(
+            "SELECT row, first, last, messages, content_bytes, body FROM mail_page WHERE recipient = ? LIMIT ?",
+            (recipient, most),
+        )
+        return [PageRow(*row) for row in rows]
+
     def in_files(self) -> Iterator[InFile]:
         """The messages whose content is a file."""
         rows = self._database.execute(

@@ -263,6 +263,13 @@ class MessageQueue:
             box.messages += messages
             box.content_bytes += content_bytes
 
+    def forget_mailbox(self, user: int) -> None:
+        """The user of this row is no more, and the database has nothing of the mailbox."""
+        box = self.boxes.pop(user, None)
+        if box is not None:
+            self.changed.discard(box)
+            self.received.discard(box)
+
     def is_current(self, box: interface.Mailbox) -> bool:
         """Whether `mailbox` would still give this one."""
         return self.boxes.get(box.user) is box

@@ -7,11 +7,16 @@ Exposure: none; gateways of this server name the slots.
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from common.storage_protocol.batch_order import MOST_IN_FLIGHT
+from common.storage_protocol.frames import encode_outcomes
 from storage_worker.engine.records import BatchApplied, Record, SlotTaken
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.values import Slot
+
+_UNKNOWN: Final = encode_outcomes([])
+"""No outcomes, which fit no batch. None would mean that it was refused, with nothing done."""
 
 
 def newest(applied: Iterable[BatchApplied]) -> list[BatchApplied]:
@@ -53,6 +58,15 @@ class Slots:
     def find(self, slot: int) -> Slot | None:
         """The slot; None where no gateway ever greeted on it."""
         return self._slots.get(slot)
+
+    def forget_answers_with(self, client_id: bytes) -> None:
+        """Kept answers that name this user are unknown from now on: who asks again has to greet."""
+        for number, slot in self._slots.items():
+            kept = (slot.outcomes, slot.before)
+            outcomes, before = [_UNKNOWN if answers and client_id in answers else answers for answers in kept]
+            if (outcomes, before) != kept:
+                self._slots[number] = slot._replace(outcomes=outcomes, before=before)
+                self._changed.add(number)
 
     def write(self) -> None:
         """Inside a transaction: give the database what it does not have."""

@@ -1,24 +1,39 @@
-"""The registered users.
+"""The registered users, and the names of those who were deleted.
 
-Owns: the tables `user` and `name_look`, a bounded memory of who was looked up, and who
-authenticated in the journal alone.
-Promises: names and ids are unique; a user's row number is small and never changes; the list is in
-the order of registration.
+Owns: the tables `user`, `name_look` and `deleted_user`, a bounded memory of who was looked up, and
+who authenticated or was deleted in the journal alone.
+Promises: names and ids are unique; a user's row number is small, never changes and is never given
+again; the list is in the order of registration. Who was deleted is not found any more, from the
+moment on in which it was decided, but for replaying what the journal has from before. Of the id
+nothing but its SHA-256 is left in the end, so that nobody else gets it.
 Exposure: names and keys come from strangers; what a name may be is checked in `common.values`, keys
 are opaque.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from hashlib import sha256
+from typing import Final, NamedTuple
 
 from common.storage_protocol.operations import UserEntry
-from storage_worker.engine.records import Record, UserAuthenticated, UserRegistered
+from storage_worker.engine.records import Record, UserAuthenticated, UserDeleted, UserRegistered
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.values import Account, User
+from storage_worker.engine.values import Account, Deletion, User
 
 USERS_PER_PAGE: Final = 500
 """So many take the worker a millisecond, for which everybody waits."""
 REMEMBERED: Final = 100_000
+
+
+class KeptName(NamedTuple):
+    """Nobody can register `name` until it is freed. `goes_on`: what the user had is still there."""
+
+    name: str
+    goes_on: bool
+
+
+def digest_of(client_id: bytes) -> bytes:
+    """What is kept of a deleted user's id. An id is 122 random bits: nobody finds it from that."""
+    return sha256(client_id).digest()
 
 
 class UserRegistry:
@@ -27,6 +42,11 @@ class UserRegistry:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._newly_authenticated: set[int] = set()
+        self._newly_deleted: set[int] = set()
+        self.has_deleted = False
+        """Whether the table has more deleted users than whoever sets this back knows of."""
+        self.held_up: set[int] = set()
+        """Rows of deleted users of whom something can't be deleted, since it is altered."""
         self._counted = self._counted_until = 0
         self.known: dict[bytes, User] = {}
         """Users that were looked up, by client id; `find` looks further."""
@@ -46,34 +66,46 @@ class UserRegistry:
         """Be as the database is."""
         self.look_again()
         self._newly_authenticated.clear()
+        self._newly_deleted.clear()
 
     def replay(self, record: Record) -> None:
         """Do again what a turn did."""
         if isinstance(record, UserAuthenticated):
             self.authenticate(record)
+        elif isinstance(record, UserDeleted):
+            self.delete(record)
 
     @property
-    def has_newly_authenticated(self) -> bool:
-        """Whether a mark waits for the database, where an operator may want to take it back."""
-        return bool(self._newly_authenticated)
+    def has_news(self) -> bool:
+        """Whether a mark waits for the database: an operator may want to take it back, and a
+        deletion goes on from there.
+        """
+        return bool(self._newly_authenticated or self._newly_deleted)
 
     def write(self) -> None:
         """Inside a transaction: give the database what it does not have."""
         self._database.execute_many(
             "UPDATE user SET proven = 1 WHERE row = ?", [(row,) for row in sorted(self._newly_authenticated)]
         )
+        self._database.execute_many(
+            "UPDATE user SET deleted = 1 WHERE row = ?", [(row,) for row in sorted(self._newly_deleted)]
+        )
 
     def written(self) -> None:
         """That transaction is on disk."""
         self._newly_authenticated.clear()
+        if self._newly_deleted:
+            self.has_deleted = True
+            self._newly_deleted.clear()
+            self._counted = self._counted_until = 0
 
     def find(self, client_id: bytes) -> User | None:
         """The user with this id, or None."""
         return self.known.get(client_id) or self._look_up(client_id)
 
     def _look_up(self, client_id: bytes) -> User | None:
-        found = self._database.find("SELECT row, proven FROM user WHERE client_id = ?", (client_id,))
-        if found is None:
+        found = self._database.find("SELECT row, proven FROM user WHERE client_id = ? AND NOT deleted", (client_id,))
+        if found is None or found[0] in self._newly_deleted:
             return None
         if len(self.known) >= REMEMBERED:
             self._forget_known()
@@ -84,15 +116,37 @@ class UserRegistry:
         return user
 
     def row_of(self, client_id: bytes) -> int:
-        """The row of a user who is known to exist."""
+        """The row of a user who exists, or did when the journal was written."""
         user = self.find(client_id)
-        assert user is not None, "mail was accepted for them"
-        return user.row
+        if user is not None:
+            return user.row
+        row: int = self._database.row("SELECT row FROM user WHERE client_id = ?", (client_id,))[0]
+        return row
 
     def find_name(self, name: str) -> tuple[bytes, bytes] | None:
         """Client id and public key of the user with this name (case-sensitive), or None."""
-        found = self._database.find("SELECT client_id, public_key FROM user WHERE name = ?", (name,))
-        return None if found is None else (found[0], found[1])
+        found = self._database.find(
+            "SELECT client_id, public_key, row FROM user WHERE name = ? AND NOT deleted", (name,)
+        )
+        return None if found is None or found[2] in self._newly_deleted else (found[0], found[1])
+
+    def name_is_kept(self, name: str) -> bool:
+        """Whether a deleted user had this name, and it was not freed."""
+        if self._database.find("SELECT 1 FROM deleted_user WHERE name = ?", (name,)) is not None:
+            return True
+        found = self._database.find("SELECT row, deleted FROM user WHERE name = ?", (name,))
+        return found is not None and (bool(found[1]) or found[0] in self._newly_deleted)
+
+    def deletion(self, client_id: bytes) -> Deletion | None:
+        """How far the deletion of the user is who had this id; None where there was none."""
+        found = self._database.find("SELECT row, deleted FROM user WHERE client_id = ?", (client_id,))
+        if found is not None:
+            if not (found[1] or found[0] in self._newly_deleted):
+                return None
+            return Deletion.HELD_UP if found[0] in self.held_up else Deletion.GOES_ON
+        digest = digest_of(client_id)
+        gone = self._database.find("SELECT 1 FROM deleted_user WHERE id_digest = ?", (digest,)) is not None
+        return Deletion.DONE if gone else None
 
     def has_look(self, looks: Sequence[str], *, beyond_ascii: bool) -> bool:
         """Whether a name looks like one of these. `beyond_ascii`: of names beyond ASCII alone."""
@@ -104,7 +158,8 @@ class UserRegistry:
         """Make a user whose name and id are free. Raises `TablesDamaged`."""
         with self._database.writing():
             self._database.execute(
-                "INSERT INTO user (client_id, name, public_key) VALUES (?, ?, ?)",
+                "INSERT INTO user (row, client_id, name, public_key) VALUES (1 + max("
+                "(SELECT coalesce(max(row), 0) FROM user), (SELECT coalesce(max(row), 0) FROM deleted_user)), ?, ?, ?)",
                 (user.client_id, user.name, user.public_key),
             )
             row = self._database.row("SELECT last_insert_rowid()")[0]
@@ -122,23 +177,66 @@ class UserRegistry:
         if user is not None:
             user.must_authenticate = True
 
+    def delete(self, record: UserDeleted) -> None:
+        """From now on nobody finds this user, nor whom they are."""
+        self._newly_deleted.add(record.user)
+        user = self._by_row.pop(record.user, None)
+        if user is not None:
+            del self.known[user.client_id]
+        self._counted = self._counted_until = 0
+
+    def deleted_rows(self) -> list[int]:
+        """The users who were deleted and are not gone, as far as the database knows."""
+        return [row for (row,) in self._database.execute("SELECT row FROM user WHERE deleted ORDER BY row")]
+
+    def forget_deleted(self, row: int) -> bytes:
+        """Inside a transaction: of this user keep the name, and that there was the id. The id."""
+        client_id, name = self._database.row("SELECT client_id, name FROM user WHERE row = ?", (row,))
+        self._database.execute("DELETE FROM user WHERE row = ?", (row,))
+        self._database.execute(
+            "INSERT INTO deleted_user (row, name, id_digest) VALUES (?, ?, ?)", (row, name, digest_of(client_id))
+        )
+        found: bytes = client_id
+        return found
+
+    def free_name(self, name: str) -> bool:
+        """Inside a transaction: let others register a deleted user's name, and what looks like it;
+        whether there was one.
+        """
+        found = self._database.find("SELECT row FROM deleted_user WHERE name = ?", (name,))
+        if found is None:
+            return False
+        self._database.execute("DELETE FROM name_look WHERE user = ?", (found[0],))
+        self._database.execute("UPDATE deleted_user SET name = NULL WHERE row = ?", (found[0],))
+        return True
+
+    def kept_names(self) -> list[KeptName]:
+        """The names of deleted users that were not freed, in the order of registration."""
+        rows = self._database.execute(
+            "SELECT name, 0 AS goes_on, row FROM deleted_user WHERE name IS NOT NULL "
+            "UNION ALL SELECT name, 1, row FROM user WHERE deleted ORDER BY 3"
+        )
+        return [KeptName(name, bool(goes_on)) for name, goes_on, _row in rows]
+
     def last_row(self) -> int:
         """The row of the user who registered last; 0 for none."""
         last: int = self._database.row("SELECT coalesce(max(row), 0) FROM user")[0]
         return last
 
     def count(self, until: int) -> int:
-        """How many users have a row up to `until`. Users never go, so those that were
-        counted once are not again.
+        """How many users have a row up to `until`. Those that were counted once are not again,
+        unless somebody was deleted.
         """
         if until < self._counted_until:
             self._counted = self._counted_until = 0
         more, last = self._database.row(
-            "SELECT count(*), max(row) FROM user WHERE row > ? AND row <= ?", (self._counted_until, until)
+            "SELECT count(*), max(row) FROM user WHERE row > ? AND row <= ? AND NOT deleted",
+            (self._counted_until, until),
         )
         self._counted += more
         self._counted_until = last or self._counted_until
-        return self._counted
+        # The database learns of those within a moment.
+        return self._counted - sum([row <= until for row in self._newly_deleted])
 
     def page(self, after: int, until: int, without: User) -> tuple[int, list[UserEntry]]:
         """At most `USERS_PER_PAGE` users with `after` < row <= `until`, and the row to go
@@ -146,26 +244,31 @@ class UserRegistry:
         """
         rows = list(
             self._database.execute(
-                "SELECT row, client_id, name FROM user WHERE row > ? AND row <= ? ORDER BY row LIMIT ?",
+                "SELECT row, client_id, name FROM user WHERE row > ? AND row <= ? AND NOT deleted ORDER BY row LIMIT ?",
                 (after, until, USERS_PER_PAGE),
             )
         )
         last = rows[-1][0] if len(rows) == USERS_PER_PAGE else until
-        return last, [UserEntry(client_id, name) for row, client_id, name in rows if row != without.row]
+        left_out = {without.row, *self._newly_deleted}
+        return last, [UserEntry(client_id, name) for row, client_id, name in rows if row not in left_out]
 
     def accounts(self, after: int, most: int) -> Sequence[Account]:
         """At most so many users with a row above `after`, in order."""
         rows = self._database.execute(
-            "SELECT row, client_id, name, proven FROM user WHERE row > ? ORDER BY row LIMIT ?", (after, most)
+            "SELECT row, client_id, name, proven FROM user WHERE row > ? AND NOT deleted ORDER BY row LIMIT ?",
+            (after, most + len(self._newly_deleted)),
         )
-        return [
+        found = [
             Account(row, client_id, name, bool(proven) or row in self._newly_authenticated)
             for row, client_id, name, proven in rows
+            if row not in self._newly_deleted
         ]
+        return found[:most]
 
     def authenticated(self) -> int:
         """How many have authenticated once."""
-        marked: int = self._database.row("SELECT coalesce(sum(proven), 0) FROM user")[0]
-        for row in self._newly_authenticated:
-            marked += not self._database.row("SELECT proven FROM user WHERE row = ?", (row,))[0]
+        marked: int = self._database.row("SELECT coalesce(sum(proven), 0) FROM user WHERE NOT deleted")[0]
+        for row in self._newly_authenticated | self._newly_deleted:
+            before = self._database.row("SELECT proven FROM user WHERE row = ?", (row,))[0]
+            marked += (row not in self._newly_deleted) - before
         return marked

@@ -29,6 +29,9 @@ REQUESTS: Final = {
     RequestCode.PROVE: Struct(f"<{requests.SIGNATURE_SIZE}s"),
     RequestCode.SEND_ONCE: requests.SEND_ONCE_HEAD,
     RequestCode.FETCH: requests.FETCH,
+    RequestCode.REGISTER_INVITED: requests.REGISTER_INVITED,
+    RequestCode.DELETE_ACCOUNT: Struct("<16s"),
+    RequestCode.ABOUT: Struct("<"),
     RequestCode.CERTIFICATES: Struct("<"),
 }
 RESPONSES: Final = {
@@ -40,6 +43,8 @@ RESPONSES: Final = {
     ResponseCode.HELLO: responses.HELLO_REPLY,
     ResponseCode.AUTHENTICATED: Struct("<"),
     ResponseCode.FETCHED: responses.FETCHED_HEAD,
+    ResponseCode.DELETED: Struct("<"),
+    ResponseCode.ABOUT: responses.ABOUT_HEAD,
     ResponseCode.CERTIFICATES: Struct(f"<B{responses.DIGEST_SIZE}s"),
 }
 

@@ -39,6 +39,7 @@ from common.storage_protocol.message_format import ENTRY_HEAD
 ids = st.binary(min_size=16, max_size=16)
 keys = st.binary(min_size=160, max_size=160)
 u8 = st.integers(0, 255)
+u16 = st.integers(0, 65535)
 u32 = st.integers(0, 2**32 - 1)
 u63 = st.integers(0, 2**63 - 1)
 names = st.text(string.printable, min_size=1, max_size=254)
@@ -51,6 +52,7 @@ FIELDS: dict[object, st.SearchStrategy[object]] = {
     ops.Key: keys,
     ops.Name: names,
     ops.U8: u8,
+    ops.U16: u16,
     ops.U32: u32,
     ops.U63: u63,
     bool: flags,
@@ -253,5 +255,5 @@ def test_reads_are_what_is_computed_again() -> None:
     kept = set(ops.Operation.__args__) - set(ops.READ_AGAIN)
     assert {kind.__name__ for kind in kept} == {
         "Register", "StoreMessage", "StoreMessages", "BeginUpload", "Chunk", "CommitUpload", "AbortUpload", "Settle",
-        "Release", "MarkAuthenticated",
+        "Release", "MarkAuthenticated", "DeleteAccount",
     }  # fmt: skip

@@ -26,7 +26,7 @@ def rows(heading: str) -> list[list[str]]:
 def words(fields: str) -> list[str]:
     """The names of fields, without what is in brackets, types and defaults."""
     plain = re.sub(r"\(.*?\)", "", fields)
-    names = [re.sub(r" (u8|u32|u63|bin)\b| = .*| \[.*", "", field).strip() for field in plain.split(",")]
+    names = [re.sub(r" (u8|u16|u32|u63|bin)\b| = .*| \[.*", "", field).strip() for field in plain.split(",")]
     return [name.removeprefix("array of ").replace(" ", "_") for name in names if name.strip()]
 
 

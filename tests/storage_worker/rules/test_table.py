@@ -67,6 +67,8 @@ def asked(kind: type[Operation], user: bytes) -> Operation:
         ops.MarkAuthenticated(user),
         ops.StoreMessages(False, pack_frame(user, user, 3, b"content")),
         ops.GetUploadProgress(2),
+        ops.DeleteAccount(user, True),
+        ops.GetAbout(),
     ]
     [sample] = [sample for sample in samples if type(sample) is kind]
     return sample

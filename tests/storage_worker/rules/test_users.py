@@ -1,6 +1,7 @@
 """Registration, the list, public keys, and what a first proof changes, one operation at a time."""
 
 from collections.abc import Callable
+from hashlib import sha256
 
 import pytest
 
@@ -21,8 +22,11 @@ from common.storage_protocol.operations import (
     UsersPage,
 )
 from common.values import RefusalReason as Reason
-from storage_worker.engine.records import UserRegistered
+from common.values import Registration
+from storage_worker.engine.records import InvitationMade, UserRegistered
 from storage_worker.engine.sqlite import users
+from storage_worker.engine.sqlite.invitations import Invitations
+from storage_worker.rules.accounts import AccountSettings
 from tests.storage_worker.rules.asking import NOBODY, contents, fetch
 from tests.storage_worker.worker_under_test import KEY, Gateway, SqliteWorker, pieces
 
@@ -231,3 +235,71 @@ class TestMarkAuthenticated:
         assert fetch(gateway, alice, 2, authenticated=True).count == 1
         gateway.ask(Settle(2, alice, True, leased.first, leased.last))
         assert fetch(gateway, alice, 3, authenticated=True).count == 0
+
+
+INVITATION = bytes(range(16))
+
+
+class TestRegistrationModes:
+    @pytest.fixture
+    def invited(self, open_worker: Callable[..., SqliteWorker]) -> Gateway:
+        """A server with one invitation for two."""
+        worker = open_worker(accounts=AccountSettings(Registration.INVITED))
+        self.invite(worker, uses=2)
+        return Gateway(worker)
+
+    @staticmethod
+    def invite(worker: SqliteWorker, *, uses: int, until: int = 1_000_001) -> None:
+        Invitations(worker.database).apply(InvitationMade(sha256(INVITATION).digest(), uses, until))
+
+    def test_one_registers_with_an_invitation_as_often_as_it_says(self, invited: Gateway) -> None:
+        alice = invited.one(Register("alice", KEY, True, None, INVITATION))
+        assert isinstance(alice, Registered)
+        # The answer was lost: nothing is used up.
+        assert invited.one(Register("alice", KEY, True, None, INVITATION)) == alice
+        assert invited.one(Register("alice", KEY, True)) == alice
+        assert isinstance(invited.one(Register("bob", KEY, True, None, INVITATION)), Registered)
+        assert invited.refused(Register("carol", KEY, True, None, INVITATION)) is Reason.INVITATION
+
+    def test_two_in_one_turn_use_two(self, invited: Gateway) -> None:
+        outcomes = invited.ask(*[Register(name, KEY, True, None, INVITATION) for name in ("alice", "bob", "carol")])
+        assert [type(one).__name__ for one in outcomes] == ["Registered", "Registered", "Refused"]
+
+    def test_without_or_with_another_one_nothing_is_told_of_names(self, invited: Gateway) -> None:
+        assert isinstance(invited.one(Register("alice", KEY, True, None, INVITATION)), Registered)
+        for name in ("alice", "nobody yet"):
+            assert invited.refused(Register(name, KEY[::-1], True)) is Reason.INVITATION
+            assert invited.refused(Register(name, KEY[::-1], True, None, INVITATION[::-1])) is Reason.INVITATION
+        assert invited.refused(Register("alice", KEY[::-1], True, None, INVITATION)) is Reason.NAME_TAKEN
+        assert isinstance(invited.one(Register("bob", KEY, True, None, INVITATION)), Registered), "not used up by that"
+
+    def test_its_time_ends(self, open_worker: Callable[..., SqliteWorker]) -> None:
+        worker = open_worker(accounts=AccountSettings(Registration.INVITED))
+        self.invite(worker, uses=9, until=worker.now_ms + 10)
+        gateway = Gateway(worker)
+        worker.now_ms += 9
+        assert isinstance(gateway.one(Register("alice", KEY, True, None, INVITATION)), Registered)
+        worker.now_ms += 1
+        assert gateway.refused(Register("bob", KEY, True, None, INVITATION)) is Reason.INVITATION
+
+    def test_closed(self, open_worker: Callable[..., SqliteWorker]) -> None:
+        worker = open_worker()
+        [alice] = Gateway(worker).register("alice")
+        worker.close()
+        worker = open_worker(accounts=AccountSettings(Registration.CLOSED))
+        self.invite(worker, uses=1)
+        gateway = Gateway(worker)
+        for name in ("alice", "bob"):
+            for invitation in (None, INVITATION):
+                request = Register(name, KEY[::-1], True, None, invitation)
+                assert gateway.refused(request) is Reason.REGISTRATION_CLOSED
+        # Who is registered asks once more for the answer that was lost.
+        assert gateway.one(Register("alice", KEY, True)) == Registered(alice)
+
+    def test_open_needs_none_and_uses_none(self, open_worker: Callable[..., SqliteWorker]) -> None:
+        worker = open_worker()
+        self.invite(worker, uses=1)
+        gateway = Gateway(worker)
+        assert isinstance(gateway.one(Register("alice", KEY, True, None, INVITATION)), Registered)
+        assert isinstance(gateway.one(Register("bob", KEY, True, None, INVITATION[::-1])), Registered)
+        assert len(Invitations(worker.database).all()) == 1

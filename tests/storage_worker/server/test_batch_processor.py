@@ -44,7 +44,7 @@ from storage_worker.engine.sqlite.mail_pages import MailPages
 from storage_worker.engine.values import Admission, Capacity
 from storage_worker.rules.rules import Rules
 from storage_worker.server.batch_processor import EARLIER_KEPT, Inbound
-from tests.storage_worker.worker_under_test import KEY, Gateway, SqliteWorker, the_one
+from tests.storage_worker.worker_under_test import KEY, TO_VERSION_5, Gateway, SqliteWorker, the_one
 
 Open = Callable[..., SqliteWorker]
 
@@ -282,8 +282,7 @@ class TestResend:
         gateway.send(before)
         outcomes = gateway.send(last)
         worker.flush()
-        list(worker.database.execute("ALTER TABLE slot DROP COLUMN before; PRAGMA user_version = 2"))
-        list(worker.database.execute("DROP TABLE name_look"))
+        list(worker.database.execute(f"{TO_VERSION_5} ALTER TABLE slot DROP COLUMN before; PRAGMA user_version = 2"))
         list(
             worker.database.execute("ALTER TABLE mail_page DROP COLUMN checksum; ALTER TABLE store DROP COLUMN journal")
         )

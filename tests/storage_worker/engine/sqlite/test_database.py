@@ -8,6 +8,7 @@ import pytest
 from storage_worker.engine.errors import StoreDamaged, StoreFull, StoreUnusable, TablesDamaged
 from storage_worker.engine.sqlite import database as database_module
 from storage_worker.engine.sqlite.database import PAGE_SIZE, SCHEMA_VERSION, Database
+from tests.storage_worker.worker_under_test import TO_VERSION_5, TO_VERSION_6
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_ballast(path: Path) -> None:
     with database.transaction():
         database.drop_ballast()
         database.execute("CREATE TABLE plug (filler BLOB)")
-        database.execute("INSERT INTO plug VALUES (zeroblob(580000))")
+        database.execute("INSERT INTO plug VALUES (zeroblob(500000))")
     assert not database.take_ballast()
     database.execute("DELETE FROM plug")
     assert database.unused_bytes() > 400_000
@@ -242,7 +243,6 @@ def test_another_schema(database: Database, path: Path, version: int, next_step:
         Database(path)
 
 
-TO_VERSION_5 = "DROP TABLE name_look;"
 TO_VERSION_4 = f"{TO_VERSION_5} ALTER TABLE store DROP COLUMN journal;"
 
 
@@ -251,7 +251,7 @@ def made_older(path: Path, version: int) -> None:
     checksums.
     """
     old = apsw.Connection(str(path))
-    old.execute(TO_VERSION_4)
+    old.execute(TO_VERSION_4).fetchall()
     if version < 4:
         old.execute("ALTER TABLE mail_page DROP COLUMN checksum").fetchall()
     if version < 3:
@@ -269,7 +269,7 @@ def test_a_store_of_an_earlier_schema_is_brought_over_with_all_that_is_in_it(
     database = Database(path, vfs="unix")
     with database.transaction():
         database.execute("INSERT INTO store VALUES (1, x'00', 1, 2, 3, 4, x'00', 0)")
-        database.execute("INSERT INTO user VALUES (1, x'01', 'alice', x'02', 1)")
+        database.execute("INSERT INTO user VALUES (1, x'01', 'alice', x'02', 1, 0)")
         database.execute("INSERT INTO slot VALUES (3, 1, x'01', x'', 5, x'90', x'90')")
         database.execute("INSERT INTO mail_page VALUES (1, 2, 3, 3, 1, 0, NULL, x'00', NULL)")
     database.close()
@@ -292,7 +292,7 @@ def test_a_store_of_an_earlier_schema_is_brought_over_with_all_that_is_in_it(
             database = Database(path)
             assert database.row("PRAGMA user_version") == (SCHEMA_VERSION,)
             assert database.row("SELECT * FROM store") == (1, b"\0", 1, 2, 3, 4, b"\0", 0)
-            assert database.row("SELECT * FROM user") == (1, b"\1", "alice", b"\2", 1)
+            assert database.row("SELECT * FROM user") == (1, b"\1", "alice", b"\2", 1, 0)
             assert database.row("SELECT * FROM name_look") == ("alice", 0, 1)
             assert database.row("SELECT * FROM slot") == (3, 1, b"\x01", b"", 5, b"\x90", b"\x90")
             assert database.row("SELECT * FROM mail_page") == (1, 2, 3, 3, 1, 0, None, b"\0", None)
@@ -313,7 +313,7 @@ def test_a_store_of_version_5_learns_what_its_names_look_like(path: Path) -> Non
     database = Database(path)
     with database.transaction():
         for row, name in enumerate(("IVAN", "ivan", "alice"), 1):
-            database.execute("INSERT INTO user VALUES (?, ?, ?, x'02', 1)", (row, bytes([row]), name))
+            database.execute("INSERT INTO user VALUES (?, ?, ?, x'02', 1, 0)", (row, bytes([row]), name))
         list(database.execute(f"{TO_VERSION_5} PRAGMA user_version = 5"))
     database.close()
     for _ in range(2):
@@ -322,6 +322,53 @@ def test_a_store_of_version_5_learns_what_its_names_look_like(path: Path) -> Non
         assert found == [("alice", 0, 3), ("ivan", 0, 1), ("ivan", 0, 2), ("lvan", 0, 1)]
         assert database.problems() == []
         database.close()
+
+
+@pytest.mark.parametrize(("version", "statements"), [(5, TO_VERSION_5), (6, TO_VERSION_6)])
+@pytest.mark.parametrize("broken_off", [False, True])
+def test_a_store_of_the_last_versions_keeps_all_but_what_was_deleted(
+    path: Path, version: int, statements: str, broken_off: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These versions left the bytes of what it deleted where they were."""
+    database = Database(path)
+    list(database.execute("PRAGMA secure_delete = OFF"))
+    with database.transaction():
+        database.execute("INSERT INTO store VALUES (1, x'00', 1, 2, 3, 4, x'00', 0)")
+        database.execute("INSERT INTO user VALUES (1, x'01', 'alice', x'02', 1, 0)")
+        pages = [(number, number, number, b"what was fetched" * 2000) for number in range(1, 4)]
+        database.execute_many("INSERT INTO mail_page VALUES (?, 2, ?, ?, 1, 0, NULL, ?, NULL)", pages)
+        database.execute("DELETE FROM mail_page")
+    list(database.execute(f"{statements} PRAGMA user_version = {version}"))
+    database.close()
+    assert b"what was fetched" in path.read_bytes()
+    if broken_off:
+        with monkeypatch.context() as patch, pytest.raises(apsw.SQLError):
+            patch.setattr(database_module, "UPGRADE_FROM_6", "no SQL")
+            Database(path)
+    database = Database(path)
+    assert database.row("PRAGMA user_version") == (SCHEMA_VERSION,)
+    assert database.row("SELECT * FROM user") == (1, b"\1", "alice", b"\2", 1, 0)
+    assert database.row("SELECT count(*) FROM deleted_user") == (0,)
+    assert database.row("SELECT count(*) FROM invitation") == (0,)
+    assert database.problems() == []
+    database.close()
+    assert b"what was fetched" not in path.read_bytes()
+
+
+def test_what_is_deleted_is_not_to_be_found_in_the_file(path: Path) -> None:
+    database = Database(path)
+    with database.transaction():
+        rows = [(number, number, number, b"what was fetched" * 2000) for number in range(1, 40)]
+        database.execute_many("INSERT INTO mail_page VALUES (?, 2, ?, ?, 1, 0, NULL, ?, NULL)", rows)
+        rows = [(number, number, number, b"what was fetched") for number in range(40, 4000)]
+        database.execute_many("INSERT INTO mail_page VALUES (?, 2, ?, ?, 1, 0, NULL, ?, NULL)", rows)
+    with database.transaction():
+        database.execute("DELETE FROM mail_page WHERE row % 3")
+    with database.transaction():
+        database.execute("DELETE FROM mail_page")
+    assert database.checkpoint(truncate=True)
+    assert b"what was fetched" not in path.read_bytes() + path.with_name("mail.db-wal").read_bytes()
+    database.close()
 
 
 def test_a_folder_in_its_place(path: Path) -> None:
@@ -367,7 +414,7 @@ def test_no_altered_bit_of_a_table_or_an_index_is_believed(path: Path, of: str, 
         database.execute("INSERT INTO store VALUES (1, x'00', 1, 2, 3, 4, x'00', 0)")
         database.execute("INSERT INTO slot VALUES (0, 1, x'01', x'', 5, x'90', NULL)")
         for row in range(1, 20):
-            database.execute("INSERT INTO user VALUES (?, ?, ?, x'02', 0)", (row, bytes([row]), f"user {row}"))
+            database.execute("INSERT INTO user VALUES (?, ?, ?, x'02', 0, 0)", (row, bytes([row]), f"user {row}"))
             database.execute("INSERT INTO sent_token VALUES (?, 1, ?, 2, 3, x'04', 5)", (row, bytes([row])))
             database.execute("INSERT INTO mail_page VALUES (?, ?, 1, 1, 1, 0, NULL, x'00', 1)", (row, row))
     found = list(database.execute(sql))

@@ -14,6 +14,7 @@ import pytest
 from common.filesystem import NO_ROOM
 from storage_worker.engine.errors import JournalDamaged, StoreFailed, StoreFull
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
+from storage_worker.engine.sqlite.log_epochs import MARK_SIZE, mark, mark_at
 
 LOG_EPOCH = b"e" * 16
 OTHER = b"o" * 16
@@ -489,3 +490,26 @@ def test_sync_again_writes_both_log_epochs(path: Path) -> None:
     assert [file.calls for file in files] == [["write", "sync"], ["write", "sync"]]
     journal = Journal(files, CAPACITY)
     assert journal.replay(LOG_EPOCH) == [b"one", b"two", b"three"]
+
+
+def test_what_was_erased_is_zeros_but_for_the_marks(path: Path) -> None:
+    files = [DiskJournal(path.with_name(name), 200_000) for name in ("mail.journal", "mail.journal.2")]
+    at = mark_at(200_000)
+    journal = Journal(files, 200_000, marks_at=at)
+    journal.begin(LOG_EPOCH)
+    journal.append(b"a secret" * 10_000, sync=True)
+    assert journal.link(OTHER)
+    journal.begin(OTHER, linked=True)
+    journal.append(b"a secret" * 20_000, sync=True)
+    journal.begin(LOG_EPOCH)
+    journal.mark_all()
+    # What a journal of another size left behind the mark.
+    files[0].write(at + MARK_SIZE, b"a secret")
+    journal.erase()
+    for file in files:
+        assert file.read() == bytes(at) + mark(LOG_EPOCH) + bytes(200_000 - at - MARK_SIZE)
+    journal.append(b"next", sync=True)
+    journal.close()
+    reopened = Journal([DiskJournal(path.with_name(f.name), 0) for f in sorted(path.parent.glob("mail*"))], 200_000)
+    assert list(reopened.replay(LOG_EPOCH)) == [b"next"]
+    reopened.close()

@@ -14,7 +14,7 @@ def test_accounts_have_what_is_not_flushed(worker: SqliteWorker, gateway: Gatewa
     # A turn is flushed soon after a first proof; this one is not, for nothing is maintained.
     batch = gateway.next_batch(MarkAuthenticated(carol))
     worker.processor.handle([Inbound(b"peer", batch)], worker.now_ms)
-    assert users.has_newly_authenticated
+    assert users.has_news
     assert list(users.accounts(0, 9)) == [
         Account(1, alice, "alice", True),
         Account(2, bob, "bob", False),

@@ -1,0 +1,85 @@
+"""647: the end of an account.
+
+Owns: one 2147. Promises: it leaves when nothing is left of the user in the storage worker; until
+then the worker is asked again. What was asked for is done, whether somebody waits for it or not.
+Exposure: an authenticated connection alone may ask, for its own user, whose id stands twice in the
+request.
+
+Source: docs/client-protocol.md, "647, delete account".
+"""
+
+from typing import Final
+
+from common.client_protocol.requests import DeleteAccountRequest
+from common.client_protocol.responses import DELETED
+from common.storage_protocol.operations import DeleteAccount, DeletionGoesOn, Done, Operation, Outcome, Refused
+from common.values import RefusalReason
+from gateway.handlers.base import HandlerContext
+
+_ASK_AGAIN: Final = 0.05
+"""Seconds: a step of the worker's takes some milliseconds, and most accounts need one."""
+
+
+class DeleteAccountHandler:
+    """A `RequestHandler` and a `Waiter`."""
+
+    __slots__ = ("_connection", "_gone", "_link", "_requester")
+
+    def __init__(self, connection: HandlerContext, request: DeleteAccountRequest) -> None:
+        self._connection = connection
+        self._link = connection.context.link
+        self._requester = request.requester
+        self._gone = False
+        if connection.authenticated_as is None:
+            self._refuse_later(RefusalReason.PROOF_NEEDED)
+        elif request.confirmed != request.requester:
+            self._refuse_later(RefusalReason.MALFORMED)
+        else:
+            self._ask()
+
+    def _ask(self) -> None:
+        if not self._gone:
+            self._link.submit(DeleteAccount(self._requester, authenticated=True), self)
+
+    def _refuse_later(self, reason: int) -> None:
+        # The caller first has to learn that this is going on: refuse at the end of the turn.
+        context = self._connection.context
+        context.call_at(context.loop.now, lambda: self._refuse(reason), self._connection)
+
+    def answered(self, operation: Operation, outcome: Outcome) -> None:
+        """It is done, goes on, or is refused."""
+        if self._gone:
+            return
+        match outcome:
+            case DeletionGoesOn():
+                context = self._connection.context
+                context.call_at(context.loop.now + _ASK_AGAIN, self._ask, self._connection)
+            case Done():
+                self._connection.write(DELETED)
+                self._connection.done()
+            case Refused(reason, retry_after):
+                self._refuse(reason, retry_after)
+            case _:
+                self._connection.abort()
+
+    def unknown(self, operation: Operation) -> None:
+        """Whether it was begun is unknown."""
+        if not self._gone:
+            self._connection.abort()
+
+    def _refuse(self, reason: int, retry_after: int = 0) -> None:
+        if not self._gone:
+            self._connection.refuse(reason, retry_after)
+            self._connection.done()
+
+    def resume_output(self) -> None:
+        """Nothing to go on with."""
+
+    def input_came(self) -> None:
+        """Later requests wait."""
+
+    input_ended = input_came
+
+    def abandon(self) -> None:
+        """Nobody waits for the answer any more."""
+        self._gone = True

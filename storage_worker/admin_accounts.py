@@ -1,0 +1,253 @@
+"""What an operator does about accounts: `invite`, `invitations`, `invitation revoke`, `delete`,
+`free`, `re-key`.
+
+Owns: these commands of `scripts/admin`. Promises: they work while the storage worker runs, which
+notices with its next turn, and while it does not. An invitation is shown once and kept nowhere: the
+store has its SHA-256, whose first digits name it. A deletion is marked here and made by the worker,
+which has the mail.
+Exposure: whoever may write to the data folder. Names are quoted, so that a terminal obeys nothing.
+
+Source: docs/operations.md, "Accounts".
+"""
+
+import argparse
+import base64
+import binascii
+import contextlib
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+from common.data_folder import link_endpoint
+from common.errors import FrameUndecodable, SettingRejected
+from common.options import Bound, check_bounds, number
+from common.rsa_key_form import numbers_of_der
+from common.server_address import INVITATION_SIZE, ServerAddress
+from common.storage_protocol.administration import GetTotals
+from common.values import PUBLIC_KEY_SIZE
+from storage_worker import admin_tls
+from storage_worker.engine.records import InvitationMade, InvitationRevoked
+from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.invitations import Invitations
+from storage_worker.engine.sqlite.users import UserRegistry
+from storage_worker.engine.values import Invitation
+from storage_worker.server.admin_link import AdminLink, WorkerSilent, is_served
+
+EXIT_UNKNOWN = 1
+COMMANDS: Final = frozenset({"invite", "invitations", "invitation", "delete", "free", "re-key"})
+
+_SHOWN: Final = 8
+"""Hex digits of an invitation's SHA-256 that name it."""
+_MOST_USES: Final = 1_000_000
+_MOST_DAYS: Final = 3650
+_DAY_MS: Final = 24 * 3600 * 1000
+_PEM: Final = re.compile(r"-----BEGIN PUBLIC KEY-----(.*)-----END PUBLIC KEY-----", re.DOTALL)
+
+Say = Callable[[str], object]
+
+
+def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add them to the command line."""
+    invite = commands.add_parser("invite", help="print a link that lets somebody register")
+    invite.add_argument(
+        "place", nargs="?", metavar="HOST:PORT", help="where clients reach the server (default: as in the log)"
+    )
+    invite.add_argument("--uses", type=number, default=1, help="how many may register with it (default: %(default)s)")
+    invite.add_argument("--days", type=number, default=7, help="how long it is good for (default: %(default)s)")
+    invite.add_argument("--qr", action="store_true", help="as a picture, too")
+    commands.add_parser("invitations", help="the invitations that are not used up")
+    one = commands.add_parser("invitation", help="revoke an invitation")
+    one.add_argument("step", choices=("revoke",))
+    one.add_argument("id", help="as `invitations` shows it")
+    delete = commands.add_parser("delete", help="delete a user with all that waits for them; the name stays taken")
+    delete.add_argument("name")
+    free = commands.add_parser("free", help="let others register the name of a deleted user")
+    free.add_argument("name", nargs="?", help="without a name: print those that are kept")
+    re_key = commands.add_parser("re-key", help="give a user who lost their home another public key")
+    re_key.add_argument("name")
+    re_key.add_argument("key_file", type=Path, metavar="KEYFILE", help="the public key: base64, PEM or DER")
+
+
+def run(
+    settings: argparse.Namespace,
+    folder: Path,
+    database: Database,
+    say: Say,
+    now_ms: int,
+    random_bytes: Callable[[int], bytes],
+) -> int:
+    """Run one of `COMMANDS`. Raises `SettingRejected`, and as `Database` does."""
+    if not database.is_current:
+        raise SettingRejected("an earlier version made this store: start the storage worker once, which brings it over")
+    code = _run(settings, folder, database, say, now_ms, random_bytes)
+    _wake(folder)
+    return code
+
+
+def _wake(folder: Path) -> None:
+    """Have a worker that runs take a turn now, in which it sees what has changed."""
+    endpoint = link_endpoint(folder)
+    if is_served(endpoint):
+        # One that does not answer, or is of another version, sees it with its next turn.
+        with contextlib.suppress(WorkerSilent, FrameUndecodable), contextlib.closing(AdminLink(endpoint, 1.0)) as link:
+            link.ask(GetTotals())
+
+
+def _run(
+    settings: argparse.Namespace,
+    folder: Path,
+    database: Database,
+    say: Say,
+    now_ms: int,
+    random_bytes: Callable[[int], bytes],
+) -> int:
+    match settings.command:
+        case "invite":
+            return invite(database, settings, folder, say, now_ms, random_bytes)
+        case "invitations":
+            return invitations(database, say, now_ms)
+        case "invitation":
+            return revoke(database, settings.id, say)
+        case "delete":
+            return delete(database, settings.name, say)
+        case "free":
+            return kept_names(database, say) if settings.name is None else free(database, settings.name, say)
+        case _:
+            return re_key(database, settings.name, settings.key_file, say)
+
+
+def invite(
+    database: Database,
+    settings: argparse.Namespace,
+    folder: Path,
+    say: Say,
+    now_ms: int,
+    random_bytes: Callable[[int], bytes],
+) -> int:
+    """Make an invitation, and print a link with it for each address. Raises `SettingRejected`."""
+    uses, days = settings.uses, settings.days
+    check_bounds((Bound("--uses", uses, 1, _MOST_USES), Bound("--days", days, 1, _MOST_DAYS)))
+    # Before anything is made: without a certificate there is no link.
+    addresses = admin_tls.addresses(settings.place, folder)
+    if not addresses:
+        raise SettingRejected("no address is known: start the gateway with --tls-listen once, or name HOST:PORT")
+    invitation = random_bytes(INVITATION_SIZE)
+    digest = sha256(invitation).digest()
+    kept = Invitations(database)
+    with database.transaction():
+        kept.forget_over(now_ms)
+        kept.apply(InvitationMade(digest, uses, now_ms + days * _DAY_MS))
+    for address in addresses:
+        _print(address._replace(invitation=invitation), say, qr=settings.qr)
+    return 0
+
+
+def _print(address: ServerAddress, say: Say, *, qr: bool) -> None:
+    say(address.link)
+    if qr:
+        admin_tls.say_picture(address.link, say)
+
+
+def invitations(database: Database, say: Say, now_ms: int) -> int:
+    """One line for each: what names it, how many may register with it, until when."""
+    say(f"{'id':<{_SHOWN}}  {'uses left':>9}  until (UTC)")
+    for one in Invitations(database).all():
+        until = datetime.fromtimestamp(one.expires_at / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+        over = "" if now_ms < one.expires_at else ", over"
+        say(f"{_named(one)}  {one.uses:>9}  {until}{over}")
+    return 0
+
+
+def _named(invitation: Invitation) -> str:
+    return invitation.digest.hex()[:_SHOWN]
+
+
+def revoke(database: Database, wanted: str, say: Say) -> int:
+    """Let nobody register with an invitation any more."""
+    kept = Invitations(database)
+    found = [one for one in kept.all() if _named(one) == wanted.lower()]
+    if not found:
+        say(f"There is no invitation {wanted!a}.")
+        return EXIT_UNKNOWN
+    with database.transaction():
+        for one in found:
+            kept.apply(InvitationRevoked(one.digest))
+    say(f"Nobody can register with invitation {_named(found[0])} any more.")
+    return 0
+
+
+def delete(database: Database, name: str, say: Say) -> int:
+    """Mark a user: from now on they are none."""
+    with database.transaction():
+        database.execute("UPDATE user SET deleted = 1 WHERE name = ? AND NOT deleted", (name,))
+        known = database.changes()
+    if not known:
+        return _unknown(name, say)
+    say(f"{name} is no user any more. The storage worker deletes what there is of them, at its next start if it")
+    say(f"does not run. Nobody else can register the name, unless you free it: `free {name}`.")
+    return 0
+
+
+def kept_names(database: Database, say: Say) -> int:
+    """Print the names of deleted users that nobody can register."""
+    for kept in UserRegistry(database).kept_names():
+        say(f"{kept.name}{' (is being deleted)' if kept.goes_on else ''}")
+    return 0
+
+
+def free(database: Database, name: str, say: Say) -> int:
+    """Let others register a deleted user's name."""
+    with database.transaction():
+        freed = UserRegistry(database).free_name(name)
+    if freed:
+        say(f"{name} may be registered again, by anybody. Contacts of the user before see a new key.")
+        return 0
+    found = database.find("SELECT deleted FROM user WHERE name = ?", (name,))
+    if found is None:
+        say(f"Nobody named {name!r} was deleted.")
+    elif found[0]:
+        say(f"{name} is still being deleted; try again when the storage worker has done it.")
+    else:
+        say(f"{name} is registered: `delete {name}` comes first.")
+    return EXIT_UNKNOWN
+
+
+def re_key(database: Database, name: str, key_file: Path, say: Say) -> int:
+    """Give a user another public key, under the same name and id. Raises `SettingRejected`."""
+    key = read_key(key_file)
+    with database.transaction():
+        database.execute("UPDATE user SET public_key = ? WHERE name = ? AND NOT deleted", (key, name))
+        known = database.changes()
+    if not known:
+        return _unknown(name, say)
+    say(f"{name} has the key with the SHA-256 {sha256(key).hexdigest()} now. Contacts are told that it has changed.")
+    say("Connections of the old home, if somebody else has it, last until the gateway is started again.")
+    return 0
+
+
+def read_key(path: Path) -> bytes:
+    """The public key in a file: base64 over any number of lines, PEM, or DER. Raises
+    `SettingRejected`.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise SettingRejected(f"{path} can't be read: {error.strerror}") from error
+    if len(raw) != PUBLIC_KEY_SIZE:
+        try:
+            text = raw.decode("ascii")
+            pem = _PEM.search(text)
+            raw = base64.b64decode("".join((pem[1] if pem else text).split()), validate=True)
+        except (UnicodeDecodeError, binascii.Error) as error:
+            raise SettingRejected(f"{path} has no public key: neither base64, nor PEM, nor DER") from error
+    if numbers_of_der(raw) is None:
+        raise SettingRejected(f"{path} has no public key that clients could use (RSA of 1024 bits, DER of 160 bytes)")
+    return raw
+
+
+def _unknown(name: str, say: Say) -> int:
+    say(f"There is no user named {name!r}.")
+    return EXIT_UNKNOWN

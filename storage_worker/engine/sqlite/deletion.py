@@ -1,0 +1,161 @@
+"""What becomes of a deleted user's mail, tokens and files: gone, in steps, and then not even to be
+found in the bytes of the data folder.
+
+Owns: these steps. Promises: a step is short, whatever the user had; killed between any two, the
+next start goes on. When `Deletion.DONE` is told, mail, keys, tokens and files are gone from the
+tables and the folder. After that, within `ERASE_EVERY_MS` or at an orderly end, what is left of
+them in the journal's files and in SQLite's log is overwritten: the database itself overwrites what
+it deletes (`secure_delete`). What the user had sent and others have not fetched is the others': it
+stays until they do, with its sender's id.
+Exposure: users choose when they go, and how much there is of them.
+
+    `UserDeleted` in the journal, or the mark of `scripts/admin` in the table
+      ──▶ all that the journal has is taken in: from here on nothing new comes of this user
+      ──▶ `STEP` pages of mail at a time, then their files
+      ──▶ one transaction: tokens, the user, and in place of the id its SHA-256
+      ──▶ the journal's files are overwritten, SQLite's log is cut
+
+Source: docs/storage-engine.md, "Deleting a user"; docs/decisions/0019-deleting-a-user.md.
+"""
+
+import logging
+from typing import Final
+
+from common import fail_points
+from common.fail_points import FailPoint
+from common.server_log import audit_deletion
+from storage_worker.engine.errors import StoreDamaged, StoreFull
+from storage_worker.engine.sqlite.blobs import Blobs
+from storage_worker.engine.sqlite.commit_log import CommitLog
+from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.journal import Journal
+from storage_worker.engine.sqlite.mail_pages import MailPages
+from storage_worker.engine.sqlite.message_queue import MessageQueue
+from storage_worker.engine.sqlite.slots import Slots
+from storage_worker.engine.sqlite.users import UserRegistry
+
+log = logging.getLogger("storage_worker")
+
+STEP: Final = 32
+"""Pages of mail, of 64 KiB, that one step deletes."""
+ERASE_EVERY_MS: Final = 5_000
+"""What overwrites the journal's files holds up everybody for a moment; who deletes one account
+after the other must not do that all the time."""
+_TRY_AGAIN_MS: Final = 1_000
+
+
+class DeletedUsers:
+    """Those of whom something is left. `log_of_turns` is reloaded before this is made."""
+
+    def __init__(
+        self,
+        database: Database,
+        journal: Journal,
+        blobs: Blobs,
+        log_of_turns: CommitLog,
+        queue: MessageQueue,
+        slots: Slots,
+        users: UserRegistry,
+    ) -> None:
+        self._database = database
+        self._journal = journal
+        self._blobs = blobs
+        self._log = log_of_turns
+        self._queue = queue
+        self._slots = slots
+        self._users = users
+        self._pages = MailPages(database)
+        self._settled: set[int] = set()
+        """Rows of users of whom the journal has nothing."""
+        self._not_before = 0
+        self._erased_at: int | None = None
+        self._rows: list[int] = []
+        self._unerased = False
+        self.look_again()
+
+    def look_again(self) -> None:
+        """The table may have changed: it got a mark of the journal's, or one of an operator's."""
+        self._users.has_deleted = False
+        self._rows = self._users.deleted_rows()
+        self._settled &= set(self._rows)
+        self._unerased = self._database.find("SELECT 1 FROM deleted_user WHERE NOT erased LIMIT 1") is not None
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether `work` will have something to do before long."""
+        return self._users.has_deleted or self._unerased or any(row not in self._users.held_up for row in self._rows)
+
+    def work(self, now_ms: int) -> None:
+        """One step, where one is due. Raises `StoreFailed`."""
+        if self._users.has_deleted:
+            self.look_again()
+        if not self.has_waiting or 0 <= self._not_before - now_ms <= _TRY_AGAIN_MS:
+            return
+        row = next((row for row in self._rows if row not in self._users.held_up), None)
+        try:
+            if row is not None:
+                self._step(row, now_ms)
+            elif self._erased_at is None or not 0 <= now_ms - self._erased_at < ERASE_EVERY_MS:
+                self._erase(now_ms)
+        except StoreDamaged as error:
+            if row is None:
+                raise
+            log.error("what a deleted user had can't be deleted: %s", error)
+            self._users.held_up.add(row)
+        except StoreFull as error:
+            log.debug("no room for a step of a deletion: %s", error)
+            self._not_before = now_ms + _TRY_AGAIN_MS
+
+    def _step(self, row: int, now_ms: int) -> None:
+        if row not in self._settled:
+            if self._log.waits:
+                self._log.flush(now_ms)
+            self._settled.add(row)
+        with self._database.transaction():
+            pages = self._pages.some(row, STEP)
+            for page in pages:
+                self._pages.drop(page.row)
+            client_id = self._finish(row, now_ms) if len(pages) < STEP else None
+            fail_points.reach(FailPoint.DELETION_STEP)
+        fail_points.reach(FailPoint.DELETION_STEPPED)
+        for page in pages:
+            if page.blob_id is not None:
+                self._blobs.remove(page.blob_id)
+        if client_id is not None:
+            self._log.written()
+            audit_deletion(client_id)
+            self._queue.forget_mailbox(row)
+            self.look_again()
+
+    def _finish(self, row: int, now_ms: int) -> bytes:
+        self._database.execute("DELETE FROM sent_token WHERE sender = ?", (row,))
+        client_id = self._users.forget_deleted(row)
+        self._slots.forget_answers_with(client_id)
+        # The journal has no answers with the id in it then, of which the slots would be made anew.
+        self._log.write(now_ms)
+        return client_id
+
+    def _erase(self, now_ms: int) -> None:
+        """Overwrite what the journal's files and SQLite's log have of users who are gone."""
+        if self._log.is_stuck:
+            return
+        # From now on nothing that they have is needed.
+        self._log.flush(now_ms, in_journal=False)
+        self._journal.erase()
+        fail_points.reach(FailPoint.DELETION_ERASED)
+        if not self._database.checkpoint(truncate=True):
+            # Another checkpoint is at work, or somebody reads.
+            self._not_before = now_ms + _TRY_AGAIN_MS
+            return
+        with self._database.transaction():
+            self._database.execute("UPDATE deleted_user SET erased = 1 WHERE NOT erased")
+        self._erased_at = now_ms
+        self._unerased = False
+
+    def close(self, now_ms: int) -> None:
+        """An orderly end: who is gone is not to be found in the folder. Raises `StoreFailed`."""
+        if self._unerased:
+            try:
+                self._erase(now_ms)
+            except (StoreFull, StoreDamaged) as error:
+                log.warning("what the journal has of deleted users is overwritten at the next start: %s", error)
