@@ -9,6 +9,6 @@ from importlib.util import find_spec
 
 from common.packages import end_without
 
-for _name in ("apsw", "Crypto", "cryptography", "msgspec", "precis_i18n", "zmq"):
+for _name in ("apsw", "Crypto", "cryptography", "msgspec", "precis_i18n", "zlib_ng", "zmq"):
     if find_spec(_name) is None:
         end_without(ModuleNotFoundError(f"No module named {_name!r}", name=_name), 78)

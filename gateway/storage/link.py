@@ -171,6 +171,8 @@ class StorageLink:
         self._timer: Timer | None = None
         self._timer_at = 0.0
         self._is_due = False
+        self._has_news = True
+        """Whether messages may have come since the socket was asked last."""
         self._connected = False
         self._is_armed = fail_points.armed()
         self.bytes_in_flight = 0
@@ -216,14 +218,15 @@ class StorageLink:
 
     def ready(self, events: int) -> None:
         """The socket has news; `resume_output` looks at it at the end of the turn."""
+        self._has_news = True
 
     def resume_output(self) -> None:
         """Take in all that came, hand out outcomes, send what has to leave; again until nothing
         more leaves. Raises `GatewaySuperseded`.
 
-        ZeroMQ's descriptor is edge-triggered, and what was taken off the socket or put into it may
-        have swallowed an edge: so the socket is asked at the end of every turn, which costs a
-        microsecond.
+        ZeroMQ's descriptor is edge-triggered, and what was put into the socket may have swallowed
+        an edge: so the socket is asked again after each frame that was sent. Once it has said that
+        there is nothing, the next edge comes through.
         """
         while True:
             incoming = self._received()
@@ -238,7 +241,7 @@ class StorageLink:
             # The worker need not wait while outcomes are handed out.
             sent = step.outgoing is not None and self._send(step.outgoing)
             self._handle(step.events)
-            if not sent and not step.events:
+            if not sent and not (step.events and self.collects):
                 break
 
     def _received(self) -> list[Incoming]:
@@ -251,6 +254,8 @@ class StorageLink:
             if self._connected and change is LinkChange.DOWN:
                 log.warning("the storage worker is gone; requests wait for it")
             self._connected = change is LinkChange.UP
+        if not self._has_news:
+            return incoming
         while _number(self._socket, _EVENTS) & _POLLIN:
             parts = self._socket.recv_multipart(zmq.NOBLOCK)
             try:
@@ -264,6 +269,7 @@ class StorageLink:
                 self._listener.mail_arrived(message.sequence, message.recipients)
             else:
                 incoming.append(message)
+        self._has_news = False
         return incoming
 
     def _handle(self, events: list[Event[Waiter, Sender]]) -> None:
@@ -332,6 +338,7 @@ class StorageLink:
         frame, operations, is_new = outgoing
         if is_new and self._is_armed:
             fail_points.reach(FailPoint.GATEWAY_RECEIVED, fail_points.names(operations))
+        self._has_news = True
         try:
             # Without a copy a frame that is sent again and again to a worker that sleeps costs its
             # memory once.

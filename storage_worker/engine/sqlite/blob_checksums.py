@@ -8,9 +8,10 @@ Exposure: none; contents are opaque.
     content ─┬─ CRC-32 of piece 1, of piece 2, … [4 each] ─┬─ CRC-32 of the table and the file's number [4]
 """
 
-import zlib
 from struct import Struct
 from typing import Final
+
+from zlib_ng.zlib_ng import crc32
 
 PIECE_BYTES: Final = 64 * 1024
 _SUM: Final = Struct("<I")
@@ -30,7 +31,7 @@ class PieceSums:
         view = memoryview(data)
         while view:
             part = view[: PIECE_BYTES - self._in_piece]
-            self._sum = zlib.crc32(part, self._sum)
+            self._sum = crc32(part, self._sum)
             self._in_piece += len(part)
             view = view[len(part) :]
             if self._in_piece == PIECE_BYTES:
@@ -48,7 +49,7 @@ class PieceSums:
 
 
 def _check(blob_id: int, sums: bytes) -> bytes:
-    return _SUM.pack(zlib.crc32(sums, zlib.crc32(_NUMBER.pack(blob_id))))
+    return _SUM.pack(crc32(sums, crc32(_NUMBER.pack(blob_id))))
 
 
 def table_bytes(size: int) -> int:
@@ -67,6 +68,6 @@ def pieces_are_whole(table: bytes, first: int, pieces: bytes) -> bool:
     they were written.
     """
     return all(
-        _SUM.unpack_from(table, (first + index) * _SUM.size)[0] == zlib.crc32(pieces[at : at + PIECE_BYTES])
+        _SUM.unpack_from(table, (first + index) * _SUM.size)[0] == crc32(pieces[at : at + PIECE_BYTES])
         for index, at in enumerate(range(0, len(pieces), PIECE_BYTES))
     )

@@ -15,7 +15,7 @@ Errors become `StoreFull` (rolled back, go on), `StoreFailed` (end at once), whi
 
 import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -259,17 +259,25 @@ def _not_now(path: Path, error: apsw.Error) -> StoreFailed:
     return StoreFailed(f"{path} can't be opened now ({type(error).__name__}: {error})")
 
 
-@contextmanager
-def _translated(failure: type[StorageError]) -> Generator[None]:
-    """Turn SQLite's errors into ours."""
-    try:
-        yield
-    except apsw.FullError as error:
-        raise StoreFull(str(error)) from error
-    except _BROKEN as error:
-        if _is_altered(error):
-            raise StoreDamaged(Database.damage_told(error)) from error
-        raise failure(f"{type(error).__name__}: {error}") from error
+class _Translated:
+    """Turns SQLite's errors into ours. A class and no generator: each turn enters it twice."""
+
+    def __init__(self, failure: type[StorageError]) -> None:
+        self._failure = failure
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, apsw.FullError):
+            raise StoreFull(str(error)) from error
+        if isinstance(error, _BROKEN):
+            if _is_altered(error):
+                raise StoreDamaged(Database.damage_told(error)) from error
+            raise self._failure(f"{type(error).__name__}: {error}") from error
+
+
+_FAILING: Final = _Translated(StoreFailed)
 
 
 class Database:
@@ -304,7 +312,7 @@ class Database:
         """Whether an earlier version of this program made it, and this opening brought it over."""
         self._beside = beside
         try:
-            with _translated(StoreUnusable):
+            with _Translated(StoreUnusable):
                 try:
                     self._open(path, vfs, synchronous, size_limit)
                 except _BROKEN as error:
@@ -445,18 +453,18 @@ class Database:
                 yield
             self._lasting_commits = self._commits
             return
-        with _translated(StoreFailed):
+        with _FAILING:
             self._run("PRAGMA synchronous = NORMAL")
         try:
             with self._transaction():
                 yield
         finally:
-            with _translated(StoreFailed):
+            with _FAILING:
                 self._run(f"PRAGMA synchronous = {self._synchronous}")
 
     @contextmanager
     def _transaction(self) -> Generator[None]:
-        with _translated(StoreFailed):
+        with _FAILING:
             self._run("BEGIN IMMEDIATE")
             self._inside = True
             try:
@@ -471,13 +479,12 @@ class Database:
                 self._inside = False
             self._commits += 1
 
-    @contextmanager
-    def reading(self) -> Generator[None]:
+    @staticmethod
+    def reading() -> AbstractContextManager[None]:
         """Read outside of a transaction: each statement sees what was committed. Raises
         `StoreFailed`, `StoreFull`.
         """
-        with _translated(StoreFailed):
-            yield
+        return _FAILING
 
     @contextmanager
     def writing(self) -> Generator[None]:
@@ -512,7 +519,7 @@ class Database:
 
         Raises `StoreDamaged`, `StoreFailed`, `StoreFull`.
         """
-        with _translated(StoreFailed):
+        with _FAILING:
             self._run("PRAGMA checksum_verification = OFF").fetchall()
             try:
                 yield
@@ -581,12 +588,14 @@ class Database:
 
     def data_version(self) -> int:
         """A number that changes when another process has changed the database."""
-        version: int = self.row("PRAGMA data_version")[0]
-        return version
+        # Asked in every turn, so without the steps of `row`.
+        for (version,) in self._run("PRAGMA data_version"):
+            return int(version)
+        raise AssertionError("SQLite always has a data version")
 
     def unused_bytes(self) -> int:
         """DiskSpaceMonitor inside the file that deleted rows left."""
-        with _translated(StoreFailed):
+        with _FAILING:
             return int(self.row("PRAGMA freelist_count")[0]) * self._page_size
 
     def drop_ballast(self) -> None:
@@ -641,7 +650,7 @@ class Database:
         Raises `StoreFull` and `StoreFailed`. Outside of transactions only.
         """
         mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
-        with _translated(StoreFailed):
+        with _FAILING:
             try:
                 pages, copied = self.connection.wal_checkpoint(mode=mode)
             except apsw.BusyError:

@@ -37,11 +37,12 @@ its sync costs half of one that does.
 import contextlib
 import errno
 import os
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple, Protocol
+
+from zlib_ng.zlib_ng import crc32
 
 from storage_worker.engine.errors import JournalDamaged, StoreFailed, StoreFull
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES, sync_folder, unwritten
@@ -209,14 +210,14 @@ def _record(content: bytes, at: int) -> _Record | None:
         start = at + _HEADER.size
         if size <= len(content) - start:
             payload = content[start : start + size]
-            if checksum == zlib.crc32(payload, zlib.crc32(_CHECKED.pack(log_epoch, before, number, sure, size))):
+            if checksum == crc32(payload, crc32(_CHECKED.pack(log_epoch, before, number, sure, size))):
                 return _Record(log_epoch, before, number, sure, payload, start + size)
     if len(content) - at >= _OLD_HEADER.size:
         log_epoch, number, size, checksum = _OLD_HEADER.unpack_from(content, at)
         start = at + _OLD_HEADER.size
         if size <= len(content) - start:
             payload = content[start : start + size]
-            if checksum == zlib.crc32(payload, zlib.crc32(_OLD_CHECKED.pack(log_epoch, number, size))):
+            if checksum == crc32(payload, crc32(_OLD_CHECKED.pack(log_epoch, number, size))):
                 return _Record(log_epoch, _NO_LOG_EPOCH, number, 0, payload, start + size)
     return None
 
@@ -236,11 +237,11 @@ def _is_whole_but_for_its_log_epoch(content: bytes, at: int, log_epoch: bytes) -
     if (at + differing[-1]) // SECTOR != (at + LOG_EPOCH_SIZE) // SECTOR:
         return False
     header = _CHECKED.pack(log_epoch, before, number, sure, size)
-    return bool(checksum == zlib.crc32(content[start : start + size], zlib.crc32(header)))
+    return bool(checksum == crc32(content[start : start + size], crc32(header)))
 
 
 def _encoded(log_epoch: bytes, before: bytes, number: int, sure: int, payload: bytes) -> bytes:
-    checksum = zlib.crc32(payload, zlib.crc32(_CHECKED.pack(log_epoch, before, number, sure, len(payload))))
+    checksum = crc32(payload, crc32(_CHECKED.pack(log_epoch, before, number, sure, len(payload))))
     return _HEADER.pack(log_epoch, before, number, sure, len(payload), checksum) + payload
 
 

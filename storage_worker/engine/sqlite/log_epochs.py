@@ -12,11 +12,12 @@ Exposure: the data folder.
 """
 
 import logging
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from struct import Struct
 from typing import Final
+
+from zlib_ng.zlib_ng import crc32
 
 from storage_worker.engine.errors import JournalDamaged
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES, failed
@@ -63,7 +64,7 @@ def mark_at(length: int) -> int:
 
 def mark(log_epoch: bytes) -> bytes:
     """The mark of a log epoch."""
-    return _MARK.pack(_MARK_MAGIC, log_epoch, zlib.crc32(_MARK_MAGIC + log_epoch))
+    return _MARK.pack(_MARK_MAGIC, log_epoch, crc32(_MARK_MAGIC + log_epoch))
 
 
 def marked_log_epochs(folder: Path, length: int) -> list[bytes]:
@@ -89,7 +90,7 @@ def marked_log_epochs(folder: Path, length: int) -> list[bytes]:
         except OSError as error:
             raise failed(error, f"{path} can't be read") from error
         magic, log_epoch, checksum = _MARK.unpack(found)
-        if magic == _MARK_MAGIC and checksum == zlib.crc32(magic + log_epoch):
+        if magic == _MARK_MAGIC and checksum == crc32(magic + log_epoch):
             log_epochs.append(log_epoch)
         elif not any(found):
             raise JournalDamaged(

@@ -14,10 +14,11 @@ All methods that change something run inside a transaction.
 """
 
 import logging
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
+
+from zlib_ng.zlib_ng import crc32
 
 from common.errors import FrameUndecodable
 from common.storage_protocol.message_format import ENTRY_HEAD, heads
@@ -73,7 +74,7 @@ def checksum_of(page: NewPage) -> int:
     mailbox's.
     """
     columns = _COLUMNS.pack(*page[:5], page.blob_id or 0)
-    return zlib.crc32(page.entries, zlib.crc32(columns))
+    return crc32(page.entries, crc32(columns))
 
 
 def make_pages(

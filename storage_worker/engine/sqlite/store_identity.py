@@ -19,10 +19,11 @@ import contextlib
 import errno
 import logging
 import os
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
+
+from zlib_ng.zlib_ng import crc32
 
 from storage_worker.engine.errors import JournalDamaged, StoreFull, StoreUnusable
 from storage_worker.engine.sqlite.database import Database
@@ -52,14 +53,14 @@ class StoreIdentity(NamedTuple):
     def to_text(self) -> str:
         """The file's content."""
         lines = f"{self.server_id.hex()}\n{self.generation}\n{self.starts}\n{self.sequence}\n{self.reserved}\n"
-        return f"{zlib.crc32(lines.encode('ascii')):08x}\n{lines}"
+        return f"{crc32(lines.encode('ascii')):08x}\n{lines}"
 
 
 def parse_identity(text: str) -> StoreIdentity:
     """The pair of `StoreIdentity.to_text`. Raises `ValueError`."""
     first, _, lines = text.partition("\n")
     if len(first) == _CHECKSUM_DIGITS:
-        if int(first, 16) != zlib.crc32(lines.encode("ascii", "replace")):
+        if int(first, 16) != crc32(lines.encode("ascii", "replace")):
             raise ValueError("it is not as it was written")
         text = lines
     server_id, *numbers = text.splitlines()
