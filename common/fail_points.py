@@ -25,8 +25,8 @@ class FailPoint(StrEnum):
     """The places. They concern operations, by the name of their type; REPLYING concerns a
     response's code.
 
-    Those of deletions, which go on between turns, and of the recovery, an operator's command,
-    concern nothing.
+    Those of deletions, which go on between turns, and of backups and the recovery, operators'
+    commands, concern nothing.
     """
 
     WORKER_RECEIVED = "worker-received"
@@ -47,6 +47,10 @@ class FailPoint(StrEnum):
     """It is on disk, and the files of its messages are not removed."""
     DELETION_ERASED = "deletion-erased"
     """The journal's files are overwritten, and SQLite's log is not."""
+    BACKUP_COPIED = "backup-copied"
+    """Of a backup the database is copied, and not marked."""
+    BACKUP_LINKED = "backup-linked"
+    """It is whole, and has no name."""
     RECOVERY_KEPT = "recovery-kept"
     """`admin recover-journal`: a file of the damaged journal is copied aside."""
     RECOVERY_GENERATION = "recovery-generation"

@@ -46,6 +46,7 @@ from storage_worker.engine.sqlite.journal import DiskJournal, Journal
 from storage_worker.engine.sqlite.log_epochs import mark_at
 from storage_worker.engine.sqlite.mail_pages import MailPages
 from storage_worker.engine.sqlite.maintenance import Maintenance
+from storage_worker.engine.sqlite.online_backup import OnlineBackup
 from storage_worker.engine.sqlite.store_identity import GenerationFile, look_at_journal, marked_length, open_store
 from storage_worker.metrics import series_of
 from storage_worker.rules.admission import Limits
@@ -127,7 +128,10 @@ def serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int)
             database.take_ballast,
             upkeep.give_back,
         )
-        engine = SqliteEngine(database, journal, blobs, file, identity, monitor, upkeep, os.urandom, _unix_ms())
+        backups = OnlineBackup(folder, database, blobs, min_free_bytes, _free_bytes, time.monotonic)
+        engine = SqliteEngine(
+            database, journal, blobs, file, identity, monitor, upkeep, backups, os.urandom, _unix_ms()
+        )
         engine.mark_journal(length)
         rules = Rules(engine, limits, os.urandom, accounts)
         processor = BatchProcessor(engine, rules, os.urandom(16))

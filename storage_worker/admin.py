@@ -1,6 +1,7 @@
 """What an operator asks of the store: unprove, check, recover-journal, new-generation; the numbers
-that `storage_worker.admin_numbers` has; what `storage_worker.admin_accounts` has of accounts; and,
-of the gateway's certificates, what `storage_worker.admin_tls` has.
+that `storage_worker.admin_numbers` has; what `storage_worker.admin_accounts` has of accounts; the
+backup of `storage_worker.admin_backup`; and, of the gateway's certificates, what
+`storage_worker.admin_tls` has.
 
 Owns: the command line of `scripts/admin`, which an installed package calls `messageu-admin`.
 Promises: numbers, `unprove` and `check` work while the storage worker runs and while it does not;
@@ -26,7 +27,7 @@ from common.errors import SettingRejected
 from common.options import folder_path
 from common.process_limits import forbid_core_dumps
 from common.version import VERSION
-from storage_worker import admin_accounts, admin_numbers, admin_tls
+from storage_worker import admin_accounts, admin_backup, admin_numbers, admin_tls
 from storage_worker.engine.errors import JournalDamaged, StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
 from storage_worker.engine.sqlite.database import Database, load_checksums
@@ -44,6 +45,7 @@ from storage_worker.engine.sqlite.mail_pages import MailPages
 from storage_worker.engine.sqlite.recovery import recover_journal
 from storage_worker.engine.sqlite.store_identity import (
     GenerationFile,
+    has_copy_mark,
     look_at_journal,
     new_generation,
     stored_identity,
@@ -194,7 +196,9 @@ def _altered_contents(database: Database, folder: Path) -> dict[int, str]:
 
 
 def _journal_problems(database: Database, folder: Path) -> list[str]:
-    """What is wrong with the journal, where no worker is writing to it."""
+    """What is wrong with the journal, where no worker is writing to it. A copy has none."""
+    if has_copy_mark(database):
+        return []
     try:
         with folder_lock(folder):
             if not all((folder / name).exists() for name in JOURNAL_NAMES):
@@ -266,6 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data-folder", type=folder_path, help=where)
     commands = parser.add_subparsers(dest="command", required=True)
     admin_numbers.add_commands(commands)
+    admin_backup.add_commands(commands)
     commands.add_parser("unprove", help="take a user's proof mark back").add_argument("name")
     checking = commands.add_parser("check", help="read everything and name what is altered")
     checking.add_argument("--drop", action="store_true", help="delete altered pages of mail; their messages are lost")
@@ -325,6 +330,8 @@ def _run(settings: argparse.Namespace, folder: Path) -> int:
         return admin_tls.tls(settings.step, folder, _say)
     if settings.command == "address":
         return admin_tls.address(settings.place, folder, _say, qr=settings.qr)
+    if settings.command == "backup":
+        return admin_backup.run(folder, settings.target, _say, as_json=settings.json)
     if settings.command in {"users", "stats"}:
         return admin_numbers.run(settings.command, folder, _say, as_json=settings.json)
     database = Database(folder / DATABASE_NAME, beside=True)

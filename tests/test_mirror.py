@@ -35,6 +35,7 @@ ELSEWHERE = {
     "storage_worker/engine/records.py": ("tests/engine_conformance/test_engine.py", "types alone"),
     "storage_worker/engine/memory.py": ("tests/engine_conformance/test_engine.py", "one of the engines"),
     "storage_worker/engine/sqlite/engine.py": ("tests/engine_conformance/test_engine.py", "one of the engines"),
+    "storage_worker/engine/values.py": ("tests/engine_conformance/test_engine.py", "types alone"),
     "storage_worker/rules/rules.py": ("tests/engine_conformance/test_engine.py", "puts the rules together"),
     "storage_worker/engine/sqlite/message_queue.py": ("tests/engine_conformance/test_engine.py", "its mailboxes"),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from torture.actors import Actor, Orders, judge_journals, receive_messages, send_messages
-from torture.caller import new_account
+from torture.caller import Account, new_account
 from torture.drill import Place, Row, examples, say
 from torture.patience import HANG_SECONDS
 from torture.programs import Server
@@ -26,6 +26,7 @@ class Cast:
         self.folder = folder
         self.senders: list[Actor] = []
         self.receivers: list[Actor] = []
+        self.recipients: list[Account] = []
         self.sent: list[Path] = []
         self.received: dict[str, Path] = {}
         self.problems: list[str] = []
@@ -95,6 +96,7 @@ def extension_cast(place: Place, drill: str) -> Cast:
     cast = Cast(folder, Server(folder / "server").start())
     port = cast.server.port
     recipients = [new_account(port, f"r{number}") for number in range(_RECEIVERS)]
+    cast.recipients = recipients
     addresses = {account.name: account.client_id for account in recipients}
     for account in recipients:
         orders = Orders(port, account, {}, cast.journal(account.name), cast.stop_receiving, place.seed)

@@ -41,6 +41,16 @@ class GetTotals(_Value, frozen=True, tag=2):
     """The store in a few numbers. Answer: `Totals`."""
 
 
+class BeginBackup(_Value, frozen=True, tag=3):
+    """Begin to copy the store into this empty folder. Answer: `Backup`."""
+
+    folder: Sentence
+
+
+class GetBackup(_Value, frozen=True, tag=4):
+    """What became of the backup that was begun last. Answer: `Backup`."""
+
+
 class Account(Struct, array_like=True, frozen=True, gc=False):
     """One user, and what waits for them."""
 
@@ -82,8 +92,23 @@ class NotDone(_Value, frozen=True, tag=3):
     problem: Sentence
 
 
-AdminRequest = ListAccounts | GetTotals
-AdminAnswer = Accounts | Totals | NotDone
+class Backup(_Value, frozen=True, tag=4):
+    """The backup that is being made, or the last one; an empty `folder` where there was none.
+    `problem`: why there is no copy. `missing`: large contents whose files were lost before.
+    """
+
+    running: bool
+    folder: Sentence
+    problem: Sentence
+    pause_ms: U63
+    database_bytes: U63
+    contents: U63
+    content_bytes: U63
+    missing: U63
+
+
+AdminRequest = ListAccounts | GetTotals | BeginBackup | GetBackup
+AdminAnswer = Accounts | Totals | NotDone | Backup
 
 _requests: Final[msgspec.msgpack.Decoder[AdminRequest]] = msgspec.msgpack.Decoder(AdminRequest)
 _answers: Final[msgspec.msgpack.Decoder[AdminAnswer]] = msgspec.msgpack.Decoder(AdminAnswer)

@@ -18,6 +18,7 @@ Source: docs/storage-engine.md.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
 from common.storage_protocol.operations import Mail, MessagesStored, Refused, StoreMessages, UserEntry
@@ -26,6 +27,7 @@ from storage_worker.engine.sender_counts import SenderCounts
 from storage_worker.engine.values import (
     Account,
     Admission,
+    BackupState,
     Capacity,
     Deletion,
     Grants,
@@ -321,6 +323,16 @@ class Engine(Protocol):
 
     def reading(self) -> AbstractContextManager[None]:
         """Around reads between turns: the engine's errors become ours."""
+
+    def begin_backup(self, folder: Path, now_ms: int) -> str | None:
+        """Begin to copy the store into an empty folder, while turns go on; why that can't be, or
+        None. All that was committed before is in the copy, whose next start begins a new
+        generation.
+        """
+
+    @property
+    def backup(self) -> BackupState:
+        """The backup that is being made, or the last one."""
 
     def totals(self) -> Totals:
         """The store in a few numbers, with what the last turn did."""

@@ -9,6 +9,7 @@ Exposure: none; no program opens it.
 import copy
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Final
 
 from common.errors import FrameUndecodable
@@ -45,6 +46,7 @@ from storage_worker.engine.sender_counts import SenderCounts
 from storage_worker.engine.values import (
     Account,
     Admission,
+    BackupState,
     Capacity,
     Deletion,
     Grants,
@@ -509,6 +511,15 @@ class MemoryEngine:
     def reading(self) -> AbstractContextManager[None]:
         """Nothing is to be translated."""
         return nullcontext()
+
+    def begin_backup(self, folder: Path, now_ms: int) -> str | None:
+        """There is nothing that another process could be started on."""
+        return "this engine keeps everything in memory"
+
+    @property
+    def backup(self) -> BackupState:
+        """None is ever made."""
+        return BackupState()
 
     def totals(self) -> Totals:
         """The store in a few numbers."""

@@ -76,6 +76,23 @@ class Totals(NamedTuple):
     starts: int
 
 
+class BackupState(NamedTuple):
+    """A backup: the one that is being made, or the last one. `folder`: empty where there was none.
+
+    `problem`: why there is no copy, empty for none. `pause_ms`: how long everybody waited for it.
+    `contents`: large messages, of `content_bytes`; `missing`: those whose files were lost before.
+    """
+
+    running: bool = False
+    folder: str = ""
+    problem: str = ""
+    pause_ms: int = 0
+    database_bytes: int = 0
+    contents: int = 0
+    content_bytes: int = 0
+    missing: int = 0
+
+
 class Span(NamedTuple):
     """Messages `first` to `last` of a mailbox: how many, and the bytes of their contents."""
 

@@ -9,6 +9,7 @@ Source: docs/storage-protocol.md, "Administration".
 """
 
 import logging
+from pathlib import Path
 from typing import Final, assert_never
 
 from common.errors import FrameUndecodable
@@ -18,6 +19,9 @@ from common.storage_protocol.administration import (
     Accounts,
     AdminAnswer,
     AdminRequest,
+    Backup,
+    BeginBackup,
+    GetBackup,
     GetTotals,
     ListAccounts,
     NotDone,
@@ -41,8 +45,10 @@ class Administration:
         self._engine = engine
         self._rules = rules
 
-    def answer(self, frame: bytes) -> AdminAnswer:
-        """Do what a frame asks, outside of a turn. Raises `StoreFailed`."""
+    def answer(self, frame: bytes, now_ms: int) -> AdminAnswer:
+        """Do what a frame asks, outside of a turn. `now_ms`: Unix milliseconds. Raises
+        `StoreFailed`.
+        """
         try:
             request = decode_request(frame)
         except FrameUndecodable as error:
@@ -50,7 +56,7 @@ class Administration:
             return NotDone("this storage worker does not know the request: it is of another version")
         try:
             with self._engine.reading():
-                return self._done(request)
+                return self._done(request, now_ms)
         except Exception as error:
             if self._engine.is_failure(error):
                 raise
@@ -60,12 +66,17 @@ class Administration:
             log.exception("an operator's request made the program fail")
             return NotDone("the storage worker failed at it, which is a bug: see its log")
 
-    def _done(self, request: AdminRequest) -> AdminAnswer:
+    def _done(self, request: AdminRequest, now_ms: int) -> AdminAnswer:
         match request:
             case ListAccounts(after):
                 return self._accounts(after)
             case GetTotals():
                 return self._totals()
+            case BeginBackup(folder):
+                problem = self._engine.begin_backup(Path(folder), now_ms)
+                return Backup(*self._engine.backup) if problem is None else NotDone(problem)
+            case GetBackup():
+                return Backup(*self._engine.backup)
             case _:
                 assert_never(request)
 

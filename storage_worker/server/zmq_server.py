@@ -108,12 +108,13 @@ class ZmqServer:
             if measures is not None:
                 measures.committed(began, [one.message for one in inbound], [one.message for one in answers])
                 began = measures.clock()
-            for answer in answers:
-                self._send(answer)
+            for outbound in answers:
+                self._send(outbound)
             fail_points.reach(FailPoint.WORKER_REPLYING, concerns(inbound))
         if self._asked:
             peer, frame = self._asked.popleft()
-            self._post(peer, encode_answer(number_of(frame), self._administration.answer(frame)))
+            answer = self._administration.answer(frame, self._unix_ms())
+            self._post(peer, encode_answer(number_of(frame), answer))
         self.processor.maintain(self._unix_ms())
         if measures is not None:
             measures.maintained(began)

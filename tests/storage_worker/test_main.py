@@ -574,7 +574,7 @@ class TestHousekeeper:
     def test_no_room_for_a_checkpoint_is_no_failure(
         self, worker: SqliteWorker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def full(_database: Database, *, truncate: bool = False) -> None:
+        def full(_database: Database, *, truncate: bool = False, waits: bool = True) -> None:
             raise StoreFull
 
         monkeypatch.setattr(Database, "checkpoint", full)

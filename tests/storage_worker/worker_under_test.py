@@ -5,6 +5,7 @@
 message.
 """
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
@@ -33,6 +34,7 @@ from storage_worker.engine.sqlite.disk_space import DiskSpaceMonitor
 from storage_worker.engine.sqlite.engine import SqliteEngine
 from storage_worker.engine.sqlite.folder import JOURNAL_NAMES
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal, JournalFile
+from storage_worker.engine.sqlite.online_backup import OnlineBackup
 from storage_worker.engine.sqlite.store_identity import (
     GenerationFile,
     StoreIdentityFile,
@@ -238,6 +240,7 @@ class SqliteWorker(WorkerUnderTest):
             self.facts,
             self.room,
             self.upkeep,
+            OnlineBackup(folder, self.database, self.blobs, min_free_bytes, lambda _: self.free_bytes, time.monotonic),
             random_bytes,
             now_ms,
         )

@@ -96,6 +96,7 @@ README_PLAYS: Final = (
     Play("scripts/admin stats", "users"),
     Play("scripts/admin unprove NAME", "alice", "scripts/admin unprove alice"),
     Play("scripts/admin check", ""),
+    Play("scripts/admin backup FOLDER", "is a copy of the data folder", "scripts/admin backup backup-of-today"),
 )  # fmt: skip
 AT_LAST: Final = Play("scripts/admin new-generation", "The store's generation is")
 """README's last one, while the server is stopped."""
@@ -158,6 +159,10 @@ PLAYS: Final = (
     Play("scripts/admin stats", "^users  *[1-9]"),
     Play("scripts/admin users --json", '"told_by": "worker".*"name": "alice"'),
     Play("scripts/admin stats --json", '"told_by": "worker"'),
+    Play("scripts/admin backup", "an empty folder", "scripts/admin backup --help"),
+    Play("scripts/admin backup FOLDER", "is a copy of the data folder", "scripts/admin backup one"),
+    Play("scripts/admin backup FOLDER --json", '"folder": ".*/two"', "scripts/admin backup two --json"),
+    Play("scripts/admin --data-folder FOLDER check", "Nothing is altered", "scripts/admin --data-folder one check"),
     Play("scripts/client_reference.py --write", "docs/client.md was up to date"),
     Play("scripts/man_page.py --write", "docs/messageu.1 was up to date"),
     Play("scripts/library_reference.py --write", "docs/library.md was up to date"),

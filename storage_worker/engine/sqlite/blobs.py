@@ -311,11 +311,16 @@ class Blobs:
         self._unchecked: set[int] = set()
         """Files that an earlier version wrote, without checksums."""
         self._table = (0, b"")
+        self._put_off: set[int] | None = None
+        """Files that are deleted later, while a backup is made."""
         self.unread: set[int] = set()
         """Files that could not be handed out when they were last read."""
 
     def append(self, blob_id: int, data: bytes) -> None:
         """The next bytes of a file. Raises `StoreFull`, after which the file is to be removed."""
+        if self._put_off and blob_id not in self._growing:
+            # A turn that was undone gave the number back.
+            self._put_off.discard(blob_id)
         growing = self._growing.setdefault(blob_id, _Growing())
         self._folder.append(blob_id, growing.size, data)
         growing.size += len(data)
@@ -410,7 +415,26 @@ class Blobs:
         if self._table[0] == blob_id:
             self._table = (0, b"")
         self._let_go(blob_id)
-        self._folder.remove(blob_id)
+        if self._put_off is None:
+            self._folder.remove(blob_id)
+        else:
+            self._put_off.add(blob_id)
+
+    def put_off_deletions(self) -> None:
+        """From now on `remove` deletes nothing yet. A restart deletes what no message needs."""
+        if self._put_off is None:
+            self._put_off = set()
+
+    def delete_put_off(self, most: int) -> bool:
+        """Delete some of what was put off; whether that was all, and `remove` deletes again. Raises
+        `StoreFailed`.
+        """
+        put_off = self._put_off or set()
+        for _ in range(min(most, len(put_off))):
+            self._folder.remove(put_off.pop())
+        if not put_off:
+            self._put_off = None
+        return not put_off
 
     def set_aside(self, blob_id: int) -> str:
         """Its message is dropped for its damage: keep the file, under the name that this

@@ -207,6 +207,7 @@ _BROKEN: Final = (
     apsw.ProtocolError,
     apsw.NoLFSError,
     apsw.NoMemError,
+    apsw.InterruptError,
 )
 
 
@@ -598,6 +599,22 @@ class Database:
         with _FAILING:
             return int(self.row("PRAGMA freelist_count")[0]) * self._page_size
 
+    def used_bytes(self) -> int:
+        """What a copy of the file would take, about. Raises `StoreFailed`."""
+        with _FAILING:
+            pages = int(self.row("PRAGMA page_count")[0]) - int(self.row("PRAGMA freelist_count")[0])
+        return pages * self._page_size
+
+    def copy_to(self, path: Path) -> None:
+        """Write all of it, as it is now, to a file that is not there. Another connection may go on
+        writing. Raises SQLite's errors, for `reading`.
+        """
+        self._run("VACUUM INTO ?", (str(path),)).fetchall()
+
+    def interrupt(self) -> None:
+        """Of any thread: end what this connection does, with `StoreFailed`."""
+        self.connection.interrupt()
+
     def drop_ballast(self) -> None:
         """Inside a transaction: give the reserve up, so that this transaction finds pages."""
         self._run("DELETE FROM ballast")
@@ -643,19 +660,23 @@ class Database:
         """
         return self.wal_pages * self._page_size >= self.checkpoint_bytes or not self.lasting
 
-    def checkpoint(self, *, truncate: bool = False) -> bool:
+    def checkpoint(self, *, truncate: bool = False, waits: bool = True) -> bool:
         """Copy the log into the database; whether all of it was. `truncate`: also give its room
-        back to the disk.
+        back to the disk. Without `waits` it does not wait for those who read.
 
         Raises `StoreFull` and `StoreFailed`. Outside of transactions only.
         """
         mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
         with _FAILING:
+            if not waits:
+                self.connection.set_busy_timeout(0)
             try:
                 pages, copied = self.connection.wal_checkpoint(mode=mode)
             except apsw.BusyError:
-                # An admin command reads at this moment; the next time will do.
+                # An admin command or a backup reads at this moment; the next time will do.
                 return False
+            finally:
+                self.connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         if pages != copied:
             return False
         self.checkpointed(self._commits)

@@ -143,7 +143,7 @@ class DeletedUsers:
         self._log.flush(now_ms, in_journal=False)
         self._journal.erase()
         fail_points.reach(FailPoint.DELETION_ERASED)
-        if not self._database.checkpoint(truncate=True):
+        if not self._database.checkpoint(truncate=True, waits=False):
             # Another checkpoint is at work, or somebody reads.
             self._not_before = now_ms + _TRY_AGAIN_MS
             return

@@ -11,6 +11,7 @@ Source: docs/storage-engine.md.
 import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from common.rare_log import RareLog
@@ -40,6 +41,7 @@ from storage_worker.engine.sqlite.invitations import Invitations
 from storage_worker.engine.sqlite.journal import Journal
 from storage_worker.engine.sqlite.maintenance import Upkeep
 from storage_worker.engine.sqlite.message_queue import MessageQueue
+from storage_worker.engine.sqlite.online_backup import OnlineBackup
 from storage_worker.engine.sqlite.send_tokens import SentTokens
 from storage_worker.engine.sqlite.slots import Slots
 from storage_worker.engine.sqlite.store_identity import (
@@ -51,7 +53,7 @@ from storage_worker.engine.sqlite.store_identity import (
     record_clean_shutdown,
 )
 from storage_worker.engine.sqlite.users import UserRegistry
-from storage_worker.engine.values import Admission, Capacity, Grants, Identity, Totals
+from storage_worker.engine.values import Admission, BackupState, Capacity, Grants, Identity, Totals
 
 log = logging.getLogger("storage_worker")
 rarely: Final = RareLog(log)
@@ -75,6 +77,7 @@ class SqliteEngine:
         identity: StoreIdentity,
         room: DiskSpaceMonitor,
         upkeep: Upkeep,
+        backups: OnlineBackup,
         random_bytes: Callable[[int], bytes],
         now_ms: int,
     ) -> None:
@@ -83,6 +86,7 @@ class SqliteEngine:
         self._file = file
         self._room = room
         self._upkeep = upkeep
+        self._backups = backups
         self._random_bytes = random_bytes
         self._reservation = SequenceReservation(database, file)
         self._data_version = -1
@@ -245,8 +249,10 @@ class SqliteEngine:
 
     @property
     def has_pending(self) -> bool:
-        """Whether the journal holds something, a checkpoint is due or at work, or a deletion."""
-        return self.log.waits or self._upkeep.has_waiting or self._deleted.has_waiting
+        """Whether the journal holds something, a checkpoint is due or at work, a deletion, or a
+        backup.
+        """
+        return self.log.waits or self._upkeep.has_waiting or self._deleted.has_waiting or self._backups.has_waiting
 
     def maintain(self, now_ms: int) -> None:
         """Let the database take in what the journal holds where that is due; make checkpoints; go
@@ -258,10 +264,23 @@ class SqliteEngine:
                 self._look_for_changes()
             self._deleted.work(now_ms)
         self._upkeep.work(now_ms)
+        self._backups.work()
+
+    def begin_backup(self, folder: Path, now_ms: int) -> str | None:
+        """Begin to copy the store into a folder; why that can't be, or None."""
+        return self._backups.begin(folder, lambda: not self.log.waits or self._flush(now_ms), now_ms)
+
+    @property
+    def backup(self) -> BackupState:
+        """The backup that is being made, or the last one."""
+        return self._backups.state
 
     def _flush_where_due(self, now_ms: int) -> None:
-        if not self.log.is_due(now_ms) or (self.log.is_stuck and 0 <= now_ms - self._stuck_at < LOOK_EVERY_MS):
-            return
+        if self.log.is_due(now_ms) and not (self.log.is_stuck and 0 <= now_ms - self._stuck_at < LOOK_EVERY_MS):
+            self._flush(now_ms)
+
+    def _flush(self, now_ms: int) -> bool:
+        """Whether the database could take in what the journal holds."""
         try:
             self.log.flush(now_ms)
             self.log.is_stuck = self.log.is_damaged = False
@@ -275,11 +294,13 @@ class SqliteEngine:
             self.log.is_damaged = isinstance(error, StoreDamaged)
             self._stuck_at = now_ms
             self._room.found_full(now_ms)
+        return not self.log.is_stuck
 
     def close(self, now_ms: int) -> None:
         """Let the database take in what the journal holds, and close it. Where it has no room the
         journal keeps it for the next start.
         """
+        self._backups.close()
         self._upkeep.close(now_ms)
         if self._take_in(now_ms):
             self._deleted.close(now_ms)

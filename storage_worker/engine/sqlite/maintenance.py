@@ -81,7 +81,7 @@ class Maintenance:
     def give_back(self) -> None:
         """Room is short: shrink the log."""
         try:
-            self._database.checkpoint(truncate=True)
+            self._database.checkpoint(truncate=True, waits=False)
         except StoreFull:
             log.debug("no room for a checkpoint")
 

@@ -20,6 +20,7 @@ import errno
 import logging
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -138,6 +139,7 @@ def open_store(
     """
     noted = _noted_facts(file)
     found = stored_identity(database)
+    copied_at = database.find("SELECT made_at FROM copy") if has_copy_mark(database) else None
     before = found or StoreIdentity(random_bytes(16), now_ms, 0, 0, 0)
     generation, starts, sequence = before.generation, before.starts, before.sequence
     if is_old or (
@@ -148,6 +150,14 @@ def open_store(
         log.error(
             "mail.db is not as new as the files beside it: it was recreated or restored, or mail.db-wal is damaged or "
             "missing. What was acknowledged since may be lost, and senders learn that: generation %d",
+            generation,
+        )
+    elif copied_at is not None:
+        generation = max(now_ms, generation + 1)
+        log.warning(
+            "this is a copy of %s: a backup was put back. What was acknowledged since may be lost, and senders are "
+            "told so: generation %d",
+            datetime.fromtimestamp(copied_at[0] / 1000, UTC).isoformat(timespec="seconds"),
             generation,
         )
     if noted is not None:
@@ -164,8 +174,26 @@ def open_store(
             )
         else:
             database.execute("UPDATE store SET generation = ?, starts = ?, sequence = ?", facts[1:4])
+        # In the same stroke: a start that is killed before begins the generation again.
+        database.execute("DROP TABLE IF EXISTS copy")
     _note(file, facts)
     return facts
+
+
+def has_copy_mark(database: Database) -> bool:
+    """Whether the database is a backup's copy on which no worker was started yet."""
+    with database.reading():
+        return database.find("SELECT 1 FROM sqlite_schema WHERE name = 'copy'") is not None
+
+
+def mark_as_copy(database: Database, now_ms: int) -> None:
+    """Of a copy: its next start begins a new generation, and expects no journal beside it. Raises
+    `StoreFailed` and `StoreFull`.
+    """
+    with database.transaction():
+        database.execute("CREATE TABLE copy (made_at INTEGER NOT NULL) STRICT")
+        database.execute("INSERT INTO copy VALUES (?)", (now_ms,))
+        database.execute("UPDATE store SET journal = 0")
 
 
 def _open_tally(database: Database, sequence: int, next_sequence: int) -> None:

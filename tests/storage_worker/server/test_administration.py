@@ -31,7 +31,7 @@ def served(request: pytest.FixtureRequest) -> Iterator[WorkerUnderTest]:
 
 
 def ask(worker: WorkerUnderTest, request: AdminRequest) -> AdminAnswer:
-    return worker.administration.answer(encode_request(1, request))
+    return worker.administration.answer(encode_request(1, request), worker.now_ms)
 
 
 def test_numbers_are_those_of_the_last_turn(served: WorkerUnderTest) -> None:
@@ -94,7 +94,7 @@ def test_looking_at_all_mailboxes_keeps_none_in_memory(worker: SqliteWorker) -> 
 
 @pytest.mark.parametrize("body", [b"", b"\xc0", b"\x91\x63", b"\x92\x01\xff"])
 def test_a_request_of_another_version_is_refused(served: WorkerUnderTest, body: bytes) -> None:
-    answer = served.administration.answer(encode_request(1, GetTotals())[:20] + body)
+    answer = served.administration.answer(encode_request(1, GetTotals())[:20] + body, served.now_ms)
     assert isinstance(answer, NotDone)
     assert "another version" in answer.problem
 

@@ -23,12 +23,12 @@ class Slow(Database):
         self.may_end = threading.Event()
         self.failure = failure
 
-    def checkpoint(self, *, truncate: bool = False) -> bool:
+    def checkpoint(self, *, truncate: bool = False, waits: bool = True) -> bool:
         self.begun.set()
         assert self.may_end.wait(HANG_SECONDS)
         if self.failure is not None:
             raise self.failure
-        return super().checkpoint(truncate=truncate)
+        return super().checkpoint(truncate=truncate, waits=waits)
 
 
 @pytest.fixture
