@@ -22,12 +22,7 @@ ELSEWHERE = {
     "client/errors.py": ("tests/client/cli/test_exit_codes.py", "types alone"),
     "client/messages.py": ("tests/test_public_names.py", "types alone"),
     "client/open_home.py": ("tests/client/test_messenger.py", "puts the client's parts together"),
-    "client/cli/message_lines.py": ("tests/stories/test_stories.py", "sentences, as stories show them"),
-    "client/mail/send_path.py": ("tests/client/mail/test_sending.py", "the way of every message that is sent"),
-    "client/store/outbox.py": ("tests/client/mail/test_outbox.py", "the rows of the outbox"),
     "client/store/schema.py": ("tests/client/test_conversion.py", "statements alone"),
-    "client/store/sealing.py": ("tests/client/identity/test_passphrase.py", "shown on homes with a passphrase"),
-    "client/store/sent.py": ("tests/client/mail/test_history.py", "the rows of the history"),
     "common/name_table.py": ("tests/common/test_name_rule.py", "data alone"),
     "common/client_protocol/requests.py": ("tests/test_protocol_tables.py", "a table"),
     "common/storage_protocol/operations.py": ("tests/test_protocol_tables.py", "a table"),
@@ -37,7 +32,6 @@ ELSEWHERE = {
     "storage_worker/engine/sqlite/engine.py": ("tests/engine_conformance/test_engine.py", "one of the engines"),
     "storage_worker/engine/values.py": ("tests/engine_conformance/test_engine.py", "types alone"),
     "storage_worker/rules/rules.py": ("tests/engine_conformance/test_engine.py", "puts the rules together"),
-    "storage_worker/engine/sqlite/message_queue.py": ("tests/engine_conformance/test_engine.py", "its mailboxes"),
 }
 """Modules that are tested under another name: where, and why."""
 
@@ -45,11 +39,6 @@ OF_OTHERS = frozenset(
     {"_replace", "_asdict", "_fields", "_make", "_actions", "_SubParsersAction", "_option_string_actions", "_exit"}
 )
 """Names of the standard library: of named tuples, argparse and os."""
-
-NOT_YET = {
-    "tests/client/connection/test_pinned_link.py": 2,
-}
-"""Files that still look inside, and how often: it only ever gets less."""
 
 
 def mirror(module: str) -> str:
@@ -132,8 +121,7 @@ def test_no_test_looks_inside() -> None:
         for path in files
         if (inside := looks_inside(path.read_text(encoding="utf-8"))) and path != Path(__file__)
     }
-    assert {path: inside for path, inside in found.items() if len(inside) > NOT_YET.get(path, 0)} == {}
-    assert {path: len(found.get(path, [])) for path in NOT_YET} == NOT_YET, "less is left: write it down"
+    assert found == {}
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,15 @@ VERIFIED: Final = (
 """What a comparison is worth while the cipher suite is the published one."""
 
 
+def may_be_weak(parser: Parser) -> None:
+    """Add the option of commands that take a new passphrase."""
+    parser.add_argument(
+        "--weak-passphrase",
+        action="store_true",
+        help="take a new passphrase of fewer than 8 characters without a question",
+    )
+
+
 def _no_options(_: Parser) -> None:
     """Of a command that has none but the general ones."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from client.cli.command import Command
+from client.cli.command import Command, may_be_weak
 
 if TYPE_CHECKING:
     from client.cli.call import Call
@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
 def _options(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE", type=Path, help="a new file, of mode 0600; none is overwritten")
-    parser.add_argument(
-        "--weak-passphrase",
-        action="store_true",
-        help="take a new passphrase of fewer than 8 characters without a question",
-    )
+    may_be_weak(parser)
 
 
 def _run(call: Call) -> int:

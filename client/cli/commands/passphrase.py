@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from client.cli.command import Command
+from client.cli.command import Command, may_be_weak
 
 if TYPE_CHECKING:
     from client.cli.call import Call
@@ -27,11 +27,7 @@ def _options(parser: Parser) -> None:
     )
     parser.add_argument("--new-passphrase-file", metavar="PATH", type=Path, help="its first line is the new one")
     parser.add_argument("--new-passphrase-command", metavar="CMD", help="the first line that it prints is the new one")
-    parser.add_argument(
-        "--weak-passphrase",
-        action="store_true",
-        help="take a new passphrase of fewer than 8 characters without a question",
-    )
+    may_be_weak(parser)
 
 
 def _run(call: Call) -> int:

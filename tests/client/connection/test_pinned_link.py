@@ -26,25 +26,20 @@ from common.client_protocol.responses import PublicKeyResponse, RegisteredRespon
 from common.server_address import ServerAddress, pin_text
 from common.values import NO_CLIENT, ClientId, MessageKind, PublicKey, Username
 from tests.client.certificates import new_certificate
+from tests.client.connection.two_users import BOB, KEY, ME, PULL, SEND, with_two
 from tests.client.fake_gateway import CLOSE, SILENCE, Answer, FakeGateway
 from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-ME = ClientId(b"\x01" * 16)
-BOB = ClientId(b"\x02" * 16)
-KEY = PublicKey(b"k" * 160)
-PULL = PullRequest(ME)
 CERTIFICATE, OTHER = new_certificate(), new_certificate()
 
 
 @contextlib.contextmanager
 def serving(*, byte_by_byte: bool = False, close_after_reply: bool = False) -> Iterator[FakeGateway]:
     with FakeGateway(certificate=CERTIFICATE, byte_by_byte=byte_by_byte, close_after_reply=close_after_reply) as fake:
-        fake.mailroom.register("alice", KEY)
-        fake.mailroom.register("bob", KEY)
-        yield fake
+        yield with_two(fake)
 
 
 @pytest.fixture
@@ -275,25 +270,37 @@ def test_who_leaves_before_the_answer_does_not_end_in_order() -> None:
 def test_a_trickle_of_records_is_given_up_as_one_of_bytes_is(server: FakeGateway) -> None:
     """Part of a record counts as the beginning of an answer, though no byte of it can be read."""
     now = 1000.0
-    link = ServerLink(server.address, reply_timeout=5.0, monotonic=lambda: now)
-    link.connect()
-    transport = link._transport
-    assert transport is not None
-    real = link.poll
-    server.script.append(SILENCE)
+    between: list[socket.socket] = []
     dripped = 0
 
-    def poll(wanted: int, timeout: float) -> int:
-        nonlocal now, dripped
-        if wanted & select.POLLOUT or not timeout:
-            return real(wanted, timeout)
-        now += 1.0
-        dripped += 1
-        # As if a byte had come, of a record of 4 KiB.
-        transport._records.pass_on(b"\x17\x03\x03\x10\x00"[dripped - 1 : dripped] or b"\0")  # type: ignore[attr-defined]
-        return select.POLLIN
+    def relay(connection: socket.socket) -> None:
+        between.append(connection)
+        with socket.create_connection((server.address.host, server.address.port)) as upstream:
+            while True:
+                for one in select.select([connection, upstream], [], [])[0]:
+                    data = one.recv(1 << 16)
+                    if not data:
+                        return
+                    (upstream if one is connection else connection).sendall(data)
 
-    link.poll = poll  # type: ignore[method-assign]
-    with pytest.raises(OutcomeUnknown, match=f"fewer than {LEAST:,} bytes"):
-        link.ask(PublicKeyRequest(ME, BOB))
+    server.script.append(SILENCE)
+    with answering(relay) as address:
+        link = ServerLink(address, reply_timeout=5.0, monotonic=lambda: now)
+        link.connect()
+        real = link.poll
+
+        def poll(wanted: int, timeout: float) -> int:
+            nonlocal now, dripped
+            if wanted & select.POLLOUT or not timeout:
+                return real(wanted, timeout)
+            now += 1.0
+            dripped += 1
+            # A byte of a record of 4 KiB.
+            between[0].sendall(b"\x17\x03\x03\x10\x00"[dripped - 1 : dripped] or b"\0")
+            return real(wanted, HANG_SECONDS)
+
+        link.poll = poll  # type: ignore[method-assign]
+        with pytest.raises(OutcomeUnknown, match=f"fewer than {LEAST:,} bytes"):
+            link.ask(PublicKeyRequest(ME, BOB))
+        link.close()
     assert 60 <= dripped < 70

@@ -28,6 +28,7 @@ from common.client_protocol.responses import (
 )
 from common.server_address import ServerAddress
 from common.values import NO_CLIENT, ClientId, MessageKind, PublicKey, Username
+from tests.client.connection.two_users import BOB, KEY, ME, PULL, SEND, with_two
 from tests.client.fake_gateway import CLOSE, ERROR, SILENCE, Answer, FakeGateway
 from torture.patience import HANG_SECONDS
 
@@ -35,19 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-ME = ClientId(b"\x01" * 16)
-BOB = ClientId(b"\x02" * 16)
-KEY = PublicKey(b"k" * 160)
-PULL = PullRequest(ME)
-SEND = SendRequest(ME, BOB, MessageKind.TEXT, b"x" * 16)
-
 
 @pytest.fixture
 def server() -> Iterator[FakeGateway]:
     with FakeGateway() as fake:
-        fake.mailroom.register("alice", KEY)
-        fake.mailroom.register("bob", KEY)
-        yield fake
+        yield with_two(fake)
 
 
 @pytest.fixture

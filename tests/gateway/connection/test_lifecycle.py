@@ -53,19 +53,6 @@ def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
     scene.close()
 
 
-@pytest.fixture
-def make_scene() -> Iterator[Callable[[Settings], Scene]]:
-    scenes: list[Scene] = []
-
-    def make(settings: Settings) -> Scene:
-        scenes.append(Scene(settings))
-        return scenes[-1]
-
-    yield make
-    for scene in scenes:
-        scene.close()
-
-
 def with_mail(scene: Scene, content: bytes = b"hi") -> None:
     def decide(operation: Operation) -> Outcome:
         if isinstance(operation, Pull):

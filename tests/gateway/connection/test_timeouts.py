@@ -21,19 +21,6 @@ SUSPICIOUS = ALICE + b"\x02" + (603).to_bytes(2, "little") + (2**31).to_bytes(4,
 
 
 @pytest.fixture
-def make_scene() -> Iterator[Callable[[Settings], Scene]]:
-    scenes: list[Scene] = []
-
-    def make(settings: Settings) -> Scene:
-        scenes.append(Scene(settings))
-        return scenes[-1]
-
-    yield make
-    for scene in scenes:
-        scene.close()
-
-
-@pytest.fixture
 def scene(make_scene: Callable[[Settings], Scene]) -> Scene:
     return make_scene(Settings())
 
