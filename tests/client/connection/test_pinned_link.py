@@ -24,9 +24,9 @@ from common.client_protocol.requests import (
 )
 from common.client_protocol.responses import PublicKeyResponse, RegisteredResponse, StoredResponse
 from common.server_address import ServerAddress, pin_text
-from common.values import NO_CLIENT, ClientId, MessageKind, PublicKey, Username
+from common.values import NO_CLIENT, ClientId, MessageKind, Username
 from tests.client.certificates import new_certificate
-from tests.client.connection.two_users import BOB, KEY, ME, PULL, SEND, with_two
+from tests.client.connection.two_users import BOB, KEY, ME, PULL, with_two
 from tests.client.fake_gateway import CLOSE, SILENCE, Answer, FakeGateway
 from torture.patience import HANG_SECONDS
 

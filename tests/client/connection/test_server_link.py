@@ -27,14 +27,13 @@ from common.client_protocol.responses import (
     StoredResponse,
 )
 from common.server_address import ServerAddress
-from common.values import NO_CLIENT, ClientId, MessageKind, PublicKey, Username
+from common.values import NO_CLIENT, ClientId, MessageKind, Username
 from tests.client.connection.two_users import BOB, KEY, ME, PULL, SEND, with_two
 from tests.client.fake_gateway import CLOSE, ERROR, SILENCE, Answer, FakeGateway
 from torture.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The deadlines of a connection, under a clock of the test's own, without sockets."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
