@@ -7,7 +7,8 @@ here.
 Exposure: none of its own; it sees decoded messages only.
 
 Four verbs: `submit` (and `submit_sends`, its form for runs), `receive` (messages, what happened to
-the link, and the time), `data_to_send`, `next_timeout`. `step` is the last three in one call.
+the link, and the time), `data_to_send`, `next_timeout`. `step` is the last three in one call
+(docs/decisions/0001-where-the-modules-differ.md).
 
     gateway's side          in flight            ends with
     ─────────────────────   ──────────────────   ──────────────────────────────────────────────

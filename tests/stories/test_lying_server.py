@@ -107,7 +107,7 @@ def test_a_swapped_public_key_gets_nothing(
     told = messageu(tmp_path, liar.port, "alice", ["send", "bob", SECRET])
     assert (told.returncode, told.stdout) == (4, "")
     assert told.stderr.startswith(
-        "messageu: The key of bob [was verified] has changed; nothing was sent. Either bob registered anew"
+        "messageu: The key of bob [was verified] has changed; nothing was sent. Either bob registered again"
     )
     assert "`messageu verify bob --accept-new`" in told.stderr
     told = messageu(tmp_path, liar.port, "alice", ["send", "bob", "-", "--json"], typed=SECRET)
