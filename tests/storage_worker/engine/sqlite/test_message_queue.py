@@ -6,7 +6,7 @@ import pytest
 
 from common.storage_protocol.message_format import walk
 from common.storage_protocol.operations import Settle
-from storage_worker.engine.sqlite.message_queue import MessageQueue, waiting
+from storage_worker.engine.sqlite.message_queue import MessageQueue
 from storage_worker.engine.values import MailboxStats, Span
 from tests.storage_worker.worker_under_test import Gateway, SqliteWorker
 
@@ -76,7 +76,7 @@ def test_what_is_removed_is_not_there_for_anybody(
     assert queue.oldest(2, 1, 9) == 4
     worker.flush()
     assert contents(queue, 1, 5) == [CONTENTS[0], *CONTENTS[3:]]
-    assert waiting(worker.database) == {2: MailboxStats(3, 16)}
+    assert (queue.mailbox(2).messages, queue.mailbox(2).content_bytes) == (3, 16)
 
 
 def test_senders_are_counted_wherever_their_messages_are(queue: MessageQueue) -> None:
