@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from client.connection import about
 from client.connection.handshake import Greeting
 from client.connection.server_link import ServerLink
 from client.errors import StoreUnwritable
@@ -18,6 +19,7 @@ from client.identity import identity_files
 from client.store.home_store import Store
 from client.terminal import local_time
 from client.trust.contacts import Contact
+from common.client_protocol.responses import AboutResponse
 from common.client_protocol.versions import Feature
 
 
@@ -80,6 +82,10 @@ class Diagnosis:
         if session is None:
             return []
         return [(feature.name or "").lower().replace("_", " ") for feature in Feature if feature & session.features]
+
+    def server_about(self) -> AboutResponse | None:
+        """What the server says of itself, or None. Raises as `server_features`."""
+        return about.ask(self._link, self._greeting)
 
     def clock_behind(self) -> int | None:
         """Say by how many milliseconds our clock is surely behind the server's, now; None where it

@@ -29,6 +29,7 @@ from client.diagnosis import Diagnosis
 from client.identity.account import Account
 from client.identity.home import open_store
 from client.identity.identity_files import Ask, Identity, nobody_asked
+from client.identity.leaving import Leaving
 from client.identity.registration import Registration
 from client.mail import received_files
 from client.mail.history import History
@@ -60,12 +61,12 @@ def tell_nobody(_: str) -> None:
 class OpenHome:
     """One open home. Used from one thread, but for `link.interrupt`; each thread opens its own.
 
-    `account`: who lives here. `registration`: becoming somebody. `contacts`: whom the home knows;
-    `directory`: the same after asking the server, and comparing keys. `key_exchange`: symmetric
-    keys. `sending`, `outbox`, `resending`: what goes out. `receiving`, `inbox`: what comes in.
-    `history`: both. `watch_cursor`: how far `watch` has come. `diagnosis`: what `doctor` looks at.
-    `link`, `greeting`: the connection, and what was said first on it. `server_pins`: which
-    certificates are the server's. `store`: what all of them keep.
+    `account`: who lives here. `registration`: becoming somebody; `leaving`: the end of that.
+    `contacts`: whom the home knows; `directory`: the same after asking the server, and comparing
+    keys. `key_exchange`: symmetric keys. `sending`, `outbox`, `resending`: what goes out.
+    `receiving`, `inbox`: what comes in. `history`: both. `watch_cursor`: how far `watch` has come.
+    `diagnosis`: what `doctor` looks at. `link`, `greeting`: the connection, and what was said first
+    on it. `server_pins`: which certificates are the server's. `store`: what all of them keep.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class OpenHome:
         self.registration = Registration(
             context, lambda: new_private_key(random_bytes), self._remember if remember_server else lambda: None, tell
         )
+        self.leaving = Leaving(context)
         self.directory = Directory(self.account, store, self.link, self.contacts, trust)
         send_path = SendPath(context, self.contacts, self.outbox, retry, tell, self._now)
         self.key_exchange = KeyExchange(store, self.contacts, self.directory, send_path, self.outbox, self.greeting)
@@ -178,8 +180,6 @@ class OpenHome:
             if published_only is not None:
                 opened.published_only(wanted=published_only)
             received_files.sweep(files)
-            if address.invitation is not None:
-                tell("The link has an invitation, which this version does not use: it goes on without it.")
         except BaseException:
             opened.close()
             raise

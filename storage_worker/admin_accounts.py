@@ -68,7 +68,9 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     free.add_argument("name", nargs="?", help="without a name: print those that are kept")
     re_key = commands.add_parser("re-key", help="give a user who lost their home another public key")
     re_key.add_argument("name")
-    re_key.add_argument("key_file", type=Path, metavar="KEYFILE", help="the public key: base64, PEM or DER")
+    re_key.add_argument(
+        "key_file", type=Path, metavar="KEYFILE", help="what `messageu account recover NAME` printed; or PEM, or DER"
+    )
 
 
 def run(
@@ -223,7 +225,10 @@ def re_key(database: Database, name: str, key_file: Path, say: Say) -> int:
         known = database.changes()
     if not known:
         return _unknown(name, say)
-    say(f"{name} has the key with the SHA-256 {sha256(key).hexdigest()} now. Contacts are told that it has changed.")
+    say(
+        f"{name} has the key with the SHA-256 {sha256(key).hexdigest()} now: `messageu account recover` in the new home"
+    )
+    say("completes it. Contacts are told that the key has changed.")
     say("Connections of the old home, if somebody else has it, last until the gateway is started again.")
     return 0
 

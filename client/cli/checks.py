@@ -17,6 +17,7 @@ from typing import Final
 from client.cli import exit_codes
 from client.cli.output import Output
 from client.cli.server_route import pinned_address
+from client.connection import about
 from client.connection.handshake import lost_sentence
 from client.connection.server_pins import route
 from client.errors import ClientError, StoreUnusable
@@ -207,7 +208,11 @@ def _features(home: OpenHome) -> str:
     features = home.diagnosis.server_features()
     if not features:
         return "answers, and speaks the published protocol alone"
-    return f"answers, and speaks the extension: {', '.join(features)}"
+    told = home.diagnosis.server_about()
+    says = "" if told is None else f"; {about.sentence(told)}"
+    if told is not None and told.text.strip():
+        says += f'. Its operator says: "{about.operators_text(told)}"'
+    return f"answers, and speaks the extension: {', '.join(features)}{says}"
 
 
 def _keys(home: OpenHome) -> str:

@@ -47,6 +47,7 @@ NO_SUCH_USER: Final = 7
 NOT_REGISTERED: Final = 8
 UNREADABLE: Final = 9
 WRONG_CERTIFICATE: Final = 10
+NOT_ADMITTED: Final = 11
 WAIT_OVER: Final = 124
 INTERRUPTED: Final = 130
 
@@ -62,6 +63,7 @@ MEANINGS: Final = {
     NOT_REGISTERED: "this home has no identity yet",
     UNREADABLE: "something that was received could not be decrypted; the rest was given",
     WRONG_CERTIFICATE: "another certificate than the pinned one, or an address without the known pin; nothing was sent",
+    NOT_ADMITTED: "no registration: an invitation is needed, or is not good any more, or registration is closed",
     WAIT_OVER: "the wait was over and nothing had come",
     INTERRUPTED: "Ctrl-C",
 }
@@ -72,6 +74,8 @@ _REASONS: Final = {
     RefusalReason.TOO_FAST: OVER_LIMIT,
     RefusalReason.STORAGE_FULL: OVER_LIMIT,
     RefusalReason.RECIPIENT_UNKNOWN: NO_SUCH_USER,
+    RefusalReason.INVITATION: NOT_ADMITTED,
+    RefusalReason.REGISTRATION_CLOSED: NOT_ADMITTED,
 }
 _FAILURES: Final[tuple[tuple[type[MessageUError], int, str], ...]] = (
     (SettingRejected, USAGE, "usage"),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from client.cli.output import Output, Value
 from client.cli.server_route import fields, pinned_address
+from client.connection import about
 from client.connection.handshake import PUBLISHED_ONLY
 from client.connection.server_pins import route
 from client.errors import ClientError
@@ -29,6 +30,12 @@ def register(home: OpenHome, output: Output, name: str, settings: Settings) -> i
     """Register under a name; who named no home is shown where it is."""
     identity = home.registration.register(name)
     output.say(f"Registered as {identity.name}.")
+    told = about.ask_quietly(home.link, home.greeting)
+    # A server that lets everybody in, keeps mail and says nothing needs no words.
+    if told is not None and (told.registration or told.expire_days or told.text.strip()):
+        output.say(f"About this server: {about.sentence(told)}.")
+        if told.text.strip():
+            output.say(f"Its operator says: {about.operators_text(told)}")
     if settings.home_by_default():
         output.say(home_sentence(settings.home))
     return whoami(home, output, settings)

@@ -30,6 +30,7 @@ Name = Literal[
     "export",
     "import",
     "passphrase",
+    "account",
     "address",
     "doctor",
     "console",
@@ -70,6 +71,8 @@ def load(name: Name) -> Command:
             from client.cli.commands.import_ import COMMAND
         case "passphrase":
             from client.cli.commands.passphrase import COMMAND
+        case "account":
+            from client.cli.commands.account import COMMAND
         case "address":
             from client.cli.commands.address import COMMAND
         case "doctor":

@@ -46,7 +46,7 @@ from common.values import NO_CLIENT, RefusalReason
 
 HELLO_TIMEOUT: Final = 3.0
 """Seconds of silence after which a server is taken for one of the published protocol alone."""
-WANTED: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.REASONS
+WANTED: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.REASONS | Feature.ACCOUNTS
 WARNING: Final = (
     "This account now signs in to the server: nobody else can act in its name, "
     "and other MessageU programs will no longer work for it (--published-only prevents that)."

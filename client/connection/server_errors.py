@@ -112,12 +112,12 @@ _REASONS: Final[Mapping[int, tuple[str, str]]] = complete(
             "Its operator has to repair it; the server's log names the problem. Then try again.",
         ),
         RefusalReason.INVITATION: (
-            "At this server one registers with an invitation, and it knows no such invitation: there was none in the "
-            "address, or it was used up, revoked, or its time is over.",
+            "The server registers whoever has an invitation, and this was none that is good: there is none in the "
+            "address, or it was used up or revoked, or its time is over.",
             "Ask the operator for a link with an invitation, and give it with --server.",
         ),
         RefusalReason.REGISTRATION_CLOSED: (
-            "Nobody can register at this server at present.",
+            "The server takes no registrations at present.",
             "Ask its operator.",
         ),
     },

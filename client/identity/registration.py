@@ -11,6 +11,7 @@ Source: docs/client-protocol.md, docs/journeys.md.
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Final, NamedTuple
 
 from client.client_context import ClientContext
 from client.connection.server_errors import refused, unexpected
@@ -19,12 +20,21 @@ from client.errors import AlreadyRegistered, ClientError, ServerAnsweredError, S
 from client.identity import identity_files
 from client.identity.identity_files import Identity, PendingRegistration
 from client.terminal.sanitize import command
-from common.client_protocol.requests import RegisterRequest, RequestCode
+from common.client_protocol.requests import RegisterInvitedRequest, RegisterRequest, RequestCode
 from common.client_protocol.responses import ErrorResponse, RegisteredResponse, Whole
-from common.client_protocol.versions import VERSIONS
+from common.client_protocol.versions import VERSIONS, Feature
 from common.errors import ValueRejected
 from common.names import any_username, normal_form
-from common.values import NO_CLIENT, RefusalReason
+from common.values import NO_CLIENT, ClientId, Invitation, PublicKey, RefusalReason, Username
+
+_NOT_YET: Final = frozenset({RefusalReason.NAME_TAKEN, RefusalReason.INVITATION, RefusalReason.REGISTRATION_CLOSED})
+"""The server's answers to a key that is not the account's."""
+
+
+class KeyToHandOver(NamedTuple):
+    """What the operator needs to give the account this home's key."""
+
+    public_key: PublicKey
 
 
 class Registration:
@@ -64,8 +74,8 @@ class Registration:
             return self._register(pending, again=True)
 
     def _register(self, pending: PendingRegistration, *, again: bool) -> Identity:
-        request = RegisterRequest(NO_CLIENT, pending.name, pending.private_key.public_key())
         self._link.connect()
+        request = self._request(NO_CLIENT, pending.name, pending.private_key)
         if not pending.name.isascii() and self._greeting.session is None:
             raise ValueRejected("names beyond ASCII are for servers that speak the extension, and this one does not")
         # Before the server hears of the key: whoever completes the registration, or uses it, asks
@@ -76,6 +86,55 @@ class Registration:
         answer = self._ask(request)
         if isinstance(answer, ErrorResponse):
             raise self._registration_refused(answer, pending, again=again)
+        return self._registered(pending, answer)
+
+    def _request(
+        self, client_id: ClientId, name: Username, private_key: PrivateKey
+    ) -> RegisterRequest | RegisterInvitedRequest:
+        """On the present connection: with the invitation of the server's address, where it has one
+        and the server has a use for it.
+        """
+        invitation, session = self._link.address.invitation, self._greeting.session
+        if invitation is not None and session is not None and session.features & Feature.ACCOUNTS:
+            return RegisterInvitedRequest(client_id, name, private_key.public_key(), Invitation(invitation))
+        if invitation is not None:
+            self._tell("The link has an invitation, which this server has no use for: it is left out.")
+        return RegisterRequest(client_id, name, private_key.public_key())
+
+    def recover(self, name: str) -> Identity | KeyToHandOver:
+        """Come back to an account whose home is lost: with the key of this new home, once the
+        server's operator has given it to the account; until then the key for the operator.
+
+        Raises as `register`.
+        """
+        with self._store.receiver():
+            if identity_files.exists(self._account.home):
+                raise AlreadyRegistered("This home has an identity already.", "Use --home with a new folder.")
+            checked = any_username(normal_form(name))
+            pending = identity_files.load_pending(self._account.home, self._account.passphrase)
+            if pending is None:
+                pending = PendingRegistration(checked, self._new_private_key())
+            if pending.name != checked:
+                raise AlreadyRegistered(
+                    f"This home has a key for {pending.name}.", "Use --home with a new folder for another name."
+                )
+            self._link.connect()
+            if self._greeting.session is None:
+                raise ClientError(
+                    "Servers of the published protocol alone have no way to give an account another key.",
+                    "Register under another name.",
+                )
+            self._remember_server()
+            identity_files.save_pending(self._account.home, pending, self._account.protection())
+            public_key = pending.private_key.public_key()
+            answer = self._link.ask(RegisterRequest(NO_CLIENT, pending.name, public_key))
+            if isinstance(answer, ErrorResponse) and answer.reason in _NOT_YET:
+                return KeyToHandOver(public_key)
+            if isinstance(answer, ErrorResponse):
+                raise refused(RequestCode.REGISTER, answer)
+            return self._registered(pending, answer)
+
+    def _registered(self, pending: PendingRegistration, answer: Whole) -> Identity:
         if not isinstance(answer, RegisteredResponse):
             raise unexpected(answer)
         identity = Identity(pending.name, answer.client_id, pending.private_key)
@@ -104,10 +163,9 @@ class Registration:
         if own is None or normal_form(name) != own or self._is_known():
             raise refusal
         identity = self._account.identity()
-        request = RegisterRequest(identity.client_id, identity.name, identity.private_key.public_key())
         with self._greeting.without_proof():
             self._link.connect()
-            answer = self._link.ask(request)
+            answer = self._link.ask(self._request(identity.client_id, identity.name, identity.private_key))
         self._link.close()
         if isinstance(answer, ErrorResponse) and answer.reason == RefusalReason.NAME_TAKEN:
             raise ServerAnsweredError(
@@ -139,7 +197,7 @@ class Registration:
             return True
         return True
 
-    def _ask(self, request: RegisterRequest) -> Whole:
+    def _ask(self, request: RegisterRequest | RegisterInvitedRequest) -> Whole:
         """Ask; where a server of the published protocol alone refuses, once more with the other
         version byte.
 

@@ -22,7 +22,9 @@ from Crypto.Signature import pss
 
 from common.client_protocol import responses
 from common.client_protocol.requests import (
+    AboutRequest,
     CertificatesRequest,
+    DeleteAccountRequest,
     FetchRequest,
     HelloRequest,
     LargeSendRequest,
@@ -30,6 +32,7 @@ from common.client_protocol.requests import (
     ProveRequest,
     PublicKeyRequest,
     PullRequest,
+    RegisterInvitedRequest,
     RegisterRequest,
     Request,
     SendRequest,
@@ -147,6 +150,9 @@ class ExtendedMailroom(Mailroom):
         self.certificates: list[bytes] = []
         """What a 649 is told, with feature bit 5."""
         self.features = 11
+        """With 16 in it, it knows accounts: 646 to 648."""
+        self.invitation = bytes(range(16))
+        self.about = b""
         self.largest_content = 16 << 20
         self.proofs = 0
         self.proven: set[bytes] = set()
@@ -172,6 +178,8 @@ class ExtendedMailroom(Mailroom):
                 return responses.encode_hello(
                     1, self.features, self.largest_content + 21, 0, self.server_id, self.generation, self.nonce
                 )
+            case AboutRequest():
+                return responses.encode_about(0, 1000, 2000, 3000, 1, self.about)
             case CertificatesRequest() if self.certificates:
                 return responses.encode_certificates(self.certificates)
             case ProveRequest(client_id, signature):
@@ -212,6 +220,13 @@ class ExtendedMailroom(Mailroom):
                 number = self.accepted.get((sender, token)) or self.put(sender, recipient, kind, content, token)
                 self.accepted[sender, token] = number
                 return responses.encode_stored(recipient, number)
+            case RegisterInvitedRequest(_, name, key, invitation):
+                if invitation != self.invitation:
+                    return self.refuse(state, RefusalReason.INVITATION)
+                return self.answer(RegisterRequest(NO_CLIENT, name, key), state)
+            case DeleteAccountRequest(me, confirmed) if me == confirmed:
+                del self.names[me], self.keys[me], self.boxes[me]
+                return responses.DELETED
             case FetchRequest(me, ack):
                 self.acks.append(ack)
                 if ack >= self.next_number:

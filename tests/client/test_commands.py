@@ -69,6 +69,7 @@ IN_NOBODYS_FOLDER = {
     "passphrase set --new-passphrase-file {here}/notes": 8,
     "passphrase change --new-passphrase-file {here}/notes": 8,
     "passphrase remove": 8,
+    "account delete": 8,
     "address": 0,
     "doctor": 8,
     "console": 0,

@@ -181,6 +181,7 @@ ELSEWHERE: Final = {
     "messageu-storage-worker": ("tests/test_wheel.py", '"messageu-storage-worker"'),
     "scripts/admin recover-journal": ("tests/storage_worker/engine/sqlite/test_recovery.py", '"recover-journal"'),
     "scripts/admin check --drop": ("tests/storage_worker/engine/sqlite/test_damage.py", '"check", "--drop"'),
+    "messageu account delete": ("tests/journeys/test_accounts.py", '"account", "delete", "--yes"'),
     "scripts/admin invite": ("tests/storage_worker/test_admin_accounts.py", '"invite"'),
     "scripts/admin invite --qr": ("tests/storage_worker/test_admin_accounts.py", '"--qr"'),
     "scripts/admin invite --uses 30 --days 14 --qr": ("tests/storage_worker/test_admin_accounts.py", '"--uses", "3"'),

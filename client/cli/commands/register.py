@@ -46,10 +46,11 @@ COMMAND: Final = Command(
     "register under a name",
     "Prints who you are now. A home has one identity; it is never replaced. A registration that broke off is "
     "completed by the same command. An account that the server lost when it was restored from a backup is registered "
-    "again by it: with the same name and key, and the same id where that is free.",
+    "again by it: with the same name and key, and the same id where that is free. At a server that wants an "
+    "invitation, give the link with it in quotes: --server 'messageu://PIN@HOST:PORT#INVITATION'.",
     examples=("messageu register alice", "messageu --home ~/robot --server chat.example.org:1357 register robot"),
     options=_options,
     run=_run,
     json=("identity",),
-    exit_codes=(3, 4, 5, 6, 10),
+    exit_codes=(3, 4, 5, 6, 10, 11),
 )

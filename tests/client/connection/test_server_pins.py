@@ -297,7 +297,7 @@ def test_an_invitation_is_no_silence(gateway: FakeGateway, tmp_path: Path) -> No
     link = gateway.address._replace(invitation=bytes(16)).link
     with Messenger.open(tmp_path / "carol", link, tell=told.append, remember_server=True) as carol:
         carol.register("carol")
-    assert told[0] == "The link has an invitation, which this version does not use: it goes on without it."
+    assert told[0] == "The link has an invitation, which this server has no use for: it is left out."
     assert (tmp_path / "carol" / "server.info").read_text() == f"{gateway.address}\n"
     with Messenger.open(tmp_path / "carol", link, remember_server=True) as carol:
         assert carol.users() == []

@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from client.cli import exit_codes
 from client.errors import (
     AlreadyRegistered,
+    ClientError,
     KeyChanged,
     OutcomeUnknown,
     ServerAnsweredError,
 )
+from client.identity.identity_files import Identity
+from client.identity.registration import KeyToHandOver
 from client.messenger import KeyReceived, Messenger, SentMessage, Text
+from client.open_home import OpenHome
 from common.client_protocol import responses
 from common.values import ClientId, PublicKey, Username
 from tests.client.conftest import Told
@@ -219,3 +224,62 @@ def test_a_lost_registration_and_a_refusal_that_says_nothing_about_it(
     with pytest.raises(ServerAnsweredError):
         make("alice").register("alice")
     assert [path.name for path in (tmp_path / "alice").glob("my.info*")] == [f"my.info.{left}"]
+
+
+class TestInvitations:
+    @pytest.fixture(autouse=True)
+    def _accounts(self, mailroom: ExtendedMailroom) -> None:
+        mailroom.features = 27
+
+    def test_the_one_of_the_address_is_used(self, gateway: FakeGateway, tmp_path: Path) -> None:
+        address = gateway.address._replace(invitation=bytes(range(16)))
+        with OpenHome.open(tmp_path / "dora", address, tmp_path) as dora:
+            dora.registration.register("dora")
+        assert "RegisterInvited" in gateway.codes()
+
+    def test_one_that_is_not_good(self, gateway: FakeGateway, tmp_path: Path) -> None:
+        address = gateway.address._replace(invitation=bytes(16))
+        with OpenHome.open(tmp_path / "dora", address, tmp_path) as dora:
+            with pytest.raises(ServerAnsweredError, match="none that is good") as caught:
+                dora.registration.register("dora")
+            assert exit_codes.of_failure(caught.value) == (exit_codes.NOT_ADMITTED, "refused")
+            # Another name, another link: nothing of the first try is in the way.
+            dora.link.address = gateway.address._replace(invitation=bytes(range(16)))
+            dora.registration.register("theodora")
+
+    def test_a_lost_answer_is_asked_for_again(self, gateway: FakeGateway, tmp_path: Path) -> None:
+        address = gateway.address._replace(invitation=bytes(range(16)))
+        with OpenHome.open(tmp_path / "dora", address, tmp_path) as dora:
+            gateway.script.extend([None, CLOSE])
+            with pytest.raises(OutcomeUnknown):
+                dora.registration.register("dora")
+            assert dora.registration.register("dora").name == "dora"
+
+
+class TestRecover:
+    def test_the_key_is_kept_until_it_is_the_accounts(
+        self, alice: Messenger, gateway: FakeGateway, mailroom: ExtendedMailroom, tmp_path: Path
+    ) -> None:
+        with OpenHome.open(tmp_path / "new", gateway.address, tmp_path) as new:
+            first = new.registration.recover("alice")
+        with OpenHome.open(tmp_path / "new", gateway.address, tmp_path) as new:
+            again = new.registration.recover("alice")
+            assert isinstance(first, KeyToHandOver)
+            assert again == first
+            with pytest.raises(AlreadyRegistered, match="has a key for alice"):
+                new.registration.recover("bob")
+            mailroom.keys[mailroom.id_of("alice")] = first.public_key
+            found = new.registration.recover("alice")
+            assert isinstance(found, Identity)
+            assert found.client_id == alice.identity().client_id
+            with pytest.raises(AlreadyRegistered):
+                new.registration.recover("alice")
+
+    def test_a_server_of_the_published_protocol_can_t(self, tmp_path: Path) -> None:
+        with (
+            FakeGateway() as gateway,
+            OpenHome.open(tmp_path / "new", gateway.address, tmp_path) as new,
+            pytest.raises(ClientError, match="no way to give an account another key"),
+        ):
+            new.registration.recover("alice")
+        assert not (tmp_path / "new" / "my.info.pending").exists()
