@@ -359,8 +359,7 @@ class Database:
         self._synchronous = synchronous
         self._run(f"PRAGMA synchronous = {synchronous}")
         self._run("PRAGMA foreign_keys = ON")
-        # What is deleted is overwritten with zeros: nobody reads it out of the file later.
-        self._run("PRAGMA secure_delete = ON").fetchall()
+        self.overwrite_deleted(always=False)
         self._run("PRAGMA temp_store = MEMORY")
         self._run("PRAGMA cache_size = -16384")
         # SQLite's own checkpoint ignores a sync that fails; `checkpoint` does not.
@@ -383,6 +382,8 @@ class Database:
             with self.transaction():
                 self._run(_TALLY).fetchall()
         self._has_ballast = self.find("SELECT 1 FROM ballast") is not None
+        if self.find("SELECT 1 FROM deleted_user LIMIT 1") is not None:
+            self.overwrite_deleted(always=True)
         # What a crash left in the log is made safe before anything of it is answered: a failed sync
         # may have left bytes that can be read and are not on disk.
         self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
@@ -593,6 +594,38 @@ class Database:
         for (version,) in self._run("PRAGMA data_version"):
             return int(version)
         raise AssertionError("SQLite always has a data version")
+
+    def overwrite_deleted(self, *, always: bool) -> None:
+        """Whether what is deleted is overwritten with zeros in whole pages, too, which then have to
+        be written. In pages that are written anyway it always is.
+        """
+        self._run(f"PRAGMA secure_delete = {'ON' if always else 'FAST'}").fetchall()
+
+    def take_free(self, most_bytes: int) -> int:
+        """Inside a transaction: overwrite free pages, up to so many bytes of them, and keep them
+        from being used; how many bytes are still free.
+        """
+        self._run("CREATE TABLE IF NOT EXISTS overwritten (row INTEGER PRIMARY KEY, zeros BLOB NOT NULL) STRICT")
+        # SQLite leaves what it does not need of a value's last page as it was: so each page is
+        # full, and what is over lies in the row, beside others.
+        in_page = self._page_size - self.connection.reserve_bytes("main") - 4
+        pages = int(self.row("PRAGMA freelist_count")[0])
+        taken = min(most_bytes // self._page_size, pages)
+        if taken:
+            self._run("INSERT INTO overwritten (zeros) VALUES (zeroblob(?))", (taken * in_page + self._page_size // 8,))
+        return int(self.row("PRAGMA freelist_count")[0]) * self._page_size
+
+    def give_free_back(self, rows: int) -> bool:
+        """Inside a transaction: let go of what `take_free` took, so many pieces of it; whether that
+        was all.
+        """
+        if self.find("SELECT 1 FROM sqlite_schema WHERE name = 'overwritten'") is None:
+            return True
+        self._run("DELETE FROM overwritten WHERE row IN (SELECT row FROM overwritten LIMIT ?)", (rows,))
+        if self.find("SELECT 1 FROM overwritten") is not None:
+            return False
+        self._run("DROP TABLE overwritten")
+        return True
 
     def unused_bytes(self) -> int:
         """DiskSpaceMonitor inside the file that deleted rows left."""

@@ -4,15 +4,16 @@ found in the bytes of the data folder.
 Owns: these steps. Promises: a step is short, whatever the user had; killed between any two, the
 next start goes on. When `Deletion.DONE` is told, mail, keys, tokens and files are gone from the
 tables and the folder. After that, within `ERASE_EVERY_MS` or at an orderly end, what is left of
-them in the journal's files and in SQLite's log is overwritten: the database itself overwrites what
-it deletes (`secure_delete`). What the user had sent and others have not fetched is the others': it
-stays until they do, with its sender's id.
+them in the journal's files and in SQLite's log is overwritten. From the first deletion of a user on
+the database overwrites all that it deletes, and once what it had deleted before. What the user had
+sent and others have not fetched is the others': it stays until they do, with its sender's id.
 Exposure: users choose when they go, and how much there is of them.
 
     `UserDeleted` in the journal, or the mark of `scripts/admin` in the table
       ──▶ all that the journal has is taken in: from here on nothing new comes of this user
       ──▶ `STEP` pages of mail at a time, then their files
       ──▶ one transaction: tokens, the user, and in place of the id its SHA-256
+      ──▶ the first time: the pages that were free already, `FREE_BYTES` at a time
       ──▶ the journal's files are overwritten, SQLite's log is cut
 
 Source: docs/storage-engine.md, "Deleting a user"; docs/decisions/0019-deleting-a-user.md.
@@ -38,6 +39,10 @@ log = logging.getLogger("storage_worker")
 
 STEP: Final = 32
 """Pages of mail, of 64 KiB, that one step deletes."""
+FREE_BYTES: Final = 2 * 1024 * 1024
+"""Of free pages, that one step overwrites."""
+FREE_PIECES: Final = 8
+"""Of so many bytes, that one step lets go again."""
 ERASE_EVERY_MS: Final = 5_000
 """What overwrites the journal's files holds up everybody for a moment; who deletes one account
 after the other must not do that all the time."""
@@ -71,6 +76,9 @@ class DeletedUsers:
         self._erased_at: int | None = None
         self._rows: list[int] = []
         self._unerased = False
+        self._overwrites = False
+        self._free_is_taken = False
+        self._free_is_clean = False
         self.look_again()
 
     def look_again(self) -> None:
@@ -79,6 +87,14 @@ class DeletedUsers:
         self._rows = self._users.deleted_rows()
         self._settled &= set(self._rows)
         self._unerased = self._database.find("SELECT 1 FROM deleted_user WHERE NOT erased LIMIT 1") is not None
+        if not self._overwrites and (self._rows or self._unerased):
+            self._begin_overwriting()
+
+    def _begin_overwriting(self) -> None:
+        # Who never loses a user does not pay for it: to overwrite whole pages is to write them.
+        self._database.overwrite_deleted(always=True)
+        self._overwrites = True
+        self._free_is_clean = self._database.find("SELECT 1 FROM deleted_user WHERE erased LIMIT 1") is not None
 
     @property
     def has_waiting(self) -> bool:
@@ -95,6 +111,8 @@ class DeletedUsers:
         try:
             if row is not None:
                 self._step(row, now_ms)
+            elif not self._free_is_clean:
+                self._overwrite_free()
             elif self._erased_at is None or not 0 <= now_ms - self._erased_at < ERASE_EVERY_MS:
                 self._erase(now_ms)
         except StoreDamaged as error:
@@ -135,6 +153,20 @@ class DeletedUsers:
         self._log.write(now_ms)
         return client_id
 
+    def _overwrite_free(self) -> None:
+        """A step: all free pages are taken, and so overwritten, then given back."""
+        if not self._free_is_taken:
+            with self._database.transaction():
+                self._free_is_taken = not self._database.take_free(FREE_BYTES)
+            return
+        # What is given back is zeros.
+        self._database.overwrite_deleted(always=False)
+        try:
+            with self._database.transaction():
+                self._free_is_clean = self._database.give_free_back(FREE_PIECES)
+        finally:
+            self._database.overwrite_deleted(always=True)
+
     def _erase(self, now_ms: int) -> None:
         """Overwrite what the journal's files and SQLite's log have of users who are gone."""
         if self._log.is_stuck:
@@ -156,6 +188,8 @@ class DeletedUsers:
         """An orderly end: who is gone is not to be found in the folder. Raises `StoreFailed`."""
         if self._unerased:
             try:
+                while not self._free_is_clean:
+                    self._overwrite_free()
                 self._erase(now_ms)
             except (StoreFull, StoreDamaged) as error:
                 log.warning("what the journal has of deleted users is overwritten at the next start: %s", error)

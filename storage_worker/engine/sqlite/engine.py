@@ -58,6 +58,7 @@ from storage_worker.engine.values import Admission, BackupState, Capacity, Grant
 log = logging.getLogger("storage_worker")
 rarely: Final = RareLog(log)
 
+_OF_INVITATIONS: Final = (InvitationMade, InvitationUsed, InvitationRevoked)
 _LOST_NAMED: Final = 20
 """Lines in the log about large messages whose files are lost; beyond them their number."""
 
@@ -172,16 +173,15 @@ class SqliteEngine:
 
     def apply(self, decided: Decided) -> None:
         """The reads of this turn see it, and the end of the turn commits it."""
-        kind = type(decided)
         if isinstance(decided, UserRegistered):
             self.users.register(decided)
-        elif isinstance(decided, InvitationMade | InvitationUsed | InvitationRevoked):
+        elif isinstance(decided, _OF_INVITATIONS):
             self.invitations.apply(decided)
         elif isinstance(decided, MailRemoved):
             if self.mailboxes.remove(decided):
                 self.log.note(decided)
         else:
-            self._appliers[kind](decided)
+            self._appliers[type(decided)](decided)
             self.log.note(decided)
 
     def accept_run(self, run: StoreMessages, rules: RunRules) -> tuple[MessagesStored, int]:
@@ -260,8 +260,6 @@ class SqliteEngine:
         """
         self._flush_where_due(now_ms)
         if not self.log.is_stuck:
-            with self._database.reading():
-                self._look_for_changes()
             self._deleted.work(now_ms)
         self._upkeep.work(now_ms)
         self._backups.work()

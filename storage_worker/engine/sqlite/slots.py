@@ -50,7 +50,10 @@ class Slots:
                 self._changed.add(slot)
             case BatchApplied(slot, number, outcomes):
                 found = self._slots[slot]
-                self._slots[slot] = found._replace(number=number, outcomes=outcomes, before=found.outcomes)
+                # In every turn, so not by `_replace`, which takes five times as long.
+                self._slots[slot] = Slot(
+                    found.epoch, found.incarnation, found.earlier, number, outcomes, found.outcomes
+                )
                 self._changed.add(slot)
             case _:
                 pass

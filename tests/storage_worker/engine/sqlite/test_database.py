@@ -357,6 +357,7 @@ def test_a_store_of_the_last_versions_keeps_all_but_what_was_deleted(
 
 def test_what_is_deleted_is_not_to_be_found_in_the_file(path: Path) -> None:
     database = Database(path)
+    database.overwrite_deleted(always=True)
     with database.transaction():
         rows = [(number, number, number, b"what was fetched" * 2000) for number in range(1, 40)]
         database.execute_many("INSERT INTO mail_page VALUES (?, 2, ?, ?, 1, 0, NULL, ?, NULL)", rows)

@@ -19,6 +19,7 @@ from common.storage_protocol.operations import (
     DeletionGoesOn,
     Done,
     Fetch,
+    Fetched,
     GetAbout,
     MarkAuthenticated,
     Refused,
@@ -366,3 +367,95 @@ def test_nothing_is_written_to_the_log_of_what_strangers_ask(
     assert isinstance(outcome, Refused)
     assert not isinstance(Gateway(worker).one(GetAbout()), Refused)
     assert "deleted" not in caplog.text
+
+
+def empty(gateway: Gateway, user: bytes) -> None:
+    """Fetch and acknowledge all there is."""
+    everything = gateway.one(Fetch(user, True, 0, 2**40, 54, 2**30, False))
+    assert isinstance(everything, Fetched)
+    gateway.ask(Fetch(user, True, everything.last, 2**40, 54, 2**30, False))
+
+
+def churned(gateway: Gateway) -> tuple[bytes, bytes]:
+    """Before anybody is deleted much mail of alice's was fetched: it is in free pages."""
+    alice, bob = gateway.register("alice", "bob")
+    for _ in range(5):
+        gateway.ask(StoreMessages(False, pack_frame(alice, bob, 3, bytes(LARGE)) * 20))
+        gateway.worker.now_ms += 10_000
+        gateway.worker.processor.maintain(gateway.worker.now_ms)
+    empty(gateway, bob)
+    gateway.worker.now_ms += 10_000
+    gateway.worker.processor.maintain(gateway.worker.now_ms)
+    return alice, bob
+
+
+def test_pages_that_were_free_before_the_first_deletion_are_overwritten_once(
+    open_worker: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deletion, "FREE_BYTES", 256 * 1024)
+    worker = open_worker()
+    gateway = Gateway(worker)
+    alice, bob = churned(gateway)
+    free = worker.database.unused_bytes()
+    assert free > 4 * 1024 * 1024
+    assert "mail.db" in found_in(tmp_path, alice) or "mail.db-wal" in found_in(tmp_path, alice)
+    taken: list[int] = []
+    take_free = worker.database.take_free
+
+    def counted(most_bytes: int) -> int:
+        taken.append(most_bytes)
+        return take_free(most_bytes)
+
+    monkeypatch.setattr(worker.database, "take_free", counted)
+    delete(gateway, alice)
+    go_on(worker, 200)
+    assert len(taken) >= free // (256 * 1024)
+    assert found_in(tmp_path, alice) == []
+    # All of it is free again.
+    assert worker.database.unused_bytes() >= free - 256 * 1024
+    assert worker.database.problems() == []
+    taken.clear()
+    delete(gateway, bob)
+    go_on(worker, 50)
+    assert taken == []
+    assert found_in(tmp_path, bob) == []
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 5, 20, 30, 40, 45])
+def test_killed_while_free_pages_are_overwritten(
+    open_worker: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    monkeypatch.setattr(deletion, "FREE_BYTES", 256 * 1024)
+    monkeypatch.setattr(deletion, "FREE_PIECES", 2)
+    worker = open_worker()
+    gateway = Gateway(worker)
+    alice, _bob = churned(gateway)
+    free = worker.database.unused_bytes()
+    delete(gateway, alice)
+    go_on(worker, steps)
+    worker.kill()
+    worker = open_worker()
+    go_on(worker, 200)
+    worker.kill()
+    assert found_in(tmp_path, alice) == []
+    worker = open_worker()
+    assert worker.database.unused_bytes() >= free - 256 * 1024
+    assert worker.database.find("SELECT 1 FROM sqlite_schema WHERE name = 'overwritten'") is None
+    assert worker.database.problems() == []
+
+
+def test_mail_that_is_fetched_after_somebody_was_deleted_is_overwritten(open_worker: Open, tmp_path: Path) -> None:
+    worker = open_worker()
+    gateway = Gateway(worker)
+    alice, bob, carol = gateway.register("alice", "bob", "carol")
+    gateway.ask(StoreMessages(False, pack_frame(alice, bob, 3, bytes(LARGE)) * 20))
+    delete(gateway, carol)
+    go_on(worker)
+    delete(gateway, alice)
+    go_on(worker)
+    worker.close()
+    worker = open_worker()
+    gateway = Gateway(worker)
+    empty(gateway, bob)
+    worker.close()
+    assert found_in(tmp_path, alice) == []
