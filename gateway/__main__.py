@@ -33,6 +33,7 @@ from gateway.health import Health
 from gateway.listener import Listener, is_reached_by_others, open_listeners
 from gateway.metrics import series_of
 from gateway.options import OWN_FILES, checked, connections_that_fit, has_default_place, parse, settings_of
+from gateway.orders import Orders
 from gateway.slot_lock import gateway_lock
 from gateway.storage.link import StorageLink
 
@@ -123,6 +124,7 @@ def serve(options: argparse.Namespace, folder: Path) -> None:
     )
     context.certificates = pins
     link = context.link
+    Orders(loop, link)
     listeners = [Listener(sock, context, tls if place.tls else None, place.proxies) for place, sock in listening]
     status = None
     if options.metrics is not None:

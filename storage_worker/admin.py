@@ -1,7 +1,7 @@
 """What an operator asks of the store: unprove, check, recover-journal, new-generation; the numbers
 that `storage_worker.admin_numbers` has; what `storage_worker.admin_accounts` has of accounts; the
-backup of `storage_worker.admin_backup`; and, of the gateway's certificates, what
-`storage_worker.admin_tls` has.
+backup of `storage_worker.admin_backup`; what `storage_worker.admin_orders` has for a server that
+runs; and, of the gateway's certificates, what `storage_worker.admin_tls` has.
 
 Owns: the command line of `scripts/admin`, which an installed package calls `messageu-admin`.
 Promises: numbers, `unprove` and `check` work while the storage worker runs and while it does not;
@@ -27,7 +27,7 @@ from common.errors import SettingRejected
 from common.options import folder_path
 from common.process_limits import forbid_core_dumps
 from common.version import VERSION
-from storage_worker import admin_accounts, admin_backup, admin_numbers, admin_tls
+from storage_worker import admin_accounts, admin_backup, admin_numbers, admin_orders, admin_tls
 from storage_worker.engine.errors import JournalDamaged, StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
 from storage_worker.engine.sqlite.database import Database, load_checksums
@@ -271,6 +271,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     admin_numbers.add_commands(commands)
     admin_backup.add_commands(commands)
+    admin_orders.add_commands(commands)
     commands.add_parser("unprove", help="take a user's proof mark back").add_argument("name")
     checking = commands.add_parser("check", help="read everything and name what is altered")
     checking.add_argument("--drop", action="store_true", help="delete altered pages of mail; their messages are lost")
@@ -330,6 +331,10 @@ def _run(settings: argparse.Namespace, folder: Path) -> int:
         return admin_tls.tls(settings.step, folder, _say)
     if settings.command == "address":
         return admin_tls.address(settings.place, folder, _say, qr=settings.qr)
+    if settings.command == "log-level":
+        return admin_orders.log_level(folder, settings.level, _say)
+    if settings.command == "drain":
+        return admin_orders.drain(folder, _say)
     if settings.command == "backup":
         return admin_backup.run(folder, settings.target, _say, as_json=settings.json)
     if settings.command in {"users", "stats"}:

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.data_folder import link_endpoint, require_utf8
-from common.errors import FrameUndecodable, SettingRejected
+from common.errors import SettingRejected
 from common.filesystem import sync_folder
 from common.options import folder_path
-from common.storage_protocol.administration import AdminRequest, Backup, BeginBackup, GetBackup, NotDone
+from common.storage_protocol.administration import Backup, BeginBackup, GetBackup
 from storage_worker.engine.errors import StoreFailed, StoreUnusable
 from storage_worker.engine.sqlite.folder import DATABASE_NAME, OWN_NAMES
-from storage_worker.server.admin_link import AdminLink, WorkerSilent, is_served
+from storage_worker.server.admin_link import AdminLink, asked, is_served
 
 Say = Callable[[str], object]
 LINK_NAME: Final = "link"
@@ -59,10 +59,10 @@ def run(folder: Path, target: Path, say: Say, *, as_json: bool) -> int:
     _make_empty(target)
     copy_others(folder, target)
     with closing(AdminLink(endpoint)) as link:
-        done = _ask(link, BeginBackup(str(target)))
+        done = asked(link, BeginBackup(str(target)), Backup)
         while done.running:
             time.sleep(_LOOK_EVERY)
-            done = _ask(link, GetBackup())
+            done = asked(link, GetBackup(), Backup)
     if done.problem:
         raise StoreFailed(f"{done.problem}. {target} is no backup and has no {DATABASE_NAME}: delete it")
     if done.folder != str(target):
@@ -102,18 +102,6 @@ def copy_others(folder: Path, target: Path) -> None:
             finally:
                 os.close(descriptor)
         sync_folder(Path(place))
-
-
-def _ask(link: AdminLink, request: AdminRequest) -> Backup:
-    try:
-        answer = link.ask(request)
-    except (WorkerSilent, FrameUndecodable) as error:
-        raise StoreFailed(f"{error}: whether the copy is being made is unknown") from error
-    if isinstance(answer, NotDone):
-        raise StoreFailed(answer.problem)
-    if not isinstance(answer, Backup):
-        raise StoreFailed("the storage worker is of another version")
-    return answer
 
 
 def _show(done: Backup, say: Say, *, as_json: bool) -> None:

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from common.errors import FrameUndecodable
-from common.storage_protocol.frames import HEADER_SIZE, UNDECODABLE, FrameType, framed, read_header
+from common.storage_protocol.frames import HEADER_SIZE, UNDECODABLE, FrameType, Level, framed, read_header
 from common.storage_protocol.operations import U63, Id, Name
 
 _NUMBER_AT: Final = 12
@@ -49,6 +49,18 @@ class BeginBackup(_Value, frozen=True, tag=3):
 
 class GetBackup(_Value, frozen=True, tag=4):
     """What became of the backup that was begun last. Answer: `Backup`."""
+
+
+class SetLogLevel(_Value, frozen=True, tag=5):
+    """Log from this level on, worker and gateways. Answer: `Obeyed`."""
+
+    level: Level
+
+
+class DrainServer(_Value, frozen=True, tag=6):
+    """Have the gateways finish what is in flight and end; then the worker ends too. Answer:
+    `Obeyed`, when that begins.
+    """
 
 
 class Account(Struct, array_like=True, frozen=True, gc=False):
@@ -107,8 +119,12 @@ class Backup(_Value, frozen=True, tag=4):
     missing: U63
 
 
-AdminRequest = ListAccounts | GetTotals | BeginBackup | GetBackup
-AdminAnswer = Accounts | Totals | NotDone | Backup
+class Obeyed(_Value, frozen=True, tag=5):
+    """It is done, or it begins."""
+
+
+AdminRequest = ListAccounts | GetTotals | BeginBackup | GetBackup | SetLogLevel | DrainServer
+AdminAnswer = Accounts | Totals | NotDone | Backup | Obeyed
 
 _requests: Final[msgspec.msgpack.Decoder[AdminRequest]] = msgspec.msgpack.Decoder(AdminRequest)
 _answers: Final[msgspec.msgpack.Decoder[AdminAnswer]] = msgspec.msgpack.Decoder(AdminAnswer)

@@ -11,7 +11,7 @@ Source: docs/storage-protocol.md, "Frames".
 
 from enum import IntEnum
 from struct import Struct as Layout
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -22,6 +22,10 @@ from common.storage_protocol.operations import U63, Id, Operation, Outcome
 VERSION: Final = 1
 _HEADER: Final = Layout("<BBHQQ")
 HEADER_SIZE: Final = _HEADER.size
+
+
+Level = Literal["debug", "info", "warning", "error"]
+LEVELS: Final = get_args(Level)
 
 
 class FrameType(IntEnum):
@@ -39,6 +43,8 @@ class FrameType(IntEnum):
     GREET_AGAIN = 133
     MAIL_ARRIVED = 134
     ADMIN_ANSWER = 135
+    DRAIN = 136
+    LOG_LEVEL = 137
 
 
 class Hello(NamedTuple):
@@ -136,6 +142,16 @@ class MailArrived(NamedTuple):
     recipients: list[bytes]
 
 
+class Drain(NamedTuple):
+    """Take no more connections and requests, finish what is in flight, and end."""
+
+
+class LogLevel(NamedTuple):
+    """Log from this level on."""
+
+    level: Level
+
+
 class _WelcomeBody(Struct, array_like=True):
     incarnation: Id
     worker_incarnation: Id
@@ -154,6 +170,7 @@ class _MailArrivedBody(Struct, array_like=True):
 
 _encoder = msgspec.msgpack.Encoder()
 _hello_decoder = msgspec.msgpack.Decoder(Annotated[bytes, Meta(min_length=16, max_length=16)])
+_level_decoder = msgspec.msgpack.Decoder(Level)
 _batch_decoder = msgspec.msgpack.Decoder(list[Operation])
 _welcome_decoder = msgspec.msgpack.Decoder(_WelcomeBody)
 _reply_decoder = msgspec.msgpack.Decoder(_ReplyBody)
@@ -164,7 +181,9 @@ UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What a decoder raises, whatever the bytes are. A text that is no UTF-8 is no `DecodeError`."""
 
 ToWorker = Hello | Batch | UndecodableBatch
-ToGateway = Welcome | Reply | BatchRefused | Superseded | GreetAgain | MailArrived
+Order = Drain | LogLevel
+"""What an operator has a worker pass on to its gateways."""
+ToGateway = Welcome | Reply | BatchRefused | Superseded | GreetAgain | MailArrived | Order
 
 
 def framed(kind: FrameType, slot: int, epoch: int, number: int, body: object = None) -> bytes:
@@ -218,6 +237,10 @@ def encode_to_gateway(message: ToGateway) -> bytes:
             return framed(FrameType.GREET_AGAIN, slot, epoch, number)
         case MailArrived(slot, epoch, sequence, recipients):
             return framed(FrameType.MAIL_ARRIVED, slot, epoch, 0, _MailArrivedBody(sequence, recipients))
+        case LogLevel(level):
+            return framed(FrameType.LOG_LEVEL, 0, 0, 0, level)
+        case Drain():
+            return framed(FrameType.DRAIN, 0, 0, 0)
 
 
 def decode_to_gateway(frame: bytes) -> ToGateway:
@@ -234,6 +257,8 @@ def decode_to_gateway(frame: bytes) -> ToGateway:
         if kind == FrameType.MAIL_ARRIVED:
             arrived = _arrived_decoder.decode(body)
             return MailArrived(slot, epoch, arrived.sequence, arrived.recipients)
+        if kind == FrameType.LOG_LEVEL:
+            return LogLevel(_level_decoder.decode(body))
     except UNDECODABLE as error:
         raise FrameUndecodable(f"body of type {kind}: {error}") from error
     if len(body):
@@ -244,6 +269,8 @@ def decode_to_gateway(frame: bytes) -> ToGateway:
         return Superseded(slot, epoch)
     if kind == FrameType.GREET_AGAIN:
         return GreetAgain(slot, epoch, number)
+    if kind == FrameType.DRAIN:
+        return Drain()
     raise FrameUndecodable(f"type {kind} is not for a gateway")
 
 

@@ -42,7 +42,7 @@ from common.storage_protocol.batch_sender import (
     SlotLost,
     WorkerChanged,
 )
-from common.storage_protocol.frames import MailArrived, StoreFacts, decode_to_gateway
+from common.storage_protocol.frames import Drain, LogLevel, MailArrived, Order, StoreFacts, decode_to_gateway
 from common.storage_protocol.operations import Operation, Outcome, Refused
 from common.storage_protocol.send_run import SendRun
 from common.values import RefusalReason
@@ -179,6 +179,8 @@ class StorageLink:
         """Of all that the worker has not answered."""
         self.collects = False
         """Whether something waits to leave."""
+        self.orders: list[Order] = []
+        """What an operator has the worker pass on, for whoever obeys it."""
         self.facts: StoreFacts | None = None
         self.batches = 0
         """That were sent, without repetitions."""
@@ -267,6 +269,8 @@ class StorageLink:
                 continue
             if isinstance(message, MailArrived):
                 self._listener.mail_arrived(message.sequence, message.recipients)
+            elif isinstance(message, Drain | LogLevel):
+                self.orders.append(message)
             else:
                 incoming.append(message)
         self._has_news = False

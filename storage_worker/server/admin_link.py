@@ -9,20 +9,23 @@ Source: docs/storage-protocol.md, "Administration".
 
 import socket
 import time
-from typing import Final
+from typing import Final, TypeVar
 
 import zmq
 
-from common.errors import PeerError
+from common.errors import FrameUndecodable, PeerError
 from common.storage_protocol.administration import (
     AdminAnswer,
     AdminRequest,
+    NotDone,
     decode_answer,
     encode_request,
     is_admin_answer,
     number_of,
 )
+from storage_worker.engine.errors import StoreFailed
 
+Answer = TypeVar("Answer", bound=AdminAnswer)
 PATIENCE: Final = 10.0
 """Seconds for one answer. A worker that is there answers between two turns."""
 
@@ -72,3 +75,20 @@ class AdminLink:
         """Let go."""
         self._socket.close()
         self._context.term()
+
+
+def asked(link: AdminLink, request: AdminRequest, expected: type[Answer]) -> Answer:
+    """The answer of that type. Raises `StoreFailed` with a sentence for the operator where there is
+    none.
+    """
+    try:
+        answer = link.ask(request)
+    except WorkerSilent as error:
+        raise StoreFailed(f"{error}: whether it was done is unknown") from error
+    except FrameUndecodable as error:
+        raise StoreFailed(f"the storage worker is of another version ({error})") from error
+    if isinstance(answer, NotDone):
+        raise StoreFailed(answer.problem)
+    if not isinstance(answer, expected):
+        raise StoreFailed("the storage worker is of another version")
+    return answer

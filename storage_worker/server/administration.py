@@ -21,13 +21,17 @@ from common.storage_protocol.administration import (
     AdminRequest,
     Backup,
     BeginBackup,
+    DrainServer,
     GetBackup,
     GetTotals,
     ListAccounts,
     NotDone,
+    Obeyed,
+    SetLogLevel,
     Totals,
     decode_request,
 )
+from common.storage_protocol.frames import Drain, LogLevel, Order
 from storage_worker.engine.interface import Engine
 from storage_worker.rules.rules import Rules
 
@@ -44,6 +48,12 @@ class Administration:
     def __init__(self, engine: Engine, rules: Rules) -> None:
         self._engine = engine
         self._rules = rules
+        self._orders: list[Order] = []
+
+    def take_orders(self) -> list[Order]:
+        """What is to be passed on to the gateways since this was asked last."""
+        orders, self._orders = self._orders, []
+        return orders
 
     def answer(self, frame: bytes, now_ms: int) -> AdminAnswer:
         """Do what a frame asks, outside of a turn. `now_ms`: Unix milliseconds. Raises
@@ -77,6 +87,15 @@ class Administration:
                 return Backup(*self._engine.backup) if problem is None else NotDone(problem)
             case GetBackup():
                 return Backup(*self._engine.backup)
+            case SetLogLevel(level):
+                logging.getLogger().setLevel(level.upper())
+                log.log(logging.getLogger().level, "the log begins with level %s now", level)
+                self._orders.append(LogLevel(level))
+                return Obeyed()
+            case DrainServer():
+                log.info("draining: gateways finish what is in flight and end")
+                self._orders.append(Drain())
+                return Obeyed()
             case _:
                 assert_never(request)
 

@@ -144,6 +144,11 @@ class BatchProcessor:
         return self._engine.prepare(now_ms, 0, self._rules.uploaded).level is Admission.OPEN
 
     @property
+    def peers(self) -> list[bytes]:
+        """Where the gateways of all slots were heard last."""
+        return [peer for peer, _epoch in self._peers.values()]
+
+    @property
     def has_waiting(self) -> bool:
         """Whether `maintain` will have something to do before long."""
         return self._engine.has_pending or self._rules.is_counting

@@ -23,7 +23,7 @@ from common.fail_points import FailPoint
 from common.rare_log import RareLog
 from common.status_server import BEAT
 from common.storage_protocol.administration import NotDone, encode_answer, is_admin, number_of
-from common.storage_protocol.frames import decode_to_worker, encode_to_gateway
+from common.storage_protocol.frames import Drain, Hello, Order, decode_to_worker, encode_to_gateway
 from storage_worker.server.administration import Administration
 from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbound, concerns
 from storage_worker.server.measures import Measures
@@ -37,6 +37,9 @@ TIDY_EVERY_MS: Final = 500
 ADMIN_WAITING: Final = 64
 """Requests of operators that wait for their turn."""
 _POLLIN: Final = int(zmq.POLLIN)
+DRAIN_WITHIN_MS: Final = 10_000
+"""A gateway that was told to end does so within 5 seconds."""
+TELL_EVERY_MS: Final = 50
 LARGEST_FRAME: Final = 1024**3
 """A gateway bounds what it has in flight far below this."""
 
@@ -58,6 +61,9 @@ class ZmqServer:
     ) -> None:
         self.processor = processor
         self._administration = administration
+        self._drain_until: int | None = None
+        """Unix milliseconds at which the gateways have to have ended, where they were told to."""
+        self._told_at = 0
         self._asked: deque[tuple[bytes, bytes]] = deque()
         """Requests of operators: from whom, and the frame."""
         self._unix_ms = unix_ms
@@ -77,8 +83,9 @@ class ZmqServer:
             raise SettingRejected(f"{endpoint} can't be bound: {error}") from error
 
     def serve(self, wake: int, beat: Callable[[], None] | None = None, measures: Measures | None = None) -> None:
-        """Until `wake` is readable. `beat` is called each turn, and at least every `BEAT` seconds.
-        `measures`: where turns are counted and timed. Raises `StoreFailed`.
+        """Until `wake` is readable, or an operator had the server drained. `beat` is called each
+        turn, and at least every `BEAT` seconds. `measures`: where turns are counted and timed.
+        Raises `StoreFailed`.
         """
         poller = zmq.Poller()
         poller.register(self.socket, zmq.POLLIN)
@@ -86,6 +93,8 @@ class ZmqServer:
         idle_ms = None if beat is None else int(BEAT * 1000)
         while wake not in dict(poller.poll(self._patience_ms(idle_ms))):
             self.turn(measures)
+            if self._drain_until is not None and self._is_drained(self._drain_until):
+                return
             if beat is not None:
                 beat()
             if measures is not None:
@@ -95,6 +104,8 @@ class ZmqServer:
         """How long nothing may come before there is something to do."""
         if self._asked:
             return 0
+        if self._drain_until is not None:
+            return TELL_EVERY_MS
         return TIDY_EVERY_MS if self.processor.has_waiting else idle_ms
 
     def turn(self, measures: Measures | None = None) -> None:
@@ -115,6 +126,7 @@ class ZmqServer:
             peer, frame = self._asked.popleft()
             answer = self._administration.answer(frame, self._unix_ms())
             self._post(peer, encode_answer(number_of(frame), answer))
+            self._pass_on(self._administration.take_orders())
         self.processor.maintain(self._unix_ms())
         if measures is not None:
             measures.maintained(began)
@@ -138,6 +150,29 @@ class ZmqServer:
             raise FrameUndecodable(f"{parts} parts instead of one")
         return peer, frame
 
+    def _pass_on(self, orders: list[Order]) -> None:
+        for order in orders:
+            for peer in self.processor.peers:
+                self._post(peer, encode_to_gateway(order))
+            if isinstance(order, Drain) and self._drain_until is None:
+                self._drain_until = self._unix_ms() + DRAIN_WITHIN_MS
+
+    def _is_drained(self, until: int) -> bool:
+        """Whether the gateways, which were told to end, have ended; or took longer than `until`.
+        One that is still there is told again, which does nothing there.
+        """
+        now = self._unix_ms()
+        if 0 <= now - self._told_at < TELL_EVERY_MS:
+            return False
+        self._told_at = now
+        there = [peer for peer in self.processor.peers if self._post(peer, encode_to_gateway(Drain()))]
+        if there and now < until:
+            return False
+        if there:
+            log.warning("gateways that did not end in time: %d", len(there))
+        log.info("drained")
+        return True
+
     def _drain(self) -> list[Inbound]:
         inbound: list[Inbound] = []
         size = 0
@@ -151,7 +186,10 @@ class ZmqServer:
                 if is_admin(frame):
                     self._take_request(peer, frame)
                     continue
-                inbound.append(Inbound(peer, decode_to_worker(frame)))
+                message = decode_to_worker(frame)
+                if self._drain_until is None or not isinstance(message, Hello):
+                    # A gateway that comes now is for the next worker.
+                    inbound.append(Inbound(peer, message))
             except FrameUndecodable as error:
                 rarely.write(logging.WARNING, "a frame that makes no sense is dropped: %s", error)
         return inbound
@@ -165,12 +203,15 @@ class ZmqServer:
     def _send(self, answer: Outbound) -> None:
         self._post(answer.peer, encode_to_gateway(answer.message))
 
-    def _post(self, peer: bytes, frame: bytes) -> None:
+    def _post(self, peer: bytes, frame: bytes) -> bool:
+        """Whether there is somebody under that name."""
         try:
             self.socket.send_multipart([peer, frame], zmq.NOBLOCK)
         except zmq.ZMQError as error:
             # Gone, or not listening: a gateway that wants the answer asks again.
             log.debug("an answer could not be delivered: %s", error)
+            return False
+        return True
 
     def close(self) -> None:
         """Let go of the socket."""

@@ -11,13 +11,10 @@ import zmq
 
 from common.storage_protocol.frames import (
     Batch,
-    BatchRefused,
-    GreetAgain,
     Hello,
-    MailArrived,
     Reply,
     StoreFacts,
-    Superseded,
+    ToGateway,
     Welcome,
     decode_to_worker,
     encode_to_gateway,
@@ -143,7 +140,7 @@ class FakeStorage:
                     return outcome
         return MessagesStored(first, refused)
 
-    def say(self, message: Welcome | Reply | BatchRefused | Superseded | GreetAgain | MailArrived) -> None:
+    def say(self, message: ToGateway) -> None:
         self.say_raw(encode_to_gateway(message))
 
     def say_raw(self, frame: bytes) -> None:

@@ -127,4 +127,4 @@ def test_a_worker_that_stands_still(
         gateway.hello(b"i" * 16)
     worker.process.send_signal(signal.SIGSTOP)
     assert run(folder, "backup", str(tmp_path / "copy")) == 1
-    assert "whether the copy is being made is unknown" in capsys.readouterr().err
+    assert "whether it was done is unknown" in capsys.readouterr().err

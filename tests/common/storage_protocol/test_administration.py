@@ -12,9 +12,15 @@ from common.storage_protocol.administration import (
     Accounts,
     AdminAnswer,
     AdminRequest,
+    Backup,
+    BeginBackup,
+    DrainServer,
+    GetBackup,
     GetTotals,
     ListAccounts,
     NotDone,
+    Obeyed,
+    SetLogLevel,
     Totals,
     decode_answer,
     decode_request,
@@ -26,12 +32,22 @@ from common.storage_protocol.administration import (
 )
 from common.storage_protocol.frames import Hello, decode_to_gateway, decode_to_worker, encode_hello
 
-REQUESTS: list[AdminRequest] = [ListAccounts(), ListAccounts(2**63 - 1), GetTotals()]
+REQUESTS: list[AdminRequest] = [
+    ListAccounts(),
+    ListAccounts(2**63 - 1),
+    GetTotals(),
+    BeginBackup("/backups/today"),
+    GetBackup(),
+    SetLogLevel("debug"),
+    DrainServer(),
+]
 ANSWERS: list[AdminAnswer] = [
     Accounts(7, [Account(7, bytes(16), "alice", True, 3, 2**40)]),
     Accounts(0, []),
     Totals(1, 2, 3, 4, 5, 6, 7, 8, True, 9, 10, 11),
     NotDone("it can't be done"),
+    Backup(False, "/backups/today", "", 5, 6, 7, 8, 9),
+    Obeyed(),
 ]
 
 

@@ -13,11 +13,14 @@ from common.storage_protocol import frames
 from common.storage_protocol import operations as ops
 from common.storage_protocol.frames import (
     HEADER_SIZE,
+    LEVELS,
     Batch,
     BatchRefused,
+    Drain,
     FrameType,
     GreetAgain,
     Hello,
+    LogLevel,
     MailArrived,
     Reply,
     StoreFacts,
@@ -97,6 +100,8 @@ to_gateway: st.SearchStrategy[ToGateway] = st.one_of(
     st.builds(Superseded, slots, u64),
     st.builds(GreetAgain, slots, u64, u64),
     st.builds(MailArrived, slots, u64, u63, st.lists(ids, max_size=3)),
+    st.builds(LogLevel, st.sampled_from(LEVELS)),
+    st.just(Drain()),
 )
 
 

@@ -4,8 +4,9 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,23 +17,31 @@ from common.errors import SettingRejected
 from common.storage_protocol.administration import (
     Accounts,
     AdminAnswer,
+    DrainServer,
     GetTotals,
     ListAccounts,
     NotDone,
+    Obeyed,
+    SetLogLevel,
     Totals,
     decode_answer,
+    encode_answer,
     encode_request,
     number_of,
 )
 from common.storage_protocol.frames import (
     Batch,
+    Drain,
     Hello,
+    LogLevel,
     MailArrived,
     Reply,
     ToGateway,
     Welcome,
+    decode_to_gateway,
     encode_batch,
     encode_hello,
+    encode_to_gateway,
 )
 from common.storage_protocol.operations import Fetch, Register, Registered, StoreMessage
 from storage_worker.server import zmq_server as service_module
@@ -57,8 +66,12 @@ class Station:
         self.turns = 0
         self.upkeep = worker.upkeep
         self.upkeep.after_turn = self._count
-        self.service = ZmqServer(worker.processor, worker.administration, link_endpoint(folder), lambda: worker.now_ms)
+        self.clock: Callable[[], int] = lambda: worker.now_ms
+        self.service = ZmqServer(worker.processor, worker.administration, link_endpoint(folder), self.now)
         self.gateway = FakeGateway(folder)
+
+    def now(self) -> int:
+        return self.clock()
 
     def _count(self) -> None:
         self.turns += 1
@@ -69,6 +82,10 @@ class Station:
 
     def answer(self) -> ToGateway:
         """The next message to the gateway, with all the turns that it takes."""
+        return decode_to_gateway(self.answer_frame())
+
+    def answer_frame(self) -> bytes:
+        """The same, as it comes."""
         poller = zmq.Poller()
         poller.register(self.service.socket, zmq.POLLIN)
         poller.register(self.gateway.socket, zmq.POLLIN)
@@ -77,7 +94,8 @@ class Station:
             assert ready, "nothing came"
             if self.service.socket in ready:
                 self.service.turn()
-        return self.gateway.receive()
+        [frame] = self.gateway.socket.recv_multipart()
+        return frame
 
 
 @pytest.fixture
@@ -252,6 +270,73 @@ def test_the_operators_end(station: Station, tmp_path: Path) -> None:
     assert answers == [Accounts(0, [])]
     station.service.close()
     assert not is_served(endpoint)
+
+
+def test_a_level_of_the_log_is_passed_on(station: Station) -> None:
+    greet(station)
+    before = logging.getLogger().level
+    try:
+        station.gateway.send(encode_request(1, SetLogLevel("warning")))
+        heard = [station.answer_frame(), station.answer_frame()]
+        assert logging.getLogger().level == logging.WARNING
+    finally:
+        logging.getLogger().setLevel(before)
+    assert encode_to_gateway(LogLevel("warning")) in heard
+    assert encode_answer(1, Obeyed()) in heard
+
+
+def drained(station: Station, clock: Callable[[], int] | None = None) -> threading.Thread:
+    """Serves in a thread, until the server is drained. Time passes there."""
+    station.clock = clock or (lambda: time.monotonic_ns() // 1_000_000)
+    reader, writer = socket.socketpair()
+
+    def serve() -> None:
+        with reader, writer:
+            station.service.serve(reader.fileno())
+
+    serving = threading.Thread(target=serve)
+    serving.start()
+    return serving
+
+
+def test_a_drain_waits_for_the_gateways(station: Station, tmp_path: Path) -> None:
+    greet(station)
+    serving = drained(station)
+    with closing(AdminLink(link_endpoint(tmp_path))) as link:
+        assert link.ask(DrainServer()) == Obeyed()
+    assert isinstance(station.gateway.receive(), Drain)
+    # What is in flight is done still, and nobody is greeted any more.
+    station.gateway.send(encode_hello(Hello(1, b"j" * 16)))
+    station.gateway.send(station.gateway.batch(Register("alice", KEY)))
+    while isinstance(answer := station.gateway.receive(), Drain):
+        pass
+    assert isinstance(answer, Reply)
+    assert serving.is_alive()
+    station.gateway.socket.close()
+    serving.join(HANG_SECONDS)
+    assert not serving.is_alive()
+
+
+def test_a_drain_without_gateways_ends_at_once_and_one_with_a_deaf_gateway_in_time(
+    worker: SqliteWorker, station: Station, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    serving = drained(station)
+    with closing(AdminLink(link_endpoint(tmp_path))) as link:
+        link.ask(DrainServer())
+    serving.join(HANG_SECONDS)
+    assert not serving.is_alive()
+    station.service.close()
+    other = Station(worker, tmp_path)
+    steps = count(10**6, service_module.DRAIN_WITHIN_MS // 2)
+    with other.gateway:
+        greet(other)
+        serving = drained(other, lambda: next(steps))
+        with closing(AdminLink(link_endpoint(tmp_path))) as link:
+            link.ask(DrainServer())
+        serving.join(HANG_SECONDS)
+        assert not serving.is_alive()
+        other.service.close()
+    assert "gateways that did not end in time: 1" in caplog.text
 
 
 def test_an_answer_to_nobody_is_dropped(

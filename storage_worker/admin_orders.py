@@ -1,0 +1,62 @@
+"""What an operator tells a server that runs: `log-level` and `drain` of `scripts/admin`.
+
+Owns: these commands. Promises: they need a storage worker that runs, and say so where there is
+none. `drain` returns when the storage worker has ended, which is after its gateways.
+Exposure: whoever may use the storage worker's socket.
+
+Source: docs/operations.md, "Looking after a server".
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+from common.data_folder import link_endpoint
+from common.storage_protocol.administration import DrainServer, Obeyed, SetLogLevel
+from common.storage_protocol.frames import LEVELS
+from storage_worker.engine.errors import StoreFailed, StoreUnusable
+from storage_worker.server.admin_link import AdminLink, asked, is_served
+
+Say = Callable[[str], object]
+_LOOK_EVERY: Final = 0.01
+DRAINED_WITHIN: Final = 30.0
+"""Seconds; the gateways have ten of them."""
+
+
+def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add them to the command line."""
+    level = commands.add_parser("log-level", help="what both programs log, until they end")
+    level.add_argument("level", choices=LEVELS)
+    commands.add_parser("drain", help="finish what is in flight, then end gateway and storage worker")
+
+
+def log_level(folder: Path, level: Any, say: Say) -> int:
+    """`level`: one of `LEVELS`. Raises `StorageError`, `SettingRejected`."""
+    with closing(AdminLink(_served(folder))) as link:
+        asked(link, SetLogLevel(level), Obeyed)
+    say(f"Storage worker and gateways log from {level} on, until they end.")
+    return 0
+
+
+def drain(folder: Path, say: Say) -> int:
+    """End the server in order. Raises `StorageError`, `SettingRejected`."""
+    endpoint = _served(folder)
+    began = time.monotonic()
+    with closing(AdminLink(endpoint)) as link:
+        asked(link, DrainServer(), Obeyed)
+    while is_served(endpoint):
+        if time.monotonic() - began > DRAINED_WITHIN:
+            raise StoreFailed(f"the storage worker did not end within {DRAINED_WITHIN:.0f} s")
+        time.sleep(_LOOK_EVERY)
+    say(f"The server has ended, after {time.monotonic() - began:.1f} s.")
+    return 0
+
+
+def _served(folder: Path) -> str:
+    endpoint = link_endpoint(folder)
+    if not is_served(endpoint):
+        raise StoreUnusable(f"no storage worker runs on {folder}")
+    return endpoint

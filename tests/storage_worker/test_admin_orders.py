@@ -1,0 +1,60 @@
+"""`scripts/admin log-level` and `drain`, on a server of both programs."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage_worker import admin, admin_orders
+from storage_worker.engine.errors import StoreFailed
+from torture.patience import HANG_SECONDS
+from torture.programs import Server, wait_until
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    mask = os.umask(0o022)
+    with Server(tmp_path / "server") as server:
+        yield server.start()
+    os.umask(mask)
+
+
+def run(server: Server, *arguments: str) -> int:
+    return admin.main(["--data-folder", str(server.data), *arguments])
+
+
+def test_both_programs_log_from_another_level_on(server: Server) -> None:
+    assert run(server, "log-level", "debug") == 0
+    wait_until(lambda: "the log begins with level debug now" in server.gateway.said(), "a line of the gateway")
+    assert "the log begins with level debug now" in server.worker.said()
+    assert server.answers()
+    with pytest.raises(SystemExit, match="2"):
+        run(server, "log-level", "loud")
+
+
+def test_a_drain_ends_both_in_order(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(server, "drain") == 0
+    assert "The server has ended, after " in capsys.readouterr().out
+    assert [program.process.wait(HANG_SECONDS) for program in server.programs] == [0, 0]
+    for program in server.programs:
+        assert program.said().rstrip().endswith("stopped"), program.said()
+    server.start()
+    assert server.answers()
+
+
+@pytest.mark.parametrize("arguments", [["drain"], ["log-level", "info"]])
+def test_without_a_worker(tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    mask = os.umask(0o022)
+    assert admin.main(["--data-folder", str(tmp_path), *arguments]) == 78
+    os.umask(mask)
+    assert capsys.readouterr().err == f"admin: no storage worker runs on {tmp_path}\n"
+
+
+def test_a_worker_that_does_not_end(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(admin_orders, "DRAINED_WITHIN", 0.0)
+    monkeypatch.setattr(admin_orders, "is_served", lambda _endpoint: True)
+    with pytest.raises(StoreFailed, match="did not end within 0 s"):
+        admin_orders.drain(server.data, print)
