@@ -1,5 +1,5 @@
-"""What an operator asks of the gateway by way of the storage worker: another level of the log, or to
-drain.
+"""What an operator asks of the gateway by way of the storage worker: another level of the log, or
+to drain.
 
 Owns: how each is obeyed. Promises: to drain is what SIGTERM does: what was asked is answered within
 the time that a stop has, and the program ends with code 0. Hearing it again changes nothing.

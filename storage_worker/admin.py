@@ -333,6 +333,8 @@ def _run(settings: argparse.Namespace, folder: Path) -> int:
         return admin_tls.address(settings.place, folder, _say, qr=settings.qr)
     if settings.command == "log-level":
         return admin_orders.log_level(folder, settings.level, _say)
+    if settings.command == "expire":
+        return admin_orders.expire(folder, settings.days, _say, as_json=settings.json)
     if settings.command == "drain":
         return admin_orders.drain(folder, _say)
     if settings.command == "backup":

@@ -1,4 +1,4 @@
-"""What an operator tells a server that runs: `log-level` and `drain` of `scripts/admin`.
+"""What an operator tells a server that runs: `log-level`, `expire` and `drain` of `scripts/admin`.
 
 Owns: these commands. Promises: they need a storage worker that runs, and say so where there is
 none. `drain` returns when the storage worker has ended, which is after its gateways.
@@ -8,6 +8,7 @@ Source: docs/operations.md, "Looking after a server".
 """
 
 import argparse
+import json
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -15,7 +16,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from common.data_folder import link_endpoint
-from common.storage_protocol.administration import DrainServer, Obeyed, SetLogLevel
+from common.errors import SettingRejected
+from common.options import number
+from common.storage_protocol.administration import (
+    LONGEST_EXPIRY,
+    DrainServer,
+    Expire,
+    Expiry,
+    GetExpiry,
+    Obeyed,
+    SetLogLevel,
+)
 from common.storage_protocol.frames import LEVELS
 from storage_worker.engine.errors import StoreFailed, StoreUnusable
 from storage_worker.server.admin_link import AdminLink, asked, is_served
@@ -30,6 +41,9 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add them to the command line."""
     level = commands.add_parser("log-level", help="what both programs log, until they end")
     level.add_argument("level", choices=LEVELS)
+    expire = commands.add_parser("expire", help="delete mail that nobody fetched for so many days, now")
+    expire.add_argument("days", type=number, metavar="DAYS")
+    expire.add_argument("--json", action="store_true", help="one JSON object")
     commands.add_parser("drain", help="finish what is in flight, then end gateway and storage worker")
 
 
@@ -38,6 +52,22 @@ def log_level(folder: Path, level: Any, say: Say) -> int:
     with closing(AdminLink(_served(folder))) as link:
         asked(link, SetLogLevel(level), Obeyed)
     say(f"Storage worker and gateways log from {level} on, until they end.")
+    return 0
+
+
+def expire(folder: Path, days: int, say: Say, *, as_json: bool) -> int:
+    """Delete old mail, and wait for it. Raises `StorageError`, `SettingRejected`."""
+    if not 1 <= days <= LONGEST_EXPIRY:
+        raise SettingRejected(f"DAYS is 1 to {LONGEST_EXPIRY}, not {days}")
+    with closing(AdminLink(_served(folder))) as link:
+        done = asked(link, Expire(days), Expiry)
+        while done.running:
+            time.sleep(_LOOK_EVERY)
+            done = asked(link, GetExpiry(), Expiry)
+    if as_json:
+        say(json.dumps({"type": "expired", "messages": done.messages, "bytes": done.content_bytes}))
+    else:
+        say(f"{done.messages} messages were deleted, {done.content_bytes} bytes of content.")
     return 0
 
 

@@ -17,6 +17,7 @@ from common.data_folder import DATA_VARIABLE
 from common.errors import SettingRejected
 from common.options import SIZES, Bound, add_log_format, check_bounds, fitting, folder_path, number, size
 from common.status_server import add_status_options
+from common.storage_protocol.administration import LONGEST_EXPIRY
 from common.storage_protocol.message_format import ENTRY_HEAD
 from common.values import Registration
 from common.version import VERSION
@@ -112,6 +113,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="TEXT",
         help="what users are told of this server when they register, such as whose it is and whom to ask",
     )
+    parser.add_argument(
+        "--expire-days",
+        type=number,
+        default=0,
+        metavar="N",
+        help="delete mail that nobody fetched for so many days; 0: never (default: %(default)s)",
+    )
     # For tests: a limit that needs no small disk.
     parser.add_argument("--size-limit", type=size, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
@@ -135,6 +143,7 @@ def checked(options: argparse.Namespace) -> Limits:
             Bound("--uploads", options.uploads, 1, _MOST_UPLOADS),
             Bound("--uploads-of-user", options.uploads_of_user, 1, _MOST_UPLOADS),
             Bound("--sender-share", options.sender_share, 1, NO_SHARE),
+            Bound("--expire-days", options.expire_days, 0, LONGEST_EXPIRY),
             Bound("--size-limit", options.size_limit or 0, 0, _MOST),
         )
     )
@@ -161,7 +170,7 @@ def account_settings(options: argparse.Namespace) -> AccountSettings:
         raise SettingRejected("--about is no UTF-8") from error
     if len(about) > LONGEST_ABOUT:
         raise SettingRejected(f"--about has at most {LONGEST_ABOUT} bytes, not {len(about)}")
-    return AccountSettings(Registration[options.registration.upper()], about)
+    return AccountSettings(Registration[options.registration.upper()], about, options.expire_days)
 
 
 def uploads_that_fit(wanted: int, open_files: int) -> int:

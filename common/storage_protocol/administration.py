@@ -23,6 +23,8 @@ from common.storage_protocol.operations import U63, Id, Name
 
 _NUMBER_AT: Final = 12
 _TYPE_AT: Final = 1
+LONGEST_EXPIRY: Final = 36_500
+"""Days."""
 Sentence = Annotated[str, Meta(max_length=4096)]
 Kind = TypeVar("Kind")
 
@@ -61,6 +63,16 @@ class DrainServer(_Value, frozen=True, tag=6):
     """Have the gateways finish what is in flight and end; then the worker ends too. Answer:
     `Obeyed`, when that begins.
     """
+
+
+class Expire(_Value, frozen=True, tag=7):
+    """Begin to delete what was accepted more than so many days ago. Answer: `Expiry`."""
+
+    days: Annotated[int, Meta(ge=1, le=LONGEST_EXPIRY)]
+
+
+class GetExpiry(_Value, frozen=True, tag=8):
+    """How far the expiry is that was begun last. Answer: `Expiry`."""
 
 
 class Account(Struct, array_like=True, frozen=True, gc=False):
@@ -119,12 +131,20 @@ class Backup(_Value, frozen=True, tag=4):
     missing: U63
 
 
+class Expiry(_Value, frozen=True, tag=6):
+    """The expiry that goes on, or the last one: what it has deleted."""
+
+    running: bool
+    messages: U63
+    content_bytes: U63
+
+
 class Obeyed(_Value, frozen=True, tag=5):
     """It is done, or it begins."""
 
 
-AdminRequest = ListAccounts | GetTotals | BeginBackup | GetBackup | SetLogLevel | DrainServer
-AdminAnswer = Accounts | Totals | NotDone | Backup | Obeyed
+AdminRequest = ListAccounts | GetTotals | BeginBackup | GetBackup | SetLogLevel | DrainServer | Expire | GetExpiry
+AdminAnswer = Accounts | Totals | NotDone | Backup | Obeyed | Expiry
 
 _requests: Final[msgspec.msgpack.Decoder[AdminRequest]] = msgspec.msgpack.Decoder(AdminRequest)
 _answers: Final[msgspec.msgpack.Decoder[AdminAnswer]] = msgspec.msgpack.Decoder(AdminAnswer)

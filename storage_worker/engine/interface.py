@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Protocol
 
 from common.storage_protocol.operations import Mail, MessagesStored, Refused, StoreMessages, UserEntry
-from storage_worker.engine.records import Decided, TokenUsed
+from storage_worker.engine.records import Decided, OldMail, TokenUsed
 from storage_worker.engine.sender_counts import SenderCounts
 from storage_worker.engine.values import (
     Account,
@@ -34,6 +34,7 @@ from storage_worker.engine.values import (
     Identity,
     Invitation,
     MailboxStats,
+    MailPlace,
     Slot,
     Span,
     Totals,
@@ -127,6 +128,16 @@ class Mailboxes(Protocol):
 
     def pending(self, user: int) -> MailboxStats:
         """What is pending of a mailbox, without unfinished uploads; keeps nothing in memory."""
+
+    def accepted_before(self, day: int) -> int:
+        """The highest sequence of which is known that it was given before this day (days since
+        1970, UTC) began; 0 for none.
+        """
+
+    def old_mail(self, place: MailPlace, sequence: int, pages: int) -> OldMail:
+        """What is pending up to a sequence, behind `place`: intervals of mailboxes, of about so
+        many pages.
+        """
 
     def is_current(self, box: Mailbox) -> bool:
         """Whether `mailbox` would still give this one."""

@@ -36,6 +36,7 @@ from storage_worker.engine.records import (
     InvitationUsed,
     MailRemoved,
     MessageAccepted,
+    OldMail,
     SlotTaken,
     TokenUsed,
     UserAuthenticated,
@@ -53,6 +54,7 @@ from storage_worker.engine.values import (
     Identity,
     Invitation,
     MailboxStats,
+    MailPlace,
     Slot,
     Span,
     Totals,
@@ -61,6 +63,7 @@ from storage_worker.engine.values import (
 
 USERS_PER_PAGE: Final = 500
 TOKENS_PER_SENDER: Final = 1024
+DAY_MS: Final = 24 * 3600 * 1000
 TOKEN_LIFE_MS: Final = 7 * 24 * 3600 * 1000
 _ENVELOPE_IN_PAGE: Final = 64
 _SEED_SIZE: Final = 12
@@ -104,6 +107,8 @@ class _State:
         self.sequence = 0
         self.accepted = 0
         self.blob_id = 0
+        self.days: dict[int, int] = {}
+        """The sequence when a day began."""
 
     def copied(self) -> "_State":
         """Another one with the same in it. Messages and tokens never change."""
@@ -113,6 +118,7 @@ class _State:
         other.tokens = list(self.tokens)
         other.invitations = dict(self.invitations)
         other.slots = dict(self.slots)
+        other.days = dict(self.days)
         other.sequence, other.accepted, other.blob_id = self.sequence, self.accepted, self.blob_id
         return other
 
@@ -247,6 +253,23 @@ class _Mailboxes:
     def pending(self, user: int) -> MailboxStats:
         messages = self._engine.pending(user)
         return MailboxStats(len(messages), sum(message.size for message in messages))
+
+    def accepted_before(self, day: int) -> int:
+        days = self._engine.state.days
+        if not days or min(days) > day:
+            return 0
+        return min((sequence for noted, sequence in days.items() if noted >= day), default=self.sequence)
+
+    def old_mail(self, place: MailPlace, sequence: int, pages: int) -> OldMail:
+        state = self._engine.state
+        old = [
+            (user, message.sequence)
+            for user, messages in sorted(state.mail.items())
+            for message in messages
+            if message.sequence <= sequence and (user, message.sequence) > place
+        ]
+        removed = [MailRemoved(user, one, one) for user, one in old[:pages]]
+        return OldMail(removed, MailPlace(*old[pages - 1]) if len(old) > pages else None)
 
     def is_current(self, box: interface.Mailbox) -> bool:
         return self._boxes.get(box.user) is box
@@ -390,6 +413,7 @@ class MemoryEngine:
     @contextmanager
     def turn(self, now_ms: int, level: Admission, *, registers: bool) -> Generator[None]:
         """Begin a turn; its end commits."""
+        self.state.days.setdefault(now_ms // DAY_MS, self.state.sequence)
         yield
         if self._added_bytes > self.disk.room:
             raise StoreFull("there is no room for this turn")

@@ -8,6 +8,8 @@ Exposure: none.
 
 from msgspec import Struct
 
+from storage_worker.engine.values import MailPlace
+
 
 class _RecordBase(Struct, array_like=True, frozen=True, gc=False):
     """Encoded as an array that begins with its tag."""
@@ -46,6 +48,13 @@ class MailRemoved(_RecordBase, frozen=True, tag=3):
     recipient: int
     first: int
     last: int
+
+
+class OldMail(Struct, frozen=True):
+    """What may be deleted of old mail, and where to look on; None: that was all."""
+
+    removed: list[MailRemoved]
+    behind: MailPlace | None
 
 
 class TokenUsed(_RecordBase, frozen=True, tag=4):

@@ -76,6 +76,21 @@ class Totals(NamedTuple):
     starts: int
 
 
+class MailPlace(NamedTuple):
+    """Behind the message `sequence` of the mailbox of user row `user`, in the order of both."""
+
+    user: int
+    sequence: int
+
+
+class ExpiryState(NamedTuple):
+    """How much mail has expired so far."""
+
+    running: bool = False
+    messages: int = 0
+    content_bytes: int = 0
+
+
 class BackupState(NamedTuple):
     """A backup: the one that is being made, or the last one. `folder`: empty where there was none.
 

@@ -22,6 +22,7 @@ from storage_worker.rules.access import Access
 from storage_worker.rules.accounts import ACCOUNTS, AccountRules, AccountSettings
 from storage_worker.rules.admission import AdmissionControl, Limits
 from storage_worker.rules.answers import Unreadable
+from storage_worker.rules.expiry import Expiry
 from storage_worker.rules.fetching import FETCHING, FetchingRules
 from storage_worker.rules.sending import SENDING, SendingRules
 from storage_worker.rules.table import NO_RULES, Tables
@@ -69,6 +70,8 @@ class Rules:
         self._fetching = FetchingRules(engine, self.leases, self._subscriptions, access, unreadable)
         self._users = UserRules(engine, self.leases, access, self._admission, random_bytes, accounts.registration)
         leaving = AccountRules(engine, self._uploads, self._subscriptions, access, self._admission, accounts)
+        self.expiry = Expiry(engine, self.leases, accounts.expire_days)
+        """Deletes old mail, between turns of gateways."""
         self.by_operation = TABLES.bind((self._users, sending, uploads, self._fetching, leaving), unreadable)
         """The rule of each type of operation."""
 

@@ -22,7 +22,10 @@ from common.storage_protocol.administration import (
     Backup,
     BeginBackup,
     DrainServer,
+    Expire,
+    Expiry,
     GetBackup,
+    GetExpiry,
     GetTotals,
     ListAccounts,
     NotDone,
@@ -87,6 +90,14 @@ class Administration:
                 return Backup(*self._engine.backup) if problem is None else NotDone(problem)
             case GetBackup():
                 return Backup(*self._engine.backup)
+            case Expire(days):
+                expiry = self._rules.expiry
+                if expiry.goes_on:
+                    return NotDone("mail expires already: try again later")
+                expiry.begin(days, now_ms)
+                return Expiry(*expiry.state)
+            case GetExpiry():
+                return Expiry(*self._rules.expiry.state)
             case SetLogLevel(level):
                 logging.getLogger().setLevel(level.upper())
                 log.log(logging.getLogger().level, "the log begins with level %s now", level)

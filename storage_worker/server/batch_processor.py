@@ -137,7 +137,41 @@ class BatchProcessor:
         """Between two turns: maintenance. Raises `StoreFailed`."""
         if self._rules.is_counting:
             self._rules.count_on()
+        self._rules.expiry.look(now_ms)
+        if self._rules.expiry.goes_on:
+            self._expire(now_ms)
         self._engine.maintain(now_ms)
+
+    def _expire(self, now_ms: int) -> None:
+        """A turn of its own, in which some old mail is deleted."""
+        expiry = self._rules.expiry
+        capacity = self._engine.prepare(now_ms, 0, self._rules.uploaded)
+        try:
+            with self._engine.turn(now_ms, capacity.level, registers=False):
+                self._rules.begin(now_ms, capacity)
+                expiry.step()
+        except (StoreFull, StoreDamaged) as error:
+            self._rules.roll_back()
+            expiry.give_up(error)
+        except Exception as error:
+            damage = self._engine.damage(error)
+            if damage is None:
+                raise
+            self._rules.roll_back()
+            expiry.give_up(damage)
+        else:
+            self._rules.commit()
+            expiry.committed()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether `maintain` goes on with something that should not wait for gateways."""
+        return self._rules.expiry.goes_on
+
+    @property
+    def waits_for_a_time(self) -> bool:
+        """Whether `maintain` has to be called now and then though nothing comes."""
+        return bool(self._rules.expiry.days)
 
     def takes_mail(self, now_ms: int) -> bool:
         """Between two turns: whether there is room for mail. Raises `StoreFailed`."""

@@ -40,6 +40,8 @@ _POLLIN: Final = int(zmq.POLLIN)
 DRAIN_WITHIN_MS: Final = 10_000
 """A gateway that was told to end does so within 5 seconds."""
 TELL_EVERY_MS: Final = 50
+BUSY_EVERY_MS: Final = 20
+LOOK_EVERY_MS: Final = 60_000
 LARGEST_FRAME: Final = 1024**3
 """A gateway bounds what it has in flight far below this."""
 
@@ -106,7 +108,11 @@ class ZmqServer:
             return 0
         if self._drain_until is not None:
             return TELL_EVERY_MS
-        return TIDY_EVERY_MS if self.processor.has_waiting else idle_ms
+        if self.processor.is_busy:
+            return BUSY_EVERY_MS
+        if self.processor.has_waiting:
+            return TIDY_EVERY_MS
+        return LOOK_EVERY_MS if idle_ms is None and self.processor.waits_for_a_time else idle_ms
 
     def turn(self, measures: Measures | None = None) -> None:
         """Outbound what is there. Raises `StoreFailed`."""

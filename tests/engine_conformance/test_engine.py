@@ -24,6 +24,7 @@ from common.storage_protocol.operations import (
 from common.values import RefusalReason
 from storage_worker.engine.errors import StoreFull
 from storage_worker.engine.interface import Engine
+from storage_worker.engine.memory import DAY_MS
 from storage_worker.engine.records import (
     BatchApplied,
     Decided,
@@ -39,7 +40,7 @@ from storage_worker.engine.records import (
     UserDeleted,
     UserRegistered,
 )
-from storage_worker.engine.values import Admission, Deletion, Invitation, Slot, Span, User
+from storage_worker.engine.values import Admission, Deletion, Invitation, MailPlace, Slot, Span, User
 from tests.engine_conformance.conftest import Store
 from tests.storage_worker.worker_under_test import KEY, Gateway, pieces
 
@@ -350,6 +351,35 @@ class TestDeletes:
         assert mailboxes.span(bob, 0, END, END, 0) == Span(sequences[0], sequences[9], 6, 6)
         assert mailboxes.span(bob, sequences[2], sequences[5], END, 0) is None
         assert (mailboxes.mailbox(bob).messages, mailboxes.mailbox(bob).content_bytes) == (6, 6)
+
+
+class TestOldMail:
+    @pytest.mark.parametrize("restart", [None, True, False])
+    def test_days_and_what_is_older(self, store: Store, restart: bool | None) -> None:
+        user, other = register(store.engine)
+        day = NOW // DAY_MS
+        put(store.engine, other, b"1")
+        put(store.engine, user, b"2", b"3")
+        assert store.engine.mailboxes.accepted_before(day) <= 3
+        decide(store.engine, SlotTaken(1, 1, bytes(16), b""), now_ms=NOW + 60_000)
+        store.engine.maintain(NOW + 120_000)
+        decide(store.engine, SlotTaken(1, 2, bytes(16), b""), now_ms=NOW + 2 * DAY_MS)
+        store.engine.maintain(NOW + 2 * DAY_MS + 60_000)
+        maybe_restart(store, restart)
+        mailboxes = store.engine.mailboxes
+        assert mailboxes.accepted_before(day - 1) == 0, "nothing is known of it"
+        assert mailboxes.accepted_before(day + 1) == mailboxes.accepted_before(day + 2) == 3
+        assert mailboxes.accepted_before(day + 3) >= 3
+        removed: list[MailRemoved] = []
+        place: MailPlace | None = MailPlace(0, 0)
+        while place is not None and len(removed) < 10:
+            found = mailboxes.old_mail(place, 2, 1)
+            removed += found.removed
+            place = found.behind
+        decide(store.engine, *removed)
+        assert contents(store.engine, user) == [(3, b"3")]
+        assert contents(store.engine, other) == []
+        assert mailboxes.pending(user) == (1, 1)
 
 
 class TestReads:

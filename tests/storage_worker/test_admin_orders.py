@@ -1,5 +1,6 @@
 """`scripts/admin log-level` and `drain`, on a server of both programs."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,16 @@ def test_both_programs_log_from_another_level_on(server: Server) -> None:
         run(server, "log-level", "loud")
 
 
+def test_mail_expires_now(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(server, "expire", "30") == 0
+    assert capsys.readouterr().out == "0 messages were deleted, 0 bytes of content.\n"
+    assert run(server, "expire", "30", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"type": "expired", "messages": 0, "bytes": 0}
+    for days in ("0", "36501"):
+        assert run(server, "expire", days) == 78
+        assert capsys.readouterr().err == f"admin: DAYS is 1 to 36500, not {days}\n"
+
+
 def test_a_drain_ends_both_in_order(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(server, "drain") == 0
     assert "The server has ended, after " in capsys.readouterr().out
@@ -43,7 +54,7 @@ def test_a_drain_ends_both_in_order(server: Server, capsys: pytest.CaptureFixtur
     assert server.answers()
 
 
-@pytest.mark.parametrize("arguments", [["drain"], ["log-level", "info"]])
+@pytest.mark.parametrize("arguments", [["drain"], ["log-level", "info"], ["expire", "7"]])
 def test_without_a_worker(tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     mask = os.umask(0o022)
     assert admin.main(["--data-folder", str(tmp_path), *arguments]) == 78

@@ -245,7 +245,7 @@ class CommitLog:
         self._write(now_ms, next_log_epoch(self._journal.log_epoch, self._random_bytes))
 
     def _write(self, now_ms: int, log_epoch: bytes) -> None:
-        self._dead = self._queue.write()
+        self._dead = self._queue.write(now_ms)
         self._tokens.write(now_ms)
         self._slots.write()
         self._users.write()

@@ -35,7 +35,7 @@ from storage_worker.engine.sqlite.folder import sync_folder
 
 log = logging.getLogger("storage_worker")
 
-SCHEMA_VERSION: Final = 7
+SCHEMA_VERSION: Final = 8
 _NAME_LOOK: Final = """
 -- What the names of users look like (common.name_rule.looks).
 CREATE TABLE name_look (
@@ -85,6 +85,14 @@ UPGRADE_FROM_6: Final = f"""
 ALTER TABLE user ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
 {_ACCOUNTS}
 PRAGMA user_version = 7;
+"""
+_DAY: Final = """
+-- `sequence`: the highest that was given before this day (since 1970, UTC) began. Days without mail may be missing.
+CREATE TABLE day (day INTEGER PRIMARY KEY, sequence INTEGER NOT NULL) STRICT;
+"""
+UPGRADE_FROM_7: Final = f"""
+{_DAY}
+PRAGMA user_version = 8;
 """
 _NEXT_STEP: Final = (
     "An older version of MessageU made it, and this version can't convert it: start that one, let everybody "
@@ -191,6 +199,7 @@ CREATE TABLE slot (
 CREATE TABLE ballast (id INTEGER PRIMARY KEY, filler BLOB NOT NULL) STRICT;
 
 {_ACCOUNTS}
+{_DAY}
 {_TALLY}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
@@ -402,7 +411,7 @@ class Database:
                 self._run(_UPGRADE_FROM_3).fetchall()
         if version < _CHECKSUMS_SINCE:
             self._add_checksums(checked=checked)
-        elif checked:
+        elif checked and version < 7:
             # What these versions deleted is still in there.
             self._rewrite()
         if version < 6:
@@ -412,7 +421,9 @@ class Database:
                 for row, name in users:
                     self.add_looks(row, name, looks(name))
         with self.transaction():
-            self._run(UPGRADE_FROM_6).fetchall()
+            if version < 7:
+                self._run(UPGRADE_FROM_6).fetchall()
+            self._run(UPGRADE_FROM_7).fetchall()
 
     def _add_checksums(self, *, checked: bool) -> None:
         if checked:

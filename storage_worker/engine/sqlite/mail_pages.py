@@ -160,6 +160,40 @@ class MailPages:
         )
         return mailboxes, messages, content_bytes
 
+    def oldest(self, recipient: int, behind: int, last: int, most: int) -> list[PageRow]:
+        """At most so many pages of a mailbox that begin behind one sequence, and not above
+        another, in order.
+        """
+        rows = self._database.execute(
+            "SELECT row, first, last, messages, content_bytes, body FROM mail_page "
+            "WHERE recipient = ? AND first > ? AND first <= ? ORDER BY first LIMIT ?",
+            (recipient, behind, last, most),
+        )
+        return [PageRow(*row) for row in rows]
+
+    def next_mailbox(self, recipient: int) -> int | None:
+        """The next recipient above this one who has pages."""
+        found: int | None = self._database.row(
+            "SELECT min(recipient) FROM mail_page WHERE recipient > ?", (recipient,)
+        )[0]
+        return found
+
+    def note_day(self, day: int, sequence: int) -> None:
+        """Inside a transaction: up to this sequence all was accepted before the day began, if the
+        day was not noted before.
+        """
+        self._database.execute("INSERT OR IGNORE INTO day VALUES (?, ?)", (day, sequence))
+
+    def accepted_before(self, day: int, latest: int) -> int:
+        """The highest sequence that was noted for this day, or the next one that was noted;
+        `latest` for none. 0 where days were noted only later.
+        """
+        first = self._database.row("SELECT min(day) FROM day")[0]
+        if first is None or first > day:
+            return 0
+        found = self._database.find("SELECT sequence FROM day WHERE day >= ? ORDER BY day LIMIT 1", (day,))
+        return latest if found is None else int(found[0])
+
     def overlapping(self, recipient: int, first: int, last: int) -> Iterator[PageRow]:
         """The pages that have something from `first` to `last`, in order; their edges may
         lie outside.

@@ -32,14 +32,14 @@ from common.values import MESSAGE_KINDS
 from storage_worker.engine import interface
 from storage_worker.engine.errors import StoreDamaged
 from storage_worker.engine.interface import RunRules
-from storage_worker.engine.records import MailRemoved, MessageAccepted, MessagesAccepted, Record
+from storage_worker.engine.records import MailRemoved, MessageAccepted, MessagesAccepted, OldMail, Record
 from storage_worker.engine.sender_counts import SenderCounts
 from storage_worker.engine.sqlite.blobs import Blobs
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.mail_pages import InFile, MailPages, NewPage, PageRow, make_pages
 from storage_worker.engine.sqlite.mailboxes import Mailbox
 from storage_worker.engine.sqlite.users import UserRegistry
-from storage_worker.engine.values import MailboxStats, Span
+from storage_worker.engine.values import MailboxStats, MailPlace, Span
 
 rarely: Final = RareLog(logging.getLogger("storage_worker"))
 
@@ -59,6 +59,7 @@ FRAME_TAIL: Final = SEND_FRAME.size - 5
 _unpack_frame = SEND_FRAME.unpack_from
 _pack_run_entry = RUN_ENTRY.pack
 
+DAY_MS: Final = 24 * 3600 * 1000
 MAILBOXES_KEPT: Final = 100_000
 MOST_UNCOUNTED: Final = 50_000
 """Microseconds, about, of taking deleted messages off the counts, after which counting
@@ -162,10 +163,12 @@ class MessageQueue:
             for first, last in box.removed:
                 self._pages.look_through(box.user, first, last)
 
-    def write(self) -> list[int]:
+    def write(self, now_ms: int) -> list[int]:
         """Inside a transaction: give the database what it does not have. The files that
         nobody needs after it.
         """
+        # What is flushed now may be of yesterday, and counts as of today.
+        self._pages.note_day(now_ms // DAY_MS, self._flushed)
         database = self._database
         dead: list[int] = []
         pages: list[NewPage] = []
@@ -249,6 +252,30 @@ class MessageQueue:
             messages += now.messages - before.messages
             content_bytes += now.content_bytes - before.content_bytes
         return mailboxes, messages, content_bytes
+
+    def accepted_before(self, day: int) -> int:
+        """The highest sequence of which is known that it was given before this day began."""
+        return self._pages.accepted_before(day, self._flushed)
+
+    def old_mail(self, place: MailPlace, sequence: int, pages: int) -> OldMail:
+        """What is in pages up to a sequence, behind `place`. What the database does not have yet is
+        not old.
+        """
+        removed: list[MailRemoved] = []
+        user, behind = place
+        while pages > 0:
+            found = self._pages.oldest(user, behind, sequence, pages)
+            pages -= len(found) or 1
+            if found:
+                behind = found[-1].last
+                removed.append(MailRemoved(user, found[0].first, min(behind, sequence)))
+                if pages <= 0:
+                    break
+            following = self._pages.next_mailbox(user)
+            if following is None:
+                return OldMail(removed, None)
+            user, behind = following, 0
+        return OldMail(removed, MailPlace(user, behind))
 
     def charge(self, user: int, messages: int, content_bytes: int) -> None:
         """An unfinished upload takes so much of a mailbox's room, or with negative

@@ -15,7 +15,10 @@ from common.storage_protocol.administration import (
     Backup,
     BeginBackup,
     DrainServer,
+    Expire,
+    Expiry,
     GetBackup,
+    GetExpiry,
     GetTotals,
     ListAccounts,
     NotDone,
@@ -40,6 +43,8 @@ REQUESTS: list[AdminRequest] = [
     GetBackup(),
     SetLogLevel("debug"),
     DrainServer(),
+    Expire(21),
+    GetExpiry(),
 ]
 ANSWERS: list[AdminAnswer] = [
     Accounts(7, [Account(7, bytes(16), "alice", True, 3, 2**40)]),
@@ -48,6 +53,7 @@ ANSWERS: list[AdminAnswer] = [
     NotDone("it can't be done"),
     Backup(False, "/backups/today", "", 5, 6, 7, 8, 9),
     Obeyed(),
+    Expiry(True, 3, 2**40),
 ]
 
 

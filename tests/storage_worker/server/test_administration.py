@@ -8,6 +8,9 @@ from common.storage_protocol.administration import (
     Accounts,
     AdminAnswer,
     AdminRequest,
+    Expire,
+    Expiry,
+    GetExpiry,
     GetTotals,
     ListAccounts,
     NotDone,
@@ -90,6 +93,16 @@ def test_looking_at_all_mailboxes_keeps_none_in_memory(worker: SqliteWorker) -> 
     before = dict(worker.engine.mailboxes.boxes)
     ask(worker, ListAccounts())
     assert worker.engine.mailboxes.boxes == before
+
+
+def test_one_expiry_at_a_time(served: WorkerUnderTest) -> None:
+    assert ask(served, GetExpiry()) == Expiry(False, 0, 0)
+    assert ask(served, Expire(7)) == Expiry(True, 0, 0)
+    again = ask(served, Expire(7))
+    assert isinstance(again, NotDone)
+    assert "expires already" in again.problem
+    served.processor.maintain(served.now_ms)
+    assert ask(served, GetExpiry()) == Expiry(False, 0, 0)
 
 
 @pytest.mark.parametrize("body", [b"", b"\xc0", b"\x91\x63", b"\x92\x01\xff"])

@@ -8,7 +8,7 @@ import pytest
 from storage_worker.engine.errors import StoreDamaged, StoreFull, StoreUnusable, TablesDamaged
 from storage_worker.engine.sqlite import database as database_module
 from storage_worker.engine.sqlite.database import PAGE_SIZE, SCHEMA_VERSION, Database
-from tests.storage_worker.worker_under_test import TO_VERSION_5, TO_VERSION_6
+from tests.storage_worker.worker_under_test import TO_VERSION_5, TO_VERSION_6, TO_VERSION_7
 
 
 @pytest.fixture
@@ -353,6 +353,21 @@ def test_a_store_of_the_last_versions_keeps_all_but_what_was_deleted(
     assert database.problems() == []
     database.close()
     assert b"what was fetched" not in path.read_bytes()
+
+
+def test_a_store_of_version_7_begins_to_note_the_days(path: Path) -> None:
+    database = Database(path)
+    with database.transaction():
+        database.execute("INSERT INTO user VALUES (1, x'01', 'alice', x'02', 1, 0)")
+    list(database.execute(f"{TO_VERSION_7} PRAGMA user_version = 7"))
+    database.close()
+    for _ in range(2):
+        database = Database(path)
+        assert database.row("PRAGMA user_version") == (SCHEMA_VERSION,)
+        assert database.row("SELECT count(*) FROM day") == (0,)
+        assert database.row("SELECT * FROM user") == (1, b"\1", "alice", b"\2", 1, 0)
+        assert database.problems() == []
+        database.close()
 
 
 def test_what_is_deleted_is_not_to_be_found_in_the_file(path: Path) -> None:
