@@ -70,6 +70,7 @@ class RefusalReason(IntEnum):
     DAMAGED = 12
     INVITATION = 13
     REGISTRATION_CLOSED = 14
+    DISABLED = 15
 
 
 class Registration(IntEnum):

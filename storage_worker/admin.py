@@ -335,6 +335,8 @@ def _run(settings: argparse.Namespace, folder: Path) -> int:
         return admin_orders.log_level(folder, settings.level, _say)
     if settings.command == "expire":
         return admin_orders.expire(folder, settings.days, _say, as_json=settings.json)
+    if settings.command in {"disable", "enable"}:
+        return admin_orders.disable(folder, settings.name, _say, disabled=settings.command == "disable")
     if settings.command == "drain":
         return admin_orders.drain(folder, _say)
     if settings.command == "backup":

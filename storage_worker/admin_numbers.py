@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,9 +41,11 @@ from storage_worker.server.admin_link import AdminLink, WorkerSilent, is_served
 Say = Callable[[str], object]
 OF_WORKER: Final = "worker"
 OF_DATABASE: Final = "database"
-_USERS: Final = "SELECT row, client_id, name, proven FROM user WHERE NOT deleted ORDER BY row"
+_USERS: Final = (
+    "SELECT row, client_id, name, proven, registered, seen, disabled FROM user WHERE NOT deleted ORDER BY row"
+)
 _COUNTS: Final = "SELECT count(*), coalesce(sum(proven), 0) FROM user WHERE NOT deleted"
-_OLD_USERS: Final = "SELECT row, client_id, name, proven FROM user ORDER BY row"
+_OLD_USERS: Final = "SELECT row, client_id, name, proven, NULL, NULL, 0 FROM user ORDER BY row"
 _OLD_COUNTS: Final = "SELECT count(*), coalesce(sum(proven), 0) FROM user"
 """The same of a store that an earlier version made, and no worker of this one has opened."""
 
@@ -119,8 +122,9 @@ def totals_of_worker(link: AdminLink) -> Totals:
 def accounts_of_database(database: Database) -> Iterator[Account]:
     """All users."""
     loads = MailPages(database).loads()
-    for row, client_id, name, proven in database.execute(_USERS if database.is_current else _OLD_USERS):
-        yield Account(row, client_id, name, bool(proven), *loads.get(row, (0, 0)))
+    for row, client_id, name, proven, *others in database.execute(_USERS if database.is_current else _OLD_USERS):
+        registered, seen, disabled = others
+        yield Account(row, client_id, name, bool(proven), *loads.get(row, (0, 0)), registered, seen, bool(disabled))
 
 
 def totals_of_database(database: Database, folder: Path) -> Totals | None:
@@ -162,12 +166,13 @@ def _unfinished(database: Database, blobs: Path) -> MailboxStats:
 
 
 def show_accounts(accounts: Iterable[Account], source: str, say: Say, *, as_json: bool) -> None:
-    """One line a user: registration number, authenticated or not, waiting messages and their
-    bytes, name.
+    """One line a user: registration number, the days of registration and of the last request,
+    authenticated or not, disabled or not, waiting messages and their bytes, name.
     """
     if not as_json:
-        say("   number  authenticated     waiting           bytes  name")
+        say("   number  registered  last seen   authenticated  disabled     waiting           bytes  name")
     for one in accounts:
+        registered, seen = _date(one.registered), _date(one.seen)
         if as_json:
             line: dict[str, object] = {
                 "type": "account",
@@ -176,13 +181,23 @@ def show_accounts(accounts: Iterable[Account], source: str, say: Say, *, as_json
                 "id": one.client_id.hex(),
                 "name": one.name,
                 "authenticated": one.authenticated,
+                "registered": registered,
+                "last_seen": seen,
+                "disabled": one.disabled,
                 "waiting": one.messages,
                 "bytes": one.content_bytes,
             }
             say(json.dumps(line))
         else:
-            marked = "yes" if one.authenticated else "no"
-            say(f"{one.row:>9}  {marked:<13}  {one.messages:>10}  {one.content_bytes:>14}  {one.name}")
+            marked, disabled = ("yes" if mark else "no" for mark in (one.authenticated, one.disabled))
+            days = f"{registered or '-':<10}  {seen or '-':<10}"
+            counts = f"{one.messages:>10}  {one.content_bytes:>14}"
+            say(f"{one.row:>9}  {days}  {marked:<13}  {disabled:<8}  {counts}  {one.name}")
+
+
+def _date(day: int | None) -> str | None:
+    """A day since 1970 as people write it."""
+    return None if day is None else (date(1970, 1, 1) + timedelta(day)).isoformat()
 
 
 def show_totals(totals: Totals, source: str, say: Say, *, as_json: bool) -> None:

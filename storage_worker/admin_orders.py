@@ -25,6 +25,7 @@ from common.storage_protocol.administration import (
     Expiry,
     GetExpiry,
     Obeyed,
+    SetDisabled,
     SetLogLevel,
 )
 from common.storage_protocol.frames import LEVELS
@@ -44,6 +45,11 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     expire = commands.add_parser("expire", help="delete mail that nobody fetched for so many days, now")
     expire.add_argument("days", type=number, metavar="DAYS")
     expire.add_argument("--json", action="store_true", help="one JSON object")
+    for name, help_ in (
+        ("disable", "do nothing for a user any more; what is sent to them is kept"),
+        ("enable", "let a disabled user in again"),
+    ):
+        commands.add_parser(name, help=help_).add_argument("name", metavar="NAME")
     commands.add_parser("drain", help="finish what is in flight, then end gateway and storage worker")
 
 
@@ -68,6 +74,14 @@ def expire(folder: Path, days: int, say: Say, *, as_json: bool) -> int:
         say(json.dumps({"type": "expired", "messages": done.messages, "bytes": done.content_bytes}))
     else:
         say(f"{done.messages} messages were deleted, {done.content_bytes} bytes of content.")
+    return 0
+
+
+def disable(folder: Path, name: str, say: Say, *, disabled: bool) -> int:
+    """Let a user in no more, or again. Raises `StorageError`, `SettingRejected`."""
+    with closing(AdminLink(_served(folder))) as link:
+        asked(link, SetDisabled(name, disabled), Obeyed)
+    say(f"{name} is disabled: what is sent to them is kept." if disabled else f"{name} is enabled again.")
     return 0
 
 

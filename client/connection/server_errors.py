@@ -120,6 +120,10 @@ _REASONS: Final[Mapping[int, tuple[str, str]]] = complete(
             "The server takes no registrations at present.",
             "Ask its operator.",
         ),
+        RefusalReason.DISABLED: (
+            "The server's operator has disabled this account; what is sent to it is kept.",
+            "Ask the operator.",
+        ),
     },
     RefusalReason,
 )

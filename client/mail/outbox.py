@@ -71,7 +71,12 @@ ever."""
 CHUNK: Final = 256 * 1024
 _OF_MAILBOX: Final = frozenset({RefusalReason.MAILBOX_FULL, RefusalReason.SENDER_SHARE})
 """What concerns one recipient alone: messages for others may go."""
-_LATER: Final = _OF_MAILBOX | {RefusalReason.TOO_FAST, RefusalReason.STORAGE_FULL, RefusalReason.DAMAGED}
+_LATER: Final = _OF_MAILBOX | {
+    RefusalReason.TOO_FAST,
+    RefusalReason.STORAGE_FULL,
+    RefusalReason.DAMAGED,
+    RefusalReason.DISABLED,
+}
 """What time may heal: the message is kept and sent again."""
 _KINDS: Final = {
     MessageKind.KEY_REQUEST: "key request",

@@ -75,8 +75,17 @@ class GetExpiry(_Value, frozen=True, tag=8):
     """How far the expiry is that was begun last. Answer: `Expiry`."""
 
 
+class SetDisabled(_Value, frozen=True, tag=9):
+    """Do nothing for the user of this name any more, or again. Answer: `Obeyed`."""
+
+    name: Name
+    disabled: bool
+
+
 class Account(Struct, array_like=True, frozen=True, gc=False):
-    """One user, and what waits for them."""
+    """One user, and what waits for them. `registered` and `seen`: days since 1970, UTC; nil: before
+    they were noted.
+    """
 
     row: U63
     client_id: Id
@@ -84,6 +93,9 @@ class Account(Struct, array_like=True, frozen=True, gc=False):
     authenticated: bool
     messages: U63
     content_bytes: U63
+    registered: U63 | None = None
+    seen: U63 | None = None
+    disabled: bool = False
 
 
 class Accounts(_Value, frozen=True, tag=1):
@@ -143,7 +155,9 @@ class Obeyed(_Value, frozen=True, tag=5):
     """It is done, or it begins."""
 
 
-AdminRequest = ListAccounts | GetTotals | BeginBackup | GetBackup | SetLogLevel | DrainServer | Expire | GetExpiry
+AdminRequest = (
+    ListAccounts | GetTotals | BeginBackup | GetBackup | SetLogLevel | DrainServer | Expire | GetExpiry | SetDisabled
+)
 AdminAnswer = Accounts | Totals | NotDone | Backup | Obeyed | Expiry
 
 _requests: Final[msgspec.msgpack.Decoder[AdminRequest]] = msgspec.msgpack.Decoder(AdminRequest)

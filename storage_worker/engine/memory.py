@@ -41,7 +41,9 @@ from storage_worker.engine.records import (
     TokenUsed,
     UserAuthenticated,
     UserDeleted,
+    UserDisabled,
     UserRegistered,
+    UserSeen,
 )
 from storage_worker.engine.sender_counts import SenderCounts
 from storage_worker.engine.values import (
@@ -93,6 +95,8 @@ class _Account:
         self.looks = user.looks
         self.must_authenticate = False
         self.is_deleted = False
+        self.registered = self.seen = user.day
+        self.is_disabled = False
 
 
 class _State:
@@ -148,7 +152,8 @@ class _Users:
     def find(self, client_id: bytes) -> User | None:
         for row, account in enumerate(self._accounts, 1):
             if account.client_id == client_id and not account.is_deleted:
-                return User(row, client_id, account.must_authenticate)
+                seen = -1 if account.seen is None else account.seen
+                return User(row, client_id, account.must_authenticate, seen, account.is_disabled)
         return None
 
     def find_name(self, name: str) -> tuple[bytes, bytes] | None:
@@ -193,7 +198,10 @@ class _Users:
     def accounts(self, after: int, most: int) -> Sequence[Account]:
         rows = [row for row in range(after + 1, len(self._accounts) + 1) if self._is_there(row)][:most]
         found = [(row, self._accounts[row - 1]) for row in rows]
-        return [Account(row, one.client_id, one.name, one.must_authenticate) for row, one in found]
+        return [
+            Account(row, one.client_id, one.name, one.must_authenticate, one.registered, one.seen, one.is_disabled)
+            for row, one in found
+        ]
 
     def _is_there(self, row: int) -> bool:
         return not self._accounts[row - 1].is_deleted
@@ -446,6 +454,10 @@ class MemoryEngine:
                 state.slots[slot] = found._replace(number=number, outcomes=outcomes, before=found.outcomes)
             case UserAuthenticated(user):
                 state.accounts[user - 1].must_authenticate = True
+            case UserSeen(user, day):
+                state.accounts[user - 1].seen = day
+            case UserDisabled(user, disabled):
+                state.accounts[user - 1].is_disabled = disabled
             case UserRegistered():
                 state.accounts.append(_Account(decided))
             case UserDeleted(user):

@@ -102,6 +102,20 @@ class UserDeleted(_RecordBase, frozen=True, tag=8):
     user: int
 
 
+class UserSeen(_RecordBase, frozen=True, tag=9):
+    """The user of this row asked for something on this day (since 1970, UTC)."""
+
+    user: int
+    day: int
+
+
+class UserDisabled(_RecordBase, frozen=True, tag=10):
+    """From now on nothing is done for the user of this row, or it is again."""
+
+    user: int
+    disabled: bool
+
+
 class InvitationMade(Struct, frozen=True):
     """Whoever has what `digest` is the SHA-256 of may register, so often, until `expires_at`."""
 
@@ -132,6 +146,8 @@ class UserRegistered(Struct, frozen=True):
     name: str
     public_key: bytes
     looks: tuple[str, ...]
+    day: int | None = None
+    """Since 1970, UTC."""
 
 
 Record = (
@@ -143,6 +159,8 @@ Record = (
     | BatchApplied
     | UserAuthenticated
     | UserDeleted
+    | UserSeen
+    | UserDisabled
 )
 """What a log of turns can hold."""
 InvitationChange = InvitationMade | InvitationUsed | InvitationRevoked
@@ -154,6 +172,8 @@ Decided = (
     | BatchApplied
     | UserAuthenticated
     | UserDeleted
+    | UserSeen
+    | UserDisabled
     | UserRegistered
     | InvitationChange
 )

@@ -13,23 +13,33 @@ class User:
     """What every operation needs of its user. Records name the user by `row`.
 
     `must_authenticate`: the user has done so once, and nobody else speaks for them since.
+    `seen`: the last day (since 1970, UTC) on which they asked for something; -1: not known.
     """
 
-    __slots__ = ("client_id", "must_authenticate", "row")
+    __slots__ = ("client_id", "is_disabled", "must_authenticate", "row", "seen")
 
-    def __init__(self, row: int, client_id: bytes, must_authenticate: bool) -> None:
+    def __init__(
+        self, row: int, client_id: bytes, must_authenticate: bool, seen: int = -1, is_disabled: bool = False
+    ) -> None:
         self.row = row
         self.client_id = client_id
         self.must_authenticate = must_authenticate
+        self.seen = seen
+        self.is_disabled = is_disabled
 
 
 class Account(NamedTuple):
-    """A registered user, for an operator. `row` as in `User`."""
+    """A registered user, for an operator. `row` as in `User`. `registered` and `seen` are days
+    since 1970, UTC; None: before they were noted.
+    """
 
     row: int
     client_id: bytes
     name: str
     must_authenticate: bool
+    registered: int | None = None
+    seen: int | None = None
+    is_disabled: bool = False
 
 
 class Deletion(Enum):

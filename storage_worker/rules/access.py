@@ -9,7 +9,9 @@ from common.storage_protocol.operations import Refused
 from common.values import MESSAGE_KINDS
 from storage_worker.engine.interface import Users
 from storage_worker.engine.values import User
+from storage_worker.rules.activity import Activity
 from storage_worker.rules.answers import (
+    DISABLED,
     MALFORMED,
     PROOF_NEEDED,
     RECIPIENT_UNKNOWN,
@@ -21,8 +23,9 @@ from storage_worker.rules.answers import (
 class Access:
     """`largest_message`: bytes of the largest content that is accepted."""
 
-    def __init__(self, users: Users, largest_message: int) -> None:
+    def __init__(self, users: Users, activity: Activity, largest_message: int) -> None:
         self._users = users
+        self._activity = activity
         self._largest_message = largest_message
 
     def requester(self, client_id: bytes, authenticated: bool) -> User | Refused:
@@ -32,6 +35,10 @@ class Access:
             return REQUESTER_UNKNOWN
         if user.must_authenticate and not authenticated:
             return PROOF_NEEDED
+        if user.is_disabled:
+            return DISABLED
+        if user.seen < self._activity.today:
+            self._activity.note(user)
         return user
 
     def may_send(

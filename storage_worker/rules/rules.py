@@ -17,9 +17,11 @@ from typing import Final
 from common.storage_protocol.operations import Operation, Outcome, Register, Release, Settle
 from storage_worker.engine.errors import StoreUnusable
 from storage_worker.engine.interface import Engine
+from storage_worker.engine.records import UserDisabled
 from storage_worker.engine.values import Capacity, MailboxStats
 from storage_worker.rules.access import Access
 from storage_worker.rules.accounts import ACCOUNTS, AccountRules, AccountSettings
+from storage_worker.rules.activity import Activity
 from storage_worker.rules.admission import AdmissionControl, Limits
 from storage_worker.rules.answers import Unreadable
 from storage_worker.rules.expiry import Expiry
@@ -63,12 +65,15 @@ class Rules:
         self.leases = Leases(self._rollback)
         self._subscriptions = Subscriptions(self._rollback)
         unreadable = Unreadable(engine)
-        access = Access(engine.users, limits.largest_message)
+        self._activity = Activity(engine)
+        access = Access(engine.users, self._activity, limits.largest_message)
         self._admission = AdmissionControl(engine, self._uploads, limits)
-        sending = SendingRules(engine, self._admission, unreadable, random_bytes)
+        sending = SendingRules(engine, self._admission, self._activity, unreadable, random_bytes)
         uploads = UploadRules(engine, self._uploads, access, self._admission, sending)
         self._fetching = FetchingRules(engine, self.leases, self._subscriptions, access, unreadable)
-        self._users = UserRules(engine, self.leases, access, self._admission, random_bytes, accounts.registration)
+        self._users = UserRules(
+            engine, self.leases, access, self._activity, self._admission, random_bytes, accounts.registration
+        )
         leaving = AccountRules(engine, self._uploads, self._subscriptions, access, self._admission, accounts)
         self.expiry = Expiry(engine, self.leases, accounts.expire_days)
         """Deletes old mail, between turns of gateways."""
@@ -85,6 +90,18 @@ class Rules:
         """Bytes that unfinished uploads have on the disk."""
         return self._uploads.held
 
+    def disable(self, name: str, *, disabled: bool) -> bool:
+        """Inside a turn: let nothing be done for a user any more, or again; whether there is one
+        of that name.
+        """
+        found = self._engine.users.find_name(name)
+        user = None if found is None else self._engine.users.find(found[0])
+        if user is None:
+            return False
+        if user.is_disabled != disabled:
+            self._engine.apply(UserDisabled(user.row, disabled))
+        return True
+
     @property
     def unfinished(self) -> MailboxStats:
         """The uploads that are no message yet, and their bytes on the disk."""
@@ -96,6 +113,7 @@ class Rules:
     def begin(self, now_ms: int, room: Capacity) -> None:
         """A turn has begun."""
         self._admission.begin(now_ms, room)
+        self._activity.begin(now_ms)
 
     def registers(self, operations: Sequence[Operation]) -> bool:
         """Whether a user may be registered by something among these."""

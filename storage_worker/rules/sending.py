@@ -21,8 +21,10 @@ from common.values import MESSAGE_KINDS
 from storage_worker.engine.interface import Engine
 from storage_worker.engine.records import MessageAccepted, TokenUsed
 from storage_worker.engine.values import Admission, MailboxStats, User
+from storage_worker.rules.activity import Activity
 from storage_worker.rules.admission import AdmissionControl
 from storage_worker.rules.answers import (
+    DISABLED,
     MALFORMED,
     PROOF_NEEDED,
     RECIPIENT_UNKNOWN,
@@ -39,8 +41,9 @@ _TOKENS_AT_ONCE: Final = 1024
 class _RunRules:
     """What a run is asked of the rules. See `storage_worker.engine.interface.RunRules`."""
 
-    def __init__(self, admission: AdmissionControl, unreadable: Unreadable) -> None:
+    def __init__(self, admission: AdmissionControl, activity: Activity, unreadable: Unreadable) -> None:
         self._admission = admission
+        self._activity = activity
         self.largest_message = admission.limits.largest_message
         self.calm: MailboxStats = admission.bounds.calm
         self.ids_are_new = admission.ids_are_new
@@ -62,7 +65,13 @@ class _RunRules:
         """Why a sender may not send, or None."""
         if sender is None:
             return REQUESTER_UNKNOWN
-        return PROOF_NEEDED if sender.must_authenticate and not authenticated else None
+        if sender.must_authenticate and not authenticated:
+            return PROOF_NEEDED
+        if sender.is_disabled:
+            return DISABLED
+        if sender.seen < self._activity.today:
+            self._activity.note(sender)
+        return None
 
     def message_refusal(self, recipient: User | None, kind: int, size: int) -> Refused:
         """Why a message is not accepted that its mailbox was not asked about."""
@@ -80,6 +89,7 @@ class SendingRules:
         self,
         engine: Engine,
         admission: AdmissionControl,
+        activity: Activity,
         unreadable: Unreadable,
         random_bytes: Callable[[int], bytes],
     ) -> None:
@@ -88,7 +98,8 @@ class SendingRules:
         self._mailboxes = engine.mailboxes
         self._tokens = engine.tokens
         self._admission = admission
-        self._run_rules = _RunRules(admission, unreadable)
+        self._activity = activity
+        self._run_rules = _RunRules(admission, activity, unreadable)
         self._random_bytes = random_bytes
         self._random_pool = b""
         self._random_at = 0
@@ -103,6 +114,10 @@ class SendingRules:
         token = message.token
         if not authenticated and (sender.must_authenticate or token is not None):
             return PROOF_NEEDED
+        if sender.is_disabled:
+            return DISABLED
+        if sender.seen < self._activity.today:
+            self._activity.note(sender)
         recipient = self._users.find(message.recipient)
         if recipient is None:
             return RECIPIENT_UNKNOWN

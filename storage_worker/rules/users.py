@@ -33,8 +33,10 @@ from common.values import Registration, Username, username
 from storage_worker.engine.interface import Engine
 from storage_worker.engine.records import InvitationUsed, UserAuthenticated, UserRegistered
 from storage_worker.rules.access import Access
+from storage_worker.rules.activity import DAY_MS, Activity
 from storage_worker.rules.admission import AdmissionControl
 from storage_worker.rules.answers import (
+    DISABLED,
     DONE,
     INVITATION,
     MALFORMED,
@@ -58,6 +60,7 @@ class UserRules:
         engine: Engine,
         leases: Leases,
         access: Access,
+        activity: Activity,
         admission: AdmissionControl,
         random_bytes: Callable[[int], bytes],
         registration: Registration,
@@ -66,6 +69,7 @@ class UserRules:
         self._users = engine.users
         self._leases = leases
         self._access = access
+        self._activity = activity
         self._admission = admission
         self._random_bytes = random_bytes
         self._registration = registration
@@ -112,7 +116,7 @@ class UserRules:
         if wanted is not None and uuid.UUID(bytes=wanted).version == 4 and self._is_free(wanted):
             # Who was registered before a backup was put back is known to the others under this id.
             client_id = wanted
-        self._engine.apply(UserRegistered(client_id, name, request.public_key, seen))
+        self._engine.apply(UserRegistered(client_id, name, request.public_key, seen, self._admission.now_ms // DAY_MS))
         if digest is not None:
             self._engine.apply(InvitationUsed(digest))
         self._registered.append(client_id)
@@ -173,6 +177,10 @@ class UserRules:
         user = self._users.find(request.requester)
         if user is None:
             return REQUESTER_UNKNOWN
+        if user.is_disabled:
+            return DISABLED
+        if user.seen < self._activity.today:
+            self._activity.note(user)
         if not user.must_authenticate:
             self._engine.apply(UserAuthenticated(user.row))
         self._leases.end_unauthenticated(user.row)

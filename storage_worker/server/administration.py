@@ -30,6 +30,7 @@ from common.storage_protocol.administration import (
     ListAccounts,
     NotDone,
     Obeyed,
+    SetDisabled,
     SetLogLevel,
     Totals,
     decode_request,
@@ -37,6 +38,7 @@ from common.storage_protocol.administration import (
 from common.storage_protocol.frames import Drain, LogLevel, Order
 from storage_worker.engine.interface import Engine
 from storage_worker.rules.rules import Rules
+from storage_worker.server.own_turn import own_turn
 
 log = logging.getLogger("storage_worker")
 rarely: Final = RareLog(log)
@@ -98,6 +100,8 @@ class Administration:
                 return Expiry(*expiry.state)
             case GetExpiry():
                 return Expiry(*self._rules.expiry.state)
+            case SetDisabled(name, disabled):
+                return self._disable(name, now_ms, disabled=disabled)
             case SetLogLevel(level):
                 logging.getLogger().setLevel(level.upper())
                 log.log(logging.getLogger().level, "the log begins with level %s now", level)
@@ -110,12 +114,27 @@ class Administration:
             case _:
                 assert_never(request)
 
+    def _disable(self, name: str, now_ms: int, *, disabled: bool) -> AdminAnswer:
+        known = False
+
+        def act() -> None:
+            nonlocal known
+            known = self._rules.disable(name, disabled=disabled)
+
+        problem = own_turn(self._engine, self._rules, now_ms, act)
+        if problem is not None:
+            return NotDone(problem)
+        if not known:
+            return NotDone(f"there is no user named {name!r}")
+        log.info("a user is %s, as the operator asks", "disabled" if disabled else "enabled")
+        return Obeyed()
+
     def _accounts(self, after: int) -> Accounts:
         found = self._engine.users.accounts(after, ACCOUNTS_AT_ONCE)
         last = found[-1].row if len(found) == ACCOUNTS_AT_ONCE else 0
         pending = self._engine.mailboxes.pending
         return Accounts(
-            last, [Account(row, client_id, name, marked, *pending(row)) for row, client_id, name, marked in found]
+            last, [Account(*one[:4], *pending(one.row), one.registered, one.seen, one.is_disabled) for one in found]
         )
 
     def _totals(self) -> Totals:

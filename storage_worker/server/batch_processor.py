@@ -45,6 +45,7 @@ from storage_worker.engine.interface import Engine
 from storage_worker.engine.records import BatchApplied, SlotTaken
 from storage_worker.engine.values import Admission, Capacity
 from storage_worker.rules.rules import Rules
+from storage_worker.server.own_turn import own_turn
 
 log = logging.getLogger("storage_worker")
 rarely: Final = RareLog(log)
@@ -144,24 +145,11 @@ class BatchProcessor:
 
     def _expire(self, now_ms: int) -> None:
         """A turn of its own, in which some old mail is deleted."""
-        expiry = self._rules.expiry
-        capacity = self._engine.prepare(now_ms, 0, self._rules.uploaded)
-        try:
-            with self._engine.turn(now_ms, capacity.level, registers=False):
-                self._rules.begin(now_ms, capacity)
-                expiry.step()
-        except (StoreFull, StoreDamaged) as error:
-            self._rules.roll_back()
-            expiry.give_up(error)
-        except Exception as error:
-            damage = self._engine.damage(error)
-            if damage is None:
-                raise
-            self._rules.roll_back()
-            expiry.give_up(damage)
+        problem = own_turn(self._engine, self._rules, now_ms, self._rules.expiry.step)
+        if problem is None:
+            self._rules.expiry.committed()
         else:
-            self._rules.commit()
-            expiry.committed()
+            self._rules.expiry.give_up(problem)
 
     @property
     def is_busy(self) -> bool:

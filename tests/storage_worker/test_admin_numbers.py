@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,7 @@ def test_of_a_worker_that_runs_they_are_live(folder: Path, capsys: pytest.Captur
     worker, alice = filled(folder)
     lines, told = printed(folder, capsys, "users", "--json")
     assert told == ""
+    today = datetime.now(UTC).date().isoformat()
     assert json.loads(lines[0]) == {
         "type": "account",
         "told_by": "worker",
@@ -64,13 +66,19 @@ def test_of_a_worker_that_runs_they_are_live(folder: Path, capsys: pytest.Captur
         "id": alice.hex(),
         "name": "alice",
         "authenticated": False,
+        "registered": today,
+        "last_seen": today,
+        "disabled": False,
         "waiting": 2,
         "bytes": 5,
     }
     assert json.loads(lines[1])["authenticated"] is True
     lines, told = printed(folder, capsys, "users")
     assert told == "admin: live numbers of the storage worker\n"
-    assert [line.split() for line in lines[1:]] == [["1", "no", "2", "5", "alice"], ["2", "yes", "0", "0", "bob"]]
+    assert [line.split() for line in lines[1:]] == [
+        ["1", today, today, "no", "no", "2", "5", "alice"],
+        ["2", today, today, "yes", "no", "0", "0", "bob"],
+    ]
     lines, _ = printed(folder, capsys, "stats", "--json")
     stats = json.loads(lines[0])
     assert stats.pop("generation") > 0

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from common.values import RefusalReason
 from storage_worker import admin, admin_orders
 from storage_worker.engine.errors import StoreFailed
+from torture.caller import Caller, Refused, new_account
 from torture.patience import HANG_SECONDS
 from torture.programs import Server, wait_until
 
@@ -44,6 +46,20 @@ def test_mail_expires_now(server: Server, capsys: pytest.CaptureFixture[str]) ->
         assert capsys.readouterr().err == f"admin: DAYS is 1 to 36500, not {days}\n"
 
 
+def test_a_user_is_disabled_and_enabled(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    account = new_account(server.port, "alice")
+    assert run(server, "disable", "alice") == 0
+    assert capsys.readouterr().out == "alice is disabled: what is sent to them is kept.\n"
+    with Caller(server.port) as caller, pytest.raises(Refused) as refused:
+        caller.prove(account)
+    assert refused.value.reason == RefusalReason.DISABLED
+    assert run(server, "enable", "alice") == 0
+    with Caller(server.port) as caller:
+        caller.prove(account)
+    assert run(server, "disable", "nobody") == 1
+    assert "there is no user named 'nobody'" in capsys.readouterr().err
+
+
 def test_a_drain_ends_both_in_order(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(server, "drain") == 0
     assert "The server has ended, after " in capsys.readouterr().out
@@ -54,7 +70,7 @@ def test_a_drain_ends_both_in_order(server: Server, capsys: pytest.CaptureFixtur
     assert server.answers()
 
 
-@pytest.mark.parametrize("arguments", [["drain"], ["log-level", "info"], ["expire", "7"]])
+@pytest.mark.parametrize("arguments", [["drain"], ["log-level", "info"], ["expire", "7"], ["disable", "alice"]])
 def test_without_a_worker(tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     mask = os.umask(0o022)
     assert admin.main(["--data-folder", str(tmp_path), *arguments]) == 78

@@ -48,7 +48,8 @@ from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbo
 
 KEY = bytes(range(160))
 OPEN = AccountSettings()
-TO_VERSION_7 = "DROP TABLE day;"
+TO_VERSION_8 = "".join(f"ALTER TABLE user DROP COLUMN {name}; " for name in ("registered", "seen", "disabled"))
+TO_VERSION_7 = f"{TO_VERSION_8} DROP TABLE day;"
 TO_VERSION_6 = f"{TO_VERSION_7} ALTER TABLE user DROP COLUMN deleted; DROP TABLE deleted_user; DROP TABLE invitation;"
 """SQL: a store's tables as schema version 6 had them."""
 TO_VERSION_5 = f"{TO_VERSION_6} DROP TABLE name_look;"

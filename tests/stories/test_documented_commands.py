@@ -163,6 +163,8 @@ PLAYS: Final = (
     Play("scripts/admin backup FOLDER", "is a copy of the data folder", "scripts/admin backup one"),
     Play("scripts/admin backup FOLDER --json", '"folder": ".*/two"', "scripts/admin backup two --json"),
     Play("scripts/admin log-level LEVEL", "log from warning on", "scripts/admin log-level warning"),
+    Play("scripts/admin disable NAME", "^robot is disabled", "scripts/admin disable robot"),
+    Play("scripts/admin enable NAME", "^robot is enabled again", "scripts/admin enable robot"),
     Play("scripts/admin expire DAYS", "^0 messages were deleted", "scripts/admin expire 21"),
     Play("scripts/admin --data-folder FOLDER check", "Nothing is altered", "scripts/admin --data-folder one check"),
     Play("scripts/client_reference.py --write", "docs/client.md was up to date"),

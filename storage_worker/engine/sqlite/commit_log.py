@@ -22,7 +22,7 @@ from typing import Final
 from common import fail_points
 from common.fail_points import FailPoint
 from storage_worker.engine.errors import StoreDamaged, StoreFull
-from storage_worker.engine.records import BatchApplied, Record
+from storage_worker.engine.records import BatchApplied, Record, UserSeen
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.journal import Journal
 from storage_worker.engine.sqlite.journal_records import decode_records, encode_records
@@ -166,7 +166,8 @@ class CommitLog:
         if self._unrecorded:
             records = [*self._unrecorded, *records]
         payload = encode_records(records)
-        changes = any(type(record) is not BatchApplied for record in records)
+        # That somebody was seen may be lost with the power.
+        changes = any(type(record) not in {BatchApplied, UserSeen} for record in records)
         if not changes and self.is_stuck and self._journal.used * 8 >= self._journal.capacity * 7:
             # Nothing but the number of a batch that did nothing: a gateway that asks the next
             # worker for the one behind it has to greet again. What little room there may be is for

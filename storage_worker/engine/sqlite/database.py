@@ -35,7 +35,7 @@ from storage_worker.engine.sqlite.folder import sync_folder
 
 log = logging.getLogger("storage_worker")
 
-SCHEMA_VERSION: Final = 8
+SCHEMA_VERSION: Final = 9
 _NAME_LOOK: Final = """
 -- What the names of users look like (common.name_rule.looks).
 CREATE TABLE name_look (
@@ -93,6 +93,13 @@ CREATE TABLE day (day INTEGER PRIMARY KEY, sequence INTEGER NOT NULL) STRICT;
 UPGRADE_FROM_7: Final = f"""
 {_DAY}
 PRAGMA user_version = 8;
+"""
+UPGRADE_FROM_8: Final = """
+-- Days since 1970, UTC. NULL: it was before they were noted.
+ALTER TABLE user ADD COLUMN registered INTEGER;
+ALTER TABLE user ADD COLUMN seen INTEGER;
+ALTER TABLE user ADD COLUMN disabled INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 9;
 """
 _NEXT_STEP: Final = (
     "An older version of MessageU made it, and this version can't convert it: start that one, let everybody "
@@ -153,7 +160,10 @@ CREATE TABLE user (
     name TEXT NOT NULL UNIQUE,
     public_key BLOB NOT NULL,
     proven INTEGER NOT NULL DEFAULT 0,
-    deleted INTEGER NOT NULL DEFAULT 0  -- 1: no user any more; what there is of them is being deleted
+    deleted INTEGER NOT NULL DEFAULT 0, -- 1: no user any more; what there is of them is being deleted
+    registered INTEGER,                 -- day, since 1970, UTC; NULL: before days were noted
+    seen INTEGER,                       -- the last day on which they asked for something; NULL: the same
+    disabled INTEGER NOT NULL DEFAULT 0 -- 1: nothing is done for them, and what is sent to them is kept
 ) STRICT;
 {_NAME_LOOK}
 -- Neighbouring messages of one mailbox, `first` to `last`, as entries one behind the other. Where `body` is set it is
@@ -423,7 +433,9 @@ class Database:
         with self.transaction():
             if version < 7:
                 self._run(UPGRADE_FROM_6).fetchall()
-            self._run(UPGRADE_FROM_7).fetchall()
+            if version < 8:
+                self._run(UPGRADE_FROM_7).fetchall()
+            self._run(UPGRADE_FROM_8).fetchall()
 
     def _add_checksums(self, *, checked: bool) -> None:
         if checked:

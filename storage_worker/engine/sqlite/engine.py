@@ -30,7 +30,9 @@ from storage_worker.engine.records import (
     TokenUsed,
     UserAuthenticated,
     UserDeleted,
+    UserDisabled,
     UserRegistered,
+    UserSeen,
 )
 from storage_worker.engine.sqlite.blobs import Blobs
 from storage_worker.engine.sqlite.commit_log import CommitLog
@@ -110,6 +112,8 @@ class SqliteEngine:
             BatchApplied: self.slots.replay,
             UserAuthenticated: self.users.authenticate,
             UserDeleted: self.users.delete,
+            UserSeen: self.users.saw,
+            UserDisabled: self.users.disable,
         }
         with database.reading():
             self.log.recover(now_ms)

@@ -15,7 +15,7 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from common.storage_protocol.operations import UserEntry
-from storage_worker.engine.records import Record, UserAuthenticated, UserDeleted, UserRegistered
+from storage_worker.engine.records import Record, UserAuthenticated, UserDeleted, UserDisabled, UserRegistered, UserSeen
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.values import Account, Deletion, User
 
@@ -43,6 +43,8 @@ class UserRegistry:
         self._database = database
         self._newly_authenticated: set[int] = set()
         self._newly_deleted: set[int] = set()
+        self._newly_seen: dict[int, int] = {}
+        self._newly_disabled: dict[int, bool] = {}
         self.has_deleted = False
         """Whether the table has more deleted users than whoever sets this back knows of."""
         self.held_up: set[int] = set()
@@ -67,6 +69,8 @@ class UserRegistry:
         self.look_again()
         self._newly_authenticated.clear()
         self._newly_deleted.clear()
+        self._newly_seen.clear()
+        self._newly_disabled.clear()
 
     def replay(self, record: Record) -> None:
         """Do again what a turn did."""
@@ -74,6 +78,10 @@ class UserRegistry:
             self.authenticate(record)
         elif isinstance(record, UserDeleted):
             self.delete(record)
+        elif isinstance(record, UserSeen):
+            self.saw(record)
+        elif isinstance(record, UserDisabled):
+            self.disable(record)
 
     @property
     def has_news(self) -> bool:
@@ -90,10 +98,19 @@ class UserRegistry:
         self._database.execute_many(
             "UPDATE user SET deleted = 1 WHERE row = ?", [(row,) for row in sorted(self._newly_deleted)]
         )
+        self._database.execute_many(
+            "UPDATE user SET seen = ? WHERE row = ?", [(day, row) for row, day in sorted(self._newly_seen.items())]
+        )
+        self._database.execute_many(
+            "UPDATE user SET disabled = ? WHERE row = ?",
+            [(int(disabled), row) for row, disabled in sorted(self._newly_disabled.items())],
+        )
 
     def written(self) -> None:
         """That transaction is on disk."""
         self._newly_authenticated.clear()
+        self._newly_seen.clear()
+        self._newly_disabled.clear()
         if self._newly_deleted:
             self.has_deleted = True
             self._newly_deleted.clear()
@@ -104,13 +121,20 @@ class UserRegistry:
         return self.known.get(client_id) or self._look_up(client_id)
 
     def _look_up(self, client_id: bytes) -> User | None:
-        found = self._database.find("SELECT row, proven FROM user WHERE client_id = ? AND NOT deleted", (client_id,))
+        found = self._database.find(
+            "SELECT row, proven, seen, disabled FROM user WHERE client_id = ? AND NOT deleted", (client_id,)
+        )
         if found is None or found[0] in self._newly_deleted:
             return None
+        row, proven, seen, disabled = found
         if len(self.known) >= REMEMBERED:
             self._forget_known()
         user = self.known[client_id] = User(
-            found[0], client_id, bool(found[1]) or found[0] in self._newly_authenticated
+            row,
+            client_id,
+            bool(proven) or row in self._newly_authenticated,
+            self._newly_seen.get(row, -1 if seen is None else seen),
+            self._newly_disabled.get(row, bool(disabled)),
         )
         self._by_row[user.row] = user
         return user
@@ -158,9 +182,10 @@ class UserRegistry:
         """Make a user whose name and id are free. Raises `TablesDamaged`."""
         with self._database.writing():
             self._database.execute(
-                "INSERT INTO user (row, client_id, name, public_key) VALUES (1 + max("
-                "(SELECT coalesce(max(row), 0) FROM user), (SELECT coalesce(max(row), 0) FROM deleted_user)), ?, ?, ?)",
-                (user.client_id, user.name, user.public_key),
+                "INSERT INTO user (row, client_id, name, public_key, registered, seen) VALUES (1 + max("
+                "(SELECT coalesce(max(row), 0) FROM user), (SELECT coalesce(max(row), 0) FROM deleted_user)), "
+                "?, ?, ?, ?, ?)",
+                (user.client_id, user.name, user.public_key, user.day, user.day),
             )
             row = self._database.row("SELECT last_insert_rowid()")[0]
             self._database.add_looks(row, user.name, user.looks)
@@ -176,6 +201,20 @@ class UserRegistry:
         user = self._by_row.get(record.user)
         if user is not None:
             user.must_authenticate = True
+
+    def saw(self, record: UserSeen) -> None:
+        """The user asked for something on this day."""
+        self._newly_seen[record.user] = record.day
+        user = self._by_row.get(record.user)
+        if user is not None:
+            user.seen = record.day
+
+    def disable(self, record: UserDisabled) -> None:
+        """From now on nothing is done for this user, or it is again."""
+        self._newly_disabled[record.user] = record.disabled
+        user = self._by_row.get(record.user)
+        if user is not None:
+            user.is_disabled = record.disabled
 
     def delete(self, record: UserDeleted) -> None:
         """From now on nobody finds this user, nor whom they are."""
@@ -255,12 +294,21 @@ class UserRegistry:
     def accounts(self, after: int, most: int) -> Sequence[Account]:
         """At most so many users with a row above `after`, in order."""
         rows = self._database.execute(
-            "SELECT row, client_id, name, proven FROM user WHERE row > ? AND NOT deleted ORDER BY row LIMIT ?",
+            "SELECT row, client_id, name, proven, registered, seen, disabled FROM user "
+            "WHERE row > ? AND NOT deleted ORDER BY row LIMIT ?",
             (after, most + len(self._newly_deleted)),
         )
         found = [
-            Account(row, client_id, name, bool(proven) or row in self._newly_authenticated)
-            for row, client_id, name, proven in rows
+            Account(
+                row,
+                client_id,
+                name,
+                bool(proven) or row in self._newly_authenticated,
+                registered,
+                self._newly_seen.get(row, seen),
+                self._newly_disabled.get(row, bool(disabled)),
+            )
+            for row, client_id, name, proven, registered, seen, disabled in rows
             if row not in self._newly_deleted
         ]
         return found[:most]

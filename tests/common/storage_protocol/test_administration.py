@@ -23,6 +23,7 @@ from common.storage_protocol.administration import (
     ListAccounts,
     NotDone,
     Obeyed,
+    SetDisabled,
     SetLogLevel,
     Totals,
     decode_answer,
@@ -45,9 +46,12 @@ REQUESTS: list[AdminRequest] = [
     DrainServer(),
     Expire(21),
     GetExpiry(),
+    SetDisabled("alice", True),
 ]
 ANSWERS: list[AdminAnswer] = [
-    Accounts(7, [Account(7, bytes(16), "alice", True, 3, 2**40)]),
+    Accounts(
+        7, [Account(7, bytes(16), "alice", True, 3, 2**40), Account(8, bytes(16), "b", False, 0, 0, 5, None, True)]
+    ),
     Accounts(0, []),
     Totals(1, 2, 3, 4, 5, 6, 7, 8, True, 9, 10, 11),
     NotDone("it can't be done"),

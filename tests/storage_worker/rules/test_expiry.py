@@ -240,6 +240,36 @@ def test_a_store_that_has_not_noted_the_days_yet_loses_nothing(open_one: Opener)
     assert expire(worker, 2).messages == 1
 
 
+@pytest.mark.parametrize("steps", range(9))
+def test_a_death_at_any_step_loses_nothing_else(open_one: Opener, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAGES_AT_ONCE", 1)
+    worker = open_one(now_ms=NOON)
+    gateway = Gateway(worker)
+    users = list(gateway.register("alice", "bob", "carol"))
+    gateway.ask(*[MarkAuthenticated(user) for user in users])
+    for age in (b"old", b"young"):
+        for user in users:
+            gateway.store(users[0], user, age, age, authenticated=True)
+        gateway.ask(BeginUpload(1, users[0], True, users[1], 3, 5), Chunk(1, age.ljust(5)), CommitUpload(1))
+        while isinstance(gateway.one(CommitUpload(1)), UploadProgress):
+            pass
+        sleep_days(worker, gateway, 2)
+    gateway.ask()
+    worker.rules.expiry.begin(3, worker.now_ms)
+    for _ in range(steps):
+        if worker.rules.expiry.goes_on:
+            worker.processor.maintain(worker.now_ms)
+    worker.kill()
+    again = open_one(now_ms=worker.now_ms, seed=10**6)
+    gateway = Gateway(again, incarnation=b"2" * 16)
+    for user in users:
+        kept = [content for content in waiting(gateway, user) if not content.startswith(b"old")]
+        assert kept == [b"young"] * 2 + [b"young"] * (user == users[1])
+    expire(again, 3)
+    assert not any(content.startswith(b"old") for user in users for content in waiting(gateway, user))
+    assert pending_in_all(again) == 7
+
+
 def test_a_store_without_room_gives_up_until_the_next_time(
     open_worker: Callable[..., SqliteWorker], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

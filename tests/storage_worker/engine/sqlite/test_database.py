@@ -8,7 +8,7 @@ import pytest
 from storage_worker.engine.errors import StoreDamaged, StoreFull, StoreUnusable, TablesDamaged
 from storage_worker.engine.sqlite import database as database_module
 from storage_worker.engine.sqlite.database import PAGE_SIZE, SCHEMA_VERSION, Database
-from tests.storage_worker.worker_under_test import TO_VERSION_5, TO_VERSION_6, TO_VERSION_7
+from tests.storage_worker.worker_under_test import TO_VERSION_5, TO_VERSION_6, TO_VERSION_7, TO_VERSION_8
 
 
 @pytest.fixture
@@ -243,6 +243,8 @@ def test_another_schema(database: Database, path: Path, version: int, next_step:
         Database(path)
 
 
+INSERT_USER = "INSERT INTO user (row, client_id, name, public_key, proven, deleted) VALUES"
+SELECT_USER = "SELECT row, client_id, name, public_key, proven, deleted FROM user"
 TO_VERSION_4 = f"{TO_VERSION_5} ALTER TABLE store DROP COLUMN journal;"
 
 
@@ -269,7 +271,7 @@ def test_a_store_of_an_earlier_schema_is_brought_over_with_all_that_is_in_it(
     database = Database(path, vfs="unix")
     with database.transaction():
         database.execute("INSERT INTO store VALUES (1, x'00', 1, 2, 3, 4, x'00', 0)")
-        database.execute("INSERT INTO user VALUES (1, x'01', 'alice', x'02', 1, 0)")
+        database.execute(f"{INSERT_USER} (1, x'01', 'alice', x'02', 1, 0)")
         database.execute("INSERT INTO slot VALUES (3, 1, x'01', x'', 5, x'90', x'90')")
         database.execute("INSERT INTO mail_page VALUES (1, 2, 3, 3, 1, 0, NULL, x'00', NULL)")
     database.close()
@@ -292,7 +294,14 @@ def test_a_store_of_an_earlier_schema_is_brought_over_with_all_that_is_in_it(
             database = Database(path)
             assert database.row("PRAGMA user_version") == (SCHEMA_VERSION,)
             assert database.row("SELECT * FROM store") == (1, b"\0", 1, 2, 3, 4, b"\0", 0)
-            assert database.row("SELECT * FROM user") == (1, b"\1", "alice", b"\2", 1, 0)
+            assert database.row(SELECT_USER) == (
+                1,
+                b"\1",
+                "alice",
+                b"\2",
+                1,
+                0,
+            )
             assert database.row("SELECT * FROM name_look") == ("alice", 0, 1)
             assert database.row("SELECT * FROM slot") == (3, 1, b"\x01", b"", 5, b"\x90", b"\x90")
             assert database.row("SELECT * FROM mail_page") == (1, 2, 3, 3, 1, 0, None, b"\0", None)
@@ -313,7 +322,10 @@ def test_a_store_of_version_5_learns_what_its_names_look_like(path: Path) -> Non
     database = Database(path)
     with database.transaction():
         for row, name in enumerate(("IVAN", "ivan", "alice"), 1):
-            database.execute("INSERT INTO user VALUES (?, ?, ?, x'02', 1, 0)", (row, bytes([row]), name))
+            database.execute(
+                f"{INSERT_USER} (?, ?, ?, x'02', 1, 0)",
+                (row, bytes([row]), name),
+            )
         list(database.execute(f"{TO_VERSION_5} PRAGMA user_version = 5"))
     database.close()
     for _ in range(2):
@@ -334,7 +346,7 @@ def test_a_store_of_the_last_versions_keeps_all_but_what_was_deleted(
     list(database.execute("PRAGMA secure_delete = OFF"))
     with database.transaction():
         database.execute("INSERT INTO store VALUES (1, x'00', 1, 2, 3, 4, x'00', 0)")
-        database.execute("INSERT INTO user VALUES (1, x'01', 'alice', x'02', 1, 0)")
+        database.execute(f"{INSERT_USER} (1, x'01', 'alice', x'02', 1, 0)")
         pages = [(number, number, number, b"what was fetched" * 2000) for number in range(1, 4)]
         database.execute_many("INSERT INTO mail_page VALUES (?, 2, ?, ?, 1, 0, NULL, ?, NULL)", pages)
         database.execute("DELETE FROM mail_page")
@@ -347,7 +359,14 @@ def test_a_store_of_the_last_versions_keeps_all_but_what_was_deleted(
             Database(path)
     database = Database(path)
     assert database.row("PRAGMA user_version") == (SCHEMA_VERSION,)
-    assert database.row("SELECT * FROM user") == (1, b"\1", "alice", b"\2", 1, 0)
+    assert database.row(SELECT_USER) == (
+        1,
+        b"\1",
+        "alice",
+        b"\2",
+        1,
+        0,
+    )
     assert database.row("SELECT count(*) FROM deleted_user") == (0,)
     assert database.row("SELECT count(*) FROM invitation") == (0,)
     assert database.problems() == []
@@ -358,14 +377,35 @@ def test_a_store_of_the_last_versions_keeps_all_but_what_was_deleted(
 def test_a_store_of_version_7_begins_to_note_the_days(path: Path) -> None:
     database = Database(path)
     with database.transaction():
-        database.execute("INSERT INTO user VALUES (1, x'01', 'alice', x'02', 1, 0)")
+        database.execute(f"{INSERT_USER} (1, x'01', 'alice', x'02', 1, 0)")
     list(database.execute(f"{TO_VERSION_7} PRAGMA user_version = 7"))
     database.close()
     for _ in range(2):
         database = Database(path)
         assert database.row("PRAGMA user_version") == (SCHEMA_VERSION,)
         assert database.row("SELECT count(*) FROM day") == (0,)
-        assert database.row("SELECT * FROM user") == (1, b"\1", "alice", b"\2", 1, 0)
+        assert database.row(SELECT_USER) == (
+            1,
+            b"\1",
+            "alice",
+            b"\2",
+            1,
+            0,
+        )
+        assert database.problems() == []
+        database.close()
+
+
+def test_users_of_version_8_are_brought_over(path: Path) -> None:
+    database = Database(path)
+    with database.transaction():
+        database.execute(f"{INSERT_USER} (1, x'01', 'a', x'02', 1, 0)")
+    list(database.execute(f"{TO_VERSION_8} PRAGMA user_version = 8"))
+    database.close()
+    for _ in range(2):
+        database = Database(path)
+        assert database.row("PRAGMA user_version") == (SCHEMA_VERSION,)
+        assert database.row("SELECT name, registered, seen, disabled FROM user") == ("a", None, None, 0)
         assert database.problems() == []
         database.close()
 
@@ -430,7 +470,10 @@ def test_no_altered_bit_of_a_table_or_an_index_is_believed(path: Path, of: str, 
         database.execute("INSERT INTO store VALUES (1, x'00', 1, 2, 3, 4, x'00', 0)")
         database.execute("INSERT INTO slot VALUES (0, 1, x'01', x'', 5, x'90', NULL)")
         for row in range(1, 20):
-            database.execute("INSERT INTO user VALUES (?, ?, ?, x'02', 0, 0)", (row, bytes([row]), f"user {row}"))
+            database.execute(
+                f"{INSERT_USER} (?, ?, ?, x'02', 0, 0)",
+                (row, bytes([row]), f"user {row}"),
+            )
             database.execute("INSERT INTO sent_token VALUES (?, 1, ?, 2, 3, x'04', 5)", (row, bytes([row])))
             database.execute("INSERT INTO mail_page VALUES (?, ?, 1, 1, 1, 0, NULL, x'00', 1)", (row, row))
     found = list(database.execute(sql))

@@ -16,9 +16,9 @@ def test_accounts_have_what_is_not_flushed(worker: SqliteWorker, gateway: Gatewa
     worker.processor.handle([Inbound(b"peer", batch)], worker.now_ms)
     assert users.has_news
     assert list(users.accounts(0, 9)) == [
-        Account(1, alice, "alice", True),
-        Account(2, bob, "bob", False),
-        Account(3, carol, "carol", True),
+        Account(1, alice, "alice", True, 0, 0),
+        Account(2, bob, "bob", False, 0, 0),
+        Account(3, carol, "carol", True, 0, 0),
     ]
     assert [one.name for one in users.accounts(1, 1)] == ["bob"]
     assert users.authenticated() == 2

@@ -1,0 +1,30 @@
+"""A turn of the worker's own, between those of gateways: for expiry, and for what an operator asks.
+
+Owns: nothing. Promises: what is done in it is durable afterwards, or undone in memory and on the
+disk alike. Raises `StoreFailed`, after which nothing is known, and what the code that runs in it
+raises as a bug.
+Exposure: none of its own.
+"""
+
+from collections.abc import Callable
+
+from storage_worker.engine.errors import StoreFull
+from storage_worker.engine.interface import Engine
+from storage_worker.rules.rules import Rules
+
+
+def own_turn(engine: Engine, rules: Rules, now_ms: int, act: Callable[[], object]) -> str | None:
+    """Make a turn of what `act` does; why it was undone, or None."""
+    capacity = engine.prepare(now_ms, 0, rules.uploaded)
+    try:
+        with engine.turn(now_ms, capacity.level, registers=False):
+            rules.begin(now_ms, capacity)
+            act()
+    except Exception as error:
+        problem = str(error) if isinstance(error, StoreFull) else engine.damage(error)
+        if problem is None:
+            raise
+        rules.roll_back()
+        return problem
+    rules.commit()
+    return None
