@@ -3,7 +3,7 @@
 Owns: what each address and each user has taken of late, and how many connections an address has.
 Promises: pure; time is passed in, in monotonic seconds. What is refused is not charged, and the
 time that it is told is the one after which it passes if nothing else comes. Memory is bounded: of
-each rate at most `Settings.limit_keys` keys, one float each. No address is kept: its key is a keyed
+each rate at most `Settings.limit_keys` keys, one float each, in one dict. No address is kept: its key is a keyed
 hash, whose secret dies with the process.
 Exposure: strangers choose how many addresses they come from and how fast. Nothing that they only
 claim is a key: what is sent in the name of a user without a proof counts for the address.
@@ -14,7 +14,6 @@ is free again. That is the same as a token bucket, without a second number.
 Source: docs/client-protocol.md, "Limits and time-outs"; docs/decisions/0016-limits.md.
 """
 
-from collections import Counter, OrderedDict
 from hashlib import blake2b
 from math import ceil, floor
 from typing import Final, NamedTuple
@@ -25,10 +24,12 @@ from common.storage_protocol.operations import Refused
 from common.values import RefusalReason
 from gateway.settings import Rate, Settings
 
-_ADDRESS_KEY_SIZE: Final = 20
+_ADDRESS_KEY_SIZE: Final = 12
 """Another size than a user's id has, so that no user's key is an address'."""
 _LOOKED_AT: Final = 2
-"""Of the oldest keys, for each new one: those that have all of their burst again are forgotten."""
+"""Keys, for each new one, one after the other in a circle: those that have all of their burst again
+are forgotten.
+"""
 SECRET_SIZE: Final = 32
 _LONGEST_WAIT: Final = 0xFFFFFFFF
 """The longest time, in seconds, that an answer has room for."""
@@ -37,14 +38,17 @@ _LONGEST_WAIT: Final = 0xFFFFFFFF
 class RateLimiter:
     """One rate, for each of many keys."""
 
-    __slots__ = ("_burst", "_free_at", "_interval", "_most_keys", "_tolerance")
+    __slots__ = ("_burst", "_free_at", "_hand", "_interval", "_keys", "_most_keys", "_tolerance")
 
     def __init__(self, rate: Rate, most_keys: int) -> None:
         self._burst = rate.burst
         self._interval = rate.seconds / rate.amount
         self._tolerance = self._burst * self._interval
         self._most_keys = most_keys
-        self._free_at: OrderedDict[bytes, float] = OrderedDict()
+        self._free_at: dict[bytes, float] = {}
+        self._keys: list[bytes] = []
+        """Those of `_free_at`. The next one to be looked at is number `_hand`."""
+        self._hand = 0
 
     def __len__(self) -> int:
         return len(self._free_at)
@@ -64,32 +68,48 @@ class RateLimiter:
 
     def charge(self, key: bytes, amount: int, now: float) -> None:
         """So much passes."""
-        free_at = self._free_at
-        before = free_at.get(key)
+        before = self._free_at.get(key)
         if before is None:
-            self._make_room(now)
+            self._remember(key, now)
             before = now
-        else:
-            free_at.move_to_end(key)
-        free_at[key] = max(before, now) + amount * self._interval
+        self._free_at[key] = (before if before > now else now) + amount * self._interval
 
     def take(self, key: bytes, amount: int, now: float) -> float:
         """Let so much pass, or say for how many seconds it does not."""
-        wait = self.wait(key, amount, now)
-        if not wait:
-            self.charge(key, amount, now)
-        return wait
+        # `wait` and `charge`, looked up once: it is asked for every message.
+        known = self._free_at.get(key)
+        before = now if known is None else known
+        burst, interval = self._burst, self._interval
+        wait = before - now + (amount if amount < burst else burst) * interval - self._tolerance
+        if wait > 0:
+            return wait
+        if known is None:
+            self._remember(key, now)
+        self._free_at[key] = (before if before > now else now) + amount * interval
+        return 0.0
 
-    def _make_room(self, now: float) -> None:
-        free_at = self._free_at
-        for _ in range(min(_LOOKED_AT, len(free_at))):
-            oldest = next(iter(free_at))
-            if free_at[oldest] <= now:
-                del free_at[oldest]
-            else:
-                free_at.move_to_end(oldest)
-        if len(free_at) >= self._most_keys:
-            free_at.popitem(last=False)
+    def _remember(self, key: bytes, now: float) -> None:
+        """Give a key a place. Whoever has all of the burst again needs none."""
+        free_at, keys, hand = self._free_at, self._keys, self._hand
+        for _ in range(min(_LOOKED_AT, len(keys))):
+            if hand >= len(keys):
+                hand = 0
+            if free_at[keys[hand]] > now:
+                hand += 1
+                continue
+            del free_at[keys[hand]]
+            last = keys.pop()
+            if hand < len(keys):
+                keys[hand] = last
+        if len(keys) < self._most_keys:
+            keys.append(key)
+        else:
+            if hand >= len(keys):
+                hand = 0
+            del free_at[keys[hand]]
+            keys[hand] = key
+            hand += 1
+        self._hand = hand
 
 
 class RefusedRequests(NamedTuple):
@@ -108,9 +128,9 @@ class Limits:
 
     def __init__(self, settings: Settings, secret: bytes) -> None:
         keys = settings.limit_keys
-        self._secret = secret
+        self._keyed = blake2b(key=secret, digest_size=_ADDRESS_KEY_SIZE)
         self._connections = settings.limit_connections
-        self._open: Counter[bytes] = Counter()
+        self._open: dict[bytes, int] = {}
         self._handshakes = RateLimiter(settings.limit_handshakes, keys)
         self.registrations = RateLimiter(settings.limit_registrations, keys)
         self.messages = RateLimiter(settings.limit_messages, keys)
@@ -118,17 +138,20 @@ class Limits:
 
     def connected(self, network: str, now: float, *, with_handshake: bool) -> "Allowance | None":
         """A connection came from this network; None where it has to be closed."""
-        address = blake2b(network.encode(), key=self._secret, digest_size=_ADDRESS_KEY_SIZE).digest()
-        if self._open[address] >= self._connections or (with_handshake and self._handshakes.take(address, 1, now)):
+        hashed = self._keyed.copy()
+        hashed.update(network.encode())
+        address = hashed.digest()
+        number = self._open.get(address, 0)
+        if number >= self._connections or (with_handshake and self._handshakes.take(address, 1, now)):
             return None
-        self._open[address] += 1
+        self._open[address] = number + 1
         return Allowance(self, address)
 
     def disconnected(self, address: bytes) -> None:
         """A connection of those ended."""
-        self._open[address] -= 1
-        if not self._open[address]:
-            del self._open[address]
+        number = self._open.pop(address) - 1
+        if number:
+            self._open[address] = number
 
 
 class Allowance:

@@ -2,9 +2,9 @@
 
 Owns: one listening socket. Promises: every connection becomes one Session, over plain TCP or over
 TLS; where it comes from a proxy that was named, once that has named its client. One beyond
-the share of its address (`gateway.limits`) is closed, with a rare line that has no address. Past
-`Settings.connections`, or without descriptors, another one makes room
-(`gateway.connection.capacity`); where none may, new ones wait in the kernel's queue.
+the share of its address (`gateway.limits`) is closed, with a rare line that has no address, and
+costs nobody else anything. Past `Settings.connections`, or without descriptors, another one makes
+room (`gateway.connection.capacity`); where none may, new ones wait in the kernel's queue.
 Exposure: anybody who reaches the address.
 """
 
@@ -27,6 +27,7 @@ from gateway.connection.tls_transport import ServerTls, TlsTransport
 from gateway.connection.transport import TcpTransport
 from gateway.event_loop import READABLE
 from gateway.settings import Limited
+from gateway.spare_descriptor import SpareDescriptor
 
 log = logging.getLogger("gateway.listener")
 _rarely: Final = RareLog(log)
@@ -136,6 +137,7 @@ class Listener:
         self._proxies = proxies
         self._opens_slowly = tls is not None or bool(proxies)
         self._open = True
+        self._spare = SpareDescriptor()
         self._say_again_at = 0.0
         context.loop.register(sock.fileno(), self, READABLE)
 
@@ -146,10 +148,10 @@ class Listener:
             if number and places.crowded:
                 # Whether another one waits the loop tells, and nobody goes for one that does not.
                 return
-            if not places.make_one():
+            if not places.has_one():
                 self._rest(f"the limit of {self._context.settings.connections} connections is reached")
                 return
-            if self._opens_slowly and not self._context.openings.make_room():
+            if self._opens_slowly and not self._context.openings.has_room():
                 self._pause()
                 return
             try:
@@ -161,15 +163,43 @@ class Listener:
             except OSError as error:
                 # Others concern the connection that came, which has failed already, or this machine
                 # for a while: accept(2) names many, and none of them ends those that are there.
-                if error.errno in _NO_ROOM and places.free_one():
+                if error.errno in _NO_ROOM and self._accept_without_descriptors():
                     continue
                 self._rest(f"can't accept connections ({error.strerror})")
                 return
-            self._context.counts.accepted += 1
-            if self._proxies and self._is_proxy(address[0]):
-                self._wait_for_header(sock, address[0])
-            else:
-                self._begin(sock, address[0])
+            self._came(sock, address[0])
+
+    def _accept_without_descriptors(self) -> bool:
+        """Let an idle connection make room for the one that waits, unless that is refused; whether
+        there is any that may go.
+        """
+        places = self._context.places
+        if not places.can_free_one():
+            return False
+        with self._spare.lent():
+            try:
+                sock, address = self._sock.accept()
+            except OSError:
+                # It was not for want of a descriptor of this process.
+                return places.free_one()
+            self._came(sock, address[0], frees_one=True)
+        return True
+
+    def _came(self, sock: socket.socket, peer: str, *, frees_one: bool = False) -> None:
+        self._context.counts.accepted += 1
+        if self._proxies and self._is_proxy(peer):
+            # It takes a place once it is known whose it is.
+            self._make_room(frees_one=frees_one)
+            self._wait_for_header(sock, peer)
+        else:
+            self._begin(sock, peer, frees_one=frees_one)
+
+    def _make_room(self, *, frees_one: bool) -> None:
+        """End others, where one more needs that. `frees_one`: for its descriptor."""
+        if frees_one:
+            self._context.places.free_one()
+        if self._opens_slowly:
+            self._context.openings.make_room()
 
     def _is_proxy(self, peer: str) -> bool:
         address = _address(peer)
@@ -185,7 +215,7 @@ class Listener:
             lambda same, client: self._begin(same, client or peer),
         )
 
-    def _begin(self, sock: socket.socket, client: str) -> None:
+    def _begin(self, sock: socket.socket, client: str, *, frees_one: bool = False) -> None:
         """A client at the address `client` is connected."""
         if not self._open:
             sock.close()
@@ -203,6 +233,15 @@ class Listener:
                 )
                 sock.close()
                 return
+        # Not before: who is refused costs nobody a connection.
+        self._make_room(frees_one=frees_one)
+        if not context.places.make_one():
+            # It came through a proxy, and the last place was taken while it said who it is.
+            context.counts.no_place += 1
+            if allowance is not None:
+                allowance.ended()
+            sock.close()
+            return
         if self._tls is None:
             transport = TcpTransport(sock, context.loop)
         else:
@@ -246,3 +285,4 @@ class Listener:
             self._open = False
             self._context.loop.unregister(self._sock.fileno())
             self._sock.close()
+            self._spare.close()

@@ -67,14 +67,22 @@ class Capacity:
         """Whether only kept places are free, or none."""
         return len(self._occupants) >= self._settings.connections - self._kept
 
+    def has_one(self) -> bool:
+        """Whether `make_one` would have a place. Closes none."""
+        return not self.crowded or self.can_free_one() or len(self._occupants) < self._settings.connections
+
     def make_one(self) -> bool:
-        """Whether there is a place for the connection that waits. May close another for it."""
+        """Whether there is a place for the connection that came. May close another for it."""
         return (
             not self.crowded
             or _aborted(self._idle.take())
             or len(self._occupants) < self._settings.connections
             or _aborted(self._parked.take())
         )
+
+    def can_free_one(self) -> bool:
+        """Whether `free_one` would close one."""
+        return self._idle.has_one() or self._parked.has_one()
 
     def free_one(self) -> bool:
         """Close a connection that is idle, an authenticated one where no other is; False where
@@ -147,14 +155,19 @@ class _Candidates:
 
     def take(self) -> Connection | None:
         """The next one, which is none any more; None where there is none."""
+        return self._found.popleft()[1] if self.has_one() else None
+
+    def has_one(self) -> bool:
+        """Whether there is a next one."""
         for looked in (False, True):
             while self._found:
-                since, occupant = self._found.popleft()
+                since, occupant = self._found[0]
                 # It may have gone, or said something, since it was found.
                 if not occupant.closed and self._since(occupant) == since:
-                    return occupant
+                    return True
+                self._found.popleft()
             if not looked and self._loop.now >= self._look_again_at:
                 self._found.extend(self._look())
                 if len(self._found) < _CANDIDATES:
                     self._look_again_at = self._loop.now + _LOOK_AGAIN_AFTER
-        return None
+        return False

@@ -76,6 +76,10 @@ class Openings:
     def __iter__(self) -> Iterator[Opening]:
         return iter(self._since)
 
+    def has_room(self) -> bool:
+        """Whether `make_room` would have some. Ends none."""
+        return len(self._since) < self._settings.openings or self._victim() is not None
+
     def make_room(self) -> bool:
         """Whether there may be one more. May end another one for it."""
         if len(self._since) < self._settings.openings:

@@ -36,11 +36,11 @@ class Clock:
 
 
 class Peer:
-    """A client's TCP socket, never blocking."""
+    """A client's TCP socket, never blocking. `source`: the address it comes from."""
 
-    def __init__(self, gate: "Gate") -> None:
+    def __init__(self, gate: "Gate", source: str = "127.0.0.1") -> None:
         self.gate = gate
-        self.sock = socket.create_connection(("127.0.0.1", gate.port))
+        self.sock = socket.create_connection(("127.0.0.1", gate.port), source_address=(source, 0))
         self.sock.setblocking(False)
         self.received = b""
         self.ended = False
@@ -99,8 +99,8 @@ class Peer:
 class TlsPeer(Peer):
     """The same over TLS. What is sent goes in one record a call."""
 
-    def __init__(self, gate: "Gate", client: ClientTls | None = None) -> None:
-        super().__init__(gate)
+    def __init__(self, gate: "Gate", client: ClientTls | None = None, source: str = "127.0.0.1") -> None:
+        super().__init__(gate, source)
         self.client = client or ClientTls()
         self.is_cut = False
 
@@ -173,8 +173,8 @@ class Gate:
         self.listener = Listener(listening, self.context, tls, proxies)
         self.peers: list[Peer] = []
 
-    def peer(self) -> Peer:
-        peer = Peer(self)
+    def peer(self, source: str = "127.0.0.1") -> Peer:
+        peer = Peer(self, source)
         self.peers.append(peer)
         return peer
 

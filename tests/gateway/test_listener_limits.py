@@ -1,5 +1,7 @@
 """Limits of an address where its connections are accepted, on real sockets."""
 
+import errno
+import socket
 from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -105,3 +107,104 @@ def test_behind_a_proxy_the_clients_address_counts(make: Callable[..., Gate]) ->
     assert is_closed(gate, through("::ffff:192.0.2.7"))
     assert is_served(through("127.0.0.9"))
     assert is_served(through("127.0.0.9"))
+
+
+OTHER = "127.0.0.2"
+
+
+def test_who_is_refused_for_the_address_costs_nobody_an_idle_connection(make: Callable[..., Gate]) -> None:
+    """The places have run out, and another one would make room."""
+    gate = make(TWO._replace(connections=3))
+    idle = gate.peer(OTHER)
+    gate.turn_until(lambda: len(gate.context.sessions) == 1)
+    gate.pass_time(1)
+    mine = [gate.peer(), gate.peer()]
+    gate.turn_until(lambda: len(gate.context.sessions) == 3)
+    gate.pass_time(2)
+    for _ in range(5):
+        assert is_closed(gate, gate.peer())
+    assert not any(peer.is_ended() for peer in (idle, *mine))
+    newcomer = gate.peer("127.0.0.3")
+    assert is_served(newcomer)
+    assert idle.is_ended(), "it was idle the longest"
+    assert len(gate.context.sessions) == 3
+
+
+def _fail_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    accept = socket.socket.accept
+    failures = [OSError(errno.EMFILE, "Too many open files")]
+
+    def without_descriptors(sock: socket.socket) -> tuple[socket.socket, object]:
+        if failures:
+            raise failures.pop()
+        return accept(sock)
+
+    monkeypatch.setattr(socket.socket, "accept", without_descriptors)
+
+
+def test_who_is_refused_for_the_address_costs_nobody_a_descriptor(
+    make: Callable[..., Gate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = make(TWO)
+    idle = gate.peer(OTHER)
+    gate.turn_until(lambda: len(gate.context.sessions) == 1)
+    gate.pass_time(1)
+    mine = [gate.peer(), gate.peer()]
+    gate.turn_until(lambda: len(gate.context.sessions) == 3)
+    gate.pass_time(2)
+    _fail_once(monkeypatch)
+    assert is_closed(gate, gate.peer())
+    assert not any(peer.is_ended() for peer in (idle, *mine))
+    _fail_once(monkeypatch)
+    assert is_served(gate.peer("127.0.0.3"))
+    assert idle.is_ended()
+    assert len(gate.context.sessions) == 3
+
+
+def test_who_is_refused_for_the_address_ends_no_handshake_of_others(make: Callable[..., Gate]) -> None:
+    settings = Settings(limited=Limited.EVERYBODY, limit_handshakes=Rate(1, 1, 60), openings=2)
+    gate = make(settings, tls=True)
+    others = [TlsPeer(gate, source=source) for source in (OTHER, "127.0.0.1")]
+    gate.peers += others
+    gate.turn_until(lambda: len(gate.context.openings) == 2)
+    gate.pass_time(1.2)
+    beyond = TlsPeer(gate)
+    gate.peers.append(beyond)
+    assert is_closed(gate, beyond)
+    assert len(gate.context.openings) == 2
+    for peer in others:
+        peer.shake_hands()
+        assert is_served(peer)
+
+
+def test_a_client_of_a_proxy_takes_a_place_once_it_is_known(make: Callable[..., Gate]) -> None:
+    settings = Settings(limited=Limited.OTHER_MACHINES, limit_connections=1, connections=2)
+    gate = make(settings, proxies=(ip_network("127.0.0.1/32"),))
+    idle = gate.peer(OTHER)
+    first = gate.peer()
+    first.send(header("192.0.2.7"))
+    assert is_served(first)
+    gate.pass_time(2)
+    beyond = gate.peer()
+    gate.turn_until(lambda: len(gate.context.openings) == 1)
+    assert not idle.is_ended()
+    beyond.send(header("192.0.2.7"))
+    assert is_closed(gate, beyond)
+    assert not idle.is_ended()
+    assert not first.is_ended()
+
+
+def test_a_client_of_a_proxy_is_closed_where_no_place_is_left(make: Callable[..., Gate]) -> None:
+    gate = make(TWO._replace(connections=2), proxies=(ip_network("127.0.0.1/32"),))
+    late = gate.peer()
+    gate.turn_until(lambda: len(gate.context.openings) == 1)
+    busy = [gate.peer(OTHER), gate.peer(OTHER)]
+    assert all(is_served(peer) for peer in busy)
+    late.send(header("192.0.2.7"))
+    assert is_closed(gate, late)
+    assert gate.context.counts.no_place == 1
+    busy[0].close()
+    gate.turn_until(lambda: len(gate.context.sessions) == 1)
+    again = gate.peer()
+    again.send(header("192.0.2.7"))
+    assert is_served(again)
