@@ -3,8 +3,8 @@
 Owns: what each address and each user has taken of late, and how many connections an address has.
 Promises: pure; time is passed in, in monotonic seconds. What is refused is not charged, and the
 time that it is told is the one after which it passes if nothing else comes. Memory is bounded: of
-each rate at most `Settings.limit_keys` keys, one float each, in one dict. No address is kept: its key is a keyed
-hash, whose secret dies with the process.
+each rate at most `Settings.limit_keys` keys, one float each, in one dict. No address is kept: its
+key is a keyed hash, whose secret dies with the process.
 Exposure: strangers choose how many addresses they come from and how fast. Nothing that they only
 claim is a key: what is sent in the name of a user without a proof counts for the address.
 

@@ -1,8 +1,11 @@
-"""Long transfers, which start over by themselves when the connection breaks in their midst.
+"""What is tried again by itself: long transfers whose connection breaks in their midst, and what
+the server refuses for coming too fast.
 
-Owns: what counts as long, how often and after which pauses it is tried again.
-Promises: short work is never repeated here, and no work whose repetition could do a thing twice:
-the caller names the failures after which it can't.
+Owns: what counts as long, how often and after which pauses it is tried again; how long is waited
+where the server asks for it.
+Promises: nothing waits longer than `LONGEST_PATIENCE` because a server says so. Short work is never
+repeated by `Retry`, and no work whose repetition could do a thing twice: the caller names the
+failures after which it can't.
 
 Source: docs/client.md.
 """
@@ -12,13 +15,39 @@ from typing import Final, TypeVar
 
 from client.connection.server_link import Progress
 from client.errors import OutcomeUnknown, ServerUnreachable
+from common.client_protocol.responses import ErrorResponse
+from common.values import RefusalReason
 
 LONG: Final = 1_000_000
 """Bytes from which on a transfer is long: it shows its progress, and starts over by itself."""
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds before each further attempt; after the last one the failure is reported."""
 
+LONGEST_PATIENCE: Final = 60
+"""Seconds, in all, that one act waits where the server asks it to."""
+
 Result = TypeVar("Result")
+
+
+class Patience:
+    """Of one act that the server may refuse as too fast. `rest` as for `Retry`."""
+
+    def __init__(self, rest: Callable[[float], None], tell: Callable[[str], None]) -> None:
+        self._rest = rest
+        self._tell = tell
+        self._left = LONGEST_PATIENCE
+
+    def suffices(self, answer: ErrorResponse) -> bool:
+        """Whether it is such a refusal, with a time that may be waited."""
+        return answer.reason == RefusalReason.TOO_FAST and 0 < answer.retry_after <= self._left
+
+    def wait(self, answer: ErrorResponse) -> None:
+        """Let the time pass that it asks for. Says so, once. Raises what `rest` raises."""
+        seconds = answer.retry_after
+        if self._left == LONGEST_PATIENCE:
+            self._tell(f"The server was asked too much in a short time; this goes on by itself in {seconds} s.")
+        self._left -= seconds
+        self._rest(seconds)
 
 
 class Retry:

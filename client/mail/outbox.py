@@ -3,10 +3,11 @@
 Owns: the order of sending, and what becomes of a message that was refused.
 Promises: a message is on disk, with its token, before it is sent, and gone once the server has it;
 the oldest goes first, before anything new; the server stores none of them twice, however often a
-connection breaks. What waits for somebody who is verified by then leaves under a key of our own
-(`client.trust.rekeying`). What was acknowledged, and is possibly lost since, goes again under its
-own token (`client.mail.resending`); a message goes behind the key that it is under, which is sent
-again first where it is possibly lost.
+connection breaks. What the server refuses as too fast is waited for, a minute at most, where
+somebody waits for the message that is sent. What waits for somebody who is verified by then leaves
+under a key of our own (`client.trust.rekeying`). What was acknowledged, and is possibly lost since,
+goes again under its own token (`client.mail.resending`); a message goes behind the key that it is
+under, which is sent again first where it is possibly lost.
 Exposure: believes the server when it says that a message is stored.
 
     state     means                                        leaves when
@@ -27,6 +28,7 @@ from typing import Final
 
 from client import paths
 from client.connection.handshake import Tell
+from client.connection.retry import Patience
 from client.connection.server_errors import refused
 from client.connection.server_link import Progress, ServerLink
 from client.crypto import ciphers
@@ -242,7 +244,8 @@ class Outbox:
         """Send all that waits, the oldest first; the message id that the server gave to number
         `watched`, or 0.
 
-        What becomes of the others is told, but without `told` not that they are sent. One process
+        Where the server asks to wait, that is done for `watched` (`client.connection.retry`). What
+        becomes of the others is told, but without `told` not that they are sent. One process
         of a home does this at a time: with `wait` the others wait for it, and without they leave it
         to that one. Raises what `ServerLink.ask` raises, and `ServerAnsweredError` for `watched`.
         """
@@ -254,6 +257,8 @@ class Outbox:
         refusal: ServerAnsweredError | None = None
         held_back: ErrorResponse | None = None
         blocked: set[ClientId] = set()
+        # Nobody waits for what is sent on the way to something else.
+        patience = None if watched is None else Patience(self._link.rest, self._tell)
         for waiting in self._store.outbox.waiting():
             if waiting.recipient in blocked:
                 continue
@@ -267,9 +272,7 @@ class Outbox:
                 continue
             try:
                 for row in self._rekeying.fit(waiting):
-                    if row.tried_at is None:
-                        self._store.outbox.trying(row.number, self._now())
-                    answer, digest = self._send(me, row, progress)
+                    answer, digest = self._send_patiently(me, row, progress, patience)
                     if isinstance(answer, StoredResponse) or _is_there_already(row, answer):
                         stored_as = answer.message_id if isinstance(answer, StoredResponse) else None
                         self._store.outbox.stored(row.number, stored_as, self._now(), digest)
@@ -321,6 +324,20 @@ class Outbox:
             )
             for row, problem in self._store.outbox.failed()
         ]
+
+    def _send_patiently(
+        self, me: ClientId, row: OutboxRow, progress: Progress | None, patience: Patience | None
+    ) -> tuple[StoredResponse | ErrorResponse, bytes | None]:
+        """As `_send`; again, where it is refused as too fast and there is `patience`."""
+        while True:
+            if row.tried_at is None:
+                self._store.outbox.trying(row.number, self._now())
+            answer, digest = self._send(me, row, progress)
+            if patience is None or not isinstance(answer, ErrorResponse) or not patience.suffices(answer):
+                return answer, digest
+            self._store.outbox.surely_not_there(row.number)
+            row = row._replace(tried_at=None)
+            patience.wait(answer)
 
     def _send(
         self, me: ClientId, row: OutboxRow, progress: Progress | None

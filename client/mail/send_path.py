@@ -15,7 +15,7 @@ from typing import Final
 
 from client.client_context import ClientContext
 from client.connection.handshake import Tell
-from client.connection.retry import Retry
+from client.connection.retry import Patience, Retry
 from client.connection.server_errors import refused, unexpected
 from client.connection.server_link import Progress
 from client.errors import (
@@ -134,6 +134,11 @@ class SendPath:
         """
         try:
             answer = self._link.ask(request, body)
+            patience = Patience(self._link.rest, self._tell)
+            # A large content comes from a file, and is not there a second time.
+            while isinstance(request, SendRequest) and isinstance(answer, ErrorResponse) and patience.suffices(answer):
+                patience.wait(answer)
+                answer = self._link.ask(request)
         except OutcomeUnknown as error:
             raise OutcomeUnknown(
                 f"{error} Whether the message was stored is unknown.",

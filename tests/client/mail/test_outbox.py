@@ -328,3 +328,74 @@ def test_an_answer_for_somebody_else_keeps_the_message(pair: tuple[Messenger, Me
         pair[0].home.sending.send_text("bob", "hi")
     receive(pair[0])
     assert receive(pair[1]) == [Text("hi")]
+
+
+def too_fast(mailroom: ExtendedMailroom, seconds: int) -> None:
+    mailroom.reasons[mailroom.id_of("bob")] = ErrorResponse(RefusalReason.TOO_FAST, seconds)
+
+
+def test_a_send_waits_as_long_as_the_server_asks(
+    pair: tuple[Messenger, Messenger], mailroom: ExtendedMailroom, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = pair
+    rests: list[float] = []
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        if len(rests) == 3:
+            mailroom.reasons.clear()
+
+    monkeypatch.setattr(alice.home.link, "rest", rest)
+    too_fast(mailroom, 7)
+    assert alice.home.sending.send_text("bob", "hi").message_id
+    assert rests == [7, 7, 7]
+    assert [line for line in told if "by itself" in line] == [
+        "The server was asked too much in a short time; this goes on by itself in 7 s."
+    ]
+    assert receive(bob) == [Text("hi")]
+
+
+@pytest.mark.parametrize("seconds", [61, 449])
+def test_what_the_server_puts_off_for_longer_is_kept(
+    pair: tuple[Messenger, Messenger], mailroom: ExtendedMailroom, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    alice, bob = pair
+    monkeypatch.setattr(alice.home.link, "rest", lambda _seconds: pytest.fail("it waits"))
+    too_fast(mailroom, seconds)
+    with pytest.raises(ServerAnsweredError) as caught:
+        alice.home.sending.send_text("bob", "hi")
+    assert caught.value.kept
+    assert caught.value.retry_after == seconds
+    assert caught.value.advice == (
+        f"Wait a little. It asks to wait {seconds} s. The message is kept and will be sent again."
+    )
+    mailroom.reasons.clear()
+    alice.home.sending.send_waiting()
+    assert receive(bob) == [Text("hi")]
+
+
+def test_who_is_interrupted_while_it_waits_has_the_message_kept(
+    pair: tuple[Messenger, Messenger], mailroom: ExtendedMailroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, _bob = pair
+
+    def interrupted(_seconds: float) -> None:
+        raise ServerUnreachable("The connection was ended.")
+
+    too_fast(mailroom, 60)
+    monkeypatch.setattr(alice.home.link, "rest", interrupted)
+    with pytest.raises(ServerUnreachable) as caught:
+        alice.home.sending.send_text("bob", "hi")
+    assert caught.value.kept
+    assert [row.tried_at for row in alice.home.store.outbox.waiting()] == [None], "it is surely not there"
+
+
+def test_what_is_sent_on_the_way_to_something_else_waits_for_nothing(
+    pair: tuple[Messenger, Messenger], mailroom: ExtendedMailroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, _bob = pair
+    monkeypatch.setattr(alice.home.link, "rest", lambda _seconds: pytest.fail("it waits"))
+    alice.home.sending.keep_text("bob", "hi")
+    too_fast(mailroom, 1)
+    alice.home.sending.send_waiting()
+    assert alice.home.outbox.waiting_count() == 1
