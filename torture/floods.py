@@ -86,7 +86,7 @@ class Flood(NamedTuple):
     limits: tuple[str, ...] = ()
 
 
-def _again_and_again(data: bytes) -> Pieces:
+def again_and_again(data: bytes) -> Pieces:
     """The same bytes without end."""
     piece = data * max(1, _PIECE // len(data))
 
@@ -97,12 +97,12 @@ def _again_and_again(data: bytes) -> Pieces:
     return pieces
 
 
-def _once(data: bytes) -> Pieces:
+def once(data: bytes) -> Pieces:
     """These bytes, and then nothing."""
     return lambda _number: iter([data])
 
 
-def _nothing(_number: int) -> Iterator[bytes]:
+def be_idle(_number: int) -> Iterator[bytes]:
     """Be connected, that is all."""
     return iter(())
 
@@ -111,7 +111,7 @@ def _registration(name: str) -> bytes:
     return encode(RegisterRequest(NO_CLIENT, Username(name), PublicKey(b"k" * 160)))
 
 
-def _registrations(number: int) -> Iterator[bytes]:
+def registrations(number: int) -> Iterator[bytes]:
     """Users without end, each with a name of its own."""
     label = f"{os.getpid()}-{number}"
     serial = 0
@@ -126,7 +126,7 @@ def _half_frame(account: Account) -> bytes:
     return frame[:-1]
 
 
-def _half_upload(account: Account) -> bytes:
+def half_upload(account: Account) -> bytes:
     """A 603 that is large enough to travel in chunks, less than the first of which comes."""
     size = 1024 * 1024
     header = REQUEST_HEADER.pack(account.client_id, 2, RequestCode.SEND, SEND_HEAD.size + size)
@@ -145,29 +145,32 @@ def floods(place: Place, account: Account) -> list[Flood]:
         return quick if place.quick else full
 
     return [
-        Flood("malformed x10", Habits(10, _again_and_again(rubbish))),
-        Flood("malformed x100", Habits(many(100, 20), _again_and_again(rubbish))),
-        Flood("602 x10", Habits(10, _again_and_again(key))),
-        Flood("602 x100", Habits(many(100, 20), _again_and_again(key))),
-        Flood("603 x10", Habits(10, _again_and_again(send))),
-        Flood("603 x100", Habits(many(100, 20), _again_and_again(send))),
-        Flood("603 beyond a limit x100", Habits(many(100, 20), _again_and_again(send)), limits=_LIMITED),
-        Flood("600 x4", Habits(4, _registrations)),
-        Flood("600 x100", Habits(many(100, 20), _registrations)),
-        Flood("601 x10", Habits(10, _again_and_again(users))),
-        Flood("601 unread x400", Habits(many(400, 20), _once(users * 24), reads=False)),
-        Flood("idle, more than there are places", Habits(_FEW_PLACES + 50, _nothing), places=_FEW_PLACES),
-        Flood("half uploads x4000", Habits(many(4000, 50), _once(_half_upload(account)), reads=False), judged=False),
-        Flood("half frames x8000", Habits(many(8000, 50), _once(_half_frame(account)), reads=False), judged=False),
+        Flood("malformed x10", Habits(10, again_and_again(rubbish))),
+        Flood("malformed x100", Habits(many(100, 20), again_and_again(rubbish))),
+        Flood("602 x10", Habits(10, again_and_again(key))),
+        Flood("602 x100", Habits(many(100, 20), again_and_again(key))),
+        Flood("603 x10", Habits(10, again_and_again(send))),
+        Flood("603 x100", Habits(many(100, 20), again_and_again(send))),
+        Flood("603 beyond a limit x100", Habits(many(100, 20), again_and_again(send)), limits=_LIMITED),
+        Flood("600 x4", Habits(4, registrations)),
+        Flood("600 x100", Habits(many(100, 20), registrations)),
+        Flood("601 x10", Habits(10, again_and_again(users))),
+        Flood("601 unread x400", Habits(many(400, 20), once(users * 24), reads=False)),
+        Flood("idle, more than there are places", Habits(_FEW_PLACES + 50, be_idle), places=_FEW_PLACES),
+        Flood("half uploads x4000", Habits(many(4000, 50), once(half_upload(account)), reads=False), judged=False),
+        Flood("half frames x8000", Habits(many(8000, 50), once(_half_frame(account)), reads=False), judged=False),
     ]
 
 
 class Innocent:
-    """A client that does what everybody does, one request at a time, and takes the time of each."""
+    """A client that does what everybody does, one request at a time, and takes the time of each.
+    One of `message_every` requests sends a message, the first one too.
+    """
 
-    def __init__(self, port: int, account: Account) -> None:
+    def __init__(self, port: int, account: Account, message_every: int = _MESSAGE_EVERY) -> None:
         self._port = port
         self._account = account
+        self._message_every = message_every
         self.attempted: list[DrillMessage] = []
         self.received: list[DrillMessage] = []
         self._ack = 0
@@ -179,7 +182,9 @@ class Innocent:
         with Caller(self._port) as caller:
             caller.prove(me)
             for number in range(samples):
-                message = None if number % _MESSAGE_EVERY else DrillMessage(me.name, me.name, len(self.attempted) + 1)
+                message = (
+                    None if number % self._message_every else DrillMessage(me.name, me.name, len(self.attempted) + 1)
+                )
                 began = time.perf_counter()
                 if message is None:
                     caller.public_key(me.client_id, me.client_id)
@@ -202,7 +207,7 @@ def _message_of(mail: Mail) -> DrillMessage:
     return parse_content(mail.content) or DrillMessage("damaged", "damaged", 0)
 
 
-class _Memory:
+class Memory:
     """The largest resident size of a process, looked at from a thread."""
 
     def __init__(self, pid: int) -> None:
@@ -231,7 +236,7 @@ def p99(seconds: list[float]) -> float:
     return statistics.quantiles(seconds, n=100)[98]
 
 
-def _crowd_of_users(port: int, count: int) -> None:
+def crowd_of_users(port: int, count: int) -> None:
     """So many users, whom a 601 has to name."""
     with Caller(port) as caller:
         for first in range(0, count, _USERS_AT_ONCE):
@@ -256,7 +261,7 @@ class Measured(NamedTuple):
 
 def _beside(flood: Flood, server: Server, innocent: Innocent, rounds: int, samples: int, warm_up: float) -> Measured:
     attackers = Actor(crowd, server.port, flood.habits)
-    memory = _Memory(server.gateway.pid)
+    memory = Memory(server.gateway.pid)
     attackers.start()
     try:
         with memory.watched():
@@ -291,7 +296,7 @@ def run(place: Place) -> Row:
             account, villain = new_account(server.port, "innocent"), new_account(server.port, "villain")
             flood = floods(place, villain)[index]
             if flood.name.startswith("601"):
-                _crowd_of_users(server.port, users)
+                crowd_of_users(server.port, users)
             innocent = Innocent(server.port, account)
             calm.append(_typical_p99(innocent, rounds, samples))
             beside.append(_beside(flood, server, innocent, rounds, samples, 0.2 if place.quick else _WARM_UP))
