@@ -7,7 +7,8 @@ would keep it to itself. A whole record is never kept back, so the socket's read
 transport's. Between two reads at most one record's part is held, and behind a full send buffer at
 most `_BATCH` bytes in records.
 Exposure: anybody who reaches the address, before any proof; OpenSSL parses what came. Records that
-carry nothing (updates of keys, empty ones) end the connection when they are many.
+carry nothing (updates of keys, empty ones) end the connection when they are many, and updates that
+ask for ours do whatever is among them.
 
 The peer's close_notify is the end of its side. An end of TCP without it is a break: somebody
 between may have cut the connection, and a program that died says nothing either.
@@ -44,6 +45,8 @@ _BATCH: Final = 16384
 """Payload bytes that one call of the system takes in records."""
 _BARREN_RECORDS: Final = 32
 """How many more records may have carried nothing than something."""
+_UNASKED: Final = 2048
+"""Bytes in records that OpenSSL has made by itself, of 27 or so each, and that wait to be sent."""
 _HANDSHAKE_READ: Final = 4096
 _LONGEST_HANDSHAKE: Final = 65536
 _HANDSHAKE_TYPE: Final = 22
@@ -292,6 +295,10 @@ class TlsTransport(TcpTransport):
             self._barren = max(0, self._barren + whole - 2 * carried)
             if self._barren > _BARREN_RECORDS:
                 raise ConnectionAbortedError(errno.ECONNABORTED, "too many records that carry nothing")
+            # OpenSSL answers an update that asks for one of ours, and has nobody to send it: it
+            # goes with what we write next. One for each byte of a long content would fill memory.
+            if self._outgoing.pending > _UNASKED:
+                raise ConnectionAbortedError(errno.ECONNABORTED, "too many updates of keys that ask for ours")
         return parts[0] if carried == 1 else b"".join(parts)
 
     def _follow(self, raw: bytes) -> int:
