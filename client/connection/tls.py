@@ -28,6 +28,8 @@ from common.server_address import pin_of
 _RECORD_HEADER: Final = 5
 _AT_ONCE: Final = 256 * 1024
 """Bytes that are made into records before those are handed to the kernel."""
+_MOST_LEAVING: Final = 2 * _AT_ONCE
+"""Bytes in records that the kernel has not taken, while the server goes on."""
 _MOST_EMPTY: Final = 64
 """Records in a row without content. A server sends a few of them (tickets) at the beginning; one
 that sends nothing else is dripping.
@@ -158,8 +160,11 @@ class TlsTransport:
             raise self._failure
         elif self._records.empty > _MOST_EMPTY:
             raise ConnectionAbortedError(None, "it sends records without content")
-        # An answer to a change of keys.
+        # An answer to a change of keys. A server that asks for one behind each byte, and takes
+        # none, would fill memory.
         self._flush()
+        if len(self._leaving) > _MOST_LEAVING:
+            raise ConnectionAbortedError(None, "it asks for updates of keys and does not take them")
         return Received(found, len(raw), ended=not found and self.ready)
 
     def _content(self) -> bytes:

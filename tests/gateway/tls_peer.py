@@ -91,13 +91,14 @@ def _expand(secret: bytes, label: str, size: int) -> bytes:
 class Records:
     """What no library lets a client send: any content of a record, and as many as one likes.
 
-    `keys` is the key log that the client of the handshake wrote; it has sent nothing since.
+    `keys` is the key log that the client of the handshake wrote; it has sent nothing since. With
+    another `secret` the same for the server.
     """
 
-    def __init__(self, keys: Path) -> None:
+    def __init__(self, keys: Path, secret: str = "CLIENT_TRAFFIC_SECRET_0") -> None:
         lines = [line.split() for line in keys.read_text().splitlines() if not line.startswith("#")]
-        (secret,) = [bytes.fromhex(line[2]) for line in lines if line[0] == "CLIENT_TRAFFIC_SECRET_0"]
-        self._begin(secret)
+        (found,) = [bytes.fromhex(line[2]) for line in lines if line[0] == secret]
+        self._begin(found)
 
     def _begin(self, secret: bytes) -> None:
         self._secret = secret

@@ -12,9 +12,11 @@ import pytest
 
 from client.connection.tls import NotTls, TlsTransport
 from tests.client.certificates import Certificate, new_certificate
+from tests.gateway.tls_peer import Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 CERTIFICATE = new_certificate()
 
@@ -236,6 +238,28 @@ def test_tickets_are_no_content_and_records_without_any_end_somewhere() -> None:
     connected(one)
     with pytest.raises(ConnectionAbortedError, match="records without content"):
         one.client.receive()
+    one.client.close(orderly=False)
+    one.raw.close()
+
+
+def test_a_server_that_asks_for_updates_of_keys_and_takes_none_fills_no_memory(tmp_path: Path) -> None:
+    context = CERTIFICATE.context()
+    context.num_tickets = 0
+    context.keylog_filename = str(tmp_path / "keys")
+    one = Peer(context)
+    connected(one)
+    records = Records(tmp_path / "keys", "SERVER_TRAFFIC_SECRET_0")
+    came = 0
+
+    def drip() -> None:
+        nonlocal came
+        while came < 40_000:
+            one.raw.sendall(b"".join(records.record(b"x") + records.key_update(asks=True) for _ in range(100)))
+            came += len(one.client.receive().data)
+
+    with pytest.raises(ConnectionAbortedError, match="updates of keys"):
+        drip()
+    assert came > 10_000, "a server that is slow to take them is no such server"
     one.client.close(orderly=False)
     one.raw.close()
 
