@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.client_protocol.requests import PublicKeyRequest
 from common.values import ClientId
@@ -59,6 +61,17 @@ def test_a_proxy_that_speaks_for_itself_names_nobody() -> None:
 )
 def test_what_is_no_header(head: bytes) -> None:
     assert rest_size(head) is None
+
+
+@given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 0xFFFF), st.binary(max_size=64))
+def test_whatever_the_fields_are_there_is_an_address_or_none(command: int, family: int, size: int, rest: bytes) -> None:
+    head = SIGNATURE + struct.pack("!BBH", command, family, size)
+    wanted = rest_size(head)
+    assert wanted == (size if command in (0x20, 0x21) and size <= LONGEST_REST else None)
+    client = client_address(head, rest)
+    assert client is None or (
+        command == 0x21 and family in (0x11, 0x21) and str(ipaddress.ip_address(client)) == client
+    )
 
 
 @pytest.fixture
