@@ -43,6 +43,7 @@ from client.mail.sending import Sending
 from client.mail.watch_cursor import WatchCursor
 from client.settings import Setting, address_of, expanded
 from client.store.home_store import Store
+from client.trust.blocking import Blocking
 from client.trust.contacts import Contacts
 from client.trust.directory import Directory
 from client.trust.key_exchange import KeyExchange
@@ -63,10 +64,11 @@ class OpenHome:
 
     `account`: who lives here. `registration`: becoming somebody; `leaving`: the end of that.
     `contacts`: whom the home knows; `directory`: the same after asking the server, and comparing
-    keys. `key_exchange`: symmetric keys. `sending`, `outbox`, `resending`: what goes out.
-    `receiving`, `inbox`: what comes in. `history`: both. `watch_cursor`: how far `watch` has come.
-    `diagnosis`: what `doctor` looks at. `link`, `greeting`: the connection, and what was said first
-    on it. `server_pins`: which certificates are the server's. `store`: what all of them keep.
+    keys. `blocking`: whom the user does not want to hear of. `key_exchange`: symmetric keys.
+    `sending`, `outbox`, `resending`: what goes out. `receiving`, `inbox`: what comes in. `history`:
+    both. `watch_cursor`: how far `watch` has come. `diagnosis`: what `doctor` looks at. `link`,
+    `greeting`: the connection, and what was said first on it. `server_pins`: which certificates are
+    the server's. `store`: what all of them keep.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class OpenHome:
         )
         self.leaving = Leaving(context)
         self.directory = Directory(self.account, store, self.link, self.contacts, trust)
+        self.blocking = Blocking(context, self.contacts, self.directory)
         send_path = SendPath(context, self.contacts, self.outbox, retry, tell, self._now)
         self.key_exchange = KeyExchange(store, self.contacts, self.directory, send_path, self.outbox, self.greeting)
         self.sending = Sending(

@@ -30,6 +30,7 @@ from common.storage_protocol.administration import GetTotals
 from common.values import PUBLIC_KEY_SIZE
 from storage_worker import admin_tls
 from storage_worker.engine.records import InvitationMade, InvitationRevoked
+from storage_worker.engine.sqlite.blocks import BlockLists
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.invitations import Invitations
 from storage_worker.engine.sqlite.users import UserRegistry
@@ -195,7 +196,7 @@ def delete(database: Database, name: str, say: Say) -> int:
 
 def kept_names(database: Database, say: Say) -> int:
     """Print the names of deleted users that nobody can register."""
-    for kept in UserRegistry(database).kept_names():
+    for kept in UserRegistry(database, BlockLists(database)).kept_names():
         say(f"{kept.name}{' (is being deleted)' if kept.goes_on else ''}")
     return 0
 
@@ -203,7 +204,7 @@ def kept_names(database: Database, say: Say) -> int:
 def free(database: Database, name: str, say: Say) -> int:
     """Let others register a deleted user's name."""
     with database.transaction():
-        freed = UserRegistry(database).free_name(name)
+        freed = UserRegistry(database, BlockLists(database)).free_name(name)
     if freed:
         say(f"{name} may be registered again, by anybody. Contacts of the user before see a new key.")
         return 0

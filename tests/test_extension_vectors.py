@@ -23,6 +23,7 @@ from common.client_protocol.client_connection import (
 )
 from common.client_protocol.requests import (
     AboutRequest,
+    BlockRequest,
     CertificatesRequest,
     DeleteAccountRequest,
     FetchRequest,
@@ -36,6 +37,7 @@ from common.client_protocol.requests import (
 from common.client_protocol.responses import (
     AboutResponse,
     AuthenticatedResponse,
+    BlockSetResponse,
     CertificatesResponse,
     DeletedResponse,
     ErrorResponse,
@@ -76,6 +78,8 @@ def request_fields(request: Request) -> dict[str, object]:
             fields = {"code": 648}
         case CertificatesRequest():
             fields = {"code": 649}
+        case BlockRequest(_, blocked, sender):
+            fields = {"code": 651, "blocked": blocked, "sender": sender.hex()}
         case _:
             raise AssertionError(request)
     return {"requester": request.requester.hex(), **fields}
@@ -115,6 +119,8 @@ def response_fields(events: list[Event]) -> tuple[dict[str, object], bytes]:
         case [AboutResponse() as about]:
             encoded = responses.encode_about(*about[:-1], about.text.encode())
             return {"code": 2148, **about._asdict()}, encoded
+        case [BlockSetResponse()]:
+            return {"code": 2151}, responses.BLOCK_SET
         case [CertificatesResponse(digests)]:
             return {"code": 2149, "digests": [digest.hex() for digest in digests]}, responses.encode_certificates(
                 digests
@@ -166,7 +172,7 @@ def test_responses(vector: dict[str, Any], step: int) -> None:
 
 def test_every_code_of_the_extension_has_a_vector() -> None:
     codes = {vector["fields"]["code"] for kind in ("requests", "responses") for vector in VECTORS[kind]}
-    assert codes == {640, 641, 642, 643, 646, 647, 648, 649, 2140, 2141, 2143, 2147, 2148, 2149, 9001}
+    assert codes == {640, 641, 642, 643, 646, 647, 648, 649, 651, 2140, 2141, 2143, 2147, 2148, 2149, 2151, 9001}
 
 
 def test_the_proof_is_what_both_ends_make_of_it() -> None:

@@ -27,6 +27,7 @@ from common.client_protocol.client_connection import (
     MessageEnd,
 )
 from common.client_protocol.requests import (
+    BlockRequest,
     FetchRequest,
     HelloRequest,
     ListUsersRequest,
@@ -40,6 +41,7 @@ from common.client_protocol.requests import (
 )
 from common.client_protocol.responses import (
     AuthenticatedResponse,
+    BlockSetResponse,
     ErrorResponse,
     HelloResponse,
     MessageHead,
@@ -253,6 +255,10 @@ class Caller:
     def hello(self, features: int = FEATURES) -> HelloResponse:
         """640."""
         return self._expect(HelloRequest(NO_CLIENT, EXTENSION_VERSION, features), HelloResponse)
+
+    def block(self, me: ClientId, sender: ClientId, *, blocked: bool) -> None:
+        """651."""
+        self._expect(BlockRequest(me, blocked, sender), BlockSetResponse)
 
     def prove(self, account: Account, hello: HelloResponse | None = None) -> None:
         """641, after a 640 of our own unless one is given.

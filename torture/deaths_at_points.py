@@ -39,6 +39,7 @@ from common.storage_protocol.operations import (
     PullPage,
     Register,
     Release,
+    SetBlock,
     Settle,
     StoreMessage,
     StoreMessages,
@@ -111,6 +112,7 @@ _OPERATIONS: Final[Mapping[type[Operation], Sequence[Step]]] = complete(
         GetUploadProgress: _UPLOAD_PROGRESS,
         DeleteAccount: _DELETION,
         GetAbout: _ABOUT,
+        SetBlock: [Clients.block],
     },
     get_args(Operation),
 )
@@ -131,6 +133,7 @@ _RESPONSES: Final[Mapping[ResponseCode, Sequence[Step]]] = complete(
         ResponseCode.FETCHED: _send_and_fetch(LARGE),
         ResponseCode.DELETED: _DELETION,
         ResponseCode.ABOUT: _ABOUT,
+        ResponseCode.BLOCK_SET: [Clients.block],
         ResponseCode.CERTIFICATES: _OVER_TLS_ALONE,
         ResponseCode.ERROR: _REFUSALS,
         ResponseCode.ERROR_WITH_REASON: _REFUSALS,

@@ -16,6 +16,7 @@ from typing import Final
 from common.client_protocol.fields import REQUEST_HEADER
 from common.client_protocol.requests import (
     SEND_HEAD,
+    BlockRequest,
     DeleteAccountRequest,
     FetchRequest,
     ListUsersRequest,
@@ -167,6 +168,8 @@ FORGERIES: Final[Mapping[RequestCode, Forge]] = complete(
         RequestCode.REGISTER_INVITED: lambda _me, _other, _highest: [],
         RequestCode.ABOUT: lambda _me, _other, _highest: [],
         RequestCode.DELETE_ACCOUNT: lambda me, _other, _highest: [encode(DeleteAccountRequest(me, me))],
+        # Nobody's name is in it either.
+        RequestCode.BLOCK: lambda me, other, _highest: [encode(BlockRequest(me, blocked=True, sender=other))],
         RequestCode.CERTIFICATES: lambda _me, _other, _highest: [],
         RequestCode.FETCH: lambda me, _other, highest: [
             encode(FetchRequest(me, 0, LARGEST_FETCH, 0)),

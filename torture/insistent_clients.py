@@ -11,6 +11,7 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import Final, TypeVar
 
@@ -133,6 +134,12 @@ class Clients:
         """640, 641, for a user who never did."""
         account = self._new_account(f"prover {next(self._numbers)}")
         self._once(lambda caller: caller.prove(account))
+
+    def block(self) -> None:
+        """651, twice: the receiver wants nothing of the writer, and then does again."""
+        me, other = self._receiver.client_id, self._writer.client_id
+        for blocked in (True, False):
+            self._insist(self._receiver, partial(Caller.block, me=me, sender=other, blocked=blocked))
 
     # --- mail of the extension
     # ----------------------------------------------------------------------------------

@@ -38,9 +38,10 @@ from client.cli.resend_lines import summary
 from client.connection.handshake import lost_sentence
 from client.connection.server_link import Progress
 from client.errors import ClientError, HomeInUse, OutcomeUnknown, ServerAnsweredError, ServerUnreachable
-from client.messages import SentMessage
+from client.messages import Received, SentMessage
 from client.open_home import OpenHome
 from common.errors import MessageUError
+from common.values import ClientId
 
 CONNECTED: Final = "connected"
 FOLLOWING: Final = "another process of this home receives; what it gets appears here"
@@ -232,11 +233,14 @@ class Sender(_Worker):
 
 class Receiver(_Worker):
     """Waits for mail, or follows another process of the home that does; `after` is the
-    newest message shown so far.
+    newest message shown so far, `contact` the one that is talked with.
     """
 
-    def __init__(self, after: int, open_home: Open, post: Post, wake_sender: Callable[[], None]) -> None:
+    def __init__(
+        self, after: int, contact: ClientId, open_home: Open, post: Post, wake_sender: Callable[[], None]
+    ) -> None:
         super().__init__("receiver", open_home, post)
+        self._contact = contact
         self._after = after
         self._wake_sender = wake_sender
         self._connected = False
@@ -288,6 +292,8 @@ class Receiver(_Worker):
         with contextlib.closing(home.receiving.receive(wait, progress, send_waiting=False, saving=saving)) as received:
             for message in received:
                 got = True
+                if self._is_passed_over(home, message):
+                    continue
                 shown = threading.Event()
                 self._post(Came(message, shown))
                 while not shown.wait(FIRST_PAUSE):
@@ -300,8 +306,13 @@ class Receiver(_Worker):
     def _follow(self, home: OpenHome) -> None:
         """Show what another process received."""
         for message in home.inbox.seen(self._after):
-            self._post(Came(message, threading.Event()))
+            if not self._is_passed_over(home, message):
+                self._post(Came(message, threading.Event()))
             self._after = message.number
+
+    def _is_passed_over(self, home: OpenHome, message: Received) -> bool:
+        """Whether it is of somebody else who is muted or blocked."""
+        return message.sender != self._contact and home.blocking.is_silent(message.sender)
 
     def _rest(self, seconds: float) -> None:
         if self._stop.wait(seconds):

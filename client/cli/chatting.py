@@ -51,7 +51,7 @@ def chat(home: OpenHome, output: Output, name: str | None, answer: str, signs: S
     )
     screen = Screen(home, conversation, answer, signs)
     sender = Sender(chosen, home.another, screen.post)
-    receiver = Receiver(newest, home.another, screen.post, sender.wake)
+    receiver = Receiver(newest, contact.client_id, home.another, screen.post, sender.wake)
     workers = (sender, receiver)
 
     def begin() -> None:

@@ -21,6 +21,11 @@ Name = Literal[
     "users",
     "key",
     "verify",
+    "block",
+    "unblock",
+    "mute",
+    "unmute",
+    "blocked",
     "send",
     "recv",
     "chat",
@@ -53,6 +58,16 @@ def load(name: Name) -> Command:
             from client.cli.commands.key import COMMAND
         case "verify":
             from client.cli.commands.verify import COMMAND
+        case "block":
+            from client.cli.commands.block import COMMAND
+        case "unblock":
+            from client.cli.commands.unblock import COMMAND
+        case "mute":
+            from client.cli.commands.mute import COMMAND
+        case "unmute":
+            from client.cli.commands.unmute import COMMAND
+        case "blocked":
+            from client.cli.commands.blocked import COMMAND
         case "send":
             from client.cli.commands.send import COMMAND
         case "recv":

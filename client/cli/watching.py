@@ -156,6 +156,8 @@ def _receive(home: OpenHome, output: Output, taker: Taker, answer: str) -> bool:
     with contextlib.closing(home.receiving.receive(SERVER_WAIT)) as received:
         for message in received:
             got = True
+            if home.blocking.is_silent(message.sender):
+                continue
             if message.late and message.number <= home.watch_cursor.position():
                 # Where it is not taken it counts as not received, and comes again.
                 taker.hand(message)
@@ -170,7 +172,8 @@ def hand_out(home: OpenHome, taker: Taker) -> None:
     """Hand out what follows the cursor. Raises `NotTaken`."""
     with home.watch_cursor.handing_out():
         for message in home.inbox.seen(home.watch_cursor.position()):
-            taker.hand(message)
+            if not home.blocking.is_silent(message.sender):
+                taker.hand(message)
             home.watch_cursor.move(message.number)
 
 

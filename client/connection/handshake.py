@@ -32,9 +32,10 @@ from client.errors import InvalidServerResponse, OutcomeUnknown, ServerAnsweredE
 from client.identity.identity_files import Identity
 from client.store.home_store import Store
 from client.terminal.sanitize import command
-from common.client_protocol.requests import CertificatesRequest, HelloRequest, ProveRequest, RequestCode
+from common.client_protocol.requests import BlockRequest, CertificatesRequest, HelloRequest, ProveRequest, RequestCode
 from common.client_protocol.responses import (
     AuthenticatedResponse,
+    BlockSetResponse,
     CertificatesResponse,
     ErrorResponse,
     HelloResponse,
@@ -42,11 +43,11 @@ from common.client_protocol.responses import (
 )
 from common.client_protocol.versions import CLIENT_VERSION, EXTENSION_VERSION, VERSIONS, Feature
 from common.server_address import pin
-from common.values import NO_CLIENT, RefusalReason
+from common.values import NO_CLIENT, ClientId, RefusalReason
 
 HELLO_TIMEOUT: Final = 3.0
 """Seconds of silence after which a server is taken for one of the published protocol alone."""
-WANTED: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.REASONS | Feature.ACCOUNTS
+WANTED: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.REASONS | Feature.ACCOUNTS | Feature.BLOCKING
 WARNING: Final = (
     "This account now signs in to the server: nobody else can act in its name, "
     "and other MessageU programs will no longer work for it (--published-only prevents that)."
@@ -198,6 +199,8 @@ class Greeting:
         self._pins.proven()
         if session.features & Feature.CERTIFICATES:
             self._learn_pins(link)
+        if session.features & Feature.BLOCKING:
+            self._tell_blocks(link, identity.client_id, hello.generation)
 
     def _learn_pins(self, link: ServerLink) -> None:
         """Ask for the pins of the server, so that a change of its certificate locks nobody out.
@@ -210,6 +213,20 @@ class Greeting:
             raise _silent(link, "did not name its certificates")
         if isinstance(answer, CertificatesResponse):
             self._pins.learn(link.address, presented, [pin(digest) for digest in answer.digests])
+
+    def _tell_blocks(self, link: ServerLink, me: ClientId, generation: int) -> None:
+        """Tell the server whom the user has blocked, or not any more, as far as it does not know.
+
+        What it refuses is told again at the next sign-in; until then it holds in this home alone.
+        """
+        for row in self._store.silenced.owed(generation):
+            answer = link.exchange(BlockRequest(me, row.blocked, row.client_id), REPLY_TIMEOUT)
+            if answer is None:
+                raise _silent(link, "did not say whether a sender is blocked")
+            # Of somebody whom it does not know nothing comes.
+            is_unknown = isinstance(answer, ErrorResponse) and answer.reason == RefusalReason.RECIPIENT_UNKNOWN
+            if isinstance(answer, BlockSetResponse) or is_unknown:
+                self._store.silenced.was_told(row, generation)
 
     def _may_prove(self) -> bool:
         if self._not_now:

@@ -71,6 +71,10 @@ _LIKELY: Final[Mapping[RequestCode, tuple[str, str]]] = complete(
             "Most likely the server is of an earlier version, or of another program.",
             "Ask its operator.",
         ),
+        RequestCode.BLOCK: (
+            "Most likely the server does not know that user, or as many are blocked as may be (1,000).",
+            "`messageu blocked` lists them; `messageu unblock NAME` makes room.",
+        ),
         RequestCode.CERTIFICATES: (
             "Most likely this connection is not over TLS.",
             "Check that the server's address begins with messageu://.",

@@ -83,6 +83,9 @@ COLUMNS: Final = {
         "client_id": _ID, "name": _NAME, "public_key": _KEY, "since": _TIME, "verified_at": _or_none(_TIME),
         "offered_id": _or_none(_ID), "offered_key": _or_none(_KEY), "offered_since": _or_none(_TIME),
     },
+    "silenced": {
+        "client_id": _ID, "blocked": _FLAG, "muted": _FLAG, "told": "{0} BETWEEN -1 AND 9223372036854775807",
+    },
     "vault": {"wrapped": "length({0}) BETWEEN 1 AND 4096"},
     # Who exports has settled it; what is here would be written into the home.
     "rewrite": {"name": "0", "content": "0"},

@@ -36,6 +36,7 @@ from client.store.schema import VERSION
 from client.store.sealing import ERASE_DUE, Sealing
 from client.store.sent import SentTable
 from client.store.settings import ServerTable, Settings
+from client.store.silenced import SilencedTable
 from client.store.spool import Spools
 from common.filesystem import NO_LEAVE, NO_ROOM
 
@@ -73,8 +74,9 @@ class Store:
         self.server = ServerTable(database)
         self.contacts = ContactTable(database)
         self.pins = PinTable(database)
+        self.silenced = SilencedTable(database)
         self.spools = Spools(home / SPOOL_FOLDER)
-        self.inbox = InboxTable(database, self.sealing, self.spools)
+        self.inbox = InboxTable(database, self.sealing, self.spools, self.silenced)
         self.keys = KeyTable(database, self.sealing, self.inbox)
         self.sent = SentTable(database, self.sealing)
         self.acknowledged = AcknowledgedTable(database, self.sealing)

@@ -1,7 +1,8 @@
 """Received messages, from the moment they are on disk.
 
 Owns: the inbox rows, and the pulls (604) that brought them.
-Promises: a message that is kept is given once, or once more and marked as repeated.
+Promises: a message that is kept is given once, or once more and marked as repeated. Of somebody who
+is blocked none is kept.
 
     state       means                                     leaves when
     ─────────   ───────────────────────────────────────   ──────────────────────────────────────────────
@@ -25,6 +26,7 @@ from client import paths
 from client.errors import CipherError
 from client.store.database import Database, SqlValue
 from client.store.sealing import INBOX_CONTENT, SAVED_PATH, Sealing
+from client.store.silenced import SilencedTable
 from client.store.spool import Spools
 from common.client_protocol.fields import message_id
 from common.values import ClientId
@@ -81,7 +83,8 @@ class InboxRow(NamedTuple):
 class InboxTable:
     """The received messages of one home."""
 
-    def __init__(self, database: Database, sealing: Sealing, spools: Spools) -> None:
+    def __init__(self, database: Database, sealing: Sealing, spools: Spools, silenced: SilencedTable) -> None:
+        self._silenced = silenced
         self._database = database
         self._sealing = sealing
         self._spools = spools
@@ -114,6 +117,8 @@ class InboxTable:
         with self._spools.brought_in(message.spool for message in messages), self._database.transaction():
             whole = self._last_whole_pull(pull)
             for message in messages:
+                if self._is_unwanted(message):
+                    continue
                 # Between the last whole one and this one all broke.
                 if self._came_by(message, message.server_number, whole + 1, pull - 1):
                     self._spools.forget(message.spool)
@@ -158,6 +163,8 @@ class InboxTable:
         with self._spools.brought_in(message.spool for message in messages), self._database.transaction():
             pull = int(self._database.value("SELECT max(number) FROM pull") or 0)
             for message in messages:
+                if self._is_unwanted(message):
+                    continue
                 if self._database.rows(
                     "SELECT 1 FROM inbox WHERE sender = ? AND token = ?", message.sender, message.token
                 ):
@@ -167,6 +174,15 @@ class InboxTable:
                     self._insert(message, now, None, repeated=again)
             for message in [*messages][-1:]:
                 self._database.run("UPDATE server SET ack = ? WHERE generation = ?", message.server_number, generation)
+
+    def _is_unwanted(self, message: NewMessage) -> bool:
+        """Whether a message is of somebody who is blocked: it is forgotten, unread. Only within a
+        transaction.
+        """
+        if not self._silenced.of_id(message.sender).blocked:
+            return False
+        self._spools.forget(message.spool)
+        return True
 
     def next_unread(self, after: int) -> InboxRow | None:
         """The oldest message behind number `after` that nobody has seen.

@@ -9,7 +9,7 @@ from typing import Final
 
 STORE_FILE: Final = "store.db"
 APPLICATION_ID: Final = 0x4D534755
-VERSION: Final = 10
+VERSION: Final = 11
 
 FIRST: Final = """
 CREATE TABLE setting (
@@ -194,8 +194,16 @@ CREATE INDEX acknowledged_carrying ON acknowledged (shared_key) WHERE shared_key
 ALTER TABLE outbox ADD COLUMN again INTEGER NOT NULL DEFAULT 0;  -- it was acknowledged before
 ALTER TABLE outbox ADD COLUMN digest BLOB;         -- then, and of a file: as in acknowledged
 """
+_SILENCED: Final = """
+CREATE TABLE silenced (                   -- whose messages the user does not want, or not to hear of
+    client_id BLOB PRIMARY KEY,
+    blocked   INTEGER NOT NULL,
+    muted     INTEGER NOT NULL,
+    told      INTEGER NOT NULL            -- see client/store/silenced.py
+) STRICT;
+"""
 LATER_PARTS: Final = (
     (2, _HISTORY), (3, _PINS), (4, _LOCK), (5, _UNASKED), (6, _UNDER), (7, _RECENT), (8, _STEADY), (9, _ORDER),
-    (10, _ACKNOWLEDGED),
+    (10, _ACKNOWLEDGED), (11, _SILENCED),
 )  # fmt: skip
 """What each version of the schema added to the one before."""

@@ -89,6 +89,10 @@ class Directory:
         self._trust.check(found.client_id, found.name)
         return found
 
+    def known(self, name: str) -> Contact:
+        """Find somebody else by name, whoever has the name now. Raises `NameUnknown`."""
+        return self._find(name)
+
     def _find(self, name: str) -> Contact:
         """Find somebody else by name."""
         if self._is_own(name):

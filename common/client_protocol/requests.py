@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 from common.client_protocol.fields import REQUEST_HEADER, pack_name, unpack_name
 from common.client_protocol.versions import CLIENT_VERSION
+from common.errors import ValueRejected
 from common.tables import complete
 from common.values import CLIENT_ID_SIZE, ClientId, Invitation, PublicKey, Token, Username
 
@@ -42,6 +43,7 @@ class RequestCode(IntEnum):
     DELETE_ACCOUNT = 647
     ABOUT = 648
     CERTIFICATES = 649
+    BLOCK = 651
 
 
 REGISTER: Final = Struct("<255s160s")
@@ -58,6 +60,8 @@ HELLO: Final = Struct("<II")
 """extension version, features"""
 FETCH: Final = Struct("<QIH")
 """ack, max bytes, wait seconds"""
+BLOCK: Final = Struct("<B16s")
+"""1 to block, 0 to take that back; client id"""
 SIGNATURE_SIZE: Final = 128
 
 
@@ -162,6 +166,14 @@ class CertificatesRequest(NamedTuple):
     requester: ClientId
 
 
+class BlockRequest(NamedTuple):
+    """651: whether messages of `sender` are to be kept from the requester's mailbox."""
+
+    requester: ClientId
+    blocked: bool
+    sender: ClientId
+
+
 FixedRequest = (
     RegisterRequest
     | ListUsersRequest
@@ -174,6 +186,7 @@ FixedRequest = (
     | DeleteAccountRequest
     | AboutRequest
     | CertificatesRequest
+    | BlockRequest
 )
 Request = FixedRequest | SendRequest | LargeSendRequest
 
@@ -227,6 +240,7 @@ Fixed = TypeVar(
     DeleteAccountRequest,
     AboutRequest,
     CertificatesRequest,
+    BlockRequest,
 )
 
 
@@ -254,6 +268,13 @@ def _decode_register(requester: ClientId, payload: bytes) -> RegisterRequest:
 def _decode_register_invited(requester: ClientId, payload: bytes) -> RegisterInvitedRequest:
     name_field, key, invitation = REGISTER_INVITED.unpack(payload)
     return RegisterInvitedRequest(requester, unpack_name(name_field), PublicKey(key), Invitation(invitation))
+
+
+def _decode_block(requester: ClientId, payload: bytes) -> BlockRequest:
+    action, sender = BLOCK.unpack(payload)
+    if action not in {0, 1}:
+        raise ValueRejected(f"a sender is blocked (1) or not (0), and {action} is neither")
+    return BlockRequest(requester, action == 1, ClientId(sender))
 
 
 ROWS: Final[tuple[FixedLayout | ContentLayout, ...]] = (
@@ -342,6 +363,14 @@ ROWS: Final[tuple[FixedLayout | ContentLayout, ...]] = (
         lambda requester, _payload: CertificatesRequest(requester),
         lambda _request: b"",
         Replay.READS,
+    ),
+    _fixed(
+        RequestCode.BLOCK,
+        BlockRequest,
+        BLOCK.size,
+        _decode_block,
+        lambda request: BLOCK.pack(request.blocked, request.sender),
+        Replay.SAME,
     ),
 )
 LAYOUTS: Final[Mapping[RequestCode, FixedLayout | ContentLayout]] = complete(

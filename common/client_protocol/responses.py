@@ -40,6 +40,7 @@ class ResponseCode(IntEnum):
     DELETED = 2147
     ABOUT = 2148
     CERTIFICATES = 2149
+    BLOCK_SET = 2151
     ERROR = 9000
     ERROR_WITH_REASON = 9001
 
@@ -77,6 +78,8 @@ AUTHENTICATED: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.AUTHENT
 """2141, the whole of it."""
 DELETED: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.DELETED, 0)
 """2147, the whole of it."""
+BLOCK_SET: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.BLOCK_SET, 0)
+"""2151, the whole of it."""
 _STORED_HEADER: Final = RESPONSE_HEADER.pack(SERVER_VERSION, ResponseCode.STORED, STORED.size)
 _RUN: Final = 256
 """2103s that are packed at a time; their layouts are kept."""
@@ -293,6 +296,10 @@ class CertificatesResponse(NamedTuple):
     digests: tuple[bytes, ...]
 
 
+class BlockSetResponse(NamedTuple):
+    """2151."""
+
+
 class ErrorResponse(NamedTuple):
     """9000 (`reason` None) or 9001. `text`: what some servers add to a 9000; whoever
     shows it makes it harmless.
@@ -328,6 +335,7 @@ Whole = (
     | DeletedResponse
     | AboutResponse
     | CertificatesResponse
+    | BlockSetResponse
     | ErrorResponse
 )
 
@@ -415,6 +423,7 @@ LAYOUTS: Final[Mapping[ResponseCode, WholeLayout | ListLayout]] = complete(
         ResponseCode.CERTIFICATES: WholeLayout(
             tuple(CERTIFICATES_HEAD.size + DIGEST_SIZE * count for count in (1, 2)), _decode_certificates
         ),
+        ResponseCode.BLOCK_SET: WholeLayout((0,), lambda _payload: BlockSetResponse()),
         ResponseCode.ERROR: WholeLayout(
             range(LONGEST_ERROR_TEXT + 1),
             lambda payload: ErrorResponse(text=payload.rstrip(b"\0").decode("utf-8", "replace")),

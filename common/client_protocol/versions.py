@@ -34,9 +34,10 @@ class Feature(IntFlag):
     REASONS = 8
     ACCOUNTS = 16
     CERTIFICATES = 32
+    BLOCKING = 64
 
 
-SERVER_FEATURES: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.REASONS | Feature.ACCOUNTS
+SERVER_FEATURES: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.REASONS | Feature.ACCOUNTS | Feature.BLOCKING
 """What this server offers on every connection. Bit 2 is reserved for a newer cipher suite."""
 TLS_FEATURES: Final = SERVER_FEATURES | Feature.CERTIFICATES
 """What it offers over TLS."""

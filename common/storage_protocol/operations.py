@@ -269,6 +269,21 @@ class GetAbout(_Value, frozen=True, tag=19):
     """What the server tells everybody of itself. Outcome: `AboutServer`."""
 
 
+class SetBlock(_Value, frozen=True, tag=20):
+    """Keep what `sender` sends from the requester's mailbox from now on, or no longer. Needs an
+    authenticated connection.
+
+    The sender is answered as before: their messages get sequences, and are stored nowhere. Outcome:
+    `Done`, or `Refused`: RECIPIENT_UNKNOWN for the sender, MALFORMED for the requester's own id,
+    TOO_LARGE where the requester has blocked as many as one may.
+    """
+
+    requester: Id
+    authenticated: bool
+    sender: Id
+    blocked: bool
+
+
 Operation = (
     Register
     | ListUsers
@@ -289,6 +304,7 @@ Operation = (
     | GetAbout
     | StoreMessages
     | GetUploadProgress
+    | SetBlock
 )
 
 
@@ -563,6 +579,7 @@ ROWS: Final = (
     _row(GetUploadProgress, (UploadProgress, UploadUnknown), Replay.READ_AGAIN),
     _row(DeleteAccount, (Done, DeletionGoesOn), Replay.KEPT),
     _row(GetAbout, (AboutServer,), Replay.READ_AGAIN),
+    _row(SetBlock, (Done,), Replay.KEPT),
 )
 OPERATIONS: Final[Mapping[type[Operation], OperationRow]] = complete(
     "OPERATIONS of common/storage_protocol/operations.py", {row.operation: row for row in ROWS}, get_args(Operation)

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 from common.client_protocol.requests import (
     AboutRequest,
+    BlockRequest,
     CertificatesRequest,
     DeleteAccountRequest,
     FetchRequest,
@@ -30,10 +31,17 @@ from common.client_protocol.requests import (
     Request,
     SendRequest,
 )
-from common.client_protocol.responses import encode_about, encode_public_key, encode_registered, encode_stored
+from common.client_protocol.responses import (
+    BLOCK_SET,
+    encode_about,
+    encode_public_key,
+    encode_registered,
+    encode_stored,
+)
 from common.client_protocol.server_connection import Event, PipelinedSends
 from common.storage_protocol.operations import (
     AboutServer,
+    Done,
     GetAbout,
     GetPublicKey,
     KeyFound,
@@ -42,6 +50,7 @@ from common.storage_protocol.operations import (
     Refused,
     Register,
     Registered,
+    SetBlock,
     Stored,
     StoreMessage,
 )
@@ -70,10 +79,10 @@ MALFORMED_COST: Final = 4096
 _REGISTER_COST: Final = 65536
 _OPERATION_COST: Final = 4096
 
-Flowing = StoreMessage | Register | GetPublicKey | GetAbout
+Flowing = StoreMessage | Register | GetPublicKey | GetAbout | SetBlock
 """Operations that leave as soon as they are asked for, and may leave beside those before them."""
 Asked = TypeVar("Asked")
-Sent = TypeVar("Sent", StoreMessage, Register, GetPublicKey, GetAbout)
+Sent = TypeVar("Sent", StoreMessage, Register, GetPublicKey, GetAbout, SetBlock)
 Answer = TypeVar("Answer")
 
 
@@ -126,6 +135,7 @@ FLOWING: Final[Mapping[type[Operation], FlowingRow]] = complete(
                     about.text,
                 ),
             ),
+            _flowing(SetBlock, lambda _: _OPERATION_COST, Done, lambda _, _done: BLOCK_SET),
         )
     },
     get_args(Flowing),
@@ -228,6 +238,10 @@ def _get_public_key(connection: HandlerContext, request: PublicKeyRequest) -> Ge
     return GetPublicKey(request.requester, connection.authenticated_as is not None, request.subject)
 
 
+def _set_block(connection: HandlerContext, request: BlockRequest) -> SetBlock:
+    return SetBlock(request.requester, connection.authenticated_as is not None, request.sender, request.blocked)
+
+
 def _upload(connection: HandlerContext, request: LargeSendRequest) -> UploadHandler:
     refused = None
     if connection.authenticated_as is not None and not _in_own_name(connection.authenticated_as, request):
@@ -266,6 +280,7 @@ HANDLERS: Final[Mapping[type[Request], RequestRow]] = complete(
             _takes_connection(DeleteAccountRequest, _in_own_name, DeleteAccountHandler),
             _flows(AboutRequest, _always, _about),
             _takes_connection(CertificatesRequest, _always, CertificatesHandler),
+            _flows(BlockRequest, _in_own_name, _set_block),
         )
     },
     get_args(Request),

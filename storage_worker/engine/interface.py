@@ -186,6 +186,16 @@ class Slots(Protocol):
         """The slot; None where no gateway ever greeted on it."""
 
 
+class Blocks(Protocol):
+    """Whom users have blocked, by rows."""
+
+    def holds(self, user: int, sender: int) -> bool:
+        """Whether the user has blocked the sender."""
+
+    def count(self, user: int) -> int:
+        """How many senders the user has blocked."""
+
+
 class Blobs(Protocol):
     """Large contents, by number. Those that no message names are gone after a restart."""
 
@@ -238,6 +248,11 @@ class RunRules(Protocol):
     def crowded(self, box: Mailbox, sender: bytes, messages: int, size: int, sequence: int) -> Refused | None:
         """Why a mailbox beyond `calm` does not take so much more from this sender, or None."""
 
+    def is_blocked(self, recipient: User, sender: bytes) -> bool:
+        """Whether a recipient who may have blocked somebody has blocked the sender with this id:
+        the message gets a sequence, and is put nowhere.
+        """
+
     def unreadable(self, error: Exception) -> Refused:
         """The refusal of what could not be read. Raises anything else again."""
 
@@ -274,6 +289,10 @@ class Engine(Protocol):
     @property
     def slots(self) -> Slots:
         """The gateways' slots."""
+
+    @property
+    def blocks(self) -> Blocks:
+        """Whom users have blocked."""
 
     @property
     def blobs(self) -> Blobs:

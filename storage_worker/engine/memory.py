@@ -37,6 +37,8 @@ from storage_worker.engine.records import (
     MailRemoved,
     MessageAccepted,
     OldMail,
+    SenderBlocked,
+    SequenceUsed,
     SlotTaken,
     TokenUsed,
     UserAuthenticated,
@@ -108,6 +110,7 @@ class _State:
         self.tokens: list[TokenUsed] = []
         self.invitations: dict[bytes, Invitation] = {}
         self.slots: dict[int, Slot] = {}
+        self.blocks: set[tuple[int, int]] = set()
         self.sequence = 0
         self.accepted = 0
         self.blob_id = 0
@@ -123,6 +126,7 @@ class _State:
         other.invitations = dict(self.invitations)
         other.slots = dict(self.slots)
         other.days = dict(self.days)
+        other.blocks = set(self.blocks)
         other.sequence, other.accepted, other.blob_id = self.sequence, self.accepted, self.blob_id
         return other
 
@@ -153,7 +157,8 @@ class _Users:
         for row, account in enumerate(self._accounts, 1):
             if account.client_id == client_id and not account.is_deleted:
                 seen = -1 if account.seen is None else account.seen
-                return User(row, client_id, account.must_authenticate, seen, account.is_disabled)
+                blocks = any(user == row for user, _ in self._engine.state.blocks)
+                return User(row, client_id, account.must_authenticate, blocks, seen, account.is_disabled)
         return None
 
     def find_name(self, name: str) -> tuple[bytes, bytes] | None:
@@ -362,6 +367,17 @@ class _Slots:
         return slots.get(slot)
 
 
+class _Blocks:
+    def __init__(self, engine: "MemoryEngine") -> None:
+        self._engine = engine
+
+    def holds(self, user: int, sender: int) -> bool:
+        return (user, sender) in self._engine.state.blocks
+
+    def count(self, user: int) -> int:
+        return sum(one == user for one, _ in self._engine.state.blocks)
+
+
 class _Blobs:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
@@ -398,6 +414,7 @@ class MemoryEngine:
         self.mailboxes = _Mailboxes(self)
         self.tokens = _Tokens(self)
         self.slots = _Slots(self)
+        self.blocks = _Blocks(self)
         self.blobs = _Blobs(disk)
         self._sweep()
         disk.starts += 1
@@ -458,11 +475,16 @@ class MemoryEngine:
                 state.accounts[user - 1].seen = day
             case UserDisabled(user, disabled):
                 state.accounts[user - 1].is_disabled = disabled
+            case SequenceUsed(sequence):
+                state.sequence = sequence
+            case SenderBlocked(user, sender, blocked):
+                (state.blocks.add if blocked else state.blocks.discard)((user, sender))
             case UserRegistered():
                 state.accounts.append(_Account(decided))
             case UserDeleted(user):
                 state.accounts[user - 1].is_deleted = True
                 state.mail.pop(user, None)
+                state.blocks = {pair for pair in state.blocks if user not in pair}
                 state.tokens = [used for used in state.tokens if used.sender != user]
             case InvitationMade(digest, uses, expires_at):
                 state.invitations[digest] = Invitation(digest, uses, expires_at)
@@ -505,7 +527,10 @@ class MemoryEngine:
                     flags = FLAG_AUTHENTICATED if run.authenticated else 0
                     token = seed + index.to_bytes(4, "little")
                     head = ENTRY_HEAD.pack(sender_id, token, sequence, rules.now_ms, flags, kind, size)
-                    self._put(MessageAccepted(recipient.row, sequence, head + frames[start:at], 0))
+                    if recipient.blocks and rules.is_blocked(recipient, sender_id):
+                        self.state.sequence = sequence
+                    else:
+                        self._put(MessageAccepted(recipient.row, sequence, head + frames[start:at], 0))
             if refusal is not None:
                 refused.append(RefusedFrame(index, refusal.reason, refusal.retry_after))
             index += 1

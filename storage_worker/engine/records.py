@@ -20,7 +20,7 @@ class MessagesAccepted(_RecordBase, frozen=True, tag=1):
     their mailboxes.
 
     Theirs are the sequences from `first` on, and the tokens that `seed` (12 bytes) and their index
-    make.
+    make. Those at `dropped` have a sequence and are in no mailbox.
     """
 
     authenticated: bool
@@ -29,6 +29,7 @@ class MessagesAccepted(_RecordBase, frozen=True, tag=1):
     seed: bytes
     frames: bytes
     refused: list[int]
+    dropped: list[int] = []
 
 
 class MessageAccepted(_RecordBase, frozen=True, tag=2):
@@ -136,6 +137,22 @@ class InvitationRevoked(Struct, frozen=True):
     digest: bytes
 
 
+class SequenceUsed(_RecordBase, frozen=True, tag=11):
+    """This sequence was answered for a message that is in no mailbox, and is given to none."""
+
+    sequence: int
+
+
+class SenderBlocked(_RecordBase, frozen=True, tag=12):
+    """The user of row `user` wants no messages of the user of row `sender`, or (not `blocked`)
+    wants them again.
+    """
+
+    user: int
+    sender: int
+    blocked: bool
+
+
 class UserRegistered(Struct, frozen=True):
     """There is a user with this id and name, which were free. The engine gives the row.
 
@@ -161,6 +178,8 @@ Record = (
     | UserDeleted
     | UserSeen
     | UserDisabled
+    | SequenceUsed
+    | SenderBlocked
 )
 """What a log of turns can hold."""
 InvitationChange = InvitationMade | InvitationUsed | InvitationRevoked
@@ -174,6 +193,8 @@ Decided = (
     | UserDeleted
     | UserSeen
     | UserDisabled
+    | SequenceUsed
+    | SenderBlocked
     | UserRegistered
     | InvitationChange
 )

@@ -12,18 +12,26 @@ from typing import NamedTuple
 class User:
     """What every operation needs of its user. Records name the user by `row`.
 
-    `must_authenticate`: the user has done so once, and nobody else speaks for them since.
-    `seen`: the last day (since 1970, UTC) on which they asked for something; -1: not known.
+    `must_authenticate`: the user has done so once, and nobody else speaks for them since. `blocks`:
+    whether they may have blocked somebody; False means that they have not. `seen`: the last day
+    (since 1970, UTC) on which they asked for something; -1: not known.
     """
 
-    __slots__ = ("client_id", "is_disabled", "must_authenticate", "row", "seen")
+    __slots__ = ("blocks", "client_id", "is_disabled", "must_authenticate", "row", "seen")
 
     def __init__(
-        self, row: int, client_id: bytes, must_authenticate: bool, seen: int = -1, is_disabled: bool = False
+        self,
+        row: int,
+        client_id: bytes,
+        must_authenticate: bool,
+        blocks: bool,
+        seen: int = -1,
+        is_disabled: bool = False,
     ) -> None:
         self.row = row
         self.client_id = client_id
         self.must_authenticate = must_authenticate
+        self.blocks = blocks
         self.seen = seen
         self.is_disabled = is_disabled
 

@@ -24,6 +24,7 @@ from storage_worker.rules.accounts import ACCOUNTS, AccountRules, AccountSetting
 from storage_worker.rules.activity import Activity
 from storage_worker.rules.admission import AdmissionControl, Limits
 from storage_worker.rules.answers import Unreadable
+from storage_worker.rules.blocking import BLOCKING, BlockingRules
 from storage_worker.rules.expiry import Expiry
 from storage_worker.rules.fetching import FETCHING, FetchingRules
 from storage_worker.rules.sending import SENDING, SendingRules
@@ -35,7 +36,7 @@ from storage_worker.state.rollback import Rollback
 from storage_worker.state.subscriptions import Subscriptions
 from storage_worker.state.uploads import Uploads
 
-_JOINED: Final = NO_RULES.join(USERS).join(SENDING).join(UPLOADS).join(FETCHING).join(ACCOUNTS)
+_JOINED: Final = NO_RULES.join(USERS).join(SENDING).join(UPLOADS).join(FETCHING).join(ACCOUNTS).join(BLOCKING)
 TABLES: Final[Tables[Operation]] = _JOINED
 """Every operation's rule: types that lack one do not fit here."""
 TABLES.check(Operation)
@@ -75,9 +76,10 @@ class Rules:
             engine, self.leases, access, self._activity, self._admission, random_bytes, accounts.registration
         )
         leaving = AccountRules(engine, self._uploads, self._subscriptions, access, self._admission, accounts)
+        blocking = BlockingRules(engine, access, self._admission)
         self.expiry = Expiry(engine, self.leases, accounts.expire_days)
         """Deletes old mail, between turns of gateways."""
-        self.by_operation = TABLES.bind((self._users, sending, uploads, self._fetching, leaving), unreadable)
+        self.by_operation = TABLES.bind((self._users, sending, uploads, self._fetching, leaving, blocking), unreadable)
         """The rule of each type of operation."""
 
     @property

@@ -19,7 +19,7 @@ from common.storage_protocol.operations import (
 )
 from common.values import MESSAGE_KINDS
 from storage_worker.engine.interface import Engine
-from storage_worker.engine.records import MessageAccepted, TokenUsed
+from storage_worker.engine.records import MessageAccepted, SequenceUsed, TokenUsed
 from storage_worker.engine.values import Admission, MailboxStats, User
 from storage_worker.rules.activity import Activity
 from storage_worker.rules.admission import AdmissionControl
@@ -41,7 +41,9 @@ _TOKENS_AT_ONCE: Final = 1024
 class _RunRules:
     """What a run is asked of the rules. See `storage_worker.engine.interface.RunRules`."""
 
-    def __init__(self, admission: AdmissionControl, activity: Activity, unreadable: Unreadable) -> None:
+    def __init__(self, engine: Engine, admission: AdmissionControl, activity: Activity, unreadable: Unreadable) -> None:
+        self._users = engine.users
+        self._blocks = engine.blocks
         self._admission = admission
         self._activity = activity
         self.largest_message = admission.limits.largest_message
@@ -81,6 +83,11 @@ class _RunRules:
             return MALFORMED
         return TOO_LARGE if size > self.largest_message else self._admission.refusal
 
+    def is_blocked(self, recipient: User, sender: bytes) -> bool:
+        """Whether the recipient has blocked the sender with this id."""
+        user = self._users.find(sender)
+        return user is not None and self._blocks.holds(recipient.row, user.row)
+
 
 class SendingRules:
     """`random_bytes(n)` gives n random bytes."""
@@ -97,9 +104,10 @@ class SendingRules:
         self._users = engine.users
         self._mailboxes = engine.mailboxes
         self._tokens = engine.tokens
+        self._blocks = engine.blocks
         self._admission = admission
         self._activity = activity
-        self._run_rules = _RunRules(admission, activity, unreadable)
+        self._run_rules = _RunRules(engine, admission, activity, unreadable)
         self._random_bytes = random_bytes
         self._random_pool = b""
         self._random_at = 0
@@ -140,7 +148,10 @@ class SendingRules:
         refusal = admission.no_room(self._mailboxes.mailbox(recipient.row), sender.client_id, 1, size)
         if refusal is not None:
             return refusal
-        sequence = self.accept(sender, recipient, kind, authenticated, token, size, content)
+        if self.is_blocked(sender, recipient):
+            sequence = self.use_up_sequence()
+        else:
+            sequence = self.accept(sender, recipient, kind, authenticated, token, size, content)
         if token is not None:
             self._engine.apply(TokenUsed(sequence, sender.row, token, recipient.row, kind, digest, admission.now_ms))
         return Stored(sequence)
@@ -163,6 +174,16 @@ class SendingRules:
         entry = ENTRY_HEAD.pack(sender.client_id, name, sequence, self._admission.now_ms, flags, kind, size) + content
         self._engine.apply(MessageAccepted(recipient.row, sequence, entry, blob_id))
         self._admission.accepted_bytes += size + ENTRY_HEAD.size
+        return sequence
+
+    def is_blocked(self, sender: User, recipient: User) -> bool:
+        """Whether the recipient has blocked the sender."""
+        return recipient.blocks and self._blocks.holds(recipient.row, sender.row)
+
+    def use_up_sequence(self) -> int:
+        """A sequence for a message that nobody gets."""
+        sequence = self._mailboxes.sequence + 1
+        self._engine.apply(SequenceUsed(sequence))
         return sequence
 
     def _random_token(self) -> bytes:

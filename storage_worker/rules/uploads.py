@@ -87,7 +87,7 @@ class UploadRules:
         self._uploads.begin(
             Upload(
                 slot, request.upload, blob_id, request.sender, request.authenticated, request.recipient, recipient.row,
-                request.kind, request.size, request.token,
+                request.kind, request.size, request.token, charged=not self._sending.is_blocked(*parties),
             )
         )  # fmt: skip
         return _BEGUN
@@ -148,12 +148,17 @@ class UploadRules:
             return STORAGE_FULL
         if unsynced:
             return UploadProgress(unsynced)
-        self._uploads.finish(upload)
         sender, recipient, digest = complete
         kind, token = upload.kind, upload.token
-        sequence = self._sending.accept(
-            sender, recipient, kind, upload.authenticated, token, upload.size, blob_id=upload.blob_id
-        )
+        if not upload.charged or self._sending.is_blocked(sender, recipient):
+            # It was written like any other, and nobody gets it.
+            self._uploads.drop(upload)
+            sequence = self._sending.use_up_sequence()
+        else:
+            self._uploads.finish(upload)
+            sequence = self._sending.accept(
+                sender, recipient, kind, upload.authenticated, token, upload.size, blob_id=upload.blob_id
+            )
         if token is not None:
             self._engine.apply(
                 TokenUsed(sequence, sender.row, token, recipient.row, kind, digest, self._admission.now_ms)

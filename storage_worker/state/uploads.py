@@ -21,12 +21,14 @@ _NOTHING = MailboxStats(0, 0)
 class Upload:
     """What was announced, how much of it is there, and with a token the SHA-256 so far.
 
-    Sender and recipient are client ids, `mailbox` is the recipient's user row.
+    Sender and recipient are client ids, `mailbox` is the recipient's user row. `charged`: it takes
+    room of that mailbox; what nobody will get does not.
     """
 
     __slots__ = (
         "authenticated",
         "blob_id",
+        "charged",
         "digest",
         "kind",
         "mailbox",
@@ -51,6 +53,8 @@ class Upload:
         kind: int,
         size: int,
         token: bytes | None,
+        *,
+        charged: bool = True,
     ) -> None:
         self.slot = slot
         self.number = number
@@ -62,6 +66,7 @@ class Upload:
         self.kind = kind
         self.size = size
         self.token = token
+        self.charged = charged
         self.received = 0
         self.digest = None if token is None else hashlib.sha256()
 
@@ -93,6 +98,8 @@ class Uploads:
         return self._held_by.get((client_id, mailbox), _NOTHING)
 
     def _hold(self, upload: Upload, messages: int, content_bytes: int) -> None:
+        if not upload.charged:
+            return
         self._mailboxes.charge(upload.mailbox, messages, content_bytes)
         key = upload.sender, upload.mailbox
         before = self._held_by.pop(key, _NOTHING)

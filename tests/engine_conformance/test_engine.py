@@ -34,6 +34,8 @@ from storage_worker.engine.records import (
     InvitationUsed,
     MailRemoved,
     MessageAccepted,
+    SenderBlocked,
+    SequenceUsed,
     SlotTaken,
     TokenUsed,
     UserAuthenticated,
@@ -248,6 +250,52 @@ class TestInvitations:
         assert store.engine.invitations.all() == []
 
 
+class TestBlocks:
+    @RESTARTS
+    def test_they_stay(self, store: Store, restart: bool | None) -> None:
+        alice, bob = register(store.engine)
+        assert not found(store.engine, ALICE).blocks
+        decide(store.engine, SenderBlocked(alice, bob, True), SenderBlocked(alice, bob, True))
+        maybe_restart(store, restart)
+        blocks = store.engine.blocks
+        assert (blocks.holds(alice, bob), blocks.holds(bob, alice)) == (True, False)
+        assert (blocks.count(alice), blocks.count(bob)) == (1, 0)
+        assert (found(store.engine, ALICE).blocks, found(store.engine, BOB).blocks) == (True, False)
+        decide(store.engine, SenderBlocked(alice, bob, False))
+        assert not store.engine.blocks.holds(alice, bob)
+        maybe_restart(store, restart)
+        assert not store.engine.blocks.holds(alice, bob)
+        assert store.engine.blocks.count(alice) == 0
+
+    @RESTARTS
+    def test_of_who_is_deleted_nothing_stays(self, store: Store, restart: bool | None) -> None:
+        alice, bob = register(store.engine)
+        decide(store.engine, SenderBlocked(alice, bob, True), SenderBlocked(bob, alice, True))
+        decide(store.engine, UserDeleted(bob))
+        TestDeletedUsers.gone(store, BOB)
+        maybe_restart(store, restart)
+        assert store.engine.blocks.count(alice) == store.engine.blocks.count(bob) == 0
+
+    def test_a_turn_that_fails_leaves_none(self, store: Store) -> None:
+        alice, bob = register(store.engine)
+        with pytest.raises(Undone), turn(store.engine):
+            store.engine.apply(SenderBlocked(alice, bob, True))
+            assert store.engine.blocks.holds(alice, bob), "the same turn sees it"
+            raise Undone
+        assert not store.engine.blocks.holds(alice, bob)
+        assert not found(store.engine, ALICE).blocks
+
+    @RESTARTS
+    def test_a_sequence_that_nobody_gets_is_used(self, store: Store, restart: bool | None) -> None:
+        _, bob = register(store.engine)
+        used = store.engine.mailboxes.sequence + 1
+        decide(store.engine, SequenceUsed(used))
+        maybe_restart(store, restart)
+        assert store.engine.mailboxes.sequence >= used
+        assert contents(store.engine, bob) == []
+        assert put(store.engine, bob, b"next")[0] > used
+
+
 class TestTurns:
     @RESTARTS
     def test_what_was_committed_stays_once(self, store: Store, restart: bool | None) -> None:
@@ -437,6 +485,26 @@ class TestRuns:
         ]
         first = outcome.first
         assert contents(store.engine, found(store.engine, bob).row) == [(first, b"one"), (first + 1, b"three")]
+
+    @RESTARTS
+    def test_what_is_blocked_has_a_sequence_and_no_place(self, store: Store, restart: bool | None) -> None:
+        gateway = Gateway(store.worker)
+        alice, bob, carol = gateway.register("alice", "bob", "carol")
+        bobs = found(store.engine, bob).row
+        decide(store.engine, SenderBlocked(bobs, found(store.engine, alice).row, True))
+        frames = [(alice, bob, b"one"), (carol, bob, b"two"), (alice, carol, b"three"), (alice, bob, b"four")]
+        [outcome] = gateway.ask(
+            StoreMessages(False, b"".join(pack_frame(sender, to, 3, content) for sender, to, content in frames))
+        )
+        assert isinstance(outcome, MessagesStored)
+        assert outcome.refused == []
+        first = outcome.first
+        maybe_restart(store, restart)
+        assert contents(store.engine, bobs) == [(first + 1, b"two")]
+        assert contents(store.engine, found(store.engine, carol).row) == [(first + 2, b"three")]
+        assert store.engine.mailboxes.sequence >= first + 3
+        box = store.engine.mailboxes.mailbox(bobs)
+        assert (box.messages, box.content_bytes) == (1, 3)
 
     def test_a_mailbox_that_gets_full_meanwhile(self, store: Store) -> None:
         gateway = Gateway(store.worker)

@@ -48,10 +48,16 @@ from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbo
 
 KEY = bytes(range(160))
 OPEN = AccountSettings()
-TO_VERSION_8 = "".join(f"ALTER TABLE user DROP COLUMN {name}; " for name in ("registered", "seen", "disabled"))
+TO_VERSION_9 = "DROP TABLE block;"
+"""SQL: a store's tables as schema version 9 had them."""
+TO_VERSION_8 = TO_VERSION_9 + "".join(
+    f" ALTER TABLE user DROP COLUMN {name};" for name in ("registered", "seen", "disabled")
+)
+"""The same of version 8."""
 TO_VERSION_7 = f"{TO_VERSION_8} DROP TABLE day;"
+"""The same of version 7."""
 TO_VERSION_6 = f"{TO_VERSION_7} ALTER TABLE user DROP COLUMN deleted; DROP TABLE deleted_user; DROP TABLE invitation;"
-"""SQL: a store's tables as schema version 6 had them."""
+"""The same of version 6."""
 TO_VERSION_5 = f"{TO_VERSION_6} DROP TABLE name_look;"
 """The same of version 5."""
 

@@ -23,6 +23,7 @@ from common import fail_points
 from common.fail_points import FailPoint
 from storage_worker.engine.errors import StoreDamaged, StoreFull
 from storage_worker.engine.records import BatchApplied, Record, UserSeen
+from storage_worker.engine.sqlite.blocks import BlockLists
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.journal import Journal
 from storage_worker.engine.sqlite.journal_records import decode_records, encode_records
@@ -48,8 +49,8 @@ loop does it.
 
 
 class CommitLog:
-    """Keeps the state of `queue`, `tokens`, `slots` and `users`; `random_bytes(n)` gives random
-    bytes. `reload` before anything else.
+    """Keeps the state of `queue`, `tokens`, `slots`, `users` and `blocks`; `random_bytes(n)` gives
+    random bytes. `reload` before anything else.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class CommitLog:
         tokens: SentTokens,
         slots: Slots,
         users: UserRegistry,
+        blocks: BlockLists,
     ) -> None:
         self._database = database
         self._journal = journal
@@ -69,6 +71,7 @@ class CommitLog:
         self._tokens = tokens
         self._slots = slots
         self._users = users
+        self._blocks = blocks
         self._records: list[Record] = []
         self._waiting_since: int | None = None
         self._unrecorded: list[BatchApplied] = []
@@ -94,7 +97,7 @@ class CommitLog:
     def reload(self) -> None:
         """Make memory as the disk is: the database, then the journal. Raises `StoreFailed`."""
         self._records.clear()
-        parts = (self._users, self._queue, self._tokens, self._slots)
+        parts = (self._blocks, self._users, self._queue, self._tokens, self._slots)
         for part in parts:
             part.forget()
         log_epoch: bytes = self._database.row("SELECT era FROM store")[0]
@@ -147,7 +150,7 @@ class CommitLog:
             for payload in run:
                 for record in decode_records(payload):
                     if not number or type(record) is not BatchApplied:
-                        for part in (self._users, self._queue, self._tokens, self._slots):
+                        for part in (self._blocks, self._users, self._queue, self._tokens, self._slots):
                             part.replay(record)
         self.flush(now_ms, in_journal=False)
         return sum([len(run) for run in runs]), max(len(runs) - 1, 0)
@@ -250,6 +253,7 @@ class CommitLog:
         self._tokens.write(now_ms)
         self._slots.write()
         self._users.write()
+        self._blocks.write()
         self._next_log_epoch = log_epoch
         self._database.execute("UPDATE store SET era = ?", (log_epoch,))
 
@@ -265,3 +269,4 @@ class CommitLog:
         self._tokens.written()
         self._slots.written()
         self._users.written()
+        self._blocks.written()

@@ -35,7 +35,7 @@ from storage_worker.engine.sqlite.folder import sync_folder
 
 log = logging.getLogger("storage_worker")
 
-SCHEMA_VERSION: Final = 9
+SCHEMA_VERSION: Final = 10
 _NAME_LOOK: Final = """
 -- What the names of users look like (common.name_rule.looks).
 CREATE TABLE name_look (
@@ -44,6 +44,15 @@ CREATE TABLE name_look (
     user INTEGER NOT NULL,
     PRIMARY KEY (look, beyond_ascii, user)
 ) STRICT, WITHOUT ROWID;
+"""
+_BLOCK: Final = """
+-- Whose messages a user does not get.
+CREATE TABLE block (
+    user INTEGER NOT NULL,
+    sender INTEGER NOT NULL,
+    PRIMARY KEY (user, sender)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX block_of_sender ON block (sender);
 """
 _UPGRADE_FROM_2: Final = """
 ALTER TABLE slot ADD COLUMN before BLOB;
@@ -100,6 +109,10 @@ ALTER TABLE user ADD COLUMN registered INTEGER;
 ALTER TABLE user ADD COLUMN seen INTEGER;
 ALTER TABLE user ADD COLUMN disabled INTEGER NOT NULL DEFAULT 0;
 PRAGMA user_version = 9;
+"""
+UPGRADE_FROM_9: Final = f"""
+{_BLOCK}
+PRAGMA user_version = 10;
 """
 _NEXT_STEP: Final = (
     "An older version of MessageU made it, and this version can't convert it: start that one, let everybody "
@@ -166,6 +179,7 @@ CREATE TABLE user (
     disabled INTEGER NOT NULL DEFAULT 0 -- 1: nothing is done for them, and what is sent to them is kept
 ) STRICT;
 {_NAME_LOOK}
+{_BLOCK}
 -- Neighbouring messages of one mailbox, `first` to `last`, as entries one behind the other. Where `body` is set it is
 -- one message, and its content is the file of that number.
 CREATE TABLE mail_page (
@@ -435,7 +449,9 @@ class Database:
                 self._run(UPGRADE_FROM_6).fetchall()
             if version < 8:
                 self._run(UPGRADE_FROM_7).fetchall()
-            self._run(UPGRADE_FROM_8).fetchall()
+            if version < 9:
+                self._run(UPGRADE_FROM_8).fetchall()
+            self._run(UPGRADE_FROM_9).fetchall()
 
     def _add_checksums(self, *, checked: bool) -> None:
         if checked:

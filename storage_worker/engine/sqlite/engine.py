@@ -26,6 +26,8 @@ from storage_worker.engine.records import (
     InvitationUsed,
     MailRemoved,
     MessageAccepted,
+    SenderBlocked,
+    SequenceUsed,
     SlotTaken,
     TokenUsed,
     UserAuthenticated,
@@ -35,6 +37,7 @@ from storage_worker.engine.records import (
     UserSeen,
 )
 from storage_worker.engine.sqlite.blobs import Blobs
+from storage_worker.engine.sqlite.blocks import BlockLists
 from storage_worker.engine.sqlite.commit_log import CommitLog
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.deletion import DeletedUsers
@@ -99,12 +102,15 @@ class SqliteEngine:
         self.identity = Identity(identity.server_id, identity.generation)
         self.blobs = blobs
         with database.reading():
-            self.users = UserRegistry(database)
+            self.blocks = BlockLists(database)
+            self.users = UserRegistry(database, self.blocks)
             self.invitations = Invitations(database)
             self.mailboxes = MessageQueue(database, blobs, self.users)
             self.tokens = SentTokens(database)
             self.slots = Slots(database)
-        self.log = CommitLog(database, journal, random_bytes, self.mailboxes, self.tokens, self.slots, self.users)
+        self.log = CommitLog(
+            database, journal, random_bytes, self.mailboxes, self.tokens, self.slots, self.users, self.blocks
+        )
         self._appliers: dict[type, Callable[[Any], object]] = {
             MessageAccepted: self.mailboxes.accept,
             TokenUsed: self.tokens.add,
@@ -114,6 +120,8 @@ class SqliteEngine:
             UserDeleted: self.users.delete,
             UserSeen: self.users.saw,
             UserDisabled: self.users.disable,
+            SequenceUsed: self.mailboxes.use_up,
+            SenderBlocked: self._block,
         }
         with database.reading():
             self.log.recover(now_ms)
@@ -187,6 +195,10 @@ class SqliteEngine:
         else:
             self._appliers[type(decided)](decided)
             self.log.note(decided)
+
+    def _block(self, record: SenderBlocked) -> None:
+        self.blocks.set(record)
+        self.users.blocks_somebody(record)
 
     def accept_run(self, run: StoreMessages, rules: RunRules) -> tuple[MessagesStored, int]:
         """Decide, number and apply a run of messages without tokens, and the bytes that came in."""

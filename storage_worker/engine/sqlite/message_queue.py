@@ -32,7 +32,14 @@ from common.values import MESSAGE_KINDS
 from storage_worker.engine import interface
 from storage_worker.engine.errors import StoreDamaged
 from storage_worker.engine.interface import RunRules
-from storage_worker.engine.records import MailRemoved, MessageAccepted, MessagesAccepted, OldMail, Record
+from storage_worker.engine.records import (
+    MailRemoved,
+    MessageAccepted,
+    MessagesAccepted,
+    OldMail,
+    Record,
+    SequenceUsed,
+)
 from storage_worker.engine.sender_counts import SenderCounts
 from storage_worker.engine.sqlite.blobs import Blobs
 from storage_worker.engine.sqlite.database import Database
@@ -146,6 +153,8 @@ class MessageQueue:
                 self.accept(record)
             case MailRemoved():
                 self.remove(record)
+            case SequenceUsed():
+                self.use_up(record)
             case _:
                 pass
 
@@ -320,6 +329,10 @@ class MessageQueue:
         self.changed.add(box)
         self.received.add(box)
 
+    def use_up(self, used: SequenceUsed) -> None:
+        """A sequence was given to a message that is put nowhere."""
+        self.sequence = max(self.sequence, used.sequence)
+
     def accept_run(
         self, run: StoreMessages, rules: RunRules, random_bytes: Callable[[int], bytes]
     ) -> tuple[MessagesStored, MessagesAccepted | None]:
@@ -338,6 +351,7 @@ class MessageQueue:
         first = sequence = self.sequence + 1
         touched: set[Mailbox] = set()
         refused: list[RefusedFrame] = []
+        dropped: list[int] = []
         sender_id = b""
         problem: Refused | None = None
         index = at = 0
@@ -370,6 +384,11 @@ class MessageQueue:
                             and content_bytes <= calm_bytes
                             and (ids_are_new or not rules.would_repeat_an_id(box, sequence))
                         ) or (refusal := rules.crowded(box, name, 1, size, sequence)) is None:
+                            if recipient.blocks and rules.is_blocked(recipient, name):
+                                dropped.append(index)
+                                sequence += 1
+                                index += 1
+                                continue
                             box.messages, box.content_bytes = messages, content_bytes
                             box.sequences.append(sequence)
                             box.entries.append(
@@ -384,16 +403,16 @@ class MessageQueue:
             refused.append(RefusedFrame(index, refusal.reason, refusal.retry_after))
             index += 1
         record = None
-        if touched:
+        if sequence > first:
             places = [frame.index for frame in refused]
-            record = MessagesAccepted(authenticated, first, now_ms, seed, frames, places)
+            record = MessagesAccepted(authenticated, first, now_ms, seed, frames, places, dropped)
             self.run_accepted(record, sequence - 1, touched)
         return MessagesStored(first, refused), record
 
     def run_accepted(self, run: MessagesAccepted, last: int, boxes: set[Mailbox]) -> None:
         """`accept_run` put the messages of a run, up to sequence `last`, into `boxes`."""
         self.sequence = last
-        self.accepted += last - run.first + 1
+        self.accepted += last - run.first + 1 - len(run.dropped)
         self.unflushed_bytes += len(run.frames)
         self.changed |= boxes
         self.received |= boxes
@@ -401,7 +420,7 @@ class MessageQueue:
     def _replay_run(self, run: MessagesAccepted) -> None:
         frames = run.frames
         flags = FLAG_AUTHENTICATED if run.authenticated else 0
-        refused = set(run.refused)
+        refused, dropped = set(run.refused), set(run.dropped)
         sequence = run.first - 1
         index = at = 0
         while at < len(frames):
@@ -409,12 +428,14 @@ class MessageQueue:
             end = at + SEND_FRAME.size + size
             if index not in refused:
                 sequence += 1
+            if index not in refused and index not in dropped:
                 entry = RUN_ENTRY.pack(sender, run.seed, index, sequence, run.accepted_at, flags)
                 self._put(
                     self.mailbox(self._users.row_of(recipient)), sequence, entry + frames[at + FRAME_TAIL : end], 0
                 )
             index += 1
             at = end
+        self.sequence = max(self.sequence, sequence)
 
     def new_blob_id(self) -> int:
         """A number for a content that becomes a file."""

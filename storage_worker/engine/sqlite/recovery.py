@@ -17,6 +17,7 @@ from common import fail_points
 from common.fail_points import FailPoint
 from storage_worker.engine.errors import StoreFailed
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
+from storage_worker.engine.sqlite.blocks import BlockLists
 from storage_worker.engine.sqlite.commit_log import CommitLog
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.folder import BLOBS_NAME, GENERATION_NAME, JOURNAL_NAMES, sync_folder
@@ -61,9 +62,11 @@ def recover_journal(database: Database, folder: Path, now_ms: int, random_bytes:
     blobs = Blobs(disk_blobs, SyncThread(disk_blobs))
     try:
         with database.reading():
-            users = UserRegistry(database)
+            blocks = BlockLists(database)
+            users = UserRegistry(database, blocks)
             queue = MessageQueue(database, blobs, users)
-            log = CommitLog(database, journal, random_bytes, queue, SentTokens(database), Slots(database), users)
+            tokens, slots = SentTokens(database), Slots(database)
+            log = CommitLog(database, journal, random_bytes, queue, tokens, slots, users, blocks)
             records, gaps = log.salvage(now_ms)
         fail_points.reach(FailPoint.RECOVERY_TAKEN_IN)
         # Until then a start refuses a file that was cut or zeros, and this command is run again.

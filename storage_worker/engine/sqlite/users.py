@@ -15,7 +15,16 @@ from hashlib import sha256
 from typing import Final, NamedTuple
 
 from common.storage_protocol.operations import UserEntry
-from storage_worker.engine.records import Record, UserAuthenticated, UserDeleted, UserDisabled, UserRegistered, UserSeen
+from storage_worker.engine.records import (
+    Record,
+    SenderBlocked,
+    UserAuthenticated,
+    UserDeleted,
+    UserDisabled,
+    UserRegistered,
+    UserSeen,
+)
+from storage_worker.engine.sqlite.blocks import BlockLists
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.values import Account, Deletion, User
 
@@ -39,8 +48,9 @@ def digest_of(client_id: bytes) -> bytes:
 class UserRegistry:
     """Makes, finds and lists users. `register` runs inside a transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, blocks: BlockLists) -> None:
         self._database = database
+        self._blocks = blocks
         self._newly_authenticated: set[int] = set()
         self._newly_deleted: set[int] = set()
         self._newly_seen: dict[int, int] = {}
@@ -82,6 +92,8 @@ class UserRegistry:
             self.saw(record)
         elif isinstance(record, UserDisabled):
             self.disable(record)
+        elif isinstance(record, SenderBlocked):
+            self.blocks_somebody(record)
 
     @property
     def has_news(self) -> bool:
@@ -133,6 +145,7 @@ class UserRegistry:
             row,
             client_id,
             bool(proven) or row in self._newly_authenticated,
+            self._blocks.any_of(row),
             self._newly_seen.get(row, -1 if seen is None else seen),
             self._newly_disabled.get(row, bool(disabled)),
         )
@@ -232,6 +245,7 @@ class UserRegistry:
         """Inside a transaction: of this user keep the name, and that there was the id. The id."""
         client_id, name = self._database.row("SELECT client_id, name FROM user WHERE row = ?", (row,))
         self._database.execute("DELETE FROM user WHERE row = ?", (row,))
+        self._blocks.forget_user(row)
         self._database.execute(
             "INSERT INTO deleted_user (row, name, id_digest) VALUES (?, ?, ?)", (row, name, digest_of(client_id))
         )
@@ -256,6 +270,12 @@ class UserRegistry:
             "UNION ALL SELECT name, 1, row FROM user WHERE deleted ORDER BY 3"
         )
         return [KeptName(name, bool(goes_on)) for name, goes_on, _row in rows]
+
+    def blocks_somebody(self, record: SenderBlocked) -> None:
+        """From now on the user's blocks are looked at."""
+        user = self._by_row.get(record.user)
+        if user is not None:
+            user.blocks = True
 
     def last_row(self) -> int:
         """The row of the user who registered last; 0 for none."""

@@ -50,7 +50,7 @@ def test_a_thread_that_ends_says_so(
         monkeypatch.setattr(KeyExchange, "agree_on_key", fail)
     monkeypatch.setattr(Greeting, "has_signed_in", False)
     sender = Sender("bob", alice.home.another, posted.append)
-    receiver = Receiver(0, alice.home.another, posted.append, lambda: None)
+    receiver = Receiver(0, BOB.client_id, alice.home.another, posted.append, lambda: None)
     worker = receiver if part == "receiver" else sender
     sender.give(TextJob(1, "text"))
     worker.start()

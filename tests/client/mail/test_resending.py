@@ -330,7 +330,7 @@ def test_a_chat_says_it_and_sends_it_again(
             said.put(event.sentence)
 
     sender = Sender("bob", alice.home.another, post)
-    receiver = Receiver(0, alice.home.another, post, sender.wake)
+    receiver = Receiver(0, ClientId(bytes(16)), alice.home.another, post, sender.wake)
     try:
         receiver.start()
         assert said.get(timeout=HANG_SECONDS) == (

@@ -33,6 +33,7 @@ REQUESTS: Final = {
     RequestCode.DELETE_ACCOUNT: Struct("<16s"),
     RequestCode.ABOUT: Struct("<"),
     RequestCode.CERTIFICATES: Struct("<"),
+    RequestCode.BLOCK: requests.BLOCK,
 }
 RESPONSES: Final = {
     ResponseCode.REGISTERED: Struct("<16s"),
@@ -45,6 +46,7 @@ RESPONSES: Final = {
     ResponseCode.FETCHED: responses.FETCHED_HEAD,
     ResponseCode.DELETED: Struct("<"),
     ResponseCode.ABOUT: responses.ABOUT_HEAD,
+    ResponseCode.BLOCK_SET: Struct("<"),
     ResponseCode.CERTIFICATES: Struct(f"<B{responses.DIGEST_SIZE}s"),
 }
 

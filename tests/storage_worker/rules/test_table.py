@@ -69,6 +69,7 @@ def asked(kind: type[Operation], user: bytes) -> Operation:
         ops.GetUploadProgress(2),
         ops.DeleteAccount(user, True),
         ops.GetAbout(),
+        ops.SetBlock(user, True, user, False),
     ]
     [sample] = [sample for sample in samples if type(sample) is kind]
     return sample

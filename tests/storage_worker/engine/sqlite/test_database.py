@@ -8,7 +8,13 @@ import pytest
 from storage_worker.engine.errors import StoreDamaged, StoreFull, StoreUnusable, TablesDamaged
 from storage_worker.engine.sqlite import database as database_module
 from storage_worker.engine.sqlite.database import PAGE_SIZE, SCHEMA_VERSION, Database
-from tests.storage_worker.worker_under_test import TO_VERSION_5, TO_VERSION_6, TO_VERSION_7, TO_VERSION_8
+from tests.storage_worker.worker_under_test import (
+    TO_VERSION_5,
+    TO_VERSION_6,
+    TO_VERSION_7,
+    TO_VERSION_8,
+    TO_VERSION_9,
+)
 
 
 @pytest.fixture
@@ -78,7 +84,7 @@ def test_no_room_to_open(path: Path) -> None:
 
 
 def test_ballast(path: Path) -> None:
-    database = Database(path, size_limit=204 * 4096)
+    database = Database(path, size_limit=212 * 4096)
     with database.transaction():
         database.drop_ballast()
         database.execute("CREATE TABLE plug (filler BLOB)")
@@ -406,6 +412,24 @@ def test_users_of_version_8_are_brought_over(path: Path) -> None:
         database = Database(path)
         assert database.row("PRAGMA user_version") == (SCHEMA_VERSION,)
         assert database.row("SELECT name, registered, seen, disabled FROM user") == ("a", None, None, 0)
+        assert database.problems() == []
+        database.close()
+
+
+def test_nobody_is_blocked_in_a_store_of_version_9(path: Path) -> None:
+    database = Database(path)
+    with database.transaction():
+        database.execute(f"{INSERT_USER} (1, x'01', 'a', x'02', 1, 0)")
+        database.execute("UPDATE user SET registered = 5, seen = 6, disabled = 1")
+        database.execute("INSERT INTO day VALUES (5, 7)")
+    list(database.execute(f"{TO_VERSION_9} PRAGMA user_version = 9"))
+    database.close()
+    for _ in range(2):
+        database = Database(path)
+        assert database.row("PRAGMA user_version") == (SCHEMA_VERSION,)
+        assert database.row("SELECT count(*) FROM block") == (0,)
+        assert database.row("SELECT name, registered, seen, disabled FROM user") == ("a", 5, 6, 1)
+        assert database.row("SELECT day, sequence FROM day") == (5, 7)
         assert database.problems() == []
         database.close()
 

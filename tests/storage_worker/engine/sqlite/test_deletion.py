@@ -31,6 +31,7 @@ from common.storage_protocol.operations import (
 from common.values import RefusalReason
 from storage_worker.engine.errors import StoreDamaged
 from storage_worker.engine.sqlite import deletion
+from storage_worker.engine.sqlite.blocks import BlockLists
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.deletion import ERASE_EVERY_MS, STEP
 from storage_worker.engine.sqlite.mail_pages import MailPages
@@ -209,10 +210,10 @@ def test_the_mark_of_an_operator_is_seen_with_the_next_turn(open_worker: Open, t
     beside = Database(tmp_path / "mail.db", beside=True)
     with beside.transaction():
         beside.execute("UPDATE user SET deleted = 1 WHERE name = 'alice'")
-    assert UserRegistry(beside).kept_names() == [KeptName("alice", goes_on=True)]
+    assert UserRegistry(beside, BlockLists(beside)).kept_names() == [KeptName("alice", goes_on=True)]
     assert gateway.refused(StoreMessage(bob, False, alice, 3, b"x")) is RefusalReason.RECIPIENT_UNKNOWN
     assert gateway.one(DeleteAccount(alice, True)) == Done()
-    assert UserRegistry(beside).kept_names() == [KeptName("alice", goes_on=False)]
+    assert UserRegistry(beside, BlockLists(beside)).kept_names() == [KeptName("alice", goes_on=False)]
     assert beside.row("SELECT count(*) FROM mail_page") == (0,)
     beside.close()
 

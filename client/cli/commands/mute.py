@@ -1,0 +1,41 @@
+"""The command `mute`: its help, and what it does.
+
+Owns: the command line of `mute`.
+Promises: nothing heavy is imported before it runs.
+
+Source: docs/client.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from client.cli.command import USER, Command
+
+if TYPE_CHECKING:
+    from client.cli.call import Call
+    from client.cli.command_line import Parser
+
+
+def _options(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help=USER)
+
+
+def _run(call: Call) -> int:
+    from client.cli.silencing import mute
+
+    with call.open_home() as home:
+        return mute(home, call.output, call.options.name, muted=True)
+
+
+COMMAND: Final = Command(
+    "mute",
+    "announce nothing of a sender's",
+    "Their messages come and are kept: `recv` and `history` show them; `watch` does not, nor does a `chat` with "
+    "somebody else.",
+    examples=("messageu mute bob",),
+    options=_options,
+    run=_run,
+    json=("silenced",),
+    exit_codes=(3, 4, 6, 7, 10),
+)
