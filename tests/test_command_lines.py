@@ -20,6 +20,7 @@ import client.__main__
 import gateway.__main__
 import storage_worker.__main__
 import storage_worker.admin
+import tests.fuzz.__main__
 import torture.__main__
 from scripts import captures, keep_running, long_history, name_table, trace_request
 from tests.storage_worker import failing_disk, power_cut
@@ -40,6 +41,7 @@ PROGRAMS: dict[str, Callable[[list[str]], object]] = {
     "scripts/trace_request.py": trace_request.main,
     "storage_worker/admin.py": storage_worker.admin.main,
     "storage_worker/settings.py": storage_worker.__main__.main,
+    "tests/fuzz/__main__.py": tests.fuzz.__main__.main,
     "tests/storage_worker/failing_disk.py": lambda _: failing_disk.main(),
     "tests/storage_worker/power_cut.py": lambda _: power_cut.main(),
     "torture/__main__.py": torture.__main__.main,

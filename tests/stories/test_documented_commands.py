@@ -23,6 +23,7 @@ import bench.__main__
 import gateway.options
 import scripts.captures
 import storage_worker.settings
+import tests.fuzz.__main__
 import torture.__main__
 from tests.stories.checkout import check_out, environment, give_port
 from tests.stories.terminals import CTRL_C, Terminal
@@ -215,6 +216,7 @@ NOT_RUN: Final = {
     "pipx install .": "needs a network; tests/test_wheel.py builds and installs the same wheel without one",
     "scripts/captures.py --pictures DIR": "four times what --write does, which is run",
     "scripts/test": "is what runs this",
+    "scripts/fuzz --minutes 10": "takes minutes; tests/fuzz/test_targets.py runs each target for a moment",
     "messageu-gateway --health": "tests/common/test_status_server.py asks, and tests/gateway/test_health.py says",
     "messageu-storage-worker --health": "tests/storage_worker/test_main.py asks a worker that runs",
     "scripts/bench": MINUTES,
@@ -415,6 +417,8 @@ def test_what_is_not_run_is_taken(tmp_path: Path) -> None:
                 bench.__main__.make_parser().parse_args(words)
             case "scripts/torture":
                 torture.__main__.parse(words)
+            case "scripts/fuzz":
+                tests.fuzz.__main__.parser().parse_args(words)
             case "pipx":
                 assert words == ["install", "."]
             case "scripts/captures.py":

@@ -1,0 +1,1 @@
+"""Fuzzing that stays: targets, a corpus, and a run of any length (`scripts/fuzz`)."""
