@@ -22,6 +22,7 @@ from common.info_files import DEFAULT_PORT, read_port
 from common.metrics import metrics_text
 from common.process_limits import forbid_core_dumps, raise_open_files
 from common.server_log import begin_log, fields
+from common.service_manager import ServiceManager
 from common.status_server import StatusServer, ask_health, text_page
 from gateway.addresses import Place, addresses_of, all_places, own_name, show, with_pins
 from gateway.certificate import Pins, current, keep_addresses, server_context
@@ -72,13 +73,14 @@ def _stop_in_order(loop: EventLoop, context: SessionContext, link: StorageLink, 
 def run(options: argparse.Namespace) -> None:
     """Serve until a signal comes. Raises `SettingRejected`, `SlotInUse`, `GatewaySuperseded`."""
     checked(options)
+    service_manager = ServiceManager.named_in(os.environ, os.getpid(), time.monotonic)
     environment = dict(os.environ)
     if options.data_folder is not None:
         environment["MESSAGEU_DATA"] = str(options.data_folder)
     folder = data_folder(environment, Path.cwd())
     # Before it listens: that the port is taken, too, is only what follows from the other one.
     with gateway_lock(folder, options.slot):
-        serve(options, folder)
+        serve(options, folder, service_manager)
 
 
 def say_where(place: Place, *, is_open: bool) -> None:
@@ -103,7 +105,7 @@ def _begin_tls(folder: Path) -> tuple[ServerTls, Pins]:
     return ServerTls(server_context(used), used.digest), Pins(folder, used)
 
 
-def serve(options: argparse.Namespace, folder: Path) -> None:
+def serve(options: argparse.Namespace, folder: Path, service_manager: ServiceManager) -> None:
     """Listen, and serve until a signal comes."""
     endpoint = link_endpoint(folder)
     connections = connections_that_fit(options.connections, raise_open_files(options.connections + OWN_FILES))
@@ -126,9 +128,10 @@ def serve(options: argparse.Namespace, folder: Path) -> None:
     link = context.link
     Orders(loop, link)
     listeners = [Listener(sock, context, tls if place.tls else None, place.proxies) for place, sock in listening]
+    health = Health(loop, link, service_manager.beat)
     status = None
     if options.metrics is not None:
-        pages = {**Health(loop, link).pages(), "/metrics": text_page(metrics_text(series_of(context)))}
+        pages = {**health.pages(), "/metrics": text_page(metrics_text(series_of(context)))}
         status = StatusServer(options.metrics, pages)
     for place, sock in listening:
         say_where(place, is_open=is_reached_by_others(sock))
@@ -136,8 +139,10 @@ def serve(options: argparse.Namespace, folder: Path) -> None:
         addresses = addresses_of([place for place, _sock in listening], options.public_address, own_name())
         keep_addresses(folder, [address.place for address in addresses])
         show([with_pins(address, pins()) for address in addresses], os.environ)
+    service_manager.ready()
     try:
         loop.run()
+        service_manager.stopping()
         connected = len(context.sessions)
         log.info("stopping, %d connections open", connected, extra=fields(connections=connected))
         _stop_in_order(loop, context, link, listeners)

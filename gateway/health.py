@@ -7,6 +7,7 @@ Exposure: none of its own; see `common.status_server`.
 Source: docs/operations.md, "Health".
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from common.status_server import BEAT, SILENT_AFTER, Pages, health_page, loop_problem
@@ -28,18 +29,21 @@ class WatchedLink(Protocol):
 
 
 class Health:
-    """Of one gateway, from now on."""
+    """Of one gateway, from now on. `beat`: what else is to be done at each beat."""
 
-    def __init__(self, loop: EventLoop, link: WatchedLink) -> None:
+    def __init__(self, loop: EventLoop, link: WatchedLink, beat: Callable[[], None] | None = None) -> None:
         self._loop = loop
+        self._also = beat
         self._link = link
         self._turned_at = self._nothing_waited_at = loop.now
-        self._beat()
+        loop.call_at(loop.now + BEAT, self._beat)
 
     def _beat(self) -> None:
         now = self._turned_at = self._loop.now
         if self._link.idle:
             self._nothing_waited_at = now
+        if self._also is not None:
+            self._also()
         self._loop.call_at(now + BEAT, self._beat)
 
     def live_problem(self) -> str | None:

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ from common.errors import SettingRejected
 from common.metrics import metrics_text
 from common.process_limits import forbid_core_dumps, raise_open_files
 from common.server_log import begin_log, fields
+from common.service_manager import ServiceManager
 from common.status_server import StatusServer, ask_health, text_page
 from storage_worker.engine.errors import StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
@@ -92,7 +93,17 @@ def _size(database: Database, engine: SqliteEngine, folder: Path) -> StoreSize |
         return None
 
 
-def serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int) -> None:
+def _both(one: Callable[[], None], other: Callable[[], None]) -> Callable[[], None]:
+    def beat() -> None:
+        one()
+        other()
+
+    return beat
+
+
+def serve(
+    settings: argparse.Namespace, limits: Limits, folder: Path, wake: int, service_manager: ServiceManager
+) -> None:
     """Open the store, serve it until `wake` is readable, close it. Raises `SettingRejected`."""
     accounts = account_settings(settings)
     min_free_bytes: int = settings.min_free_bytes
@@ -145,15 +156,18 @@ def serve(settings: argparse.Namespace, limits: Limits, folder: Path, wake: int)
                 identity.generation,
                 extra=fields(data_folder=str(folder), endpoint=endpoint, generation=identity.generation),
             )
-            if settings.metrics is None:
-                service.serve(wake)
-            else:
+            beat = service_manager.beat if service_manager.wants_beats else None
+            measures = None
+            if settings.metrics is not None:
                 health = Health(lambda: processor.takes_mail(_unix_ms()), time.monotonic)
                 measures = Measures(lambda: engine.log.flushes, lambda: _size(database, engine, folder), time.monotonic)
                 series = series_of(measures, lambda: journal.used)
                 pages = {**health.pages(), "/metrics": text_page(metrics_text(series))}
                 resources.callback(StatusServer(settings.metrics, pages).close)
-                service.serve(wake, health.beat, measures)
+                beat = _both(health.beat, service_manager.beat)
+            service_manager.ready()
+            service.serve(wake, beat, measures)
+            service_manager.stopping()
         finally:
             service.close()
         engine.close(_unix_ms())
@@ -180,6 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         limits = checked(settings)
+        service_manager = ServiceManager.named_in(os.environ, os.getpid(), time.monotonic)
         open_files = raise_open_files(limits.uploads + OWN_FILES)
         limits = limits._replace(uploads=uploads_that_fit(limits.uploads, open_files))
         environment = dict(os.environ)
@@ -190,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         refuse_wrong_kinds(folder)
         check_min_free_bytes(settings.min_free_bytes, folder)
         with folder_lock(folder):
-            serve(settings, limits, folder, reader.fileno())
+            serve(settings, limits, folder, reader.fileno(), service_manager)
     except (SettingRejected, StoreInUse, StoreUnusable) as error:
         log.critical("can't start: %s", error)
         return EXIT_FINAL

@@ -88,7 +88,7 @@ RULES = (
         "common",
         may_import=COMMON_CORE,
         never=ZMQ | CRYPTO | SQLITE,
-        adapters=((SOCKETS, only("common.status_server")),),
+        adapters=((SOCKETS, only("common.service_manager", "common.status_server")),),
     ),
     Rule(
         "gateway",

@@ -368,7 +368,7 @@ class TestInThisProcess:
         monkeypatch.setattr(ZmqServer, "turn", lambda _self: None)
         poll = ZmqServer.serve
 
-        def serve(service: ZmqServer, wake: int) -> None:
+        def serve(service: ZmqServer, wake: int, *_: object) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             poll(service, wake)
 
@@ -386,7 +386,7 @@ class TestInThisProcess:
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
         error: Exception, code: int, line: str,
     ) -> None:  # fmt: skip
-        def serve(_service: ZmqServer, _wake: int) -> None:
+        def serve(_service: ZmqServer, *_: object) -> None:
             raise error
 
         monkeypatch.setattr(ZmqServer, "serve", serve)
@@ -437,7 +437,7 @@ class TestTheCheckpointThread:
             finally:
                 ended.set()
 
-        def serve(service: ZmqServer, _wake: int) -> None:
+        def serve(service: ZmqServer, *_: object) -> None:
             hello, batch = Hello(0, bytes(16)), Batch(0, 1, 1, [Register("alice", KEY)])
             service.processor.handle([Inbound(b"gateway", hello), Inbound(b"gateway", batch)], 0)
             service.processor.maintain(0)
