@@ -39,7 +39,8 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAM = re.compile(
     r"(scripts/[\w./-]+|messageu(-admin|-gateway|-storage-worker)?|(\.venv/bin/)?python3?"
-    r"|make|source|openssl|git|pipx)( |$)"
+    r"|make|source|openssl|git|pipx"
+    r"|/opt/messageu/bin/[\w-]+|useradd|install|systemctl|systemd-analyze|tar|podman[\w-]*)( |$)"
 )
 """What a command begins with."""
 SETTING = re.compile("PATH=|export ")
@@ -201,10 +202,38 @@ ELSEWHERE: Final = {
     "scripts/admin free NAME": ("tests/storage_worker/test_admin_accounts.py", '"free", "alice"'),
     "scripts/admin re-key NAME KEYFILE": ("tests/storage_worker/test_admin_accounts.py", '"re-key", "alice"'),
     "scripts/admin address": ("tests/gateway/test_tls_programs.py", '"address"'),
+    "/opt/messageu/bin/messageu-admin --data-folder /var/lib/messageu/data address": (
+        "tests/gateway/test_tls_programs.py",
+        '"address"',
+    ),
     "scripts/admin address --qr": ("tests/gateway/test_tls_programs.py", '"--qr"'),
     "scripts/admin tls next": ("tests/gateway/test_tls_programs.py", '"tls", "next"'),
     "scripts/admin tls switch": ("tests/gateway/test_tls_programs.py", '"tls", "switch"'),
     "messageu resend": ("tests/stories/restored.story", "$ alice resend"),
+    "install -D --mode=644 --target-directory=/etc/systemd/system deploy/systemd/messageu-gateway.service "
+    "deploy/systemd/messageu-storage-worker.service": (
+        "tests/deploy/test_operations_page.py",
+        'commands(section, "install")',
+    ),
+    "install -D --mode=644 --target-directory=/etc/messageu deploy/etc/gateway deploy/etc/storage-worker": (
+        "tests/deploy/test_operations_page.py",
+        'commands(section, "install")',
+    ),
+    "install -D --mode=644 deploy/systemd/messageu-storage-worker-metrics.conf "
+    "/etc/systemd/system/messageu-storage-worker.service.d/metrics.conf": (
+        "tests/deploy/test_operations_page.py",
+        'commands(section, "install")',
+    ),
+    "tar --create --file=messageu.tar --directory=/var/lib/messageu data": (
+        "tests/deploy/test_operations_page.py",
+        'commands("Move to another machine", "tar")',
+    ),
+    "tar --extract --file=messageu.tar --directory=/var/lib/messageu --same-owner": (
+        "tests/deploy/test_operations_page.py",
+        'commands("Move to another machine", "tar")',
+    ),
+    "systemd-analyze verify": ("tests/deploy/test_units.py", '"verify"'),
+    "systemd-analyze security --offline=true": ("tests/deploy/test_units.py", '"security", "--offline=true"'),
     "openssl pkey": ("tests/client/crypto/test_ciphers.py", '"openssl", "pkey"'),
     "scripts/bench --quick": ("tests/bench/test_quick_run.py", '"--quick"'),
     ".venv/bin/python -m bench.send_once": ("tests/bench/test_send_once.py", '"bench.send_once"'),
@@ -212,7 +241,18 @@ ELSEWHERE: Final = {
 """Where each is run by another test, and what stands there."""
 MINUTES: Final = "loads the machine for minutes; tests/bench runs the same program with --quick"
 HALF_AN_HOUR: Final = "kills programs for half an hour; tests/journeys/test_torture.py runs seconds of each drill"
+BY_ROOT: Final = "changes the machine, as root; tests/deploy looks at the files that it is about"
 NOT_RUN: Final = {
+    "useradd --system --user-group --home-dir /var/lib/messageu --shell /usr/sbin/nologin messageu": BY_ROOT,
+    "python3 -m venv /opt/messageu": BY_ROOT,
+    "/opt/messageu/bin/pip install --requirement requirements.txt .": BY_ROOT,
+    "systemctl daemon-reload": BY_ROOT,
+    "systemctl enable --now messageu-storage-worker messageu-gateway": BY_ROOT,
+    "systemctl restart messageu-storage-worker messageu-gateway": BY_ROOT,
+    "systemctl disable --now messageu-gateway messageu-storage-worker": BY_ROOT,
+    "systemctl status messageu-gateway": BY_ROOT,
+    "install --directory --mode=700 --owner=messageu --group=messageu /var/lib/messageu": BY_ROOT,
+    "podman-compose --file deploy/compose.yaml up --detach": "fetches an image; tests/deploy reads the files",
     "pipx install .": "needs a network; tests/test_wheel.py builds and installs the same wheel without one",
     "scripts/captures.py --pictures DIR": "four times what --write does, which is run",
     "scripts/test": "is what runs this",
@@ -427,5 +467,14 @@ def test_what_is_not_run_is_taken(tmp_path: Path) -> None:
                 assert gateway.options.parse(words).health
             case "messageu-storage-worker":
                 assert storage_worker.settings.parse(words).health
+            case "systemctl":
+                units = [word for word in words[1:] if not word.startswith("--")]
+                assert all((ROOT / "deploy" / "systemd" / f"{unit}.service").is_file() for unit in units)
+            case "/opt/messageu/bin/pip":
+                assert all((ROOT / word).exists() for word in words if not word.startswith("--") and word != "install")
+            case "podman-compose":
+                assert (ROOT / words[1]).is_file()
+            case "useradd" | "install" | "python3":
+                assert NOT_RUN[command] == BY_ROOT
             case _:
                 assert (program, words) == ("scripts/test", [])
