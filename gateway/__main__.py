@@ -30,6 +30,7 @@ from gateway.connection.context import SessionContext
 from gateway.connection.tls_transport import ServerTls
 from gateway.errors import GatewaySuperseded, SlotInUse
 from gateway.event_loop import EventLoop, SignalReceiver
+from gateway.handed_over import handed_over
 from gateway.health import Health
 from gateway.listener import Listener, is_reached_by_others, open_listeners
 from gateway.metrics import series_of
@@ -113,7 +114,11 @@ def serve(options: argparse.Namespace, folder: Path, service_manager: ServiceMan
     port: int | None = None
     if has_default_place(options):
         port = port_of(options.port_file) if options.port is None else options.port
-    listening = open_listeners(all_places(options, port), allow_plain=options.allow_plain)
+    listening = open_listeners(
+        all_places(options, port),
+        allow_plain=options.allow_plain,
+        handed_over=handed_over(os.environ, os.getpid()),
+    )
     with_tls = any(place.tls for place, _sock in listening)
     tls, pins = _begin_tls(folder) if with_tls else (None, tuple)
     loop = EventLoop(time.monotonic)

@@ -41,8 +41,11 @@ _KEEPALIVE: Final = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (soc
 _USER_TIMEOUT_MS: Final = 120_000
 
 
-def open_listener(host: str, port: int, *, loopback_only: bool = False) -> socket.socket:
+def open_listener(
+    host: str, port: int, *, loopback_only: bool = False, handed_over: list[socket.socket] | None = None
+) -> socket.socket:
     """A listening TCP socket. What is set on it, Linux hands down to the connections it accepts.
+    One of `handed_over` that listens at this address already is taken out of there, and used.
 
     `::` takes connections to every address of IPv4, too. Raises `SettingRejected` where the address
     can't be had, and, for `loopback_only`, where other machines would reach it.
@@ -51,17 +54,19 @@ def open_listener(host: str, port: int, *, loopback_only: bool = False) -> socke
         family, kind, protocol, _name, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.socket(family, kind, protocol)
+        found = _taken_out(handed_over or [], family, address)
+        listener = found or socket.socket(family, kind, protocol)
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if found is None:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+                listener.bind(address)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             for option, value in _KEEPALIVE:
                 listener.setsockopt(socket.IPPROTO_TCP, option, value)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            listener.bind(address)
             if loopback_only and is_reached_by_others(listener):
                 raise _reached_in_plain(host, port)
             listener.listen(_BACKLOG)
@@ -74,18 +79,36 @@ def open_listener(host: str, port: int, *, loopback_only: bool = False) -> socke
     return listener
 
 
-def open_listeners(places: Iterable[Place], *, allow_plain: bool) -> list[tuple[Place, socket.socket]]:
+def _taken_out(
+    handed_over: list[socket.socket], family: socket.AddressFamily, address: tuple[object, ...]
+) -> socket.socket | None:
+    """The one that listens at this address, which is in the list no more."""
+    for number, sock in enumerate(handed_over):
+        if sock.family == family and sock.getsockname()[:2] == address[:2]:
+            return handed_over.pop(number)
+    return None
+
+
+def open_listeners(
+    places: Iterable[Place], *, allow_plain: bool, handed_over: Iterable[socket.socket] = ()
+) -> list[tuple[Place, socket.socket]]:
     """All of them, or none. `allow_plain`: other machines may reach those without TLS.
+    `handed_over`: sockets that listen already; each has to be at one of the places.
 
     Raises `SettingRejected`.
     """
+    left = list(handed_over)
     opened: list[tuple[Place, socket.socket]] = []
     try:
         for place in places:
             loopback_only = not (place.tls or allow_plain)
-            opened.append((place, open_listener(place.host, place.port, loopback_only=loopback_only)))
+            sock = open_listener(place.host, place.port, loopback_only=loopback_only, handed_over=left)
+            opened.append((place, sock))
+        if left:
+            at = ", ".join(shown(*sock.getsockname()[:2]) for sock in left)
+            raise SettingRejected(f"the service manager hands over {at}, where no option says to listen")
     except SettingRejected:
-        for _place, sock in opened:
+        for sock in (*left, *(sock for _place, sock in opened)):
             sock.close()
         raise
     return opened

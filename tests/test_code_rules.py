@@ -100,6 +100,7 @@ RULES = (
                 SOCKETS,
                 only(
                     "gateway.event_loop",
+                    "gateway.handed_over",
                     "gateway.listener",
                     "gateway.addresses",
                     "gateway.certificate",

@@ -49,6 +49,7 @@ def test_what_is_installed_is_what_there_is(tmp_path: Path) -> None:
         "messageu/gateway",
         "messageu/storage-worker",
         "systemd/system/messageu-gateway.service",
+        "systemd/system/messageu-gateway.socket",
         "systemd/system/messageu-storage-worker.service",
         "systemd/system/messageu-storage-worker.service.d/metrics.conf",
     }

@@ -30,6 +30,7 @@ JUDGED_BY = 252
 SHORTEST_PERIOD = 3
 """Seconds: see `ServiceManager.beat`."""
 UNITS = [FOLDER / name for name in PARSERS]
+SOCKET = FOLDER / "messageu-gateway.socket"
 
 
 def settings(unit: Path) -> dict[str, list[str]]:
@@ -43,7 +44,7 @@ def settings(unit: Path) -> dict[str, list[str]]:
 
 
 def test_every_unit_is_looked_at() -> None:
-    assert {path.name for path in FOLDER.iterdir()} == {*PARSERS, "messageu-storage-worker-metrics.conf"}
+    assert {path.name for path in FOLDER.iterdir()} == {*PARSERS, SOCKET.name, "messageu-storage-worker-metrics.conf"}
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
@@ -70,6 +71,15 @@ def test_the_options_that_the_page_gives_are_taken(unit: Path) -> None:
     assert shown, f"docs/operations.md shows no {file}"
     for words in shown:
         PARSERS[unit.name](shlex.split(words))
+
+
+def test_the_socket_is_at_an_address_that_the_gateway_is_told() -> None:
+    text = (ROOT / "deploy" / "etc" / "gateway").read_text(encoding="utf-8")
+    [words] = re.findall(r"^OPTIONS=(.*)$", text, re.MULTILINE)
+    places = gateway.options.parse(shlex.split(words)).places
+    assert settings(SOCKET)["ListenStream"] == [str(place) for place in places]
+    # What `gateway.listener` does itself where nobody hands a socket over.
+    assert settings(SOCKET)["BindIPv6Only"] == ["both"]
 
 
 def test_the_gateway_is_stopped_first() -> None:
@@ -100,10 +110,11 @@ def test_systemd_takes_them(tmp_path: Path) -> None:
         # It looks whether the program is there.
         text = unit.read_text(encoding="utf-8").replace(INSTALLED, f"{ROOT}/scripts/bin/")
         (tmp_path / unit.name).write_text(text, encoding="utf-8")
+    shutil.copy(SOCKET, tmp_path)
     folder = tmp_path / "messageu-storage-worker.service.d"
     folder.mkdir()
     shutil.copy(FOLDER / "messageu-storage-worker-metrics.conf", folder / "metrics.conf")
-    assert systemd_analyze("verify", "--man=no", *(tmp_path / unit.name for unit in UNITS)) == ""
+    assert systemd_analyze("verify", "--man=no", *(tmp_path / unit.name for unit in (*UNITS, SOCKET))) == ""
 
 
 @needs_systemd

@@ -23,8 +23,9 @@ def test_a_given_port_is_listened_on_and_no_file_is_read(
 ) -> None:
     asked: list[tuple[str, int]] = []
 
-    def refuse(host: str, port: int, *, loopback_only: bool) -> None:
+    def refuse(host: str, port: int, *, loopback_only: bool, handed_over: list[object]) -> None:
         assert loopback_only
+        assert handed_over == []
         asked.append((host, port))
         raise SettingRejected("taken")
 

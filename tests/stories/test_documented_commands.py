@@ -224,6 +224,10 @@ ELSEWHERE: Final = {
         "tests/deploy/test_operations_page.py",
         'commands(section, "install")',
     ),
+    "install -D --mode=644 --target-directory=/etc/systemd/system deploy/systemd/messageu-gateway.socket": (
+        "tests/deploy/test_operations_page.py",
+        'commands(section, "install")',
+    ),
     "tar --create --file=messageu.tar --directory=/var/lib/messageu data": (
         "tests/deploy/test_operations_page.py",
         'commands("Move to another machine", "tar")',
@@ -251,6 +255,10 @@ NOT_RUN: Final = {
     "systemctl restart messageu-storage-worker messageu-gateway": BY_ROOT,
     "systemctl disable --now messageu-gateway messageu-storage-worker": BY_ROOT,
     "systemctl status messageu-gateway": BY_ROOT,
+    "systemctl stop messageu-gateway": BY_ROOT,
+    "systemctl enable --now messageu-gateway.socket": BY_ROOT,
+    "systemctl start messageu-gateway": BY_ROOT,
+    "systemctl stop messageu-gateway.socket messageu-gateway": BY_ROOT,
     "install --directory --mode=700 --owner=messageu --group=messageu /var/lib/messageu": BY_ROOT,
     "podman-compose --file deploy/compose.yaml up --detach": "fetches an image; tests/deploy reads the files",
     "pipx install .": "needs a network; tests/test_wheel.py builds and installs the same wheel without one",
@@ -469,7 +477,8 @@ def test_what_is_not_run_is_taken(tmp_path: Path) -> None:
                 assert storage_worker.settings.parse(words).health
             case "systemctl":
                 units = [word for word in words[1:] if not word.startswith("--")]
-                assert all((ROOT / "deploy" / "systemd" / f"{unit}.service").is_file() for unit in units)
+                names = [unit if unit.endswith(".socket") else f"{unit}.service" for unit in units]
+                assert all((ROOT / "deploy" / "systemd" / name).is_file() for name in names)
             case "/opt/messageu/bin/pip":
                 assert all((ROOT / word).exists() for word in words if not word.startswith("--") and word != "install")
             case "podman-compose":
