@@ -20,6 +20,7 @@ from typing import Final
 from torture import (
     damaged_files,
     deaths_at_points,
+    deletions,
     failing_disk,
     floods,
     hostile_keys,
@@ -62,6 +63,8 @@ DRILLS: Final[Mapping[str, Drill]] = {
     restored_backup.NAME: restored_backup.run,
     online_backups.NAME: online_backups.run,
     online_backups.CONTROL: online_backups.run_control,
+    deletions.NAME: deletions.run,
+    deletions.CONTROL: deletions.run_control,
     hostile_keys.NAME: hostile_keys.run,
     floods.NAME: floods.run,
     many_sources.NAME: many_sources.run,
