@@ -57,7 +57,7 @@ def test_what_it_starts_is_there_and_tells_what_the_unit_waits_for(unit: Path) -
     assert words == ["$OPTIONS"]
     assert found["Type"] == ["notify"]
     assert int(found["WatchdogSec"][0]) >= SHORTEST_PERIOD
-    assert found["Restart"] == ["on-failure"]
+    assert found["Restart"] == ["always"]
     assert found["RestartPreventExitStatus"] == [str(EXIT_DONT_RESTART)] == [str(EXIT_FINAL)]
     assert found["Environment"] == [f"{DATA_VARIABLE}=/var/lib/messageu/data"]
     assert found["StateDirectory"] == ["messageu"]
