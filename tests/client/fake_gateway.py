@@ -350,7 +350,10 @@ class FakeGateway:
             return accepted
         accepted.settimeout(HANG_SECONDS)
         try:
-            return self._certificate.context().wrap_socket(accepted, server_side=True, suppress_ragged_eofs=False)
+            context = self._certificate.context()
+            # As the gateway has it: nothing comes behind the handshake but answers.
+            context.num_tickets = 0
+            return context.wrap_socket(accepted, server_side=True, suppress_ragged_eofs=False)
         except OSError:
             self.endings.append("handshake")
             accepted.close()

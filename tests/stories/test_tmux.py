@@ -137,7 +137,7 @@ def test_where_the_screen_goes(server: Server, tmp_path: Path, window: Tmux) -> 
     window.types("hello").until("you [stored]: hello").presses("C-d").until("ended with 0")
     assert (tmp_path / "log").read_text() == ""
     window.messageu(tmp_path / "alice", server.port, "chat", "bob", behind="| tee log").until("ended with 0")
-    window.until("its screen goes to standard output, which is none here").until("`messageu history NAME`")
+    window.until("chat needs a terminal: standard output is none here").until("`messageu history NAME`")
     assert (tmp_path / "log").read_text() == ""
     for term in ("dumb", "unknown"):
         window.messageu(tmp_path / "alice", server.port, "chat", "bob", before=f"TERM={term}").until("ended with 2")
