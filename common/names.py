@@ -18,6 +18,7 @@ from common.values import MAX_NAME_LENGTH, Username, username
 
 ASCII_FORM: Final = "xn--"
 """What the ASCII form of a name beyond ASCII begins with; its Punycode (RFC 3492) follows."""
+_UNPRINTABLE: Final = "a name has no control, invisible or unassigned characters"
 
 
 def normal_form(text: str) -> str:
@@ -28,6 +29,8 @@ def normal_form(text: str) -> str:
 def any_username(text: str) -> Username:
     """Check the form of a name, which may be beyond ASCII. Raises `ValueRejected` that says why."""
     if text.isascii():
+        if not text.isprintable():
+            raise ValueRejected(_UNPRINTABLE)
         return username(text)
     try:
         size = len(text.encode("utf-8"))
@@ -36,7 +39,7 @@ def any_username(text: str) -> Username:
     if size > MAX_NAME_LENGTH:
         raise ValueRejected(f"a name has at most {MAX_NAME_LENGTH} bytes of UTF-8, not {size}")
     if not text.isprintable():
-        raise ValueRejected("a name has no control, invisible or unassigned characters")
+        raise ValueRejected(_UNPRINTABLE)
     if text[0] == " " or text[-1] == " ":
         raise ValueRejected("a name neither begins nor ends with a space")
     if normal_form(text) != text:

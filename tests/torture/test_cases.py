@@ -31,7 +31,7 @@ def test_every_operation_dies_at_every_point_it_passes() -> None:
         of_point.setdefault(case.point, set()).add(case.concern)
     # The recovery of a journal is a command of its own, which
     # tests/storage_worker/engine/sqlite/test_recovery.py kills. Deletions and backups pass no
-    # client's request: expiry-and-deletion and backup-under-load kill there.
+    # client's request: expiry-and-deletion and backup-under-load kill the worker meanwhile.
     elsewhere = ("recovery", "deletion", "backup")
     assert set(of_point) == {point for point in FailPoint if not point.startswith(elsewhere)}
     for point, concerned in of_point.items():

@@ -86,7 +86,7 @@ def test_two_files_of_two_users(tmp_path: Path, identity: Identity) -> None:
     [
         (b"", 1, "user name"),
         (b" \n" + ID.hex().encode(), 1, "user name"),
-        (b"al\x07ice\n", 1, "printable"),
+        (b"al\x07ice\n", 1, "no control"),
         (b"alice\n", 2, "32 hex digits"),
         (b"alice\nxyz\n", 2, "32 hex digits"),
         (b"alice\n\xff\xfe\n", 2, "plain text"),
