@@ -115,7 +115,7 @@ class ZmqServer:
         return LOOK_EVERY_MS if idle_ms is None and self.processor.waits_for_a_time else idle_ms
 
     def turn(self, measures: Measures | None = None) -> None:
-        """Outbound what is there. Raises `StoreFailed`."""
+        """Answer what is there. Raises `StoreFailed`."""
         inbound = self._drain()
         began = 0.0 if measures is None else measures.clock()
         if inbound:

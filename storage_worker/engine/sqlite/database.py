@@ -667,7 +667,7 @@ class Database:
         return True
 
     def unused_bytes(self) -> int:
-        """DiskSpaceMonitor inside the file that deleted rows left."""
+        """Bytes inside the file that deleted rows left."""
         with _FAILING:
             return int(self.row("PRAGMA freelist_count")[0]) * self._page_size
 
