@@ -371,6 +371,10 @@ class Engine(Protocol):
     def has_pending(self) -> bool:
         """Whether `maintain` will have something to do before long."""
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether `maintain` goes on with something that should not wait for gateways."""
+
     def maintain(self, now_ms: int) -> None:
         """Between two turns: whatever keeps the store small and quick."""
 

@@ -603,6 +603,11 @@ class MemoryEngine:
         """Nothing is ever due."""
         return False
 
+    @property
+    def is_busy(self) -> bool:
+        """Nothing is ever due."""
+        return False
+
     def maintain(self, now_ms: int) -> None:
         """Nothing is ever due."""
 

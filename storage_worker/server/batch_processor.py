@@ -154,7 +154,7 @@ class BatchProcessor:
     @property
     def is_busy(self) -> bool:
         """Whether `maintain` goes on with something that should not wait for gateways."""
-        return self._rules.expiry.goes_on
+        return self._rules.expiry.goes_on or self._engine.is_busy
 
     @property
     def waits_for_a_time(self) -> bool:

@@ -3,6 +3,7 @@ without.
 """
 
 import base64
+import signal
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 from Crypto.PublicKey import RSA
 
+from common.fail_points import VARIABLE, FailPoint
 from common.server_address import parse_address
+from common.storage_protocol.message_format import pack_frame
 from common.storage_protocol.operations import (
     DeleteAccount,
     Done,
@@ -19,15 +22,20 @@ from common.storage_protocol.operations import (
     Register,
     Registered,
     StoreMessage,
+    StoreMessages,
 )
 from common.values import RefusalReason, Registration
 from gateway import certificate
 from storage_worker import admin
 from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.deletion import STEP
 from storage_worker.engine.sqlite.invitations import Invitations
 from storage_worker.rules.accounts import AccountSettings
 from tests.gateway.tls_peer import server_tls
+from tests.storage_worker.fake_gateway import FakeGateway
+from tests.storage_worker.worker_process import WorkerProcess
 from tests.storage_worker.worker_under_test import KEY, TO_VERSION_5, Gateway, SqliteWorker
+from torture.programs import wait_until
 
 
 @pytest.fixture
@@ -177,6 +185,56 @@ class TestDeleteAndFree:
         list(open_gateway.register("alice"))
         assert run(tmp_path, "delete", "Alice") == 1
         assert capsys.readouterr().out == "There is no user named 'Alice'.\n"
+
+
+class TestDeleteBesideAProcess:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Iterator[Path]:
+        folder = tmp_path / "data"
+        folder.mkdir(mode=0o700)
+        yield folder
+        while WorkerProcess.started:
+            process = WorkerProcess.started.pop()
+            if process.process.poll() is None:
+                process.kill()
+
+    def with_mail(self, folder: Path, steps: int) -> bytes:
+        """A process that is idle, and has so much mail for a user; the user's id."""
+        WorkerProcess(folder)
+        with FakeGateway(folder) as gateway:
+            gateway.hello(b"a" * 16)
+            [registered] = gateway.ask(Register("alice", KEY))
+            assert isinstance(registered, Registered)
+            alice = registered.client_id
+            for _ in range(steps):
+                gateway.ask(StoreMessages(False, pack_frame(alice, alice, 3, bytes(60_000)) * STEP))
+        return alice
+
+    def is_gone(self, folder: Path) -> bool:
+        database = Database(folder / "mail.db", beside=True)
+        kept = list(database.execute("SELECT name FROM deleted_user WHERE erased"))
+        left = list(database.execute("SELECT row FROM mail_page"))
+        database.close()
+        return [*kept, *left] == [("alice",)]
+
+    def test_an_idle_one_does_it_at_once(self, folder: Path) -> None:
+        alice = self.with_mail(folder, 3)
+        [process] = WorkerProcess.started
+        assert run(folder, "delete", "alice") == 0
+        # Nobody asks it for anything any more.
+        wait_until(lambda: self.is_gone(folder), "the end of the deletion")
+        assert process.end() == 0
+        assert process.log.count(f"deleted user {alice.hex()}") == 1
+
+    def test_a_kill_right_after_it_leaves_a_line_in_the_audit_log(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(VARIABLE, f"{FailPoint.DELETION_STEPPED}:1")
+        alice = self.with_mail(folder, 0)
+        [process] = WorkerProcess.started
+        assert run(folder, "delete", "alice") == 0
+        assert process.wait() == -signal.SIGKILL
+        assert process.log.count(f"deleted user {alice.hex()}") == 1
 
 
 class TestReKey:

@@ -34,6 +34,7 @@ from common.storage_protocol.operations import (
     Register,
     Registered,
     Release,
+    SetBlock,
     Settle,
     Stored,
     StoreMessage,
@@ -71,6 +72,7 @@ class User:
         self.must_authenticate = False
         self.mailbox: dict[int, tuple[bytes, int, bytes, bool]] = {}
         self.sent: dict[bytes, tuple[bytes, int, bytes, int]] = {}
+        self.blocked: set[bytes] = set()
 
 
 class Lease(NamedTuple):
@@ -188,7 +190,8 @@ class WorkerMachine(RuleBasedStateMachine):
         if refused:
             return refused
         self.highest += 1
-        receiver.mailbox[self.highest] = (sender.client_id, kind, content, authenticated)
+        if sender.client_id not in receiver.blocked:
+            receiver.mailbox[self.highest] = (sender.client_id, kind, content, authenticated)
         if token is not None:
             sender.sent[token] = (receiver.client_id, kind, content, self.highest)
         return Stored(self.highest)
@@ -239,6 +242,22 @@ class WorkerMachine(RuleBasedStateMachine):
         else:
             assert begun == expected
             assert outcome == UploadUnknown()
+
+    @rule(person=people, sender=people, authenticated=st.sampled_from([True, True, False]), blocked=st.booleans())
+    def block(self, person: int, sender: int, authenticated: bool, blocked: bool) -> None:
+        [outcome] = self.ask(SetBlock(self.id_of(person), authenticated, self.id_of(sender), blocked))
+        refusal = self.name_refusal(person, authenticated) or (None if authenticated else Refused(Reason.PROOF_NEEDED))
+        if refusal is None and self.user(sender) is None:
+            refusal = Refused(Reason.RECIPIENT_UNKNOWN)
+        if refusal is None and blocked and sender == person:
+            refusal = Refused(Reason.MALFORMED)
+        if refusal:
+            assert outcome == refusal
+            return
+        assert outcome == Done()
+        user = self.user(person)
+        assert user
+        (user.blocked.add if blocked else user.blocked.discard)(self.id_of(sender))
 
     @rule(person=people, authenticated=st.booleans(), max_bytes=st.sampled_from([0, 60, 100_000, END]))
     def fetch(self, person: int, authenticated: bool, max_bytes: int) -> None:

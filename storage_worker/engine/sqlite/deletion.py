@@ -2,11 +2,12 @@
 found in the bytes of the data folder.
 
 Owns: these steps. Promises: a step is short, whatever the user had; killed between any two, the
-next start goes on. When `Deletion.DONE` is told, mail, keys, tokens and files are gone from the
-tables and the folder. After that, within `ERASE_EVERY_MS` or at an orderly end, what is left of
-them in the journal's files and in SQLite's log is overwritten. From the first deletion of a user on
-the database overwrites all that it deletes, and once what it had deleted before. What the user had
-sent and others have not fetched is the others': it stays until they do, with its sender's id.
+next start goes on. The audit log has every deletion at least once. When `Deletion.DONE` is told,
+mail, keys, tokens and files are gone from the tables and the folder. After that, within
+`ERASE_EVERY_MS` or at an orderly end, what is left of them in the journal's files and in SQLite's
+log is overwritten. From the first deletion of a user on the database overwrites all that it
+deletes, and once what it had deleted before. What the user had sent and others have not fetched is
+the others': it stays until they do, with its sender's id.
 Exposure: users choose when they go, and how much there is of them.
 
     `UserDeleted` in the journal, or the mark of `scripts/admin` in the table
@@ -76,6 +77,7 @@ class DeletedUsers:
         self._erased_at: int | None = None
         self._rows: list[int] = []
         self._unerased = False
+        self._lacks_room = False
         self._overwrites = False
         self._free_is_taken = False
         self._free_is_clean = False
@@ -101,6 +103,11 @@ class DeletedUsers:
         """Whether `work` will have something to do before long."""
         return self._users.has_deleted or self._unerased or any(row not in self._users.held_up for row in self._rows)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody has mail or files that the next step could delete at once."""
+        return not self._lacks_room and any(row not in self._users.held_up for row in self._rows)
+
     def work(self, now_ms: int) -> None:
         """One step, where one is due. Raises `StoreFailed`."""
         if self._users.has_deleted:
@@ -115,6 +122,7 @@ class DeletedUsers:
                 self._overwrite_free()
             elif self._erased_at is None or not 0 <= now_ms - self._erased_at < ERASE_EVERY_MS:
                 self._erase(now_ms)
+            self._lacks_room = False
         except StoreDamaged as error:
             if row is None:
                 raise
@@ -122,6 +130,7 @@ class DeletedUsers:
             self._users.held_up.add(row)
         except StoreFull as error:
             log.debug("no room for a step of a deletion: %s", error)
+            self._lacks_room = True
             self._not_before = now_ms + _TRY_AGAIN_MS
 
     def _step(self, row: int, now_ms: int) -> None:
@@ -134,6 +143,10 @@ class DeletedUsers:
             for page in pages:
                 self._pages.drop(page.row)
             client_id = self._finish(row, now_ms) if len(pages) < STEP else None
+            if client_id is not None:
+                # Afterwards nobody knows the id any more. So the line comes again where this
+                # transaction fails, or the process is killed here, and is never left out.
+                audit_deletion(client_id)
             fail_points.reach(FailPoint.DELETION_STEP)
         fail_points.reach(FailPoint.DELETION_STEPPED)
         for page in pages:
@@ -141,7 +154,6 @@ class DeletedUsers:
                 self._blobs.remove(page.blob_id)
         if client_id is not None:
             self._log.written()
-            audit_deletion(client_id)
             self._queue.forget_mailbox(row)
             self.look_again()
 

@@ -10,7 +10,7 @@ Source: docs/storage-engine.md.
 
 import logging
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -247,9 +247,12 @@ class SqliteEngine:
     # --- between turns
     # ----------------------------------------------------------------------------------------------
 
-    def reading(self) -> AbstractContextManager[None]:
-        """Around reads between turns."""
-        return self._database.reading()
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """Around reads between turns. What an admin command has changed is seen."""
+        with self._database.reading():
+            self._look_for_changes()
+            yield
 
     def totals(self) -> Totals:
         """The store in a few numbers, with what the journal holds. Reads the index of all mail."""
@@ -269,6 +272,11 @@ class SqliteEngine:
         backup.
         """
         return self.log.waits or self._upkeep.has_waiting or self._deleted.has_waiting or self._backups.has_waiting
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether what a deleted user had goes now, step by step."""
+        return self._deleted.is_busy and not self.log.is_stuck
 
     def maintain(self, now_ms: int) -> None:
         """Let the database take in what the journal holds where that is due; make checkpoints; go

@@ -29,7 +29,7 @@ from common.storage_protocol.operations import (
     StoreMessages,
 )
 from common.values import RefusalReason
-from storage_worker.engine.errors import StoreDamaged
+from storage_worker.engine.errors import StoreDamaged, StoreFull
 from storage_worker.engine.sqlite import deletion
 from storage_worker.engine.sqlite.blocks import BlockLists
 from storage_worker.engine.sqlite.database import Database
@@ -58,6 +58,12 @@ def go_on(worker: SqliteWorker, times: int = 50) -> None:
     for _ in range(times):
         worker.now_ms += 1_000
         worker.processor.maintain(worker.now_ms)
+
+
+def audited(caplog: pytest.LogCaptureFixture) -> list[bytes]:
+    """Whose deletion the audit log has, in order."""
+    lines = [vars(record)["fields"] for record in caplog.records if record.name == "messageu.audit"]
+    return [bytes.fromhex(line["user"]) for line in lines if line["event"] == "deleted"]
 
 
 def lived(gateway: Gateway) -> tuple[bytes, bytes]:
@@ -136,11 +142,17 @@ def test_what_others_have_not_fetched_keeps_its_sender_until_they_do(open_worker
 @pytest.mark.parametrize("place", [FailPoint.DELETION_STEP, FailPoint.DELETION_STEPPED, FailPoint.DELETION_ERASED])
 @pytest.mark.parametrize("passes", [1, 2, 3])
 def test_killed_at_any_place_it_is_ended_by_the_next_start(
-    open_worker: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: FailPoint, passes: int
+    open_worker: Open,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    place: FailPoint,
+    passes: int,
 ) -> None:
     worker = open_worker()
     gateway = Gateway(worker)
     alice, bob = lived(gateway)
+    caplog.set_level("INFO", "messageu.audit")
     worker.flush()
     monkeypatch.setattr(deletion, "STEP", 4)
     left = [passes]
@@ -169,6 +181,37 @@ def test_killed_at_any_place_it_is_ended_by_the_next_start(
     assert contents(fetch(gateway, bob).page) == [b"kept"]
     worker.kill()
     assert found_in(tmp_path, alice) == []
+    assert set(audited(caplog)) == {alice}
+
+
+@pytest.mark.parametrize(("place", "lines"), [(FailPoint.DELETION_STEP, 2), (FailPoint.DELETION_STEPPED, 1)])
+def test_the_audit_log_never_lacks_a_deletion(
+    open_worker: Open,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    place: FailPoint,
+    lines: int,
+) -> None:
+    worker = open_worker()
+    gateway = Gateway(worker)
+    [alice] = gateway.register("alice")
+    caplog.set_level("INFO", "messageu.audit")
+
+    def reach(point: FailPoint, *_concerns: object) -> None:
+        if point is place:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fail_points, "reach", reach)
+        with pytest.raises(Killed):
+            gateway.one(DeleteAccount(alice, True))
+    assert audited(caplog) == [alice], "before the id is gone"
+    worker.kill()
+    worker = open_worker()
+    go_on(worker, 3)
+    assert worker.engine.users.deletion(alice) is Deletion.DONE
+    # Again where the step was not on disk.
+    assert audited(caplog) == [alice] * lines
 
 
 def test_killed_when_the_journal_alone_knows(open_worker: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,6 +348,36 @@ def test_no_room_puts_it_off(open_worker: Open) -> None:
     worker.limit_room(None)
     go_on(worker)
     assert gateway.one(DeleteAccount(alice, True)) == Done()
+
+
+def test_the_loop_hurries_while_a_step_can_be_done(open_worker: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = open_worker()
+    gateway = Gateway(worker)
+
+    def busy() -> bool:
+        return worker.processor.is_busy
+
+    alice, bob = gateway.register("alice", "bob")
+    for _ in range(2 * STEP):
+        gateway.ask(StoreMessages(False, pack_frame(bob, alice, 3, bytes(LARGE))))
+    worker.flush()
+    assert not busy()
+    gateway.one(DeleteAccount(alice, True))
+    assert busy()
+
+    def full(_pages: MailPages, _row: int) -> None:
+        raise StoreFull("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MailPages, "drop", full)
+        go_on(worker, 1)
+        assert not busy(), "there is no room for it"
+        assert worker.processor.has_waiting
+    go_on(worker, 2)
+    assert busy()
+    go_on(worker, 3)
+    assert worker.engine.users.deletion(alice) is Deletion.DONE
+    assert not busy()
 
 
 def test_who_deletes_one_after_the_other_does_not_hold_up_the_loop_each_time(
