@@ -50,6 +50,7 @@ from client.messages import (
 )
 from client.open_home import OpenHome, tell_nobody
 from client.settings import Flags, Settings, this_folder
+from client.trust.blocking import Silenced
 from client.trust.contacts import Contact
 from client.trust.trust import Verification
 from common.errors import ValueRejected
@@ -71,6 +72,7 @@ __all__ = [
     "Sent",
     "SentMessage",
     "ServerAddress",
+    "Silenced",
     "Text",
     "UnknownKind",
     "Unreadable",
@@ -259,6 +261,40 @@ class Messenger:
         `Directory.own_fingerprint`.
         """
         return self.home.directory.own_fingerprint()
+
+    # --- whose messages are not wanted
+    # ----------------------------------------------------------------------------------------------
+
+    def block(self, name: str) -> Silenced:
+        """Get nothing of a sender any more; nothing tells them.
+
+        It holds in this home at once. The server keeps their messages away where `server_refuses`
+        says so; else they are dropped when they are fetched. Raises `NameUnknown`, and what `users`
+        raises where the name is new.
+        """
+        contact, _ = self.home.blocking.block(name, blocked=True)
+        return self.home.blocking.state(contact)
+
+    def unblock(self, name: str) -> Silenced:
+        """Let a blocked sender write again; what they sent meanwhile is gone. Raises as `block`."""
+        contact, _ = self.home.blocking.block(name, blocked=False)
+        return self.home.blocking.state(contact)
+
+    def mute(self, name: str) -> Silenced:
+        """Have `watch` and `chat` announce nothing of a sender's. Raises as `block`.
+
+        Their messages come and are kept, and this library gives them as those of others: what a
+        program announces is its own affair.
+        """
+        return self.home.blocking.state(self.home.blocking.mute(name, muted=True))
+
+    def unmute(self, name: str) -> Silenced:
+        """Have a muted sender's messages announced again. Raises as `block`."""
+        return self.home.blocking.state(self.home.blocking.mute(name, muted=False))
+
+    def silenced(self) -> list[Silenced]:
+        """Give those who are blocked or muted, by name. Asks no server."""
+        return self.home.blocking.all()
 
     # --- symmetric keys
     # ----------------------------------------------------------------------------------------------

@@ -56,6 +56,7 @@ __all__ = [
     "ServerAnsweredError",
     "ServerUnreachable",
     "SettingRejected",
+    "Silenced",
     "StoreOfLaterVersion",
     "StoreUnusable",
     "StoreUnwritable",

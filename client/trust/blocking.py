@@ -33,7 +33,9 @@ class Told(Enum):
 
 
 class Silenced(NamedTuple):
-    """Somebody who is blocked or muted. `server_refuses`: whether the server knows of the block."""
+    """What holds for a sender: blocked, muted, both or neither. `server_refuses`: the server knows
+    of the block, and keeps their messages away.
+    """
 
     contact: Contact
     blocked: bool

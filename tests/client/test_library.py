@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from client.errors import AlreadyRegistered, FileUnreadable, OutcomeUnknown
-from client.messenger import KeyReceived, Messages, Messenger, SavedFile, Text
+from client.messenger import KeyReceived, Messages, Messenger, Received, SavedFile, Text
 from common.client_protocol.requests import RegisterRequest
 from common.errors import SettingRejected, ValueRejected
 from tests.client.fake_gateway import Answer, ExtendedMailroom, FakeGateway, Mailroom
@@ -275,8 +275,29 @@ def test_the_examples_run_as_printed_and_run_again(
 
 def test_the_other_example(alice: Messenger, bob: Messenger) -> None:
     """That of a loop that is left."""
-    (example,) = [example for example in examples(PAGES[1]) if "from_environment" not in example]
+    (example,) = [example for example in examples(PAGES[1]) if "wait=60" in example]
     for text in ("wait", "go", "later"):
         alice.send("bob", text)
     exec(example.replace("wait=60", "wait=0"), {"messenger": bob, "Text": Text})
     assert texts(bob) == ["later"]
+
+
+def test_the_example_of_those_who_are_not_wanted(
+    alice: Messenger, bob: Messenger, make: Callable[..., Messenger], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = [example for example in examples(PAGES[1]) if "block(" in example]
+    for name in ("mallory", "carol"):
+        make(name).register(name)
+    alice.users()
+    for name in ("mallory", "carol"):
+        with make(name) as sender:
+            sender.send("alice", f"of {name}")
+    bob.send("alice", "of bob")
+    exec(example, {"messenger": alice})
+    assert capsys.readouterr().out.splitlines() == [
+        "carol KeyReceived(unasked=False)",
+        "carol Text(text='of carol')",
+    ]
+    given = [message.content for message in alice.history() if isinstance(message, Received)]
+    assert Text("of bob") in given
+    assert Text("of mallory") not in given

@@ -103,6 +103,7 @@ def packages(modules: set[str]) -> set[str]:
             {
                 *OF_A_COMMAND,
                 "client.cli.values",
+                "client.cli.silencing_command",
                 *(f"client.cli.commands.{path.stem}" for path in (ROOT / "client/cli/commands").glob("[!_]*.py")),
             },
         ),

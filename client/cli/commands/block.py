@@ -1,6 +1,6 @@
-"""The command `block`: its help, and what it does.
+"""The command `block`: its help.
 
-Owns: the command line of `block`.
+Owns: the words of `block`; what it does is in `client.cli.silencing_command`.
 Promises: nothing heavy is imported before it runs.
 
 Source: docs/client.md.
@@ -8,35 +8,16 @@ Source: docs/client.md.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from client.cli.command import USER, Command
+from client.cli.silencing_command import silencing_command
 
-if TYPE_CHECKING:
-    from client.cli.call import Call
-    from client.cli.command_line import Parser
-
-
-def _options(parser: Parser) -> None:
-    parser.add_argument("name", metavar="NAME", help=USER)
-
-
-def _run(call: Call) -> int:
-    from client.cli.silencing import block
-
-    with call.open_home() as home:
-        return block(home, call.output, call.options.name, blocked=True)
-
-
-COMMAND: Final = Command(
+COMMAND: Final = silencing_command(
     "block",
     "get nothing of a sender any more",
     "The server keeps their messages from your mailbox, and answers the sender as before: nothing tells them. Where it "
     "can't do that, or is not reached, they are dropped when they are fetched. What came before stays in the "
     "history.",
-    examples=("messageu block bob",),
-    options=_options,
-    run=_run,
-    json=("silenced",),
-    exit_codes=(3, 4, 6, 7, 10),
+    "blocked",
+    holds=True,
 )

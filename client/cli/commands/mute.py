@@ -1,6 +1,6 @@
-"""The command `mute`: its help, and what it does.
+"""The command `mute`: its help.
 
-Owns: the command line of `mute`.
+Owns: the words of `mute`; what it does is in `client.cli.silencing_command`.
 Promises: nothing heavy is imported before it runs.
 
 Source: docs/client.md.
@@ -8,34 +8,15 @@ Source: docs/client.md.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from client.cli.command import USER, Command
+from client.cli.silencing_command import silencing_command
 
-if TYPE_CHECKING:
-    from client.cli.call import Call
-    from client.cli.command_line import Parser
-
-
-def _options(parser: Parser) -> None:
-    parser.add_argument("name", metavar="NAME", help=USER)
-
-
-def _run(call: Call) -> int:
-    from client.cli.silencing import mute
-
-    with call.open_home() as home:
-        return mute(home, call.output, call.options.name, muted=True)
-
-
-COMMAND: Final = Command(
+COMMAND: Final = silencing_command(
     "mute",
     "announce nothing of a sender's",
     "Their messages come and are kept: `recv` and `history` show them; `watch` does not, nor does a `chat` with "
     "somebody else.",
-    examples=("messageu mute bob",),
-    options=_options,
-    run=_run,
-    json=("silenced",),
-    exit_codes=(3, 4, 6, 7, 10),
+    "muted",
+    holds=True,
 )

@@ -105,3 +105,21 @@ def test_muted_messages_are_received_and_seen(alice: Messenger, bob: Messenger) 
     assert "hello" in received(alice)
     alice.home.blocking.mute("bob", muted=False)
     assert not alice.home.blocking.is_silent(contact.client_id)
+
+
+def test_the_library_has_it_as_the_commands_do(alice: Messenger, bob: Messenger, mailroom: ExtendedMailroom) -> None:
+    mailroom.features |= Feature.BLOCKING
+    assert alice.silenced() == []
+    blocked = alice.block("bob")
+    assert (blocked.contact.name, blocked.blocked, blocked.muted, blocked.server_refuses) == ("bob", True, False, True)
+    both = alice.mute("bob")
+    assert (both.blocked, both.muted) == (True, True)
+    assert alice.silenced() == [both]
+    bob.send("alice", "while blocked")
+    assert received(alice) == []
+    assert not alice.unblock("bob").blocked
+    assert [(one.blocked, one.muted) for one in alice.silenced()] == [(False, True)]
+    assert not alice.unmute("bob").muted
+    assert alice.silenced() == []
+    with pytest.raises(NameUnknown):
+        alice.mute("nobody")
