@@ -21,6 +21,8 @@ from common.server_address import SCHEME, ServerAddress, parse_address, shown
 _IDENTITY: Final = ("my.info", "me.info", "my.info.pending", ".imported")
 _STORE: Final = ("store.db", "store.use")
 """Together they are a store of ours; the first name alone is anybody's."""
+MOVING: Final = ".moving"
+"""The folder in a home that is there while its account moves to another server."""
 ROOT_VARIABLE: Final = "MESSAGEU_ROOT"
 CONFIG_FILE: Final = "config.toml"
 CONFIG_VARIABLE: Final = "MESSAGEU_CONFIG"
@@ -131,6 +133,11 @@ class Settings:
         found = self._flag_or_environment("server", self._flags.server, "--server")
         if found is not None:
             return found
+        if _is_there(self.home / MOVING):
+            # A move may have been decided by a process that was killed before it wrote server.info.
+            from client.moving import settle_move  # noqa: PLC0415 - hardly ever
+
+            settle_move(self.home)
         if _is_there(self.home / SERVER_INFO):
             return self._server_file(self.home)
         found = self._configured("server")

@@ -1,22 +1,33 @@
-"""The account at its server: account delete, account recover.
+"""The account at its server: account delete, account recover, account move.
 
 Owns: what these commands ask and say.
-Promises: nothing is deleted without a word of the user's, given twice; in a script `--yes` is that
-word. A key that waits for the operator is not lost by asking again.
+Promises: nothing is deleted without a word of the user's, given twice, and nothing is moved without
+one; in a script `--yes` is that word. A key that waits for the operator is not lost by asking
+again.
 
 Source: docs/client.md.
 """
 
 import base64
+from collections.abc import Sequence
+from typing import Final
 
+from client import moving
 from client.cli import exit_codes
-from client.cli.identity_lines import whoami
+from client.cli.identity_lines import show_identity, whoami
 from client.cli.output import Output
+from client.cli.server_route import fields_of
+from client.errors import ClientError
 from client.identity.registration import KeyToHandOver
+from client.moving import Wanted
 from client.open_home import OpenHome
 from client.settings import Settings
-from client.terminal.sanitize import command
+from client.terminal.sanitize import command, visible_name
 from common.errors import SettingRejected
+from common.server_address import ServerAddress
+
+_NAMED: Final = 8
+"""So many names stand in a sentence; of the others, how many they are."""
 
 
 def delete(home: OpenHome, output: Output, *, yes: bool) -> int:
@@ -60,3 +71,74 @@ def recover(home: OpenHome, output: Output, name: str, settings: Settings) -> in
         return exit_codes.SERVER_REFUSED
     output.say(f"{found.name} is your account again. Your contacts are told that your key has changed.")
     return whoami(home, output, settings)
+
+
+def move(home: OpenHome, output: Output, wanted: Wanted, *, yes: bool) -> ServerAddress | None:
+    """Move the account to another server; the address where it is then, None where it is not to be
+    moved.
+    """
+    if moving.is_there_already(home, wanted.address):
+        output.say(f"The account is at {wanted.address.place} already.")
+        return wanted.address._replace(invitation=None)
+    moving.check(home, wanted)
+    if not yes and not _is_to_move(home, output, wanted):
+        output.say("Nothing was moved.")
+        return None
+    moved = moving.move(home, wanted, output.say)
+    output.say(f"The account is at {moved.address.place} from now on, as {visible_name(moved.identity.name)}.")
+    return moved.address
+
+
+def _is_to_move(home: OpenHome, output: Output, wanted: Wanted) -> bool:
+    if not output.terminal:
+        raise SettingRejected("`account move` asks once, and nobody is there to answer: give --yes.")
+    name, place = home.account.identity().name, home.link.address.place
+    renamed = "" if wanted.name is None else f", as {visible_name(wanted.name)}"
+    old = "is deleted, and its name stays taken" if wanted.delete_old else "stays, and nobody reads what comes there"
+    return bool(
+        output.confirm(
+            f"Move the account {name} from {place} to {wanted.address.place}{renamed}? You reach those who are "
+            f"registered there too, and nobody else. The account at {place} {old}."
+        )
+    )
+
+
+def moved_in(home: OpenHome, output: Output, *, delete_old: bool) -> int:
+    """Look who of the contacts is at the new server, delete the old account where that is asked
+    for, and say who we are.
+    """
+    try:
+        _meet_again(home, output)
+    except ClientError as error:
+        output.say(f"Who of your contacts is here is seen when you write to them: {error}")
+    if delete_old:
+        left = moving.delete_left_account(home, output.say)
+        if left is not None:
+            output.say(
+                f"The account {visible_name(left.name)} at {left.address.place} is deleted; its name stays taken."
+            )
+    show_identity(output, home.account.identity(), proven=home.greeting.has_signed_in, **fields_of(home.link.address))
+    return exit_codes.DONE
+
+
+def _meet_again(home: OpenHome, output: Output) -> None:
+    met = home.directory.meet_again()
+    if met.missing:
+        output.say(f"Not at this server: {_listed(met.missing)}.")
+    for name in met.changed:
+        output.say(
+            f"{visible_name(name)} has another key here than the one you know: nothing is sent there until you accept "
+            f"it. {command('verify', name)} shows both numbers."
+        )
+    silenced = [one.contact.name for one in home.blocking.all() if not home.directory.is_listed(one.contact)]
+    if silenced:
+        output.say(
+            f"Blocked or muted at the server of before alone: {_listed(silenced)}. Who has such a name here may be "
+            "somebody else."
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [visible_name(name) for name in names[:_NAMED]]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

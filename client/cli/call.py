@@ -61,12 +61,16 @@ class Call:
         """Open the home, to read: on a full or read-only disk too. No server is asked."""
         return self._opened(asks_server=False, to_read=True)
 
-    def open_home(self, *, asks_server: bool = True) -> "contextlib.AbstractContextManager[OpenHome]":
-        """Open the home."""
-        return self._opened(asks_server=asks_server)
+    def open_home(
+        self, *, asks_server: bool = True, at: ServerAddress | None = None
+    ) -> "contextlib.AbstractContextManager[OpenHome]":
+        """Open the home. `at`: its server has this address, whatever the settings say."""
+        return self._opened(asks_server=asks_server, at=at)
 
     @contextlib.contextmanager
-    def _opened(self, *, asks_server: bool, registers: bool = False, to_read: bool = False) -> "Iterator[OpenHome]":
+    def _opened(
+        self, *, asks_server: bool, registers: bool = False, to_read: bool = False, at: ServerAddress | None = None
+    ) -> "Iterator[OpenHome]":
         from client.identity.home import require_somebody
         from client.open_home import OpenHome
 
@@ -75,7 +79,7 @@ class Call:
             # Rather than making a home for somebody who mistyped it.
             require_somebody(settings.home)
         # An address that is never used, for what asks no server.
-        address = settings.server() if asks_server else ServerAddress("localhost", DEFAULT_PORT)
+        address = at or (settings.server() if asks_server else ServerAddress("localhost", DEFAULT_PORT))
         with OpenHome.open(
             settings.home,
             address,

@@ -49,6 +49,11 @@ def fields(settings: Settings) -> dict[str, Value]:
         address = pinned_address(settings)
     except MessageUError:
         return {"server": None, "transport": None, "pins": []}
+    return fields_of(address)
+
+
+def fields_of(address: ServerAddress) -> dict[str, Value]:
+    """Give what `--json` says of an address."""
     return {
         "server": address.place,
         "transport": "tls" if address.pins else "plain",

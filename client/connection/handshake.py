@@ -64,6 +64,8 @@ _VERSION: Final = "request_version"
 """The setting that remembers which version byte a server of the published protocol
 wanted: its address, the version.
 """
+OF_SERVER: Final = (_REGISTERED_HERE, _TOLD, _SILENT, _VERSION)
+"""Settings that say something of the present server, and of no other one."""
 _ASKED_AGAIN_AFTER: Final = 3_600_000
 """Milliseconds. A server that was silent may have been busy, or be another one since."""
 
@@ -81,6 +83,7 @@ class Session(NamedTuple):
     features: Feature
     max_payload: int
     authenticated: bool
+    server_id: bytes
 
 
 class Greeting:
@@ -171,7 +174,9 @@ class Greeting:
         link.version = CLIENT_VERSION
         if self._store.settings.get(_SILENT) is not None:
             self._store.settings.drop(_SILENT)
-        self.session = Session(Feature(answer.features & wanted), answer.max_payload, authenticated=False)
+        self.session = Session(
+            Feature(answer.features & wanted), answer.max_payload, authenticated=False, server_id=answer.server_id
+        )
         identity = self._identity()
         if identity is not None and self._proves and (known is not None or self._may_prove()):
             self._prove(link, identity, answer, self.session)

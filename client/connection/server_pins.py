@@ -34,6 +34,7 @@ from common.server_address import MOST_PINS, Pin, ServerAddress, parse_pin, pin_
 _KNOWN: Final = "server_pins"
 _GIVEN_UP: Final = "server_pins_given_up"
 """Settings of the store: pins as a link has them, separated by commas."""
+OF_SERVER: Final = (_KNOWN, _GIVEN_UP)
 _MOST_GIVEN_UP: Final = 32
 
 

@@ -45,7 +45,7 @@ class Account:
 
     def identity_or_none(self) -> Identity | None:
         """Give this home's user, or None before the registration. Raises as `identity`."""
-        return self.identity() if self.is_registered() else None
+        return self.identity() if self.loaded is not None or self.is_registered() else None
 
     def registered(self, identity: Identity) -> None:
         """Be this user from now on."""

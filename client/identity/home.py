@@ -2,12 +2,12 @@
 died.
 
 Owns: what counts as a user's own in a home; what is ended before anything else is done: an import
-that was whole, a change of the passphrase that was decided.
+that was whole, a change of the passphrase or of the server that was decided.
 Promises: looking changes nothing. Who opens a home through here sees the state before such a step
 or the one after it, and never one between; while a home is brought into a folder nobody opens it,
 and nobody else brings another one.
 Exposure: an import brings a store.db that somebody else may have made: what it wants to have
-written is written only where it is a file that holds a key.
+written is written only where it is a file that holds a key, or server.info.
 
 Source: docs/client.md, "Export and import"; `client.identity.passphrase`.
 """
@@ -25,6 +25,7 @@ from client.store.database import told
 from client.store.home_store import SPOOL_FOLDER, STORE_FILE, Store
 from common.errors import FileUnwritten
 from common.filesystem import sync_folder, writing
+from common.info_files import SERVER_INFO
 
 ARRIVING: Final = ".importing"
 """The folder in a home into which an import writes."""
@@ -137,21 +138,25 @@ def open_store(home: Path, *, to_read: bool = False) -> Store:
     if store.unwritable is not None:
         return store
 
-    def write(name: str, content: str) -> None:
-        if not identity_files.holds_key(name):
-            raise StoreUnusable(
-                f"{home / STORE_FILE} wants to write {name!r}, which is none of its files: somebody altered it.",
-                "Move it away, and restore an export of yours.",
-            )
-        identity_files.write_whole(home / name, content)
-
     try:
-        store.sealing.settle(write)
+        store.sealing.settle(lambda name, content: write_settled(home, name, content))
         store.erase_traces()
     except BaseException:
         store.close()
         raise
     return store
+
+
+def write_settled(home: Path, name: str, content: str) -> None:
+    """Write a file that the store left to be written. Raises `FileUnwritten`, and `StoreUnusable`
+    where that is none of a home's.
+    """
+    if not identity_files.holds_key(name) and name != SERVER_INFO:
+        raise StoreUnusable(
+            f"{home / STORE_FILE} wants to write {name!r}, which is none of its files: somebody altered it.",
+            "Move it away, and restore an export of yours.",
+        )
+    identity_files.write_whole(home / name, content)
 
 
 def convert(home: Path, tell: Callable[[str], None], *, to_read: bool = False) -> None:

@@ -142,6 +142,29 @@ def save(home: Path, identity: Identity, protection: Protection | None = None) -
     drop_pending(home)
 
 
+def renamed(home: Path, name: Username, client_id: ClientId) -> dict[str, str]:
+    """Give the text of my.info and of me.info for the same key under another name or id. Writes
+    nothing.
+
+    The key stays as it is in its file, encrypted or not: no passphrase is asked for. Raises
+    `NotRegistered`, `InfoFileError`.
+    """
+    found = [_read_parts(home / file) for file in (MY_INFO, ME_INFO) if (home / file).exists()]
+    key = next((parts.key for parts in found if parts.key is not None), None)
+    if key is None:
+        raise no_identity()
+    head = f"{name}\n{client_id.hex()}\n"
+    return {MY_INFO: head + base64.encodebytes(key).decode("ascii"), ME_INFO: head}
+
+
+def rename(home: Path, name: Username, client_id: ClientId) -> None:
+    """Write both files anew, for the same key under another name or id. Raises as `renamed`, and
+    `FileUnwritten`.
+    """
+    for file, text in renamed(home, name, client_id).items():
+        write_whole(home / file, text)
+
+
 def complete(home: Path, identity: Identity) -> None:
     """Write what a registration that broke after my.info did not get to."""
     if (home / PENDING).exists():

@@ -76,8 +76,7 @@ class Registration:
     def _register(self, pending: PendingRegistration, *, again: bool) -> Identity:
         self._link.connect()
         request = self._request(NO_CLIENT, pending.name, pending.private_key)
-        if not pending.name.isascii() and self._greeting.session is None:
-            raise ValueRejected("names beyond ASCII are for servers that speak the extension, and this one does not")
+        self._refuse_beyond_ascii(pending.name)
         # Before the server hears of the key: whoever completes the registration, or uses it, asks
         # the same server.
         self._remember_server()
@@ -87,6 +86,10 @@ class Registration:
         if isinstance(answer, ErrorResponse):
             raise self._registration_refused(answer, pending, again=again)
         return self._registered(pending, answer)
+
+    def _refuse_beyond_ascii(self, name: Username) -> None:
+        if not name.isascii() and self._greeting.session is None:
+            raise ValueRejected("names beyond ASCII are for servers that speak the extension, and this one does not")
 
     def _request(
         self, client_id: ClientId, name: Username, private_key: PrivateKey
@@ -100,6 +103,28 @@ class Registration:
         if invitation is not None:
             self._tell("The link has an invitation, which this server has no use for: it is left out.")
         return RegisterRequest(client_id, name, private_key.public_key())
+
+    def register_key(self, name: Username, private_key: PrivateKey) -> Identity:
+        """Register a key that another home holds, and sign in with it. Nothing of it is written
+        here.
+
+        Once more with the same name and key it is the same account, at a server that speaks the
+        extension. Raises as `register`.
+        """
+        self._link.connect()
+        self._refuse_beyond_ascii(name)
+        answer = self._ask(self._request(NO_CLIENT, name, private_key))
+        if isinstance(answer, ErrorResponse):
+            raise refused(RequestCode.REGISTER, answer)
+        if not isinstance(answer, RegisteredResponse):
+            raise unexpected(answer)
+        identity = Identity(name, answer.client_id, private_key)
+        self._account.registered(identity)
+        self._greeting.registered_here()
+        if self._greeting.session is not None:
+            self._link.close()
+            self._link.connect()
+        return identity
 
     def recover(self, name: str) -> Identity | KeyToHandOver:
         """Come back to an account whose home is lost: with the key of this new home, once the
@@ -180,7 +205,9 @@ class Registration:
         anew = "" if answer.client_id == identity.client_id else ", under a new id"
         if anew:
             identity = identity._replace(client_id=answer.client_id)
-            self._keep(identity)
+            # The key stays as it is in its file, encrypted or not.
+            identity_files.rename(self._account.home, identity.name, identity.client_id)
+            self._account.registered(identity)
         self._tell(f"The server did not know this account any more: name and key are registered again{anew}.")
         with suppress(ClientError):
             # Where the proof fails now, the next request makes it, or says why not.

@@ -67,10 +67,15 @@ class History:
         Somebody whom the server never listed has no name and can't be written to: left out.
         """
         unread: dict[ClientId, int] = {}
-        last: dict[ClientId, int] = dict(self._store.sent.by_recipient())
+        last: dict[ClientId, int] = {}
+        # Under whichever id they were known then.
+        for recipient, when in self._store.sent.by_recipient():
+            present = self._contacts.present_id(recipient)
+            last[present] = max(when, last.get(present, when))
         for sender, count, received_at in self._store.inbox.by_sender():
-            unread[sender] = count
-            last[sender] = max(received_at, last.get(sender, received_at))
+            present = self._contacts.present_id(sender)
+            unread[present] = unread.get(present, 0) + count
+            last[present] = max(received_at, last.get(present, received_at))
         found = [
             ConversationSummary(Contact(one, name), unread.get(one, 0), when)
             for one, when in last.items()

@@ -45,6 +45,10 @@ class PinTable:
         rows = self._database.rows("SELECT * FROM pin WHERE client_id = ?", client_id)
         return PinRow(*rows[0]) if rows else None
 
+    def all(self) -> list[PinRow]:
+        """Give everybody who was met, by name."""
+        return [PinRow(*row) for row in self._database.rows("SELECT * FROM pin ORDER BY name")]
+
     def changed(self) -> list[PinRow]:
         """Give those for whom the server names something else than is pinned."""
         return [
@@ -89,8 +93,9 @@ class PinTable:
         """
         with self._database.transaction():
             self._database.run(
-                "UPDATE contact SET public_key = (SELECT public_key FROM pin WHERE client_id = ?1) "
-                "WHERE client_id = ?1",
+                "INSERT INTO contact (client_id, name, listed, public_key) "
+                "SELECT client_id, name, 0, public_key FROM pin WHERE client_id = ? "
+                "ON CONFLICT (client_id) DO UPDATE SET public_key = excluded.public_key",
                 old,
             )
             self._database.run(

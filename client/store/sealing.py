@@ -135,11 +135,16 @@ class Sealing:
                 number,
             )
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether files are left to be written."""
+        return bool(self.database.rows("SELECT 1 FROM rewrite LIMIT 1"))
+
     def settle(self, write: Callable[[str, str], None]) -> None:
-        """Have the identity files written that the last change of the passphrase left to
+        """Have the files written that the last change of the passphrase, or of the server, left to
         be written.
         """
-        if not self.database.rows("SELECT 1 FROM rewrite LIMIT 1"):
+        if not self.is_unsettled:
             return
         # Within the transaction, so that nobody else does the same.
         with self.database.transaction():

@@ -12,7 +12,9 @@ from client.store.database import Database
 from common.values import ClientId
 
 OWN_ID: Final = "own_id"
-"""Noted with the first note to oneself: the history knows notes by it, and needs no private key."""
+"""Noted with the first note to oneself, and again under another id, separated by commas. The
+history knows notes by it, and needs no private key.
+"""
 
 
 class Settings:
@@ -32,8 +34,13 @@ class Settings:
             self._database.run("INSERT OR REPLACE INTO setting VALUES (?, ?)", name, value)
 
     def is_own(self, client_id: ClientId) -> bool:
-        """Whether an id is the one under which this home has sent notes to itself."""
-        return self.get(OWN_ID) == client_id.hex()
+        """Whether this home has sent notes to itself under an id, now or earlier."""
+        return client_id.hex() in (self.get(OWN_ID) or "").split(",")
+
+    def add_own(self, client_id: ClientId) -> None:
+        """Note an id under which this home sends notes to itself."""
+        if not self.is_own(client_id):
+            self.put(OWN_ID, ",".join(filter(None, (self.get(OWN_ID), client_id.hex()))))
 
     def names(self, prefix: str) -> list[str]:
         """Give the names that begin with a prefix of ASCII, in their order."""

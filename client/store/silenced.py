@@ -84,6 +84,15 @@ class SilencedTable:
             self._put(before._replace(muted=muted))
         return True
 
+    def move(self, old: ClientId, client_id: ClientId) -> None:
+        """Somebody has another id now: what held for the old one holds for it."""
+        with self._database.transaction():
+            before = self.of_id(old)
+            if before.blocked or before.muted:
+                told = _NOTHING_TOLD
+                self._put(before._replace(client_id=client_id, told=told))
+                self._database.run("DELETE FROM silenced WHERE client_id = ?", old)
+
     def was_told(self, row: SilencedRow, generation: int) -> None:
         """The server's store of this generation knows what the row says."""
         with self._database.transaction():

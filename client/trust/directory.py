@@ -12,7 +12,7 @@ Source: docs/client-protocol.md; docs/security.md.
 import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from client.connection.server_errors import refused, unexpected
 from client.connection.server_link import ServerLink
@@ -31,6 +31,16 @@ from common.names import normal_form
 
 MOST_USERS: Final = 2_000_000
 """Of a list that is taken over; the format has room for 15 million."""
+
+
+class MetAgain(NamedTuple):
+    """The names of those who were met before: who is at the server with the same key, who has
+    another one there, who is not there.
+    """
+
+    here: list[str]
+    changed: list[str]
+    missing: list[str]
 
 
 class Directory:
@@ -201,6 +211,30 @@ class Directory:
             raise number_differs(name)
         self._trust.verify(pin)
         return self._verification(name)
+
+    def meet_again(self) -> "MetAgain":
+        """Look who of those who were met is at a server that is new to this home, and under which
+        key. Who has the same name and key is the same person, with all that is known of them.
+        """
+        self._take_list()
+        met = MetAgain([], [], [])
+        own = self._account.identity().client_id
+        for pin in self._store.pins.all():
+            found = self._contacts.listed(pin.name)
+            if pin.client_id == own or self._store.settings.is_own(pin.client_id):
+                continue
+            if found is None:
+                met.missing.append(pin.name)
+            elif self._take_public_key(found):
+                met.changed.append(pin.name)
+            else:
+                met.here.append(pin.name)
+        return met
+
+    def is_listed(self, contact: Contact) -> bool:
+        """Whether the server's last list has somebody."""
+        row = self._store.contacts.of_id(contact.client_id)
+        return row is not None and row.listed
 
     def is_verified_name(self, name: str) -> bool:
         """Whether the key that is pinned for a name was compared, and the server names no

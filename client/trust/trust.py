@@ -26,7 +26,6 @@ from typing import Final, NamedTuple
 from client.errors import KeyChanged, SafetyNumberDiffers
 from client.store.home_store import Store
 from client.store.pins import PinRow
-from client.store.settings import OWN_ID
 from client.terminal import local_time
 from client.terminal.sanitize import command, marked, visible_name
 from common.values import ClientId, PublicKey
@@ -77,6 +76,7 @@ class Trust:
         if (pin.name, pin.public_key) == (name, key) and self._store.pins.of_id(client_id) is None:
             # Whoever holds the private key registered the name again.
             self._store.keys.copy(pin.client_id, client_id, self._now())
+            self._store.silenced.move(pin.client_id, client_id)
             self._store.pins.move(pin.client_id, client_id)
             known_as = marked(name, "verified" if pin.verified_at is not None else None)
             self._tell(f"{known_as} has another id at the server now, and the same key as before.")
@@ -93,8 +93,7 @@ class Trust:
             self._store.pins.replace(pin.client_id, client_id, name, key, self._now())
         if not self.is_verified(client_id):
             self._store.pins.verify(client_id, key, self._now())
-        if not self._store.settings.is_own(client_id):
-            self._store.settings.put(OWN_ID, client_id.hex())
+        self._store.settings.add_own(client_id)
 
     def moved(self, client_id: ClientId, name: str) -> bool:
         """Whether the server gives a known name to another id, or another name to a known id."""

@@ -75,6 +75,7 @@ IN_NOBODYS_FOLDER = {
     "passphrase change --new-passphrase-file {here}/notes": 8,
     "passphrase remove": 8,
     "account delete": 8,
+    "account move 127.0.0.1:2 --yes": 8,
     "address": 0,
     "doctor": 8,
     "console": 0,

@@ -192,6 +192,15 @@ ELSEWHERE: Final = {
     "scripts/admin drain": ("tests/storage_worker/test_admin_orders.py", '"drain"'),
     "scripts/admin check --drop": ("tests/storage_worker/engine/sqlite/test_damage.py", '"check", "--drop"'),
     "messageu account delete": ("tests/journeys/test_accounts.py", '"account", "delete", "--yes"'),
+    "messageu account move ADDRESS": ("tests/client/test_moving.py", '"account", "move", str(to.address), "--yes"'),
+    "messageu account move 'messageu://PIN@HOST:PORT#INVITATION'": (
+        "tests/journeys/test_moving.py",
+        '"account", "move", link, "--yes"',
+    ),
+    "scripts/client account move ADDRESS": (
+        "tests/client/test_moving.py",
+        '"account", "move", str(to.address), "--yes"',
+    ),
     "scripts/admin invite": ("tests/storage_worker/test_admin_accounts.py", '"invite"'),
     "scripts/admin invite --qr": ("tests/storage_worker/test_admin_accounts.py", '"--qr"'),
     "scripts/admin invite --uses 30 --days 14 --qr": ("tests/storage_worker/test_admin_accounts.py", '"--uses", "3"'),

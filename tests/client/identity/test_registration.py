@@ -4,6 +4,7 @@ its name again.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,8 @@ from client.errors import (
     OutcomeUnknown,
     ServerAnsweredError,
 )
-from client.identity.identity_files import Identity
+from client.identity import identity_files
+from client.identity.identity_files import Identity, Protection
 from client.identity.registration import KeyToHandOver
 from client.messenger import KeyReceived, Messenger, SentMessage, Text
 from client.open_home import OpenHome
@@ -283,3 +285,53 @@ class TestRecover:
         ):
             new.registration.recover("alice")
         assert not (tmp_path / "new" / "my.info.pending").exists()
+
+
+def test_a_key_that_is_encrypted_in_its_file_stays_so(
+    alice: Messenger, mailroom: ExtendedMailroom, gateway: FakeGateway, tmp_path: Path, cheap: None
+) -> None:
+    """One that was imported: the home itself has no passphrase."""
+    identity_files.save(tmp_path / "alice", alice.identity(), Protection("words", os.urandom))
+    alice.close()
+    key = (tmp_path / "alice" / "my.info").read_text().splitlines()[2:]
+    mailroom.register("another")
+    lose(mailroom, "alice")
+    mailroom.gives_wanted = False
+    with OpenHome.open(tmp_path / "alice", gateway.address, passphrase=lambda: "words") as home:
+        again = home.registration.register("alice")
+    assert identity_files.with_plain_keys(tmp_path / "alice") == []
+    name, client_id, *same = (tmp_path / "alice" / "my.info").read_text().splitlines()
+    assert (name, client_id, same) == ("alice", again.client_id.hex(), key)
+
+
+def test_who_is_blocked_is_so_under_another_id(alice: Messenger, bob: Messenger, mailroom: ExtendedMailroom) -> None:
+    alice.send("bob", "hello")
+    alice.block("bob")
+    alice.mute("bob")
+    mailroom.register("another")
+    lose(mailroom, "bob", alice, bob)
+    mailroom.gives_wanted = False
+    new = bob.register("bob").client_id
+    alice.users()
+    assert alice.fetch_public_key("bob").changed is False
+    [one] = alice.silenced()
+    assert (one.contact.client_id, one.contact.name, one.blocked, one.muted) == (new, "bob", True, True)
+    # One conversation, under whichever id.
+    alice.send("bob", "hello again")
+    assert [(one.contact.client_id, one.contact.name) for one in alice.conversations()] == [(new, "bob")]
+
+
+def test_notes_of_before_another_id_stay_notes(alice: Messenger, mailroom: ExtendedMailroom) -> None:
+    alice.send("alice", "before")
+    assert receive(alice) == [Text("before")]
+    mailroom.register("another")
+    lose(mailroom, "alice", alice)
+    mailroom.gives_wanted = False
+    alice.register("alice")
+    alice.send("alice", "after")
+    assert receive(alice) == [Text("after")]
+    assert [(type(one), one.text) for one in alice.history() if isinstance(one, SentMessage)] == [
+        (SentMessage, "before"),
+        (SentMessage, "after"),
+    ]
+    assert len(alice.history()) == 2
