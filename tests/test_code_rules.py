@@ -135,7 +135,9 @@ RULES = (
         "storage_worker.engine.sqlite",
         may_import=only("storage_worker.engine", "common"),
         never=(ENGINES - only("storage_worker.engine.sqlite")) | only("common.client_protocol") | CRYPTO | ZMQ,
-        adapters=((SQLITE, only("storage_worker.engine.sqlite.database")),),
+        adapters=(
+            (SQLITE, only("storage_worker.engine.sqlite.database", "storage_worker.engine.sqlite.sqlite_errors")),
+        ),
     ),
     Rule(
         "storage_worker.engine",
@@ -170,7 +172,7 @@ RULES = (
         never=only("common.client_protocol") | CRYPTO,
         adapters=(
             (ZMQ, only("storage_worker.server.admin_link", "storage_worker.server.zmq_server")),
-            (SQLITE, only("storage_worker.engine.sqlite.database")),
+            (SQLITE, only("storage_worker.engine.sqlite.database", "storage_worker.engine.sqlite.sqlite_errors")),
         ),
     ),
     Rule(

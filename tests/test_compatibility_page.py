@@ -13,7 +13,7 @@ from client.store import schema
 from common import version
 from common.client_protocol.versions import EXTENSION_VERSION, SERVER_VERSION
 from common.storage_protocol import frames
-from storage_worker.engine.sqlite.database import SCHEMA_VERSION
+from storage_worker.engine.sqlite import schema as server_schema
 
 ROOT: Final = Path(__file__).parent.parent
 PAGE: Final = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ def test_the_versions_are_those_of_the_programs() -> None:
         "client protocol": str(SERVER_VERSION),
         "extension": str(EXTENSION_VERSION),
         "storage protocol": str(frames.VERSION),
-        "server store": str(SCHEMA_VERSION),
+        "server store": str(server_schema.VERSION),
         "home store": str(schema.VERSION),
         "JSON output": str(FORMAT),
     }

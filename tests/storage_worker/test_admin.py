@@ -22,7 +22,8 @@ from common.storage_protocol.operations import (
 )
 from common.values import RefusalReason
 from storage_worker import admin, admin_numbers
-from storage_worker.engine.sqlite.database import SCHEMA_VERSION, Database
+from storage_worker.engine.sqlite import schema
+from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.folder import folder_lock
 from storage_worker.engine.sqlite.store_identity import accepted, parse_identity
 from tests.storage_worker.worker_under_test import TO_VERSION_5, Gateway, SqliteWorker
@@ -368,7 +369,7 @@ def test_recovering_an_old_store_says_that_it_was_brought_over(
     done = admin_process(tmp_path, "recover-journal", subprocess.DEVNULL)
     assert (done.returncode, done.stderr) == (
         0,
-        f"admin: {tmp_path}/mail.db was of schema version 3 and is of version {SCHEMA_VERSION} now\n",
+        f"admin: {tmp_path}/mail.db was of schema version 3 and is of version {schema.VERSION} now\n",
     )
 
 

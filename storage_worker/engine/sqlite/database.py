@@ -1,6 +1,7 @@
-"""The SQLite database: its schema, its settings, the transaction, and what its errors mean.
+"""The SQLite database: its settings, its transactions and its checkpoints.
 
-Owns: the one connection; no other module imports apsw.
+Owns: the one connection. The tables are in `storage_worker.engine.sqlite.schema`, the meaning of
+errors in `storage_worker.engine.sqlite.sqlite_errors`.
 Promises: what a transaction wrote is on disk when `transaction` ends without an error (WAL,
 synchronous=FULL), and a transaction that failed left nothing; one that is not `synced` is on disk
 once a later one or a checkpoint is (`lasting`). Checkpoints are made here and by nobody else, for
@@ -24,96 +25,25 @@ from apsw import sqlite_extra
 
 from common.name_rule import looks
 from storage_worker.engine.errors import (
-    StorageError,
-    StoreDamaged,
     StoreFailed,
     StoreFull,
     StoreUnusable,
     TablesDamaged,
 )
+from storage_worker.engine.sqlite import schema
 from storage_worker.engine.sqlite.folder import sync_folder
+from storage_worker.engine.sqlite.sqlite_errors import (
+    BROKEN,
+    PASSING,
+    TRANSLATED,
+    TranslatedErrors,
+    damage_message,
+    finding,
+    is_altered,
+)
 
 log = logging.getLogger("storage_worker")
 
-SCHEMA_VERSION: Final = 10
-_NAME_LOOK: Final = """
--- What the names of users look like (common.name_rule.looks).
-CREATE TABLE name_look (
-    look TEXT NOT NULL,
-    beyond_ascii INTEGER NOT NULL, -- 1: the name is
-    user INTEGER NOT NULL,
-    PRIMARY KEY (look, beyond_ascii, user)
-) STRICT, WITHOUT ROWID;
-"""
-_BLOCK: Final = """
--- Whose messages a user does not get.
-CREATE TABLE block (
-    user INTEGER NOT NULL,
-    sender INTEGER NOT NULL,
-    PRIMARY KEY (user, sender)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX block_of_sender ON block (sender);
-"""
-_UPGRADE_FROM_2: Final = """
-ALTER TABLE slot ADD COLUMN before BLOB;
--- No outcomes, which fit no batch, so that it is unknown. NULL would mean that it was refused, with nothing done.
-UPDATE slot SET before = x'90';
-"""
-_UPGRADE_FROM_3: Final = """
--- Of the page's other columns and its entries. NULL: version 3 wrote it, nothing vouches for it.
-ALTER TABLE mail_page ADD COLUMN checksum INTEGER;
-PRAGMA user_version = 4;
-"""
-UPGRADE_FROM_4: Final = """
--- 0: version 4 made the journal's files, and left no mark in them.
-ALTER TABLE store ADD COLUMN journal INTEGER NOT NULL DEFAULT 0;
-PRAGMA user_version = 5;
-"""
-UPGRADE_FROM_5: Final = f"""
-{_NAME_LOOK}
-PRAGMA user_version = 6;
-"""
-_ACCOUNTS: Final = """
--- Who was deleted. Their rows are not given again, nor their ids, of which the SHA-256 is left; nor their names, until
--- `name` is NULL. `erased`: nothing of them is left in the journal's files and in SQLite's log either.
-CREATE TABLE deleted_user (
-    row INTEGER PRIMARY KEY,
-    name TEXT UNIQUE,
-    id_digest BLOB NOT NULL UNIQUE,
-    erased INTEGER NOT NULL DEFAULT 0
-) STRICT;
-
--- `digest`: SHA-256 of the 16 bytes that let somebody register.
-CREATE TABLE invitation (
-    digest BLOB PRIMARY KEY,
-    uses INTEGER NOT NULL,         -- so many are left
-    expires_at INTEGER NOT NULL    -- Unix milliseconds
-) STRICT, WITHOUT ROWID;
-"""
-UPGRADE_FROM_6: Final = f"""
-ALTER TABLE user ADD COLUMN deleted INTEGER NOT NULL DEFAULT 0;
-{_ACCOUNTS}
-PRAGMA user_version = 7;
-"""
-_DAY: Final = """
--- `sequence`: the highest that was given before this day (since 1970, UTC) began. Days without mail may be missing.
-CREATE TABLE day (day INTEGER PRIMARY KEY, sequence INTEGER NOT NULL) STRICT;
-"""
-UPGRADE_FROM_7: Final = f"""
-{_DAY}
-PRAGMA user_version = 8;
-"""
-UPGRADE_FROM_8: Final = """
--- Days since 1970, UTC. NULL: it was before they were noted.
-ALTER TABLE user ADD COLUMN registered INTEGER;
-ALTER TABLE user ADD COLUMN seen INTEGER;
-ALTER TABLE user ADD COLUMN disabled INTEGER NOT NULL DEFAULT 0;
-PRAGMA user_version = 9;
-"""
-UPGRADE_FROM_9: Final = f"""
-{_BLOCK}
-PRAGMA user_version = 10;
-"""
 _NEXT_STEP: Final = (
     "An older version of MessageU made it, and this version can't convert it: start that one, let everybody "
     "fetch their pending messages, then start this one with a new folder (--data-folder), "
@@ -121,8 +51,6 @@ _NEXT_STEP: Final = (
 )
 _OLDEST_VERSION: Final = 2
 _CHECKSUMS_SINCE: Final = 5
-APPLICATION_ID: Final = 0x4D736755
-"""`MsgU` in the database's header: distinguishes our files from other SQLite databases."""
 
 PAGE_SIZE: Final = 16384
 """Bytes of a page of a new database. Of SQLite's own 4096 four times as many are written for the
@@ -144,126 +72,10 @@ _CHECKING: Final = "cksmvfs"
 Value = int | bytes | str | None
 Row = tuple[Any, ...]
 
-_TALLY: Final = """
--- How many messages were accepted. For people alone: programs of this schema version that know no such table go on
--- without it. Where one did, `counted_to` is not the store's sequence, and what is counted from then on is not `exact`.
-CREATE TABLE IF NOT EXISTS tally (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    accepted INTEGER NOT NULL,
-    counted_to INTEGER NOT NULL,
-    exact INTEGER NOT NULL
-) STRICT;
-"""
-
-_SCHEMA: Final = f"""
-CREATE TABLE store (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    server_id BLOB NOT NULL,
-    generation INTEGER NOT NULL,
-    starts INTEGER NOT NULL,       -- how often a worker opened this store
-    sequence INTEGER NOT NULL,     -- the highest ever given to a message
-    body INTEGER NOT NULL,         -- the highest ever given to a large content
-    era BLOB NOT NULL,             -- the journal's records of this era come on top of what is here
-    journal INTEGER NOT NULL       -- bytes of each of the journal's files, which have a mark at their end; 0: none
-) STRICT;
-
-CREATE TABLE user (
-    row INTEGER PRIMARY KEY,
-    client_id BLOB NOT NULL UNIQUE,
-    name TEXT NOT NULL UNIQUE,
-    public_key BLOB NOT NULL,
-    proven INTEGER NOT NULL DEFAULT 0,
-    deleted INTEGER NOT NULL DEFAULT 0, -- 1: no user any more; what there is of them is being deleted
-    registered INTEGER,                 -- day, since 1970, UTC; NULL: before days were noted
-    seen INTEGER,                       -- the last day on which they asked for something; NULL: the same
-    disabled INTEGER NOT NULL DEFAULT 0 -- 1: nothing is done for them, and what is sent to them is kept
-) STRICT;
-{_NAME_LOOK}
-{_BLOCK}
--- Neighbouring messages of one mailbox, `first` to `last`, as entries one behind the other. Where `body` is set it is
--- one message, and its content is the file of that number.
-CREATE TABLE mail_page (
-    row INTEGER PRIMARY KEY,
-    recipient INTEGER NOT NULL,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    messages INTEGER NOT NULL,
-    content_bytes INTEGER NOT NULL,
-    body INTEGER,
-    entries BLOB NOT NULL,
-    checksum INTEGER               -- CRC-32 of all that is before it; NULL: written by version 3
-) STRICT;
--- With all columns but the entries, so that nothing else is read to see what a mailbox holds.
-CREATE INDEX page_of_mailbox ON mail_page (recipient, first, last, messages, content_bytes, body);
-CREATE INDEX page_of_body ON mail_page (body) WHERE body IS NOT NULL;
-
-CREATE TABLE sent_token (
-    sequence INTEGER PRIMARY KEY,
-    sender INTEGER NOT NULL,
-    token BLOB NOT NULL,
-    recipient INTEGER NOT NULL,
-    kind INTEGER NOT NULL,
-    digest BLOB NOT NULL,
-    accepted_at INTEGER NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX token_of_sender ON sent_token (sender, token);
-CREATE INDEX newest_of_sender ON sent_token (sender, sequence);
-
-CREATE TABLE slot (
-    slot INTEGER PRIMARY KEY,
-    epoch INTEGER NOT NULL,
-    incarnation BLOB NOT NULL,
-    earlier BLOB NOT NULL,         -- incarnations that were succeeded, newest first, 16 bytes each
-    number INTEGER NOT NULL,
-    outcomes BLOB,                 -- of batch `number`; NULL: it was refused
-    before BLOB                    -- of the batch before it
-) STRICT;
-
--- Pages that are given up when the database is full, so that deleting and bookkeeping still find room.
-CREATE TABLE ballast (id INTEGER PRIMARY KEY, filler BLOB NOT NULL) STRICT;
-
-{_ACCOUNTS}
-{_DAY}
-{_TALLY}
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {SCHEMA_VERSION};
-"""
-
-_BROKEN: Final = (
-    apsw.IOError,
-    apsw.CorruptError,
-    apsw.NotADBError,
-    apsw.CantOpenError,
-    apsw.ReadOnlyError,
-    apsw.PermissionsError,
-    apsw.BusyError,
-    apsw.ProtocolError,
-    apsw.NoLFSError,
-    apsw.NoMemError,
-    apsw.InterruptError,
-)
-
-
-CHECK_STEP: Final = "`scripts/admin check` names what is altered, and what to do"
-
-_PASSING: Final = (apsw.BusyError, apsw.IOError, apsw.NoMemError, apsw.ProtocolError)
-"""While it is opened: another try may go better."""
 _RESTORE: Final = (
     "Put the whole data folder back from a backup and run `scripts/admin new-generation`; or move the folder away and "
     "start with a new one, where everybody registers again."
 )
-
-
-def _is_altered(error: BaseException) -> bool:
-    """Whether SQLite found a page that is not as it was written, or makes no sense."""
-    return isinstance(error, apsw.CorruptError | apsw.NotADBError) or (
-        isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA
-    )
-
-
-def _told(error: BaseException) -> str:
-    """What SQLite found; of a wrong checksum it says no more than "disk I/O error"."""
-    return "a page is not as it was written" if isinstance(error, apsw.IOError) else str(error)
 
 
 def load_checksums() -> str:
@@ -291,27 +103,6 @@ def _not_now(path: Path, error: apsw.Error) -> StoreFailed:
     if isinstance(error, apsw.BusyError):
         return StoreFailed(f"{path} is busy: another program has it open and reads it. End that one")
     return StoreFailed(f"{path} can't be opened now ({type(error).__name__}: {error})")
-
-
-class _Translated:
-    """Turns SQLite's errors into ours. A class and no generator: each turn enters it twice."""
-
-    def __init__(self, failure: type[StorageError]) -> None:
-        self._failure = failure
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        if isinstance(error, apsw.FullError):
-            raise StoreFull(str(error)) from error
-        if isinstance(error, _BROKEN):
-            if _is_altered(error):
-                raise StoreDamaged(Database.damage_told(error)) from error
-            raise self._failure(f"{type(error).__name__}: {error}") from error
-
-
-_FAILING: Final = _Translated(StoreFailed)
 
 
 class Database:
@@ -346,13 +137,13 @@ class Database:
         """Whether an earlier version of this program made it, and this opening brought it over."""
         self._beside = beside
         try:
-            with _Translated(StoreUnusable):
+            with TranslatedErrors(StoreUnusable):
                 try:
                     self._open(path, vfs, synchronous, size_limit)
-                except _BROKEN as error:
-                    if _is_altered(error):
-                        raise StoreUnusable(f"{path} is damaged ({_told(error)}). {_RESTORE}") from error
-                    if isinstance(error, _PASSING):
+                except BROKEN as error:
+                    if is_altered(error):
+                        raise StoreUnusable(f"{path} is damaged ({finding(error)}). {_RESTORE}") from error
+                    if isinstance(error, PASSING):
                         raise _not_now(path, error) from error
                     if not isinstance(error, apsw.CantOpenError):
                         raise StoreUnusable(f"{path} can't be used ({type(error).__name__}: {error})") from error
@@ -371,15 +162,15 @@ class Database:
         self._run = connection.execute
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         found = self.row("SELECT count(*) FROM sqlite_schema")[0]
-        if (found or self._beside) and self.row("PRAGMA application_id")[0] != APPLICATION_ID:
+        if (found or self._beside) and self.row("PRAGMA application_id")[0] != schema.APPLICATION_ID:
             connection.close()
             raise StoreUnusable(f"{path} is not a database of this program")
         version = self.row("PRAGMA user_version")[0]
-        if found and not _OLDEST_VERSION <= version <= SCHEMA_VERSION:
+        if found and not _OLDEST_VERSION <= version <= schema.VERSION:
             connection.close()
             raise StoreUnusable(
-                f"{path} has schema version {version}, this program knows {SCHEMA_VERSION}; nothing was changed. "
-                f"{_NEXT_STEP if version < SCHEMA_VERSION else 'Start the newer version of MessageU that made it.'}"
+                f"{path} has schema version {version}, this program knows {schema.VERSION}; nothing was changed. "
+                f"{_NEXT_STEP if version < schema.VERSION else 'Start the newer version of MessageU that made it.'}"
             )
         if checked and found and version >= _CHECKSUMS_SINCE and connection.reserve_bytes("main") != _CHECKSUM_BYTES:
             connection.close()
@@ -405,15 +196,15 @@ class Database:
             return
         if not found:
             with self.transaction():
-                self._run(_SCHEMA).fetchall()
+                self._run(schema.SCHEMA).fetchall()
                 self._run("INSERT INTO ballast VALUES (1, zeroblob(?))", (_BALLAST_BYTES,))
-        elif version < SCHEMA_VERSION:
+        elif version < schema.VERSION:
             self._upgrade(version, checked=checked)
             self.was_upgraded = True
-            log.info("%s was of schema version %d and is of version %d now", path, version, SCHEMA_VERSION)
+            log.info("%s was of schema version %d and is of version %d now", path, version, schema.VERSION)
         if not self.has_tally:
             with self.transaction():
-                self._run(_TALLY).fetchall()
+                self._run(schema.TALLY).fetchall()
         self._has_ballast = self.find("SELECT 1 FROM ballast") is not None
         if self.find("SELECT 1 FROM deleted_user LIMIT 1") is not None:
             self.overwrite_deleted(always=True)
@@ -431,8 +222,8 @@ class Database:
         if version < 4:
             with self.transaction():
                 if version == 2:
-                    self._run(_UPGRADE_FROM_2).fetchall()
-                self._run(_UPGRADE_FROM_3).fetchall()
+                    self._run(schema.UPGRADE_FROM_2).fetchall()
+                self._run(schema.UPGRADE_FROM_3).fetchall()
         if version < _CHECKSUMS_SINCE:
             self._add_checksums(checked=checked)
         elif checked and version < 7:
@@ -440,18 +231,18 @@ class Database:
             self._rewrite()
         if version < 6:
             with self.transaction():
-                self._run(UPGRADE_FROM_5).fetchall()
+                self._run(schema.UPGRADE_FROM_5).fetchall()
                 users: list[Row] = self._run("SELECT row, name FROM user").fetchall()
                 for row, name in users:
                     self.add_looks(row, name, looks(name))
         with self.transaction():
             if version < 7:
-                self._run(UPGRADE_FROM_6).fetchall()
+                self._run(schema.UPGRADE_FROM_6).fetchall()
             if version < 8:
-                self._run(UPGRADE_FROM_7).fetchall()
+                self._run(schema.UPGRADE_FROM_7).fetchall()
             if version < 9:
-                self._run(UPGRADE_FROM_8).fetchall()
-            self._run(UPGRADE_FROM_9).fetchall()
+                self._run(schema.UPGRADE_FROM_8).fetchall()
+            self._run(schema.UPGRADE_FROM_9).fetchall()
 
     def _add_checksums(self, *, checked: bool) -> None:
         if checked:
@@ -462,7 +253,7 @@ class Database:
             self._rewrite()
             self._run("PRAGMA checksum_verification = ON").fetchall()
         with self.transaction():
-            self._run(UPGRADE_FROM_4).fetchall()
+            self._run(schema.UPGRADE_FROM_4).fetchall()
 
     def _rewrite(self) -> None:
         """Write all pages anew, without what was deleted from them."""
@@ -494,18 +285,18 @@ class Database:
                 yield
             self._lasting_commits = self._commits
             return
-        with _FAILING:
+        with TRANSLATED:
             self._run("PRAGMA synchronous = NORMAL")
         try:
             with self._transaction():
                 yield
         finally:
-            with _FAILING:
+            with TRANSLATED:
                 self._run(f"PRAGMA synchronous = {self._synchronous}")
 
     @contextmanager
     def _transaction(self) -> Generator[None]:
-        with _FAILING:
+        with TRANSLATED:
             self._run("BEGIN IMMEDIATE")
             self._inside = True
             try:
@@ -525,7 +316,7 @@ class Database:
         """Read outside of a transaction: each statement sees what was committed. Raises
         `StoreFailed`, `StoreFull`.
         """
-        return _FAILING
+        return TRANSLATED
 
     @contextmanager
     def writing(self) -> Generator[None]:
@@ -534,24 +325,17 @@ class Database:
         """
         try:
             yield
-        except _BROKEN as error:
-            if not _is_altered(error):
+        except BROKEN as error:
+            if not is_altered(error):
                 raise
-            raise TablesDamaged(self.damage_told(error)) from error
+            raise TablesDamaged(damage_message(error)) from error
 
     def refuse_undone(self, error: BaseException) -> None:
         """Raise `TablesDamaged` where what was read made SQLite undo the transaction:
         nothing may follow in it.
         """
         if self._inside and self.connection.get_autocommit():
-            raise TablesDamaged(self.damage_told(error)) from error
-
-    @staticmethod
-    def damage_told(error: BaseException) -> str:
-        """What is damaged, and the next step, for an error that `is_damage`."""
-        if isinstance(error, StoreDamaged):
-            return str(error) if CHECK_STEP in str(error) else f"{error}. {CHECK_STEP}"
-        return f"mail.db is damaged: {_told(error)}. {CHECK_STEP}"
+            raise TablesDamaged(damage_message(error)) from error
 
     @contextmanager
     def unchecked(self) -> Generator[None]:
@@ -560,25 +344,12 @@ class Database:
 
         Raises `StoreDamaged`, `StoreFailed`, `StoreFull`.
         """
-        with _FAILING:
+        with TRANSLATED:
             self._run("PRAGMA checksum_verification = OFF").fetchall()
             try:
                 yield
             finally:
                 self._run("PRAGMA checksum_verification = ON").fetchall()
-
-    @staticmethod
-    def is_store_error(error: BaseException) -> bool:
-        """Whether an exception from inside a transaction is the store's failure, not the program's.
-
-        Damage is none: what touches it is refused, and the store continues.
-        """
-        return isinstance(error, (apsw.FullError, *_BROKEN)) and not _is_altered(error)
-
-    @staticmethod
-    def is_damage(error: BaseException) -> bool:
-        """Whether an exception says that something is altered which was read."""
-        return isinstance(error, StoreDamaged) or _is_altered(error)
 
     def execute(self, sql: str, bindings: Sequence[Value] = ()) -> Iterator[Row]:
         """Run one statement; the rows come as they are asked for."""
@@ -603,8 +374,8 @@ class Database:
         """What SQLite itself finds wrong with the file: none where it is sound."""
         try:
             found = [str(line) for (line,) in self._run("PRAGMA integrity_check(100)")]
-        except _BROKEN as error:
-            return [_told(error)]
+        except BROKEN as error:
+            return [finding(error)]
         unread = f"unable to get the page. error code={apsw.SQLITE_IOERR_DATA}"
         return [] if found == ["ok"] else [line.replace(unread, "is not as it was written") for line in found]
 
@@ -614,7 +385,7 @@ class Database:
         be.
         """
         version: int = self.row("PRAGMA user_version")[0]
-        return version == SCHEMA_VERSION
+        return version == schema.VERSION
 
     @property
     def has_tally(self) -> bool:
@@ -668,12 +439,12 @@ class Database:
 
     def unused_bytes(self) -> int:
         """Bytes inside the file that deleted rows left."""
-        with _FAILING:
+        with TRANSLATED:
             return int(self.row("PRAGMA freelist_count")[0]) * self._page_size
 
     def used_bytes(self) -> int:
         """What a copy of the file would take, about. Raises `StoreFailed`."""
-        with _FAILING:
+        with TRANSLATED:
             pages = int(self.row("PRAGMA page_count")[0]) - int(self.row("PRAGMA freelist_count")[0])
         return pages * self._page_size
 
@@ -739,7 +510,7 @@ class Database:
         Raises `StoreFull` and `StoreFailed`. Outside of transactions only.
         """
         mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
-        with _FAILING:
+        with TRANSLATED:
             if not waits:
                 self.connection.set_busy_timeout(0)
             try:

@@ -49,6 +49,7 @@ from storage_worker.engine.sqlite.message_queue import MessageQueue
 from storage_worker.engine.sqlite.online_backup import OnlineBackup
 from storage_worker.engine.sqlite.send_tokens import SentTokens
 from storage_worker.engine.sqlite.slots import Slots
+from storage_worker.engine.sqlite.sqlite_errors import damage_message, is_damage, is_store_error
 from storage_worker.engine.sqlite.store_identity import (
     SequenceReservation,
     StoreIdentity,
@@ -232,7 +233,7 @@ class SqliteEngine:
 
     def damage(self, error: BaseException) -> str | None:
         """What is altered, where an exception says that something is."""
-        return self._database.damage_told(error) if self._database.is_damage(error) else None
+        return damage_message(error) if is_damage(error) else None
 
     def refuse_undone(self, error: BaseException) -> None:
         """Raise `TablesDamaged` where SQLite has undone the transaction."""
@@ -240,9 +241,9 @@ class SqliteEngine:
 
     def is_failure(self, error: BaseException) -> bool:
         """Whether an exception is the store's failure: no bug, no damage."""
-        if self._database.is_damage(error):
+        if is_damage(error):
             return False
-        return isinstance(error, StorageError) or self._database.is_store_error(error)
+        return isinstance(error, StorageError) or is_store_error(error)
 
     # --- between turns
     # ----------------------------------------------------------------------------------------------

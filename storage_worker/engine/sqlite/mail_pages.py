@@ -24,6 +24,7 @@ from common.errors import FrameUndecodable
 from common.storage_protocol.message_format import ENTRY_HEAD, heads
 from storage_worker.engine.errors import StoreDamaged
 from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.sqlite_errors import is_damage
 from storage_worker.engine.values import MailboxStats
 
 log = logging.getLogger("storage_worker")
@@ -219,7 +220,7 @@ class MailPages:
                 (page.row,),
             )
         except Exception as error:
-            if not self._database.is_damage(error):
+            if not is_damage(error):
                 raise
             self._database.refuse_undone(error)
             found = None
@@ -244,7 +245,7 @@ class MailPages:
         try:
             found = self._database.find("SELECT name, hex(client_id) FROM user WHERE row = ?", (recipient,))
         except Exception as error:
-            if not self._database.is_damage(error):
+            if not is_damage(error):
                 raise
             self._database.refuse_undone(error)
             found = None

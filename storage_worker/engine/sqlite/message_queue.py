@@ -45,6 +45,7 @@ from storage_worker.engine.sqlite.blobs import Blobs
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.mail_pages import InFile, MailPages, NewPage, PageRow, make_pages
 from storage_worker.engine.sqlite.mailboxes import Mailbox
+from storage_worker.engine.sqlite.sqlite_errors import damage_message, is_damage
 from storage_worker.engine.sqlite.users import UserRegistry
 from storage_worker.engine.values import MailboxStats, MailPlace, Span
 
@@ -520,10 +521,10 @@ class MessageQueue:
                     if work <= 0:
                         return work
             except Exception as error:
-                if not self._database.is_damage(error):
+                if not is_damage(error):
                     raise
                 self._database.refuse_undone(error)
-                told = self._database.damage_told(error)
+                told = damage_message(error)
                 rarely.write(logging.ERROR, "not all senders of a mailbox can be counted: %s", told)
         low = bisect_right(box.sequences, counts.counted_to)
         for entry in box.entries[low:]:
