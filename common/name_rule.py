@@ -78,7 +78,7 @@ def _check_part(part: str) -> None:
     if not part:
         raise ValueRejected("a name beyond ASCII has single spaces")
     if unicodedata.category(part[0]).startswith("M"):
-        raise ValueRejected("no part of a name begins with a mark")
+        raise ValueRejected("no word of a name may begin with a combining mark")
     try:
         enforced = _profile.enforce(part)
     except UnicodeEncodeError as error:

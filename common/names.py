@@ -35,7 +35,7 @@ def any_username(text: str) -> Username:
     try:
         size = len(text.encode("utf-8"))
     except UnicodeEncodeError as error:
-        raise ValueRejected("a name is made of characters, and this one has bytes that are none") from error
+        raise ValueRejected("a name must be text, and this one has bytes that are not characters") from error
     if size > MAX_NAME_LENGTH:
         raise ValueRejected(f"a name has at most {MAX_NAME_LENGTH} bytes of UTF-8, not {size}")
     if not text.isprintable():

@@ -38,7 +38,7 @@ def size(text: str) -> int:
     """
     found = _SIZE.fullmatch(text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: bytes, or a number with K, M, G or T")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: bytes, or a number with K, M, G or T")
     number, unit = int(found[1]), found[2]
     for _ in range(_UNITS.index(unit.upper()) if unit else 0):
         number *= 1024
@@ -68,7 +68,7 @@ def add_log_format(parser: argparse.ArgumentParser) -> None:
         "--log-format",
         choices=("text", "json"),
         default="text",
-        help="of the log, which goes to stderr: json is one object a line (default: %(default)s). SIGHUP is ignored",
+        help="format of the log on stderr; json is one object per line (default: %(default)s). SIGHUP is ignored",
     )
 
 

@@ -102,7 +102,7 @@ def parse_address(text: str) -> ServerAddress:
     if f"{scheme}://".lower() != SCHEME:
         raise ValueRejected(f"a link begins with {SCHEME}, not {_quoted(f'{scheme}://')}")
     if any(character.isspace() for character in rest):
-        raise ValueRejected("a link has no space and no line break in it")
+        raise ValueRejected("a link must not contain a space or a line break")
     rest, hash_sign, invited = rest.partition("#")
     pins_text, at, place = rest.partition("@")
     if not at:
@@ -130,7 +130,7 @@ def _pins(text: str) -> tuple[Pin, ...]:
 
 def _host_and_port(text: str) -> tuple[str, int]:
     if not text:
-        raise ValueRejected("there is no HOST:PORT")
+        raise ValueRejected("HOST:PORT is missing")
     host, colon, port_text = text.rpartition(":")
     if not colon or "]" in port_text:
         raise ValueRejected("the port is missing: HOST:PORT")
@@ -147,7 +147,7 @@ def _host(text: str) -> str:
     if not text:
         raise ValueRejected("the host is missing: HOST:PORT")
     if ":" in text and _NEVER_IN_A_HOST.isdisjoint(text.replace(":", "")):
-        raise ValueRejected("one colon, before the port; an IPv6 address is in brackets: [::1]:1357")
+        raise ValueRejected("use one colon, before the port, and write an IPv6 address in brackets: [::1]:1357")
     if len(text) > _LONGEST_HOST:
         raise ValueRejected(f"a host has at most {_LONGEST_HOST} characters, not {len(text)}")
     for character in text:
@@ -162,9 +162,9 @@ def _in_brackets(text: str) -> str:
     try:
         ipaddress.IPv6Address(text)
     except ValueError as error:
-        raise ValueRejected(f"in brackets is an IPv6 address, not {_quoted(text)}") from error
+        raise ValueRejected(f"the brackets must hold an IPv6 address, not {_quoted(text)}") from error
     if not all(character.isprintable() and character not in _NEVER_IN_A_HOST - {":"} for character in text):
-        raise ValueRejected(f"in brackets is an IPv6 address, not {_quoted(text)}")
+        raise ValueRejected(f"the brackets must hold an IPv6 address, not {_quoted(text)}")
     return text
 
 

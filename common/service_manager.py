@@ -47,10 +47,12 @@ class ServiceManager:
         """
         address = environment.get(SOCKET_VARIABLE) or None
         if address is not None and (address[0] not in "/@" or len(address) == 1):
-            raise SettingRejected(f"{SOCKET_VARIABLE} is {address!r}: neither a whole path nor @ and a name")
+            raise SettingRejected(
+                f"{SOCKET_VARIABLE} is {address!r}: neither an absolute path nor @ followed by a name"
+            )
         period = environment.get(WATCHDOG_VARIABLE) or None
         if period is not None and not (period.isascii() and period.isdigit() and int(period)):
-            raise SettingRejected(f"{WATCHDOG_VARIABLE} is {period!r}: no number of microseconds")
+            raise SettingRejected(f"{WATCHDOG_VARIABLE} is {period!r}: not a number of microseconds")
         is_meant = environment.get(WATCHDOG_PID_VARIABLE, str(process)) == str(process)
         return cls(address, int(period) / 1e6 if period is not None and is_meant else None, clock)
 

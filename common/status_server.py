@@ -87,14 +87,14 @@ def add_status_options(parser: argparse.ArgumentParser, port: int) -> None:
         "--metrics",
         type=status_place,
         metavar="[ADDRESS:]PORT",
-        help=f"serve health and metrics there (/live, /ready, /metrics) over HTTP; ADDRESS is {LOOPBACK} "
-        "unless given (default: nowhere)",
+        help="serve health and metrics (/live, /ready, /metrics) over HTTP at this address; without ADDRESS, at "
+        f"{LOOPBACK} (default: do not serve them)",
     )
     parser.add_argument(
         "--health",
         action="store_true",
-        help="start nothing: ask the program that runs with the same --metrics whether it is ready, and exit with 0 or "
-        f"1 (default: {LOOPBACK}:{port})",
+        help="start nothing; ask the running program with the same --metrics whether it is ready, and exit with 0 or 1 "
+        f"(default: {LOOPBACK}:{port})",
     )
     parser.set_defaults(health_place=ServerAddress(LOOPBACK, port))
 
@@ -194,5 +194,5 @@ class StatusServer:
         try:
             return page()
         except Exception:
-            log.exception("a page made the program fail")
+            log.exception("a request for a page failed unexpectedly")
             return Answer(500, b"a bug: see the log\n")

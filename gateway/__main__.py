@@ -1,8 +1,8 @@
 """The gateway's composition root: arguments, signals, wiring.
 
-Owns: the process. Promises: exit code 0 after an orderly stop, 78 where starting again won't help,
-each failure with one clear last line. SIGTERM and SIGINT end it within 5 seconds: mail whose
-delivery ended cleanly is settled, the rest waits again.
+Owns: the process. Promises: exit code 0 after an orderly stop, 78 where a restart won't help, and
+one clear last line for each failure. SIGTERM and SIGINT end it within 5 seconds: mail whose
+delivery ended cleanly is settled, the rest is pending again.
 Exposure: the operator's arguments and files.
 """
 
@@ -55,7 +55,9 @@ def port_of(path: Path) -> int:
 
 
 def _stop_in_order(loop: EventLoop, context: SessionContext, link: StorageLink, listeners: list[Listener]) -> None:
-    """Answer what was asked, settle what ended cleanly, release the rest; bounded in time."""
+    """Answer open requests, settle deliveries that ended cleanly, and release the rest, within a
+    bounded time.
+    """
     for listener in listeners:
         listener.close()
     for session in list(context.sessions):
@@ -94,14 +96,16 @@ def say_where(place: Place, *, is_open: bool) -> None:
     )
     if is_open and not place.tls:
         log.warning(
-            "other machines reach %s, and there is no TLS: anybody between sees who writes to whom and can alter it; "
-            "docs/security.md says what to put in front of it",
+            (
+                "other machines can reach %s without TLS: anybody on the way sees who writes to whom, and can"
+                " alter it; docs/security.md says what to put in front of it"
+            ),
             place.host,
         )
 
 
 def _begin_tls(folder: Path) -> tuple[ServerTls, Pins]:
-    """What handshakes are made with. Raises `SettingRejected`."""
+    """The TLS context for handshakes. Raises `SettingRejected`."""
     used = current(folder, datetime.now(UTC))
     return ServerTls(server_context(used), used.digest), Pins(folder, used)
 

@@ -1,7 +1,7 @@
 """Where the gateway listens, and the addresses that clients are given.
 
-Owns: what the options say of listeners, and the address line of each that speaks TLS.
-Promises: pure but for `show`, which writes to the log, and draws a QR code where a person looks on.
+Owns: the listeners that the options name, and the address line of each TLS listener.
+Promises: pure but for `show`, which writes to the log, and draws a QR code if it is a terminal.
 Exposure: whoever starts the gateway.
 
 Source: docs/client-protocol.md, "TLS".
@@ -85,7 +85,7 @@ class ProxiesOfPlace(argparse.Action):
         values: object,
         _option: str | None = None,
     ) -> None:
-        """Put one more network to the last listener; without one, to that of --host and --port."""
+        """Add a network to the last listener named, or to that of --host and --port."""
         assert isinstance(values, ipaddress.IPv4Network | ipaddress.IPv6Network)
         places: list[Place] = namespace.places or []
         if places:
@@ -95,7 +95,7 @@ class ProxiesOfPlace(argparse.Action):
 
 
 def all_places(options: argparse.Namespace, default_port: int | None) -> list[Place]:
-    """Every listener. `default_port`: of the one that is there without --listen; None for none."""
+    """Every listener. `default_port`: the port of the default listener; None: there is none."""
     places: list[Place] = list(options.places or [])
     if default_port is not None:
         places.insert(0, Place(False, options.host, default_port, options.default_proxies))
@@ -105,7 +105,7 @@ def all_places(options: argparse.Namespace, default_port: int | None) -> list[Pl
 def addresses_of(places: Iterable[Place], public: tuple[str, int | None] | None, host_name: str) -> list[ServerAddress]:
     """How clients reach the listeners with TLS, without pins.
 
-    `host_name` replaces an address that is every one of the machine.
+    `host_name` replaces an address that means all addresses of the machine.
     """
     found = []
     for place in places:
@@ -123,19 +123,17 @@ def _is_any(host: str) -> bool:
 
 
 def with_pins(address: ServerAddress, digests: Sequence[bytes]) -> ServerAddress:
-    """The whole address."""
+    """The address with its pins."""
     return address._replace(pins=tuple(pin(digest) for digest in digests))
 
 
 def own_name() -> str:
-    """What this machine calls itself."""
+    """This machine's own name."""
     return socket.gethostname()
 
 
 def show(addresses: Iterable[ServerAddress], environment: Mapping[str, str]) -> None:
-    """Say in the log which address to give to clients; to somebody at a terminal as a picture,
-    too.
-    """
+    """Log the address to give to clients; at a terminal, show it as a QR code too."""
     for address in addresses:
         log.info("clients connect to %s", address)
         if sys.stderr.isatty():

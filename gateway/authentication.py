@@ -1,7 +1,7 @@
 """Checking that a connection speaks for the user it names.
 
-Owns: nonces, attempts and the one string that is signed; the only room of the gateway that imports
-Crypto.
+Owns: nonces, attempts and the one string that is signed; the only module of the gateway that
+imports Crypto.
 Promises: one attempt per nonce, a nonce is good for `Settings.nonce_age` seconds; a bogus proof
 costs the storage worker no write. Time and random bytes are passed in.
 Exposure: strangers choose the signature, and the key that it is checked with was registered by a
@@ -23,14 +23,14 @@ _SALT_SIZE: Final = 32
 
 
 def signed_string(server_id: bytes, nonce: bytes, client_id: bytes, binding: bytes) -> bytes:
-    """What a client signs to prove itself: 113 bytes. `binding` is the connection's."""
+    """What a client signs to authenticate: 113 bytes. `binding`: the connection's channel binding."""
     return _CONTEXT + server_id + nonce + client_id + binding
 
 
 def signature_is_valid(public_key: bytes, signature: bytes, message: bytes) -> bool:
     """RSASSA-PSS (RFC 8017) with SHA-256, MGF1-SHA256 and a salt of 32 bytes, under a key in DER.
 
-    Under anything but the SubjectPublicKeyInfo of an RSA key of 1024 bits no signature is valid.
+    If the key is not the SubjectPublicKeyInfo of an RSA key of 1024 bits, no signature is valid.
     """
     numbers = numbers_of_der(public_key)
     if numbers is None:
@@ -55,12 +55,12 @@ class Challenge:
         self.attempts = 0
 
     def issue(self, nonce: bytes, now: float) -> None:
-        """A new 640: `nonce` (32 bytes) takes the place of any older one."""
+        """A new 640 came: `nonce` (32 bytes) replaces any older one."""
         self._nonce = nonce
         self._issued_at = now
 
     def take(self, now: float, longest_age: float) -> bytes | None:
-        """The nonce for one attempt, void from now on; None where there is none or it is
+        """Take the nonce for one attempt; it can't be used again. None if there is none, or it is
         too old.
         """
         self.attempts += 1

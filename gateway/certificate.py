@@ -1,16 +1,16 @@
-"""The server's certificates: made, loaded, and changed for another one.
+"""The server's certificates: made, loaded, and replaced.
 
 Owns: the folder `tls/` of the data folder, mode 0700. `current.pem` is what the gateway uses from
-its next start on, `next.pem` what it shall use later, `previous.pem` what it used before; each is a
-private key (Ed25519) and its certificate, mode 0600. `address` is what the gateway was told to
-listen on, for the address line.
-Promises: a file is there whole or not at all. A key that others can read is refused. Where the
-folder was in use, no new certificate takes the place of one that is gone: every client's pin would
-be void. Time is passed in.
+its next start on, `next.pem` the one after it, `previous.pem` what it used before; each is a
+private key (Ed25519) and its certificate, mode 0600. `address` lists where the gateway listens, for
+the address line.
+Promises: a file is there whole or not at all. A key that others can read is refused. If the folder
+has been in use, a missing certificate is not replaced by a new one, because every client's pin
+would become void. Time is passed in.
 Exposure: the operator. Clients see certificates and digests, never a key.
 
-A client compares the certificate's SHA-256, its pin, and nothing else: no authority vouches for it,
-and it never expires.
+A client compares the certificate's SHA-256, its pin, and nothing else: it needs no certificate
+authority, and it never expires.
 
 Source: docs/client-protocol.md, "TLS"; RFC 8410, RFC 5280 (4.1.2.5: no date of expiry).
 """
@@ -53,7 +53,7 @@ def is_in_use(folder: Path) -> bool:
 
 
 def current(folder: Path, now: datetime) -> Certificate:
-    """The certificate of a data folder, made where there never was one.
+    """The certificate of a data folder. It is made if there has never been one.
 
     Raises `SettingRejected`.
     """
@@ -74,13 +74,13 @@ def current(folder: Path, now: datetime) -> Certificate:
 
 
 def following(folder: Path) -> Certificate | None:
-    """The next one, where one was made. Raises `SettingRejected`."""
+    """The next certificate, if one was made. Raises `SettingRejected`."""
     path = folder / FOLDER / _NEXT
     return _read(path) if path.exists() else None
 
 
 def make_next(folder: Path, now: datetime) -> Certificate:
-    """Make the next one. Raises `SettingRejected`, also where there is one."""
+    """Make the next certificate. Raises `SettingRejected`, also if there is one already."""
     path = folder / FOLDER / _NEXT
     if not is_in_use(folder):
         raise SettingRejected("there is no certificate yet: the gateway makes one when it starts with --tls-listen")
@@ -92,7 +92,7 @@ def make_next(folder: Path, now: datetime) -> Certificate:
 
 
 def switch(folder: Path) -> Certificate:
-    """From now on the next one is the current one. Raises `SettingRejected`."""
+    """Make the next certificate the current one. Raises `SettingRejected`."""
     tls = folder / FOLDER
     found = following(folder)
     if found is None:
@@ -108,7 +108,7 @@ def switch(folder: Path) -> Certificate:
 
 
 def server_context(certificate: Certificate) -> ssl.SSLContext:
-    """What handshakes are made with. Raises `SettingRejected`."""
+    """The TLS context for handshakes. Raises `SettingRejected`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     # A ticket would be bytes that no request asked for, and every connection proves itself again.
@@ -120,9 +120,9 @@ def server_context(certificate: Certificate) -> ssl.SSLContext:
 
 
 class Pins:
-    """What 649 returns: the digest of the certificate in use, then that of the one to come.
+    """What 649 returns: the digest of the certificate in use, then that of the next one.
 
-    An operator makes that one, and puts it in place for the next start, while the gateway runs.
+    An operator makes the next one, and switches to it for the next start, while the gateway runs.
     """
 
     def __init__(self, folder: Path, used: Certificate) -> None:
@@ -156,14 +156,14 @@ class Pins:
 
 
 def keep_addresses(folder: Path, addresses: list[str]) -> None:
-    """Keep where the gateway can be reached, `host:port` each. Raises `SettingRejected`."""
+    """Store where the gateway can be reached, each as `host:port`. Raises `SettingRejected`."""
     path = folder / FOLDER / _ADDRESS
     with _told(path):
         _write(path, "".join([f"{address}\n" for address in addresses]).encode(), Path.replace)
 
 
 def kept_addresses(folder: Path) -> list[str]:
-    """What `keep_addresses` kept; nothing where the gateway has not been started with TLS."""
+    """What `keep_addresses` stored; empty if the gateway has never been started with TLS."""
     path = folder / FOLDER / _ADDRESS
     with _told(path):
         return path.read_text(encoding="utf-8").split() if path.exists() else []

@@ -1,6 +1,6 @@
-"""What the gateway has done, in integers.
+"""Counts of what the gateway has done.
 
-Owns: the counts that belong to no other part. Promises: adding is all that a loop does.
+Owns: the counts that belong to no other part. Promises: the loop only adds.
 Exposure: strangers choose what is counted; the keys are from tables.
 """
 
@@ -14,7 +14,7 @@ _CODES: Final = {row.request: code for code, row in FIXED.items()}
 
 
 class Counts:
-    """Of one gateway, since its start."""
+    """The counts of one gateway since its start."""
 
     __slots__ = ("accepted", "authenticated", "bytes_in", "bytes_out", "limited", "no_place", "refusals", "requests")
 
@@ -35,7 +35,7 @@ class Counts:
         self.refusals: dict[int, int] = dict.fromkeys(RefusalReason, 0)
 
     def request(self, request: Request) -> None:
-        """It was taken up."""
+        """A request was taken up."""
         if isinstance(request, SendRequest | LargeSendRequest):
             self.requests[RequestCode.SEND if request.token is None else RequestCode.SEND_ONCE] += 1
         else:

@@ -1,7 +1,7 @@
 """Why a gateway does not start, or ends by itself.
 
-Owns: the gateway's exceptions. Promises: either ends the process for good, with a sentence for the
-operator, and is raised for nothing that a client does.
+Owns: the gateway's exceptions. Promises: each ends the process, with a sentence for the operator;
+nothing that a client does raises one.
 Exposure: none; sentences reach the log.
 
 The roots, and what the programs share, are in common/errors.py.

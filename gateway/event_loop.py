@@ -3,14 +3,14 @@ turn.
 
 Owns: the epoll set and the timers of the process.
 Promises: level-triggered readiness to one handler per descriptor, of which a turn takes
-`_READY_AT_ONCE` at most and the next turn others; timers never early, and those that were cancelled
-take no more memory than those that were not; a handler that raises ends the loop, for it is a bug.
-One thread.
+`_READY_AT_ONCE` at most and the next turn others; timers never early, and cancelled ones take at
+most as much memory as the others; an exception in a handler is a bug, and ends the loop. One
+thread.
 Exposure: none; it moves no bytes.
 
 Why not asyncio: the gateway must see POLLERR and POLLHUP of half-closed connections, look at
-unacknowledged bytes, and stop reading single sockets; asyncio's transports hide the first two and
-cost more memory for each idle connection (docs/decisions/0002-the-gateways-event-loop.md).
+unacknowledged bytes, and stop reading individual sockets; asyncio's transports hide the first two
+and cost more memory for each idle connection (docs/decisions/0002-the-gateways-event-loop.md).
 """
 
 import heapq
@@ -36,14 +36,14 @@ _CANCELLED_KEPT: Final = 64
 
 
 class Handler(Protocol):
-    """Who is told that its descriptor is ready."""
+    """Called when its descriptor is ready."""
 
     def ready(self, events: int) -> None:
-        """`events`: an epoll mask; BROKEN and HUNG_UP come without being asked for."""
+        """`events`: an epoll mask; BROKEN and HUNG_UP are always reported."""
 
 
 class Timer:
-    """A call that is due at a moment; `cancel` takes it back."""
+    """A call that is due at a given time, unless it is cancelled."""
 
     __slots__ = ("_timers", "callback")
 
@@ -52,14 +52,16 @@ class Timer:
         self._timers = timers
 
     def cancel(self) -> None:
-        """It will not be called."""
+        """Cancel the call."""
         if self.callback is not None:
             self.callback = None
             self._timers.one_cancelled()
 
 
 class Timers:
-    """The timers of a loop, the next one first. Cancelled ones go when they are the majority."""
+    """The timers of a loop, the next one first. Cancelled ones are removed when they are the
+    majority.
+    """
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timer]] = []
@@ -76,7 +78,7 @@ class Timers:
         return timer
 
     def one_cancelled(self) -> None:
-        """A timer of these will not be called."""
+        """One of these timers was cancelled."""
         self.cancelled += 1
         if self.cancelled > _CANCELLED_KEPT and self.cancelled * 2 > len(self._heap):
             # In place, for `run_due` may be at work on it.
@@ -86,7 +88,7 @@ class Timers:
 
     @property
     def next_at(self) -> float | None:
-        """When the next one is due, in monotonic seconds; None where there is none."""
+        """When the next one is due, in monotonic seconds; None if there is none."""
         heap = self._heap
         while heap and heap[0][2].callback is None:
             heapq.heappop(heap)
@@ -128,7 +130,7 @@ class SignalReceiver:
         self._loop.stop()
 
     def close(self) -> None:
-        """Signals wake the loop no more."""
+        """Stop receiving signals."""
         signal.set_wakeup_fd(-1)
         self._loop.unregister(self._inside.fileno())
         self._inside.close()
@@ -149,7 +151,7 @@ class EventLoop:
         self.now = clock()
 
     def register(self, descriptor: int, handler: Handler, events: int) -> None:
-        """Tell `handler` of `events` (an epoll mask) on `descriptor`."""
+        """Report `events` (an epoll mask) on `descriptor` to `handler`."""
         self._epoll.register(descriptor, events)
         self._handlers[descriptor] = handler
         self._new.add(descriptor)
@@ -172,7 +174,7 @@ class EventLoop:
         self._turn_ends.append(callback)
 
     def run(self) -> None:
-        """Turn until `stop`."""
+        """Run turns until `stop`."""
         self._running = True
         while self._running:
             self.turn(_LONGEST_SLEEP)
@@ -182,7 +184,7 @@ class EventLoop:
         self._running = False
 
     def close(self) -> None:
-        """Give the epoll descriptor back."""
+        """Close the epoll descriptor."""
         self._epoll.close()
 
     def turn(self, longest_sleep: float) -> None:

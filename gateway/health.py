@@ -15,7 +15,7 @@ from gateway.event_loop import EventLoop
 
 
 class WatchedLink(Protocol):
-    """The link to the storage worker, as its health is seen. Monotonic seconds."""
+    """What health checks need of the link to the storage worker. Monotonic seconds."""
 
     answered_at: float
 
@@ -29,7 +29,7 @@ class WatchedLink(Protocol):
 
 
 class Health:
-    """Of one gateway, from now on. `beat`: what else is to be done at each beat."""
+    """The health of one gateway, from now on. `beat`: also called at each beat."""
 
     def __init__(self, loop: EventLoop, link: WatchedLink, beat: Callable[[], None] | None = None) -> None:
         self._loop = loop
@@ -47,11 +47,11 @@ class Health:
         self._loop.call_at(now + BEAT, self._beat)
 
     def live_problem(self) -> str | None:
-        """What keeps the loop, or None. Of any thread."""
+        """Why the loop is stuck, or None. Any thread may call it."""
         return loop_problem(self._loop.clock(), self._turned_at)
 
     def ready_problem(self) -> str | None:
-        """Why clients would not be served, or None. Of any thread."""
+        """Why clients would not be served, or None. Any thread may call it."""
         problem = self.live_problem()
         if problem is not None:
             return problem
@@ -61,5 +61,5 @@ class Health:
         return None if waited < SILENT_AFTER else f"the storage worker has not answered for {waited:.0f} s"
 
     def pages(self) -> Pages:
-        """By path."""
+        """The pages, by path."""
         return {"/live": health_page(self.live_problem), "/ready": health_page(self.ready_problem)}

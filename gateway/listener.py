@@ -1,10 +1,10 @@
 """Accepting connections.
 
-Owns: one listening socket. Promises: every connection becomes one Session, over plain TCP or over
-TLS; where it comes from a proxy that was named, once that has named its client. One beyond
-the share of its address (`gateway.limits`) is closed, with a rare line that has no address, and
-costs nobody else anything. Past `Settings.connections`, or without descriptors, another one makes
-room (`gateway.connection.capacity`); where none may, new ones wait in the kernel's queue.
+Owns: one listening socket. Promises: every connection becomes one Session, over plain TCP or TLS;
+if it comes from a proxy that the options name, once the proxy has named its client. One beyond the
+share of its address (`gateway.limits`) is closed, with a line in the log that has no address and a
+limited rate. Past `Settings.connections`, or without free descriptors, another one is closed to
+make room (`gateway.connection.capacity`); if none may be, new ones wait in the kernel's queue.
 Exposure: anybody who reaches the address.
 """
 
@@ -44,11 +44,11 @@ _USER_TIMEOUT_MS: Final = 120_000
 def open_listener(
     host: str, port: int, *, loopback_only: bool = False, handed_over: list[socket.socket] | None = None
 ) -> socket.socket:
-    """A listening TCP socket. What is set on it, Linux hands down to the connections it accepts.
-    One of `handed_over` that listens at this address already is taken out of there, and used.
+    """A listening TCP socket. Accepted connections inherit its options on Linux. If one of
+    `handed_over` listens at this address already, it is removed from that list and used.
 
-    `::` takes connections to every address of IPv4, too. Raises `SettingRejected` where the address
-    can't be had, and, for `loopback_only`, where other machines would reach it.
+    `::` accepts connections to every IPv4 address too. Raises `SettingRejected` if the address
+    can't be used, and, with `loopback_only`, if other machines could reach it.
     """
     try:
         family, kind, protocol, _name, address = socket.getaddrinfo(
@@ -82,7 +82,7 @@ def open_listener(
 def _taken_out(
     handed_over: list[socket.socket], family: socket.AddressFamily, address: tuple[object, ...]
 ) -> socket.socket | None:
-    """The one that listens at this address, which is in the list no more."""
+    """Remove and return the one that listens at this address."""
     for number, sock in enumerate(handed_over):
         if sock.family == family and sock.getsockname()[:2] == address[:2]:
             return handed_over.pop(number)
@@ -92,7 +92,7 @@ def _taken_out(
 def open_listeners(
     places: Iterable[Place], *, allow_plain: bool, handed_over: Iterable[socket.socket] = ()
 ) -> list[tuple[Place, socket.socket]]:
-    """All of them, or none. `allow_plain`: other machines may reach those without TLS.
+    """Open all listeners, or none. `allow_plain`: other machines may reach those without TLS.
     `handed_over`: sockets that listen already; each has to be at one of the places.
 
     Raises `SettingRejected`.
@@ -117,13 +117,13 @@ def open_listeners(
 def _reached_in_plain(host: str, port: int) -> SettingRejected:
     place = shown(host, port)
     return SettingRejected(
-        f"other machines would reach {place} without TLS: `--tls-listen {place}` encrypts; `--allow-plain` lets it be, "
-        "where something in front encrypts"
+        f"other machines would reach {place} without TLS: `--tls-listen {place}` encrypts; `--allow-plain` "
+        "permits it, for when something in front encrypts"
     )
 
 
 def shown(host: str, port: int) -> str:
-    """An address as `server.info` takes it: one of IPv6 is written in brackets."""
+    """An address as in `server.info`: IPv6 is written in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
@@ -133,7 +133,7 @@ def is_reached_by_others(listener: socket.socket) -> bool:
 
 
 def _address(numeric: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """One of IPv4 that is written as one of IPv6 is one of IPv4."""
+    """An address as a value; an IPv4-mapped IPv6 address becomes IPv4."""
     # A scope, as in fe80::1%eth0, is not part of the address.
     address = ipaddress.ip_address(numeric.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
@@ -142,9 +142,9 @@ def _address(numeric: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 class Listener:
-    """A `Handler` of the loop. `tls`: what to show in a handshake; without it, plain TCP.
-    `proxies`: who has to name its client first, by the PROXY protocol; others are clients
-    themselves.
+    """A `Handler` of the loop. `tls`: what to present in a handshake; without it, plain TCP.
+    `proxies`: addresses that have to name their client first, by the PROXY protocol; all others are
+    clients themselves.
     """
 
     def __init__(
@@ -193,8 +193,8 @@ class Listener:
             self._came(sock, address[0])
 
     def _accept_without_descriptors(self) -> bool:
-        """Let an idle connection make room for the one that waits, unless that is refused; whether
-        there is any that may go.
+        """Close an idle connection for the one that waits, unless that one is refused. Returns
+        whether there is one that may be closed.
         """
         places = self._context.places
         if not places.can_free_one():
@@ -218,7 +218,7 @@ class Listener:
             self._begin(sock, peer, frees_one=frees_one)
 
     def _make_room(self, *, frees_one: bool) -> None:
-        """End others, where one more needs that. `frees_one`: for its descriptor."""
+        """Close others if one more needs room. `frees_one`: for its descriptor."""
         if frees_one:
             self._context.places.free_one()
         if self._opens_slowly:
@@ -289,7 +289,7 @@ class Listener:
         self._wait()
 
     def _pause(self) -> None:
-        """Those that are being opened are enough for now."""
+        """Accept no more for now: enough are being opened."""
         self._context.openings.when_there_is_room(self._resume)
         self._wait()
 

@@ -1,7 +1,8 @@
 """The gateway's series.
 
-Owns: their names and texts, and where their numbers are read. Promises: reading changes nothing,
-and is safe beside the loop. What is measured for the series alone is measured from here.
+Owns: their names and help texts, and where their values are read. Promises: reading changes
+nothing, and is safe while the loop runs. What is measured only for the series is measured from
+here.
 Exposure: none of its own; see `common.metrics`.
 
 Source: docs/operations.md, "Metrics".
@@ -36,7 +37,7 @@ def _refusals(context: SessionContext) -> Mapping[str, int]:
 
 
 def series_of(context: SessionContext) -> Sequence[Series]:
-    """All of them. The loop's turns are timed from now on."""
+    """All series. The loop's turns are timed from now on."""
     loop, counts, link, openings = context.loop, context.counts, context.link, context.openings
     turns = Histogram()
     loop.at_turn_end(lambda: turns.observe(loop.clock() - loop.now))

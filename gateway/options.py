@@ -1,8 +1,8 @@
 """The gateway's command line, and which options it can serve with.
 
 Owns: the options and their bounds; how many connections fit under the limit of open files.
-Promises: what `checked` lets pass can serve; anything else is refused before anything is opened,
-with a sentence that names the option.
+Promises: the gateway can serve with what `checked` accepts; anything else is refused before
+anything is opened, with a sentence that names the option.
 Exposure: whoever starts the gateway.
 """
 
@@ -34,22 +34,22 @@ _LIMITS: Final = "Limits: 6+1/30s is 6 at once, and 1 more every 30 seconds."
 
 
 def rate(text: str) -> Rate:
-    """For argparse: how much at once, and how much more in how many seconds."""
+    """For argparse: how much is allowed at once, and how much more in how many seconds."""
     found = _RATE.fullmatch(text)
     given = Rate(0, 0, 0) if found is None else Rate(size(found[1]), size(found[2]), int(found[3] or 1))
     if not all(given):
-        raise argparse.ArgumentTypeError(f"{text!r} is no limit: such as 60+1/s, or 6+1/30s")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a limit, such as 60+1/s or 6+1/30s")
     return given
 
 
 def shown_rate(rate: Rate) -> str:
-    """The pair of `rate`."""
+    """A rate as `rate` reads it."""
     return f"{rate.burst}+{rate.amount}/{rate.seconds if rate.seconds > 1 else ''}s"
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line. Ends the program with code 2 where an option is unknown, or
-    no number where one is due.
+    """Read the command line. Ends the program with code 2 if an option is unknown, or is not a
+    number where one is needed.
     """
     defaults = Settings()
     parser = argparse.ArgumentParser(
@@ -67,8 +67,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--port",
         type=number,
         metavar="N",
-        help="port to listen on; no port file is read then (default: the port in --port-file). The clients' "
-        "server.info names the same port",
+        help=(
+            "port to listen on, instead of reading --port-file (default: the port in --port-file). The "
+            "clients' server.info names the same port"
+        ),
     )
     ports.add_argument(
         "--port-file",
@@ -83,8 +85,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="append",
         type=tls_place,
         metavar="HOST:PORT",
-        help="listen there for TLS, beside the plain address of --host and --port; may be given again. The address for "
-        "clients, with the certificate's pin, is in the log",
+        help=(
+            "listen for TLS at this address, in addition to plain TCP at --host and --port; may be repeated. "
+            "The log shows show the address for clients, with the certificate's pin"
+        ),
     )
     parser.add_argument(
         "--listen",
@@ -92,30 +96,36 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         action="append",
         type=plain_place,
         metavar="HOST:PORT",
-        help="listen there for plain TCP, in place of --host and --port; may be given again",
+        help="listen for plain TCP at this address, instead of --host and --port; may be repeated",
     )
     parser.add_argument(
-        "--no-plain", action="store_true", help="listen for TLS alone: not at --host and --port, and no --listen"
+        "--no-plain",
+        action="store_true",
+        help="listen for TLS only: not at --host and --port; not together with --listen",
     )
     parser.add_argument(
         "--allow-plain",
         action="store_true",
-        help="let other machines reach a plain address, where something in front of it encrypts",
+        help="allow a plain address that other machines can reach, for when something in front of it encrypts",
     )
     parser.add_argument(
         "--proxy-protocol-from",
         action=ProxiesOfPlace,
         type=network,
         metavar="ADDRESS[/BITS]",
-        help="connections from there begin with a header of the PROXY protocol, version 2; others do not. For the "
-        "address before it",
+        help=(
+            "connections from this address begin with a PROXY protocol header, version 2; others do not. "
+            "Applies to the listener named before it"
+        ),
     )
     parser.add_argument(
         "--public-address",
         type=public_address,
         metavar="HOST[:PORT]",
-        help="what clients connect to, where it is another one than --tls-listen's (default for every address of the "
-        "machine: its name)",
+        help=(
+            "the address that clients connect to, if it differs from --tls-listen's (default: that one; if it"
+            " listens on every address of the machine, the machine's name)"
+        ),
     )
     parser.add_argument(
         "--data-folder", type=folder_path, help="the server's data folder (default: $MESSAGEU_DATA or data/)"
@@ -128,7 +138,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--connections",
         type=number,
         default=defaults.connections,
-        help="open connections at most (default: %(default)s)",
+        help="most open connections (default: %(default)s)",
     )
     _add_limits(parser, defaults)
     parser.add_argument(
@@ -146,8 +156,10 @@ def _add_limits(parser: argparse.ArgumentParser, defaults: Settings) -> None:
         type=Limited,
         choices=tuple(Limited),
         default=defaults.limited,
-        help="which clients the limits below apply to: auto for those of other machines, on for this machine's too, "
-        "off for nobody (default: %(default)s)",
+        help=(
+            "which clients the limits below apply to: auto: those on other machines; on: those on this "
+            "machine too; off: none (default: %(default)s)"
+        ),
     )
     parser.add_argument(
         "--limit-connections",
@@ -168,7 +180,7 @@ def _add_limits(parser: argparse.ArgumentParser, defaults: Settings) -> None:
 
 
 def settings_of(options: argparse.Namespace, connections: int) -> Settings:
-    """What was chosen, with as many connections as fit."""
+    """The chosen settings, with as many connections as fit."""
     return Settings(
         largest_content=options.largest_message,
         connections=connections,
@@ -203,7 +215,7 @@ def checked(options: argparse.Namespace) -> None:
 
 
 def has_default_place(options: argparse.Namespace) -> bool:
-    """Whether it listens at --host and --port, too."""
+    """Whether the gateway also listens at --host and --port."""
     return not options.no_plain and all(place.tls for place in options.places or ())
 
 

@@ -1,9 +1,9 @@
-"""What an operator asks of the gateway by way of the storage worker: another level of the log, or
-to drain.
+"""Orders that an operator gives the gateway through the storage worker: another log level, or to
+drain.
 
-Owns: how each is obeyed. Promises: to drain is what SIGTERM does: what was asked is answered within
-the time that a stop has, and the program ends with code 0. Hearing it again changes nothing.
-Exposure: the storage worker, which passes on what whoever may use its socket asks.
+Owns: how each is obeyed. Promises: draining is what SIGTERM does: open requests are answered within
+the time that a stop has, and the program ends with code 0. A repeated order changes nothing.
+Exposure: the storage worker, which passes on orders from anyone who may use its socket.
 
 Source: docs/storage-protocol.md, "Administration".
 """
@@ -18,7 +18,7 @@ log = logging.getLogger("gateway.orders")
 
 
 class Orders:
-    """Obeys what `link` has heard, at the end of each turn of `loop`."""
+    """Obeys the orders that `link` has received, at the end of each turn of `loop`."""
 
     def __init__(self, loop: EventLoop, link: StorageLink) -> None:
         self._loop = loop
@@ -27,7 +27,7 @@ class Orders:
         loop.at_turn_end(self.obey)
 
     def obey(self) -> None:
-        """Do what came since the last turn."""
+        """Obey the orders that came since the last turn."""
         orders = self._link.orders
         if not orders:
             return
@@ -35,10 +35,10 @@ class Orders:
             match order:
                 case LogLevel(level):
                     logging.getLogger().setLevel(level.upper())
-                    log.log(logging.getLogger().level, "the log begins with level %s now", level)
+                    log.log(logging.getLogger().level, "the log level is %s now", level)
                 case Drain():
                     if not self._stops:
-                        log.info("draining, as the operator asks")
+                        log.info("draining, as the operator asked")
                     self._stops = True
                     self._loop.stop()
         orders.clear()

@@ -1,8 +1,8 @@
-"""The header of the PROXY protocol, version 2: bytes -> the client that a proxy speaks for.
+"""The header of the PROXY protocol, version 2: bytes -> the client that a proxy forwards for.
 
 Owns: the header's layout and its bound. Promises: pure; accepts any bytes without raising. What
 follows the header is not looked at.
-Exposure: proxies that the operator named; what they write of a client is believed.
+Exposure: proxies that the operator named; what they say about a client is believed.
 
 Source: "The PROXY protocol, versions 1 & 2", 2.2 (haproxy.org/download/1.8/doc/proxy-protocol.txt).
 """
@@ -25,7 +25,7 @@ _ADDRESS_SIZES: Final = {0x11: 4, 0x21: 16}
 
 
 def rest_size(head: bytes) -> int | None:
-    """How many bytes of the header follow its first 16; None where that is no such header."""
+    """How many bytes of the header follow its first 16; None if these do not begin one."""
     signature, command, _family, size = _HEAD.unpack(head)
     if signature != _SIGNATURE or command not in (_LOCAL, _PROXY) or size > LONGEST_REST:
         return None
@@ -33,7 +33,7 @@ def rest_size(head: bytes) -> int | None:
 
 
 def client_address(head: bytes, rest: bytes) -> str | None:
-    """The client's numeric address; None where the proxy speaks for itself, or does not know it."""
+    """The client's numeric address; None if the proxy connects for itself, or does not know it."""
     _signature, command, family, _size = _HEAD.unpack(head)
     size = _ADDRESS_SIZES.get(family, 0)
     if command == _LOCAL or not size or len(rest) < size:

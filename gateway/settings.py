@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class Limited(StrEnum):
-    """For whom the limits of addresses and users hold."""
+    """Which clients the limits of addresses and users apply to."""
 
     NOBODY = "off"
     OTHER_MACHINES = "auto"

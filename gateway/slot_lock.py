@@ -12,10 +12,10 @@ from gateway.errors import SlotInUse
 
 
 def gateway_lock(folder: Path, slot: int) -> AbstractContextManager[None]:
-    """Hold a gateway's slot of the data folder. Entering raises `SlotInUse` where somebody else
-    does.
+    """Hold a gateway's slot of the data folder. Entering raises `SlotInUse` if another process
+    holds it.
 
-    The worker would not notice: it takes whoever greets last for the one that lives, and the two
-    would break off each other's connections until one of them gives up.
+    The worker would not notice two gateways: it serves the one that greeted last, and each would
+    end the other's connections until one of them gives up.
     """
     return exclusive(folder / f"gateway-{slot}.lock", SlotInUse(f"another gateway runs on {folder}, slot {slot}"))

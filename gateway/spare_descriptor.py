@@ -1,7 +1,7 @@
-"""A descriptor that is kept for the moment in which there are no others.
+"""A descriptor held in reserve for when there are no others.
 
-Owns: one open file, which is nothing but a number. Promises: with it a connection can be accepted,
-to see who it is, where the limit of open files is reached. Where it can't be had again, callers go
+Owns: one open file, used only for its number. Promises: with it a connection can be accepted, to
+see who it is, when the limit of open files is reached. If it can't be opened again, callers do
 without.
 Exposure: none of its own.
 """
@@ -20,7 +20,7 @@ class SpareDescriptor:
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Meanwhile there is room for one descriptor more. Whoever took it gives one back."""
+        """Inside, there is room for one more descriptor. Whoever uses it has to close one again."""
         self.close()
         try:
             yield
@@ -33,7 +33,7 @@ class SpareDescriptor:
             self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def close(self) -> None:
-        """Keep none."""
+        """Close it."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -64,7 +64,7 @@ def _lines() -> Iterator[str]:
     for name in KNOWN:
         option = f"--{name.replace('_', '-')}"
         known = option in top._option_string_actions
-        meaning = f"in the place of `{option}`" if known else f"the setting `{name}`"
+        meaning = f"replaces `{option}`" if known else f"the setting `{name}`"
         yield from (".TP", rf"\fBMESSAGEU_{name.upper()}\fR", _text(meaning))
     yield ".SH FILES"
     for name, meaning in FILES:

@@ -1,1 +1,1 @@
-"""The storage worker: owns users and mail, one writer, one truth."""
+"""The storage worker: the only program that writes users and mail."""

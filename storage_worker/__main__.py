@@ -1,9 +1,9 @@
 """The storage worker as a program: arguments, signals, wiring.
 
-Owns: the process; what ends it, with which code and which last line.
+Owns: the process; what ends it, with which exit code and last log line.
 Promises: SIGTERM and SIGINT end it after the transaction it is in, SIGHUP does nothing. Codes: 0
-asked to end; 78 another try would not help (data folder in use or unusable, a bad setting); 1 a
-read, write or sync failed and nothing is known.
+asked to end; 78 a restart won't help (data folder in use or unusable, a bad setting); 1 a read,
+write or sync failed, and what is on disk is unknown.
 Exposure: the command line and the environment of whoever starts it.
 """
 
@@ -84,7 +84,7 @@ def _free_bytes(folder: Path) -> int:
 
 
 def _size(database: Database, engine: SqliteEngine, folder: Path) -> StoreSize | None:
-    """What the store has, or None where a table is damaged. Raises `StoreFailed`."""
+    """The size of the store, or None if a table is damaged. Raises `StoreFailed`."""
     try:
         with engine.reading():
             users = engine.users.count(engine.users.last_row())

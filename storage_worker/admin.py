@@ -1,13 +1,12 @@
-"""What an operator asks of the store: unprove, check, recover-journal, new-generation; the numbers
-that `storage_worker.admin_numbers` has; what `storage_worker.admin_accounts` has of accounts; the
-backup of `storage_worker.admin_backup`; what `storage_worker.admin_orders` has for a server that
-runs; and, of the gateway's certificates, what `storage_worker.admin_tls` has.
+"""The command `scripts/admin`, and its subcommands unprove, check, recover-journal and
+new-generation. The others are in `storage_worker.admin_numbers`, `storage_worker.admin_accounts`,
+`storage_worker.admin_backup`, `storage_worker.admin_orders` and `storage_worker.admin_tls`.
 
 Owns: the command line of `scripts/admin`, which an installed package calls `messageu-admin`.
 Promises: numbers, `unprove` and `check` work while the storage worker runs and while it does not;
-the others, and `check --drop`, change what gateways were told or what is handed out, so they want
-the worker stopped. Contents and keys are never shown. Root works as the data folder's owner, so
-that the files stay the worker's; a folder that is not there is not made.
+the others, and `check --drop`, change what gateways were told or what is handed out, so the worker
+has to be stopped. Contents and keys are never shown. Root acts as the data folder's owner, so that
+the files stay the worker's; a missing folder is not made.
 Exposure: whoever may read the data folder.
 """
 
@@ -59,7 +58,9 @@ Say = Callable[[str], object]
 
 
 def unprove(database: Database, name: str, say: Say) -> int:
-    """Take a user's mark back: programs of the published protocol may act for them again."""
+    """Clear the mark that a user has authenticated: programs of the published protocol may act for
+    them again.
+    """
     with database.transaction():
         database.execute("UPDATE user SET proven = 0 WHERE name = ?", (name,))
         known = database.changes()
@@ -84,7 +85,7 @@ def _begin_generation(folder: Path, say: Say) -> int:
 
 
 def check(folder: Path, say: Say, *, drop: bool = False) -> int:
-    """Read all there is and say what is altered; 0 where nothing is. Works while the worker runs.
+    """Read everything and report what is altered; 0 if nothing is. Works while the worker runs.
 
     `drop`: delete the pages of mail that are altered, so that their mailboxes can be fetched from
     again.
@@ -118,11 +119,11 @@ def check(folder: Path, say: Say, *, drop: bool = False) -> int:
 
 
 def _drop(database: Database, rows: Sequence[int], contents: Mapping[int, str], say: Say) -> None:
-    """Delete altered pages of mail, and messages whose contents are altered; what is whole of the
-    pages is kept.
+    """Delete altered pages of mail, and messages whose contents are altered; the intact parts of
+    the pages are kept.
 
-    A page of the file may hold several pages of mail: those whose own checksums say that they are
-    whole are rewritten.
+    A page of the file may hold several pages of mail: those whose own checksums are right are
+    rewritten.
     """
     with database.unchecked():
         pages = MailPages(database)
@@ -138,7 +139,7 @@ def _drop(database: Database, rows: Sequence[int], contents: Mapping[int, str], 
 
 
 def _altered_pages(database: Database, problems: list[str]) -> tuple[list[int], int]:
-    """The rows of altered pages, and how many pages nothing vouches for."""
+    """The rows of altered pages, and how many pages have no checksum."""
     pages = MailPages(database)
     rows: list[int] = []
     unchecked = 0
@@ -196,7 +197,7 @@ def _altered_contents(database: Database, folder: Path) -> dict[int, str]:
 
 
 def _journal_problems(database: Database, folder: Path) -> list[str]:
-    """What is wrong with the journal, where no worker is writing to it. A copy has none."""
+    """What is wrong with the journal, if no worker is writing to it. A copy has no journal."""
     if has_copy_mark(database):
         return []
     try:
@@ -261,10 +262,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 0 done, 1 no such user, the store failed or nobody
-    reads, 78 it can't be used.
+    """Run one command; the exit code: 0 done; 1 no such user, the store failed, or the output can't
+    be written; 78 the store can't be used.
     """
-    parser = _Parser(prog="messageu-admin", description="Look after MessageU's store.")
+    parser = _Parser(prog="messageu-admin", description="Manage MessageU's store and users.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     where = f"where the mail is kept (${DATA_VARIABLE}, else data/)"
     parser.add_argument("--data-folder", type=folder_path, help=where)
@@ -272,11 +273,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     admin_numbers.add_commands(commands)
     admin_backup.add_commands(commands)
     admin_orders.add_commands(commands)
-    commands.add_parser("unprove", help="take a user's proof mark back").add_argument("name")
-    checking = commands.add_parser("check", help="read everything and name what is altered")
-    checking.add_argument("--drop", action="store_true", help="delete altered pages of mail; their messages are lost")
+    commands.add_parser(
+        "unprove", help="let a user connect without a proof again, until their next proof"
+    ).add_argument("name")
+    checking = commands.add_parser("check", help="read everything, and list what is damaged")
+    checking.add_argument("--drop", action="store_true", help="delete damaged pages of mail; their messages are lost")
     commands.add_parser("recover-journal", help="recover all intact records from a damaged journal")
-    commands.add_parser("new-generation", help="after the whole data folder was restored from a backup")
+    commands.add_parser("new-generation", help="tell clients that the whole data folder was restored from a backup")
     admin_accounts.add_commands(commands)
     admin_tls.add_commands(commands)
     for command in commands.choices.values():
@@ -355,9 +358,7 @@ def _run(settings: argparse.Namespace, folder: Path) -> int:
 
 
 class _Unprinted(Exception):
-    """Standard output can't be written. `reason`: empty where its reader has gone, as `|
-    head` does.
-    """
+    """Standard output can't be written. `reason`: empty if its reader has gone, as with `| head`."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))
@@ -373,7 +374,7 @@ def _say(line: str) -> None:
 
 
 def _printed() -> None:
-    """See to it that all of it was printed. Raises `_Unprinted`."""
+    """Flush standard output. Raises `_Unprinted`."""
     try:
         sys.stdout.flush()
     except OSError as error:

@@ -56,17 +56,19 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     invite.add_argument(
         "place", nargs="?", metavar="HOST:PORT", help="where clients reach the server (default: as in the log)"
     )
-    invite.add_argument("--uses", type=number, default=1, help="how many may register with it (default: %(default)s)")
-    invite.add_argument("--days", type=number, default=7, help="how long it is good for (default: %(default)s)")
-    invite.add_argument("--qr", action="store_true", help="as a picture, too")
-    commands.add_parser("invitations", help="the invitations that are not used up")
+    invite.add_argument(
+        "--uses", type=number, default=1, help="how many users may register with it (default: %(default)s)"
+    )
+    invite.add_argument("--days", type=number, default=7, help="days until it expires (default: %(default)s)")
+    invite.add_argument("--qr", action="store_true", help="show it as a QR code too")
+    commands.add_parser("invitations", help="list the invitations that can still be used")
     one = commands.add_parser("invitation", help="revoke an invitation")
     one.add_argument("step", choices=("revoke",))
     one.add_argument("id", help="as `invitations` shows it")
-    delete = commands.add_parser("delete", help="delete a user with all that waits for them; the name stays taken")
+    delete = commands.add_parser("delete", help="delete a user and their pending mail; the name stays taken")
     delete.add_argument("name")
     free = commands.add_parser("free", help="let others register the name of a deleted user")
-    free.add_argument("name", nargs="?", help="without a name: print those that are kept")
+    free.add_argument("name", nargs="?", help="without a name, list the names that can be freed")
     re_key = commands.add_parser("re-key", help="give a user who lost their home another public key")
     re_key.add_argument("name")
     re_key.add_argument(

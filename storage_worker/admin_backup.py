@@ -1,9 +1,10 @@
 """`scripts/admin backup FOLDER`: a copy of the data folder while the storage worker runs.
 
-Owns: what of the data folder is not the storage worker's, such as the gateway's certificates, and
-its place in the copy. The rest is the worker's (`storage_worker.engine.sqlite.online_backup`).
-Promises: the copy is a data folder; the two programs can be started on it. It has all that was
-acknowledged before the command was given. Where it could not be made the exit code is not 0, the
+Owns: the files in the data folder that are not the storage worker's, such as the gateway's
+certificates, and their place in the copy. The worker copies the rest
+(`storage_worker.engine.sqlite.online_backup`).
+Promises: the copy is a data folder; the two programs can be started on it. It has everything that
+was acknowledged before the command was given. If it could not be made, the exit code is not 0, the
 folder has no `mail.db`, and a start on it is refused.
 Exposure: whoever may read the data folder. The copy has the certificates' keys in it, and mode
 0700.
@@ -34,7 +35,7 @@ Say = Callable[[str], object]
 LINK_NAME: Final = "link"
 _LOOK_EVERY: Final = 0.05
 _STOPPED: Final = (
-    "no storage worker runs on {folder}. While the server is stopped a backup is a copy of the whole folder: "
+    "no storage worker is running on {folder}. While the server is stopped a backup is a copy of the whole folder: "
     "`cp -a {folder} {target}`, and before the first start on the copy "
     "`scripts/admin --data-folder {target} new-generation`"
 )
@@ -43,7 +44,9 @@ _STOPPED: Final = (
 def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add it to the command line."""
     command = commands.add_parser("backup", help="copy the data folder while the server runs")
-    command.add_argument("target", type=folder_path, metavar="FOLDER", help="an empty folder, or one that is not there")
+    command.add_argument(
+        "target", type=folder_path, metavar="FOLDER", help="an empty folder, or one that does not exist yet"
+    )
     command.add_argument("--json", action="store_true", help="one JSON object")
 
 
@@ -55,7 +58,7 @@ def run(folder: Path, target: Path, say: Say, *, as_json: bool) -> int:
     if not is_served(endpoint):
         raise StoreUnusable(_STOPPED.format(folder=folder, target=target))
     if target.is_relative_to(folder):
-        raise SettingRejected(f"{target} lies in the data folder itself: name another one")
+        raise SettingRejected(f"{target} is inside the data folder: choose another one")
     _make_empty(target)
     copy_others(folder, target)
     with closing(AdminLink(endpoint)) as link:
@@ -79,11 +82,11 @@ def _make_empty(target: Path) -> None:
     except OSError as error:
         raise SettingRejected(f"{target} can't be used: {error.strerror}") from error
     if there is not None:
-        raise SettingRejected(f"{target} is not empty: name a folder that is, or that is not there yet")
+        raise SettingRejected(f"{target} is not empty: choose an empty folder, or one that does not exist yet")
 
 
 def copy_others(folder: Path, target: Path) -> None:
-    """Copy what is there of other programs, but for sockets, locks and what was set aside. Raises
+    """Copy other programs' files, except sockets, locks and files that were set aside. Raises
     `OSError`.
     """
     for path in sorted(folder.iterdir()):

@@ -1,9 +1,9 @@
 """The numbers that an operator asks for: `users` and `stats` of `scripts/admin`.
 
-Owns: where they are from, and how they are printed. Promises: while a storage worker runs they are
-its own, of the last turn that was committed, and no file of the store is touched. Where none runs,
-or it does not answer, they are those of the database, without what the journal alone holds; a
-sentence on standard error, or the field `told_by`, says which it was.
+Owns: where the numbers come from, and how they are printed. Promises: while a storage worker runs,
+they come from it, as of the last committed turn, and no file of the store is touched. If none runs,
+or it does not answer, they come from the database, without what only the journal holds; a sentence
+on standard error, or the field `told_by`, says which.
 Exposure: whoever may read the data folder. Names and ids are shown, no content and no key.
 
 Source: docs/operations.md, "Looking after a server".
@@ -52,16 +52,16 @@ _OLD_COUNTS: Final = "SELECT count(*), coalesce(sum(proven), 0) FROM user"
 
 def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add them to the command line."""
-    users = commands.add_parser("users", help="who is registered, and how many messages are pending for them")
-    stats = commands.add_parser("stats", help="the store in a few numbers")
+    users = commands.add_parser("users", help="list the users, with the number of messages pending for each")
+    stats = commands.add_parser("stats", help="totals of the store")
     for command in (users, stats):
-        command.add_argument("--json", action="store_true", help="one JSON object a line")
+        command.add_argument("--json", action="store_true", help="one JSON object per line")
 
 
 def run(command: str, folder: Path, say: Say, *, as_json: bool) -> int:
     """`users` or `stats`. Raises `StorageError`, `SettingRejected`."""
     found: list[Account] | Totals | None = None
-    source, told = OF_DATABASE, f"no storage worker runs on {folder}: the numbers are those of the database"
+    source, told = OF_DATABASE, f"no storage worker is running on {folder}: the numbers are those of the database"
     endpoint = link_endpoint(folder)
     if is_served(endpoint):
         try:
@@ -128,7 +128,7 @@ def accounts_of_database(database: Database) -> Iterator[Account]:
 
 
 def totals_of_database(database: Database, folder: Path) -> Totals | None:
-    """None where no worker has opened the store yet."""
+    """None if no worker has opened the store yet."""
     facts = stored_identity(database)
     if facts is None:
         return None
@@ -150,10 +150,10 @@ def totals_of_database(database: Database, folder: Path) -> Totals | None:
 
 
 def _unfinished(database: Database, blobs: Path) -> MailboxStats:
-    """The large contents that are no message in the database: those that still come, or came within
-    two seconds.
+    """The large contents that belong to no message in the database: uploads in progress, or
+    complete for less than two seconds.
 
-    While the worker is stopped they are what it left, and deletes at its next start.
+    While the worker is stopped, they are leftovers that it deletes at its next start.
     """
     sizes = file_sizes(blobs) if blobs.exists() else {}
     for message in MailPages(database).in_files():
@@ -166,7 +166,7 @@ def _unfinished(database: Database, blobs: Path) -> MailboxStats:
 
 
 def show_accounts(accounts: Iterable[Account], source: str, say: Say, *, as_json: bool) -> None:
-    """One line a user: registration number, the days of registration and of the last request,
+    """One line per user: registration number, the days of registration and of the last request,
     authenticated or not, disabled or not, waiting messages and their bytes, name.
     """
     if not as_json:
@@ -196,12 +196,12 @@ def show_accounts(accounts: Iterable[Account], source: str, say: Say, *, as_json
 
 
 def _date(day: int | None) -> str | None:
-    """A day since 1970 as people write it."""
+    """A day since 1970, as an ISO date."""
     return None if day is None else (date(1970, 1, 1) + timedelta(day)).isoformat()
 
 
 def show_totals(totals: Totals, source: str, say: Say, *, as_json: bool) -> None:
-    """A few lines, or one object."""
+    """Print the totals as a few lines, or as one object."""
     if as_json:
         line: dict[str, object] = {
             "type": "stats",

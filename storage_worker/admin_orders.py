@@ -1,7 +1,7 @@
-"""What an operator tells a server that runs: `log-level`, `expire` and `drain` of `scripts/admin`.
+"""Orders to a running server: `log-level`, `expire` and `drain` of `scripts/admin`.
 
-Owns: these commands. Promises: they need a storage worker that runs, and say so where there is
-none. `drain` returns when the storage worker has ended, which is after its gateways.
+Owns: these commands. Promises: they need a running storage worker, and say so if there is none.
+`drain` returns when the storage worker has ended, which is after its gateways.
 Exposure: whoever may use the storage worker's socket.
 
 Source: docs/operations.md, "Looking after a server".
@@ -40,9 +40,9 @@ DRAINED_WITHIN: Final = 30.0
 
 def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add them to the command line."""
-    level = commands.add_parser("log-level", help="what both programs log, until they end")
+    level = commands.add_parser("log-level", help="set the log level of both programs, until they end")
     level.add_argument("level", choices=LEVELS)
-    expire = commands.add_parser("expire", help="delete mail that nobody fetched for so many days, now")
+    expire = commands.add_parser("expire", help="delete mail now that was not fetched for DAYS days")
     expire.add_argument("days", type=number, metavar="DAYS")
     expire.add_argument("--json", action="store_true", help="one JSON object")
     for name, help_ in (
@@ -78,7 +78,7 @@ def expire(folder: Path, days: int, say: Say, *, as_json: bool) -> int:
 
 
 def disable(folder: Path, name: str, say: Say, *, disabled: bool) -> int:
-    """Let a user in no more, or again. Raises `StorageError`, `SettingRejected`."""
+    """Disable or enable a user. Raises `StorageError`, `SettingRejected`."""
     with closing(AdminLink(_served(folder))) as link:
         asked(link, SetDisabled(name, disabled), Obeyed)
     say(f"{name} is disabled: what is sent to them is kept." if disabled else f"{name} is enabled again.")
@@ -102,5 +102,5 @@ def drain(folder: Path, say: Say) -> int:
 def _served(folder: Path) -> str:
     endpoint = link_endpoint(folder)
     if not is_served(endpoint):
-        raise StoreUnusable(f"no storage worker runs on {folder}")
+        raise StoreUnusable(f"no storage worker is running on {folder}")
     return endpoint

@@ -1,9 +1,7 @@
-"""What an operator asks of the gateway's certificates: `tls show`, `tls next`, `tls switch`,
-`address`.
+"""The commands for the gateway's certificates: `tls show`, `tls next`, `tls switch`, `address`.
 
 Owns: these commands of `scripts/admin`. Promises: they work while the server runs, and while it
-does not; no key is shown. The gateway uses another certificate from its next start on, never
-before.
+does not; no key is shown. The gateway uses a new certificate only from its next start on.
 Exposure: whoever may read the data folder.
 
 Source: docs/client-protocol.md, "TLS"; docs/security.md, "TLS: the server's certificate".
@@ -29,29 +27,29 @@ Say = Callable[[str], object]
 
 def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add them to the command line."""
-    tls = commands.add_parser("tls", help="the certificate that clients compare: show it, make the next one, switch")
+    tls = commands.add_parser("tls", help="the server's certificate: show its pin, make the next one, switch to it")
     tls.add_argument(
         "step",
         choices=("show", "next", "switch"),
-        help="show: the pins. next: make the certificate that is to be used later; clients learn its pin when they "
+        help="show: the pins. next: make the next certificate; clients learn its pin when they "
         "connect. switch: use it from the gateway's next start on",
     )
-    address = commands.add_parser("address", help="the address for clients, with the certificate's pin")
+    address = commands.add_parser("address", help="show the address for clients, with the certificate's pin")
     address.add_argument(
         "place", nargs="?", metavar="HOST:PORT", help="where clients reach it (default: as in the log)"
     )
-    address.add_argument("--qr", action="store_true", help="as a picture, too")
+    address.add_argument("--qr", action="store_true", help="show it as a QR code too")
 
 
 def tls(step: str, folder: Path, say: Say) -> int:
-    """Run one step. Raises `SettingRejected`."""
+    """Run one of the steps. Raises `SettingRejected`."""
     if step == "next":
         made = certificate.make_next(folder, datetime.now(UTC))
-        say(f"The next pin is {_pin(made)}. Clients learn it when they connect from now on; keep both in the address")
-        say("that you give out (`address`). When they had the time to, `tls switch`, and start the gateway again.")
+        say(f"The next pin is {_pin(made)}. Clients learn it the next time they connect; keep both in the address")
+        say("that you give out (`address`). Once they have had the time, run `tls switch` and restart the gateway.")
     elif step == "switch":
         used = certificate.switch(folder)
-        say(f"From the gateway's next start on the pin is {_pin(used)}. Whoever did not connect since")
+        say(f"From the gateway's next start, the pin is {_pin(used)}. Whoever did not connect since")
         say("`tls next` needs the new address.")
     else:
         current, following = _known(folder)
@@ -70,8 +68,8 @@ def address(place: str | None, folder: Path, say: Say, *, qr: bool) -> int:
 
 
 def addresses(place: str | None, folder: Path) -> list[ServerAddress]:
-    """Where clients reach the server, with its pins. `place`: instead of what the gateway has kept.
-    Raises `SettingRejected`.
+    """The addresses of the server for clients, with its pins. `place`: replaces those that the
+    gateway stored. Raises `SettingRejected`.
     """
     current, following = _known(folder)
     pins = tuple(pin(one.digest) for one in (current, following) if one is not None)

@@ -1,7 +1,7 @@
 """The storage worker's series.
 
-Owns: their names and texts, and where their numbers are read. Promises: reading changes nothing,
-and is safe beside the loop.
+Owns: their names and help texts, and where their values are read. Promises: reading changes
+nothing, and is safe while the loop runs.
 Exposure: none of its own; see `common.metrics`.
 
 Source: docs/operations.md, "Metrics".
@@ -20,7 +20,7 @@ _CAPITAL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 def series_of(measures: Measures, journal_bytes: Callable[[], int]) -> Sequence[Series]:
-    """All of them. `journal_bytes`: what the journal holds, read beside the loop."""
+    """All series. `journal_bytes`: the bytes in the journal, read while the loop runs."""
 
     def operations() -> Mapping[str, int]:
         found = dict(measures.operations)

@@ -1,9 +1,9 @@
 """The worker's command line, and which settings it can serve with.
 
 Owns: the options, their defaults and their bounds.
-Promises: what `checked` lets pass can serve; anything else is refused before the data folder is
-touched, with a sentence that names the option. `check_min_free_bytes` looks at the folder's
-disk, before anything is opened there.
+Promises: the worker can serve with what `checked` accepts; anything else is refused before the data
+folder is touched, with a sentence that names the option. `check_min_free_bytes` checks the folder's
+disk before anything is opened there.
 Exposure: whoever starts the worker.
 """
 
@@ -43,12 +43,12 @@ _MOST_UPLOADS: Final = 100_000
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line. Ends the program with code 2 where an option is unknown, or
-    no number where one is due.
+    """Read the command line. Ends the program with code 2 if an option is unknown, or is not a
+    number where one is needed.
     """
     parser = argparse.ArgumentParser(
         prog="messageu-storage-worker",
-        description="Keeps MessageU's users and mail; a gateway is the way to it.",
+        description="Keeps MessageU's users and mail. Clients reach it through a gateway.",
         allow_abbrev=False,
         epilog=SIZES,
     )
@@ -65,18 +65,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=size,
         default=64 * 1024**2,
         metavar="SIZE",
-        help="free disk below which mail is refused (default: 64M)",
+        help="refuse mail when the disk has less than this free (default: 64M)",
     )
     parser.add_argument(
         "--journal",
         type=size,
         default=16 * 1024**2,
         metavar="SIZE",
-        help="of the journal before the database (default: 16M)",
+        help="size of the journal in front of the database (default: 16M)",
     )
     defaults = Limits()
     parser.add_argument(
-        "--largest-message", type=size, metavar="SIZE", help="default: 1G, or a whole mailbox where that is less"
+        "--largest-message", type=size, metavar="SIZE", help="default: 1G, or --mailbox-bytes if that is less"
     )
     parser.add_argument(
         "--mailbox-messages",
@@ -89,36 +89,47 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=size,
         default=defaults.mailbox_bytes,
         metavar="SIZE",
-        help="their contents together (default: 4G)",
+        help="total size of the pending messages of one user (default: 4G)",
     )
-    parser.add_argument("--uploads", type=number, default=defaults.uploads, help="unfinished uploads at a time")
-    parser.add_argument("--uploads-of-user", type=number, default=defaults.uploads_of_user, help="those of one sender")
+    parser.add_argument(
+        "--uploads", type=number, default=defaults.uploads, help="unfinished uploads at a time (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--uploads-of-user",
+        type=number,
+        default=defaults.uploads_of_user,
+        help="unfinished uploads of one sender (default: %(default)s)",
+    )
     parser.add_argument(
         "--sender-share",
         type=number,
         default=defaults.sender_share,
-        help="percent of a mailbox that one sender may have once it is more than half full; 100: all of it "
-        "(default: %(default)s)",
+        help=(
+            "percent of a mailbox that one sender may fill once it is more than half full; 100: no limit "
+            "(default: %(default)s)"
+        ),
     )
     parser.add_argument(
         "--registration",
         choices=[one.name.lower() for one in Registration],
         default=Registration.OPEN.name.lower(),
-        help="who may register: everybody, whoever has an invitation of `messageu-admin invite`, or nobody "
-        "(default: %(default)s)",
+        help=(
+            "who may register: anyone, anyone with an invitation from `messageu-admin invite`, or nobody "
+            "(default: %(default)s)"
+        ),
     )
     parser.add_argument(
         "--about",
         default="",
         metavar="TEXT",
-        help="what users are told of this server when they register, such as whose it is and whom to ask",
+        help="text about this server that users see when they register, such as who runs it and whom to ask",
     )
     parser.add_argument(
         "--expire-days",
         type=number,
         default=0,
         metavar="N",
-        help="delete mail that nobody fetched for so many days; 0: never (default: %(default)s)",
+        help="delete mail that was not fetched for N days; 0: never (default: %(default)s)",
     )
     # For tests: a limit that needs no small disk.
     parser.add_argument("--size-limit", type=size, help=argparse.SUPPRESS)
@@ -126,9 +137,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def checked(options: argparse.Namespace) -> Limits:
-    """Give the limits. Raises `SettingRejected` where the worker could not serve with
-    these options.
-    """
+    """The limits. Raises `SettingRejected` if the worker could not serve with these options."""
     largest: int | None = options.largest_message
     if largest is None:
         # Who sets a small mailbox alone does not contradict themselves.
@@ -149,8 +158,8 @@ def checked(options: argparse.Namespace) -> Limits:
     )
     if largest > options.mailbox_bytes:
         raise SettingRejected(
-            f"--largest-message ({largest}) is more than --mailbox-bytes ({options.mailbox_bytes}), so that it would "
-            "fit into no mailbox"
+            f"--largest-message ({largest}) is more than --mailbox-bytes ({options.mailbox_bytes}), so no "
+            "mailbox could hold it"
         )
     return Limits(
         largest,
@@ -163,11 +172,11 @@ def checked(options: argparse.Namespace) -> Limits:
 
 
 def account_settings(options: argparse.Namespace) -> AccountSettings:
-    """Who may register, and what is told of the server. Raises `SettingRejected`."""
+    """Who may register, and what clients are told about the server. Raises `SettingRejected`."""
     try:
         about = options.about.encode()
     except UnicodeEncodeError as error:
-        raise SettingRejected("--about is no UTF-8") from error
+        raise SettingRejected("--about is not UTF-8") from error
     if len(about) > LONGEST_ABOUT:
         raise SettingRejected(f"--about has at most {LONGEST_ABOUT} bytes, not {len(about)}")
     return AccountSettings(Registration[options.registration.upper()], about, options.expire_days)

@@ -31,7 +31,7 @@ def may_be_weak(parser: Parser) -> None:
     parser.add_argument(
         "--weak-passphrase",
         action="store_true",
-        help="take a new passphrase of fewer than 8 characters without a question",
+        help="accept a new passphrase of fewer than 8 characters without asking",
     )
 
 

@@ -90,7 +90,7 @@ def key(home: OpenHome, output: Output, name: str) -> int:
 
 
 def config_show(settings: Settings, output: Output) -> int:
-    """Show every setting, and where it came from."""
+    """Show every setting, and where it comes from."""
     with contextlib.suppress(ClientError, OSError):
         # A store that can't be used is what doctor names.
         convert(settings.home, output.say, to_read=True)

@@ -88,19 +88,24 @@ def _common(of: Parser, default: str | None) -> None:
         "--published-only",
         action=argparse.BooleanOptionalAction,
         default=default,
-        help="keep to the published protocol, so that other MessageU programs work for this account too; remembered "
-        "(--no-published-only: never mind those)",
+        help=(
+            "keep to the published protocol, so that other MessageU programs work for this account too; "
+            "remembered (--no-published-only: use the extension)"
+        ),
     )
     to.add_argument(
         "--passphrase-file",
         type=Path,
         metavar="PATH",
         default=default,
-        help="its first line is the home's passphrase (of export and import: the file's)",
+        help="a file whose first line is the home's passphrase (for export and import: the exported file's)",
     )
     to.add_argument(
-        "--passphrase-command", metavar="CMD", default=default, help="the first line that it prints is that passphrase"
+        "--passphrase-command",
+        metavar="CMD",
+        default=default,
+        help="a command that prints that passphrase as its first line",
     )
     switch = False if default is None else default
-    to.add_argument("--json", action="store_true", default=switch, help="one JSON object a line, on both streams")
-    to.add_argument("--quiet", "-q", action="store_true", default=switch, help="no prose but failures")
+    to.add_argument("--json", action="store_true", default=switch, help="one JSON object per line, on both streams")
+    to.add_argument("--quiet", "-q", action="store_true", default=switch, help="no prose except failures")

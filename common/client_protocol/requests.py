@@ -273,7 +273,7 @@ def _decode_register_invited(requester: ClientId, payload: bytes) -> RegisterInv
 def _decode_block(requester: ClientId, payload: bytes) -> BlockRequest:
     action, sender = BLOCK.unpack(payload)
     if action not in {0, 1}:
-        raise ValueRejected(f"a sender is blocked (1) or not (0), and {action} is neither")
+        raise ValueRejected(f"the action is 1 (block) or 0 (unblock), not {action}")
     return BlockRequest(requester, action == 1, ClientId(sender))
 
 

@@ -1,7 +1,7 @@
 """A connection, as the parts of the gateway that all connections share see it.
 
-Owns: one protocol. Promises: who shares something out among connections (places, memory, turns,
-deadlines, the turn's writes) knows this of them and nothing else.
+Owns: one protocol. Promises: what divides a resource among connections (places, memory, turns,
+deadlines, the turn's writes) needs only this of them.
 Exposure: none of its own.
 """
 
@@ -11,19 +11,21 @@ from gateway.connection.timeouts import Timed
 
 
 class Connection(Timed, Protocol):
-    """A session. `authenticated_as`: the user it is authenticated as, if any."""
+    """A session. `authenticated_as`: its authenticated user, if any."""
 
     authenticated_as: bytes | None
 
     @property
     def idle_since(self) -> float | None:
-        """When it last said or took something, in monotonic seconds; None where it is
-        authenticated or waits for us.
+        """When it last sent or received something, in monotonic seconds; None while it is
+        authenticated or waits for the server.
         """
 
     @property
     def parked_since(self) -> float | None:
-        """The same of one that is authenticated and at most waits for mail; None for any other."""
+        """The same for an authenticated connection that does nothing, or only waits for mail; None
+        for any other.
+        """
 
     @property
     def closed(self) -> bool:
@@ -33,7 +35,7 @@ class Connection(Timed, Protocol):
         """Write what was answered in this turn."""
 
     def take_turn(self) -> None:
-        """Do a bounded amount of work; wait again where there is more."""
+        """Do a bounded amount of work. If there is more, wait for another turn."""
 
     def stop(self) -> None:
-        """Answer what was asked, read nothing more, then close."""
+        """Answer open requests, read nothing more, then close."""

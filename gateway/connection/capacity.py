@@ -1,14 +1,13 @@
-"""Capacity for connections, and which one is closed when they run out.
+"""How many connections there may be, and which one is closed to make room.
 
-Owns: which connection goes when one more comes and there is no place for it.
-Promises: while there are places nobody goes. When they run out, the connection goes that has been
-idle the longest among those that are not authenticated. The last `kept` places are for
-authenticated ones: who comes to one of these, for want of any idle connection, has
-`Settings.time_to_prove` seconds to authenticate. Where these are taken too, the user with the most
-connections that are idle or wait for mail loses the one that has been silent the longest: nobody
-has all places by authenticating on each.
-Exposure: anybody who reaches the address chooses how many connections there are, and none of theirs
-is spared by number.
+Owns: the choice of the connection that is closed when a new one finds no place.
+Promises: no connection is closed while there are places. After that, the unauthenticated connection
+that has been idle longest is closed. The last `kept` places are reserved for authenticated
+connections: a new connection that gets one of them, because no other is idle, has
+`Settings.time_to_prove` seconds to authenticate. If these are taken too, the user with the most
+connections that are idle or wait for mail loses the one that has been silent longest, so that
+nobody can occupy all places by authenticating on each.
+Exposure: anybody who reaches the address chooses how many connections to open.
 
 Source: docs/client-protocol.md, "Connections".
 """
@@ -40,7 +39,7 @@ def _parked_since(occupant: Connection) -> float | None:
 
 
 def _aborted(occupant: Connection | None) -> bool:
-    """Close it, where there is one; whether there was."""
+    """Close the connection, if there is one. Returns whether there was."""
     if occupant is not None:
         occupant.abort()
     return occupant is not None
@@ -51,7 +50,7 @@ def _longest_idle_first(found: tuple[float, int, Connection]) -> tuple[float, in
 
 
 class Capacity:
-    """Of one gateway. `occupants` are the open connections, kept by somebody else."""
+    """The places of one gateway. `occupants`: the open connections; the caller keeps this set."""
 
     def __init__(self, loop: EventLoop, settings: Settings, occupants: Collection[Connection]) -> None:
         self._loop = loop
@@ -64,15 +63,17 @@ class Capacity:
 
     @property
     def crowded(self) -> bool:
-        """Whether only kept places are free, or none."""
+        """Whether all free places are reserved ones, or there are none."""
         return len(self._occupants) >= self._settings.connections - self._kept
 
     def has_one(self) -> bool:
-        """Whether `make_one` would have a place. Closes none."""
+        """Whether `make_one` would find a place. Closes nothing."""
         return not self.crowded or self.can_free_one() or len(self._occupants) < self._settings.connections
 
     def make_one(self) -> bool:
-        """Whether there is a place for the connection that came. May close another for it."""
+        """Make a place for a new connection, closing another if needed. Returns whether there is
+        one.
+        """
         return (
             not self.crowded
             or _aborted(self._idle.take())
@@ -81,17 +82,17 @@ class Capacity:
         )
 
     def can_free_one(self) -> bool:
-        """Whether `free_one` would close one."""
+        """Whether `free_one` would close a connection."""
         return self._idle.has_one() or self._parked.has_one()
 
     def free_one(self) -> bool:
-        """Close a connection that is idle, an authenticated one where no other is; False where
-        there is none.
+        """Close an idle connection, an authenticated one only if no other is idle. False if none
+        is.
         """
         return _aborted(self._idle.take()) or _aborted(self._parked.take())
 
     def taken(self, occupant: Connection) -> None:
-        """A connection came. Where it came to a kept place it has to authenticate soon."""
+        """A connection was opened. If it took a reserved place, it has to authenticate soon."""
         if len(self._occupants) > self._settings.connections - self._kept:
             when = self._loop.now + self._settings.time_to_prove
             self._on_trial.append((when, occupant))
@@ -118,7 +119,7 @@ class Capacity:
         return [(since, occupant) for since, _number, occupant in found]
 
     def _of_one_user(self) -> list[tuple[float, Connection]]:
-        """So many as this user has more than any other one, and one at least."""
+        """As many as this user has more than any other, and at least one."""
         latest = self._loop.now - self._settings.idle_before_closed
         of_user: dict[bytes, list[tuple[float, int, Connection]]] = {}
         for number, occupant in enumerate(self._occupants):
@@ -136,9 +137,11 @@ class Capacity:
 
 
 class _Candidates:
-    """Connections that may go. `look` finds them, the first one first, and is not called too often.
+    """Connections that may be closed. `look` finds them, best candidate first, and is not called
+    too often.
 
-    `since` gives the moment that a connection was found with, unless it did something meanwhile.
+    `since` still gives the time with which a connection was found, unless it has done something
+    since.
     """
 
     def __init__(
@@ -154,11 +157,11 @@ class _Candidates:
         self._look_again_at = 0.0
 
     def take(self) -> Connection | None:
-        """The next one, which is none any more; None where there is none."""
+        """Remove and return the next candidate; None if there is none."""
         return self._found.popleft()[1] if self.has_one() else None
 
     def has_one(self) -> bool:
-        """Whether there is a next one."""
+        """Whether there is a candidate."""
         for looked in (False, True):
             while self._found:
                 since, occupant = self._found[0]

@@ -1,8 +1,9 @@
-"""What a bug does that one connection's bytes found: it ends that connection, and nobody else's.
+"""Containment of bugs: one that is met while serving a connection ends that connection alone.
 
-Owns: the log line. Promises: whatever `Exception` came, the connection that it belongs to is closed
-with a reset, the line names the kind and the place, and the caller continues.
-Exposure: a stranger who found a bug can find it as often as they like, so the lines are rare.
+Owns: the log line. Promises: after any `Exception` the connection that it belongs to is closed with
+a reset, the log line names its type and place, and the caller continues.
+Exposure: a stranger who found a bug can trigger it as often as they like, so the log lines are
+limited.
 """
 
 import logging
@@ -23,13 +24,13 @@ class Breakable(Protocol):
 
 
 def contain(connection: Breakable, error: Exception) -> None:
-    """End `connection`, for what is done for it has failed in an unexpected way."""
+    """End `connection`, because serving it failed unexpectedly."""
     report(error)
     connection.abort()
 
 
 def report(error: Exception) -> None:
-    """Log a bug's kind and its place. Not its text: that may hold what a stranger chose."""
+    """Log a bug's type and place, but not its text, which may contain what a stranger chose."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     _rarely.write(
         logging.ERROR,
@@ -42,7 +43,7 @@ def report(error: Exception) -> None:
 
 
 def contained(connection: Breakable, callback: Callable[[], None]) -> Callable[[], None]:
-    """`callback`, made to end `connection` where it fails."""
+    """Wrap `callback` so that its failure ends `connection`."""
 
     def call() -> None:
         try:

@@ -1,6 +1,7 @@
 """What all sessions of the gateway share.
 
-Owns: the sessions, those with bytes to write in this turn, and the order of what a turn ends with.
+Owns: the sessions, the set of those with bytes to write in this turn, and the order of the steps at
+a turn's end.
 Promises: one write per connection and turn.
 Exposure: none of its own.
 """
@@ -25,8 +26,8 @@ from gateway.storage.page_budget import PageBudget
 
 
 class SessionContext:
-    """Made once. `make_link` gives the link to the storage worker; `random_bytes`: nonces, and
-    the secret under which addresses are known.
+    """Made once. `make_link` gives the link to the storage worker; `random_bytes`: nonces, and the
+    secret for hashing addresses.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class SessionContext:
         return self.loop.call_at(when, contained(connection, callback))
 
     def when_a_place_is_free(self, callback: Callable[[], None]) -> None:
-        """Call back once, when a connection has ended."""
+        """Call back once, when a connection ends."""
         self._wait_for_place.append(callback)
 
     def place_free(self) -> None:
@@ -77,13 +78,13 @@ class SessionContext:
                 callback()
 
     def next_number(self) -> int:
-        """A number for a lease or an upload, never given twice by this process."""
+        """A new number for a lease or an upload, unique within this process."""
         self._last_number += 1
         return self._last_number
 
     def flush(self) -> None:
-        """One write for every session that has something to say; then those have their
-        turn that wait for it.
+        """Write once for every session with pending output; then serve the sessions that wait for a
+        turn.
         """
         self._flush_all()
         waiting = self.turns.waiting
@@ -96,7 +97,7 @@ class SessionContext:
             self.turns.stay_awake()
 
     def _flush_all(self) -> None:
-        """Until nobody has anything to say: what the link hears meanwhile is said too."""
+        """Repeat until no output is pending; includes what the link receives meanwhile."""
         while self.to_flush:
             sessions, self.to_flush = self.to_flush, []
             for session in sessions:

@@ -1,11 +1,11 @@
-"""What each event of a connection becomes: a refusal, an operation that leaves at once, or a
-handler that takes the connection for itself.
+"""What each event of a connection leads to: a refusal, an operation that is submitted at once, or a
+handler that takes over the connection.
 
-Owns: what is answered to frames that are no request, and after how many of them the connection
-ends. What each request becomes is `gateway.handlers.dispatch`'s, when an event is taken up
-`gateway.connection.session`'s.
-Promises: every event has an answer, or something that will give it. It says how much of a turn's
-work that was.
+Owns: the answer to frames that are not requests, and after how many of them the connection ends.
+Requests are dispatched by `gateway.handlers.dispatch`; `gateway.connection.session` decides when an
+event is taken up.
+Promises: every event is answered, or handed to something that will answer it. The caller learns how
+much of a turn's work it was.
 Exposure: strangers choose every event.
 
 Source: docs/client-protocol.md, "Framing".
@@ -38,37 +38,39 @@ _rarely: Final = RareLog(logging.getLogger("gateway.connection.events"))
 
 
 class EventContext(HandlerContext, Protocol):
-    """A session, as what takes its events up sees it. `malformed`: how many such frames came."""
+    """What this module needs of a session. `malformed`: how many malformed frames came."""
 
     malformed: int
     output: Output
 
     @property
     def began_as_tls(self) -> bool:
-        """Whether its first request was refused, and looks like a handshake of TLS."""
+        """Whether its first request was refused and looks like a TLS handshake."""
 
     def submit(self, operation: Flowing, cost: int) -> None:
-        """Send an operation that flows; its outcome is answered in its turn."""
+        """Submit a pipelined operation; its outcome is answered in order."""
 
     def hold(self, event: RefusedRequests) -> None:
-        """Take `event` up next, once nothing before it waits for an answer."""
+        """Take up `event` next, once everything before it is answered."""
 
     def hand_over(self, handler: RequestHandler) -> None:
-        """`handler` has the connection for itself now."""
+        """Let `handler` take over the connection."""
 
 
 def take_up(session: EventContext, event: Event | RefusedRequests) -> int:
-    """Answer an event, or begin with what will; how much of a turn's work that is.
+    """Answer an event, or start what will answer it. Returns how much of a turn's work it is.
 
-    Sends in the user's own name do not come here: the session gives these to the link itself. Those
-    of them that are beyond a limit do.
+    Sends in the user's own name do not come here, because the session gives them to the link
+    itself; only those beyond a limit do.
     """
     match event:
         case Malformed(reason, fatal):
             session.refuse(reason)
             session.malformed += 1
             if session.malformed == 1 and session.began_as_tls:
-                _rarely.write(logging.INFO, "TLS came to a plain port; --tls-listen is another one")
+                _rarely.write(
+                    logging.INFO, "a TLS handshake arrived at a plain port; --tls-listen has a port of its own"
+                )
             if fatal or session.malformed >= session.context.settings.malformed_frames:
                 session.end_after_answers()
         case Padded():

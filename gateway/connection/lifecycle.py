@@ -1,9 +1,9 @@
-"""How a connection ends, and what becomes of the mail it was sent.
+"""How a connection ends, and what happens to the mail that was sent on it.
 
 Owns: the states of a session, the end of its transport, and the evidence that its mail arrived.
-Promises: it ends once. Every lease of it is settled or released before it is closed; a client that
-is not heard to have its mail gets it again. Where the outcome of a request is unknown it ends with
-a reset and without a reply.
+Promises: a connection ends once. Each of its leases is settled or released before it is closed; a
+client without evidence of delivery gets its mail again. If the outcome of a request is unknown, the
+connection ends with a reset and without a reply.
 Exposure: strangers choose the moment.
 
     state      reads         writes              leaves when
@@ -43,10 +43,10 @@ class State(Enum):
 
 
 class Ending(Connection, Protocol):
-    """A session, as its end sees it. `state` and `delivery` are set here alone.
+    """What this module needs of a session. `state` and `delivery` are set here only.
 
-    `delivery` is there from its first lease on. `final_response_queued`: nothing is taken up any
-    more, and once all is written this side ends.
+    `delivery` is set from the first lease on. `final_response_queued`: nothing more is taken up,
+    and this side ends once everything is written.
     """
 
     context: SessionContext
@@ -56,14 +56,14 @@ class Ending(Connection, Protocol):
     final_response_queued: bool
 
     def discard_input(self) -> None:
-        """What came and was not taken up is of no interest, nor is what will come."""
+        """Discard input that was not taken up, and all further input."""
 
     def let_go(self) -> None:
-        """The transport is closed: hold nothing, wait for nothing."""
+        """The transport is closed: drop all references and waits."""
 
 
 def follow(session: Ending, nothing_held: Callable[[], bool]) -> Delivery:
-    """Begin with the evidence: the first lease was written. See `Delivery`."""
+    """Start to track evidence: the first lease was written. See `Delivery`."""
     session.delivery = Delivery(session.transport, session.context, session, nothing_held)
     return session.delivery
 
@@ -75,7 +75,7 @@ def input_ended(session: Ending) -> None:
 
 
 def stop(session: Ending) -> bool:
-    """Once all is written, close. False where it is ending already."""
+    """Close once everything is written. False if the connection is ending already."""
     if session.state is not State.OPEN:
         return False
     session.state = State.STOPPING
@@ -83,7 +83,7 @@ def stop(session: Ending) -> bool:
 
 
 def all_written(session: Ending, *, pending: bool) -> None:
-    """Everything that was answered is with the kernel. `pending`: something is not answered."""
+    """Every answer so far is with the kernel. `pending`: some requests are not answered."""
     delivery = session.delivery
     if delivery is not None and session.state is State.OPEN:
         delivery.probe()

@@ -1,11 +1,11 @@
-"""What connections keep in memory, and who has to go when it is too much.
+"""How much memory connections use, and which are closed when it is too much.
 
-Owns: the sum of what connections hold: frames and contents of which a part came, requests that wait
-for their turn, answers that were not taken. Together with what is in flight to the worker that is
-all that is in flight.
-Promises: at the end of each turn of the loop it is at most `Settings.total_in_flight`. Connections
-that hold something and have gone on the longest ago are closed until it is, those that are not
-authenticated first.
+Owns: the total that connections hold: incomplete frames and contents, requests that wait for their
+turn, answers that were not sent. Together with what is in flight to the worker this is all that is
+in flight.
+Promises: at the end of each turn of the loop it is at most `Settings.total_in_flight`. To reach
+that, connections that hold something are closed, the longest without progress first, and
+unauthenticated ones before others.
 Exposure: strangers choose what they hold and for how long.
 """
 
@@ -28,7 +28,7 @@ class Holder(Breakable, Protocol):
 
     @property
     def authenticated_as(self) -> bytes | None:
-        """Connections that have proven nothing go first."""
+        """The authenticated user. Unauthenticated connections are closed first."""
 
 
 class MemoryBudget:
@@ -59,12 +59,12 @@ class MemoryBudget:
                 self._holders.move_to_end(holder)
 
     def went_on(self, holder: Holder) -> None:
-        """Some of what it holds was done with, or it had to wait for us."""
+        """It made progress, or had to wait for the server."""
         if holder in self._holders:
             self._holders.move_to_end(holder)
 
     def keep_to_budget(self) -> None:
-        """Close whom it takes. At the end of each turn of the loop."""
+        """Close connections until the budget is met. Called at the end of each turn of the loop."""
         if self.size + self._link.bytes_in_flight <= self._most or not self._holders:
             return
         in_order = [holder for holder in self._holders if holder.authenticated_as is None]

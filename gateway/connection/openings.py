@@ -1,13 +1,13 @@
-"""Connections that are not open yet: their number, their time, and how fast they are opened.
+"""Connections that are still being opened: how many there may be, for how long, and how fast.
 
 Owns: which connections are in a TLS handshake or still have to name the client behind a proxy.
 Promises: each has `Settings.opening_time` seconds, however slowly its bytes come. There are at most
-`Settings.openings`; one more takes the place of the oldest one of the network that has the most, so
-that whoever opens many and finishes none keeps nobody else out. Who waits for us, or has not
-been here for `Settings.opening_kept` seconds, is not ended for another one, which then waits in the
-kernel's queue: so all clients may come back at once. One turn of the loop takes
-`Settings.openings_a_turn` steps of them, because a step may cost as much as a hundred messages.
-What they keep counts in the memory budget.
+`Settings.openings`; one more replaces the oldest of the network that has the most, so that whoever
+opens many and finishes none can't keep others out. A connection that waits for the server, or is
+younger than `Settings.opening_kept` seconds, is not closed for another one, which waits in the
+kernel's queue instead; so all clients may reconnect at once. One turn of the loop takes
+`Settings.openings_a_turn` steps, because a step may cost as much as a hundred messages. Their
+memory counts in the memory budget.
 Exposure: anybody who reaches the address.
 
 Source: docs/client-protocol.md, "TLS".
@@ -31,20 +31,20 @@ _IPV6_BITS: Final = 128
 
 
 class Opening(Breakable, Protocol):
-    """A connection that is being opened. `network`: whom it counts for, see `network_of`."""
+    """A connection that is being opened. `network`: the network it counts for; see `network_of`."""
 
     network: str
 
     @property
     def authenticated_as(self) -> None:
-        """It has proven nothing yet."""
+        """Always None: it has not authenticated yet."""
 
     def step(self) -> None:
-        """Continue with what came."""
+        """Continue with new input."""
 
 
 def network_of(address: str) -> str:
-    """Whom a peer's numeric address counts for: itself, and of IPv6 the network of 64 bits."""
+    """The network that a peer's numeric address counts for: the address itself, or the /64 of IPv6."""
     found = ip_address(address.partition("%")[0])
     if not isinstance(found, IPv6Address):
         return str(found)
@@ -77,11 +77,11 @@ class Openings:
         return iter(self._since)
 
     def has_room(self) -> bool:
-        """Whether `make_room` would have some. Ends none."""
+        """Whether `make_room` would succeed. Closes nothing."""
         return len(self._since) < self._settings.openings or self._victim() is not None
 
     def make_room(self) -> bool:
-        """Whether there may be one more. May end another one for it."""
+        """Make room for one more, closing another if needed. Returns whether there is room."""
         if len(self._since) < self._settings.openings:
             return True
         victim = self._victim()
@@ -90,11 +90,11 @@ class Openings:
         return victim is not None
 
     def when_there_is_room(self, callback: Callable[[], None]) -> None:
-        """Call back once, when one is open, or gone."""
+        """Call back once, when one of them has opened or ended."""
         self._wait_for_room.append(callback)
 
     def begin(self, opening: Opening) -> None:
-        """One more."""
+        """A connection begins to open."""
         self._since[opening] = self._loop.now
         self._of_network[opening.network] += 1
         self._holdings.changed(opening, 0, _SIZE)
@@ -113,7 +113,7 @@ class Openings:
         return None
 
     def ended(self, opening: Opening) -> None:
-        """It is open, or gone."""
+        """It has opened, or ended."""
         if self._since.pop(opening, None) is None:
             return
         self._of_network[opening.network] -= 1
@@ -127,9 +127,7 @@ class Openings:
                 callback()
 
     def wait(self, opening: Opening) -> None:
-        """Something came: `step` it at the end of this turn, or of a later one. Once for each
-        call.
-        """
+        """Input came: call `step` once, at the end of this turn or a later one."""
         self._waiting.append(opening)
         self._queued.add(opening)
 
@@ -160,4 +158,4 @@ class Openings:
 
 
 def _next_turn() -> None:
-    """The loop turns."""
+    """Take the steps of this turn."""

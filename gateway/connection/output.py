@@ -1,8 +1,9 @@
-"""What one client is told: the turn's answers, put into one write, and what was not taken of it.
+"""One client's output: the turn's answers, joined into one write, and what the transport did not
+take.
 
-Owns: the bytes on their way out, from an answer to the kernel, and in which byte order they are.
-Promises: they leave in the order in which they were said, in one write a turn; what the transport
-did not take stays, with all that is said behind it, and goes first.
+Owns: outgoing bytes, from an answer to the kernel, and their byte order.
+Promises: answers leave in the order in which they were given, in one write per turn; what the
+transport did not take stays, and leaves first the next time.
 Exposure: the client decides how much is taken, and when.
 
 Who writes when, and how long a client may take, is `gateway.connection.session`'s.
@@ -25,8 +26,8 @@ def _code_of(response: bytes) -> Iterator[str]:
 
 
 class Output:
-    """Of one connection. `unsent`: what was not taken, None for nothing; `unsent_size`: bytes of
-    the whole buffer, which it keeps in memory.
+    """The output of one connection. `unsent`: what was not taken, or None; `unsent_size`: bytes of
+    the whole buffer that it keeps in memory.
     """
 
     __slots__ = ("_counts", "_parts", "_replies", "_transport", "_written", "unsent", "unsent_size")
@@ -41,7 +42,7 @@ class Output:
         self.unsent_size = 0
 
     def say(self, data: bytes) -> None:
-        """Write `data` with this turn's answers."""
+        """Add `data` to this turn's answers."""
         if self._parts is None:
             self._parts = [data]
         else:
@@ -53,14 +54,14 @@ class Output:
         return self._written + sum([len(part) for part in self._parts or ()])
 
     def turn_big_endian(self) -> None:
-        """The client reads the other byte order, from its first answer on."""
+        """The client uses big-endian numbers, from its first answer on."""
         self._replies = BigEndianReplies()
 
     def write(self) -> bool:
-        """Send what was said since the last time. The hot path.
+        """Send all answers since the last call. The hot path.
 
-        Whether some of it was not taken, where all before it was. Raises `OSError` where the
-        connection is broken.
+        Returns whether this is the first time that some of it was not taken. Raises `OSError` if
+        the connection is broken.
         """
         parts, self._parts = self._parts, None
         if not parts:
@@ -88,7 +89,9 @@ class Output:
         return True
 
     def write_more(self) -> bool:
-        """Send more of what was not taken; whether any was. Raises `OSError` as `write`."""
+        """Send more of what was not taken. Returns whether any was taken. Raises `OSError` as
+        `write`.
+        """
         if self.unsent is None:
             return False
         try:
@@ -101,6 +104,6 @@ class Output:
         return True
 
     def drop(self) -> None:
-        """The connection is gone, and nobody gets anything."""
+        """The connection is gone: drop all output."""
         self._parts = self.unsent = None
         self.unsent_size = 0

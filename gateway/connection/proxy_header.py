@@ -1,8 +1,8 @@
 """A connection from a proxy, until the proxy has named its client.
 
-Owns: the socket meanwhile. Promises: exactly the header is read, so that what follows is there for
-whoever goes on; its time and its number are those of `gateway.connection.openings`. A header that
-is none ends the connection with a reset and a rare line in the log.
+Owns: the socket meanwhile. Promises: only the header is read, so that what follows is left for the
+client's connection; time and number are limited by `gateway.connection.openings`. An invalid header
+ends the connection with a reset and a line in the log, at a limited rate.
 Exposure: the proxies that the operator named.
 
 Source: docs/client-protocol.md, "Connections"; `gateway.proxy_protocol`.
@@ -24,7 +24,7 @@ _rarely: Final = RareLog(logging.getLogger("gateway.connection.proxy_header"))
 
 class ProxyHeader:
     """A `Handler` of the loop and an `Opening`. `take_over` gets the socket afterwards, with the
-    address of the client where the proxy gave one.
+    client's address if the proxy gave one.
     """
 
     authenticated_as: Final = None
@@ -58,7 +58,7 @@ class ProxyHeader:
             self.abort()
 
     def step(self) -> None:
-        """Read what came of the header."""
+        """Read more of the header."""
         size = HEAD_SIZE if self._rest is None else HEAD_SIZE + self._rest
         try:
             data = self._sock.recv(size - len(self._came))

@@ -1,10 +1,10 @@
-"""Whose turn it is: connections that have more to be done than one turn gives them.
+"""Scheduling: connections with more work than one turn allows take turns.
 
 Owns: the queue of connections that wait for their turn, and when the worker can take more.
-Promises: they are served one after the other, a bounded amount of work each time, and only while
-the worker has less than `Settings.work_in_flight` before it; so who asks for one thing at a time
-never waits behind more than that. A connection with nothing unanswered does not stand in this queue
-before its first piece of work.
+Promises: connections are served one after the other, a bounded amount of work each time, and only
+while the worker has less than `Settings.work_in_flight` queued; so a client that asks for one thing
+at a time never waits for more than that. A connection with nothing unanswered does not queue for
+its first piece of work.
 Exposure: strangers choose how many of them wait.
 """
 
@@ -42,14 +42,13 @@ class Scheduler:
 
     @property
     def has_capacity(self) -> bool:
-        """Whether the worker may be given more of connections that wait for answers already."""
+        """Whether the worker may get more work from connections that already wait for answers."""
         return self._link.bytes_in_flight - self._pages.in_flight < self._most
 
     def may_read(self, inflight: int) -> bool:
-        """Whether a connection with so many bytes in flight is read now.
+        """Whether a connection with this many bytes in flight is read now.
 
-        One with none is, unless half of all that may be in flight is with the worker, which then
-        waits.
+        One with none is read, unless the worker already has half of all that may be in flight.
         """
         in_flight = self._link.bytes_in_flight
         return in_flight < self._most or (self.has_capacity if inflight else in_flight < self._most_bytes)
@@ -60,15 +59,15 @@ class Scheduler:
         return len(self.waiting) >= _CROWDED
 
     def wait(self, connection: Connection) -> None:
-        """`connection` goes to the end of the queue, unless it is in it."""
+        """Append `connection` to the queue, unless it is in it."""
         self.waiting[connection] = None
 
     def leave(self, connection: Connection) -> None:
-        """It waits no more."""
+        """Remove it from the queue."""
         self.waiting.pop(connection, None)
 
     def serve(self) -> None:
-        """Let the first in the queue have their turn. At the end of each turn of the loop."""
+        """Serve the first in the queue. Called at the end of each turn of the loop."""
         served = 0
         while self.waiting and served < _SERVED_AT_ONCE and self.has_capacity:
             connection, _ = self.waiting.popitem(last=False)
@@ -79,12 +78,12 @@ class Scheduler:
             served += 1
 
     def stay_awake(self) -> None:
-        """Where the next ones can be served the loop does not sleep. The last thing in
-        each turn of the loop.
+        """Keep the loop from sleeping if the next in the queue can be served. The last step of each
+        turn of the loop.
         """
         if self.waiting and self.has_capacity:
             self._loop.call_at(self._loop.now, _next_turn)
 
 
 def _next_turn() -> None:
-    """The loop turns."""
+    """Serve the queue in this turn."""

@@ -1,26 +1,26 @@
 """One client: frames in, operations out, answers back in order, and back-pressure.
 
-Owns: the order of one client's requests and answers, and how much of them is in flight. What an
-event becomes is `gateway.connection.events`', its bytes on their way out are
-`gateway.connection.output`'s, how its connection ends `gateway.connection.lifecycle`'s, what it is
-waited for `gateway.connection.timeouts`'.
-Promises: answers leave in the order of the requests; a refusal says "not done"; where the outcome
-is unknown the connection ends without a reply; what a client has sent and not got answered is
-bounded, and so is what is done for it in one turn of the loop.
+Owns: the order of one client's requests and answers, and how much of them is in flight.
+`gateway.connection.events` owns what an event leads to, `gateway.connection.output` the outgoing
+bytes, `gateway.connection.lifecycle` how the connection ends, and `gateway.connection.timeouts` its
+deadlines.
+Promises: answers leave in the order of the requests; a refusal says "not done"; if the outcome is
+unknown, the connection ends without a reply; a client's unanswered requests are bounded, and so is
+the work done for it in one turn of the loop.
 Exposure: strangers choose every byte and every moment.
 
-Sends, registrations and key requests flow: many may be with the worker at once. Everything else is
-taken up only when nothing before it waits for an answer, and until it is done nothing after it is
-taken up.
+Sends, registrations and key requests are pipelined: many may be with the worker at once. Anything
+else is taken up only when everything before it is answered, and nothing after it is taken up until
+it is done.
 
-One turn takes up requests worth `Settings.work_a_turn` of one client; for what is left it waits for
-its turn behind others (`gateway.connection.scheduler`), and so does a client whose requests are
-unanswered while the worker has enough to do. A connection that waits is not read.
+One turn takes up requests worth `Settings.work_a_turn` from one client. For the rest the client
+waits behind others (`gateway.connection.scheduler`); so does a client with unanswered requests
+while the worker has enough to do. A connection that waits is not read.
 
-The common case is short: one read, whose sends go to the link as a run, and one write with their
-answers. A session is `_steady` while nothing else is the case: it is open, all that came was taken
-up, the client waits for nothing else, and what the transport watches is right. Whatever disturbs
-that clears the mark, and `advance` looks at everything.
+The common case has a short path: one read, whose sends go to the link as a run, and one write with
+their answers. A session is `_steady` while only that happens: it is open, all input was taken up,
+the client waits for nothing else, and the transport watches the right events. Anything else clears
+the flag, and `advance` then checks everything.
 
 Source: docs/client-protocol.md, "Connections"; docs/guarantees.md.
 """
@@ -93,8 +93,8 @@ def _content_size(event: Event | RefusedRequests | None) -> int:
 
 
 class Session:
-    """The owner of a transport, a `Waiter` of the link, and what turns, holdings and places know of
-    a connection. `allowance`: what it may ask for; None where no limits hold for it.
+    """The owner of a transport, a `Waiter` of the link, and a `Connection` for the parts that all
+    connections share. `allowance`: its limits; None if it has none.
     """
 
     __slots__ = (
@@ -178,7 +178,7 @@ class Session:
             self.write(response)
 
     def sends_answered(self, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
-        """What became of a run of sends; see `gateway.storage.send_answers`."""
+        """The outcomes of a run of sends; see `gateway.storage.send_answers`."""
         if self.state is State.CLOSED:
             return
         self._unanswered -= 1
@@ -195,7 +195,7 @@ class Session:
                 self.refuse(refusal.reason, refusal.retry_after)
 
     def sends_divided(self) -> None:
-        """What it put in at a time has two outcomes now."""
+        """What it submitted in one call will be answered in two."""
         self._unanswered += 1
 
     def unknown(self, operation: Operation) -> None:
@@ -219,7 +219,7 @@ class Session:
             self.advance()
 
     def advance(self) -> None:
-        """Take up what is there to be taken up; after the last answer, look for the end."""
+        """Take up what can be taken up; after the last answer, check for the end."""
         if self.state is State.CLOSED:
             return
         self._paused = False
@@ -233,7 +233,7 @@ class Session:
         self._watch()
 
     def take_turn(self) -> None:
-        """It is its turn: read what was not read, or take up more of what came."""
+        """Its turn has come: read what was not read, or take up more input."""
         self._waits = False
         self.context.holdings.went_on(self)
         unread, self._unread = self._unread, False
@@ -244,7 +244,7 @@ class Session:
             self.advance()
 
     def timed_out(self, awaited: Awaited) -> None:
-        """What was waited for did not come in time."""
+        """A deadline has passed."""
         if awaited is Awaited.SUSPICION:
             self._held = self._connection.event_on_silence()
             self.advance()
@@ -253,7 +253,7 @@ class Session:
             self.abort()
 
     def stop(self) -> None:
-        """The gateway stops: answer what was asked, read nothing more, then close."""
+        """The gateway stops: answer open requests, read nothing more, then close."""
         if lifecycle.stop(self):
             self._steady = False
             if self._handler is not None:
@@ -271,8 +271,8 @@ class Session:
 
     @property
     def idle_since(self) -> float | None:
-        """When it last said or took something, in monotonic seconds; None where it is
-        authenticated or waits for us.
+        """When it last sent or received something, in monotonic seconds; None while it is
+        authenticated or waits for the server.
         """
         waits_for_us = (
             self._waits or self._unanswered or (self._handler is not None and type(self._handler) is not UploadHandler)
@@ -283,7 +283,9 @@ class Session:
 
     @property
     def parked_since(self) -> float | None:
-        """The same of one that is authenticated and at most waits for mail; None for any other."""
+        """The same for an authenticated connection that does nothing, or only waits for mail; None
+        for any other.
+        """
         is_busy = (
             self._waits or self._unanswered or (self._handler is not None and type(self._handler) is not FetchHandler)
         )
@@ -292,22 +294,20 @@ class Session:
     # --- what request handlers call
 
     def write(self, data: bytes) -> None:
-        """Say `data` at the end of this turn."""
+        """Send `data` at the end of this turn."""
         self.output.say(data)
         if not self._scheduled:
             self._scheduled = True
             self.context.to_flush.append(self)
 
     def refuse(self, reason: int, retry_after: int = 0) -> None:
-        """9000, or 9001 where the client asked for reasons. `retry_after` in seconds."""
+        """Send 9000, or 9001 if the client asked for reasons. `retry_after` in seconds."""
         refusals = self.context.counts.refusals
         refusals[reason] = refusals.get(reason, 0) + 1
         self.write(encode_reason(reason, retry_after) if self.features & Feature.REASONS else ERROR)
 
     def done(self) -> None:
-        """What took the connection for itself has written its answer: continue with the next
-        request.
-        """
+        """The handler has written its answer: continue with the next request."""
         self._handler = None
         self._schedule()
 
@@ -316,11 +316,11 @@ class Session:
         self._inflight += size
 
     def resume(self) -> None:
-        """The handler can continue: `resume_output` it at the end of this turn."""
+        """The handler can continue: call its `resume_output` at the end of this turn."""
         self._schedule()
 
     def wait_for_turn(self) -> None:
-        """Go on when others had their turn and the worker can take more."""
+        """Continue when others have had their turn and the worker can take more."""
         self._waits = True
         self._steady = False
         self.context.turns.wait(self)
@@ -440,9 +440,10 @@ class Session:
         self.advance()
 
     def _take_events(self, spent: int = 0) -> None:
-        """Take up events until one has to wait, more bytes are needed, or the turn's work is done.
+        """Take up events until one has to wait, more bytes are needed, or the turn's work is used
+        up.
 
-        `spent`: how much of it was done already.
+        `spent`: how much of the turn's work is used already.
         """
         self._steady = False
         next_event = self._connection.next_event
@@ -498,21 +499,21 @@ class Session:
 
     @property
     def began_as_tls(self) -> bool:
-        """Whether its first request was refused, and looks like a handshake of TLS."""
+        """Whether its first request was refused and looks like a TLS handshake."""
         return self._connection.began_as_tls
 
     def submit(self, operation: Flowing, cost: int) -> None:
-        """Send an operation that flows."""
+        """Submit a pipelined operation."""
         self._unanswered += 1
         self._inflight += cost
         self.context.link.submit(operation, self, cost)
 
     def hold(self, event: RefusedRequests) -> None:
-        """Take `event` up next, once nothing before it waits for an answer."""
+        """Take up `event` next, once everything before it is answered."""
         self._held = event
 
     def hand_over(self, handler: RequestHandler) -> None:
-        """`handler` has the connection for itself until it says `done`."""
+        """Let `handler` have the connection until it calls `done`."""
         self._handler = handler
         if self.state is not State.OPEN:
             handler.input_ended()
@@ -539,7 +540,7 @@ class Session:
             self._schedule()
 
     def _schedule(self) -> None:
-        """Be flushed at the end of this turn."""
+        """Ask for a flush at the end of this turn."""
         if not self._scheduled and self.state is not State.CLOSED:
             self._scheduled = True
             self.context.to_flush.append(self)
@@ -547,11 +548,11 @@ class Session:
     # --- what its lifecycle calls
 
     def discard_input(self) -> None:
-        """What came and was not taken up is of no interest, nor is what will come."""
+        """Discard input that was not taken up, and all further input."""
         self._connection.ignore()
 
     def let_go(self) -> None:
-        """The transport is closed: hold nothing, wait for nothing."""
+        """The transport is closed: drop all references and waits."""
         self.context.turns.leave(self)
         if self.authenticated_as is not None:
             self.context.counts.authenticated -= 1
@@ -572,13 +573,13 @@ class Session:
         return not self._connection.undigested and self._held is None
 
     def _pause(self) -> None:
-        """Read nothing until answers came."""
+        """Read nothing until answers have come."""
         self._paused = True
         self._steady = False
         self._watch()
 
     def _note_holdings(self) -> None:
-        """Tell how much this connection keeps in memory."""
+        """Report how much memory this connection uses."""
         holds = self._connection.memory + self.output.unsent_size + self.transport.held
         if self._held is not None:
             holds += _content_size(self._held)
@@ -589,8 +590,8 @@ class Session:
             self.context.holdings.changed(self, before, holds)
 
     def _watch(self, *, came: int = 0) -> None:
-        """Ask the transport for what can be handled now, and set the clock for what is waited
-        for. `came`: bytes, now.
+        """Watch the transport for what can be handled now, and set the deadline. `came`: bytes read
+        just now.
         """
         state = self.state
         if state is State.CLOSED or state is State.WATCHING:

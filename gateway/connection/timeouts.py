@@ -1,8 +1,8 @@
-"""Deadlines: what a connection is waited for, and how long.
+"""Deadlines: what a connection has to do, and by when.
 
 Owns: the connections that have a deadline, and when one has passed.
 Promises: a connection has one deadline at most. It passes no sooner than it says and at most
-`_SWEEP` seconds later. They are looked at once in that time, however many there are; a connection
+`_SWEEP` seconds later. All are checked once in that time, however many there are; a connection
 without one costs nothing.
 Exposure: strangers choose how many connections have one.
 
@@ -22,7 +22,7 @@ _SWEEP: Final = 0.25
 
 
 class Awaited(Enum):
-    """What has to come before the deadline."""
+    """What has to happen before the deadline."""
 
     HEADER = auto()
     """The rest of a header."""
@@ -52,7 +52,7 @@ class Timed(Breakable, Protocol):
     deadline: Deadline | None
 
     def timed_out(self, awaited: Awaited) -> None:
-        """It did not come in time; there is no deadline any more."""
+        """The deadline has passed, and is cleared."""
 
 
 class Timeouts:
@@ -72,12 +72,12 @@ class Timeouts:
         loop.call_at(loop.now + _SWEEP, self._sweep)
 
     def start(self, connection: Timed, awaited: Awaited) -> None:
-        """From now on `connection` has the whole time for this, and for nothing else."""
+        """Give `connection` the full time for this, replacing any other deadline."""
         connection.deadline = Deadline(awaited, self._loop.now + self._seconds[awaited])
         self._timed.add(connection)
 
     def clear(self, connection: Timed) -> None:
-        """Nothing is waited for."""
+        """Clear the deadline."""
         if connection.deadline is not None:
             connection.deadline = None
             self._timed.discard(connection)
@@ -85,9 +85,9 @@ class Timeouts:
     def await_input(
         self, connection: Timed, core: ServerConnection, came: int, *, is_upload: bool, in_record: bool
     ) -> None:
-        """The connection is listened to, and `core` has taken in all that came, `came` bytes just
-        now. `in_record`: the transport has part of a record, whose rest is waited for as that of a
-        payload is.
+        """The connection is read, and `core` has taken in all input, `came` bytes just now.
+        `in_record`: the transport holds part of a record; its rest is awaited like that of a
+        payload.
         """
         phase = core.phase
         if in_record and phase is Phase.BETWEEN:

@@ -1,17 +1,17 @@
 """TLS 1.3 over TCP: a transport that puts a session's bytes into records.
 
 Owns: the handshake of one connection, the records in both directions, and close_notify.
-Promises: what `gateway.connection.transport` says of carriers with records. Bytes go through memory
-BIOs and records are followed here, so that part of a record is seen as input that waits: OpenSSL
-would keep it to itself. A whole record is never kept back, so the socket's readiness is the
-transport's. Between two reads at most one record's part is held, and behind a full send buffer at
-most `_BATCH` bytes in records.
-Exposure: anybody who reaches the address, before any proof; OpenSSL parses what came. Records that
-carry nothing (updates of keys, empty ones) end the connection when they are many, and updates that
-ask for ours do whatever is among them.
+Promises: what `gateway.connection.transport` requires of record-based transports. Bytes pass
+through memory BIOs, and record boundaries are followed here, so that a partial record counts as
+waiting input; OpenSSL does not report it. A complete record is never held back, so the socket's
+readiness is the transport's. Between two reads at most one record's part is held, and behind a full
+send buffer at most `_BATCH` bytes in records.
+Exposure: anybody who reaches the address, before any proof; OpenSSL parses what came. Too many
+records without payload (key updates, empty ones) end the connection; so do too many key updates
+that request one of ours, whatever comes between them.
 
-The peer's close_notify is the end of its side. An end of TCP without it is a break: somebody
-between may have cut the connection, and a program that died says nothing either.
+The peer's close_notify is the end of its side. The end of TCP without it counts as a broken
+connection: a middleman may have cut it, or the program may have died.
 
 Source: RFC 8446; docs/guarantees.md, "Over TLS"; docs/client-protocol.md, "TLS".
 """
@@ -53,15 +53,15 @@ _HANDSHAKE_TYPE: Final = 22
 
 
 class ServerTls(NamedTuple):
-    """What a listener shows to its clients. `binding`: the SHA-256 of the certificate's DER."""
+    """What a listener presents to clients. `binding`: the SHA-256 of the certificate's DER."""
 
     context: ssl.SSLContext
     binding: bytes
 
 
 class TlsTransport(TcpTransport):
-    """One connection. A session is attached at once, and hears nothing before the handshake is
-    done. `network`: whom the handshake counts for, see `Openings`.
+    """One connection. A session is attached at once, and gets no events before the handshake is
+    done. `network`: what the handshake counts for; see `Openings`.
     """
 
     __slots__ = (
@@ -144,7 +144,7 @@ class TlsTransport(TcpTransport):
             contain(owner, error)
 
     def step(self) -> None:
-        """Go on with the handshake."""
+        """Continue the handshake."""
         owner = self._owner
         try:
             raw = self.recv(_HANDSHAKE_READ)
@@ -216,17 +216,17 @@ class TlsTransport(TcpTransport):
             opening.ended(self)
 
     def abort(self) -> None:
-        """The handshake took too long, or made room for others."""
+        """The handshake took too long, or is ended to make room for others."""
         self._owner.abort()
 
     # --- reading
 
     def input_waiting(self) -> bool:
-        """Whether anything came that was not received; half a record counts."""
+        """Whether there is input that was not received; a partial record counts."""
         return self.held > 0 or super().input_waiting()
 
     def receive(self, size: int, /) -> bytes:  # type: ignore[override]
-        """What the records carry that ended within `size` bytes, or `_FEED`.
+        """The payload of the records that end within the next `size` bytes, or `_FEED`.
 
         As `Transport.receive`.
         """
@@ -253,8 +253,8 @@ class TlsTransport(TcpTransport):
 
     @property
     def unfed(self) -> int:
-        """Bytes of what came that OpenSSL has not taken in: what an idle connection's buffer grows
-        to.
+        """Bytes of input that OpenSSL has not taken in: the size to which an idle connection's
+        buffer grows.
         """
         return self._incoming.pending
 
@@ -298,7 +298,7 @@ class TlsTransport(TcpTransport):
             # OpenSSL answers an update that asks for one of ours, and has nobody to send it: it
             # goes with what we write next. One for each byte of a long content would fill memory.
             if self._outgoing.pending > _UNASKED:
-                raise ConnectionAbortedError(errno.ECONNABORTED, "too many updates of keys that ask for ours")
+                raise ConnectionAbortedError(errno.ECONNABORTED, "too many key updates that request one of ours")
         return parts[0] if carried == 1 else b"".join(parts)
 
     def _follow(self, raw: bytes) -> int:
@@ -327,7 +327,7 @@ class TlsTransport(TcpTransport):
         return whole
 
     def _report_the_end_soon(self) -> None:
-        """The kernel has nothing more, but the session has not heard of the end."""
+        """Report the end in the next turn, since the kernel will not report it again."""
         self._loop.call_at(self._loop.now, self._report_the_end)
 
     def _report_the_end(self) -> None:
@@ -346,7 +346,7 @@ class TlsTransport(TcpTransport):
         if 0 < size <= _SEALED_AT_ONCE and not self._sealed:
             self._tls.write(data)
             if not self._goes(self._outgoing.read(), size):
-                raise BlockingIOError(errno.EAGAIN, "the record was not taken whole")
+                raise BlockingIOError(errno.EAGAIN, "the record was only partly written")
             return size
         return self._send_batches(data, size)
 
@@ -356,7 +356,7 @@ class TlsTransport(TcpTransport):
             sent = self._send_raw(self._sealed)
             self._sealed = self._sealed[sent:]
             if self._sealed:
-                raise BlockingIOError(errno.EAGAIN, "the records were not taken whole")
+                raise BlockingIOError(errno.EAGAIN, "the records were only partly written")
             taken = self._promised
         while taken < size:
             end = min(size, taken + _BATCH)
@@ -366,13 +366,13 @@ class TlsTransport(TcpTransport):
                 records.append(self._outgoing.read())
             if not self._goes(b"".join(records), end - taken):
                 if not taken:
-                    raise BlockingIOError(errno.EAGAIN, "the records were not taken whole")
+                    raise BlockingIOError(errno.EAGAIN, "the records were only partly written")
                 break
             taken = end
         return taken
 
     def _goes(self, sealed: bytes, payload: int) -> bool:
-        """Whether the kernel takes all of it. What it does not take stays in `_sealed`, and its
+        """Write records; whether the kernel took all of them. The rest stays in `_sealed`, and its
         `payload` counts as not taken.
         """
         try:
@@ -387,7 +387,7 @@ class TlsTransport(TcpTransport):
     # --- the end
 
     def watch(self, *, reads: bool, writes: bool) -> None:
-        """Report what is named here, and a break; in the handshake, once it is done."""
+        """Report these events, and a broken connection; during the handshake, only once it is done."""
         begins_to_read = reads and not self._reads
         self._reads, self._writes = reads, writes
         if self._opening is None:
@@ -420,7 +420,7 @@ class TlsTransport(TcpTransport):
             self._last_word = self._last_word[self._send_raw(self._last_word) :]
 
     def _say_last_word(self) -> None:
-        """There is room for it now."""
+        """Send close_notify, now that there is room."""
         try:
             self._send_last_word()
             if self._last_word:
@@ -440,7 +440,7 @@ class TlsTransport(TcpTransport):
         super().watch_for_reset()
 
     def close(self) -> None:
-        """Send close_notify, where there is room for it, and give the descriptor back."""
+        """Send close_notify if there is room for it, and close the descriptor."""
         if self._opening is not None:
             self._opening.handshakes["failed"] += 1
             self._end_opening()
@@ -450,7 +450,7 @@ class TlsTransport(TcpTransport):
         super().close()
 
     def reset(self) -> None:
-        """Close with a reset. Who was refused in the handshake gets to read why."""
+        """Close with a reset. A client that was refused in the handshake can still read the alert."""
         self._said_end = True
         if self._was_refused:
             self.close()

@@ -1,13 +1,13 @@
 """How a session reads, writes and ends a connection, whatever carries its bytes.
 
 Owns: the socket of one connection, its place in the event loop, and the loop's masks.
-Promises: a session sees neither of the three. Reading and writing cost no call beside the socket's
-own. Whatever an owner fails with in one of its calls ends this connection alone.
+Promises: a session sees none of the three. Reading and writing cost no call besides the socket's
+own. An exception in an owner's callback ends this connection alone.
 Exposure: peers choose every byte, and when the connection ends or breaks.
 
-`Transport` is what a session may ask for; `TcpTransport` is plain TCP. Another carrier of bytes is
-another class here or beside it, made by the listener. One that puts bytes into records, as TLS
-does, differs in four points, and a session relies on these promises alone:
+`Transport` is the interface that a session uses; `TcpTransport` is plain TCP. Any other transport
+is a class of its own, made by the listener. One that puts bytes into records, as TLS does, differs
+in four points, and a session relies only on these promises:
 
 - Before its first byte: a session is attached at once, and what opens the connection (a handshake)
   is the transport's own business. `binding` names the server that the peer was shown.
@@ -42,7 +42,7 @@ NO_BINDING: Final = bytes(32)
 
 
 class TransportOwner(Breakable, Protocol):
-    """The session that a transport belongs to. `abort` is called where the connection broke."""
+    """The session that a transport belongs to. `abort` is called when the connection is broken."""
 
     def on_readable(self) -> None:
         """Bytes, or the end of the peer's side, can be received."""
@@ -56,50 +56,53 @@ class Transport(Protocol):
 
     @property
     def held(self) -> int:
-        """Bytes of input that are kept here, because the rest of their record has not come."""
+        """Bytes of input held here because the rest of their record has not come."""
 
     @property
     def binding(self) -> bytes:
         """32 bytes that the signature of 641 covers: the SHA-256 of the certificate that the peer
-        was shown, `NO_BINDING` where there is none.
+        was shown, or `NO_BINDING`.
         """
 
     def attach(self, owner: TransportOwner) -> None:
         """Report to `owner` from now on."""
 
     def receive(self, size: int, /) -> bytes:
-        """Up to `size` bytes, or what a record carries more; none at the end of the peer's side.
+        """Up to `size` bytes, or a whole record if that is more; empty at the end of the peer's
+        side.
 
-        Raises `BlockingIOError` where nothing is there yet, also after a report: what came may be
-        part of a record. Raises another `OSError` where the connection is broken.
+        Raises `BlockingIOError` if there is nothing yet, which may happen after `on_readable` too,
+        when only part of a record came. Raises another `OSError` if the connection is broken.
         """
 
     def send(self, data: bytes | memoryview, /) -> int:
-        """How many of the bytes the kernel has taken, the first ones.
+        """Send bytes; how many, from the beginning, the kernel has taken.
 
-        What was not taken is what the next call begins with. Raises `BlockingIOError` where none
-        can be now, another `OSError` where the connection is broken.
+        The next call has to begin with what was not taken. Raises `BlockingIOError` if nothing can
+        be taken now, another `OSError` if the connection is broken.
         """
 
     def watch(self, *, reads: bool, writes: bool) -> None:
-        """Report what can be received, or that bytes can be sent. A break is always reported."""
+        """Report when bytes can be received, or sent. A broken connection is always reported."""
 
     def watch_for_reset(self) -> None:
-        """Nothing is received or sent any more: a reset alone is reported.
+        """Receive and send nothing more, and report only a reset.
 
-        Where this side has ended too it is not, and shows in `error`.
+        If this side has ended too, a reset is not reported, but shows in `error`.
         """
 
     def shut_down(self) -> None:
-        """End this side behind what was sent. Raises `OSError` where the connection is broken.
+        """End this side after everything that was sent. Raises `OSError` if the connection is
+        broken.
 
-        What the carrier says at its end it says now, or as soon as there is room.
+        A protocol's own end marker is sent now, or as soon as there is room.
         """
 
     def close(self) -> None:
         """End both sides in order and report nothing more.
 
-        For the carrier's own end a transport may stay for a bounded time, without an owner.
+        To send a protocol's own end marker, a transport may stay for a bounded time, without an
+        owner.
         """
 
     def reset(self) -> None:
@@ -119,9 +122,7 @@ class Transport(Protocol):
 
 
 class _Nobody:
-    """The owner of a transport that is closed: it refers to no session, so that nothing keeps one
-    alive.
-    """
+    """The owner of a closed transport. It refers to no session, so that none is kept alive."""
 
     def abort(self) -> None:
         """It is closed."""
@@ -135,8 +136,8 @@ _NOBODY: Final = _Nobody()
 class TcpTransport(TcpSocket):
     """Plain TCP: a `Transport`, and a `Handler` of the loop. It takes over what `sock` refers to.
 
-    It is the socket, and does not have one: that costs an idle connection the least, and `send` and
-    `receive` no call more.
+    It is a socket rather than having one: this uses the least memory for an idle connection, and
+    saves a call in `send` and `receive`.
     """
 
     __slots__ = ("_loop", "_mask", "_owner", "_shut_down")
@@ -180,17 +181,17 @@ class TcpTransport(TcpSocket):
             self._owner.on_readable()
 
     def _hung_up_in_order(self) -> bool:
-        """Both sides have ended and nothing went wrong; a reset shows as an error."""
+        """Whether both sides have ended without an error; a reset shows as an error."""
         return self._shut_down and not self.error()
 
     def watch(self, *, reads: bool, writes: bool) -> None:
-        """Report what is named here, and a break."""
+        """Report these events, and a broken connection."""
         self._mask = (READABLE if reads else 0) | (WRITABLE if writes else 0)
         self._loop.modify(self.fileno(), self._mask)
 
     def watch_for_reset(self) -> None:
-        """With both sides ended the descriptor hangs up for good, which would wake every turn: then
-        the loop watches it no more.
+        """Once both sides have ended, the descriptor reports a hang-up in every turn, so the loop
+        stops watching it.
         """
         if self._shut_down:
             self._unregister()
@@ -203,7 +204,7 @@ class TcpTransport(TcpSocket):
         self._shut_down = True
 
     def close(self) -> None:
-        """Give the descriptor back. What was sent still arrives."""
+        """Close the descriptor. What was sent still arrives."""
         self._unregister()
         self._owner = _NOBODY
         super().close()

@@ -2,8 +2,8 @@
 
 Owns: for one connection, the leases whose responses were written, and how far the evidence for each
 has come.
-Promises: pure; told by the session what it saw. A TCP acknowledgement alone is none, for the kernel
-acknowledges for a process that never reads; so a lease is settled only by
+Promises: pure; the session reports what it observes. A TCP acknowledgement alone is none, for the
+kernel acknowledges for a process that never reads; so a lease is settled only by
 
     the next request     a byte of a request that was sent after the peer's TCP had acknowledged the whole response:
                          either a look showed everything acknowledged and no input, and the byte
@@ -79,8 +79,8 @@ class Evidence:
         self._seen_without_input = None
 
     def probe(self, *, unacknowledged: int, input_empty: bool, segments: SegmentsIn) -> None:
-        """What a look at the connection showed: bytes not acknowledged, whether no input
-        waits, segments so far.
+        """The state of the connection: bytes not acknowledged, whether no input waits, segments so
+        far.
         """
         if input_empty:
             self._seen_without_input = segments
@@ -88,8 +88,8 @@ class Evidence:
                 self._acknowledged = len(self._leases)
 
     def first_input(self, *, unacknowledged: int, segments: SegmentsIn) -> None:
-        """Input is there for the first time since the last look: what the connection
-        shows before it is read.
+        """Input is there for the first time since the last look: the state of the connection before
+        it is read.
         """
         before, self._seen_without_input = self._seen_without_input, None
         if before is not None and unacknowledged == 0 and segments == (before.all + 1, before.with_data + 1):
@@ -108,7 +108,7 @@ class Evidence:
         return [lease.settle() for lease in leases]
 
     def broken(self) -> list[Release]:
-        """There will be no evidence any more."""
+        """No more evidence can come."""
         leases, self._leases = self._leases, []
         self._acknowledged = 0
         return [lease.release() for lease in leases]

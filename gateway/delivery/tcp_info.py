@@ -1,6 +1,6 @@
 """What Linux reports about a TCP connection.
 
-Owns: the ioctls and the one struct that the evidence for delivery rests on (tcp(7), linux/tcp.h).
+Owns: the ioctls and the struct that the evidence of delivery is based on (tcp(7), linux/tcp.h).
 Promises: plain numbers; nothing but `reset_on_close` changes anything.
 Exposure: numbers that the peer's TCP influences.
 """

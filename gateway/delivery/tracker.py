@@ -1,7 +1,7 @@
-"""Following what a connection's 604s handed out, until it is settled or released.
+"""Tracks what a connection's 604s handed out, until it is settled or released.
 
-Owns: the looks at one connection's transport that `gateway.delivery.evidence` judges, their pace,
-and telling the worker.
+Owns: the observations of one connection's transport that `gateway.delivery.evidence` judges, how
+often they are made, and the report to the worker.
 Promises: every lease that is noted here ends as `Settle` or `Release`, exactly once, while the
 gateway lives.
 Exposure: the client decides what there is to see.
@@ -58,9 +58,7 @@ class Delivery:
         fail_points.reach(FailPoint.GATEWAY_AFTER_WAITING)
 
     def probe(self) -> None:
-        """Look whether the last response was acknowledged; where it was not yet, look
-        again a little later.
-        """
+        """Check whether the last response was acknowledged; if not, check again a little later."""
         wanted = self._evidence.wanted
         if not wanted:
             return
@@ -83,7 +81,7 @@ class Delivery:
             self.probe()
 
     def before_read(self) -> None:
-        """Input is there: what the connection shows before it is read."""
+        """There is input: note the state of the connection before it is read."""
         if self._evidence.wanted:
             self._evidence.first_input(
                 unacknowledged=self._transport.unacknowledged(), segments=self._transport.segments_in()
@@ -94,14 +92,14 @@ class Delivery:
         self._tell(self._evidence.request_came())
 
     def release(self) -> None:
-        """There will be no evidence any more."""
+        """No more evidence can come: release what is unsettled."""
         self._tell(self._evidence.broken())
 
     def watch_for_reset(self, settled: Callable[[], None], broken: Callable[[], None]) -> None:
         """The client has ended its side: settle once all is acknowledged for `reset_watch` seconds
         without a reset.
 
-        Then `settled` is called; where it comes otherwise, `broken`, which has to release.
+        Then `settled` is called; otherwise `broken`, which has to release.
         """
         self._watch_on(self._context.loop.now, None, settled, broken)
 

@@ -1,9 +1,9 @@
 """647: the end of an account.
 
-Owns: one 2147. Promises: it leaves when nothing is left of the user in the storage worker; until
-then the worker is asked again. What was asked for is done, whether somebody waits for it or not.
-Exposure: an authenticated connection alone may ask, for its own user, whose id stands twice in the
-request.
+Owns: one 2147. Promises: it is sent when the storage worker has nothing left of the user; until
+then the worker is asked again. The deletion is done whether somebody waits for it or not.
+Exposure: only an authenticated connection may ask, for its own user, whose id is in the request
+twice.
 
 Source: docs/client-protocol.md, "647, delete account".
 """
@@ -47,7 +47,7 @@ class DeleteAccountHandler:
         context.call_at(context.loop.now, lambda: self._refuse(reason), self._connection)
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
-        """It is done, goes on, or is refused."""
+        """The deletion is done, goes on, or is refused."""
         if self._gone:
             return
         match outcome:
@@ -73,7 +73,7 @@ class DeleteAccountHandler:
             self._connection.done()
 
     def resume_output(self) -> None:
-        """Nothing to go on with."""
+        """There is no output to resume."""
 
     def input_came(self) -> None:
         """Later requests wait."""

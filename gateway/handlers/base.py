@@ -1,8 +1,8 @@
-"""What may take a connection for itself, and what it may ask of the connection.
+"""The interface of request handlers, and what they may ask of their connection.
 
-Owns: the two faces between a session and the things it is busy with (a list, a fetch, an upload, a
-proof, a greeting).
-Promises: those modules know no sockets, and the session does not know their steps.
+Owns: the two interfaces between a session and the handler of its current request (a list, a fetch,
+an upload, a proof, a greeting).
+Promises: handlers know no sockets, and the session does not know their steps.
 Exposure: none of its own.
 """
 
@@ -16,15 +16,13 @@ from gateway.limits import Allowance
 
 
 class RequestHandler(Protocol):
-    """Something that takes a connection for itself until it says `done`."""
+    """Has a connection for itself until it calls `done`."""
 
     def resume_output(self) -> None:
-        """The socket took all there was, or there is room again: continue. Called often;
-        must not mind.
-        """
+        """All output was taken, or there is room again: continue. May be called at any time."""
 
     def input_came(self) -> None:
-        """Bytes came while this is going on."""
+        """Input came while the handler is active."""
 
     def input_ended(self) -> None:
         """The client has ended its side, or the gateway reads nothing more: only what
@@ -36,7 +34,7 @@ class RequestHandler(Protocol):
 
 
 class HandlerContext(Protocol):
-    """A session, as what it is doing sees it. `allowance`: None where no limits hold for it."""
+    """What a handler sees of its session. `allowance`: its limits; None if it has none."""
 
     context: SessionContext
     authenticated_as: bytes | None
@@ -53,22 +51,22 @@ class HandlerContext(Protocol):
         """The connection's nonce and attempts."""
 
     def write(self, data: bytes) -> None:
-        """Say `data` at the end of this turn."""
+        """Send `data` at the end of this turn."""
 
     def refuse(self, reason: int, retry_after: int = 0) -> None:
-        """Say that it was not done."""
+        """Answer that the request was not done."""
 
     def done(self) -> None:
-        """Go on with the next request."""
+        """The handler is done: continue with the next request."""
 
     def reserve_inflight(self, size: int) -> None:
         """`size` bytes (negative: fewer) of this client are in flight to the worker."""
 
     def resume(self) -> None:
-        """Something it waited for is there: `resume_output` at the end of this turn."""
+        """Something it waited for is there: call `resume_output` at the end of this turn."""
 
     def wait_for_turn(self) -> None:
-        """`resume_output` when others had their turn and the worker has room."""
+        """Call `resume_output` when others have had their turn and the worker has room."""
 
     def next_content(self) -> ContentData | ContentEnd | None:
         """The next part of an upload's content."""

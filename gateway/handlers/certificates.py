@@ -1,8 +1,8 @@
 """649: which certificates are the server's, now and after the next change.
 
-Owns: one 2149. Promises: the first digest is that of the certificate which this connection was
-shown; so a client that came with a pin may take the other one for the next pin.
-Exposure: anybody may ask who has greeted.
+Owns: one 2149. Promises: the first digest is that of the certificate shown on this connection, so a
+client that came with a pin may take the other one as the next pin.
+Exposure: anybody who has greeted may ask.
 
 Source: docs/client-protocol.md, "649, certificates".
 """

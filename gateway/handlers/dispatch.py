@@ -1,12 +1,12 @@
-"""What a request becomes: an operation that leaves at once, something that takes the connection for
-itself, or no.
+"""What a request leads to: an operation that is submitted at once, a handler that takes over the
+connection, or a refusal.
 
-Owns: the table of requests: type -> handler, who may ask, and, of operations that flow, what they
-cost and which response their outcome is; and the rule that an authenticated connection acts for its
-user alone.
+Owns: the table of requests: type -> handler, who may ask, and, for pipelined operations, their cost
+and the response to each outcome; and the rule that an authenticated connection acts for its user
+alone.
 Promises: every request has a row, or this module can't be imported. Pure but for what a
 `RequestHandler` does when it is made, and what `gateway.limits` charges.
-Exposure: every value comes from strangers; what the worker alone can know is left to it.
+Exposure: every value comes from strangers; what only the worker can know is left to it.
 
 The codes and layouts of requests are `common.client_protocol.requests`' table.
 """
@@ -87,7 +87,7 @@ Answer = TypeVar("Answer")
 
 
 class FlowingRow(NamedTuple):
-    """An operation that flows. `cost` in bytes, see `SEND_COST`; `encode`: the response."""
+    """A pipelined operation. `cost` in bytes, see `SEND_COST`; `encode`: makes the response."""
 
     operation: type[Any]
     cost: Callable[[Any], int]
@@ -143,21 +143,21 @@ FLOWING: Final[Mapping[type[Operation], FlowingRow]] = complete(
 
 
 def cost_of(operation: Operation) -> int:
-    """What an operation that flows counts as; see `SEND_COST`."""
+    """The cost of a pipelined operation; see `SEND_COST`."""
     return FLOWING[type(operation)].cost(operation)
 
 
 def response_to(operation: Operation, outcome: Outcome) -> bytes | None:
-    """The response to an operation that flows; None where the outcome is none of its own."""
+    """The response to a pipelined operation; None if the outcome is not one of its own."""
     row = FLOWING[type(operation)]
     return row.encode(operation, outcome) if type(outcome) is row.outcome else None
 
 
 class RequestRow(NamedTuple):
-    """What a request becomes. `flows`: an operation of `FLOWING`, at once; else it takes the
-    connection for itself.
+    """What a request leads to. `flows`: an operation of `FLOWING`, submitted at once; otherwise a
+    handler takes over the connection.
 
-    `may_ask`: whether a connection that is authenticated as this user may ask it.
+    `may_ask`: whether a connection that is authenticated as this user may make the request.
     """
 
     request: type[Any]
@@ -226,7 +226,7 @@ def _too_many_registrations(connection: HandlerContext) -> Refused | None:
 
 
 def _wanted_id(connection: HandlerContext, requester: bytes) -> bytes | None:
-    """The id that a client who has greeted had before a backup was put back."""
+    """The id that a client who has greeted had before a backup was restored."""
     return requester if connection.greeted and requester != NO_CLIENT else None
 
 
@@ -293,13 +293,15 @@ _FLOWING_EVENTS: Final[dict[type, Callable[[bytes, Any], bool]]] = {
 
 
 def flows(connection: HandlerContext, event: Event | RefusedRequests) -> bool:
-    """Whether `event` becomes an operation at once, so that it may leave beside those before it."""
+    """Whether `event` becomes an operation at once, so that it may be submitted before earlier ones
+    are answered.
+    """
     may_ask = _FLOWING_EVENTS.get(type(event))
     return may_ask is not None and (connection.authenticated_as is None or may_ask(connection.authenticated_as, event))
 
 
 def begin(connection: HandlerContext, request: Request) -> Flowing | RequestHandler | Refused:
-    """Begin what is asked for. An authenticated connection acts for its user alone, and each one
+    """Begin a request. An authenticated connection acts only for its user, and every connection
     within its limits.
     """
     row = HANDLERS[type(request)]

@@ -1,7 +1,7 @@
-"""640: who we are, and a nonce to prove oneself with.
+"""640: the server's identity, and a nonce for the client's proof.
 
-Owns: one 2140. Promises: answers from what the gateway learnt when it greeted the worker; where it
-has not yet, the client waits for a while and is then left without a reply.
+Owns: one 2140. Promises: answers with what the gateway learnt when it greeted the worker; if it has
+not greeted yet, the client waits for a while, and then gets no reply.
 Exposure: anybody may ask, any number of times.
 """
 
@@ -69,7 +69,7 @@ class HelloHandler:
             self._connection.abort()
 
     def _end(self) -> None:
-        """Nothing of the gateway refers to this any more."""
+        """Unregister, so that nothing refers to this handler."""
         self._over = True
         self._timer.cancel()
         self._context.waiters.forget_greeting(self)
@@ -83,5 +83,5 @@ class HelloHandler:
     input_ended = input_came
 
     def abandon(self) -> None:
-        """Nobody waits for the greeting any more."""
+        """The connection is gone: stop waiting for the greeting."""
         self._end()

@@ -1,7 +1,7 @@
 """601: the list of users, page by page.
 
-Owns: one running 2101. Promises: its length is fixed by the first page; users who register
-meanwhile are not in it. A client of the published protocol gets names in ASCII.
+Owns: one running 2101. Promises: its length is fixed by the first page; users who register later
+are not in it. A client of the published protocol gets names in ASCII.
 Exposure: whoever knows a client id may ask for it.
 """
 
@@ -64,7 +64,7 @@ class ListUsersHandler:
             self._pages.came(self._page_size)
 
     def resume_output(self) -> None:
-        """The page before was written."""
+        """The previous page was written: ask for the next."""
         if not self._asked:
             self._ask()
 
@@ -74,6 +74,6 @@ class ListUsersHandler:
     input_ended = input_came
 
     def abandon(self) -> None:
-        """Nobody reads the list any more."""
+        """The connection is gone."""
         self._gone = True
         self._pages.forget(self)

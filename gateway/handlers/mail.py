@@ -1,9 +1,9 @@
 """604 and 643: mail from the worker to a client, page by page.
 
-Owns: one running 2104 or 2143. Promises: the length is fixed by the first outcome, and what follows
-fits it or the connection is reset; a page is asked for when the one before it was written, so a
-slow client costs one page. A 604's lease is handed to the session when its response is with the
-kernel, and released where that never happens.
+Owns: one running 2104 or 2143. Promises: the length is fixed by the first outcome; if what follows
+does not fit it, the connection is reset. A page is asked for when the previous one was written, so
+a slow client costs one page. A 604's lease is handed to the session when its response is with the
+kernel, and released if that never happens.
 Exposure: the client chooses when it reads.
 """
 
@@ -82,11 +82,11 @@ class _MailHandler:
         self._write_page(page)
 
     def _entries(self, entries: bytes) -> bytes:
-        """Whole messages as the response has them. Raises `FrameUndecodable`."""
+        """Whole messages in the response's layout. Raises `FrameUndecodable`."""
         raise NotImplementedError
 
     def _entry_head(self, head: bytes) -> bytes:
-        """The same for the head alone of one message."""
+        """The same for the head of one message."""
         raise NotImplementedError
 
     def _write_page(self, page: Mail) -> None:
@@ -99,7 +99,7 @@ class _MailHandler:
             try:
                 self._write(self._entries(page.entries))
             except FrameUndecodable as error:
-                _rarely.write(logging.ERROR, "a page of mail that makes no sense: %s", error)
+                _rarely.write(logging.ERROR, "an invalid page of mail: %s", error)
                 self._connection.abort()
                 return
         part = page.part
@@ -117,7 +117,7 @@ class _MailHandler:
         self._connection.write(data)
 
     def resume_output(self) -> None:
-        """What there was is with the kernel: finish, or ask for the next page."""
+        """All output is with the kernel: finish, or ask for the next page."""
         if not self._begun or self._asked:
             return
         if self._left:
@@ -162,10 +162,10 @@ class _MailHandler:
         raise NotImplementedError
 
     def _refused(self) -> None:
-        """There will be no response but the refusal."""
+        """The refusal is the only response."""
 
     def _too_late(self, outcome: Outcome) -> None:
-        """An outcome came for a connection that is gone."""
+        """The outcome came after the connection was gone."""
 
     def unknown(self, operation: Operation) -> None:
         """The response can't be begun or completed."""
@@ -180,13 +180,13 @@ class _MailHandler:
         """A client that has ended its side may still read."""
 
     def abandon(self) -> None:
-        """Nobody reads any more."""
+        """The connection is gone."""
         self._gone = True
         self._pages.forget(self)
 
 
 class PullHandler(_MailHandler):
-    """604: a `RequestHandler` and a `Waiter` that leases what it carries."""
+    """604: a `RequestHandler` and a `Waiter` that leases the messages it sends."""
 
     __slots__ = ("_first", "_lease", "_leased", "_link")
 
@@ -231,7 +231,7 @@ class PullHandler(_MailHandler):
             self._link.submit(self._record().release(), NOBODY)
 
     def abandon(self) -> None:
-        """The mail was not carried over in full: it waits again."""
+        """The mail was not sent in full: it is pending again."""
         super().abandon()
         if self._leased:
             self._leased = False
@@ -239,8 +239,8 @@ class PullHandler(_MailHandler):
 
 
 class FetchHandler(_MailHandler):
-    """643: a `RequestHandler`, a `Waiter` and a `WaitingFetch`; acknowledges, then
-    carries or waits for mail.
+    """643: a `RequestHandler`, a `Waiter` and a `WaitingFetch`; acknowledges, then sends mail or
+    waits for it.
     """
 
     __slots__ = ("_ask_timer", "_committed", "_end_timer", "_request", "_sleeping", "_wait", "_waiters")
@@ -315,7 +315,7 @@ class FetchHandler(_MailHandler):
         self._wake()
 
     def look_again(self) -> None:
-        """Mail is announced, the worker changed, or neither happened for long: ask again."""
+        """Ask again, because mail was announced, the worker changed, or nothing happened for long."""
         if self._sleeping:
             self._sleeping = False
             if self._ask_timer is not None:
@@ -323,7 +323,7 @@ class FetchHandler(_MailHandler):
             self._ask()
 
     def end_wait(self) -> None:
-        """The time is up or the client wants something else: answer with what there is."""
+        """The time is up, or the client sent another request: answer with what there is."""
         if self._begun or not self._wait:
             return
         self._wait = False
@@ -336,6 +336,6 @@ class FetchHandler(_MailHandler):
         self._connection.abort()
 
     def abandon(self) -> None:
-        """Nobody waits any more."""
+        """The connection is gone."""
         super().abandon()
         self._wake()

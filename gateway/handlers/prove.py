@@ -1,8 +1,9 @@
 """641: one attempt of a connection to authenticate its user.
 
-Owns: the steps: nonce, key, signature, mark. Promises: 2141 leaves after the mark is committed; a
+Owns: the steps: nonce, key, signature, mark. Promises: 2141 is sent after the mark is committed; a
 bad signature costs the worker no write; after `Settings.proof_attempts` failures the connection
-ends. Each attempt that failed by the client's fault is a line of the audit log, or counted there.
+ends. Each attempt that failed through the client's fault is a line of the audit log, or is counted
+there.
 Exposure: see `gateway.authentication`.
 """
 
@@ -78,7 +79,7 @@ class ProveHandler:
             self._connection.abort()
 
     def _deny(self, wrong: str, reason: int) -> None:
-        """The attempt failed, and not for want of the server's: what was wrong is audited."""
+        """The attempt failed through the client's fault: audit what was wrong."""
         if self._gone:
             return
         user, attempt = self._request.requester.hex(), self._connection.challenge.attempts
@@ -109,5 +110,5 @@ class ProveHandler:
     input_ended = input_came
 
     def abandon(self) -> None:
-        """Nobody waits for the proof any more; a mark that was asked for is kept."""
+        """The connection is gone; a mark that was asked for is kept."""
         self._gone = True

@@ -1,14 +1,14 @@
 """603 and 642 with a large content: from the socket to the worker in chunks.
 
-Owns: one running upload. Promises: no more than `Settings.connection_in_flight` of its content is
-in memory, and no more than that and `Settings.unsynced_content` is with the worker and not on disk
-yet; the frame is read to its end whatever the worker says; the answer is that of the commit, or the
+Owns: one running upload. Promises: at most `Settings.connection_in_flight` of its content is in
+memory, and at most that plus `Settings.unsynced_content` is with the worker and not on disk yet;
+the frame is read to its end whatever the worker answers; the reply is that of the commit, or the
 first refusal. After `Settings.longest_upload` the connection is closed and nothing is kept.
 Exposure: strangers choose the content and its pace.
 
-The worker puts contents on disk beside its transactions, in steps of its own. Each answer says
-how far it is: while it is behind, no content is taken from the socket, and the commit is
-asked for again until all is there.
+The worker writes contents to disk outside its transactions, at its own pace. Each answer reports
+its progress: while it is behind, nothing is read from the socket, and the commit is repeated until
+everything is on disk.
 """
 
 from typing import Final
@@ -39,8 +39,8 @@ _COMMIT_AFTER: Final = 0.005
 
 
 class UploadHandler:
-    """A `RequestHandler` and a `Waiter`. `refused`: the whole content is thrown away and
-    answered with this.
+    """A `RequestHandler` and a `Waiter`. `refused`: read and discard the whole content, then answer
+    with this.
     """
 
     __slots__ = (
@@ -121,18 +121,18 @@ class UploadHandler:
     input_came = resume_output
 
     def input_ended(self) -> None:
-        """Where the content is not complete by now it never will be."""
+        """If the content is not complete by now, it never will be."""
         self._ended = True
         self.resume_output()
 
     @property
     def collected(self) -> int:
-        """Bytes that are kept until they are worth a chunk."""
+        """Bytes that are collected until they fill a chunk."""
         return self._collected_size + _PIECE_COST * len(self._collected)
 
     @property
     def _behind(self) -> bool:
-        """Whether the worker has as much as it may have that is not on disk."""
+        """Whether the worker has as many bytes as it may that are not on disk."""
         return self._refused is None and self._unsynced > self._context.settings.unsynced_content
 
     def _submit_chunk(self) -> None:
@@ -167,8 +167,8 @@ class UploadHandler:
             self._link.submit(GetUploadProgress(self._number), self)
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
-        """One step was taken, or refused, or the worker knows of no such upload: then
-        nothing is known to be wrong.
+        """One step was taken or refused, or the worker does not know the upload; then its outcome
+        is unknown.
         """
         match operation:
             case Chunk(_, content):
@@ -238,9 +238,7 @@ class UploadHandler:
             self._connection.abort()
 
     def abandon(self) -> None:
-        """The connection is gone: nothing of the upload is kept, unless its commit is on
-        its way already.
-        """
+        """The connection is gone: drop the upload, unless its commit is in flight already."""
         self._gone = True
         self._overdue.cancel()
         if self._refused is None and not self._committing:

@@ -1,15 +1,14 @@
 """The gateway's adapter to the storage worker.
 
-Owns: the ZeroMQ socket. Which batch leaves when is `BatchSender`'s.
+Owns: the ZeroMQ socket. `BatchSender` decides which batch leaves when.
 Promises: operations leave in the order of `submit`, at most two batches in flight at a time; every
-waiter gets exactly one call: an outcome, or that it is unknown. The worker may come, go and come
-back: nobody has to do anything for it.
-Exposure: the worker is the other half of this server; frames that do not decode are logged and
+waiter gets exactly one call: an outcome, or that it is unknown. The worker may stop and start
+again: callers need not do anything.
+Exposure: the worker is the other half of this server; frames that can't be decoded are logged and
 dropped.
 
-A batch that leaves carries all that was submitted since the last one left: under load batches grow
-by themselves. Sends of all connections that come behind each other are one operation of it
-(`common.storage_protocol.send_run`).
+A batch carries everything submitted since the last one left, so batches grow under load.
+Consecutive sends of all connections are one operation of it (`common.storage_protocol.send_run`).
 
 Source: docs/storage-protocol.md.
 """
@@ -69,24 +68,24 @@ def _leave_unknown(waiter: "Waiter | SendRun[Sender]", operation: Operation) -> 
 
 
 def _number(sock: zmq.Socket[bytes], option: zmq.SocketOption) -> int:
-    """A socket option that is a number."""
+    """A numeric socket option."""
     value = sock.getsockopt(option)
     assert isinstance(value, int)
     return value
 
 
 class Waiter(Protocol):
-    """Who gets what became of an operation."""
+    """Gets the outcome of an operation."""
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
         """The worker decided and committed."""
 
     def unknown(self, operation: Operation) -> None:
-        """Whether it was done is not known, and never will be here."""
+        """Whether it was done is unknown, and will stay so."""
 
 
 class LinkListener(Protocol):
-    """What the worker reports of itself and of mailboxes, unasked."""
+    """Gets what the worker reports about itself and about mailboxes without being asked."""
 
     def greeted(self) -> None:
         """The worker's facts are known."""
@@ -95,17 +94,19 @@ class LinkListener(Protocol):
         """Leases and subscriptions are gone."""
 
     def store_changed(self) -> None:
-        """Sequences mean other messages now: nothing of before may be settled or acknowledged."""
+        """Sequences now refer to other messages: nothing from before may be settled or
+        acknowledged.
+        """
 
     def mail_arrived(self, sequence: int, recipients: list[bytes]) -> None:
         """Mail up to `sequence` was committed for these. Advisory."""
 
 
 class Nobody:
-    """The waiter of operations whose outcome changes nothing for anyone."""
+    """The waiter for operations whose outcome does not matter."""
 
     def answered(self, operation: Operation, outcome: Outcome) -> None:
-        """Settled or released: so be it."""
+        """Ignore the outcome of settling or releasing."""
 
     def unknown(self, operation: Operation) -> None:
         """The next greeting ends all leases; mail that was not settled comes again."""
@@ -115,9 +116,7 @@ NOBODY: Final = Nobody()
 
 
 class _Monitor:
-    """A `Handler` of the socket's own events: whether it is connected. `changes` is where each
-    change goes.
-    """
+    """A `Handler` of the socket's own events: whether it is connected. `changes` gets each change."""
 
     def __init__(self, loop: EventLoop, watched: zmq.Socket[bytes], changes: list[Incoming]) -> None:
         self._loop = loop
@@ -129,13 +128,13 @@ class _Monitor:
         self.ready(READABLE)
 
     def ready(self, events: int) -> None:
-        """The descriptor is edge-triggered: take in all that there is."""
+        """The descriptor is edge-triggered: read everything there is."""
         while _number(self._socket, _EVENTS) & _POLLIN:
             event = parse_monitor_message(self._socket.recv_multipart(zmq.NOBLOCK))["event"]
             self._changes.append(LinkChange.UP if event == zmq.EVENT_HANDSHAKE_SUCCEEDED else LinkChange.DOWN)
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._loop.unregister(_number(self._socket, zmq.FD))
         self._watched.disable_monitor()
         self._socket.close()
@@ -193,16 +192,16 @@ class StorageLink:
         loop.at_turn_end(self.resume_output)
 
     def submit(self, operation: Operation, waiter: Waiter, size: int = 0) -> None:
-        """Send `operation` with the next batch. `size`: bytes it keeps in memory until it
-        is answered.
+        """Send `operation` with the next batch. `size`: bytes it uses in memory until it is
+        answered.
         """
         self._sender.submit(operation, waiter, self._loop.now, size)
         self.collects = True
         self.bytes_in_flight = self._sender.size
 
     def submit_sends(self, run: PipelinedSends, authenticated: bool, cost: int, sender: Sender) -> None:
-        """Send these 603s with the next batch. `cost`: bytes they keep in memory until
-        they are answered.
+        """Send these 603s with the next batch. `cost`: bytes they use in memory until they are
+        answered.
         """
         self._sender.submit_sends(run, sender, self._loop.now, cost, authenticated=authenticated)
         self.collects = True
@@ -219,16 +218,16 @@ class StorageLink:
         return self._connected and self.facts is not None
 
     def ready(self, events: int) -> None:
-        """The socket has news; `resume_output` looks at it at the end of the turn."""
+        """The socket has news; `resume_output` reads it at the end of the turn."""
         self._has_news = True
 
     def resume_output(self) -> None:
-        """Take in all that came, hand out outcomes, send what has to leave; again until nothing
-        more leaves. Raises `GatewaySuperseded`.
+        """Receive everything, hand out outcomes, and send what is due; repeat until nothing more is
+        sent. Raises `GatewaySuperseded`.
 
-        ZeroMQ's descriptor is edge-triggered, and what was put into the socket may have swallowed
-        an edge: so the socket is asked again after each frame that was sent. Once it has said that
-        there is nothing, the next edge comes through.
+        ZeroMQ's descriptor is edge-triggered, and sending may consume an edge, so the socket is
+        polled again after each frame that was sent. Once it reports that there is nothing, the next
+        edge is delivered.
         """
         while True:
             incoming = self._received()
@@ -247,14 +246,14 @@ class StorageLink:
                 break
 
     def _received(self) -> list[Incoming]:
-        """All that came since it was asked last."""
+        """Everything received since the last call."""
         incoming = self._changes[:]
         self._changes.clear()
         for change in incoming:
             if change is LinkChange.FULL:
                 continue
             if self._connected and change is LinkChange.DOWN:
-                log.warning("the storage worker is gone; requests wait for it")
+                log.warning("the storage worker is gone; requests wait until it is back")
             self._connected = change is LinkChange.UP
         if not self._has_news:
             return incoming
@@ -265,7 +264,7 @@ class StorageLink:
                     raise FrameUndecodable(f"{len(parts)} parts instead of one")
                 message = decode_to_gateway(parts[0])
             except FrameUndecodable as error:
-                _rarely.write(logging.ERROR, "dropped a message of the storage worker: %s", error)
+                _rarely.write(logging.ERROR, "dropped a message from the storage worker: %s", error)
                 continue
             if isinstance(message, MailArrived):
                 self._listener.mail_arrived(message.sequence, message.recipients)
@@ -321,13 +320,13 @@ class StorageLink:
                         report(error)
                 case Greeted(facts, _, is_other_store):
                     log.info(
-                        "joined the storage worker, generation %d",
+                        "connected to the storage worker, generation %d",
                         facts.generation,
                         extra=fields(generation=facts.generation),
                     )
                     self.facts = facts
                     if is_other_store:
-                        log.warning("the store is another one than before; all connections end")
+                        log.warning("the store is not the one of before; all connections are closed")
                         self._listener.store_changed()
                     self._listener.worker_changed()
                     self._listener.greeted()
@@ -360,8 +359,8 @@ class StorageLink:
         return True
 
     def _wake_at(self, when: float) -> None:
-        """Wake when something is due; an earlier timer is left to wake us early, which is cheaper
-        than a new one.
+        """Wake up when something is due. An earlier timer is kept, because waking early is cheaper
+        than a new timer.
         """
         if self._timer is not None and self._timer_at <= when:
             return

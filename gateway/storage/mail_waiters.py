@@ -1,8 +1,8 @@
-"""Who waits for what the storage worker says unasked: new mail, its facts, that it is another one.
+"""Who waits for news from the storage worker: new mail, its greeting, or that it was replaced.
 
 Owns: the 643s that wait for mail, and the 640s that wait for the worker's facts.
-Promises: each is called once it is known; a bug in one ends its connection, and no other. Where
-the store is another one than before, every connection ends.
+Promises: each is called once its news is known; a bug in one ends its connection alone. If the
+store is not the one of before, every connection ends.
 Exposure: clients choose how many wait, one for each connection.
 
 A `LinkListener`.
@@ -15,10 +15,10 @@ from gateway.connection.containment import Breakable, contained
 
 
 class AwaitsGreeting(Breakable, Protocol):
-    """Something that needs to know the storage worker's facts."""
+    """Something that needs what the storage worker's greeting says."""
 
     def greeted(self) -> None:
-        """They are known."""
+        """The greeting has come."""
 
 
 class WaitingFetch(Breakable, Protocol):
@@ -33,7 +33,7 @@ class WaitingFetch(Breakable, Protocol):
 
 
 class MailWaiters:
-    """`connections`: all that there are, kept by somebody else."""
+    """`connections`: all of them; the caller keeps this set."""
 
     def __init__(self, connections: Collection[Breakable]) -> None:
         self._connections = connections
@@ -42,28 +42,28 @@ class MailWaiters:
 
     @property
     def mailboxes(self) -> int:
-        """How many mailboxes somebody waits for."""
+        """How many mailboxes have waiting 643s."""
         return len(self._fetches)
 
     @property
     def awaiting_greeting(self) -> int:
-        """How many 640s wait for the worker's facts."""
+        """How many 640s wait for the worker's greeting."""
         return len(self._greetings)
 
     def wait_for_greeting(self, one: AwaitsGreeting) -> None:
-        """`one` is called when the worker's facts are known, until `forget_greeting`."""
+        """Call `one` when the worker has greeted, unless `forget_greeting` is called before."""
         self._greetings[one] = None
 
     def forget_greeting(self, one: AwaitsGreeting) -> None:
-        """Take back `wait_for_greeting`, which need not have been called."""
+        """Undo `wait_for_greeting`; does nothing if it was not called."""
         self._greetings.pop(one, None)
 
     def wait_for_mail(self, client_id: bytes, fetch: WaitingFetch) -> None:
-        """`fetch` looks again when mail comes for this mailbox, until `stop_waiting`."""
+        """Have `fetch` look again when mail comes for this mailbox, until `stop_waiting`."""
         self._fetches.setdefault(client_id, set()).add(fetch)
 
     def stop_waiting(self, client_id: bytes, fetch: WaitingFetch) -> None:
-        """Take back `wait_for_mail`."""
+        """Undo `wait_for_mail`."""
         fetches = self._fetches.get(client_id)
         if fetches is not None:
             fetches.discard(fetch)
@@ -78,19 +78,19 @@ class MailWaiters:
                     contained(fetch, fetch.look_again)()
 
     def worker_changed(self) -> None:
-        """It knows of nobody who waits: all look again."""
+        """The new worker knows of no waiting 643s: all look again."""
         for fetches in list(self._fetches.values()):
             for fetch in list(fetches):
                 contained(fetch, fetch.look_again)()
 
     def store_changed(self) -> None:
-        """Sequences mean other messages now: what connections were sent before must not
-        be settled or acknowledged.
+        """Sequences now refer to other messages: what was sent on connections before must not be
+        settled or acknowledged.
         """
         for connection in list(self._connections):
             connection.abort()
 
     def greeted(self) -> None:
-        """The worker's facts are known."""
+        """The worker has greeted."""
         for one in list(self._greetings):
             contained(one, one.greeted)()

@@ -1,9 +1,9 @@
-"""How much of mailboxes and lists is in flight from the worker at once.
+"""How many bytes of mailbox and list pages are in flight from the worker at once.
 
-Owns: the operations that bring a page, while there is no room for their pages.
+Owns: the operations that fetch a page, while there is no room for their pages.
 Promises: no more than `Settings.pages_in_flight` bytes of pages are in flight at a time, in the
 order in which they were asked for, so that a turn of the worker stays short however many clients
-fetch; none is asked for, and nothing kept of, a client that has gone meanwhile.
+fetch; for a client that has gone, no page is asked for and nothing is kept.
 Exposure: none of its own; clients choose how many of them fetch.
 """
 
@@ -29,20 +29,22 @@ class PageBudget:
         return len(self._waiting)
 
     def ask(self, operation: Operation, reader: Waiter, size: int) -> None:
-        """Submit `operation`, which brings `reader` up to `size` bytes, now or when there is room.
+        """Submit `operation`, which fetches up to `size` bytes for `reader`, now or when there is
+        room.
 
-        `reader` waits for one page at a time. It says `came`, with the same size, or `forget`.
+        `reader` waits for one page at a time. It then calls `came`, with the same size, or
+        `forget`.
         """
         self._waiting[reader] = (operation, size)
         self._fill()
 
     def came(self, size: int) -> None:
-        """A page that was asked for came, or never will."""
+        """A page that was asked for has come, or never will."""
         self.in_flight -= size
         self._fill()
 
     def forget(self, reader: Waiter) -> None:
-        """Nobody wants its page any more. One that was submitted already comes all the same."""
+        """Its page is no longer wanted. One that was submitted already still comes."""
         self._waiting.pop(reader, None)
 
     def _fill(self) -> None:

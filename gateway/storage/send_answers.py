@@ -1,9 +1,9 @@
-"""What became of a run of sends, given to each connection whose messages are in it.
+"""Distributes the outcome of a run of sends to the connections whose messages are in it.
 
 Owns: which outcome is whose.
-Promises: the worker's outcome comes back to each connection in the order of its requests, in one
-call for all that it put in at a time; in more than one where the run had to be divided. A
-connection at which that fails ends, and no other.
+Promises: each connection gets its outcomes in the order of its requests, in one call for everything
+that it submitted in one call, or in several if the run had to be divided. If that fails for a
+connection, it ends, and no other does.
 Exposure: none of its own; it sees what the worker answered.
 
 Source: docs/storage-protocol.md, "Operations".
@@ -25,24 +25,24 @@ _NONE_REFUSED: Final[Mapping[int, Refused]] = {}
 
 
 class Sender(Protocol):
-    """Who put messages into a run."""
+    """A connection that put messages into a run."""
 
     def sends_answered(self, recipients: list[bytes], cost: int, first: int, refused: Mapping[int, Refused]) -> None:
-        """What became of the messages that were put in with these recipients and this cost.
+        """The outcomes of the messages that were submitted with these recipients and this cost.
 
         Those at the indexes of `refused` were not stored; the others have the sequences `first`,
         `first` + 1, ….
         """
 
     def sends_divided(self) -> None:
-        """Of what was put in at a time the outcomes come in one call more."""
+        """The outcomes of one submission come in one more call."""
 
     def abort(self) -> None:
-        """Whether they are stored is unknown, and will be."""
+        """Whether they are stored is unknown, and will stay so."""
 
 
 def answer(run: SendRun[Sender], outcome: Outcome) -> int:
-    """Give every sender what became of its messages; how many those were. The hot path."""
+    """Give every sender the outcomes of its messages. Returns how many there were. The hot path."""
     match outcome:
         case MessagesStored(begin, []):
             first = begin
@@ -59,9 +59,7 @@ def answer(run: SendRun[Sender], outcome: Outcome) -> int:
             for sender, recipients, cost in run.shares:
                 _give(sender, recipients, cost, 0, dict.fromkeys(range(len(recipients)), outcome))
         case _:
-            _rarely.write(
-                logging.ERROR, "a run of sends was answered with what does not fit it: %s", type(outcome).__name__
-            )
+            _rarely.write(logging.ERROR, "the answer to a run of sends does not fit it: %s", type(outcome).__name__)
             leave_unknown(run)
     return run.count
 

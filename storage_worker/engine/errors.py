@@ -1,4 +1,4 @@
-"""What an engine, and whoever keeps files for it, fails with.
+"""The errors of an engine and of what keeps its files.
 
 Owns: the storage worker's exceptions. The roots that it shares with the other programs are in
 common/errors.py.
@@ -36,7 +36,7 @@ class StoreUnusable(StorageError):
 
 
 class JournalDamaged(StoreUnusable):
-    """Something in the journal is altered that was on disk: no power cut does that."""
+    """Something in the journal is altered that had been synced; no power cut does that."""
 
 
 class StoreDamaged(StorageError):
@@ -44,7 +44,7 @@ class StoreDamaged(StorageError):
 
 
 class TablesDamaged(StoreDamaged):
-    """A table, or an index of one, is altered that has to be written to."""
+    """A table or index that has to be written to is altered."""
 
 
 class StoreFull(StorageError):
@@ -52,9 +52,7 @@ class StoreFull(StorageError):
 
 
 class NoFileLeft(StoreFull):
-    """The process or the system has as many files open as it may. Nothing was done, and a later try
-    may go better.
-    """
+    """The process or the system has too many files open. Nothing was done; a later try may succeed."""
 
 
 class StoreFailed(StorageError):

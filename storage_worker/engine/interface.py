@@ -1,10 +1,10 @@
-"""The seam between the rules and whatever keeps the store.
+"""The interface between the rules and the engine that keeps the store.
 
 Owns: what an engine is, as protocols.
 Promises: one direction and one meaning of commit. Rules decide, and hand records to the engine. The
 reads of the same turn see them at once. When `turn` ends they are durable, all of them or none; the
-answers are given after that. No engine calls rules, but for `RunRules`, which a call of
-`accept_run` brings along.
+answers are given after that. No engine calls rules, except the `RunRules` that a call of
+`accept_run` passes in.
 Exposure: none of its own.
 
     with engine.turn(…):        begin
@@ -44,8 +44,7 @@ from storage_worker.engine.values import (
 
 class Users(Protocol):
     """The registered users, by row in the order of registration. Rows begin with 1, and none is
-    given twice. A deleted user is none: nothing here finds one, but for `name_is_kept` and
-    `deletion`.
+    used twice. Deleted users are not found here, except by `name_is_kept` and `deletion`.
     """
 
     def find(self, client_id: bytes) -> User | None:
@@ -55,13 +54,13 @@ class Users(Protocol):
         """Client id and public key of the user with this name (case-sensitive)."""
 
     def has_look(self, looks: Sequence[str], *, beyond_ascii: bool) -> bool:
-        """Whether a name looks like one of these. `beyond_ascii`: of names beyond ASCII alone."""
+        """Whether a name looks like one of these. `beyond_ascii`: only names beyond ASCII count."""
 
     def name_is_kept(self, name: str) -> bool:
         """Whether a deleted user had this name, and it was not freed."""
 
     def deletion(self, client_id: bytes) -> Deletion | None:
-        """How far the deletion of the user is who had this id; None where there was none."""
+        """How far the deletion of the user with this id is; None if there was none."""
 
     def public_key(self, user: User) -> bytes:
         """The 160 bytes that the user registered."""
@@ -76,24 +75,23 @@ class Users(Protocol):
         """Users with `after` < row <= `until`, at most a page, and the row to continue after."""
 
     def accounts(self, after: int, most: int) -> Sequence[Account]:
-        """At most so many users with a row above `after`, in order, for an operator."""
+        """At most `most` users with a row above `after`, in order, for an operator."""
 
 
 class Invitations(Protocol):
-    """What lets somebody register where that is not open to everybody."""
+    """Invitations to register, for servers where registration is not open."""
 
     def find(self, digest: bytes) -> Invitation | None:
-        """The invitation with this SHA-256, whose time may be over; None where it was used up."""
+        """The invitation with this SHA-256, which may have expired; None if it was used up."""
 
     def all(self) -> list[Invitation]:
-        """Every one, those that end first first."""
+        """All invitations, by the time when they expire."""
 
 
 class Mailbox(Protocol):
     """What the rules know of one mailbox.
 
-    `messages` and `content_bytes` count what is pending, and what unfinished uploads to it take of
-    its room.
+    `messages` and `content_bytes` count what is pending, and the room that unfinished uploads take.
     """
 
     @property
@@ -110,10 +108,10 @@ class Mailbox(Protocol):
 
     @property
     def is_counted(self) -> bool:
-        """Whether `count_senders` was asked for this mailbox, and its counts were not dropped."""
+        """Whether `count_senders` was called for this mailbox, and its counts were not dropped."""
 
     def oldest_unflushed(self) -> int | None:
-        """The lowest sequence that the present run has put here, among others."""
+        """The lowest sequence not yet flushed; a run in progress asks this."""
 
 
 class Mailboxes(Protocol):
@@ -121,30 +119,30 @@ class Mailboxes(Protocol):
 
     @property
     def sequence(self) -> int:
-        """The highest sequence ever given to a message; none is given twice, whatever happens."""
+        """The highest sequence ever given to a message; none is ever used twice."""
 
     def mailbox(self, user: int) -> Mailbox:
         """The mailbox of a user."""
 
     def pending(self, user: int) -> MailboxStats:
-        """What is pending of a mailbox, without unfinished uploads; keeps nothing in memory."""
+        """What is pending in a mailbox, without unfinished uploads; caches nothing."""
 
     def accepted_before(self, day: int) -> int:
-        """The highest sequence of which is known that it was given before this day (days since
-        1970, UTC) began; 0 for none.
+        """The highest sequence known to have been given before this day (since 1970, UTC) began; 0
+        for none.
         """
 
     def old_mail(self, place: MailPlace, sequence: int, pages: int) -> OldMail:
-        """What is pending up to a sequence, behind `place`: intervals of mailboxes, of about so
-        many pages.
+        """What is pending up to a sequence, after `place`, as intervals of mailboxes of about
+        `pages` pages.
         """
 
     def is_current(self, box: Mailbox) -> bool:
-        """Whether `mailbox` would still give this one."""
+        """Whether `mailbox` would still return this object."""
 
     def charge(self, user: int, messages: int, content_bytes: int) -> None:
-        """An unfinished upload takes so much of a mailbox's room, or with negative numbers gives it
-        back. Not durable.
+        """Reserve room in a mailbox for an unfinished upload, or with negative numbers free it. Not
+        durable.
         """
 
     def new_blob_id(self) -> int:
@@ -160,15 +158,15 @@ class Mailboxes(Protocol):
         """The lowest pending sequence between `after` and `before`, both excluded."""
 
     def span(self, user: int, first: int, last: int, max_bytes: int, envelope_bytes: int) -> Span | None:
-        """What is pending from `first` to `last`, up to `max_bytes`, at least one message; None for
-        nothing. A message counts as its content and `envelope_bytes`.
+        """What is pending from `first` to `last`, up to `max_bytes`, at least one message; None if
+        nothing is pending. A message counts as its content plus `envelope_bytes`.
         """
 
     def read(self, user: int, first: int, offset: int, last: int, page_bytes: int) -> Mail:
         """A page of the messages `first` to `last`, beginning `offset` bytes into message `first`.
 
-        At most `page_bytes` of content, but something where a message is there. Messages of up to
-        `page_bytes` come whole, larger ones in parts, one part a page.
+        At most `page_bytes` of content, but never empty if there is a message. Messages of up to
+        `page_bytes` are whole; larger ones come in parts, one part per page.
         """
 
 
@@ -183,7 +181,7 @@ class Slots(Protocol):
     """The gateways' slots."""
 
     def find(self, slot: int) -> Slot | None:
-        """The slot; None where no gateway ever greeted on it."""
+        """The slot; None if no gateway ever greeted on it."""
 
 
 class Blocks(Protocol):
@@ -200,20 +198,22 @@ class Blobs(Protocol):
     """Large contents, by number. Those that no message names are gone after a restart."""
 
     def append(self, blob_id: int, data: bytes) -> None:
-        """The next bytes. Raises `StoreFull`, after which the blob is to be removed."""
+        """Append bytes. Raises `StoreFull`; the caller then has to remove the blob."""
 
     def unsynced(self, blob_id: int) -> int:
         """Bytes of a growing blob that are not durable."""
 
     def finish(self, blob_id: int) -> int:
-        """All of it came: how many bytes are not durable yet. A message may name it at 0."""
+        """The blob is complete. Returns how many bytes are not durable yet; at 0, a message may
+        name it.
+        """
 
     def remove(self, blob_id: int) -> None:
-        """Delete it; one that is not there is none."""
+        """Delete it, if it exists."""
 
 
 class RunRules(Protocol):
-    """What `Engine.accept_run` asks of the rules where its own comparisons don't decide."""
+    """What `Engine.accept_run` asks of the rules when its own comparisons don't decide."""
 
     @property
     def now_ms(self) -> int:
@@ -225,40 +225,40 @@ class RunRules(Protocol):
 
     @property
     def calm(self) -> MailboxStats:
-        """Up to this a mailbox takes from everybody, without a question."""
+        """Up to this, a mailbox accepts mail from every sender without `crowded`."""
 
     @property
     def takes_mail(self) -> bool:
-        """Whether anything may come in."""
+        """Whether new mail is accepted."""
 
     def sender_refusal(self, sender: User | None, authenticated: bool) -> Refused | None:
         """Why a sender may not send, or None."""
 
     def message_refusal(self, recipient: User | None, kind: int, size: int) -> Refused:
-        """Why a message is not accepted whose recipient, kind or size is none that is, or for which
-        nothing may come in.
+        """Why a message is not accepted: its recipient, kind or size is invalid, or no mail is
+        accepted.
         """
 
     def ids_are_new(self, sequence: int) -> bool:
-        """Whether up to this sequence no id can be there for the second time."""
+        """Whether no message id can repeat up to this sequence."""
 
     def would_repeat_an_id(self, box: Mailbox, sequence: int) -> bool:
-        """Whether a message under this sequence could have another's id."""
+        """Whether a message with this sequence could have the id of another one."""
 
     def crowded(self, box: Mailbox, sender: bytes, messages: int, size: int, sequence: int) -> Refused | None:
-        """Why a mailbox beyond `calm` does not take so much more from this sender, or None."""
+        """Why a mailbox beyond `calm` does not accept this much more from this sender, or None."""
 
     def is_blocked(self, recipient: User, sender: bytes) -> bool:
-        """Whether a recipient who may have blocked somebody has blocked the sender with this id:
-        the message gets a sequence, and is put nowhere.
+        """Whether a recipient who may have blocked somebody has blocked the sender with this id.
+        The message then gets a sequence, but is not stored.
         """
 
     def unreadable(self, error: Exception) -> Refused:
-        """The refusal of what could not be read. Raises anything else again."""
+        """The refusal for data that could not be read. Re-raises any other error."""
 
 
 class Engine(Protocol):
-    """One open store. Everything may raise `StoreFailed`, after which nothing is known and the
+    """One open store. Any method may raise `StoreFailed`; what is on disk is then unknown, and the
     worker ends.
     """
 
@@ -276,7 +276,7 @@ class Engine(Protocol):
 
     @property
     def invitations(self) -> Invitations:
-        """What lets somebody register."""
+        """The invitations."""
 
     @property
     def mailboxes(self) -> Mailboxes:
@@ -301,26 +301,26 @@ class Engine(Protocol):
     # --- a turn
 
     def prepare(self, now_ms: int, messages: int, uploaded: int) -> Capacity:
-        """Before a turn that may accept so many messages: what there is room for. `uploaded`: bytes
-        that unfinished uploads hold.
+        """Prepare a turn that may accept this many messages; returns what there is room for.
+        `uploaded`: bytes that unfinished uploads hold.
         """
 
     def turn(self, now_ms: int, level: Admission, *, registers: bool) -> AbstractContextManager[None]:
         """Begin a turn; its end commits. `registers`: a user may be registered in it, or an
         invitation changed.
 
-        Any exception from inside undoes all of it on the disk, and so do `StoreFull` and
-        `StoreDamaged`, which the end may raise; `roll_back` has to follow.
+        Any exception inside undoes the whole turn on disk; so do `StoreFull` and `StoreDamaged`,
+        which the end may raise. `roll_back` has to follow.
         """
 
     def apply(self, decided: Decided) -> None:
-        """Inside a turn: the reads of this turn see it, and the end of the turn commits it. A
-        record that changes nothing is dropped. Raises `TablesDamaged`.
+        """Inside a turn: apply a record. The reads of this turn see it, and the end of the turn
+        commits it. A record that changes nothing is dropped. Raises `TablesDamaged`.
         """
 
     def accept_run(self, run: StoreMessages, rules: RunRules) -> tuple[MessagesStored, int]:
-        """Inside a turn: decide, number and apply a run of messages without tokens, and the bytes
-        that came in. The engine's own loop: it takes hundreds of messages at a time.
+        """Inside a turn: decide, number and apply a run of messages without tokens; also returns
+        the bytes accepted. It is the engine's own loop, because a run has hundreds of messages.
         Raises `FrameUndecodable`.
         """
 
@@ -328,10 +328,10 @@ class Engine(Protocol):
         """A turn was undone: forget what was applied in it."""
 
     def take_received(self) -> Sequence[int]:
-        """The rows of users for whom turns brought mail since this was asked last."""
+        """The rows of users who got mail in turns since the last call."""
 
     def accepted(self, content_bytes: int) -> None:
-        """A turn was committed in which so much came in."""
+        """A turn was committed that accepted this many bytes of content."""
 
     def found_full(self, now_ms: int) -> None:
         """A turn found no room: nothing is admitted until the engine has looked again."""
@@ -339,44 +339,44 @@ class Engine(Protocol):
     # --- errors
 
     def damage(self, error: BaseException) -> str | None:
-        """What is altered, and the next step, where an exception says that something which was read
-        is; None for any other.
+        """If an exception means that data is damaged: what is damaged, and the next step. None for
+        any other.
         """
 
     def refuse_undone(self, error: BaseException) -> None:
-        """Raise `TablesDamaged` where such damage undid the turn: nothing may follow in it."""
+        """Raise `TablesDamaged` if such damage has undone the turn, in which nothing may follow."""
 
     def is_failure(self, error: BaseException) -> bool:
-        """Whether an exception is the store's failure: no bug, no damage."""
+        """Whether an exception is a failure of the store, rather than a bug or damage."""
 
     # --- between turns
 
     def reading(self) -> AbstractContextManager[None]:
-        """Around reads between turns: the engine's errors become ours."""
+        """A context for reads between turns, in which the engine's errors become ours."""
 
     def begin_backup(self, folder: Path, now_ms: int) -> str | None:
-        """Begin to copy the store into an empty folder, while turns go on; why that can't be, or
-        None. All that was committed before is in the copy, whose next start begins a new
-        generation.
+        """Begin to copy the store into an empty folder, while turns go on; returns why that is not
+        possible, or None. The copy has everything that was committed before, and its next start
+        begins a new generation.
         """
 
     @property
     def backup(self) -> BackupState:
-        """The backup that is being made, or the last one."""
+        """The current or last backup."""
 
     def totals(self) -> Totals:
-        """The store in a few numbers, with what the last turn did."""
+        """Totals of the store, including the last turn."""
 
     @property
     def has_pending(self) -> bool:
-        """Whether `maintain` will have something to do before long."""
+        """Whether `maintain` will soon have something to do."""
 
     @property
     def is_busy(self) -> bool:
         """Whether `maintain` goes on with something that should not wait for gateways."""
 
     def maintain(self, now_ms: int) -> None:
-        """Between two turns: whatever keeps the store small and quick."""
+        """Between two turns: maintenance that keeps the store small and fast."""
 
     def close(self, now_ms: int) -> None:
-        """An orderly end."""
+        """Close the store in order."""

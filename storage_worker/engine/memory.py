@@ -1,8 +1,8 @@
 """An engine that keeps everything in this process's memory: for tests.
 
-Owns: a `Disk` of its own kind, a value that outlives the engine, so that a restart can be tested.
-Promises: the interface's, told as plainly as it can be: one list of messages a mailbox, a copy of
-the state for each turn. It is the model that other engines are compared with.
+Owns: a `Disk`, a value that outlives the engine, so that a restart can be tested.
+Promises: those of the interface, in the simplest form: one list of messages per mailbox, and a copy
+of the state for each turn. Other engines are compared with it.
 Exposure: none; no program opens it.
 """
 
@@ -76,7 +76,7 @@ assert MOST_IN_FLIGHT == 2, "a slot keeps the outcomes of two batches"
 
 
 class _Message:
-    """`entry`: all of it, or its head alone where blob `blob_id` has the content."""
+    """`entry`: the whole entry, or only its head if blob `blob_id` has the content."""
 
     __slots__ = ("blob_id", "entry", "sequence", "size")
 
@@ -102,7 +102,7 @@ class _Account:
 
 
 class _State:
-    """All that is durable."""
+    """Everything durable."""
 
     def __init__(self) -> None:
         self.accounts: list[_Account] = []
@@ -118,7 +118,7 @@ class _State:
         """The sequence when a day began."""
 
     def copied(self) -> "_State":
-        """Another one with the same in it. Messages and tokens never change."""
+        """A copy. Messages and tokens are shared, because they never change."""
         other = _State()
         other.accounts = [copy.copy(account) for account in self.accounts]
         other.mail = {user: list(messages) for user, messages in self.mail.items()}
@@ -432,7 +432,7 @@ class MemoryEngine:
     # ----------------------------------------------------------------------------------------------
 
     def prepare(self, now_ms: int, messages: int, uploaded: int) -> Capacity:
-        """Whatever the disk says."""
+        """Room as the disk says."""
         return Capacity(Admission.OPEN if self.disk.takes_mail else Admission.NO_MAIL, 2**62, is_damaged=False)
 
     @contextmanager
@@ -455,7 +455,7 @@ class MemoryEngine:
         self._added_bytes = 0
 
     def apply(self, decided: Decided) -> None:
-        """The reads of this turn see it, and the end of the turn commits it."""
+        """Apply a record: the reads of this turn see it, and the end of the turn commits it."""
         state = self.state
         match decided:
             case MessageAccepted():
@@ -503,7 +503,9 @@ class MemoryEngine:
         self._added_bytes += len(message.entry)
 
     def accept_run(self, run: StoreMessages, rules: RunRules) -> tuple[MessagesStored, int]:
-        """Decide, number and apply a run of messages without tokens, and the bytes that came in."""
+        """Decide, number and apply a run of messages without tokens; also returns the bytes
+        accepted.
+        """
         frames, first = run.frames, self.state.sequence + 1
         seed = self._random_bytes(_SEED_SIZE)
         refused: list[RefusedFrame] = []
@@ -537,20 +539,20 @@ class MemoryEngine:
         return MessagesStored(first, refused), len(frames) if self.state.sequence >= first else 0
 
     def roll_back(self) -> None:
-        """A turn was undone: be as the disk is."""
+        """A turn was undone: return to the state of the disk."""
         self.state = self.disk.state.copied()
         self._end_turn()
 
     def take_received(self) -> Sequence[int]:
-        """The rows of users for whom turns brought mail since this was asked last."""
+        """The rows of users who got mail in turns since the last call."""
         received, self._received = sorted(self._received), set()
         return received
 
     def accepted(self, content_bytes: int) -> None:
-        """A turn was committed in which so much came in."""
+        """A turn was committed that accepted this many bytes of content."""
 
     def found_full(self, now_ms: int) -> None:
-        """The next turn may find more."""
+        """Nothing to do: the next turn may find more room."""
 
     # --- errors
     # ----------------------------------------------------------------------------------------------
@@ -570,20 +572,20 @@ class MemoryEngine:
     # ----------------------------------------------------------------------------------------------
 
     def reading(self) -> AbstractContextManager[None]:
-        """Nothing is to be translated."""
+        """There are no errors to translate."""
         return nullcontext()
 
     def begin_backup(self, folder: Path, now_ms: int) -> str | None:
-        """There is nothing that another process could be started on."""
+        """Refused: there is nothing that another process could be started on."""
         return "this engine keeps everything in memory"
 
     @property
     def backup(self) -> BackupState:
-        """None is ever made."""
+        """No backup is ever made."""
         return BackupState()
 
     def totals(self) -> Totals:
-        """The store in a few numbers."""
+        """Totals of the store."""
         accounts = [account for account in self.state.accounts if not account.is_deleted]
         loads = [self.mailboxes.pending(user) for user in self.state.mail]
         return Totals(

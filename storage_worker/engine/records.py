@@ -1,8 +1,8 @@
 """What a turn changes, as values: rules decide them, engines commit and apply them.
 
-Owns: the records. Promises: a record says what was decided, never what was asked: applying it again
-to the state before it gives the state after it, whatever the settings, the clock or the disk are
-then.
+Owns: the records. Promises: a record says what was decided, not what was requested: applying it
+again to the state before it gives the state after it, whatever the settings, the clock or the disk
+are by then.
 Exposure: none.
 """
 
@@ -16,11 +16,11 @@ class _RecordBase(Struct, array_like=True, frozen=True, gc=False):
 
 
 class MessagesAccepted(_RecordBase, frozen=True, tag=1):
-    """The messages of `frames` (see `StoreMessages`) but those at the indexes `refused` are in
+    """The messages of `frames` (see `StoreMessages`), except those at the indexes `refused`, are in
     their mailboxes.
 
-    Theirs are the sequences from `first` on, and the tokens that `seed` (12 bytes) and their index
-    make. Those at `dropped` have a sequence and are in no mailbox.
+    They have the sequences from `first` on, and tokens made of `seed` (12 bytes) and their index.
+    Those at `dropped` have a sequence, but are in no mailbox.
     """
 
     authenticated: bool
@@ -33,8 +33,8 @@ class MessagesAccepted(_RecordBase, frozen=True, tag=1):
 
 
 class MessageAccepted(_RecordBase, frozen=True, tag=2):
-    """A message is in the mailbox of user row `recipient`. `entry`: its head alone where
-    blob `blob_id` has the rest.
+    """A message is in the mailbox of user row `recipient`. `entry`: only its head if blob `blob_id`
+    has the rest.
     """
 
     recipient: int
@@ -44,7 +44,7 @@ class MessageAccepted(_RecordBase, frozen=True, tag=2):
 
 
 class MailRemoved(_RecordBase, frozen=True, tag=3):
-    """The messages `first` to `last` of the mailbox of user row `recipient` are no more."""
+    """The messages `first` to `last` of the mailbox of user row `recipient` are deleted."""
 
     recipient: int
     first: int
@@ -52,7 +52,7 @@ class MailRemoved(_RecordBase, frozen=True, tag=3):
 
 
 class OldMail(Struct, frozen=True):
-    """What may be deleted of old mail, and where to look on; None: that was all."""
+    """Old mail that may be deleted, and where to continue; None: that was all."""
 
     removed: list[MailRemoved]
     behind: MailPlace | None
@@ -98,27 +98,29 @@ class UserAuthenticated(_RecordBase, frozen=True, tag=7):
 
 
 class UserDeleted(_RecordBase, frozen=True, tag=8):
-    """The user of this row is no more. What the store has of them goes in steps, between turns."""
+    """The user of this row is deleted. Their data is deleted in steps, between turns."""
 
     user: int
 
 
 class UserSeen(_RecordBase, frozen=True, tag=9):
-    """The user of this row asked for something on this day (since 1970, UTC)."""
+    """The user of this row was active on this day (since 1970, UTC)."""
 
     user: int
     day: int
 
 
 class UserDisabled(_RecordBase, frozen=True, tag=10):
-    """From now on nothing is done for the user of this row, or it is again."""
+    """The user of this row is disabled, or enabled again."""
 
     user: int
     disabled: bool
 
 
 class InvitationMade(Struct, frozen=True):
-    """Whoever has what `digest` is the SHA-256 of may register, so often, until `expires_at`."""
+    """An invitation, of which `digest` is the SHA-256, is good for `uses` registrations until
+    `expires_at`.
+    """
 
     digest: bytes
     uses: int
@@ -126,19 +128,19 @@ class InvitationMade(Struct, frozen=True):
 
 
 class InvitationUsed(Struct, frozen=True):
-    """One of its uses is used; with the last one it is no more."""
+    """One use of the invitation is used; after the last one it is deleted."""
 
     digest: bytes
 
 
 class InvitationRevoked(Struct, frozen=True):
-    """It is no more."""
+    """The invitation is deleted."""
 
     digest: bytes
 
 
 class SequenceUsed(_RecordBase, frozen=True, tag=11):
-    """This sequence was answered for a message that is in no mailbox, and is given to none."""
+    """This sequence was answered for a message that is not stored; no other message gets it."""
 
     sequence: int
 

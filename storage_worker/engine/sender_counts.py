@@ -1,12 +1,12 @@
 """How many messages of one mailbox each sender has.
 
-Owns: the counts, and up to which sequence they go. Promises: what is counted may be less than what
-is there, never more.
+Owns: the counts, and up to which sequence they go. Promises: counts may be lower than what is
+there, never higher.
 Exposure: strangers choose how many senders there are. A count takes some hundred bytes, and a
 sender has to be a user.
 
-The engine counts (`Mailboxes.count_senders`) where the rules ask for it, and takes off what is
-deleted. What a sender may have is the rules' to say (`storage_worker.state.sender_usage`).
+The engine counts (`Mailboxes.count_senders`) when the rules ask for it, and subtracts what is
+deleted. The rules decide what a sender may have (`storage_worker.state.sender_usage`).
 """
 
 from struct import Struct
@@ -23,12 +23,11 @@ _HEAD_SIZE: Final = ENTRY_HEAD.size
 
 
 class SenderCounts:
-    """The counts of one mailbox, up to sequence `counted_to`; `complete`: that is all of it.
+    """The counts of one mailbox, up to sequence `counted_to`; `complete`: nothing is left to count.
     Senders are client ids.
 
     `dropped`: a mailbox that holds no more than this needs no counts. `arrived`: what each sender
-    has brought while not all was counted; whoever asked for the counts keeps it, and it is emptied
-    here.
+    has brought while not all was counted; the caller keeps it, and it is emptied here.
     """
 
     __slots__ = ("_counts", "_dropped", "arrived", "complete", "counted_to")
@@ -39,21 +38,23 @@ class SenderCounts:
         self.begin_again()
 
     def begin_again(self) -> None:
-        """Nothing is counted."""
+        """Start over: nothing is counted."""
         self._counts.clear()
         self.arrived: dict[bytes, list[int]] = {}
         self.counted_to = 0
         self.complete = False
 
     def completed(self, sequence: int) -> None:
-        """All that is there is counted, and what comes will have a sequence above this one."""
+        """Everything is counted; new messages will have sequences above this one."""
         self.counted_to = sequence
         if not self.complete:
             self.complete = True
             self.arrived = {}
 
     def add(self, entries: bytes) -> None:
-        """Count the messages of these entries. One whose content is in a file is a head alone."""
+        """Count the messages of these entries. If its content is in a file, an entry is only a
+        head.
+        """
         counts = self._counts
         at, end = 0, len(entries)
         while at < end:
@@ -67,8 +68,8 @@ class SenderCounts:
                 count[1] += size
 
     def take(self, entries: bytes) -> None:
-        """These messages, which were counted, are no more. Where one was not, a page was altered:
-        counting begins again.
+        """Subtract these messages, which are deleted. If one was not counted, a page was altered,
+        and counting starts over.
         """
         counts = self._counts
         at, end = 0, len(entries)
@@ -85,7 +86,7 @@ class SenderCounts:
                 del counts[sender]
 
     def is_needless(self, messages: int, content_bytes: int) -> bool:
-        """Whether a mailbox that holds so much needs no counts any more."""
+        """Whether a mailbox that holds this much no longer needs counts."""
         return messages <= self._dropped.messages and content_bytes <= self._dropped.content_bytes
 
     def of(self, sender: bytes) -> tuple[int, int]:
@@ -94,5 +95,5 @@ class SenderCounts:
         return messages, content_bytes
 
     def counts(self) -> dict[bytes, MailboxStats]:
-        """All of them, for tests."""
+        """All counts, for tests."""
         return {sender: MailboxStats(*count) for sender, count in self._counts.items()}

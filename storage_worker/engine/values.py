@@ -1,7 +1,7 @@
 """The values that rules and engines exchange besides records.
 
-Owns: users, slots, sums of mailboxes, what an engine has room for. Promises: nothing here knows how
-anything is kept.
+Owns: users, slots, totals of mailboxes, what an engine has room for. Promises: they are independent
+of how an engine stores them.
 Exposure: none.
 """
 
@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 
 class User:
-    """What every operation needs of its user. Records name the user by `row`.
+    """What operations need to know of a user. Records name the user by `row`.
 
-    `must_authenticate`: the user has done so once, and nobody else speaks for them since. `blocks`:
-    whether they may have blocked somebody; False means that they have not. `seen`: the last day
-    (since 1970, UTC) on which they asked for something; -1: not known.
+    `must_authenticate`: the user has authenticated once, and since then only authenticated
+    connections act for them. `blocks`: whether they may have blocked somebody; False means that
+    they have not. `seen`: the last day (since 1970, UTC) on which they asked for something; -1: not
+    known.
     """
 
     __slots__ = ("blocks", "client_id", "is_disabled", "must_authenticate", "row", "seen")
@@ -78,9 +79,9 @@ class MailboxStats(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """The store in a few numbers. `mailboxes`: those with mail. `accepted`: messages since the
-    store was made, at most so many where it is not `accepted_exactly`. `unused_bytes`: room that
-    deleted mail left inside the store. `starts`: how often it was opened.
+    """Totals of the store. `mailboxes`: those with mail. `accepted`: messages since the store was
+    made, at most so many where it is not `accepted_exactly`. `unused_bytes`: room that deleted mail
+    left inside the store. `starts`: how often it was opened.
     """
 
     users: int
@@ -110,9 +111,9 @@ class ExpiryState(NamedTuple):
 
 
 class BackupState(NamedTuple):
-    """A backup: the one that is being made, or the last one. `folder`: empty where there was none.
+    """The current or last backup. `folder`: empty if there was none.
 
-    `problem`: why there is no copy, empty for none. `pause_ms`: how long everybody waited for it.
+    `problem`: why there is no copy, empty for none. `pause_ms`: how long requests waited for it.
     `contents`: large messages, of `content_bytes`; `missing`: those whose files were lost before.
     """
 
@@ -155,7 +156,7 @@ class Slot(NamedTuple):
 
 
 class Admission(IntEnum):
-    """What may come in at the moment."""
+    """What is accepted at the moment."""
 
     OPEN = 0
     NO_MAIL = 1

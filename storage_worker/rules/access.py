@@ -1,7 +1,7 @@
-"""Access: who may ask for something, and who may send something to whom.
+"""Access control: who may make requests, and who may send to whom.
 
-Owns: the right of a client id to be acted for. Promises: a user who proved who they are is acted
-for on authenticated connections alone.
+Owns: the decision whether a connection may act for a client id. Promises: once a user has
+authenticated, only authenticated connections may act for them.
 Exposure: every id comes from a stranger; an id is no secret.
 """
 
@@ -29,7 +29,7 @@ class Access:
         self._largest_message = largest_message
 
     def requester(self, client_id: bytes, authenticated: bool) -> User | Refused:
-        """The user for whom something is asked, where the asker has that right."""
+        """The user who makes a request, if the connection may act for them."""
         user = self._users.find(client_id)
         if user is None:
             return REQUESTER_UNKNOWN
@@ -44,7 +44,7 @@ class Access:
     def may_send(
         self, sender_id: bytes, authenticated: bool, token: bytes | None, recipient_id: bytes, kind: int, size: int
     ) -> tuple[User, User] | Refused:
-        """Sender and recipient of a message that may be announced or accepted."""
+        """Sender and recipient of a message, if it may be announced or accepted."""
         sender = self.requester(sender_id, authenticated)
         if isinstance(sender, Refused):
             return sender

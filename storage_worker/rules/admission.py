@@ -1,4 +1,4 @@
-"""Admission: what may come in at the moment, and what a mailbox still takes from whom.
+"""Admission: what is accepted at the moment, and how much a mailbox still accepts from each sender.
 
 Owns: the limits, the level of admission of the present turn, and which mailbox's senders
 are still to be counted.
@@ -77,7 +77,7 @@ class AdmissionControl:
     # ----------------------------------------------------------------------------------------------
 
     def no_room(self, box: Mailbox, sender: bytes, messages: int, size: int) -> Refused | None:
-        """Why a mailbox does not take so much more from this sender, or None."""
+        """Why a mailbox does not accept this much more from this sender, or None."""
         calm = self.bounds.calm
         sequence = self._mailboxes.sequence + 1
         if (
@@ -89,9 +89,7 @@ class AdmissionControl:
         return self.crowded(box, sender, messages, size, sequence)
 
     def crowded(self, box: Mailbox, sender: bytes, messages: int, size: int, sequence: int) -> Refused | None:
-        """The same for a mailbox that would be more than half full, under the sequence that comes
-        next.
-        """
+        """The same for a mailbox that would be more than half full, with the next sequence."""
         all_messages = box.messages + messages
         all_bytes = box.content_bytes + size
         limits = self.limits
@@ -111,7 +109,7 @@ class AdmissionControl:
         return None if allows(counts, self.bounds.share, sender, messages, size, held) else SHARE_FULL
 
     def ids_are_new(self, sequence: int) -> bool:
-        """Whether up to this sequence no id can be there for the second time."""
+        """Whether no message id can repeat up to this sequence."""
         return sequence < IDS
 
     def would_repeat_an_id(self, box: Mailbox, sequence: int) -> bool:
@@ -141,7 +139,7 @@ class AdmissionControl:
         return self._uncounted is not None
 
     def count_on(self) -> None:
-        """Between two turns: a step of that."""
+        """Between two turns: count some more."""
         box, self._uncounted = self._uncounted, None
         if box is None or not box.is_counted or not self._mailboxes.is_current(box):
             return

@@ -1,7 +1,7 @@
-"""The answers that several subjects of the rules give, and what becomes of what can't be read.
+"""Answers that several subjects of the rules share, and refusals for data that can't be read.
 
-Owns: the refusals. Promises: an operation that needs something altered is refused, with one line in
-the log; any other error passes unchanged.
+Owns: the refusals. Promises: an operation that needs damaged data is refused, with one line in the
+log; any other error passes unchanged.
 Exposure: none of its own.
 """
 
@@ -46,7 +46,9 @@ class Unreadable:
         self._engine = engine
 
     def refusal(self, error: Exception) -> Refused:
-        """The refusal of what could not be read, named in the log. Raises anything else again."""
+        """The refusal for data that could not be read, with a line in the log. Re-raises any other
+        error.
+        """
         if isinstance(error, NoFileLeft):
             rarely.write(logging.WARNING, "an operation is refused: %s", error)
             return STORAGE_FULL

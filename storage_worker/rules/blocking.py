@@ -1,7 +1,7 @@
 """Rules of blocking: whose messages a user does not get.
 
-Owns: who may be blocked, and by how many. Promises: what a blocked sender is answered says nothing
-of it: a message passes every rule that any other passes, gets a sequence, and is in no mailbox.
+Owns: who may be blocked, and by how many. Promises: answers do not tell a sender that they are
+blocked: a message passes the same rules as any other, gets a sequence, and is not stored.
 Exposure: strangers send as often as they like; a user's list is bounded.
 
 Source: docs/client-protocol.md, "651, block".
@@ -22,7 +22,7 @@ MOST_BLOCKED: Final = 1_000
 
 
 class BlockingRules:
-    """Takes and gives back blocks."""
+    """Sets and removes blocks."""
 
     def __init__(self, engine: Engine, access: Access, admission: AdmissionControl) -> None:
         self._engine = engine
@@ -32,7 +32,7 @@ class BlockingRules:
         self._admission = admission
 
     def set_block(self, _slot: int, request: SetBlock) -> Outcome:
-        """Block a sender, or let them write again. It is done once, however often it is asked."""
+        """Block or unblock a sender. Repeating it changes nothing."""
         user = self._access.requester(request.requester, request.authenticated)
         if isinstance(user, Refused):
             return user

@@ -1,7 +1,7 @@
-"""Rules of fetching: intervals with a lease, pages of them, what is deleted when.
+"""Rules of fetching: leases of intervals, their pages, and when mail is deleted.
 
-Owns: leases and subscriptions. Promises: nothing that was not named is deleted; what is leased is
-shown to nobody else; an operation that is refused has deleted nothing.
+Owns: leases and subscriptions. Promises: only what was named is deleted; what is leased is hidden
+from everybody else; a refused operation has deleted nothing.
 Exposure: ids and sequences come from strangers. A mailbox has a limited number of leases.
 """
 
@@ -55,7 +55,7 @@ class FetchingRules:
         self._unreadable = unreadable
 
     def pull(self, slot: int, request: Pull) -> Outcome:
-        """Take a lease on the first interval that nobody has, with its first page."""
+        """Take a lease on the first interval that is not leased, and return its first page."""
         user = self._access.requester(request.requester, request.authenticated)
         if isinstance(user, Refused):
             return user
@@ -80,8 +80,8 @@ class FetchingRules:
         return Pulled(span.first, span.last, span.messages, span.content_bytes, page)
 
     def _visible(self, user: User) -> tuple[int, int]:
-        """The first interval of the mailbox that has mail and is not leased; the last one has no
-        end.
+        """The first interval of the mailbox that has mail and is not leased; the last interval is
+        open-ended.
         """
         after = 0
         for lease in self._leases.of_mailbox(user.row):
@@ -119,13 +119,13 @@ class FetchingRules:
         return DONE
 
     def end_lease(self, slot: int, number: int) -> None:
-        """End the lease of that name, where there is one."""
+        """End the lease of that name, if there is one."""
         lease = self._leases.find(slot, number)
         if lease is not None:
             self._leases.end(lease)
 
     def fetch(self, slot: int, request: Fetch) -> Outcome:
-        """Delete what is acknowledged, read what comes behind it; subscribe where nothing is."""
+        """Delete what is acknowledged, and read what follows; if there is nothing, subscribe."""
         user = self._access.requester(request.requester, request.authenticated)
         if isinstance(user, Refused):
             return user

@@ -1,12 +1,12 @@
 """Every rule of the server: operations in, outcomes out.
 
-Owns: the turn. It puts the subjects of the rules together over users, mailboxes, tokens, uploads,
-leases and subscriptions.
+Owns: the turn. Combines the rules of all subjects over users, mailboxes, tokens, uploads, leases
+and subscriptions.
 Promises: every operation has a rule, or this module can't be imported. A refusal changes nothing;
 what an outcome says is true once the surrounding turn is on disk. Memory follows the turn: `commit`
-or `roll_back` is called after it, and both leave memory as the disk is.
-Exposure: every value in an operation may come from a stranger. Nothing here believes a client id:
-for users who authenticated once, an operation has to come from an authenticated connection.
+or `roll_back` is called after it, and both leave memory in the state of the disk.
+Exposure: every value in an operation may come from a stranger. A client id alone proves nothing:
+for users who have authenticated, an operation has to come from an authenticated connection.
 
 Source: docs/storage-protocol.md, "Operations".
 """
@@ -47,8 +47,8 @@ class Rules:
     """Answers operations. `random_bytes(n)` gives n random bytes.
 
     Inside a turn of `engine`: `begin`, then `apply` and `greet` any number of times. After it
-    `commit` or `roll_back`. Raises `StoreUnusable` where the engine does not grant what is kept in
-    memory here.
+    `commit` or `roll_back`. Raises `StoreUnusable` if the engine does not grant that this state may
+    live in memory.
     """
 
     def __init__(
@@ -89,13 +89,11 @@ class Rules:
 
     @property
     def uploaded(self) -> int:
-        """Bytes that unfinished uploads have on the disk."""
+        """Bytes of unfinished uploads on disk."""
         return self._uploads.held
 
     def disable(self, name: str, *, disabled: bool) -> bool:
-        """Inside a turn: let nothing be done for a user any more, or again; whether there is one
-        of that name.
-        """
+        """Inside a turn: disable or enable a user; returns whether there is one of that name."""
         found = self._engine.users.find_name(name)
         user = None if found is None else self._engine.users.find(found[0])
         if user is None:
@@ -106,7 +104,7 @@ class Rules:
 
     @property
     def unfinished(self) -> MailboxStats:
-        """The uploads that are no message yet, and their bytes on the disk."""
+        """The number of unfinished uploads, and their bytes on disk."""
         return MailboxStats(len(self._uploads), self._uploads.held)
 
     # --- the turn
@@ -118,7 +116,7 @@ class Rules:
         self._activity.begin(now_ms)
 
     def registers(self, operations: Sequence[Operation]) -> bool:
-        """Whether a user may be registered by something among these."""
+        """Whether one of these operations may register a user."""
         return any(type(operation) is Register for operation in operations)
 
     def commit(self) -> tuple[int, dict[int, list[bytes]]]:
@@ -132,7 +130,7 @@ class Rules:
         return self._admission.accepted_bytes, arrived
 
     def roll_back(self) -> None:
-        """The turn was undone: so is what it did to memory. Unfinished uploads end. Raises
+        """The turn was undone: undo its changes in memory. Unfinished uploads end. Raises
         `StoreFailed`.
         """
         self._rollback.roll_back()
@@ -150,7 +148,7 @@ class Rules:
         self._uploads.drop_slot(slot)
 
     def apply(self, slot: int, operations: Sequence[Operation]) -> list[Outcome]:
-        """Do what is asked, in order; one outcome for each."""
+        """Apply operations in order; returns one outcome for each."""
         rules = self.by_operation
         return [rules[type(operation)](slot, operation) for operation in operations]
 
@@ -158,8 +156,8 @@ class Rules:
         """The outcomes of a batch that was applied before: `kept` ones as they were, reads computed
         again.
 
-        Leases live in memory alone, so what ended one ends it again: a read that is computed again
-        may have taken it again.
+        Leases are only in memory, so an operation that ended one ends it again, because a read that
+        is computed again may have taken it again.
         """
         outcomes: list[Outcome] = []
         for operation, outcome in zip(operations, kept, strict=True):
@@ -180,5 +178,5 @@ class Rules:
         return self._admission.is_counting
 
     def count_on(self) -> None:
-        """Between two turns: a step of that. Raises `StoreFailed`."""
+        """Between two turns: count some more. Raises `StoreFailed`."""
         self._admission.count_on()

@@ -2,7 +2,7 @@
 
 Owns: the sequences, tokens and heads that messages get. Promises: what was sent under a token is
 accepted once; sequences follow the order of acceptance.
-Exposure: everything in a message comes from a stranger; the content is never looked into.
+Exposure: everything in a message comes from a stranger; the content is never inspected.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ _TOKENS_AT_ONCE: Final = 1024
 
 
 class _RunRules:
-    """What a run is asked of the rules. See `storage_worker.engine.interface.RunRules`."""
+    """The rules for a run. See `storage_worker.engine.interface.RunRules`."""
 
     def __init__(self, engine: Engine, admission: AdmissionControl, activity: Activity, unreadable: Unreadable) -> None:
         self._users = engine.users
@@ -60,7 +60,7 @@ class _RunRules:
 
     @property
     def takes_mail(self) -> bool:
-        """Whether anything may come in."""
+        """Whether new mail is accepted."""
         return self._admission.level is Admission.OPEN
 
     def sender_refusal(self, sender: User | None, authenticated: bool) -> Refused | None:
@@ -76,7 +76,7 @@ class _RunRules:
         return None
 
     def message_refusal(self, recipient: User | None, kind: int, size: int) -> Refused:
-        """Why a message is not accepted that its mailbox was not asked about."""
+        """Why a message is not accepted, apart from the limits of its mailbox."""
         if recipient is None:
             return RECIPIENT_UNKNOWN
         if kind not in MESSAGE_KINDS:
@@ -113,7 +113,7 @@ class SendingRules:
         self._random_at = 0
 
     def store_message(self, _slot: int, message: StoreMessage) -> Outcome:
-        """One message."""
+        """Store one message."""
         # The hot path: the rules of `Access.may_send`, written out.
         sender = self._users.find(message.sender)
         if sender is None:
@@ -181,7 +181,7 @@ class SendingRules:
         return recipient.blocks and self._blocks.holds(recipient.row, sender.row)
 
     def use_up_sequence(self) -> int:
-        """A sequence for a message that nobody gets."""
+        """Use up a sequence for a message that is not stored."""
         sequence = self._mailboxes.sequence + 1
         self._engine.apply(SequenceUsed(sequence))
         return sequence
@@ -202,7 +202,7 @@ class SendingRules:
 
 
 def sent_before(sent: TokenUsed, recipient: User, kind: int, digest: bytes) -> Outcome:
-    """What a token that was used answers: the same where it is the same message."""
+    """The answer for a used token: the first answer again if it is the same message."""
     same = (sent.recipient, sent.kind, sent.digest) == (recipient.row, kind, digest)
     return Stored(sent.sequence) if same else TOKEN_REUSED
 

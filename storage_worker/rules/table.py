@@ -1,10 +1,10 @@
-"""Tables of rules: which rule answers which operation, and the check that all have one.
+"""Tables of rules: which rule answers which operation, and a check that every operation has one.
 
 Owns: the form of a table. Each subject of the rules has one of its own, beside its rules;
 `storage_worker.rules.rules` puts them together.
 Promises: where the tables are put together every operation of the protocol has exactly one rule. A
-missing row is an error of types there, for all of them have to cover the whole union `Operation`,
-and one of the import.
+missing row is a type error there, because together they have to cover the whole union `Operation`,
+and an error at import.
 Exposure: none.
 """
 
@@ -26,8 +26,8 @@ to it that they belong together."""
 
 
 class _Row(Generic[Subject, One]):
-    """`reads_first`: nothing is changed before all that is needed was read, so that what can't be
-    read is refused. `at_refusal`: what such a refusal does besides.
+    """`reads_first`: the rule changes nothing before it has read everything it needs, so that
+    unreadable data leads to a refusal. `at_refusal`: what such a refusal does in addition.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class _Row(Generic[Subject, One]):
         self._at_refusal = at_refusal
 
     def bind(self, subject: Subject, unreadable: Unreadable) -> Callable[[int, One], Outcome]:
-        """The rule of this subject."""
+        """The rule, bound to this subject."""
         rule = MethodType(self._rule, subject)
         if not self._reads_first:
             return rule
@@ -88,17 +88,17 @@ def rules_of(subject: type[Subject]) -> Table[Subject, Never]:
 
 
 class Tables(Generic[Covered_contra]):
-    """Those of several subjects, for the operations `Covered_contra`, which is a union."""
+    """The rules of several subjects, for the operations `Covered_contra`, which is a union."""
 
     def __init__(self, tables: tuple[Table[Any, Any], ...]) -> None:
         self._tables = tables
 
     def join(self: "Tables[Others]", table: Table[Any, One]) -> "Tables[Others | One]":
-        """These and another one."""
+        """These tables and one more."""
         return Tables((*self._tables, table))
 
     def bind(self, subjects: Iterable[object], unreadable: Unreadable) -> BoundRules:
-        """The rules of these subjects, one for each table."""
+        """The rules, bound to these subjects, one for each table."""
         of_type = {type(subject): subject for subject in subjects}
         return {
             row.operation: row.bind(of_type[table.subject], unreadable) for table in self._tables for row in table.rows

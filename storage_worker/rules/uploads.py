@@ -1,7 +1,7 @@
 """Rules of uploads: messages whose content comes in chunks.
 
 Owns: which uploads may begin and continue. Promises: an upload becomes a message when all of it is
-on disk, and with a token once; one that is refused is gone, with its content.
+on disk, and only once under a token; a refused one is deleted with its content.
 Exposure: strangers announce, send and abandon uploads; their number, and the bytes they hold, are
 limited.
 """
@@ -44,7 +44,7 @@ class _Complete(NamedTuple):
 
 
 class UploadRules:
-    """Begins, feeds, finishes and drops `uploads`."""
+    """Begins, continues, finishes and drops `uploads`."""
 
     def __init__(
         self,
@@ -93,8 +93,8 @@ class UploadRules:
         return _BEGUN
 
     def _has_place(self, authenticated: bool) -> bool:
-        """Whether one more upload may begin. An id alone, which is no secret, does not get the last
-        places.
+        """Whether one more upload may begin. The last places are not given to an unauthenticated
+        id, which is no secret.
         """
         most = self._admission.limits.uploads
         return len(self._uploads) < (most if authenticated else most - most // 4)
@@ -132,7 +132,7 @@ class UploadRules:
         return UploadProgress(self._uploads.unsynced(upload))
 
     def commit(self, slot: int, request: CommitUpload) -> Outcome:
-        """All of it came: make it a message once it is on disk."""
+        """The upload is complete: make it a message once it is on disk."""
         upload = self._uploads.find(slot, request.upload)
         if upload is None:
             return _UNKNOWN
@@ -166,7 +166,7 @@ class UploadRules:
         return Stored(sequence)
 
     def _complete(self, upload: Upload) -> _Complete | Outcome:
-        """Whether an upload may become a message now; else what is answered in its place."""
+        """The complete upload, if it may become a message now; otherwise the answer."""
         parties = self._access.may_send(
             upload.sender, upload.authenticated, upload.token, upload.recipient, upload.kind, upload.size
         )
@@ -194,7 +194,7 @@ class UploadRules:
         return DONE
 
     def drop(self, slot: int, request: Chunk | CommitUpload | AbortUpload) -> None:
-        """Drop the upload of that name, where there is one."""
+        """Drop the upload of that name, if there is one."""
         upload = self._uploads.find(slot, request.upload)
         if upload is not None:
             self._uploads.drop(upload)

@@ -1,10 +1,10 @@
 """Rules of users: registration, the list, public keys, proofs.
 
 Owns: who gets a name and an id. Promises: a name and an id are given once, and not again when their
-user was deleted; a registration that came twice is answered twice. No name beyond ASCII looks like
-another one, and on connections of the extension no name does. To the published protocol two names
-that look alike in ASCII are two names. Where an invitation is needed, one use of it is used with
-each user that is made, and none without.
+user was deleted; a repeated registration gets the same answer. No name beyond ASCII looks like
+another one, and on connections of the extension no name at all looks like another one. In the
+published protocol two names that look alike in ASCII are two names. If an invitation is needed,
+each registration uses it once, and a refused one does not.
 Exposure: names and keys come from strangers.
 """
 
@@ -124,8 +124,8 @@ class UserRules:
         return Registered(client_id)
 
     def _is_another_form(self, name: Username) -> bool:
-        """Whether published clients know somebody under this name who has another one, or would
-        know this one under a name that is taken.
+        """Whether published clients know another user under this name, or would know this user
+        under a name that is taken.
         """
         other = from_ascii_form(name) if name.isascii() else ascii_form(name)
         if other is None:
@@ -133,7 +133,7 @@ class UserRules:
         return self._users.find_name(other) is not None or self._users.name_is_kept(other)
 
     def _is_free(self, client_id: bytes) -> bool:
-        """Nobody has this id, nor had it and was deleted: others may know that one by it."""
+        """Whether nobody has this id, and no deleted user had it, whom others may still know by it."""
         return self._users.find(client_id) is None and self._users.deletion(client_id) is None
 
     def _valid(self, invitation: bytes | None) -> bytes | None:
@@ -156,7 +156,7 @@ class UserRules:
         return UsersPage(count, last, until, users)
 
     def get_public_key(self, _slot: int, request: GetPublicKey) -> Outcome:
-        """What the subject registered."""
+        """The public key that the subject registered."""
         user = self._access.requester(request.requester, request.authenticated)
         if isinstance(user, Refused):
             return user
@@ -166,14 +166,14 @@ class UserRules:
         return KeyFound(subject.client_id, self._users.public_key(subject))
 
     def get_proof_key(self, _slot: int, request: GetProofKey) -> Outcome:
-        """What somebody who wants to authenticate has to have the private key of."""
+        """The public key to which an authenticating user has to have the private key."""
         user = self._users.find(request.requester)
         if user is None:
             return REQUESTER_UNKNOWN
         return KeyFound(user.client_id, self._users.public_key(user))
 
     def mark_authenticated(self, _slot: int, request: MarkAuthenticated) -> Outcome:
-        """The user authenticated; others lose the leases that they took of this mailbox."""
+        """The user has authenticated; leases of this mailbox on unauthenticated connections end."""
         user = self._users.find(request.requester)
         if user is None:
             return REQUESTER_UNKNOWN

@@ -1,7 +1,7 @@
 """An operator's end of the storage link: one request, one answer.
 
-Owns: its socket. Promises: an answer, or an exception within `PATIENCE`; a request is never sent a
-second time, for it may change something.
+Owns: its socket. Promises: an answer or an exception within `PATIENCE`; a request is never sent
+twice, because it may change something.
 Exposure: whoever may enter the link's folder; what answers there is the worker.
 
 Source: docs/storage-protocol.md, "Administration".
@@ -31,12 +31,13 @@ PATIENCE: Final = 10.0
 
 
 class WorkerSilent(PeerError):
-    """The worker did not answer in time: it is of an earlier version, stands still, or is gone."""
+    """The worker did not answer in time: it is an earlier version, hangs, or is gone."""
 
 
 def is_served(endpoint: str) -> bool:
-    """Whether a worker listens at the endpoint. A lock would tell too, but a worker that starts at
-    the same moment would find it held. Raises `OSError` for a socket that this user may not use.
+    """Whether a worker listens at the endpoint. Trying the lock would tell too, but a worker that
+    starts at that moment would find it held. Raises `OSError` for a socket that this user may not
+    use.
     """
     with socket.socket(socket.AF_UNIX) as probe:
         try:
@@ -72,14 +73,14 @@ class AdminLink:
         raise WorkerSilent(f"the storage worker did not answer within {self._patience:g} s")
 
     def close(self) -> None:
-        """Let go."""
+        """Close the connection."""
         self._socket.close()
         self._context.term()
 
 
 def asked(link: AdminLink, request: AdminRequest, expected: type[Answer]) -> Answer:
-    """The answer of that type. Raises `StoreFailed` with a sentence for the operator where there is
-    none.
+    """Ask, and return an answer of that type. Raises `StoreFailed` with a sentence for the operator
+    if there is none.
     """
     try:
         answer = link.ask(request)

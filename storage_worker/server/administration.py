@@ -1,8 +1,8 @@
 """What the storage worker answers an operator, between two turns.
 
 Owns: which request does what. Promises: numbers are those of the last turn that was committed.
-Whatever a request is, it gets one answer, and does no more than it says: one that can't be decoded,
-or makes the code fail, is a refusal. Each has a bounded part of the loop's time.
+Every request gets exactly one answer: one that can't be decoded, or fails unexpectedly, gets a
+refusal. Each takes a bounded part of the loop's time.
 Exposure: whoever may enter the link's folder. Answers have names and ids, and no content or key.
 
 Source: docs/storage-protocol.md, "Administration".
@@ -56,18 +56,16 @@ class Administration:
         self._orders: list[Order] = []
 
     def take_orders(self) -> list[Order]:
-        """What is to be passed on to the gateways since this was asked last."""
+        """The orders for gateways since the last call."""
         orders, self._orders = self._orders, []
         return orders
 
     def answer(self, frame: bytes, now_ms: int) -> AdminAnswer:
-        """Do what a frame asks, outside of a turn. `now_ms`: Unix milliseconds. Raises
-        `StoreFailed`.
-        """
+        """Answer a frame, outside of a turn. `now_ms`: Unix milliseconds. Raises `StoreFailed`."""
         try:
             request = decode_request(frame)
         except FrameUndecodable as error:
-            rarely.write(logging.WARNING, "an operator's request makes no sense: %s", error)
+            rarely.write(logging.WARNING, "invalid request from an operator: %s", error)
             return NotDone("this storage worker does not know the request: it is of another version")
         try:
             with self._engine.reading():
@@ -78,7 +76,7 @@ class Administration:
             damage = self._engine.damage(error)
             if damage is not None:
                 return NotDone(damage)
-            log.exception("an operator's request made the program fail")
+            log.exception("an operator's request failed unexpectedly")
             return NotDone("the storage worker failed at it, which is a bug: see its log")
 
     def _done(self, request: AdminRequest, now_ms: int) -> AdminAnswer:
@@ -104,7 +102,7 @@ class Administration:
                 return self._disable(name, now_ms, disabled=disabled)
             case SetLogLevel(level):
                 logging.getLogger().setLevel(level.upper())
-                log.log(logging.getLogger().level, "the log begins with level %s now", level)
+                log.log(logging.getLogger().level, "the log level is %s now", level)
                 self._orders.append(LogLevel(level))
                 return Obeyed()
             case DrainServer():
@@ -126,7 +124,7 @@ class Administration:
             return NotDone(problem)
         if not known:
             return NotDone(f"there is no user named {name!r}")
-        log.info("a user is %s, as the operator asks", "disabled" if disabled else "enabled")
+        log.info("a user is %s, as the operator asked", "disabled" if disabled else "enabled")
         return Obeyed()
 
     def _accounts(self, after: int) -> Accounts:

@@ -1,14 +1,13 @@
-"""Decoded messages of gateways in, answers out, one turn, and one sync, for all that is
-there.
+"""Decoded messages of gateways in, answers out; one turn, and one sync, for all that have arrived.
 
-Owns: which gateway was heard last on which slot.
+Owns: which gateway was last heard on each slot.
 Promises: no answer is given before its effect is on disk. A batch is applied once, however often it
-comes. A batch that makes the code fail is refused and does not hold up the others. A full disk
-turns into refusals of new mail.
+arrives. A batch that fails unexpectedly is refused and does not hold up the others. A full disk
+leads to refusals of new mail.
 Exposure: gateways of this server; who can open the link's socket is trusted.
 
-Pure of sockets: the server gives it messages and sends its answers. Raises `StoreFailed`, after
-which nothing is known and the worker must end.
+Uses no sockets: the server passes in messages and sends the answers. Raises `StoreFailed`, after
+which the state on disk is unknown and the worker must end.
 
 Source: docs/storage-protocol.md, "Batches".
 """
@@ -57,14 +56,14 @@ nothing from its successor.
 
 
 class Inbound(NamedTuple):
-    """What came from a gateway. `peer` is where the answer goes."""
+    """A message from a gateway. `peer` is where the answer goes."""
 
     peer: bytes
     message: ToWorker
 
 
 class Outbound(NamedTuple):
-    """What goes to a gateway."""
+    """A message to a gateway."""
 
     peer: bytes
     message: ToGateway
@@ -96,7 +95,7 @@ class BatchProcessor:
         self._slots = engine.slots
 
     def handle(self, inbound: Sequence[Inbound], now_ms: int) -> list[Outbound]:
-        """Do all that is asked in `inbound`, in one turn, and say what to answer.
+        """Process `inbound` in one turn, and return the answers.
 
         `now_ms`: Unix milliseconds. Raises `StoreFailed`.
         """
@@ -158,7 +157,7 @@ class BatchProcessor:
 
     @property
     def waits_for_a_time(self) -> bool:
-        """Whether `maintain` has to be called now and then though nothing comes."""
+        """Whether `maintain` has to be called now and then although nothing arrives."""
         return bool(self._rules.expiry.days)
 
     def takes_mail(self, now_ms: int) -> bool:
@@ -167,12 +166,12 @@ class BatchProcessor:
 
     @property
     def peers(self) -> list[bytes]:
-        """Where the gateways of all slots were heard last."""
+        """The last known peers of the gateways of all slots."""
         return [peer for peer, _epoch in self._peers.values()]
 
     @property
     def has_waiting(self) -> bool:
-        """Whether `maintain` will have something to do before long."""
+        """Whether `maintain` will soon have something to do."""
         return self._engine.has_pending or self._rules.is_counting
 
     def _turn(
@@ -197,7 +196,7 @@ class BatchProcessor:
                     if damage:
                         rarely.write(logging.ERROR, "a batch is refused: %s", damage)
                     else:
-                        log.exception("a batch made the program fail; it is refused")
+                        log.exception("a batch failed unexpectedly; it is refused")
                     raise _CodeFailed(index) from error
                 if answer is not None:
                     answers.append(Outbound(one.peer, answer))
@@ -228,7 +227,7 @@ class BatchProcessor:
     # ----------------------------------------------------------------------------------------------
 
     def _place(self, batch: Batch | UndecodableBatch) -> tuple[Verdict, ToGateway | None, bytes | None]:
-        """The verdict on a batch, what to answer where it is not read, and the kept outcomes."""
+        """The verdict on a batch, the answer if it is not decoded, and the kept outcomes."""
         slot, epoch, number = batch[:3]
         found = self._slots.find(slot)
         verdict = judge(None if found is None else SlotState(found.epoch, found.number), epoch, number)
@@ -278,8 +277,8 @@ class BatchProcessor:
         return Reply(slot, epoch, number, self._incarnation, outcomes)
 
     def _refuse(self, peer: bytes, batch: Batch | UndecodableBatch) -> ToGateway | None:
-        """A batch that can't be decoded or makes the code fail: its number is used up,
-        nothing else.
+        """Refuse a batch that can't be decoded or fails unexpectedly: its number is used up, and
+        nothing else happens.
         """
         slot, epoch, number = batch[:3]
         verdict, answer, kept = self._place(batch)
@@ -300,7 +299,8 @@ class BatchProcessor:
 
 
 def _took_nothing(operation: Operation, outcome: Outcome) -> bool:
-    """Whether this read took no lease but might do so the second time, when mail has come.
+    """Whether this read took no lease, but might take one when it is repeated after mail has
+    arrived.
 
     A gateway that heard the first answer would not know of that lease, and it would hide the mail
     until the next greeting.
@@ -309,5 +309,5 @@ def _took_nothing(operation: Operation, outcome: Outcome) -> bool:
 
 
 def _most_messages(operations: Sequence[Operation]) -> int:
-    """How many messages these may make at the most."""
+    """The most messages that these may store."""
     return sum([len(op.frames) // SEND_FRAME.size if type(op) is StoreMessages else 1 for op in operations])

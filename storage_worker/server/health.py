@@ -1,4 +1,4 @@
-"""Whether the storage worker is alive, and whether it takes mail.
+"""Whether the storage worker is alive, and whether it accepts mail.
 
 Owns: what `/live` and `/ready` say. Promises: `beat`, of the loop, notes numbers at most once a
 second; the thread that answers only reads them.
@@ -25,22 +25,22 @@ class Health:
         self._has_room = True
 
     def beat(self) -> None:
-        """The loop turns. Raises `StoreFailed`."""
+        """Called in each turn of the loop. Raises `StoreFailed`."""
         now = self._turned_at = self._clock()
         if now - self._beat_at >= BEAT:
             self._beat_at = now
             self._has_room = self._takes_mail()
 
     def live_problem(self) -> str | None:
-        """What keeps the loop, or None. Of any thread."""
+        """Why the loop is stuck, or None. Any thread may call it."""
         return loop_problem(self._clock(), self._turned_at)
 
     def ready_problem(self) -> str | None:
-        """Why no mail is taken, or None. Of any thread. Whatever waits is done in one turn, so that
-        a loop that turns has committed.
+        """Why no mail is accepted, or None. Any thread may call it. Each turn does everything that
+        waits, so a loop that turns has committed.
         """
         return self.live_problem() or (None if self._has_room else "there is no room for mail")
 
     def pages(self) -> Pages:
-        """By path."""
+        """The pages, by path."""
         return {"/live": health_page(self.live_problem), "/ready": health_page(self.ready_problem)}

@@ -1,7 +1,7 @@
-"""What the storage worker has done and how long it took, where somebody wants to know.
+"""What the storage worker has done and how long it took, if metrics are on.
 
 Owns: the counts and histograms of turns, and the numbers that are looked up now and then.
-Promises: adding is all that a turn does. `look` takes at most a thousandth of the loop's time.
+Promises: a turn only adds. `look` takes at most a thousandth of the loop's time.
 Exposure: strangers choose what is counted; the keys are from tables.
 """
 
@@ -18,7 +18,7 @@ _SHARE_OF_TIME = 1000
 
 
 class StoreSize(NamedTuple):
-    """What the database has."""
+    """The totals of the database."""
 
     users: int = 0
     messages: int = 0
@@ -27,9 +27,8 @@ class StoreSize(NamedTuple):
 
 
 class Measures:
-    """`flushes`: how often the database has taken in what the journal held; `look_up` reads the
-    store between two turns, and gives None where that can't be read. `clock` gives monotonic
-    seconds.
+    """`flushes`: how often the journal was flushed into the database; `look_up` reads the store
+    between two turns, and returns None if it can't be read. `clock` gives monotonic seconds.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Measures:
             self.flush_seconds.observe(self.clock() - began)
 
     def look(self) -> None:
-        """Between two turns: look at the store, where it is time to. Raises `StoreFailed`."""
+        """Between two turns: look up the totals, if it is time to. Raises `StoreFailed`."""
         began = self.clock()
         if began < self._look_at:
             return

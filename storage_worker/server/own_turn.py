@@ -1,8 +1,9 @@
-"""A turn of the worker's own, between those of gateways: for expiry, and for what an operator asks.
+"""A turn of the worker's own, between those for gateways: for expiry, and for an operator's
+requests.
 
-Owns: nothing. Promises: what is done in it is durable afterwards, or undone in memory and on the
-disk alike. Raises `StoreFailed`, after which nothing is known, and what the code that runs in it
-raises as a bug.
+Owns: nothing. Promises: what is done in it is durable afterwards, or undone both in memory and on
+disk. Raises `StoreFailed`, after which the state on disk is unknown, and passes on bugs of the code
+that runs in it.
 Exposure: none of its own.
 """
 
@@ -14,7 +15,7 @@ from storage_worker.rules.rules import Rules
 
 
 def own_turn(engine: Engine, rules: Rules, now_ms: int, act: Callable[[], object]) -> str | None:
-    """Make a turn of what `act` does; why it was undone, or None."""
+    """Run `act` in a turn; returns why it was undone, or None."""
     capacity = engine.prepare(now_ms, 0, rules.uploaded)
     try:
         with engine.turn(now_ms, capacity.level, registers=False):

@@ -1,11 +1,10 @@
 """The worker's end of the storage link: a ROUTER socket and the loop around it.
 
 Owns: the socket.
-Promises: all that gateways ask is done in one transaction, and answered after the commit. What an
-operator asks is answered between two of them, one request at a time. What can't be delivered is
-dropped: the gateway asks again.
-Exposure: whoever may enter the link's folder (mode 0700). Frames that make no sense are logged and
-dropped.
+Promises: everything that gateways ask at a time is done in one transaction, and answered after the
+commit. An operator's requests are answered between two of them, one at a time. An answer that can't
+be delivered is dropped; the gateway asks again.
+Exposure: whoever may enter the link's folder (mode 0700). Invalid frames are logged and dropped.
 
 Source: docs/storage-protocol.md, "The link".
 """
@@ -49,8 +48,8 @@ LARGEST_FRAME: Final = 1024**3
 class ZmqServer:
     """Serves `processor` and `administration` at `endpoint` until `wake` becomes readable.
 
-    `wake` is a file descriptor, `unix_ms` the clock. Maintenance is done between two drains, and
-    where nothing came for `TIDY_EVERY_MS` while some is due. Raises `SettingRejected` where the
+    `wake` is a file descriptor, `unix_ms` the clock. Maintenance is done between two turns, and
+    when nothing has arrived for `TIDY_EVERY_MS` while some is due. Raises `SettingRejected` if the
     endpoint can't be bound.
     """
 
@@ -85,8 +84,8 @@ class ZmqServer:
             raise SettingRejected(f"{endpoint} can't be bound: {error}") from error
 
     def serve(self, wake: int, beat: Callable[[], None] | None = None, measures: Measures | None = None) -> None:
-        """Until `wake` is readable, or an operator had the server drained. `beat` is called each
-        turn, and at least every `BEAT` seconds. `measures`: where turns are counted and timed.
+        """Serve until `wake` is readable, or an operator has drained the server. `beat` is called
+        each turn, and at least every `BEAT` seconds. `measures`: where turns are counted and timed.
         Raises `StoreFailed`.
         """
         poller = zmq.Poller()
@@ -103,7 +102,7 @@ class ZmqServer:
                 measures.look()
 
     def _patience_ms(self, idle_ms: int | None) -> int | None:
-        """How long nothing may come before there is something to do."""
+        """How long to wait for input before there is something to do."""
         if self._asked:
             return 0
         if self._drain_until is not None:
@@ -115,7 +114,7 @@ class ZmqServer:
         return LOOK_EVERY_MS if idle_ms is None and self.processor.waits_for_a_time else idle_ms
 
     def turn(self, measures: Measures | None = None) -> None:
-        """Answer what is there. Raises `StoreFailed`."""
+        """Answer what has arrived. Raises `StoreFailed`."""
         inbound = self._drain()
         began = 0.0 if measures is None else measures.clock()
         if inbound:
@@ -164,8 +163,8 @@ class ZmqServer:
                 self._drain_until = self._unix_ms() + DRAIN_WITHIN_MS
 
     def _is_drained(self, until: int) -> bool:
-        """Whether the gateways, which were told to end, have ended; or took longer than `until`.
-        One that is still there is told again, which does nothing there.
+        """Whether the gateways, which were told to end, have ended or taken longer than `until`.
+        One that is still there is told again, which has no effect.
         """
         now = self._unix_ms()
         if 0 <= now - self._told_at < TELL_EVERY_MS:
@@ -197,7 +196,7 @@ class ZmqServer:
                     # A gateway that comes now is for the next worker.
                     inbound.append(Inbound(peer, message))
             except FrameUndecodable as error:
-                rarely.write(logging.WARNING, "a frame that makes no sense is dropped: %s", error)
+                rarely.write(logging.WARNING, "dropped an invalid frame: %s", error)
         return inbound
 
     def _take_request(self, peer: bytes, frame: bytes) -> None:
@@ -210,7 +209,7 @@ class ZmqServer:
         self._post(answer.peer, encode_to_gateway(answer.message))
 
     def _post(self, peer: bytes, frame: bytes) -> bool:
-        """Whether there is somebody under that name."""
+        """Send; returns whether there is a peer with that name."""
         try:
             self.socket.send_multipart([peer, frame], zmq.NOBLOCK)
         except zmq.ZMQError as error:
@@ -220,6 +219,6 @@ class ZmqServer:
         return True
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self.socket.close()
         self._context.term()

@@ -1,7 +1,6 @@
 """Leases: which intervals of which mailboxes are hidden while a client receives them.
 
-Owns: every lease, in memory only; a restart ends them all, and a settle carries its interval to
-survive that.
+Owns: every lease, in memory only; a restart ends them all, so a settle names its interval.
 Promises: the leases of one mailbox never overlap; a rolled back transaction leaves no trace here.
 Exposure: none of its own; the rules decide who may take and end a lease.
 
@@ -48,12 +47,12 @@ class Leases:
         return self._by_mailbox.get(user, ())
 
     def take(self, lease: Lease) -> None:
-        """Hide an interval. It must be visible, and the name free."""
+        """Hide an interval, which must be visible; the name must be free."""
         self._add(lease)
         self._rollback.note(lambda: self._remove(lease))
 
     def end(self, lease: Lease) -> None:
-        """What the lease hid and nobody deleted is visible again."""
+        """End a lease: what it hid and was not deleted is visible again."""
         self._remove(lease)
         self._rollback.note(lambda: self._add(lease))
 

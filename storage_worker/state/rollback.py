@@ -1,8 +1,8 @@
 """Undoing what a rolled back transaction did to memory.
 
 Owns: the list of steps that take memory back to the last commit.
-Promises: after `roll_back` everything that was noted is undone, last first; after `commit` it
-stands.
+Promises: after `roll_back` everything that was noted is undone, last first; after `commit` it is
+final.
 Exposure: none.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 class Rollback:
-    """Steps back to the state of the last commit."""
+    """The steps back to the state of the last commit."""
 
     def __init__(self) -> None:
         self._steps: list[Callable[[], object]] = []
@@ -20,7 +20,7 @@ class Rollback:
         self._steps.append(step)
 
     def commit(self) -> None:
-        """What was done is kept."""
+        """Keep what was done."""
         self._steps.clear()
 
     def roll_back(self) -> None:

@@ -1,12 +1,12 @@
 """How much of one crowded mailbox a sender may have.
 
-Owns: the bounds, and the decision. Promises: nothing is counted, and nobody is held back, while a
+Owns: the bounds, and the decision. Promises: nothing is counted, and nobody is limited, while a
 mailbox is at most half full. Beyond that a sender may have their share, and always one message.
 Exposure: strangers choose senders and sizes.
 
 The engine counts (`Mailboxes.count_senders`), in steps, for a mailbox may hold a million messages.
-While not all is counted, a sender is also held to a part of their share in what they bring
-meanwhile, so that they can't use the time.
+While counting is incomplete, a sender is also limited to a part of their share in what they add
+meanwhile, so that they can't exploit the delay.
 """
 
 from typing import Final, NamedTuple
@@ -22,12 +22,11 @@ NO_SHARE: Final = 100
 
 
 class Bounds(NamedTuple):
-    """`calm`: what a mailbox holds until senders count. `share`: what one of them may have beyond
-    that.
+    """`calm`: what a mailbox may hold before senders are counted. `share`: what one sender may have
+    beyond that.
 
-    `dropped`: what a mailbox has to come down to before its counts are dropped. That is less than
-    `calm`: somebody who takes and sends one message at a time must not have all of them counted
-    each time.
+    `dropped`: when a mailbox holds no more than this, its counts are dropped. It is less than
+    `calm`, so that fetching and sending one message at a time does not start a new count each time.
     """
 
     calm: MailboxStats
@@ -50,10 +49,10 @@ def bounds_of(mailbox_messages: int, mailbox_bytes: int, percent: int) -> Bounds
 def allows(
     counts: SenderCounts, share: MailboxStats, sender: bytes, messages: int, content_bytes: int, held: MailboxStats
 ) -> bool:
-    """Whether a sender may bring so much more to the mailbox of these counts, who holds `held` of
-    it for unfinished uploads.
+    """Whether a sender may add this much more to the mailbox of these counts; `held` is reserved
+    for their unfinished uploads.
 
-    `messages` may be 0, for the next bytes of an upload. What is allowed has to be brought.
+    `messages` may be 0, for the next bytes of an upload. What is allowed counts as added.
     """
     counted, counted_bytes = counts.of(sender)
     all_messages = counted + held.messages + messages

@@ -1,7 +1,8 @@
-"""Subscriptions: which gateways want to hear when mail comes for a mailbox.
+"""Subscriptions: which gateways want a notice when mail arrives in a mailbox.
 
-Owns: the subscriptions, in memory only; a gateway asks again when the worker's incarnation changes.
-Promises: a subscription is used up by its notice; while no mail comes nothing is done for it.
+Owns: the subscriptions, in memory only; a gateway subscribes again when the worker's incarnation
+changes.
+Promises: a subscription ends with its notice; it costs nothing while no mail arrives.
 Exposure: none.
 """
 
@@ -50,7 +51,7 @@ class Subscriptions:
         self._rollback.note(restore)
 
     def end_user(self, user: int) -> None:
-        """The user is no more: nothing will come for them."""
+        """The user is deleted: end the subscriptions of their mailbox."""
         watched = self._watched.get(user)
         if watched is None:
             return

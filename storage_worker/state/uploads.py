@@ -1,11 +1,9 @@
 """Messages whose content comes in chunks and is not complete yet.
 
-Owns: what was announced, in memory; a restart ends all uploads, and the sweep at a start deletes
-their files.
-Promises: a content is written to disk once, and never again when it becomes a message. How many
-there are, whose, and how many bytes they hold is counted as they go: no look at all of them is
-needed to say it. Each takes the place of one message in its mailbox from its beginning on, and as
-many bytes as have come: what is complete has its room.
+Owns: what was announced, in memory; a restart ends all uploads, and deletes their files.
+Promises: a content is written to disk once, and never again when it becomes a message. Their
+number, senders and bytes are counted incrementally. From its beginning, each takes the room of one
+message in its mailbox, and as many bytes as have arrived, so a complete one is sure to fit.
 Exposure: none of its own; the rules check who may send what.
 """
 
@@ -19,10 +17,10 @@ _NOTHING = MailboxStats(0, 0)
 
 
 class Upload:
-    """What was announced, how much of it is there, and with a token the SHA-256 so far.
+    """What was announced, how much of it has arrived, and with a token the SHA-256 so far.
 
-    Sender and recipient are client ids, `mailbox` is the recipient's user row. `charged`: it takes
-    room of that mailbox; what nobody will get does not.
+    Sender and recipient are client ids, `mailbox` is the recipient's user row. `charged`: whether
+    it takes room in that mailbox; what will not be delivered does not.
     """
 
     __slots__ = (
@@ -74,7 +72,7 @@ class Upload:
 class Uploads:
     """All unfinished uploads, by the gateway's slot and the number that it chose.
 
-    `mailboxes` are charged with what they take of a mailbox's room.
+    `mailboxes`: charged for their room.
     """
 
     def __init__(self, blobs: Blobs, mailboxes: Mailboxes) -> None:
@@ -90,11 +88,11 @@ class Uploads:
         return len(self._uploads)
 
     def of_sender(self, client_id: bytes) -> int:
-        """How many a user has."""
+        """How many uploads a user has."""
         return self._of_sender[client_id]
 
     def held_by(self, client_id: bytes, mailbox: int) -> MailboxStats:
-        """How many of a sender's go to a mailbox, and the bytes of them that have come."""
+        """How many uploads a sender has for a mailbox, and the bytes of them that have arrived."""
         return self._held_by.get((client_id, mailbox), _NOTHING)
 
     def _hold(self, upload: Upload, messages: int, content_bytes: int) -> None:
@@ -111,13 +109,13 @@ class Uploads:
         return self._uploads.get((slot, number))
 
     def begin(self, upload: Upload) -> None:
-        """Announce; the name must be free."""
+        """Announce an upload; the name must be free."""
         self._uploads[upload.slot, upload.number] = upload
         self._of_sender[upload.sender] += 1
         self._hold(upload, 1, 0)
 
     def add(self, upload: Upload, content: bytes) -> None:
-        """The next bytes. Raises `StoreFull`."""
+        """Append bytes. Raises `StoreFull`."""
         self._blobs.append(upload.blob_id, content)
         upload.received += len(content)
         self.held += len(content)
@@ -126,15 +124,17 @@ class Uploads:
             upload.digest.update(content)
 
     def unsynced(self, upload: Upload) -> int:
-        """Bytes of it that are not surely on disk."""
+        """Bytes of it that may not be on disk."""
         return self._blobs.unsynced(upload.blob_id)
 
     def complete(self, upload: Upload) -> int:
-        """All of it came: bytes that are not on disk yet, 0 when it may become a message."""
+        """The content is complete. Returns the bytes that are not on disk yet; at 0 it may become a
+        message.
+        """
         return self._blobs.finish(upload.blob_id)
 
     def finish(self, upload: Upload) -> None:
-        """Its file belongs to a message now, which takes its room."""
+        """The upload has become a message, which owns its file and room."""
         del self._uploads[upload.slot, upload.number]
         self.held -= upload.received
         self._hold(upload, -1, -upload.received)
@@ -153,11 +153,11 @@ class Uploads:
             self.drop(upload)
 
     def drop_of(self, client_id: bytes, mailbox: int) -> None:
-        """A user is no more: what they send and what they are sent will never be finished."""
+        """A user is deleted: uploads by them and to them will never be finished."""
         for upload in [one for one in self._uploads.values() if one.sender == client_id or one.mailbox == mailbox]:
             self.drop(upload)
 
     def drop_all(self) -> None:
-        """What was done in this turn is undone, so nobody knows any more what came of which."""
+        """The turn was undone: drop all uploads, because their state is unknown."""
         for upload in list(self._uploads.values()):
             self.drop(upload)

@@ -33,7 +33,7 @@ def test_sizes(text: str, value: int) -> None:
     "text", ["", "K", "1.5G", "1KB", "1KiB", "1 K", " 1", "1_000", "0x10", "1e6", "x", "٣", "1K\n", "9" * 41]
 )
 def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match="is no size: bytes, or a number with K, M, G or T"):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a size: bytes, or a number with K, M, G or T"):
         size(text)
 
 

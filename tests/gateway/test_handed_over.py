@@ -84,7 +84,7 @@ def test_what_does_not_listen_is_refused(tmp_path: Path) -> None:
         handed_over(environment("1"), PROCESS, first=file.fileno())
     one, other = socket.socketpair()
     descriptor = one.detach()
-    with other, pytest.raises(SettingRejected, match=f"{descriptor}, of LISTEN_FDS, is no listening socket of TCP"):
+    with other, pytest.raises(SettingRejected, match=f"{descriptor}, of LISTEN_FDS, is not a listening TCP socket"):
         handed_over(environment("1"), PROCESS, first=descriptor)
 
 

@@ -90,8 +90,8 @@ def test_other_machines_reach_a_plain_address_only_where_that_is_allowed() -> No
     with pytest.raises(SettingRejected) as refused:
         open_listeners([Place(False, "127.0.0.1", 0), Place(False, "0.0.0.0", 0)], allow_plain=False)
     assert str(refused.value) == (
-        "other machines would reach 0.0.0.0:0 without TLS: `--tls-listen 0.0.0.0:0` encrypts; `--allow-plain` lets it "
-        "be, where something in front encrypts"
+        "other machines would reach 0.0.0.0:0 without TLS: `--tls-listen 0.0.0.0:0` encrypts; `--allow-plain`"
+        " permits it, for when something in front encrypts"
     )
     for places, allow_plain in (
         ([Place(False, "0.0.0.0", 0), Place(False, "::", 0)], True),

@@ -50,5 +50,5 @@ def test_whoever_lets_others_reach_it_is_warned(caplog: pytest.LogCaptureFixture
         "listening on [::1]:1359",
         "listening on 0.0.0.0:1358",
     ]
-    assert caplog.messages[3].startswith("other machines reach 0.0.0.0, and there is no TLS: ")
+    assert caplog.messages[3].startswith("other machines can reach 0.0.0.0 without TLS: ")
     assert caplog.messages[4] == "listening on 0.0.0.0:1360, TLS"

@@ -20,7 +20,7 @@ def test_a_level_of_the_log(gate: Gate, caplog: pytest.LogCaptureFixture) -> Non
         for level in ("error", "debug"):
             gate.storage.say(LogLevel(level))
             gate.turn_until(lambda: root.level == getattr(logging, level.upper()))  # noqa: B023
-            assert f"the log begins with level {level} now" in caplog.text
+            assert f"the log level is {level} now" in caplog.text
     finally:
         root.setLevel(before)
     assert gate.link.orders == []
@@ -35,7 +35,7 @@ def test_to_drain_ends_the_loop_and_once_is_enough(gate: Gate, caplog: pytest.Lo
     gate.storage.say(Drain())
     gate.storage.say(Drain())
     gate.loop.run()
-    assert caplog.text.count("draining, as the operator asks") == 1
+    assert caplog.text.count("draining, as the operator asked") == 1
     # The loop can still be turned: what is in flight is answered meanwhile.
     gate.turns()
     assert gate.link.idle

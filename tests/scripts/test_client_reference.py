@@ -48,7 +48,7 @@ def test_what_the_parts_say() -> None:
     assert made["command send"].startswith(
         "### `messageu send [NAME] [TEXT …] [--to NAME …] [--file PATH …] [--name NAME]`\n\nSend a text or files"
     )
-    assert "| `--wait S` | wait up to S seconds for mail; exit code 124 when" in made["command recv"]
+    assert "| `--wait S` | wait up to S seconds for mail; exit code 124 if none" in made["command recv"]
     assert made["command passphrase"].startswith(
         "### `messageu passphrase set|change|remove [--new-passphrase-file PATH]"
     )

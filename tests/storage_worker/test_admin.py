@@ -394,5 +394,5 @@ def test_the_command_from_another_folder(gateway: Gateway, tmp_path: Path) -> No
             check=False,
         )
         assert done.returncode == 0
-        assert done.stderr == f"admin: no storage worker runs on {data}: the numbers are those of the database\n"
+        assert done.stderr == f"admin: no storage worker is running on {data}: the numbers are those of the database\n"
         assert "alice" in done.stdout

@@ -91,14 +91,14 @@ def test_what_is_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFix
     target = tmp_path / "copy"
     assert run(folder, "backup", str(target)) == 78
     told = capsys.readouterr().err
-    assert f"no storage worker runs on {folder}" in told
+    assert f"no storage worker is running on {folder}" in told
     assert f"`cp -a {folder} {target}`" in told
     assert not target.exists()
     WorkerProcess(folder)
     with FakeGateway(folder) as gateway:
         gateway.hello(b"i" * 16)
     assert run(folder, "backup", str(folder / "inside")) == 78
-    assert "lies in the data folder itself" in capsys.readouterr().err
+    assert "is inside the data folder" in capsys.readouterr().err
     target.mkdir()
     (target / "notes").touch()
     assert run(folder, "backup", str(target)) == 78

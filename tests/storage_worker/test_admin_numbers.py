@@ -103,7 +103,7 @@ def test_of_a_worker_that_runs_they_are_live(folder: Path, capsys: pytest.Captur
     lines, told = printed(folder, capsys, "stats", "--json")
     assert json.loads(lines[0])["told_by"] == "database"
     _, told = printed(folder, capsys, "users")
-    assert told == f"admin: no storage worker runs on {folder}: the numbers are those of the database\n"
+    assert told == f"admin: no storage worker is running on {folder}: the numbers are those of the database\n"
 
 
 def test_of_a_worker_that_stands_still_they_are_those_of_its_database(

@@ -29,8 +29,8 @@ def run(server: Server, *arguments: str) -> int:
 
 def test_both_programs_log_from_another_level_on(server: Server) -> None:
     assert run(server, "log-level", "debug") == 0
-    wait_until(lambda: "the log begins with level debug now" in server.gateway.said(), "a line of the gateway")
-    assert "the log begins with level debug now" in server.worker.said()
+    wait_until(lambda: "the log level is debug now" in server.gateway.said(), "a line of the gateway")
+    assert "the log level is debug now" in server.worker.said()
     assert server.answers()
     with pytest.raises(SystemExit, match="2"):
         run(server, "log-level", "loud")
@@ -75,7 +75,7 @@ def test_without_a_worker(tmp_path: Path, arguments: list[str], capsys: pytest.C
     mask = os.umask(0o022)
     assert admin.main(["--data-folder", str(tmp_path), *arguments]) == 78
     os.umask(mask)
-    assert capsys.readouterr().err == f"admin: no storage worker runs on {tmp_path}\n"
+    assert capsys.readouterr().err == f"admin: no storage worker is running on {tmp_path}\n"
 
 
 def test_a_worker_that_does_not_end(

@@ -111,7 +111,7 @@ NAMES = ("store.generation", "mail.db", "mail.journal", "mail.journal.2", "bodie
 
 
 def test_what_root_does_stays_the_owners(folder: Path) -> None:
-    no_worker = f"admin: no storage worker runs on {folder}: the numbers are those of the database\n"
+    no_worker = f"admin: no storage worker is running on {folder}: the numbers are those of the database\n"
     for command, code in COMMANDS:
         done = run(0, "admin", "--data-folder", str(folder), *command)
         said = no_worker if command[0] in {"users", "stats"} else ""

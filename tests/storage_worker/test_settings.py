@@ -54,7 +54,7 @@ def test_what_can_not_serve(refusals: Refusals, option: str, value: str, sentenc
 
 def test_a_message_that_would_fit_into_no_mailbox(refusals: Refusals) -> None:
     assert refusals.of("--mailbox-bytes=1M", "--largest-message=2M").startswith(
-        "can't start: --largest-message (2097152) is more than --mailbox-bytes (1048576), so that it would fit into no"
+        "can't start: --largest-message (2097152) is more than --mailbox-bytes (1048576), so no mailbox could hold it"
     )
 
 

@@ -30,9 +30,11 @@ def _run(call: Call) -> int:
 COMMAND: Final = Command(
     "address",
     "show the server's address, to give to others",
-    "The link with the pins that this home knows, the next one too where the server has announced it; HOST:PORT where "
-    "the server is reached without TLS. Whoever gets it joins with `messageu --server LINK register NAME`. Asks no "
-    "server.",
+    (
+        "A link with the pins that this home knows, including the next one if the server has announced it; or"
+        " HOST:PORT if the server is reached without TLS. Others join with `messageu --server LINK register "
+        "NAME`. Asks no server."
+    ),
     examples=("messageu address", "messageu address --qr"),
     options=_options,
     run=_run,

@@ -22,7 +22,7 @@ def _options(parser: Parser) -> None:
         "name",
         metavar="NAME",
         nargs="?",
-        help=f"{USER} (default: your conversations are listed, and you are asked)",
+        help=f"{USER} (default: choose from your conversations)",
     )
 
 
@@ -37,8 +37,8 @@ def _run(call: Call) -> int:
 
 COMMAND: Final = Command(
     "chat",
-    "talk with a user: what comes appears while you type",
-    "In a terminal alone. /help shows what can be typed; /quit or Ctrl-D leaves.",
+    "chat with a user: messages appear while you type",
+    "Needs a terminal. /help lists the commands; /quit or Ctrl-D leaves.",
     examples=("messageu chat bob", "messageu chat"),
     options=_options,
     run=_run,

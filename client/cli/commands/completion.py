@@ -23,7 +23,11 @@ def _options(parser: Parser) -> None:
         "shell", metavar="SHELL", choices=["bash", "zsh", "fish", CONTACTS], help="bash, zsh or fish; or contacts"
     )
     parser.add_argument(
-        "prefix", metavar="PREFIX", nargs="?", default="", help="with contacts: the names that begin so (default: all)"
+        "prefix",
+        metavar="PREFIX",
+        nargs="?",
+        default="",
+        help="with contacts: only names that begin with this (default: all)",
     )
 
 
@@ -39,8 +43,11 @@ def _run(call: Call) -> int:
 COMMAND: Final = Command(
     "completion",
     "print the completion script for a shell",
-    "The scripts offer names too. `completion contacts` prints them, one a line: up to 100 of the last list of users "
-    "that was fetched. It asks no server, and prints none where the home has a passphrase.",
+    (
+        "The scripts complete names of users too. `completion contacts` prints these, one per line: up to 100"
+        " from the last list of users that was fetched. It asks no server, and prints nothing if the home has"
+        " a passphrase."
+    ),
     examples=(
         "source <(messageu completion bash)",
         "messageu completion fish > ~/.config/fish/completions/messageu.fish",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _options(parser: Parser) -> None:
-    parser.add_argument("what", metavar="show", choices=["show"], help="every setting, and where it came from")
+    parser.add_argument("what", metavar="show", choices=["show"], help="every setting, and where it comes from")
 
 
 def _run(call: Call) -> int:
@@ -30,7 +30,7 @@ def _run(call: Call) -> int:
 COMMAND: Final = Command(
     "config",
     "look at the settings",
-    "A line for each: its value, and where that came from.",
+    "One line per setting: its value, and where it comes from.",
     examples=("messageu config show",),
     options=_options,
     run=_run,

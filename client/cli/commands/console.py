@@ -27,7 +27,7 @@ def _run(call: Call) -> int:
 COMMAND: Final = Command(
     "console",
     "the numbered menu, as published",
-    "The same as no command at all. It speaks no JSON.",
+    "The same as `messageu` without a command. Has no JSON output.",
     examples=("messageu console", "messageu --home alice"),
     run=_run,
 )

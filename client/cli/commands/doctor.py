@@ -24,7 +24,7 @@ def _run(call: Call) -> int:
 
 COMMAND: Final = Command(
     "doctor",
-    "check everything, and say what is wrong in words",
+    "check everything, and explain what is wrong",
     "Server address, file modes, store, passphrase, identity, whether the server answers and what it speaks, "
     "account, changed keys, outbox, messages set aside and clock, one line each. The exit code is that of the first "
     "problem.",

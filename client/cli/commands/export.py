@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def _options(parser: Parser) -> None:
-    parser.add_argument("file", metavar="FILE", type=Path, help="a new file, of mode 0600; none is overwritten")
+    parser.add_argument(
+        "file", metavar="FILE", type=Path, help="a new file, made with mode 0600; an existing one is not overwritten"
+    )
     may_be_weak(parser)
 
 
@@ -36,7 +38,7 @@ COMMAND: Final = Command(
     "export",
     "write the whole home into one encrypted file",
     "Identity, contacts, keys, outbox, inbox, history and server.info; received files stay where they are. The "
-    "file's passphrase is asked at a terminal, or comes from --passphrase-file or --passphrase-command.",
+    "file's passphrase is asked for at a terminal, or comes from --passphrase-file or --passphrase-command.",
     examples=("messageu export alice.home --passphrase-file secret.txt",),
     options=_options,
     run=_run,

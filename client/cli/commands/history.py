@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 
 
 def _options(parser: Parser) -> None:
-    parser.add_argument("name", metavar="NAME", nargs="?", help="with this user alone (default: all)")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="with this user only (default: all)")
     parser.add_argument(
-        "--search", metavar="WORDS", help="what holds all of these words, in any case and in any form of Unicode"
+        "--search",
+        metavar="WORDS",
+        help="messages that contain all of these words, in any case and any form of Unicode",
     )
 
 
@@ -34,7 +36,7 @@ def _run(call: Call) -> int:
 COMMAND: Final = Command(
     "history",
     "list what was received and sent, without asking the server",
-    "With the time at which the server accepted each message, where it is known.",
+    "Shows when the server accepted each message, where that is known.",
     examples=("messageu history bob", "messageu history --search 'build done' --json"),
     options=_options,
     run=_run,

@@ -39,10 +39,13 @@ def _run(call: Call) -> int:
 
 COMMAND: Final = Command(
     "import",
-    "make a home out of an exported file, or of another client's identity; nothing is overwritten",
-    "Refused where there is an identity or a store already, and for a wrong passphrase (exit code 2). Use one of "
-    "the two homes from then on: each would fetch a part of the mail. Of another client's my.info or me.info the "
-    "identity is taken, with the server.info beside it; what was imported is shown as by `whoami`.",
+    "make a home from an exported file, or from another client's identity; nothing is overwritten",
+    (
+        "Refused if the home already has an identity or a store, and for a wrong passphrase (exit code 2). "
+        "From then on use only one of the two homes, because each would fetch a part of the mail. From "
+        "another client's my.info or me.info it takes the identity, and the server.info beside it. Prints "
+        "what was imported, as `whoami` does."
+    ),
     examples=("messageu --home new import alice.home", "messageu --home new import ../other-client/me.info"),
     options=_options,
     run=_run,

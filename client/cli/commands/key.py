@@ -31,7 +31,7 @@ def _run(call: Call) -> int:
 COMMAND: Final = Command(
     "key",
     "fetch a user's public key and show its fingerprint",
-    "The first key that the server names is kept and trusted; another one later is refused (exit code 4).",
+    "The first key that the server gives is kept and trusted; a different one later is refused (exit code 4).",
     examples=("messageu key bob",),
     options=_options,
     run=_run,

@@ -23,10 +23,14 @@ def _options(parser: Parser) -> None:
         "what",
         metavar="set|change|remove",
         choices=["set", "change", "remove"],
-        help="set the first one, change it, remove it",
+        help="set a passphrase, change it, or remove it",
     )
-    parser.add_argument("--new-passphrase-file", metavar="PATH", type=Path, help="its first line is the new one")
-    parser.add_argument("--new-passphrase-command", metavar="CMD", help="the first line that it prints is the new one")
+    parser.add_argument(
+        "--new-passphrase-file", metavar="PATH", type=Path, help="a file whose first line is the new passphrase"
+    )
+    parser.add_argument(
+        "--new-passphrase-command", metavar="CMD", help="a command that prints the new passphrase as its first line"
+    )
     may_be_weak(parser)
 
 
@@ -47,9 +51,11 @@ def _run(call: Call) -> int:
 
 COMMAND: Final = Command(
     "passphrase",
-    "encrypt the private key and the store under a passphrase, or no longer",
-    "All of it happens or nothing. The present passphrase comes as for every command; the new one is asked for "
-    "twice at a terminal where no option gives it.",
+    "encrypt the private key and the store under a passphrase, or decrypt them",
+    (
+        "Either all of it is changed or nothing. The current passphrase is given as for every command; the "
+        "new one is asked for twice at a terminal if no option gives it."
+    ),
     examples=("messageu passphrase set", "messageu passphrase change --new-passphrase-command 'pass messageu'"),
     options=_options,
     run=_run,

@@ -24,7 +24,7 @@ def _options(parser: Parser) -> None:
         metavar="S",
         type=seconds,
         default=0.0,
-        help="wait up to S seconds for mail; exit code 124 when none came (default: 0)",
+        help="wait up to S seconds for mail; exit code 124 if none arrived (default: 0)",
     )
     parser.add_argument(
         "--max", metavar="N", type=count, dest="most", help="at most N messages; the others stay (default: all)"
@@ -42,8 +42,11 @@ def _run(call: Call) -> int:
 COMMAND: Final = Command(
     "recv",
     "fetch and show pending messages",
-    "The oldest first, one message a line. What can't be decrypted is named with its reason, kept, and shown as "
-    "soon as its key is there (exit code 9). Files are saved where --save-dir says and never overwrite anything.",
+    (
+        "Oldest first, one message per line. A message that can't be decrypted is reported with the reason "
+        "(exit code 9), kept, and shown as soon as its key arrives. Files are saved in --save-dir and never "
+        "overwrite anything."
+    ),
     examples=("messageu recv", "messageu recv --wait 60 --json"),
     options=_options,
     run=_run,

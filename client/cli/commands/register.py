@@ -21,7 +21,9 @@ def _options(parser: Parser) -> None:
     parser.add_argument(
         "name",
         metavar="NAME",
-        help="your name: 1 to 254 characters, no space at either end; letters beyond ASCII where the server takes them",
+        help=(
+            "your name: 1 to 254 characters, no space at either end; letters beyond ASCII where the server accepts them"
+        ),
     )
 
 
@@ -44,10 +46,13 @@ def _run(call: Call) -> int:
 COMMAND: Final = Command(
     "register",
     "register under a name",
-    "Prints who you are now. A home has one identity; it is never replaced. A registration that broke off is "
-    "completed by the same command. An account that the server lost when it was restored from a backup is registered "
-    "again by it: with the same name and key, and the same id where that is free. At a server that wants an "
-    "invitation, give the link with it in quotes: --server 'messageu://PIN@HOST:PORT#INVITATION'.",
+    (
+        "Prints your new identity. A home has one identity, which is never replaced. Run the same command "
+        "again to complete a registration that was interrupted, or to register an account again that the "
+        "server lost when it was restored from a backup: the name and key stay the same, and the id where it "
+        "is free. If the server needs an invitation, give the link that holds it, in quotes: --server "
+        "'messageu://PIN@HOST:PORT#INVITATION'."
+    ),
     examples=("messageu register alice", "messageu --home ~/robot --server chat.example.org:1357 register robot"),
     options=_options,
     run=_run,

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def _options(parser: Parser) -> None:
-    parser.add_argument("name", metavar="NAME", nargs="?", help="to this user alone (default: to all)")
-    parser.add_argument("--forget", action="store_true", help="take the marks away, and send nothing")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="to this user only (default: to all)")
+    parser.add_argument("--forget", action="store_true", help="remove the marks, and send nothing")
 
 
 def _run(call: Call) -> int:
@@ -31,10 +31,13 @@ def _run(call: Call) -> int:
 
 COMMAND: Final = Command(
     "resend",
-    "send again what is possibly lost since the server was restored from a backup",
-    "Whatever the server had acknowledged within the 7 days before it was noticed, the newest 1,024 messages, is "
-    "marked as possibly lost then; symmetric keys, and requests for them, count. Each goes again under its own "
-    "token, the oldest first: what the server still has is not stored twice.",
+    "send again what may be lost since the server was restored from a backup",
+    (
+        "When the client notices the restore, it marks as possibly lost what the server had acknowledged in "
+        "the 7 days before, at most the newest 1,024 messages; symmetric keys and requests for them count. "
+        "Each is sent again under its own token, oldest first, so what the server still has is not stored "
+        "twice."
+    ),
     examples=("messageu resend", "messageu resend bob --forget"),
     options=_options,
     run=_run,

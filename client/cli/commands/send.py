@@ -27,8 +27,10 @@ def _options(parser: Parser) -> None:
         metavar="TEXT",
         nargs="*",
         default=[],
-        help="the text; several words are joined by a space each. - or, without --file, nothing: it comes from "
-        "standard input. After --, all words are text, whatever they begin with",
+        help=(
+            "the text; several words are joined by spaces. If it is -, or if neither TEXT nor --file is "
+            "given, it is read from standard input. After --, all words are text, whatever they begin with"
+        ),
     )
     # What argparse would write has the paths before the name, where they would swallow it.
     parser.usage = (
@@ -40,8 +42,10 @@ def _options(parser: Parser) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="a recipient, in the place of NAME and before the text; may be repeated: each gets it once, even "
-        "where sending to another one fails",
+        help=(
+            "a recipient, instead of NAME and before the text; may be repeated: each gets the message once, "
+            "even if sending to another fails"
+        ),
     )
     parser.add_argument(
         "--file",
@@ -57,7 +61,7 @@ def _options(parser: Parser) -> None:
         "--name",
         metavar="NAME",
         dest="called",
-        help="what the one file that is sent is called in your history (default: its path)",
+        help="the file's name in your history, if just one file is sent (default: its path)",
     )
     parser.text_behind = frozenset({"--to"})
     parser.arrange = _what_is_sent
@@ -119,10 +123,13 @@ def _run(call: Call) -> int:
 
 COMMAND: Final = Command(
     "send",
-    "send a text or files; a key is made and sent first where there is none",
-    "With both, the text goes first. What can't be sent now is kept and sent later, once and before anything else, "
-    "where the account signs in; for other accounts the command fails, and says whether it was not "
-    "sent or may have been. Your own name as NAME makes it a note to yourself.",
+    "send a text or files; if there is no key yet, one is made and sent first",
+    (
+        "With both, the text goes first. If the account signs in to its server, what can't be sent now is "
+        "kept and sent later, once and before anything else. For other accounts the command fails, and says "
+        "whether the message was not sent or may have been sent. To write a note to yourself, give your own "
+        "name as NAME."
+    ),
     examples=(
         "messageu send bob see you at nine",
         'messageu send bob -- "$text"',

@@ -26,7 +26,7 @@ def _run(call: Call) -> int:
 COMMAND: Final = Command(
     "users",
     "list everybody else who is registered",
-    "One name a line; `[verified]` after those that you verified.",
+    "One name per line, with `[verified]` after users that you have verified.",
     examples=("messageu users",),
     run=_run,
     json=("user",),

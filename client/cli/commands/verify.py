@@ -22,14 +22,16 @@ def _options(parser: Parser) -> None:
     parser.add_argument(
         "--safety-number",
         metavar="N",
-        help="the number that the other side sees: equal digits make the user verified, others change nothing (exit "
-        "code 4); spaces do not count",
+        help=(
+            "the number that the other side sees: if it matches, the user becomes verified; if not, nothing "
+            "changes (exit code 4). Spaces are ignored"
+        ),
     )
     parser.add_argument("--qr", action="store_true", help="show the number as a QR code too")
     parser.add_argument(
         "--accept-new",
         action="store_true",
-        help="trust the key that the server names now; with --safety-number only where the new number is that one",
+        help="trust the key that the server gives now; with --safety-number, only if the new number matches",
     )
 
 

@@ -22,14 +22,16 @@ def _options(parser: Parser) -> None:
     parser.add_argument(
         "--exec",
         metavar="CMD",
-        help="a command that gets each message as one JSON object on its standard input; split into words as a shell "
-        "would, no shell runs it",
+        help=(
+            "a command that gets each message as one JSON object on its standard input; it is split into "
+            "words as in a shell, but no shell runs it"
+        ),
     )
     parser.add_argument(
         "--timeout",
         metavar="S",
         type=some_seconds,
-        help="end the command when it takes longer than S seconds; it has failed then (default: no limit)",
+        help="stop the command after S seconds, which counts as a failure (default: no limit)",
     )
     parser.add_argument(
         "--tries",
@@ -38,11 +40,11 @@ def _options(parser: Parser) -> None:
         help="set a message aside when the command has failed on it N times (default: 10)",
     )
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--set-aside", action="store_true", help="list the messages that were set aside, and end")
+    what.add_argument("--set-aside", action="store_true", help="list the messages that were set aside, and exit")
     what.add_argument(
         "--retry",
         action="store_true",
-        help="hand out the messages that were set aside, each once, and end: with 1 where one was not taken",
+        help="handle the messages that were set aside, each once, and exit: with 1 if one failed again",
     )
 
 
@@ -62,9 +64,12 @@ def _run(call: Call) -> int:
 
 COMMAND: Final = Command(
     "watch",
-    "print every message as it comes, or hand it to a command, until Ctrl-C",
-    "Each message is given once: a cursor in the home moves on when it was printed, or when the command ended with "
-    "0. A message that the command fails on too often is set aside. A server that goes away is waited for.",
+    "print every message as it arrives, or pass it to a command, until Ctrl-C",
+    (
+        "Each message is handled once: a cursor in the home advances when it was printed, or when the command"
+        " exited with 0. A message on which the command fails too often is set aside. If the server goes "
+        "away, watch waits until it is back."
+    ),
     examples=("messageu watch", "messageu watch --exec ./on-message"),
     options=_options,
     run=_run,

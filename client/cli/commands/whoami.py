@@ -25,9 +25,9 @@ def _run(call: Call) -> int:
 
 COMMAND: Final = Command(
     "whoami",
-    "say who this home's user is",
+    "show who this home's user is",
     "Prints name, id, the SHA-256 of your public key, and whether the account has signed in to its server. "
-    "With --json also how its server is reached. Asks no server.",
+    "With --json, also how its server is reached. Asks no server.",
     examples=("messageu whoami", "messageu whoami --json"),
     run=_run,
     json=("identity",),

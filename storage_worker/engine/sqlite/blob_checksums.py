@@ -1,8 +1,6 @@
-"""Checksums of a large content, one for each 64 KiB of it: what follows the content in its
-file.
+"""Checksums of a large content, one for each 64 KiB, which follow the content in its file.
 
-Owns: the layout of that table. Promises: a piece that is not as it was written is never taken for
-whole.
+Owns: the layout of that table. Promises: an altered piece is always detected.
 Exposure: none; contents are opaque.
 
     content ─┬─ CRC-32 of piece 1, of piece 2, … [4 each] ─┬─ CRC-32 of the table and the file's number [4]
@@ -19,7 +17,7 @@ _NUMBER: Final = Struct("<q")
 
 
 class PieceSums:
-    """Counts along while a content comes in."""
+    """Computes the checksums while a content arrives."""
 
     def __init__(self) -> None:
         self._sums = bytearray()
@@ -27,7 +25,7 @@ class PieceSums:
         self._in_piece = 0
 
     def add(self, data: bytes) -> None:
-        """The next bytes."""
+        """Add bytes."""
         view = memoryview(data)
         while view:
             part = view[: PIECE_BYTES - self._in_piece]
@@ -42,7 +40,7 @@ class PieceSums:
         self._sum = self._in_piece = 0
 
     def table(self, blob_id: int) -> bytes:
-        """Nothing more comes: the table of file `blob_id`."""
+        """The content is complete: the table of file `blob_id`."""
         if self._in_piece:
             self._end_piece()
         return bytes(self._sums) + _check(blob_id, bytes(self._sums))
@@ -58,15 +56,13 @@ def table_bytes(size: int) -> int:
 
 
 def table_is_whole(blob_id: int, table: bytes) -> bool:
-    """Whether a table is as it was written, and that of file `blob_id`."""
+    """Whether a table is unaltered, and belongs to file `blob_id`."""
     sums = table[: -_SUM.size]
     return table[-_SUM.size :] == _check(blob_id, sums)
 
 
 def pieces_are_whole(table: bytes, first: int, pieces: bytes) -> bool:
-    """Whether the bytes of piece number `first` (from 0), and of those behind it, are as
-    they were written.
-    """
+    """Whether the bytes of piece number `first` (from 0) and of the following ones are unaltered."""
     return all(
         _SUM.unpack_from(table, (first + index) * _SUM.size)[0] == crc32(pieces[at : at + PIECE_BYTES])
         for index, at in enumerate(range(0, len(pieces), PIECE_BYTES))

@@ -1,11 +1,9 @@
-"""Large contents: one file each, written as it comes and synced in steps by a thread beside the
-loop.
+"""Large contents: one file each, written as it arrives and synced in steps by a separate thread.
 
 Owns: the folder `bodies/` in the data folder, and which part of which file is on disk.
 Promises: `unsynced` is 0 only when the whole file, and its name in the folder, are on disk. A
-failed sync is told by the next call of anything as `StoreFailed`: nothing is known after it. A
-piece that is not as it was written is never handed out: behind each content lie checksums of its
-pieces.
+failed sync makes the next call of any method raise `StoreFailed`, since what is on disk is then
+unknown. An altered piece is never handed out: checksums of the pieces follow each content.
 Exposure: contents are opaque bytes of strangers; the files' names are numbers of ours.
 """
 
@@ -35,10 +33,10 @@ _ASIDE: Final = ".damaged"
 
 
 class BlobFolder(Protocol):
-    """The port to the files; tests put a disk behind it that forgets, tears or fails.
+    """The interface to the files; tests replace it by a disk that loses, tears or fails writes.
 
-    All methods raise `StoreFailed`, and `append` `StoreFull` where there is no room. Where no more
-    files may be open `append` and `read` raise `NoFileLeft`.
+    All methods raise `StoreFailed`, and `append` raises `StoreFull` if there is no room. If no more
+    files may be open, `append` and `read` raise `NoFileLeft`.
     """
 
     def append(self, blob_id: int, at: int, data: bytes) -> None:
@@ -51,10 +49,12 @@ class BlobFolder(Protocol):
         """Bytes of a file, all of them."""
 
     def remove(self, blob_id: int) -> None:
-        """Delete it; one that is not there is none."""
+        """Delete it, if it exists."""
 
     def set_aside(self, blob_id: int) -> str:
-        """Keep it, under a name that means nothing here: that name; empty where it is not there."""
+        """Keep it under a name that is ignored here; returns that name, or an empty one if there is
+        no such file.
+        """
 
     def sizes(self) -> dict[int, int]:
         """The files that are there: number -> bytes."""
@@ -200,8 +200,8 @@ def file_sizes(folder: Path) -> dict[int, int]:
 
 
 class Syncer(Protocol):
-    """Who syncs. `sync` begins it, now or soon; `synced` returns how far a file is on disk,
-    or raises `StoreFailed`.
+    """Syncs files. `sync` begins it, now or soon; `synced` returns how far a file is on disk, or
+    raises `StoreFailed`.
     """
 
     def sync(self, blob_id: int, size: int) -> None:
@@ -218,9 +218,7 @@ class Syncer(Protocol):
 
 
 class SyncThread:
-    """Syncs files one after the other, beside the thread that uses it. Made once, ended
-    by `close`.
-    """
+    """Syncs files one after the other in a thread of its own. Made once, ended by `close`."""
 
     def __init__(self, folder: BlobFolder) -> None:
         self._folder = folder

@@ -1,8 +1,7 @@
 """Whom each user has blocked.
 
-Owns: the table `block`, what of it is in the journal alone, and a bounded memory of what was looked
-up.
-Promises: a pair is there or not, whatever is asked how often.
+Owns: the table `block`, what of it is only in the journal, and a bounded cache of look-ups.
+Promises: answers do not depend on the cache.
 Exposure: users choose whom they block; how many of them is bounded by the rules.
 """
 
@@ -49,13 +48,13 @@ class BlockLists:
         return found
 
     def any_of(self, user: int) -> bool:
-        """Whether this user has blocked anybody, or had since the database has all of it."""
+        """Whether this user blocks anybody, or did when the database was last brought up to date."""
         return any(pair[0] == user for pair in self._changed) or (
             self._database.find("SELECT 1 FROM block WHERE user = ? LIMIT 1", (user,)) is not None
         )
 
     def set(self, record: SenderBlocked) -> None:
-        """From now on it is as the record says."""
+        """Apply the record."""
         self._changed[record.user, record.sender] = record.blocked
 
     def forget_user(self, user: int) -> None:
@@ -63,17 +62,17 @@ class BlockLists:
         self._database.execute("DELETE FROM block WHERE user = ?1 OR sender = ?1", (user,))
 
     def replay(self, record: Record) -> None:
-        """Do again what a turn did."""
+        """Apply a turn's record again."""
         if isinstance(record, SenderBlocked):
             self.set(record)
 
     def forget(self) -> None:
-        """Be as the database is."""
+        """Return to the state of the database."""
         self._changed.clear()
         self._remembered.clear()
 
     def write(self) -> None:
-        """Inside a transaction: give the database what it does not have."""
+        """Inside a transaction: write what the database does not have."""
         blocked = [pair for pair, there in self._changed.items() if there]
         others = [pair for pair, there in self._changed.items() if not there]
         self._database.execute_many("INSERT OR IGNORE INTO block (user, sender) VALUES (?, ?)", blocked)

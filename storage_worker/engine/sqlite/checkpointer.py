@@ -1,12 +1,12 @@
-"""Checkpoints beside the loop: a thread with a connection of its own.
+"""Checkpoints in a separate thread, with a connection of its own.
 
 Owns: that thread.
-Promises: one checkpoint at a time; its outcome is reported once. A failure is reported as what it
-is, at the next look, and whatever it is: the thread outlives it.
+Promises: one checkpoint at a time; its outcome is reported once. Any failure is raised by the next
+call of `outcome`; the thread survives it.
 Exposure: none.
 
 A checkpoint syncs SQLite's log, copies it into the database and syncs that: tens of milliseconds
-for some megabytes, in which the loop goes on committing.
+for some megabytes, during which the loop goes on committing.
 """
 
 import threading
@@ -17,7 +17,7 @@ from storage_worker.engine.sqlite.database import Database
 
 
 class Checkpoints(Protocol):
-    """Who makes checkpoints."""
+    """Makes checkpoints."""
 
     @property
     def running(self) -> bool:

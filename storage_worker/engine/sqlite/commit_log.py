@@ -1,12 +1,12 @@
-"""How a turn becomes true: by one record of the journal, or by one transaction of the database.
+"""How a turn is committed: by one record of the journal, or by one transaction of the database.
 
-Owns: the records of the turn that is in flight; the journal; what of the mail, tokens and slots
-waits in memory.
-Promises: when `commit` returns, the turn is on disk. A transaction always takes in everything that
-the journal holds, and begins a new log epoch of it in the same stroke, so what is true is at every
-moment: the database, then the journal. The loop does not wait for the disk to have much mail that
-goes from one to the other: until it does, the journal keeps the log epoch that was taken in beside
-the one that began. After a failure that undoes a turn, `reload` makes memory as the disk is.
+Owns: the records of the turn that is in flight; the journal; the mail, tokens and slots that are in
+memory and not in the database.
+Promises: when `commit` returns, the turn is on disk. A transaction always includes everything that
+the journal holds, and begins a new log epoch at the same time, so the valid state is always the
+database followed by the journal. The loop does not wait until mail that moves from one to the other
+is on disk: until it is, the journal keeps the old log epoch beside the new one. After a failure
+that undoes a turn, `reload` returns memory to the state of the disk.
 Exposure: none of its own.
 
     a turn with records    ──▶ a record, written and synced                                (the rule)
@@ -95,7 +95,9 @@ class CommitLog:
         self._records.append(record)
 
     def reload(self) -> None:
-        """Make memory as the disk is: the database, then the journal. Raises `StoreFailed`."""
+        """Return memory to the state of the disk: the database, then the journal. Raises
+        `StoreFailed`.
+        """
         self._records.clear()
         parts = (self._blocks, self._users, self._queue, self._tokens, self._slots)
         for part in parts:
@@ -120,9 +122,9 @@ class CommitLog:
         self._waiting_since = -FLUSH_AFTER_MS if self._journal.used else None
 
     def recover(self, now_ms: int) -> None:
-        """At a start: take in what the last worker's journal holds. Raises `StoreFailed`.
+        """At a start: apply what the last worker's journal holds. Raises `StoreFailed`.
 
-        Where the database has no room for it, it stays in the journal, and is made safe there.
+        If the database has no room for it, it stays in the journal, and is synced there.
         """
         self.reload()
         if self.waits:
@@ -137,11 +139,11 @@ class CommitLog:
                 self._journal.sync_again()
 
     def salvage(self, now_ms: int) -> tuple[int, int]:
-        """Of a damaged journal: take in all that is whole; how many records, and how many gaps
-        between them.
+        """Apply all intact records of a damaged journal; returns how many there were, and how many
+        gaps between them.
 
-        What follows a gap counts but for the numbers of batches: their gateways have to greet,
-        so that what became of them is unknown. Raises `StoreFailed` and `StoreFull`.
+        What follows a gap is applied except for batch numbers: their gateways have to greet, so the
+        outcomes of those batches are unknown. Raises `StoreFailed` and `StoreFull`.
         """
         log_epoch: bytes = self._database.row("SELECT era FROM store")[0]
         runs = self._journal.salvage(log_epoch)
@@ -159,7 +161,7 @@ class CommitLog:
     # ----------------------------------------------------------------------------------------------
 
     def commit(self, now_ms: int, *, use_reserve: bool) -> None:
-        """The turn is complete: bring it to the disk. Raises `StoreFailed` and `StoreFull`.
+        """The turn is complete: commit it. Raises `StoreFailed` and `StoreFull`.
 
         `use_reserve`: the database may give up its ballast for it.
         """
@@ -196,7 +198,7 @@ class CommitLog:
     # -------------------------------------------------------------------------------------
 
     def is_due(self, now_ms: int) -> bool:
-        """Whether the database should take in what waits, when there is a moment."""
+        """Whether the journal should be flushed into the database at the next opportunity."""
         since = self._waiting_since
         if since is None:
             return False
@@ -215,7 +217,7 @@ class CommitLog:
         return self._waiting_since is not None
 
     def flush(self, now_ms: int, *, use_reserve: bool = False, in_journal: bool = True) -> None:
-        """In a transaction of its own: take in what the journal holds, and this turn. Raises as
+        """In a transaction of its own: flush what the journal holds, and this turn. Raises as
         `transaction`.
 
         `in_journal`: what the journal holds is on disk for sure.
@@ -245,7 +247,7 @@ class CommitLog:
         self.flushes += 1
 
     def write(self, now_ms: int) -> None:
-        """Inside a transaction that is synced: give the database all that it does not have."""
+        """Inside a synced transaction: write everything that the database does not have."""
         self._write(now_ms, next_log_epoch(self._journal.log_epoch, self._random_bytes))
 
     def _write(self, now_ms: int, log_epoch: bytes) -> None:
@@ -258,7 +260,7 @@ class CommitLog:
         self._database.execute("UPDATE store SET era = ?", (log_epoch,))
 
     def written(self, *, synced: bool = True) -> None:
-        """That transaction is true, and on disk where it was `synced`."""
+        """That transaction is committed, and on disk if it was `synced`."""
         self._records = []
         self._unrecorded = []
         self._waiting_since = None

@@ -4,10 +4,10 @@ Owns: the one connection. The tables are in `storage_worker.engine.sqlite.schema
 errors in `storage_worker.engine.sqlite.sqlite_errors`.
 Promises: what a transaction wrote is on disk when `transaction` ends without an error (WAL,
 synchronous=FULL), and a transaction that failed left nothing; one that is not `synced` is on disk
-once a later one or a checkpoint is (`lasting`). Checkpoints are made here and by nobody else, for
-SQLite's own ignores a failed sync. Every page of the file carries a checksum, which is compared
-whenever it is read: what is altered is never taken for what was written, be it a user, a token, an
-index or mail (docs/decisions/0013-checksums-of-pages.md).
+once a later one or a checkpoint is (`lasting`). Checkpoints are made only here, because SQLite's
+automatic one ignores a failed sync. Every page of the file carries a checksum, which is compared
+whenever it is read: damage is detected, be it in a user, a token, an index or mail
+(docs/decisions/0013-checksums-of-pages.md).
 Exposure: the files in the data folder; whoever can write them owns the mail.
 
 Errors become `StoreFull` (rolled back, go on), `StoreFailed` (end at once), while opening
@@ -79,9 +79,9 @@ _RESTORE: Final = (
 
 
 def load_checksums() -> str:
-    """Load the layer with the checksums, once in a process; its name. Raises `StoreUnusable`.
+    """Load SQLite's checksum layer, once per process; returns its name. Raises `StoreUnusable`.
 
-    It is read from where the packages are: a program that becomes another user calls this before.
+    It is read from the installed packages: a program that changes its user has to call this before.
     """
     layers = apsw.vfs_names()
     if _CHECKING not in layers:
@@ -111,8 +111,8 @@ class Database:
     `beside`: a worker may be running on it, so it must exist and is left as it is. `synchronous`
     other than "FULL" loses acknowledged mail when the power goes; it exists to show just that.
     Raises `StoreUnusable` for what is not our database, is newer, corrupt, or can't be opened, and
-    `StoreFailed` for what may be gone at the next try: somebody reads it, or the disk had a bad
-    moment.
+    `StoreFailed` for what may have passed at the next try, such as another program reading it, or a
+    disk error.
     """
 
     def __init__(
@@ -216,8 +216,8 @@ class Database:
             sync_folder(path.parent)
 
     def _upgrade(self, version: int, *, checked: bool) -> None:
-        """Bring a store of an earlier version over. Raises as SQLite does; then it is as
-        it was, or of a version between.
+        """Upgrade a store of an earlier version. Raises SQLite's errors; the store is then
+        unchanged, or of a version between.
         """
         if version < 4:
             with self.transaction():
@@ -256,7 +256,7 @@ class Database:
             self._run(schema.UPGRADE_FROM_4).fetchall()
 
     def _rewrite(self) -> None:
-        """Write all pages anew, without what was deleted from them."""
+        """Rewrite all pages, without what was deleted from them."""
         # In memory it would take as much as the mail.
         self._run("PRAGMA temp_store = FILE")
         self._run("VACUUM")
@@ -273,8 +273,8 @@ class Database:
 
     @contextmanager
     def transaction(self, *, synced: bool = True) -> Generator[None]:
-        """All that is written inside becomes true together when it ends; any exception undoes all
-        of it.
+        """Everything written inside is committed together when it ends; any exception undoes all of
+        it.
 
         Not `synced`: a power cut before the next checkpoint may undo it, as a whole, with all
         transactions behind it. Raises `StoreFull` and `StoreFailed`; other exceptions from inside
@@ -320,9 +320,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Generator[None]:
-        """Inside a transaction: what is altered has to be written to. Raises
-        `TablesDamaged`; the rest passes.
-        """
+        """Inside a transaction, around writes: damage raises `TablesDamaged`. Other errors pass."""
         try:
             yield
         except BROKEN as error:
@@ -331,16 +329,16 @@ class Database:
             raise TablesDamaged(damage_message(error)) from error
 
     def refuse_undone(self, error: BaseException) -> None:
-        """Raise `TablesDamaged` where what was read made SQLite undo the transaction:
-        nothing may follow in it.
+        """Raise `TablesDamaged` if the damage that was read made SQLite undo the transaction, in
+        which nothing may follow.
         """
         if self._inside and self.connection.get_autocommit():
             raise TablesDamaged(damage_message(error)) from error
 
     @contextmanager
     def unchecked(self) -> Generator[None]:
-        """For an operator who says so: pages are read whatever their checksums say. Written ones
-        get theirs anew.
+        """Inside, pages are read even if their checksums are wrong; pages that are written get
+        right ones. Only for an operator's command.
 
         Raises `StoreDamaged`, `StoreFailed`, `StoreFull`.
         """
@@ -365,7 +363,7 @@ class Database:
         return found
 
     def row(self, sql: str, bindings: Sequence[Value] = ()) -> Row:
-        """The one row that there must be."""
+        """The only row, which must exist."""
         found = self.find(sql, bindings)
         assert found is not None, sql
         return found
@@ -381,16 +379,16 @@ class Database:
 
     @property
     def is_current(self) -> bool:
-        """Whether its schema is this version's: beside a worker that was not started yet it may not
-        be.
+        """Whether its schema is this version's. It may not be until a worker of this version has
+        started.
         """
         version: int = self.row("PRAGMA user_version")[0]
         return version == schema.VERSION
 
     @property
     def has_tally(self) -> bool:
-        """Whether there is the table `tally`: in a store that no worker of this version
-        has opened yet there is not.
+        """Whether the table `tally` exists. It does not until a worker of this version has opened
+        the store.
         """
         return self.find("SELECT 1 FROM sqlite_schema WHERE name = 'tally'") is not None
 
@@ -443,29 +441,29 @@ class Database:
             return int(self.row("PRAGMA freelist_count")[0]) * self._page_size
 
     def used_bytes(self) -> int:
-        """What a copy of the file would take, about. Raises `StoreFailed`."""
+        """About how many bytes a copy of the file would take. Raises `StoreFailed`."""
         with TRANSLATED:
             pages = int(self.row("PRAGMA page_count")[0]) - int(self.row("PRAGMA freelist_count")[0])
         return pages * self._page_size
 
     def copy_to(self, path: Path) -> None:
-        """Write all of it, as it is now, to a file that is not there. Another connection may go on
-        writing. Raises SQLite's errors, for `reading`.
+        """Write a copy of the present state to a new file. Another connection may go on writing.
+        Raises SQLite's errors, for `reading`.
         """
         self._run("VACUUM INTO ?", (str(path),)).fetchall()
 
     def interrupt(self) -> None:
-        """Of any thread: end what this connection does, with `StoreFailed`."""
+        """Called from any thread: make this connection's current statement fail with `StoreFailed`."""
         self.connection.interrupt()
 
     def drop_ballast(self) -> None:
-        """Inside a transaction: give the reserve up, so that this transaction finds pages."""
+        """Inside a transaction: give up the ballast, so that this transaction finds free pages."""
         self._run("DELETE FROM ballast")
         self._has_ballast = False
 
     def take_ballast(self) -> bool:
-        """In a transaction of its own: set the reserve aside where it was given up;
-        whether it is there now.
+        """In a transaction of its own: reserve the ballast again if it was given up. Returns
+        whether it is reserved now.
         """
         if not self._has_ballast:
             try:
@@ -482,7 +480,7 @@ class Database:
         return self._lasting_commits == self._commits
 
     def make_lasting(self) -> None:
-        """Outside of a transaction: see to it that every transaction is on disk. Raises
+        """Outside of a transaction: make sure that every transaction is on disk. Raises
         `StoreFailed`, `StoreFull`.
         """
         if not self.lasting:
@@ -498,14 +496,14 @@ class Database:
 
     @property
     def checkpoint_due(self) -> bool:
-        """Whether the log has grown enough to be copied into the database, or has what is
-        not on disk.
+        """Whether the log has grown enough for a checkpoint, or holds something that is not on
+        disk.
         """
         return self.wal_pages * self._page_size >= self.checkpoint_bytes or not self.lasting
 
     def checkpoint(self, *, truncate: bool = False, waits: bool = True) -> bool:
-        """Copy the log into the database; whether all of it was. `truncate`: also give its room
-        back to the disk. Without `waits` it does not wait for those who read.
+        """Copy the log into the database; returns whether all of it was copied. `truncate`: also
+        free its disk space. Without `waits`, do not wait for readers.
 
         Raises `StoreFull` and `StoreFailed`. Outside of transactions only.
         """
@@ -534,7 +532,7 @@ class Database:
             self.wal_pages = 0
 
     def close(self) -> None:
-        """Checkpoint and close. Raises `StoreFailed` where that does not reach the disk."""
+        """Checkpoint and close. Raises `StoreFailed` if that does not reach the disk."""
         if self._beside:
             self.abandon()
             return
@@ -548,9 +546,7 @@ class Database:
         self.connection.close()
 
     def abandon(self) -> None:
-        """After a failure: let go without writing anything more. Does nothing where it is
-        closed.
-        """
+        """After a failure: close without writing anything more. Does nothing if it is closed."""
         if not self._closed:
             self._closed = True
             self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)

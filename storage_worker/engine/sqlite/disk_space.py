@@ -1,18 +1,17 @@
-"""How much room the disk has left, whether new mail may come in, and how much of it unfinished
-uploads may hold.
+"""How much space the disk has left, whether new mail is accepted, and how much space unfinished
+uploads may take.
 
-Owns: the minimum of free space, the share of uploads, and when to look.
-Promises: the disk is looked at no more than once a second and once per quarter of the minimum that
-was accepted, and whenever SQLite found it full; room that comes back is noticed without a restart.
+Owns: the minimum of free space, the share of uploads, and when to check.
+Promises: the disk is checked at most once a second, after each quarter of the minimum that was
+accepted, and whenever SQLite found it full; freed space is noticed without a restart.
 Exposure: none. Time is passed in as Unix milliseconds.
 
-Mail may come in while the disk has the minimum free. Deleted mail leaves its room inside the
+Mail is accepted while the disk has the minimum free. Space of deleted mail stays inside the
 database's file, where only the database can use it again; it counts too, as long as the disk keeps
 a quarter of the minimum for the log.
 
-Unfinished uploads together may hold half of what lies above the minimum. So they never bring the
-disk down to it, and whoever leaves theirs unfinished keeps nobody from sending what is not that
-large.
+Unfinished uploads together may take half of the space above the minimum. So they never bring the
+disk down to it, and whoever leaves theirs unfinished keeps nobody from sending smaller messages.
 """
 
 import logging
@@ -28,8 +27,8 @@ _UPLOADS_SHARE: Final = 2
 
 class DiskSpaceMonitor:
     """`disk_bytes`: what the disk has free; `unused_bytes`: what the database's file has;
-    `take_reserve`: set the database's reserve aside where it was used, whether that worked;
-    `give_back`: return what the log occupies needlessly, called when room is short.
+    `take_reserve`: restore the database's ballast, returns whether that worked; `give_back`: free
+    needless space of the log, called when space is short.
     """
 
     def __init__(
@@ -53,7 +52,8 @@ class DiskSpaceMonitor:
         """Bytes that unfinished uploads together may have on the disk, as of the last look."""
 
     def allows_mail(self, now_ms: int, uploaded: int = 0) -> bool:
-        """Whether new mail may come in; looks where it is time to. Outside of transactions only.
+        """Whether new mail is accepted; checks the disk if it is time to. Outside of transactions
+        only.
 
         `uploaded`: bytes that unfinished uploads have on the disk.
         """
@@ -78,14 +78,14 @@ class DiskSpaceMonitor:
         return enough and self._take_reserve()
 
     def found_full(self, now_ms: int) -> None:
-        """SQLite had no room for a transaction: no mail until the next look."""
+        """SQLite had no room for a transaction: no mail until the next check."""
         self._looked_at = now_ms
         self._is_short = True
         self._give_back()
         self._tell()
 
     def accepted(self, content_bytes: int) -> None:
-        """So much new mail was committed; where it was any, there is room."""
+        """This many bytes of new mail were committed; if any were, there is room."""
         self._accepted += content_bytes
         if content_bytes and self._told:
             self._told = False

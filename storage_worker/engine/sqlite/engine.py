@@ -1,8 +1,8 @@
 """The embedded engine: one worker, a journal in front of SQLite, large contents in files.
 
-Owns: how the parts of this package make an `Engine`. Promises: as storage_worker.engine.interface
-says. A turn with a registration is a transaction of the database, every other a record of the
-journal.
+Owns: how the parts of this package make an `Engine`. Promises: those of
+storage_worker.engine.interface. A turn with a registration is a transaction of the database, any
+other a record of the journal.
 Exposure: none of its own.
 
 Source: docs/storage-engine.md.
@@ -70,7 +70,7 @@ _LOST_NAMED: Final = 20
 
 
 class SqliteEngine:
-    """An `Engine` over an open store, which it brings up to date. Raises `StoreFailed`.
+    """An `Engine` over an open store, which it recovers. Raises `StoreFailed`.
 
     `random_bytes(n)` gives n random bytes.
     """
@@ -140,7 +140,7 @@ class SqliteEngine:
             self.log.commit(now_ms, use_reserve=True)
 
     def mark_journal(self, length: int) -> None:
-        """After a start: mark the journal's files, of `length` bytes, where they hold nothing."""
+        """After a start: mark the journal's files, of `length` bytes, if they hold nothing."""
         if not self.log.waits:
             note_marks(self._database, self._journal, length)
 
@@ -148,7 +148,7 @@ class SqliteEngine:
     # ----------------------------------------------------------------------------------------------
 
     def prepare(self, now_ms: int, messages: int, uploaded: int) -> Capacity:
-        """Before a turn that may accept so many messages: what there is room for."""
+        """Prepare a turn that may accept this many messages; returns what there is room for."""
         has_room = self._room.allows_mail(now_ms, uploaded)
         level = Admission.OPEN if has_room and not self.log.is_stuck else Admission.NO_MAIL
         is_damaged = self.log.is_damaged
@@ -185,7 +185,7 @@ class SqliteEngine:
             self._deleted.look_again()
 
     def apply(self, decided: Decided) -> None:
-        """The reads of this turn see it, and the end of the turn commits it."""
+        """Apply a record: the reads of this turn see it, and the end of the turn commits it."""
         if isinstance(decided, UserRegistered):
             self.users.register(decided)
         elif isinstance(decided, _OF_INVITATIONS):
@@ -202,7 +202,9 @@ class SqliteEngine:
         self.users.blocks_somebody(record)
 
     def accept_run(self, run: StoreMessages, rules: RunRules) -> tuple[MessagesStored, int]:
-        """Decide, number and apply a run of messages without tokens, and the bytes that came in."""
+        """Decide, number and apply a run of messages without tokens; also returns the bytes
+        accepted.
+        """
         outcome, record = self.mailboxes.accept_run(run, rules, self._random_bytes)
         if record is None:
             return outcome, 0
@@ -210,18 +212,18 @@ class SqliteEngine:
         return outcome, len(run.frames)
 
     def roll_back(self) -> None:
-        """A turn was undone: be as the disk is."""
+        """A turn was undone: return to the state of the disk."""
         with self._database.reading():
             self.log.reload()
 
     def take_received(self) -> Sequence[int]:
-        """The rows of users for whom turns brought mail since this was asked last."""
+        """The rows of users who got mail in turns since the last call."""
         received = [box.user for box in self.mailboxes.received]
         self.mailboxes.received.clear()
         return received
 
     def accepted(self, content_bytes: int) -> None:
-        """A turn was committed in which so much came in."""
+        """A turn was committed that accepted this many bytes of content."""
         self._room.accepted(content_bytes)
 
     def found_full(self, now_ms: int) -> None:
@@ -232,15 +234,15 @@ class SqliteEngine:
     # ----------------------------------------------------------------------------------------------
 
     def damage(self, error: BaseException) -> str | None:
-        """What is altered, where an exception says that something is."""
+        """What is damaged, if an exception says that something is."""
         return damage_message(error) if is_damage(error) else None
 
     def refuse_undone(self, error: BaseException) -> None:
-        """Raise `TablesDamaged` where SQLite has undone the transaction."""
+        """Raise `TablesDamaged` if SQLite has undone the transaction."""
         self._database.refuse_undone(error)
 
     def is_failure(self, error: BaseException) -> bool:
-        """Whether an exception is the store's failure: no bug, no damage."""
+        """Whether an exception is a failure of the store, rather than a bug or damage."""
         if is_damage(error):
             return False
         return isinstance(error, StorageError) or is_store_error(error)
@@ -256,7 +258,7 @@ class SqliteEngine:
             yield
 
     def totals(self) -> Totals:
-        """The store in a few numbers, with what the journal holds. Reads the index of all mail."""
+        """Totals of the store, including what the journal holds. Reads the index of all mail."""
         return Totals(
             self.users.count(self.users.last_row()),
             self.users.authenticated(),
@@ -269,8 +271,8 @@ class SqliteEngine:
 
     @property
     def has_pending(self) -> bool:
-        """Whether the journal holds something, a checkpoint is due or at work, a deletion, or a
-        backup.
+        """Whether the journal holds something, or a checkpoint, a deletion or a backup is due or
+        running.
         """
         return self.log.waits or self._upkeep.has_waiting or self._deleted.has_waiting or self._backups.has_waiting
 
@@ -280,9 +282,7 @@ class SqliteEngine:
         return self._deleted.is_busy and not self.log.is_stuck
 
     def maintain(self, now_ms: int) -> None:
-        """Let the database take in what the journal holds where that is due; make checkpoints; go
-        on with deletions.
-        """
+        """Flush the journal into the database if that is due; make checkpoints; continue deletions."""
         self._flush_where_due(now_ms)
         if not self.log.is_stuck:
             self._deleted.work(now_ms)
@@ -290,12 +290,12 @@ class SqliteEngine:
         self._backups.work()
 
     def begin_backup(self, folder: Path, now_ms: int) -> str | None:
-        """Begin to copy the store into a folder; why that can't be, or None."""
+        """Begin to copy the store into a folder; returns why that is not possible, or None."""
         return self._backups.begin(folder, lambda: not self.log.waits or self._flush(now_ms), now_ms)
 
     @property
     def backup(self) -> BackupState:
-        """The backup that is being made, or the last one."""
+        """The current or last backup."""
         return self._backups.state
 
     def _flush_where_due(self, now_ms: int) -> None:
@@ -303,7 +303,7 @@ class SqliteEngine:
             self._flush(now_ms)
 
     def _flush(self, now_ms: int) -> bool:
-        """Whether the database could take in what the journal holds."""
+        """Flush the journal into the database; returns whether that was possible."""
         try:
             self.log.flush(now_ms)
             self.log.is_stuck = self.log.is_damaged = False
@@ -320,8 +320,8 @@ class SqliteEngine:
         return not self.log.is_stuck
 
     def close(self, now_ms: int) -> None:
-        """Let the database take in what the journal holds, and close it. Where it has no room the
-        journal keeps it for the next start.
+        """Flush the journal into the database, and close it. If there is no room, the journal keeps
+        it for the next start.
         """
         self._backups.close()
         self._upkeep.close(now_ms)

@@ -1,7 +1,7 @@
-"""What lies in the data folder, and who may use it.
+"""The files of the data folder, and its lock.
 
-Owns: the names of the files, the lock that one worker holds, how names are made to last, and which
-failures mean that there is no room, or no more files may be open.
+Owns: the names of the files, the lock that one worker holds, how file names are made durable, and
+which failures mean that there is no room, or that no more files may be open.
 Promises: never two workers on one store; a new name in it survives a power cut once `sync_folder`
 returned.
 Exposure: the folder's owner.
@@ -35,15 +35,15 @@ _PUT_BACK: Final = "Move it away, or put the whole data folder back from a backu
 
 
 def folder_lock(folder: Path) -> AbstractContextManager[None]:
-    """Hold the data folder. Entering raises `StoreInUse` where somebody else does.
+    """Lock the data folder. Entering raises `StoreInUse` if another process has locked it.
 
-    The link would not show it: a second bind of the same ipc path succeeds silently.
+    ZeroMQ would not notice: a second bind of the same ipc path succeeds silently.
     """
     return exclusive(folder / LOCK_NAME, StoreInUse(f"another storage worker holds {folder}"))
 
 
 def refuse_lost_database(folder: Path) -> None:
-    """Look whether the database is gone while other files say that there was one.
+    """Check whether the database is gone although other files show that there was one.
 
     They are made after it, and it is on disk before they are. A new database would tell everybody
     to register again. Raises `StoreUnusable`.
@@ -68,9 +68,9 @@ def refuse_lost_database(folder: Path) -> None:
 
 
 def refuse_wrong_kinds(folder: Path) -> None:
-    """Look whether each of our names in the data folder is a file, and `blobs` a folder.
+    """Check that each of our names in the data folder is a file, and `blobs` a folder.
 
-    Opening a pipe in the place of a file would wait for ever. Raises `StoreUnusable`.
+    Opening a pipe instead of a file would block forever. Raises `StoreUnusable`.
     """
     for name in OWN_NAMES:
         path = folder / name
@@ -91,7 +91,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def failed(error: OSError, what: str) -> StorageError:
-    """Give the failure of `what`: `NoFileLeft` where it could not even begin, else
+    """The error for a failure of `what`: `NoFileLeft` if no file could be opened, else
     `StoreFailed`.
     """
     failure = NoFileLeft if error.errno in filesystem.NO_FILE else StoreFailed
@@ -99,8 +99,8 @@ def failed(error: OSError, what: str) -> StorageError:
 
 
 def unwritten(error: OSError, path: Path) -> StorageError:
-    """Give the failure of a write: `StoreFull` where there was no room, `NoFileLeft`,
-    else `StoreFailed`.
+    """The error for a failed write: `StoreFull` if there was no room, `NoFileLeft`, else
+    `StoreFailed`.
     """
     failure = (
         StoreFull

@@ -1,11 +1,10 @@
-"""What lets somebody register where that is not open to everybody.
+"""Invitations to register, for servers where registration is not open.
 
-Owns: the table `invitation`. Promises: the invitation itself is kept nowhere, only its SHA-256; one
-whose last use was used is gone.
+Owns: the table `invitation`. Promises: an invitation itself is never stored, only its SHA-256; it
+is deleted after its last use.
 Exposure: digests of what strangers send are looked up; 16 random bytes are not guessed.
 
-The worker and `scripts/admin`, which works beside it, use the same table; nothing of it is
-remembered.
+The worker and `scripts/admin` use the same table at the same time, so nothing is cached.
 """
 
 from storage_worker.engine.records import InvitationChange, InvitationMade, InvitationUsed
@@ -20,12 +19,12 @@ class Invitations:
         self._database = database
 
     def find(self, digest: bytes) -> Invitation | None:
-        """The invitation with this SHA-256, whose time may be over; None where it was used up."""
+        """The invitation with this SHA-256, which may have expired; None if it was used up."""
         found = self._database.find("SELECT digest, uses, expires_at FROM invitation WHERE digest = ?", (digest,))
         return None if found is None else Invitation(*found)
 
     def all(self) -> list[Invitation]:
-        """Every one, those that end first first."""
+        """All invitations, by the time when they expire."""
         rows = self._database.execute("SELECT digest, uses, expires_at FROM invitation ORDER BY expires_at, digest")
         return [Invitation(*row) for row in rows]
 
@@ -45,5 +44,5 @@ class Invitations:
                 self._database.execute("DELETE FROM invitation WHERE digest = ?", digest)
 
     def forget_over(self, now_ms: int) -> None:
-        """Inside a transaction: those whose time is over are no more."""
+        """Inside a transaction: delete expired invitations."""
         self._database.execute("DELETE FROM invitation WHERE expires_at <= ?", (now_ms,))

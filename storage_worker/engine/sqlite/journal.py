@@ -66,7 +66,7 @@ _NEXT_STEP: Final = (
 
 
 class JournalFile(Protocol):
-    """The port to the file; tests put a disk behind it that forgets, tears or fails.
+    """The interface to the file; tests replace it by a disk that loses, tears or fails writes.
 
     All methods raise `StoreFailed`, and those that write `StoreFull` where there is no room.
     """
@@ -166,7 +166,7 @@ class DiskJournal:
             raise StoreFailed(f"{self._path} can't be synced: {error.strerror}") from error
 
     def write_synced(self, offset: int, data: bytes) -> None:
-        """`write` and its `sync` in one call of the system, which costs less than two."""
+        """`write` and its `sync` in one system call, which costs less than two."""
         try:
             done = os.pwritev(self._descriptor, [data], offset, os.RWF_DSYNC) == len(data)
         except OSError as error:
@@ -204,7 +204,7 @@ def _number(record: _Record) -> int:
 
 
 def _record(content: bytes, at: int) -> _Record | None:
-    """The record at `at`; None where there is no whole one."""
+    """The record at `at`; None if there is no intact one."""
     if len(content) - at >= _HEADER.size:
         log_epoch, before, number, sure, size, checksum = _HEADER.unpack_from(content, at)
         start = at + _HEADER.size
@@ -225,7 +225,7 @@ def _record(content: bytes, at: int) -> _Record | None:
 def _is_whole_but_for_its_log_epoch(content: bytes, at: int, log_epoch: bytes) -> bool:
     """Whether the record at `at` would be whole if it were one of `log_epoch`.
 
-    No power cut leaves that, unless what differs lies in another sector than the rest.
+    No power cut leaves that, unless the difference is in another sector than the rest.
     """
     if len(content) - at < _HEADER.size:
         return False
@@ -465,8 +465,8 @@ class Journal:
         return runs
 
     def go_on_from(self, log_epoch: bytes) -> None:
-        """After `salvage`: the log epoch that the next one comes behind. Nothing is appended
-        before that begins.
+        """After `salvage`: the log epoch that the next one follows. Nothing is appended before that
+        begins.
         """
         self._start(log_epoch)
 
@@ -487,7 +487,7 @@ class Journal:
         return payloads
 
     def _damage(self, contents: Sequence[bytes], log_epoch: bytes) -> str | None:
-        """What shows that something is missing which was on disk; None where nothing does."""
+        """Why something that was on disk must be missing; None if nothing is."""
         self.torn_at = None
         firsts = [_record(content, 0) for content in contents]
         for number, (content, first) in enumerate(zip(contents, firsts, strict=True)):

@@ -1,8 +1,8 @@
-"""One mailbox as the worker knows it: what is in the database's pages, what is not yet, and what is
-no longer.
+"""One mailbox in memory: what is in the database's pages, what is not yet, and what is deleted but
+still there.
 
-Owns: in memory, the messages that are in the journal alone, and the intervals whose deletion is.
-Promises: nothing; the message queue keeps it true.
+Owns: in memory, the messages, and the deleted intervals, that are only in the journal.
+Promises: nothing; the message queue keeps it consistent.
 Exposure: none.
 """
 
@@ -12,8 +12,8 @@ from storage_worker.engine.sender_counts import SenderCounts
 
 
 class Mailbox:
-    """`messages` and `content_bytes` count all that waits, and what unfinished uploads to it take
-    of its room.
+    """`messages` and `content_bytes` count what is pending, and the room that unfinished uploads
+    take.
 
     The rest is what the database does not have yet.
 
@@ -45,7 +45,7 @@ class Mailbox:
 
     @property
     def is_counted(self) -> bool:
-        """Whether its senders are counted."""
+        """Whether its senders are being counted."""
         return self.counts is not None
 
     def oldest_unflushed(self) -> int | None:
@@ -60,7 +60,7 @@ class Mailbox:
         return bisect_left(sequences, first), bisect_right(sequences, last)
 
     def forget_between(self, first: int, last: int) -> None:
-        """Note that the messages of this interval that are in the database's pages are no more."""
+        """Note that the messages of this interval in the database's pages are deleted."""
         apart: list[tuple[int, int]] = []
         for low, high in self.removed:
             if high + 1 < first or low > last + 1:

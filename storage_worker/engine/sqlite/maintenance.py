@@ -1,7 +1,7 @@
-"""What is to do between transactions: checkpoints, and keeping `store.generation` close behind.
+"""Maintenance between transactions: checkpoints, and keeping `store.generation` up to date.
 
-Owns: when they are made. Promises: a checkpoint that finds no room, or that somebody who reads
-holds up, is tried again after a second.
+Owns: when checkpoints are made. Promises: a checkpoint that finds no room, or is held up by a
+reader, is tried again after a second.
 Exposure: none.
 """
 
@@ -28,10 +28,10 @@ class Upkeep(Protocol):
 
     @property
     def has_waiting(self) -> bool:
-        """Whether `work` will have something to do before long."""
+        """Whether `work` will soon have something to do."""
 
     def close(self, now_ms: int) -> None:
-        """No more of it."""
+        """Stop."""
 
 
 class Maintenance:
@@ -46,7 +46,7 @@ class Maintenance:
         self._held_up_at: int | None = None
 
     def work(self, now_ms: int) -> None:
-        """After every turn; cheap where nothing is due. Raises `StoreFailed`."""
+        """Called after every turn; cheap if nothing is due. Raises `StoreFailed`."""
         if self._checkpoints.running:
             self._look(now_ms)
         if self._database.checkpoint_due and not self._checkpoints.running and self._may_begin(now_ms):
@@ -58,9 +58,7 @@ class Maintenance:
 
     @property
     def has_waiting(self) -> bool:
-        """Whether `work` will have something to do before long: a checkpoint is to be
-        heard of, or to be made.
-        """
+        """Whether `work` will soon have something to do: a checkpoint is due, or its outcome."""
         return self._checkpoints.running or self._database.checkpoint_due
 
     def _may_begin(self, now_ms: int) -> bool:
@@ -79,21 +77,19 @@ class Maintenance:
             self._database.checkpointed(self._commits)
 
     def give_back(self) -> None:
-        """Room is short: shrink the log."""
+        """Space is short: shrink the log."""
         try:
             self._database.checkpoint(truncate=True, waits=False)
         except StoreFull:
             log.debug("no room for a checkpoint")
 
     def close(self, now_ms: int) -> None:
-        """No more checkpoints; what became of the last one is heard. Raises `StoreFailed`."""
+        """Stop checkpoints, and take the outcome of the last one. Raises `StoreFailed`."""
         self._checkpoints.close()
         self._look(now_ms)
 
     def abandon(self) -> None:
-        """After a failure, which is what ends the worker: of the last checkpoint's the
-        log tells.
-        """
+        """After a failure, which ends the worker: log a failure of the last checkpoint too."""
         self._checkpoints.close()
         try:
             self._checkpoints.outcome()

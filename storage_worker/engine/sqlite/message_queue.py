@@ -1,13 +1,13 @@
-"""The mailboxes: put, hand out, delete.
+"""The mailboxes: accept, read and delete messages.
 
-Owns: what of the mail is not in the database yet; the store's two high-water marks.
+Owns: the mail that is not in the database yet; the store's two high-water marks.
 Promises: sequences grow and are never used twice; messages are handed out in their order; deleting
-takes exactly the interval that was named. All of it is noted as records, and `replay` of these
-after a start gives the same.
+removes exactly the named interval. Every change is a record, and `replay` of the records after a
+start gives the same state.
 Exposure: contents are opaque bytes of strangers, never looked into.
 
 A message goes from the journal's turn into memory, and from there, with many others, into the pages
-of the database (`write`). Mail that is fetched before that never gets there.
+of the database (`write`). Mail that is fetched before that is never written there.
 """
 
 import logging
@@ -126,7 +126,7 @@ class MessageQueue:
     # ---------------------------------------------------------------------------------------
 
     def forget(self) -> None:
-        """Be as the database is: at a start, and before a replay."""
+        """Return to the state of the database, at a start and before a replay."""
         self.sequence, self._blob_id = self._database.row("SELECT sequence, body FROM store")
         tally = self._database.find("SELECT accepted FROM tally")
         self.accepted = tally[0] if tally is not None else 0
@@ -140,13 +140,13 @@ class MessageQueue:
 
     @property
     def unflushed_messages(self) -> int:
-        """How many came that the database does not have; those that went again meanwhile
-        are among them.
+        """How many messages were accepted since the last flush, including those that were deleted
+        since.
         """
         return self.sequence - self._flushed
 
     def replay(self, record: Record) -> None:
-        """Do again what a turn did."""
+        """Apply a turn's record again."""
         match record:
             case MessagesAccepted():
                 self._replay_run(record)
@@ -160,22 +160,22 @@ class MessageQueue:
                 pass
 
     def committed(self) -> None:
-        """The turn is on disk: files whose messages never reached the database go."""
+        """The turn is on disk: delete files whose messages never reached the database."""
         dead, self._dead_bodies = self._dead_bodies, []
         for blob_id in dead:
             self._blobs.remove(blob_id)
 
     def look_through(self) -> None:
-        """Before the transaction of `write`: see what is altered of the pages that it
-        will delete or cut.
+        """Before the transaction of `write`: find altered pages among those that it will delete or
+        cut.
         """
         for box in self.changed:
             for first, last in box.removed:
                 self._pages.look_through(box.user, first, last)
 
     def write(self, now_ms: int) -> list[int]:
-        """Inside a transaction: give the database what it does not have. The files that
-        nobody needs after it.
+        """Inside a transaction: write what the database does not have. Returns the files that are
+        not needed after it.
         """
         # What is flushed now may be of yesterday, and counts as of today.
         self._pages.note_day(now_ms // DAY_MS, self._flushed)
@@ -206,12 +206,12 @@ class MessageQueue:
             self._blobs.remove(blob_id)
 
     def match_files(self) -> tuple[list[str], list[MailRemoved]]:
-        """At a start: delete the files that no message needs, and the messages whose file is not
-        there, or cut.
+        """At a start: delete files that no message needs, and find messages whose file is missing
+        or cut.
 
-        What became of each of these, and the records of it, which are to be applied. Their content
-        is lost: the disk lost it, or somebody put an older database back without its files. What is
-        left of a file is kept aside.
+        Returns a sentence for each of these messages, and the records that delete them, which the
+        caller applies. Their content is lost: the disk lost it, or an older database was restored
+        without its files. What is left of a file is set aside.
         """
         waiting = list(self._pages.in_files())
         for box in self.changed:
@@ -246,7 +246,7 @@ class MessageQueue:
         return box
 
     def pending(self, user: int) -> MailboxStats:
-        """What waits in a mailbox, without unfinished uploads; keeps nothing in memory."""
+        """What is pending in a mailbox, without unfinished uploads; caches nothing."""
         box = self.boxes.get(user)
         if box is None:
             return self._pages.stats(user)
@@ -254,7 +254,7 @@ class MessageQueue:
         return MailboxStats(box.messages - uploads.messages, box.content_bytes - uploads.content_bytes)
 
     def load(self) -> tuple[int, int, int]:
-        """What waits in all: mailboxes, messages, and bytes of contents."""
+        """The totals of pending mail: mailboxes, messages, and bytes of contents."""
         mailboxes, messages, content_bytes = self._pages.load()
         for box in self.changed:
             before, now = self._pages.stats(box.user), self.pending(box.user)
@@ -264,11 +264,11 @@ class MessageQueue:
         return mailboxes, messages, content_bytes
 
     def accepted_before(self, day: int) -> int:
-        """The highest sequence of which is known that it was given before this day began."""
+        """The highest sequence known to have been given before this day began."""
         return self._pages.accepted_before(day, self._flushed)
 
     def old_mail(self, place: MailPlace, sequence: int, pages: int) -> OldMail:
-        """What is in pages up to a sequence, behind `place`. What the database does not have yet is
+        """What is in pages up to a sequence, after `place`. What the database does not have yet is
         not old.
         """
         removed: list[MailRemoved] = []
@@ -288,9 +288,7 @@ class MessageQueue:
         return OldMail(removed, MailPlace(user, behind))
 
     def charge(self, user: int, messages: int, content_bytes: int) -> None:
-        """An unfinished upload takes so much of a mailbox's room, or with negative
-        numbers gives it back.
-        """
+        """Reserve room in a mailbox for an unfinished upload, or with negative numbers free it."""
         before = self._uploaded.pop(user, MailboxStats(0, 0))
         after = MailboxStats(before.messages + messages, before.content_bytes + content_bytes)
         if after.messages:
@@ -301,14 +299,14 @@ class MessageQueue:
             box.content_bytes += content_bytes
 
     def forget_mailbox(self, user: int) -> None:
-        """The user of this row is no more, and the database has nothing of the mailbox."""
+        """The user of this row is deleted, and the database has nothing of the mailbox."""
         box = self.boxes.pop(user, None)
         if box is not None:
             self.changed.discard(box)
             self.received.discard(box)
 
     def is_current(self, box: interface.Mailbox) -> bool:
-        """Whether `mailbox` would still give this one."""
+        """Whether `mailbox` would still return this object."""
         return self.boxes.get(box.user) is box
 
     def accept(self, message: MessageAccepted) -> None:
@@ -331,14 +329,14 @@ class MessageQueue:
         self.received.add(box)
 
     def use_up(self, used: SequenceUsed) -> None:
-        """A sequence was given to a message that is put nowhere."""
+        """A sequence was given to a message that is not stored."""
         self.sequence = max(self.sequence, used.sequence)
 
     def accept_run(
         self, run: StoreMessages, rules: RunRules, random_bytes: Callable[[int], bytes]
     ) -> tuple[MessagesStored, MessagesAccepted | None]:
-        """Accept what may be accepted of a run: the outcome, and the record of it, which is applied
-        already. Raises `FrameUndecodable`.
+        """Accept the messages of a run that may be accepted: the outcome, and its record, which is
+        applied already. Raises `FrameUndecodable`.
         """
         # The hot path: `_put` written out for hundreds of messages at a time, and of the
         # rules what two numbers decide. See docs/decisions/ for what that saves.
@@ -447,7 +445,7 @@ class MessageQueue:
     # ----------------------------------------------------------------------------------------------
 
     def _blocks(self, box: Mailbox, first: int, last: int) -> Iterator[_Block]:
-        """What waits from `first` to `last`, in order."""
+        """What is pending from `first` to `last`, in order."""
         if not box.messages:
             # Who looks for mail mostly finds none: that costs no look into the database.
             return
@@ -471,9 +469,7 @@ class MessageQueue:
     def _kept(
         self, user: int, page: PageRow, first: int, last: int, removed: list[tuple[int, int]]
     ) -> Iterator[_Block]:
-        """The messages of a page that are asked for and not removed, as far as they lie
-        together.
-        """
+        """The messages of a page that are asked for and not removed, in contiguous blocks."""
         entries = self._pages.entries(user, page)
         together: list[Head] = []
         for head in heads(entries):
@@ -552,7 +548,9 @@ class MessageQueue:
             yield page, entries
 
     def _uncount(self, box: Mailbox, counts: SenderCounts, first: int, last: int) -> None:
-        """The messages from `first` to `last` are about to go: take those that are counted off."""
+        """The messages from `first` to `last` are about to be deleted: subtract those that are
+        counted.
+        """
         last = min(last, counts.counted_to)
         low, high = box.unflushed_between(first, last)
         for entry in box.entries[low:high]:
@@ -574,10 +572,10 @@ class MessageQueue:
         return None
 
     def span(self, user: int, first: int, last: int, max_bytes: int, envelope_bytes: int) -> Span | None:
-        """What waits from `first` to `last`, up to `max_bytes`, at least one message; None where
-        nothing waits.
+        """What is pending from `first` to `last`, up to `max_bytes`, at least one message; None if
+        nothing is pending.
 
-        A message counts as its content and `envelope_bytes`.
+        A message counts as its content plus `envelope_bytes`.
         """
         low = high = messages = content_bytes = 0
         room = max_bytes
@@ -607,8 +605,8 @@ class MessageQueue:
     def read(self, user: int, first: int, offset: int, last: int, page_bytes: int) -> Mail:
         """A page of the messages `first` to `last`, beginning `offset` bytes into message `first`.
 
-        At most `page_bytes` of content, but something where a message is there. Messages of up to
-        `page_bytes` come whole, larger ones in parts, one part a page.
+        At most `page_bytes` of content, but never empty if there is a message. Messages of up to
+        `page_bytes` are whole; larger ones come in parts, one part per page.
         """
         budget = page_bytes = max(page_bytes, 1)
         whole: list[bytes] = []
@@ -658,7 +656,7 @@ class MessageQueue:
         return self._remove(self.mailbox(removed.recipient), removed.first, removed.last)
 
     def _remove(self, box: Mailbox, first: int, last: int) -> bool:
-        """Whether there was anything from `first` to `last`; it is gone now."""
+        """Delete from `first` to `last`; returns whether there was anything."""
         if not box.messages:
             return False
         messages = content_bytes = 0
@@ -693,7 +691,9 @@ class MessageQueue:
         return True
 
     def _drop_unflushed(self, box: Mailbox, low: int, high: int) -> int:
-        """The bytes of content of fresh messages that go; sees to their files."""
+        """Drop unflushed messages and mark their files for deletion; returns their bytes of
+        content.
+        """
         size = sum([len(entry) for entry in box.entries[low:high]])
         self.unflushed_bytes -= size
         content_bytes = size - (high - low) * ENTRY_HEAD.size

@@ -1,16 +1,16 @@
 """A copy of the store, made while it is served.
 
-Owns: the copy's folder, the thread that fills it, and its mark.
-Promises: the copy has everything that was acknowledged before `begin` returned. The loop waits for
-the journal to be taken in and for nothing else. The copy is a data folder: a worker can be started
-on it. It becomes one with its last step, the name of its database: what breaks off is none, and a
-start refuses it. Until its first start it carries a mark, in the database itself, at which the
-store begins a new generation.
+Owns: the copy's folder, the thread that fills it, and the copy's mark.
+Promises: the copy has everything that was acknowledged before `begin` returned. The loop waits only
+for the journal to be flushed. The copy is a data folder: a worker can be started on it. The last
+step gives the database its name; an interrupted copy has none, and a start refuses it. Until its
+first start the database has a mark that makes the store begin a new generation.
 Exposure: the folder that an operator names, with the rights of the worker.
 
 The thread reads through a connection of its own, with `VACUUM INTO`, which sees the database as it
-was when it began. Then it links what large contents this copy names, so none may be deleted until
-then: `Blobs` puts that off. SQLite's own backup would begin anew with each commit of the loop.
+was when it began. Then it links the large contents that this copy names, so none may be deleted
+until then: `Blobs` puts deletions off. SQLite's own backup would start over with each commit of the
+loop.
 
 Source: docs/storage-engine.md, "A backup".
 """
@@ -46,8 +46,8 @@ class OnlineBackup:
     """Copies the store in `folder`, whose database is `database` and whose large contents are
     `blobs`.
 
-    `free_bytes`: what the disk of a folder has free; twice `min_free_bytes` has to be left when the
-    copy is made. `clock`: monotonic seconds.
+    `free_bytes`: the free space of a folder's disk; twice `min_free_bytes` has to be left after the
+    copy. `clock`: monotonic seconds.
     """
 
     def __init__(
@@ -74,18 +74,18 @@ class OnlineBackup:
 
     @property
     def state(self) -> BackupState:
-        """The one that is being made, or the last one of this worker's life."""
+        """The current backup, or the last one since the worker started."""
         with self._lock:
             return self._state
 
     @property
     def has_waiting(self) -> bool:
-        """Whether `work` will have something to do before long."""
+        """Whether `work` will soon have something to do."""
         return self._holds
 
     def begin(self, target: Path, take_in: Callable[[], bool], now_ms: int) -> str | None:
-        """Begin to fill an existing folder; why that can't be, or None. `take_in` lets the database
-        take in what the journal holds, and tells whether it could.
+        """Begin to fill an existing folder; returns why that is not possible, or None. `take_in`
+        flushes the journal into the database, and returns whether it could.
 
         Outside of a turn. Raises `StoreFailed`.
         """
@@ -140,7 +140,7 @@ class OnlineBackup:
             self._holds = False
 
     def close(self) -> None:
-        """The worker ends: a copy that is not whole is given up."""
+        """The worker ends: give up an incomplete copy."""
         self._ending = True
         if self._thread is not None:
             with self._lock:
@@ -160,7 +160,7 @@ class OnlineBackup:
         except OSError as error:
             problem = f"{target}: {error.strerror}"
         except Exception as error:
-            log.exception("a backup made the program fail")
+            log.exception("a backup failed unexpectedly")
             problem = f"a bug: {type(error).__name__}"
         if problem:
             with suppress(OSError):
@@ -227,7 +227,7 @@ def _sync_file(path: Path) -> None:
 
 
 def _put_beside(source: Path, target: Path) -> bool:
-    """Link a content, or copy it to another disk; whether it is there. Raises `OSError`."""
+    """Link a content, or copy it to another disk; returns whether it exists. Raises `OSError`."""
     try:
         target.hardlink_to(source)
     except FileNotFoundError:

@@ -1,9 +1,9 @@
 """Recovery from a damaged journal: intact records are applied, the files are kept.
 
 Owns: the names of the files that are kept aside. Promises: the damaged files are copied, and on
-disk, before anything is written; the store's generation grows before anything is taken in, so that
-senders whose mail may be lost are told, wherever the command is killed. Killed at any place it can
-be run again: nothing that was whole is lost by that.
+disk, before anything is written; the store's generation grows before anything is applied, so that
+senders whose mail may be lost are told, wherever the command is killed. It can be killed anywhere
+and run again without losing intact records.
 Exposure: an operator's command, while the worker is stopped.
 """
 
@@ -46,8 +46,8 @@ class Recovered(NamedTuple):
 
 
 def recover_journal(database: Database, folder: Path, now_ms: int, random_bytes: Callable[[int], bytes]) -> Recovered:
-    """Take in the whole records of a journal, whatever lies between them. Raises
-    `StoreFailed` and `StoreFull`.
+    """Apply the intact records of a journal, whatever is between them. Raises `StoreFailed` and
+    `StoreFull`.
     """
     kept = [_keep(folder / name, now_ms) for name in JOURNAL_NAMES if (folder / name).exists()]
     sync_folder(folder)

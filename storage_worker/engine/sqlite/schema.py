@@ -1,4 +1,4 @@
-"""The tables of `mail.db`, and the statements that bring a database of an earlier version over.
+"""The tables of `mail.db`, and the statements that upgrade a database of an earlier version.
 
 Owns: the schema and its version. Promises: statements alone; `storage_worker.engine.sqlite.database`
 runs them.

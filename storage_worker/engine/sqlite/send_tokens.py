@@ -1,8 +1,8 @@
 """The tokens under which senders sent, so that a resend is recognised even after the message was
 fetched.
 
-Owns: the table `sent_token`, and in memory what of it is in the journal alone.
-Promises: kept are the newest 1,024 tokens of a sender, for at most 7 days; what is cleared per
+Owns: the table `sent_token`, and in memory what of it is only in the journal.
+Promises: the newest 1,024 tokens of a sender are kept, for at most 7 days; the clean-up per
 transaction is bounded.
 Exposure: tokens are chosen by strangers, each for themselves: they are scoped to their sender.
 """
@@ -27,12 +27,12 @@ class SentTokens:
         self._new_of_sender: dict[int, list[int]] = {}
 
     def forget(self) -> None:
-        """Be as the database is."""
+        """Return to the state of the database."""
         self._new.clear()
         self._new_of_sender.clear()
 
     def replay(self, record: Record) -> None:
-        """Do again what a turn did."""
+        """Apply a turn's record again."""
         if isinstance(record, TokenUsed):
             self.add(record)
 
@@ -63,8 +63,8 @@ class SentTokens:
         self._new_of_sender.setdefault(used.sender, []).append(used.sequence)
 
     def write(self, now_ms: int) -> None:
-        """Inside a transaction: give the database what it does not have, and clear what
-        is too much or too old.
+        """Inside a transaction: write what the database does not have, and delete tokens beyond the
+        limits.
         """
         if not self._new:
             return

@@ -1,8 +1,7 @@
-"""The gateways' slots: which epoch counts, which batches were applied last, and what was answered
-to them.
+"""The gateways' slots: the current epoch, the batches that were applied last, and their answers.
 
-Owns: the table `slot`, and in memory what of it is in the journal alone.
-Promises: as the other tables: what `replay` is told after a start gives the same again.
+Owns: the table `slot`, and in memory what of it is only in the journal.
+Promises: `replay` of the records after a start gives the same state.
 Exposure: none; gateways of this server name the slots.
 """
 
@@ -20,7 +19,7 @@ _UNKNOWN: Final = encode_outcomes([])
 
 
 def newest(applied: Iterable[BatchApplied]) -> list[BatchApplied]:
-    """Those that make a slot what all of them together make it."""
+    """The records that alone decide the final state of each slot."""
     of_slot: dict[int, list[BatchApplied]] = {}
     for record in applied:
         of_slot.setdefault(record.slot, []).append(record)
@@ -37,13 +36,13 @@ class Slots:
         self.forget()
 
     def forget(self) -> None:
-        """Be as the database is."""
+        """Return to the state of the database."""
         rows = self._database.execute("SELECT slot, epoch, incarnation, earlier, number, outcomes, before FROM slot")
         self._slots = {slot: Slot(*fields) for slot, *fields in rows}
         self._changed.clear()
 
     def replay(self, record: Record) -> None:
-        """Do again what a turn did."""
+        """Apply a turn's record again."""
         match record:
             case SlotTaken(slot, epoch, incarnation, earlier):
                 self._slots[slot] = Slot(epoch, incarnation, earlier, 0, None, None)
@@ -59,11 +58,11 @@ class Slots:
                 pass
 
     def find(self, slot: int) -> Slot | None:
-        """The slot; None where no gateway ever greeted on it."""
+        """The slot; None if no gateway ever greeted on it."""
         return self._slots.get(slot)
 
     def forget_answers_with(self, client_id: bytes) -> None:
-        """Kept answers that name this user are unknown from now on: who asks again has to greet."""
+        """Forget kept answers that name this user: a gateway that asks again has to greet."""
         for number, slot in self._slots.items():
             kept = (slot.outcomes, slot.before)
             outcomes, before = [_UNKNOWN if answers and client_id in answers else answers for answers in kept]
@@ -72,7 +71,7 @@ class Slots:
                 self._changed.add(number)
 
     def write(self) -> None:
-        """Inside a transaction: give the database what it does not have."""
+        """Inside a transaction: write what the database does not have."""
         self._database.execute_many(
             "INSERT OR REPLACE INTO slot VALUES (?, ?, ?, ?, ?, ?, ?)",
             [(slot, *self._slots[slot]) for slot in sorted(self._changed)],

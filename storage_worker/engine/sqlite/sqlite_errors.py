@@ -1,7 +1,7 @@
 """What the errors of SQLite mean: damage, a full disk, a failing disk, or a bug of ours.
 
-Owns: how they are told apart, and their wording. Promises: pure; whatever is not an error of the store or
-its disk passes unchanged.
+Owns: how they are told apart, and their wording. Promises: pure; errors that are not the store's or
+its disk's pass unchanged.
 Exposure: none.
 """
 
@@ -33,7 +33,7 @@ PASSING: Final = (apsw.BusyError, apsw.IOError, apsw.NoMemError, apsw.ProtocolEr
 
 
 def is_altered(error: BaseException) -> bool:
-    """Whether SQLite found a page that is not as it was written, or makes no sense."""
+    """Whether SQLite found a page that is altered or malformed."""
     return isinstance(error, apsw.CorruptError | apsw.NotADBError) or (
         isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA
     )

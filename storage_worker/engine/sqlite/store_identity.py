@@ -155,7 +155,7 @@ def open_store(
     elif copied_at is not None:
         generation = max(now_ms, generation + 1)
         log.warning(
-            "this is a copy of %s: a backup was put back. What was acknowledged since may be lost, and senders are "
+            "this is a copy of %s: a backup was restored. What was acknowledged since may be lost, and senders are "
             "told so: generation %d",
             datetime.fromtimestamp(copied_at[0] / 1000, UTC).isoformat(timespec="seconds"),
             generation,

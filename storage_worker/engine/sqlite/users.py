@@ -1,11 +1,11 @@
 """The registered users, and the names of those who were deleted.
 
-Owns: the tables `user`, `name_look` and `deleted_user`, a bounded memory of who was looked up, and
-who authenticated or was deleted in the journal alone.
-Promises: names and ids are unique; a user's row number is small, never changes and is never given
-again; the list is in the order of registration. Who was deleted is not found any more, from the
-moment on in which it was decided, but for replaying what the journal has from before. Of the id
-nothing but its SHA-256 is left in the end, so that nobody else gets it.
+Owns: the tables `user`, `name_look` and `deleted_user`, a bounded cache of look-ups, and who was
+marked or deleted only in the journal.
+Promises: names and ids are unique; a user's row number is small, never changes and is never reused;
+the list is in the order of registration. Deleted users are not found from the moment of the
+decision, except to replay earlier records of the journal. In the end only the SHA-256 of the id is
+left, so that nobody else gets it.
 Exposure: names and keys come from strangers; what a name may be is checked in `common.values`, keys
 are opaque.
 """
@@ -41,7 +41,9 @@ class KeptName(NamedTuple):
 
 
 def digest_of(client_id: bytes) -> bytes:
-    """What is kept of a deleted user's id. An id is 122 random bits: nobody finds it from that."""
+    """What is kept of a deleted user's id. An id has 122 random bits, so it can't be guessed from
+    this.
+    """
     return sha256(client_id).digest()
 
 
@@ -66,7 +68,7 @@ class UserRegistry:
         """The same."""
 
     def look_again(self) -> None:
-        """Somebody else changed the table, or a turn was undone: look everything up again."""
+        """Another process changed the table, or a turn was undone: drop the cache."""
         self._forget_known()
         self._counted = self._counted_until = 0
 
@@ -75,7 +77,7 @@ class UserRegistry:
         self._by_row.clear()
 
     def forget(self) -> None:
-        """Be as the database is."""
+        """Return to the state of the database."""
         self.look_again()
         self._newly_authenticated.clear()
         self._newly_deleted.clear()
@@ -83,7 +85,7 @@ class UserRegistry:
         self._newly_disabled.clear()
 
     def replay(self, record: Record) -> None:
-        """Do again what a turn did."""
+        """Apply a turn's record again."""
         if isinstance(record, UserAuthenticated):
             self.authenticate(record)
         elif isinstance(record, UserDeleted):
@@ -103,7 +105,7 @@ class UserRegistry:
         return bool(self._newly_authenticated or self._newly_deleted)
 
     def write(self) -> None:
-        """Inside a transaction: give the database what it does not have."""
+        """Inside a transaction: write what the database does not have."""
         self._database.execute_many(
             "UPDATE user SET proven = 1 WHERE row = ?", [(row,) for row in sorted(self._newly_authenticated)]
         )
@@ -153,7 +155,7 @@ class UserRegistry:
         return user
 
     def row_of(self, client_id: bytes) -> int:
-        """The row of a user who exists, or did when the journal was written."""
+        """The row of a user who exists, or existed when the journal was written."""
         user = self.find(client_id)
         if user is not None:
             return user.row
@@ -175,7 +177,7 @@ class UserRegistry:
         return found is not None and (bool(found[1]) or found[0] in self._newly_deleted)
 
     def deletion(self, client_id: bytes) -> Deletion | None:
-        """How far the deletion of the user is who had this id; None where there was none."""
+        """How far the deletion of the user with this id is; None if there was none."""
         found = self._database.find("SELECT row, deleted FROM user WHERE client_id = ?", (client_id,))
         if found is not None:
             if not (found[1] or found[0] in self._newly_deleted):
@@ -186,7 +188,7 @@ class UserRegistry:
         return Deletion.DONE if gone else None
 
     def has_look(self, looks: Sequence[str], *, beyond_ascii: bool) -> bool:
-        """Whether a name looks like one of these. `beyond_ascii`: of names beyond ASCII alone."""
+        """Whether a name looks like one of these. `beyond_ascii`: only names beyond ASCII count."""
         kinds = (1,) if beyond_ascii else (0, 1)
         query = "SELECT 1 FROM name_look WHERE look = ? AND beyond_ascii = ? LIMIT 1"
         return any(self._database.find(query, (look, kind)) is not None for look in looks for kind in kinds)
@@ -209,28 +211,28 @@ class UserRegistry:
         return key
 
     def authenticate(self, record: UserAuthenticated) -> None:
-        """From now on this user is acted for on authenticated connections alone."""
+        """From now on only authenticated connections may act for this user."""
         self._newly_authenticated.add(record.user)
         user = self._by_row.get(record.user)
         if user is not None:
             user.must_authenticate = True
 
     def saw(self, record: UserSeen) -> None:
-        """The user asked for something on this day."""
+        """The user was active on this day."""
         self._newly_seen[record.user] = record.day
         user = self._by_row.get(record.user)
         if user is not None:
             user.seen = record.day
 
     def disable(self, record: UserDisabled) -> None:
-        """From now on nothing is done for this user, or it is again."""
+        """Disable or enable this user."""
         self._newly_disabled[record.user] = record.disabled
         user = self._by_row.get(record.user)
         if user is not None:
             user.is_disabled = record.disabled
 
     def delete(self, record: UserDeleted) -> None:
-        """From now on nobody finds this user, nor whom they are."""
+        """From now on this user is not found."""
         self._newly_deleted.add(record.user)
         user = self._by_row.pop(record.user, None)
         if user is not None:
@@ -272,7 +274,7 @@ class UserRegistry:
         return [KeptName(name, bool(goes_on)) for name, goes_on, _row in rows]
 
     def blocks_somebody(self, record: SenderBlocked) -> None:
-        """From now on the user's blocks are looked at."""
+        """From now on the user's blocks are checked."""
         user = self._by_row.get(record.user)
         if user is not None:
             user.blocks = True
@@ -283,8 +285,8 @@ class UserRegistry:
         return last
 
     def count(self, until: int) -> int:
-        """How many users have a row up to `until`. Those that were counted once are not again,
-        unless somebody was deleted.
+        """How many users have a row up to `until`. Counts are continued from the last one, unless a
+        user was deleted.
         """
         if until < self._counted_until:
             self._counted = self._counted_until = 0
@@ -312,7 +314,7 @@ class UserRegistry:
         return last, [UserEntry(client_id, name) for row, client_id, name in rows if row not in left_out]
 
     def accounts(self, after: int, most: int) -> Sequence[Account]:
-        """At most so many users with a row above `after`, in order."""
+        """At most `most` users with a row above `after`, in order."""
         rows = self._database.execute(
             "SELECT row, client_id, name, proven, registered, seen, disabled FROM user "
             "WHERE row > ? AND NOT deleted ORDER BY row LIMIT ?",
@@ -334,7 +336,7 @@ class UserRegistry:
         return found[:most]
 
     def authenticated(self) -> int:
-        """How many have authenticated once."""
+        """How many users have authenticated at least once."""
         marked: int = self._database.row("SELECT coalesce(sum(proven), 0) FROM user WHERE NOT deleted")[0]
         for row in self._newly_authenticated | self._newly_deleted:
             before = self._database.row("SELECT proven FROM user WHERE row = ?", (row,))[0]

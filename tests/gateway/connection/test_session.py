@@ -785,7 +785,7 @@ def test_tls_on_a_plain_port_is_one_line_and_a_refusal(gate: Gate, caplog: pytes
         peer = gate.peer()
         peer.send(bytes(hello))
         assert peer.take(7) == ERROR
-        assert caplog.messages == ["TLS came to a plain port; --tls-listen is another one"]
+        assert caplog.messages == ["a TLS handshake arrived at a plain port; --tls-listen has a port of its own"]
         peer.close()
 
 

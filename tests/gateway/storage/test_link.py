@@ -105,7 +105,7 @@ def test_what_is_no_message_is_dropped_with_a_line(gate: Gate, caplog: pytest.Lo
     gate.storage.say_raw(frame)
     gate.turns()
     assert waiter.told == []
-    assert "dropped a message of the storage worker" in caplog.text
+    assert "dropped a message from the storage worker" in caplog.text
     gate.storage.answering = True
     gate.storage.answer(gate.storage.held[0])
     gate.turn_until(lambda: gate.link.idle)
