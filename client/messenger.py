@@ -1,10 +1,10 @@
 """The library's face: register, users, keys, send, receive.
 
-Owns: what another program can ask for. Each use case is a part of `client.open_home`, which puts
-the packages of the client together; the method here says what a program needs to know of it.
-Promises: every failure is a `ClientError` or `InfoFileError` with a sentence for a person. A
-private key is on disk before the server hears of it; received mail is on disk before anybody sees
-it.
+Owns: the interface for other programs. The parts of `client.open_home` do the work; each method
+here documents what a program needs to know.
+Promises: every failure is a `ClientError` or `InfoFileError` with a sentence for the user. A
+private key is on disk before the server learns the public one; received mail is on disk before it
+is handed out.
 Exposure: combines what a server says with what the home holds; the server may lie.
 
     from client.messenger import Messenger, Text
@@ -81,8 +81,8 @@ __all__ = [
 
 
 class Messenger:
-    """One user's side of MessageU. Used from one thread, but for `interrupt`; each thread
-    opens its own.
+    """One user's client. Use it from one thread, except for `interrupt`; each thread opens
+    its own.
     """
 
     def __init__(self, home: OpenHome) -> None:
@@ -103,7 +103,20 @@ class Messenger:
         remember_server: bool = False,
         to_read: bool = False,
     ) -> Self:
-        """Open a home. See `OpenHome.open`."""
+        """Open a home, making the folder (0700) and its store if they are missing.
+
+        `server` is its address, also as HOST:PORT or as a link, messageu://PIN@HOST:PORT. A `~` at
+        the beginning of a path is the user's home folder. Without `save_dir`, received files are
+        saved in the temporary folder. `published_only`: whether the account keeps to the published
+        protocol, for good; None leaves it as it was. `consent` is asked before the account's first
+        proof, `tell` is called with what happens automatically, `passphrase` is asked if the home
+        has one. `remember_server`: a registration writes the server's address into the home's
+        server.info. `to_read`: if the home can't be written (a full or read-only disk), open a copy
+        of its store in memory; reading works with it, and every change raises `StoreUnwritable`.
+
+        Raises `StoreUnusable`, `PassphraseNeeded`, `PassphraseWrong`, `InfoFileError`, and
+        `SettingRejected` if `published_only` comes too late, or something else can't be used.
+        """
         return cls(
             OpenHome.open(
                 home, server, save_dir, published_only=published_only, consent=consent, tell=tell,
@@ -122,13 +135,14 @@ class Messenger:
         consent: Consent = if_registered_here,
         tell: Tell = tell_nobody,
     ) -> Self:
-        """Open the home that the command would use in this folder and environment; an argument
-        replaces its flag.
+        """Open the home that the command `messageu` would use in this folder and environment. An
+        argument replaces its option.
 
         Home, server, folder for received files and passphrase come from MESSAGEU_* variables,
         `config.toml`, `server.info` and the defaults, in the order of docs/client.md, "Settings"; a
-        registration remembers the server as there. At a terminal a passphrase may be asked for.
-        Raises as `open`, and `SettingRejected`, `InfoFileError` for a setting that can't be used.
+        registration remembers the server as the command does. At a terminal a passphrase may be
+        asked for. Raises what `open` raises, and `SettingRejected` or `InfoFileError` for a setting
+        that can't be used.
         """
         flags = Flags(
             home=None if home is None else Path(home),
@@ -146,8 +160,8 @@ class Messenger:
 
     @property
     def conversion(self) -> str | None:
-        """A sentence for the user where opening the home converted a store of an earlier
-        version, else None.
+        """A sentence for the user if opening the home has converted a store of an earlier version,
+        else None.
         """
         return self.home.conversion
 
@@ -156,13 +170,13 @@ class Messenger:
         self.home.close()
 
     def interrupt(self) -> None:
-        """End the exchange with the server, and whatever would follow: the one method
-        that another thread may call.
+        """Stop the current call's exchange with the server, and all later ones until `resume`. The
+        only method that another thread may call.
         """
         self.home.link.interrupt()
 
     def resume(self) -> None:
-        """Go on after `interrupt`, once what it ended has ended."""
+        """Allow exchanges again after `interrupt`, once the interrupted call has ended."""
         self.home.link.resume()
 
     def __enter__(self) -> Self:
@@ -175,29 +189,28 @@ class Messenger:
     # ----------------------------------------------------------------------------------------------
 
     def is_registered(self) -> bool:
-        """Whether there is an identity file in this home, usable or not. See
-        `Account.is_registered`.
-        """
+        """Whether there is an identity file in this home, usable or not."""
         return self.home.account.is_registered()
 
     def identity(self) -> Identity:
-        """Give this home's user. Raises `NotRegistered`, `InfoFileError`, `PassphraseNeeded`,
+        """Return this home's user. Raises `NotRegistered`, `InfoFileError`, `PassphraseNeeded`,
         `PassphraseWrong`.
-
-        See `Account.identity`.
         """
         return self.home.account.identity()
 
     def register(self, name: str) -> Identity:
-        """Register under a name, or complete the registration that broke. See
-        `Registration.register`.
+        """Register under a name, complete a registration that was interrupted, or register again if
+        the server has lost the account.
+
+        Raises `AlreadyRegistered`, `ValueRejected` (the name), `ServerUnreachable`,
+        `OutcomeUnknown`, `InvalidServerResponse`, `ServerAnsweredError`.
         """
         return self.home.registration.register(name)
 
     def ensure_registered(self, name: str) -> Identity:
-        """Have this home registered under a name, now or since earlier. Raises as `register`.
+        """Register this home under a name, unless it is already. Raises what `register` raises.
 
-        `AlreadyRegistered` where the home has an identity of another name.
+        Raises `AlreadyRegistered` if the home has an identity of another name.
         """
         if not self.is_registered():
             return self.register(name)
@@ -213,53 +226,58 @@ class Messenger:
     # ----------------------------------------------------------------------------------------------
 
     def users(self) -> list[Contact]:
-        """Ask the server for everybody else who is registered, in its order. See
-        `Directory.users`.
+        """Ask the server for everybody else who is registered, in its order.
+
+        Raises `ServerUnreachable`, `OutcomeUnknown`, `InvalidServerResponse`,
+        `ServerAnsweredError`.
         """
         return self.home.directory.users()
 
     def contact(self, name: str) -> Contact:
-        """Find a user by name, asking the server where the name is new. See `Directory.contact`."""
+        """Find a user by name, asking the server if the name is new.
+
+        The own name is this account: what is sent to it is a note to oneself. Raises `NameUnknown`,
+        and `KeyChanged` if the server gives another key or account than is known.
+        """
         return self.home.directory.contact(name)
 
     def fetch_public_key(self, name: str) -> FetchedKey:
-        """Ask the server for a user's public key; it is trusted where it is the first one.
+        """Ask the server for a user's public key. The first one is trusted.
 
-        See `Directory.fetch_public_key`.
+        Raises `CipherError` if it is not a usable key, and what `contact` raises.
         """
         return self.home.directory.fetch_public_key(name)
 
     def verification(self, name: str) -> Verification:
-        """Give the safety number with a user, after asking the server for their key.
+        """Return the safety number with a user, after asking the server for their key.
 
-        See `Directory.verification`.
+        Raises what `fetch_public_key` raises.
         """
         return self.home.directory.verification(name)
 
     def accept_new_key(self, name: str, number: str | None = None) -> Verification:
-        """Pin what the server names now. Nothing that was agreed on before is used for sending any
-        more.
+        """Trust the id and key that the server gives now. Symmetric keys from before are no longer
+        used for sending.
 
-        See `Directory.accept_new_key`.
+        With `number`, the safety number that was shown, raises `SafetyNumberDiffers` if the server
+        has given another key since.
         """
         return self.home.directory.accept_new_key(name, number)
 
     def mark_verified(self, name: str, number: str | None = None) -> Verification:
-        """Note that both sides saw the same safety number. Raises `KeyChanged`. See
-        `Directory.mark_verified`.
+        """Record that both sides saw the same safety number. Raises `KeyChanged`.
+
+        With `number`, the safety number that was compared, raises `SafetyNumberDiffers` if another
+        process has changed it since.
         """
         return self.home.directory.mark_verified(name, number)
 
     def fingerprint(self, name: str) -> str:
-        """Give the SHA-256 of a contact's public key, in hex. Raises `NoPublicKey`. See
-        `Directory.fingerprint`.
-        """
+        """Return the SHA-256 of a contact's public key, in hex. Raises `NoPublicKey`."""
         return self.home.directory.fingerprint(name)
 
     def own_fingerprint(self) -> str:
-        """Give the SHA-256 of our own public key, in hex. Raises `NotRegistered`. See
-        `Directory.own_fingerprint`.
-        """
+        """Return the SHA-256 of this user's public key, in hex. Raises `NotRegistered`."""
         return self.home.directory.own_fingerprint()
 
     # --- whose messages are not wanted
@@ -300,22 +318,24 @@ class Messenger:
     # ----------------------------------------------------------------------------------------------
 
     def request_key(self, name: str) -> Sent:
-        """Ask a user for a symmetric key (151). See `KeyExchange.request_key`."""
+        """Ask a user for a symmetric key (151). `send` makes and sends one by itself, so this is
+        only needed to replace a key.
+        """
         return self.home.key_exchange.request_key(name)
 
     def agree_on_key(self, name: str) -> bool:
-        """Have a symmetric key to send under; whether one had to be made and sent, after fetching
-        the public key.
+        """Make sure that there is a symmetric key for a user. Returns whether one had to be made
+        and sent, after fetching the public key.
 
-        See `KeyExchange.agree_on_key`.
+        A new one is also made if the user has asked for one since. If it can't be sent now, and the
+        account has signed in and met the user before, it waits in the outbox, ahead of what is sent
+        under it.
         """
         return self.home.key_exchange.agree_on_key(name)
 
     def send_key(self, name: str) -> Sent:
-        """Make a symmetric key and send it to a user whose public key is here (152). Raises
+        """Make a symmetric key and send it to a user whose public key is known (152). Raises
         `NoPublicKey`.
-
-        See `KeyExchange.send_key`.
         """
         return self.home.key_exchange.send_key(name)
 
@@ -333,12 +353,12 @@ class Messenger:
         """Send a text (`str`), a file (a path, such as a `Path`), or the contents of a file
         (`bytes`) to a user.
 
-        A symmetric key is made and sent first where there is none, with the public key that the
-        server names where nothing is known of the user. `progress` is called with how far sending
-        is, `preparing` how far a file is encrypted. What can't be sent now stays in the outbox
-        where the failure's `kept` says so. Raises `ValueRejected` for an empty text and one that is
-        no Unicode, `NameUnknown`, `KeyChanged`, `FileUnreadable`, `OutboxFull`,
-        `ServerAnsweredError`, `ServerUnreachable`, `OutcomeUnknown`.
+        If there is no symmetric key yet, one is made and sent first, under the public key that the
+        server gives if the user is new. `progress` is called with the progress of sending,
+        `preparing` with that of encrypting a file. What can't be sent now stays in the outbox if
+        the failure's `kept` says so. Raises `ValueRejected` for a text that is empty or not valid
+        Unicode, `NameUnknown`, `KeyChanged`, `FileUnreadable`, `OutboxFull`, `ServerAnsweredError`,
+        `ServerUnreachable`, `OutcomeUnknown`.
         """
         if content == "":
             raise ValueRejected("There is no text to send.")
@@ -356,55 +376,58 @@ class Messenger:
         return self.home.sending.send_bytes(name, content, progress, preparing)
 
     def keep_text(self, name: str, text: str) -> SentMessage:
-        """Put a text into the outbox, behind a new symmetric key where there is none to send under.
+        """Put a text into the outbox, after a new symmetric key if there is none.
 
-        See `Sending.keep_text`.
+        It is on disk when this returns. Raises `NoPublicKey`, `KeyChanged`, `OutboxFull`,
+        `ValueRejected`.
         """
         return self.home.sending.keep_text(name, text)
 
     def keep_file(self, name: str, path: str | PathLike[str], progress: Progress | None = None) -> SentMessage:
-        """Put a file into the outbox, encrypted, as `keep_text` does a text. Raises
-        `FileUnreadable` too.
-
-        See `Sending.keep_file`.
+        """Encrypt a file and put it into the outbox, as `keep_text` does with a text. Also raises
+        `FileUnreadable`.
         """
         return self.home.sending.keep_file(name, Path(path), progress)
 
     def send_waiting(self, watched: SentMessage | None = None, progress: Progress | None = None) -> None:
-        """Send what waits, the oldest first. Raises `ServerUnreachable`, `OutcomeUnknown`,
-        `InvalidServerResponse`; `ServerAnsweredError` where the server does not take `watched` now,
-        or ever.
-
-        See `Sending.send_waiting`.
+        """Send what waits in the outbox, oldest first. Raises `ServerUnreachable`,
+        `OutcomeUnknown`, `InvalidServerResponse`; `ServerAnsweredError` if the server refuses
+        `watched`, for now or for good.
         """
         self.home.sending.send_waiting(watched, progress)
 
     def now(self, message: SentMessage) -> SentMessage:
-        """Give the present state of a message that went through the outbox. See `Sending.now`."""
+        """Return the current state of a message that went through the outbox."""
         return self.home.sending.now(message)
 
     def failed(self) -> list[Failed]:
-        """Give the messages that the server refused for good; they are kept aside."""
+        """Return the messages that the server refused for good. They are kept, and not
+        sent again.
+        """
         return self.home.outbox.failed()
 
     # --- after a backup was put back
     # ----------------------------------------------------------------------------------
 
     def lost_count(self) -> int:
-        """Say how many acknowledged messages are possibly lost, because the server was put back to
-        an earlier state.
+        """Return how many acknowledged messages are possibly lost, because the server was restored
+        to an earlier state.
 
         Symmetric keys and requests for them count.
         """
         return self.home.resending.count()
 
     def resend(self, name: str | None = None, progress: Progress | None = None) -> Resent:
-        """Send again what is possibly lost, to one user or to all. See `Resending.resend`."""
+        """Send again what is possibly lost, to one user or to all, oldest first.
+
+        Raises `NameUnknown`, `ServerUnreachable`, `OutcomeUnknown`, `InvalidServerResponse`; what
+        was begun then waits in the outbox.
+        """
         return self.home.resending.resend(name, progress)
 
     def forget_lost(self, name: str | None = None) -> int:
-        """Take the marks of what is possibly lost away, and send nothing. See
-        `Resending.forget`.
+        """Remove the marks of what is possibly lost, for one user or for all, and send nothing.
+        Returns how many messages were marked. Raises `NameUnknown`.
         """
         return self.home.resending.forget(name)
 
@@ -420,21 +443,33 @@ class Messenger:
         send_waiting: bool = True,
         saving: Progress | None = None,
     ) -> Generator[Received, bool | None]:
-        """Fetch what waits at the server, and give everything that was not received yet, the oldest
-        first.
+        """Fetch pending messages, and yield everything that was not received yet, oldest first.
 
-        For scripts `messages` is simpler. See `Receiving.receive`.
+        For scripts `messages` is simpler.
+
+        With `most`, at most so many messages; the others stay for the next time. With
+        `send_waiting`, the outbox is sent first. `progress` is called with the progress of
+        fetching, `saving` with that of decrypting a file. If there is nothing, it waits up to
+        `wait` seconds for mail; a server of the published protocol can't do that, and is asked
+        once.
+
+        A message counts as received when the caller asks for the next one, or sends True, which
+        ends the iteration. Otherwise, for example if the program died, it is given once more, as
+        `repeated`. What was fetched is given even if fetching fails half-way; the failure is raised
+        after it. Raises `HomeInUse`, `ServerUnreachable`, `OutcomeUnknown`, `FileUnsaved` and
+        others.
         """
         return self.home.receiving.receive(wait, progress, most, send_waiting=send_waiting, saving=saving)
 
     def messages(self, wait: float | None = 0.0) -> Messages:
-        """Iterate over what comes, the oldest first: `for message in messenger.messages(wait=60)`.
+        """Iterate over messages as they arrive, oldest first: `for message in
+        messenger.messages(wait=60)`.
 
-        The loop ends when nothing has come for `wait` seconds; with 0, behind what is there now;
-        with None, never. A message counts as received when the next one is asked for. Left with
-        `break`, return or an exception, the loop gives the last one again the next time, as
-        `repeated`, unless `acknowledge` was called; a `with` around it acknowledges where no
-        exception comes:
+        The loop ends when nothing has arrived for `wait` seconds; with 0, after what is there now;
+        with None, never. A message counts as received when the next one is asked for. If the loop
+        is left by `break`, return or an exception, the last message is given again the next time,
+        as `repeated`, unless `acknowledge` was called; a `with` around the loop acknowledges it if
+        there was no exception:
 
             with messenger.messages(wait=60) as messages:
                 for message in messages:
@@ -447,29 +482,29 @@ class Messenger:
         return self.home.messages(wait)
 
     def seen(self, after: int = 0) -> Iterator[Received]:
-        """Give again what was received already, whoever received it for this home, behind message
+        """Yield again what was received already, by whichever process of this home, after message
         number `after`.
 
-        So a process beside the one that receives can follow it. Asks no server and changes nothing.
+        This lets one process follow another one that receives. Asks no server and changes nothing.
         """
         return self.home.inbox.seen(after)
 
     def history(self) -> list[Received | SentMessage]:
-        """Give what was received and sent, in the order in which it happened here. Asks
-        nobody and changes nothing.
+        """Return what was received and sent, in the order in which it happened here. Asks no server
+        and changes nothing.
         """
         return self.home.history.all()
 
     def recent(self, contact: Contact, most: int) -> list[Received | SentMessage]:
-        """Give the newest messages from and to one user, without those that wait. See
-        `History.recent`.
+        """Return the newest messages from and to one user, at most `most`, in the order of
+        `history`, without those that wait in the outbox.
         """
         return self.home.history.recent(contact.client_id, most)
 
     def conversations(self) -> list[ConversationSummary]:
-        """Give everybody to whom something was sent, or who sent something, the latest first. Asks
-        no server.
+        """Return everybody to whom something was sent, or who sent something, latest first. Asks no
+        server.
 
-        See `History.conversations`.
+        Users whom the server never listed have no name, and are left out.
         """
         return self.home.history.conversations()

@@ -1,11 +1,10 @@
-"""Where the server keeps its data, who may use it, and where its two programs meet.
+"""Where the server keeps its data, who may use it, and how its two programs find each other.
 
-Owns: the data folder's place, mode and owner, the storage link's endpoint, and how a program keeps
-others of its kind away.
-Promises: both programs, given the same folder, come to the same endpoint; folders that are made
-here are mode 0700. A lock is gone with the process that held it, however that ended. Where the
-system does not permit something, the `SettingRejected` says what the file's owner or root has to
-type.
+Owns: the data folder's place, mode and owner, the storage link's endpoint, and how a program
+excludes other instances of itself.
+Promises: both programs, given the same folder, use the same endpoint; folders that are made here
+are mode 0700. A lock is gone with the process that held it, however that ended. If the system does
+not permit something, the `SettingRejected` says what command the file's owner or root has to run.
 Exposure: the folder's owner; a rendezvous folder that belongs to somebody else is refused.
 
 Source: docs/storage-protocol.md, "The link".
@@ -31,10 +30,9 @@ LONGEST_SOCKET_PATH: Final = 107
 
 
 def data_folder(environment: dict[str, str], working_folder: Path) -> Path:
-    """`MESSAGEU_DATA`, or `data/` in the working folder. Made, mode 0700, where it is missing.
+    """`MESSAGEU_DATA`, or `data/` in the working folder. Made with mode 0700 if it is missing.
 
-    Raises `SettingRejected` where it can't be made or is no folder, and where its path is not
-    UTF-8.
+    Raises `SettingRejected` if it can't be made or is not a folder, and if its path is not UTF-8.
     """
     folder = folder_named(environment, working_folder)
     require_utf8(folder)
@@ -70,7 +68,7 @@ def folder_named(environment: dict[str, str], working_folder: Path) -> Path:
 
 
 def user_name(user_id: int) -> str:
-    """The name of a user of this system, or the number where there is none."""
+    """The name of a user of this system, or the number if there is no name."""
     try:
         return pwd.getpwuid(user_id).pw_name
     except KeyError:
@@ -87,10 +85,10 @@ def _mend(folder: Path) -> str:
 
 
 def refuse_foreign_files(folder: Path, names: Iterable[str]) -> None:
-    """Look whether this process may read and write the data folder, and what is there of `names` in
-    it.
+    """Check that this process may read and write the data folder, and those of `names` that exist
+    in it.
 
-    What root has left there would otherwise end the storage worker at each start. Raises
+    Otherwise files left by root would end the storage worker at each start. Raises
     `SettingRejected`.
     """
     for path in (folder, *[folder / name for name in names]):
@@ -112,11 +110,10 @@ def refuse_foreign_files(folder: Path, names: Iterable[str]) -> None:
 
 
 def become_owner(folder: Path) -> None:
-    """Root continues as the folder's owner, for good: what it makes in there is then the storage
-    worker's, too.
+    """If this process is root, switch to the folder's owner for good, so that new files belong to
+    the storage worker's user.
 
-    Others continue as they are. Raises `SettingRejected` where the folder can't be used by this
-    user.
+    Other users stay as they are. Raises `SettingRejected` if this user can't use the folder.
     """
     try:
         status = folder.stat()
@@ -164,8 +161,8 @@ def link_endpoint(folder: Path) -> str:
 
 @contextmanager
 def exclusive(path: Path, refusal: MessageUError) -> Generator[None]:
-    """Hold the lock of a file, which is made where it is missing and stays. Raises `refusal` where
-    it is held.
+    """Hold the lock of a file, which is made if it is missing and is not deleted. Raises `refusal`
+    if another process holds it.
 
     Raises `SettingRejected` where the file can't be used.
     """

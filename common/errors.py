@@ -4,8 +4,8 @@ Owns: the exception tree, whole. Promises: nothing else is raised on purpose. Ex
 reach logs and people.
 
 A refusal that is part of normal life (name taken, recipient unknown) is a value,
-`operations.Refused`; an exception means a broken peer, a broken file, a broken disk, or a person
-who has to be told something.
+`operations.Refused`; an exception means a broken peer, file or disk, or something that a user has
+to be told.
 
     MessageUError
     ├── ValueRejected             a name, id, key or token breaks its rule
@@ -26,13 +26,13 @@ from pathlib import Path
 
 
 class MessageUError(Exception):
-    """The root: catching it catches everything that this project raises on purpose."""
+    """The root of every exception that this project raises on purpose."""
 
     advice: str = ""
     """The next step for a person, where there is one to say."""
 
     def told(self) -> str:
-        """Give what a person reads: what happened and why, and the next step."""
+        """The text for the user: what happened and why, and the next step."""
         sentence = str(self)
         if not self.advice:
             return sentence

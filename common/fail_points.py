@@ -1,9 +1,9 @@
-"""Fail points: named places at which a program can be told to die, so that tests see what a death
-there leaves behind.
+"""Fail points: named places at which a program can be made to die, so that tests see what that
+leaves behind.
 
 Owns: the environment variable MESSAGEU_FAILPOINT, read once when a program starts.
-Promises: where the variable is not set nothing ever happens here. Where it is, the process kills
-itself as kill -9 does, without a last word, at the given pass through the named place.
+Promises: if the variable is not set, nothing ever happens here. If it is, the process kills itself
+as kill -9 does, at the given pass through the named place.
 Exposure: the environment of whoever starts the programs.
 
     MESSAGEU_FAILPOINT=worker-before-commit:3                 at the third pass
@@ -98,15 +98,13 @@ _armed = Countdown(os.environ[VARIABLE]) if VARIABLE in os.environ else None
 
 
 def armed() -> bool:
-    """Whether the process may have to die at all, for those who would have to look
-    closely what passes.
-    """
+    """Whether a point is armed at all; callers check this before costly inspection."""
     return _armed is not None
 
 
 def due(point: FailPoint, concerns: Iterable[str] = ()) -> bool:
-    """Whether the process has to die here, now. `concerns` is only gone through where a
-    point is armed.
+    """Whether the process has to die here and now. `concerns` is only iterated if a point
+    is armed.
     """
     return _armed is not None and _armed.passes(point, concerns)
 
@@ -117,7 +115,7 @@ def die() -> None:
 
 
 def reach(point: FailPoint, concerns: Iterable[str] = ()) -> None:
-    """Pass a place where the process may have to die."""
+    """Pass a fail point, and die there if it is due."""
     if due(point, concerns):
         die()
 

@@ -1,9 +1,9 @@
-"""The disk: what a full one is, how its failures are reported, and what a name in a folder needs to
-outlive a power cut.
+"""The file system: which errors mean a full disk, how failures are reported, and how a name in a
+folder survives a power cut.
 
-Owns: the errors that mean that there is no room, that nothing may be written, or that no more files
-may be open; the words for a failure of the file system.
-Promises: when `sync_folder` returns, which names the folder holds is on disk.
+Owns: which errors mean that there is no room, that nothing may be written, or that no more files
+may be open; the wording of file system failures.
+Promises: when `sync_folder` returns, the names in the folder are on disk.
 Exposure: none.
 """
 
@@ -49,7 +49,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last. Raises `OSError`."""
+    """Make the names in a folder durable. Raises `OSError`."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Series of numbers that a program reports of itself, and the page that shows them.
+"""Metrics that a program reports about itself, and the page that shows them.
 
 Owns: what a series is, histograms, and the text form of Prometheus.
 Promises: the loops only add to integers and floats; the page's thread only reads them. The package
@@ -21,7 +21,7 @@ BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 
 
 class Histogram:
-    """How often something took how long."""
+    """The distribution of durations."""
 
     __slots__ = ("counts", "seconds")
 
@@ -30,7 +30,7 @@ class Histogram:
         self.seconds = 0.0
 
     def observe(self, seconds: float) -> None:
-        """It took so long."""
+        """Record one duration."""
         self.counts[bisect_left(BOUNDS, seconds)] += 1
         self.seconds += seconds
 
@@ -49,12 +49,12 @@ class Series(NamedTuple):
 
 
 def counter(name: str, text: str, read: Callable[[], Value], label: str | None = None) -> Series:
-    """It only grows."""
+    """A counter: it only grows."""
     return Series("counter", name, text, read, label)
 
 
 def gauge(name: str, text: str, read: Callable[[], Value], label: str | None = None) -> Series:
-    """It grows and shrinks."""
+    """A gauge: it grows and shrinks."""
     return Series("gauge", name, text, read, label)
 
 
@@ -95,8 +95,8 @@ class _Collector:
 
 
 def metrics_text(series: Sequence[Series]) -> Callable[[], tuple[bytes, str]]:
-    """What gives the text of the series, and its type for HTTP. Raises `SettingRejected` where the
-    package is not installed.
+    """A function that returns the text of the series, and its HTTP content type. Raises
+    `SettingRejected` if the package is not installed.
     """
     try:
         from prometheus_client import CollectorRegistry, core, exposition  # noqa: PLC0415 - needed with --metrics alone

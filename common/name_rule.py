@@ -1,9 +1,9 @@
 """Which names may be registered beyond ASCII, and which names look alike.
 
 Owns: the rule, and the looks of a name.
-Promises: pure; the same name has the same looks under every version of Python, for the table is our
-own (`common.name_table`) and an unassigned character is in no name. Two names that have a look in
-common can hardly be told apart, or differ in case alone.
+Promises: pure; the same name has the same looks under every version of Python, because the table is
+our own (`common.name_table`) and unassigned characters are not allowed. Two names with a common
+look can hardly be told apart, or differ only in case.
 Exposure: fed with names of strangers, of at most 254 bytes.
 
 Sources: docs/client-protocol.md, "Names beyond ASCII"; RFC 8265 (UsernameCasePreserved); Unicode
@@ -111,7 +111,7 @@ def _scripts_of(letter: str) -> frozenset[str] | None:
 
 
 def looks(name: str) -> tuple[str, ...]:
-    """What a name looks like, in one or two spellings: as it stands, and in small letters.
+    """What a name looks like, in one or two spellings: as it is, and in lower case.
 
     I looks like l, and is another case of i: both spellings are needed for both.
     """
@@ -119,5 +119,5 @@ def looks(name: str) -> tuple[str, ...]:
 
 
 def _skeleton(text: str) -> str:
-    """What Unicode Technical Standard 39 calls so."""
+    """The skeleton of Unicode Technical Standard 39."""
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).translate(_LOOKS_LIKE))

@@ -1,9 +1,9 @@
 """Names of users: two kinds, their spellings, and what a client of the published protocol sees.
 
-Owns: the form of a name that may be beyond ASCII; its normal form, which people need not type; and
+Owns: the form of a name that may be beyond ASCII; its normal form, which users need not type; and
 its ASCII form, under which published clients know it.
 Promises: pure. A name in ASCII is checked as `common.values.username` does. `ascii_form` and
-`from_ascii_form` are inverse to each other. Whether a name may be registered is more than its form:
+`from_ascii_form` are inverses. Whether a name may be registered depends on more than its form: see
 `common.name_rule`.
 Exposure: fed with bytes and names of strangers.
 
@@ -50,12 +50,12 @@ def any_username(text: str) -> Username:
 
 
 def ascii_form(name: Username) -> str:
-    """What published clients see of a name: itself where it is ASCII."""
+    """What published clients see of a name: the name itself if it is ASCII."""
     return name if name.isascii() else ASCII_FORM + name.encode("punycode").decode("ascii")
 
 
 def from_ascii_form(text: str) -> Username | None:
-    """The name beyond ASCII whose ASCII form this is, or None where it is nobody's."""
+    """The name beyond ASCII with this ASCII form, or None if there is none."""
     if not text.startswith(ASCII_FORM):
         return None
     try:

@@ -1,8 +1,8 @@
 """What the command lines of gateway and storage worker have in common.
 
 Owns: how sizes and folders are written, and the sentences for values out of bounds.
-Promises: a text that is no number is argparse's affair (exit code 2); a number that can't serve is
-a `SettingRejected` that names the option.
+Promises: a text that is not a number is reported by argparse (exit code 2); a number out of bounds
+is a `SettingRejected` that names the option.
 Exposure: whoever starts the programs.
 """
 
@@ -24,7 +24,7 @@ log = logging.getLogger("settings")
 
 
 class Bound(NamedTuple):
-    """An option, the value that it has, and the least and the most that it may have."""
+    """An option, its value, and the smallest and largest allowed value."""
 
     option: str
     value: int
@@ -55,7 +55,7 @@ def number(text: str) -> int:
 def folder_path(text: str) -> Path:
     """For argparse: a folder's path.
 
-    An empty one, as an unset variable of a script gives, would mean the folder that one is in.
+    An empty one, as from an unset variable in a script, would mean the working folder.
     """
     if not text:
         raise argparse.ArgumentTypeError("the path is empty: name a folder")
@@ -63,7 +63,7 @@ def folder_path(text: str) -> Path:
 
 
 def add_log_format(parser: argparse.ArgumentParser) -> None:
-    """The option that both programs have for their log."""
+    """Add the option for the log's format, which both programs have."""
     parser.add_argument(
         "--log-format",
         choices=("text", "json"),
@@ -80,8 +80,8 @@ def check_bounds(bounds: Iterable[Bound]) -> None:
 
 
 def fitting(wanted: int, what: str, open_files: int, own_files: int, program: str) -> int:
-    """How many of the `wanted` ones, which need a file each, fit under a limit of open files beside
-    its `own_files`.
+    """How many of the `wanted` things that need an open file each fit under the limit of open
+    files, besides the program's `own_files`.
 
     Fewer than wanted are a warning in the log. Raises `SettingRejected` for none.
     """

@@ -1,7 +1,7 @@
-"""Packages of others that are not there, as in a checkout that has not been set up.
+"""Missing third-party packages, as in a checkout that has not been set up.
 
-Owns: the sentence that names the way on.
-Promises: a module of our own that is missing stays the error it is.
+Owns: the sentence that names the next step.
+Promises: a missing module of our own stays the error that it is.
 Exposure: none.
 
 Source: README.md.
@@ -14,8 +14,8 @@ _OURS: Final = frozenset({"client", "common", "gateway", "messageu", "storage_wo
 
 
 def end_without(error: ModuleNotFoundError, code: int) -> NoReturn:
-    """End the program where a package of others can't be imported, else raise the error
-    again. `code`: to exit with.
+    """End the program if a third-party package can't be imported, else re-raise the error. `code`:
+    the exit code.
     """
     package = (error.name or "").partition(".")[0]
     if package in _OURS:

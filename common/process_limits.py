@@ -1,5 +1,5 @@
-"""What the system allows this process: how many files it may have open, and no picture of its
-memory on a disk.
+"""The limits of this process: how many files it may have open, and that its memory is not dumped to
+disk.
 
 Owns: the limits of the process. Promises: the limit of open files is never lowered. A crash leaves
 no core file; with `forbid_looking` nothing of the memory goes to a crash reporter either, and no
@@ -16,8 +16,8 @@ _PR_SET_DUMPABLE: Final = 4
 
 
 def raise_open_files(wanted: int) -> int:
-    """Raise the limit of open files to `wanted`, or as near as the system lets us; the
-    limit that holds then.
+    """Raise the limit of open files to `wanted`, or as near as the system allows. Returns the limit
+    in force.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
@@ -37,8 +37,7 @@ def forbid_core_dumps() -> None:
 
 
 def forbid_looking() -> None:
-    """Linux: hand the memory to nobody, neither to a crash reporter nor to another process of this
-    user.
+    """Linux: keep the memory from crash reporters and from other processes of this user.
 
     The limit of `forbid_core_dumps` does not keep the kernel from piping it to the program that its
     core pattern names. Tools that look into a process of the same user no longer work for this one.

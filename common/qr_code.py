@@ -1,7 +1,7 @@
 """A text as a QR code for a terminal.
 
-Owns: how one is drawn: two rows of modules in each line, dark on light whatever the terminal's
-colours are. Promises: pure but for the import of what draws it.
+Owns: how one is drawn: two rows of modules per line, dark on light whatever the terminal's colours
+are. Promises: pure, except that it imports a package.
 Exposure: none.
 
 Source: ISO/IEC 18004.
@@ -38,5 +38,5 @@ def painted(lines: list[str]) -> list[str]:
 
 
 def takes_colours(environment: dict[str, str]) -> bool:
-    """Whether whoever reads wants colours."""
+    """Whether the reader wants colours."""
     return not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"

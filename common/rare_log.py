@@ -1,4 +1,4 @@
-"""Log lines that somebody else can cause as often as they like.
+"""Log lines that others can cause as often as they like.
 
 Owns: how many of them are written. Promises: at most `LINES_A_MINUTE` of one kind in a minute; the
 first line after others were left out says how many.
@@ -21,7 +21,7 @@ def _fields_of(extra: Mapping[str, object] | None) -> Mapping[str, object]:
 
 
 class RareLog:
-    """One for each kind of line. `clock` gives monotonic seconds."""
+    """A limiter for one kind of line. `clock` gives monotonic seconds."""
 
     def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log

@@ -2,8 +2,8 @@
 
 Owns: which 160 bytes are an RSA public key of 1024 bits, and what its two numbers are.
 Promises: pure; looks at every byte; whatever the bytes are, the answer is two numbers in their
-range, or None. Only what passed here is given to a cryptographic library, so that its parsers never
-see what a stranger made up.
+range, or None. Only keys that passed here are given to a cryptographic library, so its parsers
+never see arbitrary bytes of strangers.
 Exposure: strangers choose every byte.
 
 Source: docs/client-protocol.md, "Cryptography"; RFC 5280, 4.1.2.7; RFC 8017, A.1.1.

@@ -1,9 +1,8 @@
 """A server's address as people paste it: text <-> value.
 
 Owns: `HOST:PORT`, the link `messageu://PIN[,NEXTPIN]@HOST:PORT[#INVITATION]`, and what a pin is.
-Promises: pure. A text is taken in one way only, or refused with a `ValueRejected` that says what is
-wrong with it; what is refused is quoted without its invitation. What is written is read back as it
-was.
+Promises: pure. A text has one meaning only, or is refused with a `ValueRejected` that says what is
+wrong with it and quotes it without its invitation. What is written is read back unchanged.
 Exposure: pasted by people, from mails and screens.
 
 A pin is the SHA-256 of the server's certificate (DER), a link has at most two: that of the
@@ -48,13 +47,13 @@ class ServerAddress(NamedTuple):
 
     @property
     def place(self) -> str:
-        """HOST:PORT alone, for sentences."""
+        """Only HOST:PORT, for messages."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
     @property
     def link(self) -> str:
-        """Everything, with the invitation: for the one who is invited, for no log."""
+        """The whole link with the invitation: for the person invited, never for a log."""
         return str(self) if self.invitation is None else f"{self}#{_written(self.invitation)}"
 
 
@@ -114,7 +113,7 @@ def parse_address(text: str) -> ServerAddress:
 
 
 def shown(text: str) -> str:
-    """Quote what should have been an address, on one line, cut, and without an invitation."""
+    """Quote what should have been an address: on one line, shortened, and without an invitation."""
     before, hash_sign, _ = text.partition("#")
     return _quoted(before + hash_sign, 120)
 

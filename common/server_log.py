@@ -2,12 +2,13 @@
 
 Owns: the root logger of gateway and storage worker; the JSON form of a line and its fields; the
 audit log's logger.
-Promises: one line a record, on stderr, with time, level and the part that says it. Under systemd's
-journal, which has a time for every line, the text form has none of its own. In the JSON form every
-line is one object, tracebacks and all; it has the same as the text, and some of it again in fields.
-A line of the audit log names a user by id; no line has a key, a signature, a token or a content.
-Exposure: strangers choose values that stand in fields. JSON escapes them; in the text whoever
-writes it does.
+Promises: one line per record, on stderr, with time, level and the part of the program. Under
+systemd's journal, which has a time for every line, the text form has none of its own. In the JSON
+form every line is one object, tracebacks and all; it has the same content as the text, and some of
+it again in fields. A line of the audit log names a user by id; no line has a key, a signature, a
+token or a content.
+Exposure: strangers choose values that stand in fields. JSON escapes them; in the text form the
+caller does.
 
 Source: docs/operations.md, "The log".
 """
@@ -48,7 +49,7 @@ def begin_log(level: str, environment: Mapping[str, str], form: str = "text") ->
 
 
 def fields(**values: str | int) -> dict[str, object]:
-    """What a line says, in fields: the `extra` of a call of `logging`."""
+    """A line's values as fields: the `extra` of a call of `logging`."""
     if not _OWN_FIELDS.isdisjoint(values):
         raise ValueError(f"every line has fields of these names: {', '.join(sorted(_OWN_FIELDS))}")
     return {_FIELDS: values}
@@ -90,7 +91,7 @@ def audit_registration(user: bytes) -> None:
 
 
 def audit_deletion(user: bytes) -> None:
-    """A user was deleted: nothing is left of them in the store but what others have from them."""
+    """A user was deleted: nothing is left of them in the store except what others have received."""
     AUDIT.info("deleted user %s", user.hex(), extra=fields(event="deleted", user=user.hex()))
 
 

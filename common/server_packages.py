@@ -1,7 +1,7 @@
-"""To be imported before anything that needs the packages of the server's programs.
+"""Imported before anything that needs the packages of the server's programs.
 
-Owns: their names. Promises: where one is not installed the program ends here, with one sentence and
-the code that no restart helps (78).
+Owns: their names. Promises: if one is not installed, the program ends here, with one sentence and
+the exit code for "a restart won't help" (78).
 Exposure: none.
 """
 

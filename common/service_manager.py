@@ -1,8 +1,8 @@
 """What a program tells the service manager that started it, by systemd's notification protocol.
 
-Owns: the datagrams to `NOTIFY_SOCKET`. Promises: nothing is sent where nobody asked for it. A beat
-waits for nobody, the beginning and the end for a second at most. Where sending fails the program
-goes on, with one line in the log until it works again. The watchdog is answered by the program's
+Owns: the datagrams to `NOTIFY_SOCKET`. Promises: nothing is sent unless the environment asks for
+it. A beat never waits; ready and stopping wait for at most a second. If sending fails, the program
+continues, with one line in the log until it works again. The watchdog is answered by the program's
 own loop, so that a loop that is stuck is noticed.
 Exposure: the environment that the service manager gives. What is sent has no value of a user.
 
@@ -27,7 +27,7 @@ _PATIENCE: Final = 1.0
 
 class ServiceManager:
     """`address`: of a datagram socket, a path or, after an @, a name of the abstract namespace;
-    None: there is nobody to be told. `period`: seconds within which a watchdog wants a beat, or
+    None: there is no service manager. `period`: seconds within which a watchdog wants a beat, or
     None. `clock` gives monotonic seconds.
     """
 
@@ -42,8 +42,8 @@ class ServiceManager:
 
     @classmethod
     def named_in(cls, environment: Mapping[str, str], process: int, clock: Callable[[], float]) -> Self:
-        """Whoever the environment names; nobody where it names none. `process`: the id of this one,
-        for a watchdog may be meant for another one. Raises `SettingRejected`.
+        """The service manager that the environment names, or none. `process`: the id of this
+        process, because a watchdog may be meant for another one. Raises `SettingRejected`.
         """
         address = environment.get(SOCKET_VARIABLE) or None
         if address is not None and (address[0] not in "/@" or len(address) == 1):
@@ -66,12 +66,13 @@ class ServiceManager:
         self._tell(b"READY=1", _PATIENCE)
 
     def stopping(self) -> None:
-        """It was asked to end."""
+        """The program was asked to end."""
         self._tell(b"STOPPING=1", _PATIENCE)
 
     def beat(self) -> None:
-        """The loop turns. It is told twice a period at most; a loop turns once a second at least
-        (`common.status_server.BEAT`), so that periods of 3 seconds or more are kept.
+        """Called in each turn of the loop. Sends at most twice per period; a loop turns once a
+        second at least (`common.status_server.BEAT`), so that periods of 3 seconds or more are
+        kept.
         """
         now = self._clock()
         if self._period is not None and now - self._beat_at >= self._period / 2:

@@ -1,11 +1,11 @@
-"""What a program reports of its state over HTTP/1.0, from a thread of its own.
+"""Reports a program's state over HTTP/1.0, from a separate thread.
 
 Owns: the port that `--metrics` opens, and `--health`, which asks it.
-Promises: the thread calls functions that were given to it, which only read numbers: the program's
-loop never waits for whoever asks. One request at a time, of `_LONGEST_REQUEST` bytes at most,
-within `_REQUEST_TIME` seconds; nothing that is asked changes anything.
-Exposure: whoever reaches the port, the machine's own programs unless the operator says otherwise.
-Nothing that is told has an id, a name or an address.
+Promises: the thread calls functions that were passed in, which only read numbers: the program's
+loop never waits for a request. One request at a time, of at most `_LONGEST_REQUEST` bytes, within
+`_REQUEST_TIME` seconds; no request changes anything.
+Exposure: whoever can reach the port; only programs on this machine unless the operator says
+otherwise. Pages contain no id, name or address.
 
 Source: docs/operations.md, "Health".
 """
@@ -65,13 +65,13 @@ def text_page(read: Callable[[], tuple[bytes, str]]) -> Callable[[], Answer]:
 
 
 def loop_problem(now: float, turned_at: float) -> str | None:
-    """What is wrong with a loop that turned last at `turned_at`; monotonic seconds."""
+    """What is wrong with a loop whose last turn was at `turned_at`; monotonic seconds."""
     silent = now - turned_at
     return None if silent < SILENT_AFTER else f"the loop has not turned for {silent:.0f} s"
 
 
 def status_place(text: str) -> ServerAddress:
-    """For argparse: ADDRESS:PORT, or a port of the loopback alone."""
+    """For argparse: ADDRESS:PORT, or only a port of the loopback."""
     try:
         found = parse_address(text if ":" in text else f"{LOOPBACK}:{text}")
     except ValueRejected as error:
@@ -117,8 +117,8 @@ def ask_health(options: argparse.Namespace) -> tuple[bool, str]:
 
 
 class StatusServer:
-    """Serves `pages`, by path, at `place` until `close`. Raises `SettingRejected` where the address
-    can't be had.
+    """Serves `pages`, by path, at `place` until `close`. Raises `SettingRejected` if the address
+    can't be used.
     """
 
     def __init__(self, place: ServerAddress, pages: Pages) -> None:
@@ -142,7 +142,7 @@ class StatusServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Answer nobody more."""
+        """Stop answering."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
         self._thread.join()

@@ -23,7 +23,9 @@ _SALT_SIZE: Final = 32
 
 
 def signed_string(server_id: bytes, nonce: bytes, client_id: bytes, binding: bytes) -> bytes:
-    """What a client signs to authenticate: 113 bytes. `binding`: the connection's channel binding."""
+    """What a client signs to authenticate: 113 bytes. `binding`: the connection's channel
+    binding.
+    """
     return _CONTEXT + server_id + nonce + client_id + binding
 
 

@@ -22,7 +22,9 @@ _MOST: Final = 1024
 
 
 def handed_over(environment: Mapping[str, str], process: int, first: int = FIRST) -> list[socket.socket]:
-    """The sockets that are meant for this process, whose id is `process`. Raises `SettingRejected`."""
+    """The sockets that are meant for this process, whose id is `process`. Raises
+    `SettingRejected`.
+    """
     if environment.get(PROCESS_VARIABLE) != str(process):
         return []
     text = environment.get(COUNT_VARIABLE, "")

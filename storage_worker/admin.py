@@ -358,7 +358,9 @@ def _run(settings: argparse.Namespace, folder: Path) -> int:
 
 
 class _Unprinted(Exception):
-    """Standard output can't be written. `reason`: empty if its reader has gone, as with `| head`."""
+    """Standard output can't be written. `reason`: empty if its reader has gone, as with `|
+    head`.
+    """
 
     def __init__(self, error: OSError) -> None:
         super().__init__(str(error))

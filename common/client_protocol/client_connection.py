@@ -1,10 +1,9 @@
 """A server's bytes -> responses: the client's end of one connection.
 
-Owns: where a response begins and ends, and the entries of the list-like ones (2101, 2104, 2143).
-Promises: takes any split of the bytes, and two liberties of other servers: a 2102 without the id, a
-9000 with a text. Lists come entry by entry and contents in parts, so nothing large is held; what
-can't be parsed is `ResponseMalformed`, after which the connection is of no more use but for
-`take_unparsed`.
+Owns: where a response begins and ends, and the entries of list responses (2101, 2104, 2143).
+Promises: accepts the bytes in any split, and two deviations of other servers: a 2102 without the
+id, a 9000 with a text. Lists come entry by entry and contents in parts, so nothing large is held.
+What can't be parsed raises `ResponseMalformed`; after that only `take_unparsed` may be used.
 Exposure: fed by a server that need not be honest.
 
 The caller feeds bytes with `receive_data` and pulls events with `next_event` until it gives None.
@@ -50,7 +49,7 @@ Event = Whole | ListBegins | UserListed | MessageHead | ContentPart | MessageEnd
 
 
 class ClientConnection:
-    """The pure core of a connection to a server. Responses of any version byte are taken."""
+    """The pure core of a connection to a server. Responses with any version byte are accepted."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -60,16 +59,18 @@ class ClientConnection:
         self._in_message = False
 
     def receive_data(self, data: bytes) -> None:
-        """Take in what the socket gave."""
+        """Add bytes from the socket."""
         self._buffer += data
 
     @property
     def idle(self) -> bool:
-        """Whether no byte is held and no response is half-way: a new request may be sent."""
+        """Whether no byte is held and no response is incomplete, so that a new request may
+        be sent.
+        """
         return not self._buffer and self._list is None
 
     def next_event(self) -> Event | None:
-        """The next response or list entry; None where more bytes are needed. Raises
+        """The next response or list entry; None if more bytes are needed. Raises
         `ResponseMalformed`.
         """
         if self._in_message:
@@ -95,12 +96,12 @@ class ClientConnection:
 
     @property
     def list_left(self) -> int:
-        """Bytes of the present list that were not taken yet."""
+        """Bytes of the current list that were not taken yet."""
         return self._list_left
 
     def take_unparsed(self) -> bytes:
-        """After a `ResponseMalformed` within a list: those bytes of it that are there, as
-        they came.
+        """After a `ResponseMalformed` within a list: the bytes of it that have arrived, as they
+        came.
         """
         data = self._drop(min(self._list_left, len(self._buffer)))
         self._list_left -= len(data)

@@ -1,10 +1,10 @@
-"""Other numberings and the other byte order of the published protocol, turned into ours at the
-codec's edge.
+"""Other numberings and the other byte order of the published protocol, translated at the edge of
+the codec.
 
 Owns: which codes are aliases of 600 to 604, which first codes show a big-endian client, and how
-responses are turned for such a client.
-Promises: pure. Nothing here is called for a client that uses our own numbers. What is turned keeps
-its size.
+responses are translated for such a client.
+Promises: pure. Nothing here is called for a client that uses our own numbers. Translation keeps
+sizes.
 Exposure: `meaning_of` and `is_big_endian` are fed with strangers' numbers; `BigEndianReplies` with
 our own responses.
 
@@ -37,7 +37,7 @@ _BIG_WAITING: Final = Struct(">16sIBI")
 
 
 def meaning_of(code: int) -> int:
-    """The code of ours that a little-endian code means; unchanged where it is no alias."""
+    """Our code for a little-endian code; unchanged if it is not an alias."""
     return _ALIASES.get(code, code)
 
 
@@ -47,10 +47,10 @@ def is_big_endian(code: int) -> bool:
 
 
 def big_endian_meaning_of(code: int) -> int:
-    """The code of ours that a big-endian client means by `code`, read as little-endian.
+    """Our code for what a big-endian client means by `code`, read as little-endian.
 
-    No such client speaks the extension, and little-endian codes mean nothing here: both become a
-    code that is unknown.
+    No such client uses the extension, and little-endian codes are invalid here: both become an
+    unknown code.
     """
     return _BIG_ENDIAN.get(code, _UNKNOWN)
 
@@ -61,7 +61,7 @@ def swapped(number: int) -> int:
 
 
 class BigEndianReplies:
-    """Turns the responses of one connection, in any split of their bytes."""
+    """Translates the responses of one connection, in any split of their bytes."""
 
     def __init__(self) -> None:
         self._held = b""
@@ -70,8 +70,8 @@ class BigEndianReplies:
         self._padding = False
 
     def turn(self, data: bytes) -> bytes:
-        """The same bytes with their numbers big-endian; of a head that is cut off, what
-        is missing comes later.
+        """The same bytes with big-endian numbers. The rest of a head that is cut off comes
+        later.
         """
         data, self._held = self._held + data, b""
         parts: list[bytes] = []
@@ -93,7 +93,7 @@ class BigEndianReplies:
         return b"".join(parts)
 
     def _head(self, data: bytes, at: int) -> bytes | None:
-        """The head at `at`, turned; None where it is cut off."""
+        """The head at `at`, translated; None if it is cut off."""
         left = len(data) - at
         if self._list_left:
             if left < WAITING_HEAD.size:

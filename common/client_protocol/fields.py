@@ -1,7 +1,7 @@
 """What requests and responses have in common: headers, the name field, message ids.
 
-Owns: the layouts of the headers, little-endian as all are. Those of payloads are beside their codes
-in `requests` and `responses`.
+Owns: the layouts of the headers, little-endian like all others. Those of payloads are beside their
+codes in `requests` and `responses`.
 Promises: sizes are computed from the layouts, never written twice.
 Exposure: `unpack_name` is fed with strangers' bytes.
 
@@ -30,7 +30,7 @@ def unpack_name(field: bytes) -> Username:
     """The name in a 255-byte field: what precedes the first NUL. Raises `ValueRejected`.
 
     What follows the NUL is ignored: some clients leave it uninitialised. The name may be beyond
-    ASCII; who may have such a name is not decided here.
+    ASCII; whether it is allowed is not decided here.
     """
     raw, nul, _rest = field.partition(b"\0")
     if not nul:
@@ -42,7 +42,7 @@ def unpack_name(field: bytes) -> Username:
 
 
 def message_id(sequence: int) -> int:
-    """The u32 that part 1 shows for a sequence: 1, 2, 3 …, around again after
-    4,294,967,295, never 0.
+    """The u32 that part 1 shows for a sequence: 1, 2, 3 …, starting over after 4,294,967,295, never
+    0.
     """
     return (sequence - 1) % 0xFFFFFFFF + 1

@@ -4,13 +4,13 @@ Owns: the codes of requests, their layouts and one value per code; encoding (for
 of payloads of fixed size (for the server); what a repeat of each request does.
 Promises: part 1's codes are the published ones, the others codes that no known MessageU program
 uses. 605 is never used: one public server deletes the account on it. Every code has a row, or this
-module can't be imported. A decoded request is valid in all
-that can be known without the store; the length was checked before.
+module can't be imported. A decoded request is valid as far as that can be known without the store;
+the length was checked before.
 Exposure: `FixedLayout.decode` is fed with strangers' bytes; a rejection is `ValueRejected`, nothing
 else.
 
-Who handles a request is `gateway.handlers.dispatch`'s table; how it is attacked,
-`torture.impersonation`'s.
+The table in `gateway.handlers.dispatch` says which handler serves a request, and the one in
+`torture.impersonation` how it is attacked.
 
 Source: docs/client-protocol.md, "Requests".
 """
@@ -28,7 +28,7 @@ from common.values import CLIENT_ID_SIZE, ClientId, Invitation, PublicKey, Token
 
 
 class RequestCode(IntEnum):
-    """What a client may ask."""
+    """The codes of requests."""
 
     REGISTER = 600
     LIST_USERS = 601
@@ -66,8 +66,8 @@ SIGNATURE_SIZE: Final = 128
 
 
 class RegisterRequest(NamedTuple):
-    """600. On a connection that was greeted the header's client id is the one that is
-    wanted; else it is ignored.
+    """600. On a connection that has greeted, the header's client id is the one that the client
+    wants; otherwise it is ignored.
     """
 
     requester: ClientId
@@ -89,7 +89,7 @@ class PublicKeyRequest(NamedTuple):
 
 
 class SendRequest(NamedTuple):
-    """603, or 642 where `token` is set."""
+    """603, or 642 if `token` is set."""
 
     requester: ClientId
     recipient: ClientId
@@ -192,7 +192,7 @@ Request = FixedRequest | SendRequest | LargeSendRequest
 
 
 class Replay(Enum):
-    """What a request does that comes a second time because its first answer was lost."""
+    """What repeating a request does when its first answer was lost."""
 
     READS = auto()
     """Neither of the two changes anything that is stored."""
@@ -205,7 +205,7 @@ class Replay(Enum):
 
 
 class FixedLayout(NamedTuple):
-    """A request whose payload has one size only. `decode` may raise `ValueRejected`."""
+    """A request whose payload has a fixed size. `decode` may raise `ValueRejected`."""
 
     code: RequestCode
     request: type[FixedRequest]
@@ -216,7 +216,7 @@ class FixedLayout(NamedTuple):
 
 
 class ContentLayout(NamedTuple):
-    """A request with a head and a content; `request` where the content is whole, `large` where it
+    """A request with a head and a content. `request`: with the whole content; `large`: the content
     follows.
     """
 
@@ -252,7 +252,7 @@ def _fixed(
     payload: Callable[[Fixed], bytes],
     replay: Replay,
 ) -> FixedLayout:
-    """A row, whose functions fit its type."""
+    """A row. Its functions are checked against its type."""
     return FixedLayout(code, request, size, decode, payload, replay)
 
 
@@ -385,8 +385,8 @@ _BY_TYPE: Final[Mapping[type[FixedRequest], FixedLayout]] = complete(
 
 
 def encode(request: Request, version: int = CLIENT_VERSION) -> bytes:
-    """A request's bytes, header and payload; for a `LargeSendRequest` all that goes
-    before the content.
+    """A request's bytes, header and payload; for a `LargeSendRequest` everything before the
+    content.
     """
     if isinstance(request, SendRequest):
         return _send_head(request, version, len(request.content)) + request.content

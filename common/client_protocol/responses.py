@@ -1,7 +1,7 @@
 """Responses: their bytes for the server, their values for clients, and one table of their layouts.
 
 Owns: the codes of responses and their layouts; encoding of every response, in parts where it is
-streamed; the values a client's decoder gives; which sizes each code may have, and how it is
+streamed; the values that a client's decoder returns; which sizes each code may have, and how it is
 decoded.
 Promises: every code has a row, or this module can't be imported. What `encode_*` writes,
 `client_connection.ClientConnection` reads.
@@ -27,7 +27,7 @@ from common.values import CLIENT_ID_SIZE, PUBLIC_KEY_SIZE, ClientId, PublicKey, 
 
 
 class ResponseCode(IntEnum):
-    """What a server may answer."""
+    """The codes of responses."""
 
     REGISTERED = 2100
     USERS = 2101
@@ -155,10 +155,10 @@ def encode_pulled_head(sender: bytes, sequence: int, kind: int, size: int) -> by
 
 
 def encode_pulled(entries: bytes) -> list[bytes]:
-    """Messages as the store keeps them (`common.storage_protocol.message_format`) -> as 2104 has
-    them, to be joined. The hot path.
+    """Convert messages from the store's format (`common.storage_protocol.message_format`) to that
+    of 2104, in pieces to be joined. The hot path.
 
-    Raises `FrameUndecodable` where the entries do not end with the last one.
+    Raises `FrameUndecodable` if the last entry is cut off.
     """
     at, end = 0, len(entries)
     parts: list[bytes] = []
@@ -175,7 +175,7 @@ def encode_pulled(entries: bytes) -> list[bytes]:
 
 
 def encode_pulled_entry_head(head: bytes) -> bytes:
-    """The same for the head of one entry alone."""
+    """The same for the head of a single entry."""
     sender, sequence, kind, size = _unpack_entry(head)
     return _pack_waiting(sender, message_id(sequence), kind, size)
 
@@ -233,8 +233,8 @@ class RegisteredResponse(NamedTuple):
 
 
 class UserListed(NamedTuple):
-    """One entry of 2101. The name is as the server lists it: other servers let names in
-    that break our rules.
+    """One entry of 2101. The name is as the server lists it: other servers accept names that break
+    our rules.
     """
 
     client_id: ClientId
@@ -242,7 +242,7 @@ class UserListed(NamedTuple):
 
 
 class PublicKeyResponse(NamedTuple):
-    """2102. `client_id` is None where the server leaves it out, as some do."""
+    """2102. `client_id` is None if the server leaves it out, as some do."""
 
     client_id: ClientId | None
     public_key: PublicKey
@@ -276,10 +276,10 @@ class DeletedResponse(NamedTuple):
 
 
 class AboutResponse(NamedTuple):
-    """2148. `expire_days`: after which messages are deleted that nobody fetched; 0: never.
+    """2148. `expire_days`: days after which unfetched messages are deleted; 0: never.
 
     `registration`: a number of `Registration`, or one of a later version. `text` is the operator's;
-    whoever shows it makes it harmless.
+    sanitize it before showing it.
     """
 
     expire_days: int
@@ -291,7 +291,7 @@ class AboutResponse(NamedTuple):
 
 
 class CertificatesResponse(NamedTuple):
-    """2149: the SHA-256 of the server's certificate, and of the next one where there is one."""
+    """2149: the SHA-256 of the server's certificate, and of the next one if there is one."""
 
     digests: tuple[bytes, ...]
 
@@ -301,8 +301,8 @@ class BlockSetResponse(NamedTuple):
 
 
 class ErrorResponse(NamedTuple):
-    """9000 (`reason` None) or 9001. `text`: what some servers add to a 9000; whoever
-    shows it makes it harmless.
+    """9000 (`reason` None) or 9001. `text`: what some servers add to a 9000; sanitize it before
+    showing it.
     """
 
     reason: int | None = None
@@ -344,7 +344,7 @@ LONGEST_ERROR_TEXT: Final = 64 * 1024
 
 
 class WholeLayout(NamedTuple):
-    """A response that is decoded at once. `sizes`: what its payload may have, in bytes."""
+    """A response that is decoded at once. `sizes`: the allowed sizes of its payload, in bytes."""
 
     sizes: range | tuple[int, ...]
     decode: Callable[[bytes], Whole]

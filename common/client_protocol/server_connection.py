@@ -3,14 +3,14 @@
 Owns: where a frame begins and ends, the padded dialect, the lenient sizes of type 1 and of a first
 602, what is refused unread.
 Promises: takes any split of the bytes; holds at most one frame of `Limits.inline_content` plus what
-one `receive_data` brought, and says how much that is; raises nothing whatever the bytes are.
-Contents above that size pass through in parts.
+one `receive_data` added, and reports how much that is; never raises, whatever the bytes are. Larger
+contents pass through in parts.
 Exposure: the first code that strangers' bytes meet.
 
 The caller feeds bytes with `receive_data` and pulls events with `next_event` until it gives None.
-It may stop pulling at any event (while a response is streamed, say): the rest stays where it is.
-Plain sends come as they lie in the buffer: the whole 603s of one requester that are there, one
-behind the other, are one event (`PipelinedSends`), up to `Limits.run_messages` of them.
+It may stop pulling at any event (for example while a response is streamed): the rest stays
+buffered. Plain sends are handed out as they are in the buffer: consecutive whole 603s of one
+requester are one event (`PipelinedSends`), up to `Limits.run_messages` of them.
 
     state     what the next byte is               leaves when
     ───────   ─────────────────────────────────   ────────────────────────────────────────────────────────
@@ -21,7 +21,7 @@ behind the other, are one event (`PipelinedSends`), up to `Limits.run_messages` 
                                                   any other byte before → FRAME, with the zeros given back
     IGNORE    nothing that matters                never
 
-Codes of other numberings and big-endian numbers are turned into ours where a header is read
+Codes of other numberings and big-endian numbers are translated when a header is read
 (`common.client_protocol.dialects`).
 
 Source: docs/client-protocol.md, "Framing" and "The padded dialect".
@@ -84,8 +84,8 @@ class Limits(NamedTuple):
     """Bytes: the largest content that is accepted, and up to which size a content is handed over
     whole.
 
-    `run_messages`, `run_bytes`: a run of sends ends at the message that reaches either, so that the
-    next connection has its turn.
+    `run_messages`, `run_bytes`: a run of sends ends at the message that reaches either, so that
+    other connections get their turn.
     """
 
     largest_content: int
@@ -112,7 +112,7 @@ class PipelinedSends(Struct, frozen=True, gc=False):
     frames: bytes
 
     def requests(self) -> Iterator[SendRequest]:
-        """The same, one by one: for servers that are in no hurry."""
+        """The requests one by one, for servers without the fast path."""
         for sender, recipient, kind, content in walk_frames(self.frames):
             yield SendRequest(ClientId(sender), ClientId(recipient), kind, content)
 
@@ -207,10 +207,10 @@ class ServerConnection:
         self._pos = 0
 
     def receive_run(self, data: bytes) -> PipelinedSends | None:
-        """As `receive_data`; and where that begins with a run, the next event: the short way for
-        most reads.
+        """As `receive_data`. If the data begins with a run, also returns it as the next event: the
+        short path for most reads.
 
-        `drained` says whether `next_event` has to be asked.
+        `drained` says whether `next_event` has to be called.
         """
         if self._state is _FRAME and self._held is None and not self._data and not self._first:
             self._data = data
@@ -220,14 +220,14 @@ class ServerConnection:
 
     @property
     def drained(self) -> bool:
-        """Whether every byte that came belongs to an event that was given out, and the
-        next one begins a frame.
+        """Whether every byte so far belongs to an event that was handed out, and the next one
+        begins a frame.
         """
         return not self._data and self._held is None and self._state is _FRAME
 
     @property
     def phase(self) -> Phase:
-        """What is waited for, once `next_event` has given None."""
+        """What the connection waits for, once `next_event` has returned None."""
         if self._state is _State.CONTENT or self._state is _State.SKIP:
             return Phase.PAYLOAD
         if self._held is None:
@@ -236,24 +236,22 @@ class ServerConnection:
 
     @property
     def memory(self) -> int:
-        """Bytes that are kept for this connection, those of a buffer that is done with in
-        part included.
-        """
+        """Bytes buffered for this connection, including the consumed part of a buffer."""
         return len(self._data) + (len(self._held) if self._held is not None else 0)
 
     def ignore(self) -> None:
-        """Keep nothing of what came and was not given out, nor of what will come."""
+        """Discard what was not handed out yet, and all further input."""
         self._state = _State.IGNORE
         self._data, self._pos, self._held, self._zeros = b"", 0, None, 0
 
     @property
     def undigested(self) -> int:
-        """Bytes that came and belong to no event yet that was given out."""
+        """Bytes that do not belong to an event that was handed out."""
         return len(self._data) - self._pos + (len(self._held) if self._held is not None else 0) + self._zeros
 
     def begins_request(self, data: bytes) -> bool:
-        """Whether `data`, coming next, holds a byte of a request: padding, and what may
-        be padding, is none.
+        """Whether `data`, as the next input, contains a byte of a request; padding, and what may be
+        padding, does not count.
         """
         if self._state is _State.IGNORE or not data:
             return False
@@ -263,7 +261,7 @@ class ServerConnection:
         return possible_padding.count(0) != len(possible_padding)
 
     def next_event(self) -> Event | None:
-        """The next request, or part of one, or refusal; None where more bytes are needed."""
+        """The next request, or part of one, or refusal; None if more bytes are needed."""
         if self._state is not _FRAME:
             event = self._outside_frames()
             if event is not None or not self._at_frame():
@@ -320,8 +318,8 @@ class ServerConnection:
         return request
 
     def _run(self, data: bytes, start: int) -> PipelinedSends | None:
-        """The 603s that are whole and valid from `start` on; None where what begins there
-        is none. The hot path.
+        """The 603s that are whole and valid from `start` on; None if there is none. The
+        hot path.
         """
         if self._big_endian:
             return None
@@ -362,7 +360,7 @@ class ServerConnection:
         return PipelinedSends(requester, recipients, data[start:pos])
 
     def _turned(self, code: int, size: int) -> tuple[int, int]:
-        """A header's code and size as ours, where the client has other numbers."""
+        """Translate a header's code and size if the client uses other numbers."""
         if self._big_endian:
             return big_endian_meaning_of(code), swapped(size)
         return meaning_of(code), size
@@ -376,13 +374,13 @@ class ServerConnection:
         cases follows.
 
         Those are a type 1 of any size, and a first 602 of size 0. The first bytes of the payload
-        decide; where they stay away, `event_on_silence` judges without them.
+        decide; if they do not come, `event_on_silence` judges without them.
         """
         return self._judgeable() is not None
 
     def event_on_silence(self) -> Event | None:
-        """Judge a suspicious frame as it is: nothing more came for a while, or the client
-        has ended its side.
+        """Judge a suspicious frame as it is, because nothing more has come for a while, or the
+        client has ended its side.
         """
         size = self._judgeable()
         if size is None or self._held is None:
@@ -439,8 +437,8 @@ class ServerConnection:
         return SendRequest(ClientId(requester), ClientId(recipient), kind, content, token)
 
     def _wait(self, need: int) -> Event | None:
-        """Hold the begun frame until `need` bytes of it are there; None, for `next_event`
-        to give.
+        """Hold the incomplete frame until `need` bytes of it are there. Returns None, for
+        `next_event` to return.
         """
         rest = self._data[self._pos :]
         self._data, self._pos = b"", 0
@@ -500,7 +498,7 @@ class ServerConnection:
         return None
 
     def _take(self) -> bytes:
-        """Up to `_left` of the bytes that are there."""
+        """Take up to `_left` bytes."""
         data = self._data[self._pos : self._pos + self._left]
         self._pos += len(data)
         self._left -= len(data)

@@ -1,4 +1,4 @@
-"""What an operator asks of a storage worker that runs, and what it answers, as frames.
+"""An operator's requests to a running storage worker, and its answers, as frames.
 
 Owns: the requests and answers as typed values, and their frames.
 Promises: encoding and decoding come in pairs, and every value is checked for type and size. A
@@ -6,8 +6,8 @@ request that can't be decoded still gives its number, so that it can be answered
 Exposure: whoever may enter the link's folder. A wrong frame is a `FrameUndecodable`, and nothing
 else.
 
-A request names nobody's slot and has no place among the batches: it is answered between two turns,
-once, and asking again is the asker's affair. Numbers are the asker's, to tell answers apart.
+A request belongs to no slot and to no batch: it is answered once, between two turns, and is never
+resent. The requester chooses its number, to tell answers apart.
 
 Source: docs/storage-protocol.md, "Administration".
 """
@@ -40,7 +40,7 @@ class ListAccounts(_Value, frozen=True, tag=1):
 
 
 class GetTotals(_Value, frozen=True, tag=2):
-    """The store in a few numbers. Answer: `Totals`."""
+    """The totals of the store. Answer: `Totals`."""
 
 
 class BeginBackup(_Value, frozen=True, tag=3):
@@ -50,7 +50,7 @@ class BeginBackup(_Value, frozen=True, tag=3):
 
 
 class GetBackup(_Value, frozen=True, tag=4):
-    """What became of the backup that was begun last. Answer: `Backup`."""
+    """The state of the last backup. Answer: `Backup`."""
 
 
 class SetLogLevel(_Value, frozen=True, tag=5):
@@ -76,7 +76,7 @@ class GetExpiry(_Value, frozen=True, tag=8):
 
 
 class SetDisabled(_Value, frozen=True, tag=9):
-    """Do nothing for the user of this name any more, or again. Answer: `Obeyed`."""
+    """Disable or enable the user of this name. Answer: `Obeyed`."""
 
     name: Name
     disabled: bool
@@ -123,14 +123,14 @@ class Totals(_Value, frozen=True, tag=2):
 
 
 class NotDone(_Value, frozen=True, tag=3):
-    """Nothing was done. `problem`: a sentence for the operator."""
+    """Nothing was done. `problem`: why, as a sentence for the operator."""
 
     problem: Sentence
 
 
 class Backup(_Value, frozen=True, tag=4):
-    """The backup that is being made, or the last one; an empty `folder` where there was none.
-    `problem`: why there is no copy. `missing`: large contents whose files were lost before.
+    """The current or last backup; an empty `folder` if there was none. `problem`: why there is no
+    copy. `missing`: large contents whose files were lost before.
     """
 
     running: bool

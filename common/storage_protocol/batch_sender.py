@@ -1,7 +1,8 @@
 """Numbering and resending: the rules of the gateway's end of the storage link.
 
-Owns: `BatchSender`: which sends become one run, which batch is in flight, when it goes again, when
-it is given up. What the worker makes of a batch's number is `common.storage_protocol.batch_order`.
+Owns: `BatchSender`: which sends become one run, which batch is in flight, when it is resent, and
+when it is given up. How the worker judges a batch's number is in
+`common.storage_protocol.batch_order`.
 Promises: pure: time is passed in as monotonic seconds, incarnations as bytes; nothing is sent from
 here.
 Exposure: none of its own; it sees decoded messages only.
@@ -22,16 +23,15 @@ the link, and the time), `data_to_send`, `next_timeout`. `step` is the last thre
                                                  goes in halves, one at a time; GreetAgain → unknown, greeting
     ready                   a run of messages    ended the link alone → the same; then two runs of half as many
 
-A connection of the link loses nothing while it stands, so a batch goes again when the link comes
-back, and never for the time that it takes. How much work is in a batch is bounded
+An open connection of the link loses nothing, so a batch is resent when the link comes back, and
+never because of the time that it takes. How much work is in a batch is bounded
 (`common.storage_protocol.work_estimate`), so that it has its answer long before the deadline, and
 nothing behind it waits for long.
 
-The worker should never wait for the gateway: when it answered a batch, the next one lies before it.
-And both ends should work at the same time, on what they gave each other before. Clients send again
-when they are answered, so if a batch took all that waits, everything would come back together and
-find one end idle, again and again. So a batch takes about half of what waits and was just answered
-(`share`).
+The worker should never wait for the gateway: when it has answered a batch, it should have the next
+one already. And both ends should work at the same time. Clients send again when they are answered,
+so if a batch took everything that waits, all answers would come together, and one end would always
+be idle. So a batch takes about half of what waits and was just answered (`share`).
 
 Source: docs/storage-protocol.md, "Batches".
 """
@@ -97,7 +97,7 @@ Incoming = Welcome | Reply | BatchRefused | Superseded | GreetAgain | LinkChange
 
 
 class Outgoing(NamedTuple):
-    """A frame that leaves now. `is_new`: its operations leave for the first time."""
+    """A frame to send now. `is_new`: its operations are sent for the first time."""
 
     frame: bytes
     operations: list[Operation]
@@ -105,8 +105,8 @@ class Outgoing(NamedTuple):
 
 
 class Answered(NamedTuple, Generic[Waiter, Sender]):
-    """A batch came to its end; `outcomes` is None where the worker could not decode it
-    (nothing was done).
+    """A batch has ended; `outcomes` is None if the worker could not decode it (nothing was
+    done).
     """
 
     operations: list[Operation]
@@ -125,14 +125,14 @@ class GivenUp(NamedTuple, Generic[Waiter, Sender]):
 
 
 class Divided(NamedTuple, Generic[Sender]):
-    """What this sender put in at a time has two outcomes now."""
+    """What this sender submitted in one call will be answered in two."""
 
     sender: Sender
 
 
 class Deadly(NamedTuple, Generic[Waiter, Sender]):
-    """The worker ended each time while it had this operation alone. It is not sent again;
-    its outcome is unknown.
+    """The worker ended each time when it had only this operation. It is not sent again; its outcome
+    is unknown.
     """
 
     operation: Operation
@@ -140,8 +140,8 @@ class Deadly(NamedTuple, Generic[Waiter, Sender]):
 
 
 class Greeted(NamedTuple):
-    """The worker welcomed this gateway under a new epoch. `is_other_store`: it keeps another store
-    than the one that welcomed it before, so that sequences mean other messages.
+    """The worker welcomed this gateway under a new epoch. `is_other_store`: its store is not the
+    one of before, so sequences refer to other messages.
     """
 
     facts: StoreFacts
@@ -150,13 +150,13 @@ class Greeted(NamedTuple):
 
 
 class SlotLost(NamedTuple):
-    """A later gateway has the slot and lives: this one is not served any more."""
+    """A later gateway has the slot and is running: this one is no longer served."""
 
     slot: int
 
 
 class WorkerChanged(NamedTuple):
-    """Another process answers as the worker than before: its leases and subscriptions are gone."""
+    """The worker is a new process: leases and subscriptions are gone."""
 
     worker_incarnation: bytes
 
@@ -173,9 +173,9 @@ Event = (
 
 
 class Step(NamedTuple, Generic[Waiter, Sender]):
-    """What came of a step: `events` to hand out, in order, and a frame that leaves now.
+    """The result of a step: `events` to hand out, in order, and a frame to send now.
 
-    `waits`: whether something waits to leave. `next_timeout`: see there.
+    `waits`: whether something waits to be sent. `next_timeout`: see there.
     """
 
     events: list[Event[Waiter, Sender]]
@@ -230,8 +230,8 @@ class BatchSender(Generic[Waiter, Sender]):
     `new_incarnation` gives 16 fresh random bytes for each greeting. Sizes are the bytes that
     operations keep in memory, moments monotonic seconds. The link is down at first.
 
-    `size`: of all operations that were not answered. It is asked for at each read of a client, so
-    it is kept, and not counted anew.
+    `size`: of all operations that were not answered. It is read at each read of a client, so it is
+    kept up to date rather than computed.
     """
 
     __slots__ = (
@@ -315,8 +315,8 @@ class BatchSender(Generic[Waiter, Sender]):
         return not (self._in_flight or self._operations or self._run is not None)
 
     def submit(self, operation: Operation, waiter: Waiter | SendRun[Sender], now: float, size: int = 0) -> None:
-        """Put an operation into the batch that is being collected; `waiter` comes back
-        with its outcome.
+        """Add an operation to the batch that is being collected; `waiter` is returned with its
+        outcome.
         """
         if self._run is not None:
             # What comes next comes behind it, so that the order of requests stays that of their
@@ -332,8 +332,7 @@ class BatchSender(Generic[Waiter, Sender]):
         self.size += size
 
     def submit_sends(self, sends: Sends, sender: Sender, now: float, cost: int, *, authenticated: bool) -> None:
-        """Put messages into the run that is open, or into a new one; `sender` comes back with what
-        became of them.
+        """Add messages to the open run, or to a new one; `sender` is returned with their outcomes.
 
         `cost`: bytes they count as until they are answered. The hot path.
         """
@@ -350,10 +349,10 @@ class BatchSender(Generic[Waiter, Sender]):
         run.shares.append((sender, sends.recipients, cost))
 
     def receive(self, incoming: Iterable[Incoming], now: float) -> list[Event[Waiter, Sender]]:
-        """Take in what the worker said and what happened to the link, in order, and the time.
+        """Process messages of the worker and changes of the link, in order, and the time.
 
-        To be called again at `next_timeout`, with what there is. Late answers to earlier numbers,
-        epochs or greetings are no news and give no event.
+        Call it again at `next_timeout`, even without input. Late answers to earlier numbers, epochs
+        or greetings are ignored.
         """
         events: list[Event[Waiter, Sender]] = []
         for message in incoming:
@@ -370,10 +369,10 @@ class BatchSender(Generic[Waiter, Sender]):
         return events + self._expire(now)
 
     def data_to_send(self, now: float) -> Outgoing | None:
-        """What has to leave now: a greeting, once more what was not answered, or the next batch;
-        None for nothing.
+        """What to send now: a greeting, an unanswered batch again, or the next batch; None for
+        nothing.
 
-        Where the socket does not take it, `receive` is given `LinkChange.FULL`.
+        If the socket does not take it, pass `LinkChange.FULL` to `receive`.
         """
         self._leaving = None
         if not self._is_up:
@@ -400,8 +399,8 @@ class BatchSender(Generic[Waiter, Sender]):
     def step(self, incoming: Iterable[Incoming], now: float) -> "Step[Waiter, Sender]":
         """`receive`, then `data_to_send` and `next_timeout`. The hot path.
 
-        Events other than `Answered` may change what leaves, so with one of these nothing does: it
-        leaves in the next step.
+        Events other than `Answered` may change what is to be sent, so after one of these nothing is
+        sent until the next step.
         """
         events = self.receive(incoming, now)
         for event in events:
@@ -437,11 +436,11 @@ class BatchSender(Generic[Waiter, Sender]):
         self.submit(run.complete(), run, run.opened_at, run.cost)
 
     def _has_place(self, more: int) -> bool:
-        """Whether a batch of what was collected and an operation of `more` bytes would leave now,
+        """Whether a batch of what was collected and an operation of `more` bytes would be sent now,
         rather than grow.
 
-        Behind another one it leaves when it is as large: the worker then has what it needs next,
-        and neither is small.
+        While another one is in flight, it is sent once it is as large: the worker then has its next
+        work, and neither batch is small.
         """
         in_flight = self._in_flight
         if not in_flight:
@@ -454,8 +453,7 @@ class BatchSender(Generic[Waiter, Sender]):
         """How much the next batch should take of what was collected and an operation of `more`
         bytes.
 
-        That is half of both and of the batch whose answer was the last thing that happened; all
-        where that is little.
+        That is half of both plus the batch that was answered last; all of it if that is little.
         """
         waiting = self._collected_with(more)
         return max((waiting + self._answered_size + 1) // 2, SMALLEST_SHARE) if self._answered_size else waiting
@@ -464,7 +462,7 @@ class BatchSender(Generic[Waiter, Sender]):
         return self._collected_size + (max(more, LEAST_SIZE) if more else 0)
 
     def _take(self, now: float) -> _Sent[Waiter, Sender]:
-        """The operations that leave now, as many as their share allows, and one at least."""
+        """Take the operations to send now, as many as the share allows, and at least one."""
         share = self._share(0)
         self._answered_size = 0
         is_piece = bool(self._pieces)
@@ -510,11 +508,11 @@ class BatchSender(Generic[Waiter, Sender]):
                 assert_never(change)
 
     def _reconnected(self) -> None:
-        """The link came back: what was in flight may be lost, so it goes again.
+        """The link came back: what was in flight may be lost, so it is resent.
 
-        The oldest may be why the worker ended. One that did so twice does not go again whole: first
-        the worker is asked whether it was done, by an empty batch under its number. What was behind
-        it waits.
+        The oldest batch may be why the worker ended. One that did so twice is not resent whole:
+        first an empty batch with its number asks the worker whether it was done. Later batches
+        wait.
         """
         self._hello_sent_at = float("-inf")
         if self._in_flight and not self._in_flight[0].due:
@@ -534,10 +532,9 @@ class BatchSender(Generic[Waiter, Sender]):
                 break
 
     def _divide(self, undone: _Sent[Waiter, Sender]) -> list[Event[Waiter, Sender]]:
-        """The worker has not done this batch, nor what is behind it, and will not under these
-        numbers.
+        """The worker has not done this batch or any later one, and will not under these numbers.
 
-        All of it goes again before everything else, in pieces, one after the other.
+        All of it is resent before everything else, in pieces, one after the other.
         """
         behind, self._in_flight = self._in_flight, []
         self._number = undone.number
@@ -591,7 +588,7 @@ class BatchSender(Generic[Waiter, Sender]):
         return events
 
     def _give_up_collected(self, *, is_late: bool = False) -> list[Event[Waiter, Sender]]:
-        """Give up what has not left yet."""
+        """Give up what has not been sent yet."""
         if not self._operations:
             return []
         given_up: GivenUp[Waiter, Sender] = GivenUp(self._operations, self._waiters, is_late)
@@ -624,8 +621,8 @@ class BatchSender(Generic[Waiter, Sender]):
         return []
 
     def _successor_lives(self) -> bool:
-        """The worker greeted another gateway after us. Once may be a dead one; again and again is
-        one that lives.
+        """The worker greeted another gateway after us. If this happens once, that one may be dead;
+        if repeatedly, it is running.
         """
         recent = [moment for moment in self._superseded_at if self._started_at - moment < LATE_GREETINGS_WITHIN]
         if len(recent) >= LATE_GREETINGS:
@@ -634,7 +631,7 @@ class BatchSender(Generic[Waiter, Sender]):
         return False
 
     def _greet_again(self, *, is_late: bool = False) -> list[Event[Waiter, Sender]]:
-        """Nothing of the present epoch is answered any more."""
+        """Greet again: nothing of the current epoch will be answered."""
         events: list[Event[Waiter, Sender]] = [
             GivenUp(sent.operations, sent.waiters, is_late) for sent in self._in_flight
         ]
@@ -645,7 +642,7 @@ class BatchSender(Generic[Waiter, Sender]):
         return events
 
     def _answered(self, answer: Reply | BatchRefused) -> list[Event[Waiter, Sender]]:
-        """The worker said what became of the oldest batch in flight."""
+        """The worker has answered the oldest batch in flight."""
         events: list[Event[Waiter, Sender]] = []
         outcomes: list[Outcome] | None = None
         is_undone = False

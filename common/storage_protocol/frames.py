@@ -4,7 +4,7 @@ Owns: the layout of a frame: a header of 20 bytes (version u8, type u8, slot u16
 u64, little- endian), then a MessagePack body.
 Promises: one ZeroMQ frame is one message; encoding and decoding come in pairs; a body must be used
 up exactly; a batch whose body can't be decoded still gives its number.
-Exposure: the peer is the other program of this server; what it sends is validated all the same.
+Exposure: the peer is the other program of this server; its frames are validated nevertheless.
 
 Source: docs/storage-protocol.md, "Frames".
 """
@@ -75,7 +75,7 @@ class UndecodableBatch(NamedTuple):
 
 
 class StoreFacts(Struct, array_like=True, frozen=True):
-    """What the worker says of its store in a welcome.
+    """What the worker says about its store in a welcome.
 
     `server_id`: 16 bytes, for the life of the database. `generation`: grows when the database was
     recreated or restored. `committed`: the highest sequence.
@@ -117,7 +117,7 @@ class BatchRefused(NamedTuple):
 
 
 class Superseded(NamedTuple):
-    """`epoch` is past: a later gateway has the slot. Nothing was read of what it sent."""
+    """`epoch` is over: a later gateway has the slot. What was sent under it was not read."""
 
     slot: int
     epoch: int
@@ -206,7 +206,7 @@ def encode_batch(batch: Batch) -> bytes:
 
 
 def decode_to_worker(frame: bytes) -> ToWorker:
-    """What a gateway sent. Raises `FrameUndecodable` where not even the header makes sense."""
+    """Decode a gateway's frame. Raises `FrameUndecodable` if even the header is invalid."""
     kind, slot, epoch, number = read_header(frame)
     body = memoryview(frame)[HEADER_SIZE:]
     if kind == FrameType.BATCH:
@@ -244,7 +244,7 @@ def encode_to_gateway(message: ToGateway) -> bytes:
 
 
 def decode_to_gateway(frame: bytes) -> ToGateway:
-    """What the worker sent. Raises `FrameUndecodable`."""
+    """Decode the worker's frame. Raises `FrameUndecodable`."""
     kind, slot, epoch, number = read_header(frame)
     body = memoryview(frame)[HEADER_SIZE:]
     try:

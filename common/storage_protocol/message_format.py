@@ -2,11 +2,11 @@
 pure layouts.
 
 Owns: the layout of an entry (head and content), and of a frame of `StoreMessages`.
-Promises: making and walking come as a pair; a walk ends exactly at the end or raises.
+Promises: packing and walking are inverses; a walk ends exactly at the end, or raises.
 Exposure: contents are opaque; heads are made by the storage worker alone.
 
 Both layouts are those of the client protocol (2143's entries, 603's frames) on purpose: messages
-pass through both programs by the thousand, and what nobody has to take apart costs nothing. See
+pass through both programs by the thousand, and what need not be converted costs nothing. See
 docs/decisions/.
 """
 

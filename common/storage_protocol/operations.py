@@ -1,12 +1,12 @@
-"""What may be asked of the storage worker, and what it may answer.
+"""The storage worker's operations, and their outcomes.
 
 Owns: the operations and outcomes as typed values, and one table, operation -> outcomes, replay
 class, work.
 Promises: every operation has a row, or this module can't be imported. Every value is checked for
 type and size when it is decoded (msgspec); outcomes say nothing of codes or bytes of the client
 protocol.
-Exposure: gateway and worker trust each other's good will but not each other's memory: whatever does
-not decode is refused.
+Exposure: gateway and worker trust each other, but not each other's state: what can't be decoded is
+refused.
 
 Every operation on behalf of a user carries `authenticated`: whether its connection is
 authenticated as that user.
@@ -254,8 +254,8 @@ class MarkAuthenticated(_Value, frozen=True, tag=15):
 
 
 class DeleteAccount(_Value, frozen=True, tag=18):
-    """The user is no more, and neither is what the store has of them: mail that is pending for
-    them, keys, tokens, uploads.
+    """Delete the user, and what the store has of them: mail that is pending for them, keys, tokens,
+    uploads.
 
     Outcome: `DeletionGoesOn` while some of it is still there, after which the gateway asks again;
     `Done`; or `Refused`. A user who is deleted gets `Done`, one who never was REQUESTER_UNKNOWN.
@@ -266,11 +266,11 @@ class DeleteAccount(_Value, frozen=True, tag=18):
 
 
 class GetAbout(_Value, frozen=True, tag=19):
-    """What the server tells everybody of itself. Outcome: `AboutServer`."""
+    """What the server tells everybody about itself. Outcome: `AboutServer`."""
 
 
 class SetBlock(_Value, frozen=True, tag=20):
-    """Keep what `sender` sends from the requester's mailbox from now on, or no longer. Needs an
+    """From now on keep messages of `sender` out of the requester's mailbox, or no longer. Needs an
     authenticated connection.
 
     The sender is answered as before: their messages get sequences, and are stored nowhere. Outcome:
@@ -352,7 +352,7 @@ class Stored(_Value, frozen=True, tag=4):
 
 
 class Done(_Value, frozen=True, tag=5):
-    """Nothing more to say."""
+    """Done, with no further value."""
 
 
 class Part(_Value, frozen=True):
@@ -455,7 +455,7 @@ class UploadUnknown(_Value, frozen=True, tag=12):
 
 
 class DeletionGoesOn(_Value, frozen=True, tag=13):
-    """The user is no more; some of what the store had of them is still there."""
+    """The user is deleted; some of their data is still there."""
 
 
 class AboutServer(_Value, frozen=True, tag=14):

@@ -44,7 +44,9 @@ class Opening(Breakable, Protocol):
 
 
 def network_of(address: str) -> str:
-    """The network that a peer's numeric address counts for: the address itself, or the /64 of IPv6."""
+    """The network that a peer's numeric address counts for: the address itself, or the /64
+    of IPv6.
+    """
     found = ip_address(address.partition("%")[0])
     if not isinstance(found, IPv6Address):
         return str(found)

@@ -387,7 +387,9 @@ class TlsTransport(TcpTransport):
     # --- the end
 
     def watch(self, *, reads: bool, writes: bool) -> None:
-        """Report these events, and a broken connection; during the handshake, only once it is done."""
+        """Report these events, and a broken connection; during the handshake, only once it
+        is done.
+        """
         begins_to_read = reads and not self._reads
         self._reads, self._writes = reads, writes
         if self._opening is None:
@@ -450,7 +452,9 @@ class TlsTransport(TcpTransport):
         super().close()
 
     def reset(self) -> None:
-        """Close with a reset. A client that was refused in the handshake can still read the alert."""
+        """Close with a reset. A client that was refused in the handshake can still read
+        the alert.
+        """
         self._said_end = True
         if self._was_refused:
             self.close()

@@ -315,7 +315,9 @@ class FetchHandler(_MailHandler):
         self._wake()
 
     def look_again(self) -> None:
-        """Ask again, because mail was announced, the worker changed, or nothing happened for long."""
+        """Ask again, because mail was announced, the worker changed, or nothing happened
+        for long.
+        """
         if self._sleeping:
             self._sleeping = False
             if self._ask_timer is not None:

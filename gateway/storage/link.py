@@ -116,7 +116,9 @@ NOBODY: Final = Nobody()
 
 
 class _Monitor:
-    """A `Handler` of the socket's own events: whether it is connected. `changes` gets each change."""
+    """A `Handler` of the socket's own events: whether it is connected. `changes` gets each
+    change.
+    """
 
     def __init__(self, loop: EventLoop, watched: zmq.Socket[bytes], changes: list[Incoming]) -> None:
         self._loop = loop

@@ -52,7 +52,9 @@ class StoreFull(StorageError):
 
 
 class NoFileLeft(StoreFull):
-    """The process or the system has too many files open. Nothing was done; a later try may succeed."""
+    """The process or the system has too many files open. Nothing was done; a later try may
+    succeed.
+    """
 
 
 class StoreFailed(StorageError):

@@ -133,7 +133,9 @@ class UserRules:
         return self._users.find_name(other) is not None or self._users.name_is_kept(other)
 
     def _is_free(self, client_id: bytes) -> bool:
-        """Whether nobody has this id, and no deleted user had it, whom others may still know by it."""
+        """Whether nobody has this id, and no deleted user had it, whom others may still
+        know by it.
+        """
         return self._users.find(client_id) is None and self._users.deletion(client_id) is None
 
     def _valid(self, invitation: bytes | None) -> bytes | None:

@@ -62,7 +62,9 @@ def table_is_whole(blob_id: int, table: bytes) -> bool:
 
 
 def pieces_are_whole(table: bytes, first: int, pieces: bytes) -> bool:
-    """Whether the bytes of piece number `first` (from 0) and of the following ones are unaltered."""
+    """Whether the bytes of piece number `first` (from 0) and of the following ones are
+    unaltered.
+    """
     return all(
         _SUM.unpack_from(table, (first + index) * _SUM.size)[0] == crc32(pieces[at : at + PIECE_BYTES])
         for index, at in enumerate(range(0, len(pieces), PIECE_BYTES))

@@ -48,7 +48,9 @@ class BlockLists:
         return found
 
     def any_of(self, user: int) -> bool:
-        """Whether this user blocks anybody, or did when the database was last brought up to date."""
+        """Whether this user blocks anybody, or did when the database was last brought up
+        to date.
+        """
         return any(pair[0] == user for pair in self._changed) or (
             self._database.find("SELECT 1 FROM block WHERE user = ? LIMIT 1", (user,)) is not None
         )

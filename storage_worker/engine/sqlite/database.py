@@ -453,7 +453,9 @@ class Database:
         self._run("VACUUM INTO ?", (str(path),)).fetchall()
 
     def interrupt(self) -> None:
-        """Called from any thread: make this connection's current statement fail with `StoreFailed`."""
+        """Called from any thread: make this connection's current statement fail with
+        `StoreFailed`.
+        """
         self.connection.interrupt()
 
     def drop_ballast(self) -> None:

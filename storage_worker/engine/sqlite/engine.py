@@ -282,7 +282,9 @@ class SqliteEngine:
         return self._deleted.is_busy and not self.log.is_stuck
 
     def maintain(self, now_ms: int) -> None:
-        """Flush the journal into the database if that is due; make checkpoints; continue deletions."""
+        """Flush the journal into the database if that is due; make checkpoints; continue
+        deletions.
+        """
         self._flush_where_due(now_ms)
         if not self.log.is_stuck:
             self._deleted.work(now_ms)

@@ -1,6 +1,6 @@
 """The tables of `mail.db`, and the statements that upgrade a database of an earlier version.
 
-Owns: the schema and its version. Promises: statements alone; `storage_worker.engine.sqlite.database`
+Owns: the schema and its version. Promises: only statements; `storage_worker.engine.sqlite.database`
 runs them.
 Exposure: none.
 """
