@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from storage_worker import admin
+from tests.journeys.operators import UNSET, said_by_admin
 from tests.stories.tmux import Tmux
 from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, Server, free_port
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-UNSET = "unset MESSAGEU_SERVER;"
-"""The home alone says where the server is."""
-
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
@@ -36,11 +33,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
     about = ("--registration", "invited", "--about", "Zoë's server. Ask zoe@example.org")
     with Server(tmp_path / "server", gateway_arguments=arguments, worker_arguments=about).start() as running:
         yield running
-
-
-def said_by_admin(server: Server, capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
-    assert admin.main(["--data-folder", str(server.data), *words]) == code
-    return capsys.readouterr().out.strip()
 
 
 def run(folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from common.server_address import parse_address, pin_text
-from storage_worker import admin
+from tests.journeys.operators import UNSET, said_by_admin
 from tests.stories.tmux import Tmux
 from torture.patience import HANG_SECONDS
 from torture.programs import ROOT, Server, free_port
@@ -24,20 +24,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-UNSET = "unset MESSAGEU_SERVER;"
-"""The home alone says where the server is."""
-
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     arguments = ("--tls-listen", f"127.0.0.1:{free_port()}")
     with Server(tmp_path / "server", gateway_arguments=arguments).start() as running:
         yield running
-
-
-def said_by_admin(server: Server, capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    assert admin.main(["--data-folder", str(server.data), *words]) == 0
-    return capsys.readouterr().out.strip()
 
 
 def run(folder: Path, name: str, *words: str) -> subprocess.CompletedProcess[str]:

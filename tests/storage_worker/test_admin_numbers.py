@@ -1,7 +1,6 @@
 """Where an operator's numbers are from, and how they are printed."""
 
 import json
-import os
 import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,22 +12,14 @@ from common.storage_protocol.operations import MarkAuthenticated, Register, Regi
 from storage_worker import admin
 from storage_worker.server import admin_link
 from tests.storage_worker.fake_gateway import FakeGateway
-from tests.storage_worker.worker_process import WorkerProcess
+from tests.storage_worker.worker_process import WorkerProcess, folder_of_workers
 from tests.storage_worker.worker_under_test import KEY, Gateway, SqliteWorker
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    mask = os.umask(0o022)
-    data = tmp_path / "data"
-    data.mkdir(mode=0o700)
-    yield data
-    os.umask(mask)
-    while WorkerProcess.started:
-        process = WorkerProcess.started.pop()
-        if process.process.poll() is None:
-            process.process.send_signal(signal.SIGCONT)
-            process.kill()
+    with folder_of_workers(tmp_path) as data:
+        yield data
 
 
 def printed(folder: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[list[str], str]:

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -44,3 +46,20 @@ class WorkerProcess:
         """At once and without a word."""
         self.process.kill()
         self.wait()
+
+
+@contextmanager
+def folder_of_workers(tmp_path: Path) -> Iterator[Path]:
+    """A data folder. Workers that were started meanwhile are killed at the end."""
+    mask = os.umask(0o022)
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    try:
+        yield data
+    finally:
+        os.umask(mask)
+        while WorkerProcess.started:
+            process = WorkerProcess.started.pop()
+            if process.process.poll() is None:
+                process.process.send_signal(signal.SIGCONT)
+                process.kill()
