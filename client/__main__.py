@@ -1,8 +1,8 @@
 """The command `messageu`, also `python -m client`: the numbered console, or a subcommand.
 
 Owns: the choice between the two; putting the console together.
-Promises: a console that can't start is one sentence on stderr and exit code 2; nothing heavy is
-imported before the command line is understood.
+Promises: if the console can't start, it prints one sentence on stderr and exits with code 2;
+nothing heavy is imported before the command line is understood.
 
 Source: README.md, docs/client.md.
 """
@@ -25,7 +25,7 @@ EXIT_INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line names; give the exit code."""
+    """Run what the command line asks for; return the exit code."""
     try:
         sigint.install()
         if arguments is None:
@@ -127,11 +127,11 @@ def _console(options: argparse.Namespace) -> int:
 
 
 def _open_what_is_closed() -> None:
-    """Have all three standard streams, so that no file of ours gets the number of one that was
-    closed.
+    """Make sure that all three standard streams are open, so that no file of ours gets the
+    descriptor of one that was closed.
 
-    Reading gives nothing then, and what is said is lost; but to print data fails, as it would on a
-    full disk.
+    Reading then returns nothing, and prose is lost; but printing data fails, as it would on a full
+    disk.
     """
     for number, name, flags, mode in (
         (0, "stdin", os.O_RDONLY, "r"),
@@ -147,7 +147,7 @@ def _open_what_is_closed() -> None:
 
 
 def _forgive(stream: TextIO, errors: str) -> None:
-    """Let a character that the terminal's encoding does not have be no reason to end."""
+    """Replace characters that the terminal's encoding lacks, rather than fail."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors=errors)

@@ -1,10 +1,10 @@
 """The library for asyncio: a `Messenger` in a thread of its own.
 
-Owns: that thread, and what becomes of it when a task is cancelled.
-Promises: every call of one `AsyncMessenger` runs in one thread, one after the other, and the event
-loop is never held up. A cancelled call that had not begun never begins. One that had is broken off
-as if the connection had broken, and the cancellation goes on when it has ended; what it was sending
-is in the outbox, where the account signs in. The messenger can be used after that.
+Owns: that thread, and what happens when a task is cancelled.
+Promises: every call of one `AsyncMessenger` runs in one thread, one after the other, and never
+blocks the event loop. A cancelled call that has not begun never begins. One that has begun is
+interrupted as if the connection had broken, and the cancellation continues when it has ended; what
+it was sending is in the outbox, if the account signs in. The messenger can be used after that.
 Exposure: as `client.messenger`.
 
     import asyncio
@@ -73,7 +73,7 @@ class AsyncMessenger:
         tell: Tell = tell_nobody,
         passphrase: Ask = nobody_asked,
     ) -> Self:
-        """Name a home, which the `async with` opens. Then raises as `Messenger.open`."""
+        """Name a home, which `async with` opens. That raises what `Messenger.open` raises."""
         return cls(
             lambda: Messenger.open(
                 home, server, save_dir, published_only=published_only, consent=consent, tell=tell, passphrase=passphrase
@@ -91,7 +91,9 @@ class AsyncMessenger:
         consent: Consent = if_registered_here,
         tell: Tell = tell_nobody,
     ) -> Self:
-        """Name the home that the command would use. Then raises as `Messenger.from_environment`."""
+        """Name the home that the command would use, which `async with` opens. That raises what
+        `Messenger.from_environment` raises.
+        """
         return cls(
             lambda: Messenger.from_environment(
                 home=home, server=server, save_dir=save_dir, published_only=published_only, consent=consent, tell=tell
@@ -110,7 +112,7 @@ class AsyncMessenger:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection and the store, when the running call has ended, and end the
+        """When the running call has ended, close the connection and the store, and end the
         thread.
         """
         opened, self._opened = self._opened, None
@@ -121,28 +123,33 @@ class AsyncMessenger:
             self._worker.shutdown(wait=False)
 
     async def call(self, do: Callable[[Messenger], _Result]) -> _Result:
-        """Do anything with the `Messenger`, in its thread: `await robot.call(lambda m: m.users())`.
+        """Call any function with the `Messenger`, in its thread: `await robot.call(lambda m:
+        m.users())`.
 
         Raises what `do` raises.
         """
         return await self._in_thread(functools.partial(do, self._messenger()))
 
     async def ensure_registered(self, name: str) -> Identity:
-        """Have this home registered under a name. Raises as `Messenger.ensure_registered`."""
+        """Register this home under a name, unless it is already. Raises what
+        `Messenger.ensure_registered` raises.
+        """
         return await self.call(lambda messenger: messenger.ensure_registered(name))
 
     async def users(self) -> list[Contact]:
-        """Ask the server for everybody else who is registered. Raises as `Messenger.users`."""
+        """Ask the server for everybody else who is registered. Raises what `Messenger.users`
+        raises.
+        """
         return await self.call(lambda messenger: messenger.users())
 
     async def send(self, name: str, content: str | PathLike[str] | bytes, *, progress: Progress | None = None) -> Sent:
-        """Send a text (`str`), a file (a path), or the contents of a file (`bytes`).
-        Raises as `Messenger.send`.
+        """Send a text (`str`), a file (a path), or the contents of a file (`bytes`). Raises what
+        `Messenger.send` raises.
         """
         return await self.call(lambda messenger: messenger.send(name, content, progress=progress))
 
     def messages(self, wait: float | None = 0.0) -> "AsyncMessages":
-        """Iterate over what comes, as `Messenger.messages` does."""
+        """Iterate over messages as they arrive, as `Messenger.messages` does."""
         return AsyncMessages(self, self._messenger().messages(wait))
 
     def _messenger(self) -> Messenger:
@@ -151,7 +158,7 @@ class AsyncMessenger:
         return self._opened
 
     async def _in_thread(self, do: Callable[[], _Result]) -> _Result:
-        """Do something in the thread. Where that is cancelled, it has ended, or never
+        """Run a function in the thread. If this is cancelled, the function has ended, or never
         begins, when this raises.
         """
         token = object()
@@ -188,11 +195,11 @@ class AsyncMessenger:
 
 
 class AsyncMessages(AsyncIterator[Received]):
-    """As `Messages`, for `async for` and `async with`; a message counts as received by the same
-    rules.
+    """Like `Messages`, for `async for` and `async with`; the same rules say when a message counts
+    as received.
 
-    Where waiting for the next message is cancelled, the one before is acknowledged, and one that
-    came in that moment is given once more.
+    If waiting for the next message is cancelled, the previous one is acknowledged, and one that
+    arrived at that moment is given again.
     """
 
     def __init__(self, owner: AsyncMessenger, messages: Messages) -> None:
@@ -200,7 +207,7 @@ class AsyncMessages(AsyncIterator[Received]):
         self._messages = messages
 
     async def __anext__(self) -> Received:
-        """Acknowledge the message before, and give the next one. Raises what
+        """Acknowledge the previous message, and return the next one. Raises what
         `Messenger.receive` raises.
         """
         try:
@@ -214,12 +221,12 @@ class AsyncMessages(AsyncIterator[Received]):
         return message
 
     async def acknowledge(self) -> None:
-        """Have the message that was given last count as received. Raises `StoreUnusable`."""
+        """Mark the last message as received. Raises `StoreUnusable`."""
         await self._owner.call(lambda _: self._messages.acknowledge())
 
     async def close(self) -> None:
-        """Let other processes receive. The message that was given last, unless it was
-        acknowledged, comes again.
+        """Let other processes receive. The last message, unless it was acknowledged, is given
+        again.
         """
         await self._owner.call(lambda _: self._messages.close())
 
@@ -234,7 +241,7 @@ class AsyncMessages(AsyncIterator[Received]):
 
 
 async def _ended(future: "Future[_Result]") -> None:
-    """Wait until a call has ended, whatever came of it; further cancellations change nothing."""
+    """Wait until a call has ended, whatever its result; further cancellations change nothing."""
     ended = asyncio.wrap_future(future)
     while not ended.done():
         try:

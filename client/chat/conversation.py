@@ -1,11 +1,9 @@
-"""What a chat's screen shows, as text: the lines that scroll by, and those above the
-prompt.
+"""The text on a chat's screen: the lines that scroll by, and those above the prompt.
 
-Owns: the state of the messages that are under way, of transfers and of the connection, and how each
-is put into words.
-Promises: no terminal here; everything that others wrote is made visible. What is under way stands
-above the prompt until its state is final, and scrolls by with it then: nothing that has scrolled by
-is ever wrong.
+Owns: the state of messages in flight, of transfers and of the connection, and their wording.
+Promises: uses no terminal; everything that others wrote is sanitized. A message in flight is shown
+above the prompt until its state is final, and only then scrolls by: nothing that has scrolled by
+becomes wrong.
 Exposure: shows texts and names that strangers chose.
 
     a message of ours   where it stands        leaves when
@@ -85,7 +83,7 @@ class Conversation:
 
     @property
     def name(self) -> str:
-        """The other side, with the mark where the key was compared."""
+        """The other user's name, with a mark if their key was verified."""
         return marked(self.contact.name, "verified" if self.verified else None)
 
     @property
@@ -97,7 +95,7 @@ class Conversation:
     # -----------------------------------------------------------------------------------------
 
     def draft(self, text: str | None, path: Path | None = None) -> int:
-        """Note that a message of ours is under way; gives its number in this chat."""
+        """Note that a message of ours is in flight; returns its number in this chat."""
         self._last += 1
         if self._notes is not None:
             self._notes[text] += 1
@@ -106,7 +104,9 @@ class Conversation:
         return self._last
 
     def moved(self, event: Moved) -> Printed | None:
-        """Take what became of a message of ours; the line that scrolls by where that is final."""
+        """Update the state of a message of ours; returns the line that scrolls by if the state is
+        final.
+        """
         draft = self._drafts.get(event.draft)
         message = event.message
         if draft is None or (message is not None and message_lines.state_of(message) == "waiting"):
@@ -118,8 +118,8 @@ class Conversation:
         return self._ours(self._now(), state, f"{draft.kind}{draft.what}")
 
     def is_shown(self, message: Received) -> bool:
-        """Whether a message is a note to oneself that this chat showed when it was sent; asked once
-        of each message.
+        """Whether a message is a note to oneself that this chat showed when it was sent. Called
+        once per message.
         """
         match message.content:
             case Text(text):
@@ -134,14 +134,14 @@ class Conversation:
         return True
 
     def line(self, event: Line) -> str:
-        """Take how the connection does; what is to be said of it, if anything."""
+        """Update the state of the connection; returns what to print about it, if anything."""
         news = event.why if event.why != self._line.why else ""
         self._line = event
         return news
 
     def broken(self, event: Broken) -> str:
-        """Take that a part of the chat has ended; what is to be said of it. The bar says
-        so from now on.
+        """Note that a part of the chat has ended; returns what to print about it. The status bar
+        says so from now on.
         """
         self._broken = f"the {event.part} has stopped: leave, and start the chat again"
         return (
@@ -150,7 +150,7 @@ class Conversation:
         )
 
     def rings(self) -> bool:
-        """Whether a sign is due for a message that came: one a second is enough."""
+        """Whether to notify of a new message: once a second is enough."""
         now = self._monotonic()
         if self._rang is not None and now - self._rang < _RINGS_EVERY:
             return False
@@ -158,7 +158,7 @@ class Conversation:
         return True
 
     def passing(self, event: Passing) -> None:
-        """Take how far a transfer is."""
+        """Update the progress of a transfer."""
         if event.done >= event.total:
             self._passing = None
             return
@@ -170,8 +170,8 @@ class Conversation:
     # ---------------------------------------------------------------------------------
 
     def received(self, message: Received) -> Printed:
-        """Show a message; one from somebody else is marked, because the answer would not
-        go there.
+        """Show a message. One from somebody else is marked, because an answer would not go
+        there.
         """
         name, rest = message_lines.received_parts(message)
         elsewhere = "" if message.sender == self.contact.client_id else " (not in this chat)"
@@ -190,8 +190,8 @@ class Conversation:
         return Printed(self._time(when), "you", f" [{visible_line(state)}]: {what}")
 
     def history(self, messages: list[Received | SentMessage]) -> list[Printed]:
-        """Show what was written before in this chat, the newest of it, and how to see the
-        rest where there is more.
+        """Show the newest messages of this conversation, and how to see the rest if there
+        is more.
         """
         if self._notes is not None:
             self._notes.update(one.text for one in messages if isinstance(one, SentMessage))
@@ -207,7 +207,7 @@ class Conversation:
     # --------------------------------------------------------------------------
 
     def above_the_prompt(self, columns: int) -> list[str]:
-        """What is under way, each on a line, and how far a transfer is."""
+        """Messages in flight, one per line, and the progress of a transfer."""
         drafts = list(self._drafts.values())
         lines = []
         if len(drafts) > _MOST_WAITING_LINES:
@@ -235,14 +235,16 @@ class Conversation:
         )
 
     def bar(self, columns: int) -> tuple[str, str, bool]:
-        """How the connection does, and the ways on and out: left and right; whether all is well."""
+        """The status bar: the state of the connection on the left, the commands on the right; and
+        whether all is well.
+        """
         way_out = "/help  /quit or Ctrl-D "
         room = columns - len(way_out) - 3
         words, good = (self._broken, False) if self._broken else (self._line.words, self._line.good)
         return f" {shortened(visible_line(words), room)}", way_out, good
 
     def farewell(self) -> str | None:
-        """What to say at the end of what is still under way."""
+        """What to print at the end about messages still in flight."""
         if not self._drafts:
             return None
         many = "One message is" if len(self._drafts) == 1 else f"{len(self._drafts)} messages are"
@@ -260,7 +262,7 @@ def plain(text: str) -> Printed:
 
 
 def shortened(line: str, columns: int) -> str:
-    """Cut a line to a width in terminal columns."""
+    """Shorten a line to a width in terminal columns."""
     from prompt_toolkit.utils import get_cwidth  # noqa: PLC0415 - only a chat needs it
 
     if get_cwidth(line) <= columns:
@@ -274,7 +276,7 @@ def shortened(line: str, columns: int) -> str:
 
 
 def _end_of(path: str, columns: int) -> str:
-    """Cut a path at its beginning, to a width in terminal columns."""
+    """Shorten a path at its beginning, to a width in terminal columns."""
     return shortened(path[::-1], columns)[::-1]
 
 

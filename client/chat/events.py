@@ -1,7 +1,7 @@
-"""What the threads of a chat tell its screen.
+"""The events that the threads of a chat send to its screen.
 
 Owns: the types of the events.
-Promises: plain values, but for `Came.shown`, which the screen sets.
+Promises: plain values, except `Came.shown`, which the screen sets.
 """
 
 import threading
@@ -13,8 +13,8 @@ from client.messages import Received, SentMessage
 
 
 class Came(NamedTuple):
-    """A message. `shown` is set when it is on the screen; it counts as received from
-    then on.
+    """A message arrived. `shown` is set when it is on the screen; from then on it counts as
+    received.
     """
 
     message: Received
@@ -22,10 +22,9 @@ class Came(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """What became of a message of ours. `draft` is the number that the screen gave it.
+    """The state of a message of ours. `draft`: the number that the screen gave it.
 
-    `message`: what the history has of it now; None where it never got there, with `problem` saying
-    why.
+    `message`: its entry in the history; None if it was not stored there, and `problem` says why.
     """
 
     draft: int
@@ -34,7 +33,7 @@ class Moved(NamedTuple):
 
 
 class Line(NamedTuple):
-    """How the connection does: a few words, whether that is as it should be, and why not."""
+    """The state of the connection: a few words, whether all is well, and if not, why."""
 
     words: str
     good: bool
@@ -42,7 +41,7 @@ class Line(NamedTuple):
 
 
 class Passing(NamedTuple):
-    """A transfer of so many bytes of so many; over when they are equal."""
+    """The progress of a transfer, in bytes done and bytes in all; over when they are equal."""
 
     what: str
     done: int
@@ -67,7 +66,7 @@ Post = Callable[[Event], None]
 
 
 class TextJob(NamedTuple):
-    """Send a text without the outbox: the account keeps to the published protocol."""
+    """Send a text without the outbox, for an account that keeps to the published protocol."""
 
     draft: int
     text: str
@@ -81,7 +80,7 @@ class FileJob(NamedTuple):
 
 
 class KeptJob(NamedTuple):
-    """Say what becomes of a message that is in the outbox."""
+    """Report the state of a message that is in the outbox."""
 
     draft: int
     message: SentMessage
@@ -92,7 +91,7 @@ class KeyJob(NamedTuple):
 
 
 class ResendJob(NamedTuple):
-    """Send again all that is possibly lost, to whomever."""
+    """Send again everything that is possibly lost, to all users."""
 
 
 Job = TextJob | FileJob | KeptJob | KeyJob | ResendJob

@@ -1,11 +1,10 @@
-"""The terminal of a chat: the prompt, what scrolls by above it, and what the threads behind it
-tell.
+"""The terminal of a chat: the prompt, the lines that scroll by above it, and the events of the
+other threads.
 
 Owns: the only prompt_toolkit of the project; the keys and the commands that begin with `/`.
-Promises: a line is in the outbox before it leaves the prompt; whatever comes while one types
-appears above the prompt and disturbs nothing that is being typed; the way out is always on the
-screen.
-Exposure: shows texts and names that strangers chose, made visible before they come here.
+Promises: a line is in the outbox before it leaves the prompt; messages that arrive appear above the
+prompt and do not disturb what is being typed; the screen always shows how to leave.
+Exposure: shows texts and names that strangers chose, sanitized before they come here.
 
 Source: docs/client.md.
 """
@@ -65,14 +64,14 @@ _POP_TITLE: Final = "\x1b[23;2t"
 
 
 class Signs(NamedTuple):
-    """How new mail is shown to somebody who does not look: by the bell, by the terminal's title."""
+    """How to notify of new mail: by the bell, by the terminal's title."""
 
     bell: bool = True
     title: bool = True
 
 
 def can_be_shown() -> bool:
-    """Whether this terminal can place a cursor, as far as TERM says."""
+    """Whether this terminal can position a cursor, according to TERM."""
     return not is_dumb_terminal()
 
 
@@ -94,7 +93,7 @@ class _Completer(Completer):
 class Screen:
     """The screen's thread: `run` returns when the user leaves.
 
-    `answer` is what becomes of a received key request.
+    `answer`: what to do with a received key request.
     """
 
     def __init__(self, home: OpenHome, conversation: Conversation, answer: str, signs: Signs | None = None) -> None:
@@ -128,7 +127,7 @@ class Screen:
         self._session.app.key_processor.before_key_press += self._noticed
 
     def post(self, event: Event) -> None:
-        """Take an event, from whichever thread."""
+        """Accept an event, from any thread."""
         loop = self._session.app.loop
         if loop is not None:
             loop.call_soon_threadsafe(self._take, event)
@@ -140,7 +139,7 @@ class Screen:
         first: list[Printed],
         waiting: list[SentMessage],
     ) -> None:
-        """Show `first`, call `begin` once events can be taken, and serve until the user leaves.
+        """Show `first`, call `begin` once events can be accepted, and serve until the user leaves.
 
         `give` hands a job to the sender. Raises `KeyboardInterrupt` for Ctrl-C.
         """
@@ -213,7 +212,7 @@ class Screen:
                 self._say(self._conversation.broken(event))
 
     def _notify(self, message: Received) -> None:
-        """Show somebody who does not look that mail has come."""
+        """Notify of new mail."""
         if isinstance(message.content, KeyReceived):
             return
         self._unseen += 1
@@ -225,7 +224,7 @@ class Screen:
         terminal.flush()
 
     def _noticed(self, _: object) -> None:
-        """Somebody types, and so has seen what is there."""
+        """The user types, and so has seen the screen."""
         if self._unseen:
             self._unseen = 0
             if self._signs.title:
@@ -249,7 +248,7 @@ class Screen:
     # ----------------------------------------------------------------------------------------
 
     def _accept(self, buffer: Buffer) -> bool:
-        """Take a line; whether it stays in the prompt."""
+        """Process a line; returns whether it stays in the prompt."""
         line = buffer.text.rstrip()
         if not line:
             return False
@@ -281,7 +280,7 @@ class Screen:
         return False
 
     def _send(self, text: str) -> bool:
-        """Take a text; whether it was taken."""
+        """Accept a text; returns whether it was accepted."""
         try:
             if not self._home.greeting.has_signed_in:
                 self._give(TextJob(self._conversation.draft(text), text))
@@ -342,7 +341,7 @@ class Screen:
         self._print([plain(f"* {visible_line(sentence)}")])
 
     def _print(self, lines: list[Printed], then: Callable[[], None] | None = None) -> None:
-        """Let lines scroll by above the prompt.
+        """Print lines above the prompt.
 
         The terminal stays as it is: prompt_toolkit's `run_in_terminal` lets it echo meanwhile, and
         what is typed just then would be left among the lines.
@@ -360,7 +359,7 @@ class Screen:
             then()
 
     def _draw_anew(self, app: "Application[Any]") -> None:
-        """Where the width has changed: the last lines, in the new width.
+        """If the width has changed, print the last lines again in the new width.
 
         What some terminals do with lines that no longer fit, others don't: nobody knows where the
         old prompt is now.
@@ -410,7 +409,7 @@ def _nobody(job: Job) -> None:
 
 
 def _styled(line: Printed, columns: int) -> StyleAndTextTuples:
-    """Give a line as it scrolls by, broken at spaces."""
+    """Format a line that scrolls by, wrapped at spaces."""
     before = f"{line.when} " if line.who else ""
     text = wrapped(f"{before}{line.who}{line.rest}", columns)
     rest = text.removeprefix(before + line.who)

@@ -1,9 +1,9 @@
 """The two threads behind a chat's screen: one sends, one receives.
 
 Owns: the order of sending, trying again, and waiting for mail, each with an `OpenHome` of its own.
-Promises: a failure of the server or the store ends neither thread: it is sent as an event, and the
-work goes on when it can. An unexpected error ends one, and is shown too. What is
-interrupted stays in the outbox, or unread.
+Promises: a failure of the server or the store ends neither thread: it is sent as an event, and work
+continues when it can. An unexpected error ends a thread, and is shown too. What is interrupted
+stays in the outbox, or unread.
 Exposure: as `client.home`; shows nothing itself.
 
 Source: docs/client.md.
@@ -124,7 +124,7 @@ class _Worker(ABC):
 
 
 class Sender(_Worker):
-    """Does what `give` hands it, and empties the outbox."""
+    """Does the jobs that `give` hands over, and empties the outbox."""
 
     def __init__(self, name: str, open_home: Open, post: Post) -> None:
         super().__init__("sender", open_home, post)
@@ -137,7 +137,7 @@ class Sender(_Worker):
         self._jobs.put(job)
 
     def wake(self) -> None:
-        """Have another look at the outbox: the server is there."""
+        """The server is back: check the outbox again."""
         self._jobs.put(None)
 
     def stop(self) -> None:
@@ -232,8 +232,8 @@ class Sender(_Worker):
 
 
 class Receiver(_Worker):
-    """Waits for mail, or follows another process of the home that does; `after` is the
-    newest message shown so far, `contact` the one that is talked with.
+    """Waits for mail, or follows another process of the home that does. `after`: the newest message
+    shown so far; `contact`: the other user.
     """
 
     def __init__(
@@ -277,14 +277,16 @@ class Receiver(_Worker):
                     self._rest(FIRST_PAUSE * 2)
 
     def _say_lost(self, home: OpenHome) -> None:
-        """Say what is possibly lost, as often as that has become more or less."""
+        """Report what is possibly lost, whenever the number has changed."""
         count = home.resending.count()
         if count and count != self._lost:
             self._post(Said(lost_sentence(count, "/resend")))
         self._lost = count
 
     def _receive(self, home: OpenHome) -> bool:
-        """Show what waits, or what comes within a while; whether anything did."""
+        """Show pending messages, or those that arrive within a while; returns whether there were
+        any.
+        """
         got = False
         # The first question is answered at once: then we know that the server is there.
         wait = SERVER_WAIT if self._connected else 0.0
@@ -311,7 +313,7 @@ class Receiver(_Worker):
             self._after = message.number
 
     def _is_passed_over(self, home: OpenHome, message: Received) -> bool:
-        """Whether it is of somebody else who is muted or blocked."""
+        """Whether it is from somebody else who is muted or blocked."""
         return message.sender != self._contact and home.blocking.is_silent(message.sender)
 
     def _rest(self, seconds: float) -> None:

@@ -1,7 +1,7 @@
-"""What the server says of itself (648), for people.
+"""What the server says about itself (648), in words.
 
-Owns: asking it, and the sentences. Promises: a server that has no answer to it gives none; the
-operator's text is one line, cut, with nothing in it that a terminal obeys.
+Owns: the request, and the sentences. Promises: a server without 648 is no error; the operator's
+text is sanitized, shortened and put on one line.
 Exposure: every value is the server's.
 
 Source: docs/client-protocol.md, "648, about".
@@ -29,8 +29,8 @@ _UNITS: Final = (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024))
 
 
 def ask(link: ServerLink, greeting: Greeting) -> AboutResponse | None:
-    """What the server says of itself; None where it says nothing. Raises `ServerUnreachable`,
-    `OutcomeUnknown`, and what the greeting raises.
+    """What the server says about itself; None if it does not support 648. Raises
+    `ServerUnreachable`, `OutcomeUnknown`, and what the greeting raises.
     """
     link.connect()
     if greeting.session is None or not greeting.session.features & Feature.ACCOUNTS:
@@ -40,7 +40,7 @@ def ask(link: ServerLink, greeting: Greeting) -> AboutResponse | None:
 
 
 def ask_quietly(link: ServerLink, greeting: Greeting) -> AboutResponse | None:
-    """The same where it is no matter: None where it can't be asked."""
+    """The same, but returns None if the server can't be asked."""
     try:
         return ask(link, greeting)
     except ClientError:
@@ -58,13 +58,13 @@ def sentence(about: AboutResponse) -> str:
 
 
 def operators_text(about: AboutResponse) -> str:
-    """The operator's text, harmless; empty where there is none."""
+    """The operator's text, sanitized; empty if there is none."""
     shown = visible_line(" ".join(about.text.split()))
     return f"{shown[:_LONGEST]}{'…' if len(shown) > _LONGEST else ''}"
 
 
 def size(number: int) -> str:
-    """A number of bytes, rounded down to a unit that people use."""
+    """A number of bytes, rounded down to a common unit."""
     for name, unit in _UNITS:
         if number >= unit:
             return f"{number / unit:.1f}".removesuffix(".0") + f" {name}"

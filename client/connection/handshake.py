@@ -1,4 +1,4 @@
-"""What is said first on a connection: the extension's hello, and the proof of who we are.
+"""The beginning of a connection: the extension's hello, and the proof of our identity.
 
 Owns: whether a connection speaks the extension, when falling back to the published protocol is
 allowed, and which server this identity belongs to.
@@ -78,7 +78,7 @@ False: remembered; None: not now."""
 
 
 class Session(NamedTuple):
-    """What the greeting of the present connection came to."""
+    """The result of the greeting on the current connection."""
 
     features: Feature
     max_payload: int
@@ -100,7 +100,7 @@ class Greeting:
         *,
         says_lost: bool = True,
     ) -> None:
-        """`says_lost`: what is possibly lost is told as soon as it is marked."""
+        """`says_lost`: report what is possibly lost as soon as it is marked."""
         self._store = store
         self._identity = identity
         self._consent = consent
@@ -115,12 +115,12 @@ class Greeting:
         self.session: Session | None = None
 
     def offers(self, feature: Feature) -> bool:
-        """Whether the present connection is authenticated and has a feature."""
+        """Whether the current connection is authenticated and has a feature."""
         return self.session is not None and self.session.authenticated and bool(self.session.features & feature)
 
     @property
     def has_signed_in(self) -> bool:
-        """Whether this identity has signed in at some time: there is no way back to part 1."""
+        """Whether this identity has ever signed in; it then never falls back to part 1."""
         return self._store.server.known() is not None
 
     def registered_here(self) -> None:
@@ -132,8 +132,8 @@ class Greeting:
         self._store.settings.put(PUBLISHED_ONLY, "1" if wanted else "0")
 
     def greet(self, link: ServerLink) -> bool:
-        """Greet; whether the connection can be used now. Otherwise another one is opened, and not
-        greeted.
+        """Greet; returns whether the connection can be used now. If not, another one is opened, and
+        not greeted.
 
         Raises `WrongServer`, `OutcomeUnknown`, `ServerAnsweredError`.
         """
@@ -208,7 +208,8 @@ class Greeting:
             self._tell_blocks(link, identity.client_id, hello.generation)
 
     def _learn_pins(self, link: ServerLink) -> None:
-        """Ask for the pins of the server, so that a change of its certificate locks nobody out.
+        """Ask for the server's pins, so that a change of its certificate does not lock this home
+        out.
 
         A refusal changes nothing.
         """
@@ -220,9 +221,9 @@ class Greeting:
             self._pins.learn(link.address, presented, [pin(digest) for digest in answer.digests])
 
     def _tell_blocks(self, link: ServerLink, me: ClientId, generation: int) -> None:
-        """Tell the server whom the user has blocked, or not any more, as far as it does not know.
+        """Tell the server whom the user has blocked or unblocked since it was last told.
 
-        What it refuses is told again at the next sign-in; until then it holds in this home alone.
+        What it refuses is sent again at the next sign-in; until then it applies only in this home.
         """
         for row in self._store.silenced.owed(generation):
             answer = link.exchange(BlockRequest(me, row.blocked, row.client_id), REPLY_TIMEOUT)
@@ -253,8 +254,8 @@ class Greeting:
 
     @contextlib.contextmanager
     def without_proof(self) -> Iterator[None]:
-        """Meanwhile a connection is greeted, and nobody proves anything on it: the server
-        does not know us.
+        """Inside, connections are greeted without a proof, because the server does not know this
+        account.
         """
         self._proves = False
         try:
@@ -263,7 +264,7 @@ class Greeting:
             self._proves = True
 
     def ask_again(self) -> None:
-        """Greet also a server that was silent before."""
+        """Greet even a server that was silent before."""
         self._ask_anyway = True
 
     def keep_version(self, link: ServerLink) -> None:
@@ -292,8 +293,8 @@ class Greeting:
 
 
 def _noted(text: str | None) -> tuple[str, int | None]:
-    """What a setting notes of a server: its address, and a number; no number where it
-    can't be read.
+    """What a setting stores about a server: its address, and a number; no number if it can't be
+    read.
     """
     address, _, number = (text or "").rpartition(" ")
     return address, int(number) if number.isascii() and number.isdigit() and len(number) < 20 else None
@@ -310,7 +311,7 @@ def lost_sentence(count: int, how: str) -> str:
 
 
 def if_registered_here(registered_here: bool) -> bool | None:
-    """Prove accounts that no other program knows; leave those of other programs as they are."""
+    """Prove accounts that no other program uses; leave those of other programs as they are."""
     return True if registered_here else None
 
 

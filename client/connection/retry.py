@@ -1,11 +1,11 @@
-"""What is tried again by itself: long transfers whose connection breaks in their midst, and what
-the server refuses for coming too fast.
+"""What is retried automatically: long transfers whose connection breaks, and requests that the
+server refuses as too fast.
 
-Owns: what counts as long, how often and after which pauses it is tried again; how long is waited
-where the server asks for it.
-Promises: nothing waits longer than `LONGEST_PATIENCE` because a server says so. Short work is never
-repeated by `Retry`, and no work whose repetition could do a thing twice: the caller names the
-failures after which it can't.
+Owns: what counts as long, how often and after which pauses it is retried; how long to wait if the
+server asks for it.
+Promises: nothing waits longer than `LONGEST_PATIENCE` because a server says so. `Retry` never
+repeats short work, nor work that could take effect twice: the caller names the failures after which
+that is impossible.
 
 Source: docs/client.md.
 """
@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 
 
 class Patience:
-    """Of one act that the server may refuse as too fast. `rest` as for `Retry`."""
+    """Waiting for one request that the server may refuse as too fast. `rest` as for `Retry`."""
 
     def __init__(self, rest: Callable[[float], None], tell: Callable[[str], None]) -> None:
         self._rest = rest
@@ -38,11 +38,13 @@ class Patience:
         self._left = LONGEST_PATIENCE
 
     def suffices(self, answer: ErrorResponse) -> bool:
-        """Whether it is such a refusal, with a time that may be waited."""
+        """Whether it is such a refusal, with an acceptable time to wait."""
         return answer.reason == RefusalReason.TOO_FAST and 0 < answer.retry_after <= self._left
 
     def wait(self, answer: ErrorResponse) -> None:
-        """Let the time pass that it asks for. Says so, once. Raises what `rest` raises."""
+        """Wait for the time that the server asks for, and say so once. Raises what `rest`
+        raises.
+        """
         seconds = answer.retry_after
         if self._left == LONGEST_PATIENCE:
             self._tell(f"The server was asked too much in a short time; this goes on by itself in {seconds} s.")
@@ -51,9 +53,7 @@ class Patience:
 
 
 class Retry:
-    """Does long work until it is done. `rest` lets a pause pass, or raises where nobody
-    waits any more.
-    """
+    """Repeats long work until it is done. `rest` pauses, or raises if it is interrupted."""
 
     def __init__(
         self, rest: Callable[[float], None], tell: Callable[[str], None], pauses: Sequence[float] = PAUSES
@@ -68,9 +68,9 @@ class Retry:
         progress: Progress | None,
         healed: tuple[type[OutcomeUnknown | ServerUnreachable], ...] = (ServerUnreachable, OutcomeUnknown),
     ) -> Result:
-        """Give what `work` gives; it is told how to report its progress.
+        """Return the result of `work`, which gets a function to report its progress.
 
-        After a failure of the kinds in `healed`, work that turned out to be long is done again.
+        After a failure of the kinds in `healed`, work that turned out to be long is repeated.
         Raises the last failure.
         """
         is_long = False

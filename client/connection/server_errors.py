@@ -3,7 +3,7 @@
 Owns: the sentences behind 9000 and 9001.
 Promises: every request and every reason has its sentence, or this module can't be imported. A 9000,
 which carries no reason, gets the likely ones for the request that was refused. A text that the
-server added is quoted on one line, cut, with nothing in it that a terminal obeys.
+server added is quoted on one line, shortened and sanitized.
 
 Source: docs/client-protocol.md, "Errors".
 """
@@ -148,9 +148,7 @@ def refused(request: RequestCode, answer: ErrorResponse) -> ServerAnsweredError:
 
 
 def quoted(text: str) -> str:
-    """Give what a server said of its refusal, as a sentence to be added; nothing where it
-    said nothing.
-    """
+    """The text that a server added to its refusal, as a sentence; empty if there was none."""
     # Cut before it is looked at letter by letter.
     words = " ".join(text[: 4 * _LONGEST_QUOTE].split())
     if not words:

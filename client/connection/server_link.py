@@ -5,11 +5,11 @@ second time.
 Promises: where the server is known by its pins, it is spoken to over TLS, and nothing is said to
 one whose certificate has none of them. Header and payload leave in one write, up to 256 KiB of
 them; a response is taken in any split; an answer that comes while a large content is still being
-sent ends the sending. A server that sends or takes a trickle is given up as one that is silent is
-(`client.connection.pace`); what is on its way out of this machine is no silence. Whatever goes
-wrong, an interrupt included, leaves no half-used connection behind. A request is repeated, once and
-on a fresh connection, only where the kept one turned out to be closed before a byte of the answer
-came, and only where repeating can't do a thing twice.
+sent ends the sending. A server that sends or accepts only a trickle is given up like a silent one
+(`client.connection.pace`); data that is still leaving this machine does not count as silence. No
+failure, nor an interrupt, leaves a half-used connection behind. A request is repeated, once and on
+a fresh connection, only if the kept one turned out to be closed before a byte of the answer came,
+and only if the request can't take effect twice.
 Exposure: talks to a server that need not be honest, over a connection that anybody may cut or
 alter; what carries it is in `client.connection.transport`.
 
@@ -92,7 +92,7 @@ class _Broken(Exception):
 
 
 class ServerLink:
-    """The connection to one server. Used from one thread, but for `interrupt`."""
+    """The connection to one server. Used from one thread, except for `interrupt`."""
 
     def __init__(
         self,
@@ -104,7 +104,9 @@ class ServerLink:
         monotonic: Callable[[], float] = time.monotonic,
         pins: Pins | None = None,
     ) -> None:
-        """`pins` says which certificates are the server's; without it, those of the address."""
+        """`pins`: says which certificates are the server's; without it, those of the
+        address are.
+        """
         self.address = address
         self.version = CLIENT_VERSION
         """The version byte of requests."""
@@ -134,19 +136,19 @@ class ServerLink:
 
     @property
     def binding(self) -> bytes:
-        """What a proof on the present connection binds to; see `Transport`."""
+        """The channel binding for a proof on the current connection; see `Transport`."""
         return NO_BINDING if self._transport is None else self._transport.binding
 
     @property
     def protected(self) -> bool:
-        """Whether the present connection is over TLS."""
+        """Whether the current connection is over TLS."""
         return self._transport is not None and self._transport.protected
 
     def interrupt(self) -> None:
-        """End what is running, and whatever would follow: another thread may call this, and this
-        alone.
+        """Stop the running call, and all later ones until `resume`. The only method that another
+        thread may call.
 
-        What was asked fails as if the connection had broken, and no other one is opened.
+        The request fails as if the connection had broken, and no other one is opened.
         """
         self._interrupted.set()
         transport = self._transport
@@ -155,12 +157,14 @@ class ServerLink:
                 transport.interrupt()
 
     def resume(self) -> None:
-        """Go on after `interrupt`, once what it ended has ended, with another connection."""
+        """Allow calls again after `interrupt`, once the interrupted one has ended, on a new
+        connection.
+        """
         self.close()
         self._interrupted.clear()
 
     def rest(self, seconds: float) -> None:
-        """Let a while pass. Raises `ServerUnreachable` as soon as it is interrupted."""
+        """Pause. Raises `ServerUnreachable` as soon as it is interrupted."""
         if self._interrupted.wait(seconds):
             raise _connection_lost()
 
@@ -171,7 +175,9 @@ class ServerLink:
             self._transport = None
 
     def connect(self) -> None:
-        """Have a connection, greeted. Raises `ServerUnreachable`, and what the greeting raises."""
+        """Open a connection if there is none, and greet. Raises `ServerUnreachable`, and what the
+        greeting raises.
+        """
         if not self.is_open():
             try:
                 self._connect()
@@ -188,7 +194,7 @@ class ServerLink:
         connection's end.
 
         After a silence the connection is closed too; `fell_silent` says which of the two it was.
-        For the greeting, which has to be said on this connection and no other. Raises
+        For the greeting, which has to be sent on this connection and no other. Raises
         `InvalidServerResponse`.
         """
         if self._transport is None:
@@ -229,8 +235,8 @@ class ServerLink:
         """Send a request whose answer is a list; give an `ErrorResponse` alone, or the list from
         begin to end.
 
-        A request that is made by calling it is made again on each connection, once that is greeted:
-        what is true of one store of the server need not be true of the one that answers now.
+        A callable is called to make the request again on each connection, once that is greeted,
+        because what holds for one store of the server need not hold for the one that answers now.
         `silence` in seconds is what the server was allowed to wait before it answers. A list that
         is not read to its end costs the connection. Where the list can't be parsed and `salvage`,
         the rest of it comes in `UnparsedPart`s before that is raised. Raises as `ask` does.
@@ -265,7 +271,7 @@ class ServerLink:
                 self.close()
 
     def _unparsed(self) -> Iterator[UnparsedPart]:
-        """What there is, and still comes, of a list that can't be parsed."""
+        """The rest of a list that can't be parsed."""
         while True:
             data = self._protocol.take_unparsed()
             if data:
@@ -379,7 +385,7 @@ class ServerLink:
             self.interrupt()
 
     def _secure(self, connection: socket.socket, pins: Sequence[Pin]) -> None:
-        """Have TLS on the connection, with one of these certificates.
+        """Set up TLS on the connection, with one of these certificates.
 
         Raises `ServerUnreachable`, `WrongCertificate`: then nothing of ours was said.
         """
@@ -438,8 +444,8 @@ class ServerLink:
     def _addresses(self) -> Sequence[_Address]:
         """Look the server's name up. Raises `OSError`, `UnicodeError`.
 
-        The system's look-up hears no signal before it is done, which may take minutes: it has a
-        thread of its own, that nobody waits for who has given up.
+        The system's look-up can't be interrupted and may take minutes, so it runs in a thread of
+        its own, which is abandoned if the caller gives up.
         """
         host, port = self.address.host, self.address.port
         with contextlib.suppress(socket.gaierror):
@@ -526,9 +532,7 @@ class ServerLink:
         return self._events.popleft()
 
     def _comes(self, timeout: float, silence: float) -> bool:
-        """Whether there is something to read, within a time; where that is long, a person
-        hears of it.
-        """
+        """Whether there is something to read within a time; if that is long, the user is told."""
         quiet = silence + TOLD_AFTER
         if quiet >= timeout:
             return bool(self._wait(select.POLLIN, timeout))
@@ -539,8 +543,8 @@ class ServerLink:
         return bool(self._wait(select.POLLIN, left))
 
     def _wait(self, wanted: int, timeout: float) -> int:
-        """Wait until the connection is ready; 0 where for so many seconds nothing passed in either
-        direction.
+        """Wait until the connection is ready; 0 if nothing passed in either direction for this many
+        seconds.
 
         Raises `_Broken` where too little passed. That is judged once a request is on its way, or an
         answer has begun: a server may take its time before it answers.
@@ -580,7 +584,7 @@ class ServerLink:
 
     @property
     def _began(self) -> bool:
-        """Whether a part of an answer is there, if only a part of a record."""
+        """Whether part of an answer has arrived, even if only part of a record."""
         assert self._transport is not None
         return self._transport.midway or not self._protocol.idle
 
@@ -598,7 +602,7 @@ class ServerLink:
         return count
 
     def _read(self) -> None:
-        """Take in what is there; put the first event of it aside."""
+        """Read what is there, and keep its first event."""
         assert self._transport is not None
         began = self._began
         try:
@@ -623,7 +627,7 @@ class ServerLink:
             raise _nonsense(str(error)) from error
 
     def poll(self, wanted: int, timeout: float) -> int:
-        """What of `wanted` is there, within `timeout` seconds. Whatever waits does it here."""
+        """Which of the `wanted` events occur within `timeout` seconds. All waiting is done here."""
         assert self._transport is not None
         if wanted & select.POLLIN and self._transport.ready:
             return select.POLLIN
@@ -634,12 +638,12 @@ class ServerLink:
 
 
 def unacknowledged(descriptor: int) -> int:
-    """How many bytes were written to a connection that its other side has not acknowledged."""
+    """How many bytes written to a connection are not acknowledged by the other side."""
     return int(_INT.unpack(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(_INT.size)))[0])
 
 
 def _is_repeatable(request: Request) -> bool:
-    """Whether doing it twice is the same as doing it once."""
+    """Whether repeating the request has the same effect as doing it once."""
     if isinstance(request, SendRequest | LargeSendRequest):
         # A body is an iterator of the caller's, which may be spent; the caller repeats it.
         return isinstance(request, SendRequest) and request.token is not None

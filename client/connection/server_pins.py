@@ -1,6 +1,6 @@
 """Which certificates are the server's: what the address says, and what this home remembers.
 
-Owns: the pins in the home's store, and when one is taken, kept, replaced and let go.
+Owns: the pins in the home's store, and when one is accepted, kept, replaced and dropped.
 Promises: a home that has an account and knows a pin of its server never reaches it without one,
 whatever an address says. Pins are on disk before a byte is sent under them; those of a link for an
 account that has signed in, only once the server has shown that it is the same one.
@@ -42,10 +42,10 @@ class Pins(Protocol):
     """Says which certificates a connection may have."""
 
     def accepted(self, address: ServerAddress) -> tuple[Pin, ...]:
-        """Give the pins; none of them: plain TCP. Raises `PlainRefused`."""
+        """The accepted pins; none means plain TCP. Raises `PlainRefused`."""
 
     def met(self, address: ServerAddress, presented: Pin) -> None:
-        """Hear that the server at an address has shown one of them. Nothing was sent yet."""
+        """Called when the server at an address has shown one of them. Nothing was sent yet."""
 
 
 class PinsOfAddress:
@@ -101,7 +101,7 @@ class ServerPins:
             self._keep(wanted)
 
     def proven(self) -> None:
-        """Hear that the account has signed in on this connection: it is the same server."""
+        """Called when the account has signed in on this connection, so it is the same server."""
         unconfirmed, self._unconfirmed = self._unconfirmed, ()
         if unconfirmed:
             self._keep(unconfirmed)
@@ -164,7 +164,7 @@ def read_pins(store: Store, name: str = _KNOWN) -> tuple[Pin, ...]:
 
 
 def wrong_certificate(address: ServerAddress, expected: Sequence[Pin], presented: Pin) -> WrongCertificate:
-    """Say that the server has another certificate."""
+    """The error for a server with another certificate."""
     texts = tuple(map(pin_text, expected))
     return WrongCertificate(
         f"The server at {address.place} has the certificate with the pin {pin_text(presented)}, and not the pinned "
@@ -177,7 +177,7 @@ def wrong_certificate(address: ServerAddress, expected: Sequence[Pin], presented
 
 
 def plain_refused(address: ServerAddress, known: Sequence[Pin]) -> PlainRefused:
-    """Say that a home that knows a pin goes nowhere without one."""
+    """The error for an address without a pin in a home that knows one."""
     return PlainRefused(
         f"This home knows its server by a pin, and {address.place} names none; nothing was sent to it unprotected.",
         f"Use the server's link: {address._replace(pins=tuple(known[:MOST_PINS]))}. For an account without TLS use "
