@@ -40,10 +40,10 @@ from common.errors import MessageUError
 
 
 class ClientError(MessageUError):
-    """What a person reads. `str(error)` is the sentence, `advice` the next step."""
+    """An error for the user. `str(error)` is the sentence, `advice` the next step."""
 
     kept: bool = False
-    """Whether the message that could not be sent is in the outbox, and is sent by itself later."""
+    """Whether the message that could not be sent is in the outbox, and will be sent later."""
 
     def __init__(self, sentence: str, advice: str = "") -> None:
         super().__init__(sentence)
@@ -55,11 +55,13 @@ class ServerUnreachable(ClientError):
 
 
 class OutcomeUnknown(ClientError):
-    """The connection broke or timed out before the answer came: whether it was done is unknown."""
+    """The connection broke or timed out before the answer: whether the request was done is
+    unknown.
+    """
 
 
 class ServerAnsweredError(ClientError):
-    """The server answered 9000 or 9001: it was not done. `reason` is 9001's number, None
+    """The server answered 9000 or 9001: the request was not done. `reason` is 9001's number, None
     after 9000.
     """
 
@@ -101,7 +103,7 @@ class AlreadyRegistered(ClientError):
 
 
 class NameUnknown(ClientError):
-    """The server knows nobody of that name. `nearest` holds similar names, best first."""
+    """The server does not know that name. `nearest` holds similar names, best first."""
 
     def __init__(self, sentence: str, advice: str = "", nearest: tuple[str, ...] = ()) -> None:
         super().__init__(sentence, advice)
@@ -109,9 +111,9 @@ class NameUnknown(ClientError):
 
 
 class KeyChanged(ClientError):
-    """The server names another key, or another account, for somebody who is known here.
-    Nothing was sent. `met` and `since`: when the old key was verified or first seen, and when the
-    new one was named first, in milliseconds.
+    """The server gives another key, or another account, for a known contact. Nothing was sent.
+    `met` and `since`: when the old key was verified or first seen, and when the new one was named
+    first, in milliseconds.
     """
 
     def __init__(
@@ -150,7 +152,7 @@ class FileUnsaved(ClientError):
 
 
 class OutboxFull(ClientError):
-    """Too many messages wait to be sent; this one was not taken."""
+    """Too many messages wait to be sent; this one was not accepted."""
 
 
 class HomeInUse(ClientError):
@@ -174,8 +176,8 @@ class StoreUnwritable(StoreUnusable):
 
 
 class PassphraseNeeded(ClientError):
-    """The home is locked, and nobody and nothing gives its passphrase."""
+    """The home is locked, and no passphrase is available."""
 
 
 class PassphraseWrong(ClientError):
-    """It is another passphrase. Nothing was changed."""
+    """The passphrase is wrong. Nothing was changed."""

@@ -61,10 +61,10 @@ class Received(NamedTuple):
     """A message for this user.
 
     `number` grows from message to message of this home. `late`: it was received before as
-    `Unreadable`, and its key has come since. `repeated`: it may have been received before, because
-    something broke just then. Times are Unix milliseconds: `received_at` by our clock,
-    `accepted_at` by the server's, where it is known. `sender_proven`: the server says that the
-    sender was authenticated. `message_id`: what the server called it to its sender, as in `Sent`.
+    `Unreadable`, and its key has arrived since. `repeated`: it may have been received before,
+    because something failed at that moment. Times are Unix milliseconds: `received_at` by our
+    clock, `accepted_at` by the server's, if known. `sender_proven`: the server says that the sender
+    was authenticated. `message_id`: the id that the server gave its sender, as in `Sent`.
     """
 
     number: int
@@ -89,11 +89,10 @@ class Sent(NamedTuple):
 
 class SentMessage(NamedTuple):
     """A text or file of ours. `stored_at`: the server has it; `waiting`: it is in the outbox;
-    `problem`: it was refused. With none of the three nobody knows whether the server has it.
-    `lost`: possibly; the server had it, and was put back to an earlier state since. `outbox`: its
-    number there, where it went through the outbox. `after`: the number of the newest message that
-    had been received by then. `damaged`: its row in the store was altered or is broken, so that
-    there is neither text nor path nor problem.
+    `problem`: it was refused. If none of the three is set, it is unknown whether the server has it.
+    `lost`: possibly; the server had it, and was restored to an earlier state since. `outbox`: its
+    number there, if it went through the outbox. `after`: the number of the newest message received
+    by then. `damaged`: its row in the store is damaged, so text, path and problem are missing.
     """
 
     number: int
@@ -112,10 +111,10 @@ class SentMessage(NamedTuple):
 
 
 class Resent(NamedTuple):
-    """What became of the possibly lost messages that were to be sent again.
+    """The result of sending possibly lost messages again.
 
     `messages`: the texts and files among the `sent` ones; the others are symmetric keys and
-    requests for them. `waiting`: so many are in the outbox; `left`: so many are marked still;
+    requests for them. `waiting`: how many are in the outbox; `left`: how many are still marked;
     `problems`: why some can't be sent again.
     """
 
@@ -139,8 +138,8 @@ class ConversationSummary(NamedTuple):
 
 
 class FetchedKey(NamedTuple):
-    """A contact's public key is here. `changed`: it is not the one that was known; that
-    one stays in use.
+    """A contact's public key was fetched. `changed`: it is not the known one, which stays
+    in use.
     """
 
     contact: Contact
@@ -148,7 +147,9 @@ class FetchedKey(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """A message that the server refused for good; it is kept aside. `text` where it was one."""
+    """A message that the server refused for good; it is kept, and not sent again. `text`: only of a
+    text.
+    """
 
     recipient: ClientId
     recipient_name: str | None

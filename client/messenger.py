@@ -406,7 +406,7 @@ class Messenger:
         """
         return self.home.outbox.failed()
 
-    # --- after a backup was put back
+    # --- after a backup was restored
     # ----------------------------------------------------------------------------------
 
     def lost_count(self) -> int:
