@@ -90,6 +90,11 @@ def audit_registration(user: bytes) -> None:
     AUDIT.info("registered user %s", user.hex(), extra=fields(event="registered", user=user.hex()))
 
 
+def audit_inactivity(user: bytes) -> None:
+    """A user is deleted, for they were not seen for as long as the operator has set."""
+    AUDIT.info("inactive user %s", user.hex(), extra=fields(event="inactive", user=user.hex()))
+
+
 def audit_deletion(user: bytes) -> None:
     """A user was deleted: nothing is left of them in the store except what others have received."""
     AUDIT.info("deleted user %s", user.hex(), extra=fields(event="deleted", user=user.hex()))

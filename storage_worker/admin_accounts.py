@@ -121,7 +121,7 @@ def _run(
         case "free":
             return kept_names(database, say) if settings.name is None else free(database, settings.name, say)
         case _:
-            return re_key(database, settings.name, settings.key_file, say)
+            return re_key(database, settings.name, settings.key_file, say, now_ms)
 
 
 def invite(
@@ -220,11 +220,16 @@ def free(database: Database, name: str, say: Say) -> int:
     return EXIT_UNKNOWN
 
 
-def re_key(database: Database, name: str, key_file: Path, say: Say) -> int:
-    """Give a user another public key, under the same name and id. Raises `SettingRejected`."""
+def re_key(database: Database, name: str, key_file: Path, say: Say, now_ms: int) -> int:
+    """Give a user another public key, under the same name and id. They count as seen today, so that
+    the new home finds them. Raises `SettingRejected`.
+    """
     key = read_key(key_file)
     with database.transaction():
-        database.execute("UPDATE user SET public_key = ? WHERE name = ? AND NOT deleted", (key, name))
+        database.execute(
+            "UPDATE user SET public_key = ?, seen = max(coalesce(seen, 0), ?) WHERE name = ? AND NOT deleted",
+            (key, now_ms // _DAY_MS, name),
+        )
         known = database.changes()
     if not known:
         return _unknown(name, say)

@@ -131,6 +131,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="delete mail that was not fetched for N days; 0: never (default: %(default)s)",
     )
+    parser.add_argument(
+        "--inactive-days",
+        type=number,
+        default=0,
+        metavar="N",
+        help="delete users who were not seen while this program ran for so many days; 0: never (default: %(default)s)",
+    )
     # For tests: a limit that needs no small disk.
     parser.add_argument("--size-limit", type=size, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
@@ -153,6 +160,7 @@ def checked(options: argparse.Namespace) -> Limits:
             Bound("--uploads-of-user", options.uploads_of_user, 1, _MOST_UPLOADS),
             Bound("--sender-share", options.sender_share, 1, NO_SHARE),
             Bound("--expire-days", options.expire_days, 0, LONGEST_EXPIRY),
+            Bound("--inactive-days", options.inactive_days, 0, LONGEST_EXPIRY),
             Bound("--size-limit", options.size_limit or 0, 0, _MOST),
         )
     )
@@ -179,7 +187,9 @@ def account_settings(options: argparse.Namespace) -> AccountSettings:
         raise SettingRejected("--about is not UTF-8") from error
     if len(about) > LONGEST_ABOUT:
         raise SettingRejected(f"--about has at most {LONGEST_ABOUT} bytes, not {len(about)}")
-    return AccountSettings(Registration[options.registration.upper()], about, options.expire_days)
+    return AccountSettings(
+        Registration[options.registration.upper()], about, options.expire_days, options.inactive_days
+    )
 
 
 def uploads_that_fit(wanted: int, open_files: int) -> int:

@@ -77,6 +77,11 @@ class Users(Protocol):
     def accounts(self, after: int, most: int) -> Sequence[Account]:
         """At most `most` users with a row above `after`, in order, for an operator."""
 
+    def unseen_since(self, day: int, after: int, until: int) -> Sequence[User]:
+        """Users with `after` < row <= `until` who were seen last before this day (since 1970, UTC),
+        in order. Those who are disabled are left out, and those of whom it is not known.
+        """
+
 
 class Invitations(Protocol):
     """Invitations to register, for servers where registration is not open."""
@@ -86,6 +91,18 @@ class Invitations(Protocol):
 
     def all(self) -> list[Invitation]:
         """All invitations, by the time when they expire."""
+
+
+class RunningTime(Protocol):
+    """How long workers have run on this store, as `RunningNoted` says it."""
+
+    def hours(self) -> int:
+        """In all."""
+
+    def first_day_after(self, hours: int) -> int | None:
+        """The first of the days (since 1970, UTC) that the clock showed when workers had run more
+        than so many hours; None for none.
+        """
 
 
 class Mailbox(Protocol):
@@ -279,6 +296,10 @@ class Engine(Protocol):
         """The invitations."""
 
     @property
+    def running_time(self) -> RunningTime:
+        """How long workers have run."""
+
+    @property
     def mailboxes(self) -> Mailboxes:
         """The mail."""
 
@@ -306,8 +327,8 @@ class Engine(Protocol):
         """
 
     def turn(self, now_ms: int, level: Admission, *, registers: bool) -> AbstractContextManager[None]:
-        """Begin a turn; its end commits. `registers`: a user may be registered in it, or an
-        invitation changed.
+        """Begin a turn; its end commits. `registers`: a user may be registered in it, an
+        invitation changed, or the running time noted.
 
         Any exception inside undoes the whole turn on disk; so do `StoreFull` and `StoreDamaged`,
         which the end may raise. `roll_back` has to follow.

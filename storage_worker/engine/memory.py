@@ -37,6 +37,7 @@ from storage_worker.engine.records import (
     MailRemoved,
     MessageAccepted,
     OldMail,
+    RunningNoted,
     SenderBlocked,
     SequenceUsed,
     SlotTaken,
@@ -116,6 +117,8 @@ class _State:
         self.blob_id = 0
         self.days: dict[int, int] = {}
         """The sequence when a day began."""
+        self.running: dict[int, int] = {}
+        """How many hours workers had run when the clock last showed a day."""
 
     def copied(self) -> "_State":
         """A copy. Messages and tokens are shared, because they never change."""
@@ -126,6 +129,7 @@ class _State:
         other.invitations = dict(self.invitations)
         other.slots = dict(self.slots)
         other.days = dict(self.days)
+        other.running = dict(self.running)
         other.blocks = set(self.blocks)
         other.sequence, other.accepted, other.blob_id = self.sequence, self.accepted, self.blob_id
         return other
@@ -208,6 +212,10 @@ class _Users:
             for row, one in found
         ]
 
+    def unseen_since(self, day: int, after: int, until: int) -> Sequence[User]:
+        users = [self.find(one.client_id) for one in self._accounts[after:until]]
+        return [user for user in users if user is not None and 0 <= user.seen < day and not user.is_disabled]
+
     def _is_there(self, row: int) -> bool:
         return not self._accounts[row - 1].is_deleted
 
@@ -225,6 +233,21 @@ class _Invitations:
 
     def all(self) -> list[Invitation]:
         return sorted(self._kept.values(), key=lambda one: (one.expires_at, one.digest))
+
+
+class _RunningTime:
+    def __init__(self, engine: "MemoryEngine") -> None:
+        self._engine = engine
+
+    @property
+    def _kept(self) -> dict[int, int]:
+        return self._engine.state.running
+
+    def hours(self) -> int:
+        return max(self._kept.values(), default=0)
+
+    def first_day_after(self, hours: int) -> int | None:
+        return min((day for day, then in self._kept.items() if then > hours), default=None)
 
 
 class _Mailbox:
@@ -411,6 +434,7 @@ class MemoryEngine:
         self.identity = disk.identity
         self.users = _Users(self)
         self.invitations = _Invitations(self)
+        self.running_time = _RunningTime(self)
         self.mailboxes = _Mailboxes(self)
         self.tokens = _Tokens(self)
         self.slots = _Slots(self)
@@ -494,6 +518,8 @@ class MemoryEngine:
                     state.invitations[digest] = left._replace(uses=left.uses - 1)
             case InvitationRevoked(digest):
                 state.invitations.pop(digest, None)
+            case RunningNoted(day, hours):
+                state.running[day] = self.running_time.hours() + hours
 
     def _put(self, message: MessageAccepted) -> None:
         self.pending(message.recipient).append(_Message(message.sequence, message.entry, message.blob_id))

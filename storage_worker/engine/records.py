@@ -169,6 +169,13 @@ class UserRegistered(Struct, frozen=True):
     """Since 1970, UTC."""
 
 
+class RunningNoted(Struct, frozen=True):
+    """The worker has run so many hours more, and its clock shows this day (since 1970, UTC)."""
+
+    day: int
+    hours: int
+
+
 Record = (
     MessagesAccepted
     | MessageAccepted
@@ -199,5 +206,6 @@ Decided = (
     | SenderBlocked
     | UserRegistered
     | InvitationChange
+    | RunningNoted
 )
 """What rules hand to `Engine.apply`; of a run of sends `Engine.accept_run` makes the record."""

@@ -19,7 +19,7 @@ from common.storage_protocol.operations import (
 from common.values import Registration
 from storage_worker.engine.interface import Engine
 from storage_worker.engine.records import UserDeleted
-from storage_worker.engine.values import Deletion
+from storage_worker.engine.values import Deletion, User
 from storage_worker.rules.access import Access
 from storage_worker.rules.admission import AdmissionControl
 from storage_worker.rules.answers import DAMAGED, DONE, PROOF_NEEDED, REQUESTER_UNKNOWN
@@ -32,11 +32,12 @@ _MOST: Final = 2**32 - 1
 
 
 class AccountSettings(NamedTuple):
-    """`about`: the operator's text, UTF-8. `expire_days`: 0 for never."""
+    """`about`: the operator's text, UTF-8. `expire_days`, `inactive_days`: 0 for never."""
 
     registration: Registration = Registration.OPEN
     about: bytes = b""
     expire_days: int = 0
+    inactive_days: int = 0
 
 
 class AccountRules:
@@ -65,9 +66,7 @@ class AccountRules:
             return PROOF_NEEDED
         user = self._access.requester(request.requester, request.authenticated)
         if not isinstance(user, Refused):
-            self._engine.apply(UserDeleted(user.row))
-            self._uploads.drop_of(user.client_id, user.row)
-            self._subscriptions.end_user(user.row)
+            self.remove(user)
         match self._users.deletion(request.requester):
             case None:
                 return REQUESTER_UNKNOWN
@@ -77,6 +76,12 @@ class AccountRules:
                 return DAMAGED
             case Deletion.GOES_ON:
                 return _GOES_ON
+
+    def remove(self, user: User) -> None:
+        """Inside a turn: a user is none any more."""
+        self._engine.apply(UserDeleted(user.row))
+        self._uploads.drop_of(user.client_id, user.row)
+        self._subscriptions.end_user(user.row)
 
     def about(self, _slot: int, _request: GetAbout) -> Outcome:
         """The settings that users notice."""

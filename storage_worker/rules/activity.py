@@ -2,6 +2,7 @@
 
 Owns: the turn's day. Promises: the first thing that is done for a user on a day is noted, once; it
 costs a comparison besides. A power cut may lose it.
+Whoever is enabled again, or gets another key, counts as seen.
 Exposure: whoever may act for a user. Of one who never signed in with 641 that is anybody.
 """
 

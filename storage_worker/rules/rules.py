@@ -27,6 +27,7 @@ from storage_worker.rules.answers import Unreadable
 from storage_worker.rules.blocking import BLOCKING, BlockingRules
 from storage_worker.rules.expiry import Expiry
 from storage_worker.rules.fetching import FETCHING, FetchingRules
+from storage_worker.rules.inactivity import Inactivity
 from storage_worker.rules.sending import SENDING, SendingRules
 from storage_worker.rules.table import NO_RULES, Tables
 from storage_worker.rules.uploads import UPLOADS, UploadRules
@@ -79,6 +80,8 @@ class Rules:
         blocking = BlockingRules(engine, access, self._admission)
         self.expiry = Expiry(engine, self.leases, accounts.expire_days)
         """Deletes old mail, between turns of gateways."""
+        self.inactivity = Inactivity(engine, leaving.remove, accounts.inactive_days)
+        """Deletes users who were not seen, between turns of gateways."""
         self.by_operation = TABLES.bind((self._users, sending, uploads, self._fetching, leaving, blocking), unreadable)
         """The rule of each type of operation."""
 
@@ -100,6 +103,9 @@ class Rules:
             return False
         if user.is_disabled != disabled:
             self._engine.apply(UserDisabled(user.row, disabled))
+            if not disabled and user.seen < self._activity.today:
+                # They could not be seen meanwhile, and are not to be deleted for that.
+                self._activity.note(user)
         return True
 
     @property

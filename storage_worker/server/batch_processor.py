@@ -140,6 +140,7 @@ class BatchProcessor:
         self._rules.expiry.look(now_ms)
         if self._rules.expiry.goes_on:
             self._expire(now_ms)
+        self._look_for_inactive(now_ms)
         self._engine.maintain(now_ms)
 
     def _expire(self, now_ms: int) -> None:
@@ -150,15 +151,24 @@ class BatchProcessor:
         else:
             self._rules.expiry.give_up(problem)
 
+    def _look_for_inactive(self, now_ms: int) -> None:
+        """Turns of their own, in which the time is noted and some users are deleted."""
+        inactivity = self._rules.inactivity
+        inactivity.look(now_ms)
+        if inactivity.note_is_due:
+            inactivity.noted(own_turn(self._engine, self._rules, now_ms, inactivity.note, registers=True))
+        if inactivity.goes_on:
+            inactivity.stepped(own_turn(self._engine, self._rules, now_ms, inactivity.step))
+
     @property
     def is_busy(self) -> bool:
         """Whether `maintain` goes on with something that should not wait for gateways."""
-        return self._rules.expiry.goes_on or self._engine.is_busy
+        return self._rules.expiry.goes_on or self._rules.inactivity.is_busy or self._engine.is_busy
 
     @property
     def waits_for_a_time(self) -> bool:
         """Whether `maintain` has to be called now and then although nothing arrives."""
-        return bool(self._rules.expiry.days)
+        return bool(self._rules.expiry.days or self._rules.inactivity.days)
 
     def takes_mail(self, now_ms: int) -> bool:
         """Between two turns: whether there is room for mail. Raises `StoreFailed`."""
@@ -172,7 +182,7 @@ class BatchProcessor:
     @property
     def has_waiting(self) -> bool:
         """Whether `maintain` will soon have something to do."""
-        return self._engine.has_pending or self._rules.is_counting
+        return self._engine.has_pending or self._rules.is_counting or self._rules.inactivity.goes_on
 
     def _turn(
         self, inbound: Sequence[Inbound], now_ms: int, capacity: Capacity, failing: set[int], answers: list[Outbound]

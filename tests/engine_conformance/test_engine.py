@@ -34,13 +34,16 @@ from storage_worker.engine.records import (
     InvitationUsed,
     MailRemoved,
     MessageAccepted,
+    RunningNoted,
     SenderBlocked,
     SequenceUsed,
     SlotTaken,
     TokenUsed,
     UserAuthenticated,
     UserDeleted,
+    UserDisabled,
     UserRegistered,
+    UserSeen,
 )
 from storage_worker.engine.values import Admission, Deletion, Invitation, MailPlace, Slot, Span, User
 from tests.engine_conformance.conftest import Store
@@ -74,7 +77,7 @@ def turn(engine: Engine, *, messages: int = 0, registers: bool = False, now_ms: 
 def decide(engine: Engine, *decided: Decided, now_ms: int = NOW) -> None:
     """One turn with these records."""
     messages = sum(isinstance(one, MessageAccepted) for one in decided)
-    registers = any(isinstance(one, UserRegistered | InvitationChange) for one in decided)
+    registers = any(isinstance(one, UserRegistered | InvitationChange | RunningNoted) for one in decided)
     with turn(engine, messages=messages, registers=registers, now_ms=now_ms):
         for one in decided:
             engine.apply(one)
@@ -162,6 +165,43 @@ class TestUsers:
         maybe_restart(store, restart)
         assert found(store.engine, ALICE).must_authenticate
         assert not found(store.engine, BOB).must_authenticate
+
+
+class TestInactive:
+    @RESTARTS
+    def test_who_was_seen_last_before_a_day(self, store: Store, restart: bool | None) -> None:
+        ids = [bytes([number]) * 16 for number in range(7)]
+        days = [None, 10, 10, 12, 10, 10, 10]
+        for number, (client_id, day) in enumerate(zip(ids, days, strict=True)):
+            decide(store.engine, UserRegistered(client_id, f"user {number}", KEY, (f"user {number}",), day))
+        rows = [found(store.engine, client_id).row for client_id in ids]
+        decide(store.engine, UserSeen(rows[2], 11), UserDisabled(rows[4], True), UserDeleted(rows[5]))
+        maybe_restart(store, restart)
+        users = store.engine.users
+
+        def unseen(day: int, after: int = 0, until: int = rows[-1]) -> list[bytes]:
+            return [user.client_id for user in users.unseen_since(day, after, until)]
+
+        assert unseen(10) == []
+        assert unseen(11) == [ids[1], ids[6]]
+        assert unseen(12) == [ids[1], ids[2], ids[6]]
+        assert unseen(13) == [ids[1], ids[2], ids[3], ids[6]]
+        assert unseen(13, rows[1], rows[3]) == [ids[2], ids[3]]
+
+    @RESTARTS
+    def test_hours_only_grow(self, store: Store, restart: bool | None) -> None:
+        assert store.engine.running_time.hours() == 0
+        assert store.engine.running_time.first_day_after(-1) is None
+        for day, hours in ((10, 0), (10, 3), (300, 2), (11, 0), (5, 1), (11, 1)):
+            decide(store.engine, RunningNoted(day, hours))
+        with pytest.raises(Undone), turn(store.engine, registers=True):
+            store.engine.apply(RunningNoted(12, 5))
+            raise Undone
+        maybe_restart(store, restart)
+        running = store.engine.running_time
+        assert running.hours() == 7
+        # Day 10 was seen last after 3 hours, 300 after 5, 5 after 6, 11 after 7.
+        assert [running.first_day_after(hours) for hours in (-1, 2, 3, 5, 6, 7)] == [5, 5, 5, 5, 11, None]
 
 
 class TestDeletedUsers:

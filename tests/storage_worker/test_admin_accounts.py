@@ -258,6 +258,10 @@ class TestReKey:
             }[form]
         )
         assert run(tmp_path, "re-key", "alice", str(file)) == 0
+        # She counts as seen: by the real clock, where she registered in 1970.
+        beside = Database(tmp_path / "mail.db", beside=True)
+        assert beside.row("SELECT registered, seen > 20000 FROM user") == (0, 1)
+        beside.close()
         assert open_gateway.one(GetProofKey(alice)) == KeyFound(alice, der)
         # So the new home gets its id.
         assert open_gateway.one(Register("alice", der, True)) == Registered(alice)

@@ -48,8 +48,10 @@ from storage_worker.server.batch_processor import BatchProcessor, Inbound, Outbo
 
 KEY = bytes(range(160))
 OPEN = AccountSettings()
-TO_VERSION_9 = "DROP TABLE block;"
-"""SQL: a store's tables as schema version 9 had them."""
+TO_VERSION_10 = "DROP TABLE running_time;"
+"""SQL: a store's tables as schema version 10 had them."""
+TO_VERSION_9 = f"{TO_VERSION_10} DROP TABLE block;"
+"""The same of version 9."""
 TO_VERSION_8 = TO_VERSION_9 + "".join(
     f" ALTER TABLE user DROP COLUMN {name};" for name in ("registered", "seen", "disabled")
 )
@@ -130,6 +132,7 @@ class WorkerUnderTest(ABC):
     ) -> None:
         self.now_ms = now_ms
         self.random_bytes = random_bytes
+        self.users = engine.users
         self.rules = Rules(engine, limits or Limits(), random_bytes, accounts)
         self.incarnation = random_bytes(16)
         self.processor = BatchProcessor(engine, self.rules, self.incarnation)

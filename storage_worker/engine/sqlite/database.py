@@ -242,7 +242,9 @@ class Database:
                 self._run(schema.UPGRADE_FROM_7).fetchall()
             if version < 9:
                 self._run(schema.UPGRADE_FROM_8).fetchall()
-            self._run(schema.UPGRADE_FROM_9).fetchall()
+            if version < 10:
+                self._run(schema.UPGRADE_FROM_9).fetchall()
+            self._run(schema.UPGRADE_FROM_10).fetchall()
 
     def _add_checksums(self, *, checked: bool) -> None:
         if checked:

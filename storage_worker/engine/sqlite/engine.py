@@ -26,6 +26,7 @@ from storage_worker.engine.records import (
     InvitationUsed,
     MailRemoved,
     MessageAccepted,
+    RunningNoted,
     SenderBlocked,
     SequenceUsed,
     SlotTaken,
@@ -47,6 +48,7 @@ from storage_worker.engine.sqlite.journal import Journal
 from storage_worker.engine.sqlite.maintenance import Upkeep
 from storage_worker.engine.sqlite.message_queue import MessageQueue
 from storage_worker.engine.sqlite.online_backup import OnlineBackup
+from storage_worker.engine.sqlite.running_time import RunningTime
 from storage_worker.engine.sqlite.send_tokens import SentTokens
 from storage_worker.engine.sqlite.slots import Slots
 from storage_worker.engine.sqlite.sqlite_errors import damage_message, is_damage, is_store_error
@@ -106,6 +108,7 @@ class SqliteEngine:
             self.blocks = BlockLists(database)
             self.users = UserRegistry(database, self.blocks)
             self.invitations = Invitations(database)
+            self.running_time = RunningTime(database)
             self.mailboxes = MessageQueue(database, blobs, self.users)
             self.tokens = SentTokens(database)
             self.slots = Slots(database)
@@ -190,6 +193,8 @@ class SqliteEngine:
             self.users.register(decided)
         elif isinstance(decided, _OF_INVITATIONS):
             self.invitations.apply(decided)
+        elif isinstance(decided, RunningNoted):
+            self.running_time.apply(decided)
         elif isinstance(decided, MailRemoved):
             if self.mailboxes.remove(decided):
                 self.log.note(decided)

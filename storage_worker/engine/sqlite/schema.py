@@ -7,7 +7,7 @@ Exposure: none.
 
 from typing import Final
 
-VERSION: Final = 10
+VERSION: Final = 11
 APPLICATION_ID: Final = 0x4D736755
 """`MsgU` in the database's header: distinguishes our files from other SQLite databases."""
 
@@ -49,6 +49,10 @@ CREATE TABLE invitation (
 _DAY: Final = """
 -- `sequence`: the highest that was given before this day (since 1970, UTC) began. Days without mail may be missing.
 CREATE TABLE day (day INTEGER PRIMARY KEY, sequence INTEGER NOT NULL) STRICT;
+"""
+_RUNNING_TIME: Final = """
+-- `hours`: so many storage workers had run with --inactive-days when the clock last showed this day (since 1970, UTC).
+CREATE TABLE running_time (day INTEGER PRIMARY KEY, hours INTEGER NOT NULL) STRICT;
 """
 TALLY: Final = """
 -- How many messages were accepted. For people alone: programs of this schema version that know no such table go on
@@ -130,6 +134,7 @@ CREATE TABLE ballast (id INTEGER PRIMARY KEY, filler BLOB NOT NULL) STRICT;
 
 {_ACCOUNTS}
 {_DAY}
+{_RUNNING_TIME}
 {TALLY}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
@@ -173,4 +178,8 @@ PRAGMA user_version = 9;
 UPGRADE_FROM_9: Final = f"""
 {_BLOCK}
 PRAGMA user_version = 10;
+"""
+UPGRADE_FROM_10: Final = f"""
+{_RUNNING_TIME}
+PRAGMA user_version = 11;
 """

@@ -335,6 +335,18 @@ class UserRegistry:
         ]
         return found[:most]
 
+    def unseen_since(self, day: int, after: int, until: int) -> Sequence[User]:
+        """Users with `after` < row <= `until` who were seen last before this day and are not
+        disabled, in order.
+        """
+        rows = self._database.execute(
+            "SELECT client_id FROM user WHERE row > ? AND row <= ? AND seen < ? AND NOT deleted ORDER BY row",
+            (after, until, day),
+        )
+        # Of what the journal alone has `find` knows.
+        users = [self.find(client_id) for (client_id,) in list(rows)]
+        return [user for user in users if user is not None and user.seen < day and not user.is_disabled]
+
     def authenticated(self) -> int:
         """How many users have authenticated at least once."""
         marked: int = self._database.row("SELECT coalesce(sum(proven), 0) FROM user WHERE NOT deleted")[0]

@@ -14,6 +14,7 @@ from tests.storage_worker.worker_under_test import (
     TO_VERSION_7,
     TO_VERSION_8,
     TO_VERSION_9,
+    TO_VERSION_10,
 )
 
 INSERT_USER = "INSERT INTO user (row, client_id, name, public_key, proven, deleted) VALUES"
@@ -182,5 +183,23 @@ def test_nobody_is_blocked_in_a_store_of_version_9(path: Path) -> None:
         assert database.row("SELECT count(*) FROM block") == (0,)
         assert database.row("SELECT name, registered, seen, disabled FROM user") == ("a", 5, 6, 1)
         assert database.row("SELECT day, sequence FROM day") == (5, 7)
+        assert database.problems() == []
+        database.close()
+
+
+def test_a_store_of_version_10_has_run_for_no_hour_yet(path: Path) -> None:
+    database = Database(path)
+    with database.transaction():
+        database.execute(f"{INSERT_USER} (1, x'01', 'a', x'02', 1, 0)")
+        database.execute("UPDATE user SET seen = 6")
+        database.execute("INSERT INTO block VALUES (1, 2)")
+    list(database.execute(f"{TO_VERSION_10} PRAGMA user_version = 10"))
+    database.close()
+    for _ in range(2):
+        database = Database(path)
+        assert database.row("PRAGMA user_version") == (schema.VERSION,)
+        assert database.row("SELECT count(*) FROM running_time") == (0,)
+        assert database.row("SELECT name, seen FROM user") == ("a", 6)
+        assert database.row("SELECT user, sender FROM block") == (1, 2)
         assert database.problems() == []
         database.close()
