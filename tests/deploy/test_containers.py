@@ -59,6 +59,21 @@ def test_both_files_speak_of_the_same_images_and_the_same_folder() -> None:
     assert "\nVOLUME /var/lib/messageu\n" in FILE
 
 
+def test_the_gateway_is_not_on_the_network_that_leads_nowhere() -> None:
+    # Of a service that names none podman-compose takes the only network that there is.
+    assert re.findall(r"networks: \[(\w+)\]", COMPOSE) == ["inside", "outside"]
+    assert COMPOSE.partition("\nnetworks:\n")[2].partition("\n\n")[0] == "  inside:\n    internal: true\n  outside:"
+
+
+def test_what_is_shown_keeps_the_health_checks() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert re.search(r"^export BUILDAH_FORMAT=docker MESSAGEU_ADDRESS=\S+\npodman-compose ", page, re.MULTILINE)
+    assert "BUILDAH_FORMAT=docker" in COMPOSE.partition("podman-compose")[0]
+    builds = re.findall(r"podman build (.*)", FILE)
+    assert len(builds) == 2
+    assert all(words.startswith("--format docker ") for words in builds)
+
+
 def test_what_is_copied_is_what_the_package_has() -> None:
     copied = {word for line in re.findall(r"^COPY (?!--)(.*) \S+$", FILE, re.MULTILINE) for word in line.split()}
     assert {name for name in copied if not (ROOT / name).exists()} == set()
