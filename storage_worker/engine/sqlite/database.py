@@ -330,6 +330,11 @@ class Database:
                 raise
             raise TablesDamaged(damage_message(error)) from error
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether what is read may still be undone."""
+        return self._inside
+
     def refuse_undone(self, error: BaseException) -> None:
         """Raise `TablesDamaged` if the damage that was read made SQLite undo the transaction, in
         which nothing may follow.

@@ -149,12 +149,12 @@ class DeletedUsers:
                 audit_deletion(client_id)
             fail_points.reach(FailPoint.DELETION_STEP)
         fail_points.reach(FailPoint.DELETION_STEPPED)
+        self._queue.forget_mailbox(row)
         for page in pages:
             if page.blob_id is not None:
                 self._blobs.remove(page.blob_id)
         if client_id is not None:
             self._log.written()
-            self._queue.forget_mailbox(row)
             self.look_again()
 
     def _finish(self, row: int, now_ms: int) -> bytes:

@@ -24,6 +24,7 @@ from common.errors import FrameUndecodable
 from common.storage_protocol.message_format import ENTRY_HEAD, heads
 from storage_worker.engine.errors import StoreDamaged
 from storage_worker.engine.sqlite.database import Database
+from storage_worker.engine.sqlite.page_directory import PageDirectory, PageRow, overlapping
 from storage_worker.engine.sqlite.sqlite_errors import is_damage
 from storage_worker.engine.values import MailboxStats
 
@@ -31,19 +32,9 @@ log = logging.getLogger("storage_worker")
 
 PAGE_BYTES: Final = 64 * 1024
 """Bytes of entries after which a page is full; one message may exceed it by itself."""
-
-
-class PageRow(NamedTuple):
-    """A page without its entries. `blob_id`: the number of the file that has its one
-    message's content, or None.
-    """
-
-    row: int
-    first: int
-    last: int
-    messages: int
-    content_bytes: int
-    blob_id: int | None
+_LAST_SEQUENCE: Final = 2**63 - 1
+MOST_READ: Final = 20_000
+"""Pages of which is remembered that they were read and not altered: about 4 MB."""
 
 
 class InFile(NamedTuple):
@@ -134,11 +125,34 @@ class MailPages:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._directory = PageDirectory(self._first_pages)
+        self._read_whole: set[PageRow] = set()
+        """Pages that were read since the last `look_through`, and are not altered."""
         self.damaged: set[int] = set()
         """Rows of pages that were found altered."""
 
+    def forget(self) -> None:
+        """Know nothing but what the database has: after a start, and after a transaction that
+        was undone.
+        """
+        self._directory.forget_all()
+        self._read_whole.clear()
+
+    def forget_mailbox(self, recipient: int) -> None:
+        """Others changed the pages of this mailbox."""
+        self._directory.forget(recipient)
+
+    def _known(self, recipient: int) -> list[PageRow] | None:
+        return self._directory.pages(recipient, learn=not self._database.in_transaction)
+
+    def _first_pages(self, recipient: int, most: int) -> list[PageRow]:
+        return self.oldest(recipient, -1, _LAST_SEQUENCE, most)
+
     def stats(self, recipient: int) -> MailboxStats:
         """What the pages of a mailbox hold."""
+        known = self._known(recipient)
+        if known is not None:
+            return MailboxStats(sum([page.messages for page in known]), sum([page.content_bytes for page in known]))
         return MailboxStats(
             *self._database.row(
                 "SELECT coalesce(sum(messages), 0), coalesce(sum(content_bytes), 0) FROM mail_page WHERE recipient = ?",
@@ -195,10 +209,13 @@ class MailPages:
         found = self._database.find("SELECT sequence FROM day WHERE day >= ? ORDER BY day LIMIT 1", (day,))
         return latest if found is None else int(found[0])
 
-    def overlapping(self, recipient: int, first: int, last: int) -> Iterator[PageRow]:
+    def overlapping(self, recipient: int, first: int, last: int) -> Iterable[PageRow]:
         """The pages that have something from `first` to `last`, in order; their edges may
         lie outside.
         """
+        known = self._known(recipient)
+        if known is not None:
+            return overlapping(known, first, last)
         rows = self._database.execute(
             "SELECT row, first, last, messages, content_bytes, body FROM mail_page WHERE recipient = ?1 "
             "AND first BETWEEN coalesce((SELECT max(first) FROM mail_page WHERE recipient = ?1 AND first <= ?2), 0) "
@@ -230,9 +247,15 @@ class MailPages:
             if stored[:6] == (recipient, *page[1:]) and (
                 _makes_sense(stored) if checksum is None else checksum == checksum_of(stored)
             ):
+                self._note_read(page)
                 return stored.entries
         self.damaged.add(page.row)
         raise StoreDamaged(self._named(recipient, page))
+
+    def _note_read(self, page: PageRow) -> None:
+        if len(self._read_whole) >= MOST_READ:
+            self._read_whole.clear()
+        self._read_whole.add(page)
 
     def _named(self, recipient: int, page: PageRow) -> str:
         return (
@@ -299,19 +322,26 @@ class MailPages:
 
     def insert(self, pages: Iterable[NewPage]) -> None:
         """Write pages."""
+        rows = [(*page, checksum_of(page)) for page in pages]
+        for row in rows:
+            self._directory.forget(row[0])
         self._database.execute_many(
             "INSERT INTO mail_page (recipient, first, last, messages, content_bytes, body, entries, checksum) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [(*page, checksum_of(page)) for page in pages],
+            rows,
         )
 
     def look_through(self, recipient: int, first: int, last: int) -> None:
         """Outside of a transaction, before `remove`: see which pages are altered, so that it leaves
         them alone.
 
-        SQLite undoes the whole transaction in which it finds a page altered.
+        SQLite undoes the whole transaction in which it finds a page altered. Pages that were just
+        handed out need no second look, unless `remove` fails and this is called again.
         """
         for page in list(self.overlapping(recipient, first, last)):
+            if page in self._read_whole:
+                self._read_whole.remove(page)
+                continue
             try:
                 self.entries(recipient, page)
             except StoreDamaged as error:
@@ -324,7 +354,10 @@ class MailPages:
         Altered pages that `look_through` found stay as they are, for whoever looks into them.
         """
         blobs: list[int] = []
-        for page in list(self.overlapping(recipient, first, last)):
+        gone: list[tuple[int]] = []
+        pages = list(self.overlapping(recipient, first, last))
+        self._directory.forget(recipient)
+        for page in pages:
             if page.row in self.damaged:
                 continue
             if page.blob_id is not None:
@@ -332,7 +365,8 @@ class MailPages:
             elif page.first < first or page.last > last:
                 self._cut(recipient, page, first, last)
                 continue
-            self._database.execute("DELETE FROM mail_page WHERE row = ?", (page.row,))
+            gone.append((page.row,))
+        self._database.execute_many("DELETE FROM mail_page WHERE row = ?", gone)
         return blobs
 
     def _cut(self, recipient: int, page: PageRow, first: int, last: int) -> None:

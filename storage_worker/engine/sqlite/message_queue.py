@@ -43,8 +43,9 @@ from storage_worker.engine.records import (
 from storage_worker.engine.sender_counts import SenderCounts
 from storage_worker.engine.sqlite.blobs import Blobs
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.mail_pages import InFile, MailPages, NewPage, PageRow, make_pages
+from storage_worker.engine.sqlite.mail_pages import InFile, MailPages, NewPage, make_pages
 from storage_worker.engine.sqlite.mailboxes import Mailbox
+from storage_worker.engine.sqlite.page_directory import PageRow
 from storage_worker.engine.sqlite.sqlite_errors import damage_message, is_damage
 from storage_worker.engine.sqlite.users import UserRegistry
 from storage_worker.engine.values import MailboxStats, MailPlace, Span
@@ -130,6 +131,7 @@ class MessageQueue:
         self.sequence, self._blob_id = self._database.row("SELECT sequence, body FROM store")
         tally = self._database.find("SELECT accepted FROM tally")
         self.accepted = tally[0] if tally is not None else 0
+        self._pages.forget()
         self.boxes.clear()
         self.changed.clear()
         self.received.clear()
@@ -299,7 +301,8 @@ class MessageQueue:
             box.content_bytes += content_bytes
 
     def forget_mailbox(self, user: int) -> None:
-        """The user of this row is deleted, and the database has nothing of the mailbox."""
+        """The user of this row is being deleted: pages went, and nothing is in memory alone."""
+        self._pages.forget_mailbox(user)
         box = self.boxes.pop(user, None)
         if box is not None:
             self.changed.discard(box)
