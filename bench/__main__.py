@@ -1,9 +1,9 @@
-"""`python -m bench`: measure the server under load and print one table. `--help` tells the choices.
+"""`python -m bench`: measure the server under load and print one table. `--help` lists the choices.
 
 Owns: arguments, signals, and putting the pieces together.
-Promises: prints the table on stdout and progress on stderr; ends with 0, with 1 where anything was
-not as it should be (an answer missing or wrong, a message too few), with 2 for arguments that can't
-be used. Nothing is left running.
+Promises: prints the table on stdout and progress on stderr; exits with 0, with 1 if anything was
+wrong (an answer missing or wrong, a message missing), or with 2 for arguments that can't be used.
+Nothing is left running.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the measurements gave: figures, ratios within a round, medians over rounds.
+"""The results of measurements: figures, ratios within a round, medians over rounds.
 
 Owns: which figure is compared with which, and how rounds become one figure.
 Promises: pure; ratios are only made between figures of the same load and round.

@@ -1,4 +1,4 @@
-"""The floor: how fast this disk takes the same bytes in the same groups, with nothing around it.
+"""The floor: how fast this disk writes the same bytes in the same groups, without a server.
 
 Owns: writing groups of bytes and `fdatasync` after each.
 Promises: the file is made and filled before the clock starts, so that neither its size nor its

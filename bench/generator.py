@@ -1,6 +1,6 @@
-"""Start a load generator, let it run a plan, take its report.
+"""Start a load generator, let it run a plan, and read its report.
 
-Owns: which generator there is (the C one where a compiler is found, else the one in Python), and
+Owns: the choice of the generator (the one in C if a compiler is found, else the one in Python), and
 its process.
 Promises: the generator is a process of its own; it is compiled once for each version of its source;
 it never outlives the `Run` that started it.

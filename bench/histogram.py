@@ -1,7 +1,7 @@
 """Latencies counted in buckets of at most 1.6 % width.
 
 Owns: which latency belongs to which bucket, and percentiles of bucket counts.
-Promises: a percentile is never told smaller than it was, and at most 1/64 larger.
+Promises: a percentile is never reported smaller than it was, and at most 1/64 larger.
 `loadgen/loadgen.c`, `record`, has the same rule for the bucket.
 """
 

@@ -1,8 +1,8 @@
 """Get the rivals from the system's packages.
 
 Owns: one call of apt-get.
-Promises: says in one sentence what is in the way; installs nothing but the rivals' packages and
-what they need.
+Promises: reports a problem in one sentence; installs only the rivals' packages and their
+dependencies.
 """
 
 import os

@@ -1,9 +1,9 @@
-"""The runs: what is done with a server, what is read before and after, what comes out.
+"""The runs: what is done with a server, what is read before and after, and the results.
 
 Owns: one measurement of each kind, and the order of rounds.
 Promises: every measurement has a server of its own with an empty store; servers that are compared,
-and the floor, take turns within each round, so that a slow minute of the machine hits all of them;
-a rival that fails is an error in its figures and stops nobody else; bounded in time.
+and the floor, take turns within each round, so that a slow minute of the machine affects all of
+them; a rival that fails is an error in its figures and stops no other; bounded in time.
 """
 
 import tempfile

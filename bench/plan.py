@@ -1,4 +1,4 @@
-"""What a load generator is to do, and what it reports: the language between the runs and both
+"""What a load generator has to do, and what it reports: the format between the runs and both
 generators.
 
 Owns: the plan's bytes and the report's fields.

@@ -1,4 +1,4 @@
-"""Where a server program's processor time goes while it is measured.
+"""Profiles of a server program's processor time during a measurement.
 
 Owns: how a program is started under the standard library's cProfile, and the text made of what it
 wrote.

@@ -1,9 +1,9 @@
-"""Figures as a table for people and as files to compare later.
+"""Figures as a table to read, and as files to compare later.
 
 Owns: the table's text, the machine's facts, the files under `bench/results/`.
 Promises: the files hold no host name and no absolute path, and enough to make the very same table
 again, which is made of their figures in a run too; a file that existed before the run is never
-written over.
+overwritten.
 """
 
 import json

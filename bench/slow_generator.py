@@ -3,7 +3,7 @@ PLAN-FILE`.
 
 Owns: the same loads, checks and report as `loadgen/`, for MessageU alone.
 Promises: the same counts; several times the processor time a message, so that it may well be the
-bottleneck. Whoever reports its figures says so. Bounded like the other, and it ends by itself.
+bottleneck. Reports of its figures say so. Bounded like the other, and it ends by itself.
 Exposure: started by `bench/generator.py` alone, which writes the plan.
 """
 

@@ -1,5 +1,5 @@
-"""Many messages that wait: what they cost in memory and on the disk, and whether the server is
-slower for them.
+"""Many pending messages: what they cost in memory and on disk, and whether they make the server
+slower.
 
 Owns: the same sends, fetches and restart once with few messages waiting and once with many.
 Promises: both times the very same requests to the very same mailboxes, which hold as much at their

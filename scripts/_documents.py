@@ -1,7 +1,7 @@
-"""Documents of which a program makes parts: printed, or written in the old one's place.
+"""Documents with generated parts: printed, or written in place of the old one.
 
-Owns: the command line that the scripts share which make them. Promises: a document that can't be
-made is a sentence, and the old one stays.
+Owns: the command line that the scripts which make them share. Promises: if a document can't be
+made, a sentence says why, and the old one stays.
 """
 
 import sys

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What a message and a name cost the client's store behind a long history: `scripts/long_history.py
-[ROWS]`.
+"""How long the client's store takes for a message and a name after a long history:
+`scripts/long_history.py [ROWS]`.
 
 Owns: a throw-away home, filled with empty messages of one sender and with as many names. Promises:
 prints milliseconds for each number of rows, and leaves nothing. Exposure: none. To be run by hand;

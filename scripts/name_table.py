@@ -4,8 +4,8 @@ Unicode that the library ICU carries.
 
 scripts/name_table.py prints the module as it should be; with --write it takes the old one's place.
 It needs a package with ICU (`pip install icukit-pyicu`), which nothing else here uses. A new table
-changes what stored names look like: the store's schema then needs a step that computes the looks of
-all users anew (storage_worker/engine/sqlite/database.py).
+changes what stored names look like: the server's schema then needs an upgrade that computes the
+looks of all users again (storage_worker/engine/sqlite/schema.py).
 """
 
 # ruff: noqa: E402 - what is imported is set up first

@@ -3,11 +3,11 @@
 
 Owns: a gateway in this process and a storage worker of its own, on a throw-away data folder.
 Promises: prints each visit of a module in order, indented by depth, and how often each is visited.
-A visit is a call from a function of another module; what lies outside `gateway` and `common` is not
-looked at. Leaves nothing. Exposure: none; a server of its own on the loopback.
+A visit is a call from a function of another module; modules outside `gateway` and `common` are
+ignored. Leaves nothing behind. Exposure: none; a server of its own on the loopback.
 
-To be run by hand where a module is split or a seam is moved: a module that is visited again and
-again within one request is asked many small questions.
+Run it by hand when a module is split or a seam is moved: a module that is visited again and again
+within one request is asked many small questions.
 """
 
 # ruff: noqa: E402 - what is imported is set up first
