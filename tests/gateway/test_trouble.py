@@ -80,7 +80,7 @@ def test_answers_wait_for_a_client_that_reads_late(gate: Gate) -> None:
     assert sent < len(frame), "it is not read any more"
     assert len(gate.storage.operations) < count
     answer = b"\x02\x36\x08\xb0\x00\x00\x00" + BOB + b"K" * 160
-    received = b""
+    received = bytearray()
     while len(received) < count * len(answer):
         try:
             sent += peer.sock.send(frame[sent : sent + 65536])

@@ -1,5 +1,6 @@
 """646 to 648 at the gateway: what is asked of the worker, and who may ask for it."""
 
+import socket
 import struct
 from pathlib import Path
 
@@ -82,6 +83,8 @@ class TestDelete:
         gate.storage.decide = lambda _operation: DeletionGoesOn()
         authenticated.send(DeleteAccountRequest(ALICE, ALICE))
         gate.turn_until(lambda: bool(gate.storage.asked(DeleteAccount)))
+        # An end in order keeps the session until the system itself gives up on it, a minute later.
+        authenticated.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         authenticated.close()
         gate.turn_until(lambda: not gate.context.sessions)
         gate.pass_time(1)
