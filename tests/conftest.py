@@ -9,10 +9,14 @@ And no example of a property is judged by how long it took: the machine may be b
 
 Slow tests come first, so that no process is left with a long one when the others have nothing to do
 any more.
+
+With --cov, slow tests and those of whole programs measure nothing. Measuring makes them take half
+as much time again, or twice, and the tests beside a module run its lines anyway.
 """
 
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,9 +25,17 @@ from hypothesis import settings
 TAKEN = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 """The signals that a program of ours takes over while it runs."""
 
+UNMEASURED = [Path(__file__).parent / name for name in ("bench", "deploy", "fuzz", "stories", "torture")]
+"""Folders whose tests look at whole programs or at tools, not at a module that is measured."""
+MEASURE_PROGRAMS = "COVERAGE_PROCESS_CONFIG"
+"""The environment variable that makes a program measure its coverage."""
 
-def pytest_configure() -> None:
+
+def pytest_configure(config: pytest.Config) -> None:
     """Before any program is started, in each of the processes that run tests."""
+    if config.getoption("numprocesses", default=None) and not hasattr(config, "workerinput"):
+        # The processes that run tests begin to measure on their own. Twice would cost twice.
+        os.environ.pop(MEASURE_PROGRAMS, None)
     settings.register_profile("untimed", deadline=None)
     settings.load_profile("untimed")
     for number in (signal.SIGQUIT, signal.SIGHUP):
@@ -36,6 +48,18 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests first, all else in its order."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    for item in items:
+        if item.get_closest_marker("slow") is not None or any(folder in item.path.parents for folder in UNMEASURED):
+            item.add_marker("no_cover")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """No program that a test without coverage starts measures its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.get_closest_marker("no_cover") is not None:
+            patch.delenv(MEASURE_PROGRAMS, raising=False)
+        return (yield)
 
 
 @pytest.fixture(scope="session", autouse=True)
