@@ -304,6 +304,8 @@ def test_ctrl_c_while_modules_are_read(tmp_path: Path, module: str, command: lis
 
 def test_ctrl_d(terminal: pexpect.spawn[str]) -> None:
     end_of_menu(terminal)
+    # The prompt is there. What ends the input of a terminal that is not prepared yet is lost.
+    terminal.expect_exact("\x1b[?2004h")
     terminal.sendeof()
     terminal.expect(pexpect.EOF)
     terminal.close()
