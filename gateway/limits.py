@@ -135,6 +135,8 @@ class Limits:
         self.registrations = RateLimiter(settings.limit_registrations, keys)
         self.messages = RateLimiter(settings.limit_messages, keys)
         self.uploaded = RateLimiter(settings.limit_bytes, keys)
+        self.requests = RateLimiter(settings.limit_requests, keys)
+        self.bytes_of_request = settings.bytes_of_request
 
     def connected(self, network: str, now: float, *, with_handshake: bool) -> "Allowance | None":
         """A connection came from this network; None where it has to be closed."""
@@ -179,6 +181,17 @@ class Allowance:
         """One message with a content up to `Settings.inline_content`; why not."""
         wait = self._limits.messages.take(user or self._address, 1, now)
         return _too_fast(wait) if wait else None
+
+    def ask(self, user: bytes | None, number: int, now: float) -> Refused | None:
+        """One request that counts as `number`, at least 1; why not."""
+        wait = self._limits.requests.take(user or self._address, number, now)
+        return _too_fast(wait) if wait else None
+
+    def answer(self, user: bytes | None, size: int, now: float) -> None:
+        """A request that passed has so many bytes of answer, which are owed."""
+        number = size // self._limits.bytes_of_request
+        if number:
+            self._limits.requests.charge(user or self._address, number, now)
 
     def upload(self, user: bytes | None, size: int, now: float) -> Refused | None:
         """One message with a larger content, of so many bytes; why not."""

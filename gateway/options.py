@@ -173,6 +173,7 @@ def _add_limits(parser: argparse.ArgumentParser, defaults: Settings) -> None:
         ("--limit-registrations", defaults.limit_registrations, "registrations from one address"),
         ("--limit-messages", defaults.limit_messages, "messages of one user, or of one address without a proof"),
         ("--limit-bytes", defaults.limit_bytes, "the same, bytes of contents above 64K"),
+        ("--limit-requests", defaults.limit_requests, "the same, other requests; 1M of an answer counts as one more"),
     ):
         parser.add_argument(
             option, type=rate, default=default, metavar="LIMIT", help=f"{what} (default: {shown_rate(default)})"
@@ -190,6 +191,7 @@ def settings_of(options: argparse.Namespace, connections: int) -> Settings:
         limit_registrations=options.limit_registrations,
         limit_messages=options.limit_messages,
         limit_bytes=options.limit_bytes,
+        limit_requests=options.limit_requests,
     )
 
 

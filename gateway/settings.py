@@ -72,6 +72,8 @@ class Settings(NamedTuple):
     """Connections that are in a TLS handshake or have to name the client behind a proxy."""
     openings_a_turn: int = 8
     """How many of them one turn of the loop goes on with: a step may take a millisecond."""
+    proofs_a_turn: int = 8
+    """The same of signatures that are checked."""
     opening_kept: float = 1.0
     """How long one of them is not ended for another one."""
     opening_time: float = 10.0
@@ -108,6 +110,10 @@ class Settings(NamedTuple):
     """Of one user who is authenticated; of one address for those who are not."""
     limit_bytes: Rate = Rate(128 * 1024 * 1024, 2 * 1024 * 1024, 1)
     """The same, of contents above `inline_content`; others are few bytes by their number."""
+    limit_requests: Rate = Rate(600, 20, 1)
+    """The same, of other requests, each of which counts as one more for each whole
+    `bytes_of_request` of its answer."""
+    bytes_of_request: int = 1024 * 1024
     limit_keys: int = 100_000
     """How many addresses or users are remembered for each of these rates."""
     nonce_age: float = 30.0

@@ -134,7 +134,7 @@ def test_a_request_without_one_of_its_rows_is_reported(copy: Copy) -> None:
     copy.put(
         DISPATCH,
         "            _takes_connection(FetchRequest,",
-        "            _takes_connection(ProbeRequest, _always, lambda host, _: ListUsersHandler(host, b'')),\n",
+        "            _takes_connection(ProbeRequest, 1, _always, lambda host, _: ListUsersHandler(host, b'')),\n",
     )
     copy.put(ERRORS, "        RequestCode.PROVE: (", "        RequestCode.PROBE: ('Most likely it is new.', ''),\n")
     copy.put(IMPERSONATION, "        # Each way has", "        RequestCode.PROBE: lambda _me, _other, _highest: [],\n")

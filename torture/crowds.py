@@ -85,7 +85,8 @@ class Habits(NamedTuple):
     """What every connection of a crowd does. `reads`: whether it takes its answers; `comes_back`:
     once it was ended. `source`: the address that connection number n comes from. `every`: seconds
     between two pieces. `refusals`: who counts what they are told; `understands`: what comes are
-    answers of the protocol. `niceness`: of its process.
+    answers of the protocol. `hangs_up_after`: bytes of answers after which it breaks off, without
+    reading what came meanwhile; 0 for never. `niceness`: of its process.
     """
 
     connections: int
@@ -96,6 +97,7 @@ class Habits(NamedTuple):
     every: float = 0.0
     refusals: Refusals | None = None
     understands: bool = True
+    hangs_up_after: int = 0
     niceness: int = _NICENESS
 
 
@@ -103,6 +105,10 @@ def raise_descriptors() -> None:
     """As many open files as the system allows this process."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class _HangsUp(OSError):
+    """A connection has read as much as it wants."""
 
 
 class _Member:
@@ -113,6 +119,7 @@ class _Member:
         self._epoll = epoll
         self._pieces = habits.pieces(number)
         self._rest = memoryview(b"")
+        self._read = 0
         self._answers = ClientConnection() if habits.refusals is not None and habits.understands else None
         self._sock = socket.socket()
         self._sock.settimeout(0)
@@ -135,7 +142,7 @@ class _Member:
 
     def advance(self, events: int) -> bool:
         """Write and read what can be written and read; whether it pauses now. Raises `OSError`
-        where the connection has ended.
+        where the connection has ended; `_HangsUp` where it is its own will.
         """
         if events & (select.EPOLLERR | select.EPOLLHUP):
             raise ConnectionResetError
@@ -144,6 +151,9 @@ class _Member:
             if not data:
                 raise ConnectionResetError
             self._hear(data)
+            self._read += len(data)
+            if 0 < self._habits.hangs_up_after <= self._read:
+                raise _HangsUp
         return bool(events & select.EPOLLOUT) and self._write()
 
     def _write(self) -> bool:
@@ -207,10 +217,10 @@ def crowd(port: int, habits: Habits) -> None:
             try:
                 if member.advance(events):
                     resting.append((time.monotonic() + habits.every, member))
-            except OSError:
+            except OSError as error:
                 del members[descriptor]
                 member.close()
-                if habits.refusals is not None:
+                if habits.refusals is not None and not isinstance(error, _HangsUp):
                     habits.refusals.ended()
                 if habits.comes_back:
                     free.append(numbers[descriptor])

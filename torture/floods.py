@@ -164,13 +164,17 @@ def floods(place: Place, account: Account) -> list[Flood]:
 
 class Innocent:
     """A client that does what everybody does, one request at a time, and takes the time of each.
-    One of `message_every` requests sends a message, the first one too.
+    One of `message_every` requests sends a message, the first one too. `pause`: seconds between two
+    requests.
     """
 
-    def __init__(self, port: int, account: Account, message_every: int = _MESSAGE_EVERY) -> None:
+    def __init__(
+        self, port: int, account: Account, message_every: int = _MESSAGE_EVERY, pause: float = _ASK_EVERY
+    ) -> None:
         self._port = port
         self._account = account
         self._message_every = message_every
+        self._pause = pause
         self.attempted: list[DrillMessage] = []
         self.received: list[DrillMessage] = []
         self._ack = 0
@@ -192,7 +196,7 @@ class Innocent:
                     caller.send(me.client_id, me.client_id, message.content(200))
                     self.attempted.append(message)
                 found.append(time.perf_counter() - began)
-                time.sleep(_ASK_EVERY)
+                time.sleep(self._pause)
             while mail := caller.fetch(me.client_id, self._ack):
                 self.received += map(_message_of, mail)
                 self._ack = mail[-1].number

@@ -59,6 +59,8 @@ _PLACES: Final = 900
 _SAMPLES: Final = 100
 _MESSAGE_EVERY: Final = 100
 """The innocent client keeps to the limit of messages, however long the run is."""
+_ASK_EVERY: Final = 0.05
+"""Seconds between two of its requests, for the same reason."""
 _WAITING: Final = 1_000
 """Messages in the mailbox that is fetched over and over."""
 _PER_NETWORK: Final = 250
@@ -76,7 +78,7 @@ class _Crowd(NamedTuple):
     over_tls: bool = False
 
 
-def _greeted(data: bytes) -> Pieces:
+def greeted(data: bytes) -> Pieces:
     """The same without end, by somebody who asked for reasons."""
     hello = encode(HelloRequest(NO_CLIENT, EXTENSION_VERSION, FEATURES))
 
@@ -92,12 +94,13 @@ def _greeted_registrations(number: int) -> Iterator[bytes]:
     yield from registrations(number)
 
 
-def _dripped(data: bytes) -> Pieces:
+def dripped(data: bytes) -> Pieces:
     """A byte at a time."""
     return lambda _number: (data[at : at + 1] for at in range(len(data)))
 
 
-def _client_hello() -> bytes:
+def client_hello() -> bytes:
+    """The first that a client of TLS says."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -112,20 +115,20 @@ def _client_hello() -> bytes:
 
 def _crowds(villain: Account, mailbox: Account) -> list[_Crowd]:
     me = villain.client_id
-    hello = _client_hello()
+    hello = client_hello()
     send = encode(SendRequest(me, me, 3, b"x"))
     proof = encode(HelloRequest(NO_CLIENT, EXTENSION_VERSION, FEATURES)) + encode(ProveRequest(me, bytes(128)))
     users = encode(ListUsersRequest(me))
     return [
-        _Crowd("603 pipelined", _greeted(send)),
+        _Crowd("603 pipelined", greeted(send)),
         _Crowd("600", _greeted_registrations),
         _Crowd("601", again_and_again(users)),
         _Crowd("601 unread", once(users * 24), reads=False),
         _Crowd("604 over much mail", again_and_again(encode(PullRequest(mailbox.client_id)))),
         _Crowd("640 and 641, bad signatures", again_and_again(proof)),
         _Crowd("half uploads", once(half_upload(villain)), reads=False),
-        _Crowd("a byte a second", _dripped(send), every=1.0),
-        _Crowd("a byte a second of a handshake", _dripped(hello), every=1.0, over_tls=True),
+        _Crowd("a byte a second", dripped(send), every=1.0),
+        _Crowd("a byte a second of a handshake", dripped(hello), every=1.0, over_tls=True),
         # What follows ends the connection, and another one comes.
         _Crowd("handshakes", once(hello + b"\x16\x03\x03\0\1x"), over_tls=True),
         _Crowd("handshakes that stand still", once(hello), over_tls=True),
@@ -133,11 +136,11 @@ def _crowds(villain: Account, mailbox: Account) -> list[_Crowd]:
     ]
 
 
-def _addresses(first: int) -> Callable[[int], str]:
-    """Of connection number n: each its own, from number `first` on."""
+def source_addresses(first: int, count: int) -> Callable[[int], str]:
+    """Of connection number n: one of `count`, from number `first` on."""
 
     def source(number: int) -> str:
-        network, host = divmod(first + number, _PER_NETWORK)
+        network, host = divmod(first + number % count, _PER_NETWORK)
         return f"127.1.{network}.{host + 1}"
 
     return source
@@ -157,7 +160,7 @@ class _Attack:
                     share + (addresses % len(crowds) if one is crowds[-1] else 0),
                     one.pieces,
                     reads=one.reads,
-                    source=_addresses(index * share),
+                    source=source_addresses(index * share, addresses),
                     every=one.every,
                     refusals=self.refusals[one.name],
                     understands=not one.over_tls,
@@ -218,7 +221,7 @@ def run(place: Place) -> Row:
         if unlimited:
             problems.append(f"{unlimited} requests are refused as too fast without limits")
     with Server(folder, gateway_arguments=_arguments("on", tls_port)).start() as server:
-        innocent = Innocent(server.port, me, _MESSAGE_EVERY)
+        innocent = Innocent(server.port, me, _MESSAGE_EVERY, _ASK_EVERY)
         calm = _beside(innocent, min(3.0, seconds / 4))
         attack = _Attack(server, tls_port, _crowds(villain, mailbox), _ADDRESSES)
         memory = Memory(server.gateway.pid)

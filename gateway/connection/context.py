@@ -15,6 +15,7 @@ from gateway.connection.containment import Breakable, contain, contained
 from gateway.connection.memory_budget import MemoryBudget
 from gateway.connection.openings import Openings
 from gateway.connection.scheduler import Scheduler
+from gateway.connection.slow_steps import SlowSteps
 from gateway.connection.timeouts import Timeouts
 from gateway.counts import Counts
 from gateway.event_loop import EventLoop, Timer
@@ -57,6 +58,7 @@ class SessionContext:
         self.timeouts = Timeouts(loop, settings)
         # Before our own turn's end: what it opens may have something to say.
         self.openings = Openings(loop, self.holdings, settings)
+        self.proofs = SlowSteps(loop, settings.proofs_a_turn)
         self._last_number = 0
         loop.at_turn_end(self.flush)
 

@@ -83,15 +83,13 @@ def take_up(session: EventContext, event: Event | RefusedRequests) -> int:
             raise AssertionError("content outside an upload")
         case PipelinedSends():
             session.context.counts.requests[RequestCode.SEND] += len(event.recipients)
-            for _ in event.recipients:
-                session.refuse(FOREIGN.reason)
+            session.refuse(FOREIGN.reason, times=len(event.recipients))
             return len(event.recipients) * SEND_COST
         case RefusedRequests(number, refused):
             if refused.reason == RefusalReason.TOO_FAST:
                 limit_refused("requests", session.authenticated_as, number)
-            for _ in range(number):
-                session.refuse(refused.reason, refused.retry_after)
-            return number * SEND_COST
+            session.refuse(refused.reason, refused.retry_after, number)
+            return max(MALFORMED_COST, number * SEND_COST)
         case _:
             begun = begin(session, event)
             if isinstance(begun, Refused):

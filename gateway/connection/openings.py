@@ -13,13 +13,15 @@ Exposure: anybody who reaches the address.
 Source: docs/client-protocol.md, "TLS".
 """
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
+from functools import partial
 from ipaddress import IPv6Address, ip_address
 from typing import Final, Protocol
 
-from gateway.connection.containment import Breakable, contain
+from gateway.connection.containment import Breakable
 from gateway.connection.memory_budget import MemoryBudget
+from gateway.connection.slow_steps import SlowSteps
 from gateway.event_loop import EventLoop
 from gateway.settings import Settings
 
@@ -64,13 +66,12 @@ class Openings:
         self._settings = settings
         self._since: OrderedDict[Opening, float] = OrderedDict()
         self._of_network: Counter[str] = Counter()
-        self._waiting: deque[Opening] = deque()
+        self._steps = SlowSteps(loop, settings.openings_a_turn)
         self._queued: set[Opening] = set()
         self._wait_for_room: list[Callable[[], None]] = []
         self._is_timed = False
         self.handshakes = {"done": 0, "failed": 0}
         """Of TLS, how many ended how."""
-        loop.at_turn_end(self._serve)
 
     def __len__(self) -> int:
         return len(self._since)
@@ -130,21 +131,13 @@ class Openings:
 
     def wait(self, opening: Opening) -> None:
         """Input came: call `step` once, at the end of this turn or a later one."""
-        self._waiting.append(opening)
         self._queued.add(opening)
+        self._steps.add(opening, partial(self._step, opening))
 
-    def _serve(self) -> None:
-        for _ in range(min(len(self._waiting), self._settings.openings_a_turn)):
-            opening = self._waiting.popleft()
-            if opening not in self._since:
-                continue
+    def _step(self, opening: Opening) -> None:
+        if opening in self._since:
             self._queued.discard(opening)
-            try:
-                opening.step()
-            except Exception as error:
-                contain(opening, error)
-        if self._waiting:
-            self._loop.call_at(self._loop.now, _next_turn)
+            opening.step()
 
     def _end_late_ones(self) -> None:
         now, seconds = self._loop.now, self._settings.opening_time
@@ -157,7 +150,3 @@ class Openings:
         self._is_timed = oldest is not None
         if oldest is not None:
             self._loop.call_at(oldest + seconds, self._end_late_ones)
-
-
-def _next_turn() -> None:
-    """Take the steps of this turn."""

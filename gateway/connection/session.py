@@ -300,11 +300,11 @@ class Session:
             self._scheduled = True
             self.context.to_flush.append(self)
 
-    def refuse(self, reason: int, retry_after: int = 0) -> None:
+    def refuse(self, reason: int, retry_after: int = 0, times: int = 1) -> None:
         """Send 9000, or 9001 if the client asked for reasons. `retry_after` in seconds."""
         refusals = self.context.counts.refusals
-        refusals[reason] = refusals.get(reason, 0) + 1
-        self.write(encode_reason(reason, retry_after) if self.features & Feature.REASONS else ERROR)
+        refusals[reason] = refusals.get(reason, 0) + times
+        self.write((encode_reason(reason, retry_after) if self.features & Feature.REASONS else ERROR) * times)
 
     def done(self) -> None:
         """The handler has written its answer: continue with the next request."""
@@ -449,6 +449,7 @@ class Session:
         next_event = self._connection.next_event
         bound = self.context.settings.connection_in_flight
         left = self.context.settings.work_a_turn - spent
+        refused = False
         # A client that does not read its answers is given no more of them.
         while self._handler is None and self.output.unsent is None and not self.final_response_queued:
             if self._inflight >= bound:
@@ -456,7 +457,8 @@ class Session:
                 return
             event = self._held
             if event is None:
-                if left <= 0 and self._connection.undigested:
+                if left <= 0 and (refused or self._connection.undigested):
+                    # What is refused never waits for the worker, which holds up everybody else.
                     self.wait_for_turn()
                     return
                 event = next_event()
@@ -485,6 +487,7 @@ class Session:
                 self._held = event
                 return
             else:
+                refused = refused or type(event) is RefusedRequests
                 left -= take_up(self, event)
 
     def _is_own(self, run: PipelinedSends) -> bool:

@@ -53,8 +53,8 @@ class HandlerContext(Protocol):
     def write(self, data: bytes) -> None:
         """Send `data` at the end of this turn."""
 
-    def refuse(self, reason: int, retry_after: int = 0) -> None:
-        """Answer that the request was not done."""
+    def refuse(self, reason: int, retry_after: int = 0, times: int = 1) -> None:
+        """Answer that the request was not done, or so many equal ones."""
 
     def done(self) -> None:
         """The handler is done: continue with the next request."""

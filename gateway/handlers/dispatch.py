@@ -78,6 +78,9 @@ proportion, so that one bound is good for both."""
 MALFORMED_COST: Final = 4096
 _REGISTER_COST: Final = 65536
 _OPERATION_COST: Final = 4096
+_PROOF_COUNTS: Final = 3
+"""Requests: a signature is checked, which takes as long as some of them. All 128 connections of an
+address may come back at once."""
 
 Flowing = StoreMessage | Register | GetPublicKey | GetAbout | SetBlock
 """Operations that leave as soon as they are asked for, and may leave beside those before them."""
@@ -157,31 +160,35 @@ class RequestRow(NamedTuple):
     """What a request leads to. `flows`: an operation of `FLOWING`, submitted at once; otherwise a
     handler takes over the connection.
 
+    `counts`: as how many it counts in the limit of requests; 0 if another limit holds, or none.
     `may_ask`: whether a connection that is authenticated as this user may make the request.
     """
 
     request: type[Any]
     flows: bool
+    counts: int
     may_ask: Callable[[bytes, Any], bool]
     begin: Callable[[HandlerContext, Any], Flowing | RequestHandler | Refused]
 
 
 def _flows(
     request: type[Asked],
+    counts: int,
     may_ask: Callable[[bytes, Asked], bool],
     operation: Callable[[HandlerContext, Asked], Flowing | Refused],
 ) -> RequestRow:
     """A row, whose functions fit its type."""
-    return RequestRow(request, True, may_ask, operation)
+    return RequestRow(request, True, counts, may_ask, operation)
 
 
 def _takes_connection(
     request: type[Asked],
+    counts: int,
     may_ask: Callable[[bytes, Asked], bool],
     handler: Callable[[HandlerContext, Asked], RequestHandler],
 ) -> RequestRow:
     """The same."""
-    return RequestRow(request, False, may_ask, handler)
+    return RequestRow(request, False, counts, may_ask, handler)
 
 
 def _in_own_name(authenticated_as: bytes, request: Request | PipelinedSends) -> bool:
@@ -266,21 +273,22 @@ HANDLERS: Final[Mapping[type[Request], RequestRow]] = complete(
     {
         row.request: row
         for row in (
-            _flows(RegisterRequest, _never, _register),
-            _takes_connection(ListUsersRequest, _in_own_name, _list_users),
-            _flows(PublicKeyRequest, _in_own_name, _get_public_key),
-            _flows(SendRequest, _in_own_name, _store_message),
+            _flows(RegisterRequest, 0, _never, _register),
+            _takes_connection(ListUsersRequest, 1, _in_own_name, _list_users),
+            _flows(PublicKeyRequest, 1, _in_own_name, _get_public_key),
+            _flows(SendRequest, 0, _in_own_name, _store_message),
             # A content is read to its end in any case: the handler itself refuses.
-            _takes_connection(LargeSendRequest, _always, _upload),
-            _takes_connection(PullRequest, _in_own_name, _pull),
-            _takes_connection(HelloRequest, _always, HelloHandler),
-            _takes_connection(ProveRequest, _in_own_name, ProveHandler),
-            _takes_connection(FetchRequest, _in_own_name, FetchHandler),
-            _flows(RegisterInvitedRequest, _never, _register_invited),
-            _takes_connection(DeleteAccountRequest, _in_own_name, DeleteAccountHandler),
-            _flows(AboutRequest, _always, _about),
-            _takes_connection(CertificatesRequest, _always, CertificatesHandler),
-            _flows(BlockRequest, _in_own_name, _set_block),
+            _takes_connection(LargeSendRequest, 0, _always, _upload),
+            _takes_connection(PullRequest, 1, _in_own_name, _pull),
+            # Whose greeting is refused takes the server for one of the published protocol alone.
+            _takes_connection(HelloRequest, 0, _always, HelloHandler),
+            _takes_connection(ProveRequest, _PROOF_COUNTS, _in_own_name, ProveHandler),
+            _takes_connection(FetchRequest, 1, _in_own_name, FetchHandler),
+            _flows(RegisterInvitedRequest, 0, _never, _register_invited),
+            _takes_connection(DeleteAccountRequest, 1, _in_own_name, DeleteAccountHandler),
+            _flows(AboutRequest, 1, _always, _about),
+            _takes_connection(CertificatesRequest, 1, _always, CertificatesHandler),
+            _flows(BlockRequest, 1, _in_own_name, _set_block),
         )
     },
     get_args(Request),
@@ -308,4 +316,8 @@ def begin(connection: HandlerContext, request: Request) -> Flowing | RequestHand
     connection.context.counts.request(request)
     if connection.authenticated_as is not None and not row.may_ask(connection.authenticated_as, request):
         return FOREIGN
+    if row.counts and connection.allowance is not None:
+        refused = connection.allowance.ask(connection.authenticated_as, row.counts, connection.context.loop.now)
+        if refused is not None:
+            return refused
     return row.begin(connection, request)

@@ -43,7 +43,7 @@ class ListUsersHandler:
                 self._connection.done()
             case UsersPage(count, last, until, users):
                 if self._until == 0:
-                    self._connection.write(encode_head(ResponseCode.USERS, count * USER.size))
+                    self._begin(count * USER.size)
                 self._last, self._until = last, until
                 named = ((user.client_id, user.name) for user in users)
                 self._connection.write(encode_users(named, published=not self._connection.greeted))
@@ -51,6 +51,12 @@ class ListUsersHandler:
                     self._connection.done()
             case _:
                 self._connection.abort()
+
+    def _begin(self, payload_size: int) -> None:
+        connection = self._connection
+        connection.write(encode_head(ResponseCode.USERS, payload_size))
+        if connection.allowance is not None:
+            connection.allowance.answer(connection.authenticated_as, payload_size, connection.context.loop.now)
 
     def unknown(self, operation: Operation) -> None:
         """The list can't be completed."""

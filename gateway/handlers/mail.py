@@ -43,13 +43,20 @@ _rarely: Final = RareLog(logging.getLogger("gateway.handlers.mail"))
 _LARGEST_ACK: Final = 2**63 - 1
 """What the store can count to; a larger ack is just as far above everything that was ever given."""
 
+_DENSE: Final = 1024
+"""Bytes of content of a message of a 604, on average, below which it is their number that takes
+time: each is put into another form.
+"""
+_DENSE_WEIGHT: Final = 4
+"""What a byte of their pages counts as in `Settings.pages_in_flight`."""
+
 
 class _MailHandler:
     """What both have in common: a header, then pieces until the announced length is reached."""
 
     __slots__ = (
-        "_asked", "_begun", "_connection", "_context", "_gone", "_last", "_left", "_offset", "_page_came_at", "_pages",
-        "_requester", "_sequence",
+        "_asked", "_begun", "_connection", "_context", "_gone", "_is_dense", "_last", "_left", "_offset",
+        "_page_came_at", "_pages", "_requester", "_sequence",
     )  # fmt: skip
 
     def __init__(self, connection: HandlerContext, requester: bytes) -> None:
@@ -59,6 +66,7 @@ class _MailHandler:
         self._requester = requester
         self._asked = 0
         self._begun = False
+        self._is_dense = False
         self._gone = False
         self._page_came_at = 0.0
         self._last = 0
@@ -67,7 +75,7 @@ class _MailHandler:
         self._offset = 0
 
     def _ask_for(self, operation: Pull | Fetch | PullPage) -> None:
-        self._asked = operation.page_bytes
+        self._asked = operation.page_bytes * (_DENSE_WEIGHT if self._is_dense else 1)
         self._pages.ask(operation, self, self._asked)
 
     @property
@@ -78,7 +86,10 @@ class _MailHandler:
         self._begun = True
         self._last = last
         self._left = payload_size
-        self._connection.write(encode_head(code, payload_size))
+        connection = self._connection
+        if connection.allowance is not None:
+            connection.allowance.answer(connection.authenticated_as, payload_size, self._context.loop.now)
+        connection.write(encode_head(code, payload_size))
         self._write_page(page)
 
     def _entries(self, entries: bytes) -> bytes:
@@ -125,7 +136,7 @@ class _MailHandler:
             # A page that is with the kernel in the turn in which it came: the client reads as fast
             # as we write.
             at_once = self._context.loop.now == self._page_came_at
-            page_bytes = settings.large_page if at_once else settings.page
+            page_bytes = settings.large_page if at_once and not self._is_dense else settings.page
             operation = PullPage(
                 self._requester, self._authenticated, self._sequence, self._offset, self._last, page_bytes
             )
@@ -215,6 +226,7 @@ class PullHandler(_MailHandler):
             return
         self._first = outcome.first
         self._leased = outcome.count > 0
+        self._is_dense = outcome.content_bytes < outcome.count * _DENSE
         payload_size = outcome.count * WAITING_HEAD.size + outcome.content_bytes
         self._begin(ResponseCode.WAITING, payload_size, outcome.last, outcome.page)
 

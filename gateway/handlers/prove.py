@@ -1,13 +1,14 @@
 """641: one attempt of a connection to authenticate its user.
 
 Owns: the steps: nonce, key, signature, mark. Promises: 2141 is sent after the mark is committed; a
-bad signature costs the worker no write; after `Settings.proof_attempts` failures the connection
-ends. Each attempt that failed through the client's fault is a line of the audit log, or is counted
-there.
+bad signature costs the worker no write; one turn of the loop checks `Settings.proofs_a_turn`
+signatures at most; after `Settings.proof_attempts` failures the connection ends. Each attempt that
+failed through the client's fault is a line of the audit log, or is counted there.
 Exposure: see `gateway.authentication`.
 """
 
 import logging
+from functools import partial
 from typing import Final
 
 from common.client_protocol.requests import ProveRequest
@@ -56,10 +57,7 @@ class ProveHandler:
             return
         match outcome:
             case KeyFound(_, public_key):
-                if signature_is_valid(public_key, self._request.signature, self._signed):
-                    self._link.submit(MarkAuthenticated(self._request.requester), self)
-                else:
-                    self._deny("signature", RefusalReason.PROOF_NEEDED)
+                self._context.proofs.add(self._connection, partial(self._check, public_key))
             case Done():
                 if self._connection.authenticated_as is None:
                     self._context.counts.authenticated += 1
@@ -72,6 +70,14 @@ class ProveHandler:
                 self._fail(reason)
             case _:
                 self._connection.abort()
+
+    def _check(self, public_key: bytes) -> None:
+        if self._gone:
+            return
+        if signature_is_valid(public_key, self._request.signature, self._signed):
+            self._link.submit(MarkAuthenticated(self._request.requester), self)
+        else:
+            self._deny("signature", RefusalReason.PROOF_NEEDED)
 
     def unknown(self, operation: Operation) -> None:
         """Whether the mark was set is unknown."""

@@ -55,6 +55,10 @@ _rarely: Final = RareLog(log)
 
 _SMALL_FRAME: Final = 65536
 _RETRY_SEND: Final = 0.05
+_ROUNDS: Final = 2
+"""How often one turn of the loop takes in answers. Each of them may let the next page of a long
+response be asked for, whose answer may be there before the turn ends: sockets would wait for the
+end of all responses."""
 _EVENTS: Final = zmq.EVENTS
 _POLLIN: Final = int(zmq.POLLIN)
 _NOT_DONE: Final = Refused(RefusalReason.MALFORMED)
@@ -191,7 +195,8 @@ class StorageLink:
         self.answered_at = loop.now
         """When the worker answered last, in monotonic seconds."""
         loop.register(_number(self._socket, zmq.FD), self, READABLE)
-        loop.at_turn_end(self.resume_output)
+        self._rounds_left = _ROUNDS
+        loop.at_turn_end(self._end_turn)
 
     def submit(self, operation: Operation, waiter: Waiter, size: int = 0) -> None:
         """Send `operation` with the next batch. `size`: bytes it uses in memory until it is
@@ -223,18 +228,29 @@ class StorageLink:
         """The socket has news; `resume_output` reads it at the end of the turn."""
         self._has_news = True
 
+    def _end_turn(self) -> None:
+        self._rounds_left = _ROUNDS
+        self.resume_output()
+
     def resume_output(self) -> None:
         """Receive everything, hand out outcomes, and send what is due; repeat until nothing more is
-        sent. Raises `GatewaySuperseded`.
+        sent, `_ROUNDS` times a turn at most. Raises `GatewaySuperseded`.
 
         ZeroMQ's descriptor is edge-triggered, and sending may consume an edge, so the socket is
         polled again after each frame that was sent. Once it reports that there is nothing, the next
         edge is delivered.
         """
         while True:
+            if not self._rounds_left:
+                # Whatever is there is looked at in the next turn, which comes at once.
+                if not self._is_due:
+                    self._is_due = True
+                    self._loop.call_at(self._loop.now, _next_turn)
+                break
             incoming = self._received()
             if not (incoming or self.collects or self._is_due):
                 break
+            self._rounds_left -= 1
             self._is_due = False
             step = self._sender.step(incoming, self._loop.now)
             self.collects = step.waits
@@ -382,3 +398,7 @@ class StorageLink:
         self._monitor.close()
         self._socket.close()
         self._zmq.term()
+
+
+def _next_turn() -> None:
+    """The loop turns."""

@@ -62,3 +62,21 @@ def test_pieces_have_a_pause_between_them(server: socket.socket) -> None:
                 sock.recv(10)
     finally:
         attackers.kill()
+
+
+def test_one_that_hangs_up_comes_again_and_was_not_closed(server: socket.socket) -> None:
+    refusals = Refusals()
+    habits = Habits(1, lambda _number: iter([b"x"]), hangs_up_after=100, refusals=refusals, understands=False)
+    attackers = Actor(crowd, server.getsockname()[1], habits)
+    attackers.start()
+    try:
+        first, _address = server.accept()
+        first.sendall(bytes(100))
+        second, _address = server.accept()
+        second.sendall(bytes(99))
+        assert second.recv(10) == b"x"
+        assert refusals.closed == 0
+        first.close()
+        second.close()
+    finally:
+        attackers.kill()

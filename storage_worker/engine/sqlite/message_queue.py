@@ -623,6 +623,10 @@ class MessageQueue:
                 if budget <= 0:
                     break
                 continue
+            if whole and block.messages > 1:
+                # The next page begins with it: its messages are looked at one by one only where it
+                # does not fit whole.
+                break
             entries = self._entries(user, block)
             if block.blob_id is not None:
                 places = [Head(block.first, block.content_bytes, 0, len(entries))]

@@ -9,6 +9,7 @@ import pytest
 
 from common.client_protocol.requests import (
     HelloRequest,
+    ListUsersRequest,
     ProveRequest,
     PublicKeyRequest,
     RegisterRequest,
@@ -17,7 +18,14 @@ from common.client_protocol.requests import (
 )
 from common.client_protocol.responses import REASON
 from common.client_protocol.versions import EXTENSION_VERSION, Feature
-from common.storage_protocol.operations import BeginUpload, Register, StoreMessage
+from common.storage_protocol.operations import (
+    BeginUpload,
+    ListUsers,
+    Register,
+    StoreMessage,
+    UserEntry,
+    UsersPage,
+)
 from common.values import ClientId, PublicKey, RefusalReason, Username
 from gateway.settings import Rate, Settings
 from tests.gateway.authenticated import ALICE, BOB, TOKEN, ZERO, knows_alice, signature
@@ -184,3 +192,55 @@ def test_refusals_of_every_kind_wait_for_the_answers_before_them(make: Callable[
     scene.storage.answering = True
     answers = heard(scene.say())
     assert answers == [2102, STORED, too_fast(4), 2100, too_fast(4), too_fast(4)]
+
+
+def test_other_requests_of_an_address_and_of_a_user(make: Callable[..., Scene]) -> None:
+    scene = make(limit_requests=Rate(4, 1, 4))
+    greet(scene)
+    asked = encode(KEY_OF_BOB)
+    assert heard(scene.say(asked * 6 + SEND)) == [2102] * 4 + [too_fast(4)] * 2 + [STORED]
+    neighbour, elsewhere = scene.another(HERE), scene.another(THERE)
+    assert heard(scene.say(asked, peer=neighbour)) == [REFUSED]
+    assert heard(scene.say(asked, peer=elsewhere)) == [2102]
+    scene.pass_time(4)
+    assert heard(scene.say(asked * 2)) == [2102, too_fast(4)]
+    sign_in(scene, elsewhere)
+    assert heard(scene.say(asked * 5, peer=elsewhere)) == [2102] * 4 + [too_fast(4)], "the user's own limit"
+
+
+def test_a_proof_counts_as_three_requests_and_a_greeting_as_none(make: Callable[..., Scene]) -> None:
+    scene = make(limit_requests=Rate(5, 1, 4))
+    for _ in range(8):
+        greet(scene)
+    assert heard(scene.say(ProveRequest(ALICE, bytes(128)))) == [FOREIGN]
+    greet(scene)
+    assert heard(scene.say(ProveRequest(ALICE, signature()))) == [too_fast(4)]
+    scene.pass_time(4)
+    assert heard(scene.say(ProveRequest(ALICE, signature()))) == [2141], "the nonce was not used up"
+
+
+def test_a_large_answer_is_sent_and_owed(make: Callable[..., Scene]) -> None:
+    scene = make(limit_requests=Rate(3, 1, 4), bytes_of_request=100)
+    scene.storage.decide = lambda operation: (
+        UsersPage(2, 2, 2, [UserEntry(ALICE, "alice"), UserEntry(BOB, "bob")])
+        if isinstance(operation, ListUsers)
+        else knows_alice(operation)
+    )
+    greet(scene)
+    answer = scene.say(ListUsersRequest(ALICE))
+    # Two users of 271 bytes: it counts as six requests, of three.
+    assert (struct.unpack_from("<BHI", answer)[1:], len(answer)) == ((2101, 542), 549)
+    assert heard(scene.say(KEY_OF_BOB)) == [too_fast(4 * (6 + 1 - 3))]
+    scene.pass_time(16)
+    assert heard(scene.say(KEY_OF_BOB)) == [2102]
+
+
+def test_who_is_refused_lets_others_have_their_turn(make: Callable[..., Scene]) -> None:
+    scene = make(limit_messages=Rate(1, 1, 4), work_a_turn=4096)
+    greet(scene)
+    assert heard(scene.say(SEND)) == [STORED]
+    scene.peer.say(SEND * 50)
+    scene.peer.report()
+    assert scene.session in scene.context.turns.waiting
+    assert heard(scene.say()) == [too_fast(4)] * 50
+    assert scene.session not in scene.context.turns.waiting

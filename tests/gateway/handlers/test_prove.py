@@ -13,6 +13,7 @@ from common.client_protocol.requests import (
     SendRequest,
     encode,
 )
+from common.client_protocol.versions import EXTENSION_VERSION
 from common.rare_log import RareLog
 from common.server_log import AUDIT
 from common.storage_protocol.operations import (
@@ -25,6 +26,7 @@ from common.storage_protocol.operations import (
 )
 from common.values import PublicKey, RefusalReason, Username
 from gateway.handlers import prove as prove_handler
+from gateway.settings import Settings
 from tests.gateway.authenticated import (
     ALICE,
     BOB,
@@ -201,3 +203,21 @@ def test_a_proof_of_a_user_who_vanished_meanwhile(gate: Gate) -> None:
     peer.send(EVERY_KIND["proof"])
     skip_greeting(peer, "proof")
     assert peer.response() == (9000, b"")
+
+
+def test_one_turn_checks_a_bounded_number_of_signatures() -> None:
+    scene = Scene(Settings()._replace(proofs_a_turn=2))
+    scene.storage.decide = knows_alice
+    peers = [scene.peer, *(scene.another() for _ in range(4))]
+    for peer in peers:
+        peer.say(encode(HelloRequest(ZERO, EXTENSION_VERSION, 0)) + encode(ProveRequest(ALICE, signature())))
+    waiting = []
+    for _ in range(12):
+        scene.turn(1)
+        waiting.append(len(scene.context.proofs))
+    most = max(waiting)
+    assert most > 0
+    assert waiting[waiting.index(most) :][:3] == [most, max(0, most - 2), max(0, most - 4)]
+    assert waiting[-1] == 0
+    assert scene.storage.asked_for(MarkAuthenticated) == [MarkAuthenticated(ALICE)] * 5
+    scene.close()

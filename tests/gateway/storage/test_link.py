@@ -2,9 +2,10 @@
 silent, another one, or confused.
 """
 
+import os
 import tempfile
 from collections.abc import Callable
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
@@ -269,3 +270,41 @@ def test_another_store_ends_every_connection_and_settles_nothing(gate: Gate) -> 
     gate.turns()
     assert not gate.storage.asked(Settle)
     assert not gate.storage.asked(StoreMessage)
+
+
+class Following(Waiting):
+    """A waiter that asks for the next thing with each answer, `left` times."""
+
+    def __init__(self, gate: Gate, left: int) -> None:
+        super().__init__()
+        self.gate = gate
+        self.left = left
+
+    def answered(self, operation: Operation, outcome: Outcome) -> None:
+        super().answered(operation, outcome)
+        if self.left:
+            self.left -= 1
+            ask(self.gate, operation, waiter=self)
+
+
+def test_one_turn_takes_in_a_bounded_number_of_answers(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate.turn_until(lambda: gate.link.facts is not None)
+    give_way = os.sched_yield
+
+    def answer_first() -> None:
+        """The worker is so fast that its answer is most often there before the gateway goes on."""
+        before = len(gate.storage.batches)
+        while len(gate.storage.batches) == before:
+            gate.storage.serve()
+        for _ in range(1_000):
+            give_way()
+
+    monkeypatch.setattr("gateway.storage.link.os.sched_yield", answer_first)
+    waiter = Following(gate, 9)
+    ask(gate, GetProofKey(ALICE), waiter=waiter)
+    answered = [0]
+    while len(waiter.told) < 10:
+        # It would sleep for an hour where nothing was due.
+        gate.loop.turn(0 if not waiter.told else 3600)
+        answered.append(len(waiter.told))
+    assert all(0 <= after - before <= 2 for before, after in pairwise(answered)), answered

@@ -6,7 +6,7 @@ import pytest
 
 from common.storage_protocol.message_format import walk
 from common.storage_protocol.operations import Settle
-from storage_worker.engine.sqlite.message_queue import MessageQueue
+from storage_worker.engine.sqlite.message_queue import ENVELOPE_IN_PAGE, MessageQueue
 from storage_worker.engine.values import MailboxStats, Span
 from tests.storage_worker.worker_under_test import Gateway, SqliteWorker
 
@@ -89,3 +89,17 @@ def test_senders_are_counted_wherever_their_messages_are(queue: MessageQueue) ->
 
 def test_a_number_of_a_blob_is_given_once(queue: MessageQueue) -> None:
     assert queue.new_blob_id() < queue.new_blob_id() < queue.new_blob_id()
+
+
+def test_a_page_ends_before_a_block_that_does_not_fit_whole(worker: SqliteWorker, gateway: Gateway) -> None:
+    alice, bob = gateway.register("alice", "bob")
+    queue = worker.engine.mailboxes
+    for _ in range(2):
+        gateway.store(alice, bob, *CONTENTS)
+        worker.flush()
+    # Of 25 bytes and what four messages cost besides, each.
+    block = 25 + 4 * ENVELOPE_IN_PAGE
+    assert queue.read(2, 1, 0, 10, 2 * block).last == 5, "the second one is one envelope too large"
+    assert queue.read(2, 6, 0, 10, 2 * block).last == 10
+    assert queue.read(2, 1, 0, 10, 2 * block + ENVELOPE_IN_PAGE).last == 10
+    assert queue.read(2, 1, 0, 10, block - 1).last == 4, "something has to come"
