@@ -25,6 +25,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
+from client.connection.patience import Patience
 from client.connection.server_errors import refused
 from client.connection.server_link import REPLY_TIMEOUT, ServerLink
 from client.connection.server_pins import ServerPins
@@ -184,7 +185,11 @@ class Greeting:
 
     def _prove(self, link: ServerLink, identity: Identity, hello: HelloResponse, session: Session) -> None:
         signature = identity.private_key.prove(hello.server_id, hello.nonce, identity.client_id, link.binding)
-        answer = link.exchange(ProveRequest(identity.client_id, signature), REPLY_TIMEOUT)
+        proof = ProveRequest(identity.client_id, signature)
+        patience = Patience(link.rest, self._tell)
+        while isinstance(answer := link.exchange(proof, REPLY_TIMEOUT), ErrorResponse) and patience.suffices(answer):
+            # It was not tried, so the nonce is still good, unless this takes long.
+            patience.wait(answer)
         if isinstance(answer, ErrorResponse):
             if answer.reason == RefusalReason.REQUESTER_UNKNOWN and self.has_signed_in:
                 raise ServerAnsweredError(

@@ -15,41 +15,13 @@ from typing import Final, TypeVar
 
 from client.connection.server_link import Progress
 from client.errors import OutcomeUnknown, ServerUnreachable
-from common.client_protocol.responses import ErrorResponse
-from common.values import RefusalReason
 
 LONG: Final = 1_000_000
 """Bytes from which on a transfer is long: it shows its progress, and starts over by itself."""
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds before each further attempt; after the last one the failure is reported."""
 
-LONGEST_PATIENCE: Final = 60
-"""Seconds, in all, that one act waits where the server asks it to."""
-
 Result = TypeVar("Result")
-
-
-class Patience:
-    """Waiting for one request that the server may refuse as too fast. `rest` as for `Retry`."""
-
-    def __init__(self, rest: Callable[[float], None], tell: Callable[[str], None]) -> None:
-        self._rest = rest
-        self._tell = tell
-        self._left = LONGEST_PATIENCE
-
-    def suffices(self, answer: ErrorResponse) -> bool:
-        """Whether it is such a refusal, with an acceptable time to wait."""
-        return answer.reason == RefusalReason.TOO_FAST and 0 < answer.retry_after <= self._left
-
-    def wait(self, answer: ErrorResponse) -> None:
-        """Wait for the time that the server asks for, and say so once. Raises what `rest`
-        raises.
-        """
-        seconds = answer.retry_after
-        if self._left == LONGEST_PATIENCE:
-            self._tell(f"The server was asked too much in a short time; this goes on by itself in {seconds} s.")
-        self._left -= seconds
-        self._rest(seconds)
 
 
 class Retry:

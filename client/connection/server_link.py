@@ -34,11 +34,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from client.connection.pace import LEAST, WITHIN, Pace
+from client.connection.patience import Patience
 from client.connection.server_pins import Pins, PinsOfAddress, wrong_certificate
 from client.connection.transport import NO_BINDING, PlainTransport, Transport
 from client.errors import InvalidServerResponse, OutcomeUnknown, ServerUnreachable
 from common.client_protocol.client_connection import ClientConnection, Event, ListBegins, ListEnd, UnparsedPart
 from common.client_protocol.requests import (
+    AboutRequest,
+    BlockRequest,
+    DeleteAccountRequest,
     FetchRequest,
     HelloRequest,
     LargeSendRequest,
@@ -220,14 +224,19 @@ class ServerLink:
     def ask(self, request: Request, body: Iterable[bytes] = ()) -> Whole:
         """Send a request, and `body` behind a `LargeSendRequest`; give its answer.
 
-        Raises `ServerUnreachable`, `OutcomeUnknown`, `InvalidServerResponse`.
+        One of `_WAITING` that is refused as too fast is asked again when the server says. Raises
+        `ServerUnreachable`, `OutcomeUnknown`, `InvalidServerResponse`.
         """
-        event = self._first_event(request, body)
-        if isinstance(event, ListBegins) or not isinstance(event, Whole):
-            self.close()
-            raise _nonsense(f"a list (code {event.code})" if isinstance(event, ListBegins) else "part of a list")
-        self._end_of_reply()
-        return event
+        patience = Patience(self.rest, self._tell)
+        while True:
+            event = self._first_event(request, body)
+            if isinstance(event, ListBegins) or not isinstance(event, Whole):
+                self.close()
+                raise _nonsense(f"a list (code {event.code})" if isinstance(event, ListBegins) else "part of a list")
+            self._end_of_reply()
+            if not (isinstance(request, _WAITING) and isinstance(event, ErrorResponse) and patience.suffices(event)):
+                return event
+            patience.wait(event)
 
     def ask_list(
         self, request: Request | Callable[[], Request], silence: float = 0.0, *, salvage: bool = False
@@ -239,13 +248,16 @@ class ServerLink:
         because what holds for one store of the server need not hold for the one that answers now.
         `silence` in seconds is what the server was allowed to wait before it answers. A list that
         is not read to its end costs the connection. Where the list can't be parsed and `salvage`,
-        the rest of it comes in `UnparsedPart`s before that is raised. Raises as `ask` does.
+        the rest of it comes in `UnparsedPart`s before that is raised. What is refused as too fast
+        is asked again when the server says. Raises as `ask` does.
         """
-        event = self._first_event(request, (), silence)
-        if isinstance(event, ErrorResponse):
+        patience = Patience(self.rest, self._tell)
+        while isinstance(event := self._first_event(request, (), silence), ErrorResponse):
             self._end_of_reply()
-            yield event
-            return
+            if not patience.suffices(event):
+                yield event
+                return
+            patience.wait(event)
         if not isinstance(event, ListBegins):
             self.close()
             raise _nonsense("an answer to another request")
@@ -640,6 +652,12 @@ class ServerLink:
 def unacknowledged(descriptor: int) -> int:
     """How many bytes written to a connection are not acknowledged by the other side."""
     return int(_INT.unpack(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(_INT.size)))[0])
+
+
+_WAITING: Final = (PublicKeyRequest, AboutRequest, BlockRequest, DeleteAccountRequest)
+"""Requests that wait where the server asks for it, beside those for lists. Sends have their own
+patience, and registrations are the user's to repeat.
+"""
 
 
 def _is_repeatable(request: Request) -> bool:

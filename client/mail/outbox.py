@@ -28,7 +28,7 @@ from typing import Final
 
 from client import paths
 from client.connection.handshake import Tell
-from client.connection.retry import Patience
+from client.connection.patience import Patience
 from client.connection.server_errors import refused
 from client.connection.server_link import Progress, ServerLink
 from client.crypto import ciphers

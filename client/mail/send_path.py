@@ -15,7 +15,8 @@ from typing import Final
 
 from client.client_context import ClientContext
 from client.connection.handshake import Tell
-from client.connection.retry import Patience, Retry
+from client.connection.patience import Patience
+from client.connection.retry import Retry
 from client.connection.server_errors import refused, unexpected
 from client.connection.server_link import Progress
 from client.errors import (

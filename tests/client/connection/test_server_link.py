@@ -27,7 +27,7 @@ from common.client_protocol.responses import (
     StoredResponse,
 )
 from common.server_address import ServerAddress
-from common.values import NO_CLIENT, ClientId, MessageKind, Username
+from common.values import NO_CLIENT, ClientId, MessageKind, RefusalReason, Username
 from tests.client.connection.two_users import BOB, KEY, ME, PULL, SEND, with_two
 from tests.client.fake_gateway import CLOSE, ERROR, SILENCE, Answer, FakeGateway
 from torture.patience import HANG_SECONDS
@@ -406,3 +406,22 @@ def test_a_request_of_256_kib_goes_out_in_one_write(sizes: list[int], monkeypatc
         link.close()
     # What the kernel does not take at once follows; nothing is held back for a second write.
     assert written[0] == 44 + sum(sizes)
+
+
+def test_what_is_too_fast_is_asked_again_when_the_server_says(
+    server: FakeGateway, link: ServerLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr(ServerLink, "rest", lambda _link, seconds: rests.append(seconds))
+    too_fast = Answer(responses.encode_reason(RefusalReason.TOO_FAST, 3))
+    refused = ErrorResponse(RefusalReason.TOO_FAST, 3)
+    server.script.extend([too_fast, too_fast])
+    assert link.ask(PublicKeyRequest(ME, BOB)) == PublicKeyResponse(BOB, KEY)
+    server.script.append(too_fast)
+    assert pull(link) == [ListBegins(2104, 0), ListEnd()]
+    assert rests == [3, 3, 3]
+    server.script.append(too_fast)
+    assert link.ask(SEND) == refused, "sends have their own patience"
+    server.script.extend([too_fast] * 21)
+    assert pull(link) == [refused], "a minute is enough"
+    assert rests == [3] * 23
