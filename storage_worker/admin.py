@@ -175,7 +175,7 @@ def _altered_contents(database: Database, folder: Path) -> dict[int, str]:
     problems: dict[int, str] = {}
     try:
         with database.reading():
-            waiting = {one.blob_id: one for one in MailPages(database).in_files()}
+            waiting = {one.blob_id: one for one in MailPages(database).in_blobs()}
         altered = blobs.altered({blob_id: one.size for blob_id, one in waiting.items()})
         for blob_id, problem in altered.items():
             one = waiting[blob_id]

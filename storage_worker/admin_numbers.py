@@ -156,7 +156,7 @@ def _unfinished(database: Database, blobs: Path) -> MailboxStats:
     While the worker is stopped, they are leftovers that it deletes at its next start.
     """
     sizes = file_sizes(blobs) if blobs.exists() else {}
-    for message in MailPages(database).in_files():
+    for message in MailPages(database).in_blobs():
         sizes.pop(message.blob_id, None)
     return MailboxStats(len(sizes), sum(sizes.values()))
 

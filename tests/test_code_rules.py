@@ -65,12 +65,14 @@ def only(*modules: str) -> frozenset[str]:
 
 
 SEAM_OF_ENGINES = frozenset({"__init__", "interface", "records", "values", "sender_counts", "errors"})
+SHARED_BY_ENGINES = only("storage_worker.engine.paged")
 ENGINES = frozenset(
     f"storage_worker.engine.{path.stem}"
     for path in (ROOT / "storage_worker" / "engine").iterdir()
-    if (path.suffix == ".py" or (path / "__init__.py").exists()) and path.stem not in SEAM_OF_ENGINES
+    if (path.suffix == ".py" or (path / "__init__.py").exists()) and path.stem not in {*SEAM_OF_ENGINES, "paged"}
 )
-"""Whatever lies beside the seam is an engine."""
+"""Whatever else lies beside the seam is an engine."""
+BEHIND_THE_SEAM = ENGINES | SHARED_BY_ENGINES
 
 # The first rule that covers a module counts.
 RULES = (
@@ -140,24 +142,29 @@ RULES = (
         ),
     ),
     Rule(
-        "storage_worker.engine",
+        "storage_worker.engine.paged",
         may_import=only("storage_worker.engine", "common"),
         never=ENGINES | only("common.client_protocol") | CRYPTO | ZMQ | SQLITE,
     ),
     Rule(
+        "storage_worker.engine",
+        may_import=only("storage_worker.engine", "common"),
+        never=BEHIND_THE_SEAM | only("common.client_protocol") | CRYPTO | ZMQ | SQLITE,
+    ),
+    Rule(
         "storage_worker.state",
         may_import=only("storage_worker.state", "storage_worker.engine", "common"),
-        never=ENGINES | only("common.client_protocol") | CRYPTO | ZMQ | SQLITE | CLOCKS_AND_LOGS,
+        never=BEHIND_THE_SEAM | only("common.client_protocol") | CRYPTO | ZMQ | SQLITE | CLOCKS_AND_LOGS,
     ),
     Rule(
         "storage_worker.rules",
         may_import=only("storage_worker.rules", "storage_worker.state", "storage_worker.engine", "common"),
-        never=ENGINES | only("common.client_protocol") | CRYPTO | ZMQ | SQLITE,
+        never=BEHIND_THE_SEAM | only("common.client_protocol") | CRYPTO | ZMQ | SQLITE,
     ),
     Rule(
         "storage_worker.server",
         may_import=only("storage_worker.server", "storage_worker.rules", "storage_worker.engine", "common"),
-        never=ENGINES | only("common.client_protocol") | CRYPTO | SQLITE,
+        never=BEHIND_THE_SEAM | only("common.client_protocol") | CRYPTO | SQLITE,
         adapters=((ZMQ, only("storage_worker.server.admin_link", "storage_worker.server.zmq_server")),),
     ),
     # The operator's command line is one for both programs.
@@ -310,11 +317,14 @@ DOC = '"""Says what it is."""\n'
         ("storage_worker.server.batch_processor", "from storage_worker.engine.sqlite import engine"),
         ("storage_worker.state.uploads", "from storage_worker.engine.sqlite.blobs import Blobs"),
         ("storage_worker.engine.interface", "from storage_worker.state.sender_usage import Bounds"),
-        ("storage_worker.engine.sqlite.mailboxes", "from storage_worker.state.leases import Leases"),
+        ("storage_worker.engine.paged.mailboxes", "from storage_worker.state.leases import Leases"),
         ("storage_worker.engine.sqlite.engine", "from storage_worker.rules.admission import Limits"),
-        ("storage_worker.engine.memory", "from storage_worker.engine.sqlite.mailboxes import Mailbox"),
+        ("storage_worker.engine.memory", "from storage_worker.engine.paged.mailboxes import Mailbox"),
         ("storage_worker.engine.interface", "import storage_worker.engine.sqlite.engine"),
-        ("storage_worker.engine.sqlite.message_queue", "import apsw"),
+        ("storage_worker.engine.interface", "from storage_worker.engine.paged.page import Pages"),
+        ("storage_worker.engine.paged.page", "from storage_worker.engine.sqlite.mail_pages import MailPages"),
+        ("storage_worker.rules.sending", "from storage_worker.engine.paged.mailboxes import Mailbox"),
+        ("storage_worker.engine.paged.message_queue", "import apsw"),
         ("storage_worker.server.zmq_server", "import sqlite3"),
         ("storage_worker.server.zmq_server", "import gateway"),
         ("client.cli.watching", "from client.messenger import Messenger"),

@@ -28,7 +28,7 @@ from common.values import Username
 from gateway import certificate
 from gateway.proxy_protocol import HEAD_SIZE, LONGEST_REST, client_address, rest_size
 from storage_worker.engine.errors import StoreFailed
-from storage_worker.engine.sqlite.journal_records import decode_records
+from storage_worker.engine.paged.journal_records import decode_records
 
 if TYPE_CHECKING:
     from client.crypto.sealed_storage import ArchiveOpener

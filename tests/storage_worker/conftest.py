@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from common.rare_log import RareLog
-from storage_worker.engine.sqlite import engine, message_queue
+from storage_worker.engine.paged import message_queue
+from storage_worker.engine.sqlite import engine
 from storage_worker.rules import answers
 from storage_worker.server import batch_processor, zmq_server
 from tests.storage_worker.worker_under_test import Gateway, SqliteWorker

@@ -22,13 +22,13 @@ from typing import Final
 from common import fail_points
 from common.fail_points import FailPoint
 from storage_worker.engine.errors import StoreDamaged, StoreFull
+from storage_worker.engine.paged.journal_records import decode_records, encode_records
+from storage_worker.engine.paged.message_queue import MessageQueue
 from storage_worker.engine.records import BatchApplied, Record, UserSeen
 from storage_worker.engine.sqlite.blocks import BlockLists
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.journal import Journal
-from storage_worker.engine.sqlite.journal_records import decode_records, encode_records
 from storage_worker.engine.sqlite.log_epochs import next_log_epoch
-from storage_worker.engine.sqlite.message_queue import MessageQueue
 from storage_worker.engine.sqlite.send_tokens import SentTokens
 from storage_worker.engine.sqlite.slots import Slots, newest
 from storage_worker.engine.sqlite.users import UserRegistry

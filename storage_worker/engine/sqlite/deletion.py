@@ -27,12 +27,12 @@ from common import fail_points
 from common.fail_points import FailPoint
 from common.server_log import audit_deletion
 from storage_worker.engine.errors import StoreDamaged, StoreFull
+from storage_worker.engine.paged.message_queue import MessageQueue
 from storage_worker.engine.sqlite.blobs import Blobs
 from storage_worker.engine.sqlite.commit_log import CommitLog
 from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.journal import Journal
 from storage_worker.engine.sqlite.mail_pages import MailPages
-from storage_worker.engine.sqlite.message_queue import MessageQueue
 from storage_worker.engine.sqlite.slots import Slots
 from storage_worker.engine.sqlite.users import UserRegistry
 

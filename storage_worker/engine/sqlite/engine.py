@@ -18,6 +18,7 @@ from common.rare_log import RareLog
 from common.storage_protocol.operations import MessagesStored, StoreMessages
 from storage_worker.engine.errors import StorageError, StoreDamaged, StoreFull
 from storage_worker.engine.interface import RunRules
+from storage_worker.engine.paged.message_queue import MessageQueue
 from storage_worker.engine.records import (
     BatchApplied,
     Decided,
@@ -45,8 +46,8 @@ from storage_worker.engine.sqlite.deletion import DeletedUsers
 from storage_worker.engine.sqlite.disk_space import LOOK_EVERY_MS, DiskSpaceMonitor
 from storage_worker.engine.sqlite.invitations import Invitations
 from storage_worker.engine.sqlite.journal import Journal
+from storage_worker.engine.sqlite.mail_pages import MailPages
 from storage_worker.engine.sqlite.maintenance import Upkeep
-from storage_worker.engine.sqlite.message_queue import MessageQueue
 from storage_worker.engine.sqlite.online_backup import OnlineBackup
 from storage_worker.engine.sqlite.running_time import RunningTime
 from storage_worker.engine.sqlite.send_tokens import SentTokens
@@ -109,7 +110,7 @@ class SqliteEngine:
             self.users = UserRegistry(database, self.blocks)
             self.invitations = Invitations(database)
             self.running_time = RunningTime(database)
-            self.mailboxes = MessageQueue(database, blobs, self.users)
+            self.mailboxes = MessageQueue(MailPages(database), blobs, self.users)
             self.tokens = SentTokens(database)
             self.slots = Slots(database)
         self.log = CommitLog(

@@ -15,17 +15,16 @@ All methods that change something run inside a transaction.
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from struct import Struct
-from typing import Final, NamedTuple
-
-from zlib_ng.zlib_ng import crc32
+from typing import Final
 
 from common.errors import FrameUndecodable
 from common.storage_protocol.message_format import ENTRY_HEAD, heads
 from storage_worker.engine.errors import StoreDamaged
+from storage_worker.engine.paged.page import InBlob, NewPage, PageRow, checksum_of
+from storage_worker.engine.paged.ports import Marks
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.page_directory import PageDirectory, PageRow, overlapping
-from storage_worker.engine.sqlite.sqlite_errors import is_damage
+from storage_worker.engine.sqlite.page_directory import PageDirectory, overlapping
+from storage_worker.engine.sqlite.sqlite_errors import damage_message, is_damage
 from storage_worker.engine.values import MailboxStats
 
 log = logging.getLogger("storage_worker")
@@ -35,74 +34,6 @@ PAGE_BYTES: Final = 64 * 1024
 _LAST_SEQUENCE: Final = 2**63 - 1
 MOST_READ: Final = 20_000
 """Pages of which is remembered that they were read and not altered: about 4 MB."""
-
-
-class InFile(NamedTuple):
-    """A message of user row `recipient` whose content of `size` bytes is the file `blob_id`."""
-
-    recipient: int
-    sequence: int
-    size: int
-    blob_id: int
-
-
-class NewPage(NamedTuple):
-    """A page that is to be written."""
-
-    recipient: int
-    first: int
-    last: int
-    messages: int
-    content_bytes: int
-    blob_id: int | None
-    entries: bytes
-
-
-_COLUMNS: Final = Struct("<qqqqqq")
-
-
-def checksum_of(page: NewPage) -> int:
-    """CRC-32 of a page's columns and its entries, so that neither is taken for another
-    mailbox's.
-    """
-    columns = _COLUMNS.pack(*page[:5], page.blob_id or 0)
-    return crc32(page.entries, crc32(columns))
-
-
-def make_pages(
-    recipient: int, sequences: Sequence[int], entries: Sequence[bytes], blobs: dict[int, int]
-) -> Iterator[NewPage]:
-    """Messages of one mailbox, in order, as pages. `blobs`: sequence -> file, of those
-    whose entry is a head alone.
-    """
-    if not blobs and entries:
-        page = _page(recipient, sequences, entries, 0, len(entries))
-        if len(page.entries) <= PAGE_BYTES:
-            # Nearly always. To look at the sizes before would take as long as to put them together.
-            yield page
-            return
-    start = 0
-    size = 0
-    for index, entry in enumerate(entries):
-        alone = bool(blobs) and sequences[index] in blobs
-        if index > start and (alone or size + len(entry) > PAGE_BYTES):
-            yield _page(recipient, sequences, entries, start, index)
-            start, size = index, 0
-        size += len(entry)
-        if alone:
-            content_bytes = ENTRY_HEAD.unpack_from(entry)[6]
-            sequence = sequences[index]
-            yield NewPage(recipient, sequence, sequence, 1, content_bytes, blobs[sequence], entry)
-            start, size = index + 1, 0
-    if start < len(entries):
-        yield _page(recipient, sequences, entries, start, len(entries))
-
-
-def _page(recipient: int, sequences: Sequence[int], entries: Sequence[bytes], start: int, end: int) -> NewPage:
-    together = b"".join(entries[start:end])
-    messages = end - start
-    content_bytes = len(together) - messages * ENTRY_HEAD.size
-    return NewPage(recipient, sequences[start], sequences[end - 1], messages, content_bytes, None, together)
 
 
 def _makes_sense(page: NewPage) -> bool:
@@ -125,6 +56,7 @@ class MailPages:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.page_bytes = PAGE_BYTES
         self._directory = PageDirectory(self._first_pages)
         self._read_whole: set[PageRow] = set()
         """Pages that were read since the last `look_through`, and are not altered."""
@@ -147,6 +79,17 @@ class MailPages:
 
     def _first_pages(self, recipient: int, most: int) -> list[PageRow]:
         return self.oldest(recipient, -1, _LAST_SEQUENCE, most)
+
+    def marks(self) -> Marks:
+        """As of the last `write_marks`."""
+        sequence, blob_id = self._database.row("SELECT sequence, body FROM store")
+        tally = self._database.find("SELECT accepted FROM tally")
+        return Marks(sequence, blob_id, tally[0] if tally is not None else 0)
+
+    def write_marks(self, marks: Marks) -> None:
+        """These are the store's from now on."""
+        self._database.execute("UPDATE store SET sequence = ?, body = ?", marks[:2])
+        self._database.execute("UPDATE tally SET accepted = ?, counted_to = ?", (marks.accepted, marks.sequence))
 
     def stats(self, recipient: int) -> MailboxStats:
         """What the pages of a mailbox hold."""
@@ -313,12 +256,12 @@ class MailPages:
         )
         return [PageRow(*row) for row in rows]
 
-    def in_files(self) -> Iterator[InFile]:
+    def in_blobs(self) -> Iterator[InBlob]:
         """The messages whose content is a file."""
         rows = self._database.execute(
             "SELECT recipient, first, content_bytes, body FROM mail_page WHERE body IS NOT NULL"
         )
-        return (InFile(*row) for row in rows)
+        return (InBlob(*row) for row in rows)
 
     def insert(self, pages: Iterable[NewPage]) -> None:
         """Write pages."""
@@ -346,6 +289,19 @@ class MailPages:
                 self.entries(recipient, page)
             except StoreDamaged as error:
                 log.error("%s", error)
+
+    def remove_all(self, intervals: Sequence[tuple[int, int, int]]) -> list[int]:
+        """`remove` for each of them (recipient, first, last)."""
+        return [blob_id for interval in intervals for blob_id in self.remove(*interval)]
+
+    def damage(self, error: Exception) -> str | None:
+        """What is altered, where an exception says that something which was read is; None for any
+        other. Raises `TablesDamaged` where such damage undid the turn.
+        """
+        if not is_damage(error):
+            return None
+        self._database.refuse_undone(error)
+        return damage_message(error)
 
     def remove(self, recipient: int, first: int, last: int) -> list[int]:
         """Delete the messages `first` to `last`; the numbers of the files that hold contents of

@@ -118,7 +118,7 @@ class OnlineBackup:
                 return f"{target} has a file {there[0]} already: name an empty folder"
             needed = self._database.used_bytes()
             if target.stat().st_dev != (self._folder / BLOBS_NAME).stat().st_dev:
-                needed += sum(one.size for one in MailPages(self._database).in_files())
+                needed += sum(one.size for one in MailPages(self._database).in_blobs())
             free = self._free_bytes(target)
         except OSError as error:
             return f"{target} can't be used: {error.strerror}"
@@ -178,7 +178,7 @@ class OnlineBackup:
         with closing(Database(unfinished, beside=True)) as copy:
             mark_as_copy(copy, now_ms)
             with copy.reading():
-                contents = list(MailPages(copy).in_files())
+                contents = list(MailPages(copy).in_blobs())
             if not copy.checkpoint(truncate=True):
                 raise StoreFailed(f"{unfinished} is read by somebody")
         for left in (f"{_UNFINISHED}-wal", f"{_UNFINISHED}-shm"):

@@ -12,27 +12,14 @@ than reading the pages.
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final
+
+from storage_worker.engine.paged.page import PageRow
 
 PAGES_KEPT: Final = 20_000
 """Of all mailboxes together: about 4 MB."""
 MOST_PAGES: Final = 1_000
 """A mailbox that has more is looked up in the database each time."""
-
-
-class PageRow(NamedTuple):
-    """A page without its entries. `blob_id`: the number of the file that has its one
-    message's content, or None.
-
-    Sequences are never used twice, so that no later page is equal to it.
-    """
-
-    row: int
-    first: int
-    last: int
-    messages: int
-    content_bytes: int
-    blob_id: int | None
 
 
 _first_of: Final = attrgetter("first")

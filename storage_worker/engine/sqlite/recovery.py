@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from common import fail_points
 from common.fail_points import FailPoint
 from storage_worker.engine.errors import StoreFailed
+from storage_worker.engine.paged.message_queue import MessageQueue
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
 from storage_worker.engine.sqlite.blocks import BlockLists
 from storage_worker.engine.sqlite.commit_log import CommitLog
@@ -23,7 +24,7 @@ from storage_worker.engine.sqlite.database import Database
 from storage_worker.engine.sqlite.folder import BLOBS_NAME, GENERATION_NAME, JOURNAL_NAMES, sync_folder
 from storage_worker.engine.sqlite.journal import DiskJournal, Journal
 from storage_worker.engine.sqlite.log_epochs import mark_at
-from storage_worker.engine.sqlite.message_queue import MessageQueue
+from storage_worker.engine.sqlite.mail_pages import MailPages
 from storage_worker.engine.sqlite.send_tokens import SentTokens
 from storage_worker.engine.sqlite.slots import Slots
 from storage_worker.engine.sqlite.store_identity import GenerationFile, marked_length, new_generation, note_marks
@@ -64,7 +65,7 @@ def recover_journal(database: Database, folder: Path, now_ms: int, random_bytes:
         with database.reading():
             blocks = BlockLists(database)
             users = UserRegistry(database, blocks)
-            queue = MessageQueue(database, blobs, users)
+            queue = MessageQueue(MailPages(database), blobs, users)
             tokens, slots = SentTokens(database), Slots(database)
             log = CommitLog(database, journal, random_bytes, queue, tokens, slots, users, blocks)
             records, gaps = log.salvage(now_ms)

@@ -87,7 +87,7 @@ class TestStoreMessage:
     def test_many_mailboxes_are_weighed_anew(
         self, worker: SqliteWorker, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("storage_worker.engine.sqlite.message_queue.MAILBOXES_KEPT", 2)
+        monkeypatch.setattr("storage_worker.engine.paged.message_queue.MAILBOXES_KEPT", 2)
         ids = list(gateway.register("a", "b", "c", "d"))
         for sender in ids:
             for recipient in ids:

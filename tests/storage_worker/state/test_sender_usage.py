@@ -33,9 +33,9 @@ from common.storage_protocol.operations import (
     UploadUnknown,
 )
 from common.values import RefusalReason as Reason
+from storage_worker.engine.paged import message_queue
+from storage_worker.engine.paged.mailboxes import Mailbox
 from storage_worker.engine.sender_counts import SenderCounts
-from storage_worker.engine.sqlite import message_queue
-from storage_worker.engine.sqlite.mailboxes import Mailbox
 from storage_worker.engine.values import Admission, Capacity, MailboxStats
 from storage_worker.rules import admission
 from storage_worker.rules.admission import Limits

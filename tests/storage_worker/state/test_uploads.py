@@ -155,7 +155,7 @@ class TestRoom:
     def test_what_has_come_is_charged_to_texts_too(
         self, open_worker: Open, monkeypatch: pytest.MonkeyPatch, kept: int
     ) -> None:
-        monkeypatch.setattr("storage_worker.engine.sqlite.message_queue.MAILBOXES_KEPT", kept)
+        monkeypatch.setattr("storage_worker.engine.paged.message_queue.MAILBOXES_KEPT", kept)
         worker = open_worker(limits=Limits(largest_message=100, mailbox_bytes=100, sender_share=100))
         gateway = Gateway(worker)
         alice, bob = gateway.register("alice", "bob")

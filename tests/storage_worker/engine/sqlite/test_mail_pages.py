@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.storage_protocol.message_format import Entry, pack_entry, walk
+from storage_worker.engine.paged.page import make_pages
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.mail_pages import PAGE_BYTES, MailPages, make_pages
+from storage_worker.engine.sqlite.mail_pages import PAGE_BYTES, MailPages
 from storage_worker.engine.values import MailboxStats
 
 
@@ -51,7 +52,7 @@ def test_pages_have_everything_in_order_and_are_not_too_large(sizes: list[int], 
     numbers = [10 + 2 * index for index in range(len(sizes))]
     blobs = {10 + 2 * index: 100 + index for index in as_files if index < len(sizes)}
     entries = [head(n, size) if n in blobs else entry(n, size) for n, size in zip(numbers, sizes, strict=True)]
-    made = list(make_pages(5, numbers, entries, blobs))
+    made = list(make_pages(5, numbers, entries, blobs, PAGE_BYTES))
     assert b"".join(page.entries for page in made) == b"".join(entries)
     assert sum(page.messages for page in made) == len(sizes)
     assert sum(page.content_bytes for page in made) == sum(sizes)
@@ -66,7 +67,7 @@ def test_pages_have_everything_in_order_and_are_not_too_large(sizes: list[int], 
 def fill(pages: MailPages, recipient: int, numbers: list[int], per_page: int) -> None:
     for start in range(0, len(numbers), per_page):
         part = numbers[start : start + per_page]
-        pages.insert(make_pages(recipient, part, [entry(n) for n in part], {}))
+        pages.insert(make_pages(recipient, part, [entry(n) for n in part], {}, PAGE_BYTES))
 
 
 def test_overlapping_and_loads(database: Database, pages: MailPages) -> None:
@@ -107,10 +108,10 @@ def test_what_is_removed_is_the_interval(
 
 def test_files_are_told_when_their_messages_go(database: Database, pages: MailPages) -> None:
     with database.transaction():
-        made = make_pages(1, [1, 2, 3], [entry(1), head(2, 10**6), entry(3)], {2: 77})
+        made = make_pages(1, [1, 2, 3], [entry(1), head(2, 10**6), entry(3)], {2: 77}, PAGE_BYTES)
         pages.insert(made)
-        assert list(pages.in_files()) == [(1, 2, 10**6, 77)]
+        assert list(pages.in_blobs()) == [(1, 2, 10**6, 77)]
         assert pages.stats(1) == MailboxStats(3, 10**6 + 20)
         assert pages.remove(1, 3, 9) == []
         assert pages.remove(1, 1, 2) == [77]
-        assert list(pages.in_files()) == []
+        assert list(pages.in_blobs()) == []

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from common.storage_protocol.message_format import Entry, pack_entry
 from storage_worker.engine.errors import StoreDamaged
+from storage_worker.engine.paged.page import PageRow, make_pages
 from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.mail_pages import MailPages, make_pages
-from storage_worker.engine.sqlite.page_directory import PageDirectory, PageRow, overlapping
+from storage_worker.engine.sqlite.mail_pages import PAGE_BYTES, MailPages
+from storage_worker.engine.sqlite.page_directory import PageDirectory, overlapping
 from storage_worker.engine.values import MailboxStats
 
 
@@ -92,7 +93,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 def fill(pages: MailPages, recipient: int, *numbers: int) -> None:
     for number in numbers:
         entry = pack_entry(Entry(b"s" * 16, b"t" * 16, number, 7, 0, 3, 10, bytes(10)))
-        pages.insert(make_pages(recipient, [number], [entry], {}))
+        pages.insert(make_pages(recipient, [number], [entry], {}, PAGE_BYTES))
 
 
 def test_what_was_undone_was_never_learned(database: Database) -> None:

@@ -32,6 +32,9 @@ from common.values import MESSAGE_KINDS
 from storage_worker.engine import interface
 from storage_worker.engine.errors import StoreDamaged
 from storage_worker.engine.interface import RunRules
+from storage_worker.engine.paged.mailboxes import Mailbox
+from storage_worker.engine.paged.page import InBlob, NewPage, PageRow, make_pages
+from storage_worker.engine.paged.ports import Contents, Marks, Pages, Registry
 from storage_worker.engine.records import (
     MailRemoved,
     MessageAccepted,
@@ -41,13 +44,6 @@ from storage_worker.engine.records import (
     SequenceUsed,
 )
 from storage_worker.engine.sender_counts import SenderCounts
-from storage_worker.engine.sqlite.blobs import Blobs
-from storage_worker.engine.sqlite.database import Database
-from storage_worker.engine.sqlite.mail_pages import InFile, MailPages, NewPage, make_pages
-from storage_worker.engine.sqlite.mailboxes import Mailbox
-from storage_worker.engine.sqlite.page_directory import PageRow
-from storage_worker.engine.sqlite.sqlite_errors import damage_message, is_damage
-from storage_worker.engine.sqlite.users import UserRegistry
 from storage_worker.engine.values import MailboxStats, MailPlace, Span
 
 rarely: Final = RareLog(logging.getLogger("storage_worker"))
@@ -95,11 +91,10 @@ class _Block(NamedTuple):
 class MessageQueue:
     """All mailboxes, under user rows."""
 
-    def __init__(self, database: Database, blobs: Blobs, users: UserRegistry) -> None:
-        self._database = database
+    def __init__(self, pages: Pages, blobs: Contents, users: Registry) -> None:
+        self._pages = pages
         self._blobs = blobs
         self._users = users
-        self._pages = MailPages(database)
         self.boxes: dict[int, Mailbox] = {}
         """The mailboxes that are in memory, by user row; `mailbox` loads the others."""
         self._uploaded: dict[int, MailboxStats] = {}
@@ -128,9 +123,7 @@ class MessageQueue:
 
     def forget(self) -> None:
         """Return to the state of the database, at a start and before a replay."""
-        self.sequence, self._blob_id = self._database.row("SELECT sequence, body FROM store")
-        tally = self._database.find("SELECT accepted FROM tally")
-        self.accepted = tally[0] if tally is not None else 0
+        self.sequence, self._blob_id, self.accepted = self._pages.marks()
         self._pages.forget()
         self.boxes.clear()
         self.changed.clear()
@@ -181,16 +174,13 @@ class MessageQueue:
         """
         # What is flushed now may be of yesterday, and counts as of today.
         self._pages.note_day(now_ms // DAY_MS, self._flushed)
-        database = self._database
-        dead: list[int] = []
         pages: list[NewPage] = []
-        for box in sorted(self.changed, key=_user_of):
-            for first, last in box.removed:
-                dead += self._pages.remove(box.user, first, last)
-            pages += make_pages(box.user, box.sequences, box.entries, box.blobs)
+        boxes = sorted(self.changed, key=_user_of)
+        dead = self._pages.remove_all([(box.user, first, last) for box in boxes for first, last in box.removed])
+        for box in boxes:
+            pages += make_pages(box.user, box.sequences, box.entries, box.blobs, self._pages.page_bytes)
         self._pages.insert(pages)
-        database.execute("UPDATE store SET sequence = ?, body = ?", (self.sequence, self._blob_id))
-        database.execute("UPDATE tally SET accepted = ?, counted_to = ?", (self.accepted, self.sequence))
+        self._pages.write_marks(Marks(self.sequence, self._blob_id, self.accepted))
         return dead
 
     def written(self, dead: list[int]) -> None:
@@ -215,11 +205,11 @@ class MessageQueue:
         caller applies. Their content is lost: the disk lost it, or an older database was restored
         without its files. What is left of a file is set aside.
         """
-        waiting = list(self._pages.in_files())
+        waiting = list(self._pages.in_blobs())
         for box in self.changed:
             for sequence, blob_id in box.blobs.items():
                 entry = box.entries[box.sequences.index(sequence)]
-                waiting.append(InFile(box.user, sequence, ENTRY_HEAD.unpack_from(entry)[6], blob_id))
+                waiting.append(InBlob(box.user, sequence, ENTRY_HEAD.unpack_from(entry)[6], blob_id))
         missing = self._blobs.sweep({one.blob_id: one.size for one in waiting})
         told: list[str] = []
         removed: list[MailRemoved] = []
@@ -520,10 +510,9 @@ class MessageQueue:
                     if work <= 0:
                         return work
             except Exception as error:
-                if not is_damage(error):
+                told = self._pages.damage(error)
+                if told is None:
                     raise
-                self._database.refuse_undone(error)
-                told = damage_message(error)
                 rarely.write(logging.ERROR, "not all senders of a mailbox can be counted: %s", told)
         low = bisect_right(box.sequences, counts.counted_to)
         for entry in box.entries[low:]:

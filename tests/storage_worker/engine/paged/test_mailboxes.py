@@ -1,4 +1,4 @@
-from storage_worker.engine.sqlite.mailboxes import Mailbox
+from storage_worker.engine.paged.mailboxes import Mailbox
 
 
 def test_unflushed_between() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from common.storage_protocol.message_format import walk
 from common.storage_protocol.operations import Settle
-from storage_worker.engine.sqlite.message_queue import ENVELOPE_IN_PAGE, MessageQueue
+from storage_worker.engine.paged.message_queue import ENVELOPE_IN_PAGE, MessageQueue
 from storage_worker.engine.values import MailboxStats, Span
 from tests.storage_worker.worker_under_test import Gateway, SqliteWorker
 
