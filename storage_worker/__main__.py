@@ -2,8 +2,9 @@
 
 Owns: the process; what ends it, with which exit code and last log line.
 Promises: SIGTERM and SIGINT end it after the transaction it is in, SIGHUP does nothing. Codes: 0
-asked to end; 78 a restart won't help (data folder in use or unusable, a bad setting); 1 a read,
-write or sync failed, and what is on disk is unknown.
+asked to end; 78 a restart won't help (data folder in use or unusable, a bad setting, another worker
+took the shard over); 1 a read, write or sync failed, and what is on disk is unknown, or PostgreSQL
+can't be reached.
 Exposure: the command line and the environment of whoever starts it.
 """
 
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from common import server_packages  # noqa: F401 - ends the program where they are missing
 from common.data_folder import DATA_VARIABLE, data_folder, link_endpoint, refuse_foreign_files
@@ -27,7 +28,8 @@ from common.process_limits import forbid_core_dumps, raise_open_files
 from common.server_log import begin_log, fields
 from common.service_manager import ServiceManager
 from common.status_server import StatusServer, ask_health, text_page
-from storage_worker.engine.errors import StorageError, StoreDamaged, StoreInUse, StoreUnusable
+from storage_worker.engine.errors import StorageError, StoreDamaged, StoreInUse, StoreSuperseded, StoreUnusable
+from storage_worker.engine.interface import Engine
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
 from storage_worker.engine.sqlite.checkpointer import CheckpointThread
 from storage_worker.engine.sqlite.database import CHECKPOINT_BYTES, Database
@@ -64,6 +66,7 @@ from storage_worker.settings import (
     check_min_free_bytes,
     checked,
     parse,
+    place_of,
     uploads_that_fit,
 )
 
@@ -101,67 +104,117 @@ def _both(one: Callable[[], None], other: Callable[[], None]) -> Callable[[], No
     return beat
 
 
-def serve(
-    settings: argparse.Namespace, limits: Limits, folder: Path, wake: int, service_manager: ServiceManager
-) -> None:
-    """Open the store, serve it until `wake` is readable, close it. Raises `SettingRejected`."""
-    accounts = account_settings(settings)
+class Opened(NamedTuple):
+    """An open store. `place`: where it is, for people. `flushes`: how often its tables have taken
+    in what its journal held; `size` reads it between two turns, and gives None where that can't be
+    read; `journal_bytes`: what the journal holds.
+    """
+
+    engine: Engine
+    place: str
+    flushes: Callable[[], int]
+    size: Callable[[], StoreSize | None]
+    journal_bytes: Callable[[], int]
+
+
+def _open_embedded(settings: argparse.Namespace, folder: Path, resources: ExitStack) -> Opened:
     min_free_bytes: int = settings.min_free_bytes
     # A log or a journal of more than a quarter of the minimum could fill what the minimum keeps
     # free.
     log_bytes = min(CHECKPOINT_BYTES, max(min_free_bytes // 4, SMALLEST_JOURNAL))
     journal_bytes = min(settings.journal, max(min_free_bytes // 4, SMALLEST_JOURNAL))
+    refuse_lost_database(folder)
+    database = Database(folder / DATABASE_NAME, size_limit=settings.size_limit, checkpoint_bytes=log_bytes)
+    resources.callback(database.abandon)
+    file = GenerationFile(folder / GENERATION_NAME)
+    # Earlier versions made do with one file, or none.
+    is_old = not database.was_upgraded and look_at_journal(database, folder, file)
+    journal_files = [DiskJournal(folder / name, journal_bytes) for name in JOURNAL_NAMES]
+    length = min(one.size for one in journal_files)
+    if length < journal_bytes:
+        # There was no room for more of it.
+        length = marked_length(database)
+    journal = Journal(journal_files, journal_bytes, marks_at=mark_at(length) if length else 0)
+    resources.callback(journal.close)
+    disk_blobs = DiskBlobs(folder / BLOBS_NAME)
+    blobs = Blobs(disk_blobs, SyncThread(disk_blobs))
+    resources.callback(blobs.close)
+    identity = open_store(database, file, _unix_ms(), os.urandom, is_old=is_old)
+    checkpoints = CheckpointThread(lambda: Database(folder / DATABASE_NAME, beside=True))
+    upkeep = Maintenance(database, file, checkpoints)
+    resources.callback(upkeep.abandon)
+    monitor = DiskSpaceMonitor(
+        min_free_bytes,
+        lambda: _free_bytes(folder),
+        database.unused_bytes,
+        database.take_ballast,
+        upkeep.give_back,
+    )
+    backups = OnlineBackup(folder, database, blobs, min_free_bytes, _free_bytes, time.monotonic)
+    engine = SqliteEngine(database, journal, blobs, file, identity, monitor, upkeep, backups, os.urandom, _unix_ms())
+    engine.mark_journal(length)
+    return Opened(
+        engine,
+        f"data folder {folder}",
+        lambda: engine.log.flushes,
+        lambda: _size(database, engine, folder),
+        lambda: journal.used,
+    )
+
+
+def _open_postgres(settings: argparse.Namespace, folder: Path, resources: ExitStack) -> Opened:
+    # Who does not ask for it need not have its packages.
+    try:
+        from storage_worker.engine.postgres.connection import shown
+        from storage_worker.engine.postgres.opening import open_engine
+        from storage_worker.engine.postgres.schema import Place
+    except ImportError as error:
+        raise SettingRejected(f"--store needs the package psycopg ({error}): install messageu[postgres]") from error
+    if (folder / DATABASE_NAME).exists():
+        log.warning("%s has a store of its own, which is not used: --store names another one", folder)
+    place = Place(*place_of(settings.store, settings.shard))
+    engine = open_engine(settings.store, place, os.urandom, _unix_ms())
+    resources.callback(engine.abandon)
+
+    def size() -> StoreSize | None:
+        users, pending = engine.load()
+        return StoreSize(users, *pending, _free_bytes(folder))
+
+    return Opened(
+        engine,
+        f"{shown(settings.store)}, shard {place.number}/{place.shards}, data folder {folder}",
+        lambda: engine.log.flushes,
+        size,
+        lambda: engine.mailboxes.unflushed_bytes,
+    )
+
+
+def serve(
+    settings: argparse.Namespace, limits: Limits, folder: Path, wake: int, service_manager: ServiceManager
+) -> None:
+    """Open the store, serve it until `wake` is readable, close it. Raises `SettingRejected`."""
+    accounts = account_settings(settings)
     with ExitStack() as resources:
-        refuse_lost_database(folder)
-        database = Database(folder / DATABASE_NAME, size_limit=settings.size_limit, checkpoint_bytes=log_bytes)
-        resources.callback(database.abandon)
-        file = GenerationFile(folder / GENERATION_NAME)
-        # Earlier versions made do with one file, or none.
-        is_old = not database.was_upgraded and look_at_journal(database, folder, file)
-        journal_files = [DiskJournal(folder / name, journal_bytes) for name in JOURNAL_NAMES]
-        length = min(one.size for one in journal_files)
-        if length < journal_bytes:
-            # There was no room for more of it.
-            length = marked_length(database)
-        journal = Journal(journal_files, journal_bytes, marks_at=mark_at(length) if length else 0)
-        resources.callback(journal.close)
-        disk_blobs = DiskBlobs(folder / BLOBS_NAME)
-        blobs = Blobs(disk_blobs, SyncThread(disk_blobs))
-        resources.callback(blobs.close)
-        identity = open_store(database, file, _unix_ms(), os.urandom, is_old=is_old)
-        checkpoints = CheckpointThread(lambda: Database(folder / DATABASE_NAME, beside=True))
-        upkeep = Maintenance(database, file, checkpoints)
-        resources.callback(upkeep.abandon)
-        monitor = DiskSpaceMonitor(
-            min_free_bytes,
-            lambda: _free_bytes(folder),
-            database.unused_bytes,
-            database.take_ballast,
-            upkeep.give_back,
-        )
-        backups = OnlineBackup(folder, database, blobs, min_free_bytes, _free_bytes, time.monotonic)
-        engine = SqliteEngine(
-            database, journal, blobs, file, identity, monitor, upkeep, backups, os.urandom, _unix_ms()
-        )
-        engine.mark_journal(length)
+        opened = (_open_embedded if settings.store is None else _open_postgres)(settings, folder, resources)
+        engine = opened.engine
         rules = Rules(engine, limits, os.urandom, accounts)
         processor = BatchProcessor(engine, rules, os.urandom(16))
         endpoint = link_endpoint(folder)
         service = ZmqServer(processor, Administration(engine, rules), endpoint, _unix_ms)
         try:
             log.info(
-                "started: data folder %s, %s, generation %d",
-                folder,
+                "started: %s, %s, generation %d",
+                opened.place,
                 endpoint,
-                identity.generation,
-                extra=fields(data_folder=str(folder), endpoint=endpoint, generation=identity.generation),
+                engine.identity.generation,
+                extra=fields(data_folder=str(folder), endpoint=endpoint, generation=engine.identity.generation),
             )
             beat = service_manager.beat if service_manager.wants_beats else None
             measures = None
             if settings.metrics is not None:
                 health = Health(lambda: processor.takes_mail(_unix_ms()), time.monotonic)
-                measures = Measures(lambda: engine.log.flushes, lambda: _size(database, engine, folder), time.monotonic)
-                series = series_of(measures, lambda: journal.used)
+                measures = Measures(opened.flushes, opened.size, time.monotonic)
+                series = series_of(measures, opened.journal_bytes)
                 pages = {**health.pages(), "/metrics": text_page(metrics_text(series))}
                 resources.callback(StatusServer(settings.metrics, pages).close)
                 beat = _both(health.beat, service_manager.beat)
@@ -203,9 +256,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = data_folder(environment, Path.cwd())
         refuse_foreign_files(folder, OWN_NAMES)
         refuse_wrong_kinds(folder)
-        check_min_free_bytes(settings.min_free_bytes, folder)
+        if settings.store is None:
+            check_min_free_bytes(settings.min_free_bytes, folder)
         with folder_lock(folder):
             serve(settings, limits, folder, reader.fileno(), service_manager)
+    except StoreSuperseded as error:
+        log.critical("%s", error)
+        return EXIT_FINAL
     except (SettingRejected, StoreInUse, StoreUnusable) as error:
         log.critical("can't start: %s", error)
         return EXIT_FINAL

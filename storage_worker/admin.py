@@ -1,6 +1,7 @@
 """The command `scripts/admin`, and its subcommands unprove, check, recover-journal and
 new-generation. The others are in `storage_worker.admin_numbers`, `storage_worker.admin_accounts`,
-`storage_worker.admin_backup`, `storage_worker.admin_orders` and `storage_worker.admin_tls`.
+`storage_worker.admin_backup`, `storage_worker.admin_orders`, `storage_worker.admin_store` and
+`storage_worker.admin_tls`.
 
 Owns: the command line of `scripts/admin`, which an installed package calls `messageu-admin`.
 Promises: numbers, `unprove` and `check` work while the storage worker runs and while it does not;
@@ -26,7 +27,7 @@ from common.errors import SettingRejected
 from common.options import folder_path
 from common.process_limits import forbid_core_dumps
 from common.version import VERSION
-from storage_worker import admin_accounts, admin_backup, admin_numbers, admin_orders, admin_tls
+from storage_worker import admin_accounts, admin_backup, admin_numbers, admin_orders, admin_store, admin_tls
 from storage_worker.engine.errors import JournalDamaged, StorageError, StoreDamaged, StoreInUse, StoreUnusable
 from storage_worker.engine.sqlite.blobs import Blobs, DiskBlobs, SyncThread
 from storage_worker.engine.sqlite.database import Database, load_checksums
@@ -282,6 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("new-generation", help="tell clients that the whole data folder was restored from a backup")
     admin_accounts.add_commands(commands)
     admin_tls.add_commands(commands)
+    admin_store.add_commands(commands)
     for command in commands.choices.values():
         # It may be behind the command too; what precedes it is kept.
         command.add_argument("--data-folder", type=folder_path, default=argparse.SUPPRESS, help=where)
@@ -294,6 +296,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)
     forbid_core_dumps()
     try:
+        if settings.command == "store":
+            # It is in no data folder.
+            code = admin_store.run(settings, _say)
+            _printed()
+            return code
         folder = _existing(folder_named(environment, Path.cwd()))
         # The owner may be unable to read where root's packages are.
         load_checksums()

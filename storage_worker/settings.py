@@ -9,6 +9,7 @@ Exposure: whoever starts the worker.
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -35,6 +36,8 @@ OWN_FILES: Final = 64
 """What the worker has open besides unfinished uploads, with room to spare: the link's library ends
 the program where it finds no descriptor for a gateway that comes."""
 _STATUS_PORT: Final = 9358
+_SCHEMES: Final = ("postgresql://", "postgres://")
+_SHARD: Final = re.compile(r"([0-9]{1,4})/([0-9]{1,4})")
 _MOST: Final = 2**62
 SMALLEST_JOURNAL: Final = 64 * 1024
 _LARGEST_JOURNAL: Final = 1024**3
@@ -56,6 +59,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--data-folder", type=folder_path, help=f"where the mail is kept (${DATA_VARIABLE}, else data/)"
     )
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        help="keep users and mail in this PostgreSQL database (postgresql://…) and not in the data folder; needs "
+        "messageu[postgres], and `messageu-admin store create` before the first start",
+    )
+    parser.add_argument("--shard", metavar="K/N", help="with --store: which one of how many parts (default: 0/1)")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     add_log_format(parser)
     add_status_options(parser, _STATUS_PORT)
@@ -164,6 +174,7 @@ def checked(options: argparse.Namespace) -> Limits:
             Bound("--size-limit", options.size_limit or 0, 0, _MOST),
         )
     )
+    place_of(options.store, options.shard)
     if largest > options.mailbox_bytes:
         raise SettingRejected(
             f"--largest-message ({largest}) is more than --mailbox-bytes ({options.mailbox_bytes}), so no "
@@ -177,6 +188,28 @@ def checked(options: argparse.Namespace) -> Limits:
         options.uploads_of_user,
         options.sender_share,
     )
+
+
+def place_of(store: str | None, shard: str | None) -> tuple[int, int]:
+    """Which part of how many a store is. Raises `SettingRejected`, also for a store that can't be
+    one.
+    """
+    if store is None:
+        if shard is not None:
+            raise SettingRejected("--shard is for --store: the embedded store has one part")
+        return 0, 1
+    if not store.startswith(_SCHEMES):
+        # Not shown: it may have a password in it.
+        raise SettingRejected("--store begins with postgresql://, as PostgreSQL's connection strings do")
+    found = _SHARD.fullmatch(shard or "0/1")
+    if found is None:
+        raise SettingRejected(f"--shard is K/N, such as 0/1, not {shard}")
+    number, shards = int(found[1]), int(found[2])
+    if (number, shards) != (0, 1):
+        raise SettingRejected(
+            f"--shard {shard}: this version has one worker for all users, so that --shard is 0/1 or left out"
+        )
+    return number, shards
 
 
 def account_settings(options: argparse.Namespace) -> AccountSettings:

@@ -28,6 +28,7 @@ BACK: Final = re.compile(rf"({NAME.pattern}) ◀([─═])+(?: [\w ]+ )?[─═]
 OUTSIDE: Final = {
     "ZeroMQ": "zmq",
     "SQLite": "apsw",
+    "PostgreSQL": "psycopg",
     "sockets, epoll": "socket",
     "asyncio": "asyncio",
     "`ioctl`": "fcntl",

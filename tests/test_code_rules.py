@@ -23,6 +23,7 @@ PROJECT = frozenset({*PROGRAMS, "bench", "scripts", "tests"})
 ZMQ = frozenset({"zmq"})
 CRYPTO = frozenset({"Crypto", "Cryptodome", "cryptography"})
 SQLITE = frozenset({"sqlite3", "_sqlite3", "apsw"})
+POSTGRES = frozenset({"psycopg", "psycopg_binary"})
 SOCKETS = frozenset({"socket", "_socket", "select", "_select", "selectors", "socketserver", "ssl", "asyncio"})
 TERMINAL_CONTROL = frozenset({"fcntl", "termios"})
 CLOCKS_AND_LOGS = frozenset({"time", "logging"})
@@ -79,23 +80,23 @@ RULES = (
     Rule(
         "common.client_protocol",
         may_import=COMMON_CORE | {"common.client_protocol"},
-        never=ZMQ | CRYPTO | SQLITE | SOCKETS | TERMINAL_CONTROL | CLOCKS_AND_LOGS,
+        never=ZMQ | CRYPTO | SQLITE | POSTGRES | SOCKETS | TERMINAL_CONTROL | CLOCKS_AND_LOGS,
     ),
     Rule(
         "common.storage_protocol",
         may_import=COMMON_CORE | {"common.storage_protocol"},
-        never=ZMQ | CRYPTO | SQLITE | SOCKETS | TERMINAL_CONTROL | CLOCKS_AND_LOGS,
+        never=ZMQ | CRYPTO | SQLITE | POSTGRES | SOCKETS | TERMINAL_CONTROL | CLOCKS_AND_LOGS,
     ),
     Rule(
         "common",
         may_import=COMMON_CORE,
-        never=ZMQ | CRYPTO | SQLITE,
+        never=ZMQ | CRYPTO | SQLITE | POSTGRES,
         adapters=((SOCKETS, only("common.service_manager", "common.status_server")),),
     ),
     Rule(
         "gateway",
         may_import=only("gateway", "common"),
-        never=SQLITE,
+        never=SQLITE | POSTGRES,
         adapters=(
             (ZMQ, only("gateway.storage.link")),
             (
@@ -136,35 +137,50 @@ RULES = (
     Rule(
         "storage_worker.engine.sqlite",
         may_import=only("storage_worker.engine", "common"),
-        never=(ENGINES - only("storage_worker.engine.sqlite")) | only("common.client_protocol") | CRYPTO | ZMQ,
+        never=(ENGINES - only("storage_worker.engine.sqlite"))
+        | only("common.client_protocol")
+        | CRYPTO
+        | ZMQ
+        | POSTGRES,
         adapters=(
             (SQLITE, only("storage_worker.engine.sqlite.database", "storage_worker.engine.sqlite.sqlite_errors")),
         ),
     ),
     Rule(
+        "storage_worker.engine.postgres",
+        may_import=only("storage_worker.engine", "common"),
+        never=(ENGINES - only("storage_worker.engine.postgres"))
+        | only("common.client_protocol")
+        | CRYPTO
+        | ZMQ
+        | SQLITE
+        | SOCKETS,
+        adapters=((POSTGRES, only("storage_worker.engine.postgres.connection")),),
+    ),
+    Rule(
         "storage_worker.engine.paged",
         may_import=only("storage_worker.engine", "common"),
-        never=ENGINES | only("common.client_protocol") | CRYPTO | ZMQ | SQLITE,
+        never=ENGINES | only("common.client_protocol") | CRYPTO | ZMQ | SQLITE | POSTGRES,
     ),
     Rule(
         "storage_worker.engine",
         may_import=only("storage_worker.engine", "common"),
-        never=BEHIND_THE_SEAM | only("common.client_protocol") | CRYPTO | ZMQ | SQLITE,
+        never=BEHIND_THE_SEAM | only("common.client_protocol") | CRYPTO | ZMQ | SQLITE | POSTGRES,
     ),
     Rule(
         "storage_worker.state",
         may_import=only("storage_worker.state", "storage_worker.engine", "common"),
-        never=BEHIND_THE_SEAM | only("common.client_protocol") | CRYPTO | ZMQ | SQLITE | CLOCKS_AND_LOGS,
+        never=BEHIND_THE_SEAM | only("common.client_protocol") | CRYPTO | ZMQ | SQLITE | POSTGRES | CLOCKS_AND_LOGS,
     ),
     Rule(
         "storage_worker.rules",
         may_import=only("storage_worker.rules", "storage_worker.state", "storage_worker.engine", "common"),
-        never=BEHIND_THE_SEAM | only("common.client_protocol") | CRYPTO | ZMQ | SQLITE,
+        never=BEHIND_THE_SEAM | only("common.client_protocol") | CRYPTO | ZMQ | SQLITE | POSTGRES,
     ),
     Rule(
         "storage_worker.server",
         may_import=only("storage_worker.server", "storage_worker.rules", "storage_worker.engine", "common"),
-        never=BEHIND_THE_SEAM | only("common.client_protocol") | CRYPTO | SQLITE,
+        never=BEHIND_THE_SEAM | only("common.client_protocol") | CRYPTO | SQLITE | POSTGRES,
         adapters=((ZMQ, only("storage_worker.server.admin_link", "storage_worker.server.zmq_server")),),
     ),
     # The operator's command line is one for both programs.
@@ -180,12 +196,13 @@ RULES = (
         adapters=(
             (ZMQ, only("storage_worker.server.admin_link", "storage_worker.server.zmq_server")),
             (SQLITE, only("storage_worker.engine.sqlite.database", "storage_worker.engine.sqlite.sqlite_errors")),
+            (POSTGRES, only("storage_worker.engine.postgres.connection")),
         ),
     ),
     Rule(
         "client",
         may_import=only("client", "common"),
-        never=only("common.storage_protocol") | ZMQ,
+        never=only("common.storage_protocol") | ZMQ | POSTGRES,
         adapters=(
             # The other one looks at the terminal.
             (
@@ -323,6 +340,11 @@ DOC = '"""Says what it is."""\n'
         ("storage_worker.engine.interface", "import storage_worker.engine.sqlite.engine"),
         ("storage_worker.engine.interface", "from storage_worker.engine.paged.page import Pages"),
         ("storage_worker.engine.paged.page", "from storage_worker.engine.sqlite.mail_pages import MailPages"),
+        ("storage_worker.engine.postgres.engine", "import psycopg"),
+        ("storage_worker.engine.postgres.engine", "from storage_worker.engine.sqlite.slots import newest"),
+        ("storage_worker.engine.sqlite.engine", "from storage_worker.engine.postgres.connection import Connection"),
+        ("storage_worker.rules.sending", "from storage_worker.engine.postgres.connection import Connection"),
+        ("storage_worker.__main__", "import psycopg"),
         ("storage_worker.rules.sending", "from storage_worker.engine.paged.mailboxes import Mailbox"),
         ("storage_worker.engine.paged.message_queue", "import apsw"),
         ("storage_worker.server.zmq_server", "import sqlite3"),

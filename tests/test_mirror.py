@@ -30,6 +30,8 @@ ELSEWHERE = {
     "storage_worker/engine/records.py": ("tests/engine_conformance/test_engine.py", "types alone"),
     "storage_worker/engine/memory.py": ("tests/engine_conformance/test_engine.py", "one of the engines"),
     "storage_worker/engine/sqlite/engine.py": ("tests/engine_conformance/test_engine.py", "one of the engines"),
+    "storage_worker/engine/postgres/engine.py": ("tests/engine_conformance/test_engine.py", "one of the engines"),
+    "storage_worker/engine/postgres/users.py": ("tests/engine_conformance/test_engine.py", "a part of an engine"),
     "storage_worker/engine/values.py": ("tests/engine_conformance/test_engine.py", "types alone"),
     "storage_worker/rules/rules.py": ("tests/engine_conformance/test_engine.py", "puts the rules together"),
 }

@@ -9,6 +9,7 @@ Exposure: sentences reach the log and the operator; none has what a client chose
     MessageUError             the root, in common/errors.py
     └── StorageError              the storage worker can't continue with what it was doing
         ├── StoreInUse                another worker holds the data folder
+        │   └── StoreSuperseded           another worker has taken the store over: this one writes nothing any more
         ├── StoreUnusable             not our database, a newer schema, a corrupt file
         │   └── JournalDamaged            what was on disk in the journal is altered
         ├── StoreDamaged              a page or a content is altered: what needs it is refused, the rest goes on
@@ -29,6 +30,12 @@ class StorageError(MessageUError):
 
 class StoreInUse(StorageError):
     """Another storage worker holds the data folder."""
+
+
+class StoreSuperseded(StoreInUse):
+    """Another storage worker has taken the store over. Nothing that this one tries to write is
+    written any more, so it ends.
+    """
 
 
 class StoreUnusable(StorageError):

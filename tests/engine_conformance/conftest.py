@@ -11,7 +11,8 @@ from storage_worker.engine.interface import Engine
 from storage_worker.engine.memory import Disk
 from storage_worker.engine.values import Identity
 from storage_worker.rules.admission import Limits
-from tests.storage_worker.worker_under_test import MemoryWorker, SqliteWorker, WorkerUnderTest
+from tests.postgres import PostgresServer
+from tests.storage_worker.worker_under_test import MemoryWorker, PostgresWorker, SqliteWorker, WorkerUnderTest
 
 LIMITS = Limits(mailbox_messages=1000)
 
@@ -60,8 +61,28 @@ class SqliteStore(Store):
         return worker, worker.engine
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+class PostgresStore(Store):
+    def __init__(self, url: str) -> None:
+        self._url = url
+        super().__init__()
+
+    def open(self, seed: int) -> tuple[WorkerUnderTest, Engine]:
+        worker = PostgresWorker(self._url, limits=LIMITS, seed=seed)
+        return worker, worker.engine
+
+
+def made(engine: str, request: pytest.FixtureRequest, folder: Path) -> Store:
+    """A new store of this engine."""
+    if engine == "memory":
+        return MemoryStore()
+    if engine == "sqlite":
+        return SqliteStore(folder)
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return PostgresStore(server.empty_database())
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    opened = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path)
+    opened = made(request.param, request, tmp_path)
     yield opened
     opened.worker.kill()

@@ -6,6 +6,8 @@ import os
 import random
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import urllib.request
 import uuid
@@ -43,7 +45,7 @@ from storage_worker.server.zmq_server import ZmqServer
 from tests.storage_worker.failing_disk import NEVER
 from tests.storage_worker.fake_gateway import FakeGateway
 from tests.storage_worker.faulty_disk import Fault, FaultyDisk
-from tests.storage_worker.worker_process import WorkerProcess
+from tests.storage_worker.worker_process import ROOT, WorkerProcess
 from tests.storage_worker.worker_under_test import KEY, CheckpointAtOnce, SqliteWorker, pieces
 from torture.patience import HANG_SECONDS
 
@@ -583,3 +585,29 @@ class TestHousekeeper:
         keeper.work(0)
         keeper.give_back()
         worker.database.close()
+
+
+def test_the_packages_of_postgresql_are_imported_where_they_are_asked_for() -> None:
+    code = (
+        "import sys, storage_worker.__main__, storage_worker.admin; "
+        "print([name for name in sys.modules if 'psycopg' in name or 'postgres' in name])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=HANG_SECONDS,
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_a_store_in_postgresql_without_its_packages(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "storage_worker.engine.postgres.connection", None)
+    assert program.main(["--data-folder", str(folder), "--store", "postgresql://u:secret@a/b"]) == 78
+    assert "install messageu[postgres]" in caplog.text
+    assert "secret" not in caplog.text
+    assert not (folder / "mail.db").exists()

@@ -11,7 +11,15 @@ from common.client_protocol.responses import LARGEST_CONTENT as LARGEST_ON_THE_W
 from common.errors import SettingRejected
 from storage_worker import __main__ as program
 from storage_worker.rules.admission import Limits
-from storage_worker.settings import LARGEST_CONTENT, OWN_FILES, check_min_free_bytes, checked, parse, uploads_that_fit
+from storage_worker.settings import (
+    LARGEST_CONTENT,
+    OWN_FILES,
+    check_min_free_bytes,
+    checked,
+    parse,
+    place_of,
+    uploads_that_fit,
+)
 from tests.refusals_at_start import Refusals, assert_no_value, last_line_with_60_files
 
 REFUSED = [
@@ -39,6 +47,9 @@ REFUSED = [
     ("--uploads-of-user", "0", "--uploads-of-user is 1 to "),
     ("--uploads-of-user", "9" * 30, "--uploads-of-user is 1 to "),
     ("--size-limit", "-1", "--size-limit is 0 to "),
+    ("--store", "mail.db", "--store begins with postgresql://"),
+    ("--store", "mysql://u:secret@a/b", "--store begins with postgresql://, as PostgreSQL's connection strings do"),
+    ("--shard", "0/1", "--shard is for --store"),
 ]
 
 
@@ -50,6 +61,23 @@ def refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.Log
 @pytest.mark.parametrize(("option", "value", "sentence"), REFUSED)
 def test_what_can_not_serve(refusals: Refusals, option: str, value: str, sentence: str) -> None:
     assert refusals.of(f"{option}={value}").startswith(f"can't start: {sentence}")
+
+
+@pytest.mark.parametrize(
+    ("shard", "sentence"),
+    [
+        ("1", "--shard is K/N, such as 0/1, not 1"),
+        ("0/-1", "--shard is K/N, such as 0/1, not 0/-1"),
+        ("0/2", "--shard 0/2: this version has one worker for all users, so that --shard is 0/1 or left out"),
+        ("1/1", "--shard 1/1: this version has one worker for all users, so that --shard is 0/1 or left out"),
+    ],
+)
+def test_a_shard_that_there_is_not(refusals: Refusals, shard: str, sentence: str) -> None:
+    assert refusals.of("--store=postgresql:///mail", f"--shard={shard}").startswith(f"can't start: {sentence}")
+
+
+def test_a_store_in_postgresql() -> None:
+    assert place_of(None, None) == place_of("postgresql:///mail", None) == place_of("postgres://a/b", "0/1") == (0, 1)
 
 
 def test_a_message_that_would_fit_into_no_mailbox(refusals: Refusals) -> None:

@@ -287,6 +287,59 @@ class SqliteWorker(WorkerUnderTest):
             self.journal.close()
 
 
+class PostgresWorker(WorkerUnderTest):
+    """One worker's life on a shard of a database, which it makes where it is not there."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        limits: Limits | None = None,
+        seed: int = 0,
+        now_ms: int = 1_000_000,
+        accounts: AccountSettings = OPEN,
+    ) -> None:
+        # Of an extra, which a checkout may lack that has not been set up anew.
+        from storage_worker.engine.postgres.connection import Connection
+        from storage_worker.engine.postgres.opening import open_engine
+        from storage_worker.engine.postgres.schema import Place, create, has_store
+
+        random_bytes = counted_bytes(seed)
+        place = Place(0, 1)
+        self.beside = Connection(url, place.schema)
+        """A connection of the test's own."""
+        if not has_store(self.beside, place):
+            create(self.beside, place, random_bytes(16), now_ms)
+        self.engine = open_engine(url, place, random_bytes, now_ms)
+        super().__init__(self.engine, limits, random_bytes, now_ms, accounts)
+
+    def close(self) -> None:
+        """An orderly end."""
+        self.engine.close(self.now_ms)
+        self.beside.close()
+
+    def kill(self) -> None:
+        """The process is gone: nothing is written any more."""
+        self.engine.abandon()
+        self.beside.close()
+
+    def limit_room(self, pages: int | None) -> None:
+        """The server's own error, where a turn is larger."""
+        self.beside.run_script("DROP TRIGGER IF EXISTS no_room ON journal")
+        if pages is not None:
+            self.beside.run_script(
+                "CREATE OR REPLACE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = 'disk_full'; END $$;"
+                f"CREATE TRIGGER no_room BEFORE INSERT ON journal FOR EACH ROW WHEN (octet_length(NEW.records) > "
+                f"{pages * 16384 + 4096}) EXECUTE FUNCTION no_room()"
+            )
+
+    def admit(self, *, mail: bool) -> None:
+        """As after a turn for which the server had no room."""
+        if not mail:
+            self.engine.found_full(self.now_ms)
+
+
 class Piece(NamedTuple):
     """A message of a page, or a part of one: `content` are its bytes from `offset` on."""
 

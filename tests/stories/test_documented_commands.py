@@ -249,6 +249,11 @@ ELSEWHERE: Final = {
     "systemd-analyze security --offline=true": ("tests/deploy/test_units.py", '"security", "--offline=true"'),
     "openssl pkey": ("tests/client/crypto/test_ciphers.py", '"openssl", "pkey"'),
     "scripts/bench --quick": ("tests/bench/test_quick_run.py", '"--quick"'),
+    "messageu-admin store create --store URL": ("tests/storage_worker/test_admin_store.py", 'run("create", url)'),
+    "messageu-admin store new-generation --store URL": (
+        "tests/storage_worker/test_admin_store.py",
+        'run("new-generation", url)',
+    ),
     ".venv/bin/python -m bench.send_once": ("tests/bench/test_send_once.py", '"bench.send_once"'),
 }
 """Where each is run by another test, and what stands there."""

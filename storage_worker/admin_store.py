@@ -1,0 +1,116 @@
+"""`messageu-admin store create|upgrade|check|new-generation`: a store in PostgreSQL.
+
+Owns: these commands. Promises: `create` makes the tables where there are none, and changes nothing
+else; `upgrade` brings them up to this version, in one transaction; `check` reads everything beside
+a running worker and says what is altered; `new-generation` tells senders, after a backup was put
+back, that mail may be lost. Passwords are not shown.
+Exposure: whoever may connect to the database.
+
+Source: docs/storage-engine.md, "PostgreSQL".
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from common.errors import SettingRejected
+from storage_worker.engine.errors import StoreFailed
+from storage_worker.settings import place_of
+
+if TYPE_CHECKING:
+    from storage_worker.engine.postgres.connection import Connection
+
+EXIT_ALTERED: Final = 1
+
+Say = Callable[[str], object]
+
+
+def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add them to the command line."""
+    command = commands.add_parser("store", help="make, upgrade or check a store in PostgreSQL")
+    command.add_argument(
+        "step",
+        choices=["create", "upgrade", "check", "new-generation"],
+        help="make its tables; bring them up to this version; read everything and name what is altered; tell senders "
+        "that a backup was put back",
+    )
+    command.add_argument("--store", required=True, metavar="URL", help="the database, postgresql://…")
+    command.add_argument("--shard", metavar="K/N", help="which one of how many parts (default: 0/1)")
+
+
+def run(settings: argparse.Namespace, say: Say) -> int:
+    """Do one step. Raises `SettingRejected` and `StorageError`."""
+    numbers = place_of(settings.store, settings.shard)
+    # Who has no store there need not have its packages.
+    try:
+        from storage_worker.engine.postgres import schema, statements
+        from storage_worker.engine.postgres.connection import Connection, shown
+    except ImportError as error:
+        raise SettingRejected(f"--store needs the package psycopg ({error}): install messageu[postgres]") from error
+    place = schema.Place(*numbers)
+    connection = Connection(settings.store, place.schema)
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        if settings.step == "create":
+            schema.create(connection, place, os.urandom(16), now_ms)
+            say(f"The store is made: {shown(settings.store)}, schema {place.schema}.")
+            _tell_standbys(connection, say)
+            return 0
+        if settings.step == "upgrade":
+            schema.upgrade(connection, place, say)
+            return 0
+        schema.check_version(connection, place)
+        if settings.step == "check":
+            return _check(connection, say)
+        with connection.transaction():
+            # The worker, where one runs, told gateways another one: it ends.
+            connection.rows(statements.TAKE_OVER)
+            [(generation,)] = connection.rows(statements.NEW_GENERATION, now_ms)
+        say(
+            f"The store's generation is {generation} now. A worker that was running has lost the store: start it again."
+        )
+        return 0
+    finally:
+        connection.close()
+
+
+def _tell_standbys(connection: "Connection", say: Say) -> None:
+    if not connection.setting("synchronous_standby_names"):
+        say("The server waits for no standby: what is acknowledged is on one machine's disk.")
+    for name in ("fsync", "full_page_writes"):
+        if connection.setting(name) == "off":
+            say(f"The server runs with {name}=off: a power cut loses what was acknowledged.")
+
+
+def _check(connection: "Connection", say: Say) -> int:
+    from storage_worker.engine.paged.journal_records import decode_records
+    from storage_worker.engine.postgres import statements
+    from storage_worker.engine.postgres.blobs import Blobs
+    from storage_worker.engine.postgres.database import Database
+    from storage_worker.engine.postgres.mail_pages import MailPages
+
+    database = Database(connection, epoch=0)
+    pages, blobs = MailPages(database), Blobs(database)
+    problems = list(pages.altered())
+    for one in list(pages.in_blobs()):
+        problem = blobs.altered(one.blob_id, one.size)
+        # The worker may have deleted it since.
+        if problem and any(
+            page.blob_id == one.blob_id for page in pages.overlapping(one.recipient, one.sequence, one.sequence)
+        ):
+            problems.append(f"{problem}. Message {one.sequence} in the mailbox of {pages.owner(one.recipient)}")
+    behind = 0
+    while rows := database.rows(statements.JOURNAL, behind, 100):
+        for number, payload in rows:
+            try:
+                decode_records(payload)
+            except StoreFailed as error:
+                problems.append(f"turn {number}: {error}")
+        behind = rows[-1][0]
+    for problem in problems:
+        say(problem)
+    _tell_standbys(connection, say)
+    say("Altered messages are not delivered; everything else works." if problems else "Nothing is altered.")
+    return EXIT_ALTERED if problems else 0

@@ -1,0 +1,221 @@
+"""Every statement of this engine.
+
+Owns: the SQL. Promises: a subset that PostgreSQL shares with what speaks its protocol elsewhere: no
+LISTEN and NOTIFY, no advisory locks, no large objects, no pipeline; every statement within one
+shard, whose schema the connection looks into (`tests` read each of them). Sums are cast to bigint,
+for PostgreSQL's own have a type of their own.
+Exposure: none; values are parameters, never text.
+"""
+
+from typing import Final
+
+# --- who has the shard
+
+TAKE_OVER: Final = "UPDATE owner SET epoch = epoch + 1 WHERE id = 1 RETURNING epoch"
+HOLD: Final = "SELECT 1::bigint FROM owner WHERE epoch = $1 FOR SHARE"
+COUNT_START: Final = "UPDATE store SET starts = starts + 1 WHERE id = 1 RETURNING server_id, generation, starts"
+VERSION: Final = "SELECT version, shard, shards FROM store WHERE id = 1"
+NEW_GENERATION: Final = (
+    "UPDATE store SET generation = CASE WHEN generation < $1::bigint THEN $1::bigint ELSE generation + 1 END "
+    "WHERE id = 1 RETURNING generation"
+)
+HAS_STORE: Final = "SELECT count(*) FROM information_schema.tables WHERE table_schema = $1 AND table_name = 'store'"
+SET_VERSION: Final = "UPDATE store SET version = $1 WHERE id = 1"
+INSERT_STORE: Final = (
+    "INSERT INTO store (id, version, shard, shards, server_id, generation, starts, sequence, blob, accepted) "
+    "VALUES (1, $1, $2, $3, $4, $5, 0, 0, 0, 0)"
+)
+INSERT_OWNER: Final = "INSERT INTO owner (id, epoch) VALUES (1, 0)"
+
+# --- the journal
+
+APPEND: Final = (
+    "WITH held AS MATERIALIZED (SELECT 1 FROM owner WHERE epoch = $1 FOR SHARE) "
+    "INSERT INTO journal (number, records) SELECT $2::bigint, $3::bytea FROM held"
+)
+JOURNAL: Final = "SELECT number, records FROM journal WHERE number > $1 ORDER BY number LIMIT $2"
+EMPTY_JOURNAL: Final = "DELETE FROM journal WHERE number <= $1"
+
+# --- mail
+
+MARKS: Final = "SELECT sequence, blob, accepted FROM store WHERE id = 1"
+WRITE_MARKS: Final = "UPDATE store SET sequence = $1, blob = $2, accepted = $3 WHERE id = 1"
+STATS: Final = (
+    "SELECT coalesce(sum(messages), 0)::bigint, coalesce(sum(content_bytes), 0)::bigint FROM mail_page "
+    "WHERE recipient = $1"
+)
+STATS_OF_MANY: Final = (
+    "SELECT recipient, sum(messages)::bigint, sum(content_bytes)::bigint FROM mail_page "
+    "WHERE recipient = ANY($1::bigint[]) GROUP BY recipient"
+)
+LOAD: Final = (
+    "SELECT count(DISTINCT recipient), coalesce(sum(messages), 0)::bigint, coalesce(sum(content_bytes), 0)::bigint "
+    "FROM mail_page"
+)
+OLDEST: Final = (
+    "SELECT first, last, messages, content_bytes, blob FROM mail_page "
+    "WHERE recipient = $1 AND first > $2 AND first <= $3 ORDER BY first LIMIT $4"
+)
+NEXT_MAILBOX: Final = "SELECT min(recipient) FROM mail_page WHERE recipient > $1"
+OVERLAPPING: Final = (
+    "SELECT first, last, messages, content_bytes, blob FROM mail_page WHERE recipient = $1 AND first BETWEEN "
+    "coalesce((SELECT max(first) FROM mail_page WHERE recipient = $1 AND first <= $2), 0) AND $3 AND last >= $2 "
+    "ORDER BY first LIMIT $4"
+)
+PAGES_FROM: Final = (
+    "SELECT recipient, first, last, messages, content_bytes, blob, entries, checksum FROM mail_page "
+    "WHERE recipient = $1 AND first >= $2 ORDER BY first LIMIT $3"
+)
+PAGES: Final = (
+    "SELECT recipient, first, last, messages, content_bytes, blob, entries, checksum FROM mail_page "
+    "WHERE recipient > $1 OR (recipient = $1 AND first > $2) ORDER BY recipient, first LIMIT $3"
+)
+INSERT_PAGES: Final = (
+    "INSERT INTO mail_page (recipient, first, last, messages, content_bytes, blob, entries, checksum) "
+    "SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], "
+    "$7::bytea[], $8::bigint[])"
+)
+DELETE_WITHIN: Final = (
+    "DELETE FROM mail_page AS p USING unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS gone(recipient, first, last) "
+    "WHERE p.recipient = gone.recipient AND p.first >= gone.first AND p.last <= gone.last RETURNING p.blob"
+)
+CUT_BY: Final = (
+    "SELECT p.recipient, p.first, gone.first, gone.last FROM mail_page AS p "
+    "JOIN unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS gone(recipient, first, last) "
+    "ON p.recipient = gone.recipient AND p.first <= gone.last AND p.last >= gone.first "
+    "ORDER BY p.recipient, p.first, gone.first"
+)
+DELETE_PAGE: Final = "DELETE FROM mail_page WHERE recipient = $1 AND first = $2"
+DELETE_SOME: Final = (
+    "DELETE FROM mail_page WHERE recipient = $1 AND first IN "
+    "(SELECT first FROM mail_page WHERE recipient = $1 ORDER BY first LIMIT $2) RETURNING blob"
+)
+IN_BLOBS: Final = "SELECT recipient, first, content_bytes, blob FROM mail_page WHERE blob IS NOT NULL"
+NOTE_DAY: Final = "INSERT INTO day (day, sequence) VALUES ($1, $2) ON CONFLICT (day) DO NOTHING"
+FIRST_DAY: Final = "SELECT min(day) FROM day"
+SEQUENCE_OF_DAY: Final = "SELECT sequence FROM day WHERE day >= $1 ORDER BY day LIMIT 1"
+
+# --- large contents
+
+WRITE_PIECE: Final = (
+    "WITH held AS MATERIALIZED (SELECT 1 FROM owner WHERE epoch = $1 FOR SHARE) "
+    "INSERT INTO blob_piece (blob, piece, data, checksum) SELECT $2::bigint, $3::bigint, $4::bytea, $5::bigint "
+    "FROM held ON CONFLICT (blob, piece) DO UPDATE SET data = excluded.data, checksum = excluded.checksum"
+)
+PIECE: Final = "SELECT data, checksum FROM blob_piece WHERE blob = $1 AND piece = $2"
+DELETE_BLOBS: Final = "DELETE FROM blob_piece WHERE blob = ANY($1::bigint[])"
+BLOB_SIZES: Final = "SELECT blob, sum(octet_length(data))::bigint FROM blob_piece GROUP BY blob"
+
+# --- users
+
+FIND_USER: Final = "SELECT id, proven, seen, disabled FROM account WHERE client_id = $1 AND NOT deleted"
+FIND_USERS: Final = (
+    "SELECT client_id, id, proven, seen, disabled, EXISTS (SELECT 1 FROM block WHERE block.account = account.id) "
+    "FROM account WHERE client_id = ANY($1::bytea[]) AND NOT deleted"
+)
+ROW_OF: Final = "SELECT id FROM account WHERE client_id = $1"
+FIND_NAME: Final = "SELECT client_id, public_key, id FROM account WHERE name = $1 AND NOT deleted"
+NAME_IN_USE: Final = "SELECT id, deleted FROM account WHERE name = $1"
+NAME_KEPT: Final = "SELECT id FROM deleted_account WHERE name = $1"
+USER_STATE: Final = "SELECT id, deleted FROM account WHERE client_id = $1"
+DIGEST_KEPT: Final = "SELECT id FROM deleted_account WHERE id_digest = $1"
+HAS_LOOK: Final = (
+    "SELECT account FROM name_look WHERE look = ANY($1::text[]) AND (beyond_ascii OR NOT $2::boolean) LIMIT 1"
+)
+REGISTER: Final = (
+    "INSERT INTO account (id, client_id, name, public_key, registered, seen) SELECT 1 + greatest("
+    "(SELECT coalesce(max(id), 0) FROM account), (SELECT coalesce(max(id), 0) FROM deleted_account)), "
+    "$1, $2, $3, $4, $4 RETURNING id"
+)
+INSERT_LOOKS: Final = (
+    "INSERT INTO name_look (look, beyond_ascii, account) SELECT look, $2::boolean, $3::bigint "
+    "FROM unnest($1::text[]) AS new(look) ON CONFLICT DO NOTHING"
+)
+PUBLIC_KEY: Final = "SELECT public_key FROM account WHERE id = $1"
+PROVE: Final = "UPDATE account SET proven = true WHERE id = ANY($1::bigint[])"
+MARK_DELETED: Final = "UPDATE account SET deleted = true WHERE id = ANY($1::bigint[])"
+SET_DISABLED: Final = "UPDATE account SET disabled = $2::boolean WHERE id = ANY($1::bigint[])"
+SET_SEEN: Final = (
+    "UPDATE account SET seen = new.day FROM unnest($1::bigint[], $2::bigint[]) AS new(id, day) "
+    "WHERE account.id = new.id"
+)
+DELETED_USERS: Final = "SELECT id FROM account WHERE deleted ORDER BY id"
+FORGET_USER: Final = "DELETE FROM account WHERE id = $1 RETURNING client_id, name"
+KEEP_NAME: Final = "INSERT INTO deleted_account (id, name, id_digest) VALUES ($1, $2, $3)"
+LAST_USER: Final = "SELECT coalesce(max(id), 0) FROM account"
+COUNT_USERS: Final = "SELECT count(*), max(id) FROM account WHERE id > $1 AND id <= $2 AND NOT deleted"
+PAGE_OF_USERS: Final = (
+    "SELECT id, client_id, name FROM account WHERE id > $1 AND id <= $2 AND NOT deleted ORDER BY id LIMIT $3"
+)
+ACCOUNTS: Final = (
+    "SELECT id, client_id, name, proven, registered, seen, disabled FROM account "
+    "WHERE id > $1 AND NOT deleted ORDER BY id LIMIT $2"
+)
+COUNT_PROVEN: Final = "SELECT count(*) FROM account WHERE proven AND NOT deleted"
+PROVEN_OF: Final = "SELECT id, proven FROM account WHERE id = ANY($1::bigint[])"
+OWNER_OF: Final = "SELECT name, encode(client_id, 'hex') FROM account WHERE id = $1"
+
+UNSEEN: Final = "SELECT client_id FROM account WHERE id > $1 AND id <= $2 AND seen < $3 AND NOT deleted ORDER BY id"
+
+# --- how long workers have run
+
+RUNNING_HOURS: Final = "SELECT coalesce(max(hours), 0) FROM running_time"
+FIRST_DAY_AFTER: Final = "SELECT min(day) FROM running_time WHERE hours > $1"
+NOTE_RUNNING: Final = (
+    "INSERT INTO running_time (day, hours) VALUES ($1, $2) ON CONFLICT (day) DO UPDATE SET hours = excluded.hours"
+)
+
+# --- invitations, blocks, tokens, slots
+
+FIND_INVITATION: Final = "SELECT digest, uses, expires_at FROM invitation WHERE digest = $1"
+INVITATIONS: Final = "SELECT digest, uses, expires_at FROM invitation ORDER BY expires_at, digest"
+MAKE_INVITATION: Final = (
+    "INSERT INTO invitation (digest, uses, expires_at) VALUES ($1, $2, $3) "
+    "ON CONFLICT (digest) DO UPDATE SET uses = excluded.uses, expires_at = excluded.expires_at"
+)
+USE_INVITATION: Final = "UPDATE invitation SET uses = uses - 1 WHERE digest = $1"
+DROP_USED_INVITATION: Final = "DELETE FROM invitation WHERE digest = $1 AND uses <= 0"
+DROP_INVITATION: Final = "DELETE FROM invitation WHERE digest = $1"
+
+HAS_BLOCK: Final = "SELECT account FROM block WHERE account = $1 AND sender = $2"
+COUNT_BLOCKS: Final = "SELECT count(*) FROM block WHERE account = $1"
+ANY_BLOCK: Final = "SELECT account FROM block WHERE account = $1 LIMIT 1"
+ADD_BLOCKS: Final = (
+    "INSERT INTO block (account, sender) SELECT * FROM unnest($1::bigint[], $2::bigint[]) ON CONFLICT DO NOTHING"
+)
+DROP_BLOCKS: Final = (
+    "DELETE FROM block USING unnest($1::bigint[], $2::bigint[]) AS gone(account, sender) "
+    "WHERE block.account = gone.account AND block.sender = gone.sender"
+)
+FORGET_BLOCKS: Final = "DELETE FROM block WHERE account = $1 OR sender = $1"
+
+FIND_SENT: Final = (
+    "SELECT sequence, sender, token, recipient, kind, digest, accepted_at FROM sent_token "
+    "WHERE sender = $1 AND token = $2"
+)
+NEWER_TOKENS: Final = "SELECT count(*) FROM sent_token WHERE sender = $1 AND sequence > $2"
+DROP_TOKENS: Final = (
+    "DELETE FROM sent_token AS t USING unnest($1::bigint[], $2::bytea[]) AS gone(sender, token) "
+    "WHERE t.sender = gone.sender AND t.token = gone.token"
+)
+ADD_TOKENS: Final = (
+    "INSERT INTO sent_token (sequence, sender, token, recipient, kind, digest, accepted_at) "
+    "SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::bytea[], "
+    "$7::bigint[])"
+)
+TRIM_TOKENS: Final = (
+    "DELETE FROM sent_token AS t USING (SELECT new.sender, (SELECT kept.sequence FROM sent_token AS kept "
+    "WHERE kept.sender = new.sender ORDER BY kept.sequence DESC OFFSET $2 LIMIT 1) AS last "
+    "FROM unnest($1::bigint[]) AS new(sender)) AS old WHERE t.sender = old.sender AND t.sequence <= old.last"
+)
+OLDEST_TOKENS: Final = "SELECT sequence, accepted_at FROM sent_token ORDER BY sequence LIMIT $1"
+DROP_OLD_TOKENS: Final = "DELETE FROM sent_token WHERE sequence <= $1"
+FORGET_TOKENS: Final = "DELETE FROM sent_token WHERE sender = $1"
+
+SLOTS: Final = "SELECT slot, epoch, incarnation, earlier, number, outcomes, before FROM slot"
+WRITE_SLOT: Final = (
+    "INSERT INTO slot (slot, epoch, incarnation, earlier, number, outcomes, before) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (slot) DO UPDATE SET epoch = excluded.epoch, "
+    "incarnation = excluded.incarnation, earlier = excluded.earlier, number = excluded.number, "
+    "outcomes = excluded.outcomes, before = excluded.before"
+)

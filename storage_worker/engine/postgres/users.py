@@ -1,0 +1,260 @@
+"""The registered users.
+
+Owns: the tables `account`, `deleted_account` and `name_look`, what of them is in the journal alone,
+and a bounded memory of who was looked up.
+Promises: as storage_worker.engine.interface says: of one name, of one id, there is one user.
+Exposure: names and keys are what strangers chose; the rules checked their form.
+"""
+
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import Final
+
+from common.storage_protocol.operations import UserEntry
+from storage_worker.engine.postgres import statements
+from storage_worker.engine.postgres.blocks import BlockLists
+from storage_worker.engine.postgres.database import Database
+from storage_worker.engine.records import (
+    Record,
+    SenderBlocked,
+    UserAuthenticated,
+    UserDeleted,
+    UserDisabled,
+    UserRegistered,
+    UserSeen,
+)
+from storage_worker.engine.values import Account, Deletion, User
+
+USERS_PER_PAGE: Final = 500
+REMEMBERED: Final = 100_000
+
+
+class UserRegistry:
+    """Makes, finds and lists users. `register` runs inside a transaction."""
+
+    def __init__(self, database: Database, blocks: BlockLists) -> None:
+        self._database = database
+        self._blocks = blocks
+        self._authenticated: set[int] = set()
+        self._deleted: set[int] = set()
+        self._seen: dict[int, int] = {}
+        self._disabled: dict[int, bool] = {}
+        """All four: what the tables do not have."""
+        self.has_deleted = False
+        """Whether the table has more deleted users than whoever sets this back knows of."""
+        self.known: dict[bytes, User] = {}
+        self._by_row: dict[int, User] = {}
+
+    # --- the log of turns
+    # ----------------------------------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """Be as the tables are."""
+        self._forget_known()
+        for unwritten in (self._authenticated, self._deleted, self._seen, self._disabled):
+            unwritten.clear()
+
+    def _forget_known(self) -> None:
+        self.known.clear()
+        self._by_row.clear()
+
+    def replay(self, record: Record) -> None:
+        """Do again what a turn did."""
+        match record:
+            case UserAuthenticated(user):
+                self._authenticated.add(user)
+                if user in self._by_row:
+                    self._by_row[user].must_authenticate = True
+            case UserSeen(user, day):
+                self._seen[user] = day
+                if user in self._by_row:
+                    self._by_row[user].seen = day
+            case UserDisabled(user, disabled):
+                self._disabled[user] = disabled
+                if user in self._by_row:
+                    self._by_row[user].is_disabled = disabled
+            case UserDeleted(user):
+                self._deleted.add(user)
+                gone = self._by_row.pop(user, None)
+                if gone is not None:
+                    del self.known[gone.client_id]
+            case SenderBlocked(user) if user in self._by_row:
+                self._by_row[user].blocks = True
+            case _:
+                pass
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a deletion waits for the tables, from where it goes on."""
+        return bool(self._deleted)
+
+    def write(self) -> None:
+        """Inside a transaction: give the tables what they do not have."""
+        change = self._database.change
+        if self._authenticated:
+            change(statements.PROVE, sorted(self._authenticated))
+        if self._deleted:
+            change(statements.MARK_DELETED, sorted(self._deleted))
+        if self._seen:
+            change(statements.SET_SEEN, list(self._seen), list(self._seen.values()))
+        for disabled in (False, True):
+            rows = [row for row, now in self._disabled.items() if now is disabled]
+            if rows:
+                change(statements.SET_DISABLED, rows, disabled)
+
+    def written(self) -> None:
+        """That transaction is committed."""
+        self.has_deleted = self.has_deleted or bool(self._deleted)
+        for unwritten in (self._authenticated, self._deleted, self._seen, self._disabled):
+            unwritten.clear()
+
+    # --- reads
+    # ----------------------------------------------------------------------------------------------
+
+    def find(self, client_id: bytes) -> User | None:
+        """The user with this id, or None."""
+        user = self.known.get(client_id)
+        if user is None:
+            found = self._database.find(statements.FIND_USER, client_id)
+            if found is not None:
+                row, proven, seen, disabled = found
+                user = self._remember(client_id, row, proven, seen, disabled, self._blocks.any_of(row))
+        return user
+
+    def expect(self, client_ids: Iterable[bytes]) -> None:
+        """`find` will be asked for these: look all of them up at once."""
+        unknown = [client_id for client_id in client_ids if client_id not in self.known]
+        if unknown:
+            for client_id, row, proven, seen, disabled, blocks in self._database.rows(statements.FIND_USERS, unknown):
+                self._remember(client_id, row, proven, seen, disabled, blocks or self._blocks.any_unwritten(row))
+
+    def _remember(
+        self, client_id: bytes, row: int, proven: bool, seen: int | None, disabled: bool, blocks: bool
+    ) -> User | None:
+        if row in self._deleted:
+            return None
+        if len(self.known) >= REMEMBERED:
+            self._forget_known()
+        user = self.known[client_id] = self._by_row[row] = User(
+            row,
+            client_id,
+            proven or row in self._authenticated,
+            blocks,
+            self._seen.get(row, -1 if seen is None else seen),
+            self._disabled.get(row, disabled),
+        )
+        return user
+
+    def row_of(self, client_id: bytes) -> int:
+        """The row of a user who exists, or did when the journal was written."""
+        user = self.find(client_id)
+        if user is not None:
+            return user.row
+        row: int = self._database.row(statements.ROW_OF, client_id)[0]
+        return row
+
+    def find_name(self, name: str) -> tuple[bytes, bytes] | None:
+        """Client id and public key of the user with this name (case-sensitive), or None."""
+        found = self._database.find(statements.FIND_NAME, name)
+        return None if found is None or found[2] in self._deleted else (found[0], found[1])
+
+    def name_is_kept(self, name: str) -> bool:
+        """Whether a deleted user had this name, and it was not freed."""
+        if self._database.find(statements.NAME_KEPT, name) is not None:
+            return True
+        found = self._database.find(statements.NAME_IN_USE, name)
+        return found is not None and (found[1] or found[0] in self._deleted)
+
+    def deletion(self, client_id: bytes) -> Deletion | None:
+        """How far the deletion of the user is who had this id; None where there was none."""
+        found = self._database.find(statements.USER_STATE, client_id)
+        if found is not None:
+            return Deletion.GOES_ON if found[1] or found[0] in self._deleted else None
+        gone = self._database.find(statements.DIGEST_KEPT, sha256(client_id).digest())
+        return None if gone is None else Deletion.DONE
+
+    def has_look(self, looks: Sequence[str], *, beyond_ascii: bool) -> bool:
+        """Whether a name looks like one of these. `beyond_ascii`: of names beyond ASCII alone."""
+        return self._database.find(statements.HAS_LOOK, looks, beyond_ascii) is not None
+
+    def public_key(self, user: User) -> bytes:
+        """The 160 bytes that the user registered."""
+        key: bytes = self._database.row(statements.PUBLIC_KEY, user.row)[0]
+        return key
+
+    def last_row(self) -> int:
+        """The row of the user who registered last; 0 for none."""
+        last: int = self._database.row(statements.LAST_USER)[0]
+        return last
+
+    def count(self, until: int) -> int:
+        """How many users have a row up to `until`."""
+        found: int = self._database.row(statements.COUNT_USERS, 0, until)[0]
+        return found - sum([row <= until for row in self._deleted])
+
+    def page(self, after: int, until: int, without: User) -> tuple[int, list[UserEntry]]:
+        """At most `USERS_PER_PAGE` users with `after` < row <= `until`, and the row to go on
+        after.
+        """
+        rows = self._database.rows(statements.PAGE_OF_USERS, after, until, USERS_PER_PAGE)
+        last = rows[-1][0] if len(rows) == USERS_PER_PAGE else until
+        left_out = {without.row, *self._deleted}
+        return last, [UserEntry(client_id, name) for row, client_id, name in rows if row not in left_out]
+
+    def accounts(self, after: int, most: int) -> Sequence[Account]:
+        """At most so many users with a row above `after`, in order."""
+        rows = self._database.rows(statements.ACCOUNTS, after, most + len(self._deleted))
+        found = [
+            Account(
+                row,
+                client_id,
+                name,
+                proven or row in self._authenticated,
+                registered,
+                self._seen.get(row, seen),
+                bool(self._disabled.get(row, disabled)),
+            )
+            for row, client_id, name, proven, registered, seen, disabled in rows
+            if row not in self._deleted
+        ]
+        return found[:most]
+
+    def unseen_since(self, day: int, after: int, until: int) -> Sequence[User]:
+        """Users with `after` < row <= `until` who were seen last before this day and are not
+        disabled, in order.
+        """
+        client_ids = [client_id for (client_id,) in self._database.rows(statements.UNSEEN, after, until, day)]
+        self.expect(client_ids)
+        # Of what the journal alone has `find` knows.
+        users = [self.find(client_id) for client_id in client_ids]
+        return [user for user in users if user is not None and user.seen < day and not user.is_disabled]
+
+    def authenticated(self) -> int:
+        """How many have authenticated once."""
+        marked: int = self._database.row(statements.COUNT_PROVEN)[0]
+        unwritten = self._authenticated | self._deleted
+        if unwritten:
+            for row, proven in self._database.rows(statements.PROVEN_OF, sorted(unwritten)):
+                now = row not in self._deleted and (proven or row in self._authenticated)
+                marked += now - proven
+        return marked
+
+    # --- inside a transaction
+    # ----------------------------------------------------------------------------------------------
+
+    def register(self, user: UserRegistered) -> None:
+        """Make a user whose name and id are free."""
+        [(row,)] = self._database.rows(statements.REGISTER, user.client_id, user.name, user.public_key, user.day)
+        self._database.change(statements.INSERT_LOOKS, user.looks, not user.name.isascii(), row)
+
+    def deleted_rows(self) -> list[int]:
+        """The users who were deleted and are not gone, as far as the tables know."""
+        return [row for (row,) in self._database.rows(statements.DELETED_USERS)]
+
+    def forget_deleted(self, row: int) -> bytes:
+        """Of this user keep the name, and that there was the id. The id."""
+        client_id: bytes
+        [(client_id, name)] = self._database.rows(statements.FORGET_USER, row)
+        self._blocks.forget_user(row)
+        self._database.change(statements.KEEP_NAME, row, name, sha256(client_id).digest())
+        return client_id

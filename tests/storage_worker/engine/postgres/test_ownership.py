@@ -1,0 +1,153 @@
+"""Who has the shard: a takeover, and a worker that was superseded and does not know it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from common.storage_protocol.frames import Batch
+from common.storage_protocol.operations import Fetch, Fetched, Operation, Register, StoreMessage
+from storage_worker.engine.errors import StoreFailed, StoreSuperseded
+from tests.postgres import PostgresServer
+from tests.storage_worker.worker_under_test import KEY, Gateway, PostgresWorker, pieces
+
+END = 2**63 - 1
+OpenWorker = Callable[..., PostgresWorker]
+
+
+def rows(worker: PostgresWorker) -> dict[str, list[tuple[object, ...]]]:
+    """All that the tables hold, but for who has them."""
+    names = [
+        row[0]
+        for row in worker.beside.rows(
+            "SELECT table_name::text FROM information_schema.tables WHERE table_schema = $1", "messageu_0"
+        )
+    ]
+    assert len(names) > 10
+    return {
+        name: worker.beside.rows(f"SELECT t::text FROM {name} AS t ORDER BY 1") for name in names if name != "owner"
+    }
+
+
+def contents(gateway: Gateway, user: bytes) -> list[bytes]:
+    fetched = gateway.one(Fetch(user, True, 0, END, 54, 2**20, False))
+    assert isinstance(fetched, Fetched)
+    return [piece.content for piece in pieces(fetched.page)]
+
+
+class TestSuperseded:
+    """Whatever an earlier worker tries, not one row of it is written."""
+
+    @pytest.fixture
+    def workers(self, open_worker: OpenWorker) -> tuple[PostgresWorker, PostgresWorker, bytes]:
+        earlier = open_worker()
+        gateway = Gateway(earlier)
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, b"kept")
+        return earlier, open_worker(), alice
+
+    @pytest.mark.parametrize("what", ["a send", "a read", "a registration", "an upload", "a flush", "a deletion"])
+    def test_it_writes_nothing_and_ends(self, workers: tuple[PostgresWorker, PostgresWorker, bytes], what: str) -> None:
+        earlier, later, alice = workers
+        before = rows(later)
+        engine = earlier.engine
+        slot = engine.slots.find(0)
+        assert slot is not None
+        operations: dict[str, Operation] = {
+            "a send": StoreMessage(alice, False, alice, 3, b"lost"),
+            "a read": Fetch(alice, True, 0, END, 54, 2**20, False),
+            "a registration": Register("bob", KEY),
+        }
+        with pytest.raises(StoreSuperseded, match="taken the shard over"):
+            if what in operations:
+                earlier.handle(Batch(0, slot.epoch, slot.number + 1, [operations[what]]))
+            elif what == "an upload":
+                engine.blobs.append(1, bytes(2**20))
+            elif what == "a deletion":
+                engine.blobs.remove(1)
+            else:
+                engine.log.flush(earlier.now_ms)
+        assert rows(later) == before
+
+    def test_the_later_one_goes_on(self, workers: tuple[PostgresWorker, PostgresWorker, bytes]) -> None:
+        _earlier, later, alice = workers
+        gateway = Gateway(later, slot=1)
+        gateway.store(alice, alice, b"more")
+        assert contents(gateway, alice) == [b"kept", b"more"]
+
+
+class TestTakeover:
+    def test_epochs_and_starts_grow(self, open_worker: OpenWorker) -> None:
+        for number in (1, 2, 3):
+            worker = open_worker()
+            assert worker.beside.rows("SELECT epoch FROM owner") == [(number,)]
+            assert worker.engine.totals().starts == number
+
+    def test_what_the_last_worker_appended_is_there(self, open_worker: OpenWorker) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
+        [alice] = gateway.register("alice")
+        sequences = gateway.store(alice, alice, b"one", b"two")
+        assert worker.beside.rows("SELECT count(*) FROM journal") != [(0,)]
+        worker.kill()
+        later = open_worker()
+        assert later.beside.rows("SELECT count(*) FROM journal") == [(0,)], "it is in the tables"
+        gateway = Gateway(later, slot=1)
+        assert contents(gateway, alice) == [b"one", b"two"]
+        assert gateway.store(alice, alice, b"three")[0] > sequences[-1]
+
+    def test_a_batch_whose_answer_nobody_heard(self, open_worker: OpenWorker) -> None:
+        gateway = Gateway(open_worker())
+        [alice] = gateway.register("alice")
+        batch = gateway.next_batch(StoreMessage(alice, False, alice, 3, b"once"))
+        heard = gateway.send(batch)
+        gateway.worker.kill()
+        gateway.worker = open_worker()
+        assert gateway.send(batch) == heard
+        assert contents(gateway, alice) == [b"once"]
+
+    def test_one_that_no_standby_acknowledged_is_none(self) -> None:
+        with PostgresServer() as alone:
+            url = alone.empty_database()
+            PostgresWorker(url).kill()
+            alone.wait_for_standby("nobody")
+            thread = alone.cancel_the_next_wait()
+            with pytest.raises(StoreFailed, match="committed with a warning"):
+                PostgresWorker(url)
+            thread.join()
+
+
+class TestLostConnection:
+    def test_the_worker_fails_and_the_next_one_knows_what_was_acknowledged(
+        self, postgres: PostgresServer, open_worker: OpenWorker
+    ) -> None:
+        worker = open_worker()
+        gateway = Gateway(worker)
+        [alice] = gateway.register("alice")
+        gateway.store(alice, alice, b"acknowledged")
+        postgres.tell(
+            "SELECT count(pg_terminate_backend(pid, 60000)) FROM pg_stat_activity "
+            "WHERE application_name = 'messageu-storage-worker'"
+        )
+        batch = gateway.next_batch(StoreMessage(alice, False, alice, 3, b"unknown"))
+        with pytest.raises(StoreFailed):
+            gateway.send(batch)
+        gateway.worker = open_worker()
+        outcomes = gateway.send(batch)
+        assert len(outcomes) == 1
+        assert contents(gateway, alice) == [b"acknowledged", b"unknown"]
+
+    def test_a_server_that_is_killed(self) -> None:
+        with PostgresServer() as server:
+            url = server.empty_database()
+            gateway = Gateway(PostgresWorker(url, seed=1))
+            [alice] = gateway.register("alice")
+            gateway.store(alice, alice, b"acknowledged")
+            server.kill()
+            with pytest.raises(StoreFailed):
+                gateway.store(alice, alice, b"unknown")
+            with pytest.raises(StoreFailed, match="can't be reached"):
+                PostgresWorker(url)
+            server.start()
+            worker = PostgresWorker(url, seed=1_000_000)
+            assert contents(Gateway(worker, slot=1), alice) == [b"acknowledged"]
+            worker.kill()
