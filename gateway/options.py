@@ -87,7 +87,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="HOST:PORT",
         help=(
             "listen for TLS at this address, in addition to plain TCP at --host and --port; may be repeated. "
-            "The log shows show the address for clients, with the certificate's pin"
+            "The log shows the address for clients, with the certificate's pin"
         ),
     )
     parser.add_argument(

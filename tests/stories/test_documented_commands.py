@@ -140,7 +140,7 @@ PLAYS: Final = (
     Play("messageu chat NAME", "Chatting with alice", "messageu chat alice", home="bob",
          typed=(("connected", "/quit\r"),)),
     Play("messageu send bob --file film.mp4", "film.mp4 is sent to bob"),
-    Play("messageu send", "joined by a", "messageu send --help"),
+    Play("messageu send", "joined by spaces", "messageu send --help"),
     Play('messageu send bob -- "$text"', "Sent to bob", 'text=-h; messageu send bob -- "$text"'),
     Play('messageu send --to bob --to carol -- "$text"', "Sent to carol",
          'text=hi; messageu send --to bob --to carol -- "$text"'),
