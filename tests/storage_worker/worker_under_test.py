@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from common.storage_protocol.administration import AdminAnswer, AdminRequest, encode_request
 from common.storage_protocol.frames import Batch, Hello, MailArrived, Reply, ToGateway, ToWorker, Welcome
 from common.storage_protocol.message_format import ENTRY_HEAD, FLAG_AUTHENTICATED, walk
 from common.storage_protocol.operations import (
@@ -147,6 +148,10 @@ class WorkerUnderTest(ABC):
         answers = self.processor.handle(messages, self.now_ms)
         self.processor.maintain(self.now_ms)
         return answers
+
+    def administer(self, request: AdminRequest) -> AdminAnswer:
+        """What is answered to a request of `scripts/admin`."""
+        return self.administration.answer(encode_request(1, request), self.now_ms)
 
     @abstractmethod
     def close(self) -> None:

@@ -1,19 +1,16 @@
 """Who was seen on which day, and who is disabled: over both engines."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from common.storage_protocol.administration import (
     Account,
     Accounts,
-    AdminAnswer,
-    AdminRequest,
     ListAccounts,
     NotDone,
     Obeyed,
     SetDisabled,
-    encode_request,
 )
 from common.storage_protocol.message_format import pack_frame
 from common.storage_protocol.operations import (
@@ -32,30 +29,13 @@ from common.storage_protocol.operations import (
     StoreMessages,
 )
 from common.values import RefusalReason
-from storage_worker.engine.memory import Disk
-from storage_worker.engine.values import Identity
 from storage_worker.rules.activity import DAY_MS
-from tests.storage_worker.worker_under_test import Gateway, MemoryWorker, WorkerUnderTest
-
-NOON = 20_000 * DAY_MS + DAY_MS // 2
-Opener = Callable[..., WorkerUnderTest]
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def open_one(request: pytest.FixtureRequest) -> Iterator[Opener]:
-    if request.param == "sqlite":
-        yield request.getfixturevalue("open_worker")
-    else:
-        disk = Disk(Identity(bytes(16), 1))
-        yield lambda **settings: MemoryWorker(disk, **settings)
-
-
-def ask(worker: WorkerUnderTest, request: AdminRequest) -> AdminAnswer:
-    return worker.administration.answer(encode_request(1, request), worker.now_ms)
+from tests.storage_worker.rules.days import NOON, Opener
+from tests.storage_worker.worker_under_test import Gateway, WorkerUnderTest
 
 
 def account(worker: WorkerUnderTest, name: str) -> Account:
-    answer = ask(worker, ListAccounts())
+    answer = worker.administer(ListAccounts())
     assert isinstance(answer, Accounts)
     [found] = [one for one in answer.accounts if one.name == name]
     return found
@@ -103,7 +83,7 @@ def test_days_and_marks_stay(open_one: Opener, orderly: bool) -> None:
     alice, _bob = gateway.register("alice", "bob")
     worker.now_ms += DAY_MS
     gateway.ask(ListUsers(alice, False))
-    assert ask(worker, SetDisabled("bob", True)) == Obeyed()
+    assert worker.administer(SetDisabled("bob", True)) == Obeyed()
     if orderly:
         worker.close()
     else:
@@ -119,7 +99,7 @@ def test_nothing_is_done_for_a_disabled_user_and_mail_is_kept(open_one: Opener) 
     alice, bob = gateway.register("alice", "bob")
     gateway.ask(MarkAuthenticated(alice))
     gateway.store(bob, alice, b"before")
-    assert ask(worker, SetDisabled("alice", True)) == Obeyed()
+    assert worker.administer(SetDisabled("alice", True)) == Obeyed()
     for operation in (
         ListUsers(alice, True),
         MarkAuthenticated(alice),
@@ -137,7 +117,7 @@ def test_nothing_is_done_for_a_disabled_user_and_mail_is_kept(open_one: Opener) 
     assert [refused.reason for refused in run.refused] == [RefusalReason.DISABLED]
     assert isinstance(gateway.one(StoreMessage(bob, False, alice, 3, b"meanwhile")), Stored)
     assert account(worker, "alice").messages == 2
-    assert ask(worker, SetDisabled("alice", False)) == Obeyed()
+    assert worker.administer(SetDisabled("alice", False)) == Obeyed()
     fetched = gateway.one(Fetch(alice, True, 0, 1000, 0, 1000, False))
     assert isinstance(fetched, Fetched)
     assert fetched.count == 2
@@ -147,9 +127,9 @@ def test_nothing_is_done_for_a_disabled_user_and_mail_is_kept(open_one: Opener) 
 def test_who_is_not_there_can_not_be_disabled(open_one: Opener) -> None:
     worker = open_one(now_ms=NOON)
     list(Gateway(worker).register("alice"))
-    answer = ask(worker, SetDisabled("Alice", True))
+    answer = worker.administer(SetDisabled("Alice", True))
     assert isinstance(answer, NotDone)
     assert answer.problem == "there is no user named 'Alice'"
     for _ in range(2):
-        assert ask(worker, SetDisabled("alice", True)) == Obeyed()
+        assert worker.administer(SetDisabled("alice", True)) == Obeyed()
     assert account(worker, "alice").disabled

@@ -1,10 +1,10 @@
 """Mail that nobody fetched is deleted after so many days: over both engines."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from common.storage_protocol.administration import GetTotals, Totals, encode_request
+from common.storage_protocol.administration import GetTotals, Totals
 from common.storage_protocol.operations import (
     BeginUpload,
     Chunk,
@@ -19,25 +19,13 @@ from common.storage_protocol.operations import (
     UploadProgress,
 )
 from storage_worker.engine.errors import StoreFull
-from storage_worker.engine.memory import Disk
-from storage_worker.engine.values import ExpiryState, Identity
+from storage_worker.engine.values import ExpiryState
 from storage_worker.rules import expiry as module
 from storage_worker.rules.accounts import AccountSettings
 from storage_worker.rules.admission import Limits
 from storage_worker.rules.expiry import DAY_MS, SETTLED_MS
+from tests.storage_worker.rules.days import NOON, Opener
 from tests.storage_worker.worker_under_test import Gateway, MemoryWorker, SqliteWorker, WorkerUnderTest, pieces
-
-NOON = 20_000 * DAY_MS + DAY_MS // 2
-Opener = Callable[..., WorkerUnderTest]
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def open_one(request: pytest.FixtureRequest) -> Iterator[Opener]:
-    if request.param == "sqlite":
-        yield request.getfixturevalue("open_worker")
-    else:
-        disk = Disk(Identity(bytes(16), 1))
-        yield lambda **settings: MemoryWorker(disk, **settings)
 
 
 def settle(worker: WorkerUnderTest, gateway: Gateway) -> None:
@@ -63,7 +51,7 @@ def expire(worker: WorkerUnderTest, days: int) -> ExpiryState:
 
 
 def pending_in_all(worker: WorkerUnderTest) -> int:
-    totals = worker.administration.answer(encode_request(1, GetTotals()), worker.now_ms)
+    totals = worker.administer(GetTotals())
     assert isinstance(totals, Totals)
     return totals.messages
 

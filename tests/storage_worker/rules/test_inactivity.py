@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from common.storage_protocol.administration import Obeyed, SetDisabled, encode_request
+from common.storage_protocol.administration import Obeyed, SetDisabled
 from common.storage_protocol.message_format import pack_frame
 from common.storage_protocol.operations import (
     BeginUpload,
@@ -31,20 +31,10 @@ from storage_worker.engine.values import Deletion, Identity
 from storage_worker.rules.accounts import AccountSettings
 from storage_worker.rules.activity import DAY_MS
 from storage_worker.rules.inactivity import DELETED_AT_ONCE, HOUR_MS, LONGEST_STEP_MS
+from tests.storage_worker.rules.days import NOON, Opener
 from tests.storage_worker.worker_under_test import KEY, Gateway, MemoryWorker, SqliteWorker, WorkerUnderTest
 
-NOON = 20_000 * DAY_MS + DAY_MS // 2
 TWO_DAYS = AccountSettings(inactive_days=2)
-Opener = Callable[..., WorkerUnderTest]
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def open_one(request: pytest.FixtureRequest) -> Iterator[Opener]:
-    if request.param == "sqlite":
-        yield request.getfixturevalue("open_worker")
-    else:
-        disk = Disk(Identity(bytes(16), 1))
-        yield lambda **settings: MemoryWorker(disk, **settings)
 
 
 def run(worker: WorkerUnderTest, hours: float, step_ms: int = LONGEST_STEP_MS) -> None:
@@ -59,8 +49,7 @@ def is_there(worker: WorkerUnderTest, user: bytes) -> bool:
 
 
 def disable(worker: WorkerUnderTest, name: str, *, disabled: bool) -> None:
-    request = encode_request(1, SetDisabled(name, disabled))
-    assert isinstance(worker.administration.answer(request, worker.now_ms), Obeyed)
+    assert worker.administer(SetDisabled(name, disabled)) == Obeyed()
 
 
 def in_the_name_of(user: bytes, other: bytes) -> list[Operation]:
