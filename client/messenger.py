@@ -19,20 +19,16 @@ Exposure: combines what a server says with what the home holds; the server may l
 Source: docs/library.md, docs/client-protocol.md, docs/journeys.md.
 """
 
-import os
 from collections.abc import Generator, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import Self
 
+from client.configured_home import open_configured
 from client.connection.handshake import Consent, Tell, if_registered_here
 from client.connection.server_link import Progress
-from client.errors import AlreadyRegistered
 from client.identity.identity_files import Ask, Identity, nobody_asked
-from client.identity.passphrase_source import PassphraseSource
 from client.mail.message_iterator import Messages
-from client.mail.outgoing_file import check_file
-from client.mail.sending import plain_text
 from client.messages import (
     ConversationSummary,
     Failed,
@@ -49,11 +45,9 @@ from client.messages import (
     Unreadable,
 )
 from client.open_home import OpenHome, tell_nobody
-from client.settings import Flags, Settings, this_folder
 from client.trust.blocking import Silenced
 from client.trust.contacts import Contact
 from client.trust.trust import Verification
-from common.errors import ValueRejected
 from common.server_address import ServerAddress
 
 __all__ = [
@@ -144,19 +138,7 @@ class Messenger:
         asked for. Raises what `open` raises, and `SettingRejected` or `InfoFileError` for a setting
         that can't be used.
         """
-        flags = Flags(
-            home=None if home is None else Path(home),
-            server=server.link if isinstance(server, ServerAddress) else server,
-            save_dir=None if save_dir is None else Path(save_dir),
-            published_only=published_only,
-        )
-        environment = dict(os.environ)
-        settings = Settings(flags, environment, this_folder())
-        return cls.open(
-            settings.home, settings.server(), settings.save_dir(), published_only=settings.published_only(),
-            consent=consent, tell=tell, passphrase=PassphraseSource(settings, environment),
-            remember_server=settings.remembers_server(),
-        )  # fmt: skip
+        return cls(open_configured(home, server, save_dir, published_only, consent, tell))
 
     @property
     def conversion(self) -> str | None:
@@ -212,15 +194,7 @@ class Messenger:
 
         Raises `AlreadyRegistered` if the home has an identity of another name.
         """
-        if not self.is_registered():
-            return self.register(name)
-        identity = self.identity()
-        if identity.name != name:
-            raise AlreadyRegistered(
-                f"This home's user is {identity.name}, not {name}; an identity is not replaced.",
-                "Use another home for another user.",
-            )
-        return identity
+        return self.home.registration.ensure(name)
 
     # --- who is who
     # ----------------------------------------------------------------------------------------------
@@ -360,20 +334,7 @@ class Messenger:
         Unicode, `NameUnknown`, `KeyChanged`, `FileUnreadable`, `OutboxFull`, `ServerAnsweredError`,
         `ServerUnreachable`, `OutcomeUnknown`.
         """
-        if content == "":
-            raise ValueRejected("There is no text to send.")
-        if not isinstance(content, str | bytes):
-            path = Path(content)
-            # Not even a key is sent for what can't be sent.
-            check_file(path)
-            self.agree_on_key(name)
-            return self.home.sending.send_file(name, path, progress, preparing)
-        if isinstance(content, str):
-            plain_text(content)
-        self.agree_on_key(name)
-        if isinstance(content, str):
-            return self.home.sending.send_text(name, content)
-        return self.home.sending.send_bytes(name, content, progress, preparing)
+        return self.home.sending.send(name, content, progress, preparing)
 
     def keep_text(self, name: str, text: str) -> SentMessage:
         """Put a text into the outbox, after a new symmetric key if there is none.

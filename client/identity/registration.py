@@ -73,6 +73,21 @@ class Registration:
                 )
             return self._register(pending, again=True)
 
+    def ensure(self, name: str) -> Identity:
+        """Register under a name, unless this home has an identity of that name already.
+
+        Raises `AlreadyRegistered` if it has one of another name, and what `register` raises.
+        """
+        if not self._account.is_registered():
+            return self.register(name)
+        identity = self._account.identity()
+        if identity.name != name:
+            raise AlreadyRegistered(
+                f"This home's user is {identity.name}, not {name}; an identity is not replaced.",
+                "Use another home for another user.",
+            )
+        return identity
+
     def _register(self, pending: PendingRegistration, *, again: bool) -> Identity:
         self._link.connect()
         request = self._request(NO_CLIENT, pending.name, pending.private_key)

@@ -11,6 +11,7 @@ Source: docs/client-protocol.md; docs/guarantees.md.
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from os import PathLike
 from pathlib import Path
 
 from client import paths
@@ -25,6 +26,7 @@ from client.mail.outbox import Outbox
 from client.mail.outgoing_file import (
     ToSend,
     bytes_to_send,
+    check_file,
     encrypted_file,
     encrypted_stream,
     file_to_send,
@@ -68,6 +70,33 @@ class Sending:
         self._history = history
         self._retry = retry
         self._read_already: set[int] = set()
+
+    def send(
+        self,
+        name: str,
+        content: str | PathLike[str] | bytes,
+        progress: Progress | None = None,
+        preparing: Progress | None = None,
+    ) -> Sent:
+        """Send a text, a file by its path, or bytes as a file, after a symmetric key if none is
+        shared yet.
+
+        Content that surely can't be sent is refused first, before a key is sent. See
+        `Messenger.send`.
+        """
+        if content == "":
+            raise ValueRejected("There is no text to send.")
+        if isinstance(content, bytes):
+            self._key_exchange.agree_on_key(name)
+            return self.send_bytes(name, content, progress, preparing)
+        if isinstance(content, str):
+            plain_text(content)
+            self._key_exchange.agree_on_key(name)
+            return self.send_text(name, content)
+        path = Path(content)
+        check_file(path)
+        self._key_exchange.agree_on_key(name)
+        return self.send_file(name, path, progress, preparing)
 
     def send_text(self, name: str, text: str) -> Sent:
         """Send a text under the shared key (150). Raises `NoSharedKey`, `ValueRejected`
