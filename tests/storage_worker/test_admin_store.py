@@ -56,6 +56,7 @@ def test_a_store_is_made_checked_and_upgraded(url: str, capsys: pytest.CaptureFi
     ],
 )
 def test_what_is_refused(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("psycopg", reason="an extra")
     assert admin.main(["store", "check", *arguments]) in {admin.EXIT_FINAL, admin.EXIT_UNKNOWN}
     said = capsys.readouterr().err
     assert sentence in said
