@@ -7,9 +7,11 @@ from common.storage_protocol.operations import (
     ListUsers,
     Operation,
     Outcome,
+    Refused,
     UserEntry,
     UsersPage,
 )
+from common.values import RefusalReason
 from tests.gateway.authenticated import ALICE, BOB, greet
 from tests.gateway.harness import Gate
 
@@ -57,3 +59,27 @@ def test_a_name_beyond_ascii_is_listed_in_ascii_where_nobody_greeted(gate: Gate)
         assert (code, len(payload)) == (2101, 2 * 271)
         listed.append([payload[at + 16 : at + 271].rstrip(b"\0").decode() for at in (0, 271)])
     assert listed == [["xn--Zo-ija", "alice"], ["Zoë", "alice"]]
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        UsersPage(0, 4, 4, [UserEntry(BOB, "three")]),
+        UsersPage(0, 4, 4, []),
+        UsersPage(0, 4, 4, [UserEntry(BOB, "three"), UserEntry(BOB, "four"), UserEntry(BOB, "five")]),
+        Refused(RefusalReason.REQUESTER_UNKNOWN),
+        Refused(RefusalReason.PROOF_NEEDED),
+        Refused(RefusalReason.DISABLED),
+    ],
+    ids=["one was deleted", "all were deleted", "too many", "who asks was deleted", "signed in elsewhere", "disabled"],
+)
+def test_a_list_that_its_length_no_longer_fits_ends_with_a_reset(gate: Gate, second: Outcome) -> None:
+    first = UsersPage(4, 2, 4, [UserEntry(BOB, "one"), UserEntry(BOB, "two")])
+    outcomes = [first, second]
+    gate.storage.decide = lambda _: outcomes.pop(0)
+    peer = gate.peer()
+    peer.send(ListUsersRequest(ALICE))
+    gate.turn_until(peer.is_ended)
+    assert peer.reset
+    assert not outcomes
+    assert gate.context.pages.in_flight == 0
