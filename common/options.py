@@ -1,6 +1,6 @@
 """What the command lines of gateway and storage worker have in common.
 
-Owns: how sizes and folders are written, and the sentences for values out of bounds.
+Owns: how sizes, folders and users' names are written, and the sentences for values out of bounds.
 Promises: a text that is not a number is reported by argparse (exit code 2); a number out of bounds
 is a `SettingRejected` that names the option.
 Exposure: whoever starts the programs.
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from common.errors import SettingRejected
+from common.names import normal_form
 
 SIZES: Final = "Sizes are bytes, or a number with K, M, G or T: 1K is 1024 bytes, 1M is 1024K, and so on."
 """For `--help`."""
@@ -60,6 +61,15 @@ def folder_path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("the path is empty: name a folder")
     return Path(text)
+
+
+def user_name(text: str) -> str:
+    """For argparse: a user's name, however it is typed. Users are registered in normal form."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError("a name has no bytes that are not characters") from error
+    return normal_form(text)
 
 
 def add_log_format(parser: argparse.ArgumentParser) -> None:

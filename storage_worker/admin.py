@@ -13,6 +13,7 @@ Exposure: whoever may read the data folder.
 
 import argparse
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -24,7 +25,7 @@ from typing import Any
 from common import server_packages  # noqa: F401 - ends the program where they are missing
 from common.data_folder import DATA_VARIABLE, become_owner, folder_named, refuse_foreign_files, require_utf8
 from common.errors import SettingRejected
-from common.options import folder_path
+from common.options import folder_path, user_name
 from common.process_limits import forbid_core_dumps
 from common.version import VERSION
 from storage_worker import admin_accounts, admin_backup, admin_numbers, admin_orders, admin_store, admin_tls
@@ -50,6 +51,7 @@ from storage_worker.engine.sqlite.store_identity import (
     new_generation,
     stored_identity,
 )
+from storage_worker.server.admin_link import NotObeyed
 
 EXIT_UNKNOWN = 1
 EXIT_FINAL = 78
@@ -276,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     admin_orders.add_commands(commands)
     commands.add_parser(
         "unprove", help="let a user connect without a proof again, until their next proof"
-    ).add_argument("name")
+    ).add_argument("name", type=user_name)
     checking = commands.add_parser("check", help="read everything, and list what is damaged")
     checking.add_argument("--drop", action="store_true", help="delete damaged pages of mail; their messages are lost")
     commands.add_parser("recover-journal", help="recover all intact records from a damaged journal")
@@ -295,6 +297,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="admin: %(message)s", stream=sys.stderr)
     os.umask(0o077)
     forbid_core_dumps()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names are beyond ASCII. `\xeb` is printed where the output has no such letter.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if settings.command == "store":
             # It is in no data folder.
@@ -313,6 +318,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (SettingRejected, StoreInUse, StoreUnusable) as error:
         sys.stderr.write(f"admin: {error}\n")
         return EXIT_FINAL
+    except NotObeyed as error:
+        sys.stderr.write(f"admin: {error}\n")
+        return EXIT_UNKNOWN
     except StorageError as error:
         sys.stderr.write(f"admin: the store failed: {error}\n")
         return EXIT_UNKNOWN

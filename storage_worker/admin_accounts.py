@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from common.data_folder import link_endpoint
 from common.errors import FrameUndecodable, SettingRejected
-from common.options import Bound, check_bounds, number
+from common.options import Bound, check_bounds, number, user_name
 from common.rsa_key_form import numbers_of_der
 from common.server_address import INVITATION_SIZE, ServerAddress
 from common.storage_protocol.administration import GetTotals
@@ -66,11 +66,11 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     one.add_argument("step", choices=("revoke",))
     one.add_argument("id", help="as `invitations` shows it")
     delete = commands.add_parser("delete", help="delete a user and their pending mail; the name stays taken")
-    delete.add_argument("name")
+    delete.add_argument("name", type=user_name)
     free = commands.add_parser("free", help="let others register the name of a deleted user")
-    free.add_argument("name", nargs="?", help="without a name, list the names that can be freed")
+    free.add_argument("name", nargs="?", type=user_name, help="without a name, list the names that can be freed")
     re_key = commands.add_parser("re-key", help="give a user who lost their home another public key")
-    re_key.add_argument("name")
+    re_key.add_argument("name", type=user_name)
     re_key.add_argument(
         "key_file", type=Path, metavar="KEYFILE", help="what `messageu account recover NAME` printed; or PEM, or DER"
     )

@@ -51,7 +51,7 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
 
 
 def run(folder: Path, target: Path, say: Say, *, as_json: bool) -> int:
-    """Make the copy. Raises `SettingRejected`, `StorageError`, `OSError`."""
+    """Make the copy. Raises `SettingRejected`, `StorageError`, `NotObeyed`, `OSError`."""
     target = target.resolve()
     require_utf8(target)
     endpoint = link_endpoint(folder)

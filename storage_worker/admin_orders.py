@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from common.data_folder import link_endpoint
 from common.errors import SettingRejected
-from common.options import number
+from common.options import number, user_name
 from common.storage_protocol.administration import (
     LONGEST_EXPIRY,
     DrainServer,
@@ -49,12 +49,12 @@ def add_commands(commands: "argparse._SubParsersAction[Any]") -> None:
         ("disable", "do nothing for a user any more; what is sent to them is kept"),
         ("enable", "let a disabled user in again"),
     ):
-        commands.add_parser(name, help=help_).add_argument("name", metavar="NAME")
+        commands.add_parser(name, help=help_).add_argument("name", type=user_name, metavar="NAME")
     commands.add_parser("drain", help="finish what is in flight, then end gateway and storage worker")
 
 
 def log_level(folder: Path, level: Any, say: Say) -> int:
-    """`level`: one of `LEVELS`. Raises `StorageError`, `SettingRejected`."""
+    """`level`: one of `LEVELS`. Raises `StorageError`, `NotObeyed`, `SettingRejected`."""
     with closing(AdminLink(_served(folder))) as link:
         asked(link, SetLogLevel(level), Obeyed)
     say(f"Storage worker and gateways log from {level} on, until they end.")
@@ -62,7 +62,7 @@ def log_level(folder: Path, level: Any, say: Say) -> int:
 
 
 def expire(folder: Path, days: int, say: Say, *, as_json: bool) -> int:
-    """Delete old mail, and wait for it. Raises `StorageError`, `SettingRejected`."""
+    """Delete old mail, and wait for it. Raises `StorageError`, `NotObeyed`, `SettingRejected`."""
     if not 1 <= days <= LONGEST_EXPIRY:
         raise SettingRejected(f"DAYS is 1 to {LONGEST_EXPIRY}, not {days}")
     with closing(AdminLink(_served(folder))) as link:
@@ -78,7 +78,7 @@ def expire(folder: Path, days: int, say: Say, *, as_json: bool) -> int:
 
 
 def disable(folder: Path, name: str, say: Say, *, disabled: bool) -> int:
-    """Disable or enable a user. Raises `StorageError`, `SettingRejected`."""
+    """Disable or enable a user. Raises `StorageError`, `NotObeyed`, `SettingRejected`."""
     with closing(AdminLink(_served(folder))) as link:
         asked(link, SetDisabled(name, disabled), Obeyed)
     say(f"{name} is disabled: what is sent to them is kept." if disabled else f"{name} is enabled again.")
@@ -86,7 +86,7 @@ def disable(folder: Path, name: str, say: Say, *, disabled: bool) -> int:
 
 
 def drain(folder: Path, say: Say) -> int:
-    """End the server in order. Raises `StorageError`, `SettingRejected`."""
+    """End the server in order. Raises `StorageError`, `NotObeyed`, `SettingRejected`."""
     endpoint = _served(folder)
     began = time.monotonic()
     with closing(AdminLink(endpoint)) as link:

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 import zmq
 
-from common.errors import FrameUndecodable, PeerError
+from common.errors import FrameUndecodable, MessageUError, PeerError
 from common.storage_protocol.administration import (
     AdminAnswer,
     AdminRequest,
@@ -28,6 +28,10 @@ from storage_worker.engine.errors import StoreFailed
 Answer = TypeVar("Answer", bound=AdminAnswer)
 PATIENCE: Final = 10.0
 """Seconds for one answer. A worker that is there answers between two turns."""
+
+
+class NotObeyed(MessageUError):
+    """The worker did nothing, and said why in a sentence for the operator. The store is well."""
 
 
 class WorkerSilent(PeerError):
@@ -79,8 +83,8 @@ class AdminLink:
 
 
 def asked(link: AdminLink, request: AdminRequest, expected: type[Answer]) -> Answer:
-    """Ask, and return an answer of that type. Raises `StoreFailed` with a sentence for the operator
-    if there is none.
+    """Ask, and return an answer of that type. Raises `NotObeyed` where the worker says that it did
+    not do it, and `StoreFailed` with a sentence for the operator if there is no answer.
     """
     try:
         answer = link.ask(request)
@@ -89,7 +93,7 @@ def asked(link: AdminLink, request: AdminRequest, expected: type[Answer]) -> Ans
     except FrameUndecodable as error:
         raise StoreFailed(f"the storage worker is of another version ({error})") from error
     if isinstance(answer, NotDone):
-        raise StoreFailed(answer.problem)
+        raise NotObeyed(answer.problem)
     if not isinstance(answer, expected):
         raise StoreFailed("the storage worker is of another version")
     return answer

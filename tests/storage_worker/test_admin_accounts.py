@@ -16,6 +16,7 @@ from common.server_address import parse_address
 from common.storage_protocol.message_format import pack_frame
 from common.storage_protocol.operations import (
     DeleteAccount,
+    DeletionGoesOn,
     Done,
     GetProofKey,
     KeyFound,
@@ -301,3 +302,38 @@ def test_a_store_of_an_earlier_version_is_left_to_the_worker(
     assert run(tmp_path, "users") == 0
     assert run(tmp_path, "stats") == 0
     assert "users               1 (0 authenticated)" in capsys.readouterr().out
+
+
+TYPED = "Zoe\u0308"
+"""As some keyboards and files have it: the letter and the mark are two characters."""
+
+
+@pytest.mark.parametrize("command", ["delete", "re-key", "unprove"])
+def test_a_name_is_found_however_it_is_typed(
+    command: str, open_gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert isinstance(open_gateway.one(Register("Zoë", KEY, greeted=True)), Registered)
+    key_file = tmp_path / "key.der"
+    key_file.write_bytes(RSA.generate(1024, e=17).public_key().export_key("DER"))
+    assert run(tmp_path, command, TYPED, *([str(key_file)] if command == "re-key" else [])) == 0
+    assert capsys.readouterr().out.startswith("Zoë ")
+
+
+def test_a_name_to_be_freed_is_found_however_it_is_typed(
+    open_gateway: Gateway, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zoe = open_gateway.one(Register("Zoë", KEY, greeted=True))
+    assert isinstance(zoe, Registered)
+    outcomes = [open_gateway.one(DeleteAccount(zoe.client_id, True)) for _ in range(2)]
+    assert outcomes == [DeletionGoesOn(), Done()]
+    assert run(tmp_path, "free", TYPED) == 0
+    assert capsys.readouterr().out.startswith("Zoë may be registered again")
+
+
+@pytest.mark.parametrize("command", ["delete", "free", "re-key", "unprove", "disable", "enable"])
+def test_a_name_with_bytes_that_are_not_characters(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(tmp_path, command, "a\udcff", *(["key"] if command == "re-key" else []))
+    assert "a name has no bytes that are not characters" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +12,9 @@ import pytest
 from common.values import RefusalReason
 from storage_worker import admin, admin_orders
 from storage_worker.engine.errors import StoreFailed
-from torture.caller import Caller, Refused, new_account
+from torture.caller import Caller, Refused, new_account, new_key, public_half
 from torture.patience import HANG_SECONDS
-from torture.programs import Server, wait_until
+from torture.programs import ROOT, Server, wait_until
 
 
 @pytest.fixture
@@ -57,7 +59,35 @@ def test_a_user_is_disabled_and_enabled(server: Server, capsys: pytest.CaptureFi
     with Caller(server.port) as caller:
         caller.prove(account)
     assert run(server, "disable", "nobody") == 1
-    assert "there is no user named 'nobody'" in capsys.readouterr().err
+    assert capsys.readouterr().err == "admin: there is no user named 'nobody'\n"
+
+
+def test_a_user_is_disabled_however_the_name_is_typed(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    with Caller(server.port) as caller:
+        caller.hello()
+        caller.register("Zoë", public_half(new_key("Zoë")))
+    for command, said in (
+        ("disable", "Zoë is disabled: what is sent to them is kept.\n"),
+        ("enable", "Zoë is enabled again.\n"),
+    ):
+        assert run(server, command, "Zoe\u0308") == 0
+        assert capsys.readouterr().out == said
+
+
+def test_names_where_the_output_has_not_their_letters(server: Server) -> None:
+    with Caller(server.port) as caller:
+        caller.hello()
+        caller.register("Zoë", public_half(new_key("Zoë")))
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "storage_worker.admin", "--data-folder", str(server.data), "users"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+        timeout=HANG_SECONDS,
+    )
+    assert (done.returncode, done.stderr) == (0, b"admin: live numbers of the storage worker\n")
+    assert done.stdout.splitlines()[-1].endswith(b"  Zo\\xeb")
 
 
 def test_a_drain_ends_both_in_order(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
