@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sigint.install()
         if arguments is None:
             sigint.install_end()
-            # Its memory holds the private key, and what was decrypted.
+            # Its memory holds the private key and decrypted content.
             forbid_core_dumps()
             forbid_looking()
         return _run(arguments)
@@ -42,12 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         end_without(error, EXIT_UNUSABLE)
     except KeyboardInterrupt:
-        # Ctrl-C while modules were still being read: nothing was begun, and there is nobody to tell
-        # it yet. Or a second one, while the first was being told.
+        # Ctrl-C while modules were still being imported: nothing was begun, and nothing is there
+        # yet to report it. Or a second one, while the first was being reported.
         return EXIT_INTERRUPTED
     finally:
         if arguments is None:
-            # A program of its own, which ends here.
+            # This is the program itself, which ends here.
             sigint.over()
 
 
@@ -104,22 +104,22 @@ def _console(options: argparse.Namespace) -> int:
                     )
                 )
                 if opened_home.conversion is not None:
-                    # Not among what the published console prints.
+                    # The published console does not print this.
                     print(f"messageu: {opened_home.conversion}", file=sys.stderr)
                 return opened_home
 
-            # Where nobody lives yet, nothing is made before somebody registers.
+            # Without an identity, nothing is created before a registration.
             home = open_home() if what_is_there(settings.home) is not None else None
             return Menu(home, open_home, console, settings.home if settings.home_by_default() else None).run()
     except KeyboardInterrupt:
         console.interrupted()
         return EXIT_INTERRUPTED
     except OSError as error:
-        # Whoever read our output has gone, or its disk is full; what was not printed is shown next
+        # The reader of our output has gone, or its disk is full; what was not printed is shown next
         # time. Nothing may be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            print(f"messageu: What is to be printed can't be written ({error.strerror}).", file=sys.stderr)
+            print(f"messageu: The output can't be written ({error.strerror}).", file=sys.stderr)
         return 1
     except MessageUError as error:
         print(f"messageu: {error.told()}", file=sys.stderr)
@@ -128,9 +128,9 @@ def _console(options: argparse.Namespace) -> int:
 
 def _open_what_is_closed() -> None:
     """Make sure that all three standard streams are open, so that no file of ours gets the
-    descriptor of one that was closed.
+    descriptor of a closed one.
 
-    Reading then returns nothing, and prose is lost; but printing data fails, as it would on a full
+    Reading then returns nothing, and prose is lost. Printing data fails, as it would on a full
     disk.
     """
     for number, name, flags, mode in (

@@ -1,8 +1,8 @@
-"""What can be found out about the state of a home, for `doctor` to judge.
+"""Facts about the state of a home, which `doctor` judges.
 
 Owns: looking at the store, the files with keys, the clock and the server's features.
 Promises: changes nothing at the server; in the home no more than a greeting does.
-Exposure: what the server says of itself and of the time is believed no further than its sentence.
+Exposure: what the server says about itself and the time is only shown.
 
 Source: docs/client.md.
 """
@@ -45,21 +45,21 @@ class Diagnosis:
 
     @property
     def unwritable(self) -> StoreUnwritable | None:
-        """Why only a copy of the home's store could be opened, to be read; None where it
-        is the store itself.
+        """Why only a copy of the home's store could be opened, to be read; None if it is the store
+        itself.
         """
         return self._store.unwritable
 
     def check_store(self) -> None:
-        """Look at every page of the store. Raises `StoreUnusable` where it is damaged."""
+        """Check every page of the store. Raises `StoreUnusable` if it is damaged."""
         self._store.check()
 
     def damaged_rows(self) -> list[str]:
-        """Name the rows of the store whose sealed content was altered or is broken."""
+        """Return the names of the rows whose sealed content was altered or is damaged."""
         return self._store.sealing.damaged_rows()
 
     def key_protection(self) -> KeyProtection:
-        """Say what the passphrase of the home protects. Raises `InfoFileError`."""
+        """Return what the passphrase of the home protects. Raises `InfoFileError`."""
         return KeyProtection(
             self._store.sealing.has_passphrase,
             identity_files.with_encrypted_keys(self._home),
@@ -67,12 +67,12 @@ class Diagnosis:
         )
 
     def changed_keys(self) -> list[Contact]:
-        """Give those for whom the server named another key or account than is known."""
+        """Return the contacts for whom the server named another key or account than is known."""
         return [Contact(pin.client_id, pin.name) for pin in self._store.pins.changed()]
 
     def server_features(self) -> list[str]:
-        """Connect, and give the names of the extension's features; none with the published protocol
-        alone.
+        """Connect, and return the names of the extension's features; none with the published
+        protocol alone.
 
         A server that was silent before is asked again.
         """
@@ -84,15 +84,15 @@ class Diagnosis:
         return [(feature.name or "").lower().replace("_", " ") for feature in Feature if feature & session.features]
 
     def server_about(self) -> AboutResponse | None:
-        """What the server says of itself, or None. Raises as `server_features`."""
+        """What the server says of itself, or None. Raises what `server_features` raises."""
         return about.ask(self._link, self._greeting)
 
     def clock_behind(self) -> int | None:
-        """Say by how many milliseconds our clock is surely behind the server's, now; None where it
+        """Return by how many milliseconds our clock is surely behind the server's, now; None if it
         is not known.
 
-        It is where the server accepted a message later than it is here. How it was when that came
-        does not count: the clock may have been set right since.
+        That is so if the server accepted a message at a time that is still to come here. The clock
+        at the message's arrival does not count: it may have been corrected since.
         """
         accepted_at = self._store.inbox.newest_accepted_at()
         if accepted_at is None or local_time.local(accepted_at) is None:

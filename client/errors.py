@@ -1,13 +1,13 @@
 """Every exception of the client.
 
-Owns: the client's exceptions, but for two of one module each: `OutputRefused`
+Owns: the client's exceptions, except for two of one module each: `OutputRefused`
 (client/cli/output.py) and `LaterExport` (client/crypto/sealed_storage.py). The roots that the
 client shares with the servers' programs are in common/errors.py.
 Promises: the client and the library raise these and the shared ones on purpose, and nothing else.
-Exposure: sentences reach people; who puts a stranger's name into one makes it harmless first.
+Exposure: sentences are shown to people; whoever puts a stranger's name into one sanitizes it first.
 
     MessageUError             the root, in common/errors.py
-    └── ClientError               what a person at the client is told; `advice` is the next step
+    └── ClientError               what the user is told; `advice` is the next step
         ├── ServerUnreachable         no connection
         ├── OutcomeUnknown            the connection broke or timed out before the answer
         ├── ServerAnsweredError       9000 or 9001
@@ -40,7 +40,7 @@ from common.errors import MessageUError
 
 
 class ClientError(MessageUError):
-    """An error for the user. `str(error)` is the sentence, `advice` the next step."""
+    """An error for the user. `str(error)` is the sentence, `advice` is the next step."""
 
     kept: bool = False
     """Whether the message that could not be sent is in the outbox, and will be sent later."""
@@ -112,8 +112,8 @@ class NameUnknown(ClientError):
 
 class KeyChanged(ClientError):
     """The server gives another key, or another account, for a known contact. Nothing was sent.
-    `met` and `since`: when the old key was verified or first seen, and when the new one was named
-    first, in milliseconds.
+    `met` and `since`: when the old key was verified or first seen, and when the new one was first
+    named, in Unix milliseconds.
     """
 
     def __init__(
@@ -168,10 +168,10 @@ class StoreOfLaterVersion(StoreUnusable):
 
 
 class StoreUnwritable(StoreUnusable):
-    """The home's store.db can't be written: the disk is full or read-only, or nobody but another
-    user may write there.
+    """The home's store.db can't be written: the disk is full or read-only, or only another user may
+    write there.
 
-    What is in it may be read.
+    Its content can still be read.
     """
 
 

@@ -1,7 +1,7 @@
-"""What comes and goes, as values.
+"""Received and sent messages, as values.
 
-Owns: the types that the library hands to its callers.
-Promises: no behaviour; whoever has one of these needs nothing else to show it.
+Owns: the types that the library returns. Promises: no behaviour; each value has everything that is
+needed to show it.
 
 Source: docs/client-protocol.md, "Types of messages".
 """
@@ -40,7 +40,7 @@ class SavedFile(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """What can't be decrypted. It is kept, and received again once its key is there;
+    """Content that can't be decrypted. It is kept, and received again once its key is there;
     `lost`: no key will help.
     """
 
@@ -49,7 +49,7 @@ class Unreadable(NamedTuple):
 
 
 class UnknownKind(NamedTuple):
-    """A message of a type that the protocol does not have."""
+    """A message of a type that the protocol does not define."""
 
     kind: int
 

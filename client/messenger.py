@@ -1,4 +1,4 @@
-"""The library's face: register, users, keys, send, receive.
+"""The library's main class: register, users, keys, send, receive.
 
 Owns: the interface for other programs. The parts of `client.open_home` do the work; each method
 here documents what a program needs to know.
@@ -80,7 +80,7 @@ class Messenger:
     """
 
     def __init__(self, home: OpenHome) -> None:
-        # For the project's own programs and tests; what other programs need is a method.
+        # For the project's own programs and tests; other programs use the methods.
         self.home = home
 
     @classmethod
@@ -258,34 +258,36 @@ class Messenger:
     # ----------------------------------------------------------------------------------------------
 
     def block(self, name: str) -> Silenced:
-        """Get nothing of a sender any more; nothing tells them.
+        """Get no more messages from a sender, who is not told.
 
-        It holds in this home at once. The server keeps their messages away where `server_refuses`
-        says so; else they are dropped when they are fetched. Raises `NameUnknown`, and what `users`
-        raises where the name is new.
+        It is in effect in this home at once. If `server_refuses` is set, the server keeps their
+        messages away; otherwise they are dropped when they are fetched. Raises `NameUnknown`, and
+        what `users` raises if the name is new.
         """
         contact, _ = self.home.blocking.block(name, blocked=True)
         return self.home.blocking.state(contact)
 
     def unblock(self, name: str) -> Silenced:
-        """Let a blocked sender write again; what they sent meanwhile is gone. Raises as `block`."""
+        """Let a blocked sender write again; what they sent in the meantime is gone. Raises what
+        `block` raises.
+        """
         contact, _ = self.home.blocking.block(name, blocked=False)
         return self.home.blocking.state(contact)
 
     def mute(self, name: str) -> Silenced:
-        """Have `watch` and `chat` announce nothing of a sender's. Raises as `block`.
+        """Stop `watch` and `chat` from announcing a sender's messages. Raises what `block` raises.
 
-        Their messages come and are kept, and this library gives them as those of others: what a
-        program announces is its own affair.
+        Their messages are received and kept, and this library returns them like any others: a
+        program decides itself what it announces.
         """
         return self.home.blocking.state(self.home.blocking.mute(name, muted=True))
 
     def unmute(self, name: str) -> Silenced:
-        """Have a muted sender's messages announced again. Raises as `block`."""
+        """Let a muted sender's messages be announced again. Raises what `block` raises."""
         return self.home.blocking.state(self.home.blocking.mute(name, muted=False))
 
     def silenced(self) -> list[Silenced]:
-        """Give those who are blocked or muted, by name. Asks no server."""
+        """Return the senders who are blocked or muted, by name. Asks no server."""
         return self.home.blocking.all()
 
     # --- symmetric keys

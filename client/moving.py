@@ -1,13 +1,13 @@
 """Moving this home's account to another server.
 
-Owns: the order of a move; the folder `.moving` in the home, which is there meanwhile.
+Owns: the steps of a move; the folder `.moving`, which is in the home during one.
 Promises: nothing is left at the old server unfetched, unless that is asked for. The home works with
 the old server or with the new one, whenever the program dies, and never with a mixture: one commit
 of the store decides (`client.store.relocation`), once the account has registered at the new server
-and signed in there. Whoever opens the home next writes the files that go with it. A second run goes
-on where the first stopped: the new server knows name and key already, and gives the same account.
-The private key is written nowhere but where it is. The old account stays, unless its deletion is
-asked for, and then it is deleted last.
+and signed in there. Whoever opens the home next writes the files that go with it. A second run
+continues where the first stopped: the new server knows name and key already, and gives the same
+account. The private key is not copied. The old account stays, unless its deletion was requested;
+then it is deleted last.
 Exposure: talks to two servers, each of which may lie about itself. The new one learns the public
 key, the name, and the ids of those who are blocked; nothing is signed for one server that another
 could use, because a proof names its server.
@@ -68,26 +68,26 @@ class Moved(NamedTuple):
 
     identity: Identity
     address: ServerAddress
-    """As the home's server.info names it."""
+    """The address, as the home's server.info names it."""
 
 
 class Wanted(NamedTuple):
-    """What a move is to do."""
+    """The options of a move."""
 
     address: ServerAddress
     name: str | None = None
-    """At the new server; None: the same."""
+    """The name at the new server; None: the same as now."""
     leave_waiting: bool = False
-    """Move though the old server can't be reached: what waits there is left, what waits in the
-    outbox is set aside.
+    """Move even if the old server can't be reached: pending mail is left there, and the outbox is
+    set aside.
     """
     delete_old: bool = False
-    """The old account is to be deleted afterwards."""
+    """Delete the old account afterwards."""
 
 
 def is_there_already(home: OpenHome, address: ServerAddress) -> bool:
-    """Whether an earlier run has moved this account to an address. Raises `SettingRejected` where
-    it was always there.
+    """Whether an earlier run has moved this account to an address. Raises `SettingRejected` if it
+    was there from the start.
     """
     left = left_account(home.store)
     if left is not None and left.moved_to == address.place:
@@ -98,15 +98,15 @@ def is_there_already(home: OpenHome, address: ServerAddress) -> bool:
 
 
 def check(home: OpenHome, wanted: Wanted) -> None:
-    """Raise where a move can't be made: `SettingRejected`, `HomeInUse`. Asks no server."""
+    """Raise if a move can't be made: `SettingRejected`, `HomeInUse`. Asks no server."""
     _refuse_unsent(home.store, wanted)
     with home.store.alone():
-        # Rather at once than when everything else is done.
+        # Checked now, rather than after everything else is done.
         pass
 
 
 def move(home: OpenHome, wanted: Wanted, tell: Tell) -> Moved:
-    """Move the account; the home, which has to be closed then, is of the new server afterwards.
+    """Move the account. The home has to be closed; afterwards it belongs to the new server.
 
     Raises `SettingRejected`, `HomeInUse`, `ValueRejected` (the name), and what asking either server
     raises; then the home is as before.
@@ -123,7 +123,7 @@ def move(home: OpenHome, wanted: Wanted, tell: Tell) -> Moved:
             address = _address_of(new)
             server = new.store.server.known()
             settings = {one: new.store.settings.get(one) for one in _OF_SERVER}
-        # What came in the meantime.
+        # Mail that arrived in the meantime.
         _fetch_all(home, wanted, tell)
         files = identity_files.renamed(folder, registered.name, registered.client_id)
         files[SERVER_INFO] = f"{address}\n"
@@ -136,9 +136,10 @@ def move(home: OpenHome, wanted: Wanted, tell: Tell) -> Moved:
 
 
 def delete_left_account(home: OpenHome, tell: Tell) -> LeftAccount | None:
-    """Have the account deleted that the last move left; which one, None where the home never moved.
+    """Delete the account that the last move left; return which one, or None if the home never
+    moved.
 
-    Raises as `Leaving.delete`.
+    Raises what `Leaving.delete` raises.
     """
     left = left_account(home.store)
     if left is None or left.deleted:
@@ -149,7 +150,8 @@ def delete_left_account(home: OpenHome, tell: Tell) -> LeftAccount | None:
     ):
         if left.server is not None:
             old.store.server.remember(left.server.server_id, left.server.generation, 0)
-        # A server that does not know the account has deleted it: perhaps a lost answer said so.
+        # A server that does not know the account has deleted it already; perhaps its answer was
+        # lost.
         old.store.settings.put(leaving.ASKED, "1")
         old.account.registered(Identity(left.name, left.client_id, home.account.identity().private_key))
         old.leaving.delete()
@@ -158,16 +160,16 @@ def delete_left_account(home: OpenHome, tell: Tell) -> LeftAccount | None:
 
 
 def settle_move(folder: Path) -> None:
-    """Have the files written that a move left to be written, and remove what it left behind; where
-    one goes on just now, change nothing.
+    """Write the files that a move left to be written, and remove what it left behind; while a move
+    is running, change nothing.
 
-    What a store that can't be used would say is left to whoever opens it next.
+    An unusable store is reported by whoever opens it next.
     """
     with contextlib.suppress(ClientError, FileUnwritten):
         store = open_store(folder)
         try:
             with _working_folder(store, folder):
-                # It removes what it finds, and itself.
+                # That process removes the folder itself.
                 pass
         finally:
             store.close()
@@ -198,7 +200,7 @@ def _messages(count: int) -> str:
 
 
 def _fetch_all(home: OpenHome, wanted: Wanted, tell: Tell) -> None:
-    """Bring what waits at the old server into the store, with the names of who sent it."""
+    """Fetch pending mail from the old server into the store, with the names of its senders."""
     place = home.link.address.place
     try:
         if wanted.delete_old:
@@ -220,7 +222,7 @@ def _fetch_all(home: OpenHome, wanted: Wanted, tell: Tell) -> None:
 
 
 def _register(home: OpenHome, new: OpenHome, name: Username, identity: Identity) -> Identity:
-    """Register at the new server, and sign in, where it is another one."""
+    """Register at the new server and sign in, unless it is the old one."""
     try:
         new.link.connect()
         session, known = new.greeting.session, home.store.server.known()
@@ -238,7 +240,7 @@ def _register(home: OpenHome, new: OpenHome, name: Username, identity: Identity)
 def _switch(home: OpenHome, new: Relocation, left: LeftAccount, wanted: Wanted) -> None:
     folder, store = home.account.home, home.store
     home.link.close()
-    # Nobody else may receive, send, or read in between.
+    # No other process may receive, send or read in between.
     with store.receiver(), store.alone():
         _refuse_unsent(store, wanted)
         identity_files.drop_half_written(folder)
@@ -252,7 +254,7 @@ def _switch(home: OpenHome, new: Relocation, left: LeftAccount, wanted: Wanted) 
 
 
 def _address_of(home: OpenHome) -> ServerAddress:
-    """Give the address that a home uses, with every pin that it knows."""
+    """Return the address that a home uses, with every pin that it knows."""
     pins = home.server_pins.known[:MOST_PINS] or home.link.address.pins
     return home.link.address._replace(pins=pins, invitation=None)
 
@@ -263,10 +265,10 @@ def _address_of(home: OpenHome) -> ServerAddress:
 
 @contextlib.contextmanager
 def _working_folder(store: Store, home: Path) -> Iterator[Path]:
-    """Have the folder, empty; afterwards it is gone, unless files are left to be written: whoever
-    reads server.info has to see then that it may be of before.
+    """Hold the folder, empty. Afterwards it is removed, unless files are left to be written: then
+    it tells readers of server.info that the file may be outdated.
 
-    Raises `HomeInUse` where another process has it, and `FileUnwritten`.
+    Raises `HomeInUse` if another process has it, and `FileUnwritten`.
     """
     folder = home / MOVING
     with writing(folder):
@@ -292,6 +294,6 @@ def _working_folder(store: Store, home: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _scratch_home(folder: Path, address: ServerAddress, tell: Tell) -> Iterator[OpenHome]:
-    """Open a home that holds no key, to talk to a server that is not this home's."""
+    """Open a temporary home without a key, to talk to a server that is not this home's."""
     with OpenHome.open(folder / "home", address, folder / "files", tell=tell) as opened:
         yield opened

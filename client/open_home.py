@@ -1,9 +1,9 @@
-"""An open home: its account, store and connection, and every use case over them, put together.
+"""An open home: its account, store and connection, and every use case built on them.
 
-Owns: which object of the client is made from which; opening a home and closing it.
+Owns: how the client's objects are constructed from each other; opening and closing a home.
 Promises: no behaviour of its own beyond that. The parts belong to one home, one connection and one
 thread. The command, the console and a chat take from here the part that they use;
-`client.messenger` is the face for other programs.
+`client.messenger` is the interface for other programs.
 Exposure: none of its own.
 
 Source: docs/architecture.md.
@@ -52,23 +52,23 @@ from common.errors import SettingRejected
 from common.server_address import ServerAddress
 
 Clock = Callable[[], float]
-"""Gives the Unix time in seconds."""
+"""Returns the Unix time in seconds."""
 
 
 def tell_nobody(_: str) -> None:
-    """For scripts that look at what methods return and raise."""
+    """A `Tell` for scripts that rely on what methods return and raise."""
 
 
 class OpenHome:
-    """One open home. Used from one thread, but for `link.interrupt`; each thread opens its own.
+    """One open home. Used from one thread, except for `link.interrupt`; each thread opens its own.
 
-    `account`: who lives here. `registration`: becoming somebody; `leaving`: the end of that.
-    `contacts`: whom the home knows; `directory`: the same after asking the server, and comparing
-    keys. `blocking`: whom the user does not want to hear of. `key_exchange`: symmetric keys.
-    `sending`, `outbox`, `resending`: what goes out. `receiving`, `inbox`: what comes in. `history`:
-    both. `watch_cursor`: how far `watch` has come. `diagnosis`: what `doctor` looks at. `link`,
-    `greeting`: the connection, and what was said first on it. `server_pins`: which certificates are
-    the server's. `store`: what all of them keep.
+    `account`: the home's user. `registration`, `leaving`: how the account begins and ends.
+    `contacts`: known users; `directory`: users as the server lists them now, with their keys
+    compared. `blocking`: blocked and muted senders. `key_exchange`: symmetric keys. `sending`,
+    `outbox`, `resending`: outgoing messages. `receiving`, `inbox`: incoming ones. `history`: both.
+    `watch_cursor`: how far `watch` has come. `diagnosis`: facts for `doctor`. `link`, `greeting`:
+    the connection, and the greeting on it. `server_pins`: the server's accepted certificates.
+    `store`: what all of them keep on disk.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class OpenHome:
         remember_server: bool = False,
         to_read: bool = False,
     ) -> Self:
-        """Open a home, making the folder (0700) and its store where they are missing.
+        """Open a home, making the folder (0700) and its store if they are missing.
 
         `server` is its address, also as HOST:PORT or as a link, messageu://PIN@HOST:PORT. A `~` at
         the beginning of a path is the user's home folder. Without `save_dir` received files are
@@ -157,18 +157,17 @@ class OpenHome:
         protocol, for good; None leaves it as it was. What a process that was killed left
         half-written in `save_dir` is removed. `remember_server`: a registration writes the server's
         address into the home's server.info. `consent` is asked before the account's first proof,
-        `tell` is called with what happens automatically, `passphrase` is asked where the home has
-        one. `to_read`: where the home can't be written (a full or read-only disk), a copy in memory
-        of its store is opened. What only reads works with it, and every change raises
-        `StoreUnwritable`. Raises `StoreUnusable`, `PassphraseNeeded`, `PassphraseWrong`,
-        `InfoFileError`, and `SettingRejected` where `published_only` comes too late, or something
-        else can't be used.
+        `tell` is called with what happens automatically, `passphrase` is asked if the home has one.
+        `to_read`: if the home can't be written (a full or read-only disk), a copy in memory of its
+        store is opened. What only reads works with it, and every change raises `StoreUnwritable`.
+        Raises `StoreUnusable`, `PassphraseNeeded`, `PassphraseWrong`, `InfoFileError`, and
+        `SettingRejected` if `published_only` comes too late, or something else can't be used.
         """
         address = address_of("server", server) if isinstance(server, str) else server
         folder = expanded(Setting("home", os.fspath(home), "home"))
         files = expanded(Setting("save_dir", os.fspath(save_dir or paths.temporary_folder()), "save_dir"))
         with suppress(OSError):
-            # The store says it better.
+            # Opening the store reports it with a better sentence.
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = open_store(folder, to_read=to_read)
         try:
@@ -190,8 +189,8 @@ class OpenHome:
 
     @property
     def conversion(self) -> str | None:
-        """A sentence for the user where opening the home converted a store of an earlier
-        version, else None.
+        """A sentence for the user if opening the home converted a store of an earlier version, else
+        None.
         """
         return self.store.conversion
 
@@ -199,7 +198,7 @@ class OpenHome:
         """Open the same home once more, for the thread that calls this; no passphrase is asked, nor
         for consent.
 
-        What is possibly lost after a backup was put back is not told, but counted by
+        What is possibly lost after a backup was restored is not reported, only counted by
         `Resending.count`. Raises `StoreUnusable`.
         """
         store = self.store.another()
@@ -221,7 +220,7 @@ class OpenHome:
     def published_only(self, *, wanted: bool) -> None:
         """Choose whether this account keeps to the published protocol.
 
-        Raises `SettingRejected` where it has signed in before.
+        Raises `SettingRejected` if it has signed in before.
         """
         if wanted and self.greeting.has_signed_in:
             raise SettingRejected(
@@ -231,7 +230,7 @@ class OpenHome:
         self.greeting.published_only(wanted=wanted)
 
     def messages(self, wait: float | None) -> Messages:
-        """Iterate over what comes. See `Messenger.messages`."""
+        """Iterate over messages as they arrive. See `Messenger.messages`."""
         return Messages(self.receiving.receive, wait, self._monotonic, self.link.rest)
 
     def close(self) -> None:

@@ -1,12 +1,11 @@
-"""Paths that are no UTF-8: a file system takes any bytes, the store and SQLite take UTF-8.
+"""Paths that are not UTF-8: a file system takes any bytes, the store and SQLite take UTF-8.
 
-Owns: how a path stands in the store, how SQLite gets the name of its file; which folder is the
-temporary one.
-Promises: whatever path a user names comes back byte for byte. One that is UTF-8 stands in the store
-as it is; another one as a `file://` URI, which no absolute path looks like. How a path is shown:
+Owns: how a path is stored, how SQLite gets the name of its file, and which folder is the temporary
+one.
+Promises: whatever path a user names comes back byte for byte. A path in UTF-8 is stored as it is;
+any other as a `file://` URI, which no absolute path looks like. How a path is shown:
 `client.terminal.sanitize`.
-Exposure: reads from a store what somebody else may have written; what comes of it is shown, and
-nothing else.
+Exposure: reads paths from a store that somebody else may have written; they are only shown.
 
 Source: docs/client.md, "Paths".
 """
@@ -23,7 +22,7 @@ _URI: Final = "file://"
 
 
 def kept(path: Path) -> str:
-    """Give an absolute path as it is written in the store."""
+    """Return an absolute path as it is stored."""
     raw = os.fsencode(path)
     try:
         return raw.decode("utf-8")
@@ -32,7 +31,7 @@ def kept(path: Path) -> str:
 
 
 def from_kept(text: str) -> Path:
-    """Give the path that is written in the store as `text`."""
+    """Return the path that is stored as `text`."""
     if text.startswith(f"{_URI}/"):
         return Path(os.fsdecode(unquote_to_bytes(text.removeprefix(_URI))))
     return Path(os.fsdecode(text.encode("utf-8", "surrogateescape")))
@@ -48,29 +47,29 @@ def is_utf8(text: str) -> bool:
 
 
 def plain(text: str) -> str:
-    """Give a sentence of ours, which may name such a path, as the store takes it."""
+    """Return a sentence that may name such a path in a form that the store accepts."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def temporary_folder() -> Path:
-    """Give the folder for temporary files.
+    """Return the folder for temporary files.
 
-    Python looks for one by writing to it. Where it finds none, because the disk is full or
-    read-only, that is told by who wants to write there, and not by who only reads.
+    Python looks for one by writing to it. If it finds none, because the disk is full or read-only,
+    whoever writes there reports it, not whoever only reads.
     """
     try:
         return Path(tempfile.gettempdir())
     except FileNotFoundError:
-        return Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - it is but named
+        return Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - it is only named
 
 
 @contextlib.contextmanager
 def for_sqlite(path: Path) -> Iterator[str]:
-    """Give a name under which SQLite can open a file. Raises `OSError`.
+    """Return a name under which SQLite can open a file. Raises `OSError`.
 
-    It takes names in UTF-8 alone. Where the folder's is none, it gets there by the folder's
-    descriptor: it follows that link to the true name by itself, so that the files beside the
-    database have theirs too.
+    SQLite accepts only names in UTF-8. A folder with another name is reached through its
+    descriptor: SQLite follows that link to the real name, so that the files beside the database are
+    named correctly too.
     """
     if is_utf8(str(path)) and os.fsencode(path) == str(path).encode("utf-8"):
         yield str(path)

@@ -1,8 +1,8 @@
 """Where each setting comes from.
 
-Owns: the order: the flag, the environment (MESSAGEU_*), the files in the home, the user's
-configuration file, the default; and saying which of them it was.
-Promises: reads a few small files and nothing else; what can't be used is a `SettingRejected` or
+Owns: the order of precedence: the flag, the environment (MESSAGEU_*), the files in the home, the
+user's configuration file, the default; and naming the source of each value.
+Promises: reads a few small files and nothing else; an unusable value is a `SettingRejected` or
 `InfoFileError`.
 
 Source: docs/client.md, "Settings".
@@ -20,15 +20,15 @@ from common.server_address import SCHEME, ServerAddress, parse_address, shown
 
 _IDENTITY: Final = ("my.info", "me.info", "my.info.pending", ".imported")
 _STORE: Final = ("store.db", "store.use")
-"""Together they are a store of ours; the first name alone is anybody's."""
+"""Both together show a store of ours; the first name alone may belong to any program."""
 MOVING: Final = ".moving"
-"""The folder in a home that is there while its account moves to another server."""
+"""A folder in the home that exists while its account moves to another server."""
 ROOT_VARIABLE: Final = "MESSAGEU_ROOT"
 CONFIG_FILE: Final = "config.toml"
 CONFIG_VARIABLE: Final = "MESSAGEU_CONFIG"
 ANSWERS: Final = ("ask", "always", "never")
-"""What becomes of a received key request: a person is asked (a script: never), it is
-answered, it is not.
+"""What is done with a received key request: ask the user (in a script: nothing), answer it, or
+ignore it.
 """
 KNOWN: Final = (
     "server", "home", "save_dir", "published_only", "answer_key_requests", "passphrase_file", "passphrase_command",
@@ -52,7 +52,7 @@ class Setting(NamedTuple):
 
 
 class Flags(NamedTuple):
-    """What the command line said; None where it said nothing."""
+    """The command line's values; None if it has none."""
 
     home: Path | None = None
     server: str | None = None
@@ -63,7 +63,7 @@ class Flags(NamedTuple):
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Self:
-        """Take them out of a parsed command line."""
+        """Read them from a parsed command line."""
         return cls(*[getattr(options, name) for name in cls._fields])
 
 
@@ -71,7 +71,7 @@ class Settings:
     """All settings of one run."""
 
     def __init__(self, flags: Flags, environment: Mapping[str, str], here: Path, *, published: bool = False) -> None:
-        """`here`: the present folder. `published`: these are the settings of the numbered
+        """`here`: the current folder. `published`: these are the settings of the numbered
         console.
         """
         self._flags = flags
@@ -82,8 +82,8 @@ class Settings:
         self.home = expanded(self.home_setting())
 
     def home_setting(self) -> Setting:
-        """The folder of the identity. Raises `SettingRejected` where nothing names one
-        and this user has none.
+        """The folder of the identity. Raises `SettingRejected` if nothing names one and this user
+        has none.
         """
         flag = self._flags.home
         named = self._early("home", None if flag is None else str(flag), "--home")
@@ -97,8 +97,8 @@ class Settings:
         return self.home_setting().source == _DATA_FOLDER
 
     def passed_over(self) -> Path | None:
-        """The home in the user's data folder, where the published console does not use it
-        but the commands do.
+        """The home in the user's data folder, if the published console does not use it but the
+        commands do.
         """
         setting = self.home_setting()
         if setting.source != _PUBLISHED_HERE:
@@ -117,11 +117,11 @@ class Settings:
         return None
 
     def remembers_server(self) -> bool:
-        """Whether who registers now wants this server for all later commands: it was named for this
-        one.
+        """Whether a registration now makes this server the one of all later commands: it was named
+        for this one.
 
-        So was the present folder's server.info, where the home lies elsewhere and is used from
-        everywhere.
+        The current folder's server.info counts as named if the home is elsewhere, because such a
+        home is used from any folder.
         """
         source = self.server_setting().source
         return source in {"--server", "MESSAGEU_SERVER"} or (
@@ -134,7 +134,7 @@ class Settings:
         if found is not None:
             return found
         if _is_there(self.home / MOVING):
-            # A move may have been decided by a process that was killed before it wrote server.info.
+            # A process that was killed before it wrote server.info may have decided a move.
             from client.moving import settle_move  # noqa: PLC0415 - hardly ever
 
             settle_move(self.home)
@@ -284,10 +284,10 @@ def address_of(source: str, text: str) -> ServerAddress:
 
 
 def taken_over(environment: MutableMapping[str, str]) -> Mapping[str, str]:
-    """Give a copy of the process's environment, and take the passphrase out of it.
+    """Return a copy of the process's environment, and take the passphrase out of it.
 
-    What this process starts (the command of `watch --exec`, a passphrase command) inherits what is
-    left.
+    Programs that this process starts (the command of `watch --exec`, a passphrase command) inherit
+    the rest.
     """
     taken = dict(environment)
     environment.pop(UNLOCKED_BY, None)
@@ -295,9 +295,7 @@ def taken_over(environment: MutableMapping[str, str]) -> Mapping[str, str]:
 
 
 def this_folder() -> Path:
-    """Give the folder that the program was started in. Raises `SettingRejected` where it
-    is gone.
-    """
+    """Return the folder that the program was started in. Raises `SettingRejected` if it is gone."""
     try:
         return Path.cwd()
     except OSError as error:
@@ -307,7 +305,7 @@ def this_folder() -> Path:
 
 
 def _data_folder() -> Setting:
-    """The home of who names none. Raises `SettingRejected`."""
+    """The home if none is named. Raises `SettingRejected`."""
     from platformdirs import user_data_path  # noqa: PLC0415 - as below
 
     try:
@@ -320,12 +318,14 @@ def _data_folder() -> Setting:
 
 
 def _lives_in(folder: Path) -> bool:
-    """Whether a folder holds an identity, or what an earlier version left of one."""
+    """Whether a folder holds an identity, complete or left unfinished by an earlier version."""
     return any(_is_there(folder / name) for name in _IDENTITY) or all(_is_there(folder / name) for name in _STORE)
 
 
 def expanded(setting: Setting) -> Path:
-    """A folder that may begin with a tilde. Raises `SettingRejected` where that means nobody."""
+    """Expand a folder that may begin with a tilde. Raises `SettingRejected` if that names
+    no user.
+    """
     try:
         return Path(setting.value or ".").expanduser()
     except RuntimeError as error:
@@ -333,7 +333,7 @@ def expanded(setting: Setting) -> Path:
 
 
 def _yes_or_no(setting: Setting) -> bool | None:
-    """A setting as a value, None where it is not set. Raises `SettingRejected`."""
+    """A setting as a value, None if it is not set. Raises `SettingRejected`."""
     name, value, source = setting
     if value is None:
         return None
@@ -343,7 +343,7 @@ def _yes_or_no(setting: Setting) -> bool | None:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether there is such a file, or this user may not know: then reading it will say so."""
+    """Whether there is such a file, or this user may not see it: then reading it reports that."""
     try:
         return path.exists()
     except PermissionError:
@@ -359,12 +359,12 @@ def _config_path(environment: Mapping[str, str]) -> Path | None:
     try:
         return user_config_path("messageu", appauthor=False) / CONFIG_FILE
     except RuntimeError:
-        # No HOME, and a user that the system does not know either.
+        # No HOME, and the system does not know the user either.
         return None
 
 
 def read_config(environment: Mapping[str, str]) -> tuple[Path | None, dict[str, str]]:
-    """Give the configuration that was read, and what it says. Raises `InfoFileError`."""
+    """Return the configuration that was read, and what it says. Raises `InfoFileError`."""
     path = _config_path(environment)
     if path is None or not _is_there(path):
         return path, {}
@@ -383,6 +383,6 @@ def read_config(environment: Mapping[str, str]) -> tuple[Path | None, dict[str, 
     values: dict[str, str] = {}
     for name, value in raw.items():
         if not isinstance(value, str | bool):
-            raise InfoFileError(path, None, f"{name} is to be a text in quotes, or true or false")
+            raise InfoFileError(path, None, f"{name} must be a text in quotes, or true or false")
         values[name] = str(value).lower() if isinstance(value, bool) else value
     return path, values

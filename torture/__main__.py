@@ -1,8 +1,8 @@
 """The torture's command line: `python -m torture [--minutes N] [--seed S] [--quick] [--only DRILL
 ...]`.
 
-Owns: which drills run, in which order, how long. Promises: exit code 0 where every drill passed, 1
-where one failed; the table goes to stdout, everything else to stderr.
+Owns: which drills run, in which order, how long. Promises: exit code 0 if every drill passed, 1 if
+one failed; the table goes to stdout, everything else to stderr.
 Exposure: the arguments of whoever runs it.
 """
 

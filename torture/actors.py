@@ -176,7 +176,7 @@ class Actor:
         return self._process
 
     def kill(self) -> None:
-        """SIGKILL, where it has not ended by itself."""
+        """SIGKILL, if it has not ended by itself."""
         self.process.kill()
         self.process.join()
 

@@ -61,7 +61,7 @@ _READ_SIZE: Final = 1 << 18
 
 
 class Refused(Exception):
-    """9000 or 9001, where the caller counted on something else."""
+    """9000 or 9001, if the caller counted on something else."""
 
     def __init__(self, answer: ErrorResponse) -> None:
         super().__init__(f"refused, reason {answer.reason}")
@@ -167,7 +167,7 @@ class Caller:
         self.socket.settimeout(seconds)
 
     def event(self) -> Event:
-        """The next event. Raises `OSError` where the connection ends or nothing comes."""
+        """The next event. Raises `OSError` if the connection ends or nothing comes."""
         while True:
             with _whole_or_broken():
                 event = self._connection.next_event()

@@ -35,13 +35,13 @@ not run out.
 """
 
 Pieces = Callable[[int], Iterator[bytes]]
-"""What connection number n writes, piece by piece; where it ends, the connection stays
-open and says nothing more.
+"""What connection number n writes, piece by piece; if it ends, the connection stays open and says
+nothing more.
 """
 
 
 def from_here(_number: int) -> str:
-    """The address that a connection comes from where nothing else is said."""
+    """The address that a connection comes from if nothing else is said."""
     return "127.0.0.1"
 
 
@@ -141,8 +141,8 @@ class _Member:
         return select.EPOLLIN if self._habits.reads else 0
 
     def advance(self, events: int) -> bool:
-        """Write and read what can be written and read; whether it pauses now. Raises `OSError`
-        where the connection has ended; `_HangsUp` where it is its own will.
+        """Write and read what can be written and read; return whether it pauses now. Raises
+        `OSError` if the connection has ended; `_HangsUp` if it is its own will.
         """
         if events & (select.EPOLLERR | select.EPOLLHUP):
             raise ConnectionResetError

@@ -2,10 +2,10 @@
 requests.
 
 Owns: the store that is damaged, the ways, and what counts as an answer that may be given.
-Promises: a start that refuses ends with 78 and names the file. Where the server serves, what it
-hands out is what was sent and registered; what is missing of what was acknowledged, and what is
-refused, is named in the log; no worker ends again and again. The control, with all checks switched
-off, must hand out what is altered, and lose without a word.
+Promises: a start that refuses ends with 78 and names the file. If the server serves, what it hands
+out is what was sent and registered; what is missing of what was acknowledged, and what is refused,
+is named in the log; no worker ends again and again. The control, with all checks switched off, must
+hand out what is altered, and lose without a word.
 Exposure: none.
 """
 
@@ -268,7 +268,7 @@ class Trial:
             self.faults.append("a traceback in the log")
 
     def _read_all_once(self) -> bool:
-        """One life of the worker; whether it is the last."""
+        """One life of the worker; return whether it is the last."""
         self._starts += 1
         self._worker.start()
         threading.Thread(target=self._watch, daemon=True).start()
@@ -292,7 +292,7 @@ class Trial:
             caller.abort()
 
     def _ask(self, account: Account | None, action: Callable[[Caller], None]) -> bool:
-        """Do something over a connection of its own; whether it was not refused."""
+        """Do something over a connection of its own; return whether it was not refused."""
         try:
             with persistently(lambda: Caller(self._server.port)) as self._caller:
                 if not self._worker.running:

@@ -84,8 +84,8 @@ def _both(size: int) -> list[Step]:
 
 
 _UPLOAD_PROGRESS: Final[Sequence[Step]] = ()
-"""How far an upload is on disk is asked for only where the disk is slow: nothing causes it for
-sure."""
+"""How far an upload is on disk is asked for only if the disk is slow: nothing causes it for sure.
+"""
 _DELETION: Final[Sequence[Step]] = ()
 """The drill expiry-and-deletion kills the worker in it: the clients of this one live on."""
 _ABOUT: Final[Sequence[Step]] = ()

@@ -23,8 +23,8 @@ _UNNAMED: Final = DrillMessage("a message", "of a failing disk", 0)
 
 
 def run(place: Place) -> Row:
-    """Every operation where there is time, else every so many; at each of them the disk
-    fails in all three ways.
+    """Every operation if there is time, else every so many; at each of them the disk fails in all
+    three ways.
     """
     every = _QUICK_EVERY if place.quick else max(_FULL_EVERY, round(_FULL_EVERY / place.share))
     first = place.chance(NAME).randint(1, every)

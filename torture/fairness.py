@@ -5,7 +5,7 @@ Owns: the kinds of attack, and what is judged beside each: the innocent client's
 gateway's memory, and what the attackers are told.
 Promises: the innocent client is served and loses nothing; in the long form its p99 is at most
 `SLOWER` times that of the same server before the attack or `SLOW_SECONDS`, whichever is more. The
-short form judges no speed, nor does the long one where the machine is busy with other things
+short form judges no speed, nor does the long one if the machine is busy with other things
 (`BUSY_SECONDS` of `torture.floods`); the row says how often it did. All kinds attack the same
 store, which has many users and a mailbox with much mail; each has a server that was just started.
 Exposure: binds to addresses of 127.0.0.0/8.
@@ -55,7 +55,7 @@ _CONNECTIONS: Final = 100
 _DRIPPING: Final = 10_000
 _PLACES: Final = 12_000
 _FEW_DESCRIPTORS: Final = 256
-"""Of the gateway, where an attack wants more."""
+"""Of the gateway, if an attack wants more."""
 _USERS: Final = 100_000
 _WAITING: Final = 1_000_000
 _SENT_AT_ONCE: Final = 1_000

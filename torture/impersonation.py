@@ -189,7 +189,7 @@ class Tally:
         self.successes: Counter[str] = Counter()
 
     def attempt(self, way: str, caller: Caller, request: bytes) -> bool:
-        """One try; whether the connection lives on."""
+        """One try; return whether the connection lives on."""
         self.tries[way] += 1
         try:
             answer = caller.ask(request)
@@ -202,7 +202,7 @@ class Tally:
         return True
 
     def attack(self, stage: Stage, way: str, open_connection: Callable[[], tuple[Caller, bytes | None]]) -> None:
-        """The proof, where the way has one, then every request."""
+        """The proof, if the way has one, then every request."""
         caller, signature = persistently(open_connection)
         if signature is not None:
             self.attempt(way, caller, encode(ProveRequest(stage.victim.client_id, signature)))

@@ -164,7 +164,7 @@ class Clients:
     # -------------------------------------------------------------------------
 
     def write(self, size: int) -> None:
-        """603, once: where the connection breaks nobody knows whether it was stored."""
+        """603, once: if the connection breaks nobody knows whether it was stored."""
         message = DrillMessage("writer", "reader", next(self._numbers))
         caller = self._insist(self._writer, lambda caller: caller)
         self.attempted.append(message)

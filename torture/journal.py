@@ -40,7 +40,7 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[str]:
-    """The whole lines of a journal; none where there is no file."""
+    """The whole lines of a journal; none if there is no file."""
     return _read(path)[0]
 
 

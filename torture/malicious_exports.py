@@ -2,7 +2,7 @@
 
 Owns: how a good export is altered: columns, tables and pragmas of its store, its files, its
 members.
-Promises: each is imported with the real command, and where that is done mail is fetched, sent and
+Promises: each is imported with the real command, and if that is done mail is fetched, sent and
 looked up with it. Afterwards the bait files outside are as they were and unread, none of their
 bytes is at the server, nothing of a refused import is left, and no command ended in a traceback. A
 good export, the first one, goes through.
@@ -88,7 +88,7 @@ class _Maker:
         self._folder, self._plain, self._bait, self._chance = folder, plain, bait, chance
 
     def exports(self) -> Iterator[Export]:
-        """Give exports without end: a good one, each way once, then by chance."""
+        """Return exports without end: a good one, each way once, then by chance."""
         yield Export("a good one", _sealed(self._plain), good=True)
         for table in ("inbox", "outbox"):
             for name in (str(self._bait), os.path.relpath(self._bait, "/tmp/home/store.spool"), "../my.info", ""):  # noqa: S108
@@ -223,7 +223,7 @@ class _Stage:
         self.outside.mkdir()
         self.bait = self.outside / "bait"
         self.bait.write_bytes(_SECRET * 4_000)
-        # So that whoever reads it leaves a mark, also where a file system notes the first reading
+        # So that whoever reads it leaves a mark, also if a file system notes the first reading
         # alone.
         os.utime(self.bait, ns=(1_000_000_000, 2_000_000_000))
         self._mark = self._seen()
@@ -238,7 +238,7 @@ class _Stage:
         return before, content, status.st_atime_ns, status.st_mtime_ns
 
     def plain_export(self) -> bytes:
-        """Give the archive of a home with a row in every table that counts, out of its seal."""
+        """Return the archive of a home with a row in every table that counts, out of its seal."""
         home, target = self.folder / "home", self.folder / "export"
         with Messenger.open(home, ServerAddress("127.0.0.1", self._port), home) as messenger:
             messenger.register("importer")
@@ -318,7 +318,9 @@ class _Stage:
         self.messages.append(message)
 
     def received(self) -> tuple[list[DrillMessage], str]:
-        """Give the witness's messages in the attacker's mailbox, and what of the bait is there."""
+        """Return the witness's messages in the attacker's mailbox, and what of the bait
+        is there.
+        """
         with Caller(self._port) as caller:
             caller.prove(self.attacker)
             mail = caller.fetch(self.attacker.client_id, 0)

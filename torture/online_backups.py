@@ -37,7 +37,7 @@ _KILL_EVERY: Final = 4
 _KILLED_WITHIN: Final = 0.6
 
 Copy = Callable[[Server, Path], subprocess.Popen[str] | None]
-"""Begins to copy a server's data into a folder; None where that is done already."""
+"""Begins to copy a server's data into a folder; None if that is done already."""
 
 
 def _command(server: Server, target: Path) -> subprocess.Popen[str]:

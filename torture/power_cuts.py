@@ -48,7 +48,7 @@ def run(place: Place) -> Row:
 
 
 def run_control(place: Place) -> Row:
-    """Passed where the checker reports losses."""
+    """Passed if the checker reports losses."""
     row = _cut_often(place, CONTROL, place.sized(500, 40), "NORMAL")
     found = "it lost mail, and the checker says so" if row.verdict.lost else "THE CHECKER SAW NO LOSS"
     return row._replace(passed=bool(row.verdict.lost), note=f"{row.note}; {found}")

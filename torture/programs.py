@@ -63,7 +63,7 @@ def free_port(chance: random.Random | None = None) -> int:
 
 
 class Program:
-    """One program: `python -m MODULE`, or the same under its keeper where `kept`."""
+    """One program: `python -m MODULE`, or the same under its keeper if `kept`."""
 
     def __init__(
         self, module: str, folder: Path, environment: Mapping[str, str], arguments: Sequence[str], *, kept: bool
@@ -96,7 +96,7 @@ class Program:
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """What was started: the keeper where there is one."""
+        """What was started: the keeper if there is one."""
         assert self._process is not None, f"{self.module} was never started"
         return self._process
 
@@ -106,7 +106,7 @@ class Program:
         return self._process is not None and self._process.poll() is None
 
     def find_pid(self) -> int | None:
-        """Of the program itself; None where its keeper has none at the moment."""
+        """Of the program itself; None if its keeper has none at the moment."""
         if not self.kept:
             return self.process.pid if self.running else None
         try:
@@ -117,14 +117,14 @@ class Program:
 
     @property
     def pid(self) -> int:
-        """Of the program itself. Raises `ProgramFailed` where it does not run."""
+        """Of the program itself. Raises `ProgramFailed` if it does not run."""
         found = self.find_pid()
         if found is None:
             raise ProgramFailed(f"{self.module} is not running: {self.last_words()}")
         return found
 
     def kill(self) -> None:
-        """SIGKILL for the program; its keeper, where there is one, starts it again."""
+        """SIGKILL for the program; its keeper, if there is one, starts it again."""
         os.kill(self.pid, signal.SIGKILL)
         if not self.kept:
             self.process.wait()
@@ -134,8 +134,8 @@ class Program:
         os.kill(self.pid, number)
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = HANG_SECONDS) -> tuple[int, float]:
-        """Ask it to end; the exit code, and the seconds it took. Raises `ProgramFailed`
-        where it takes longer.
+        """Ask it to end; the exit code, and the seconds it took. Raises `ProgramFailed` if it takes
+        longer.
         """
         began = time.monotonic()
         self.process.send_signal(number)
@@ -195,8 +195,8 @@ class Server:
         self.end()
 
     def start(self) -> Self:
-        """Start what does not run, and wait until both answer together; where that fails
-        neither is left running.
+        """Start what does not run, and wait until both answer together; if that fails neither is
+        left running.
         """
         try:
             for program in self.programs:

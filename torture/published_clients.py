@@ -10,7 +10,7 @@ Exposure: none.
     dies                                  counts for the checker as
     ───────────────────────────────────   ────────────────────────────────────────────────────────
     before the last byte was read         nothing received: it must come again
-    after the last byte, before its note  nobody's fault where it does not come again: told as a
+    after the last byte, before its note  nobody's fault if it does not come again: told as a
     rate
     after it noted what it got            received: it must not come again
 
@@ -74,8 +74,8 @@ class Box(NamedTuple):
 
 
 def receive_and_die(port: int, box: Box, death: Death, share: float) -> None:
-    """One 604, read as far as the death allows. `share` of the payload, where it dies
-    before the last byte.
+    """One 604, read as far as the death allows. `share` of the payload, if it dies before the last
+    byte.
     """
     with suppress(OSError), Caller(port) as caller:
         caller.post(PullRequest(box.client_id))
@@ -263,7 +263,7 @@ def _kill_one(server: Server, chance: random.Random) -> int:
 
 
 def run_control(place: Place) -> Row:
-    """A server that deletes on fetch: passed where the checker reports losses."""
+    """A server that deletes on fetch: passed if the checker reports losses."""
     chance, folder = place.chance(CONTROL), place.folder_of(CONTROL)
     port = free_port(chance)
     server = Actor(serve_naively, port)

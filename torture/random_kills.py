@@ -27,8 +27,8 @@ nothing."""
 
 
 class Enough(NamedTuple):
-    """When a drill has done what it came for: all three. `seconds` at least, where a
-    person asked for a time.
+    """When a drill has done what it came for: all three. `seconds` at least, if a person asked for
+    a time.
     """
 
     seconds: float

@@ -50,7 +50,7 @@ class Memory:
         self.generations = 0
 
     def fetch(self, port: int) -> None:
-        """Everything there is; from the start where the store is another one."""
+        """Everything there is; from the start if the store is another one."""
         with Caller(port) as caller:
             hello = caller.hello()
             caller.prove(self._account, hello)

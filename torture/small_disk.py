@@ -1,9 +1,9 @@
 """Drill: a file system of 2 MiB fills up, and has room again.
 
-Owns: the small disk: a tmpfs where that may be mounted, else a limit on the database's pages.
+Owns: the small disk: a tmpfs if that may be mounted, else a limit on the database's pages.
 Promises: when the disk is full, sends are refused, fetching and acknowledging work, restarts work;
 with room back, sends work again without a restart.
-Exposure: root, where it mounts; what it mounted it unmounts.
+Exposure: root, if it mounts; what it mounted it unmounts.
 """
 
 import subprocess
@@ -23,7 +23,7 @@ NAME: Final = "small-disk"
 _DISK: Final = 2 * 1024 * 1024
 _MARK: Final = 512 * 1024
 _LIMIT: Final = 1024 * 1024
-"""Bytes of the database: the limit where nothing can be mounted."""
+"""Bytes of the database: the limit if nothing can be mounted."""
 _SIZE: Final = 10_000
 _MOST: Final = 2_000
 _REFUSALS: Final = 20
@@ -66,8 +66,8 @@ class Talk:
         return caller
 
     def send(self, caller: Caller, size: int = _SIZE) -> bool:
-        """One message; whether it was accepted. Raises `Refused` for any other reason than
-        a full storage.
+        """One message; return whether it was accepted. Raises `Refused` for any other reason than a
+        full storage.
         """
         self._number += 1
         message = DrillMessage("sender", "receiver", self._number)

@@ -257,7 +257,7 @@ class Conversation:
 
 
 def plain(text: str) -> Printed:
-    """Give a line of ours."""
+    """Return a line of ours."""
     return Printed("", "", text)
 
 

@@ -390,7 +390,7 @@ class Screen:
             # erased so.
             return []
         # The bar is a part of the prompt: a toolbar at the bottom would be left out by
-        # prompt_toolkit where the terminal does not say where its cursor is.
+        # prompt_toolkit if the terminal does not say where its cursor is.
         columns = self._output.get_size().columns
         above = "".join(f"{line}\n" for line in self._conversation.above_the_prompt(columns))
         left, right, good = self._conversation.bar(columns)

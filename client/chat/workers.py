@@ -71,7 +71,7 @@ class _Worker(ABC):
         self._post = post
         self._stop = threading.Event()
         self._home: OpenHome | None = None
-        # A daemon: where the network makes it wait for longer than a person would, the program ends
+        # A daemon: if the network makes it wait for longer than a person would, the program ends
         # without it.
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 

@@ -1,9 +1,8 @@
 """The account at its server: account delete, account recover, account move.
 
-Owns: what these commands ask and say.
-Promises: nothing is deleted without a word of the user's, given twice, and nothing is moved without
-one; in a script `--yes` is that word. A key that waits for the operator is not lost by asking
-again.
+Owns: what these commands ask and say. Promises: nothing is deleted unless the user confirms twice,
+and nothing is moved unless the user confirms once; in a script, `--yes` confirms. A key that waits
+for the operator is not lost by running the command again.
 
 Source: docs/client.md.
 """
@@ -27,7 +26,7 @@ from common.errors import SettingRejected
 from common.server_address import ServerAddress
 
 _NAMED: Final = 8
-"""So many names stand in a sentence; of the others, how many they are."""
+"""The most names in one sentence; of further ones, only their number."""
 
 
 def delete(home: OpenHome, output: Output, *, yes: bool) -> int:
@@ -74,9 +73,7 @@ def recover(home: OpenHome, output: Output, name: str, settings: Settings) -> in
 
 
 def move(home: OpenHome, output: Output, wanted: Wanted, *, yes: bool) -> ServerAddress | None:
-    """Move the account to another server; the address where it is then, None where it is not to be
-    moved.
-    """
+    """Move the account to another server; return its address there, None if the user declines."""
     if moving.is_there_already(home, wanted.address):
         output.say(f"The account is at {wanted.address.place} already.")
         return wanted.address._replace(invitation=None)
@@ -104,13 +101,13 @@ def _is_to_move(home: OpenHome, output: Output, wanted: Wanted) -> bool:
 
 
 def moved_in(home: OpenHome, output: Output, *, delete_old: bool) -> int:
-    """Look who of the contacts is at the new server, delete the old account where that is asked
-    for, and say who we are.
+    """Find out which contacts are at the new server, delete the old account if asked, and print the
+    identity.
     """
     try:
         _meet_again(home, output)
     except ClientError as error:
-        output.say(f"Who of your contacts is here is seen when you write to them: {error}")
+        output.say(f"Which of your contacts are here shows when you write to them: {error}")
     if delete_old:
         left = moving.delete_left_account(home, output.say)
         if left is not None:

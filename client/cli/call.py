@@ -1,8 +1,8 @@
 """One call of a command: its options, its output, and the home that it opens.
 
 Owns: which settings a command runs with, and opening the home for it.
-Promises: where nobody lives yet, nothing but `register` and `import` leaves anything behind; what a
-command does not ask for is not read.
+Promises: in a folder that is no home yet, only `register` and `import` leave anything behind; what
+a command does not need is not read.
 
 Source: docs/client.md.
 """
@@ -48,13 +48,13 @@ class Call:
         return PassphraseSource(self.settings, self._environment)
 
     def given_passphrase(self) -> str | None:
-        """Read the passphrase that the command line itself names; None where it names none."""
+        """Read the passphrase that the command line itself names; None if it names none."""
         from client.identity import passphrase_source
 
         return passphrase_source.named(self.options.passphrase_file, self.options.passphrase_command)
 
     def registering(self) -> "contextlib.AbstractContextManager[OpenHome]":
-        """Open a home in which nobody may live yet."""
+        """Open a home that may have no identity yet."""
         return self._opened(asks_server=True, registers=True)
 
     def reading(self) -> "contextlib.AbstractContextManager[OpenHome]":
@@ -76,9 +76,9 @@ class Call:
 
         settings, output = self.settings, self.output
         if not registers:
-            # Rather than making a home for somebody who mistyped it.
+            # A mistyped name must not make a new home.
             require_somebody(settings.home)
-        # An address that is never used, for what asks no server.
+        # For commands that ask no server: an address that is never used.
         address = at or (settings.server() if asks_server else ServerAddress("localhost", DEFAULT_PORT))
         with OpenHome.open(
             settings.home,

@@ -1,9 +1,8 @@
 """A conversation with one user, in a terminal: chat.
 
-Owns: what has to be there before a chat can begin, the question with whom, and what is said after
-it.
-Promises: where the screen can't be shown it is a failure that names the alternative; what was typed
-and not yet stored is counted at the end.
+Owns: what a chat needs before it can begin, the question with whom, and what is printed after it.
+Promises: if the screen can't be shown, that is a failure that names the alternative; messages that
+were typed and not yet stored are counted at the end.
 Exposure: lists names that strangers chose, made visible.
 
 Source: docs/client.md.
@@ -31,9 +30,7 @@ _MOST_LISTED = 30
 
 
 def chat(home: OpenHome, output: Output, name: str | None, answer: str, signs: Signs) -> int:
-    """Talk with a user until `/quit`, Ctrl-D or Ctrl-C; without a name a person is asked
-    for one.
-    """
+    """Chat with a user until `/quit`, Ctrl-D or Ctrl-C; without a name, ask for one."""
     _check_terminal(output)
     home.account.identity()
     chosen = _choose(home, output) if name is None else name
@@ -77,7 +74,7 @@ def chat(home: OpenHome, output: Output, name: str | None, answer: str, signs: S
 
 
 def _check_terminal(output: Output) -> None:
-    """Raise `SettingRejected` where the screen can't be shown: it goes to standard output."""
+    """Raise `SettingRejected` if the screen can't be shown: it goes to standard output."""
     if output.as_json or not sys.stdin.isatty():
         raise SettingRejected("chat needs a terminal; for scripts there are `messageu send`, `recv` and `watch`.")
     if not sys.stdout.isatty():
@@ -96,17 +93,17 @@ def _choose(home: OpenHome, output: Output) -> str | None:
     """List the conversations and ask for one, by its number or by any user's name; None: nobody."""
     try:
         home.receiving.fetch()
-        # Who wrote for the first time has a name too.
+        # First-time senders have names too.
         home.directory.users()
     except ClientError as error:
-        # Another process receives, or there is no server: what is here is listed all the same.
-        output.say(f"{error} What came until now is listed.")
+        # Another process receives, or there is no server: what is already here is listed anyway.
+        output.say(f"{error} What has arrived so far is listed.")
     found = home.history.conversations()
     listed = found[:_MOST_LISTED]
     for number, one in enumerate(listed, start=1):
         output.data("conversation", f"{number:>3}  {_described(home, one)}")
     if len(found) > len(listed):
-        output.say(f"{len(found) - len(listed)} older ones are not listed; their names do.")
+        output.say(f"{len(found) - len(listed)} older ones are not listed; give their names.")
     if not found:
         output.say("There are no conversations yet; `messageu users` lists who is registered.")
     answer = output.ask("Chat with (number or name):" if listed else "Chat with (name):")

@@ -1,7 +1,7 @@
 """What is wrong, in words: doctor.
 
-Owns: the checks, in an order in which each explains the next.
-Promises: changes nothing, asks the server for nothing but a greeting and the list of users.
+Owns: the checks, ordered so that an earlier one can explain a later failure. Promises: changes
+nothing, and asks the server only for a greeting and the list of users.
 
 Source: docs/client.md.
 """
@@ -48,7 +48,7 @@ CLOCK_TOLERANCE: Final = 60_000
 
 
 class _Complaint(Exception):
-    """A check found something: what, and what to do."""
+    """A check failed: what is wrong, and what to do."""
 
 
 class Doctor:
@@ -61,9 +61,9 @@ class Doctor:
         self._worst = exit_codes.DONE
 
     def run(self) -> int:
-        """Run them all; give the exit code of the first that failed."""
+        """Run them all; return the exit code of the first that failed."""
         with contextlib.suppress(ClientError, OSError):
-            # A store that can't be used is named below.
+            # An unusable store is reported below.
             convert(self._settings.home, self._output.say, to_read=True)
         self._check("server address", self._route)
         self._check("file modes", lambda: _modes(self._settings.home))
@@ -74,7 +74,7 @@ class Doctor:
             reachable = False
         else:
             reachable = True
-        # Opening nobody's folder would leave a store there.
+        # Opening a folder without a home would leave a store there.
         nobodys = _is_nobodys(self._settings.home)
         with _nobodys_home() if nobodys else contextlib.nullcontext(self._settings.home) as folder:
             return self._look_at(folder, address, reachable=reachable)
@@ -106,8 +106,8 @@ class Doctor:
         return f"{address.place}, {route(address)}"
 
     def _greeted(self, address: ServerAddress, home: OpenHome) -> str:
-        """Greet the server as nobody: our own identity, or our own home, can't be used. By the pins
-        that the home knows.
+        """Greet the server without an identity, by the pins that the home knows, when the identity
+        or the home can't be used.
         """
         address = address._replace(pins=home.server_pins.accepted(address), invitation=None)
         with _nobodys_home() as folder, OpenHome.open(folder, address) as nobody:
@@ -137,7 +137,7 @@ class Doctor:
 
 @contextlib.contextmanager
 def _nobodys_home() -> Iterator[Path]:
-    """A folder that is gone afterwards."""
+    """A temporary folder, removed afterwards."""
     with contextlib.ExitStack() as opened:
         with told(temporary_folder()):
             folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="messageu-"))
@@ -162,8 +162,8 @@ def _complain(sentence: str) -> str:
 
 def _modes(home: Path) -> str:
     names = set(PRIVATE)
-    # Of other programs, me.info holds the private key. A file that can't be read is told by the
-    # check of the identity.
+    # In homes of other programs, me.info holds the private key. An unreadable file is reported by
+    # the check of the identity.
     with contextlib.suppress(InfoFileError):
         names |= {*identity_files.with_plain_keys(home), *identity_files.with_encrypted_keys(home)}
     for name in sorted(names):
@@ -196,7 +196,7 @@ def _protection(home: OpenHome) -> str:
         return _complain(
             f"The private key in {', '.join(encrypted)} is encrypted, the store is not: `messageu passphrase set`."
         )
-    return "private key and store are encrypted" if sealed else "none: who can read the home can read all of it"
+    return "private key and store are encrypted" if sealed else "none: whoever can read the home can read all of it"
 
 
 def _account(home: OpenHome) -> str:
@@ -207,7 +207,7 @@ def _account(home: OpenHome) -> str:
 def _features(home: OpenHome) -> str:
     features = home.diagnosis.server_features()
     if not features:
-        return "answers, and speaks the published protocol alone"
+        return "answers, and speaks only the published protocol"
     told = home.diagnosis.server_about()
     says = "" if told is None else f"; {about.sentence(told)}"
     if told is not None and told.text.strip():

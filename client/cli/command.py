@@ -1,6 +1,6 @@
-"""What a command of `messageu` is: one value, made in the command's own file.
+"""A command of `messageu`: one value, made in the command's own file.
 
-Owns: the form of that value, and words that several commands' help has in common.
+Owns: the fields of that value, and words that the help of several commands shares.
 Promises: imports nothing heavy. The parser, completion, docs/client.md and the manual page are made
 from these values.
 
@@ -23,7 +23,7 @@ VERIFIED: Final = (
     "`verified` says whose key you hold, not who wrote a message: texts and files are neither signed nor "
     "authenticated, so a server can still cut, repeat and alter messages."
 )
-"""What a comparison is worth while the cipher suite is the published one."""
+"""What a comparison of keys proves while the cipher suite is the published one."""
 
 
 def may_be_weak(parser: Parser) -> None:
@@ -36,26 +36,26 @@ def may_be_weak(parser: Parser) -> None:
 
 
 def _no_options(_: Parser) -> None:
-    """Of a command that has none but the general ones."""
+    """For a command without options of its own."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command. What is left out has nothing to say."""
+    """One command. A field that is left out has no effect."""
 
     name: str
     help: str
     """One line for the list of commands; small letters, no full stop."""
     more: str
-    """What `messageu NAME --help` says behind that line."""
+    """What `messageu NAME --help` says after that line."""
     examples: tuple[str, ...]
     run: Callable[[Call], int]
-    """Does it, and gives the exit code. Imports what it needs when it runs."""
+    """Runs the command, and returns the exit code. Imports what it needs when it runs."""
     options: Callable[[Parser], None] = _no_options
     """Adds its arguments and options to its parser."""
     json: tuple[str, ...] = ()
-    """The types of the objects of `--json`, as in docs/schemas, but for `error` and `note`."""
+    """The types of the objects of `--json`, as in docs/schemas, except for `error` and `note`."""
     exit_codes: tuple[int, ...] = ()
-    """Beyond 0, 1, 2, 8 and 130, which any command may give."""
+    """Exit codes besides 0, 1, 2, 8 and 130, which any command may return."""
     sends: bool = False
-    """It sends messages, so that a failure says whether one was kept."""
+    """Whether it sends messages; then a failure says whether one was kept."""

@@ -1,14 +1,14 @@
 """Reads the words of a command line, by the tables of argparse and with rules of its own.
 
 Owns: which word is an option, which is the value of one, and which is neither.
-Promises: an option is one dash and a letter, or two and a name, and it may be anywhere between
-the other words; nothing is abbreviated. What has that form and is no option is an error that names
-the way: `--`, behind which every word is taken as it is. Every other word that begins with a dash
-(`-1`, `- item`, `-->`) is an ordinary word.
+Promises: an option is one dash and a letter, or two and a name, and it may be anywhere between the
+other words; nothing is abbreviated. A word of that form that is no option is an error, which names
+the way around it: after `--`, every word is taken as it is. Every other word that begins with a
+dash (`-1`, `- item`, `-->`) is an ordinary word.
 Exposure: words may be what somebody else wrote, put there by a script.
 
-argparse itself takes a command's options only before or behind all other words, and a word `--`
-behind `--` is lost there.
+argparse itself accepts a command's options only before or after all other words, and loses a word
+`--` that follows `--`.
 
 Source: docs/client.md, "Options".
 """
@@ -22,8 +22,8 @@ from typing import Any, Final, NamedTuple, NoReturn
 from common.version import VERSION
 
 _OPTION: Final = re.compile(r"(-[A-Za-z]|--[A-Za-z][\w-]*)(?:=(.*))?|-[A-Za-z][\w-]+(?:=\S*)?", re.ASCII | re.DOTALL)
-"""The form of an option: what is meant as one, or mistyped. No text of several words has
-it, but as a value.
+"""The form of an option: what is meant as one, or mistyped. A text of several words never has it,
+except as a value.
 """
 _HELPING: Final = frozenset({"-h", "--help", "--version"})
 LITERALLY: Final = "--"
@@ -51,7 +51,7 @@ class ShowVersion(argparse.Action):
 
 
 class _Help(argparse.HelpFormatter):
-    """Fills paragraphs, and leaves lines that are indented, such as examples, as they are."""
+    """Wraps paragraphs, and leaves indented lines, such as examples, as they are."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         parts = [
@@ -76,9 +76,9 @@ class Line(NamedTuple):
     words: list[str]
     """What is neither an option nor the value of one."""
     literal: int | None
-    """How many of these words stand before `--`; None where there is no `--`."""
+    """How many of these words come before `--`; None if there is no `--`."""
     seen: list[Seen]
-    """The options, as they are."""
+    """The options as given."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -92,25 +92,26 @@ class Parser(argparse.ArgumentParser):
         self._names: tuple[str, ...] = ()
         self._make: Callable[[str], None] = _make_none
         self.arrange: Callable[[argparse.Namespace, Line], list[str]] | None = None
-        """Looks at the whole line, raises `argparse.ArgumentTypeError` or gives the words
-        for the arguments.
+        """Checks the whole line: raises `argparse.ArgumentTypeError` or returns the words for the
+        arguments.
         """
         self.text_behind: frozenset[str] | None = None
-        """Of a command that takes a text: the options that name for whom it is. Behind those, or
-        behind the first word, `-h` might be the text."""
+        """Of a command that takes a text: the options that name its recipients. After those, or
+        after the first word, `-h` might be the text.
+        """
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Read the words; none is left over. Ends the program with code 2 where they
-        can't be understood.
+        """Read the words; none is left over. Ends the program with code 2 if they can't be
+        understood.
         """
         into = argparse.Namespace() if namespace is None else namespace
         self._read(sys.argv[1:] if args is None else list(args), into)
         return into, []
 
     def error(self, message: str) -> NoReturn:
-        """End with exit code 2 and one sentence; an object where JSON is asked for."""
+        """End with exit code 2 and one sentence; an object if JSON is asked for."""
         sentence = f"{message} `{self.prog} --help` shows how it is used."
-        # Nobody waits for these where the command line is right.
+        # Imported here, so that a correct command line does not wait for them.
         if self._as_json:
             from client.cli.output import Output  # noqa: PLC0415
             from common.errors import SettingRejected  # noqa: PLC0415
@@ -125,15 +126,15 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"messageu: {sentence}\n")
 
     def general_options(self) -> "argparse._ArgumentGroup":
-        """Give the group of options that every command has; what is added to the parser
-        before stands before them.
+        """Return the group of options that every command has; what is added to the parser earlier
+        is listed before them.
         """
         if self._general is None:
             self._general = self.add_argument_group("general options")
         return self._general
 
     def format_usage(self) -> str:
-        """Give the line on how it is used, which names the command's own options alone."""
+        """Return the usage line, which names only the command's own options."""
         if self.usage is not None or self._general is None:
             return super().format_usage()
         general = self._general._group_actions
@@ -142,7 +143,7 @@ class Parser(argparse.ArgumentParser):
         return f"{formatter.format_help().rstrip()} [OPTION ...]\n"
 
     def format_help(self) -> str:
-        """Give the whole help."""
+        """Return the whole help."""
         self.commands()
         usage = self.usage
         self.usage = self.format_usage().removeprefix("usage: ").rstrip()
@@ -152,7 +153,7 @@ class Parser(argparse.ArgumentParser):
             self.usage = usage
 
     def print_help(self, file: Any = None) -> None:
-        """Show how it is used; an object where JSON is asked for."""
+        """Print the help; an object if JSON is asked for."""
         if not self._as_json:
             super().print_help(file)
             return
@@ -160,7 +161,7 @@ class Parser(argparse.ArgumentParser):
         self._show_object("help", command=command, text=self.format_help())
 
     def print_version(self) -> None:
-        """Show the version; an object where JSON is asked for."""
+        """Show the version; an object if JSON is asked for."""
         if not self._as_json:
             self._print_message(f"{PROGRAM} {VERSION}\n", sys.stdout)
             return
@@ -216,15 +217,15 @@ class Parser(argparse.ArgumentParser):
         self._command(name)._read(words, into)
 
     def take_commands(self, names: Sequence[str], make: Callable[[str], None]) -> None:
-        """Have these commands; `make` adds the parser of one when it is asked for."""
+        """Set the commands; `make` adds the parser of one when it is needed."""
         self._names = tuple(names)
         self._make = make
 
     def commands(self) -> "dict[str, Parser]":
-        """Give the parsers of all commands, by name, in their order."""
+        """Return the parsers of all commands, by name, in their order."""
         found = {name: self._command(name) for name in self._names}
         for action in self._subparser_actions():
-            # One of them may have been asked for before the others.
+            # One of them may have been made before the others.
             action._choices_actions.sort(key=lambda choice: self._names.index(choice.dest))
         return found
 
@@ -313,7 +314,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _either(choices: list[str]) -> str:
-    """Name the choices that there are, the last one behind `or`."""
+    """Join the choices, the last one after `or`."""
     *others, last = choices
     return f"{', '.join(others)} or {last}" if others else last
 
@@ -323,7 +324,7 @@ def _make_none(name: str) -> None:
 
 
 def quoted(words: Sequence[str]) -> str:
-    """Give words as they are typed in a shell."""
+    """Return words as they are typed in a shell."""
     # For those who mistyped.
     import shlex  # noqa: PLC0415
 
@@ -331,8 +332,8 @@ def quoted(words: Sequence[str]) -> str:
 
 
 def _meant(word: str, known: Sequence[str] | dict[str, Any]) -> str:
-    """Give a sentence, behind a space, about what is near to a mistyped word; nothing
-    where nothing is.
+    """Return a space and a sentence with words similar to a mistyped one; empty if there
+    are none.
     """
     # For those who mistyped.
     import difflib  # noqa: PLC0415

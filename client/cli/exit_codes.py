@@ -1,7 +1,7 @@
 """What the command's exit codes mean, and which failure has which.
 
 Owns: the table of exit codes, and the short name of each failure that `--json` gives.
-Promises: a script knows by the number alone what to do next.
+Promises: the number alone tells a script what to do next.
 
 Source: docs/client.md, "Exit codes".
 """
@@ -110,7 +110,7 @@ _FAILURES: Final[tuple[tuple[type[MessageUError], int, str], ...]] = (
 
 
 def names() -> dict[int, list[str]]:
-    """Give the short names of the failures that each exit code may mean."""
+    """Return the short names of the failures that each exit code may mean."""
     found: dict[int, list[str]] = {code: [] for code in MEANINGS}
     for _, code, name in _FAILURES:
         found[code] += [name] if name not in found[code] else []
@@ -120,7 +120,7 @@ def names() -> dict[int, list[str]]:
 
 
 def of_failure(error: MessageUError) -> tuple[int, str]:
-    """Give a failure's exit code and short name."""
+    """Return a failure's exit code and short name."""
     code, name = next((code, name) for kind, code, name in _FAILURES if isinstance(error, kind))
     if isinstance(error, ServerAnsweredError) and error.reason is not None:
         code = _REASONS.get(RefusalReason(error.reason), code) if error.reason in set(RefusalReason) else code

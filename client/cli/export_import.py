@@ -1,8 +1,8 @@
 """A home in one file, for another machine: export, import.
 
-Owns: what these commands say, and which of the two kinds of files an import is of.
-Promises: the passphrase is that of the exported file; the home's own, where it has one, goes with
-the home.
+Owns: what these commands print, and how the two kinds of importable files are told apart.
+Promises: the passphrase is that of the exported file; the home's own, if it has one, goes with the
+home.
 
 Source: docs/client.md, "Export and import".
 """
@@ -21,7 +21,7 @@ _OPTION = "--passphrase-file"
 
 
 def export_home(output: Output, home: Path, target: Path, given: str | None, *, may_be_weak: bool = False) -> int:
-    """Write all of the home into one encrypted file."""
+    """Write the whole home into one encrypted file."""
     require_somebody(home)
     archive.refuse_export(target)
     chosen = passphrase_source.chosen(given, "Passphrase for the file: ", _OPTION, may_be_weak=may_be_weak)
@@ -44,7 +44,7 @@ def import_home(output: Output, home: Path, source: Path, given: str | None) -> 
 
 
 def remember_server(output: Output, home: Path, server: ServerAddress) -> None:
-    """Have the imported home use the server that the command line named. Raises `FileUnwritten`."""
+    """Make the imported home use the server that the command line named. Raises `FileUnwritten`."""
     sentence = server_file.remember(home, server)
     if sentence is not None:
         output.say(sentence)

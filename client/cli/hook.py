@@ -1,9 +1,11 @@
-"""A command that is started for each message, and ended with us.
+"""A command that is started for each message, and that ends when this program ends.
 
-Owns: starting it, its standard input, its time limit, and its end with all that it started itself.
-Promises: it runs in a session of its own, so that what it started is ended with it; whoever ends
-us, or the time limit, ends it: SIGTERM, and SIGKILL for what is left after some seconds. A signal
-that comes while it is being started is held until it can be ended. It asks nothing at our terminal.
+Owns: starting it, its standard input, its time limit, and ending it with everything that it
+started.
+Promises: it runs in a session of its own, so that what it started is ended with it; a signal that
+ends this program, or the time limit, ends it: SIGTERM, and SIGKILL for what is left after some
+seconds. A signal that comes while it is being started is held until it can be ended. It has no
+access to our terminal.
 Exposure: hands over texts that strangers chose, on standard input and never in a command line.
 
 Source: docs/client.md, "watch".
@@ -25,14 +27,14 @@ from common.errors import SettingRejected
 GRACE: Final = 5.0
 """Seconds that a command has to end when it is asked to."""
 _LOOK: Final = 0.02
-"""Seconds between two looks whether everything that it started has ended."""
+"""Seconds between two checks whether everything that it started has ended."""
 _FOR_NOW: Final = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY})
 """Why the system can't start a command at this moment; anything else is a fault of the command."""
 
 
 class Failure(NamedTuple):
-    """Why the command did not take what it was given; `its_own`: not because the system
-    could not start it.
+    """Why the command did not take what it was given; `its_own`: the command failed, rather than
+    the system that could not start it.
     """
 
     reason: str
@@ -43,7 +45,7 @@ class Hook:
     """A command, split into words. `timeout` in seconds, None for as long as it takes."""
 
     def __init__(self, command: str, timeout: float | None) -> None:
-        """Raises `SettingRejected` where there is no such command."""
+        """Raises `SettingRejected` if there is no such command."""
         try:
             self._words = words_of(command)
         except ValueError as error:
@@ -55,13 +57,13 @@ class Hook:
         self._timeout = timeout
 
     def run(self, given: bytes) -> Failure | None:
-        """Run it with something on its standard input; None where it ended with 0.
+        """Run it with something on its standard input; None if it ended with 0.
 
-        Raises `SettingRejected` where it can't be started any more.
+        Raises `SettingRejected` if it can't be started any more.
         """
         process: subprocess.Popen[bytes] | None = None
         try:
-            # Who ends us now would not end it.
+            # A signal that ends us now would not end it.
             with sigint.held():
                 process = subprocess.Popen(self._words, stdin=subprocess.PIPE, start_new_session=True)
             process.communicate(given, self._timeout)
@@ -87,9 +89,7 @@ class Hook:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End it and what it started, without their consent where they take too long over
-    that, or we are hurried.
-    """
+    """End it and what it started; with SIGKILL if that takes too long, or there is no time."""
     end = time.monotonic() + GRACE
     try:
         _send(process, signal.SIGTERM)
@@ -100,7 +100,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     finally:
         _send(process, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            # It may run as another user by now, who is not ours to end.
+            # It may run as another user by now, whose processes we may not signal.
             process.wait(GRACE)
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -108,7 +108,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _send(process: "subprocess.Popen[bytes]", number: int) -> bool:
-    """Send a signal to all that is left of it; whether anything is."""
+    """Send a signal to all that is left of it; return whether anything is."""
     try:
         os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):

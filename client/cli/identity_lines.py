@@ -1,4 +1,4 @@
-"""Who we are and who there is: register, whoami, users, key, config.
+"""The own identity and other users: register, whoami, users, key, config.
 
 Owns: what these commands print.
 Promises: whoami and config ask no server.
@@ -27,11 +27,11 @@ from common.errors import MessageUError
 
 
 def register(home: OpenHome, output: Output, name: str, settings: Settings) -> int:
-    """Register under a name; who named no home is shown where it is."""
+    """Register under a name; print where the home is if the user did not name it."""
     identity = home.registration.register(name)
     output.say(f"Registered as {identity.name}.")
     told = about.ask_quietly(home.link, home.greeting)
-    # A server that lets everybody in, keeps mail and says nothing needs no words.
+    # Nothing is printed about an open server that keeps mail and has no operator's text.
     if told is not None and (told.registration or told.expire_days or told.text.strip()):
         output.say(f"About this server: {about.sentence(told)}.")
         if told.text.strip():
@@ -42,13 +42,13 @@ def register(home: OpenHome, output: Output, name: str, settings: Settings) -> i
 
 
 def whoami(home: OpenHome, output: Output, settings: Settings) -> int:
-    """Say who this home's user is."""
+    """Print who this home's user is."""
     show_identity(output, home.account.identity(), proven=home.greeting.has_signed_in, **fields(settings))
     return 0
 
 
 def show_identity(output: Output, identity: Identity, *, proven: bool, **more: Value) -> None:
-    """Show who somebody is, and their key; `more` goes to `--json` alone."""
+    """Print somebody's identity and key; `more` goes only to `--json`."""
     key = hashlib.sha256(identity.private_key.public_key()).hexdigest()
     line = (
         f"{identity.name}\nid: {identity.client_id.hex()}\n{block('public key', grouped(key))}\n"
@@ -74,7 +74,7 @@ def users(home: OpenHome, output: Output) -> int:
 def key(home: OpenHome, output: Output, name: str) -> int:
     """Fetch a user's public key and show its fingerprint."""
     contact = home.directory.fetch_public_key(name).contact
-    # Where it has changed, this says so and ends it.
+    # If it has changed, this raises.
     fingerprint = home.directory.fingerprint(name)
     verified = home.directory.is_verified(contact)
     line = f"{home.contacts.shown(contact)}\nid: {contact.client_id.hex()}\n{block('public key', grouped(fingerprint))}"
@@ -92,7 +92,7 @@ def key(home: OpenHome, output: Output, name: str) -> int:
 def config_show(settings: Settings, output: Output) -> int:
     """Show every setting, and where it comes from."""
     with contextlib.suppress(ClientError, OSError):
-        # A store that can't be used is what doctor names.
+        # `doctor` reports an unusable store.
         convert(settings.home, output.say, to_read=True)
     for name, value, source in settings.all():
         if name == "published_only" and value is None:
@@ -116,8 +116,8 @@ def _show_transport(settings: Settings, output: Output) -> None:
 
 
 def _remembered(home: Path) -> tuple[str, str] | None:
-    """What the home's store has of `published_only`, and where; None where it has
-    nothing, or can't be used.
+    """The setting `published_only` of the home's store, and where it is; None if it is not set, or
+    the store can't be used.
     """
     with contextlib.suppress(ClientError, OSError):
         if (home / STORE_FILE).exists():
@@ -132,7 +132,7 @@ def _remembered(home: Path) -> tuple[str, str] | None:
 
 
 def grouped(fingerprint: str) -> str:
-    """Give a fingerprint in groups that can be compared by eye."""
+    """Return a fingerprint in groups that can be compared by eye."""
     return " ".join(fingerprint[at : at + 8] for at in range(0, len(fingerprint), 8))
 
 

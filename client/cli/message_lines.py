@@ -1,8 +1,8 @@
-"""What came in, and what went out: recv, history.
+"""Received and sent messages: recv, history.
 
 Owns: how a message looks on one line of a terminal or as a JSON object, and the waiting for mail.
 Promises: a text of several lines is indented, so that it can't pretend to be several messages; a
-received key request is answered only where the user's setting, or the user, allows it.
+received key request is answered only if the user's setting, or the user, allows it.
 Exposure: shows texts and names that strangers chose, made visible.
 
 Source: docs/client.md.
@@ -27,7 +27,7 @@ NEXT_STEP: Final = (
     "again."
 )
 LOST_MARK: Final = "possibly lost"
-"""Of what the server had acknowledged before a backup was put back."""
+"""Advice for what was acknowledged before a backup was restored."""
 LOST: Final = "No key will help: what was kept of it is damaged. Ask the sender to send it again."
 
 
@@ -36,7 +36,7 @@ LOST: Final = "No key will help: what was kept of it is damaged. Ask the sender 
 
 
 def receive(home: OpenHome, output: Output, wait: float, most: int | None, answer: str) -> int:
-    """Fetch and show what waits; with `wait`, until something came or the time is over."""
+    """Fetch and show pending messages; with `wait`, until something arrives or the time is over."""
     end = time.monotonic() + wait
     shown = unreadable = lost = 0
     requests: dict[str, Received] = {}
@@ -57,7 +57,7 @@ def receive(home: OpenHome, output: Output, wait: float, most: int | None, answe
     for request in requests.values():
         answer_request(home, output, request, answer)
     if not shown and wait:
-        output.say(f"Nothing came within {wait:g} s.")
+        output.say(f"Nothing arrived within {wait:g} s.")
         return exit_codes.WAIT_OVER
     if not shown:
         output.say("No messages wait.")
@@ -69,7 +69,7 @@ def receive(home: OpenHome, output: Output, wait: float, most: int | None, answe
 
 
 def answer_request(home: OpenHome, output: Output, request: Received, answer: str) -> None:
-    """Make and send a key where the setting, or the user, allows it."""
+    """Make and send a key if the setting, or the user, allows it."""
     name = request.sender_name
     assert name is not None
     shown = marked(name, ", ".join(_standing(request)) or None)
@@ -97,12 +97,12 @@ def show_received(output: Output, message: Received) -> None:
 
 
 def as_json(message: Received) -> str:
-    """Give a received message as the line that `--json` prints."""
+    """Return a received message as the line that `--json` prints."""
     return json_line("message", _fields(message))
 
 
 def received_parts(message: Received) -> tuple[str, str]:
-    """Give the sender's name, and what follows it on the line: marks, and the content."""
+    """Return the sender's name, and what follows it on the line: marks, and the content."""
     sender = message.sender_name
     name = visible_name(sender) if sender is not None else f"unknown user {message.sender.hex()}"
     marks = _standing(message)
@@ -112,7 +112,7 @@ def received_parts(message: Received) -> tuple[str, str]:
 
 
 def _standing(message: Received) -> list[str]:
-    """What is to be known of the sender."""
+    """The marks of the sender."""
     standing = (("verified", message.sender_verified), ("unproven", not message.sender_proven))
     return [word for word, holds in standing if holds]
 
@@ -136,14 +136,14 @@ def _fields(message: Received) -> dict[str, Value]:
 
 
 def _content(message: Received) -> tuple[str, str, dict[str, Value]]:
-    """What kind it is, how it is shown behind the name, and its fields."""
+    """Its kind, how it is shown after the name, and its fields."""
     match message.content:
         case KeyRequested():
             return "key-request", " asks for a symmetric key", {}
         case KeyReceived(unasked):
             what = " sent a symmetric key"
             if unasked:
-                what += " that nobody had asked for; "
+                what += " that was not asked for; "
                 what += "it only decrypts" if message.sender_verified else "it takes the place of the one in use"
             return "key", what, {"unasked": unasked}
         case Text(text):
@@ -158,7 +158,7 @@ def _content(message: Received) -> tuple[str, str, dict[str, Value]]:
 
 
 def shown_name(home: OpenHome, name: str) -> str:
-    """Give a name as it is shown, with the mark where its key was compared."""
+    """Return a name as it is shown, with the mark if its key was compared."""
     return marked(name, "verified" if home.directory.is_verified_name(name) else None)
 
 
@@ -167,7 +167,7 @@ def shown_name(home: OpenHome, name: str) -> str:
 
 
 def history(home: OpenHome, output: Output, name: str | None, search: str | None) -> int:
-    """List what was received and sent, the oldest first."""
+    """List what was received and sent, oldest first."""
     words = folded(search or "").split()
     shown = 0
     for message in home.history.all():
@@ -203,9 +203,9 @@ def _searchable(message: Received | SentMessage) -> str:
 
 
 def state_of(message: SentMessage) -> str:
-    """Say in a word how far a message of ours has come."""
+    """Return one word for the state of a sent message."""
     if message.waiting:
-        # Also of one that the server had, and that is sent again.
+        # Also for one that the server had, and that is sent again.
         return "waiting"
     if message.stored_at is not None:
         return "stored"
@@ -213,7 +213,7 @@ def state_of(message: SentMessage) -> str:
 
 
 def sent_content(message: SentMessage) -> str:
-    """Give the text of a message of ours, or the name of its file, as it is shown."""
+    """Return the text of a sent message, or the name of its file, as it is shown."""
     if message.damaged:
         return "(its row in store.db was altered or is damaged)"
     if message.text is not None:
@@ -240,5 +240,7 @@ def _show_sent(output: Output, message: SentMessage, *, verified: bool) -> None:
 
 
 def indented(text: str) -> str:
-    """Give a text of others, or ours, so that its further lines can't pretend to be messages."""
+    """Return a received or sent text, its further lines indented, so that they can't pretend to be
+    messages.
+    """
     return visible_text(text).replace("\n", "\n    ")

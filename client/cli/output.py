@@ -1,9 +1,9 @@
-"""What a subcommand says: data on stdout, prose on stderr, or JSON on both.
+"""What a subcommand prints: data on stdout, prose on stderr, or JSON on both.
 
 Owns: the only printing of the subcommands, and the questions that they ask.
-Promises: a JSON object is one line and begins with the format's version, `v`, and its `type`;
-without `--json` what strangers wrote has gone through `client.terminal.sanitize`. Nothing is asked
-without a terminal.
+Promises: a JSON object is one line and begins with the format's version, `v`, and its `type`.
+Without `--json`, text of strangers passes through `client.terminal.sanitize`. Without a terminal,
+no question is asked.
 Exposure: prints names and texts that strangers chose.
 
 Source: docs/client.md, "JSON"; docs/schemas/.
@@ -37,7 +37,7 @@ _ESCAPED: Final = re.compile(
     f"|[{''.join(chr(plane + last) for plane in range(0x10000, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF))}]"
 )
 """What is escaped in JSON beside what JSON itself escapes: controls, what shows nothing
-(bidirectional controls among it), line separators, lone surrogates (a path's byte that is no UTF-8
+(bidirectional controls among it), line separators, lone surrogates (a path's byte that is not UTF-8
 is one), and what is no character.
 """
 
@@ -61,8 +61,7 @@ class Output:
         self.terminal = sys.stdin.isatty() and sys.stderr.isatty()
 
     def data(self, record: str, line: str, **fields: Value) -> None:
-        """Give one piece of data: `line` for a person, which is shown as it is, the fields for a
-        program.
+        """Print one piece of data: `line` for a person, as it is, or the fields for a program.
 
         Raises `OutputRefused`.
         """
@@ -72,40 +71,38 @@ class Output:
             raise
         except OSError as error:
             drop_what_is_left()
-            # A descriptor that was closed (`>&-`) stands open for reading: client/__main__.py.
+            # A descriptor that was closed (`>&-`) is open for reading: see client/__main__.py.
             what, advice = (
                 ("Standard output is closed.", "Open it")
                 if error.errno == errno.EBADF
-                else (f"What is to be printed can't be written ({error.strerror}).", "Free some space")
+                else (f"The output can't be written ({error.strerror}).", "Free some space")
             )
             raise OutputRefused(what, f"{advice}; a message that was not printed is given once more.") from error
 
     def say(self, sentence: str) -> None:
-        """Tell what happens."""
+        """Print a sentence about what happens."""
         if self.quiet:
             return
         note = _json_for(sys.stderr, "note", {"text": sentence}) if self.as_json else _prose(sentence)
         print(note, file=sys.stderr)
 
     def set_aside(self, text: str, advice: str, **fields: Value) -> None:
-        """Tell of a message that was set aside, also where nothing but failures is to be told."""
+        """Report a message that was set aside, even if only failures are to be reported."""
         if self.as_json:
             print(_json_for(sys.stderr, "set-aside", {**fields, "text": text, "advice": advice}), file=sys.stderr)
         else:
             print(_prose(f"{text} {advice}"), file=sys.stderr)
 
     def interrupted(self) -> None:
-        """Say that Ctrl-C was heard; on a terminal the cursor is after its echo, or
-        behind a question.
-        """
+        """Report Ctrl-C; on a terminal the cursor is after its echo, or after a question."""
         if self.terminal and not self.quiet and not self.as_json:
             print(file=sys.stderr)
         self.say("Interrupted.")
 
     def failure(self, error: MessageUError, about: str | None = None, **more: Value) -> int:
-        """Tell why it did not work and what to do next; give the exit code.
+        """Report a failure and what to do next; return the exit code.
 
-        `about`: whose failure it is, for a person; `more`: further fields, for a program.
+        `about`: what the failure is about, for a person; `more`: further fields, for a program.
         """
         code, name = exit_codes.of_failure(error)
         if self.as_json:
@@ -130,7 +127,7 @@ class Output:
         return code
 
     def confirm(self, question: str) -> bool | None:
-        """Ask a person for a yes; None where there is nobody to ask."""
+        """Ask a yes-or-no question; None if there is nobody to ask."""
         if not self.terminal or self.as_json:
             return None
         print(f"{_prose(f'{question} [y/N]')} ", end="", file=sys.stderr, flush=True)
@@ -141,8 +138,8 @@ class Output:
         return answer.strip().casefold() in {"y", "yes"}
 
     def ask(self, question: str) -> str | None:
-        """Ask a person at the terminal, on standard output; None where no answer will
-        come (Ctrl-D).
+        """Ask a person at the terminal, on standard output; None if no answer will come
+        (Ctrl-D).
         """
         print(f"{visible_line(question)} ", end="", flush=True)
         answer = sys.stdin.readline()
@@ -153,8 +150,8 @@ class Output:
         return answer.strip()
 
     def may_prove(self, registered_here: bool) -> bool | None:
-        """Ask whether an account may be proven from now on; one that was registered here
-        needs no question.
+        """Ask whether an account may be proven from now on; for one that was registered here,
+        nothing is asked.
         """
         if registered_here:
             return True
@@ -187,12 +184,12 @@ def _prose(sentence: str) -> str:
 
 
 def drop_what_is_left() -> None:
-    """Have nothing flushed at exit, where standard output takes no more."""
+    """Prevent a flush at exit, when standard output accepts no more."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def json_line(kind: str, fields: dict[str, Value], *, ascii_only: bool = False) -> str:
-    """Give one object as a line."""
+    """Return one object as a line."""
     line = json.dumps({"v": FORMAT, "type": kind, **fields}, ensure_ascii=ascii_only)
     return _ESCAPED.sub(_escape, line)
 

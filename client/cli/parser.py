@@ -1,8 +1,8 @@
 """The command line of `messageu`, as a parser.
 
 Owns: the general options, and a parser for each command of `client.cli.table`.
-Promises: imports nothing heavy, and a command's file when its parser is asked for, so that `--help`
-and `--version` answer at once.
+Promises: imports nothing heavy, and a command's file only when its parser is needed, so that
+`--help` and `--version` answer at once.
 
 Source: docs/client.md.
 """
@@ -19,7 +19,7 @@ _EXAMPLES: Final = ("messageu register alice", "messageu send bob hello", "messa
 
 
 def parser(*, as_json: bool = False) -> Parser:
-    """Make the parser; `as_json`: its complaints are objects."""
+    """Make the parser; `as_json`: it reports errors as objects."""
     top = Parser(
         as_json=as_json,
         prog=PROGRAM,
@@ -47,7 +47,7 @@ def parser(*, as_json: bool = False) -> Parser:
         )
         made.examples = command.examples
         command.options(made)
-        # Behind the command's own, which are what its help is asked for.
+        # After the command's own, for which its help is read.
         _common(made, default=argparse.SUPPRESS)
 
     top.take_commands(NAMES, make)
@@ -59,7 +59,7 @@ def _listed(examples: tuple[str, ...]) -> str:
 
 
 def _common(of: Parser, default: str | None) -> None:
-    """Options that may be before the command or behind it."""
+    """Options that may be before or after the command."""
     to = of.general_options()
     to.add_argument("-h", "--help", action="help", default=argparse.SUPPRESS, help="show this help and exit")
     to.add_argument("--version", action=ShowVersion, default=argparse.SUPPRESS, help="print the version")

@@ -1,7 +1,7 @@
 """The home's passphrase: passphrase set, change, remove.
 
-Owns: what these commands say.
-Promises: the new passphrase is asked for only where the old one was right.
+Owns: what these commands print.
+Promises: the new passphrase is asked for only if the old one was right.
 
 Source: docs/client.md.
 """
@@ -56,5 +56,5 @@ def passphrase_command(
             done = passphrase.change_passphrase(home, new, source)
             output.say(f"{home} has another passphrase now.")
     if not done:
-        output.say("What lay there before may still be in the free space of store.db; the next start erases it.")
+        output.say("Earlier content may still be in the free space of store.db; the next start erases it.")
     return 0

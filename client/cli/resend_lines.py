@@ -1,6 +1,4 @@
-"""After a backup was put back: resend.
-
-Owns: what is said of what was sent again.
+"""After a backup was restored: resend. Owns: what is printed about messages that are sent again.
 Promises: what can't be sent again is reported one by one, with the next step, and makes the exit
 code 1.
 
@@ -19,7 +17,7 @@ NOTHING: Final = "Nothing is possibly lost."
 
 
 def resend(home: OpenHome, output: Output, name: str | None, *, forget: bool) -> int:
-    """Send again what is possibly lost, or forget that it is."""
+    """Send possibly lost messages again, or remove their marks."""
     if forget:
         count = home.resending.forget(name)
         output.say(f"{_many(count)} not marked as possibly lost any more." if count else NOTHING)
@@ -40,7 +38,7 @@ def resend(home: OpenHome, output: Output, name: str | None, *, forget: bool) ->
 
 
 def summary(resent: Resent) -> Iterator[str]:
-    """Say what became of what was possibly lost."""
+    """Print what became of the possibly lost messages."""
     yield from resent.problems
     if resent.sent:
         yield f"{_many(resent.sent)} sent again."

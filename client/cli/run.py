@@ -1,8 +1,6 @@
-"""Runs the command that the command line names, and turns every end into an exit code.
-
-Owns: that turn.
-Promises: no failure that was foreseen shows a traceback; a reader that went away is no failure to
-shout about.
+"""Runs the command that the command line names, and turns every outcome into an exit code. Owns:
+that conversion. Promises: no foreseen failure shows a traceback; a reader of the output that went
+away causes no message.
 
 Source: docs/client.md.
 """
@@ -19,7 +17,7 @@ from common.errors import MessageUError
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run a command; give the exit code."""
+    """Run a command; return the exit code."""
     command = load(named(options.command or CONSOLE))
     output = Output(as_json=options.json, quiet=options.quiet, sends=command.sends)
     try:
@@ -28,13 +26,13 @@ def run(options: argparse.Namespace) -> int:
         output.interrupted()
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone.
+        # The reader of our output has gone.
         drop_what_is_left()
         return exit_codes.UNEXPECTED
     except MessageUError as error:
         return output.failure(error)
     except OSError as error:
-        # Where nobody has better words for it.
+        # For errors that no other code puts into words.
         return output.failure(
             ClientError(f"The system refused: {error}.", "Check the folder, its permissions and the disk.")
         )

@@ -1,8 +1,8 @@
 """Texts and files to one user or several: send.
 
-Owns: what becomes of each message, as it is told: sent, kept, or neither.
-Promises: where a file is missing nothing is sent to anybody; what can't be sent to one user keeps
-nothing from the others. Every failure says whether its message is kept.
+Owns: reporting what became of each message: sent, kept, or neither. Promises: if a file is missing,
+nothing is sent to anybody; a failure for one user does not stop the messages to others. Every
+failure says whether its message is kept.
 Exposure: reads standard input and the files that the user names.
 
 Source: docs/client.md.
@@ -25,7 +25,7 @@ LONGEST_TEXT: Final = 1024 * 1024
 
 
 class _Part(NamedTuple):
-    """One message: a file, or, where there is no path, a text."""
+    """One message: a file, or, if there is no path, a text."""
 
     path: Path | None
     text: str = ""
@@ -33,16 +33,16 @@ class _Part(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What a file is called here."""
+        """The file's name in messages to the user."""
         return str(self.path) if self.called is None else self.called
 
     def fields(self) -> dict[str, Value]:
-        """Say what it is, for JSON."""
+        """Return its fields for JSON."""
         return {"kind": "text"} if self.path is None else {"kind": "file", "path": self.name}
 
 
 class _Failure(NamedTuple):
-    """Why not all was sent to a user."""
+    """Why something was not sent to a user."""
 
     code: int
     kept: bool
@@ -58,7 +58,7 @@ def send(
     from_input: bool,
     called: str | None = None,
 ) -> int:
-    """Send a text, or files, or both, the text first, to one user after the other; give the exit
+    """Send a text, or files, or both, the text first, to one user after the other; return the exit
     code.
 
     `from_input`: the text is what standard input has. `called`: what the one file is called,
@@ -72,7 +72,7 @@ def send(
         text = _standard_input(output)
     if text == "":
         raise SettingRejected(f"There is no text to send: {'the input was' if from_input else 'it is'} empty.")
-    # Without one, nothing can be sent to anybody.
+    # Without an identity, nothing can be sent to anybody.
     home.account.identity()
     parts = [*(() if text is None else (_Part(None, text),)), *(_Part(path, called=called) for path in files)]
     found = [_send_to(home, output, name, parts, several=len(names) > 1) for name in names]
@@ -98,7 +98,7 @@ def _send_to(home: OpenHome, output: Output, name: str, parts: list[_Part], *, s
                 _agree(home, output, name)
             _send_one(home, output, name, part)
         except OutputRefused:
-            # It was sent, and that can't be said.
+            # It was sent, but that can't be printed.
             raise
         except MessageUError as error:
             if not isinstance(error, ClientError) or not error.kept:
@@ -120,13 +120,13 @@ def _send_to(home: OpenHome, output: Output, name: str, parts: list[_Part], *, s
 
 
 def _say_kept(output: Output, kept: ClientError | None) -> None:
-    """Tell of what came before the one that ended it; as an object it was told already."""
+    """Report the failures before the last one; as objects they were reported already."""
     if kept is not None and not output.as_json:
         output.say(f"{kept} {kept.advice}")
 
 
 def _agree(home: OpenHome, output: Output, name: str) -> None:
-    """Have a key to send under. Raises what `OpenHome.agree_on_key` raises."""
+    """Make sure that there is a key. Raises what `KeyExchange.agree_on_key` raises."""
     if home.key_exchange.agree_on_key(name):
         what = "is made, and waits, for" if home.outbox.waiting_count() else "is made and sent to"
         output.say(f"A new symmetric key {what} {shown_name(home, name)}.")
@@ -159,7 +159,7 @@ def _standard_input(output: Output) -> str:
 
 
 def _check_files(files: list[Path], *, several: bool, from_input: bool) -> None:
-    """Before anything is sent, so that of several files all go or none."""
+    """Check all files before anything is sent, so that either all are sent or none."""
     once: list[int | Path] = []
     for path in files:
         check_file(path)

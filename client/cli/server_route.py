@@ -1,9 +1,8 @@
-"""How the server is reached: what the address says, and what the home remembers of its pins.
+"""How the server is reached: its address, and the pins that the home remembers.
 
-Owns: the address that commands show, and the command `address`.
-Promises: asks no server and changes nothing. What is given to others has every pin that the home
-knows, or is not shown. Elsewhere a store that can't be used remembers no pin; `doctor` says what is
-wrong with it.
+Owns: the address that commands show, and the command `address`. Promises: asks no server and
+changes nothing. An address to give to others has every pin that the home knows, or is not shown.
+Elsewhere an unusable store counts as having no pin; `doctor` says what is wrong with it.
 
 Source: docs/client.md, "The server".
 """
@@ -26,7 +25,7 @@ from common.server_address import MOST_PINS, Pin, ServerAddress, pin_text
 
 
 def pinned_address(settings: Settings) -> ServerAddress:
-    """Give the server's address with the pins that count, without an invitation.
+    """Return the server's address with the pins that count, without an invitation.
 
     Raises `SettingRejected`, `InfoFileError`.
     """
@@ -37,14 +36,14 @@ def pinned_address(settings: Settings) -> ServerAddress:
 
 
 def _with_pins(address: ServerAddress, pins: tuple[Pin, ...]) -> ServerAddress:
-    # A link that is new to this home says who the server is from now on.
+    # A link that is new to this home decides from now on which server it is.
     if pins and not (address.pins and set(address.pins).isdisjoint(pins)):
         address = address._replace(pins=pins[:MOST_PINS])
     return address._replace(invitation=None)
 
 
 def fields(settings: Settings) -> dict[str, Value]:
-    """Give what `--json` says of it; nothing but nulls where no address is named."""
+    """Return what `--json` says of it; only nulls if no address is named."""
     try:
         address = pinned_address(settings)
     except MessageUError:
@@ -53,7 +52,7 @@ def fields(settings: Settings) -> dict[str, Value]:
 
 
 def fields_of(address: ServerAddress) -> dict[str, Value]:
-    """Give what `--json` says of an address."""
+    """Return what `--json` says of an address."""
     return {
         "server": address.place,
         "transport": "tls" if address.pins else "plain",
@@ -64,7 +63,7 @@ def fields_of(address: ServerAddress) -> dict[str, Value]:
 def show_address(settings: Settings, output: Output, *, qr: bool) -> int:
     """Show the address to give to others."""
     with contextlib.suppress(ClientError, OSError):
-        # A store that can't be used ends the command below.
+        # An unusable store ends the command below.
         convert(settings.home, output.say, to_read=True)
     address = _with_pins(settings.server(), _remembered(settings.home))
     lines = [str(address)]
@@ -73,12 +72,12 @@ def show_address(settings: Settings, output: Output, *, qr: bool) -> int:
         lines += ["", *(painted(code) if sys.stdout.isatty() and takes_colours(dict(os.environ)) else code)]
     output.data("address", "\n".join(lines), address=str(address), **fields(settings))
     if not address.pins and not address.host.startswith("127.") and address.host not in {"localhost", "::1"}:
-        output.say("Whoever uses it is not encrypted to the server: it has no pin.")
+        output.say("It has no pin: connections to it are not encrypted.")
     return 0
 
 
 def _remembered(home: Path) -> tuple[Pin, ...]:
-    """Give the pins that the home knows. Raises `StoreUnusable`."""
+    """Return the pins that the home knows. Raises `StoreUnusable`."""
     with told(home):
         if not (home / STORE_FILE).exists():
             return ()

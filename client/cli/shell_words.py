@@ -19,8 +19,8 @@ that no command has.
 
 
 def words_of(command: str) -> list[str]:
-    """Give the words. Raises `ValueError` for a quote that is never closed, and a
-    backslash at the end.
+    """Return the words. Raises `ValueError` for a quote that is never closed, and a backslash at
+    the end.
     """
     return [
         os.path.expanduser(f"~{word[1:]}") if word.startswith(_TILDE) else word  # noqa: PTH111 - whole words
@@ -29,8 +29,8 @@ def words_of(command: str) -> list[str]:
 
 
 def _marked(command: str) -> str:
-    """Give the text with each `~` that begins a word, and that no quote or backslash
-    protects, replaced.
+    """Return the text with each `~` that begins a word, and that no quote or backslash protects,
+    replaced.
     """
     marked = ""
     quote = ""

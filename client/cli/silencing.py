@@ -1,7 +1,7 @@
 """Whose messages are not wanted, or not announced: block, unblock, mute, unmute, blocked.
 
 Owns: what these commands print.
-Promises: it holds in this home when the command ends with 0, whatever the server said.
+Promises: exit code 0 means that it is in effect in this home, whatever the server answered.
 
 Source: docs/client.md, "Blocking and muting".
 """
@@ -16,13 +16,13 @@ from client.trust.contacts import Contact
 
 _BLOCKED: Final = {
     Told.YES: "The server keeps what they send from your mailbox, and does not tell them.",
-    Told.LATER: "The server is told when it is reached; until then what comes is dropped here.",
-    Told.REFUSED: "The server has no room for more blocked senders. What comes is dropped here.",
-    Told.NEVER: "This server can't keep messages away: what comes is dropped here.",
+    Told.LATER: "The server is told at the next sign-in; until then, their messages are dropped here.",
+    Told.REFUSED: "The server has no room for more blocked senders. Their messages are dropped here.",
+    Told.NEVER: "This server can't block senders: their messages are dropped here.",
 }
 _UNBLOCKED: Final = {
     Told.YES: "What they sent meanwhile is gone.",
-    Told.LATER: "The server is told when it is reached, and drops what they send until then.",
+    Told.LATER: "The server is told at the next sign-in, and drops what they send until then.",
     Told.REFUSED: "The server did not take it yet, and is told again.",
     Told.NEVER: "What they sent meanwhile is gone.",
 }
@@ -37,7 +37,7 @@ def block(home: OpenHome, output: Output, name: str, *, blocked: bool) -> int:
 
 
 def mute(home: OpenHome, output: Output, name: str, *, muted: bool) -> int:
-    """Announce nothing of a sender's, or announce it again."""
+    """Stop or resume announcing a sender's messages."""
     home.account.identity()
     return _show_state(home, output, home.blocking.mute(name, muted=muted))
 

@@ -1,6 +1,5 @@
-"""What the commands block, unblock, mute and unmute have in common: a name, and one change.
-
-Owns: the form of these commands.
+"""What the commands block, unblock, mute and unmute share: a name, and one change. Owns: the
+options and the run of these commands.
 Promises: nothing heavy is imported before they run.
 
 Source: docs/client.md, "Blocking and muting".
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 def silencing_command(
     name: str, summary: str, more: str, state: Literal["blocked", "muted"], *, holds: bool
 ) -> Command:
-    """Make a command after which a sender is in this state, or is not any more.
+    """Make a command that puts a sender into this state, or takes them out of it.
 
     `summary` and `more`: `help` and `more` of the `Command`.
     """

@@ -46,7 +46,7 @@ NAMES: Final[tuple[Name, ...]] = get_args(Name)
 
 
 def load(name: Name) -> Command:
-    """Give a command, from its file."""
+    """Import a command's file and return the command."""
     match name:
         case "register":
             from client.cli.commands.register import COMMAND
@@ -104,6 +104,6 @@ def load(name: Name) -> Command:
 
 
 def named(word: str) -> Name:
-    """Take a word that is among `NAMES`."""
+    """Check that a word is in `NAMES`."""
     assert word in NAMES
     return word

@@ -1,6 +1,5 @@
-"""Values on the command line: what a word has to be.
-
-Owns: their checks, and the sentences for those that fail.
+"""Values on the command line, checked. Owns: the checks, and the sentences for values that fail
+them.
 Promises: imports nothing heavy.
 
 Source: docs/client.md.
@@ -11,16 +10,16 @@ from pathlib import Path
 from typing import Final
 
 CONTACTS: Final = "contacts"
-"""What `completion` prints in the place of a script."""
+"""What `completion` prints instead of a script."""
 
 
 def to_send(text: str) -> Path:
-    """Take a path behind --file; - is standard input."""
+    """Convert a path after --file; - is standard input."""
     return Path("/dev/stdin") if text == "-" else Path(text)
 
 
 def seconds(text: str) -> float:
-    """Take a number of seconds, from 0 on. Raises `ArgumentTypeError`, as those below."""
+    """Convert a number of seconds, 0 or more. Raises `ArgumentTypeError`, as do those below."""
     try:
         value = float(text)
     except ValueError:
@@ -31,7 +30,7 @@ def seconds(text: str) -> float:
 
 
 def some_seconds(text: str) -> float:
-    """Take a number of seconds above 0."""
+    """Convert a number of seconds above 0."""
     value = seconds(text)
     if not value:
         raise argparse.ArgumentTypeError(f"more than 0 seconds, not {text!r}")
@@ -39,7 +38,7 @@ def some_seconds(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """Take a whole number from 1 on."""
+    """Convert a whole number, 1 or more."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a number from 1 on, not {text!r}")
     return int(text)

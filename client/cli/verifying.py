@@ -1,7 +1,7 @@
 """Comparing keys: verify.
 
 Owns: how a safety number, and its QR code, are shown.
-Promises: a number that was given and is not the right one changes nothing.
+Promises: a wrong number changes nothing.
 
 Source: docs/client.md, "Trust".
 """
@@ -22,7 +22,7 @@ _GAP = "   "
 
 
 def verify(home: OpenHome, output: Output, name: str, number: str | None, *, qr: bool, accept_new: bool) -> int:
-    """Show the safety number with a user, compare it, accept a changed key."""
+    """Show the safety number with a user, compare it, or accept a changed key."""
     known = home.directory.verification(name)
     shown = visible_name(name)
     if known.new_number is not None and not accept_new:
@@ -78,16 +78,16 @@ def _show(output: Output, known: Verification, *, qr: bool) -> None:
 
 
 def _shown(known: Verification) -> str:
-    """The name, with the mark where it was compared."""
+    """The name, with the mark if it was compared."""
     mark = "verified" if known.new_number is None else "was verified"
     return marked(known.name, None if known.verified_at is None else mark)
 
 
 def _beside(code: list[str], lines: list[str]) -> list[str]:
-    """Put the code beside what is known, so that both fit a small terminal; below it where that is
-    too narrow.
+    """Put the code beside what is known, so that both fit a small terminal; below it if the
+    terminal is too narrow.
 
-    Dark on light whatever the terminal's colours are; without colours where they are not wanted.
+    Dark on light whatever the terminal's colours are; without colours if they are not wanted.
     """
     coloured = sys.stdout.isatty() and takes_colours(dict(os.environ))
     drawn = painted(code) if coloured else code
@@ -95,6 +95,6 @@ def _beside(code: list[str], lines: list[str]) -> list[str]:
     columns = columns_of(sys.stdout)
     if columns is None or columns < len(code[0]) + len(_GAP) + max(map(width, told)):
         return [*lines, "", *drawn]
-    # Below the quiet zone's first rows, where the code itself begins.
+    # Beside the code itself, below the first rows of its quiet zone.
     beside = ["", "", *told]
     return [f"{row}{_GAP}{line}" if line else row for row, line in itertools.zip_longest(drawn, beside, fillvalue="")]

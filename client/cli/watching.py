@@ -1,11 +1,11 @@
-"""Every message, once, as it comes: watch.
+"""Every message, once, as it arrives: watch.
 
 Owns: the loop that receives, or follows another process of the home that does; the cursor; what is
 set aside.
-Promises: the cursor moves behind a message when it was printed, when the command that got it ended
+Promises: the cursor moves past a message when it was printed, when the command that got it exited
 with 0, or when the message was set aside because the command had failed too often; until then that
-message is handed out again, and nothing behind it. Of several watches of a home one hands out at a
-time. A server that goes away is waited for.
+message is handed out again, and none after it. Of several watches of a home, one hands out at a
+time. If the server goes away, watch waits for it.
 Exposure: as `client.cli.hook`.
 
 Source: docs/client.md.
@@ -26,14 +26,12 @@ from client.terminal.sanitize import visible_name
 from common.errors import SettingRejected
 
 FOLLOW: Final = 1.0
-"""Seconds between two looks at what another process received."""
+"""Seconds between two checks for what another process received."""
 LONGEST_PAUSE: Final = 30.0
 TRIES: Final = 10
-"""How often a message is handed to a command, where nothing else is asked for: some three
-minutes, with the pauses.
-"""
+"""How often a message is handed to a command by default: some three minutes, with the pauses."""
 SERVER_WAIT: Final = 60.0
-"""Seconds that one question to the server may take."""
+"""Seconds that one request to the server may take."""
 
 
 class NotTaken(Exception):
@@ -41,8 +39,8 @@ class NotTaken(Exception):
 
 
 class Taker:
-    """Takes messages: prints them, or hands them to a command, and sets aside what that
-    refuses `tries` times.
+    """Handles messages: prints them, or hands them to a command, and sets aside one on which the
+    command fails `tries` times.
     """
 
     def __init__(self, home: OpenHome, output: Output, hook: Hook | None, tries: int = TRIES) -> None:
@@ -52,9 +50,7 @@ class Taker:
         self._tries = tries
 
     def hand(self, message: Received) -> None:
-        """Have a message taken, or set it aside. Raises `NotTaken` where it is to be
-        handed out again.
-        """
+        """Handle a message, or set it aside. Raises `NotTaken` if it is to be handed out again."""
         failure = self.try_once(message)
         if failure is None:
             self._home.watch_cursor.was_taken(message.number)
@@ -72,7 +68,9 @@ class Taker:
         )  # fmt: skip
 
     def try_once(self, message: Received) -> Failure | None:
-        """Print a message, or hand it to the command once; why that did not take it."""
+        """Print a message, or hand it to the command once; return why the command failed,
+        or None.
+        """
         if self._hook is None:
             message_lines.show_received(self._output, message)
             return None
@@ -106,12 +104,12 @@ def watch(home: OpenHome, output: Output, hook: Hook | None, tries: int, answer:
             continue
         pause, told = FOLLOW, ""
         if not got and time.monotonic() - began < 1.0:
-            # A server that can't let us wait.
+            # A server that can't hold the request open.
             _sleep(POLL)
 
 
 def set_aside(home: OpenHome, output: Output) -> int:
-    """List what was set aside, and change nothing."""
+    """List the messages that were set aside, and change nothing."""
     shown = 0
     for message in home.watch_cursor.messages_set_aside():
         message_lines.show_received(output, message)
@@ -122,7 +120,7 @@ def set_aside(home: OpenHome, output: Output) -> int:
 
 
 def retry(home: OpenHome, output: Output, hook: Hook | None) -> int:
-    """Hand out once more what was set aside, each once; what is not taken now stays where it is."""
+    """Hand out each message that was set aside once more; one that fails again stays set aside."""
     taker = Taker(home, output, hook)
     left = 0
     with home.watch_cursor.handing_out():
@@ -137,7 +135,7 @@ def retry(home: OpenHome, output: Output, hook: Hook | None) -> int:
 
 
 def hook_of(command: str | None, timeout: float | None, tries: int | None) -> Hook | None:
-    """Give the command that the options name. Raises `SettingRejected`."""
+    """Return the command that the options name. Raises `SettingRejected`."""
     if command is not None:
         return Hook(command, timeout)
     if timeout is not None or tries is not None:
@@ -146,10 +144,10 @@ def hook_of(command: str | None, timeout: float | None, tries: int | None) -> Ho
 
 
 def _receive(home: OpenHome, output: Output, taker: Taker, answer: str) -> bool:
-    """Bring what waits into the store; whether anything came.
+    """Fetch pending messages into the store; return whether any came.
 
-    What could not be read before, and was handed out so, is handed out here once more. Raises
-    `NotTaken`.
+    A message that was handed out as unreadable, and can be read now, is handed out once more.
+    Raises `NotTaken`.
     """
     got = False
     requests: dict[str, Received] = {}
@@ -159,7 +157,7 @@ def _receive(home: OpenHome, output: Output, taker: Taker, answer: str) -> bool:
             if home.blocking.is_silent(message.sender):
                 continue
             if message.late and message.number <= home.watch_cursor.position():
-                # Where it is not taken it counts as not received, and comes again.
+                # If this fails, it counts as not received, and comes again.
                 taker.hand(message)
             if isinstance(message.content, KeyRequested) and message.sender_name is not None:
                 requests[message.sender_name] = message
@@ -178,7 +176,7 @@ def hand_out(home: OpenHome, taker: Taker) -> None:
 
 
 def _sentence(message: Received, failure: Failure) -> str:
-    """Say of which message the command did not take."""
+    """Return a sentence: on which message the command failed, and why."""
     name = "an unknown user" if message.sender_name is None else visible_name(message.sender_name)
     return f"Message {message.number} from {name} was not taken: {failure.reason}"
 

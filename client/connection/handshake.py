@@ -47,14 +47,14 @@ from common.server_address import pin
 from common.values import NO_CLIENT, ClientId, RefusalReason
 
 HELLO_TIMEOUT: Final = 3.0
-"""Seconds of silence after which a server is taken for one of the published protocol alone."""
+"""Seconds of silence after which a server is taken to speak only the published protocol."""
 WANTED: Final = Feature.SEND_ONCE | Feature.FETCH | Feature.REASONS | Feature.ACCOUNTS | Feature.BLOCKING
 WARNING: Final = (
     "This account now signs in to the server: nobody else can act in its name, "
     "and other MessageU programs will no longer work for it (--published-only prevents that)."
 )
 _LARGEST_GENERATION: Final = 2**63 - 1
-"""What SQLite can keep; no honest server comes near it."""
+"""The largest number that SQLite can store; no honest server comes near it."""
 PUBLISHED_ONLY: Final = "published_only"
 """The setting of the store that remembers it: "1" or "0"."""
 _REGISTERED_HERE: Final = "registered_here"
@@ -71,7 +71,7 @@ _ASKED_AGAIN_AFTER: Final = 3_600_000
 """Milliseconds. A server that was silent may have been busy, or be another one since."""
 
 Tell = Callable[[str], None]
-"""Tells the user a sentence."""
+"""Shows a sentence to the user."""
 
 Consent = Callable[[bool], bool | None]
 """Asked before the first proof, told whether the account was registered from this home. True or
@@ -129,12 +129,12 @@ class Greeting:
         self._store.settings.put(_REGISTERED_HERE, "1")
 
     def published_only(self, *, wanted: bool) -> None:
-        """Remember whether the account is to keep to the published protocol."""
+        """Remember whether the account keeps to the published protocol."""
         self._store.settings.put(PUBLISHED_ONLY, "1" if wanted else "0")
 
     def greet(self, link: ServerLink) -> bool:
-        """Greet; returns whether the connection can be used now. If not, another one is opened, and
-        not greeted.
+        """Greet; return whether the connection can be used now. If not, another one is opened
+        without a greeting.
 
         Raises `WrongServer`, `OutcomeUnknown`, `ServerAnsweredError`.
         """
@@ -234,7 +234,7 @@ class Greeting:
             answer = link.exchange(BlockRequest(me, row.blocked, row.client_id), REPLY_TIMEOUT)
             if answer is None:
                 raise _silent(link, "did not say whether a sender is blocked")
-            # Of somebody whom it does not know nothing comes.
+            # It does not know the sender, so nothing can come from them.
             is_unknown = isinstance(answer, ErrorResponse) and answer.reason == RefusalReason.RECIPIENT_UNKNOWN
             if isinstance(answer, BlockSetResponse) or is_unknown:
                 self._store.silenced.was_told(row, generation)
@@ -291,7 +291,7 @@ class Greeting:
         self._fell_back = True
         if self._store.settings.get(_TOLD) != link.address.place:
             self._tell(
-                f"The server at {link.address.place} speaks the published protocol alone: "
+                f"The server at {link.address.place} speaks only the published protocol: "
                 "it does not check who acts in whose name, and what breaks off may be sent twice."
             )
             self._store.settings.put(_TOLD, link.address.place)
@@ -306,7 +306,9 @@ def _noted(text: str | None) -> tuple[str, int | None]:
 
 
 def lost_sentence(count: int, how: str) -> str:
-    """Say how many acknowledged messages are possibly lost, and how they are sent again."""
+    """Return a sentence on how many acknowledged messages are possibly lost, and how to send them
+    again.
+    """
     many = "One message" if count == 1 else f"{count} messages"
     that, them = ("is", "it") if count == 1 else ("are", "them")
     return (

@@ -1,4 +1,4 @@
-"""Waiting where the server refuses something for coming too fast.
+"""Waiting when the server refuses a request as too fast.
 
 Owns: how long is waited where the server asks for it.
 Promises: nothing waits longer than `LONGEST_PATIENCE` because a server says so.
@@ -13,7 +13,7 @@ from common.client_protocol.responses import ErrorResponse
 from common.values import RefusalReason
 
 LONGEST_PATIENCE: Final = 60
-"""Seconds, in all, that one act waits where the server asks it to."""
+"""Total seconds that one action waits when the server asks for it."""
 
 
 class Patience:

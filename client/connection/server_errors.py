@@ -2,8 +2,8 @@
 
 Owns: the sentences behind 9000 and 9001.
 Promises: every request and every reason has its sentence, or this module can't be imported. A 9000,
-which carries no reason, gets the likely ones for the request that was refused. A text that the
-server added is quoted on one line, shortened and sanitized.
+which carries no reason, gets the likely reasons for the refused request. A text that the server
+added is quoted on one line, shortened and sanitized.
 
 Source: docs/client-protocol.md, "Errors".
 """
@@ -48,7 +48,7 @@ _LIKELY: Final[Mapping[RequestCode, tuple[str, str]]] = complete(
             "Check that server.info leads to the server where it was registered.",
         ),
         RequestCode.HELLO: (
-            "Most likely the server speaks the published protocol alone.",
+            "Most likely the server speaks only the published protocol.",
             "Start again with --published-only.",
         ),
         RequestCode.PROVE: (
@@ -149,7 +149,7 @@ def refused(request: RequestCode, answer: ErrorResponse) -> ServerAnsweredError:
 
 def quoted(text: str) -> str:
     """The text that a server added to its refusal, as a sentence; empty if there was none."""
-    # Cut before it is looked at letter by letter.
+    # Cut before it is examined character by character.
     words = " ".join(text[: 4 * _LONGEST_QUOTE].split())
     if not words:
         return ""
@@ -159,7 +159,7 @@ def quoted(text: str) -> str:
 
 
 def unexpected(answer: Whole) -> InvalidServerResponse:
-    """Put into words that an answer belongs to no request of ours."""
+    """Make the error for an answer that belongs to no request of ours."""
     return InvalidServerResponse(
         f"The server gave the answer to another request ({type(answer).__name__}).",
         "Check that server.info leads to a MessageU server.",

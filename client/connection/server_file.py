@@ -1,10 +1,9 @@
-"""The home's server.info: the server that this home's commands use where nothing else names one.
+"""The home's server.info: the server that this home's commands use if nothing else names one.
 
-Owns: writing it when somebody registers, and when the server's pins have changed.
-Promises: it is there whole or not at all. An address that is replaced is given back, so that a
-person hears of it.
-Exposure: what was there may have been written by hand. An address proves nothing: which server an
-account belongs to is in the store (`client.connection.handshake`).
+Owns: writing it at a registration, and when the server's pins have changed. Promises: it is written
+whole or not at all. A replaced address is returned, so that the user is told. Exposure: the old
+file may have been written by hand. An address proves nothing: which server an account belongs to is
+in the store (`client.connection.handshake`).
 
 Source: docs/client.md, "Settings"; docs/decisions/0012-where-the-home-is.md.
 """
@@ -18,8 +17,8 @@ from common.server_address import Pin, ServerAddress
 
 
 def remember(home: Path, address: ServerAddress) -> str | None:
-    """Have this address in the home's server.info; a sentence where another one, or nothing usable,
-    was there.
+    """Write this address into the home's server.info; return a sentence if it replaced another one,
+    or an unusable file.
 
     Raises `FileUnwritten`.
     """
@@ -39,8 +38,8 @@ def remember(home: Path, address: ServerAddress) -> str | None:
 
 
 def renew(home: Path, address: ServerAddress, pins: tuple[Pin, ...], known: set[Pin]) -> None:
-    """Have these pins in the home's server.info, where it names this place with pins that are all
-    known.
+    """Write these pins into the home's server.info, if it names this host and port with pins that
+    are all known.
 
     Raises `InfoFileError`.
     """

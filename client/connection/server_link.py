@@ -1,17 +1,16 @@
 """The link to the server: one connection, plain or over TLS, requests out, responses in.
 
-Owns: connecting, keeping the connection where the server keeps it, time-outs, what may be sent a
-second time.
-Promises: where the server is known by its pins, it is spoken to over TLS, and nothing is said to
-one whose certificate has none of them. Header and payload leave in one write, up to 256 KiB of
-them; a response is taken in any split; an answer that comes while a large content is still being
+Owns: connecting, keeping the connection if the server keeps it, time-outs, and which requests may
+be repeated. Promises: a server whose pins are known is used over TLS, and nothing is sent to one
+whose certificate matches none of them. Header and payload leave in one write, up to 256 KiB of
+them; a response may arrive in any pieces; an answer that comes while large content is still being
 sent ends the sending. A server that sends or accepts only a trickle is given up like a silent one
 (`client.connection.pace`); data that is still leaving this machine does not count as silence. No
 failure, nor an interrupt, leaves a half-used connection behind. A request is repeated, once and on
 a fresh connection, only if the kept one turned out to be closed before a byte of the answer came,
 and only if the request can't take effect twice.
 Exposure: talks to a server that need not be honest, over a connection that anybody may cut or
-alter; what carries it is in `client.connection.transport`.
+alter.
 
     ServerUnreachable       nothing was done: no connection, or it broke before the request was out
     OutcomeUnknown            the request was out, and no whole answer came: whether it was done is unknown
@@ -60,22 +59,23 @@ from common.server_address import Pin, ServerAddress, pin
 
 CONNECT_TIMEOUT: Final = 5.0
 HANDSHAKE_TIMEOUT: Final = 10.0
-"""Seconds that a whole handshake of TLS may take."""
+"""Seconds that a whole TLS handshake may take."""
 REPLY_TIMEOUT: Final = 60.0
 TOLD_AFTER: Final = 5.0
-"""Seconds of silence after which a person is shown what is waited for."""
+"""Seconds of silence after which the user is told what is being waited for."""
 CLOSING_GRACE: Final = 0.1
-"""Seconds. Some servers close after each reply. Until this one has shown that it does not, what
-must not be done twice waits so long for the closing, rather than being sent into a connection that
-is about to go."""
+"""Seconds. Some servers close after each reply. Until this one has shown that it does not, a
+request that must not be repeated first waits this long for the close, rather than being sent into a
+connection that is about to end.
+"""
 _ONE_WRITE: Final = 256 * 1024
-"""Bytes. What of a request fits leaves together: some servers take what one read gives
-for all of it.
+"""Bytes. As much of a request as fits is sent in one write: some servers take the result of one
+read for the whole request.
 """
 _MOMENT: Final = 0.1
-"""Seconds until an interrupt by another thread is heard."""
+"""Seconds until an interrupt by another thread is noticed."""
 _LOOK: Final = 1.0
-"""Seconds between two looks at how much of what was written the server's TCP has taken."""
+"""Seconds between two checks of how many written bytes the server's TCP has acknowledged."""
 _INT: Final = struct.Struct("i")
 _SALVAGE_SILENCE: Final = 5.0
 """Seconds of silence after which no more is expected of an answer that can't be parsed."""
@@ -83,7 +83,7 @@ _SALVAGE_SILENCE: Final = 5.0
 _Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 """As `getaddrinfo` gives it; the last is what `connect` takes."""
 Progress = Callable[[int, int], None]
-"""Told how many bytes of how many have passed."""
+"""Called with how many bytes have passed, and how many there are."""
 
 
 class _Broken(Exception):
@@ -126,17 +126,15 @@ class ServerLink:
         self._server_keeps = False
         self._sent_all = False
         self._awaited = False
-        """Whether the answer to a request has not come whole."""
+        """Whether the answer to a request is still incomplete."""
         self.fell_silent = False
         self.was_cut = False
-        """Whether a connection that nobody can end unseen but its server (TLS) ended otherwise."""
+        """Whether a TLS connection ended without close_notify, which only its server can send."""
         self._interrupted = threading.Event()
         self._monotonic = monotonic
         self._pace = Pace()
         self._taken = 0
-        """Bytes of those that were written which the server's TCP has acknowledged, when
-        that was last looked at.
-        """
+        """Written bytes that the server's TCP had acknowledged at the last check."""
 
     @property
     def binding(self) -> bytes:
@@ -194,7 +192,7 @@ class ServerLink:
         return self._reuse(patient=True)
 
     def exchange(self, request: Request, timeout: float) -> Whole | None:
-        """Send a request on the present connection and give its answer; None for silence or the
+        """Send a request on the present connection and return its answer; None for silence or the
         connection's end.
 
         After a silence the connection is closed too; `fell_silent` says which of the two it was.
@@ -222,7 +220,7 @@ class ServerLink:
         return event
 
     def ask(self, request: Request, body: Iterable[bytes] = ()) -> Whole:
-        """Send a request, and `body` behind a `LargeSendRequest`; give its answer.
+        """Send a request, and `body` behind a `LargeSendRequest`; return its answer.
 
         One of `_WAITING` that is refused as too fast is asked again when the server says. Raises
         `ServerUnreachable`, `OutcomeUnknown`, `InvalidServerResponse`.
@@ -241,15 +239,15 @@ class ServerLink:
     def ask_list(
         self, request: Request | Callable[[], Request], silence: float = 0.0, *, salvage: bool = False
     ) -> Iterator[Event]:
-        """Send a request whose answer is a list; give an `ErrorResponse` alone, or the list from
+        """Send a request whose answer is a list; return an `ErrorResponse` alone, or the list from
         begin to end.
 
         A callable is called to make the request again on each connection, once that is greeted,
         because what holds for one store of the server need not hold for the one that answers now.
         `silence` in seconds is what the server was allowed to wait before it answers. A list that
-        is not read to its end costs the connection. Where the list can't be parsed and `salvage`,
-        the rest of it comes in `UnparsedPart`s before that is raised. What is refused as too fast
-        is asked again when the server says. Raises as `ask` does.
+        is not read to its end costs the connection. If the list can't be parsed and `salvage`, the
+        rest of it comes in `UnparsedPart`s before that is raised. What is refused as too fast is
+        asked again when the server says. Raises what `ask` raises.
         """
         patience = Patience(self.rest, self._tell)
         while isinstance(event := self._first_event(request, (), silence), ErrorResponse):
@@ -306,8 +304,8 @@ class ServerLink:
     def _first_event(
         self, asked: Request | Callable[[], Request], body: Iterable[bytes], silence: float = 0.0
     ) -> Event:
-        """Send the request, where that is safe a second time on a fresh connection, and
-        give the answer's beginning.
+        """Send the request, if that is safe a second time on a fresh connection, and return the
+        answer's beginning.
         """
         request = asked() if callable(asked) else asked
         repeatable = _is_repeatable(request)
@@ -346,8 +344,8 @@ class ServerLink:
             return False
         grace = CLOSING_GRACE if patient and not self._server_keeps and self._replies else 0.0
         while self.poll(select.POLLIN, grace):
-            # Closed, or bytes that no request asked for: either way it is of no more use. But for
-            # records of TLS itself.
+            # Closed, or bytes that no request asked for: either way it is of no more use. Records
+            # of TLS itself are the exception.
             try:
                 received = self._transport.receive() if self._transport.protected else None
             except OSError:
@@ -371,7 +369,7 @@ class ServerLink:
     def _open(self) -> None:
         if self._interrupted.is_set():
             raise _connection_lost()
-        # Before a connection is opened: it may be that none is allowed.
+        # Before a connection is opened: perhaps none is allowed.
         pins = self._pins.accepted(self.address)
         try:
             connection = self._connected()
@@ -397,9 +395,9 @@ class ServerLink:
             self.interrupt()
 
     def _secure(self, connection: socket.socket, pins: Sequence[Pin]) -> None:
-        """Set up TLS on the connection, with one of these certificates.
+        """Set up TLS on the connection; the server must have one of these certificates.
 
-        Raises `ServerUnreachable`, `WrongCertificate`: then nothing of ours was said.
+        Raises `ServerUnreachable`, `WrongCertificate`: then nothing of ours was sent.
         """
         from client.connection.tls import NotTls, TlsTransport  # noqa: PLC0415 - `ssl`, where there is a pin alone
 
@@ -423,7 +421,7 @@ class ServerLink:
         presented = pin(transport.binding)
         if presented not in pins:
             raise wrong_certificate(self.address, pins, presented)
-        # Kept before a byte is said: what is known of the server does not depend on what follows.
+        # Stored before a byte is sent: what is known of the server does not depend on what follows.
         self._pins.met(self.address, presented)
         try:
             transport.admit()
@@ -434,8 +432,8 @@ class ServerLink:
             ) from error
 
     def _connected(self) -> socket.socket:
-        """Connect to the first address of the server's name that takes it. Raises
-        `OSError`, `UnicodeError`.
+        """Connect to the first address of the server's name that accepts. Raises `OSError`,
+        `UnicodeError`.
         """
         failure = OSError("its name has no address")
         for family, kind, protocol, _, where in self._addresses():
@@ -484,8 +482,8 @@ class ServerLink:
         self._replies += 1
         if self._replies > 1:
             self._server_keeps = True
-        # An answer to half a request, or bytes behind an answer (one dialect pads with zeros): both
-        # parties would read what follows in different ways.
+        # An answer to half a request, or bytes after an answer (one dialect pads with zeros): the
+        # two sides would read what follows differently.
         if self._events or not self._protocol.idle or not self._sent_all:
             self.close()
 
@@ -525,7 +523,7 @@ class ServerLink:
         try:
             return self._transport.send(view)
         except OSError as error:
-            # The server may have answered before it closed; what it said is still to be read.
+            # The server may have answered before it closed; the answer is still to be read.
             while not self._events and self.poll(select.POLLIN, CLOSING_GRACE):
                 self._read()
             if not self._events:
@@ -533,7 +531,9 @@ class ServerLink:
             return 0
 
     def _next_event(self, timeout: float, silence: float = 0.0) -> Event:
-        """Wait for the next event; `silence` of the time-out is what the server was allowed."""
+        """Wait for the next event; `silence` is the part of the time-out that the server was
+        granted.
+        """
         while not self._events:
             event = self._parse()
             if event is not None:
@@ -544,7 +544,9 @@ class ServerLink:
         return self._events.popleft()
 
     def _comes(self, timeout: float, silence: float) -> bool:
-        """Whether there is something to read within a time; if that is long, the user is told."""
+        """Whether there is something to read within a time; if the wait is long, the user
+        is told.
+        """
         quiet = silence + TOLD_AFTER
         if quiet >= timeout:
             return bool(self._wait(select.POLLIN, timeout))
@@ -558,7 +560,7 @@ class ServerLink:
         """Wait until the connection is ready; 0 if nothing passed in either direction for this many
         seconds.
 
-        Raises `_Broken` where too little passed. That is judged once a request is on its way, or an
+        Raises `_Broken` if too little passed. That is judged once a request is on its way, or an
         answer has begun: a server may take its time before it answers.
         """
         quiet = 0.0
@@ -606,7 +608,7 @@ class ServerLink:
         try:
             queued = unacknowledged(self._transport.fileno())
         except OSError:
-            # A connection that is gone: whoever reads from it hears how.
+            # The connection is gone; the next read reports how.
             return 0
         count = max(0, self._transport.written - queued - self._taken)
         self._taken += count
@@ -614,7 +616,7 @@ class ServerLink:
         return count
 
     def _read(self) -> None:
-        """Read what is there, and keep its first event."""
+        """Read what has arrived, and keep its first event."""
         assert self._transport is not None
         began = self._began
         try:
@@ -655,7 +657,7 @@ def unacknowledged(descriptor: int) -> int:
 
 
 _WAITING: Final = (PublicKeyRequest, AboutRequest, BlockRequest, DeleteAccountRequest)
-"""Requests that wait where the server asks for it, beside those for lists. Sends have their own
+"""Requests that wait if the server asks for it, beside those for lists. Sends have their own
 patience, and registrations are the user's to repeat.
 """
 
@@ -663,7 +665,7 @@ patience, and registrations are the user's to repeat.
 def _is_repeatable(request: Request) -> bool:
     """Whether repeating the request has the same effect as doing it once."""
     if isinstance(request, SendRequest | LargeSendRequest):
-        # A body is an iterator of the caller's, which may be spent; the caller repeats it.
+        # A body is the caller's iterator, which may be exhausted; the caller repeats it.
         return isinstance(request, SendRequest) and request.token is not None
     return isinstance(request, ListUsersRequest | PublicKeyRequest | PullRequest | HelloRequest | FetchRequest)
 

@@ -1,9 +1,9 @@
-"""Which certificates are the server's: what the address says, and what this home remembers.
+"""The server's accepted certificates: pins of the address, and pins that this home remembers.
 
-Owns: the pins in the home's store, and when one is accepted, kept, replaced and dropped.
+Owns: the pins in the home's store, and when one is accepted, kept, replaced or dropped.
 Promises: a home that has an account and knows a pin of its server never reaches it without one,
-whatever an address says. Pins are on disk before a byte is sent under them; those of a link for an
-account that has signed in, only once the server has shown that it is the same one.
+whatever an address says. Pins are on disk before a byte is sent under them. Pins of a link, for an
+account that has signed in, are stored only once the server has shown that it is the same one.
 Exposure: addresses are pasted by people; the list of pins is the server's own, over a connection
 that a pin has vouched for.
 
@@ -39,7 +39,7 @@ _MOST_GIVEN_UP: Final = 32
 
 
 class Pins(Protocol):
-    """Says which certificates a connection may have."""
+    """Decides which certificates a connection may have."""
 
     def accepted(self, address: ServerAddress) -> tuple[Pin, ...]:
         """The accepted pins; none means plain TCP. Raises `PlainRefused`."""
@@ -70,7 +70,7 @@ class ServerPins:
 
     @property
     def known(self) -> tuple[Pin, ...]:
-        """Give the pins that this home remembers, the one in use first."""
+        """Return the pins that this home remembers, the one in use first."""
         return self._read(_KNOWN)
 
     def accepted(self, address: ServerAddress) -> tuple[Pin, ...]:
@@ -79,7 +79,7 @@ class ServerPins:
         if not known:
             return address.pins
         if not self._is_bound():
-            # A registration that came to nothing, elsewhere.
+            # Left by a registration at another server that was not completed.
             self._keep(())
             return address.pins
         if not address.pins:
@@ -95,7 +95,7 @@ class ServerPins:
         if set(wanted) == set(self.known):
             self._unconfirmed = ()
         elif self._store.server.known() is not None and (not self.known or self._is_new(address.pins)):
-            # A link that was pasted wrong must not lock this home out of its own server.
+            # A wrong link must not lock this home out of its own server.
             self._unconfirmed = wanted
         else:
             self._keep(wanted)
@@ -112,8 +112,8 @@ class ServerPins:
     def learn(self, address: ServerAddress, presented: Pin, listed: Sequence[Pin]) -> None:
         """Take over the server's own list, the one in use first.
 
-        A pin that is not listed any more is let go only where the connection was made under one
-        that is.
+        A pin that is not listed any more is let go only if the connection was made under one that
+        is.
         """
         known = self.known
         pins = _united(listed, ()) if presented in listed else _united(known, listed)
@@ -121,22 +121,22 @@ class ServerPins:
             return
         self._keep(pins)
         with suppress(InfoFileError):
-            # The store is what counts; the file is for friends, and for the next home.
+            # The store decides; the file is for people to whom it is given, and for the next home.
             server_file.renew(self._home, address, pins[:MOST_PINS], {*known, *pins})
 
     def _is_bound(self) -> bool:
-        """Whether there is an account, or the registration of one was begun."""
+        """Whether there is an account, or a registration was begun."""
         return identity_files.exists(self._home) or (self._home / identity_files.PENDING).exists()
 
     def _is_new(self, pins: Iterable[Pin]) -> bool:
-        """Whether none of them was ever known here."""
+        """Whether none of these pins was ever known here."""
         return {*self.known, *self._read(_GIVEN_UP)}.isdisjoint(pins)
 
     def _keep(self, pins: tuple[Pin, ...]) -> None:
         given_up = [one for one in _united(self.known, self._read(_GIVEN_UP)) if one not in pins]
         if not self._is_bound():
             given_up = []
-        # What is given up first: a home never forgets a pin that it has lived by.
+        # Checked first: a home never forgets a pin that it has used.
         self._write(_GIVEN_UP, given_up[:_MOST_GIVEN_UP])
         self._write(_KNOWN, pins)
 
@@ -150,12 +150,12 @@ class ServerPins:
 
 
 def route(address: ServerAddress) -> str:
-    """Say how a server is reached."""
+    """Return how a server is reached, in words."""
     return f"TLS, pin {' or '.join(map(pin_text, address.pins))}" if address.pins else "plain TCP, not encrypted"
 
 
 def read_pins(store: Store, name: str = _KNOWN) -> tuple[Pin, ...]:
-    """Give the pins that a store remembers; one that can't be read is none."""
+    """Return the pins that a store remembers, without unreadable ones."""
     found: list[Pin] = []
     for text in (store.settings.get(name) or "").split(","):
         with suppress(ValueRejected):

@@ -1,17 +1,17 @@
 """TLS 1.3 over a connection, with a server whose certificate is known by its pin.
 
 Owns: the handshake, records in and out, and how a connection over TLS ends.
-Promises: nothing here waits. Behind our first message of the handshake nothing leaves before
-`admit`: whoever compares the pin first has said nothing but that a client of TLS 1.3 calls. No name
-of the server is sent in the clear. A connection that ends without TLS's own ending (close_notify)
-broke, whatever TCP says; ours ends with it only where every answer was taken whole, for the server
-takes that as the acknowledgement of what it has sent.
-Exposure: parses what a stranger sends, by OpenSSL; no authority is asked, and no name and date of a
-certificate counts. That the other side holds the certificate's private key is part of the
-handshake.
+Promises: nothing here blocks. After our first handshake message nothing leaves before `admit`: a
+caller who compares the pin first has revealed only that a TLS 1.3 client connects. No name of the
+server is sent in the clear. A connection that ends without close_notify is broken, whatever TCP
+says. We send close_notify only if every answer was read completely, because the server takes it as
+the acknowledgement of what it has sent.
+Exposure: parses what a stranger sends, with OpenSSL; no authority is asked, and the name and dates
+of a certificate do not count. That the other side holds the certificate's private key is part of
+the handshake.
 
-The connection goes through memory, not through a socket of `ssl`: half a record is otherwise
-invisible, and silence could not be told from a trickle.
+Bytes pass through memory BIOs, not through an `ssl` socket: otherwise half a record is invisible,
+and silence can't be told from a trickle.
 
 Source: docs/decisions/0015-a-pinned-certificate.md.
 """
@@ -27,17 +27,17 @@ from common.server_address import pin_of
 
 _RECORD_HEADER: Final = 5
 _AT_ONCE: Final = 256 * 1024
-"""Bytes that are made into records before those are handed to the kernel."""
+"""Bytes that are made into records before these are handed to the kernel."""
 _MOST_LEAVING: Final = 2 * _AT_ONCE
-"""Bytes in records that the kernel has not taken, while the server goes on."""
+"""The most bytes of records that the kernel has not taken, while the server keeps sending."""
 _MOST_EMPTY: Final = 64
-"""Records in a row without content. A server sends a few of them (tickets) at the beginning; one
-that sends nothing else is dripping.
+"""Records in a row without content. A server sends a few of them (tickets) at the beginning; a
+server that sends nothing else is misbehaving.
 """
 
 
 class NotTls(OSError):
-    """What answers does not speak TLS 1.3."""
+    """The other side does not speak TLS 1.3."""
 
 
 class TlsTransport:
@@ -63,17 +63,17 @@ class TlsTransport:
         self.written = 0
 
     def fileno(self) -> int:
-        """Give the descriptor to wait on."""
+        """Return the descriptor to wait on."""
         return self._socket.fileno()
 
     # --- the handshake
     # ----------------------------------------------------------------------------------------
 
     def shake_hands(self) -> int:
-        """Go on with the handshake as far as it goes; what is to be waited for (a mask of `poll`),
-        0 once it is done.
+        """Advance the handshake as far as possible; return what to wait for (a mask of `poll`), 0
+        once it is done.
 
-        It is done here, not over there: the server has our last message of it after `admit`. Raises
+        Done on our side only: the server gets our last handshake message after `admit`. Raises
         `NotTls`, `OSError`.
         """
         while True:
@@ -101,7 +101,7 @@ class TlsTransport:
             self._take(data)
 
     def admit(self) -> None:
-        """Let go on: the certificate is the right one. Raises `OSError`."""
+        """Continue: the certificate is the right one. Raises `OSError`."""
         assert self.binding
         self._admitted = True
         self._flush()
@@ -111,21 +111,21 @@ class TlsTransport:
 
     @property
     def unsent(self) -> bool:
-        """Whether records are not with the kernel yet."""
+        """Whether records are still to be handed to the kernel."""
         return bool(self._leaving)
 
     @property
     def midway(self) -> bool:
-        """Whether a part of a record has come."""
+        """Whether a part of a record has arrived."""
         return self._records.midway
 
     @property
     def ready(self) -> bool:
-        """Whether the server has ended, or failed, behind what was given."""
+        """Whether the server has ended the connection, or failed, after what was returned."""
         return self._is_over or self._failure is not None
 
     def send(self, data: memoryview) -> int:
-        """Take bytes once all before them are with the kernel. Raises `OSError`."""
+        """Accept bytes once all earlier ones are with the kernel. Raises `OSError`."""
         assert self._admitted
         self._flush()
         if self._leaving:
@@ -140,7 +140,9 @@ class TlsTransport:
         return taken
 
     def receive(self) -> Received:
-        """Give what is whole. Raises `OSError` where it broke, or ended without TLS's ending."""
+        """Return the content of complete records. Raises `OSError` if the connection broke, or
+        ended without close_notify.
+        """
         if self._failure is not None:
             raise self._failure
         if self._is_over:
@@ -154,14 +156,14 @@ class TlsTransport:
         self._take(raw)
         found = self._content()
         if found:
-            # What came whole before a failure is the server's.
+            # Records that were complete before a failure are the server's.
             self._records.empty = 0
         elif self._failure is not None:
             raise self._failure
         elif self._records.empty > _MOST_EMPTY:
             raise ConnectionAbortedError(None, "it sends records without content")
-        # An answer to a change of keys. A server that asks for one behind each byte, and takes
-        # none, would fill memory.
+        # An answer to a key update. A server that asks for one after each byte, and reads none,
+        # would fill memory.
         self._flush()
         if len(self._leaving) > _MOST_LEAVING:
             raise ConnectionAbortedError(None, "it asks for updates of keys and does not take them")
@@ -172,7 +174,7 @@ class TlsTransport:
         try:
             while part := self._tls.read(READ_SIZE):
                 found += part
-            # At the ending that the server announced, `read` gives nothing, again and again.
+            # After close_notify, each further `read` returns nothing.
             self._is_over = True
         except ssl.SSLWantReadError:
             pass
@@ -187,7 +189,7 @@ class TlsTransport:
         self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self, *, orderly: bool) -> None:
-        """Close it, in order with TLS's ending. Its answer is not waited for."""
+        """Close it, with close_notify if in order; the server's is not waited for."""
         if orderly and self._admitted:
             with contextlib.suppress(OSError):
                 self._flush()
@@ -213,13 +215,13 @@ class TlsTransport:
 
 
 class _Records:
-    """Follows the framing of what comes: five bytes of header, the last two of them the length."""
+    """Follows the framing of the input: five bytes of header, the last two of them the length."""
 
     def __init__(self) -> None:
         self._header = bytearray()
         self._left = 0
         self.empty = 0
-        """Records since there was content."""
+        """Records since the last content."""
 
     @property
     def midway(self) -> bool:
@@ -244,6 +246,6 @@ class _Records:
 
 
 def _problem(error: ssl.SSLError) -> str:
-    """Give what OpenSSL says, in words."""
+    """Return what OpenSSL says, in words."""
     reason = (error.reason or "").replace("_", " ").lower()
     return f"TLS: {reason or error.strerror or 'it failed'}"

@@ -1,8 +1,7 @@
-"""What carries a connection's bytes: a socket as it is, or TLS over it (`client.connection.tls`).
-
-Owns: what the link asks of a carrier, and the plain one.
-Promises: nothing here waits. What is counted as written is in the kernel's hands; what a carrier
-has taken and not yet handed on is `unsent`.
+"""What carries a connection's bytes: a plain socket, or TLS over it (`client.connection.tls`).
+Owns: the interface that the link uses, and the plain transport. Promises: nothing here blocks.
+Bytes counted as written are with the kernel; bytes that a transport has accepted and not yet handed
+on are `unsent`.
 Exposure: passes on what the other side sends.
 
 Source: docs/client-protocol.md; docs/decisions/0015-a-pinned-certificate.md.
@@ -13,62 +12,63 @@ from typing import Final, NamedTuple, Protocol
 
 READ_SIZE: Final = 256 * 1024
 NO_BINDING: Final = bytes(32)
-"""What takes the place of the server's certificate on plain TCP."""
+"""The channel binding on plain TCP, in place of the server's certificate."""
 
 
 class Received(NamedTuple):
-    """What one look brought."""
+    """The result of one `receive`."""
 
     data: bytes
     passed: int
-    """Bytes that came over the wire for it; on TLS also where no content is whole yet."""
+    """Bytes that came over the wire; over TLS possibly without complete content yet."""
     ended: bool
-    """Whether the other side has ended the connection in order: nothing comes behind `data`."""
+    """Whether the other side has ended the connection in order: nothing follows `data`."""
 
 
 class Transport(Protocol):
-    """One carrier. Used from one thread, but for `interrupt`."""
+    """One transport. Used from one thread, except for `interrupt`."""
 
     protected: bool
-    """Whether a middleman can neither read nor alter nor end it unseen."""
+    """Whether a middleman can neither read nor alter it, nor end it unnoticed."""
     binding: bytes
     """What the proof binds to: the SHA-256 of the server's certificate, zeros on plain TCP."""
     written: int
-    """Bytes that the kernel has taken since the beginning."""
+    """Bytes that the kernel has accepted since the beginning."""
 
     @property
     def unsent(self) -> bool:
-        """Whether bytes that `send` took are not with the kernel yet."""
+        """Whether bytes that `send` accepted are still to be handed to the kernel."""
 
     @property
     def midway(self) -> bool:
-        """Whether a part of something has come that is not whole yet."""
+        """Whether an incomplete record has arrived."""
 
     @property
     def ready(self) -> bool:
-        """Whether `receive` has something to give that the kernel knows nothing of."""
+        """Whether `receive` has something to return without the kernel's help."""
 
     def fileno(self) -> int:
-        """Give the descriptor to wait on."""
+        """Return the descriptor to wait on."""
 
     def send(self, data: memoryview) -> int:
-        """Take what may be taken now, 0 where nothing may; hand on what was taken before.
+        """Accept as many bytes as possible now and return their number, possibly 0; hand on earlier
+        ones.
 
         Raises `OSError`.
         """
 
     def receive(self) -> Received:
-        """Give what is there. Raises `OSError` where the connection broke."""
+        """Return what has arrived. Raises `OSError` if the connection broke."""
 
     def interrupt(self) -> None:
         """End it from another thread. Raises `OSError`."""
 
     def close(self, *, orderly: bool) -> None:
-        """Close it; `orderly`: every answer was taken whole."""
+        """Close it; `orderly`: every answer was read completely."""
 
 
 class PlainTransport:
-    """TCP as it is. The socket must not block."""
+    """Plain TCP. The socket must not block."""
 
     protected = False
     binding = NO_BINDING

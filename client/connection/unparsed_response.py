@@ -1,10 +1,10 @@
-"""An answer with mail that can't be parsed, kept as it came: the server may have deleted the mail
-by then.
+"""An answer with mail that can't be parsed, kept as it came, because the server may have deleted
+the mail.
 
 Owns: files `unparsed-2104-N.bin` in the home, mode 0600, of at most 256 MiB each.
-Promises: what is named to the user as kept is on disk. Messages before the place that could not be
-parsed are in the inbox and not in here. A failure of the disk is told with the answer's own
-failure, never instead of it.
+Promises: what is named to the user as kept is on disk. Messages before the unparsable place are in
+the inbox and not in here. A disk failure is reported together with the answer's own failure, never
+instead of it.
 Exposure: the bytes are the server's; nobody but a person reads them again.
 
 Source: docs/client-protocol.md, "Where other servers differ".
@@ -20,11 +20,11 @@ from common.filesystem import sync_folder, told
 
 _LARGEST: Final = 256 * 1024 * 1024
 _MOST_FILES: Final = 100
-"""A server that answers so every time fills no disk with it."""
+"""Bounds the space that a server can fill with such answers."""
 
 
 class UnparsedAnswer:
-    """One answer. Nothing is made before its first byte."""
+    """One answer. No file is made before its first byte."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -34,7 +34,7 @@ class UnparsedAnswer:
         self._problem = ""
 
     def add(self, data: bytes) -> None:
-        """Keep the next bytes of it."""
+        """Keep its next bytes."""
         if self._problem:
             return
         if self._size + len(data) > _LARGEST:
@@ -50,7 +50,7 @@ class UnparsedAnswer:
             self._problem = told(error, self._path or self._home).problem
 
     def told(self, error: InvalidServerResponse) -> InvalidServerResponse:
-        """The failure, with what became of the answer."""
+        """Return the failure, with what became of the answer."""
         if not self._size:
             return error
         self._end()
@@ -65,7 +65,7 @@ class UnparsedAnswer:
         )
 
     def close(self) -> None:
-        """No more comes."""
+        """Close the file: no more bytes follow."""
         self._end()
 
     def _begin(self) -> None:

@@ -40,7 +40,7 @@ takes it twice: for the private key and for the store."""
 _SCRYPT: Final = bytes.fromhex("06092b06010401da47040b")
 """The DER of scrypt's object identifier, 1.3.6.1.4.1.11591.4.11."""
 _MOST_SCRYPT: Final = 2**29
-"""N * r * p, and the key length where it is named (32): 2 GiB."""
+"""N * r * p, and the key length if it is named (32): 2 GiB."""
 _MOST_ITERATIONS: Final = 10_000_000
 _ZERO_IV: Final = bytes(BLOCK)
 _PROOF: Final = b"MessageU prove 1\0"
@@ -50,7 +50,7 @@ SymmetricKey = NewType("SymmetricKey", bytes)
 """16 bytes of AES-128 key."""
 
 RandomBytes = Callable[[int], bytes]
-"""Gives so many unpredictable bytes."""
+"""Returns so many unpredictable bytes."""
 
 
 def symmetric_key(raw: bytes) -> SymmetricKey:
@@ -73,7 +73,7 @@ class PrivateKey:
 
     @classmethod
     def from_der(cls, der: bytes, passphrase: bytes | None = None) -> Self:
-        """Read a pair from PKCS#8 (or PKCS#1) DER, which `passphrase` opens where it is encrypted.
+        """Read a pair from PKCS#8 (or PKCS#1) DER, which `passphrase` opens if it is encrypted.
 
         Raises `CipherError` for anything that can't be a key of ours, `PassphraseWrong` for another
         passphrase.
@@ -112,7 +112,7 @@ class PrivateKey:
         )
 
     def public_key(self) -> PublicKey:
-        """Give the public half as it travels. Raises `CipherError` where it does not fit
+        """Return the public half as it travels. Raises `CipherError` if it does not fit
         the field.
         """
         der = self._key.public_key().export_key(format="DER")
@@ -176,12 +176,12 @@ def _numbers_in(der: object) -> list[int]:
 
 
 def passphrase_bytes(passphrase: str) -> bytes:
-    """Give a passphrase's bytes, the same on every keyboard: NFC, UTF-8."""
+    """Return a passphrase's bytes, the same on every keyboard: NFC, UTF-8."""
     return unicodedata.normalize("NFC", passphrase).encode("utf-8", errors="surrogateescape")
 
 
 def check_public_key(key: PublicKey) -> None:
-    """Raise `CipherError` where a key that somebody registered can't be used for sealing."""
+    """Raise `CipherError` if a key that somebody registered can't be used for sealing."""
     _public_key(key)
 
 
@@ -236,7 +236,7 @@ class Encryptor:
         self._rest = b""
 
     def update(self, data: bytes) -> bytes:
-        """Give the blocks that are complete by now."""
+        """Return the blocks that are complete by now."""
         data = self._rest + data
         whole = len(data) - len(data) % BLOCK
         self._rest = data[whole:]
@@ -244,7 +244,7 @@ class Encryptor:
         return self._cipher.encrypt(memoryview(data)[:whole])
 
     def finish(self) -> bytes:
-        """Give the last block, with its padding."""
+        """Return the last block, with its padding."""
         missing = BLOCK - len(self._rest)
         return self._cipher.encrypt(self._rest + bytes([missing]) * missing)
 
@@ -259,15 +259,15 @@ class Decryptor:
         self._rest = b""
 
     def update(self, data: bytes) -> bytes:
-        """Give the blocks that can't be the last one."""
+        """Return the blocks that can't be the last one."""
         data = self._rest + data
         whole = max(0, (len(data) - 1) // BLOCK * BLOCK)
         self._rest = data[whole:]
         return self._cipher.decrypt(memoryview(data)[:whole])
 
     def finish(self) -> bytes:
-        """Give the last block without its padding. Raises `CipherError`: another key, or
-        damaged content.
+        """Return the last block without its padding. Raises `CipherError`: another key, or damaged
+        content.
         """
         if len(self._rest) != BLOCK:
             raise CipherError("the content is not made of whole blocks")
@@ -291,8 +291,8 @@ def decrypt(key: SymmetricKey, content: bytes) -> bytes:
 
 
 def decrypt_text(key: SymmetricKey, content: bytes) -> str:
-    """Decrypt a text. Raises `CipherError` also where what comes out is no UTF-8: the key
-    was another one.
+    """Decrypt a text. Raises `CipherError` also if what comes out is not UTF-8: the key was another
+    one.
     """
     try:
         return decrypt(key, content).decode("utf-8")

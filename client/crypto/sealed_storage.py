@@ -64,7 +64,7 @@ class DataKey:
             return None
 
     def wrap(self, passphrase: str) -> bytes:
-        """Give the data key, wrapped under a passphrase."""
+        """Return the data key, wrapped under a passphrase."""
         salt = self._random_bytes(_SALT)
         head = bytes([_VERSION, SCRYPT_COST.bit_length() - 1, _R, _P]) + salt
         return head + _seal(_derived(passphrase, salt, SCRYPT_COST), head, self._key, self._random_bytes)
@@ -74,7 +74,7 @@ class DataKey:
         return _seal(self._key, place, secret, self._random_bytes)
 
     def open(self, place: bytes, sealed: bytes) -> bytes:
-        """Give the secret of a place. Raises `CipherError`: altered, or from another place."""
+        """Return the secret of a place. Raises `CipherError`: altered, or from another place."""
         return _open(self._key, place, sealed)
 
 

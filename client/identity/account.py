@@ -1,7 +1,7 @@
 """Who we are: this home's identity.
 
 Owns: the identity in memory, and the passphrase that it is read with.
-Promises: it is read once; a private key is written under the passphrase where the home has one.
+Promises: it is read once; a private key is written under the passphrase if the home has one.
 Exposure: holds the private key.
 """
 
@@ -31,20 +31,22 @@ class Account:
         return identity_files.exists(self.home)
 
     def identity(self) -> Identity:
-        """Give this home's user. Raises `NotRegistered`, `InfoFileError`,
-        `PassphraseNeeded`, `PassphraseWrong`.
+        """Return this home's user. Raises `NotRegistered`, `InfoFileError`, `PassphraseNeeded`,
+        `PassphraseWrong`.
         """
         if self.loaded is None:
             identity = identity_files.load(self.home, self.passphrase)
-            # Where the home is only read, because it can't be written, who writes to it next
-            # completes it.
+            # If the home is only read, because it can't be written, who writes to it next completes
+            # it.
             if self._store.unwritable is None:
                 identity_files.complete(self.home, identity)
             self.loaded = identity
         return self.loaded
 
     def identity_or_none(self) -> Identity | None:
-        """Give this home's user, or None before the registration. Raises as `identity`."""
+        """Return this home's user, or None before the registration. Raises what
+        `identity` raises.
+        """
         return self.identity() if self.loaded is not None or self.is_registered() else None
 
     def registered(self, identity: Identity) -> None:
@@ -52,14 +54,14 @@ class Account:
         self.loaded = identity
 
     def me(self) -> tuple[ClientId, PublicKey]:
-        """Give our id and public key. Raises as `identity`."""
+        """Return our id and public key. Raises what `identity` raises."""
         identity = self.identity()
         return identity.client_id, identity.private_key.public_key()
 
     def pending_name(self) -> Username | None:
-        """Give the name whose registration was begun and not ended. Raises `InfoFileError`."""
+        """Return the name whose registration was begun and not ended. Raises `InfoFileError`."""
         return identity_files.pending_name(self.home)
 
     def protection(self) -> Protection | None:
-        """Give what a private key is written under."""
+        """Return what a private key is written under."""
         return Protection(self.passphrase(), self._random_bytes) if self._store.sealing.has_passphrase else None

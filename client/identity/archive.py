@@ -93,9 +93,9 @@ def refuse_import(home: Path, source: Path) -> None:
 def import_home(home: Path, source: Path, passphrase: str) -> None:
     """Make a home out of an exported file.
 
-    Raises `AlreadyRegistered` where somebody lives, `HomeInUse` while another import goes on,
+    Raises `AlreadyRegistered` if somebody lives, `HomeInUse` while another import goes on,
     `SettingRejected` for a wrong passphrase, `InfoFileError` for a file that can't be used,
-    `FileUnwritten` where there is no room; then nothing was imported.
+    `FileUnwritten` if there is no room; then nothing was imported.
     """
     refuse_a_home_in_use(home)
     with _opened(source) as file:
@@ -179,7 +179,7 @@ class HomeFile:
         self._file = file
 
     def size(self) -> int:
-        """Give how many bytes it has."""
+        """Return how many bytes it has."""
         with reading(self._path):
             size = self._file.seek(0, os.SEEK_END)
             self._file.seek(0)
@@ -267,7 +267,7 @@ def add_file(tar: tarfile.TarFile, name: str, file: HomeFile) -> None:
 
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
-    """A new file (0600), synced in the end, and gone where anything failed.
+    """A new file (0600), synced in the end, and gone if anything failed.
 
     Raises `FileUnwritten`, also for an `OSError` that comes from within, and `InfoFileError` for an
     unusable name.

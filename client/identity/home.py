@@ -7,7 +7,7 @@ Promises: looking changes nothing. Who opens a home through here sees the state 
 or the one after it, and never one between; while a home is brought into a folder nobody opens it,
 and nobody else brings another one.
 Exposure: an import brings a store.db that somebody else may have made: what it wants to have
-written is written only where it is a file that holds a key, or server.info.
+written is written only if it is a file that holds a key, or server.info.
 
 Source: docs/client.md, "Export and import"; `client.identity.passphrase`.
 """
@@ -34,10 +34,10 @@ ARRIVED: Final = ".imported"
 
 
 def what_is_there(home: Path) -> Path | None:
-    """Give the first thing of a user's own in a home: identity, key, store, import; None where
+    """Return the first thing of a user's own in a home: identity, key, store, import; None if
     nobody lives yet.
 
-    Raises `StoreUnusable` where that can't be seen.
+    Raises `StoreUnusable` if that can't be seen.
     """
     with told(home):
         if not home.exists():
@@ -51,8 +51,7 @@ def home_sentence(home: Path) -> str:
 
 
 def require_somebody(home: Path) -> None:
-    """Raise `NotRegistered` where nobody lives yet: opening such a folder would leave a store in
-    it.
+    """Raise `NotRegistered` if nobody lives yet: opening such a folder would leave a store in it.
 
     Raises `StoreUnusable` too.
     """
@@ -63,17 +62,16 @@ def require_somebody(home: Path) -> None:
 
 
 def refuse_a_home_in_use(home: Path) -> None:
-    """Raise `AlreadyRegistered` where somebody lives already: nothing of anybody's is replaced."""
+    """Raise `AlreadyRegistered` if somebody lives already: nothing of anybody's is replaced."""
     settle_import(home)
     _refuse_somebody(home)
 
 
 @contextlib.contextmanager
 def moving_in(home: Path) -> Iterator[None]:
-    """Hold a folder in which nobody lives, made where it is missing, while a home is brought into
-    it.
+    """Hold a folder in which nobody lives, made if it is missing, while a home is brought into it.
 
-    Meanwhile nobody opens it. Where this fails, a folder that was made is gone. Raises
+    Meanwhile nobody opens it. If this fails, a folder that was made is gone. Raises
     `AlreadyRegistered`, `HomeInUse`, `FileUnwritten`, `StoreUnusable`, and what comes from within.
     """
     try:
@@ -125,9 +123,9 @@ def _is_somebodys(name: str) -> bool:
 
 
 def open_store(home: Path, *, to_read: bool = False) -> Store:
-    """Open a home's store, still locked where it has a passphrase.
+    """Open a home's store, still locked if it has a passphrase.
 
-    `to_read`: where the home can't be written, a copy in memory is opened, and what was left to be
+    `to_read`: if the home can't be written, a copy in memory is opened, and what was left to be
     written is left.
 
     Raises `StoreUnusable`, `InfoFileError`, and `HomeInUse` while another process imports into it.
@@ -149,7 +147,7 @@ def open_store(home: Path, *, to_read: bool = False) -> Store:
 
 def write_settled(home: Path, name: str, content: str) -> None:
     """Write a file that the store left to be written. Raises `FileUnwritten`, and `StoreUnusable`
-    where that is none of a home's.
+    if that is none of a home's.
     """
     if not identity_files.holds_key(name) and name != SERVER_INFO:
         raise StoreUnusable(
@@ -162,7 +160,7 @@ def write_settled(home: Path, name: str, content: str) -> None:
 def convert(home: Path, tell: Callable[[str], None], *, to_read: bool = False) -> None:
     """Convert a store that an earlier version made, and tell so in a sentence; else change nothing.
 
-    For commands that open the home without saying so. Raises as `open_store`.
+    For commands that open the home without saying so. Raises what `open_store` raises.
     """
     if (home / STORE_FILE).exists():
         store = open_store(home, to_read=to_read)

@@ -6,7 +6,7 @@ Promises: a file is there whole or not at all (temporary file, sync, rename, syn
 and private ones are mode 0600. What can't be read is an `InfoFileError` that names file and line,
 what can't be written a `FileUnwritten`. Files of other MessageU programs are understood: hex in
 either case, base64 over several lines, CRLF, all three parts in either file. The private key is
-plain, or encrypted PKCS#8 where the home has a passphrase (`client.identity.passphrase`).
+plain, or encrypted PKCS#8 if the home has a passphrase (`client.identity.passphrase`).
 Exposure: written by hand, by other programs, by a crash.
 
 Source: docs/client-protocol.md, "Files beside the programs".
@@ -39,7 +39,7 @@ _BASE64_LINE: Final = re.compile(r"[A-Za-z0-9+/=\s]*")
 
 
 Ask = Callable[[], str]
-"""Gives the home's passphrase. Raises `PassphraseNeeded` where nobody and nothing gives it."""
+"""Returns the home's passphrase. Raises `PassphraseNeeded` if nobody and nothing gives it."""
 
 
 def nobody_asked() -> str:
@@ -96,7 +96,7 @@ def no_identity() -> NotRegistered:
 
 
 def load(home: Path, ask: Ask = nobody_asked) -> Identity:
-    """Read this home's identity; the passphrase is asked for where the key is encrypted.
+    """Read this home's identity; the passphrase is asked for if the key is encrypted.
 
     Raises `NotRegistered`, `InfoFileError`, `PassphraseNeeded`, `PassphraseWrong`.
     """
@@ -123,7 +123,7 @@ def load(home: Path, ask: Ask = nobody_asked) -> Identity:
 def read_foreign(path: Path, ask: Ask = nobody_asked) -> tuple[Identity, str]:
     """Read an identity file of another program; the identity, and what is in a my.info for it.
 
-    An encrypted private key stays so in there. Raises as `load`.
+    An encrypted private key stays so in there. Raises what `load` raises.
     """
     parts = _read_parts(path)
     if parts.key is None:
@@ -143,7 +143,7 @@ def save(home: Path, identity: Identity, protection: Protection | None = None) -
 
 
 def renamed(home: Path, name: Username, client_id: ClientId) -> dict[str, str]:
-    """Give the text of my.info and of me.info for the same key under another name or id. Writes
+    """Return the text of my.info and of me.info for the same key under another name or id. Writes
     nothing.
 
     The key stays as it is in its file, encrypted or not: no passphrase is asked for. Raises
@@ -158,8 +158,8 @@ def renamed(home: Path, name: Username, client_id: ClientId) -> dict[str, str]:
 
 
 def rename(home: Path, name: Username, client_id: ClientId) -> None:
-    """Write both files anew, for the same key under another name or id. Raises as `renamed`, and
-    `FileUnwritten`.
+    """Write both files anew, for the same key under another name or id. Raises what `renamed`
+    raises, and `FileUnwritten`.
     """
     for file, text in renamed(home, name, client_id).items():
         write_whole(home / file, text)
@@ -179,15 +179,17 @@ def save_pending(home: Path, pending: PendingRegistration, protection: Protectio
 
 
 def pending_name(home: Path) -> Username | None:
-    """Give the name of the registration that was begun and not ended, if there is one.
-    Raises `InfoFileError`.
+    """Return the name of the registration that was begun and not ended, if there is one. Raises
+    `InfoFileError`.
     """
     path = home / PENDING
     return _name_in(path, _read_lines(path)) if path.exists() else None
 
 
 def load_pending(home: Path, ask: Ask = nobody_asked) -> PendingRegistration | None:
-    """Read the registration that was begun and not ended, if there is one. Raises as `load`."""
+    """Read the registration that was begun and not ended, if there is one. Raises what `load`
+    raises.
+    """
     path = home / PENDING
     if not path.exists():
         return None
@@ -239,11 +241,11 @@ def with_plain_keys(home: Path) -> list[str]:
 
 
 def rewritten(home: Path, ask: Ask, protection: Protection | None) -> dict[str, str]:
-    """Give the text of every file that holds a private key as it reads under another protection.
+    """Return the text of every file that holds a private key as it reads under another protection.
     Writes nothing.
 
-    Raises `InfoFileError`, also where a file has another name: to rewrite it would leave the key
-    as it is under that one. Raises `PassphraseNeeded`, `PassphraseWrong`.
+    Raises `InfoFileError`, also if a file has another name: to rewrite it would leave the key as it
+    is under that one. Raises `PassphraseNeeded`, `PassphraseWrong`.
     """
     for path, _, _, _ in _keys(home):
         _refuse_another_name(path)
@@ -379,7 +381,7 @@ def _name_in(path: Path, lines: list[str]) -> Username:
 
 
 def _key_in(path: Path, lines: list[str], first: int) -> bytes | None:
-    """The private key's DER in the lines from index `first` on; None where there is nothing."""
+    """The private key's DER in the lines from index `first` on; None if there is nothing."""
     text = "".join("".join(line.split()) for line in lines[first:])
     if not text:
         return None

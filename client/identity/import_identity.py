@@ -30,7 +30,7 @@ _ID_LINE: Final = re.compile(rb"[0-9A-Fa-f]{32}")
 
 
 class ImportedIdentity(NamedTuple):
-    """What was imported; `server` where a server.info lay beside it and the home had none."""
+    """What was imported; `server` if a server.info lay beside it and the home had none."""
 
     identity: Identity
     server: ServerAddress | None
@@ -53,8 +53,7 @@ def is_identity_file(path: Path) -> bool:
 
 
 def import_identity(home: Path, source: Path, ask: Ask) -> ImportedIdentity:
-    """Make a home out of an identity file. `ask` gives the private key's passphrase, where it has
-    one.
+    """Make a home out of an identity file. `ask` gives the private key's passphrase, if it has one.
 
     Raises `AlreadyRegistered`, `HomeInUse`, `InfoFileError`, `FileUnwritten`, `PassphraseNeeded`,
     `PassphraseWrong`; then nothing was imported.

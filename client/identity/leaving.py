@@ -1,7 +1,7 @@
 """Deleting the account of this home at its server.
 
-Owns: asking for it, and knowing that it was done where the answer was lost.
-Promises: nothing is deleted in the home. That it was asked for is on disk before it is asked: where
+Owns: asking for it, and knowing that it was done if the answer was lost.
+Promises: nothing is deleted in the home. That it was asked for is on disk before it is asked: if
 the server does not know the account afterwards, it is gone.
 Exposure: believes the server that says so.
 
@@ -31,7 +31,7 @@ class Leaving:
     def delete(self) -> None:
         """Have the account deleted.
 
-        Raises `ServerUnreachable`, `OutcomeUnknown`, `ServerAnsweredError`, and `ClientError` where
+        Raises `ServerUnreachable`, `OutcomeUnknown`, `ServerAnsweredError`, and `ClientError` if
         the server has no way to do it.
         """
         if self._is_gone():

@@ -3,7 +3,7 @@
 Owns: the order in which store.db and the identity files change.
 Promises: a home is as before or as it shall be, whenever the program dies: one commit of the store
 decides, and what was left to be written is written by whoever opens the home next
-(`client.identity.home`). Nothing changes where another process has the home open, or a private key
+(`client.identity.home`). Nothing changes if another process has the home open, or a private key
 would stay as it is under another name of its file (a link). Afterwards neither the file's free
 space nor its WAL holds what was there before.
 Exposure: the passphrase passes through memory here; it is written nowhere.
@@ -39,14 +39,14 @@ def has_passphrase(home: Path) -> bool:
 
 
 def check_passphrase(home: Path, ask: Ask) -> None:
-    """Raise `PassphraseWrong`, or `SettingRejected` where there is none, and change nothing."""
+    """Raise `PassphraseWrong`, or `SettingRejected` if there is none, and change nothing."""
     _unlocked(home, ask).close()
 
 
 def set_passphrase(home: Path, new: str, ask_old: Ask = nobody_asked, random_bytes: RandomBytes = os.urandom) -> bool:
-    """Encrypt a home that has no passphrase. Gives and raises as `change_passphrase`.
+    """Encrypt a home that has no passphrase. Returns and raises what `change_passphrase` does.
 
-    `ask_old` is asked where the private key has a passphrase already, because it was brought along.
+    `ask_old` is asked if the private key has a passphrase already, because it was brought along.
     """
     store = open_store(home)
     try:
@@ -73,7 +73,7 @@ def change_passphrase(home: Path, new: str, ask_old: Ask, random_bytes: RandomBy
 
 
 def remove_passphrase(home: Path, ask_old: Ask, random_bytes: RandomBytes = os.urandom) -> bool:
-    """Have all in the clear again. Gives and raises as `change_passphrase`."""
+    """Have all in the clear again. Returns and raises what `change_passphrase` does."""
     store = _unlocked(home, ask_old)
     try:
         return _reseal(home, store, ask_old, None, random_bytes)

@@ -40,7 +40,7 @@ class PassphraseSource:
         self._found: str | None = None
 
     def __call__(self) -> str:
-        """Give it."""
+        """Return it."""
         if self._found is None:
             name, value, _ = self._settings.passphrase_setting()
             if value is None:
@@ -57,17 +57,17 @@ class PassphraseSource:
 
 
 def named(file: Path | None, command: str | None) -> str | None:
-    """Read a passphrase from what a command line named; None where it named nothing."""
+    """Read a passphrase from what a command line named; None if it named nothing."""
     if file is not None:
         return from_file(file)
     return None if command is None else from_command(command)
 
 
 def chosen(given: str | None, prompt: str, option: str, *, may_be_weak: bool = False) -> str:
-    """Give a passphrase that is to be used from now on: the given one, or one that is
-    typed twice.
+    """Return a passphrase that is to be used from now on: the given one, or one that is typed
+    twice.
 
-    Of fewer letters than `SHORTEST` only where it `may_be_weak`, or a person who types it says so.
+    Of fewer letters than `SHORTEST` only if it `may_be_weak`, or a person who types it says so.
     Raises `SettingRejected`, `PassphraseNeeded`.
     """
     if given is not None:
@@ -116,7 +116,7 @@ def can_ask() -> bool:
 
 
 def ask(prompt: str) -> str:
-    """Ask a person, who does not see what they type. Raises `PassphraseNeeded` where they
+    """Ask a person, who does not see what they type. Raises `PassphraseNeeded` if they
     give none.
     """
     try:

@@ -2,8 +2,8 @@
 
 Owns: the order of a registration's steps.
 Promises: the private key is on disk before the server hears of it; a registration that broke is
-completed, under the same key. Where the server does not know the account of this home any more, as
-after a backup was put back, name and key are registered again, and the id where that is free.
+completed, under the same key. If the server does not know the account of this home any more, as
+after a backup was put back, name and key are registered again, and the id if that is free.
 Exposure: believes the id that the server gives.
 
 Source: docs/client-protocol.md, docs/journeys.md.
@@ -53,7 +53,7 @@ class Registration:
         self._tell = tell
 
     def register(self, name: str) -> Identity:
-        """Register under a name, complete the registration that broke, or register again where the
+        """Register under a name, complete the registration that broke, or register again if the
         server has lost it.
 
         Raises `AlreadyRegistered`, `ValueRejected` (the name), `ServerUnreachable`,
@@ -109,8 +109,8 @@ class Registration:
     def _request(
         self, client_id: ClientId, name: Username, private_key: PrivateKey
     ) -> RegisterRequest | RegisterInvitedRequest:
-        """On the present connection: with the invitation of the server's address, where it has one
-        and the server has a use for it.
+        """On the present connection: with the invitation of the server's address, if it has one and
+        the server has a use for it.
         """
         invitation, session = self._link.address.invitation, self._greeting.session
         if invitation is not None and session is not None and session.features & Feature.ACCOUNTS:
@@ -124,7 +124,7 @@ class Registration:
         here.
 
         Once more with the same name and key it is the same account, at a server that speaks the
-        extension. Raises as `register`.
+        extension. Raises what `register` raises.
         """
         self._link.connect()
         self._refuse_beyond_ascii(name)
@@ -145,7 +145,7 @@ class Registration:
         """Come back to an account whose home is lost: with the key of this new home, once the
         server's operator has given it to the account; until then the key for the operator.
 
-        Raises as `register`.
+        Raises what `register` raises.
         """
         with self._store.receiver():
             if identity_files.exists(self._account.home):
@@ -183,8 +183,8 @@ class Registration:
         if self._greeting.session is not None:
             self._link.close()
             with suppress(ClientError):
-                # The account is there. Where its first proof fails now, the next request makes it,
-                # or says why not.
+                # The account is there. If its first proof fails now, the next request makes it, or
+                # says why not.
                 self._link.connect()
         return identity
 
@@ -193,8 +193,8 @@ class Registration:
         self._account.registered(identity)
 
     def _register_again(self, name: str) -> Identity:
-        """Register the identity of this home once more, where its server says that it
-        does not know it.
+        """Register the identity of this home once more, if its server says that it does not know
+        it.
         """
         refusal = AlreadyRegistered(
             "This home has an identity already, and it is not replaced.", "Use --home for another user."
@@ -225,7 +225,7 @@ class Registration:
             self._account.registered(identity)
         self._tell(f"The server did not know this account any more: name and key are registered again{anew}.")
         with suppress(ClientError):
-            # Where the proof fails now, the next request makes it, or says why not.
+            # If the proof fails now, the next request makes it, or says why not.
             self._link.connect()
         return identity
 
@@ -240,8 +240,8 @@ class Registration:
         return True
 
     def _ask(self, request: RegisterRequest | RegisterInvitedRequest) -> Whole:
-        """Ask; where a server of the published protocol alone refuses, once more with the other
-        version byte.
+        """Ask; if a server that speaks only the published protocol refuses, once more with the
+        other version byte.
 
         Some servers take one version alone. Whichever was taken is remembered.
         """

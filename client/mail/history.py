@@ -28,12 +28,12 @@ class History:
         self._inbox = inbox
 
     def all(self) -> list[Received | SentMessage]:
-        """Give what was received and sent, in the order in which it happened at this home."""
+        """Return what was received and sent, in the order in which it happened at this home."""
         sent = [self._sent_message(row) for row in self._store.sent.all()]
         return sorted([*self._but_notes(self._inbox.seen(0), sent), *sent], key=_place_of)
 
     def recent(self, client_id: ClientId, most: int) -> list[Received | SentMessage]:
-        """Give the newest messages from and to one user, in the order of `all`; what waits in the
+        """Return the newest messages from and to one user, in the order of `all`; what waits in the
         outbox is not among them. Reads no more than twice as many.
         """
         sent = [self._sent_message(row) for row in self._store.sent.recent(client_id, most)]
@@ -53,16 +53,16 @@ class History:
                 yield message
 
     def waiting(self, client_id: ClientId) -> list[SentMessage]:
-        """Give what waits in the outbox for one user, the oldest first."""
+        """Return what waits in the outbox for one user, oldest first."""
         return [self._sent_message(row) for row in self._store.sent.waiting(client_id)]
 
     def by_outbox(self, number: int) -> SentMessage | None:
-        """Give the message with an outbox number, whatever has become of it."""
+        """Return the message with an outbox number, whatever has become of it."""
         row = self._store.sent.by_outbox(number)
         return None if row is None else self._sent_message(row)
 
     def conversations(self) -> list[ConversationSummary]:
-        """Give everybody to whom something was sent, or who sent something, the latest first.
+        """Return everybody to whom something was sent, or who sent something, latest first.
 
         Somebody whom the server never listed has no name and can't be written to: left out.
         """

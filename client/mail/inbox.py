@@ -95,8 +95,8 @@ class Inbox:
     # -----------------------------------------------------------------------
 
     def pull(self, progress: Progress | None) -> bool:
-        """Fetch by one 604 what waits; whether more may wait. What came may be shown before the
-        next one.
+        """Fetch by one 604 what waits; return whether more may wait. What came may be shown before
+        the next one.
 
         Raises what `ServerLink.ask_list` raises, and `ServerAnsweredError`.
         """
@@ -205,7 +205,7 @@ class Inbox:
     def unread(
         self, look_up_names: Callable[[], None], most: int | None = None, saving_progress: Progress | None = None
     ) -> Generator[Received, bool | None, UnreadEnd]:
-        """What nobody has seen yet, the oldest first; `most` messages of it.
+        """What nobody has seen yet, oldest first; `most` messages of it.
 
         A message counts as seen when the caller comes back for the next one, or sends True: that
         was enough. `saving_progress` is called with how far a file is decrypted.
@@ -253,17 +253,17 @@ class Inbox:
             raise
 
     def seen(self, after: int) -> Iterator[Received]:
-        """What was seen already, behind number `after`, the oldest first. Changes nothing."""
+        """What was seen already, after number `after`, oldest first. Changes nothing."""
         for row in self._store.inbox.seen(after):
             if not self._was_own_key(row):
                 yield self._received(row, self._look_at(row))
 
     def last_seen(self) -> int:
-        """Give the number of the newest message that was received; 0 where there is none."""
+        """Return the number of the newest message that was received; 0 if there is none."""
         return self._store.inbox.last_seen()
 
     def recent(self, sender: ClientId, most: int) -> list[Received]:
-        """The newest messages of one sender that were seen, the oldest first. Changes nothing."""
+        """The newest messages of one sender that were seen, oldest first. Changes nothing."""
         rows = self._store.inbox.recent(sender, most)
         return [self._received(row, self._look_at(row)) for row in rows if not self._was_own_key(row)]
 
@@ -411,7 +411,7 @@ class _Intake:
         self._passed = 0
 
     def takes(self, event: Event) -> bool:
-        """Take in a part of a message; whether it was one."""
+        """Take in a part of a message; return whether it was one."""
         match event:
             case MessageHead():
                 self._begin(event)
@@ -484,7 +484,7 @@ class _Intake:
 
 
 def check_list(event: Event, request: RequestCode, expected: ResponseCode) -> None:
-    """Raise where the server refused, or answered with another list."""
+    """Raise if the server refused, or answered with another list."""
     if isinstance(event, ErrorResponse):
         raise refused(request, event)
     if isinstance(event, ListBegins) and event.code != expected:

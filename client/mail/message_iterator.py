@@ -47,8 +47,8 @@ class Messages(Iterator[Received]):
         self._receiving: Generator[Received, bool | None] | None = None
 
     def __next__(self) -> Received:
-        """Acknowledge the message before, and give the next one. Raises what
-        `Messenger.receive` raises.
+        """Acknowledge the message before, and return the next one. Raises what `Messenger.receive`
+        raises.
         """
         end = None if self._wait is None else self._monotonic() + self._wait
         try:

@@ -3,11 +3,11 @@
 Owns: the order of sending, and what becomes of a message that was refused.
 Promises: a message is on disk, with its token, before it is sent, and gone once the server has it;
 the oldest goes first, before anything new; the server stores none of them twice, however often a
-connection breaks. What the server refuses as too fast is waited for, a minute at most, where
-somebody waits for the message that is sent. What waits for somebody who is verified by then leaves
-under a key of our own (`client.trust.rekeying`). What was acknowledged, and is possibly lost since,
-goes again under its own token (`client.mail.resending`); a message goes behind the key that it is
-under, which is sent again first where it is possibly lost.
+connection breaks. What the server refuses as too fast is waited for, a minute at most, if somebody
+waits for the message that is sent. What waits for somebody who is verified by then leaves under a
+key of our own (`client.trust.rekeying`). What was acknowledged, and is possibly lost since, goes
+again under its own token (`client.mail.resending`); a message goes behind the key that it is under,
+which is sent again first if it is possibly lost.
 Exposure: believes the server when it says that a message is stored.
 
     state     means                                        leaves when
@@ -114,11 +114,11 @@ class Outbox:
         self._rekeying = Rekeying(store, contacts, functools.partial(self.put_new_key, though_full=True))
 
     def waiting_count(self) -> int:
-        """Say how many messages wait to be sent."""
+        """Return how many messages wait to be sent."""
         return self._store.outbox.waiting_count()
 
     def check_room(self) -> None:
-        """Raise `OutboxFull` where no further message is taken."""
+        """Raise `OutboxFull` if no further message is taken."""
         if self._store.outbox.waiting_count() >= MOST_WAITING:
             raise OutboxFull(
                 f"{MOST_WAITING} messages wait to be sent already; this one was not taken.",
@@ -149,18 +149,18 @@ class Outbox:
             self.check_room()
         key = None if under is None else self._store.acknowledged.lost_carrying(under)
         if key is not None:
-            # Without it nobody can read what is put here. Where it can't be made again, that is
-            # told by `resend`.
+            # Without it nobody can read what is put here. If it can't be made again, that is told
+            # by `resend`.
             with contextlib.suppress(CipherError, FileUnreadable):
                 self.put_again(key)
         new_token = token(self._random_bytes(TOKEN_SIZE))
         return self._store.outbox.add(recipient, kind, size, body, new_token, carries, self._now(), outgoing, under)
 
     def put_again(self, row: AcknowledgedRow) -> bool:
-        """Have a message on disk, to be sent again, that is possibly lost; whether it is a large
-        one.
+        """Have a message on disk, to be sent again, that is possibly lost; return whether it is a
+        large one.
 
-        Raises `CipherError` and `FileUnreadable` where its content can't be made again.
+        Raises `CipherError` and `FileUnreadable` if its content can't be made again.
         """
         body = self._made_again(row)
         recipient = self._contacts.present_id(row.recipient)
@@ -241,13 +241,13 @@ class Outbox:
         wait: bool = True,
         told: bool = True,
     ) -> int:
-        """Send all that waits, the oldest first; the message id that the server gave to number
+        """Send all that waits, oldest first; the message id that the server gave to number
         `watched`, or 0.
 
-        Where the server asks to wait, that is done for `watched` (`client.connection.retry`). What
-        becomes of the others is told, but without `told` not that they are sent. One process
-        of a home does this at a time: with `wait` the others wait for it, and without they leave it
-        to that one. Raises what `ServerLink.ask` raises, and `ServerAnsweredError` for `watched`.
+        If the server asks to wait, that is done for `watched` (`client.connection.retry`). What
+        becomes of the others is told, but without `told` not that they are sent. One process of a
+        home does this at a time: with `wait` the others wait for it, and without they leave it to
+        that one. Raises what `ServerLink.ask` raises, and `ServerAnsweredError` for `watched`.
         """
         with self._store.sender(wait=wait) as mine:
             return self._flush(me, watched, progress, told=told) if mine else 0
@@ -317,7 +317,7 @@ class Outbox:
         return 0 if row is None else row.message_id or 0
 
     def failed(self) -> list[Failed]:
-        """What was refused for good, the oldest first."""
+        """What was refused for good, oldest first."""
         return [
             Failed(
                 row.recipient, self._contacts.name_of(row.recipient), row.kind, row.queued_at, problem, self._text(row)
@@ -328,7 +328,7 @@ class Outbox:
     def _send_patiently(
         self, me: ClientId, row: OutboxRow, progress: Progress | None, patience: Patience | None
     ) -> tuple[StoredResponse | ErrorResponse, bytes | None]:
-        """As `_send`; again, where it is refused as too fast and there is `patience`."""
+        """As `_send`; again, if it is refused as too fast and there is `patience`."""
         while True:
             if row.tried_at is None:
                 self._store.outbox.trying(row.number, self._now())
@@ -364,7 +364,7 @@ class Outbox:
     def body(
         self, content: bytes | str, size: int, progress: Progress | None, digest: "_Digest | None" = None
     ) -> Iterator[bytes]:
-        """Give a content, or what the spool file of this name holds, in parts. Raises
+        """Return a content, or what the spool file of this name holds, in parts. Raises
         `StoreUnusable`.
         """
         passed = 0
@@ -438,7 +438,7 @@ class _Digest:
         self._passed += len(part)
 
     def of(self, size: int) -> bytes | None:
-        """The digest of a content of this size; None where it did not pass whole."""
+        """The digest of a content of this size; None if it did not pass whole."""
         return self._hash.digest() if self._passed == size else None
 
 

@@ -1,7 +1,7 @@
 """A file on its way out: opened, looked at, encrypted piece by piece.
 
 Owns: reading what the user sends, and what a typed path means.
-Promises: what is sent has the size that was said at the beginning, or is not sent. Where no size is
+Promises: what is sent has the size that was said at the beginning, or is not sent. If no size is
 known before (a pipe, a terminal, a file of /proc), all of it is sent, to its end.
 Exposure: reads the path that the user named.
 """
@@ -33,7 +33,7 @@ SPOOL_FROM: Final = 64 * 1024
 
 
 class ToSend(NamedTuple):
-    """An open file: its descriptor, and its size in bytes; None where only reading to the end shows
+    """An open file: its descriptor, and its size in bytes; None if only reading to the end shows
     it.
     """
 
@@ -42,11 +42,11 @@ class ToSend(NamedTuple):
 
 
 def meant(typed: str) -> Path:
-    """Give the path that a person means, who typed it or dragged a file to the terminal.
+    """Return the path that a person means, who typed it or dragged a file to the terminal.
 
     What is there by the very name that was typed is meant. Else `~` is the home folder, quotes and
-    backslashes are a shell's, and `file://` begins a URI, where that leads to something; and if
-    nothing does, it is what was typed, but for `~`. Raises `FileUnreadable` for nobody's home
+    backslashes are a shell's, and `file://` begins a URI, if that leads to something; and if
+    nothing does, it is what was typed, except for `~`. Raises `FileUnreadable` for nobody's home
     folder, and for standard input: what is typed comes from there.
     """
     if inherited(Path(typed)) == 0:
@@ -56,7 +56,7 @@ def meant(typed: str) -> Path:
     literal = Path(typed)
     read = [literal, *([from_kept(typed)] if typed.startswith("file:///") else [])]
     with suppress(ValueError):
-        # Where a quote is never closed, it is no shell's.
+        # If a quote is never closed, it is no shell's.
         words = shlex.split(typed)
         read += [Path(word) for word in words if len(words) == 1]
     if _is_there(literal):
@@ -77,8 +77,8 @@ def _is_there(path: Path) -> bool:
 
 
 def inherited(path: Path) -> int | None:
-    """Give the descriptor that a path names, such as /dev/stdin: what is read from it is
-    gone. None for other paths.
+    """Return the descriptor that a path names, such as /dev/stdin: what is read from it is gone.
+    None for other paths.
     """
     found = _INHERITED.fullmatch(str(path))
     return None if found is None else int(found[1] or 0)
@@ -100,9 +100,7 @@ def can_be_sent(path: Path) -> bool:
 
 
 def check_file(path: Path) -> None:
-    """Raise `FileUnreadable` where a path surely can't be sent. Opens nothing: a pipe
-    would notice.
-    """
+    """Raise `FileUnreadable` if a path surely can't be sent. Opens nothing: a pipe would notice."""
     if not can_be_sent(path):
         if not _is_there(path):
             raise FileUnreadable(f"There is no file {path}; nothing was sent.", "Check the path.")
@@ -161,7 +159,7 @@ def bytes_to_send(data: bytes) -> Iterator[ToSend]:
 def encrypted_file(
     descriptor: int, path: Path, size: int, key: SymmetricKey, progress: Progress | None
 ) -> Iterator[bytes]:
-    """The first `size` bytes of an open file, encrypted. Raises `FileUnreadable` where it
+    """The first `size` bytes of an open file, encrypted. Raises `FileUnreadable` if it
     ends before.
     """
     cipher = ciphers.Encryptor(key)
@@ -200,7 +198,7 @@ def spooled(spools: Spools, parts: Iterator[bytes], check: Callable[[int], None]
     """An outgoing content, in memory or, if it is large, on disk under the name that is given; and
     its size in bytes.
 
-    `check` is called with how many have come, and raises where they are too many. Raises
+    `check` is called with how many have come, and raises if they are too many. Raises
     `StoreUnusable` (no room).
     """
     first, size = bytearray(), 0

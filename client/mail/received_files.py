@@ -84,7 +84,7 @@ def sweep(folder: Path) -> None:
 
 
 def _remove_if_left(path: str) -> None:
-    """Raises `OSError` where it is in use, or no longer there."""
+    """Raises `OSError` if it is in use, or no longer there."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
@@ -101,7 +101,7 @@ def _half_written(folder: Path) -> tuple[int, str]:
         descriptor, path = tempfile.mkstemp(prefix=_PREFIX, dir=folder)
         try:
             with contextlib.suppress(OSError):
-                # Where the file system knows no locks, a sweep gets none either.
+                # If the file system knows no locks, a sweep gets none either.
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             if os.fstat(descriptor).st_nlink:
                 return descriptor, path
@@ -125,14 +125,14 @@ def _decrypted(sealed: Sealed, progress: Progress | None) -> Iterator[bytes]:
 
 
 def base_name(sender: str, number: int) -> str:
-    """Give the name of a message's file, without its ending."""
+    """Return the name of a message's file, without its ending."""
     safe = "".join(letter if letter.isascii() and letter.isalnum() else "_" for letter in sender)[:40]
     return f"messageu-{safe or '_'}-{number}"
 
 
 def ending(beginning: bytes) -> str:
-    """Give a file name's ending by what a content begins with, with its dot; empty where
-    that tells nothing.
+    """Return a file name's ending by what a content begins with, with its dot; empty if that tells
+    nothing.
     """
     import filetype  # type: ignore[import-untyped]  # noqa: PLC0415 - only who receives a file needs it
 

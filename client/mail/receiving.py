@@ -51,18 +51,18 @@ class Receiving:
         send_waiting: bool = True,
         saving: Progress | None = None,
     ) -> Generator[Received, bool | None]:
-        """Fetch what waits at the server, and give everything that was not received yet, the oldest
+        """Fetch what waits at the server, and give everything that was not received yet, oldest
         first.
 
         With `most`, so many messages of it; the others stay for the next time. What waits in the
-        outbox is sent first, where `send_waiting`. `progress` is called with how far fetching is,
+        outbox is sent first, if `send_waiting`. `progress` is called with how far fetching is,
         `saving` how far a file is decrypted.
 
-        Where there is nothing, it waits up to `wait` seconds for mail, without polling; a server of
-        the published protocol alone can't do that and is asked once. A message counts as received
-        when the caller comes back for the next one, or sends True, which ends it; where it does
-        neither, because the program died, it is given once more, as `repeated`. What was fetched is
-        given even when fetching failed half-way; the failure is raised after it. Raises
+        If there is nothing, it waits up to `wait` seconds for mail, without polling; a server that
+        speaks only the published protocol can't do that and is asked once. A message counts as
+        received when the caller comes back for the next one, or sends True, which ends it; if it
+        does neither, because the program died, it is given once more, as `repeated`. What was
+        fetched is given even when fetching failed half-way; the failure is raised after it. Raises
         `HomeInUse`.
         """
         end = self._monotonic() + wait
@@ -108,7 +108,7 @@ class Receiving:
         me = self._account.identity().client_id
         self._link.connect()
         if send_waiting and self._greeting.offers(Feature.SEND_ONCE):
-            # Where another process does that just now, it is left to it.
+            # If another process does that just now, it is left to it.
             self._outbox.flush(me, wait=False)
         return self._retry.do(lambda watch: self._fetch_once(wait, watch), progress)
 

@@ -2,7 +2,7 @@
 earlier state.
 
 Owns: what is taken up for that, in which order, and what is said of what can't be.
-Promises: nothing is sent again unless it was asked for; each message goes under its own token, the
+Promises: nothing is sent again unless it was asked for; each message goes under its own token,
 oldest first, ahead of what waits. What can't be sent again stays marked.
 Exposure: reads the files that were sent, by the paths in the history.
 
@@ -44,13 +44,13 @@ class Resending:
         self._retry = retry
 
     def count(self) -> int:
-        """Say how many messages are possibly lost, symmetric keys and requests for them
-        among them.
+        """Return how many messages are possibly lost, symmetric keys and requests for them among
+        them.
         """
         return self._store.acknowledged.lost_count()
 
     def forget(self, name: str | None) -> int:
-        """Take the marks away, of messages to one user or of all, and send nothing; say how many
+        """Take the marks away, of messages to one user or of all, and send nothing; return how many
         they were.
 
         Raises `NameUnknown`.
@@ -58,7 +58,7 @@ class Resending:
         return sum(self._store.acknowledged.forget_lost(one) for one in self._chosen(name))
 
     def resend(self, name: str | None, progress: Progress | None = None) -> Resent:
-        """Send again what is possibly lost, to one user or to all, the oldest first.
+        """Send again what is possibly lost, to one user or to all, oldest first.
 
         Raises `NameUnknown`, `ServerUnreachable`, `OutcomeUnknown`, `InvalidServerResponse`; then
         what was taken up already waits in the outbox.

@@ -20,7 +20,7 @@ _DOTTED_I: Final = "i\u0307"
 
 
 def folded(text: str) -> str:
-    """Give a text as it is compared with other folded ones."""
+    """Return a text as it is compared with other folded ones."""
     if text.isascii():
         return text.casefold()
     plain = IGNORABLE.sub("", text)

@@ -3,8 +3,8 @@ server.
 
 Owns: which of the two ways a content takes, and what is noted of it.
 Promises: on an authenticated connection a message goes through the outbox: what can't be sent now
-is kept, and the error says so. With the published protocol it is sent or not, and where the answer
-is lost nobody can say which.
+is kept, and the error says so. With the published protocol it is sent or not, and if the answer is
+lost nobody can say which.
 Exposure: believes the server when it says that a message is stored.
 
 Source: docs/client-protocol.md; docs/guarantees.md.
@@ -63,7 +63,7 @@ class SendPath:
     def catch_up(self, progress: Progress | None = None) -> ClientError | None:
         """Connect, and send what waits in the outbox: it goes before anything new.
 
-        Gives the reason why there is no server, where that is no reason to give up: messages of an
+        Gives the reason why there is no server, if that is no reason to give up: messages of an
         account that has signed in wait in the outbox.
         """
         me = self._account.identity().client_id
@@ -130,8 +130,8 @@ class SendPath:
         return sent
 
     def ask_to_store(self, contact: Contact, request: SendRequest | LargeSendRequest, body: Iterator[bytes]) -> Sent:
-        """Have the server store a message, without the outbox. Raises `OutcomeUnknown`
-        where nobody knows.
+        """Have the server store a message, without the outbox. Raises `OutcomeUnknown` if nobody
+        knows.
         """
         try:
             answer = self._link.ask(request, body)

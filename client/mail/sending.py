@@ -196,12 +196,12 @@ class Sending:
         def ask(watch: Progress) -> Sent:
             return self._send_path.ask_to_store(contact, request, parts(watch))
 
-        # Where all of it was out and no answer came, nobody knows whether the server has it.
+        # If all of it was out and no answer came, nobody knows whether the server has it.
         again = (ServerUnreachable,)
         return self._send_path.noted(contact, request.kind, outgoing, lambda: self._retry.do(ask, progress, again))
 
     def keep_text(self, name: str, text: str) -> SentMessage:
-        """Put a text into the outbox, behind a new symmetric key where there is none to send under.
+        """Put a text into the outbox, behind a new symmetric key if there is none to send under.
 
         It is on disk when this returns. Raises `NoPublicKey`, `KeyChanged`, `OutboxFull`,
         `ValueRejected`.
@@ -229,9 +229,9 @@ class Sending:
         return self._keep(contact, MessageKind.FILE, size, content, outgoing, key.number)
 
     def send_waiting(self, watched: SentMessage | None = None, progress: Progress | None = None) -> None:
-        """Send what waits, the oldest first. Raises `ServerUnreachable`, `OutcomeUnknown`,
-        `InvalidServerResponse`; `ServerAnsweredError` where the server does not take `watched` now,
-        or ever.
+        """Send what waits, oldest first. Raises `ServerUnreachable`, `OutcomeUnknown`,
+        `InvalidServerResponse`; `ServerAnsweredError` if the server does not take `watched` now, or
+        ever.
         """
         me = self._account.identity().client_id
         self._link.connect()
@@ -239,13 +239,13 @@ class Sending:
             self._outbox.flush(me, None if watched is None else watched.outbox, progress)
 
     def now(self, message: SentMessage) -> SentMessage:
-        """Give the present state of a message that went through the outbox."""
+        """Return the present state of a message that went through the outbox."""
         found = None if message.outbox is None else self._history.by_outbox(message.outbox)
         return message if found is None else found
 
     def _key_after_catching_up(self, contact: Contact, offline: ClientError | None, *, had_key: bool) -> KeyRow:
-        """A key to send under; a new one where the one that waited was set aside
-        meanwhile. Raises `NoSharedKey`.
+        """A key to send under; a new one if the one that waited was set aside meanwhile. Raises
+        `NoSharedKey`.
         """
         if had_key and self._send_path.goes_through_the_outbox(offline):
             return self._key_exchange.key_at_hand(contact)
@@ -294,7 +294,7 @@ class Sending:
 
 
 def plain_text(text: str) -> bytes:
-    """Give a text as it is encrypted. Raises `ValueRejected`."""
+    """Return a text as it is encrypted. Raises `ValueRejected`."""
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:

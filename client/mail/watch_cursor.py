@@ -30,8 +30,8 @@ class WatchCursor:
         self._inbox = inbox
 
     def position(self) -> int:
-        """Give the number behind which `watch` goes on; at first, behind all that was
-        seen already.
+        """Return the number behind which `watch` goes on; at first, behind all that was seen
+        already.
         """
         text = self._store.settings.get(_CURSOR)
         if text is None:
@@ -70,7 +70,7 @@ class WatchCursor:
                 self._store.settings.drop(name)
 
     def messages_set_aside(self) -> list[Received]:
-        """Give what `watch` has set aside, the oldest first."""
+        """Return what `watch` has set aside, oldest first."""
         numbers = [int(name.removeprefix(_ASIDE)) for name in self._store.settings.names(_ASIDE)]
         found = [next(self._inbox.seen(number - 1), None) for number in numbers]
         return [one for one, number in zip(found, numbers, strict=True) if one is not None and one.number == number]

@@ -41,7 +41,7 @@ class AcknowledgedRow(NamedTuple):
     kind: int
     size: int
     content: bytes | None
-    """As it was sent, where it can't be made again from the history."""
+    """As it was sent, if it can't be made again from the history."""
     carries: int | None
     under: int | None
     digest: bytes | None
@@ -81,15 +81,15 @@ class AcknowledgedTable:
         )
 
     def lost(self, after: int) -> AcknowledgedRow | None:
-        """Give the oldest message behind number `after` that is possibly lost."""
+        """Return the oldest message after number `after` that is possibly lost."""
         return self._row("lost AND number > ? ORDER BY number LIMIT 1", after)
 
     def lost_carrying(self, key: int) -> AcknowledgedRow | None:
-        """Give the message that carries a key, where it is possibly lost."""
+        """Return the message that carries a key, if it is possibly lost."""
         return self._row("lost AND shared_key = ?", key)
 
     def lost_count(self) -> int:
-        """Say how many messages are possibly lost, keys and requests for keys among them."""
+        """Return how many messages are possibly lost, keys and requests for keys among them."""
         return int(self._database.value("SELECT count(*) FROM acknowledged WHERE lost") or 0)
 
     def is_lost(self, number: int) -> bool:
@@ -97,11 +97,11 @@ class AcknowledgedTable:
         return bool(self._database.rows("SELECT 1 FROM acknowledged WHERE number = ? AND lost", number))
 
     def lost_recipients(self) -> set[ClientId]:
-        """Give those to whom something is possibly lost."""
+        """Return those to whom something is possibly lost."""
         return {one for (one,) in self._database.rows("SELECT recipient FROM acknowledged WHERE lost")}
 
     def forget_lost(self, recipient: ClientId) -> int:
-        """Take the mark from what is possibly lost to one recipient; say from how many."""
+        """Take the mark from what is possibly lost to one recipient; return from how many."""
         with self._database.transaction():
             self._database.run("DELETE FROM acknowledged WHERE lost AND recipient = ?", recipient)
             return self._database.changed()
@@ -125,8 +125,8 @@ class AcknowledgedTable:
 
 
 def mark_lost(database: Database, now: int) -> int:
-    """Within a transaction: the server is another generation; say how many messages are
-    marked by that.
+    """Within a transaction: the server is another generation; return how many messages are marked
+    by that.
     """
     database.run("DELETE FROM acknowledged WHERE NOT lost AND acknowledged_at < ?", now - LONGEST_KEPT)
     database.run("UPDATE acknowledged SET lost = 1 WHERE NOT lost")

@@ -46,8 +46,8 @@ class ContactTable:
         return [client_id for (client_id,) in rows]
 
     def names_near(self, name: str, most: int) -> list[str]:
-        """Give the listed names that stand before and behind a name in the alphabet, up
-        to `most` on each side.
+        """Return the listed names that stand before and behind a name in the alphabet, up to `most`
+        on each side.
         """
         if not paths.is_utf8(name):
             return []

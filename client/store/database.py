@@ -1,8 +1,8 @@
 """The SQLite database itself: opening it, migrating it, transactions, and its failures in words.
 
-Owns: the only SQLite of the client, but for the copies of `client.store.memory_copy`.
+Owns: the only SQLite of the client, except for the copies of `client.store.memory_copy`.
 Promises: what was committed is on disk (WAL, synchronous=FULL); the files are mode 0600; a failure
-is a `StoreUnusable` that says what to do, and a `StoreUnwritable` where it may be read.
+is a `StoreUnusable` that says what to do, and a `StoreUnwritable` if it may be read.
 Exposure: reads a file that somebody else may have written.
 
 Source: docs/guarantees.md.
@@ -43,18 +43,17 @@ class Database:
     ) -> None:
         self.path = path
         self.converted_from = converted_from
-        """The schema version that it had until this opening; None where that is the
-        present one, or it is new.
+        """The schema version that it had until this opening; None if that is the present one, or it
+        is new.
         """
         self.copied_because = copied_because
-        """Why this is a copy in memory, which can't be changed; None where it is the
-        database itself.
+        """Why this is a copy in memory, which can't be changed; None if it is the database itself.
         """
         self.connection = connection
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open the database, making it where there is none. Raises `StoreUnusable`."""
+        """Open the database, making it if there is none. Raises `StoreUnusable`."""
         with told(path):
             with paths.for_sqlite(path) as name:
                 connection = apsw.Connection(name)
@@ -89,8 +88,8 @@ class Database:
     def standing_still(self) -> Iterator[bytes | None]:
         """Have all of it in the one file, while nobody can write to it; None is given then.
 
-        Where what the WAL holds can't be brought into the file, the whole content that the file
-        would have is given. Raises `StoreUnusable` (busy).
+        If what the WAL holds can't be brought into the file, the whole content that the file would
+        have is given. Raises `StoreUnusable` (busy).
         """
         whole = None
         try:
@@ -102,8 +101,8 @@ class Database:
             self._roll_back()
 
     def _gathered(self) -> bool:
-        """Begin a transaction in which nobody else can write; whether all is in the file,
-        or there was no room.
+        """Begin a transaction in which nobody else can write; return whether all is in the file, or
+        there was no room.
         """
         try:
             self.gather()
@@ -128,7 +127,7 @@ class Database:
                 raise StoreUnusable(f"{self.path} is busy; nothing was exported.", "Try again.")
 
     def check(self) -> None:
-        """Look at every page. Raises `StoreUnusable` where it is damaged."""
+        """Look at every page. Raises `StoreUnusable` if it is damaged."""
         found = self.value("PRAGMA integrity_check(1)")
         if found != "ok":
             raise _damaged(self.path, str(found).replace("\n", " "))
@@ -138,8 +137,8 @@ class Database:
         self.connection.execute("PRAGMA secure_delete = ON")
 
     def rewrite(self) -> bool:
-        """Rewrite all of it, so that nothing deleted is left in the file; False where
-        another process is in it.
+        """Rewrite all of it, so that nothing deleted is left in the file; False if another process
+        is in it.
         """
         with told(self.path):
             self.overwrite_freed()
@@ -171,31 +170,31 @@ class Database:
         self.connection.execute(statement, values)
 
     def rows(self, query: str, *values: SqlValue) -> list[tuple[Any, ...]]:
-        """Give what a query finds."""
+        """Return what a query finds."""
         # Any: what a column may hold is checked by the STRICT tables, and each caller knows its
         # columns.
         with told(self.path):
             return list(self.connection.execute(query, values))
 
     def value(self, query: str, *values: SqlValue) -> SqlValue:
-        """Give the one value that a query finds, or None."""
+        """Return the one value that a query finds, or None."""
         rows: list[tuple[SqlValue, ...]] = self.rows(query, *values)
         return rows[0][0] if rows else None
 
     def read_texts(self, table: str, column: str) -> None:
-        """Read every text of a column, one at a time. Raises `StoreUnusable` where one is not
-        UTF-8. The names are our own text.
+        """Read every text of a column, one at a time. Raises `StoreUnusable` if one is not UTF-8.
+        The names are our own text.
         """
         with told(self.path):
             for _ in self.connection.execute(f"SELECT {column} FROM {table} WHERE typeof({column}) = 'text'"):  # noqa: S608
                 pass
 
     def changed(self) -> int:
-        """Give how many rows the last statement changed."""
+        """Return how many rows the last statement changed."""
         return self.connection.changes()
 
     def last_row(self) -> int:
-        """Give the number of the row that was inserted last."""
+        """Return the number of the row that was inserted last."""
         return self.connection.last_insert_rowid()
 
     def next_number(self, table: str) -> int:
@@ -243,7 +242,7 @@ def _schema(connection: apsw.Connection) -> list[tuple[Any, ...]]:
 
 
 def _schema_of(version: int) -> list[tuple[Any, ...]]:
-    """Give what `_schema` says of a new store of a version."""
+    """Return what `_schema` says of a new store of a version."""
     connection = apsw.Connection(":memory:")
     try:
         connection.execute(FIRST)
@@ -265,8 +264,8 @@ def _defend(connection: apsw.Connection) -> None:
 
 
 def _prepare(path: Path, connection: apsw.Connection) -> int | None:
-    """Bring it to the present schema; which version it was of before, None where nothing
-    was converted.
+    """Bring it to the present schema; which version it was of before, None if nothing was
+    converted.
     """
     _defend(connection)
     connection.set_busy_timeout(BUSY_MS)
@@ -338,8 +337,8 @@ def _unusable(error: OSError, path: Path) -> StoreUnusable:
 
 
 def _why_unwritable(error: apsw.Error, path: Path) -> int | None:
-    """Give the number of the system's error behind one of SQLite's that means that
-    nothing can be written.
+    """Return the number of the system's error behind one of SQLite's that means that nothing can be
+    written.
     """
     # The second: no room for the index of the WAL, which is a file too. (apsw's stubs do not have
     # the attribute.)

@@ -92,7 +92,7 @@ COLUMNS: Final = {
     # What AUTOINCREMENT goes on from: at its end no row could be added any more.
     "sqlite_sequence": {"seq": "{0} BETWEEN 0 AND 9007199254740992"},
 }  # fmt: skip
-"""By table and column, but for `spool`, the condition that a value fulfils."""
+"""By table and column, except for `spool`, the condition that a value fulfils."""
 _SPOOLING: Final = ("inbox", "outbox")
 
 

@@ -2,8 +2,8 @@
 converted or locked.
 
 Owns: what a home says of itself without its passphrase and without `client.store.home_store`.
-Promises: changes nothing, waits for nobody, and gives no names where that can't be kept, where the
-home has a passphrase, or where there is no store that this program reads.
+Promises: changes nothing, waits for nobody, and gives no names where that can't be kept, if the
+home has a passphrase, or if there is no store that this program reads.
 Exposure: reads a file that somebody else may have written; names are the server's, and only those
 that any user can have are given.
 
@@ -27,7 +27,7 @@ MOST: Final = 100
 
 
 def names_beginning(path: Path, prefix: str) -> list[str]:
-    """Give the listed names that begin so, in order, up to `MOST`."""
+    """Return the listed names that begin so, in order, up to `MOST`."""
     if not paths.is_utf8(prefix) or not path.is_file():
         return []
     # A WAL that is there is somebody's who works in the home now: its newest pages count. Without

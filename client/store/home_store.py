@@ -5,8 +5,8 @@ stands in it is in `client.store`.
 Promises: what a method stored is on disk when it returns (WAL, synchronous=FULL); the files are
 mode 0600; a failure is a `StoreUnusable` that says what to do. Several processes may use one home;
 one at a time receives (`receiver`), and one at a time empties the outbox (`sender`). A home that
-can't be written is read all the same, where that is asked for, from a copy of the database in
-memory. Where the home has a passphrase, every secret in it is sealed for its place in the store.
+can't be written is read all the same, if that is asked for, from a copy of the database in memory.
+If the home has a passphrase, every secret in it is sealed for its place in the store.
 Exposure: holds shared keys and mail; without a passphrase in the clear: who can read the home can
 read them. With one it holds what somebody who can write to the home may have altered or moved: such
 a row is found, and not believed.
@@ -84,7 +84,7 @@ class Store:
 
     @classmethod
     def open(cls, home: Path, unlocked: Sealing | None = None) -> Self:
-        """Open the home's store, making it where there is none. Raises `StoreUnusable`.
+        """Open the home's store, making it if there is none. Raises `StoreUnusable`.
 
         `unlocked`: of another opening of the same store, whose passphrase was given already.
         """
@@ -112,8 +112,7 @@ class Store:
 
     @classmethod
     def open_to_read(cls, home: Path) -> Self:
-        """Open the home's store; where it can't be written, a copy of it in memory: see
-        `unwritable`.
+        """Open the home's store; if it can't be written, a copy of it in memory: see `unwritable`.
 
         Raises `StoreUnusable`.
         """
@@ -145,19 +144,19 @@ class Store:
 
     @property
     def unwritable(self) -> StoreUnwritable | None:
-        """Why this is a copy in memory, every change of which raises a `StoreUnwritable`;
-        None where it is none.
+        """Why this is a copy in memory, every change of which raises a `StoreUnwritable`; None if
+        it is none.
         """
         return self.database.copied_because
 
     def check(self) -> None:
-        """Look at every page of the database. Raises `StoreUnusable` where it is damaged."""
+        """Look at every page of the database. Raises `StoreUnusable` if it is damaged."""
         self.database.check()
 
     @property
     def conversion(self) -> str | None:
-        """What is to be said where this opening converted a store of an earlier version;
-        None where it did not.
+        """What is to be said where this opening converted a store of an earlier version; None if it
+        did not.
         """
         before = self.database.converted_from
         if before is None:
@@ -182,10 +181,10 @@ class Store:
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[BinaryIO]:
-        """Give the database file to be read whole, while nobody can write to it. Raises
+        """Return the database file to be read whole, while nobody can write to it. Raises
         `StoreUnusable` (busy).
 
-        Where there is no room to bring all of it into that file, it is one in memory.
+        If there is no room to bring all of it into that file, it is one in memory.
         """
         with self.database.standing_still() as whole:
             if whole is not None:
@@ -260,8 +259,8 @@ class Store:
             fcntl.flock(self._use, fcntl.LOCK_SH)
 
     def erase_traces(self) -> bool:
-        """Leave nothing of before the last change of the passphrase in the file; False where that
-        has to wait.
+        """Leave nothing of before the last change of the passphrase in the file; False if that has
+        to wait.
 
         It waits for room on the disk, and until nobody else has the store open.
         """
@@ -282,8 +281,8 @@ class Store:
 
 
 def _open_lock(path: Path, *, to_read: bool) -> int | None:
-    """Open the file of a lock, made where it is missing; None where it is missing and can't be
-    made, to who reads.
+    """Open the file of a lock, made if it is missing; None if it is missing and can't be made, to
+    who reads.
 
     Raises `OSError`.
     """

@@ -99,14 +99,14 @@ class InboxTable:
         """Note that a 604's reply came to its end; one that brought nothing new is forgotten."""
         with self._database.transaction():
             self._database.run("UPDATE pull SET complete = 1 WHERE number = ?", pull)
-            # Where nothing new came, the pull before it is still the one whose messages may come
+            # If nothing new came, the pull before it is still the one whose messages may come
             # again.
             self._database.run(
                 "DELETE FROM pull WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM inbox WHERE pull = ?1)", pull
             )
 
     def add_pulled(self, messages: Collection[NewMessage], now: int, pull: int) -> int:
-        """Keep messages of a 604, in one transaction, and say how many were new.
+        """Keep messages of a 604, in one transaction, and return how many were new.
 
         A server gives the same messages again, with the same ids, when it has no proof that we got
         them. After a reply that broke that is certain, and what we have already is passed over.
@@ -154,7 +154,7 @@ class InboxTable:
     def add_fetched(self, messages: Collection[NewMessage], now: int, generation: int) -> None:
         """Keep messages of a 643, and how far that takes us, in one transaction.
 
-        `generation` is the one of the server that gave them. Where another process of this home has
+        `generation` is the one of the server that gave them. If another process of this home has
         met a later one meanwhile, their numbers say nothing about that one's mail.
 
         A token that its sender used before is the same message. One that came by 604 before,
@@ -185,7 +185,7 @@ class InboxTable:
         return True
 
     def next_unread(self, after: int) -> InboxRow | None:
-        """The oldest message behind number `after` that nobody has seen.
+        """The oldest message after number `after` that nobody has seen.
 
         One that was being shown when we died counts as repeated.
         """
@@ -193,7 +193,7 @@ class InboxTable:
         return rows[0] if rows else None
 
     def seen(self, after: int) -> Iterator[InboxRow]:
-        """The messages behind number `after` that the user has seen, or was told that they can't be
+        """The messages after number `after` that the user has seen, or was told that they can't be
         read.
 
         Read part by part, each when it is asked for.
@@ -203,7 +203,7 @@ class InboxTable:
             after = rows[-1].number
 
     def recent(self, sender: ClientId, most: int) -> list[InboxRow]:
-        """The newest of `seen` that are of one sender, the oldest first."""
+        """The newest of `seen` that are of one sender, oldest first."""
         return self._inbox_rows("state >= 2 AND sender = ? ORDER BY number DESC LIMIT ?", sender, most)[::-1]
 
     def by_sender(self) -> list[tuple[ClientId, int, int]]:
@@ -220,7 +220,7 @@ class InboxTable:
         )
 
     def last_seen(self) -> int:
-        """The number of the newest message that the user has seen; 0 where there is none."""
+        """The number of the newest message that the user has seen; 0 if there is none."""
         return int(self._database.value("SELECT number FROM inbox WHERE state >= 2 ORDER BY number DESC LIMIT 1") or 0)
 
     def newest_accepted_at(self) -> int | None:

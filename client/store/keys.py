@@ -45,7 +45,7 @@ class KeyTable:
         self._inbox = inbox
 
     def of(self, contact: ClientId) -> list[KeyRow]:
-        """All symmetric keys ever shared with a contact, the newest first. There may be very many.
+        """All symmetric keys ever shared with a contact, newest first. There may be very many.
 
         A damaged one is passed over, here and below, as if it had never come: `damaged_rows` names
         it.
@@ -53,11 +53,11 @@ class KeyTable:
         return self._found(contact, "number > 0 ORDER BY number DESC")
 
     def newest(self, contact: ClientId, most: int) -> list[KeyRow]:
-        """The newest `most` of them, the newest first."""
+        """The newest `most` of them, newest first."""
         return self._found(contact, "number > 0 ORDER BY number DESC LIMIT ?", most)
 
     def near(self, contact: ClientId, message: int) -> list[KeyRow]:
-        """Those that the message with this inbox number may be under, the newest first.
+        """Those that the message with this inbox number may be under, newest first.
 
         A key comes before what is encrypted under it. So these are the last ones before the
         message, some behind it, for one that was late, and the newest of all. A contact who sends
@@ -78,7 +78,7 @@ class KeyTable:
         return sorted(dict.fromkeys(found), key=_number, reverse=True)
 
     def numbered(self, contact: ClientId, number: int) -> KeyRow | None:
-        """The one with this number, where it is shared with this contact."""
+        """The one with this number, if it is shared with this contact."""
         found = self._found(contact, "number = ?", number)
         return found[0] if found else None
 

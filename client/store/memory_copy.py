@@ -6,7 +6,7 @@ which may be as full, and where a kill would leave what was secret. What was com
 copy, with what only the WAL holds yet.
 Exposure: reads files that somebody else may have written; SQLite judges them.
 
-SQLite itself opens a database of WAL mode only where it can make the index of the WAL beside it.
+SQLite itself opens a database of WAL mode only if it can make the index of the WAL beside it.
 `immutable=1` needs none, but leaves the WAL out. So SQLite is given both files as a file system of
 two files in memory, which it recovers as it would after a crash, with the index in its own memory
 (`locking_mode = EXCLUSIVE`).
@@ -26,10 +26,9 @@ _WAL: Final = f"{_FILE}-wal"
 
 
 def memory_copy(path: Path) -> apsw.Connection:
-    """Give a database in memory with what is in the one at `path`; an empty one where there is
-    none.
+    """Return a database in memory with what is in the one at `path`; an empty one if there is none.
 
-    Raises `OSError`, `apsw.Error`; `apsw.BusyError` where others write to it all the time.
+    Raises `OSError`, `apsw.Error`; `apsw.BusyError` if others write to it all the time.
     """
     files = _MemoryFiles(dict(zip((_FILE, _WAL), _read_both(path), strict=True)))
     try:

@@ -103,7 +103,7 @@ class OutboxTable:
         """Keep a message to be sent that is possibly lost, under its number and token: the content,
         or the spool file.
 
-        Nothing happens where it is not marked any more.
+        Nothing happens if it is not marked any more.
         """
         content, spool = (body, None) if isinstance(body, bytes) else (None, body)
         with self._spools.brought_in([spool]), self._database.transaction():
@@ -138,7 +138,7 @@ class OutboxTable:
         return bool(self._database.rows("SELECT 1 FROM outbox WHERE number = ? AND problem IS NULL", number))
 
     def waiting(self) -> Iterator[OutboxRow]:
-        """What is to be sent, the oldest first, one after the other."""
+        """What is to be sent, oldest first, one after the other."""
         number = 0
         while rows := self._database.rows(
             # The columns are our own text, here and below.
@@ -162,7 +162,7 @@ class OutboxTable:
         )  # fmt: skip
 
     def failed(self) -> list[tuple[OutboxRow, str]]:
-        """What was refused for good, and why, the oldest first."""
+        """What was refused for good, and why, oldest first."""
         query = f"SELECT {_COLUMNS}, problem FROM outbox WHERE problem IS NOT NULL ORDER BY number"  # noqa: S608
         rows = self._database.rows(query)
         failed = []
@@ -176,7 +176,7 @@ class OutboxTable:
         return failed
 
     def carrying(self, key: int) -> OutboxRow | None:
-        """Give the message that carries a key, where it waits."""
+        """Return the message that carries a key, if it waits."""
         query = f"SELECT {_COLUMNS} FROM outbox WHERE problem IS NULL AND shared_key = ?"  # noqa: S608
         rows = self._database.rows(query, key)
         return self._outbox_row(rows[0]) if rows else None

@@ -1,5 +1,5 @@
-"""Under which id and key a name was first met, and what the server names now where that is
-something else.
+"""Under which id and key a name was first met, and what the server names now if that is something
+else.
 
 Owns: the pin rows; what they mean is in `client.trust.trust`.
 Promises: a pinned key is replaced only by `replace`.
@@ -14,8 +14,8 @@ from common.values import ClientId, PublicKey
 
 
 class PinRow(NamedTuple):
-    """Under which id and key a name was first met, and what the server names now where
-    that is something else.
+    """Under which id and key a name was first met, and what the server names now if that is
+    something else.
     """
 
     client_id: ClientId
@@ -46,17 +46,17 @@ class PinTable:
         return PinRow(*rows[0]) if rows else None
 
     def all(self) -> list[PinRow]:
-        """Give everybody who was met, by name."""
+        """Return everybody who was met, by name."""
         return [PinRow(*row) for row in self._database.rows("SELECT * FROM pin ORDER BY name")]
 
     def changed(self) -> list[PinRow]:
-        """Give those for whom the server names something else than is pinned."""
+        """Return those for whom the server names something else than is pinned."""
         return [
             PinRow(*row) for row in self._database.rows("SELECT * FROM pin WHERE offered_key IS NOT NULL ORDER BY name")
         ]
 
     def add(self, client_id: ClientId, name: str, key: PublicKey, now: int) -> bool:
-        """Keep under which id and key a name was first met; False where name or id are
+        """Keep under which id and key a name was first met; False if name or id are
         pinned already.
         """
         with self._database.transaction():

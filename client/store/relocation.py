@@ -11,7 +11,7 @@ Exposure: the new server's id, generation and pins are what it said when the acc
     server         the new one, nothing fetched yet
     setting        those of the server are the new one's; the others stay
     contact        nobody is listed, until the new server's list is taken over
-    pin            as before, but for the own one: it has the new name and id
+    pin            as before, except for the own one: it has the new name and id
     silenced       as before, and the new server is to be told
     acknowledged   empty: the old server can lose nothing any more that would be sent again
     outbox         nothing waits; where the caller says why, what did is set aside
@@ -52,14 +52,14 @@ class LeftAccount(NamedTuple):
     """It is not there any more."""
 
     def text(self) -> str:
-        """Give it as the setting keeps it."""
+        """Return it as the setting keeps it."""
         server = None if self.server is None else [self.server.server_id.hex(), self.server.generation]
         fields = [str(self.address), self.name, self.client_id.hex(), server, self.moved_to, self.deleted]
         return json.dumps(fields)
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """Read the setting; None where it can't be read."""
+        """Read the setting; None if it can't be read."""
         try:
             address, name, client_id, server, moved_to, deleted = json.loads(text)
             row = None if server is None else ServerRow(bytes.fromhex(server[0]), int(server[1]), 0)
@@ -76,7 +76,7 @@ class LeftAccount(NamedTuple):
 
 
 def left_account(store: Store) -> LeftAccount | None:
-    """Give the account that the last move left; None where the home never moved."""
+    """Return the account that the last move left; None if the home never moved."""
     text = store.settings.get(_LEFT)
     return None if text is None else LeftAccount.parse(text)
 
@@ -100,7 +100,7 @@ class Relocation(NamedTuple):
 
 
 def relocate(store: Store, new: Relocation, left: LeftAccount, set_aside_because: str | None) -> None:
-    """Change to another server. Only where nobody else has the store open.
+    """Change to another server. Only if nobody else has the store open.
 
     What waits in the outbox is set aside for the given reason; None: nothing waits.
     """

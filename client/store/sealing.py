@@ -21,7 +21,7 @@ from client.store.database import Database, SqlValue
 
 
 class Secret(NamedTuple):
-    """A column that is sealed where the home has a passphrase, and what its rows are known by.
+    """A column that is sealed if the home has a passphrase, and what its rows are known by.
 
     A sealed text is stored as base64. The columns in `known_by` never change in a row; they are
     authenticated with the secret, so that it opens in its own row alone.
@@ -88,8 +88,8 @@ class Sealing:
         self._key = key
 
     def seal_under(self, passphrase: str | None, files: Mapping[str, str]) -> None:
-        """Seal all secrets under a passphrase, or none for None, in one transaction. Only where
-        nobody else has the store open, and not locked.
+        """Seal all secrets under a passphrase, or none for None, in one transaction. Only if nobody
+        else has the store open, and not locked.
 
         `files` are the identity files' new texts; `settle` writes them. Another passphrase for a
         store that has one wraps the data key again and touches no row.
@@ -177,11 +177,11 @@ class Sealing:
         return self._key
 
     def seal(self, secret: Secret, value: SqlValue, *known: SqlValue) -> SqlValue:
-        """Give a value as its column holds it."""
+        """Return a value as its column holds it."""
         return _sealed(self._unlocked(), secret.place(*known), value)
 
     def open(self, secret: Secret, value: Any, *known: SqlValue) -> Any:
-        """Give a column's value. Raises `CipherError` where the row was altered."""
+        """Return a column's value. Raises `CipherError` if the row was altered."""
         # Any: as in `Database.rows`.
         return _opened(self._unlocked(), secret.place(*known), value)
 

@@ -26,7 +26,7 @@ class Outgoing(NamedTuple):
 
 class SentRow(NamedTuple):
     """An outgoing text or file as the history has it. With neither `stored_at` nor `problem` it
-    waits where `waiting`, and else nobody knows whether the server has it.
+    waits if `waiting`, and else nobody knows whether the server has it.
     """
 
     number: int
@@ -61,8 +61,8 @@ class SentTable:
             return self.insert(recipient, kind, outgoing, now, None)
 
     def insert(self, recipient: ClientId, kind: int, outgoing: Outgoing, now: int, outbox: int | None) -> int:
-        """Note a message, within a transaction, with its outbox number where it has one.
-        Gives its number here.
+        """Note a message, within a transaction, with its outbox number if it has one. Gives its
+        number here.
         """
         number = self._database.next_number("sent")
         self._database.run(
@@ -100,15 +100,15 @@ class SentTable:
             )
 
     def all(self) -> list[SentRow]:
-        """What was sent or was to be sent, the oldest first."""
+        """What was sent or was to be sent, oldest first."""
         return self._sent_rows("1 ORDER BY number")
 
     def recent(self, recipient: ClientId, most: int) -> list[SentRow]:
-        """The newest messages to one recipient that do not wait in the outbox, the oldest first."""
+        """The newest messages to one recipient that do not wait in the outbox, oldest first."""
         return self._sent_rows(f"recipient = ? AND NOT {_WAITS} ORDER BY number DESC LIMIT ?", recipient, most)[::-1]
 
     def waiting(self, recipient: ClientId) -> list[SentRow]:
-        """The messages to one recipient that wait in the outbox, the oldest first."""
+        """The messages to one recipient that wait in the outbox, oldest first."""
         return self._sent_rows(
             "recipient = ?1 AND outbox IN (SELECT number FROM outbox WHERE recipient = ?1 AND problem IS NULL) "
             "ORDER BY number",

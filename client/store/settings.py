@@ -43,7 +43,7 @@ class Settings:
             self.put(OWN_ID, ",".join(filter(None, (self.get(OWN_ID), client_id.hex()))))
 
     def names(self, prefix: str) -> list[str]:
-        """Give the names that begin with a prefix of ASCII, in their order."""
+        """Return the names that begin with a prefix of ASCII, in their order."""
         behind = f"{prefix[:-1]}{chr(ord(prefix[-1]) + 1)}"
         rows = self._database.rows(
             "SELECT name FROM setting WHERE name >= ? AND name < ? ORDER BY name", prefix, behind
@@ -71,12 +71,12 @@ class ServerTable:
         self._database = database
 
     def known(self) -> ServerRow | None:
-        """Give the server of the first proof; None before it."""
+        """Return the server of the first proof; None before it."""
         rows = self._database.rows("SELECT server_id, generation, ack FROM server")
         return ServerRow(*rows[0]) if rows else None
 
     def remember(self, server_id: bytes, generation: int, now: int) -> int:
-        """Note a proof; say how many messages are possibly lost by that.
+        """Note a proof; return how many messages are possibly lost by that.
 
         Another generation is a store with a history of its own: it numbers mail in its own way, and
         need not have what was acknowledged under the one before.

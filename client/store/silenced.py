@@ -65,7 +65,7 @@ class SilencedTable:
         return row.blocked or row.muted
 
     def block(self, client_id: ClientId, *, blocked: bool) -> bool:
-        """Block somebody, or no longer; whether that changed anything."""
+        """Block somebody, or no longer; return whether that changed anything."""
         with self._database.transaction():
             before = self.of_id(client_id)
             if before.blocked == blocked:
@@ -76,7 +76,7 @@ class SilencedTable:
         return True
 
     def mute(self, client_id: ClientId, *, muted: bool) -> bool:
-        """Mute somebody, or no longer; whether that changed anything."""
+        """Mute somebody, or no longer; return whether that changed anything."""
         with self._database.transaction():
             before = self.of_id(client_id)
             if before.muted == muted:

@@ -58,7 +58,7 @@ class SpoolFile:
                 view = view[self._file.write(view) :]
 
     def keep(self) -> str:
-        """Sync the content and give the name under which the store finds it."""
+        """Sync the content and return the name under which the store finds it."""
         with told(self._path):
             os.fsync(self._file.fileno())
             self._file.close()
@@ -82,7 +82,7 @@ class Spools:
         return SpoolFile(self._folder)
 
     def read(self, name: str, chunk: int) -> Iterator[bytes]:
-        """Give a kept large content in parts. Raises `StoreUnusable`."""
+        """Return a kept large content in parts. Raises `StoreUnusable`."""
         path = self._folder / spool_name(name)
         with told(path):
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -91,16 +91,14 @@ class Spools:
                 yield data
 
     def forget(self, name: object) -> None:
-        """Remove a content, where there is one."""
+        """Remove a content, if there is one."""
         if name is not None:
             with told(self._folder):
                 (self._folder / spool_name(name)).unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def brought_in(self, names: Iterable[str | None]) -> Iterator[None]:
-        """Around the transaction that brings contents in: they are removed where it
-        surely failed.
-        """
+        """Around the transaction that brings contents in: they are removed if it surely failed."""
         try:
             yield
         except StoreUnusable:

@@ -175,7 +175,7 @@ class Console:
 
 
 def _edit_lines() -> None:
-    """Have `input` edit lines, and keep the lines of a paste together where the terminal
+    """Have `input` edit lines, and keep the lines of a paste together if the terminal
     marks them.
     """
     # Not on a pipe: merely importing it may print an escape sequence.

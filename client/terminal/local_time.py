@@ -12,7 +12,7 @@ UNKNOWN: Final = "unknown time"
 
 
 def local(milliseconds: int) -> datetime | None:
-    """Give the local time of Unix milliseconds; None for one that no calendar has."""
+    """Return the local time of Unix milliseconds; None for one that no calendar has."""
     try:
         return datetime.fromtimestamp(milliseconds / 1000).astimezone()
     except (ValueError, OverflowError, OSError):
@@ -20,6 +20,6 @@ def local(milliseconds: int) -> datetime | None:
 
 
 def shown(milliseconds: int) -> str:
-    """Give date and minute of Unix milliseconds."""
+    """Return date and minute of Unix milliseconds."""
     when = local(milliseconds)
     return UNKNOWN if when is None else f"{when:%Y-%m-%d %H:%M}"

@@ -20,7 +20,7 @@ IGNORABLE: Final = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-"""Code points that show nothing where they are not understood."""
+"""Code points that show nothing if they are not understood."""
 _ALIKE: Final = {
     "f": (
         "\u017f\u03dc\u0584\u15b4\u1e9d\ua4dd\uab35\U00010287\U000102a5\U00010525\U000118a2\U000118c2"
@@ -68,10 +68,10 @@ _BLANK: Final = "\u2800"
 
 
 def reads_like(line: str, most: int) -> str:
-    """Give the first `most` characters of a line as a person reads them.
+    """Return the first `most` characters of a line as a person reads them.
 
-    Small Latin letters where they look like such, nothing invisible, no accents, no spaces; of
-    several dashes one, and no `>` before anything else.
+    Small Latin letters if they look like such, nothing invisible, no accents, no spaces; of several
+    dashes one, and no `>` before anything else.
     """
     read = ""
     for letter in line:
@@ -88,7 +88,7 @@ def reads_like(line: str, most: int) -> str:
 
 @functools.lru_cache(4096)
 def _looks(letter: str) -> str:
-    """Give what a letter looks like; nothing for what shows nothing."""
+    """Return what a letter looks like; nothing for what shows nothing."""
     return "".join([_prototype(part) for part in unicodedata.normalize("NFKD", letter)])
 
 

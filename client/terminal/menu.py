@@ -45,9 +45,8 @@ _EXIT: Final = "0"
 class Menu:
     """Offers the choices until the user has enough.
 
-    `home` is None where nobody lives yet: then `open_home` is called for the first
-    registration. `unnamed_home` is the home where nobody named it: who registers is shown where it
-    is.
+    `home` is None if nobody lives yet: then `open_home` is called for the first registration.
+    `unnamed_home` is the home if nobody named it: who registers is shown where it is.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class Menu:
         }
 
     def run(self) -> int:
-        """Serve choice after choice; give the exit code."""
+        """Serve choice after choice; return the exit code."""
         while True:
             try:
                 self._console.say_block(MENU)
@@ -116,7 +115,7 @@ class Menu:
 
     @property
     def _home(self) -> OpenHome:
-        """The home of somebody. Raises `NotRegistered` where nobody lives yet."""
+        """The home of somebody. Raises `NotRegistered` if nobody lives yet."""
         if self._opened is None:
             raise no_identity()
         return self._opened

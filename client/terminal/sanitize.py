@@ -5,7 +5,7 @@ Promises: no control or invisible format character passes.
 Exposure: fed with names and texts that strangers chose.
 
 What is made visible: control characters (C0, C1, DEL, so every escape sequence), and characters
-that show nothing, bidirectional controls among them, as \x1b, \u202e; a path's byte E9 that is no
+that show nothing, bidirectional controls among them, as \x1b, \u202e; a path's byte E9 that is not
 UTF-8, as \udce9. What is needed to write a language or an emoji (joiners, variation selectors)
 stays. A text keeps its line feeds (CRLF becomes one) and tabs. A text can't pretend to end its
 message and begin another one: a line in it that reads like the frame's `From:`, `Content:` or
@@ -33,15 +33,15 @@ _LONGEST_FRAME_LINE: Final = len("content:")
 
 
 def visible_line(text: str) -> str:
-    """Give a text for one line of the terminal: no control or format character stays."""
+    """Return a text for one line of the terminal: no control or format character stays."""
     if text.isprintable() and not IGNORABLE.search(text):
         return text
     return "".join([_visible(letter) for letter in text])
 
 
 def visible_name(name: str) -> str:
-    """Give a name that others chose, as it is shown where marks and text of ours follow on the same
-    line.
+    """Return a name that others chose, as it is shown where marks and text of ours follow on the
+    same line.
 
     A name may hold spaces, brackets and colons: one that holds more than letters, digits and
     `.+@'_-` is shown in quotes, so that nobody's name reads like another one's with a mark behind
@@ -54,13 +54,13 @@ def visible_name(name: str) -> str:
 
 
 def marked(name: str, mark: str | None) -> str:
-    """Give a name with what is to be known of it behind, such as `verified`."""
+    """Return a name with what is to be known of it behind, such as `verified`."""
     return visible_name(name) if mark is None else f"{visible_name(name)} [{mark}]"
 
 
 def command(verb: str, name: str, option: str = "") -> str:
-    """Give a command about a name as a person may type it, or paste it, whatever the name
-    makes of a shell.
+    """Return a command about a name as a person may type it, or paste it, whatever the name makes
+    of a shell.
     """
     words = ["messageu", verb, *([option] if option else [])]
     argument = shlex.quote(visible_line(name))
@@ -70,7 +70,9 @@ def command(verb: str, name: str, option: str = "") -> str:
 
 
 def visible_text(text: str) -> str:
-    """Give a text for several lines of the terminal, none of which looks like a message's frame."""
+    """Return a text for several lines of the terminal, none of which looks like a
+    message's frame.
+    """
     lines = text.replace("\r\n", "\n").split("\n")
     return "\n".join([_quote(line) + "\t".join([visible_line(part) for part in line.split("\t")]) for line in lines])
 
@@ -88,5 +90,5 @@ def _visible(letter: str) -> str:
 
 
 def _quote(line: str) -> str:
-    """Give what precedes a line of a text."""
+    """Return what precedes a line of a text."""
     return ">" if _FRAME_LINE.match(reads_like(line, _LONGEST_FRAME_LINE)) else ""

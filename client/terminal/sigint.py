@@ -55,8 +55,8 @@ def install_end() -> None:
 
 @contextlib.contextmanager
 def held() -> Iterator[None]:
-    """Put off Ctrl-C and the other signals that we take until the end of the block, where
-    the first one comes.
+    """Put off Ctrl-C and the other signals that we take until the end of the block, where the first
+    one that came is raised.
     """
     ours = [number for number in (signal.SIGINT, *_ENDING) if signal.getsignal(number) in {_interrupt, _end}]
     came: list[int] = []

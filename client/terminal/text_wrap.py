@@ -21,7 +21,7 @@ _PARTS: Final = re.compile(r" *[^ ]+| +$")
 
 
 def columns_of(stream: TextIO) -> int | None:
-    """Give the width of the terminal behind a stream; None where there is none."""
+    """Return the width of the terminal behind a stream; None if there is none."""
     if not stream.isatty():
         return None
     try:
@@ -31,8 +31,8 @@ def columns_of(stream: TextIO) -> int | None:
 
 
 def width(text: str) -> int:
-    """Give the columns that a text of one line takes: two for a wide letter, none for one
-    that joins another.
+    """Return the columns that a text of one line takes: two for a wide letter, none for one that
+    joins another.
     """
     return sum(map(_width, text))
 

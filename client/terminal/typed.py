@@ -17,8 +17,8 @@ _CHARACTERS: Final = 6
 
 
 def is_queued(source: TextIO, patience: float) -> bool:
-    """Whether there is input at a terminal, or comes within `patience` seconds; False
-    where it is no terminal.
+    """Whether there is input at a terminal, or comes within `patience` seconds; False if it is no
+    terminal.
     """
     try:
         descriptor = source.fileno()

@@ -1,8 +1,8 @@
 """Blocking and muting senders.
 
 Owns: the order of it: the home first, then the server.
-Promises: it holds in this home at once, whatever the server does; the server is told now where it
-can be, and else at the next sign-in (`client.connection.handshake`).
+Promises: it holds in this home at once, whatever the server does; the server is told now if it can
+be, and else at the next sign-in (`client.connection.handshake`).
 Exposure: none of its own.
 
 Source: docs/client.md, "Blocking and muting".
@@ -54,14 +54,14 @@ class Blocking:
     def block(self, name: str, *, blocked: bool = True) -> tuple[Contact, Told]:
         """Block a sender, or let them write again; how far the server has come.
 
-        Raises `NameUnknown`, and what asking for the list of users raises where the name is new.
+        Raises `NameUnknown`, and what asking for the list of users raises if the name is new.
         """
         contact = self._directory.known(name)
         self._store.silenced.block(contact.client_id, blocked=blocked)
         return contact, self._tell(contact)
 
     def mute(self, name: str, *, muted: bool = True) -> Contact:
-        """Announce nothing of a sender's, or announce it again. Raises as `block`."""
+        """Announce nothing of a sender's, or announce it again. Raises what `block` raises."""
         contact = self._directory.known(name)
         self._store.silenced.mute(contact.client_id, muted=muted)
         return contact

@@ -47,8 +47,8 @@ class Contacts:
         self._store.contacts.replace_list(users)
 
     def listed(self, name: str) -> Contact | None:
-        """Say who has this name by the server's last list; None where nobody has, or more
-        than one. The name need not be typed in its normal form.
+        """Return who has this name by the server's last list; None if nobody has, or more than one.
+        The name need not be typed in its normal form.
         """
         for spelling in dict.fromkeys((name, normal_form(name))):
             found = self._store.contacts.listed_as(spelling)
@@ -78,7 +78,7 @@ class Contacts:
         return visible_name(name) if found is None else self.shown(found)
 
     def name_of(self, client_id: ClientId) -> str | None:
-        """Give the name behind an id, also of somebody who is not listed any more."""
+        """Return the name behind an id, also of somebody who is not listed any more."""
         pin = self._store.pins.of_id(client_id)
         if pin is not None:
             # Whatever the server calls them now.
@@ -92,15 +92,15 @@ class Contacts:
         return None if row is None else row.name
 
     def present_id(self, client_id: ClientId) -> ClientId:
-        """Give the id that somebody has now, who had this one before, under the same name
-        and key; else the same.
+        """Return the id that somebody has now, who had this one before, under the same name and
+        key; else the same.
         """
         row = self._store.contacts.of_id(client_id)
         pin = None if row is None or row.public_key is None else self._store.pins.of_name(row.name)
         return pin.client_id if pin is not None and row is not None and pin.public_key == row.public_key else client_id
 
     def shown(self, contact: Contact) -> str:
-        """Give a name as it is written in a sentence: made visible, with the mark of who was
+        """Return a name as it is written in a sentence: made visible, with the mark of who was
         compared.
         """
         pin = self._store.pins.of_id(contact.client_id)
@@ -113,7 +113,7 @@ class Contacts:
         return self.shown(Contact(client_id, self.name_of(client_id) or client_id.hex()))
 
     def public_key(self, contact: Contact) -> PublicKey:
-        """Give a contact's public key. Raises `NoPublicKey`."""
+        """Return a contact's public key. Raises `NoPublicKey`."""
         pin = self._store.pins.of_id(contact.client_id)
         if pin is None:
             raise NoPublicKey(
@@ -122,7 +122,7 @@ class Contacts:
         return pin.public_key
 
     def sending_key(self, contact: Contact) -> KeyRow:
-        """Give the newest key that the contact is known to have. Raises `NoSharedKey`.
+        """Return the newest key that the contact is known to have. Raises `NoSharedKey`.
 
         For a verified contact only one that was made here and sealed to the pinned public key.
         """
@@ -164,22 +164,24 @@ class Contacts:
         return row is not None and row.made and row.sealed_to == pin.public_key
 
     def key_numbered(self, client_id: ClientId, number: int | None) -> SymmetricKey | None:
-        """Give the key with a number that is shared with somebody."""
+        """Return the key with a number that is shared with somebody."""
         row = None if number is None else self._store.keys.numbered(client_id, number)
         return None if row is None else row.key
 
     def copied_key(self, old: ClientId, number: int | None, new: ClientId) -> int | None:
-        """Give the number of a key of somebody's former id among those of the present one."""
+        """Return the number of a key of somebody's former id among those of the present one."""
         key = self.key_numbered(old, number)
         return next((row.number for row in self._store.keys.of(new) if row.key == key), None)
 
     def decrypting_keys(self, client_id: ClientId, message: int) -> list[SymmetricKey]:
-        """Give the keys that a message with this inbox number may be under, the likeliest first."""
+        """Return the keys that a message with this inbox number may be under, the
+        likeliest first.
+        """
         return [row.key for row in self._store.keys.near(client_id, message)]
 
     def file_keys(self, client_id: ClientId) -> list[SymmetricKey]:
-        """Give the keys that a file of this sender may be under: the newest of each direction, the
-        likelier one first.
+        """Return the keys that a file of this sender may be under: the newest of each direction,
+        the likelier one first.
 
         Each side of two that verified each other sends under a key of its own; of others, keys of
         both sides may have crossed on the way, and then each side holds the other's for the newest.

@@ -86,10 +86,10 @@ class Directory:
                         )
 
     def contact(self, name: str) -> Contact:
-        """Find a user by name, asking the server where the name is new.
+        """Find a user by name, asking the server if the name is new.
 
         The own name is this account: what is sent to it is a note to oneself. Raises `NameUnknown`,
-        and `KeyChanged` where the server names another key or account than is known.
+        and `KeyChanged` if the server names another key or account than is known.
         """
         if self._is_own(name):
             return self._meet_self()
@@ -133,9 +133,9 @@ class Directory:
         return own
 
     def fetch_public_key(self, name: str) -> FetchedKey:
-        """Ask the server for a user's public key; it is trusted where it is the first one.
+        """Ask the server for a user's public key; it is trusted if it is the first one.
 
-        Raises `CipherError` where it is no usable key.
+        Raises `CipherError` if it is no usable key.
         """
         if self._is_own(name):
             return FetchedKey(self._meet_self(), changed=False)
@@ -143,7 +143,7 @@ class Directory:
         return FetchedKey(contact, self._take_public_key(contact))
 
     def _take_public_key(self, contact: Contact) -> bool:
-        """Fetch a public key; whether it is another one than is known."""
+        """Fetch a public key; return whether it is another one than is known."""
         answer = self._link.ask(PublicKeyRequest(self._account.identity().client_id, contact.client_id))
         if isinstance(answer, ErrorResponse):
             raise refused(RequestCode.PUBLIC_KEY, answer)
@@ -170,7 +170,7 @@ class Directory:
         return contact
 
     def verification(self, name: str) -> Verification:
-        """Give the safety number with a user, after asking the server for their key."""
+        """Return the safety number with a user, after asking the server for their key."""
         self._take_list()
         self.fetch_public_key(name)
         return self._verification(name)
@@ -188,8 +188,8 @@ class Directory:
         """Pin what the server names now. Nothing that was agreed on before is used for sending any
         more.
 
-        With `number`, the one that was shown, `SafetyNumberDiffers` where the server has named a
-        third key since.
+        With `number`, the one that was shown, `SafetyNumberDiffers` if the server has named a third
+        key since.
         """
         contact = self._find(name)
         pin = self._store.pins.of_name(name) or self._store.pins.of_id(contact.client_id)
@@ -202,7 +202,7 @@ class Directory:
     def mark_verified(self, name: str, number: str | None = None) -> Verification:
         """Note that both sides saw the same safety number. Raises `KeyChanged`.
 
-        With `number`, the one that was compared, `SafetyNumberDiffers` where another process has
+        With `number`, the one that was compared, `SafetyNumberDiffers` if another process has
         changed it since.
         """
         pin = self._trust.pin(self.contact(name).name)
@@ -248,15 +248,15 @@ class Directory:
         return self._trust.is_verified(contact.client_id)
 
     def fingerprint(self, name: str) -> str:
-        """Give the SHA-256 of a contact's public key, in hex. Raises `NoPublicKey`."""
+        """Return the SHA-256 of a contact's public key, in hex. Raises `NoPublicKey`."""
         return hashlib.sha256(self._contacts.public_key(self.contact(name))).hexdigest()
 
     def own_fingerprint(self) -> str:
-        """Give the SHA-256 of our own public key, in hex. Raises `NotRegistered`."""
+        """Return the SHA-256 of our own public key, in hex. Raises `NotRegistered`."""
         return hashlib.sha256(self._account.identity().private_key.public_key()).hexdigest()
 
     def look_up_names(self) -> None:
-        """Fetch the list of users, where the server can be asked."""
+        """Fetch the list of users, if the server can be asked."""
         with suppress(ClientError):
             # Without the list, a message is shown under its sender's id.
             self._take_list()

@@ -3,8 +3,8 @@
 Owns: when a key is made.
 Promises: nothing is encrypted under a key before its message is on the way; a key that surely never
 left is forgotten.
-Exposure: seals to the public keys that are pinned, which were trusted at first sight where they
-were not compared.
+Exposure: seals to the public keys that are pinned, which were trusted at first sight if they were
+not compared.
 
 Source: docs/client-protocol.md, "Cryptography".
 """
@@ -48,13 +48,13 @@ class KeyExchange:
         return sent
 
     def agree_on_key(self, name: str) -> bool:
-        """Have a symmetric key to send under; whether one had to be made and sent, after fetching
-        the public key.
+        """Have a symmetric key to send under; return whether one had to be made and sent, after
+        fetching the public key.
 
-        One is made, too, where the user has asked for one since: they may have lost the one that
-        is in use.
+        One is made, too, if the user has asked for one since: they may have lost the one that is in
+        use.
 
-        Where that can't be done now, and the account has signed in, it waits in the outbox
+        If that can't be done now, and the account has signed in, it waits in the outbox
         (`waiting_count`), to somebody who was met before: what is sent under it waits behind it, or
         says why not.
 
@@ -72,7 +72,7 @@ class KeyExchange:
             return False
         try:
             self._directory.fetch_public_key(name)
-            # Where the server names another key than is known, this refuses.
+            # If the server names another key than is known, this refuses.
             self.send_key(name)
         except (ServerUnreachable, OutcomeUnknown, ServerAnsweredError) as error:
             if not self._contacts.has_sending_key(contact) or self._contacts.is_asked_for_key(contact):
@@ -101,8 +101,8 @@ class KeyExchange:
         self._outbox.put_new_key(self._directory.contact(name))
 
     def key_at_hand(self, contact: Contact) -> KeyRow:
-        """Give a key to send under, behind a new one in the outbox where there was none,
-        or one was asked for.
+        """Return a key to send under, behind a new one in the outbox if there was none, or one was
+        asked for.
         """
         if not self._contacts.has_sending_key(contact) or self._contacts.is_asked_for_key(contact):
             self._outbox.put_new_key(contact)

@@ -32,10 +32,10 @@ class Rekeying:
         self._put_new_key = put_new_key
 
     def fit(self, row: OutboxRow) -> Iterator[OutboxRow]:
-        """Give what may be sent for a message that waits: where need be a key, then the message
+        """Return what may be sent for a message that waits: if need be a key, then the message
         under it.
 
-        Raises `CipherError` where it can't be sent at all.
+        Raises `CipherError` if it can't be sent at all.
         """
         shown = self._contacts.shown_id(row.recipient)
         if row.kind == MessageKind.KEY and not self._contacts.may_leave(row.recipient, row.carries):

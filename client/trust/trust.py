@@ -59,12 +59,12 @@ class Trust:
         self._now = now
 
     def pin(self, name: str) -> PinRow | None:
-        """Give what is known of a name."""
+        """Return what is known of a name."""
         return self._store.pins.of_name(name)
 
     def meet(self, client_id: ClientId, name: str, key: PublicKey) -> bool:
-        """Take the id and key that the server names for a name; whether they are other
-        ones than are pinned.
+        """Take the id and key that the server names for a name; return whether they are other ones
+        than are pinned.
         """
         if self._store.pins.add(client_id, name, key, self._now()):
             return False
@@ -101,8 +101,8 @@ class Trust:
         return (by_name is not None and by_name.client_id != client_id) or (by_id is not None and by_id.name != name)
 
     def check(self, client_id: ClientId, name: str) -> None:
-        """Raise `KeyChanged` where the server named another key or account for somebody
-        who is known here.
+        """Raise `KeyChanged` if the server named another key or account for somebody who is known
+        here.
         """
         pin = self._store.pins.of_name(name) or self._store.pins.of_id(client_id)
         if pin is not None and (pin.offered_key is not None or self.moved(client_id, name)):
@@ -125,11 +125,11 @@ class Trust:
         )  # fmt: skip
 
     def number(self, pin: PinRow) -> str:
-        """Give the safety number with somebody, by the pinned key."""
+        """Return the safety number with somebody, by the pinned key."""
         return safety_number(self._me(), (pin.client_id, pin.public_key))
 
     def offered_number(self, pin: PinRow) -> str | None:
-        """Give the safety number by the key that the server names now, where it is another one."""
+        """Return the safety number by the key that the server names now, if it is another one."""
         if pin.offered_id is None or pin.offered_key is None:
             return None
         return safety_number(self._me(), (pin.offered_id, pin.offered_key))
@@ -152,18 +152,18 @@ class Trust:
 
 
 def safety_number(one: tuple[ClientId, PublicKey], other: tuple[ClientId, PublicKey]) -> str:
-    """Give the 60 digits that both sides see."""
+    """Return the 60 digits that both sides see."""
     return "".join(sorted((_half(*one), _half(*other))))
 
 
 def grouped(number: str) -> str:
-    """Give a safety number in groups of five digits."""
+    """Return a safety number in groups of five digits."""
     return " ".join(number[at : at + 5] for at in range(0, len(number), 5)) if number.isdigit() else number
 
 
 def block(label: str, groups: str) -> str:
-    """Give a long number as a block of lines that no terminal breaks, four groups on
-    each, under its label.
+    """Return a long number as a block of lines that no terminal breaks, four groups on each, under
+    its label.
     """
     each = groups.split(" ")
     lines = [" ".join(each[at : at + 4]) for at in range(0, len(each), 4)]
@@ -180,13 +180,13 @@ def _half(client_id: ClientId, key: PublicKey) -> str:
 
 
 def day(milliseconds: int) -> str:
-    """Give a time for a person."""
+    """Return a time for a person."""
     return local_time.shown(milliseconds)
 
 
 class Verification(NamedTuple):
-    """What `verify` knows of somebody. `new_number`: by the key that the server names
-    now, where that is another.
+    """What `verify` knows of somebody. `new_number`: by the key that the server names now, if that
+    is another.
     """
 
     name: str

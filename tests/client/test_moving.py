@@ -210,7 +210,7 @@ def test_to_and_from_servers_of_the_published_protocol(
     alice.close()
     with FakeGateway(other_server(Mailroom)) as published:
         told = moved(command, "alice", published)
-        assert "speaks the published protocol alone" in told
+        assert "speaks only the published protocol" in told
         assert json.loads(command("alice", "whoami", "--json"))["proven"] is False
         # The account is still there, under this key.
         moved(command, "alice", gateway)

@@ -48,7 +48,7 @@ $ alice block nobody
 $ server stop
 $ alice block bob
 > bob: blocked
-! The server is told when it is reached; until then what comes is dropped here.
+! The server is told at the next sign-in; until then, their messages are dropped here.
 $ alice blocked --json
 > {"v": 1, "type": "silenced", "name": "bob", "id": "{HEX}", "blocked": true, "muted": false, "server_refuses": false}
 $ server start

@@ -2,7 +2,7 @@ $ alice doctor
 > ok    server address: 127.0.0.1:{NUMBER}, plain TCP, not encrypted
 > ok    file modes: private files are private
 > ok    store: store.db can be used
-> ok    passphrase: none: who can read the home can read all of it
+> ok    passphrase: none: whoever can read the home can read all of it
 > WRONG identity: This home has no identity yet. Register first: `messageu register NAME`, or 110 in the console.
 > ok    server: answers, and speaks the extension: send once, fetch, reasons, accounts, blocking; everybody may register; mail is kept until it is fetched; up to 1 GiB a message, and 1000000 messages and 4 GiB waiting for you
 > ok    keys: no key has changed

@@ -45,11 +45,11 @@ $ write file words
 $ carol -q send dave "hello dave" --file {HOME}/file
 $ dave -q send carol "hello carol" --file {HOME}/file
 $ carol recv
-> {TIME} dave sent a symmetric key that nobody had asked for; it takes the place of the one in use
+> {TIME} dave sent a symmetric key that was not asked for; it takes the place of the one in use
 > {TIME} dave: hello carol
 > {TIME} dave sent a file: {PATH}
 $ dave recv
-> {TIME} carol sent a symmetric key that nobody had asked for; it takes the place of the one in use
+> {TIME} carol sent a symmetric key that was not asked for; it takes the place of the one in use
 > {TIME} carol: hello dave
 > {TIME} carol sent a file: {PATH}
 $ carol -q send dave --file {HOME}/file

@@ -147,7 +147,7 @@ def test_an_injected_symmetric_key_gets_nothing(
     liar.inject_key(my_id(bob), public_key(alice))
     told = messageu(tmp_path, liar.port, "alice", ["recv"])
     assert " bob [verified" in told.stdout
-    assert told.stdout.endswith("] sent a symmetric key that nobody had asked for; it only decrypts\n")
+    assert told.stdout.endswith("] sent a symmetric key that was not asked for; it only decrypts\n")
     sent.append(f"{SECRET}, at last")
     told = messageu(tmp_path, liar.port, "alice", ["send", "bob", sent[-1]])
     assert (told.returncode, told.stderr) == (0, "Sent to bob [verified].\n")

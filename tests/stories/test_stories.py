@@ -39,7 +39,7 @@ def test_what_is_to_be_printed_has_no_room(tmp_path: Path, server: Server) -> No
         with Path("/dev/full").open("w") as stdout:
             done = messageu(tmp_path, server.port, "bob", [*words], stdout=stdout)
         assert done.returncode == 1, words
-        assert done.stderr.startswith("messageu: What is to be printed can't be written (No space left on device).")
+        assert done.stderr.startswith("messageu: The output can't be written (No space left on device).")
 
     for command in ("recv", "users", "console"):
         to_a_full_disk(command)

@@ -128,7 +128,7 @@ def test_without_a_name(server: Server, tmp_path: Path, window: Tmux) -> None:
     window.types("carol").until("Chatting with carol.").presses("C-d").until("ended with 0")
     window.messageu(tmp_path / "alice", server.port, "chat").until("Chat with").types("9").until("ended with 7")
     server.end()
-    window.messageu(tmp_path / "alice", server.port, "chat").until("What came until now is listed.")
+    window.messageu(tmp_path / "alice", server.port, "chat").until("What has arrived so far is listed.")
     window.until("Chat with (number or name):").types("2").until("Chatting with carol.")
 
 

@@ -130,7 +130,7 @@ $ bob --no-published-only recv
 = 9
 $ bob -q send alice "a key of mine"
 $ alice -q recv
-> {TIME} bob sent a symmetric key that nobody had asked for; it takes the place of the one in use
+> {TIME} bob sent a symmetric key that was not asked for; it takes the place of the one in use
 > {TIME} bob: a key of mine
 
 # And without the private key there is nobody.

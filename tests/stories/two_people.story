@@ -59,7 +59,7 @@ $ bob send --json alice "grüß dich"
 $ alice recv --json --wait 5
 > {"v": 1, "type": "message", "direction": "in", "number": {NUMBER}, "name": "bob", {ANY}"text": "grüß dich"}
 $ alice recv --wait 0.3
-! Nothing came within 0.3 s.
+! Nothing arrived within 0.3 s.
 = 124
 $ alice recv
 ! No messages wait.

@@ -21,7 +21,7 @@ $ alice users --server no.such.host.invalid:1
 # Something else listens there: what is ours is neither sent nor lost.
 $ stranger "HTTP/1.1 400 Bad Request"
 $ carol register carol --server {STRANGER}
-! The server at {ANY} speaks the published protocol alone: {ANY}
+! The server at {ANY} speaks only the published protocol: {ANY}
 ! {ANY}/carol/server.info named 127.0.0.1:{NUMBER}; it names 127.0.0.1:{NUMBER} now.
 ! messageu: {ANY}
 = 6

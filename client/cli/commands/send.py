@@ -71,7 +71,7 @@ def _what_is_sent(options: argparse.Namespace, line: Line) -> list[str]:
     """Tell recipients, text and options of `send` apart; gives no word that might be something else
     than it seems.
 
-    Raises `argparse.ArgumentTypeError` where an option might be the text: a script may have put it
+    Raises `argparse.ArgumentTypeError` if an option might be the text: a script may have put it
     there.
     """
     named = [at for at, seen in enumerate(line.seen) if seen.option == "--to"]

@@ -78,4 +78,4 @@ def test_an_identity_that_can_not_be_used_is_not_the_servers_fault(
         f"WRONG identity: {tmp_path / MY_INFO}, line 2: expected the id as 32 hex digits, found 'no id'. Correct the "
         in "".join(lines)
     )
-    assert "ok    server: answers, and speaks the published protocol alone" in lines
+    assert "ok    server: answers, and speaks only the published protocol" in lines

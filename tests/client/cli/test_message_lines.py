@@ -43,7 +43,7 @@ def received(content: object, name: str | None = "bob", **marks: bool) -> Receiv
         (KeyReceived(unasked=False), " sent a symmetric key"),
         (
             KeyReceived(unasked=True),
-            " sent a symmetric key that nobody had asked for; it takes the place of the one in use",
+            " sent a symmetric key that was not asked for; it takes the place of the one in use",
         ),
         (UnknownKind(9), " sent a message of an unknown type (9)"),
         (Unreadable("no key", lost=False), " sent something that can't be decrypted: no key"),
@@ -55,7 +55,7 @@ def test_what_is_shown_behind_the_name(content: object, expected: str) -> None:
 
 def test_a_key_that_came_unasked_from_a_verified_user_replaces_none() -> None:
     _, shown = message_lines.received_parts(received(KeyReceived(unasked=True), sender_verified=True))
-    assert shown.endswith("that nobody had asked for; it only decrypts")
+    assert shown.endswith("that was not asked for; it only decrypts")
 
 
 def test_marks_and_a_sender_without_a_name() -> None:

@@ -172,7 +172,7 @@ def test_over_tls_a_silence_or_a_cut_is_no_reason_to_fall_back(
 def test_over_tls_the_servers_own_word_is_one(make: Callable[..., Messenger], told: Told) -> None:
     with FakeGateway(certificate=FIRST) as published:
         make("alice", server=published.address).register("alice")
-    assert [text for text in told if "speaks the published protocol alone" in text]
+    assert [text for text in told if "speaks only the published protocol" in text]
 
 
 def test_what_met_another_certificate_surely_never_arrived(
